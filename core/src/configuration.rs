@@ -1,0 +1,67 @@
+//! Who takes part in a consensus group.
+
+use alloc::vec::Vec;
+
+use crate::id::{NodeId, ReplicaId};
+
+/// One replica of a group: a node, and the history of its disk. A node whose disk was rolled back comes back under a
+/// fresh replica id and counts as somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Member {
+    /// The node it lives on.
+    pub node: NodeId,
+    /// The disk history.
+    pub replica: ReplicaId,
+}
+
+/// The members of a group. Joint while `outgoing` is not empty: decisions then need a majority of `voters` *and* of `outgoing`
+/// (Ongaro's thesis, section 4.3). Lists are sorted by member and hold each node at most once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// The (incoming) voters.
+    pub voters: Vec<Member>,
+    /// The voters of the configuration being left; empty unless joint.
+    pub outgoing: Vec<Member>,
+    /// Members that receive the log and do not vote.
+    pub learners: Vec<Member>,
+}
+
+impl Configuration {
+    /// A configuration that is not joint.
+    #[must_use]
+    pub fn simple(mut voters: Vec<Member>, mut learners: Vec<Member>) -> Self {
+        voters.sort_unstable();
+        learners.sort_unstable();
+        Self { voters, outgoing: Vec::new(), learners }
+    }
+
+    /// Whether two majorities are needed.
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Whether nobody is named: a replica that waits to be told.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.voters.is_empty() && self.learners.is_empty()
+    }
+
+    /// All members, each once: voters, then outgoing voters that are not incoming ones, then learners.
+    pub fn members(&self) -> impl Iterator<Item = Member> + '_ {
+        let leaving = self.outgoing.iter().filter(|m| !self.voters.contains(m));
+        let learners = self.learners.iter().filter(|m| !self.outgoing.contains(m));
+        self.voters.iter().chain(leaving).chain(learners).copied()
+    }
+
+    /// The members that live on `node`: one, or two while a replica id is being replaced.
+    pub fn on(&self, node: NodeId) -> impl Iterator<Item = Member> + '_ {
+        self.members().filter(move |m| m.node == node)
+    }
+
+    /// Whether `member` votes, in either half.
+    #[must_use]
+    pub fn votes(&self, member: Member) -> bool {
+        self.voters.contains(&member) || self.outgoing.contains(&member)
+    }
+}

@@ -1,0 +1,41 @@
+//! The pure machine of a Wattle node.
+//!
+//! Everything a node *decides* lives here, as state machines without hands: bytes, time and completed writes go in; bytes,
+//! writes to make and events come out. `wattle-io` drives them with sockets and a disk, `wattle-sim` with a seed.
+//!
+//! Start with [`node`], the composition, and read any one part to know how the others look:
+//!
+//! | part | owns |
+//! | --- | --- |
+//! | [`link`] | neighbours: handshake, keepalive, reconnect, both heartbeats |
+//! | [`route`] | link states, flooding, cheapest paths |
+//! | [`raft`] | the consensus groups of a node |
+//! | [`mesh`] | the replicated state the control group agrees on |
+//! | [`stream`] | exactly-once ordered delivery |
+//! | [`node`] | composition, durability, journal, ingress and egress |
+//!
+//! Parts never import each other. `no_std` is the guard that keeps clocks, threads, entropy and randomly ordered maps out.
+#![no_std]
+#![deny(clippy::float_arithmetic)]
+#![deny(missing_docs)]
+
+extern crate alloc;
+
+pub mod configuration;
+pub mod crc32c;
+pub mod digest;
+pub mod id;
+pub mod level;
+pub mod link;
+pub mod mesh;
+pub mod node;
+pub mod payload;
+pub mod planted;
+pub mod raft;
+pub mod record;
+pub mod rng;
+pub mod route;
+pub mod stream;
+pub mod time;
+pub mod when;
+pub mod work;

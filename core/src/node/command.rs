@@ -1,0 +1,289 @@
+//! What applications and operators ask for, and what they are told.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::id::{
+    AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, WriterId,
+    WriterSequence,
+};
+
+/// A wish of the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Make a new mesh with this node as its first member. Answered by [`Reply::Seeded`].
+    Seed {
+        /// Name of the mesh, for people.
+        name: String,
+    },
+    /// Make a join token. Answered by [`Reply::Token`].
+    Invite,
+    /// Join the mesh of a token. Answered by [`Reply::Joined`].
+    Join {
+        /// What `mesh seed` or `mesh invite` printed.
+        token: String,
+    },
+    /// Open a stream, or find the one of that name. Answered by [`Reply::StreamOpened`].
+    OpenStream {
+        /// Name, unique in the mesh while open.
+        name: String,
+        /// Name or id of the node that accepts.
+        source: String,
+        /// Name or id of the node that processes.
+        target: String,
+    },
+    /// Close a stream: nothing more is accepted and its bytes go. Answered by [`Reply::StreamClosed`].
+    CloseStream {
+        /// Its name.
+        name: String,
+    },
+    /// Publish messages. Answered by [`Reply::Published`] for each level up to `wait`, lowest first.
+    Publish {
+        /// The stream's name.
+        stream: String,
+        /// Who writes.
+        writer: WriterId,
+        /// The writer's number for the first message; the others follow without gaps.
+        first: WriterSequence,
+        /// The messages.
+        messages: Vec<Bytes>,
+        /// How far the publisher waits.
+        wait: Waited,
+    },
+    /// Where a writer stands: what to number the next message. Answered by [`Reply::Writer`].
+    FindWriter {
+        /// The stream's name.
+        stream: String,
+        /// Who writes.
+        writer: WriterId,
+    },
+    /// End a writer id for good. Answered by [`Reply::WriterClosed`] once that is committed.
+    CloseWriter {
+        /// The stream's name.
+        stream: String,
+        /// Who will write no more.
+        writer: WriterId,
+    },
+    /// Attach a handler; it takes over from the one before. Answered by [`Reply::Attached`], then deliveries.
+    Attach {
+        /// The stream's name.
+        stream: String,
+        /// The handler's own position, for handlers that keep it with their effects; `None` otherwise.
+        presented: Option<Position>,
+        /// How many messages may be handed over before a verdict is owed; at least 1.
+        window: u32,
+    },
+}
+
+/// A handler's place in a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The stream's life it belongs to.
+    pub instance: StreamInstance,
+    /// The authority under which the sequence was given.
+    pub authority: AuthorityEpoch,
+    /// The last message whose effect is stored; 0 for none.
+    pub sequence: Sequence,
+}
+
+/// How far a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Waited {
+    /// Durable at the source.
+    Accepted,
+    /// Committed, and durable at a majority of members.
+    Replicated,
+    /// Processed by whom it must be, and a committed entry says so.
+    Completed,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The mesh exists.
+    Seeded {
+        /// Its id.
+        mesh: MeshId,
+        /// A token with which others may join.
+        token: String,
+    },
+    /// A join token.
+    Token {
+        /// To be given to `mesh join`.
+        token: String,
+    },
+    /// This node is a member.
+    Joined {
+        /// Of this mesh.
+        mesh: MeshId,
+    },
+    /// The stream is open.
+    StreamOpened {
+        /// Its life.
+        instance: StreamInstance,
+        /// `false` if it was open already.
+        created: bool,
+    },
+    /// The stream is closed.
+    StreamClosed,
+    /// A run of messages has come this far. Comes once per level, lowest first, up to the one waited for.
+    Published(Receipt),
+    /// Where a writer stands.
+    Writer {
+        /// The number its next message must bear.
+        next: WriterSequence,
+    },
+    /// The writer's id is closed.
+    WriterClosed,
+    /// A handler is attached.
+    Attached {
+        /// Its token.
+        token: AttachToken,
+        /// The stream's life.
+        instance: StreamInstance,
+        /// Deliveries start after this position.
+        position: Position,
+    },
+    /// Another handler took over; nothing more comes under this token.
+    Fenced {
+        /// The old token.
+        token: AttachToken,
+    },
+}
+
+/// What a publisher is told of a run of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The level reached.
+    pub level: Waited,
+    /// The stream's life.
+    pub instance: StreamInstance,
+    /// The authority under which it was given.
+    pub authority: AuthorityEpoch,
+    /// The session; 0 while `provisional`.
+    pub session: SessionEpoch,
+    /// The first message's writer sequence.
+    pub first_writer: WriterSequence,
+    /// The last message's writer sequence.
+    pub last_writer: WriterSequence,
+    /// The first message's sequence.
+    pub first: Sequence,
+    /// The last message's sequence.
+    pub last: Sequence,
+    /// Whether the sequences may still change: given before the session entry was applied.
+    pub provisional: bool,
+    /// Whether all of these messages had been accepted before.
+    pub duplicate: bool,
+}
+
+/// Why a command was not done, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Seeding or joining twice.
+    #[error("this node already belongs to mesh {0}")]
+    AlreadyMember(MeshId),
+    /// Anything that needs a mesh.
+    #[error("this node belongs to no mesh yet: run `wattle mesh seed` or `wattle mesh join`")]
+    NotMember,
+    /// A token that cannot be read.
+    #[error("the join token is not valid: {0}")]
+    BadToken(String),
+    /// The admitting node said no.
+    #[error("the mesh refused this node: {0}")]
+    JoinRefused(String),
+    /// The admitting node is not the one that made the token.
+    #[error("the node at {0} is not the one that made this token: do not trust it, and ask for a new token")]
+    Impostor(String),
+    /// A node name or id that no member has.
+    #[error("no member of the mesh is called {0:?}")]
+    UnknownNode(String),
+    /// A stream name that is not open.
+    #[error("no stream is called {0:?}: open it first with `wattle stream open`")]
+    UnknownStream(String),
+    /// The stream is open with other ends.
+    #[error(
+        "stream {name:?} is already open from {source_node} to {target}: close it first, or choose another name"
+    )]
+    OpenElsewhere {
+        /// Its name.
+        name: String,
+        /// Its source.
+        source_node: NodeId,
+        /// Its target.
+        target: NodeId,
+    },
+    /// Source and target are one node.
+    #[error("a stream needs two different nodes")]
+    SameNode,
+    /// Another node must be asked.
+    #[error("this is done at node {name} ({node}){}", address.as_deref().map(|a| alloc::format!(", API at {a}")).unwrap_or_default())]
+    WrongNode {
+        /// Its id.
+        node: NodeId,
+        /// Its name.
+        name: String,
+        /// Where its API listens, if known.
+        address: Option<String>,
+    },
+    /// The control group has no leader that answers.
+    #[error("the control group has no quorum now: configuration cannot change until enough voters are back")]
+    NoQuorum,
+    /// The log or its disk is full; who is behind.
+    #[error(
+        "the stream is full: {behind} has processed only up to {processed} while {accepted} are accepted; publish again later"
+    )]
+    Backpressure {
+        /// The target that is behind.
+        behind: String,
+        /// What it has processed.
+        processed: Sequence,
+        /// What is accepted.
+        accepted: Sequence,
+    },
+    /// The disk is nearly full.
+    #[error(
+        "the disk of this node is nearly full ({free} bytes left beside the reserve): free some space; what was accepted is safe"
+    )]
+    NoSpace {
+        /// Bytes left.
+        free: u64,
+    },
+    /// A writer skipped numbers (rule A7).
+    #[error(
+        "writer sequence {got} leaves a gap: {expected} is expected; repeat from there, or close the writer and use a new one"
+    )]
+    WriterGap {
+        /// What must come next.
+        expected: WriterSequence,
+        /// What came.
+        got: WriterSequence,
+    },
+    /// A closed writer id.
+    #[error("this writer id is closed for this stream: use a new one")]
+    WriterClosed,
+    /// A message over the limit.
+    #[error("a message of {got} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        got: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Too many requests wait.
+    #[error("too much is waiting in this node: try again shortly")]
+    Busy,
+    /// A presented position from another life of the stream, or above what was ever committed.
+    #[error("the presented position does not belong to this stream: {0}")]
+    ForeignPosition(String),
+    /// The stream's group stopped on this node.
+    #[error("the stream is stopped on this node: {0}")]
+    StreamStopped(String),
+    /// The stream is closed while something waited.
+    #[error("the stream was closed")]
+    StreamClosed,
+    /// An argument out of range.
+    #[error("{0}")]
+    Invalid(String),
+}

@@ -1,0 +1,213 @@
+//! What a node wants done. An output that was polled may run at once, whatever it is: all waiting happens inside.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::command::{Refusal, Reply};
+use crate::id::{
+    AttachToken, LaneId, MessageId, NodeId, RequestId, Sequence, StreamInstance, Ticket, WriterId,
+    WriterSequence,
+};
+use crate::payload::Payload;
+use crate::time::Instant;
+use crate::work::{Job, WorkId};
+
+/// Names a dial; never used twice in one life of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub u64);
+
+/// Names a load; never used twice in one life of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoadId(pub u64);
+
+/// Everything a node can ask of its world.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Write one row. Rows come in rising order of tickets and become durable as prefixes; answered by `Persisted`.
+    Write {
+        /// The row's number.
+        ticket: Ticket,
+        /// Its bytes.
+        row: Payload,
+    },
+    /// Rows below this one are dead and may go, whenever convenient.
+    Trim {
+        /// The first row that stays.
+        below: Ticket,
+    },
+    /// Read part of a row; sees every write polled before. Answered by `Loaded`.
+    Load {
+        /// Name of this load.
+        load: LoadId,
+        /// The row.
+        row: Ticket,
+        /// First byte.
+        offset: u32,
+        /// How many.
+        len: u32,
+    },
+    /// Do heavy work; answered by `WorkDone`.
+    Work {
+        /// Name of the job.
+        work: WorkId,
+        /// What to do.
+        job: Job,
+    },
+    /// Open a connection; answered by `LaneUp` or `DialFailed`.
+    Dial {
+        /// Name of this dial.
+        dial: DialId,
+        /// `host:port`.
+        address: String,
+    },
+    /// Close a connection, after what was handed out by `poll_transmit` has been sent; answered by `LaneDown`.
+    Close {
+        /// Which.
+        lane: LaneId,
+        /// Why, for people.
+        reason: CloseReason,
+    },
+    /// Messages for a handler, in order.
+    Deliver(Delivery),
+    /// Answers a command. Some commands are answered several times; see [`Reply`].
+    Reply {
+        /// Which command.
+        request: RequestId,
+        /// The answer.
+        reply: Result<Reply, Refusal>,
+    },
+    /// Something an operator or a log may want to know.
+    Event(Event),
+}
+
+/// Why a connection is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Another connection to the same neighbour carries the link.
+    Surplus,
+    /// The other end broke the protocol; what it did.
+    Misbehaved(String),
+    /// The other end is not who it must be, or not of this mesh; what does not fit.
+    Unwelcome(String),
+    /// Nothing was heard for the keepalive timeout.
+    Silent,
+    /// The handshake did not end in time.
+    HandshakeTimeout,
+    /// The node stops.
+    Stopping,
+}
+
+/// Messages handed to a handler.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The attachment they are for.
+    pub token: AttachToken,
+    /// The stream.
+    pub instance: StreamInstance,
+    /// In order, without gaps.
+    pub messages: Vec<Delivered>,
+}
+
+/// One message as its handler sees it.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// Its place in the stream.
+    pub sequence: Sequence,
+    /// Its id.
+    pub id: MessageId,
+    /// Who wrote it. (instance, writer, writer sequence) is the stable key for idempotent handlers.
+    pub writer: WriterId,
+    /// Its place among the writer's messages.
+    pub writer_sequence: WriterSequence,
+    /// What was published.
+    pub bytes: Bytes,
+}
+
+/// What an operator or a log may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A link to a neighbour came up.
+    LinkUp {
+        /// The neighbour.
+        node: NodeId,
+    },
+    /// The last connection to a neighbour is gone.
+    LinkDown {
+        /// The neighbour.
+        node: NodeId,
+    },
+    /// A peer was refused or cut off; why.
+    PeerRefused {
+        /// Who, if known.
+        node: Option<NodeId>,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// This node's role in a group changed.
+    RoleChanged {
+        /// The group.
+        group: crate::id::GroupId,
+        /// `leader`, `follower`, `candidate`, `learner`, `verifying`, `amnesic` or `stopped`.
+        role: &'static str,
+        /// Its term.
+        term: crate::id::Term,
+    },
+    /// A replica's disk was rolled back, or a log was found beside what it vouched for; what was done.
+    Amnesia {
+        /// The group.
+        group: crate::id::GroupId,
+        /// Whose disk.
+        node: NodeId,
+        /// What was found and what happens now.
+        what: String,
+    },
+    /// A group stopped on this node and says why; it needs an operator.
+    GroupStopped {
+        /// The group.
+        group: crate::id::GroupId,
+        /// Why.
+        reason: String,
+    },
+    /// Accepting stopped for want of disk space, or started again.
+    Space {
+        /// Whether publishing is accepted.
+        accepting: bool,
+    },
+}
+
+/// Bytes that were put into the caller's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The connection they are for.
+    pub lane: LaneId,
+    /// How many bytes were appended.
+    pub len: usize,
+}
+
+/// When to come back, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// The part that waits.
+    pub timer: Timer,
+}
+
+/// Who waits for a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// Handshakes, keepalives, redials.
+    Link,
+    /// Heartbeats between nodes that share groups.
+    Pair,
+    /// Flooding.
+    Route,
+    /// Elections and retransmission.
+    Raft,
+    /// Joins and forwarded requests.
+    Mesh,
+    /// Resending and batching of streams.
+    Stream,
+}

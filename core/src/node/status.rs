@@ -1,0 +1,133 @@
+//! What a node knows of itself and the mesh, for people: plain data, gathered on demand.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::id::{
+    AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, NodeId, Sequence, SessionEpoch,
+    StreamInstance, Term,
+};
+use crate::time::Span;
+
+/// The whole picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// This start.
+    pub boot: BootId,
+    /// The count of starts.
+    pub generation: Generation,
+    /// The mesh it belongs to.
+    pub mesh: Option<MeshId>,
+    /// The mesh's name.
+    pub mesh_name: String,
+    /// Every member this node knows of.
+    pub members: Vec<MemberStatus>,
+    /// Every link this node knows of, each once.
+    pub links: Vec<LinkStatus>,
+    /// The control group as seen here.
+    pub control: Option<GroupStatus>,
+    /// The streams that start or end here, and those it only knows by name.
+    pub streams: Vec<StreamStatus>,
+    /// Why publishing is refused, if it is.
+    pub refusing: Option<String>,
+    /// The journal: bytes held, of them alive.
+    pub journal_bytes: u64,
+    /// Bytes of records that are alive.
+    pub journal_live_bytes: u64,
+}
+
+/// A member as seen from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where others dial it; empty if it only dials out.
+    pub addresses: Vec<String>,
+    /// Where its API listens.
+    pub api: Option<String>,
+    /// Whether a path leads there now (`true` for the node itself).
+    pub reachable: bool,
+    /// Links to go over; 0 for the node itself, `None` without a path.
+    pub hops: Option<u32>,
+    /// Whether it votes in the control group.
+    pub voter: bool,
+}
+
+/// A link between two nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// One end.
+    pub a: NodeId,
+    /// The other.
+    pub b: NodeId,
+    /// Its cost as announced, in microseconds.
+    pub cost: u32,
+    /// Round-trip time, known for own links.
+    pub rtt: Option<Span>,
+}
+
+/// A consensus group as seen here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// `leader`, `follower`, `learner` ...
+    pub role: &'static str,
+    /// Term.
+    pub term: Term,
+    /// Who leads, if known.
+    pub leader: Option<NodeId>,
+    /// The voters.
+    pub voters: Vec<NodeId>,
+    /// The learners.
+    pub learners: Vec<NodeId>,
+    /// Commit index.
+    pub commit: LogIndex,
+    /// Last index in the log.
+    pub last: LogIndex,
+    /// Why it stopped, if it did.
+    pub stopped: Option<String>,
+}
+
+/// A stream as seen here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamStatus {
+    /// Name.
+    pub name: String,
+    /// Its life.
+    pub instance: StreamInstance,
+    /// Who accepts.
+    pub source: NodeId,
+    /// Who processes.
+    pub target: NodeId,
+    /// Whether the figures below are known here (this node is source or target).
+    pub local: bool,
+    /// Current session.
+    pub session: SessionEpoch,
+    /// Current authority.
+    pub authority: AuthorityEpoch,
+    /// Durable at the source.
+    pub accepted: Sequence,
+    /// Committed and durable at a majority of members.
+    pub replicated: Sequence,
+    /// Who holds everything up to `replicated`.
+    pub holders: Vec<NodeId>,
+    /// Processed by the target.
+    pub processed: Sequence,
+    /// The policy is met and a committed entry says so.
+    pub completed: Sequence,
+    /// Bytes up to here may go.
+    pub released: Sequence,
+    /// The attached handler, known at the target.
+    pub handler: Option<AttachToken>,
+    /// Bytes waiting in the outbox, known at the source.
+    pub outbox_bytes: u64,
+    /// What it waits for, in words; empty if nothing.
+    pub waiting_for: Vec<String>,
+    /// Why it stopped, if it did.
+    pub stopped: Option<String>,
+}

@@ -1,0 +1,96 @@
+//! Heavy work: hashing and signatures of any size leave the core as jobs, are done elsewhere and come back as inputs.
+//! Both worlds do them with [`perform`], so a job's result never depends on where it ran.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
+
+use crate::digest::Digest;
+use crate::payload::Payload;
+use crate::record::Owner;
+
+/// An Ed25519 public key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKey(pub [u8; 32]);
+
+impl PublicKey {
+    /// Reads the 32-byte form; `None` for any other length.
+    #[must_use]
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// The node id derived from this key, if it is a node's first: the leading 128 bits of its BLAKE3.
+    #[must_use]
+    pub fn first_node_id(&self) -> crate::id::NodeId {
+        let hash = blake3::hash(&self.0);
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.as_bytes()[..16]);
+        crate::id::NodeId(u128::from_be_bytes(id))
+    }
+}
+
+/// Names a job: the part that asked, and that part's own number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkId {
+    /// Who asked.
+    pub owner: Owner,
+    /// The asking part's number for it.
+    pub token: u64,
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// BLAKE3 over a payload.
+    Digest(Payload),
+    /// Sign with the node's current identity key.
+    Sign(Bytes),
+    /// Check a signature.
+    Verify {
+        /// Claimed signer.
+        key: PublicKey,
+        /// What was signed.
+        message: Bytes,
+        /// The signature, 64 bytes (anything else is invalid).
+        signature: Bytes,
+    },
+}
+
+/// A job's result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// Of [`Job::Digest`].
+    Digest(Digest),
+    /// Of [`Job::Sign`]: 64 bytes.
+    Signature(Vec<u8>),
+    /// Of [`Job::Verify`].
+    Verified(bool),
+}
+
+/// Does a job. `secret` is the node's Ed25519 secret key.
+#[must_use]
+pub fn perform(job: &Job, secret: &[u8; 32]) -> Done {
+    match job {
+        Job::Digest(payload) => Done::Digest(Digest::of(payload)),
+        Job::Sign(message) => {
+            Done::Signature(SigningKey::from_bytes(secret).sign(message).to_bytes().to_vec())
+        }
+        Job::Verify { key, message, signature } => Done::Verified(verify(key, message, signature)),
+    }
+}
+
+fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+    let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(&key.0), Signature::from_slice(signature))
+    else {
+        return false;
+    };
+    key.verify_strict(message, &signature).is_ok()
+}
+
+/// The public key that belongs to a secret one.
+#[must_use]
+pub fn public_key(secret: &[u8; 32]) -> PublicKey {
+    PublicKey(SigningKey::from_bytes(secret).verifying_key().to_bytes())
+}

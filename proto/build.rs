@@ -1,0 +1,18 @@
+//! Compiles the .proto files without protoc.
+
+const PARTS: [&str; 5] = ["link", "route", "raft", "mesh", "stream"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let files: Vec<String> = PARTS.iter().map(|part| format!("wattle/{part}.proto")).collect();
+    let parts = protox::compile(files, ["proto"])?;
+    prost_build::Config::new().bytes(["."]).btree_map(["."]).compile_fds(parts)?;
+    #[cfg(feature = "grpc")]
+    {
+        let api = protox::compile(["wattle/api.proto"], ["proto"])?;
+        let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+        std::fs::write(out.join("api_descriptors.bin"), prost::Message::encode_to_vec(&api))?;
+        tonic_prost_build::configure().bytes(".").btree_map(".").compile_fds(api)?;
+    }
+    Ok(())
+}
