@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod input;
+pub mod journal;
 pub mod output;
 pub mod status;
 
@@ -102,7 +103,13 @@ impl Node {
 
     /// Appends whole frames for `lane` to `buffer`, about `max` bytes at most (one message may exceed it). Not called
     /// while the lane's socket is full: that is the backpressure.
-    pub fn poll_transmit(&mut self, _now: Now, _lane: LaneId, _max: usize, _buffer: &mut Vec<u8>) -> Option<Transmit> {
+    pub fn poll_transmit(
+        &mut self,
+        _now: Now,
+        _lane: LaneId,
+        _max: usize,
+        _buffer: &mut Vec<u8>,
+    ) -> Option<Transmit> {
         None
     }
 
