@@ -26,7 +26,7 @@ impl Gate {
         message: raft::Message,
         mut admit: impl FnMut(&[u8]) -> bool,
     ) -> raft::Message {
-        let raft::Message::Append(append) = &message else { return message };
+        let Some(append) = message.append() else { return message };
         let passing = append.entries.iter().take_while(|entry| match entry.kind {
             raft::EntryKind::Command => admit(&entry.data),
             raft::EntryKind::Blank | raft::EntryKind::Configuration => true,
