@@ -6,15 +6,16 @@ use alloc::string::{String, ToString as _};
 
 use bytes::Bytes;
 use prost::Message as _;
-use wattle_proto::frame::{Class, Decoder, FrameError, FrameKind, Kind, MAX_FRAME, Message, Path, RelayHeader, Step};
+use wattle_proto::frame::{Class, Decoder, FrameError, FrameKind, Kind, Message, Path, RelayHeader, Step};
 use wattle_proto::node::notice::Reason;
 use wattle_proto::node::{Envelope, Notice};
 
 use super::Node;
 use super::egress::{Dropped, Outgoing};
-use super::output::{CloseReason, DialId, Event, Output};
+use super::output::{CloseReason, DialId};
 use super::parcel::Parcel;
 use crate::id::{GroupId, LaneId, NodeId};
+use crate::link::{LabelError, Standing};
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::work::PublicKey;
@@ -48,10 +49,10 @@ impl Lanes {
         self.open.get(&lane).map(|lane| lane.peer_key)
     }
 
-    /// The handshake is done: larger frames may come.
-    pub(crate) fn welcome(&mut self, lane: LaneId) {
+    /// Frames may be as large as both ends agreed on.
+    fn limit(&mut self, lane: LaneId, max_frame: usize) {
         if let Some(lane) = self.open.get_mut(&lane) {
-            lane.decoder.set_limit(MAX_FRAME);
+            lane.decoder.set_limit(max_frame);
         }
     }
 }
@@ -75,6 +76,8 @@ impl Node {
         self.links.handle(self.now, link::Input::Heard { lane });
         let mut bytes = Some(bytes);
         loop {
+            let max_frame = self.links.max_frame(lane);
+            self.lanes.limit(lane, max_frame);
             match self.lanes.frames(lane, bytes.take()) {
                 Ok(Some(frame)) => {
                     let hello = frame.kind() == FrameKind::Hello;
@@ -96,10 +99,7 @@ impl Node {
         if let Some(lane) = self.lanes.open.get_mut(&lane) {
             lane.broken = true;
         }
-        let reason = CloseReason::Misbehaved(fault);
-        let node = self.links.neighbour(lane);
-        self.outputs.push_back(Output::Event(Event::PeerRefused { node, reason: reason.clone() }));
-        self.outputs.push_back(Output::Close { lane, reason });
+        self.links.handle(self.now, link::Input::Close { lane, reason: CloseReason::Misbehaved(fault) });
     }
 
     /// One message of a lane. An error is the other end's fault.
@@ -107,19 +107,23 @@ impl Node {
         let now = self.now;
         let kind = message.relay.kind();
         if kind == Kind::Link {
-            let message = link::Message::decode(&message.header, hello).map_err(|error| error.to_string())?;
+            let message = link::Message::decode(message.header).map_err(|error| error.to_string())?;
+            if hello != matches!(message, link::Message::Hello(_)) {
+                return Err("a hello goes in a hello frame, and nothing else does".to_string());
+            }
             self.links.handle(now, link::Input::Message { lane, message });
             return Ok(());
         }
+        let standing = self.links.standing(lane);
         if kind == Kind::Join {
-            let Some(peer_key) = self.links.joining(lane).then(|| self.lanes.key(lane)).flatten() else {
+            let (Standing::Joining, Some(peer_key)) = (standing, self.lanes.key(lane)) else {
                 return Err("a join message on a lane that is not for joining".to_string());
             };
-            let message = mesh::JoinMessage::decode(message.header).map_err(|error| error.to_string())?;
+            let message = mesh::JoinMessage::decode(&message.header).map_err(|error| error.to_string())?;
             self.mesh.handle(now, mesh::Input::JoinMessage { lane, peer_key, message });
             return Ok(());
         }
-        let Some(neighbour) = self.links.neighbour(lane) else {
+        let Standing::Linked(neighbour) = standing else {
             return Err(format!("a message of kind {kind:?} before the handshake"));
         };
         if kind == Kind::Route {
@@ -149,15 +153,15 @@ impl Node {
     }
 
     fn relay(&mut self, neighbour: NodeId, label: u16, before: RelayHeader, relay: RelayHeader, message: Message) {
-        let next = match self.links.by_label(label) {
-            Ok(Some(next)) => next,
-            Ok(None) => {
+        let next = match self.links.resolve(label) {
+            Ok(next) => next,
+            Err(LabelError::NoLink(_)) => {
                 if self.config.planted.has(Bug::RouteLoop) {
                     return self.send_back(neighbour, label, &before, message);
                 }
                 return self.notify(neighbour, &before, Reason::LinkDown);
             }
-            Err(link::WrongTag) => return self.notify(neighbour, &before, Reason::WrongLabel),
+            Err(LabelError::WrongTag(_)) => return self.notify(neighbour, &before, Reason::WrongLabel),
         };
         let outgoing = Outgoing { relay, header: message.header, payload: Payload::from(message.payload) };
         match self.egress.to_neighbour(next, outgoing) {
@@ -197,7 +201,7 @@ impl Node {
     fn arrived(&mut self, neighbour: NodeId, message: Message) -> Result<(), String> {
         if message.relay.kind() == Kind::Notice {
             let notice = Notice::decode(message.header).map_err(|error| format!("a notice that cannot be read: {error}"))?;
-            self.notices[usize::try_from(notice.reason).unwrap_or_default().min(5)] += 1;
+            self.dropped.notices[usize::try_from(notice.reason).unwrap_or_default().min(5)] += 1;
             return Ok(());
         }
         let envelope =
@@ -240,7 +244,7 @@ impl Node {
                 self.consensus(group, from, message);
             }
             Kind::Mesh => {
-                let message = mesh::Message::decode(payload).map_err(|error| error.to_string())?;
+                let message = mesh::Message::decode(&payload).map_err(|error| error.to_string())?;
                 self.mesh.handle(now, mesh::Input::Message { from, message });
             }
             Kind::Stream => {
@@ -273,7 +277,7 @@ impl Node {
             return self.loopback.push_back(parcel);
         }
         let Some(path) = self.routes.path(parcel.to) else {
-            self.unroutable += 1;
+            self.dropped.unroutable += 1;
             return;
         };
         let first = path.first;
@@ -281,7 +285,7 @@ impl Node {
         let relay = RelayHeader::along(parcel.kind, parcel.class, path);
         let header = parcel.envelope(own);
         if self.egress.to_neighbour(first, Outgoing { relay, header, payload: parcel.payload }).is_err() {
-            self.unroutable += 1;
+            self.dropped.unroutable += 1;
         }
     }
 }

@@ -75,6 +75,8 @@ pub struct Config {
     pub journal: journal::Config,
     /// Neighbours.
     pub link: link::Config,
+    /// Heartbeats between nodes that share groups.
+    pub pairs: link::pairs::Config,
     /// Link states.
     pub route: route::Config,
     /// Consensus.
@@ -91,14 +93,16 @@ impl Config {
     /// The defaults for a node of that identity.
     #[must_use]
     pub fn new(identity: Identity) -> Self {
+        let Identity { name, key, addresses, api, .. } = identity.clone();
         Self {
             identity,
             dial: Vec::new(),
             journal: journal::Config { rows_may_tear: false, slack_bytes: 16 << 20 },
-            link: link::Config::default(),
+            link: link::Config::new(name.clone()),
+            pairs: link::pairs::Config::default(),
             route: route::Config::default(),
             raft: raft::Config::default(),
-            mesh: mesh::Config::default(),
+            mesh: mesh::Config::new(name, key, addresses, api),
             stream: stream::Config::default(),
             planted: Planted::none(),
         }
@@ -158,6 +162,16 @@ pub struct Node {
     outputs: VecDeque<Output>,
     /// Parcels this node sent to itself.
     loopback: VecDeque<Parcel>,
+    dropped: Drops,
+}
+
+/// What was lost on its way, since the start. Every loss is made good by somebody's deadline.
+#[derive(Clone, Copy, Debug, Default)]
+struct Drops {
+    /// No path led to the target, or its queue was full.
+    unroutable: u64,
+    /// Relays told us that they dropped, by reason.
+    notices: [u64; 6],
 }
 
 impl Node {
@@ -168,12 +182,12 @@ impl Node {
         let planted = config.planted;
         let rng = |purpose| Rng::stream(seed, purpose);
         Self {
-            links: Links::new(config.link.clone(), &config.identity, boot, rng(Purpose::Link)),
-            pairs: Pairs::new(config.link.clone(), own, boot, rng(Purpose::Pair)),
-            routes: Routes::new(config.route.clone(), own, rng(Purpose::Route)),
+            links: Links::new(config.link.clone(), own, boot, rng(Purpose::Link), planted),
+            pairs: Pairs::new(config.pairs.clone(), own, boot, rng(Purpose::Pair), planted),
+            routes: Routes::new(config.route.clone(), own, rng(Purpose::Route), planted),
             groups: Groups::new(config.raft.clone(), own, rng(Purpose::Raft), planted),
             mesh: Mesh::new(config.mesh.clone(), own, rng(Purpose::Mesh), planted),
-            streams: Streams::new(config.stream.clone(), own, rng(Purpose::Stream), planted),
+            streams: Streams::new(config.stream.clone(), own, boot, rng(Purpose::Stream), planted),
             gate: Gate::default(),
             lanes: Lanes::default(),
             egress: Egress::default(),
@@ -183,6 +197,7 @@ impl Node {
             next_load: LoadId(1),
             outputs: VecDeque::new(),
             loopback: VecDeque::new(),
+            dropped: Drops::default(),
             phase: Phase::Recovering,
             now: Now::default(),
             boot,

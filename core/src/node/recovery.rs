@@ -45,9 +45,9 @@ impl Node {
         for instance in self.streams.instances() {
             self.groups.set_applied(instance.into(), self.streams.applied_index(instance));
         }
-        self.links.begin(now, generation);
-        self.pairs.begin(now, generation);
-        self.routes.begin(now, generation);
+        self.links.restored(now, generation);
+        self.pairs.restored(now, generation);
+        self.routes.restored(now, generation);
         self.groups.restored(now);
         self.mesh.restored(now);
         self.streams.restored(now);

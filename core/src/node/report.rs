@@ -9,6 +9,7 @@ use super::command::Refusal;
 use super::status::{GroupStatus, LinkStatus, MemberStatus, Status};
 use crate::configuration::Member;
 use crate::id::{GroupId, NodeId};
+use crate::route::KnownLink;
 use crate::time::Now;
 
 impl Node {
@@ -47,7 +48,7 @@ impl Node {
     fn member_status(&self, control: Option<&GroupStatus>) -> Vec<MemberStatus> {
         let own = self.config.identity.node;
         let voters: BTreeSet<NodeId> = control.iter().flat_map(|group| group.voters.iter().copied()).collect();
-        let status = |member: &crate::mesh::MemberInfo| {
+        let status = |member: &crate::mesh::Member| {
             let path = self.routes.path(member.node);
             let hops = path.map(|path| 1 + path.labels.len() as u32);
             let here = member.node == own;
@@ -66,7 +67,7 @@ impl Node {
 
     fn link_status(&self) -> Vec<LinkStatus> {
         let own = self.config.identity.node;
-        let status = |(a, b, cost): (NodeId, NodeId, u32)| {
+        let status = |KnownLink { a, b, cost }: KnownLink| {
             let neighbour = if a == own { Some(b) } else { (b == own).then_some(a) };
             LinkStatus { a, b, cost, rtt: neighbour.and_then(|neighbour| self.links.rtt(neighbour)) }
         };
@@ -77,13 +78,13 @@ impl Node {
         let group = self.groups.status(GroupId::CONTROL)?;
         let nodes = |members: &[Member]| members.iter().map(|member| member.node).collect();
         Some(GroupStatus {
-            role: super::wiring::role_text(group.role),
+            role: group.role.text(),
             term: group.term,
             leader: group.leader,
             voters: nodes(&group.configuration.voters),
             learners: nodes(&group.configuration.learners),
             commit: group.commit,
-            last: group.last,
+            last: group.last.index,
             stopped: group.stopped,
         })
     }

@@ -1,5 +1,8 @@
 //! Who hears of what: one match per part, one arm per output. Nothing is decided here.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 use wattle_proto::frame::{Class, Kind, RelayHeader};
 
@@ -8,11 +11,11 @@ use super::command::Command;
 use super::egress::Outgoing;
 use super::output::{Event, Output};
 use super::parcel::{Held, Parcel};
-use super::{Loading, wiring_names::role_text};
+use super::Loading;
 use crate::configuration::Member;
-use crate::id::{GroupId, NodeId, RequestId};
+use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
 use crate::payload::Payload;
-use crate::record::{Owner, Record};
+use crate::record::Owner;
 use crate::when::When;
 use crate::work::{Done, Job, WorkId};
 use crate::{link, mesh, raft, route, stream};
@@ -51,13 +54,11 @@ impl Node {
             O::Close { lane, reason } => self.outputs.push_back(Output::Close { lane, reason }),
             O::Send { lane, message, when } => self.send(when, Held::Lane { lane, message }),
             O::Up { node, lane, label, .. } => {
-                self.lanes.welcome(lane);
                 self.egress.link(node, lane);
                 self.routes.handle(now, route::Input::LinkUp { node, label });
                 self.event(Event::LinkUp { node });
             }
             O::Switched { node, lane } => {
-                self.lanes.welcome(lane);
                 self.egress.link(node, lane);
             }
             O::Down { node } => {
@@ -71,6 +72,8 @@ impl Node {
             }
             O::JoinLaneUp { lane, peer_key } => self.mesh.handle(now, mesh::Input::JoinLaneUp { lane, peer_key }),
             O::JoinLaneDown { lane } => self.mesh.handle(now, mesh::Input::JoinLaneDown { lane }),
+            // The mesh part dials again by its own deadline.
+            O::JoinFailed { .. } => {}
             O::Event(event) => self.event(event),
         }
     }
@@ -179,7 +182,7 @@ impl Node {
         }
     }
 
-    fn role(&mut self, group: GroupId, role: raft::RoleName, term: crate::id::Term, leader: Option<NodeId>) {
+    fn role(&mut self, group: GroupId, role: raft::RoleName, term: Term, leader: Option<NodeId>) {
         let now = self.now;
         let leading = role == raft::RoleName::Leader;
         if group == GroupId::CONTROL {
@@ -187,7 +190,7 @@ impl Node {
         } else {
             self.streams.handle(now, stream::Input::Role { instance: group.into(), leading, term });
         }
-        self.event(Event::RoleChanged { group, role: role_text(role), term });
+        self.event(Event::RoleChanged { group, role: role.text(), term });
         self.tell_whom_we_lead();
     }
 
@@ -223,10 +226,9 @@ impl Node {
             O::Installed { taken } => self.groups.handle(now, raft::Input::Installed { group, taken }),
             O::Became { mesh, remember } => {
                 self.links.handle(now, link::Input::Mesh(mesh));
-                for address in remember {
-                    self.links.handle(now, link::Input::Target { address });
-                }
+                self.keep_dialling(remember);
             }
+            O::Remembered { addresses } => self.keep_dialling(addresses),
             O::Roster(roster) => self.roster(roster),
             O::StreamOpened { name, instance, source, target } => self.stream_opened(name, instance, source, target),
             O::StreamClosed { instance, .. } => {
@@ -239,7 +241,13 @@ impl Node {
         }
     }
 
-    fn roster(&mut self, roster: alloc::vec::Vec<mesh::RosterEntry>) {
+    fn keep_dialling(&mut self, addresses: Vec<String>) {
+        for address in addresses {
+            self.links.handle(self.now, link::Input::Target { address });
+        }
+    }
+
+    fn roster(&mut self, roster: Vec<mesh::RosterEntry>) {
         let members = roster.iter().map(|entry| entry.node).collect();
         let keys = roster.into_iter().map(|entry| (entry.node, entry.keys)).collect();
         self.links.handle(self.now, link::Input::Roster(keys));
@@ -247,7 +255,7 @@ impl Node {
     }
 
     /// The group of a stream lives at its two ends: the source votes, the target learns (rule C3).
-    fn stream_opened(&mut self, name: alloc::string::String, instance: crate::id::StreamInstance, source: NodeId, target: NodeId) {
+    fn stream_opened(&mut self, name: String, instance: StreamInstance, source: NodeId, target: NodeId) {
         let now = self.now;
         let own = self.config.identity.node;
         self.streams.handle(now, stream::Input::Opened { name, instance, source, target });
@@ -295,7 +303,10 @@ impl Node {
                 self.groups.handle(now, raft::Input::Installed { group: instance.into(), taken });
             }
             O::Deliver(delivery) => self.outputs.push_back(Output::Deliver(delivery)),
-            O::Reply { request, reply } => self.outputs.push_back(Output::Reply { request, reply }),
+            O::Reply { request, reply } => {
+                let reply = reply.map_err(|refusal| self.complete(refusal));
+                self.outputs.push_back(Output::Reply { request, reply });
+            }
             O::Event(event) => self.event(event),
         }
     }
@@ -305,7 +316,7 @@ impl Node {
         let now = self.now;
         match held {
             Held::Lane { lane, message } => {
-                if message.is_hello() {
+                if matches!(message, link::Message::Hello(_)) {
                     self.egress.hello(lane, message.encode());
                 } else {
                     self.to_lane(lane, Kind::Link, message.encode());
@@ -319,7 +330,7 @@ impl Node {
         }
     }
 
-    fn to_lane(&mut self, lane: crate::id::LaneId, kind: Kind, header: Bytes) {
+    fn to_lane(&mut self, lane: LaneId, kind: Kind, header: Bytes) {
         let relay = RelayHeader::direct(kind, Class::Control);
         // A lane whose own queue is full is about to be closed by its keepalive.
         let _ = self.egress.to_lane(lane, Outgoing { relay, header, payload: Payload::new() });
@@ -380,8 +391,8 @@ impl Node {
 
     fn tell_whom_we_lead(&mut self) {
         for node in self.groups.peers() {
-            let groups = self.groups.led(node);
-            self.pairs.handle(self.now, link::pairs::Input::Leads { node, groups });
+            let list = self.groups.led(node);
+            self.pairs.handle(self.now, link::pairs::Input::Leads { node, list });
         }
     }
 

@@ -68,10 +68,6 @@ impl Log {
         self.place(self.durable).unwrap_or(self.base)
     }
 
-    pub(super) fn entry(&self, index: LogIndex) -> Option<&Entry> {
-        let at = index.0.checked_sub(self.base.index.0 + 1)?;
-        self.entries.get(usize::try_from(at).ok()?).map(|(entry, _)| entry)
-    }
 
     pub(super) fn place(&self, index: LogIndex) -> Option<Place> {
         if index == self.base.index {
