@@ -22,6 +22,7 @@ fn no_answer_is_polled_before_what_it_rests_on_is_durable() {
         let up = Input::LaneUp { lane, dial: None, peer_key: PublicKey([7; 32]) };
         solo.tell(up).expect("running");
         solo.sync();
+        solo.tell(Input::Deadline).expect("running");
         syncs += 1;
         assert!(syncs < 50, "the node never stops writing");
     }
@@ -70,6 +71,7 @@ fn every_prefix_of_the_rows_recovers() {
 fn a_clock_that_goes_back_is_the_worlds_fault() {
     let mut solo = Solo::new("three");
     solo.pass(Span::secs(1));
+    solo.tell(Input::Deadline).expect("running");
     solo.now.monotonic = Instant(5);
     let _ = solo.tell(Input::Deadline);
 }

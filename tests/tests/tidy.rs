@@ -87,8 +87,8 @@ fn the_picture_in_the_architecture_page_is_the_code() {
 }
 
 #[test]
-fn mesh_and_stream_use_only_the_plain_data_of_node() {
-    for part in ["mesh", "stream"] {
+fn parts_use_only_the_plain_data_of_node() {
+    for part in ["link", "mesh", "stream"] {
         let mut files = Vec::new();
         sources(&root().join("core/src").join(part), &mut files);
         for file in files {

@@ -2,8 +2,6 @@
 
 use alloc::string::String;
 
-use bytes::Bytes;
-
 use crate::id::{BootId, Generation, MeshId, NodeId};
 
 /// What a lane is opened for.

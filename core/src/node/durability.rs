@@ -11,7 +11,7 @@ use alloc::collections::VecDeque;
 
 use crate::id::Ticket;
 use crate::planted::{Bug, Planted};
-use crate::time::{Instant, Span};
+use crate::time::Instant;
 use crate::when::When;
 
 /// Holds items until the disk has caught up.
@@ -87,16 +87,6 @@ impl<T> Durability<T> {
         self.unsynced.front().map(|&(_, at)| at)
     }
 
-    /// How long the oldest row has waited for the disk.
-    pub(crate) fn lag(&self, now: Instant) -> Span {
-        self.oldest_unsynced().map_or(Span::ZERO, |at| now.since(at))
-    }
-
-    /// How many items wait.
-    pub(crate) fn held(&self) -> usize {
-        self.held.len()
-    }
-
     pub(crate) fn check_invariants(&self) {
         assert!(self.persisted <= self.made, "D1: ticket {} is persisted and was never made", self.persisted);
         let mut last = Ticket(0);
@@ -130,7 +120,7 @@ mod tests {
         assert_eq!(released(&mut durability), []);
         durability.persisted(Ticket(1));
         assert_eq!(released(&mut durability), [2, 3], "a step without a row waits for the row before it");
-        assert_eq!(durability.lag(Instant(10)), Span(3));
+        assert_eq!(durability.oldest_unsynced(), Some(Instant(7)));
         durability.persisted(Ticket(2));
         assert_eq!(released(&mut durability), [4]);
         assert_eq!(durability.oldest_unsynced(), None);

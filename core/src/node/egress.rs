@@ -131,10 +131,6 @@ impl Egress {
         Ok(())
     }
 
-    pub(crate) fn has_link(&self, neighbour: NodeId) -> bool {
-        self.links.contains_key(&neighbour)
-    }
-
     pub(crate) fn ready(&self) -> impl Iterator<Item = LaneId> + '_ {
         self.ready.iter().copied()
     }
@@ -273,6 +269,6 @@ mod tests {
         }
         assert_eq!(arrived, 5);
         egress.unlink(PEER);
-        assert!(!egress.has_link(PEER));
+        assert_eq!(egress.to_neighbour(PEER, message(Class::Bulk, b"x")), Err(Dropped::NoLink));
     }
 }

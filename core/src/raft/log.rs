@@ -175,6 +175,7 @@ impl Log {
         self.configurations.retain(|(at, _)| *at > index);
         self.configurations.insert(0, (index, configuration));
         self.base = place;
+        self.durable = self.durable.max(place.index);
     }
 
     /// Starts anew behind a snapshot. A log that holds the snapshot's place keeps what follows it.
