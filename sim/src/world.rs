@@ -324,7 +324,7 @@ impl<M: Machine> World<M> {
                 }
             }
         }
-        config.rows_may_tear = self.plan.disk.rows_may_tear;
+        config.journal.rows_may_tear = self.plan.disk.rows_may_tear;
         config.planted = planted(self.plan.planted);
         config
     }
