@@ -10,6 +10,9 @@ use super::{
     OPTIONAL_FRAMES, VERSIONS,
 };
 
+/// How far into the bytes, and what.
+type Wrong = (usize, Fault);
+
 /// A frame whose messages are all well formed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -166,7 +169,7 @@ impl Decoder {
     }
 
     /// The next frame's type (`None`: to be skipped) and body, taken out of what was pushed.
-    fn take(&mut self) -> Result<Option<(Option<FrameKind>, Bytes)>, (usize, Fault)> {
+    fn take(&mut self) -> Result<Option<(Option<FrameKind>, Bytes)>, Wrong> {
         if self.partial.is_empty()
             && let Some(front) = self.pieces.front_mut()
         {
@@ -203,7 +206,7 @@ impl Decoder {
 }
 
 /// Type and size of the frame that `bytes` begin with; `None` while the header is not complete. Refuses as soon as it can.
-fn check_start(bytes: &[u8], limit: usize) -> Result<Option<(Option<FrameKind>, usize)>, (usize, Fault)> {
+fn check_start(bytes: &[u8], limit: usize) -> Result<Option<(Option<FrameKind>, usize)>, Wrong> {
     if bytes.iter().zip(MAGIC).any(|(&got, expected)| got != expected) {
         return Err((0, Fault::Magic));
     }
@@ -229,7 +232,7 @@ fn check_start(bytes: &[u8], limit: usize) -> Result<Option<(Option<FrameKind>, 
 }
 
 /// Checks every message of a frame, so that reading them cannot fail.
-fn check_messages(kind: FrameKind, body: &[u8]) -> Result<(), (usize, Fault)> {
+fn check_messages(kind: FrameKind, body: &[u8]) -> Result<(), Wrong> {
     if body.is_empty() {
         return Err((0, Fault::Empty));
     }
