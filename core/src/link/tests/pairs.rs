@@ -159,7 +159,9 @@ fn a_beat_of_a_replaced_start_is_ignored() {
     for number in 3..12 {
         let now = T + Span::millis(50 * (number - 2));
         told.extend(pass(&mut pairs, T, now));
-        told.extend(news(give(&mut pairs, now, from_two(beat(1, number)))).into_iter().map(|o| (now.since(T), o)));
+        told.extend(
+            news(give(&mut pairs, now, from_two(beat(1, number)))).into_iter().map(|o| (now.since(T), o)),
+        );
     }
     assert_eq!(told, [(Span::millis(400), Output::Suspect { node: id(2) })]);
     // A straggler does not bring the earlier start back; and neither is it shut out for ever.
