@@ -5,13 +5,12 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::dial::{State, TargetId, Targets};
+use super::dial::{TargetId, Targets};
 use super::label::Labels;
 use super::lane::{Lane, Phase};
 use super::survivor::Link;
 use super::{Config, Hello, Input, LabelError, Message, Output, Purpose};
 use crate::id::{BootId, Generation, LaneId, MeshId, NodeId};
-use crate::level::Level;
 use crate::node::output::{CloseReason, DialId, Event};
 use crate::planted::Planted;
 use crate::rng::Rng;
@@ -47,8 +46,8 @@ pub struct Links {
     pub(super) labels: Labels,
     pub(super) targets: Targets,
     pub(super) rng: Rng,
-    strangers: usize,
-    timers: BTreeSet<(Instant, LaneId)>,
+    pub(super) strangers: usize,
+    pub(super) timers: BTreeSet<(Instant, LaneId)>,
     outputs: VecDeque<Output>,
 }
 
@@ -252,6 +251,7 @@ impl Links {
         match self.standing(id) {
             Standing::Closed => {}
             Standing::Greeting => self.misbehaved(now, id, "a ping before the handshake was done"),
+            Standing::Joining | Standing::Linked(_) if self.said_farewell(id) => {}
             Standing::Joining | Standing::Linked(_) => self.send(id, Message::Pong { echo: sent }),
         }
     }
@@ -435,10 +435,14 @@ impl Links {
         }
     }
 
+    /// What was said to be the last message on a lane is the last.
+    fn said_farewell(&self, id: LaneId) -> bool {
+        self.lanes.get(&id).and_then(Lane::linked).is_some_and(|linked| linked.leaving.is_some())
+    }
+
     fn ping_if_due(&mut self, now: Instant, id: LaneId) {
+        let leaving = self.said_farewell(id);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        // What was said to be the last message on a lane is the last.
-        let leaving = lane.linked().is_some_and(|linked| linked.leaving.is_some());
         if lane.ping_at <= now {
             lane.ping_at = now + self.config.keepalive;
             if !leaving {
@@ -468,67 +472,6 @@ impl Links {
                 }
                 self.arm(id);
             }
-        }
-    }
-
-    /// Panics if an invariant does not hold.
-    pub fn check_invariants(&self, level: Level) {
-        assert!(self.strangers <= self.config.strangers_max, "L6: {} strangers", self.strangers);
-        assert!(self.targets.under_way() <= self.config.dials_max, "L6: too many dials under way");
-        for (node, link) in &self.links {
-            let current = self.lanes.get(&link.current).and_then(Lane::linked);
-            assert!(
-                current.is_some_and(|linked| linked.leaving.is_none()),
-                "L2: the link to {node} has no lane"
-            );
-            assert!(
-                link.lanes.contains(&link.current),
-                "L2: the link to {node} is carried by a lane of another"
-            );
-        }
-        if level < Level::Full {
-            return;
-        }
-        let strangers = self.lanes.values().filter(|lane| lane.stranger).count();
-        assert_eq!(strangers, self.strangers, "L6: strangers are counted wrongly");
-        for (id, lane) in &self.lanes {
-            if let Some(peer) = lane.peer() {
-                assert!(
-                    self.is_member(peer.node, &lane.key),
-                    "L1: lane {id} belongs to {}, no member",
-                    peer.node
-                );
-            }
-            if let Some(linked) = lane.linked() {
-                let link = self.links.get(&linked.peer.node);
-                let link = link.unwrap_or_else(|| panic!("L2: lane {id} is usable and its link is down"));
-                assert!(link.lanes.contains(id), "L2: lane {id} is unknown to its link");
-                assert_eq!(link.boot, linked.peer.boot, "L3: lane {id} is of another boot");
-            }
-            assert_eq!(
-                lane.due(&self.config).is_some(),
-                lane.wake.is_some(),
-                "L8: lane {id} has no deadline"
-            );
-            assert!(
-                lane.wake.is_none_or(|at| self.timers.contains(&(at, *id))),
-                "L8: lane {id} is not among the timers"
-            );
-        }
-        for target in self.targets.iter() {
-            let cared_for = match target.state {
-                State::Waiting(_) | State::Dialling(_) => true,
-                State::Greeting(lane) => self.lanes.contains_key(&lane),
-                State::Resting if target.joining => true,
-                State::Resting => target.node.is_some_and(|node| self.links.contains_key(&node)),
-            };
-            assert!(cared_for, "L5: nobody will dial {} again", target.address);
-        }
-        self.labels.check_invariants();
-        for node in self.links.keys() {
-            let label = self.labels.of(*node);
-            let resolved = label.map(|label| self.labels.resolve(label));
-            assert_eq!(resolved, Some(Ok(*node)), "L7: the label of {node} leads elsewhere");
         }
     }
 }

@@ -32,6 +32,7 @@
 mod config;
 mod dial;
 mod handshake;
+mod invariants;
 mod label;
 mod lane;
 mod links;

@@ -14,9 +14,13 @@
 //! - P4: time in which this node stood still counts against nobody.
 //! - P5: memory is bounded: peers by what the caller names, pages of a list by [`LEADS_PAGES_MAX`].
 
+mod peer;
+
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::fmt;
+
+use peer::{Peer, REPLACED_MAX};
 
 use crate::id::{BootId, Generation, GroupId, NodeId, Term};
 use crate::level::Level;
@@ -28,9 +32,6 @@ use crate::time::{Instant, Now, Span};
 pub const LEADS_PAGE_MAX: usize = 1500;
 /// The most pages of one list.
 pub const LEADS_PAGES_MAX: u32 = 64;
-/// How many replaced starts of a peer are remembered.
-const REPLACED_MAX: usize = 8;
-
 /// Settings of [`Pairs`].
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -181,40 +182,6 @@ pub enum Output {
     },
 }
 
-#[derive(Clone, Debug)]
-struct Peer {
-    /// When a beat of its current start came, or when it became a peer.
-    heard: Instant,
-    suspect: bool,
-    disk_stuck: bool,
-    start: Option<(BootId, Generation)>,
-    /// The highest number among the beats of its current start.
-    number: u64,
-    /// How many beats went to it.
-    sent: u64,
-    replaced: VecDeque<BootId>,
-    lag: Span,
-    /// What this node leads for it.
-    ours: Vec<(GroupId, Term)>,
-    ours_digest: LeadsDigest,
-    /// What it says it has of `ours`.
-    acknowledged: Option<LeadsDigest>,
-    next_page: u32,
-    /// The last whole list it gave.
-    theirs_digest: Option<LeadsDigest>,
-    collecting: Option<Collecting>,
-    /// When the last beat went to it.
-    beaten: Option<Instant>,
-    next_beat: Instant,
-}
-
-/// Pages of a list, as they come.
-#[derive(Clone, Debug)]
-struct Collecting {
-    digest: LeadsDigest,
-    pages: Vec<Option<Vec<(GroupId, Term)>>>,
-}
-
 /// All pairs of a node.
 #[derive(Clone, Debug)]
 pub struct Pairs {
@@ -309,24 +276,7 @@ impl Pairs {
             if node == self.own || self.peers.contains_key(&node) {
                 continue;
             }
-            let peer = Peer {
-                heard: now,
-                suspect: false,
-                disk_stuck: false,
-                start: None,
-                number: 0,
-                sent: 0,
-                replaced: VecDeque::new(),
-                lag: Span::ZERO,
-                ours: Vec::new(),
-                ours_digest: LeadsDigest::of(&[]),
-                acknowledged: None,
-                next_page: 0,
-                theirs_digest: None,
-                collecting: None,
-                beaten: None,
-                next_beat: now,
-            };
+            let peer = Peer::new(now);
             self.beats.insert((peer.next_beat, node));
             self.peers.insert(node, peer);
         }
@@ -472,76 +422,5 @@ impl Pairs {
             let pages = peer.collecting.as_ref().map_or(0, |collecting| collecting.pages.len());
             assert!(pages <= LEADS_PAGES_MAX as usize, "P5: {pages} pages of {node}");
         }
-    }
-}
-
-impl Peer {
-    /// Whether a beat is of the start that counts (P3). A later start replaces an earlier one at once. Anything else, such as a
-    /// start on a disk that was rolled back, does once the current one has been silent; a start that was replaced comes back only after a
-    /// much longer silence, since it is a straggler on the network rather than a node.
-    fn admits(&self, now: Instant, beat: &Beat, config: &Config) -> bool {
-        let Some((boot, generation)) = self.start else { return true };
-        let silence = now.since(self.heard);
-        if beat.boot == boot {
-            beat.number > self.number
-        } else if self.replaced.contains(&beat.boot) {
-            silence >= config.suspect.times(10)
-        } else {
-            beat.generation > generation || silence >= config.suspect
-        }
-    }
-
-    fn begin(&mut self, boot: BootId, generation: Generation) {
-        self.replaced.retain(|replaced| *replaced != boot);
-        if let Some((old, _)) = self.start {
-            if self.replaced.len() == REPLACED_MAX {
-                self.replaced.pop_front();
-            }
-            self.replaced.push_back(old);
-        }
-        self.start = Some((boot, generation));
-        self.number = 0;
-        self.acknowledged = None;
-        self.theirs_digest = None;
-        self.collecting = None;
-    }
-
-    /// The page to send now: none once the peer has the list.
-    fn page(&mut self) -> Option<LeadsPage> {
-        if self.acknowledged == Some(self.ours_digest) {
-            return None;
-        }
-        let pages = self.ours.len().div_ceil(LEADS_PAGE_MAX).max(1) as u32;
-        let page = self.next_page % pages;
-        self.next_page = (page + 1) % pages;
-        let from = page as usize * LEADS_PAGE_MAX;
-        let to = self.ours.len().min(from + LEADS_PAGE_MAX);
-        Some(LeadsPage { page, pages, groups: self.ours[from..to].to_vec() })
-    }
-
-    /// Takes a page in; the list, once it is whole and new.
-    fn collect(&mut self, beat: &Beat) -> Option<Vec<(GroupId, Term)>> {
-        if self.theirs_digest == Some(beat.leads_digest) {
-            self.collecting = None;
-            return None;
-        }
-        let page = beat.leads.as_ref()?;
-        let fits = |c: &Collecting| c.digest == beat.leads_digest && c.pages.len() == page.pages as usize;
-        if !self.collecting.as_ref().is_some_and(fits) {
-            let pages = alloc::vec![None; page.pages as usize];
-            self.collecting = Some(Collecting { digest: beat.leads_digest, pages });
-        }
-        let collecting = self.collecting.as_mut()?;
-        *collecting.pages.get_mut(page.page as usize)? = Some(page.groups.clone());
-        if collecting.pages.iter().any(Option::is_none) {
-            return None;
-        }
-        let whole: Vec<(GroupId, Term)> =
-            self.collecting.take()?.pages.into_iter().flatten().flatten().collect();
-        if LeadsDigest::of(&whole) != beat.leads_digest {
-            return None;
-        }
-        self.theirs_digest = Some(beat.leads_digest);
-        Some(whole)
     }
 }

@@ -107,11 +107,7 @@ impl Routes {
                     self.pace_compute.want(now);
                 }
             }
-            Offered::Known => {
-                if let Some(owed) = self.owed.get_mut(&from) {
-                    owed.news.remove(&origin);
-                }
-            }
+            Offered::Known => {}
             Offered::Stale => self.owe(from, origin),
         }
     }

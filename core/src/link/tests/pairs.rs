@@ -315,9 +315,11 @@ fn a_restarted_peer_is_told_again() {
     let later = T + Span::secs(1);
     let mut two = pairs(2, 2);
     give(&mut two, later, peers(&[1]));
+    // It leads what it led before, which was nothing; that is news all the same.
     let told = exchange(&mut one, &mut two, later, Span::secs(1), u64::MAX);
     assert!(told.contains(&(id(1), Output::NewBoot { node: id(2), boot: BootId(2002) })));
     assert!(lists(&told).contains(&(id(2), 1)), "{told:?}");
+    assert!(lists(&told).contains(&(id(1), 0)), "{told:?}");
 }
 
 #[test]

@@ -171,3 +171,30 @@ fn an_address_that_leads_back_home_is_given_up_by_nobody_and_harms_nobody() {
     assert!((5..200).contains(&world.dials), "{} dials", world.dials);
     assert_eq!(world.nodes[0].as_ref().unwrap().neighbours().count(), 0);
 }
+
+#[test]
+fn a_dial_that_fails_while_the_link_is_up_is_not_repeated() {
+    let now = Instant(1_000_000_000);
+    let mut links = member(1, 5, config());
+    let first_dial = |outputs: Vec<Output>| match outputs[..] {
+        [Output::Dial { dial, .. }] => dial,
+        _ => panic!("{outputs:?}"),
+    };
+    let dial = first_dial(feed(&mut links, now, Input::Target { address: String::from("b:1") }));
+    let lane = LaneId(4);
+    feed(&mut links, now, Input::LaneUp { lane, dial: Some(dial), peer_key: key(2) });
+    feed(&mut links, now, say(4, Message::Hello(hello(2, 3))));
+    feed(&mut links, now, Input::LaneDown { lane });
+    let due = links.next_deadline().unwrap();
+    let dial = first_dial(feed(&mut links, due, Input::Deadline));
+    // Meanwhile the other end came by itself.
+    bring_up(&mut links, due, 5, hello(2, 3));
+    assert_eq!(feed(&mut links, due, Input::DialFailed { dial }), []);
+    for second in 1..20 {
+        let outputs = feed(&mut links, due + Span::secs(second), Input::Heard { lane: LaneId(5) });
+        assert!(!outputs.iter().any(|o| matches!(o, Output::Dial { .. })), "{outputs:?}");
+    }
+    let outputs = feed(&mut links, due + Span::secs(20), Input::LaneDown { lane: LaneId(5) });
+    assert!(outputs.contains(&Output::Down { node: id(2) }));
+    assert!(links.next_deadline().is_some_and(|at| at <= due + Span::millis(20_250)), "and armed again");
+}

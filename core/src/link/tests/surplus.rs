@@ -166,6 +166,26 @@ fn a_lane_is_left_only_after_the_survivor_is_confirmed_and_a_farewell_closes_it(
 }
 
 #[test]
+fn nothing_is_said_on_a_lane_after_the_farewell() {
+    let now = Instant(1_000_000_000);
+    let patient = Config { drain: Span::secs(5), ..config() };
+    let mut links = member(2, 5, patient);
+    bring_up(&mut links, now, 10, hello(1, 3));
+    bring_up(&mut links, now, 11, Hello { nonce: 9, ..hello(1, 3) });
+    let outputs = feed(&mut links, now, say(10, Message::Pong { echo: now.0 }));
+    let of_lane = |outputs: &[Output], id| {
+        let sent = outputs.iter().filter(|o| matches!(o, Output::Send { lane, .. } if *lane == LaneId(id)));
+        sent.cloned().collect::<Vec<_>>()
+    };
+    let farewell = Output::Send { lane: LaneId(11), message: Message::Leaving, when: When::Now };
+    assert_eq!(of_lane(&outputs, 11), [farewell]);
+    let outputs = feed(&mut links, now + Span::millis(10), say(11, Message::Ping { sent: 1 }));
+    assert_eq!(outputs, []);
+    let outputs = feed(&mut links, now + Span::secs(1), Input::Deadline);
+    assert_eq!((of_lane(&outputs, 10).len(), of_lane(&outputs, 11).len()), (1, 0));
+}
+
+#[test]
 fn when_the_lane_in_use_ends_another_takes_over_in_the_same_turn() {
     let now = Instant(1_000_000_000);
     let mut links = member(1, 5, config());

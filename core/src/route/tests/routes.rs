@@ -173,6 +173,20 @@ fn a_state_of_its_own_that_it_did_not_write_is_outdone_and_an_older_one_correcte
 }
 
 #[test]
+fn of_two_states_of_one_version_every_table_keeps_the_same() {
+    let (one, other) = (state(2, 1, 1, &[1]), state(2, 1, 1, &[3]));
+    for pair in [[one.clone(), other.clone()], [other, one]] {
+        let mut routes = alone();
+        feed(&mut routes, T, Input::Members(members(1..=3)));
+        feed(&mut routes, T, up(2));
+        pair.into_iter().for_each(|aged| {
+            feed(&mut routes, T, flood(2, vec![aged]));
+        });
+        assert_eq!(routes.table.get(id(2)).unwrap().adjacencies[0].neighbour, id(3));
+    }
+}
+
+#[test]
 fn a_version_that_cannot_be_outdone_harms_nobody() {
     let mut routes = alone();
     feed(&mut routes, T, Input::Members(members(1..=3)));
