@@ -91,8 +91,6 @@ impl Peer {
             self.replaced.push_back(old);
         }
         self.start = Some((boot, generation));
-        self.number = 0;
-        self.acknowledged = None;
         self.theirs_digest = None;
         self.collecting = None;
     }

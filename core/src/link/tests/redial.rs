@@ -198,3 +198,20 @@ fn a_dial_that_fails_while_the_link_is_up_is_not_repeated() {
     assert!(outputs.contains(&Output::Down { node: id(2) }));
     assert!(links.next_deadline().is_some_and(|at| at <= due + Span::millis(20_250)), "and armed again");
 }
+
+#[test]
+fn a_waiting_target_whose_node_comes_by_itself_is_not_dialled() {
+    let now = Instant(1_000_000_000);
+    let mut links = member(1, 5, config());
+    let outputs = feed(&mut links, now, Input::Target { address: String::from("b:1") });
+    let [Output::Dial { dial, .. }] = outputs[..] else { panic!("{outputs:?}") };
+    let lane = LaneId(4);
+    feed(&mut links, now, Input::LaneUp { lane, dial: Some(dial), peer_key: key(2) });
+    feed(&mut links, now, say(4, Message::Hello(hello(2, 3))));
+    feed(&mut links, now, Input::LaneDown { lane });
+    bring_up(&mut links, now, 5, hello(2, 3));
+    for second in 1..20 {
+        let outputs = feed(&mut links, now + Span::secs(second), Input::Heard { lane: LaneId(5) });
+        assert!(!outputs.iter().any(|o| matches!(o, Output::Dial { .. })), "{outputs:?}");
+    }
+}

@@ -144,7 +144,8 @@ fn a_lane_is_left_only_after_the_survivor_is_confirmed_and_a_farewell_closes_it(
     feed(&mut links, now, say(20, Message::Hello(hello(1, 3))));
     feed(&mut links, now, say(20, Message::Confirm));
     feed(&mut links, now, accept(10, 1));
-    let outputs = feed(&mut links, now, say(10, Message::Hello(hello(1, 3))));
+    let dialled_there = Hello { nonce: u64::MAX, ..hello(1, 3) };
+    let outputs = feed(&mut links, now, say(10, Message::Hello(dialled_there)));
     assert!(!outputs.iter().any(|o| matches!(o, Output::Switched { .. })), "it is not confirmed yet");
     let outputs = feed(&mut links, now, say(10, Message::Confirm));
     assert!(
