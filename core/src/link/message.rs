@@ -2,8 +2,6 @@
 
 use alloc::string::String;
 
-use bytes::Bytes;
-
 use crate::id::{BootId, Generation, MeshId, NodeId};
 
 /// What a lane is opened for.
@@ -59,16 +57,4 @@ pub enum Message {
     },
     /// The last message on a lane whose link goes on over another.
     Leaving,
-}
-
-/// What is said end to end, over relays, is wrapped in this: relays do not say who spoke, nor whether the label they follow
-/// still leads where the source thought.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Envelope {
-    /// Who speaks.
-    pub source: NodeId,
-    /// To whom. Anybody else drops it.
-    pub destination: NodeId,
-    /// The message of the part it is for.
-    pub body: Bytes,
 }

@@ -49,7 +49,7 @@ use alloc::vec::Vec;
 pub use config::Config;
 pub use label::LabelError;
 pub use links::{Links, Standing};
-pub use message::{Envelope, Hello, Message, Purpose};
+pub use message::{Hello, Message, Purpose};
 pub use pairs::{Beat, LeadsPage, Pairs};
 pub use wire::Malformed;
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::link as wire;
 
-use super::message::{Envelope, Hello, Message, Purpose};
+use super::message::{Hello, Message, Purpose};
 use super::pairs::{Beat, LEADS_PAGE_MAX, LEADS_PAGES_MAX, LeadsDigest, LeadsPage};
 use crate::id::{BootId, Generation, GroupId, MeshId, NodeId, Term};
 use crate::time::Span;
@@ -110,35 +110,6 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
         nonce: hello.nonce,
         max_frame: hello.max_frame,
     })
-}
-
-impl Envelope {
-    /// The bytes on the wire.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        let envelope = wire::Envelope {
-            source: id_bytes(self.source.0),
-            destination: id_bytes(self.destination.0),
-            body: self.body.clone(),
-        };
-        envelope.encode_to_vec().into()
-    }
-
-    /// Reads the bytes on the wire; the body shares them.
-    ///
-    /// # Errors
-    /// [`Malformed`] says what is wrong with them.
-    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
-        let envelope = wire::Envelope::decode(bytes).map_err(|_| Malformed("not an envelope"))?;
-        Ok(Self {
-            source: NodeId(id(&envelope.source, "envelope with a source that is not 16 bytes")?),
-            destination: NodeId(id(
-                &envelope.destination,
-                "envelope with a destination that is not 16 bytes",
-            )?),
-            body: envelope.body,
-        })
-    }
 }
 
 impl Beat {

@@ -148,6 +148,13 @@ impl Routes {
         self.paths.iter().map(|(node, path)| (*node, path))
     }
 
+    /// The label that `from` announced for its link to `to`.
+    #[must_use]
+    pub fn label_of(&self, from: NodeId, to: NodeId) -> Option<u16> {
+        let state = self.table.states().find(|state| state.origin == from)?;
+        state.link(to).map(|adjacency| adjacency.label)
+    }
+
     /// Every link both ends of which list it, each once.
     #[must_use]
     pub fn topology(&self) -> Vec<KnownLink> {
