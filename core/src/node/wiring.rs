@@ -209,7 +209,7 @@ impl Node {
             O::Work { token, job } => self.work(Owner::Mesh, token, job),
             O::DialJoin { address } => self.links.handle(now, link::Input::JoinTarget { address }),
             O::SendLane { lane, message } => self.send(When::Now, Held::Join { lane, body: message.encode() }),
-            O::CloseLane { lane, reason } => self.outputs.push_back(Output::Close { lane, reason }),
+            O::CloseLane { lane, reason } => self.links.handle(now, link::Input::Close { lane, reason }),
             O::Send { to, message, when } => {
                 self.parcel(when, to, Kind::Mesh, Class::Priority, None, Bytes::new(), message.encode().into());
             }

@@ -54,6 +54,7 @@ pub(super) struct Cluster {
     pub(super) agreed: BTreeMap<LogIndex, (Term, Bytes)>,
     leaders: BTreeMap<Term, NodeId>,
     pub(super) group: GroupId,
+    founding: Vec<Configuration>,
 }
 
 impl Cluster {
@@ -71,14 +72,22 @@ impl Cluster {
             agreed: BTreeMap::new(),
             leaders: BTreeMap::new(),
             group,
+            founding: Vec::new(),
         };
         let founding =
             Configuration::simple((0..voters).map(member).collect(), (voters..voters + learners).map(member).collect());
         for node in 0..size {
             let founding = if node < voters + learners { founding.clone() } else { Configuration::default() };
-            cluster.tell(node, Input::Create { group, replica: member(node).replica, founding });
+            cluster.founding.push(founding);
+            cluster.create(node);
         }
         cluster
+    }
+
+    /// The owner creates the group at each start; where it is already, nothing happens.
+    fn create(&mut self, node: usize) {
+        let founding = self.founding[node].clone();
+        self.tell(node, Input::Create { group: self.group, replica: member(node).replica, founding });
     }
 
     pub(super) fn tell(&mut self, node: usize, input: Input) {
@@ -209,6 +218,7 @@ impl Cluster {
         groups.restored(now);
         replica.groups = groups;
         self.drain(node);
+        self.create(node);
         let boot = BootId(u128::from(self.replicas[node].boots));
         for other in 0..self.replicas.len() {
             if other != node && self.replicas[other].up {

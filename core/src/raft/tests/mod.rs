@@ -222,7 +222,10 @@ fn random_histories_keep_every_promise() {
         }
         cluster.heal();
         assert!(cluster.replicas.iter().all(|replica| !replica.stopped), "seed {seed}: a group stopped without cause");
-        let leader = cluster.leader().unwrap_or_else(|| panic!("seed {seed}: no leader after healing"));
+        let leader = cluster.leader().unwrap_or_else(|| {
+            let all: Vec<_> = cluster.replicas.iter().map(|replica| replica.groups.status(GROUP)).collect();
+            panic!("seed {seed}: no leader after healing: {all:#?}")
+        });
         cluster.propose(leader, "the end");
         cluster.settle(Span::secs(2));
         let commands = cluster.commands(leader);
