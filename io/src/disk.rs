@@ -18,8 +18,8 @@ use wattle_core::node::output::LoadId;
 use wattle_core::payload::Payload;
 
 use crate::event::{PanicWatch, Urgent};
-use crate::space::{Meter, Reserve};
-use crate::store::{Part, Reader, Store};
+use crate::space::{Meter, Reserve, Space};
+use crate::store::{Part, Reader, Store, StoreError};
 
 /// Bytes that one commit takes at most (one row may exceed it): a commit must not keep later rows waiting for long.
 const COMMIT_BYTES_MAX: usize = 32 << 20;
@@ -92,6 +92,7 @@ impl Disk {
             quick: false,
             measured: None,
             told: None,
+            compacting_helps: false,
         };
         let write = move || {
             let _watch = PanicWatch(writer.urgent.clone());
@@ -155,6 +156,7 @@ struct Writer {
     measured: Option<Measured>,
     /// Free space as last told.
     told: Option<u64>,
+    compacting_helps: bool,
 }
 
 /// What was true when free space was last measured.
@@ -181,6 +183,10 @@ impl Writer {
             if due && !self.commit(&rows, quick) {
                 return;
             }
+            let settled = idle && !self.store.has_trims();
+            if settled && self.compacting_helps && !self.compact() {
+                return;
+            }
         }
     }
 
@@ -205,9 +211,7 @@ impl Writer {
     /// `false` if the disk is of no more use.
     fn commit(&mut self, rows: &[(Ticket, Payload)], quick: bool) -> bool {
         if let Err(error) = self.store.commit(rows, quick) {
-            tracing::error!(%error, "a write failed");
-            let _ = self.urgent.send(Urgent::WriteFailed { reason: error.to_string() });
-            return false;
+            return self.fail(&error);
         }
         self.quick = quick;
         if quick {
@@ -222,6 +226,24 @@ impl Writer {
             let _ = self.urgent.send(Urgent::Persisted { upto: *upto });
         }
         true
+    }
+
+    /// Gives the disk back what trimmed rows left. `false` if the disk is of no more use.
+    fn compact(&mut self) -> bool {
+        tracing::info!(used = self.store.used(), "the disk is nearly full: compacting the journal");
+        if let Err(error) = self.store.compact() {
+            return self.fail(&error);
+        }
+        self.quick = false;
+        self.compacting_helps = false;
+        self.measured = None;
+        true
+    }
+
+    fn fail(&self, error: &StoreError) -> bool {
+        tracing::error!(%error, "a write failed");
+        let _ = self.urgent.send(Urgent::WriteFailed { reason: error.to_string() });
+        false
     }
 
     /// Measures free space when it is time to, and tells it when it changed notably.
@@ -240,12 +262,14 @@ impl Writer {
         }
         let reserve_missing = self.reserve.missing() > 0;
         self.measured = Some(Measured { at: Instant::now(), used, reserve_missing });
-        match self.meter.free(used, &self.reserve) {
-            Ok(free) if self.told.is_none_or(|told| self.is_notable(told.abs_diff(free))) => {
-                self.told = Some(free);
-                let _ = self.urgent.send(Urgent::Space { free });
+        match self.meter.measure(used, &self.reserve) {
+            Ok(Space { free, compacting_helps }) => {
+                self.compacting_helps = compacting_helps;
+                if self.told.is_none_or(|told| self.is_notable(told.abs_diff(free))) {
+                    self.told = Some(free);
+                    let _ = self.urgent.send(Urgent::Space { free });
+                }
             }
-            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "free space cannot be measured"),
         }
     }

@@ -130,7 +130,7 @@ impl Running {
     /// Attaches a handler, which takes over from the one before. Dropping the attachment detaches it.
     ///
     /// # Errors
-    /// The node's [`Refusal`]; [`Refusal::Busy`] too when the node has stopped.
+    /// The node's [`Refusal`]; [`Refusal::Invalid`] too when the node has stopped.
     pub async fn attach(
         &self,
         stream: String,
@@ -140,8 +140,9 @@ impl Running {
         let (answer, answered) = oneshot::channel();
         let command = Command::Attach { stream, presented, window };
         let ask = Ask::Attach { request: self.request(), command, answer };
-        self.0.asks.send(ask).await.map_err(|_| Refusal::Busy)?;
-        answered.await.map_err(|_| Refusal::Busy)?
+        let stopped = || Refusal::Invalid("the node has stopped".to_owned());
+        self.0.asks.send(ask).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
     }
 
     /// What the node knows of itself and the mesh; `None` when it has stopped.

@@ -10,7 +10,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use redb::backends::FileBackend;
@@ -49,10 +49,20 @@ pub enum RecoveryError<E> {
     Refused(E),
 }
 
+/// Held for reading by all who use the database, and for writing to compact it.
+#[derive(Clone, Debug)]
+struct Shared(Arc<RwLock<Database>>);
+
+impl Shared {
+    fn get(&self) -> RwLockReadGuard<'_, Database> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The rows of one node.
 #[derive(Debug)]
 pub struct Store {
-    database: Arc<Database>,
+    database: Shared,
     /// The lowest row that may still be there.
     first: u64,
     /// Rows below this one are to go.
@@ -102,7 +112,7 @@ impl Store {
             }
             Err(error) => return Err(StoreError::new(error)),
         }
-        Ok(Self { database: Arc::new(database), first: 0, trim_below: 0, used: 0 })
+        Ok(Self { database: Shared(Arc::new(RwLock::new(database))), first: 0, trim_below: 0, used: 0 })
     }
 
     /// Hands over every row in rising order of tickets. To be called once, before the first commit.
@@ -114,8 +124,9 @@ impl Store {
         mut take: impl FnMut(Ticket, Bytes) -> Result<(), E>,
     ) -> Result<(), RecoveryError<E>> {
         let failed = |error: redb::StorageError| RecoveryError::Store(StoreError::new(error));
+        let database = self.database.get();
         let transaction =
-            self.database.begin_read().map_err(|error| RecoveryError::Store(StoreError::new(error)))?;
+            database.begin_read().map_err(|error| RecoveryError::Store(StoreError::new(error)))?;
         let table =
             transaction.open_table(ROWS).map_err(|error| RecoveryError::Store(StoreError::new(error)))?;
         let mut first = None;
@@ -153,7 +164,7 @@ impl Store {
     /// # Errors
     /// The store's. It takes no commit after one that failed.
     pub fn commit(&mut self, rows: &[(Ticket, Payload)], quick: bool) -> Result<(), StoreError> {
-        let mut transaction = self.database.begin_write().map_err(StoreError::new)?;
+        let mut transaction = self.database.get().begin_write().map_err(StoreError::new)?;
         transaction.set_quick_repair(quick);
         let quota = TRIM_ROWS + TRIM_ROWS_PER_WRITTEN * rows.len() as u64;
         let below = self.trim_below.min(self.first.saturating_add(quota));
@@ -185,17 +196,28 @@ impl Store {
         Ok(())
     }
 
+    /// Moves the rows together and gives what is left of the file back to the disk. Takes as long as writing all rows again;
+    /// loads and commits wait.
+    ///
+    /// # Errors
+    /// The store's. It takes no commit after that.
+    pub fn compact(&mut self) -> Result<(), StoreError> {
+        let mut database = self.database.0.write().unwrap_or_else(PoisonError::into_inner);
+        database.compact().map_err(StoreError::new)?;
+        Ok(())
+    }
+
     /// A reader of committed rows, for another thread.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader { database: Arc::clone(&self.database) }
+        Reader { database: self.database.clone() }
     }
 }
 
 /// Reads committed rows.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    database: Arc<Database>,
+    database: Shared,
 }
 
 impl Reader {
@@ -204,7 +226,8 @@ impl Reader {
     /// # Errors
     /// The store's.
     pub fn load(&self, parts: &[Part]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let transaction = self.database.begin_read().map_err(StoreError::new)?;
+        let database = self.database.get();
+        let transaction = database.begin_read().map_err(StoreError::new)?;
         let table = transaction.open_table(ROWS).map_err(StoreError::new)?;
         let mut loaded = Vec::with_capacity(parts.len());
         for part in parts {
