@@ -16,6 +16,8 @@ pub mod api;
 pub mod cli;
 pub mod client;
 pub mod dev;
+#[cfg(test)]
+mod fake;
 pub mod output;
 pub mod run;
 pub mod serve;

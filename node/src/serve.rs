@@ -81,10 +81,10 @@ impl Serving {
         self.running.stopped().await
     }
 
-    /// Stops the API, then the node, and removes the address file.
+    /// Stops the node, which ends open calls with a reason, then the API, and removes the address file.
     pub async fn stop(self) {
-        self.api.stop().await;
         self.running.stop().await;
+        self.api.stop().await;
         drop(self.published);
     }
 }

@@ -88,7 +88,7 @@ impl Api {
         self.address
     }
 
-    /// Takes no more calls, gives open ones a moment, then cuts them off.
+    /// Takes no more calls and gives open ones a moment to end, as they do once the node has stopped.
     pub async fn stop(mut self) {
         // Nobody listens if the server has ended by itself.
         let _ = self.stop.send(());
@@ -97,3 +97,6 @@ impl Api {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

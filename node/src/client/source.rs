@@ -284,7 +284,7 @@ mod tests {
         let cut = Pieces(vec![b"al", b"pha\nbe", b"ta\n", b"gam", b"ma"]);
         assert_eq!(lines(cut), [&b"alpha"[..], b"beta", b"gamma"]);
         let long = vec![b'x'; READ_BYTES * 2 + 7];
-        assert_eq!(lines(&long[..]), [long.clone()]);
+        assert_eq!(lines(&long[..]), vec![long.clone()]);
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub async fn publish<R: Route>(
         pipeline: Pipeline::new(plan.wait, Window::default()),
         moved: Instant::now(),
     };
-    run.to_the_end(&mut tell).await?;
+    run.finish(&mut tell).await?;
     let Counts { accepted, already_there, last_sequence } = run.pipeline.counts();
     Ok(Summary { writer, accepted, already_there: already_there + skip, last_sequence })
 }
@@ -154,7 +154,7 @@ pub struct Call {
 }
 
 impl<R: Route> Run<'_, R> {
-    async fn to_the_end(&mut self, tell: &mut impl FnMut(Told)) -> Result<(), Failure> {
+    async fn finish(&mut self, tell: &mut impl FnMut(Told)) -> Result<(), Failure> {
         let mut pause = PAUSE_MIN;
         loop {
             let broken = match self.route.open().await {
@@ -173,13 +173,11 @@ impl<R: Route> Run<'_, R> {
 
     /// Finds the way to the stream's source again.
     async fn reconnect(&mut self, mut last: Failure) -> Result<(), Failure> {
+        // An idle pipe waits for nothing, so for it only the time without a node counts.
+        let since = if self.pipeline.is_empty() { Instant::now() } else { self.moved };
         let mut pause = PAUSE_MIN;
         loop {
-            if self.pipeline.is_empty() {
-                // Nothing is owed, so only the time without a node counts.
-                self.moved = self.moved.max(Instant::now() - self.plan.patience / 2);
-            }
-            if self.moved.elapsed() >= self.plan.patience {
+            if since.elapsed() >= self.plan.patience {
                 return Err(last);
             }
             tokio::time::sleep(pause).await;

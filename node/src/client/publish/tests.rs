@@ -262,7 +262,7 @@ async fn patience_ends_with_the_reason() {
     assert!(ended.contains("nothing moved for 5 s") && ended.contains("Backpressure"), "{ended}");
     assert_eq!(desk.told, [Told::Waits("Backpressure".to_owned())], "told once");
 
-    let mut desk = Desk::new();
+    let desk = Desk::new();
     desk.write(&numbers(3));
     desk.faults(&[Fault::LoseRequest]);
     let mut route = desk.route.clone();
