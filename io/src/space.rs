@@ -145,18 +145,18 @@ struct Volume {
 
 impl Volume {
     fn space(self, reserve: &Reserve, limit: Option<u64>) -> Space {
-        let available = self.available.saturating_sub(reserve.missing());
-        // Compacting may use the reserve, and frees more than that.
-        let elbow_room = self.available.saturating_add(reserve.bytes - reserve.missing());
         let vacant = self.held.saturating_sub(self.used);
         // New rows go where old ones were, or into parts of the file that were never written, as the store likes. Only if
         // the disk can give all of those is the vacant part sure to be of use.
         let unwritten = self.length.saturating_sub(self.held);
-        let sure = if available >= unwritten { available + vacant } else { available };
+        let sure = if self.available >= unwritten { self.available + vacant } else { self.available };
+        let sure = sure.saturating_sub(reserve.missing());
+        // Compacting may use the reserve, and frees more than that.
+        let elbow_room = self.available.saturating_add(reserve.bytes - reserve.missing());
         Space {
             free: limit.map_or(sure, |limit| sure.min(limit.saturating_sub(self.used))),
-            compacting_helps: available < unwritten
-                && vacant > available.max(self.held / 2)
+            compacting_helps: self.available < unwritten
+                && vacant > self.available.max(self.held / 2)
                 && elbow_room >= COMPACTING_NEEDS,
         }
     }
