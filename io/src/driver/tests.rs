@@ -17,7 +17,7 @@ use wattle_core::work::{Done, Job, WorkId};
 
 use super::*;
 use crate::error::StartError;
-use crate::handle::{Handed, Running};
+use crate::handle::{COMMANDS_WAITING_MAX, Handed, Running};
 use crate::settings::Settings;
 use crate::start::start_with;
 
@@ -77,7 +77,10 @@ impl StandIn {
                 self.outputs.push_back(Output::Load { load: LoadId(1), row: Ticket(1), offset: 0, len: 3 });
             }
             Command::OpenStream { .. } => panic!("S1: the stand-in stumbles"),
-            Command::CloseStream { .. } => drop(self.gate.as_ref().map(std_mpsc::Receiver::recv)),
+            Command::CloseStream { .. } => {
+                self.note("at the gate".to_owned());
+                let _ = self.gate.as_ref().map(std_mpsc::Receiver::recv);
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -305,7 +308,11 @@ async fn an_attachment_that_nobody_waits_for_is_detached() {
     node.command(publish(1, &["one"])).next().await.unwrap().unwrap();
     let mut waiting = Box::pin(node.attach("words".to_owned(), None, 1));
     // Polled once: it is asked, and perhaps already answered.
-    std::future::poll_fn(|context| std::task::Poll::Ready(drop(waiting.as_mut().poll(context)))).await;
+    std::future::poll_fn(|context| {
+        let _ = waiting.as_mut().poll(context);
+        std::task::Poll::Ready(())
+    })
+    .await;
     drop(waiting);
     noted(&notes, "detach 5").await;
     node.stop().await;
@@ -315,15 +322,18 @@ async fn an_attachment_that_nobody_waits_for_is_detached() {
 async fn a_node_that_is_too_busy_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let (open, gate) = std_mpsc::channel();
-    let stand_in = StandIn { gate: Some(gate), ..StandIn::default() };
+    let notes = Notes::default();
+    let stand_in = StandIn { gate: Some(gate), notes: Arc::clone(&notes), ..StandIn::default() };
     let node = start_with(settings(&dir), move |_, _, _| stand_in).await.unwrap();
     let close = Command::CloseStream { name: "words".to_owned() };
-    let mut waiting: Vec<_> = (0..1200).map(|_| node.command(close.clone())).collect();
+    let mut first = node.command(close.clone());
+    noted(&notes, "at the gate").await;
+    let mut waiting: Vec<_> = (0..COMMANDS_WAITING_MAX + 1).map(|_| node.command(close.clone())).collect();
     let mut last = waiting.pop().unwrap();
     assert_eq!(last.next().await, Some(Err(Refusal::Busy)));
     drop(open);
     node.stop().await;
-    assert_eq!(waiting[0].next().await, None, "taken, and never answered by the stand-in");
+    assert_eq!(first.next().await, None, "taken, and never answered by the stand-in");
 }
 
 #[tokio::test]
