@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 use wattle_core::id::MeshId;
-use wattle_core::node::command::{Command, Reply};
+use wattle_core::node::command::{Command, Refusal, Reply};
 use wattle_core::node::status::Status;
 use wattle_io::Running;
 
@@ -166,10 +166,7 @@ async fn form(line: &[Serving]) -> Result<Option<MeshId>, Failure> {
                 }
             }
             (None, _) => {
-                let token = match ask(&line[at - 1].running, Command::Invite).await? {
-                    Reply::Token { token } => token,
-                    other => return Err(unexpected(&other)),
-                };
+                let token = invite(&line[at - 1].running).await?;
                 match ask(&serving.running, Command::Join { token }).await? {
                     Reply::Joined { mesh } => Some(mesh),
                     other => return Err(unexpected(&other)),
@@ -178,6 +175,24 @@ async fn form(line: &[Serving]) -> Result<Option<MeshId>, Failure> {
         };
     }
     Ok(mesh)
+}
+
+/// A token of a member; one that has just joined may first have to catch up.
+async fn invite(running: &Running) -> Result<String, Failure> {
+    let until = tokio::time::Instant::now() + READY_TIMEOUT;
+    loop {
+        let refusal = match running.submit(Command::Invite).await.next().await {
+            Some(Ok(Reply::Token { token })) => return Ok(token),
+            Some(Ok(other)) => return Err(unexpected(&other)),
+            Some(Err(refusal)) => refusal,
+            None => return Err(Failure::Failed(format!("node {} stopped", running.name()))),
+        };
+        let passes = matches!(refusal, Refusal::NotMember | Refusal::NoQuorum | Refusal::Busy);
+        if !passes || tokio::time::Instant::now() >= until {
+            return Err(Failure::Failed(format!("node {}: {refusal}", running.name())));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
 
 async fn status(running: &Running) -> Result<Status, Failure> {
@@ -288,10 +303,18 @@ fn commands(directory: &Directory, line: &[Serving]) -> Vec<String> {
     vec![
         format!("{prefix} status"),
         format!("{prefix} stream open words --from {first} --to {last}"),
-        format!("{prefix} publish words FILE"),
+        format!("{prefix} publish words {}", some_text()),
         format!("{prefix} subscribe words --at {last}"),
         format!("{prefix} stream show words"),
     ]
+}
+
+/// A text that is on most machines, so that the command works as it stands.
+fn some_text() -> &'static str {
+    ["/usr/share/dict/words", "/etc/services", "/etc/protocols", "/etc/passwd"]
+        .into_iter()
+        .find(|path| std::fs::File::open(path).is_ok())
+        .unwrap_or("FILE")
 }
 
 /// How to call this program: by name where the path finds it, else by a path.

@@ -102,13 +102,13 @@ impl Desk {
                 Err(failure) => Err(failure),
             };
             match answer {
-                Ok(status) if status.mesh.is_some() => return Ok(status),
+                Ok(status) if status.mesh.is_some() => return Ok(status::sorted(status)),
                 Ok(status) => outside = outside.or(Some(status)),
                 Err(failure) => failed = failed.or(Some(failure)),
             }
         }
         match (outside, failed) {
-            (Some(status), _) => Ok(status),
+            (Some(outside), _) => Ok(outside),
             (None, Some(failure)) => Err(failure),
             (None, None) => Err(Failure::Unreachable("there is no node to ask".to_owned())),
         }

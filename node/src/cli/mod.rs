@@ -201,7 +201,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub fn main() -> ExitCode {
     let line = Line::parse();
     let default_level = match line.command {
-        Command::Run { .. } => "info",
+        // The node's events are told in words by this program.
+        Command::Run { .. } => "info,wattle_io::driver=warn",
         _ => "warn",
     };
     let filter = EnvFilter::try_from_env("WATTLE_LOG").unwrap_or_else(|_| EnvFilter::new(default_level));

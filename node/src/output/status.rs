@@ -6,6 +6,28 @@ use wattle_proto::api::MeshStatus;
 use super::{Names, stream, table};
 use crate::api::convert::id_text;
 
+/// The same in an order that people can find things in: by name.
+#[must_use]
+pub fn sorted(mut status: MeshStatus) -> MeshStatus {
+    let names = Names::of(&status);
+    status.members.sort_by(|a, b| (&a.name, &a.node).cmp(&(&b.name, &b.node)));
+    for link in &mut status.links {
+        if names.name(&link.a) > names.name(&link.b) {
+            std::mem::swap(&mut link.a, &mut link.b);
+        }
+    }
+    status.links.sort_by_key(|link| (names.name(&link.a), names.name(&link.b)));
+    if let Some(control) = &mut status.control {
+        control.voters.sort_by_key(|voter| names.name(voter));
+        control.learners.sort_by_key(|learner| names.name(learner));
+    }
+    for stream in &mut status.streams {
+        stream.holders.sort_by_key(|holder| names.name(holder));
+    }
+    status.streams.sort_by(|a, b| a.name.cmp(&b.name));
+    status
+}
+
 /// For people.
 #[must_use]
 pub fn text(status: &MeshStatus) -> String {
@@ -241,6 +263,14 @@ mod tests {
         three.members.push(member(3, "c", None, true));
         three.control.as_mut().unwrap().voters = vec![id(1), id(2), id(3)];
         assert_eq!(warnings(&three), ["no path to the voters c: the others are still a majority."]);
+    }
+
+    #[test]
+    fn what_is_shown_is_in_the_order_of_names() {
+        let mut mixed = mesh();
+        mixed.members.reverse();
+        mixed.links[0] = LinkStatus { a: id(2), b: id(1), ..mixed.links[0].clone() };
+        assert_eq!(sorted(mixed), mesh());
     }
 
     #[test]
