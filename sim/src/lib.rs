@@ -42,6 +42,10 @@ mod publisher;
 pub mod random;
 pub mod swarm;
 mod task;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod toy;
 pub mod trace;
 pub mod workload;
 pub mod world;
