@@ -324,7 +324,8 @@ impl<M: Machine> World<M> {
                 }
             }
         }
-        config.rows_may_tear = self.plan.disk.rows_may_tear;
+        config.journal.rows_may_tear = self.plan.disk.rows_may_tear;
+        config.journal.slack_bytes = self.plan.disk.slack;
         config.planted = planted(self.plan.planted);
         config
     }
