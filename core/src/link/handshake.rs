@@ -11,7 +11,7 @@ use super::links::Links;
 use super::survivor::Link;
 use super::{Hello, Message, Output, Purpose};
 use crate::id::{LaneId, NodeId};
-use crate::node::output::{CloseReason, Event};
+use crate::node::output::CloseReason;
 use crate::time::Instant;
 
 fn unwelcome<T>(words: String) -> Result<T, CloseReason> {
@@ -211,7 +211,6 @@ impl Links {
             self.links.insert(node, Link::new(boot, generation, id, now));
             self.targets.rest(node);
             self.emit(Output::Up { node, lane: id, boot, generation, label });
-            self.emit(Output::Event(Event::LinkUp { node }));
         }
         self.settle(now, node);
     }

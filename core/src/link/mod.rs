@@ -13,7 +13,7 @@
 //! # Several lanes at once
 //! Both ends may dial at the same time, and an end that lost a connection dials while the other still believes in it. So nobody is
 //! refused for being second. Older lanes prove themselves with a ping; those that do not are closed. Of those that do,
-//! both ends prefer the same one ([`lane`]'s order: newest generation, then smaller dialling node and nonce), switch to it once it is confirmed, say
+//! both ends prefer the same one (newest generation, then smaller dialling node, then its smaller nonce), switch to it once it is confirmed, say
 //! `Leaving` as their last word on the others, and close on hearing it.
 //!
 //! # Invariants
@@ -195,6 +195,6 @@ pub enum Output {
         /// What happened, for people.
         what: String,
     },
-    /// For operators and logs.
+    /// For operators and logs: who was refused or cut off.
     Event(Event),
 }

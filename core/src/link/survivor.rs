@@ -7,7 +7,7 @@ use super::lane::Preference;
 use super::links::Links;
 use super::{Message, Output};
 use crate::id::{BootId, Generation, LaneId, NodeId};
-use crate::node::output::{CloseReason, Event};
+use crate::node::output::CloseReason;
 use crate::time::Instant;
 
 /// A neighbour that is there.
@@ -119,7 +119,6 @@ impl Links {
         self.labels.release(node);
         self.targets.arm(now, node, now.since(link.since), &self.config, &mut self.rng);
         self.emit(Output::Down { node });
-        self.emit(Output::Event(Event::LinkDown { node }));
         for id in link.lanes {
             self.close(now, id, CloseReason::Surplus);
         }

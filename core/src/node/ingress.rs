@@ -31,6 +31,7 @@ pub(crate) struct Lanes {
 struct Lane {
     decoder: Decoder,
     peer_key: PublicKey,
+    dialled: bool,
     /// Set once the other end broke the protocol: nothing more is read.
     broken: bool,
 }
@@ -49,6 +50,11 @@ impl Lanes {
         self.open.get(&lane).map(|lane| lane.peer_key)
     }
 
+    /// Whether this node opened it.
+    pub(crate) fn dialled(&self, lane: LaneId) -> bool {
+        self.open.get(&lane).is_some_and(|lane| lane.dialled)
+    }
+
     /// Frames may be as large as both ends agreed on.
     fn limit(&mut self, lane: LaneId, max_frame: usize) {
         if let Some(lane) = self.open.get_mut(&lane) {
@@ -59,7 +65,7 @@ impl Lanes {
 
 impl Node {
     pub(super) fn lane_up(&mut self, lane: LaneId, dial: Option<DialId>, peer_key: PublicKey) {
-        self.lanes.open.insert(lane, Lane { decoder: Decoder::new(), peer_key, broken: false });
+        self.lanes.open.insert(lane, Lane { decoder: Decoder::new(), peer_key, dialled: dial.is_some(), broken: false });
         self.egress.open(lane);
         self.links.handle(self.now, link::Input::LaneUp { lane, dial, peer_key });
     }

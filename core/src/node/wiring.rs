@@ -70,7 +70,11 @@ impl Node {
                 let micros = u32::try_from(rtt.as_nanos() / 1_000).unwrap_or(u32::MAX);
                 self.routes.handle(now, route::Input::Cost { node, micros });
             }
-            O::JoinLaneUp { lane, peer_key } => self.mesh.handle(now, mesh::Input::JoinLaneUp { lane, peer_key }),
+            // Whoever dialled to join speaks first; the other end hears of it with the first message.
+            O::JoinLaneUp { lane, peer_key } if self.lanes.dialled(lane) => {
+                self.mesh.handle(now, mesh::Input::JoinLaneUp { lane, peer_key });
+            }
+            O::JoinLaneUp { .. } => {}
             O::JoinLaneDown { lane } => self.mesh.handle(now, mesh::Input::JoinLaneDown { lane }),
             // The mesh part dials again by its own deadline.
             O::JoinFailed { .. } => {}

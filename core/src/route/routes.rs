@@ -151,8 +151,7 @@ impl Routes {
     /// The label that `from` announced for its link to `to`.
     #[must_use]
     pub fn label_of(&self, from: NodeId, to: NodeId) -> Option<u16> {
-        let state = self.table.states().find(|state| state.origin == from)?;
-        state.link(to).map(|adjacency| adjacency.label)
+        Some(self.table.get(from)?.link(to)?.label)
     }
 
     /// Every link both ends of which list it, each once.

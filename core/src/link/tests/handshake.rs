@@ -48,7 +48,6 @@ fn a_neighbour_comes_up_after_hello_and_confirmation() {
         [
             Output::Send { lane, message: Message::Confirm, when: When::Now },
             Output::Up { node: id(2), lane, boot: BootId(2003), generation: Generation(3), label },
-            Output::Event(Event::LinkUp { node: id(2) }),
             Output::Send { lane, message: Message::Ping { sent: 0 }, when: When::Now },
         ]
     );

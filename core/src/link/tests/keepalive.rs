@@ -18,7 +18,6 @@ fn an_idle_lane_is_pinged_each_second_and_closed_after_three_silent_ones() {
     assert_eq!((pings(&told[0]), pings(&told[1])), (1, 1));
     assert_eq!(closes(&told[2]), [(LaneId(10), CloseReason::Silent)]);
     assert!(told[2].contains(&Output::Down { node: id(2) }));
-    assert!(told[2].contains(&Output::Event(Event::LinkDown { node: id(2) })));
 }
 
 #[test]

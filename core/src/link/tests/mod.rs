@@ -1,6 +1,7 @@
 //! What the part promises, in a small world of its own: nodes that dial each other over connections with delay, some of which
 //! die without a word.
 
+mod chaos;
 mod handshake;
 mod keepalive;
 mod pairs;

@@ -88,6 +88,8 @@ fn a_link_counts_only_when_both_ends_list_it() {
     feed(&mut routes, settled + Span::secs(1), Input::Deadline);
     assert!(routes.path(id(3)).is_some());
     assert_eq!(routes.topology().len(), 2);
+    assert_eq!(routes.label_of(id(2), id(3)), Some(label(2, 3)));
+    assert_eq!((routes.label_of(id(2), id(4)), routes.label_of(id(4), id(2))), (None, None));
 }
 
 #[test]
@@ -313,4 +315,41 @@ fn whole_tables_are_given_once_per_pause() {
         told += flooded(&feed(&mut routes, T + Span::millis(milli), ask()), 2).len();
     }
     assert_eq!(told, 4, "one each 200 ms, and asking too early is not forgotten");
+}
+
+#[test]
+fn no_sequence_of_inputs_breaks_an_invariant() {
+    let mut reached = 0;
+    for seed in 0..60 {
+        let mut random = rng(seed);
+        let mut routes = alone();
+        let mut now = T;
+        for _ in 0..400 {
+            now += Span::millis(random.below(400));
+            let node = 1 + random.below(6) as usize;
+            let input = match random.below(12) {
+                0 | 1 if node > 1 => up(node),
+                2 => Input::LinkDown { node: id(node) },
+                3 => Input::Cost { node: id(node), micros: random.u64() as u32 },
+                4 => Input::Members(members((1..=6).filter(|_| random.below(8) > 0))),
+                5 => Input::Deadline,
+                6 => Input::Message { from: id(node), message: Message::Ask },
+                7 => Input::Message { from: id(node), message: Message::Summary(routes.table.digest()) },
+                _ => {
+                    let origin = 1 + random.below(6) as usize;
+                    let neighbours: Vec<usize> =
+                        (1..=6).filter(|to| *to != origin && random.below(3) > 0).collect();
+                    let high = (1 << 62) - 1 - random.below(3);
+                    let version = [random.below(4), high][usize::from(random.below(20) == 0)];
+                    let sequence = [random.below(50), high][usize::from(random.below(10) == 0)];
+                    let mut aged = state(origin, version, sequence, &neighbours);
+                    aged.age = Span::secs(random.below(700));
+                    flood(node, vec![aged])
+                }
+            };
+            feed(&mut routes, now, input);
+            reached += routes.paths().count();
+        }
+    }
+    assert!(reached > 10_000, "paths do come up: {reached}");
 }
