@@ -25,7 +25,6 @@ enum State {
         request: RequestId,
         until: Time,
     },
-    Token(String),
     Done,
 }
 
