@@ -272,7 +272,7 @@ mod tests {
     use crate::random::Purpose;
 
     fn disk(rows_may_tear: bool) -> Disk {
-        Disk::new(DiskPlan { sync: (10, 20), rows_may_tear, capacity: 10_000, reserve: 2_000 })
+        Disk::new(DiskPlan { sync: (10, 20), rows_may_tear, slack: 1_000, capacity: 10_000, reserve: 2_000 })
     }
 
     fn draws(ordinal: u64) -> Draws {

@@ -147,6 +147,37 @@ pub enum Event {
     Heal,
 }
 
+impl Event {
+    /// Tells most events of one moment apart.
+    fn key(&self) -> u64 {
+        let (kind, what, number) = match *self {
+            Self::Boot { node, life } => (1, node, u64::from(life)),
+            Self::Resume { node, pause } => (2, node, u64::from(pause)),
+            Self::Timer { node, armed, .. } => (3, node, armed),
+            Self::Synced { node, life } => (4, node, u64::from(life)),
+            Self::Loaded { node, slot, .. } => (5, node, slot as u64),
+            Self::Worked { node, slot, .. } => (6, node, slot as u64),
+            Self::Trim { node, below, .. } => (7, node, below),
+            Self::Dialled { slot } => (8, slot, 0),
+            Self::DialFailed { slot } => (9, slot, 0),
+            Self::LaneUp { connection, side } => (10, connection, side as u64),
+            Self::LaneDown { connection, side } => (11, connection, side as u64),
+            Self::Arrive { connection, side } => (12, connection, side as u64),
+            Self::Impatient { connection } => (13, connection, 0),
+            Self::Call { slot } => (14, slot, 0),
+            Self::Wake { actor: Actor::Task(index), epoch } => (15, index, epoch),
+            Self::Wake { actor: Actor::Publisher(index), epoch } => (16, index, epoch),
+            Self::Wake { actor: Actor::Handler(index), epoch } => (17, index, epoch),
+            Self::Fault { index } => (18, index, 0),
+            Self::FaultEnd { index } => (19, index, 0),
+            Self::Image { index } => (20, index, 0),
+            Self::Sample => (21, 0, 0),
+            Self::Heal => (22, 0, 0),
+        };
+        (what as u64) << 48 ^ number << 8 ^ kind
+    }
+}
+
 /// Somebody outside the nodes who asks things of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Actor {
@@ -190,7 +221,7 @@ impl Ord for Entry {
 #[derive(Debug)]
 pub struct Queue {
     heap: BinaryHeap<Reverse<Entry>>,
-    schedule: Draws,
+    seed: u64,
     pushed: u64,
 }
 
@@ -198,12 +229,13 @@ impl Queue {
     /// An empty queue.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { heap: BinaryHeap::new(), schedule: Draws::new(seed, Purpose::Schedule, 0, 0), pushed: 0 }
+        Self { heap: BinaryHeap::new(), seed, pushed: 0 }
     }
 
     /// Something will happen at `at`.
     pub fn push(&mut self, at: Time, event: Event) {
-        let tie = (self.schedule.u64() >> 48).max(1);
+        // Keyed by what happens, not by a cursor: an event more or less leaves the order of all others as it was.
+        let tie = (Draws::new(self.seed, Purpose::Schedule, at, event.key()).u64() >> 48).max(1);
         self.insert(at, tie, event);
     }
 

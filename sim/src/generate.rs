@@ -159,6 +159,7 @@ fn disk(seed: u64) -> DiskPlan {
     DiskPlan {
         sync: (fastest, fastest * spread),
         rows_may_tear: draws.percent(40),
+        slack: draws.pick(&[2_000, 50_000, 16 << 20]),
         capacity: 64 << 20,
         reserve: 8 << 20,
     }

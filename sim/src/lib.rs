@@ -9,7 +9,7 @@
 //! | [`plan`], [`fault`] | a run as data; `generate` makes one from a seed |
 //! | [`random`], [`event`], [`clock`], [`trace`] | keyed random streams, the queue of events, clocks, the hash |
 //! | [`network`], [`disk`], [`process`] | what surrounds a node, and what goes wrong there |
-//! | [`world`] | the loop; `drive` steps one node, `inject` begins and ends faults |
+//! | [`world`] | the loop; `drive` steps one node, `inject` begins and ends faults, `settle` judges the end |
 //! | [`desk`], [`workload`] | those outside: tasks, publishers, handlers |
 //! | [`checker`] | the promises, numbered |
 //! | [`swarm`], [`cli`] | many seeds; the commands |
@@ -40,8 +40,13 @@ pub mod plan;
 pub mod process;
 mod publisher;
 pub mod random;
+mod settle;
 pub mod swarm;
 mod task;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod toy;
 pub mod trace;
 pub mod workload;
 pub mod world;

@@ -106,6 +106,8 @@ pub struct DiskPlan {
     pub sync: (Time, Time),
     /// Whether a crash keeps any subset of the unsynced rows, some of them torn, rather than a prefix.
     pub rows_may_tear: bool,
+    /// How many dead bytes a journal may hold before what is alive among them is moved.
+    pub slack: u64,
     /// How many bytes of rows fit, the reserve not counted.
     pub capacity: u64,
     /// How much more fits for what must still be written when `capacity` is used up.

@@ -25,7 +25,6 @@ enum State {
         request: RequestId,
         until: Time,
     },
-    Token(String),
     Done,
 }
 
@@ -37,6 +36,8 @@ pub(crate) struct Task {
     errand: Errand,
     earliest: Time,
     state: State,
+    /// The join token in hand, kept for the next try.
+    token: Option<String>,
     epoch: u64,
     ordinal: u64,
     trouble: String,
@@ -52,6 +53,7 @@ impl Task {
             errand,
             earliest,
             state: State::Waiting,
+            token: None,
             epoch: 0,
             ordinal: 0,
             trouble: "never asked".into(),
@@ -124,9 +126,9 @@ impl Task {
             self.trouble = "waits for another node to be a member".into();
             return self.rest(desk);
         }
-        let (node, command) = match (&self.errand, &self.state) {
+        let (node, command) = match (&self.errand, &self.token) {
             (Errand::Seed, _) => (self.node, Command::Seed { name: "woodland".into() }),
-            (Errand::Join { .. }, State::Token(token)) => (self.node, Command::Join { token: token.clone() }),
+            (Errand::Join { .. }, Some(token)) => (self.node, Command::Join { token: token.clone() }),
             (Errand::Join { through }, _) => (*through, Command::Invite),
             (Errand::Open { command, .. }, _) => (self.node, command.clone()),
         };
@@ -165,10 +167,14 @@ impl Task {
             }
             (Errand::Join { .. } | Errand::Seed, Err(Refusal::AlreadyMember(_))) => self.state = State::Done,
             (Errand::Join { .. }, Ok(Reply::Token { token })) if current => {
-                self.state = State::Token(token.clone());
+                self.token = Some(token.clone());
+                self.state = State::Waiting;
                 self.sleep(desk, 0);
             }
             (_, Err(refusal)) if current => {
+                if matches!(refusal, Refusal::BadToken(_) | Refusal::JoinRefused(_) | Refusal::Impostor(_)) {
+                    self.token = None;
+                }
                 self.trouble = refusal.to_string();
                 self.state = State::Waiting;
                 self.rest(desk);
@@ -194,7 +200,7 @@ impl Task {
 
     /// All faults are over: nobody waits longer than needed.
     pub(crate) fn heal(&mut self, desk: &mut Desk<'_>) {
-        if matches!(self.state, State::Waiting | State::Token(_)) {
+        if self.state == State::Waiting {
             self.sleep(desk, 0);
         }
     }
