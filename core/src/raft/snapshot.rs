@@ -76,7 +76,7 @@ impl Group {
 
     fn snapshot_matched(&mut self, context: &mut Context<'_>, to: NodeId, number: u64) {
         let place = self.log.place(self.commit.min(self.log.durable())).unwrap_or(self.log.base());
-        let reply = Body::AppendReply { number, matched: true, place, more: false };
+        let reply = Body::AppendReply { number, matched: true, place, more: false, waiting: false };
         self.send(context, to, self.term, reply, When::Durable);
     }
 }
