@@ -6,6 +6,9 @@ use crate::digest::Digest;
 use crate::id::{BootId, MessageId, NodeId, Sequence, SessionEpoch, WriterId, WriterSequence};
 use crate::time::Wall;
 
+/// What a message costs beside its bytes.
+pub const MESSAGE_OVERHEAD: u64 = 32;
+
 /// What a payload is called for ever, whatever numbers its messages bear later (rule A2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Identity {
@@ -64,6 +67,12 @@ impl Batch {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.lengths.iter().map(|&length| u64::from(length)).sum()
+    }
+
+    /// Bytes of its payload and of what is remembered per message: what limits count.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.bytes() + MESSAGE_OVERHEAD * self.lengths.len() as u64
     }
 
     /// Makes void what `covered` says was taken: for a writer, the last writer sequence taken. Returns whether anything changed.

@@ -30,6 +30,7 @@
 //! - **S9** `floor <= completed <= taken`, and the floor never passes what the target has marked.
 //! - **S10** What a target holds unverified or unnamed is bounded.
 
+mod common;
 mod config;
 mod entry;
 mod message;
@@ -57,8 +58,8 @@ pub use message::{Body, Data, Malformed, Message, Standing};
 pub use streams::Streams;
 
 use crate::id::{
-    AttachToken, AuthorityEpoch, BootId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term, WriterId,
-    WriterSequence,
+    AttachToken, AuthorityEpoch, BootId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
+    WriterId, WriterSequence,
 };
 use crate::node::command::{Position, Refusal, Reply, Waited};
 use crate::node::output::{Delivery, Event};

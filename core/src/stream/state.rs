@@ -36,7 +36,9 @@ impl LogState {
     /// What `entry` does to this state, without doing it. `lenient` leaves the writers' places unchecked.
     pub(super) fn effect(&self, entry: &Entry, lenient: bool) -> Effect {
         match entry {
-            Entry::Session { boot, follows, .. } if *follows == self.session => Effect::Session { boot: *boot },
+            Entry::Session { boot, follows, .. } if *follows == self.session => {
+                Effect::Session { boot: *boot }
+            }
             Entry::Descriptor { epoch, first, batch }
                 if *epoch == self.session
                     && *first == self.taken.next()

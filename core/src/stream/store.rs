@@ -80,6 +80,7 @@ impl Store {
         self.by_identity.get(identity).copied()
     }
 
+    /// Bytes of all batches, their bookkeeping included.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -112,7 +113,7 @@ impl Store {
 
     pub(super) fn insert(&mut self, slot: u64, kept: Kept) {
         self.skip_slots(slot + 1);
-        self.bytes += kept.batch.bytes();
+        self.bytes += kept.batch.weight();
         self.by_identity.insert(kept.batch.identity, slot);
         if kept.own {
             self.outbox.push_back(slot);
@@ -151,7 +152,7 @@ impl Store {
 
     pub(super) fn remove(&mut self, slot: u64) -> Option<Kept> {
         let kept = self.kept.remove(&slot)?;
-        self.bytes -= kept.batch.bytes();
+        self.bytes -= kept.batch.weight();
         self.by_identity.remove(&kept.batch.identity);
         self.unindex(slot, &kept.batch);
         if kept.taken.is_some() {
@@ -201,7 +202,7 @@ impl Store {
     }
 
     pub(super) fn check(&self) {
-        let bytes: u64 = self.kept.values().map(|kept| kept.batch.bytes()).sum();
+        let bytes: u64 = self.kept.values().map(|kept| kept.batch.weight()).sum();
         assert_eq!(bytes, self.bytes, "S3: the bytes of the batches kept are miscounted");
         let parts = self.taken.len() + self.pending.len() + self.outbox.len();
         assert_eq!(parts, self.kept.len(), "S3: a batch is kept under two headings, or under none");

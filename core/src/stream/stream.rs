@@ -144,7 +144,9 @@ impl Stream {
                 Ok(found) => entry = Some(found),
                 Err(what) => {
                     let place = applied.index;
-                    let reason = alloc::format!("entry {place} of its log cannot be read ({what}): run a newer version");
+                    let reason = alloc::format!(
+                        "entry {place} of its log cannot be read ({what}): run a newer version"
+                    );
                     return self.stop(common, reason);
                 }
             }
@@ -161,7 +163,8 @@ impl Stream {
                 );
                 let slot = self.store.new_slot();
                 let batch = batch.clone();
-                let kept = Kept { batch, first, own: false, durable: false, taken: None, waiters: Vec::new() };
+                let kept =
+                    Kept { batch, first, own: false, durable: false, taken: None, waiters: Vec::new() };
                 self.store.insert(slot, kept);
                 slot
             });
@@ -196,10 +199,16 @@ impl Stream {
         if let Some(payload) = self.held.take(&batch.identity) {
             self.wanted.remove(&batch.identity);
             if payload.len() as u64 != batch.bytes() {
-                self.stop(common, alloc::format!("the batch at {first} is not as long as its descriptor says"));
+                self.stop(
+                    common,
+                    alloc::format!("the batch at {first} is not as long as its descriptor says"),
+                );
                 return false;
             }
-            self.keep(common, first, batch, payload, false);
+            let slot = self.keep(common, first, batch, payload, false);
+            if let Some(kept) = self.store.get_mut(slot) {
+                kept.durable = true;
+            }
             self.target.unsaid = true;
             return true;
         }
@@ -257,7 +266,8 @@ impl Stream {
         };
         let Some(bytes) = bytes.filter(|bytes| bytes.len() as u64 == kept.batch.bytes()) else {
             let first = kept.first;
-            return self.stop(common, alloc::format!("the stored bytes of the batch at {first} cannot be read"));
+            return self
+                .stop(common, alloc::format!("the stored bytes of the batch at {first} cannot be read"));
         };
         common.remember(self.instance, slot, bytes.into());
         if self.answering.remove(&slot) {
@@ -273,7 +283,9 @@ impl Stream {
     /// Up to where bytes may go: everything released, at the target also marked durably and passed by a handler that replays.
     fn releasable(&self) -> Sequence {
         match self.part {
-            Part::Target => self.head.completed.min(self.target.mark_durable).min(self.target.replaying_from()),
+            Part::Target => {
+                self.head.completed.min(self.target.mark_durable).min(self.target.replaying_from())
+            }
             _ => self.head.completed,
         }
     }
@@ -335,7 +347,7 @@ impl Stream {
     }
 
     fn stored_state(&self) -> Stored {
-        let released = self.releasable().max(self.floor.taken);
+        let released = self.head.completed;
         Stored { state: self.floor.clone(), released, slot_floor: self.store.slot_floor() }
     }
 
@@ -348,11 +360,9 @@ impl Stream {
         common.emit(Output::Compact { instance: self.instance, upto: self.floor.applied });
     }
 
-    pub(super) fn snapshot(&mut self, common: &mut Common, to: NodeId) {
-        let mut stored = self.stored_state();
-        stored.released = self.head.completed.max(self.floor.taken);
+    pub(super) fn snapshot(&self, common: &mut Common, to: NodeId) {
         let (instance, index) = (self.instance, self.floor.applied);
-        common.emit(Output::Snapshot { instance, to, index, data: encode_state(&stored) });
+        common.emit(Output::Snapshot { instance, to, index, data: encode_state(&self.stored_state()) });
     }
 
     /// Takes over the state of a member that is ahead. It stands at that member's floor: no bytes above it are implied.
@@ -410,6 +420,93 @@ impl Stream {
         } else {
             self.answering.insert(slot);
         }
+    }
+
+    /// Makes sure that what is owed is said again if nothing comes.
+    pub(super) fn arm(&mut self, common: &Common, now: Now) {
+        let outstanding = self.stopped.is_none()
+            && (!self.wanted.is_empty()
+                || match self.part {
+                    Part::Source => self.source_outstanding(),
+                    Part::Target => self.target_outstanding(),
+                    Part::Unknown => false,
+                });
+        if !outstanding {
+            self.restate_at = None;
+        } else if self.restate_at.is_none() {
+            let patience = common.config.restate.times(if self.peer.silent { 5 } else { 1 });
+            self.restate_at = Some(now.monotonic + patience);
+        }
+    }
+
+    pub(super) fn deadline_reached(&mut self, common: &mut Common, now: Now) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.monotonic);
+        if due(self.target.patience_until) {
+            self.greet();
+            self.pump_target(common, now);
+        }
+        if due(self.checkpoint_at) {
+            self.checkpoint(common);
+        }
+        if due(self.restate_at) {
+            self.restate_at = None;
+            self.ask_for_wanted(common, now, false);
+            match self.part {
+                Part::Source => self.restate_source(common, now),
+                Part::Target => self.restate_target(common, now),
+                Part::Unknown => {}
+            }
+            self.arm(common, now);
+        }
+    }
+
+    /// The other end said something.
+    pub(super) fn heard(&mut self, common: &mut Common, now: Now, body: Body) {
+        if self.stopped.is_some() {
+            return;
+        }
+        match body {
+            Body::Data(data) if self.peer.boot.is_none_or(|boot| boot == data.boot) => {
+                self.receive(common, data)
+            }
+            Body::Data(_) => {}
+            Body::Want(identity) => self.answer_want(common, &identity),
+            Body::Mark(upto) if self.part == Part::Source => self.marked(common, now, upto),
+            Body::Mark(_) => {}
+            Body::Status(standing) => self.peer_stands(common, now, &standing),
+        }
+        self.arm(common, now);
+    }
+
+    fn peer_stands(&mut self, common: &mut Common, now: Now, standing: &Standing) {
+        let older = self.peer.standing.is_some_and(|before| before.serial >= standing.serial);
+        if older || *self.peer.boot.get_or_insert(standing.boot) != standing.boot {
+            return;
+        }
+        self.peer.standing = Some(*standing);
+        self.peer.knows_us = standing.peer == common.boot;
+        match self.part {
+            Part::Source => self.target_stands(common, now, standing),
+            Part::Target => self.source_stands(common, now, standing),
+            Part::Unknown => {}
+        }
+    }
+
+    /// The other end started anew.
+    pub(super) fn peer_started(&mut self, common: &mut Common, now: Now, boot: BootId) {
+        if self.peer.boot == Some(boot) || self.stopped.is_some() {
+            return;
+        }
+        self.peer = Peer { boot: Some(boot), ..Peer::default() };
+        match self.part {
+            Part::Source => {
+                self.ask_for_wanted(common, now, true);
+                self.restart_sender(common, now);
+            }
+            Part::Target => self.greet_again(common, now),
+            Part::Unknown => {}
+        }
+        self.arm(common, now);
     }
 
     /// When this stream wants to be looked at.

@@ -72,8 +72,12 @@ mod tests {
     use crate::time::Wall;
 
     fn batch(spans: &[(u128, u64, u64)]) -> Batch {
-        let span =
-            |&(writer, first, count)| Span { writer: WriterId(writer), first: WriterSequence(first), count, void: false };
+        let span = |&(writer, first, count)| Span {
+            writer: WriterId(writer),
+            first: WriterSequence(first),
+            count,
+            void: false,
+        };
         let spans: alloc::vec::Vec<Span> = spans.iter().map(span).collect();
         let messages: u64 = spans.iter().map(|span| span.count).sum();
         let identity = Identity { boot: BootId(1), first: Sequence(1), digest: Digest::default() };
