@@ -102,13 +102,7 @@ impl Node {
 
     /// Appends whole frames for `lane` to `buffer`, about `max` bytes at most (one message may exceed it). Not called
     /// while the lane's socket is full: that is the backpressure.
-    pub fn poll_transmit(
-        &mut self,
-        _now: Now,
-        _lane: LaneId,
-        _max: usize,
-        _buffer: &mut Vec<u8>,
-    ) -> Option<Transmit> {
+    pub fn poll_transmit(&mut self, _now: Now, _lane: LaneId, _max: usize, _buffer: &mut Vec<u8>) -> Option<Transmit> {
         None
     }
 

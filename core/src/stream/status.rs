@@ -157,7 +157,7 @@ impl Stream {
         let instance = self.instance;
         let target = &self.target;
         assert!(target.mark_durable <= target.mark, "S8: {instance} has a durable mark above its mark");
-        assert!(self.floor.taken <= target.mark_durable, "S9: {instance} let go of what it has not marked");
+        assert!(self.floor.taken <= target.mark, "S9: {instance} let go of what it has not marked");
         let slack = (common.config.wanted as u64)
             * (common.config.message_bytes.max(common.config.batch_bytes) as u64);
         assert!(self.held.bytes() <= common.config.receive_bytes + slack, "S10: {instance} holds too much");

@@ -195,12 +195,6 @@ impl Store {
         found
     }
 
-    /// The last writer sequence of `writer` that stands in any batch.
-    pub(super) fn last_of(&self, writer: WriterId) -> u64 {
-        let range = (writer, 0, 0)..=(writer, u64::MAX, u64::MAX);
-        self.spans.range(range).next_back().map_or(0, |(&(_, last, _), _)| last)
-    }
-
     pub(super) fn check(&self) {
         let bytes: u64 = self.kept.values().map(|kept| kept.batch.weight()).sum();
         assert_eq!(bytes, self.bytes, "S3: the bytes of the batches kept are miscounted");
