@@ -85,11 +85,11 @@ impl Log {
 #[derive(Clone, Debug)]
 enum Held {
     Receipt(Receipt),
-    Send(usize, Box2),
+    Send(usize, Parcel),
 }
 
 #[derive(Clone, Debug)]
-enum Box2 {
+enum Parcel {
     Stream(Bytes, Bytes),
     Append { term: u64, from: u64, entries: Vec<LogEntry>, commit: u64 },
     Ack { matched: u64, last: u64 },
@@ -99,7 +99,7 @@ enum Box2 {
 #[derive(Clone, Debug)]
 enum Event {
     Sync(usize, u64, usize),
-    Net(usize, Box2),
+    Net(usize, Parcel),
     Work(usize, u64, u64, Done),
     Load(usize, u64, u64, Option<Bytes>),
     Tick(usize),
@@ -119,7 +119,7 @@ pub(super) struct Machine {
     pub(super) applied: u64,
     term: u64,
     leading: bool,
-    held_append: Option<Box2>,
+    held_append: Option<Parcel>,
 }
 
 pub(super) struct World {
@@ -249,6 +249,9 @@ impl World {
 
     /// Stops a machine. Of the unsynced rows a prefix survives; with `back`, that many synced ones are lost, too.
     pub(super) fn crash(&mut self, which: usize, back: usize) {
+        if self.machines[which].streams.is_none() {
+            return;
+        }
         let unsynced = self.machines[which].rows.len() - self.machines[which].synced;
         let keep = self.rng.between(0, unsynced as u64) as usize;
         let machine = &mut self.machines[which];
@@ -320,7 +323,7 @@ impl World {
             }
             Output::Send { message, when, .. } => {
                 let (header, payload) = message.encode();
-                let parcel = Box2::Stream(header, payload.to_bytes());
+                let parcel = Parcel::Stream(header, payload.to_bytes());
                 match when {
                     When::Now => self.send(1 - which, parcel),
                     When::Durable => held.push(Held::Send(1 - which, parcel)),
@@ -347,7 +350,7 @@ impl World {
                 machine.log.act(&op);
                 row.log.push(op);
             }
-            Output::Snapshot { index, data, .. } => self.send(1 - which, Box2::Snapshot { index: index.0, data }),
+            Output::Snapshot { index, data, .. } => self.send(1 - which, Parcel::Snapshot { index: index.0, data }),
             Output::Installed { taken, .. } => {
                 if taken {
                     let base = streams.applied_index(INSTANCE).0;
@@ -389,7 +392,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, to: usize, parcel: Box2) {
+    fn send(&mut self, to: usize, parcel: Parcel) {
         let lost = self.cut || self.rng.below(100) < self.loss;
         let times = if lost { 0 } else if self.rng.below(300) < self.loss { 2 } else { 1 };
         for _ in 0..times {
@@ -413,12 +416,12 @@ impl World {
             .filter_map(|index| machine.log.get(index).cloned())
             .collect();
         let (term, commit) = (machine.term, machine.commit);
-        self.send(TARGET, Box2::Append { term, from, entries, commit });
+        self.send(TARGET, Parcel::Append { term, from, entries, commit });
     }
 
     /// The learner takes an append through the gate. Entries up to `from` are known to match.
-    fn append(&mut self, streams: &mut Streams, append: Box2, row: &mut Row) {
-        let Box2::Append { term, from, entries, commit } = append.clone() else { return };
+    fn append(&mut self, streams: &mut Streams, append: Parcel, row: &mut Row) {
+        let Parcel::Append { term, from, entries, commit } = append.clone() else { return };
         let now = self.at();
         let machine = &mut self.machines[TARGET];
         if term < machine.term || from > machine.log.last() {
@@ -447,7 +450,7 @@ impl World {
                 Output::Persist(record) => row.records.push(record),
                 Output::Send { message, .. } => {
                     let (header, payload) = message.encode();
-                    self.send(SOURCE, Box2::Stream(header, payload.to_bytes()));
+                    self.send(SOURCE, Parcel::Stream(header, payload.to_bytes()));
                 }
                 other => panic!("admitting leads to {other:?}"),
             }
@@ -490,16 +493,47 @@ impl World {
         self.give(SOURCE, Input::Role { instance: INSTANCE, leading: true, term: Term(term) });
     }
 
-    fn net(&mut self, to: usize, parcel: Box2) {
+    /// A source whose disk was rolled back takes the learner's log, through the gate. `false`: some bytes are still missing.
+    pub(super) fn copy_back(&mut self) -> bool {
+        let now = self.at();
+        let Some(mut streams) = self.machines[SOURCE].streams.take() else { return false };
+        let mut row = Row::default();
+        let mut complete = true;
+        for index in self.machines[SOURCE].log.last() + 1..=self.machines[TARGET].log.last() {
+            let Some(entry) = self.machines[TARGET].log.get(index).cloned() else { continue };
+            if entry.command && !streams.admit(now, INSTANCE, &entry.data) {
+                complete = false;
+                break;
+            }
+            let op = LogOp::Put(index, entry);
+            self.machines[SOURCE].log.act(&op);
+            row.log.push(op);
+        }
+        while let Some(output) = streams.poll() {
+            match output {
+                Output::Persist(record) => row.records.push(record),
+                Output::Send { message, .. } => {
+                    let (header, payload) = message.encode();
+                    self.send(TARGET, Parcel::Stream(header, payload.to_bytes()));
+                }
+                other => panic!("admitting leads to {other:?}"),
+            }
+        }
+        self.machines[SOURCE].streams = Some(streams);
+        self.seal(SOURCE, row, Vec::new());
+        complete
+    }
+
+    fn net(&mut self, to: usize, parcel: Parcel) {
         if self.machines[to].streams.is_none() {
             return;
         }
         match parcel {
-            Box2::Stream(header, payload) => {
+            Parcel::Stream(header, payload) => {
                 let message = Message::decode(header, payload).expect("what was said is understood");
                 self.give(to, Input::Message { from: node(1 - to), message });
             }
-            append @ Box2::Append { .. } => {
+            append @ Parcel::Append { .. } => {
                 let mut row = Row::default();
                 let Some(mut streams) = self.machines[to].streams.take() else { return };
                 self.append(&mut streams, append, &mut row);
@@ -508,8 +542,8 @@ impl World {
                 self.apply(to);
                 self.acknowledge();
             }
-            Box2::Ack { matched, last } => self.acked(matched, last),
-            Box2::Snapshot { index, data } => {
+            Parcel::Ack { matched, last } => self.acked(matched, last),
+            Parcel::Snapshot { index, data } => {
                 if index > self.machines[to].applied {
                     let (from, index) = (node(1 - to), LogIndex(index));
                     self.give(to, Input::Install { instance: INSTANCE, from, index, data });
@@ -521,7 +555,7 @@ impl World {
     fn acknowledge(&mut self) {
         let machine = &self.machines[TARGET];
         let (matched, last) = (machine.durable, machine.log.last());
-        self.send(SOURCE, Box2::Ack { matched, last });
+        self.send(SOURCE, Parcel::Ack { matched, last });
     }
 
     /// Finds the learner's place: the end of the common prefix (a real log agrees by terms; here the world looks).
