@@ -52,7 +52,8 @@ fn a_publisher_hears_each_level_once_and_a_repetition_hears_the_same() {
     let again = world.publish(1, 3, 5, Waited::Completed);
     world.run(Span::millis(500));
     let old: Vec<Receipt> = receipts(&world, again).into_iter().filter(|receipt| receipt.duplicate).collect();
-    let new: Vec<Receipt> = receipts(&world, again).into_iter().filter(|receipt| !receipt.duplicate).collect();
+    let new: Vec<Receipt> =
+        receipts(&world, again).into_iter().filter(|receipt| !receipt.duplicate).collect();
     assert_eq!(old.last().map(|at| (at.level, at.last_writer)), Some((Waited::Completed, WriterSequence(5))));
     assert_eq!(new.last().map(|at| (at.level, at.first)), Some((Waited::Completed, Sequence(6))));
     assert_eq!(world.effects.len(), 7, "two of the five were new");
@@ -108,7 +109,10 @@ fn a_full_outbox_names_who_is_behind_and_empties_again() {
         assert!(next < 1_000, "never full");
     };
     let (processed, accepted) = (Sequence(0), Sequence(next - 1));
-    assert_eq!(refusal(&world, refused), Refusal::Backpressure { behind: node(TARGET).to_string(), processed, accepted });
+    assert_eq!(
+        refusal(&world, refused),
+        Refusal::Backpressure { behind: node(TARGET).to_string(), processed, accepted }
+    );
     world.attach(None, 16);
     world.run(Span::secs(3));
     let request = world.publish(1, next, 10, Waited::Completed);
@@ -148,7 +152,8 @@ fn a_presented_position_is_weighed() {
     world.run(Span::secs(1));
     assert_eq!(world.effects.len(), 8);
     let foreign = world.request();
-    let presented = Some(Position { instance: StreamInstance(1), authority: AUTHORITY, sequence: Sequence(3) });
+    let presented =
+        Some(Position { instance: StreamInstance(1), authority: AUTHORITY, sequence: Sequence(3) });
     world.give(TARGET, Input::Attach { request: foreign, stream: NAME.to_string(), presented, window: 1 });
     assert!(matches!(refusal(&world, foreign), Refusal::ForeignPosition(_)));
     let gone = world.attach(Some(2), 1);

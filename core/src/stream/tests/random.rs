@@ -111,7 +111,10 @@ impl Run {
         for (&id, publisher) in &self.publishers {
             let processed = places.get(&WriterId(u128::from(id))).copied().unwrap_or(0);
             let completed = publisher.completed();
-            assert!(completed <= processed, "seed {seed}: {completed} told completed, {processed} are processed");
+            assert!(
+                completed <= processed,
+                "seed {seed}: {completed} told completed, {processed} are processed"
+            );
         }
     }
 }
@@ -184,8 +187,12 @@ fn run(seed: u64, back: bool, planted: Planted) {
             return;
         }
     }
-    let status: alloc::vec::Vec<_> =
-        run.world.machines.iter().map(|machine| machine.streams.as_ref().map(|streams| streams.status())).collect();
+    let status: alloc::vec::Vec<_> = run
+        .world
+        .machines
+        .iter()
+        .map(|machine| machine.streams.as_ref().map(|streams| streams.status()))
+        .collect();
     let far: alloc::vec::Vec<_> = run.publishers.values().map(|publisher| publisher.completed()).collect();
     panic!("seed {seed}: no progress; completed {far:?}, position {}, {status:#?}", run.world.position);
 }
