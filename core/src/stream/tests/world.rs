@@ -112,6 +112,7 @@ enum Event {
 pub(super) struct Machine {
     pub(super) streams: Option<Streams>,
     life: u64,
+    boot: BootId,
     rows: Vec<Row>,
     synced: usize,
     held: VecDeque<(usize, Held)>,
@@ -121,6 +122,8 @@ pub(super) struct Machine {
     pub(super) applied: u64,
     term: u64,
     leading: bool,
+    /// Its disk was rolled back: it must not lead before it took the learner's log (rule C3).
+    amnesic: bool,
     held_append: Option<Parcel>,
 }
 
@@ -153,6 +156,7 @@ impl World {
         let machine = || Machine {
             streams: None,
             life: 0,
+            boot: BootId(0),
             rows: Vec::new(),
             synced: 0,
             held: VecDeque::new(),
@@ -162,6 +166,7 @@ impl World {
             applied: 0,
             term: 0,
             leading: false,
+            amnesic: false,
             held_append: None,
         };
         let mut world = Self {
@@ -209,6 +214,7 @@ impl World {
         let now = self.at();
         let machine = &mut self.machines[which];
         machine.life += 1;
+        machine.boot = boot;
         machine.log = Log::default();
         let mut alive: BTreeMap<Key, (usize, Record)> = BTreeMap::new();
         for (place, row) in machine.rows.iter().enumerate() {
@@ -243,6 +249,8 @@ impl World {
         self.give(which, Input::Opened { name, instance: INSTANCE, source, target });
         if self.machines[1 - which].streams.is_some() {
             self.give(1 - which, Input::PeerBoot { node: node(which), boot });
+            let boot = self.machines[1 - which].boot;
+            self.give(which, Input::PeerBoot { node: node(1 - which), boot });
         }
         if which == SOURCE {
             self.learner_at = u64::MAX;
@@ -260,6 +268,7 @@ impl World {
         machine.streams = None;
         let left = if back > 0 { machine.synced.saturating_sub(back) } else { machine.synced + keep };
         machine.rows.truncate(left);
+        machine.amnesic |= back > 0;
         if which == TARGET {
             self.token = None;
         }
@@ -488,6 +497,9 @@ impl World {
 
     /// The source leads, from its own log.
     pub(super) fn lead(&mut self) {
+        if self.machines[SOURCE].amnesic && !(self.machines[TARGET].streams.is_some() && self.copy_back()) {
+            return;
+        }
         let heard = self.machines[TARGET].term;
         let machine = &mut self.machines[SOURCE];
         if machine.leading || machine.streams.is_none() {
@@ -495,6 +507,7 @@ impl World {
         }
         machine.term = machine.term.max(heard) + 1;
         machine.leading = true;
+        machine.amnesic = false;
         let term = machine.term;
         let op = LogOp::Put(machine.log.last() + 1, LogEntry { term, command: false, data: Bytes::new() });
         machine.log.act(&op);
@@ -588,13 +601,14 @@ impl World {
         while common > 0 && !same(common) {
             common -= 1;
         }
-        self.learner_at = common;
+        let before = core::mem::replace(&mut self.learner_at, common);
         if common < source.log.base {
             return self.give(SOURCE, Input::SnapshotWanted { instance: INSTANCE, to: node(TARGET) });
         }
         let index = LogIndex(matched.min(common));
         self.give(SOURCE, Input::Match { instance: INSTANCE, node: node(TARGET), index });
-        if common < self.machines[SOURCE].log.last() {
+        // Without progress the beat repeats: an answer to every answer would never end.
+        if before != common && common < self.machines[SOURCE].log.last() {
             self.replicate();
         }
     }
