@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::AUTHORITY;
 use super::common::Common;
-use super::stream::{Part, Stream};
+use super::member::{Part, Stream};
 use super::streams::Streams;
 use crate::id::{Sequence, SessionEpoch};
 use crate::level::Level;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::super::common::{Common, Work};
 use super::super::entry::{Batch, Identity, Span};
-use super::super::stream::Stream;
+use super::super::member::Stream;
 use super::super::{AUTHORITY, Receipt};
 use super::{Item, Waiter};
 use crate::digest::Digest;

@@ -3,8 +3,8 @@
 use alloc::collections::VecDeque;
 
 use super::super::common::Common;
+use super::super::member::{Part, Stream};
 use super::super::message::{Body, Data, Standing};
-use super::super::stream::{Part, Stream};
 use crate::id::Sequence;
 use crate::time::Now;
 
