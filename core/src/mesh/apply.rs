@@ -26,6 +26,10 @@ impl Mesh {
         }
         if members_changed {
             self.on_members_changed();
+            // A start must know whom to let in before it can be told anything: the roster does not wait for the next compaction.
+            if self.membership.is_some() {
+                self.store_state();
+            }
         }
         self.announce_own_change(now);
         self.consider_change(now);
@@ -69,6 +73,7 @@ impl Mesh {
         };
         let before = core::mem::replace(&mut self.state, state);
         self.store_state();
+        self.cut = self.stored;
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.on_members_changed();
@@ -86,16 +91,17 @@ impl Mesh {
 
     /// Writes the state and lets the log go up to it, once the log has grown enough.
     fn compact(&mut self) {
-        let grown = self.state.applied.0 - self.compacted.0;
+        let grown = self.state.applied.0 - self.cut.0;
         if grown >= self.config.compact_after && self.membership.is_some() {
             self.store_state();
-            self.outputs.push_back(Output::Compact { upto: self.compacted });
+            self.cut = self.stored;
+            self.outputs.push_back(Output::Compact { upto: self.cut });
         }
     }
 
     fn store_state(&mut self) {
         self.outputs.push_back(Output::Persist(state_record(self.state.encode())));
-        self.compacted = self.state.applied;
+        self.stored = self.state.applied;
         self.drop_closed();
         if self.state.members.contains_key(&self.own)
             && let Some(membership) = self.membership.as_mut().filter(|m| !m.roster.is_empty())
@@ -108,7 +114,7 @@ impl Mesh {
 
     /// Forgets marks of streams that the stored state no longer has.
     pub(super) fn drop_closed(&mut self) {
-        let stored = self.compacted;
+        let stored = self.stored;
         let over: Vec<StreamInstance> =
             self.closed.iter().filter(|&(_, at)| *at <= stored).map(|(i, _)| *i).collect();
         for instance in over {

@@ -85,7 +85,9 @@ pub struct Mesh {
     rng: Rng,
     state: State,
     /// Up to here the state is stored.
-    compacted: LogIndex,
+    stored: LogIndex,
+    /// Up to here the log was let go.
+    cut: LogIndex,
     membership: Option<Membership>,
     tokens: BTreeMap<u128, IssuedToken>,
     seeding: Option<seed::Seeding>,
@@ -113,7 +115,8 @@ impl Mesh {
             own,
             rng,
             state: State::default(),
-            compacted: LogIndex(0),
+            stored: LogIndex(0),
+            cut: LogIndex(0),
             membership: None,
             tokens: BTreeMap::new(),
             seeding: None,
@@ -146,7 +149,8 @@ impl Mesh {
             Space::Membership => self.membership = Some(Membership::read(head).map_err(sense)?),
             Space::State => {
                 self.state = State::decode(head).map_err(sense)?;
-                self.compacted = self.state.applied;
+                self.stored = self.state.applied;
+                self.cut = self.stored;
             }
             Space::Token => {
                 self.tokens.insert(key.id, IssuedToken::read(head).map_err(sense)?);
@@ -242,7 +246,7 @@ impl Mesh {
 
     /// Panics if an invariant does not hold.
     pub fn check_invariants(&self, level: Level) {
-        assert!(self.compacted <= self.state.applied, "M11: what is stored was applied");
+        assert!(self.cut <= self.stored && self.stored <= self.state.applied, "M11: what is stored was applied");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
         // Beside commands: one request per admission, the founding, and the node's own change.
         let most = self.config.requests_max + self.config.joins_max + 2;
