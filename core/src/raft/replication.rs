@@ -118,7 +118,7 @@ impl Group {
         append: Append,
     ) {
         if append.copy {
-            return self.handle_copied(context, from, append);
+            return self.handle_copied(context, from, term, append);
         }
         if !self.accepts_leader(context, from, sender, term) {
             return;

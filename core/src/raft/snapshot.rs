@@ -61,6 +61,9 @@ impl Group {
             return;
         }
         self.log.reset(place, configuration);
+        if place.term > self.term {
+            (self.term, self.vote) = (place.term, None);
+        }
         self.commit = self.commit.max(place.index);
         self.applied = self.applied.max(place.index);
         self.persist_reset(context);
