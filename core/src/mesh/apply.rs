@@ -25,7 +25,7 @@ impl Mesh {
             self.on_decided(now, entry.origin, entry.request, outcome.result);
         }
         if members_changed {
-            self.announce_roster();
+            self.on_members_changed();
         }
         self.announce_own_change(now);
         self.consider_change(now);
@@ -71,7 +71,7 @@ impl Mesh {
         self.store_state();
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
-        self.announce_roster();
+        self.on_members_changed();
         for stream in before.streams.into_values() {
             let open = self.state.streams.get(&stream.name).is_some_and(|s| s.instance == stream.instance);
             if !open {

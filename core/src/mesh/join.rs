@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::state::{bad_node_name, valid_node_name};
-use super::store::{Membership, Space, joining_record};
+use super::store::{Membership, joining_record};
 use super::token::{JoinToken, TokenError};
 use super::wire::{JoinMessage, JoinRequest, RosterEntry};
 use super::{Awaited, Mesh, Output};
@@ -76,7 +76,7 @@ impl Mesh {
             Err(reason) => return self.reply(request, Err(Refusal::BadToken(reason))),
         };
         let replica = ReplicaId(self.rng.u128());
-        self.outputs.push_back(Output::Persist(joining_record(token.to_text(), replica)));
+        self.outputs.push_back(Output::Persist(joining_record(Some((token.to_text(), replica)))));
         self.joining = Some(self.new_joining(now, Some(request), token, replica));
         self.when_durable(Awaited::JoinStored(replica));
     }
@@ -126,7 +126,7 @@ impl Mesh {
                 self.on_join_stored(now, replica);
             }
             // Only a change of this node's identity or program makes a stored token unreadable: start clean.
-            Err(_) => self.outputs.push_back(Output::Forget(Space::Joining.forget(replica.0))),
+            Err(_) => self.outputs.push_back(Output::Persist(joining_record(None))),
         }
     }
 
@@ -232,17 +232,17 @@ impl Mesh {
         self.end_join(Ok(mesh));
     }
 
-    /// The join is over: its record goes, its lane closes, whoever waits is told.
+    /// The join is over: its record is overwritten, its lane closes, whoever waits is told.
     fn end_join(&mut self, result: Result<MeshId, Refusal>) {
         let Some(joining) = self.joining.take() else { return };
-        self.outputs.push_back(Output::Forget(Space::Joining.forget(joining.replica.0)));
+        self.outputs.push_back(Output::Persist(joining_record(None)));
         if let Some(lane) = joining.lane {
             self.close(lane, CloseReason::Surplus);
         }
-        match (joining.request, result) {
-            (Some(request), Ok(mesh)) => self.when_durable(Awaited::Reply(request, Reply::Joined { mesh })),
-            (Some(request), Err(refusal)) => self.reply(request, Err(refusal)),
-            (None, _) => {}
+        if let Some(request) = joining.request {
+            // Also a refusal waits for the disk: a restart must not go on with what was said to be over.
+            let reply = result.map(|mesh| Reply::Joined { mesh });
+            self.when_durable(Awaited::Reply(request, reply));
         }
     }
 

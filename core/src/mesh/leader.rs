@@ -19,6 +19,8 @@ pub(super) struct Control {
     suspects: BTreeSet<NodeId>,
     /// A change that was asked for: its context, and when it is asked for again.
     change: Option<(u64, Instant)>,
+    /// Whether the configuration is known to hold every member.
+    complete: bool,
     /// Not before this moment is another change asked for.
     rest: Option<Instant>,
 }
@@ -43,6 +45,7 @@ impl Mesh {
             control.matches.clear();
             control.change = None;
             control.rest = None;
+            control.complete = false;
             self.requests.forget_served();
         }
         let control = &mut self.control;
@@ -67,6 +70,7 @@ impl Mesh {
             control.rest = None;
         }
         control.configuration = configuration;
+        control.complete = false;
         self.consider_change(now);
     }
 
@@ -108,6 +112,12 @@ impl Mesh {
         self.consider_change(now);
     }
 
+    /// Members were admitted or came back.
+    pub(super) fn on_members_changed(&mut self) {
+        self.control.complete = false;
+        self.announce_roster();
+    }
+
     /// Asks for the next change of the group, if one is due and none is under way. The group itself refuses while an
     /// earlier one is not committed.
     pub(super) fn consider_change(&mut self, now: Now) {
@@ -124,7 +134,11 @@ impl Mesh {
             voters_max: self.config.voters_max,
             caught_up_within: self.config.caught_up_within,
         };
-        let Some(change) = view.next_change() else { return };
+        let change = if control.complete { None } else { view.take_in() };
+        let complete = change.is_none();
+        let change = change.or_else(|| view.promote());
+        self.control.complete = complete;
+        let Some(change) = change else { return };
         let context = self.next_number();
         self.control.change = Some((context, now.monotonic + self.config.change_retry.times(10)));
         self.outputs.push_back(Output::Change { voters: change.voters, learners: change.learners, context });

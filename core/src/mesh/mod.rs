@@ -25,6 +25,8 @@
 
 pub mod config;
 pub mod entry;
+pub mod input;
+pub mod output;
 pub mod state;
 pub mod token;
 pub mod wire;
@@ -47,326 +49,31 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
-
 pub use config::Config;
+pub use input::{Applied, Input, Receipt};
 pub use join::JOIN_VERSION;
+pub use output::Output;
 pub use state::{Member, State, Stream};
 pub use wire::{JoinMessage, Malformed, Message, RosterEntry};
 
-use crate::configuration::{Configuration, Member as Replica};
 use crate::digest::Digest;
-use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance, Term};
+use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance};
 use crate::level::Level;
 use crate::node::command::{Refusal, Reply};
-use crate::node::output::{CloseReason, Event};
+use crate::node::output::CloseReason;
 use crate::planted::Planted;
-use crate::record::{Damaged, Forget, Key, Record};
+use crate::record::{Damaged, Key};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
-use crate::when::When;
-use crate::work::{Done, Job, PublicKey};
+use crate::work::{Done, PublicKey};
 use entry::{Body, Request};
 use state::valid_stream_name;
 use store::{IssuedToken, Membership, Space};
 
-/// What was persisted up to some step; comes back once that is on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Receipt(pub u64);
-
-/// A committed entry of the control group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Applied {
-    /// Its place.
-    pub index: LogIndex,
-    /// Whether it is a command; otherwise it is the group's own business.
-    pub command: bool,
-    /// The command.
-    pub data: Bytes,
-}
-
-/// What the part is told.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Begin a mesh.
-    Seed {
-        /// Who asks.
-        request: RequestId,
-        /// The mesh's name.
-        name: String,
-    },
-    /// Make a join token.
-    Invite {
-        /// Who asks.
-        request: RequestId,
-    },
-    /// Join a mesh.
-    Join {
-        /// Who asks.
-        request: RequestId,
-        /// The token's text.
-        token: String,
-    },
-    /// Open a stream.
-    OpenStream {
-        /// Who asks.
-        request: RequestId,
-        /// Its name.
-        name: String,
-        /// Name or id of its source.
-        source: String,
-        /// Name or id of its target.
-        target: String,
-    },
-    /// Close a stream.
-    CloseStream {
-        /// Who asks.
-        request: RequestId,
-        /// Its name.
-        name: String,
-    },
-    /// A lane dialled for joining is up.
-    JoinLaneUp {
-        /// Which.
-        lane: LaneId,
-        /// The key its far end has proven.
-        peer_key: PublicKey,
-    },
-    /// Something was said on a lane between a joiner and a member; both ends get it.
-    JoinMessage {
-        /// Which.
-        lane: LaneId,
-        /// The key its far end has proven.
-        peer_key: PublicKey,
-        /// What was said.
-        message: JoinMessage,
-    },
-    /// Such a lane is gone.
-    JoinLaneDown {
-        /// Which.
-        lane: LaneId,
-    },
-    /// A member says something.
-    Message {
-        /// Who.
-        from: NodeId,
-        /// What.
-        message: Message,
-    },
-    /// Entries of the control group, committed and durable here.
-    Apply {
-        /// In order.
-        entries: Vec<Applied>,
-    },
-    /// This node's place in the control group.
-    Role {
-        /// Whether it leads.
-        leading: bool,
-        /// The term.
-        term: Term,
-        /// Who leads, if known.
-        leader: Option<NodeId>,
-    },
-    /// A proposal is in the leader's log.
-    Proposed {
-        /// Which.
-        context: u64,
-        /// Where.
-        index: LogIndex,
-    },
-    /// A proposal or a change was not taken.
-    Refused {
-        /// Which.
-        context: u64,
-        /// Who leads, if known.
-        leader: Option<NodeId>,
-    },
-    /// A member's durable index has grown; told to the leader.
-    Match {
-        /// Whose.
-        node: NodeId,
-        /// How far.
-        index: LogIndex,
-    },
-    /// The group's configuration, when it is appended and when it is committed; also once after a restart.
-    Configured {
-        /// Who takes part.
-        configuration: Configuration,
-        /// Where it stands.
-        index: LogIndex,
-        /// Whether it is committed.
-        committed: bool,
-    },
-    /// A member needs a snapshot.
-    SnapshotWanted {
-        /// Who.
-        to: NodeId,
-    },
-    /// A snapshot has come.
-    Install {
-        /// From whom.
-        from: NodeId,
-        /// The last entry it covers.
-        index: LogIndex,
-        /// The state.
-        data: Bytes,
-    },
-    /// A job is done.
-    WorkDone {
-        /// Which.
-        token: u64,
-        /// Its result.
-        done: Done,
-    },
-    /// What was persisted up to this receipt is on disk.
-    Durable(Receipt),
-    /// A node was not heard end to end for a while.
-    PairSuspect {
-        /// Which.
-        node: NodeId,
-    },
-    /// It is heard again.
-    PairAlive {
-        /// Which.
-        node: NodeId,
-    },
-    /// The moment given by `next_deadline` has come.
-    Deadline,
-}
-
-/// What the part wants.
-#[derive(Clone, Debug)]
-pub enum Output {
-    /// Write a record, in one row with all others of this step.
-    Persist(Record),
-    /// Records are dead.
-    Forget(Forget),
-    /// Tell when everything persisted so far is on disk.
-    Notify(Receipt),
-    /// Do a job.
-    Work {
-        /// Its number.
-        token: u64,
-        /// What to do.
-        job: Job,
-    },
-    /// Dial once, to join.
-    DialJoin {
-        /// Where.
-        address: String,
-    },
-    /// Say something on a join lane.
-    SendLane {
-        /// Which.
-        lane: LaneId,
-        /// What.
-        message: JoinMessage,
-    },
-    /// Close a join lane, once what was sent on it has left.
-    CloseLane {
-        /// Which.
-        lane: LaneId,
-        /// Why.
-        reason: CloseReason,
-    },
-    /// Say something to a member.
-    Send {
-        /// To whom.
-        to: NodeId,
-        /// What.
-        message: Message,
-        /// When.
-        when: When,
-    },
-    /// Put an entry into the control group's log.
-    Propose {
-        /// The entry.
-        data: Bytes,
-        /// Comes back with the answer.
-        context: u64,
-    },
-    /// Take part in the control group. Repeated at each start; harmless if the group exists.
-    CreateGroup {
-        /// Under this replica id.
-        replica: ReplicaId,
-        /// Its first members; empty to wait until a leader tells.
-        founding: Configuration,
-    },
-    /// Change who takes part in the control group.
-    Change {
-        /// Who votes.
-        voters: Vec<Replica>,
-        /// Who only learns.
-        learners: Vec<Replica>,
-        /// Comes back if it is refused.
-        context: u64,
-    },
-    /// The control group's log may be cut.
-    Compact {
-        /// Up to and including this entry.
-        upto: LogIndex,
-    },
-    /// Answers [`Input::SnapshotWanted`].
-    Snapshot {
-        /// For whom.
-        to: NodeId,
-        /// The last entry it covers.
-        index: LogIndex,
-        /// The state.
-        data: Bytes,
-    },
-    /// Answers [`Input::Install`].
-    Installed {
-        /// Whether the state was taken; it is persisted in this step then.
-        taken: bool,
-    },
-    /// This node belongs to a mesh. Comes when that is so and again at each start.
-    Became {
-        /// Which mesh.
-        mesh: MeshId,
-        /// Addresses to dial and keep dialling from now on; empty at a start.
-        remember: Vec<String>,
-    },
-    /// Addresses to dial and keep dialling, remembered from an earlier life.
-    Remembered {
-        /// `host:port` each.
-        addresses: Vec<String>,
-    },
-    /// All members, whenever anything about them has changed.
-    Roster(Vec<RosterEntry>),
-    /// A stream is open. May be repeated.
-    StreamOpened {
-        /// Its name.
-        name: String,
-        /// Its life.
-        instance: StreamInstance,
-        /// Who accepts.
-        source: NodeId,
-        /// Who processes.
-        target: NodeId,
-    },
-    /// A stream is closed. May be repeated.
-    StreamClosed {
-        /// Its life.
-        instance: StreamInstance,
-        /// Its name.
-        name: String,
-    },
-    /// Answers a command.
-    Reply {
-        /// Which.
-        request: RequestId,
-        /// The answer.
-        reply: Result<Reply, Refusal>,
-    },
-    /// Something to know.
-    Event(Event),
-}
-
 /// What waits for the disk.
 #[derive(Clone, Debug)]
 enum Awaited {
-    Reply(RequestId, Reply),
+    Reply(RequestId, Result<Reply, Refusal>),
     JoinStored(ReplicaId),
 }
 
@@ -390,8 +97,8 @@ pub struct Mesh {
     failed: Vec<(Request, String)>,
     /// Streams closed after the stored state.
     closed: BTreeMap<StreamInstance, LogIndex>,
-    /// Joins found at recovery.
-    stored_joins: Vec<(String, ReplicaId)>,
+    /// The join found at recovery.
+    stored_join: Option<(String, ReplicaId)>,
     awaited: BTreeMap<Receipt, Awaited>,
     last_number: u64,
     outputs: VecDeque<Output>,
@@ -416,7 +123,7 @@ impl Mesh {
             requests: requests::Requests::default(),
             failed: Vec::new(),
             closed: BTreeMap::new(),
-            stored_joins: Vec::new(),
+            stored_join: None,
             awaited: BTreeMap::new(),
             last_number: 0,
             outputs: VecDeque::new(),
@@ -444,7 +151,7 @@ impl Mesh {
             Space::Token => {
                 self.tokens.insert(key.id, IssuedToken::read(head).map_err(sense)?);
             }
-            Space::Joining => self.stored_joins.push(store::read_joining(head).map_err(sense)?),
+            Space::Joining => self.stored_join = store::read_joining(head).map_err(sense)?,
             Space::Closed => {
                 self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
             }
@@ -456,12 +163,8 @@ impl Mesh {
     pub fn restored(&mut self, now: Now) {
         self.drop_expired_tokens(now);
         self.drop_closed();
-        let mut joins = core::mem::take(&mut self.stored_joins);
-        let last = if self.membership.is_none() { joins.pop() } else { None };
-        for (_, replica) in joins {
-            self.outputs.push_back(Output::Forget(Space::Joining.forget(replica.0)));
-        }
-        if let Some((text, replica)) = last {
+        let join = self.stored_join.take().filter(|_| self.membership.is_none());
+        if let Some((text, replica)) = join {
             self.resume_join(now, &text, replica);
         }
         let Some(membership) = self.membership.clone() else { return };
@@ -694,7 +397,7 @@ impl Mesh {
 
     fn on_durable(&mut self, now: Now, receipt: Receipt) {
         match self.awaited.remove(&receipt) {
-            Some(Awaited::Reply(request, reply)) => self.reply(request, Ok(reply)),
+            Some(Awaited::Reply(request, reply)) => self.reply(request, reply),
             Some(Awaited::JoinStored(replica)) => self.on_join_stored(now, replica),
             None => {}
         }

@@ -44,9 +44,9 @@ struct Pending {
 #[derive(Clone, Debug)]
 enum Stage {
     /// The admitting member's signature is being checked.
-    Verifying { seen: LogIndex, body: Box<Body> },
+    Verifying { token: u64, seen: LogIndex, body: Box<Body> },
     /// In the log, or about to be.
-    Proposed,
+    Proposed { context: u64 },
 }
 
 /// Requests made here, and requests served as leader.
@@ -83,9 +83,10 @@ impl Requests {
     }
 
     fn drop_served(&mut self, key: (NodeId, Request)) {
-        if self.served.remove(&key).is_some() {
-            self.contexts.retain(|_, k| *k != key);
-            self.verifying.retain(|_, k| *k != key);
+        match self.served.remove(&key) {
+            Some(Stage::Verifying { token, .. }) => drop(self.verifying.remove(&token)),
+            Some(Stage::Proposed { context }) => drop(self.contexts.remove(&context)),
+            None => {}
         }
     }
 }
@@ -210,14 +211,14 @@ impl Mesh {
             signature: admission.signature.clone(),
         };
         let token = self.next_number();
-        self.requests.served.insert(key, Stage::Verifying { seen, body: Box::new(body) });
+        self.requests.served.insert(key, Stage::Verifying { token, seen, body: Box::new(body) });
         self.requests.verifying.insert(token, key);
         self.outputs.push_back(Output::Work { token, job });
     }
 
     pub(super) fn on_verified(&mut self, now: Now, token: u64, valid: bool) {
         let Some(key) = self.requests.verifying.remove(&token) else { return };
-        let Some(Stage::Verifying { seen, body }) = self.requests.served.remove(&key) else { return };
+        let Some(Stage::Verifying { seen, body, .. }) = self.requests.served.remove(&key) else { return };
         if valid {
             self.propose(now, key, seen, *body);
         } else {
@@ -233,7 +234,7 @@ impl Mesh {
         self.requests.stamped = time;
         let entry = Entry { origin: key.0, request: key.1, seen, time, body };
         let context = self.next_number();
-        self.requests.served.insert(key, Stage::Proposed);
+        self.requests.served.insert(key, Stage::Proposed { context });
         self.requests.contexts.insert(context, key);
         self.outputs.push_back(Output::Propose { data: entry.encode(), context });
     }

@@ -197,6 +197,6 @@ impl Mesh {
     }
 
     fn reply_when_durable(&mut self, request: RequestId, reply: Reply) {
-        self.when_durable(Awaited::Reply(request, reply));
+        self.when_durable(Awaited::Reply(request, Ok(reply)));
     }
 }

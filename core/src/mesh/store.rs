@@ -5,7 +5,7 @@
 //! | 1 | 0 | membership: which mesh, under which replica id, whom to dial |
 //! | 2 | 0 | the replicated state after some entry |
 //! | 3 | token id | a token this node made |
-//! | 4 | replica id | a join under way |
+//! | 4 | 0 | a join under way, or none |
 //! | 5 | instance | a stream closed after the stored state: it is not announced as open at the next start |
 
 use alloc::string::{String, ToString};
@@ -138,15 +138,22 @@ pub(super) fn state_record(state: Bytes) -> Record {
     Record::state(Space::State.key(0), state)
 }
 
-/// Stands under the join's replica id: a later join has another, so forgetting one never touches the other.
-pub(super) fn joining_record(token: String, replica: ReplicaId) -> Record {
-    let stored = proto::Joining { token, replica: id_bytes(replica.to_bytes()) };
-    Record::state(Space::Joining.key(replica.0), stored.encode_to_vec().into())
+/// A join under way, or that there is none. It is overwritten, not forgotten: what was forgotten may come back until it is
+/// trimmed, and a join that was given up must not.
+pub(super) fn joining_record(join: Option<(String, ReplicaId)>) -> Record {
+    let stored = join.map_or_else(proto::Joining::default, |(token, replica)| proto::Joining {
+        token,
+        replica: id_bytes(replica.to_bytes()),
+    });
+    Record::state(Space::Joining.key(0), stored.encode_to_vec().into())
 }
 
-pub(super) fn read_joining(head: &[u8]) -> Result<(String, ReplicaId), Malformed> {
+pub(super) fn read_joining(head: &[u8]) -> Result<Option<(String, ReplicaId)>, Malformed> {
     let stored = proto::Joining::decode(head).map_err(|_| Malformed("joining"))?;
-    Ok((stored.token, wire::replica(&stored.replica)?))
+    if stored.token.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some((stored.token, wire::replica(&stored.replica)?)))
 }
 
 pub(super) fn closed_record(instance: StreamInstance, index: LogIndex) -> Record {

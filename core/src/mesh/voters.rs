@@ -30,36 +30,37 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    /// The next change, if one is due.
-    pub(super) fn next_change(&self) -> Option<Change> {
-        if self.configuration.is_joint() || self.configuration.voters.is_empty() {
-            return None;
-        }
-        self.take_in().or_else(|| self.promote())
+    /// Whether a change can be thought of at all.
+    fn settled(&self) -> bool {
+        !self.configuration.is_joint() && !self.configuration.voters.is_empty()
     }
 
     /// Members the group does not know become learners; members that came back with an empty disk are taken in anew.
-    fn take_in(&self) -> Option<Change> {
-        let mut voters = self.configuration.voters.clone();
-        let mut learners = self.configuration.learners.clone();
-        for member in self.members.values() {
-            let fresh = Replica { node: member.node, replica: member.replica };
-            let given_up = |r: &Replica| r.node == member.node && member.former.contains(&r.replica);
-            let sole = voters.iter().all(given_up);
-            if !sole {
-                voters.retain(|r| !given_up(r));
-            }
-            learners.retain(|r| !given_up(r));
-            if !voters.iter().chain(&learners).any(|r| r.node == member.node) {
-                learners.push(fresh);
-            }
+    pub(super) fn take_in(&self) -> Option<Change> {
+        if !self.settled() {
+            return None;
         }
+        let given_up =
+            |r: &Replica| self.members.get(&r.node).is_some_and(|member| member.former.contains(&r.replica));
+        let mut voters = self.configuration.voters.clone();
+        if !voters.iter().all(given_up) {
+            voters.retain(|r| !given_up(r));
+        }
+        let mut learners = self.configuration.learners.clone();
+        learners.retain(|r| !given_up(r));
+        let known: BTreeSet<NodeId> = voters.iter().chain(&learners).map(|r| r.node).collect();
+        let missing = self.members.values().filter(|member| !known.contains(&member.node));
+        learners.extend(missing.map(|member| Replica { node: member.node, replica: member.replica }));
         self.changed(voters, learners)
     }
 
     /// Learners become voters, two at a time or more, so that the number of voters stays odd.
-    fn promote(&self) -> Option<Change> {
+    pub(super) fn promote(&self) -> Option<Change> {
         let have = self.configuration.voters.len();
+        let want = wanted(self.members.len(), self.voters_max);
+        if !self.settled() || have >= want {
+            return None;
+        }
         let last = self.matches.values().copied().max().unwrap_or_default();
         let mut fit: Vec<&Replica> = self
             .configuration
@@ -72,7 +73,6 @@ impl View<'_> {
             .collect();
         // The oldest members first: they have stayed longest.
         fit.sort_unstable_by_key(|r| (self.members.get(&r.node).map(|m| m.index), r.node));
-        let want = wanted(self.members.len(), self.voters_max);
         let can = odd(want.min(have + fit.len()));
         if can <= have {
             return None;
@@ -102,4 +102,17 @@ pub(super) fn wanted(members: usize, most: usize) -> usize {
 /// The largest odd number not above `n`, or 0.
 fn odd(n: usize) -> usize {
     if n == 0 || n % 2 == 1 { n } else { n - 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_voters_is_odd_and_grows_with_the_mesh() {
+        let numbers: Vec<usize> = (0..9).map(|members| wanted(members, 5)).collect();
+        assert_eq!(numbers, [1, 1, 1, 3, 3, 5, 5, 5, 5]);
+        assert_eq!(wanted(9, 7), 7);
+        assert_eq!(wanted(9, 4), 3, "an even limit counts as the odd one below");
+    }
 }

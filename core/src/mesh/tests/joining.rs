@@ -130,7 +130,8 @@ fn a_wrong_secret_is_refused() {
     let reason = refused(world.join(1, &token.to_text()));
     assert!(reason.contains("no such token"), "{reason}");
     assert!(world.mesh(1).mesh_id().is_none());
-    assert!(world.hosts[1].disk.is_empty(), "nothing of the join is left");
+    world.restart(1);
+    assert!(world.mesh(1).joining.is_none(), "nothing of the join is left");
     let garbled = world.join(1, "wattle1.ABC");
     assert!(matches!(garbled, Some(Err(Refusal::BadToken(_)))), "{garbled:?}");
 }
@@ -295,7 +296,9 @@ fn a_join_that_nobody_answers_ends_with_the_reason() {
     world.pass(Span::secs(2));
     let reason = refused(world.reply(1, request));
     assert!(reason.contains("nobody answered at a:7000"), "{reason}");
-    assert!(world.hosts[1].disk.is_empty());
+    world.restart(1);
+    world.pass(Span::secs(40));
+    assert!(world.mesh(1).joining.is_none() && world.mesh(1).mesh_id().is_none(), "given up is given up");
 }
 
 #[test]
@@ -473,4 +476,70 @@ fn lanes_that_linger_and_joins_that_crowd_are_bounded() {
         closed += usize::from(matches!(output, Output::CloseLane { .. }));
     }
     assert_eq!(closed, 100);
+}
+
+#[test]
+fn a_right_token_id_with_a_wrong_proof_is_refused() {
+    let mut world = World::new(&["a", "b"]);
+    let token = JoinToken::parse(&world.seed(0)).unwrap();
+    let key = world.hosts[1].config.key;
+    let mut request = wire::JoinRequest {
+        version: JOIN_VERSION,
+        token: token.secret.token_id(),
+        node: key.first_node_id(),
+        name: "b".into(),
+        key,
+        addresses: Vec::new(),
+        api: None,
+        replica: ReplicaId(3),
+        nonce: [4; 16],
+        mac: [0; 32],
+    };
+    request.mac = token.secret.verifier().mac(token.mesh, &world.hosts[0].config.key, &request);
+    request.mac[31] ^= 1;
+    let now = world.now;
+    let mesh = &mut world.hosts[0].mesh;
+    let message = JoinMessage::Request(alloc::boxed::Box::new(request));
+    mesh.handle(now, Input::JoinMessage { lane: LaneId(9), peer_key: key, message });
+    let outputs: Vec<Output> = core::iter::from_fn(|| mesh.poll()).collect();
+    assert!(
+        outputs.iter().any(|o| matches!(
+            o,
+            Output::SendLane { message: JoinMessage::Rejected { retry: false, .. }, .. }
+        )),
+        "{outputs:?}"
+    );
+    assert!(!outputs.iter().any(|o| matches!(o, Output::Work { .. })), "nothing is signed for strangers");
+}
+
+#[test]
+fn a_joiner_goes_by_what_it_was_told_until_the_log_says_more() {
+    let mut world = World::grown(&["a", "b"]);
+    let request = world.command(1, |request| Input::Invite { request });
+    let Some(Ok(Reply::Token { token })) = world.reply(1, request) else { panic!("no token") };
+    let c = world.add("c");
+    // c is admitted but not in the group yet.
+    world.refuse_changes = 1_000;
+    joined(world.join(c, &token));
+    for life in 0..2 {
+        assert_eq!(world.mesh(c).applied_index(), LogIndex(0));
+        assert_eq!(world.hosts[c].roster.len(), 3, "life {life}");
+        assert_eq!(world.mesh(c).key_of(world.id(0)), Some(world.hosts[0].config.key));
+        assert!(world.mesh(c).is_member(world.id(1)));
+        world.restart(c);
+    }
+    // Half of the log: the founder alone. What was told still counts.
+    let half = Applied {
+        index: LogIndex(1),
+        command: true,
+        data: world
+            .log
+            .iter()
+            .find_map(|l| if let Logged::Command(d) = l { Some(d.clone()) } else { None })
+            .unwrap(),
+    };
+    let now = world.now;
+    world.hosts[c].mesh.handle(now, Input::Apply { entries: Vec::from([half]) });
+    assert!(world.mesh(c).is_member(world.id(1)));
+    assert_eq!(world.mesh(c).roster().len(), 3);
 }

@@ -8,10 +8,13 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::*;
+use crate::configuration::{Configuration, Member as Replica};
+use crate::id::Term;
 use crate::record::Owner;
 use crate::rng::Purpose;
 use crate::time::{Span, Wall};
-use crate::work::{perform, public_key};
+use crate::when::When;
+use crate::work::{Job, perform, public_key};
 
 mod growth;
 mod joining;

@@ -25,6 +25,10 @@ fn a_snapshot_carries_everything() {
         fresh.handle(now, Input::Install { from: to, index, data: bad });
         assert!(matches!(outputs(&mut fresh)[..], [Output::Installed { taken: false }]));
     }
+    // The state of another mesh is not taken either.
+    let foreign = State { mesh: Some(MeshId(1)), ..world.mesh(0).state.clone() }.encode();
+    fresh.handle(now, Input::Install { from: to, index, data: foreign });
+    assert!(matches!(outputs(&mut fresh)[..], [Output::Installed { taken: false }]));
     fresh.handle(now, Input::Install { from: to, index, data: data.clone() });
     let seen = outputs(&mut fresh);
     assert!(
@@ -119,4 +123,20 @@ fn random_bytes_never_panic() {
             assert_eq!(State::decode(&state.encode()), Ok(state));
         }
     }
+}
+
+#[test]
+fn answers_survive_the_wire() {
+    let verdicts = [
+        wire::Verdict::Busy,
+        wire::Verdict::NotLeader(None),
+        wire::Verdict::NotLeader(Some(NodeId(3))),
+        wire::Verdict::Refused("no".into()),
+    ];
+    for verdict in verdicts {
+        let message = Message::Answer { request: Request(9), verdict };
+        assert_eq!(Message::decode(&message.encode()), Ok(message));
+    }
+    let long = JoinMessage::Rejected { reason: "x".repeat(2_000), retry: false };
+    assert_eq!(JoinMessage::decode(&long.encode()), Err(Malformed("a text is too long")));
 }
