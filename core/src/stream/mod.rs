@@ -1,1 +1,382 @@
-//! To be written.
+//! Exactly-once, ordered delivery from a source to a target.
+//!
+//! Accepting is not an act of agreement: the source writes a payload record, and that write is `accepted`. A *descriptor* then
+//! names the record in the stream's log (a Raft group in which the source votes and the target learns), and the gate lets a member
+//! append a descriptor only together with the verified payload or after it. So who has the entry has the bytes, and the rules of
+//! agreement stay plain. The handler at the target is called only for what is committed and durable there; its success travels
+//! back as a *mark*, and the entry `Complete` tells both ends that the bytes may go.
+//!
+//! A restart begins from the state *at the floor*: the place in the log below which every batch is released. Entries above it are
+//! applied again, and payload records above it are alive; so the state that is written never grows with the backlog, and
+//! "bytes go only with the cut of the log above the last entry that names them" (rule B1) holds by construction: what is named above the
+//! floor is either unreleased or certainly a no-op.
+//!
+//! Numbers given before the session entry is applied are provisional. At that entry the source makes void what the log holds
+//! already, by writer spans (a partly void batch keeps its bytes and its identity; void messages bear no number), and numbers the rest
+//! anew, contiguous after the log's end. The identity of a payload never changes, so no renumbering is ever stored: the log has the last word.
+//!
+//! A publisher that repeats is answered with what is known. Messages whose batch is released, and so forgotten, are reported as completed with
+//! the sequences 0 to 0.
+//!
+//! Invariants:
+//! - **S1** A batch is taken only under the current session and at the sequence after the last taken; all else is a no-op.
+//! - **S2** The batches between the floor and the last taken message are contiguous.
+//! - **S3** Every batch taken above the floor has its payload record here.
+//! - **S4** Once the own session is current, the outbox is numbered contiguously after the last taken message.
+//! - **S5** Nothing of a batch leaves the source, and nobody is told `accepted`, before its record is durable.
+//! - **S6** A handler is handed only what is taken at apply.
+//! - **S7** A handler has at most its window of messages without a durable mark.
+//! - **S8** A mark is told only when durable.
+//! - **S9** `floor <= completed <= taken`, and the floor never passes what the target has marked.
+//! - **S10** What a target holds unverified or unnamed is bounded.
+
+mod common;
+mod config;
+mod entry;
+mod message;
+mod source;
+mod state;
+mod status;
+mod store;
+mod stream;
+mod streams;
+mod target;
+mod wire;
+mod writers;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+pub use config::Config;
+pub use entry::{Batch, Entry, Identity, MessageAt, Span};
+pub use message::{Body, Data, Malformed, Message, Standing};
+pub use streams::Streams;
+
+use crate::id::{
+    AttachToken, AuthorityEpoch, BootId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
+    WriterId, WriterSequence,
+};
+use crate::node::command::{Position, Refusal, Reply, Waited};
+use crate::node::output::{Delivery, Event};
+use crate::record::{Forget, Key, Record};
+use crate::when::When;
+use crate::work::{Done, Job};
+
+/// The authority under which sequences are given: only the control group moves it, past a lost quorum.
+pub const AUTHORITY: AuthorityEpoch = AuthorityEpoch(0);
+
+/// An applied log entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Its place.
+    pub index: LogIndex,
+    /// Whether it is a command (rather than blank, or a configuration).
+    pub command: bool,
+    /// The command.
+    pub data: Bytes,
+}
+
+/// Comes back when what was written is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// A batch was accepted.
+    Accepted {
+        /// In this stream.
+        instance: StreamInstance,
+        /// Under this slot.
+        slot: u64,
+    },
+    /// A mark was written.
+    Mark {
+        /// In this stream.
+        instance: StreamInstance,
+        /// Processed up to here.
+        upto: Sequence,
+    },
+}
+
+/// What the stream part is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A stream is open. Telling it twice is harmless.
+    Opened {
+        /// Its name.
+        name: String,
+        /// Its life.
+        instance: StreamInstance,
+        /// Who accepts.
+        source: NodeId,
+        /// Who processes.
+        target: NodeId,
+    },
+    /// A stream is closed: everything of it goes.
+    Closed {
+        /// Its life.
+        instance: StreamInstance,
+    },
+    /// Publish messages.
+    Publish {
+        /// Ties the replies to it.
+        request: RequestId,
+        /// The stream's name.
+        stream: String,
+        /// Who writes.
+        writer: WriterId,
+        /// The first message's number; the others follow without gaps.
+        first: WriterSequence,
+        /// The messages.
+        messages: Vec<Bytes>,
+        /// How far the publisher waits.
+        wait: Waited,
+    },
+    /// Where a writer stands.
+    FindWriter {
+        /// Ties the reply to it.
+        request: RequestId,
+        /// The stream's name.
+        stream: String,
+        /// Who writes.
+        writer: WriterId,
+    },
+    /// End a writer id for good.
+    CloseWriter {
+        /// Ties the reply to it.
+        request: RequestId,
+        /// The stream's name.
+        stream: String,
+        /// Who will write no more.
+        writer: WriterId,
+    },
+    /// Attach a handler.
+    Attach {
+        /// Ties the reply to it.
+        request: RequestId,
+        /// The stream's name.
+        stream: String,
+        /// The handler's own position, if it keeps one.
+        presented: Option<Position>,
+        /// How many messages may be handed over without a durable mark.
+        window: u32,
+    },
+    /// A handler is gone.
+    Detach {
+        /// Which attachment.
+        token: AttachToken,
+    },
+    /// A handler succeeded for everything up to `upto`.
+    Verdict {
+        /// Which attachment.
+        token: AttachToken,
+        /// The last message it is done with.
+        upto: Sequence,
+    },
+    /// The other end of a stream said something.
+    Message {
+        /// Who.
+        from: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// Entries that are committed and durable here.
+    Apply {
+        /// Of this stream's log.
+        instance: StreamInstance,
+        /// In order.
+        entries: Vec<Applied>,
+    },
+    /// The role in the stream's group.
+    Role {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// Whether this node leads.
+        leading: bool,
+        /// In this term.
+        term: Term,
+    },
+    /// A member's log is durable up to here; told to the leader.
+    Match {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// Which member.
+        node: NodeId,
+        /// Up to this index.
+        index: LogIndex,
+    },
+    /// The stream's group stopped on this node.
+    Stopped {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// Why.
+        reason: String,
+    },
+    /// A proposal was appended.
+    Proposed {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// The proposal's number.
+        context: u64,
+        /// Where.
+        index: LogIndex,
+    },
+    /// A proposal was not appended.
+    Refused {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// The proposal's number.
+        context: u64,
+    },
+    /// A member is behind the log.
+    SnapshotWanted {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// Which member.
+        to: NodeId,
+    },
+    /// The state of a member that is ahead.
+    Install {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// Whose.
+        from: NodeId,
+        /// At this index.
+        index: LogIndex,
+        /// The state.
+        data: Bytes,
+    },
+    /// A job is done.
+    WorkDone {
+        /// Its number.
+        token: u64,
+        /// Its result.
+        done: Done,
+    },
+    /// Answers [`Output::Load`].
+    Loaded {
+        /// The load's number.
+        token: u64,
+        /// The record's payload, checked; `None` if the store cannot give it.
+        bytes: Option<Bytes>,
+    },
+    /// Everything written up to the step of the [`Output::Notify`] is on disk.
+    Durable(Receipt),
+    /// A start of a peer was heard of.
+    PeerBoot {
+        /// Who.
+        node: NodeId,
+        /// Its start.
+        boot: BootId,
+    },
+    /// A peer is silent.
+    PairSuspect {
+        /// Who.
+        node: NodeId,
+    },
+    /// A peer is heard again.
+    PairAlive {
+        /// Who.
+        node: NodeId,
+    },
+    /// Bytes that the store can still take.
+    Space {
+        /// Bytes.
+        free: u64,
+    },
+    /// A deadline was reached.
+    Deadline,
+}
+
+/// What the stream part wants done.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Write a record.
+    Persist(Record),
+    /// Records are dead.
+    Forget(Forget),
+    /// Tell when all that was written so far is on disk.
+    Notify(Receipt),
+    /// Do a job; answered by [`Input::WorkDone`].
+    Work {
+        /// Its number.
+        token: u64,
+        /// What to do.
+        job: Job,
+    },
+    /// Load a record's whole payload; answered by [`Input::Loaded`].
+    Load {
+        /// Its number.
+        token: u64,
+        /// Which record.
+        key: Key,
+    },
+    /// Say something to the other end.
+    Send {
+        /// Whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+        /// When.
+        when: When,
+    },
+    /// Append a command to the stream's log.
+    Propose {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// The command.
+        data: Bytes,
+        /// Bytes of payload that it names.
+        weight: u64,
+        /// The proposal's number.
+        context: u64,
+    },
+    /// Bytes came that an append waits for: offer it again.
+    BytesReady {
+        /// Of this stream.
+        instance: StreamInstance,
+    },
+    /// Room came: the leader may send on.
+    AskAgain {
+        /// Of this stream.
+        instance: StreamInstance,
+    },
+    /// The state up to here is in this step's row: entries may go.
+    Compact {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// Up to this index.
+        upto: LogIndex,
+    },
+    /// Answers [`Input::SnapshotWanted`].
+    Snapshot {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// For this member.
+        to: NodeId,
+        /// At this index.
+        index: LogIndex,
+        /// The state.
+        data: Bytes,
+    },
+    /// Answers [`Input::Install`].
+    Installed {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// Whether the state was taken over, and written in this very step.
+        taken: bool,
+    },
+    /// Messages for a handler.
+    Deliver(Delivery),
+    /// Answers a request.
+    Reply {
+        /// Which.
+        request: RequestId,
+        /// The answer.
+        reply: Result<Reply, Refusal>,
+    },
+    /// Something an operator may want to know.
+    Event(Event),
+}

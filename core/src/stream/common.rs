@@ -1,0 +1,111 @@
+//! What all streams of a node share.
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+use super::config::Config;
+use super::message::{Body, Data, Message};
+use super::store::{Cache, key, space};
+use super::{Output, Receipt};
+use crate::id::{BootId, NodeId, RequestId, StreamInstance};
+use crate::node::command::{Refusal, Reply};
+use crate::payload::Payload;
+use crate::planted::Planted;
+use crate::rng::Rng;
+use crate::when::When;
+use crate::work::Job;
+
+/// What a job is for.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// The batch that a source forms.
+    Form(StreamInstance),
+    /// Bytes that came; are they what they are called?
+    Verify(StreamInstance, Data),
+}
+
+/// What all streams of a node share.
+#[derive(Clone, Debug)]
+pub(super) struct Common {
+    pub(super) config: Config,
+    pub(super) own: NodeId,
+    pub(super) boot: BootId,
+    pub(super) rng: Rng,
+    pub(super) planted: Planted,
+    pub(super) outputs: VecDeque<Output>,
+    pub(super) cache: Cache,
+    pub(super) works: BTreeMap<u64, Work>,
+    pub(super) loads: BTreeMap<u64, (StreamInstance, u64)>,
+    /// Bytes the store can still take.
+    pub(super) free: u64,
+    next_token: u64,
+    serial: u64,
+}
+
+impl Common {
+    pub(super) fn new(config: Config, own: NodeId, boot: BootId, rng: Rng, planted: Planted) -> Self {
+        Self {
+            config,
+            own,
+            boot,
+            rng,
+            planted,
+            outputs: VecDeque::new(),
+            cache: Cache::default(),
+            works: BTreeMap::new(),
+            loads: BTreeMap::new(),
+            free: u64::MAX,
+            next_token: 0,
+            serial: 0,
+        }
+    }
+
+    /// Whether the store has room for more than draining needs.
+    pub(super) fn has_space(&self) -> bool {
+        self.free >= self.config.space_floor
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    /// A number that grows within this start.
+    pub(super) fn serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    pub(super) fn emit(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn reply(&mut self, request: RequestId, reply: Result<Reply, Refusal>) {
+        self.emit(Output::Reply { request, reply });
+    }
+
+    pub(super) fn notify(&mut self, receipt: Receipt) {
+        self.emit(Output::Notify(receipt));
+    }
+
+    /// Says something at once: what it says is durable already, or promises nothing.
+    pub(super) fn say(&mut self, to: NodeId, instance: StreamInstance, body: Body) {
+        self.emit(Output::Send { to, message: Message { instance, body }, when: When::Now });
+    }
+
+    pub(super) fn work(&mut self, work: Work, job: Job) {
+        let token = self.token();
+        self.works.insert(token, work);
+        self.emit(Output::Work { token, job });
+    }
+
+    pub(super) fn load(&mut self, instance: StreamInstance, slot: u64) {
+        let token = self.token();
+        self.loads.insert(token, (instance, slot));
+        self.emit(Output::Load { token, key: key(instance, space::PAYLOAD, slot) });
+    }
+
+    pub(super) fn remember(&mut self, instance: StreamInstance, slot: u64, payload: Payload) {
+        let limit = self.config.cache_bytes;
+        self.cache.put(instance, slot, payload, limit);
+    }
+}

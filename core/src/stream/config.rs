@@ -1,0 +1,64 @@
+//! Settings of streams.
+
+use crate::time::Span;
+
+/// Settings of streams. The defaults suit a small machine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Messages in a batch, at most. More: fewer descriptors per message; less: shorter records.
+    pub batch_messages: usize,
+    /// Bytes in a batch, at most (one larger message is a batch of its own).
+    pub batch_bytes: usize,
+    /// Bytes of one message, at most.
+    pub message_bytes: usize,
+    /// Bytes a source keeps per stream until they are released. A longer absence of the target fits into more.
+    pub outbox_bytes: u64,
+    /// Publish requests that wait for a level, per stream; more are refused as busy.
+    pub waiting_requests: usize,
+    /// Bytes a source has under way to the target, per stream. Bandwidth times round-trip time needs that much.
+    pub flight_bytes: u64,
+    /// Bytes a target holds verified in memory, per stream, until the log names them.
+    pub receive_bytes: u64,
+    /// Bytes of payloads kept in memory for sending and delivering, per node. What is not there is loaded.
+    pub cache_bytes: u64,
+    /// Free bytes of the store below which nothing is accepted.
+    pub space_floor: u64,
+    /// How often is restated what got no answer. Shorter: quicker after loss; longer: less talk.
+    pub restate: Span,
+    /// Applied entries after which the state is written.
+    pub checkpoint_entries: usize,
+    /// Released bytes after which the state is written.
+    pub checkpoint_bytes: u64,
+    /// How long a released byte may wait for the state to be written.
+    pub checkpoint_after: Span,
+    /// How long a target that just started waits for the source's word on what was processed before it hands anything
+    /// over. Longer: a rolled-back target that cannot reach its source repeats less; shorter: less delay without a source.
+    pub handshake_patience: Span,
+    /// Proposals under way, per stream.
+    pub proposals: usize,
+    /// Batches a target asks for by name at one time, per stream.
+    pub wanted: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            batch_messages: 1024,
+            batch_bytes: 256 << 10,
+            message_bytes: 1 << 20,
+            outbox_bytes: 64 << 20,
+            waiting_requests: 16_384,
+            flight_bytes: 4 << 20,
+            receive_bytes: 8 << 20,
+            cache_bytes: 32 << 20,
+            space_floor: 1 << 20,
+            restate: Span::millis(200),
+            checkpoint_entries: 64,
+            checkpoint_bytes: 256 << 10,
+            checkpoint_after: Span::millis(100),
+            handshake_patience: Span::secs(1),
+            proposals: 256,
+            wanted: 64,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Batches, and what stands in a stream's log.
+
+use alloc::vec::Vec;
+
+use crate::digest::Digest;
+use crate::id::{BootId, MessageId, NodeId, Sequence, SessionEpoch, WriterId, WriterSequence};
+use crate::time::Wall;
+
+/// What a message costs beside its bytes.
+pub const MESSAGE_OVERHEAD: u64 = 32;
+
+/// What a payload is called for ever, whatever numbers its messages bear later (rule A2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Identity {
+    /// The start of the source that accepted it.
+    pub boot: BootId,
+    /// The first sequence it bore then.
+    pub first: Sequence,
+    /// BLAKE3 of its bytes.
+    pub digest: Digest,
+}
+
+/// Consecutive messages of one writer inside a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Who wrote them.
+    pub writer: WriterId,
+    /// The first one's writer sequence.
+    pub first: WriterSequence,
+    /// How many.
+    pub count: u64,
+    /// They were found to be taken already: they bear no sequence and are not delivered (rule A4).
+    pub void: bool,
+}
+
+impl Span {
+    /// The last one's writer sequence.
+    #[must_use]
+    pub const fn last(&self) -> WriterSequence {
+        WriterSequence((self.first.0 + self.count).saturating_sub(1))
+    }
+}
+
+/// A batch, all but its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Its name.
+    pub identity: Identity,
+    /// Whose messages it holds, in order.
+    pub spans: Vec<Span>,
+    /// The length of each message.
+    pub lengths: Vec<u32>,
+    /// The first message's id; the others count up from it.
+    pub base: MessageId,
+    /// When it was accepted, for people.
+    pub wall: Wall,
+}
+
+impl Batch {
+    /// How many of its messages bear a sequence.
+    #[must_use]
+    pub fn live(&self) -> u64 {
+        self.spans.iter().filter(|span| !span.void).map(|span| span.count).sum()
+    }
+
+    /// Bytes of its payload.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.lengths.iter().map(|&length| u64::from(length)).sum()
+    }
+
+    /// Bytes of its payload and of what is remembered per message: what limits count.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.bytes() + MESSAGE_OVERHEAD * self.lengths.len() as u64
+    }
+
+    /// Makes void what `covered` says was taken: for a writer, the last writer sequence taken. Returns whether anything changed.
+    pub fn void_covered(&mut self, covered: impl Fn(WriterId) -> u64) -> bool {
+        let mut spans = Vec::with_capacity(self.spans.len());
+        let mut changed = false;
+        for span in &self.spans {
+            let upto = covered(span.writer);
+            if span.void || upto < span.first.0 {
+                spans.push(*span);
+                continue;
+            }
+            changed = true;
+            let gone = (upto - span.first.0 + 1).min(span.count);
+            spans.push(Span { count: gone, void: true, ..*span });
+            if gone < span.count {
+                let first = WriterSequence(span.first.0 + gone);
+                spans.push(Span { first, count: span.count - gone, ..*span });
+            }
+        }
+        self.spans = spans;
+        changed
+    }
+
+    /// The messages that bear a sequence, in order.
+    pub fn messages(&self) -> impl Iterator<Item = MessageAt> + '_ {
+        let mut offset = 0usize;
+        let mut lengths = self.lengths.iter().enumerate();
+        let each = self.spans.iter().flat_map(|span| (0..span.count).map(move |n| (span, n)));
+        each.filter_map(move |(span, n)| {
+            let (place, &length) = lengths.next()?;
+            let at = MessageAt {
+                writer: span.writer,
+                writer_sequence: WriterSequence(span.first.0 + n),
+                id: MessageId(self.base.0.wrapping_add(place as u128)),
+                offset,
+                length: length as usize,
+            };
+            offset += at.length;
+            (!span.void).then_some(at)
+        })
+    }
+
+    /// For each live span, how many live messages stand before it.
+    pub fn placed(&self) -> impl Iterator<Item = (Span, u64)> + '_ {
+        let mut before = 0;
+        self.spans.iter().filter(|span| !span.void).map(move |span| {
+            let at = before;
+            before += span.count;
+            (*span, at)
+        })
+    }
+}
+
+/// Where a message lies in its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageAt {
+    /// Who wrote it.
+    pub writer: WriterId,
+    /// Its place among the writer's messages.
+    pub writer_sequence: WriterSequence,
+    /// Its id.
+    pub id: MessageId,
+    /// Its first byte within the payload.
+    pub offset: usize,
+    /// Its length.
+    pub length: usize,
+}
+
+/// A command in a stream's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A start of the source opens a session (rule A5).
+    Session {
+        /// The source.
+        source: NodeId,
+        /// Its start.
+        boot: BootId,
+        /// The session this follows: taken only if that one is current.
+        follows: SessionEpoch,
+    },
+    /// A batch takes its place (rule A1).
+    Descriptor {
+        /// The session under which it is proposed.
+        epoch: SessionEpoch,
+        /// The first message's sequence.
+        first: Sequence,
+        /// The batch.
+        batch: Batch,
+    },
+    /// The target has processed up to here.
+    Complete {
+        /// The last processed message.
+        upto: Sequence,
+    },
+    /// A writer writes no more.
+    CloseWriter {
+        /// Who.
+        writer: WriterId,
+    },
+}

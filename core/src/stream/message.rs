@@ -1,0 +1,96 @@
+//! What the two ends of a stream say to each other.
+
+use bytes::Bytes;
+
+use super::entry::Identity;
+use crate::id::{BootId, Sequence, SessionEpoch, StreamInstance};
+use crate::payload::Payload;
+
+/// A message between the ends of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The stream.
+    pub instance: StreamInstance,
+    /// What is said.
+    pub body: Body,
+}
+
+/// What is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// The bytes of a batch.
+    Data(Data),
+    /// Send me the bytes of that batch.
+    Want(Identity),
+    /// Processed up to here, durably (rules F1, F2).
+    Mark(Sequence),
+    /// Where the sender stands.
+    Status(Standing),
+}
+
+/// The bytes of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// The sender's start.
+    pub boot: BootId,
+    /// The session the sender knows.
+    pub epoch: SessionEpoch,
+    /// The first message's sequence.
+    pub first: Sequence,
+    /// How many messages bear a sequence.
+    pub count: u64,
+    /// Which batch.
+    pub identity: Identity,
+    /// The bytes.
+    pub bytes: Payload,
+}
+
+/// Where a member stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The sender's start.
+    pub boot: BootId,
+    /// The receiver's start to which this is said.
+    pub peer: BootId,
+    /// Grows within a boot.
+    pub serial: u64,
+    /// The session the figures belong to.
+    pub epoch: SessionEpoch,
+    /// Everything up to here is held, verified.
+    pub have: Sequence,
+    /// Bytes that may be sent beyond `have` (rule B3). Absolute: saying it twice grants nothing twice.
+    pub room: u64,
+    /// The last message taken at apply.
+    pub taken: Sequence,
+    /// From the target, its processed mark; from the source, the highest it heard (rule C4).
+    pub mark: Sequence,
+    /// The source's session is current: `taken` is the committed end.
+    pub confirmed: bool,
+    /// Not 0: please answer, naming this number.
+    pub ask: u64,
+    /// The number of the question this answers, or 0.
+    pub answer: u64,
+    /// Bytes up to here may be gone at the sender.
+    pub floor: Sequence,
+}
+
+/// Bytes that say nothing a stream understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a stream message cannot be read: {0}")]
+pub struct Malformed(pub &'static str);
+
+impl Message {
+    /// The header for the receiving end, and the payload that relays pass on unread.
+    #[must_use]
+    pub fn encode(&self) -> (Bytes, Payload) {
+        super::wire::encode_message(self)
+    }
+
+    /// Reads what [`Message::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`Malformed`] names what is missing or out of range.
+    pub fn decode(header: Bytes, payload: Bytes) -> Result<Self, Malformed> {
+        super::wire::decode_message(header, payload)
+    }
+}

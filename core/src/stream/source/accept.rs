@@ -1,0 +1,349 @@
+//! Accepting: dedupe, limits, batches.
+
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::super::common::{Common, Work};
+use super::super::entry::{Batch, Identity, Span};
+use super::super::stream::Stream;
+use super::super::{AUTHORITY, Receipt};
+use super::{Item, Waiter};
+use crate::digest::Digest;
+use crate::id::{MessageId, RequestId, Sequence, SessionEpoch, WriterId, WriterSequence};
+use crate::node::command::{self, Refusal, Reply, Waited};
+use crate::payload::Payload;
+use crate::time::Now;
+use crate::work::Job;
+
+/// A request to publish.
+#[derive(Clone, Debug)]
+pub(in crate::stream) struct Wish {
+    pub(in crate::stream) request: RequestId,
+    pub(in crate::stream) writer: WriterId,
+    pub(in crate::stream) first: WriterSequence,
+    pub(in crate::stream) messages: Vec<Bytes>,
+    pub(in crate::stream) wait: Waited,
+}
+
+impl Stream {
+    /// The last writer sequence accepted of a writer, what is only queued included.
+    pub(super) fn place(&self, writer: WriterId) -> u64 {
+        self.source.places.get(writer).last.max(self.head.writers.get(writer).last)
+    }
+
+    /// The last of a writer's messages that can no longer be taken.
+    pub(super) fn covered(&self, writer: WriterId) -> u64 {
+        let at = self.head.writers.get(writer);
+        if at.closed { u64::MAX } else { at.last }
+    }
+
+    fn writer_closed(&self, writer: WriterId) -> bool {
+        self.head.writers.get(writer).closed || self.source.closing.contains_key(&writer)
+    }
+
+    pub(in crate::stream) fn find_writer(&self, writer: WriterId) -> Result<Reply, Refusal> {
+        if self.writer_closed(writer) {
+            return Err(Refusal::WriterClosed);
+        }
+        Ok(Reply::Writer { next: WriterSequence(self.place(writer) + 1) })
+    }
+
+    pub(in crate::stream) fn close_writer(
+        &mut self,
+        common: &mut Common,
+        request: RequestId,
+        writer: WriterId,
+    ) {
+        if self.head.writers.get(writer).closed {
+            return common.reply(request, Ok(Reply::WriterClosed));
+        }
+        if self.source.waiting >= common.config.waiting_requests {
+            return common.reply(request, Err(Refusal::Busy));
+        }
+        self.source.waiting += 1;
+        self.source.closing.entry(writer).or_default().0.push(request);
+    }
+
+    /// Why nothing can be accepted now, whatever it is.
+    pub(in crate::stream) fn refusal(&self, common: &Common, more: u64) -> Option<Refusal> {
+        if let Some(reason) = &self.stopped {
+            return Some(Refusal::StreamStopped(reason.clone()));
+        }
+        if !common.has_space() {
+            return Some(Refusal::NoSpace { free: common.free });
+        }
+        let full = self.store.bytes() + self.source.unformed + more > common.config.outbox_bytes;
+        full.then(|| Refusal::Backpressure {
+            behind: self.other.to_string(),
+            processed: self.source.heard.max(self.head.completed),
+            accepted: self.source.accepted,
+        })
+    }
+
+    pub(in crate::stream) fn publish(&mut self, common: &mut Common, now: Now, wish: Wish) {
+        let request = wish.request;
+        if let Err(refusal) = self.accept(common, wish) {
+            common.reply(request, Err(refusal));
+        }
+        self.form(common);
+        self.pump_source(common, now);
+    }
+
+    fn accept(&mut self, common: &mut Common, wish: Wish) -> Result<(), Refusal> {
+        let Wish { request, writer, first, mut messages, wait } = wish;
+        if let Some(reason) = &self.stopped {
+            return Err(Refusal::StreamStopped(reason.clone()));
+        }
+        let Some(last) =
+            first.0.checked_add(messages.len() as u64).map(|end| end - 1).filter(|&last| last >= first.0)
+        else {
+            return Err(Refusal::Invalid(String::from("there is nothing to publish")));
+        };
+        if first.0 == 0 {
+            return Err(Refusal::Invalid(String::from("writer sequences begin with 1")));
+        }
+        let limit = common.config.message_bytes;
+        if let Some(large) = messages.iter().map(Bytes::len).find(|&len| len > limit) {
+            return Err(Refusal::TooLarge { got: large as u64, limit: limit as u64 });
+        }
+        let place = self.place(writer);
+        let repeated = last.min(place);
+        if last > place && self.writer_closed(writer) {
+            return Err(Refusal::WriterClosed);
+        }
+        if first.0 > place + 1 {
+            return Err(Refusal::WriterGap { expected: WriterSequence(place + 1), got: first });
+        }
+        if self.source.waiting >= common.config.waiting_requests {
+            return Err(Refusal::Busy);
+        }
+        let new_from = first.0.max(place + 1);
+        if last >= new_from {
+            messages.drain(..(new_from - first.0) as usize);
+            let more = messages
+                .iter()
+                .map(|message| message.len() as u64 + super::super::entry::MESSAGE_OVERHEAD)
+                .sum();
+            if let Some(refusal) = self.refusal(common, more) {
+                return Err(refusal);
+            }
+        }
+        let waiter = |first, last, duplicate| Waiter {
+            request,
+            writer,
+            first,
+            last,
+            at: 0,
+            wait,
+            told: None,
+            duplicate,
+        };
+        if first.0 <= repeated {
+            self.answer_repeated(common, waiter(first.0, repeated, true));
+        }
+        if last >= new_from {
+            self.source.places.reach(writer, WriterSequence(last));
+            self.enqueue(common, waiter(new_from, last, false), messages);
+        }
+        Ok(())
+    }
+
+    /// Cuts new messages into pieces that fit into a batch and queues them.
+    fn enqueue(&mut self, common: &Common, waiter: Waiter, messages: Vec<Bytes>) {
+        let mut first = waiter.first;
+        let mut piece: Vec<Bytes> = Vec::new();
+        let mut bytes = 0;
+        let mut pieces = Vec::new();
+        for message in messages {
+            let full = piece.len() >= common.config.batch_messages
+                || bytes + message.len() > common.config.batch_bytes;
+            if full && !piece.is_empty() {
+                pieces.push(core::mem::take(&mut piece));
+                bytes = 0;
+            }
+            bytes += message.len();
+            piece.push(message);
+        }
+        pieces.push(piece);
+        for messages in pieces {
+            let last = first + messages.len() as u64 - 1;
+            let waiters = alloc::vec![Waiter { first, last, ..waiter.clone() }];
+            let item = Item { writer: waiter.writer, first, messages, waiters };
+            self.source.waiting += 1;
+            self.source.unformed += item.weight();
+            self.source.queue.push_back(item);
+            first = last + 1;
+        }
+    }
+
+    /// Starts a digest job over what is queued, unless one is under way: what comes meanwhile forms the next batch.
+    pub(in crate::stream) fn form(&mut self, common: &mut Common) {
+        if !self.source.forming.is_empty() || self.stopped.is_some() {
+            return;
+        }
+        let mut payload = Payload::new();
+        let mut messages = 0;
+        while let Some(item) = self.source.queue.front() {
+            messages += item.messages.len();
+            let too_many = messages > common.config.batch_messages;
+            let too_large = payload.len() as u64 + item.bytes() > common.config.batch_bytes as u64;
+            if !self.source.forming.is_empty() && (too_many || too_large) {
+                break;
+            }
+            item.messages.iter().for_each(|message| payload.push(message.clone()));
+            self.source.forming.extend(self.source.queue.pop_front());
+        }
+        if !self.source.forming.is_empty() {
+            common.work(Work::Form(self.instance), Job::Digest(payload));
+        }
+    }
+
+    /// The batch has its name: number it, write it, and propose it if that may be.
+    pub(in crate::stream) fn formed(&mut self, common: &mut Common, now: Now, digest: Digest) {
+        let items = core::mem::take(&mut self.source.forming);
+        if items.is_empty() || self.stopped.is_some() {
+            return;
+        }
+        self.source.unformed -= items.iter().map(Item::weight).sum::<u64>();
+        let first = self.source.numbered.max(self.head.taken).next();
+        let mut payload = Payload::new();
+        let mut waiters = Vec::new();
+        let (mut spans, mut lengths): (Vec<Span>, Vec<u32>) = (Vec::new(), Vec::new());
+        for item in items {
+            let count = item.messages.len() as u64;
+            match spans.last_mut() {
+                Some(span) if span.writer == item.writer && span.last().0 + 1 == item.first => {
+                    span.count += count
+                }
+                _ => {
+                    let first = WriterSequence(item.first);
+                    spans.push(Span { writer: item.writer, first, count, void: false });
+                }
+            }
+            for message in item.messages {
+                lengths.push(u32::try_from(message.len()).expect("messages are limited when accepted"));
+                payload.push(message);
+            }
+            waiters.extend(item.waiters);
+        }
+        let identity = Identity { boot: common.boot, first, digest };
+        let mut batch = Batch { identity, spans, lengths, base: message_id(common, now), wall: now.wall };
+        // The log may have told of more than was known when these were queued.
+        batch.void_covered(|writer| self.covered(writer));
+        if batch.live() > 0 {
+            self.source.numbered = Sequence(first.0 + batch.live() - 1);
+            let slot = self.keep(common, first, batch, payload, true);
+            common.notify(Receipt::Accepted { instance: self.instance, slot });
+        }
+        for waiter in waiters {
+            self.source.waiting -= 1;
+            self.answer_repeated(common, waiter);
+        }
+        self.form(common);
+        self.pump_source(common, now);
+    }
+
+    /// A batch is durable: that is `accepted`.
+    pub(in crate::stream) fn accepted(&mut self, common: &mut Common, now: Now, slot: u64) {
+        let Some(kept) = self.store.get_mut(slot) else { return };
+        kept.durable = true;
+        let last = kept.last();
+        self.source.accepted = self.source.accepted.max(last);
+        self.report(common, slot);
+        self.pump_source(common, now);
+    }
+
+    /// Answers for messages that stand somewhere already, and lets the publisher wait for the rest.
+    pub(in crate::stream) fn answer_repeated(&mut self, common: &mut Common, waiter: Waiter) {
+        let mut next = waiter.first;
+        let found = self.store.find(waiter.writer, waiter.first, waiter.last);
+        for (slot, first, last) in found {
+            if first > next {
+                self.unstored(common, &waiter, next, first - 1);
+            }
+            next = last + 1;
+            let kept = self.store.get_mut(slot).expect("a span stands in a batch that is kept");
+            let holds =
+                |span: &Span| span.writer == waiter.writer && span.first.0 <= first && last <= span.last().0;
+            let at = kept.batch.placed().find(|(span, _)| holds(span));
+            let at = at.map_or(0, |(span, before)| before + first - span.first.0);
+            kept.waiters.push(Waiter { first, last, at, ..waiter.clone() });
+            self.source.waiting += 1;
+            self.report(common, slot);
+        }
+        if next <= waiter.last {
+            self.unstored(common, &waiter, next, waiter.last);
+        }
+    }
+
+    /// Messages of no batch: either queued, or released long ago.
+    fn unstored(&mut self, common: &mut Common, waiter: &Waiter, from: u64, upto: u64) {
+        let mut next = from;
+        let items = self.source.forming.iter_mut().chain(self.source.queue.iter_mut());
+        let mut waiting = 0;
+        let mut released = Vec::new();
+        for item in items.filter(|item| item.writer == waiter.writer) {
+            let (first, last) = (item.first.max(next), item.last().min(upto));
+            if first > last {
+                continue;
+            }
+            if first > next {
+                released.push((next, first - 1));
+            }
+            item.waiters.push(Waiter { first, last, ..waiter.clone() });
+            waiting += 1;
+            next = last + 1;
+        }
+        self.source.waiting += waiting;
+        if next <= upto {
+            released.push((next, upto));
+        }
+        for (first, last) in released {
+            // Of a writer that was closed meanwhile, and never taken.
+            if last > self.head.writers.get(waiter.writer).last && self.writer_closed(waiter.writer) {
+                common.reply(waiter.request, Err(Refusal::WriterClosed));
+                continue;
+            }
+            self.tell(common, &mut Waiter { first, last, ..waiter.clone() }, Waited::Completed, None);
+        }
+    }
+
+    /// Tells a publisher of each level up to `reached` that it waits for and was not told of.
+    pub(in crate::stream) fn tell(
+        &self,
+        common: &mut Common,
+        waiter: &mut Waiter,
+        reached: Waited,
+        sequences: Option<(Sequence, Sequence)>,
+    ) {
+        let (first, last) = sequences.unwrap_or_default();
+        for level in [Waited::Accepted, Waited::Replicated, Waited::Completed] {
+            if level > reached || level > waiter.wait || waiter.told >= Some(level) {
+                continue;
+            }
+            waiter.told = Some(level);
+            let provisional = !self.source.current && sequences.is_some() && level == Waited::Accepted;
+            let receipt = command::Receipt {
+                level,
+                instance: self.instance,
+                authority: AUTHORITY,
+                session: if provisional { SessionEpoch(0) } else { self.head.session },
+                first_writer: WriterSequence(waiter.first),
+                last_writer: WriterSequence(waiter.last),
+                first,
+                last,
+                provisional,
+                duplicate: waiter.duplicate,
+            };
+            common.reply(waiter.request, Ok(Reply::Published(receipt)));
+        }
+    }
+}
+
+/// A fresh ULID. Its last bits leave room to count the messages of a batch up from it.
+fn message_id(common: &mut Common, now: Now) -> MessageId {
+    let random = common.rng.u128() & ((1 << 79) - 1);
+    MessageId(u128::from(now.wall.0 & ((1 << 48) - 1)) << 80 | random)
+}

@@ -1,0 +1,95 @@
+//! The source's side: accept, number, propose, send, complete.
+
+mod accept;
+mod complete;
+mod outbox;
+mod send;
+mod session;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::writers::Writers;
+use crate::id::{LogIndex, RequestId, Sequence, WriterId};
+use crate::node::command::Waited;
+
+pub(super) use accept::Wish;
+
+/// A publisher that waits for part of a batch.
+#[derive(Clone, Debug)]
+pub(super) struct Waiter {
+    pub(super) request: RequestId,
+    pub(super) writer: WriterId,
+    /// First and last writer sequence it waits for.
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// Live messages of the batch that stand before them.
+    pub(super) at: u64,
+    /// How far it waits.
+    pub(super) wait: Waited,
+    /// What it was told.
+    pub(super) told: Option<Waited>,
+    /// These messages had been accepted before.
+    pub(super) duplicate: bool,
+}
+
+/// Messages that wait to be formed into a batch.
+#[derive(Clone, Debug)]
+struct Item {
+    writer: WriterId,
+    first: u64,
+    messages: Vec<Bytes>,
+    waiters: Vec<Waiter>,
+}
+
+impl Item {
+    fn last(&self) -> u64 {
+        self.first + self.messages.len() as u64 - 1
+    }
+
+    fn bytes(&self) -> u64 {
+        self.messages.iter().map(|message| message.len() as u64).sum()
+    }
+
+    fn weight(&self) -> u64 {
+        self.bytes() + super::entry::MESSAGE_OVERHEAD * self.messages.len() as u64
+    }
+}
+
+/// What only the source of a stream keeps.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Source {
+    queue: VecDeque<Item>,
+    /// What the digest job under way is about.
+    forming: Vec<Item>,
+    /// Weight of queue and forming.
+    unformed: u64,
+    /// How many publishers wait.
+    waiting: usize,
+    /// Writers' places, what is only queued included.
+    places: Writers,
+    /// The last number given, provisionally or not.
+    numbered: Sequence,
+    /// Durable here.
+    pub(super) accepted: Sequence,
+    /// Committed, and durable at the target.
+    pub(super) replicated: Sequence,
+    /// The session of this start is the current one.
+    pub(super) current: bool,
+    session_proposed: bool,
+    /// How many at the front of the outbox are proposed.
+    proposed: usize,
+    /// The completion under way.
+    completing: Option<Sequence>,
+    /// `completed` as publishers were told.
+    told_completed: Sequence,
+    /// The highest processed mark heard (rule C4).
+    pub(super) heard: Sequence,
+    /// The target's log is durable up to here.
+    matched: LogIndex,
+    /// Writers to be closed, who asked, and whether it is proposed.
+    closing: BTreeMap<WriterId, (Vec<RequestId>, bool)>,
+    sender: send::Sender,
+}

@@ -1,0 +1,172 @@
+//! Who waits for what, and what becomes of accepted batches until the log takes them.
+
+use alloc::vec::Vec;
+
+use super::super::common::Common;
+use super::super::store::Kept;
+use super::super::stream::{Part, Stream};
+use super::Waiter;
+use crate::id::Sequence;
+use crate::node::command::{Refusal, Waited};
+use crate::planted::Bug;
+
+impl Stream {
+    /// Tells the publishers that wait for a batch what it has reached.
+    pub(in crate::stream) fn report(&mut self, common: &mut Common, slot: u64) {
+        let Some(kept) = self.store.get_mut(slot) else { return };
+        // A batch that the log brought back was durable when the log's end was.
+        if kept.waiters.is_empty() || !(kept.durable || kept.taken.is_some()) {
+            return;
+        }
+        let first = kept.first;
+        let replicated = kept.taken.is_some() && kept.last() <= self.source.replicated;
+        let waiters = core::mem::take(&mut kept.waiters);
+        let taken = kept.taken.is_some();
+        let mut left = Vec::new();
+        for mut waiter in waiters {
+            let from = Sequence(first.0 + waiter.at);
+            let upto = Sequence(from.0 + waiter.last - waiter.first);
+            let reached = if taken && upto <= self.head.completed {
+                Waited::Completed
+            } else if replicated {
+                Waited::Replicated
+            } else {
+                Waited::Accepted
+            };
+            self.tell(common, &mut waiter, reached, Some((from, upto)));
+            if waiter.told == Some(waiter.wait) {
+                self.source.waiting -= 1;
+            } else {
+                left.push(waiter);
+            }
+        }
+        if let Some(kept) = self.store.get_mut(slot) {
+            kept.waiters = left;
+        }
+    }
+
+    /// Raises `replicated` to what the target's log holds durably and tells who waits for that.
+    pub(in crate::stream) fn fire_replicated(&mut self, common: &mut Common) {
+        loop {
+            let next = self.source.replicated.max(self.floor.taken).next();
+            let Some(slot) = self.store.holding(next) else { return };
+            let Some(kept) = self.store.get(slot) else { return };
+            if !kept.taken.is_some_and(|index| index <= self.source.matched) {
+                return;
+            }
+            self.source.replicated = kept.last();
+            self.report(common, slot);
+        }
+    }
+
+    /// `completed` rose from `before`: tells who waits for that, and counts what is released.
+    pub(in crate::stream) fn fire_completed(&mut self, common: &mut Common, before: Sequence) {
+        let completed = self.head.completed;
+        self.source.replicated = self.source.replicated.max(completed);
+        let mut freed = 0;
+        let mut slots = Vec::new();
+        let from = self.store.holding(before.next()).and_then(|slot| self.store.get(slot));
+        let from = from.map_or(before.next(), |kept| kept.first);
+        for (_, &slot) in self.store.taken.range(from..=completed.max(from)) {
+            slots.push(slot);
+            if let Some(kept) = self.store.get(slot).filter(|kept| kept.last() <= completed) {
+                freed += kept.batch.bytes();
+            }
+        }
+        for slot in slots {
+            self.report(common, slot);
+        }
+        self.freed(freed);
+    }
+
+    /// A batch is gone whose release this member did not live through: it ended well.
+    pub(in crate::stream) fn released_unseen(&mut self, common: &mut Common, kept: Kept) {
+        for mut waiter in kept.waiters {
+            let from = Sequence(kept.first.0 + waiter.at);
+            let upto = Sequence(from.0 + waiter.last - waiter.first);
+            self.tell(common, &mut waiter, Waited::Completed, Some((from, upto)));
+            self.source.waiting -= 1;
+        }
+    }
+
+    /// The stream begins here as source: what was accepted and not known to be taken waits again, in order.
+    pub(in crate::stream) fn begin_source(&mut self, common: &mut Common) {
+        if !common.planted.has(Bug::DedupeForgotten) {
+            self.void_taken(common);
+            for slot in self.store.outbox.clone() {
+                if let Some(kept) = self.store.get(slot) {
+                    self.source.places.take(&kept.batch);
+                }
+            }
+        }
+        self.renumber();
+        self.source.accepted = self.source.numbered.max(self.head.taken);
+    }
+
+    /// Makes void what the log holds already (rule A4), by writer spans, never by number.
+    pub(super) fn void_taken(&mut self, common: &mut Common) {
+        let mut moved: Vec<Waiter> = Vec::new();
+        for slot in self.store.outbox.clone() {
+            let Some(mut batch) = self.store.get(slot).map(|kept| kept.batch.clone()) else { continue };
+            if !batch.void_covered(|writer| self.covered(writer)) {
+                continue;
+            }
+            if let Some(kept) = self.store.get_mut(slot) {
+                moved.append(&mut kept.waiters);
+            }
+            if batch.live() == 0 {
+                self.discard(common, slot);
+            } else {
+                self.store.reread(slot, batch);
+            }
+        }
+        for waiter in moved {
+            self.source.waiting -= 1;
+            self.answer_repeated(common, Waiter { duplicate: true, ..waiter });
+        }
+    }
+
+    /// Numbers the outbox contiguously after the last message taken.
+    pub(super) fn renumber(&mut self) {
+        let mut next = self.head.taken.next();
+        let mut accepted = self.head.taken;
+        for slot in self.store.outbox.clone() {
+            let Some(kept) = self.store.get_mut(slot) else { continue };
+            kept.first = next;
+            next = kept.last().next();
+            if kept.durable {
+                accepted = kept.last();
+            }
+        }
+        self.source.numbered = next.before();
+        self.source.accepted = accepted;
+    }
+
+    /// Nothing will come of what waits here: says so.
+    pub(in crate::stream) fn refuse_waiting(&mut self, common: &mut Common) {
+        let refusal = self.stopped.clone().map_or(Refusal::StreamClosed, Refusal::StreamStopped);
+        if self.part == Part::Source {
+            let mut requests = Vec::new();
+            let slots: Vec<u64> = self.store.iter().map(|(slot, _)| slot).collect();
+            for slot in slots {
+                let waiters = self.store.get_mut(slot).map(|kept| core::mem::take(&mut kept.waiters));
+                requests.extend(waiters.into_iter().flatten().map(|waiter| waiter.request));
+            }
+            let items = core::mem::take(&mut self.source.forming).into_iter();
+            for item in items.chain(core::mem::take(&mut self.source.queue)) {
+                requests.extend(item.waiters.into_iter().map(|waiter| waiter.request));
+            }
+            for (asked, _) in core::mem::take(&mut self.source.closing).into_values() {
+                requests.extend(asked);
+            }
+            requests.sort_unstable();
+            requests.dedup();
+            self.source.waiting = 0;
+            self.source.unformed = 0;
+            for request in requests {
+                common.reply(request, Err(refusal.clone()));
+            }
+        }
+        self.refuse_handlers(common, &refusal);
+    }
+}

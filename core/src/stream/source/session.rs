@@ -1,0 +1,208 @@
+//! Sessions, and what a source proposes (rules A1, A2, A5).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::super::Output;
+use super::super::common::Common;
+use super::super::entry::Entry;
+use super::super::state::Effect;
+use super::super::stream::{Part, Stream};
+use super::super::wire::encode_entry;
+use crate::id::{LogIndex, NodeId, RequestId, WriterId};
+use crate::node::command::Reply;
+use crate::time::Now;
+
+/// Numbers of proposals that are not descriptors (those bear their slot).
+const SESSION: u64 = u64::MAX;
+const COMPLETE: u64 = u64::MAX - 1;
+const CLOSE: u64 = u64::MAX - 2;
+
+impl Stream {
+    pub(in crate::stream) fn role(&mut self, common: &mut Common, now: Now, leading: bool) {
+        self.leading = leading;
+        self.source.session_proposed = false;
+        self.source.proposed = 0;
+        self.source.completing = None;
+        for (_, proposed) in self.source.closing.values_mut() {
+            *proposed = false;
+        }
+        if self.part == Part::Source {
+            self.pump_source(common, now);
+        }
+    }
+
+    /// A proposal was not appended: it is made again when this stream is looked at next.
+    pub(in crate::stream) fn refused(&mut self, common: &Common, now: Now, context: u64) {
+        match context {
+            SESSION => self.source.session_proposed = false,
+            COMPLETE => self.source.completing = None,
+            CLOSE => self.source.closing.values_mut().for_each(|(_, proposed)| *proposed = false),
+            _ => self.source.proposed = 0,
+        }
+        self.restate_at.get_or_insert(now.monotonic + common.config.restate);
+    }
+
+    pub(in crate::stream) fn matched(
+        &mut self,
+        common: &mut Common,
+        now: Now,
+        node: NodeId,
+        index: LogIndex,
+    ) {
+        if self.part == Part::Source && node == self.other {
+            self.source.matched = self.source.matched.max(index);
+            self.fire_replicated(common);
+            self.pump_source(common, now);
+        }
+    }
+
+    fn propose(&self, common: &mut Common, entry: &Entry, weight: u64, context: u64) {
+        let data = encode_entry(entry);
+        common.emit(Output::Propose { instance: self.instance, data, weight, context });
+    }
+
+    /// Proposes and sends whatever may be proposed and sent now.
+    pub(in crate::stream) fn pump_source(&mut self, common: &mut Common, now: Now) {
+        if self.stopped.is_some() || self.part != Part::Source {
+            return;
+        }
+        if self.leading {
+            if self.source.current {
+                self.propose_batches(common);
+                self.propose_completion(common);
+                self.propose_closings(common);
+            } else {
+                self.propose_session(common);
+            }
+        }
+        self.pump_sender(common, now);
+        self.arm(common, now);
+    }
+
+    fn propose_session(&mut self, common: &mut Common) {
+        if !core::mem::replace(&mut self.source.session_proposed, true) {
+            let entry = Entry::Session { source: common.own, boot: common.boot, follows: self.head.session };
+            self.propose(common, &entry, 0, SESSION);
+        }
+    }
+
+    /// In order, without gaps, a bounded number at a time.
+    fn propose_batches(&mut self, common: &mut Common) {
+        while self.source.proposed < common.config.proposals {
+            let Some(&slot) = self.store.outbox.get(self.source.proposed) else { return };
+            let Some(kept) = self.store.get(slot) else { return };
+            let (epoch, batch) = (self.head.session, kept.batch.clone());
+            let weight = batch.bytes();
+            let entry = Entry::Descriptor { epoch, first: kept.first, batch };
+            self.source.proposed += 1;
+            self.propose(common, &entry, weight, slot);
+        }
+    }
+
+    /// One at a time: what is heard meanwhile goes with the next.
+    fn propose_completion(&mut self, common: &mut Common) {
+        let upto = self.source.heard.min(self.head.taken);
+        if self.source.completing.is_none() && upto > self.head.completed {
+            self.source.completing = Some(upto);
+            self.propose(common, &Entry::Complete { upto }, 0, COMPLETE);
+        }
+    }
+
+    /// A writer is closed after all it wrote is taken.
+    fn propose_closings(&mut self, common: &mut Common) {
+        let closing = &self.source.closing;
+        let unproposed: Vec<WriterId> =
+            closing.iter().filter(|(_, (_, proposed))| !proposed).map(|(&writer, _)| writer).collect();
+        for writer in unproposed {
+            if self.place(writer) > self.head.writers.get(writer).last {
+                continue;
+            }
+            if let Some((_, proposed)) = self.source.closing.get_mut(&writer) {
+                *proposed = true;
+            }
+            self.propose(common, &Entry::CloseWriter { writer }, 0, CLOSE);
+        }
+    }
+
+    /// What an applied entry means to the source.
+    pub(in crate::stream) fn source_applied(
+        &mut self,
+        common: &mut Common,
+        now: Now,
+        effect: Effect,
+        entry: Option<&Entry>,
+    ) {
+        match effect {
+            Effect::Session { boot } if boot == common.boot => self.session_current(common, now),
+            Effect::Session { .. } => {
+                self.source.session_proposed = false;
+                if core::mem::replace(&mut self.source.current, false) {
+                    let reason = "another start of this source opened a session: its disk was cloned";
+                    self.stop(common, String::from(reason));
+                }
+            }
+            Effect::Taken { first } => {
+                self.source.proposed = self.source.proposed.saturating_sub(1);
+                self.source.places.take(
+                    &self
+                        .store
+                        .holding(first)
+                        .and_then(|slot| self.store.get(slot))
+                        .expect("just taken")
+                        .batch,
+                );
+            }
+            Effect::Completed { upto } => {
+                self.source.completing = None;
+                self.source.heard = self.source.heard.max(upto);
+                let before = core::mem::replace(&mut self.source.told_completed, upto);
+                self.fire_completed(common, before);
+            }
+            Effect::Closed { writer } => {
+                let asked: Vec<RequestId> =
+                    self.source.closing.remove(&writer).map(|(asked, _)| asked).unwrap_or_default();
+                for request in asked {
+                    self.source.waiting -= 1;
+                    common.reply(request, Ok(Reply::WriterClosed));
+                }
+            }
+            Effect::Nothing => self.no_op(entry),
+        }
+    }
+
+    /// Something proposed came to nothing: propose again what is still owed (rule A1).
+    fn no_op(&mut self, entry: Option<&Entry>) {
+        match entry {
+            Some(Entry::Session { .. }) => self.source.session_proposed = false,
+            Some(Entry::Complete { .. }) => self.source.completing = None,
+            Some(Entry::Descriptor { epoch, first, .. }) => {
+                if *epoch == self.head.session && *first > self.head.taken.next() {
+                    self.source.proposed = 0;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The session of this start is the current one: numbers are final from now on (rule A4).
+    fn session_current(&mut self, common: &mut Common, now: Now) {
+        self.source.current = true;
+        self.source.proposed = 0;
+        self.source.completing = None;
+        if !common.planted.has(crate::planted::Bug::DedupeForgotten) {
+            self.void_taken(common);
+        }
+        self.renumber();
+        self.restart_sender(common, now);
+    }
+
+    /// The log was replaced by a member's state.
+    pub(in crate::stream) fn session_passed(&mut self, common: &mut Common, now: Now) {
+        self.source.current = self.head.boot == common.boot;
+        self.source.session_proposed = false;
+        self.source.heard = self.source.heard.max(self.head.completed);
+        self.source.told_completed = self.head.completed;
+        self.pump_source(common, now);
+    }
+}

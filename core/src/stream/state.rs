@@ -1,0 +1,78 @@
+//! What a stream's log says when it is applied: the same at both ends.
+
+use super::entry::{Batch, Entry};
+use super::writers::Writers;
+use crate::id::{BootId, LogIndex, Sequence, SessionEpoch, WriterId};
+
+/// The state after the entries up to `applied`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct LogState {
+    pub(super) applied: LogIndex,
+    pub(super) session: SessionEpoch,
+    /// The start of the source that opened the session.
+    pub(super) boot: BootId,
+    /// The last message taken.
+    pub(super) taken: Sequence,
+    pub(super) completed: Sequence,
+    pub(super) writers: Writers,
+}
+
+/// What an entry did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// A blank or configuration entry, or a no-op.
+    Nothing,
+    /// A session began.
+    Session { boot: BootId },
+    /// A batch was taken at this sequence.
+    Taken { first: Sequence },
+    /// Processed up to here.
+    Completed { upto: Sequence },
+    /// A writer is closed.
+    Closed { writer: WriterId },
+}
+
+impl LogState {
+    /// What `entry` does to this state, without doing it. `lenient` leaves the writers' places unchecked.
+    pub(super) fn effect(&self, entry: &Entry, lenient: bool) -> Effect {
+        match entry {
+            Entry::Session { boot, follows, .. } if *follows == self.session => {
+                Effect::Session { boot: *boot }
+            }
+            Entry::Descriptor { epoch, first, batch }
+                if *epoch == self.session
+                    && *first == self.taken.next()
+                    && batch.live() > 0
+                    && (lenient || self.writers.continued_by(batch)) =>
+            {
+                Effect::Taken { first: *first }
+            }
+            Entry::Complete { upto } if *upto > self.completed && *upto <= self.taken => {
+                Effect::Completed { upto: *upto }
+            }
+            Entry::CloseWriter { writer } => Effect::Closed { writer: *writer },
+            _ => Effect::Nothing,
+        }
+    }
+
+    /// Moves on by one entry. `batch` is the one that was taken, if one was.
+    pub(super) fn advance(&mut self, index: LogIndex, effect: Effect, batch: Option<&Batch>) {
+        assert!(index > self.applied, "S1: entry {index} is applied after {}", self.applied);
+        self.applied = index;
+        match effect {
+            Effect::Nothing => {}
+            Effect::Session { boot } => {
+                self.session = self.session.next();
+                self.boot = boot;
+            }
+            Effect::Taken { first } => {
+                let batch = batch.expect("whoever takes a batch holds it");
+                assert_eq!(first, self.taken.next(), "S1: a batch is taken out of order");
+                self.taken = Sequence(self.taken.0 + batch.live());
+                self.writers.take(batch);
+            }
+            Effect::Completed { upto } => self.completed = self.completed.max(upto).min(self.taken),
+            Effect::Closed { writer } => self.writers.close(writer),
+        }
+    }
+}

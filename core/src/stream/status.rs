@@ -1,0 +1,174 @@
+//! What an operator sees, and what must hold.
+
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use super::AUTHORITY;
+use super::common::Common;
+use super::stream::{Part, Stream};
+use super::streams::Streams;
+use crate::id::{Sequence, SessionEpoch};
+use crate::level::Level;
+use crate::node::command::Refusal;
+use crate::node::status::StreamStatus;
+use crate::planted::Bug;
+use crate::time::Now;
+
+impl Streams {
+    /// Every open stream; those of other nodes only by name.
+    #[must_use]
+    pub fn status(&self) -> Vec<StreamStatus> {
+        let each = self.directory.iter().map(|(&instance, ends)| {
+            let mut status = StreamStatus {
+                name: ends.name.clone(),
+                instance,
+                source: ends.source,
+                target: ends.target,
+                local: false,
+                session: SessionEpoch(0),
+                authority: AUTHORITY,
+                accepted: Sequence(0),
+                replicated: Sequence(0),
+                holders: Vec::new(),
+                processed: Sequence(0),
+                completed: Sequence(0),
+                released: Sequence(0),
+                handler: None,
+                outbox_bytes: 0,
+                waiting_for: Vec::new(),
+                stopped: None,
+            };
+            if let Some(stream) = self.streams.get(&instance) {
+                stream.fill(&mut status);
+            }
+            status
+        });
+        each.collect()
+    }
+
+    /// Why publishing is refused on this node now, if it is: for want of space, or because a stream is full.
+    #[must_use]
+    pub fn refusing(&self, _now: Now) -> Option<Refusal> {
+        if !self.common.has_space() {
+            return Some(Refusal::NoSpace { free: self.common.free });
+        }
+        let sources =
+            self.streams.values().filter(|stream| stream.part == Part::Source && stream.stopped.is_none());
+        sources.filter_map(|stream| stream.refusal(&self.common, 0)).next()
+    }
+
+    /// Panics if an invariant does not hold; the message begins with its number.
+    pub fn check_invariants(&self, level: Level) {
+        for stream in self.streams.values() {
+            stream.check(&self.common, level);
+        }
+    }
+}
+
+impl Stream {
+    fn fill(&self, status: &mut StreamStatus) {
+        status.local = true;
+        status.session = self.head.session;
+        status.completed = self.head.completed;
+        status.released = self.head.completed;
+        status.stopped = self.stopped.clone();
+        if self.part == Part::Source {
+            status.accepted = self.source.accepted.max(self.head.taken);
+            status.replicated = self.source.replicated.max(self.head.completed);
+            status.processed = self.source.heard.max(self.head.completed);
+            status.holders = [status.source, status.target].into();
+            status.outbox_bytes = self.store.bytes();
+        } else {
+            status.accepted = self.head.taken;
+            status.replicated = self.head.taken;
+            status.processed = self.target.mark_durable;
+            status.holders = [status.source, status.target].into();
+            status.handler = self.target.handler.as_ref().map(|handler| handler.token);
+        }
+        status.waiting_for = self.waiting_for();
+    }
+
+    fn waiting_for(&self) -> Vec<String> {
+        let mut waiting = Vec::new();
+        let mut wait = |what: &str| waiting.push(what.to_string());
+        match self.part {
+            Part::Source => {
+                if !self.leading {
+                    wait("leading the stream's group, which needs an answer of the target after a start");
+                } else if !self.source.current {
+                    wait("its session to be committed");
+                }
+                if self.peer.silent || self.peer.standing.is_none() {
+                    wait("the target to be reachable");
+                } else if self.head.completed < self.source.replicated {
+                    wait("the target's handler");
+                }
+            }
+            Part::Target => {
+                if self.target.handler.is_none() {
+                    wait("a handler to attach");
+                }
+                if self.target.attaching.is_some() {
+                    wait("the log to reach the position of the handler that attaches");
+                }
+                if self.peer.silent || self.peer.standing.is_none() {
+                    wait("the source to be reachable");
+                }
+                if !self.wanted.is_empty() {
+                    wait("bytes that its log names");
+                }
+            }
+            Part::Unknown => {}
+        }
+        waiting
+    }
+
+    fn check(&self, common: &Common, level: Level) {
+        let instance = self.instance;
+        assert!(self.floor.applied <= self.head.applied, "S9: the floor of {instance} is above its head");
+        assert!(self.floor.taken <= self.head.completed, "S9: {instance} let go of what is not completed");
+        assert!(self.head.completed <= self.head.taken, "S9: {instance} completed more than was taken");
+        if self.part == Part::Target {
+            self.check_target(common);
+        }
+        if level == Level::Full {
+            self.store.check();
+            let mut next = self.floor.taken.next();
+            for (&first, &slot) in &self.store.taken {
+                assert_eq!(first, next, "S2: the taken batches of {instance} have a gap");
+                let kept = self
+                    .store
+                    .get(slot)
+                    .unwrap_or_else(|| panic!("S3: {instance} lacks the batch at {first}"));
+                next = kept.last().next();
+            }
+            assert_eq!(next, self.head.taken.next(), "S2: the taken batches of {instance} end too early");
+            if self.source.current {
+                for &slot in &self.store.outbox {
+                    let Some(kept) = self.store.get(slot) else { continue };
+                    assert_eq!(kept.first, next, "S4: the outbox of {instance} is not numbered contiguously");
+                    next = kept.last().next();
+                }
+            }
+        }
+    }
+
+    fn check_target(&self, common: &Common) {
+        let instance = self.instance;
+        let target = &self.target;
+        assert!(target.mark_durable <= target.mark, "S8: {instance} has a durable mark above its mark");
+        assert!(self.floor.taken <= target.mark_durable, "S9: {instance} let go of what it has not marked");
+        let slack = (common.config.wanted as u64)
+            * (common.config.message_bytes.max(common.config.batch_bytes) as u64);
+        assert!(self.held.bytes() <= common.config.receive_bytes + slack, "S10: {instance} holds too much");
+        if let Some((handed, out, window)) = self.handed() {
+            let early = common.planted.has(Bug::HandlerBeforeCommit);
+            let limit = self.head.taken.max(target.mark);
+            assert!(early || handed <= limit, "S6: {instance} handed over {handed}, taken are {limit}");
+            assert!(
+                out <= window,
+                "S7: the handler of {instance} has {out} messages, its window is {window}"
+            );
+        }
+    }
+}

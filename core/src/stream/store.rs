@@ -1,0 +1,253 @@
+//! The batches a member keeps, the records behind them, and the payloads it has at hand.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use super::entry::{Batch, Identity};
+use super::source::Waiter;
+use crate::id::{LogIndex, Sequence, StreamInstance, WriterId};
+use crate::payload::Payload;
+use crate::record::{Forget, Key, Owner};
+
+/// The spaces of this part's records. The numbers are stored: never reuse one.
+pub(super) mod space {
+    /// The state at the floor; one record per stream.
+    pub(crate) const STATE: u8 = 1;
+    /// Payloads; the slot is a node-local number that grows per stream.
+    pub(crate) const PAYLOAD: u8 = 2;
+    /// The processed mark; one record per stream.
+    pub(crate) const MARK: u8 = 3;
+    /// All of them.
+    pub(crate) const ALL: [u8; 3] = [STATE, PAYLOAD, MARK];
+}
+
+pub(super) fn key(instance: StreamInstance, space: u8, slot: u64) -> Key {
+    Key { owner: Owner::Stream, space, id: instance.0, slot }
+}
+
+pub(super) fn forget(instance: StreamInstance, space: u8, below: u64) -> Forget {
+    Forget { owner: Owner::Stream, space, id: instance.0, below }
+}
+
+/// A batch whose payload record was written here.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) batch: Batch,
+    /// The first message's current sequence; provisional until the batch is taken or the session current.
+    pub(super) first: Sequence,
+    /// Accepted here, rather than received.
+    pub(super) own: bool,
+    pub(super) durable: bool,
+    /// The entry that took it.
+    pub(super) taken: Option<LogIndex>,
+    /// Publishers that wait for it.
+    pub(super) waiters: Vec<Waiter>,
+}
+
+impl Kept {
+    pub(super) fn last(&self) -> Sequence {
+        Sequence((self.first.0 + self.batch.live()).saturating_sub(1))
+    }
+}
+
+/// All batches a member keeps of one stream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Store {
+    kept: BTreeMap<u64, Kept>,
+    by_identity: BTreeMap<Identity, u64>,
+    /// Taken and not yet below the floor, by first sequence.
+    pub(super) taken: BTreeMap<Sequence, u64>,
+    /// Received and not yet taken.
+    pub(super) pending: BTreeSet<u64>,
+    /// Accepted here and not yet taken, in order.
+    pub(super) outbox: VecDeque<u64>,
+    /// (writer, last writer sequence, slot) to first writer sequence, of all live spans.
+    spans: BTreeMap<(WriterId, u64, u64), u64>,
+    next_slot: u64,
+    bytes: u64,
+}
+
+impl Store {
+    pub(super) fn get(&self, slot: u64) -> Option<&Kept> {
+        self.kept.get(&slot)
+    }
+
+    pub(super) fn get_mut(&mut self, slot: u64) -> Option<&mut Kept> {
+        self.kept.get_mut(&slot)
+    }
+
+    pub(super) fn slot_of(&self, identity: &Identity) -> Option<u64> {
+        self.by_identity.get(identity).copied()
+    }
+
+    /// Bytes of all batches, their bookkeeping included.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Kept)> + '_ {
+        self.kept.iter().map(|(&slot, kept)| (slot, kept))
+    }
+
+    /// The slot of the taken batch that holds `sequence`.
+    pub(super) fn holding(&self, sequence: Sequence) -> Option<u64> {
+        let (_, &slot) = self.taken.range(..=sequence).next_back()?;
+        (self.kept.get(&slot)?.last() >= sequence).then_some(slot)
+    }
+
+    /// No slot below this one is used again.
+    pub(super) fn skip_slots(&mut self, below: u64) {
+        self.next_slot = self.next_slot.max(below);
+    }
+
+    pub(super) fn new_slot(&mut self) -> u64 {
+        let slot = self.next_slot.max(1);
+        self.next_slot = slot + 1;
+        slot
+    }
+
+    /// The lowest slot that is alive.
+    pub(super) fn slot_floor(&self) -> u64 {
+        self.kept.keys().next().copied().unwrap_or(self.next_slot.max(1))
+    }
+
+    pub(super) fn insert(&mut self, slot: u64, kept: Kept) {
+        self.skip_slots(slot + 1);
+        self.bytes += kept.batch.weight();
+        self.by_identity.insert(kept.batch.identity, slot);
+        if kept.own {
+            self.outbox.push_back(slot);
+        } else {
+            self.pending.insert(slot);
+        }
+        self.index(slot, &kept.batch);
+        self.kept.insert(slot, kept);
+    }
+
+    /// Puts another reading of the same batch in place: other messages of it are void.
+    pub(super) fn reread(&mut self, slot: u64, batch: Batch) {
+        let Some(kept) = self.kept.get_mut(&slot) else { return };
+        let before = core::mem::replace(&mut kept.batch, batch);
+        let after = kept.batch.clone();
+        self.unindex(slot, &before);
+        self.index(slot, &after);
+    }
+
+    /// The log took the batch at `first`.
+    pub(super) fn take(&mut self, slot: u64, first: Sequence, index: LogIndex) {
+        let Some(kept) = self.kept.get_mut(&slot) else { return };
+        kept.first = first;
+        kept.taken = Some(index);
+        self.taken.insert(first, slot);
+        if kept.own {
+            if self.outbox.front() == Some(&slot) {
+                self.outbox.pop_front();
+            } else {
+                self.outbox.retain(|&other| other != slot);
+            }
+        } else {
+            self.pending.remove(&slot);
+        }
+    }
+
+    pub(super) fn remove(&mut self, slot: u64) -> Option<Kept> {
+        let kept = self.kept.remove(&slot)?;
+        self.bytes -= kept.batch.weight();
+        self.by_identity.remove(&kept.batch.identity);
+        self.unindex(slot, &kept.batch);
+        if kept.taken.is_some() {
+            self.taken.remove(&kept.first);
+        } else if kept.own {
+            self.outbox.retain(|&other| other != slot);
+        } else {
+            self.pending.remove(&slot);
+        }
+        Some(kept)
+    }
+
+    fn index(&mut self, slot: u64, batch: &Batch) {
+        for span in batch.spans.iter().filter(|span| !span.void) {
+            self.spans.insert((span.writer, span.last().0, slot), span.first.0);
+        }
+    }
+
+    fn unindex(&mut self, slot: u64, batch: &Batch) {
+        for span in batch.spans.iter().filter(|span| !span.void) {
+            self.spans.remove(&(span.writer, span.last().0, slot));
+        }
+    }
+
+    /// Where the messages `from..=upto` of a writer are: (slot, first, last), in order. What is in no batch is left out.
+    pub(super) fn find(&self, writer: WriterId, from: u64, upto: u64) -> Vec<(u64, u64, u64)> {
+        let mut found = Vec::new();
+        let mut next = from;
+        for (&(_, last, slot), &first) in self.spans.range((writer, from, 0)..=(writer, u64::MAX, u64::MAX)) {
+            if next > upto || first > upto {
+                break;
+            }
+            if last < next {
+                continue;
+            }
+            let part = (slot, first.max(next), last.min(upto));
+            next = part.2 + 1;
+            found.push(part);
+        }
+        found
+    }
+
+    /// The last writer sequence of `writer` that stands in any batch.
+    pub(super) fn last_of(&self, writer: WriterId) -> u64 {
+        let range = (writer, 0, 0)..=(writer, u64::MAX, u64::MAX);
+        self.spans.range(range).next_back().map_or(0, |(&(_, last, _), _)| last)
+    }
+
+    pub(super) fn check(&self) {
+        let bytes: u64 = self.kept.values().map(|kept| kept.batch.weight()).sum();
+        assert_eq!(bytes, self.bytes, "S3: the bytes of the batches kept are miscounted");
+        let parts = self.taken.len() + self.pending.len() + self.outbox.len();
+        assert_eq!(parts, self.kept.len(), "S3: a batch is kept under two headings, or under none");
+    }
+}
+
+/// Payloads at hand, oldest out first. What is not here is loaded.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cache {
+    held: BTreeMap<(StreamInstance, u64), Payload>,
+    order: VecDeque<(StreamInstance, u64)>,
+    bytes: u64,
+}
+
+impl Cache {
+    pub(super) fn get(&self, instance: StreamInstance, slot: u64) -> Option<&Payload> {
+        self.held.get(&(instance, slot))
+    }
+
+    /// Keeps a payload, and lets the oldest go until at most `limit` bytes are kept (the newest always stays).
+    pub(super) fn put(&mut self, instance: StreamInstance, slot: u64, payload: Payload, limit: u64) {
+        self.bytes += payload.len() as u64;
+        if let Some(before) = self.held.insert((instance, slot), payload) {
+            self.bytes -= before.len() as u64;
+        } else {
+            self.order.push_back((instance, slot));
+        }
+        while self.bytes > limit && self.held.len() > 1 {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if let Some(gone) = self.held.remove(&oldest) {
+                self.bytes -= gone.len() as u64;
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, instance: StreamInstance, slot: u64) {
+        if let Some(gone) = self.held.remove(&(instance, slot)) {
+            self.bytes -= gone.len() as u64;
+        }
+        // Names of what is gone leave the order as they come to its front, so that it stays as short as what is held.
+        while self.order.front().is_some_and(|oldest| !self.held.contains_key(oldest)) {
+            self.order.pop_front();
+        }
+        if self.order.len() > 2 * self.held.len() + 64 {
+            self.order.retain(|name| self.held.contains_key(name));
+        }
+    }
+}

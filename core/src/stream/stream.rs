@@ -1,0 +1,519 @@
+//! One stream at one of its ends: what source and target have in common.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::common::Common;
+use super::entry::{Entry, Identity};
+use super::message::{Body, Standing};
+use super::source::Source;
+use super::state::{Effect, LogState};
+use super::store::{Kept, Store, forget, key, space};
+use super::target::Target;
+use super::wire::{Stored, decode_entry, encode_head, encode_state};
+use super::{Applied, Input, Output};
+use crate::id::{BootId, LogIndex, NodeId, Sequence, StreamInstance};
+use crate::payload::Payload;
+use crate::planted::Bug;
+use crate::record::Record;
+use crate::time::{Instant, Now};
+
+/// What this node is to a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Not told yet: only records, or news of the group, came so far.
+    Unknown,
+    Source,
+    Target,
+}
+
+/// What is known of the other end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Peer {
+    /// Its start.
+    pub(super) boot: Option<BootId>,
+    pub(super) silent: bool,
+    /// What it said last, in its present start.
+    pub(super) standing: Option<Standing>,
+    /// Its last statement was made to this start of ours.
+    pub(super) knows_us: bool,
+}
+
+/// One stream.
+#[derive(Clone, Debug)]
+pub(super) struct Stream {
+    pub(super) instance: StreamInstance,
+    pub(super) name: String,
+    pub(super) part: Part,
+    /// The other end.
+    pub(super) other: NodeId,
+    /// The state after everything applied.
+    pub(super) head: LogState,
+    /// The state at the place below which every batch is released.
+    pub(super) floor: LogState,
+    /// What the entries between floor and head did.
+    pub(super) tail: VecDeque<(LogIndex, Effect)>,
+    pub(super) store: Store,
+    pub(super) leading: bool,
+    pub(super) stopped: Option<String>,
+    /// What the group said before the stream was opened here.
+    pub(super) early: VecDeque<Input>,
+    pub(super) peer: Peer,
+    /// Payloads an append waits for, and when they were asked for last.
+    pub(super) wanted: BTreeMap<Identity, Option<Instant>>,
+    /// Verified payloads that no admitted entry names yet.
+    pub(super) held: super::target::Held,
+    /// Slots being loaded.
+    pub(super) loading: BTreeSet<u64>,
+    /// Slots whose payload the other end asked for.
+    pub(super) answering: BTreeSet<u64>,
+    pub(super) checkpoint_at: Option<Instant>,
+    pub(super) restate_at: Option<Instant>,
+    /// The deadline under which this stream stands in the list of deadlines.
+    pub(super) armed: Option<Instant>,
+    applied_since: usize,
+    freed_since: u64,
+    pub(super) source: Source,
+    pub(super) target: Target,
+}
+
+impl Stream {
+    pub(super) fn new(instance: StreamInstance) -> Self {
+        Self {
+            instance,
+            name: String::new(),
+            part: Part::Unknown,
+            other: NodeId(0),
+            head: LogState::default(),
+            floor: LogState::default(),
+            tail: VecDeque::new(),
+            store: Store::default(),
+            leading: false,
+            stopped: None,
+            early: VecDeque::new(),
+            peer: Peer::default(),
+            wanted: BTreeMap::new(),
+            held: super::target::Held::default(),
+            loading: BTreeSet::new(),
+            answering: BTreeSet::new(),
+            checkpoint_at: None,
+            restate_at: None,
+            armed: None,
+            applied_since: 0,
+            freed_since: 0,
+            source: Source::default(),
+            target: Target::default(),
+        }
+    }
+
+    /// Stops taking part: everything stays as it is, for an operator to see.
+    pub(super) fn stop(&mut self, common: &mut Common, reason: String) {
+        if self.stopped.is_none() {
+            self.stopped = Some(reason);
+            self.refuse_waiting(common);
+        }
+    }
+
+    pub(super) fn apply(&mut self, common: &mut Common, now: Now, entries: Vec<Applied>) {
+        for applied in entries {
+            if self.stopped.is_some() {
+                return;
+            }
+            if applied.index > self.head.applied {
+                self.apply_one(common, now, &applied);
+            }
+        }
+        match self.part {
+            Part::Source => {
+                self.fire_replicated(common);
+                self.pump_source(common, now);
+            }
+            Part::Target => self.pump_target(common, now),
+            Part::Unknown => {}
+        }
+        self.maybe_checkpoint(common, now);
+    }
+
+    fn apply_one(&mut self, common: &mut Common, now: Now, applied: &Applied) {
+        let mut entry = None;
+        if applied.command {
+            match decode_entry(&applied.data) {
+                Ok(found) => entry = Some(found),
+                Err(what) => {
+                    let place = applied.index;
+                    let reason = alloc::format!(
+                        "entry {place} of its log cannot be read ({what}): run a newer version"
+                    );
+                    return self.stop(common, reason);
+                }
+            }
+        }
+        let lenient = common.planted.has(Bug::DedupeForgotten);
+        let effect = entry.as_ref().map_or(Effect::Nothing, |entry| self.head.effect(entry, lenient));
+        let mut slot = None;
+        if let (Effect::Taken { first }, Some(Entry::Descriptor { batch, .. })) = (effect, &entry) {
+            let found = self.store.slot_of(&batch.identity).unwrap_or_else(|| {
+                assert!(
+                    common.planted.has(Bug::DescriptorWithoutPayload),
+                    "S3: {} takes {first} and has no bytes of it",
+                    self.instance
+                );
+                let slot = self.store.new_slot();
+                let batch = batch.clone();
+                let kept =
+                    Kept { batch, first, own: false, durable: false, taken: None, waiters: Vec::new() };
+                self.store.insert(slot, kept);
+                slot
+            });
+            self.store.reread(found, batch.clone());
+            self.store.take(found, first, applied.index);
+            slot = Some(found);
+        }
+        let batch = slot.and_then(|slot| self.store.get(slot)).map(|kept| &kept.batch);
+        self.head.advance(applied.index, effect, batch);
+        self.tail.push_back((applied.index, effect));
+        self.applied_since += 1;
+        match self.part {
+            Part::Source => self.source_applied(common, now, effect, entry.as_ref()),
+            Part::Target => self.target_applied(effect),
+            Part::Unknown => {}
+        }
+        if let Effect::Completed { .. } = effect {
+            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+        }
+    }
+
+    /// Whether a log entry may be appended here (rule B1). If its bytes are verified and not yet written, they are written now, so that they
+    /// share the append's row.
+    pub(super) fn admit(&mut self, common: &mut Common, now: Now, data: &[u8]) -> bool {
+        let Ok(Entry::Descriptor { epoch, first, batch }) = decode_entry(data) else { return true };
+        let last = Sequence((first.0 + batch.live()).saturating_sub(1));
+        // What is certainly a no-op names no bytes that anybody will read.
+        let futile = epoch < self.head.session || last <= self.head.taken;
+        if futile || self.store.slot_of(&batch.identity).is_some() {
+            return true;
+        }
+        if let Some(payload) = self.held.take(&batch.identity) {
+            self.wanted.remove(&batch.identity);
+            if payload.len() as u64 != batch.bytes() {
+                self.stop(
+                    common,
+                    alloc::format!("the batch at {first} is not as long as its descriptor says"),
+                );
+                return false;
+            }
+            let slot = self.keep(common, first, batch, payload, false);
+            if let Some(kept) = self.store.get_mut(slot) {
+                kept.durable = true;
+            }
+            self.target.unsaid = true;
+            return true;
+        }
+        if common.planted.has(Bug::DescriptorWithoutPayload) {
+            return true;
+        }
+        if self.wanted.len() < common.config.wanted && !self.wanted.contains_key(&batch.identity) {
+            // The target's bytes are under way already, most likely; the source never expects any.
+            let asked = (self.part == Part::Target).then_some(now.monotonic);
+            self.wanted.insert(batch.identity, asked);
+            if asked.is_none() {
+                self.ask_for_wanted(common, now, false);
+            }
+        }
+        false
+    }
+
+    /// Writes a payload record.
+    pub(super) fn keep(
+        &mut self,
+        common: &mut Common,
+        first: Sequence,
+        batch: super::entry::Batch,
+        payload: Payload,
+        own: bool,
+    ) -> u64 {
+        let slot = self.store.new_slot();
+        common.emit(Output::Persist(Record {
+            key: key(self.instance, space::PAYLOAD, slot),
+            last_slot: slot,
+            head: encode_head(own, first, &batch),
+            payload: payload.clone(),
+        }));
+        common.remember(self.instance, slot, payload);
+        self.store.insert(slot, Kept { batch, first, own, durable: false, taken: None, waiters: Vec::new() });
+        slot
+    }
+
+    /// The payload of a batch; if it is not at hand, it is loaded and `None` is returned for now.
+    pub(super) fn payload(&mut self, common: &mut Common, slot: u64) -> Option<Payload> {
+        if let Some(payload) = common.cache.get(self.instance, slot) {
+            return Some(payload.clone());
+        }
+        if self.loading.insert(slot) {
+            common.load(self.instance, slot);
+        }
+        None
+    }
+
+    pub(super) fn loaded(&mut self, common: &mut Common, now: Now, slot: u64, bytes: Option<Bytes>) {
+        self.loading.remove(&slot);
+        let Some(kept) = self.store.get(slot) else {
+            self.answering.remove(&slot);
+            return;
+        };
+        let Some(bytes) = bytes.filter(|bytes| bytes.len() as u64 == kept.batch.bytes()) else {
+            let first = kept.first;
+            return self
+                .stop(common, alloc::format!("the stored bytes of the batch at {first} cannot be read"));
+        };
+        common.remember(self.instance, slot, bytes.into());
+        if self.answering.remove(&slot) {
+            self.send_data(common, slot);
+        }
+        match self.part {
+            Part::Source => self.pump_source(common, now),
+            Part::Target => self.pump_target(common, now),
+            Part::Unknown => {}
+        }
+    }
+
+    /// Up to where bytes may go: everything released, at the target also marked durably and passed by a handler that replays.
+    fn releasable(&self) -> Sequence {
+        match self.part {
+            Part::Target => {
+                self.head.completed.min(self.target.mark_durable).min(self.target.replaying_from())
+            }
+            _ => self.head.completed,
+        }
+    }
+
+    /// Writes the state at a new floor now, later, or not at all.
+    fn maybe_checkpoint(&mut self, common: &mut Common, now: Now) {
+        let entries = self.applied_since >= common.config.checkpoint_entries;
+        if entries || self.freed_since >= common.config.checkpoint_bytes {
+            self.checkpoint(common);
+        } else if self.applied_since > 0 {
+            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+        }
+    }
+
+    pub(super) fn freed(&mut self, bytes: u64) {
+        self.freed_since += bytes;
+    }
+
+    /// Moves the floor up and writes the state there; the records below it die in the same step (rule A1).
+    pub(super) fn checkpoint(&mut self, common: &mut Common) {
+        self.checkpoint_at = None;
+        self.applied_since = 0;
+        self.freed_since = 0;
+        let bound = self.releasable();
+        let before = self.floor.applied;
+        while let Some(&(index, effect)) = self.tail.front() {
+            let mut gone = None;
+            if let Effect::Taken { first } = effect {
+                let slot = self.store.taken.get(&first).copied();
+                let slot = slot.expect("a batch taken above the floor is kept");
+                if self.store.get(slot).is_some_and(|kept| kept.last() > bound) {
+                    break;
+                }
+                gone = self.discard(common, slot);
+            }
+            self.tail.pop_front();
+            self.floor.advance(index, effect, gone.as_ref().map(|kept| &kept.batch));
+        }
+        if self.floor.applied > before {
+            self.drop_passed(common);
+            self.persist_state(common);
+        }
+    }
+
+    /// A batch is dead: nothing of it is kept.
+    pub(super) fn discard(&mut self, common: &mut Common, slot: u64) -> Option<Kept> {
+        common.cache.remove(self.instance, slot);
+        self.store.remove(slot)
+    }
+
+    /// Lets go of received batches that the floor has passed without taking them.
+    pub(super) fn drop_passed(&mut self, common: &mut Common) {
+        let taken = self.floor.taken;
+        let passed = |slot: &&u64| self.store.get(**slot).is_none_or(|kept| kept.last() <= taken);
+        let passed: Vec<u64> = self.store.pending.iter().filter(passed).copied().collect();
+        for slot in passed {
+            self.discard(common, slot);
+        }
+    }
+
+    fn stored_state(&self) -> Stored {
+        let released = self.head.completed;
+        Stored { state: self.floor.clone(), released, slot_floor: self.store.slot_floor() }
+    }
+
+    pub(super) fn persist_state(&mut self, common: &mut Common) {
+        let stored = self.stored_state();
+        let slot_floor = stored.slot_floor;
+        let state = Record::state(key(self.instance, space::STATE, 0), encode_state(&stored));
+        common.emit(Output::Persist(state));
+        common.emit(Output::Forget(forget(self.instance, space::PAYLOAD, slot_floor)));
+        common.emit(Output::Compact { instance: self.instance, upto: self.floor.applied });
+    }
+
+    pub(super) fn snapshot(&self, common: &mut Common, to: NodeId) {
+        let (instance, index) = (self.instance, self.floor.applied);
+        common.emit(Output::Snapshot { instance, to, index, data: encode_state(&self.stored_state()) });
+    }
+
+    /// Takes over the state of a member that is ahead. It stands at that member's floor: no bytes above it are implied.
+    pub(super) fn install(&mut self, common: &mut Common, now: Now, index: LogIndex, data: &[u8]) {
+        let instance = self.instance;
+        let found = super::wire::decode_state(data).ok();
+        let found = found.filter(|stored| stored.state.applied == index && index > self.head.applied);
+        let Some(stored) = found.filter(|_| self.stopped.is_none()) else {
+            return common.emit(Output::Installed { instance, taken: false });
+        };
+        for slot in self.store.taken.values().copied().collect::<Vec<_>>() {
+            // Of an own batch below the end there may be publishers that wait: it ended well.
+            if let Some(kept) = self.discard(common, slot) {
+                self.released_unseen(common, kept);
+            }
+        }
+        self.head = stored.state.clone();
+        self.floor = stored.state;
+        self.tail.clear();
+        self.drop_passed(common);
+        self.persist_state(common);
+        if self.part == Part::Target {
+            self.raise_mark(common, stored.released);
+        }
+        common.emit(Output::Installed { instance, taken: true });
+        match self.part {
+            Part::Source => self.session_passed(common, now),
+            Part::Target => self.pump_target(common, now),
+            Part::Unknown => {}
+        }
+    }
+
+    /// Asks for the bytes that appends wait for. Those asked for lately are left out unless `all`.
+    pub(super) fn ask_for_wanted(&mut self, common: &mut Common, now: Now, all: bool) {
+        let (other, instance) = (self.other, self.instance);
+        let patience = common.config.restate;
+        for (identity, asked) in &mut self.wanted {
+            let due = asked.is_none_or(|at| now.monotonic.since(at) >= patience);
+            if due || all {
+                *asked = Some(now.monotonic);
+                common.say(other, instance, Body::Want(*identity));
+            }
+        }
+    }
+
+    /// The other end wants the bytes of a batch.
+    pub(super) fn answer_want(&mut self, common: &mut Common, identity: &Identity) {
+        let Some(slot) = self.store.slot_of(identity) else { return };
+        // S5: a source shows nothing that is not durable.
+        if self.part == Part::Source && !self.store.get(slot).is_some_and(|kept| kept.durable) {
+            return;
+        }
+        if self.payload(common, slot).is_some() {
+            self.send_data(common, slot);
+        } else {
+            self.answering.insert(slot);
+        }
+    }
+
+    /// Makes sure that what is owed is said again if nothing comes.
+    pub(super) fn arm(&mut self, common: &Common, now: Now) {
+        let outstanding = self.stopped.is_none()
+            && (!self.wanted.is_empty()
+                || match self.part {
+                    Part::Source => self.source_outstanding(),
+                    Part::Target => self.target_outstanding(),
+                    Part::Unknown => false,
+                });
+        if !outstanding {
+            self.restate_at = None;
+        } else if self.restate_at.is_none() {
+            let patience = common.config.restate.times(if self.peer.silent { 5 } else { 1 });
+            self.restate_at = Some(now.monotonic + patience);
+        }
+    }
+
+    pub(super) fn deadline_reached(&mut self, common: &mut Common, now: Now) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.monotonic);
+        if due(self.target.patience_until) {
+            self.greet();
+            self.pump_target(common, now);
+        }
+        if due(self.checkpoint_at) {
+            self.checkpoint(common);
+        }
+        if due(self.restate_at) {
+            self.restate_at = None;
+            self.ask_for_wanted(common, now, false);
+            match self.part {
+                Part::Source => self.restate_source(common, now),
+                Part::Target => self.restate_target(common, now),
+                Part::Unknown => {}
+            }
+            self.arm(common, now);
+        }
+    }
+
+    /// The other end said something.
+    pub(super) fn heard(&mut self, common: &mut Common, now: Now, body: Body) {
+        if self.stopped.is_some() {
+            return;
+        }
+        match body {
+            Body::Data(data) if self.peer.boot.is_none_or(|boot| boot == data.boot) => {
+                self.receive(common, data)
+            }
+            Body::Data(_) => {}
+            Body::Want(identity) => self.answer_want(common, &identity),
+            Body::Mark(upto) if self.part == Part::Source => self.marked(common, now, upto),
+            Body::Mark(_) => {}
+            Body::Status(standing) => self.peer_stands(common, now, &standing),
+        }
+        self.arm(common, now);
+    }
+
+    fn peer_stands(&mut self, common: &mut Common, now: Now, standing: &Standing) {
+        let older = self.peer.standing.is_some_and(|before| before.serial >= standing.serial);
+        if older || *self.peer.boot.get_or_insert(standing.boot) != standing.boot {
+            return;
+        }
+        self.peer.standing = Some(*standing);
+        self.peer.knows_us = standing.peer == common.boot;
+        match self.part {
+            Part::Source => self.target_stands(common, now, standing),
+            Part::Target => self.source_stands(common, now, standing),
+            Part::Unknown => {}
+        }
+    }
+
+    /// The other end started anew.
+    pub(super) fn peer_started(&mut self, common: &mut Common, now: Now, boot: BootId) {
+        if self.peer.boot == Some(boot) || self.stopped.is_some() {
+            return;
+        }
+        self.peer = Peer { boot: Some(boot), ..Peer::default() };
+        match self.part {
+            Part::Source => {
+                self.ask_for_wanted(common, now, true);
+                self.restart_sender(common, now);
+            }
+            Part::Target => self.greet_again(common, now),
+            Part::Unknown => {}
+        }
+        self.arm(common, now);
+    }
+
+    /// When this stream wants to be looked at.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.stopped.is_some() {
+            return None;
+        }
+        [self.checkpoint_at, self.restate_at, self.target.patience_until].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,417 @@
+//! All streams that begin or end at this node, by name and by instance.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use super::common::{Common, Work};
+use super::source::Wish;
+use super::store::{Kept, forget, space};
+use super::stream::{Part, Stream};
+use super::wire::{decode_head, decode_mark, decode_state};
+use super::{Config, Input, Malformed, Output, Receipt};
+use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance};
+use crate::node::command::Refusal;
+use crate::node::output::Event;
+use crate::planted::{Bug, Planted};
+use crate::record::{Damaged, Key};
+use crate::rng::Rng;
+use crate::time::{Instant, Now};
+use crate::work::Done;
+
+/// The two ends of an open stream.
+#[derive(Clone, Debug)]
+pub(super) struct Ends {
+    pub(super) name: String,
+    pub(super) source: NodeId,
+    pub(super) target: NodeId,
+}
+
+/// All streams of a node.
+#[derive(Clone, Debug)]
+pub struct Streams {
+    pub(super) common: Common,
+    pub(super) streams: BTreeMap<StreamInstance, Stream>,
+    /// Every open stream of the mesh.
+    pub(super) directory: BTreeMap<StreamInstance, Ends>,
+    names: BTreeMap<String, StreamInstance>,
+    handlers: BTreeMap<AttachToken, StreamInstance>,
+    timers: BTreeSet<(Instant, StreamInstance)>,
+    /// Payload records read so far; only while the journal is read.
+    restoring: BTreeMap<StreamInstance, BTreeMap<u64, Kept>>,
+    /// The slots below this one are dead; only while the journal is read.
+    slot_floors: BTreeMap<StreamInstance, u64>,
+}
+
+impl Streams {
+    /// A part without streams. `boot` names this start of the node.
+    #[must_use]
+    pub fn new(config: Config, own: NodeId, boot: BootId, rng: Rng, planted: Planted) -> Self {
+        Self {
+            common: Common::new(config, own, boot, rng, planted),
+            streams: BTreeMap::new(),
+            directory: BTreeMap::new(),
+            names: BTreeMap::new(),
+            handlers: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            restoring: BTreeMap::new(),
+            slot_floors: BTreeMap::new(),
+        }
+    }
+
+    /// Takes back one stored record.
+    ///
+    /// # Errors
+    /// The record makes no sense.
+    pub fn restore(
+        &mut self,
+        key: &Key,
+        _last_slot: u64,
+        head: &[u8],
+        payload_len: usize,
+    ) -> Result<(), Damaged> {
+        let damaged = |what: &str| Damaged { key: *key, what: what.to_string() };
+        let unread = |what: Malformed| damaged(what.0);
+        let instance = StreamInstance(key.id);
+        let stream = self.streams.entry(instance).or_insert_with(|| Stream::new(instance));
+        match key.space {
+            space::STATE => {
+                let mut stored = decode_state(head).map_err(unread)?;
+                if self.common.planted.has(Bug::DedupeForgotten) {
+                    stored.state.writers = super::writers::Writers::default();
+                }
+                stream.head = stored.state.clone();
+                stream.floor = stored.state;
+                self.slot_floors.insert(instance, stored.slot_floor);
+            }
+            space::PAYLOAD => {
+                let (own, first, batch) = decode_head(head).map_err(unread)?;
+                if batch.bytes() != payload_len as u64 {
+                    return Err(damaged("its payload is not as long as its head says"));
+                }
+                let kept = Kept { batch, first, own, durable: true, taken: None, waiters: Vec::new() };
+                self.restoring.entry(instance).or_default().insert(key.slot, kept);
+            }
+            space::MARK => stream.target.mark = decode_mark(head).map_err(unread)?,
+            _ => return Err(damaged("a record of an unknown kind: run a newer version")),
+        }
+        Ok(())
+    }
+
+    /// There are no more records.
+    pub fn restored(&mut self, _now: Now) {
+        let floors = core::mem::take(&mut self.slot_floors);
+        let mut restoring = core::mem::take(&mut self.restoring);
+        for (&instance, stream) in &mut self.streams {
+            let floor = floors.get(&instance).copied().unwrap_or(0);
+            stream.store.skip_slots(floor);
+            let found = restoring.remove(&instance).unwrap_or_default();
+            for (slot, kept) in found {
+                stream.store.skip_slots(slot + 1);
+                // Own batches below the end are told apart by their writers' places, never by number (rule A4).
+                let passed = !kept.own && kept.last() <= stream.floor.taken;
+                let known = stream.store.slot_of(&kept.batch.identity).is_some();
+                if slot >= floor && !passed && !known {
+                    stream.store.insert(slot, kept);
+                }
+            }
+            let below = stream.store.slot_floor();
+            self.common.emit(Output::Forget(forget(instance, space::PAYLOAD, below)));
+        }
+    }
+
+    /// The streams of which anything is stored here, or that are open here.
+    pub fn instances(&self) -> impl Iterator<Item = StreamInstance> + '_ {
+        self.streams.keys().copied()
+    }
+
+    /// The place in a stream's log from which it must be applied again after a restart.
+    #[must_use]
+    pub fn applied_index(&self, instance: StreamInstance) -> LogIndex {
+        self.streams.get(&instance).map_or(LogIndex(0), |stream| stream.floor.applied)
+    }
+
+    /// The next thing this part wants done.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.common.outputs.pop_front()
+    }
+
+    /// When to come back.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|&(at, _)| at)
+    }
+
+    /// The gate (rule B1): whether a log entry may be appended here. If its bytes are verified and not yet written, they
+    /// are written in this step, which must be the one of the append.
+    pub fn admit(&mut self, now: Now, instance: StreamInstance, data: &[u8]) -> bool {
+        self.with(instance, |stream, common| {
+            let admitted = stream.part != Part::Unknown && stream.admit(common, now, data);
+            stream.arm(common, now);
+            admitted
+        })
+        .unwrap_or(false)
+    }
+
+    /// Does something with one stream and keeps its deadline in the list.
+    fn with<T>(
+        &mut self,
+        instance: StreamInstance,
+        act: impl FnOnce(&mut Stream, &mut Common) -> T,
+    ) -> Option<T> {
+        let stream = self.streams.get_mut(&instance)?;
+        let done = act(stream, &mut self.common);
+        let deadline = stream.deadline();
+        if deadline != stream.armed {
+            if let Some(before) = stream.armed {
+                self.timers.remove(&(before, instance));
+            }
+            self.timers.extend(deadline.map(|at| (at, instance)));
+            stream.armed = deadline;
+        }
+        Some(done)
+    }
+
+    /// Tells this part something.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Opened { name, instance, source, target } => {
+                self.opened(now, name, instance, source, target)
+            }
+            Input::Closed { instance } => self.closed(instance),
+            Input::Publish { request, stream, writer, first, messages, wait } => {
+                let wish = Wish { request, writer, first, messages, wait };
+                self.at_source(request, stream, |stream, common| stream.publish(common, now, wish));
+            }
+            Input::FindWriter { request, stream, writer } => {
+                self.at_source(request, stream, |stream, common| {
+                    common.reply(request, stream.find_writer(writer))
+                });
+            }
+            Input::CloseWriter { request, stream, writer } => {
+                self.at_source(request, stream, |stream, common| {
+                    stream.close_writer(common, request, writer);
+                    stream.pump_source(common, now);
+                })
+            }
+            Input::Attach { request, stream, presented, window } => {
+                let found = self.find(stream, |ends| ends.target);
+                self.attach(now, request, found, presented, window);
+            }
+            Input::Detach { token } => {
+                if let Some(instance) = self.handlers.remove(&token) {
+                    self.with(instance, |stream, _| stream.detach(token));
+                }
+            }
+            Input::Verdict { token, upto } => {
+                if let Some(&instance) = self.handlers.get(&token) {
+                    self.with(instance, |stream, common| stream.verdict(common, now, token, upto));
+                }
+            }
+            Input::Message { from, message } => {
+                let body = message.body;
+                self.with(message.instance, |stream, common| {
+                    if stream.part != Part::Unknown && stream.other == from {
+                        stream.heard(common, now, body);
+                    }
+                });
+            }
+            input @ (Input::Apply { instance, .. }
+            | Input::Role { instance, .. }
+            | Input::Match { instance, .. }
+            | Input::Stopped { instance, .. }
+            | Input::Proposed { instance, .. }
+            | Input::Refused { instance, .. }
+            | Input::SnapshotWanted { instance, .. }
+            | Input::Install { instance, .. }) => self.group(now, instance, input),
+            Input::WorkDone { token, done } => self.work_done(now, token, &done),
+            Input::Loaded { token, bytes } => {
+                if let Some((instance, slot)) = self.common.loads.remove(&token) {
+                    self.with(instance, |stream, common| stream.loaded(common, now, slot, bytes));
+                }
+            }
+            Input::Durable(Receipt::Accepted { instance, slot }) => {
+                self.with(instance, |stream, common| stream.accepted(common, now, slot));
+            }
+            Input::Durable(Receipt::Mark { instance, upto }) => {
+                self.with(instance, |stream, common| stream.mark_durable(common, now, upto));
+            }
+            Input::PeerBoot { node, boot } => {
+                self.with_peer(node, |stream, common| stream.peer_started(common, now, boot));
+            }
+            Input::PairSuspect { node } => self.with_peer(node, |stream, _| stream.peer.silent = true),
+            Input::PairAlive { node } => self.with_peer(node, |stream, common| {
+                stream.peer.silent = false;
+                stream.restate_at = None;
+                stream.arm(common, now);
+            }),
+            Input::Space { free } => self.space(now, free),
+            Input::Deadline => {
+                while let Some(&(at, instance)) = self.timers.first() {
+                    if at > now.monotonic {
+                        break;
+                    }
+                    self.with(instance, |stream, common| stream.deadline_reached(common, now));
+                }
+            }
+        }
+    }
+
+    fn with_peer(&mut self, node: NodeId, mut act: impl FnMut(&mut Stream, &mut Common)) {
+        let concerned =
+            |(_, stream): &(&StreamInstance, &Stream)| stream.part != Part::Unknown && stream.other == node;
+        let concerned: Vec<StreamInstance> =
+            self.streams.iter().filter(concerned).map(|(&instance, _)| instance).collect();
+        for instance in concerned {
+            self.with(instance, &mut act);
+        }
+    }
+
+    /// The stream of a name, if this node is its `end`.
+    fn find(&self, name: String, end: impl Fn(&Ends) -> NodeId) -> Result<StreamInstance, Refusal> {
+        let Some(&instance) = self.names.get(&name) else { return Err(Refusal::UnknownStream(name)) };
+        let node = self.directory.get(&instance).map(end).unwrap_or_default();
+        if node != self.common.own {
+            return Err(Refusal::WrongNode { node, name: String::new(), address: None });
+        }
+        Ok(instance)
+    }
+
+    fn at_source(&mut self, request: RequestId, name: String, act: impl FnOnce(&mut Stream, &mut Common)) {
+        match self.find(name, |ends| ends.source) {
+            Ok(instance) => {
+                self.with(instance, act);
+            }
+            Err(refusal) => self.common.reply(request, Err(refusal)),
+        }
+    }
+
+    fn attach(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        found: Result<StreamInstance, Refusal>,
+        presented: Option<crate::node::command::Position>,
+        window: u32,
+    ) {
+        match found {
+            Ok(instance) => {
+                let attach = |stream: &mut Stream, common: &mut Common| {
+                    stream.attach(common, now, request, presented, window)
+                };
+                if let Some(token) = self.with(instance, attach).flatten() {
+                    self.handlers.retain(|_, other| *other != instance);
+                    self.handlers.insert(token, instance);
+                }
+            }
+            Err(refusal) => self.common.reply(request, Err(refusal)),
+        }
+    }
+
+    fn opened(&mut self, now: Now, name: String, instance: StreamInstance, source: NodeId, target: NodeId) {
+        self.names.insert(name.clone(), instance);
+        self.directory.insert(instance, Ends { name: name.clone(), source, target });
+        let own = self.common.own;
+        if own != source && own != target {
+            return;
+        }
+        self.streams.entry(instance).or_insert_with(|| Stream::new(instance));
+        let early = self.with(instance, |stream, common| {
+            stream.name = name;
+            if stream.part != Part::Unknown {
+                return None;
+            }
+            if own == source {
+                (stream.part, stream.other) = (Part::Source, target);
+                stream.begin_source(common);
+                stream.pump_source(common, now);
+            } else {
+                (stream.part, stream.other) = (Part::Target, source);
+                stream.begin_target(common, now);
+            }
+            Some(core::mem::take(&mut stream.early))
+        });
+        for input in early.flatten().into_iter().flatten() {
+            self.handle(now, input);
+        }
+    }
+
+    fn closed(&mut self, instance: StreamInstance) {
+        if let Some(ends) = self.directory.remove(&instance)
+            && self.names.get(&ends.name) == Some(&instance)
+        {
+            self.names.remove(&ends.name);
+        }
+        self.handlers.retain(|_, other| *other != instance);
+        let Some(mut stream) = self.streams.remove(&instance) else { return };
+        if let Some(at) = stream.armed {
+            self.timers.remove(&(at, instance));
+        }
+        if stream.stopped.take().is_none() {
+            stream.refuse_waiting(&mut self.common);
+        }
+        for slot in stream.store.iter().map(|(slot, _)| slot).collect::<Vec<_>>() {
+            self.common.cache.remove(instance, slot);
+        }
+        for space in space::ALL {
+            self.common.emit(Output::Forget(forget(instance, space, u64::MAX)));
+        }
+    }
+
+    /// News of a stream's group. What comes before the stream is opened here waits for that.
+    fn group(&mut self, now: Now, instance: StreamInstance, input: Input) {
+        let stream = self.streams.entry(instance).or_insert_with(|| Stream::new(instance));
+        if stream.part == Part::Unknown {
+            stream.early.push_back(input);
+            return;
+        }
+        self.with(instance, |stream, common| match input {
+            Input::Apply { entries, .. } => stream.apply(common, now, entries),
+            Input::Role { leading, .. } => stream.role(common, now, leading),
+            Input::Match { node, index, .. } => stream.matched(common, now, node, index),
+            Input::Stopped { reason, .. } => stream.stop(common, reason),
+            Input::Refused { context, .. } => stream.refused(common, now, context),
+            Input::SnapshotWanted { to, .. } => stream.snapshot(common, to),
+            Input::Install { index, data, .. } => stream.install(common, now, index, &data),
+            _ => {}
+        });
+    }
+
+    fn work_done(&mut self, now: Now, token: u64, done: &Done) {
+        let Done::Digest(digest) = *done else { return };
+        match self.common.works.remove(&token) {
+            Some(Work::Form(instance)) => {
+                self.with(instance, |stream, common| stream.formed(common, now, digest));
+            }
+            Some(Work::Verify(instance, data)) => {
+                self.with(instance, |stream, common| stream.verified(common, now, data, digest));
+            }
+            None => {}
+        }
+    }
+
+    fn space(&mut self, now: Now, free: u64) {
+        let before = self.common.has_space();
+        self.common.free = free;
+        let accepting = self.common.has_space();
+        if before == accepting {
+            return;
+        }
+        self.common.emit(Output::Event(Event::Space { accepting }));
+        let targets: Vec<StreamInstance> = self
+            .streams
+            .values()
+            .filter(|stream| stream.part == Part::Target)
+            .map(|stream| stream.instance)
+            .collect();
+        for instance in targets {
+            self.with(instance, |stream, common| {
+                stream.tell_standing(common, false, 0);
+                if accepting && !stream.wanted.is_empty() {
+                    common.emit(Output::AskAgain { instance });
+                }
+                stream.arm(common, now);
+            });
+        }
+    }
+}

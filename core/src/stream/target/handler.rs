@@ -1,0 +1,353 @@
+//! Handing over, and what was processed (rules C4, F1, F2).
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::super::common::Common;
+use super::super::message::{Body, Standing};
+use super::super::state::Effect;
+use super::super::store::{key, space};
+use super::super::stream::{Part, Stream};
+use super::super::wire::encode_mark;
+use super::super::{AUTHORITY, Output, Receipt};
+use super::{Attaching, Handler};
+use crate::id::{AttachToken, RequestId, Sequence};
+use crate::node::command::{Position, Refusal, Reply};
+use crate::node::output::{Delivered, Delivery};
+use crate::planted::Bug;
+use crate::record::Record;
+use crate::time::Now;
+
+impl Stream {
+    /// The stream begins here as target.
+    pub(in crate::stream) fn begin_target(&mut self, common: &mut Common, now: Now) {
+        self.target.mark_durable = self.target.mark;
+        self.target.patience_until = Some(now.monotonic + common.config.handshake_patience);
+        self.tell_standing(common, true, 0);
+        self.arm(common, now);
+    }
+
+    /// Returns the attachment's token if there is one now, to be answered later or already answered.
+    pub(in crate::stream) fn attach(
+        &mut self,
+        common: &mut Common,
+        now: Now,
+        request: RequestId,
+        presented: Option<Position>,
+        window: u32,
+    ) -> Option<AttachToken> {
+        if let Some(reason) = &self.stopped {
+            common.reply(request, Err(Refusal::StreamStopped(reason.clone())));
+            return None;
+        }
+        let foreign = |what: String| Some(Refusal::ForeignPosition(what));
+        let refusal = match presented {
+            _ if window == 0 => Some(Refusal::Invalid(String::from("a handler's window is at least 1"))),
+            Some(position) if position.instance != self.instance => {
+                foreign(format!("it is of stream {}, this one is {}", position.instance, self.instance))
+            }
+            Some(position) if position.authority != AUTHORITY && position.sequence > Sequence(0) => {
+                foreign(format!("it was given under authority {}, now it is {AUTHORITY}", position.authority))
+            }
+            Some(position)
+                if position.sequence < self.floor.taken && position.sequence < self.target.mark =>
+            {
+                foreign(format!(
+                    "it is {}, and the bytes up to {} are gone: the handler's store is older than what this stream keeps",
+                    position.sequence, self.floor.taken
+                ))
+            }
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            common.reply(request, Err(refusal));
+            return None;
+        }
+        self.fence(common);
+        let token = AttachToken(common.rng.u64() >> 1 | 1);
+        let window = u64::from(window);
+        match presented {
+            Some(position) if position.sequence > self.head.taken => {
+                let question = common.serial();
+                self.target.attaching = Some(Attaching { token, request, position, window, question });
+                self.ask_attaching(common, now);
+            }
+            presented => {
+                let from = presented.map_or(self.target.mark, |position| position.sequence);
+                self.attached(common, now, token, request, from, window);
+            }
+        }
+        Some(token)
+    }
+
+    /// The newest handler takes over.
+    fn fence(&mut self, common: &mut Common) {
+        if let Some(old) = self.target.handler.take() {
+            common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
+        }
+        if let Some(old) = self.target.attaching.take() {
+            common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
+        }
+    }
+
+    fn attached(
+        &mut self,
+        common: &mut Common,
+        now: Now,
+        token: AttachToken,
+        request: RequestId,
+        from: Sequence,
+        window: u64,
+    ) {
+        let replaying = from < self.target.mark;
+        self.target.handler = Some(Handler { token, request, window, handed: from, done: from, replaying });
+        if from > self.target.mark {
+            self.move_mark(common, from);
+        }
+        let position = Position { instance: self.instance, authority: AUTHORITY, sequence: from };
+        common.reply(request, Ok(Reply::Attached { token, instance: self.instance, position }));
+        self.pump_target(common, now);
+    }
+
+    fn ask_attaching(&mut self, common: &mut Common, now: Now) {
+        if let Some(attaching) = &mut self.target.attaching {
+            // Any answer to a question asked from now on says where the log ended after this handler came.
+            attaching.question = common.serial();
+            self.tell_standing(common, true, 0);
+        }
+        self.arm(common, now);
+    }
+
+    pub(in crate::stream) fn detach(&mut self, token: AttachToken) {
+        if self.target.handler.as_ref().is_some_and(|handler| handler.token == token) {
+            self.target.handler = None;
+        }
+        if self.target.attaching.as_ref().is_some_and(|attaching| attaching.token == token) {
+            self.target.attaching = None;
+        }
+    }
+
+    pub(in crate::stream) fn verdict(
+        &mut self,
+        common: &mut Common,
+        now: Now,
+        token: AttachToken,
+        upto: Sequence,
+    ) {
+        let Some(handler) = self.target.handler.as_mut().filter(|handler| handler.token == token) else {
+            return;
+        };
+        if upto <= handler.done || upto > handler.handed || self.stopped.is_some() {
+            return;
+        }
+        handler.done = upto;
+        handler.replaying &= upto < self.target.mark;
+        if upto > self.target.mark {
+            self.move_mark(common, upto);
+        } else {
+            // A replay no longer holds these bytes.
+            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+        }
+        self.pump_target(common, now);
+    }
+
+    fn move_mark(&mut self, common: &mut Common, upto: Sequence) {
+        assert!(upto > self.target.mark, "S8: the mark of {} goes back to {upto}", self.instance);
+        self.target.mark = upto;
+        let record = Record::state(key(self.instance, space::MARK, 0), encode_mark(upto));
+        common.emit(Output::Persist(record));
+        common.notify(Receipt::Mark { instance: self.instance, upto });
+    }
+
+    /// The mark is known to be higher than it is here: this member's disk was rolled back. The handler goes on from there.
+    pub(in crate::stream) fn raise_mark(&mut self, common: &mut Common, upto: Sequence) {
+        if upto <= self.target.mark {
+            return;
+        }
+        self.move_mark(common, upto);
+        if let Some(handler) = self.target.handler.as_mut().filter(|handler| !handler.replaying) {
+            handler.handed = handler.handed.max(upto);
+            handler.done = handler.done.max(upto);
+        }
+    }
+
+    pub(in crate::stream) fn mark_durable(&mut self, common: &mut Common, now: Now, upto: Sequence) {
+        self.target.mark_durable = self.target.mark_durable.max(upto);
+        self.tell_mark(common);
+        self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+        self.pump_target(common, now);
+    }
+
+    fn tell_mark(&mut self, common: &mut Common) {
+        // S8: only what is durable is told.
+        let mark = self.target.mark_durable;
+        if mark > self.target.told_mark {
+            self.target.told_mark = mark;
+            common.say(self.other, self.instance, Body::Mark(mark));
+        }
+    }
+
+    /// What an applied entry means to the target.
+    pub(in crate::stream) fn target_applied(&mut self, effect: Effect) {
+        if let Effect::Session { .. } = effect {
+            self.held.begin_session(self.head.session);
+        }
+        if let Effect::Completed { .. } = effect {
+            self.freed(1);
+        }
+    }
+
+    /// The last message that may be handed over.
+    fn deliverable(&self, common: &Common) -> Sequence {
+        if common.planted.has(Bug::HandlerBeforeCommit) { self.have_written() } else { self.head.taken }
+    }
+
+    /// Hands over what may be handed over, and says what is owed to the source.
+    pub(in crate::stream) fn pump_target(&mut self, common: &mut Common, now: Now) {
+        if self.stopped.is_some() || self.part != Part::Target {
+            return;
+        }
+        self.drop_held();
+        self.settle_attaching(common, now, None);
+        while self.target.greeted && self.hand_over(common) {}
+        self.say_progress(common);
+        self.arm(common, now);
+    }
+
+    /// Hands over part of one batch. `false` if nothing can be handed over now.
+    fn hand_over(&mut self, common: &mut Common) -> bool {
+        let deliverable = self.deliverable(common);
+        let Some(handler) = &self.target.handler else { return false };
+        let next = handler.handed.next();
+        // Up to here nothing will be handed over again after a crash: it is done, and marked durably.
+        let settled = handler.done.min(self.target.mark_durable);
+        let out = handler.handed.0.saturating_sub(settled.0);
+        let room = handler.window.saturating_sub(out);
+        if room == 0 || next > deliverable {
+            return false;
+        }
+        let Some(slot) = self.holding_or_admitted(common, next) else { return false };
+        let Some(payload) = self.payload_to_deliver(common, slot) else { return false };
+        let Some(kept) = self.store.get(slot) else { return false };
+        let skip = next.0 - kept.first.0;
+        let until = deliverable.min(kept.last());
+        let mut messages = Vec::new();
+        let mut sequence = next;
+        for at in kept.batch.messages().skip(skip as usize) {
+            if sequence > until || messages.len() as u64 >= room {
+                break;
+            }
+            let Some(bytes) = payload.slice(at.offset, at.length) else { return false };
+            let (id, writer, writer_sequence) = (at.id, at.writer, at.writer_sequence);
+            messages.push(Delivered { sequence, id, writer, writer_sequence, bytes });
+            sequence = sequence.next();
+        }
+        let ended = sequence > kept.last();
+        let follows = ended.then(|| self.store.holding(sequence)).flatten();
+        let Some(handler) = &mut self.target.handler else { return false };
+        handler.handed = sequence.before();
+        let token = handler.token;
+        common.emit(Output::Deliver(Delivery { token, instance: self.instance, messages }));
+        if let Some(slot) = follows {
+            // Read ahead by one batch.
+            let _ = self.payload(common, slot);
+        }
+        true
+    }
+
+    /// Ends an attachment that waits, once the log reached its position or the source said that it never did.
+    pub(in crate::stream) fn settle_attaching(
+        &mut self,
+        common: &mut Common,
+        now: Now,
+        source: Option<&Standing>,
+    ) {
+        let Some(attaching) = &self.target.attaching else { return };
+        let position = attaching.position.sequence;
+        let answered = source.filter(|source| source.confirmed && source.answer >= attaching.question);
+        let foreign = answered.filter(|source| position > source.taken).map(|source| source.taken);
+        if position > self.head.taken && foreign.is_none() {
+            return;
+        }
+        let Some(Attaching { token, request, window, .. }) = self.target.attaching.take() else { return };
+        match foreign {
+            Some(end) => {
+                let what = format!("it is {position}, and the stream ends at {end}");
+                common.reply(request, Err(Refusal::ForeignPosition(what)));
+            }
+            None => self.attached(common, now, token, request, position, window),
+        }
+    }
+
+    /// The source told where it stands.
+    pub(in crate::stream) fn source_stands(&mut self, common: &mut Common, now: Now, standing: &Standing) {
+        self.raise_mark(common, standing.mark);
+        if !self.target.greeted && self.peer.knows_us {
+            self.greet();
+        }
+        self.settle_attaching(common, now, Some(standing));
+        if standing.ask != 0 {
+            self.tell_standing(common, false, standing.ask);
+        }
+        self.pump_target(common, now);
+    }
+
+    /// The source's word on the mark came, or patience ended.
+    pub(in crate::stream) fn greet(&mut self) {
+        self.target.greeted = true;
+        self.target.patience_until = None;
+    }
+
+    /// Whether the target waits for anything that must be said again if nothing comes.
+    pub(in crate::stream) fn target_outstanding(&self) -> bool {
+        self.target.mark_durable > self.head.completed
+            || self.target.attaching.is_some()
+            || !self.target.greeted
+            || self.target.unsaid
+            || !self.held.is_empty()
+    }
+
+    /// Nothing came for a while: says again what counts.
+    pub(in crate::stream) fn restate_target(&mut self, common: &mut Common, now: Now) {
+        if self.target.mark_durable > self.head.completed {
+            self.target.told_mark = Sequence(0);
+            self.tell_mark(common);
+        }
+        if self.target.attaching.is_some() {
+            self.ask_attaching(common, now);
+        } else if !self.target.greeted || self.target.unsaid || !self.held.is_empty() {
+            let ask = !self.target.greeted;
+            self.tell_standing(common, ask, 0);
+        }
+        self.pump_target(common, now);
+    }
+
+    /// The other end started anew: it forgot what it was told.
+    pub(in crate::stream) fn greet_again(&mut self, common: &mut Common, now: Now) {
+        self.target.told_mark = Sequence(0);
+        self.tell_mark(common);
+        self.ask_for_wanted(common, now, true);
+        self.tell_standing(common, true, 0);
+        self.ask_attaching(common, now);
+    }
+
+    pub(in crate::stream) fn refuse_handlers(&mut self, common: &mut Common, refusal: &Refusal) {
+        let handler = self.target.handler.take().map(|handler| handler.request);
+        let attaching = self.target.attaching.take().map(|attaching| attaching.request);
+        for request in handler.into_iter().chain(attaching) {
+            common.reply(request, Err(refusal.clone()));
+        }
+    }
+}
+
+impl Stream {
+    /// The last message handed over, how many of them are unsettled, and the window.
+    pub(in crate::stream) fn handed(&self) -> Option<(Sequence, u64, u64)> {
+        let handler = self.target.handler.as_ref()?;
+        let settled = handler.done.min(self.target.mark_durable);
+        // A handler that presented a position above the mark was handed nothing of what lies between.
+        let out = if handler.handed == handler.done { 0 } else { handler.handed.0.saturating_sub(settled.0) };
+        Some((handler.handed, out, handler.window))
+    }
+}

@@ -1,0 +1,66 @@
+//! The target's side: receive, deliver, mark.
+
+mod handler;
+mod receive;
+
+use crate::id::{AttachToken, RequestId, Sequence};
+use crate::node::command::Position;
+use crate::time::Instant;
+
+pub(super) use receive::Held;
+
+/// An attached handler.
+#[derive(Clone, Debug)]
+pub(super) struct Handler {
+    pub(super) token: AttachToken,
+    request: RequestId,
+    window: u64,
+    /// The last message handed over.
+    handed: Sequence,
+    /// The last message it is done with.
+    done: Sequence,
+    /// It began below the mark: a restored database.
+    replaying: bool,
+}
+
+/// A handler whose position is above what is known here.
+#[derive(Clone, Debug)]
+pub(super) struct Attaching {
+    token: AttachToken,
+    request: RequestId,
+    position: Position,
+    window: u64,
+    /// Names the question to the source; only an answer to it counts.
+    question: u64,
+}
+
+/// What only the target of a stream keeps.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Target {
+    pub(super) handler: Option<Handler>,
+    pub(super) attaching: Option<Attaching>,
+    /// Processed.
+    pub(super) mark: Sequence,
+    /// Processed, and that is on disk.
+    pub(super) mark_durable: Sequence,
+    /// The source has told what it heard of our mark (rule C4), or patience ended.
+    pub(super) greeted: bool,
+    /// When a start without word from the source goes on without.
+    pub(super) patience_until: Option<Instant>,
+    /// The source was not told of progress or room that it waits for.
+    pub(super) unsaid: bool,
+    /// Bytes received since the source was told.
+    received_since: u64,
+    /// The last mark told.
+    told_mark: Sequence,
+}
+
+impl Target {
+    /// Bytes above this are still read by a handler that replays.
+    pub(super) fn replaying_from(&self) -> Sequence {
+        match &self.handler {
+            Some(handler) if handler.replaying => handler.done,
+            _ => Sequence(u64::MAX),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Bytes from the source: verified, held within the credit, written when the log names them.
+
+use alloc::collections::BTreeMap;
+
+use super::super::Output;
+use super::super::common::{Common, Work};
+use super::super::entry::Identity;
+use super::super::message::{Body, Data, Standing};
+use super::super::stream::{Part, Stream};
+use crate::digest::Digest;
+use crate::id::{Sequence, SessionEpoch};
+use crate::payload::Payload;
+use crate::planted::Bug;
+use crate::time::Now;
+use crate::work::Job;
+
+/// Verified payloads that no admitted entry names yet, and those being verified.
+#[derive(Clone, Debug, Default)]
+pub(in crate::stream) struct Held {
+    by_identity: BTreeMap<Identity, (Sequence, u64, Payload)>,
+    by_first: BTreeMap<Sequence, Identity>,
+    /// Bytes held.
+    bytes: u64,
+    /// Being verified: bytes each.
+    verifying: BTreeMap<Identity, u64>,
+    /// The session whose numbers these are.
+    pub(in crate::stream) epoch: SessionEpoch,
+}
+
+impl Held {
+    /// Numbers of an older session say nothing about what follows what.
+    pub(in crate::stream) fn begin_session(&mut self, epoch: SessionEpoch) {
+        if epoch > self.epoch {
+            self.epoch = epoch;
+            self.by_first.clear();
+        }
+    }
+
+    /// Bytes held or being verified.
+    pub(in crate::stream) fn bytes(&self) -> u64 {
+        self.bytes + self.verifying.values().sum::<u64>()
+    }
+
+    pub(in crate::stream) fn is_empty(&self) -> bool {
+        self.by_identity.is_empty()
+    }
+
+    pub(in crate::stream) fn get(&self, identity: &Identity) -> Option<&Payload> {
+        self.by_identity.get(identity).map(|(_, _, payload)| payload)
+    }
+
+    pub(in crate::stream) fn take(&mut self, identity: &Identity) -> Option<Payload> {
+        let (first, _, payload) = self.by_identity.remove(identity)?;
+        if self.by_first.get(&first) == Some(identity) {
+            self.by_first.remove(&first);
+        }
+        self.bytes -= payload.len() as u64;
+        Some(payload)
+    }
+
+    fn put(&mut self, data: Data) {
+        self.take(&data.identity);
+        self.bytes += data.bytes.len() as u64;
+        self.by_first.insert(data.first, data.identity);
+        self.by_identity.insert(data.identity, (data.first, data.count, data.bytes));
+    }
+
+    /// Lets go of what lies at or below `taken`, unless an append waits for it.
+    fn drop_taken(&mut self, taken: Sequence, wanted: &BTreeMap<Identity, Option<crate::time::Instant>>) {
+        let dead = |(identity, (first, count, _)): (&Identity, &(Sequence, u64, Payload))| {
+            let passed = first.0 + count - 1 <= taken.0;
+            (passed && !wanted.contains_key(identity)).then_some(*identity)
+        };
+        let dead: alloc::vec::Vec<Identity> = self.by_identity.iter().filter_map(dead).collect();
+        for identity in dead {
+            self.take(&identity);
+        }
+    }
+
+    /// The end of what is held contiguously from `from` on.
+    fn contiguous(&self, from: Sequence) -> Sequence {
+        let mut have = from;
+        while let Some(identity) = self.by_first.get(&have.next()) {
+            let Some((first, count, _)) = self.by_identity.get(identity) else { break };
+            have = Sequence(first.0 + count - 1);
+        }
+        have
+    }
+}
+
+impl Stream {
+    /// Everything up to here is written or held.
+    pub(in crate::stream) fn have(&self) -> Sequence {
+        self.held.contiguous(self.have_written())
+    }
+
+    /// Everything up to here is written.
+    pub(in crate::stream) fn have_written(&self) -> Sequence {
+        let mut have = self.head.taken;
+        // Admitted and not yet applied: few, for the source commits by itself.
+        let mut admitted: alloc::vec::Vec<(Sequence, Sequence)> = self
+            .store
+            .pending
+            .iter()
+            .filter_map(|&slot| self.store.get(slot).map(|kept| (kept.first, kept.last())))
+            .collect();
+        admitted.sort_unstable();
+        for (first, last) in admitted {
+            if first == have.next() {
+                have = last;
+            }
+        }
+        have
+    }
+
+    /// The batch that holds `sequence`: one that was taken (S6), unless a bug is planted.
+    pub(super) fn holding_or_admitted(&self, common: &Common, sequence: Sequence) -> Option<u64> {
+        let taken = self.store.holding(sequence);
+        if taken.is_some() || !common.planted.has(Bug::HandlerBeforeCommit) {
+            return taken;
+        }
+        let holds = |slot: &u64| {
+            self.store.get(*slot).is_some_and(|kept| kept.first <= sequence && sequence <= kept.last())
+        };
+        self.store.pending.iter().copied().find(holds)
+    }
+
+    /// The payload of a batch to be handed over. If a bug let a batch in without its bytes, they are asked for only now.
+    pub(super) fn payload_to_deliver(&mut self, common: &mut Common, slot: u64) -> Option<Payload> {
+        if common.planted.has(Bug::DescriptorWithoutPayload) {
+            let kept = self.store.get(slot)?;
+            let identity = kept.batch.identity;
+            if let Some(payload) = self.held.get(&identity).cloned() {
+                common.remember(self.instance, slot, payload);
+            } else if !kept.durable && common.cache.get(self.instance, slot).is_none() {
+                self.wanted.entry(identity).or_default();
+                return None;
+            }
+        }
+        self.payload(common, slot)
+    }
+
+    /// Bytes the source may send beyond `have` (rule B3).
+    pub(in crate::stream) fn room(&self, common: &Common) -> u64 {
+        let space = common.free.saturating_sub(common.config.space_floor);
+        common.config.receive_bytes.min(space).saturating_sub(self.held.bytes())
+    }
+
+    /// Bytes came.
+    pub(in crate::stream) fn receive(&mut self, common: &mut Common, data: Data) {
+        let wanted = self.wanted.contains_key(&data.identity);
+        if self.stopped.is_some() || (self.part == Part::Source && !wanted) {
+            return;
+        }
+        self.held.begin_session(data.epoch);
+        let known = self.held.verifying.contains_key(&data.identity)
+            || self.held.get(&data.identity).is_some()
+            || (!wanted && self.store.slot_of(&data.identity).is_some());
+        let stale = data.epoch < self.held.epoch || data.first.0 + data.count - 1 <= self.head.taken.0;
+        if known || (stale && !wanted) {
+            if let Some((first, _, _)) = self.held.by_identity.get_mut(&data.identity).filter(|_| !stale) {
+                *first = data.first;
+                self.held.by_first.insert(data.first, data.identity);
+            }
+            self.target.unsaid = true;
+            return;
+        }
+        let len = data.bytes.len() as u64;
+        if self.held.bytes() + len > common.config.receive_bytes && !self.make_room(common, &data, wanted) {
+            self.target.unsaid = true;
+            return;
+        }
+        self.held.verifying.insert(data.identity, len);
+        let job = Job::Digest(data.bytes.clone());
+        common.work(Work::Verify(self.instance, data), job);
+    }
+
+    /// Lets go of what lies farther ahead, for bytes that are needed first.
+    fn make_room(&mut self, common: &Common, data: &Data, wanted: bool) -> bool {
+        let limit = common.config.receive_bytes;
+        while self.held.bytes() + data.bytes.len() as u64 > limit {
+            let Some((&first, &identity)) = self.held.by_first.iter().next_back() else { break };
+            if (first <= data.first && !wanted) || self.wanted.contains_key(&identity) {
+                break;
+            }
+            self.held.take(&identity);
+        }
+        // What an append waits for is bounded by how many may be wanted.
+        wanted || self.held.bytes() + data.bytes.len() as u64 <= limit
+    }
+
+    /// The digest of bytes that came is known.
+    pub(in crate::stream) fn verified(&mut self, common: &mut Common, now: Now, data: Data, digest: Digest) {
+        self.held.verifying.remove(&data.identity);
+        if self.stopped.is_some() || digest != data.identity.digest {
+            return;
+        }
+        let wanted = self.wanted.remove(&data.identity).is_some();
+        if let Some(slot) = self.store.slot_of(&data.identity) {
+            if wanted {
+                common.remember(self.instance, slot, data.bytes);
+                self.pump_target(common, now);
+            }
+            return;
+        }
+        self.target.received_since += data.bytes.len() as u64;
+        if wanted || data.epoch >= self.held.epoch {
+            self.held.put(data);
+        }
+        if wanted {
+            common.emit(Output::BytesReady { instance: self.instance });
+        }
+        if self.part == Part::Target {
+            self.say_progress(common);
+            self.arm(common, now);
+        }
+    }
+
+    /// Tells the source of progress or room, if it is worth a message.
+    pub(in crate::stream) fn say_progress(&mut self, common: &mut Common) {
+        if self.target.received_since >= common.config.flight_bytes / 4 {
+            self.tell_standing(common, false, 0);
+        }
+    }
+
+    /// What was applied leaves nothing to hold for it.
+    pub(in crate::stream) fn drop_held(&mut self) {
+        if !self.held.is_empty() {
+            self.held.drop_taken(self.head.taken, &self.wanted);
+        }
+    }
+
+    /// Tells the other end where this one stands.
+    pub(in crate::stream) fn tell_standing(&mut self, common: &mut Common, ask: bool, answer: u64) {
+        let serial = common.serial();
+        let target = self.part == Part::Target;
+        let standing = Standing {
+            boot: common.boot,
+            peer: self.peer.boot.unwrap_or_default(),
+            serial,
+            epoch: if target { self.held.epoch.max(self.head.session) } else { self.head.session },
+            have: if target { self.have() } else { self.head.taken },
+            room: if target { self.room(common) } else { 0 },
+            taken: self.head.taken,
+            mark: if target { self.target.mark_durable } else { self.source.heard.max(self.head.completed) },
+            confirmed: !target && self.source.current,
+            ask: if ask { serial } else { 0 },
+            answer,
+            floor: self.floor.taken,
+        };
+        if target {
+            self.target.unsaid = false;
+            self.target.received_since = 0;
+        }
+        common.say(self.other, self.instance, Body::Status(standing));
+    }
+}

@@ -1,0 +1,284 @@
+//! Between the typed words of this part and their Protobuf form. Decoding bounds every list and checks that figures add up.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use prost::Message as _;
+use wattle_proto::stream as proto;
+
+use super::entry::{Batch, Entry, Identity, Span};
+use super::message::{Body, Data, Malformed, Message, Standing};
+use super::state::LogState;
+use super::writers::Writers;
+use crate::digest::Digest;
+use crate::id::{
+    BootId, LogIndex, MessageId, NodeId, Sequence, SessionEpoch, StreamInstance, WriterId, WriterSequence,
+};
+use crate::payload::Payload;
+use crate::time::Wall;
+
+/// Messages in a batch that anybody may form, whatever the settings.
+const BATCH_MESSAGES_MAX: usize = 65_536;
+/// Bytes of a payload that anybody may send.
+const PAYLOAD_MAX: usize = 64 << 20;
+
+type Decoded<T> = Result<T, Malformed>;
+
+fn id_bytes(id: [u8; 16]) -> Bytes {
+    Bytes::copy_from_slice(&id)
+}
+
+fn boot(bytes: &[u8]) -> Decoded<BootId> {
+    BootId::from_slice(bytes).ok_or(Malformed("a boot id is not 16 bytes"))
+}
+
+fn writer(bytes: &[u8]) -> Decoded<WriterId> {
+    WriterId::from_slice(bytes).ok_or(Malformed("a writer id is not 16 bytes"))
+}
+
+fn identity_proto(identity: &Identity) -> proto::Identity {
+    proto::Identity {
+        boot: id_bytes(identity.boot.to_bytes()),
+        first: identity.first.0,
+        digest: Bytes::copy_from_slice(&identity.digest.0),
+    }
+}
+
+fn identity(found: Option<proto::Identity>) -> Decoded<Identity> {
+    let found = found.ok_or(Malformed("no identity"))?;
+    Ok(Identity {
+        boot: boot(&found.boot)?,
+        first: Sequence(found.first),
+        digest: Digest::from_slice(&found.digest).ok_or(Malformed("a digest is not 32 bytes"))?,
+    })
+}
+
+fn batch_proto(batch: &Batch) -> proto::Batch {
+    let span = |span: &Span| proto::Span {
+        writer: id_bytes(span.writer.to_bytes()),
+        first: span.first.0,
+        count: span.count,
+        void: span.void,
+    };
+    proto::Batch {
+        identity: Some(identity_proto(&batch.identity)),
+        spans: batch.spans.iter().map(span).collect(),
+        lengths: batch.lengths.clone(),
+        base: id_bytes(batch.base.to_bytes()),
+        wall: batch.wall.0,
+    }
+}
+
+fn batch(found: Option<proto::Batch>) -> Decoded<Batch> {
+    let found = found.ok_or(Malformed("no batch"))?;
+    if found.lengths.is_empty() || found.lengths.len() > BATCH_MESSAGES_MAX {
+        return Err(Malformed("a batch has no messages, or too many"));
+    }
+    let mut spans = Vec::with_capacity(found.spans.len().min(found.lengths.len()));
+    let mut messages = 0u64;
+    for span in &found.spans {
+        let ends = span.first.checked_add(span.count);
+        if span.first == 0 || span.count == 0 || ends.is_none() {
+            return Err(Malformed("a span is empty or out of range"));
+        }
+        messages = messages.saturating_add(span.count);
+        let first = WriterSequence(span.first);
+        spans.push(Span { writer: writer(&span.writer)?, first, count: span.count, void: span.void });
+    }
+    if messages != found.lengths.len() as u64 {
+        return Err(Malformed("the spans do not cover the messages"));
+    }
+    Ok(Batch {
+        identity: identity(found.identity)?,
+        spans,
+        lengths: found.lengths,
+        base: MessageId::from_slice(&found.base).ok_or(Malformed("a message id is not 16 bytes"))?,
+        wall: Wall(found.wall),
+    })
+}
+
+pub(super) fn encode_entry(entry: &Entry) -> Bytes {
+    use proto::entry::Kind;
+    let kind = match entry {
+        Entry::Session { source, boot, follows } => Kind::Session(proto::Session {
+            source: id_bytes(source.to_bytes()),
+            boot: id_bytes(boot.to_bytes()),
+            follows: follows.0,
+        }),
+        Entry::Descriptor { epoch, first, batch } => Kind::Descriptor(proto::Descriptor {
+            epoch: epoch.0,
+            first: first.0,
+            batch: Some(batch_proto(batch)),
+        }),
+        Entry::Complete { upto } => Kind::Complete(proto::Complete { upto: upto.0 }),
+        Entry::CloseWriter { writer } => {
+            Kind::CloseWriter(proto::CloseWriter { writer: id_bytes(writer.to_bytes()) })
+        }
+    };
+    proto::Entry { kind: Some(kind) }.encode_to_vec().into()
+}
+
+pub(super) fn decode_entry(data: &[u8]) -> Decoded<Entry> {
+    use proto::entry::Kind;
+    let found = proto::Entry::decode(data).map_err(|_| Malformed("not an entry"))?;
+    Ok(match found.kind.ok_or(Malformed("an entry of an unknown kind"))? {
+        Kind::Session(session) => Entry::Session {
+            source: NodeId::from_slice(&session.source).ok_or(Malformed("a node id is not 16 bytes"))?,
+            boot: boot(&session.boot)?,
+            follows: SessionEpoch(session.follows),
+        },
+        Kind::Descriptor(descriptor) => {
+            let batch = batch(descriptor.batch)?;
+            if descriptor.first == 0 || descriptor.first.checked_add(batch.live()).is_none() {
+                return Err(Malformed("a sequence out of range"));
+            }
+            let (epoch, first) = (SessionEpoch(descriptor.epoch), Sequence(descriptor.first));
+            Entry::Descriptor { epoch, first, batch }
+        }
+        Kind::Complete(complete) => Entry::Complete { upto: Sequence(complete.upto) },
+        Kind::CloseWriter(close) => Entry::CloseWriter { writer: writer(&close.writer)? },
+    })
+}
+
+pub(super) fn encode_message(message: &Message) -> (Bytes, Payload) {
+    use proto::message::Kind;
+    let mut payload = Payload::new();
+    let kind = match &message.body {
+        Body::Data(data) => {
+            payload.append(data.bytes.clone());
+            Kind::Data(proto::Data {
+                boot: id_bytes(data.boot.to_bytes()),
+                epoch: data.epoch.0,
+                first: data.first.0,
+                count: data.count,
+                identity: Some(identity_proto(&data.identity)),
+            })
+        }
+        Body::Want(identity) => Kind::Want(proto::Want { identity: Some(identity_proto(identity)) }),
+        Body::Mark(upto) => Kind::Mark(proto::Mark { upto: upto.0 }),
+        Body::Status(standing) => Kind::Status(proto::Status {
+            boot: id_bytes(standing.boot.to_bytes()),
+            peer: id_bytes(standing.peer.to_bytes()),
+            serial: standing.serial,
+            epoch: standing.epoch.0,
+            have: standing.have.0,
+            room: standing.room,
+            taken: standing.taken.0,
+            mark: standing.mark.0,
+            confirmed: standing.confirmed,
+            ask: standing.ask,
+            answer: standing.answer,
+            floor: standing.floor.0,
+        }),
+    };
+    let instance = id_bytes(message.instance.to_bytes());
+    (proto::Message { instance, kind: Some(kind) }.encode_to_vec().into(), payload)
+}
+
+pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> {
+    use proto::message::Kind;
+    let found = proto::Message::decode(header).map_err(|_| Malformed("not a stream message"))?;
+    let instance = StreamInstance::from_slice(&found.instance).ok_or(Malformed("no stream instance"))?;
+    let body = match found.kind.ok_or(Malformed("a message of an unknown kind"))? {
+        Kind::Data(data) => {
+            let counted = data.count > 0 && data.count <= BATCH_MESSAGES_MAX as u64;
+            if payload.len() > PAYLOAD_MAX || !counted || data.first == 0 {
+                return Err(Malformed("a batch out of range"));
+            }
+            if data.first.checked_add(data.count).is_none() {
+                return Err(Malformed("a sequence out of range"));
+            }
+            Body::Data(Data {
+                boot: boot(&data.boot)?,
+                epoch: SessionEpoch(data.epoch),
+                first: Sequence(data.first),
+                count: data.count,
+                identity: identity(data.identity)?,
+                bytes: payload.into(),
+            })
+        }
+        Kind::Want(want) => Body::Want(identity(want.identity)?),
+        Kind::Mark(mark) => Body::Mark(Sequence(mark.upto)),
+        Kind::Status(status) => Body::Status(Standing {
+            boot: boot(&status.boot)?,
+            peer: boot(&status.peer)?,
+            serial: status.serial,
+            epoch: SessionEpoch(status.epoch),
+            have: Sequence(status.have),
+            room: status.room,
+            taken: Sequence(status.taken),
+            mark: Sequence(status.mark),
+            confirmed: status.confirmed,
+            ask: status.ask,
+            answer: status.answer,
+            floor: Sequence(status.floor),
+        }),
+    };
+    Ok(Message { instance, body })
+}
+
+/// A stream's state as stored and as sent to a member that is behind the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) state: LogState,
+    pub(super) released: Sequence,
+    pub(super) slot_floor: u64,
+}
+
+pub(super) fn encode_state(stored: &Stored) -> Bytes {
+    let state = &stored.state;
+    let writers = state.writers.iter().map(|(id, at)| proto::Writer {
+        writer: id_bytes(id.to_bytes()),
+        last: at.last,
+        closed: at.closed,
+    });
+    let stored = proto::State {
+        applied: state.applied.0,
+        session: state.session.0,
+        boot: id_bytes(state.boot.to_bytes()),
+        taken: state.taken.0,
+        completed: state.completed.0,
+        writers: writers.collect(),
+        released: stored.released.0,
+        slot_floor: stored.slot_floor,
+    };
+    stored.encode_to_vec().into()
+}
+
+pub(super) fn decode_state(bytes: &[u8]) -> Decoded<Stored> {
+    let found = proto::State::decode(bytes).map_err(|_| Malformed("not a stream's state"))?;
+    let mut writers = Writers::default();
+    for entry in &found.writers {
+        writers.restore(writer(&entry.writer)?, entry.last, entry.closed);
+    }
+    let state = LogState {
+        applied: LogIndex(found.applied),
+        session: SessionEpoch(found.session),
+        boot: boot(&found.boot)?,
+        taken: Sequence(found.taken),
+        completed: Sequence(found.completed),
+        writers,
+    };
+    if state.completed > state.taken || found.released < found.completed {
+        return Err(Malformed("the watermarks of a stream's state contradict each other"));
+    }
+    Ok(Stored { state, released: Sequence(found.released), slot_floor: found.slot_floor })
+}
+
+pub(super) fn encode_head(own: bool, first: Sequence, batch: &Batch) -> Bytes {
+    proto::PayloadHead { own, first: first.0, batch: Some(batch_proto(batch)) }.encode_to_vec().into()
+}
+
+pub(super) fn decode_head(bytes: &[u8]) -> Decoded<(bool, Sequence, Batch)> {
+    let found = proto::PayloadHead::decode(bytes).map_err(|_| Malformed("not a payload's head"))?;
+    Ok((found.own, Sequence(found.first), batch(found.batch)?))
+}
+
+pub(super) fn encode_mark(upto: Sequence) -> Bytes {
+    proto::MarkHead { upto: upto.0 }.encode_to_vec().into()
+}
+
+pub(super) fn decode_mark(bytes: &[u8]) -> Decoded<Sequence> {
+    let found = proto::MarkHead::decode(bytes).map_err(|_| Malformed("not a mark"))?;
+    Ok(Sequence(found.upto))
+}
