@@ -72,6 +72,13 @@ pub enum Input {
         /// The key its far end has proven.
         peer_key: PublicKey,
     },
+    /// A dial for joining came to nothing.
+    JoinFailed {
+        /// Where.
+        address: String,
+        /// Why, in words.
+        what: String,
+    },
     /// Something was said on a lane between a joiner and a member; both ends get it.
     JoinMessage {
         /// Which.

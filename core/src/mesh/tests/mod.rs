@@ -52,6 +52,8 @@ pub(super) struct World {
     now: Now,
     hosts: Vec<Host>,
     log: Vec<Logged>,
+    /// How much of the log anybody ever applied.
+    committed: usize,
     configuration: Configuration,
     leader: Option<usize>,
     term: u64,
@@ -79,6 +81,7 @@ impl World {
             now: Now { monotonic: Instant(1), wall: Wall(1_700_000_000_000) },
             hosts: Vec::new(),
             log: Vec::new(),
+            committed: 0,
             configuration: Configuration::default(),
             leader: None,
             term: 1,
@@ -302,6 +305,7 @@ impl World {
             moved = true;
             let from = entry.applied;
             entry.applied = self.log.len();
+            self.committed = self.log.len();
             let entries = self.log[from..].iter().enumerate().map(|(place, logged)| {
                 let index = LogIndex((from + place + 1) as u64);
                 match logged {
@@ -350,7 +354,7 @@ impl World {
                 self.inbox.push_back((host, Input::WorkDone { token, done }));
             }
             Output::DialJoin { address } => self.dial(host, &address),
-            Output::SendLane { lane, message } => self.send_lane(host, lane, &message),
+            Output::SendLane { lane, message, .. } => self.send_lane(host, lane, &message),
             Output::CloseLane { lane, .. } => self.close_lane(lane),
             Output::Send { to, message, .. } => {
                 if self.lose > 0 {
@@ -432,7 +436,8 @@ impl World {
         let Some(to) = named else { return };
         let to = self.impostor.filter(|(at, _)| *at == to).map_or(to, |(_, who)| who);
         if !self.hosts[to].up {
-            return;
+            let (address, what) = (address.into(), "the address did not answer".into());
+            return self.inbox.push_back((host, Input::JoinFailed { address, what }));
         }
         let lane = LaneId(self.next_lane);
         self.next_lane += 1;
