@@ -19,6 +19,8 @@ pub struct Receipt(pub u64);
 pub struct Applied {
     /// Its place.
     pub index: LogIndex,
+    /// The term it was proposed in.
+    pub term: Term,
     /// Whether it is a command; otherwise it is the group's own business.
     pub command: bool,
     /// The command.

@@ -96,7 +96,7 @@ pub struct Mesh {
     control: leader::Control,
     requests: requests::Requests,
     /// Requests refused for good in this step.
-    failed: Vec<(Request, String)>,
+    failed: Vec<(Request, Refusal)>,
     /// Streams opened after the stored state.
     opened: BTreeMap<StreamInstance, Stream>,
     /// Streams closed after the stored state.

@@ -430,7 +430,8 @@ impl Node {
 }
 
 fn mesh_entry(entry: raft::Entry) -> mesh::Applied {
-    mesh::Applied { index: entry.index, command: entry.kind == raft::EntryKind::Command, data: entry.data }
+    let command = entry.kind == raft::EntryKind::Command;
+    mesh::Applied { index: entry.index, term: entry.term, command, data: entry.data }
 }
 
 fn stream_entry(entry: raft::Entry) -> stream::Applied {

@@ -110,6 +110,7 @@ fn a_forged_admission_is_not_proposed() {
         request: Request(5),
         seen: LogIndex(0),
         body: alloc::boxed::Box::new(body),
+        repeated: false,
     };
     let from = world.id(1);
     world.inbox.push_back((0, Input::Message { from, message: forward(Body::Admit(admission.clone())) }));
@@ -678,11 +679,12 @@ fn a_joiner_goes_by_what_it_was_told_until_the_log_says_more() {
     // Half of the log: the founder alone. What was told still counts.
     let half = Applied {
         index: LogIndex(1),
+        term: Term(2),
         command: true,
         data: world
             .log
             .iter()
-            .find_map(|l| if let Logged::Command(d) = l { Some(d.clone()) } else { None })
+            .find_map(|l| if let Logged::Command(d, _) = l { Some(d.clone()) } else { None })
             .unwrap(),
     };
     let now = world.now;

@@ -25,8 +25,8 @@ mod tokens;
 
 #[derive(Clone)]
 enum Logged {
-    Command(Bytes),
-    Configuration,
+    Command(Bytes, Term),
+    Configuration(Term),
 }
 
 struct Host {
@@ -309,8 +309,12 @@ impl World {
             let entries = self.log[from..].iter().enumerate().map(|(place, logged)| {
                 let index = LogIndex((from + place + 1) as u64);
                 match logged {
-                    Logged::Command(data) => Applied { index, command: true, data: data.clone() },
-                    Logged::Configuration => Applied { index, command: false, data: Bytes::new() },
+                    Logged::Command(data, term) => {
+                        Applied { index, term: *term, command: true, data: data.clone() }
+                    }
+                    Logged::Configuration(term) => {
+                        Applied { index, term: *term, command: false, data: Bytes::new() }
+                    }
                 }
             });
             let entries = entries.collect();
@@ -367,7 +371,7 @@ impl World {
             }
             Output::Propose { data, context } => {
                 if self.leader == Some(host) {
-                    self.log.push(Logged::Command(data));
+                    self.log.push(Logged::Command(data, Term(self.term)));
                     let index = LogIndex(self.log.len() as u64);
                     self.inbox.push_back((host, Input::Proposed { context, index }));
                 } else {
@@ -408,7 +412,7 @@ impl World {
     }
 
     fn configured(&mut self, configuration: Configuration) {
-        self.log.push(Logged::Configuration);
+        self.log.push(Logged::Configuration(Term(self.term)));
         self.configuration = configuration.clone();
         let index = LogIndex(self.log.len() as u64);
         for host in 0..self.hosts.len() {

@@ -63,7 +63,7 @@ fn step(world: &mut World, rng: &mut Rng, lives: &mut [u64; 4], asked: &mut Vec<
         7 => {
             if rng.below(2) == 0 && !world.quorum {
                 while world.log.len() > world.committed
-                    && matches!(world.log.last(), Some(Logged::Command(_)))
+                    && matches!(world.log.last(), Some(Logged::Command(..)))
                 {
                     world.log.pop();
                 }
