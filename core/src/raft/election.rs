@@ -180,6 +180,9 @@ impl Group {
             Some(fresh) => (EntryKind::Configuration, self.under_fresh_id(context, fresh)),
         };
         self.append_own(context, entry.0, entry.1, 0);
+        if entry.0 == EntryKind::Configuration {
+            self.persist_state(context);
+        }
         self.track_members(context);
         self.check_quorum(context);
         self.tell_role(context);

@@ -116,6 +116,10 @@ fn the_only_voter_with_a_rolled_back_disk_copies_its_log_from_the_learner() {
     }
     let voters = cluster.replicas[0].groups.status(GROUP).expect("there").configuration.voters;
     assert_ne!(voters, [member(0)], "under a fresh replica id");
+    cluster.crash(0);
+    cluster.restart(0);
+    cluster.settle(Span::secs(2));
+    assert_eq!(cluster.leader(), Some(0), "it remembers its fresh replica id");
 }
 
 #[test]
