@@ -191,7 +191,7 @@ impl Group {
 
     /// Rule C3: the only voter takes its fresh replica id in the first entry of the new term.
     fn under_fresh_id(&mut self, context: &Context<'_>, fresh: crate::id::ReplicaId) -> bytes::Bytes {
-        self.replica = fresh;
+        self.rename(fresh);
         let me = self.member(context.own);
         let learners = self.log.configuration().learners.clone();
         wire::encode_configuration(&Configuration::simple(alloc::vec![me], learners))
