@@ -110,7 +110,8 @@ impl Group {
             let granted = term > self.term && up_to_date && !leader_lives;
             let answered = if granted { term } else { self.term };
             let last = self.log.last();
-            return self.send(context, from.node, answered, Body::VoteReply { pre, granted, last }, When::Now);
+            self.send(context, from.node, answered, Body::VoteReply { pre, granted, last }, When::Now);
+            return self.reassure(context, from.node);
         }
         if term > self.term {
             self.enter_term(context, term, None);
@@ -131,6 +132,17 @@ impl Group {
             self.arm_election(context);
         }
         self.send(context, from.node, self.term, Body::VoteReply { pre, granted, last }, when);
+    }
+
+    /// A member asks for votes though this replica leads: it hears so at once, for nothing else may be said for long.
+    fn reassure(&mut self, context: &mut Context<'_>, node: NodeId) {
+        if let Role::Leader(leading) = &mut self.role
+            && leading.quorum_lost.is_none()
+            && let Some(progress) = leading.progress.get_mut(&node)
+        {
+            progress.probe();
+            self.replicate_to(context, node);
+        }
     }
 
     pub(super) fn handle_vote_reply(

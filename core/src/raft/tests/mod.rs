@@ -60,6 +60,22 @@ fn a_leader_without_quorum_stops_leading_and_commits_nothing() {
 }
 
 #[test]
+fn a_follower_that_lost_sight_of_its_leader_finds_it_again_without_an_election() {
+    let mut cluster = Cluster::new(14, GROUP, 3, 3, 0);
+    cluster.settle(Span::secs(2));
+    let leader = cluster.leader().expect("a leader");
+    let term = cluster.replicas[leader].groups.status(GROUP).expect("there").term;
+    let other = (leader + 1) % 3;
+    cluster.cut.insert((leader, other));
+    cluster.settle(Span::secs(1));
+    assert_eq!(cluster.role(other), Some(RoleName::Candidate));
+    cluster.cut.clear();
+    cluster.settle(Span::secs(2));
+    let status = cluster.replicas[other].groups.status(GROUP).expect("there");
+    assert_eq!((status.leader, status.term), (Some(member(leader).node), term), "nothing was proposed meanwhile");
+}
+
+#[test]
 fn a_learner_receives_and_is_not_counted() {
     let mut cluster = Cluster::new(4, GROUP, 2, 1, 1);
     cluster.settle(Span::millis(100));
