@@ -7,7 +7,7 @@ use crate::id::{BootId, MessageId, NodeId, Sequence, SessionEpoch, WriterId, Wri
 use crate::time::Wall;
 
 /// What a message costs beside its bytes.
-pub const MESSAGE_OVERHEAD: u64 = 32;
+pub(super) const MESSAGE_OVERHEAD: u64 = 32;
 
 /// What a payload is called for ever, whatever numbers its messages bear later (rule A2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

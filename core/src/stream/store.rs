@@ -126,7 +126,7 @@ impl Store {
 
     /// Puts another reading of the same batch in place: other messages of it are void.
     pub(super) fn reread(&mut self, slot: u64, batch: Batch) {
-        let Some(kept) = self.kept.get_mut(&slot) else { return };
+        let Some(kept) = self.kept.get_mut(&slot).filter(|kept| kept.batch != batch) else { return };
         let before = core::mem::replace(&mut kept.batch, batch);
         let after = kept.batch.clone();
         self.unindex(slot, &before);
@@ -193,12 +193,6 @@ impl Store {
             found.push(part);
         }
         found
-    }
-
-    /// The last writer sequence of `writer` that stands in any batch.
-    pub(super) fn last_of(&self, writer: WriterId) -> u64 {
-        let range = (writer, 0, 0)..=(writer, u64::MAX, u64::MAX);
-        self.spans.range(range).next_back().map_or(0, |(&(_, last, _), _)| last)
     }
 
     pub(super) fn check(&self) {

@@ -1,1 +1,5 @@
+//! A source and a target over a make-believe log, disk and network.
 
+mod promises;
+mod random;
+mod world;

@@ -325,6 +325,8 @@ impl Stream {
             self.floor.advance(index, effect, gone.as_ref().map(|kept| &kept.batch));
         }
         if self.floor.applied > before {
+            // The entry that completed it may stand above the floor: a restart must know it all the same.
+            self.floor.completed = self.floor.completed.max(self.floor.taken);
             self.drop_passed(common);
             self.persist_state(common);
         }
