@@ -89,6 +89,8 @@ impl Links {
                 let node = linked.peer.node;
                 self.settle(now, node);
             }
+            // Said twice, perhaps: it changes nothing.
+            Phase::Linked(_) => {}
             _ => self.misbehaved(now, id, "a confirmation that nobody waits for"),
         }
     }

@@ -258,6 +258,7 @@ impl Mesh {
         self.close(lane, CloseReason::Surplus);
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the fields of the answer, and where it came from")]
     pub(super) fn on_accepted(
         &mut self,
         now: Now,

@@ -87,7 +87,7 @@ pub struct Mesh {
     /// Up to here the state is stored.
     stored: LogIndex,
     /// Up to here the log was cut in this life.
-    compacted: LogIndex,
+    cut: LogIndex,
     membership: Option<Membership>,
     tokens: BTreeMap<u128, IssuedToken>,
     seeding: Option<seed::Seeding>,
@@ -122,7 +122,7 @@ impl Mesh {
             rng,
             state: State::default(),
             stored: LogIndex(0),
-            compacted: LogIndex(0),
+            cut: LogIndex(0),
             membership: None,
             tokens: BTreeMap::new(),
             seeding: None,
@@ -263,7 +263,7 @@ impl Mesh {
     /// Panics if an invariant does not hold.
     pub fn check_invariants(&self, level: Level) {
         assert!(self.stored <= self.state.applied, "M11: what is stored was applied");
-        assert!(self.compacted <= self.stored, "M11: what was cut is stored");
+        assert!(self.cut <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
         // Beside commands: one request per admission, the founding, and the node's own change.
         let most = self.config.requests_max + self.config.joins_max + 2;
