@@ -8,6 +8,7 @@
 //! | [`api`] | the API for applications and operators |
 //! | [`address`] | how commands find the nodes of this machine |
 //! | [`client`] | the other side of the API: asking, publishing, subscribing |
+//! | [`sim`] | the simulator |
 //! | [`output`] | tables and JSON |
 #![deny(missing_docs)]
 
@@ -22,6 +23,7 @@ pub mod output;
 pub mod run;
 pub mod serve;
 pub mod settings;
+pub mod sim;
 pub mod stop;
 pub mod world;
 

@@ -14,13 +14,14 @@ use super::entry::{Admission, Body};
 use super::join::JOIN_VERSION;
 use super::requests::Purpose;
 use super::state::Effect;
-use super::store::Space;
+use super::store::{IssuedToken, Space};
 use super::wire::{JoinMessage, JoinRequest, ROSTER_MAX, RosterEntry};
 use super::{Mesh, Output};
 use crate::id::{LaneId, NodeId};
 use crate::node::command::Refusal;
 use crate::node::output::{CloseReason, Event};
 use crate::time::{Instant, Now};
+use crate::when::When;
 use crate::work::{Job, PublicKey};
 
 /// A node in the middle of being admitted.
@@ -107,7 +108,9 @@ impl Mesh {
         let Some(token) =
             self.tokens.get(&request.token).filter(|t| t.verifier.accepts(mesh, &self.config.key, request))
         else {
-            return Err(Rejection::never("this node has made no such token, or it is no longer good"));
+            return Err(Rejection::never(
+                "this node has made no such token, or it is no longer good: ask for a new one",
+            ));
         };
         if request.node == self.own {
             return Err(Rejection::never("its identity is the one of the node it asked: one is a copy"));
@@ -231,7 +234,8 @@ impl Mesh {
     fn reject(&mut self, now: Now, lane: LaneId, node: Option<NodeId>, reason: String, retry: bool) {
         let refused = Event::PeerRefused { node, reason: CloseReason::Unwelcome(reason.clone()) };
         self.outputs.push_back(Output::Event(refused));
-        self.outputs.push_back(Output::SendLane { lane, message: JoinMessage::Rejected { reason, retry } });
+        let message = JoinMessage::Rejected { reason, retry };
+        self.outputs.push_back(Output::SendLane { lane, message, when: When::Now });
         self.answered(now, lane);
     }
 
@@ -243,7 +247,8 @@ impl Mesh {
             admitter: self.own,
             members: self.roster_for_joiner(),
         };
-        self.outputs.push_back(Output::SendLane { lane, message });
+        // Whoever was let in counts on being known here after any restart.
+        self.outputs.push_back(Output::SendLane { lane, message, when: When::Durable });
         self.answered(now, lane);
     }
 
@@ -296,12 +301,31 @@ impl Mesh {
         }
     }
 
+    /// Leaves no more than `most` tokens: those that are used up go first, then the oldest, so that inviting never ends. `false`
+    /// if too many are being used this very moment.
+    pub(super) fn make_room_for_tokens(&mut self, most: usize) -> bool {
+        while self.tokens.len() > most {
+            let idle =
+                self.tokens.iter().filter(|(id, _)| self.admissions.open.values().all(|a| a.token != **id));
+            let order = |(id, token): &(&u128, &IssuedToken)| (!token.is_used_up(), token.expiry, **id);
+            let Some(id) = idle.min_by_key(order).map(|(id, _)| *id) else {
+                return false;
+            };
+            self.drop_token(id);
+        }
+        true
+    }
+
+    fn drop_token(&mut self, id: u128) {
+        self.tokens.remove(&id);
+        self.outputs.push_back(Output::Forget(Space::Token.forget(id)));
+    }
+
     pub(super) fn drop_expired_tokens(&mut self, now: Now) {
         let expired: Vec<u128> =
             self.tokens.iter().filter(|(_, t)| t.expiry < now.wall).map(|(id, _)| *id).collect();
         for id in expired {
-            self.tokens.remove(&id);
-            self.outputs.push_back(Output::Forget(Space::Token.forget(id)));
+            self.drop_token(id);
         }
     }
 }

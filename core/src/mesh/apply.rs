@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use super::entry::{Body, Entry};
 use super::state::{Effect, Outcome, State};
-use super::store::{Space, closed_record, state_record};
-use super::{Applied, Mesh, Output};
+use super::store::{Space, closed_record, opened_record, state_record};
+use super::{Applied, Mesh, Output, Stream};
 use crate::id::{LogIndex, StreamInstance};
 use crate::time::Now;
 
@@ -14,6 +14,7 @@ impl Mesh {
     pub(super) fn on_apply(&mut self, now: Now, entries: &[Applied]) {
         let mut members_changed = false;
         for applied in entries {
+            self.control.on_applied(applied.term);
             if applied.index <= self.state.applied {
                 continue;
             }
@@ -26,7 +27,10 @@ impl Mesh {
         }
         if members_changed {
             self.on_members_changed();
+            // The next life knows its peers from the first moment: it could not hear of them from peers it turns away.
+            self.store_state();
         }
+        self.say_welcome();
         self.announce_own_change(now);
         self.consider_change(now);
         self.compact();
@@ -45,6 +49,7 @@ impl Mesh {
             }
             (Effect::Admitted(_) | Effect::Updated(_), _) => true,
             (Effect::Opened { created: true, .. }, Body::Open { name, .. }) => {
+                self.note_opened(name);
                 self.announce_stream(name);
                 false
             }
@@ -69,6 +74,7 @@ impl Mesh {
         };
         let before = core::mem::replace(&mut self.state, state);
         self.store_state();
+        self.cut = self.stored;
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.on_members_changed();
@@ -80,24 +86,30 @@ impl Mesh {
             }
         }
         self.announce_streams();
+        self.say_welcome();
         self.announce_own_change(now);
         self.consider_change(now);
     }
 
     /// Writes the state and lets the log go up to it, once the log has grown enough.
     fn compact(&mut self) {
-        let grown = self.state.applied.0 - self.compacted.0;
+        let grown = self.state.applied.0 - self.cut.0;
         if grown >= self.config.compact_after && self.membership.is_some() {
             self.store_state();
+            self.compacted = self.stored;
             self.outputs.push_back(Output::Compact { upto: self.compacted });
         }
     }
 
+    /// Writes the state. What was applied before a start need not be applied again after it.
     fn store_state(&mut self) {
+        if self.membership.is_none() || self.stored == self.state.applied {
+            return;
+        }
         self.outputs.push_back(Output::Persist(state_record(self.state.encode())));
-        self.compacted = self.state.applied;
-        self.drop_closed();
-        if self.state.members.contains_key(&self.own)
+        self.stored = self.state.applied;
+        self.drop_marks();
+        if self.caught_up()
             && let Some(membership) = self.membership.as_mut().filter(|m| !m.roster.is_empty())
         {
             // What was told at the join is part of the state now.
@@ -106,9 +118,22 @@ impl Mesh {
         }
     }
 
-    /// Forgets marks of streams that the stored state no longer has.
-    pub(super) fn drop_closed(&mut self) {
-        let stored = self.compacted;
+    /// Notes beside the stored state that a stream is open: a start announces it before the log is applied again.
+    fn note_opened(&mut self, name: &str) {
+        let Some(stream) = self.state.streams.get(name) else { return };
+        self.outputs.push_back(Output::Persist(opened_record(stream)));
+        self.opened.insert(stream.instance, stream.clone());
+    }
+
+    /// Forgets marks of streams whose opening or closing is part of the stored state.
+    pub(super) fn drop_marks(&mut self) {
+        let stored = self.stored;
+        let known: Vec<StreamInstance> =
+            self.opened.values().filter(|s| s.index <= stored).map(|s| s.instance).collect();
+        for instance in known {
+            self.opened.remove(&instance);
+            self.outputs.push_back(Output::Forget(Space::Opened.forget(instance.0)));
+        }
         let over: Vec<StreamInstance> =
             self.closed.iter().filter(|&(_, at)| *at <= stored).map(|(i, _)| *i).collect();
         for instance in over {
@@ -129,17 +154,30 @@ impl Mesh {
         }
     }
 
+    /// Announces the streams opened after the stored state.
+    pub(super) fn announce_opened(&mut self) {
+        let marked: Vec<_> =
+            self.opened.values().filter(|s| !self.closed.contains_key(&s.instance)).cloned().collect();
+        for stream in marked {
+            self.outputs.push_back(stream_opened(&stream));
+        }
+    }
+
     /// Announces an open stream, unless it is known to be closed by a later entry.
     fn announce_stream(&mut self, name: &str) {
         let Some(stream) = self.state.streams.get(name) else { return };
         if self.closed.contains_key(&stream.instance) {
             return;
         }
-        self.outputs.push_back(Output::StreamOpened {
-            name: stream.name.clone(),
-            instance: stream.instance,
-            source: stream.source,
-            target: stream.target,
-        });
+        self.outputs.push_back(stream_opened(stream));
+    }
+}
+
+fn stream_opened(stream: &Stream) -> Output {
+    Output::StreamOpened {
+        name: stream.name.clone(),
+        instance: stream.instance,
+        source: stream.source,
+        target: stream.target,
     }
 }

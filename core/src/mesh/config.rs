@@ -22,7 +22,8 @@ pub struct Config {
     pub token_lifetime: Span,
     /// How many nodes may join with one token. More suits scripts; one is the safest.
     pub token_uses: u32,
-    /// How many unexpired tokens this node keeps. Each costs some hundred bytes.
+    /// How many unexpired tokens this node keeps, at some hundred bytes each. Beyond that a new one takes the place of one that is
+    /// used up or else of the oldest, so that inviting never ends; more leave more time to use them.
     pub tokens_max: usize,
     /// How long a join is tried before it is refused with what was last in its way.
     pub join_timeout: Span,
@@ -66,7 +67,7 @@ impl Config {
             api,
             token_lifetime: Span::secs(24 * 3600),
             token_uses: 16,
-            tokens_max: 64,
+            tokens_max: 1024,
             join_timeout: Span::secs(30),
             join_retry: Span::secs(1),
             joins_max: 16,

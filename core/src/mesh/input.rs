@@ -19,6 +19,8 @@ pub struct Receipt(pub u64);
 pub struct Applied {
     /// Its place.
     pub index: LogIndex,
+    /// The term it was proposed in.
+    pub term: Term,
     /// Whether it is a command; otherwise it is the group's own business.
     pub command: bool,
     /// The command.
@@ -71,6 +73,13 @@ pub enum Input {
         lane: LaneId,
         /// The key its far end has proven.
         peer_key: PublicKey,
+    },
+    /// A dial for joining came to nothing.
+    JoinFailed {
+        /// Where.
+        address: String,
+        /// Why, in words.
+        what: String,
     },
     /// Something was said on a lane between a joiner and a member; both ends get it.
     JoinMessage {

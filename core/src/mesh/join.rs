@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::state::{bad_node_name, valid_node_name};
-use super::store::{Membership, joining_record};
+use super::store::{Membership, StoredJoin};
 use super::token::{JoinToken, TokenError};
 use super::wire::{JoinMessage, JoinRequest, RosterEntry};
 use super::{Awaited, Mesh, Output};
@@ -17,6 +17,7 @@ use crate::id::{LaneId, MeshId, NodeId, ReplicaId, RequestId};
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
 use crate::time::{Instant, Now, Span};
+use crate::when::When;
 use crate::work::PublicKey;
 
 /// Version of the conversation between joiner and admitting node.
@@ -42,6 +43,15 @@ pub(super) struct Joining {
     told: bool,
 }
 
+/// A join that succeeded, answered when this node has applied its own admission: whatever it is asked then works.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Welcome {
+    request: RequestId,
+    mesh: MeshId,
+    /// It is answered by then in any case: the node is a member, though it knows little of its mesh yet.
+    pub(super) until: Instant,
+}
+
 impl Joining {
     pub(super) fn next_deadline(&self) -> Instant {
         if self.stored { self.again.min(self.deadline) } else { self.deadline }
@@ -65,7 +75,7 @@ impl Mesh {
         if let Some(membership) = &self.membership {
             return self.reply(request, Err(Refusal::AlreadyMember(membership.mesh)));
         }
-        if self.seeding.is_some() || self.joining.is_some() {
+        if self.seeding.is_some() {
             return self.reply(request, Err(Refusal::Busy));
         }
         if !valid_node_name(&self.config.name) {
@@ -75,10 +85,50 @@ impl Mesh {
             Ok(token) => token,
             Err(reason) => return self.reply(request, Err(Refusal::BadToken(reason))),
         };
-        let replica = ReplicaId(self.rng.u128());
-        self.outputs.push_back(Output::Persist(joining_record(Some((token.to_text(), replica)))));
+        if self.joining.as_ref().is_some_and(|j| j.token == token) {
+            return self.take_over_join(now, request);
+        }
+        self.give_up_join();
+        let replica = self.spare_replica.take().unwrap_or_else(|| ReplicaId(self.rng.u128()));
+        let stored = StoredJoin { token: Some(token.to_text()), replica: Some(replica) };
+        self.outputs.push_back(Output::Persist(stored.record()));
         self.joining = Some(self.new_joining(now, Some(request), token, replica));
         self.when_durable(Awaited::JoinStored(replica));
+    }
+
+    /// The same join is asked for again: it goes on for whoever asked last, with fresh patience.
+    fn take_over_join(&mut self, now: Now, request: RequestId) {
+        let deadline = now.monotonic + self.config.join_timeout;
+        let Some(joining) = &mut self.joining else { return };
+        joining.deadline = deadline;
+        let before = joining.request.replace(request);
+        if joining.lane.is_none() {
+            joining.dials = 0;
+            if joining.stored {
+                self.dial(now);
+            }
+        }
+        if let Some(before) = before {
+            self.reply(before, Err(displaced()));
+        }
+    }
+
+    /// Ends a join under way for the sake of a newer command.
+    pub(super) fn give_up_join(&mut self) {
+        self.end_join(Err(displaced()));
+    }
+
+    /// Whether somebody waits for a join under way.
+    pub(super) fn join_is_awaited(&self) -> bool {
+        self.joining.as_ref().is_some_and(|j| j.request.is_some())
+    }
+
+    /// The link part could not open a lane.
+    pub(super) fn on_join_failed(&mut self, address: &str, what: &str) {
+        let Some(joining) = self.joining.as_mut().filter(|j| j.lane.is_none()) else { return };
+        if joining.token.addresses.iter().any(|a| a == address) {
+            joining.note(&alloc::format!("{address}: {what}"));
+        }
     }
 
     fn read_token(&self, text: &str) -> Result<JoinToken, String> {
@@ -119,14 +169,19 @@ impl Mesh {
     }
 
     /// Goes on with a join found on disk.
-    pub(super) fn resume_join(&mut self, now: Now, text: &str, replica: ReplicaId) {
-        match self.read_token(text) {
+    pub(super) fn resume_join(&mut self, now: Now, stored: StoredJoin) {
+        self.spare_replica = stored.replica;
+        let (Some(text), Some(replica)) = (stored.token, stored.replica) else { return };
+        match self.read_token(&text) {
             Ok(token) => {
+                self.spare_replica = None;
                 self.joining = Some(self.new_joining(now, None, token, replica));
                 self.on_join_stored(now, replica);
             }
             // Only a change of this node's identity or program makes a stored token unreadable: start clean.
-            Err(_) => self.outputs.push_back(Output::Persist(joining_record(None))),
+            Err(_) => self
+                .outputs
+                .push_back(Output::Persist(StoredJoin { token: None, replica: Some(replica) }.record())),
         }
     }
 
@@ -179,7 +234,7 @@ impl Mesh {
         };
         request.mac = joining.token.secret.verifier().mac(joining.token.mesh, &peer_key, &request);
         let message = JoinMessage::Request(alloc::boxed::Box::new(request));
-        self.outputs.push_back(Output::SendLane { lane, message });
+        self.outputs.push_back(Output::SendLane { lane, message, when: When::Now });
     }
 
     pub(super) fn on_joining_lane_down(&mut self, now: Now, lane: LaneId) {
@@ -205,6 +260,7 @@ impl Mesh {
 
     pub(super) fn on_accepted(
         &mut self,
+        now: Now,
         lane: LaneId,
         peer_key: PublicKey,
         mesh: MeshId,
@@ -229,20 +285,40 @@ impl Mesh {
         self.outputs.push_back(Output::Persist(membership.record()));
         self.belong(membership);
         self.announce_roster();
-        self.end_join(Ok(mesh));
+        if let Some(request) = self.joining.as_mut().and_then(|j| j.request.take()) {
+            let until = now.monotonic + self.config.join_timeout;
+            self.welcome = Some(Welcome { request, mesh, until });
+        }
+        self.end_join(Ok(()));
+    }
+
+    /// Answers the join, once this node has applied its own admission.
+    pub(super) fn say_welcome(&mut self) {
+        if self.caught_up()
+            && let Some(welcome) = self.welcome.take()
+        {
+            self.when_durable(Awaited::Reply(welcome.request, Ok(Reply::Joined { mesh: welcome.mesh })));
+        }
+    }
+
+    pub(super) fn on_welcome_deadline(&mut self, now: Now) {
+        if let Some(welcome) = self.welcome.take_if(|w| w.until <= now.monotonic) {
+            self.when_durable(Awaited::Reply(welcome.request, Ok(Reply::Joined { mesh: welcome.mesh })));
+        }
     }
 
     /// The join is over: its record is overwritten, its lane closes, whoever waits is told.
-    fn end_join(&mut self, result: Result<MeshId, Refusal>) {
+    fn end_join(&mut self, result: Result<(), Refusal>) {
         let Some(joining) = self.joining.take() else { return };
-        self.outputs.push_back(Output::Persist(joining_record(None)));
+        self.spare_replica = result.is_err().then_some(joining.replica);
+        let stored = StoredJoin { token: None, replica: self.spare_replica };
+        self.outputs.push_back(Output::Persist(stored.record()));
         if let Some(lane) = joining.lane {
             self.close(lane, CloseReason::Surplus);
         }
-        if let Some(request) = joining.request {
-            // Also a refusal waits for the disk: a restart must not go on with what was said to be over.
-            let reply = result.map(|mesh| Reply::Joined { mesh });
-            self.when_durable(Awaited::Reply(request, reply));
+        if let (Some(request), Err(refusal)) = (joining.request, result) {
+            // A refusal waits for the disk: a restart must not go on with what was said to be over.
+            self.when_durable(Awaited::Reply(request, Err(refusal)));
         }
     }
 
@@ -259,4 +335,8 @@ impl Mesh {
             self.dial(now);
         }
     }
+}
+
+fn displaced() -> Refusal {
+    Refusal::JoinRefused("a newer command took the place of this join".into())
 }

@@ -68,7 +68,7 @@ use crate::time::{Instant, Now};
 use crate::work::{Done, PublicKey};
 use entry::{Body, Request};
 use state::valid_stream_name;
-use store::{IssuedToken, Membership, Space};
+use store::{IssuedToken, Membership, Space, StoredJoin};
 
 /// What waits for the disk.
 #[derive(Clone, Debug)]
@@ -85,6 +85,8 @@ pub struct Mesh {
     rng: Rng,
     state: State,
     /// Up to here the state is stored.
+    stored: LogIndex,
+    /// Up to here the log was cut in this life.
     compacted: LogIndex,
     membership: Option<Membership>,
     tokens: BTreeMap<u128, IssuedToken>,
@@ -94,11 +96,17 @@ pub struct Mesh {
     control: leader::Control,
     requests: requests::Requests,
     /// Requests refused for good in this step.
-    failed: Vec<(Request, String)>,
+    failed: Vec<(Request, Refusal)>,
+    /// Streams opened after the stored state.
+    opened: BTreeMap<StreamInstance, Stream>,
     /// Streams closed after the stored state.
     closed: BTreeMap<StreamInstance, LogIndex>,
     /// The join found at recovery.
-    stored_join: Option<(String, ReplicaId)>,
+    stored_join: StoredJoin,
+    /// The replica id of a join that came to nothing: the next join uses it, so that a late admission does no harm.
+    spare_replica: Option<ReplicaId>,
+    /// A join that succeeded and is not answered yet.
+    welcome: Option<join::Welcome>,
     awaited: BTreeMap<Receipt, Awaited>,
     last_number: u64,
     outputs: VecDeque<Output>,
@@ -113,6 +121,7 @@ impl Mesh {
             own,
             rng,
             state: State::default(),
+            stored: LogIndex(0),
             compacted: LogIndex(0),
             membership: None,
             tokens: BTreeMap::new(),
@@ -122,8 +131,11 @@ impl Mesh {
             control: leader::Control::default(),
             requests: requests::Requests::default(),
             failed: Vec::new(),
+            opened: BTreeMap::new(),
             closed: BTreeMap::new(),
-            stored_join: None,
+            stored_join: StoredJoin::default(),
+            spare_replica: None,
+            welcome: None,
             awaited: BTreeMap::new(),
             last_number: 0,
             outputs: VecDeque::new(),
@@ -146,12 +158,16 @@ impl Mesh {
             Space::Membership => self.membership = Some(Membership::read(head).map_err(sense)?),
             Space::State => {
                 self.state = State::decode(head).map_err(sense)?;
-                self.compacted = self.state.applied;
+                self.stored = self.state.applied;
             }
             Space::Token => {
                 self.tokens.insert(key.id, IssuedToken::read(head).map_err(sense)?);
             }
-            Space::Joining => self.stored_join = store::read_joining(head).map_err(sense)?,
+            Space::Joining => self.stored_join = StoredJoin::read(head).map_err(sense)?,
+            Space::Opened => {
+                let stream = store::read_opened(key.id, head).map_err(sense)?;
+                self.opened.insert(stream.instance, stream);
+            }
             Space::Closed => {
                 self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
             }
@@ -162,10 +178,11 @@ impl Mesh {
     /// There are no more records: goes on where the last life ended.
     pub fn restored(&mut self, now: Now) {
         self.drop_expired_tokens(now);
-        self.drop_closed();
-        let join = self.stored_join.take().filter(|_| self.membership.is_none());
-        if let Some((text, replica)) = join {
-            self.resume_join(now, &text, replica);
+        self.make_room_for_tokens(self.config.tokens_max);
+        self.drop_marks();
+        let join = core::mem::take(&mut self.stored_join);
+        if self.membership.is_none() {
+            self.resume_join(now, join);
         }
         let Some(membership) = self.membership.clone() else { return };
         let founding = self.founding_configuration(&membership);
@@ -176,6 +193,7 @@ impl Mesh {
         }
         self.announce_roster();
         self.announce_streams();
+        self.announce_opened();
     }
 
     /// Tells the part something; afterwards [`Self::poll`] until `None`.
@@ -191,6 +209,7 @@ impl Mesh {
                 self.on_client_request(now, request, Body::Close { name });
             }
             Input::JoinLaneUp { lane, peer_key } => self.on_join_lane_up(now, lane, peer_key),
+            Input::JoinFailed { address, what } => self.on_join_failed(&address, &what),
             Input::JoinMessage { lane, peer_key, message } => {
                 self.on_join_message(now, lane, peer_key, message);
             }
@@ -237,12 +256,14 @@ impl Mesh {
         let joining = self.joining.as_ref().map(join::Joining::next_deadline);
         let seeding = self.seeding.as_ref().map(|s| s.deadline);
         let (requests, control) = (self.requests.next_deadline(), self.control.next_deadline());
-        [joining, seeding, requests, control, self.admissions.next_deadline()].into_iter().flatten().min()
+        let (welcome, admissions) = (self.welcome.as_ref().map(|w| w.until), self.admissions.next_deadline());
+        [joining, welcome, seeding, requests, control, admissions].into_iter().flatten().min()
     }
 
     /// Panics if an invariant does not hold.
     pub fn check_invariants(&self, level: Level) {
-        assert!(self.compacted <= self.state.applied, "M11: what is stored was applied");
+        assert!(self.stored <= self.state.applied, "M11: what is stored was applied");
+        assert!(self.compacted <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
         // Beside commands: one request per admission, the founding, and the node's own change.
         let most = self.config.requests_max + self.config.joins_max + 2;
@@ -352,9 +373,10 @@ impl Mesh {
         all.into_values().collect()
     }
 
-    /// Whether the state tells at least as much as this node was told when it joined: it contains the node itself.
+    /// Whether the state tells at least as much as this node was told when it joined: it contains the node itself, as it joined.
     fn caught_up(&self) -> bool {
-        self.state.members.contains_key(&self.own)
+        let own = self.state.members.get(&self.own);
+        own.zip(self.membership.as_ref()).is_some_and(|(member, told)| member.replica == told.replica)
     }
 
     /// What this node was told of `node` when it joined, while that is the best it has.
@@ -377,7 +399,7 @@ impl Mesh {
         match message {
             JoinMessage::Request(request) => self.on_join_request(now, lane, peer_key, request),
             JoinMessage::Accepted { mesh, mesh_name, admitter, members } => {
-                self.on_accepted(lane, peer_key, mesh, mesh_name, admitter, members);
+                self.on_accepted(now, lane, peer_key, mesh, mesh_name, admitter, members);
             }
             JoinMessage::Rejected { reason, retry } => self.on_rejected(now, lane, reason, retry),
         }
@@ -406,6 +428,7 @@ impl Mesh {
     fn on_deadline(&mut self, now: Now) {
         self.on_seed_deadline(now);
         self.on_join_deadline(now);
+        self.on_welcome_deadline(now);
         self.on_request_deadline(now);
         self.on_linger_deadline(now);
         self.on_control_deadline(now);

@@ -42,6 +42,8 @@ pub enum Output {
         lane: LaneId,
         /// What.
         message: JoinMessage,
+        /// When.
+        when: When,
     },
     /// Close a join lane, once what was sent on it has left.
     CloseLane {

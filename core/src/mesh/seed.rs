@@ -42,7 +42,7 @@ impl Mesh {
         if let Some(membership) = &self.membership {
             return self.reply(request, Err(Refusal::AlreadyMember(membership.mesh)));
         }
-        if self.seeding.is_some() || self.joining.is_some() {
+        if self.seeding.is_some() || self.join_is_awaited() {
             return self.reply(request, Err(Refusal::Busy));
         }
         if !(1..=MESH_NAME_MAX).contains(&name.len()) || name.chars().any(char::is_control) {
@@ -54,6 +54,7 @@ impl Mesh {
         if !valid_node_name(&self.config.name) {
             return self.reply(request, Err(Refusal::Invalid(bad_node_name(&self.config.name))));
         }
+        self.give_up_join();
         // A ULID: 48 bits of milliseconds, 80 random bits.
         let mesh = MeshId(u128::from(now.wall.0) << 80 | self.rng.u128() >> 48);
         let replica = ReplicaId(self.rng.u128());
@@ -160,19 +161,14 @@ impl Mesh {
         }
         match self.issue_token(now) {
             Some(token) => self.reply_when_durable(request, Reply::Token { token }),
-            None => self.reply(
-                request,
-                Err(Refusal::Invalid(alloc::format!(
-                    "this node has {} join tokens that are still good: use one of them, or wait until one expires",
-                    self.config.tokens_max
-                ))),
-            ),
+            // Every token is being used this very moment.
+            None => self.reply(request, Err(Refusal::Busy)),
         }
     }
 
     fn issue_token(&mut self, now: Now) -> Option<String> {
         self.drop_expired_tokens(now);
-        if self.tokens.len() >= self.config.tokens_max {
+        if !self.make_room_for_tokens(self.config.tokens_max.saturating_sub(1)) {
             return None;
         }
         let secret = Secret(self.rng.bytes32());

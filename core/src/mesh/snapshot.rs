@@ -122,7 +122,7 @@ fn member_in(member: proto::Member) -> Result<Member, Malformed> {
     })
 }
 
-fn stream_out(stream: &Stream) -> proto::Stream {
+pub(super) fn stream_out(stream: &Stream) -> proto::Stream {
     proto::Stream {
         name: stream.name.clone(),
         instance: id_bytes(stream.instance.to_bytes()),
@@ -133,7 +133,7 @@ fn stream_out(stream: &Stream) -> proto::Stream {
     }
 }
 
-fn stream_in(stream: proto::Stream) -> Result<Stream, Malformed> {
+pub(super) fn stream_in(stream: proto::Stream) -> Result<Stream, Malformed> {
     Ok(Stream {
         name: wire::text(stream.name, wire::TEXT_MAX)?,
         instance: StreamInstance::from_slice(&stream.instance).ok_or(Malformed("stream instance"))?,

@@ -352,6 +352,19 @@ impl State {
         source: &str,
         target: &str,
     ) -> Result<Effect, Refusal> {
+        let (source, target) = self.may_open(name, source, target)?;
+        if let Some(stream) = self.streams.get(name) {
+            return Ok(Effect::Opened { instance: stream.instance, created: false });
+        }
+        self.streams.insert(
+            name.into(),
+            Stream { name: name.into(), instance, source, target, opened: self.time, index },
+        );
+        Ok(Effect::Opened { instance, created: true })
+    }
+
+    /// The ends of the stream, if it can be opened or is open between them.
+    fn may_open(&self, name: &str, source: &str, target: &str) -> Result<(NodeId, NodeId), Refusal> {
         if !valid_stream_name(name) {
             return Err(bad_stream_name(name));
         }
@@ -362,7 +375,7 @@ impl State {
         }
         if let Some(stream) = self.streams.get(name) {
             if stream.source == source && stream.target == target {
-                return Ok(Effect::Opened { instance: stream.instance, created: false });
+                return Ok((source, target));
             }
             return Err(Refusal::OpenElsewhere {
                 name: name.into(),
@@ -375,11 +388,19 @@ impl State {
                 "the mesh has {STREAMS_MAX} open streams, which is its limit: close some first"
             )));
         }
-        self.streams.insert(
-            name.into(),
-            Stream { name: name.into(), instance, source, target, opened: self.time, index },
-        );
-        Ok(Effect::Opened { instance, created: true })
+        Ok((source, target))
+    }
+
+    /// Why opening or closing would be refused now; `None` if it would be done, or for anything else.
+    #[must_use]
+    pub fn futile(&self, body: &Body) -> Option<Refusal> {
+        match body {
+            Body::Open { name, source, target } => self.may_open(name, source, target).err(),
+            Body::Close { name } if !self.streams.contains_key(name) => {
+                Some(Refusal::UnknownStream(name.clone()))
+            }
+            _ => None,
+        }
     }
 
     fn joins(&self, stream: &Stream, source: &str, target: &str) -> bool {

@@ -7,6 +7,7 @@
 //! | 3 | token id | a token this node made |
 //! | 4 | 0 | a join under way, or none |
 //! | 5 | instance | a stream closed after the stored state: it is not announced as open at the next start |
+//! | 6 | instance | a stream opened after the stored state: it is announced as open at the next start |
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -15,6 +16,8 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::mesh as proto;
 
+use super::snapshot;
+use super::state::Stream;
 use super::token::Verifier;
 use super::wire::{self, Malformed, RosterEntry, id_bytes};
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
@@ -30,6 +33,7 @@ pub(super) enum Space {
     Token = 3,
     Joining = 4,
     Closed = 5,
+    Opened = 6,
 }
 
 impl Space {
@@ -40,6 +44,7 @@ impl Space {
             3 => Self::Token,
             4 => Self::Joining,
             5 => Self::Closed,
+            6 => Self::Opened,
             _ => return None,
         })
     }
@@ -129,6 +134,10 @@ impl IssuedToken {
         })
     }
 
+    pub(super) fn is_used_up(&self) -> bool {
+        self.redeemed.len() >= self.uses as usize
+    }
+
     pub(super) fn has_use_for(&self, node: NodeId) -> bool {
         self.redeemed.contains(&node) || self.redeemed.len() < self.uses as usize
     }
@@ -138,22 +147,42 @@ pub(super) fn state_record(state: Bytes) -> Record {
     Record::state(Space::State.key(0), state)
 }
 
-/// A join under way, or that there is none. It is overwritten, not forgotten: what was forgotten may come back until it is
-/// trimmed, and a join that was given up must not.
-pub(super) fn joining_record(join: Option<(String, ReplicaId)>) -> Record {
-    let stored = join.map_or_else(proto::Joining::default, |(token, replica)| proto::Joining {
-        token,
-        replica: id_bytes(replica.to_bytes()),
-    });
-    Record::state(Space::Joining.key(0), stored.encode_to_vec().into())
+/// A join under way, or that there is none; the replica id outlives a join that came to nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct StoredJoin {
+    pub(super) token: Option<String>,
+    pub(super) replica: Option<ReplicaId>,
 }
 
-pub(super) fn read_joining(head: &[u8]) -> Result<Option<(String, ReplicaId)>, Malformed> {
-    let stored = proto::Joining::decode(head).map_err(|_| Malformed("joining"))?;
-    if stored.token.is_empty() {
-        return Ok(None);
+impl StoredJoin {
+    /// It is overwritten, not forgotten: what was forgotten may come back until it is trimmed, and a join that was given up
+    /// must not.
+    pub(super) fn record(self) -> Record {
+        let stored = proto::Joining {
+            token: self.token.unwrap_or_default(),
+            replica: self.replica.map(|r| id_bytes(r.to_bytes())).unwrap_or_default(),
+        };
+        Record::state(Space::Joining.key(0), stored.encode_to_vec().into())
     }
-    Ok(Some((stored.token, wire::replica(&stored.replica)?)))
+
+    pub(super) fn read(head: &[u8]) -> Result<Self, Malformed> {
+        let stored = proto::Joining::decode(head).map_err(|_| Malformed("joining"))?;
+        let replica = if stored.replica.is_empty() { None } else { Some(wire::replica(&stored.replica)?) };
+        Ok(Self { token: Some(stored.token).filter(|token| !token.is_empty()), replica })
+    }
+}
+
+pub(super) fn opened_record(stream: &Stream) -> Record {
+    Record::state(Space::Opened.key(stream.instance.0), snapshot::stream_out(stream).encode_to_vec().into())
+}
+
+pub(super) fn read_opened(id: u128, head: &[u8]) -> Result<Stream, Malformed> {
+    let stored = proto::Stream::decode(head).map_err(|_| Malformed("opened mark"))?;
+    let stream = snapshot::stream_in(stored)?;
+    if stream.instance.0 != id {
+        return Err(Malformed("an opened mark stands under another stream"));
+    }
+    Ok(stream)
 }
 
 pub(super) fn closed_record(instance: StreamInstance, index: LogIndex) -> Record {

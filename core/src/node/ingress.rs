@@ -267,13 +267,15 @@ impl Node {
     /// A consensus message: through the gate, if it is for the log of a stream.
     pub(super) fn consensus(&mut self, group: GroupId, from: NodeId, message: raft::Message) {
         let now = self.now;
-        let message = if group == GroupId::CONTROL {
-            message
+        let passed = if group == GroupId::CONTROL {
+            Some(message)
         } else {
             let streams = &mut self.streams;
             self.gate.offer(group, from, message, |data| streams.admit(now, group.into(), data))
         };
-        self.groups.handle(now, raft::Input::Message { from, group, message });
+        if let Some(message) = passed {
+            self.groups.handle(now, raft::Input::Message { from, group, message });
+        }
     }
 
     /// Sends a parcel on its way. One that has no way is dropped: whoever sent it sends again by its own deadline.

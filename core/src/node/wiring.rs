@@ -76,8 +76,9 @@ impl Node {
             }
             O::JoinLaneUp { .. } => {}
             O::JoinLaneDown { lane } => self.mesh.handle(now, mesh::Input::JoinLaneDown { lane }),
-            // The mesh part dials again by its own deadline.
-            O::JoinFailed { .. } => {}
+            O::JoinFailed { address, what } => {
+                self.mesh.handle(now, mesh::Input::JoinFailed { address, what });
+            }
             O::Event(event) => self.event(event),
         }
     }
@@ -208,7 +209,7 @@ impl Node {
             O::Notify(receipt) => self.send(When::Durable, Held::Mesh(receipt)),
             O::Work { token, job } => self.work(Owner::Mesh, token, job),
             O::DialJoin { address } => self.links.handle(now, link::Input::JoinTarget { address }),
-            O::SendLane { lane, message } => self.send(When::Now, Held::Join { lane, body: message.encode() }),
+            O::SendLane { lane, message, when } => self.send(when, Held::Join { lane, body: message.encode() }),
             O::CloseLane { lane, reason } => self.links.handle(now, link::Input::Close { lane, reason }),
             O::Send { to, message, when } => {
                 self.parcel(when, to, Kind::Mesh, Class::Priority, None, Bytes::new(), message.encode().into());
@@ -429,7 +430,8 @@ impl Node {
 }
 
 fn mesh_entry(entry: raft::Entry) -> mesh::Applied {
-    mesh::Applied { index: entry.index, command: entry.kind == raft::EntryKind::Command, data: entry.data }
+    let command = entry.kind == raft::EntryKind::Command;
+    mesh::Applied { index: entry.index, term: entry.term, command, data: entry.data }
 }
 
 fn stream_entry(entry: raft::Entry) -> stream::Applied {

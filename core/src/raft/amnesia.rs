@@ -197,6 +197,10 @@ impl Group {
         if !self.log.configuration().votes(asks) || self.is_voter(context.own) || self.standing != Standing::Sound {
             return;
         }
+        if matches!(self.role, Role::Follower { leader: Some(_) }) {
+            // What the asker sent in its earlier life and is still under way must not come in behind the copy.
+            self.enter_term(context, self.term.next(), None);
+        }
         let previous = if last.index >= self.log.base().index && self.log.agrees(last).is_ok() {
             last
         } else if self.log.base().index.0 == 0 {
@@ -215,10 +219,14 @@ impl Group {
         self.send(context, from, self.term, Body::Append(append), When::Durable);
     }
 
-    pub(super) fn handle_copied(&mut self, context: &mut Context<'_>, from: NodeId, append: Append) {
+    pub(super) fn handle_copied(&mut self, context: &mut Context<'_>, from: NodeId, term: Term, append: Append) {
         let Standing::Copying { mark, from: learner } = self.standing else { return };
         if from != learner {
             return;
+        }
+        if term > self.term {
+            (self.term, self.vote) = (term, None);
+            self.persist_state(context);
         }
         let Append { previous, commit, entries, durable, cut, .. } = append;
         match self.log.agrees(previous) {

@@ -8,7 +8,8 @@ use super::config::Config;
 use super::log::Log;
 use super::message::{Body, Mark, Message, Place};
 use super::progress::Progress;
-use super::{GroupPlace, GroupStatus, Output, Receipt, RoleName, Written};
+use super::replication::Reply;
+use super::{GroupStatus, Output, Receipt, RoleName, Written};
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
@@ -189,8 +190,9 @@ impl Group {
         match body {
             Body::Append(append) => self.handle_append(context, from, sender, term, append),
             Body::Snapshot(snapshot) => self.handle_snapshot(context, from, sender, term, snapshot),
-            Body::AppendReply { number, matched, place, more } => {
-                self.handle_append_reply(context, Member { node: from, replica: sender }, term, number, matched, place, more);
+            Body::AppendReply { number, matched, place, more, waiting } => {
+                let reply = Reply { number, matched, place, more, waiting };
+                self.handle_append_reply(context, Member { node: from, replica: sender }, term, reply);
             }
             Body::Vote { pre, last } => {
                 self.handle_vote(context, Member { node: from, replica: sender }, term, pre, last);

@@ -94,8 +94,10 @@ pub enum Body {
         matched: bool,
         /// See `matched`.
         place: Place,
-        /// Send on from `place`: something was cut off before, or room is there again.
+        /// Send on from `place`: bytes or room came (rule B2).
         more: bool,
+        /// Entries behind `place` wait here for their bytes: nothing more is wanted before this end asks.
+        waiting: bool,
     },
     /// Asks for a vote.
     Vote {
@@ -183,7 +185,7 @@ impl Message {
         }
     }
 
-    /// Keeps the first `entries` entries of an append and clamps its commit index to them; the reply will ask for more.
+    /// Keeps the first `entries` entries of an append and clamps its commit index to them; the reply says that the rest waits.
     pub fn cut(&mut self, entries: usize) {
         if let Body::Append(append) = &mut self.body
             && entries < append.entries.len()

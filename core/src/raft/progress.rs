@@ -26,6 +26,8 @@ pub(super) struct Progress {
     pub(super) probing: bool,
     /// A snapshot was asked of the owner or is under way.
     pub(super) snapshot: bool,
+    /// The other end holds entries that wait for their bytes, and asks when they came (rule B2).
+    paused: bool,
     /// The commit index it is known to have heard.
     pub(super) heard: LogIndex,
     flights: VecDeque<Flight>,
@@ -41,6 +43,7 @@ impl Progress {
             next: last.next(),
             probing: true,
             snapshot: false,
+            paused: false,
             heard: LogIndex(0),
             flights: VecDeque::new(),
             retry_at: None,
@@ -50,7 +53,7 @@ impl Progress {
 
     /// Whether another append may leave now.
     pub(super) fn has_room(&self, config: &Config) -> bool {
-        !self.snapshot && self.flights.len() < if self.probing { 1 } else { config.window }
+        !self.snapshot && !self.paused && self.flights.len() < if self.probing { 1 } else { config.window }
     }
 
     /// An append leaves.
@@ -83,6 +86,7 @@ impl Progress {
             self.flights.pop_front();
         }
         self.snapshot = false;
+        self.paused = false;
         self.probing = false;
         self.backoff = config.retry_min;
         self.retry_at = None;
@@ -105,9 +109,19 @@ impl Progress {
     /// Begins anew from what is known for certain: the answers are lost, or the peer restarted.
     pub(super) fn probe(&mut self) {
         self.probing = true;
+        self.paused = false;
         self.snapshot = false;
         self.flights.clear();
         self.retry_at = None;
+    }
+
+    /// The peer waits for bytes: nothing is sent before it asks, or seems to have been lost.
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.paused = true;
+        self.next = self.matched.next();
+        self.flights.clear();
+        self.retry_at = None;
+        self.arm(now);
     }
 
     /// The peer asks to be sent what follows `matched`.
@@ -115,6 +129,7 @@ impl Progress {
         self.next = self.matched.next();
         self.flights.clear();
         self.retry_at = None;
+        self.paused = false;
         self.snapshot = false;
     }
 

@@ -13,6 +13,15 @@ use crate::id::{LogIndex, NodeId, ReplicaId, Term};
 use crate::planted::Bug;
 use crate::when::When;
 
+/// What came of an append; see [`Body::AppendReply`].
+pub(super) struct Reply {
+    pub(super) number: u64,
+    pub(super) matched: bool,
+    pub(super) place: Place,
+    pub(super) more: bool,
+    pub(super) waiting: bool,
+}
+
 impl Group {
     pub(super) fn propose(&mut self, context: &mut Context<'_>, data: Bytes, weight: u64, number: u64) {
         let refusal = match (&self.standing, &self.role) {
@@ -109,7 +118,7 @@ impl Group {
         append: Append,
     ) {
         if append.copy {
-            return self.handle_copied(context, from, append);
+            return self.handle_copied(context, from, term, append);
         }
         if !self.accepts_leader(context, from, sender, term) {
             return;
@@ -135,7 +144,7 @@ impl Group {
         }
         if term < self.term {
             let place = self.log.last();
-            let reply = Body::AppendReply { number: 0, matched: false, place, more: false };
+            let reply = Body::AppendReply { number: 0, matched: false, place, more: false, waiting: false };
             self.send(context, from, self.term, reply, When::Durable);
             return false;
         }
@@ -176,7 +185,7 @@ impl Group {
         }
         self.commit_upto(context, commit.min(covered));
         let place = self.log.place(covered).expect("R2: covered by this very append");
-        let reply = Body::AppendReply { number, matched: true, place, more: cut };
+        let reply = Body::AppendReply { number, matched: true, place, more: false, waiting: cut };
         self.send(context, from, self.term, reply, When::Durable);
     }
 
@@ -210,20 +219,11 @@ impl Group {
         let last = self.log.last();
         let end = last.index.min(index.before());
         let place = self.log.place(end).unwrap_or(self.log.base());
-        self.send(context, from, self.term, Body::AppendReply { number, matched: false, place, more: false }, When::Durable);
+        self.send(context, from, self.term, Body::AppendReply { number, matched: false, place, more: false, waiting: false }, When::Durable);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of the message")]
-    pub(super) fn handle_append_reply(
-        &mut self,
-        context: &mut Context<'_>,
-        from: Member,
-        term: Term,
-        number: u64,
-        matched: bool,
-        place: Place,
-        more: bool,
-    ) {
+    pub(super) fn handle_append_reply(&mut self, context: &mut Context<'_>, from: Member, term: Term, reply: Reply) {
+        let Reply { number, matched, place, more, waiting } = reply;
         if matched {
             self.vouched(context, from, term, place, None);
         }
@@ -240,6 +240,8 @@ impl Group {
             let news = progress.matched(number, place.index, config, now);
             if more {
                 progress.rewind();
+            } else if waiting {
+                progress.pause(now);
             }
             if news {
                 context.out.push_back(Output::Match { group: self.id, node: from.node, index: place.index });
@@ -286,7 +288,7 @@ impl Group {
             && *leader == from
         {
             let place = self.log.place(self.commit.max(self.log.base().index)).unwrap_or(self.log.base());
-            let reply = Body::AppendReply { number, matched: true, place, more: true };
+            let reply = Body::AppendReply { number, matched: true, place, more: true, waiting: false };
             self.send(context, from, self.term, reply, When::Durable);
         }
     }

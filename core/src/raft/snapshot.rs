@@ -61,6 +61,9 @@ impl Group {
             return;
         }
         self.log.reset(place, configuration);
+        if place.term > self.term {
+            (self.term, self.vote) = (place.term, None);
+        }
         self.commit = self.commit.max(place.index);
         self.applied = self.applied.max(place.index);
         self.persist_reset(context);
@@ -76,7 +79,7 @@ impl Group {
 
     fn snapshot_matched(&mut self, context: &mut Context<'_>, to: NodeId, number: u64) {
         let place = self.log.place(self.commit.min(self.log.durable())).unwrap_or(self.log.base());
-        let reply = Body::AppendReply { number, matched: true, place, more: false };
+        let reply = Body::AppendReply { number, matched: true, place, more: false, waiting: false };
         self.send(context, to, self.term, reply, When::Durable);
     }
 }

@@ -183,6 +183,7 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
             matched: reply.matched,
             place: place(reply.place.as_ref())?,
             more: reply.more,
+            waiting: reply.waiting,
         },
         W::Vote(vote) => Body::Vote { pre: vote.pre, last: place(vote.last.as_ref())? },
         W::VoteReply(reply) => {
@@ -223,8 +224,8 @@ fn encode_body(body: &Body) -> wire::message::Body {
             number: append.number,
             copy: append.copy,
         }),
-        &Body::AppendReply { number, matched, ref place, more } => {
-            W::AppendReply(wire::AppendReply { number, matched, place: Some(wire_place(place)), more })
+        &Body::AppendReply { number, matched, ref place, more, waiting } => {
+            W::AppendReply(wire::AppendReply { number, matched, place: Some(wire_place(place)), more, waiting })
         }
         Body::Vote { pre, last } => W::Vote(wire::Vote { pre: *pre, last: Some(wire_place(last)) }),
         Body::VoteReply { pre, granted, last } => {

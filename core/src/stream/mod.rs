@@ -33,12 +33,13 @@
 mod common;
 mod config;
 mod entry;
+mod member;
 mod message;
 mod source;
 mod state;
 mod status;
 mod store;
-mod stream;
+
 mod streams;
 mod target;
 mod wire;

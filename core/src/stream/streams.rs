@@ -5,9 +5,9 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use super::common::{Common, Work};
+use super::member::{Part, Stream};
 use super::source::Wish;
 use super::store::{Kept, forget, space};
-use super::stream::{Part, Stream};
 use super::wire::{decode_head, decode_mark, decode_state};
 use super::{Config, Input, Malformed, Output, Receipt};
 use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance};

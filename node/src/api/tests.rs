@@ -96,7 +96,7 @@ fn plan(count: Option<u64>) -> subscribe::Plan {
         at: None,
         count,
         until: None,
-        window: 50,
+        window: 1000,
         patience: Some(Duration::from_secs(5)),
     }
 }
@@ -288,6 +288,31 @@ async fn a_node_that_is_killed_and_comes_back_elsewhere_costs_nothing() {
         std::fs::read_to_string(desk.path("out")).unwrap() == numbers(1..=60_000),
         "handled once and in order"
     );
+}
+
+#[tokio::test]
+async fn a_node_that_is_away_for_a_while_is_waited_for_though_others_point_to_it() {
+    let desk = Desk::new();
+    let (a, b) = (FakeWorld::new("a", 1), FakeWorld::new("b", 2));
+    b.open("words");
+    b.reaches(Waited::Accepted);
+    let at_b = desk.serve(&b).await;
+    // As a member does: it knows the address, and that says nothing of whether somebody listens there.
+    let address = Some(at_b.api.address().to_string());
+    a.refuse(Some(Refusal::WrongNode { node: NodeId(2), name: "b".to_owned(), address }));
+    let _at_a = desk.serve(&a).await;
+    let file = desk.path("file");
+    std::fs::write(&file, numbers(1..=10)).unwrap();
+    let away = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let b = at_b.kill().await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        b.reaches(Waited::Completed);
+        desk.serve(&b).await
+    };
+    let (published, _at_b) = tokio::join!(desk.publish(&file, Level::Completed), away);
+    assert_eq!(published.unwrap().accepted, 10);
+    assert_eq!(b.text("words"), numbers(1..=10));
 }
 
 #[tokio::test]

@@ -2,12 +2,13 @@
 
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::json;
 use wattle_core::id::WriterId;
 use wattle_proto::api::{
     CloseClientDataStreamRequest, InviteToMeshRequest, JoinMeshRequest, MeshStatus,
-    OpenClientDataStreamRequest, SeedMeshRequest, StreamStatus, WrongNode,
+    OpenClientDataStreamRequest, SeedMeshRequest, StreamHandle, StreamStatus, WrongNode,
 };
 
 use super::{PublishArgs, SubscribeArgs};
@@ -18,6 +19,9 @@ use crate::client::subscribe::{self, Format, PositionFile, Stdout};
 use crate::client::{Client, Failure, Finder, connect, follow};
 use crate::output::{Names, Output, status, stream};
 use crate::stop::Stop;
+
+/// How long `stream open` waits for the stream's ends to hear of it.
+const OPEN_WAIT: Duration = Duration::from_secs(2);
 
 /// What all of them need.
 pub(super) struct Desk {
@@ -120,12 +124,10 @@ impl Desk {
             OpenClientDataStreamRequest { name: name.clone(), source: from.clone(), target: to.clone() };
         let (handle, mut client) =
             follow(&self.finder, peers, async |client| client.open_stream(request.clone()).await).await?;
-        // Worth a word, and no reason to fail: messages wait for a target that is away.
-        let absent = client.status().await.ok().and_then(|status| {
-            let target =
-                status.members.into_iter().find(|member| member.name == to || id_text(&member.node) == to)?;
-            (!target.reachable).then_some(target.name)
-        });
+        let absent = match client.status().await {
+            Ok(seen) => self.wait_until_known(&seen, &handle).await,
+            Err(_) => None,
+        };
         let instance = id_text(&handle.instance);
         self.output.print(
             || {
@@ -138,6 +140,25 @@ impl Desk {
             || json!({ "name": name, "instance": instance, "created": handle.created, "waiting_for": absent }),
         );
         Ok(())
+    }
+
+    /// Waits a moment until the stream's ends know it, so that the next command finds it. Gives the name of a target that has no path now:
+    /// worth a word, and no reason to fail, because messages wait for it.
+    async fn wait_until_known(&self, seen: &MeshStatus, handle: &StreamHandle) -> Option<String> {
+        let stream = seen.streams.iter().find(|stream| stream.instance == handle.instance)?;
+        let until = tokio::time::Instant::now() + OPEN_WAIT;
+        for node in [&stream.source, &stream.target] {
+            while let Some(status) = self.status_of(seen, node).await {
+                let known =
+                    status.streams.iter().any(|stream| stream.instance == handle.instance && stream.local);
+                if known || tokio::time::Instant::now() >= until {
+                    break;
+                }
+                tokio::time::sleep(OPEN_WAIT / 100).await;
+            }
+        }
+        let target = seen.members.iter().find(|member| member.node == stream.target)?;
+        (!target.reachable).then(|| target.name.clone())
     }
 
     pub(super) async fn close(&self, name: String) -> Result<(), Failure> {

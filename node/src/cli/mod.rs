@@ -70,6 +70,9 @@ enum Command {
     Publish(PublishArgs),
     /// Print the messages of a stream, and acknowledge what was printed
     Subscribe(SubscribeArgs),
+    /// Simulate meshes from seeds: the very core that runs here, with faults and checkers around it
+    #[command(subcommand)]
+    Sim(wattle_sim::cli::Command),
 }
 
 #[derive(Debug, Subcommand)]
@@ -200,6 +203,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
 #[must_use]
 pub fn main() -> ExitCode {
     let line = Line::parse();
+    if let Command::Sim(command) = &line.command {
+        return crate::sim::run(command);
+    }
     let default_level = match line.command {
         // The node's events are told in words by this program.
         Command::Run { .. } => "info,wattle_io::driver=warn",
@@ -240,7 +246,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
             let finder = Finder::new(directory, common.node, token(common.token_file)?);
             let desk = commands::Desk { finder, output, state };
             match asking {
-                Command::Run { .. } | Command::Dev { .. } => unreachable!("matched above"),
+                Command::Run { .. } | Command::Dev { .. } | Command::Sim(_) => unreachable!("done by now"),
                 Command::Mesh(MeshCommand::Seed { name }) => desk.seed(name).await,
                 Command::Mesh(MeshCommand::Invite) => desk.invite().await,
                 Command::Mesh(MeshCommand::Join { token }) => desk.join(token).await,

@@ -2,11 +2,16 @@
 
 use std::fmt;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use wattle_proto::api::{ErrorDetail, Reason, Refused};
 
 use crate::api::errors;
+
+/// How long a first attempt waits for what [`Failure::may_settle`]: long enough for a node that catches up after a restart, short enough
+/// for a misspelt name.
+pub const SETTLE: Duration = Duration::from_secs(2);
 
 /// Why a command failed.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,11 +46,15 @@ impl Failure {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
-            Self::Refused { detail, .. } => {
-                detail.retriable || matches!(detail.reason(), Reason::NotMember | Reason::UnknownStream)
-            }
+            Self::Refused { detail, .. } => detail.retriable || self.may_settle(),
             Self::Usage(_) | Self::Failed(_) => false,
         }
+    }
+
+    /// Whether a node that has only just started, or just been told, may say otherwise in a moment.
+    #[must_use]
+    pub fn may_settle(&self) -> bool {
+        matches!(self.reason(), Some(Reason::NotMember | Reason::UnknownStream))
     }
 
     /// What to do about it, if the message does not say.

@@ -51,8 +51,9 @@ impl Peer {
             Secret::File(path) => Token::read(path).map_err(|error| {
                 Failure::Failed(format!("cannot read the API token {}: {error}", path.display()))
             }),
-            Secret::Missing => Err(Failure::Failed(format!(
-                "{self} does not run on this machine: give its API token with --token-file FILE or in WATTLE_TOKEN"
+            // A node that was killed leaves no address file either, and may be back in a moment.
+            Secret::Missing => Err(Failure::Unreachable(format!(
+                "{self} does not run on this machine now; if it runs on another, give its API token with --token-file FILE or in WATTLE_TOKEN"
             ))),
         }
     }

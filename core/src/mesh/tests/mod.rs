@@ -25,8 +25,8 @@ mod tokens;
 
 #[derive(Clone)]
 enum Logged {
-    Command(Bytes),
-    Configuration,
+    Command(Bytes, Term),
+    Configuration(Term),
 }
 
 struct Host {
@@ -52,6 +52,8 @@ pub(super) struct World {
     now: Now,
     hosts: Vec<Host>,
     log: Vec<Logged>,
+    /// How much of the log anybody ever applied.
+    committed: usize,
     configuration: Configuration,
     leader: Option<usize>,
     term: u64,
@@ -79,6 +81,7 @@ impl World {
             now: Now { monotonic: Instant(1), wall: Wall(1_700_000_000_000) },
             hosts: Vec::new(),
             log: Vec::new(),
+            committed: 0,
             configuration: Configuration::default(),
             leader: None,
             term: 1,
@@ -302,11 +305,16 @@ impl World {
             moved = true;
             let from = entry.applied;
             entry.applied = self.log.len();
+            self.committed = self.log.len();
             let entries = self.log[from..].iter().enumerate().map(|(place, logged)| {
                 let index = LogIndex((from + place + 1) as u64);
                 match logged {
-                    Logged::Command(data) => Applied { index, command: true, data: data.clone() },
-                    Logged::Configuration => Applied { index, command: false, data: Bytes::new() },
+                    Logged::Command(data, term) => {
+                        Applied { index, term: *term, command: true, data: data.clone() }
+                    }
+                    Logged::Configuration(term) => {
+                        Applied { index, term: *term, command: false, data: Bytes::new() }
+                    }
                 }
             });
             let entries = entries.collect();
@@ -350,7 +358,7 @@ impl World {
                 self.inbox.push_back((host, Input::WorkDone { token, done }));
             }
             Output::DialJoin { address } => self.dial(host, &address),
-            Output::SendLane { lane, message } => self.send_lane(host, lane, &message),
+            Output::SendLane { lane, message, .. } => self.send_lane(host, lane, &message),
             Output::CloseLane { lane, .. } => self.close_lane(lane),
             Output::Send { to, message, .. } => {
                 if self.lose > 0 {
@@ -363,7 +371,7 @@ impl World {
             }
             Output::Propose { data, context } => {
                 if self.leader == Some(host) {
-                    self.log.push(Logged::Command(data));
+                    self.log.push(Logged::Command(data, Term(self.term)));
                     let index = LogIndex(self.log.len() as u64);
                     self.inbox.push_back((host, Input::Proposed { context, index }));
                 } else {
@@ -404,7 +412,7 @@ impl World {
     }
 
     fn configured(&mut self, configuration: Configuration) {
-        self.log.push(Logged::Configuration);
+        self.log.push(Logged::Configuration(Term(self.term)));
         self.configuration = configuration.clone();
         let index = LogIndex(self.log.len() as u64);
         for host in 0..self.hosts.len() {
@@ -432,7 +440,8 @@ impl World {
         let Some(to) = named else { return };
         let to = self.impostor.filter(|(at, _)| *at == to).map_or(to, |(_, who)| who);
         if !self.hosts[to].up {
-            return;
+            let (address, what) = (address.into(), "the address did not answer".into());
+            return self.inbox.push_back((host, Input::JoinFailed { address, what }));
         }
         let lane = LaneId(self.next_lane);
         self.next_lane += 1;

@@ -62,8 +62,9 @@ fn step(world: &mut World, rng: &mut Rng, lives: &mut [u64; 4], asked: &mut Vec<
         6 => world.quorum = !world.quorum,
         7 => {
             if rng.below(2) == 0 && !world.quorum {
-                let committed = world.hosts.iter().map(|h| h.applied).max().unwrap();
-                while world.log.len() > committed && matches!(world.log.last(), Some(Logged::Command(_))) {
+                while world.log.len() > world.committed
+                    && matches!(world.log.last(), Some(Logged::Command(..)))
+                {
                     world.log.pop();
                 }
             }

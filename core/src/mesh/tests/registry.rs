@@ -1,3 +1,5 @@
+use alloc::boxed::Box;
+
 use super::*;
 use crate::mesh::entry::Entry;
 use crate::mesh::state::{DECIDED_MAX, Effect};
@@ -60,6 +62,67 @@ fn what_cannot_be_opened_is_refused_with_the_reason() {
 }
 
 #[test]
+fn what_is_plainly_refused_costs_no_entry() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.command(0, open("s", "a", "b"));
+    let entries = world.log.len();
+    let (source_node, target) = (world.id(0), world.id(1));
+    let elsewhere = Refusal::OpenElsewhere { name: "s".into(), source_node, target };
+    for host in 0..3 {
+        let mut refusal = |input: Box<dyn FnOnce(RequestId) -> Input>| {
+            let request = world.command(host, input);
+            world.reply(host, request).unwrap().unwrap_err()
+        };
+        assert_eq!(refusal(Box::new(open("t", "a", "nobody"))), Refusal::UnknownNode("nobody".into()));
+        assert_eq!(refusal(Box::new(open("t", "a", "a"))), Refusal::SameNode);
+        assert_eq!(refusal(Box::new(open("s", "b", "a"))), elsewhere);
+        assert_eq!(refusal(Box::new(close("t"))), Refusal::UnknownStream("t".into()));
+        assert_eq!(refusal(Box::new(open("x y", "a", "b"))), state::bad_stream_name("x y"));
+    }
+    assert_eq!(world.log.len(), entries);
+    assert_eq!(world.mesh(0).requests.pending() + world.mesh(0).requests.served(), 0);
+}
+
+#[test]
+fn what_is_not_plain_is_left_to_the_log() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    let entries = world.log.len();
+    // The open that is under way decides about the close.
+    world.quorum = false;
+    let opening = world.command(1, open("s", "a", "b"));
+    let closing = world.command(2, close("s"));
+    assert_eq!(world.log.len(), entries + 2);
+    world.quorum = true;
+    world.pump();
+    assert!(opened(world.reply(1, opening)).1);
+    assert_eq!(world.reply(2, closing), Some(Ok(Reply::StreamClosed)));
+    // A leader that has applied nothing of its own term may not know all that is committed.
+    world.lead(Some(1));
+    let gone = world.command(1, close("s"));
+    assert_eq!(world.reply(1, gone), Some(Err(Refusal::UnknownStream("s".into()))));
+    assert_eq!(world.log.len(), entries + 3);
+    // Nor does one that hears no quorum.
+    for host in [0, 2] {
+        let node = world.id(host);
+        world.inbox.push_back((1, Input::PairSuspect { node }));
+    }
+    world.command(1, close("s"));
+    assert_eq!(world.log.len(), entries + 4);
+    for host in [0, 2] {
+        let node = world.id(host);
+        world.inbox.push_back((1, Input::PairAlive { node }));
+    }
+    // Of a request that was sent twice, the first copy may be anywhere.
+    world.lose = 1;
+    let lost = world.command(0, close("s"));
+    assert_eq!(world.reply(0, lost), None);
+    world.pass(Span::secs(2));
+    assert_eq!(world.reply(0, lost), Some(Err(Refusal::UnknownStream("s".into()))));
+    assert_eq!(world.log.len(), entries + 5);
+    world.assert_equal();
+}
+
+#[test]
 fn a_request_survives_lost_messages() {
     let mut world = World::grown(&["a", "b"]);
     world.lose = 3;
@@ -89,14 +152,14 @@ fn a_request_survives_a_change_of_leader_and_happens_once() {
         .log
         .iter()
         .find_map(|l| match l {
-            Logged::Command(data) if matches!(Entry::decode(data).unwrap().body, Body::Open { .. }) => {
+            Logged::Command(data, _) if matches!(Entry::decode(data).unwrap().body, Body::Open { .. }) => {
                 Some(data.clone())
             }
             _ => None,
         })
         .unwrap();
     world.command(0, close("s"));
-    world.log.push(Logged::Command(last_open));
+    world.log.push(Logged::Command(last_open, Term(world.term)));
     world.pump();
     assert_eq!(world.mesh(0).streams().count(), 0);
     assert!(!world.hosts[1].open.contains_key(&instance));

@@ -12,7 +12,7 @@ fn a_snapshot_carries_everything() {
     let now = world.now;
     let mut fresh = World::grown(&["a", "b", "c"]).hosts.remove(2).mesh;
     fresh.state = State::default();
-    fresh.compacted = LogIndex(0);
+    fresh.stored = LogIndex(0);
     fresh.membership.as_mut().unwrap().mesh = world.mesh(0).mesh_id().unwrap();
     let to = world.id(2);
     world.hosts[0].mesh.handle(now, Input::SnapshotWanted { to });
@@ -132,6 +132,15 @@ fn answers_survive_the_wire() {
         wire::Verdict::NotLeader(None),
         wire::Verdict::NotLeader(Some(NodeId(3))),
         wire::Verdict::Refused("no".into()),
+        wire::Verdict::Futile(Refusal::UnknownNode("x".into())),
+        wire::Verdict::Futile(Refusal::UnknownStream("x".into())),
+        wire::Verdict::Futile(Refusal::SameNode),
+        wire::Verdict::Futile(Refusal::Invalid("x".into())),
+        wire::Verdict::Futile(Refusal::OpenElsewhere {
+            name: "x".into(),
+            source_node: NodeId(1),
+            target: NodeId(2),
+        }),
     ];
     for verdict in verdicts {
         let message = Message::Answer { request: Request(9), verdict };

@@ -1,8 +1,8 @@
 //! From marks to completion (rules C4, F2), and what the target says otherwise.
 
 use super::super::common::Common;
+use super::super::member::Stream;
 use super::super::message::Standing;
-use super::super::stream::Stream;
 use crate::id::Sequence;
 use crate::time::Now;
 

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use super::super::common::Common;
+use super::super::member::{Part, Stream};
 use super::super::store::Kept;
-use super::super::stream::{Part, Stream};
 use super::Waiter;
 use crate::id::Sequence;
 use crate::node::command::{Refusal, Waited};
@@ -51,7 +51,7 @@ impl Stream {
             let next = self.source.replicated.max(self.floor.taken).next();
             let Some(slot) = self.store.holding(next) else { return };
             let Some(kept) = self.store.get(slot) else { return };
-            if !kept.taken.is_some_and(|index| index <= self.source.matched) {
+            if kept.taken.is_none_or(|index| index > self.source.matched) {
                 return;
             }
             self.source.replicated = kept.last();

@@ -3,8 +3,8 @@
 use alloc::collections::VecDeque;
 
 use super::super::common::Common;
+use super::super::member::{Part, Stream};
 use super::super::message::{Body, Data, Standing};
-use super::super::stream::{Part, Stream};
 use crate::id::Sequence;
 use crate::time::Now;
 
@@ -103,6 +103,10 @@ impl Stream {
                 return;
             }
             if self.payload(common, slot).is_none() {
+                // Read ahead by one.
+                if let Some(slot) = self.slot_at(last.next()) {
+                    let _ = self.payload(common, slot);
+                }
                 return;
             }
             self.send_data(common, slot);

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use super::super::Output;
 use super::super::common::Common;
 use super::super::entry::Entry;
+use super::super::member::{Part, Stream};
 use super::super::state::Effect;
-use super::super::stream::{Part, Stream};
 use super::super::wire::encode_entry;
 use crate::id::{LogIndex, NodeId, RequestId, WriterId};
 use crate::node::command::Reply;
@@ -176,10 +176,10 @@ impl Stream {
         match entry {
             Some(Entry::Session { .. }) => self.source.session_proposed = false,
             Some(Entry::Complete { .. }) => self.source.completing = None,
-            Some(Entry::Descriptor { epoch, first, .. }) => {
-                if *epoch == self.head.session && *first > self.head.taken.next() {
-                    self.source.proposed = 0;
-                }
+            Some(Entry::Descriptor { epoch, first, .. })
+                if *epoch == self.head.session && *first > self.head.taken.next() =>
+            {
+                self.source.proposed = 0;
             }
             _ => {}
         }

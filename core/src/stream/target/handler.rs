@@ -5,10 +5,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::super::common::Common;
+use super::super::member::{Part, Stream};
 use super::super::message::{Body, Standing};
 use super::super::state::Effect;
 use super::super::store::{key, space};
-use super::super::stream::{Part, Stream};
 use super::super::wire::encode_mark;
 use super::super::{AUTHORITY, Output, Receipt};
 use super::{Attaching, Handler};

@@ -111,18 +111,23 @@ impl Run {
         for (&id, publisher) in &self.publishers {
             let processed = places.get(&WriterId(u128::from(id))).copied().unwrap_or(0);
             let completed = publisher.completed();
-            assert!(completed <= processed, "seed {seed}: {completed} told completed, {processed} are processed");
+            assert!(
+                completed <= processed,
+                "seed {seed}: {completed} told completed, {processed} are processed"
+            );
         }
     }
 }
 
-fn disturb(run: &mut Run, rng: &mut Rng, back: bool) {
+/// `back`: the machine whose disk is sometimes rolled back.
+fn disturb(run: &mut Run, rng: &mut Rng, back: Option<usize>) {
     let world = &mut run.world;
     match rng.below(100) {
-        0..=2 => world.crash(SOURCE, 0),
-        3..=5 => {
-            let back = if back && rng.below(2) == 0 { rng.between(1, 30) as usize } else { 0 };
-            world.crash(TARGET, back);
+        at @ 0..=5 => {
+            let which = [SOURCE, TARGET][usize::from(at > 2)];
+            let rolls = back == Some(which) && rng.below(2) == 0;
+            let rows = if rolls { rng.between(1, 30) as usize } else { 0 };
+            world.crash(which, rows);
         }
         6..=8 => world.cut = !world.cut,
         9..=30 => {
@@ -147,7 +152,7 @@ fn disturb(run: &mut Run, rng: &mut Rng, back: bool) {
 }
 
 /// A run with faults, then a healed one in which everything must come to its end.
-fn run(seed: u64, back: bool, planted: Planted) {
+fn run(seed: u64, back: Option<usize>, planted: Planted) {
     let mut run = Run::new(seed, 150);
     run.world.planted = planted;
     let mut rng = run.world.rng.clone();
@@ -168,10 +173,10 @@ fn run(seed: u64, back: bool, planted: Planted) {
             run.world.start(which);
         }
     }
-    run.world.lead();
     let position = run.world.position;
     run.world.attach(Some(position), 8);
     for _ in 0..200 {
+        run.world.lead();
         for id in 1..=WRITERS {
             run.publish(id);
         }
@@ -184,22 +189,39 @@ fn run(seed: u64, back: bool, planted: Planted) {
             return;
         }
     }
-    let status: alloc::vec::Vec<_> =
-        run.world.machines.iter().map(|machine| machine.streams.as_ref().map(|streams| streams.status())).collect();
+    let status: alloc::vec::Vec<_> = run
+        .world
+        .machines
+        .iter()
+        .map(|machine| machine.streams.as_ref().map(|streams| streams.status()))
+        .collect();
     let far: alloc::vec::Vec<_> = run.publishers.values().map(|publisher| publisher.completed()).collect();
     panic!("seed {seed}: no progress; completed {far:?}, position {}, {status:#?}", run.world.position);
 }
 
 #[test]
 fn crashes_loss_and_reordering_change_nothing() {
-    for seed in 0..150 {
-        run(seed, false, Planted::none());
-    }
+    (0..150).for_each(|seed| run(seed, None, Planted::none()));
 }
 
 #[test]
 fn a_target_that_comes_back_on_an_older_disk_goes_on() {
-    for seed in 1000..1150 {
-        run(seed, true, Planted::none());
+    (1_000..1_150).for_each(|seed| run(seed, Some(TARGET), Planted::none()));
+}
+
+#[test]
+fn a_source_that_comes_back_on_an_older_disk_goes_on() {
+    (2_000..2_150).for_each(|seed| run(seed, Some(SOURCE), Planted::none()));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn planted_bugs_are_found() {
+    extern crate std;
+    use crate::planted::Bug;
+    for bug in [Bug::DescriptorWithoutPayload, Bug::HandlerBeforeCommit, Bug::DedupeForgotten] {
+        let found =
+            (0..200).any(|seed| std::panic::catch_unwind(|| run(seed, None, Planted::only(bug))).is_err());
+        assert!(found, "{bug:?} was not found");
     }
 }

@@ -1,19 +1,21 @@
 //! Two nodes, a log with one voter, disks that forget what was not synced, and a network that loses, doubles and reorders.
 
+mod log;
+
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance, Term, WriterId, WriterSequence};
+use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance, WriterId, WriterSequence};
 use crate::level::Level;
 use crate::node::command::{Position, Refusal, Reply, Waited};
 use crate::node::output::Delivery;
 use crate::planted::Planted;
 use crate::record::{Forget, Key, Record};
 use crate::rng::{Purpose, Rng};
-use crate::stream::{Applied, Config, Input, Message, Output, Receipt, Streams};
+use crate::stream::{Config, Input, Output, Receipt, Streams};
 use crate::time::{Instant, Now, Span, Wall};
 use crate::when::When;
 use crate::work::{Done, perform};
@@ -85,11 +87,11 @@ impl Log {
 #[derive(Clone, Debug)]
 enum Held {
     Receipt(Receipt),
-    Send(usize, Box2),
+    Send(usize, Parcel),
 }
 
 #[derive(Clone, Debug)]
-enum Box2 {
+enum Parcel {
     Stream(Bytes, Bytes),
     Append { term: u64, from: u64, entries: Vec<LogEntry>, commit: u64 },
     Ack { matched: u64, last: u64 },
@@ -99,7 +101,7 @@ enum Box2 {
 #[derive(Clone, Debug)]
 enum Event {
     Sync(usize, u64, usize),
-    Net(usize, Box2),
+    Net(usize, Parcel),
     Work(usize, u64, u64, Done),
     Load(usize, u64, u64, Option<Bytes>),
     Tick(usize),
@@ -110,6 +112,7 @@ enum Event {
 pub(super) struct Machine {
     pub(super) streams: Option<Streams>,
     life: u64,
+    boot: BootId,
     rows: Vec<Row>,
     synced: usize,
     held: VecDeque<(usize, Held)>,
@@ -119,7 +122,9 @@ pub(super) struct Machine {
     pub(super) applied: u64,
     term: u64,
     leading: bool,
-    held_append: Option<Box2>,
+    /// Its disk was rolled back: it must not lead before it took the learner's log (rule C3).
+    amnesic: bool,
+    held_append: Option<Parcel>,
 }
 
 pub(super) struct World {
@@ -151,6 +156,7 @@ impl World {
         let machine = || Machine {
             streams: None,
             life: 0,
+            boot: BootId(0),
             rows: Vec::new(),
             synced: 0,
             held: VecDeque::new(),
@@ -160,6 +166,7 @@ impl World {
             applied: 0,
             term: 0,
             leading: false,
+            amnesic: false,
             held_append: None,
         };
         let mut world = Self {
@@ -207,6 +214,7 @@ impl World {
         let now = self.at();
         let machine = &mut self.machines[which];
         machine.life += 1;
+        machine.boot = boot;
         machine.log = Log::default();
         let mut alive: BTreeMap<Key, (usize, Record)> = BTreeMap::new();
         for (place, row) in machine.rows.iter().enumerate() {
@@ -241,6 +249,8 @@ impl World {
         self.give(which, Input::Opened { name, instance: INSTANCE, source, target });
         if self.machines[1 - which].streams.is_some() {
             self.give(1 - which, Input::PeerBoot { node: node(which), boot });
+            let boot = self.machines[1 - which].boot;
+            self.give(which, Input::PeerBoot { node: node(1 - which), boot });
         }
         if which == SOURCE {
             self.learner_at = u64::MAX;
@@ -249,12 +259,16 @@ impl World {
 
     /// Stops a machine. Of the unsynced rows a prefix survives; with `back`, that many synced ones are lost, too.
     pub(super) fn crash(&mut self, which: usize, back: usize) {
+        if self.machines[which].streams.is_none() {
+            return;
+        }
         let unsynced = self.machines[which].rows.len() - self.machines[which].synced;
         let keep = self.rng.between(0, unsynced as u64) as usize;
         let machine = &mut self.machines[which];
         machine.streams = None;
         let left = if back > 0 { machine.synced.saturating_sub(back) } else { machine.synced + keep };
         machine.rows.truncate(left);
+        machine.amnesic |= back > 0;
         if which == TARGET {
             self.token = None;
         }
@@ -271,7 +285,8 @@ impl World {
             while let Some(output) = streams.poll() {
                 self.output(which, &mut streams, output, &mut row, &mut held, &mut inputs);
             }
-            streams.check_invariants(Level::Full);
+            let level = if self.serial.is_multiple_of(8) { Level::Full } else { Level::Cheap };
+            streams.check_invariants(level);
             self.machines[which].streams = Some(streams);
         }
         self.seal(which, row, held);
@@ -320,7 +335,7 @@ impl World {
             }
             Output::Send { message, when, .. } => {
                 let (header, payload) = message.encode();
-                let parcel = Box2::Stream(header, payload.to_bytes());
+                let parcel = Parcel::Stream(header, payload.to_bytes());
                 match when {
                     When::Now => self.send(1 - which, parcel),
                     When::Durable => held.push(Held::Send(1 - which, parcel)),
@@ -347,7 +362,9 @@ impl World {
                 machine.log.act(&op);
                 row.log.push(op);
             }
-            Output::Snapshot { index, data, .. } => self.send(1 - which, Box2::Snapshot { index: index.0, data }),
+            Output::Snapshot { index, data, .. } => {
+                self.send(1 - which, Parcel::Snapshot { index: index.0, data })
+            }
             Output::Installed { taken, .. } => {
                 if taken {
                     let base = streams.applied_index(INSTANCE).0;
@@ -389,9 +406,15 @@ impl World {
         }
     }
 
-    fn send(&mut self, to: usize, parcel: Box2) {
+    fn send(&mut self, to: usize, parcel: Parcel) {
         let lost = self.cut || self.rng.below(100) < self.loss;
-        let times = if lost { 0 } else if self.rng.below(300) < self.loss { 2 } else { 1 };
+        let times = if lost {
+            0
+        } else if self.rng.below(300) < self.loss {
+            2
+        } else {
+            1
+        };
         for _ in 0..times {
             let mut delay = self.soon();
             if self.rng.below(100) < self.loss {
@@ -401,157 +424,12 @@ impl World {
         }
     }
 
-    /// The leader sends what the learner lacks, its own unsynced entries included.
-    fn replicate(&mut self) {
-        let machine = &self.machines[SOURCE];
-        // Not before the learner said where it stands; not what is cut from the log.
-        let from = self.learner_at;
-        if !machine.leading || from == u64::MAX || from < machine.log.base {
-            return;
-        }
-        let entries: Vec<LogEntry> = (from + 1..=machine.log.last().min(from + 64))
-            .filter_map(|index| machine.log.get(index).cloned())
-            .collect();
-        let (term, commit) = (machine.term, machine.commit);
-        self.send(TARGET, Box2::Append { term, from, entries, commit });
-    }
-
-    /// The learner takes an append through the gate. Entries up to `from` are known to match.
-    fn append(&mut self, streams: &mut Streams, append: Box2, row: &mut Row) {
-        let Box2::Append { term, from, entries, commit } = append.clone() else { return };
-        let now = self.at();
-        let machine = &mut self.machines[TARGET];
-        if term < machine.term || from > machine.log.last() {
-            return;
-        }
-        machine.term = term;
-        let mut upto = from;
-        for (index, entry) in (from + 1..).zip(entries) {
-            if index <= machine.log.base || machine.log.get(index) == Some(&entry) {
-                upto = index;
-                continue;
-            }
-            if entry.command && !streams.admit(now, INSTANCE, &entry.data) {
-                machine.held_append = Some(append);
-                break;
-            }
-            let op = LogOp::Put(index, entry);
-            machine.log.act(&op);
-            row.log.push(op);
-            machine.durable = machine.durable.min(index - 1);
-            upto = index;
-        }
-        machine.commit = machine.commit.max(commit.min(upto));
-        while let Some(output) = streams.poll() {
-            match output {
-                Output::Persist(record) => row.records.push(record),
-                Output::Send { message, .. } => {
-                    let (header, payload) = message.encode();
-                    self.send(SOURCE, Box2::Stream(header, payload.to_bytes()));
-                }
-                other => panic!("admitting leads to {other:?}"),
-            }
-        }
-    }
-
-    /// Hands the next entries that are committed and durable to the streams.
-    fn apply(&mut self, which: usize) {
-        let machine = &mut self.machines[which];
-        let upto = machine.commit.min(machine.durable);
-        let entry = |index| {
-            machine.log.get(index).map(|entry| Applied {
-                index: LogIndex(index),
-                command: entry.command,
-                data: entry.data.clone(),
-            })
-        };
-        let entries: Vec<Applied> = (machine.applied + 1..=upto).filter_map(entry).collect();
-        if !entries.is_empty() {
-            machine.applied = upto;
-            self.give(which, Input::Apply { instance: INSTANCE, entries });
-        }
-    }
-
-    /// The source leads, from its own log.
-    pub(super) fn lead(&mut self) {
-        let heard = self.machines[TARGET].term;
-        let machine = &mut self.machines[SOURCE];
-        if machine.leading || machine.streams.is_none() {
-            return;
-        }
-        machine.term = machine.term.max(heard) + 1;
-        machine.leading = true;
-        let term = machine.term;
-        let op = LogOp::Put(machine.log.last() + 1, LogEntry { term, command: false, data: Bytes::new() });
-        machine.log.act(&op);
-        let row = Row { log: alloc::vec![op], ..Row::default() };
-        self.seal(SOURCE, row, Vec::new());
-        self.learner_at = u64::MAX;
-        self.give(SOURCE, Input::Role { instance: INSTANCE, leading: true, term: Term(term) });
-    }
-
-    fn net(&mut self, to: usize, parcel: Box2) {
-        if self.machines[to].streams.is_none() {
-            return;
-        }
-        match parcel {
-            Box2::Stream(header, payload) => {
-                let message = Message::decode(header, payload).expect("what was said is understood");
-                self.give(to, Input::Message { from: node(1 - to), message });
-            }
-            append @ Box2::Append { .. } => {
-                let mut row = Row::default();
-                let Some(mut streams) = self.machines[to].streams.take() else { return };
-                self.append(&mut streams, append, &mut row);
-                self.machines[to].streams = Some(streams);
-                self.seal(to, row, Vec::new());
-                self.apply(to);
-                self.acknowledge();
-            }
-            Box2::Ack { matched, last } => self.acked(matched, last),
-            Box2::Snapshot { index, data } => {
-                if index > self.machines[to].applied {
-                    let (from, index) = (node(1 - to), LogIndex(index));
-                    self.give(to, Input::Install { instance: INSTANCE, from, index, data });
-                }
-            }
-        }
-    }
-
-    fn acknowledge(&mut self) {
-        let machine = &self.machines[TARGET];
-        let (matched, last) = (machine.durable, machine.log.last());
-        self.send(SOURCE, Box2::Ack { matched, last });
-    }
-
-    /// Finds the learner's place: the end of the common prefix (a real log agrees by terms; here the world looks).
-    fn acked(&mut self, matched: u64, last: u64) {
-        let [source, target] = &self.machines;
-        if !source.leading {
-            return;
-        }
-        let same = |index: u64| {
-            index <= target.log.base || index <= source.log.base || source.log.get(index) == target.log.get(index)
-        };
-        let mut common = last.min(source.log.last()).min(target.log.last());
-        while common > 0 && !same(common) {
-            common -= 1;
-        }
-        self.learner_at = common;
-        if common < source.log.base {
-            return self.give(SOURCE, Input::SnapshotWanted { instance: INSTANCE, to: node(TARGET) });
-        }
-        let index = LogIndex(matched.min(common));
-        self.give(SOURCE, Input::Match { instance: INSTANCE, node: node(TARGET), index });
-        if common < self.machines[SOURCE].log.last() {
-            self.replicate();
-        }
-    }
-
     /// Does the next event. `false` once `until` is reached.
     pub(super) fn next(&mut self, until: u64) -> bool {
         let timer = |machine: &Machine| machine.streams.as_ref().and_then(Streams::next_deadline);
-        let due = [SOURCE, TARGET].into_iter().filter_map(|which| timer(&self.machines[which]).map(|at| (at.0, which)));
+        let due = [SOURCE, TARGET]
+            .into_iter()
+            .filter_map(|which| timer(&self.machines[which]).map(|at| (at.0, which)));
         let due = due.min();
         let first = self.queue.first_key_value().map(|(&key, _)| key);
         let at = first.map(|(at, _)| at).into_iter().chain(due.map(|(at, _)| at)).min();

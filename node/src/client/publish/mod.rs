@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use wattle_core::id::WriterId;
 use wattle_proto::api::{Level, PublishRequest, PublishResponse};
 
-use super::failure::Failure;
+use super::failure::{Failure, SETTLE};
 use super::source::{self, Found, Reading, Source};
 use crate::api::convert;
 use pipeline::{Counts, Meaning, Pipeline, Window};
@@ -98,7 +98,16 @@ pub async fn publish<R: Route>(
         }
         (None, None) => (record::fresh_writer().map_err(failed("cannot make a writer id".to_owned()))?, None),
     };
-    let next = route.find(&plan.stream, writer).await?;
+    let begun = Instant::now();
+    let next = loop {
+        match route.find(&plan.stream, writer).await {
+            Ok(next) => break next,
+            Err(failure) if failure.may_settle() && begun.elapsed() < SETTLE => {
+                tokio::time::sleep(PAUSE_MIN).await;
+            }
+            Err(failure) => return Err(failure),
+        }
+    };
     let skip = next.saturating_sub(1);
     let checkpoints = match &mut record {
         Some(record) => record.keep(skip).map_err(failed("cannot write the record".to_owned()))?,

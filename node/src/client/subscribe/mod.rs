@@ -15,7 +15,7 @@ use wattle_proto::api::{
 };
 
 use super::connect::Client;
-use super::failure::Failure;
+use super::failure::{Failure, SETTLE};
 use super::find::Finder;
 use super::follow::follow;
 use crate::stop::Stop;
@@ -85,9 +85,19 @@ pub async fn subscribe<S: Sink>(
     mut tell: impl FnMut(Told),
 ) -> Result<Summary, Failure> {
     let mut run = Run { plan, sink: Some(sink), summary: Summary::default(), instance: None };
-    let mut call = tokio::select! {
-        call = run.connect(finder) => call?,
-        () = stop.asked() => return Ok(run.summary),
+    let begun = tokio::time::Instant::now();
+    let mut call = loop {
+        let connected = tokio::select! {
+            connected = run.connect(finder) => connected,
+            () = stop.asked() => return Ok(run.summary),
+        };
+        match connected {
+            Ok(call) => break call,
+            Err(failure) if failure.may_settle() && begun.elapsed() < SETTLE => {
+                tokio::time::sleep(PAUSE_MIN).await;
+            }
+            Err(failure) => return Err(failure),
+        }
     };
     loop {
         tell(Told::Attached(call.attached.position.as_ref().map_or(0, |position| position.sequence)));
