@@ -23,7 +23,7 @@ use crate::trace::{Recording, Trace};
 use crate::workload::Workload;
 
 /// A run with more events than this is no run but a storm.
-const EVENTS_MOST: u64 = 30_000_000;
+const EVENTS_MOST: u64 = 3_000_000;
 
 /// A plan set going with nodes of kind `M`.
 pub struct World<M> {
