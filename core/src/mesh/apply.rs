@@ -74,7 +74,6 @@ impl Mesh {
         };
         let before = core::mem::replace(&mut self.state, state);
         self.store_state();
-        self.cut = self.stored;
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.on_members_changed();
@@ -93,7 +92,7 @@ impl Mesh {
 
     /// Writes the state and lets the log go up to it, once the log has grown enough.
     fn compact(&mut self) {
-        let grown = self.state.applied.0 - self.cut.0;
+        let grown = self.state.applied.0 - self.compacted.0;
         if grown >= self.config.compact_after && self.membership.is_some() {
             self.store_state();
             self.compacted = self.stored;

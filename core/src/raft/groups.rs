@@ -80,6 +80,9 @@ impl Groups {
                 self.with(now.monotonic, id, |group, context| {
                     group.tell_configuration(context);
                     group.verify(context);
+                    if let Standing::Stopped { reason } = &group.standing {
+                        context.out.push_back(Output::Stopped { group: id, reason: reason.clone() });
+                    }
                 });
             }
         }
@@ -242,7 +245,12 @@ impl Groups {
             group.persist_base(context);
             group.persist_state(context);
             group.tell_configuration(context);
-            group.arm_election(context);
+            if group.is_only_voter(context.own) {
+                // A disk may have been rolled back to before the group was there: the learner knows (rule C3).
+                group.verify(context);
+            } else {
+                group.arm_election(context);
+            }
             group.tell_role(context);
         });
     }

@@ -12,7 +12,7 @@ fn a_snapshot_carries_everything() {
     let now = world.now;
     let mut fresh = World::grown(&["a", "b", "c"]).hosts.remove(2).mesh;
     fresh.state = State::default();
-    fresh.stored = LogIndex(0);
+    fresh.compacted = LogIndex(0);
     fresh.membership.as_mut().unwrap().mesh = world.mesh(0).mesh_id().unwrap();
     let to = world.id(2);
     world.hosts[0].mesh.handle(now, Input::SnapshotWanted { to });
