@@ -9,7 +9,7 @@ use super::log::Log;
 use super::message::{Body, Mark, Message, Place};
 use super::progress::Progress;
 use super::replication::Reply;
-use super::{GroupStatus, Output, Receipt, RoleName, Written};
+use super::{GroupPlace, GroupStatus, Output, Receipt, RoleName, Written};
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
