@@ -8,7 +8,7 @@ use wattle_core::planted::Bug;
 
 use crate::outcome::Outcome;
 use crate::plan::Plan;
-use crate::swarm;
+use crate::swarm::{self, Request};
 use crate::trace::Recording;
 use crate::world;
 
@@ -49,9 +49,13 @@ pub enum Command {
         /// How many seeds at a time; as many as there are cores unless given
         #[arg(long, value_name = "N")]
         jobs: Option<usize>,
-        /// Plant a deliberate bug in every node, and see in how many seeds it is found
+        /// Plant a deliberate bug in every node, and see within how many seeds it is found; a failure counts if the same
+        /// seed passes without the bug
         #[arg(long, value_name = "NAME")]
         planted: Option<String>,
+        /// Go on after the first failure and count what is broken how often
+        #[arg(long)]
+        all: bool,
     },
 }
 
@@ -79,9 +83,10 @@ pub fn run(command: &Command, program: &str, out: &mut dyn Write) -> io::Result<
         Command::Run { seed, planted, verbose } => {
             run_one(*seed, bug, planted.as_deref(), *verbose, program, out)
         }
-        Command::Swarm { seeds, jobs, planted } => {
+        Command::Swarm { seeds, jobs, planted, all } => {
             let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-            run_swarm(seeds.clone(), jobs, bug, planted.as_deref(), program, out)
+            let request = Request { seeds: seeds.clone(), jobs, bug, all: *all };
+            run_swarm(&request, planted.as_deref(), program, out)
         }
     }
 }
@@ -152,16 +157,10 @@ fn run_one(
     Ok(outcome.verdict.exit_code())
 }
 
-fn run_swarm(
-    seeds: Range<u64>,
-    jobs: usize,
-    bug: Option<Bug>,
-    planted: Option<&str>,
-    program: &str,
-    out: &mut dyn Write,
-) -> io::Result<u8> {
+fn run_swarm(request: &Request, planted: Option<&str>, program: &str, out: &mut dyn Write) -> io::Result<u8> {
     let begun = Instant::now();
-    let summary = swarm::run(seeds.clone(), jobs, bug, &|_| ());
+    let summary = swarm::run(request, &|_| ());
+    let (seeds, jobs) = (&request.seeds, request.jobs);
     let wall = begun.elapsed().as_secs_f64();
     let simulated = summary.simulated as f64 / 1e9;
     writeln!(
@@ -182,6 +181,12 @@ fn run_swarm(
             summary.median().as_secs_f64() * 1e3,
             slowest.as_secs_f64() * 1e3
         )?;
+    }
+    for (checker, (count, first)) in &summary.failures {
+        writeln!(out, "{checker}: {count} seeds, the first is {first}")?;
+    }
+    if summary.spoiled > 0 {
+        writeln!(out, "{} seeds fail without the bug, too, and do not count", summary.spoiled)?;
     }
     match (&summary.failure, planted) {
         (None, None) => {

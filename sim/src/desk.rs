@@ -5,7 +5,7 @@ use wattle_core::id::{AttachToken, RequestId, Sequence};
 use wattle_core::node::Input;
 use wattle_core::node::command::Command;
 
-use crate::checker::{Agreement, Handling, StreamLedger};
+use crate::checker::{Agreement, Handling, Logs, StreamLedger};
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
 use crate::random::{Draws, Purpose};
 
@@ -100,6 +100,8 @@ pub struct Books {
     pub handlings: Vec<Handling>,
     /// What nodes agree on.
     pub agreement: Agreement,
+    /// What groups committed.
+    pub logs: Logs,
     /// Whether a disk is rolled back in this run, so that a stream may stop.
     pub may_stop: bool,
 }

@@ -1,14 +1,16 @@
 //! How the world drives a node: one input, all outputs, then what it sends, then its next deadline, then its invariants.
 
 use bytes::Bytes;
-use wattle_core::id::Ticket;
+use wattle_core::configuration::Member;
+use wattle_core::id::{GroupId, Ticket};
 use wattle_core::level::Level;
 use wattle_core::node::output::Deadline;
 use wattle_core::node::{Input, Output, Rejected};
+use wattle_core::raft::{GroupPlace, RoleName};
 use wattle_core::time::Now;
 use wattle_core::work::perform;
 
-use crate::checker::{Failure, ensure};
+use crate::checker::{Ballot, Failure, ensure};
 use crate::describe;
 use crate::disk::{Synced, Written};
 use crate::event::{Event, MICRO, MILLI, SECOND, Time};
@@ -99,7 +101,68 @@ impl<M: Machine> World<M> {
         }
         let full = self.events.is_multiple_of(FULL_CHECK_EVERY);
         machine.check_invariants(if full { Level::Full } else { Level::Cheap });
+        self.look_at_logs(node, machine)?;
         Ok(Flow::On)
+    }
+
+    /// Looks at where the node's replicas stand now, and at what they committed since.
+    fn look_at_logs(&mut self, node: usize, machine: &M) -> Result<(), Failure> {
+        let mut places = std::mem::take(&mut self.places);
+        places.clear();
+        machine.group_places(&mut places);
+        let life = self.processes[node].life;
+        for place in &places {
+            let before = self.books.logs.news(node, life, place);
+            self.books.logs.stands(node, life, *place)?;
+            let Some(before) = before else { continue };
+            let mut index = place.commit;
+            while let Some(entry) = machine.group_place_at(place.group, index).filter(|_| index > before) {
+                self.books.logs.committed(node, place.group, entry)?;
+                index = index.before();
+            }
+            if place.group == GroupId::CONTROL && place.role == RoleName::Leader {
+                self.cannot_be_lost(node, machine, place)?;
+            }
+        }
+        self.places = places;
+        Ok(())
+    }
+
+    /// What the leader of the control group committed must outlast every election.
+    fn cannot_be_lost(&self, node: usize, machine: &M, leader: &GroupPlace) -> Result<(), Failure> {
+        let group = leader.group;
+        let Some(entry) = machine.group_place_at(group, leader.commit) else { return Ok(()) };
+        let ballot = |other: usize| {
+            let process = &self.processes[other];
+            let place = self.books.logs.last_seen(other, group)?;
+            let own = if other == node { Some(machine) } else { process.machine.as_deref() };
+            let lacks = |own: &&M| own.group_place_at(group, entry.index).is_none_or(|held| held != entry);
+            let behind = |own: &&M| place.commit < entry.index && lacks(own);
+            let configuration = own.filter(behind).and_then(|own| own.group_configuration(group));
+            Some(Ballot {
+                member: Member { node: process.id(), replica: place.replica },
+                durable: place.durable,
+                rival: configuration.map(|configuration| (place.last, configuration.clone())),
+            })
+        };
+        let ballots: Vec<Ballot> = (0..self.processes.len()).filter_map(ballot).collect();
+        self.books.logs.cannot_be_lost(group, entry, &ballots)
+    }
+
+    /// Something happened inside a node.
+    fn happened(&mut self, node: usize, event: &wattle_core::node::output::Event) -> Result<(), Failure> {
+        use wattle_core::node::output::Event;
+        let books = &mut self.books;
+        match event {
+            Event::Amnesia { group, node: whose, .. } if *whose == self.processes[node].id() => {
+                books.logs.told(node, *group);
+            }
+            Event::GroupStopped { group, reason } => {
+                ensure!(books.logs.excused(*group), "X11", "group {group} stopped on node {node}: {reason}");
+            }
+            _ => {}
+        }
+        books.agreement.event(node, event)
     }
 
     /// Carries out outputs until there are none, or until the crash that was set for their midst.
@@ -163,7 +226,7 @@ impl<M: Machine> World<M> {
                 self.workload.delivered(&mut desk!(self), &delivery)?;
             }
             Output::Reply { request, reply } => self.workload.reply(&mut desk!(self), request, &reply)?,
-            Output::Event(event) => self.books.agreement.event(node, &event)?,
+            Output::Event(event) => self.happened(node, &event)?,
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! The contract of a node, as the world drives it. [`Node`] is the one that matters; tests of the world put smaller ones in its place.
 
-use wattle_core::id::{BootId, LaneId};
+use wattle_core::configuration::Configuration;
+use wattle_core::id::{BootId, GroupId, LaneId, LogIndex};
 use wattle_core::level::Level;
 use wattle_core::node::{Config, Deadline, Input, Node, Output, Rejected, Status, Transmit};
+use wattle_core::raft::{GroupPlace, Place};
 use wattle_core::time::Now;
 
 /// What the world asks of a node.
@@ -31,6 +33,15 @@ pub trait Machine: Sized {
 
     /// Panics if an invariant does not hold.
     fn check_invariants(&self, level: Level);
+
+    /// Appends where each replica of the node stands in its group.
+    fn group_places(&self, places: &mut Vec<GroupPlace>);
+
+    /// What the log of a group holds at an index, if it still holds it.
+    fn group_place_at(&self, group: GroupId, index: LogIndex) -> Option<Place>;
+
+    /// The configuration of a group that is in force at the node.
+    fn group_configuration(&self, group: GroupId) -> Option<&Configuration>;
 
     /// What the node knows of itself and the mesh.
     fn status(&self, now: Now) -> Option<Status>;
@@ -69,6 +80,18 @@ impl Machine for Node {
 
     fn check_invariants(&self, level: Level) {
         self.check_invariants(level);
+    }
+
+    fn group_places(&self, places: &mut Vec<GroupPlace>) {
+        places.extend(self.group_places());
+    }
+
+    fn group_place_at(&self, group: GroupId, index: LogIndex) -> Option<Place> {
+        self.group_place_at(group, index)
+    }
+
+    fn group_configuration(&self, group: GroupId) -> Option<&Configuration> {
+        self.group_configuration(group)
     }
 
     fn status(&self, now: Now) -> Option<Status> {

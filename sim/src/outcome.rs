@@ -61,6 +61,16 @@ impl Verdict {
         }
     }
 
+    /// The number of the broken promise, or a word for a lack of progress.
+    #[must_use]
+    pub fn broken(&self) -> Option<&str> {
+        match self {
+            Self::Pass => None,
+            Self::Safety { checker, .. } => Some(checker),
+            Self::NoProgress { .. } => Some("progress"),
+        }
+    }
+
     /// Whether nothing was wrong.
     #[must_use]
     pub fn is_pass(&self) -> bool {

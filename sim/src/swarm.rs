@@ -1,5 +1,6 @@
 //! Many seeds, several at a time.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,10 @@ pub struct Summary {
     pub simulated: u128,
     /// A hash over all traces, whatever the order they were run in.
     pub trace: u128,
+    /// How many plans failed even without the planted bug, so that they say nothing about it.
+    pub spoiled: u64,
+    /// By what failures were seen: how often, and the lowest seed.
+    pub failures: BTreeMap<String, (u64, u64)>,
     /// Wall time of each seed.
     pub walls: Vec<(Duration, u64)>,
     /// The failing run with the lowest seed: every lower seed passed.
@@ -34,7 +39,13 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn add(&mut self, outcome: Outcome, wall: Duration) {
+    fn add(&mut self, outcome: Outcome, spoiled: bool, wall: Duration) {
+        self.spoiled += u64::from(spoiled);
+        if let Some(checker) = outcome.verdict.broken().filter(|_| !spoiled) {
+            let (count, first) = self.failures.entry(checker.into()).or_insert((0, outcome.seed));
+            *count += 1;
+            *first = (*first).min(outcome.seed);
+        }
         self.seeds += 1;
         self.events += outcome.events;
         self.faults += outcome.faults;
@@ -42,7 +53,8 @@ impl Summary {
         self.simulated += u128::from(outcome.simulated.0);
         self.trace = self.trace.wrapping_add(outcome.trace.wrapping_mul(u128::from(outcome.seed) * 2 + 1));
         self.walls.push((wall, outcome.seed));
-        if !outcome.verdict.is_pass() && self.failure.as_ref().is_none_or(|other| other.seed > outcome.seed) {
+        let fails = !spoiled && !outcome.verdict.is_pass();
+        if fails && self.failure.as_ref().is_none_or(|other| other.seed > outcome.seed) {
             self.failure = Some(outcome);
         }
     }
@@ -62,24 +74,35 @@ impl Summary {
     }
 }
 
-/// Runs the plans of `seeds` on `jobs` threads, one seed per thread at a time, up to the first that fails. `progress` is told
-/// after each seed how many are done.
+/// What is wanted of a swarm.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The seeds.
+    pub seeds: Range<u64>,
+    /// How many threads, one seed per thread at a time.
+    pub jobs: usize,
+    /// The bug that every node carries. A failure counts only if the same plan passes without it.
+    pub bug: Option<Bug>,
+    /// Whether to go on after the first failure.
+    pub all: bool,
+}
+
+/// Runs the plans of all seeds, up to the first that fails unless all are wanted. `progress` is told after each seed how many are done.
 #[must_use]
-pub fn run(seeds: Range<u64>, jobs: usize, bug: Option<Bug>, progress: &(dyn Fn(u64) + Sync)) -> Summary {
-    run_with(seeds, jobs, progress, &|seed| world::run(&Plan::generate(seed).with_bug(bug), Recording::Off))
+pub fn run(request: &Request, progress: &(dyn Fn(u64) + Sync)) -> Summary {
+    run_with(request, progress, &|seed, bug| world::run(&Plan::generate(seed).with_bug(bug), Recording::Off))
 }
 
 fn run_with(
-    seeds: Range<u64>,
-    jobs: usize,
+    request: &Request,
     progress: &(dyn Fn(u64) + Sync),
-    run: &(dyn Fn(u64) -> Outcome + Sync),
+    run: &(dyn Fn(u64, Option<Bug>) -> Outcome + Sync),
 ) -> Summary {
-    let next = AtomicU64::new(seeds.start);
-    let end = AtomicU64::new(seeds.end);
+    let next = AtomicU64::new(request.seeds.start);
+    let end = AtomicU64::new(request.seeds.end);
     let summary = Mutex::new(Summary::default());
     std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
+        for _ in 0..request.jobs.max(1) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -87,13 +110,16 @@ fn run_with(
                         return;
                     }
                     let begun = Instant::now();
-                    let outcome = run(seed);
-                    if !outcome.verdict.is_pass() {
+                    let outcome = run(seed, request.bug);
+                    let wall = begun.elapsed();
+                    let fails = !outcome.verdict.is_pass();
+                    let spoiled = fails && request.bug.is_some() && !run(seed, None).verdict.is_pass();
+                    if fails && !spoiled && !request.all {
                         end.fetch_min(seed, Ordering::Relaxed);
                     }
                     let done = {
                         let mut summary = summary.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                        summary.add(outcome, begun.elapsed());
+                        summary.add(outcome, spoiled, wall);
                         summary.seeds
                     };
                     progress(done);
@@ -126,10 +152,14 @@ mod tests {
         }
     }
 
+    fn request(seeds: Range<u64>, jobs: usize) -> Request {
+        Request { seeds, jobs, bug: None, all: false }
+    }
+
     #[test]
     fn all_seeds_are_run_once_and_the_hash_does_not_depend_on_the_order() {
-        let one = run_with(3..103, 1, &|_| (), &|seed| outcome(seed, &[]));
-        let many = run_with(3..103, 7, &|_| (), &|seed| outcome(seed, &[]));
+        let one = run_with(&request(3..103, 1), &|_| (), &|seed, _| outcome(seed, &[]));
+        let many = run_with(&request(3..103, 7), &|_| (), &|seed, _| outcome(seed, &[]));
         assert_eq!((one.seeds, one.events, one.deliveries), (100, 1000, 300));
         assert_eq!((many.seeds, many.trace), (100, one.trace));
         assert!(one.failure.is_none());
@@ -138,10 +168,22 @@ mod tests {
     #[test]
     fn the_lowest_failing_seed_is_reported_and_every_lower_one_was_run() {
         for jobs in [1, 4] {
-            let summary = run_with(0..1000, jobs, &|_| (), &|seed| outcome(seed, &[41, 40, 700]));
+            let summary =
+                run_with(&request(0..1000, jobs), &|_| (), &|seed, _| outcome(seed, &[41, 40, 700]));
             assert_eq!(summary.failure.map(|failure| failure.seed), Some(40));
             assert!(summary.walls.iter().filter(|(_, seed)| *seed <= 40).count() == 41);
             assert!(summary.seeds < 60, "it stops soon");
         }
+    }
+
+    #[test]
+    fn a_bug_is_found_only_where_the_same_plan_passes_without_it() {
+        let request = Request { bug: Some(Bug::RouteLoop), all: true, ..request(0..100, 3) };
+        let summary = run_with(&request, &|_| (), &|seed, bug| {
+            outcome(seed, if bug.is_some() { &[7, 30, 31] } else { &[7] })
+        });
+        assert_eq!((summary.seeds, summary.spoiled), (100, 1));
+        assert_eq!(summary.failures.get("X1"), Some(&(2, 30)));
+        assert_eq!(summary.failure.map(|failure| failure.seed), Some(30));
     }
 }

@@ -5,9 +5,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use wattle_core::configuration::Configuration;
 use wattle_core::id::{
-    AttachToken, AuthorityEpoch, BootId, Generation, LaneId, LogIndex, MeshId, MessageId, NodeId, RequestId,
-    Sequence, SessionEpoch, StreamInstance, Term, Ticket, WriterId, WriterSequence,
+    AttachToken, AuthorityEpoch, BootId, Generation, GroupId, LaneId, LogIndex, MeshId, MessageId, NodeId,
+    RequestId, Sequence, SessionEpoch, StreamInstance, Term, Ticket, WriterId, WriterSequence,
 };
 use wattle_core::level::Level;
 use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Waited};
@@ -15,6 +16,7 @@ use wattle_core::node::output::{Delivered, Delivery, DialId, Event, Timer};
 use wattle_core::node::status::{GroupStatus, MemberStatus, StreamStatus};
 use wattle_core::node::{Config, Deadline, Input, Output, Rejected, Status, Transmit};
 use wattle_core::payload::Payload;
+use wattle_core::raft::{GroupPlace, Place};
 use wattle_core::time::{Instant, Now, Span};
 
 use crate::machine::Machine;
@@ -683,6 +685,16 @@ impl Machine for Toy {
         }
     }
 
+    fn group_places(&self, _: &mut Vec<GroupPlace>) {}
+
+    fn group_place_at(&self, _: GroupId, _: LogIndex) -> Option<Place> {
+        None
+    }
+
+    fn group_configuration(&self, _: GroupId) -> Option<&Configuration> {
+        None
+    }
+
     fn status(&self, _: Now) -> Option<Status> {
         let (members, streams) =
             SHARED.with_borrow(|shared| (shared.members.clone(), shared.streams.clone()));
@@ -736,7 +748,9 @@ impl Machine for Toy {
                 voters: first.into_iter().collect(),
                 learners: Vec::new(),
                 commit: LogIndex(0),
+                applied: LogIndex(0),
                 last: LogIndex(0),
+                chain: wattle_core::digest::Chain::default(),
                 stopped: None,
             }),
             streams: streams.iter().map(stream).collect(),

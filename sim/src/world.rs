@@ -3,9 +3,10 @@
 use wattle_core::id::{BootId, Ticket};
 use wattle_core::node::{Config, Input, Node};
 use wattle_core::planted::{Bug, Planted};
+use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
 
-use crate::checker::{Agreement, Failure, Handling, StreamLedger, Traffic, Watermarks};
+use crate::checker::{Agreement, Failure, Handling, Logs, StreamLedger, Traffic, Watermarks};
 use crate::describe;
 use crate::desk::{Books, Calls};
 use crate::event::{Event, Queue, SECOND, Time};
@@ -22,7 +23,7 @@ use crate::trace::{Recording, Trace};
 use crate::workload::Workload;
 
 /// A run with more events than this is no run but a storm.
-const EVENTS_MOST: u64 = 30_000_000;
+const EVENTS_MOST: u64 = 3_000_000;
 
 /// A plan set going with nodes of kind `M`.
 pub struct World<M> {
@@ -42,6 +43,7 @@ pub struct World<M> {
     pub(crate) deliveries: u64,
     pub(crate) lanes: Vec<wattle_core::id::LaneId>,
     pub(crate) buffer: Vec<u8>,
+    pub(crate) places: Vec<GroupPlace>,
     /// Per node: when its image was taken.
     pub(crate) images: Vec<Option<Time>>,
     pub(crate) watermarks: Watermarks,
@@ -94,6 +96,7 @@ impl<M: Machine> World<M> {
             streams: plan.streams.iter().enumerate().map(ledger).collect(),
             handlings: (0..plan.streams.len()).map(Handling::new).collect(),
             agreement: Agreement::new(may_stop),
+            logs: Logs::default(),
             may_stop,
         };
         let nodes = plan.nodes.len();
@@ -113,6 +116,7 @@ impl<M: Machine> World<M> {
             deliveries: 0,
             lanes: Vec::new(),
             buffer: Vec::new(),
+            places: Vec::new(),
             images: vec![None; nodes],
             watermarks: Watermarks::default(),
             content_since: None,

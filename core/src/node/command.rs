@@ -153,7 +153,8 @@ pub enum Reply {
     },
 }
 
-/// What a publisher is told of a run of messages.
+/// What a publisher is told of a run of messages. If they had been accepted before and are released by now, their sequences are no longer
+/// known: `first` and `last` are 0 then, and `duplicate` is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The level reached.

@@ -7,8 +7,9 @@ use alloc::vec::Vec;
 use super::Node;
 use super::command::Refusal;
 use super::status::{GroupStatus, LinkStatus, MemberStatus, Status};
-use crate::configuration::Member;
-use crate::id::{GroupId, NodeId};
+use crate::configuration::{Configuration, Member};
+use crate::id::{GroupId, LogIndex, NodeId};
+use crate::raft::{GroupPlace, Place};
 use crate::route::KnownLink;
 use crate::time::Now;
 
@@ -36,6 +37,23 @@ impl Node {
             journal_bytes,
             journal_live_bytes,
         })
+    }
+
+    /// Where each replica of this node stands in its group.
+    pub fn group_places(&self) -> impl Iterator<Item = GroupPlace> + '_ {
+        self.groups.places()
+    }
+
+    /// What the log of a group holds at `index`, if it still holds it.
+    #[must_use]
+    pub fn group_place_at(&self, group: GroupId, index: LogIndex) -> Option<Place> {
+        self.groups.place(group, index)
+    }
+
+    /// The configuration of a group that is in force here.
+    #[must_use]
+    pub fn group_configuration(&self, group: GroupId) -> Option<&Configuration> {
+        self.groups.configuration(group)
     }
 
     fn refusing(&self, now: Now) -> Option<String> {
@@ -84,6 +102,8 @@ impl Node {
             voters: nodes(&group.configuration.voters),
             learners: nodes(&group.configuration.learners),
             commit: group.commit,
+            applied: group.applied,
+            chain: self.groups.place(GroupId::CONTROL, group.commit).unwrap_or_default().chain,
             last: group.last.index,
             stopped: group.stopped,
         })

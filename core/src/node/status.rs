@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::digest::Chain;
 use crate::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, NodeId, Sequence, SessionEpoch,
     StreamInstance, Term,
@@ -87,8 +88,12 @@ pub struct GroupStatus {
     pub learners: Vec<NodeId>,
     /// Commit index.
     pub commit: LogIndex,
+    /// Up to here its owner has taken it.
+    pub applied: LogIndex,
     /// Last index in the log.
     pub last: LogIndex,
+    /// The digest of everything up to the commit index: equal wherever that index is equal.
+    pub chain: Chain,
     /// Why it stopped, if it did.
     pub stopped: Option<String>,
 }

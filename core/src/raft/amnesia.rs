@@ -164,6 +164,8 @@ impl Group {
 
     pub(super) fn become_amnesic(&mut self, context: &mut Context<'_>, from: NodeId, mark: Mark) {
         if context.planted.has(Bug::AmnesicVotes) {
+            let what = String::from("it was told that its disk was rolled back");
+            context.out.push_back(Output::Amnesia { group: self.id, node: context.own, what });
             if let Standing::Verifying { answered } = &mut self.standing {
                 answered.insert(from);
                 self.maybe_verified(context);

@@ -9,7 +9,7 @@ use super::log::Log;
 use super::message::{Body, Mark, Message, Place};
 use super::progress::Progress;
 use super::replication::Reply;
-use super::{GroupStatus, Output, Receipt, RoleName, Written};
+use super::{GroupPlace, GroupStatus, Output, Receipt, RoleName, Written};
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
@@ -329,6 +329,18 @@ impl Group {
                 Standing::Stopped { reason } => Some(reason.clone()),
                 _ => None,
             },
+        }
+    }
+
+    pub(super) fn standpoint(&self, own: NodeId) -> GroupPlace {
+        GroupPlace {
+            group: self.id,
+            replica: self.replica,
+            role: self.role_name(own),
+            term: self.term,
+            commit: self.commit,
+            durable: self.log.durable_place(),
+            last: self.log.last(),
         }
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::group::{Context, Group, Role, Standing};
 use super::message::Place;
 use super::store::Loading;
-use super::{Config, GroupStatus, Input, Output, RefusedReason};
+use super::{Config, GroupPlace, GroupStatus, Input, Output, RefusedReason};
 use crate::configuration::Configuration;
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
@@ -192,6 +192,23 @@ impl Groups {
     #[must_use]
     pub fn status(&self, group: GroupId) -> Option<GroupStatus> {
         self.groups.get(&group).map(|group| group.status(self.own))
+    }
+
+    /// Where each replica of this node stands.
+    pub fn places(&self) -> impl Iterator<Item = GroupPlace> + '_ {
+        self.groups.values().map(|group| group.standpoint(self.own))
+    }
+
+    /// What the log of a group holds at `index`, if it still holds it.
+    #[must_use]
+    pub fn place(&self, group: GroupId, index: LogIndex) -> Option<Place> {
+        self.groups.get(&group)?.log.place(index)
+    }
+
+    /// The configuration of a group that is in force here.
+    #[must_use]
+    pub fn configuration(&self, group: GroupId) -> Option<&Configuration> {
+        self.groups.get(&group).map(|group| group.log.configuration())
     }
 
     /// The groups this node leads that have a member on `towards`.

@@ -380,6 +380,25 @@ pub struct GroupStatus {
     pub stopped: Option<String>,
 }
 
+/// Where a replica stands: plain numbers, cheap enough to be asked for after every step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupPlace {
+    /// Which group.
+    pub group: GroupId,
+    /// Under which name the replica acts.
+    pub replica: ReplicaId,
+    /// Role.
+    pub role: RoleName,
+    /// Term.
+    pub term: Term,
+    /// Commit index.
+    pub commit: LogIndex,
+    /// The end of what is durable of the log.
+    pub durable: Place,
+    /// The end of the log.
+    pub last: Place,
+}
+
 /// The replica id of a founder: derived, so that all founders of a group agree on each other's without talking.
 #[must_use]
 pub fn founding_replica(group: GroupId, node: NodeId) -> ReplicaId {

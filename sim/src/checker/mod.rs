@@ -14,17 +14,21 @@
 //! | X9 | publishing again adds nothing and is answered alike |
 //! | X10 | what was refused never shows up |
 //! | X11 | a node that only crashed starts again; it stops for a failed write or a rolled-back disk alone |
+//! | X12 | what a group committed stays: one entry per place of its log, for everybody and for ever |
+//! | X13 | a replica that was told of its rolled-back disk does not lead under its old name |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
 mod agreement;
 mod handling;
+mod log;
 mod status;
 mod stream;
 mod traffic;
 
 pub use agreement::Agreement;
 pub use handling::Handling;
+pub use log::{Ballot, Logs};
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;

@@ -181,8 +181,8 @@ impl StreamLedger {
             asked.last
         );
         let (low, high) = (receipt.first.0, receipt.last.0);
-        // Of a repeat whose bytes are gone the sequences may no longer be known.
-        let forgotten = receipt.duplicate && (low, high) == (0, 0);
+        // Of a repeat that is released the sequences are no longer known.
+        let forgotten = (low, high) == (0, 0) && self.may_be_forgotten(writer, first, last, receipt);
         ensure!(
             forgotten || low >= 1 && low <= high && high - low >= last - first,
             "X4",
@@ -234,6 +234,14 @@ impl StreamLedger {
             }
         }
         Ok(())
+    }
+
+    /// Whether a source may no longer know sequences: of a repeat of what was delivered.
+    fn may_be_forgotten(&self, writer: usize, first: u64, last: u64, receipt: &Receipt) -> bool {
+        let messages = &self.writers[writer].messages;
+        let delivered =
+            |number: u64| messages.get(number as usize - 1).is_some_and(|message| message.delivered);
+        receipt.duplicate && (first..=last).all(delivered)
     }
 
     fn check_repeat(&self, writer: usize, first: u64, last: u64, receipt: &Receipt) -> Checked {

@@ -140,6 +140,19 @@ fn a_repeat_that_is_accepted_anew_or_moved_is_seen() {
 }
 
 #[test]
+fn sequences_may_be_unknown_only_in_repeats_of_what_was_delivered() {
+    let mut ledger = ledger(1);
+    ledger.receipt(1, 0, &mut asked(1, 1), &receipt(Waited::Accepted, (1, 1), (1, 1))).unwrap();
+    ledger.sent(0, 1, LEN, 0);
+    let unknown = Receipt { duplicate: true, ..receipt(Waited::Accepted, (1, 1), (0, 0)) };
+    assert_eq!(broken(ledger.receipt(2, 0, &mut asked(1, 1), &unknown)), "X4", "not delivered yet");
+    assert_eq!(ledger.seen(&message(1, 0, 1, 0)), Ok(true));
+    ledger.receipt(3, 0, &mut asked(1, 1), &unknown).unwrap();
+    let new = Receipt { duplicate: false, ..unknown };
+    assert_eq!(broken(ledger.receipt(4, 0, &mut asked(1, 1), &new)), "X4", "no repeat");
+}
+
+#[test]
 fn a_rolled_back_source_may_lose_what_it_alone_held_and_nothing_else() {
     let mut ledger = ledger(3);
     ledger.receipt(10, 0, &mut asked(1, 1), &receipt(Waited::Accepted, (1, 1), (1, 1))).unwrap();

@@ -1,0 +1,293 @@
+//! What consensus groups committed (X12), and what becomes of a replica that found its disk rolled back (X13).
+//!
+//! The ledger of a group holds, for every place of its log, the digest of everything up to it as the first node said that had it
+//! committed. Whoever says something else later, in whichever life, breaks X12. And already at the moment a leader commits, no log that lacks the
+//! entry may be able to win an election: what could still be lost was not committed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wattle_core::configuration::{Configuration, Member};
+use wattle_core::digest::Chain;
+use wattle_core::id::{GroupId, LogIndex, ReplicaId, Term};
+use wattle_core::raft::{GroupPlace, Place, RoleName};
+
+use super::{Checked, Failure, ensure};
+
+/// One committed entry.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    term: Term,
+    chain: Chain,
+    /// The nodes that had it committed, one bit each.
+    by: u8,
+}
+
+/// What is known of a replica whose node's disk was rolled back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Memory {
+    /// It came back and did nothing yet.
+    Doubtful,
+    /// It was told what it lost, while it bore this name.
+    Told(ReplicaId),
+    /// It counts again, and nobody had told it that it lost anything.
+    Unnoticed,
+}
+
+/// A replica as it was seen last.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    life: u32,
+    place: GroupPlace,
+}
+
+/// A replica's log, as far as it decides who can win an election.
+#[derive(Clone, Debug)]
+pub struct Ballot {
+    /// Whose.
+    pub member: Member,
+    /// The end of what is durable of it.
+    pub durable: Place,
+    /// What it would stand for election with, if it lacks the entry in question: the end of its log, and whose votes it needs.
+    pub rival: Option<(Place, Configuration)>,
+}
+
+/// Everything that any group committed.
+#[derive(Debug, Default)]
+pub struct Logs {
+    groups: BTreeMap<GroupId, Vec<Option<Entry>>>,
+    seen: BTreeMap<(usize, GroupId), Seen>,
+    rolled_back: BTreeMap<(usize, GroupId), Memory>,
+    rolls: BTreeSet<usize>,
+}
+
+impl Logs {
+    /// How far a node's commit index was known in this life before; `None` if nothing is new.
+    #[must_use]
+    pub fn news(&self, node: usize, life: u32, place: &GroupPlace) -> Option<LogIndex> {
+        match self.seen.get(&(node, place.group)) {
+            Some(seen) if seen.life == life => {
+                (seen.place.commit < place.commit).then_some(seen.place.commit)
+            }
+            _ => Some(LogIndex(0)),
+        }
+    }
+
+    /// A node shows where its replica stands.
+    ///
+    /// # Errors
+    /// X13.
+    pub fn stands(&mut self, node: usize, life: u32, place: GroupPlace) -> Checked {
+        self.seen.insert((node, place.group), Seen { life, place });
+        let Some(memory) = self.rolled_back.get_mut(&(node, place.group)) else {
+            if self.rolls.contains(&node) {
+                self.rolled_back.insert((node, place.group), Memory::Doubtful);
+                return self.stands(node, life, place);
+            }
+            return Ok(());
+        };
+        let counts = matches!(place.role, RoleName::Leader | RoleName::Follower | RoleName::Candidate);
+        match *memory {
+            Memory::Doubtful if counts => *memory = Memory::Unnoticed,
+            Memory::Told(told) => ensure!(
+                told != place.replica || place.role != RoleName::Leader,
+                "X13",
+                "node {node} leads group {} as replica {told}, under which it was told that its disk was rolled back",
+                place.group
+            ),
+            Memory::Doubtful | Memory::Unnoticed => {}
+        }
+        Ok(())
+    }
+
+    /// A node says that its own disk was rolled back, as somebody told it.
+    pub fn told(&mut self, node: usize, group: GroupId) {
+        if let (Some(memory @ Memory::Doubtful), Some(seen)) =
+            (self.rolled_back.get_mut(&(node, group)), self.seen.get(&(node, group)))
+        {
+            *memory = Memory::Told(seen.place.replica);
+        }
+    }
+
+    /// A node's disk is taken back: what it alone had committed is void, and what it does next is looked at closely.
+    pub fn rolled_back(&mut self, node: usize) {
+        self.rolls.insert(node);
+        for entry in self.groups.values_mut().flatten() {
+            *entry = entry.filter(|entry| entry.by != 1 << node);
+        }
+        self.rolled_back.retain(|&(who, _), _| who != node);
+    }
+
+    /// Whether a group may stop or differ: a disk was rolled back, and nobody who could be asked had seen what was lost; or more than one
+    /// was.
+    #[must_use]
+    pub fn excused(&self, group: GroupId) -> bool {
+        let of_group = self.rolled_back.iter().filter(|((_, its), _)| *its == group);
+        let memories: Vec<Memory> = of_group.map(|(_, &memory)| memory).collect();
+        memories.contains(&Memory::Unnoticed) || memories.len() > 1
+    }
+
+    /// A node has an entry committed.
+    ///
+    /// # Errors
+    /// X12.
+    pub fn committed(&mut self, node: usize, group: GroupId, place: Place) -> Checked {
+        let excused = self.excused(group);
+        let entries = self.groups.entry(group).or_default();
+        let slot = place.index.0 as usize;
+        if entries.len() <= slot {
+            entries.resize(slot + 1, None);
+        }
+        let entry = entries[slot].get_or_insert(Entry { term: place.term, chain: place.chain, by: 0 });
+        if (entry.term, entry.chain) == (place.term, place.chain) {
+            entry.by |= 1 << node;
+            return Ok(());
+        }
+        if excused {
+            return Ok(());
+        }
+        let others: Vec<usize> = (0..8).filter(|other| entry.by >> other & 1 == 1).collect();
+        Err(Failure::new(
+            "X12",
+            format!(
+                "group {group}: node {node} has entry {} of term {} ({:?}) committed, nodes {others:?} had term {} ({:?})",
+                place.index, place.term, place.chain, entry.term, entry.chain
+            ),
+        ))
+    }
+
+    /// Where a node's replica of a group stood when it was last seen, whatever became of the node since.
+    #[must_use]
+    pub fn last_seen(&self, node: usize, group: GroupId) -> Option<GroupPlace> {
+        self.seen.get(&(node, group)).map(|seen| seen.place)
+    }
+
+    /// A leader has an entry committed: no replica without it may be able to win an election any more.
+    ///
+    /// # Errors
+    /// X12.
+    pub fn cannot_be_lost(&self, group: GroupId, entry: Place, ballots: &[Ballot]) -> Checked {
+        if !self.rolls.is_empty() {
+            return Ok(());
+        }
+        for rival in ballots {
+            let Some((last, configuration)) = &rival.rival else { continue };
+            let grants = |voter: &Member| {
+                let ballot = ballots.iter().find(|ballot| ballot.member == *voter);
+                ballot.is_some_and(|ballot| {
+                    ballot.member == rival.member || ballot.durable.rank() <= last.rank()
+                })
+            };
+            let wins =
+                |voters: &[Member]| 2 * voters.iter().filter(|voter| grants(voter)).count() > voters.len();
+            let outgoing = &configuration.outgoing;
+            let elected = configuration.votes(rival.member)
+                && wins(&configuration.voters)
+                && (outgoing.is_empty() || wins(outgoing));
+            ensure!(
+                !elected,
+                "X12",
+                "group {group}: entry {} of term {} is committed, and {} that lacks it can still be elected",
+                entry.index,
+                entry.term,
+                rival.member.node
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wattle_core::id::NodeId;
+
+    const GROUP: GroupId = GroupId(9);
+
+    fn place(index: u64, term: u64, content: u8) -> Place {
+        Place { index: LogIndex(index), term: Term(term), chain: Chain([content; 16]) }
+    }
+
+    fn stand(replica: u128, role: RoleName, commit: u64) -> GroupPlace {
+        GroupPlace {
+            group: GROUP,
+            replica: ReplicaId(replica),
+            role,
+            term: Term(1),
+            commit: LogIndex(commit),
+            durable: Place::default(),
+            last: Place::default(),
+        }
+    }
+
+    #[test]
+    fn equal_logs_pass_and_another_entry_at_a_committed_place_does_not() {
+        let mut logs = Logs::default();
+        logs.committed(0, GROUP, place(1, 1, 1)).unwrap();
+        logs.committed(1, GROUP, place(1, 1, 1)).unwrap();
+        logs.committed(1, GroupId(8), place(1, 1, 2)).unwrap();
+        logs.committed(0, GROUP, place(3, 1, 3)).unwrap();
+        for wrong in [place(1, 2, 1), place(1, 1, 2), place(3, 1, 1)] {
+            assert_eq!(logs.committed(2, GROUP, wrong).unwrap_err().checker, "X12");
+        }
+    }
+
+    #[test]
+    fn only_what_is_new_in_a_life_is_looked_at() {
+        let mut logs = Logs::default();
+        let stand = |commit| stand(1, RoleName::Follower, commit);
+        assert_eq!(logs.news(0, 0, &stand(4)), Some(LogIndex(0)));
+        logs.stands(0, 0, stand(4)).unwrap();
+        assert_eq!(logs.news(0, 0, &stand(4)), None);
+        assert_eq!(logs.news(0, 0, &stand(6)), Some(LogIndex(4)));
+        assert_eq!(logs.news(0, 1, &stand(2)), Some(LogIndex(0)), "a new life shows everything again");
+    }
+
+    #[test]
+    fn a_rolled_back_disk_excuses_a_group_only_if_nobody_told_it() {
+        let mut logs = Logs::default();
+        logs.committed(0, GROUP, place(1, 1, 1)).unwrap();
+        logs.committed(0, GROUP, place(2, 1, 2)).unwrap();
+        logs.committed(1, GROUP, place(2, 1, 2)).unwrap();
+        logs.rolled_back(0);
+        logs.committed(0, GROUP, place(1, 2, 7)).expect("it alone had that committed");
+        logs.stands(0, 1, stand(5, RoleName::Verifying, 1)).unwrap();
+        assert!(!logs.excused(GROUP));
+        let mut told = logs;
+        told.told(0, GROUP);
+        assert_eq!(told.committed(1, GROUP, place(2, 2, 8)).unwrap_err().checker, "X12");
+        told.stands(0, 1, stand(6, RoleName::Leader, 1)).expect("under a fresh name it counts again");
+        assert_eq!(told.stands(0, 1, stand(5, RoleName::Leader, 1)).unwrap_err().checker, "X13");
+        let mut unnoticed = Logs::default();
+        unnoticed.committed(1, GROUP, place(2, 1, 2)).unwrap();
+        unnoticed.rolled_back(0);
+        unnoticed.stands(0, 1, stand(5, RoleName::Follower, 1)).unwrap();
+        assert!(unnoticed.excused(GROUP));
+        unnoticed.committed(0, GROUP, place(2, 2, 8)).unwrap();
+    }
+
+    #[test]
+    fn an_entry_that_a_rival_could_undo_was_not_committed() {
+        let member = |n: u64| Member { node: NodeId(n.into()), replica: ReplicaId(n.into()) };
+        let configuration = Configuration::simple((1..=3).map(member).collect(), Vec::new());
+        let ballot = |n, durable: Place, holds: bool| Ballot {
+            member: member(n),
+            durable,
+            rival: (!holds).then(|| (durable, configuration.clone())),
+        };
+        let check = |ballots: &[Ballot]| Logs::default().cannot_be_lost(GROUP, place(2, 2, 1), ballots);
+        let (first, second) = (ballot(1, place(2, 2, 1), true), ballot(2, place(2, 2, 1), true));
+        let behind = ballot(3, place(1, 1, 0), false);
+        check(&[first.clone(), second.clone(), behind.clone()]).unwrap();
+        // Figure 8 of the paper: the third holds a newer term, the first two hold the entry of an older one.
+        let newer = ballot(3, place(2, 3, 9), false);
+        let lost = check(&[first.clone(), second, newer]).unwrap_err();
+        assert_eq!(lost.checker, "X12");
+        let lost = check(&[first.clone(), ballot(2, place(1, 1, 0), false), behind.clone()]).unwrap_err();
+        assert_eq!(lost.checker, "X12", "held by one of three");
+        let mut joint = behind;
+        if let Some((_, configuration)) = &mut joint.rival {
+            configuration.outgoing = vec![member(1)];
+        }
+        check(&[first, ballot(2, place(2, 2, 1), true), joint]).expect("both halves must elect");
+    }
+}
