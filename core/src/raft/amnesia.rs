@@ -16,7 +16,7 @@ use super::log::Mismatch;
 use super::message::{Append, Body, Mark, Place};
 use super::quorum::carried;
 use crate::configuration::Member;
-use crate::id::{NodeId, ReplicaId, Term};
+use crate::id::{GroupId, NodeId, ReplicaId, Term};
 use crate::planted::Bug;
 use crate::when::When;
 
@@ -57,6 +57,10 @@ impl Group {
             return self.arm_election(context);
         }
         self.standing = Standing::Verifying { answered: BTreeSet::new() };
+        if alone && self.id == GroupId::CONTROL {
+            // A mesh must not stand still because its only other member is away: its word is waited for, and not for ever (rule C3).
+            self.election = Some(context.now + context.config.alone_patience);
+        }
         self.ask_again(context);
         self.tell_role(context);
     }

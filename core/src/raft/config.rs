@@ -9,6 +9,9 @@ pub struct Config {
     pub election_min: Span,
     /// And this long at most. The further from the minimum, the rarer two candidates meet.
     pub election_max: Span,
+    /// The only voter of the control group waits this long at a start for the word of a learner on what it once vouched for.
+    /// Longer recognises a rolled-back disk over slower paths; shorter serves sooner while all others are away.
+    pub alone_patience: Span,
     /// What is not acknowledged is sent again after this long, doubling up to [`Self::retry_max`].
     pub retry_min: Span,
     /// Slowest resending; also the pace towards a peer that is suspected.
@@ -28,6 +31,7 @@ impl Default for Config {
         Self {
             election_min: Span::millis(150),
             election_max: Span::millis(300),
+            alone_patience: Span::secs(2),
             retry_min: Span::millis(200),
             retry_max: Span::secs(1),
             message_entries: 256,
