@@ -11,7 +11,6 @@ use crate::id::{Sequence, SessionEpoch};
 use crate::level::Level;
 use crate::node::command::Refusal;
 use crate::node::status::StreamStatus;
-use crate::planted::Bug;
 use crate::time::Now;
 
 impl Streams {
@@ -162,9 +161,8 @@ impl Stream {
             * (common.config.message_bytes.max(common.config.batch_bytes) as u64);
         assert!(self.held.bytes() <= common.config.receive_bytes + slack, "S10: {instance} holds too much");
         if let Some((handed, out, window)) = self.handed() {
-            let early = common.planted.has(Bug::HandlerBeforeCommit);
             let limit = self.head.taken.max(target.mark);
-            assert!(early || handed <= limit, "S6: {instance} handed over {handed}, taken are {limit}");
+            assert!(handed <= limit, "S6: {instance} handed over {handed}, taken are {limit}");
             assert!(
                 out <= window,
                 "S7: the handler of {instance} has {out} messages, its window is {window}"

@@ -520,6 +520,9 @@ impl World {
     /// A source whose disk was rolled back takes the learner's log, through the gate. `false`: some bytes are still missing.
     pub(super) fn copy_back(&mut self) -> bool {
         let now = self.at();
+        // The learner answers for a new term: what an older leader sent counts no more.
+        let term = self.machines[SOURCE].term.max(self.machines[TARGET].term) + 1;
+        self.machines[TARGET].term = term;
         if self.machines[TARGET].log.base > self.machines[SOURCE].log.last() {
             self.give(TARGET, Input::SnapshotWanted { instance: INSTANCE, to: node(SOURCE) });
             return false;
