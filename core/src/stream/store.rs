@@ -126,7 +126,7 @@ impl Store {
 
     /// Puts another reading of the same batch in place: other messages of it are void.
     pub(super) fn reread(&mut self, slot: u64, batch: Batch) {
-        let Some(kept) = self.kept.get_mut(&slot) else { return };
+        let Some(kept) = self.kept.get_mut(&slot).filter(|kept| kept.batch != batch) else { return };
         let before = core::mem::replace(&mut kept.batch, batch);
         let after = kept.batch.clone();
         self.unindex(slot, &before);

@@ -22,7 +22,18 @@ const BATCH_MESSAGES_MAX: usize = 65_536;
 /// Bytes of a payload that anybody may send.
 const PAYLOAD_MAX: usize = 64 << 20;
 
+/// No sequence, index or epoch grows to this in the life of a mesh; more is a forgery, and would overflow when counted up.
+const NUMBER_MAX: u64 = 1 << 62;
+
 type Decoded<T> = Result<T, Malformed>;
+
+fn number(found: u64) -> Decoded<u64> {
+    if found < NUMBER_MAX { Ok(found) } else { Err(Malformed("a number out of range")) }
+}
+
+fn sequence(found: u64) -> Decoded<Sequence> {
+    number(found).map(Sequence)
+}
 
 fn id_bytes(id: [u8; 16]) -> Bytes {
     Bytes::copy_from_slice(&id)
@@ -48,7 +59,7 @@ fn identity(found: Option<proto::Identity>) -> Decoded<Identity> {
     let found = found.ok_or(Malformed("no identity"))?;
     Ok(Identity {
         boot: boot(&found.boot)?,
-        first: Sequence(found.first),
+        first: sequence(found.first)?,
         digest: Digest::from_slice(&found.digest).ok_or(Malformed("a digest is not 32 bytes"))?,
     })
 }
@@ -77,8 +88,7 @@ fn batch(found: Option<proto::Batch>) -> Decoded<Batch> {
     let mut spans = Vec::with_capacity(found.spans.len().min(found.lengths.len()));
     let mut messages = 0u64;
     for span in &found.spans {
-        let ends = span.first.checked_add(span.count);
-        if span.first == 0 || span.count == 0 || ends.is_none() {
+        if span.first == 0 || span.count == 0 || number(span.first).is_err() || number(span.count).is_err() {
             return Err(Malformed("a span is empty or out of range"));
         }
         messages = messages.saturating_add(span.count);
@@ -125,17 +135,17 @@ pub(super) fn decode_entry(data: &[u8]) -> Decoded<Entry> {
         Kind::Session(session) => Entry::Session {
             source: NodeId::from_slice(&session.source).ok_or(Malformed("a node id is not 16 bytes"))?,
             boot: boot(&session.boot)?,
-            follows: SessionEpoch(session.follows),
+            follows: SessionEpoch(number(session.follows)?),
         },
         Kind::Descriptor(descriptor) => {
             let batch = batch(descriptor.batch)?;
-            if descriptor.first == 0 || descriptor.first.checked_add(batch.live()).is_none() {
+            if descriptor.first == 0 {
                 return Err(Malformed("a sequence out of range"));
             }
-            let (epoch, first) = (SessionEpoch(descriptor.epoch), Sequence(descriptor.first));
+            let (epoch, first) = (SessionEpoch(number(descriptor.epoch)?), sequence(descriptor.first)?);
             Entry::Descriptor { epoch, first, batch }
         }
-        Kind::Complete(complete) => Entry::Complete { upto: Sequence(complete.upto) },
+        Kind::Complete(complete) => Entry::Complete { upto: sequence(complete.upto)? },
         Kind::CloseWriter(close) => Entry::CloseWriter { writer: writer(&close.writer)? },
     })
 }
@@ -185,33 +195,30 @@ pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> 
             if payload.len() > PAYLOAD_MAX || !counted || data.first == 0 {
                 return Err(Malformed("a batch out of range"));
             }
-            if data.first.checked_add(data.count).is_none() {
-                return Err(Malformed("a sequence out of range"));
-            }
             Body::Data(Data {
                 boot: boot(&data.boot)?,
-                epoch: SessionEpoch(data.epoch),
-                first: Sequence(data.first),
+                epoch: SessionEpoch(number(data.epoch)?),
+                first: sequence(data.first)?,
                 count: data.count,
                 identity: identity(data.identity)?,
                 bytes: payload.into(),
             })
         }
         Kind::Want(want) => Body::Want(identity(want.identity)?),
-        Kind::Mark(mark) => Body::Mark(Sequence(mark.upto)),
+        Kind::Mark(mark) => Body::Mark(sequence(mark.upto)?),
         Kind::Status(status) => Body::Status(Standing {
             boot: boot(&status.boot)?,
             peer: boot(&status.peer)?,
             serial: status.serial,
-            epoch: SessionEpoch(status.epoch),
-            have: Sequence(status.have),
-            room: status.room,
-            taken: Sequence(status.taken),
-            mark: Sequence(status.mark),
+            epoch: SessionEpoch(number(status.epoch)?),
+            have: sequence(status.have)?,
+            room: status.room.min(NUMBER_MAX),
+            taken: sequence(status.taken)?,
+            mark: sequence(status.mark)?,
             confirmed: status.confirmed,
             ask: status.ask,
             answer: status.answer,
-            floor: Sequence(status.floor),
+            floor: sequence(status.floor)?,
         }),
     };
     Ok(Message { instance, body })
@@ -249,20 +256,20 @@ pub(super) fn decode_state(bytes: &[u8]) -> Decoded<Stored> {
     let found = proto::State::decode(bytes).map_err(|_| Malformed("not a stream's state"))?;
     let mut writers = Writers::default();
     for entry in &found.writers {
-        writers.restore(writer(&entry.writer)?, entry.last, entry.closed);
+        writers.restore(writer(&entry.writer)?, number(entry.last)?, entry.closed);
     }
     let state = LogState {
-        applied: LogIndex(found.applied),
-        session: SessionEpoch(found.session),
+        applied: LogIndex(number(found.applied)?),
+        session: SessionEpoch(number(found.session)?),
         boot: boot(&found.boot)?,
-        taken: Sequence(found.taken),
-        completed: Sequence(found.completed),
+        taken: sequence(found.taken)?,
+        completed: sequence(found.completed)?,
         writers,
     };
     if state.completed > state.taken || found.released < found.completed {
         return Err(Malformed("the watermarks of a stream's state contradict each other"));
     }
-    Ok(Stored { state, released: Sequence(found.released), slot_floor: found.slot_floor })
+    Ok(Stored { state, released: sequence(found.released)?, slot_floor: number(found.slot_floor)? })
 }
 
 pub(super) fn encode_head(own: bool, first: Sequence, batch: &Batch) -> Bytes {
@@ -271,7 +278,7 @@ pub(super) fn encode_head(own: bool, first: Sequence, batch: &Batch) -> Bytes {
 
 pub(super) fn decode_head(bytes: &[u8]) -> Decoded<(bool, Sequence, Batch)> {
     let found = proto::PayloadHead::decode(bytes).map_err(|_| Malformed("not a payload's head"))?;
-    Ok((found.own, Sequence(found.first), batch(found.batch)?))
+    Ok((found.own, sequence(found.first)?, batch(found.batch)?))
 }
 
 pub(super) fn encode_mark(upto: Sequence) -> Bytes {
@@ -280,5 +287,54 @@ pub(super) fn encode_mark(upto: Sequence) -> Bytes {
 
 pub(super) fn decode_mark(bytes: &[u8]) -> Decoded<Sequence> {
     let found = proto::MarkHead::decode(bytes).map_err(|_| Malformed("not a mark"))?;
-    Ok(Sequence(found.upto))
+    sequence(found.upto)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::{Purpose, Rng};
+
+    fn batch_of(count: u64) -> Batch {
+        let identity = Identity { boot: BootId(3), first: Sequence(7), digest: Digest([9; 32]) };
+        let span =
+            |first, count, void| Span { writer: WriterId(1), first: WriterSequence(first), count, void };
+        let spans = alloc::vec![span(1, 1, true), span(2, count - 1, false)];
+        let lengths = (0..count as u32).collect();
+        Batch { identity, spans, lengths, base: MessageId(5), wall: Wall(6) }
+    }
+
+    #[test]
+    fn what_is_said_is_read_back_and_anything_else_is_an_error() {
+        let entry = Entry::Descriptor { epoch: SessionEpoch(2), first: Sequence(8), batch: batch_of(4) };
+        assert_eq!(decode_entry(&encode_entry(&entry)), Ok(entry.clone()));
+        let standing = Standing { serial: 4, have: Sequence(9), room: 10, ..Standing::default() };
+        for body in [
+            Body::Status(standing),
+            Body::Mark(Sequence(3)),
+            Body::Want(batch_of(2).identity),
+            Body::Data(Data {
+                boot: BootId(1),
+                epoch: SessionEpoch(1),
+                first: Sequence(1),
+                count: 3,
+                identity: batch_of(2).identity,
+                bytes: Bytes::from_static(b"abc").into(),
+            }),
+        ] {
+            let message = Message { instance: StreamInstance(1), body };
+            let (header, payload) = message.encode();
+            assert_eq!(Message::decode(header.clone(), payload.to_bytes()), Ok(message));
+            let mut rng = Rng::stream([1; 32], Purpose::Stream);
+            for _ in 0..2_000 {
+                let mut damaged = header.to_vec();
+                let place = rng.below(damaged.len() as u64) as usize;
+                damaged[place] ^= 1 << rng.below(8);
+                damaged.truncate(rng.between(0, header.len() as u64) as usize);
+                let _ = Message::decode(damaged.into(), Bytes::new());
+            }
+        }
+        let forged = Entry::Complete { upto: Sequence(u64::MAX) };
+        assert_eq!(decode_entry(&encode_entry(&forged)), Err(Malformed("a number out of range")));
+    }
 }

@@ -103,6 +103,10 @@ impl Stream {
                 return;
             }
             if self.payload(common, slot).is_none() {
+                // Read ahead by one.
+                if let Some(slot) = self.slot_at(last.next()) {
+                    let _ = self.payload(common, slot);
+                }
                 return;
             }
             self.send_data(common, slot);

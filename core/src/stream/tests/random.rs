@@ -201,17 +201,17 @@ fn run(seed: u64, back: Option<usize>, planted: Planted) {
 
 #[test]
 fn crashes_loss_and_reordering_change_nothing() {
-    (0..300).for_each(|seed| run(seed, None, Planted::none()));
+    (0..150).for_each(|seed| run(seed, None, Planted::none()));
 }
 
 #[test]
 fn a_target_that_comes_back_on_an_older_disk_goes_on() {
-    (1_000..1_300).for_each(|seed| run(seed, Some(TARGET), Planted::none()));
+    (1_000..1_150).for_each(|seed| run(seed, Some(TARGET), Planted::none()));
 }
 
 #[test]
 fn a_source_that_comes_back_on_an_older_disk_goes_on() {
-    (2_000..2_300).for_each(|seed| run(seed, Some(SOURCE), Planted::none()));
+    (2_000..2_150).for_each(|seed| run(seed, Some(SOURCE), Planted::none()));
 }
 
 #[cfg(feature = "planted")]
