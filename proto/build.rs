@@ -1,6 +1,6 @@
 //! Compiles the .proto files without protoc.
 
-const PARTS: [&str; 5] = ["link", "route", "raft", "mesh", "stream"];
+const PARTS: [&str; 6] = ["node", "link", "route", "raft", "mesh", "stream"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

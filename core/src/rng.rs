@@ -17,6 +17,8 @@ pub enum Purpose {
     Route = 4,
     /// Message ids and attach tokens.
     Stream = 5,
+    /// Heartbeats of pairs.
+    Pair = 6,
 }
 
 /// A deterministic random stream.

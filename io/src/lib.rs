@@ -1,1 +1,39 @@
-//! To be written.
+//! The real world of a Wattle node: it drives [`wattle_core::node::Node`] with sockets, a disk, a clock and entropy.
+//!
+//! It moves things and decides nothing. One thread owns the node and runs one loop (`driver`): take what happened, tell
+//! the node, carry out what it wants. Everything slow lives elsewhere and answers with an event: sockets and TLS as tokio
+//! tasks (`lanes`), the store on a thread that makes one sync per batch ([`store`]), loads on another, hashing and
+//! signatures on a few more.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`settings`], [`error`] | what a node is started with, and why it cannot start or stopped |
+//! | [`handle`] | [`Running`], the face towards the application |
+//! | [`identity`] | the data directory, its lock, the key file |
+//! | `driver`, `event` | the loop, and what can happen to it |
+//! | [`store`], `disk` | rows in redb; the threads that write and load them |
+//! | [`space`] | free space and the reserve that keeps draining possible |
+//! | [`tls`], `lanes` | connections: who is at the other end, and their bytes |
+//! | `work`, `clock` | heavy work, time, entropy |
+#![deny(missing_docs)]
+
+mod clock;
+mod disk;
+mod driver;
+pub mod error;
+mod event;
+pub mod handle;
+pub mod identity;
+mod lanes;
+pub mod settings;
+pub mod space;
+mod start;
+pub mod store;
+pub mod tls;
+mod work;
+
+pub use error::{StartError, StopReason};
+pub use handle::{Attachment, Handed, Replies, Running};
+pub use lanes::Counts;
+pub use settings::{Limits, Settings};
+pub use start::start;

@@ -18,6 +18,10 @@ macro_rules! family {
 }
 
 family!(
+    /// End to end, and what a node remembers of itself.
+    node
+);
+family!(
     /// Between neighbours, and heartbeats between pairs.
     link
 );

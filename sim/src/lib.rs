@@ -1,1 +1,52 @@
-//! To be written.
+//! The simulated world of the mesh: `seed -> Plan -> Outcome`.
+//!
+//! A [`plan::Plan`] is plain data: who is there, what they want, what goes wrong when. [`world::run`] sets it going around the very
+//! [`wattle_core::node::Node`] that runs in production, in virtual time and on one thread, and gives an [`outcome::Outcome`]: a
+//! verdict and a hash over everything that happened. Equal plans give equal outcomes, on every platform.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`plan`], [`fault`] | a run as data; `generate` makes one from a seed |
+//! | [`random`], [`event`], [`clock`], [`trace`] | keyed random streams, the queue of events, clocks, the hash |
+//! | [`network`], [`disk`], [`process`] | what surrounds a node, and what goes wrong there |
+//! | [`world`] | the loop; `drive` steps one node, `inject` begins and ends faults, `settle` judges the end |
+//! | [`desk`], [`workload`] | those outside: tasks, publishers, handlers |
+//! | [`checker`] | the promises, numbered |
+//! | [`swarm`], [`cli`] | many seeds; the commands |
+//!
+//! First comes a phase with faults, in which nothing wrong may happen. Then everything heals, and within a bound everything that
+//! was promised must have been done.
+#![deny(missing_docs)]
+
+pub mod checker;
+pub mod cli;
+pub mod clock;
+mod content;
+mod describe;
+pub mod desk;
+pub mod disk;
+mod drive;
+pub mod event;
+pub mod fault;
+mod frames;
+mod generate;
+mod handler;
+mod inject;
+pub mod machine;
+pub mod network;
+pub mod outcome;
+mod panics;
+pub mod plan;
+pub mod process;
+mod publisher;
+pub mod random;
+mod settle;
+pub mod swarm;
+mod task;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod toy;
+pub mod trace;
+pub mod workload;
+pub mod world;

@@ -1,1 +1,455 @@
-//! To be written.
+//! The replicated state the control group agrees on, and how nodes enter it.
+//!
+//! The mesh control group is one Raft group whose log says who the members are and which streams are open. Every member is
+//! in the group (a few vote, see `voters`) and applies the same entries to the same [`State`]. Whatever changes the
+//! mesh is a request: it is made at some node, forwarded to the leader, checked and stamped there, and done once the node it was made at has
+//! applied it.
+//!
+//! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
+//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `wire`, `snapshot`, `store`.
+//!
+//! # Invariants
+//! - **M1** Members that have applied the same index have equal states ([`Mesh::digest`]); entries are applied in order, each once.
+//! - **M2** Node names are unique, and none reads as an id.
+//! - **M3** A node id is bound to the key it derives from; a replica id that was given up never returns.
+//! - **M4** A request is decided at most once, however often it is repeated. A stream's instance is the id of the request that
+//!   opened it, so no instance is used twice.
+//! - **M5** All tables are bounded.
+//! - **M6** The only time that apply knows is stamped by the leader and grows with each command.
+//! - **M7** One change of the group's membership at a time, asked for by its leader; a group keeps a voter.
+//! - **M8** A joiner speaks only to the key its token names, and not before its replica id is on disk.
+//! - **M9** A token admits no more nodes than it allows; a use is on disk before its admission leaves the node.
+//! - **M10** A command is answered once its own node has applied it.
+//! - **M11** The log is cut only where the state beside the cut is in the same row.
+//! - **M12** A node belongs to one mesh, once.
+
+pub mod config;
+pub mod entry;
+pub mod input;
+pub mod output;
+pub mod state;
+pub mod token;
+pub mod wire;
+
+mod admit;
+mod apply;
+mod join;
+mod leader;
+mod requests;
+mod seed;
+mod snapshot;
+mod store;
+mod transcript;
+mod voters;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+pub use config::Config;
+pub use input::{Applied, Input, Receipt};
+pub use join::JOIN_VERSION;
+pub use output::Output;
+pub use state::{Member, State, Stream};
+pub use wire::{JoinMessage, Malformed, Message, RosterEntry};
+
+use crate::digest::Digest;
+use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance};
+use crate::level::Level;
+use crate::node::command::{Refusal, Reply};
+use crate::node::output::CloseReason;
+use crate::planted::Planted;
+use crate::record::{Damaged, Key};
+use crate::rng::Rng;
+use crate::time::{Instant, Now};
+use crate::work::{Done, PublicKey};
+use entry::{Body, Request};
+use state::valid_stream_name;
+use store::{IssuedToken, Membership, Space, StoredJoin};
+
+/// What waits for the disk.
+#[derive(Clone, Debug)]
+enum Awaited {
+    Reply(RequestId, Result<Reply, Refusal>),
+    JoinStored(ReplicaId),
+}
+
+/// The part.
+#[derive(Clone, Debug)]
+pub struct Mesh {
+    config: Config,
+    own: NodeId,
+    rng: Rng,
+    state: State,
+    /// Up to here the state is stored.
+    stored: LogIndex,
+    /// Up to here the log was cut in this life.
+    compacted: LogIndex,
+    membership: Option<Membership>,
+    tokens: BTreeMap<u128, IssuedToken>,
+    seeding: Option<seed::Seeding>,
+    joining: Option<join::Joining>,
+    admissions: admit::Admissions,
+    control: leader::Control,
+    requests: requests::Requests,
+    /// Requests refused for good in this step.
+    failed: Vec<(Request, Refusal)>,
+    /// Streams opened after the stored state.
+    opened: BTreeMap<StreamInstance, Stream>,
+    /// Streams closed after the stored state.
+    closed: BTreeMap<StreamInstance, LogIndex>,
+    /// The join found at recovery.
+    stored_join: StoredJoin,
+    /// The replica id of a join that came to nothing: the next join uses it, so that a late admission does no harm.
+    spare_replica: Option<ReplicaId>,
+    /// A join that succeeded and is not answered yet.
+    welcome: Option<join::Welcome>,
+    awaited: BTreeMap<Receipt, Awaited>,
+    last_number: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Mesh {
+    /// The part of node `own`, knowing nothing yet.
+    #[must_use]
+    pub fn new(config: Config, own: NodeId, rng: Rng, _planted: Planted) -> Self {
+        Self {
+            config,
+            own,
+            rng,
+            state: State::default(),
+            stored: LogIndex(0),
+            compacted: LogIndex(0),
+            membership: None,
+            tokens: BTreeMap::new(),
+            seeding: None,
+            joining: None,
+            admissions: admit::Admissions::default(),
+            control: leader::Control::default(),
+            requests: requests::Requests::default(),
+            failed: Vec::new(),
+            opened: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            stored_join: StoredJoin::default(),
+            spare_replica: None,
+            welcome: None,
+            awaited: BTreeMap::new(),
+            last_number: 0,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes back a record, in the order they were written.
+    ///
+    /// # Errors
+    /// [`Damaged`] if it makes no sense.
+    pub fn restore(
+        &mut self,
+        key: &Key,
+        _last_slot: u64,
+        head: &[u8],
+        _payload_len: usize,
+    ) -> Result<(), Damaged> {
+        let sense = |error: Malformed| store::damaged(key, &error);
+        match Space::from_number(key.space).ok_or_else(|| store::damaged(key, &"unknown space"))? {
+            Space::Membership => self.membership = Some(Membership::read(head).map_err(sense)?),
+            Space::State => {
+                self.state = State::decode(head).map_err(sense)?;
+                self.stored = self.state.applied;
+            }
+            Space::Token => {
+                self.tokens.insert(key.id, IssuedToken::read(head).map_err(sense)?);
+            }
+            Space::Joining => self.stored_join = StoredJoin::read(head).map_err(sense)?,
+            Space::Opened => {
+                let stream = store::read_opened(key.id, head).map_err(sense)?;
+                self.opened.insert(stream.instance, stream);
+            }
+            Space::Closed => {
+                self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// There are no more records: goes on where the last life ended.
+    pub fn restored(&mut self, now: Now) {
+        self.drop_expired_tokens(now);
+        self.make_room_for_tokens(self.config.tokens_max);
+        self.drop_marks();
+        let join = core::mem::take(&mut self.stored_join);
+        if self.membership.is_none() {
+            self.resume_join(now, join);
+        }
+        let Some(membership) = self.membership.clone() else { return };
+        let founding = self.founding_configuration(&membership);
+        self.outputs.push_back(Output::CreateGroup { replica: membership.replica, founding });
+        self.outputs.push_back(Output::Became { mesh: membership.mesh, remember: Vec::new() });
+        if !membership.remember.is_empty() {
+            self.outputs.push_back(Output::Remembered { addresses: membership.remember });
+        }
+        self.announce_roster();
+        self.announce_streams();
+        self.announce_opened();
+    }
+
+    /// Tells the part something; afterwards [`Self::poll`] until `None`.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Seed { request, name } => self.on_seed(now, request, name),
+            Input::Invite { request } => self.on_invite(now, request),
+            Input::Join { request, token } => self.on_join(now, request, &token),
+            Input::OpenStream { request, name, source, target } => {
+                self.on_open_stream(now, request, name, source, target);
+            }
+            Input::CloseStream { request, name } => {
+                self.on_client_request(now, request, Body::Close { name });
+            }
+            Input::JoinLaneUp { lane, peer_key } => self.on_join_lane_up(now, lane, peer_key),
+            Input::JoinFailed { address, what } => self.on_join_failed(&address, &what),
+            Input::JoinMessage { lane, peer_key, message } => {
+                self.on_join_message(now, lane, peer_key, message);
+            }
+            Input::JoinLaneDown { lane } => {
+                self.on_joining_lane_down(now, lane);
+                self.on_admitting_lane_down(lane);
+            }
+            Input::Message { from, message } => self.on_message(now, from, message),
+            Input::Apply { entries } => self.on_apply(now, &entries),
+            Input::Role { leading, term, leader } => self.on_role(now, leading, term, leader),
+            // What matters is when it is applied.
+            Input::Proposed { .. } => {}
+            Input::Refused { context, leader } => {
+                if !self.on_change_refused(now, context) {
+                    self.on_proposal_refused(context, leader);
+                }
+            }
+            Input::Match { node, index } => self.on_match(now, node, index),
+            Input::Configured { configuration, committed, .. } => {
+                self.on_configured(now, configuration, committed);
+            }
+            Input::SnapshotWanted { to } => {
+                let (index, data) = (self.state.applied, self.state.encode());
+                self.outputs.push_back(Output::Snapshot { to, index, data });
+            }
+            Input::Install { index, data, .. } => self.on_install(now, index, &data),
+            Input::WorkDone { token, done } => self.on_work_done(now, token, done),
+            Input::Durable(receipt) => self.on_durable(now, receipt),
+            Input::PairSuspect { node } => self.on_pair(now, node, true),
+            Input::PairAlive { node } => self.on_pair(now, node, false),
+            Input::Deadline => self.on_deadline(now),
+        }
+        self.settle_failed(now);
+    }
+
+    /// The next thing the part wants.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back with [`Input::Deadline`].
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let joining = self.joining.as_ref().map(join::Joining::next_deadline);
+        let seeding = self.seeding.as_ref().map(|s| s.deadline);
+        let (requests, control) = (self.requests.next_deadline(), self.control.next_deadline());
+        let (welcome, admissions) = (self.welcome.as_ref().map(|w| w.until), self.admissions.next_deadline());
+        [joining, welcome, seeding, requests, control, admissions].into_iter().flatten().min()
+    }
+
+    /// Panics if an invariant does not hold.
+    pub fn check_invariants(&self, level: Level) {
+        assert!(self.stored <= self.state.applied, "M11: what is stored was applied");
+        assert!(self.compacted <= self.stored, "M11: what was cut is stored");
+        assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
+        // Beside commands: one request per admission, the founding, and the node's own change.
+        let most = self.config.requests_max + self.config.joins_max + 2;
+        assert!(self.requests.pending() <= most, "M5: requests are bounded");
+        assert!(self.requests.served() <= self.config.served_max, "M5: served requests are bounded");
+        assert!(self.requests.served() == 0 || self.control.leading, "M7: only a leader serves");
+        assert!(self.joining.is_none() || self.membership.is_none(), "M12: a member joins nothing");
+        assert!(self.tokens.len() <= self.config.tokens_max, "M5: tokens are bounded");
+        if let (Some(membership), Some(mesh)) = (&self.membership, self.state.mesh) {
+            assert_eq!(membership.mesh, mesh, "M12: the state is of the mesh this node belongs to");
+        }
+        if level == Level::Full {
+            for token in self.tokens.values() {
+                assert!(token.redeemed.len() <= token.uses as usize, "M9: no token is used too often");
+            }
+            self.state.check();
+        }
+    }
+
+    /// The mesh this node belongs to.
+    #[must_use]
+    pub fn mesh_id(&self) -> Option<MeshId> {
+        self.membership.as_ref().map(|m| m.mesh)
+    }
+
+    /// Its name, or nothing.
+    #[must_use]
+    pub fn mesh_name(&self) -> &str {
+        self.membership.as_ref().map_or("", |m| m.mesh_name.as_str())
+    }
+
+    /// The members as agreed, in order of their ids.
+    pub fn members(&self) -> impl Iterator<Item = &Member> + '_ {
+        self.state.members.values()
+    }
+
+    /// One member.
+    #[must_use]
+    pub fn member(&self, node: NodeId) -> Option<&Member> {
+        self.state.members.get(&node)
+    }
+
+    /// The member of that name or id.
+    #[must_use]
+    pub fn resolve(&self, name: &str) -> Option<NodeId> {
+        self.state.resolve(name)
+    }
+
+    /// Whether `node` is a member as far as is known here; a node that just joined also goes by what it was told then.
+    #[must_use]
+    pub fn is_member(&self, node: NodeId) -> bool {
+        self.state.members.contains_key(&node) || self.told(node).is_some()
+    }
+
+    /// The current key of a member.
+    #[must_use]
+    pub fn key_of(&self, node: NodeId) -> Option<PublicKey> {
+        let agreed = self.state.members.get(&node).and_then(|m| m.keys.first());
+        agreed.or_else(|| self.told(node).and_then(|e| e.keys.first())).copied()
+    }
+
+    /// Who votes in the control group.
+    #[must_use]
+    pub fn voters(&self) -> Vec<NodeId> {
+        self.control.configuration.voters.iter().map(|m| m.node).collect()
+    }
+
+    /// The open streams, in order of their names.
+    pub fn streams(&self) -> impl Iterator<Item = &Stream> + '_ {
+        self.state.streams.values()
+    }
+
+    /// The open stream of that name.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> Option<&Stream> {
+        self.state.streams.get(name)
+    }
+
+    /// The last entry applied.
+    #[must_use]
+    pub fn applied_index(&self) -> LogIndex {
+        self.state.applied
+    }
+
+    /// Tells states apart (M1): equal at members that have applied the same index.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.state.digest()
+    }
+
+    /// The members for those who talk to them.
+    #[must_use]
+    pub fn roster(&self) -> Vec<RosterEntry> {
+        let mut all: BTreeMap<NodeId, RosterEntry> = BTreeMap::new();
+        if let Some(membership) = self.membership.as_ref().filter(|_| !self.caught_up()) {
+            all.extend(membership.roster.iter().map(|e| (e.node, e.clone())));
+        }
+        for member in self.state.members.values() {
+            let entry = RosterEntry {
+                node: member.node,
+                name: member.name.clone(),
+                keys: member.keys.clone(),
+                addresses: member.addresses.clone(),
+            };
+            all.insert(member.node, entry);
+        }
+        all.into_values().collect()
+    }
+
+    /// Whether the state tells at least as much as this node was told when it joined: it contains the node itself, as it joined.
+    fn caught_up(&self) -> bool {
+        let own = self.state.members.get(&self.own);
+        own.zip(self.membership.as_ref()).is_some_and(|(member, told)| member.replica == told.replica)
+    }
+
+    /// What this node was told of `node` when it joined, while that is the best it has.
+    fn told(&self, node: NodeId) -> Option<&RosterEntry> {
+        let membership = self.membership.as_ref().filter(|_| !self.caught_up())?;
+        membership.roster.iter().find(|e| e.node == node)
+    }
+
+    fn on_open_stream(&mut self, now: Now, request: RequestId, name: String, source: String, target: String) {
+        if !valid_stream_name(&name) {
+            return self.reply(request, Err(state::bad_stream_name(&name)));
+        }
+        if source.len() > wire::TEXT_MAX || target.len() > wire::TEXT_MAX {
+            return self.reply(request, Err(Refusal::Invalid("a node's name or id is too long".into())));
+        }
+        self.on_client_request(now, request, Body::Open { name, source, target });
+    }
+
+    fn on_join_message(&mut self, now: Now, lane: LaneId, peer_key: PublicKey, message: JoinMessage) {
+        match message {
+            JoinMessage::Request(request) => self.on_join_request(now, lane, peer_key, request),
+            JoinMessage::Accepted { mesh, mesh_name, admitter, members } => {
+                self.on_accepted(now, lane, peer_key, mesh, mesh_name, admitter, members);
+            }
+            JoinMessage::Rejected { reason, retry } => self.on_rejected(now, lane, reason, retry),
+        }
+    }
+
+    fn on_work_done(&mut self, now: Now, token: u64, done: Done) {
+        match done {
+            Done::Signature(signature) => {
+                if !self.on_founding_signed(token, &signature) {
+                    self.on_admission_signed(now, token, &signature);
+                }
+            }
+            Done::Verified(valid) => self.on_verified(now, token, valid),
+            Done::Digest(_) => {}
+        }
+    }
+
+    fn on_durable(&mut self, now: Now, receipt: Receipt) {
+        match self.awaited.remove(&receipt) {
+            Some(Awaited::Reply(request, reply)) => self.reply(request, reply),
+            Some(Awaited::JoinStored(replica)) => self.on_join_stored(now, replica),
+            None => {}
+        }
+    }
+
+    fn on_deadline(&mut self, now: Now) {
+        self.on_seed_deadline(now);
+        self.on_join_deadline(now);
+        self.on_welcome_deadline(now);
+        self.on_request_deadline(now);
+        self.on_linger_deadline(now);
+        self.on_control_deadline(now);
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    fn when_durable(&mut self, awaited: Awaited) {
+        let receipt = Receipt(self.next_number());
+        self.awaited.insert(receipt, awaited);
+        self.outputs.push_back(Output::Notify(receipt));
+    }
+
+    fn reply(&mut self, request: RequestId, reply: Result<Reply, Refusal>) {
+        self.outputs.push_back(Output::Reply { request, reply });
+    }
+
+    fn close(&mut self, lane: LaneId, reason: CloseReason) {
+        self.outputs.push_back(Output::CloseLane { lane, reason });
+    }
+}

@@ -168,7 +168,8 @@ pub struct Receipt {
     pub first_writer: WriterSequence,
     /// The last message's writer sequence.
     pub last_writer: WriterSequence,
-    /// The first message's sequence.
+    /// The first message's sequence. 0, like the last, for a repeat whose bytes are released: it is completed, and its
+    /// sequences are no longer known.
     pub first: Sequence,
     /// The last message's sequence.
     pub last: Sequence,

@@ -1,10 +1,27 @@
 //! The composition: ingress, wiring, egress, durability, journal.
+//!
+//! A step is one call of [`Node::handle`]. The input goes to the part it concerns, that part's outputs go through the wiring to other
+//! parts, until all are quiet. Then the step ends: everything it wrote becomes one row, and what it sends waits for that row or
+//! leaves at once, as each part said. Rows that are durable let go what they held, which may begin the next step at once.
+//!
+//! The order of calls: `recover`, `Row`*, `Recovered`; then, for ever, `handle` followed by `poll_output` until `None` and
+//! `poll_transmit` for each of `ready_lanes` with room in its socket; `poll_timeout` says when to call again without an event.
 
 pub mod command;
+mod durability;
+mod egress;
+mod gate;
+mod ingress;
 pub mod input;
+pub mod journal;
 pub mod output;
+mod parcel;
+mod recovery;
+mod report;
 pub mod status;
+mod wiring;
 
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -12,11 +29,25 @@ pub use input::Input;
 pub use output::{Deadline, Output, Transmit};
 pub use status::Status;
 
-use crate::id::{BootId, LaneId, NodeId};
+use self::durability::Durability;
+use self::egress::Egress;
+use self::gate::Gate;
+use self::ingress::Lanes;
+use self::journal::Journal;
+use self::output::{LoadId, Timer};
+use self::parcel::{Held, Parcel};
+use crate::id::{BootId, LaneId, NodeId, Ticket};
 use crate::level::Level;
+use crate::link::{Links, Pairs};
+use crate::mesh::Mesh;
 use crate::planted::Planted;
-use crate::time::Now;
+use crate::raft::Groups;
+use crate::rng::{Purpose, Rng};
+use crate::route::Routes;
+use crate::stream::Streams;
+use crate::time::{Instant, Now};
 use crate::work::PublicKey;
+use crate::{link, mesh, raft, route, stream};
 
 /// Who a node is. Stored beside the journal by the world, because it comes before everything in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,9 +71,20 @@ pub struct Config {
     pub identity: Identity,
     /// Neighbours to dial and keep dialling, `host:port`.
     pub dial: Vec<String>,
-    /// Whether a crash may leave any subset of the unsynced rows, or torn ones (a raw disk), rather than a prefix (a
-    /// transactional store). Decides what a bad row at the end of the journal means.
-    pub rows_may_tear: bool,
+    /// The journal.
+    pub journal: journal::Config,
+    /// Neighbours.
+    pub link: link::Config,
+    /// Heartbeats between nodes that share groups.
+    pub pairs: link::pairs::Config,
+    /// Link states.
+    pub route: route::Config,
+    /// Consensus.
+    pub raft: raft::Config,
+    /// The control group's state.
+    pub mesh: mesh::Config,
+    /// Streams.
+    pub stream: stream::Config,
     /// A deliberate bug, to measure the simulator.
     pub planted: Planted,
 }
@@ -51,7 +93,19 @@ impl Config {
     /// The defaults for a node of that identity.
     #[must_use]
     pub fn new(identity: Identity) -> Self {
-        Self { identity, dial: Vec::new(), rows_may_tear: false, planted: Planted::none() }
+        let Identity { name, key, addresses, api, .. } = identity.clone();
+        Self {
+            identity,
+            dial: Vec::new(),
+            journal: journal::Config { rows_may_tear: false, slack_bytes: 16 << 20 },
+            link: link::Config::new(name.clone()),
+            pairs: link::pairs::Config::default(),
+            route: route::Config::default(),
+            raft: raft::Config::default(),
+            mesh: mesh::Config::new(name, key, addresses, api),
+            stream: stream::Config::default(),
+            planted: Planted::none(),
+        }
     }
 }
 
@@ -69,56 +123,286 @@ pub enum Rejected {
     Damaged(String),
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    Recovering,
+    Running,
+    Stopped(Rejected),
+}
+
+/// Whom a load is for.
+#[derive(Clone, Copy, Debug)]
+enum Loading {
+    /// A payload of the stream part.
+    Payload { token: u64, located: journal::Located },
+    /// The oldest row, to be moved.
+    Straggler,
+}
+
 /// A node.
 #[derive(Clone, Debug)]
 pub struct Node {
     config: Config,
+    boot: BootId,
+    phase: Phase,
+    now: Now,
+    links: Links,
+    pairs: Pairs,
+    routes: Routes,
+    groups: Groups,
+    mesh: Mesh,
+    streams: Streams,
+    gate: Gate,
+    lanes: Lanes,
+    egress: Egress,
+    durability: Durability<Held>,
+    journal: Journal,
+    loads: BTreeMap<LoadId, Loading>,
+    next_load: LoadId,
+    outputs: VecDeque<Output>,
+    /// Parcels this node sent to itself.
+    loopback: VecDeque<Parcel>,
+    dropped: Drops,
+}
+
+/// What was lost on its way, since the start. Every loss is made good by somebody's deadline.
+#[derive(Clone, Copy, Debug, Default)]
+struct Drops {
+    /// No path led to the target, or its queue was full.
+    unroutable: u64,
+    /// Relays told us that they dropped, by reason.
+    notices: [u64; 6],
 }
 
 impl Node {
     /// A node about to read its journal. `seed` is the root of all its random numbers, `boot` its name for this start.
     #[must_use]
-    pub fn recover(config: Config, _seed: [u8; 32], _boot: BootId) -> Self {
-        Self { config }
+    pub fn recover(config: Config, seed: [u8; 32], boot: BootId) -> Self {
+        let own = config.identity.node;
+        let planted = config.planted;
+        let rng = |purpose| Rng::stream(seed, purpose);
+        Self {
+            links: Links::new(config.link.clone(), own, boot, rng(Purpose::Link), planted),
+            pairs: Pairs::new(config.pairs.clone(), own, boot, rng(Purpose::Pair), planted),
+            routes: Routes::new(config.route.clone(), own, rng(Purpose::Route), planted),
+            groups: Groups::new(config.raft.clone(), own, rng(Purpose::Raft), planted),
+            mesh: Mesh::new(config.mesh.clone(), own, rng(Purpose::Mesh), planted),
+            streams: Streams::new(config.stream.clone(), own, boot, rng(Purpose::Stream), planted),
+            gate: Gate::default(),
+            lanes: Lanes::default(),
+            egress: Egress::default(),
+            durability: Durability::new(planted),
+            journal: Journal::new(config.journal),
+            loads: BTreeMap::new(),
+            next_load: LoadId(1),
+            outputs: VecDeque::new(),
+            loopback: VecDeque::new(),
+            dropped: Drops::default(),
+            phase: Phase::Recovering,
+            now: Now::default(),
+            boot,
+            config,
+        }
     }
 
     /// Tells the node something.
     ///
     /// # Errors
     /// [`Rejected`] says why the input was not taken; nothing changed then.
-    pub fn handle(&mut self, _now: Now, _input: Input) -> Result<(), Rejected> {
-        Err(Rejected::OutOfPhase)
+    pub fn handle(&mut self, now: Now, input: Input) -> Result<(), Rejected> {
+        assert!(now.monotonic >= self.now.monotonic, "N1: the monotonic clock went back");
+        match (&self.phase, &input) {
+            (Phase::Stopped(why), _) => return Err(why.clone()),
+            (Phase::Recovering, Input::Row { .. } | Input::Recovered) => {}
+            (Phase::Recovering, _) | (Phase::Running, Input::Row { .. } | Input::Recovered) => {
+                return Err(Rejected::OutOfPhase);
+            }
+            (Phase::Running, _) => {}
+        }
+        self.now = now;
+        match input {
+            Input::Row { ticket, bytes } => self.journal.restore(ticket, &bytes),
+            Input::Recovered => {
+                if let Err(damage) = self.start() {
+                    let why = Rejected::Damaged(damage);
+                    self.phase = Phase::Stopped(why.clone());
+                    return Err(why);
+                }
+                self.phase = Phase::Running;
+                self.settle();
+            }
+            Input::WriteFailed { reason } => self.stop(Rejected::Stopped(reason)),
+            input => {
+                self.take(input);
+                self.settle();
+            }
+        }
+        Ok(())
     }
 
     /// The next thing the node wants done.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.outputs.pop_front()
     }
 
     /// Lanes that have something to send.
     pub fn ready_lanes(&self) -> impl Iterator<Item = LaneId> + '_ {
-        core::iter::empty()
+        self.egress.ready()
     }
 
     /// Appends whole frames for `lane` to `buffer`, about `max` bytes at most (one message may exceed it). Not called
     /// while the lane's socket is full: that is the backpressure.
-    pub fn poll_transmit(&mut self, _now: Now, _lane: LaneId, _max: usize, _buffer: &mut Vec<u8>) -> Option<Transmit> {
-        None
+    pub fn poll_transmit(&mut self, now: Now, lane: LaneId, max: usize, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        assert!(now.monotonic >= self.now.monotonic, "N1: the monotonic clock went back");
+        let len = self.egress.transmit(lane, max, buffer);
+        (len > 0).then_some(Transmit { lane, len })
     }
 
     /// When to come back, and for what.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        None
+        if self.phase != Phase::Running {
+            return None;
+        }
+        let deadline = |timer, at: Option<Instant>| at.map(|at| Deadline { at, timer });
+        [
+            deadline(Timer::Link, self.links.next_deadline()),
+            deadline(Timer::Pair, self.pairs.next_deadline()),
+            deadline(Timer::Route, self.routes.next_deadline()),
+            deadline(Timer::Raft, self.groups.next_deadline()),
+            deadline(Timer::Mesh, self.mesh.next_deadline()),
+            deadline(Timer::Stream, self.streams.next_deadline()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Panics if an invariant does not hold; the message begins with its number.
-    pub fn check_invariants(&self, _level: Level) {}
+    pub fn check_invariants(&self, level: Level) {
+        self.links.check_invariants(level);
+        self.pairs.check_invariants(level);
+        self.routes.check_invariants(level);
+        self.groups.check_invariants(level);
+        self.mesh.check_invariants(level);
+        self.streams.check_invariants(level);
+        self.egress.check_invariants(level);
+        self.durability.check_invariants();
+        self.journal.check_invariants(level);
+        assert!(self.loopback.is_empty(), "N2: a step ended with parcels to itself undelivered");
+    }
 
-    /// What the node knows of itself and the mesh.
-    #[must_use]
-    pub fn status(&self, _now: Now) -> Option<Status> {
-        let _ = &self.config;
-        None
+    /// Hands an input of the running phase to whom it concerns.
+    fn take(&mut self, input: Input) {
+        let now = self.now;
+        match input {
+            Input::Row { .. } | Input::Recovered | Input::WriteFailed { .. } => {}
+            Input::LaneUp { lane, dial, peer_key } => self.lane_up(lane, dial, peer_key),
+            Input::LaneDown { lane } => self.lane_down(lane),
+            Input::DialFailed { dial } => self.links.handle(now, link::Input::DialFailed { dial }),
+            Input::Received { lane, bytes } => self.received(lane, bytes),
+            Input::Deadline => self.deadline(),
+            Input::Persisted { upto } => self.persisted(upto),
+            Input::Loaded { load, bytes } => self.loaded(load, bytes),
+            Input::Space { free } => self.streams.handle(now, stream::Input::Space { free }),
+            Input::WorkDone { work, done } => self.work_done(work, done),
+            Input::Command { request, command } => self.command(request, command),
+            Input::Verdict { token, upto } => self.streams.handle(now, stream::Input::Verdict { token, upto }),
+            Input::Detach { token } => self.streams.handle(now, stream::Input::Detach { token }),
+        }
+    }
+
+    fn deadline(&mut self) {
+        let now = self.now;
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.monotonic);
+        if due(self.links.next_deadline()) {
+            self.links.handle(now, link::Input::Deadline);
+        }
+        if due(self.pairs.next_deadline()) {
+            self.pairs.handle(now, link::pairs::Input::Deadline);
+        }
+        if due(self.routes.next_deadline()) {
+            self.routes.handle(now, route::Input::Deadline);
+        }
+        if due(self.groups.next_deadline()) {
+            self.groups.handle(now, raft::Input::Deadline);
+        }
+        if due(self.mesh.next_deadline()) {
+            self.mesh.handle(now, mesh::Input::Deadline);
+        }
+        if due(self.streams.next_deadline()) {
+            self.streams.handle(now, stream::Input::Deadline);
+        }
+    }
+
+    fn persisted(&mut self, upto: Ticket) {
+        self.durability.persisted(upto);
+        self.journal.persisted(upto);
+    }
+
+    fn stop(&mut self, why: Rejected) {
+        self.outputs.clear();
+        self.phase = Phase::Stopped(why);
+    }
+
+    /// Runs the wiring until every part is quiet, ends the step, and goes on with what that lets go.
+    fn settle(&mut self) {
+        loop {
+            self.wire();
+            self.move_stragglers();
+            self.seal();
+            let mut released = false;
+            while let Some(held) = self.durability.release() {
+                self.let_go(held);
+                released = true;
+            }
+            if !released {
+                break;
+            }
+        }
+        if let Some(below) = self.journal.trim() {
+            self.outputs.push_back(Output::Trim { below });
+        }
+    }
+
+    /// Ends a step: what it wrote becomes one row.
+    fn seal(&mut self) {
+        let row = self.journal.seal();
+        self.durability.seal(row.as_ref().map(|(ticket, _)| *ticket), self.now.monotonic);
+        if let Some((ticket, row)) = row {
+            self.outputs.push_back(Output::Write { ticket, row });
+        }
+        let oldest = self.durability.oldest_unsynced();
+        self.pairs.handle(self.now, link::pairs::Input::OldestWrite(oldest));
+    }
+
+    fn next_load(&mut self) -> LoadId {
+        let load = self.next_load;
+        self.next_load = LoadId(load.0 + 1);
+        load
+    }
+
+    fn move_stragglers(&mut self) {
+        if let Some((row, len)) = self.journal.straggler() {
+            let load = self.next_load();
+            self.loads.insert(load, Loading::Straggler);
+            self.outputs.push_back(Output::Load { load, row, offset: 0, len });
+        }
+    }
+
+    fn loaded(&mut self, load: LoadId, bytes: Option<bytes::Bytes>) {
+        match self.loads.remove(&load) {
+            Some(Loading::Straggler) => {
+                if let Err(what) = self.journal.move_row(bytes) {
+                    self.stop(Rejected::Damaged(what));
+                }
+            }
+            Some(Loading::Payload { token, located }) => {
+                self.journal.loaded(located.row);
+                let bytes = bytes.filter(|bytes| located.is(bytes));
+                self.streams.handle(self.now, stream::Input::Loaded { token, bytes });
+            }
+            None => {}
+        }
     }
 }

@@ -1,1 +1,396 @@
-//! To be written.
+//! Consensus groups: Raft (Ongaro and Ousterhout, 2014; Ongaro's thesis) with pre-vote, check-quorum, learners and joint consensus
+//! that acts at append; chained digests and vouched marks that recognise a disk that was rolled back.
+//!
+//! There is no tick and no heartbeat per group. Whether a *node* lives is known from heartbeats per pair of nodes; a group arms its election when
+//! the leader's pair is suspect, the leader's boot changed, or its node says that it does not lead. Writing is an output;
+//! what must wait for the disk says so and waits elsewhere. Everything of one step is one row, so a term, its vote, a truncation and the entries that
+//! replace what was cut are durable together.
+//!
+//! Invariants:
+//! - **R1** A replica leads at most once per term, and votes for at most one candidate per term.
+//! - **R2** A log is contiguous, its terms never fall, its chain covers every entry.
+//! - **R3** `base <= applied <= commit <= last`, and applied never exceeds what is durable here.
+//! - **R4** Term and commit index never go back in one life.
+//! - **R5** At most one configuration is not committed.
+//! - **R6** Only entries of the leader's own term are committed by counting (section 5.4.2 of the paper).
+//! - **R7** Nothing at or below the commit index is truncated: the group stops instead (rule C2).
+//! - **R8** A replica that is verifying, amnesic or stopped neither votes, campaigns nor acknowledges (rules C2, C3, C5).
+
+mod amnesia;
+mod change;
+mod config;
+mod election;
+mod group;
+mod groups;
+mod log;
+mod message;
+mod progress;
+mod quorum;
+mod replication;
+mod snapshot;
+mod store;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+pub use config::Config;
+pub use groups::Groups;
+pub use message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
+pub use wire::Malformed;
+
+use crate::configuration::{Configuration, Member};
+use crate::id::{BootId, GroupId, LogIndex, NodeId, ReplicaId, Term};
+use crate::record::{Forget, Record};
+use crate::time::Span;
+use crate::when::When;
+
+/// Comes back as [`Input::Durable`] once everything written before it is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    group: GroupId,
+    what: Written,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    /// The end of the log, as of that serial number.
+    Log(u64),
+    /// The own vote in that term.
+    Vote(Term),
+}
+
+/// What a replica is in its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleName {
+    /// It leads.
+    Leader,
+    /// It votes and follows.
+    Follower,
+    /// It stands for election, or asks whether it should.
+    Candidate,
+    /// It receives the log and does not vote.
+    Learner,
+    /// It restarted and waits to be told what it once vouched for.
+    Verifying,
+    /// Its disk was rolled back.
+    Amnesic,
+    /// The group stopped here.
+    Stopped,
+}
+
+impl RoleName {
+    /// The word for it.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Candidate => "candidate",
+            Self::Learner => "learner",
+            Self::Verifying => "verifying",
+            Self::Amnesic => "amnesic",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Why a proposal or change was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedReason {
+    /// Somebody else leads, or nobody.
+    NotLeader {
+        /// Who, if known.
+        leader: Option<NodeId>,
+    },
+    /// The group stopped here, or is not here.
+    Stopped,
+    /// Another change is not committed yet, or nothing of this term is.
+    ChangeUnderWay,
+    /// Too much is uncommitted.
+    Full,
+}
+
+impl RefusedReason {
+    /// Whom to ask instead, if known.
+    #[must_use]
+    pub const fn leader(self) -> Option<NodeId> {
+        match self {
+            Self::NotLeader { leader } => leader,
+            Self::Stopped | Self::ChangeUnderWay | Self::Full => None,
+        }
+    }
+}
+
+/// What [`Groups`] is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A replica of a group lives here from now on. Does nothing if there is one already.
+    Create {
+        /// Which group.
+        group: GroupId,
+        /// This replica.
+        replica: ReplicaId,
+        /// The founding configuration, equal at all founders; empty for a replica that waits to be told by a leader.
+        founding: Configuration,
+    },
+    /// The group is gone: everything of it is forgotten.
+    Remove {
+        /// Which.
+        group: GroupId,
+    },
+    /// A message from another replica.
+    Message {
+        /// Its node.
+        from: NodeId,
+        /// The group.
+        group: GroupId,
+        /// What it says.
+        message: Message,
+    },
+    /// Bytes or room came after an append was cut (rule B2).
+    AskAgain {
+        /// Which group.
+        group: GroupId,
+    },
+    /// Append a command. Answered by [`Output::Proposed`] or [`Output::Refused`].
+    Propose {
+        /// Which group.
+        group: GroupId,
+        /// The command.
+        data: Bytes,
+        /// Bytes of payload it refers to.
+        weight: u64,
+        /// Returned in the answer.
+        context: u64,
+    },
+    /// Change the members. Answered by [`Output::Proposed`] (of the first entry) or [`Output::Refused`].
+    Change {
+        /// Which group.
+        group: GroupId,
+        /// The voters wanted.
+        voters: Vec<Member>,
+        /// The learners wanted.
+        learners: Vec<Member>,
+        /// Returned in the answer.
+        context: u64,
+    },
+    /// The owner's state up to `upto` is in this step's row or an earlier one: the entries may go.
+    Compact {
+        /// Which group.
+        group: GroupId,
+        /// Up to here.
+        upto: LogIndex,
+    },
+    /// Answers [`Output::SnapshotWanted`].
+    Snapshot {
+        /// Which group.
+        group: GroupId,
+        /// For whom.
+        to: NodeId,
+        /// The owner's applied index.
+        index: LogIndex,
+        /// Its state.
+        data: Bytes,
+    },
+    /// Answers [`Output::Install`].
+    Installed {
+        /// Which group.
+        group: GroupId,
+        /// Whether the owner took it and wrote it in this step.
+        taken: bool,
+    },
+    /// What a receipt stands for is durable.
+    Durable(Receipt),
+    /// A node with which groups are shared may be gone.
+    PairSuspect {
+        /// Which.
+        node: NodeId,
+    },
+    /// It is heard (again).
+    PairAlive {
+        /// Which.
+        node: NodeId,
+    },
+    /// A boot id of that node was heard for the first time.
+    PeerBoot {
+        /// Which.
+        node: NodeId,
+        /// Its boot.
+        boot: BootId,
+    },
+    /// What that node says it leads among the groups it shares with this one (rule E3).
+    Leads {
+        /// Which node.
+        node: NodeId,
+        /// The groups and terms.
+        groups: Vec<(GroupId, Term)>,
+    },
+    /// This node's own loop stood still: nobody is accused for that time.
+    Stalled {
+        /// How long.
+        by: Span,
+    },
+    /// A deadline was reached.
+    Deadline,
+}
+
+/// What [`Groups`] wants or tells.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Write this in the row of this step.
+    Persist(Record),
+    /// These records are dead.
+    Forget(Forget),
+    /// Give this back once everything written so far is durable.
+    Notify(Receipt),
+    /// Send a message.
+    Send {
+        /// To the replica on that node.
+        to: NodeId,
+        /// Of that group.
+        group: GroupId,
+        /// The message.
+        message: Message,
+        /// When it may leave.
+        when: When,
+    },
+    /// Entries that are committed and durable here, in order, each once per life; blank and configuration entries included.
+    Apply {
+        /// Which group.
+        group: GroupId,
+        /// The entries.
+        entries: Vec<Entry>,
+    },
+    /// A proposal was appended at the leader; it may still be lost.
+    Proposed {
+        /// Which group.
+        group: GroupId,
+        /// As proposed.
+        context: u64,
+        /// Where.
+        index: LogIndex,
+        /// When.
+        term: Term,
+    },
+    /// A proposal was not taken.
+    Refused {
+        /// Which group.
+        group: GroupId,
+        /// As proposed.
+        context: u64,
+        /// Why.
+        reason: RefusedReason,
+    },
+    /// Role, term or leader changed.
+    Role {
+        /// Which group.
+        group: GroupId,
+        /// The role.
+        role: RoleName,
+        /// The term.
+        term: Term,
+        /// Who leads, if known.
+        leader: Option<NodeId>,
+    },
+    /// At the leader: a member's durable end moved.
+    Match {
+        /// Which group.
+        group: GroupId,
+        /// Whose.
+        node: NodeId,
+        /// To where.
+        index: LogIndex,
+    },
+    /// A configuration came into force, or was committed.
+    Configured {
+        /// Which group.
+        group: GroupId,
+        /// The configuration.
+        configuration: Configuration,
+        /// Where it stands.
+        index: LogIndex,
+        /// Whether it is committed.
+        committed: bool,
+    },
+    /// The leader needs the owner's state for a member whose log does not reach back far enough.
+    SnapshotWanted {
+        /// Which group.
+        group: GroupId,
+        /// For whom.
+        to: NodeId,
+    },
+    /// The owner is offered a state; it answers with [`Input::Installed`].
+    Install {
+        /// Which group.
+        group: GroupId,
+        /// From whom.
+        from: NodeId,
+        /// Up to where it reaches.
+        index: LogIndex,
+        /// The term there.
+        term: Term,
+        /// The state.
+        data: Bytes,
+    },
+    /// A rolled-back disk was recognised.
+    Amnesia {
+        /// Which group.
+        group: GroupId,
+        /// Whose disk.
+        node: NodeId,
+        /// What was found, and what happens now.
+        what: String,
+    },
+    /// The group stopped here.
+    Stopped {
+        /// Which group.
+        group: GroupId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A group as seen here.
+#[derive(Clone, Debug)]
+pub struct GroupStatus {
+    /// Role.
+    pub role: RoleName,
+    /// Term.
+    pub term: Term,
+    /// Who leads, if known.
+    pub leader: Option<NodeId>,
+    /// The configuration in force.
+    pub configuration: Configuration,
+    /// Commit index.
+    pub commit: LogIndex,
+    /// Last index handed to the owner.
+    pub applied: LogIndex,
+    /// Where the log ends.
+    pub last: Place,
+    /// What of it is durable.
+    pub durable: LogIndex,
+    /// First index in the log.
+    pub first: LogIndex,
+    /// Why it stopped, if it did.
+    pub stopped: Option<String>,
+}
+
+/// The replica id of a founder: derived, so that all founders of a group agree on each other's without talking.
+#[must_use]
+pub fn founding_replica(group: GroupId, node: NodeId) -> ReplicaId {
+    let digest = crate::digest::Digest::of_bytes(&[group.to_bytes(), node.to_bytes()].concat());
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest.0[..16]);
+    ReplicaId(u128::from_be_bytes(id))
+}
+
+/// The founding configuration of a stream's group: the source votes, the target learns.
+#[must_use]
+pub fn founding(source: Member, target: Member) -> Configuration {
+    Configuration::simple(alloc::vec![source], alloc::vec![target])
+}

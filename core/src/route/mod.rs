@@ -1,1 +1,95 @@
-//! To be written.
+//! Link states, flooding, and the cheapest path to everybody.
+//!
+//! Every node floods what it knows of its own links, as OSPF and IS-IS do; every node holds what all others said and
+//! computes paths from itself (Dijkstra). A path is chosen at the source and travels with the message, so tables that disagree for
+//! a moment make no loops: no two nodes' views are combined within one path.
+//!
+//! A link state is newer if its (generation, sequence) is higher. The generation grows at each start of its origin, so a restarted node
+//! is believed at once; a node that meets a state of its own that it did not write, or that is newer than the one it wrote, jumps above it.
+//! States are flooded to all neighbours but the one they came from. A new neighbour is given the whole table; from time to time neighbours
+//! compare digests of their tables, and those that differ send theirs, which mends whatever was lost.
+//!
+//! # Invariants
+//! - T1: the table holds states of members only, at most one each, and never replaces one by an older one.
+//! - T2: a link counts only when both ends list it; the node's own links count while they are up.
+//! - T3: a path is simple, has at most 15 relays, and one label per relay: that relay's own for its next link.
+//! - T4: of several cheapest paths every computation picks the same one.
+//! - T5: this node's own state is the newest of its kind in its table, and says what its links are, costs excepted that have not
+//!   settled yet.
+//! - T6: what a peer can make this node hold is bounded: members times links per node.
+
+mod config;
+mod cost;
+mod flood;
+mod graph;
+mod message;
+mod paths;
+mod routes;
+mod table;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use alloc::collections::BTreeSet;
+
+pub use config::Config;
+pub use message::{Adjacency, Aged, LinkState, Message, TableDigest};
+pub use paths::Path;
+pub use routes::{KnownLink, Routes};
+pub use wire::Malformed;
+
+use crate::id::NodeId;
+
+/// The most relays on a path.
+pub const RELAYS_MAX: usize = wattle_proto::frame::MAX_PATH;
+/// The most links of one node.
+pub const ADJACENCIES_MAX: usize = 1024;
+
+/// What [`Routes`] is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The link to a neighbour is up.
+    LinkUp {
+        /// The neighbour.
+        node: NodeId,
+        /// This node's label for the link.
+        label: u16,
+    },
+    /// The link to a neighbour is down.
+    LinkDown {
+        /// The neighbour.
+        node: NodeId,
+    },
+    /// What sending over a link costs now.
+    Cost {
+        /// The neighbour.
+        node: NodeId,
+        /// Microseconds.
+        micros: u32,
+    },
+    /// The members of the mesh: all of them.
+    Members(BTreeSet<NodeId>),
+    /// A message of a neighbour.
+    Message {
+        /// The neighbour.
+        from: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// The deadline was reached, or the caller looks in.
+    Deadline,
+}
+
+/// What [`Routes`] wants or tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send to a neighbour.
+    Send {
+        /// The neighbour.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// Some path is another one now, or gone, or new.
+    Changed,
+}

@@ -74,7 +74,8 @@ impl Stream {
         if self.part == Part::Source {
             status.accepted = self.source.accepted.max(self.head.taken);
             status.replicated = self.source.replicated.max(self.head.completed);
-            status.processed = self.source.heard.max(self.head.completed);
+            // A source whose disk was rolled back hears of more than it holds, until it has copied its log back.
+            status.processed = self.source.heard.min(self.head.taken).max(self.head.completed);
             status.holders = [status.source, status.target].into();
             status.outbox_bytes = self.store.bytes();
         } else {

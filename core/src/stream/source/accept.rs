@@ -47,7 +47,18 @@ impl Stream {
         if self.writer_closed(writer) {
             return Err(Refusal::WriterClosed);
         }
-        Ok(Reply::Writer { next: WriterSequence(self.place(writer) + 1) })
+        Ok(Reply::Writer { next: WriterSequence(self.durable_place(writer) + 1) })
+    }
+
+    /// The last writer sequence of a writer that is durable with all before it: a publisher that resumes behind it loses nothing.
+    fn durable_place(&self, writer: WriterId) -> u64 {
+        let waiting = self.source.forming.iter().chain(&self.source.queue);
+        let queued = waiting.filter(|item| item.writer == writer).map(|item| item.first);
+        let undurable = |slot: &u64| self.store.get(*slot).filter(|kept| !kept.durable);
+        let writing = self.store.outbox.iter().rev().map_while(undurable);
+        let written = writing.flat_map(|kept| &kept.batch.spans).filter(|span| span.writer == writer);
+        let first = queued.chain(written.map(|span| span.first.0)).min();
+        first.map_or(self.place(writer), |first| first - 1)
     }
 
     pub(in crate::stream) fn close_writer(

@@ -1,0 +1,185 @@
+//! Targets: addresses to dial, and to dial again for ever.
+//!
+//! A target belongs to the link, not to a connection: whichever lane carries the link, and whoever dialled it, the target rests while
+//! its node is up and is armed again when it goes down.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+
+use super::Config;
+use crate::id::{LaneId, NodeId};
+use crate::node::output::DialId;
+use crate::rng::Rng;
+use crate::time::{Instant, Span};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TargetId(u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// To be dialled at that time.
+    Waiting(Instant),
+    /// The world is at it.
+    Dialling(DialId),
+    /// A lane is up and the handshake under way.
+    Greeting(LaneId),
+    /// Its node is up, or (a target for joining) its lane is.
+    Resting,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) address: String,
+    /// For joining: dialled once, gone after that.
+    pub(super) joining: bool,
+    /// Who answered last.
+    pub(super) node: Option<NodeId>,
+    pub(super) state: State,
+    failures: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Targets {
+    all: BTreeMap<TargetId, Target>,
+    next_target: u32,
+    next_dial: u64,
+}
+
+impl Targets {
+    /// Adds an address to keep dialling; once is enough.
+    pub(super) fn keep(&mut self, now: Instant, address: String) {
+        if !self.all.values().any(|target| !target.joining && target.address == address) {
+            self.add(now, address, false);
+        }
+    }
+
+    /// Adds an address to dial once, for joining.
+    pub(super) fn join(&mut self, now: Instant, address: String) {
+        self.add(now, address, true);
+    }
+
+    fn add(&mut self, now: Instant, address: String, joining: bool) {
+        let target = Target { address, joining, node: None, state: State::Waiting(now), failures: 0 };
+        self.all.insert(TargetId(self.next_target), target);
+        self.next_target += 1;
+    }
+
+    pub(super) fn get(&self, id: TargetId) -> Option<&Target> {
+        self.all.get(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Target> {
+        self.all.values()
+    }
+
+    /// Dials and greetings under way.
+    pub(super) fn under_way(&self) -> usize {
+        let busy = |target: &&Target| matches!(target.state, State::Dialling(_) | State::Greeting(_));
+        self.all.values().filter(busy).count()
+    }
+
+    /// When the next dial is due, given what may be dialled now.
+    pub(super) fn next_due(&self, config: &Config, in_mesh: bool) -> Option<Instant> {
+        if self.under_way() >= config.dials_max {
+            return None;
+        }
+        self.waiting(in_mesh).map(|(_, at)| at).min()
+    }
+
+    fn waiting(&self, in_mesh: bool) -> impl Iterator<Item = (TargetId, Instant)> + '_ {
+        self.all.iter().filter_map(move |(&id, target)| match target.state {
+            State::Waiting(at) if in_mesh || target.joining => Some((id, at)),
+            _ => None,
+        })
+    }
+
+    /// Takes the target that has waited longest past its time, and names a dial for it.
+    pub(super) fn take_due(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        in_mesh: bool,
+    ) -> Option<(DialId, String)> {
+        if self.under_way() >= config.dials_max {
+            return None;
+        }
+        let (id, _) = self.waiting(in_mesh).filter(|(_, at)| *at <= now).min_by_key(|&(id, at)| (at, id))?;
+        let target = self.all.get_mut(&id)?;
+        let dial = DialId(self.next_dial);
+        self.next_dial += 1;
+        target.state = State::Dialling(dial);
+        Some((dial, target.address.clone()))
+    }
+
+    /// A dial was answered with a lane: whose it is.
+    pub(super) fn connected(&mut self, dial: DialId, lane: LaneId) -> Option<TargetId> {
+        let (&id, target) = self.all.iter_mut().find(|(_, target)| target.state == State::Dialling(dial))?;
+        target.state = State::Greeting(lane);
+        Some(id)
+    }
+
+    /// Whose dial it is.
+    pub(super) fn dialled(&self, dial: DialId) -> Option<TargetId> {
+        self.all.iter().find(|(_, target)| target.state == State::Dialling(dial)).map(|(&id, _)| id)
+    }
+
+    /// A dial, or the handshake after it, came to nothing. Gives back a target for joining, which is gone now.
+    pub(super) fn retry(
+        &mut self,
+        now: Instant,
+        id: TargetId,
+        config: &Config,
+        rng: &mut Rng,
+    ) -> Option<Target> {
+        if self.all.get(&id)?.joining {
+            return self.all.remove(&id);
+        }
+        let target = self.all.get_mut(&id)?;
+        target.wait(now, config, rng);
+        None
+    }
+
+    /// The handshake is done: `node` answers there.
+    pub(super) fn answered(&mut self, id: TargetId, node: Option<NodeId>) {
+        if let Some(target) = self.all.get_mut(&id) {
+            target.node = node;
+            target.state = State::Resting;
+        }
+    }
+
+    /// A lane for joining is gone, and its target with it.
+    pub(super) fn joined(&mut self, id: TargetId) {
+        if self.all.get(&id).is_some_and(|target| target.joining) {
+            self.all.remove(&id);
+        }
+    }
+
+    /// The link to `node` is up: nobody needs to dial it.
+    pub(super) fn rest(&mut self, node: NodeId) {
+        for target in self.all.values_mut().filter(|target| target.node == Some(node)) {
+            if matches!(target.state, State::Waiting(_)) {
+                target.state = State::Resting;
+            }
+        }
+    }
+
+    /// The link to `node`, up for `lasted`, is down.
+    pub(super) fn arm(&mut self, now: Instant, node: NodeId, lasted: Span, config: &Config, rng: &mut Rng) {
+        let resting = |target: &&mut Target| target.node == Some(node) && target.state == State::Resting;
+        for target in self.all.values_mut().filter(resting) {
+            if lasted >= config.healthy {
+                target.failures = 0;
+            }
+            target.wait(now, config, rng);
+        }
+    }
+}
+
+impl Target {
+    /// Full jitter, from the first redial on: nodes that lost one neighbour together do not come back together.
+    fn wait(&mut self, now: Instant, config: &Config, rng: &mut Rng) {
+        let bound = config.redial_base.times(1 << self.failures.min(30)).at_most(config.redial_cap);
+        self.failures = self.failures.saturating_add(1);
+        self.state = State::Waiting(now + Span(rng.between(0, bound.0)));
+    }
+}

@@ -1,0 +1,233 @@
+//! Hello and confirmation: who may be a neighbour.
+
+use alloc::format;
+use alloc::string::String;
+use core::cmp::Reverse;
+
+use wattle_proto::frame::{HANDSHAKE_FRAME, VERSIONS};
+
+use super::lane::{Lane, Linked, Peer, Phase, Probe};
+use super::links::Links;
+use super::survivor::Link;
+use super::{Hello, Message, Output, Purpose};
+use crate::id::{LaneId, NodeId};
+use crate::node::output::CloseReason;
+use crate::time::Instant;
+
+fn unwelcome<T>(words: String) -> Result<T, CloseReason> {
+    Err(CloseReason::Unwelcome(words))
+}
+
+impl Links {
+    pub(super) fn on_hello(&mut self, now: Instant, id: LaneId, hello: Hello) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        match lane.phase {
+            Phase::Greeting { .. } => {}
+            Phase::Closed => return,
+            _ => return self.misbehaved(now, id, "a second hello"),
+        }
+        lane.max_frame = (hello.max_frame.min(self.config.max_frame) as usize).max(HANDSHAKE_FRAME);
+        let (nonce, dialled) = (lane.nonce, lane.dialled);
+        let joining =
+            lane.target.and_then(|target| self.targets.get(target)).is_some_and(|target| target.joining);
+        let purpose = if joining { Purpose::Join } else { Purpose::Link };
+        if dialled && hello.purpose != purpose {
+            return self.misbehaved(now, id, "a hello that answers another question");
+        }
+        if let Err(reason) = self.check_hello(id, &hello) {
+            // What stands in the way may be a lane that is dead already.
+            let key = self.lanes.get(&id).map(|lane| lane.key).unwrap_or_default();
+            if self.is_member(hello.node, &key) {
+                self.probe_lanes(now, hello.node);
+            }
+            return self.close(now, id, reason);
+        }
+        if !dialled {
+            self.send_hello(id, hello.purpose, nonce);
+        }
+        match hello.purpose {
+            Purpose::Join => self.open_for_joining(now, id),
+            Purpose::Link if dialled => {
+                let peer = self.peer_of(&hello, self.own, nonce);
+                self.send(id, Message::Confirm);
+                self.take_up(now, id, peer, Some(now + self.config.handshake_timeout));
+            }
+            Purpose::Link => {
+                let peer = self.peer_of(&hello, hello.node, hello.nonce);
+                if let Some(lane) = self.lanes.get_mut(&id) {
+                    lane.phase = Phase::Confirming { peer, until: now + self.config.handshake_timeout };
+                }
+            }
+        }
+    }
+
+    fn peer_of(&self, hello: &Hello, dialler: NodeId, nonce: u64) -> Peer {
+        Peer {
+            node: hello.node,
+            boot: hello.boot,
+            generation: hello.generation,
+            preference: (Reverse(hello.generation), dialler, nonce),
+        }
+    }
+
+    pub(super) fn on_confirm(&mut self, now: Instant, id: LaneId) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        match &mut lane.phase {
+            Phase::Closed => {}
+            Phase::Confirming { peer, .. } => {
+                let peer = peer.clone();
+                // Others may have come up, or gone from the roster's graces, since the hello.
+                if let Err(reason) = self.check_start(&peer) {
+                    self.probe_lanes(now, peer.node);
+                    return self.close(now, id, reason);
+                }
+                self.send(id, Message::Confirm);
+                self.take_up(now, id, peer, None);
+            }
+            Phase::Linked(linked) if linked.unconfirmed.is_some() => {
+                linked.unconfirmed = None;
+                let node = linked.peer.node;
+                self.settle(now, node);
+            }
+            _ => self.misbehaved(now, id, "a confirmation that nobody waits for"),
+        }
+    }
+
+    fn check_hello(&self, id: LaneId, hello: &Hello) -> Result<(), CloseReason> {
+        let Some(lane) = self.lanes.get(&id) else { return Ok(()) };
+        let (low, high) = VERSIONS;
+        if hello.version_low > hello.version_high {
+            return Err(CloseReason::Misbehaved(String::from("a range of versions that is upside down")));
+        }
+        if hello.version_high < low || hello.version_low > high {
+            return unwelcome(format!(
+                "it speaks versions {} to {}, this node {low} to {high}",
+                hello.version_low, hello.version_high
+            ));
+        }
+        if (hello.max_frame as usize) < HANDSHAKE_FRAME {
+            return Err(CloseReason::Misbehaved(format!(
+                "it takes frames of {} bytes only",
+                hello.max_frame
+            )));
+        }
+        if hello.node == self.own {
+            return unwelcome(String::from("it is this node itself, or says so"));
+        }
+        match hello.purpose {
+            Purpose::Link => self.check_member(lane, hello),
+            Purpose::Join if lane.dialled => match hello.mesh {
+                Some(_) => Ok(()),
+                None => unwelcome(String::from("it belongs to no mesh that one could join")),
+            },
+            Purpose::Join => self.check_joiner(lane, hello),
+        }
+    }
+
+    fn check_member(&self, lane: &Lane, hello: &Hello) -> Result<(), CloseReason> {
+        let Some(mesh) = self.mesh else {
+            return unwelcome(String::from("this node belongs to no mesh yet"));
+        };
+        match hello.mesh {
+            Some(theirs) if theirs == mesh => {}
+            Some(theirs) => return unwelcome(format!("it belongs to mesh {theirs}, this node to {mesh}")),
+            None => return unwelcome(String::from("it belongs to no mesh yet")),
+        }
+        if !self.roster.contains_key(&hello.node) {
+            return unwelcome(format!(
+                "{} ({:?}) is not a member as far as this node knows",
+                hello.node, hello.name
+            ));
+        }
+        if !self.is_member(hello.node, &lane.key) {
+            return unwelcome(format!("its key is none of those of {}", hello.node));
+        }
+        let of_node = |lane: &&Lane| lane.peer().is_some_and(|peer| peer.node == hello.node);
+        if self.lanes.values().filter(of_node).count() >= self.config.lanes_per_neighbour_max {
+            return unwelcome(format!("{} has as many lanes as one neighbour may have", hello.node));
+        }
+        self.check_start(&self.peer_of(hello, self.own, 0))
+    }
+
+    /// A later start replaces an earlier one. Of anything else there is one at a time, for as long as it answers.
+    fn check_start(&self, peer: &Peer) -> Result<(), CloseReason> {
+        match self.links.get(&peer.node) {
+            Some(link) if link.boot != peer.boot && peer.generation <= link.generation => unwelcome(format!(
+                "another start of {} (number {}) is connected, and this is number {}",
+                peer.node, link.generation, peer.generation
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_joiner(&self, lane: &Lane, hello: &Hello) -> Result<(), CloseReason> {
+        if self.mesh.is_none() {
+            return unwelcome(String::from("this node belongs to no mesh, so nobody can join through it"));
+        }
+        if hello.mesh.is_some() {
+            return unwelcome(String::from("it wants to join and belongs to a mesh already"));
+        }
+        if lane.key.first_node_id() != hello.node {
+            return unwelcome(format!("its key does not give the node id {}", hello.node));
+        }
+        Ok(())
+    }
+
+    fn open_for_joining(&mut self, now: Instant, id: LaneId) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        lane.phase = Phase::Joining { until: now + self.config.join_timeout };
+        lane.ping_at = now + self.config.keepalive;
+        let peer_key = lane.key;
+        if let Some(target) = lane.target {
+            self.targets.answered(target, None);
+        }
+        self.emit(Output::JoinLaneUp { lane: id, peer_key });
+    }
+
+    /// A lane may be used from here on.
+    fn take_up(&mut self, now: Instant, id: LaneId, peer: Peer, unconfirmed: Option<Instant>) {
+        let node = peer.node;
+        self.no_stranger(id);
+        if self.links.get(&node).is_some_and(|link| link.boot != peer.boot) {
+            // L3: `check_start` let only a later start pass. Whatever the earlier one left behind is dead.
+            self.down(now, node);
+        }
+        let Some(label) = self.labels.assign(node) else {
+            let words = String::from("this node has as many neighbours as it can have");
+            return self.close(now, id, CloseReason::Unwelcome(words));
+        };
+        self.probe_lanes(now, node);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let target = lane.target;
+        let (boot, generation) = (peer.boot, peer.generation);
+        lane.phase = Phase::Linked(Linked { peer, unconfirmed, probe: None, leaving: None });
+        lane.ping_at = now;
+        if let Some(target) = target {
+            self.targets.answered(target, Some(node));
+        }
+        if let Some(link) = self.links.get_mut(&node) {
+            link.lanes.insert(id);
+        } else {
+            self.links.insert(node, Link::new(boot, generation, id, now));
+            self.targets.rest(node);
+            self.emit(Output::Up { node, lane: id, boot, generation, label });
+        }
+        self.settle(now, node);
+    }
+
+    /// Lets the lanes a neighbour has prove themselves.
+    fn probe_lanes(&mut self, now: Instant, node: NodeId) {
+        let Some(link) = self.links.get(&node) else { return };
+        let ids: alloc::vec::Vec<LaneId> = link.lanes.iter().copied().collect();
+        for id in ids {
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            let patience = lane.rtt.unwrap_or_default().times(3).max(self.config.probe);
+            let Some(linked) = lane.linked_mut() else { continue };
+            if linked.probe.is_none() && linked.leaving.is_none() {
+                linked.probe = Some(Probe { sent: now, until: now + patience });
+                self.send(id, Message::Ping { sent: now.0 });
+                self.arm(id);
+            }
+        }
+    }
+}

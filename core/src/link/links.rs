@@ -1,0 +1,477 @@
+//! The face of the part: inputs to reactions, deadlines, and what others may ask.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::dial::{TargetId, Targets};
+use super::label::Labels;
+use super::lane::{Lane, Phase};
+use super::survivor::Link;
+use super::{Config, Hello, Input, LabelError, Message, Output, Purpose};
+use crate::id::{BootId, Generation, LaneId, MeshId, NodeId};
+use crate::node::output::{CloseReason, DialId, Event};
+use crate::planted::Planted;
+use crate::rng::Rng;
+use crate::time::{Instant, Now, Span};
+use crate::when::When;
+use crate::work::PublicKey;
+
+/// What messages a lane may carry now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing any more.
+    Closed,
+    /// Link messages only: the handshake is under way.
+    Greeting,
+    /// Link and join messages.
+    Joining,
+    /// Everything: that neighbour is at the other end.
+    Linked(NodeId),
+}
+
+/// All neighbours of a node.
+#[derive(Clone, Debug)]
+pub struct Links {
+    pub(super) config: Config,
+    pub(super) own: NodeId,
+    pub(super) boot: BootId,
+    pub(super) generation: Option<Generation>,
+    pub(super) mesh: Option<MeshId>,
+    pub(super) roster: BTreeMap<NodeId, Vec<PublicKey>>,
+    pub(super) member_keys: BTreeSet<PublicKey>,
+    pub(super) lanes: BTreeMap<LaneId, Lane>,
+    pub(super) links: BTreeMap<NodeId, Link>,
+    pub(super) labels: Labels,
+    pub(super) targets: Targets,
+    pub(super) rng: Rng,
+    pub(super) strangers: usize,
+    pub(super) timers: BTreeSet<(Instant, LaneId)>,
+    outputs: VecDeque<Output>,
+}
+
+impl Links {
+    /// A node without neighbours. `boot` names this start.
+    #[must_use]
+    pub fn new(config: Config, own: NodeId, boot: BootId, rng: Rng, _planted: Planted) -> Self {
+        Self {
+            labels: Labels::new(boot),
+            config,
+            own,
+            boot,
+            generation: None,
+            mesh: None,
+            roster: BTreeMap::new(),
+            member_keys: BTreeSet::new(),
+            lanes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            targets: Targets::default(),
+            rng,
+            strangers: 0,
+            timers: BTreeSet::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Recovery is over: this start's generation is known, and its record handed in for writing.
+    pub fn restored(&mut self, now: Now, generation: Generation) {
+        self.generation = Some(generation);
+        self.dial_due(now.monotonic);
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        let now = now.monotonic;
+        self.forgive_own_stall(now);
+        match input {
+            Input::LaneUp { lane, dial, peer_key } => self.on_lane_up(now, lane, dial, peer_key),
+            Input::LaneDown { lane } => self.on_lane_down(now, lane),
+            Input::DialFailed { dial } => self.on_dial_failed(now, dial),
+            Input::Message { lane, message } => self.on_message(now, lane, message),
+            Input::Heard { lane } => self.on_heard(now, lane),
+            Input::Close { lane, reason } => self.close(now, lane, reason),
+            Input::Mesh(mesh) => self.mesh = Some(mesh),
+            Input::Roster(roster) => self.on_roster(now, roster),
+            Input::Target { address } => self.targets.keep(now, address),
+            Input::JoinTarget { address } => self.targets.join(now, address),
+            Input::Deadline => {}
+        }
+        self.run_due(now);
+        self.dial_due(now);
+    }
+
+    /// The next output; call until `None` after each [`Links::handle`].
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let lane = self.timers.first().map(|&(at, _)| at);
+        let dial = match self.generation {
+            Some(_) => self.targets.next_due(&self.config, self.mesh.is_some()),
+            None => None,
+        };
+        lane.into_iter().chain(dial).min()
+    }
+
+    /// What messages a lane may carry now. Anything else on it is misbehaviour.
+    #[must_use]
+    pub fn standing(&self, lane: LaneId) -> Standing {
+        match self.lanes.get(&lane).map(|lane| &lane.phase) {
+            None | Some(Phase::Closed) => Standing::Closed,
+            Some(Phase::Greeting { .. } | Phase::Confirming { .. }) => Standing::Greeting,
+            Some(Phase::Joining { .. }) => Standing::Joining,
+            Some(Phase::Linked(linked)) => Standing::Linked(linked.peer.node),
+        }
+    }
+
+    /// The largest frame, in bytes of messages, that both ends of a lane take.
+    #[must_use]
+    pub fn max_frame(&self, lane: LaneId) -> usize {
+        self.lanes.get(&lane).map_or(wattle_proto::frame::HANDSHAKE_FRAME, |lane| lane.max_frame)
+    }
+
+    /// The lane that carries the link to a neighbour.
+    #[must_use]
+    pub fn lane(&self, node: NodeId) -> Option<LaneId> {
+        Some(self.links.get(&node)?.current)
+    }
+
+    /// This node's label for its link to a neighbour.
+    #[must_use]
+    pub fn label(&self, node: NodeId) -> Option<u16> {
+        self.labels.of(node)
+    }
+
+    /// The neighbour one of this node's labels leads to.
+    ///
+    /// # Errors
+    /// [`LabelError`] if it is not a label of this start, or its link is down.
+    pub fn resolve(&self, label: u16) -> Result<NodeId, LabelError> {
+        self.labels.resolve(label)
+    }
+
+    /// Neighbours whose link is up.
+    pub fn neighbours(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.links.keys().copied()
+    }
+
+    /// The start and the count of starts of a neighbour whose link is up.
+    #[must_use]
+    pub fn start_of(&self, node: NodeId) -> Option<(BootId, Generation)> {
+        self.links.get(&node).map(|link| (link.boot, link.generation))
+    }
+
+    /// The smoothed round-trip time of a link.
+    #[must_use]
+    pub fn rtt(&self, node: NodeId) -> Option<Span> {
+        self.lanes.get(&self.links.get(&node)?.current)?.rtt
+    }
+
+    fn on_lane_up(&mut self, now: Instant, id: LaneId, dial: Option<DialId>, key: PublicKey) {
+        assert!(!self.lanes.contains_key(&id), "the world named two connections {id}");
+        let target = dial.and_then(|dial| self.targets.connected(dial, id));
+        let joining = target.and_then(|id| self.targets.get(id)).is_some_and(|target| target.joining);
+        let stranger = dial.is_none() && !self.member_keys.contains(&key);
+        let surplus = stranger && self.strangers >= self.config.strangers_max;
+        let lane = Lane {
+            key,
+            dialled: dial.is_some(),
+            target,
+            stranger: stranger && !surplus,
+            nonce: self.rng.u64(),
+            phase: Phase::Greeting { until: now + self.config.handshake_timeout },
+            max_frame: wattle_proto::frame::HANDSHAKE_FRAME,
+            heard: now,
+            ping_at: now,
+            rtt: None,
+            wake: None,
+        };
+        let nonce = lane.nonce;
+        self.strangers += usize::from(lane.stranger);
+        self.lanes.insert(id, lane);
+        if surplus || self.generation.is_none() {
+            let words =
+                if surplus { "too many strangers are at the door" } else { "this node is still starting" };
+            self.close(now, id, CloseReason::Unwelcome(String::from(words)));
+            return;
+        }
+        if dial.is_some() {
+            let purpose = if joining { Purpose::Join } else { Purpose::Link };
+            self.send_hello(id, purpose, nonce);
+        }
+        self.arm(id);
+    }
+
+    fn on_lane_down(&mut self, now: Instant, id: LaneId) {
+        self.detach(now, id, "the connection ended during the handshake");
+        self.lanes.remove(&id);
+    }
+
+    fn on_dial_failed(&mut self, now: Instant, dial: DialId) {
+        if let Some(target) = self.targets.dialled(dial) {
+            self.retry(now, target, "the address did not answer");
+        }
+    }
+
+    /// A dial, or the handshake after it, came to nothing.
+    fn retry(&mut self, now: Instant, id: TargetId, what: &str) {
+        let node = self.targets.get(id).and_then(|target| target.node);
+        if let Some(gone) = self.targets.retry(now, id, &self.config, &mut self.rng) {
+            self.emit(Output::JoinFailed { address: gone.address, what: String::from(what) });
+        }
+        // The other end may have dialled meanwhile.
+        node.filter(|node| self.links.contains_key(node))
+            .into_iter()
+            .for_each(|node| self.targets.rest(node));
+    }
+
+    fn on_heard(&mut self, now: Instant, id: LaneId) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.heard = now;
+        }
+    }
+
+    fn on_message(&mut self, now: Instant, id: LaneId, message: Message) {
+        self.on_heard(now, id);
+        match message {
+            Message::Hello(hello) => self.on_hello(now, id, hello),
+            Message::Confirm => self.on_confirm(now, id),
+            Message::Ping { sent } => self.on_ping(now, id, sent),
+            Message::Pong { echo } => self.on_pong(now, id, echo),
+            Message::Leaving => self.on_leaving(now, id),
+        }
+        self.arm(id);
+    }
+
+    fn on_ping(&mut self, now: Instant, id: LaneId, sent: u64) {
+        match self.standing(id) {
+            Standing::Closed => {}
+            Standing::Greeting => self.misbehaved(now, id, "a ping before the handshake was done"),
+            Standing::Joining | Standing::Linked(_) if self.said_farewell(id) => {}
+            Standing::Joining | Standing::Linked(_) => self.send(id, Message::Pong { echo: sent }),
+        }
+    }
+
+    fn on_pong(&mut self, now: Instant, id: LaneId, echo: u64) {
+        let echo = Instant(echo);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        // The figure comes from the peer: one from the future or the distant past measures nothing.
+        if echo > now || now.since(echo) > self.config.silent {
+            return;
+        }
+        let Some(linked) = lane.linked_mut() else { return };
+        let node = linked.peer.node;
+        let proven = linked.probe.is_some_and(|probe| echo >= probe.sent);
+        if proven {
+            linked.probe = None;
+        }
+        let rtt = lane.measured(now.since(echo));
+        if self.lane(node) == Some(id) {
+            self.emit(Output::Rtt { node, rtt });
+        }
+        if proven {
+            self.settle(now, node);
+        }
+    }
+
+    /// Members changed: who is not one any more, or not under that key, is no neighbour.
+    fn on_roster(&mut self, now: Instant, roster: Vec<(NodeId, Vec<PublicKey>)>) {
+        self.roster = roster.into_iter().collect();
+        self.member_keys = self.roster.values().flatten().copied().collect();
+        let unwelcome: Vec<(LaneId, NodeId)> = self
+            .lanes
+            .iter()
+            .filter_map(|(&id, lane)| Some((id, lane.peer()?.node, lane.key)))
+            .filter(|(_, node, key)| !self.is_member(*node, key))
+            .map(|(id, node, _)| (id, node))
+            .collect();
+        for (id, node) in unwelcome {
+            self.close(
+                now,
+                id,
+                CloseReason::Unwelcome(format!("{node} is no member under this key any more")),
+            );
+        }
+    }
+
+    pub(super) fn is_member(&self, node: NodeId, key: &PublicKey) -> bool {
+        self.roster.get(&node).is_some_and(|keys| keys.contains(key))
+    }
+
+    pub(super) fn send_hello(&mut self, lane: LaneId, purpose: Purpose, nonce: u64) {
+        let (version_low, version_high) = wattle_proto::frame::VERSIONS;
+        let hello = Hello {
+            version_low,
+            version_high,
+            mesh: self.mesh,
+            purpose,
+            node: self.own,
+            name: self.config.name.clone(),
+            generation: self.generation.expect("lanes are refused before the generation is known"),
+            boot: self.boot,
+            nonce,
+            max_frame: self.config.max_frame,
+        };
+        // The generation is said aloud only when it is on disk: a start that nobody remembers must not have been heard.
+        self.emit(Output::Send { lane, message: Message::Hello(hello), when: When::Durable });
+    }
+
+    pub(super) fn send(&mut self, lane: LaneId, message: Message) {
+        self.emit(Output::Send { lane, message, when: When::Now });
+    }
+
+    pub(super) fn emit(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(super) fn misbehaved(&mut self, now: Instant, lane: LaneId, what: &str) {
+        self.close(now, lane, CloseReason::Misbehaved(String::from(what)));
+    }
+
+    /// Asks the world to close a lane; from here on it counts for nothing.
+    pub(super) fn close(&mut self, now: Instant, id: LaneId, reason: CloseReason) {
+        if self.standing(id) == Standing::Closed {
+            return;
+        }
+        let words = match &reason {
+            CloseReason::Misbehaved(what) | CloseReason::Unwelcome(what) => what.clone(),
+            CloseReason::HandshakeTimeout => {
+                String::from("the other end did not finish the handshake in time")
+            }
+            CloseReason::Silent => String::from("the other end fell silent"),
+            CloseReason::Surplus | CloseReason::Stopping => String::from("the lane was closed here"),
+        };
+        let node = self.lanes.get(&id).and_then(Lane::peer).map(|peer| peer.node);
+        self.emit(Output::Close { lane: id, reason: reason.clone() });
+        if !matches!(reason, CloseReason::Surplus | CloseReason::Stopping) {
+            self.emit(Output::Event(Event::PeerRefused { node, reason }));
+        }
+        self.detach(now, id, &words);
+    }
+
+    /// Takes a lane out of everything it took part in.
+    fn detach(&mut self, now: Instant, id: LaneId, words: &str) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let phase = core::mem::replace(&mut lane.phase, Phase::Closed);
+        let target = lane.target.take();
+        if core::mem::take(&mut lane.stranger) {
+            self.strangers -= 1;
+        }
+        self.arm(id);
+        match phase {
+            Phase::Linked(linked) => self.lost(now, linked.peer.node, id),
+            Phase::Joining { .. } => {
+                self.emit(Output::JoinLaneDown { lane: id });
+                target.into_iter().for_each(|target| self.targets.joined(target));
+            }
+            Phase::Greeting { .. } | Phase::Confirming { .. } => {
+                target.into_iter().for_each(|target| self.retry(now, target, words));
+            }
+            Phase::Closed => {}
+        }
+    }
+
+    pub(super) fn no_stranger(&mut self, id: LaneId) {
+        if let Some(lane) = self.lanes.get_mut(&id)
+            && core::mem::take(&mut lane.stranger)
+        {
+            self.strangers -= 1;
+        }
+    }
+
+    /// Brings a lane's entry among the timers up to date. News that only move its deadline further out need not come here: it is
+    /// looked at too early then, once.
+    pub(super) fn arm(&mut self, id: LaneId) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let due = lane.due(&self.config);
+        if due != lane.wake {
+            lane.wake.into_iter().for_each(|at| {
+                self.timers.remove(&(at, id));
+            });
+            due.into_iter().for_each(|at| {
+                self.timers.insert((at, id));
+            });
+            lane.wake = due;
+        }
+    }
+
+    fn run_due(&mut self, now: Instant) {
+        while let Some(&(at, id)) = self.timers.first()
+            && at <= now
+        {
+            self.timers.pop_first();
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.wake = None;
+            }
+            self.on_lane_due(now, id);
+            self.arm(id);
+        }
+    }
+
+    fn on_lane_due(&mut self, now: Instant, id: LaneId) {
+        let Some(lane) = self.lanes.get(&id) else { return };
+        let past = |limit: Option<Instant>| limit.is_some_and(|limit| limit <= now);
+        let silent = lane.heard + self.config.silent <= now;
+        let reason = match &lane.phase {
+            Phase::Closed => return,
+            Phase::Greeting { until } | Phase::Confirming { until, .. } | Phase::Joining { until }
+                if *until <= now =>
+            {
+                Some(CloseReason::HandshakeTimeout)
+            }
+            Phase::Greeting { .. } | Phase::Confirming { .. } => return,
+            Phase::Linked(linked) if past(linked.unconfirmed) => Some(CloseReason::HandshakeTimeout),
+            Phase::Linked(linked) if past(linked.leaving) => Some(CloseReason::Surplus),
+            Phase::Linked(linked) if past(linked.probe.map(|probe| probe.until)) => Some(CloseReason::Silent),
+            Phase::Linked(_) | Phase::Joining { .. } => silent.then_some(CloseReason::Silent),
+        };
+        match reason {
+            Some(reason) => self.close(now, id, reason),
+            None => self.ping_if_due(now, id),
+        }
+    }
+
+    /// What was said to be the last message on a lane is the last.
+    fn said_farewell(&self, id: LaneId) -> bool {
+        self.lanes.get(&id).and_then(Lane::linked).is_some_and(|linked| linked.leaving.is_some())
+    }
+
+    fn ping_if_due(&mut self, now: Instant, id: LaneId) {
+        let leaving = self.said_farewell(id);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        if lane.ping_at <= now {
+            lane.ping_at = now + self.config.keepalive;
+            if !leaving {
+                self.send(id, Message::Ping { sent: now.0 });
+            }
+        }
+    }
+
+    pub(super) fn dial_due(&mut self, now: Instant) {
+        if self.generation.is_none() {
+            return;
+        }
+        while let Some((dial, address)) = self.targets.take_due(now, &self.config, self.mesh.is_some()) {
+            self.emit(Output::Dial { dial, address });
+        }
+    }
+
+    /// Whoever comes late to its own deadline has stood still, and accuses nobody for that time.
+    fn forgive_own_stall(&mut self, now: Instant) {
+        let Some(due) = self.next_deadline() else { return };
+        let late = now.since(due);
+        if late > self.config.stall {
+            let ids: Vec<LaneId> = self.lanes.keys().copied().collect();
+            for id in ids {
+                if let Some(lane) = self.lanes.get_mut(&id) {
+                    lane.forgive(late);
+                }
+                self.arm(id);
+            }
+        }
+    }
+}

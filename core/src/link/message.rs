@@ -1,0 +1,60 @@
+//! What neighbours say to each other.
+
+use alloc::string::String;
+
+use crate::id::{BootId, Generation, MeshId, NodeId};
+
+/// What a lane is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Both ends are members of one mesh.
+    Link,
+    /// The dialling end wants to become a member.
+    Join,
+}
+
+/// The first message in each direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The lowest version spoken.
+    pub version_low: u16,
+    /// The highest version spoken.
+    pub version_high: u16,
+    /// The mesh it belongs to.
+    pub mesh: Option<MeshId>,
+    /// What the lane is for.
+    pub purpose: Purpose,
+    /// Who speaks.
+    pub node: NodeId,
+    /// Its name, for people.
+    pub name: String,
+    /// Its count of starts.
+    pub generation: Generation,
+    /// This start.
+    pub boot: BootId,
+    /// Drawn for this connection.
+    pub nonce: u64,
+    /// The largest frame it takes, in bytes of messages.
+    pub max_frame: u32,
+}
+
+/// A message between neighbours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Opens a lane.
+    Hello(Hello),
+    /// The other end's hello was accepted.
+    Confirm,
+    /// Wants a pong.
+    Ping {
+        /// The sender's clock, given back unread.
+        sent: u64,
+    },
+    /// Answers a ping.
+    Pong {
+        /// What the ping said.
+        echo: u64,
+    },
+    /// The last message on a lane whose link goes on over another.
+    Leaving,
+}

@@ -1,0 +1,426 @@
+//! Heartbeats between nodes that share groups, end to end over the overlay: whether the other node lives, which start of it
+//! that is, and which groups it leads for us. For liveness only; no vote, read or commit relies on them.
+//!
+//! A beat goes to each peer ten times a second. It carries a digest of the (group, term) list that the sender leads for the receiver, and
+//! what the sender last saw of the receiver's own list; the list itself travels, in pages, until the other end is known to have
+//! it. So a lost beat costs nothing and an idle pair says little.
+//!
+//! # Invariants
+//! - P1: `Suspect` and `Alive` alternate for each peer; a new peer counts as alive until it has been silent for the time
+//!   after which any peer is suspect.
+//! - P2: a list is told only whole, as its digest proves.
+//! - P3: a beat of a start that was replaced is ignored while the later start is heard, and so is one that was overtaken by a
+//!   later beat: the list in it is old.
+//! - P4: time in which this node stood still counts against nobody.
+//! - P5: memory is bounded: peers by what the caller names, pages of a list by [`LEADS_PAGES_MAX`].
+
+mod peer;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::fmt;
+
+use peer::{Peer, REPLACED_MAX};
+
+use crate::id::{BootId, Generation, GroupId, NodeId, Term};
+use crate::level::Level;
+use crate::planted::Planted;
+use crate::rng::Rng;
+use crate::time::{Instant, Now, Span};
+
+/// The most groups on one page: about 48 KiB, so that a beat fits into any frame.
+pub const LEADS_PAGE_MAX: usize = 1500;
+/// The most pages of one list.
+pub const LEADS_PAGES_MAX: u32 = 64;
+/// Settings of [`Pairs`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How often a beat goes to each peer. More often finds failures sooner and costs a small message each.
+    pub interval: Span,
+    /// The shortest time between two beats to one peer when there is news.
+    pub interval_min: Span,
+    /// A peer unheard for so long is suspect. At least three intervals: a lost beat or two must not matter.
+    pub suspect: Span,
+    /// A peer with a write that has waited so long for its disk is suspect: it is there, and of no use.
+    pub write_limit: Span,
+    /// A deadline handled later than this means that this node itself stood still.
+    pub stall: Span,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interval: Span::millis(100),
+            interval_min: Span::millis(20),
+            suspect: Span::millis(400),
+            write_limit: Span::secs(2),
+            stall: Span::millis(100),
+        }
+    }
+}
+
+/// Digest of a list of groups that one node leads for another.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeadsDigest(pub [u8; 16]);
+
+impl LeadsDigest {
+    /// Of a list sorted by group.
+    #[must_use]
+    pub fn of(groups: &[(GroupId, Term)]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for (group, term) in groups {
+            hasher.update(&group.to_bytes());
+            hasher.update(&term.0.to_le_bytes());
+        }
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(digest)
+    }
+}
+
+impl fmt::Debug for LeadsDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// A heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// The sender's start.
+    pub boot: BootId,
+    /// Its count of starts.
+    pub generation: Generation,
+    /// Counts the sender's beats to the receiver in this start.
+    pub number: u64,
+    /// How late its loop ran when it came to its last deadline.
+    pub lag: Span,
+    /// How long its oldest unsynced write has waited.
+    pub oldest_write: Option<Span>,
+    /// Digest of the list it leads for the receiver.
+    pub leads_digest: LeadsDigest,
+    /// Digest of the last list it has from the receiver.
+    pub seen_digest: Option<LeadsDigest>,
+    /// Part of its list, while the receiver is not known to have it.
+    pub leads: Option<LeadsPage>,
+}
+
+/// Part of a list of groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeadsPage {
+    /// Which, from 0.
+    pub page: u32,
+    /// Of how many.
+    pub pages: u32,
+    /// The groups on it, in order.
+    pub groups: Vec<(GroupId, Term)>,
+}
+
+/// What [`Pairs`] is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The nodes that share groups with this one: all of them.
+    Peers(BTreeSet<NodeId>),
+    /// A beat came.
+    Beat {
+        /// From whom.
+        from: NodeId,
+        /// The beat.
+        beat: Beat,
+    },
+    /// The groups this node leads and that peer takes part in: all of them.
+    Leads {
+        /// The peer.
+        node: NodeId,
+        /// The groups and their terms.
+        list: Vec<(GroupId, Term)>,
+    },
+    /// When the oldest write that is not on disk yet was asked for; `None` if all are.
+    OldestWrite(Option<Instant>),
+    /// The deadline was reached, or the caller looks in.
+    Deadline,
+}
+
+/// What [`Pairs`] wants or tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Send a beat, over any path.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// The beat.
+        beat: Beat,
+    },
+    /// A peer is not heard, or its disk does not move.
+    Suspect {
+        /// Who.
+        node: NodeId,
+    },
+    /// A suspect peer is well again.
+    Alive {
+        /// Who.
+        node: NodeId,
+    },
+    /// A start of a peer is heard for the first time, its first included.
+    NewBoot {
+        /// Who.
+        node: NodeId,
+        /// The start.
+        boot: BootId,
+    },
+    /// What a peer leads for this node, whole, when it is known first and whenever it changed.
+    TheyLead {
+        /// Who.
+        node: NodeId,
+        /// The groups and their terms.
+        groups: Vec<(GroupId, Term)>,
+    },
+    /// This node itself stood still.
+    Stalled {
+        /// For how long.
+        by: Span,
+    },
+}
+
+/// All pairs of a node.
+#[derive(Clone, Debug)]
+pub struct Pairs {
+    config: Config,
+    own: NodeId,
+    boot: BootId,
+    generation: Option<Generation>,
+    peers: BTreeMap<NodeId, Peer>,
+    /// Order of beats.
+    beats: BTreeSet<(Instant, NodeId)>,
+    /// When somebody may become suspect, at the earliest.
+    watch: Option<Instant>,
+    oldest_write: Option<Instant>,
+    lag: Span,
+    rng: Rng,
+    outputs: VecDeque<Output>,
+}
+
+impl Pairs {
+    /// A node without peers. `boot` names this start.
+    #[must_use]
+    pub fn new(config: Config, own: NodeId, boot: BootId, rng: Rng, _planted: Planted) -> Self {
+        Self {
+            config,
+            own,
+            boot,
+            generation: None,
+            peers: BTreeMap::new(),
+            beats: BTreeSet::new(),
+            watch: None,
+            oldest_write: None,
+            lag: Span::ZERO,
+            rng,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Recovery is over and this start's generation is on disk: beats may go out.
+    pub fn restored(&mut self, now: Now, generation: Generation) {
+        self.generation = Some(generation);
+        self.run_due(now.monotonic);
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        let now = now.monotonic;
+        self.forgive_own_stall(now);
+        match input {
+            Input::Peers(peers) => self.on_peers(now, &peers),
+            Input::Beat { from, beat } => self.on_beat(now, from, beat),
+            Input::Leads { node, list } => self.on_leads(now, node, list),
+            Input::OldestWrite(since) => self.oldest_write = since,
+            Input::Deadline => {}
+        }
+        self.run_due(now);
+    }
+
+    /// The next output; call until `None` after each [`Pairs::handle`].
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let beat = self.beats.first().filter(|_| self.generation.is_some()).map(|&(at, _)| at);
+        beat.into_iter().chain(self.watch).min()
+    }
+
+    /// Whether a peer is heard and its disk moves. A node that is no peer is not.
+    #[must_use]
+    pub fn is_alive(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|peer| !peer.suspect)
+    }
+
+    /// How late a peer's loop ran, by its last beat.
+    #[must_use]
+    pub fn lag(&self, node: NodeId) -> Option<Span> {
+        self.peers.get(&node).map(|peer| peer.lag)
+    }
+
+    fn on_peers(&mut self, now: Instant, nodes: &BTreeSet<NodeId>) {
+        let beats = &mut self.beats;
+        self.peers.retain(|node, peer| {
+            let stays = nodes.contains(node);
+            if !stays {
+                beats.remove(&(peer.next_beat, *node));
+            }
+            stays
+        });
+        for &node in nodes {
+            if node == self.own || self.peers.contains_key(&node) {
+                continue;
+            }
+            let peer = Peer::new(now);
+            self.beats.insert((peer.next_beat, node));
+            self.peers.insert(node, peer);
+        }
+        self.watch_again();
+    }
+
+    fn on_leads(&mut self, now: Instant, node: NodeId, mut list: Vec<(GroupId, Term)>) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        list.sort_unstable();
+        list.truncate(LEADS_PAGE_MAX * LEADS_PAGES_MAX as usize);
+        let digest = LeadsDigest::of(&list);
+        if digest != peer.ours_digest {
+            peer.ours = list;
+            peer.ours_digest = digest;
+            peer.next_page = 0;
+            self.hurry(now, node);
+        }
+    }
+
+    fn on_beat(&mut self, now: Instant, from: NodeId, beat: Beat) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if !peer.admits(now, &beat, &self.config) {
+            return;
+        }
+        if peer.start.is_none_or(|(boot, _)| boot != beat.boot) {
+            peer.begin(beat.boot, beat.generation);
+            self.outputs.push_back(Output::NewBoot { node: from, boot: beat.boot });
+        }
+        peer.heard = now;
+        peer.number = beat.number;
+        peer.lag = beat.lag;
+        peer.disk_stuck = beat.oldest_write.is_some_and(|age| age > self.config.write_limit);
+        peer.acknowledged = beat.seen_digest;
+        if peer.disk_stuck && !peer.suspect {
+            peer.suspect = true;
+            self.outputs.push_back(Output::Suspect { node: from });
+        } else if !peer.disk_stuck && peer.suspect {
+            peer.suspect = false;
+            self.outputs.push_back(Output::Alive { node: from });
+        }
+        if let Some(groups) = peer.collect(&beat) {
+            self.outputs.push_back(Output::TheyLead { node: from, groups });
+            // The other end sends the list until it hears that it has come.
+            self.hurry(now, from);
+        }
+        self.watch_again();
+    }
+
+    /// Brings the next beat to a peer forward: there is news.
+    fn hurry(&mut self, now: Instant, node: NodeId) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let soon = peer.beaten.map_or(now, |at| now.max(at + self.config.interval_min));
+        if soon < peer.next_beat {
+            self.beats.remove(&(peer.next_beat, node));
+            peer.next_beat = soon;
+            self.beats.insert((soon, node));
+        }
+    }
+
+    /// Somebody may become suspect once so long has passed since the beat of the one who is alive and unheard the longest.
+    fn watch_again(&mut self) {
+        let heard = self.peers.values().filter(|peer| !peer.suspect).map(|peer| peer.heard).min();
+        self.watch = heard.map(|heard| heard + self.config.suspect);
+    }
+
+    fn run_due(&mut self, now: Instant) {
+        if self.watch.is_some_and(|at| at <= now) {
+            for (&node, peer) in &mut self.peers {
+                if !peer.suspect && peer.heard + self.config.suspect <= now {
+                    peer.suspect = true;
+                    self.outputs.push_back(Output::Suspect { node });
+                }
+            }
+            self.watch_again();
+        }
+        while self.generation.is_some()
+            && let Some(&(at, node)) = self.beats.first()
+            && at <= now
+        {
+            self.beats.pop_first();
+            self.beat(now, node);
+        }
+    }
+
+    fn beat(&mut self, now: Instant, node: NodeId) {
+        let (Some(generation), Some(peer)) = (self.generation, self.peers.get_mut(&node)) else { return };
+        peer.sent += 1;
+        let beat = Beat {
+            boot: self.boot,
+            generation,
+            number: peer.sent,
+            lag: self.lag,
+            oldest_write: self.oldest_write.map(|since| now.since(since)),
+            leads_digest: peer.ours_digest,
+            seen_digest: peer.theirs_digest,
+            leads: peer.page(),
+        };
+        let more = beat.leads.as_ref().is_some_and(|page| page.page + 1 < page.pages);
+        let pause = match peer.beaten {
+            _ if more => self.config.interval_min,
+            // Spread, so that beats to many peers do not leave in one burst for ever.
+            None => self.config.interval_min + Span(self.rng.below(self.config.interval.0)),
+            Some(_) => self.config.interval,
+        };
+        peer.beaten = Some(now);
+        peer.next_beat = now + pause;
+        self.beats.insert((peer.next_beat, node));
+        self.outputs.push_back(Output::Send { to: node, beat });
+    }
+
+    fn forgive_own_stall(&mut self, now: Instant) {
+        let Some(due) = self.next_deadline() else { return };
+        let late = now.since(due);
+        if due <= now {
+            self.lag = late;
+        }
+        if late > self.config.stall {
+            for peer in self.peers.values_mut() {
+                peer.heard += late;
+            }
+            self.outputs.push_back(Output::Stalled { by: late });
+            self.watch_again();
+        }
+    }
+
+    /// Panics if an invariant does not hold.
+    pub fn check_invariants(&self, level: Level) {
+        assert_eq!(self.beats.len(), self.peers.len(), "P1: a peer without a next beat");
+        if level < Level::Full {
+            return;
+        }
+        let heard = self.peers.values().filter(|peer| !peer.suspect).map(|peer| peer.heard).min();
+        assert_eq!(self.watch, heard.map(|at| at + self.config.suspect), "P1: nobody watches over the peers");
+        for (node, peer) in &self.peers {
+            assert!(self.beats.contains(&(peer.next_beat, *node)), "P1: {node} gets no beats");
+            assert!(
+                !peer.disk_stuck || peer.suspect,
+                "P1: the disk of {node} is stuck and it counts as alive"
+            );
+            let current = peer.start.map(|(boot, _)| boot);
+            assert!(!peer.replaced.iter().any(|boot| Some(*boot) == current), "P3: {node} replaced itself");
+            assert!(peer.replaced.len() <= REPLACED_MAX, "P5: too many starts of {node} are remembered");
+            let pages = peer.collecting.as_ref().map_or(0, |collecting| collecting.pages.len());
+            assert!(pages <= LEADS_PAGES_MAX as usize, "P5: {pages} pages of {node}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What is known of one peer, and the lists of groups that go to and fro.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::{Beat, Config, LEADS_PAGE_MAX, LeadsDigest, LeadsPage};
+use crate::id::{BootId, Generation, GroupId, Term};
+use crate::time::{Instant, Span};
+
+/// How many replaced starts of a peer are remembered.
+pub(super) const REPLACED_MAX: usize = 8;
+
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// When a beat of its current start came, or when it became a peer.
+    pub(super) heard: Instant,
+    pub(super) suspect: bool,
+    pub(super) disk_stuck: bool,
+    pub(super) start: Option<(BootId, Generation)>,
+    /// The highest number among the beats of its current start.
+    pub(super) number: u64,
+    /// How many beats went to it.
+    pub(super) sent: u64,
+    pub(super) replaced: VecDeque<BootId>,
+    pub(super) lag: Span,
+    /// What this node leads for it.
+    pub(super) ours: Vec<(GroupId, Term)>,
+    pub(super) ours_digest: LeadsDigest,
+    /// What it says it has of `ours`.
+    pub(super) acknowledged: Option<LeadsDigest>,
+    pub(super) next_page: u32,
+    /// The last whole list it gave.
+    pub(super) theirs_digest: Option<LeadsDigest>,
+    pub(super) collecting: Option<Collecting>,
+    /// When the last beat went to it.
+    pub(super) beaten: Option<Instant>,
+    pub(super) next_beat: Instant,
+}
+
+/// Pages of a list, as they come.
+#[derive(Clone, Debug)]
+pub(super) struct Collecting {
+    pub(super) digest: LeadsDigest,
+    pub(super) pages: Vec<Option<Vec<(GroupId, Term)>>>,
+}
+
+impl Peer {
+    /// A peer nothing was heard of yet; the first beat to it is due.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            heard: now,
+            suspect: false,
+            disk_stuck: false,
+            start: None,
+            number: 0,
+            sent: 0,
+            replaced: VecDeque::new(),
+            lag: Span::ZERO,
+            ours: Vec::new(),
+            ours_digest: LeadsDigest::of(&[]),
+            acknowledged: None,
+            next_page: 0,
+            theirs_digest: None,
+            collecting: None,
+            beaten: None,
+            next_beat: now,
+        }
+    }
+
+    /// Whether a beat is of the start that counts (P3). A later start replaces an earlier one at once. Anything else, such as a
+    /// start on a disk that was rolled back, does once the current one has been silent; a start that was replaced comes back only after a
+    /// much longer silence, since it is a straggler on the network rather than a node.
+    pub(super) fn admits(&self, now: Instant, beat: &Beat, config: &Config) -> bool {
+        let Some((boot, generation)) = self.start else { return true };
+        let silence = now.since(self.heard);
+        if beat.boot == boot {
+            beat.number > self.number
+        } else if self.replaced.contains(&beat.boot) {
+            silence >= config.suspect.times(10)
+        } else {
+            beat.generation > generation || silence >= config.suspect
+        }
+    }
+
+    pub(super) fn begin(&mut self, boot: BootId, generation: Generation) {
+        self.replaced.retain(|replaced| *replaced != boot);
+        if let Some((old, _)) = self.start {
+            if self.replaced.len() == REPLACED_MAX {
+                self.replaced.pop_front();
+            }
+            self.replaced.push_back(old);
+        }
+        self.start = Some((boot, generation));
+        self.theirs_digest = None;
+        self.collecting = None;
+    }
+
+    /// The page to send now: none once the peer has the list.
+    pub(super) fn page(&mut self) -> Option<LeadsPage> {
+        if self.acknowledged == Some(self.ours_digest) {
+            return None;
+        }
+        let pages = self.ours.len().div_ceil(LEADS_PAGE_MAX).max(1) as u32;
+        let page = self.next_page % pages;
+        self.next_page = (page + 1) % pages;
+        let from = page as usize * LEADS_PAGE_MAX;
+        let to = self.ours.len().min(from + LEADS_PAGE_MAX);
+        Some(LeadsPage { page, pages, groups: self.ours[from..to].to_vec() })
+    }
+
+    /// Takes a page in; the list, once it is whole and new.
+    pub(super) fn collect(&mut self, beat: &Beat) -> Option<Vec<(GroupId, Term)>> {
+        if self.theirs_digest == Some(beat.leads_digest) {
+            self.collecting = None;
+            return None;
+        }
+        let page = beat.leads.as_ref()?;
+        let fits = |c: &Collecting| c.digest == beat.leads_digest && c.pages.len() == page.pages as usize;
+        if !self.collecting.as_ref().is_some_and(fits) {
+            let pages = alloc::vec![None; page.pages as usize];
+            self.collecting = Some(Collecting { digest: beat.leads_digest, pages });
+        }
+        let collecting = self.collecting.as_mut()?;
+        *collecting.pages.get_mut(page.page as usize)? = Some(page.groups.clone());
+        if collecting.pages.iter().any(Option::is_none) {
+            return None;
+        }
+        let whole: Vec<(GroupId, Term)> =
+            self.collecting.take()?.pages.into_iter().flatten().flatten().collect();
+        if LeadsDigest::of(&whole) != beat.leads_digest {
+            return None;
+        }
+        self.theirs_digest = Some(beat.leads_digest);
+        Some(whole)
+    }
+}

@@ -1,0 +1,342 @@
+use alloc::collections::BTreeSet;
+
+use super::*;
+use crate::id::{GroupId, Term};
+use crate::link::pairs::{Config, Input, LEADS_PAGE_MAX, LeadsDigest, Output};
+
+const T: Instant = Instant(9_000_000_000);
+
+fn pairs(node: u8, generation: u64) -> Pairs {
+    let boot = BootId(u128::from(node) * 1000 + u128::from(generation));
+    let rng = Rng::stream([node; 32], Stream::Link);
+    let mut pairs = Pairs::new(Config::default(), id(node), boot, rng, Planted::none());
+    pairs.restored(at(T), Generation(generation));
+    pairs
+}
+
+fn give(pairs: &mut Pairs, now: Instant, input: Input) -> Vec<Output> {
+    pairs.handle(at(now), input);
+    pairs.check_invariants(Level::Full);
+    core::iter::from_fn(|| pairs.poll()).collect()
+}
+
+fn peers(nodes: &[u8]) -> Input {
+    Input::Peers(nodes.iter().map(|&node| id(node)).collect::<BTreeSet<_>>())
+}
+
+fn beat(generation: u64, number: u64) -> Beat {
+    Beat {
+        boot: BootId(2000 + u128::from(generation)),
+        generation: Generation(generation),
+        number,
+        lag: Span::ZERO,
+        oldest_write: None,
+        leads_digest: LeadsDigest::of(&[]),
+        seen_digest: None,
+        leads: None,
+    }
+}
+
+fn from_two(beat: Beat) -> Input {
+    Input::Beat { from: id(2), beat }
+}
+
+fn news(outputs: Vec<Output>) -> Vec<Output> {
+    outputs.into_iter().filter(|output| !matches!(output, Output::Send { .. })).collect()
+}
+
+/// Lets time pass without beats; what is told, and when.
+fn pass(pairs: &mut Pairs, from: Instant, until: Instant) -> Vec<(Span, Output)> {
+    let mut told = Vec::new();
+    while let Some(due) = pairs.next_deadline().filter(|due| *due <= until) {
+        for output in news(give(pairs, due, Input::Deadline)) {
+            told.push((due.since(from), output));
+        }
+    }
+    told
+}
+
+#[test]
+fn beats_go_out_ten_times_a_second_to_every_peer() {
+    let mut pairs = pairs(1, 1);
+    let mut sent: Vec<(Instant, NodeId)> = Vec::new();
+    let mut take = |now: Instant, outputs: Vec<Output>| {
+        let to = outputs.iter().filter_map(|o| match o {
+            Output::Send { to, beat } => Some((*to, beat.boot)),
+            _ => None,
+        });
+        sent.extend(to.map(|(to, boot)| {
+            assert_eq!(boot, BootId(1001));
+            (now, to)
+        }));
+    };
+    take(T, give(&mut pairs, T, peers(&[1, 2, 3])));
+    let end = T + Span::millis(1000);
+    while let Some(due) = pairs.next_deadline().filter(|due| *due <= end) {
+        take(due, give(&mut pairs, due, Input::Deadline));
+    }
+    assert!(!sent.iter().any(|(_, to)| *to == id(1)), "not to itself");
+    for node in [2, 3] {
+        let times: Vec<Instant> =
+            sent.iter().filter(|(_, to)| *to == id(node)).map(|(when, _)| *when).collect();
+        assert_eq!(times[0], T, "the first at once");
+        assert!((10..=12).contains(&times.len()), "{times:?}");
+    }
+}
+
+#[test]
+fn a_peer_is_suspect_after_four_hundred_silent_milliseconds_and_alive_on_return() {
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, peers(&[2]));
+    let told = give(&mut pairs, T + Span::millis(50), from_two(beat(1, 1)));
+    assert_eq!(news(told), [Output::NewBoot { node: id(2), boot: BootId(2001) }]);
+    let heard = T + Span::millis(50);
+    let told = pass(&mut pairs, heard, heard + Span::secs(5));
+    assert_eq!(told, [(Span::millis(400), Output::Suspect { node: id(2) })], "once, and not before");
+    assert!(!pairs.is_alive(id(2)));
+    let told = give(&mut pairs, heard + Span::secs(5), from_two(beat(1, 2)));
+    assert_eq!(news(told), [Output::Alive { node: id(2) }]);
+}
+
+#[test]
+fn a_peer_that_never_spoke_becomes_suspect_too() {
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, peers(&[2]));
+    assert_eq!(
+        pass(&mut pairs, T, T + Span::secs(2)),
+        [(Span::millis(400), Output::Suspect { node: id(2) })]
+    );
+}
+
+#[test]
+fn beats_in_time_keep_a_peer_alive() {
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, peers(&[2]));
+    give(&mut pairs, T, from_two(beat(1, 1)));
+    let mut now = T;
+    for number in 2..50 {
+        let next = now + Span::millis(390);
+        assert_eq!(pass(&mut pairs, T, next), []);
+        assert_eq!(news(give(&mut pairs, next, from_two(beat(1, number)))), []);
+        now = next;
+    }
+}
+
+#[test]
+fn a_peer_whose_disk_is_stuck_is_suspect_until_it_moves() {
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, peers(&[2]));
+    give(&mut pairs, T, from_two(beat(1, 1)));
+    let with = |number, age| from_two(Beat { oldest_write: Some(age), ..beat(1, number) });
+    assert_eq!(news(give(&mut pairs, T, with(2, Span::secs(2)))), []);
+    let told = news(give(&mut pairs, T, with(3, Span::millis(2001))));
+    assert_eq!(told, [Output::Suspect { node: id(2) }]);
+    assert_eq!(news(give(&mut pairs, T, with(4, Span::millis(2101)))), []);
+    assert_eq!(news(give(&mut pairs, T, with(5, Span::millis(3)))), [Output::Alive { node: id(2) }]);
+}
+
+#[test]
+fn the_age_of_the_oldest_write_is_told() {
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, Input::OldestWrite(Some(T)));
+    give(&mut pairs, T, peers(&[2]));
+    let due = pairs.next_deadline().unwrap();
+    let outputs = give(&mut pairs, due, Input::Deadline);
+    let [Output::Send { beat, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+    assert_eq!(beat.oldest_write, Some(due.since(T)));
+}
+
+#[test]
+fn a_beat_of_a_replaced_start_is_ignored() {
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, peers(&[2]));
+    give(&mut pairs, T, from_two(beat(1, 1)));
+    let told = news(give(&mut pairs, T, from_two(beat(2, 1))));
+    assert_eq!(told, [Output::NewBoot { node: id(2), boot: BootId(2002) }]);
+    assert_eq!(news(give(&mut pairs, T, from_two(beat(1, 2)))), [], "the earlier start is over");
+    // Nor does it count as life.
+    let mut told = Vec::new();
+    for number in 3..12 {
+        let now = T + Span::millis(50 * (number - 2));
+        told.extend(pass(&mut pairs, T, now));
+        told.extend(
+            news(give(&mut pairs, now, from_two(beat(1, number)))).into_iter().map(|o| (now.since(T), o)),
+        );
+    }
+    assert_eq!(told, [(Span::millis(400), Output::Suspect { node: id(2) })]);
+    // A straggler does not bring the earlier start back; and neither is it shut out for ever.
+    pass(&mut pairs, T, T + Span::secs(2));
+    assert_eq!(news(give(&mut pairs, T + Span::secs(2), from_two(beat(1, 19)))), []);
+    pass(&mut pairs, T, T + Span::secs(5));
+    let told = news(give(&mut pairs, T + Span::secs(5), from_two(beat(1, 20))));
+    assert_eq!(told[0], Output::NewBoot { node: id(2), boot: BootId(2001) });
+}
+
+#[test]
+fn a_start_on_a_rolled_back_disk_counts_once_the_other_is_silent() {
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, peers(&[2]));
+    give(&mut pairs, T, from_two(beat(5, 1)));
+    let rolled_back = |number| from_two(beat(3, number));
+    pass(&mut pairs, T, T + Span::millis(300));
+    assert_eq!(news(give(&mut pairs, T + Span::millis(300), rolled_back(1))), []);
+    pass(&mut pairs, T, T + Span::millis(399));
+    let told = news(give(&mut pairs, T + Span::millis(400), rolled_back(2)));
+    assert!(told.contains(&Output::NewBoot { node: id(2), boot: BootId(2003) }), "{told:?}");
+    assert_eq!(
+        news(give(&mut pairs, T + Span::millis(410), from_two(beat(5, 2)))),
+        [],
+        "replaced, whatever its number"
+    );
+}
+
+#[test]
+fn an_overtaken_beat_is_ignored() {
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, peers(&[2]));
+    let stale = Beat { leads: Some(LeadsPage { page: 0, pages: 1, groups: vec![] }), ..beat(1, 1) };
+    give(&mut pairs, T, from_two(beat(1, 2)));
+    assert_eq!(news(give(&mut pairs, T, from_two(stale))), []);
+}
+
+#[test]
+fn a_node_that_stood_still_says_so_and_accuses_nobody() {
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, peers(&[2]));
+    give(&mut pairs, T, from_two(beat(1, 1)));
+    let due = pairs.next_deadline().unwrap();
+    assert_eq!(
+        news(give(&mut pairs.clone(), due + Span::millis(100), Input::Deadline)),
+        [],
+        "a little late is no stall"
+    );
+    let late = due + Span::secs(7);
+    let told = news(give(&mut pairs, late, Input::Deadline));
+    assert_eq!(told, [Output::Stalled { by: Span::secs(7) }]);
+    let told = pass(&mut pairs, late, late + Span::secs(1));
+    assert!(matches!(told[..], [(after, Output::Suspect { .. })] if after > Span::millis(250)), "{told:?}");
+}
+
+#[test]
+fn lateness_is_told_as_lag() {
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, peers(&[2]));
+    let due = pairs.next_deadline().unwrap();
+    let outputs = give(&mut pairs, due + Span::millis(30), Input::Deadline);
+    let [Output::Send { beat, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+    assert_eq!(beat.lag, Span::millis(30));
+}
+
+/// Two ends that talk over a path that loses every `lose`th beat.
+fn exchange(one: &mut Pairs, two: &mut Pairs, from: Instant, span: Span, lose: u64) -> Vec<(NodeId, Output)> {
+    let mut told = Vec::new();
+    let mut count = 0;
+    loop {
+        let due = one.next_deadline().into_iter().chain(two.next_deadline()).min().expect("both beat");
+        if due > from + span {
+            return told;
+        }
+        let mut sent = Vec::new();
+        for (from, pairs) in [(id(1), &mut *one), (id(2), &mut *two)] {
+            for output in give(pairs, due, Input::Deadline) {
+                match output {
+                    Output::Send { to, beat } => sent.push((from, to, beat)),
+                    other => told.push((from, other)),
+                }
+            }
+        }
+        for (from, to, beat) in sent {
+            count += 1;
+            if count % lose != 0 {
+                let pairs = if to == id(1) { &mut *one } else { &mut *two };
+                let beat = Beat::decode(beat.encode()).expect("what a node says can be read");
+                for output in give(pairs, due, Input::Beat { from, beat }) {
+                    match output {
+                        Output::Send { .. } => {}
+                        other => told.push((to, other)),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn lists(told: &[(NodeId, Output)]) -> Vec<(NodeId, usize)> {
+    let list = |(node, output): &(NodeId, Output)| match output {
+        Output::TheyLead { groups, .. } => Some((*node, groups.len())),
+        _ => None,
+    };
+    told.iter().filter_map(list).collect()
+}
+
+#[test]
+fn what_a_peer_leads_is_told_whole_once_and_on_each_change() {
+    for lose in [2, 3, u64::MAX] {
+        let (mut one, mut two) = (pairs(1, 1), pairs(2, 1));
+        give(&mut one, T, peers(&[2]));
+        give(&mut two, T, peers(&[1]));
+        let list =
+            |count: u128, term| (0..count).map(|group| (GroupId(group), Term(term))).collect::<Vec<_>>();
+        let many = 2 * LEADS_PAGE_MAX + 1;
+        give(&mut one, T, Input::Leads { node: id(2), list: list(3, 1) });
+        let told = exchange(&mut one, &mut two, T, Span::secs(2), lose);
+        let mut first = lists(&told);
+        first.sort_unstable();
+        assert_eq!(first, [(id(1), 0), (id(2), 3)], "losing each {lose}th");
+        let later = T + Span::secs(2);
+        give(&mut one, later, Input::Leads { node: id(2), list: list(3, 1) });
+        assert_eq!(lists(&exchange(&mut one, &mut two, later, Span::secs(1), lose)), [], "nothing changed");
+        let later = later + Span::secs(1);
+        give(&mut one, later, Input::Leads { node: id(2), list: list(many as u128, 2) });
+        let told = exchange(&mut one, &mut two, later, Span::secs(3), lose);
+        assert_eq!(lists(&told), [(id(2), many)], "three pages, losing each {lose}th");
+        let quiet = give(&mut one, later + Span::secs(3) + Span::millis(100), Input::Deadline);
+        let beats: Vec<&Beat> = quiet
+            .iter()
+            .filter_map(|o| match o {
+                Output::Send { beat, .. } => Some(beat),
+                _ => None,
+            })
+            .collect();
+        assert!(
+            lose != u64::MAX || beats.iter().all(|beat| beat.leads.is_none()),
+            "a list that is known is not repeated"
+        );
+    }
+}
+
+#[test]
+fn a_restarted_peer_is_told_again() {
+    let (mut one, mut two) = (pairs(1, 1), pairs(2, 1));
+    give(&mut one, T, peers(&[2]));
+    give(&mut two, T, peers(&[1]));
+    give(&mut one, T, Input::Leads { node: id(2), list: vec![(GroupId(4), Term(2))] });
+    exchange(&mut one, &mut two, T, Span::secs(1), u64::MAX);
+    let later = T + Span::secs(1);
+    let mut two = pairs(2, 2);
+    give(&mut two, later, peers(&[1]));
+    // It leads what it led before, which was nothing; that is news all the same.
+    let told = exchange(&mut one, &mut two, later, Span::secs(1), u64::MAX);
+    assert!(told.contains(&(id(1), Output::NewBoot { node: id(2), boot: BootId(2002) })));
+    assert!(lists(&told).contains(&(id(2), 1)), "{told:?}");
+    assert!(lists(&told).contains(&(id(1), 0)), "{told:?}");
+}
+
+#[test]
+fn a_forged_list_is_not_told() {
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, peers(&[2]));
+    let page = LeadsPage { page: 0, pages: 1, groups: vec![(GroupId(1), Term(1))] };
+    let told = news(give(&mut pairs, T, from_two(Beat { leads: Some(page), ..beat(1, 1) })));
+    assert_eq!(told, [Output::NewBoot { node: id(2), boot: BootId(2001) }], "P2: its digest says otherwise");
+}
+
+#[test]
+fn who_is_no_peer_is_not_heard_and_gets_nothing() {
+    let mut pairs = pairs(1, 1);
+    assert_eq!(give(&mut pairs, T, from_two(beat(1, 1))), []);
+    give(&mut pairs, T, peers(&[2]));
+    give(&mut pairs, T, peers(&[]));
+    assert_eq!(pairs.next_deadline(), None);
+    assert_eq!(give(&mut pairs, T + Span::secs(9), Input::Deadline), []);
+}

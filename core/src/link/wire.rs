@@ -1,0 +1,185 @@
+//! Typed messages to Protobuf and back. Decoding checks everything and bounds every list.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use prost::Message as _;
+use wattle_proto::link as wire;
+
+use super::message::{Hello, Message, Purpose};
+use super::pairs::{Beat, LEADS_PAGE_MAX, LEADS_PAGES_MAX, LeadsDigest, LeadsPage};
+use crate::id::{BootId, Generation, GroupId, MeshId, NodeId, Term};
+use crate::time::Span;
+
+/// The longest name taken from a peer, in bytes.
+const NAME_MAX: usize = 255;
+
+/// A peer sent bytes that are no message, and what is wrong with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed message: {0}")]
+pub struct Malformed(pub &'static str);
+
+impl Message {
+    /// The Protobuf form.
+    #[must_use]
+    pub fn to_wire(&self) -> wire::Message {
+        let kind = match self {
+            Self::Hello(hello) => wire::message::Kind::Hello(hello_to_wire(hello)),
+            Self::Confirm => wire::message::Kind::Confirm(wire::Confirm {}),
+            Self::Ping { sent } => wire::message::Kind::Ping(wire::Ping { sent: *sent }),
+            Self::Pong { echo } => wire::message::Kind::Pong(wire::Pong { echo: *echo }),
+            Self::Leaving => wire::message::Kind::Leaving(wire::Leaving {}),
+        };
+        wire::Message { kind: Some(kind) }
+    }
+
+    /// The bytes on the wire.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        self.to_wire().encode_to_vec().into()
+    }
+
+    /// Reads the bytes on the wire.
+    ///
+    /// # Errors
+    /// [`Malformed`] says what is wrong with them.
+    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+        let message = wire::Message::decode(bytes).map_err(|_| Malformed("not a link message"))?;
+        Ok(match message.kind.ok_or(Malformed("empty link message"))? {
+            wire::message::Kind::Hello(hello) => Self::Hello(hello_from_wire(hello)?),
+            wire::message::Kind::Confirm(_) => Self::Confirm,
+            wire::message::Kind::Ping(ping) => Self::Ping { sent: ping.sent },
+            wire::message::Kind::Pong(pong) => Self::Pong { echo: pong.echo },
+            wire::message::Kind::Leaving(_) => Self::Leaving,
+        })
+    }
+}
+
+fn id(bytes: &[u8], what: &'static str) -> Result<u128, Malformed> {
+    NodeId::from_slice(bytes).map(|id| id.0).ok_or(Malformed(what))
+}
+
+fn id_bytes(id: u128) -> Bytes {
+    Bytes::copy_from_slice(&id.to_be_bytes())
+}
+
+fn hello_to_wire(hello: &Hello) -> wire::Hello {
+    let purpose = match hello.purpose {
+        Purpose::Link => wire::Purpose::Link,
+        Purpose::Join => wire::Purpose::Join,
+    };
+    wire::Hello {
+        version_low: hello.version_low.into(),
+        version_high: hello.version_high.into(),
+        mesh: hello.mesh.map(|mesh| id_bytes(mesh.0)).unwrap_or_default(),
+        purpose: purpose.into(),
+        node: id_bytes(hello.node.0),
+        name: hello.name.clone(),
+        generation: hello.generation.0,
+        boot: id_bytes(hello.boot.0),
+        nonce: hello.nonce,
+        max_frame: hello.max_frame,
+    }
+}
+
+fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
+    let purpose = match hello.purpose() {
+        wire::Purpose::Link => Purpose::Link,
+        wire::Purpose::Join => Purpose::Join,
+        wire::Purpose::Unspecified => return Err(Malformed("hello without a known purpose")),
+    };
+    if hello.name.len() > NAME_MAX {
+        return Err(Malformed("hello with a name of over 255 bytes"));
+    }
+    let version =
+        |number: u32| u16::try_from(number).map_err(|_| Malformed("hello with a version over 65535"));
+    let mesh = match hello.mesh.is_empty() {
+        true => None,
+        false => Some(MeshId(id(&hello.mesh, "hello with a mesh id that is not 16 bytes")?)),
+    };
+    Ok(Hello {
+        version_low: version(hello.version_low)?,
+        version_high: version(hello.version_high)?,
+        mesh,
+        purpose,
+        node: NodeId(id(&hello.node, "hello with a node id that is not 16 bytes")?),
+        name: String::from(hello.name.trim()),
+        generation: Generation(hello.generation),
+        boot: BootId(id(&hello.boot, "hello with a boot id that is not 16 bytes")?),
+        nonce: hello.nonce,
+        max_frame: hello.max_frame,
+    })
+}
+
+impl Beat {
+    /// The bytes on the wire.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let leads = self.leads.as_ref().map(|page| wire::LeadsPage {
+            page: page.page,
+            pages: page.pages,
+            led: page
+                .groups
+                .iter()
+                .map(|(group, term)| wire::Led { group: id_bytes(group.0), term: term.0 })
+                .collect(),
+        });
+        let beat = wire::Beat {
+            boot: id_bytes(self.boot.0),
+            generation: self.generation.0,
+            number: self.number,
+            lag: self.lag.0,
+            oldest_write: self.oldest_write.map(|age| age.0),
+            leads_digest: Bytes::copy_from_slice(&self.leads_digest.0),
+            seen_digest: self.seen_digest.map(|seen| Bytes::copy_from_slice(&seen.0)).unwrap_or_default(),
+            leads,
+        };
+        beat.encode_to_vec().into()
+    }
+
+    /// Reads the bytes on the wire.
+    ///
+    /// # Errors
+    /// [`Malformed`] says what is wrong with them.
+    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+        let beat = wire::Beat::decode(bytes).map_err(|_| Malformed("not a beat"))?;
+        let digest = |bytes: &[u8]| {
+            bytes
+                .try_into()
+                .map(LeadsDigest)
+                .map_err(|_| Malformed("beat with a digest that is not 16 bytes"))
+        };
+        let seen_digest = match beat.seen_digest.is_empty() {
+            true => None,
+            false => Some(digest(&beat.seen_digest)?),
+        };
+        Ok(Self {
+            boot: BootId(id(&beat.boot, "beat with a boot id that is not 16 bytes")?),
+            generation: Generation(beat.generation),
+            number: beat.number,
+            lag: Span(beat.lag),
+            oldest_write: beat.oldest_write.map(Span),
+            leads_digest: digest(&beat.leads_digest)?,
+            seen_digest,
+            leads: beat.leads.map(page_from_wire).transpose()?,
+        })
+    }
+}
+
+fn page_from_wire(page: wire::LeadsPage) -> Result<LeadsPage, Malformed> {
+    if page.pages == 0 || page.pages > LEADS_PAGES_MAX || page.page >= page.pages {
+        return Err(Malformed("beat with a page out of range"));
+    }
+    if page.led.len() > LEADS_PAGE_MAX {
+        return Err(Malformed("beat with too many groups on a page"));
+    }
+    let groups: Result<Vec<_>, Malformed> = page
+        .led
+        .iter()
+        .map(|led| {
+            Ok((GroupId(id(&led.group, "beat with a group id that is not 16 bytes")?), Term(led.term)))
+        })
+        .collect();
+    Ok(LeadsPage { page: page.page, pages: page.pages, groups: groups? })
+}

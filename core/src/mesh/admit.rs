@@ -1,0 +1,331 @@
+//! Joining, seen by the node that lets others in.
+//!
+//! Nothing is kept of a stranger until its proof is right. Then its admission is signed, put into the log through the leader, and
+//! answered once this node has applied it. A repeat, after a lost answer, costs neither an entry nor a use of the token.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::entry::{Admission, Body};
+use super::join::JOIN_VERSION;
+use super::requests::Purpose;
+use super::state::Effect;
+use super::store::{IssuedToken, Space};
+use super::wire::{JoinMessage, JoinRequest, ROSTER_MAX, RosterEntry};
+use super::{Mesh, Output};
+use crate::id::{LaneId, NodeId};
+use crate::node::command::Refusal;
+use crate::node::output::{CloseReason, Event};
+use crate::time::{Instant, Now};
+use crate::when::When;
+use crate::work::{Job, PublicKey};
+
+/// A node in the middle of being admitted.
+#[derive(Clone, Debug)]
+pub(super) struct Admitting {
+    /// Where its answer goes; `None` once the lane is gone.
+    lane: Option<LaneId>,
+    token: u128,
+    admission: Admission,
+    /// The signature being made, until the request goes to the log.
+    signing: Option<u64>,
+}
+
+/// Admissions under way, and lanes that have their answer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Admissions {
+    open: BTreeMap<NodeId, Admitting>,
+    answered: BTreeMap<LaneId, Instant>,
+}
+
+impl Admissions {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.answered.values().min().copied()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+}
+
+/// Why a joiner is not admitted.
+struct Rejection {
+    reason: String,
+    retry: bool,
+}
+
+impl Rejection {
+    fn never(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), retry: false }
+    }
+
+    fn later(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), retry: true }
+    }
+}
+
+/// What a proper request leads to.
+enum Judgement {
+    /// It is a member under exactly this replica: answer again.
+    Member,
+    /// Sign and propose.
+    Admit(Admission),
+}
+
+impl Mesh {
+    pub(super) fn on_join_request(
+        &mut self,
+        now: Now,
+        lane: LaneId,
+        peer_key: PublicKey,
+        request: Box<JoinRequest>,
+    ) {
+        match self.judge(now, &peer_key, &request) {
+            Ok(Judgement::Member) => self.accept(now, lane),
+            Ok(Judgement::Admit(admission)) => self.begin_admission(now, lane, request.token, admission),
+            Err(Rejection { reason, retry }) => self.reject(now, lane, Some(request.node), reason, retry),
+        }
+    }
+
+    /// Whether this request may be granted, from what is known here. The log has the last word.
+    fn judge(&self, now: Now, peer_key: &PublicKey, request: &JoinRequest) -> Result<Judgement, Rejection> {
+        if request.version != JOIN_VERSION {
+            return Err(Rejection::never(alloc::format!(
+                "it speaks version {} of joining, and this mesh version {JOIN_VERSION}",
+                request.version
+            )));
+        }
+        let Some(mesh) = self.state.mesh.filter(|_| self.membership.is_some()) else {
+            return Err(Rejection::later("the node that was asked has not caught up with its mesh yet"));
+        };
+        if request.key != *peer_key {
+            return Err(Rejection::never("the key it names is not the key it proved"));
+        }
+        let Some(token) =
+            self.tokens.get(&request.token).filter(|t| t.verifier.accepts(mesh, &self.config.key, request))
+        else {
+            return Err(Rejection::never(
+                "this node has made no such token, or it is no longer good: ask for a new one",
+            ));
+        };
+        if request.node == self.own {
+            return Err(Rejection::never("its identity is the one of the node it asked: one is a copy"));
+        }
+        let member = self.state.members.get(&request.node);
+        if member.is_some_and(|m| m.keys.contains(peer_key) && m.replica == request.replica) {
+            return Ok(Judgement::Member);
+        }
+        if now.wall > token.expiry {
+            return Err(Rejection::never("the token has expired: ask for a new one"));
+        }
+        if !token.has_use_for(request.node) {
+            return Err(Rejection::never(alloc::format!(
+                "the token was used by {} nodes, which is all it allows: ask for a new one",
+                token.uses
+            )));
+        }
+        let admission = Admission {
+            node: request.node,
+            name: request.name.clone(),
+            key: request.key,
+            addresses: request.addresses.clone(),
+            api: request.api.clone(),
+            replica: request.replica,
+            admitter: self.own,
+            signature: Bytes::new(),
+        };
+        self.state.may_admit(&admission).map_err(Rejection::never)?;
+        Ok(Judgement::Admit(admission))
+    }
+
+    fn begin_admission(&mut self, now: Now, lane: LaneId, token: u128, admission: Admission) {
+        let node = admission.node;
+        if let Some(open) = self.admissions.open.get_mut(&node) {
+            if open.admission.replica == admission.replica {
+                // The same joiner on a new connection: the answer goes there.
+                let old = open.lane.replace(lane).filter(|&old| old != lane);
+                if let Some(old) = old {
+                    self.close(old, CloseReason::Surplus);
+                }
+                return;
+            }
+            let reason = "an earlier join of this node is still under way".into();
+            return self.reject(now, lane, Some(node), reason, true);
+        }
+        if self.admissions.open.len() >= self.config.joins_max {
+            let reason = "too many nodes are joining here at once".into();
+            return self.reject(now, lane, Some(node), reason, true);
+        }
+        let Some(mesh) = self.mesh_id() else { return };
+        let work = self.next_number();
+        self.outputs.push_back(Output::Work { token: work, job: Job::Sign(admission.statement(mesh)) });
+        let admitting = Admitting { lane: Some(lane), token, admission, signing: Some(work) };
+        self.admissions.open.insert(node, admitting);
+    }
+
+    /// The admission is signed: the token's use is recorded, then the log is asked.
+    pub(super) fn on_admission_signed(&mut self, now: Now, work: u64, signature: &[u8]) {
+        let Some(admitting) = self.admissions.open.values_mut().find(|a| a.signing == Some(work)) else {
+            return;
+        };
+        admitting.signing = None;
+        admitting.admission.signature = Bytes::copy_from_slice(signature);
+        let (node, id, admission) = (admitting.admission.node, admitting.token, admitting.admission.clone());
+        let Some(token) = self.tokens.get_mut(&id).filter(|t| t.has_use_for(node)) else {
+            let refusal =
+                Refusal::JoinRefused("the token is used up or has expired: ask for a new one".into());
+            return self.on_admission_decided(now, node, Err(refusal));
+        };
+        if !token.redeemed.contains(&node) {
+            token.redeemed.push(node);
+            assert!(
+                token.redeemed.len() <= token.uses as usize,
+                "M9: a token admits no more nodes than it allows"
+            );
+            let record = token.record(id);
+            self.outputs.push_back(Output::Persist(record));
+        }
+        let deadline = Some(now.monotonic + self.config.admission_timeout);
+        self.submit(now, Purpose::Admission(node), Body::Admit(admission), deadline);
+    }
+
+    /// The log (or the lack of one) has decided about an admission.
+    pub(super) fn on_admission_decided(&mut self, now: Now, node: NodeId, result: Result<Effect, Refusal>) {
+        let Some(admitting) = self.admissions.open.remove(&node) else { return };
+        match result {
+            Ok(_) => {
+                if let Some(lane) = admitting.lane {
+                    self.accept(now, lane);
+                }
+            }
+            Err(Refusal::JoinRefused(reason)) => {
+                self.give_back(admitting.token, node);
+                self.reject_open(now, &admitting, reason, false);
+            }
+            Err(Refusal::NoQuorum) => {
+                let reason =
+                    "the mesh has no quorum now, so nobody can join: wait until enough voters are back";
+                self.reject_open(now, &admitting, reason.into(), true);
+            }
+            Err(refusal) => self.reject_open(now, &admitting, alloc::format!("{refusal}"), true),
+        }
+    }
+
+    /// A join that was refused for good leaves the token's use to somebody else.
+    fn give_back(&mut self, id: u128, node: NodeId) {
+        let Some(token) = self.tokens.get_mut(&id) else { return };
+        if token.redeemed.contains(&node) && !self.state.members.contains_key(&node) {
+            token.redeemed.retain(|&n| n != node);
+            let record = token.record(id);
+            self.outputs.push_back(Output::Persist(record));
+        }
+    }
+
+    fn reject_open(&mut self, now: Now, admitting: &Admitting, reason: String, retry: bool) {
+        if let Some(lane) = admitting.lane {
+            self.reject(now, lane, Some(admitting.admission.node), reason, retry);
+        }
+    }
+
+    fn reject(&mut self, now: Now, lane: LaneId, node: Option<NodeId>, reason: String, retry: bool) {
+        let refused = Event::PeerRefused { node, reason: CloseReason::Unwelcome(reason.clone()) };
+        self.outputs.push_back(Output::Event(refused));
+        let message = JoinMessage::Rejected { reason, retry };
+        self.outputs.push_back(Output::SendLane { lane, message, when: When::Now });
+        self.answered(now, lane);
+    }
+
+    fn accept(&mut self, now: Now, lane: LaneId) {
+        let Some(mesh) = self.mesh_id() else { return };
+        let message = JoinMessage::Accepted {
+            mesh,
+            mesh_name: self.mesh_name().into(),
+            admitter: self.own,
+            members: self.roster_for_joiner(),
+        };
+        // Whoever was let in counts on being known here after any restart.
+        self.outputs.push_back(Output::SendLane { lane, message, when: When::Durable });
+        self.answered(now, lane);
+    }
+
+    /// The joiner closes when it has its answer; a lane that lingers is closed here.
+    fn answered(&mut self, now: Now, lane: LaneId) {
+        self.admissions.answered.insert(lane, now.monotonic + self.config.linger);
+        if self.admissions.answered.len() > self.config.joins_max.saturating_mul(4)
+            && let Some((&oldest, _)) = self.admissions.answered.iter().min_by_key(|&(_, at)| at)
+        {
+            self.admissions.answered.remove(&oldest);
+            self.close(oldest, CloseReason::Surplus);
+        }
+    }
+
+    /// This node, then voters, then others, as many as fit.
+    fn roster_for_joiner(&self) -> Vec<RosterEntry> {
+        let voters = self.voters();
+        let all = self.roster();
+        let rank = |e: &RosterEntry| match e.node {
+            node if node == self.own => 0,
+            node if voters.contains(&node) => 1,
+            _ => 2,
+        };
+        let mut ranked: Vec<(u8, RosterEntry)> = all.into_iter().map(|e| (rank(&e), e)).collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        ranked.truncate(ROSTER_MAX);
+        ranked.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    pub(super) fn on_admitting_lane_down(&mut self, lane: LaneId) {
+        self.admissions.answered.remove(&lane);
+        for admitting in self.admissions.open.values_mut() {
+            if admitting.lane == Some(lane) {
+                admitting.lane = None;
+            }
+        }
+    }
+
+    pub(super) fn on_linger_deadline(&mut self, now: Now) {
+        let due: Vec<LaneId> = self
+            .admissions
+            .answered
+            .iter()
+            .filter(|&(_, at)| *at <= now.monotonic)
+            .map(|(lane, _)| *lane)
+            .collect();
+        for lane in due {
+            self.admissions.answered.remove(&lane);
+            self.close(lane, CloseReason::Surplus);
+        }
+    }
+
+    /// Leaves no more than `most` tokens: those that are used up go first, then the oldest, so that inviting never ends. `false`
+    /// if too many are being used this very moment.
+    pub(super) fn make_room_for_tokens(&mut self, most: usize) -> bool {
+        while self.tokens.len() > most {
+            let idle =
+                self.tokens.iter().filter(|(id, _)| self.admissions.open.values().all(|a| a.token != **id));
+            let order = |(id, token): &(&u128, &IssuedToken)| (!token.is_used_up(), token.expiry, **id);
+            let Some(id) = idle.min_by_key(order).map(|(id, _)| *id) else {
+                return false;
+            };
+            self.drop_token(id);
+        }
+        true
+    }
+
+    fn drop_token(&mut self, id: u128) {
+        self.tokens.remove(&id);
+        self.outputs.push_back(Output::Forget(Space::Token.forget(id)));
+    }
+
+    pub(super) fn drop_expired_tokens(&mut self, now: Now) {
+        let expired: Vec<u128> =
+            self.tokens.iter().filter(|(_, t)| t.expiry < now.wall).map(|(id, _)| *id).collect();
+        for id in expired {
+            self.drop_token(id);
+        }
+    }
+}

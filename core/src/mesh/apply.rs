@@ -1,0 +1,182 @@
+//! Entries and snapshots coming in, and what the rest of the node hears of them.
+
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+use super::entry::{Body, Entry};
+use super::state::{Effect, Outcome, State};
+use super::store::{Space, closed_record, opened_record, state_record};
+use super::{Applied, Mesh, Output, Stream};
+use crate::id::{LogIndex, StreamInstance};
+use crate::time::Now;
+
+impl Mesh {
+    pub(super) fn on_apply(&mut self, now: Now, entries: &[Applied]) {
+        let mut members_changed = false;
+        for applied in entries {
+            self.control.on_applied(applied.term);
+            if applied.index <= self.state.applied {
+                continue;
+            }
+            // An entry this version cannot read changes nothing, at any member of this version.
+            let entry = if applied.command { Entry::decode(&applied.data).ok() } else { None };
+            let outcome = self.state.apply(applied.index, entry.as_ref());
+            let (Some(entry), Some(outcome)) = (entry, outcome) else { continue };
+            members_changed |= self.on_outcome(now, applied.index, &entry, &outcome);
+            self.on_decided(now, entry.origin, entry.request, outcome.result);
+        }
+        if members_changed {
+            self.on_members_changed();
+            // The next life knows its peers from the first moment: it could not hear of them from peers it turns away.
+            self.store_state();
+        }
+        self.say_welcome();
+        self.announce_own_change(now);
+        self.consider_change(now);
+        self.compact();
+    }
+
+    /// Tells the node what an entry did; `true` if members have changed.
+    fn on_outcome(&mut self, now: Now, index: LogIndex, entry: &Entry, outcome: &Outcome) -> bool {
+        let Ok(effect) = &outcome.result else { return false };
+        if !outcome.fresh {
+            return false;
+        }
+        match (effect, &entry.body) {
+            (Effect::Founded, _) => {
+                self.on_founded(now);
+                true
+            }
+            (Effect::Admitted(_) | Effect::Updated(_), _) => true,
+            (Effect::Opened { created: true, .. }, Body::Open { name, .. }) => {
+                self.note_opened(name);
+                self.announce_stream(name);
+                false
+            }
+            (Effect::Closed(Some(instance)), Body::Close { name }) => {
+                // Until the stored state says so too, a start would take the stream for open.
+                self.closed.insert(*instance, index);
+                self.outputs.push_back(Output::Persist(closed_record(*instance, index)));
+                self.outputs.push_back(Output::StreamClosed { instance: *instance, name: name.to_string() });
+                false
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn on_install(&mut self, now: Now, index: LogIndex, data: &[u8]) {
+        let state = State::decode(data).ok().filter(|s| {
+            s.applied == index && s.mesh.is_some() && s.mesh == self.mesh_id() && index > self.state.applied
+        });
+        let Some(state) = state else {
+            self.outputs.push_back(Output::Installed { taken: false });
+            return;
+        };
+        let before = core::mem::replace(&mut self.state, state);
+        self.store_state();
+        self.outputs.push_back(Output::Installed { taken: true });
+        self.drop_founding();
+        self.on_members_changed();
+        for stream in before.streams.into_values() {
+            let open = self.state.streams.get(&stream.name).is_some_and(|s| s.instance == stream.instance);
+            if !open {
+                let (instance, name) = (stream.instance, stream.name);
+                self.outputs.push_back(Output::StreamClosed { instance, name });
+            }
+        }
+        self.announce_streams();
+        self.say_welcome();
+        self.announce_own_change(now);
+        self.consider_change(now);
+    }
+
+    /// Writes the state and lets the log go up to it, once the log has grown enough.
+    fn compact(&mut self) {
+        let grown = self.state.applied.0 - self.compacted.0;
+        if grown >= self.config.compact_after && self.membership.is_some() {
+            self.store_state();
+            self.compacted = self.stored;
+            self.outputs.push_back(Output::Compact { upto: self.compacted });
+        }
+    }
+
+    /// Writes the state. What was applied before a start need not be applied again after it.
+    fn store_state(&mut self) {
+        if self.membership.is_none() || self.stored == self.state.applied {
+            return;
+        }
+        self.outputs.push_back(Output::Persist(state_record(self.state.encode())));
+        self.stored = self.state.applied;
+        self.drop_marks();
+        if self.caught_up()
+            && let Some(membership) = self.membership.as_mut().filter(|m| !m.roster.is_empty())
+        {
+            // What was told at the join is part of the state now.
+            membership.roster.clear();
+            self.outputs.push_back(Output::Persist(membership.record()));
+        }
+    }
+
+    /// Notes beside the stored state that a stream is open: a start announces it before the log is applied again.
+    fn note_opened(&mut self, name: &str) {
+        let Some(stream) = self.state.streams.get(name) else { return };
+        self.outputs.push_back(Output::Persist(opened_record(stream)));
+        self.opened.insert(stream.instance, stream.clone());
+    }
+
+    /// Forgets marks of streams whose opening or closing is part of the stored state.
+    pub(super) fn drop_marks(&mut self) {
+        let stored = self.stored;
+        let known: Vec<StreamInstance> =
+            self.opened.values().filter(|s| s.index <= stored).map(|s| s.instance).collect();
+        for instance in known {
+            self.opened.remove(&instance);
+            self.outputs.push_back(Output::Forget(Space::Opened.forget(instance.0)));
+        }
+        let over: Vec<StreamInstance> =
+            self.closed.iter().filter(|&(_, at)| *at <= stored).map(|(i, _)| *i).collect();
+        for instance in over {
+            self.closed.remove(&instance);
+            self.outputs.push_back(Output::Forget(Space::Closed.forget(instance.0)));
+        }
+    }
+
+    pub(super) fn announce_roster(&mut self) {
+        let roster = self.roster();
+        self.outputs.push_back(Output::Roster(roster));
+    }
+
+    pub(super) fn announce_streams(&mut self) {
+        let names: Vec<_> = self.state.streams.keys().cloned().collect();
+        for name in names {
+            self.announce_stream(&name);
+        }
+    }
+
+    /// Announces the streams opened after the stored state.
+    pub(super) fn announce_opened(&mut self) {
+        let marked: Vec<_> =
+            self.opened.values().filter(|s| !self.closed.contains_key(&s.instance)).cloned().collect();
+        for stream in marked {
+            self.outputs.push_back(stream_opened(&stream));
+        }
+    }
+
+    /// Announces an open stream, unless it is known to be closed by a later entry.
+    fn announce_stream(&mut self, name: &str) {
+        let Some(stream) = self.state.streams.get(name) else { return };
+        if self.closed.contains_key(&stream.instance) {
+            return;
+        }
+        self.outputs.push_back(stream_opened(stream));
+    }
+}
+
+fn stream_opened(stream: &Stream) -> Output {
+    Output::StreamOpened {
+        name: stream.name.clone(),
+        instance: stream.instance,
+        source: stream.source,
+        target: stream.target,
+    }
+}

@@ -1,0 +1,86 @@
+//! Settings of the part. Limits that decide what an entry does are no settings but constants of [`super::state`]: they must
+//! be equal at every member.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::time::Span;
+use crate::work::PublicKey;
+
+/// Settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This node's name, told to the mesh when it seeds or joins: 1 to 64 characters of `[A-Za-z0-9._-]`.
+    pub name: String,
+    /// The key this node proves on every connection.
+    pub key: PublicKey,
+    /// Where others can dial this node, `host:port`; empty if it only dials out. When they change, a member tells the mesh.
+    pub addresses: Vec<String>,
+    /// Where its API listens, for clients that asked the wrong node.
+    pub api: Option<String>,
+    /// How long a join token is good. Longer is more convenient, and gives a leaked token more time to be misused.
+    pub token_lifetime: Span,
+    /// How many nodes may join with one token. More suits scripts; one is the safest.
+    pub token_uses: u32,
+    /// How many unexpired tokens this node keeps, at some hundred bytes each. Beyond that a new one takes the place of one that is
+    /// used up or else of the oldest, so that inviting never ends; more leave more time to use them.
+    pub tokens_max: usize,
+    /// How long a join is tried before it is refused with what was last in its way.
+    pub join_timeout: Span,
+    /// The pause before the first redial of a join; it doubles up to eight times this. Shorter joins sooner past a lost
+    /// connection and knocks more often at an absent node.
+    pub join_retry: Span,
+    /// How many nodes may be in the middle of joining through this node. Bounds memory and signatures per second.
+    pub joins_max: usize,
+    /// How long the control group may take over a join before the joiner is told to try again. Must stay below
+    /// `join_timeout`.
+    pub admission_timeout: Span,
+    /// How long a lane that got its answer may stay open, so that the answer arrives before the end does.
+    pub linger: Span,
+    /// How long a command waits for the control group before it is refused for want of a quorum.
+    pub request_timeout: Span,
+    /// How often an unanswered request is sent again. Shorter hides a lost message sooner; each repeat may add an entry
+    /// (without effect) to the log, so keep it above a few round trips.
+    pub request_retry: Span,
+    /// How many requests of its own a node keeps open. More are refused as busy.
+    pub requests_max: usize,
+    /// How many requests a leader serves at once. More are told to come back.
+    pub served_max: usize,
+    /// After how many entries the state is written anew and the log cut. Fewer make restarts quicker and write more.
+    pub compact_after: u64,
+    /// The most voters: odd. More survive more losses and make each commit wait for more nodes.
+    pub voters_max: usize,
+    /// How many entries a learner may be behind the leader to become a voter. A voter further behind would hold up commits.
+    pub caught_up_within: u64,
+    /// The pause before a refused or unanswered membership change is tried again.
+    pub change_retry: Span,
+}
+
+impl Config {
+    /// The defaults for a node of that name, key and those addresses.
+    #[must_use]
+    pub fn new(name: String, key: PublicKey, addresses: Vec<String>, api: Option<String>) -> Self {
+        Self {
+            name,
+            key,
+            addresses,
+            api,
+            token_lifetime: Span::secs(24 * 3600),
+            token_uses: 16,
+            tokens_max: 1024,
+            join_timeout: Span::secs(30),
+            join_retry: Span::secs(1),
+            joins_max: 16,
+            admission_timeout: Span::secs(10),
+            linger: Span::secs(2),
+            request_timeout: Span::secs(10),
+            request_retry: Span::secs(1),
+            requests_max: 1024,
+            served_max: 4096,
+            compact_after: 1024,
+            voters_max: 5,
+            caught_up_within: 64,
+            change_retry: Span::secs(1),
+        }
+    }
+}

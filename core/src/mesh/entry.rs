@@ -1,0 +1,113 @@
+//! What stands in the control group's log.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::transcript::Transcript;
+use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
+use crate::time::Wall;
+use crate::work::PublicKey;
+
+/// Names a request for as long as anybody may repeat it: 128 random bits drawn by the node it was made at. A stream bears the id
+/// of the request that opened it as its instance, so a request decided once (M4) is an instance used once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Request(pub u128);
+
+impl core::fmt::Debug for Request {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}", StreamInstance(self.0))
+    }
+}
+
+/// A command of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The node the request was made at.
+    pub origin: NodeId,
+    /// The request.
+    pub request: Request,
+    /// What the origin had applied when it made the request: tells requests too old to be remembered from new ones.
+    pub seen: LogIndex,
+    /// The leader's wall clock, forced to grow. The only time that apply knows.
+    pub time: Wall,
+    /// What to do.
+    pub body: Body,
+}
+
+/// What an entry does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Begins the mesh; only ever the first.
+    Found {
+        /// The mesh.
+        mesh: MeshId,
+        /// Its name.
+        name: String,
+        /// The founder, admitted by itself.
+        first: Admission,
+    },
+    /// Admits a node, or gives a member whose disk was lost a fresh replica id.
+    Admit(Admission),
+    /// A member can be reached elsewhere now.
+    Update {
+        /// The member.
+        node: NodeId,
+        /// Where others dial it.
+        addresses: Vec<String>,
+        /// Where its API listens.
+        api: Option<String>,
+    },
+    /// Opens a stream. Names are resolved when the entry is applied, so that all members resolve them alike.
+    Open {
+        /// The stream's name.
+        name: String,
+        /// Name or id of its source.
+        source: String,
+        /// Name or id of its target.
+        target: String,
+    },
+    /// Closes the stream of that name.
+    Close {
+        /// The stream's name.
+        name: String,
+    },
+}
+
+/// A node as its admitting member presents it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// The key it proved.
+    pub key: PublicKey,
+    /// Where others dial it.
+    pub addresses: Vec<String>,
+    /// Where its API listens.
+    pub api: Option<String>,
+    /// Its replica of the control group.
+    pub replica: ReplicaId,
+    /// Who lets it in.
+    pub admitter: NodeId,
+    /// The admitter's signature under [`Self::statement`].
+    pub signature: Bytes,
+}
+
+impl Admission {
+    /// What the admitter signs. Addresses are left out: they change, and are told by the member itself.
+    #[must_use]
+    pub fn statement(&self, mesh: MeshId) -> Bytes {
+        let hash = Transcript::plain("wattle 2026 admission v1")
+            .field(&mesh.to_bytes())
+            .field(&self.node.to_bytes())
+            .field(self.name.as_bytes())
+            .field(&self.key.0)
+            .field(&self.replica.to_bytes())
+            .field(&self.admitter.to_bytes())
+            .finish();
+        Bytes::copy_from_slice(hash.as_bytes())
+    }
+}

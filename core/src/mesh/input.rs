@@ -1,0 +1,184 @@
+//! What the part is told.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::wire::{JoinMessage, Message};
+use crate::configuration::Configuration;
+use crate::id::{LaneId, LogIndex, NodeId, RequestId, Term};
+use crate::work::{Done, PublicKey};
+
+/// What was persisted up to some step; comes back once that is on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Receipt(pub u64);
+
+/// A committed entry of the control group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Its place.
+    pub index: LogIndex,
+    /// The term it was proposed in.
+    pub term: Term,
+    /// Whether it is a command; otherwise it is the group's own business.
+    pub command: bool,
+    /// The command.
+    pub data: Bytes,
+}
+
+/// What the part is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Begin a mesh.
+    Seed {
+        /// Who asks.
+        request: RequestId,
+        /// The mesh's name.
+        name: String,
+    },
+    /// Make a join token.
+    Invite {
+        /// Who asks.
+        request: RequestId,
+    },
+    /// Join a mesh.
+    Join {
+        /// Who asks.
+        request: RequestId,
+        /// The token's text.
+        token: String,
+    },
+    /// Open a stream.
+    OpenStream {
+        /// Who asks.
+        request: RequestId,
+        /// Its name.
+        name: String,
+        /// Name or id of its source.
+        source: String,
+        /// Name or id of its target.
+        target: String,
+    },
+    /// Close a stream.
+    CloseStream {
+        /// Who asks.
+        request: RequestId,
+        /// Its name.
+        name: String,
+    },
+    /// A lane dialled for joining is up.
+    JoinLaneUp {
+        /// Which.
+        lane: LaneId,
+        /// The key its far end has proven.
+        peer_key: PublicKey,
+    },
+    /// A dial for joining came to nothing.
+    JoinFailed {
+        /// Where.
+        address: String,
+        /// Why, in words.
+        what: String,
+    },
+    /// Something was said on a lane between a joiner and a member; both ends get it.
+    JoinMessage {
+        /// Which.
+        lane: LaneId,
+        /// The key its far end has proven.
+        peer_key: PublicKey,
+        /// What was said.
+        message: JoinMessage,
+    },
+    /// Such a lane is gone.
+    JoinLaneDown {
+        /// Which.
+        lane: LaneId,
+    },
+    /// A member says something.
+    Message {
+        /// Who.
+        from: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// Entries of the control group, committed and durable here.
+    Apply {
+        /// In order.
+        entries: Vec<Applied>,
+    },
+    /// This node's place in the control group.
+    Role {
+        /// Whether it leads.
+        leading: bool,
+        /// The term.
+        term: Term,
+        /// Who leads, if known.
+        leader: Option<NodeId>,
+    },
+    /// A proposal is in the leader's log.
+    Proposed {
+        /// Which.
+        context: u64,
+        /// Where.
+        index: LogIndex,
+    },
+    /// A proposal or a change was not taken.
+    Refused {
+        /// Which.
+        context: u64,
+        /// Who leads, if known.
+        leader: Option<NodeId>,
+    },
+    /// A member's durable index has grown; told to the leader.
+    Match {
+        /// Whose.
+        node: NodeId,
+        /// How far.
+        index: LogIndex,
+    },
+    /// The group's configuration, when it is appended and when it is committed; also once after a restart.
+    Configured {
+        /// Who takes part.
+        configuration: Configuration,
+        /// Where it stands.
+        index: LogIndex,
+        /// Whether it is committed.
+        committed: bool,
+    },
+    /// A member needs a snapshot.
+    SnapshotWanted {
+        /// Who.
+        to: NodeId,
+    },
+    /// A snapshot has come.
+    Install {
+        /// From whom.
+        from: NodeId,
+        /// The last entry it covers.
+        index: LogIndex,
+        /// The state.
+        data: Bytes,
+    },
+    /// A job is done.
+    WorkDone {
+        /// Which.
+        token: u64,
+        /// Its result.
+        done: Done,
+    },
+    /// What was persisted up to this receipt is on disk.
+    Durable(Receipt),
+    /// A node was not heard end to end for a while.
+    PairSuspect {
+        /// Which.
+        node: NodeId,
+    },
+    /// It is heard again.
+    PairAlive {
+        /// Which.
+        node: NodeId,
+    },
+    /// The moment given by `next_deadline` has come.
+    Deadline,
+}

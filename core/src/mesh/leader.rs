@@ -1,0 +1,164 @@
+//! What this node knows of the control group, and what its leader does about members (M7).
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use super::voters::View;
+use super::{Mesh, Output};
+use crate::configuration::{Configuration, Member};
+use crate::id::{LogIndex, NodeId, Term};
+use crate::time::{Instant, Now};
+
+/// The control group as seen from here.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Control {
+    pub(super) leading: bool,
+    pub(super) term: Term,
+    pub(super) leader: Option<NodeId>,
+    pub(super) configuration: Configuration,
+    matches: BTreeMap<NodeId, LogIndex>,
+    suspects: BTreeSet<NodeId>,
+    /// A change that was asked for: its context, and when it is asked for again.
+    change: Option<(u64, Instant)>,
+    /// Whether the configuration is known to hold every member.
+    complete: bool,
+    /// Not before this moment is another change asked for.
+    rest: Option<Instant>,
+    /// The term of the last entry applied here.
+    applied_term: Term,
+}
+
+impl Control {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let change = self.change.map(|(_, again)| again);
+        [change, self.rest].into_iter().flatten().filter(|_| self.leading).min()
+    }
+
+    pub(super) fn on_applied(&mut self, term: Term) {
+        self.applied_term = self.applied_term.max(term);
+    }
+
+    /// Whether this node leads, has applied all that earlier terms left, and hears a quorum.
+    pub(super) fn is_settled(&self) -> bool {
+        let hears = |voters: &[Member]| {
+            let heard = voters.iter().filter(|m| !self.suspects.contains(&m.node)).count();
+            voters.is_empty() || heard * 2 > voters.len()
+        };
+        self.leading
+            && self.applied_term == self.term
+            && hears(&self.configuration.voters)
+            && hears(&self.configuration.outgoing)
+    }
+
+    /// Whether there may be a leader to ask.
+    pub(super) fn to_ask(&self, own: NodeId) -> Option<NodeId> {
+        self.leader.filter(|&leader| leader != own)
+    }
+}
+
+impl Mesh {
+    pub(super) fn on_role(&mut self, now: Now, leading: bool, term: Term, leader: Option<NodeId>) {
+        let control = &mut self.control;
+        if leading != control.leading || term != control.term {
+            // What was proposed under another term may or may not come; nothing more is expected of it.
+            control.matches.clear();
+            control.change = None;
+            control.rest = None;
+            control.complete = false;
+            self.requests.forget_served();
+        }
+        let control = &mut self.control;
+        let news = leading != control.leading || leader != control.leader || term != control.term;
+        control.leading = leading;
+        control.term = term;
+        control.leader = leader;
+        if leading {
+            self.ensure_founding(now);
+        }
+        if news {
+            self.ask_again(now);
+        }
+        self.announce_own_change(now);
+        self.consider_change(now);
+    }
+
+    pub(super) fn on_configured(&mut self, now: Now, configuration: Configuration, committed: bool) {
+        let control = &mut self.control;
+        if committed && !configuration.is_joint() {
+            control.change = None;
+            control.rest = None;
+        }
+        control.configuration = configuration;
+        control.complete = false;
+        self.consider_change(now);
+    }
+
+    pub(super) fn on_match(&mut self, now: Now, node: NodeId, index: LogIndex) {
+        if !self.control.leading {
+            return;
+        }
+        let known = self.control.matches.entry(node).or_default();
+        *known = index.max(*known);
+        self.consider_change(now);
+    }
+
+    pub(super) fn on_pair(&mut self, now: Now, node: NodeId, suspect: bool) {
+        if suspect {
+            self.control.suspects.insert(node);
+        } else {
+            self.control.suspects.remove(&node);
+        }
+        self.consider_change(now);
+    }
+
+    /// The group would not change now.
+    pub(super) fn on_change_refused(&mut self, now: Now, context: u64) -> bool {
+        if self.control.change.is_none_or(|(asked, _)| asked != context) {
+            return false;
+        }
+        self.control.change = None;
+        self.control.rest = Some(now.monotonic + self.config.change_retry);
+        true
+    }
+
+    pub(super) fn on_control_deadline(&mut self, now: Now) {
+        if self.control.change.is_some_and(|(_, again)| again <= now.monotonic) {
+            self.control.change = None;
+        }
+        if self.control.rest.is_some_and(|until| until <= now.monotonic) {
+            self.control.rest = None;
+        }
+        self.consider_change(now);
+    }
+
+    /// Members were admitted or came back.
+    pub(super) fn on_members_changed(&mut self) {
+        self.control.complete = false;
+        self.announce_roster();
+    }
+
+    /// Asks for the next change of the group, if one is due and none is under way. The group itself refuses while an
+    /// earlier one is not committed.
+    pub(super) fn consider_change(&mut self, now: Now) {
+        let control = &self.control;
+        let idle = control.change.is_none() && control.rest.is_none();
+        if !control.leading || !idle {
+            return;
+        }
+        let view = View {
+            members: &self.state.members,
+            configuration: &control.configuration,
+            matches: &control.matches,
+            suspects: &control.suspects,
+            voters_max: self.config.voters_max,
+            caught_up_within: self.config.caught_up_within,
+        };
+        let change = if control.complete { None } else { view.take_in() };
+        let complete = change.is_none();
+        let change = change.or_else(|| view.promote());
+        self.control.complete = complete;
+        let Some(change) = change else { return };
+        let context = self.next_number();
+        self.control.change = Some((context, now.monotonic + self.config.change_retry.times(10)));
+        self.outputs.push_back(Output::Change { voters: change.voters, learners: change.learners, context });
+    }
+}

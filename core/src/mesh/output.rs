@@ -1,0 +1,147 @@
+//! What the part wants.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::input::Receipt;
+use super::wire::{JoinMessage, Message, RosterEntry};
+use crate::configuration::{Configuration, Member as Replica};
+use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance};
+use crate::node::command::{Refusal, Reply};
+use crate::node::output::{CloseReason, Event};
+use crate::record::{Forget, Record};
+use crate::when::When;
+use crate::work::Job;
+
+/// What the part wants.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Write a record, in one row with all others of this step.
+    Persist(Record),
+    /// Records are dead.
+    Forget(Forget),
+    /// Tell when everything persisted so far is on disk.
+    Notify(Receipt),
+    /// Do a job.
+    Work {
+        /// Its number.
+        token: u64,
+        /// What to do.
+        job: Job,
+    },
+    /// Dial once, to join.
+    DialJoin {
+        /// Where.
+        address: String,
+    },
+    /// Say something on a join lane.
+    SendLane {
+        /// Which.
+        lane: LaneId,
+        /// What.
+        message: JoinMessage,
+        /// When.
+        when: When,
+    },
+    /// Close a join lane, once what was sent on it has left.
+    CloseLane {
+        /// Which.
+        lane: LaneId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Say something to a member.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+        /// When.
+        when: When,
+    },
+    /// Put an entry into the control group's log.
+    Propose {
+        /// The entry.
+        data: Bytes,
+        /// Comes back with the answer.
+        context: u64,
+    },
+    /// Take part in the control group. Repeated at each start; harmless if the group exists.
+    CreateGroup {
+        /// Under this replica id.
+        replica: ReplicaId,
+        /// Its first members; empty to wait until a leader tells.
+        founding: Configuration,
+    },
+    /// Change who takes part in the control group.
+    Change {
+        /// Who votes.
+        voters: Vec<Replica>,
+        /// Who only learns.
+        learners: Vec<Replica>,
+        /// Comes back if it is refused.
+        context: u64,
+    },
+    /// The control group's log may be cut.
+    Compact {
+        /// Up to and including this entry.
+        upto: LogIndex,
+    },
+    /// Answers [`Input::SnapshotWanted`].
+    Snapshot {
+        /// For whom.
+        to: NodeId,
+        /// The last entry it covers.
+        index: LogIndex,
+        /// The state.
+        data: Bytes,
+    },
+    /// Answers [`Input::Install`].
+    Installed {
+        /// Whether the state was taken; it is persisted in this step then.
+        taken: bool,
+    },
+    /// This node belongs to a mesh. Comes when that is so and again at each start.
+    Became {
+        /// Which mesh.
+        mesh: MeshId,
+        /// Addresses to dial and keep dialling from now on; empty at a start.
+        remember: Vec<String>,
+    },
+    /// Addresses to dial and keep dialling, remembered from an earlier life.
+    Remembered {
+        /// `host:port` each.
+        addresses: Vec<String>,
+    },
+    /// All members, whenever anything about them has changed.
+    Roster(Vec<RosterEntry>),
+    /// A stream is open. May be repeated.
+    StreamOpened {
+        /// Its name.
+        name: String,
+        /// Its life.
+        instance: StreamInstance,
+        /// Who accepts.
+        source: NodeId,
+        /// Who processes.
+        target: NodeId,
+    },
+    /// A stream is closed. May be repeated.
+    StreamClosed {
+        /// Its life.
+        instance: StreamInstance,
+        /// Its name.
+        name: String,
+    },
+    /// Answers a command.
+    Reply {
+        /// Which.
+        request: RequestId,
+        /// The answer.
+        reply: Result<Reply, Refusal>,
+    },
+    /// Something to know.
+    Event(Event),
+}

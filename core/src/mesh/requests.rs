@@ -1,0 +1,372 @@
+//! Requests on their way to the log: kept and repeated where they were made, checked and stamped where the group is led.
+//!
+//! A request is done when the node it was made at has *applied* its entry (M10); nobody sends it an answer for that. It is sent again until then, and a
+//! repeat that reaches the log a second time changes nothing (M4).
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::entry::{Body, Entry, Request};
+use super::state::Effect;
+use super::wire::{Message, Verdict};
+use super::{Mesh, Output};
+use crate::id::{LogIndex, NodeId, RequestId};
+use crate::node::command::{Refusal, Reply};
+use crate::time::{Instant, Now, Wall};
+use crate::when::When;
+use crate::work::Job;
+
+/// What a request is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A command of the application.
+    Client(RequestId),
+    /// A node wants to join through this one.
+    Admission(NodeId),
+    /// The mesh begins.
+    Founding,
+    /// This node's own addresses changed.
+    OwnChange,
+}
+
+#[derive(Clone, Debug)]
+struct Pending {
+    purpose: Purpose,
+    seen: LogIndex,
+    body: Body,
+    /// Whom it was last sent to.
+    asked: Option<NodeId>,
+    /// How often it was put to a leader. After the first time only the log decides it (M4).
+    sent: u32,
+    again: Instant,
+    deadline: Option<Instant>,
+}
+
+#[derive(Clone, Debug)]
+enum Stage {
+    /// The admitting member's signature is being checked.
+    Verifying { token: u64, seen: LogIndex, body: Box<Body> },
+    /// In the log, or about to be.
+    Proposed { context: u64 },
+}
+
+/// Requests made here, and requests served as leader.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Requests {
+    pending: BTreeMap<Request, Pending>,
+    served: BTreeMap<(NodeId, Request), Stage>,
+    contexts: BTreeMap<u64, (NodeId, Request)>,
+    verifying: BTreeMap<u64, (NodeId, Request)>,
+    stamped: Wall,
+}
+
+impl Requests {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.pending.values().map(|p| p.deadline.map_or(p.again, |d| d.min(p.again))).min()
+    }
+
+    pub(super) fn forget_served(&mut self) {
+        self.served.clear();
+        self.contexts.clear();
+        self.verifying.clear();
+    }
+
+    pub(super) fn has(&self, purpose: &Purpose) -> bool {
+        self.pending.values().any(|p| p.purpose == *purpose)
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    pub(super) fn served(&self) -> usize {
+        self.served.len()
+    }
+
+    fn drop_served(&mut self, key: (NodeId, Request)) {
+        match self.served.remove(&key) {
+            Some(Stage::Verifying { token, .. }) => drop(self.verifying.remove(&token)),
+            Some(Stage::Proposed { context }) => drop(self.contexts.remove(&context)),
+            None => {}
+        }
+    }
+}
+
+impl Mesh {
+    /// Makes a request and sends it on its way. `deadline` is when it is refused for want of a quorum.
+    pub(super) fn submit(&mut self, now: Now, purpose: Purpose, body: Body, deadline: Option<Instant>) {
+        let request = Request(self.rng.u128());
+        let again = now.monotonic + self.config.request_retry;
+        let seen = self.state.applied;
+        let pending = Pending { purpose, seen, body, asked: None, sent: 0, again, deadline };
+        self.requests.pending.insert(request, pending);
+        self.ask(now, request);
+    }
+
+    pub(super) fn on_client_request(&mut self, now: Now, request: RequestId, body: Body) {
+        if self.membership.is_none() {
+            return self.reply(request, Err(Refusal::NotMember));
+        }
+        if self.requests.pending.len() >= self.config.requests_max {
+            return self.reply(request, Err(Refusal::Busy));
+        }
+        let deadline = Some(now.monotonic + self.config.request_timeout);
+        self.submit(now, Purpose::Client(request), body, deadline);
+    }
+
+    fn ask(&mut self, now: Now, request: Request) {
+        let leader = self.control.to_ask(self.own);
+        let leading = self.control.leading;
+        let Some(pending) = self.requests.pending.get_mut(&request) else { return };
+        pending.again = now.monotonic + self.config.request_retry;
+        let (seen, body) = (pending.seen, pending.body.clone());
+        if leading {
+            pending.asked = None;
+            pending.sent = pending.sent.saturating_add(1);
+            let repeated = pending.sent > 1;
+            self.serve(now, self.own, request, seen, body, repeated);
+        } else if let Some(leader) = leader {
+            pending.asked = Some(leader);
+            pending.sent = pending.sent.saturating_add(1);
+            let repeated = pending.sent > 1;
+            self.forward(leader, request, seen, body, repeated);
+        }
+    }
+
+    fn forward(&mut self, to: NodeId, request: Request, seen: LogIndex, body: Body, repeated: bool) {
+        // A token's use is on disk before its admission leaves (M9).
+        let when = if matches!(body, Body::Admit(_)) { When::Durable } else { When::Now };
+        let message = Message::Forward { request, seen, body: Box::new(body), repeated };
+        self.outputs.push_back(Output::Send { to, message, when });
+    }
+
+    /// There is a new leader, or none: everything open is asked again.
+    pub(super) fn ask_again(&mut self, now: Now) {
+        let open: Vec<Request> = self.requests.pending.keys().copied().collect();
+        for request in open {
+            self.ask(now, request);
+        }
+    }
+
+    pub(super) fn on_message(&mut self, now: Now, from: NodeId, message: Message) {
+        match message {
+            Message::Forward { request, seen, body, repeated } => {
+                if matches!(*body, Body::Found { .. }) {
+                    return self.answer(from, request, Verdict::Refused("a mesh begins once".into()));
+                }
+                if !self.is_member(from) {
+                    // A new leader may not have applied its admission yet.
+                    return self.answer(from, request, Verdict::Busy);
+                }
+                self.serve(now, from, request, seen, *body, repeated);
+            }
+            Message::Answer { request, verdict } => self.on_answer(now, from, request, verdict),
+        }
+    }
+
+    fn on_answer(&mut self, now: Now, from: NodeId, request: Request, verdict: Verdict) {
+        let Some(pending) = self.requests.pending.get_mut(&request) else { return };
+        if pending.asked != Some(from) {
+            return;
+        }
+        match verdict {
+            Verdict::NotLeader(Some(leader)) if leader != from && leader != self.own => {
+                pending.asked = Some(leader);
+                pending.again = now.monotonic + self.config.request_retry;
+                pending.sent = pending.sent.saturating_add(1);
+                let (seen, body) = (pending.seen, pending.body.clone());
+                self.forward(leader, request, seen, body, true);
+            }
+            Verdict::NotLeader(_) | Verdict::Busy => {}
+            Verdict::Refused(reason) => self.fail(now, request, Refusal::Invalid(reason)),
+            // A copy of it that is under way elsewhere may still be done: the log will tell.
+            Verdict::Futile(_) if pending.sent > 1 => {}
+            Verdict::Futile(refusal) => self.fail(now, request, refusal),
+        }
+    }
+
+    /// Takes a request as leader.
+    fn serve(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        request: Request,
+        seen: LogIndex,
+        body: Body,
+        repeated: bool,
+    ) {
+        if !self.control.leading {
+            let leader = self.control.leader.filter(|&l| l != self.own);
+            return self.answer(from, request, Verdict::NotLeader(leader));
+        }
+        let key = (from, request);
+        if self.requests.served.contains_key(&key) {
+            return;
+        }
+        if self.requests.served.len() >= self.config.served_max {
+            return self.answer(from, request, Verdict::Busy);
+        }
+        if let Body::Update { node, .. } = &body
+            && *node != from
+        {
+            return self.answer(from, request, Verdict::Refused("a member speaks for itself only".into()));
+        }
+        if !repeated && let Some(refusal) = self.futile(&body) {
+            return self.answer(from, request, Verdict::Futile(refusal));
+        }
+        let Body::Admit(admission) = &body else {
+            return self.propose(now, key, seen, body);
+        };
+        let admitter = if admission.admitter == from { self.key_of(from) } else { None };
+        let (Some(signer), Some(mesh)) = (admitter, self.mesh_id()) else {
+            return self.answer(
+                from,
+                request,
+                Verdict::Refused("it does not bear its admitter's name".into()),
+            );
+        };
+        let job = Job::Verify {
+            key: signer,
+            message: admission.statement(mesh),
+            signature: admission.signature.clone(),
+        };
+        let token = self.next_number();
+        self.requests.served.insert(key, Stage::Verifying { token, seen, body: Box::new(body) });
+        self.requests.verifying.insert(token, key);
+        self.outputs.push_back(Output::Work { token, job });
+    }
+
+    /// Why the log would refuse this, if that is plain: then it costs no entry. It is plain only to a leader that has applied
+    /// all that earlier terms left, hears a quorum, and has nothing under way that could matter.
+    fn futile(&self, body: &Body) -> Option<Refusal> {
+        let settled = self.control.is_settled() && self.requests.contexts.is_empty();
+        if settled { self.state.futile(body) } else { None }
+    }
+
+    pub(super) fn on_verified(&mut self, now: Now, token: u64, valid: bool) {
+        let Some(key) = self.requests.verifying.remove(&token) else { return };
+        let Some(Stage::Verifying { seen, body, .. }) = self.requests.served.remove(&key) else { return };
+        if valid {
+            self.propose(now, key, seen, *body);
+        } else {
+            let reason = "the admission's signature is not its admitter's".into();
+            self.answer(key.0, key.1, Verdict::Refused(reason));
+        }
+    }
+
+    fn propose(&mut self, now: Now, key: (NodeId, Request), seen: LogIndex, body: Body) {
+        assert!(self.control.leading, "M6: only the leader stamps and proposes");
+        let after = self.requests.stamped.max(self.state.time);
+        let time = Wall(now.wall.0.max(after.0.saturating_add(1)));
+        self.requests.stamped = time;
+        let entry = Entry { origin: key.0, request: key.1, seen, time, body };
+        let context = self.next_number();
+        self.requests.served.insert(key, Stage::Proposed { context });
+        self.requests.contexts.insert(context, key);
+        self.outputs.push_back(Output::Propose { data: entry.encode(), context });
+    }
+
+    pub(super) fn on_proposal_refused(&mut self, context: u64, leader: Option<NodeId>) {
+        let Some(key) = self.requests.contexts.remove(&context) else { return };
+        self.requests.served.remove(&key);
+        let leader = leader.filter(|&l| l != self.own);
+        self.answer(key.0, key.1, Verdict::NotLeader(leader));
+    }
+
+    fn answer(&mut self, to: NodeId, request: Request, verdict: Verdict) {
+        if to == self.own {
+            // Own requests are asked again by their deadline; only a verdict for good ends them at once.
+            match verdict {
+                Verdict::Refused(reason) => self.failed.push((request, Refusal::Invalid(reason))),
+                Verdict::Futile(refusal) => self.failed.push((request, refusal)),
+                Verdict::NotLeader(_) | Verdict::Busy => {}
+            }
+            return;
+        }
+        let message = Message::Answer { request, verdict };
+        self.outputs.push_back(Output::Send { to, message, when: When::Now });
+    }
+
+    /// An entry was applied here: whoever waited for it is told.
+    pub(super) fn on_decided(
+        &mut self,
+        now: Now,
+        origin: NodeId,
+        request: Request,
+        result: Result<Effect, Refusal>,
+    ) {
+        self.requests.drop_served((origin, request));
+        if origin != self.own {
+            return;
+        }
+        let Some(pending) = self.requests.pending.remove(&request) else { return };
+        match (pending.purpose, result) {
+            (Purpose::Client(id), Ok(effect)) => {
+                let reply = match effect {
+                    Effect::Opened { instance, created } => Reply::StreamOpened { instance, created },
+                    Effect::Closed(_) => Reply::StreamClosed,
+                    Effect::Founded | Effect::Admitted(_) | Effect::Updated(_) => {
+                        unreachable!("M10: clients only open and close")
+                    }
+                };
+                self.reply(id, Ok(reply));
+            }
+            (Purpose::Client(id), Err(refusal)) => self.reply(id, Err(refusal)),
+            (Purpose::Admission(node), result) => self.on_admission_decided(now, node, result),
+            (Purpose::Founding | Purpose::OwnChange, _) => {}
+        }
+    }
+
+    fn fail(&mut self, now: Now, request: Request, refusal: Refusal) {
+        let Some(pending) = self.requests.pending.remove(&request) else { return };
+        match pending.purpose {
+            Purpose::Client(id) => self.reply(id, Err(refusal)),
+            Purpose::Admission(node) => self.on_admission_decided(now, node, Err(refusal)),
+            Purpose::Founding | Purpose::OwnChange => {}
+        }
+    }
+
+    /// Ends requests that were refused for good while something else was being done.
+    pub(super) fn settle_failed(&mut self, now: Now) {
+        for (request, refusal) in core::mem::take(&mut self.failed) {
+            self.fail(now, request, refusal);
+        }
+    }
+
+    pub(super) fn on_request_deadline(&mut self, now: Now) {
+        let due = |p: &Pending| p.deadline.is_some_and(|d| d <= now.monotonic);
+        let over: Vec<Request> =
+            self.requests.pending.iter().filter(|(_, p)| due(p)).map(|(r, _)| *r).collect();
+        for request in over {
+            self.fail(now, request, Refusal::NoQuorum);
+        }
+        let again: Vec<Request> =
+            self.requests.pending.iter().filter(|(_, p)| p.again <= now.monotonic).map(|(r, _)| *r).collect();
+        for request in again {
+            self.ask(now, request);
+        }
+    }
+
+    /// The mesh is there: nobody needs to begin it any more.
+    pub(super) fn drop_founding(&mut self) {
+        self.requests.pending.retain(|_, p| p.purpose != Purpose::Founding);
+    }
+
+    /// Tells the mesh where this node is reached now, if that is not what it knows.
+    pub(super) fn announce_own_change(&mut self, now: Now) {
+        let Some(member) = self.state.members.get(&self.own) else { return };
+        let same = member.addresses == self.config.addresses && member.api == self.config.api;
+        let known = self.control.leading || self.control.leader.is_some();
+        if same || !known || self.requests.has(&Purpose::OwnChange) {
+            return;
+        }
+        let body = Body::Update {
+            node: self.own,
+            addresses: self.config.addresses.clone(),
+            api: self.config.api.clone(),
+        };
+        let deadline = Some(now.monotonic + self.config.request_timeout);
+        self.submit(now, Purpose::OwnChange, body, deadline);
+    }
+}

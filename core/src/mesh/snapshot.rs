@@ -1,0 +1,153 @@
+//! The state as bytes: for snapshots, for the record beside which the log is compacted, and for comparing members.
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use prost::Message as _;
+use wattle_proto::mesh as proto;
+
+use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
+use super::wire::{self, Malformed, id_bytes};
+use crate::digest::Digest;
+use crate::id::{LogIndex, StreamInstance};
+use crate::time::Wall;
+
+impl State {
+    /// The bytes. Equal states give equal bytes.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let state = proto::State {
+            applied: self.applied.0,
+            mesh: self.mesh.map(|m| id_bytes(m.to_bytes())).unwrap_or_default(),
+            mesh_name: self.mesh_name.clone(),
+            time: self.time.0,
+            members: self.members.values().map(member_out).collect(),
+            streams: self.streams.values().map(stream_out).collect(),
+            decided: self.decided.iter().map(decided_out).collect(),
+            floor: self.floor.0,
+        };
+        state.encode_to_vec().into()
+    }
+
+    /// Reads the bytes.
+    ///
+    /// # Errors
+    /// [`Malformed`] names the field.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let stored = proto::State::decode(bytes).map_err(|_| Malformed("state"))?;
+        if stored.members.len() > MEMBERS_MAX
+            || stored.streams.len() > STREAMS_MAX
+            || stored.decided.len() > DECIDED_MAX
+        {
+            return Err(Malformed("a table is over its limit"));
+        }
+        let mut state = Self {
+            applied: LogIndex(stored.applied),
+            mesh: if stored.mesh.is_empty() { None } else { Some(wire::mesh(&stored.mesh)?) },
+            mesh_name: wire::text(stored.mesh_name, wire::TEXT_MAX)?,
+            time: Wall(stored.time),
+            floor: LogIndex(stored.floor),
+            members: BTreeMap::new(),
+            names: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            decided: VecDeque::with_capacity(stored.decided.len()),
+            decisions: BTreeMap::new(),
+        };
+        for member in stored.members {
+            let member = member_in(member)?;
+            let taken = state.names.insert(member.name.clone(), member.node).is_some();
+            if taken || state.members.insert(member.node, member).is_some() {
+                return Err(Malformed("a member or a name stands twice"));
+            }
+        }
+        for stream in stored.streams {
+            let stream = stream_in(stream)?;
+            if state.streams.insert(stream.name.clone(), stream).is_some() {
+                return Err(Malformed("a stream stands twice"));
+            }
+        }
+        for decided in stored.decided {
+            let request = wire::request(&decided.request)?;
+            let decided = Decided { request, index: LogIndex(decided.index), done: decided.done };
+            if state.decisions.insert(request, decided.done).is_some() {
+                return Err(Malformed("a request stands twice"));
+            }
+            state.decided.push_back(decided);
+        }
+        if state.mesh.is_none() && !state.members.is_empty() {
+            return Err(Malformed("members without a mesh"));
+        }
+        Ok(state)
+    }
+
+    /// Tells two states apart (M1): members that applied the same entries give the same digest.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of_bytes(&self.encode())
+    }
+}
+
+fn member_out(member: &Member) -> proto::Member {
+    proto::Member {
+        node: id_bytes(member.node.to_bytes()),
+        name: member.name.clone(),
+        keys: member.keys.iter().map(wire::key_bytes).collect(),
+        addresses: member.addresses.clone(),
+        api: member.api.clone(),
+        replica: id_bytes(member.replica.to_bytes()),
+        former: member.former.iter().map(|r| id_bytes(r.to_bytes())).collect(),
+        admitter: id_bytes(member.admitter.to_bytes()),
+        signature: member.signature.clone(),
+        joined: member.joined.0,
+        index: member.index.0,
+    }
+}
+
+fn member_in(member: proto::Member) -> Result<Member, Malformed> {
+    if member.former.len() > FORMER_MAX {
+        return Err(Malformed("former replicas"));
+    }
+    Ok(Member {
+        node: wire::node(&member.node)?,
+        name: wire::text(member.name, wire::TEXT_MAX)?,
+        keys: wire::keys(&member.keys)?,
+        addresses: wire::addresses(member.addresses)?,
+        api: wire::optional(member.api)?,
+        replica: wire::replica(&member.replica)?,
+        former: member.former.iter().map(|r| wire::replica(r)).collect::<Result<_, _>>()?,
+        admitter: wire::node(&member.admitter)?,
+        signature: wire::signature(member.signature)?,
+        joined: Wall(member.joined),
+        index: LogIndex(member.index),
+    })
+}
+
+pub(super) fn stream_out(stream: &Stream) -> proto::Stream {
+    proto::Stream {
+        name: stream.name.clone(),
+        instance: id_bytes(stream.instance.to_bytes()),
+        source: id_bytes(stream.source.to_bytes()),
+        target: id_bytes(stream.target.to_bytes()),
+        opened: stream.opened.0,
+        index: stream.index.0,
+    }
+}
+
+pub(super) fn stream_in(stream: proto::Stream) -> Result<Stream, Malformed> {
+    Ok(Stream {
+        name: wire::text(stream.name, wire::TEXT_MAX)?,
+        instance: StreamInstance::from_slice(&stream.instance).ok_or(Malformed("stream instance"))?,
+        source: wire::node(&stream.source)?,
+        target: wire::node(&stream.target)?,
+        opened: Wall(stream.opened),
+        index: LogIndex(stream.index),
+    })
+}
+
+fn decided_out(decided: &Decided) -> proto::Decided {
+    proto::Decided {
+        request: id_bytes(decided.request.0.to_be_bytes()),
+        index: decided.index.0,
+        done: decided.done,
+    }
+}

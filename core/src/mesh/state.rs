@@ -1,0 +1,443 @@
+//! The replicated state: equal at every member after the same entry, and changed by nothing but entries.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::entry::{Admission, Body, Entry, Request};
+use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
+use crate::node::command::Refusal;
+use crate::time::Wall;
+use crate::work::PublicKey;
+
+/// Most members. Like all limits here it decides what an entry does, so it is equal everywhere.
+pub const MEMBERS_MAX: usize = 1_000;
+/// Most open streams.
+pub const STREAMS_MAX: usize = 100_000;
+/// How many decided requests are remembered. A request is refused as too old if that many others were decided since it was made.
+pub const DECIDED_MAX: usize = 8_192;
+/// Longest name of a stream.
+pub const STREAM_NAME_MAX: usize = 128;
+/// Longest name of a node.
+pub const NODE_NAME_MAX: usize = 64;
+/// How many former replica ids of a member are remembered.
+pub const FORMER_MAX: usize = 8;
+
+/// A member of the mesh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name, unique in the mesh.
+    pub name: String,
+    /// Its accepted keys, the current one first.
+    pub keys: Vec<PublicKey>,
+    /// Where others dial it; empty if it only dials out.
+    pub addresses: Vec<String>,
+    /// Where its API listens.
+    pub api: Option<String>,
+    /// Its replica of the control group, as told when it was admitted.
+    pub replica: ReplicaId,
+    /// Replica ids it had before, newest last.
+    pub former: Vec<ReplicaId>,
+    /// Who let it in.
+    pub admitter: NodeId,
+    /// The admitter's signature under the admission.
+    pub signature: Bytes,
+    /// When it was admitted.
+    pub joined: Wall,
+    /// The entry that admitted it.
+    pub index: LogIndex,
+}
+
+/// An open stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Its name, unique while open.
+    pub name: String,
+    /// This life of it.
+    pub instance: StreamInstance,
+    /// Who accepts.
+    pub source: NodeId,
+    /// Who processes.
+    pub target: NodeId,
+    /// When it was opened.
+    pub opened: Wall,
+    /// The entry that opened it.
+    pub index: LogIndex,
+}
+
+/// A request that was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// Which.
+    pub request: Request,
+    /// By which entry.
+    pub index: LogIndex,
+    /// Whether it was done (or found done), not refused.
+    pub done: bool,
+}
+
+/// What an entry changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The mesh began.
+    Founded,
+    /// A node is a member.
+    Admitted(NodeId),
+    /// A member is reached elsewhere.
+    Updated(NodeId),
+    /// A stream is open; `created` unless it was open before.
+    Opened {
+        /// Its life.
+        instance: StreamInstance,
+        /// Whether this request opened it.
+        created: bool,
+    },
+    /// A stream is closed; `None` if this is only remembered.
+    Closed(Option<StreamInstance>),
+}
+
+/// What became of an entry. `fresh` is `false` when the request had been decided before and nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What is true of the request now, or why it was refused.
+    pub result: Result<Effect, Refusal>,
+    /// Whether this entry decided it.
+    pub fresh: bool,
+}
+
+/// The state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// The last entry applied.
+    pub applied: LogIndex,
+    /// The mesh, once founded.
+    pub mesh: Option<MeshId>,
+    /// Its name.
+    pub mesh_name: String,
+    /// The time of the last command; grows with each (M6).
+    pub time: Wall,
+    /// The members.
+    pub members: BTreeMap<NodeId, Member>,
+    /// The members' names (M2).
+    pub names: BTreeMap<String, NodeId>,
+    /// The open streams by name.
+    pub streams: BTreeMap<String, Stream>,
+    /// Requests decided lately, oldest first.
+    pub decided: VecDeque<Decided>,
+    /// The same by request.
+    pub decisions: BTreeMap<Request, bool>,
+    /// The entry that decided the newest request no longer remembered.
+    pub floor: LogIndex,
+}
+
+/// Whether `name` can name a stream.
+#[must_use]
+pub fn valid_stream_name(name: &str) -> bool {
+    (1..=STREAM_NAME_MAX).contains(&name.len()) && plain(name)
+}
+
+/// Whether `name` can name a node: it must not read as an id, or ids and names could be mistaken for one another.
+#[must_use]
+pub fn valid_node_name(name: &str) -> bool {
+    (1..=NODE_NAME_MAX).contains(&name.len()) && plain(name) && NodeId::parse(name).is_none()
+}
+
+fn plain(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b))
+}
+
+/// The refusal of a stream's name.
+pub(super) fn bad_stream_name(name: &str) -> Refusal {
+    Refusal::Invalid(alloc::format!(
+        "a stream's name has 1 to {STREAM_NAME_MAX} characters out of A-Z a-z 0-9 . _ -; {name:?} does not fit"
+    ))
+}
+
+/// What is wrong with a node's name, in words.
+pub(super) fn bad_node_name(name: &str) -> String {
+    alloc::format!(
+        "a node's name has 1 to {NODE_NAME_MAX} characters out of A-Z a-z 0-9 . _ - and does not look like an id; {name:?} does not fit"
+    )
+}
+
+impl State {
+    /// Applies the entry at `index`; `None` for entries of the group itself, and for what this version cannot read.
+    pub fn apply(&mut self, index: LogIndex, entry: Option<&Entry>) -> Option<Outcome> {
+        assert_eq!(index, self.applied.next(), "M1: entries are applied in order, each once");
+        self.applied = index;
+        let entry = entry?;
+        if let Some(&done) = self.decisions.get(&entry.request) {
+            return Some(Outcome { result: self.recall(entry, done), fresh: false });
+        }
+        if entry.seen < self.floor {
+            // It may have been decided before and forgotten: doing it now could do it twice (M4).
+            return Some(Outcome { result: Err(Refusal::Busy), fresh: false });
+        }
+        let time = Wall(entry.time.0.max(self.time.0.saturating_add(1)));
+        assert!(time > self.time, "M6: the time of commands grows");
+        self.time = time;
+        let result = self.perform(index, entry);
+        self.decide(Decided { request: entry.request, index, done: result.is_ok() });
+        Some(Outcome { result, fresh: true })
+    }
+
+    fn decide(&mut self, decided: Decided) {
+        let before = self.decisions.insert(decided.request, decided.done);
+        assert!(before.is_none(), "M4: a request is decided once");
+        self.decided.push_back(decided);
+        if self.decided.len() > DECIDED_MAX
+            && let Some(oldest) = self.decided.pop_front()
+        {
+            self.decisions.remove(&oldest.request);
+            self.floor = oldest.index;
+        }
+    }
+
+    /// What to say of a request that was decided before, as far as it is remembered.
+    fn recall(&self, entry: &Entry, done: bool) -> Result<Effect, Refusal> {
+        match &entry.body {
+            Body::Found { .. } if done => Ok(Effect::Founded),
+            Body::Admit(admission) if done => Ok(Effect::Admitted(admission.node)),
+            Body::Admit(_) => Err(Refusal::JoinRefused("it was refused before".into())),
+            Body::Update { node, .. } if done => Ok(Effect::Updated(*node)),
+            Body::Open { name, source, target } => match self.streams.get(name) {
+                Some(stream) if done && self.joins(stream, source, target) => Ok(Effect::Opened {
+                    instance: stream.instance,
+                    created: stream.instance.0 == entry.request.0,
+                }),
+                _ => Err(Refusal::Busy),
+            },
+            Body::Close { .. } if done => Ok(Effect::Closed(None)),
+            Body::Close { name } => Err(Refusal::UnknownStream(name.clone())),
+            Body::Found { .. } | Body::Update { .. } => Err(Refusal::Busy),
+        }
+    }
+
+    fn perform(&mut self, index: LogIndex, entry: &Entry) -> Result<Effect, Refusal> {
+        if let Body::Found { mesh, name, first } = &entry.body {
+            return self.found(index, *mesh, name, first);
+        }
+        if self.mesh.is_none() {
+            return Err(Refusal::NotMember);
+        }
+        match &entry.body {
+            Body::Found { .. } => Err(Refusal::Busy),
+            Body::Admit(admission) => self.admit(index, admission).map_err(Refusal::JoinRefused),
+            Body::Update { node, addresses, api } => {
+                let Some(member) = self.members.get_mut(node) else {
+                    return Err(Refusal::UnknownNode(node.to_string()));
+                };
+                member.addresses.clone_from(addresses);
+                member.api.clone_from(api);
+                Ok(Effect::Updated(*node))
+            }
+            Body::Open { name, source, target } => {
+                self.open(index, StreamInstance(entry.request.0), name, source, target)
+            }
+            Body::Close { name } => match self.streams.remove(name) {
+                Some(stream) => Ok(Effect::Closed(Some(stream.instance))),
+                None => Err(Refusal::UnknownStream(name.clone())),
+            },
+        }
+    }
+
+    fn found(
+        &mut self,
+        index: LogIndex,
+        mesh: MeshId,
+        name: &str,
+        first: &Admission,
+    ) -> Result<Effect, Refusal> {
+        if let Some(mesh) = self.mesh {
+            return Err(Refusal::AlreadyMember(mesh));
+        }
+        if first.node != first.key.first_node_id() || !valid_node_name(&first.name) {
+            return Err(Refusal::Invalid("the founder's id, key and name do not fit".into()));
+        }
+        self.mesh = Some(mesh);
+        self.mesh_name = name.into();
+        self.insert(index, first);
+        Ok(Effect::Founded)
+    }
+
+    /// Whether `admission` may be applied to this state, in words if not.
+    pub(super) fn may_admit(&self, admission: &Admission) -> Result<(), String> {
+        if !valid_node_name(&admission.name) {
+            return Err(bad_node_name(&admission.name));
+        }
+        match self.members.get(&admission.node) {
+            Some(member) if !member.keys.contains(&admission.key) => {
+                return Err("its node id is bound to another key".into());
+            }
+            Some(member) if member.former.contains(&admission.replica) => {
+                return Err("its replica id was given up before".into());
+            }
+            Some(_) => {}
+            None if admission.node != admission.key.first_node_id() => {
+                return Err("its node id does not belong to its key".into());
+            }
+            None if self.members.len() >= MEMBERS_MAX => {
+                return Err(alloc::format!("the mesh is full: it has {MEMBERS_MAX} members"));
+            }
+            None => {}
+        }
+        match self.names.get(&admission.name) {
+            Some(holder) if *holder != admission.node => Err(alloc::format!(
+                "the name {:?} is taken by node {holder}: give this node another name",
+                admission.name
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn admit(&mut self, index: LogIndex, admission: &Admission) -> Result<Effect, String> {
+        if !self.members.contains_key(&admission.admitter) {
+            return Err("the node that admits it is no member".into());
+        }
+        self.may_admit(admission)?;
+        self.insert(index, admission);
+        Ok(Effect::Admitted(admission.node))
+    }
+
+    fn insert(&mut self, index: LogIndex, admission: &Admission) {
+        let before = self.members.remove(&admission.node);
+        if let Some(before) = &before {
+            self.names.remove(&before.name);
+        }
+        let (joined, place, keys, mut former) = match &before {
+            Some(b) => (b.joined, b.index, b.keys.clone(), b.former.clone()),
+            None => (self.time, index, Vec::from([admission.key]), Vec::new()),
+        };
+        if let Some(before) = &before
+            && before.replica != admission.replica
+        {
+            former.push(before.replica);
+            if former.len() > FORMER_MAX {
+                former.remove(0);
+            }
+        }
+        self.names.insert(admission.name.clone(), admission.node);
+        self.members.insert(
+            admission.node,
+            Member {
+                node: admission.node,
+                name: admission.name.clone(),
+                keys,
+                addresses: admission.addresses.clone(),
+                api: admission.api.clone(),
+                replica: admission.replica,
+                former,
+                admitter: admission.admitter,
+                signature: admission.signature.clone(),
+                joined,
+                index: place,
+            },
+        );
+        assert_eq!(
+            self.names.len(),
+            self.members.len(),
+            "M2: each member has one name and each name one member"
+        );
+    }
+
+    fn open(
+        &mut self,
+        index: LogIndex,
+        instance: StreamInstance,
+        name: &str,
+        source: &str,
+        target: &str,
+    ) -> Result<Effect, Refusal> {
+        let (source, target) = self.may_open(name, source, target)?;
+        if let Some(stream) = self.streams.get(name) {
+            return Ok(Effect::Opened { instance: stream.instance, created: false });
+        }
+        self.streams.insert(
+            name.into(),
+            Stream { name: name.into(), instance, source, target, opened: self.time, index },
+        );
+        Ok(Effect::Opened { instance, created: true })
+    }
+
+    /// The ends of the stream, if it can be opened or is open between them.
+    fn may_open(&self, name: &str, source: &str, target: &str) -> Result<(NodeId, NodeId), Refusal> {
+        if !valid_stream_name(name) {
+            return Err(bad_stream_name(name));
+        }
+        let source = self.resolve(source).ok_or_else(|| Refusal::UnknownNode(source.into()))?;
+        let target = self.resolve(target).ok_or_else(|| Refusal::UnknownNode(target.into()))?;
+        if source == target {
+            return Err(Refusal::SameNode);
+        }
+        if let Some(stream) = self.streams.get(name) {
+            if stream.source == source && stream.target == target {
+                return Ok((source, target));
+            }
+            return Err(Refusal::OpenElsewhere {
+                name: name.into(),
+                source_node: stream.source,
+                target: stream.target,
+            });
+        }
+        if self.streams.len() >= STREAMS_MAX {
+            return Err(Refusal::Invalid(alloc::format!(
+                "the mesh has {STREAMS_MAX} open streams, which is its limit: close some first"
+            )));
+        }
+        Ok((source, target))
+    }
+
+    /// Why opening or closing would be refused now; `None` if it would be done, or for anything else.
+    #[must_use]
+    pub fn futile(&self, body: &Body) -> Option<Refusal> {
+        match body {
+            Body::Open { name, source, target } => self.may_open(name, source, target).err(),
+            Body::Close { name } if !self.streams.contains_key(name) => {
+                Some(Refusal::UnknownStream(name.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    fn joins(&self, stream: &Stream, source: &str, target: &str) -> bool {
+        self.resolve(source) == Some(stream.source) && self.resolve(target) == Some(stream.target)
+    }
+
+    /// The member of that name or id.
+    #[must_use]
+    pub fn resolve(&self, name: &str) -> Option<NodeId> {
+        self.names
+            .get(name)
+            .copied()
+            .or_else(|| NodeId::parse(name).filter(|node| self.members.contains_key(node)))
+    }
+
+    /// Panics if an invariant does not hold. Walks every table.
+    pub fn check(&self) {
+        assert_eq!(self.names.len(), self.members.len(), "M2: each member has one name");
+        for (node, member) in &self.members {
+            assert_eq!(*node, member.node, "M2: members stand under their id");
+            assert_eq!(self.names.get(&member.name), Some(node), "M2: names and members agree");
+            assert!(!member.keys.is_empty(), "M3: a member has a key");
+            assert!(member.former.len() <= FORMER_MAX, "M5: former replicas are bounded");
+            assert!(!member.former.contains(&member.replica), "M3: a replica id given up never returns");
+        }
+        let instances: alloc::collections::BTreeSet<_> = self.streams.values().map(|s| s.instance).collect();
+        assert_eq!(instances.len(), self.streams.len(), "M4: no two streams share an instance");
+        for stream in self.streams.values() {
+            assert_ne!(stream.source, stream.target, "M4: a stream has two ends");
+            assert!(stream.index <= self.applied, "M1: nothing comes from entries not applied");
+        }
+        assert_eq!(self.decided.len(), self.decisions.len(), "M4: decisions are remembered once");
+        assert!(self.decided.len() <= DECIDED_MAX, "M5: remembered decisions are bounded");
+        assert!(
+            self.members.len() <= MEMBERS_MAX && self.streams.len() <= STREAMS_MAX,
+            "M5: tables are bounded"
+        );
+        assert!(self.mesh.is_some() || self.members.is_empty(), "M12: there are no members before the mesh");
+    }
+}

@@ -1,0 +1,264 @@
+use alloc::boxed::Box;
+
+use super::*;
+use crate::mesh::entry::Entry;
+use crate::mesh::state::{DECIDED_MAX, Effect};
+
+fn opened(reply: Option<Result<Reply, Refusal>>) -> (StreamInstance, bool) {
+    match reply {
+        Some(Ok(Reply::StreamOpened { instance, created })) => (instance, created),
+        other => panic!("not open: {other:?}"),
+    }
+}
+
+#[test]
+fn a_stream_opens_once_and_is_found_again() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    let first = world.command(2, open("words", "a", "c"));
+    let (instance, created) = opened(world.reply(2, first));
+    assert!(created);
+    let c = world.id(2).to_string();
+    let again = world.command(1, open("words", "a", &c));
+    assert_eq!(opened(world.reply(1, again)), (instance, false));
+    for host in 0..3 {
+        assert_eq!(world.hosts[host].open.get(&instance).map(String::as_str), Some("words"));
+        assert_eq!(world.mesh(host).stream("words").unwrap().source, world.id(0));
+    }
+    world.assert_equal();
+    let closed = world.command(1, close("words"));
+    assert_eq!(world.reply(1, closed), Some(Ok(Reply::StreamClosed)));
+    let gone = world.command(0, close("words"));
+    assert_eq!(world.reply(0, gone), Some(Err(Refusal::UnknownStream("words".into()))));
+    let reopened = world.command(0, open("words", "c", "a"));
+    let (second, created) = opened(world.reply(0, reopened));
+    assert!(created && second != instance, "M4: a new life has a new instance");
+    assert_eq!(world.hosts[2].open.len(), 1);
+}
+
+#[test]
+fn what_cannot_be_opened_is_refused_with_the_reason() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    let refusal = |world: &mut World, name: &str, source: &str, target: &str| {
+        let request = world.command(1, open(name, source, target));
+        world.reply(1, request).unwrap().unwrap_err()
+    };
+    assert_eq!(refusal(&mut world, "s", "a", "a"), Refusal::SameNode);
+    assert_eq!(refusal(&mut world, "s", "a", "nobody"), Refusal::UnknownNode("nobody".into()));
+    let stranger = NodeId(5).to_string();
+    assert_eq!(refusal(&mut world, "s", &stranger, "a"), Refusal::UnknownNode(stranger.clone()));
+    let long = "x".repeat(129);
+    for name in ["", "a b", "ä", "a/b", &long] {
+        assert!(matches!(refusal(&mut world, name, "a", "b"), Refusal::Invalid(_)), "{name:?}");
+    }
+    let request = world.command(0, open(&"x".repeat(128), "a", "b"));
+    assert!(opened(world.reply(0, request)).1);
+    let request = world.command(0, open("s", "a", "b"));
+    assert!(opened(world.reply(0, request)).1);
+    let (source_node, target) = (world.id(0), world.id(1));
+    assert_eq!(
+        refusal(&mut world, "s", "b", "a"),
+        Refusal::OpenElsewhere { name: "s".into(), source_node, target }
+    );
+}
+
+#[test]
+fn what_is_plainly_refused_costs_no_entry() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.command(0, open("s", "a", "b"));
+    let entries = world.log.len();
+    let (source_node, target) = (world.id(0), world.id(1));
+    let elsewhere = Refusal::OpenElsewhere { name: "s".into(), source_node, target };
+    for host in 0..3 {
+        let mut refusal = |input: Box<dyn FnOnce(RequestId) -> Input>| {
+            let request = world.command(host, input);
+            world.reply(host, request).unwrap().unwrap_err()
+        };
+        assert_eq!(refusal(Box::new(open("t", "a", "nobody"))), Refusal::UnknownNode("nobody".into()));
+        assert_eq!(refusal(Box::new(open("t", "a", "a"))), Refusal::SameNode);
+        assert_eq!(refusal(Box::new(open("s", "b", "a"))), elsewhere);
+        assert_eq!(refusal(Box::new(close("t"))), Refusal::UnknownStream("t".into()));
+        assert_eq!(refusal(Box::new(open("x y", "a", "b"))), state::bad_stream_name("x y"));
+    }
+    assert_eq!(world.log.len(), entries);
+    assert_eq!(world.mesh(0).requests.pending() + world.mesh(0).requests.served(), 0);
+}
+
+#[test]
+fn what_is_not_plain_is_left_to_the_log() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    let entries = world.log.len();
+    // The open that is under way decides about the close.
+    world.quorum = false;
+    let opening = world.command(1, open("s", "a", "b"));
+    let closing = world.command(2, close("s"));
+    assert_eq!(world.log.len(), entries + 2);
+    world.quorum = true;
+    world.pump();
+    assert!(opened(world.reply(1, opening)).1);
+    assert_eq!(world.reply(2, closing), Some(Ok(Reply::StreamClosed)));
+    // A leader that has applied nothing of its own term may not know all that is committed.
+    world.lead(Some(1));
+    let gone = world.command(1, close("s"));
+    assert_eq!(world.reply(1, gone), Some(Err(Refusal::UnknownStream("s".into()))));
+    assert_eq!(world.log.len(), entries + 3);
+    // Nor does one that hears no quorum.
+    for host in [0, 2] {
+        let node = world.id(host);
+        world.inbox.push_back((1, Input::PairSuspect { node }));
+    }
+    world.command(1, close("s"));
+    assert_eq!(world.log.len(), entries + 4);
+    for host in [0, 2] {
+        let node = world.id(host);
+        world.inbox.push_back((1, Input::PairAlive { node }));
+    }
+    // Of a request that was sent twice, the first copy may be anywhere.
+    world.lose = 1;
+    let lost = world.command(0, close("s"));
+    assert_eq!(world.reply(0, lost), None);
+    world.pass(Span::secs(2));
+    assert_eq!(world.reply(0, lost), Some(Err(Refusal::UnknownStream("s".into()))));
+    assert_eq!(world.log.len(), entries + 5);
+    world.assert_equal();
+}
+
+#[test]
+fn a_request_survives_lost_messages() {
+    let mut world = World::grown(&["a", "b"]);
+    world.lose = 3;
+    let request = world.command(1, open("s", "a", "b"));
+    assert_eq!(world.reply(1, request), None);
+    world.pass(Span::secs(4));
+    assert!(opened(world.reply(1, request)).1);
+    world.assert_equal();
+}
+
+#[test]
+fn a_request_survives_a_change_of_leader_and_happens_once() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.quorum = false;
+    let request = world.command(2, open("s", "a", "b"));
+    world.lead(Some(1));
+    world.lead(Some(0));
+    let copies = world.log.len();
+    world.quorum = true;
+    world.pump();
+    let (instance, created) = opened(world.reply(2, request));
+    assert!(created);
+    assert!(copies >= 3, "it stands in the log more than once");
+    assert_eq!(world.mesh(1).streams().count(), 1);
+    // A copy that is still under way does not bring a closed stream back.
+    let last_open = world
+        .log
+        .iter()
+        .find_map(|l| match l {
+            Logged::Command(data, _) if matches!(Entry::decode(data).unwrap().body, Body::Open { .. }) => {
+                Some(data.clone())
+            }
+            _ => None,
+        })
+        .unwrap();
+    world.command(0, close("s"));
+    world.log.push(Logged::Command(last_open, Term(world.term)));
+    world.pump();
+    assert_eq!(world.mesh(0).streams().count(), 0);
+    assert!(!world.hosts[1].open.contains_key(&instance));
+    world.assert_equal();
+}
+
+#[test]
+fn a_node_that_does_not_lead_names_the_leader_it_knows() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    // c takes b for the leader.
+    let leader = Some(world.id(1));
+    let term = Term(world.term);
+    world.inbox.push_back((2, Input::Role { leading: false, term, leader }));
+    world.pump();
+    let request = world.command(2, open("s", "a", "b"));
+    assert!(opened(world.reply(2, request)).1, "b sent c on to a");
+}
+
+#[test]
+fn without_a_leader_a_request_ends_as_no_quorum() {
+    let mut world = World::grown(&["a", "b"]);
+    world.lead(None);
+    let request = world.command(1, open("s", "a", "b"));
+    world.pass(Span::secs(9));
+    assert_eq!(world.reply(1, request), None);
+    world.pass(Span::secs(2));
+    assert_eq!(world.reply(1, request), Some(Err(Refusal::NoQuorum)));
+}
+
+#[test]
+fn open_requests_are_bounded() {
+    let mut world = World::grown(&["a", "b"]);
+    world.hosts[1].mesh.config.requests_max = 2;
+    world.lead(None);
+    for name in ["s1", "s2"] {
+        let request = world.command(1, open(name, "a", "b"));
+        assert_eq!(world.reply(1, request), None);
+    }
+    let third = world.command(1, open("s3", "a", "b"));
+    assert_eq!(world.reply(1, third), Some(Err(Refusal::Busy)));
+}
+
+#[test]
+fn streams_are_announced_again_after_a_restart_except_closed_ones() {
+    let mut world = World::grown(&["a", "b"]);
+    world.command(0, open("kept", "a", "b"));
+    world.command(0, open("gone", "a", "b"));
+    // The stored state knows both; the close comes after it.
+    world.hosts[1].mesh.config.compact_after = 1;
+    world.command(0, open("other", "b", "a"));
+    assert!(world.hosts[1].compacted.is_some());
+    world.hosts[1].mesh.config.compact_after = 1_000;
+    world.command(0, close("gone"));
+    world.quorum = false;
+    world.restart(1);
+    let names: Vec<&str> = world.hosts[1].open.values().map(String::as_str).collect();
+    assert_eq!(world.mesh(1).streams().count(), 3, "the close has not been applied in this life");
+    assert_eq!(names.len(), 2);
+    assert!(!names.contains(&"gone"));
+    world.quorum = true;
+    world.pump();
+    assert_eq!(world.mesh(1).streams().count(), 2);
+    world.assert_equal();
+}
+
+#[test]
+fn a_request_too_old_to_be_remembered_is_not_done() {
+    let world = World::grown(&["a", "b"]);
+    let mut state = world.mesh(0).state.clone();
+    let entry = |number: u128, seen: LogIndex, body: Body| Entry {
+        origin: NodeId(1),
+        request: Request(number),
+        seen,
+        time: Wall(1),
+        body,
+    };
+    let first = state.applied;
+    for number in 0..=DECIDED_MAX as u128 {
+        let index = state.applied.next();
+        let outcome =
+            state.apply(index, Some(&entry(number, first, Body::Close { name: "x".into() }))).unwrap();
+        assert!(outcome.fresh);
+    }
+    state.check();
+    assert!(state.floor > first);
+    let old = entry(1 << 70, first, Body::Open { name: "x".into(), source: "a".into(), target: "b".into() });
+    let outcome = state.apply(state.applied.next(), Some(&old)).unwrap();
+    assert_eq!((outcome.result, outcome.fresh), (Err(Refusal::Busy), false));
+    let new = Entry { seen: state.applied, ..old };
+    let outcome = state.apply(state.applied.next(), Some(&new)).unwrap();
+    assert_eq!(outcome.result, Ok(Effect::Opened { instance: StreamInstance(1 << 70), created: true }));
+}
+
+#[test]
+fn time_grows_even_if_the_leaders_clock_steps_back() {
+    let mut world = World::grown(&["a", "b"]);
+    world.command(0, open("s1", "a", "b"));
+    world.now.wall.0 -= 3_600_000;
+    world.command(0, open("s2", "a", "b"));
+    let (first, second) = (world.mesh(1).stream("s1").unwrap(), world.mesh(1).stream("s2").unwrap());
+    assert!(second.opened > first.opened, "M6");
+}

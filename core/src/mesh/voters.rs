@@ -1,0 +1,118 @@
+//! Who votes in the control group: pure arithmetic over members, configuration and progress.
+//!
+//! Every member takes part, most as learners. The number of voters is odd and grows with the mesh: one member, one voter; three
+//! members, three; five, five. Two voters would survive no more losses than one, and four no more than three. A change
+//! is one at a time (M7), and a voter is added only when it is alive and has caught up, so that no change holds up commits.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use super::state::Member;
+use crate::configuration::{Configuration, Member as Replica};
+use crate::id::{LogIndex, NodeId};
+
+/// A change to ask of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) voters: Vec<Replica>,
+    pub(super) learners: Vec<Replica>,
+}
+
+/// What the decision rests on.
+pub(super) struct View<'a> {
+    pub(super) members: &'a BTreeMap<NodeId, Member>,
+    pub(super) configuration: &'a Configuration,
+    /// Durable indexes as the leader knows them.
+    pub(super) matches: &'a BTreeMap<NodeId, LogIndex>,
+    pub(super) suspects: &'a BTreeSet<NodeId>,
+    pub(super) voters_max: usize,
+    pub(super) caught_up_within: u64,
+}
+
+impl View<'_> {
+    /// Whether a change can be thought of at all.
+    fn settled(&self) -> bool {
+        !self.configuration.is_joint() && !self.configuration.voters.is_empty()
+    }
+
+    /// Members the group does not know become learners; members that came back with an empty disk are taken in anew.
+    pub(super) fn take_in(&self) -> Option<Change> {
+        if !self.settled() {
+            return None;
+        }
+        let given_up =
+            |r: &Replica| self.members.get(&r.node).is_some_and(|member| member.former.contains(&r.replica));
+        let mut voters = self.configuration.voters.clone();
+        if !voters.iter().all(given_up) {
+            voters.retain(|r| !given_up(r));
+        }
+        let mut learners = self.configuration.learners.clone();
+        learners.retain(|r| !given_up(r));
+        let known: BTreeSet<NodeId> = voters.iter().chain(&learners).map(|r| r.node).collect();
+        let missing = self.members.values().filter(|member| !known.contains(&member.node));
+        learners.extend(missing.map(|member| Replica { node: member.node, replica: member.replica }));
+        self.changed(voters, learners)
+    }
+
+    /// Learners become voters, two at a time or more, so that the number of voters stays odd.
+    pub(super) fn promote(&self) -> Option<Change> {
+        let have = self.configuration.voters.len();
+        let want = wanted(self.members.len(), self.voters_max);
+        if !self.settled() || have >= want {
+            return None;
+        }
+        let last = self.matches.values().copied().max().unwrap_or_default();
+        let mut fit: Vec<&Replica> = self
+            .configuration
+            .learners
+            .iter()
+            .filter(|r| self.members.contains_key(&r.node) && !self.suspects.contains(&r.node))
+            .filter(|r| {
+                self.matches.get(&r.node).is_some_and(|m| last.0.saturating_sub(m.0) <= self.caught_up_within)
+            })
+            .collect();
+        // The oldest members first: they have stayed longest.
+        fit.sort_unstable_by_key(|r| (self.members.get(&r.node).map(|m| m.index), r.node));
+        let can = odd(want.min(have + fit.len()));
+        if can <= have {
+            return None;
+        }
+        let chosen: Vec<Replica> = fit.into_iter().take(can - have).copied().collect();
+        let mut voters = self.configuration.voters.clone();
+        voters.extend_from_slice(&chosen);
+        let mut learners = self.configuration.learners.clone();
+        learners.retain(|r| !chosen.contains(r));
+        self.changed(voters, learners)
+    }
+
+    fn changed(&self, voters: Vec<Replica>, learners: Vec<Replica>) -> Option<Change> {
+        let next = Configuration::simple(voters, learners);
+        assert!(!next.voters.is_empty(), "M7: a group keeps a voter");
+        let same = next.voters == self.configuration.voters && next.learners == self.configuration.learners;
+        (!same).then_some(Change { voters: next.voters, learners: next.learners })
+    }
+}
+
+/// How many voters a mesh of that many members should have.
+#[must_use]
+pub(super) fn wanted(members: usize, most: usize) -> usize {
+    odd(members.min(most)).max(1)
+}
+
+/// The largest odd number not above `n`, or 0.
+fn odd(n: usize) -> usize {
+    if n == 0 || n % 2 == 1 { n } else { n - 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_voters_is_odd_and_grows_with_the_mesh() {
+        let numbers: Vec<usize> = (0..9).map(|members| wanted(members, 5)).collect();
+        assert_eq!(numbers, [1, 1, 1, 3, 3, 5, 5, 5, 5]);
+        assert_eq!(wanted(9, 7), 7);
+        assert_eq!(wanted(9, 4), 3, "an even limit counts as the odd one below");
+    }
+}

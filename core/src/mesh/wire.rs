@@ -1,0 +1,459 @@
+//! Typed messages and entries, and their Protobuf forms. What decodes is bounded and makes sense by itself; whether it may be
+//! acted upon is decided elsewhere.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use prost::Message as _;
+use wattle_proto::mesh as proto;
+
+use super::entry::{Admission, Body, Entry, Request};
+use crate::id::{LogIndex, MeshId, NodeId, ReplicaId};
+use crate::node::command::Refusal;
+use crate::time::Wall;
+use crate::work::PublicKey;
+
+/// Most addresses of a node.
+pub const ADDRESSES_MAX: usize = 8;
+/// Longest address.
+pub const ADDRESS_MAX: usize = 256;
+/// Longest text of any other kind.
+pub const TEXT_MAX: usize = 1024;
+/// Most keys of a node: the current and the next.
+pub const KEYS_MAX: usize = 2;
+/// Most members told to a joiner. It needs those it may meet before it has caught up with the log, which tells all.
+pub const ROSTER_MAX: usize = 256;
+
+/// Bytes that make no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("mesh: {0}")]
+pub struct Malformed(pub &'static str);
+
+/// What members say to each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A request for the leader.
+    Forward {
+        /// Its name.
+        request: Request,
+        /// What the sender had applied when it made it.
+        seen: LogIndex,
+        /// What to do.
+        body: Box<Body>,
+        /// Whether it was sent before, here or elsewhere: only the log may decide it.
+        repeated: bool,
+    },
+    /// The leader (or who was taken for it) does not do it. What it does is seen in the log.
+    Answer {
+        /// The request.
+        request: Request,
+        /// Why not.
+        verdict: Verdict,
+    },
+}
+
+/// Why a forwarded request is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Ask this one, if known.
+    NotLeader(Option<NodeId>),
+    /// Come back later.
+    Busy,
+    /// Never; the reason in words.
+    Refused(String),
+    /// Not as things stand: the log would refuse it. One of the refusals that opening and closing can meet.
+    Futile(Refusal),
+}
+
+/// What is said on a lane that leads to or from a node that is no member yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JoinMessage {
+    /// The joiner speaks first, once it knows whom it speaks to.
+    Request(Box<JoinRequest>),
+    /// It is a member now.
+    Accepted {
+        /// The mesh.
+        mesh: MeshId,
+        /// Its name.
+        mesh_name: String,
+        /// Who admitted.
+        admitter: NodeId,
+        /// Members so far, at most [`ROSTER_MAX`] of them: the admitting node and voters first.
+        members: Vec<RosterEntry>,
+    },
+    /// It is not.
+    Rejected {
+        /// Why, in words.
+        reason: String,
+        /// Whether trying again later may help.
+        retry: bool,
+    },
+}
+
+/// A wish to join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinRequest {
+    /// Version of this conversation.
+    pub version: u32,
+    /// Names the token.
+    pub token: u128,
+    /// The joiner's id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Its key.
+    pub key: PublicKey,
+    /// Where others can dial it.
+    pub addresses: Vec<String>,
+    /// Where its API listens.
+    pub api: Option<String>,
+    /// Its fresh replica of the control group.
+    pub replica: ReplicaId,
+    /// Random.
+    pub nonce: [u8; 16],
+    /// Proof that the joiner knows the token's secret.
+    pub mac: [u8; 32],
+}
+
+/// A member as others need to know it to talk to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RosterEntry {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Its accepted keys.
+    pub keys: Vec<PublicKey>,
+    /// Where it can be dialled.
+    pub addresses: Vec<String>,
+}
+
+impl Message {
+    /// The bytes.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        use proto::answer::Verdict as P;
+        let kind = match self {
+            Self::Forward { request, seen, body, repeated } => {
+                proto::message::Kind::Forward(proto::Forward {
+                    request: id_bytes(request.0.to_be_bytes()),
+                    seen: seen.0,
+                    body: Some(body_out(body)),
+                    repeated: *repeated,
+                })
+            }
+            Self::Answer { request, verdict } => proto::message::Kind::Answer(proto::Answer {
+                request: id_bytes(request.0.to_be_bytes()),
+                verdict: Some(match verdict {
+                    Verdict::NotLeader(leader) => P::NotLeader(proto::NotLeader {
+                        leader: leader.map(|l| id_bytes(l.to_bytes())).unwrap_or_default(),
+                    }),
+                    Verdict::Busy => P::Busy(proto::Busy {}),
+                    Verdict::Refused(reason) => P::Refused(reason.clone()),
+                    Verdict::Futile(refusal) => P::Futile(futile_out(refusal)),
+                }),
+            }),
+        };
+        proto::Message { kind: Some(kind) }.encode_to_vec().into()
+    }
+
+    /// Reads the bytes.
+    ///
+    /// # Errors
+    /// [`Malformed`] names the field.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        use proto::answer::Verdict as P;
+        let message = proto::Message::decode(bytes).map_err(|_| Malformed("message"))?;
+        Ok(match message.kind.ok_or(Malformed("message kind"))? {
+            proto::message::Kind::Forward(f) => Self::Forward {
+                request: request(&f.request)?,
+                seen: LogIndex(f.seen),
+                body: Box::new(body_in(f.body)?),
+                repeated: f.repeated,
+            },
+            proto::message::Kind::Answer(a) => Self::Answer {
+                request: request(&a.request)?,
+                verdict: match a.verdict.ok_or(Malformed("verdict"))? {
+                    P::NotLeader(n) if n.leader.is_empty() => Verdict::NotLeader(None),
+                    P::NotLeader(n) => Verdict::NotLeader(Some(node(&n.leader)?)),
+                    P::Busy(_) => Verdict::Busy,
+                    P::Refused(reason) => Verdict::Refused(text(reason, TEXT_MAX)?),
+                    P::Futile(futile) => Verdict::Futile(futile_in(futile)?),
+                },
+            },
+        })
+    }
+}
+
+impl JoinMessage {
+    /// The bytes.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        use proto::join_message::Kind;
+        let kind = match self {
+            Self::Request(r) => Kind::Request(proto::JoinRequest {
+                version: r.version,
+                token: id_bytes(r.token.to_be_bytes()),
+                node: id_bytes(r.node.to_bytes()),
+                name: r.name.clone(),
+                key: key_bytes(&r.key),
+                addresses: r.addresses.clone(),
+                api: r.api.clone(),
+                replica: id_bytes(r.replica.to_bytes()),
+                nonce: id_bytes(r.nonce),
+                mac: r.mac.to_vec().into(),
+            }),
+            Self::Accepted { mesh, mesh_name, admitter, members } => Kind::Accepted(proto::JoinAccepted {
+                mesh: id_bytes(mesh.to_bytes()),
+                mesh_name: mesh_name.clone(),
+                admitter: id_bytes(admitter.to_bytes()),
+                members: members.iter().map(roster_out).collect(),
+            }),
+            Self::Rejected { reason, retry } => {
+                Kind::Rejected(proto::JoinRejected { reason: reason.clone(), retry: *retry })
+            }
+        };
+        proto::JoinMessage { kind: Some(kind) }.encode_to_vec().into()
+    }
+
+    /// Reads the bytes.
+    ///
+    /// # Errors
+    /// [`Malformed`] names the field.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        use proto::join_message::Kind;
+        let message = proto::JoinMessage::decode(bytes).map_err(|_| Malformed("join message"))?;
+        Ok(match message.kind.ok_or(Malformed("join message kind"))? {
+            Kind::Request(r) => Self::Request(Box::new(JoinRequest {
+                version: r.version,
+                token: request(&r.token)?.0,
+                node: node(&r.node)?,
+                name: text(r.name, TEXT_MAX)?,
+                key: key(&r.key)?,
+                addresses: addresses(r.addresses)?,
+                api: optional(r.api)?,
+                replica: replica(&r.replica)?,
+                nonce: r.nonce.as_ref().try_into().map_err(|_| Malformed("nonce"))?,
+                mac: r.mac.as_ref().try_into().map_err(|_| Malformed("mac"))?,
+            })),
+            Kind::Accepted(a) => Self::Accepted {
+                mesh: mesh(&a.mesh)?,
+                mesh_name: text(a.mesh_name, TEXT_MAX)?,
+                admitter: node(&a.admitter)?,
+                members: roster(a.members)?,
+            },
+            Kind::Rejected(r) => Self::Rejected { reason: text(r.reason, TEXT_MAX)?, retry: r.retry },
+        })
+    }
+}
+
+impl Entry {
+    /// The bytes that stand in the log.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let entry = proto::Entry {
+            origin: id_bytes(self.origin.to_bytes()),
+            request: id_bytes(self.request.0.to_be_bytes()),
+            seen: self.seen.0,
+            time: self.time.0,
+            body: Some(body_out(&self.body)),
+        };
+        entry.encode_to_vec().into()
+    }
+
+    /// Reads the bytes.
+    ///
+    /// # Errors
+    /// [`Malformed`] names the field.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let entry = proto::Entry::decode(bytes).map_err(|_| Malformed("entry"))?;
+        Ok(Self {
+            origin: node(&entry.origin)?,
+            request: request(&entry.request)?,
+            seen: LogIndex(entry.seen),
+            time: Wall(entry.time),
+            body: body_in(entry.body)?,
+        })
+    }
+}
+
+fn futile_out(refusal: &Refusal) -> proto::Futile {
+    use proto::futile::Reason;
+    let reason = match refusal {
+        Refusal::UnknownNode(name) => Reason::UnknownNode(name.clone()),
+        Refusal::UnknownStream(name) => Reason::UnknownStream(name.clone()),
+        Refusal::SameNode => Reason::SameNode(proto::SameNode {}),
+        Refusal::OpenElsewhere { name, source_node, target } => Reason::OpenElsewhere(proto::OpenElsewhere {
+            name: name.clone(),
+            source: id_bytes(source_node.to_bytes()),
+            target: id_bytes(target.to_bytes()),
+        }),
+        Refusal::Invalid(words) => Reason::Invalid(words.clone()),
+        other => Reason::Invalid(alloc::format!("{other}")),
+    };
+    proto::Futile { reason: Some(reason) }
+}
+
+fn futile_in(futile: proto::Futile) -> Result<Refusal, Malformed> {
+    use proto::futile::Reason;
+    Ok(match futile.reason.ok_or(Malformed("reason"))? {
+        Reason::UnknownNode(name) => Refusal::UnknownNode(text(name, TEXT_MAX)?),
+        Reason::UnknownStream(name) => Refusal::UnknownStream(text(name, TEXT_MAX)?),
+        Reason::SameNode(_) => Refusal::SameNode,
+        Reason::OpenElsewhere(open) => Refusal::OpenElsewhere {
+            name: text(open.name, TEXT_MAX)?,
+            source_node: node(&open.source)?,
+            target: node(&open.target)?,
+        },
+        Reason::Invalid(words) => Refusal::Invalid(text(words, TEXT_MAX)?),
+    })
+}
+
+fn body_out(body: &Body) -> proto::Body {
+    use proto::body::Kind;
+    let kind = match body {
+        Body::Found { mesh, name, first } => Kind::Found(proto::Found {
+            mesh: id_bytes(mesh.to_bytes()),
+            name: name.clone(),
+            first: Some(admission_out(first)),
+        }),
+        Body::Admit(admission) => Kind::Admit(admission_out(admission)),
+        Body::Update { node, addresses, api } => Kind::Update(proto::Update {
+            node: id_bytes(node.to_bytes()),
+            addresses: addresses.clone(),
+            api: api.clone(),
+        }),
+        Body::Open { name, source, target } => {
+            Kind::Open(proto::Open { name: name.clone(), source: source.clone(), target: target.clone() })
+        }
+        Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
+    };
+    proto::Body { kind: Some(kind) }
+}
+
+fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
+    use proto::body::Kind;
+    Ok(match body.and_then(|b| b.kind).ok_or(Malformed("body"))? {
+        Kind::Found(f) => Body::Found {
+            mesh: mesh(&f.mesh)?,
+            name: text(f.name, TEXT_MAX)?,
+            first: admission_in(f.first.ok_or(Malformed("founder"))?)?,
+        },
+        Kind::Admit(admission) => Body::Admit(admission_in(admission)?),
+        Kind::Update(u) => {
+            Body::Update { node: node(&u.node)?, addresses: addresses(u.addresses)?, api: optional(u.api)? }
+        }
+        Kind::Open(o) => Body::Open {
+            name: text(o.name, TEXT_MAX)?,
+            source: text(o.source, TEXT_MAX)?,
+            target: text(o.target, TEXT_MAX)?,
+        },
+        Kind::Close(c) => Body::Close { name: text(c.name, TEXT_MAX)? },
+    })
+}
+
+fn admission_out(admission: &Admission) -> proto::Admission {
+    proto::Admission {
+        node: id_bytes(admission.node.to_bytes()),
+        name: admission.name.clone(),
+        key: key_bytes(&admission.key),
+        addresses: admission.addresses.clone(),
+        api: admission.api.clone(),
+        replica: id_bytes(admission.replica.to_bytes()),
+        admitter: id_bytes(admission.admitter.to_bytes()),
+        signature: admission.signature.clone(),
+    }
+}
+
+fn admission_in(admission: proto::Admission) -> Result<Admission, Malformed> {
+    Ok(Admission {
+        node: node(&admission.node)?,
+        name: text(admission.name, TEXT_MAX)?,
+        key: key(&admission.key)?,
+        addresses: addresses(admission.addresses)?,
+        api: optional(admission.api)?,
+        replica: replica(&admission.replica)?,
+        admitter: node(&admission.admitter)?,
+        signature: signature(admission.signature)?,
+    })
+}
+
+pub(super) fn roster_out(entry: &RosterEntry) -> proto::RosterEntry {
+    proto::RosterEntry {
+        node: id_bytes(entry.node.to_bytes()),
+        name: entry.name.clone(),
+        keys: entry.keys.iter().map(key_bytes).collect(),
+        addresses: entry.addresses.clone(),
+    }
+}
+
+pub(super) fn roster(entries: Vec<proto::RosterEntry>) -> Result<Vec<RosterEntry>, Malformed> {
+    if entries.len() > ROSTER_MAX {
+        return Err(Malformed("too many members"));
+    }
+    let read = |e: proto::RosterEntry| {
+        Ok(RosterEntry {
+            node: node(&e.node)?,
+            name: text(e.name, TEXT_MAX)?,
+            keys: keys(&e.keys)?,
+            addresses: addresses(e.addresses)?,
+        })
+    };
+    entries.into_iter().map(read).collect()
+}
+
+pub(super) fn id_bytes(id: [u8; 16]) -> Bytes {
+    Bytes::copy_from_slice(&id)
+}
+
+pub(super) fn key_bytes(key: &PublicKey) -> Bytes {
+    Bytes::copy_from_slice(&key.0)
+}
+
+pub(super) fn node(bytes: &[u8]) -> Result<NodeId, Malformed> {
+    NodeId::from_slice(bytes).ok_or(Malformed("node id"))
+}
+
+pub(super) fn mesh(bytes: &[u8]) -> Result<MeshId, Malformed> {
+    MeshId::from_slice(bytes).ok_or(Malformed("mesh id"))
+}
+
+pub(super) fn replica(bytes: &[u8]) -> Result<ReplicaId, Malformed> {
+    ReplicaId::from_slice(bytes).ok_or(Malformed("replica id"))
+}
+
+pub(super) fn request(bytes: &[u8]) -> Result<Request, Malformed> {
+    Ok(Request(u128::from_be_bytes(bytes.try_into().map_err(|_| Malformed("request id"))?)))
+}
+
+pub(super) fn key(bytes: &[u8]) -> Result<PublicKey, Malformed> {
+    PublicKey::from_slice(bytes).ok_or(Malformed("key"))
+}
+
+pub(super) fn keys(list: &[Bytes]) -> Result<Vec<PublicKey>, Malformed> {
+    if !(1..=KEYS_MAX).contains(&list.len()) {
+        return Err(Malformed("number of keys"));
+    }
+    list.iter().map(|k| key(k)).collect()
+}
+
+pub(super) fn signature(bytes: Bytes) -> Result<Bytes, Malformed> {
+    if bytes.len() == 64 { Ok(bytes) } else { Err(Malformed("signature")) }
+}
+
+pub(super) fn text(text: String, longest: usize) -> Result<String, Malformed> {
+    if text.len() <= longest { Ok(text) } else { Err(Malformed("a text is too long")) }
+}
+
+pub(super) fn optional(value: Option<String>) -> Result<Option<String>, Malformed> {
+    value.map(|v| text(v, ADDRESS_MAX)).transpose()
+}
+
+pub(super) fn addresses(list: Vec<String>) -> Result<Vec<String>, Malformed> {
+    if list.len() > ADDRESSES_MAX {
+        return Err(Malformed("too many addresses"));
+    }
+    list.into_iter().map(|a| text(a, ADDRESS_MAX)).collect()
+}

@@ -1,0 +1,385 @@
+//! The journal: one ordered sequence of rows per node, and the index of what in it is alive.
+//!
+//! All records of one step share one row, so they become durable together or not at all. A record dies when a later one
+//! bears its key or its owner forgets it; a row dies with its last record. Only a prefix of the rows is ever trimmed, after a row that
+//! states the new floor is on disk. Stragglers, live records in old rows, are moved to the end once less than 30 % of the
+//! journal is alive; a moved record keeps its place of birth, so recovery replays records in the order in which they were written.
+//!
+//! Invariants:
+//! - **J1** Row numbers are contiguous; each row states the floor that holds once it is durable.
+//! - **J2** No row with a live record lies below the floor.
+//! - **J3** Nothing is trimmed before a row that states the floor is durable, nor while a load from below it is under way.
+//! - **J4** The live counts of the rows add up to the index.
+
+mod row;
+mod scan;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use self::row::{Born, Entry, Extent, Header};
+use self::scan::Scan;
+use crate::crc32c::crc32c;
+use crate::id::{Generation, Ticket};
+use crate::level::Level;
+use crate::payload::Payload;
+use crate::record::{Forget, Key, Record};
+
+/// Settings of the journal.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Whether a crash may leave any subset of the unsynced rows, torn ones included (a raw disk), or only a prefix of
+    /// them (a transactional store). Decides what a bad row at the end means.
+    pub rows_may_tear: bool,
+    /// Below this many bytes nothing is ever moved. More saves rewriting, less saves disk.
+    pub slack_bytes: u64,
+}
+
+/// Where a payload is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) row: Ticket,
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+    crc: u32,
+}
+
+impl Located {
+    /// Whether `bytes` are what was written there.
+    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
+        bytes.len() == self.len as usize && crc32c(bytes) == self.crc
+    }
+}
+
+/// A record that recovery found alive.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) key: Key,
+    pub(crate) last_slot: u64,
+    pub(crate) head: Bytes,
+    pub(crate) payload_len: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    last_slot: u64,
+    born: Born,
+    row: Ticket,
+    extent: Extent,
+    footprint: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    bytes: u32,
+    live: u32,
+}
+
+/// The journal of one node.
+#[derive(Clone, Debug)]
+pub(crate) struct Journal {
+    config: Config,
+    generation: Generation,
+    scan: Option<Scan>,
+    /// The row of `rows[0]`.
+    floor: Ticket,
+    rows: VecDeque<Row>,
+    places: BTreeMap<Key, Place>,
+    synced: Ticket,
+    /// Floors stated by rows that are not durable yet.
+    stated: VecDeque<(Ticket, Ticket)>,
+    /// The floor of the newest durable row.
+    trimmable: Ticket,
+    trimmed: Ticket,
+    bytes: u64,
+    live_bytes: u64,
+    /// Records of the step under way.
+    pending: Vec<Entry>,
+    moving: Option<Ticket>,
+    loads: BTreeMap<Ticket, u32>,
+}
+
+impl Journal {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            generation: Generation(0),
+            scan: Some(Scan::default()),
+            floor: Ticket(1),
+            rows: VecDeque::new(),
+            places: BTreeMap::new(),
+            synced: Ticket(0),
+            stated: VecDeque::new(),
+            trimmable: Ticket(1),
+            trimmed: Ticket(1),
+            bytes: 0,
+            live_bytes: 0,
+            pending: Vec::new(),
+            moving: None,
+            loads: BTreeMap::new(),
+        }
+    }
+
+    /// Takes one stored row. Only before [`Self::recovered`].
+    pub(crate) fn restore(&mut self, ticket: Ticket, bytes: &Bytes) {
+        if let Some(scan) = &mut self.scan {
+            scan.push(ticket, bytes);
+        }
+    }
+
+    /// Ends recovery: the live records in the order in which they were written.
+    ///
+    /// # Errors
+    /// The rows do not add up; says why and what to do.
+    pub(crate) fn recovered(&mut self) -> Result<Vec<Found>, String> {
+        let recovered = self.scan.take().unwrap_or_default().finish(self.config.rows_may_tear)?;
+        self.generation = recovered.generation;
+        self.floor = recovered.floor;
+        self.trimmable = recovered.floor;
+        self.trimmed = recovered.floor;
+        self.synced = recovered.last;
+        self.rows = recovered.sizes.iter().map(|&bytes| Row { bytes, live: 0 }).collect();
+        self.bytes = recovered.sizes.iter().map(|&bytes| u64::from(bytes)).sum();
+        let mut found = Vec::with_capacity(recovered.found.len());
+        for scan::Found { key, last_slot, born, row, head, extent } in recovered.found {
+            let footprint = row::footprint(head.len(), extent.len as usize);
+            self.place(key, Place { last_slot, born, row, extent, footprint });
+            found.push(Found { key, last_slot, head, payload_len: extent.len as usize });
+        }
+        Ok(found)
+    }
+
+    /// The generation found on disk: that of the last start that wrote anything.
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Rows written from now on belong to this generation.
+    pub(crate) fn begin(&mut self, generation: Generation) {
+        assert!(
+            generation > self.generation,
+            "J1: generation {generation} does not follow {}",
+            self.generation
+        );
+        self.generation = generation;
+    }
+
+    /// Adds a record to the row of this step.
+    pub(crate) fn append(&mut self, record: Record) {
+        self.pending.push(Entry { record, moved_from: None });
+    }
+
+    /// Lets records die, from this step on.
+    pub(crate) fn forget(&mut self, forget: &Forget) {
+        let Forget { owner, space, id, below } = *forget;
+        let key = |slot| Key { owner, space, id, slot };
+        let dead: Vec<Key> = self
+            .places
+            .range(key(0)..key(below))
+            .filter(|(_, place)| place.last_slot < below)
+            .map(|(&key, _)| key)
+            .collect();
+        for key in dead {
+            self.bury(key);
+        }
+        self.pending.retain(|entry| {
+            let k = entry.record.key;
+            (k.owner, k.space, k.id) != (owner, space, id) || entry.record.last_slot >= below
+        });
+    }
+
+    /// Ends the step: its row, if it wrote anything.
+    pub(crate) fn seal(&mut self) -> Option<(Ticket, Payload)> {
+        if self.pending.is_empty() {
+            return None;
+        }
+        let entries = core::mem::take(&mut self.pending);
+        let ticket = self.next();
+        let keys: Vec<(Key, u64, Born, u32)> = entries
+            .iter()
+            .enumerate()
+            .map(|(place, entry)| {
+                let record = &entry.record;
+                let born = entry.moved_from.unwrap_or(Born { row: ticket, place: place as u32 });
+                let footprint = row::footprint(record.head.len(), record.payload.len());
+                (record.key, record.last_slot, born, footprint)
+            })
+            .collect();
+        // The floor depends on this row's own effects: what it supersedes or moves is dead once it is durable.
+        self.rows.push_back(Row::default());
+        let nowhere = Extent { offset: 0, len: 0, crc: 0 };
+        for &(key, last_slot, born, footprint) in &keys {
+            self.place(key, Place { last_slot, born, row: ticket, extent: nowhere, footprint });
+        }
+        self.raise_floor(ticket);
+        let header = Header { ticket, generation: self.generation, synced: self.synced, floor: self.floor };
+        let (bytes, extents) = row::encode(header, entries);
+        for ((key, _, born, _), extent) in keys.iter().zip(extents) {
+            if let Some(place) = self.places.get_mut(key)
+                && place.born == *born
+            {
+                place.extent = extent;
+            }
+        }
+        if let Some(row) = self.rows.back_mut() {
+            row.bytes = bytes.len() as u32;
+        }
+        self.bytes += bytes.len() as u64;
+        self.stated.push_back((ticket, self.floor));
+        Some((ticket, bytes))
+    }
+
+    /// The last row made, or 0.
+    pub(crate) fn last(&self) -> Ticket {
+        self.next().before()
+    }
+
+    /// Everything up to `upto` is on disk.
+    pub(crate) fn persisted(&mut self, upto: Ticket) {
+        self.synced = self.synced.max(upto);
+        while let Some(&(ticket, floor)) = self.stated.front()
+            && ticket <= upto
+        {
+            self.trimmable = self.trimmable.max(floor);
+            self.stated.pop_front();
+        }
+    }
+
+    /// Rows that may be trimmed now: everything below the returned ticket.
+    pub(crate) fn trim(&mut self) -> Option<Ticket> {
+        let busy = self.loads.keys().next().is_some_and(|&row| row < self.trimmable);
+        if busy || self.trimmable <= self.trimmed {
+            return None;
+        }
+        self.trimmed = self.trimmable;
+        Some(self.trimmed)
+    }
+
+    /// Where the payload of a record lies. Until [`Self::loaded`] is called for it, its row is not trimmed.
+    pub(crate) fn load(&mut self, key: Key) -> Option<Located> {
+        let place = self.places.get(&key)?;
+        let Extent { offset, len, crc } = place.extent;
+        *self.loads.entry(place.row).or_default() += 1;
+        Some(Located { row: place.row, offset, len, crc })
+    }
+
+    /// A load from `row` ended.
+    pub(crate) fn loaded(&mut self, row: Ticket) {
+        if let Some(count) = self.loads.get_mut(&row) {
+            *count -= 1;
+            if *count == 0 {
+                self.loads.remove(&row);
+            }
+        }
+    }
+
+    /// The oldest row, if its live records should be moved to the end: the caller loads it whole and gives it to [`Self::move_row`].
+    pub(crate) fn straggler(&mut self) -> Option<(Ticket, u32)> {
+        let wasteful = self.bytes > self.config.slack_bytes && self.live_bytes * 10 < self.bytes * 3;
+        let oldest = *self.rows.front()?;
+        if !wasteful || self.moving.is_some() || self.floor > self.synced || oldest.live == 0 {
+            return None;
+        }
+        self.moving = Some(self.floor);
+        *self.loads.entry(self.floor).or_default() += 1;
+        Some((self.floor, oldest.bytes))
+    }
+
+    /// Adds the live records of a loaded row to the row of this step.
+    ///
+    /// # Errors
+    /// The row cannot be read any more.
+    pub(crate) fn move_row(&mut self, bytes: Option<Bytes>) -> Result<(), String> {
+        let Some(ticket) = self.moving.take() else { return Ok(()) };
+        self.loaded(ticket);
+        let unreadable = |what: String| alloc::format!("row {ticket} cannot be read back: {what}");
+        let bytes = bytes.ok_or_else(|| unreadable("the store does not give it".into()))?;
+        let (header, stored) = row::decode(&bytes).map_err(unreadable)?;
+        if header.ticket != ticket {
+            return Err(unreadable(alloc::format!("it says that it is row {}", header.ticket)));
+        }
+        for record in stored {
+            let alive =
+                self.places.get(&record.key).is_some_and(|p| p.row == ticket && p.born == record.born);
+            let superseded = self.pending.iter().any(|entry| entry.record.key == record.key);
+            if alive && !superseded {
+                let (from, len) = (record.extent.offset as usize, record.extent.len as usize);
+                let payload = Payload::from(bytes.slice(from..from + len));
+                let moved =
+                    Record { key: record.key, last_slot: record.last_slot, head: record.head, payload };
+                self.pending.push(Entry { record: moved, moved_from: Some(record.born) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes on disk, and how many of them are alive.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        (self.bytes, self.live_bytes)
+    }
+
+    pub(crate) fn check_invariants(&self, level: Level) {
+        assert!(
+            self.trimmed <= self.trimmable && self.trimmable <= self.floor,
+            "J3: trimmed above a durable floor"
+        );
+        if level == Level::Full {
+            let mut live = alloc::vec![0u32; self.rows.len()];
+            for (key, place) in &self.places {
+                assert!(
+                    place.row >= self.floor,
+                    "J2: {key:?} lives in row {} below floor {}",
+                    place.row,
+                    self.floor
+                );
+                live[(place.row.0 - self.floor.0) as usize] += 1;
+            }
+            let counted = self.rows.iter().map(|row| row.live);
+            assert!(counted.eq(live), "J4: live counts do not add up");
+        }
+    }
+
+    fn next(&self) -> Ticket {
+        Ticket(self.floor.0 + self.rows.len() as u64)
+    }
+
+    fn place(&mut self, key: Key, place: Place) {
+        self.bury(key);
+        self.live_bytes += u64::from(place.footprint);
+        if let Some(row) = self.row_mut(place.row) {
+            row.live += 1;
+        }
+        self.places.insert(key, place);
+    }
+
+    fn bury(&mut self, key: Key) {
+        if let Some(place) = self.places.remove(&key) {
+            self.live_bytes -= u64::from(place.footprint);
+            if let Some(row) = self.row_mut(place.row) {
+                row.live -= 1;
+            }
+        }
+    }
+
+    fn row_mut(&mut self, ticket: Ticket) -> Option<&mut Row> {
+        let place = ticket.0.checked_sub(self.floor.0)?;
+        self.rows.get_mut(usize::try_from(place).ok()?)
+    }
+
+    fn raise_floor(&mut self, newest: Ticket) {
+        while self.floor < newest
+            && let Some(row) = self.rows.front()
+            && row.live == 0
+        {
+            self.bytes -= u64::from(row.bytes);
+            self.rows.pop_front();
+            self.floor = self.floor.next();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Recovery: which of the rows found on disk are the journal, and whether that is all of it.
+//!
+//! A crash may leave the unsynced end of the journal missing, or, on a raw disk, full of holes and torn rows. Such an end was never
+//! acknowledged to anybody and is cut off. Whatever a later row vouches for (`synced`) must be there whole: if it is not, the disk lost
+//! or changed it, and the node must not start as if nothing had happened.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::row::{self, Born, Extent, Stored};
+use crate::id::{Generation, Ticket};
+use crate::record::Key;
+
+/// A record found alive, in the order of birth.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) key: Key,
+    pub(super) last_slot: u64,
+    pub(super) born: Born,
+    pub(super) row: Ticket,
+    pub(super) head: Bytes,
+    pub(super) extent: Extent,
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    generation: Generation,
+    synced: Ticket,
+    floor: Ticket,
+    bytes: u32,
+    records: Vec<Stored>,
+}
+
+/// The rows seen so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scan {
+    rows: BTreeMap<Ticket, Result<Row, String>>,
+}
+
+/// Rows without a gap between them.
+struct Run {
+    end: Ticket,
+    floor: Ticket,
+    generation: Generation,
+    wrong: Option<String>,
+}
+
+/// What the rows add up to.
+#[derive(Clone, Debug)]
+pub(super) struct Recovered {
+    /// The first row that counts; `last + 1` if there is none.
+    pub(super) floor: Ticket,
+    /// The last row that counts.
+    pub(super) last: Ticket,
+    /// Highest generation found.
+    pub(super) generation: Generation,
+    /// Size of each row from `floor` to `last`.
+    pub(super) sizes: Vec<u32>,
+    /// Live records, in order of birth.
+    pub(super) found: Vec<Found>,
+}
+
+impl Scan {
+    /// Takes one row as read.
+    pub(super) fn push(&mut self, ticket: Ticket, bytes: &Bytes) {
+        let row = row::decode(bytes).and_then(|(header, mut records)| {
+            if header.ticket != ticket {
+                return Err(format!("it says that it is row {}", header.ticket));
+            }
+            // Heads are copied out so that the row's payload bytes can go.
+            for record in &mut records {
+                record.head = Bytes::copy_from_slice(&record.head);
+            }
+            Ok(Row {
+                generation: header.generation,
+                synced: header.synced,
+                floor: header.floor,
+                bytes: bytes.len() as u32,
+                records,
+            })
+        });
+        self.rows.insert(ticket, row);
+    }
+
+    /// Decides what counts.
+    ///
+    /// A row's word on the floor holds only if the row itself counts, so the floor is first taken from rows that others vouch for, and
+    /// raised by what follows them without a gap.
+    ///
+    /// # Errors
+    /// A row that was vouched for is missing or damaged; the text says which and what to do.
+    pub(super) fn finish(self, rows_may_tear: bool) -> Result<Recovered, String> {
+        let sound = || self.rows.iter().filter_map(|(&ticket, row)| Some((ticket, row.as_ref().ok()?)));
+        let vouched = sound().map(|(_, row)| row.synced).max().unwrap_or_default();
+        let settled = sound().filter(|(ticket, _)| *ticket <= vouched).map(|(_, row)| row.floor).max();
+        let settled = settled.unwrap_or_default().max(Ticket(1));
+        let first = self.rows.range(settled..).next().map_or(settled, |(&ticket, _)| ticket);
+        let mut run = self.run(first);
+        let floor = run.floor.max(settled);
+        if floor < first {
+            // The rows in front of the first one did not go by a trim.
+            run = Run { end: settled, floor: settled, generation: Generation(0), wrong: None };
+        }
+        let (end, wrong) = (run.end, run.wrong);
+        let more = self.rows.range(end..).next_back().map(|(&ticket, _)| ticket);
+        if end <= vouched {
+            let what = wrong.unwrap_or_else(|| format!("row {end} is missing"));
+            return Err(format!(
+                "{what}, though row {vouched} and all before it were once safely on disk. {REMEDY}"
+            ));
+        }
+        if !rows_may_tear && let Some(more) = more {
+            let what = wrong.unwrap_or_else(|| format!("row {end} is missing while row {more} is there"));
+            return Err(format!("{what}. {REMEDY}"));
+        }
+        let generation = run.generation;
+        Ok(self.gather(floor.min(end), end, generation))
+    }
+
+    /// The rows from `first` on that follow each other without a gap.
+    fn run(&self, first: Ticket) -> Run {
+        let mut run = Run { end: first, floor: Ticket(0), generation: Generation(0), wrong: None };
+        loop {
+            match self.rows.get(&run.end) {
+                // A lower generation was left behind by a boot before the one that wrote the rows in front of it.
+                Some(Ok(row)) if row.generation >= run.generation => {
+                    run.generation = row.generation;
+                    run.floor = run.floor.max(row.floor);
+                    run.end = run.end.next();
+                }
+                Some(Err(what)) => {
+                    run.wrong = Some(format!("row {} cannot be trusted: {what}", run.end));
+                    return run;
+                }
+                Some(Ok(_)) | None => return run,
+            }
+        }
+    }
+
+    fn gather(self, floor: Ticket, end: Ticket, generation: Generation) -> Recovered {
+        let mut sizes = Vec::new();
+        let mut by_birth: BTreeMap<Born, Found> = BTreeMap::new();
+        for (ticket, row) in self.rows.into_iter().filter(|(t, _)| (floor..end).contains(t)) {
+            let Ok(row) = row else { continue };
+            sizes.push(row.bytes);
+            for Stored { key, last_slot, born, head, extent } in row.records {
+                // A moved copy stands in a later row and replaces the original.
+                by_birth.insert(born, Found { key, last_slot, born, row: ticket, head, extent });
+            }
+        }
+        let mut newest: BTreeMap<Key, Born> = BTreeMap::new();
+        for (&born, found) in &by_birth {
+            newest.insert(found.key, born);
+        }
+        by_birth.retain(|born, found| newest.get(&found.key) == Some(born));
+        Recovered { floor, last: end.before(), generation, sizes, found: by_birth.into_values().collect() }
+    }
+}
+
+const REMEDY: &str = "The disk lost or changed data; nothing was modified. Restore this node's data directory from a good \
+                      copy, or move it away and let the node join the mesh again as a new one; its peers keep what they hold";

@@ -1,0 +1,248 @@
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::record::Owner;
+use crate::rng::{Purpose, Rng};
+
+const CONFIG: Config = Config { rows_may_tear: true, slack_bytes: 2_000 };
+
+fn key(id: u128, slot: u64) -> Key {
+    Key { owner: Owner::Stream, space: 1, id, slot }
+}
+
+fn record(id: u128, slot: u64, payload: &[u8]) -> Record {
+    let head = Bytes::copy_from_slice(&slot.to_le_bytes());
+    Record {
+        key: key(id, slot),
+        last_slot: slot,
+        head,
+        payload: Payload::from(Bytes::copy_from_slice(payload)),
+    }
+}
+
+/// A disk that keeps every row until it is trimmed.
+#[derive(Default, Clone)]
+struct Disk(BTreeMap<Ticket, Bytes>);
+
+impl Disk {
+    fn write(&mut self, journal: &mut Journal) -> Option<Ticket> {
+        let (ticket, row) = journal.seal()?;
+        self.0.insert(ticket, row.to_bytes());
+        Some(ticket)
+    }
+
+    fn recover(&self, config: Config) -> Result<(Journal, Vec<Found>), String> {
+        let mut journal = Journal::new(config);
+        for (&ticket, bytes) in &self.0 {
+            journal.restore(ticket, bytes);
+        }
+        let found = journal.recovered()?;
+        Ok((journal, found))
+    }
+
+    fn flip(&mut self, ticket: Ticket) {
+        let mut row = self.0[&ticket].to_vec();
+        let last = row.len() - 1;
+        row[last] ^= 1;
+        self.0.insert(ticket, Bytes::from(row));
+    }
+}
+
+fn three_rows(synced_between: bool) -> Disk {
+    let mut disk = Disk::default();
+    let mut journal = Disk::default().recover(CONFIG).expect("an empty disk").0;
+    journal.begin(Generation(1));
+    for slot in 1..=3 {
+        journal.append(record(9, slot, b"payload"));
+        let ticket = disk.write(&mut journal).expect("a row");
+        if synced_between {
+            journal.persisted(ticket);
+        }
+    }
+    disk
+}
+
+#[test]
+fn what_was_written_comes_back_in_order_and_the_newest_of_equal_keys_wins() {
+    let mut disk = three_rows(true);
+    let (mut journal, found) = disk.recover(CONFIG).expect("sound");
+    assert_eq!(found.iter().map(|f| f.key.slot).collect::<Vec<_>>(), [1, 2, 3]);
+    journal.begin(Generation(2));
+    journal.append(record(9, 2, b"newer"));
+    disk.write(&mut journal);
+    let found = disk.recover(CONFIG).expect("sound").1;
+    assert_eq!(
+        found.iter().map(|f| (f.key.slot, f.payload_len)).collect::<Vec<_>>(),
+        [(1, 7), (3, 7), (2, 5)]
+    );
+}
+
+#[test]
+fn an_unsynced_end_may_be_torn_only_where_rows_may_tear() {
+    let mut disk = three_rows(false);
+    disk.flip(Ticket(2));
+    let found = disk.recover(CONFIG).expect("nothing vouches for row 2").1;
+    assert_eq!(found.len(), 1, "rows 2 and 3 are cut off");
+    let strict = Config { rows_may_tear: false, ..CONFIG };
+    let refusal = disk.recover(strict).expect_err("a transactional store tears nothing");
+    assert!(refusal.contains("row 2 cannot be trusted") && refusal.contains("Restore"), "{refusal}");
+}
+
+#[test]
+fn a_vouched_row_that_is_damaged_or_missing_refuses_to_start() {
+    for rows_may_tear in [true, false] {
+        let config = Config { rows_may_tear, ..CONFIG };
+        let mut damaged = three_rows(true);
+        damaged.flip(Ticket(2));
+        assert!(damaged.recover(config).expect_err("row 3 vouches for row 2").contains("row 2"));
+        let mut missing = three_rows(true);
+        missing.0.remove(&Ticket(1));
+        assert!(missing.recover(config).expect_err("row 3 vouches for row 1").contains("row 1 is missing"));
+    }
+}
+
+#[test]
+fn rows_left_behind_by_an_earlier_boot_do_not_join_a_later_timeline() {
+    let mut disk = three_rows(false);
+    let stale = disk.0[&Ticket(3)].clone();
+    disk.0.remove(&Ticket(2));
+    let (mut journal, found) = disk.recover(CONFIG).expect("a torn end");
+    assert_eq!(found.len(), 1);
+    journal.begin(Generation(2));
+    journal.append(record(9, 20, b"the other row two"));
+    assert_eq!(disk.write(&mut journal), Some(Ticket(2)));
+    assert_eq!(disk.0[&Ticket(3)], stale);
+    let found = disk.recover(CONFIG).expect("row 3 is of generation 1").1;
+    assert_eq!(found.iter().map(|f| f.key.slot).collect::<Vec<_>>(), [1, 20]);
+}
+
+#[test]
+fn a_floor_stated_by_a_row_behind_a_gap_does_not_count() {
+    let mut disk = Disk::default();
+    let mut journal = disk.recover(CONFIG).expect("an empty disk").0;
+    journal.begin(Generation(1));
+    for slot in [1, 1, 2] {
+        journal.append(record(9, slot, b"payload"));
+        disk.write(&mut journal);
+    }
+    assert_eq!(journal.floor, Ticket(2), "row 2 supersedes row 1, and row 3 says so");
+    disk.0.remove(&Ticket(2));
+    let found = disk.recover(CONFIG).expect("nothing was synced").1;
+    assert_eq!(found.iter().map(|f| f.key.slot).collect::<Vec<_>>(), [1], "row 1 is alive again");
+}
+
+#[test]
+fn a_trim_that_outran_the_next_row_is_understood() {
+    let mut disk = Disk::default();
+    let mut journal = disk.recover(CONFIG).expect("an empty disk").0;
+    journal.begin(Generation(1));
+    for _ in 0..3 {
+        journal.append(record(9, 1, b"payload"));
+        let ticket = disk.write(&mut journal).expect("a row");
+        journal.persisted(ticket);
+    }
+    let below = journal.trim().expect("rows 1 and 2 are dead");
+    disk.0.retain(|&ticket, _| ticket >= below);
+    assert_eq!(disk.0.len(), 1);
+    let found = disk.recover(CONFIG).expect("row 3 states the floor itself").1;
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn nothing_is_trimmed_before_the_floor_is_durable_nor_under_a_load() {
+    let mut disk = Disk::default();
+    let mut journal = disk.recover(CONFIG).expect("an empty disk").0;
+    journal.begin(Generation(1));
+    journal.append(record(1, 1, b"old"));
+    disk.write(&mut journal);
+    journal.persisted(Ticket(1));
+    let located = journal.load(key(1, 1)).expect("alive");
+    assert!(located.is(b"old") && !located.is(b"odl"));
+    journal.append(record(1, 1, b"new"));
+    disk.write(&mut journal);
+    assert_eq!(journal.trim(), None, "row 2 is not durable");
+    journal.persisted(Ticket(2));
+    assert_eq!(journal.trim(), None, "row 1 is being read");
+    journal.loaded(located.row);
+    assert_eq!(journal.trim(), Some(Ticket(2)));
+    assert_eq!(journal.trim(), None);
+}
+
+/// A naive twin: a map of what is alive, compared after every recovery, under random writes, overwrites, forgets, moves, trims and restarts.
+#[test]
+fn the_index_agrees_with_a_naive_twin_over_random_histories() {
+    for seed in 0..40u8 {
+        let mut rng = Rng::stream([seed; 32], Purpose::Stream);
+        let mut disk = Disk::default();
+        let mut twin: BTreeMap<Key, Bytes> = BTreeMap::new();
+        let (mut journal, _) = disk.recover(CONFIG).expect("an empty disk");
+        journal.begin(Generation(1));
+        let mut generation = 1;
+        for _ in 0..400 {
+            for _ in 0..rng.between(1, 3) {
+                let (id, slot) = (u128::from(rng.below(3)), rng.below(12));
+                let payload = Bytes::from(alloc::vec![rng.u64() as u8; rng.below(60) as usize]);
+                journal.append(Record { payload: payload.clone().into(), ..record(id, slot, b"") });
+                twin.insert(key(id, slot), payload);
+            }
+            if rng.below(6) == 0 {
+                let (id, below) = (u128::from(rng.below(3)), rng.below(12));
+                journal.forget(&Forget { owner: Owner::Stream, space: 1, id, below });
+                twin.retain(|k, _| k.id != id || k.slot >= below);
+            }
+            if let Some((row, len)) = journal.straggler() {
+                let bytes = disk.0[&row].clone();
+                assert_eq!(bytes.len(), len as usize);
+                journal.move_row(Some(bytes)).expect("readable");
+            }
+            if let Some(ticket) = disk.write(&mut journal) {
+                journal.persisted(ticket);
+            }
+            if let Some(below) = journal.trim() {
+                disk.0.retain(|&ticket, _| ticket >= below);
+            }
+            journal.check_invariants(Level::Full);
+            if rng.below(40) == 0 {
+                let (again, found) = disk.recover(CONFIG).expect("sound");
+                for (k, payload) in &twin {
+                    let found = found.iter().find(|f| f.key == *k).expect("everything alive is found");
+                    assert_eq!(found.payload_len, payload.len());
+                    let located = again.clone().load(*k).expect("alive");
+                    let row = &disk.0[&located.row];
+                    assert!(
+                        located.is(&row[located.offset as usize..(located.offset + located.len) as usize])
+                    );
+                    assert_eq!(
+                        &row[located.offset as usize..(located.offset + located.len) as usize],
+                        payload
+                    );
+                }
+                journal = again;
+                generation += 1;
+                journal.begin(Generation(generation));
+                // What was forgotten may reappear until it is trimmed: its owner forgets it again.
+                for k in found.iter().map(|f| f.key).filter(|k| !twin.contains_key(k)) {
+                    let Key { owner, space, id, slot } = k;
+                    let keep: Vec<Record> = twin
+                        .iter()
+                        .filter(|(t, _)| t.id == id && t.slot <= slot)
+                        .map(|(t, payload)| Record {
+                            payload: payload.clone().into(),
+                            ..record(t.id, t.slot, b"")
+                        })
+                        .collect();
+                    journal.forget(&Forget { owner, space, id, below: slot + 1 });
+                    keep.into_iter().for_each(|kept| journal.append(kept));
+                }
+            }
+        }
+        assert!(
+            journal.size().0 < 20_000,
+            "seed {seed}: {:?} bytes are kept for few live ones",
+            journal.size()
+        );
+    }
+}

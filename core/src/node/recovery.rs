@@ -1,0 +1,59 @@
+//! How a node comes back: the journal's live records to their owners, a new generation, and the parts start.
+
+use alloc::string::{String, ToString as _};
+
+use bytes::Bytes;
+use prost::Message as _;
+use wattle_proto::node::NodeRecord;
+
+use super::Node;
+use crate::id::{Generation, GroupId};
+use crate::link;
+use crate::record::{Key, Owner, Record};
+
+const RECORD: Key = Key { owner: Owner::Node, space: 1, id: 0, slot: 0 };
+
+impl Node {
+    /// Ends recovery and starts the parts.
+    ///
+    /// # Errors
+    /// The rows do not add up; says why and what to do.
+    pub(super) fn start(&mut self) -> Result<(), String> {
+        let now = self.now;
+        let found = self.journal.recovered()?;
+        let mut generation = self.journal.generation();
+        for record in found {
+            let restored = match record.key.owner {
+                Owner::Node => {
+                    let stored = NodeRecord::decode(record.head)
+                        .map_err(|error| alloc::format!("the node's own record cannot be read: {error}"))?;
+                    generation = generation.max(Generation(stored.generation));
+                    Ok(())
+                }
+                Owner::Mesh => self.mesh.restore(&record.key, record.last_slot, &record.head, record.payload_len),
+                Owner::Raft => self.groups.restore(&record.key, record.last_slot, &record.head, record.payload_len),
+                Owner::Stream => self.streams.restore(&record.key, record.last_slot, &record.head, record.payload_len),
+            };
+            restored.map_err(|damage| damage.to_string())?;
+        }
+        self.durability.begin(self.journal.last());
+        let generation = generation.next();
+        self.journal.begin(generation);
+        let head = Bytes::from(NodeRecord { generation: generation.0 }.encode_to_vec());
+        self.journal.append(Record::state(RECORD, head));
+        self.groups.set_applied(GroupId::CONTROL, self.mesh.applied_index());
+        for instance in self.streams.instances() {
+            self.groups.set_applied(instance.into(), self.streams.applied_index(instance));
+        }
+        self.links.restored(now, generation);
+        self.pairs.restored(now, generation);
+        self.routes.restored(now, generation);
+        self.groups.restored(now);
+        self.mesh.restored(now);
+        self.streams.restored(now);
+        for address in self.config.dial.clone() {
+            self.links.handle(now, link::Input::Target { address });
+        }
+        Ok(())
+    }
+}

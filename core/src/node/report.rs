@@ -1,0 +1,103 @@
+//! Gathers what the parts know into one picture for people.
+
+use alloc::collections::BTreeSet;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use super::Node;
+use super::command::Refusal;
+use super::status::{GroupStatus, LinkStatus, MemberStatus, Status};
+use crate::configuration::Member;
+use crate::id::{GroupId, NodeId};
+use crate::route::KnownLink;
+use crate::time::Now;
+
+impl Node {
+    /// What the node knows of itself and the mesh. `None` until it has recovered.
+    #[must_use]
+    pub fn status(&self, now: Now) -> Option<Status> {
+        if self.phase == super::Phase::Recovering {
+            return None;
+        }
+        let (journal_bytes, journal_live_bytes) = self.journal.size();
+        let control = self.control_status();
+        Some(Status {
+            node: self.config.identity.node,
+            name: self.config.identity.name.clone(),
+            boot: self.boot,
+            generation: self.journal.generation(),
+            mesh: self.mesh.mesh_id(),
+            mesh_name: self.mesh.mesh_name().to_string(),
+            members: self.member_status(control.as_ref()),
+            links: self.link_status(),
+            control,
+            streams: self.streams.status(),
+            refusing: self.refusing(now),
+            journal_bytes,
+            journal_live_bytes,
+        })
+    }
+
+    fn refusing(&self, now: Now) -> Option<String> {
+        if let super::Phase::Stopped(why) = &self.phase {
+            return Some(why.to_string());
+        }
+        self.streams.refusing(now).map(|refusal| refusal.to_string())
+    }
+
+    fn member_status(&self, control: Option<&GroupStatus>) -> Vec<MemberStatus> {
+        let own = self.config.identity.node;
+        let voters: BTreeSet<NodeId> = control.iter().flat_map(|group| group.voters.iter().copied()).collect();
+        let status = |member: &crate::mesh::Member| {
+            let path = self.routes.path(member.node);
+            let hops = path.map(|path| 1 + path.labels.len() as u32);
+            let here = member.node == own;
+            MemberStatus {
+                node: member.node,
+                name: member.name.clone(),
+                addresses: member.addresses.clone(),
+                api: member.api.clone(),
+                reachable: here || hops.is_some(),
+                hops: if here { Some(0) } else { hops },
+                voter: voters.contains(&member.node),
+            }
+        };
+        self.mesh.members().map(status).collect()
+    }
+
+    fn link_status(&self) -> Vec<LinkStatus> {
+        let own = self.config.identity.node;
+        let status = |KnownLink { a, b, cost }: KnownLink| {
+            let neighbour = if a == own { Some(b) } else { (b == own).then_some(a) };
+            LinkStatus { a, b, cost, rtt: neighbour.and_then(|neighbour| self.links.rtt(neighbour)) }
+        };
+        self.routes.topology().into_iter().map(status).collect()
+    }
+
+    fn control_status(&self) -> Option<GroupStatus> {
+        let group = self.groups.status(GroupId::CONTROL)?;
+        let nodes = |members: &[Member]| members.iter().map(|member| member.node).collect();
+        Some(GroupStatus {
+            role: group.role.text(),
+            term: group.term,
+            leader: group.leader,
+            voters: nodes(&group.configuration.voters),
+            learners: nodes(&group.configuration.learners),
+            commit: group.commit,
+            last: group.last.index,
+            stopped: group.stopped,
+        })
+    }
+
+    /// A refusal that names another node learns that node's name and API address.
+    pub(super) fn complete(&self, refusal: Refusal) -> Refusal {
+        match refusal {
+            Refusal::WrongNode { node, .. } => {
+                let member = self.mesh.member(node);
+                let name = member.map_or_else(|| node.to_string(), |member| member.name.clone());
+                Refusal::WrongNode { node, name, address: member.and_then(|member| member.api.clone()) }
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! Who hears of what: one match per part, one arm per output. Nothing is decided here.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use wattle_proto::frame::{Class, Kind, RelayHeader};
+
+use super::Node;
+use super::command::Command;
+use super::egress::Outgoing;
+use super::output::{Event, Output};
+use super::parcel::{Held, Parcel};
+use super::Loading;
+use crate::configuration::Member;
+use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
+use crate::payload::Payload;
+use crate::record::Owner;
+use crate::when::When;
+use crate::work::{Done, Job, WorkId};
+use crate::{link, mesh, raft, route, stream};
+
+impl Node {
+    /// Hands outputs on until every part is quiet.
+    pub(super) fn wire(&mut self) {
+        loop {
+            if let Some(output) = self.links.poll() {
+                self.from_links(output);
+            } else if let Some(output) = self.pairs.poll() {
+                self.from_pairs(output);
+            } else if let Some(output) = self.routes.poll() {
+                self.from_routes(output);
+            } else if let Some(output) = self.groups.poll() {
+                self.from_groups(output);
+            } else if let Some(output) = self.mesh.poll() {
+                self.from_mesh(output);
+            } else if let Some(output) = self.streams.poll() {
+                self.from_streams(output);
+            } else if let Some(parcel) = self.loopback.pop_front() {
+                let own = self.config.identity.node;
+                let delivered = self.deliver(own, parcel.kind, parcel.group, parcel.body, parcel.payload.to_bytes());
+                assert!(delivered.is_ok(), "N3: a node does not understand itself: {delivered:?}");
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn from_links(&mut self, output: link::Output) {
+        use link::Output as O;
+        let now = self.now;
+        match output {
+            O::Dial { dial, address } => self.outputs.push_back(Output::Dial { dial, address }),
+            O::Close { lane, reason } => self.outputs.push_back(Output::Close { lane, reason }),
+            O::Send { lane, message, when } => self.send(when, Held::Lane { lane, message }),
+            O::Up { node, lane, label, .. } => {
+                self.egress.link(node, lane);
+                self.routes.handle(now, route::Input::LinkUp { node, label });
+                self.event(Event::LinkUp { node });
+            }
+            O::Switched { node, lane } => {
+                self.egress.link(node, lane);
+            }
+            O::Down { node } => {
+                self.egress.unlink(node);
+                self.routes.handle(now, route::Input::LinkDown { node });
+                self.event(Event::LinkDown { node });
+            }
+            O::Rtt { node, rtt } => {
+                let micros = u32::try_from(rtt.as_nanos() / 1_000).unwrap_or(u32::MAX);
+                self.routes.handle(now, route::Input::Cost { node, micros });
+            }
+            // Whoever dialled to join speaks first; the other end hears of it with the first message.
+            O::JoinLaneUp { lane, peer_key } if self.lanes.dialled(lane) => {
+                self.mesh.handle(now, mesh::Input::JoinLaneUp { lane, peer_key });
+            }
+            O::JoinLaneUp { .. } => {}
+            O::JoinLaneDown { lane } => self.mesh.handle(now, mesh::Input::JoinLaneDown { lane }),
+            O::JoinFailed { address, what } => {
+                self.mesh.handle(now, mesh::Input::JoinFailed { address, what });
+            }
+            O::Event(event) => self.event(event),
+        }
+    }
+
+    fn from_pairs(&mut self, output: link::pairs::Output) {
+        use link::pairs::Output as O;
+        let now = self.now;
+        match output {
+            O::Send { to, beat } => self.parcel(When::Now, to, Kind::Pair, Class::Control, None, beat.encode(), Payload::new()),
+            O::Suspect { node } => {
+                self.groups.handle(now, raft::Input::PairSuspect { node });
+                self.mesh.handle(now, mesh::Input::PairSuspect { node });
+                self.streams.handle(now, stream::Input::PairSuspect { node });
+            }
+            O::Alive { node } => {
+                self.groups.handle(now, raft::Input::PairAlive { node });
+                self.mesh.handle(now, mesh::Input::PairAlive { node });
+                self.streams.handle(now, stream::Input::PairAlive { node });
+            }
+            O::NewBoot { node, boot } => {
+                self.groups.handle(now, raft::Input::PeerBoot { node, boot });
+                self.streams.handle(now, stream::Input::PeerBoot { node, boot });
+            }
+            O::TheyLead { node, groups } => self.groups.handle(now, raft::Input::Leads { node, groups }),
+            O::Stalled { by } => self.groups.handle(now, raft::Input::Stalled { by }),
+        }
+    }
+
+    fn from_routes(&mut self, output: route::Output) {
+        match output {
+            route::Output::Send { to, message } => {
+                let relay = RelayHeader::direct(Kind::Route, Class::Control);
+                let outgoing = Outgoing { relay, header: message.encode(), payload: Payload::new() };
+                // The whole database follows with the next link.
+                let _ = self.egress.to_neighbour(to, outgoing);
+            }
+            route::Output::Changed => {}
+        }
+    }
+
+    fn from_groups(&mut self, output: raft::Output) {
+        use raft::Output as O;
+        let now = self.now;
+        let control = |group: GroupId| group == GroupId::CONTROL;
+        match output {
+            O::Persist(record) => self.journal.append(record),
+            O::Forget(forget) => self.journal.forget(&forget),
+            O::Notify(receipt) => self.send(When::Durable, Held::Raft(receipt)),
+            O::Send { to, group, message, when } => {
+                self.parcel(when, to, Kind::Raft, Class::Control, Some(group), Bytes::new(), message.encode());
+            }
+            O::Apply { group, entries } if control(group) => {
+                let entries = entries.into_iter().map(mesh_entry).collect();
+                self.mesh.handle(now, mesh::Input::Apply { entries });
+            }
+            O::Apply { group, entries } => {
+                let entries = entries.into_iter().map(stream_entry).collect();
+                self.streams.handle(now, stream::Input::Apply { instance: group.into(), entries });
+            }
+            O::Proposed { group, context, index, .. } if control(group) => {
+                self.mesh.handle(now, mesh::Input::Proposed { context, index });
+            }
+            O::Proposed { group, context, index, .. } => {
+                self.streams.handle(now, stream::Input::Proposed { instance: group.into(), context, index });
+            }
+            O::Refused { group, context, reason } if control(group) => {
+                let leader = reason.leader();
+                self.mesh.handle(now, mesh::Input::Refused { context, leader });
+            }
+            O::Refused { group, context, .. } => {
+                self.streams.handle(now, stream::Input::Refused { instance: group.into(), context });
+            }
+            O::Role { group, role, term, leader } => self.role(group, role, term, leader),
+            O::Match { group, node, index } if control(group) => {
+                self.mesh.handle(now, mesh::Input::Match { node, index });
+            }
+            O::Match { group, node, index } => {
+                self.streams.handle(now, stream::Input::Match { instance: group.into(), node, index });
+            }
+            O::Configured { group, configuration, index, committed } => {
+                if control(group) {
+                    self.mesh.handle(now, mesh::Input::Configured { configuration, index, committed });
+                }
+                self.peers_changed();
+            }
+            O::SnapshotWanted { group, to } if control(group) => {
+                self.mesh.handle(now, mesh::Input::SnapshotWanted { to });
+            }
+            O::SnapshotWanted { group, to } => {
+                self.streams.handle(now, stream::Input::SnapshotWanted { instance: group.into(), to });
+            }
+            O::Install { group, from, index, data, .. } if control(group) => {
+                self.mesh.handle(now, mesh::Input::Install { from, index, data });
+            }
+            O::Install { group, from, index, data, .. } => {
+                self.streams.handle(now, stream::Input::Install { instance: group.into(), from, index, data });
+            }
+            O::Amnesia { group, node, what } => self.event(Event::Amnesia { group, node, what }),
+            O::Stopped { group, reason } => {
+                if !control(group) {
+                    let reason = reason.clone();
+                    self.streams.handle(now, stream::Input::Stopped { instance: group.into(), reason });
+                }
+                self.event(Event::GroupStopped { group, reason });
+            }
+        }
+    }
+
+    fn role(&mut self, group: GroupId, role: raft::RoleName, term: Term, leader: Option<NodeId>) {
+        let now = self.now;
+        let leading = role == raft::RoleName::Leader;
+        if group == GroupId::CONTROL {
+            self.mesh.handle(now, mesh::Input::Role { leading, term, leader });
+        } else {
+            self.streams.handle(now, stream::Input::Role { instance: group.into(), leading, term });
+        }
+        self.event(Event::RoleChanged { group, role: role.text(), term });
+        self.tell_whom_we_lead();
+    }
+
+    fn from_mesh(&mut self, output: mesh::Output) {
+        use mesh::Output as O;
+        let now = self.now;
+        let group = GroupId::CONTROL;
+        match output {
+            O::Persist(record) => self.journal.append(record),
+            O::Forget(forget) => self.journal.forget(&forget),
+            O::Notify(receipt) => self.send(When::Durable, Held::Mesh(receipt)),
+            O::Work { token, job } => self.work(Owner::Mesh, token, job),
+            O::DialJoin { address } => self.links.handle(now, link::Input::JoinTarget { address }),
+            O::SendLane { lane, message, when } => self.send(when, Held::Join { lane, body: message.encode() }),
+            O::CloseLane { lane, reason } => self.links.handle(now, link::Input::Close { lane, reason }),
+            O::Send { to, message, when } => {
+                self.parcel(when, to, Kind::Mesh, Class::Priority, None, Bytes::new(), message.encode().into());
+            }
+            O::Propose { data, context } => {
+                self.groups.handle(now, raft::Input::Propose { group, data, weight: 0, context });
+            }
+            O::CreateGroup { replica, founding } => {
+                self.groups.handle(now, raft::Input::Create { group, replica, founding });
+                self.peers_changed();
+            }
+            O::Change { voters, learners, context } => {
+                self.groups.handle(now, raft::Input::Change { group, voters, learners, context });
+            }
+            O::Compact { upto } => self.groups.handle(now, raft::Input::Compact { group, upto }),
+            O::Snapshot { to, index, data } => {
+                self.groups.handle(now, raft::Input::Snapshot { group, to, index, data });
+            }
+            O::Installed { taken } => self.groups.handle(now, raft::Input::Installed { group, taken }),
+            O::Became { mesh, remember } => {
+                self.links.handle(now, link::Input::Mesh(mesh));
+                self.keep_dialling(remember);
+            }
+            O::Remembered { addresses } => self.keep_dialling(addresses),
+            O::Roster(roster) => self.roster(roster),
+            O::StreamOpened { name, instance, source, target } => self.stream_opened(name, instance, source, target),
+            O::StreamClosed { instance, .. } => {
+                self.streams.handle(now, stream::Input::Closed { instance });
+                self.groups.handle(now, raft::Input::Remove { group: instance.into() });
+                self.peers_changed();
+            }
+            O::Reply { request, reply } => self.outputs.push_back(Output::Reply { request, reply }),
+            O::Event(event) => self.event(event),
+        }
+    }
+
+    fn keep_dialling(&mut self, addresses: Vec<String>) {
+        for address in addresses {
+            self.links.handle(self.now, link::Input::Target { address });
+        }
+    }
+
+    fn roster(&mut self, roster: Vec<mesh::RosterEntry>) {
+        let members = roster.iter().map(|entry| entry.node).collect();
+        let keys = roster.into_iter().map(|entry| (entry.node, entry.keys)).collect();
+        self.links.handle(self.now, link::Input::Roster(keys));
+        self.routes.handle(self.now, route::Input::Members(members));
+    }
+
+    /// The group of a stream lives at its two ends: the source votes, the target learns (rule C3).
+    fn stream_opened(&mut self, name: String, instance: StreamInstance, source: NodeId, target: NodeId) {
+        let now = self.now;
+        let own = self.config.identity.node;
+        self.streams.handle(now, stream::Input::Opened { name, instance, source, target });
+        if own == source || own == target {
+            let member = |node| Member { node, replica: raft::founding_replica(instance.into(), node) };
+            let founding = raft::founding(member(source), member(target));
+            let group = instance.into();
+            self.groups.handle(now, raft::Input::Create { group, replica: member(own).replica, founding });
+            self.peers_changed();
+        }
+    }
+
+    fn from_streams(&mut self, output: stream::Output) {
+        use stream::Output as O;
+        let now = self.now;
+        match output {
+            O::Persist(record) => self.journal.append(record),
+            O::Forget(forget) => self.journal.forget(&forget),
+            O::Notify(receipt) => self.send(When::Durable, Held::Stream(receipt)),
+            O::Work { token, job } => self.work(Owner::Stream, token, job),
+            O::Load { token, key } => self.load(token, key),
+            O::Send { to, message, when } => {
+                let (body, payload) = message.encode();
+                let class = if payload.is_empty() { Class::Priority } else { Class::Bulk };
+                self.parcel(when, to, Kind::Stream, class, None, body, payload);
+            }
+            O::Propose { instance, data, weight, context } => {
+                self.groups.handle(now, raft::Input::Propose { group: instance.into(), data, weight, context });
+            }
+            O::BytesReady { instance } => {
+                if let Some((from, message)) = self.gate.take(instance.into()) {
+                    self.consensus(instance.into(), from, message);
+                } else {
+                    self.groups.handle(now, raft::Input::AskAgain { group: instance.into() });
+                }
+            }
+            O::AskAgain { instance } => self.groups.handle(now, raft::Input::AskAgain { group: instance.into() }),
+            O::Compact { instance, upto } => {
+                self.groups.handle(now, raft::Input::Compact { group: instance.into(), upto });
+            }
+            O::Snapshot { instance, to, index, data } => {
+                self.groups.handle(now, raft::Input::Snapshot { group: instance.into(), to, index, data });
+            }
+            O::Installed { instance, taken } => {
+                self.groups.handle(now, raft::Input::Installed { group: instance.into(), taken });
+            }
+            O::Deliver(delivery) => self.outputs.push_back(Output::Deliver(delivery)),
+            O::Reply { request, reply } => {
+                let reply = reply.map_err(|refusal| self.complete(refusal));
+                self.outputs.push_back(Output::Reply { request, reply });
+            }
+            O::Event(event) => self.event(event),
+        }
+    }
+
+    /// What was held is durable now.
+    pub(super) fn let_go(&mut self, held: Held) {
+        let now = self.now;
+        match held {
+            Held::Lane { lane, message } => {
+                if matches!(message, link::Message::Hello(_)) {
+                    self.egress.hello(lane, message.encode());
+                } else {
+                    self.to_lane(lane, Kind::Link, message.encode());
+                }
+            }
+            Held::Join { lane, body } => self.to_lane(lane, Kind::Join, body),
+            Held::Parcel(parcel) => self.post(parcel),
+            Held::Raft(receipt) => self.groups.handle(now, raft::Input::Durable(receipt)),
+            Held::Mesh(receipt) => self.mesh.handle(now, mesh::Input::Durable(receipt)),
+            Held::Stream(receipt) => self.streams.handle(now, stream::Input::Durable(receipt)),
+        }
+    }
+
+    fn to_lane(&mut self, lane: LaneId, kind: Kind, header: Bytes) {
+        let relay = RelayHeader::direct(kind, Class::Control);
+        // A lane whose own queue is full is about to be closed by its keepalive.
+        let _ = self.egress.to_lane(lane, Outgoing { relay, header, payload: Payload::new() });
+    }
+
+    fn send(&mut self, when: When, held: Held) {
+        if let Some(held) = self.durability.hold(when, held) {
+            self.let_go(held);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of a parcel, and when it may leave")]
+    fn parcel(
+        &mut self,
+        when: When,
+        to: NodeId,
+        kind: Kind,
+        class: Class,
+        group: Option<GroupId>,
+        body: Bytes,
+        payload: Payload,
+    ) {
+        self.send(when, Held::Parcel(Parcel { to, kind, class, group, body, payload }));
+    }
+
+    fn work(&mut self, owner: Owner, token: u64, job: Job) {
+        self.outputs.push_back(Output::Work { work: WorkId { owner, token }, job });
+    }
+
+    pub(super) fn work_done(&mut self, work: WorkId, done: Done) {
+        let (now, token) = (self.now, work.token);
+        match work.owner {
+            Owner::Mesh => self.mesh.handle(now, mesh::Input::WorkDone { token, done }),
+            Owner::Stream => self.streams.handle(now, stream::Input::WorkDone { token, done }),
+            Owner::Node | Owner::Raft => {}
+        }
+    }
+
+    fn load(&mut self, token: u64, key: crate::record::Key) {
+        let Some(located) = self.journal.load(key) else {
+            return self.streams.handle(self.now, stream::Input::Loaded { token, bytes: None });
+        };
+        let load = self.next_load();
+        self.loads.insert(load, Loading::Payload { token, located });
+        let journal_place = Output::Load { load, row: located.row, offset: located.offset, len: located.len };
+        self.outputs.push_back(journal_place);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn peers_changed(&mut self) {
+        let peers = self.groups.peers();
+        self.pairs.handle(self.now, link::pairs::Input::Peers(peers));
+        self.tell_whom_we_lead();
+    }
+
+    fn tell_whom_we_lead(&mut self) {
+        for node in self.groups.peers() {
+            let list = self.groups.led(node);
+            self.pairs.handle(self.now, link::pairs::Input::Leads { node, list });
+        }
+    }
+
+    pub(super) fn command(&mut self, request: RequestId, command: Command) {
+        use Command as C;
+        let now = self.now;
+        match command {
+            C::Seed { name } => self.mesh.handle(now, mesh::Input::Seed { request, name }),
+            C::Invite => self.mesh.handle(now, mesh::Input::Invite { request }),
+            C::Join { token } => self.mesh.handle(now, mesh::Input::Join { request, token }),
+            C::OpenStream { name, source, target } => {
+                self.mesh.handle(now, mesh::Input::OpenStream { request, name, source, target });
+            }
+            C::CloseStream { name } => self.mesh.handle(now, mesh::Input::CloseStream { request, name }),
+            C::Publish { stream, writer, first, messages, wait } => {
+                let input = stream::Input::Publish { request, stream, writer, first, messages, wait };
+                self.streams.handle(now, input);
+            }
+            C::FindWriter { stream, writer } => {
+                self.streams.handle(now, stream::Input::FindWriter { request, stream, writer });
+            }
+            C::CloseWriter { stream, writer } => {
+                self.streams.handle(now, stream::Input::CloseWriter { request, stream, writer });
+            }
+            C::Attach { stream, presented, window } => {
+                self.streams.handle(now, stream::Input::Attach { request, stream, presented, window });
+            }
+        }
+    }
+}
+
+fn mesh_entry(entry: raft::Entry) -> mesh::Applied {
+    let command = entry.kind == raft::EntryKind::Command;
+    mesh::Applied { index: entry.index, term: entry.term, command, data: entry.data }
+}
+
+fn stream_entry(entry: raft::Entry) -> stream::Applied {
+    stream::Applied { index: entry.index, command: entry.kind == raft::EntryKind::Command, data: entry.data }
+}

@@ -1,0 +1,290 @@
+//! Disks that were rolled back (rules C1 to C5).
+//!
+//! Peers keep, per replica id, the highest term it spoke in, and what it vouched for in that term: its vote and the last place it held. Terms
+//! are persisted before they are spoken in, so a disk whose term is above the mark's is younger than the mark and lacks nothing of it; a disk
+//! whose term is below it is older; with equal terms, vote and place decide.
+//!
+//! A replica that restarts asks its peers for their marks before it does anything that counts. If it finds itself amnesic it either copies the
+//! log back (the only voter of a group, from its learner) or takes a fresh replica id and waits until the group has admitted it.
+
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+
+use super::Output;
+use super::group::{Context, Group, Role, Standing};
+use super::log::Mismatch;
+use super::message::{Append, Body, Mark, Place};
+use super::quorum::carried;
+use crate::configuration::Member;
+use crate::id::{GroupId, NodeId, ReplicaId, Term};
+use crate::planted::Bug;
+use crate::when::When;
+
+impl Group {
+    /// `member` vouched, in `term`, for a vote or a place. Kept in memory now, on disk with the next write (rule C2).
+    pub(super) fn vouched(&mut self, context: &Context<'_>, member: Member, term: Term, last: Place, vote: Option<Member>) {
+        if member.node == context.own || !self.log.configuration().members().any(|m| m == member) {
+            return;
+        }
+        let mark = self.marks.entry(member.node).or_default();
+        let before = *mark;
+        if mark.replica != member.replica || term > mark.term {
+            *mark = Mark { replica: member.replica, term, vote: None, last: Place::default() };
+        }
+        if term == mark.term {
+            mark.vote = mark.vote.or(vote);
+            if last.index > mark.last.index {
+                mark.last = last;
+            }
+        }
+        if *mark != before {
+            self.unwritten_marks.insert(member.node);
+        }
+    }
+
+    /// After a restart: what must be asked before this replica counts again.
+    pub(super) fn verify(&mut self, context: &mut Context<'_>) {
+        if self.standing != Standing::Sound {
+            return self.ask_again(context);
+        }
+        let alone = self.is_only_voter(context.own);
+        let configuration = self.log.configuration();
+        let nobody_to_ask = configuration.is_empty() || (alone && configuration.learners.is_empty());
+        if nobody_to_ask || (alone && self.id == GroupId::CONTROL) {
+            return self.arm_election(context);
+        }
+        self.standing = Standing::Verifying { answered: BTreeSet::new() };
+        self.ask_again(context);
+        self.tell_role(context);
+    }
+
+    /// Asks (again) for whatever this replica waits for.
+    pub(super) fn ask_again(&mut self, context: &mut Context<'_>) {
+        self.ask_at = None;
+        match self.standing.clone() {
+            Standing::Sound | Standing::Stopped { .. } => return,
+            Standing::Verifying { answered } => {
+                for node in self.others(context.own) {
+                    if !answered.contains(&node) {
+                        let mark = self.marks.get(&node).copied();
+                        self.send(context, node, self.term, Body::Recall { mark, question: true }, When::Durable);
+                    }
+                }
+            }
+            Standing::Copying { from, .. } => {
+                let last = self.log.last();
+                self.send(context, from, self.term, Body::Copy { last }, When::Durable);
+            }
+            Standing::Renamed { .. } => {
+                for node in self.others(context.own) {
+                    self.say_renamed(context, node);
+                }
+            }
+        }
+        self.ask_at = Some(context.now + context.config.retry_min);
+    }
+
+    pub(super) fn handle_recall(&mut self, context: &mut Context<'_>, from: NodeId, mark: Option<Mark>, question: bool) {
+        if !self.log.configuration().on(from).any(|_| true) {
+            return;
+        }
+        if question {
+            let mark = self.marks.get(&from).copied();
+            self.send(context, from, self.term, Body::Recall { mark, question: false }, When::Now);
+        }
+        if let Some(mark) = mark
+            && mark.replica == self.replica
+            && matches!(self.standing, Standing::Sound | Standing::Verifying { .. })
+            && self.forgot(&mark)
+        {
+            return self.become_amnesic(context, from, mark);
+        }
+        if let Standing::Verifying { answered } = &mut self.standing {
+            answered.insert(from);
+            self.maybe_verified(context);
+        }
+    }
+
+    fn maybe_verified(&mut self, context: &mut Context<'_>) {
+        let Standing::Verifying { answered } = &self.standing else { return };
+        let (own, configuration) = (context.own, self.log.configuration());
+        let enough = if self.is_only_voter(own) {
+            configuration.learners.iter().any(|member| answered.contains(&member.node))
+        } else {
+            carried(configuration, |member| member.node == own || answered.contains(&member.node))
+        };
+        if enough {
+            self.standing = Standing::Sound;
+            self.ask_at = None;
+            self.arm_election(context);
+            self.tell_role(context);
+        }
+    }
+
+    /// Whether this disk holds less than what it once vouched for.
+    fn forgot(&self, mark: &Mark) -> bool {
+        if self.term != mark.term {
+            return self.term < mark.term;
+        }
+        let place = mark.last;
+        let lost = self.log.last().index < place.index
+            || (place.index > self.log.base().index && self.log.place(place.index) != Some(place));
+        let vote_lost = mark.vote.is_some() && self.vote != mark.vote;
+        lost || vote_lost
+    }
+
+    fn become_amnesic(&mut self, context: &mut Context<'_>, from: NodeId, mark: Mark) {
+        if context.planted.has(Bug::AmnesicVotes) {
+            if let Standing::Verifying { answered } = &mut self.standing {
+                answered.insert(from);
+                self.maybe_verified(context);
+            }
+            return;
+        }
+        let last = self.log.last();
+        let found = alloc::format!(
+            "it vouched for entry {} of term {} in term {}, and its disk ends at {} in term {}",
+            mark.last.index, mark.last.term, mark.term, last.index, self.term
+        );
+        let remedy = if self.is_only_voter(context.own) {
+            self.standing = Standing::Copying { mark, from };
+            "it copies the log back"
+        } else {
+            self.standing = Standing::Renamed { old: self.replica };
+            self.replica = ReplicaId(context.rng.u128());
+            self.vote = None;
+            "it waits to be admitted under a fresh replica id"
+        };
+        self.role = Role::Follower { leader: None };
+        self.election = None;
+        self.persist_state(context);
+        let what = alloc::format!("{found}: {remedy}");
+        context.out.push_back(Output::Amnesia { group: self.id, node: context.own, what });
+        self.ask_again(context);
+        self.tell_role(context);
+    }
+
+    /// A leader whose member ends below what it vouched for reminds it.
+    pub(super) fn remind_if_behind(&mut self, context: &mut Context<'_>, member: Member, end: Place) {
+        let mark = self.marks.get(&member.node).copied().filter(|mark| mark.replica == member.replica);
+        if let Some(mark) = mark.filter(|mark| end.index < mark.last.index) {
+            let recall = Body::Recall { mark: Some(mark), question: false };
+            self.send(context, member.node, self.term, recall, When::Now);
+        }
+    }
+
+    pub(super) fn say_renamed(&mut self, context: &mut Context<'_>, to: NodeId) {
+        if let Standing::Renamed { old } = self.standing {
+            self.send(context, to, self.term, Body::Renamed { old }, When::Durable);
+        }
+    }
+
+    /// A leader speaks to the fresh replica id: a configuration entry has admitted it (rule C5).
+    pub(super) fn admitted(&mut self, context: &mut Context<'_>) {
+        if matches!(self.standing, Standing::Renamed { .. }) {
+            self.standing = Standing::Sound;
+            self.ask_at = None;
+            self.persist_state(context);
+            self.tell_role(context);
+        }
+    }
+
+    /// An only voter asks for its log back (rule C3).
+    pub(super) fn handle_copy(&mut self, context: &mut Context<'_>, from: NodeId, asker: ReplicaId, last: Place) {
+        let asks = Member { node: from, replica: asker };
+        if !self.log.configuration().votes(asks) || self.is_voter(context.own) || self.standing != Standing::Sound {
+            return;
+        }
+        if matches!(self.role, Role::Follower { leader: Some(_) }) {
+            // What the asker sent in its earlier life and is still under way must not come in behind the copy.
+            self.enter_term(context, self.term.next(), None);
+        }
+        let previous = if last.index >= self.log.base().index && self.log.agrees(last).is_ok() {
+            last
+        } else if self.log.base().index.0 == 0 {
+            self.log.base()
+        } else {
+            self.copying_to = Some(from);
+            return context.out.push_back(Output::SnapshotWanted { group: self.id, to: from });
+        };
+        let config = context.config;
+        let durable = self.log.durable();
+        let entries = self.log.slice(previous.index.next(), durable, config.message_entries, config.message_bytes);
+        let end = entries.last().map_or(previous.index, |entry| entry.index);
+        let commit = self.commit.min(end);
+        let durable = self.log.durable_place();
+        let append = Append { previous, commit, durable, entries, number: 0, copy: true, cut: false };
+        self.send(context, from, self.term, Body::Append(append), When::Durable);
+    }
+
+    pub(super) fn handle_copied(&mut self, context: &mut Context<'_>, from: NodeId, term: Term, append: Append) {
+        let Standing::Copying { mark, from: learner } = self.standing else { return };
+        if from != learner {
+            return;
+        }
+        if term > self.term {
+            (self.term, self.vote) = (term, None);
+            self.persist_state(context);
+        }
+        let Append { previous, commit, entries, durable, cut, .. } = append;
+        match self.log.agrees(previous) {
+            Ok(()) if previous.index >= self.log.base().index => {}
+            Ok(()) | Err(Mismatch::Differs | Mismatch::Forked(_)) => {
+                let what = alloc::format!("its log and its learner's part at {} or before", previous.index);
+                return self.stop(context, what);
+            }
+        }
+        let missing: alloc::vec::Vec<_> =
+            entries.into_iter().filter(|entry| self.log.term(entry.index) != Some(entry.term)).collect();
+        let end = missing.last().map(|entry| entry.index);
+        if !missing.is_empty() && !self.replace_suffix(context, missing) {
+            return;
+        }
+        self.commit_upto(context, commit.min(end.unwrap_or(self.log.last().index)));
+        let last = self.log.last();
+        if cut {
+            return;
+        }
+        if last.index < durable.index || last.index < mark.last.index {
+            return self.send(context, from, self.term, Body::Copy { last }, When::Durable);
+        }
+        self.copied(context, mark);
+    }
+
+    /// Everything the learner holds is here again: go on, above every term heard, under a fresh replica id.
+    pub(super) fn copied(&mut self, context: &mut Context<'_>, mark: Mark) {
+        self.standing = Standing::Sound;
+        self.ask_at = None;
+        self.term = self.term.max(mark.term).max(self.log.last().term);
+        self.vote = None;
+        self.fresh = Some(ReplicaId(context.rng.u128()));
+        self.persist_state(context);
+        self.arm_election(context);
+        self.tell_role(context);
+    }
+
+    /// Goes no further, says why, and tells the others (rule C2).
+    pub(super) fn stop(&mut self, context: &mut Context<'_>, reason: String) {
+        for node in self.others(context.own) {
+            self.send(context, node, self.term, Body::Stop { reason: reason.clone() }, When::Now);
+        }
+        self.halt(context, reason);
+    }
+
+    pub(super) fn hear_stop(&mut self, context: &mut Context<'_>, from: NodeId, reason: &str) {
+        let member = self.log.configuration().on(from).any(|_| true);
+        if member && !matches!(self.standing, Standing::Stopped { .. }) {
+            self.halt(context, alloc::format!("member {from} stopped it: {reason}"));
+        }
+    }
+
+    fn halt(&mut self, context: &mut Context<'_>, reason: String) {
+        self.standing = Standing::Stopped { reason: reason.clone() };
+        self.role = Role::Follower { leader: None };
+        self.election = None;
+        self.ask_at = None;
+        self.persist_state(context);
+        context.out.push_back(Output::Stopped { group: self.id, reason });
+        self.tell_role(context);
+    }
+}

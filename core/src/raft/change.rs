@@ -1,0 +1,101 @@
+//! Membership: joint consensus that acts at append, one change at a time (thesis 4.3).
+
+use alloc::vec::Vec;
+
+use super::group::{Context, Group, Role, Standing};
+use super::message::EntryKind;
+use super::wire::encode_configuration;
+use super::{Output, RefusedReason};
+use crate::configuration::{Configuration, Member};
+use crate::id::{NodeId, ReplicaId};
+
+impl Group {
+    pub(super) fn change(&mut self, context: &mut Context<'_>, voters: Vec<Member>, learners: Vec<Member>, number: u64) {
+        let refusal = match (&self.standing, &self.role) {
+            (Standing::Stopped { .. }, _) => Some(RefusedReason::Stopped),
+            (_, Role::Leader(leading)) => {
+                let busy = self.log.configured_at() > self.commit || self.log.configuration().is_joint();
+                (busy || self.commit < leading.begins || voters.is_empty()).then_some(RefusedReason::ChangeUnderWay)
+            }
+            _ => Some(RefusedReason::NotLeader { leader: self.leader(context.own) }),
+        };
+        if let Some(reason) = refusal {
+            return context.out.push_back(Output::Refused { group: self.id, context: number, reason });
+        }
+        let current = self.log.configuration().voters.clone();
+        let mut wanted = Configuration::simple(voters, learners);
+        wanted.voters.dedup();
+        wanted.learners.dedup();
+        wanted.learners.retain(|member| !wanted.voters.contains(member));
+        if wanted.voters != current {
+            wanted.learners.retain(|member| !current.contains(member));
+            wanted.outgoing = current;
+        }
+        let index = self.append_configuration(context, &wanted);
+        let term = self.term;
+        context.out.push_back(Output::Proposed { group: self.id, context: number, index, term });
+        self.replicate(context);
+    }
+
+    fn append_configuration(&mut self, context: &mut Context<'_>, configuration: &Configuration) -> crate::id::LogIndex {
+        let index = self.append_own(context, EntryKind::Configuration, encode_configuration(configuration), 0);
+        self.track_members(context);
+        self.check_quorum(context);
+        index
+    }
+
+    /// What follows once the configuration in force is committed.
+    pub(super) fn configuration_committed(&mut self, context: &mut Context<'_>) {
+        let configuration = self.log.configuration().clone();
+        if self.log.configured_at() > self.commit || !matches!(self.role, Role::Leader(_)) {
+            return;
+        }
+        if configuration.is_joint() {
+            let settled = Configuration::simple(configuration.voters, configuration.learners);
+            self.append_configuration(context, &settled);
+        } else if !configuration.votes(self.member(context.own)) {
+            // Tell everybody of the commit, then leave it to them.
+            self.replicate(context);
+            self.follow(context, None);
+        }
+    }
+
+    /// A member lost part of its disk and goes on under a fresh replica id: the leader puts the new one in the old one's
+    /// place, as a learner (rule C5).
+    pub(super) fn handle_renamed(&mut self, context: &mut Context<'_>, from: NodeId, fresh: ReplicaId, old: ReplicaId) {
+        let (old, fresh) = (Member { node: from, replica: old }, Member { node: from, replica: fresh });
+        let configuration = self.log.configuration().clone();
+        let known = configuration.members().any(|member| member == old);
+        if !known || configuration.members().any(|member| member == fresh) {
+            return;
+        }
+        let voted = configuration.votes(old);
+        let Role::Leader(leading) = &mut self.role else { return };
+        if voted {
+            leading.returning.insert(fresh);
+        }
+        let voters = configuration.voters.into_iter().filter(|&member| member != old).collect();
+        let learners = configuration.learners.into_iter().filter(|&member| member != old).chain([fresh]).collect();
+        self.change(context, voters, learners, u64::MAX);
+    }
+
+    /// A former voter has caught up under its fresh replica id: it votes again.
+    pub(super) fn promote_returned(&mut self, context: &mut Context<'_>, member: Member) {
+        let caught_up = |leading: &super::group::Leading| {
+            let matched = leading.progress.get(&member.node).map(|progress| progress.matched);
+            leading.returning.contains(&member) && matched >= Some(self.commit)
+        };
+        let settled = self.log.configured_at() <= self.commit && !self.log.configuration().is_joint();
+        let Role::Leader(leading) = &self.role else { return };
+        if !settled || !caught_up(leading) {
+            return;
+        }
+        let mut voters = self.log.configuration().voters.clone();
+        voters.push(member);
+        let learners = self.log.configuration().learners.clone();
+        if let Role::Leader(leading) = &mut self.role {
+            leading.returning.remove(&member);
+        }
+        self.change(context, voters, learners, u64::MAX);
+    }
+}

@@ -1,0 +1,214 @@
+//! Elections: pre-vote (thesis 9.6), votes, check-quorum.
+//!
+//! An election deadline is armed while nobody is known to lead, and stays armed until a leader of the current term is heard (rule E3).
+
+use alloc::collections::BTreeSet;
+
+use super::group::{Context, Group, Leading, Role, Standing};
+use super::message::{Body, EntryKind, Place};
+use super::quorum::carried;
+use super::{Written, wire};
+use crate::configuration::{Configuration, Member};
+use crate::id::{NodeId, Term};
+use crate::planted::Bug;
+use crate::time::Span;
+use crate::when::When;
+
+impl Group {
+    pub(super) fn may_vote(&self, context: &Context<'_>) -> bool {
+        self.standing == Standing::Sound
+            || (context.planted.has(Bug::AmnesicVotes) && !matches!(self.standing, Standing::Stopped { .. }))
+    }
+
+    pub(super) fn arm_election(&mut self, context: &mut Context<'_>) {
+        let electable = self.standing == Standing::Sound && self.is_voter(context.own);
+        if !electable {
+            self.election = None;
+        } else if self.election.is_none() {
+            let alone = self.is_only_voter(context.own);
+            let wait = if alone { Span::ZERO } else { self.election_wait(context) };
+            self.election = Some(context.now + wait);
+        }
+    }
+
+    fn election_wait(&self, context: &mut Context<'_>) -> Span {
+        let (min, max) = (context.config.election_min.0, context.config.election_max.0);
+        Span(context.rng.between(min, max))
+    }
+
+    /// Somebody seems not to lead any more: its node is suspect, restarted, or says so itself.
+    pub(super) fn leader_in_doubt(&mut self, context: &mut Context<'_>, node: NodeId) {
+        if let Role::Follower { leader: Some(leader) } = self.role
+            && leader == node
+        {
+            self.arm_election(context);
+        }
+    }
+
+    pub(super) fn election_due(&mut self, context: &mut Context<'_>) {
+        if self.standing != Standing::Sound || !self.is_voter(context.own) || matches!(self.role, Role::Leader(_)) {
+            return;
+        }
+        if self.is_only_voter(context.own) {
+            return self.campaign(context);
+        }
+        self.role = Role::PreCandidate { granted: BTreeSet::from([self.member(context.own)]) };
+        self.ask_for_votes(context, true, self.term.next());
+        self.arm_election(context);
+        self.tell_role(context);
+    }
+
+    fn campaign(&mut self, context: &mut Context<'_>) {
+        self.term = self.term.next();
+        self.vote = Some(self.member(context.own));
+        self.role = Role::Candidate { granted: BTreeSet::new() };
+        self.persist_state(context);
+        self.notify(context, Written::Vote(self.term));
+        self.ask_for_votes(context, false, self.term);
+        self.election = None;
+        if !self.is_only_voter(context.own) {
+            self.arm_election(context);
+        }
+        self.tell_role(context);
+    }
+
+    fn ask_for_votes(&mut self, context: &mut Context<'_>, pre: bool, term: Term) {
+        let last = self.log.last();
+        let when = if pre { When::Now } else { When::Durable };
+        let configuration = self.log.configuration().clone();
+        let voters: BTreeSet<NodeId> =
+            configuration.voters.iter().chain(&configuration.outgoing).map(|member| member.node).collect();
+        let own = context.own;
+        for node in voters.into_iter().filter(|&node| node != own) {
+            self.send(context, node, term, Body::Vote { pre, last }, when);
+        }
+    }
+
+    pub(super) fn own_vote_durable(&mut self, context: &mut Context<'_>, term: Term) {
+        let own = self.member(context.own);
+        if term == self.term
+            && self.vote == Some(own)
+            && let Role::Candidate { granted } = &mut self.role
+        {
+            granted.insert(own);
+            self.count_votes(context);
+        }
+    }
+
+    pub(super) fn handle_vote(&mut self, context: &mut Context<'_>, from: Member, term: Term, pre: bool, last: Place) {
+        if !self.may_vote(context) {
+            return;
+        }
+        let up_to_date = last.rank() >= self.log.last().rank();
+        if pre {
+            // Who hears a leader does not help to depose it (thesis 9.6).
+            let leader_lives = match &self.role {
+                Role::Leader(leading) => leading.quorum_lost.is_none(),
+                Role::Follower { leader: Some(_) } => self.election.is_none(),
+                _ => false,
+            };
+            let granted = term > self.term && up_to_date && !leader_lives;
+            let answered = if granted { term } else { self.term };
+            let last = self.log.last();
+            return self.send(context, from.node, answered, Body::VoteReply { pre, granted, last }, When::Now);
+        }
+        if term > self.term {
+            self.enter_term(context, term, None);
+        }
+        let free = self.vote.is_none_or(|vote| vote == from);
+        let granted = term == self.term && up_to_date && free;
+        let last = self.log.last();
+        let mut when = When::Durable;
+        if granted {
+            if context.planted.has(Bug::VoteNotPersisted) {
+                when = When::Now;
+                self.vote = Some(from);
+            } else if self.vote.is_none() {
+                self.vote = Some(from);
+                self.persist_state(context);
+            }
+            self.election = None;
+            self.arm_election(context);
+        }
+        self.send(context, from.node, self.term, Body::VoteReply { pre, granted, last }, when);
+    }
+
+    pub(super) fn handle_vote_reply(
+        &mut self,
+        context: &mut Context<'_>,
+        from: Member,
+        term: Term,
+        pre: bool,
+        granted: bool,
+    ) {
+        if granted && !pre {
+            // Where the voter's log ended is not vouched for: the leader of the new term may cut it.
+            self.vouched(context, from, term, Place::default(), Some(self.member(context.own)));
+        }
+        if !granted && term > self.term {
+            return self.enter_term(context, term, None);
+        }
+        let expected = if pre { self.term.next() } else { self.term };
+        if !granted || term != expected || self.replica_on(from.node) != Some(from.replica) {
+            return;
+        }
+        match &mut self.role {
+            Role::PreCandidate { granted } if pre => granted.insert(from),
+            Role::Candidate { granted } if !pre => granted.insert(from),
+            _ => return,
+        };
+        self.count_votes(context);
+    }
+
+    fn count_votes(&mut self, context: &mut Context<'_>) {
+        let won = |granted: &BTreeSet<Member>| carried(self.log.configuration(), |member| granted.contains(&member));
+        match &self.role {
+            Role::PreCandidate { granted } if won(granted) => self.campaign(context),
+            Role::Candidate { granted } if won(granted) => self.lead(context),
+            _ => {}
+        }
+    }
+
+    /// Wins: begins the term with an entry of its own.
+    fn lead(&mut self, context: &mut Context<'_>) {
+        assert!(self.may_vote(context), "R8: a replica leads that must not");
+        self.election = None;
+        let begins = self.log.last().index.next();
+        self.role = Role::Leader(Leading { begins, ..Leading::default() });
+        let entry = match self.fresh.take() {
+            None => (EntryKind::Blank, bytes::Bytes::new()),
+            Some(fresh) => (EntryKind::Configuration, self.under_fresh_id(context, fresh)),
+        };
+        self.append_own(context, entry.0, entry.1, 0);
+        self.track_members(context);
+        self.check_quorum(context);
+        self.tell_role(context);
+        self.replicate(context);
+    }
+
+    /// Rule C3: the only voter takes its fresh replica id in the first entry of the new term.
+    fn under_fresh_id(&mut self, context: &Context<'_>, fresh: crate::id::ReplicaId) -> bytes::Bytes {
+        self.replica = fresh;
+        let me = self.member(context.own);
+        let learners = self.log.configuration().learners.clone();
+        wire::encode_configuration(&Configuration::simple(alloc::vec![me], learners))
+    }
+
+    /// Check-quorum (thesis 6.2): a leader that does not hear a quorum for an election's time stops leading.
+    pub(super) fn check_quorum(&mut self, context: &mut Context<'_>) {
+        let own = context.own;
+        let heard = |member: Member| member.node == own || !context.suspects.contains(&member.node);
+        let quorum = carried(self.log.configuration(), heard);
+        let limit = context.now + context.config.election_max;
+        if let Role::Leader(leading) = &mut self.role {
+            leading.quorum_lost = if quorum { None } else { Some(leading.quorum_lost.unwrap_or(limit)) };
+        }
+    }
+
+    pub(super) fn stalled(&mut self, by: Span) {
+        self.election = self.election.map(|at| at + by);
+        if let Role::Leader(leading) = &mut self.role {
+            leading.quorum_lost = leading.quorum_lost.map(|at| at + by);
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! One replica of one group: its state, and which of its ideas a message concerns.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::config::Config;
+use super::log::Log;
+use super::message::{Body, Mark, Message, Place};
+use super::progress::Progress;
+use super::replication::Reply;
+use super::{GroupStatus, Output, Receipt, RoleName, Written};
+use crate::configuration::{Configuration, Member};
+use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
+use crate::level::Level;
+use crate::planted::Planted;
+use crate::rng::Rng;
+use crate::time::Instant;
+use crate::when::When;
+
+/// What a replica shares with all others of its node.
+pub(super) struct Context<'a> {
+    pub(super) now: Instant,
+    pub(super) own: NodeId,
+    pub(super) config: &'a Config,
+    pub(super) rng: &'a mut Rng,
+    pub(super) suspects: &'a BTreeSet<NodeId>,
+    pub(super) planted: Planted,
+    pub(super) out: &'a mut VecDeque<Output>,
+}
+
+/// What a leader keeps.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Leading {
+    pub(super) progress: BTreeMap<NodeId, Progress>,
+    /// Where its term begins.
+    pub(super) begins: LogIndex,
+    pub(super) next_number: u64,
+    /// Steps down then, unless a quorum is heard again.
+    pub(super) quorum_lost: Option<Instant>,
+    /// Former voters under fresh replica ids, to be promoted once they have caught up (rule C5).
+    pub(super) returning: BTreeSet<Member>,
+}
+
+/// The part of the paper a replica plays.
+#[derive(Clone, Debug)]
+pub(super) enum Role {
+    Follower { leader: Option<NodeId> },
+    PreCandidate { granted: BTreeSet<Member> },
+    Candidate { granted: BTreeSet<Member> },
+    Leader(Leading),
+}
+
+/// Whether a replica's memory can be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It may vote, lead and acknowledge.
+    Sound,
+    /// It restarted, and waits for these to be joined by more (rules C2, C3).
+    Verifying { answered: BTreeSet<NodeId> },
+    /// It is the only voter, lost part of its log, and copies it back from a learner (rule C3).
+    Copying { mark: Mark, from: NodeId },
+    /// It lost part of its log or a vote, took a fresh replica id, and waits to be admitted under it (rule C5).
+    Renamed { old: ReplicaId },
+    /// It goes no further.
+    Stopped { reason: String },
+}
+
+/// One replica.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) id: GroupId,
+    pub(super) replica: ReplicaId,
+    pub(super) term: Term,
+    pub(super) vote: Option<Member>,
+    pub(super) log: Log,
+    pub(super) commit: LogIndex,
+    /// Handed to the owner.
+    pub(super) applied: LogIndex,
+    pub(super) role: Role,
+    pub(super) standing: Standing,
+    /// What the others vouched for, by node.
+    pub(super) marks: BTreeMap<NodeId, Mark>,
+    pub(super) unwritten_marks: BTreeSet<NodeId>,
+    pub(super) election: Option<Instant>,
+    /// When to ask again while verifying, copying or renamed.
+    pub(super) ask_at: Option<Instant>,
+    pub(super) installing: Option<super::message::Snapshot>,
+    /// The leader's replica, and the number of its last append: where asking for more goes.
+    pub(super) last_append: Option<(NodeId, u64)>,
+    /// A member that lost its log and asked for a snapshot of this one (rule C3).
+    pub(super) copying_to: Option<NodeId>,
+    /// The fresh replica id to take with the first entry of the next term (rule C3).
+    pub(super) fresh: Option<ReplicaId>,
+    pub(super) told: Option<(RoleName, Term, Option<NodeId>)>,
+    pub(super) configured: (LogIndex, bool),
+}
+
+impl Group {
+    pub(super) fn new(id: GroupId, replica: ReplicaId, base: Place, configuration: Configuration) -> Self {
+        Self {
+            id,
+            replica,
+            term: base.term,
+            vote: None,
+            log: Log::new(base, configuration),
+            commit: base.index,
+            applied: base.index,
+            role: Role::Follower { leader: None },
+            standing: Standing::Sound,
+            marks: BTreeMap::new(),
+            unwritten_marks: BTreeSet::new(),
+            election: None,
+            ask_at: None,
+            installing: None,
+            last_append: None,
+            copying_to: None,
+            fresh: None,
+            told: None,
+            configured: (LogIndex(u64::MAX), false),
+        }
+    }
+
+    pub(super) fn member(&self, own: NodeId) -> Member {
+        Member { node: own, replica: self.replica }
+    }
+
+    pub(super) fn is_voter(&self, own: NodeId) -> bool {
+        self.log.configuration().votes(self.member(own))
+    }
+
+    pub(super) fn is_only_voter(&self, own: NodeId) -> bool {
+        let configuration = self.log.configuration();
+        configuration.voters == [self.member(own)] && !configuration.is_joint()
+    }
+
+    pub(super) fn leader(&self, own: NodeId) -> Option<NodeId> {
+        match &self.role {
+            Role::Follower { leader } => *leader,
+            Role::Leader(_) => Some(own),
+            Role::PreCandidate { .. } | Role::Candidate { .. } => None,
+        }
+    }
+
+    pub(super) fn role_name(&self, own: NodeId) -> RoleName {
+        match (&self.standing, &self.role) {
+            (Standing::Stopped { .. }, _) => RoleName::Stopped,
+            (Standing::Copying { .. } | Standing::Renamed { .. }, _) => RoleName::Amnesic,
+            (Standing::Verifying { .. }, _) => RoleName::Verifying,
+            (Standing::Sound, Role::Leader(_)) => RoleName::Leader,
+            (Standing::Sound, Role::PreCandidate { .. } | Role::Candidate { .. }) => RoleName::Candidate,
+            (Standing::Sound, Role::Follower { .. }) if self.is_voter(own) => RoleName::Follower,
+            (Standing::Sound, Role::Follower { .. }) => RoleName::Learner,
+        }
+    }
+
+    /// Other members' nodes, each once.
+    pub(super) fn others(&self, own: NodeId) -> Vec<NodeId> {
+        let nodes: BTreeSet<NodeId> = self.log.configuration().members().map(|member| member.node).collect();
+        nodes.into_iter().filter(|&node| node != own).collect()
+    }
+
+    /// The replica that the configuration knows on `node`.
+    pub(super) fn replica_on(&self, node: NodeId) -> Option<ReplicaId> {
+        self.log.configuration().on(node).last().map(|member| member.replica)
+    }
+
+    pub(super) fn send(&self, context: &mut Context<'_>, to: NodeId, term: Term, body: Body, when: When) {
+        let message = Message { sender: self.replica, addressee: self.replica_on(to), term, body };
+        context.out.push_back(Output::Send { to, group: self.id, message, when });
+    }
+
+    pub(super) fn handle_message(&mut self, context: &mut Context<'_>, from: NodeId, message: Message) {
+        let Message { sender, addressee, term, body } = message;
+        // What was meant for another disk history is not for this one; that it is another is worth saying.
+        let mistaken = addressee.is_some_and(|replica| replica != self.replica);
+        match body {
+            Body::Stop { reason } => return self.hear_stop(context, from, &reason),
+            Body::Recall { mark, question } => return self.handle_recall(context, from, mark, question),
+            Body::Copy { last } => return self.handle_copy(context, from, sender, last),
+            Body::Renamed { old } => return self.handle_renamed(context, from, sender, old),
+            _ => {}
+        }
+        if mistaken {
+            return self.say_renamed(context, from);
+        }
+        if addressee == Some(self.replica) && matches!(body, Body::Append(_) | Body::Snapshot(_)) {
+            self.admitted(context);
+        }
+        match body {
+            Body::Append(append) => self.handle_append(context, from, sender, term, append),
+            Body::Snapshot(snapshot) => self.handle_snapshot(context, from, sender, term, snapshot),
+            Body::AppendReply { number, matched, place, more, waiting } => {
+                let reply = Reply { number, matched, place, more, waiting };
+                self.handle_append_reply(context, Member { node: from, replica: sender }, term, reply);
+            }
+            Body::Vote { pre, last } => {
+                self.handle_vote(context, Member { node: from, replica: sender }, term, pre, last);
+            }
+            Body::VoteReply { pre, granted, .. } => {
+                self.handle_vote_reply(context, Member { node: from, replica: sender }, term, pre, granted);
+            }
+            Body::Stop { .. } | Body::Recall { .. } | Body::Copy { .. } | Body::Renamed { .. } => {}
+        }
+    }
+
+    pub(super) fn handle_durable(&mut self, context: &mut Context<'_>, what: Written) {
+        match what {
+            Written::Log(serial) => {
+                if self.log.written(serial) {
+                    self.durable_moved(context);
+                }
+            }
+            Written::Vote(term) => self.own_vote_durable(context, term),
+        }
+    }
+
+    fn durable_moved(&mut self, context: &mut Context<'_>) {
+        let (own, index) = (context.own, self.log.durable());
+        if let Role::Leader(_) = self.role {
+            context.out.push_back(Output::Match { group: self.id, node: own, index });
+            self.advance_commit(context);
+        }
+        self.apply(context);
+    }
+
+    pub(super) fn notify(&self, context: &mut Context<'_>, what: Written) {
+        context.out.push_back(Output::Notify(Receipt { group: self.id, what }));
+    }
+
+    /// A higher term was heard.
+    pub(super) fn enter_term(&mut self, context: &mut Context<'_>, term: Term, leader: Option<NodeId>) {
+        assert!(term >= self.term, "R4: term {term} after {}", self.term);
+        if term > self.term {
+            self.term = term;
+            self.vote = None;
+            self.persist_state(context);
+        }
+        self.follow(context, leader);
+    }
+
+    /// Follows from now on; waits for an election unless somebody leads.
+    pub(super) fn follow(&mut self, context: &mut Context<'_>, leader: Option<NodeId>) {
+        self.role = Role::Follower { leader };
+        match leader {
+            Some(leader) if !context.suspects.contains(&leader) => self.election = None,
+            Some(_) | None => self.arm_election(context),
+        }
+        self.tell_role(context);
+    }
+
+    /// Hands over what is committed and durable here.
+    pub(super) fn apply(&mut self, context: &mut Context<'_>) {
+        let upto = self.commit.min(self.log.durable());
+        while self.applied < upto {
+            let entries = self.log.slice(self.applied.next(), upto, 1024, 1 << 20);
+            let Some(last) = entries.last() else { return };
+            self.applied = last.index;
+            context.out.push_back(Output::Apply { group: self.id, entries });
+        }
+        self.tell_configuration(context);
+    }
+
+    /// Tells the owner of a change of role, term or leader, once.
+    pub(super) fn tell_role(&mut self, context: &mut Context<'_>) {
+        let now = (self.role_name(context.own), self.term, self.leader(context.own));
+        if self.told != Some(now) {
+            self.told = Some(now);
+            let (role, term, leader) = now;
+            context.out.push_back(Output::Role { group: self.id, role, term, leader });
+        }
+    }
+
+    /// Tells the owner which configuration is in force, and whether it is committed, once each.
+    pub(super) fn tell_configuration(&mut self, context: &mut Context<'_>) {
+        let index = self.log.configured_at();
+        let now = (index, index <= self.commit);
+        if self.configured != now {
+            self.configured = now;
+            let configuration = self.log.configuration().clone();
+            let committed = now.1;
+            context.out.push_back(Output::Configured { group: self.id, configuration, index, committed });
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let leading = match &self.role {
+            Role::Leader(leading) => {
+                let retries = leading.progress.values().filter_map(Progress::retry_at);
+                retries.chain(leading.quorum_lost).min()
+            }
+            Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => None,
+        };
+        leading.into_iter().chain(self.election).chain(self.ask_at).min()
+    }
+
+    pub(super) fn handle_deadline(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if due(self.ask_at) {
+            self.ask_again(context);
+        }
+        if due(self.election) {
+            self.election = None;
+            self.election_due(context);
+        }
+        self.leader_deadline(context);
+    }
+
+    pub(super) fn status(&self, own: NodeId) -> GroupStatus {
+        GroupStatus {
+            role: self.role_name(own),
+            term: self.term,
+            leader: self.leader(own),
+            configuration: self.log.configuration().clone(),
+            commit: self.commit,
+            applied: self.applied,
+            last: self.log.last(),
+            durable: self.log.durable(),
+            first: self.log.first(),
+            stopped: match &self.standing {
+                Standing::Stopped { reason } => Some(reason.clone()),
+                _ => None,
+            },
+        }
+    }
+
+    pub(super) fn check_invariants(&self, own: NodeId, level: Level) {
+        let (base, last) = (self.log.base().index, self.log.last().index);
+        assert!(base <= self.applied, "R3: applied {} below the base {base}", self.applied);
+        assert!(self.applied <= self.commit, "R3: applied {} above commit {}", self.applied, self.commit);
+        assert!(self.commit <= last.max(self.applied), "R3: commit {} above the end {last}", self.commit);
+        assert!(self.log.last().term <= self.term, "R4: an entry of a term that has not begun");
+        if let Role::Leader(leading) = &self.role {
+            assert_eq!(self.standing, Standing::Sound, "R8: a replica leads that must not");
+            assert!(self.log.configured_at() <= last, "R5: a configuration beyond the log");
+            assert!(!leading.progress.contains_key(&own), "R1: a leader replicates to itself");
+        }
+        if level == Level::Full {
+            self.log.check_invariants();
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! All groups of a node: who is asked, what is due, which nodes are in doubt.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::group::{Context, Group, Role, Standing};
+use super::message::Place;
+use super::store::Loading;
+use super::{Config, GroupStatus, Input, Output, RefusedReason};
+use crate::configuration::Configuration;
+use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
+use crate::level::Level;
+use crate::planted::Planted;
+use crate::record::{Damaged, Key};
+use crate::rng::Rng;
+use crate::time::{Instant, Now};
+
+/// Every consensus group that has a replica on this node.
+#[derive(Clone, Debug)]
+pub struct Groups {
+    config: Config,
+    own: NodeId,
+    rng: Rng,
+    planted: Planted,
+    groups: BTreeMap<GroupId, Group>,
+    loading: BTreeMap<GroupId, Loading>,
+    applied: BTreeMap<GroupId, LogIndex>,
+    suspects: BTreeSet<NodeId>,
+    due: BTreeSet<(Instant, GroupId)>,
+    armed: BTreeMap<GroupId, Instant>,
+    out: VecDeque<Output>,
+}
+
+impl Groups {
+    /// No groups yet.
+    #[must_use]
+    pub fn new(config: Config, own: NodeId, rng: Rng, planted: Planted) -> Self {
+        Self {
+            config,
+            own,
+            rng,
+            planted,
+            groups: BTreeMap::new(),
+            loading: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            suspects: BTreeSet::new(),
+            due: BTreeSet::new(),
+            armed: BTreeMap::new(),
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Takes a stored record, in the order in which they were written.
+    ///
+    /// # Errors
+    /// [`Damaged`] if it makes no sense.
+    pub fn restore(&mut self, key: &Key, _last_slot: u64, head: &Bytes, _payload_len: usize) -> Result<(), Damaged> {
+        let loading = self.loading.entry(GroupId(key.id)).or_default();
+        loading.take(key.space, key.slot, head).map_err(|error| Damaged { key: *key, what: error.to_string() })
+    }
+
+    /// The owner's persisted state reaches up to `index`. Between `restore` and `restored`.
+    pub fn set_applied(&mut self, group: GroupId, index: LogIndex) {
+        self.applied.insert(group, index);
+    }
+
+    /// All records are there: the replicas start.
+    pub fn restored(&mut self, now: Now) {
+        for (id, loading) in core::mem::take(&mut self.loading) {
+            if let Some(mut group) = loading.build(id) {
+                let applied = self.applied.get(&id).copied().unwrap_or_default();
+                assert!(applied >= group.log.base().index, "R3: the owner of {id} forgot what the log no longer holds");
+                let applied = applied.min(group.log.last().index);
+                group.applied = applied.max(group.applied);
+                group.commit = group.applied;
+                self.groups.insert(id, group);
+                self.with(now.monotonic, id, |group, context| {
+                    group.tell_configuration(context);
+                    group.verify(context);
+                    if let Standing::Stopped { reason } = &group.standing {
+                        context.out.push_back(Output::Stopped { group: id, reason: reason.clone() });
+                    }
+                });
+            }
+        }
+    }
+
+    /// Takes an input.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        let now = now.monotonic;
+        match input {
+            Input::Create { group, replica, founding } => self.create(now, group, replica, founding),
+            Input::Remove { group } => self.remove(now, group),
+            Input::Message { from, group, message } => {
+                self.with(now, group, |group, context| group.handle_message(context, from, message));
+            }
+            Input::AskAgain { group } => self.with(now, group, Group::ask_for_more),
+            Input::Propose { group, data, weight, context } => {
+                if !self.refuse_unknown(group, context) {
+                    self.with(now, group, |group, cx| group.propose(cx, data, weight, context));
+                }
+            }
+            Input::Change { group, voters, learners, context } => {
+                if !self.refuse_unknown(group, context) {
+                    self.with(now, group, |group, cx| group.change(cx, voters, learners, context));
+                }
+            }
+            Input::Compact { group, upto } => self.with(now, group, |group, context| {
+                let before = group.log.base();
+                group.log.compact(upto.min(group.applied));
+                if group.log.base() != before {
+                    group.persist_base(context);
+                }
+            }),
+            Input::Snapshot { group, to, index, data } => {
+                self.with(now, group, |group, context| group.send_snapshot(context, to, index, data));
+            }
+            Input::Installed { group, taken } => self.with(now, group, |group, cx| group.installed(cx, taken)),
+            Input::Durable(receipt) => {
+                self.with(now, receipt.group, |group, context| group.handle_durable(context, receipt.what));
+            }
+            Input::PairSuspect { node } => {
+                self.suspects.insert(node);
+                self.each(now, node, |group, context| {
+                    group.leader_in_doubt(context, node);
+                    group.check_quorum(context);
+                });
+            }
+            Input::PairAlive { node } => {
+                self.suspects.remove(&node);
+                self.each(now, node, |group, context| {
+                    group.check_quorum(context);
+                    group.replicate_to(context, node);
+                });
+            }
+            Input::PeerBoot { node, .. } => self.each(now, node, |group, context| {
+                group.leader_in_doubt(context, node);
+                if let Role::Leader(leading) = &mut group.role
+                    && let Some(progress) = leading.progress.get_mut(&node)
+                {
+                    progress.probe();
+                }
+                group.replicate_to(context, node);
+            }),
+            Input::Leads { node, groups } => {
+                let led: BTreeMap<GroupId, Term> = groups.into_iter().collect();
+                self.each(now, node, |group, context| {
+                    if led.get(&group.id).is_none_or(|&term| term < group.term) {
+                        group.leader_in_doubt(context, node);
+                    }
+                });
+            }
+            Input::Stalled { by } => {
+                for id in self.groups.keys().copied().collect::<Vec<_>>() {
+                    self.with(now, id, |group, _| group.stalled(by));
+                }
+            }
+            Input::Deadline => {
+                while let Some(&(at, id)) = self.due.first()
+                    && at <= now
+                {
+                    self.due.remove(&(at, id));
+                    self.armed.remove(&id);
+                    self.with(now, id, Group::handle_deadline);
+                }
+            }
+        }
+    }
+
+    /// The next thing wanted.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When to come back.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.due.first().map(|&(at, _)| at)
+    }
+
+    /// Asserts the invariants R1 to R8.
+    pub fn check_invariants(&self, level: Level) {
+        for group in self.groups.values() {
+            group.check_invariants(self.own, level);
+        }
+    }
+
+    /// A group as seen here.
+    #[must_use]
+    pub fn status(&self, group: GroupId) -> Option<GroupStatus> {
+        self.groups.get(&group).map(|group| group.status(self.own))
+    }
+
+    /// The groups this node leads that have a member on `towards`.
+    #[must_use]
+    pub fn led(&self, towards: NodeId) -> Vec<(GroupId, Term)> {
+        let led = self.groups.values().filter(|group| {
+            matches!(group.role, Role::Leader(_)) && group.log.configuration().on(towards).next().is_some()
+        });
+        led.map(|group| (group.id, group.term)).collect()
+    }
+
+    /// The other nodes whose liveness matters here: voters of groups this node is in, and all members of groups it votes in.
+    #[must_use]
+    pub fn peers(&self) -> BTreeSet<NodeId> {
+        let mut peers = BTreeSet::new();
+        for group in self.groups.values() {
+            let configuration = group.log.configuration();
+            if group.is_voter(self.own) {
+                peers.extend(configuration.members().map(|member| member.node));
+            } else {
+                peers.extend(configuration.voters.iter().chain(&configuration.outgoing).map(|member| member.node));
+            }
+        }
+        peers.remove(&self.own);
+        peers
+    }
+
+    fn create(&mut self, now: Instant, id: GroupId, replica: ReplicaId, founding: Configuration) {
+        if self.groups.contains_key(&id) {
+            return;
+        }
+        self.groups.insert(id, Group::new(id, replica, Place::default(), founding));
+        self.with(now, id, |group, context| {
+            group.persist_base(context);
+            group.persist_state(context);
+            group.tell_configuration(context);
+            if group.is_only_voter(context.own) {
+                // A disk may have been rolled back to before the group was there: the learner knows (rule C3).
+                group.verify(context);
+            } else {
+                group.arm_election(context);
+            }
+            group.tell_role(context);
+        });
+    }
+
+    fn remove(&mut self, now: Instant, id: GroupId) {
+        self.with(now, id, |group, context| group.forget_all(context));
+        self.groups.remove(&id);
+        if let Some(at) = self.armed.remove(&id) {
+            self.due.remove(&(at, id));
+        }
+    }
+
+    fn refuse_unknown(&mut self, group: GroupId, context: u64) -> bool {
+        let known = self.groups.contains_key(&group);
+        if !known {
+            self.out.push_back(Output::Refused { group, context, reason: RefusedReason::Stopped });
+        }
+        !known
+    }
+
+    /// Runs `act` on every group that has a member on `node`.
+    fn each(&mut self, now: Instant, node: NodeId, act: impl Fn(&mut Group, &mut Context<'_>)) {
+        let concerned = self.groups.values().filter(|group| group.log.configuration().on(node).next().is_some());
+        for id in concerned.map(|group| group.id).collect::<Vec<_>>() {
+            self.with(now, id, &act);
+        }
+    }
+
+    /// Runs `act` on one group, if it is there, and keeps its deadline.
+    fn with(&mut self, now: Instant, id: GroupId, act: impl FnOnce(&mut Group, &mut Context<'_>)) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let (term, commit) = (group.term, group.commit);
+        let mut context = Context {
+            now,
+            own: self.own,
+            config: &self.config,
+            rng: &mut self.rng,
+            suspects: &self.suspects,
+            planted: self.planted,
+            out: &mut self.out,
+        };
+        act(group, &mut context);
+        assert!(group.term >= term && group.commit >= commit, "R4: term or commit index went back");
+        let stopped = matches!(group.standing, Standing::Stopped { .. });
+        let next = if stopped { None } else { group.next_deadline() };
+        let before = self.armed.get(&id).copied();
+        if before != next {
+            if let Some(at) = before {
+                self.due.remove(&(at, id));
+                self.armed.remove(&id);
+            }
+            if let Some(at) = next {
+                self.due.insert((at, id));
+                self.armed.insert(id, at);
+            }
+        }
+    }
+}

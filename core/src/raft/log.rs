@@ -1,0 +1,272 @@
+//! The log of one replica: entries above a base, their chain, and how much of them is durable.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::message::{Entry, EntryKind, Place};
+use super::wire::decode_configuration;
+use crate::configuration::Configuration;
+use crate::digest::Chain;
+use crate::id::{LogIndex, Term};
+
+/// Entries behind a base. Everything up to the base is committed and lives on in the owner's state.
+#[derive(Clone, Debug)]
+pub(super) struct Log {
+    base: Place,
+    entries: VecDeque<(Entry, Chain)>,
+    /// Configurations by the index from which they are in force: that of the base, then those in the log.
+    configurations: Vec<(LogIndex, Configuration)>,
+    durable: LogIndex,
+    /// Appends on their way to the disk: serial number, last index (lowered by truncation).
+    writing: VecDeque<(u64, LogIndex)>,
+    serial: u64,
+}
+
+/// What is wrong with an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mismatch {
+    /// The log ends before the place, or holds another term there: the leader must go back.
+    Differs,
+    /// Same index and term, other content (rule C1).
+    Forked(LogIndex),
+}
+
+impl Log {
+    pub(super) fn new(base: Place, configuration: Configuration) -> Self {
+        Self {
+            base,
+            entries: VecDeque::new(),
+            configurations: alloc::vec![(base.index, configuration)],
+            durable: base.index,
+            writing: VecDeque::new(),
+            serial: 0,
+        }
+    }
+
+    pub(super) fn base(&self) -> Place {
+        self.base
+    }
+
+    pub(super) fn first(&self) -> LogIndex {
+        self.base.index.next()
+    }
+
+    pub(super) fn last(&self) -> Place {
+        self.entries.back().map_or(self.base, |(entry, chain)| Place {
+            index: entry.index,
+            term: entry.term,
+            chain: *chain,
+        })
+    }
+
+    pub(super) fn durable(&self) -> LogIndex {
+        self.durable
+    }
+
+    /// The durable end of the log.
+    pub(super) fn durable_place(&self) -> Place {
+        self.place(self.durable).unwrap_or(self.base)
+    }
+
+
+    pub(super) fn place(&self, index: LogIndex) -> Option<Place> {
+        if index == self.base.index {
+            return Some(self.base);
+        }
+        let at = index.0.checked_sub(self.base.index.0 + 1)?;
+        let (entry, chain) = self.entries.get(usize::try_from(at).ok()?)?;
+        Some(Place { index, term: entry.term, chain: *chain })
+    }
+
+    /// Entries from `from` on, up to so many and so many bytes; one at least, if there is one.
+    pub(super) fn slice(&self, from: LogIndex, upto: LogIndex, most: usize, most_bytes: usize) -> Vec<Entry> {
+        let mut bytes = 0;
+        let start = (from.0.saturating_sub(self.base.index.0 + 1)) as usize;
+        let wanted = self.entries.iter().skip(start).take(most).take_while(|(entry, _)| entry.index <= upto);
+        let taken = wanted.take_while(|(entry, _)| {
+            let fits = bytes == 0 || bytes + entry.data.len() <= most_bytes;
+            bytes += entry.data.len().max(1);
+            fits
+        });
+        taken.map(|(entry, _)| entry.clone()).collect()
+    }
+
+    pub(super) fn configuration(&self) -> &Configuration {
+        &self.configurations.last().expect("that of the base is always there").1
+    }
+
+    /// Where the configuration in force stands.
+    pub(super) fn configured_at(&self) -> LogIndex {
+        self.configurations.last().expect("that of the base is always there").0
+    }
+
+    /// The configuration in force at `index`.
+    pub(super) fn configuration_at(&self, index: LogIndex) -> &Configuration {
+        let found = self.configurations.iter().rev().find(|(from, _)| *from <= index);
+        &found.unwrap_or(&self.configurations[0]).1
+    }
+
+    /// Whether the log agrees with another one at `place`. Places below the base are committed and agree.
+    pub(super) fn agrees(&self, place: Place) -> Result<(), Mismatch> {
+        if place.index < self.base.index {
+            return Ok(());
+        }
+        match self.place(place.index) {
+            Some(own) if own == place => Ok(()),
+            Some(own) if own.term == place.term => Err(Mismatch::Forked(place.index)),
+            Some(_) | None => Err(Mismatch::Differs),
+        }
+    }
+
+    /// Adds an entry at the end, without writing it.
+    pub(super) fn push(&mut self, entry: Entry) {
+        let last = self.last();
+        assert_eq!(entry.index, last.index.next(), "R2: entry {} behind {}", entry.index, last.index);
+        assert!(entry.term >= last.term, "R2: term {} behind term {}", entry.term, last.term);
+        let chain = last.chain.then(entry.term, entry.index, entry.kind as u8, &entry.data);
+        if entry.kind == EntryKind::Configuration {
+            let configuration = decode_configuration(&entry.data).expect("checked when it was decoded or made");
+            self.configurations.push((entry.index, configuration));
+        }
+        self.entries.push_back((entry, chain));
+    }
+
+    /// Removes everything from `index` on, and with it what the disk was said to hold of it.
+    pub(super) fn truncate(&mut self, index: LogIndex) {
+        assert!(index > self.base.index, "R3: truncation at {index} reaches below the base {}", self.base.index);
+        self.entries.truncate((index.0 - self.base.index.0 - 1) as usize);
+        self.configurations.retain(|(at, _)| *at < index);
+        let end = index.before();
+        self.durable = self.durable.min(end);
+        for (_, last) in &mut self.writing {
+            *last = (*last).min(end);
+        }
+    }
+
+    /// The end of the log goes to the disk now; the number comes back through [`Self::written`].
+    pub(super) fn writing(&mut self) -> u64 {
+        self.serial += 1;
+        self.writing.push_back((self.serial, self.last().index));
+        self.serial
+    }
+
+    /// A write is durable, and all before it. Whether the durable end moved.
+    pub(super) fn written(&mut self, serial: u64) -> bool {
+        let before = self.durable;
+        while let Some(&(number, last)) = self.writing.front()
+            && number <= serial
+        {
+            self.durable = self.durable.max(last);
+            self.writing.pop_front();
+        }
+        self.durable > before
+    }
+
+    /// Everything read back at recovery is durable.
+    pub(super) fn all_durable(&mut self) {
+        self.durable = self.last().index;
+    }
+
+    /// Drops entries up to `index`, which becomes the base.
+    pub(super) fn compact(&mut self, index: LogIndex) {
+        let Some(place) = self.place(index).filter(|place| place.index > self.base.index) else { return };
+        let configuration = self.configuration_at(index).clone();
+        self.entries.drain(..(index.0 - self.base.index.0) as usize);
+        self.configurations.retain(|(at, _)| *at > index);
+        self.configurations.insert(0, (index, configuration));
+        self.base = place;
+        self.durable = self.durable.max(place.index);
+    }
+
+    /// Starts anew behind a snapshot. A log that holds the snapshot's place keeps what follows it.
+    pub(super) fn reset(&mut self, place: Place, configuration: Configuration) {
+        if self.place(place.index) == Some(place) {
+            self.compact(place.index);
+            self.configurations[0].1 = configuration;
+            return;
+        }
+        let serial = self.serial;
+        *self = Self::new(place, configuration);
+        self.serial = serial;
+    }
+
+    /// Term at which the entry at `index` was proposed.
+    pub(super) fn term(&self, index: LogIndex) -> Option<Term> {
+        self.place(index).map(|place| place.term)
+    }
+
+    pub(super) fn check_invariants(&self) {
+        let mut place = self.base;
+        for (entry, chain) in &self.entries {
+            assert_eq!(entry.index, place.index.next(), "R2: a gap in the log");
+            let expected = place.chain.then(entry.term, entry.index, entry.kind as u8, &entry.data);
+            assert_eq!(*chain, expected, "R2: the chain is broken at {}", entry.index);
+            place = Place { index: entry.index, term: entry.term, chain: *chain };
+        }
+        assert!(self.durable <= place.index && self.durable >= self.base.index, "R3: durable outside the log");
+        assert!(self.configurations.is_sorted_by_key(|(at, _)| *at), "R5: configurations out of order");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn log(terms: &[u64]) -> Log {
+        let mut log = Log::new(Place::default(), Configuration::default());
+        for &term in terms {
+            push(&mut log, term);
+        }
+        log
+    }
+
+    fn push(log: &mut Log, term: u64) {
+        let index = log.last().index.next();
+        log.push(Entry { index, term: Term(term), kind: EntryKind::Command, data: Bytes::new(), weight: 0 });
+    }
+
+    #[test]
+    fn truncation_lowers_what_is_durable_and_what_is_being_written() {
+        let mut log = log(&[1, 1]);
+        let first = log.writing();
+        push(&mut log, 1);
+        let second = log.writing();
+        assert!(log.written(first));
+        assert_eq!(log.durable(), LogIndex(2));
+        log.truncate(LogIndex(2));
+        push(&mut log, 2);
+        push(&mut log, 2);
+        let third = log.writing();
+        assert!(!log.written(second), "the second write held entries that are no more");
+        assert_eq!(log.durable(), LogIndex(1));
+        assert!(log.written(third));
+        assert_eq!(log.durable(), LogIndex(3));
+    }
+
+    #[test]
+    fn equal_places_with_other_content_are_a_fork() {
+        let mut a = log(&[1, 1]);
+        let mut b = log(&[1, 1]);
+        a.push(Entry { index: LogIndex(3), term: Term(2), kind: EntryKind::Command, data: Bytes::new(), weight: 0 });
+        let data = Bytes::from_static(b"other");
+        b.push(Entry { index: LogIndex(3), term: Term(2), kind: EntryKind::Command, data, weight: 0 });
+        assert_eq!(a.agrees(b.last()), Err(Mismatch::Forked(LogIndex(3))));
+        assert_eq!(a.agrees(log(&[1, 1]).last()), Ok(()));
+        assert_eq!(a.agrees(log(&[1, 1, 3]).last()), Err(Mismatch::Differs));
+        assert_eq!(a.agrees(log(&[1, 1, 2, 2]).last()), Err(Mismatch::Differs));
+    }
+
+    #[test]
+    fn compaction_and_reset_keep_what_follows() {
+        let mut log = log(&[1, 1, 2, 2]);
+        let place = log.place(LogIndex(3)).expect("there");
+        log.compact(LogIndex(2));
+        assert_eq!((log.first(), log.last().index), (LogIndex(3), LogIndex(4)));
+        log.reset(place, Configuration::default());
+        assert_eq!((log.first(), log.last().index), (LogIndex(4), LogIndex(4)));
+        log.check_invariants();
+        log.reset(Place { index: LogIndex(9), term: Term(3), chain: Chain([1; 16]) }, Configuration::default());
+        assert_eq!((log.base().index, log.last().index), (LogIndex(9), LogIndex(9)));
+    }
+}

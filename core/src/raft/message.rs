@@ -1,0 +1,199 @@
+//! What replicas of a group say to each other.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::configuration::{Configuration, Member};
+use crate::digest::Chain;
+use crate::id::{LogIndex, ReplicaId, Term};
+
+/// A place in a log, with the chained digest of everything up to it (rule C1). Index 0 is the empty log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Which entry.
+    pub index: LogIndex,
+    /// Its term.
+    pub term: Term,
+    /// Everything up to it.
+    pub chain: Chain,
+}
+
+impl Place {
+    /// Raft's order of logs by their last entries: term first, then index (section 5.4.1 of the paper).
+    #[must_use]
+    pub fn rank(&self) -> (Term, LogIndex) {
+        (self.term, self.index)
+    }
+}
+
+/// What an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EntryKind {
+    /// Begins a term.
+    Blank = 0,
+    /// For the group's owner.
+    Command = 1,
+    /// A new configuration, in force from its append on.
+    Configuration = 2,
+}
+
+/// An entry of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it stands.
+    pub index: LogIndex,
+    /// When it was proposed.
+    pub term: Term,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Its content.
+    pub data: Bytes,
+    /// Bytes of payload it refers to.
+    pub weight: u64,
+}
+
+/// What a replica once vouched for (rule C2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Which disk history.
+    pub replica: ReplicaId,
+    /// Highest term it spoke in.
+    pub term: Term,
+    /// Whom it voted for in that term, if the rememberer knows.
+    pub vote: Option<Member>,
+    /// The last place it held durably.
+    pub last: Place,
+}
+
+/// A message within a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The sender's replica id.
+    pub sender: ReplicaId,
+    /// The replica it is meant for; `None` if the sender does not know.
+    pub addressee: Option<ReplicaId>,
+    /// The sender's term (of a pre-vote: the term it would stand in).
+    pub term: Term,
+    /// What is said.
+    pub body: Body,
+}
+
+/// What is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// A leader's entries, or its word that there are none.
+    Append(Append),
+    /// What came of an append or a snapshot.
+    AppendReply {
+        /// The number of the append.
+        number: u64,
+        /// `place` is equal at both ends and durable here; otherwise it is where this log ends.
+        matched: bool,
+        /// See `matched`.
+        place: Place,
+        /// Send on from `place`: bytes or room came (rule B2).
+        more: bool,
+        /// Entries behind `place` wait here for their bytes: nothing more is wanted before this end asks.
+        waiting: bool,
+    },
+    /// Asks for a vote.
+    Vote {
+        /// Whether it is only asked what would be answered.
+        pre: bool,
+        /// Where the candidate's log ends.
+        last: Place,
+    },
+    /// Answers it.
+    VoteReply {
+        /// As asked.
+        pre: bool,
+        /// The answer.
+        granted: bool,
+        /// Where the voter's log ends.
+        last: Place,
+    },
+    /// What the sender remembers of the addressee.
+    Recall {
+        /// The memory; `None` if there is none.
+        mark: Option<Mark>,
+        /// Whether the sender wants to be told the same.
+        question: bool,
+    },
+    /// An amnesic only voter asks its learner for the log.
+    Copy {
+        /// Where the asker's log ends.
+        last: Place,
+    },
+    /// The sender was amnesic under `old` and goes on under a fresh replica id.
+    Renamed {
+        /// The replica id that is no more.
+        old: ReplicaId,
+    },
+    /// The owner's state at a place, for a log that does not reach back far enough.
+    Snapshot(Snapshot),
+    /// The group must not go on (rule C2).
+    Stop {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// See [`Body::Append`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// The place before the first entry.
+    pub previous: Place,
+    /// The sender's commit index.
+    pub commit: LogIndex,
+    /// What the sender itself has on disk.
+    pub durable: Place,
+    /// The entries, contiguous behind `previous`.
+    pub entries: Vec<Entry>,
+    /// Returned in the reply.
+    pub number: u64,
+    /// Gives a log back to an amnesic replica; the sender need not lead.
+    pub copy: bool,
+    /// Not on the wire: the gate cut entries off.
+    pub cut: bool,
+}
+
+/// See [`Body::Snapshot`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The place whose state it is.
+    pub place: Place,
+    /// The configuration in force there.
+    pub configuration: Configuration,
+    /// The owner's state.
+    pub data: Bytes,
+    /// Returned in the reply.
+    pub number: u64,
+    /// As in [`Append::copy`].
+    pub copy: bool,
+}
+
+impl Message {
+    /// The append, if it is one.
+    #[must_use]
+    pub fn append(&self) -> Option<&Append> {
+        match &self.body {
+            Body::Append(append) => Some(append),
+            _ => None,
+        }
+    }
+
+    /// Keeps the first `entries` entries of an append and clamps its commit index to them; the reply says that the rest waits.
+    pub fn cut(&mut self, entries: usize) {
+        if let Body::Append(append) = &mut self.body
+            && entries < append.entries.len()
+        {
+            append.entries.truncate(entries);
+            let last = append.entries.last().map_or(append.previous.index, |entry| entry.index);
+            append.commit = append.commit.min(last);
+            append.cut = true;
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Majorities, as arithmetic.
+
+use alloc::vec::Vec;
+
+use crate::configuration::{Configuration, Member};
+use crate::id::LogIndex;
+
+/// The highest index that a majority of `members` has reached. An empty half of a joint configuration holds nothing back.
+fn majority_index(members: &[Member], reached: impl Fn(Member) -> LogIndex) -> LogIndex {
+    if members.is_empty() {
+        return LogIndex(u64::MAX);
+    }
+    let mut indexes: Vec<LogIndex> = members.iter().map(|&member| reached(member)).collect();
+    indexes.sort_unstable();
+    // Of n sorted rising, the value at (n - 1) / 2 is reached by n - (n - 1) / 2 = floor(n / 2) + 1 members.
+    indexes[(indexes.len() - 1) / 2]
+}
+
+/// The highest index that a majority of the voters has reached: of both halves, if the configuration is joint.
+pub(super) fn committed(configuration: &Configuration, reached: impl Fn(Member) -> LogIndex) -> LogIndex {
+    if configuration.voters.is_empty() {
+        return LogIndex(0);
+    }
+    majority_index(&configuration.voters, &reached).min(majority_index(&configuration.outgoing, &reached))
+}
+
+/// Whether those for whom `yes` holds decide: a majority of both halves.
+pub(super) fn carried(configuration: &Configuration, yes: impl Fn(Member) -> bool) -> bool {
+    let most = |members: &[Member]| 2 * members.iter().filter(|&&m| yes(m)).count() > members.len();
+    most(&configuration.voters) && (configuration.outgoing.is_empty() || most(&configuration.outgoing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{NodeId, ReplicaId};
+    use crate::rng::{Purpose, Rng};
+
+    fn member(number: u64) -> Member {
+        Member { node: NodeId(number.into()), replica: ReplicaId(number.into()) }
+    }
+
+    /// The twin tries every index and counts.
+    fn naive(configuration: &Configuration, reached: &dyn Fn(Member) -> LogIndex) -> LogIndex {
+        let enough = |members: &[Member], index: u64| {
+            let have = members.iter().filter(|&&m| reached(m).0 >= index).count();
+            members.is_empty() || have * 2 > members.len()
+        };
+        let best = (0..=20).rev().find(|&i| enough(&configuration.voters, i) && enough(&configuration.outgoing, i));
+        LogIndex(best.unwrap_or(0))
+    }
+
+    #[test]
+    fn agrees_with_counting_for_every_size_and_joint_mixture() {
+        let mut rng = Rng::stream([1; 32], Purpose::Raft);
+        for _ in 0..20_000 {
+            let pick = |rng: &mut Rng, low| (0..rng.between(low, 7)).map(member).collect::<Vec<_>>();
+            let shift = rng.below(5);
+            let voters = pick(&mut rng, 1);
+            let outgoing = pick(&mut rng, 0).into_iter().map(|m| member(m.node.0 as u64 + shift)).collect();
+            let configuration = Configuration { voters, outgoing, learners: Vec::new() };
+            let indexes: Vec<u64> = (0..16).map(|_| rng.below(20)).collect();
+            let reached = |m: Member| LogIndex(indexes[m.node.0 as usize]);
+            let index = committed(&configuration, reached);
+            assert_eq!(index, naive(&configuration, &reached), "{configuration:?} {indexes:?}");
+            assert!(carried(&configuration, |m| reached(m) >= index));
+            assert!(!carried(&configuration, |m| reached(m) > index));
+        }
+    }
+
+    #[test]
+    fn half_of_an_even_number_is_no_majority() {
+        let configuration = Configuration::simple((0..4).map(member).collect(), Vec::new());
+        assert!(!carried(&configuration, |m| m.node.0 < 2));
+        assert!(carried(&configuration, |m| m.node.0 < 3));
+    }
+}

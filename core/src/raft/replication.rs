@@ -1,0 +1,313 @@
+//! Replication: appends in windows, their replies, and commitment.
+
+use bytes::Bytes;
+
+use super::group::{Context, Group, Role, Standing};
+use super::log::Mismatch;
+use super::message::{Append, Body, Entry, EntryKind, Place};
+use super::progress::Progress;
+use super::quorum::committed;
+use super::{Output, RefusedReason};
+use crate::configuration::Member;
+use crate::id::{LogIndex, NodeId, ReplicaId, Term};
+use crate::planted::Bug;
+use crate::when::When;
+
+/// What came of an append; see [`Body::AppendReply`].
+pub(super) struct Reply {
+    pub(super) number: u64,
+    pub(super) matched: bool,
+    pub(super) place: Place,
+    pub(super) more: bool,
+    pub(super) waiting: bool,
+}
+
+impl Group {
+    pub(super) fn propose(&mut self, context: &mut Context<'_>, data: Bytes, weight: u64, number: u64) {
+        let refusal = match (&self.standing, &self.role) {
+            (Standing::Stopped { .. }, _) => Some(RefusedReason::Stopped),
+            (_, Role::Leader(_)) => {
+                let uncommitted = self.log.last().index.0 - self.commit.0;
+                (uncommitted >= context.config.uncommitted_entries).then_some(RefusedReason::Full)
+            }
+            _ => Some(RefusedReason::NotLeader { leader: self.leader(context.own) }),
+        };
+        if let Some(reason) = refusal {
+            return context.out.push_back(Output::Refused { group: self.id, context: number, reason });
+        }
+        let index = self.append_own(context, EntryKind::Command, data, weight);
+        let term = self.term;
+        context.out.push_back(Output::Proposed { group: self.id, context: number, index, term });
+        self.replicate(context);
+    }
+
+    /// Appends an entry of the own term.
+    pub(super) fn append_own(&mut self, context: &mut Context<'_>, kind: EntryKind, data: Bytes, weight: u64) -> LogIndex {
+        let index = self.log.last().index.next();
+        let entry = Entry { index, term: self.term, kind, data, weight };
+        self.log.push(entry.clone());
+        self.persist_entries(context, alloc::vec![entry]);
+        if kind == EntryKind::Configuration {
+            self.tell_configuration(context);
+        }
+        index
+    }
+
+    /// Keeps one progress per other member of the configuration in force.
+    pub(super) fn track_members(&mut self, context: &mut Context<'_>) {
+        let last = self.log.last().index;
+        let Role::Leader(leading) = &mut self.role else { return };
+        let configuration = self.log.configuration();
+        let config = context.config;
+        leading.progress.retain(|&node, progress| configuration.on(node).any(|member| member == progress.member));
+        for node in configuration.members().map(|member| member.node).filter(|&node| node != context.own) {
+            // While a replica id is being replaced, the newer one is the one that is there.
+            let member = configuration.on(node).last().expect("just listed");
+            let progress = leading.progress.entry(node).or_insert_with(|| Progress::new(member, last.before(), config));
+            if progress.member != member {
+                *progress = Progress::new(member, last.before(), config);
+            }
+        }
+    }
+
+    /// Sends to every member what it lacks and has room for.
+    pub(super) fn replicate(&mut self, context: &mut Context<'_>) {
+        let Role::Leader(leading) = &self.role else { return };
+        let nodes: alloc::vec::Vec<NodeId> = leading.progress.keys().copied().collect();
+        for node in nodes {
+            self.replicate_to(context, node);
+        }
+    }
+
+    pub(super) fn replicate_to(&mut self, context: &mut Context<'_>, node: NodeId) {
+        loop {
+            let last = self.log.last().index;
+            let Role::Leader(leading) = &mut self.role else { return };
+            let Some(progress) = leading.progress.get_mut(&node) else { return };
+            let news = progress.next <= last || progress.probing || progress.told() < self.commit;
+            if !news || !progress.has_room(context.config) {
+                return;
+            }
+            if progress.next <= self.log.base().index {
+                progress.snapshot_under_way(context.now);
+                return context.out.push_back(Output::SnapshotWanted { group: self.id, to: node });
+            }
+            leading.next_number += 1;
+            let number = leading.next_number;
+            let previous = self.log.place(progress.next.before()).expect("R2: next lies within the log");
+            let config = context.config;
+            let entries = self.log.slice(progress.next, last, config.message_entries, config.message_bytes);
+            let end = entries.last().map_or(previous.index, |entry| entry.index);
+            let commit = self.commit.min(end);
+            progress.sent(number, end, commit, context.now);
+            let durable = self.log.durable_place();
+            let append = Append { previous, commit, durable, entries, number, copy: false, cut: false };
+            // Rule A3 and thesis 10.2.1: only a source must not send what it has not on disk; its records are held by their owner,
+            // but its descriptors travel here.
+            let when = if self.is_only_voter(context.own) { When::Durable } else { When::Now };
+            self.send(context, node, self.term, Body::Append(append), when);
+        }
+    }
+
+    pub(super) fn handle_append(
+        &mut self,
+        context: &mut Context<'_>,
+        from: NodeId,
+        sender: ReplicaId,
+        term: Term,
+        append: Append,
+    ) {
+        if append.copy {
+            return self.handle_copied(context, from, term, append);
+        }
+        if !self.accepts_leader(context, from, sender, term) {
+            return;
+        }
+        self.vouched(context, Member { node: from, replica: sender }, term, append.durable, None);
+        self.last_append = Some((from, append.number));
+        self.take_entries(context, from, append);
+    }
+
+    /// Whether a message of a leader is to be taken; enters its term, and answers an old one so that it hears of ours.
+    pub(super) fn accepts_leader(&mut self, context: &mut Context<'_>, from: NodeId, sender: ReplicaId, term: Term) -> bool {
+        match self.standing {
+            Standing::Sound => {}
+            Standing::Renamed { .. } => {
+                self.say_renamed(context, from);
+                return false;
+            }
+            Standing::Verifying { .. } | Standing::Copying { .. } | Standing::Stopped { .. } => {
+                if !self.may_vote(context) {
+                    return false;
+                }
+            }
+        }
+        if term < self.term {
+            let place = self.log.last();
+            let reply = Body::AppendReply { number: 0, matched: false, place, more: false, waiting: false };
+            self.send(context, from, self.term, reply, When::Durable);
+            return false;
+        }
+        assert!(
+            !(term == self.term && matches!(self.role, Role::Leader(_))),
+            "R1: {from} ({sender}) leads term {term}, too"
+        );
+        self.enter_term(context, term, Some(from));
+        true
+    }
+
+    fn take_entries(&mut self, context: &mut Context<'_>, from: NodeId, append: Append) {
+        let Append { mut previous, commit, mut entries, number, cut, .. } = append;
+        let base = self.log.base();
+        if previous.index < base.index {
+            // What lies at or below the base is committed and equal.
+            let skip = ((base.index.0 - previous.index.0) as usize).min(entries.len());
+            entries.drain(..skip);
+            previous = base;
+        }
+        if let Err(mismatch) = self.log.agrees(previous) {
+            return self.disagree(context, from, number, previous.index, mismatch);
+        }
+        let mut place = previous;
+        let mut fresh = entries.len();
+        for (at, entry) in entries.iter().enumerate() {
+            let chain = place.chain.then(entry.term, entry.index, entry.kind as u8, &entry.data);
+            place = Place { index: entry.index, term: entry.term, chain };
+            if self.log.place(entry.index) != Some(place) {
+                fresh = at;
+                break;
+            }
+        }
+        let new = entries.split_off(fresh);
+        let covered = LogIndex(previous.index.0 + (fresh + new.len()) as u64);
+        if !new.is_empty() && !self.replace_suffix(context, new) {
+            return;
+        }
+        self.commit_upto(context, commit.min(covered));
+        let place = self.log.place(covered).expect("R2: covered by this very append");
+        let reply = Body::AppendReply { number, matched: true, place, more: false, waiting: cut };
+        self.send(context, from, self.term, reply, When::Durable);
+    }
+
+    /// Puts new entries where they belong, after cutting off what stands there. `false` if that would cut what is committed.
+    pub(super) fn replace_suffix(&mut self, context: &mut Context<'_>, new: alloc::vec::Vec<Entry>) -> bool {
+        let first = new[0].index;
+        if first <= self.log.last().index {
+            if first <= self.commit {
+                self.stop(context, alloc::format!("a leader wants to replace entry {first}, but everything up to {} is committed here", self.commit));
+                return false;
+            }
+            self.log.truncate(first);
+        }
+        for entry in &new {
+            self.log.push(entry.clone());
+        }
+        self.persist_entries(context, new);
+        self.tell_configuration(context);
+        true
+    }
+
+    fn disagree(&mut self, context: &mut Context<'_>, from: NodeId, number: u64, index: LogIndex, mismatch: Mismatch) {
+        if index <= self.commit {
+            let what = alloc::format!("the leader's log differs at {index}, but everything up to {} is committed here", self.commit);
+            return self.stop(context, what);
+        }
+        if let Mismatch::Forked(index) = mismatch {
+            let what = alloc::format!("entry {index} has the leader's term and other content: one of the two disks was rolled back");
+            context.out.push_back(Output::Amnesia { group: self.id, node: from, what });
+        }
+        let last = self.log.last();
+        let end = last.index.min(index.before());
+        let place = self.log.place(end).unwrap_or(self.log.base());
+        self.send(context, from, self.term, Body::AppendReply { number, matched: false, place, more: false, waiting: false }, When::Durable);
+    }
+
+    pub(super) fn handle_append_reply(&mut self, context: &mut Context<'_>, from: Member, term: Term, reply: Reply) {
+        let Reply { number, matched, place, more, waiting } = reply;
+        if matched {
+            self.vouched(context, from, term, place, None);
+        }
+        if term > self.term {
+            return self.enter_term(context, term, None);
+        }
+        let (now, config, end) = (context.now, context.config, self.log.last().index);
+        let equal = place.index <= self.log.base().index || self.log.place(place.index) == Some(place);
+        let Role::Leader(leading) = &mut self.role else { return };
+        let Some(progress) = leading.progress.get_mut(&from.node).filter(|p| p.member == from && term == self.term) else {
+            return;
+        };
+        if matched && equal {
+            let news = progress.matched(number, place.index, config, now);
+            if more {
+                progress.rewind();
+            } else if waiting {
+                progress.pause(now);
+            }
+            if news {
+                context.out.push_back(Output::Match { group: self.id, node: from.node, index: place.index });
+                self.advance_commit(context);
+                self.promote_returned(context, from);
+            }
+        } else if number != 0 {
+            progress.refused(place.index, end);
+            self.remind_if_behind(context, from, place);
+        }
+        self.replicate_to(context, from.node);
+    }
+
+    pub(super) fn advance_commit(&mut self, context: &mut Context<'_>) {
+        let Role::Leader(leading) = &self.role else { return };
+        let (own, durable) = (self.member(context.own), self.log.durable());
+        let reached = |member: Member| {
+            if member == own {
+                return durable;
+            }
+            let progress = leading.progress.get(&member.node).filter(|progress| progress.member == member);
+            progress.map_or(LogIndex(0), |progress| progress.matched)
+        };
+        let index = committed(self.log.configuration(), reached);
+        let own_term = self.log.term(index) == Some(self.term);
+        if index > self.commit && (own_term || context.planted.has(Bug::OldTermCommit)) {
+            self.commit_upto(context, index);
+            self.configuration_committed(context);
+            self.replicate(context);
+        }
+    }
+
+    pub(super) fn commit_upto(&mut self, context: &mut Context<'_>, index: LogIndex) {
+        if index > self.commit {
+            self.commit = index;
+        }
+        self.apply(context);
+    }
+
+    /// Bytes or room came: the leader may send on behind what this log holds (rule B2).
+    pub(super) fn ask_for_more(&mut self, context: &mut Context<'_>) {
+        if let (Standing::Sound, Role::Follower { leader: Some(leader) }, Some((from, number))) =
+            (&self.standing, &self.role, self.last_append)
+            && *leader == from
+        {
+            let place = self.log.place(self.commit.max(self.log.base().index)).unwrap_or(self.log.base());
+            let reply = Body::AppendReply { number, matched: true, place, more: true, waiting: false };
+            self.send(context, from, self.term, reply, When::Durable);
+        }
+    }
+
+    pub(super) fn leader_deadline(&mut self, context: &mut Context<'_>) {
+        let Role::Leader(leading) = &mut self.role else { return };
+        if leading.quorum_lost.is_some_and(|at| at <= context.now) {
+            return self.follow(context, None);
+        }
+        let (now, config) = (context.now, context.config);
+        let mut silent = alloc::vec::Vec::new();
+        for (&node, progress) in &mut leading.progress {
+            if progress.retry_at().is_some_and(|at| at <= now) {
+                progress.retry(config);
+                silent.push(node);
+            }
+        }
+        for node in silent {
+            self.replicate_to(context, node);
+        }
+    }
+}

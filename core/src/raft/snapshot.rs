@@ -1,0 +1,85 @@
+//! Snapshots: the owner's state in one bounded message, for a log that does not reach back far enough.
+
+use bytes::Bytes;
+
+use super::Output;
+use super::group::{Context, Group, Role, Standing};
+use super::message::{Body, Snapshot};
+use crate::id::{LogIndex, NodeId, ReplicaId, Term};
+use crate::when::When;
+
+impl Group {
+    /// The owner gives its state, for a member that needs it.
+    pub(super) fn send_snapshot(&mut self, context: &mut Context<'_>, to: NodeId, index: LogIndex, data: Bytes) {
+        let copy = self.copying_to == Some(to);
+        let Some(place) = self.log.place(index) else { return };
+        let configuration = self.log.configuration_at(index).clone();
+        let mut number = 0;
+        if copy {
+            self.copying_to = None;
+        } else {
+            let Role::Leader(leading) = &mut self.role else { return };
+            let Some(progress) = leading.progress.get_mut(&to).filter(|progress| progress.snapshot) else { return };
+            progress.snapshot_under_way(context.now);
+            leading.next_number += 1;
+            number = leading.next_number;
+        }
+        let snapshot = Snapshot { place, configuration, data, number, copy };
+        self.send(context, to, self.term, Body::Snapshot(snapshot), When::Durable);
+    }
+
+    pub(super) fn handle_snapshot(
+        &mut self,
+        context: &mut Context<'_>,
+        from: NodeId,
+        sender: ReplicaId,
+        term: Term,
+        snapshot: Snapshot,
+    ) {
+        if snapshot.copy {
+            if !matches!(self.standing, Standing::Copying { from: learner, .. } if learner == from) {
+                return;
+            }
+        } else if !self.accepts_leader(context, from, sender, term) {
+            return;
+        }
+        if snapshot.place.index <= self.commit {
+            // Out of date (etcd#1763): what is committed here goes further.
+            return self.snapshot_matched(context, from, snapshot.number);
+        }
+        let Snapshot { place, ref data, .. } = snapshot;
+        let data = data.clone();
+        self.installing = Some(snapshot);
+        self.last_append = Some((from, 0));
+        context.out.push_back(Output::Install { group: self.id, from, index: place.index, term: place.term, data });
+    }
+
+    /// The owner took the state, in this step, or did not.
+    pub(super) fn installed(&mut self, context: &mut Context<'_>, taken: bool) {
+        let Some(Snapshot { place, configuration, number, copy, .. }) = self.installing.take() else { return };
+        if !taken || place.index <= self.commit {
+            return;
+        }
+        self.log.reset(place, configuration);
+        if place.term > self.term {
+            (self.term, self.vote) = (place.term, None);
+        }
+        self.commit = self.commit.max(place.index);
+        self.applied = self.applied.max(place.index);
+        self.persist_reset(context);
+        self.tell_configuration(context);
+        let Some((from, _)) = self.last_append else { return };
+        if copy {
+            let last = self.log.last();
+            self.send(context, from, self.term, Body::Copy { last }, When::Durable);
+        } else {
+            self.snapshot_matched(context, from, number);
+        }
+    }
+
+    fn snapshot_matched(&mut self, context: &mut Context<'_>, to: NodeId, number: u64) {
+        let place = self.log.place(self.commit.min(self.log.durable())).unwrap_or(self.log.base());
+        let reply = Body::AppendReply { number, matched: true, place, more: false, waiting: false };
+        self.send(context, to, self.term, reply, When::Durable);
+    }
+}

@@ -1,0 +1,177 @@
+//! Records of a group, and how a replica is put together from them.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use prost::Message as _;
+use wattle_proto::raft as wire;
+
+use super::group::{Context, Group, Standing};
+use super::message::{Entry, Mark, Place};
+use super::wire::{
+    Malformed, configuration, entries, mark, place, wire_configuration, wire_entry, wire_mark, wire_member, wire_place,
+};
+use super::{Output, Written};
+use crate::configuration::{Configuration, Member};
+use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
+use crate::record::{Forget, Key, Owner, Record};
+
+const STATE: u8 = 1;
+const LOG: u8 = 2;
+const BASE: u8 = 3;
+const MARKS: u8 = 4;
+const SPACES: [u8; 4] = [STATE, LOG, BASE, MARKS];
+
+fn key(group: GroupId, space: u8, slot: u64) -> Key {
+    Key { owner: Owner::Raft, space, id: group.0, slot }
+}
+
+impl Group {
+    /// Term, vote, replica id and standing: with whatever else this step writes.
+    pub(super) fn persist_state(&mut self, context: &mut Context<'_>) {
+        let (renamed_from, stopped) = match &self.standing {
+            Standing::Renamed { old } => (Bytes::copy_from_slice(&old.to_bytes()), String::new()),
+            Standing::Stopped { reason } => (Bytes::new(), reason.clone()),
+            _ => (Bytes::new(), String::new()),
+        };
+        let state = wire::HardState {
+            term: self.term.0,
+            vote: self.vote.as_ref().map(wire_member),
+            replica: Bytes::copy_from_slice(&self.replica.to_bytes()),
+            renamed_from,
+            stopped,
+        };
+        let record = Record::state(key(self.id, STATE, 0), state.encode_to_vec().into());
+        context.out.push_back(Output::Persist(record));
+        self.persist_marks(context);
+    }
+
+    /// New entries at the end of the log.
+    pub(super) fn persist_entries(&mut self, context: &mut Context<'_>, new: Vec<Entry>) {
+        let (Some(first), Some(last)) = (new.first(), new.last()) else { return };
+        let (slot, last_slot) = (first.index.0, last.index.0);
+        let run = wire::LogRun { entries: new.iter().map(wire_entry).collect() };
+        let record =
+            Record { last_slot, ..Record::state(key(self.id, LOG, slot), run.encode_to_vec().into()) };
+        context.out.push_back(Output::Persist(record));
+        let serial = self.log.writing();
+        self.notify(context, Written::Log(serial));
+        self.persist_marks(context);
+    }
+
+    /// The base moved forward: what lies at or below it is dead.
+    pub(super) fn persist_base(&mut self, context: &mut Context<'_>) {
+        let base = self.log.base();
+        let configuration = self.log.configuration_at(base.index);
+        let record = wire::Base { place: Some(wire_place(&base)), configuration: Some(wire_configuration(configuration)) };
+        let record = Record::state(key(self.id, BASE, 0), record.encode_to_vec().into());
+        context.out.push_back(Output::Persist(record));
+        let below = base.index.0 + 1;
+        context.out.push_back(Output::Forget(Forget { owner: Owner::Raft, space: LOG, id: self.id.0, below }));
+    }
+
+    /// The log begins anew behind a snapshot. An empty run says that nothing older may come back behind the base.
+    pub(super) fn persist_reset(&mut self, context: &mut Context<'_>) {
+        self.persist_base(context);
+        if self.log.last() == self.log.base() {
+            let forget = Forget { owner: Owner::Raft, space: LOG, id: self.id.0, below: u64::MAX };
+            context.out.push_back(Output::Forget(forget));
+            let slot = self.log.first().0;
+            let run = wire::LogRun { entries: Vec::new() };
+            let record = Record::state(key(self.id, LOG, slot), run.encode_to_vec().into());
+            context.out.push_back(Output::Persist(record));
+        }
+        self.persist_state(context);
+    }
+
+    /// Marks ride along with the next write (rule C2).
+    fn persist_marks(&mut self, context: &mut Context<'_>) {
+        for node in core::mem::take(&mut self.unwritten_marks) {
+            let Some(mark) = self.marks.get(&node) else { continue };
+            let record = wire::MarkRecord {
+                node: Bytes::copy_from_slice(&node.to_bytes()),
+                mark: Some(wire_mark(mark)),
+            };
+            // Two nodes whose ids share these bits would share a slot; the content names the node, and a lost mark only weakens a check.
+            let slot = node.0 as u64;
+            let record = Record::state(key(self.id, MARKS, slot), record.encode_to_vec().into());
+            context.out.push_back(Output::Persist(record));
+        }
+    }
+
+    pub(super) fn forget_all(&self, context: &mut Context<'_>) {
+        for space in SPACES {
+            let forget = Forget { owner: Owner::Raft, space, id: self.id.0, below: u64::MAX };
+            context.out.push_back(Output::Forget(forget));
+        }
+    }
+}
+
+/// The records of one group as they come in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Loading {
+    state: Option<wire::HardState>,
+    base: Option<(Place, Configuration)>,
+    entries: BTreeMap<LogIndex, Entry>,
+    marks: BTreeMap<NodeId, Mark>,
+}
+
+impl Loading {
+    pub(super) fn take(&mut self, space: u8, slot: u64, head: &Bytes) -> Result<(), Malformed> {
+        fn read<M: prost::Message + Default>(head: &Bytes) -> Result<M, Malformed> {
+            M::decode(head.clone()).map_err(|error| Malformed(error.to_string()))
+        }
+        match space {
+            STATE => self.state = Some(read(head)?),
+            LOG => {
+                let run: wire::LogRun = read(head)?;
+                // Whatever stood there and behind was replaced by this run.
+                self.entries.split_off(&LogIndex(slot));
+                let run = entries(run.entries, LogIndex(slot).before())?;
+                self.entries.extend(run.into_iter().map(|entry| (entry.index, entry)));
+            }
+            BASE => {
+                let base: wire::Base = read(head)?;
+                let members = base.configuration.ok_or_else(|| Malformed("a base without configuration".into()))?;
+                self.base = Some((place(base.place.as_ref())?, configuration(&members)?));
+            }
+            MARKS => {
+                let record: wire::MarkRecord = read(head)?;
+                if let (Some(node), Some(found)) = (NodeId::from_slice(&record.node), &record.mark) {
+                    self.marks.insert(node, mark(found)?);
+                }
+            }
+            _ => return Err(Malformed(alloc::format!("a record of space {space}, unknown to this build"))),
+        }
+        Ok(())
+    }
+
+    /// The replica these records make, or `None` if they are leftovers of a group that was removed.
+    pub(super) fn build(self, id: GroupId) -> Option<Group> {
+        let state = self.state?;
+        let (base, configuration) = self.base?;
+        let replica = ReplicaId::from_slice(&state.replica)?;
+        let mut group = Group::new(id, replica, base, configuration);
+        for (index, entry) in self.entries {
+            if index <= base.index {
+                continue;
+            }
+            assert_eq!(index, group.log.last().index.next(), "R2: the journal holds a log with a gap");
+            group.log.push(entry);
+        }
+        group.log.all_durable();
+        group.term = Term(state.term);
+        group.vote = state.vote.and_then(|vote| {
+            Some(Member { node: NodeId::from_slice(&vote.node)?, replica: ReplicaId::from_slice(&vote.replica)? })
+        });
+        group.marks = self.marks;
+        if !state.stopped.is_empty() {
+            group.standing = Standing::Stopped { reason: state.stopped };
+        } else if let Some(old) = ReplicaId::from_slice(&state.renamed_from) {
+            group.standing = Standing::Renamed { old };
+        }
+        Some(group)
+    }
+}

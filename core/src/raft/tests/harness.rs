@@ -1,0 +1,400 @@
+//! A handful of nodes with one group, a network that may lose, double and reorder, and disks that forget what was not synced.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::configuration::{Configuration, Member};
+use crate::id::{BootId, GroupId, LogIndex, NodeId, ReplicaId, Term};
+use crate::level::Level;
+use crate::planted::Planted;
+use crate::raft::{Config, Entry, EntryKind, Groups, Input, Message, Output, Receipt, RoleName};
+use crate::record::{Key, Record};
+use crate::rng::{Purpose, Rng};
+use crate::time::{Instant, Now, Span, Wall};
+use crate::when::When;
+
+pub(super) const GROUP: GroupId = GroupId(7);
+
+pub(super) fn member(node: usize) -> Member {
+    Member { node: NodeId(node as u128 + 1), replica: ReplicaId(node as u128 + 100) }
+}
+
+/// Something a step wrote or held back, in order.
+#[derive(Clone, Debug)]
+enum Pending {
+    Write(Record),
+    Send(NodeId, Message),
+    Notify(Receipt),
+}
+
+/// Records by key, in the order of their last writing.
+type Disk = Vec<(Key, Record)>;
+
+pub(super) struct Replica {
+    pub(super) groups: Groups,
+    pending: VecDeque<Pending>,
+    pub(super) disk: Disk,
+    /// What the owner was given, and where its state begins.
+    pub(super) applied: Vec<Entry>,
+    pub(super) up: bool,
+    boots: u64,
+    pub(super) stopped: bool,
+}
+
+pub(super) struct Cluster {
+    pub(super) now: Instant,
+    pub(super) replicas: Vec<Replica>,
+    pub(super) network: Vec<(NodeId, NodeId, Message)>,
+    pub(super) rng: Rng,
+    pub(super) cut: BTreeSet<(usize, usize)>,
+    suspected: BTreeSet<(usize, usize)>,
+    /// What was applied anywhere, by index.
+    pub(super) agreed: BTreeMap<LogIndex, (Term, Bytes)>,
+    leaders: BTreeMap<Term, NodeId>,
+    pub(super) group: GroupId,
+    founding: Vec<Configuration>,
+}
+
+impl Cluster {
+    /// `size` nodes, of which the first `voters` vote and the next `learners` learn.
+    pub(super) fn new(seed: u64, group: GroupId, size: usize, voters: usize, learners: usize) -> Self {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        let mut cluster = Self {
+            now: Instant(1),
+            replicas: (0..size).map(|node| Replica::new(key, node)).collect(),
+            network: Vec::new(),
+            rng: Rng::stream(key, Purpose::Mesh),
+            cut: BTreeSet::new(),
+            suspected: BTreeSet::new(),
+            agreed: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            group,
+            founding: Vec::new(),
+        };
+        let founding =
+            Configuration::simple((0..voters).map(member).collect(), (voters..voters + learners).map(member).collect());
+        for node in 0..size {
+            let founding = if node < voters + learners { founding.clone() } else { Configuration::default() };
+            cluster.founding.push(founding);
+            cluster.create(node);
+        }
+        cluster
+    }
+
+    /// The owner creates the group at each start; where it is already, nothing happens.
+    fn create(&mut self, node: usize) {
+        let founding = self.founding[node].clone();
+        self.tell(node, Input::Create { group: self.group, replica: member(node).replica, founding });
+    }
+
+    pub(super) fn tell(&mut self, node: usize, input: Input) {
+        let now = Now { monotonic: self.now, wall: Wall(0) };
+        self.replicas[node].groups.handle(now, input);
+        self.drain(node);
+    }
+
+    fn drain(&mut self, node: usize) {
+        let mut loops = 0;
+        while let Some(output) = self.replicas[node].groups.poll() {
+            loops += 1;
+            assert!(loops < 10_000, "outputs without end: {output:?}");
+            self.output(node, output);
+        }
+        self.replicas[node].groups.check_invariants(Level::Full);
+    }
+
+    fn output(&mut self, node: usize, output: Output) {
+        let own = member(node).node;
+        let replica = &mut self.replicas[node];
+        match output {
+            Output::Persist(record) => replica.pending.push_back(Pending::Write(record)),
+            Output::Forget(forget) => {
+                let dead = |record: &Record| {
+                    let k = record.key;
+                    (k.owner, k.space, k.id) == (forget.owner, forget.space, forget.id) && record.last_slot < forget.below
+                };
+                replica.pending.retain(|pending| !matches!(pending, Pending::Write(record) if dead(record)));
+                replica.disk.retain(|(_, record)| !dead(record));
+            }
+            Output::Notify(receipt) => replica.pending.push_back(Pending::Notify(receipt)),
+            Output::Send { to, message, when, .. } => match when {
+                When::Now => self.network.push((own, to, message)),
+                When::Durable => replica.pending.push_back(Pending::Send(to, message)),
+            },
+            Output::Apply { entries, .. } => {
+                for entry in entries {
+                    let before = replica.applied.last().map_or(0, |entry| entry.index.0);
+                    assert_eq!(entry.index.0, before + 1, "applied out of order");
+                    let agreed = self.agreed.entry(entry.index).or_insert((entry.term, entry.data.clone()));
+                    assert_eq!(*agreed, (entry.term, entry.data.clone()), "two nodes applied different entries at {}", entry.index);
+                    replica.applied.push(entry);
+                }
+            }
+            Output::Role { role: RoleName::Leader, term, .. } => {
+                let leader = *self.leaders.entry(term).or_insert(own);
+                assert_eq!(leader, own, "two leaders in term {term}");
+            }
+            Output::Stopped { .. } => replica.stopped = true,
+            Output::SnapshotWanted { to, .. } => {
+                let index = replica.applied.last().map_or(LogIndex(0), |entry| entry.index);
+                let data = encode(&replica.applied);
+                self.tell_later(node, Input::Snapshot { group: self.group, to, index, data });
+            }
+            Output::Install { data, .. } => {
+                replica.applied = decode(&data);
+                self.tell_later(node, Input::Installed { group: self.group, taken: true });
+            }
+            Output::Role { .. }
+            | Output::Proposed { .. }
+            | Output::Refused { .. }
+            | Output::Match { .. }
+            | Output::Configured { .. }
+            | Output::Amnesia { .. } => {}
+        }
+    }
+
+    fn tell_later(&mut self, node: usize, input: Input) {
+        let now = Now { monotonic: self.now, wall: Wall(0) };
+        self.replicas[node].groups.handle(now, input);
+    }
+
+    /// The disk catches up with the first `count` things pending.
+    pub(super) fn sync(&mut self, node: usize, count: usize) {
+        for _ in 0..count {
+            let Some(pending) = self.replicas[node].pending.pop_front() else { return };
+            match pending {
+                Pending::Write(record) => {
+                    let disk = &mut self.replicas[node].disk;
+                    disk.retain(|(key, _)| *key != record.key);
+                    disk.push((record.key, record));
+                }
+                Pending::Send(to, message) => self.network.push((member(node).node, to, message)),
+                Pending::Notify(receipt) => self.tell(node, Input::Durable(receipt)),
+            }
+        }
+    }
+
+    pub(super) fn sync_all(&mut self, node: usize) {
+        while !self.replicas[node].pending.is_empty() {
+            let count = self.replicas[node].pending.len();
+            self.sync(node, count);
+        }
+    }
+
+    /// Delivers the message at that place of the queue.
+    pub(super) fn deliver(&mut self, place: usize) {
+        let (from, to, message) = self.network.swap_remove(place);
+        let (from_place, to_place) = ((from.0 - 1) as usize, (to.0 - 1) as usize);
+        if self.replicas[to_place].up && !self.cut.contains(&(from_place, to_place)) {
+            // Everything crosses the wire.
+            let message = Message::decode(message.encode().to_bytes()).expect("just encoded");
+            self.tell(to_place, Input::Message { from, group: self.group, message });
+        }
+    }
+
+    /// Loses what was not synced. A step's records share a row, so the crash falls between steps' rows only: `pending` begins with whole rows.
+    pub(super) fn crash(&mut self, node: usize) {
+        self.replicas[node].pending.clear();
+        self.replicas[node].up = false;
+    }
+
+    pub(super) fn restart(&mut self, node: usize) {
+        let now = Now { monotonic: self.now, wall: Wall(0) };
+        let replica = &mut self.replicas[node];
+        replica.up = true;
+        replica.boots += 1;
+        let mut key = [node as u8; 32];
+        key[8..16].copy_from_slice(&replica.boots.to_le_bytes());
+        let mut groups =
+            Groups::new(Config::default(), member(node).node, Rng::stream(key, Purpose::Raft), Planted::none());
+        for (key, record) in &replica.disk {
+            groups.restore(key, record.last_slot, &record.head, 0).expect("just written");
+        }
+        // This owner keeps nothing: it is given everything again.
+        replica.applied.clear();
+        groups.restored(now);
+        replica.groups = groups;
+        self.drain(node);
+        self.create(node);
+        let boot = BootId(u128::from(self.replicas[node].boots));
+        for other in 0..self.replicas.len() {
+            if other != node && self.replicas[other].up {
+                self.tell(other, Input::PeerBoot { node: member(node).node, boot });
+            }
+        }
+    }
+
+    /// Heartbeats of pairs, idealised: whoever is down or cut off is suspected.
+    fn watch_pairs(&mut self) {
+        for a in 0..self.replicas.len() {
+            for b in 0..self.replicas.len() {
+                if a == b || !self.replicas[a].up {
+                    continue;
+                }
+                let silent = !self.replicas[b].up || self.cut.contains(&(b, a));
+                let node = member(b).node;
+                if silent && self.suspected.insert((a, b)) {
+                    self.tell(a, Input::PairSuspect { node });
+                } else if !silent && self.suspected.remove(&(a, b)) {
+                    self.tell(a, Input::PairAlive { node });
+                }
+                if !silent {
+                    let groups = self.replicas[b].groups.led(member(a).node);
+                    self.tell(a, Input::Leads { node, groups });
+                }
+            }
+        }
+    }
+
+    /// Lets time pass in small steps; everything is synced and delivered.
+    pub(super) fn settle(&mut self, span: Span) {
+        let end = self.now + span;
+        while self.now < end {
+            self.now += Span::millis(10);
+            self.watch_pairs();
+            for node in 0..self.replicas.len() {
+                if self.replicas[node].up {
+                    self.deadline(node);
+                    self.sync_all(node);
+                }
+            }
+            for _ in 0..self.network.len() {
+                if !self.network.is_empty() {
+                    self.deliver(0);
+                }
+            }
+            for node in 0..self.replicas.len() {
+                self.sync_all(node);
+            }
+        }
+    }
+
+    pub(super) fn deadline(&mut self, node: usize) {
+        if self.replicas[node].groups.next_deadline().is_some_and(|at| at <= self.now) {
+            self.tell(node, Input::Deadline);
+        }
+    }
+
+    pub(super) fn leader(&self) -> Option<usize> {
+        let leads = |node: &usize| self.replicas[*node].up && self.role(*node) == Some(RoleName::Leader);
+        let term = |node: &usize| self.replicas[*node].groups.status(self.group).map(|status| status.term);
+        (0..self.replicas.len()).filter(leads).max_by_key(term)
+    }
+
+    pub(super) fn role(&self, node: usize) -> Option<RoleName> {
+        self.replicas[node].groups.status(self.group).map(|status| status.role)
+    }
+
+    pub(super) fn propose(&mut self, node: usize, text: &str) {
+        let data = Bytes::copy_from_slice(text.as_bytes());
+        self.tell(node, Input::Propose { group: self.group, data, weight: 0, context: 0 });
+    }
+
+    pub(super) fn commands(&self, node: usize) -> Vec<Bytes> {
+        let commands = self.replicas[node].applied.iter().filter(|entry| entry.kind == EntryKind::Command);
+        commands.map(|entry| entry.data.clone()).collect()
+    }
+
+    /// One random event.
+    pub(super) fn stir(&mut self) {
+        self.now += Span::micros(self.rng.below(4_000));
+        let node = self.rng.below(self.replicas.len() as u64) as usize;
+        match self.rng.below(100) {
+            0 if self.replicas[node].up => self.crash(node),
+            0..4 if !self.replicas[node].up => self.restart(node),
+            4 => {
+                let other = self.rng.below(self.replicas.len() as u64) as usize;
+                self.cut.insert((node, other));
+            }
+            5 => self.cut.clear(),
+            6..10 => self.watch_pairs(),
+            10..16 if !self.network.is_empty() => {
+                let place = self.rng.below(self.network.len() as u64) as usize;
+                self.network.swap_remove(place);
+            }
+            16..22 if !self.network.is_empty() => {
+                let place = self.rng.below(self.network.len() as u64) as usize;
+                let twin = self.network[place].clone();
+                self.network.push(twin);
+            }
+            22..60 if !self.network.is_empty() => {
+                let place = self.rng.below(self.network.len() as u64) as usize;
+                self.deliver(place);
+            }
+            60..85 if self.replicas[node].up => self.sync_all(node),
+            85..95 if self.replicas[node].up => self.deadline(node),
+            95..100 => {
+                if let Some(leader) = self.leader() {
+                    let text = alloc::format!("{}", self.rng.u64());
+                    self.propose(leader, &text);
+                }
+            }
+            _ => {}
+        }
+        if self.network.len() > 400 {
+            self.network.clear();
+        }
+    }
+
+    /// Everybody is up, nothing is cut, time passes: a leader commits, and all agree.
+    pub(super) fn heal(&mut self) {
+        self.cut.clear();
+        for node in 0..self.replicas.len() {
+            if !self.replicas[node].up {
+                self.restart(node);
+            }
+        }
+        self.settle(Span::secs(6));
+    }
+}
+
+impl Replica {
+    fn new(key: [u8; 32], node: usize) -> Self {
+        let mut own = key;
+        own[31] = node as u8;
+        let rng = Rng::stream(own, Purpose::Raft);
+        Self {
+            groups: Groups::new(Config::default(), member(node).node, rng, Planted::none()),
+            pending: VecDeque::new(),
+            disk: Vec::new(),
+            applied: Vec::new(),
+            up: true,
+            boots: 0,
+            stopped: false,
+        }
+    }
+}
+
+/// The owner's state is the list of what it was given.
+fn encode(applied: &[Entry]) -> Bytes {
+    let mut out = Vec::new();
+    for entry in applied {
+        out.extend_from_slice(&entry.index.0.to_le_bytes());
+        out.extend_from_slice(&entry.term.0.to_le_bytes());
+        out.push(entry.kind as u8);
+        out.extend_from_slice(&(entry.data.len() as u32).to_le_bytes());
+        out.extend_from_slice(&entry.data);
+    }
+    out.into()
+}
+
+fn decode(data: &Bytes) -> Vec<Entry> {
+    let (mut applied, mut at) = (Vec::new(), 0);
+    while at < data.len() {
+        let number = |from: usize| u64::from_le_bytes(data[from..from + 8].try_into().expect("8 bytes"));
+        let kind = [EntryKind::Blank, EntryKind::Command, EntryKind::Configuration][usize::from(data[at + 16])];
+        let len = u32::from_le_bytes(data[at + 17..at + 21].try_into().expect("4 bytes")) as usize;
+        applied.push(Entry {
+            index: LogIndex(number(at)),
+            term: Term(number(at + 8)),
+            kind,
+            data: data.slice(at + 21..at + 21 + len),
+            weight: 0,
+        });
+        at += 21 + len;
+    }
+    applied
+}

@@ -1,0 +1,248 @@
+//! Typed messages to Protobuf and back. Decoding gives a message that makes sense, or says what does not.
+
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use prost::Message as _;
+use wattle_proto::raft as wire;
+
+use super::message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
+use crate::configuration::{Configuration, Member};
+use crate::digest::Chain;
+use crate::id::{LogIndex, NodeId, ReplicaId, Term};
+use crate::payload::Payload;
+
+/// A message or record that cannot be read; what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a consensus message that cannot be read: {0}")]
+pub struct Malformed(pub alloc::string::String);
+
+const ENTRIES_MAX: usize = 65_536;
+const MEMBERS_MAX: usize = 4_096;
+
+fn bad<T>(what: &str) -> Result<T, Malformed> {
+    Err(Malformed(what.to_string()))
+}
+
+fn replica(bytes: &Bytes) -> Result<ReplicaId, Malformed> {
+    ReplicaId::from_slice(bytes).map_or_else(|| bad("a replica id has 16 bytes"), Ok)
+}
+
+fn member(member: &wire::Member) -> Result<Member, Malformed> {
+    let Some(node) = NodeId::from_slice(&member.node) else { return bad("a node id has 16 bytes") };
+    Ok(Member { node, replica: replica(&member.replica)? })
+}
+
+fn members(list: &[wire::Member]) -> Result<Vec<Member>, Malformed> {
+    if list.len() > MEMBERS_MAX {
+        return bad("too many members");
+    }
+    let list: Vec<Member> = list.iter().map(member).collect::<Result<_, _>>()?;
+    if !list.is_sorted_by(|a, b| a < b) {
+        return bad("members out of order");
+    }
+    Ok(list)
+}
+
+pub(super) fn configuration(wire: &wire::Configuration) -> Result<Configuration, Malformed> {
+    Ok(Configuration {
+        voters: members(&wire.voters)?,
+        outgoing: members(&wire.outgoing)?,
+        learners: members(&wire.learners)?,
+    })
+}
+
+pub(super) fn place(wire: Option<&wire::Place>) -> Result<Place, Malformed> {
+    let Some(wire) = wire else { return bad("a place is missing") };
+    let Some(chain) = Chain::from_slice(&wire.chain) else { return bad("a chain has 16 bytes") };
+    Ok(Place { index: LogIndex(wire.index), term: Term(wire.term), chain })
+}
+
+pub(super) fn mark(wire: &wire::Mark) -> Result<Mark, Malformed> {
+    Ok(Mark {
+        replica: replica(&wire.replica)?,
+        term: Term(wire.term),
+        vote: wire.vote.as_ref().map(member).transpose()?,
+        last: place(wire.last.as_ref())?,
+    })
+}
+
+/// Entries that stand behind `before`.
+pub(super) fn entries(list: Vec<wire::Entry>, before: LogIndex) -> Result<Vec<Entry>, Malformed> {
+    if list.len() > ENTRIES_MAX || before.0 > u64::MAX - ENTRIES_MAX as u64 {
+        return bad("too many entries");
+    }
+    let typed = |(place, entry): (usize, wire::Entry)| {
+        let kind = match entry.kind() {
+            wire::entry::Kind::Blank => EntryKind::Blank,
+            wire::entry::Kind::Command => EntryKind::Command,
+            wire::entry::Kind::Configuration => {
+                decode_configuration(&entry.data)?;
+                EntryKind::Configuration
+            }
+        };
+        let index = LogIndex(before.0 + 1 + place as u64);
+        Ok(Entry { index, term: Term(entry.term), kind, data: entry.data, weight: entry.weight })
+    };
+    list.into_iter().enumerate().map(typed).collect()
+}
+
+pub(super) fn wire_entry(entry: &Entry) -> wire::Entry {
+    let kind = match entry.kind {
+        EntryKind::Blank => wire::entry::Kind::Blank,
+        EntryKind::Command => wire::entry::Kind::Command,
+        EntryKind::Configuration => wire::entry::Kind::Configuration,
+    };
+    wire::Entry { term: entry.term.0, kind: kind.into(), data: entry.data.clone(), weight: entry.weight }
+}
+
+fn bytes16(bytes: [u8; 16]) -> Bytes {
+    Bytes::copy_from_slice(&bytes)
+}
+
+pub(super) fn wire_place(place: &Place) -> wire::Place {
+    wire::Place { index: place.index.0, term: place.term.0, chain: bytes16(place.chain.0) }
+}
+
+pub(super) fn wire_member(member: &Member) -> wire::Member {
+    wire::Member { node: bytes16(member.node.to_bytes()), replica: bytes16(member.replica.to_bytes()) }
+}
+
+pub(super) fn wire_mark(mark: &Mark) -> wire::Mark {
+    wire::Mark {
+        replica: bytes16(mark.replica.to_bytes()),
+        term: mark.term.0,
+        vote: mark.vote.as_ref().map(wire_member),
+        last: Some(wire_place(&mark.last)),
+    }
+}
+
+pub(super) fn wire_configuration(configuration: &Configuration) -> wire::Configuration {
+    let list = |members: &[Member]| members.iter().map(wire_member).collect();
+    wire::Configuration {
+        voters: list(&configuration.voters),
+        outgoing: list(&configuration.outgoing),
+        learners: list(&configuration.learners),
+    }
+}
+
+/// The data of a configuration entry.
+pub(super) fn encode_configuration(configuration: &Configuration) -> Bytes {
+    wire_configuration(configuration).encode_to_vec().into()
+}
+
+/// Reads the data of a configuration entry.
+pub(super) fn decode_configuration(data: &Bytes) -> Result<Configuration, Malformed> {
+    let wire = wire::Configuration::decode(data.clone()).map_err(|error| Malformed(error.to_string()))?;
+    configuration(&wire)
+}
+
+impl Message {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// [`Malformed`] says what makes no sense.
+    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
+        let message = wire::Message::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
+        let addressee = if message.addressee.is_empty() { None } else { Some(replica(&message.addressee)?) };
+        let Some(body) = message.body else { return bad("nothing is said") };
+        Ok(Self { sender: replica(&message.sender)?, addressee, term: Term(message.term), body: decode_body(body)? })
+    }
+
+    /// Writes a message.
+    #[must_use]
+    pub fn encode(&self) -> Payload {
+        let message = wire::Message {
+            sender: bytes16(self.sender.to_bytes()),
+            addressee: self.addressee.map(|replica| bytes16(replica.to_bytes())).unwrap_or_default(),
+            term: self.term.0,
+            body: Some(encode_body(&self.body)),
+        };
+        Payload::from(Bytes::from(message.encode_to_vec()))
+    }
+}
+
+fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
+    use wire::message::Body as W;
+    Ok(match body {
+        W::Append(append) => {
+            let previous = place(append.previous.as_ref())?;
+            Body::Append(Append {
+                previous,
+                commit: LogIndex(append.commit),
+                durable: place(append.durable.as_ref())?,
+                entries: entries(append.entries, previous.index)?,
+                number: append.number,
+                copy: append.copy,
+                cut: false,
+            })
+        }
+        W::AppendReply(reply) => Body::AppendReply {
+            number: reply.number,
+            matched: reply.matched,
+            place: place(reply.place.as_ref())?,
+            more: reply.more,
+            waiting: reply.waiting,
+        },
+        W::Vote(vote) => Body::Vote { pre: vote.pre, last: place(vote.last.as_ref())? },
+        W::VoteReply(reply) => {
+            Body::VoteReply { pre: reply.pre, granted: reply.granted, last: place(reply.last.as_ref())? }
+        }
+        W::Recall(recall) => {
+            Body::Recall { mark: recall.mark.as_ref().map(mark).transpose()?, question: recall.question }
+        }
+        W::Copy(copy) => Body::Copy { last: place(copy.last.as_ref())? },
+        W::Renamed(renamed) => Body::Renamed { old: replica(&renamed.old)? },
+        W::Snapshot(snapshot) => {
+            let Some(wire) = snapshot.configuration.as_ref() else { return bad("a snapshot without configuration") };
+            Body::Snapshot(Snapshot {
+                place: place(snapshot.place.as_ref())?,
+                configuration: configuration(wire)?,
+                data: snapshot.data,
+                number: snapshot.number,
+                copy: snapshot.copy,
+            })
+        }
+        W::Stop(stop) => {
+            if stop.reason.len() > 4096 {
+                return bad("a reason that is too long");
+            }
+            Body::Stop { reason: stop.reason }
+        }
+    })
+}
+
+fn encode_body(body: &Body) -> wire::message::Body {
+    use wire::message::Body as W;
+    match body {
+        Body::Append(append) => W::Append(wire::Append {
+            previous: Some(wire_place(&append.previous)),
+            commit: append.commit.0,
+            durable: Some(wire_place(&append.durable)),
+            entries: append.entries.iter().map(wire_entry).collect(),
+            number: append.number,
+            copy: append.copy,
+        }),
+        &Body::AppendReply { number, matched, ref place, more, waiting } => {
+            W::AppendReply(wire::AppendReply { number, matched, place: Some(wire_place(place)), more, waiting })
+        }
+        Body::Vote { pre, last } => W::Vote(wire::Vote { pre: *pre, last: Some(wire_place(last)) }),
+        Body::VoteReply { pre, granted, last } => {
+            W::VoteReply(wire::VoteReply { pre: *pre, granted: *granted, last: Some(wire_place(last)) })
+        }
+        Body::Recall { mark, question } => {
+            W::Recall(wire::Recall { mark: mark.as_ref().map(wire_mark), question: *question })
+        }
+        Body::Copy { last } => W::Copy(wire::Copy { last: Some(wire_place(last)) }),
+        Body::Renamed { old } => W::Renamed(wire::Renamed { old: bytes16(old.to_bytes()) }),
+        Body::Snapshot(snapshot) => W::Snapshot(wire::Snapshot {
+            place: Some(wire_place(&snapshot.place)),
+            configuration: Some(wire_configuration(&snapshot.configuration)),
+            data: snapshot.data.clone(),
+            number: snapshot.number,
+            copy: snapshot.copy,
+        }),
+        Body::Stop { reason } => W::Stop(wire::Stop { reason: reason.clone() }),
+    }
+}

@@ -1,0 +1,284 @@
+//! The face of the part: inputs to reactions, deadlines, and what others may ask.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use super::cost::OwnLink;
+use super::flood::Owed;
+use super::paths::{Path, compute};
+use super::table::Table;
+use super::{Config, Input, Output, RELAYS_MAX};
+use crate::id::{Generation, NodeId};
+use crate::level::Level;
+use crate::planted::Planted;
+use crate::rng::Rng;
+use crate::time::{Instant, Now, Span};
+
+/// A link between two nodes that both list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownLink {
+    /// The end with the smaller id.
+    pub a: NodeId,
+    /// The other.
+    pub b: NodeId,
+    /// What `a` announced, in microseconds.
+    pub cost: u32,
+}
+
+/// Something done at once when it was not done for a while, and at growing distances while it is wanted again and again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pace {
+    due: Option<Instant>,
+    not_before: Instant,
+    gap: Span,
+}
+
+impl Pace {
+    pub(super) fn want(&mut self, now: Instant) {
+        if self.due.is_none() {
+            self.due = Some(now.max(self.not_before));
+        }
+    }
+
+    pub(super) fn done(&mut self, now: Instant, min: Span, max: Span) {
+        let quiet = now.since(self.not_before) >= max.times(2);
+        self.gap = if quiet { min } else { self.gap.times(2).max(min).at_most(max) };
+        self.not_before = now + self.gap;
+        self.due = None;
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+}
+
+/// Link states, and the paths made of them.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    pub(super) config: Config,
+    pub(super) own: NodeId,
+    /// Of this node's own last announcement; `None` before recovery is over.
+    pub(super) version: Option<(Generation, u64)>,
+    /// The highest version that anybody holds of it: the next one goes above.
+    pub(super) outdo: (Generation, u64),
+    pub(super) members: BTreeSet<NodeId>,
+    pub(super) links: BTreeMap<NodeId, OwnLink>,
+    pub(super) owed: BTreeMap<NodeId, Owed>,
+    pub(super) table: Table,
+    pub(super) pace_announce: Pace,
+    pub(super) pace_compute: Pace,
+    pub(super) refresh_at: Option<Instant>,
+    pub(super) compare_at: Instant,
+    /// When the table changed last.
+    pub(super) changed_at: Instant,
+    pub(super) rng: Rng,
+    pub(super) outputs: VecDeque<Output>,
+    paths: BTreeMap<NodeId, Path>,
+}
+
+impl Routes {
+    /// A node that knows nobody.
+    #[must_use]
+    pub fn new(config: Config, own: NodeId, rng: Rng, _planted: Planted) -> Self {
+        Self {
+            config,
+            own,
+            version: None,
+            outdo: (Generation(0), 0),
+            members: BTreeSet::new(),
+            links: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            table: Table::default(),
+            pace_announce: Pace::default(),
+            pace_compute: Pace::default(),
+            refresh_at: None,
+            compare_at: Instant::ZERO,
+            changed_at: Instant::ZERO,
+            rng,
+            outputs: VecDeque::new(),
+            paths: BTreeMap::new(),
+        }
+    }
+
+    /// Recovery is over: this start's generation is known, and on disk before a link can be up.
+    pub fn restored(&mut self, now: Now, generation: Generation) {
+        let now = now.monotonic;
+        self.version = Some((generation, 0));
+        self.compare_at = now + self.around(self.config.compare);
+        self.announce(now);
+    }
+
+    /// Something happened.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        let now = now.monotonic;
+        match input {
+            Input::LinkUp { node, label } => self.on_link_up(now, node, label),
+            Input::LinkDown { node } => self.on_link_down(now, node),
+            Input::Cost { node, micros } => self.on_cost(now, node, micros),
+            Input::Members(members) => self.on_members(now, members),
+            Input::Message { from, message } => self.on_message(now, from, message),
+            Input::Deadline => {}
+        }
+        self.run_due(now);
+    }
+
+    /// The next output; call until `None` after each [`Routes::handle`].
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to come back at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.version?;
+        let ripe = self.links.values().filter_map(|link| link.ripe_at(&self.config));
+        let full = self.owed.values().filter_map(Owed::full_at);
+        let paces = [self.pace_announce.due, self.pace_compute.due, self.refresh_at, Some(self.compare_at)];
+        paces.into_iter().flatten().chain(ripe).chain(full).min()
+    }
+
+    /// The path to a node; `None` if there is none, and for the node itself.
+    #[must_use]
+    pub fn path(&self, to: NodeId) -> Option<&Path> {
+        self.paths.get(&to)
+    }
+
+    /// Everybody that can be reached, and how.
+    pub fn paths(&self) -> impl Iterator<Item = (NodeId, &Path)> {
+        self.paths.iter().map(|(node, path)| (*node, path))
+    }
+
+    /// The label that `from` announced for its link to `to`.
+    #[must_use]
+    pub fn label_of(&self, from: NodeId, to: NodeId) -> Option<u16> {
+        Some(self.table.get(from)?.link(to)?.label)
+    }
+
+    /// Every link both ends of which list it, each once.
+    #[must_use]
+    pub fn topology(&self) -> Vec<KnownLink> {
+        let mut known = Vec::new();
+        for state in self.table.states() {
+            for adjacency in state.adjacencies.iter().filter(|adjacency| state.origin < adjacency.neighbour) {
+                let back = self.table.get(adjacency.neighbour).and_then(|other| other.link(state.origin));
+                if back.is_some() {
+                    known.push(KnownLink { a: state.origin, b: adjacency.neighbour, cost: adjacency.cost });
+                }
+            }
+        }
+        known
+    }
+
+    fn on_link_up(&mut self, now: Instant, node: NodeId, label: u16) {
+        assert!(node != self.own, "a node has no link to itself");
+        self.links.insert(node, OwnLink::new(label, self.config.cost_unknown));
+        self.owed.insert(node, Owed::default());
+        self.announce(now);
+        self.owe_full(node);
+        self.compute(now);
+    }
+
+    fn on_link_down(&mut self, now: Instant, node: NodeId) {
+        self.owed.remove(&node);
+        if self.links.remove(&node).is_some() {
+            self.announce(now);
+            self.compute(now);
+        }
+    }
+
+    fn on_cost(&mut self, now: Instant, node: NodeId, micros: u32) {
+        let Some(link) = self.links.get_mut(&node) else { return };
+        if link.measure(now, micros, &self.config) {
+            self.pace_announce.want(now);
+            self.pace_compute.want(now);
+        }
+    }
+
+    fn on_members(&mut self, now: Instant, mut members: BTreeSet<NodeId>) {
+        members.insert(self.own);
+        let grown = !members.is_subset(&self.members);
+        self.members = members;
+        if self.table.keep(&self.members) {
+            self.pace_compute.want(now);
+        }
+        if grown {
+            self.ask_all();
+        }
+    }
+
+    fn run_due(&mut self, now: Instant) {
+        let config = &self.config;
+        let ripened = self.links.values_mut().fold(false, |any, link| link.ripen(now, config) | any);
+        if ripened {
+            self.pace_announce.want(now);
+            self.pace_compute.want(now);
+        }
+        if self.pace_announce.is_due(now) || self.refresh_at.is_some_and(|at| at <= now) {
+            self.announce(now);
+        }
+        if self.version.is_some() && self.compare_at <= now {
+            self.compare(now);
+        }
+        if self.pace_compute.is_due(now) {
+            self.compute(now);
+        }
+        self.send_owed(now);
+    }
+
+    fn compute(&mut self, now: Instant) {
+        self.pace_compute.done(now, self.config.compute_min, self.config.compute_max);
+        let paths = compute(self.own, &self.links, &self.table);
+        if paths != self.paths {
+            self.paths = paths;
+            self.outputs.push_back(Output::Changed);
+        }
+    }
+
+    /// Panics if an invariant does not hold.
+    pub fn check_invariants(&self, level: Level) {
+        assert!(self.table.len() <= self.members.len() + 1, "T6: {} link states", self.table.len());
+        assert!(self.owed.keys().eq(self.links.keys()), "T6: something is owed to who is no neighbour");
+        if let Some(version) = self.version {
+            let own = self.table.get(self.own).expect("T5: this node's own state is in its table");
+            assert_eq!(own.version(), version, "T5: this node's own state is not the last it announced");
+            let said = own.adjacencies.iter().map(|adjacency| (adjacency.neighbour, adjacency.label));
+            let is = self.links.iter().map(|(node, link)| (*node, link.label)).take(super::ADJACENCIES_MAX);
+            assert!(said.eq(is), "T5: this node's own state does not say what its links are");
+        }
+        if level < Level::Full {
+            return;
+        }
+        for origin in self.table.origins() {
+            assert!(
+                origin == self.own || self.members.contains(&origin),
+                "T1: a state of {origin}, no member"
+            );
+        }
+        if self.pace_compute.due.is_none() {
+            assert_eq!(
+                self.paths,
+                compute(self.own, &self.links, &self.table),
+                "T4: paths are not what they would be"
+            );
+            self.paths.iter().for_each(|(to, path)| self.check_path(*to, path));
+        }
+    }
+
+    /// T3: follows the labels, as relays will.
+    fn check_path(&self, to: NodeId, path: &Path) {
+        assert!(path.labels.len() <= RELAYS_MAX, "T3: the path to {to} is too long");
+        assert!(self.links.contains_key(&path.first), "T3: the path to {to} begins at who is no neighbour");
+        let mut seen = BTreeSet::from([self.own, path.first]);
+        let mut relay = path.first;
+        for label in &path.labels {
+            let state = self.table.get(relay).expect("T3: a relay without a link state");
+            let link = state.adjacencies.iter().find(|adjacency| adjacency.label == *label);
+            let link = link.unwrap_or_else(|| panic!("T3: {relay} has no link {label:#06x}"));
+            let next = self.table.get(link.neighbour).and_then(|next| next.link(relay));
+            assert!(next.is_some(), "T2: {} does not list its link to {relay}", link.neighbour);
+            assert!(seen.insert(link.neighbour), "T3: the path to {to} comes to {} twice", link.neighbour);
+            relay = link.neighbour;
+        }
+        assert_eq!(relay, to, "T3: the path to {to} ends elsewhere");
+    }
+}

@@ -1,0 +1,355 @@
+use super::*;
+use crate::route::message::LinkState;
+use alloc::sync::Arc;
+
+const T: Instant = Instant(1_000_000_000);
+
+fn alone() -> Routes {
+    let mut routes = Routes::new(Config::default(), id(1), rng(1), Planted::none());
+    routes.restored(at(T), Generation(5));
+    routes
+}
+
+fn feed(routes: &mut Routes, now: Instant, input: Input) -> Vec<Output> {
+    routes.handle(at(now), input);
+    routes.check_invariants(Level::Full);
+    core::iter::from_fn(|| routes.poll()).collect()
+}
+
+fn up(node: usize) -> Input {
+    Input::LinkUp { node: id(node), label: label(1, node) }
+}
+
+/// A link state of `origin` whose links all cost 100.
+fn state(origin: usize, generation: u64, sequence: u64, neighbours: &[usize]) -> Aged {
+    let adjacencies = neighbours
+        .iter()
+        .map(|&to| Adjacency { neighbour: id(to), cost: 100, label: label(origin, to) })
+        .collect();
+    let state = LinkState { generation: Generation(generation), sequence, origin: id(origin), adjacencies };
+    Aged { state: Arc::new(state), age: Span::ZERO }
+}
+
+fn flood(from: usize, states: Vec<Aged>) -> Input {
+    Input::Message { from: id(from), message: Message::Flood(states) }
+}
+
+/// The versions of the states sent to a neighbour.
+fn flooded(outputs: &[Output], to: usize) -> Vec<(u128, u64, u64)> {
+    let states = outputs.iter().filter_map(|output| match output {
+        Output::Send { to: node, message: Message::Flood(states) } if *node == id(to) => Some(states),
+        _ => None,
+    });
+    let version = |aged: &Aged| (aged.state.origin.0, aged.state.generation.0, aged.state.sequence);
+    states.flatten().map(version).collect()
+}
+
+#[test]
+fn a_neighbour_is_reached_at_once_and_gets_the_whole_table() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=4)));
+    feed(&mut routes, T, up(2));
+    feed(&mut routes, T, flood(2, vec![state(2, 1, 1, &[1, 3]), state(3, 1, 1, &[2])]));
+    let outputs = feed(&mut routes, T, up(4));
+    let path = routes.path(id(4)).unwrap();
+    assert_eq!((path.first, path.labels.len(), path.hops()), (id(4), 0, 1));
+    assert!(outputs.contains(&Output::Changed));
+    assert_eq!(flooded(&outputs, 4), [(1, 5, 3), (2, 1, 1), (3, 1, 1)]);
+    assert_eq!(flooded(&outputs, 2), [(1, 5, 3)], "others get what is news");
+}
+
+#[test]
+fn a_path_bears_one_label_per_relay() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=4)));
+    feed(&mut routes, T, up(2));
+    feed(&mut routes, T, Input::Cost { node: id(2), micros: 70 });
+    let states = vec![state(2, 1, 1, &[1, 3]), state(3, 1, 1, &[2, 4]), state(4, 1, 1, &[3])];
+    feed(&mut routes, T, flood(2, states));
+    let later = routes.next_deadline().unwrap();
+    feed(&mut routes, later, Input::Deadline);
+    let path = routes.path(id(4)).unwrap();
+    assert_eq!((path.first, path.labels.as_slice()), (id(2), &[label(2, 3), label(3, 4)][..]));
+    assert_eq!(path.cost, 270);
+    assert_eq!(routes.path(id(1)), None, "no path to itself");
+}
+
+#[test]
+fn a_link_counts_only_when_both_ends_list_it() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=4)));
+    feed(&mut routes, T, up(2));
+    feed(&mut routes, T, flood(2, vec![state(2, 1, 1, &[1, 3]), state(3, 1, 1, &[])]));
+    let settled = T + Span::secs(1);
+    feed(&mut routes, settled, Input::Deadline);
+    assert_eq!(routes.path(id(3)), None);
+    assert_eq!(routes.topology(), [KnownLink { a: id(1), b: id(2), cost: 50_000 }]);
+    feed(&mut routes, settled, flood(2, vec![state(3, 1, 2, &[2])]));
+    feed(&mut routes, settled + Span::secs(1), Input::Deadline);
+    assert!(routes.path(id(3)).is_some());
+    assert_eq!(routes.topology().len(), 2);
+    assert_eq!(routes.label_of(id(2), id(3)), Some(label(2, 3)));
+    assert_eq!((routes.label_of(id(2), id(4)), routes.label_of(id(4), id(2))), (None, None));
+}
+
+#[test]
+fn the_loss_of_an_own_link_counts_at_once() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=3)));
+    feed(&mut routes, T, up(2));
+    feed(&mut routes, T, up(3));
+    feed(&mut routes, T, flood(2, vec![state(2, 1, 1, &[1, 3]), state(3, 1, 1, &[1, 2])]));
+    feed(&mut routes, T + Span::millis(1), Input::Cost { node: id(2), micros: 10 });
+    let outputs = feed(&mut routes, T + Span::millis(2), Input::LinkDown { node: id(3) });
+    assert!(outputs.contains(&Output::Changed));
+    assert_eq!(routes.path(id(3)).map(|path| path.first), Some(id(2)), "over the other one");
+    assert_eq!(flooded(&outputs, 2).len(), 1, "and the neighbours hear of it in the same turn");
+    let outputs = feed(&mut routes, T + Span::millis(2), Input::LinkDown { node: id(2) });
+    assert!(outputs.contains(&Output::Changed));
+    assert_eq!(routes.paths().count(), 0);
+}
+
+#[test]
+fn news_goes_to_all_but_the_sender_and_old_news_is_corrected() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=4)));
+    for node in [2, 3, 4] {
+        feed(&mut routes, T, up(node));
+    }
+    let outputs = feed(&mut routes, T, flood(2, vec![state(2, 1, 7, &[1])]));
+    assert_eq!((flooded(&outputs, 2), flooded(&outputs, 3)), (vec![], vec![(2, 1, 7)]));
+    assert_eq!(flooded(&outputs, 4), [(2, 1, 7)]);
+    let outputs = feed(&mut routes, T, flood(3, vec![state(2, 1, 7, &[1])]));
+    assert_eq!(outputs, [], "known");
+    let outputs = feed(&mut routes, T, flood(3, vec![state(2, 1, 6, &[1, 4])]));
+    assert_eq!((flooded(&outputs, 3), flooded(&outputs, 4)), (vec![(2, 1, 7)], vec![]));
+    let outputs = feed(&mut routes, T, flood(3, vec![state(2, 2, 1, &[1])]));
+    assert_eq!(flooded(&outputs, 4), [(2, 2, 1)], "a later start beats any sequence");
+}
+
+#[test]
+fn states_of_strangers_are_not_held_and_asked_for_when_they_become_members() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members([1, 2])));
+    feed(&mut routes, T, up(2));
+    let strangers: Vec<Aged> = (10..30).map(|node| state(node, 1, 1, &[2])).collect();
+    assert_eq!(feed(&mut routes, T, flood(2, strangers)), []);
+    assert_eq!(routes.table.len(), 1);
+    let outputs = feed(&mut routes, T, Input::Members(members([1, 2, 10])));
+    assert_eq!(outputs, [Output::Send { to: id(2), message: Message::Ask }]);
+    feed(&mut routes, T, flood(2, vec![state(10, 1, 1, &[2]), state(2, 1, 1, &[1, 10])]));
+    feed(&mut routes, T + Span::secs(1), Input::Deadline);
+    assert!(routes.path(id(10)).is_some());
+    feed(&mut routes, T + Span::secs(1), Input::Members(members([1, 2])));
+    feed(&mut routes, T + Span::secs(2), Input::Deadline);
+    assert_eq!(routes.path(id(10)), None, "who is no member any more is forgotten");
+}
+
+#[test]
+fn a_newer_state_of_its_own_is_outdone() {
+    for (generation, sequence, expected) in
+        [(5, 40, (1, 5, 41)), (9, 3, (1, 9, 4)), (6, (1 << 62) - 1, (1, 7, 0))]
+    {
+        let mut routes = alone();
+        feed(&mut routes, T, Input::Members(members(1..=3)));
+        feed(&mut routes, T, up(2));
+        let now = T + Span::secs(10);
+        let outputs = feed(&mut routes, now, flood(2, vec![state(1, generation, sequence, &[3])]));
+        assert_eq!(flooded(&outputs, 2), [expected], "at once");
+    }
+}
+
+#[test]
+fn a_state_of_its_own_that_it_did_not_write_is_outdone_and_an_older_one_corrected() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=3)));
+    feed(&mut routes, T, up(2));
+    let now = T + Span::secs(10);
+    // Of one version and other content: the one that every table prefers counts.
+    let outputs = feed(&mut routes, now, flood(2, vec![state(1, 5, 2, &[2, 3])]));
+    assert_eq!(flooded(&outputs, 2), [(1, 5, 2)], "this node's own, so it only needs to be repeated");
+    let outputs = feed(&mut routes, now, flood(2, vec![state(1, 5, 2, &[3])]));
+    assert_eq!(flooded(&outputs, 2), [(1, 5, 3)], "the other one, so it must be outdone");
+    let outputs = feed(&mut routes, now, flood(2, vec![state(1, 4, 99, &[])]));
+    assert_eq!(flooded(&outputs, 2), [(1, 5, 3)]);
+}
+
+#[test]
+fn of_two_states_of_one_version_every_table_keeps_the_same() {
+    let (one, other) = (state(2, 1, 1, &[1]), state(2, 1, 1, &[3]));
+    for pair in [[one.clone(), other.clone()], [other, one]] {
+        let mut routes = alone();
+        feed(&mut routes, T, Input::Members(members(1..=3)));
+        feed(&mut routes, T, up(2));
+        pair.into_iter().for_each(|aged| {
+            feed(&mut routes, T, flood(2, vec![aged]));
+        });
+        assert_eq!(routes.table.get(id(2)).unwrap().adjacencies[0].neighbour, id(3));
+    }
+}
+
+#[test]
+fn a_version_that_cannot_be_outdone_harms_nobody() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=3)));
+    feed(&mut routes, T, up(2));
+    let last = (1 << 62) - 1;
+    let now = T + Span::secs(10);
+    let outputs = feed(&mut routes, now, flood(2, vec![state(1, last, last, &[3])]));
+    assert_eq!(flooded(&outputs, 2), []);
+    let mut copy = routes.clone();
+    for round in 0..100 {
+        let now = now + Span::millis(10 * round);
+        feed(&mut copy, now, flood(2, vec![state(1, last - 1, last, &[3])]));
+    }
+    let announced = copy.table.get(id(1)).unwrap().version();
+    assert_eq!(announced, (Generation(last), 0));
+}
+
+#[test]
+fn a_copy_of_this_node_makes_no_storm() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=3)));
+    feed(&mut routes, T, up(2));
+    let mut announced = 0;
+    for milli in 0..10_000 {
+        let now = T + Span::millis(milli);
+        let above = routes.table.get(id(1)).unwrap().sequence + 1;
+        announced += flooded(&feed(&mut routes, now, flood(2, vec![state(1, 5, above, &[3])])), 2).len();
+    }
+    assert!((5..25).contains(&announced), "{announced} announcements in ten seconds");
+}
+
+#[test]
+fn costs_are_announced_with_patience() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=2)));
+    feed(&mut routes, T, up(2));
+    let cost = |micros| Input::Cost { node: id(2), micros };
+    let told = |outputs: &[Output]| flooded(outputs, 2).len();
+    feed(&mut routes, T, cost(10_000));
+    let now = T + Span::secs(3);
+    assert_eq!(told(&feed(&mut routes, now, Input::Deadline)), 1, "the first measurement");
+    assert_eq!(routes.table.get(id(1)).unwrap().adjacencies[0].cost, 10_000);
+    assert_eq!(told(&feed(&mut routes, now, cost(11_000))), 0);
+    assert_eq!(told(&feed(&mut routes, now, cost(20_000))), 0);
+    assert_eq!(routes.next_deadline(), Some(now + Span::secs(2)));
+    assert_eq!(told(&feed(&mut routes, now + Span::millis(1999), Input::Deadline)), 0);
+    assert_eq!(told(&feed(&mut routes, now + Span::secs(2), Input::Deadline)), 1);
+    assert_eq!(routes.path(id(2)).unwrap().cost, 20_000);
+}
+
+#[test]
+fn many_changes_of_costs_share_announcements() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=30)));
+    for node in 2..=30 {
+        feed(&mut routes, T, up(node));
+    }
+    let start = T + Span::secs(5);
+    let mut told = Vec::new();
+    for node in 2..=30 {
+        let now = start + Span::millis(10 * node as u64);
+        let outputs = feed(&mut routes, now, Input::Cost { node: id(node), micros: 500 });
+        told.extend(flooded(&outputs, 2));
+    }
+    while let Some(due) = routes.next_deadline().filter(|due| *due <= start + Span::secs(2)) {
+        told.extend(flooded(&feed(&mut routes, due, Input::Deadline), 2));
+    }
+    assert!((2..=5).contains(&told.len()), "29 changes in 290 ms: {told:?}");
+    assert!(routes.table.get(id(1)).unwrap().adjacencies.iter().all(|adjacency| adjacency.cost == 500));
+}
+
+#[test]
+fn a_state_that_nobody_repeats_is_forgotten_and_the_own_one_repeated() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=3)));
+    feed(&mut routes, T, up(2));
+    let mut old = state(3, 1, 1, &[2]);
+    old.age = Span::secs(590);
+    feed(&mut routes, T, flood(2, vec![state(2, 1, 1, &[1, 3]), old.clone()]));
+    old.age = Span::secs(600);
+    feed(&mut routes, T, flood(2, vec![Aged { state: state(3, 1, 2, &[2]).state, ..old }]));
+    assert_eq!(routes.table.get(id(3)).unwrap().sequence, 1, "what is too old already is not news");
+    let mut announced = Vec::new();
+    let mut forgotten = BTreeMap::new();
+    while let Some(now) = routes.next_deadline().filter(|now| *now <= T + Span::secs(620)) {
+        if !flooded(&feed(&mut routes, now, Input::Deadline), 2).is_empty() {
+            announced.push(now.since(T));
+        }
+        for origin in [2, 3] {
+            if routes.table.get(id(origin)).is_none() {
+                forgotten.entry(origin).or_insert(now.since(T));
+            }
+        }
+    }
+    assert!((2..=4).contains(&announced.len()), "{announced:?}");
+    assert!(
+        announced
+            .windows(2)
+            .all(|pair| (150..=250).contains(&(pair[1].as_millis() / 1000 - pair[0].as_millis() / 1000)))
+    );
+    let seconds = |origin: usize| forgotten[&origin].as_millis() / 1000;
+    assert!((10..=23).contains(&seconds(3)), "what came old goes early: {forgotten:?}");
+    assert!((600..=613).contains(&seconds(2)), "{forgotten:?}");
+}
+
+#[test]
+fn whoever_is_no_neighbour_is_not_heard() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=3)));
+    for message in [Message::Ask, Message::Flood(vec![state(3, 1, 1, &[2])])] {
+        assert_eq!(feed(&mut routes, T, Input::Message { from: id(3), message }), []);
+    }
+    assert_eq!(routes.table.len(), 1);
+}
+
+#[test]
+fn whole_tables_are_given_once_per_pause() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=3)));
+    feed(&mut routes, T, up(2));
+    let ask = || Input::Message { from: id(2), message: Message::Ask };
+    let mut told = 0;
+    for milli in 0..1000 {
+        told += flooded(&feed(&mut routes, T + Span::millis(milli), ask()), 2).len();
+    }
+    assert_eq!(told, 4, "one each 200 ms, and asking too early is not forgotten");
+}
+
+#[test]
+fn no_sequence_of_inputs_breaks_an_invariant() {
+    let mut reached = 0;
+    for seed in 0..60 {
+        let mut random = rng(seed);
+        let mut routes = alone();
+        let mut now = T;
+        for _ in 0..400 {
+            now += Span::millis(random.below(400));
+            let node = 1 + random.below(6) as usize;
+            let input = match random.below(12) {
+                0 | 1 if node > 1 => up(node),
+                2 => Input::LinkDown { node: id(node) },
+                3 => Input::Cost { node: id(node), micros: random.u64() as u32 },
+                4 => Input::Members(members((1..=6).filter(|_| random.below(8) > 0))),
+                5 => Input::Deadline,
+                6 => Input::Message { from: id(node), message: Message::Ask },
+                7 => Input::Message { from: id(node), message: Message::Summary(routes.table.digest()) },
+                _ => {
+                    let origin = 1 + random.below(6) as usize;
+                    let neighbours: Vec<usize> =
+                        (1..=6).filter(|to| *to != origin && random.below(3) > 0).collect();
+                    let high = (1 << 62) - 1 - random.below(3);
+                    let version = [random.below(4), high][usize::from(random.below(20) == 0)];
+                    let sequence = [random.below(50), high][usize::from(random.below(10) == 0)];
+                    let mut aged = state(origin, version, sequence, &neighbours);
+                    aged.age = Span::secs(random.below(700));
+                    flood(node, vec![aged])
+                }
+            };
+            feed(&mut routes, now, input);
+            reached += routes.paths().count();
+        }
+    }
+    assert!(reached > 10_000, "paths do come up: {reached}");
+}

@@ -1,0 +1,328 @@
+//! The two threads of the disk: one writes, in as few syncs as the disk's own pace allows; one loads.
+//!
+//! Whatever has queued up while a commit was under way becomes the next commit. Rows stay in memory until they are
+//! committed, so that a load sees every write that was polled before it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedSender;
+use wattle_core::id::Ticket;
+use wattle_core::node::output::LoadId;
+use wattle_core::payload::Payload;
+
+use crate::event::{PanicWatch, Urgent};
+use crate::space::{Meter, Reserve, Space};
+use crate::store::{Part, Reader, Store, StoreError};
+
+/// Bytes that one commit takes at most (one row may exceed it): a commit must not keep later rows waiting for long.
+const COMMIT_BYTES_MAX: usize = 32 << 20;
+/// How often, at least, a commit under load is a quick one.
+const QUICK_EVERY: Duration = Duration::from_secs(5);
+/// How long the disk is at rest before the last commit is made quick, or trims are carried out without a write.
+const IDLE: Duration = Duration::from_millis(250);
+/// How often free space is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// Loads that share one view of the store.
+const LOADS_TOGETHER: usize = 64;
+
+#[derive(Debug)]
+enum Order {
+    Rows(Vec<(Ticket, Payload)>),
+    Trim(Ticket),
+}
+
+/// The disk of one node. Dropping it waits until everything submitted is written.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    orders: Option<mpsc::Sender<Order>>,
+    loads: Option<mpsc::Sender<(LoadId, Part)>>,
+    pending: Arc<Pending>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Rows that are not committed yet.
+#[derive(Debug, Default)]
+struct Pending {
+    rows: Mutex<BTreeMap<Ticket, Payload>>,
+    bytes: AtomicU64,
+}
+
+impl Pending {
+    fn rows(&self) -> MutexGuard<'_, BTreeMap<Ticket, Payload>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Disk {
+    pub(crate) fn start(
+        store: Store,
+        meter: Meter,
+        reserve: Arc<Reserve>,
+        urgent: &UnboundedSender<Urgent>,
+    ) -> io::Result<Self> {
+        let (orders, ordered) = mpsc::channel();
+        let (loads, wanted) = mpsc::channel();
+        let pending = Arc::new(Pending::default());
+        let mut disk = Self {
+            orders: Some(orders),
+            loads: Some(loads),
+            pending: Arc::clone(&pending),
+            threads: Vec::with_capacity(2),
+        };
+        let (reader, answers, rows) = (store.reader(), urgent.clone(), Arc::clone(&pending));
+        let load = move || {
+            let _watch = PanicWatch(answers.clone());
+            serve_loads(&reader, &rows, &wanted, &answers);
+        };
+        disk.threads.push(thread::Builder::new().name("wattle-load".to_owned()).spawn(load)?);
+        let mut writer = Writer {
+            store,
+            meter,
+            reserve,
+            pending,
+            urgent: urgent.clone(),
+            quick_at: Instant::now(),
+            quick: false,
+            measured: None,
+            told: None,
+            compacting_helps: false,
+        };
+        let write = move || {
+            let _watch = PanicWatch(writer.urgent.clone());
+            writer.run(&ordered);
+        };
+        disk.threads.push(thread::Builder::new().name("wattle-disk".to_owned()).spawn(write)?);
+        Ok(disk)
+    }
+
+    /// Queues rows, in rising order of tickets.
+    pub(crate) fn write(&self, rows: Vec<(Ticket, Payload)>) {
+        let bytes: usize = rows.iter().map(|(_, row)| row.len()).sum();
+        self.pending.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.pending.rows().extend(rows.iter().cloned());
+        self.order(Order::Rows(rows));
+    }
+
+    pub(crate) fn trim(&self, below: Ticket) {
+        self.order(Order::Trim(below));
+    }
+
+    fn order(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            // Fails only after a failed write, of which the driver has been told.
+            let _ = orders.send(order);
+        }
+    }
+
+    pub(crate) fn load(&self, load: LoadId, part: Part) {
+        if let Some(loads) = &self.loads {
+            let _ = loads.send((load, part));
+        }
+    }
+
+    /// Bytes of rows that are not committed yet.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        self.pending.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.orders = None;
+        self.loads = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Writer {
+    store: Store,
+    meter: Meter,
+    reserve: Arc<Reserve>,
+    pending: Arc<Pending>,
+    urgent: UnboundedSender<Urgent>,
+    /// When the last quick commit was made.
+    quick_at: Instant,
+    /// Whether the last commit was a quick one.
+    quick: bool,
+    measured: Option<Measured>,
+    /// Free space as last told.
+    told: Option<u64>,
+    compacting_helps: bool,
+}
+
+/// What was true when free space was last measured.
+#[derive(Clone, Copy)]
+struct Measured {
+    at: Instant,
+    used: u64,
+    reserve_missing: bool,
+}
+
+impl Writer {
+    fn run(&mut self, orders: &mpsc::Receiver<Order>) {
+        loop {
+            self.measure();
+            let first = match orders.recv_timeout(IDLE) {
+                Ok(order) => Some(order),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let idle = first.is_none();
+            let rows = self.gather(first, orders);
+            let quick = !self.quick && (idle || self.quick_at.elapsed() >= QUICK_EVERY);
+            let due = !rows.is_empty() || (idle && (quick || self.store.has_trims()));
+            if due && !self.commit(&rows, quick) {
+                return;
+            }
+            let settled = idle && !self.store.has_trims();
+            if settled && self.compacting_helps && !self.compact() {
+                return;
+            }
+        }
+    }
+
+    /// Everything that is ready, up to the bound of one commit.
+    fn gather(&mut self, first: Option<Order>, orders: &mpsc::Receiver<Order>) -> Vec<(Ticket, Payload)> {
+        let mut gathered = Vec::new();
+        let mut bytes = 0;
+        let mut next = first;
+        while let Some(order) = next {
+            match order {
+                Order::Trim(below) => self.store.trim(below),
+                Order::Rows(rows) => {
+                    bytes += rows.iter().map(|(_, row)| row.len()).sum::<usize>();
+                    if gathered.is_empty() { gathered = rows } else { gathered.extend(rows) }
+                }
+            }
+            next = if bytes < COMMIT_BYTES_MAX { orders.try_recv().ok() } else { None };
+        }
+        gathered
+    }
+
+    /// `false` if the disk is of no more use.
+    fn commit(&mut self, rows: &[(Ticket, Payload)], quick: bool) -> bool {
+        if let Err(error) = self.store.commit(rows, quick) {
+            return self.fail(&error);
+        }
+        self.quick = quick;
+        if quick {
+            self.quick_at = Instant::now();
+        }
+        if let Some((upto, _)) = rows.last() {
+            let bytes: usize = rows.iter().map(|(_, row)| row.len()).sum();
+            let mut pending = self.pending.rows();
+            *pending = pending.split_off(&upto.next());
+            drop(pending);
+            self.pending.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+            let _ = self.urgent.send(Urgent::Persisted { upto: *upto });
+        }
+        true
+    }
+
+    /// Gives the disk back what trimmed rows left. `false` if the disk is of no more use.
+    fn compact(&mut self) -> bool {
+        tracing::info!(used = self.store.used(), "the disk is nearly full: compacting the journal");
+        if let Err(error) = self.store.compact() {
+            return self.fail(&error);
+        }
+        self.quick = false;
+        self.compacting_helps = false;
+        self.measured = None;
+        true
+    }
+
+    fn fail(&self, error: &StoreError) -> bool {
+        tracing::error!(%error, "a write failed");
+        let _ = self.urgent.send(Urgent::WriteFailed { reason: error.to_string() });
+        false
+    }
+
+    /// Measures free space when it is time to, and tells it when it changed notably.
+    fn measure(&mut self) {
+        let used = self.store.used() + self.pending.bytes.load(Ordering::Relaxed);
+        let due = self.measured.is_none_or(|before| {
+            before.at.elapsed() >= MEASURE_EVERY
+                || self.is_notable(before.used.abs_diff(used))
+                || (!before.reserve_missing && self.reserve.missing() > 0)
+        });
+        if !due {
+            return;
+        }
+        if let Err(error) = self.reserve.take() {
+            tracing::warn!(%error, "the reserve cannot be taken");
+        }
+        let reserve_missing = self.reserve.missing() > 0;
+        self.measured = Some(Measured { at: Instant::now(), used, reserve_missing });
+        match self.meter.measure(used, &self.reserve) {
+            Ok(Space { free, compacting_helps }) => {
+                self.compacting_helps = compacting_helps;
+                if self.told.is_none_or(|told| self.is_notable(told.abs_diff(free))) {
+                    self.told = Some(free);
+                    let _ = self.urgent.send(Urgent::Space { free });
+                }
+            }
+            Err(error) => tracing::warn!(%error, "free space cannot be measured"),
+        }
+    }
+
+    /// Whether free space that changed by so much is worth telling.
+    fn is_notable(&self, change: u64) -> bool {
+        change > self.told.unwrap_or(0) / 64
+    }
+}
+
+fn serve_loads(
+    reader: &Reader,
+    pending: &Pending,
+    wanted: &mpsc::Receiver<(LoadId, Part)>,
+    urgent: &UnboundedSender<Urgent>,
+) {
+    while let Ok(first) = wanted.recv() {
+        let mut batch = vec![first];
+        batch.extend(wanted.try_iter().take(LOADS_TOGETHER - 1));
+        for (load, bytes) in answer_loads(reader, pending, batch) {
+            let _ = urgent.send(Urgent::Loaded { load, bytes });
+        }
+    }
+}
+
+fn answer_loads(
+    reader: &Reader,
+    pending: &Pending,
+    batch: Vec<(LoadId, Part)>,
+) -> Vec<(LoadId, Option<Bytes>)> {
+    let mut answers = Vec::with_capacity(batch.len());
+    let mut committed = Vec::new();
+    {
+        // Before the store's view is taken: a row leaves memory only after it is in the store.
+        let rows = pending.rows();
+        for (load, part) in batch {
+            match rows.get(&part.row) {
+                Some(row) => answers.push((load, row.slice(part.offset as usize, part.len as usize))),
+                None => committed.push((load, part)),
+            }
+        }
+    }
+    if committed.is_empty() {
+        return answers;
+    }
+    let parts: Vec<Part> = committed.iter().map(|(_, part)| *part).collect();
+    let loaded = reader.load(&parts).unwrap_or_else(|error| {
+        tracing::error!(%error, "rows cannot be read");
+        vec![None; parts.len()]
+    });
+    answers.extend(committed.into_iter().map(|(load, _)| load).zip(loaded));
+    answers
+}
+
+#[cfg(test)]
+mod tests;

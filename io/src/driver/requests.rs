@@ -1,0 +1,138 @@
+//! Who waits for which answer, and who handles what is delivered.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::{mpsc, oneshot};
+use wattle_core::id::{AttachToken, RequestId, WriterSequence};
+use wattle_core::node::command::{Command, Refusal, Reply, Waited};
+use wattle_core::node::output::Delivery;
+
+use crate::event::Urgent;
+use crate::handle::{Attachment, Handed};
+
+pub(super) struct Requests {
+    open: BTreeMap<RequestId, Open>,
+    attached: BTreeMap<AttachToken, mpsc::UnboundedSender<Handed>>,
+    urgent: mpsc::UnboundedSender<Urgent>,
+}
+
+enum Open {
+    Command { replies: mpsc::UnboundedSender<Result<Reply, Refusal>>, last: Last },
+    Attach { answer: oneshot::Sender<Result<Attachment, Refusal>> },
+}
+
+/// Which answer is the last one. A refusal always is.
+#[derive(Clone, Copy)]
+enum Last {
+    First,
+    /// The receipt of that level for that message.
+    Receipt(Waited, WriterSequence),
+}
+
+impl Last {
+    fn of(command: &Command) -> Self {
+        match command {
+            Command::Publish { first, messages, wait, .. } => {
+                let count = u64::try_from(messages.len()).unwrap_or(u64::MAX);
+                Self::Receipt(*wait, WriterSequence(first.0.saturating_add(count).saturating_sub(1)))
+            }
+            _ => Self::First,
+        }
+    }
+
+    fn is(self, reply: &Result<Reply, Refusal>) -> bool {
+        match (self, reply) {
+            (Self::Receipt(level, message), Ok(Reply::Published(receipt))) => {
+                receipt.level >= level && receipt.last_writer >= message
+            }
+            _ => true,
+        }
+    }
+}
+
+impl Requests {
+    pub(super) fn new(urgent: mpsc::UnboundedSender<Urgent>) -> Self {
+        Self { open: BTreeMap::new(), attached: BTreeMap::new(), urgent }
+    }
+
+    /// Notes who waits. `false` if the command is refused here and the node must not see it.
+    pub(super) fn open(
+        &mut self,
+        request: RequestId,
+        command: &Command,
+        replies: mpsc::UnboundedSender<Result<Reply, Refusal>>,
+    ) -> bool {
+        if matches!(command, Command::Attach { .. }) {
+            let _ = replies.send(Err(Refusal::Invalid("handlers attach by `Running::attach`".to_owned())));
+            return false;
+        }
+        // Noted even if nobody waits any more, for the moment between the two; the answer takes it away.
+        self.open.insert(request, Open::Command { replies, last: Last::of(command) });
+        true
+    }
+
+    pub(super) fn open_attach(
+        &mut self,
+        request: RequestId,
+        answer: oneshot::Sender<Result<Attachment, Refusal>>,
+    ) {
+        self.open.insert(request, Open::Attach { answer });
+    }
+
+    pub(super) fn forget(&mut self, request: RequestId) {
+        self.open.remove(&request);
+    }
+
+    pub(super) fn reply(&mut self, request: RequestId, reply: Result<Reply, Refusal>) {
+        if let Ok(Reply::Fenced { token }) = reply {
+            if let Some(handed) = self.attached.remove(&token) {
+                let _ = handed.send(Handed::Fenced);
+            }
+            return;
+        }
+        match self.open.remove(&request) {
+            Some(Open::Command { replies, last }) => {
+                let is_last = last.is(&reply);
+                if replies.send(reply).is_ok() && !is_last {
+                    self.open.insert(request, Open::Command { replies, last });
+                }
+            }
+            Some(Open::Attach { answer }) => self.attached(answer, reply),
+            None => {
+                // Nobody waits. An attachment that nobody took must not hold the stream's deliveries.
+                if let Ok(Reply::Attached { token, .. }) = reply {
+                    let _ = self.urgent.send(Urgent::Detach { token });
+                }
+            }
+        }
+    }
+
+    fn attached(
+        &mut self,
+        answer: oneshot::Sender<Result<Attachment, Refusal>>,
+        reply: Result<Reply, Refusal>,
+    ) {
+        let result = match reply {
+            Ok(Reply::Attached { token, instance, position }) => {
+                let (handed, receiver) = mpsc::unbounded_channel();
+                self.attached.insert(token, handed);
+                Ok(Attachment::new(token, instance, position, receiver, self.urgent.clone()))
+            }
+            Ok(other) => Err(Refusal::Invalid(format!("attaching was answered by {other:?}"))),
+            Err(refusal) => Err(refusal),
+        };
+        // If nobody waits, the attachment is dropped here, and that detaches it.
+        let _ = answer.send(result);
+    }
+
+    pub(super) fn deliver(&mut self, delivery: Delivery) {
+        if let Some(handed) = self.attached.get(&delivery.token) {
+            // Fails only when the attachment was dropped and its detaching is on the way.
+            let _ = handed.send(Handed::Delivery(delivery));
+        }
+    }
+
+    pub(super) fn detach(&mut self, token: AttachToken) {
+        self.attached.remove(&token);
+    }
+}

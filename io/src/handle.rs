@@ -1,0 +1,282 @@
+//! The face of a running node towards the application.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use wattle_core::id::{AttachToken, NodeId, RequestId, Sequence, StreamInstance};
+use wattle_core::node::command::{Command, Position, Refusal, Reply};
+use wattle_core::node::output::{Delivery, Event};
+use wattle_core::node::status::Status;
+
+use crate::error::{StartError, StopReason};
+use crate::event::{Ask, Urgent, Verdict};
+use crate::lanes::{Counts, Lanes};
+use crate::settings::Settings;
+
+/// Commands that may wait for the node.
+pub(crate) const COMMANDS_WAITING_MAX: usize = 1024;
+/// Bytes of messages in commands that may wait for the node; a larger command waits until it is alone.
+const COMMAND_BYTES_MAX: u32 = 32 << 20;
+
+/// A running node. Clones share it; when the last one is dropped the node stops.
+#[derive(Clone)]
+pub struct Running(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) node: NodeId,
+    pub(crate) name: String,
+    pub(crate) listening: Vec<SocketAddr>,
+    pub(crate) asks: mpsc::Sender<Ask>,
+    pub(crate) urgent: mpsc::UnboundedSender<Urgent>,
+    pub(crate) events: broadcast::WeakSender<Event>,
+    pub(crate) stopped: watch::Receiver<Option<StopReason>>,
+    pub(crate) lanes: Lanes,
+    requests: AtomicU64,
+    room: Arc<Semaphore>,
+}
+
+impl Running {
+    /// Starts a node; see [`crate::start`].
+    ///
+    /// # Errors
+    /// [`StartError`] says what to do.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        crate::start(settings).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one value")]
+    pub(crate) fn new(
+        node: NodeId,
+        name: String,
+        listening: Vec<SocketAddr>,
+        asks: mpsc::Sender<Ask>,
+        urgent: mpsc::UnboundedSender<Urgent>,
+        events: broadcast::WeakSender<Event>,
+        stopped: watch::Receiver<Option<StopReason>>,
+        lanes: Lanes,
+    ) -> Self {
+        let room = Arc::new(Semaphore::new(COMMAND_BYTES_MAX as usize));
+        let requests = AtomicU64::new(1);
+        Self(Arc::new(Shared { node, name, listening, asks, urgent, events, stopped, lanes, requests, room }))
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.0.node
+    }
+
+    /// The node's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The addresses it accepts connections on.
+    #[must_use]
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        self.0.listening.clone()
+    }
+
+    /// Asks the node for something. Never waits: when too much is waiting already, the answer is [`Refusal::Busy`].
+    /// Handlers attach by [`Running::attach`] instead.
+    pub fn command(&self, command: Command) -> Replies {
+        let (sender, replies) = self.replies();
+        let refused = match (
+            self.0.asks.try_reserve(),
+            Arc::clone(&self.0.room).try_acquire_many_owned(weight(&command)),
+        ) {
+            (Err(mpsc::error::TrySendError::Closed(())), _) => None,
+            (Err(_), _) | (_, Err(_)) => Some(Refusal::Busy),
+            (Ok(place), Ok(room)) => {
+                place.send(Ask::Command { request: replies.request, command, replies: sender.clone(), room });
+                None
+            }
+        };
+        if let Some(refusal) = refused {
+            let _ = sender.send(Err(refusal));
+        }
+        replies
+    }
+
+    /// Like [`Running::command`], but waits until there is room: for callers that pass the waiting on to a publisher.
+    pub async fn submit(&self, command: Command) -> Replies {
+        let (sender, replies) = self.replies();
+        let room = Arc::clone(&self.0.room).acquire_many_owned(weight(&command)).await;
+        if let Ok(room) = room {
+            // Fails only when the node has stopped, and then the replies end.
+            let _ = self
+                .0
+                .asks
+                .send(Ask::Command { request: replies.request, command, replies: sender, room })
+                .await;
+        }
+        replies
+    }
+
+    fn replies(&self) -> (mpsc::UnboundedSender<Result<Reply, Refusal>>, Replies) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let request = self.request();
+        (sender, Replies { request, receiver, urgent: self.0.urgent.clone() })
+    }
+
+    fn request(&self) -> RequestId {
+        RequestId(self.0.requests.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Attaches a handler, which takes over from the one before. Dropping the attachment detaches it.
+    ///
+    /// # Errors
+    /// The node's [`Refusal`]; [`Refusal::Invalid`] too when the node has stopped.
+    pub async fn attach(
+        &self,
+        stream: String,
+        presented: Option<Position>,
+        window: u32,
+    ) -> Result<Attachment, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        let command = Command::Attach { stream, presented, window };
+        let ask = Ask::Attach { request: self.request(), command, answer };
+        let stopped = || Refusal::Invalid("the node has stopped".to_owned());
+        self.0.asks.send(ask).await.map_err(|_| stopped())?;
+        answered.await.map_err(|_| stopped())?
+    }
+
+    /// What the node knows of itself and the mesh; `None` when it has stopped.
+    pub async fn status(&self) -> Option<Status> {
+        let (answer, answered) = oneshot::channel();
+        self.0.asks.send(Ask::Status { answer }).await.ok()?;
+        answered.await.ok()?
+    }
+
+    /// Events from now on. A receiver that is slow loses the oldest and is told so; it ends when the node stops.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        match self.0.events.upgrade() {
+            Some(events) => events.subscribe(),
+            None => broadcast::channel(1).1,
+        }
+    }
+
+    /// What connections have come to.
+    #[must_use]
+    pub fn connections(&self) -> Counts {
+        self.0.lanes.counts()
+    }
+
+    /// Waits until the node has stopped, and tells why.
+    pub async fn stopped(&self) -> StopReason {
+        let mut stopped = self.0.stopped.clone();
+        match stopped.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or(StopReason::Asked),
+            Err(_) => StopReason::Asked,
+        }
+    }
+
+    /// Stops the node: what it has handed out is written and sent, connections are closed, the store is closed and the data
+    /// directory free when this returns.
+    pub async fn stop(&self) -> StopReason {
+        let _ = self.0.urgent.send(Urgent::Stop);
+        self.stopped().await
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("node", &self.0.node)
+            .field("name", &self.0.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Room that a command takes while it waits.
+fn weight(command: &Command) -> u32 {
+    let bytes = match command {
+        Command::Publish { messages, .. } => messages.iter().map(|message| message.len() + 64).sum(),
+        _ => 256,
+    };
+    u32::try_from(bytes).unwrap_or(u32::MAX).min(COMMAND_BYTES_MAX)
+}
+
+/// The answers to one command. Dropping it forgets the request, which is carried out all the same.
+#[derive(Debug)]
+pub struct Replies {
+    request: RequestId,
+    receiver: mpsc::UnboundedReceiver<Result<Reply, Refusal>>,
+    urgent: mpsc::UnboundedSender<Urgent>,
+}
+
+impl Replies {
+    /// The next answer; `None` when there are no more, or the node has stopped. For a publish that means: what was not
+    /// answered is unknown, and is asked again with the same writer and numbers.
+    pub async fn next(&mut self) -> Option<Result<Reply, Refusal>> {
+        self.receiver.recv().await
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        if !self.receiver.is_closed() {
+            let _ = self.urgent.send(Urgent::Forget { request: self.request });
+        }
+    }
+}
+
+/// What a handler is handed.
+#[derive(Clone, Debug)]
+pub enum Handed {
+    /// Messages, in order.
+    Delivery(Delivery),
+    /// Another handler has taken over. Nothing more comes.
+    Fenced,
+}
+
+/// An attached handler. Dropping it detaches the handler.
+#[derive(Debug)]
+pub struct Attachment {
+    /// Its token.
+    pub token: AttachToken,
+    /// The stream's life.
+    pub instance: StreamInstance,
+    /// Deliveries start after this position.
+    pub position: Position,
+    handed: mpsc::UnboundedReceiver<Handed>,
+    verdict: Arc<Verdict>,
+    urgent: mpsc::UnboundedSender<Urgent>,
+}
+
+impl Attachment {
+    pub(crate) fn new(
+        token: AttachToken,
+        instance: StreamInstance,
+        position: Position,
+        handed: mpsc::UnboundedReceiver<Handed>,
+        urgent: mpsc::UnboundedSender<Urgent>,
+    ) -> Self {
+        Self { token, instance, position, handed, verdict: Arc::new(Verdict::new(token)), urgent }
+    }
+
+    /// What is handed over next; `None` after [`Handed::Fenced`], or when the node has stopped. The window given when
+    /// attaching bounds what can wait here.
+    pub async fn next(&mut self) -> Option<Handed> {
+        self.handed.recv().await
+    }
+
+    /// Everything up to `upto` was processed successfully.
+    pub fn verdict(&self, upto: Sequence) {
+        if self.verdict.note(upto) {
+            let _ = self.urgent.send(Urgent::Verdict(Arc::clone(&self.verdict)));
+        }
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // In the same queue as the verdicts: one given before is told before.
+        let _ = self.urgent.send(Urgent::Detach { token: self.token });
+    }
+}

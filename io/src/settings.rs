@@ -1,0 +1,76 @@
+//! What a node is started with.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of one running node. [`Settings::new`] gives the defaults; every field may then be changed.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where identity, journal, lock and reserve live. Made if it is not there.
+    pub data_dir: PathBuf,
+    /// Name of the node, for people. `None`: the stored one, or at the first start one made from the host's name.
+    pub name: Option<String>,
+    /// `host:port` to accept connections on; port 0 takes any free one. Empty: the node only dials out.
+    pub listen: Vec<String>,
+    /// `host:port` under which others can dial this node. Empty: the addresses it listens on, as far as they name a host.
+    pub advertise: Vec<String>,
+    /// Neighbours to dial and to keep dialling, `host:port`.
+    pub dial: Vec<String>,
+    /// Where the node's API listens, told to clients that ask the wrong node.
+    pub api: Option<String>,
+    /// Bytes the journal may take, to pretend a smaller disk. `None`: what the disk gives.
+    pub space_limit: Option<u64>,
+    /// Bytes kept aside so that a full disk can still drain. More means that longer queues drain; 0 keeps none.
+    pub reserve_bytes: u64,
+    /// Bytes of the store's page cache.
+    pub cache_bytes: usize,
+    /// Bounds on connections.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// The defaults for a node in that directory: it listens nowhere and dials nobody.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            name: None,
+            listen: Vec::new(),
+            advertise: Vec::new(),
+            dial: Vec::new(),
+            api: None,
+            space_limit: None,
+            reserve_bytes: 64 << 20,
+            cache_bytes: 64 << 20,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Bounds on connections. They protect a node from strangers; a friend never meets them.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Accepted connections whose TLS handshake is under way. At the limit the oldest gives way, so that a crowd of silent
+    /// connections cannot keep a living one out.
+    pub handshakes_max: usize,
+    /// Connections beyond the handshake, accepted and dialled. At the limit accepted ones are closed at once.
+    pub lanes_max: usize,
+    /// How long a dial may take to connect, name resolution included.
+    pub connect_timeout: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long a connection that is being closed may take to send what was handed out.
+    pub close_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshakes_max: 256,
+            lanes_max: 4096,
+            connect_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(5),
+            close_grace: Duration::from_secs(2),
+        }
+    }
+}

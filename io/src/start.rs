@@ -1,0 +1,236 @@
+//! How a node comes up.
+
+use std::any::Any;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use wattle_core::id::BootId;
+use wattle_core::node::{Config, Identity, Input, Node, Rejected};
+
+use crate::clock::{Clock, boot_id, entropy};
+use crate::disk::Disk;
+use crate::driver::{Driver, Hands, Inbox, Machine};
+use crate::error::{StartError, StopReason};
+use crate::handle::{COMMANDS_WAITING_MAX, Running};
+use crate::identity::{DataDir, NodeKeys};
+use crate::lanes::Lanes;
+use crate::settings::Settings;
+use crate::space::{Meter, Reserve};
+use crate::store::{RecoveryError, Store};
+use crate::tls::Tls;
+use crate::work::Workers;
+
+/// Events that a slow receiver may be behind.
+const EVENTS_KEPT: usize = 1024;
+/// Things from connections that may wait for the node, up to 64 KiB each.
+const LANE_EVENTS_WAITING: usize = 256;
+
+/// Starts a node: locks its data directory, binds its addresses, reads its journal. When this returns, the node runs on
+/// threads of its own and its connections on the tokio runtime of the caller.
+///
+/// # Errors
+/// [`StartError`] says what to do.
+pub async fn start(settings: Settings) -> Result<Running, StartError> {
+    start_with(settings, Node::recover).await
+}
+
+/// Starts whatever `make` makes.
+pub(crate) async fn start_with<M: Machine>(
+    settings: Settings,
+    make: impl FnOnce(Config, [u8; 32], BootId) -> M + Send + 'static,
+) -> Result<Running, StartError> {
+    let dir = DataDir::lock(&settings.data_dir)?;
+    let keys = NodeKeys::open_or_create(&dir, settings.name.as_deref())?;
+    let tls = Tls::new(&keys.secret, keys.node)?;
+    let (listeners, listening) = bind(&settings.listen).await?;
+    let config = config(&settings, &keys, &listening);
+
+    let (asks, asked) = mpsc::channel(COMMANDS_WAITING_MAX);
+    let (urgent, urgents) = mpsc::unbounded_channel();
+    let (lane_events, from_lanes) = mpsc::channel(LANE_EVENTS_WAITING);
+    let (events, _) = broadcast::channel(EVENTS_KEPT);
+    let (stopping, stopped) = watch::channel(None);
+    let (ready, is_ready) = oneshot::channel();
+    let lanes = Lanes::new(tls, settings.limits, Handle::current(), lane_events, urgent.clone());
+    let running = Running::new(
+        keys.node,
+        keys.name.clone(),
+        listening,
+        asks,
+        urgent.clone(),
+        events.downgrade(),
+        stopped,
+        lanes.clone(),
+    );
+    let world = World {
+        settings,
+        dir,
+        keys,
+        listeners,
+        inbox: Inbox { urgent: urgents, lanes: from_lanes, asks: asked },
+        lanes,
+        events,
+        urgent,
+    };
+    let body = move || {
+        let lived = catch_unwind(AssertUnwindSafe(|| world.live(config, make, ready)));
+        let reason = lived.unwrap_or_else(|panic| StopReason::Panicked(panic_text(&*panic)));
+        stopping.send_replace(Some(reason));
+    };
+    thread::Builder::new().name("wattle-core".to_owned()).spawn(body).map_err(system("a thread"))?;
+    match is_ready.await {
+        Ok(result) => result.map(|()| running),
+        Err(_) => Err(StartError::Stopped(running.stopped().await)),
+    }
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}
+
+async fn bind(addresses: &[String]) -> Result<(Vec<TcpListener>, Vec<SocketAddr>), StartError> {
+    let mut listeners = Vec::with_capacity(addresses.len());
+    let mut listening = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let failed = |source| StartError::Listen { address: address.clone(), source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        listening.push(listener.local_addr().map_err(failed)?);
+        listeners.push(listener);
+    }
+    Ok((listeners, listening))
+}
+
+fn config(settings: &Settings, keys: &NodeKeys, listening: &[SocketAddr]) -> Config {
+    let addresses = if settings.advertise.is_empty() {
+        let named = listening.iter().filter(|address| !address.ip().is_unspecified());
+        named.map(ToString::to_string).collect()
+    } else {
+        settings.advertise.clone()
+    };
+    if addresses.is_empty() && !listening.is_empty() {
+        tracing::warn!("nobody is told where to dial this node: set the address to advertise");
+    }
+    let identity = Identity {
+        node: keys.node,
+        name: keys.name.clone(),
+        key: keys.public_key(),
+        addresses,
+        api: settings.api.clone(),
+    };
+    Config { dial: settings.dial.clone(), ..Config::new(identity) }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "an assertion failed".to_owned())
+}
+
+/// Everything a node's thread needs.
+struct World {
+    settings: Settings,
+    dir: DataDir,
+    keys: NodeKeys,
+    listeners: Vec<TcpListener>,
+    inbox: Inbox,
+    lanes: Lanes,
+    events: broadcast::Sender<wattle_core::node::output::Event>,
+    urgent: mpsc::UnboundedSender<crate::event::Urgent>,
+}
+
+impl World {
+    /// The life of a node, on its thread: recovery, then the loop until it stops. The data directory is free when it returns.
+    fn live<M: Machine>(
+        self,
+        config: Config,
+        make: impl FnOnce(Config, [u8; 32], BootId) -> M,
+        ready: oneshot::Sender<Result<(), StartError>>,
+    ) -> StopReason {
+        let lanes = self.lanes.clone();
+        let _cut = CutLanes(lanes);
+        let dir;
+        let reason = {
+            let came_up = self.come_up(config, make);
+            let (driver, runtime, held) = match came_up {
+                Ok(parts) => parts,
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return StopReason::Asked;
+                }
+            };
+            dir = held;
+            if ready.send(Ok(())).is_err() {
+                return StopReason::Asked;
+            }
+            // The driver, and with it the disk, is gone when this returns.
+            runtime.block_on(driver.run())
+        };
+        drop(dir);
+        reason
+    }
+
+    fn come_up<M: Machine>(
+        self,
+        config: Config,
+        make: impl FnOnce(Config, [u8; 32], BootId) -> M,
+    ) -> Result<(Driver<M>, tokio::runtime::Runtime, DataDir), StartError> {
+        let clock = Clock::start();
+        let seed = entropy().map_err(system("random numbers"))?;
+        let boot = boot_id().map_err(system("random numbers"))?;
+        let reserve = Arc::new(Reserve::new(self.dir.reserve(), self.settings.reserve_bytes));
+        let journal = self.dir.journal();
+        let mut store = open_store(&journal, &self.settings, &reserve)?;
+        let mut node = make(config, seed, boot);
+        recover(&mut node, clock, &mut store, &journal)?;
+        let meter = Meter::new(self.dir.path().to_owned(), journal, self.settings.space_limit);
+        let disk = Disk::start(store, meter, reserve, &self.urgent).map_err(system("a thread"))?;
+        let workers = Workers::start(self.keys.secret, &self.urgent).map_err(system("a thread"))?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(system("a timer"))?;
+        for listener in self.listeners {
+            self.lanes.listen(listener);
+        }
+        let hands = Hands { disk, workers, lanes: self.lanes, events: self.events, urgent: self.urgent };
+        Ok((Driver::new(node, clock, self.inbox, hands), runtime, self.dir))
+    }
+}
+
+/// Ends every connection when the node's thread ends, however it ends.
+struct CutLanes(Lanes);
+
+impl Drop for CutLanes {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn open_store(journal: &Path, settings: &Settings, reserve: &Arc<Reserve>) -> Result<Store, StartError> {
+    Store::open(journal, settings.cache_bytes, Arc::clone(reserve))
+        .map_err(|source| StartError::Store { path: journal.to_owned(), source })
+}
+
+fn recover<M: Machine>(
+    node: &mut M,
+    clock: Clock,
+    store: &mut Store,
+    journal: &Path,
+) -> Result<(), StartError> {
+    let refused = |rejected: Rejected| match rejected {
+        Rejected::Damaged(_) => StartError::Damaged { path: journal.to_owned(), what: rejected.to_string() },
+        other => StartError::Stopped(StopReason::Panicked(other.to_string())),
+    };
+    store.recover(|ticket, bytes| node.handle(clock.now(), Input::Row { ticket, bytes })).map_err(
+        |error| match error {
+            RecoveryError::Store(source) => StartError::Store { path: journal.to_owned(), source },
+            RecoveryError::Refused(rejected) => refused(rejected),
+        },
+    )?;
+    node.handle(clock.now(), Input::Recovered).map_err(refused)
+}

@@ -1,0 +1,206 @@
+//! Between the core's types and those of the API.
+
+use bytes::Bytes;
+use tonic::Status;
+use wattle_core::id::{AuthorityEpoch, MeshId, NodeId, Sequence, StreamInstance, WriterId};
+use wattle_core::node::command::{Position, Receipt, Waited};
+use wattle_core::node::output::Delivered;
+use wattle_core::node::status as core;
+use wattle_proto::api;
+
+use super::errors;
+
+fn id(bytes: [u8; 16]) -> Bytes {
+    Bytes::copy_from_slice(&bytes)
+}
+
+/// A node's id on the wire.
+#[must_use]
+pub fn node(node: NodeId) -> Bytes {
+    id(node.to_bytes())
+}
+
+/// A mesh's id on the wire.
+#[must_use]
+pub fn mesh(mesh: MeshId) -> Bytes {
+    id(mesh.to_bytes())
+}
+
+/// A stream's life on the wire.
+#[must_use]
+pub fn instance(instance: StreamInstance) -> Bytes {
+    id(instance.to_bytes())
+}
+
+/// A writer's id on the wire.
+#[must_use]
+pub fn writer(writer: WriterId) -> Bytes {
+    id(writer.to_bytes())
+}
+
+/// Reads a writer's id.
+///
+/// # Errors
+/// When it is not 16 bytes long.
+pub fn read_writer(bytes: &[u8]) -> Result<WriterId, Status> {
+    WriterId::from_slice(bytes).ok_or_else(|| errors::invalid("a writer id has 16 bytes"))
+}
+
+/// Reads a position.
+///
+/// # Errors
+/// When its instance is not 16 bytes long.
+pub fn read_position(position: &api::Position) -> Result<Position, Status> {
+    let instance = StreamInstance::from_slice(&position.instance)
+        .ok_or_else(|| errors::invalid("a position's instance has 16 bytes"))?;
+    Ok(Position {
+        instance,
+        authority: AuthorityEpoch(position.authority),
+        sequence: Sequence(position.sequence),
+    })
+}
+
+/// A position on the wire.
+#[must_use]
+pub fn position(position: Position) -> api::Position {
+    api::Position {
+        instance: instance(position.instance),
+        authority: position.authority.0,
+        sequence: position.sequence.0,
+    }
+}
+
+/// How far a publisher wants to wait.
+///
+/// # Errors
+/// When the number is not one of the levels.
+pub fn read_level(level: i32) -> Result<Option<Waited>, Status> {
+    match api::Level::try_from(level) {
+        Ok(api::Level::Unspecified) => Ok(None),
+        Ok(api::Level::Accepted) => Ok(Some(Waited::Accepted)),
+        Ok(api::Level::Replicated) => Ok(Some(Waited::Replicated)),
+        Ok(api::Level::Completed) => Ok(Some(Waited::Completed)),
+        Err(_) => Err(errors::invalid(format!("{level} is not a level to wait for"))),
+    }
+}
+
+/// A level on the wire.
+#[must_use]
+pub const fn level(level: Waited) -> api::Level {
+    match level {
+        Waited::Accepted => api::Level::Accepted,
+        Waited::Replicated => api::Level::Replicated,
+        Waited::Completed => api::Level::Completed,
+    }
+}
+
+/// A receipt on the wire.
+#[must_use]
+pub fn receipt(receipt: &Receipt) -> api::Receipt {
+    api::Receipt {
+        level: level(receipt.level).into(),
+        instance: instance(receipt.instance),
+        authority: receipt.authority.0,
+        session: receipt.session.0,
+        first_writer: receipt.first_writer.0,
+        last_writer: receipt.last_writer.0,
+        first: receipt.first.0,
+        last: receipt.last.0,
+        provisional: receipt.provisional,
+        duplicate: receipt.duplicate,
+    }
+}
+
+/// A message on its way to a handler.
+#[must_use]
+pub fn message(message: Delivered) -> api::Message {
+    api::Message {
+        sequence: message.sequence.0,
+        id: id(message.id.to_bytes()),
+        writer: writer(message.writer),
+        writer_sequence: message.writer_sequence.0,
+        data: message.bytes,
+    }
+}
+
+/// The whole picture.
+#[must_use]
+pub fn status(status: core::Status) -> api::MeshStatus {
+    api::MeshStatus {
+        node: node(status.node),
+        name: status.name,
+        boot: id(status.boot.to_bytes()),
+        generation: status.generation.0,
+        mesh: status.mesh.map(mesh),
+        mesh_name: status.mesh_name,
+        members: status.members.into_iter().map(member).collect(),
+        links: status.links.iter().map(link).collect(),
+        control: status.control.map(group),
+        streams: status.streams.into_iter().map(stream).collect(),
+        refusing: status.refusing,
+        journal_bytes: status.journal_bytes,
+        journal_live_bytes: status.journal_live_bytes,
+    }
+}
+
+fn member(member: core::MemberStatus) -> api::MemberStatus {
+    api::MemberStatus {
+        node: node(member.node),
+        name: member.name,
+        addresses: member.addresses,
+        api: member.api,
+        reachable: member.reachable,
+        hops: member.hops,
+        voter: member.voter,
+    }
+}
+
+fn link(link: &core::LinkStatus) -> api::LinkStatus {
+    api::LinkStatus {
+        a: node(link.a),
+        b: node(link.b),
+        cost_micros: link.cost,
+        rtt_nanos: link.rtt.map(|rtt| rtt.as_nanos()),
+    }
+}
+
+fn group(group: core::GroupStatus) -> api::GroupStatus {
+    api::GroupStatus {
+        role: group.role.to_owned(),
+        term: group.term.0,
+        leader: group.leader.map(node),
+        voters: group.voters.into_iter().map(node).collect(),
+        learners: group.learners.into_iter().map(node).collect(),
+        commit: group.commit.0,
+        last: group.last.0,
+        stopped: group.stopped,
+    }
+}
+
+fn stream(stream: core::StreamStatus) -> api::StreamStatus {
+    api::StreamStatus {
+        name: stream.name,
+        instance: instance(stream.instance),
+        source: node(stream.source),
+        target: node(stream.target),
+        local: stream.local,
+        session: stream.session.0,
+        authority: stream.authority.0,
+        accepted: stream.accepted.0,
+        replicated: stream.replicated.0,
+        holders: stream.holders.into_iter().map(node).collect(),
+        processed: stream.processed.0,
+        completed: stream.completed.0,
+        released: stream.released.0,
+        handler: stream.handler.map(|token| token.0),
+        outbox_bytes: stream.outbox_bytes,
+        waiting_for: stream.waiting_for,
+        stopped: stream.stopped,
+    }
+}
+
+/// The text form of an id from the wire; what is not an id is shown as bytes.
+#[must_use]
+pub fn id_text(bytes: &[u8]) -> String {
+    NodeId::from_slice(bytes).map_or_else(|| format!("{bytes:?}"), |id| id.to_string())
+}

@@ -1,0 +1,97 @@
+//! The service for streams of data.
+
+use std::pin::Pin;
+
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+use wattle_core::node::command::{Command, Reply};
+use wattle_proto::api::mesh_data_service_server::MeshDataService;
+use wattle_proto::api::{
+    CloseClientDataStreamRequest, CloseClientDataStreamResponse, CloseWriterRequest, CloseWriterResponse,
+    FindWriterRequest, FindWriterResponse, OpenClientDataStreamRequest, PublishRequest, PublishResponse,
+    StreamHandle, SubscribeRequest, SubscribeResponse,
+};
+
+use super::mesh::{ask, out_of_place};
+use super::{convert, publish, subscribe};
+use crate::world::World;
+
+pub(super) struct Data<W> {
+    world: W,
+}
+
+impl<W: World> Data<W> {
+    pub(super) fn new(world: W) -> Self {
+        Self { world }
+    }
+}
+
+/// What streaming calls answer with.
+pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[async_trait]
+impl<W: World> MeshDataService for Data<W> {
+    type PublishClientDataStream = Answers<PublishResponse>;
+    type SubscribeClientDataStream = Answers<SubscribeResponse>;
+
+    async fn open_client_data_stream(
+        &self,
+        request: Request<OpenClientDataStreamRequest>,
+    ) -> Result<Response<StreamHandle>, Status> {
+        let OpenClientDataStreamRequest { name, source, target } = request.into_inner();
+        match ask(&self.world, Command::OpenStream { name: name.clone(), source, target }).await? {
+            Reply::StreamOpened { instance, created } => {
+                Ok(Response::new(StreamHandle { name, instance: convert::instance(instance), created }))
+            }
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn close_client_data_stream(
+        &self,
+        request: Request<CloseClientDataStreamRequest>,
+    ) -> Result<Response<CloseClientDataStreamResponse>, Status> {
+        match ask(&self.world, Command::CloseStream { name: request.into_inner().name }).await? {
+            Reply::StreamClosed => Ok(Response::new(CloseClientDataStreamResponse {})),
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn publish_client_data(
+        &self,
+        request: Request<Streaming<PublishRequest>>,
+    ) -> Result<Response<Self::PublishClientDataStream>, Status> {
+        Ok(Response::new(publish::serve(self.world.clone(), request.into_inner())))
+    }
+
+    async fn find_writer(
+        &self,
+        request: Request<FindWriterRequest>,
+    ) -> Result<Response<FindWriterResponse>, Status> {
+        let FindWriterRequest { stream, writer } = request.into_inner();
+        let writer = convert::read_writer(&writer)?;
+        match ask(&self.world, Command::FindWriter { stream, writer }).await? {
+            Reply::Writer { next } => Ok(Response::new(FindWriterResponse { next: next.0 })),
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn close_writer(
+        &self,
+        request: Request<CloseWriterRequest>,
+    ) -> Result<Response<CloseWriterResponse>, Status> {
+        let CloseWriterRequest { stream, writer } = request.into_inner();
+        let writer = convert::read_writer(&writer)?;
+        match ask(&self.world, Command::CloseWriter { stream, writer }).await? {
+            Reply::WriterClosed => Ok(Response::new(CloseWriterResponse {})),
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn subscribe_client_data(
+        &self,
+        request: Request<Streaming<SubscribeRequest>>,
+    ) -> Result<Response<Self::SubscribeClientDataStream>, Status> {
+        Ok(Response::new(subscribe::serve(self.world.clone(), request.into_inner())))
+    }
+}

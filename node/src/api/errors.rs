@@ -1,0 +1,278 @@
+//! One table from refusals to gRPC codes, reasons and hints, and the way back.
+
+use bytes::Bytes;
+use prost::Message;
+use tonic::{Code, Status};
+use wattle_core::node::command::Refusal;
+use wattle_proto::api::{Behind, ErrorDetail, Reason, Refused, WrongNode};
+
+/// The name under which [`ErrorDetail`] travels in the details of a status.
+const TYPE_URL: &str = "type.googleapis.com/wattle.api.v1.ErrorDetail";
+
+/// `google.rpc.Status`, the form in which gRPC tools expect details.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RichStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    value: Bytes,
+}
+
+/// What a refusal is called on the wire.
+fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
+    match refusal {
+        Refusal::AlreadyMember(_) => (
+            Code::AlreadyExists,
+            Reason::AlreadyMember,
+            "start a node with an empty data directory to make or join another mesh",
+        ),
+        Refusal::NotMember => (Code::FailedPrecondition, Reason::NotMember, ""),
+        Refusal::BadToken(_) => (
+            Code::InvalidArgument,
+            Reason::BadToken,
+            "copy the whole token, or make a new one with `wattle mesh invite`",
+        ),
+        Refusal::JoinRefused(_) => (
+            Code::PermissionDenied,
+            Reason::JoinRefused,
+            "make a new token with `wattle mesh invite` at a member",
+        ),
+        Refusal::Impostor(_) => (Code::PermissionDenied, Reason::Impostor, ""),
+        Refusal::UnknownNode(_) => (Code::NotFound, Reason::UnknownNode, "`wattle status` lists the members"),
+        Refusal::UnknownStream(_) => {
+            (Code::NotFound, Reason::UnknownStream, "`wattle stream list` lists the open streams")
+        }
+        Refusal::OpenElsewhere { .. } => (Code::AlreadyExists, Reason::OpenElsewhere, ""),
+        Refusal::SameNode => (Code::InvalidArgument, Reason::SameNode, "`wattle status` lists the members"),
+        Refusal::WrongNode { .. } => (Code::FailedPrecondition, Reason::WrongNode, "ask the node named here"),
+        Refusal::NoQuorum => {
+            (Code::Unavailable, Reason::NoQuorum, "`wattle status` shows which voters are missing")
+        }
+        Refusal::Backpressure { .. } => {
+            (Code::ResourceExhausted, Reason::Backpressure, "`wattle stream show` tells what it waits for")
+        }
+        Refusal::NoSpace { .. } => (Code::ResourceExhausted, Reason::NoSpace, ""),
+        Refusal::WriterGap { .. } => (Code::OutOfRange, Reason::WriterGap, ""),
+        Refusal::WriterClosed => (Code::FailedPrecondition, Reason::WriterClosed, ""),
+        Refusal::TooLarge { .. } => {
+            (Code::InvalidArgument, Reason::TooLarge, "cut the message into smaller ones")
+        }
+        Refusal::Busy => (Code::ResourceExhausted, Reason::Busy, ""),
+        Refusal::ForeignPosition(_) => (
+            Code::FailedPrecondition,
+            Reason::ForeignPosition,
+            "the stream was closed and opened again, or the position is another stream's: begin with a new position file and output",
+        ),
+        Refusal::StreamStopped(_) => (
+            Code::FailedPrecondition,
+            Reason::StreamStopped,
+            "`wattle stream show` says what happened; an operator must decide",
+        ),
+        Refusal::StreamClosed => (Code::Aborted, Reason::StreamClosed, ""),
+        Refusal::Invalid(_) => (Code::InvalidArgument, Reason::Invalid, ""),
+    }
+}
+
+/// Whether the same request may be taken later.
+fn retriable(reason: Reason) -> bool {
+    matches!(reason, Reason::NoQuorum | Reason::Backpressure | Reason::NoSpace | Reason::Busy)
+}
+
+/// What a program is told of a refusal.
+#[must_use]
+pub fn detail(refusal: &Refusal) -> ErrorDetail {
+    let (_, reason, hint) = classify(refusal);
+    let mut detail = ErrorDetail {
+        reason: reason.into(),
+        hint: hint.to_owned(),
+        retriable: retriable(reason),
+        ..ErrorDetail::default()
+    };
+    match refusal {
+        Refusal::AlreadyMember(mesh) => detail.mesh = Some(Bytes::copy_from_slice(&mesh.to_bytes())),
+        Refusal::WrongNode { node, name, address } => {
+            detail.wrong_node = Some(WrongNode {
+                node: Bytes::copy_from_slice(&node.to_bytes()),
+                name: name.clone(),
+                address: address.clone(),
+            });
+        }
+        Refusal::WriterGap { expected, .. } => detail.expected_writer_sequence = Some(expected.0),
+        Refusal::Backpressure { behind, processed, accepted } => {
+            detail.behind =
+                Some(Behind { name: behind.clone(), processed: processed.0, accepted: accepted.0 });
+        }
+        Refusal::NoSpace { free } => detail.free_bytes = Some(*free),
+        Refusal::TooLarge { limit, .. } => detail.limit_bytes = Some(*limit),
+        Refusal::NotMember
+        | Refusal::BadToken(_)
+        | Refusal::JoinRefused(_)
+        | Refusal::Impostor(_)
+        | Refusal::UnknownNode(_)
+        | Refusal::UnknownStream(_)
+        | Refusal::OpenElsewhere { .. }
+        | Refusal::SameNode
+        | Refusal::NoQuorum
+        | Refusal::WriterClosed
+        | Refusal::Busy
+        | Refusal::ForeignPosition(_)
+        | Refusal::StreamStopped(_)
+        | Refusal::StreamClosed
+        | Refusal::Invalid(_) => {}
+    }
+    detail
+}
+
+/// A refusal as the status that ends a call.
+#[must_use]
+pub fn status(refusal: &Refusal) -> Status {
+    let (code, _, _) = classify(refusal);
+    with_detail(code, refusal.to_string(), detail(refusal))
+}
+
+/// A refusal of one array of messages within a call that goes on.
+#[must_use]
+pub fn refused(first_writer: u64, last_writer: u64, refusal: &Refusal) -> Refused {
+    let (code, _, _) = classify(refusal);
+    Refused {
+        first_writer,
+        last_writer,
+        code: code.into(),
+        message: refusal.to_string(),
+        detail: Some(detail(refusal)),
+    }
+}
+
+/// Another handler took over.
+#[must_use]
+pub fn fenced(token: u64) -> Status {
+    let detail = ErrorDetail {
+        reason: Reason::Fenced.into(),
+        hint: "only the newest handler of a stream is served".to_owned(),
+        ..ErrorDetail::default()
+    };
+    with_detail(Code::Aborted, format!("another handler took over from attachment {token}"), detail)
+}
+
+/// The node stopped before it answered.
+#[must_use]
+pub fn node_stopped() -> Status {
+    let detail = ErrorDetail {
+        reason: Reason::NodeStopped.into(),
+        hint: "ask again once it runs: publishing again under the same numbers never doubles anything"
+            .to_owned(),
+        retriable: true,
+        ..ErrorDetail::default()
+    };
+    with_detail(Code::Unavailable, "the node stopped before it answered".to_owned(), detail)
+}
+
+/// No token, or a wrong one.
+#[must_use]
+pub fn unauthenticated(what: &str) -> Status {
+    let detail = ErrorDetail {
+        reason: Reason::Unauthenticated.into(),
+        hint: "send `authorization: Bearer TOKEN` with the token in the file `api-token` of the node's data directory"
+            .to_owned(),
+        ..ErrorDetail::default()
+    };
+    with_detail(Code::Unauthenticated, what.to_owned(), detail)
+}
+
+/// A request that cannot be understood.
+#[must_use]
+pub fn invalid(what: impl Into<String>) -> Status {
+    status(&Refusal::Invalid(what.into()))
+}
+
+fn with_detail(code: Code, message: String, detail: ErrorDetail) -> Status {
+    let any = Any { type_url: TYPE_URL.to_owned(), value: detail.encode_to_vec().into() };
+    let rich = RichStatus { code: code.into(), message: message.clone(), details: vec![any] };
+    Status::with_details(code, message, rich.encode_to_vec().into())
+}
+
+/// The detail in a status, if it holds one.
+#[must_use]
+pub fn detail_of(status: &Status) -> Option<ErrorDetail> {
+    let rich = RichStatus::decode(status.details()).ok()?;
+    let any = rich.details.into_iter().find(|any| any.type_url == TYPE_URL)?;
+    ErrorDetail::decode(any.value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use wattle_core::id::{MeshId, NodeId, Sequence, WriterSequence};
+
+    fn every_refusal() -> Vec<Refusal> {
+        let text = || "text".to_owned();
+        vec![
+            Refusal::AlreadyMember(MeshId(7)),
+            Refusal::NotMember,
+            Refusal::BadToken(text()),
+            Refusal::JoinRefused(text()),
+            Refusal::Impostor(text()),
+            Refusal::UnknownNode(text()),
+            Refusal::UnknownStream(text()),
+            Refusal::OpenElsewhere { name: text(), source_node: NodeId(1), target: NodeId(2) },
+            Refusal::SameNode,
+            Refusal::WrongNode { node: NodeId(9), name: text(), address: Some(text()) },
+            Refusal::NoQuorum,
+            Refusal::Backpressure { behind: text(), processed: Sequence(3), accepted: Sequence(4) },
+            Refusal::NoSpace { free: 5 },
+            Refusal::WriterGap { expected: WriterSequence(6), got: WriterSequence(8) },
+            Refusal::WriterClosed,
+            Refusal::TooLarge { got: 10, limit: 9 },
+            Refusal::Busy,
+            Refusal::ForeignPosition(text()),
+            Refusal::StreamStopped(text()),
+            Refusal::StreamClosed,
+            Refusal::Invalid(text()),
+        ]
+    }
+
+    #[test]
+    fn every_refusal_has_a_reason_of_its_own_and_survives_the_wire() {
+        let mut reasons = BTreeSet::new();
+        for refusal in every_refusal() {
+            let sent = status(&refusal);
+            assert_ne!(sent.code(), Code::Ok);
+            assert_eq!(sent.message(), refusal.to_string());
+            let found = detail_of(&sent).expect("a detail");
+            assert_eq!(found, detail(&refusal));
+            assert_ne!(found.reason(), Reason::Unspecified);
+            assert!(reasons.insert(found.reason), "{refusal:?} shares its reason");
+        }
+        for other in [fenced(1), node_stopped(), unauthenticated("x")] {
+            assert!(reasons.insert(detail_of(&other).unwrap().reason));
+        }
+        // Reasons are numbered without gaps, so this count says that none is left over.
+        assert!(Reason::try_from(reasons.len() as i32).is_ok());
+        assert!(Reason::try_from(reasons.len() as i32 + 1).is_err());
+    }
+
+    #[test]
+    fn what_a_program_needs_to_go_on_is_in_the_detail() {
+        let wrong =
+            detail(&Refusal::WrongNode { node: NodeId(9), name: "b".into(), address: Some("h:1".into()) });
+        let wrong = wrong.wrong_node.unwrap();
+        assert_eq!((wrong.name.as_str(), wrong.address.as_deref()), ("b", Some("h:1")));
+        assert_eq!(NodeId::from_slice(&wrong.node), Some(NodeId(9)));
+        let gap = detail(&Refusal::WriterGap { expected: WriterSequence(6), got: WriterSequence(8) });
+        assert_eq!(gap.expected_writer_sequence, Some(6));
+        assert!(detail(&Refusal::Busy).retriable && !detail(&Refusal::WriterClosed).retriable);
+        assert_eq!(detail_of(&Status::internal("of another make")), None);
+    }
+}

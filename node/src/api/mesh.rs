@@ -1,0 +1,83 @@
+//! The service that makes, grows and shows the mesh.
+
+use tonic::{Request, Response, Status, async_trait};
+use wattle_core::node::command::{Command, Reply};
+use wattle_proto::api::mesh_service_server::MeshService;
+use wattle_proto::api::{
+    GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse, JoinMeshRequest, JoinMeshResponse,
+    MeshStatus, SeedMeshRequest, SeedMeshResponse,
+};
+
+use super::{convert, errors};
+use crate::world::{Replies, World};
+
+pub(super) struct Mesh<W> {
+    world: W,
+}
+
+impl<W: World> Mesh<W> {
+    pub(super) fn new(world: W) -> Self {
+        Self { world }
+    }
+}
+
+/// Gives a command and awaits its only answer.
+pub(super) async fn ask<W: World>(world: &W, command: Command) -> Result<Reply, Status> {
+    let mut replies = world.command(command).await;
+    match replies.next().await {
+        Some(Ok(reply)) => Ok(reply),
+        Some(Err(refusal)) => Err(errors::status(&refusal)),
+        None => Err(errors::node_stopped()),
+    }
+}
+
+/// The core answered with a reply that does not belong to the command: an error of ours.
+pub(super) fn out_of_place(reply: &Reply) -> Status {
+    tracing::error!(?reply, "a command was answered with another's reply");
+    Status::internal("the node answered something else than it was asked")
+}
+
+#[async_trait]
+impl<W: World> MeshService for Mesh<W> {
+    async fn seed_mesh(
+        &self,
+        request: Request<SeedMeshRequest>,
+    ) -> Result<Response<SeedMeshResponse>, Status> {
+        let name = request.into_inner().name;
+        match ask(&self.world, Command::Seed { name }).await? {
+            Reply::Seeded { mesh, token } => {
+                Ok(Response::new(SeedMeshResponse { mesh: convert::mesh(mesh), token }))
+            }
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn invite_to_mesh(
+        &self,
+        _: Request<InviteToMeshRequest>,
+    ) -> Result<Response<InviteToMeshResponse>, Status> {
+        match ask(&self.world, Command::Invite).await? {
+            Reply::Token { token } => Ok(Response::new(InviteToMeshResponse { token })),
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn join_mesh(
+        &self,
+        request: Request<JoinMeshRequest>,
+    ) -> Result<Response<JoinMeshResponse>, Status> {
+        let token = request.into_inner().token;
+        match ask(&self.world, Command::Join { token }).await? {
+            Reply::Joined { mesh } => Ok(Response::new(JoinMeshResponse { mesh: convert::mesh(mesh) })),
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn get_mesh_status(
+        &self,
+        _: Request<GetMeshStatusRequest>,
+    ) -> Result<Response<MeshStatus>, Status> {
+        let status = self.world.status().await.ok_or_else(errors::node_stopped)?;
+        Ok(Response::new(convert::status(status)))
+    }
+}

@@ -1,0 +1,200 @@
+//! Subscribing: messages out, ranges of acknowledgements in.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+use wattle_core::id::Sequence;
+use wattle_core::node::output::Delivered;
+use wattle_proto::api::subscribe_request::Request;
+use wattle_proto::api::subscribe_response::Response;
+use wattle_proto::api::{Acknowledge, Attached, Messages, SubscribeRequest, SubscribeResponse};
+
+use super::data::Answers;
+use super::{convert, errors};
+use crate::world::{Handed, Handler, World};
+
+/// Bytes of messages in one response, unless one message alone is larger.
+const RESPONSE_BYTES: usize = 1 << 20;
+/// Messages in one response.
+const RESPONSE_MESSAGES: usize = 4096;
+/// Responses that are ready and not yet written.
+const RESPONSES_QUEUED: usize = 16;
+
+/// Serves one call.
+pub(super) fn serve<W: World>(world: W, requests: Streaming<SubscribeRequest>) -> Answers<SubscribeResponse> {
+    let (responses, stream) = mpsc::channel(RESPONSES_QUEUED);
+    tokio::spawn(async move {
+        if let Err(status) = run(world, requests, &responses).await {
+            // The client is gone if nobody takes it.
+            let _ = responses.send(Err(status)).await;
+        }
+    });
+    Box::pin(ReceiverStream::new(stream))
+}
+
+async fn run<W: World>(
+    world: W,
+    mut requests: Streaming<SubscribeRequest>,
+    responses: &mpsc::Sender<Result<SubscribeResponse, Status>>,
+) -> Result<(), Status> {
+    let Some(first) = requests.message().await? else { return Ok(()) };
+    let Some(Request::Attach(attach)) = first.request else {
+        return Err(errors::invalid("the first request must attach"));
+    };
+    let presented = attach.presented.as_ref().map(convert::read_position).transpose()?;
+    // A presented position may have to wait until this node has caught up with it.
+    let mut handler = tokio::select! {
+        attached = world.attach(attach.stream, presented, attach.window.max(1)) => {
+            attached.map_err(|refusal| errors::status(&refusal))?
+        }
+        () = responses.closed() => return Ok(()),
+    };
+    let position = handler.position();
+    let token = handler.token().0;
+    let attached = Attached { token, position: Some(convert::position(position)) };
+    let mut acknowledged = Acknowledged::after(position.sequence);
+    let mut pending = VecDeque::from([Response::Attached(attached)]);
+    loop {
+        tokio::select! {
+            permit = responses.reserve(), if !pending.is_empty() => {
+                let Ok(permit) = permit else { return Ok(()) };
+                let response = pending.pop_front();
+                permit.send(Ok(SubscribeResponse { response }));
+            }
+            handed = handler.next(), if pending.is_empty() => match handed {
+                Some(Handed::Delivery(delivery)) => {
+                    if let Some(last) = delivery.messages.last() {
+                        acknowledged.handed_over(last.sequence);
+                    }
+                    pending.extend(cut(delivery.messages).into_iter().map(Response::Messages));
+                }
+                Some(Handed::Fenced) => return Err(errors::fenced(token)),
+                None => return Err(errors::node_stopped()),
+            },
+            request = requests.message() => match request? {
+                None => return Ok(()),
+                Some(SubscribeRequest { request: Some(Request::Acknowledge(range)) }) => {
+                    if let Some(upto) = acknowledged.take(range)? {
+                        handler.verdict(upto);
+                    }
+                }
+                Some(_) => return Err(errors::invalid("a call attaches once; then it acknowledges")),
+            },
+            () = responses.closed() => return Ok(()),
+        }
+    }
+}
+
+/// Cuts messages into responses of a moderate size.
+fn cut(messages: Vec<Delivered>) -> Vec<Messages> {
+    let mut parts = Vec::new();
+    let mut part = Messages::default();
+    let mut bytes = 0;
+    for message in messages {
+        let full = bytes + message.bytes.len() > RESPONSE_BYTES || part.messages.len() == RESPONSE_MESSAGES;
+        if full && !part.messages.is_empty() {
+            parts.push(std::mem::take(&mut part));
+            bytes = 0;
+        }
+        bytes += message.bytes.len();
+        part.messages.push(convert::message(message));
+    }
+    if !part.messages.is_empty() {
+        parts.push(part);
+    }
+    parts
+}
+
+/// What a handler has acknowledged. Ranges above the first gap are kept; there are at most as many as the window has messages.
+#[derive(Debug)]
+struct Acknowledged {
+    upto: u64,
+    handed: u64,
+    beyond: BTreeMap<u64, u64>,
+}
+
+impl Acknowledged {
+    const fn after(position: Sequence) -> Self {
+        Self { upto: position.0, handed: position.0, beyond: BTreeMap::new() }
+    }
+
+    fn handed_over(&mut self, upto: Sequence) {
+        self.handed = self.handed.max(upto.0);
+    }
+
+    /// Takes a range; gives the new end of the part without gaps if it moved.
+    fn take(&mut self, range: Acknowledge) -> Result<Option<Sequence>, Status> {
+        let first = if range.first == 0 { self.upto.saturating_add(1) } else { range.first };
+        if range.last > self.handed {
+            return Err(errors::invalid(format!(
+                "message {} was acknowledged, but only those up to {} were handed over",
+                range.last, self.handed
+            )));
+        }
+        if range.last <= self.upto {
+            return Ok(None);
+        }
+        if first > range.last {
+            return Err(errors::invalid(format!("the range {first}..={} is empty", range.last)));
+        }
+        let end = self.beyond.entry(first).or_insert(range.last);
+        *end = (*end).max(range.last);
+        let before = self.upto;
+        while let Some(entry) = self.beyond.first_entry() {
+            if *entry.key() > self.upto + 1 {
+                break;
+            }
+            self.upto = self.upto.max(entry.remove());
+        }
+        Ok((self.upto > before).then_some(Sequence(self.upto)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use wattle_core::id::{MessageId, WriterId, WriterSequence};
+
+    fn range(first: u64, last: u64) -> Acknowledge {
+        Acknowledge { first, last }
+    }
+
+    #[test]
+    fn only_the_part_without_gaps_counts() {
+        let mut acknowledged = Acknowledged::after(Sequence(10));
+        acknowledged.handed_over(Sequence(20));
+        assert_eq!(acknowledged.take(range(13, 14)).unwrap(), None);
+        assert_eq!(acknowledged.take(range(16, 16)).unwrap(), None);
+        assert_eq!(acknowledged.take(range(11, 12)).unwrap(), Some(Sequence(14)));
+        assert_eq!(acknowledged.take(range(11, 12)).unwrap(), None, "said before");
+        assert_eq!(acknowledged.take(range(0, 17)).unwrap(), Some(Sequence(17)), "everything up to");
+        assert!(acknowledged.beyond.is_empty());
+        assert!(acknowledged.take(range(18, 21)).is_err(), "never handed over");
+        assert!(acknowledged.take(range(20, 19)).is_err(), "empty");
+        assert_eq!(acknowledged.take(range(18, 20)).unwrap(), Some(Sequence(20)));
+    }
+
+    #[test]
+    fn responses_keep_the_order_and_a_moderate_size() {
+        let sizes = [RESPONSE_BYTES / 2, RESPONSE_BYTES / 2, 1, RESPONSE_BYTES * 2, 0, 5];
+        let messages: Vec<_> = sizes
+            .iter()
+            .zip(1..)
+            .map(|(&size, sequence)| Delivered {
+                sequence: Sequence(sequence),
+                id: MessageId(sequence.into()),
+                writer: WriterId(1),
+                writer_sequence: WriterSequence(sequence),
+                bytes: Bytes::from(vec![0; size]),
+            })
+            .collect();
+        let parts = cut(messages);
+        let lengths: Vec<_> = parts.iter().map(|part| part.messages.len()).collect();
+        assert_eq!(lengths, [2, 1, 1, 2]);
+        let order: Vec<_> = parts.iter().flat_map(|part| &part.messages).map(|m| m.sequence).collect();
+        assert_eq!(order, [1, 2, 3, 4, 5, 6]);
+    }
+}

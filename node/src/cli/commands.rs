@@ -1,0 +1,301 @@
+//! Commands that ask a node.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+use wattle_core::id::WriterId;
+use wattle_proto::api::{
+    CloseClientDataStreamRequest, InviteToMeshRequest, JoinMeshRequest, MeshStatus,
+    OpenClientDataStreamRequest, SeedMeshRequest, StreamHandle, StreamStatus, WrongNode,
+};
+
+use super::{PublishArgs, SubscribeArgs};
+use crate::api::convert::id_text;
+use crate::client::publish::{self, Grpc, record};
+use crate::client::source::Source;
+use crate::client::subscribe::{self, Format, PositionFile, Stdout};
+use crate::client::{Client, Failure, Finder, connect, follow};
+use crate::output::{Names, Output, status, stream};
+use crate::stop::Stop;
+
+/// How long `stream open` waits for the stream's ends to hear of it.
+const OPEN_WAIT: Duration = Duration::from_secs(2);
+
+/// What all of them need.
+pub(super) struct Desk {
+    pub(super) finder: Finder,
+    pub(super) output: Output,
+    /// Where to keep what must be kept if the user has no home.
+    pub(super) state: PathBuf,
+}
+
+impl Desk {
+    pub(super) async fn seed(&self, name: String) -> Result<(), Failure> {
+        let peer = self.finder.only().await?;
+        let mut client = Client::connect(peer.clone()).await?;
+        let seeded =
+            connect::answer(&peer, client.mesh.seed_mesh(SeedMeshRequest { name: name.clone() })).await?;
+        self.output.print(
+            || {
+                format!(
+                    "Mesh {name} ({}) is made. On each node that shall join, run:\n\n  wattle mesh join {}",
+                    id_text(&seeded.mesh),
+                    seeded.token
+                )
+            },
+            || json!({ "mesh": id_text(&seeded.mesh), "name": name, "token": seeded.token }),
+        );
+        Ok(())
+    }
+
+    pub(super) async fn invite(&self) -> Result<(), Failure> {
+        let peers = self.finder.peers(None).await?;
+        let (invited, _) = follow(&self.finder, peers, async |client| {
+            let peer = client.peer.clone();
+            connect::answer(&peer, client.mesh.invite_to_mesh(InviteToMeshRequest {})).await
+        })
+        .await?;
+        self.output.print(|| invited.token.clone(), || json!({ "token": invited.token }));
+        Ok(())
+    }
+
+    pub(super) async fn join(&self, token: String) -> Result<(), Failure> {
+        let token = if token == "-" {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|error| Failure::Failed(format!("cannot read the token: {error}")))?;
+            text.trim().to_owned()
+        } else {
+            token
+        };
+        let peer = self.finder.only().await?;
+        let mut client = Client::connect(peer.clone()).await?;
+        let joined = connect::answer(&peer, client.mesh.join_mesh(JoinMeshRequest { token })).await?;
+        let mesh = id_text(&joined.mesh);
+        self.output.print(|| format!("{peer} is a member of mesh {mesh} now."), || json!({ "mesh": mesh }));
+        Ok(())
+    }
+
+    pub(super) async fn status(&self) -> Result<(), Failure> {
+        let status = self.ask_status().await?;
+        self.output.print(|| status::text(&status), || status::json(&status));
+        Ok(())
+    }
+
+    pub(super) async fn list(&self) -> Result<(), Failure> {
+        let status = self.ask_status().await?;
+        let names = Names::of(&status);
+        self.output.print(
+            || stream::list_text(&status),
+            || status.streams.iter().map(|one| stream::json(one, &names)).collect(),
+        );
+        Ok(())
+    }
+
+    /// What the best node knows: with several on this machine, one that belongs to a mesh.
+    async fn ask_status(&self) -> Result<MeshStatus, Failure> {
+        let peers = self.finder.peers(None).await?;
+        let mut outside = None;
+        let mut failed = None;
+        for peer in peers {
+            let answer = match Client::connect(peer).await {
+                Ok(mut client) => client.status().await,
+                Err(failure) => Err(failure),
+            };
+            match answer {
+                Ok(status) if status.mesh.is_some() => return Ok(status::sorted(status)),
+                Ok(status) => outside = outside.or(Some(status)),
+                Err(failure) => failed = failed.or(Some(failure)),
+            }
+        }
+        match (outside, failed) {
+            (Some(outside), _) => Ok(outside),
+            (None, Some(failure)) => Err(failure),
+            (None, None) => Err(Failure::Unreachable("there is no node to ask".to_owned())),
+        }
+    }
+
+    pub(super) async fn open(&self, name: String, from: String, to: String) -> Result<(), Failure> {
+        let peers = self.finder.peers(None).await?;
+        let request =
+            OpenClientDataStreamRequest { name: name.clone(), source: from.clone(), target: to.clone() };
+        let (handle, mut client) =
+            follow(&self.finder, peers, async |client| client.open_stream(request.clone()).await).await?;
+        let absent = match client.status().await {
+            Ok(seen) => self.wait_until_known(&seen, &handle).await,
+            Err(_) => None,
+        };
+        let instance = id_text(&handle.instance);
+        self.output.print(
+            || {
+                let done = if handle.created { "is open" } else { "was open already" };
+                let waiting = absent.as_ref().map_or_else(String::new, |absent| {
+                    format!("; waiting for {absent}: what is published is kept until it is back")
+                });
+                format!("Stream {name} from {from} to {to} {done} ({instance}){waiting}")
+            },
+            || json!({ "name": name, "instance": instance, "created": handle.created, "waiting_for": absent }),
+        );
+        Ok(())
+    }
+
+    /// Waits a moment until the stream's ends know it, so that the next command finds it. Gives the name of a target that has no path now:
+    /// worth a word, and no reason to fail, because messages wait for it.
+    async fn wait_until_known(&self, seen: &MeshStatus, handle: &StreamHandle) -> Option<String> {
+        let stream = seen.streams.iter().find(|stream| stream.instance == handle.instance)?;
+        let until = tokio::time::Instant::now() + OPEN_WAIT;
+        for node in [&stream.source, &stream.target] {
+            while let Some(status) = self.status_of(seen, node).await {
+                let known =
+                    status.streams.iter().any(|stream| stream.instance == handle.instance && stream.local);
+                if known || tokio::time::Instant::now() >= until {
+                    break;
+                }
+                tokio::time::sleep(OPEN_WAIT / 100).await;
+            }
+        }
+        let target = seen.members.iter().find(|member| member.node == stream.target)?;
+        (!target.reachable).then(|| target.name.clone())
+    }
+
+    pub(super) async fn close(&self, name: String) -> Result<(), Failure> {
+        let peers = self.finder.peers(None).await?;
+        follow(&self.finder, peers, async |client| {
+            let peer = client.peer.clone();
+            let request = CloseClientDataStreamRequest { name: name.clone() };
+            connect::answer(&peer, client.data.close_client_data_stream(request)).await
+        })
+        .await?;
+        self.output.print(|| format!("Stream {name} is closed."), || json!({ "name": name, "closed": true }));
+        Ok(())
+    }
+
+    pub(super) async fn show(&self, name: String) -> Result<(), Failure> {
+        let seen = self.ask_status().await?;
+        let find = |status: &MeshStatus| status.streams.iter().find(|stream| stream.name == name).cloned();
+        let Some(known) = find(&seen) else {
+            return Err(Failure::Failed(format!(
+                "no stream is called {name:?}: `wattle stream list` lists the open streams"
+            )));
+        };
+        let names = Names::of(&seen);
+        let mut ends: [Option<StreamStatus>; 2] = [None, None];
+        for (end, node) in ends.iter_mut().zip([&known.source, &known.target]) {
+            *end = if seen.node == *node {
+                Some(known.clone())
+            } else {
+                self.status_of(&seen, node).await.and_then(|status| find(&status))
+            };
+        }
+        let target_known = ends[1].is_some();
+        let [source, target] = ends;
+        let merged = stream::merge(source, target).unwrap_or(known);
+        self.output
+            .print(|| stream::show_text(&merged, &names, target_known), || stream::json(&merged, &names));
+        Ok(())
+    }
+
+    /// What another member says, if it can be asked from here.
+    async fn status_of(&self, seen: &MeshStatus, node: &[u8]) -> Option<MeshStatus> {
+        let member = seen.members.iter().find(|member| member.node == *node)?;
+        let there =
+            WrongNode { node: member.node.clone(), name: member.name.clone(), address: member.api.clone() };
+        let peer = self.finder.told(&there).ok()?;
+        Client::connect(peer).await.ok()?.status().await.ok()
+    }
+
+    pub(super) async fn publish(&self, arguments: PublishArgs) -> Result<(), Failure> {
+        let path = arguments.file.as_deref();
+        let source = Source::open(path).map_err(|error| {
+            let shown = path.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
+            Failure::Failed(format!("cannot read {shown}: {error}"))
+        })?;
+        let shown = source.shown();
+        let stream = arguments.stream;
+        let writer = arguments
+            .writer
+            .map(|text| WriterId::parse(&text).unwrap_or_else(|| record::writer_of_name(&stream, &text)));
+        let plan = publish::Plan {
+            stream: stream.clone(),
+            writer,
+            wait: arguments.wait.into(),
+            batch_lines: arguments.batch as usize,
+            patience: arguments.patience,
+            records: record::directory(&self.state),
+            machine: record::machine(),
+        };
+        let begun = std::time::Instant::now();
+        let mut route = Grpc::new(&self.finder);
+        let mut resumed_at = None;
+        let summary = publish::publish(&mut route, source, &plan, |told| match told {
+            publish::Told::Resumes { line, checked } => {
+                resumed_at = Some(line);
+                let doubt = if checked {
+                    ""
+                } else {
+                    " (the lines before it were not compared: there is no record of them here)"
+                };
+                self.output.remark(&format!("{shown}: goes on at line {line}{doubt}"));
+            }
+            publish::Told::Waits(why) => self.output.remark(&format!("waiting: {why}")),
+            publish::Told::Reconnects(why) => self.output.remark(&format!("{why}; connecting again")),
+        })
+        .await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let level = publish::level_name(plan.wait);
+        self.output.print(
+            || {
+                format!(
+                    "{stream}: {} {level}, {} already there (writer {}, {seconds:.2} s)",
+                    summary.accepted, summary.already_there, summary.writer
+                )
+            },
+            || {
+                json!({
+                    "stream": stream, "writer": summary.writer.to_string(), "level": level, "accepted": summary.accepted,
+                    "already_there": summary.already_there, "resumed_at": resumed_at,
+                    "last_sequence": summary.last_sequence, "seconds": seconds,
+                })
+            },
+        );
+        Ok(())
+    }
+
+    pub(super) async fn subscribe(&self, arguments: SubscribeArgs) -> Result<(), Failure> {
+        let format = match self.output {
+            Output::Text => Format::Text,
+            Output::Json => Format::Json,
+        };
+        let stop = Stop::on_signals()
+            .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
+        let plan = subscribe::Plan {
+            stream: arguments.stream,
+            at: arguments.at,
+            count: arguments.count,
+            until: arguments.until,
+            window: arguments.window,
+            patience: arguments.patience,
+        };
+        let tell = |told| {
+            if let subscribe::Told::Reconnects(why) = told {
+                self.output.remark(&format!("{why}; connecting again"));
+            }
+        };
+        let summary = match (arguments.position_file, arguments.output_file) {
+            (Some(position), Some(output)) => {
+                let sink = PositionFile::open(&position, &output, &plan.stream, format)
+                    .map_err(|error| Failure::Failed(error.to_string()))?;
+                subscribe::subscribe(&self.finder, &plan, sink, stop, tell).await?
+            }
+            _ => subscribe::subscribe(&self.finder, &plan, Stdout::new(format), stop, tell).await?,
+        };
+        self.output.remark(&format!(
+            "{}: {} messages, up to sequence {}",
+            plan.stream, summary.messages, summary.sequence
+        ));
+        Ok(())
+    }
+}

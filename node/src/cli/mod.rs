@@ -1,0 +1,305 @@
+//! The command line: what can be said. Who does it is in [`commands`].
+
+mod commands;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use wattle_proto::api::Level;
+
+use crate::address::Directory;
+use crate::api::Token;
+use crate::client::{Failure, Finder};
+use crate::output::Output;
+
+/// A mesh of nodes that carries ordered, exactly-once streams between any two of them.
+#[derive(Debug, Parser)]
+#[command(name = "wattle", version, propagate_version = true, after_help = EXIT_CODES)]
+struct Line {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed, and the message says what to do; 2 the command or a setting is wrong; \
+3 no node answers.\n\nThe log goes to standard error; WATTLE_LOG sets its level (error, warn, info, debug, trace).";
+
+#[derive(Args, Debug)]
+struct Common {
+    /// The node to ask: its name, its id, or the HOST:PORT of its API. Without it: the one that runs on this machine, or the right one of them
+    #[arg(long, global = true, value_name = "NAME|ADDR")]
+    node: Option<String>,
+    /// The file with the API token of a node on another machine (or WATTLE_TOKEN holds the token itself)
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// How to print answers
+    #[arg(short = 'o', long = "format", global = true, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node in the foreground
+    Run {
+        /// Settings in TOML; each can be overridden by WATTLE_SECTION_KEY
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Run a mesh of several nodes in this process, to try things
+    Dev {
+        /// How many, in a line
+        #[arg(long, default_value_t = 3)]
+        nodes: usize,
+        /// Keep the data here; without it the data goes when this ends
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+    },
+    /// Make or join a mesh
+    #[command(subcommand)]
+    Mesh(MeshCommand),
+    /// Show the mesh: nodes, links, control group, streams
+    Status,
+    /// Open, close and look at streams
+    #[command(subcommand)]
+    Stream(StreamCommand),
+    /// Publish lines: one line is one message. Running it again adds nothing
+    Publish(PublishArgs),
+    /// Print the messages of a stream, and acknowledge what was printed
+    Subscribe(SubscribeArgs),
+    /// Simulate meshes from seeds: the very core that runs here, with faults and checkers around it
+    #[command(subcommand)]
+    Sim(wattle_sim::cli::Command),
+}
+
+#[derive(Debug, Subcommand)]
+enum MeshCommand {
+    /// Make a new mesh with this node as its first member, and print a join token
+    Seed {
+        /// Name of the mesh
+        #[arg(long, default_value = "mesh")]
+        name: String,
+    },
+    /// Print a token with which another node may join
+    Invite,
+    /// Join the mesh of a token
+    Join {
+        /// What `mesh seed` or `mesh invite` printed; `-` reads it from standard input
+        token: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum StreamCommand {
+    /// Open a stream
+    Open {
+        /// Its name, unique in the mesh
+        name: String,
+        /// The node that accepts
+        #[arg(long, value_name = "NODE")]
+        from: String,
+        /// The node that processes
+        #[arg(long, value_name = "NODE")]
+        to: String,
+    },
+    /// Close a stream for good: what was not delivered goes with it
+    Close {
+        /// Its name
+        name: String,
+    },
+    /// List the open streams
+    List,
+    /// Tell how far a stream has come, who holds it and what it waits for
+    Show {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Wait {
+    /// Durable at the stream's source
+    Accepted,
+    /// Durable at a majority of its members
+    Replicated,
+    /// Processed by its target
+    Completed,
+}
+
+impl From<Wait> for Level {
+    fn from(wait: Wait) -> Self {
+        match wait {
+            Wait::Accepted => Self::Accepted,
+            Wait::Replicated => Self::Replicated,
+            Wait::Completed => Self::Completed,
+        }
+    }
+}
+
+/// A file, or standard input redirected from one, has a writer id of its own, made from stream, machine and path: publishing it again
+/// adds only what is new at its end. A pipe is a new writer each time.
+#[derive(Args, Debug)]
+struct PublishArgs {
+    /// The stream
+    stream: String,
+    /// Where the lines are; standard input if absent or `-`
+    file: Option<PathBuf>,
+    /// Write under this id (26 characters) or any name: line i is its message i, and those it wrote before are skipped
+    #[arg(long, value_name = "ID|NAME")]
+    writer: Option<String>,
+    /// How far each message must have come before this ends
+    #[arg(long, value_enum, default_value_t = Wait::Accepted)]
+    wait: Wait,
+    /// Messages sent together, at most
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch: u32,
+    /// Give up when nothing moved for that many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    patience: Duration,
+}
+
+/// Each message is printed with a newline behind it and acknowledged once that is flushed. The node keeps the place: a subscriber that
+/// is started again goes on after the last message it acknowledged. One that is killed may print again what it had not acknowledged yet;
+/// --position-file with --output does not.
+#[derive(Args, Debug)]
+struct SubscribeArgs {
+    /// The stream
+    stream: String,
+    /// The stream's target, if it cannot be found by itself
+    #[arg(long, value_name = "NODE")]
+    at: Option<String>,
+    /// End after that many messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// End with the message of that sequence
+    #[arg(long, value_name = "SEQUENCE")]
+    until: Option<u64>,
+    /// Keep the place in this file, moved together with --output: exactly once, whatever is killed
+    #[arg(long, value_name = "FILE", requires = "output_file")]
+    position_file: Option<PathBuf>,
+    /// Append messages to this file instead of printing them
+    #[arg(long = "output", value_name = "FILE", requires = "position_file")]
+    output_file: Option<PathBuf>,
+    /// How many messages may be under way to here
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    window: u32,
+    /// Give up when the node stays away for that many seconds; without it, wait for ever
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    patience: Option<Duration>,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|span| *span <= Duration::from_secs(1 << 30))
+        .ok_or_else(|| format!("{text:?} is not a number of seconds"))
+}
+
+/// Reads the command line, does what it says, and gives the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let line = Line::parse();
+    if let Command::Sim(command) = &line.command {
+        return crate::sim::run(command);
+    }
+    let default_level = match line.command {
+        // The node's events are told in words by this program.
+        Command::Run { .. } => "info,wattle_io::driver=warn",
+        _ => "warn",
+    };
+    let filter = EnvFilter::try_from_env("WATTLE_LOG").unwrap_or_else(|_| EnvFilter::new(default_level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let output = line.common.output;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output.fail(&Failure::Failed(format!("cannot start: {error}")));
+            return ExitCode::from(1);
+        }
+    };
+    let outcome = runtime.block_on(execute(line));
+    // A thread that still waits for standard input or output must not keep the process.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.fail(&failure);
+            failure.exit_code()
+        }
+    }
+}
+
+async fn execute(line: Line) -> Result<(), Failure> {
+    let Line { common, command } = line;
+    let output = common.output;
+    let directory = Directory::of_user()
+        .map_err(|error| Failure::Failed(format!("cannot use the directory of address files: {error}")))?;
+    match command {
+        Command::Run { config } => crate::run::run(config.as_deref(), &directory, output).await,
+        Command::Dev { nodes, data } => crate::dev::dev(nodes, data, &directory, output).await,
+        asking => {
+            let state = directory.path().to_owned();
+            let finder = Finder::new(directory, common.node, token(common.token_file)?);
+            let desk = commands::Desk { finder, output, state };
+            match asking {
+                Command::Run { .. } | Command::Dev { .. } | Command::Sim(_) => unreachable!("done by now"),
+                Command::Mesh(MeshCommand::Seed { name }) => desk.seed(name).await,
+                Command::Mesh(MeshCommand::Invite) => desk.invite().await,
+                Command::Mesh(MeshCommand::Join { token }) => desk.join(token).await,
+                Command::Status => desk.status().await,
+                Command::Stream(StreamCommand::Open { name, from, to }) => desk.open(name, from, to).await,
+                Command::Stream(StreamCommand::Close { name }) => desk.close(name).await,
+                Command::Stream(StreamCommand::List) => desk.list().await,
+                Command::Stream(StreamCommand::Show { name }) => desk.show(name).await,
+                Command::Publish(arguments) => desk.publish(arguments).await,
+                Command::Subscribe(arguments) => desk.subscribe(arguments).await,
+            }
+        }
+    }
+}
+
+fn token(file: Option<PathBuf>) -> Result<Option<Token>, Failure> {
+    if let Some(path) = file {
+        let token = Token::read(&path).map_err(|error| {
+            Failure::Failed(format!("cannot read the API token {}: {error}", path.display()))
+        })?;
+        return Ok(Some(token));
+    }
+    Ok(std::env::var("WATTLE_TOKEN")
+        .ok()
+        .filter(|text| !text.trim().is_empty())
+        .map(|text| Token::from_text(&text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn common_options_may_stand_anywhere() {
+        let line =
+            Line::try_parse_from(["wattle", "stream", "show", "words", "-o", "json", "--node", "a"]).unwrap();
+        assert_eq!((line.common.output, line.common.node.as_deref()), (Output::Json, Some("a")));
+    }
+
+    #[test]
+    fn a_position_file_needs_its_output() {
+        let parse = |arguments: &[&str]| {
+            Line::try_parse_from([&["wattle", "subscribe", "words"], arguments].concat())
+        };
+        assert!(parse(&["--position-file", "p"]).is_err());
+        assert!(parse(&["--output", "out"]).is_err());
+        assert!(parse(&["--position-file", "p", "--output", "out"]).is_ok());
+        assert!(parse(&["--count", "0"]).is_err());
+    }
+}

@@ -1,0 +1,273 @@
+//! Subscribing: messages in order, each acknowledged only once what was done with it will stay.
+
+pub mod sink;
+
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use wattle_proto::api::subscribe_request::Request;
+use wattle_proto::api::subscribe_response::Response;
+use wattle_proto::api::{
+    Acknowledge, Attach, Attached, Message, Position, SubscribeRequest, SubscribeResponse,
+};
+
+use super::connect::Client;
+use super::failure::{Failure, SETTLE};
+use super::find::Finder;
+use super::follow::follow;
+use crate::stop::Stop;
+pub use sink::{Format, PositionFile, Sink, Stdout};
+
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long the node may take to read the last acknowledgements before we leave.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What to subscribe to, and how.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The stream.
+    pub stream: String,
+    /// The node to ask first, if not any.
+    pub at: Option<String>,
+    /// End after that many messages.
+    pub count: Option<u64>,
+    /// End with that sequence.
+    pub until: Option<u64>,
+    /// How many messages may be handed over before an acknowledgement.
+    pub window: u32,
+    /// How long to look for a node that went away; for ever if absent.
+    pub patience: Option<Duration>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Messages given to the sink in this run.
+    pub messages: u64,
+    /// The last one's sequence, or the position begun at.
+    pub sequence: u64,
+}
+
+/// What a run tells on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Attached; messages start after this sequence.
+    Attached(u64),
+    /// The connection broke; it connects again.
+    Reconnects(String),
+}
+
+struct Call {
+    requests: mpsc::Sender<SubscribeRequest>,
+    responses: Streaming<SubscribeResponse>,
+    attached: Attached,
+}
+
+/// Why one connection is over.
+enum Over {
+    Done,
+    Broke(Failure),
+}
+
+/// Subscribes until the plan is fulfilled or `stop` says so.
+///
+/// # Errors
+/// When the node refuses, another handler takes over, the sink fails, or no node is found for as long as the plan is patient.
+pub async fn subscribe<S: Sink>(
+    finder: &Finder,
+    plan: &Plan,
+    sink: S,
+    mut stop: Stop,
+    mut tell: impl FnMut(Told),
+) -> Result<Summary, Failure> {
+    let mut run = Run { plan, sink: Some(sink), summary: Summary::default(), instance: None };
+    let begun = tokio::time::Instant::now();
+    let mut call = loop {
+        let connected = tokio::select! {
+            connected = run.connect(finder) => connected,
+            () = stop.asked() => return Ok(run.summary),
+        };
+        match connected {
+            Ok(call) => break call,
+            Err(failure) if failure.may_settle() && begun.elapsed() < SETTLE => {
+                tokio::time::sleep(PAUSE_MIN).await;
+            }
+            Err(failure) => return Err(failure),
+        }
+    };
+    loop {
+        tell(Told::Attached(call.attached.position.as_ref().map_or(0, |position| position.sequence)));
+        let mut last = match run.serve(call, &mut stop).await? {
+            Over::Done => return Ok(run.summary),
+            Over::Broke(failure) => failure,
+        };
+        tell(Told::Reconnects(last.to_string()));
+        let since = tokio::time::Instant::now();
+        let mut pause = PAUSE_MIN;
+        call = loop {
+            if plan.patience.is_some_and(|patience| since.elapsed() >= patience) {
+                return Err(last);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.asked() => return Ok(run.summary),
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+            let connected = tokio::select! {
+                connected = run.connect(finder) => connected,
+                () = stop.asked() => return Ok(run.summary),
+            };
+            match connected {
+                Ok(call) => break call,
+                Err(failure) if failure.may_pass() => last = failure,
+                Err(failure) => return Err(failure),
+            }
+        };
+    }
+}
+
+struct Run<'a, S> {
+    plan: &'a Plan,
+    /// Away only while it writes.
+    sink: Option<S>,
+    summary: Summary,
+    /// The stream's life that `summary` counts in, once known.
+    instance: Option<bytes::Bytes>,
+}
+
+impl<S: Sink> Run<'_, S> {
+    fn satisfied(&self) -> bool {
+        self.plan.count.is_some_and(|count| self.summary.messages >= count)
+            || self.plan.until.is_some_and(|until| self.summary.sequence >= until)
+    }
+
+    async fn connect(&self, finder: &Finder) -> Result<Call, Failure> {
+        let presented = self.sink.as_ref().and_then(Sink::presented);
+        let attach = Attach { stream: self.plan.stream.clone(), presented, window: self.plan.window };
+        let peers = finder.peers(self.plan.at.as_deref()).await?;
+        let (call, _) = follow(finder, peers, async |client| open(client, attach.clone()).await).await?;
+        Ok(call)
+    }
+
+    /// Uses one connection until there is nothing left to do or it breaks.
+    async fn serve(&mut self, mut call: Call, stop: &mut Stop) -> Result<Over, Failure> {
+        let position = call.attached.position.take().unwrap_or_default();
+        if self.instance.as_ref() != Some(&position.instance) {
+            // The first one, or the stream was closed and opened again: sequences begin anew.
+            self.instance = Some(position.instance.clone());
+            self.summary.sequence = position.sequence;
+        }
+        loop {
+            if self.satisfied() {
+                leave(call).await;
+                return Ok(Over::Done);
+            }
+            let response = tokio::select! {
+                response = call.responses.message() => response,
+                () = stop.asked() => {
+                    leave(call).await;
+                    return Ok(Over::Done);
+                }
+            };
+            let messages = match response.map_err(Failure::from) {
+                Ok(Some(SubscribeResponse { response: Some(Response::Messages(messages)) })) => {
+                    messages.messages
+                }
+                Ok(Some(_)) => continue,
+                Ok(None) => {
+                    return Ok(Over::Broke(Failure::Unreachable("the node ended the call".to_owned())));
+                }
+                Err(failure) if failure.may_pass() => return Ok(Over::Broke(failure)),
+                Err(failure) => return Err(failure),
+            };
+            // Whole responses are done or repeated after a broken connection; what this run did is not done twice.
+            let handed = messages.last().map_or(0, |message| message.sequence);
+            let wanted = self.wanted(messages);
+            if let Some(last) = wanted.last().map(|message| message.sequence) {
+                let done = wanted.len() as u64;
+                if self.give(wanted, &position, stop).await? == Given::Over {
+                    return Ok(Over::Done);
+                }
+                self.summary.messages += done;
+                self.summary.sequence = last;
+            }
+            let last = handed.min(self.summary.sequence);
+            let acknowledge = Request::Acknowledge(Acknowledge { first: 0, last });
+            // Fails only if the connection broke, which the next response says too.
+            let _ = call.requests.send(SubscribeRequest { request: Some(acknowledge) }).await;
+        }
+    }
+
+    /// What of these is new and still asked for.
+    fn wanted(&self, mut messages: Vec<Message>) -> Vec<Message> {
+        messages.retain(|message| {
+            message.sequence > self.summary.sequence
+                && self.plan.until.is_none_or(|until| message.sequence <= until)
+        });
+        if let Some(count) = self.plan.count {
+            let left = usize::try_from(count - self.summary.messages).unwrap_or(usize::MAX);
+            messages.truncate(left);
+        }
+        messages
+    }
+
+    /// Gives messages to the sink, on a thread that may block.
+    async fn give(
+        &mut self,
+        messages: Vec<Message>,
+        position: &Position,
+        stop: &mut Stop,
+    ) -> Result<Given, Failure> {
+        let mut sink = self.sink.take().expect("the sink is back before the next response is read");
+        let position = position.clone();
+        let mut writing = tokio::task::spawn_blocking(move || {
+            let result = sink.take(&messages, &position);
+            (sink, result)
+        });
+        let written = tokio::select! {
+            written = &mut writing => written,
+            // Somebody does not read our output and wants us to go: whatever is half written was not acknowledged.
+            () = async { stop.asked().await; tokio::time::sleep(LEAVE_TIMEOUT).await } => return Ok(Given::Over),
+        };
+        let (sink, result) =
+            written.map_err(|error| Failure::Failed(format!("writing the messages failed: {error}")))?;
+        self.sink = Some(sink);
+        match result {
+            Ok(()) => Ok(Given::Written),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Given::Over),
+            Err(error) => Err(Failure::Failed(format!("cannot write the messages: {error}"))),
+        }
+    }
+}
+
+#[derive(PartialEq)]
+enum Given {
+    Written,
+    Over,
+}
+
+async fn open(client: &mut Client, attach: Attach) -> Result<Call, Failure> {
+    let (requests, outgoing) = mpsc::channel(64);
+    let first = SubscribeRequest { request: Some(Request::Attach(attach)) };
+    requests.send(first).await.map_err(|_| Failure::Unreachable("the connection broke".to_owned()))?;
+    let mut responses = client.data.subscribe_client_data(ReceiverStream::new(outgoing)).await?.into_inner();
+    match responses.message().await? {
+        Some(SubscribeResponse { response: Some(Response::Attached(attached)) }) => {
+            Ok(Call { requests, responses, attached })
+        }
+        _ => Err(Failure::Unreachable(format!("{} ended the call", client.peer))),
+    }
+}
+
+/// Lets the node read all acknowledgements before the connection goes.
+async fn leave(call: Call) {
+    let Call { requests, mut responses, .. } = call;
+    drop(requests);
+    let ended = async { while let Ok(Some(_)) = responses.message().await {} };
+    // A node that does not answer will hand the last messages over again; that is what was promised.
+    let _ = tokio::time::timeout(LEAVE_TIMEOUT, ended).await;
+}

@@ -1,0 +1,357 @@
+//! A node that lives in memory, for tests of everything around it: no disk, no mesh, but the promises of a stream's two ends.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tonic::async_trait;
+use wattle_core::id::{
+    AttachToken, AuthorityEpoch, BootId, Generation, MeshId, MessageId, NodeId, Sequence, SessionEpoch,
+    StreamInstance, WriterId, WriterSequence,
+};
+use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Waited};
+use wattle_core::node::output::{Delivered, Delivery};
+use wattle_core::node::status::Status;
+
+use crate::world::{Answer, Handed, Handler, Replies, World};
+
+/// The node. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct FakeWorld {
+    state: Arc<Mutex<State>>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct State {
+    node: NodeId,
+    name: String,
+    stopped: bool,
+    streams: BTreeMap<String, FakeStream>,
+    /// What is answered to everything about a stream, if anything.
+    refuse: Option<Refusal>,
+    /// So many publishes are refused for want of space.
+    full: u32,
+    /// Answer no level above this one, as if the rest of the mesh were away.
+    reaches: Waited,
+}
+
+#[derive(Debug, Default)]
+struct FakeStream {
+    instance: StreamInstance,
+    messages: Vec<(WriterId, Bytes)>,
+    writers: BTreeMap<WriterId, u64>,
+    processed: u64,
+    token: u64,
+}
+
+impl FakeWorld {
+    pub(crate) fn new(name: &str, node: u128) -> Self {
+        let state = State {
+            node: NodeId(node),
+            name: name.to_owned(),
+            stopped: false,
+            streams: BTreeMap::new(),
+            refuse: None,
+            full: 0,
+            reaches: Waited::Completed,
+        };
+        Self { state: Arc::new(Mutex::new(state)), changed: watch::channel(0).0 }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics while it holds the lock")
+    }
+
+    fn change(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Opens a stream whose both ends are this node.
+    pub(crate) fn open(&self, stream: &str) {
+        let instance = StreamInstance(77);
+        self.state().streams.insert(stream.to_owned(), FakeStream { instance, ..FakeStream::default() });
+    }
+
+    pub(crate) fn refuse(&self, refusal: Option<Refusal>) {
+        self.state().refuse = refusal;
+    }
+
+    pub(crate) fn full_for(&self, publishes: u32) {
+        self.state().full = publishes;
+    }
+
+    pub(crate) fn reaches(&self, level: Waited) {
+        self.state().reaches = level;
+    }
+
+    /// As if the process ended: nothing is answered any more. What was accepted stays, as on a disk.
+    pub(crate) fn stop(&self) {
+        self.state().stopped = true;
+        self.change();
+    }
+
+    pub(crate) fn start(&self) {
+        self.state().stopped = false;
+    }
+
+    pub(crate) fn processed(&self, stream: &str) -> u64 {
+        self.state().streams[stream].processed
+    }
+
+    pub(crate) fn accepted(&self, stream: &str) -> usize {
+        self.state().streams[stream].messages.len()
+    }
+
+    pub(crate) fn text(&self, stream: &str) -> String {
+        let state = self.state();
+        let lines = state.streams[stream].messages.iter();
+        lines.map(|(_, line)| format!("{}\n", String::from_utf8_lossy(line))).collect()
+    }
+}
+
+impl State {
+    fn answer(&mut self, command: Command) -> VecDeque<Answer> {
+        let answer = match command {
+            Command::Seed { .. } => Ok(Reply::Seeded { mesh: MeshId(5), token: "token".to_owned() }),
+            Command::Invite => Ok(Reply::Token { token: "token".to_owned() }),
+            Command::Join { token } => Err(Refusal::BadToken(token)),
+            Command::OpenStream { .. } | Command::CloseStream { .. } | Command::Attach { .. } => {
+                Err(Refusal::NoQuorum)
+            }
+            Command::CloseWriter { .. } => Ok(Reply::WriterClosed),
+            Command::FindWriter { stream, writer } => self.stream(&stream).map(|stream| Reply::Writer {
+                next: WriterSequence(stream.writers.get(&writer).map_or(1, |last| last + 1)),
+            }),
+            Command::Publish { stream, writer, first, messages, wait } => {
+                return self.publish(&stream, writer, first, messages, wait);
+            }
+        };
+        VecDeque::from([answer])
+    }
+
+    fn stream(&mut self, stream: &str) -> Result<&mut FakeStream, Refusal> {
+        if let Some(refusal) = &self.refuse {
+            return Err(refusal.clone());
+        }
+        self.streams.get_mut(stream).ok_or_else(|| Refusal::UnknownStream(stream.to_owned()))
+    }
+
+    fn publish(
+        &mut self,
+        stream: &str,
+        writer: WriterId,
+        first: WriterSequence,
+        messages: Vec<Bytes>,
+        wait: Waited,
+    ) -> VecDeque<Answer> {
+        if self.full > 0 {
+            self.full -= 1;
+            return VecDeque::from([Err(Refusal::NoSpace { free: 7 })]);
+        }
+        let reaches = self.reaches;
+        let stream = match self.stream(stream) {
+            Ok(stream) => stream,
+            Err(refusal) => return VecDeque::from([Err(refusal)]),
+        };
+        let last = first.0 + messages.len() as u64 - 1;
+        let written = stream.writers.entry(writer).or_default();
+        if first.0 > *written + 1 {
+            let expected = WriterSequence(*written + 1);
+            return VecDeque::from([Err(Refusal::WriterGap { expected, got: first })]);
+        }
+        let duplicate = last <= *written;
+        let known = usize::try_from(*written + 1 - first.0).expect("small");
+        *written = (*written).max(last);
+        stream.messages.extend(messages.into_iter().skip(known).map(|message| (writer, message)));
+        let end = stream.messages.len() as u64;
+        [Waited::Accepted, Waited::Replicated, Waited::Completed]
+            .into_iter()
+            .filter(|level| *level <= wait && *level <= reaches)
+            .map(|level| {
+                Ok(Reply::Published(Receipt {
+                    level,
+                    instance: stream.instance,
+                    authority: AuthorityEpoch(1),
+                    session: SessionEpoch(1),
+                    first_writer: first,
+                    last_writer: WriterSequence(last),
+                    first: Sequence(end + first.0 - last),
+                    last: Sequence(end),
+                    provisional: false,
+                    duplicate,
+                }))
+            })
+            .collect()
+    }
+}
+
+#[async_trait]
+impl World for FakeWorld {
+    type Replies = FakeReplies;
+    type Handler = FakeHandler;
+
+    fn node(&self) -> NodeId {
+        self.state().node
+    }
+
+    fn name(&self) -> String {
+        self.state().name.clone()
+    }
+
+    async fn command(&self, command: Command) -> FakeReplies {
+        let mut state = self.state();
+        let (answers, owed) = if state.stopped {
+            (VecDeque::new(), false)
+        } else {
+            let waits_for_more = matches!(&command, Command::Publish { wait, .. } if *wait > state.reaches);
+            (state.answer(command), waits_for_more)
+        };
+        drop(state);
+        self.change();
+        FakeReplies { world: self.clone(), answers, owed }
+    }
+
+    async fn attach(
+        &self,
+        stream: String,
+        presented: Option<Position>,
+        window: u32,
+    ) -> Result<FakeHandler, Refusal> {
+        let mut state = self.state();
+        let found = state.stream(&stream)?;
+        found.token += 1;
+        let instance = found.instance;
+        if let Some(foreign) = presented.filter(|presented| presented.instance != instance) {
+            return Err(Refusal::ForeignPosition(foreign.instance.to_string()));
+        }
+        let sequence = presented.map_or(found.processed, |presented| presented.sequence.0);
+        let position = Position { instance, authority: AuthorityEpoch(1), sequence: Sequence(sequence) };
+        let token = AttachToken(found.token);
+        drop(state);
+        self.change();
+        Ok(FakeHandler {
+            world: self.clone(),
+            stream,
+            token,
+            position,
+            handed: sequence,
+            window: window.into(),
+        })
+    }
+
+    async fn status(&self) -> Option<Status> {
+        let state = self.state();
+        (!state.stopped).then(|| Status {
+            node: state.node,
+            name: state.name.clone(),
+            boot: BootId(1),
+            generation: Generation(1),
+            mesh: Some(MeshId(5)),
+            mesh_name: "fake".to_owned(),
+            members: Vec::new(),
+            links: Vec::new(),
+            control: None,
+            streams: Vec::new(),
+            refusing: None,
+            journal_bytes: 0,
+            journal_live_bytes: 0,
+        })
+    }
+}
+
+/// Answers that are there at once; what is still owed comes only when the node stops, as an end.
+pub(crate) struct FakeReplies {
+    world: FakeWorld,
+    answers: VecDeque<Answer>,
+    owed: bool,
+}
+
+#[async_trait]
+impl Replies for FakeReplies {
+    async fn next(&mut self) -> Option<Answer> {
+        if let Some(answer) = self.answers.pop_front() {
+            return Some(answer);
+        }
+        let mut changed = self.world.changed.subscribe();
+        while self.owed && !self.world.state().stopped {
+            changed.changed().await.ok()?;
+        }
+        None
+    }
+}
+
+/// A handler.
+pub(crate) struct FakeHandler {
+    world: FakeWorld,
+    stream: String,
+    token: AttachToken,
+    position: Position,
+    handed: u64,
+    window: u64,
+}
+
+impl FakeHandler {
+    fn look(&mut self) -> Option<Option<Handed>> {
+        let state = self.world.state();
+        let stream = &state.streams[&self.stream];
+        if state.stopped {
+            return Some(None);
+        }
+        if stream.token != self.token.0 {
+            return Some(Some(Handed::Fenced));
+        }
+        let upto =
+            (stream.messages.len() as u64).min(stream.processed.max(self.position.sequence.0) + self.window);
+        if self.handed >= upto {
+            return None;
+        }
+        let messages = (self.handed + 1..=upto)
+            .map(|sequence| {
+                let (writer, bytes) = stream.messages[sequence as usize - 1].clone();
+                Delivered {
+                    sequence: Sequence(sequence),
+                    id: MessageId(sequence.into()),
+                    writer,
+                    writer_sequence: WriterSequence(sequence),
+                    bytes,
+                }
+            })
+            .collect();
+        self.handed = upto;
+        Some(Some(Handed::Delivery(Delivery { token: self.token, instance: stream.instance, messages })))
+    }
+}
+
+#[async_trait]
+impl Handler for FakeHandler {
+    fn token(&self) -> AttachToken {
+        self.token
+    }
+
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    async fn next(&mut self) -> Option<Handed> {
+        let mut changed = self.world.changed.subscribe();
+        loop {
+            if let Some(handed) = self.look() {
+                return handed;
+            }
+            changed.changed().await.ok()?;
+        }
+    }
+
+    fn verdict(&mut self, upto: Sequence) {
+        let mut state = self.world.state();
+        let stream = state.streams.get_mut(&self.stream).expect("attached to it");
+        if stream.token == self.token.0 {
+            assert!(upto.0 <= self.handed, "a verdict on what was never handed over");
+            stream.processed = stream.processed.max(upto.0);
+        }
+        drop(state);
+        self.world.change();
+    }
+}

@@ -1,0 +1,7 @@
+//! The program `wattle`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wattle_node::main()
+}

@@ -1,0 +1,290 @@
+//! `wattle status`.
+
+use serde_json::{Value, json};
+use wattle_proto::api::MeshStatus;
+
+use super::{Names, stream, table};
+use crate::api::convert::id_text;
+
+/// The same in an order that people can find things in: by name.
+#[must_use]
+pub fn sorted(mut status: MeshStatus) -> MeshStatus {
+    let names = Names::of(&status);
+    status.members.sort_by(|a, b| (&a.name, &a.node).cmp(&(&b.name, &b.node)));
+    for link in &mut status.links {
+        if names.name(&link.a) > names.name(&link.b) {
+            std::mem::swap(&mut link.a, &mut link.b);
+        }
+    }
+    status.links.sort_by_key(|link| (names.name(&link.a), names.name(&link.b)));
+    if let Some(control) = &mut status.control {
+        control.voters.sort_by_key(|voter| names.name(voter));
+        control.learners.sort_by_key(|learner| names.name(learner));
+    }
+    for stream in &mut status.streams {
+        stream.holders.sort_by_key(|holder| names.name(holder));
+    }
+    status.streams.sort_by(|a, b| a.name.cmp(&b.name));
+    status
+}
+
+/// For people.
+#[must_use]
+pub fn text(status: &MeshStatus) -> String {
+    let names = Names::of(status);
+    let mut out = String::new();
+    match &status.mesh {
+        None => {
+            out.push_str(&format!(
+                "Node {} ({}) belongs to no mesh yet: run `wattle mesh seed` to make one, or `wattle mesh join TOKEN` to join one.\n",
+                status.name,
+                id_text(&status.node)
+            ));
+        }
+        Some(mesh) => out.push_str(&format!(
+            "Mesh {} ({}), as node {} sees it\n",
+            status.mesh_name,
+            id_text(mesh),
+            status.name
+        )),
+    }
+    if status.mesh.is_some() {
+        out.push('\n');
+        out.push_str(&members(status));
+        out.push('\n');
+        out.push_str(&links(status, &names));
+        out.push('\n');
+        out.push_str(&control(status, &names));
+        out.push('\n');
+        out.push_str(&stream::list_text(status));
+    }
+    for warning in warnings(status) {
+        out.push_str(&format!("\nwarning: {warning}\n"));
+    }
+    out
+}
+
+fn members(status: &MeshStatus) -> String {
+    let rows = status.members.iter().map(|member| {
+        let reachable = match (member.reachable, member.hops) {
+            (true, Some(0)) => "this node".to_owned(),
+            (true, Some(1)) => "1 link away".to_owned(),
+            (true, Some(hops)) => format!("{hops} links away"),
+            (true, None) => "yes".to_owned(),
+            (false, _) => "no path".to_owned(),
+        };
+        let addresses = if member.addresses.is_empty() {
+            "only dials out".to_owned()
+        } else {
+            member.addresses.join(" ")
+        };
+        vec![
+            member.name.clone(),
+            id_text(&member.node),
+            role(status, &member.node, member.voter).to_owned(),
+            reachable,
+            addresses,
+            member.api.clone().unwrap_or_default(),
+        ]
+    });
+    table(&["node", "id", "role", "reachable", "mesh address", "API"], rows)
+}
+
+fn role(status: &MeshStatus, node: &[u8], voter: bool) -> &'static str {
+    let leads = status
+        .control
+        .as_ref()
+        .and_then(|control| control.leader.as_ref())
+        .is_some_and(|leader| *leader == *node);
+    match (leads, voter) {
+        (true, _) => "voter, leads",
+        (false, true) => "voter",
+        (false, false) => "learner",
+    }
+}
+
+fn links(status: &MeshStatus, names: &Names) -> String {
+    if status.links.is_empty() {
+        return "No links.\n".to_owned();
+    }
+    let rows = status.links.iter().map(|link| {
+        let rtt = link.rtt_nanos.map_or_else(String::new, |rtt| format!("{:.2} ms", rtt as f64 / 1e6));
+        let cost = format!("{:.2} ms", f64::from(link.cost_micros) / 1e3);
+        vec![format!("{} - {}", names.name(&link.a), names.name(&link.b)), cost, rtt]
+    });
+    table(&["link", "cost", "round trip"], rows)
+}
+
+fn control(status: &MeshStatus, names: &Names) -> String {
+    let Some(control) = &status.control else { return "Control group: not known here yet.\n".to_owned() };
+    let leader = control.leader.as_ref().map_or_else(
+        || "nobody leads now".to_owned(),
+        |leader| format!("{} leads term {}", names.name(leader), control.term),
+    );
+    let mut text = format!(
+        "Control group: {leader}; voters {}; committed {} of {} entries here; this node is {}.\n",
+        names.list(&control.voters),
+        control.commit,
+        control.last,
+        control.role
+    );
+    if !control.learners.is_empty() {
+        text.push_str(&format!("Learners: {}.\n", names.list(&control.learners)));
+    }
+    text
+}
+
+/// What an operator should know before it hurts.
+#[must_use]
+pub fn warnings(status: &MeshStatus) -> Vec<String> {
+    let names = Names::of(status);
+    let mut warnings = Vec::new();
+    if let Some(control) = &status.control {
+        if let [voter] = control.voters.as_slice() {
+            let voter = names.name(voter);
+            let remedy = match status.members.len() {
+                0..=2 => "With three members, three will vote and any one of them may be lost.",
+                _ => "More members are being made voters; until that is done, do not stop it.",
+            };
+            warnings.push(format!(
+                "{voter} is the only voter of the control group. While it is away nobody can join and no stream can be opened or closed; \
+                 open streams go on. If its disk is lost, the mesh's configuration cannot change any more. {remedy}"
+            ));
+        }
+        let missing: Vec<_> = control
+            .voters
+            .iter()
+            .filter(|voter| status.members.iter().any(|member| member.node == **voter && !member.reachable))
+            .collect();
+        if !missing.is_empty() && control.voters.len() > 1 {
+            let left = control.voters.len() - missing.len();
+            let state = if left * 2 > control.voters.len() {
+                "the others are still a majority"
+            } else {
+                "the others are no majority: configuration cannot change until enough are back; open streams go on where they can"
+            };
+            warnings.push(format!("no path to the voters {}: {state}.", names.list(missing)));
+        }
+        if let Some(why) = &control.stopped {
+            warnings.push(format!("the control group stopped on this node: {why}"));
+        }
+    }
+    if let Some(why) = &status.refusing {
+        warnings.push(format!("publishing is refused here: {why}"));
+    }
+    for stream in &status.streams {
+        if let Some(why) = &stream.stopped {
+            warnings.push(format!("stream {} stopped on this node: {why}", stream.name));
+        }
+    }
+    warnings
+}
+
+/// For programs.
+#[must_use]
+pub fn json(status: &MeshStatus) -> Value {
+    let names = Names::of(status);
+    json!({
+        "node": { "id": id_text(&status.node), "name": status.name, "boot": id_text(&status.boot), "generation": status.generation },
+        "mesh": status.mesh.as_ref().map(|mesh| json!({ "id": id_text(mesh), "name": status.mesh_name })),
+        "members": status.members.iter().map(|member| json!({
+            "id": id_text(&member.node), "name": member.name, "addresses": member.addresses, "api": member.api,
+            "reachable": member.reachable, "hops": member.hops, "voter": member.voter,
+            "role": role(status, &member.node, member.voter),
+        })).collect::<Vec<_>>(),
+        "links": status.links.iter().map(|link| json!({
+            "a": names.name(&link.a), "b": names.name(&link.b), "cost_micros": link.cost_micros, "rtt_nanos": link.rtt_nanos,
+        })).collect::<Vec<_>>(),
+        "control": status.control.as_ref().map(|control| json!({
+            "role": control.role, "term": control.term, "leader": control.leader.as_ref().map(|leader| names.name(leader)),
+            "voters": control.voters.iter().map(|voter| names.name(voter)).collect::<Vec<_>>(),
+            "learners": control.learners.iter().map(|learner| names.name(learner)).collect::<Vec<_>>(),
+            "commit": control.commit, "last": control.last, "stopped": control.stopped,
+        })),
+        "streams": status.streams.iter().map(|one| stream::json(one, &names)).collect::<Vec<_>>(),
+        "refusing": status.refusing,
+        "journal_bytes": status.journal_bytes,
+        "journal_live_bytes": status.journal_live_bytes,
+        "warnings": warnings(status),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use wattle_proto::api::{GroupStatus, LinkStatus, MemberStatus};
+
+    fn id(byte: u8) -> Bytes {
+        Bytes::copy_from_slice(&[byte; 16])
+    }
+
+    fn member(byte: u8, name: &str, hops: Option<u32>, voter: bool) -> MemberStatus {
+        MemberStatus {
+            node: id(byte),
+            name: name.to_owned(),
+            reachable: hops.is_some(),
+            hops,
+            voter,
+            ..MemberStatus::default()
+        }
+    }
+
+    fn mesh() -> MeshStatus {
+        MeshStatus {
+            node: id(1),
+            name: "a".to_owned(),
+            mesh: Some(id(9)),
+            mesh_name: "dev".to_owned(),
+            members: vec![member(1, "a", Some(0), true), member(2, "b", Some(1), false)],
+            links: vec![LinkStatus { a: id(1), b: id(2), cost_micros: 120, rtt_nanos: Some(80_000) }],
+            control: Some(GroupStatus {
+                role: "leader".to_owned(),
+                leader: Some(id(1)),
+                voters: vec![id(1)],
+                learners: vec![id(2)],
+                term: 3,
+                ..GroupStatus::default()
+            }),
+            ..MeshStatus::default()
+        }
+    }
+
+    #[test]
+    fn one_voter_is_warned_about_in_words_that_say_what_its_loss_means() {
+        let text = text(&mesh());
+        assert!(text.contains("warning: a is the only voter"), "{text}");
+        assert!(text.contains("nobody can join and no stream can be opened"), "{text}");
+        assert!(
+            text.contains("a - b") && text.contains("1 link away") && text.contains("a leads term 3"),
+            "{text}"
+        );
+        let mut three = mesh();
+        three.members.push(member(3, "c", None, true));
+        three.control.as_mut().unwrap().voters = vec![id(1), id(2), id(3)];
+        assert_eq!(warnings(&three), ["no path to the voters c: the others are still a majority."]);
+    }
+
+    #[test]
+    fn what_is_shown_is_in_the_order_of_names() {
+        let mut mixed = mesh();
+        mixed.members.reverse();
+        mixed.links[0] = LinkStatus { a: id(2), b: id(1), ..mixed.links[0].clone() };
+        assert_eq!(sorted(mixed), mesh());
+    }
+
+    #[test]
+    fn a_node_without_a_mesh_is_told_what_to_do() {
+        let alone = MeshStatus { name: "x".to_owned(), node: id(1), ..MeshStatus::default() };
+        assert!(text(&alone).contains("wattle mesh seed"));
+        assert_eq!(json(&alone)["mesh"], Value::Null);
+    }
+
+    #[test]
+    fn programs_get_ids_as_text_and_numbers_as_numbers() {
+        let json = json(&mesh());
+        assert_eq!(json["members"][1]["id"], id_text(&id(2)));
+        assert_eq!(json["links"][0]["cost_micros"], 120);
+        assert_eq!(json["control"]["leader"], "a");
+    }
+}

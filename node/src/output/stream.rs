@@ -1,0 +1,199 @@
+//! `wattle stream list` and `wattle stream show`.
+
+use serde_json::{Value, json};
+use wattle_proto::api::{MeshStatus, StreamStatus};
+
+use super::{Names, table};
+use crate::api::convert::id_text;
+
+/// All streams, a line each.
+#[must_use]
+pub fn list_text(status: &MeshStatus) -> String {
+    if status.streams.is_empty() {
+        return "No streams.\n".to_owned();
+    }
+    let names = Names::of(status);
+    let rows = status.streams.iter().map(|stream| {
+        let figure = |number: u64| if stream.local { number.to_string() } else { "?".to_owned() };
+        vec![
+            stream.name.clone(),
+            names.name(&stream.source),
+            names.name(&stream.target),
+            figure(stream.accepted),
+            figure(stream.replicated),
+            figure(stream.processed),
+            figure(stream.completed),
+            figure(stream.released),
+            state(stream),
+        ]
+    });
+    table(
+        &["stream", "from", "to", "accepted", "replicated", "processed", "completed", "released", "state"],
+        rows,
+    )
+}
+
+fn state(stream: &StreamStatus) -> String {
+    match &stream.stopped {
+        Some(why) => format!("stopped: {why}"),
+        None if !stream.local => "figures are at its ends".to_owned(),
+        None if stream.waiting_for.is_empty() => "up to date".to_owned(),
+        None => format!("waiting: {}", stream.waiting_for.join("; ")),
+    }
+}
+
+/// One picture from what the two ends say.
+#[must_use]
+pub fn merge(source: Option<StreamStatus>, target: Option<StreamStatus>) -> Option<StreamStatus> {
+    let (mut merged, other) = match (source, target) {
+        (Some(source), Some(target)) if source.instance == target.instance && target.local => {
+            (source, target)
+        }
+        (Some(one), _) | (None, Some(one)) => return Some(one),
+        (None, None) => return None,
+    };
+    if !merged.local {
+        return Some(other);
+    }
+    if other.replicated > merged.replicated {
+        merged.holders.clone_from(&other.holders);
+    }
+    merged.accepted = merged.accepted.max(other.accepted);
+    merged.replicated = merged.replicated.max(other.replicated);
+    merged.processed = merged.processed.max(other.processed);
+    merged.completed = merged.completed.max(other.completed);
+    merged.released = merged.released.max(other.released);
+    merged.session = merged.session.max(other.session);
+    merged.handler = other.handler;
+    for reason in other.waiting_for {
+        if !merged.waiting_for.contains(&reason) {
+            merged.waiting_for.push(reason);
+        }
+    }
+    merged.stopped = merged.stopped.or(other.stopped);
+    Some(merged)
+}
+
+/// The five watermarks in words. `target_known` says whether the target itself was asked.
+#[must_use]
+pub fn show_text(stream: &StreamStatus, names: &Names, target_known: bool) -> String {
+    let (source, target) = (names.name(&stream.source), names.name(&stream.target));
+    let mut text =
+        format!("Stream {} from {source} to {target} ({})\n\n", stream.name, id_text(&stream.instance));
+    if !stream.local {
+        text.push_str(&format!(
+            "Its figures are known at {source} and {target}, and neither could be asked.\n"
+        ));
+        return text;
+    }
+    let lines = [
+        ("accepted", stream.accepted, format!("durable at {source}")),
+        (
+            "replicated",
+            stream.replicated,
+            format!("committed, and durable at {}", names.list(&stream.holders)),
+        ),
+        (
+            "processed",
+            stream.processed,
+            format!("the handler at {target} is done with it, and that is durable"),
+        ),
+        (
+            "completed",
+            stream.completed,
+            "processed by whom it must be, and a committed entry says so".to_owned(),
+        ),
+        ("released", stream.released, "its bytes may go".to_owned()),
+    ];
+    let width = lines.iter().map(|line| line.1.to_string().len()).max().unwrap_or(1);
+    for (name, number, words) in lines {
+        text.push_str(&format!("  {name:<10}  {number:>width$}  {words}\n"));
+    }
+    let handler = match (stream.handler, target_known) {
+        (Some(token), _) => format!("attached at {target} (token {token})"),
+        (None, true) => format!("none is attached at {target}: `processed` stands still"),
+        (None, false) => format!("not known: {target} could not be asked"),
+    };
+    text.push_str(&format!("\n  handler     {handler}\n"));
+    text.push_str(&format!("  outbox      {} bytes at {source}\n", stream.outbox_bytes));
+    let session = if stream.session == 0 { "none yet".to_owned() } else { stream.session.to_string() };
+    text.push_str(&format!("  epochs      session {session}, authority {}\n", stream.authority));
+    let waits =
+        if stream.waiting_for.is_empty() { "for nothing".to_owned() } else { stream.waiting_for.join("; ") };
+    text.push_str(&format!("  waiting     {waits}\n"));
+    if let Some(why) = &stream.stopped {
+        text.push_str(&format!("  stopped     {why}\n"));
+    }
+    text
+}
+
+/// For programs.
+#[must_use]
+pub fn json(stream: &StreamStatus, names: &Names) -> Value {
+    let mut value = json!({
+        "name": stream.name,
+        "instance": id_text(&stream.instance),
+        "source": names.name(&stream.source),
+        "target": names.name(&stream.target),
+        "local": stream.local,
+    });
+    if stream.local {
+        let figures = json!({
+            "session": stream.session, "authority": stream.authority,
+            "accepted": stream.accepted, "replicated": stream.replicated, "processed": stream.processed,
+            "completed": stream.completed, "released": stream.released,
+            "holders": stream.holders.iter().map(|holder| names.name(holder)).collect::<Vec<_>>(),
+            "handler": stream.handler, "outbox_bytes": stream.outbox_bytes,
+            "waiting_for": stream.waiting_for, "stopped": stream.stopped,
+        });
+        if let (Value::Object(value), Value::Object(figures)) = (&mut value, figures) {
+            value.extend(figures);
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn stream(accepted: u64, processed: u64) -> StreamStatus {
+        StreamStatus {
+            name: "words".to_owned(),
+            instance: Bytes::from_static(&[5; 16]),
+            local: true,
+            accepted,
+            replicated: accepted,
+            processed,
+            ..StreamStatus::default()
+        }
+    }
+
+    #[test]
+    fn two_ends_make_one_picture() {
+        let source =
+            StreamStatus { outbox_bytes: 7, waiting_for: vec!["c to process".into()], ..stream(100, 40) };
+        let target =
+            StreamStatus { handler: Some(3), waiting_for: vec!["c to process".into()], ..stream(90, 60) };
+        let merged = merge(Some(source.clone()), Some(target.clone())).unwrap();
+        assert_eq!(
+            (merged.accepted, merged.processed, merged.outbox_bytes, merged.handler),
+            (100, 60, 7, Some(3))
+        );
+        assert_eq!(merged.waiting_for.len(), 1);
+        assert_eq!(merge(Some(source.clone()), None), Some(source.clone()));
+        let reopened = StreamStatus { instance: Bytes::from_static(&[6; 16]), ..target };
+        assert_eq!(merge(Some(source.clone()), Some(reopened)), Some(source), "another life of the name");
+        assert_eq!(merge(None, None), None);
+    }
+
+    #[test]
+    fn the_five_watermarks_are_told_in_words() {
+        let text = show_text(&stream(100, 40), &Names::default(), true);
+        for word in ["accepted", "replicated", "processed", "completed", "released", "none is attached"] {
+            assert!(text.contains(word), "{word} in {text}");
+        }
+        assert!(show_text(&stream(1, 1), &Names::default(), false).contains("could not be asked"));
+    }
+}

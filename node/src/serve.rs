@@ -1,0 +1,134 @@
+//! One node with everything around it: its API, its token, its address file, its events in the log.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio::sync::broadcast::error::RecvError;
+use wattle_core::node::output::Event;
+use wattle_io::{Running, StopReason};
+
+use crate::address::{Address, Directory, Published};
+use crate::api::{Api, Token};
+
+/// A node that runs in this process.
+#[derive(Debug)]
+pub struct Serving {
+    /// The node.
+    pub running: Running,
+    /// What its address file says.
+    pub address: Address,
+    api: Api,
+    published: Published,
+}
+
+impl Serving {
+    /// Starts a node and serves its API.
+    ///
+    /// # Errors
+    /// A sentence that says what to do.
+    pub async fn start(
+        mut settings: wattle_io::Settings,
+        api_listen: SocketAddr,
+        directory: &Directory,
+    ) -> Result<Self, String> {
+        // The node tells others where its API is, so the port must be known before it starts.
+        let listener = TcpListener::bind(api_listen).await.map_err(|error| {
+            format!(
+                "the API cannot listen on {api_listen}: {error}; choose another address with [api] listen (port 0 takes any free one)"
+            )
+        })?;
+        let api_address =
+            listener.local_addr().map_err(|error| format!("the API has no address: {error}"))?;
+        settings.api = Some(api_address.to_string());
+        let data_dir = settings.data_dir.clone();
+        let running = Running::start(settings).await.map_err(|error| error.to_string())?;
+        match Self::around(running.clone(), listener, &data_dir, directory) {
+            Ok(serving) => Ok(serving),
+            Err(error) => {
+                running.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    fn around(
+        running: Running,
+        listener: TcpListener,
+        data_dir: &std::path::Path,
+        directory: &Directory,
+    ) -> Result<Self, String> {
+        let (token, token_path) =
+            Token::of_directory(data_dir).map_err(|error| format!("cannot keep an API token: {error}"))?;
+        let token_path = token_path.canonicalize().unwrap_or(token_path);
+        let api =
+            Api::serve(listener, running.clone(), &token).map_err(|error| format!("the API: {error}"))?;
+        let address = Address {
+            name: running.name().to_owned(),
+            id: running.node_id().to_string(),
+            api: api.address().to_string(),
+            token: token_path,
+            pid: std::process::id(),
+        };
+        let published = directory.publish(&address).map_err(|error| {
+            format!("cannot leave an address file in {}: {error}", directory.path().display())
+        })?;
+        log_events(&running);
+        Ok(Self { running, address, api, published })
+    }
+
+    /// Waits until the node stops by itself, and says why.
+    pub async fn stopped(&self) -> StopReason {
+        self.running.stopped().await
+    }
+
+    /// Stops the node, which ends open calls with a reason, then the API, and removes the address file.
+    pub async fn stop(self) {
+        self.running.stop().await;
+        self.api.stop().await;
+        drop(self.published);
+    }
+}
+
+/// Writes the node's events to the log. The task ends with the node.
+fn log_events(running: &Running) {
+    let mut events = running.events();
+    let name = running.name().to_owned();
+    tokio::spawn(async move {
+        loop {
+            match events.recv().await {
+                Ok(event) => log_event(&name, &event),
+                Err(RecvError::Lagged(lost)) => tracing::warn!(node = name, lost, "events were lost"),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    });
+}
+
+fn log_event(name: &str, event: &Event) {
+    match event {
+        Event::LinkUp { node } => tracing::info!(node = name, neighbour = %node, "link up"),
+        Event::LinkDown { node } => tracing::info!(node = name, neighbour = %node, "link down"),
+        Event::PeerRefused { node, reason } => {
+            let peer = node.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+            tracing::warn!(node = name, peer, ?reason, "peer refused");
+        }
+        Event::RoleChanged { group, role, term } => {
+            tracing::info!(node = name, %group, role, %term, "role changed");
+        }
+        Event::Amnesia { group, node, what } => {
+            tracing::error!(node = name, %group, replica_on = %node, what, "a disk was rolled back");
+        }
+        Event::GroupStopped { group, reason } => {
+            tracing::error!(node = name, %group, reason, "a group stopped and needs an operator");
+        }
+        Event::Space { accepting: true } => {
+            tracing::info!(node = name, "there is space again: publishing is accepted")
+        }
+        Event::Space { accepting: false } => {
+            tracing::error!(
+                node = name,
+                "the disk is nearly full: nothing new is accepted; what was accepted is safe"
+            );
+        }
+    }
+}

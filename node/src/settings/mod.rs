@@ -1,0 +1,242 @@
+//! The settings of `wattle run`: a TOML file, then the environment (`WATTLE_SECTION_KEY`) above it.
+//!
+//! One table, [`KEYS`], says what there is; everything else follows from it. Whatever is not in it is an error that names the line
+//! and the nearest key, because a misspelt setting that is ignored is found out too late.
+
+mod read;
+mod suggest;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub(crate) use suggest::nearest;
+
+/// Where the API listens unless told otherwise.
+pub const API_LISTEN: &str = "127.0.0.1:50056";
+/// Where other nodes are accepted unless told otherwise.
+pub const MESH_LISTEN: &str = "0.0.0.0:7946";
+/// Bytes kept free for draining unless told otherwise.
+pub const RESERVE_BYTES: u64 = 64 << 20;
+
+/// Everything `wattle run` can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `node.name`: unique in the mesh, for people. The stored one, or else made from the id, if absent.
+    pub name: Option<String>,
+    /// `node.data_dir`: everything the node keeps.
+    pub data_dir: PathBuf,
+    /// `mesh.listen`: where other nodes are accepted; empty for a node that only dials out.
+    pub listen: Vec<String>,
+    /// `mesh.advertise`: where others are told to dial, if that differs from `listen`.
+    pub advertise: Vec<String>,
+    /// `mesh.dial`: neighbours to dial and keep dialling.
+    pub dial: Vec<String>,
+    /// `api.listen`: where applications are served.
+    pub api_listen: SocketAddr,
+    /// `api.allow_plaintext`: whether the API may listen beyond loopback, where its token can be read on the way.
+    pub api_allow_plaintext: bool,
+    /// `storage.reserve_bytes`: kept free so that what was accepted can drain when the disk is full.
+    pub reserve_bytes: u64,
+    /// `storage.space_limit`: how much the node may store; all the disk gives if absent.
+    pub space_limit: Option<u64>,
+}
+
+impl Settings {
+    /// The defaults, with that data directory.
+    #[must_use]
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self {
+            name: None,
+            data_dir,
+            listen: vec![MESH_LISTEN.to_owned()],
+            advertise: Vec::new(),
+            dial: Vec::new(),
+            api_listen: API_LISTEN.parse().expect("a literal address"),
+            api_allow_plaintext: false,
+            reserve_bytes: RESERVE_BYTES,
+            space_limit: None,
+        }
+    }
+
+    /// Reads a file, then the environment.
+    ///
+    /// # Errors
+    /// [`Mistakes`] lists all that is wrong, not only the first.
+    pub fn load(file: Option<&Path>) -> Result<Self, Mistakes> {
+        let environment: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let Some(path) = file else {
+            return Self::from_text("", "the settings", &default_data_dir(), &environment);
+        };
+        let shown = path.display().to_string();
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Mistakes::one(format!("{shown}: {error}")))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut settings = Self::from_text(&text, &shown, &default_data_dir(), &environment)?;
+        // So that a file means the same wherever the node is started from.
+        settings.data_dir = folder.join(settings.data_dir);
+        Ok(settings)
+    }
+
+    /// Reads the text of a file, then the given environment.
+    ///
+    /// # Errors
+    /// [`Mistakes`] lists all that is wrong, not only the first.
+    pub fn from_text(
+        text: &str,
+        shown: &str,
+        data_dir: &Path,
+        environment: &[(String, String)],
+    ) -> Result<Self, Mistakes> {
+        let mut settings = Self::new(data_dir.to_owned());
+        let mut mistakes = Vec::new();
+        read::file(&mut settings, text, shown, &mut mistakes);
+        read::environment(&mut settings, environment, &mut mistakes);
+        if !settings.api_listen.ip().is_loopback() && !settings.api_allow_plaintext {
+            mistakes.push(format!(
+                "api.listen = \"{}\" is not a loopback address, and the API speaks without TLS: anyone on the way could read its token; \
+                 set api.allow_plaintext = true if something else protects it",
+                settings.api_listen
+            ));
+        }
+        if mistakes.is_empty() { Ok(settings) } else { Err(Mistakes(mistakes)) }
+    }
+}
+
+/// `$XDG_DATA_HOME/wattle`, else `~/.local/share/wattle`, else `wattle-data` here.
+fn default_data_dir() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_DATA_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".local/share")))
+        .map_or_else(|| PathBuf::from("wattle-data"), |data| data.join("wattle"))
+}
+
+/// All that is wrong with the settings, a line each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    fn one(mistake: String) -> Self {
+        Self(vec![mistake])
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// How a value reaches its field; the error says what was expected.
+pub(crate) type Set = fn(&mut Settings, Value) -> Result<(), &'static str>;
+
+/// A value of the file or of the environment.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    /// Of the file.
+    Text(String),
+    /// Of the file.
+    Number(i128),
+    /// Of the file.
+    Flag(bool),
+    /// Of the file.
+    Texts(Vec<String>),
+    /// Of the environment: its meaning depends on the key.
+    Loose(String),
+    /// Of the file, and never right.
+    Other,
+}
+
+/// Section, key, how it is set.
+pub(crate) const KEYS: [(&str, &str, Set); 9] = [
+    ("node", "name", |settings, value| {
+        settings.name = Some(value.text()?);
+        Ok(())
+    }),
+    ("node", "data_dir", |settings, value| {
+        settings.data_dir = value.text()?.into();
+        Ok(())
+    }),
+    ("mesh", "listen", |settings, value| {
+        settings.listen = value.addresses()?;
+        Ok(())
+    }),
+    ("mesh", "advertise", |settings, value| {
+        settings.advertise = value.addresses()?;
+        Ok(())
+    }),
+    ("mesh", "dial", |settings, value| {
+        settings.dial = value.addresses()?;
+        Ok(())
+    }),
+    ("api", "listen", |settings, value| {
+        const WANTED: &str = "an address and port, such as \"127.0.0.1:50056\"";
+        let text = value.text().map_err(|_| WANTED)?;
+        let text = text.replace("localhost:", "127.0.0.1:");
+        settings.api_listen = text.parse().map_err(|_| WANTED)?;
+        Ok(())
+    }),
+    ("api", "allow_plaintext", |settings, value| {
+        settings.api_allow_plaintext = value.flag()?;
+        Ok(())
+    }),
+    ("storage", "reserve_bytes", |settings, value| {
+        settings.reserve_bytes = value.bytes()?;
+        Ok(())
+    }),
+    ("storage", "space_limit", |settings, value| {
+        settings.space_limit = Some(value.bytes()?);
+        Ok(())
+    }),
+];
+
+impl Value {
+    fn text(self) -> Result<String, &'static str> {
+        match self {
+            Self::Text(text) | Self::Loose(text) if !text.trim().is_empty() => Ok(text),
+            _ => Err("a text that is not empty"),
+        }
+    }
+
+    fn flag(self) -> Result<bool, &'static str> {
+        match self {
+            Self::Flag(flag) => Ok(flag),
+            Self::Loose(text) => text.parse().map_err(|_| "true or false"),
+            _ => Err("true or false"),
+        }
+    }
+
+    fn addresses(self) -> Result<Vec<String>, &'static str> {
+        const WANTED: &str = "a list of \"host:port\"";
+        let list = match self {
+            Self::Texts(list) => list,
+            Self::Text(one) => vec![one],
+            Self::Loose(text) => {
+                text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
+            }
+            _ => return Err(WANTED),
+        };
+        let right = |address: &String| {
+            address
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        if list.iter().all(right) { Ok(list) } else { Err(WANTED) }
+    }
+
+    fn bytes(self) -> Result<u64, &'static str> {
+        const WANTED: &str = "a number of bytes, such as 67108864 or \"64 MiB\"";
+        match self {
+            Self::Number(number) => number.try_into().map_err(|_| WANTED),
+            Self::Text(text) | Self::Loose(text) => read::bytes(&text).ok_or(WANTED),
+            _ => Err(WANTED),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

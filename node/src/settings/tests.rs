@@ -1,0 +1,120 @@
+use super::*;
+
+fn read(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
+    let environment: Vec<_> =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Settings::from_text(text, "wattle.toml", Path::new("/data"), &environment).map_err(|m| m.to_string())
+}
+
+#[test]
+fn nothing_said_means_the_defaults() {
+    let settings = read("", &[]).unwrap();
+    assert_eq!(settings, Settings::new("/data".into()));
+    assert_eq!(settings.api_listen.to_string(), "127.0.0.1:50056");
+}
+
+#[test]
+fn every_key_reaches_its_field() {
+    let text = r#"
+        [node]
+        name = "a"
+        data_dir = "/var/lib/wattle"
+        [mesh]
+        listen = ["0.0.0.0:7946", "[::]:7946"]
+        advertise = ["a.example:7946"]
+        dial = ["b.example:7946"]
+        [api]
+        listen = "0.0.0.0:50051"
+        allow_plaintext = true
+        [storage]
+        reserve_bytes = "1 MiB"
+        space_limit = 1_000_000
+    "#;
+    let expected = Settings {
+        name: Some("a".into()),
+        data_dir: "/var/lib/wattle".into(),
+        listen: vec!["0.0.0.0:7946".into(), "[::]:7946".into()],
+        advertise: vec!["a.example:7946".into()],
+        dial: vec!["b.example:7946".into()],
+        api_listen: "0.0.0.0:50051".parse().unwrap(),
+        api_allow_plaintext: true,
+        reserve_bytes: 1 << 20,
+        space_limit: Some(1_000_000),
+    };
+    assert_eq!(read(text, &[]).unwrap(), expected);
+    let environment = [
+        ("WATTLE_NODE_NAME", "a"),
+        ("WATTLE_NODE_DATA_DIR", "/var/lib/wattle"),
+        ("WATTLE_MESH_LISTEN", "0.0.0.0:7946, [::]:7946"),
+        ("WATTLE_MESH_ADVERTISE", "a.example:7946"),
+        ("WATTLE_MESH_DIAL", "b.example:7946"),
+        ("WATTLE_API_LISTEN", "0.0.0.0:50051"),
+        ("WATTLE_API_ALLOW_PLAINTEXT", "true"),
+        ("WATTLE_STORAGE_RESERVE_BYTES", "1MiB"),
+        ("WATTLE_STORAGE_SPACE_LIMIT", "1000000"),
+    ];
+    assert_eq!(environment.len(), KEYS.len(), "every key has its variable");
+    assert_eq!(read("", &environment).unwrap(), expected);
+}
+
+#[test]
+fn the_environment_stands_above_the_file() {
+    let settings = read("[mesh]\nlisten = [\"1.2.3.4:1\"]\n", &[("WATTLE_MESH_LISTEN", "")]).unwrap();
+    assert_eq!(settings.listen, Vec::<String>::new(), "an empty list: this node only dials out");
+}
+
+#[test]
+fn misspelt_words_are_errors_that_name_the_line_and_the_nearest_word() {
+    let text = "[node]\nname = \"a\"\n\n[mesh]\nlisten = []\nadvertize = []\n\n[storag]\nx = 1\n";
+    let mistakes = read(text, &[("WATTLE_NODE_NAEM", "x"), ("WATTLE_LOG", "debug")]).unwrap_err();
+    let lines: Vec<&str> = mistakes.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "wattle.toml:6: unknown key of [mesh]: `advertize`; did you mean `advertise`?",
+            "wattle.toml:8: unknown section: `storag`; did you mean `storage`?",
+            "environment: WATTLE_NODE_NAEM: unknown key of [node]: `naem`; did you mean `name`?",
+        ]
+    );
+    assert_eq!(
+        read("[node]\ndial = []\n", &[]).unwrap_err(),
+        "wattle.toml:2: unknown key `dial` in [node]; it belongs into [mesh]"
+    );
+    let far = read("[node]\ncolour = 1\n", &[]).unwrap_err();
+    assert_eq!(far, "wattle.toml:2: unknown key of [node]: `colour`; there is name, data_dir");
+}
+
+#[test]
+fn wrong_values_say_what_was_expected() {
+    for (text, expected) in [
+        ("[mesh]\nlisten = [\"nowhere\"]", "wattle.toml:2: mesh.listen must be a list of \"host:port\""),
+        ("[mesh]\nlisten = 7946", "wattle.toml:2: mesh.listen must be a list of \"host:port\""),
+        ("[node]\nname = \"\"", "wattle.toml:2: node.name must be a text that is not empty"),
+        (
+            "[storage]\nreserve_bytes = -1",
+            "wattle.toml:2: storage.reserve_bytes must be a number of bytes, such as 67108864 or \"64 MiB\"",
+        ),
+        ("node = 1", "wattle.toml:1: `node` is a section: write [node] on a line of its own"),
+    ] {
+        assert_eq!(read(text, &[]).unwrap_err(), expected);
+    }
+    let broken = read("[node]\nname = \"a\n", &[]).unwrap_err();
+    assert!(broken.starts_with("wattle.toml:2: "), "{broken}");
+}
+
+#[test]
+fn plaintext_beyond_loopback_must_be_asked_for() {
+    let refused = read("[api]\nlisten = \"0.0.0.0:50051\"\n", &[]).unwrap_err();
+    assert!(refused.contains("api.allow_plaintext = true"), "{refused}");
+    assert!(read("[api]\nlisten = \"localhost:50051\"\n", &[]).is_ok());
+}
+
+#[test]
+fn a_relative_data_directory_is_beside_the_file() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("a.toml");
+    std::fs::write(&file, "[node]\ndata_dir = \"data\"\n").unwrap();
+    assert_eq!(Settings::load(Some(&file)).unwrap().data_dir, place.path().join("data"));
+    let missing = Settings::load(Some(&place.path().join("none.toml"))).unwrap_err().to_string();
+    assert!(missing.contains("none.toml"), "{missing}");
+}

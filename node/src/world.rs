@@ -1,0 +1,131 @@
+//! The node as this program sees it: a few calls, so that the API and its tests need no real node.
+
+use tonic::async_trait;
+use wattle_core::id::{AttachToken, NodeId, Sequence};
+use wattle_core::node::command::{Command, Position, Refusal, Reply};
+use wattle_core::node::output::Delivery;
+use wattle_core::node::status::Status;
+
+/// One answer to a command.
+pub type Answer = Result<Reply, Refusal>;
+
+/// A running node.
+#[async_trait]
+pub trait World: Clone + Send + Sync + 'static {
+    /// The answers to one command.
+    type Replies: Replies;
+    /// An attached handler.
+    type Handler: Handler;
+
+    /// Its id.
+    fn node(&self) -> NodeId;
+
+    /// Its name.
+    fn name(&self) -> String;
+
+    /// Gives it a command; waits while too many wait already. Commands are taken in the order in which these calls return.
+    async fn command(&self, command: Command) -> Self::Replies;
+
+    /// Attaches a handler to a stream that ends here.
+    async fn attach(
+        &self,
+        stream: String,
+        presented: Option<Position>,
+        window: u32,
+    ) -> Result<Self::Handler, Refusal>;
+
+    /// What it knows; `None` once it has stopped.
+    async fn status(&self) -> Option<Status>;
+}
+
+/// The answers to one command, in order.
+#[async_trait]
+pub trait Replies: Send + 'static {
+    /// The next one; `None` when there will be no more. May be dropped while it waits without losing an answer.
+    async fn next(&mut self) -> Option<Answer>;
+}
+
+/// An attached handler. Dropping it detaches.
+#[async_trait]
+pub trait Handler: Send + 'static {
+    /// Its token.
+    fn token(&self) -> AttachToken;
+
+    /// Deliveries start after it.
+    fn position(&self) -> Position;
+
+    /// What comes next; `None` when the node stops. May be dropped while it waits without losing anything.
+    async fn next(&mut self) -> Option<Handed>;
+
+    /// The handler is done with everything up to `upto`.
+    fn verdict(&mut self, upto: Sequence);
+}
+
+/// What comes to a handler.
+#[derive(Clone, Debug)]
+pub enum Handed {
+    /// Messages, in order.
+    Delivery(Delivery),
+    /// Another handler took over.
+    Fenced,
+}
+
+#[async_trait]
+impl World for wattle_io::Running {
+    type Replies = wattle_io::Replies;
+    type Handler = wattle_io::Attachment;
+
+    fn node(&self) -> NodeId {
+        self.node_id()
+    }
+
+    fn name(&self) -> String {
+        Self::name(self).to_owned()
+    }
+
+    async fn command(&self, command: Command) -> Self::Replies {
+        self.submit(command).await
+    }
+
+    async fn attach(
+        &self,
+        stream: String,
+        presented: Option<Position>,
+        window: u32,
+    ) -> Result<Self::Handler, Refusal> {
+        Self::attach(self, stream, presented, window).await
+    }
+
+    async fn status(&self) -> Option<Status> {
+        Self::status(self).await
+    }
+}
+
+#[async_trait]
+impl Replies for wattle_io::Replies {
+    async fn next(&mut self) -> Option<Answer> {
+        Self::next(self).await
+    }
+}
+
+#[async_trait]
+impl Handler for wattle_io::Attachment {
+    fn token(&self) -> AttachToken {
+        self.token
+    }
+
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    async fn next(&mut self) -> Option<Handed> {
+        Self::next(self).await.map(|handed| match handed {
+            wattle_io::Handed::Delivery(delivery) => Handed::Delivery(delivery),
+            wattle_io::Handed::Fenced => Handed::Fenced,
+        })
+    }
+
+    fn verdict(&mut self, upto: Sequence) {
+        Self::verdict(self, upto);
+    }
+}

@@ -1,0 +1,161 @@
+//! Real `wattle run` processes on loopback, and clients of their API.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use wattle_proto::api::mesh_data_service_client::MeshDataServiceClient;
+use wattle_proto::api::mesh_service_client::MeshServiceClient;
+use wattle_proto::api::{
+    InviteToMeshRequest, JoinMeshRequest, OpenClientDataStreamRequest, SeedMeshRequest,
+};
+
+/// Adds the node's token to every call.
+#[derive(Clone)]
+pub struct Token(MetadataValue<Ascii>);
+
+impl Interceptor for Token {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+pub type Mesh = MeshServiceClient<InterceptedService<Channel, Token>>;
+pub type Data = MeshDataServiceClient<InterceptedService<Channel, Token>>;
+
+/// One node as a process that can be killed and started again.
+pub struct Process {
+    pub name: &'static str,
+    pub dir: PathBuf,
+    pub mesh_address: SocketAddr,
+    pub api: SocketAddr,
+    child: Option<Child>,
+}
+
+fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound")
+}
+
+impl Process {
+    /// Writes the configuration and starts the node.
+    pub fn start(root: &Path, name: &'static str, listens: bool, dial: &[SocketAddr], extra: &str) -> Self {
+        let dir = root.join(name);
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let (mesh_address, api) = (free_port(), free_port());
+        let listen = if listens { format!("\"{mesh_address}\"") } else { String::new() };
+        let dial: Vec<String> = dial.iter().map(|address| format!("\"{address}\"")).collect();
+        let config = format!(
+            "[node]\nname = \"{name}\"\ndata_dir = {data:?}\n\n[mesh]\nlisten = [{listen}]\ndial = [{dial}]\n\n[api]\nlisten = \"{api}\"\n{extra}",
+            data = dir.join("data"),
+            dial = dial.join(", "),
+        );
+        std::fs::write(dir.join("config.toml"), config).expect("written");
+        let mut process = Self { name, dir, mesh_address, api, child: None };
+        process.spawn();
+        process
+    }
+
+    /// Starts the process.
+    pub fn spawn(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).expect("a log");
+        let child = Command::new(env!("CARGO_BIN_EXE_wattle"))
+            .args(["run", "--config"])
+            .arg(self.dir.join("config.toml"))
+            .env("WATTLE_RUNTIME_DIR", self.dir.parent().expect("a parent").join("runtime"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log)
+            .spawn()
+            .expect("the program starts");
+        self.child = Some(child);
+    }
+
+    /// SIGKILL, and waits until the process is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Resident memory in KiB.
+    #[allow(dead_code, reason = "not every test looks at memory")]
+    pub fn resident_kib(&self) -> u64 {
+        let pid = self.child.as_ref().expect("running").id();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("running");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+        line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
+    }
+
+    /// Whether the process is still there.
+    #[allow(dead_code, reason = "not every test asks")]
+    pub fn alive(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    async fn channel(&self) -> Option<InterceptedService<Channel, Token>> {
+        let token = std::fs::read_to_string(self.dir.join("data/api-token")).ok()?;
+        let token = Token(format!("Bearer {}", token.trim()).parse().ok()?);
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.api)).ok()?;
+        let channel = endpoint.connect_timeout(Duration::from_secs(1)).connect().await.ok()?;
+        Some(InterceptedService::new(channel, token))
+    }
+
+    /// A client of the data service, if the node answers now.
+    pub async fn data(&self) -> Option<Data> {
+        self.channel().await.map(MeshDataServiceClient::new)
+    }
+
+    /// A client of the mesh service, if the node answers now.
+    pub async fn mesh(&self) -> Option<Mesh> {
+        self.channel().await.map(MeshServiceClient::new)
+    }
+
+    /// A client of the mesh service, once the node answers.
+    pub async fn ready(&self) -> Mesh {
+        let start = Instant::now();
+        loop {
+            if let Some(client) = self.mesh().await {
+                return client;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "{} does not answer: {}", self.name, self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// What the process wrote.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Three nodes in a line: a listens, b listens and dials a, c only dials b. Seeded, joined, with the stream `words` from a to c.
+pub async fn line(root: &Path, extra: &str) -> [Process; 3] {
+    let a = Process::start(root, "a", true, &[], extra);
+    let b = Process::start(root, "b", true, &[a.mesh_address], extra);
+    let c = Process::start(root, "c", false, &[b.mesh_address], extra);
+    let mut at_a = a.ready().await;
+    let seeded = at_a.seed_mesh(SeedMeshRequest { name: "test".into() }).await.expect("seeded").into_inner();
+    let mut at_b = b.ready().await;
+    at_b.join_mesh(JoinMeshRequest { token: seeded.token }).await.expect("b joins");
+    let invited = at_b.invite_to_mesh(InviteToMeshRequest {}).await.expect("a token").into_inner();
+    let mut at_c = c.ready().await;
+    at_c.join_mesh(JoinMeshRequest { token: invited.token }).await.expect("c joins through b");
+    let open = OpenClientDataStreamRequest { name: "words".into(), source: "a".into(), target: "c".into() };
+    let mut data = a.data().await.expect("a answers");
+    data.open_client_data_stream(open).await.expect("opened");
+    [a, b, c]
+}

@@ -1,0 +1,154 @@
+//! What strangers and full disks do to a real node.
+
+mod common;
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::Process;
+use tokio_stream::wrappers::ReceiverStream;
+use wattle_core::rng::{Purpose, Rng};
+use wattle_proto::api::{
+    Acknowledge, Attach, FindWriterRequest, GetMeshStatusRequest, JoinMeshRequest, Level, PublishRequest, Reason,
+    SeedMeshRequest, SubscribeRequest, publish_response, subscribe_request, subscribe_response,
+};
+
+/// The first bytes of a TLS 1.3 client hello, cut before its end.
+const HALF_HELLO: [u8; 16] = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 1, 2, 3, 4, 5];
+
+fn strangers(address: std::net::SocketAddr, count: u64, rng: &mut Rng) {
+    let mut open = Vec::new();
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(address).expect("the port accepts");
+        stream.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
+        let noise: Vec<u8> = (0..rng.between(1, 2000)).map(|_| rng.u64() as u8).collect();
+        // A stranger may be cut off while it talks.
+        let _ = match rng.below(3) {
+            0 => stream.write_all(&noise),
+            1 => stream.write_all(&HALF_HELLO),
+            _ => stream.write_all(&[&HALF_HELLO[..], &noise].concat()),
+        };
+        let _ = stream.read(&mut [0; 64]);
+        if rng.below(4) == 0 {
+            open.push(stream);
+        }
+        if open.len() > 100 {
+            open.clear();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_strangers_change_nothing_and_cost_no_memory() {
+    let root = tempfile::tempdir().expect("a directory");
+    let mut node = Process::start(root.path(), "a", true, &[], "");
+    let mut mesh = node.ready().await;
+    mesh.seed_mesh(SeedMeshRequest { name: "test".into() }).await.expect("seeded");
+    let mut rng = Rng::stream([3; 32], Purpose::Link);
+    strangers(node.mesh_address, 300, &mut rng);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let warm = node.resident_kib();
+    strangers(node.mesh_address, 1000, &mut rng);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let after = node.resident_kib();
+    assert!(node.alive(), "{}", node.log());
+    let status = mesh.get_mesh_status(GetMeshStatusRequest {}).await.expect("it answers").into_inner();
+    assert_eq!(status.control.expect("a member").role, "leader");
+    println!("resident: {warm} KiB after 300 strangers, {after} KiB after 1,300");
+    assert!(after < warm + 8 * 1024, "{warm} KiB grew to {after} KiB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_token_is_refused_in_words() {
+    let root = tempfile::tempdir().expect("a directory");
+    let a = Process::start(root.path(), "a", true, &[], "");
+    let b = Process::start(root.path(), "b", true, &[], "");
+    let token = a.ready().await.seed_mesh(SeedMeshRequest { name: "test".into() }).await.expect("seeded");
+    let token = token.into_inner().token;
+    let mut at_b = b.ready().await;
+    let mut typo = token.clone().into_bytes();
+    let place = typo.len() / 2;
+    typo[place] = if typo[place] == b'A' { b'B' } else { b'A' };
+    let typo = String::from_utf8(typo).expect("still text");
+    for (wrong, says) in [(typo, "token"), ("nonsense".to_owned(), "token")] {
+        let refused = at_b.join_mesh(JoinMeshRequest { token: wrong }).await.expect_err("refused");
+        assert!(refused.message().contains(says), "{refused:?}");
+    }
+    at_b.join_mesh(JoinMeshRequest { token }).await.expect("the right one works");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_with_a_reason_and_loses_nothing() {
+    let root = tempfile::tempdir().expect("a directory");
+    let limit = "\n[storage]\nspace_limit = 24000000\nreserve_bytes = 4000000\n";
+    let [a, _b, c] = common::line(root.path(), limit).await;
+    let mut data = a.data().await.expect("a answers");
+    let (requests, stream) = tokio::sync::mpsc::channel(1);
+    let mut answers = data.publish_client_data(ReceiverStream::new(stream)).await.expect("a call").into_inner();
+    let writer = Bytes::from_static(&[9; 16]);
+    let (mut accepted, mut refused) = (0, None);
+    let start = Instant::now();
+    while refused.is_none() {
+        assert!(start.elapsed() < Duration::from_secs(60), "never refused; {accepted} accepted");
+        let request = PublishRequest {
+            stream: "words".into(),
+            writer: writer.clone(),
+            first: accepted + 1,
+            messages: (0..8).map(|n| Bytes::from(vec![n; 8 << 10])).collect(),
+            wait: Level::Accepted.into(),
+        };
+        requests.send(request).await.expect("the call is open");
+        match answers.message().await.expect("the call goes on").expect("an answer").answer.expect("set") {
+            publish_response::Answer::Receipt(receipt) => accepted = accepted.max(receipt.last_writer),
+            publish_response::Answer::Refused(refusal) => refused = Some(refusal),
+        }
+    }
+    let refused = refused.expect("just seen");
+    let reason = refused.detail.as_ref().expect("a detail").reason();
+    assert!(matches!(reason, Reason::NoSpace | Reason::Backpressure), "{refused:?}");
+    println!("{accepted} messages of 8 KiB accepted, then: {}", refused.message);
+
+    // A handler drains; everything accepted is there, and publishing goes on.
+    let mut at_c = c.data().await.expect("c answers");
+    let (acks, stream) = tokio::sync::mpsc::channel(16);
+    let attach = Attach { stream: "words".into(), presented: None, window: 64 };
+    let attach = SubscribeRequest { request: Some(subscribe_request::Request::Attach(attach)) };
+    acks.send(attach).await.expect("room");
+    let mut handed = at_c.subscribe_client_data(ReceiverStream::new(stream)).await.expect("attached").into_inner();
+    let mut last = 0;
+    while last < accepted {
+        let next = tokio::time::timeout(Duration::from_secs(60), handed.message()).await;
+        let answer = next.expect("in time").expect("no error").expect("open");
+        if let Some(subscribe_response::Response::Messages(batch)) = answer.response {
+            for message in batch.messages {
+                assert_eq!(message.sequence, last + 1);
+                assert_eq!(message.data.len(), 8 << 10);
+                last = message.sequence;
+            }
+            let acknowledge = Acknowledge { first: 0, last };
+            let request = subscribe_request::Request::Acknowledge(acknowledge);
+            acks.send(SubscribeRequest { request: Some(request) }).await.expect("open");
+        }
+    }
+    assert_eq!(last, accepted);
+    let start = Instant::now();
+    loop {
+        let next = data.find_writer(FindWriterRequest { stream: "words".into(), writer: writer.clone() }).await;
+        assert_eq!(next.expect("known").into_inner().next, accepted + 1, "what was refused was not taken");
+        let request = PublishRequest {
+            stream: "words".into(),
+            writer: writer.clone(),
+            first: accepted + 1,
+            messages: vec![Bytes::from_static(b"after")],
+            wait: Level::Accepted.into(),
+        };
+        requests.send(request).await.expect("the call is open");
+        match answers.message().await.expect("the call goes on").expect("an answer").answer.expect("set") {
+            publish_response::Answer::Receipt(receipt) if receipt.last_writer > accepted => break,
+            _ => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "space never returned");
+    }
+}

@@ -1,0 +1,210 @@
+//! What nodes agree on (X7): who leads, what names mean, and in the end one configuration; and who may stop (X11).
+
+use std::collections::BTreeMap;
+
+use wattle_core::id::{GroupId, NodeId, StreamInstance, Term};
+use wattle_core::node::Status;
+use wattle_core::node::output::Event;
+
+use super::{Checked, Failure, ensure};
+
+/// Everything that was ever agreed on.
+#[derive(Debug, Default)]
+pub struct Agreement {
+    leaders: BTreeMap<(GroupId, Term), usize>,
+    names: BTreeMap<NodeId, String>,
+    ids: BTreeMap<String, NodeId>,
+    streams: BTreeMap<StreamInstance, (String, NodeId, NodeId)>,
+    instances: BTreeMap<String, StreamInstance>,
+    stopped: BTreeMap<GroupId, String>,
+    may_stop: bool,
+}
+
+impl Agreement {
+    /// Nothing is agreed on yet. `may_stop`: a disk is rolled back in this run, so that a group may stop.
+    #[must_use]
+    pub fn new(may_stop: bool) -> Self {
+        Self { may_stop, ..Self::default() }
+    }
+
+    /// A node says that something happened.
+    ///
+    /// # Errors
+    /// X7, X11.
+    pub fn event(&mut self, node: usize, event: &Event) -> Checked {
+        match event {
+            Event::RoleChanged { group, role: "leader", term } => {
+                let leader = *self.leaders.entry((*group, *term)).or_insert(node);
+                ensure!(
+                    leader == node,
+                    "X7",
+                    "nodes {leader} and {node} both lead group {group} in term {term}"
+                );
+            }
+            Event::GroupStopped { group, reason } => {
+                ensure!(self.may_stop, "X11", "group {group} stopped on node {node}: {reason}");
+                self.stopped.insert(*group, reason.clone());
+            }
+            Event::Amnesia { group, node: whose, what } => {
+                ensure!(
+                    self.may_stop,
+                    "X11",
+                    "node {node} calls {whose} amnesic in group {group}, and no disk was rolled back: {what}"
+                );
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether a group stopped anywhere, which is allowed after a disk was rolled back only.
+    #[must_use]
+    pub fn has_stopped(&self, group: GroupId) -> bool {
+        self.stopped.contains_key(&group)
+    }
+
+    /// A node shows its status: what it knows of members and streams must be what everybody ever knew.
+    ///
+    /// # Errors
+    /// X7.
+    pub fn seen(&mut self, node: usize, status: &Status) -> Checked {
+        for member in &status.members {
+            if self.names.get(&member.node).is_some_and(|known| *known == member.name) {
+                continue;
+            }
+            let name = self.names.entry(member.node).or_insert_with(|| member.name.clone());
+            ensure!(
+                *name == member.name,
+                "X7",
+                "node {node} calls {} {:?}, others {name:?}",
+                member.node,
+                member.name
+            );
+            let id = *self.ids.entry(member.name.clone()).or_insert(member.node);
+            ensure!(
+                id == member.node,
+                "X7",
+                "members {id} and {} are both called {:?}",
+                member.node,
+                member.name
+            );
+        }
+        for stream in &status.streams {
+            let Some((name, source, target)) = self.streams.get(&stream.instance) else {
+                let known = *self.instances.entry(stream.name.clone()).or_insert(stream.instance);
+                ensure!(
+                    known == stream.instance,
+                    "X7",
+                    "node {node} says that stream {:?} is {}, others {known}",
+                    stream.name,
+                    stream.instance
+                );
+                let meaning = (stream.name.clone(), stream.source, stream.target);
+                self.streams.insert(stream.instance, meaning);
+                continue;
+            };
+            ensure!(
+                *name == stream.name && *source == stream.source && *target == stream.target,
+                "X7",
+                "node {node} says that {} is {:?} from {} to {}, others {name:?} from {source} to {target}",
+                stream.instance,
+                stream.name,
+                stream.source,
+                stream.target
+            );
+        }
+        Ok(())
+    }
+
+    /// What a healed mesh still disagrees on, in words. `opened`: the streams that a node reported open.
+    #[must_use]
+    pub fn open_questions(&self, statuses: &[Status], opened: &[StreamInstance]) -> Option<String> {
+        let view = |status: &Status| {
+            let mut members: Vec<_> =
+                status.members.iter().map(|member| (member.node, member.voter)).collect();
+            members.sort_unstable();
+            let mut streams: Vec<_> = status.streams.iter().map(|stream| stream.instance).collect();
+            streams.sort_unstable();
+            (status.mesh, members, streams)
+        };
+        let first = view(statuses.first()?);
+        for status in statuses {
+            let this = view(status);
+            if this.0 != first.0 {
+                return Some(format!(
+                    "{} is in mesh {:?}, {} in {:?}",
+                    status.name, this.0, statuses[0].name, first.0
+                ));
+            }
+            if this.1 != first.1 {
+                return Some(format!(
+                    "{} and {} name other members or voters",
+                    status.name, statuses[0].name
+                ));
+            }
+            if this.1.len() != statuses.len() {
+                return Some(format!("{} knows {} members of {}", status.name, this.1.len(), statuses.len()));
+            }
+            if this.2 != first.2 {
+                return Some(format!("{} and {} know other streams", status.name, statuses[0].name));
+            }
+            if let Some(missing) = opened.iter().find(|instance| !this.2.contains(instance)) {
+                return Some(format!("{} does not know stream {missing}, which was opened", status.name));
+            }
+            if let Some(away) = status.members.iter().find(|member| !member.reachable) {
+                return Some(format!("{} cannot reach {}", status.name, away.name));
+            }
+        }
+        let leaders = statuses.iter().filter(|status| {
+            status.control.as_ref().is_some_and(|control| control.leader == Some(status.node))
+        });
+        (leaders.count() != 1).then(|| "the control group has not one leader".into())
+    }
+
+    /// A stream that was reported open must never be missing from what is known of it.
+    ///
+    /// # Errors
+    /// X7.
+    pub fn opened(&mut self, name: &str, instance: StreamInstance) -> Checked {
+        let known = *self.instances.entry(name.into()).or_insert(instance);
+        if known == instance {
+            return Ok(());
+        }
+        Err(Failure::new("X7", format!("stream {name:?} was opened as {instance} and is {known}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leads(term: u64) -> Event {
+        Event::RoleChanged { group: GroupId(3), role: "leader", term: Term(term) }
+    }
+
+    #[test]
+    fn two_leaders_of_one_term_are_seen_and_two_of_two_terms_are_not() {
+        let mut agreement = Agreement::new(false);
+        agreement.event(0, &leads(1)).unwrap();
+        agreement.event(0, &leads(1)).unwrap();
+        agreement.event(1, &leads(2)).unwrap();
+        assert_eq!(agreement.event(1, &leads(1)).unwrap_err().checker, "X7");
+    }
+
+    #[test]
+    fn a_group_may_stop_only_where_a_disk_was_rolled_back() {
+        let stopped = Event::GroupStopped { group: GroupId(3), reason: "amnesia".into() };
+        assert_eq!(Agreement::new(false).event(0, &stopped).unwrap_err().checker, "X11");
+        let mut agreement = Agreement::new(true);
+        agreement.event(0, &stopped).unwrap();
+        assert!(agreement.has_stopped(GroupId(3)) && !agreement.has_stopped(GroupId(4)));
+    }
+
+    #[test]
+    fn a_name_has_one_meaning() {
+        let mut agreement = Agreement::new(false);
+        agreement.opened("words", StreamInstance(1)).unwrap();
+        agreement.opened("words", StreamInstance(1)).unwrap();
+        assert_eq!(agreement.opened("words", StreamInstance(2)).unwrap_err().checker, "X7");
+    }
+}

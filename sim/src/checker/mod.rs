@@ -1,0 +1,90 @@
+//! The checkers. They know what is promised, not how it is done: what publishers were told, what handlers were given, what
+//! nodes say of themselves.
+//!
+//! | number | promise |
+//! | --- | --- |
+//! | X1 | a handler is called in order, without gap, within its window, under its newest token only |
+//! | X2 | each message of a writer is in its stream once, bytes equal, in the writer's order; a transactional handler stores exactly that |
+//! | X3 | what was reported accepted is delivered, at the sequence that was reported as final |
+//! | X4 | receipts rise from level to level; completed only after the handler's success |
+//! | X5 | at most a window of calls is repeated after a crash |
+//! | X6 | watermarks stand in their order and never go back |
+//! | X7 | nodes agree: one leader per group and term, one meaning per name, and in the end one configuration |
+//! | X8 | traffic is bounded: nothing circles |
+//! | X9 | publishing again adds nothing and is answered alike |
+//! | X10 | what was refused never shows up |
+//! | X11 | a node that only crashed starts again; it stops for a failed write or a rolled-back disk alone |
+//!
+//! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
+
+mod agreement;
+mod handling;
+mod status;
+mod stream;
+mod traffic;
+
+pub use agreement::Agreement;
+pub use handling::Handling;
+pub use status::Watermarks;
+pub use stream::{Asked, StreamLedger};
+pub use traffic::Traffic;
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The number of the promise.
+    pub checker: String,
+    /// What was seen.
+    pub message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(checker: &str, message: String) -> Self {
+        Self { checker: checker.into(), message }
+    }
+
+    /// The failure that a panic inside a node stands for: its number is what the message begins with.
+    pub(crate) fn from_panic(message: &str) -> Self {
+        let message = match message.split_once(" failed: ") {
+            Some((start, rest)) if start.starts_with("assertion `") => rest,
+            _ => message,
+        };
+        match message.split_once(':') {
+            Some((number, rest)) if number.len() <= 16 && !number.contains(char::is_whitespace) => {
+                Self::new(number, rest.trim().into())
+            }
+            _ => Self::new("panic", message.into()),
+        }
+    }
+}
+
+/// The outcome of a check.
+pub type Checked = Result<(), Failure>;
+
+/// Fails with a number and a message unless a condition holds.
+macro_rules! ensure {
+    ($condition:expr, $checker:literal, $($message:tt)+) => {
+        if !$condition {
+            return Err($crate::checker::Failure::new($checker, format!($($message)+)));
+        }
+    };
+}
+pub(crate) use ensure;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_named_by_the_number_its_message_begins_with() {
+        let failure = Failure::from_panic("R3: log shrank below commit: 4 < 5");
+        assert_eq!(
+            (failure.checker.as_str(), failure.message.as_str()),
+            ("R3", "log shrank below commit: 4 < 5")
+        );
+        let failure = Failure::from_panic("assertion `left == right` failed: S2: sums\n left: 1\n right: 2");
+        assert_eq!(failure.checker, "S2");
+        let failure = Failure::from_panic("index out of bounds: the len is 3");
+        assert_eq!(failure.checker, "panic");
+    }
+}

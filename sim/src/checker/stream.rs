@@ -1,0 +1,429 @@
+//! The ledger of one stream: everything its publishers sent and were told, and what of it was delivered (X2, X3, X4, X9, X10).
+
+use wattle_core::id::{StreamInstance, WriterId};
+use wattle_core::node::command::{Receipt, Waited};
+use wattle_core::node::output::Delivered;
+
+use super::{Checked, Failure, ensure};
+use crate::content::{self, Name};
+use crate::event::Time;
+
+/// One call of a publisher, as far as receipts are judged by it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The first message.
+    pub first: u64,
+    /// The last message.
+    pub last: u64,
+    /// How far it waits.
+    pub wait: Waited,
+    /// The levels told so far, by the first message of the run they were told for.
+    pub told: Vec<(u64, Waited)>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Message {
+    len: u32,
+    version: u8,
+    /// In how many calls it was.
+    sent: u32,
+    /// The highest level told, if any.
+    level: Option<Waited>,
+    told_at: Time,
+    /// Its sequence, told as final or seen by a handler.
+    sequence: Option<u64>,
+    delivered: bool,
+}
+
+#[derive(Debug)]
+struct Writer {
+    id: WriterId,
+    messages: Vec<Message>,
+    /// How many were delivered: always the first so many.
+    delivered: u64,
+}
+
+/// What is known of a stream from outside.
+#[derive(Debug)]
+pub struct StreamLedger {
+    index: usize,
+    instance: Option<StreamInstance>,
+    writers: Vec<Writer>,
+    /// Which message bears a sequence (from 1), where that was told as final or seen.
+    sequences: Vec<Option<(usize, u64)>>,
+    delivered: u64,
+    /// The highest sequence for which a handler reported success.
+    reported: u64,
+    source_rolled_back: bool,
+}
+
+impl StreamLedger {
+    /// The ledger of the plan's stream `index`, whose publishers bear the given ids.
+    #[must_use]
+    pub fn new(index: usize, writers: &[WriterId]) -> Self {
+        let writers = writers.iter().map(|&id| Writer { id, messages: Vec::new(), delivered: 0 }).collect();
+        Self {
+            index,
+            instance: None,
+            writers,
+            sequences: Vec::new(),
+            delivered: 0,
+            reported: 0,
+            source_rolled_back: false,
+        }
+    }
+
+    /// The highest sequence that was ever delivered.
+    #[must_use]
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// The stream's life, once a node told it.
+    #[must_use]
+    pub fn instance(&self) -> Option<StreamInstance> {
+        self.instance
+    }
+
+    /// A node named the stream's life. It is never opened twice, so there is one.
+    ///
+    /// # Errors
+    /// X7.
+    pub fn named(&mut self, instance: StreamInstance) -> Checked {
+        let known = *self.instance.get_or_insert(instance);
+        ensure!(
+            known == instance,
+            "X7",
+            "stream {} is {known} for some and {instance} for others",
+            self.index
+        );
+        Ok(())
+    }
+
+    /// A publisher sends a message (again).
+    pub fn sent(&mut self, writer: usize, number: u64, len: usize, version: u8) {
+        let messages = &mut self.writers[writer].messages;
+        if messages.len() < number as usize {
+            messages.resize(number as usize, Message::default());
+        }
+        let message = &mut messages[number as usize - 1];
+        message.len = len as u32;
+        message.version = version;
+        message.sent += 1;
+    }
+
+    /// A publisher was refused for sure and will say something else under the same number.
+    pub fn reworded(&mut self, writer: usize, number: u64, len: usize, version: u8) {
+        if let Some(message) = self.message(writer, number) {
+            message.len = len as u32;
+            message.version = version;
+        }
+    }
+
+    fn message(&mut self, writer: usize, number: u64) -> Option<&mut Message> {
+        self.writers[writer].messages.get_mut((number as usize).checked_sub(1)?)
+    }
+
+    /// The highest message of a writer that was reported accepted.
+    #[must_use]
+    pub fn accepted(&self, writer: usize) -> u64 {
+        let messages = &self.writers[writer].messages;
+        messages.iter().rposition(|message| message.level.is_some()).map_or(0, |place| place as u64 + 1)
+    }
+
+    /// Notes that a sequence is a message's, for good.
+    fn bind(&mut self, checker: &str, writer: usize, number: u64, sequence: u64) -> Checked {
+        let most: usize = self.writers.iter().map(|writer| writer.messages.len()).sum();
+        if sequence == 0 || sequence > most as u64 {
+            let message = format!(
+                "stream {}: sequence {sequence} was given though only {most} messages exist",
+                self.index
+            );
+            return Err(Failure::new(checker, message));
+        }
+        if self.sequences.len() < sequence as usize {
+            self.sequences.resize(sequence as usize, None);
+        }
+        let slot = &mut self.sequences[sequence as usize - 1];
+        let holder = *slot.get_or_insert((writer, number));
+        if holder != (writer, number) {
+            let message = format!(
+                "stream {}: sequence {sequence} is message {} of writer {} and also message {number} of writer {writer}",
+                self.index, holder.1, holder.0
+            );
+            return Err(Failure::new(checker, message));
+        }
+        let index = self.index;
+        let message = self.message(writer, number).expect("whoever binds looked it up");
+        let known = *message.sequence.get_or_insert(sequence);
+        if known != sequence {
+            let message = format!(
+                "stream {index}: message {number} of writer {writer} has sequence {known} and also {sequence}"
+            );
+            return Err(Failure::new(checker, message));
+        }
+        Ok(())
+    }
+
+    /// A publisher was given a receipt.
+    ///
+    /// # Errors
+    /// X3, X4, X7, X9.
+    pub fn receipt(&mut self, now: Time, writer: usize, asked: &mut Asked, receipt: &Receipt) -> Checked {
+        self.named(receipt.instance)?;
+        let index = self.index;
+        let (first, last) = (receipt.first_writer.0, receipt.last_writer.0);
+        ensure!(
+            asked.first <= first && first <= last && last <= asked.last,
+            "X4",
+            "stream {index}: a receipt for {first}..={last} answers a call for {}..={}",
+            asked.first,
+            asked.last
+        );
+        let (low, high) = (receipt.first.0, receipt.last.0);
+        // Of a repeat whose bytes are gone the sequences may no longer be known.
+        let forgotten = receipt.duplicate && (low, high) == (0, 0);
+        ensure!(
+            forgotten || low >= 1 && low <= high && high - low >= last - first,
+            "X4",
+            "stream {index}: messages {first}..={last} cannot have sequences {low}..={high}"
+        );
+        ensure!(
+            receipt.level <= asked.wait,
+            "X4",
+            "stream {index}: told {:?} though only {:?} was asked",
+            receipt.level,
+            asked.wait
+        );
+        let before = asked.told.iter().rev().find(|(run, _)| *run == first).map(|&(_, level)| level);
+        ensure!(
+            before < Some(receipt.level),
+            "X4",
+            "stream {index}: told {:?} after {before:?} for messages from {first}",
+            receipt.level
+        );
+        asked.told.push((first, receipt.level));
+        ensure!(
+            receipt.level != Waited::Completed || high <= self.reported,
+            "X4",
+            "stream {index}: told completed up to {high} while handlers reported success up to {} only",
+            self.reported
+        );
+        self.check_repeat(writer, first, last, receipt)?;
+        for number in first..=last {
+            let Some(message) = self.message(writer, number) else {
+                return Err(Failure::new(
+                    "X4",
+                    format!("stream {index}: a receipt for {number}, never sent"),
+                ));
+            };
+            if message.level < Some(receipt.level) {
+                message.level = Some(receipt.level);
+                message.told_at = now;
+            }
+        }
+        if receipt.provisional || forgotten {
+            return Ok(());
+        }
+        let contiguous = high - low == last - first;
+        for number in first..=last {
+            if contiguous || number == first {
+                self.bind("X3", writer, number, low + (number - first))?;
+            } else if number == last {
+                self.bind("X3", writer, number, high)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_repeat(&self, writer: usize, first: u64, last: u64, receipt: &Receipt) -> Checked {
+        let run = &self.writers[writer].messages
+            [first as usize - 1..(last as usize).min(self.writers[writer].messages.len())];
+        let index = self.index;
+        if receipt.duplicate {
+            let fresh = run.iter().position(|message| message.sent < 2);
+            ensure!(
+                fresh.is_none(),
+                "X9",
+                "stream {index}: message {} of writer {writer} was sent once and called a duplicate",
+                first + fresh.unwrap_or(0) as u64
+            );
+        } else if !self.source_rolled_back && receipt.level == Waited::Accepted {
+            ensure!(
+                !run.iter().all(|message| message.level.is_some()),
+                "X9",
+                "stream {index}: messages {first}..={last} of writer {writer} were accepted again as new"
+            );
+        }
+        Ok(())
+    }
+
+    /// A node said which number of a writer must come next, in a refusal or an answer.
+    ///
+    /// # Errors
+    /// X9, X10.
+    pub fn expects(&self, writer: usize, next: u64) -> Checked {
+        let accepted = self.accepted(writer);
+        ensure!(
+            next > accepted || self.source_rolled_back,
+            "X9",
+            "stream {}: the source expects {next} of writer {writer}, of whom it accepted {accepted}",
+            self.index
+        );
+        let sent = self.writers[writer].messages.len() as u64;
+        ensure!(
+            next >= 1 && next <= sent + 1,
+            "X10",
+            "stream {}: the source expects {next} of writer {writer}, who sent only {sent}",
+            self.index
+        );
+        Ok(())
+    }
+
+    /// A node answered that it has all of a writer's messages below `next`: that is a promise too.
+    pub fn vouched(&mut self, now: Time, writer: usize, next: u64) {
+        for number in 1..next {
+            if let Some(message) = self.message(writer, number)
+                && message.level.is_none()
+            {
+                message.level = Some(Waited::Accepted);
+                message.told_at = now;
+            }
+        }
+    }
+
+    /// A handler was given a message. Tells whether it was the first to see it.
+    ///
+    /// # Errors
+    /// X2, X10.
+    pub fn seen(&mut self, delivered: &Delivered) -> Result<bool, Failure> {
+        let index = self.index;
+        let sequence = delivered.sequence.0;
+        let Some(name) = content::read(&delivered.bytes).filter(|name| name.stream == index) else {
+            return Err(Failure::new(
+                "X2",
+                format!("stream {index}: {sequence} is no message of this stream"),
+            ));
+        };
+        let Name { writer, number, version, .. } = name;
+        let (known, right_writer) = match self.writers.get(writer) {
+            Some(known) => (known.messages.get((number as usize).wrapping_sub(1)).copied(), known.id),
+            None => (None, WriterId(0)),
+        };
+        let Some(known) = known else {
+            let checker = if version == content::FORBIDDEN { "X10" } else { "X2" };
+            let message =
+                format!("stream {index}: {sequence} is message {number} of writer {writer}, never published");
+            return Err(Failure::new(checker, message));
+        };
+        ensure!(
+            version == known.version,
+            "X10",
+            "stream {index}: {sequence} is version {version} of message {number} of writer {writer}: that was refused, version {} was said instead",
+            known.version
+        );
+        ensure!(
+            delivered.bytes == content::write(name, known.len as usize),
+            "X2",
+            "stream {index}: {sequence} is message {number} of writer {writer} with other bytes"
+        );
+        ensure!(
+            delivered.writer == right_writer && delivered.writer_sequence.0 == number,
+            "X2",
+            "stream {index}: {sequence} is message {number} of {right_writer} and delivered as {} of {}",
+            delivered.writer_sequence,
+            delivered.writer
+        );
+        self.bind("X2", writer, number, sequence)?;
+        if known.delivered {
+            return Ok(false);
+        }
+        ensure!(
+            sequence == self.delivered + 1,
+            "X1",
+            "stream {index}: {sequence} is the first that is new after {}",
+            self.delivered
+        );
+        let before = self.writers[writer].delivered;
+        ensure!(
+            number == before + 1,
+            "X2",
+            "stream {index}: {sequence} is message {number} of writer {writer}, after {before}"
+        );
+        self.writers[writer].delivered = number;
+        self.delivered = sequence;
+        self.message(writer, number).expect("found above").delivered = true;
+        Ok(true)
+    }
+
+    /// A handler reports success.
+    pub fn reported(&mut self, upto: u64) {
+        self.reported = self.reported.max(upto);
+    }
+
+    /// The highest sequence for which a handler reported success.
+    #[must_use]
+    pub fn success(&self) -> u64 {
+        self.reported
+    }
+
+    /// The source's disk was taken back to what it was at `image`: what it alone held since then is void.
+    pub fn source_rolled_back(&mut self, image: Time) {
+        self.source_rolled_back = true;
+        for writer in &mut self.writers {
+            for message in &mut writer.messages {
+                if message.level == Some(Waited::Accepted) && message.told_at >= image && !message.delivered {
+                    message.level = None;
+                    if let Some(sequence) = message.sequence.take() {
+                        self.sequences[sequence as usize - 1] = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What was promised and has not happened, in words; `None` if all has.
+    #[must_use]
+    pub fn owed(&self) -> Option<String> {
+        for (place, writer) in self.writers.iter().enumerate() {
+            let late =
+                writer.messages.iter().position(|message| message.level.is_some() && !message.delivered);
+            if let Some(late) = late {
+                let (number, level) = (late + 1, writer.messages[late].level);
+                return Some(format!(
+                    "stream {}: message {number} of writer {place} was told {level:?} and never delivered; {} of its messages were",
+                    self.index, writer.delivered
+                ));
+            }
+        }
+        (self.reported < self.delivered).then(|| {
+            format!(
+                "stream {}: delivered up to {}, success up to {}",
+                self.index, self.delivered, self.reported
+            )
+        })
+    }
+
+    /// Every sequence up to the last delivered one is known and was delivered.
+    ///
+    /// # Errors
+    /// X2, X3.
+    pub fn finish(&self) -> Checked {
+        for (place, slot) in self.sequences.iter().enumerate() {
+            let sequence = place as u64 + 1;
+            ensure!(
+                slot.is_some() || sequence > self.delivered,
+                "X2",
+                "stream {}: nothing was ever seen at {sequence}",
+                self.index
+            );
+        }
+        if let Some(owed) = self.owed() {
+            return Err(Failure::new("X3", owed));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

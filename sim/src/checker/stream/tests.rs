@@ -1,0 +1,155 @@
+use super::*;
+use wattle_core::id::{AuthorityEpoch, MessageId, Sequence, SessionEpoch, WriterSequence};
+
+const LEN: usize = 40;
+
+fn ledger(sent: u64) -> StreamLedger {
+    let mut ledger = StreamLedger::new(0, &[WriterId(70), WriterId(71)]);
+    for number in 1..=sent {
+        ledger.sent(0, number, LEN, 0);
+    }
+    ledger
+}
+
+fn asked(first: u64, last: u64) -> Asked {
+    Asked { first, last, wait: Waited::Completed, told: Vec::new() }
+}
+
+fn receipt(level: Waited, numbers: (u64, u64), sequences: (u64, u64)) -> Receipt {
+    Receipt {
+        level,
+        instance: StreamInstance(5),
+        authority: AuthorityEpoch(0),
+        session: SessionEpoch(1),
+        first_writer: WriterSequence(numbers.0),
+        last_writer: WriterSequence(numbers.1),
+        first: Sequence(sequences.0),
+        last: Sequence(sequences.1),
+        provisional: false,
+        duplicate: false,
+    }
+}
+
+fn message(sequence: u64, writer: usize, number: u64, version: u8) -> Delivered {
+    Delivered {
+        sequence: Sequence(sequence),
+        id: MessageId(1),
+        writer: WriterId(70 + writer as u128),
+        writer_sequence: WriterSequence(number),
+        bytes: content::write(Name { stream: 0, writer, number, version }, LEN),
+    }
+}
+
+fn broken<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
+    result.expect_err("this breaks a promise").checker
+}
+
+#[test]
+fn an_orderly_stream_passes_and_owes_nothing_once_delivered() {
+    let mut ledger = ledger(3);
+    let mut call = asked(1, 3);
+    ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 3), (1, 3))).unwrap();
+    assert!(ledger.owed().is_some());
+    for number in 1..=3 {
+        assert_eq!(ledger.seen(&message(number, 0, number, 0)), Ok(true));
+    }
+    assert_eq!(ledger.seen(&message(2, 0, 2, 0)), Ok(false), "a repeat is not new");
+    assert!(ledger.owed().is_some(), "no success yet");
+    ledger.reported(3);
+    ledger.receipt(2, 0, &mut call, &receipt(Waited::Replicated, (1, 3), (1, 3))).unwrap();
+    ledger.receipt(3, 0, &mut call, &receipt(Waited::Completed, (1, 3), (1, 3))).unwrap();
+    assert_eq!(ledger.owed(), None);
+    ledger.finish().unwrap();
+}
+
+#[test]
+fn losing_doubling_swapping_or_altering_a_message_is_seen() {
+    assert_eq!(broken(ledger(3).seen(&message(2, 0, 1, 0))), "X1", "starts with a gap");
+    let begun = || {
+        let mut ledger = ledger(3);
+        ledger.seen(&message(1, 0, 1, 0)).unwrap();
+        ledger
+    };
+    assert_eq!(broken(begun().seen(&message(2, 0, 3, 0))), "X2", "a writer's message is missing");
+    assert_eq!(broken(begun().seen(&message(2, 0, 1, 0))), "X2", "a message comes at two sequences");
+    let mut late = begun();
+    late.seen(&message(2, 0, 2, 0)).unwrap();
+    late.sent(1, 1, LEN, 0);
+    assert_eq!(broken(late.seen(&message(2, 1, 1, 0))), "X2", "a sequence bears two messages");
+    let mut altered = message(3, 0, 3, 0);
+    altered.bytes = content::write(Name { stream: 0, writer: 0, number: 3, version: 0 }, LEN + 1);
+    assert_eq!(broken(late.seen(&altered)), "X2", "bytes differ");
+    assert_eq!(broken(late.seen(&message(3, 0, 9, 0))), "X2", "never published");
+    let mut other = message(3, 0, 3, 0);
+    other.writer = WriterId(71);
+    assert_eq!(broken(late.seen(&other)), "X2", "another writer's name");
+}
+
+#[test]
+fn what_was_refused_must_not_show_up() {
+    let mut ledger = ledger(1);
+    assert_eq!(ledger.accepted(0), 0);
+    ledger.reworded(0, 1, LEN, 1);
+    assert_eq!(broken(ledger.seen(&message(1, 0, 1, 0))), "X10");
+    assert_eq!(broken(ledger.seen(&message(1, 0, 7, content::FORBIDDEN))), "X10");
+}
+
+#[test]
+fn a_promised_sequence_is_kept_and_a_provisional_one_need_not_be() {
+    let mut firm = ledger(2);
+    firm.receipt(1, 0, &mut asked(1, 2), &receipt(Waited::Accepted, (1, 2), (1, 2))).unwrap();
+    firm.sent(1, 1, LEN, 0);
+    assert_eq!(broken(firm.seen(&message(1, 1, 1, 0))), "X2", "sequence 1 was promised to another");
+    let mut loose = ledger(2);
+    let provisional = Receipt { provisional: true, ..receipt(Waited::Accepted, (1, 2), (1, 2)) };
+    loose.receipt(1, 0, &mut asked(1, 2), &provisional).unwrap();
+    loose.sent(1, 1, LEN, 0);
+    assert_eq!(loose.seen(&message(1, 1, 1, 0)), Ok(true));
+    assert!(loose.owed().is_some(), "but both are owed somewhere");
+}
+
+#[test]
+fn receipts_that_fall_jump_ahead_or_come_unasked_are_seen() {
+    let mut ledger = ledger(2);
+    let mut call = Asked { wait: Waited::Replicated, ..asked(1, 2) };
+    ledger.receipt(1, 0, &mut call, &receipt(Waited::Replicated, (1, 2), (1, 2))).unwrap();
+    let again = ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 2), (1, 2)));
+    assert_eq!(broken(again), "X4", "falls");
+    let unasked = ledger.receipt(1, 0, &mut call, &receipt(Waited::Completed, (1, 2), (1, 2)));
+    assert_eq!(broken(unasked), "X4", "unasked");
+    let early = ledger.receipt(1, 0, &mut asked(1, 2), &receipt(Waited::Completed, (1, 2), (1, 2)));
+    assert_eq!(broken(early), "X4", "completed before the handler's success");
+    let beyond = ledger.receipt(1, 0, &mut asked(1, 1), &receipt(Waited::Accepted, (1, 2), (1, 2)));
+    assert_eq!(broken(beyond), "X4", "answers for more than was asked");
+}
+
+#[test]
+fn a_repeat_that_is_accepted_anew_or_moved_is_seen() {
+    let mut ledger = ledger(2);
+    ledger.receipt(1, 0, &mut asked(1, 2), &receipt(Waited::Accepted, (1, 2), (1, 2))).unwrap();
+    let called_duplicate = Receipt { duplicate: true, ..receipt(Waited::Accepted, (1, 2), (1, 2)) };
+    assert_eq!(broken(ledger.receipt(1, 0, &mut asked(1, 2), &called_duplicate)), "X9", "sent only once");
+    ledger.sent(0, 1, LEN, 0);
+    ledger.sent(0, 2, LEN, 0);
+    ledger.receipt(1, 0, &mut asked(1, 2), &called_duplicate).unwrap();
+    let anew = ledger.receipt(1, 0, &mut asked(1, 2), &receipt(Waited::Accepted, (1, 2), (1, 2)));
+    assert_eq!(broken(anew), "X9");
+    assert_eq!(broken(ledger.expects(0, 2)), "X9", "forgets what it accepted");
+    ledger.expects(0, 3).unwrap();
+    assert_eq!(broken(ledger.expects(0, 4)), "X10", "knows what was never sent");
+}
+
+#[test]
+fn a_rolled_back_source_may_lose_what_it_alone_held_and_nothing_else() {
+    let mut ledger = ledger(3);
+    ledger.receipt(10, 0, &mut asked(1, 1), &receipt(Waited::Accepted, (1, 1), (1, 1))).unwrap();
+    ledger.receipt(20, 0, &mut asked(2, 2), &receipt(Waited::Replicated, (2, 2), (2, 2))).unwrap();
+    ledger.receipt(20, 0, &mut asked(3, 3), &receipt(Waited::Accepted, (3, 3), (3, 3))).unwrap();
+    ledger.source_rolled_back(15);
+    ledger.expects(0, 3).unwrap();
+    assert_eq!(ledger.seen(&message(1, 0, 1, 0)), Ok(true));
+    assert!(ledger.owed().is_some(), "what was replicated is still owed");
+    assert_eq!(ledger.seen(&message(2, 0, 2, 0)), Ok(true));
+    ledger.reported(2);
+    assert_eq!(ledger.owed(), None, "what it alone held is not");
+}

@@ -1,0 +1,156 @@
+//! The desk at which those outside the nodes (tasks, publishers, handlers) do their business: it carries their calls to the nodes,
+//! wakes them, and keeps the ledgers by which the promises are judged.
+
+use wattle_core::id::{AttachToken, RequestId, Sequence};
+use wattle_core::node::Input;
+use wattle_core::node::command::Command;
+
+use crate::checker::{Agreement, Handling, StreamLedger};
+use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
+use crate::random::{Draws, Purpose};
+
+/// What is said to a node.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// A command.
+    Command(RequestId, Command),
+    /// A handler's success.
+    Verdict(AttachToken, u64),
+    /// A handler leaves.
+    Detach(AttachToken),
+}
+
+impl Call {
+    /// The call as a node takes it.
+    #[must_use]
+    pub fn into_input(self) -> Input {
+        match self {
+            Self::Command(request, command) => Input::Command { request, command },
+            Self::Verdict(token, upto) => Input::Verdict { token, upto: Sequence(upto) },
+            Self::Detach(token) => Input::Detach { token },
+        }
+    }
+}
+
+/// Calls under way to nodes.
+#[derive(Debug, Default)]
+pub struct Calls {
+    slots: Vec<Option<(usize, Call)>>,
+    free: Vec<usize>,
+    ordinal: u64,
+}
+
+impl Calls {
+    fn put(&mut self, node: usize, call: Call) -> usize {
+        self.ordinal += 1;
+        if let Some(slot) = self.free.pop() {
+            self.slots[slot] = Some((node, call));
+            return slot;
+        }
+        self.slots.push(Some((node, call)));
+        self.slots.len() - 1
+    }
+
+    /// The node that a call is for.
+    #[must_use]
+    pub fn node(&self, slot: usize) -> Option<usize> {
+        self.slots[slot].as_ref().map(|(node, _)| *node)
+    }
+
+    /// Takes a call that arrived.
+    pub fn take(&mut self, slot: usize) -> Option<(usize, Call)> {
+        let call = self.slots[slot].take()?;
+        self.free.push(slot);
+        Some(call)
+    }
+}
+
+const ORDINAL_BITS: u32 = 40;
+const INDEX_BITS: u32 = 16;
+
+/// The name of an actor's request.
+#[must_use]
+pub fn request_of(actor: Actor, ordinal: u64) -> RequestId {
+    let (kind, index) = match actor {
+        Actor::Task(index) => (1, index),
+        Actor::Publisher(index) => (2, index),
+        Actor::Handler(index) => (3, index),
+    };
+    RequestId(kind << (ORDINAL_BITS + INDEX_BITS) | (index as u64) << ORDINAL_BITS | ordinal)
+}
+
+/// Whose request it is.
+#[must_use]
+pub fn actor_of(request: RequestId) -> Option<Actor> {
+    let index = (request.0 >> ORDINAL_BITS) as usize & ((1 << INDEX_BITS) - 1);
+    match request.0 >> (ORDINAL_BITS + INDEX_BITS) {
+        1 => Some(Actor::Task(index)),
+        2 => Some(Actor::Publisher(index)),
+        3 => Some(Actor::Handler(index)),
+        _ => None,
+    }
+}
+
+/// What is known outside the nodes, and by which the promises are judged.
+#[derive(Debug)]
+pub struct Books {
+    /// One ledger per stream of the plan.
+    pub streams: Vec<StreamLedger>,
+    /// The calls of each stream's handler.
+    pub handlings: Vec<Handling>,
+    /// What nodes agree on.
+    pub agreement: Agreement,
+    /// Whether a disk is rolled back in this run, so that a stream may stop.
+    pub may_stop: bool,
+}
+
+/// The desk, for the length of one event.
+pub struct Desk<'a> {
+    /// The present moment.
+    pub now: Time,
+    /// The root of all random streams.
+    pub seed: u64,
+    /// Whether all faults are over.
+    pub healed: bool,
+    /// What will happen.
+    pub queue: &'a mut Queue,
+    /// Calls under way.
+    pub calls: &'a mut Calls,
+    /// The books.
+    pub books: &'a mut Books,
+}
+
+impl Desk<'_> {
+    /// Sends a call to a node; it takes a moment.
+    pub fn call(&mut self, node: usize, call: Call) {
+        let slot = self.calls.put(node, call);
+        let mut draws = Draws::new(self.seed, Purpose::Call, self.calls.ordinal, 0);
+        self.queue.push(self.now + draws.spread(5 * MICRO, MILLI), Event::Call { slot });
+    }
+
+    /// Sends two calls of which the second must not overtake the first.
+    pub fn call_in_order(&mut self, node: usize, call: Call, last: &mut Time) {
+        let slot = self.calls.put(node, call);
+        let mut draws = Draws::new(self.seed, Purpose::Call, self.calls.ordinal, 0);
+        *last = (self.now + draws.spread(5 * MICRO, MILLI)).max(*last + 1);
+        self.queue.push(*last, Event::Call { slot });
+    }
+
+    /// Wakes an actor later.
+    pub fn wake(&mut self, actor: Actor, epoch: u64, after: Time) {
+        self.queue.push(self.now + after, Event::Wake { actor, epoch });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_leads_back_to_its_actor() {
+        for actor in [Actor::Task(0), Actor::Publisher(65_535), Actor::Handler(3)] {
+            assert_eq!(actor_of(request_of(actor, (1 << 40) - 1)), Some(actor));
+        }
+        assert_eq!(actor_of(RequestId(5)), None);
+    }
+}

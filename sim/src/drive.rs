@@ -1,0 +1,306 @@
+//! How the world drives a node: one input, all outputs, then what it sends, then its next deadline, then its invariants.
+
+use bytes::Bytes;
+use wattle_core::id::Ticket;
+use wattle_core::level::Level;
+use wattle_core::node::output::Deadline;
+use wattle_core::node::{Input, Output, Rejected};
+use wattle_core::time::Now;
+use wattle_core::work::perform;
+
+use crate::checker::{Failure, ensure};
+use crate::describe;
+use crate::disk::{Synced, Written};
+use crate::event::{Event, MICRO, MILLI, SECOND, Time};
+use crate::frames::Frames;
+use crate::machine::Machine;
+use crate::network::Dial;
+use crate::panics::{Panic, watch};
+use crate::process::Loading;
+use crate::random::{Draws, Purpose};
+use crate::world::{World, desk};
+
+/// Every so many events a node's invariants are checked in full.
+const FULL_CHECK_EVERY: u64 = 1024;
+/// How often a node may ask to be woken at once before that counts as spinning.
+const SPINS_MOST: u32 = 10_000;
+/// The most that is asked of a node for one lane at once.
+const TRANSMIT_MOST: usize = 32 << 10;
+
+/// How a step ended.
+enum Flow {
+    On,
+    /// In the middle: the crash of this place in the plan.
+    Crash(usize),
+}
+
+impl<M: Machine> World<M> {
+    /// Tells a node something and carries out what it wants.
+    pub(crate) fn step(&mut self, node: usize, input: Input) {
+        let (kind, content) = describe::input(&input);
+        self.note(node, kind, content, || describe::input_line(&input));
+        self.with_machine(node, |world, machine, now| {
+            if let Err(rejected) = machine.handle(now, input) {
+                world.rejected(node, &rejected)?;
+            }
+            world.serve(node, machine, now)
+        });
+    }
+
+    /// Takes what a node has to send, because there is room again.
+    pub(crate) fn pump(&mut self, node: usize) {
+        self.with_machine(node, |world, machine, now| world.serve(node, machine, now));
+    }
+
+    fn with_machine(
+        &mut self,
+        node: usize,
+        work: impl FnOnce(&mut Self, &mut M, Now) -> Result<Flow, Failure>,
+    ) {
+        let Some(mut machine) = self.processes[node].machine.take() else { return };
+        let now = self.processes[node].clock.read(self.now);
+        match watch(|| work(self, &mut machine, now)) {
+            Ok(Ok(Flow::On)) => {
+                self.arm(node, machine.poll_timeout());
+                self.processes[node].machine = Some(machine);
+            }
+            Ok(Ok(Flow::Crash(index))) => {
+                drop(machine);
+                self.crash_by_fault(index);
+            }
+            Ok(Err(failure)) => self.fail(failure),
+            Err(Panic { message, place }) => {
+                let failure = Failure::from_panic(&format!("{message} ({place})"));
+                self.fail(failure);
+            }
+        }
+    }
+
+    fn rejected(&mut self, node: usize, rejected: &Rejected) -> Result<(), Failure> {
+        let expected = matches!(rejected, Rejected::Stopped(_)) && self.processes[node].write_failed;
+        ensure!(expected, "X11", "node {node} refuses an input: {rejected}");
+        Ok(())
+    }
+
+    /// Carries out everything a node wants, then lets it check itself.
+    fn serve(&mut self, node: usize, machine: &mut M, now: Now) -> Result<Flow, Failure> {
+        let mut outputs = 0;
+        if let Some(index) = self.drain(node, machine, &mut outputs)? {
+            return Ok(Flow::Crash(index));
+        }
+        self.transmit(node, machine, now)?;
+        if let Some(index) = self.drain(node, machine, &mut outputs)? {
+            return Ok(Flow::Crash(index));
+        }
+        let process = &mut self.processes[node];
+        let mut draws = process.disk_draws(self.plan.seed, node);
+        if let Some(time) = process.disk.begin_sync(&mut draws) {
+            self.queue.push(self.now + time, Event::Synced { node, life: process.life });
+        }
+        let full = self.events.is_multiple_of(FULL_CHECK_EVERY);
+        machine.check_invariants(if full { Level::Full } else { Level::Cheap });
+        Ok(Flow::On)
+    }
+
+    /// Carries out outputs until there are none, or until the crash that was set for their midst.
+    fn drain(&mut self, node: usize, machine: &mut M, outputs: &mut u32) -> Result<Option<usize>, Failure> {
+        while let Some(output) = machine.poll_output() {
+            if let Some((after, index)) = self.processes[node].crash_after
+                && *outputs >= after
+            {
+                return Ok(Some(index));
+            }
+            *outputs += 1;
+            self.apply(node, output)?;
+        }
+        Ok(None)
+    }
+
+    fn apply(&mut self, node: usize, output: Output) -> Result<(), Failure> {
+        let (kind, content) = describe::output(&output);
+        self.note(node, kind, content, || describe::output_line(&output));
+        let life = self.processes[node].life;
+        match output {
+            Output::Write { ticket, row } => {
+                let taken = self.processes[node].disk.write(ticket.0, row.to_bytes());
+                if taken == Written::NoRoom {
+                    self.note(node, describe::FAULT, ticket.0, || format!("== no room for row {ticket}"));
+                }
+            }
+            Output::Trim { below } => {
+                let mut draws = self.processes[node].disk_draws(self.plan.seed, node);
+                let wait = if draws.percent(40) { 0 } else { draws.spread(MICRO, 2 * SECOND) };
+                self.queue.push(self.now + wait, Event::Trim { node, life, below: below.0 });
+            }
+            Output::Load { load, row, offset, len } => {
+                let process = &mut self.processes[node];
+                let mut draws = process.disk_draws(self.plan.seed, node);
+                let time = process.disk.takes(&mut draws);
+                let slot = process.loads.len();
+                process.loads.push(Loading { load, row: row.0, offset: offset as usize, len: len as usize });
+                self.queue.push(self.now + time, Event::Loaded { node, life, slot });
+            }
+            Output::Work { work, job } => {
+                let process = &mut self.processes[node];
+                let slot = process.works.len();
+                process.works.push(Some((work, perform(&job, &process.secret))));
+                let who = (node as u64) << 32 | u64::from(life);
+                let mut draws = Draws::new(self.plan.seed, Purpose::Work, who, slot as u64);
+                self.queue
+                    .push(self.now + draws.spread(2 * MICRO, 2 * MILLI), Event::Worked { node, life, slot });
+            }
+            Output::Dial { dial, address } => {
+                let to = (0..self.plan.nodes.len()).find(|&to| self.plan.address(to) == address);
+                self.network.dial(&mut self.queue, self.now, Dial { from: node, life, dial, to });
+            }
+            Output::Close { lane, .. } => {
+                if let Some(&(connection, side)) = self.processes[node].lanes.get(&lane) {
+                    self.network.close(&mut self.queue, self.now, connection, side);
+                }
+            }
+            Output::Deliver(delivery) => {
+                self.deliveries += delivery.messages.len() as u64;
+                self.workload.delivered(&mut desk!(self), &delivery)?;
+            }
+            Output::Reply { request, reply } => self.workload.reply(&mut desk!(self), request, &reply)?,
+            Output::Event(event) => self.books.agreement.event(node, &event)?,
+        }
+        Ok(())
+    }
+
+    fn transmit(&mut self, node: usize, machine: &mut M, now: Now) -> Result<(), Failure> {
+        let mut lanes = std::mem::take(&mut self.lanes);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        lanes.clear();
+        machine.ready_lanes(&mut lanes);
+        for &lane in &lanes {
+            let Some(&(connection, side)) = self.processes[node].lanes.get(&lane) else { continue };
+            loop {
+                let room = self.network.room(connection, side);
+                buffer.clear();
+                if room == 0 {
+                    break;
+                }
+                let Some(sent) = machine.poll_transmit(now, lane, room.min(TRANSMIT_MOST), &mut buffer)
+                else {
+                    break;
+                };
+                ensure!(
+                    sent.lane == lane && sent.len == buffer.len() && sent.len > 0,
+                    "contract",
+                    "asked for lane {lane}, node {node} gave {} bytes and says {sent:?}",
+                    buffer.len()
+                );
+                let frames = Frames::new(&buffer).count();
+                self.traffic.sent(self.now, node, buffer.len(), frames)?;
+                let (content, len) = (crate::trace::digest(&buffer), buffer.len());
+                self.note(node, describe::TRANSMIT, content, || format!("-> {len} bytes on lane {lane}"));
+                let bytes = Bytes::copy_from_slice(&buffer);
+                self.network.send(&mut self.queue, self.now, connection, side, bytes);
+            }
+        }
+        self.lanes = lanes;
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    /// Sees to it that a node is woken at its next deadline.
+    fn arm(&mut self, node: usize, deadline: Option<Deadline>) {
+        let now = self.now;
+        let process = &mut self.processes[node];
+        let Some(deadline) = deadline else {
+            process.armed = None;
+            return;
+        };
+        let mut at = process.clock.reaches(deadline.at);
+        if at > now {
+            process.spins = 0;
+        } else {
+            process.spins += 1;
+            at = now + MICRO;
+            if process.spins > SPINS_MOST {
+                let failure = format!(
+                    "node {node} wants to be woken at once, again and again, for {:?}",
+                    deadline.timer
+                );
+                return self.fail(Failure::new("X8", failure));
+            }
+        }
+        if process.armed.is_some_and(|(set, _)| set <= at) {
+            return;
+        }
+        process.armings += 1;
+        process.armed = Some((at, process.armings));
+        self.queue.push(at, Event::Timer { node, life: process.life, armed: process.armings });
+    }
+
+    /// A deadline that was set is reached; it may have moved since.
+    pub(crate) fn timer(&mut self, node: usize, armed: u64) {
+        let process = &mut self.processes[node];
+        if process.armed.is_none_or(|(_, number)| number != armed) {
+            return;
+        }
+        process.armed = None;
+        let deadline = process.machine.as_ref().and_then(|machine| machine.poll_timeout());
+        match deadline {
+            Some(deadline) if process.clock.reaches(deadline.at) <= self.now => {
+                self.step(node, Input::Deadline)
+            }
+            other => self.arm(node, other),
+        }
+    }
+
+    /// A sync ends.
+    pub(crate) fn synced(&mut self, node: usize) {
+        match self.processes[node].disk.end_sync() {
+            Synced::Upto(upto) => {
+                self.step(node, Input::Persisted { upto: Ticket(upto) });
+                self.tell_space(node);
+            }
+            Synced::Failed => {
+                self.processes[node].write_failed = true;
+                self.step(node, Input::WriteFailed { reason: "input/output error".into() });
+                let process = &self.processes[node];
+                let (life, id) = (process.life, u64::from(process.life) << 32 | 1 << 60);
+                let mut draws = Draws::new(self.plan.seed, Purpose::Crash, node as u64, id);
+                let down = draws.spread(MILLI, SECOND);
+                if life == self.processes[node].life {
+                    self.crash(node, false, id, down);
+                }
+            }
+        }
+    }
+
+    /// A trim is carried out.
+    pub(crate) fn trim(&mut self, node: usize, below: u64) {
+        self.processes[node].disk.trim(below);
+        self.tell_space(node);
+    }
+
+    /// Tells a node how much its disk still takes, if that changed notably.
+    pub(crate) fn tell_space(&mut self, node: usize) {
+        if self.processes[node].is_up()
+            && self.processes[node].machine.is_some()
+            && let Some(free) = self.processes[node].disk.news_of_space()
+        {
+            self.step(node, Input::Space { free });
+        }
+    }
+
+    /// A node crashes: of what its disk had not synced, some is left; it starts again later.
+    pub(crate) fn crash(&mut self, node: usize, power: bool, id: u64, down: Time) {
+        if !self.processes[node].is_up() {
+            return;
+        }
+        self.processes[node].end();
+        let mut draws = Draws::new(self.plan.seed, Purpose::Crash, node as u64, id);
+        let left = self.processes[node].disk.crash(&mut draws);
+        self.note(node, describe::CRASH, left.kept as u64, || {
+            format!("== crashes; of the unsynced rows: {left:?}")
+        });
+        self.network.node_down(&mut self.queue, self.now, node, power);
+        self.workload.node_down(&mut desk!(self), node);
+        let life = self.processes[node].life;
+        self.queue.push(self.now + down, Event::Boot { node, life });
+    }
+}

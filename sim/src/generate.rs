@@ -1,0 +1,456 @@
+//! How a seed becomes a plan. Faults are placed per run, never per unit of time, so that short runs are as hostile as long ones,
+//! and each run switches whole kinds of faults on or off (swarm testing): a fault that is always there hides what it prevents.
+
+use crate::event::{MICRO, MILLI, SECOND, Time};
+use crate::fault::{Fault, FaultKind};
+use crate::plan::{
+    DiskPlan, Edge, HandlerKind, HandlerPlan, Interruption, InterruptionKind, Latency, MAX_NODES,
+    NetworkPlan, NodePlan, PROGRESS_BOUND, Plan, PublisherPlan, StreamPlan,
+};
+use crate::random::{Draws, Purpose};
+
+/// The plan of `seed`.
+pub(crate) fn plan(seed: u64) -> Plan {
+    let mut draws = Draws::new(seed, Purpose::Topology, 0, 0);
+    let count = 2 + draws.weighted(&[15, 35, 20, 18, 12]);
+    let fault_phase = Draws::new(seed, Purpose::Swarm, 1, 0).spread(4 * SECOND, 24 * SECOND);
+    let (mut nodes, edges) = topology(seed, count);
+    clocks(seed, &mut nodes);
+    let streams = streams(seed, count, fault_phase);
+    let faults = faults(seed, count, &edges, &streams, fault_phase);
+    Plan {
+        seed,
+        planted: None,
+        nodes,
+        edges,
+        streams,
+        faults,
+        network: network(seed),
+        disk: disk(seed),
+        fault_phase,
+        progress_bound: PROGRESS_BOUND,
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Shape {
+    Line,
+    Star,
+    Ring,
+    Tree,
+    Full,
+    Random,
+}
+
+fn topology(seed: u64, count: usize) -> (Vec<NodePlan>, Vec<Edge>) {
+    let mut draws = Draws::new(seed, Purpose::Topology, 1, 0);
+    let shape = draws.pick(&[
+        Shape::Line,
+        Shape::Line,
+        Shape::Star,
+        Shape::Ring,
+        Shape::Tree,
+        Shape::Full,
+        Shape::Random,
+    ]);
+    let parents: Vec<usize> = (0..count)
+        .map(|index| match shape {
+            Shape::Line | Shape::Ring => index.saturating_sub(1),
+            Shape::Star => 0,
+            Shape::Tree | Shape::Full | Shape::Random => draws.index(index.max(1)),
+        })
+        .collect();
+    let outbound_percent = draws.pick(&[0, 30, 80]);
+    let listens: Vec<bool> = (0..count)
+        .map(|index| {
+            let parent_of_some = (1..count).any(|child| parents[child] == index);
+            index == 0 || parent_of_some || !draws.percent(outbound_percent)
+        })
+        .collect();
+    let mut edges: Vec<Edge> = Vec::new();
+    for (child, &parent) in parents.iter().enumerate().skip(1) {
+        edges.push(edge(&mut draws, &listens, parent, child));
+    }
+    for a in 0..count {
+        for b in a + 1..count {
+            let wanted = match shape {
+                Shape::Line | Shape::Star | Shape::Tree => false,
+                Shape::Ring => count > 2 && a == 0 && b == count - 1,
+                Shape::Full => true,
+                Shape::Random => draws.percent(35),
+            };
+            let there = edges.iter().any(|edge| (edge.a.min(edge.b), edge.a.max(edge.b)) == (a, b));
+            if wanted && !there && (listens[a] || listens[b]) {
+                edges.push(edge(&mut draws, &listens, a, b));
+            }
+        }
+    }
+    let rush = draws.percent(40);
+    let mut joins_at = 0;
+    let nodes = (0..count)
+        .map(|index| {
+            joins_at += if rush { draws.below(50 * MILLI) } else { draws.below(800 * MILLI) };
+            NodePlan {
+                name: ["ash", "birch", "cedar", "dogwood", "elm", "fir"][index].into(),
+                listens: listens[index],
+                boots_at: draws.below(300 * MILLI),
+                joins_through: (index > 0).then(|| parents[index]),
+                joins_at,
+                clock_ppm: 0,
+                wall_offset: 0,
+            }
+        })
+        .collect();
+    (nodes, edges)
+}
+
+fn edge(draws: &mut Draws, listens: &[bool], a: usize, b: usize) -> Edge {
+    match (listens[a], listens[b]) {
+        (true, false) => Edge { a, b, a_dials: false, b_dials: true },
+        (false, _) => Edge { a, b, a_dials: true, b_dials: false },
+        (true, true) => {
+            let who = draws.index(3);
+            Edge { a, b, a_dials: who != 0, b_dials: who != 1 }
+        }
+    }
+}
+
+fn clocks(seed: u64, nodes: &mut [NodePlan]) {
+    let drifting = Draws::new(seed, Purpose::Clock, MAX_NODES as u64, 0).percent(50);
+    for (index, node) in nodes.iter_mut().enumerate() {
+        let mut draws = Draws::new(seed, Purpose::Clock, index as u64, 0);
+        if drifting {
+            node.clock_ppm = draws.below(400) as i32 - 200;
+            node.wall_offset = draws.below(4000) as i64 - 2000;
+        }
+    }
+}
+
+fn network(seed: u64) -> NetworkPlan {
+    let mut draws = Draws::new(seed, Purpose::Link, 0, 0);
+    let usual = draws.spread(50 * MICRO, 20 * MILLI);
+    let character = draws.index(4);
+    let latency = (0..MAX_NODES * MAX_NODES)
+        .map(|pair| {
+            let mut draws = Draws::new(seed, Purpose::Link, 1 + pair as u64, 0);
+            let base = draws.spread(usual / 4 + 1, usual * 4);
+            match character {
+                0 => Latency::Fixed(base),
+                1 => Latency::Uniform(base / 2, base * 2),
+                2 => Latency::Tail { base, one_in: 40, slow: base * 20 + 200 * MILLI },
+                _ => Latency::Uniform(base / 10, base * 8),
+            }
+        })
+        .collect();
+    let mut draws = Draws::new(seed, Purpose::Swarm, 2, 0);
+    NetworkPlan {
+        latency,
+        bandwidth: if draws.percent(20) { draws.spread(200_000, 20_000_000) } else { 0 },
+        window: draws.spread(2 << 10, 256 << 10) as usize,
+        split_one_in: draws.pick(&[0, 8, 8, 2]),
+        duplicate_one_in: draws.pick(&[0, 0, 50, 8]),
+    }
+}
+
+fn disk(seed: u64) -> DiskPlan {
+    let mut draws = Draws::new(seed, Purpose::Swarm, 3, 0);
+    let fastest = draws.spread(20 * MICRO, 4 * MILLI);
+    let spread = draws.pick(&[1, 3, 20]);
+    DiskPlan {
+        sync: (fastest, fastest * spread),
+        rows_may_tear: draws.percent(40),
+        slack: draws.pick(&[2_000, 50_000, 16 << 20]),
+        capacity: 64 << 20,
+        reserve: 8 << 20,
+    }
+}
+
+fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamPlan> {
+    let mut draws = Draws::new(seed, Purpose::Topology, 2, 0);
+    let number = 1 + draws.weighted(&[50, 25, 15, 10]);
+    (0..number)
+        .map(|index| {
+            let mut draws = Draws::new(seed, Purpose::Topology, 3 + index as u64, 0);
+            let source = draws.index(count);
+            let target = (source + 1 + draws.index(count - 1)) % count;
+            let writers = 1 + draws.weighted(&[60, 30, 10]);
+            StreamPlan {
+                name: format!("stream-{index}"),
+                source,
+                target,
+                asked_at: draws.index(count),
+                opens_at: draws.below(fault_phase / 4),
+                publishers: (0..writers)
+                    .map(|writer| publisher(seed, index * 8 + writer, fault_phase))
+                    .collect(),
+                handler: handler(seed, index, fault_phase),
+            }
+        })
+        .collect()
+}
+
+fn publisher(seed: u64, who: usize, fault_phase: Time) -> PublisherPlan {
+    let mut draws = Draws::new(seed, Purpose::Publisher, who as u64, u64::MAX);
+    let messages = draws.spread(3, 300);
+    let batch_most = draws.spread(1, 32);
+    let hasty = draws.percent(40);
+    let pause_most = if hasty { 5 * MILLI } else { fault_phase / (messages / batch_most + 1) };
+    PublisherPlan {
+        starts_at: draws.below(fault_phase / 2),
+        messages,
+        batch: (1, batch_most),
+        bytes: (17, draws.spread(20, 600)),
+        long_one_in: draws.pick(&[0, 0, 60]),
+        waits: draws.pick(&[[1, 0, 0], [0, 0, 1], [1, 1, 1], [8, 1, 1], [0, 1, 0]]),
+        pipeline: draws.pick(&[1, 1, 2, 4]),
+        pause: (0, pause_most.max(1)),
+        repeats: draws.pick(&[0, 0, 1, 2]),
+        patience: draws.spread(400 * MILLI, 6 * SECOND),
+        answers_lost_one_in: draws.pick(&[0, 0, 4, 20]),
+        asks_one_in: draws.pick(&[0, 1, 3]),
+        gaps_one_in: draws.pick(&[0, 0, 10]),
+    }
+}
+
+fn handler(seed: u64, who: usize, fault_phase: Time) -> HandlerPlan {
+    let mut draws = Draws::new(seed, Purpose::Handler, who as u64, u64::MAX);
+    let slowest = draws.spread(10 * MICRO, 300 * MILLI);
+    let interrupted = draws.pick(&[0, 0, 1, 4]);
+    let mut interruptions: Vec<Interruption> = (0..interrupted)
+        .map(|_| Interruption {
+            at: draws.below(fault_phase),
+            kind: draws.pick(&[InterruptionKind::Detach, InterruptionKind::Takeover]),
+            away: draws.spread(10 * MILLI, 3 * SECOND),
+        })
+        .collect();
+    interruptions.sort_by_key(|interruption| interruption.at);
+    HandlerPlan {
+        attaches_at: draws.below(fault_phase / 2),
+        kind: draws.pick(&[HandlerKind::Transactional, HandlerKind::Transactional, HandlerKind::Idempotent]),
+        window: draws.pick(&[(1, 1), (1, 8), (16, 64), (256, 256)]),
+        service: (slowest / 20, slowest),
+        interruptions,
+    }
+}
+
+/// Switches and weights of the kinds of faults.
+struct Swarm {
+    draws: Draws,
+    seed: u64,
+    count: usize,
+    edges: Vec<(usize, usize)>,
+    favourite: usize,
+    from: Time,
+    until: Time,
+}
+
+impl Swarm {
+    /// How many faults of a kind this run has: none in half of the runs.
+    fn times(&mut self, most: u64) -> u64 {
+        if self.draws.percent(50) { self.draws.spread(1, most) } else { 0 }
+    }
+
+    /// The victim of a fault: often the run's favourite, so that one node is hit again while it still recovers.
+    fn victim(&self, draws: &mut Draws) -> usize {
+        if draws.percent(40) { self.favourite } else { draws.index(self.count) }
+    }
+
+    fn moment(&self, draws: &mut Draws) -> Time {
+        draws.between(self.from, self.until)
+    }
+}
+
+type Maker = fn(&Swarm, &mut Draws, Time) -> FaultKind;
+
+fn faults(seed: u64, count: usize, edges: &[Edge], streams: &[StreamPlan], fault_phase: Time) -> Vec<Fault> {
+    let mut draws = Draws::new(seed, Purpose::Swarm, 0, 0);
+    let ends: Vec<usize> = streams.iter().flat_map(|stream| [stream.source, stream.target]).collect();
+    let from = if draws.percent(30) { 0 } else { (2 * SECOND).min(fault_phase / 3) };
+    let favourite = draws.pick(&ends);
+    let edges = edges.iter().map(|edge| (edge.a, edge.b)).collect();
+    let mut swarm = Swarm { draws, seed, count, edges, favourite, from, until: fault_phase };
+    let kinds: [(u64, Maker); 10] = [
+        (8, crash),
+        (4, crash_within_a_step),
+        (4, pause),
+        (6, cut),
+        (3, isolate),
+        (3, partition),
+        (12, reset),
+        (4, slow),
+        (3, slow_disk),
+        (2, wall_step),
+    ];
+    let mut faults = Vec::new();
+    for (kind, (most, make)) in kinds.into_iter().enumerate() {
+        for ordinal in 0..swarm.times(most) {
+            faults.push(fault(&swarm, kind, ordinal, make));
+        }
+    }
+    let rare: [(u64, Maker); 2] = [(8, full_disk), (6, failed_write)];
+    for (kind, (one_in, make)) in rare.into_iter().enumerate() {
+        if swarm.draws.one_in(one_in) {
+            faults.push(fault(&swarm, 20 + kind, 0, make));
+        }
+    }
+    if swarm.draws.one_in(6) {
+        let victim = if swarm.draws.percent(60) { favourite } else { swarm.draws.index(count) };
+        for ordinal in 0..swarm.draws.between(1, 2) {
+            let mut fault = fault(&swarm, 30, ordinal, rolled_back);
+            if let FaultKind::RolledBack { node, .. } = &mut fault.kind {
+                *node = victim;
+            }
+            faults.push(fault);
+        }
+    }
+    faults.sort_by_key(|fault| (fault.at, fault.id));
+    faults
+}
+
+fn fault(swarm: &Swarm, kind: usize, ordinal: u64, make: Maker) -> Fault {
+    let id = (kind as u64) << 16 | ordinal;
+    let mut draws = Draws::new(swarm.seed, Purpose::Fault, id, 0);
+    let at = swarm.moment(&mut draws);
+    Fault { id, at, kind: make(swarm, &mut draws, at) }
+}
+
+fn outage(draws: &mut Draws) -> Time {
+    draws.spread(20 * MILLI, 4 * SECOND)
+}
+
+fn crash(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    FaultKind::Crash {
+        node: swarm.victim(draws),
+        power: draws.percent(50),
+        after_outputs: None,
+        down: draws.spread(MILLI, 3 * SECOND),
+    }
+}
+
+fn crash_within_a_step(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    FaultKind::Crash {
+        node: swarm.victim(draws),
+        power: draws.percent(50),
+        after_outputs: Some(draws.below(5) as u32),
+        down: draws.spread(MILLI, 3 * SECOND),
+    }
+}
+
+fn pause(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    FaultKind::Pause { node: swarm.victim(draws), length: outage(draws) }
+}
+
+fn cut(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    let (a, b) = draws.pick(&swarm.edges);
+    let (from, to) = if draws.percent(50) { (a, b) } else { (b, a) };
+    FaultKind::Cut { from, to, both: draws.percent(50), length: outage(draws) }
+}
+
+fn isolate(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    let ways = draws.index(3);
+    FaultKind::Isolate {
+        node: swarm.victim(draws),
+        inbound: ways != 0,
+        outbound: ways != 1,
+        length: outage(draws),
+    }
+}
+
+fn partition(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    FaultKind::Partition { side: draws.between(1, (1 << swarm.count) - 2) as u8, length: outage(draws) }
+}
+
+fn reset(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    let (a, b) = draws.pick(&swarm.edges);
+    FaultKind::Reset { a, b, late: draws.percent(50) }
+}
+
+fn slow(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    let (a, b) = draws.pick(&swarm.edges);
+    let (from, to) = if draws.percent(50) { (a, b) } else { (b, a) };
+    FaultKind::Slow { from, to, extra: draws.spread(5 * MILLI, SECOND), length: outage(draws) }
+}
+
+fn slow_disk(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    FaultKind::SlowDisk { node: swarm.victim(draws), factor: draws.spread(5, 500), length: outage(draws) }
+}
+
+fn full_disk(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    FaultKind::FullDisk { node: swarm.victim(draws), left: draws.below(20_000), length: outage(draws) }
+}
+
+fn failed_write(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    FaultKind::FailedWrite { node: swarm.victim(draws) }
+}
+
+fn rolled_back(_: &Swarm, draws: &mut Draws, at: Time) -> FaultKind {
+    let age = draws.spread(MILLI, 6 * SECOND);
+    FaultKind::RolledBack { node: 0, image_at: at.saturating_sub(age), down: draws.spread(MILLI, 3 * SECOND) }
+}
+
+fn wall_step(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    let size = draws.spread(10, 7_200_000) as i64;
+    FaultKind::WallStep { node: swarm.victim(draws), millis: if draws.percent(50) { size } else { -size } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_plan_can_be_run_and_is_connected() {
+        for seed in 0..2000 {
+            let plan = plan(seed);
+            plan.check().unwrap_or_else(|what| panic!("seed {seed}: {what}\n{plan:#?}"));
+            let mut reached = vec![0];
+            while let Some(next) = (0..plan.nodes.len())
+                .find(|&node| !reached.contains(&node) && reached.iter().any(|&from| plan.linked(from, node)))
+            {
+                reached.push(next);
+            }
+            assert_eq!(reached.len(), plan.nodes.len(), "seed {seed} is in pieces");
+            assert!(plan.faults.iter().all(|fault| fault.at <= plan.fault_phase));
+        }
+    }
+
+    #[test]
+    fn every_kind_of_fault_and_of_topology_occurs_and_every_kind_is_absent_in_many_runs() {
+        let mut runs_with = [0u32; 12];
+        let mut sizes = [0u32; MAX_NODES + 1];
+        let mut outbound_only = 0;
+        for seed in 0..1000 {
+            let plan = plan(seed);
+            let mut kinds = [false; 12];
+            for fault in &plan.faults {
+                kinds[kind(&fault.kind)] = true;
+            }
+            for (count, present) in runs_with.iter_mut().zip(kinds) {
+                *count += u32::from(present);
+            }
+            sizes[plan.nodes.len()] += 1;
+            outbound_only += u32::from(plan.nodes.iter().any(|node| !node.listens));
+        }
+        for (kind, &runs) in runs_with.iter().enumerate() {
+            assert!((60..=800).contains(&runs), "kind {kind} occurs in {runs} of 1000 runs");
+        }
+        assert!(sizes[2..].iter().all(|&runs| runs > 50), "{sizes:?}");
+        assert!(outbound_only > 100, "{outbound_only}");
+    }
+
+    fn kind(kind: &FaultKind) -> usize {
+        match kind {
+            FaultKind::Crash { .. } => 0,
+            FaultKind::Pause { .. } => 1,
+            FaultKind::Cut { .. } => 2,
+            FaultKind::Isolate { .. } => 3,
+            FaultKind::Partition { .. } => 4,
+            FaultKind::Reset { .. } => 5,
+            FaultKind::Slow { .. } => 6,
+            FaultKind::SlowDisk { .. } => 7,
+            FaultKind::FullDisk { .. } => 8,
+            FaultKind::FailedWrite { .. } => 9,
+            FaultKind::RolledBack { .. } => 10,
+            FaultKind::WallStep { .. } => 11,
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! A handler: attaches, works through what it is given, reports success; is interrupted, comes back, and presents its position if
+//! it keeps one with its effects.
+
+use std::collections::VecDeque;
+
+use wattle_core::id::{AttachToken, AuthorityEpoch, RequestId, Sequence, StreamInstance};
+use wattle_core::node::command::{Command, Position, Refusal, Reply};
+use wattle_core::node::output::Delivery;
+
+use crate::checker::{Checked, ensure};
+use crate::desk::{Call, Desk, request_of};
+use crate::event::{Actor, MICRO, MILLI, SECOND, Time};
+use crate::plan::{HandlerKind, HandlerPlan, InterruptionKind, StreamPlan};
+use crate::random::{Draws, Purpose};
+
+const PATIENCE: Time = 4 * SECOND;
+
+#[derive(Debug)]
+struct Attached {
+    token: AttachToken,
+    instance: StreamInstance,
+    authority: AuthorityEpoch,
+    /// Handed over and not worked through.
+    queue: VecDeque<u64>,
+    /// When the present round of work ends.
+    busy_until: Option<Time>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    request: RequestId,
+    presented: Option<Position>,
+    window: u32,
+}
+
+/// The handler of one stream.
+#[derive(Debug)]
+pub(crate) struct Handler {
+    index: usize,
+    stream_name: String,
+    node: usize,
+    plan: HandlerPlan,
+    attached: Option<Attached>,
+    /// Attachments asked for and not answered.
+    asked: Vec<Asked>,
+    ask_again_at: Time,
+    /// What a transactional handler keeps in its own database, which no crash of a node harms.
+    stored: Option<Position>,
+    away_until: Time,
+    interruptions: VecDeque<crate::plan::Interruption>,
+    /// A verdict of an attachment that another took over from.
+    late_verdict: Option<(AttachToken, u64)>,
+    epoch: u64,
+    ordinal: u64,
+    last_call: Time,
+    trouble: String,
+}
+
+impl Handler {
+    /// The handler of the plan's stream `index`.
+    #[must_use]
+    pub(crate) fn new(index: usize, stream: &StreamPlan) -> Self {
+        Self {
+            index,
+            stream_name: stream.name.clone(),
+            node: stream.target,
+            plan: stream.handler.clone(),
+            attached: None,
+            asked: Vec::new(),
+            ask_again_at: 0,
+            stored: None,
+            away_until: stream.handler.attaches_at,
+            interruptions: stream.handler.interruptions.iter().copied().collect(),
+            late_verdict: None,
+            epoch: 0,
+            ordinal: 0,
+            last_call: 0,
+            trouble: "never asked".into(),
+        }
+    }
+
+    /// What keeps it from working, in words.
+    #[must_use]
+    pub(crate) fn owed(&self) -> Option<String> {
+        self.attached
+            .is_none()
+            .then(|| format!("handler of stream {} is not attached: {}", self.index, self.trouble))
+    }
+
+    /// Sets the first wake.
+    pub(crate) fn start(&mut self, desk: &mut Desk<'_>) {
+        self.sleep(desk, self.away_until);
+    }
+
+    fn sleep(&mut self, desk: &mut Desk<'_>, time: Time) {
+        self.epoch += 1;
+        desk.wake(Actor::Handler(self.index), self.epoch, time);
+    }
+
+    fn draws(&mut self, desk: &Desk<'_>) -> Draws {
+        self.ordinal += 1;
+        Draws::new(desk.seed, Purpose::Handler, self.index as u64, self.ordinal)
+    }
+
+    /// Goes on.
+    ///
+    /// # Errors
+    /// X2.
+    pub(crate) fn wake(&mut self, desk: &mut Desk<'_>, epoch: u64) -> Checked {
+        if epoch != self.epoch {
+            return Ok(());
+        }
+        self.interrupt(desk);
+        if desk.now < self.away_until {
+            self.sleep(desk, self.away_until - desk.now);
+            return Ok(());
+        }
+        self.work(desk)?;
+        if self.attached.is_none() && desk.now >= self.ask_again_at {
+            self.attach(desk);
+        }
+        self.sleep_until_needed(desk);
+        Ok(())
+    }
+
+    fn sleep_until_needed(&mut self, desk: &mut Desk<'_>) {
+        let work = self.attached.as_ref().and_then(|attached| attached.busy_until);
+        let attach = self.attached.is_none().then_some(self.ask_again_at.max(self.away_until));
+        let interruption = self.interruptions.front().map(|interruption| interruption.at);
+        if let Some(at) = [work, attach, interruption].into_iter().flatten().min() {
+            self.sleep(desk, at.saturating_sub(desk.now));
+        }
+    }
+
+    fn interrupt(&mut self, desk: &mut Desk<'_>) {
+        if self.interruptions.front().is_none_or(|next| next.at > desk.now) {
+            return;
+        }
+        let Some(interruption) = self.interruptions.pop_front() else { return };
+        let Some(attached) = self.attached.take() else { return };
+        match interruption.kind {
+            InterruptionKind::Detach => {
+                desk.call_in_order(self.node, Call::Detach(attached.token), &mut self.last_call);
+                self.away_until = desk.now + interruption.away;
+            }
+            InterruptionKind::Takeover => {
+                // The old one dies with its work; what it says later must not count.
+                if let Some(&upto) = attached.queue.back() {
+                    self.late_verdict = Some((attached.token, upto));
+                }
+                self.attach(desk);
+            }
+        }
+    }
+
+    fn attach(&mut self, desk: &mut Desk<'_>) {
+        let window =
+            self.draws(desk).between(u64::from(self.plan.window.0), u64::from(self.plan.window.1)) as u32;
+        let request = request_of(Actor::Handler(self.index), self.ordinal);
+        let presented = match self.plan.kind {
+            HandlerKind::Transactional => self.stored,
+            HandlerKind::Idempotent => None,
+        };
+        self.asked.push(Asked { request, presented, window });
+        let command = Command::Attach { stream: self.stream_name.clone(), presented, window };
+        desk.call_in_order(self.node, Call::Command(request, command), &mut self.last_call);
+        self.ask_again_at = desk.now + PATIENCE;
+    }
+
+    fn work(&mut self, desk: &mut Desk<'_>) -> Checked {
+        let mut draws = self.draws(desk);
+        let service = if desk.healed {
+            draws.between(10 * MICRO, MILLI)
+        } else {
+            draws.between(self.plan.service.0, self.plan.service.1)
+        };
+        let Some(attached) = &mut self.attached else { return Ok(()) };
+        if attached.busy_until.is_none_or(|until| until > desk.now) {
+            return Ok(());
+        }
+        let count = draws.between(1, attached.queue.len() as u64) as usize;
+        let Some(upto) = attached.queue.drain(..count.min(attached.queue.len())).next_back() else {
+            return Ok(());
+        };
+        attached.busy_until = (!attached.queue.is_empty()).then(|| desk.now + service.max(1));
+        let (token, instance, authority) = (attached.token, attached.instance, attached.authority);
+        if self.plan.kind == HandlerKind::Transactional {
+            let before = self.stored.map_or(0, |stored| stored.sequence.0);
+            ensure!(
+                upto == before + count as u64,
+                "X2",
+                "stream {}: a transactional handler at {before} was given {} messages up to {upto}",
+                self.index,
+                count
+            );
+            self.stored = Some(Position { instance, authority, sequence: Sequence(upto) });
+        }
+        desk.call_in_order(self.node, Call::Verdict(token, upto), &mut self.last_call);
+        Ok(())
+    }
+
+    /// Messages are handed over.
+    ///
+    /// # Errors
+    /// X1, X2, X10.
+    pub(crate) fn delivered(&mut self, desk: &mut Desk<'_>, delivery: &Delivery) -> Checked {
+        desk.books.handlings[self.index].handed(delivery)?;
+        for message in &delivery.messages {
+            desk.books.streams[self.index].seen(message)?;
+        }
+        let service = {
+            let mut draws = self.draws(desk);
+            if desk.healed { MILLI } else { draws.between(self.plan.service.0, self.plan.service.1) }
+        };
+        let Some(attached) = self.attached.as_mut().filter(|now| now.token == delivery.token) else {
+            return Ok(());
+        };
+        attached.queue.extend(delivery.messages.iter().map(|message| message.sequence.0));
+        if attached.busy_until.is_none() {
+            attached.busy_until = Some(desk.now + service.max(1));
+            self.sleep_until_needed(desk);
+        }
+        Ok(())
+    }
+
+    /// A node answers.
+    ///
+    /// # Errors
+    /// X1, X5, X7.
+    pub(crate) fn reply(
+        &mut self,
+        desk: &mut Desk<'_>,
+        request: RequestId,
+        reply: &Result<Reply, Refusal>,
+    ) -> Checked {
+        match reply {
+            Ok(Reply::Attached { token, instance, position }) => {
+                let Some(place) = self.asked.iter().position(|asked| asked.request == request) else {
+                    return Ok(());
+                };
+                let asked = self.asked.remove(place);
+                desk.books.streams[self.index].named(*instance)?;
+                desk.books.handlings[self.index].attached(
+                    *token,
+                    *instance,
+                    *position,
+                    asked.presented,
+                    asked.window,
+                )?;
+                self.attached = Some(Attached {
+                    token: *token,
+                    instance: *instance,
+                    authority: position.authority,
+                    queue: VecDeque::new(),
+                    busy_until: None,
+                });
+                if let Some((old, upto)) = self.late_verdict.take() {
+                    desk.call(self.node, Call::Verdict(old, upto));
+                }
+                self.sleep_until_needed(desk);
+            }
+            Ok(Reply::Fenced { token }) => {
+                if self.attached.as_ref().is_some_and(|attached| attached.token == *token) {
+                    desk.books.handlings[self.index].gone();
+                    self.lose(desk);
+                }
+            }
+            Ok(_) => {}
+            Err(refusal) => self.refused(desk, request, refusal)?,
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, desk: &mut Desk<'_>, request: RequestId, refusal: &Refusal) -> Checked {
+        ensure!(
+            desk.books.may_stop || !matches!(refusal, Refusal::ForeignPosition(_)),
+            "X1",
+            "stream {}: the position at which this very node had the handler was refused: {refusal}",
+            self.index
+        );
+        let before = self.asked.len();
+        self.asked.retain(|asked| asked.request != request);
+        if self.asked.len() == before {
+            return Ok(());
+        }
+        self.trouble = refusal.to_string();
+        let pause = self.draws(desk).between(50 * MILLI, 500 * MILLI);
+        self.ask_again_at = desk.now + pause;
+        self.sleep_until_needed(desk);
+        Ok(())
+    }
+
+    fn lose(&mut self, desk: &mut Desk<'_>) {
+        self.attached = None;
+        self.late_verdict = None;
+        let pause = self.draws(desk).spread(MILLI, SECOND);
+        self.away_until = self.away_until.max(desk.now + pause);
+        self.ask_again_at = self.away_until;
+        self.sleep(desk, self.away_until - desk.now);
+    }
+
+    /// A call reaches the node at this moment.
+    pub(crate) fn arrives(&mut self, desk: &mut Desk<'_>, call: &Call) {
+        match *call {
+            Call::Verdict(token, upto) => {
+                if desk.books.handlings[self.index].verdict(token, upto) {
+                    desk.books.streams[self.index].reported(upto);
+                }
+            }
+            Call::Detach(token) => desk.books.handlings[self.index].left(token),
+            Call::Command(..) => {}
+        }
+    }
+
+    /// The node it attaches to.
+    #[must_use]
+    pub(crate) fn node(&self) -> usize {
+        self.node
+    }
+
+    /// A call did not reach its node, or the node is gone with the attachment.
+    pub(crate) fn lost(&mut self, desk: &mut Desk<'_>, request: Option<RequestId>, node: usize) {
+        if node != self.node {
+            return;
+        }
+        match request {
+            Some(request) => self.asked.retain(|asked| asked.request != request),
+            None => {
+                self.asked.clear();
+                desk.books.handlings[self.index].gone();
+            }
+        }
+        self.trouble = "the node went down".into();
+        self.lose(desk);
+    }
+
+    /// All faults are over.
+    pub(crate) fn heal(&mut self, desk: &mut Desk<'_>) {
+        self.interruptions.clear();
+        self.away_until = self.away_until.min(desk.now);
+        if let Some(until) = self.attached.as_mut().and_then(|attached| attached.busy_until.as_mut()) {
+            *until = (*until).min(desk.now + MILLI);
+        }
+        self.sleep(desk, 0);
+    }
+}

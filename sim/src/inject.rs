@@ -1,0 +1,158 @@
+//! How faults begin and end in a world.
+
+use crate::describe;
+use crate::event::{Event, MILLI, Time};
+use crate::fault::FaultKind;
+use crate::machine::Machine;
+use crate::panics::watch;
+use crate::process::State;
+use crate::world::{World, desk};
+
+impl<M: Machine> World<M> {
+    /// A fault begins.
+    pub(crate) fn inject(&mut self, index: usize) {
+        let fault = self.plan.faults[index];
+        if self.healed {
+            return;
+        }
+        self.faults += 1;
+        self.note(0, describe::FAULT, fault.id, || format!("== fault {:?}", fault.kind));
+        if let Some(length) = fault.kind.length() {
+            self.queue.push(self.now + length, Event::FaultEnd { index });
+        }
+        for (from, to) in fault.kind.stalls(self.plan.nodes.len()) {
+            self.network.cut(&mut self.queue, self.now, from, to, true);
+        }
+        match fault.kind {
+            FaultKind::Crash { node, after_outputs: Some(after), .. } => {
+                if self.processes[node].is_up() {
+                    self.processes[node].crash_after = Some((after, index));
+                }
+            }
+            FaultKind::Crash { node, power, down, .. } => self.crash(node, power, fault.id, down),
+            FaultKind::Pause { node, length } => self.pause(node, length),
+            FaultKind::Reset { a, b, late } => self.network.reset(&mut self.queue, self.now, a, b, late),
+            FaultKind::Slow { from, to, extra, .. } => self.network.slow(from, to, extra),
+            FaultKind::SlowDisk { node, factor, .. } => self.processes[node].disk.slow(factor),
+            FaultKind::FullDisk { node, left, .. } => {
+                self.processes[node].disk.fill(Some(left));
+                self.tell_space_unless_paused(node);
+            }
+            FaultKind::FailedWrite { node, .. } => self.processes[node].disk.fail_next_sync(),
+            FaultKind::RolledBack { node, down, .. } => self.roll_back(node, fault.id, down),
+            FaultKind::WallStep { node, millis } => self.processes[node].clock.step(millis),
+            FaultKind::Cut { .. } | FaultKind::Isolate { .. } | FaultKind::Partition { .. } => {}
+        }
+    }
+
+    /// A fault ends.
+    pub(crate) fn relieve(&mut self, index: usize) {
+        if self.healed {
+            return;
+        }
+        let kind = self.plan.faults[index].kind;
+        self.note(0, describe::FAULT, !self.plan.faults[index].id, || format!("== over: {kind:?}"));
+        for (from, to) in kind.stalls(self.plan.nodes.len()) {
+            self.network.cut(&mut self.queue, self.now, from, to, false);
+        }
+        match kind {
+            FaultKind::Slow { from, to, .. } => self.network.slow(from, to, 0),
+            FaultKind::SlowDisk { node, .. } => self.processes[node].disk.slow(1),
+            FaultKind::FullDisk { node, .. } => {
+                self.processes[node].disk.fill(None);
+                self.tell_space_unless_paused(node);
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_space_unless_paused(&mut self, node: usize) {
+        if self.processes[node].state == State::Up {
+            self.tell_space(node);
+        }
+    }
+
+    /// The crash of a plan's fault, now.
+    pub(crate) fn crash_by_fault(&mut self, index: usize) {
+        let fault = self.plan.faults[index];
+        if let FaultKind::Crash { node, power, down, .. } = fault.kind {
+            self.crash(node, power, fault.id, down);
+        }
+    }
+
+    fn pause(&mut self, node: usize, length: Time) {
+        let process = &mut self.processes[node];
+        if process.state == State::Up {
+            process.pauses += 1;
+            process.state = State::Paused(process.pauses);
+            self.queue.push(self.now + length, Event::Resume { node, pause: process.pauses });
+        }
+    }
+
+    /// A pause ends: everything that came meanwhile comes now, in its order.
+    pub(crate) fn resume(&mut self, node: usize, pause: u32) {
+        let process = &mut self.processes[node];
+        if process.state != State::Paused(pause) {
+            return;
+        }
+        process.state = State::Up;
+        for event in std::mem::take(&mut process.backlog) {
+            self.queue.push_in_order(self.now, event);
+        }
+        self.tell_space(node);
+    }
+
+    /// Takes the image for a later roll-back, once the node is a member: a node that forgot that it ever joined is a stranger.
+    pub(crate) fn take_image(&mut self, index: usize) {
+        let Some(node) = self.plan.faults[index].kind.rolls_back() else { return };
+        let process = &mut self.processes[node];
+        let now = process.clock.read(self.now);
+        let member = process.machine.as_ref().is_some_and(|machine| {
+            watch(|| machine.status(now))
+                .is_ok_and(|status| status.is_some_and(|status| status.mesh.is_some()))
+        });
+        if member {
+            process.disk.take_image();
+            self.images[node] = Some(self.now);
+        }
+    }
+
+    fn roll_back(&mut self, node: usize, id: u64, down: Time) {
+        let Some(taken) = self.images[node] else { return };
+        self.crash(node, true, id, down);
+        if self.processes[node].is_up() || !self.processes[node].disk.roll_back() {
+            return;
+        }
+        self.note(node, describe::FAULT, taken, || {
+            format!("== its disk is what it was at {}", crate::world::show(taken))
+        });
+        for (index, stream) in self.plan.streams.iter().enumerate() {
+            if stream.source == node {
+                self.books.streams[index].source_rolled_back(taken);
+            }
+            if stream.target == node {
+                self.books.handlings[index].target_rolled_back();
+            }
+        }
+    }
+
+    /// All faults end: everybody is up, everything is quick, and from now on progress is owed.
+    pub(crate) fn heal(&mut self) {
+        self.healed = true;
+        self.note(0, describe::FAULT, 0, || "== everything heals".into());
+        self.network.heal(&mut self.queue, self.now);
+        for node in 0..self.processes.len() {
+            self.processes[node].disk.heal();
+            self.processes[node].crash_after = None;
+            match self.processes[node].state {
+                State::Paused(pause) => self.resume(node, pause),
+                State::Up => self.tell_space(node),
+                State::Down => {
+                    let life = self.processes[node].life;
+                    self.queue.push(self.now + MILLI, Event::Boot { node, life });
+                }
+            }
+        }
+        self.workload.heal(&mut desk!(self));
+    }
+}

@@ -1,0 +1,77 @@
+//! The contract of a node, as the world drives it. [`Node`] is the one that matters; tests of the world put smaller ones in its place.
+
+use wattle_core::id::{BootId, LaneId};
+use wattle_core::level::Level;
+use wattle_core::node::{Config, Deadline, Input, Node, Output, Rejected, Status, Transmit};
+use wattle_core::time::Now;
+
+/// What the world asks of a node.
+pub trait Machine: Sized {
+    /// A node about to read its journal.
+    fn recover(config: Config, seed: [u8; 32], boot: BootId) -> Self;
+
+    /// Tells the node something.
+    ///
+    /// # Errors
+    /// Says why the input was not taken.
+    fn handle(&mut self, now: Now, input: Input) -> Result<(), Rejected>;
+
+    /// The next thing the node wants done.
+    fn poll_output(&mut self) -> Option<Output>;
+
+    /// Appends the lanes that have something to send.
+    fn ready_lanes(&self, lanes: &mut Vec<LaneId>);
+
+    /// Appends whole frames for a lane to a buffer.
+    fn poll_transmit(&mut self, now: Now, lane: LaneId, max: usize, buffer: &mut Vec<u8>)
+    -> Option<Transmit>;
+
+    /// When to come back, and for what.
+    fn poll_timeout(&self) -> Option<Deadline>;
+
+    /// Panics if an invariant does not hold.
+    fn check_invariants(&self, level: Level);
+
+    /// What the node knows of itself and the mesh.
+    fn status(&self, now: Now) -> Option<Status>;
+}
+
+impl Machine for Node {
+    fn recover(config: Config, seed: [u8; 32], boot: BootId) -> Self {
+        Self::recover(config, seed, boot)
+    }
+
+    fn handle(&mut self, now: Now, input: Input) -> Result<(), Rejected> {
+        self.handle(now, input)
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.poll_output()
+    }
+
+    fn ready_lanes(&self, lanes: &mut Vec<LaneId>) {
+        lanes.extend(self.ready_lanes());
+    }
+
+    fn poll_transmit(
+        &mut self,
+        now: Now,
+        lane: LaneId,
+        max: usize,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        self.poll_transmit(now, lane, max, buffer)
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        self.poll_timeout()
+    }
+
+    fn check_invariants(&self, level: Level) {
+        self.check_invariants(level);
+    }
+
+    fn status(&self, now: Now) -> Option<Status> {
+        self.status(now)
+    }
+}

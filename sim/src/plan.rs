@@ -1,0 +1,300 @@
+//! A plan is plain data: who is there, what they want, and what goes wrong when. A seed makes one; a person may edit one.
+
+use wattle_core::planted::Bug;
+
+use crate::event::{SECOND, Time};
+use crate::fault::Fault;
+use crate::generate;
+
+/// The most nodes a plan may have.
+pub const MAX_NODES: usize = 6;
+
+/// Everything that decides a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The root of all random streams of the run.
+    pub seed: u64,
+    /// The deliberate bug that every node carries.
+    pub planted: Option<Bug>,
+    /// The nodes, in the order in which they join; the first seeds the mesh.
+    pub nodes: Vec<NodePlan>,
+    /// Which pairs can be linked at all. Between all others no dial succeeds, ever.
+    pub edges: Vec<Edge>,
+    /// The streams opened.
+    pub streams: Vec<StreamPlan>,
+    /// What goes wrong, in the order of its beginning.
+    pub faults: Vec<Fault>,
+    /// How bytes travel.
+    pub network: NetworkPlan,
+    /// How disks behave.
+    pub disk: DiskPlan,
+    /// How long faults may happen; then everything heals.
+    pub fault_phase: Time,
+    /// Within which time after healing everything owed must have happened. Far above what any configured timeout explains.
+    pub progress_bound: Time,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodePlan {
+    /// Its name, unique.
+    pub name: String,
+    /// Whether others can dial it.
+    pub listens: bool,
+    /// When it starts for the first time.
+    pub boots_at: Time,
+    /// Through which earlier, listening neighbour it joins; `None` for the one that seeds.
+    pub joins_through: Option<usize>,
+    /// The earliest moment at which it joins (or seeds).
+    pub joins_at: Time,
+    /// How fast its monotonic clock runs, in parts per million above the true rate.
+    pub clock_ppm: i32,
+    /// How far its wall clock is off, in milliseconds.
+    pub wall_offset: i64,
+}
+
+/// A pair of nodes that can be linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// One end.
+    pub a: usize,
+    /// The other.
+    pub b: usize,
+    /// Whether `a` keeps dialling `b`.
+    pub a_dials: bool,
+    /// Whether `b` keeps dialling `a`.
+    pub b_dials: bool,
+}
+
+/// How long chunks travel on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Latency {
+    /// Always the same.
+    Fixed(Time),
+    /// Anything between.
+    Uniform(Time, Time),
+    /// Mostly `base`, sometimes (once in `one_in`) up to `slow`: a lost packet that was sent again.
+    Tail {
+        /// The usual time.
+        base: Time,
+        /// How rare the other is.
+        one_in: u64,
+        /// Its worst.
+        slow: Time,
+    },
+}
+
+/// How bytes travel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkPlan {
+    /// Per directed pair (`from * MAX_NODES + to`): latency.
+    pub latency: Vec<Latency>,
+    /// Bytes per second in each direction of a connection; 0 for no limit.
+    pub bandwidth: u64,
+    /// How many bytes may be under way in one direction of a connection before its socket is full.
+    pub window: usize,
+    /// One transmit in so many is cut into several chunks; 0 for none.
+    pub split_one_in: u64,
+    /// One frame in so many arrives twice; 0 for none.
+    pub duplicate_one_in: u64,
+}
+
+/// How disks behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskPlan {
+    /// How long a sync takes: from, to.
+    pub sync: (Time, Time),
+    /// Whether a crash keeps any subset of the unsynced rows, some of them torn, rather than a prefix.
+    pub rows_may_tear: bool,
+    /// How many dead bytes a journal may hold before what is alive among them is moved.
+    pub slack: u64,
+    /// How many bytes of rows fit, the reserve not counted.
+    pub capacity: u64,
+    /// How much more fits for what must still be written when `capacity` is used up.
+    pub reserve: u64,
+}
+
+/// A stream and who uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamPlan {
+    /// Its name.
+    pub name: String,
+    /// The node that accepts.
+    pub source: usize,
+    /// The node that processes.
+    pub target: usize,
+    /// The node that is asked to open it.
+    pub asked_at: usize,
+    /// When.
+    pub opens_at: Time,
+    /// Who writes.
+    pub publishers: Vec<PublisherPlan>,
+    /// Who handles.
+    pub handler: HandlerPlan,
+}
+
+/// A publisher: a writer with a list of messages it wants to see delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublisherPlan {
+    /// When it begins.
+    pub starts_at: Time,
+    /// How many messages it has.
+    pub messages: u64,
+    /// How many go into one call: from, to.
+    pub batch: (u64, u64),
+    /// How long a message is: from, to. The first 17 bytes name it.
+    pub bytes: (u64, u64),
+    /// One message in so many is long (up to 48 KiB); 0 for none.
+    pub long_one_in: u64,
+    /// How often it waits for accepted, replicated, completed: weights.
+    pub waits: [u64; 3],
+    /// How many calls it keeps open at once.
+    pub pipeline: usize,
+    /// The pause between calls: from, to.
+    pub pause: (Time, Time),
+    /// How often it publishes everything from the beginning again.
+    pub repeats: u32,
+    /// How long it waits for an answer before it repeats.
+    pub patience: Time,
+    /// One answer in so many is lost on its way to the publisher; 0 for none.
+    pub answers_lost_one_in: u64,
+    /// After a lost answer: one time in so many it asks the node where it stands, instead of repeating; 0 for never.
+    pub asks_one_in: u64,
+    /// One call in so many leaves a gap on purpose and must be refused; 0 for none.
+    pub gaps_one_in: u64,
+}
+
+/// What a handler keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandlerKind {
+    /// The position is stored with the effect, in one atomic step, and presented on attaching.
+    Transactional,
+    /// Effects are keyed; nothing is presented.
+    Idempotent,
+}
+
+/// How a handler is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterruptionKind {
+    /// It says goodbye and comes back later.
+    Detach,
+    /// Another attaches while it still works; a verdict of the old one comes late.
+    Takeover,
+}
+
+/// An interruption of a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interruption {
+    /// When.
+    pub at: Time,
+    /// How.
+    pub kind: InterruptionKind,
+    /// For how long nobody handles (detach only).
+    pub away: Time,
+}
+
+/// A handler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandlerPlan {
+    /// When it attaches first.
+    pub attaches_at: Time,
+    /// What it keeps.
+    pub kind: HandlerKind,
+    /// How many messages it takes before a verdict is owed: from, to, drawn at each attaching.
+    pub window: (u32, u32),
+    /// How long one round of work takes: from, to.
+    pub service: (Time, Time),
+    /// What interrupts it.
+    pub interruptions: Vec<Interruption>,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn generate(seed: u64) -> Self {
+        generate::plan(seed)
+    }
+
+    /// The same plan with a deliberate bug in every node. Has an effect only in builds with the feature `planted`.
+    #[must_use]
+    pub fn with_bug(mut self, bug: Option<Bug>) -> Self {
+        self.planted = bug;
+        self
+    }
+
+    /// Whether the plan takes any node's disk back to an older image.
+    #[must_use]
+    pub fn rolls_back(&self) -> bool {
+        self.faults.iter().any(|fault| fault.kind.rolls_back().is_some())
+    }
+
+    /// Whether bytes can ever flow between two nodes.
+    #[must_use]
+    pub fn linked(&self, one: usize, other: usize) -> bool {
+        self.edges.iter().any(|edge| (edge.a, edge.b) == (one, other) || (edge.a, edge.b) == (other, one))
+    }
+
+    /// Where a node is dialled.
+    #[must_use]
+    pub fn address(&self, node: usize) -> String {
+        format!("{}.sim:7000", self.nodes[node].name)
+    }
+
+    /// How many messages all publishers together have.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.streams.iter().flat_map(|stream| &stream.publishers).map(|publisher| publisher.messages).sum()
+    }
+
+    /// About how many bytes all publishers together have.
+    #[must_use]
+    pub fn workload_bytes(&self) -> u64 {
+        let publishers = self.streams.iter().flat_map(|stream| &stream.publishers);
+        publishers
+            .map(|publisher| {
+                let long = (48u64 << 10).checked_div(publisher.long_one_in).unwrap_or(0);
+                publisher.messages * (publisher.bytes.1 + long)
+            })
+            .sum()
+    }
+
+    /// What makes the plan impossible to run, if anything does.
+    ///
+    /// # Errors
+    /// Says what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        if self.nodes.is_empty() || self.nodes.len() > MAX_NODES {
+            return Err(format!("a plan has 1 to {MAX_NODES} nodes, not {}", self.nodes.len()));
+        }
+        for (index, node) in self.nodes.iter().enumerate() {
+            match node.joins_through {
+                None if index == 0 => {}
+                Some(parent)
+                    if parent < index && self.nodes[parent].listens && self.linked(index, parent) => {}
+                other => return Err(format!("node {} cannot join through {other:?}", node.name)),
+            }
+        }
+        for edge in &self.edges {
+            let dialled = [(edge.a_dials, edge.b), (edge.b_dials, edge.a)];
+            if dialled.iter().any(|&(dials, end)| dials && !self.nodes[end].listens) {
+                return Err(format!("{edge:?} dials a node that does not listen"));
+            }
+            if !edge.a_dials && !edge.b_dials {
+                return Err(format!("{edge:?} is dialled by nobody"));
+            }
+        }
+        for stream in &self.streams {
+            if stream.source == stream.target {
+                return Err(format!("stream {} begins and ends at one node", stream.name));
+            }
+        }
+        if self.network.latency.len() != MAX_NODES * MAX_NODES {
+            return Err("the table of latencies has another size".into());
+        }
+        Ok(())
+    }
+}
+
+/// How long after healing progress is owed: redials back off to a few seconds, elections take under a second, a join or a
+/// forwarded request is asked again after a few seconds; a chain of all of these over the longest line stays far below.
+pub const PROGRESS_BOUND: Time = 60 * SECOND;

@@ -1,0 +1,142 @@
+//! Everybody outside the nodes: tasks, publishers, handlers.
+
+use wattle_core::id::RequestId;
+use wattle_core::node::command::{Refusal, Reply};
+use wattle_core::node::output::Delivery;
+
+use crate::checker::{Checked, Failure};
+use crate::desk::{Call, Desk, actor_of};
+use crate::event::Actor;
+use crate::handler::Handler;
+use crate::plan::Plan;
+use crate::publisher::Publisher;
+use crate::task::Task;
+
+/// All actors of a run.
+#[derive(Debug)]
+pub struct Workload {
+    tasks: Vec<Task>,
+    publishers: Vec<Publisher>,
+    handlers: Vec<Handler>,
+}
+
+impl Workload {
+    /// The actors of a plan.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        let mut publishers = Vec::new();
+        for (stream, entry) in plan.streams.iter().enumerate() {
+            for writer in 0..entry.publishers.len() {
+                publishers.push(Publisher::new(plan.seed, publishers.len(), stream, entry, writer));
+            }
+        }
+        let handlers =
+            plan.streams.iter().enumerate().map(|(index, stream)| Handler::new(index, stream)).collect();
+        Self { tasks: Task::all(plan), publishers, handlers }
+    }
+
+    /// Sets the first wakes.
+    pub fn start(&mut self, desk: &mut Desk<'_>) {
+        self.tasks.iter_mut().for_each(|task| task.start(desk));
+        self.publishers.iter_mut().for_each(|publisher| publisher.start(desk));
+        self.handlers.iter_mut().for_each(|handler| handler.start(desk));
+    }
+
+    /// Somebody goes on.
+    ///
+    /// # Errors
+    /// A broken promise.
+    pub fn wake(&mut self, desk: &mut Desk<'_>, actor: Actor, epoch: u64) -> Checked {
+        match actor {
+            Actor::Task(index) => {
+                let done: u64 =
+                    self.tasks.iter().take(64).enumerate().map(|(i, t)| u64::from(t.done()) << i).sum();
+                self.tasks[index].wake(desk, epoch, |task| done >> task & 1 == 1);
+            }
+            Actor::Publisher(index) => self.publishers[index].wake(desk, epoch),
+            Actor::Handler(index) => self.handlers[index].wake(desk, epoch)?,
+        }
+        Ok(())
+    }
+
+    /// A node answers somebody.
+    ///
+    /// # Errors
+    /// A broken promise.
+    pub fn reply(
+        &mut self,
+        desk: &mut Desk<'_>,
+        request: RequestId,
+        reply: &Result<Reply, Refusal>,
+    ) -> Checked {
+        match actor_of(request) {
+            Some(Actor::Task(index)) => self.tasks[index].reply(desk, request, reply),
+            Some(Actor::Publisher(index)) => self.publishers[index].reply(desk, request, reply),
+            Some(Actor::Handler(index)) => self.handlers[index].reply(desk, request, reply),
+            None => Err(Failure::new(
+                "X4",
+                format!("an answer to request {request}, which nobody made: {reply:?}"),
+            )),
+        }
+    }
+
+    /// A node hands messages over.
+    ///
+    /// # Errors
+    /// A broken promise.
+    pub fn delivered(&mut self, desk: &mut Desk<'_>, delivery: &Delivery) -> Checked {
+        let index = desk.books.streams.iter().position(|stream| stream.instance() == Some(delivery.instance));
+        match index {
+            Some(index) => self.handlers[index].delivered(desk, delivery),
+            None => {
+                Err(Failure::new("X1", format!("a call for {}, which is no known stream", delivery.instance)))
+            }
+        }
+    }
+
+    /// A call is about to be taken by a node.
+    pub fn arrives(&mut self, desk: &mut Desk<'_>, node: usize, call: &Call) {
+        if !matches!(call, Call::Command(..)) {
+            for handler in self.handlers.iter_mut().filter(|handler| handler.node() == node) {
+                handler.arrives(desk, call);
+            }
+        }
+    }
+
+    /// A call found its node down.
+    pub fn unreachable(&mut self, desk: &mut Desk<'_>, node: usize, call: &Call) {
+        let Call::Command(request, _) = *call else { return };
+        match actor_of(request) {
+            Some(Actor::Task(index)) => self.tasks[index].lost(desk, Some(request), node),
+            Some(Actor::Publisher(index)) => self.publishers[index].lost(desk, Some(request), node),
+            Some(Actor::Handler(index)) => self.handlers[index].lost(desk, Some(request), node),
+            None => {}
+        }
+    }
+
+    /// A node is gone, with every open call and attachment.
+    pub fn node_down(&mut self, desk: &mut Desk<'_>, node: usize) {
+        self.tasks.iter_mut().for_each(|task| task.lost(desk, None, node));
+        self.publishers.iter_mut().for_each(|publisher| publisher.lost(desk, None, node));
+        self.handlers.iter_mut().for_each(|handler| handler.lost(desk, None, node));
+    }
+
+    /// All faults are over.
+    pub fn heal(&mut self, desk: &mut Desk<'_>) {
+        self.tasks.iter_mut().for_each(|task| task.heal(desk));
+        self.publishers.iter_mut().for_each(|publisher| publisher.heal(desk));
+        self.handlers.iter_mut().for_each(|handler| handler.heal(desk));
+    }
+
+    /// What somebody still wants, in words; nothing is owed on streams that are `excused`.
+    #[must_use]
+    pub fn owed(&self, excused: impl Fn(usize) -> bool) -> Option<String> {
+        let tasks = self.tasks.iter().filter_map(Task::owed);
+        let publishers = self.publishers.iter().filter(|publisher| !excused(publisher.stream()));
+        let handlers = self.handlers.iter().enumerate().filter(|(stream, _)| !excused(*stream));
+        tasks
+            .chain(publishers.filter_map(Publisher::owed))
+            .chain(handlers.filter_map(|(_, handler)| handler.owed()))
+            .next()
+    }
+}

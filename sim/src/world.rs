@@ -1,0 +1,410 @@
+//! The simulated world: a plan set going. Time jumps from event to event; every event is followed by the checks.
+
+use wattle_core::id::{BootId, Ticket};
+use wattle_core::node::{Config, Input, Node};
+use wattle_core::planted::{Bug, Planted};
+use wattle_core::time::Span;
+
+use crate::checker::{Agreement, Failure, Handling, StreamLedger, Traffic, Watermarks};
+use crate::describe;
+use crate::desk::{Books, Calls};
+use crate::event::{Event, Queue, SECOND, Time};
+use crate::machine::Machine;
+use crate::network::{Arrival, EndState, Met, Network};
+use crate::outcome::{Outcome, Verdict};
+use crate::panics::watch;
+use crate::plan::{MAX_NODES, Plan};
+use crate::process::{Process, State};
+use crate::publisher::writer_id;
+use crate::random::{Draws, Purpose};
+use crate::settle::SAMPLE_EVERY;
+use crate::trace::{Recording, Trace};
+use crate::workload::Workload;
+
+/// A run with more events than this is no run but a storm.
+const EVENTS_MOST: u64 = 30_000_000;
+
+/// A plan set going with nodes of kind `M`.
+pub struct World<M> {
+    pub(crate) plan: Plan,
+    pub(crate) now: Time,
+    pub(crate) queue: Queue,
+    pub(crate) processes: Vec<Process<M>>,
+    pub(crate) network: Network,
+    pub(crate) calls: Calls,
+    pub(crate) books: Books,
+    pub(crate) workload: Workload,
+    pub(crate) traffic: Traffic,
+    pub(crate) trace: Trace,
+    pub(crate) healed: bool,
+    pub(crate) events: u64,
+    pub(crate) faults: u64,
+    pub(crate) deliveries: u64,
+    pub(crate) lanes: Vec<wattle_core::id::LaneId>,
+    pub(crate) buffer: Vec<u8>,
+    /// Per node: when its image was taken.
+    pub(crate) images: Vec<Option<Time>>,
+    pub(crate) watermarks: Watermarks,
+    pub(crate) content_since: Option<Time>,
+    pub(crate) verdict: Option<Verdict>,
+}
+
+/// The desk of a world for the length of one event.
+macro_rules! desk {
+    ($world:expr) => {
+        $crate::desk::Desk {
+            now: $world.now,
+            seed: $world.plan.seed,
+            healed: $world.healed,
+            queue: &mut $world.queue,
+            calls: &mut $world.calls,
+            books: &mut $world.books,
+        }
+    };
+}
+pub(crate) use desk;
+
+/// Runs a plan with the real node.
+#[must_use]
+pub fn run(plan: &Plan, recording: Recording) -> Outcome {
+    World::<Node>::new(plan.clone(), recording).run()
+}
+
+impl<M: Machine> World<M> {
+    /// The world of a plan, before anything happened.
+    ///
+    /// # Panics
+    /// If the plan cannot be run: see [`Plan::check`].
+    #[must_use]
+    pub fn new(plan: Plan, recording: Recording) -> Self {
+        if let Err(what) = plan.check() {
+            panic!("this plan cannot be run: {what}");
+        }
+        let mut linked = [[false; MAX_NODES]; MAX_NODES];
+        for edge in &plan.edges {
+            linked[edge.a][edge.b] = true;
+            linked[edge.b][edge.a] = true;
+        }
+        let ledger = |(index, stream): (usize, &crate::plan::StreamPlan)| {
+            let ids: Vec<_> = (0..stream.publishers.len()).map(|w| writer_id(plan.seed, index, w)).collect();
+            StreamLedger::new(index, &ids)
+        };
+        let may_stop = plan.rolls_back();
+        let books = Books {
+            streams: plan.streams.iter().enumerate().map(ledger).collect(),
+            handlings: (0..plan.streams.len()).map(Handling::new).collect(),
+            agreement: Agreement::new(may_stop),
+            may_stop,
+        };
+        let nodes = plan.nodes.len();
+        Self {
+            now: 0,
+            queue: Queue::new(plan.seed),
+            processes: (0..nodes).map(|node| Process::new(&plan, node)).collect(),
+            network: Network::new(plan.seed, plan.network.clone(), linked),
+            calls: Calls::default(),
+            books,
+            workload: Workload::new(&plan),
+            traffic: Traffic::new(nodes, plan.workload_bytes(), plan.messages()),
+            trace: Trace::new(recording),
+            healed: false,
+            events: 0,
+            faults: 0,
+            deliveries: 0,
+            lanes: Vec::new(),
+            buffer: Vec::new(),
+            images: vec![None; nodes],
+            watermarks: Watermarks::default(),
+            content_since: None,
+            verdict: None,
+            plan,
+        }
+    }
+
+    /// Runs to the end.
+    #[must_use]
+    pub fn run(mut self) -> Outcome {
+        self.start();
+        while self.verdict.is_none() {
+            self.next();
+        }
+        self.outcome()
+    }
+
+    fn outcome(mut self) -> Outcome {
+        let verdict = self.verdict.take().expect("a run ends with a verdict");
+        Outcome {
+            seed: self.plan.seed,
+            nodes: self.plan.nodes.len(),
+            events: self.events,
+            faults: self.faults,
+            simulated: Span(self.now),
+            trace: self.trace.hash(),
+            deliveries: self.deliveries,
+            peak_traffic: self.traffic.peak(),
+            verdict,
+            lines: self.trace.into_lines(),
+        }
+    }
+
+    pub(crate) fn start(&mut self) {
+        for (node, entry) in self.plan.nodes.iter().enumerate() {
+            self.queue.push(entry.boots_at, Event::Boot { node, life: 0 });
+        }
+        for (index, fault) in self.plan.faults.iter().enumerate() {
+            self.queue.push(fault.at, Event::Fault { index });
+            if let crate::fault::FaultKind::RolledBack { image_at, .. } = fault.kind {
+                self.queue.push(image_at, Event::Image { index });
+            }
+        }
+        self.queue.push(self.plan.fault_phase, Event::Heal);
+        self.queue.push(SAMPLE_EVERY, Event::Sample);
+        self.workload.start(&mut desk!(self));
+    }
+
+    /// Lets the next event happen.
+    pub(crate) fn next(&mut self) {
+        let Some((at, event)) = self.queue.pop() else {
+            return self.stall("nothing will happen any more".into());
+        };
+        debug_assert!(at >= self.now, "time goes back");
+        self.now = at;
+        self.events += 1;
+        if self.events > EVENTS_MOST {
+            return self.fail(Failure::new("X8", format!("more than {EVENTS_MOST} events")));
+        }
+        self.happen(event);
+    }
+
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        let at = Span(self.now);
+        self.trace.line(|| format!("{} BROKEN {}: {}", show(at.0), failure.checker, failure.message));
+        self.verdict.get_or_insert(Verdict::Safety {
+            checker: failure.checker,
+            message: failure.message,
+            at,
+        });
+    }
+
+    pub(crate) fn stall(&mut self, what: String) {
+        self.verdict.get_or_insert(Verdict::NoProgress { what });
+    }
+
+    pub(crate) fn judge(&mut self, checked: Result<(), Failure>) {
+        if let Err(failure) = checked {
+            self.fail(failure);
+        }
+    }
+
+    pub(crate) fn note(&mut self, node: usize, kind: u8, content: u64, line: impl FnOnce() -> String) {
+        self.trace.add(self.now, node, kind, content);
+        let (now, name) = (self.now, &self.plan.nodes[node].name);
+        self.trace.line(|| format!("{} {name:8} {}", show(now), line()));
+    }
+
+    /// Whose event it is, and in which life.
+    fn owner(&self, event: &Event) -> Option<(usize, u32)> {
+        match *event {
+            Event::Timer { node, life, .. }
+            | Event::Synced { node, life }
+            | Event::Loaded { node, life, .. }
+            | Event::Worked { node, life, .. }
+            | Event::Trim { node, life, .. } => Some((node, life)),
+            Event::LaneUp { connection, side }
+            | Event::LaneDown { connection, side }
+            | Event::Arrive { connection, side } => {
+                let end = &self.network.connection(connection).ends[side];
+                Some((end.node, end.life))
+            }
+            Event::DialFailed { slot } => {
+                let dial = self.network.dial_of(slot);
+                Some((dial.from, dial.life))
+            }
+            Event::Call { slot } => self.calls.node(slot).map(|node| (node, self.processes[node].life)),
+            _ => None,
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        if let Some((node, life)) = self.owner(&event) {
+            let process = &mut self.processes[node];
+            if matches!(process.state, State::Paused(_)) && process.life == life {
+                process.backlog.push(event);
+                return;
+            }
+            if process.life != life || !process.is_up() && !matches!(event, Event::Call { .. }) {
+                return;
+            }
+        }
+        match event {
+            Event::Boot { node, life } => self.boot(node, life),
+            Event::Resume { node, pause } => self.resume(node, pause),
+            Event::Timer { node, armed, .. } => self.timer(node, armed),
+            Event::Synced { node, .. } => self.synced(node),
+            Event::Loaded { node, slot, .. } => {
+                let (load, bytes) = self.processes[node].loaded(slot);
+                self.step(node, Input::Loaded { load, bytes });
+            }
+            Event::Worked { node, slot, .. } => {
+                if let Some((work, done)) = self.processes[node].works[slot].take() {
+                    self.step(node, Input::WorkDone { work, done });
+                }
+            }
+            Event::Trim { node, below, .. } => self.trim(node, below),
+            Event::Dialled { slot } => self.dialled(slot),
+            Event::DialFailed { slot } => {
+                let dial = self.network.dial_of(slot);
+                self.step(dial.from, Input::DialFailed { dial: dial.dial });
+            }
+            Event::LaneUp { connection, side } => self.lane_up(connection, side),
+            Event::LaneDown { connection, side } => self.lane_down(connection, side),
+            Event::Arrive { connection, side } => self.arrive(connection, side),
+            Event::Impatient { connection } => {
+                self.network.impatient(&mut self.queue, self.now, connection);
+            }
+            Event::Call { slot } => self.called(slot),
+            Event::Wake { actor, epoch } => {
+                let checked = self.workload.wake(&mut desk!(self), actor, epoch);
+                self.judge(checked);
+            }
+            Event::Fault { index } => self.inject(index),
+            Event::FaultEnd { index } => self.relieve(index),
+            Event::Image { index } => self.take_image(index),
+            Event::Sample => self.sample(),
+            Event::Heal => self.heal(),
+        }
+    }
+
+    /// A node starts: reads its rows, then goes to work.
+    pub(crate) fn boot(&mut self, node: usize, life: u32) {
+        if self.processes[node].is_up() || self.processes[node].life != life {
+            return;
+        }
+        let config = self.config(node);
+        let mut draws = Draws::new(self.plan.seed, Purpose::Node, node as u64, 1 + u64::from(life));
+        let seed = draws.bytes32();
+        let boot = BootId(u128::from(draws.u64()) << 64 | u128::from(draws.u64()));
+        self.note(node, describe::BOOT, u64::from(life), || format!("== starts, life {life}"));
+        let now = self.processes[node].clock.read(self.now);
+        let disk = &self.processes[node].disk;
+        let recovered = watch(|| {
+            let mut machine = Box::new(M::recover(config, seed, boot));
+            for (ticket, bytes) in disk.rows() {
+                machine.handle(now, Input::Row { ticket: Ticket(ticket), bytes: bytes.clone() })?;
+            }
+            Ok::<_, wattle_core::node::Rejected>(machine)
+        });
+        match recovered {
+            Ok(Ok(machine)) => {
+                self.processes[node].machine = Some(machine);
+                self.processes[node].state = State::Up;
+                self.step(node, Input::Recovered);
+                self.tell_space(node);
+            }
+            Ok(Err(rejected)) => {
+                self.fail(Failure::new(
+                    "X11",
+                    format!("node {node} refuses a row of its journal: {rejected}"),
+                ));
+            }
+            Err(panic) => self.fail(Failure::from_panic(&format!("{} ({})", panic.message, panic.place))),
+        }
+    }
+
+    fn config(&self, node: usize) -> Config {
+        let mut config = Config::new(self.processes[node].identity.clone());
+        for edge in &self.plan.edges {
+            for (dials, from, to) in [(edge.a_dials, edge.a, edge.b), (edge.b_dials, edge.b, edge.a)] {
+                if dials && from == node {
+                    config.dial.push(self.plan.address(to));
+                }
+            }
+        }
+        config.journal.rows_may_tear = self.plan.disk.rows_may_tear;
+        config.journal.slack_bytes = self.plan.disk.slack;
+        config.planted = planted(self.plan.planted);
+        config
+    }
+
+    fn dialled(&mut self, slot: usize) {
+        let dial = self.network.dial_of(slot);
+        if self.processes[dial.from].life != dial.life {
+            return;
+        }
+        let met = match dial.to {
+            Some(to) if self.plan.nodes[to].listens && self.processes[to].is_up() => {
+                Met::Somebody { life: self.processes[to].life }
+            }
+            _ => Met::Nobody,
+        };
+        self.network.dialled(&mut self.queue, self.now, slot, met);
+    }
+
+    fn lane_up(&mut self, connection: usize, side: usize) {
+        let entry = self.network.connection(connection);
+        let (node, peer) = (entry.ends[side].node, entry.ends[1 - side].node);
+        let dial = (side == 0).then_some(entry.dial);
+        let process = &mut self.processes[node];
+        let lane = wattle_core::id::LaneId(process.next_lane);
+        if !self.network.lane_up(&mut self.queue, self.now, connection, side, lane) {
+            return;
+        }
+        process.next_lane += 1;
+        process.lanes.insert(lane, (connection, side));
+        let peer_key = self.processes[peer].identity.key;
+        self.step(node, Input::LaneUp { lane, dial, peer_key });
+    }
+
+    fn lane_down(&mut self, connection: usize, side: usize) {
+        let before = self.network.lane_down(connection, side);
+        let entry = self.network.connection(connection);
+        let (end, dial) = (entry.ends[side], entry.dial);
+        match before {
+            EndState::Up | EndState::Closing => {
+                self.processes[end.node].lanes.remove(&end.lane);
+                self.step(end.node, Input::LaneDown { lane: end.lane });
+            }
+            EndState::Pending if side == 0 => self.step(end.node, Input::DialFailed { dial }),
+            EndState::Pending | EndState::Down => {}
+        }
+    }
+
+    fn arrive(&mut self, connection: usize, side: usize) {
+        let sender_was_full = self.network.room(connection, 1 - side) == 0;
+        let Arrival::Bytes(bytes) = self.network.arrive(&mut self.queue, self.now, connection, side) else {
+            return;
+        };
+        let ends = self.network.connection(connection).ends;
+        self.step(ends[side].node, Input::Received { lane: ends[side].lane, bytes });
+        let sender = ends[1 - side];
+        let process = &self.processes[sender.node];
+        if sender_was_full && process.state == State::Up && process.life == sender.life {
+            self.pump(sender.node);
+        }
+    }
+
+    fn called(&mut self, slot: usize) {
+        let Some((node, call)) = self.calls.take(slot) else { return };
+        if !self.processes[node].is_up() {
+            self.workload.unreachable(&mut desk!(self), node, &call);
+            return;
+        }
+        self.workload.arrives(&mut desk!(self), node, &call);
+        self.step(node, call.into_input());
+    }
+}
+
+#[cfg(feature = "planted")]
+fn planted(bug: Option<Bug>) -> Planted {
+    bug.map_or(Planted::none(), Planted::only)
+}
+
+#[cfg(not(feature = "planted"))]
+fn planted(_: Option<Bug>) -> Planted {
+    Planted::none()
+}
+
+/// A moment for people.
+pub(crate) fn show(time: Time) -> String {
+    format!("{:>3}.{:06}", time / SECOND, time / 1_000 % 1_000_000)
+}
