@@ -20,6 +20,9 @@ use crate::id::{GroupId, NodeId, ReplicaId, Term};
 use crate::planted::Bug;
 use crate::when::When;
 
+/// Replica ids that are remembered after they were given up.
+const FORMER_MAX: usize = 16;
+
 impl Group {
     /// `member` vouched, in `term`, for a vote or a place. Kept in memory now, on disk with the next write (rule C2).
     pub(super) fn vouched(&mut self, context: &Context<'_>, member: Member, term: Term, last: Place, vote: Option<Member>) {
@@ -133,7 +136,33 @@ impl Group {
         lost || vote_lost
     }
 
-    fn become_amnesic(&mut self, context: &mut Context<'_>, from: NodeId, mark: Mark) {
+    /// Whether a member knows this node under a replica id that this disk has never borne: it was rolled back to before it took that id.
+    pub(super) fn is_superseded_by(&self, from: NodeId, replica: ReplicaId) -> bool {
+        replica != self.replica
+            && !self.former.contains(&replica)
+            && self.fresh != Some(replica)
+            && matches!(self.standing, Standing::Sound | Standing::Verifying { .. })
+            && self.log.configuration().on(from).next().is_some()
+    }
+
+    /// What the message says of the later replica, or the least that can be said of it.
+    pub(super) fn mark_of_later(&self, body: &Body, later: ReplicaId) -> Mark {
+        match body {
+            Body::Recall { mark: Some(mark), .. } if mark.replica == later => *mark,
+            _ => Mark { replica: later, term: self.term, vote: None, last: Place::default() },
+        }
+    }
+
+    /// Gives up the present replica id for another.
+    pub(super) fn rename(&mut self, replica: ReplicaId) {
+        if self.former.len() == FORMER_MAX {
+            self.former.remove(0);
+        }
+        self.former.push(self.replica);
+        self.replica = replica;
+    }
+
+    pub(super) fn become_amnesic(&mut self, context: &mut Context<'_>, from: NodeId, mark: Mark) {
         if context.planted.has(Bug::AmnesicVotes) {
             if let Standing::Verifying { answered } = &mut self.standing {
                 answered.insert(from);
@@ -146,12 +175,17 @@ impl Group {
             "it vouched for entry {} of term {} in term {}, and its disk ends at {} in term {}",
             mark.last.index, mark.last.term, mark.term, last.index, self.term
         );
-        let remedy = if self.is_only_voter(context.own) {
+        let alone = self.is_only_voter(context.own);
+        if mark.replica != self.replica {
+            // The id under which the others know this node now.
+            self.rename(mark.replica);
+        }
+        let remedy = if alone {
             self.standing = Standing::Copying { mark, from };
             "it copies the log back"
         } else {
             self.standing = Standing::Renamed { old: self.replica };
-            self.replica = ReplicaId(context.rng.u128());
+            self.rename(ReplicaId(context.rng.u128()));
             self.vote = None;
             "it waits to be admitted under a fresh replica id"
         };

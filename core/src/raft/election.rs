@@ -180,6 +180,9 @@ impl Group {
             Some(fresh) => (EntryKind::Configuration, self.under_fresh_id(context, fresh)),
         };
         self.append_own(context, entry.0, entry.1, 0);
+        if entry.0 == EntryKind::Configuration {
+            self.persist_state(context);
+        }
         self.track_members(context);
         self.check_quorum(context);
         self.tell_role(context);
@@ -188,7 +191,7 @@ impl Group {
 
     /// Rule C3: the only voter takes its fresh replica id in the first entry of the new term.
     fn under_fresh_id(&mut self, context: &Context<'_>, fresh: crate::id::ReplicaId) -> bytes::Bytes {
-        self.replica = fresh;
+        self.rename(fresh);
         let me = self.member(context.own);
         let learners = self.log.configuration().learners.clone();
         wire::encode_configuration(&Configuration::simple(alloc::vec![me], learners))

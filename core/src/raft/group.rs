@@ -71,6 +71,8 @@ pub(super) enum Standing {
 pub(super) struct Group {
     pub(super) id: GroupId,
     pub(super) replica: ReplicaId,
+    /// Replica ids given up, oldest first.
+    pub(super) former: Vec<ReplicaId>,
     pub(super) term: Term,
     pub(super) vote: Option<Member>,
     pub(super) log: Log,
@@ -101,6 +103,7 @@ impl Group {
         Self {
             id,
             replica,
+            former: Vec::new(),
             term: base.term,
             vote: None,
             log: Log::new(base, configuration),
@@ -174,6 +177,10 @@ impl Group {
         let Message { sender, addressee, term, body } = message;
         // What was meant for another disk history is not for this one; that it is another is worth saying.
         let mistaken = addressee.is_some_and(|replica| replica != self.replica);
+        if let Some(later) = addressee.filter(|&replica| self.is_superseded_by(from, replica)) {
+            let mark = self.mark_of_later(&body, later);
+            return self.become_amnesic(context, from, mark);
+        }
         match body {
             Body::Stop { reason } => return self.hear_stop(context, from, &reason),
             Body::Recall { mark, question } => return self.handle_recall(context, from, mark, question),

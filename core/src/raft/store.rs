@@ -42,6 +42,7 @@ impl Group {
             replica: Bytes::copy_from_slice(&self.replica.to_bytes()),
             renamed_from,
             stopped,
+            former: self.former.iter().map(|replica| Bytes::copy_from_slice(&replica.to_bytes())).collect(),
         };
         let record = Record::state(key(self.id, STATE, 0), state.encode_to_vec().into());
         context.out.push_back(Output::Persist(record));
@@ -166,6 +167,7 @@ impl Loading {
         group.vote = state.vote.and_then(|vote| {
             Some(Member { node: NodeId::from_slice(&vote.node)?, replica: ReplicaId::from_slice(&vote.replica)? })
         });
+        group.former = state.former.iter().filter_map(|id| ReplicaId::from_slice(id)).collect();
         group.marks = self.marks;
         if !state.stopped.is_empty() {
             group.standing = Standing::Stopped { reason: state.stopped };

@@ -116,6 +116,27 @@ fn the_only_voter_with_a_rolled_back_disk_copies_its_log_from_the_learner() {
     }
     let voters = cluster.replicas[0].groups.status(GROUP).expect("there").configuration.voters;
     assert_ne!(voters, [member(0)], "under a fresh replica id");
+    cluster.crash(0);
+    cluster.restart(0);
+    cluster.settle(Span::secs(2));
+    assert_eq!(cluster.leader(), Some(0), "it remembers its fresh replica id");
+}
+
+#[test]
+fn the_only_voter_recognises_a_disk_from_before_it_took_its_replica_id() {
+    let mut cluster = Cluster::new(13, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[0].disk.clone();
+    for round in 1..=3 {
+        cluster.propose(0, "more");
+        cluster.settle(Span::millis(500));
+        cluster.crash(0);
+        cluster.replicas[0].disk = image.clone();
+        cluster.restart(0);
+        cluster.settle(Span::secs(3));
+        assert_eq!(cluster.leader(), Some(0), "round {round}");
+        assert_eq!(cluster.commands(0).len(), round);
+    }
 }
 
 #[test]
@@ -141,6 +162,30 @@ fn a_voter_with_a_rolled_back_disk_returns_under_a_fresh_replica_id() {
         let configuration = cluster.replicas[leader].groups.status(GROUP).expect("there").configuration;
         assert_eq!(configuration.voters.len(), 3, "it votes again");
         assert!(!configuration.voters.contains(&member(victim)));
+    }
+}
+
+#[test]
+fn a_learner_with_a_rolled_back_disk_returns_under_a_fresh_replica_id() {
+    let mut cluster = Cluster::new(12, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[1].disk.clone();
+    cluster.propose(0, "one");
+    cluster.settle(Span::millis(300));
+    for restart_leader in [false, true] {
+        cluster.crash(1);
+        if restart_leader {
+            cluster.crash(0);
+            cluster.restart(0);
+        }
+        cluster.replicas[1].disk = image.clone();
+        cluster.restart(1);
+        cluster.settle(Span::secs(3));
+        cluster.propose(0, "more");
+        cluster.settle(Span::secs(1));
+        assert_eq!(cluster.commands(1), cluster.commands(0), "restart of the leader: {restart_leader}");
+        let learners = cluster.replicas[0].groups.status(GROUP).expect("there").configuration.learners;
+        assert_ne!(learners, [member(1)], "under a fresh replica id");
     }
 }
 
