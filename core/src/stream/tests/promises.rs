@@ -267,4 +267,7 @@ fn a_rolled_back_source_drops_what_the_log_holds_and_numbers_the_rest_anew() {
     let messages: u64 = completed.iter().map(|at| at.last_writer.0 - at.first_writer.0 + 1).sum();
     assert_eq!(messages, 12, "{done:#?}");
     assert!(completed.iter().any(|receipt| receipt.last == Sequence(15)));
+    for receipt in completed {
+        assert_eq!(receipt.duplicate, receipt.last_writer.0 <= 10, "ten of them came again: {receipt:?}");
+    }
 }
