@@ -388,6 +388,7 @@ impl Stream {
         self.persist_state(common);
         if self.part == Part::Target {
             self.raise_mark(common, stored.released);
+            self.fence_outrun(common);
         }
         common.emit(Output::Installed { instance, taken: true });
         match self.part {

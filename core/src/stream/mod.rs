@@ -29,6 +29,8 @@
 //! - **S8** A mark is told only when durable.
 //! - **S9** `floor <= completed <= taken`, and the floor never passes what the target has marked.
 //! - **S10** What a target holds unverified or unnamed is bounded.
+//! - **S11** A handler is handed what follows its position without a gap: nobody is attached before it is known where handling goes on,
+//!   and a handler that stands below the mark (unless it replays) or below what is kept must attach again.
 
 mod common;
 mod config;

@@ -161,6 +161,7 @@ impl Stream {
         let slack = (common.config.wanted as u64)
             * (common.config.message_bytes.max(common.config.batch_bytes) as u64);
         assert!(self.held.bytes() <= common.config.receive_bytes + slack, "S10: {instance} holds too much");
+        assert!(self.handler_can_go_on(), "S11: the handler of {instance} stands before a gap");
         if let Some((handed, out, window)) = self.handed() {
             let limit = self.head.taken.max(target.mark);
             assert!(handed <= limit, "S6: {instance} handed over {handed}, taken are {limit}");

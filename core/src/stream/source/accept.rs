@@ -250,7 +250,7 @@ impl Stream {
         }
         for waiter in waiters {
             self.source.waiting -= 1;
-            self.answer_repeated(common, waiter);
+            self.answer_again(common, waiter);
         }
         self.form(common);
         self.pump_source(common, now);
@@ -286,6 +286,18 @@ impl Stream {
         }
         if next <= waiter.last {
             self.unstored(common, &waiter, next, waiter.last);
+        }
+    }
+
+    /// Answers anew a publisher whose batch the log held already, perhaps in part: only that part was accepted before.
+    pub(super) fn answer_again(&mut self, common: &mut Common, waiter: Waiter) {
+        let covered = self.covered(waiter.writer);
+        if waiter.first <= covered {
+            let last = waiter.last.min(covered);
+            self.answer_repeated(common, Waiter { last, duplicate: true, ..waiter.clone() });
+        }
+        if waiter.last > covered {
+            self.answer_repeated(common, Waiter { first: waiter.first.max(covered + 1), ..waiter });
         }
     }
 

@@ -122,7 +122,7 @@ impl Stream {
         }
         for waiter in moved {
             self.source.waiting -= 1;
-            self.answer_repeated(common, Waiter { duplicate: true, ..waiter });
+            self.answer_again(common, waiter);
         }
     }
 

@@ -50,15 +50,8 @@ impl Stream {
             Some(position) if position.authority != AUTHORITY && position.sequence > Sequence(0) => {
                 foreign(format!("it was given under authority {}, now it is {AUTHORITY}", position.authority))
             }
-            Some(position)
-                if position.sequence < self.floor.taken && position.sequence < self.target.mark =>
-            {
-                foreign(format!(
-                    "it is {}, and the bytes up to {} are gone: the handler's store is older than what this stream keeps",
-                    position.sequence, self.floor.taken
-                ))
-            }
-            _ => None,
+            Some(position) => self.below_what_is_kept(position.sequence).and_then(foreign),
+            None => None,
         };
         if let Some(refusal) = refusal {
             common.reply(request, Err(refusal));
@@ -66,19 +59,22 @@ impl Stream {
         }
         self.fence(common);
         let token = AttachToken(common.rng.u64() >> 1 | 1);
+        let question = common.serial();
         let window = u64::from(window);
-        match presented {
-            Some(position) if position.sequence > self.head.taken => {
-                let question = common.serial();
-                self.target.attaching = Some(Attaching { token, request, position, window, question });
-                self.ask_attaching(common, now);
-            }
-            presented => {
-                let from = presented.map_or(self.target.mark, |position| position.sequence);
-                self.attached(common, now, token, request, from, window);
-            }
-        }
+        self.target.attaching = Some(Attaching { token, request, presented, window, question });
+        self.settle_attaching(common, now, None);
+        self.ask_attaching(common, now);
         Some(token)
+    }
+
+    /// Why a handler at `position` cannot be brought up to date.
+    fn below_what_is_kept(&self, position: Sequence) -> Option<String> {
+        let kept = self.floor.taken;
+        (position < kept).then(|| {
+            format!(
+                "it is {position}, and the bytes up to {kept} are gone: the handler's store is older than what this stream keeps"
+            )
+        })
     }
 
     /// The newest handler takes over.
@@ -160,15 +156,25 @@ impl Stream {
         common.notify(Receipt::Mark { instance: self.instance, upto });
     }
 
-    /// The mark is known to be higher than it is here: this member's disk was rolled back. The handler goes on from there.
+    /// The mark is known to be higher than it is here: this member's disk was rolled back. Handling goes on from there.
     pub(in crate::stream) fn raise_mark(&mut self, common: &mut Common, upto: Sequence) {
         if upto <= self.target.mark {
             return;
         }
         self.move_mark(common, upto);
         if let Some(handler) = self.target.handler.as_mut().filter(|handler| !handler.replaying) {
-            handler.handed = handler.handed.max(upto);
-            handler.done = handler.done.max(upto);
+            handler.done = handler.done.max(upto.min(handler.handed));
+        }
+        self.fence_outrun(common);
+    }
+
+    /// A handler that stands below what is processed, or below what is kept, would meet a gap: it must attach again, where it
+    /// then is told to go on.
+    pub(in crate::stream) fn fence_outrun(&mut self, common: &mut Common) {
+        if !self.handler_can_go_on()
+            && let Some(old) = self.target.handler.take()
+        {
+            common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
         }
     }
 
@@ -256,27 +262,30 @@ impl Stream {
         true
     }
 
-    /// Ends an attachment that waits, once the log reached its position or the source said that it never did.
+    /// Ends an attachment that waits, once it is known where this handler goes on: the source said what it heard of the mark, and
+    /// the log reached the position or the source said that it never did.
     pub(in crate::stream) fn settle_attaching(
         &mut self,
         common: &mut Common,
         now: Now,
         source: Option<&Standing>,
     ) {
-        let Some(attaching) = &self.target.attaching else { return };
-        let position = attaching.position.sequence;
+        let Some(attaching) = self.target.attaching.as_ref().filter(|_| self.target.greeted) else { return };
+        let from = attaching.presented.map_or(self.target.mark, |position| position.sequence);
         let answered = source.filter(|source| source.confirmed && source.answer >= attaching.question);
-        let foreign = answered.filter(|source| position > source.taken).map(|source| source.taken);
-        if position > self.head.taken && foreign.is_none() {
+        let end = answered.map_or(Sequence(u64::MAX), |source| source.taken);
+        let above = attaching.presented.is_some() && from > self.head.taken;
+        if above && from <= end {
             return;
         }
+        let foreign = match above {
+            true => Some(format!("it is {from}, and the stream ends at {end}")),
+            false => self.below_what_is_kept(from),
+        };
         let Some(Attaching { token, request, window, .. }) = self.target.attaching.take() else { return };
         match foreign {
-            Some(end) => {
-                let what = format!("it is {position}, and the stream ends at {end}");
-                common.reply(request, Err(Refusal::ForeignPosition(what)));
-            }
-            None => self.attached(common, now, token, request, position, window),
+            Some(what) => common.reply(request, Err(Refusal::ForeignPosition(what))),
+            None => self.attached(common, now, token, request, from, window),
         }
     }
 
@@ -342,6 +351,14 @@ impl Stream {
 }
 
 impl Stream {
+    /// Whether the handler stands where it can go on without a gap.
+    pub(in crate::stream) fn handler_can_go_on(&self) -> bool {
+        let (mark, kept) = (self.target.mark, self.floor.taken);
+        let fits =
+            |handler: &Handler| handler.handed >= kept && (handler.replaying || handler.handed >= mark);
+        self.target.handler.as_ref().is_none_or(fits)
+    }
+
     /// The last message handed over, how many of them are unsettled, and the window.
     pub(in crate::stream) fn handed(&self) -> Option<(Sequence, u64, u64)> {
         let handler = self.target.handler.as_ref()?;

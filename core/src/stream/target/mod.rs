@@ -23,12 +23,14 @@ pub(super) struct Handler {
     replaying: bool,
 }
 
-/// A handler whose position is above what is known here.
+/// A handler that is not attached yet: its position is above what is known here, or the source has not yet said what it heard
+/// of our mark, so that nobody can tell where this handler goes on.
 #[derive(Clone, Debug)]
 pub(super) struct Attaching {
     token: AttachToken,
     request: RequestId,
-    position: Position,
+    /// The handler's own position, if it keeps one.
+    presented: Option<Position>,
     window: u64,
     /// Names the question to the source; only an answer to it counts.
     question: u64,

@@ -175,6 +175,60 @@ fn a_presented_position_is_weighed() {
     assert_eq!(status[0].completed, Sequence(9), "the mark moved forward to the position");
 }
 
+fn attached_at(world: &World, request: RequestId) -> Option<Sequence> {
+    world.answers(request).iter().find_map(|reply| match reply {
+        Ok(Reply::Attached { position, .. }) => Some(position.sequence),
+        _ => None,
+    })
+}
+
+/// The target has lost its mark: a handler processed eight messages, and the disk knows of fewer. The source is out of reach.
+fn rolled_back_target() -> World {
+    let mut world = world();
+    world.attach(None, 8);
+    for first in 1..=8 {
+        world.publish(1, first, 1, Waited::Accepted);
+        world.run(Span::millis(100));
+    }
+    assert_eq!(world.position, 8);
+    world.cut = true;
+    world.crash(TARGET, 12);
+    world.start(TARGET);
+    world
+}
+
+#[test]
+fn a_handler_hears_where_it_goes_on_only_when_the_source_told_what_it_knows_of_the_mark() {
+    let mut world = rolled_back_target();
+    let waits = world.attach(None, 8);
+    world.run(Span::millis(500));
+    assert!(world.answers(waits).is_empty(), "this disk may have forgotten");
+    world.cut = false;
+    world.run(Span::millis(500));
+    assert_eq!(attached_at(&world, waits), Some(Sequence(8)));
+    world.publish(1, 9, 3, Waited::Accepted);
+    world.run(Span::secs(2));
+    assert_eq!((world.position, world.effects.len()), (11, 11), "each message once");
+}
+
+#[test]
+fn a_handler_that_went_on_too_early_attaches_again_instead_of_meeting_a_gap() {
+    let mut world = rolled_back_target();
+    let early = world.attach(None, 8);
+    world.run(Span::millis(1_500));
+    let at = attached_at(&world, early).expect("patience ends");
+    assert!(at < Sequence(8), "its disk knows no better");
+    let old = world.token.take().expect("attached");
+    world.cut = false;
+    world.run(Span::millis(500));
+    assert_eq!(world.answers(early).last(), Some(&&Ok(Reply::Fenced { token: old })));
+    let again = world.attach(None, 8);
+    assert_eq!(attached_at(&world, again), Some(Sequence(8)));
+    world.publish(1, 9, 3, Waited::Accepted);
+    world.run(Span::secs(2));
+    assert_eq!((world.position, world.effects.len()), (11, 11), "each message once");
+}
+
 #[test]
 fn a_restored_database_is_brought_up_to_date_from_what_is_kept() {
     let mut world = world();
@@ -267,4 +321,7 @@ fn a_rolled_back_source_drops_what_the_log_holds_and_numbers_the_rest_anew() {
     let messages: u64 = completed.iter().map(|at| at.last_writer.0 - at.first_writer.0 + 1).sum();
     assert_eq!(messages, 12, "{done:#?}");
     assert!(completed.iter().any(|receipt| receipt.last == Sequence(15)));
+    for receipt in completed {
+        assert_eq!(receipt.duplicate, receipt.last_writer.0 <= 10, "ten of them came again: {receipt:?}");
+    }
 }
