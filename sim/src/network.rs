@@ -132,6 +132,8 @@ pub struct Network {
     connections: Vec<Connection>,
     dials: Vec<Dial>,
     duplicated: u64,
+    /// Frames repeated since somebody asked.
+    doubled: Vec<Bytes>,
 }
 
 impl Network {
@@ -148,6 +150,7 @@ impl Network {
             connections: Vec::new(),
             dials: Vec::new(),
             duplicated: 0,
+            doubled: Vec::new(),
         }
     }
 
@@ -167,6 +170,11 @@ impl Network {
     #[must_use]
     pub fn duplicated(&self) -> u64 {
         self.duplicated
+    }
+
+    /// The frames that were repeated since this was asked last.
+    pub fn take_doubled(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.doubled)
     }
 
     fn latency(&self, from: usize, to: usize, ordinal: u64) -> Time {
@@ -327,6 +335,7 @@ impl Network {
             }
             if frame.repeatable && draws.one_in(self.plan.duplicate_one_in) {
                 let copy = bytes.slice(frame.range);
+                self.doubled.push(copy.clone());
                 if draws.percent(50) {
                     out.extend_from_slice(&copy);
                     self.duplicated += 1;

@@ -6,7 +6,7 @@ use wattle_core::planted::{Bug, Planted};
 use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
 
-use crate::checker::{Agreement, Failure, Handling, Logs, StreamLedger, Traffic, Watermarks};
+use crate::checker::{Agreement, Failure, Handling, Logs, Relays, StreamLedger, Traffic, Watermarks};
 use crate::describe;
 use crate::desk::{Books, Calls};
 use crate::event::{Event, Queue, SECOND, Time};
@@ -36,6 +36,7 @@ pub struct World<M> {
     pub(crate) books: Books,
     pub(crate) workload: Workload,
     pub(crate) traffic: Traffic,
+    pub(crate) relays: Relays,
     pub(crate) trace: Trace,
     pub(crate) healed: bool,
     pub(crate) events: u64,
@@ -100,14 +101,17 @@ impl<M: Machine> World<M> {
             may_stop,
         };
         let nodes = plan.nodes.len();
+        let processes: Vec<Process<M>> = (0..nodes).map(|node| Process::new(&plan, node)).collect();
+        let relays = Relays::new(processes.iter().map(|process| process.id()).collect());
         Self {
             now: 0,
             queue: Queue::new(plan.seed),
-            processes: (0..nodes).map(|node| Process::new(&plan, node)).collect(),
+            processes,
             network: Network::new(plan.seed, plan.network.clone(), linked),
             calls: Calls::default(),
             books,
             workload: Workload::new(&plan),
+            relays,
             traffic: Traffic::new(nodes, plan.workload_bytes(), plan.messages()),
             trace: Trace::new(recording),
             healed: false,

@@ -22,6 +22,7 @@
 mod agreement;
 mod handling;
 mod log;
+mod relay;
 mod status;
 mod stream;
 mod traffic;
@@ -29,6 +30,7 @@ mod traffic;
 pub use agreement::Agreement;
 pub use handling::Handling;
 pub use log::{Ballot, Logs};
+pub use relay::Relays;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;

@@ -1,0 +1,224 @@
+//! How messages travel over relays (X8, exactly). A travel begins when the source hands a message with a path to its link. From then on
+//! the ttl falls with every hop, and no node is crossed twice. A message that is sent again begins another travel,
+//! and that is not done over and over within a moment.
+//!
+//! Frames that the network itself repeats are told to the checker: each is one more copy that may cross every node once.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use prost::Message as _;
+use wattle_core::id::NodeId;
+use wattle_proto::frame::{Decoder, Kind, MAX_FRAME, Message};
+use wattle_proto::node::Envelope;
+
+use super::{Checked, ensure};
+use crate::event::{MILLI, Time};
+use crate::plan::MAX_NODES;
+use crate::trace::digest;
+
+/// Within this time the same is sent a few times at most: an answer to a question that came several times.
+const BURST: Time = 20 * MILLI;
+/// How often.
+const BURST_MOST: u32 = 8;
+
+#[derive(Clone, Copy, Debug)]
+struct Travel {
+    /// How often the source sent it.
+    begun: u32,
+    /// The present burst: since when, in which life of the source, and how often it was sent since.
+    burst: (Time, u32, u32),
+    /// How often the network doubled a frame that held it.
+    copies: u32,
+    /// How often each node put it on a link.
+    crossed: [u32; MAX_NODES],
+    /// The ttl it began with.
+    ttl: usize,
+}
+
+/// Every message that was ever sent over relays.
+#[derive(Debug)]
+pub struct Relays {
+    nodes: Vec<NodeId>,
+    travels: HashMap<u64, Travel>,
+}
+
+impl Relays {
+    /// Nothing travels yet between these nodes.
+    #[must_use]
+    pub fn new(nodes: Vec<NodeId>) -> Self {
+        Self { nodes, travels: HashMap::new() }
+    }
+
+    /// A node, in one of its lives, puts frames on a link.
+    ///
+    /// # Errors
+    /// X8.
+    pub fn sent(&mut self, now: Time, node: usize, life: u32, frames: &Bytes) -> Checked {
+        each_travelling(frames, |message| self.message(now, node, life, message))
+    }
+
+    /// The network repeats a frame.
+    pub fn doubled(&mut self, frame: &Bytes) {
+        let doubled = each_travelling(frame, |message| {
+            if let Some(travel) = self.travels.get_mut(&identity(message)) {
+                travel.copies += 1;
+            }
+            Ok(())
+        });
+        doubled.expect("counting breaks no promise");
+    }
+
+    fn message(&mut self, now: Time, node: usize, life: u32, message: &Message) -> Checked {
+        let identity = identity(message);
+        let (hop, ttl) = (message.relay.path().hop(), usize::from(message.relay.ttl()));
+        let kind = message.relay.kind();
+        if hop == 0 && source(message) == Some(self.nodes[node]) {
+            let travel = self.travels.entry(identity).or_insert(Travel {
+                begun: 0,
+                burst: (now, life, 0),
+                copies: 0,
+                crossed: [0; MAX_NODES],
+                ttl,
+            });
+            let (since, its_life, times) = travel.burst;
+            let same = its_life == life && now - since < BURST;
+            travel.burst = if same { (since, life, times + 1) } else { (now, life, 1) };
+            ensure!(
+                travel.burst.2 <= BURST_MOST,
+                "X8",
+                "node {node} sends the same message of kind {kind:?} {} times within {} ns",
+                travel.burst.2,
+                now - since
+            );
+            travel.begun += 1;
+            travel.ttl = travel.ttl.max(ttl);
+        }
+        let Some(travel) = self.travels.get_mut(&identity) else {
+            ensure!(false, "X8", "node {node} relays a message of kind {kind:?} that nobody sent");
+            return Ok(());
+        };
+        travel.crossed[node] += 1;
+        ensure!(
+            ttl + hop <= travel.ttl,
+            "X8",
+            "node {node} relays a message of kind {kind:?} with ttl {ttl} after {hop} hops: it began with {}",
+            travel.ttl
+        );
+        ensure!(
+            travel.crossed[node] <= travel.begun + travel.copies,
+            "X8",
+            "a message of kind {kind:?} crosses node {node} for the {}th time, and was sent {} times",
+            travel.crossed[node],
+            travel.begun
+        );
+        Ok(())
+    }
+}
+
+/// What relays leave as it is.
+fn identity(message: &Message) -> u64 {
+    let kind = message.relay.kind() as u64;
+    digest(&message.header).rotate_left(17) ^ digest(&message.payload) ^ kind << 56
+}
+
+fn source(message: &Message) -> Option<NodeId> {
+    let envelope = Envelope::decode(message.header.clone()).ok()?;
+    NodeId::from_slice(&envelope.source)
+}
+
+/// Every message that goes over relays, notices aside: those come from relays and end where their path ends.
+fn each_travelling(frames: &Bytes, mut then: impl FnMut(&Message) -> Checked) -> Checked {
+    let mut decoder = Decoder::new();
+    decoder.set_limit(MAX_FRAME);
+    decoder.push(frames.clone());
+    while let Ok(Some(frame)) = decoder.next() {
+        for message in frame {
+            if !message.relay.path().labels().is_empty() && message.relay.kind() != Kind::Notice {
+                then(&message)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wattle_proto::frame::{Class, FrameKind, FrameWriter, Path, RelayHeader};
+
+    const NODES: [NodeId; 3] = [NodeId(7), NodeId(8), NodeId(9)];
+
+    fn relays() -> Relays {
+        Relays::new(NODES.to_vec())
+    }
+
+    fn from_first(content: &[u8]) -> Bytes {
+        let source = Bytes::copy_from_slice(&NODES[0].to_bytes());
+        let body = Bytes::copy_from_slice(content);
+        Envelope { source, body, ..Envelope::default() }.encode_to_vec().into()
+    }
+
+    fn frame(relay: &RelayHeader, content: &[u8]) -> Bytes {
+        let mut out = Vec::new();
+        let mut frame = FrameWriter::begin(&mut out, FrameKind::Batch, MAX_FRAME);
+        frame.append(relay, &from_first(content), &[b"payload"]).unwrap();
+        frame.finish();
+        out.into()
+    }
+
+    fn begins() -> RelayHeader {
+        RelayHeader::along(Kind::Raft, Class::Control, Path::new(&[5, 6]).unwrap())
+    }
+
+    fn relayed(times: u16) -> RelayHeader {
+        let mut relay = begins();
+        (0..times).for_each(|label| _ = relay.step(label));
+        relay
+    }
+
+    #[test]
+    fn a_message_may_travel_and_be_sent_again_later() {
+        let mut relays = relays();
+        for at in [0, BURST] {
+            relays.sent(at, 0, 0, &frame(&begins(), b"a")).unwrap();
+            relays.sent(at + 1, 1, 0, &frame(&relayed(1), b"a")).unwrap();
+            relays.sent(at + 2, 2, 0, &frame(&relayed(2), b"a")).unwrap();
+        }
+        for life in 0..2 {
+            for at in 0..u64::from(BURST_MOST) {
+                relays.sent(BURST + at, 0, life, &frame(&begins(), b"b")).unwrap();
+            }
+        }
+        let storm = relays.sent(BURST + 9, 0, 1, &frame(&begins(), b"b"));
+        assert!(storm.unwrap_err().message.contains("9 times within"));
+    }
+
+    #[test]
+    fn what_the_network_repeats_is_nobodys_fault() {
+        let mut relays = relays();
+        relays.sent(0, 0, 0, &frame(&begins(), b"a")).unwrap();
+        relays.doubled(&frame(&begins(), b"a"));
+        relays.sent(1, 1, 0, &frame(&relayed(1), b"a")).unwrap();
+        relays.sent(1, 1, 0, &frame(&relayed(1), b"a")).unwrap();
+        assert_eq!(relays.sent(2, 1, 0, &frame(&relayed(1), b"a")).unwrap_err().checker, "X8");
+    }
+
+    #[test]
+    fn circles_growing_ttls_and_messages_from_nowhere_are_seen() {
+        let begun = || {
+            let mut relays = relays();
+            relays.sent(0, 0, 0, &frame(&begins(), b"a")).unwrap();
+            relays.sent(1, 1, 0, &frame(&relayed(1), b"a")).unwrap();
+            relays
+        };
+        let again = begun().sent(2, 1, 0, &frame(&relayed(1), b"a"));
+        assert!(again.unwrap_err().message.contains("crosses node 1"));
+        let back = begun().sent(2, 0, 0, &frame(&relayed(2), b"a"));
+        assert!(back.unwrap_err().message.contains("crosses node 0"));
+        let grown = begun().sent(2, 2, 0, &frame(&begins().with_ttl(3), b"a"));
+        assert!(grown.unwrap_err().message.contains("ttl 3"));
+        let unsent = begun().sent(2, 2, 0, &frame(&relayed(2), b"z"));
+        assert!(unsent.unwrap_err().message.contains("nobody sent"));
+    }
+}
