@@ -152,6 +152,10 @@ impl<M: Machine> World<M> {
     /// Something happened inside a node.
     fn happened(&mut self, node: usize, event: &wattle_core::node::output::Event) -> Result<(), Failure> {
         use wattle_core::node::output::Event;
+        match event {
+            Event::RoleChanged { group: GroupId::CONTROL, role: "leader", .. } => self.leads(node),
+            _ => {}
+        }
         let books = &mut self.books;
         match event {
             Event::Amnesia { group, node: whose, .. } if *whose == self.processes[node].id() => {
