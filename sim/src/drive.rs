@@ -158,6 +158,12 @@ impl<M: Machine> World<M> {
         }
         let books = &mut self.books;
         match event {
+            Event::RoleChanged { group, role: "leader" | "candidate" | "follower", .. } => {
+                books.logs.counts(node, *group);
+                if books.logs.excused(*group) {
+                    return Ok(());
+                }
+            }
             Event::Amnesia { group, node: whose, .. } if *whose == self.processes[node].id() => {
                 books.logs.told(node, *group);
             }
