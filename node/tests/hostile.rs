@@ -11,8 +11,8 @@ use common::Process;
 use tokio_stream::wrappers::ReceiverStream;
 use wattle_core::rng::{Purpose, Rng};
 use wattle_proto::api::{
-    Acknowledge, Attach, FindWriterRequest, GetMeshStatusRequest, JoinMeshRequest, Level, PublishRequest, Reason,
-    SeedMeshRequest, SubscribeRequest, publish_response, subscribe_request, subscribe_response,
+    Acknowledge, Attach, FindWriterRequest, GetMeshStatusRequest, JoinMeshRequest, Level, PublishRequest,
+    Reason, SeedMeshRequest, SubscribeRequest, publish_response, subscribe_request, subscribe_response,
 };
 
 /// The first bytes of a TLS 1.3 client hello, cut before its end.
@@ -86,7 +86,8 @@ async fn a_full_disk_refuses_with_a_reason_and_loses_nothing() {
     let [a, _b, c] = common::line(root.path(), limit).await;
     let mut data = a.data().await.expect("a answers");
     let (requests, stream) = tokio::sync::mpsc::channel(1);
-    let mut answers = data.publish_client_data(ReceiverStream::new(stream)).await.expect("a call").into_inner();
+    let mut answers =
+        data.publish_client_data(ReceiverStream::new(stream)).await.expect("a call").into_inner();
     let writer = Bytes::from_static(&[9; 16]);
     let (mut accepted, mut refused) = (0, None);
     let start = Instant::now();
@@ -116,7 +117,8 @@ async fn a_full_disk_refuses_with_a_reason_and_loses_nothing() {
     let attach = Attach { stream: "words".into(), presented: None, window: 64 };
     let attach = SubscribeRequest { request: Some(subscribe_request::Request::Attach(attach)) };
     acks.send(attach).await.expect("room");
-    let mut handed = at_c.subscribe_client_data(ReceiverStream::new(stream)).await.expect("attached").into_inner();
+    let mut handed =
+        at_c.subscribe_client_data(ReceiverStream::new(stream)).await.expect("attached").into_inner();
     let mut last = 0;
     while last < accepted {
         let next = tokio::time::timeout(Duration::from_secs(60), handed.message()).await;
@@ -135,7 +137,8 @@ async fn a_full_disk_refuses_with_a_reason_and_loses_nothing() {
     assert_eq!(last, accepted);
     let start = Instant::now();
     loop {
-        let next = data.find_writer(FindWriterRequest { stream: "words".into(), writer: writer.clone() }).await;
+        let next =
+            data.find_writer(FindWriterRequest { stream: "words".into(), writer: writer.clone() }).await;
         assert_eq!(next.expect("known").into_inner().next, accepted + 1, "what was refused was not taken");
         let request = PublishRequest {
             stream: "words".into(),

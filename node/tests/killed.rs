@@ -16,8 +16,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use wattle_core::crc32c::crc32c;
 use wattle_core::rng::{Purpose, Rng};
 use wattle_proto::api::{
-    Acknowledge, Attach, Level, Position, PublishRequest, SubscribeRequest, publish_response, subscribe_request,
-    subscribe_response,
+    Acknowledge, Attach, Level, Position, PublishRequest, SubscribeRequest, publish_response,
+    subscribe_request, subscribe_response,
 };
 
 const MESSAGES: u64 = 100_000;
@@ -39,7 +39,8 @@ struct Effects {
 
 impl Effects {
     fn open(path: &Path) -> Self {
-        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).expect("the handler's file");
+        let mut file =
+            OpenOptions::new().create(true).read(true).append(true).open(path).expect("the handler's file");
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).expect("readable");
         let (mut position, mut messages, mut at) = (None, Vec::new(), 0);
@@ -51,7 +52,8 @@ impl Effects {
                 break;
             }
             let sequence = u64::from_le_bytes(header[16..24].try_into().expect("8 bytes"));
-            position = Some(Position { instance: Bytes::copy_from_slice(&header[..16]), authority: 0, sequence });
+            position =
+                Some(Position { instance: Bytes::copy_from_slice(&header[..16]), authority: 0, sequence });
             messages.push((sequence, String::from_utf8(text.to_vec()).expect("text")));
             at += 32 + len;
         }
@@ -206,10 +208,16 @@ async fn every_message_arrives_once_and_in_order_whatever_is_killed() {
             let log = node.log();
             let tail: Vec<&str> = log.lines().rev().take(30).collect();
             let status = match node.mesh().await {
-                Some(mut mesh) => format!("{:#?}", mesh.get_mesh_status(wattle_proto::api::GetMeshStatusRequest {}).await),
+                Some(mut mesh) => {
+                    format!("{:#?}", mesh.get_mesh_status(wattle_proto::api::GetMeshStatusRequest {}).await)
+                }
                 None => "no answer".into(),
             };
-            report += &format!("== {} {status}\n{}\n", node.name, tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            report += &format!(
+                "== {} {status}\n{}\n",
+                node.name,
+                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+            );
         }
         panic!("{report}");
     };

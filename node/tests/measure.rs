@@ -13,7 +13,8 @@ use bytes::Bytes;
 use common::Data;
 use tokio_stream::wrappers::ReceiverStream;
 use wattle_proto::api::{
-    Acknowledge, Attach, Level, PublishRequest, SubscribeRequest, publish_response, subscribe_request, subscribe_response,
+    Acknowledge, Attach, Level, PublishRequest, SubscribeRequest, publish_response, subscribe_request,
+    subscribe_response,
 };
 
 const SIZE: usize = 128;
@@ -43,7 +44,8 @@ async fn agree(mut client: Data) {
     let attach = Attach { stream: "words".into(), presented: None, window: 4096 };
     let attach = SubscribeRequest { request: Some(subscribe_request::Request::Attach(attach)) };
     acks.send(attach).await.expect("room");
-    let mut handed = client.subscribe_client_data(ReceiverStream::new(stream)).await.expect("attached").into_inner();
+    let mut handed =
+        client.subscribe_client_data(ReceiverStream::new(stream)).await.expect("attached").into_inner();
     while let Ok(Some(answer)) = handed.message().await {
         if let Some(subscribe_response::Response::Messages(batch)) = answer.response {
             let last = batch.messages.last().map_or(0, |message| message.sequence);
@@ -67,7 +69,8 @@ struct Load {
 /// Publishes and waits until all is completed. Times from the moment a batch was due, by level.
 async fn publish(mut client: Data, load: Load) -> (Duration, BTreeMap<i32, Vec<Duration>>) {
     let (requests, stream) = tokio::sync::mpsc::channel(load.window);
-    let mut answers = client.publish_client_data(ReceiverStream::new(stream)).await.expect("a call").into_inner();
+    let mut answers =
+        client.publish_client_data(ReceiverStream::new(stream)).await.expect("a call").into_inner();
     let permits = std::sync::Arc::new(tokio::sync::Semaphore::new(load.window));
     let (sent, mut due) = tokio::sync::mpsc::unbounded_channel();
     let start = Instant::now();
@@ -105,7 +108,8 @@ async fn publish(mut client: Data, load: Load) -> (Duration, BTreeMap<i32, Vec<D
     let mut batches: BTreeMap<u64, Instant> = BTreeMap::new();
     let mut reached: BTreeMap<i32, u64> = BTreeMap::new();
     while reached.get(&Level::Completed.into()).copied().unwrap_or(0) < messages {
-        let answer = answers.message().await.expect("the call goes on").expect("an answer").answer.expect("set");
+        let answer =
+            answers.message().await.expect("the call goes on").expect("an answer").answer.expect("set");
         let now = Instant::now();
         let publish_response::Answer::Receipt(receipt) = answer else { panic!("refused: {answer:?}") };
         while let Ok((last, at)) = due.try_recv() {
@@ -127,11 +131,18 @@ async fn publish(mut client: Data, load: Load) -> (Duration, BTreeMap<i32, Vec<D
 }
 
 fn report(title: &str, messages: u64, took: Duration, times: &BTreeMap<i32, Vec<Duration>>, sync: Duration) {
-    println!("{title}: {:.0} messages/s; sync p50 {:?} in the same minute", messages as f64 / took.as_secs_f64(), sync);
+    println!(
+        "{title}: {:.0} messages/s; sync p50 {:?} in the same minute",
+        messages as f64 / took.as_secs_f64(),
+        sync
+    );
     for (level, times) in times {
         let name = Level::try_from(*level).map_or("?", |level| level.as_str_name());
         let (p50, p99) = (percentile(times, 500), percentile(times, 990));
-        println!("  {name:18} p50 {p50:>10.2?}  p99 {p99:>10.2?}  ({:.1} syncs)", p50.as_secs_f64() / sync.as_secs_f64());
+        println!(
+            "  {name:18} p50 {p50:>10.2?}  p99 {p99:>10.2?}  ({:.1} syncs)",
+            p50.as_secs_f64() / sync.as_secs_f64()
+        );
     }
 }
 

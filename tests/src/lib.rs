@@ -35,8 +35,13 @@ impl Solo {
         let mut secret = [0; 32];
         secret[..name.len().min(32)].copy_from_slice(&name.as_bytes()[..name.len().min(32)]);
         let key = public_key(&secret);
-        let identity =
-            Identity { node: key.first_node_id(), name: name.to_owned(), key, addresses: Vec::new(), api: None };
+        let identity = Identity {
+            node: key.first_node_id(),
+            name: name.to_owned(),
+            key,
+            addresses: Vec::new(),
+            api: None,
+        };
         let config = Config::new(identity);
         let node = Node::recover(config.clone(), secret, BootId(1));
         let now = Now { monotonic: Instant(0), wall: Wall(1_700_000_000_000) };

@@ -85,7 +85,10 @@ fn the_same_calls_get_the_same_answers() {
         let up = Input::LaneUp { lane: LaneId(1), dial: None, peer_key: PublicKey([9; 32]) };
         solo.tell(up).expect("running");
         solo.command(2, Command::Invite);
-        solo.command(3, Command::OpenStream { name: "s".into(), source: "four".into(), target: "nobody".into() });
+        solo.command(
+            3,
+            Command::OpenStream { name: "s".into(), source: "four".into(), target: "nobody".into() },
+        );
         solo.sync();
         solo.pass(Span::secs(3));
         (solo.transmit(LaneId(1)), solo.transcript, solo.rows)
@@ -109,14 +112,16 @@ fn noise_on_a_lane_closes_the_lane_and_nothing_else() {
             let mut bytes: Vec<u8> = (0..rng.below(300)).map(|_| rng.u64() as u8).collect();
             if rng.below(2) == 0 {
                 // A sound start, so that the noise reaches deeper.
-                bytes = [b"WTLE\x01\x00\x01\x00".as_slice(), &(bytes.len() as u32).to_le_bytes(), &bytes].concat();
+                bytes = [b"WTLE\x01\x00\x01\x00".as_slice(), &(bytes.len() as u32).to_le_bytes(), &bytes]
+                    .concat();
             } else if rng.below(2) == 0 {
                 bytes = [hello.as_slice(), &bytes].concat();
             }
             solo.tell(Input::Received { lane, bytes: Bytes::from(bytes) }).expect("running");
         }
         solo.node.check_invariants(Level::Cheap);
-        let closed = solo.outputs.iter().any(|output| matches!(output, Output::Close { lane: l, .. } if *l == lane));
+        let closed =
+            solo.outputs.iter().any(|output| matches!(output, Output::Close { lane: l, .. } if *l == lane));
         if closed || rng.below(2) == 0 {
             solo.tell(Input::LaneDown { lane }).expect("running");
         }

@@ -19,7 +19,8 @@ fn read(path: &Path) -> String {
 
 fn drawn() -> Graph {
     let page = read(&root().join("docs/ARCHITECTURE.md"));
-    let block = page.split("```graph\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a ```graph block");
+    let block =
+        page.split("```graph\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a ```graph block");
     let line = |line: &str| {
         let (left, right) = line.split_once("->").expect("a line of the graph has an arrow");
         (left.trim().to_owned(), right.split_whitespace().map(str::to_owned).collect())
@@ -44,7 +45,13 @@ fn crates_in_use() -> Graph {
     let mut graph = Graph::new();
     for name in CRATES {
         let manifest = read(&root().join(name).join("Cargo.toml"));
-        let dependencies = manifest.split("[dependencies]").nth(1).unwrap_or_default().split("\n[").next().unwrap_or_default();
+        let dependencies = manifest
+            .split("[dependencies]")
+            .nth(1)
+            .unwrap_or_default()
+            .split("\n[")
+            .next()
+            .unwrap_or_default();
         let used = dependencies.lines().filter_map(|line| line.split(['.', ' ', '=']).next());
         let used = used.filter(|word| word.starts_with("wattle-")).map(str::to_owned).collect();
         graph.insert(format!("wattle-{name}"), used);
@@ -60,7 +67,8 @@ fn parts_in_use() -> Graph {
         let mut used = BTreeSet::new();
         for text in files.iter().map(|file| read(file)) {
             for other in PARTS.iter().filter(|other| **other != part) {
-                let named = [format!("crate::{other}::"), format!("crate::{{{other}"), format!("crate::{other};")];
+                let named =
+                    [format!("crate::{other}::"), format!("crate::{{{other}"), format!("crate::{other};")];
                 if named.iter().any(|name| text.contains(name.as_str())) {
                     used.insert((*other).to_owned());
                 }
@@ -77,11 +85,18 @@ fn the_picture_in_the_architecture_page_is_the_code() {
     real.extend(parts_in_use());
     let drawn = drawn();
     for (who, uses) in &real {
-        let allowed = drawn.get(who).unwrap_or_else(|| panic!("docs/ARCHITECTURE.md: the graph has no line for {who}"));
+        let allowed =
+            drawn.get(who).unwrap_or_else(|| panic!("docs/ARCHITECTURE.md: the graph has no line for {who}"));
         let extra: Vec<_> = uses.difference(allowed).collect();
-        assert!(extra.is_empty(), "{who} uses {extra:?}, which the picture does not allow: cut the use, or change docs/ARCHITECTURE.md");
+        assert!(
+            extra.is_empty(),
+            "{who} uses {extra:?}, which the picture does not allow: cut the use, or change docs/ARCHITECTURE.md"
+        );
         let unused: Vec<_> = allowed.difference(uses).collect();
-        assert!(unused.is_empty(), "{who} no longer uses {unused:?}: take it out of the picture in docs/ARCHITECTURE.md");
+        assert!(
+            unused.is_empty(),
+            "{who} no longer uses {unused:?}: take it out of the picture in docs/ARCHITECTURE.md"
+        );
     }
     assert_eq!(drawn.len(), real.len(), "docs/ARCHITECTURE.md draws something that does not exist");
 }
@@ -114,7 +129,10 @@ fn the_core_is_no_std_and_nothing_is_unsafe() {
     }
     for name in CRATES {
         let manifest = read(&root().join(name).join("Cargo.toml"));
-        assert!(manifest.contains("[lints]\nworkspace = true"), "{name}/Cargo.toml must take the lints of the workspace");
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{name}/Cargo.toml must take the lints of the workspace"
+        );
     }
     assert!(read(&root().join("Cargo.toml")).contains("unsafe_code = \"forbid\""));
 }

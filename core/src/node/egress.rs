@@ -112,7 +112,7 @@ impl Egress {
     }
 
     /// Queues a message for one lane, whoever is at its other end.
-    pub(crate) fn to_lane(&mut self, lane: LaneId, message: Outgoing) -> Result<(), Dropped> {
+    pub(crate) fn queue_for_lane(&mut self, lane: LaneId, message: Outgoing) -> Result<(), Dropped> {
         let state = self.lanes.get_mut(&lane).ok_or(Dropped::NoLink)?;
         push(&mut state.own, message, LIMITS[0])?;
         self.ready.insert(lane);
@@ -120,7 +120,11 @@ impl Egress {
     }
 
     /// Queues a message for a neighbour.
-    pub(crate) fn to_neighbour(&mut self, neighbour: NodeId, mut message: Outgoing) -> Result<(), Dropped> {
+    pub(crate) fn queue_for_neighbour(
+        &mut self,
+        neighbour: NodeId,
+        mut message: Outgoing,
+    ) -> Result<(), Dropped> {
         let link = self.links.get_mut(&neighbour).ok_or(Dropped::NoLink)?;
         let class = message.relay.class() as usize;
         if link.queues[class].bytes > LIMITS[class] / 2 {
@@ -240,9 +244,9 @@ mod tests {
         egress.open(LANE);
         egress.link(PEER, LANE);
         for byte in 0..3 {
-            egress.to_neighbour(PEER, message(Class::Bulk, &[byte; 100])).expect("room");
+            egress.queue_for_neighbour(PEER, message(Class::Bulk, &[byte; 100])).expect("room");
         }
-        egress.to_neighbour(PEER, message(Class::Control, b"first")).expect("room");
+        egress.queue_for_neighbour(PEER, message(Class::Control, b"first")).expect("room");
         assert_eq!(sent(&mut egress, 150), [b"first".to_vec(), alloc::vec![0; 100]]);
         assert_eq!(egress.ready().collect::<Vec<_>>(), [LANE]);
         assert_eq!(sent(&mut egress, 1), [alloc::vec![1; 100]], "one message always goes");
@@ -253,13 +257,13 @@ mod tests {
     #[test]
     fn queues_refuse_what_is_over_their_limit_and_follow_the_link_to_another_lane() {
         let mut egress = Egress::default();
-        assert_eq!(egress.to_neighbour(PEER, message(Class::Bulk, b"x")), Err(Dropped::NoLink));
+        assert_eq!(egress.queue_for_neighbour(PEER, message(Class::Bulk, b"x")), Err(Dropped::NoLink));
         egress.open(LaneId(9));
         egress.link(PEER, LaneId(9));
         let large = alloc::vec![1; 3 << 20];
-        while egress.to_neighbour(PEER, message(Class::Bulk, &large)).is_ok() {}
+        while egress.queue_for_neighbour(PEER, message(Class::Bulk, &large)).is_ok() {}
         egress.check_invariants(Level::Full);
-        assert_eq!(egress.to_neighbour(PEER, message(Class::Bulk, &large)), Err(Dropped::Full));
+        assert_eq!(egress.queue_for_neighbour(PEER, message(Class::Bulk, &large)), Err(Dropped::Full));
         egress.open(LANE);
         egress.link(PEER, LANE);
         egress.close(LaneId(9));
@@ -269,6 +273,6 @@ mod tests {
         }
         assert_eq!(arrived, 5);
         egress.unlink(PEER);
-        assert_eq!(egress.to_neighbour(PEER, message(Class::Bulk, b"x")), Err(Dropped::NoLink));
+        assert_eq!(egress.queue_for_neighbour(PEER, message(Class::Bulk, b"x")), Err(Dropped::NoLink));
     }
 }

@@ -55,7 +55,8 @@ impl Gate {
     /// Adds an append to the held one, if it continues it.
     fn joins(&mut self, group: GroupId, from: NodeId, message: &raft::Message) -> bool {
         let Some((holder, held)) = self.held.get_mut(&group) else { return false };
-        let alike = *holder == from && (held.sender, held.addressee, held.term) == (message.sender, message.addressee, message.term);
+        let alike = *holder == from
+            && (held.sender, held.addressee, held.term) == (message.sender, message.addressee, message.term);
         match (&mut held.body, message.append()) {
             (raft::Body::Append(held), Some(next)) => {
                 let end = held.entries.last().map_or(held.previous.index, |entry| entry.index);
@@ -103,7 +104,15 @@ mod tests {
         };
         let entries = (first..first + count).map(entry).collect();
         let durable = Place::default();
-        let body = Append { previous, commit: LogIndex(commit), durable, entries, number: first, copy: false, cut: false };
+        let body = Append {
+            previous,
+            commit: LogIndex(commit),
+            durable,
+            entries,
+            number: first,
+            copy: false,
+            cut: false,
+        };
         Message { sender: ReplicaId(1), addressee: None, term: Term(1), body: Body::Append(body) }
     }
 
@@ -117,10 +126,16 @@ mod tests {
     fn an_append_passes_as_far_as_its_bytes_are_here_and_the_rest_when_they_come() {
         let mut gate = Gate::default();
         let here = |upto: u8| move |data: &[u8]| data[0] <= upto;
-        assert_eq!(passed(gate.offer(GROUP, PEER, append(1, 3, 3), here(1))), Some((alloc::vec![1], 1, true)));
+        assert_eq!(
+            passed(gate.offer(GROUP, PEER, append(1, 3, 3), here(1))),
+            Some((alloc::vec![1], 1, true))
+        );
         assert_eq!(passed(gate.offer(GROUP, PEER, append(4, 2, 5), here(1))), None, "it joins what is held");
         let (from, held) = gate.take(GROUP).expect("held");
-        assert_eq!(passed(gate.offer(GROUP, from, held, here(5))), Some((alloc::vec![1, 2, 3, 4, 5], 5, false)));
+        assert_eq!(
+            passed(gate.offer(GROUP, from, held, here(5))),
+            Some((alloc::vec![1, 2, 3, 4, 5], 5, false))
+        );
         assert!(gate.take(GROUP).is_none());
     }
 

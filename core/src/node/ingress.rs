@@ -38,7 +38,11 @@ struct Lane {
 
 impl Lanes {
     /// Takes bytes and gives whole frames; a fault is told once.
-    fn frames(&mut self, lane: LaneId, bytes: Option<Bytes>) -> Result<Option<wattle_proto::frame::Frame>, FrameError> {
+    fn frames(
+        &mut self,
+        lane: LaneId,
+        bytes: Option<Bytes>,
+    ) -> Result<Option<wattle_proto::frame::Frame>, FrameError> {
         let Some(lane) = self.open.get_mut(&lane).filter(|lane| !lane.broken) else { return Ok(None) };
         if let Some(bytes) = bytes {
             lane.decoder.push(bytes);
@@ -65,7 +69,9 @@ impl Lanes {
 
 impl Node {
     pub(super) fn lane_up(&mut self, lane: LaneId, dial: Option<DialId>, peer_key: PublicKey) {
-        self.lanes.open.insert(lane, Lane { decoder: Decoder::new(), peer_key, dialled: dial.is_some(), broken: false });
+        self.lanes
+            .open
+            .insert(lane, Lane { decoder: Decoder::new(), peer_key, dialled: dial.is_some(), broken: false });
         self.egress.open(lane);
         self.links.handle(self.now, link::Input::LaneUp { lane, dial, peer_key });
     }
@@ -158,7 +164,14 @@ impl Node {
         }
     }
 
-    fn relay(&mut self, neighbour: NodeId, label: u16, before: RelayHeader, relay: RelayHeader, message: Message) {
+    fn relay(
+        &mut self,
+        neighbour: NodeId,
+        label: u16,
+        before: RelayHeader,
+        relay: RelayHeader,
+        message: Message,
+    ) {
         let next = match self.links.resolve(label) {
             Ok(next) => next,
             Err(LabelError::NoLink(_)) => {
@@ -170,7 +183,7 @@ impl Node {
             Err(LabelError::WrongTag(_)) => return self.notify(neighbour, &before, Reason::WrongLabel),
         };
         let outgoing = Outgoing { relay, header: message.header, payload: Payload::from(message.payload) };
-        match self.egress.to_neighbour(next, outgoing) {
+        match self.egress.queue_for_neighbour(next, outgoing) {
             Ok(()) => {}
             Err(Dropped::NoLink) => self.notify(neighbour, &before, Reason::LinkDown),
             Err(Dropped::Full) => self.notify(neighbour, &before, Reason::QueueFull),
@@ -183,9 +196,10 @@ impl Node {
         let mut labels = alloc::vec![back_here, label];
         labels.extend_from_slice(before.path().ahead().get(1..).unwrap_or_default());
         let Ok(path) = Path::new(&labels) else { return };
-        let relay = RelayHeader::along(before.kind(), before.class(), path).with_ttl(before.ttl().saturating_add(1));
+        let relay =
+            RelayHeader::along(before.kind(), before.class(), path).with_ttl(before.ttl().saturating_add(1));
         let outgoing = Outgoing { relay, header: message.header, payload: Payload::from(message.payload) };
-        let _ = self.egress.to_neighbour(neighbour, outgoing);
+        let _ = self.egress.queue_for_neighbour(neighbour, outgoing);
     }
 
     /// Tells the source that its message was dropped here. Notices about notices are not sent.
@@ -201,17 +215,19 @@ impl Node {
         let relay = RelayHeader::along(Kind::Notice, Class::Control, dropped.path().back());
         let header = Bytes::from(notice.encode_to_vec());
         // A hint: if it does not fit either, the source learns by its deadlines.
-        let _ = self.egress.to_neighbour(neighbour, Outgoing { relay, header, payload: Payload::new() });
+        let _ =
+            self.egress.queue_for_neighbour(neighbour, Outgoing { relay, header, payload: Payload::new() });
     }
 
     fn arrived(&mut self, neighbour: NodeId, message: Message) -> Result<(), String> {
         if message.relay.kind() == Kind::Notice {
-            let notice = Notice::decode(message.header).map_err(|error| format!("a notice that cannot be read: {error}"))?;
+            let notice = Notice::decode(message.header)
+                .map_err(|error| format!("a notice that cannot be read: {error}"))?;
             self.dropped.notices[usize::try_from(notice.reason).unwrap_or_default().min(5)] += 1;
             return Ok(());
         }
-        let envelope =
-            Envelope::decode(message.header).map_err(|error| format!("an envelope that cannot be read: {error}"))?;
+        let envelope = Envelope::decode(message.header)
+            .map_err(|error| format!("an envelope that cannot be read: {error}"))?;
         let (Some(source), Some(target)) =
             (NodeId::from_slice(&envelope.source), NodeId::from_slice(&envelope.target))
         else {
@@ -292,7 +308,11 @@ impl Node {
         let Ok(path) = Path::new(&path.labels) else { return };
         let relay = RelayHeader::along(parcel.kind, parcel.class, path);
         let header = parcel.envelope(own);
-        if self.egress.to_neighbour(first, Outgoing { relay, header, payload: parcel.payload }).is_err() {
+        if self
+            .egress
+            .queue_for_neighbour(first, Outgoing { relay, header, payload: parcel.payload })
+            .is_err()
+        {
             self.dropped.unroutable += 1;
         }
     }

@@ -252,7 +252,13 @@ impl Node {
 
     /// Appends whole frames for `lane` to `buffer`, about `max` bytes at most (one message may exceed it). Not called
     /// while the lane's socket is full: that is the backpressure.
-    pub fn poll_transmit(&mut self, now: Now, lane: LaneId, max: usize, buffer: &mut Vec<u8>) -> Option<Transmit> {
+    pub fn poll_transmit(
+        &mut self,
+        now: Now,
+        lane: LaneId,
+        max: usize,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Transmit> {
         assert!(now.monotonic >= self.now.monotonic, "N1: the monotonic clock went back");
         let len = self.egress.transmit(lane, max, buffer);
         (len > 0).then_some(Transmit { lane, len })
@@ -307,7 +313,9 @@ impl Node {
             Input::Space { free } => self.streams.handle(now, stream::Input::Space { free }),
             Input::WorkDone { work, done } => self.work_done(work, done),
             Input::Command { request, command } => self.command(request, command),
-            Input::Verdict { token, upto } => self.streams.handle(now, stream::Input::Verdict { token, upto }),
+            Input::Verdict { token, upto } => {
+                self.streams.handle(now, stream::Input::Verdict { token, upto })
+            }
             Input::Detach { token } => self.streams.handle(now, stream::Input::Detach { token }),
         }
     }

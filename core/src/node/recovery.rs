@@ -30,9 +30,15 @@ impl Node {
                     generation = generation.max(Generation(stored.generation));
                     Ok(())
                 }
-                Owner::Mesh => self.mesh.restore(&record.key, record.last_slot, &record.head, record.payload_len),
-                Owner::Raft => self.groups.restore(&record.key, record.last_slot, &record.head, record.payload_len),
-                Owner::Stream => self.streams.restore(&record.key, record.last_slot, &record.head, record.payload_len),
+                Owner::Mesh => {
+                    self.mesh.restore(&record.key, record.last_slot, &record.head, record.payload_len)
+                }
+                Owner::Raft => {
+                    self.groups.restore(&record.key, record.last_slot, &record.head, record.payload_len)
+                }
+                Owner::Stream => {
+                    self.streams.restore(&record.key, record.last_slot, &record.head, record.payload_len)
+                }
             };
             restored.map_err(|damage| damage.to_string())?;
         }

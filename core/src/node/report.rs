@@ -65,7 +65,8 @@ impl Node {
 
     fn member_status(&self, control: Option<&GroupStatus>) -> Vec<MemberStatus> {
         let own = self.config.identity.node;
-        let voters: BTreeSet<NodeId> = control.iter().flat_map(|group| group.voters.iter().copied()).collect();
+        let voters: BTreeSet<NodeId> =
+            control.iter().flat_map(|group| group.voters.iter().copied()).collect();
         let status = |member: &crate::mesh::Member| {
             let path = self.routes.path(member.node);
             let hops = path.map(|path| 1 + path.labels.len() as u32);

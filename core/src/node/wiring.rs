@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use wattle_proto::frame::{Class, Kind, RelayHeader};
 
+use super::Loading;
 use super::Node;
 use super::command::Command;
 use super::egress::Outgoing;
 use super::output::{Event, Output};
 use super::parcel::{Held, Parcel};
-use super::Loading;
 use crate::configuration::Member;
 use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
 use crate::payload::Payload;
@@ -25,20 +25,21 @@ impl Node {
     pub(super) fn wire(&mut self) {
         loop {
             if let Some(output) = self.links.poll() {
-                self.from_links(output);
+                self.wire_links(output);
             } else if let Some(output) = self.pairs.poll() {
-                self.from_pairs(output);
+                self.wire_pairs(output);
             } else if let Some(output) = self.routes.poll() {
-                self.from_routes(output);
+                self.wire_routes(output);
             } else if let Some(output) = self.groups.poll() {
-                self.from_groups(output);
+                self.wire_groups(output);
             } else if let Some(output) = self.mesh.poll() {
-                self.from_mesh(output);
+                self.wire_mesh(output);
             } else if let Some(output) = self.streams.poll() {
-                self.from_streams(output);
+                self.wire_streams(output);
             } else if let Some(parcel) = self.loopback.pop_front() {
                 let own = self.config.identity.node;
-                let delivered = self.deliver(own, parcel.kind, parcel.group, parcel.body, parcel.payload.to_bytes());
+                let delivered =
+                    self.deliver(own, parcel.kind, parcel.group, parcel.body, parcel.payload.to_bytes());
                 assert!(delivered.is_ok(), "N3: a node does not understand itself: {delivered:?}");
             } else {
                 return;
@@ -46,7 +47,7 @@ impl Node {
         }
     }
 
-    fn from_links(&mut self, output: link::Output) {
+    fn wire_links(&mut self, output: link::Output) {
         use link::Output as O;
         let now = self.now;
         match output {
@@ -83,11 +84,13 @@ impl Node {
         }
     }
 
-    fn from_pairs(&mut self, output: link::pairs::Output) {
+    fn wire_pairs(&mut self, output: link::pairs::Output) {
         use link::pairs::Output as O;
         let now = self.now;
         match output {
-            O::Send { to, beat } => self.parcel(When::Now, to, Kind::Pair, Class::Control, None, beat.encode(), Payload::new()),
+            O::Send { to, beat } => {
+                self.parcel(When::Now, to, Kind::Pair, Class::Control, None, beat.encode(), Payload::new())
+            }
             O::Suspect { node } => {
                 self.groups.handle(now, raft::Input::PairSuspect { node });
                 self.mesh.handle(now, mesh::Input::PairSuspect { node });
@@ -107,19 +110,19 @@ impl Node {
         }
     }
 
-    fn from_routes(&mut self, output: route::Output) {
+    fn wire_routes(&mut self, output: route::Output) {
         match output {
             route::Output::Send { to, message } => {
                 let relay = RelayHeader::direct(Kind::Route, Class::Control);
                 let outgoing = Outgoing { relay, header: message.encode(), payload: Payload::new() };
                 // The whole database follows with the next link.
-                let _ = self.egress.to_neighbour(to, outgoing);
+                let _ = self.egress.queue_for_neighbour(to, outgoing);
             }
             route::Output::Changed => {}
         }
     }
 
-    fn from_groups(&mut self, output: raft::Output) {
+    fn wire_groups(&mut self, output: raft::Output) {
         use raft::Output as O;
         let now = self.now;
         let control = |group: GroupId| group == GroupId::CONTROL;
@@ -128,7 +131,15 @@ impl Node {
             O::Forget(forget) => self.journal.forget(&forget),
             O::Notify(receipt) => self.send(When::Durable, Held::Raft(receipt)),
             O::Send { to, group, message, when } => {
-                self.parcel(when, to, Kind::Raft, Class::Control, Some(group), Bytes::new(), message.encode());
+                self.parcel(
+                    when,
+                    to,
+                    Kind::Raft,
+                    Class::Control,
+                    Some(group),
+                    Bytes::new(),
+                    message.encode(),
+                );
             }
             O::Apply { group, entries } if control(group) => {
                 let entries = entries.into_iter().map(mesh_entry).collect();
@@ -174,7 +185,8 @@ impl Node {
                 self.mesh.handle(now, mesh::Input::Install { from, index, data });
             }
             O::Install { group, from, index, data, .. } => {
-                self.streams.handle(now, stream::Input::Install { instance: group.into(), from, index, data });
+                self.streams
+                    .handle(now, stream::Input::Install { instance: group.into(), from, index, data });
             }
             O::Amnesia { group, node, what } => self.event(Event::Amnesia { group, node, what }),
             O::Stopped { group, reason } => {
@@ -199,7 +211,7 @@ impl Node {
         self.tell_whom_we_lead();
     }
 
-    fn from_mesh(&mut self, output: mesh::Output) {
+    fn wire_mesh(&mut self, output: mesh::Output) {
         use mesh::Output as O;
         let now = self.now;
         let group = GroupId::CONTROL;
@@ -209,10 +221,20 @@ impl Node {
             O::Notify(receipt) => self.send(When::Durable, Held::Mesh(receipt)),
             O::Work { token, job } => self.work(Owner::Mesh, token, job),
             O::DialJoin { address } => self.links.handle(now, link::Input::JoinTarget { address }),
-            O::SendLane { lane, message, when } => self.send(when, Held::Join { lane, body: message.encode() }),
+            O::SendLane { lane, message, when } => {
+                self.send(when, Held::Join { lane, body: message.encode() })
+            }
             O::CloseLane { lane, reason } => self.links.handle(now, link::Input::Close { lane, reason }),
             O::Send { to, message, when } => {
-                self.parcel(when, to, Kind::Mesh, Class::Priority, None, Bytes::new(), message.encode().into());
+                self.parcel(
+                    when,
+                    to,
+                    Kind::Mesh,
+                    Class::Priority,
+                    None,
+                    Bytes::new(),
+                    message.encode().into(),
+                );
             }
             O::Propose { data, context } => {
                 self.groups.handle(now, raft::Input::Propose { group, data, weight: 0, context });
@@ -235,7 +257,9 @@ impl Node {
             }
             O::Remembered { addresses } => self.keep_dialling(addresses),
             O::Roster(roster) => self.roster(roster),
-            O::StreamOpened { name, instance, source, target } => self.stream_opened(name, instance, source, target),
+            O::StreamOpened { name, instance, source, target } => {
+                self.stream_opened(name, instance, source, target)
+            }
             O::StreamClosed { instance, .. } => {
                 self.streams.handle(now, stream::Input::Closed { instance });
                 self.groups.handle(now, raft::Input::Remove { group: instance.into() });
@@ -273,7 +297,7 @@ impl Node {
         }
     }
 
-    fn from_streams(&mut self, output: stream::Output) {
+    fn wire_streams(&mut self, output: stream::Output) {
         use stream::Output as O;
         let now = self.now;
         match output {
@@ -288,7 +312,8 @@ impl Node {
                 self.parcel(when, to, Kind::Stream, class, None, body, payload);
             }
             O::Propose { instance, data, weight, context } => {
-                self.groups.handle(now, raft::Input::Propose { group: instance.into(), data, weight, context });
+                self.groups
+                    .handle(now, raft::Input::Propose { group: instance.into(), data, weight, context });
             }
             O::BytesReady { instance } => {
                 if let Some((from, message)) = self.gate.take(instance.into()) {
@@ -297,7 +322,9 @@ impl Node {
                     self.groups.handle(now, raft::Input::AskAgain { group: instance.into() });
                 }
             }
-            O::AskAgain { instance } => self.groups.handle(now, raft::Input::AskAgain { group: instance.into() }),
+            O::AskAgain { instance } => {
+                self.groups.handle(now, raft::Input::AskAgain { group: instance.into() })
+            }
             O::Compact { instance, upto } => {
                 self.groups.handle(now, raft::Input::Compact { group: instance.into(), upto });
             }
@@ -324,10 +351,10 @@ impl Node {
                 if matches!(message, link::Message::Hello(_)) {
                     self.egress.hello(lane, message.encode());
                 } else {
-                    self.to_lane(lane, Kind::Link, message.encode());
+                    self.send_on_lane(lane, Kind::Link, message.encode());
                 }
             }
-            Held::Join { lane, body } => self.to_lane(lane, Kind::Join, body),
+            Held::Join { lane, body } => self.send_on_lane(lane, Kind::Join, body),
             Held::Parcel(parcel) => self.post(parcel),
             Held::Raft(receipt) => self.groups.handle(now, raft::Input::Durable(receipt)),
             Held::Mesh(receipt) => self.mesh.handle(now, mesh::Input::Durable(receipt)),
@@ -335,10 +362,10 @@ impl Node {
         }
     }
 
-    fn to_lane(&mut self, lane: LaneId, kind: Kind, header: Bytes) {
+    fn send_on_lane(&mut self, lane: LaneId, kind: Kind, header: Bytes) {
         let relay = RelayHeader::direct(kind, Class::Control);
         // A lane whose own queue is full is about to be closed by its keepalive.
-        let _ = self.egress.to_lane(lane, Outgoing { relay, header, payload: Payload::new() });
+        let _ = self.egress.queue_for_lane(lane, Outgoing { relay, header, payload: Payload::new() });
     }
 
     fn send(&mut self, when: When, held: Held) {

@@ -25,7 +25,14 @@ const FORMER_MAX: usize = 16;
 
 impl Group {
     /// `member` vouched, in `term`, for a vote or a place. Kept in memory now, on disk with the next write (rule C2).
-    pub(super) fn vouched(&mut self, context: &Context<'_>, member: Member, term: Term, last: Place, vote: Option<Member>) {
+    pub(super) fn vouched(
+        &mut self,
+        context: &Context<'_>,
+        member: Member,
+        term: Term,
+        last: Place,
+        vote: Option<Member>,
+    ) {
         if member.node == context.own || !self.log.configuration().members().any(|m| m == member) {
             return;
         }
@@ -74,7 +81,13 @@ impl Group {
                 for node in self.others(context.own) {
                     if !answered.contains(&node) {
                         let mark = self.marks.get(&node).copied();
-                        self.send(context, node, self.term, Body::Recall { mark, question: true }, When::Durable);
+                        self.send(
+                            context,
+                            node,
+                            self.term,
+                            Body::Recall { mark, question: true },
+                            When::Durable,
+                        );
                     }
                 }
             }
@@ -91,7 +104,13 @@ impl Group {
         self.ask_at = Some(context.now + context.config.retry_min);
     }
 
-    pub(super) fn handle_recall(&mut self, context: &mut Context<'_>, from: NodeId, mark: Option<Mark>, question: bool) {
+    pub(super) fn handle_recall(
+        &mut self,
+        context: &mut Context<'_>,
+        from: NodeId,
+        mark: Option<Mark>,
+        question: bool,
+    ) {
         if !self.log.configuration().on(from).any(|_| true) {
             return;
         }
@@ -179,7 +198,11 @@ impl Group {
         let last = self.log.last();
         let found = alloc::format!(
             "it vouched for entry {} of term {} in term {}, and its disk ends at {} in term {}",
-            mark.last.index, mark.last.term, mark.term, last.index, self.term
+            mark.last.index,
+            mark.last.term,
+            mark.term,
+            last.index,
+            self.term
         );
         let alone = self.is_only_voter(context.own);
         if mark.replica != self.replica {
@@ -230,9 +253,18 @@ impl Group {
     }
 
     /// An only voter asks for its log back (rule C3).
-    pub(super) fn handle_copy(&mut self, context: &mut Context<'_>, from: NodeId, asker: ReplicaId, last: Place) {
+    pub(super) fn handle_copy(
+        &mut self,
+        context: &mut Context<'_>,
+        from: NodeId,
+        asker: ReplicaId,
+        last: Place,
+    ) {
         let asks = Member { node: from, replica: asker };
-        if !self.log.configuration().votes(asks) || self.is_voter(context.own) || self.standing != Standing::Sound {
+        if !self.log.configuration().votes(asks)
+            || self.is_voter(context.own)
+            || self.standing != Standing::Sound
+        {
             return;
         }
         if matches!(self.role, Role::Follower { leader: Some(_) }) {
@@ -249,7 +281,8 @@ impl Group {
         };
         let config = context.config;
         let durable = self.log.durable();
-        let entries = self.log.slice(previous.index.next(), durable, config.message_entries, config.message_bytes);
+        let entries =
+            self.log.slice(previous.index.next(), durable, config.message_entries, config.message_bytes);
         let end = entries.last().map_or(previous.index, |entry| entry.index);
         let commit = self.commit.min(end);
         let durable = self.log.durable_place();
@@ -257,7 +290,13 @@ impl Group {
         self.send(context, from, self.term, Body::Append(append), When::Durable);
     }
 
-    pub(super) fn handle_copied(&mut self, context: &mut Context<'_>, from: NodeId, term: Term, append: Append) {
+    pub(super) fn handle_copied(
+        &mut self,
+        context: &mut Context<'_>,
+        from: NodeId,
+        term: Term,
+        append: Append,
+    ) {
         let Standing::Copying { mark, from: learner } = self.standing else { return };
         if from != learner {
             return;

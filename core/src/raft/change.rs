@@ -10,12 +10,19 @@ use crate::configuration::{Configuration, Member};
 use crate::id::{NodeId, ReplicaId};
 
 impl Group {
-    pub(super) fn change(&mut self, context: &mut Context<'_>, voters: Vec<Member>, learners: Vec<Member>, number: u64) {
+    pub(super) fn change(
+        &mut self,
+        context: &mut Context<'_>,
+        voters: Vec<Member>,
+        learners: Vec<Member>,
+        number: u64,
+    ) {
         let refusal = match (&self.standing, &self.role) {
             (Standing::Stopped { .. }, _) => Some(RefusedReason::Stopped),
             (_, Role::Leader(leading)) => {
                 let busy = self.log.configured_at() > self.commit || self.log.configuration().is_joint();
-                (busy || self.commit < leading.begins || voters.is_empty()).then_some(RefusedReason::ChangeUnderWay)
+                (busy || self.commit < leading.begins || voters.is_empty())
+                    .then_some(RefusedReason::ChangeUnderWay)
             }
             _ => Some(RefusedReason::NotLeader { leader: self.leader(context.own) }),
         };
@@ -37,8 +44,13 @@ impl Group {
         self.replicate(context);
     }
 
-    fn append_configuration(&mut self, context: &mut Context<'_>, configuration: &Configuration) -> crate::id::LogIndex {
-        let index = self.append_own(context, EntryKind::Configuration, encode_configuration(configuration), 0);
+    fn append_configuration(
+        &mut self,
+        context: &mut Context<'_>,
+        configuration: &Configuration,
+    ) -> crate::id::LogIndex {
+        let index =
+            self.append_own(context, EntryKind::Configuration, encode_configuration(configuration), 0);
         self.track_members(context);
         self.check_quorum(context);
         index
@@ -62,7 +74,13 @@ impl Group {
 
     /// A member lost part of its disk and goes on under a fresh replica id: the leader puts the new one in the old one's
     /// place, as a learner (rule C5).
-    pub(super) fn handle_renamed(&mut self, context: &mut Context<'_>, from: NodeId, fresh: ReplicaId, old: ReplicaId) {
+    pub(super) fn handle_renamed(
+        &mut self,
+        context: &mut Context<'_>,
+        from: NodeId,
+        fresh: ReplicaId,
+        old: ReplicaId,
+    ) {
         let (old, fresh) = (Member { node: from, replica: old }, Member { node: from, replica: fresh });
         let configuration = self.log.configuration().clone();
         let known = configuration.members().any(|member| member == old);
@@ -75,7 +93,8 @@ impl Group {
             leading.returning.insert(fresh);
         }
         let voters = configuration.voters.into_iter().filter(|&member| member != old).collect();
-        let learners = configuration.learners.into_iter().filter(|&member| member != old).chain([fresh]).collect();
+        let learners =
+            configuration.learners.into_iter().filter(|&member| member != old).chain([fresh]).collect();
         self.change(context, voters, learners, u64::MAX);
     }
 

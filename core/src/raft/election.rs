@@ -50,7 +50,10 @@ impl Group {
             self.standing = Standing::Sound;
             self.ask_at = None;
         }
-        if self.standing != Standing::Sound || !self.is_voter(context.own) || matches!(self.role, Role::Leader(_)) {
+        if self.standing != Standing::Sound
+            || !self.is_voter(context.own)
+            || matches!(self.role, Role::Leader(_))
+        {
             return;
         }
         if self.is_only_voter(context.own) {
@@ -99,7 +102,14 @@ impl Group {
         }
     }
 
-    pub(super) fn handle_vote(&mut self, context: &mut Context<'_>, from: Member, term: Term, pre: bool, last: Place) {
+    pub(super) fn handle_vote(
+        &mut self,
+        context: &mut Context<'_>,
+        from: Member,
+        term: Term,
+        pre: bool,
+        last: Place,
+    ) {
         if !self.may_vote(context) {
             return;
         }
@@ -177,7 +187,9 @@ impl Group {
     }
 
     fn count_votes(&mut self, context: &mut Context<'_>) {
-        let won = |granted: &BTreeSet<Member>| carried(self.log.configuration(), |member| granted.contains(&member));
+        let won = |granted: &BTreeSet<Member>| {
+            carried(self.log.configuration(), |member| granted.contains(&member))
+        };
         match &self.role {
             Role::PreCandidate { granted } if won(granted) => self.campaign(context),
             Role::Candidate { granted } if won(granted) => self.lead(context),

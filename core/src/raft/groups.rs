@@ -57,9 +57,17 @@ impl Groups {
     ///
     /// # Errors
     /// [`Damaged`] if it makes no sense.
-    pub fn restore(&mut self, key: &Key, _last_slot: u64, head: &Bytes, _payload_len: usize) -> Result<(), Damaged> {
+    pub fn restore(
+        &mut self,
+        key: &Key,
+        _last_slot: u64,
+        head: &Bytes,
+        _payload_len: usize,
+    ) -> Result<(), Damaged> {
         let loading = self.loading.entry(GroupId(key.id)).or_default();
-        loading.take(key.space, key.slot, head).map_err(|error| Damaged { key: *key, what: error.to_string() })
+        loading
+            .take(key.space, key.slot, head)
+            .map_err(|error| Damaged { key: *key, what: error.to_string() })
     }
 
     /// The owner's persisted state reaches up to `index`. Between `restore` and `restored`.
@@ -72,7 +80,10 @@ impl Groups {
         for (id, loading) in core::mem::take(&mut self.loading) {
             if let Some(mut group) = loading.build(id) {
                 let applied = self.applied.get(&id).copied().unwrap_or_default();
-                assert!(applied >= group.log.base().index, "R3: the owner of {id} forgot what the log no longer holds");
+                assert!(
+                    applied >= group.log.base().index,
+                    "R3: the owner of {id} forgot what the log no longer holds"
+                );
                 let applied = applied.min(group.log.last().index);
                 group.applied = applied.max(group.applied);
                 group.commit = group.applied;
@@ -118,7 +129,9 @@ impl Groups {
             Input::Snapshot { group, to, index, data } => {
                 self.with(now, group, |group, context| group.send_snapshot(context, to, index, data));
             }
-            Input::Installed { group, taken } => self.with(now, group, |group, cx| group.installed(cx, taken)),
+            Input::Installed { group, taken } => {
+                self.with(now, group, |group, cx| group.installed(cx, taken))
+            }
             Input::Durable(receipt) => {
                 self.with(now, receipt.group, |group, context| group.handle_durable(context, receipt.what));
             }
@@ -229,7 +242,9 @@ impl Groups {
             if group.is_voter(self.own) {
                 peers.extend(configuration.members().map(|member| member.node));
             } else {
-                peers.extend(configuration.voters.iter().chain(&configuration.outgoing).map(|member| member.node));
+                peers.extend(
+                    configuration.voters.iter().chain(&configuration.outgoing).map(|member| member.node),
+                );
             }
         }
         peers.remove(&self.own);
@@ -273,7 +288,8 @@ impl Groups {
 
     /// Runs `act` on every group that has a member on `node`.
     fn each(&mut self, now: Instant, node: NodeId, act: impl Fn(&mut Group, &mut Context<'_>)) {
-        let concerned = self.groups.values().filter(|group| group.log.configuration().on(node).next().is_some());
+        let concerned =
+            self.groups.values().filter(|group| group.log.configuration().on(node).next().is_some());
         for id in concerned.map(|group| group.id).collect::<Vec<_>>() {
             self.with(now, id, &act);
         }

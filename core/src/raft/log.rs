@@ -68,7 +68,6 @@ impl Log {
         self.place(self.durable).unwrap_or(self.base)
     }
 
-
     pub(super) fn place(&self, index: LogIndex) -> Option<Place> {
         if index == self.base.index {
             return Some(self.base);
@@ -125,7 +124,8 @@ impl Log {
         assert!(entry.term >= last.term, "R2: term {} behind term {}", entry.term, last.term);
         let chain = last.chain.then(entry.term, entry.index, entry.kind as u8, &entry.data);
         if entry.kind == EntryKind::Configuration {
-            let configuration = decode_configuration(&entry.data).expect("checked when it was decoded or made");
+            let configuration =
+                decode_configuration(&entry.data).expect("checked when it was decoded or made");
             self.configurations.push((entry.index, configuration));
         }
         self.entries.push_back((entry, chain));
@@ -133,7 +133,11 @@ impl Log {
 
     /// Removes everything from `index` on, and with it what the disk was said to hold of it.
     pub(super) fn truncate(&mut self, index: LogIndex) {
-        assert!(index > self.base.index, "R3: truncation at {index} reaches below the base {}", self.base.index);
+        assert!(
+            index > self.base.index,
+            "R3: truncation at {index} reaches below the base {}",
+            self.base.index
+        );
         self.entries.truncate((index.0 - self.base.index.0 - 1) as usize);
         self.configurations.retain(|(at, _)| *at < index);
         let end = index.before();
@@ -203,7 +207,10 @@ impl Log {
             assert_eq!(*chain, expected, "R2: the chain is broken at {}", entry.index);
             place = Place { index: entry.index, term: entry.term, chain: *chain };
         }
-        assert!(self.durable <= place.index && self.durable >= self.base.index, "R3: durable outside the log");
+        assert!(
+            self.durable <= place.index && self.durable >= self.base.index,
+            "R3: durable outside the log"
+        );
         assert!(self.configurations.is_sorted_by_key(|(at, _)| *at), "R5: configurations out of order");
     }
 }
@@ -248,7 +255,13 @@ mod tests {
     fn equal_places_with_other_content_are_a_fork() {
         let mut a = log(&[1, 1]);
         let mut b = log(&[1, 1]);
-        a.push(Entry { index: LogIndex(3), term: Term(2), kind: EntryKind::Command, data: Bytes::new(), weight: 0 });
+        a.push(Entry {
+            index: LogIndex(3),
+            term: Term(2),
+            kind: EntryKind::Command,
+            data: Bytes::new(),
+            weight: 0,
+        });
         let data = Bytes::from_static(b"other");
         b.push(Entry { index: LogIndex(3), term: Term(2), kind: EntryKind::Command, data, weight: 0 });
         assert_eq!(a.agrees(b.last()), Err(Mismatch::Forked(LogIndex(3))));
@@ -266,7 +279,10 @@ mod tests {
         log.reset(place, Configuration::default());
         assert_eq!((log.first(), log.last().index), (LogIndex(4), LogIndex(4)));
         log.check_invariants();
-        log.reset(Place { index: LogIndex(9), term: Term(3), chain: Chain([1; 16]) }, Configuration::default());
+        log.reset(
+            Place { index: LogIndex(9), term: Term(3), chain: Chain([1; 16]) },
+            Configuration::default(),
+        );
         assert_eq!((log.base().index, log.last().index), (LogIndex(9), LogIndex(9)));
     }
 }

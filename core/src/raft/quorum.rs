@@ -46,7 +46,8 @@ mod tests {
             let have = members.iter().filter(|&&m| reached(m).0 >= index).count();
             members.is_empty() || have * 2 > members.len()
         };
-        let best = (0..=20).rev().find(|&i| enough(&configuration.voters, i) && enough(&configuration.outgoing, i));
+        let best =
+            (0..=20).rev().find(|&i| enough(&configuration.voters, i) && enough(&configuration.outgoing, i));
         LogIndex(best.unwrap_or(0))
     }
 

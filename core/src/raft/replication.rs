@@ -42,7 +42,13 @@ impl Group {
     }
 
     /// Appends an entry of the own term.
-    pub(super) fn append_own(&mut self, context: &mut Context<'_>, kind: EntryKind, data: Bytes, weight: u64) -> LogIndex {
+    pub(super) fn append_own(
+        &mut self,
+        context: &mut Context<'_>,
+        kind: EntryKind,
+        data: Bytes,
+        weight: u64,
+    ) -> LogIndex {
         let index = self.log.last().index.next();
         let entry = Entry { index, term: self.term, kind, data, weight };
         self.log.push(entry.clone());
@@ -59,11 +65,14 @@ impl Group {
         let Role::Leader(leading) = &mut self.role else { return };
         let configuration = self.log.configuration();
         let config = context.config;
-        leading.progress.retain(|&node, progress| configuration.on(node).any(|member| member == progress.member));
+        leading
+            .progress
+            .retain(|&node, progress| configuration.on(node).any(|member| member == progress.member));
         for node in configuration.members().map(|member| member.node).filter(|&node| node != context.own) {
             // While a replica id is being replaced, the newer one is the one that is there.
             let member = configuration.on(node).last().expect("just listed");
-            let progress = leading.progress.entry(node).or_insert_with(|| Progress::new(member, last.before(), config));
+            let progress =
+                leading.progress.entry(node).or_insert_with(|| Progress::new(member, last.before(), config));
             if progress.member != member {
                 *progress = Progress::new(member, last.before(), config);
             }
@@ -129,7 +138,13 @@ impl Group {
     }
 
     /// Whether a message of a leader is to be taken; enters its term, and answers an old one so that it hears of ours.
-    pub(super) fn accepts_leader(&mut self, context: &mut Context<'_>, from: NodeId, sender: ReplicaId, term: Term) -> bool {
+    pub(super) fn accepts_leader(
+        &mut self,
+        context: &mut Context<'_>,
+        from: NodeId,
+        sender: ReplicaId,
+        term: Term,
+    ) -> bool {
         match self.standing {
             Standing::Sound => {}
             Standing::Renamed { .. } => {
@@ -194,7 +209,13 @@ impl Group {
         let first = new[0].index;
         if first <= self.log.last().index {
             if first <= self.commit {
-                self.stop(context, alloc::format!("a leader wants to replace entry {first}, but everything up to {} is committed here", self.commit));
+                self.stop(
+                    context,
+                    alloc::format!(
+                        "a leader wants to replace entry {first}, but everything up to {} is committed here",
+                        self.commit
+                    ),
+                );
                 return false;
             }
             self.log.truncate(first);
@@ -207,22 +228,46 @@ impl Group {
         true
     }
 
-    fn disagree(&mut self, context: &mut Context<'_>, from: NodeId, number: u64, index: LogIndex, mismatch: Mismatch) {
+    fn disagree(
+        &mut self,
+        context: &mut Context<'_>,
+        from: NodeId,
+        number: u64,
+        index: LogIndex,
+        mismatch: Mismatch,
+    ) {
         if index <= self.commit {
-            let what = alloc::format!("the leader's log differs at {index}, but everything up to {} is committed here", self.commit);
+            let what = alloc::format!(
+                "the leader's log differs at {index}, but everything up to {} is committed here",
+                self.commit
+            );
             return self.stop(context, what);
         }
         if let Mismatch::Forked(index) = mismatch {
-            let what = alloc::format!("entry {index} has the leader's term and other content: one of the two disks was rolled back");
+            let what = alloc::format!(
+                "entry {index} has the leader's term and other content: one of the two disks was rolled back"
+            );
             context.out.push_back(Output::Amnesia { group: self.id, node: from, what });
         }
         let last = self.log.last();
         let end = last.index.min(index.before());
         let place = self.log.place(end).unwrap_or(self.log.base());
-        self.send(context, from, self.term, Body::AppendReply { number, matched: false, place, more: false, waiting: false }, When::Durable);
+        self.send(
+            context,
+            from,
+            self.term,
+            Body::AppendReply { number, matched: false, place, more: false, waiting: false },
+            When::Durable,
+        );
     }
 
-    pub(super) fn handle_append_reply(&mut self, context: &mut Context<'_>, from: Member, term: Term, reply: Reply) {
+    pub(super) fn handle_append_reply(
+        &mut self,
+        context: &mut Context<'_>,
+        from: Member,
+        term: Term,
+        reply: Reply,
+    ) {
         let Reply { number, matched, place, more, waiting } = reply;
         if matched {
             self.vouched(context, from, term, place, None);
@@ -233,7 +278,9 @@ impl Group {
         let (now, config, end) = (context.now, context.config, self.log.last().index);
         let equal = place.index <= self.log.base().index || self.log.place(place.index) == Some(place);
         let Role::Leader(leading) = &mut self.role else { return };
-        let Some(progress) = leading.progress.get_mut(&from.node).filter(|p| p.member == from && term == self.term) else {
+        let Some(progress) =
+            leading.progress.get_mut(&from.node).filter(|p| p.member == from && term == self.term)
+        else {
             return;
         };
         if matched && equal {

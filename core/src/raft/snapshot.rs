@@ -10,7 +10,13 @@ use crate::when::When;
 
 impl Group {
     /// The owner gives its state, for a member that needs it.
-    pub(super) fn send_snapshot(&mut self, context: &mut Context<'_>, to: NodeId, index: LogIndex, data: Bytes) {
+    pub(super) fn send_snapshot(
+        &mut self,
+        context: &mut Context<'_>,
+        to: NodeId,
+        index: LogIndex,
+        data: Bytes,
+    ) {
         let copy = self.copying_to == Some(to);
         let Some(place) = self.log.place(index) else { return };
         let configuration = self.log.configuration_at(index).clone();
@@ -19,7 +25,9 @@ impl Group {
             self.copying_to = None;
         } else {
             let Role::Leader(leading) = &mut self.role else { return };
-            let Some(progress) = leading.progress.get_mut(&to).filter(|progress| progress.snapshot) else { return };
+            let Some(progress) = leading.progress.get_mut(&to).filter(|progress| progress.snapshot) else {
+                return;
+            };
             progress.snapshot_under_way(context.now);
             leading.next_number += 1;
             number = leading.next_number;
@@ -51,12 +59,20 @@ impl Group {
         let data = data.clone();
         self.installing = Some(snapshot);
         self.last_append = Some((from, 0));
-        context.out.push_back(Output::Install { group: self.id, from, index: place.index, term: place.term, data });
+        context.out.push_back(Output::Install {
+            group: self.id,
+            from,
+            index: place.index,
+            term: place.term,
+            data,
+        });
     }
 
     /// The owner took the state, in this step, or did not.
     pub(super) fn installed(&mut self, context: &mut Context<'_>, taken: bool) {
-        let Some(Snapshot { place, configuration, number, copy, .. }) = self.installing.take() else { return };
+        let Some(Snapshot { place, configuration, number, copy, .. }) = self.installing.take() else {
+            return;
+        };
         if !taken || place.index <= self.commit {
             return;
         }

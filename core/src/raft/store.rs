@@ -11,7 +11,8 @@ use wattle_proto::raft as wire;
 use super::group::{Context, Group, Standing};
 use super::message::{Entry, Mark, Place};
 use super::wire::{
-    Malformed, configuration, entries, mark, place, wire_configuration, wire_entry, wire_mark, wire_member, wire_place,
+    Malformed, configuration, entries, mark, place, wire_configuration, wire_entry, wire_mark, wire_member,
+    wire_place,
 };
 use super::{Output, Written};
 use crate::configuration::{Configuration, Member};
@@ -66,11 +67,19 @@ impl Group {
     pub(super) fn persist_base(&mut self, context: &mut Context<'_>) {
         let base = self.log.base();
         let configuration = self.log.configuration_at(base.index);
-        let record = wire::Base { place: Some(wire_place(&base)), configuration: Some(wire_configuration(configuration)) };
+        let record = wire::Base {
+            place: Some(wire_place(&base)),
+            configuration: Some(wire_configuration(configuration)),
+        };
         let record = Record::state(key(self.id, BASE, 0), record.encode_to_vec().into());
         context.out.push_back(Output::Persist(record));
         let below = base.index.0 + 1;
-        context.out.push_back(Output::Forget(Forget { owner: Owner::Raft, space: LOG, id: self.id.0, below }));
+        context.out.push_back(Output::Forget(Forget {
+            owner: Owner::Raft,
+            space: LOG,
+            id: self.id.0,
+            below,
+        }));
     }
 
     /// The log begins anew behind a snapshot. An empty run says that nothing older may come back behind the base.
@@ -135,7 +144,8 @@ impl Loading {
             }
             BASE => {
                 let base: wire::Base = read(head)?;
-                let members = base.configuration.ok_or_else(|| Malformed("a base without configuration".into()))?;
+                let members =
+                    base.configuration.ok_or_else(|| Malformed("a base without configuration".into()))?;
                 self.base = Some((place(base.place.as_ref())?, configuration(&members)?));
             }
             MARKS => {
@@ -165,7 +175,10 @@ impl Loading {
         group.log.all_durable();
         group.term = Term(state.term);
         group.vote = state.vote.and_then(|vote| {
-            Some(Member { node: NodeId::from_slice(&vote.node)?, replica: ReplicaId::from_slice(&vote.replica)? })
+            Some(Member {
+                node: NodeId::from_slice(&vote.node)?,
+                replica: ReplicaId::from_slice(&vote.replica)?,
+            })
         });
         group.former = state.former.iter().filter_map(|id| ReplicaId::from_slice(id)).collect();
         group.marks = self.marks;

@@ -147,7 +147,12 @@ impl Message {
         let message = wire::Message::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
         let addressee = if message.addressee.is_empty() { None } else { Some(replica(&message.addressee)?) };
         let Some(body) = message.body else { return bad("nothing is said") };
-        Ok(Self { sender: replica(&message.sender)?, addressee, term: Term(message.term), body: decode_body(body)? })
+        Ok(Self {
+            sender: replica(&message.sender)?,
+            addressee,
+            term: Term(message.term),
+            body: decode_body(body)?,
+        })
     }
 
     /// Writes a message.
@@ -195,7 +200,9 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
         W::Copy(copy) => Body::Copy { last: place(copy.last.as_ref())? },
         W::Renamed(renamed) => Body::Renamed { old: replica(&renamed.old)? },
         W::Snapshot(snapshot) => {
-            let Some(wire) = snapshot.configuration.as_ref() else { return bad("a snapshot without configuration") };
+            let Some(wire) = snapshot.configuration.as_ref() else {
+                return bad("a snapshot without configuration");
+            };
             Body::Snapshot(Snapshot {
                 place: place(snapshot.place.as_ref())?,
                 configuration: configuration(wire)?,
@@ -225,7 +232,13 @@ fn encode_body(body: &Body) -> wire::message::Body {
             copy: append.copy,
         }),
         &Body::AppendReply { number, matched, ref place, more, waiting } => {
-            W::AppendReply(wire::AppendReply { number, matched, place: Some(wire_place(place)), more, waiting })
+            W::AppendReply(wire::AppendReply {
+                number,
+                matched,
+                place: Some(wire_place(place)),
+                more,
+                waiting,
+            })
         }
         Body::Vote { pre, last } => W::Vote(wire::Vote { pre: *pre, last: Some(wire_place(last)) }),
         Body::VoteReply { pre, granted, last } => {

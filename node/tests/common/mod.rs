@@ -1,4 +1,5 @@
 //! Real `wattle run` processes on loopback, and clients of their API.
+#![allow(unreachable_pub, reason = "a module of each test that uses it")]
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -11,9 +12,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use wattle_proto::api::mesh_data_service_client::MeshDataServiceClient;
 use wattle_proto::api::mesh_service_client::MeshServiceClient;
-use wattle_proto::api::{
-    InviteToMeshRequest, JoinMeshRequest, OpenClientDataStreamRequest, SeedMeshRequest,
-};
+use wattle_proto::api::{InviteToMeshRequest, JoinMeshRequest, OpenClientDataStreamRequest, SeedMeshRequest};
 
 /// Adds the node's token to every call.
 #[derive(Clone)]
@@ -64,7 +63,8 @@ impl Process {
 
     /// Starts the process.
     pub fn spawn(&mut self) {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).expect("a log");
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).expect("a log");
         let child = Command::new(env!("CARGO_BIN_EXE_wattle"))
             .args(["run", "--config"])
             .arg(self.dir.join("config.toml"))
@@ -125,7 +125,12 @@ impl Process {
             if let Some(client) = self.mesh().await {
                 return client;
             }
-            assert!(start.elapsed() < Duration::from_secs(20), "{} does not answer: {}", self.name, self.log());
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "{} does not answer: {}",
+                self.name,
+                self.log()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

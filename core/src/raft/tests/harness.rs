@@ -74,8 +74,10 @@ impl Cluster {
             group,
             founding: Vec::new(),
         };
-        let founding =
-            Configuration::simple((0..voters).map(member).collect(), (voters..voters + learners).map(member).collect());
+        let founding = Configuration::simple(
+            (0..voters).map(member).collect(),
+            (voters..voters + learners).map(member).collect(),
+        );
         for node in 0..size {
             let founding = if node < voters + learners { founding.clone() } else { Configuration::default() };
             cluster.founding.push(founding);
@@ -114,7 +116,8 @@ impl Cluster {
             Output::Forget(forget) => {
                 let dead = |record: &Record| {
                     let k = record.key;
-                    (k.owner, k.space, k.id) == (forget.owner, forget.space, forget.id) && record.last_slot < forget.below
+                    (k.owner, k.space, k.id) == (forget.owner, forget.space, forget.id)
+                        && record.last_slot < forget.below
                 };
                 replica.pending.retain(|pending| !matches!(pending, Pending::Write(record) if dead(record)));
                 replica.disk.retain(|(_, record)| !dead(record));
@@ -129,7 +132,12 @@ impl Cluster {
                     let before = replica.applied.last().map_or(0, |entry| entry.index.0);
                     assert_eq!(entry.index.0, before + 1, "applied out of order");
                     let agreed = self.agreed.entry(entry.index).or_insert((entry.term, entry.data.clone()));
-                    assert_eq!(*agreed, (entry.term, entry.data.clone()), "two nodes applied different entries at {}", entry.index);
+                    assert_eq!(
+                        *agreed,
+                        (entry.term, entry.data.clone()),
+                        "two nodes applied different entries at {}",
+                        entry.index
+                    );
                     replica.applied.push(entry);
                 }
             }
@@ -208,8 +216,12 @@ impl Cluster {
         replica.boots += 1;
         let mut key = [node as u8; 32];
         key[8..16].copy_from_slice(&replica.boots.to_le_bytes());
-        let mut groups =
-            Groups::new(Config::default(), member(node).node, Rng::stream(key, Purpose::Raft), Planted::none());
+        let mut groups = Groups::new(
+            Config::default(),
+            member(node).node,
+            Rng::stream(key, Purpose::Raft),
+            Planted::none(),
+        );
         for (key, record) in &replica.disk {
             groups.restore(key, record.last_slot, &record.head, 0).expect("just written");
         }
@@ -385,7 +397,8 @@ fn decode(data: &Bytes) -> Vec<Entry> {
     let (mut applied, mut at) = (Vec::new(), 0);
     while at < data.len() {
         let number = |from: usize| u64::from_le_bytes(data[from..from + 8].try_into().expect("8 bytes"));
-        let kind = [EntryKind::Blank, EntryKind::Command, EntryKind::Configuration][usize::from(data[at + 16])];
+        let kind =
+            [EntryKind::Blank, EntryKind::Command, EntryKind::Configuration][usize::from(data[at + 16])];
         let len = u32::from_le_bytes(data[at + 17..at + 21].try_into().expect("4 bytes")) as usize;
         applied.push(Entry {
             index: LogIndex(number(at)),

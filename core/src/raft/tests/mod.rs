@@ -72,7 +72,11 @@ fn a_follower_that_lost_sight_of_its_leader_finds_it_again_without_an_election()
     cluster.cut.clear();
     cluster.settle(Span::secs(2));
     let status = cluster.replicas[other].groups.status(GROUP).expect("there");
-    assert_eq!((status.leader, status.term), (Some(member(leader).node), term), "nothing was proposed meanwhile");
+    assert_eq!(
+        (status.leader, status.term),
+        (Some(member(leader).node), term),
+        "nothing was proposed meanwhile"
+    );
 }
 
 #[test]
@@ -282,7 +286,10 @@ fn random_histories_keep_every_promise() {
             cluster.stir();
         }
         cluster.heal();
-        assert!(cluster.replicas.iter().all(|replica| !replica.stopped), "seed {seed}: a group stopped without cause");
+        assert!(
+            cluster.replicas.iter().all(|replica| !replica.stopped),
+            "seed {seed}: a group stopped without cause"
+        );
         let leader = cluster.leader().unwrap_or_else(|| {
             let all: Vec<_> = cluster.replicas.iter().map(|replica| replica.groups.status(GROUP)).collect();
             panic!("seed {seed}: no leader after healing: {all:#?}")
