@@ -152,8 +152,18 @@ impl<M: Machine> World<M> {
     /// Something happened inside a node.
     fn happened(&mut self, node: usize, event: &wattle_core::node::output::Event) -> Result<(), Failure> {
         use wattle_core::node::output::Event;
+        match event {
+            Event::RoleChanged { group: GroupId::CONTROL, role: "leader", .. } => self.leads(node),
+            _ => {}
+        }
         let books = &mut self.books;
         match event {
+            Event::RoleChanged { group, role: "leader" | "candidate" | "follower", .. } => {
+                books.logs.counts(node, *group);
+                if books.logs.excused(*group) {
+                    return Ok(());
+                }
+            }
             Event::Amnesia { group, node: whose, .. } if *whose == self.processes[node].id() => {
                 books.logs.told(node, *group);
             }

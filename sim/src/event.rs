@@ -136,6 +136,22 @@ pub enum Event {
         /// Its place in the plan.
         index: usize,
     },
+    /// A leader is hit by a fault that hits leaders.
+    Strike {
+        /// The fault's place in the plan.
+        index: usize,
+        /// The leader.
+        node: usize,
+        /// How often the fault hit before.
+        stroke: u32,
+    },
+    /// A leader that was cut off is back.
+    StrikeEnd {
+        /// The fault's place in the plan.
+        index: usize,
+        /// The leader.
+        node: usize,
+    },
     /// The image is taken to which a disk will later be rolled back.
     Image {
         /// The fault's place in the plan.
@@ -171,6 +187,8 @@ impl Event {
             Self::Fault { index } => (18, index, 0),
             Self::FaultEnd { index } => (19, index, 0),
             Self::Image { index } => (20, index, 0),
+            Self::Strike { index, node, .. } => (23, index, node as u64),
+            Self::StrikeEnd { index, node } => (24, index, node as u64),
             Self::Sample => (21, 0, 0),
             Self::Heal => (22, 0, 0),
         };

@@ -115,6 +115,17 @@ pub enum FaultKind {
         /// How long it stays down.
         down: Time,
     },
+    /// Whoever leads the control group is cut off or crashes, then whoever is elected next, and so on.
+    Depose {
+        /// How many leaders.
+        times: u32,
+        /// How long after it leads each is hit, at most.
+        delay: Time,
+        /// How long each is away, at most.
+        length: Time,
+        /// Whether they crash; otherwise they are cut off.
+        crash: bool,
+    },
     /// A wall clock jumps.
     WallStep {
         /// Whose.
@@ -140,8 +151,19 @@ impl FaultKind {
             | Self::Reset { .. }
             | Self::FailedWrite { .. }
             | Self::RolledBack { .. }
+            | Self::Depose { .. }
             | Self::WallStep { .. } => None,
         }
+    }
+
+    /// Whether it may hit a mesh whose members do not all know each other yet. A member that joins anew is reached over those it
+    /// knows; while these are away, and what it needs is known only to nodes it does not know, nothing is owed.
+    #[must_use]
+    pub fn is_light(&self) -> bool {
+        matches!(
+            self,
+            Self::Reset { .. } | Self::Slow { .. } | Self::SlowDisk { .. } | Self::WallStep { .. }
+        )
     }
 
     /// The node whose disk is taken back, if one is.

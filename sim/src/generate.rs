@@ -269,7 +269,7 @@ fn faults(seed: u64, count: usize, edges: &[Edge], streams: &[StreamPlan], fault
     let favourite = draws.pick(&ends);
     let edges = edges.iter().map(|edge| (edge.a, edge.b)).collect();
     let mut swarm = Swarm { draws, seed, count, edges, favourite, from, until: fault_phase };
-    let kinds: [(u64, Maker); 10] = [
+    let kinds: [(u64, Maker); 11] = [
         (8, crash),
         (4, crash_within_a_step),
         (4, pause),
@@ -280,6 +280,7 @@ fn faults(seed: u64, count: usize, edges: &[Edge], streams: &[StreamPlan], fault
         (4, slow),
         (3, slow_disk),
         (2, wall_step),
+        (3, depose),
     ];
     let mut faults = Vec::new();
     for (kind, (most, make)) in kinds.into_iter().enumerate() {
@@ -388,6 +389,15 @@ fn rolled_back(_: &Swarm, draws: &mut Draws, at: Time) -> FaultKind {
     FaultKind::RolledBack { node: 0, image_at: at.saturating_sub(age), down: draws.spread(MILLI, 3 * SECOND) }
 }
 
+fn depose(_: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    FaultKind::Depose {
+        times: draws.between(1, 6) as u32,
+        delay: draws.spread(MICRO, SECOND),
+        length: draws.spread(400 * MILLI, 4 * SECOND),
+        crash: draws.percent(30),
+    }
+}
+
 fn wall_step(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
     let size = draws.spread(10, 7_200_000) as i64;
     FaultKind::WallStep { node: swarm.victim(draws), millis: if draws.percent(50) { size } else { -size } }
@@ -415,12 +425,12 @@ mod tests {
 
     #[test]
     fn every_kind_of_fault_and_of_topology_occurs_and_every_kind_is_absent_in_many_runs() {
-        let mut runs_with = [0u32; 12];
+        let mut runs_with = [0u32; 13];
         let mut sizes = [0u32; MAX_NODES + 1];
         let mut outbound_only = 0;
         for seed in 0..1000 {
             let plan = plan(seed);
-            let mut kinds = [false; 12];
+            let mut kinds = [false; 13];
             for fault in &plan.faults {
                 kinds[kind(&fault.kind)] = true;
             }
@@ -451,6 +461,7 @@ mod tests {
             FaultKind::FailedWrite { .. } => 9,
             FaultKind::RolledBack { .. } => 10,
             FaultKind::WallStep { .. } => 11,
+            FaultKind::Depose { .. } => 12,
         }
     }
 }

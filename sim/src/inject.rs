@@ -1,11 +1,12 @@
 //! How faults begin and end in a world.
 
 use crate::describe;
-use crate::event::{Event, MILLI, Time};
+use crate::event::{Event, MILLI, SECOND, Time};
 use crate::fault::FaultKind;
 use crate::machine::Machine;
 use crate::panics::watch;
 use crate::process::State;
+use crate::random::{Draws, Purpose};
 use crate::world::{World, desk};
 
 impl<M: Machine> World<M> {
@@ -13,6 +14,11 @@ impl<M: Machine> World<M> {
     pub(crate) fn inject(&mut self, index: usize) {
         let fault = self.plan.faults[index];
         if self.healed {
+            return;
+        }
+        if !self.complete && !fault.kind.is_light() {
+            let mut draws = Draws::new(self.plan.seed, Purpose::Fault, fault.id, self.now);
+            self.queue.push(self.now + draws.between(50 * MILLI, SECOND), Event::Fault { index });
             return;
         }
         self.faults += 1;
@@ -40,6 +46,12 @@ impl<M: Machine> World<M> {
             }
             FaultKind::FailedWrite { node, .. } => self.processes[node].disk.fail_next_sync(),
             FaultKind::RolledBack { node, down, .. } => self.roll_back(node, fault.id, down),
+            FaultKind::Depose { .. } => {
+                self.deposing.push((index, 0));
+                if let Some(leader) = self.leader {
+                    self.leads(leader);
+                }
+            }
             FaultKind::WallStep { node, millis } => self.processes[node].clock.step(millis),
             FaultKind::Cut { .. } | FaultKind::Isolate { .. } | FaultKind::Partition { .. } => {}
         }
@@ -77,6 +89,53 @@ impl<M: Machine> World<M> {
         let fault = self.plan.faults[index];
         if let FaultKind::Crash { node, power, down, .. } = fault.kind {
             self.crash(node, power, fault.id, down);
+        }
+    }
+
+    /// A node leads the control group: the first fault that waits for one will hit it.
+    pub(crate) fn leads(&mut self, node: usize) {
+        self.leader = Some(node);
+        let Some(&(index, stroke)) = self.deposing.first() else { return };
+        let fault = self.plan.faults[index];
+        let FaultKind::Depose { times, delay, .. } = fault.kind else { return };
+        let mut draws = Draws::new(self.plan.seed, Purpose::Fault, fault.id, 1 + u64::from(stroke));
+        self.queue.push(self.now + draws.below(delay + 1), Event::Strike { index, node, stroke });
+        self.deposing[0].1 += 1;
+        if stroke + 1 >= times {
+            self.deposing.remove(0);
+        }
+    }
+
+    /// A leader is hit.
+    pub(crate) fn strike(&mut self, index: usize, node: usize, stroke: u32) {
+        let fault = self.plan.faults[index];
+        let FaultKind::Depose { length, crash, .. } = fault.kind else { return };
+        if self.healed || !self.processes[node].is_up() {
+            return;
+        }
+        self.note(node, describe::FAULT, fault.id ^ u64::from(stroke) << 8, || "== is struck".into());
+        let id = fault.id << 16 | 1 << 61 | u64::from(stroke);
+        let mut draws = Draws::new(self.plan.seed, Purpose::Fault, id, 0);
+        let length = draws.between(length / 8, length);
+        if crash {
+            return self.crash(node, draws.percent(50), id, length);
+        }
+        self.cut_off(node, true);
+        self.queue.push(self.now + length, Event::StrikeEnd { index, node });
+    }
+
+    /// A leader that was cut off is back.
+    pub(crate) fn strike_over(&mut self, index: usize, node: usize) {
+        if !self.healed {
+            self.note(node, describe::FAULT, !self.plan.faults[index].id, || "== is back".into());
+            self.cut_off(node, false);
+        }
+    }
+
+    fn cut_off(&mut self, node: usize, stalled: bool) {
+        for other in (0..self.plan.nodes.len()).filter(|&other| other != node) {
+            self.network.cut(&mut self.queue, self.now, node, other, stalled);
+            self.network.cut(&mut self.queue, self.now, other, node, stalled);
         }
     }
 

@@ -43,9 +43,17 @@ impl<M: Machine> World<M> {
             self.judge(checked);
             statuses.push(status);
         }
+        self.complete = self.complete || self.is_complete(&statuses);
         if self.healed {
             self.settle(&statuses);
         }
+    }
+
+    fn is_complete(&self, statuses: &[Status]) -> bool {
+        let all = self.processes.len();
+        statuses.len() == all
+            && statuses.iter().all(|status| status.members.len() == all)
+            && self.workload.all_joined()
     }
 
     /// Judges whether a healed world has done all it owes.

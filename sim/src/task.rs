@@ -73,6 +73,12 @@ impl Task {
         nodes.chain(streams).collect()
     }
 
+    /// Whether it makes a node a member.
+    #[must_use]
+    pub(crate) fn is_joining(&self) -> bool {
+        matches!(self.errand, Errand::Seed | Errand::Join { .. })
+    }
+
     /// Whether it is done.
     #[must_use]
     pub(crate) fn done(&self) -> bool {

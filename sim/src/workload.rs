@@ -128,6 +128,12 @@ impl Workload {
         self.handlers.iter_mut().for_each(|handler| handler.heal(desk));
     }
 
+    /// Whether every node was told that it belongs to the mesh.
+    #[must_use]
+    pub fn all_joined(&self) -> bool {
+        self.tasks.iter().filter(|task| task.is_joining()).all(Task::done)
+    }
+
     /// What somebody still wants, in words; nothing is owed on streams that are `excused`.
     #[must_use]
     pub fn owed(&self, excused: impl Fn(usize) -> bool) -> Option<String> {

@@ -45,6 +45,12 @@ pub struct World<M> {
     pub(crate) lanes: Vec<wattle_core::id::LaneId>,
     pub(crate) buffer: Vec<u8>,
     pub(crate) places: Vec<GroupPlace>,
+    /// Who leads the control group, as far as anybody said.
+    pub(crate) leader: Option<usize>,
+    /// Faults that wait for leaders: their place in the plan, and how many leaders they hit so far.
+    pub(crate) deposing: Vec<(usize, u32)>,
+    /// Whether every node is a member and every member knows them all.
+    pub(crate) complete: bool,
     /// Per node: when its image was taken.
     pub(crate) images: Vec<Option<Time>>,
     pub(crate) watermarks: Watermarks,
@@ -121,6 +127,9 @@ impl<M: Machine> World<M> {
             lanes: Vec::new(),
             buffer: Vec::new(),
             places: Vec::new(),
+            leader: None,
+            deposing: Vec::new(),
+            complete: false,
             images: vec![None; nodes],
             watermarks: Watermarks::default(),
             content_since: None,
@@ -277,6 +286,8 @@ impl<M: Machine> World<M> {
             }
             Event::Fault { index } => self.inject(index),
             Event::FaultEnd { index } => self.relieve(index),
+            Event::Strike { index, node, stroke } => self.strike(index, node, stroke),
+            Event::StrikeEnd { index, node } => self.strike_over(index, node),
             Event::Image { index } => self.take_image(index),
             Event::Sample => self.sample(),
             Event::Heal => self.heal(),

@@ -58,6 +58,8 @@ pub struct Logs {
     seen: BTreeMap<(usize, GroupId), Seen>,
     rolled_back: BTreeMap<(usize, GroupId), Memory>,
     rolls: BTreeSet<usize>,
+    /// Groups in which a replica that had lost something counted once: anything may come of that, for ever.
+    doubtful: BTreeSet<GroupId>,
 }
 
 impl Logs {
@@ -78,25 +80,32 @@ impl Logs {
     /// X13.
     pub fn stands(&mut self, node: usize, life: u32, place: GroupPlace) -> Checked {
         self.seen.insert((node, place.group), Seen { life, place });
-        let Some(memory) = self.rolled_back.get_mut(&(node, place.group)) else {
-            if self.rolls.contains(&node) {
-                self.rolled_back.insert((node, place.group), Memory::Doubtful);
-                return self.stands(node, life, place);
-            }
-            return Ok(());
-        };
-        let counts = matches!(place.role, RoleName::Leader | RoleName::Follower | RoleName::Candidate);
-        match *memory {
-            Memory::Doubtful if counts => *memory = Memory::Unnoticed,
-            Memory::Told(told) => ensure!(
-                told != place.replica || place.role != RoleName::Leader,
-                "X13",
-                "node {node} leads group {} as replica {told}, under which it was told that its disk was rolled back",
-                place.group
-            ),
-            Memory::Doubtful | Memory::Unnoticed => {}
+        if matches!(place.role, RoleName::Leader | RoleName::Follower | RoleName::Candidate) {
+            self.counts(node, place.group);
         }
+        let memory = self.memory(node, place.group);
+        ensure!(
+            memory != Some(Memory::Told(place.replica)) || place.role != RoleName::Leader,
+            "X13",
+            "node {node} leads group {} as replica {}, under which it was told that its disk was rolled back",
+            place.group,
+            place.replica
+        );
         Ok(())
+    }
+
+    /// What is known of a replica whose node's disk was rolled back.
+    fn memory(&mut self, node: usize, group: GroupId) -> Option<Memory> {
+        let doubted = self.rolls.contains(&node);
+        doubted.then(|| *self.rolled_back.entry((node, group)).or_insert(Memory::Doubtful))
+    }
+
+    /// A replica votes, stands for election or leads.
+    pub fn counts(&mut self, node: usize, group: GroupId) {
+        if self.memory(node, group) == Some(Memory::Doubtful) {
+            self.rolled_back.insert((node, group), Memory::Unnoticed);
+            self.doubtful.insert(group);
+        }
     }
 
     /// A node says that its own disk was rolled back, as somebody told it.
@@ -121,9 +130,8 @@ impl Logs {
     /// was.
     #[must_use]
     pub fn excused(&self, group: GroupId) -> bool {
-        let of_group = self.rolled_back.iter().filter(|((_, its), _)| *its == group);
-        let memories: Vec<Memory> = of_group.map(|(_, &memory)| memory).collect();
-        memories.contains(&Memory::Unnoticed) || memories.len() > 1
+        let rolled_back = self.rolled_back.keys().filter(|(_, its)| *its == group).count();
+        self.doubtful.contains(&group) || rolled_back > 1
     }
 
     /// A node has an entry committed.

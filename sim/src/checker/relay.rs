@@ -17,7 +17,8 @@ use crate::event::{MILLI, Time};
 use crate::plan::MAX_NODES;
 use crate::trace::digest;
 
-/// Within this time the same is sent a few times at most: an answer to a question that came several times.
+/// Within this time the same is sent only so often: whatever is asked again and again while a link stalls arrives at once when
+/// it goes on, and each question has its answer.
 const BURST: Time = 20 * MILLI;
 /// How often.
 const BURST_MOST: u32 = 64;
