@@ -16,6 +16,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     let fault_phase = Draws::new(seed, Purpose::Swarm, 1, 0).spread(4 * SECOND, 24 * SECOND);
     let (mut nodes, edges) = topology(seed, count);
     clocks(seed, &mut nodes);
+    disks(seed, &mut nodes);
     let streams = streams(seed, count, fault_phase);
     let faults = faults(seed, count, &edges, &streams, fault_phase);
     Plan {
@@ -98,6 +99,7 @@ fn topology(seed: u64, count: usize) -> (Vec<NodePlan>, Vec<Edge>) {
                 joins_at,
                 clock_ppm: 0,
                 wall_offset: 0,
+                disk_factor: 1,
             }
         })
         .collect();
@@ -122,6 +124,16 @@ fn clocks(seed: u64, nodes: &mut [NodePlan]) {
         if drifting {
             node.clock_ppm = draws.below(400) as i32 - 200;
             node.wall_offset = draws.below(4000) as i64 - 2000;
+        }
+    }
+}
+
+/// In some runs some disks are much slower than others, so that a leader's may be the last to have what it sent.
+fn disks(seed: u64, nodes: &mut [NodePlan]) {
+    let mut draws = Draws::new(seed, Purpose::Swarm, 4, 0);
+    if draws.percent(35) {
+        for node in nodes {
+            node.disk_factor = draws.pick(&[1, 1, 4, 20]);
         }
     }
 }
@@ -294,6 +306,11 @@ fn faults(seed: u64, count: usize, edges: &[Edge], streams: &[StreamPlan], fault
             faults.push(fault(&swarm, 20 + kind, 0, make));
         }
     }
+    if swarm.draws.one_in(8) {
+        for ordinal in 0..swarm.draws.between(2, 6) {
+            faults.push(fault(&swarm, 31, ordinal, quarrel));
+        }
+    }
     if swarm.draws.one_in(6) {
         let victim = if swarm.draws.percent(60) { favourite } else { swarm.draws.index(count) };
         for ordinal in 0..swarm.draws.between(1, 2) {
@@ -395,6 +412,16 @@ fn depose(_: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
         delay: draws.spread(MICRO, SECOND),
         length: draws.spread(400 * MILLI, 4 * SECOND),
         crash: draws.percent(30),
+    }
+}
+
+/// Leaders fall so soon after they are elected that what they began is known to nobody else, and come back soon.
+fn quarrel(_: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
+    FaultKind::Depose {
+        times: draws.between(2, 4) as u32,
+        delay: draws.spread(MICRO, 20 * MILLI),
+        length: draws.spread(600 * MILLI, 3 * SECOND),
+        crash: draws.percent(15),
     }
 }
 

@@ -51,6 +51,8 @@ pub struct NodePlan {
     pub clock_ppm: i32,
     /// How far its wall clock is off, in milliseconds.
     pub wall_offset: i64,
+    /// How many times as long as usual its disk takes.
+    pub disk_factor: u64,
 }
 
 /// A pair of nodes that can be linked.

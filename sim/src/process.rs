@@ -11,7 +11,7 @@ use wattle_core::work::{Done, PublicKey, WorkId, public_key};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::event::{Event, Side, Time};
-use crate::plan::Plan;
+use crate::plan::{DiskPlan, Plan};
 use crate::random::{Draws, Purpose};
 
 /// A load that was asked for.
@@ -88,6 +88,7 @@ impl<M> Process<M> {
     #[must_use]
     pub fn new(plan: &Plan, node: usize) -> Self {
         let entry = &plan.nodes[node];
+        let (low, high) = plan.disk.sync;
         let mut draws = Draws::new(plan.seed, Purpose::Node, node as u64, 0);
         let secret = draws.bytes32();
         let key: PublicKey = public_key(&secret);
@@ -105,7 +106,7 @@ impl<M> Process<M> {
             machine: None,
             state: State::Down,
             life: 0,
-            disk: Disk::new(plan.disk),
+            disk: Disk::new(DiskPlan { sync: (low * entry.disk_factor, high * entry.disk_factor), ..plan.disk }),
             clock: Clock::new(start, entry.clock_ppm, entry.wall_offset),
             lanes: BTreeMap::new(),
             next_lane: 1,

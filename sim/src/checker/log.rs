@@ -27,8 +27,8 @@ struct Entry {
 enum Memory {
     /// It came back and did nothing yet.
     Doubtful,
-    /// It was told what it lost, while it bore this name.
-    Told(ReplicaId),
+    /// It was told what it lost, while it bore this name, in this life.
+    Told(ReplicaId, u32),
     /// It counts again, and nobody had told it that it lost anything.
     Unnoticed,
 }
@@ -85,9 +85,9 @@ impl Logs {
         }
         let memory = self.memory(node, place.group);
         ensure!(
-            memory != Some(Memory::Told(place.replica)) || place.role != RoleName::Leader,
+            memory != Some(Memory::Told(place.replica, life)) || place.role != RoleName::Leader,
             "X13",
-            "node {node} leads group {} as replica {}, under which it was told that its disk was rolled back",
+            "node {node} leads group {} as replica {}, under which it was just told that its disk was rolled back",
             place.group,
             place.replica
         );
@@ -110,10 +110,10 @@ impl Logs {
 
     /// A node says that its own disk was rolled back, as somebody told it.
     pub fn told(&mut self, node: usize, group: GroupId) {
-        if let (Some(memory @ Memory::Doubtful), Some(seen)) =
+        if let (Some(memory @ (Memory::Doubtful | Memory::Told(..))), Some(seen)) =
             (self.rolled_back.get_mut(&(node, group)), self.seen.get(&(node, group)))
         {
-            *memory = Memory::Told(seen.place.replica);
+            *memory = Memory::Told(seen.place.replica, seen.life);
         }
     }
 
