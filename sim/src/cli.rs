@@ -185,6 +185,13 @@ fn run_swarm(request: &Request, planted: Option<&str>, program: &str, out: &mut 
     for (checker, (count, first)) in &summary.failures {
         writeln!(out, "{checker}: {count} seeds, the first is {first}")?;
     }
+    if summary.not_owed > 0 {
+        writeln!(
+            out,
+            "in {} of them something did not go on after a rolled-back disk, which is not owed",
+            summary.not_owed
+        )?;
+    }
     if summary.spoiled > 0 {
         writeln!(out, "{} seeds fail without the bug, too, and do not count", summary.spoiled)?;
     }

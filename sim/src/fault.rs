@@ -160,10 +160,7 @@ impl FaultKind {
     /// knows; while these are away, and what it needs is known only to nodes it does not know, nothing is owed.
     #[must_use]
     pub fn is_light(&self) -> bool {
-        matches!(
-            self,
-            Self::Reset { .. } | Self::Slow { .. } | Self::SlowDisk { .. } | Self::WallStep { .. }
-        )
+        matches!(self, Self::Reset { .. } | Self::Slow { .. } | Self::SlowDisk { .. } | Self::WallStep { .. })
     }
 
     /// The node whose disk is taken back, if one is.

@@ -18,6 +18,11 @@ pub enum Verdict {
         /// When.
         at: Span,
     },
+    /// Nothing wrong happened. Something did not happen that is not owed, because a disk was rolled back: that may stop a group.
+    NotOwed {
+        /// What.
+        what: String,
+    },
     /// Something owed did not happen within its bound.
     NoProgress {
         /// What.
@@ -55,7 +60,7 @@ impl Verdict {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Pass => 0,
+            Self::Pass | Self::NotOwed { .. } => 0,
             Self::Safety { .. } => 10,
             Self::NoProgress { .. } => 11,
         }
@@ -65,7 +70,7 @@ impl Verdict {
     #[must_use]
     pub fn broken(&self) -> Option<&str> {
         match self {
-            Self::Pass => None,
+            Self::Pass | Self::NotOwed { .. } => None,
             Self::Safety { checker, .. } => Some(checker),
             Self::NoProgress { .. } => Some("progress"),
         }
@@ -74,7 +79,7 @@ impl Verdict {
     /// Whether nothing was wrong.
     #[must_use]
     pub fn is_pass(&self) -> bool {
-        *self == Self::Pass
+        matches!(self, Self::Pass | Self::NotOwed { .. })
     }
 }
 
@@ -82,6 +87,9 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pass => f.write_str("pass"),
+            Self::NotOwed { what } => {
+                write!(f, "pass, though after a rolled-back disk not all went on: {what}")
+            }
             Self::Safety { checker, message, at } => write!(f, "SAFETY {checker} at {at}: {message}"),
             Self::NoProgress { what } => write!(f, "NO PROGRESS: {what}"),
         }

@@ -106,7 +106,10 @@ impl<M> Process<M> {
             machine: None,
             state: State::Down,
             life: 0,
-            disk: Disk::new(DiskPlan { sync: (low * entry.disk_factor, high * entry.disk_factor), ..plan.disk }),
+            disk: Disk::new(DiskPlan {
+                sync: (low * entry.disk_factor, high * entry.disk_factor),
+                ..plan.disk
+            }),
             clock: Clock::new(start, entry.clock_ppm, entry.wall_offset),
             lanes: BTreeMap::new(),
             next_lane: 1,

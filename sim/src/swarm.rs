@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use wattle_core::planted::Bug;
 
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Verdict};
 use crate::plan::Plan;
 use crate::trace::Recording;
 use crate::world;
@@ -30,6 +30,8 @@ pub struct Summary {
     pub trace: u128,
     /// How many plans failed even without the planted bug, so that they say nothing about it.
     pub spoiled: u64,
+    /// How many passed though something did not go on after a disk was rolled back, which is not owed.
+    pub not_owed: u64,
     /// By what failures were seen: how often, and the lowest seed.
     pub failures: BTreeMap<String, (u64, u64)>,
     /// Wall time of each seed.
@@ -41,6 +43,7 @@ pub struct Summary {
 impl Summary {
     fn add(&mut self, outcome: Outcome, spoiled: bool, wall: Duration) {
         self.spoiled += u64::from(spoiled);
+        self.not_owed += u64::from(matches!(outcome.verdict, Verdict::NotOwed { .. }));
         if let Some(checker) = outcome.verdict.broken().filter(|_| !spoiled) {
             let (count, first) = self.failures.entry(checker.into()).or_insert((0, outcome.seed));
             *count += 1;
@@ -133,7 +136,6 @@ fn run_with(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::Verdict;
     use wattle_core::time::Span;
 
     fn outcome(seed: u64, bad: &[u64]) -> Outcome {

@@ -22,7 +22,7 @@ fn run(plan: Plan, wrong: Wrong, recording: Recording) -> Outcome {
 
 fn found(wrong: Wrong, seeds: u64) -> Option<String> {
     (0..seeds).find_map(|seed| match run(plan(seed), wrong, Recording::Off).verdict {
-        Verdict::Pass => None,
+        Verdict::Pass | Verdict::NotOwed { .. } => None,
         Verdict::Safety { checker, .. } => Some(checker),
         Verdict::NoProgress { .. } => Some("progress".into()),
     })

@@ -53,6 +53,8 @@ pub struct World<M> {
     pub(crate) complete: bool,
     /// Per node: when its image was taken.
     pub(crate) images: Vec<Option<Time>>,
+    /// Whether a disk was rolled back.
+    pub(crate) rolled_back: bool,
     pub(crate) watermarks: Watermarks,
     pub(crate) content_since: Option<Time>,
     pub(crate) verdict: Option<Verdict>,
@@ -131,6 +133,7 @@ impl<M: Machine> World<M> {
             deposing: Vec::new(),
             complete: false,
             images: vec![None; nodes],
+            rolled_back: false,
             watermarks: Watermarks::default(),
             content_since: None,
             verdict: None,
@@ -204,7 +207,8 @@ impl<M: Machine> World<M> {
     }
 
     pub(crate) fn stall(&mut self, what: String) {
-        self.verdict.get_or_insert(Verdict::NoProgress { what });
+        let verdict = if self.rolled_back { Verdict::NotOwed { what } } else { Verdict::NoProgress { what } };
+        self.verdict.get_or_insert(verdict);
     }
 
     pub(crate) fn judge(&mut self, checked: Result<(), Failure>) {

@@ -33,7 +33,8 @@ impl Group {
 
     fn election_wait(&self, context: &mut Context<'_>) -> Span {
         let (min, max) = (context.config.election_min.0, context.config.election_max.0);
-        Span(context.rng.between(min, max))
+        // Where votes come too late again and again, the round trip is longer than was thought.
+        Span(context.rng.between(min, max)).times(1 << self.attempts.min(4))
     }
 
     /// Somebody seems not to lead any more: its node is suspect, restarted, or says so itself.
@@ -41,6 +42,7 @@ impl Group {
         if let Role::Follower { leader: Some(leader) } = self.role
             && leader == node
         {
+            self.in_doubt = true;
             self.arm_election(context);
         }
     }
@@ -59,6 +61,7 @@ impl Group {
         if self.is_only_voter(context.own) {
             return self.campaign(context);
         }
+        self.attempts = self.attempts.saturating_add(1);
         self.role = Role::PreCandidate { granted: BTreeSet::from([self.member(context.own)]) };
         self.ask_for_votes(context, true, self.term.next());
         self.arm_election(context);
@@ -118,7 +121,7 @@ impl Group {
             // Who hears a leader does not help to depose it (thesis 9.6).
             let leader_lives = match &self.role {
                 Role::Leader(leading) => leading.quorum_lost.is_none(),
-                Role::Follower { leader: Some(_) } => self.election.is_none(),
+                Role::Follower { leader: Some(leader) } => !self.in_doubt && *leader != from.node,
                 _ => false,
             };
             let granted = term > self.term && up_to_date && !leader_lives;
@@ -201,6 +204,7 @@ impl Group {
     fn lead(&mut self, context: &mut Context<'_>) {
         assert!(self.may_vote(context), "R8: a replica leads that must not");
         self.election = None;
+        self.attempts = 0;
         let begins = self.log.last().index.next();
         self.role = Role::Leader(Leading { begins, ..Leading::default() });
         let entry = match self.fresh.take() {

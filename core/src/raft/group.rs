@@ -85,6 +85,10 @@ pub(super) struct Group {
     pub(super) marks: BTreeMap<NodeId, Mark>,
     pub(super) unwritten_marks: BTreeSet<NodeId>,
     pub(super) election: Option<Instant>,
+    /// The leader's node was suspected, restarted or disowned since the leader was heard last.
+    pub(super) in_doubt: bool,
+    /// Elections since a leader was heard last.
+    pub(super) attempts: u32,
     /// When to ask again while verifying, copying or renamed.
     pub(super) ask_at: Option<Instant>,
     pub(super) installing: Option<super::message::Snapshot>,
@@ -114,6 +118,8 @@ impl Group {
             marks: BTreeMap::new(),
             unwritten_marks: BTreeSet::new(),
             election: None,
+            in_doubt: false,
+            attempts: 0,
             ask_at: None,
             installing: None,
             last_append: None,
@@ -249,6 +255,10 @@ impl Group {
     /// Follows from now on; waits for an election unless somebody leads.
     pub(super) fn follow(&mut self, context: &mut Context<'_>, leader: Option<NodeId>) {
         self.role = Role::Follower { leader };
+        if let Some(leader) = leader {
+            self.in_doubt = context.suspects.contains(&leader);
+            self.attempts = 0;
+        }
         match leader {
             Some(leader) if !context.suspects.contains(&leader) => self.election = None,
             Some(_) | None => self.arm_election(context),

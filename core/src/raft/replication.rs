@@ -163,10 +163,14 @@ impl Group {
             self.send(context, from, self.term, reply, When::Durable);
             return false;
         }
-        assert!(
-            !(term == self.term && matches!(self.role, Role::Leader(_))),
-            "R1: {from} ({sender}) leads term {term}, too"
-        );
+        if term == self.term && matches!(self.role, Role::Leader(_)) {
+            // R1 holds on disks that keep what they synced: one of the two lost a vote, and neither can tell which.
+            let what = alloc::format!(
+                "{from} ({sender}) leads term {term}, too: the disk of a voter was rolled back"
+            );
+            self.stop(context, what);
+            return false;
+        }
         self.enter_term(context, term, Some(from));
         true
     }

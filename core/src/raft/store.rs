@@ -37,12 +37,20 @@ impl Group {
             Standing::Stopped { reason } => (Bytes::new(), reason.clone()),
             _ => (Bytes::new(), String::new()),
         };
+        let (copying, copying_from) = match &self.standing {
+            Standing::Copying { mark, from } => {
+                (Some(wire_mark(mark)), Bytes::copy_from_slice(&from.to_bytes()))
+            }
+            _ => (None, Bytes::new()),
+        };
         let state = wire::HardState {
             term: self.term.0,
             vote: self.vote.as_ref().map(wire_member),
             replica: Bytes::copy_from_slice(&self.replica.to_bytes()),
             renamed_from,
             stopped,
+            copying,
+            copying_from,
             former: self.former.iter().map(|replica| Bytes::copy_from_slice(&replica.to_bytes())).collect(),
         };
         let record = Record::state(key(self.id, STATE, 0), state.encode_to_vec().into());
@@ -186,6 +194,11 @@ impl Loading {
             group.standing = Standing::Stopped { reason: state.stopped };
         } else if let Some(old) = ReplicaId::from_slice(&state.renamed_from) {
             group.standing = Standing::Renamed { old };
+        } else if let (Some(goal), Some(from)) = (&state.copying, NodeId::from_slice(&state.copying_from))
+            && let Ok(mark) = mark(goal)
+        {
+            // A copy that a crash cut short begins again: the term it reached says nothing of what is here.
+            group.standing = Standing::Copying { mark, from };
         }
         Some(group)
     }
