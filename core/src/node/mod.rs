@@ -97,7 +97,7 @@ impl Config {
         Self {
             identity,
             dial: Vec::new(),
-            journal: journal::Config { rows_may_tear: false, slack_bytes: 16 << 20 },
+            journal: journal::Config { rows_may_tear: false, slack_bytes: 1 << 20 },
             link: link::Config::new(name.clone()),
             pairs: link::pairs::Config::default(),
             route: route::Config::default(),

@@ -324,7 +324,11 @@ impl Group {
         if cut {
             return;
         }
-        if last.index < durable.index || last.index < mark.last.index {
+        // What this disk held beyond the learner's log is gone with it: nobody else ever had it.
+        if last.index < durable.index {
+            if end.is_none() {
+                return;
+            }
             return self.send(context, from, self.term, Body::Copy { last }, When::Durable);
         }
         self.copied(context, mark);
