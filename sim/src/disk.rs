@@ -9,6 +9,9 @@ use crate::event::Time;
 use crate::plan::DiskPlan;
 use crate::random::Draws;
 
+/// However slow a disk is: an access begun under a fault ends soon after the fault.
+const SLOWEST: Time = 3_000 * crate::event::MILLI;
+
 /// What is lost and torn in pieces of this size.
 const SECTOR: usize = 512;
 
@@ -101,7 +104,7 @@ impl Disk {
     /// How long one access takes now.
     pub fn takes(&self, draws: &mut Draws) -> Time {
         let (fastest, slowest) = self.plan.sync;
-        draws.between(fastest, slowest).saturating_mul(self.slowness)
+        draws.between(fastest, slowest).saturating_mul(self.slowness).min(SLOWEST)
     }
 
     /// The sync under way ends.
