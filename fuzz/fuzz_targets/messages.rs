@@ -9,12 +9,12 @@ fuzz_target!(|input: (u8, Vec<u8>, Vec<u8>)| {
     let (family, header, payload) = input;
     let (header, payload) = (Bytes::from(header), Bytes::from(payload));
     match family % 7 {
-        0 => drop(link::Message::decode(&header, true)),
-        1 => drop(link::Message::decode(&header, false)),
-        2 => drop(link::pairs::Beat::decode(header)),
-        3 => drop(route::Message::decode(header)),
-        4 => drop(raft::Message::decode(header)),
-        5 => drop(mesh::Message::decode(header.clone()).map(drop).and(mesh::JoinMessage::decode(header).map(drop))),
+        0 => drop(link::Message::decode(header)),
+        1 => drop(link::Beat::decode(header)),
+        2 => drop(route::Message::decode(header)),
+        3 => drop(raft::Message::decode(header)),
+        4 => drop(mesh::Message::decode(&header)),
+        5 => drop(mesh::JoinMessage::decode(&header)),
         _ => drop(stream::Message::decode(header, payload)),
     }
 });

@@ -152,9 +152,8 @@ impl<M: Machine> World<M> {
     /// Something happened inside a node.
     fn happened(&mut self, node: usize, event: &wattle_core::node::output::Event) -> Result<(), Failure> {
         use wattle_core::node::output::Event;
-        match event {
-            Event::RoleChanged { group: GroupId::CONTROL, role: "leader", .. } => self.leads(node),
-            _ => {}
+        if let Event::RoleChanged { group: GroupId::CONTROL, role: "leader", .. } = event {
+            self.leads(node);
         }
         let books = &mut self.books;
         match event {
