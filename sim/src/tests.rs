@@ -77,8 +77,9 @@ fn forgotten_marks_are_found() {
 
 #[test]
 fn verdicts_of_replaced_handlers_are_found() {
+    // The stale verdict moves the mark over messages nobody was handed: skipped (X1), called completed (X4), or a watermark out of order (X6).
     let checker = found(Wrong::NoFencing, 300).expect("messages are skipped");
-    assert!(["X1", "X4"].contains(&checker.as_str()), "{checker}");
+    assert!(["X1", "X4", "X6"].contains(&checker.as_str()), "{checker}");
 }
 
 #[test]
