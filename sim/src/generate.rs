@@ -5,7 +5,7 @@ use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind};
 use crate::plan::{
     DiskPlan, Edge, HandlerKind, HandlerPlan, Interruption, InterruptionKind, Latency, MAX_NODES,
-    NetworkPlan, NodePlan, PROGRESS_BOUND, Plan, PublisherPlan, StreamPlan,
+    NetworkPlan, NodePlan, PROGRESS_BOUND, Plan, PublisherPlan, ReplicationPlan, StreamPlan,
 };
 use crate::random::{Draws, Purpose};
 
@@ -28,6 +28,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         faults,
         network: network(seed),
         disk: disk(seed),
+        replication: replication(seed),
         fault_phase,
         progress_bound: PROGRESS_BOUND,
     }
@@ -174,6 +175,15 @@ fn disk(seed: u64) -> DiskPlan {
         slack: draws.pick(&[2_000, 50_000, 16 << 20]),
         capacity: 64 << 20,
         reserve: 8 << 20,
+    }
+}
+
+fn replication(seed: u64) -> ReplicationPlan {
+    let mut draws = Draws::new(seed, Purpose::Swarm, 5, 0);
+    ReplicationPlan {
+        entries: draws.pick(&[1, 1, 3, 256]),
+        bytes: draws.pick(&[1, 4 << 10, 256 << 10, 256 << 10]),
+        window: draws.pick(&[1, 2, 32, 32]),
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Plan {
     pub network: NetworkPlan,
     /// How disks behave.
     pub disk: DiskPlan,
+    /// How much goes into a message between replicas.
+    pub replication: ReplicationPlan,
     /// How long faults may happen; then everything heals.
     pub fault_phase: Time,
     /// Within which time after healing everything owed must have happened. Far above what any configured timeout explains.
@@ -114,6 +116,17 @@ pub struct DiskPlan {
     pub capacity: u64,
     /// How much more fits for what must still be written when `capacity` is used up.
     pub reserve: u64,
+}
+
+/// How much goes into a message between replicas: small messages show logs in states that large ones skip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicationPlan {
+    /// Entries in one message.
+    pub entries: usize,
+    /// Bytes of entries in one message; one entry goes in any case.
+    pub bytes: usize,
+    /// Messages under way to one replica.
+    pub window: usize,
 }
 
 /// A stream and who uses it.

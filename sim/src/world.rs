@@ -345,6 +345,10 @@ impl<M: Machine> World<M> {
         }
         config.journal.rows_may_tear = self.plan.disk.rows_may_tear;
         config.journal.slack_bytes = self.plan.disk.slack;
+        let replication = self.plan.replication;
+        config.raft.message_entries = replication.entries;
+        config.raft.message_bytes = replication.bytes;
+        config.raft.window = replication.window;
         config.planted = planted(self.plan.planted);
         config
     }
