@@ -1,83 +1,128 @@
 //! The gate: an append for a stream's log goes to the consensus group only as far as the bytes of its entries are here (rule B1).
 //!
 //! The prefix, the term and the commit index (clamped to the prefix) pass at once, and the acknowledgement says that the rest waits. The
-//! rest is held, one append per group, joined by those that follow it, and offered again when bytes arrive. What cannot be held is dropped,
-//! and the group asks for it when bytes arrive (rule B2).
+//! rest is held, one append per group, joined by those that follow it, and offered again when bytes arrive. What cannot be held is
+//! dropped: the leader sends on behind what is acknowledged, and where nothing is held, the group asks for it when bytes arrive (rule B2).
 
 use alloc::collections::BTreeMap;
 
 use crate::id::{GroupId, NodeId};
-use crate::raft;
+use crate::raft::{self, Body, EntryKind};
 
 /// Most groups with a held append.
 const HELD_MAX: usize = 4096;
 /// Most entries held for one group.
 const ENTRIES_MAX: usize = 4096;
+/// Most entries held for all groups together.
+const ALL_ENTRIES_MAX: usize = 65_536;
+
+/// No append of that group is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NothingHeld;
+
+/// An append whose first entry waits for its bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    from: NodeId,
+    message: raft::Message,
+}
 
 /// Appends that wait for bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
-    held: BTreeMap<GroupId, (NodeId, raft::Message)>,
+    held: BTreeMap<GroupId, Held>,
+    /// How many entries all of them have.
+    entries: usize,
 }
 
 impl Gate {
-    /// Splits an append at its first entry whose bytes are missing and keeps the whole of it. Returns what may pass now: nothing, if the
-    /// append only continues the one that is held.
+    /// Splits an append at its first entry whose bytes are missing and keeps the rest. Returns what may pass now: nothing, if the append
+    /// only continues the one that is held.
     pub(crate) fn offer(
         &mut self,
         group: GroupId,
         from: NodeId,
-        message: raft::Message,
+        mut message: raft::Message,
         mut admit: impl FnMut(&[u8]) -> bool,
     ) -> Option<raft::Message> {
-        if self.joins(group, from, &message) {
+        let Some(append) = message.append() else { return Some(message) };
+        if self.continues_held(group, from, &message, append) {
+            self.join(group, append);
             return None;
         }
-        let Some(append) = message.append() else { return Some(message) };
         let passing = append.entries.iter().take_while(|entry| match entry.kind {
-            raft::EntryKind::Command => admit(&entry.data),
-            raft::EntryKind::Blank | raft::EntryKind::Configuration => true,
+            EntryKind::Command => admit(&entry.data),
+            EntryKind::Blank | EntryKind::Configuration => true,
         });
         let passing = passing.count();
-        if passing == append.entries.len() {
-            // Whatever is held is older, and would only repeat or contradict this.
-            self.held.remove(&group);
-            return Some(message);
-        }
-        let mut passed = message.clone();
-        passed.cut(passing);
-        if self.held.contains_key(&group) || self.held.len() < HELD_MAX {
-            self.held.insert(group, (from, message));
+        // Whatever is held is older, and would only repeat or contradict this.
+        self.forget(group);
+        let Some(passed) = message.split(passing) else { return Some(message) };
+        let waiting = entries(&message);
+        if self.held.len() < HELD_MAX && self.entries + waiting <= ALL_ENTRIES_MAX {
+            self.entries += waiting;
+            self.held.insert(group, Held { from, message });
         }
         Some(passed)
     }
 
-    /// Adds an append to the held one, if it continues it.
-    fn joins(&mut self, group: GroupId, from: NodeId, message: &raft::Message) -> bool {
-        let Some((holder, held)) = self.held.get_mut(&group) else { return false };
-        let alike = *holder == from
-            && (held.sender, held.addressee, held.term) == (message.sender, message.addressee, message.term);
-        match (&mut held.body, message.append()) {
-            (raft::Body::Append(held), Some(next)) => {
-                let end = held.entries.last().map_or(held.previous.index, |entry| entry.index);
-                let follows = alike && !held.copy && !next.copy && next.previous.index == end;
-                if !follows || held.entries.len() + next.entries.len() > ENTRIES_MAX {
-                    return false;
-                }
-                held.entries.extend(next.entries.iter().cloned());
-                held.commit = held.commit.max(next.commit);
-                held.durable = next.durable;
-                held.number = next.number;
-                true
-            }
-            _ => false,
-        }
+    /// Offers what is held for a group again, now that more bytes are here. `None` if nothing more passes.
+    ///
+    /// # Errors
+    /// [`NothingHeld`]: the group must ask for the rest.
+    pub(crate) fn offer_again(
+        &mut self,
+        group: GroupId,
+        admit: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Option<(NodeId, raft::Message)>, NothingHeld> {
+        let Held { from, message } = self.forget(group).ok_or(NothingHeld)?;
+        let passed = self.offer(group, from, message, admit);
+        // That the first entry waits was said when the append came.
+        let news = passed.filter(|passed| passed.append().is_some_and(|append| !append.entries.is_empty()));
+        Ok(news.map(|passed| (from, passed)))
     }
 
-    /// Takes what is held for a group, to be offered again.
-    pub(crate) fn take(&mut self, group: GroupId) -> Option<(NodeId, raft::Message)> {
-        self.held.remove(&group)
+    /// Lets go of what is held for a group.
+    pub(crate) fn forget(&mut self, group: GroupId) -> Option<Held> {
+        let held = self.held.remove(&group)?;
+        self.entries -= entries(&held.message);
+        Some(held)
     }
+
+    fn continues_held(
+        &self,
+        group: GroupId,
+        from: NodeId,
+        next: &raft::Message,
+        append: &raft::Append,
+    ) -> bool {
+        let Some(Held { from: holder, message }) = self.held.get(&group) else { return false };
+        let Some(held) = message.append() else { return false };
+        let end = held.entries.last().map_or(held.previous.index, |entry| entry.index);
+        (*holder, message.sender, message.addressee, message.term)
+            == (from, next.sender, next.addressee, next.term)
+            && !held.copy
+            && !append.copy
+            && append.previous.index == end
+    }
+
+    /// Adds an append to the held one, if there is room.
+    fn join(&mut self, group: GroupId, next: &raft::Append) {
+        let Some(Held { message, .. }) = self.held.get_mut(&group) else { return };
+        let Body::Append(held) = &mut message.body else { return };
+        let more = next.entries.len();
+        if held.entries.len() + more <= ENTRIES_MAX && self.entries + more <= ALL_ENTRIES_MAX {
+            held.entries.extend(next.entries.iter().cloned());
+            held.commit = held.commit.max(next.commit);
+            held.durable = next.durable;
+            held.number = next.number;
+            self.entries += more;
+        }
+    }
+}
+
+fn entries(message: &raft::Message) -> usize {
+    message.append().map_or(0, |append| append.entries.len())
 }
 
 #[cfg(test)]
@@ -122,6 +167,12 @@ mod tests {
         Some((append.entries.iter().map(|entry| entry.index.0).collect(), append.commit.0, append.cut))
     }
 
+    fn again(offered: Result<Option<(NodeId, Message)>, NothingHeld>) -> Option<(Vec<u64>, u64, bool)> {
+        let (from, message) = offered.expect("held")?;
+        assert_eq!(from, PEER);
+        passed(Some(message))
+    }
+
     #[test]
     fn an_append_passes_as_far_as_its_bytes_are_here_and_the_rest_when_they_come() {
         let mut gate = Gate::default();
@@ -131,12 +182,11 @@ mod tests {
             Some((alloc::vec![1], 1, true))
         );
         assert_eq!(passed(gate.offer(GROUP, PEER, append(4, 2, 5), here(1))), None, "it joins what is held");
-        let (from, held) = gate.take(GROUP).expect("held");
-        assert_eq!(
-            passed(gate.offer(GROUP, from, held, here(5))),
-            Some((alloc::vec![1, 2, 3, 4, 5], 5, false))
-        );
-        assert!(gate.take(GROUP).is_none());
+        assert_eq!(gate.offer_again(GROUP, here(1)), Ok(None), "nothing new came");
+        assert_eq!(again(gate.offer_again(GROUP, here(3))), Some((alloc::vec![2, 3], 3, true)));
+        assert_eq!(again(gate.offer_again(GROUP, here(5))), Some((alloc::vec![4, 5], 5, false)));
+        assert_eq!(gate.offer_again(GROUP, here(5)), Err(NothingHeld));
+        assert_eq!(gate.entries, 0);
     }
 
     #[test]
@@ -145,7 +195,28 @@ mod tests {
         let nothing = |_: &[u8]| false;
         assert_eq!(passed(gate.offer(GROUP, PEER, append(1, 2, 0), nothing)), Some((alloc::vec![], 0, true)));
         assert_eq!(passed(gate.offer(GROUP, PEER, append(7, 1, 0), nothing)), Some((alloc::vec![], 0, true)));
-        let held = gate.take(GROUP).map(|(_, message)| message);
-        assert_eq!(passed(held), Some((alloc::vec![7], 0, false)));
+        assert_eq!(again(gate.offer_again(GROUP, |_| true)), Some((alloc::vec![7], 0, false)));
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_and_stays_contiguous() {
+        let mut gate = Gate::default();
+        let nothing = |_: &[u8]| false;
+        gate.offer(GROUP, PEER, append(1, 1, 0), nothing);
+        let most = ENTRIES_MAX as u64;
+        assert_eq!(gate.offer(GROUP, PEER, append(2, most, 0), nothing), None, "too many: dropped");
+        assert_eq!(
+            gate.offer(GROUP, PEER, append(2, 1, 0), nothing),
+            None,
+            "it still continues what is held"
+        );
+        assert_eq!(again(gate.offer_again(GROUP, |_| true)), Some((alloc::vec![1, 2], 0, false)));
+        for group in 0..20 {
+            gate.offer(GroupId(group), PEER, append(1, most, 0), nothing);
+        }
+        assert_eq!(gate.entries, ALL_ENTRIES_MAX);
+        assert_eq!(gate.offer_again(GroupId(19), nothing), Err(NothingHeld));
+        gate.forget(GroupId(0));
+        assert_eq!(gate.entries, ALL_ENTRIES_MAX - ENTRIES_MAX);
     }
 }

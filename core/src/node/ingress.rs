@@ -12,6 +12,7 @@ use wattle_proto::node::{Envelope, Notice};
 
 use super::Node;
 use super::egress::{Dropped, Outgoing};
+use super::gate::NothingHeld;
 use super::output::{CloseReason, DialId};
 use super::parcel::Parcel;
 use crate::id::{GroupId, LaneId, NodeId};
@@ -292,6 +293,19 @@ impl Node {
         if let Some(message) = passed {
             self.groups.handle(now, raft::Input::Message { from, group, message });
         }
+    }
+
+    /// Bytes or room came, for which an append may wait.
+    pub(super) fn offer_again(&mut self, group: GroupId) {
+        let now = self.now;
+        let streams = &mut self.streams;
+        let offered = self.gate.offer_again(group, |data| streams.admit(now, group.into(), data));
+        let input = match offered {
+            Ok(None) => return,
+            Ok(Some((from, message))) => raft::Input::Message { from, group, message },
+            Err(NothingHeld) => raft::Input::AskAgain { group },
+        };
+        self.groups.handle(now, input);
     }
 
     /// Sends a parcel on its way. One that has no way is dropped: whoever sent it sends again by its own deadline.

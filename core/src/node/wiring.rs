@@ -263,6 +263,7 @@ impl Node {
             O::StreamClosed { instance, .. } => {
                 self.streams.handle(now, stream::Input::Closed { instance });
                 self.groups.handle(now, raft::Input::Remove { group: instance.into() });
+                self.gate.forget(instance.into());
                 self.peers_changed();
             }
             O::Reply { request, reply } => self.outputs.push_back(Output::Reply { request, reply }),
@@ -315,16 +316,7 @@ impl Node {
                 self.groups
                     .handle(now, raft::Input::Propose { group: instance.into(), data, weight, context });
             }
-            O::BytesReady { instance } => {
-                if let Some((from, message)) = self.gate.take(instance.into()) {
-                    self.consensus(instance.into(), from, message);
-                } else {
-                    self.groups.handle(now, raft::Input::AskAgain { group: instance.into() });
-                }
-            }
-            O::AskAgain { instance } => {
-                self.groups.handle(now, raft::Input::AskAgain { group: instance.into() })
-            }
+            O::OfferAgain { instance } => self.offer_again(instance.into()),
             O::Compact { instance, upto } => {
                 self.groups.handle(now, raft::Input::Compact { group: instance.into(), upto });
             }

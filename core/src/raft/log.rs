@@ -122,7 +122,7 @@ impl Log {
         let last = self.last();
         assert_eq!(entry.index, last.index.next(), "R2: entry {} behind {}", entry.index, last.index);
         assert!(entry.term >= last.term, "R2: term {} behind term {}", entry.term, last.term);
-        let chain = last.chain.then(entry.term, entry.index, entry.kind as u8, &entry.data);
+        let chain = last.then(&entry).chain;
         if entry.kind == EntryKind::Configuration {
             let configuration =
                 decode_configuration(&entry.data).expect("checked when it was decoded or made");
@@ -203,9 +203,8 @@ impl Log {
         let mut place = self.base;
         for (entry, chain) in &self.entries {
             assert_eq!(entry.index, place.index.next(), "R2: a gap in the log");
-            let expected = place.chain.then(entry.term, entry.index, entry.kind as u8, &entry.data);
-            assert_eq!(*chain, expected, "R2: the chain is broken at {}", entry.index);
-            place = Place { index: entry.index, term: entry.term, chain: *chain };
+            place = place.then(entry);
+            assert_eq!(*chain, place.chain, "R2: the chain is broken at {}", entry.index);
         }
         assert!(
             self.durable <= place.index && self.durable >= self.base.index,

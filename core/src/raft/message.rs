@@ -185,15 +185,28 @@ impl Message {
         }
     }
 
-    /// Keeps the first `entries` entries of an append and clamps its commit index to them; the reply says that the rest waits.
-    pub fn cut(&mut self, entries: usize) {
-        if let Body::Append(append) = &mut self.body
-            && entries < append.entries.len()
-        {
-            append.entries.truncate(entries);
-            let last = append.entries.last().map_or(append.previous.index, |entry| entry.index);
-            append.commit = append.commit.min(last);
-            append.cut = true;
+    /// Takes the first `entries` entries out of an append, as a message of their own whose commit index is clamped to them, and whose
+    /// reply says that the rest waits. What is left continues it. `None` if this is no append, or has no more entries than that.
+    pub fn split(&mut self, entries: usize) -> Option<Self> {
+        let Body::Append(rest) = &mut self.body else { return None };
+        if entries >= rest.entries.len() {
+            return None;
         }
+        let previous = rest.previous;
+        let behind = rest.entries.split_off(entries);
+        let first = core::mem::replace(&mut rest.entries, behind);
+        rest.previous = first.iter().fold(previous, Place::then);
+        let commit = rest.commit.min(rest.previous.index);
+        let body = Body::Append(Append { previous, commit, entries: first, cut: true, ..*rest });
+        Some(Self { body, ..*self })
+    }
+}
+
+impl Place {
+    /// The place of an entry that follows this one.
+    #[must_use]
+    pub fn then(self, entry: &Entry) -> Self {
+        let chain = self.chain.then(entry.term, entry.index, entry.kind as u8, &entry.data);
+        Self { index: entry.index, term: entry.term, chain }
     }
 }

@@ -14,7 +14,24 @@ struct Flight {
     commit: LogIndex,
 }
 
+/// How fast appends leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// One at a time until one matches: nobody knows yet where the logs agree.
+    Probe,
+    /// As many as the window holds.
+    Stream,
+    /// None: the other end holds entries that wait for their bytes, and answers when they came (rule B2).
+    Pause,
+    /// None: a snapshot was asked of the owner or is under way.
+    Snapshot,
+}
+
 /// Replication towards one member.
+///
+/// Answers change the pace only if what they answer was sent since the pace changed last. What comes later to older appends tells how
+/// far the logs agree, and nothing more: were each of a window of outdated answers followed by another window of appends,
+/// every one of them answered again, two sound nodes would keep each other busy for ever.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     pub(super) member: Member,
@@ -22,12 +39,11 @@ pub(super) struct Progress {
     pub(super) matched: LogIndex,
     /// Where the next append begins.
     pub(super) next: LogIndex,
-    /// One append at a time until one matches.
-    pub(super) probing: bool,
-    /// A snapshot was asked of the owner or is under way.
-    pub(super) snapshot: bool,
-    /// The other end holds entries that wait for their bytes, and asks when they came (rule B2).
-    paused: bool,
+    pace: Pace,
+    /// The last message sent.
+    last_sent: u64,
+    /// Answers to messages up to this one are outdated.
+    outdated: u64,
     /// The commit index it is known to have heard.
     pub(super) heard: LogIndex,
     flights: VecDeque<Flight>,
@@ -41,9 +57,9 @@ impl Progress {
             member,
             matched: LogIndex(0),
             next: last.next(),
-            probing: true,
-            snapshot: false,
-            paused: false,
+            pace: Pace::Probe,
+            last_sent: 0,
+            outdated: 0,
             heard: LogIndex(0),
             flights: VecDeque::new(),
             retry_at: None,
@@ -51,15 +67,31 @@ impl Progress {
         }
     }
 
+    /// Whether an append is to leave whether or not there is news: it finds out where the logs agree.
+    pub(super) fn is_probing(&self) -> bool {
+        self.pace == Pace::Probe
+    }
+
+    /// Whether a snapshot was asked for or is under way.
+    pub(super) fn awaits_snapshot(&self) -> bool {
+        self.pace == Pace::Snapshot
+    }
+
     /// Whether another append may leave now.
     pub(super) fn has_room(&self, config: &Config) -> bool {
-        !self.snapshot && !self.paused && self.flights.len() < if self.probing { 1 } else { config.window }
+        let most = match self.pace {
+            Pace::Probe => 1,
+            Pace::Stream => config.window,
+            Pace::Pause | Pace::Snapshot => 0,
+        };
+        self.flights.len() < most
     }
 
     /// An append leaves.
     pub(super) fn sent(&mut self, number: u64, last: LogIndex, commit: LogIndex, now: Instant) {
+        self.last_sent = number;
         self.flights.push_back(Flight { number, commit });
-        if !self.probing {
+        if self.pace == Pace::Stream {
             self.next = last.next();
         }
         self.arm(now);
@@ -70,67 +102,74 @@ impl Progress {
         self.flights.iter().map(|flight| flight.commit).max().unwrap_or_default().max(self.heard)
     }
 
-    /// A snapshot leaves, or was asked for.
-    pub(super) fn snapshot_under_way(&mut self, now: Instant) {
-        self.snapshot = true;
-        self.flights.clear();
+    /// A snapshot was asked for.
+    pub(super) fn snapshot_wanted(&mut self, now: Instant) {
+        self.change(Pace::Snapshot);
         self.arm(now);
+    }
+
+    /// A snapshot leaves.
+    pub(super) fn snapshot_sent(&mut self, number: u64) {
+        self.last_sent = number;
     }
 
     /// An append matched up to `index`. Whether that is news.
     pub(super) fn matched(&mut self, number: u64, index: LogIndex, config: &Config, now: Instant) -> bool {
+        let news = index > self.matched;
+        self.matched = self.matched.max(index);
+        self.next = self.next.max(self.matched.next());
+        // Over a path slower than the resending, an outdated answer is all that ever comes to a probe.
+        if number <= self.outdated && !(news && self.is_probing()) {
+            return news;
+        }
         while let Some(&flight) = self.flights.front()
             && flight.number <= number
         {
             self.heard = self.heard.max(flight.commit);
             self.flights.pop_front();
         }
-        self.snapshot = false;
-        self.paused = false;
-        self.probing = false;
+        self.pace = Pace::Stream;
         self.backoff = config.retry_min;
         self.retry_at = None;
         if !self.flights.is_empty() {
             self.arm(now);
         }
-        let news = index > self.matched;
-        self.matched = self.matched.max(index);
-        self.next = self.next.max(self.matched.next());
         news
     }
 
-    /// An append did not match: go back to where the other log may agree.
-    pub(super) fn refused(&mut self, other_end: LogIndex, own_end: LogIndex) {
+    /// An append did not match: go back to where the other log may agree. Whether the answer counts.
+    pub(super) fn refused(&mut self, number: u64, other_end: LogIndex, own_end: LogIndex) -> bool {
+        if number <= self.outdated {
+            return false;
+        }
         let lower = self.next.before().min(other_end.next()).min(own_end.next());
         self.next = lower.max(self.matched.next());
         self.probe();
+        true
     }
 
     /// Begins anew from what is known for certain: the answers are lost, or the peer restarted.
     pub(super) fn probe(&mut self) {
-        self.probing = true;
-        self.paused = false;
-        self.snapshot = false;
-        self.flights.clear();
-        self.retry_at = None;
+        self.change(Pace::Probe);
     }
 
-    /// The peer waits for bytes: nothing is sent before it asks, or seems to have been lost.
-    pub(super) fn pause(&mut self, now: Instant) {
-        self.paused = true;
+    /// Append `number` waits for bytes, and all behind it: nothing is sent before it is answered for good, or seems to have been lost.
+    pub(super) fn pause(&mut self, number: u64, now: Instant) {
+        if number <= self.outdated {
+            return;
+        }
+        self.change(Pace::Pause);
+        self.outdated = number;
         self.next = self.matched.next();
-        self.flights.clear();
-        self.retry_at = None;
         self.arm(now);
     }
 
-    /// The peer asks to be sent what follows `matched`.
-    pub(super) fn rewind(&mut self) {
-        self.next = self.matched.next();
-        self.flights.clear();
-        self.retry_at = None;
-        self.paused = false;
-        self.snapshot = false;
+    /// The peer asks for what it could not hold.
+    pub(super) fn resume(&mut self) {
+        if self.pace == Pace::Pause {
+            self.change(Pace::Stream);
+            self.next = self.matched.next();
+        }
     }
 
     pub(super) fn retry_at(&self) -> Option<Instant> {
@@ -140,10 +179,18 @@ impl Progress {
     /// Nothing was answered in time.
     pub(super) fn retry(&mut self, config: &Config) {
         self.backoff = self.backoff.times(2).at_most(config.retry_max);
-        if !self.probing {
+        if !self.is_probing() {
             self.next = self.matched.next();
         }
         self.probe();
+    }
+
+    /// Another pace: what is under way counts no longer.
+    fn change(&mut self, pace: Pace) {
+        self.pace = pace;
+        self.outdated = self.last_sent;
+        self.flights.clear();
+        self.retry_at = None;
     }
 
     fn arm(&mut self, now: Instant) {

@@ -93,12 +93,12 @@ impl Group {
             let last = self.log.last().index;
             let Role::Leader(leading) = &mut self.role else { return };
             let Some(progress) = leading.progress.get_mut(&node) else { return };
-            let news = progress.next <= last || progress.probing || progress.told() < self.commit;
+            let news = progress.next <= last || progress.is_probing() || progress.told() < self.commit;
             if !news || !progress.has_room(context.config) {
                 return;
             }
             if progress.next <= self.log.base().index {
-                progress.snapshot_under_way(context.now);
+                progress.snapshot_wanted(context.now);
                 return context.out.push_back(Output::SnapshotWanted { group: self.id, to: node });
             }
             leading.next_number += 1;
@@ -190,8 +190,7 @@ impl Group {
         let mut place = previous;
         let mut fresh = entries.len();
         for (at, entry) in entries.iter().enumerate() {
-            let chain = place.chain.then(entry.term, entry.index, entry.kind as u8, &entry.data);
-            place = Place { index: entry.index, term: entry.term, chain };
+            place = place.then(entry);
             if self.log.place(entry.index) != Some(place) {
                 fresh = at;
                 break;
@@ -290,17 +289,16 @@ impl Group {
         if matched && equal {
             let news = progress.matched(number, place.index, config, now);
             if more {
-                progress.rewind();
+                progress.resume();
             } else if waiting {
-                progress.pause(now);
+                progress.pause(number, now);
             }
             if news {
                 context.out.push_back(Output::Match { group: self.id, node: from.node, index: place.index });
                 self.advance_commit(context);
                 self.promote_returned(context, from);
             }
-        } else if number != 0 {
-            progress.refused(place.index, end);
+        } else if progress.refused(number, place.index, end) {
             self.remind_if_behind(context, from, place);
         }
         self.replicate_to(context, from.node);

@@ -25,12 +25,13 @@ impl Group {
             self.copying_to = None;
         } else {
             let Role::Leader(leading) = &mut self.role else { return };
-            let Some(progress) = leading.progress.get_mut(&to).filter(|progress| progress.snapshot) else {
+            let Some(progress) = leading.progress.get_mut(&to).filter(|progress| progress.awaits_snapshot())
+            else {
                 return;
             };
-            progress.snapshot_under_way(context.now);
             leading.next_number += 1;
             number = leading.next_number;
+            progress.snapshot_sent(number);
         }
         let snapshot = Snapshot { place, configuration, data, number, copy };
         self.send(context, to, self.term, Body::Snapshot(snapshot), When::Durable);

@@ -336,13 +336,8 @@ pub enum Output {
         /// The proposal's number.
         context: u64,
     },
-    /// Bytes came that an append waits for: offer it again.
-    BytesReady {
-        /// Of this stream.
-        instance: StreamInstance,
-    },
-    /// Room came: the leader may send on.
-    AskAgain {
+    /// Bytes or room came, for which an append may wait: offer it again, or ask the leader for it.
+    OfferAgain {
         /// Of this stream.
         instance: StreamInstance,
     },

@@ -408,7 +408,7 @@ impl Streams {
             self.with(instance, |stream, common| {
                 stream.tell_standing(common, false, 0);
                 if accepting && !stream.wanted.is_empty() {
-                    common.emit(Output::AskAgain { instance });
+                    common.emit(Output::OfferAgain { instance });
                 }
                 stream.arm(common, now);
             });

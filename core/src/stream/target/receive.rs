@@ -208,7 +208,7 @@ impl Stream {
             self.held.put(data);
         }
         if wanted {
-            common.emit(Output::BytesReady { instance: self.instance });
+            common.emit(Output::OfferAgain { instance: self.instance });
         }
         if self.part == Part::Target {
             self.say_progress(common);

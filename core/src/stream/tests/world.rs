@@ -352,7 +352,7 @@ impl World {
                 inputs.push_back(Input::Proposed { instance, context, index: LogIndex(index) });
                 self.replicate();
             }
-            Output::BytesReady { .. } | Output::AskAgain { .. } => {
+            Output::OfferAgain { .. } => {
                 if let Some(append) = self.machines[which].held_append.take() {
                     self.append(streams, append, row);
                 }
