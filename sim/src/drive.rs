@@ -268,7 +268,7 @@ impl<M: Machine> World<M> {
                 let (content, len) = (crate::trace::digest(&buffer), buffer.len());
                 self.note(node, describe::TRANSMIT, content, || format!("-> {len} bytes on lane {lane}"));
                 let bytes = Bytes::copy_from_slice(&buffer);
-                self.relays.sent(self.now, node, self.processes[node].life, &bytes)?;
+                self.relays.sent(node, &bytes)?;
                 self.network.send(&mut self.queue, self.now, connection, side, bytes);
                 for doubled in self.network.take_doubled() {
                     self.relays.doubled(&doubled);

@@ -1,6 +1,6 @@
 //! How messages travel over relays (X8, exactly). A travel begins when the source hands a message with a path to its link. From then on
-//! the ttl falls with every hop, and no node is crossed twice. A message that is sent again begins another travel,
-//! and that is not done over and over within a moment.
+//! the ttl falls with every hop, and no node is crossed twice. A message that is sent again begins another travel; whether that
+//! is done too often is what [`super::traffic`] looks at.
 //!
 //! Frames that the network itself repeats are told to the checker: each is one more copy that may cross every node once.
 
@@ -13,22 +13,13 @@ use wattle_proto::frame::{Decoder, Kind, MAX_FRAME, Message};
 use wattle_proto::node::Envelope;
 
 use super::{Checked, ensure};
-use crate::event::{MILLI, Time};
 use crate::plan::MAX_NODES;
 use crate::trace::digest;
-
-/// Within this time the same is sent only so often: whatever is asked again and again while a link stalls arrives at once when
-/// it goes on, and each question has its answer.
-const BURST: Time = 20 * MILLI;
-/// How often.
-const BURST_MOST: u32 = 256;
 
 #[derive(Clone, Copy, Debug)]
 struct Travel {
     /// How often the source sent it.
     begun: u32,
-    /// The present burst: since when, in which life of the source, and how often it was sent since.
-    burst: (Time, u32, u32),
     /// How often the network doubled a frame that held it.
     copies: u32,
     /// How often each node put it on a link.
@@ -51,12 +42,12 @@ impl Relays {
         Self { nodes, travels: HashMap::new() }
     }
 
-    /// A node, in one of its lives, puts frames on a link.
+    /// A node puts frames on a link.
     ///
     /// # Errors
     /// X8.
-    pub fn sent(&mut self, now: Time, node: usize, life: u32, frames: &Bytes) -> Checked {
-        each_travelling(frames, |message| self.message(now, node, life, message))
+    pub fn sent(&mut self, node: usize, frames: &Bytes) -> Checked {
+        each_travelling(frames, |message| self.message(node, message))
     }
 
     /// The network repeats a frame.
@@ -70,28 +61,17 @@ impl Relays {
         doubled.expect("counting breaks no promise");
     }
 
-    fn message(&mut self, now: Time, node: usize, life: u32, message: &Message) -> Checked {
+    fn message(&mut self, node: usize, message: &Message) -> Checked {
         let identity = identity(message);
         let (hop, ttl) = (message.relay.path().hop(), usize::from(message.relay.ttl()));
         let kind = message.relay.kind();
         if hop == 0 && source(message) == Some(self.nodes[node]) {
             let travel = self.travels.entry(identity).or_insert(Travel {
                 begun: 0,
-                burst: (now, life, 0),
                 copies: 0,
                 crossed: [0; MAX_NODES],
                 ttl,
             });
-            let (since, its_life, times) = travel.burst;
-            let same = its_life == life && now - since < BURST;
-            travel.burst = if same { (since, life, times + 1) } else { (now, life, 1) };
-            ensure!(
-                travel.burst.2 <= BURST_MOST,
-                "X8",
-                "node {node} sends the same message of kind {kind:?} {} times within {} ns",
-                travel.burst.2,
-                now - since
-            );
             travel.begun += 1;
             travel.ttl = travel.ttl.max(ttl);
         }
@@ -179,47 +159,40 @@ mod tests {
     }
 
     #[test]
-    fn a_message_may_travel_and_be_sent_again_later() {
+    fn a_message_may_travel_and_be_sent_again() {
         let mut relays = relays();
-        for at in [0, BURST] {
-            relays.sent(at, 0, 0, &frame(&begins(), b"a")).unwrap();
-            relays.sent(at + 1, 1, 0, &frame(&relayed(1), b"a")).unwrap();
-            relays.sent(at + 2, 2, 0, &frame(&relayed(2), b"a")).unwrap();
+        for _ in 0..3 {
+            relays.sent(0, &frame(&begins(), b"a")).unwrap();
+            relays.sent(1, &frame(&relayed(1), b"a")).unwrap();
+            relays.sent(2, &frame(&relayed(2), b"a")).unwrap();
         }
-        for life in 0..2 {
-            for at in 0..u64::from(BURST_MOST) {
-                relays.sent(BURST + at, 0, life, &frame(&begins(), b"b")).unwrap();
-            }
-        }
-        let storm = relays.sent(BURST + 257, 0, 1, &frame(&begins(), b"b"));
-        assert!(storm.unwrap_err().message.contains("257 times within"));
     }
 
     #[test]
     fn what_the_network_repeats_is_nobodys_fault() {
         let mut relays = relays();
-        relays.sent(0, 0, 0, &frame(&begins(), b"a")).unwrap();
+        relays.sent(0, &frame(&begins(), b"a")).unwrap();
         relays.doubled(&frame(&begins(), b"a"));
-        relays.sent(1, 1, 0, &frame(&relayed(1), b"a")).unwrap();
-        relays.sent(1, 1, 0, &frame(&relayed(1), b"a")).unwrap();
-        assert_eq!(relays.sent(2, 1, 0, &frame(&relayed(1), b"a")).unwrap_err().checker, "X8");
+        relays.sent(1, &frame(&relayed(1), b"a")).unwrap();
+        relays.sent(1, &frame(&relayed(1), b"a")).unwrap();
+        assert_eq!(relays.sent(1, &frame(&relayed(1), b"a")).unwrap_err().checker, "X8");
     }
 
     #[test]
     fn circles_growing_ttls_and_messages_from_nowhere_are_seen() {
         let begun = || {
             let mut relays = relays();
-            relays.sent(0, 0, 0, &frame(&begins(), b"a")).unwrap();
-            relays.sent(1, 1, 0, &frame(&relayed(1), b"a")).unwrap();
+            relays.sent(0, &frame(&begins(), b"a")).unwrap();
+            relays.sent(1, &frame(&relayed(1), b"a")).unwrap();
             relays
         };
-        let again = begun().sent(2, 1, 0, &frame(&relayed(1), b"a"));
+        let again = begun().sent(1, &frame(&relayed(1), b"a"));
         assert!(again.unwrap_err().message.contains("crosses node 1"));
-        let back = begun().sent(2, 0, 0, &frame(&relayed(2), b"a"));
+        let back = begun().sent(0, &frame(&relayed(2), b"a"));
         assert!(back.unwrap_err().message.contains("crosses node 0"));
-        let grown = begun().sent(2, 2, 0, &frame(&begins().with_ttl(3), b"a"));
+        let grown = begun().sent(2, &frame(&begins().with_ttl(3), b"a"));
         assert!(grown.unwrap_err().message.contains("ttl 3"));
-        let unsent = begun().sent(2, 2, 0, &frame(&relayed(2), b"z"));
+        let unsent = begun().sent(2, &frame(&relayed(2), b"z"));
         assert!(unsent.unwrap_err().message.contains("nobody sent"));
     }
 }

@@ -27,8 +27,9 @@ impl Traffic {
     pub fn new(nodes: usize, workload_bytes: u64, messages: u64) -> Self {
         Self {
             windows: vec![Window::default(); nodes],
-            bytes_most: (2 << 20) + 24 * workload_bytes + 8192 * messages,
-            frames_most: 3_000 * nodes as u64 + 60 * messages,
+            // The highest peaks of 3,000 sound runs, times three.
+            bytes_most: (768 << 10) + 24 * workload_bytes + 6_000 * messages,
+            frames_most: 500 * nodes as u64 + 12 * messages,
             peak: (0, 0),
         }
     }
