@@ -1,9 +1,71 @@
 //! How inputs and outputs of a node enter the trace: a kind, a digest of what decides, and a line for people.
 
+use bytes::Bytes;
+use prost::Message as _;
+use wattle_core::id::{GroupId, NodeId};
 use wattle_core::node::command::Reply;
 use wattle_core::node::{Input, Output};
+use wattle_core::raft;
+use wattle_proto::frame::{Decoder, Kind, MAX_FRAME, Message};
+use wattle_proto::node::Envelope;
 
 use crate::trace::digest;
+
+/// The messages in bytes that begin with a frame, in words; several of a kind in a row are counted.
+pub(crate) fn messages(bytes: &Bytes) -> String {
+    let mut decoder = Decoder::new();
+    decoder.set_limit(MAX_FRAME);
+    decoder.push(bytes.clone());
+    let mut said: Vec<(String, usize)> = Vec::new();
+    while let Ok(Some(frame)) = decoder.next() {
+        for message in frame {
+            let words = one_message(&message);
+            match said.last_mut() {
+                Some((last, times)) if *last == words => *times += 1,
+                _ => said.push((words, 1)),
+            }
+        }
+    }
+    let each = said.iter().map(|(words, times)| match times {
+        1 => words.clone(),
+        times => format!("{words} x{times}"),
+    });
+    each.collect::<Vec<_>>().join("; ")
+}
+
+fn one_message(message: &Message) -> String {
+    let (kind, hop) = (message.relay.kind(), message.relay.path().hop());
+    let Ok(envelope) = Envelope::decode(message.header.clone()) else { return format!("{kind:?}") };
+    let end = NodeId::from_slice(&envelope.target).map_or_else(String::new, |target| format!(" to {target}"));
+    match raft::Message::decode(message.payload.clone()) {
+        Ok(said) if kind == Kind::Raft => {
+            let group = GroupId::from_slice(&envelope.group).unwrap_or(GroupId::CONTROL);
+            format!("{group}{end} hop {hop} term {}: {}", said.term, consensus(&said.body))
+        }
+        _ => format!("{kind:?}{end} hop {hop}: {} + {} bytes", envelope.body.len(), message.payload.len()),
+    }
+}
+
+fn consensus(body: &raft::Body) -> String {
+    match body {
+        raft::Body::Append(append) => format!(
+            "append {} behind {}/{}: {} entries, commit {}",
+            append.number,
+            append.previous.index,
+            append.previous.term,
+            append.entries.len(),
+            append.commit
+        ),
+        raft::Body::AppendReply { number, matched, place, more, waiting } => {
+            let what = if *matched { "matches up to" } else { "differs, ends at" };
+            let more = if *more { ", wants more" } else { "" };
+            let waiting = if *waiting { ", waits for bytes" } else { "" };
+            format!("reply to {number}: {what} {}/{}{more}{waiting}", place.index, place.term)
+        }
+        raft::Body::Snapshot(snapshot) => format!("snapshot {} at {}", snapshot.number, snapshot.place.index),
+        other => format!("{other:?}"),
+    }
+}
 
 /// The kind of what a node sends in the trace.
 pub(crate) const TRANSMIT: u8 = 60;

@@ -266,8 +266,10 @@ impl<M: Machine> World<M> {
                 let frames = Frames::new(&buffer).count();
                 self.traffic.sent(self.now, node, buffer.len(), frames)?;
                 let (content, len) = (crate::trace::digest(&buffer), buffer.len());
-                self.note(node, describe::TRANSMIT, content, || format!("-> {len} bytes on lane {lane}"));
                 let bytes = Bytes::copy_from_slice(&buffer);
+                self.note(node, describe::TRANSMIT, content, || {
+                    format!("-> {len} bytes on lane {lane}: {}", describe::messages(&bytes))
+                });
                 self.relays.sent(node, &bytes)?;
                 self.network.send(&mut self.queue, self.now, connection, side, bytes);
                 for doubled in self.network.take_doubled() {
