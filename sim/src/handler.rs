@@ -240,6 +240,10 @@ impl Handler {
                 };
                 let asked = self.asked.remove(place);
                 desk.books.streams[self.index].named(*instance)?;
+                if let Some(presented) = asked.presented {
+                    // What it keeps beside its position is done, whether or not its verdict came through.
+                    desk.books.streams[self.index].reported(presented.sequence.0);
+                }
                 desk.books.handlings[self.index].attached(
                     *token,
                     *instance,
