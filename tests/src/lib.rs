@@ -1,9 +1,13 @@
-//! A hand-driven world for one node: every output is kept, and nothing happens unless the test says so.
+//! A hand-driven world for one node, or two: every output is kept, and nothing happens unless the test says so.
+
+mod duo;
+
+pub use duo::Duo;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use wattle_core::id::{BootId, LaneId, RequestId, Ticket};
+use wattle_core::id::{BootId, LaneId, NodeId, RequestId, Ticket};
 use wattle_core::node::command::{Command, Refusal, Reply};
 use wattle_core::node::{Config, Identity, Input, Node, Output, Rejected};
 use wattle_core::time::{Instant, Now, Span, Wall};
@@ -18,7 +22,7 @@ pub struct Solo {
     pub now: Now,
     /// Rows written, durable or not.
     pub rows: BTreeMap<Ticket, Bytes>,
-    /// Rows told to be durable.
+    /// The last row told to be durable.
     pub synced: Ticket,
     /// Outputs not yet looked at, but for writes, trims, loads and work, which the world serves.
     pub outputs: VecDeque<Output>,
@@ -32,6 +36,12 @@ impl Solo {
     /// A node called `name` on an empty disk, recovered and running.
     #[must_use]
     pub fn new(name: &str) -> Self {
+        Self::with(name, |_| {})
+    }
+
+    /// The same with other settings.
+    #[must_use]
+    pub fn with(name: &str, settings: impl FnOnce(&mut Config)) -> Self {
         let mut secret = [0; 32];
         secret[..name.len().min(32)].copy_from_slice(&name.as_bytes()[..name.len().min(32)]);
         let key = public_key(&secret);
@@ -42,7 +52,8 @@ impl Solo {
             addresses: Vec::new(),
             api: None,
         };
-        let config = Config::new(identity);
+        let mut config = Config::new(identity);
+        settings(&mut config);
         let node = Node::recover(config.clone(), secret, BootId(1));
         let now = Now { monotonic: Instant(0), wall: Wall(1_700_000_000_000) };
         let mut solo = Self {
@@ -57,6 +68,12 @@ impl Solo {
         };
         solo.tell(Input::Recovered).expect("an empty disk");
         solo
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.config.identity.node
     }
 
     /// Tells the node something and takes what it wants.

@@ -45,7 +45,7 @@ mod voters;
 #[cfg(test)]
 mod tests;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -194,6 +194,14 @@ impl Mesh {
         self.announce_roster();
         self.announce_streams();
         self.announce_opened();
+    }
+
+    /// The streams that are open, as far as this node knows: those of its state, and those opened and closed since.
+    #[must_use]
+    pub fn open_streams(&self) -> BTreeSet<StreamInstance> {
+        let stated = self.state.streams.values().map(|stream| stream.instance);
+        let known = stated.chain(self.opened.keys().copied());
+        known.filter(|instance| !self.closed.contains_key(instance)).collect()
     }
 
     /// Tells the part something; afterwards [`Self::poll`] until `None`.

@@ -11,10 +11,10 @@ use crate::raft::{self, Body, EntryKind};
 
 /// Most groups with a held append.
 const HELD_MAX: usize = 4096;
-/// Most entries held for one group.
-const ENTRIES_MAX: usize = 4096;
-/// Most entries held for all groups together.
-const ALL_ENTRIES_MAX: usize = 65_536;
+/// An append that joins others is held up to so many bytes for one group.
+const GROUP_BYTES_MAX: usize = 2 << 20;
+/// Most bytes held for all groups together.
+const ALL_BYTES_MAX: usize = 32 << 20;
 
 /// No append of that group is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +25,16 @@ pub(crate) struct NothingHeld;
 pub(crate) struct Held {
     from: NodeId,
     message: raft::Message,
+    /// What it weighs.
+    bytes: usize,
 }
 
 /// Appends that wait for bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
     held: BTreeMap<GroupId, Held>,
-    /// How many entries all of them have.
-    entries: usize,
+    /// What all of them weigh.
+    bytes: usize,
 }
 
 impl Gate {
@@ -58,10 +60,10 @@ impl Gate {
         // Whatever is held is older, and would only repeat or contradict this.
         self.forget(group);
         let Some(passed) = message.split(passing) else { return Some(message) };
-        let waiting = entries(&message);
-        if self.held.len() < HELD_MAX && self.entries + waiting <= ALL_ENTRIES_MAX {
-            self.entries += waiting;
-            self.held.insert(group, Held { from, message });
+        let bytes = message.append().map_or(0, weight);
+        if self.held.len() < HELD_MAX && self.bytes + bytes <= ALL_BYTES_MAX {
+            self.bytes += bytes;
+            self.held.insert(group, Held { from, message, bytes });
         }
         Some(passed)
     }
@@ -75,7 +77,7 @@ impl Gate {
         group: GroupId,
         admit: impl FnMut(&[u8]) -> bool,
     ) -> Result<Option<(NodeId, raft::Message)>, NothingHeld> {
-        let Held { from, message } = self.forget(group).ok_or(NothingHeld)?;
+        let Held { from, message, .. } = self.forget(group).ok_or(NothingHeld)?;
         let passed = self.offer(group, from, message, admit);
         // That the first entry waits was said when the append came.
         let news = passed.filter(|passed| passed.append().is_some_and(|append| !append.entries.is_empty()));
@@ -85,7 +87,7 @@ impl Gate {
     /// Lets go of what is held for a group.
     pub(crate) fn forget(&mut self, group: GroupId) -> Option<Held> {
         let held = self.held.remove(&group)?;
-        self.entries -= entries(&held.message);
+        self.bytes -= held.bytes;
         Some(held)
     }
 
@@ -96,7 +98,7 @@ impl Gate {
         next: &raft::Message,
         append: &raft::Append,
     ) -> bool {
-        let Some(Held { from: holder, message }) = self.held.get(&group) else { return false };
+        let Some(Held { from: holder, message, .. }) = self.held.get(&group) else { return false };
         let Some(held) = message.append() else { return false };
         let end = held.entries.last().map_or(held.previous.index, |entry| entry.index);
         (*holder, message.sender, message.addressee, message.term)
@@ -108,21 +110,23 @@ impl Gate {
 
     /// Adds an append to the held one, if there is room.
     fn join(&mut self, group: GroupId, next: &raft::Append) {
-        let Some(Held { message, .. }) = self.held.get_mut(&group) else { return };
+        let Some(Held { message, bytes, .. }) = self.held.get_mut(&group) else { return };
         let Body::Append(held) = &mut message.body else { return };
-        let more = next.entries.len();
-        if held.entries.len() + more <= ENTRIES_MAX && self.entries + more <= ALL_ENTRIES_MAX {
+        let more = weight(next);
+        if *bytes + more <= GROUP_BYTES_MAX && self.bytes + more <= ALL_BYTES_MAX {
             held.entries.extend(next.entries.iter().cloned());
             held.commit = held.commit.max(next.commit);
             held.durable = next.durable;
             held.number = next.number;
-            self.entries += more;
+            *bytes += more;
+            self.bytes += more;
         }
     }
 }
 
-fn entries(message: &raft::Message) -> usize {
-    message.append().map_or(0, |append| append.entries.len())
+/// What an append takes in memory.
+fn weight(append: &raft::Append) -> usize {
+    append.entries.iter().map(|entry| size_of::<raft::Entry>() + entry.data.len()).sum()
 }
 
 #[cfg(test)]
@@ -186,7 +190,7 @@ mod tests {
         assert_eq!(again(gate.offer_again(GROUP, here(3))), Some((alloc::vec![2, 3], 3, true)));
         assert_eq!(again(gate.offer_again(GROUP, here(5))), Some((alloc::vec![4, 5], 5, false)));
         assert_eq!(gate.offer_again(GROUP, here(5)), Err(NothingHeld));
-        assert_eq!(gate.entries, 0);
+        assert_eq!(gate.bytes, 0);
     }
 
     #[test]
@@ -203,20 +207,23 @@ mod tests {
         let mut gate = Gate::default();
         let nothing = |_: &[u8]| false;
         gate.offer(GROUP, PEER, append(1, 1, 0), nothing);
-        let most = ENTRIES_MAX as u64;
-        assert_eq!(gate.offer(GROUP, PEER, append(2, most, 0), nothing), None, "too many: dropped");
+        let many = (GROUP_BYTES_MAX / size_of::<raft::Entry>()) as u64;
+        assert_eq!(gate.offer(GROUP, PEER, append(2, many, 0), nothing), None, "too many: dropped");
         assert_eq!(
             gate.offer(GROUP, PEER, append(2, 1, 0), nothing),
             None,
             "it still continues what is held"
         );
         assert_eq!(again(gate.offer_again(GROUP, |_| true)), Some((alloc::vec![1, 2], 0, false)));
+        assert_eq!(gate.bytes, 0);
+        let each = weight(append(1, many, 0).append().expect("an append"));
         for group in 0..20 {
-            gate.offer(GroupId(group), PEER, append(1, most, 0), nothing);
+            gate.offer(GroupId(group), PEER, append(1, many, 0), nothing);
         }
-        assert_eq!(gate.entries, ALL_ENTRIES_MAX);
+        assert_eq!(gate.bytes, ALL_BYTES_MAX / each * each);
         assert_eq!(gate.offer_again(GroupId(19), nothing), Err(NothingHeld));
         gate.forget(GroupId(0));
-        assert_eq!(gate.entries, ALL_ENTRIES_MAX - ENTRIES_MAX);
+        gate.offer(GroupId(19), PEER, append(1, many, 0), nothing);
+        assert_eq!(gate.offer_again(GroupId(19), nothing), Ok(None));
     }
 }

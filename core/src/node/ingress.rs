@@ -161,7 +161,13 @@ impl Node {
         let before = message.relay;
         let mut relay = before;
         match relay.step(arrived_on) {
-            Step::Arrived => self.arrived(neighbour, message),
+            Step::Arrived => {
+                // Only its source read it before: the neighbour that brought it is not to blame.
+                if self.arrived(neighbour, message).is_err() {
+                    self.dropped.malformed += 1;
+                }
+                Ok(())
+            }
             Step::Expired => {
                 self.notify(neighbour, &before, Reason::Ttl);
                 Ok(())
@@ -314,6 +320,8 @@ impl Node {
         let now = self.now;
         let passed = if group == GroupId::CONTROL {
             Some(message)
+        } else if !self.groups.contains(group) {
+            None
         } else {
             let streams = &mut self.streams;
             self.gate.offer(group, from, message, |data| streams.admit(now, group.into(), data))

@@ -172,6 +172,8 @@ pub struct Node {
 struct Drops {
     /// No path led to the target, or its queue was full.
     unroutable: u64,
+    /// It came from its source in a form that cannot be read.
+    malformed: u64,
     /// Relays told us that they dropped, by reason.
     notices: [u64; 6],
 }

@@ -1,15 +1,16 @@
 //! How a node comes back: the journal's live records to their owners, a new generation, and the parts start.
 
 use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::node::NodeRecord;
 
 use super::Node;
-use crate::id::{Generation, GroupId};
-use crate::link;
+use crate::id::{Generation, GroupId, StreamInstance};
 use crate::record::{Key, Owner, Record};
+use crate::{link, stream};
 
 const RECORD: Key = Key { owner: Owner::Node, space: 1, id: 0, slot: 0 };
 
@@ -47,6 +48,8 @@ impl Node {
         self.journal.begin(generation);
         let head = Bytes::from(NodeRecord { generation: generation.0 }.encode_to_vec());
         self.journal.append(Record::state(RECORD, head));
+        self.mesh.restored(now);
+        self.forget_closed_streams();
         self.groups.set_applied(GroupId::CONTROL, self.mesh.applied_index());
         for instance in self.streams.instances() {
             self.groups.set_applied(instance.into(), self.streams.applied_index(instance));
@@ -55,11 +58,23 @@ impl Node {
         self.pairs.restored(now, generation);
         self.routes.restored(now, generation);
         self.groups.restored(now);
-        self.mesh.restored(now);
         self.streams.restored(now);
         for address in self.config.dial.clone() {
             self.links.handle(now, link::Input::Target { address });
         }
         Ok(())
+    }
+
+    /// Nothing of a stream that is over may go on. Its records were forgotten when it closed; but what is forgotten dies only when its
+    /// rows are trimmed, and may come back before. Every stream that is open here is known to be: the mark that says so went to disk
+    /// in one row with its first record.
+    fn forget_closed_streams(&mut self) {
+        let open = self.mesh.open_streams();
+        let over: Vec<StreamInstance> =
+            self.streams.instances().filter(|instance| !open.contains(instance)).collect();
+        for instance in over {
+            self.streams.handle(self.now, stream::Input::Closed { instance });
+        }
+        self.groups.forget_unless(|group| group == GroupId::CONTROL || open.contains(&group.into()));
     }
 }

@@ -75,6 +75,16 @@ impl Groups {
         self.applied.insert(group, index);
     }
 
+    /// Lets go of the records of groups that are over. What a group forgot may come back with a restart, until its rows are trimmed.
+    /// Between `restore` and `restored`.
+    pub fn forget_unless(&mut self, goes_on: impl Fn(GroupId) -> bool) {
+        let over: Vec<GroupId> = self.loading.keys().copied().filter(|&id| !goes_on(id)).collect();
+        for id in over {
+            self.loading.remove(&id);
+            self.out.extend(super::store::forget_all(id));
+        }
+    }
+
     /// All records are there: the replicas start.
     pub fn restored(&mut self, now: Now) {
         for (id, loading) in core::mem::take(&mut self.loading) {
@@ -104,7 +114,7 @@ impl Groups {
         let now = now.monotonic;
         match input {
             Input::Create { group, replica, founding } => self.create(now, group, replica, founding),
-            Input::Remove { group } => self.remove(now, group),
+            Input::Remove { group } => self.remove(group),
             Input::Message { from, group, message } => {
                 self.with(now, group, |group, context| group.handle_message(context, from, message));
             }
@@ -181,6 +191,12 @@ impl Groups {
                 }
             }
         }
+    }
+
+    /// Whether a replica of that group is here.
+    #[must_use]
+    pub fn contains(&self, group: GroupId) -> bool {
+        self.groups.contains_key(&group)
     }
 
     /// The next thing wanted.
@@ -270,9 +286,10 @@ impl Groups {
         });
     }
 
-    fn remove(&mut self, now: Instant, id: GroupId) {
-        self.with(now, id, |group, context| group.forget_all(context));
-        self.groups.remove(&id);
+    fn remove(&mut self, id: GroupId) {
+        if self.groups.remove(&id).is_some() {
+            self.out.extend(super::store::forget_all(id));
+        }
         if let Some(at) = self.armed.remove(&id) {
             self.due.remove(&(at, id));
         }

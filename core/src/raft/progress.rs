@@ -159,7 +159,7 @@ impl Progress {
             return;
         }
         self.change(Pace::Pause);
-        self.outdated = number;
+        self.outdated = number.min(self.last_sent);
         self.next = self.matched.next();
         self.arm(now);
     }

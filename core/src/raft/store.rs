@@ -118,13 +118,13 @@ impl Group {
             context.out.push_back(Output::Persist(record));
         }
     }
+}
 
-    pub(super) fn forget_all(&self, context: &mut Context<'_>) {
-        for space in SPACES {
-            let forget = Forget { owner: Owner::Raft, space, id: self.id.0, below: u64::MAX };
-            context.out.push_back(Output::Forget(forget));
-        }
-    }
+/// Lets every record of a group die.
+pub(super) fn forget_all(group: GroupId) -> impl Iterator<Item = Output> {
+    SPACES
+        .into_iter()
+        .map(move |space| Output::Forget(Forget { owner: Owner::Raft, space, id: group.0, below: u64::MAX }))
 }
 
 /// The records of one group as they come in.

@@ -20,9 +20,17 @@ pub struct Malformed(pub alloc::string::String);
 
 const ENTRIES_MAX: usize = 65_536;
 const MEMBERS_MAX: usize = 4_096;
+/// Indexes and terms of entries are below this, so that what follows one is always a number.
+const NUMBER_MAX: u64 = 1 << 62;
+/// Terms of messages are below this: a node that enters the last of them can still write down the next.
+const TERM_MAX: u64 = 1 << 61;
 
 fn bad<T>(what: &str) -> Result<T, Malformed> {
     Err(Malformed(what.to_string()))
+}
+
+fn number(found: u64) -> Result<u64, Malformed> {
+    if found < NUMBER_MAX { Ok(found) } else { bad("a number out of range") }
 }
 
 fn replica(bytes: &Bytes) -> Result<ReplicaId, Malformed> {
@@ -56,13 +64,13 @@ pub(super) fn configuration(wire: &wire::Configuration) -> Result<Configuration,
 pub(super) fn place(wire: Option<&wire::Place>) -> Result<Place, Malformed> {
     let Some(wire) = wire else { return bad("a place is missing") };
     let Some(chain) = Chain::from_slice(&wire.chain) else { return bad("a chain has 16 bytes") };
-    Ok(Place { index: LogIndex(wire.index), term: Term(wire.term), chain })
+    Ok(Place { index: LogIndex(number(wire.index)?), term: Term(number(wire.term)?), chain })
 }
 
 pub(super) fn mark(wire: &wire::Mark) -> Result<Mark, Malformed> {
     Ok(Mark {
         replica: replica(&wire.replica)?,
-        term: Term(wire.term),
+        term: Term(number(wire.term)?),
         vote: wire.vote.as_ref().map(member).transpose()?,
         last: place(wire.last.as_ref())?,
     })
@@ -70,7 +78,7 @@ pub(super) fn mark(wire: &wire::Mark) -> Result<Mark, Malformed> {
 
 /// Entries that stand behind `before`.
 pub(super) fn entries(list: Vec<wire::Entry>, before: LogIndex) -> Result<Vec<Entry>, Malformed> {
-    if list.len() > ENTRIES_MAX || before.0 > u64::MAX - ENTRIES_MAX as u64 {
+    if list.len() > ENTRIES_MAX {
         return bad("too many entries");
     }
     let typed = |(place, entry): (usize, wire::Entry)| {
@@ -83,7 +91,7 @@ pub(super) fn entries(list: Vec<wire::Entry>, before: LogIndex) -> Result<Vec<En
             }
         };
         let index = LogIndex(before.0 + 1 + place as u64);
-        Ok(Entry { index, term: Term(entry.term), kind, data: entry.data, weight: entry.weight })
+        Ok(Entry { index, term: Term(number(entry.term)?), kind, data: entry.data, weight: entry.weight })
     };
     list.into_iter().enumerate().map(typed).collect()
 }
@@ -147,12 +155,14 @@ impl Message {
         let message = wire::Message::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
         let addressee = if message.addressee.is_empty() { None } else { Some(replica(&message.addressee)?) };
         let Some(body) = message.body else { return bad("nothing is said") };
-        Ok(Self {
-            sender: replica(&message.sender)?,
-            addressee,
-            term: Term(message.term),
-            body: decode_body(body)?,
-        })
+        if message.term >= TERM_MAX {
+            return bad("a term out of range");
+        }
+        let (term, body) = (Term(message.term), decode_body(body)?);
+        if !body.fits(term) {
+            return bad("entries of falling terms, or of a later term than its own");
+        }
+        Ok(Self { sender: replica(&message.sender)?, addressee, term, body })
     }
 
     /// Writes a message.
@@ -165,6 +175,22 @@ impl Message {
             body: Some(encode_body(&self.body)),
         };
         Payload::from(Bytes::from(message.encode_to_vec()))
+    }
+}
+
+impl Body {
+    /// Whether no term in a log that is sent falls, or passes the sender's.
+    fn fits(&self, term: Term) -> bool {
+        match self {
+            Self::Append(append) => {
+                let terms = core::iter::once(append.previous.term)
+                    .chain(append.entries.iter().map(|entry| entry.term))
+                    .chain(core::iter::once(term));
+                terms.is_sorted()
+            }
+            Self::Snapshot(snapshot) => snapshot.place.term <= term,
+            _ => true,
+        }
     }
 }
 
