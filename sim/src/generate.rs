@@ -231,6 +231,7 @@ fn publisher(seed: u64, who: usize, fault_phase: Time) -> PublisherPlan {
         answers_lost_one_in: draws.pick(&[0, 0, 4, 20]),
         asks_one_in: draws.pick(&[0, 1, 3]),
         gaps_one_in: draws.pick(&[0, 0, 10]),
+        closes: draws.percent(30),
     }
 }
 

@@ -177,6 +177,8 @@ pub struct PublisherPlan {
     pub asks_one_in: u64,
     /// One call in so many leaves a gap on purpose and must be refused; 0 for none.
     pub gaps_one_in: u64,
+    /// Whether it closes its writer in the end, and then tries to write on.
+    pub closes: bool,
 }
 
 /// What a handler keeps.

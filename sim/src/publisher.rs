@@ -1,8 +1,11 @@
 //! A publisher: numbers its messages, repeats what was not answered, says something else when it was refused for sure.
 
+mod ending;
+
 use wattle_core::id::{RequestId, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Receipt, Refusal, Reply, Waited};
 
+use self::ending::Ending;
 use crate::checker::{Asked, Checked, ensure};
 use crate::content::{self, Name};
 use crate::desk::{Call, Desk, request_of};
@@ -46,9 +49,10 @@ pub(crate) struct Publisher {
     open: Vec<Open>,
     /// A question where it stands.
     asking: Option<(RequestId, Time)>,
-    /// Calls that leave a gap.
-    gaps: Vec<RequestId>,
+    /// Calls that must be refused.
+    forbidden: Vec<RequestId>,
     rounds_left: u32,
+    ending: Option<Ending>,
     done: bool,
     epoch: u64,
     ordinal: u64,
@@ -81,8 +85,9 @@ impl Publisher {
             next: 1,
             open: Vec::new(),
             asking: None,
-            gaps: Vec::new(),
+            forbidden: Vec::new(),
             rounds_left: own.repeats,
+            ending: None,
             done: own.messages == 0,
             epoch: 0,
             ordinal: 0,
@@ -137,6 +142,9 @@ impl Publisher {
         }
         if desk.now < self.resting_until {
             return self.sleep(desk, self.resting_until - desk.now);
+        }
+        if let Some(ending) = self.ending {
+            return self.go_on_ending(desk, ending);
         }
         if let Some((_, until)) = self.asking {
             if desk.now < until {
@@ -194,7 +202,8 @@ impl Publisher {
 
     fn send(&mut self, desk: &mut Desk<'_>, draws: &mut Draws) {
         if draws.one_in(self.plan.gaps_one_in) {
-            self.leave_gap(desk);
+            // A gap.
+            self.try_forbidden(desk, self.words.len() as u64 + 3);
         }
         if !self.skip_confirmed() {
             return;
@@ -251,12 +260,11 @@ impl Publisher {
         request
     }
 
-    /// Publishes something behind a gap, which must be refused.
-    fn leave_gap(&mut self, desk: &mut Desk<'_>) {
-        let number = self.words.len() as u64 + 3;
+    /// Publishes something that must be refused.
+    fn try_forbidden(&mut self, desk: &mut Desk<'_>, number: u64) {
         let name = Name { stream: self.stream, writer: self.writer, number, version: content::FORBIDDEN };
         let request = self.publish(desk, number, vec![content::write(name, 30)], Waited::Accepted);
-        self.gaps.push(request);
+        self.forbidden.push(request);
     }
 
     /// Nothing is known of the calls that are open: they may or may not have been accepted.
@@ -295,13 +303,18 @@ impl Publisher {
         request: RequestId,
         reply: &Result<Reply, Refusal>,
     ) -> Checked {
-        if self.gaps.contains(&request) {
+        if self.forbidden.contains(&request) {
             ensure!(
                 reply.is_err(),
                 "X10",
-                "stream {}: a message behind a gap was answered {reply:?}",
-                self.stream
+                "stream {}: a message {} was answered {reply:?}",
+                self.stream,
+                if self.ending.is_some() { "of a closed writer" } else { "behind a gap" }
             );
+            return Ok(());
+        }
+        if self.is_closing(request) {
+            self.told_closed(desk, reply);
             return Ok(());
         }
         if self.asking.is_some_and(|(asked, _)| asked == request) {
@@ -355,8 +368,7 @@ impl Publisher {
             return;
         }
         if self.rounds_left == 0 {
-            self.done = true;
-            return;
+            return self.end(desk);
         }
         self.rounds_left -= 1;
         self.next = 1;
@@ -437,6 +449,7 @@ impl Publisher {
         if request.is_some_and(|request| {
             !self.open.iter().any(|open| open.request == request)
                 && self.asking.is_none_or(|(asked, _)| asked != request)
+                && !self.is_closing(request)
         }) {
             return;
         }
@@ -448,11 +461,14 @@ impl Publisher {
         }
         if request.is_none() {
             self.open.clear();
-            self.gaps.clear();
+            self.forbidden.clear();
         } else {
             self.open.iter_mut().for_each(|open| open.given_up = true);
         }
         self.asking = None;
+        if let Some(Ending::Closing(asked)) = &mut self.ending {
+            *asked = None;
+        }
         self.next = 1;
         self.rest(desk);
     }

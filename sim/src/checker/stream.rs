@@ -375,6 +375,12 @@ impl StreamLedger {
         self.reported
     }
 
+    /// Whether a closed writer may be open again: the source's disk may be one from before it was closed.
+    #[must_use]
+    pub fn may_reopen(&self) -> bool {
+        self.source_rolled_back
+    }
+
     /// The source's disk was taken back to what it was at `image`: what it alone held since then is void.
     pub fn source_rolled_back(&mut self, image: Time) {
         self.source_rolled_back = true;
