@@ -94,6 +94,8 @@ async fn forward<R: Replies>(
     unanswered: OwnedSemaphorePermit,
 ) {
     let mut unanswered = Some(unanswered);
+    // The node may cut an array into batches, each with a receipt of its own.
+    let mut left = span.last - span.first + 1;
     loop {
         let reply = tokio::select! {
             reply = replies.next() => reply,
@@ -102,7 +104,10 @@ async fn forward<R: Replies>(
         drop(unanswered.take());
         let (answer, over) = match reply {
             Some(Ok(Reply::Published(receipt))) => {
-                (Ok(Answer::Receipt(convert::receipt(&receipt))), receipt.level >= span.wait)
+                if receipt.level >= span.wait {
+                    left = left.saturating_sub(receipt.last_writer.0 + 1 - receipt.first_writer.0);
+                }
+                (Ok(Answer::Receipt(convert::receipt(&receipt))), left == 0)
             }
             Some(Ok(other)) => (Err(out_of_place(&other)), true),
             Some(Err(refusal)) => {
