@@ -231,8 +231,17 @@ impl Drop for Replies {
 pub enum Handed {
     /// Messages, in order.
     Delivery(Delivery),
-    /// Another handler has taken over. Nothing more comes.
-    Fenced,
+    /// Nothing more comes.
+    Ended(Ended),
+}
+
+/// Why nothing more comes to a handler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Another handler took over: the newest one is served.
+    TakenOver,
+    /// The node has learnt of a higher mark, or let go of what a replay still needed. Attaching again tells where the handler goes on.
+    Outrun,
 }
 
 /// An attached handler. Dropping it detaches the handler.
@@ -260,7 +269,7 @@ impl Attachment {
         Self { token, instance, position, handed, verdict: Arc::new(Verdict::new(token)), urgent }
     }
 
-    /// What is handed over next; `None` after [`Handed::Fenced`], or when the node has stopped. The window given when
+    /// What is handed over next; `None` after [`Handed::Ended`], or when the node has stopped. The window given when
     /// attaching bounds what can wait here.
     pub async fn next(&mut self) -> Option<Handed> {
         self.handed.recv().await

@@ -8,7 +8,7 @@ use wattle_core::node::command::{Command, Refusal, Reply, Waited};
 use wattle_core::node::output::Delivery;
 
 use crate::event::Urgent;
-use crate::handle::{Attachment, Handed};
+use crate::handle::{Attachment, Ended, Handed};
 
 pub(super) struct Requests {
     open: BTreeMap<RequestId, Open>,
@@ -84,12 +84,11 @@ impl Requests {
     }
 
     pub(super) fn reply(&mut self, request: RequestId, reply: Result<Reply, Refusal>) {
-        if let Ok(Reply::Fenced { token }) = reply {
-            if let Some(handed) = self.attached.remove(&token) {
-                let _ = handed.send(Handed::Fenced);
-            }
-            return;
-        }
+        let reply = match reply {
+            Ok(Reply::Fenced { token }) => return self.end(token, Ended::TakenOver),
+            Ok(Reply::Outrun { token }) => return self.end(token, Ended::Outrun),
+            reply => reply,
+        };
         match self.open.remove(&request) {
             Some(Open::Command { replies, last }) => {
                 let is_last = last.is(&reply);
@@ -123,6 +122,14 @@ impl Requests {
         };
         // If nobody waits, the attachment is dropped here, and that detaches it.
         let _ = answer.send(result);
+    }
+
+    /// An attachment is over, and its handler is told why.
+    fn end(&mut self, token: AttachToken, why: Ended) {
+        if let Some(handed) = self.attached.remove(&token) {
+            // Fails only when the attachment was dropped and its detaching is on the way.
+            let _ = handed.send(Handed::Ended(why));
+        }
     }
 
     pub(super) fn deliver(&mut self, delivery: Delivery) {

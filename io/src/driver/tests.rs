@@ -17,7 +17,7 @@ use wattle_core::work::{Done, Job, WorkId};
 
 use super::*;
 use crate::error::StartError;
-use crate::handle::{COMMANDS_WAITING_MAX, Handed, Running};
+use crate::handle::{COMMANDS_WAITING_MAX, Ended, Handed, Running};
 use crate::settings::Settings;
 use crate::start::start_with;
 
@@ -294,7 +294,7 @@ async fn a_handler_is_handed_messages_judges_them_and_is_fenced() {
     first.verdict(Sequence(1));
     noted(&notes, "verdict 5 1").await;
     let second = node.attach("words".to_owned(), None, 1).await.unwrap();
-    assert!(matches!(first.next().await, Some(Handed::Fenced)));
+    assert!(matches!(first.next().await, Some(Handed::Ended(Ended::TakenOver))));
     assert!(first.next().await.is_none());
     drop(second);
     noted(&notes, "detach 5").await;

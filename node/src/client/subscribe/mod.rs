@@ -57,7 +57,7 @@ pub struct Summary {
 pub enum Told {
     /// Attached; messages start after this sequence.
     Attached(u64),
-    /// The connection broke; it connects again.
+    /// The connection broke, or the node asks it to attach again; it does.
     Reconnects(String),
 }
 
@@ -159,8 +159,10 @@ impl<S: Sink> Run<'_, S> {
         if self.instance.as_ref() != Some(&position.instance) {
             // The first one, or the stream was closed and opened again: sequences begin anew.
             self.instance = Some(position.instance.clone());
-            self.summary.sequence = position.sequence;
+            self.summary.sequence = 0;
         }
+        // Never back, for what this run did is not done twice; forward if the node knows of more that is processed.
+        self.summary.sequence = self.summary.sequence.max(position.sequence);
         loop {
             if self.satisfied() {
                 leave(call).await;
