@@ -242,6 +242,8 @@ pub enum Ended {
     TakenOver,
     /// The node has learnt of a higher mark, or let go of what a replay still needed. Attaching again tells where the handler goes on.
     Outrun,
+    /// The stream was closed, or has stopped on this node.
+    Refused(Refusal),
 }
 
 /// An attached handler. Dropping it detaches the handler.

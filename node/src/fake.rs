@@ -76,8 +76,10 @@ impl FakeWorld {
         self.state().streams.insert(stream.to_owned(), FakeStream { instance, ..FakeStream::default() });
     }
 
+    /// Everything about a stream is refused from now on, its attached handlers too.
     pub(crate) fn refuse(&self, refusal: Option<Refusal>) {
         self.state().refuse = refusal;
+        self.change();
     }
 
     pub(crate) fn full_for(&self, publishes: u32) {
@@ -312,6 +314,9 @@ impl FakeHandler {
         let stream = &state.streams[&self.stream];
         if state.stopped {
             return Some(None);
+        }
+        if let Some(refusal) = &state.refuse {
+            return Some(Some(Handed::Ended(Ended::Refused(refusal.clone()))));
         }
         if stream.token != self.token.0 {
             return Some(Some(Handed::Ended(Ended::TakenOver)));

@@ -76,6 +76,15 @@ impl StandIn {
                 self.reply(request, Reply::Attached { token: TOKEN, instance: StreamInstance(1), position });
                 self.outputs.push_back(Output::Load { load: LoadId(1), row: Ticket(1), offset: 0, len: 3 });
             }
+            // As if the stream stopped, which its handler is told.
+            Command::CloseWriter { stream, .. } => {
+                let handler = self.handler.take().expect("attached");
+                self.outputs.push_back(Output::Reply {
+                    request: handler,
+                    reply: Err(Refusal::StreamStopped(stream)),
+                });
+                self.reply(request, Reply::WriterClosed);
+            }
             Command::OpenStream { .. } => panic!("S1: the stand-in stumbles"),
             Command::CloseStream { .. } => {
                 self.note("at the gate".to_owned());
@@ -298,6 +307,22 @@ async fn a_handler_is_handed_messages_judges_them_and_is_fenced() {
     assert!(first.next().await.is_none());
     drop(second);
     noted(&notes, "detach 5").await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_attached_handler_is_told_when_its_stream_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = running(settings(&dir)).await;
+    node.command(publish(1, &["one"])).next().await.unwrap().unwrap();
+    let mut handler = node.attach("words".to_owned(), None, 1).await.unwrap();
+    assert!(matches!(handler.next().await, Some(Handed::Delivery(_))));
+    let stop = Command::CloseWriter { stream: "why".to_owned(), writer: WriterId(1) };
+    node.command(stop).next().await.unwrap().unwrap();
+    let ended = timeout(Duration::from_secs(10), handler.next()).await.expect("told");
+    let Some(Handed::Ended(Ended::Refused(refusal))) = ended else { panic!("{ended:?}") };
+    assert_eq!(refusal, Refusal::StreamStopped("why".to_owned()));
+    assert!(handler.next().await.is_none(), "and nothing more comes");
     node.stop().await;
 }
 

@@ -175,6 +175,7 @@ pub fn ended(token: u64, why: &Ended) -> Status {
             ),
             "attach again with the position you have: the answer says where you go on",
         ),
+        Ended::Refused(refusal) => return status(refusal),
     };
     let detail =
         ErrorDetail { reason: reason.into(), hint: hint.to_owned(), retriable, ..ErrorDetail::default() };

@@ -345,6 +345,23 @@ async fn the_newest_subscriber_is_served_and_the_other_is_told() {
     assert_eq!(second.unwrap().messages, 1);
 }
 
+#[tokio::test]
+async fn a_subscriber_ends_with_the_reason_when_its_stream_stops() {
+    let desk = Desk::new();
+    let world = FakeWorld::new("a", 1);
+    world.open("words");
+    let _node = desk.serve(&world).await;
+    let subscribed = desk.subscribe(Memory::default(), 1);
+    let stopping = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        world.refuse(Some(Refusal::StreamStopped("its disk was rolled back".to_owned())));
+    };
+    let (subscribed, ()) = tokio::join!(subscribed, stopping);
+    let failure = subscribed.unwrap_err();
+    assert_eq!(failure.reason(), Some(Reason::StreamStopped));
+    assert!(failure.to_string().contains("its disk was rolled back"), "{failure}");
+}
+
 /// Subscribes while the node learns that 8 messages were processed, of which it has fewer; then 12 are there.
 async fn outrun(desk: &Desk, world: &FakeWorld, sink: impl Sink, until: u64) -> (u64, Vec<subscribe::Told>) {
     let finder = desk.finder(None);
