@@ -13,7 +13,7 @@
 //! | `driver`, `event` | the loop, and what can happen to it |
 //! | [`store`], `disk` | rows in redb; the threads that write and load them |
 //! | [`space`] | free space and the reserve that keeps draining possible |
-//! | [`tls`], `lanes` | connections: who is at the other end, and their bytes |
+//! | [`tls`], `lanes`, `socket` | connections: who is at the other end, their bytes, and how few of them wait unsent |
 //! | `work`, `clock` | heavy work, time, entropy |
 #![deny(missing_docs)]
 
@@ -26,6 +26,7 @@ pub mod handle;
 pub mod identity;
 mod lanes;
 pub mod settings;
+mod socket;
 pub mod space;
 mod start;
 pub mod store;

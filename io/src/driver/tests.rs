@@ -32,6 +32,7 @@ struct StandIn {
     working: Option<RequestId>,
     handler: Option<RequestId>,
     to_say: Vec<(LaneId, &'static [u8])>,
+    heard: String,
     notes: Notes,
     damaged: bool,
     gate: Option<std_mpsc::Receiver<()>>,
@@ -163,12 +164,14 @@ impl Machine for StandIn {
             Input::LaneUp { lane, dial, .. } => {
                 self.note("lane up".to_owned());
                 if dial.is_some() {
-                    self.to_say.push((lane, b"said before closing"));
+                    // Two turns of the lane, and no time in between.
+                    self.to_say.extend([(lane, &b"said before"[..]), (lane, b" closing")]);
                     self.outputs.push_back(Output::Close { lane, reason: CloseReason::Surplus });
                 }
             }
             Input::Received { bytes, .. } => {
-                self.note(format!("received {}", String::from_utf8_lossy(&bytes)))
+                self.heard.push_str(&String::from_utf8_lossy(&bytes));
+                self.note(format!("received {}", self.heard));
             }
             Input::LaneDown { .. } => self.note("lane down".to_owned()),
             Input::DialFailed { .. } => self.note("dial failed".to_owned()),
