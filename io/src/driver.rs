@@ -349,7 +349,7 @@ impl<M: Machine> Driver<M> {
             Output::Deliver(delivery) => self.requests.deliver(delivery),
             Output::Reply { request, reply } => self.requests.reply(request, reply),
             Output::Event(event) => {
-                tracing::info!(?event);
+                tracing::debug!(?event);
                 // Fails when nobody listens.
                 let _ = self.hands.events.send(event);
             }

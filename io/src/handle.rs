@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tracing::Span;
 use wattle_core::id::{AttachToken, NodeId, RequestId, Sequence, StreamInstance};
 use wattle_core::node::command::{Command, Position, Refusal, Reply};
 use wattle_core::node::output::{Delivery, Event};
@@ -28,6 +29,7 @@ pub struct Running(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) node: NodeId,
     pub(crate) name: String,
+    pub(crate) span: Span,
     pub(crate) listening: Vec<SocketAddr>,
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) urgent: mpsc::UnboundedSender<Urgent>,
@@ -60,7 +62,20 @@ impl Running {
     ) -> Self {
         let room = Arc::new(Semaphore::new(COMMAND_BYTES_MAX as usize));
         let requests = AtomicU64::new(1);
-        Self(Arc::new(Shared { node, name, listening, asks, urgent, events, stopped, lanes, requests, room }))
+        let span = Span::current();
+        Self(Arc::new(Shared {
+            node,
+            name,
+            span,
+            listening,
+            asks,
+            urgent,
+            events,
+            stopped,
+            lanes,
+            requests,
+            room,
+        }))
     }
 
     /// The node's id.
@@ -73,6 +88,12 @@ impl Running {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The span within which everything of this node is logged; it bears the node's name.
+    #[must_use]
+    pub fn span(&self) -> &Span {
+        &self.0.span
     }
 
     /// The addresses it accepts connections on.

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
+use tracing::{Instrument as _, Span};
 use wattle_core::id::LaneId;
 use wattle_core::node::output::DialId;
 use wattle_core::work::PublicKey;
@@ -67,6 +68,8 @@ struct Shared {
     tls: Tls,
     limits: Limits,
     runtime: Handle,
+    /// Names the node in what tasks log.
+    span: Span,
     events: mpsc::Sender<LaneEvent>,
     urgent: mpsc::UnboundedSender<Urgent>,
     next_lane: AtomicU64,
@@ -103,7 +106,8 @@ impl Lanes {
         urgent: mpsc::UnboundedSender<Urgent>,
     ) -> Self {
         let (next_lane, tasks) = (AtomicU64::new(1), Mutex::default());
-        Self(Arc::new(Shared { tls, limits, runtime, events, urgent, next_lane, tasks }))
+        let span = Span::current();
+        Self(Arc::new(Shared { tls, limits, runtime, span, events, urgent, next_lane, tasks }))
     }
 
     /// Accepts connections until [`Lanes::abort`].
@@ -191,10 +195,11 @@ impl Shared {
         let number = tasks.next;
         let entry = Entry { shared: Arc::clone(self), number };
         let work = make(number);
-        let running = self.runtime.spawn(async move {
+        let running = async move {
             let _entry = entry;
             work.await;
-        });
+        };
+        let running = self.runtime.spawn(running.instrument(self.span.clone()));
         tasks.running.insert(number, (stage, running.abort_handle()));
         if stage == Stage::Handshake {
             tasks.unproven.insert(number);

@@ -14,7 +14,7 @@
 //! | [`store`], `disk` | rows in redb; the threads that write and load them |
 //! | [`space`] | free space and the reserve that keeps draining possible |
 //! | [`tls`], `lanes`, `socket` | connections: who is at the other end, their bytes, and how few of them wait unsent |
-//! | `work`, `clock` | heavy work, time, entropy |
+//! | `work`, `helper`, `clock` | heavy work, threads, time, entropy |
 #![deny(missing_docs)]
 
 mod clock;
@@ -23,6 +23,7 @@ mod driver;
 pub mod error;
 mod event;
 pub mod handle;
+mod helper;
 pub mod identity;
 mod lanes;
 pub mod settings;

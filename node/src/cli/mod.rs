@@ -207,8 +207,7 @@ pub fn main() -> ExitCode {
         return crate::sim::run(command);
     }
     let default_level = match line.command {
-        // The node's events are told in words by this program.
-        Command::Run { .. } => "info,wattle_io::driver=warn",
+        Command::Run { .. } => "info",
         _ => "warn",
     };
     let filter = EnvFilter::try_from_env("WATTLE_LOG").unwrap_or_else(|_| EnvFilter::new(default_level));
