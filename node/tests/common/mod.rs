@@ -94,6 +94,21 @@ impl Process {
         line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
     }
 
+    /// Waits until the process has ended by itself; its exit code.
+    #[allow(dead_code, reason = "not every test waits for an end")]
+    pub fn ended(&mut self) -> Option<i32> {
+        let mut child = self.child.take().expect("started");
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(20) {
+            if let Some(status) = child.try_wait().expect("a child") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.child = Some(child);
+        panic!("{} still runs: {}", self.name, self.log());
+    }
+
     /// Whether the process is still there.
     #[allow(dead_code, reason = "not every test asks")]
     pub fn alive(&mut self) -> bool {
