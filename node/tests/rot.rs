@@ -7,13 +7,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
-use common::Process;
+use common::{Handler, Process};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
-use tokio_stream::wrappers::ReceiverStream;
-use wattle_proto::api::{
-    Attach, FindWriterRequest, GetMeshStatusRequest, Level, PublishRequest, SubscribeRequest,
-    publish_response, subscribe_request, subscribe_response,
-};
+use wattle_proto::api::{FindWriterRequest, GetMeshStatusRequest, Level, PublishRequest, publish_response};
 
 const MESSAGES: u64 = 50;
 const WRITER: [u8; 16] = [7; 16];
@@ -89,20 +85,12 @@ async fn publish(source: &Process) -> u64 {
 
 /// Everything that a handler at the target is handed, up to the last message published.
 async fn handled(target: &Process) -> Vec<String> {
-    let mut data = target.data().await.expect("the target answers");
-    let (requests, stream) = tokio::sync::mpsc::channel(1);
-    let attach = Attach { stream: "words".into(), presented: None, window: 1000 };
-    let attach = SubscribeRequest { request: Some(subscribe_request::Request::Attach(attach)) };
-    requests.send(attach).await.expect("room");
-    let mut handed =
-        data.subscribe_client_data(ReceiverStream::new(stream)).await.expect("attached").into_inner();
+    let mut handler = Handler::attach(target.data().await.expect("the target answers"), 1000).await;
     let mut texts = Vec::new();
     while texts.len() < MESSAGES as usize {
-        let answer = handed.message().await.expect("the call goes on").expect("more");
-        if let Some(subscribe_response::Response::Messages(batch)) = answer.response {
-            let text = |data: &Bytes| String::from_utf8(data.to_vec()).expect("text");
-            texts.extend(batch.messages.iter().map(|message| text(&message.data)));
-        }
+        let messages = handler.next().await.expect("more");
+        let text = |data: &Bytes| String::from_utf8(data.to_vec()).expect("text");
+        texts.extend(messages.iter().map(|message| text(&message.data)));
     }
     texts
 }
