@@ -14,6 +14,7 @@ use wattle_core::node::status::Status;
 
 use crate::error::{StartError, StopReason};
 use crate::event::{Ask, Urgent, Verdict};
+use crate::identity::NodeKeys;
 use crate::lanes::{Counts, Lanes};
 use crate::settings::Settings;
 
@@ -26,18 +27,23 @@ const COMMAND_BYTES_MAX: u32 = 32 << 20;
 #[derive(Clone)]
 pub struct Running(Arc<Shared>);
 
-pub(crate) struct Shared {
-    pub(crate) node: NodeId,
-    pub(crate) name: String,
-    pub(crate) span: Span,
-    pub(crate) listening: Vec<SocketAddr>,
+struct Shared {
+    node: NodeId,
+    name: String,
+    span: Span,
+    listening: Vec<SocketAddr>,
+    wires: Wires,
+    lanes: Lanes,
+    requests: AtomicU64,
+    room: Arc<Semaphore>,
+}
+
+/// What leads to the node's thread, and from it.
+pub(crate) struct Wires {
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) urgent: mpsc::UnboundedSender<Urgent>,
     pub(crate) events: broadcast::WeakSender<Event>,
     pub(crate) stopped: watch::Receiver<Option<StopReason>>,
-    pub(crate) lanes: Lanes,
-    requests: AtomicU64,
-    room: Arc<Semaphore>,
 }
 
 impl Running {
@@ -49,32 +55,16 @@ impl Running {
         crate::start(settings).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one value")]
-    pub(crate) fn new(
-        node: NodeId,
-        name: String,
-        listening: Vec<SocketAddr>,
-        asks: mpsc::Sender<Ask>,
-        urgent: mpsc::UnboundedSender<Urgent>,
-        events: broadcast::WeakSender<Event>,
-        stopped: watch::Receiver<Option<StopReason>>,
-        lanes: Lanes,
-    ) -> Self {
-        let room = Arc::new(Semaphore::new(COMMAND_BYTES_MAX as usize));
-        let requests = AtomicU64::new(1);
-        let span = Span::current();
+    pub(crate) fn new(keys: &NodeKeys, listening: Vec<SocketAddr>, wires: Wires, lanes: Lanes) -> Self {
         Self(Arc::new(Shared {
-            node,
-            name,
-            span,
+            node: keys.node,
+            name: keys.name.clone(),
+            span: Span::current(),
             listening,
-            asks,
-            urgent,
-            events,
-            stopped,
+            wires,
             lanes,
-            requests,
-            room,
+            requests: AtomicU64::new(1),
+            room: Arc::new(Semaphore::new(COMMAND_BYTES_MAX as usize)),
         }))
     }
 
@@ -107,7 +97,7 @@ impl Running {
     pub fn command(&self, command: Command) -> Replies {
         let (sender, replies) = self.replies();
         let refused = match (
-            self.0.asks.try_reserve(),
+            self.0.wires.asks.try_reserve(),
             Arc::clone(&self.0.room).try_acquire_many_owned(weight(&command)),
         ) {
             (Err(mpsc::error::TrySendError::Closed(())), _) => None,
@@ -131,6 +121,7 @@ impl Running {
             // Fails only when the node has stopped, and then the replies end.
             let _ = self
                 .0
+                .wires
                 .asks
                 .send(Ask::Command { request: replies.request, command, replies: sender, room })
                 .await;
@@ -141,7 +132,7 @@ impl Running {
     fn replies(&self) -> (mpsc::UnboundedSender<Result<Reply, Refusal>>, Replies) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let request = self.request();
-        (sender, Replies { request, receiver, urgent: self.0.urgent.clone() })
+        (sender, Replies { request, receiver, urgent: self.0.wires.urgent.clone() })
     }
 
     fn request(&self) -> RequestId {
@@ -162,21 +153,21 @@ impl Running {
         let command = Command::Attach { stream, presented, window };
         let ask = Ask::Attach { request: self.request(), command, answer };
         let stopped = || Refusal::Invalid("the node has stopped".to_owned());
-        self.0.asks.send(ask).await.map_err(|_| stopped())?;
+        self.0.wires.asks.send(ask).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
 
     /// What the node knows of itself and the mesh; `None` when it has stopped.
     pub async fn status(&self) -> Option<Status> {
         let (answer, answered) = oneshot::channel();
-        self.0.asks.send(Ask::Status { answer }).await.ok()?;
+        self.0.wires.asks.send(Ask::Status { answer }).await.ok()?;
         answered.await.ok()?
     }
 
     /// Events from now on. A receiver that is slow loses the oldest and is told so; it ends when the node stops.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        match self.0.events.upgrade() {
+        match self.0.wires.events.upgrade() {
             Some(events) => events.subscribe(),
             None => broadcast::channel(1).1,
         }
@@ -190,7 +181,7 @@ impl Running {
 
     /// Waits until the node has stopped, and tells why.
     pub async fn stopped(&self) -> StopReason {
-        let mut stopped = self.0.stopped.clone();
+        let mut stopped = self.0.wires.stopped.clone();
         match stopped.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or(StopReason::Asked),
             Err(_) => StopReason::Asked,
@@ -200,7 +191,7 @@ impl Running {
     /// Stops the node: what it has handed out is written and sent, connections are closed, the store is closed and the data
     /// directory free when this returns.
     pub async fn stop(&self) -> StopReason {
-        let _ = self.0.urgent.send(Urgent::Stop);
+        let _ = self.0.wires.urgent.send(Urgent::Stop);
         self.stopped().await
     }
 }

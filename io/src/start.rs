@@ -19,7 +19,7 @@ use crate::clock::{Clock, boot_id, entropy};
 use crate::disk::Disk;
 use crate::driver::{Driver, Hands, Inbox, Machine};
 use crate::error::{StartError, StopReason};
-use crate::handle::{COMMANDS_WAITING_MAX, Running};
+use crate::handle::{COMMANDS_WAITING_MAX, Running, Wires};
 use crate::identity::{DataDir, NodeKeys};
 use crate::lanes::Lanes;
 use crate::settings::Settings;
@@ -72,16 +72,8 @@ async fn start_in<M: Machine>(
     let (stopping, stopped) = watch::channel(None);
     let (ready, is_ready) = oneshot::channel();
     let lanes = Lanes::new(tls, settings.limits, Handle::current(), lane_events, urgent.clone());
-    let running = Running::new(
-        keys.node,
-        keys.name.clone(),
-        listening,
-        asks,
-        urgent.clone(),
-        events.downgrade(),
-        stopped,
-        lanes.clone(),
-    );
+    let wires = Wires { asks, urgent: urgent.clone(), events: events.downgrade(), stopped };
+    let running = Running::new(&keys, listening, wires, lanes.clone());
     let world = World {
         settings,
         dir,

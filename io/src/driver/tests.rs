@@ -95,6 +95,28 @@ impl StandIn {
         }
     }
 
+    fn persisted(&mut self, upto: Ticket) {
+        for (ticket, request, receipt) in std::mem::take(&mut self.unanswered) {
+            if ticket <= upto {
+                self.reply(request, Reply::Published(receipt));
+            } else {
+                self.unanswered.push((ticket, request, receipt));
+            }
+        }
+    }
+
+    fn hand_over(&mut self, bytes: Bytes) {
+        let message = Delivered {
+            sequence: Sequence(1),
+            id: MessageId(1),
+            writer: WriterId(1),
+            writer_sequence: WriterSequence(1),
+            bytes,
+        };
+        let (token, instance, messages) = (TOKEN, StreamInstance(1), vec![message]);
+        self.outputs.push_back(Output::Deliver(Delivery { token, instance, messages }));
+    }
+
     fn reply(&mut self, request: RequestId, reply: Reply) {
         self.outputs.push_back(Output::Reply { request, reply: Ok(reply) });
     }
@@ -126,15 +148,7 @@ impl Machine for StandIn {
                 self.note(format!("row {ticket} {}", String::from_utf8_lossy(&bytes)));
             }
             Input::Command { request, command } => self.command(now, request, command),
-            Input::Persisted { upto } => {
-                for (ticket, request, receipt) in std::mem::take(&mut self.unanswered) {
-                    if ticket <= upto {
-                        self.reply(request, Reply::Published(receipt));
-                    } else {
-                        self.unanswered.push((ticket, request, receipt));
-                    }
-                }
-            }
+            Input::Persisted { upto } => self.persisted(upto),
             Input::Deadline => {
                 if let Some((_, request)) = self.deadline.take_if(|(at, _)| *at <= now.monotonic) {
                     self.reply(request, Reply::Token { token: "in time".to_owned() });
@@ -145,21 +159,7 @@ impl Machine for StandIn {
                 let next = WriterSequence(u64::from(digest.0[0]));
                 self.reply(request, Reply::Writer { next });
             }
-            Input::Loaded { bytes, .. } => {
-                let message = Delivered {
-                    sequence: Sequence(1),
-                    id: MessageId(1),
-                    writer: WriterId(1),
-                    writer_sequence: WriterSequence(1),
-                    bytes: bytes.expect("the row is there"),
-                };
-                let messages = vec![message];
-                self.outputs.push_back(Output::Deliver(Delivery {
-                    token: TOKEN,
-                    instance: StreamInstance(1),
-                    messages,
-                }));
-            }
+            Input::Loaded { bytes, .. } => self.hand_over(bytes.expect("the row is there")),
             // The dialling end says something and hangs up at once.
             Input::LaneUp { lane, dial, .. } => {
                 self.note("lane up".to_owned());
