@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::Instrument as _;
+use wattle_core::id::GroupId;
 use wattle_core::node::output::Event;
 use wattle_io::{Running, StopReason};
 
@@ -115,16 +116,22 @@ fn log_event(event: &Event) {
             let peer = node.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
             tracing::warn!(peer, ?reason, "peer refused");
         }
-        Event::RoleChanged { group, role, term } => tracing::info!(%group, role, %term, "role changed"),
+        Event::RoleChanged { group, role, term } => {
+            tracing::info!(group = named(*group), role, %term, "role changed");
+        }
         Event::Amnesia { group, node, what } => {
-            tracing::error!(%group, replica_on = %node, what, "a disk was rolled back");
+            tracing::error!(group = named(*group), replica_on = %node, what, "a disk was rolled back");
         }
         Event::GroupStopped { group, reason } => {
-            tracing::error!(%group, reason, "a group stopped and needs an operator");
+            tracing::error!(group = named(*group), reason, "a group stopped and needs an operator");
         }
         Event::Space { accepting: true } => tracing::info!("there is space again: publishing is accepted"),
         Event::Space { accepting: false } => {
             tracing::error!("the disk is nearly full: nothing new is accepted; what was accepted is safe");
         }
     }
+}
+
+fn named(group: GroupId) -> String {
+    if group == GroupId::CONTROL { "control".to_owned() } else { group.to_string() }
 }

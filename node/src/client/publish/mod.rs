@@ -100,7 +100,7 @@ pub async fn publish<R: Route>(
             checked: checkpoints.last().is_some_and(|last| last.lines == skip),
         });
     }
-    let shown = source.shown();
+    let shown = source.shown().to_owned();
     let lines = read(source, Reading { skip, checkpoints, batch_lines: plan.batch_lines.max(1) })?;
     let mut run = Run {
         route,
