@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -40,7 +41,7 @@ impl Socket {
     /// Asks the system whether it would take more now. Asking in this way also makes it tell when it does.
     fn has_room(&self) -> io::Result<()> {
         let mut asked = [PollFd::new(&self.0, PollFlags::OUT)];
-        match poll(&mut asked, Some(&Timespec::default()))? {
+        match retry_on_intr(|| poll(&mut asked, Some(&Timespec::default())))? {
             0 => Err(io::ErrorKind::WouldBlock.into()),
             _ => Ok(()),
         }
