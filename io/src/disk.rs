@@ -8,7 +8,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,7 +17,8 @@ use wattle_core::id::Ticket;
 use wattle_core::node::output::LoadId;
 use wattle_core::payload::Payload;
 
-use crate::event::{PanicWatch, Urgent};
+use crate::event::Urgent;
+use crate::helper;
 use crate::space::{Meter, Reserve, Space};
 use crate::store::{Part, Reader, Store, StoreError};
 
@@ -77,11 +78,8 @@ impl Disk {
             threads: Vec::with_capacity(2),
         };
         let (reader, answers, rows) = (store.reader(), urgent.clone(), Arc::clone(&pending));
-        let load = move || {
-            let _watch = PanicWatch(answers.clone());
-            serve_loads(&reader, &rows, &wanted, &answers);
-        };
-        disk.threads.push(thread::Builder::new().name("wattle-load".to_owned()).spawn(load)?);
+        let load = move || serve_loads(&reader, &rows, &wanted, &answers);
+        disk.threads.push(helper::spawn("wattle-load".to_owned(), urgent.clone(), load)?);
         let mut writer = Writer {
             store,
             meter,
@@ -94,11 +92,8 @@ impl Disk {
             told: None,
             compacting_helps: false,
         };
-        let write = move || {
-            let _watch = PanicWatch(writer.urgent.clone());
-            writer.run(&ordered);
-        };
-        disk.threads.push(thread::Builder::new().name("wattle-disk".to_owned()).spawn(write)?);
+        let write = move || writer.run(&ordered);
+        disk.threads.push(helper::spawn("wattle-disk".to_owned(), urgent.clone(), write)?);
         Ok(disk)
     }
 

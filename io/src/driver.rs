@@ -22,15 +22,13 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::StopReason;
 use crate::event::{Ask, LaneEnds, LaneEvent, Urgent};
-use crate::lanes::{BUFFERS_PER_LANE, Lanes};
+use crate::lanes::{LANE_BYTES, Lanes};
 use crate::store::Part;
 use crate::work::Workers;
 
-/// Bytes asked of the node for one lane at a time.
-const TRANSMIT_BYTES: usize = 64 << 10;
 /// Buffers kept for use again, and the size from which one is not worth keeping.
 const BUFFERS_KEPT: usize = 64;
-const BUFFER_BYTES_KEPT: usize = 4 * TRANSMIT_BYTES;
+const BUFFER_BYTES_KEPT: usize = 256 << 10;
 /// What one round takes from each queue.
 const URGENT_PER_ROUND: usize = 256;
 const LANE_EVENTS_PER_ROUND: usize = 64;
@@ -120,8 +118,8 @@ pub(crate) struct Driver<M> {
 struct Lane {
     /// `None` once the node has closed the lane.
     ends: Option<LaneEnds>,
-    /// Buffers handed out that are not in the socket yet.
-    unsent: usize,
+    /// It was handed a buffer that is not on its way yet.
+    busy: bool,
 }
 
 /// What happened in one round.
@@ -251,7 +249,7 @@ impl<M: Machine> Driver<M> {
             Urgent::DialFailed { dial } => self.input(now, Input::DialFailed { dial }),
             Urgent::Flushed { lane, buffer } => {
                 if let Some(lane) = self.lanes.get_mut(&lane) {
-                    lane.unsent -= 1;
+                    lane.busy = false;
                 }
                 self.keep(buffer);
             }
@@ -277,7 +275,7 @@ impl<M: Machine> Driver<M> {
     fn on_lane(&mut self, now: Now, event: LaneEvent) {
         match event {
             LaneEvent::Up { lane, dial, peer_key, ends } => {
-                self.lanes.insert(lane, Lane { ends: Some(ends), unsent: 0 });
+                self.lanes.insert(lane, Lane { ends: Some(ends), busy: false });
                 self.input(now, Input::LaneUp { lane, dial, peer_key });
             }
             LaneEvent::Received { lane, bytes } => {
@@ -332,13 +330,10 @@ impl<M: Machine> Driver<M> {
             for (load, part) in loads {
                 self.hands.disk.load(load, part);
             }
-            // Before the closes: what the node said to a lane before closing it is still sent.
             let sent = self.transmit();
             for (lane, reason) in closes {
-                if let Some(lane_state) = self.lanes.get_mut(&lane) {
-                    tracing::debug!(?lane, ?reason, "closing a lane");
-                    lane_state.ends = None;
-                }
+                tracing::debug!(?lane, ?reason, "closing a lane");
+                self.close(lane);
             }
             if !any && !sent {
                 return;
@@ -354,7 +349,7 @@ impl<M: Machine> Driver<M> {
             Output::Deliver(delivery) => self.requests.deliver(delivery),
             Output::Reply { request, reply } => self.requests.reply(request, reply),
             Output::Event(event) => {
-                tracing::info!(?event);
+                tracing::debug!(?event);
                 // Fails when nobody listens.
                 let _ = self.hands.events.send(event);
             }
@@ -378,23 +373,33 @@ impl<M: Machine> Driver<M> {
         self.node.ready_lanes(&mut ready);
         let mut sent = false;
         for name in ready {
-            let Some(lane) = self.lanes.get_mut(&name) else { continue };
-            let Some(ends) = &lane.ends else { continue };
-            while lane.unsent < BUFFERS_PER_LANE {
-                let mut buffer = self.buffers.pop().unwrap_or_default();
-                let transmit = self.node.poll_transmit(now, name, TRANSMIT_BYTES, &mut buffer);
-                if transmit.is_none() || buffer.is_empty() {
-                    self.buffers.push(buffer);
-                    break;
-                }
-                sent = true;
-                // Fails only when the lane has ended and its end is yet to be told.
-                if ends.writer.try_send(buffer).is_ok() {
-                    lane.unsent += 1;
-                }
-            }
+            let has_room = self.lanes.get(&name).is_some_and(|lane| !lane.busy);
+            sent |= has_room && self.fill(now, name);
         }
         sent
+    }
+
+    /// Hands a lane what the node has for it now. Tells whether there was anything.
+    fn fill(&mut self, now: Now, name: LaneId) -> bool {
+        let Some(lane) = self.lanes.get_mut(&name) else { return false };
+        let Some(ends) = &lane.ends else { return false };
+        let mut buffer = self.buffers.pop().unwrap_or_default();
+        let transmit = self.node.poll_transmit(now, name, LANE_BYTES, &mut buffer);
+        if transmit.is_none() || buffer.is_empty() {
+            self.buffers.push(buffer);
+            return false;
+        }
+        // Fails only when the lane has ended and its end is yet to be told.
+        lane.busy |= ends.writer.try_send(buffer).is_ok();
+        true
+    }
+
+    /// Closes a lane after what the node still has to say to it.
+    fn close(&mut self, name: LaneId) {
+        self.fill(self.clock.now(), name);
+        if let Some(lane) = self.lanes.get_mut(&name) {
+            lane.ends = None;
+        }
     }
 
     /// Keeps a buffer for use again.
@@ -423,8 +428,8 @@ impl<M: Machine> Driver<M> {
             tracing::warn!("stopping without waiting longer for the disk");
         }
         let grace = self.hands.lanes.close_grace() + STOP_LANES;
-        for lane in self.lanes.values_mut() {
-            lane.ends = None;
+        for lane in self.lanes.keys().copied().collect::<Vec<_>>() {
+            self.close(lane);
         }
         let _ = timeout(grace, async {
             while !self.lanes.is_empty() {

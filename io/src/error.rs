@@ -48,11 +48,7 @@ pub enum StartError {
         source: StoreError,
     },
     /// The rows of the journal do not add up.
-    #[error(
-        "{what}. Nothing was changed. Keep a copy of {path} and restore it from a backup; without one, start this node \
-         with an empty data directory and let it join again under a new name",
-        path = path.display()
-    )]
+    #[error("{what} (in {path}). {MEND_JOURNAL}", path = path.display())]
     Damaged {
         /// The journal's file.
         path: PathBuf,
@@ -74,6 +70,11 @@ pub enum StartError {
     #[error("the node stopped while it came up: {0}")]
     Stopped(StopReason),
 }
+
+/// What to do about a damaged journal.
+const MEND_JOURNAL: &str = "The disk lost or changed data; nothing was modified. Restore the data directory from a good copy \
+    or a backup, or move it away and let this node join the mesh again as a new one, under a new name: its peers keep what \
+    they hold";
 
 fn listen_message(address: &str, source: &io::Error) -> String {
     match source.kind() {
@@ -114,11 +115,9 @@ impl fmt::Display for StopReason {
                 "stopped because a write failed: {reason}; what was accepted is safe; mend the disk and start again in a \
                  new process"
             ),
-            Self::Damaged(what) => write!(
-                f,
-                "stopped because the journal is damaged: {what}; nothing was changed; restore it from a backup, or start \
-                 with an empty data directory and join again under a new name"
-            ),
+            Self::Damaged(what) => {
+                write!(f, "stopped because the journal is damaged: {what}. {MEND_JOURNAL}")
+            }
             Self::Panicked(what) => write!(f, "stopped by a bug, please report it: {what}"),
         }
     }

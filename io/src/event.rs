@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -97,19 +96,6 @@ pub(crate) enum Ask {
     Status {
         answer: oneshot::Sender<Option<Status>>,
     },
-}
-
-/// Held by a helping thread: tells the driver if the thread ends by a panic, since the node would wait for ever.
-#[derive(Debug)]
-pub(crate) struct PanicWatch(pub(crate) mpsc::UnboundedSender<Urgent>);
-
-impl Drop for PanicWatch {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let thread = thread::current().name().unwrap_or("a helper").to_owned();
-            let _ = self.0.send(Urgent::HelperPanicked { thread });
-        }
-    }
 }
 
 /// The latest verdict of an attachment: many verdicts make one event.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tracing::Span;
 use wattle_core::id::{AttachToken, NodeId, RequestId, Sequence, StreamInstance};
 use wattle_core::node::command::{Command, Position, Refusal, Reply};
 use wattle_core::node::output::{Delivery, Event};
@@ -13,6 +14,7 @@ use wattle_core::node::status::Status;
 
 use crate::error::{StartError, StopReason};
 use crate::event::{Ask, Urgent, Verdict};
+use crate::identity::NodeKeys;
 use crate::lanes::{Counts, Lanes};
 use crate::settings::Settings;
 
@@ -25,17 +27,23 @@ const COMMAND_BYTES_MAX: u32 = 32 << 20;
 #[derive(Clone)]
 pub struct Running(Arc<Shared>);
 
-pub(crate) struct Shared {
-    pub(crate) node: NodeId,
-    pub(crate) name: String,
-    pub(crate) listening: Vec<SocketAddr>,
+struct Shared {
+    node: NodeId,
+    name: String,
+    span: Span,
+    listening: Vec<SocketAddr>,
+    wires: Wires,
+    lanes: Lanes,
+    requests: AtomicU64,
+    room: Arc<Semaphore>,
+}
+
+/// What leads to the node's thread, and from it.
+pub(crate) struct Wires {
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) urgent: mpsc::UnboundedSender<Urgent>,
     pub(crate) events: broadcast::WeakSender<Event>,
     pub(crate) stopped: watch::Receiver<Option<StopReason>>,
-    pub(crate) lanes: Lanes,
-    requests: AtomicU64,
-    room: Arc<Semaphore>,
 }
 
 impl Running {
@@ -47,20 +55,17 @@ impl Running {
         crate::start(settings).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one value")]
-    pub(crate) fn new(
-        node: NodeId,
-        name: String,
-        listening: Vec<SocketAddr>,
-        asks: mpsc::Sender<Ask>,
-        urgent: mpsc::UnboundedSender<Urgent>,
-        events: broadcast::WeakSender<Event>,
-        stopped: watch::Receiver<Option<StopReason>>,
-        lanes: Lanes,
-    ) -> Self {
-        let room = Arc::new(Semaphore::new(COMMAND_BYTES_MAX as usize));
-        let requests = AtomicU64::new(1);
-        Self(Arc::new(Shared { node, name, listening, asks, urgent, events, stopped, lanes, requests, room }))
+    pub(crate) fn new(keys: &NodeKeys, listening: Vec<SocketAddr>, wires: Wires, lanes: Lanes) -> Self {
+        Self(Arc::new(Shared {
+            node: keys.node,
+            name: keys.name.clone(),
+            span: Span::current(),
+            listening,
+            wires,
+            lanes,
+            requests: AtomicU64::new(1),
+            room: Arc::new(Semaphore::new(COMMAND_BYTES_MAX as usize)),
+        }))
     }
 
     /// The node's id.
@@ -75,6 +80,12 @@ impl Running {
         &self.0.name
     }
 
+    /// The span within which everything of this node is logged; it bears the node's name.
+    #[must_use]
+    pub fn span(&self) -> &Span {
+        &self.0.span
+    }
+
     /// The addresses it accepts connections on.
     #[must_use]
     pub fn listening(&self) -> Vec<SocketAddr> {
@@ -86,7 +97,7 @@ impl Running {
     pub fn command(&self, command: Command) -> Replies {
         let (sender, replies) = self.replies();
         let refused = match (
-            self.0.asks.try_reserve(),
+            self.0.wires.asks.try_reserve(),
             Arc::clone(&self.0.room).try_acquire_many_owned(weight(&command)),
         ) {
             (Err(mpsc::error::TrySendError::Closed(())), _) => None,
@@ -110,6 +121,7 @@ impl Running {
             // Fails only when the node has stopped, and then the replies end.
             let _ = self
                 .0
+                .wires
                 .asks
                 .send(Ask::Command { request: replies.request, command, replies: sender, room })
                 .await;
@@ -120,7 +132,7 @@ impl Running {
     fn replies(&self) -> (mpsc::UnboundedSender<Result<Reply, Refusal>>, Replies) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let request = self.request();
-        (sender, Replies { request, receiver, urgent: self.0.urgent.clone() })
+        (sender, Replies { request, receiver, urgent: self.0.wires.urgent.clone() })
     }
 
     fn request(&self) -> RequestId {
@@ -141,21 +153,21 @@ impl Running {
         let command = Command::Attach { stream, presented, window };
         let ask = Ask::Attach { request: self.request(), command, answer };
         let stopped = || Refusal::Invalid("the node has stopped".to_owned());
-        self.0.asks.send(ask).await.map_err(|_| stopped())?;
+        self.0.wires.asks.send(ask).await.map_err(|_| stopped())?;
         answered.await.map_err(|_| stopped())?
     }
 
     /// What the node knows of itself and the mesh; `None` when it has stopped.
     pub async fn status(&self) -> Option<Status> {
         let (answer, answered) = oneshot::channel();
-        self.0.asks.send(Ask::Status { answer }).await.ok()?;
+        self.0.wires.asks.send(Ask::Status { answer }).await.ok()?;
         answered.await.ok()?
     }
 
     /// Events from now on. A receiver that is slow loses the oldest and is told so; it ends when the node stops.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        match self.0.events.upgrade() {
+        match self.0.wires.events.upgrade() {
             Some(events) => events.subscribe(),
             None => broadcast::channel(1).1,
         }
@@ -169,7 +181,7 @@ impl Running {
 
     /// Waits until the node has stopped, and tells why.
     pub async fn stopped(&self) -> StopReason {
-        let mut stopped = self.0.stopped.clone();
+        let mut stopped = self.0.wires.stopped.clone();
         match stopped.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or(StopReason::Asked),
             Err(_) => StopReason::Asked,
@@ -179,7 +191,7 @@ impl Running {
     /// Stops the node: what it has handed out is written and sent, connections are closed, the store is closed and the data
     /// directory free when this returns.
     pub async fn stop(&self) -> StopReason {
-        let _ = self.0.urgent.send(Urgent::Stop);
+        let _ = self.0.wires.urgent.send(Urgent::Stop);
         self.stopped().await
     }
 }
@@ -231,8 +243,19 @@ impl Drop for Replies {
 pub enum Handed {
     /// Messages, in order.
     Delivery(Delivery),
-    /// Another handler has taken over. Nothing more comes.
-    Fenced,
+    /// Nothing more comes.
+    Ended(Ended),
+}
+
+/// Why nothing more comes to a handler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Another handler took over: the newest one is served.
+    TakenOver,
+    /// The node has learnt of a higher mark, or let go of what a replay still needed. Attaching again tells where the handler goes on.
+    Outrun,
+    /// The stream was closed, or has stopped on this node.
+    Refused(Refusal),
 }
 
 /// An attached handler. Dropping it detaches the handler.
@@ -260,7 +283,7 @@ impl Attachment {
         Self { token, instance, position, handed, verdict: Arc::new(Verdict::new(token)), urgent }
     }
 
-    /// What is handed over next; `None` after [`Handed::Fenced`], or when the node has stopped. The window given when
+    /// What is handed over next; `None` after [`Handed::Ended`], or when the node has stopped. The window given when
     /// attaching bounds what can wait here.
     pub async fn next(&mut self) -> Option<Handed> {
         self.handed.recv().await

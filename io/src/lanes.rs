@@ -13,30 +13,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
-#[cfg(any(target_os = "linux", target_os = "android"))]
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
+use tracing::{Instrument as _, Span};
 use wattle_core::id::LaneId;
 use wattle_core::node::output::DialId;
 use wattle_core::work::PublicKey;
 
 use crate::event::{LaneEnds, LaneEvent, Urgent};
 use crate::settings::Limits;
+use crate::socket::{Socket, UNSENT_AFTER_FLUSH};
 use crate::tls::{Tls, TlsError};
 
-/// Buffers a lane may hold that are not yet in its socket.
-pub(crate) const BUFFERS_PER_LANE: usize = 2;
+/// Bytes of a lane that are on this side of the wire and can no longer be overtaken by what is more urgent, unless a single
+/// message is larger.
+const UNSENT_BYTES_MAX: usize = 16 << 10;
+/// Bytes handed to a lane at a time. It is handed the next when its socket was flushed.
+pub(crate) const LANE_BYTES: usize = UNSENT_BYTES_MAX - UNSENT_AFTER_FLUSH;
+/// Buffers a lane may hold: one that is on its way, and the last before it is closed.
+const BUFFERS_PER_LANE: usize = 2;
 /// A read buffer starts small, so that idle lanes cost little, and grows while reads fill it.
 const READ_BYTES_MIN: usize = 4 << 10;
 const READ_BYTES_MAX: usize = 64 << 10;
-/// Unsent bytes the system may hold of a lane: what waits there can no longer be overtaken.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// How long to wait when the system has no more sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -66,6 +68,8 @@ struct Shared {
     tls: Tls,
     limits: Limits,
     runtime: Handle,
+    /// Names the node in what tasks log.
+    span: Span,
     events: mpsc::Sender<LaneEvent>,
     urgent: mpsc::UnboundedSender<Urgent>,
     next_lane: AtomicU64,
@@ -102,7 +106,8 @@ impl Lanes {
         urgent: mpsc::UnboundedSender<Urgent>,
     ) -> Self {
         let (next_lane, tasks) = (AtomicU64::new(1), Mutex::default());
-        Self(Arc::new(Shared { tls, limits, runtime, events, urgent, next_lane, tasks }))
+        let span = Span::current();
+        Self(Arc::new(Shared { tls, limits, runtime, span, events, urgent, next_lane, tasks }))
     }
 
     /// Accepts connections until [`Lanes::abort`].
@@ -190,10 +195,11 @@ impl Shared {
         let number = tasks.next;
         let entry = Entry { shared: Arc::clone(self), number };
         let work = make(number);
-        let running = self.runtime.spawn(async move {
+        let running = async move {
             let _entry = entry;
             work.await;
-        });
+        };
+        let running = self.runtime.spawn(running.instrument(self.span.clone()));
         tasks.running.insert(number, (stage, running.abort_handle()));
         if stage == Stage::Handshake {
             tasks.unproven.insert(number);
@@ -252,10 +258,7 @@ impl Shared {
     }
 
     async fn handshake(&self, stream: TcpStream, dialled: bool) -> Result<(Secure, PublicKey), TlsError> {
-        stream.set_nodelay(true)?;
-        // A wish: without it only latency under load is worse.
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+        let stream = Socket::new(stream)?;
         let shake =
             async { if dialled { self.tls.connect(stream).await } else { self.tls.accept(stream).await } };
         timeout(self.limits.handshake_timeout, shake)
@@ -264,7 +267,7 @@ impl Shared {
     }
 }
 
-type Secure = tokio_rustls::TlsStream<TcpStream>;
+type Secure = tokio_rustls::TlsStream<Socket>;
 
 /// Tries every address that the name has, one after the other.
 async fn connect_any(address: &str) -> io::Result<TcpStream> {
@@ -357,9 +360,7 @@ async fn write_all<S: AsyncWrite>(
 ) -> io::Result<()> {
     while let Some(buffer) = buffers.recv().await {
         socket.write_all(&buffer).await?;
-        if buffers.is_empty() {
-            socket.flush().await?;
-        }
+        socket.flush().await?;
         let _ = urgent.send(Urgent::Flushed { lane, buffer });
     }
     Ok(())

@@ -13,8 +13,8 @@
 //! | `driver`, `event` | the loop, and what can happen to it |
 //! | [`store`], `disk` | rows in redb; the threads that write and load them |
 //! | [`space`] | free space and the reserve that keeps draining possible |
-//! | [`tls`], `lanes` | connections: who is at the other end, and their bytes |
-//! | `work`, `clock` | heavy work, time, entropy |
+//! | [`tls`], `lanes`, `socket` | connections: who is at the other end, their bytes, and how few of them wait unsent |
+//! | `work`, `helper`, `clock` | heavy work, threads, time, entropy |
 #![deny(missing_docs)]
 
 mod clock;
@@ -23,9 +23,11 @@ mod driver;
 pub mod error;
 mod event;
 pub mod handle;
+mod helper;
 pub mod identity;
 mod lanes;
 pub mod settings;
+mod socket;
 pub mod space;
 mod start;
 pub mod store;
@@ -33,7 +35,7 @@ pub mod tls;
 mod work;
 
 pub use error::{StartError, StopReason};
-pub use handle::{Attachment, Handed, Replies, Running};
+pub use handle::{Attachment, Ended, Handed, Replies, Running};
 pub use lanes::Counts;
 pub use settings::{Limits, Settings};
 pub use start::start;

@@ -11,6 +11,7 @@ use std::thread;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tracing::{Instrument as _, Span};
 use wattle_core::id::BootId;
 use wattle_core::node::{Config, Identity, Input, Node, Rejected};
 
@@ -18,7 +19,7 @@ use crate::clock::{Clock, boot_id, entropy};
 use crate::disk::Disk;
 use crate::driver::{Driver, Hands, Inbox, Machine};
 use crate::error::{StartError, StopReason};
-use crate::handle::{COMMANDS_WAITING_MAX, Running};
+use crate::handle::{COMMANDS_WAITING_MAX, Running, Wires};
 use crate::identity::{DataDir, NodeKeys};
 use crate::lanes::Lanes;
 use crate::settings::Settings;
@@ -48,6 +49,18 @@ pub(crate) async fn start_with<M: Machine>(
 ) -> Result<Running, StartError> {
     let dir = DataDir::lock(&settings.data_dir)?;
     let keys = NodeKeys::open_or_create(&dir, settings.name.as_deref())?;
+    // Of the highest level, so that no filter takes the name away.
+    let span = tracing::error_span!("node", name = %keys.name);
+    start_in(settings, dir, keys, make).instrument(span).await
+}
+
+/// Starts a node in its directory. The current span names it, and is taken along to its threads and tasks.
+async fn start_in<M: Machine>(
+    settings: Settings,
+    dir: DataDir,
+    keys: NodeKeys,
+    make: impl FnOnce(Config, [u8; 32], BootId) -> M + Send + 'static,
+) -> Result<Running, StartError> {
     let tls = Tls::new(&keys.secret, keys.node)?;
     let (listeners, listening) = bind(&settings.listen).await?;
     let config = config(&settings, &keys, &listening);
@@ -59,16 +72,8 @@ pub(crate) async fn start_with<M: Machine>(
     let (stopping, stopped) = watch::channel(None);
     let (ready, is_ready) = oneshot::channel();
     let lanes = Lanes::new(tls, settings.limits, Handle::current(), lane_events, urgent.clone());
-    let running = Running::new(
-        keys.node,
-        keys.name.clone(),
-        listening,
-        asks,
-        urgent.clone(),
-        events.downgrade(),
-        stopped,
-        lanes.clone(),
-    );
+    let wires = Wires { asks, urgent: urgent.clone(), events: events.downgrade(), stopped };
+    let running = Running::new(&keys, listening, wires, lanes.clone());
     let world = World {
         settings,
         dir,
@@ -79,8 +84,9 @@ pub(crate) async fn start_with<M: Machine>(
         events,
         urgent,
     };
+    let span = Span::current();
     let body = move || {
-        let lived = catch_unwind(AssertUnwindSafe(|| world.live(config, make, ready)));
+        let lived = catch_unwind(AssertUnwindSafe(|| span.in_scope(|| world.live(config, make, ready))));
         let reason = lived.unwrap_or_else(|panic| StopReason::Panicked(panic_text(&*panic)));
         stopping.send_replace(Some(reason));
     };

@@ -7,7 +7,8 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::mpsc::UnboundedSender;
 use wattle_core::work::{Job, WorkId, perform};
 
-use crate::event::{PanicWatch, Urgent};
+use crate::event::Urgent;
+use crate::helper;
 
 /// The workers of one node. Dropping it lets them finish what is queued, and waits.
 #[derive(Debug)]
@@ -23,19 +24,18 @@ impl Workers {
         let queue = Arc::new(Mutex::new(queue));
         let mut threads = Vec::with_capacity(count);
         for number in 0..count {
-            let (queue, urgent) = (Arc::clone(&queue), urgent.clone());
+            let (queue, answers) = (Arc::clone(&queue), urgent.clone());
             let run = move || {
-                let _watch = PanicWatch(urgent.clone());
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok((work, job)) = next else { return };
                     let done = perform(&job, &secret);
-                    if urgent.send(Urgent::WorkDone { work, done }).is_err() {
+                    if answers.send(Urgent::WorkDone { work, done }).is_err() {
                         return;
                     }
                 }
             };
-            threads.push(thread::Builder::new().name(format!("wattle-work-{number}")).spawn(run)?);
+            threads.push(helper::spawn(format!("wattle-work-{number}"), urgent.clone(), run)?);
         }
         Ok(Self { jobs: Some(jobs), threads })
     }

@@ -14,7 +14,7 @@ use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Wai
 use wattle_core::node::output::{Delivered, Delivery};
 use wattle_core::node::status::Status;
 
-use crate::world::{Answer, Handed, Handler, Replies, World};
+use crate::world::{Answer, Ended, Handed, Handler, Replies, World};
 
 /// The node. Clones share it.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ struct FakeStream {
     writers: BTreeMap<WriterId, u64>,
     processed: u64,
     token: u64,
+    /// The mark that the node learnt of from elsewhere; handlers attached before that stand below it.
+    learnt: u64,
 }
 
 impl FakeWorld {
@@ -74,8 +76,10 @@ impl FakeWorld {
         self.state().streams.insert(stream.to_owned(), FakeStream { instance, ..FakeStream::default() });
     }
 
+    /// Everything about a stream is refused from now on, its attached handlers too.
     pub(crate) fn refuse(&self, refusal: Option<Refusal>) {
         self.state().refuse = refusal;
+        self.change();
     }
 
     pub(crate) fn full_for(&self, publishes: u32) {
@@ -98,6 +102,15 @@ impl FakeWorld {
 
     pub(crate) fn processed(&self, stream: &str) -> u64 {
         self.state().streams[stream].processed
+    }
+
+    /// The node learns that more was processed than its own disk remembers.
+    pub(crate) fn learns_of_mark(&self, stream: &str, mark: u64) {
+        let mut state = self.state();
+        let stream = state.streams.get_mut(stream).expect("an open stream");
+        (stream.processed, stream.learnt) = (mark, mark);
+        drop(state);
+        self.change();
     }
 
     pub(crate) fn accepted(&self, stream: &str) -> usize {
@@ -228,7 +241,7 @@ impl World for FakeWorld {
         }
         let sequence = presented.map_or(found.processed, |presented| presented.sequence.0);
         let position = Position { instance, authority: AuthorityEpoch(1), sequence: Sequence(sequence) };
-        let token = AttachToken(found.token);
+        let (token, learnt) = (AttachToken(found.token), found.learnt);
         drop(state);
         self.change();
         Ok(FakeHandler {
@@ -238,6 +251,7 @@ impl World for FakeWorld {
             position,
             handed: sequence,
             window: window.into(),
+            learnt,
         })
     }
 
@@ -290,6 +304,8 @@ pub(crate) struct FakeHandler {
     position: Position,
     handed: u64,
     window: u64,
+    /// What the node had learnt of the mark when this handler came.
+    learnt: u64,
 }
 
 impl FakeHandler {
@@ -299,8 +315,14 @@ impl FakeHandler {
         if state.stopped {
             return Some(None);
         }
+        if let Some(refusal) = &state.refuse {
+            return Some(Some(Handed::Ended(Ended::Refused(refusal.clone()))));
+        }
         if stream.token != self.token.0 {
-            return Some(Some(Handed::Fenced));
+            return Some(Some(Handed::Ended(Ended::TakenOver)));
+        }
+        if stream.learnt > self.learnt.max(self.handed) {
+            return Some(Some(Handed::Ended(Ended::Outrun)));
         }
         let upto =
             (stream.messages.len() as u64).min(stream.processed.max(self.position.sequence.0) + self.window);

@@ -26,12 +26,12 @@ pub async fn run(config: Option<&Path>, directory: &Directory, output: Output) -
     output.print(
         || {
             let mesh = if listening.is_empty() {
-                "nothing: it only dials out".to_owned()
+                "only dials out".to_owned()
             } else {
-                listening.join(", ")
+                format!("accepts nodes on {}", listening.join(", "))
             };
             format!(
-                "node {} ({}) runs: data in {}, mesh on {mesh}, API on {}",
+                "node {} ({}) runs: data in {}, {mesh}, API on {}",
                 address.name,
                 address.id,
                 settings.data_dir.display(),

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
+use tracing::Instrument as _;
+use wattle_core::id::GroupId;
 use wattle_core::node::output::Event;
 use wattle_io::{Running, StopReason};
 
@@ -60,8 +62,10 @@ impl Serving {
         let (token, token_path) =
             Token::of_directory(data_dir).map_err(|error| format!("cannot keep an API token: {error}"))?;
         let token_path = token_path.canonicalize().unwrap_or(token_path);
-        let api =
-            Api::serve(listener, running.clone(), &token).map_err(|error| format!("the API: {error}"))?;
+        let api = running
+            .span()
+            .in_scope(|| Api::serve(listener, running.clone(), &token))
+            .map_err(|error| format!("the API: {error}"))?;
         let address = Address {
             name: running.name().to_owned(),
             id: running.node_id().to_string(),
@@ -92,43 +96,42 @@ impl Serving {
 /// Writes the node's events to the log. The task ends with the node.
 fn log_events(running: &Running) {
     let mut events = running.events();
-    let name = running.name().to_owned();
-    tokio::spawn(async move {
+    let log = async move {
         loop {
             match events.recv().await {
-                Ok(event) => log_event(&name, &event),
-                Err(RecvError::Lagged(lost)) => tracing::warn!(node = name, lost, "events were lost"),
+                Ok(event) => log_event(&event),
+                Err(RecvError::Lagged(lost)) => tracing::warn!(lost, "events were lost"),
                 Err(RecvError::Closed) => return,
             }
         }
-    });
+    };
+    tokio::spawn(log.instrument(running.span().clone()));
 }
 
-fn log_event(name: &str, event: &Event) {
+fn log_event(event: &Event) {
     match event {
-        Event::LinkUp { node } => tracing::info!(node = name, neighbour = %node, "link up"),
-        Event::LinkDown { node } => tracing::info!(node = name, neighbour = %node, "link down"),
+        Event::LinkUp { node } => tracing::info!(neighbour = %node, "link up"),
+        Event::LinkDown { node } => tracing::info!(neighbour = %node, "link down"),
         Event::PeerRefused { node, reason } => {
             let peer = node.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
-            tracing::warn!(node = name, peer, ?reason, "peer refused");
+            tracing::warn!(peer, ?reason, "peer refused");
         }
         Event::RoleChanged { group, role, term } => {
-            tracing::info!(node = name, %group, role, %term, "role changed");
+            tracing::info!(group = named(*group), role, %term, "role changed");
         }
         Event::Amnesia { group, node, what } => {
-            tracing::error!(node = name, %group, replica_on = %node, what, "a disk was rolled back");
+            tracing::error!(group = named(*group), replica_on = %node, what, "a disk was rolled back");
         }
         Event::GroupStopped { group, reason } => {
-            tracing::error!(node = name, %group, reason, "a group stopped and needs an operator");
+            tracing::error!(group = named(*group), reason, "a group stopped and needs an operator");
         }
-        Event::Space { accepting: true } => {
-            tracing::info!(node = name, "there is space again: publishing is accepted")
-        }
+        Event::Space { accepting: true } => tracing::info!("there is space again: publishing is accepted"),
         Event::Space { accepting: false } => {
-            tracing::error!(
-                node = name,
-                "the disk is nearly full: nothing new is accepted; what was accepted is safe"
-            );
+            tracing::error!("the disk is nearly full: nothing new is accepted; what was accepted is safe");
         }
     }
+}
+
+fn named(group: GroupId) -> String {
+    if group == GroupId::CONTROL { "control".to_owned() } else { group.to_string() }
 }

@@ -3,8 +3,8 @@
 use tonic::async_trait;
 use wattle_core::id::{AttachToken, NodeId, Sequence};
 use wattle_core::node::command::{Command, Position, Refusal, Reply};
-use wattle_core::node::output::Delivery;
 use wattle_core::node::status::Status;
+pub use wattle_io::{Ended, Handed};
 
 /// One answer to a command.
 pub type Answer = Result<Reply, Refusal>;
@@ -61,15 +61,6 @@ pub trait Handler: Send + 'static {
     fn verdict(&mut self, upto: Sequence);
 }
 
-/// What comes to a handler.
-#[derive(Clone, Debug)]
-pub enum Handed {
-    /// Messages, in order.
-    Delivery(Delivery),
-    /// Another handler took over.
-    Fenced,
-}
-
 #[async_trait]
 impl World for wattle_io::Running {
     type Replies = wattle_io::Replies;
@@ -119,10 +110,7 @@ impl Handler for wattle_io::Attachment {
     }
 
     async fn next(&mut self) -> Option<Handed> {
-        Self::next(self).await.map(|handed| match handed {
-            wattle_io::Handed::Delivery(delivery) => Handed::Delivery(delivery),
-            wattle_io::Handed::Fenced => Handed::Fenced,
-        })
+        Self::next(self).await
     }
 
     fn verdict(&mut self, upto: Sequence) {

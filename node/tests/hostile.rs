@@ -7,12 +7,13 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::Process;
+use common::{Data, Handler, Process};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use wattle_core::rng::{Purpose, Rng};
 use wattle_proto::api::{
-    Acknowledge, Attach, FindWriterRequest, GetMeshStatusRequest, JoinMeshRequest, Level, PublishRequest,
-    Reason, SeedMeshRequest, SubscribeRequest, publish_response, subscribe_request, subscribe_response,
+    FindWriterRequest, GetMeshStatusRequest, JoinMeshRequest, Level, PublishRequest, PublishResponse, Reason,
+    SeedMeshRequest, publish_response,
 };
 
 /// The first bytes of a TLS 1.3 client hello, cut before its end.
@@ -79,76 +80,74 @@ async fn a_wrong_token_is_refused_in_words() {
     at_b.join_mesh(JoinMeshRequest { token }).await.expect("the right one works");
 }
 
+/// Publishes one array at a time and waits for its answer.
+struct Publisher {
+    requests: mpsc::Sender<PublishRequest>,
+    answers: tonic::Streaming<PublishResponse>,
+}
+
+const WRITER: Bytes = Bytes::from_static(&[9; 16]);
+
+impl Publisher {
+    async fn to(mut source: Data) -> Self {
+        let (requests, stream) = mpsc::channel(1);
+        let answers = source.publish_client_data(ReceiverStream::new(stream)).await.expect("a call");
+        Self { requests, answers: answers.into_inner() }
+    }
+
+    async fn publish(&mut self, first: u64, messages: Vec<Bytes>) -> publish_response::Answer {
+        let (stream, wait) = ("words".into(), Level::Accepted.into());
+        let request = PublishRequest { stream, writer: WRITER, first, messages, wait };
+        self.requests.send(request).await.expect("the call is open");
+        let answer = self.answers.message().await.expect("the call goes on").expect("an answer");
+        answer.answer.expect("set")
+    }
+}
+
+/// Handles everything up to `last`, and sees that nothing is missing.
+async fn drain(target: Data, last: u64) {
+    let mut handler = Handler::attach(target, 64).await;
+    let mut done = 0;
+    while done < last {
+        let messages = tokio::time::timeout(Duration::from_secs(60), handler.next()).await;
+        for message in messages.expect("in time").expect("open") {
+            assert_eq!((message.sequence, message.data.len()), (done + 1, 8 << 10));
+            done = message.sequence;
+        }
+        assert!(handler.acknowledge(done).await, "the call is open");
+    }
+    assert_eq!(done, last);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_with_a_reason_and_loses_nothing() {
     let root = tempfile::tempdir().expect("a directory");
     let limit = "\n[storage]\nspace_limit = 24000000\nreserve_bytes = 4000000\n";
     let [a, _b, c] = common::line(root.path(), limit).await;
     let mut data = a.data().await.expect("a answers");
-    let (requests, stream) = tokio::sync::mpsc::channel(1);
-    let mut answers =
-        data.publish_client_data(ReceiverStream::new(stream)).await.expect("a call").into_inner();
-    let writer = Bytes::from_static(&[9; 16]);
-    let (mut accepted, mut refused) = (0, None);
+    let mut publisher = Publisher::to(data.clone()).await;
+    let mut accepted = 0;
     let start = Instant::now();
-    while refused.is_none() {
+    let refused = loop {
         assert!(start.elapsed() < Duration::from_secs(60), "never refused; {accepted} accepted");
-        let request = PublishRequest {
-            stream: "words".into(),
-            writer: writer.clone(),
-            first: accepted + 1,
-            messages: (0..8).map(|n| Bytes::from(vec![n; 8 << 10])).collect(),
-            wait: Level::Accepted.into(),
-        };
-        requests.send(request).await.expect("the call is open");
-        match answers.message().await.expect("the call goes on").expect("an answer").answer.expect("set") {
+        let messages = (0..8).map(|n| Bytes::from(vec![n; 8 << 10])).collect();
+        match publisher.publish(accepted + 1, messages).await {
             publish_response::Answer::Receipt(receipt) => accepted = accepted.max(receipt.last_writer),
-            publish_response::Answer::Refused(refusal) => refused = Some(refusal),
+            publish_response::Answer::Refused(refusal) => break refusal,
         }
-    }
-    let refused = refused.expect("just seen");
+    };
     let reason = refused.detail.as_ref().expect("a detail").reason();
     assert!(matches!(reason, Reason::NoSpace | Reason::Backpressure), "{refused:?}");
     println!("{accepted} messages of 8 KiB accepted, then: {}", refused.message);
 
     // A handler drains; everything accepted is there, and publishing goes on.
-    let mut at_c = c.data().await.expect("c answers");
-    let (acks, stream) = tokio::sync::mpsc::channel(16);
-    let attach = Attach { stream: "words".into(), presented: None, window: 64 };
-    let attach = SubscribeRequest { request: Some(subscribe_request::Request::Attach(attach)) };
-    acks.send(attach).await.expect("room");
-    let mut handed =
-        at_c.subscribe_client_data(ReceiverStream::new(stream)).await.expect("attached").into_inner();
-    let mut last = 0;
-    while last < accepted {
-        let next = tokio::time::timeout(Duration::from_secs(60), handed.message()).await;
-        let answer = next.expect("in time").expect("no error").expect("open");
-        if let Some(subscribe_response::Response::Messages(batch)) = answer.response {
-            for message in batch.messages {
-                assert_eq!(message.sequence, last + 1);
-                assert_eq!(message.data.len(), 8 << 10);
-                last = message.sequence;
-            }
-            let acknowledge = Acknowledge { first: 0, last };
-            let request = subscribe_request::Request::Acknowledge(acknowledge);
-            acks.send(SubscribeRequest { request: Some(request) }).await.expect("open");
-        }
-    }
-    assert_eq!(last, accepted);
+    drain(c.data().await.expect("c answers"), accepted).await;
     let start = Instant::now();
     loop {
-        let next =
-            data.find_writer(FindWriterRequest { stream: "words".into(), writer: writer.clone() }).await;
-        assert_eq!(next.expect("known").into_inner().next, accepted + 1, "what was refused was not taken");
-        let request = PublishRequest {
-            stream: "words".into(),
-            writer: writer.clone(),
-            first: accepted + 1,
-            messages: vec![Bytes::from_static(b"after")],
-            wait: Level::Accepted.into(),
-        };
-        requests.send(request).await.expect("the call is open");
-        match answers.message().await.expect("the call goes on").expect("an answer").answer.expect("set") {
+        let find = FindWriterRequest { stream: "words".into(), writer: WRITER };
+        let next = data.find_writer(find).await.expect("known").into_inner().next;
+        assert_eq!(next, accepted + 1, "what was refused was not taken");
+        match publisher.publish(next, vec![Bytes::from_static(b"after")]).await {
             publish_response::Answer::Receipt(receipt) if receipt.last_writer > accepted => break,
             _ => tokio::time::sleep(Duration::from_millis(200)).await,
         }

@@ -10,12 +10,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::Data;
+use common::{Data, Handler};
 use tokio_stream::wrappers::ReceiverStream;
-use wattle_proto::api::{
-    Acknowledge, Attach, Level, PublishRequest, SubscribeRequest, publish_response, subscribe_request,
-    subscribe_response,
-};
+use wattle_proto::api::{Level, PublishRequest, publish_response};
 
 const SIZE: usize = 128;
 
@@ -39,20 +36,12 @@ fn sync_p50(dir: &Path) -> Duration {
 }
 
 /// A handler that does nothing but say yes.
-async fn agree(mut client: Data) {
-    let (acks, stream) = tokio::sync::mpsc::channel(64);
-    let attach = Attach { stream: "words".into(), presented: None, window: 4096 };
-    let attach = SubscribeRequest { request: Some(subscribe_request::Request::Attach(attach)) };
-    acks.send(attach).await.expect("room");
-    let mut handed =
-        client.subscribe_client_data(ReceiverStream::new(stream)).await.expect("attached").into_inner();
-    while let Ok(Some(answer)) = handed.message().await {
-        if let Some(subscribe_response::Response::Messages(batch)) = answer.response {
-            let last = batch.messages.last().map_or(0, |message| message.sequence);
-            let request = subscribe_request::Request::Acknowledge(Acknowledge { first: 0, last });
-            if acks.send(SubscribeRequest { request: Some(request) }).await.is_err() {
-                return;
-            }
+async fn agree(client: Data) {
+    let mut handler = Handler::attach(client, 4096).await;
+    while let Some(messages) = handler.next().await {
+        let last = messages.last().map_or(0, |message| message.sequence);
+        if !handler.acknowledge(last).await {
+            return;
         }
     }
 }
@@ -106,8 +95,8 @@ async fn publish(mut client: Data, load: Load) -> (Duration, BTreeMap<i32, Vec<D
     });
     let mut times: BTreeMap<i32, Vec<Duration>> = BTreeMap::new();
     let mut batches: BTreeMap<u64, Instant> = BTreeMap::new();
-    let mut reached: BTreeMap<i32, u64> = BTreeMap::new();
-    while reached.get(&Level::Completed.into()).copied().unwrap_or(0) < messages {
+    let mut completed = 0;
+    while completed < messages {
         let answer =
             answers.message().await.expect("the call goes on").expect("an answer").answer.expect("set");
         let now = Instant::now();
@@ -115,12 +104,12 @@ async fn publish(mut client: Data, load: Load) -> (Duration, BTreeMap<i32, Vec<D
         while let Ok((last, at)) = due.try_recv() {
             batches.insert(last, at);
         }
-        let before = reached.entry(receipt.level).or_default();
-        let newly = batches.range(*before + 1..=receipt.last_writer).map(|(_, at)| now.duration_since(*at));
-        let newly: Vec<Duration> = newly.collect();
-        *before = receipt.last_writer.max(*before);
+        // Receipts of different arrays come in any order.
+        let run = receipt.first_writer..=receipt.last_writer;
+        let newly: Vec<Duration> = batches.range(run).map(|(_, at)| now.duration_since(*at)).collect();
         if receipt.level == i32::from(Level::Completed) {
             permits.add_permits(newly.len());
+            completed += receipt.last_writer - receipt.first_writer + 1;
         }
         times.entry(receipt.level).or_default().extend(newly);
     }

@@ -263,7 +263,7 @@ impl Handler {
                 }
                 self.sleep_until_needed(desk);
             }
-            Ok(Reply::Fenced { token }) => {
+            Ok(Reply::Fenced { token } | Reply::Outrun { token }) => {
                 if self.attached.as_ref().is_some_and(|attached| attached.token == *token) {
                     desk.books.handlings[self.index].gone();
                     self.lose(desk);

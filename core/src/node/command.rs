@@ -151,6 +151,12 @@ pub enum Reply {
         /// The old token.
         token: AttachToken,
     },
+    /// The handler stands below what is processed, or below what is kept: this member's disk had forgotten a mark, or a floor passed a
+    /// replay. Nothing more comes under this token; attaching again tells where the handler goes on.
+    Outrun {
+        /// The old token.
+        token: AttachToken,
+    },
 }
 
 /// What a publisher is told of a run of messages. If they had been accepted before and are released by now, their sequences are no longer

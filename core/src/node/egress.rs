@@ -250,6 +250,8 @@ mod tests {
         assert_eq!(sent(&mut egress, 150), [b"first".to_vec(), alloc::vec![0; 100]]);
         assert_eq!(egress.ready().collect::<Vec<_>>(), [LANE]);
         assert_eq!(sent(&mut egress, 1), [alloc::vec![1; 100]], "one message always goes");
+        egress.queue_for_neighbour(PEER, message(Class::Control, b"late")).expect("room");
+        assert_eq!(sent(&mut egress, 100), [b"late"], "before what waits, however long it has");
         assert_eq!(sent(&mut egress, 1000), [alloc::vec![2; 100]]);
         assert_eq!(egress.ready().count(), 0);
     }

@@ -18,7 +18,7 @@ impl Node {
     /// Ends recovery and starts the parts.
     ///
     /// # Errors
-    /// The rows do not add up; says why and what to do.
+    /// The rows do not add up; says why.
     pub(super) fn start(&mut self) -> Result<(), String> {
         let now = self.now;
         let found = self.journal.recovered()?;

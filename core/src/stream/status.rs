@@ -106,7 +106,7 @@ impl Stream {
             }
             Part::Target => {
                 if self.target.handler.is_none() {
-                    wait("a handler to attach");
+                    wait("the target's handler: none is attached");
                 }
                 if self.target.attaching.is_some() {
                     wait("the log to reach the position of the handler that attaches");

@@ -8,12 +8,18 @@ use wattle_core::node::command::{Command, Refusal, Reply, Waited};
 use wattle_core::node::output::Delivery;
 
 use crate::event::Urgent;
-use crate::handle::{Attachment, Handed};
+use crate::handle::{Attachment, Ended, Handed};
 
 pub(super) struct Requests {
     open: BTreeMap<RequestId, Open>,
-    attached: BTreeMap<AttachToken, mpsc::UnboundedSender<Handed>>,
+    attached: BTreeMap<AttachToken, Handler>,
     urgent: mpsc::UnboundedSender<Urgent>,
+}
+
+/// An attached handler: the request by which it came, and where it takes what is handed over.
+struct Handler {
+    request: RequestId,
+    handed: mpsc::UnboundedSender<Handed>,
 }
 
 enum Open {
@@ -84,12 +90,11 @@ impl Requests {
     }
 
     pub(super) fn reply(&mut self, request: RequestId, reply: Result<Reply, Refusal>) {
-        if let Ok(Reply::Fenced { token }) = reply {
-            if let Some(handed) = self.attached.remove(&token) {
-                let _ = handed.send(Handed::Fenced);
-            }
-            return;
-        }
+        let reply = match reply {
+            Ok(Reply::Fenced { token }) => return self.end(token, Ended::TakenOver),
+            Ok(Reply::Outrun { token }) => return self.end(token, Ended::Outrun),
+            reply => reply,
+        };
         match self.open.remove(&request) {
             Some(Open::Command { replies, last }) => {
                 let is_last = last.is(&reply);
@@ -97,25 +102,35 @@ impl Requests {
                     self.open.insert(request, Open::Command { replies, last });
                 }
             }
-            Some(Open::Attach { answer }) => self.attached(answer, reply),
-            None => {
+            Some(Open::Attach { answer }) => self.attached(request, answer, reply),
+            None => match reply {
                 // Nobody waits. An attachment that nobody took must not hold the stream's deliveries.
-                if let Ok(Reply::Attached { token, .. }) = reply {
+                Ok(Reply::Attached { token, .. }) => {
                     let _ = self.urgent.send(Urgent::Detach { token });
                 }
-            }
+                Ok(_) => {}
+                // A handler that was attached by this request is refused after all: its stream was closed, or has stopped.
+                Err(refusal) => {
+                    let mut handlers = self.attached.iter();
+                    let of_request = handlers.find(|(_, handler)| handler.request == request);
+                    if let Some(token) = of_request.map(|(token, _)| *token) {
+                        self.end(token, Ended::Refused(refusal));
+                    }
+                }
+            },
         }
     }
 
     fn attached(
         &mut self,
+        request: RequestId,
         answer: oneshot::Sender<Result<Attachment, Refusal>>,
         reply: Result<Reply, Refusal>,
     ) {
         let result = match reply {
             Ok(Reply::Attached { token, instance, position }) => {
                 let (handed, receiver) = mpsc::unbounded_channel();
-                self.attached.insert(token, handed);
+                self.attached.insert(token, Handler { request, handed });
                 Ok(Attachment::new(token, instance, position, receiver, self.urgent.clone()))
             }
             Ok(other) => Err(Refusal::Invalid(format!("attaching was answered by {other:?}"))),
@@ -125,10 +140,18 @@ impl Requests {
         let _ = answer.send(result);
     }
 
-    pub(super) fn deliver(&mut self, delivery: Delivery) {
-        if let Some(handed) = self.attached.get(&delivery.token) {
+    /// An attachment is over, and its handler is told why.
+    fn end(&mut self, token: AttachToken, why: Ended) {
+        if let Some(handler) = self.attached.remove(&token) {
             // Fails only when the attachment was dropped and its detaching is on the way.
-            let _ = handed.send(Handed::Delivery(delivery));
+            let _ = handler.handed.send(Handed::Ended(why));
+        }
+    }
+
+    pub(super) fn deliver(&mut self, delivery: Delivery) {
+        if let Some(handler) = self.attached.get(&delivery.token) {
+            // Fails only when the attachment was dropped and its detaching is on the way.
+            let _ = handler.handed.send(Handed::Delivery(delivery));
         }
     }
 

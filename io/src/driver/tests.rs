@@ -17,7 +17,7 @@ use wattle_core::work::{Done, Job, WorkId};
 
 use super::*;
 use crate::error::StartError;
-use crate::handle::{COMMANDS_WAITING_MAX, Handed, Running};
+use crate::handle::{COMMANDS_WAITING_MAX, Ended, Handed, Running};
 use crate::settings::Settings;
 use crate::start::start_with;
 
@@ -32,6 +32,7 @@ struct StandIn {
     working: Option<RequestId>,
     handler: Option<RequestId>,
     to_say: Vec<(LaneId, &'static [u8])>,
+    heard: String,
     notes: Notes,
     damaged: bool,
     gate: Option<std_mpsc::Receiver<()>>,
@@ -76,6 +77,15 @@ impl StandIn {
                 self.reply(request, Reply::Attached { token: TOKEN, instance: StreamInstance(1), position });
                 self.outputs.push_back(Output::Load { load: LoadId(1), row: Ticket(1), offset: 0, len: 3 });
             }
+            // As if the stream stopped, which its handler is told.
+            Command::CloseWriter { stream, .. } => {
+                let handler = self.handler.take().expect("attached");
+                self.outputs.push_back(Output::Reply {
+                    request: handler,
+                    reply: Err(Refusal::StreamStopped(stream)),
+                });
+                self.reply(request, Reply::WriterClosed);
+            }
             Command::OpenStream { .. } => panic!("S1: the stand-in stumbles"),
             Command::CloseStream { .. } => {
                 self.note("at the gate".to_owned());
@@ -83,6 +93,28 @@ impl StandIn {
             }
             other => panic!("{other:?}"),
         }
+    }
+
+    fn persisted(&mut self, upto: Ticket) {
+        for (ticket, request, receipt) in std::mem::take(&mut self.unanswered) {
+            if ticket <= upto {
+                self.reply(request, Reply::Published(receipt));
+            } else {
+                self.unanswered.push((ticket, request, receipt));
+            }
+        }
+    }
+
+    fn hand_over(&mut self, bytes: Bytes) {
+        let message = Delivered {
+            sequence: Sequence(1),
+            id: MessageId(1),
+            writer: WriterId(1),
+            writer_sequence: WriterSequence(1),
+            bytes,
+        };
+        let (token, instance, messages) = (TOKEN, StreamInstance(1), vec![message]);
+        self.outputs.push_back(Output::Deliver(Delivery { token, instance, messages }));
     }
 
     fn reply(&mut self, request: RequestId, reply: Reply) {
@@ -116,15 +148,7 @@ impl Machine for StandIn {
                 self.note(format!("row {ticket} {}", String::from_utf8_lossy(&bytes)));
             }
             Input::Command { request, command } => self.command(now, request, command),
-            Input::Persisted { upto } => {
-                for (ticket, request, receipt) in std::mem::take(&mut self.unanswered) {
-                    if ticket <= upto {
-                        self.reply(request, Reply::Published(receipt));
-                    } else {
-                        self.unanswered.push((ticket, request, receipt));
-                    }
-                }
-            }
+            Input::Persisted { upto } => self.persisted(upto),
             Input::Deadline => {
                 if let Some((_, request)) = self.deadline.take_if(|(at, _)| *at <= now.monotonic) {
                     self.reply(request, Reply::Token { token: "in time".to_owned() });
@@ -135,31 +159,19 @@ impl Machine for StandIn {
                 let next = WriterSequence(u64::from(digest.0[0]));
                 self.reply(request, Reply::Writer { next });
             }
-            Input::Loaded { bytes, .. } => {
-                let message = Delivered {
-                    sequence: Sequence(1),
-                    id: MessageId(1),
-                    writer: WriterId(1),
-                    writer_sequence: WriterSequence(1),
-                    bytes: bytes.expect("the row is there"),
-                };
-                let messages = vec![message];
-                self.outputs.push_back(Output::Deliver(Delivery {
-                    token: TOKEN,
-                    instance: StreamInstance(1),
-                    messages,
-                }));
-            }
+            Input::Loaded { bytes, .. } => self.hand_over(bytes.expect("the row is there")),
             // The dialling end says something and hangs up at once.
             Input::LaneUp { lane, dial, .. } => {
                 self.note("lane up".to_owned());
                 if dial.is_some() {
-                    self.to_say.push((lane, b"said before closing"));
+                    // Two turns of the lane, and no time in between.
+                    self.to_say.extend([(lane, &b"said before"[..]), (lane, b" closing")]);
                     self.outputs.push_back(Output::Close { lane, reason: CloseReason::Surplus });
                 }
             }
             Input::Received { bytes, .. } => {
-                self.note(format!("received {}", String::from_utf8_lossy(&bytes)))
+                self.heard.push_str(&String::from_utf8_lossy(&bytes));
+                self.note(format!("received {}", self.heard));
             }
             Input::LaneDown { .. } => self.note("lane down".to_owned()),
             Input::DialFailed { .. } => self.note("dial failed".to_owned()),
@@ -294,10 +306,26 @@ async fn a_handler_is_handed_messages_judges_them_and_is_fenced() {
     first.verdict(Sequence(1));
     noted(&notes, "verdict 5 1").await;
     let second = node.attach("words".to_owned(), None, 1).await.unwrap();
-    assert!(matches!(first.next().await, Some(Handed::Fenced)));
+    assert!(matches!(first.next().await, Some(Handed::Ended(Ended::TakenOver))));
     assert!(first.next().await.is_none());
     drop(second);
     noted(&notes, "detach 5").await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_attached_handler_is_told_when_its_stream_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = running(settings(&dir)).await;
+    node.command(publish(1, &["one"])).next().await.unwrap().unwrap();
+    let mut handler = node.attach("words".to_owned(), None, 1).await.unwrap();
+    assert!(matches!(handler.next().await, Some(Handed::Delivery(_))));
+    let stop = Command::CloseWriter { stream: "why".to_owned(), writer: WriterId(1) };
+    node.command(stop).next().await.unwrap().unwrap();
+    let ended = timeout(Duration::from_secs(10), handler.next()).await.expect("told");
+    let Some(Handed::Ended(Ended::Refused(refusal))) = ended else { panic!("{ended:?}") };
+    assert_eq!(refusal, Refusal::StreamStopped("why".to_owned()));
+    assert!(handler.next().await.is_none(), "and nothing more comes");
     node.stop().await;
 }
 

@@ -109,6 +109,61 @@ async fn a_reader_that_does_not_read_stops_the_writer_and_holds_little() {
     assert_eq!(server.bytes(sent).await.len(), sent);
 }
 
+/// What TLS 1.3 adds to a record: a header of 5 bytes, a type, a tag of 16.
+const TLS_RECORD_BYTES: usize = 22;
+/// What the dialling end of a handshake sends, at least.
+const CLIENT_HANDSHAKE_BYTES: usize = 512;
+
+/// Passes on what comes for `far`, up to so many bytes, and back whatever comes from there. Then it reads no more, and tells how
+/// many bytes have come in all.
+async fn pass_on(near: TcpStream, far: SocketAddr, most: usize) -> impl Fn() -> usize {
+    let far = TcpStream::connect(far).await.unwrap();
+    let (mut from_near, mut to_near) = near.into_split();
+    let (mut from_far, mut to_far) = far.into_split();
+    tokio::spawn(async move { tokio::io::copy(&mut from_far, &mut to_near).await });
+    let mut passed = 0;
+    let mut buffer = vec![0; 64 << 10];
+    while passed < most {
+        let got = from_near.read(&mut buffer).await.unwrap();
+        to_far.write_all(&buffer[..got]).await.unwrap();
+        passed += got;
+    }
+    move || {
+        let _open = &to_far;
+        passed + usize::try_from(rustix::io::ioctl_fionread(from_near.as_ref()).unwrap()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn little_of_what_a_lane_was_handed_waits_unsent_behind_a_slow_path() {
+    let (mut server, address) = End::listening(1, Limits::default()).await;
+    let middle = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = End::new(2, Limits::default());
+    client.lanes.dial(DialId(1), middle.local_addr().unwrap().to_string());
+    let (near, _) = middle.accept().await.unwrap();
+    let arrived = tokio::spawn(pass_on(near, address, 1 << 20));
+    let (.., _server_ends) = server.up().await;
+    let (.., ends) = client.up().await;
+    tokio::spawn(async move { while server.events.recv().await.is_some() {} });
+    // As the driver does: the next when the one before is flushed. It ends when nothing moves any more.
+    let mut handed = 0;
+    loop {
+        ends.writer.send(vec![0; LANE_BYTES]).await.unwrap();
+        handed += LANE_BYTES;
+        match timeout(Duration::from_millis(500), client.urgent.recv()).await {
+            Ok(answer) => assert!(matches!(answer, Some(Urgent::Flushed { .. }))),
+            Err(_) => break,
+        }
+        assert!(handed < 256 << 20, "no backpressure");
+    }
+    // The handshake arrived, too.
+    let records = handed / LANE_BYTES;
+    let sent = CLIENT_HANDSHAKE_BYTES + handed + records * TLS_RECORD_BYTES;
+    let unsent = sent.saturating_sub(arrived.await.unwrap()());
+    let most = UNSENT_BYTES_MAX + TLS_RECORD_BYTES;
+    assert!(handed > 1 << 20 && unsent <= most, "{unsent} of {handed} bytes wait");
+}
+
 #[tokio::test]
 async fn a_lane_that_cannot_flush_is_cut_after_the_grace() {
     let (mut server, address) = End::listening(1, short()).await;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 use tonic::{Code, Status};
 use wattle_core::node::command::Refusal;
+use wattle_io::Ended;
 use wattle_proto::api::{Behind, ErrorDetail, Reason, Refused, WrongNode};
 
 /// The name under which [`ErrorDetail`] travels in the details of a status.
@@ -154,15 +155,31 @@ pub fn refused(first_writer: u64, last_writer: u64, refusal: &Refusal) -> Refuse
     }
 }
 
-/// Another handler took over.
+/// An attached handler is served no more.
 #[must_use]
-pub fn fenced(token: u64) -> Status {
-    let detail = ErrorDetail {
-        reason: Reason::Fenced.into(),
-        hint: "only the newest handler of a stream is served".to_owned(),
-        ..ErrorDetail::default()
+pub fn ended(token: u64, why: &Ended) -> Status {
+    let (reason, retriable, message, hint) = match why {
+        Ended::TakenOver => (
+            Reason::Fenced,
+            false,
+            format!(
+                "another handler of this stream attached and took over from this one (attachment {token})"
+            ),
+            "only the newest handler of a stream is served: find the other one, or attach again to take over from it",
+        ),
+        Ended::Outrun => (
+            Reason::Outrun,
+            true,
+            format!(
+                "the stream went on past attachment {token}: more is processed, or let go, than it was handed"
+            ),
+            "attach again with the position you have: the answer says where you go on",
+        ),
+        Ended::Refused(refusal) => return status(refusal),
     };
-    with_detail(Code::Aborted, format!("another handler took over from attachment {token}"), detail)
+    let detail =
+        ErrorDetail { reason: reason.into(), hint: hint.to_owned(), retriable, ..ErrorDetail::default() };
+    with_detail(Code::Aborted, message, detail)
 }
 
 /// The node stopped before it answered.
@@ -255,7 +272,8 @@ mod tests {
             assert_ne!(found.reason(), Reason::Unspecified);
             assert!(reasons.insert(found.reason), "{refusal:?} shares its reason");
         }
-        for other in [fenced(1), node_stopped(), unauthenticated("x")] {
+        let ends = [ended(1, &Ended::TakenOver), ended(1, &Ended::Outrun)];
+        for other in ends.into_iter().chain([node_stopped(), unauthenticated("x")]) {
             assert!(reasons.insert(detail_of(&other).unwrap().reason));
         }
         // Reasons are numbered without gaps, so this count says that none is left over.

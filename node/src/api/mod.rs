@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tracing::Instrument as _;
 use wattle_proto::api::DESCRIPTORS;
 use wattle_proto::api::mesh_data_service_server::MeshDataServiceServer;
 use wattle_proto::api::mesh_service_server::MeshServiceServer;
@@ -67,7 +68,7 @@ impl Api {
             .add_service(InterceptedService::new(data, guard));
         let (stop, stopped) = oneshot::channel();
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let task = tokio::spawn(async move {
+        let task = async move {
             health_reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
             health_reporter.set_serving::<MeshServiceServer<mesh::Mesh<W>>>().await;
             health_reporter.set_serving::<MeshDataServiceServer<data::Data<W>>>().await;
@@ -78,7 +79,8 @@ impl Api {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the API stopped");
             }
-        });
+        };
+        let task = tokio::spawn(task.in_current_span());
         Ok(Self { address, stop, task })
     }
 

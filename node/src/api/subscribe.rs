@@ -70,7 +70,7 @@ async fn run<W: World>(
                     }
                     pending.extend(cut(delivery.messages).into_iter().map(Response::Messages));
                 }
-                Some(Handed::Fenced) => return Err(errors::fenced(token)),
+                Some(Handed::Ended(why)) => return Err(errors::ended(token, &why)),
                 None => return Err(errors::node_stopped()),
             },
             request = requests.message() => match request? {

@@ -346,6 +346,84 @@ async fn the_newest_subscriber_is_served_and_the_other_is_told() {
 }
 
 #[tokio::test]
+async fn a_subscriber_ends_with_the_reason_when_its_stream_stops() {
+    let desk = Desk::new();
+    let world = FakeWorld::new("a", 1);
+    world.open("words");
+    let _node = desk.serve(&world).await;
+    let subscribed = desk.subscribe(Memory::default(), 1);
+    let stopping = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        world.refuse(Some(Refusal::StreamStopped("its disk was rolled back".to_owned())));
+    };
+    let (subscribed, ()) = tokio::join!(subscribed, stopping);
+    let failure = subscribed.unwrap_err();
+    assert_eq!(failure.reason(), Some(Reason::StreamStopped));
+    assert!(failure.to_string().contains("its disk was rolled back"), "{failure}");
+}
+
+/// Subscribes while the node learns that 8 messages were processed, of which it has fewer; then 12 are there.
+async fn outrun(desk: &Desk, world: &FakeWorld, sink: impl Sink, until: u64) -> (u64, Vec<subscribe::Told>) {
+    let finder = desk.finder(None);
+    let (_keep, stop) = Stop::pair();
+    let mut told = Vec::new();
+    let plan = subscribe::Plan { until: Some(until), ..plan(None) };
+    let subscribed = subscribe::subscribe(&finder, &plan, sink, stop, |what| told.push(what));
+    let learning = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        world.learns_of_mark("words", 8);
+        std::fs::write(desk.path("file"), numbers(1..=12)).unwrap();
+        desk.publish(&desk.path("file"), Level::Accepted).await.unwrap();
+    };
+    let (subscribed, ()) = tokio::join!(subscribed, learning);
+    (subscribed.unwrap().messages, told)
+}
+
+#[tokio::test]
+async fn a_subscriber_that_the_node_outran_attaches_again_by_itself() {
+    let desk = Desk::new();
+    let world = FakeWorld::new("a", 1);
+    world.open("words");
+    let _node = desk.serve(&world).await;
+    let memory = Memory::default();
+    let (messages, told) = outrun(&desk, &world, memory.clone(), 12).await;
+    assert_eq!((messages, memory.0.lock().unwrap().as_str()), (4, numbers(9..=12).as_str()));
+    let [subscribe::Told::Attached(0), subscribe::Told::Reconnects(why), subscribe::Told::Attached(8)] =
+        &told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert!(why.contains("more is processed"), "{why}");
+}
+
+#[tokio::test]
+async fn what_is_processed_already_counts_towards_where_a_subscriber_ends() {
+    let desk = Desk::new();
+    let world = FakeWorld::new("a", 1);
+    world.open("words");
+    let _node = desk.serve(&world).await;
+    assert_eq!(
+        outrun(&desk, &world, Memory::default(), 8).await.0,
+        0,
+        "all up to there was processed before"
+    );
+}
+
+#[tokio::test]
+async fn a_subscriber_that_keeps_its_position_goes_on_there_when_it_was_outrun() {
+    let desk = Desk::new();
+    let world = FakeWorld::new("a", 1);
+    world.open("words");
+    let _node = desk.serve(&world).await;
+    std::fs::write(desk.path("file"), numbers(1..=3)).unwrap();
+    desk.publish(&desk.path("file"), Level::Accepted).await.unwrap();
+    desk.subscribe(desk.sink(), 3).await.unwrap();
+    let (messages, _) = outrun(&desk, &world, desk.sink(), 12).await;
+    assert_eq!(messages, 9, "its store lacks them, whatever the node has heard");
+    assert_eq!(std::fs::read_to_string(desk.path("out")).unwrap(), numbers(1..=12));
+}
+
+#[tokio::test]
 async fn a_subscriber_that_is_asked_to_stop_leaves_with_all_it_did_acknowledged() {
     let desk = Desk::new();
     let world = FakeWorld::new("a", 1);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 use wattle_core::id::WriterId;
 use wattle_proto::api::{
-    CloseClientDataStreamRequest, InviteToMeshRequest, JoinMeshRequest, MeshStatus,
-    OpenClientDataStreamRequest, SeedMeshRequest, StreamHandle, StreamStatus, WrongNode,
+    CloseClientDataStreamRequest, JoinMeshRequest, MeshStatus, OpenClientDataStreamRequest, Reason,
+    SeedMeshRequest, StreamHandle, StreamStatus, WrongNode,
 };
 
 use super::{PublishArgs, SubscribeArgs};
@@ -51,14 +51,25 @@ impl Desk {
     }
 
     pub(super) async fn invite(&self) -> Result<(), Failure> {
-        let peers = self.finder.peers(None).await?;
-        let (invited, _) = follow(&self.finder, peers, async |client| {
-            let peer = client.peer.clone();
-            connect::answer(&peer, client.mesh.invite_to_mesh(InviteToMeshRequest {})).await
-        })
-        .await?;
-        self.output.print(|| invited.token.clone(), || json!({ "token": invited.token }));
-        Ok(())
+        let mut only_dial = Vec::new();
+        let mut failed = None;
+        for peer in self.finder.peers(None).await? {
+            match follow(&self.finder, vec![peer], async |client| client.invite().await).await {
+                Ok((Ok(token), _)) => {
+                    self.output.print(|| token.clone(), || json!({ "token": token }));
+                    return Ok(());
+                }
+                Ok((Err(name), _)) => only_dial.push(name),
+                Err(failure) => failed = failed.or(Some(failure)),
+            }
+        }
+        Err(failed.unwrap_or_else(|| {
+            Failure::Failed(format!(
+                "nobody can dial {}, so a token of it would lead nowhere: ask a member that accepts connections, with --node \
+                 (`wattle status` shows their addresses)",
+                only_dial.join(" or ")
+            ))
+        }))
     }
 
     pub(super) async fn join(&self, token: String) -> Result<(), Failure> {
@@ -122,8 +133,11 @@ impl Desk {
         let peers = self.finder.peers(None).await?;
         let request =
             OpenClientDataStreamRequest { name: name.clone(), source: from.clone(), target: to.clone() };
-        let (handle, mut client) =
-            follow(&self.finder, peers, async |client| client.open_stream(request.clone()).await).await?;
+        let asked = follow(&self.finder, peers, async |client| client.open_stream(request.clone()).await);
+        let (handle, mut client) = match asked.await {
+            Ok(opened) => opened,
+            Err(failure) => return Err(self.in_names(failure, &name).await),
+        };
         let absent = match client.status().await {
             Ok(seen) => self.wait_until_known(&seen, &handle).await,
             Err(_) => None,
@@ -140,6 +154,24 @@ impl Desk {
             || json!({ "name": name, "instance": instance, "created": handle.created, "waiting_for": absent }),
         );
         Ok(())
+    }
+
+    /// A node refuses with ids; people know names.
+    async fn in_names(&self, failure: Failure, stream: &str) -> Failure {
+        let Failure::Refused { detail, .. } = &failure else { return failure };
+        let Ok(seen) = self.ask_status().await else { return failure };
+        let open = seen.streams.iter().find(|known| known.name == stream);
+        match (detail.reason(), open) {
+            (Reason::OpenElsewhere, Some(open)) => {
+                let names = Names::of(&seen);
+                let (source, target) = (names.name(&open.source), names.name(&open.target));
+                let message = format!(
+                    "stream {stream:?} is already open from {source} to {target}: close it first, or choose another name"
+                );
+                Failure::Refused { message, detail: detail.clone() }
+            }
+            _ => failure,
+        }
     }
 
     /// Waits a moment until the stream's ends know it, so that the next command finds it. Gives the name of a target that has no path now:
@@ -213,7 +245,7 @@ impl Desk {
             let shown = path.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
             Failure::Failed(format!("cannot read {shown}: {error}"))
         })?;
-        let shown = source.shown();
+        let shown = source.shown().to_owned();
         let stream = arguments.stream;
         let writer = arguments
             .writer

@@ -28,32 +28,62 @@ struct Line {
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed, and the message says what to do; 2 the command or a setting is wrong; \
 3 no node answers.\n\nThe log goes to standard error; WATTLE_LOG sets its level (error, warn, info, debug, trace).";
 
+/// Over the options that every command takes.
+const COMMON: &str = "Common options";
+
 #[derive(Args, Debug)]
 struct Common {
     /// The node to ask: its name, its id, or the HOST:PORT of its API. Without it: the one that runs on this machine, or the right one of them
-    #[arg(long, global = true, value_name = "NAME|ADDR")]
+    #[arg(long, global = true, value_name = "NAME|ADDR", help_heading = COMMON)]
     node: Option<String>,
     /// The file with the API token of a node on another machine (or WATTLE_TOKEN holds the token itself)
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = COMMON)]
     token_file: Option<PathBuf>,
     /// How to print answers
-    #[arg(short = 'o', long = "format", global = true, value_enum, default_value_t = Output::Text)]
+    #[arg(short = 'o', long = "format", global = true, value_enum, default_value_t = Output::Text, help_heading = COMMON)]
     output: Output,
+}
+
+impl Common {
+    /// Refuses what would be ignored in silence.
+    fn fits(&self, command: &Command) -> Result<(), Failure> {
+        let name = match command {
+            Command::Run { .. } => "run",
+            Command::Dev { .. } => "dev",
+            Command::Sim(_) => "sim",
+            _ => return Ok(()),
+        };
+        let given = [("--node", self.node.is_some()), ("--token-file", self.token_file.is_some())];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Failure::Usage(format!(
+                "`wattle {name}` asks no running node: leave {option} away{}",
+                if name == "run" { "; a node's own name is node.name in its settings" } else { "" }
+            ))),
+            None => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a node in the foreground
+    ///
+    /// The node runs until Ctrl-C or SIGTERM. A new one belongs to no mesh: make one with `wattle mesh seed`, or let it join one with
+    /// `wattle mesh join TOKEN`. What it is told it keeps in its data directory.
+    #[command(after_long_help = crate::settings::HELP)]
     Run {
-        /// Settings in TOML; each can be overridden by WATTLE_SECTION_KEY
+        /// Settings in TOML; without it the defaults and the environment count
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
     /// Run a mesh of several nodes in this process, to try things
+    ///
+    /// The nodes form a line a - b - c over loopback sockets: each dials the one before it, and the last one accepts no connections, like
+    /// a laptop behind NAT. It prints what to try next, and runs until Ctrl-C.
     Dev {
-        /// How many, in a line
-        #[arg(long, default_value_t = 3)]
-        nodes: usize,
+        /// How many, in a line: 2 to 26
+        #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=crate::dev::NODES_MAX as i64))]
+        nodes: u8,
         /// Keep the data here; without it the data goes when this ends
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
@@ -62,13 +92,23 @@ enum Command {
     #[command(subcommand)]
     Mesh(MeshCommand),
     /// Show the mesh: nodes, links, control group, streams
+    ///
+    /// As the node that is asked sees it, with a warning wherever the loss of a node would hurt or something stands still.
     Status,
     /// Open, close and look at streams
     #[command(subcommand)]
     Stream(StreamCommand),
     /// Publish lines: one line is one message. Running it again adds nothing
+    ///
+    /// A file, or standard input redirected from one, has a writer id of its own, made from stream, machine and path: publishing it again
+    /// adds only what is new at its end, and goes on where an earlier run was stopped. A pipe is a new writer each time, unless --writer
+    /// names one.
     Publish(PublishArgs),
     /// Print the messages of a stream, and acknowledge what was printed
+    ///
+    /// Each message is printed with a newline behind it and acknowledged once that is flushed. The node keeps the place: a subscriber
+    /// that is started again goes on after the last message it acknowledged. One that is killed may print again what it had not
+    /// acknowledged yet; --position-file with --output does not. Of several subscribers of one stream the newest is served.
     Subscribe(SubscribeArgs),
     /// Simulate meshes from seeds: the very core that runs here, with faults and checkers around it
     #[command(subcommand)]
@@ -79,13 +119,18 @@ enum Command {
 enum MeshCommand {
     /// Make a new mesh with this node as its first member, and print a join token
     Seed {
-        /// Name of the mesh
+        /// Name of the mesh, for people
         #[arg(long, default_value = "mesh")]
         name: String,
     },
     /// Print a token with which another node may join
+    ///
+    /// A token admits up to 16 nodes within a day. It names the node that made it, which others must be able to dial: a node that only
+    /// dials out cannot invite.
     Invite,
     /// Join the mesh of a token
+    ///
+    /// Run it where the new node runs; the node that made the token must be reachable from there.
     Join {
         /// What `mesh seed` or `mesh invite` printed; `-` reads it from standard input
         token: String,
@@ -95,13 +140,16 @@ enum MeshCommand {
 #[derive(Debug, Subcommand)]
 enum StreamCommand {
     /// Open a stream
+    ///
+    /// A target that is away is no hindrance: what is published is kept until it is back. Opening a stream that is open with the same ends
+    /// changes nothing.
     Open {
-        /// Its name, unique in the mesh
+        /// Its name, unique in the mesh: 1 to 128 characters out of A-Z a-z 0-9 . _ -
         name: String,
-        /// The node that accepts
+        /// Its source, the node that accepts messages: name or id
         #[arg(long, value_name = "NODE")]
         from: String,
-        /// The node that processes
+        /// Its target, the node whose handler processes them: name or id
         #[arg(long, value_name = "NODE")]
         to: String,
     },
@@ -139,8 +187,6 @@ impl From<Wait> for Level {
     }
 }
 
-/// A file, or standard input redirected from one, has a writer id of its own, made from stream, machine and path: publishing it again
-/// adds only what is new at its end. A pipe is a new writer each time.
 #[derive(Args, Debug)]
 struct PublishArgs {
     /// The stream
@@ -157,13 +203,10 @@ struct PublishArgs {
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
     /// Give up when nothing moved for that many seconds
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, allow_negative_numbers = true)]
     patience: Duration,
 }
 
-/// Each message is printed with a newline behind it and acknowledged once that is flushed. The node keeps the place: a subscriber that
-/// is started again goes on after the last message it acknowledged. One that is killed may print again what it had not acknowledged yet;
-/// --position-file with --output does not.
 #[derive(Args, Debug)]
 struct SubscribeArgs {
     /// The stream
@@ -175,7 +218,7 @@ struct SubscribeArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// End with the message of that sequence
-    #[arg(long, value_name = "SEQUENCE")]
+    #[arg(long, value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
     until: Option<u64>,
     /// Keep the place in this file, moved together with --output: exactly once, whatever is killed
     #[arg(long, value_name = "FILE", requires = "output_file")]
@@ -187,7 +230,7 @@ struct SubscribeArgs {
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     window: u32,
     /// Give up when the node stays away for that many seconds; without it, wait for ever
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     patience: Option<Duration>,
 }
 
@@ -203,12 +246,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
 #[must_use]
 pub fn main() -> ExitCode {
     let line = Line::parse();
+    if let Err(failure) = line.common.fits(&line.command) {
+        line.common.output.fail(&failure);
+        return failure.exit_code();
+    }
     if let Command::Sim(command) = &line.command {
-        return crate::sim::run(command);
+        return crate::sim::run(command, line.common.output);
     }
     let default_level = match line.command {
-        // The node's events are told in words by this program.
-        Command::Run { .. } => "info,wattle_io::driver=warn",
+        Command::Run { .. } => "info",
         _ => "warn",
     };
     let filter = EnvFilter::try_from_env("WATTLE_LOG").unwrap_or_else(|_| EnvFilter::new(default_level));
@@ -240,7 +286,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("cannot use the directory of address files: {error}")))?;
     match command {
         Command::Run { config } => crate::run::run(config.as_deref(), &directory, output).await,
-        Command::Dev { nodes, data } => crate::dev::dev(nodes, data, &directory, output).await,
+        Command::Dev { nodes, data } => crate::dev::dev(nodes.into(), data, &directory, output).await,
         asking => {
             let state = directory.path().to_owned();
             let finder = Finder::new(directory, common.node, token(common.token_file)?);
@@ -290,6 +336,30 @@ mod tests {
         let line =
             Line::try_parse_from(["wattle", "stream", "show", "words", "-o", "json", "--node", "a"]).unwrap();
         assert_eq!((line.common.output, line.common.node.as_deref()), (Output::Json, Some("a")));
+    }
+
+    #[test]
+    fn an_option_that_would_be_ignored_is_refused() {
+        let refusal = |arguments: &[&str]| {
+            let line = Line::try_parse_from([&["wattle"], arguments].concat()).unwrap();
+            line.common.fits(&line.command).err().map(|failure| failure.to_string())
+        };
+        assert!(refusal(&["run", "--node", "a"]).unwrap().contains("node.name"));
+        assert!(refusal(&["dev", "--token-file", "t"]).unwrap().contains("leave --token-file away"));
+        assert!(refusal(&["sim", "run", "7", "--node", "a"]).is_some());
+        assert_eq!(refusal(&["sim", "run", "7", "-o", "json"]), None);
+        assert_eq!(refusal(&["status", "--node", "a"]), None);
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_here() {
+        let parse = |arguments: &[&str]| {
+            let parsed = Line::try_parse_from([&["wattle"], arguments].concat());
+            parsed.map_err(|error| error.to_string()).err().unwrap_or_default()
+        };
+        assert!(parse(&["dev", "--nodes", "1"]).contains("2..=26"));
+        assert!(parse(&["subscribe", "w", "--until", "0"]).contains("1.."));
+        assert!(parse(&["publish", "w", "--patience", "-3"]).contains("is not a number of seconds"));
     }
 
     #[test]

@@ -11,7 +11,8 @@ use tonic::{Request, Response, Status};
 use wattle_proto::api::mesh_data_service_client::MeshDataServiceClient;
 use wattle_proto::api::mesh_service_client::MeshServiceClient;
 use wattle_proto::api::{
-    FindWriterRequest, GetMeshStatusRequest, MeshStatus, OpenClientDataStreamRequest, StreamHandle,
+    FindWriterRequest, GetMeshStatusRequest, InviteToMeshRequest, MemberStatus, MeshStatus,
+    OpenClientDataStreamRequest, StreamHandle,
 };
 
 use super::failure::Failure;
@@ -106,6 +107,20 @@ impl Client {
     pub async fn status(&mut self) -> Result<MeshStatus, Failure> {
         let peer = self.peer.clone();
         answer(&peer, self.mesh.get_mesh_status(GetMeshStatusRequest {})).await
+    }
+
+    /// A join token of this node; its name instead if nobody could dial it to use one.
+    ///
+    /// # Errors
+    /// When the node does not answer or refuses.
+    pub async fn invite(&mut self) -> Result<Result<String, String>, Failure> {
+        let status = self.status().await?;
+        let only_dials = |member: &MemberStatus| member.node == status.node && member.addresses.is_empty();
+        if status.members.iter().any(only_dials) {
+            return Ok(Err(status.name));
+        }
+        let peer = self.peer.clone();
+        answer(&peer, self.mesh.invite_to_mesh(InviteToMeshRequest {})).await.map(|invited| Ok(invited.token))
     }
 
     /// Opens a stream.

@@ -2,16 +2,11 @@
 
 use std::fmt;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use tonic::{Code, Status};
 use wattle_proto::api::{ErrorDetail, Reason, Refused};
 
 use crate::api::errors;
-
-/// How long a first attempt waits for what [`Failure::may_settle`]: long enough for a node that catches up after a restart, short enough
-/// for a misspelt name.
-pub const SETTLE: Duration = Duration::from_secs(2);
 
 /// Why a command failed.
 #[derive(Clone, Debug, PartialEq)]

@@ -151,7 +151,12 @@ impl Finder {
                 )));
             }
         }
-        if named.contains(':') {
+        if let Some((host, port)) = named.rsplit_once(':') {
+            if host.is_empty() || port.parse::<u16>().is_err() {
+                return Err(Failure::Usage(format!(
+                    "{named:?} is no node: give a name, an id, or an address as HOST:PORT with a port number"
+                )));
+            }
             return Ok(Peer::at(named, self.token.as_ref()));
         }
         // Not here: perhaps a node that runs here knows where.

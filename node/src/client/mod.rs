@@ -4,6 +4,7 @@ pub mod connect;
 pub mod failure;
 pub mod find;
 pub mod follow;
+pub mod pace;
 pub mod publish;
 pub mod source;
 pub mod subscribe;

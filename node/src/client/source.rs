@@ -25,6 +25,7 @@ pub struct Source {
     pub input: File,
     /// Its canonical path, if it is a regular file read from its beginning: only then is line 1 the same line in each run.
     pub path: Option<PathBuf>,
+    shown: String,
 }
 
 impl Source {
@@ -36,22 +37,29 @@ impl Source {
         match path {
             Some(path) if path != Path::new("-") => {
                 let input = File::open(path)?;
-                let regular = input.metadata()?.is_file();
-                let path = if regular { Some(path.canonicalize()?) } else { None };
-                Ok(Self { input, path })
+                let kind = input.metadata()?.file_type();
+                if kind.is_dir() {
+                    return Err(io::Error::other("it is a directory: name a file in it"));
+                }
+                let shown = path.display().to_string();
+                let path = if kind.is_file() { Some(path.canonicalize()?) } else { None };
+                Ok(Self { input, path, shown })
             }
             _ => {
                 let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
                 let path = redirected(&mut input);
-                Ok(Self { input, path })
+                let shown = path
+                    .as_ref()
+                    .map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
+                Ok(Self { input, path, shown })
             }
         }
     }
 
     /// For people.
     #[must_use]
-    pub fn shown(&self) -> String {
-        self.path.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string())
+    pub fn shown(&self) -> &str {
+        &self.shown
     }
 }
 
@@ -352,5 +360,6 @@ mod tests {
         assert_eq!(Source::open(Some(&link)).unwrap().path, Some(canonical));
         assert_eq!(Source::open(Some(Path::new("/dev/null"))).unwrap().path, None);
         assert!(Source::open(Some(&place.path().join("none"))).is_err());
+        assert!(Source::open(Some(place.path())).unwrap_err().to_string().contains("a directory"));
     }
 }

@@ -65,11 +65,11 @@ pub fn merge(source: Option<StreamStatus>, target: Option<StreamStatus>) -> Opti
     merged.released = merged.released.max(other.released);
     merged.session = merged.session.max(other.session);
     merged.handler = other.handler;
-    for reason in other.waiting_for {
-        if !merged.waiting_for.contains(&reason) {
-            merged.waiting_for.push(reason);
-        }
-    }
+    // Both may wait for the same; the target knows more of its handler.
+    let said_there =
+        |reason: &String| other.waiting_for.iter().any(|there| there.starts_with(reason.as_str()));
+    merged.waiting_for.retain(|reason| !said_there(reason));
+    merged.waiting_for.extend(other.waiting_for);
     merged.stopped = merged.stopped.or(other.stopped);
     Some(merged)
 }
@@ -96,7 +96,7 @@ pub fn show_text(stream: &StreamStatus, names: &Names, target_known: bool) -> St
         (
             "processed",
             stream.processed,
-            format!("the handler at {target} is done with it, and that is durable"),
+            format!("by target {target}: its handler is done with it, and that is durable"),
         ),
         (
             "completed",
@@ -138,7 +138,12 @@ pub fn json(stream: &StreamStatus, names: &Names) -> Value {
         "local": stream.local,
     });
     if stream.local {
+        // One today; a program that reads the list needs no change when there are more.
+        let targets = json!([
+            { "node": names.name(&stream.target), "processed": stream.processed, "handler": stream.handler }
+        ]);
         let figures = json!({
+            "targets": targets,
             "session": stream.session, "authority": stream.authority,
             "accepted": stream.accepted, "replicated": stream.replicated, "processed": stream.processed,
             "completed": stream.completed, "released": stream.released,
@@ -172,16 +177,17 @@ mod tests {
 
     #[test]
     fn two_ends_make_one_picture() {
-        let source =
-            StreamStatus { outbox_bytes: 7, waiting_for: vec!["c to process".into()], ..stream(100, 40) };
-        let target =
-            StreamStatus { handler: Some(3), waiting_for: vec!["c to process".into()], ..stream(90, 60) };
+        let waiting_for = vec!["its handler".into(), "a session".into()];
+        let source = StreamStatus { outbox_bytes: 7, waiting_for, ..stream(100, 40) };
+        let waiting_for = vec!["its handler: none is attached".into()];
+        let target = StreamStatus { handler: Some(3), waiting_for, ..stream(90, 60) };
         let merged = merge(Some(source.clone()), Some(target.clone())).unwrap();
         assert_eq!(
             (merged.accepted, merged.processed, merged.outbox_bytes, merged.handler),
             (100, 60, 7, Some(3))
         );
-        assert_eq!(merged.waiting_for.len(), 1);
+        assert_eq!(merged.waiting_for, ["a session", "its handler: none is attached"]);
+        assert_eq!(json(&merged, &Names::default())["targets"][0]["processed"], 60);
         assert_eq!(merge(Some(source.clone()), None), Some(source.clone()));
         let reopened = StreamStatus { instance: Bytes::from_static(&[6; 16]), ..target };
         assert_eq!(merge(Some(source.clone()), Some(reopened)), Some(source), "another life of the name");

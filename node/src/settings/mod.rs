@@ -12,6 +12,23 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use suggest::nearest;
 
+/// A settings file with every setting and its default, for people who ask `wattle run --help`.
+pub const HELP: &str = r#"A settings file; these are the defaults (each may also be given as WATTLE_SECTION_KEY, which stands above it):
+
+[node]
+# name = "a"                  # unique in the mesh; made from the node's id unless given
+# data_dir = "data"           # beside this file; $XDG_DATA_HOME/wattle or ~/.local/share/wattle unless given
+[mesh]
+listen = ["0.0.0.0:7946"]     # where other nodes are accepted; [] for a node that only dials out
+advertise = []                # where others are told to dial, if that differs from listen
+dial = []                     # neighbours to dial and keep dialling, as "host:port"
+[api]
+listen = "127.0.0.1:50056"    # where applications and this program ask
+allow_plaintext = false       # whether that may be another address than loopback
+[storage]
+reserve_bytes = "64 MiB"      # kept free, so that what was accepted can drain when the disk is full
+# space_limit = "10 GiB"      # how much the node may store; all the disk gives unless given"#;
+
 /// Where the API listens unless told otherwise.
 pub const API_LISTEN: &str = "127.0.0.1:50056";
 /// Where other nodes are accepted unless told otherwise.
@@ -71,8 +88,8 @@ impl Settings {
             return Self::from_text("", "the settings", &default_data_dir(), &environment);
         };
         let shown = path.display().to_string();
-        let text =
-            std::fs::read_to_string(path).map_err(|error| Mistakes::one(format!("{shown}: {error}")))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Mistakes::one(format!("cannot read the settings in {shown}: {error}")))?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut settings = Self::from_text(&text, &shown, &default_data_dir(), &environment)?;
         // So that a file means the same wherever the node is started from.

@@ -118,3 +118,17 @@ fn a_relative_data_directory_is_beside_the_file() {
     let missing = Settings::load(Some(&place.path().join("none.toml"))).unwrap_err().to_string();
     assert!(missing.contains("none.toml"), "{missing}");
 }
+
+#[test]
+fn the_help_is_a_settings_file_with_every_setting_and_its_default() {
+    let (_, file) = HELP.split_once('\n').unwrap();
+    assert_eq!(read(file, &[]), Ok(Settings::new("/data".into())));
+    let all: String = file.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+    read(&all, &[]).unwrap();
+    for (section, key, _) in &KEYS {
+        let (_, rest) = all.split_once(&format!("[{section}]\n")).expect("the section");
+        let lines = rest.lines().take_while(|line| !line.starts_with('['));
+        let told = lines.filter(|line| line.starts_with(&format!("{key} = "))).count();
+        assert_eq!(told, 1, "{section}.{key}");
+    }
+}

@@ -6,13 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use wattle_proto::api::mesh_data_service_client::MeshDataServiceClient;
 use wattle_proto::api::mesh_service_client::MeshServiceClient;
-use wattle_proto::api::{InviteToMeshRequest, JoinMeshRequest, OpenClientDataStreamRequest, SeedMeshRequest};
+use wattle_proto::api::{
+    Acknowledge, Attach, InviteToMeshRequest, JoinMeshRequest, Message, OpenClientDataStreamRequest,
+    SeedMeshRequest, SubscribeRequest, SubscribeResponse, subscribe_request, subscribe_response,
+};
 
 /// Adds the node's token to every call.
 #[derive(Clone)]
@@ -94,6 +100,21 @@ impl Process {
         line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
     }
 
+    /// Waits until the process has ended by itself; its exit code.
+    #[allow(dead_code, reason = "not every test waits for an end")]
+    pub fn ended(&mut self) -> Option<i32> {
+        let mut child = self.child.take().expect("started");
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(20) {
+            if let Some(status) = child.try_wait().expect("a child") {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.child = Some(child);
+        panic!("{} still runs: {}", self.name, self.log());
+    }
+
     /// Whether the process is still there.
     #[allow(dead_code, reason = "not every test asks")]
     pub fn alive(&mut self) -> bool {
@@ -144,6 +165,42 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// A handler of the stream `words`.
+#[allow(dead_code, reason = "not every test handles")]
+pub struct Handler {
+    requests: mpsc::Sender<SubscribeRequest>,
+    responses: Streaming<SubscribeResponse>,
+}
+
+#[allow(dead_code, reason = "not every test handles")]
+impl Handler {
+    /// Attaches to the target.
+    pub async fn attach(mut target: Data, window: u32) -> Self {
+        let (requests, stream) = mpsc::channel(64);
+        let attach = Attach { stream: "words".into(), presented: None, window };
+        let attach = SubscribeRequest { request: Some(subscribe_request::Request::Attach(attach)) };
+        requests.send(attach).await.expect("room");
+        let responses = target.subscribe_client_data(ReceiverStream::new(stream)).await.expect("attached");
+        Self { requests, responses: responses.into_inner() }
+    }
+
+    /// The next messages; `None` when the call is over.
+    pub async fn next(&mut self) -> Option<Vec<Message>> {
+        loop {
+            match self.responses.message().await.ok()??.response? {
+                subscribe_response::Response::Messages(batch) => return Some(batch.messages),
+                subscribe_response::Response::Attached(_) => {}
+            }
+        }
+    }
+
+    /// Is done with everything up to `last`. `false` when the call is over.
+    pub async fn acknowledge(&self, last: u64) -> bool {
+        let request = subscribe_request::Request::Acknowledge(Acknowledge { first: 0, last });
+        self.requests.send(SubscribeRequest { request: Some(request) }).await.is_ok()
     }
 }
 

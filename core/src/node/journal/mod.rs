@@ -133,7 +133,7 @@ impl Journal {
     /// Ends recovery: the live records in the order in which they were written.
     ///
     /// # Errors
-    /// The rows do not add up; says why and what to do.
+    /// The rows do not add up; says why.
     pub(crate) fn recovered(&mut self) -> Result<Vec<Found>, String> {
         let recovered = self.scan.take().unwrap_or_default().finish(self.config.rows_may_tear)?;
         self.generation = recovered.generation;

@@ -92,7 +92,7 @@ impl Scan {
     /// raised by what follows them without a gap.
     ///
     /// # Errors
-    /// A row that was vouched for is missing or damaged; the text says which and what to do.
+    /// A row that was vouched for is missing or damaged; the text says which.
     pub(super) fn finish(self, rows_may_tear: bool) -> Result<Recovered, String> {
         let sound = || self.rows.iter().filter_map(|(&ticket, row)| Some((ticket, row.as_ref().ok()?)));
         let vouched = sound().map(|(_, row)| row.synced).max().unwrap_or_default();
@@ -109,13 +109,11 @@ impl Scan {
         let more = self.rows.range(end..).next_back().map(|(&ticket, _)| ticket);
         if end <= vouched {
             let what = wrong.unwrap_or_else(|| format!("row {end} is missing"));
-            return Err(format!(
-                "{what}, though row {vouched} and all before it were once safely on disk. {REMEDY}"
-            ));
+            return Err(format!("{what}, though row {vouched} and all before it were once safely on disk"));
         }
         if !rows_may_tear && let Some(more) = more {
             let what = wrong.unwrap_or_else(|| format!("row {end} is missing while row {more} is there"));
-            return Err(format!("{what}. {REMEDY}"));
+            return Err(what);
         }
         let generation = run.generation;
         Ok(self.gather(floor.min(end), end, generation))
@@ -160,6 +158,3 @@ impl Scan {
         Recovered { floor, last: end.before(), generation, sizes, found: by_birth.into_values().collect() }
     }
 }
-
-const REMEDY: &str = "The disk lost or changed data; nothing was modified. Restore this node's data directory from a good \
-                      copy, or move it away and let the node join the mesh again as a new one; its peers keep what they hold";

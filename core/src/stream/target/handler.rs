@@ -174,7 +174,7 @@ impl Stream {
         if !self.handler_can_go_on()
             && let Some(old) = self.target.handler.take()
         {
-            common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
+            common.reply(old.request, Ok(Reply::Outrun { token: old.token }));
         }
     }
 

@@ -221,7 +221,7 @@ fn a_handler_that_went_on_too_early_attaches_again_instead_of_meeting_a_gap() {
     let old = world.token.take().expect("attached");
     world.cut = false;
     world.run(Span::millis(500));
-    assert_eq!(world.answers(early).last(), Some(&&Ok(Reply::Fenced { token: old })));
+    assert_eq!(world.answers(early).last(), Some(&&Ok(Reply::Outrun { token: old })));
     let again = world.attach(None, 8);
     assert_eq!(attached_at(&world, again), Some(Sequence(8)));
     world.publish(1, 9, 3, Waited::Accepted);

@@ -7,6 +7,8 @@ pub mod pipeline;
 pub mod record;
 pub mod route;
 
+use std::fmt::Display;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,7 +17,8 @@ use tokio::time::Instant;
 use wattle_core::id::WriterId;
 use wattle_proto::api::{Level, PublishRequest, PublishResponse};
 
-use super::failure::{Failure, SETTLE};
+use super::failure::Failure;
+use super::pace::{Pause, settled};
 use super::source::{self, Found, Reading, Source};
 use crate::api::convert;
 use pipeline::{Counts, Meaning, Pipeline, Window};
@@ -84,33 +87,11 @@ pub async fn publish<R: Route>(
     plan: &Plan,
     mut tell: impl FnMut(Told),
 ) -> Result<Summary, Failure> {
-    let failed = |what: String| move |error: std::io::Error| Failure::Failed(format!("{what}: {error}"));
-    let (writer, mut record) = match (plan.writer, &source.path) {
-        (Some(writer), _) => (writer, None),
-        (None, Some(path)) => {
-            let writer = record::writer_of_file(&plan.stream, &plan.machine, path);
-            let record = Record::open(&plan.records, writer).map_err(failed(format!(
-                "cannot keep a record of {} in {}",
-                path.display(),
-                plan.records.display()
-            )))?;
-            (writer, Some(record))
-        }
-        (None, None) => (record::fresh_writer().map_err(failed("cannot make a writer id".to_owned()))?, None),
-    };
-    let begun = Instant::now();
-    let next = loop {
-        match route.find(&plan.stream, writer).await {
-            Ok(next) => break next,
-            Err(failure) if failure.may_settle() && begun.elapsed() < SETTLE => {
-                tokio::time::sleep(PAUSE_MIN).await;
-            }
-            Err(failure) => return Err(failure),
-        }
-    };
+    let (writer, mut record) = identify(plan, &source)?;
+    let next = settled(async || route.find(&plan.stream, writer).await).await?;
     let skip = next.saturating_sub(1);
     let checkpoints = match &mut record {
-        Some(record) => record.keep(skip).map_err(failed("cannot write the record".to_owned()))?,
+        Some(record) => record.keep(skip).map_err(failed("cannot write the record"))?,
         None => Vec::new(),
     };
     if skip > 0 {
@@ -119,13 +100,8 @@ pub async fn publish<R: Route>(
             checked: checkpoints.last().is_some_and(|last| last.lines == skip),
         });
     }
-    let shown = source.shown();
-    let reading = Reading { skip, checkpoints, batch_lines: plan.batch_lines.max(1) };
-    let (found, lines) = mpsc::channel(8);
-    std::thread::Builder::new()
-        .name("lines".to_owned())
-        .spawn(move || source::read(source.input, &reading, &found))
-        .map_err(failed("cannot start a thread".to_owned()))?;
+    let shown = source.shown().to_owned();
+    let lines = read(source, Reading { skip, checkpoints, batch_lines: plan.batch_lines.max(1) })?;
     let mut run = Run {
         route,
         plan,
@@ -140,6 +116,33 @@ pub async fn publish<R: Route>(
     run.finish(&mut tell).await?;
     let Counts { accepted, already_there, last_sequence } = run.pipeline.counts();
     Ok(Summary { writer, accepted, already_there: already_there + skip, last_sequence })
+}
+
+fn failed(what: impl Display) -> impl FnOnce(io::Error) -> Failure {
+    move |error| Failure::Failed(format!("{what}: {error}"))
+}
+
+/// Under which writer a source is published, and the record of it if there can be one.
+fn identify(plan: &Plan, source: &Source) -> Result<(WriterId, Option<Record>), Failure> {
+    if let Some(writer) = plan.writer {
+        return Ok((writer, None));
+    }
+    let Some(path) = &source.path else {
+        return Ok((record::fresh_writer().map_err(failed("cannot make a writer id"))?, None));
+    };
+    let writer = record::writer_of_file(&plan.stream, &plan.machine, path);
+    let what = format!("cannot keep a record of {} in {}", path.display(), plan.records.display());
+    Ok((writer, Some(Record::open(&plan.records, writer).map_err(failed(what))?)))
+}
+
+/// Reads a source on a thread, for files and pipes may block.
+fn read(source: Source, reading: Reading) -> Result<mpsc::Receiver<Found>, Failure> {
+    let (found, lines) = mpsc::channel(8);
+    std::thread::Builder::new()
+        .name("lines".to_owned())
+        .spawn(move || source::read(source.input, &reading, &found))
+        .map_err(failed("cannot start a thread"))?;
+    Ok(lines)
 }
 
 struct Run<'a, R> {
@@ -164,7 +167,7 @@ pub struct Call {
 
 impl<R: Route> Run<'_, R> {
     async fn finish(&mut self, tell: &mut impl FnMut(Told)) -> Result<(), Failure> {
-        let mut pause = PAUSE_MIN;
+        let mut pause = Pause::between(PAUSE_MIN, PAUSE_MAX);
         loop {
             let broken = match self.route.open().await {
                 Ok(call) => match self.serve(call, &mut pause, tell).await? {
@@ -184,13 +187,12 @@ impl<R: Route> Run<'_, R> {
     async fn reconnect(&mut self, mut last: Failure) -> Result<(), Failure> {
         // An idle pipe waits for nothing, so for it only the time without a node counts.
         let since = if self.pipeline.is_empty() { Instant::now() } else { self.moved };
-        let mut pause = PAUSE_MIN;
+        let mut pause = Pause::between(PAUSE_MIN, PAUSE_MAX);
         loop {
             if since.elapsed() >= self.plan.patience {
                 return Err(last);
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            tokio::time::sleep(pause.take()).await;
             match self.route.find(&self.plan.stream, self.writer).await {
                 Ok(next) => {
                     return match self.pipeline.first() {
@@ -211,63 +213,73 @@ impl<R: Route> Run<'_, R> {
     async fn serve(
         &mut self,
         mut call: Call,
-        pause: &mut Duration,
+        pause: &mut Pause,
         tell: &mut impl FnMut(Told),
     ) -> Result<Option<Failure>, Failure> {
         let mut resume_at = None;
         let mut waits_for: Option<String> = None;
-        loop {
-            if self.ended && self.pipeline.is_empty() {
-                return Ok(None);
-            }
-            while let Some((first, messages)) = self.pipeline.next_to_send() {
-                let request = PublishRequest {
-                    stream: self.plan.stream.clone(),
-                    writer: convert::writer(self.writer),
-                    first,
-                    messages,
-                    wait: self.plan.wait.into(),
-                };
+        while !(self.ended && self.pipeline.is_empty()) {
+            while let Some(request) = self.next_request() {
                 if call.requests.send(request).await.is_err() {
                     return Ok(Some(drain(&mut call).await));
                 }
             }
             if self.pipeline.wants_resume() && resume_at.is_none() {
-                resume_at = Some(Instant::now() + *pause);
-                *pause = (*pause * 2).min(PAUSE_MAX);
+                resume_at = Some(Instant::now() + pause.take());
             }
             let gives_up = self.moved + self.plan.patience;
-            tokio::select! {
-                found = self.lines.recv(), if !self.ended && self.pipeline.has_room() => self.take_in(found)?,
-                answer = call.answers.recv() => match answer {
-                    Some(Ok(answer)) => match self.pipeline.take(answer) {
-                        Meaning::Progress => {
-                            self.moved = Instant::now();
-                            *pause = PAUSE_MIN;
-                            waits_for = None;
-                        }
-                        Meaning::Nothing => {}
-                        Meaning::Wait(why) => {
-                            if waits_for.is_none() {
-                                tell(Told::Waits(why.clone()));
-                            }
-                            waits_for = Some(why);
-                        }
-                        Meaning::Reconnect => return Ok(Some(Failure::Unreachable("the stream is served elsewhere now".to_owned()))),
-                        Meaning::Fatal(failure) => return Err(failure),
-                    },
-                    Some(Err(failure)) if failure.may_pass() => return Ok(Some(failure)),
-                    Some(Err(failure)) => return Err(failure),
-                    None => return Ok(Some(broke())),
-                },
+            let answer = tokio::select! {
+                found = self.lines.recv(), if !self.ended && self.pipeline.has_room() => {
+                    self.take_in(found)?;
+                    continue;
+                }
+                answer = call.answers.recv() => answer,
                 () = sleep_until(resume_at) => {
                     resume_at = None;
                     self.pipeline.resume();
+                    continue;
                 }
                 () = tokio::time::sleep_until(gives_up), if !self.pipeline.is_empty() => {
                     return Err(self.out_of_patience(waits_for));
                 }
+            };
+            match self.meaning(answer) {
+                Meaning::Progress => {
+                    self.moved = Instant::now();
+                    pause.reset();
+                    waits_for = None;
+                }
+                Meaning::Nothing => {}
+                Meaning::Wait(why) => {
+                    if waits_for.is_none() {
+                        tell(Told::Waits(why.clone()));
+                    }
+                    waits_for = Some(why);
+                }
+                Meaning::Reconnect(broken) => return Ok(Some(broken)),
+                Meaning::Fatal(failure) => return Err(failure),
             }
+        }
+        Ok(None)
+    }
+
+    fn next_request(&mut self) -> Option<PublishRequest> {
+        let (first, messages) = self.pipeline.next_to_send()?;
+        Some(PublishRequest {
+            stream: self.plan.stream.clone(),
+            writer: convert::writer(self.writer),
+            first,
+            messages,
+            wait: self.plan.wait.into(),
+        })
+    }
+
+    fn meaning(&mut self, answer: Option<Result<PublishResponse, Failure>>) -> Meaning {
+        match answer {
+            Some(Ok(answer)) => self.pipeline.take(answer),
+            Some(Err(failure)) if failure.may_pass() => Meaning::Reconnect(failure),
+            Some(Err(failure)) => Meaning::Fatal(failure),
+            None => Meaning::Reconnect(broke()),
         }
     }
 
@@ -276,9 +288,7 @@ impl<R: Route> Run<'_, R> {
             Some(Found::Batch(batch)) => {
                 if let Some(record) = &mut self.record {
                     let checkpoint = Checkpoint { lines: batch.last(), digest: batch.digest };
-                    record
-                        .add(checkpoint)
-                        .map_err(|error| Failure::Failed(format!("cannot write the record: {error}")))?;
+                    record.add(checkpoint).map_err(failed("cannot write the record"))?;
                 }
                 if self.pipeline.is_empty() {
                     self.moved = Instant::now();

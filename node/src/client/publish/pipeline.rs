@@ -56,7 +56,7 @@ pub enum Meaning {
     /// The node cannot take more now; why.
     Wait(String),
     /// This node is not the right one, or goes away: connect anew.
-    Reconnect,
+    Reconnect(Failure),
     /// It cannot go on.
     Fatal(Failure),
 }
@@ -229,7 +229,9 @@ impl Pipeline {
                 self.stalled = true;
                 Meaning::Nothing
             }
-            Reason::WrongNode | Reason::NodeStopped => Meaning::Reconnect,
+            Reason::WrongNode | Reason::NodeStopped => {
+                Meaning::Reconnect(Failure::Unreachable("the stream is served elsewhere now".to_owned()))
+            }
             _ if detail.retriable => {
                 self.held[at].state = State::Unsent;
                 self.stalled = true;
@@ -374,7 +376,8 @@ mod tests {
         }
         for reason in [Reason::WrongNode, Reason::NodeStopped] {
             let mut pipeline = filled(Level::Accepted);
-            assert_eq!(pipeline.take(refusal(1, because(reason))), Meaning::Reconnect, "{reason:?}");
+            let meaning = pipeline.take(refusal(1, because(reason)));
+            assert!(matches!(meaning, Meaning::Reconnect(_)), "{reason:?}");
         }
     }
 }

@@ -15,9 +15,10 @@ use wattle_proto::api::{
 };
 
 use super::connect::Client;
-use super::failure::{Failure, SETTLE};
+use super::failure::Failure;
 use super::find::Finder;
 use super::follow::follow;
+use super::pace::{Pause, settled};
 use crate::stop::Stop;
 pub use sink::{Format, PositionFile, Sink, Stdout};
 
@@ -57,7 +58,7 @@ pub struct Summary {
 pub enum Told {
     /// Attached; messages start after this sequence.
     Attached(u64),
-    /// The connection broke; it connects again.
+    /// The connection broke, or the node asks it to attach again; it does.
     Reconnects(String),
 }
 
@@ -85,47 +86,20 @@ pub async fn subscribe<S: Sink>(
     mut tell: impl FnMut(Told),
 ) -> Result<Summary, Failure> {
     let mut run = Run { plan, sink: Some(sink), summary: Summary::default(), instance: None };
-    let begun = tokio::time::Instant::now();
-    let mut call = loop {
-        let connected = tokio::select! {
-            connected = run.connect(finder) => connected,
-            () = stop.asked() => return Ok(run.summary),
-        };
-        match connected {
-            Ok(call) => break call,
-            Err(failure) if failure.may_settle() && begun.elapsed() < SETTLE => {
-                tokio::time::sleep(PAUSE_MIN).await;
-            }
-            Err(failure) => return Err(failure),
-        }
+    let mut call = tokio::select! {
+        connected = settled(async || run.connect(finder).await) => connected?,
+        () = stop.asked() => return Ok(run.summary),
     };
     loop {
         tell(Told::Attached(call.attached.position.as_ref().map_or(0, |position| position.sequence)));
-        let mut last = match run.serve(call, &mut stop).await? {
+        let broke = match run.serve(call, &mut stop).await? {
             Over::Done => return Ok(run.summary),
             Over::Broke(failure) => failure,
         };
-        tell(Told::Reconnects(last.to_string()));
-        let since = tokio::time::Instant::now();
-        let mut pause = PAUSE_MIN;
-        call = loop {
-            if plan.patience.is_some_and(|patience| since.elapsed() >= patience) {
-                return Err(last);
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = stop.asked() => return Ok(run.summary),
-            }
-            pause = (pause * 2).min(PAUSE_MAX);
-            let connected = tokio::select! {
-                connected = run.connect(finder) => connected,
-                () = stop.asked() => return Ok(run.summary),
-            };
-            match connected {
-                Ok(call) => break call,
-                Err(failure) if failure.may_pass() => last = failure,
-                Err(failure) => return Err(failure),
-            }
+        tell(Told::Reconnects(broke.to_string()));
+        call = tokio::select! {
+            connected = run.reconnect(finder, broke) => connected?,
+            () = stop.asked() => return Ok(run.summary),
         };
     }
 }
@@ -153,14 +127,31 @@ impl<S: Sink> Run<'_, S> {
         Ok(call)
     }
 
+    /// Connects again, as long as the plan is patient.
+    async fn reconnect(&self, finder: &Finder, mut last: Failure) -> Result<Call, Failure> {
+        let since = tokio::time::Instant::now();
+        let mut pause = Pause::between(PAUSE_MIN, PAUSE_MAX);
+        while self.plan.patience.is_none_or(|patience| since.elapsed() < patience) {
+            tokio::time::sleep(pause.take()).await;
+            match self.connect(finder).await {
+                Ok(call) => return Ok(call),
+                Err(failure) if failure.may_pass() => last = failure,
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(last)
+    }
+
     /// Uses one connection until there is nothing left to do or it breaks.
     async fn serve(&mut self, mut call: Call, stop: &mut Stop) -> Result<Over, Failure> {
         let position = call.attached.position.take().unwrap_or_default();
         if self.instance.as_ref() != Some(&position.instance) {
             // The first one, or the stream was closed and opened again: sequences begin anew.
             self.instance = Some(position.instance.clone());
-            self.summary.sequence = position.sequence;
+            self.summary.sequence = 0;
         }
+        // Never back, for what this run did is not done twice; forward if the node knows of more that is processed.
+        self.summary.sequence = self.summary.sequence.max(position.sequence);
         loop {
             if self.satisfied() {
                 leave(call).await;

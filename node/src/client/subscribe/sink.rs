@@ -121,49 +121,61 @@ struct Stored {
     output_bytes: u64,
 }
 
+impl Stored {
+    /// Reads a position file; `None` if there is none yet.
+    fn read(path: &Path) -> io::Result<Option<Self>> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(named(&error, path)),
+        };
+        let parsed = serde_json::from_str(&text);
+        parsed.map(Some).map_err(|error| {
+            io::Error::other(format!(
+                "{} is not a position file: {error}; give another path, or remove it together with the output to begin anew",
+                path.display()
+            ))
+        })
+    }
+}
+
+/// Opens or makes the output, for this process alone.
+fn lock_output(path: &Path) -> io::Result<File> {
+    let mut how = File::options();
+    let output = how.read(true).write(true).create(true).truncate(false).open(path);
+    let output = output.map_err(|error| named(&error, path))?;
+    match output.try_lock() {
+        Ok(()) => Ok(output),
+        Err(TryLockError::WouldBlock) => Err(io::Error::other(format!(
+            "another subscriber writes to {}: stop it, or give this one an output of its own",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(named(&error, path)),
+    }
+}
+
+fn named(error: &io::Error, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 impl PositionFile {
     /// Opens or makes both files.
     ///
     /// # Errors
     /// When they cannot be used, do not belong together, belong to another stream, or another process uses them.
     pub fn open(path: &Path, output_path: &Path, stream: &str, format: Format) -> io::Result<Self> {
-        let named = |error: io::Error, path: &Path| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        };
-        let mut output = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(output_path)
-            .map_err(|error| named(error, output_path))?;
-        match output.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::other(format!(
-                    "another subscriber writes to {}",
-                    output_path.display()
-                )));
-            }
-            Err(TryLockError::Error(error)) => return Err(named(error, output_path)),
-        }
+        let mut output = lock_output(output_path)?;
         let length = output.metadata()?.len();
-        let (stored, fresh) = match fs::read_to_string(path) {
-            Ok(text) => {
-                let stored: Stored = serde_json::from_str(&text).map_err(|error| {
-                    io::Error::other(format!("{} is not a position file: {error}", path.display()))
-                })?;
-                (stored, false)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let (stored, fresh) = match Stored::read(path)? {
+            Some(stored) => (stored, false),
+            None => {
                 let stream = stream.to_owned();
                 (Stored { stream, instance: None, authority: 0, sequence: 0, output_bytes: length }, true)
             }
-            Err(error) => return Err(named(error, path)),
         };
         if stored.stream != stream {
             return Err(io::Error::other(format!(
-                "{} holds a position in stream {}, not in {stream}",
+                "{} holds a position in stream {}, not in {stream}: give each stream a position file of its own",
                 path.display(),
                 stored.stream
             )));
