@@ -359,6 +359,7 @@ impl Stream {
         let state = Record::state(key(self.instance, space::STATE, 0), encode_state(&stored));
         common.emit(Output::Persist(state));
         common.emit(Output::Forget(forget(self.instance, space::PAYLOAD, slot_floor)));
+        self.drop_closing_records(common);
         common.emit(Output::Compact { instance: self.instance, upto: self.floor.applied });
     }
 

@@ -15,6 +15,10 @@
 //! already, by writer spans (a partly void batch keeps its bytes and its identity; void messages bear no number), and numbers the rest
 //! anew, contiguous after the log's end. The identity of a payload never changes, so no renumbering is ever stored: the log has the last word.
 //!
+//! Closing a writer is a matter of accepting: from the moment it is asked for, nothing more of that writer is accepted, also after a
+//! restart, for a record says so until the state does. The log takes what was accepted all the same (a source whose disk was rolled
+//! back may have accepted what it would have refused).
+//!
 //! A publisher that repeats is answered with what is known. Messages whose batch is released, and so forgotten, are reported as completed with
 //! the sequences 0 to 0.
 //!

@@ -8,7 +8,7 @@ use super::common::{Common, Work};
 use super::member::{Part, Stream};
 use super::source::Wish;
 use super::store::{Kept, forget, space};
-use super::wire::{decode_head, decode_mark, decode_state};
+use super::wire::{decode_closing, decode_head, decode_mark, decode_state};
 use super::{Config, Input, Malformed, Output, Receipt};
 use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance};
 use crate::node::command::Refusal;
@@ -93,6 +93,7 @@ impl Streams {
                 self.restoring.entry(instance).or_default().insert(key.slot, kept);
             }
             space::MARK => stream.target.mark = decode_mark(head).map_err(unread)?,
+            space::CLOSING => stream.restore_closing(key.slot, decode_closing(head).map_err(unread)?),
             _ => return Err(damaged("a record of an unknown kind: run a newer version")),
         }
         Ok(())

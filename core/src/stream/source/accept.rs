@@ -33,10 +33,10 @@ impl Stream {
         self.source.places.get(writer).last.max(self.head.writers.get(writer).last)
     }
 
-    /// The last of a writer's messages that can no longer be taken.
+    /// The last of a writer's messages that the log has taken. A closed writer is no exception: what was accepted of it before this
+    /// start knew is owed as any other message.
     pub(super) fn covered(&self, writer: WriterId) -> u64 {
-        let at = self.head.writers.get(writer);
-        if at.closed { u64::MAX } else { at.last }
+        self.head.writers.get(writer).last
     }
 
     fn writer_closed(&self, writer: WriterId) -> bool {
@@ -74,6 +74,7 @@ impl Stream {
             return common.reply(request, Err(Refusal::Busy));
         }
         self.source.waiting += 1;
+        self.close_from_now_on(common, writer);
         self.source.closing.entry(writer).or_default().0.push(request);
     }
 
@@ -324,11 +325,6 @@ impl Stream {
             released.push((next, upto));
         }
         for (first, last) in released {
-            // Of a writer that was closed meanwhile, and never taken.
-            if last > self.head.writers.get(waiter.writer).last && self.writer_closed(waiter.writer) {
-                common.reply(waiter.request, Err(Refusal::WriterClosed));
-                continue;
-            }
             self.tell(common, &mut Waiter { first, last, ..waiter.clone() }, Waited::Completed, None);
         }
     }

@@ -1,6 +1,7 @@
 //! The source's side: accept, number, propose, send, complete.
 
 mod accept;
+mod closing;
 mod complete;
 mod outbox;
 mod send;
@@ -91,5 +92,9 @@ pub(super) struct Source {
     matched: LogIndex,
     /// Writers to be closed, who asked, and whether it is proposed.
     closing: BTreeMap<WriterId, (Vec<RequestId>, bool)>,
+    /// The records that say so after a restart, until the state does.
+    closing_records: BTreeMap<u64, WriterId>,
+    /// The last slot of such a record.
+    closing_slot: u64,
     sender: send::Sender,
 }

@@ -91,6 +91,7 @@ impl Stream {
 
     /// The stream begins here as source: what was accepted and not known to be taken waits again, in order.
     pub(in crate::stream) fn begin_source(&mut self, common: &mut Common) {
+        self.go_on_closing();
         if !common.planted.has(Bug::DedupeForgotten) {
             self.void_taken(common);
             for slot in self.store.outbox.clone() {

@@ -1,5 +1,6 @@
 //! A source and a target over a make-believe log, disk and network.
 
+mod closing;
 mod promises;
 mod random;
 mod world;

@@ -11,7 +11,7 @@ use crate::node::command::{Position, Receipt, Refusal, Reply, Waited};
 use crate::stream::{AUTHORITY, Input};
 use crate::time::Span;
 
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World::new(7);
     world.start(SOURCE);
     world.start(TARGET);
@@ -20,7 +20,7 @@ fn world() -> World {
     world
 }
 
-fn receipts(world: &World, request: RequestId) -> Vec<Receipt> {
+pub(super) fn receipts(world: &World, request: RequestId) -> Vec<Receipt> {
     let receipt = |reply: &&Result<Reply, Refusal>| match reply {
         Ok(Reply::Published(receipt)) => Some(*receipt),
         _ => None,
@@ -28,7 +28,7 @@ fn receipts(world: &World, request: RequestId) -> Vec<Receipt> {
     world.answers(request).iter().filter_map(receipt).collect()
 }
 
-fn refusal(world: &World, request: RequestId) -> Refusal {
+pub(super) fn refusal(world: &World, request: RequestId) -> Refusal {
     match world.answers(request).last() {
         Some(Err(refusal)) => refusal.clone(),
         other => panic!("not refused: {other:?}"),
@@ -175,7 +175,7 @@ fn a_presented_position_is_weighed() {
     assert_eq!(status[0].completed, Sequence(9), "the mark moved forward to the position");
 }
 
-fn attached_at(world: &World, request: RequestId) -> Option<Sequence> {
+pub(super) fn attached_at(world: &World, request: RequestId) -> Option<Sequence> {
     world.answers(request).iter().find_map(|reply| match reply {
         Ok(Reply::Attached { position, .. }) => Some(position.sequence),
         _ => None,
