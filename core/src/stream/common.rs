@@ -64,6 +64,11 @@ impl Common {
         self.free >= self.config.space_floor
     }
 
+    /// Whether that much may be written beyond what draining needs (rule B3).
+    pub(super) fn has_space_for(&self, bytes: u64) -> bool {
+        self.has_space() && self.free - self.config.space_floor >= bytes
+    }
+
     fn token(&mut self) -> u64 {
         self.next_token += 1;
         self.next_token

@@ -36,7 +36,7 @@ pub struct Config {
     pub handshake_patience: Span,
     /// Proposals under way, per stream.
     pub proposals: usize,
-    /// Batches a target asks for by name at one time, per stream.
+    /// Batches a member asks for by name at one time, per stream; together they fit into `receive_bytes`, or it is one.
     pub wanted: usize,
 }
 

@@ -42,6 +42,14 @@ pub(super) struct Peer {
     pub(super) knows_us: bool,
 }
 
+/// A payload an append waits for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    /// When it was asked for last.
+    pub(super) asked: Option<Instant>,
+    pub(super) bytes: u64,
+}
+
 /// One stream.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
@@ -62,8 +70,10 @@ pub(super) struct Stream {
     /// What the group said before the stream was opened here.
     pub(super) early: VecDeque<Input>,
     pub(super) peer: Peer,
-    /// Payloads an append waits for, and when they were asked for last.
-    pub(super) wanted: BTreeMap<Identity, Option<Instant>>,
+    /// Payloads an append waits for.
+    pub(super) wanted: BTreeMap<Identity, Wanted>,
+    /// An append waits for space on the disk.
+    pub(super) starved: bool,
     /// Verified payloads that no admitted entry names yet.
     pub(super) held: super::target::Held,
     /// Slots being loaded.
@@ -96,6 +106,7 @@ impl Stream {
             early: VecDeque::new(),
             peer: Peer::default(),
             wanted: BTreeMap::new(),
+            starved: false,
             held: super::target::Held::default(),
             loading: BTreeSet::new(),
             answering: BTreeSet::new(),
@@ -196,6 +207,12 @@ impl Stream {
         if futile || self.store.slot_of(&batch.identity).is_some() {
             return true;
         }
+        if !common.has_space_for(batch.bytes()) {
+            // Rule B2: the append waits, and nothing is asked for that could not be written.
+            self.starved = true;
+            return false;
+        }
+        self.starved = false;
         if let Some(payload) = self.held.take(&batch.identity) {
             self.wanted.remove(&batch.identity);
             if payload.len() as u64 != batch.bytes() {
@@ -215,15 +232,26 @@ impl Stream {
         if common.planted.has(Bug::DescriptorWithoutPayload) {
             return true;
         }
-        if self.wanted.len() < common.config.wanted && !self.wanted.contains_key(&batch.identity) {
-            // The target's bytes are under way already, most likely; the source never expects any.
-            let asked = (self.part == Part::Target).then_some(now.monotonic);
-            self.wanted.insert(batch.identity, asked);
-            if asked.is_none() {
-                self.ask_for_wanted(common, now, false);
-            }
-        }
+        self.want(common, now, batch.identity, batch.bytes());
         false
+    }
+
+    /// Notes that an append waits for the bytes of a batch.
+    fn want(&mut self, common: &mut Common, now: Now, identity: Identity, bytes: u64) {
+        if self.wanted.contains_key(&identity) {
+            return;
+        }
+        let all: u64 = self.wanted.values().map(|wanted| wanted.bytes).sum();
+        if self.wanted.len() >= common.config.wanted || all + bytes > common.config.receive_bytes {
+            // An append stops at the first batch that is missing: what was wanted before is of appends that this one replaced.
+            self.wanted.clear();
+        }
+        // The target's bytes are under way already, most likely; the source never expects any.
+        let asked = (self.part == Part::Target).then_some(now.monotonic);
+        self.wanted.insert(identity, Wanted { asked, bytes });
+        if asked.is_none() {
+            self.ask_for_wanted(common, now, false);
+        }
     }
 
     /// Writes a payload record.
@@ -353,6 +381,16 @@ impl Stream {
         Stored { state: self.floor.clone(), released, slot_floor: self.store.slot_floor() }
     }
 
+    /// The source has let go of everything up to here: it is completed, though the entry that says so may stand behind bytes for which
+    /// this member has no room (rule B3).
+    pub(super) fn released_elsewhere(&mut self, common: &Common, now: Now, upto: Sequence) {
+        let upto = upto.min(self.head.taken).min(self.target.mark_durable);
+        if upto > self.head.completed {
+            self.head.completed = upto;
+            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+        }
+    }
+
     pub(super) fn persist_state(&mut self, common: &mut Common) {
         let stored = self.stored_state();
         let slot_floor = stored.slot_floor;
@@ -403,10 +441,10 @@ impl Stream {
     pub(super) fn ask_for_wanted(&mut self, common: &mut Common, now: Now, all: bool) {
         let (other, instance) = (self.other, self.instance);
         let patience = common.config.restate;
-        for (identity, asked) in &mut self.wanted {
-            let due = asked.is_none_or(|at| now.monotonic.since(at) >= patience);
-            if due || all {
-                *asked = Some(now.monotonic);
+        for (identity, wanted) in &mut self.wanted {
+            let due = wanted.asked.is_none_or(|at| now.monotonic.since(at) >= patience);
+            if (due || all) && common.has_space_for(wanted.bytes) {
+                wanted.asked = Some(now.monotonic);
                 common.say(other, instance, Body::Want(*identity));
             }
         }

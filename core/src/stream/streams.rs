@@ -393,22 +393,22 @@ impl Streams {
 
     fn space(&mut self, now: Now, free: u64) {
         let before = self.common.has_space();
-        self.common.free = free;
+        let grown = free > core::mem::replace(&mut self.common.free, free);
         let accepting = self.common.has_space();
-        if before == accepting {
-            return;
+        if before != accepting {
+            self.common.emit(Output::Event(Event::Space { accepting }));
         }
-        self.common.emit(Output::Event(Event::Space { accepting }));
-        let targets: Vec<StreamInstance> = self
-            .streams
-            .values()
-            .filter(|stream| stream.part == Part::Target)
-            .map(|stream| stream.instance)
-            .collect();
-        for instance in targets {
+        let turned = |stream: &Stream| before != accepting && stream.part == Part::Target;
+        let fed = |stream: &Stream| grown && accepting && stream.starved;
+        let concerned = |stream: &&Stream| turned(stream) || fed(stream);
+        let concerned: Vec<StreamInstance> =
+            self.streams.values().filter(concerned).map(|stream| stream.instance).collect();
+        for instance in concerned {
             self.with(instance, |stream, common| {
-                stream.tell_standing(common, false, 0);
-                if accepting && !stream.wanted.is_empty() {
+                if before != accepting && stream.part == Part::Target {
+                    stream.tell_standing(common, false, 0);
+                }
+                if accepting && (core::mem::take(&mut stream.starved) || !stream.wanted.is_empty()) {
                     common.emit(Output::OfferAgain { instance });
                 }
                 stream.arm(common, now);

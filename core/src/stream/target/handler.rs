@@ -292,6 +292,7 @@ impl Stream {
     /// The source told where it stands.
     pub(in crate::stream) fn source_stands(&mut self, common: &mut Common, now: Now, standing: &Standing) {
         self.raise_mark(common, standing.mark);
+        self.released_elsewhere(common, now, standing.floor);
         if !self.target.greeted && self.peer.knows_us {
             self.greet();
         }
