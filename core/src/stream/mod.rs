@@ -36,6 +36,7 @@
 //! - **S11** A handler is handed what follows its position without a gap: nobody is attached before it is known where handling goes on,
 //!   and a handler that stands below the mark (unless it replays) or below what is kept must attach again.
 
+mod admit;
 mod common;
 mod config;
 mod entry;
