@@ -298,12 +298,12 @@ impl Streams {
         match found {
             Ok(instance) => {
                 let attach = |stream: &mut Stream, common: &mut Common| {
-                    stream.attach(common, now, request, presented, window)
+                    stream.attach(common, now, request, presented, window);
+                    stream.tokens()
                 };
-                if let Some(token) = self.with(instance, attach).flatten() {
-                    self.handlers.retain(|_, other| *other != instance);
-                    self.handlers.insert(token, instance);
-                }
+                let tokens = self.with(instance, attach);
+                self.handlers.retain(|_, other| *other != instance);
+                self.handlers.extend(tokens.into_iter().flatten().map(|token| (token, instance)));
             }
             Err(refusal) => self.common.reply(request, Err(refusal)),
         }

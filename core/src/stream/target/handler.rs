@@ -28,7 +28,7 @@ impl Stream {
         self.arm(common, now);
     }
 
-    /// Returns the attachment's token if there is one now, to be answered later or already answered.
+    /// A handler comes. The one before goes on until this one is attached: what is refused or waits takes nothing from it.
     pub(in crate::stream) fn attach(
         &mut self,
         common: &mut Common,
@@ -36,10 +36,9 @@ impl Stream {
         request: RequestId,
         presented: Option<Position>,
         window: u32,
-    ) -> Option<AttachToken> {
+    ) {
         if let Some(reason) = &self.stopped {
-            common.reply(request, Err(Refusal::StreamStopped(reason.clone())));
-            return None;
+            return common.reply(request, Err(Refusal::StreamStopped(reason.clone())));
         }
         let foreign = |what: String| Some(Refusal::ForeignPosition(what));
         let refusal = match presented {
@@ -54,17 +53,17 @@ impl Stream {
             None => None,
         };
         if let Some(refusal) = refusal {
-            common.reply(request, Err(refusal));
-            return None;
+            return common.reply(request, Err(refusal));
         }
-        self.fence(common);
+        if let Some(older) = self.target.attaching.take() {
+            common.reply(older.request, Err(Refusal::Superseded));
+        }
         let token = AttachToken(common.rng.u64() >> 1 | 1);
         let question = common.serial();
         let window = u64::from(window);
         self.target.attaching = Some(Attaching { token, request, presented, window, question });
         self.settle_attaching(common, now, None);
         self.ask_attaching(common, now);
-        Some(token)
     }
 
     /// Why a handler at `position` cannot be brought up to date.
@@ -78,15 +77,6 @@ impl Stream {
     }
 
     /// The newest handler takes over.
-    fn fence(&mut self, common: &mut Common) {
-        if let Some(old) = self.target.handler.take() {
-            common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
-        }
-        if let Some(old) = self.target.attaching.take() {
-            common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
-        }
-    }
-
     fn attached(
         &mut self,
         common: &mut Common,
@@ -96,6 +86,9 @@ impl Stream {
         from: Sequence,
         window: u64,
     ) {
+        if let Some(old) = self.target.handler.take() {
+            common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
+        }
         let replaying = from < self.target.mark;
         self.target.handler = Some(Handler { token, request, window, handed: from, done: from, replaying });
         if from > self.target.mark {
@@ -113,6 +106,13 @@ impl Stream {
             self.tell_standing(common, true, 0);
         }
         self.arm(common, now);
+    }
+
+    /// The tokens under which something may still be said.
+    pub(in crate::stream) fn tokens(&self) -> impl Iterator<Item = AttachToken> + use<> {
+        let handler = self.target.handler.as_ref().map(|handler| handler.token);
+        let attaching = self.target.attaching.as_ref().map(|attaching| attaching.token);
+        handler.into_iter().chain(attaching)
     }
 
     pub(in crate::stream) fn detach(&mut self, token: AttachToken) {

@@ -145,6 +145,30 @@ fn the_newest_handler_fences_the_one_before() {
 }
 
 #[test]
+fn a_handler_that_is_refused_or_waits_takes_nothing_from_the_one_that_works() {
+    let mut world = world();
+    let working = world.attach(None, 8);
+    world.publish(1, 1, 8, Waited::Accepted);
+    world.run(Span::secs(1));
+    let gone = world.attach(Some(2), 8);
+    assert!(refusal(&world, gone).to_string().contains("are gone"));
+    let above = world.attach(Some(9), 8);
+    world.run(Span::millis(300));
+    assert!(refusal(&world, above).to_string().contains("the stream ends at 8"));
+    let hanging = world.attach(Some(30), 8);
+    world.cut = true;
+    world.run(Span::millis(300));
+    let newer = world.attach(Some(20), 8);
+    assert_eq!(refusal(&world, hanging), Refusal::Superseded);
+    world.cut = false;
+    world.publish(1, 9, 3, Waited::Accepted);
+    world.run(Span::secs(2));
+    assert_eq!(world.answers(working).len(), 1, "attached, and nothing since");
+    assert_eq!(world.position, 11, "its verdicts count");
+    assert!(refusal(&world, newer).to_string().contains("the stream ends at"));
+}
+
+#[test]
 fn a_presented_position_is_weighed() {
     let mut world = world();
     world.attach(None, 8);
