@@ -13,8 +13,11 @@ pub struct Config {
     pub message_bytes: usize,
     /// Bytes a source keeps per stream until they are released. A longer absence of the target fits into more.
     pub outbox_bytes: u64,
-    /// Publish requests that wait for a level, per stream; more are refused as busy.
+    /// Publish requests that wait to be accepted and for nothing more, per stream; more are refused as busy.
     pub waiting_requests: usize,
+    /// Requests that wait for a later level, or for the end of a writer, per stream; more are refused as busy. They wait as long as the
+    /// target is away. More: more publishers can wait out an absence; less: less memory.
+    pub waiting_later: usize,
     /// Bytes a source has under way to the target, per stream. Bandwidth times round-trip time needs that much.
     pub flight_bytes: u64,
     /// Bytes a target holds verified in memory, per stream, until the log names them.
@@ -48,6 +51,7 @@ impl Default for Config {
             message_bytes: 1 << 20,
             outbox_bytes: 64 << 20,
             waiting_requests: 16_384,
+            waiting_later: 16_384,
             flight_bytes: 4 << 20,
             receive_bytes: 8 << 20,
             cache_bytes: 32 << 20,

@@ -35,6 +35,7 @@
 //! - **S10** What a target holds unverified or unnamed is bounded.
 //! - **S11** A handler is handed what follows its position without a gap: nobody is attached before it is known where handling goes on,
 //!   and a handler that stands below the mark (unless it replays) or below what is kept must attach again.
+//! - **S12** Who waits at a source is counted, by how long it may wait, and forgotten when it is gone.
 
 mod admit;
 mod common;
@@ -159,6 +160,12 @@ pub enum Input {
         stream: String,
         /// Who will write no more.
         writer: WriterId,
+    },
+    /// Nobody waits for the answers to a request any more. What it asked for is done all the same, except that a handler that is not
+    /// attached yet will not be.
+    Forget {
+        /// Which.
+        request: RequestId,
     },
     /// Attach a handler.
     Attach {

@@ -136,6 +136,7 @@ impl Stream {
         }
         if level == Level::Full {
             self.store.check();
+            self.check_waiting();
             let mut next = self.floor.taken.next();
             for (&first, &slot) in &self.store.taken {
                 assert_eq!(first, next, "S2: the taken batches of {instance} have a gap");

@@ -199,6 +199,7 @@ impl Streams {
                 let found = self.find(stream, |ends| ends.target);
                 self.attach(now, request, found, presented, window);
             }
+            Input::Forget { request } => self.forget(request),
             Input::Detach { token } => {
                 if let Some(instance) = self.handlers.remove(&token) {
                     self.with(instance, |stream, _| stream.detach(token));
@@ -306,6 +307,18 @@ impl Streams {
                 self.handlers.extend(tokens.into_iter().flatten().map(|token| (token, instance)));
             }
             Err(refusal) => self.common.reply(request, Err(refusal)),
+        }
+    }
+
+    /// Nobody waits for the answers to a request any more.
+    fn forget(&mut self, request: RequestId) {
+        if let Some(asker) = self.common.askers.get(&request).copied() {
+            self.with(asker.instance, |stream, common| stream.forget(common, request, &asker));
+            return;
+        }
+        let attaching = self.handlers.values().copied().collect::<BTreeSet<StreamInstance>>();
+        for instance in attaching {
+            self.with(instance, |stream, _| stream.forget_attaching(request));
         }
     }
 

@@ -6,6 +6,7 @@ mod complete;
 mod outbox;
 mod send;
 mod session;
+mod waiting;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -17,9 +18,10 @@ use crate::id::{LogIndex, RequestId, Sequence, WriterId};
 use crate::node::command::Waited;
 
 pub(super) use accept::Wish;
+pub(super) use waiting::Asker;
 
 /// A publisher that waits for part of a batch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
     pub(super) request: RequestId,
     pub(super) writer: WriterId,
@@ -67,8 +69,7 @@ pub(super) struct Source {
     forming: Vec<Item>,
     /// Weight of queue and forming.
     unformed: u64,
-    /// How many publishers wait.
-    waiting: usize,
+    waiting: waiting::Waiting,
     /// Writers' places, what is only queued included.
     places: Writers,
     /// The last number given, provisionally or not.

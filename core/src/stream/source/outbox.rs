@@ -35,7 +35,7 @@ impl Stream {
             };
             self.tell(common, &mut waiter, reached, Some((from, upto)));
             if waiter.told == Some(waiter.wait) {
-                self.source.waiting -= 1;
+                self.waited(common, &waiter);
             } else {
                 left.push(waiter);
             }
@@ -85,7 +85,7 @@ impl Stream {
             let from = Sequence(kept.first.0 + waiter.at);
             let upto = Sequence(from.0 + waiter.last - waiter.first);
             self.tell(common, &mut waiter, Waited::Completed, Some((from, upto)));
-            self.source.waiting -= 1;
+            self.waited(common, &waiter);
         }
     }
 
@@ -122,7 +122,7 @@ impl Stream {
             }
         }
         for waiter in moved {
-            self.source.waiting -= 1;
+            self.waited(common, &waiter);
             self.answer_again(common, waiter);
         }
     }
@@ -162,7 +162,7 @@ impl Stream {
             }
             requests.sort_unstable();
             requests.dedup();
-            self.source.waiting = 0;
+            self.nobody_waits(common, &requests);
             self.source.unformed = 0;
             for request in requests {
                 common.reply(request, Err(refusal.clone()));

@@ -124,6 +124,11 @@ impl Stream {
         }
     }
 
+    /// Nobody waits for this attachment any more: it must not take over from the handler that works.
+    pub(in crate::stream) fn forget_attaching(&mut self, request: RequestId) {
+        self.target.attaching.take_if(|attaching| attaching.request == request);
+    }
+
     pub(in crate::stream) fn verdict(
         &mut self,
         common: &mut Common,

@@ -4,4 +4,5 @@ mod closing;
 mod limits;
 mod promises;
 mod random;
+mod waiting;
 mod world;
