@@ -37,6 +37,10 @@ pub struct Config {
     /// How long a target that just started waits for the source's word on what was processed before it hands anything
     /// over. Longer: a rolled-back target that cannot reach its source repeats less; shorter: less delay without a source.
     pub handshake_patience: Span,
+    /// Messages a handler may have that are not marked durably, whatever window it asks for.
+    pub window_messages: u32,
+    /// Bytes a handler may have that are not marked durably (one larger message is handed over alone). They lie in memory until then.
+    pub window_bytes: u64,
     /// Proposals under way, per stream.
     pub proposals: usize,
     /// Batches a member asks for by name at one time, per stream; together they fit into `receive_bytes`, or it is one.
@@ -61,6 +65,8 @@ impl Default for Config {
             checkpoint_bytes: 256 << 10,
             checkpoint_after: Span::millis(100),
             handshake_patience: Span::secs(1),
+            window_messages: 65_536,
+            window_bytes: 8 << 20,
             proposals: 256,
             wanted: 64,
         }

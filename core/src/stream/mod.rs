@@ -29,7 +29,7 @@
 //! - **S4** Once the own session is current, the outbox is numbered contiguously after the last taken message.
 //! - **S5** Nothing of a batch leaves the source, and nobody is told `accepted`, before its record is durable.
 //! - **S6** A handler is handed only what is taken at apply.
-//! - **S7** A handler has at most its window of messages without a durable mark.
+//! - **S7** A handler has at most its window of messages without a durable mark, and a bounded number of bytes.
 //! - **S8** A mark is told only when durable.
 //! - **S9** `floor <= completed <= taken`, and the floor never passes what the target has marked.
 //! - **S10** What a target holds unverified or unnamed is bounded.
@@ -175,7 +175,7 @@ pub enum Input {
         stream: String,
         /// The handler's own position, if it keeps one.
         presented: Option<Position>,
-        /// How many messages may be handed over without a durable mark.
+        /// How many messages may be handed over without a durable mark; a larger wish than the settings allow is cut down to that.
         window: u32,
     },
     /// A handler is gone.

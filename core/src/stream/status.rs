@@ -178,5 +178,9 @@ impl Stream {
                 "S7: the handler of {instance} has {out} messages, its window is {window}"
             );
         }
+        if let Some((bytes, deliveries)) = self.handed_bytes() {
+            let bounded = bytes <= common.config.window_bytes || deliveries == 1;
+            assert!(bounded, "S7: the handler of {instance} has {bytes} bytes");
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! Handing over, and what was processed (rules C4, F1, F2).
 
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::super::common::Common;
+use super::super::entry::MESSAGE_OVERHEAD;
 use super::super::member::{Part, Stream};
 use super::super::message::{Body, Standing};
 use super::super::state::Effect;
@@ -60,7 +62,7 @@ impl Stream {
         }
         let token = AttachToken(common.rng.u64() >> 1 | 1);
         let question = common.serial();
-        let window = u64::from(window);
+        let window = u64::from(window.min(common.config.window_messages.max(1)));
         self.target.attaching = Some(Attaching { token, request, presented, window, question });
         self.settle_attaching(common, now, None);
         self.ask_attaching(common, now);
@@ -90,7 +92,16 @@ impl Stream {
             common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
         }
         let replaying = from < self.target.mark;
-        self.target.handler = Some(Handler { token, request, window, handed: from, done: from, replaying });
+        self.target.handler = Some(Handler {
+            token,
+            request,
+            window,
+            handed: from,
+            done: from,
+            out: VecDeque::new(),
+            out_bytes: 0,
+            replaying,
+        });
         if from > self.target.mark {
             self.move_mark(common, from);
         }
@@ -229,10 +240,11 @@ impl Stream {
     /// Hands over part of one batch. `false` if nothing can be handed over now.
     fn hand_over(&mut self, common: &mut Common) -> bool {
         let deliverable = self.deliverable(common);
-        let Some(handler) = &self.target.handler else { return false };
+        let Some(handler) = &mut self.target.handler else { return false };
         let next = handler.handed.next();
-        // Up to here nothing will be handed over again after a crash: it is done, and marked durably.
         let settled = handler.done.min(self.target.mark_durable);
+        handler.settle(settled);
+        let mut weight = handler.out_bytes;
         let out = handler.handed.0.saturating_sub(settled.0);
         let room = handler.window.saturating_sub(out);
         if room == 0 || next > deliverable {
@@ -249,15 +261,25 @@ impl Stream {
             if sequence > until || messages.len() as u64 >= room {
                 break;
             }
+            let more = at.length as u64 + MESSAGE_OVERHEAD;
+            if weight > 0 && weight + more > common.config.window_bytes {
+                break;
+            }
+            weight += more;
             let Some(bytes) = payload.slice(at.offset, at.length) else { return false };
             let (id, writer, writer_sequence) = (at.id, at.writer, at.writer_sequence);
             messages.push(Delivered { sequence, id, writer, writer_sequence, bytes });
             sequence = sequence.next();
         }
+        if messages.is_empty() {
+            return false;
+        }
         let ended = sequence > kept.last();
         let follows = ended.then(|| self.store.holding(sequence)).flatten();
         let Some(handler) = &mut self.target.handler else { return false };
         handler.handed = sequence.before();
+        handler.out.push_back((handler.handed, weight - handler.out_bytes));
+        handler.out_bytes = weight;
         let token = handler.token;
         common.emit(Output::Deliver(Delivery { token, instance: self.instance, messages }));
         if let Some(slot) = follows {
@@ -363,6 +385,11 @@ impl Stream {
         let fits =
             |handler: &Handler| handler.handed >= kept && (handler.replaying || handler.handed >= mark);
         self.target.handler.as_ref().is_none_or(fits)
+    }
+
+    /// The weight of what is handed over and unsettled, and how many deliveries that is.
+    pub(in crate::stream) fn handed_bytes(&self) -> Option<(u64, usize)> {
+        self.target.handler.as_ref().map(|handler| (handler.out_bytes, handler.out.len()))
     }
 
     /// The last message handed over, how many of them are unsettled, and the window.

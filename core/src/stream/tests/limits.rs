@@ -56,6 +56,49 @@ fn a_completion_that_stands_behind_bytes_without_room_still_frees_the_room_it_ow
     assert!(floor > 1, "its log is cut behind the bytes that went, at {floor}");
 }
 
+#[test]
+fn a_handler_that_takes_and_never_judges_is_handed_a_bounded_number_of_bytes() {
+    let mut world = World::new(13);
+    world.config.window_bytes = 5_000;
+    world.config.window_messages = 50;
+    world.verdicts = false;
+    world.start(SOURCE);
+    world.start(TARGET);
+    world.lead();
+    world.attach(None, u32::MAX);
+    world.run(time::Span::millis(300));
+    for first in (1..400).step_by(8) {
+        world.publish(1, first, 8, Waited::Accepted);
+    }
+    world.run(time::Span::secs(1));
+    let handed: usize = world.effects.iter().map(|(_, _, bytes)| bytes.len() + 32).sum();
+    assert!((4_200..=5_000).contains(&handed), "{handed} bytes are out");
+    let mut judged = 0;
+    while judged < 400 {
+        let upto = world.position;
+        assert!(upto > judged, "it goes on as it is judged: {judged}");
+        assert!(upto - judged <= 50, "the settings bound the window");
+        judged = upto;
+        let token = world.token.unwrap_or(AttachToken(0));
+        world.give(TARGET, Input::Verdict { token, upto: Sequence(judged) });
+        world.run(time::Span::millis(100));
+    }
+}
+
+#[test]
+fn a_message_larger_than_the_bytes_of_a_window_is_handed_over_alone() {
+    let mut world = World::new(13);
+    world.config.window_bytes = 100;
+    world.start(SOURCE);
+    world.start(TARGET);
+    world.lead();
+    world.attach(None, 10);
+    world.publish(1, 1, 40, Waited::Accepted);
+    world.run(time::Span::secs(3));
+    assert_eq!(world.position, 40);
+    assert!(world.deliveries.iter().all(|delivery| delivery.messages.len() <= 3));
+}
+
 /// A batch of one message of a thousand bytes that nobody published.
 fn batch(number: u64) -> (Batch, Bytes) {
     let bytes = Bytes::from(alloc::vec![number as u8; 1_000]);
