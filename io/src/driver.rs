@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant as Sleep, sleep_until, timeout};
-use wattle_core::id::{LaneId, Ticket};
+use wattle_core::id::{LaneId, RequestId, Ticket};
 use wattle_core::node::output::{Deadline, Event, Output, Transmit};
 use wattle_core::node::status::Status;
 use wattle_core::node::{Input, Node, Rejected};
@@ -262,7 +262,7 @@ impl<M: Machine> Driver<M> {
                 self.requests.detach(token);
                 self.input(now, Input::Detach { token });
             }
-            Urgent::Forget { request } => self.requests.forget(request),
+            Urgent::Forget { request } => self.forget(now, request),
             Urgent::HelperPanicked { thread } => {
                 self.ended = Some(StopReason::Panicked(format!("thread {thread} panicked")));
             }
@@ -297,16 +297,31 @@ impl<M: Machine> Driver<M> {
                 let _ = answer.send(self.node.status(now));
             }
             Ask::Command { request, command, replies, room } => {
+                // Whoever went away before this said so before this, too: nothing was known of the request then.
+                let gone = replies.is_closed();
                 if self.requests.open(request, &command, replies) {
                     self.input(now, Input::Command { request, command });
+                }
+                if gone {
+                    self.forget(now, request);
                 }
                 drop(room);
             }
             Ask::Attach { request, command, answer } => {
+                let gone = answer.is_closed();
                 self.requests.open_attach(request, answer);
                 self.input(now, Input::Command { request, command });
+                if gone {
+                    self.forget(now, request);
+                }
             }
         }
+    }
+
+    /// Nobody waits for the answers to a request any more.
+    fn forget(&mut self, now: Now, request: RequestId) {
+        self.requests.forget(request);
+        self.input(now, Input::Forget { request });
     }
 
     /// Carries out what the node wants, and lends it the lanes that have room, until it wants nothing more.

@@ -149,12 +149,17 @@ impl Running {
         presented: Option<Position>,
         window: u32,
     ) -> Result<Attachment, Refusal> {
+        let request = self.request();
+        // Before the channel, so that it is dropped after it: nobody waits any more when the node hears of it.
+        let mut given_up = GivenUp { request, urgent: Some(self.0.wires.urgent.clone()) };
         let (answer, answered) = oneshot::channel();
         let command = Command::Attach { stream, presented, window };
-        let ask = Ask::Attach { request: self.request(), command, answer };
+        let ask = Ask::Attach { request, command, answer };
         let stopped = || Refusal::Invalid("the node has stopped".to_owned());
         self.0.wires.asks.send(ask).await.map_err(|_| stopped())?;
-        answered.await.map_err(|_| stopped())?
+        let result = answered.await.map_err(|_| stopped())?;
+        given_up.urgent = None;
+        result
     }
 
     /// What the node knows of itself and the mesh; `None` when it has stopped.
@@ -233,7 +238,23 @@ impl Replies {
 impl Drop for Replies {
     fn drop(&mut self) {
         if !self.receiver.is_closed() {
+            // Before the node hears of it: it may not have taken the command yet, and then looks whether anybody waits.
+            self.receiver.close();
             let _ = self.urgent.send(Urgent::Forget { request: self.request });
+        }
+    }
+}
+
+/// Tells the node when nobody waits to be attached any more.
+struct GivenUp {
+    request: RequestId,
+    urgent: Option<mpsc::UnboundedSender<Urgent>>,
+}
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        if let Some(urgent) = &self.urgent {
+            let _ = urgent.send(Urgent::Forget { request: self.request });
         }
     }
 }

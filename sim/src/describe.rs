@@ -96,6 +96,7 @@ pub(crate) fn input(input: &Input) -> (u8, u64) {
         Input::Command { request, .. } => (13, request.0),
         Input::Verdict { token, upto } => (14, token.0 ^ upto.0 << 32),
         Input::Detach { token } => (15, token.0),
+        Input::Forget { request } => (16, request.0),
     }
 }
 
@@ -127,6 +128,7 @@ pub(crate) fn input_line(input: &Input) -> String {
         }
         Input::Verdict { token, upto } => format!("<- verdict under {token}: up to {upto}"),
         Input::Detach { token } => format!("<- detach {token}"),
+        Input::Forget { request } => format!("<- forget request {:x}", request.0),
     }
 }
 

@@ -650,7 +650,7 @@ impl Machine for Toy {
                     }
                 }
             }
-            Input::Loaded { .. } | Input::WorkDone { .. } => {}
+            Input::Loaded { .. } | Input::WorkDone { .. } | Input::Forget { .. } => {}
         }
         Ok(())
     }

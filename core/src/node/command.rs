@@ -282,6 +282,9 @@ pub enum Refusal {
     /// Too many requests wait.
     #[error("too much is waiting in this node: try again shortly")]
     Busy,
+    /// A newer handler came while this one waited to be attached.
+    #[error("another handler came while this one waited to be attached")]
+    Superseded,
     /// A presented position from another life of the stream, or above what was ever committed.
     #[error("the presented position does not belong to this stream: {0}")]
     ForeignPosition(String),

@@ -85,6 +85,12 @@ pub enum Input {
         /// What it wants.
         command: Command,
     },
+    /// Nobody waits for the answers to a request any more (the client went away). What it asked for is done all the same, except that
+    /// a handler that is not attached yet will not be. Harmless for a request that is answered or was never made.
+    Forget {
+        /// Which.
+        request: RequestId,
+    },
     /// A handler succeeded for everything up to `upto`.
     Verdict {
         /// Under which attachment.

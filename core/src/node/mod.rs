@@ -318,6 +318,7 @@ impl Node {
             Input::Space { free } => self.streams.handle(now, stream::Input::Space { free }),
             Input::WorkDone { work, done } => self.work_done(work, done),
             Input::Command { request, command } => self.command(request, command),
+            Input::Forget { request } => self.streams.handle(now, stream::Input::Forget { request }),
             Input::Verdict { token, upto } => {
                 self.streams.handle(now, stream::Input::Verdict { token, upto })
             }

@@ -4,6 +4,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use super::config::Config;
 use super::message::{Body, Data, Message};
+use super::source::Asker;
 use super::store::{Cache, key, space};
 use super::{Output, Receipt};
 use crate::id::{BootId, NodeId, RequestId, StreamInstance};
@@ -35,6 +36,8 @@ pub(super) struct Common {
     pub(super) cache: Cache,
     pub(super) works: BTreeMap<u64, Work>,
     pub(super) loads: BTreeMap<u64, (StreamInstance, u64)>,
+    /// Requests that wait at sources of this node.
+    pub(super) askers: BTreeMap<RequestId, Asker>,
     /// Bytes the store can still take.
     pub(super) free: u64,
     next_token: u64,
@@ -53,6 +56,7 @@ impl Common {
             cache: Cache::default(),
             works: BTreeMap::new(),
             loads: BTreeMap::new(),
+            askers: BTreeMap::new(),
             free: u64::MAX,
             next_token: 0,
             serial: 0,
@@ -62,6 +66,11 @@ impl Common {
     /// Whether the store has room for more than draining needs.
     pub(super) fn has_space(&self) -> bool {
         self.free >= self.config.space_floor
+    }
+
+    /// Whether that much may be written beyond what draining needs (rule B3).
+    pub(super) fn has_space_for(&self, bytes: u64) -> bool {
+        self.has_space() && self.free - self.config.space_floor >= bytes
     }
 
     fn token(&mut self) -> u64 {

@@ -13,8 +13,11 @@ pub struct Config {
     pub message_bytes: usize,
     /// Bytes a source keeps per stream until they are released. A longer absence of the target fits into more.
     pub outbox_bytes: u64,
-    /// Publish requests that wait for a level, per stream; more are refused as busy.
+    /// Publish requests that wait to be accepted and for nothing more, per stream; more are refused as busy.
     pub waiting_requests: usize,
+    /// Requests that wait for a later level, or for the end of a writer, per stream; more are refused as busy. They wait as long as the
+    /// target is away. More: more publishers can wait out an absence; less: less memory.
+    pub waiting_later: usize,
     /// Bytes a source has under way to the target, per stream. Bandwidth times round-trip time needs that much.
     pub flight_bytes: u64,
     /// Bytes a target holds verified in memory, per stream, until the log names them.
@@ -34,9 +37,13 @@ pub struct Config {
     /// How long a target that just started waits for the source's word on what was processed before it hands anything
     /// over. Longer: a rolled-back target that cannot reach its source repeats less; shorter: less delay without a source.
     pub handshake_patience: Span,
+    /// Messages a handler may have that are not marked durably, whatever window it asks for.
+    pub window_messages: u32,
+    /// Bytes a handler may have that are not marked durably (one larger message is handed over alone). They lie in memory until then.
+    pub window_bytes: u64,
     /// Proposals under way, per stream.
     pub proposals: usize,
-    /// Batches a target asks for by name at one time, per stream.
+    /// Batches a member asks for by name at one time, per stream; together they fit into `receive_bytes`, or it is one.
     pub wanted: usize,
 }
 
@@ -48,6 +55,7 @@ impl Default for Config {
             message_bytes: 1 << 20,
             outbox_bytes: 64 << 20,
             waiting_requests: 16_384,
+            waiting_later: 16_384,
             flight_bytes: 4 << 20,
             receive_bytes: 8 << 20,
             cache_bytes: 32 << 20,
@@ -57,6 +65,8 @@ impl Default for Config {
             checkpoint_bytes: 256 << 10,
             checkpoint_after: Span::millis(100),
             handshake_patience: Span::secs(1),
+            window_messages: 65_536,
+            window_bytes: 8 << 20,
             proposals: 256,
             wanted: 64,
         }

@@ -42,6 +42,14 @@ pub(super) struct Peer {
     pub(super) knows_us: bool,
 }
 
+/// A payload an append waits for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    /// When it was asked for last.
+    pub(super) asked: Option<Instant>,
+    pub(super) bytes: u64,
+}
+
 /// One stream.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
@@ -62,8 +70,10 @@ pub(super) struct Stream {
     /// What the group said before the stream was opened here.
     pub(super) early: VecDeque<Input>,
     pub(super) peer: Peer,
-    /// Payloads an append waits for, and when they were asked for last.
-    pub(super) wanted: BTreeMap<Identity, Option<Instant>>,
+    /// Payloads an append waits for.
+    pub(super) wanted: BTreeMap<Identity, Wanted>,
+    /// An append waits for space on the disk.
+    pub(super) starved: bool,
     /// Verified payloads that no admitted entry names yet.
     pub(super) held: super::target::Held,
     /// Slots being loaded.
@@ -96,6 +106,7 @@ impl Stream {
             early: VecDeque::new(),
             peer: Peer::default(),
             wanted: BTreeMap::new(),
+            starved: false,
             held: super::target::Held::default(),
             loading: BTreeSet::new(),
             answering: BTreeSet::new(),
@@ -184,46 +195,6 @@ impl Stream {
         if let Effect::Completed { .. } = effect {
             self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
         }
-    }
-
-    /// Whether a log entry may be appended here (rule B1). If its bytes are verified and not yet written, they are written now, so that they
-    /// share the append's row.
-    pub(super) fn admit(&mut self, common: &mut Common, now: Now, data: &[u8]) -> bool {
-        let Ok(Entry::Descriptor { epoch, first, batch }) = decode_entry(data) else { return true };
-        let last = Sequence((first.0 + batch.live()).saturating_sub(1));
-        // What is certainly a no-op names no bytes that anybody will read.
-        let futile = epoch < self.head.session || last <= self.head.taken;
-        if futile || self.store.slot_of(&batch.identity).is_some() {
-            return true;
-        }
-        if let Some(payload) = self.held.take(&batch.identity) {
-            self.wanted.remove(&batch.identity);
-            if payload.len() as u64 != batch.bytes() {
-                self.stop(
-                    common,
-                    alloc::format!("the batch at {first} is not as long as its descriptor says"),
-                );
-                return false;
-            }
-            let slot = self.keep(common, first, batch, payload, false);
-            if let Some(kept) = self.store.get_mut(slot) {
-                kept.durable = true;
-            }
-            self.target.unsaid = true;
-            return true;
-        }
-        if common.planted.has(Bug::DescriptorWithoutPayload) {
-            return true;
-        }
-        if self.wanted.len() < common.config.wanted && !self.wanted.contains_key(&batch.identity) {
-            // The target's bytes are under way already, most likely; the source never expects any.
-            let asked = (self.part == Part::Target).then_some(now.monotonic);
-            self.wanted.insert(batch.identity, asked);
-            if asked.is_none() {
-                self.ask_for_wanted(common, now, false);
-            }
-        }
-        false
     }
 
     /// Writes a payload record.
@@ -353,12 +324,23 @@ impl Stream {
         Stored { state: self.floor.clone(), released, slot_floor: self.store.slot_floor() }
     }
 
+    /// The source has let go of everything up to here: it is completed, though the entry that says so may stand behind bytes for which
+    /// this member has no room (rule B3).
+    pub(super) fn released_elsewhere(&mut self, common: &Common, now: Now, upto: Sequence) {
+        let upto = upto.min(self.head.taken).min(self.target.mark_durable);
+        if upto > self.head.completed {
+            self.head.completed = upto;
+            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+        }
+    }
+
     pub(super) fn persist_state(&mut self, common: &mut Common) {
         let stored = self.stored_state();
         let slot_floor = stored.slot_floor;
         let state = Record::state(key(self.instance, space::STATE, 0), encode_state(&stored));
         common.emit(Output::Persist(state));
         common.emit(Output::Forget(forget(self.instance, space::PAYLOAD, slot_floor)));
+        self.drop_closing_records(common);
         common.emit(Output::Compact { instance: self.instance, upto: self.floor.applied });
     }
 
@@ -395,33 +377,6 @@ impl Stream {
             Part::Source => self.session_passed(common, now),
             Part::Target => self.pump_target(common, now),
             Part::Unknown => {}
-        }
-    }
-
-    /// Asks for the bytes that appends wait for. Those asked for lately are left out unless `all`.
-    pub(super) fn ask_for_wanted(&mut self, common: &mut Common, now: Now, all: bool) {
-        let (other, instance) = (self.other, self.instance);
-        let patience = common.config.restate;
-        for (identity, asked) in &mut self.wanted {
-            let due = asked.is_none_or(|at| now.monotonic.since(at) >= patience);
-            if due || all {
-                *asked = Some(now.monotonic);
-                common.say(other, instance, Body::Want(*identity));
-            }
-        }
-    }
-
-    /// The other end wants the bytes of a batch.
-    pub(super) fn answer_want(&mut self, common: &mut Common, identity: &Identity) {
-        let Some(slot) = self.store.slot_of(identity) else { return };
-        // S5: a source shows nothing that is not durable.
-        if self.part == Part::Source && !self.store.get(slot).is_some_and(|kept| kept.durable) {
-            return;
-        }
-        if self.payload(common, slot).is_some() {
-            self.send_data(common, slot);
-        } else {
-            self.answering.insert(slot);
         }
     }
 

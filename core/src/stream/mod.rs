@@ -15,6 +15,10 @@
 //! already, by writer spans (a partly void batch keeps its bytes and its identity; void messages bear no number), and numbers the rest
 //! anew, contiguous after the log's end. The identity of a payload never changes, so no renumbering is ever stored: the log has the last word.
 //!
+//! Closing a writer is a matter of accepting: from the moment it is asked for, nothing more of that writer is accepted, also after a
+//! restart, for a record says so until the state does. The log takes what was accepted all the same (a source whose disk was rolled
+//! back may have accepted what it would have refused).
+//!
 //! A publisher that repeats is answered with what is known. Messages whose batch is released, and so forgotten, are reported as completed with
 //! the sequences 0 to 0.
 //!
@@ -25,13 +29,15 @@
 //! - **S4** Once the own session is current, the outbox is numbered contiguously after the last taken message.
 //! - **S5** Nothing of a batch leaves the source, and nobody is told `accepted`, before its record is durable.
 //! - **S6** A handler is handed only what is taken at apply.
-//! - **S7** A handler has at most its window of messages without a durable mark.
+//! - **S7** A handler has at most its window of messages without a durable mark, and a bounded number of bytes.
 //! - **S8** A mark is told only when durable.
 //! - **S9** `floor <= completed <= taken`, and the floor never passes what the target has marked.
 //! - **S10** What a target holds unverified or unnamed is bounded.
 //! - **S11** A handler is handed what follows its position without a gap: nobody is attached before it is known where handling goes on,
 //!   and a handler that stands below the mark (unless it replays) or below what is kept must attach again.
+//! - **S12** Who waits at a source is counted, by how long it may wait, and forgotten when it is gone.
 
+mod admit;
 mod common;
 mod config;
 mod entry;
@@ -155,6 +161,12 @@ pub enum Input {
         /// Who will write no more.
         writer: WriterId,
     },
+    /// Nobody waits for the answers to a request any more. What it asked for is done all the same, except that a handler that is not
+    /// attached yet will not be.
+    Forget {
+        /// Which.
+        request: RequestId,
+    },
     /// Attach a handler.
     Attach {
         /// Ties the reply to it.
@@ -163,7 +175,7 @@ pub enum Input {
         stream: String,
         /// The handler's own position, if it keeps one.
         presented: Option<Position>,
-        /// How many messages may be handed over without a durable mark.
+        /// How many messages may be handed over without a durable mark; a larger wish than the settings allow is cut down to that.
         window: u32,
     },
     /// A handler is gone.

@@ -120,6 +120,9 @@ impl Stream {
             }
             Part::Unknown => {}
         }
+        if self.starved {
+            wait("space on the disk of this node");
+        }
         waiting
     }
 
@@ -133,6 +136,7 @@ impl Stream {
         }
         if level == Level::Full {
             self.store.check();
+            self.check_waiting();
             let mut next = self.floor.taken.next();
             for (&first, &slot) in &self.store.taken {
                 assert_eq!(first, next, "S2: the taken batches of {instance} have a gap");
@@ -158,9 +162,13 @@ impl Stream {
         let target = &self.target;
         assert!(target.mark_durable <= target.mark, "S8: {instance} has a durable mark above its mark");
         assert!(self.floor.taken <= target.mark, "S9: {instance} let go of what it has not marked");
-        let slack = (common.config.wanted as u64)
-            * (common.config.message_bytes.max(common.config.batch_bytes) as u64);
+        // What appends wait for comes on top of what is being verified.
+        let batch = common.config.message_bytes.max(common.config.batch_bytes) as u64;
+        let slack = common.config.receive_bytes.max(batch);
         assert!(self.held.bytes() <= common.config.receive_bytes + slack, "S10: {instance} holds too much");
+        let wanted: u64 = self.wanted.values().map(|wanted| wanted.bytes).sum();
+        let bounded = wanted <= common.config.receive_bytes || self.wanted.len() == 1;
+        assert!(bounded, "S10: {instance} wants more than it can hold");
         assert!(self.handler_can_go_on(), "S11: the handler of {instance} stands before a gap");
         if let Some((handed, out, window)) = self.handed() {
             let limit = self.head.taken.max(target.mark);
@@ -169,6 +177,10 @@ impl Stream {
                 out <= window,
                 "S7: the handler of {instance} has {out} messages, its window is {window}"
             );
+        }
+        if let Some((bytes, deliveries)) = self.handed_bytes() {
+            let bounded = bytes <= common.config.window_bytes || deliveries == 1;
+            assert!(bounded, "S7: the handler of {instance} has {bytes} bytes");
         }
     }
 }

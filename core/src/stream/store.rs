@@ -17,8 +17,10 @@ pub(super) mod space {
     pub(crate) const PAYLOAD: u8 = 2;
     /// The processed mark; one record per stream.
     pub(crate) const MARK: u8 = 3;
+    /// Writers that are to be closed, until the state says so; the slot is a number that grows per stream.
+    pub(crate) const CLOSING: u8 = 4;
     /// All of them.
-    pub(crate) const ALL: [u8; 3] = [STATE, PAYLOAD, MARK];
+    pub(crate) const ALL: [u8; 4] = [STATE, PAYLOAD, MARK, CLOSING];
 }
 
 pub(super) fn key(instance: StreamInstance, space: u8, slot: u64) -> Key {

@@ -8,7 +8,7 @@ use super::common::{Common, Work};
 use super::member::{Part, Stream};
 use super::source::Wish;
 use super::store::{Kept, forget, space};
-use super::wire::{decode_head, decode_mark, decode_state};
+use super::wire::{decode_closing, decode_head, decode_mark, decode_state};
 use super::{Config, Input, Malformed, Output, Receipt};
 use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance};
 use crate::node::command::Refusal;
@@ -93,6 +93,7 @@ impl Streams {
                 self.restoring.entry(instance).or_default().insert(key.slot, kept);
             }
             space::MARK => stream.target.mark = decode_mark(head).map_err(unread)?,
+            space::CLOSING => stream.restore_closing(key.slot, decode_closing(head).map_err(unread)?),
             _ => return Err(damaged("a record of an unknown kind: run a newer version")),
         }
         Ok(())
@@ -198,6 +199,7 @@ impl Streams {
                 let found = self.find(stream, |ends| ends.target);
                 self.attach(now, request, found, presented, window);
             }
+            Input::Forget { request } => self.forget(request),
             Input::Detach { token } => {
                 if let Some(instance) = self.handlers.remove(&token) {
                     self.with(instance, |stream, _| stream.detach(token));
@@ -297,14 +299,26 @@ impl Streams {
         match found {
             Ok(instance) => {
                 let attach = |stream: &mut Stream, common: &mut Common| {
-                    stream.attach(common, now, request, presented, window)
+                    stream.attach(common, now, request, presented, window);
+                    stream.tokens()
                 };
-                if let Some(token) = self.with(instance, attach).flatten() {
-                    self.handlers.retain(|_, other| *other != instance);
-                    self.handlers.insert(token, instance);
-                }
+                let tokens = self.with(instance, attach);
+                self.handlers.retain(|_, other| *other != instance);
+                self.handlers.extend(tokens.into_iter().flatten().map(|token| (token, instance)));
             }
             Err(refusal) => self.common.reply(request, Err(refusal)),
+        }
+    }
+
+    /// Nobody waits for the answers to a request any more.
+    fn forget(&mut self, request: RequestId) {
+        if let Some(asker) = self.common.askers.get(&request).copied() {
+            self.with(asker.instance, |stream, common| stream.forget(common, request, &asker));
+            return;
+        }
+        let attaching = self.handlers.values().copied().collect::<BTreeSet<StreamInstance>>();
+        for instance in attaching {
+            self.with(instance, |stream, _| stream.forget_attaching(request));
         }
     }
 
@@ -392,22 +406,22 @@ impl Streams {
 
     fn space(&mut self, now: Now, free: u64) {
         let before = self.common.has_space();
-        self.common.free = free;
+        let grown = free > core::mem::replace(&mut self.common.free, free);
         let accepting = self.common.has_space();
-        if before == accepting {
-            return;
+        if before != accepting {
+            self.common.emit(Output::Event(Event::Space { accepting }));
         }
-        self.common.emit(Output::Event(Event::Space { accepting }));
-        let targets: Vec<StreamInstance> = self
-            .streams
-            .values()
-            .filter(|stream| stream.part == Part::Target)
-            .map(|stream| stream.instance)
-            .collect();
-        for instance in targets {
+        let turned = |stream: &Stream| before != accepting && stream.part == Part::Target;
+        let fed = |stream: &Stream| grown && accepting && stream.starved;
+        let concerned = |stream: &&Stream| turned(stream) || fed(stream);
+        let concerned: Vec<StreamInstance> =
+            self.streams.values().filter(concerned).map(|stream| stream.instance).collect();
+        for instance in concerned {
             self.with(instance, |stream, common| {
-                stream.tell_standing(common, false, 0);
-                if accepting && !stream.wanted.is_empty() {
+                if before != accepting && stream.part == Part::Target {
+                    stream.tell_standing(common, false, 0);
+                }
+                if accepting && (core::mem::take(&mut stream.starved) || !stream.wanted.is_empty()) {
                     common.emit(Output::OfferAgain { instance });
                 }
                 stream.arm(common, now);

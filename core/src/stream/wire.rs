@@ -290,6 +290,15 @@ pub(super) fn decode_mark(bytes: &[u8]) -> Decoded<Sequence> {
     sequence(found.upto)
 }
 
+pub(super) fn encode_closing(writer: WriterId) -> Bytes {
+    proto::CloseWriter { writer: id_bytes(writer.to_bytes()) }.encode_to_vec().into()
+}
+
+pub(super) fn decode_closing(bytes: &[u8]) -> Decoded<WriterId> {
+    let found = proto::CloseWriter::decode(bytes).map_err(|_| Malformed("not a writer to be closed"))?;
+    writer(&found.writer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

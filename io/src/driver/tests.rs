@@ -64,6 +64,10 @@ impl StandIn {
                 self.outputs.push_back(Output::Work { work, job: Job::Digest(Bytes::from(stream).into()) });
             }
             Command::Seed { name } => self.outputs.push_back(Output::Dial { dial: DialId(1), address: name }),
+            // Waits for ever.
+            Command::Attach { stream, .. } if stream == "far" => {
+                self.note(format!("attaching {}", request.0))
+            }
             // Hands over the first row.
             Command::Attach { .. } => {
                 if let Some(before) = self.handler.replace(request) {
@@ -86,6 +90,7 @@ impl StandIn {
                 });
                 self.reply(request, Reply::WriterClosed);
             }
+            Command::Seed { .. } => self.note(format!("never answered {}", request.0)),
             Command::OpenStream { .. } => panic!("S1: the stand-in stumbles"),
             Command::CloseStream { .. } => {
                 self.note("at the gate".to_owned());
@@ -177,6 +182,7 @@ impl Machine for StandIn {
             Input::DialFailed { .. } => self.note("dial failed".to_owned()),
             Input::Verdict { token, upto } => self.note(format!("verdict {token} {upto}")),
             Input::Detach { token } => self.note(format!("detach {token}")),
+            Input::Forget { request } => self.note(format!("forget {}", request.0)),
             Input::Space { .. } | Input::Recovered => {}
             other => panic!("{other:?}"),
         }
@@ -343,6 +349,26 @@ async fn an_attachment_that_nobody_waits_for_is_detached() {
     .await;
     drop(waiting);
     noted(&notes, "detach 5").await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn the_node_hears_of_it_when_nobody_waits_for_an_answer_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, notes) = running(settings(&dir)).await;
+    let seed = || Command::Seed { name: "mesh".to_owned() };
+    let replies = node.command(seed());
+    noted(&notes, "never answered 1").await;
+    drop(replies);
+    noted(&notes, "forget 1").await;
+    // Perhaps before the node has taken it.
+    drop(node.command(seed()));
+    noted(&notes, "never answered 2").await;
+    noted(&notes, "forget 2").await;
+    let attaching = node.attach("far".to_owned(), None, 1);
+    assert!(timeout(Duration::from_millis(50), attaching).await.is_err());
+    noted(&notes, "attaching 3").await;
+    noted(&notes, "forget 3").await;
     node.stop().await;
 }
 

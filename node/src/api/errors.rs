@@ -70,6 +70,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             (Code::InvalidArgument, Reason::TooLarge, "cut the message into smaller ones")
         }
         Refusal::Busy => (Code::ResourceExhausted, Reason::Busy, ""),
+        Refusal::Superseded => (Code::Aborted, Reason::Fenced, ""),
         Refusal::ForeignPosition(_) => (
             Code::FailedPrecondition,
             Reason::ForeignPosition,
@@ -127,6 +128,7 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         | Refusal::NoQuorum
         | Refusal::WriterClosed
         | Refusal::Busy
+        | Refusal::Superseded
         | Refusal::ForeignPosition(_)
         | Refusal::StreamStopped(_)
         | Refusal::StreamClosed

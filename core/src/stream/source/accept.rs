@@ -33,10 +33,10 @@ impl Stream {
         self.source.places.get(writer).last.max(self.head.writers.get(writer).last)
     }
 
-    /// The last of a writer's messages that can no longer be taken.
+    /// The last of a writer's messages that the log has taken. A closed writer is no exception: what was accepted of it before this
+    /// start knew is owed as any other message.
     pub(super) fn covered(&self, writer: WriterId) -> u64 {
-        let at = self.head.writers.get(writer);
-        if at.closed { u64::MAX } else { at.last }
+        self.head.writers.get(writer).last
     }
 
     fn writer_closed(&self, writer: WriterId) -> bool {
@@ -70,10 +70,11 @@ impl Stream {
         if self.head.writers.get(writer).closed {
             return common.reply(request, Ok(Reply::WriterClosed));
         }
-        if self.source.waiting >= common.config.waiting_requests {
+        if self.source.waiting.full(&common.config, Waited::Completed) {
             return common.reply(request, Err(Refusal::Busy));
         }
-        self.source.waiting += 1;
+        self.waits_for_closing(common, request, writer);
+        self.close_from_now_on(common, writer);
         self.source.closing.entry(writer).or_default().0.push(request);
     }
 
@@ -127,7 +128,7 @@ impl Stream {
         if first.0 > place + 1 {
             return Err(Refusal::WriterGap { expected: WriterSequence(place + 1), got: first });
         }
-        if self.source.waiting >= common.config.waiting_requests {
+        if self.source.waiting.full(&common.config, wait) {
             return Err(Refusal::Busy);
         }
         let new_from = first.0.max(place + 1);
@@ -162,7 +163,7 @@ impl Stream {
     }
 
     /// Cuts new messages into pieces that fit into a batch and queues them.
-    fn enqueue(&mut self, common: &Common, waiter: Waiter, messages: Vec<Bytes>) {
+    fn enqueue(&mut self, common: &mut Common, waiter: Waiter, messages: Vec<Bytes>) {
         let mut first = waiter.first;
         let mut piece: Vec<Bytes> = Vec::new();
         let mut bytes = 0;
@@ -180,9 +181,9 @@ impl Stream {
         pieces.push(piece);
         for messages in pieces {
             let last = first + messages.len() as u64 - 1;
-            let waiters = alloc::vec![Waiter { first, last, ..waiter.clone() }];
-            let item = Item { writer: waiter.writer, first, messages, waiters };
-            self.source.waiting += 1;
+            let part = Waiter { first, last, ..waiter };
+            let item = Item { writer: waiter.writer, first, messages, waiters: alloc::vec![part] };
+            self.waits(common, &part);
             self.source.unformed += item.weight();
             self.source.queue.push_back(item);
             first = last + 1;
@@ -249,7 +250,7 @@ impl Stream {
             common.notify(Receipt::Accepted { instance: self.instance, slot });
         }
         for waiter in waiters {
-            self.source.waiting -= 1;
+            self.waited(common, &waiter);
             self.answer_again(common, waiter);
         }
         self.form(common);
@@ -280,8 +281,9 @@ impl Stream {
                 |span: &Span| span.writer == waiter.writer && span.first.0 <= first && last <= span.last().0;
             let at = kept.batch.placed().find(|(span, _)| holds(span));
             let at = at.map_or(0, |(span, before)| before + first - span.first.0);
-            kept.waiters.push(Waiter { first, last, at, ..waiter.clone() });
-            self.source.waiting += 1;
+            let part = Waiter { first, last, at, ..waiter };
+            kept.waiters.push(part);
+            self.waits(common, &part);
             self.report(common, slot);
         }
         if next <= waiter.last {
@@ -294,7 +296,7 @@ impl Stream {
         let covered = self.covered(waiter.writer);
         if waiter.first <= covered {
             let last = waiter.last.min(covered);
-            self.answer_repeated(common, Waiter { last, duplicate: true, ..waiter.clone() });
+            self.answer_repeated(common, Waiter { last, duplicate: true, ..waiter });
         }
         if waiter.last > covered {
             self.answer_repeated(common, Waiter { first: waiter.first.max(covered + 1), ..waiter });
@@ -305,7 +307,7 @@ impl Stream {
     fn unstored(&mut self, common: &mut Common, waiter: &Waiter, from: u64, upto: u64) {
         let mut next = from;
         let items = self.source.forming.iter_mut().chain(self.source.queue.iter_mut());
-        let mut waiting = 0;
+        let mut parts = Vec::new();
         let mut released = Vec::new();
         for item in items.filter(|item| item.writer == waiter.writer) {
             let (first, last) = (item.first.max(next), item.last().min(upto));
@@ -315,21 +317,17 @@ impl Stream {
             if first > next {
                 released.push((next, first - 1));
             }
-            item.waiters.push(Waiter { first, last, ..waiter.clone() });
-            waiting += 1;
+            let part = Waiter { first, last, ..*waiter };
+            item.waiters.push(part);
+            parts.push(part);
             next = last + 1;
         }
-        self.source.waiting += waiting;
+        parts.iter().for_each(|part| self.waits(common, part));
         if next <= upto {
             released.push((next, upto));
         }
         for (first, last) in released {
-            // Of a writer that was closed meanwhile, and never taken.
-            if last > self.head.writers.get(waiter.writer).last && self.writer_closed(waiter.writer) {
-                common.reply(waiter.request, Err(Refusal::WriterClosed));
-                continue;
-            }
-            self.tell(common, &mut Waiter { first, last, ..waiter.clone() }, Waited::Completed, None);
+            self.tell(common, &mut Waiter { first, last, ..*waiter }, Waited::Completed, None);
         }
     }
 

@@ -1,10 +1,12 @@
 //! The source's side: accept, number, propose, send, complete.
 
 mod accept;
+mod closing;
 mod complete;
 mod outbox;
 mod send;
 mod session;
+mod waiting;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -16,9 +18,10 @@ use crate::id::{LogIndex, RequestId, Sequence, WriterId};
 use crate::node::command::Waited;
 
 pub(super) use accept::Wish;
+pub(super) use waiting::Asker;
 
 /// A publisher that waits for part of a batch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
     pub(super) request: RequestId,
     pub(super) writer: WriterId,
@@ -66,8 +69,7 @@ pub(super) struct Source {
     forming: Vec<Item>,
     /// Weight of queue and forming.
     unformed: u64,
-    /// How many publishers wait.
-    waiting: usize,
+    waiting: waiting::Waiting,
     /// Writers' places, what is only queued included.
     places: Writers,
     /// The last number given, provisionally or not.
@@ -91,5 +93,9 @@ pub(super) struct Source {
     matched: LogIndex,
     /// Writers to be closed, who asked, and whether it is proposed.
     closing: BTreeMap<WriterId, (Vec<RequestId>, bool)>,
+    /// The records that say so after a restart, until the state does.
+    closing_records: BTreeMap<u64, WriterId>,
+    /// The last slot of such a record.
+    closing_slot: u64,
     sender: send::Sender,
 }

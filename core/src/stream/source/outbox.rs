@@ -35,7 +35,7 @@ impl Stream {
             };
             self.tell(common, &mut waiter, reached, Some((from, upto)));
             if waiter.told == Some(waiter.wait) {
-                self.source.waiting -= 1;
+                self.waited(common, &waiter);
             } else {
                 left.push(waiter);
             }
@@ -85,12 +85,13 @@ impl Stream {
             let from = Sequence(kept.first.0 + waiter.at);
             let upto = Sequence(from.0 + waiter.last - waiter.first);
             self.tell(common, &mut waiter, Waited::Completed, Some((from, upto)));
-            self.source.waiting -= 1;
+            self.waited(common, &waiter);
         }
     }
 
     /// The stream begins here as source: what was accepted and not known to be taken waits again, in order.
     pub(in crate::stream) fn begin_source(&mut self, common: &mut Common) {
+        self.go_on_closing();
         if !common.planted.has(Bug::DedupeForgotten) {
             self.void_taken(common);
             for slot in self.store.outbox.clone() {
@@ -121,7 +122,7 @@ impl Stream {
             }
         }
         for waiter in moved {
-            self.source.waiting -= 1;
+            self.waited(common, &waiter);
             self.answer_again(common, waiter);
         }
     }
@@ -161,7 +162,7 @@ impl Stream {
             }
             requests.sort_unstable();
             requests.dedup();
-            self.source.waiting = 0;
+            self.nobody_waits(common, &requests);
             self.source.unformed = 0;
             for request in requests {
                 common.reply(request, Err(refusal.clone()));

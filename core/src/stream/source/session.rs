@@ -163,7 +163,7 @@ impl Stream {
                 let asked: Vec<RequestId> =
                     self.source.closing.remove(&writer).map(|(asked, _)| asked).unwrap_or_default();
                 for request in asked {
-                    self.source.waiting -= 1;
+                    self.waited_for_closing(common, request);
                     common.reply(request, Ok(Reply::WriterClosed));
                 }
             }

@@ -1,10 +1,12 @@
 //! Handing over, and what was processed (rules C4, F1, F2).
 
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::super::common::Common;
+use super::super::entry::MESSAGE_OVERHEAD;
 use super::super::member::{Part, Stream};
 use super::super::message::{Body, Standing};
 use super::super::state::Effect;
@@ -28,7 +30,7 @@ impl Stream {
         self.arm(common, now);
     }
 
-    /// Returns the attachment's token if there is one now, to be answered later or already answered.
+    /// A handler comes. The one before goes on until this one is attached: what is refused or waits takes nothing from it.
     pub(in crate::stream) fn attach(
         &mut self,
         common: &mut Common,
@@ -36,10 +38,9 @@ impl Stream {
         request: RequestId,
         presented: Option<Position>,
         window: u32,
-    ) -> Option<AttachToken> {
+    ) {
         if let Some(reason) = &self.stopped {
-            common.reply(request, Err(Refusal::StreamStopped(reason.clone())));
-            return None;
+            return common.reply(request, Err(Refusal::StreamStopped(reason.clone())));
         }
         let foreign = |what: String| Some(Refusal::ForeignPosition(what));
         let refusal = match presented {
@@ -54,17 +55,17 @@ impl Stream {
             None => None,
         };
         if let Some(refusal) = refusal {
-            common.reply(request, Err(refusal));
-            return None;
+            return common.reply(request, Err(refusal));
         }
-        self.fence(common);
+        if let Some(older) = self.target.attaching.take() {
+            common.reply(older.request, Err(Refusal::Superseded));
+        }
         let token = AttachToken(common.rng.u64() >> 1 | 1);
         let question = common.serial();
-        let window = u64::from(window);
+        let window = u64::from(window.min(common.config.window_messages.max(1)));
         self.target.attaching = Some(Attaching { token, request, presented, window, question });
         self.settle_attaching(common, now, None);
         self.ask_attaching(common, now);
-        Some(token)
     }
 
     /// Why a handler at `position` cannot be brought up to date.
@@ -78,15 +79,6 @@ impl Stream {
     }
 
     /// The newest handler takes over.
-    fn fence(&mut self, common: &mut Common) {
-        if let Some(old) = self.target.handler.take() {
-            common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
-        }
-        if let Some(old) = self.target.attaching.take() {
-            common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
-        }
-    }
-
     fn attached(
         &mut self,
         common: &mut Common,
@@ -96,8 +88,20 @@ impl Stream {
         from: Sequence,
         window: u64,
     ) {
+        if let Some(old) = self.target.handler.take() {
+            common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
+        }
         let replaying = from < self.target.mark;
-        self.target.handler = Some(Handler { token, request, window, handed: from, done: from, replaying });
+        self.target.handler = Some(Handler {
+            token,
+            request,
+            window,
+            handed: from,
+            done: from,
+            out: VecDeque::new(),
+            out_bytes: 0,
+            replaying,
+        });
         if from > self.target.mark {
             self.move_mark(common, from);
         }
@@ -115,6 +119,13 @@ impl Stream {
         self.arm(common, now);
     }
 
+    /// The tokens under which something may still be said.
+    pub(in crate::stream) fn tokens(&self) -> impl Iterator<Item = AttachToken> + use<> {
+        let handler = self.target.handler.as_ref().map(|handler| handler.token);
+        let attaching = self.target.attaching.as_ref().map(|attaching| attaching.token);
+        handler.into_iter().chain(attaching)
+    }
+
     pub(in crate::stream) fn detach(&mut self, token: AttachToken) {
         if self.target.handler.as_ref().is_some_and(|handler| handler.token == token) {
             self.target.handler = None;
@@ -122,6 +133,11 @@ impl Stream {
         if self.target.attaching.as_ref().is_some_and(|attaching| attaching.token == token) {
             self.target.attaching = None;
         }
+    }
+
+    /// Nobody waits for this attachment any more: it must not take over from the handler that works.
+    pub(in crate::stream) fn forget_attaching(&mut self, request: RequestId) {
+        self.target.attaching.take_if(|attaching| attaching.request == request);
     }
 
     pub(in crate::stream) fn verdict(
@@ -224,10 +240,11 @@ impl Stream {
     /// Hands over part of one batch. `false` if nothing can be handed over now.
     fn hand_over(&mut self, common: &mut Common) -> bool {
         let deliverable = self.deliverable(common);
-        let Some(handler) = &self.target.handler else { return false };
+        let Some(handler) = &mut self.target.handler else { return false };
         let next = handler.handed.next();
-        // Up to here nothing will be handed over again after a crash: it is done, and marked durably.
         let settled = handler.done.min(self.target.mark_durable);
+        handler.settle(settled);
+        let mut weight = handler.out_bytes;
         let out = handler.handed.0.saturating_sub(settled.0);
         let room = handler.window.saturating_sub(out);
         if room == 0 || next > deliverable {
@@ -244,15 +261,25 @@ impl Stream {
             if sequence > until || messages.len() as u64 >= room {
                 break;
             }
+            let more = at.length as u64 + MESSAGE_OVERHEAD;
+            if weight > 0 && weight + more > common.config.window_bytes {
+                break;
+            }
+            weight += more;
             let Some(bytes) = payload.slice(at.offset, at.length) else { return false };
             let (id, writer, writer_sequence) = (at.id, at.writer, at.writer_sequence);
             messages.push(Delivered { sequence, id, writer, writer_sequence, bytes });
             sequence = sequence.next();
         }
+        if messages.is_empty() {
+            return false;
+        }
         let ended = sequence > kept.last();
         let follows = ended.then(|| self.store.holding(sequence)).flatten();
         let Some(handler) = &mut self.target.handler else { return false };
         handler.handed = sequence.before();
+        handler.out.push_back((handler.handed, weight - handler.out_bytes));
+        handler.out_bytes = weight;
         let token = handler.token;
         common.emit(Output::Deliver(Delivery { token, instance: self.instance, messages }));
         if let Some(slot) = follows {
@@ -292,6 +319,7 @@ impl Stream {
     /// The source told where it stands.
     pub(in crate::stream) fn source_stands(&mut self, common: &mut Common, now: Now, standing: &Standing) {
         self.raise_mark(common, standing.mark);
+        self.released_elsewhere(common, now, standing.floor);
         if !self.target.greeted && self.peer.knows_us {
             self.greet();
         }
@@ -357,6 +385,11 @@ impl Stream {
         let fits =
             |handler: &Handler| handler.handed >= kept && (handler.replaying || handler.handed >= mark);
         self.target.handler.as_ref().is_none_or(fits)
+    }
+
+    /// The weight of what is handed over and unsettled, and how many deliveries that is.
+    pub(in crate::stream) fn handed_bytes(&self) -> Option<(u64, usize)> {
+        self.target.handler.as_ref().map(|handler| (handler.out_bytes, handler.out.len()))
     }
 
     /// The last message handed over, how many of them are unsettled, and the window.

@@ -3,6 +3,8 @@
 mod handler;
 mod receive;
 
+use alloc::collections::VecDeque;
+
 use crate::id::{AttachToken, RequestId, Sequence};
 use crate::node::command::Position;
 use crate::time::Instant;
@@ -19,6 +21,10 @@ pub(super) struct Handler {
     handed: Sequence,
     /// The last message it is done with.
     done: Sequence,
+    /// Deliveries that are not settled: last message, weight.
+    out: VecDeque<(Sequence, u64)>,
+    /// Weight of all of them.
+    out_bytes: u64,
     /// It began below the mark: a restored database.
     replaying: bool,
 }
@@ -55,6 +61,15 @@ pub(super) struct Target {
     received_since: u64,
     /// The last mark told.
     told_mark: Sequence,
+}
+
+impl Handler {
+    /// Up to here nothing will be handed over again after a crash: it is done, and marked durably.
+    fn settle(&mut self, upto: Sequence) {
+        while self.out.front().is_some_and(|&(last, _)| last <= upto) {
+            self.out_bytes -= self.out.pop_front().map_or(0, |(_, bytes)| bytes);
+        }
+    }
 }
 
 impl Target {

@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use super::super::Output;
 use super::super::common::{Common, Work};
 use super::super::entry::Identity;
-use super::super::member::{Part, Stream};
+use super::super::member::{Part, Stream, Wanted};
 use super::super::message::{Body, Data, Standing};
 use crate::digest::Digest;
 use crate::id::{Sequence, SessionEpoch};
@@ -38,7 +38,11 @@ impl Held {
 
     /// Bytes held or being verified.
     pub(in crate::stream) fn bytes(&self) -> u64 {
-        self.bytes + self.verifying.values().sum::<u64>()
+        self.bytes + self.verifying()
+    }
+
+    fn verifying(&self) -> u64 {
+        self.verifying.values().sum()
     }
 
     pub(in crate::stream) fn is_empty(&self) -> bool {
@@ -66,7 +70,7 @@ impl Held {
     }
 
     /// Lets go of what lies at or below `taken`, unless an append waits for it.
-    fn drop_taken(&mut self, taken: Sequence, wanted: &BTreeMap<Identity, Option<crate::time::Instant>>) {
+    fn drop_taken(&mut self, taken: Sequence, wanted: &BTreeMap<Identity, Wanted>) {
         let dead = |(identity, (first, count, _)): (&Identity, &(Sequence, u64, Payload))| {
             let passed = first.0 + count - 1 <= taken.0;
             (passed && !wanted.contains_key(identity)).then_some(*identity)
@@ -133,7 +137,8 @@ impl Stream {
             if let Some(payload) = self.held.get(&identity).cloned() {
                 common.remember(self.instance, slot, payload);
             } else if !kept.durable && common.cache.get(self.instance, slot).is_none() {
-                self.wanted.entry(identity).or_default();
+                let bytes = kept.batch.bytes();
+                self.wanted.entry(identity).or_insert(Wanted { asked: None, bytes });
                 return None;
             }
         }
@@ -148,7 +153,8 @@ impl Stream {
 
     /// Bytes came.
     pub(in crate::stream) fn receive(&mut self, common: &mut Common, data: Data) {
-        let wanted = self.wanted.contains_key(&data.identity);
+        let len = data.bytes.len() as u64;
+        let wanted = self.wanted.get(&data.identity).is_some_and(|wanted| wanted.bytes == len);
         if self.stopped.is_some() || (self.part == Part::Source && !wanted) {
             return;
         }
@@ -165,7 +171,6 @@ impl Stream {
             self.target.unsaid = true;
             return;
         }
-        let len = data.bytes.len() as u64;
         if self.held.bytes() + len > common.config.receive_bytes && !self.make_room(common, &data, wanted) {
             self.target.unsaid = true;
             return;
@@ -178,15 +183,22 @@ impl Stream {
     /// Lets go of what lies farther ahead, for bytes that are needed first.
     fn make_room(&mut self, common: &Common, data: &Data, wanted: bool) -> bool {
         let limit = common.config.receive_bytes;
-        while self.held.bytes() + data.bytes.len() as u64 > limit {
-            let Some((&first, &identity)) = self.held.by_first.iter().next_back() else { break };
-            if (first <= data.first && !wanted) || self.wanted.contains_key(&identity) {
-                break;
-            }
-            self.held.take(&identity);
+        let len = data.bytes.len() as u64;
+        while self.held.bytes() + len > limit {
+            let spare = |identity: &&Identity| !self.wanted.contains_key(*identity);
+            let farthest = self.held.by_first.iter().rev().find(|(_, identity)| spare(identity));
+            let victim = match farthest {
+                Some((&first, &identity)) => (wanted || first > data.first).then_some(identity),
+                // What is left bears numbers of an older session.
+                None => self.held.by_identity.keys().find(spare).copied(),
+            };
+            let Some(victim) = victim else { break };
+            self.held.take(&victim);
         }
-        // What an append waits for is bounded by how many may be wanted.
-        wanted || self.held.bytes() + data.bytes.len() as u64 <= limit
+        // What appends wait for is bounded by itself, and so is what is being verified.
+        let verifying = self.held.verifying();
+        let urgent = wanted && (verifying == 0 || verifying + len <= limit);
+        urgent || self.held.bytes() + len <= limit
     }
 
     /// The digest of bytes that came is known.

@@ -1,5 +1,8 @@
 //! A source and a target over a make-believe log, disk and network.
 
+mod closing;
+mod limits;
 mod promises;
 mod random;
+mod waiting;
 mod world;

@@ -11,7 +11,7 @@ use crate::node::command::{Position, Receipt, Refusal, Reply, Waited};
 use crate::stream::{AUTHORITY, Input};
 use crate::time::Span;
 
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World::new(7);
     world.start(SOURCE);
     world.start(TARGET);
@@ -20,7 +20,7 @@ fn world() -> World {
     world
 }
 
-fn receipts(world: &World, request: RequestId) -> Vec<Receipt> {
+pub(super) fn receipts(world: &World, request: RequestId) -> Vec<Receipt> {
     let receipt = |reply: &&Result<Reply, Refusal>| match reply {
         Ok(Reply::Published(receipt)) => Some(*receipt),
         _ => None,
@@ -28,7 +28,7 @@ fn receipts(world: &World, request: RequestId) -> Vec<Receipt> {
     world.answers(request).iter().filter_map(receipt).collect()
 }
 
-fn refusal(world: &World, request: RequestId) -> Refusal {
+pub(super) fn refusal(world: &World, request: RequestId) -> Refusal {
     match world.answers(request).last() {
         Some(Err(refusal)) => refusal.clone(),
         other => panic!("not refused: {other:?}"),
@@ -145,6 +145,30 @@ fn the_newest_handler_fences_the_one_before() {
 }
 
 #[test]
+fn a_handler_that_is_refused_or_waits_takes_nothing_from_the_one_that_works() {
+    let mut world = world();
+    let working = world.attach(None, 8);
+    world.publish(1, 1, 8, Waited::Accepted);
+    world.run(Span::secs(1));
+    let gone = world.attach(Some(2), 8);
+    assert!(refusal(&world, gone).to_string().contains("are gone"));
+    let above = world.attach(Some(9), 8);
+    world.run(Span::millis(300));
+    assert!(refusal(&world, above).to_string().contains("the stream ends at 8"));
+    let hanging = world.attach(Some(30), 8);
+    world.cut = true;
+    world.run(Span::millis(300));
+    let newer = world.attach(Some(20), 8);
+    assert_eq!(refusal(&world, hanging), Refusal::Superseded);
+    world.cut = false;
+    world.publish(1, 9, 3, Waited::Accepted);
+    world.run(Span::secs(2));
+    assert_eq!(world.answers(working).len(), 1, "attached, and nothing since");
+    assert_eq!(world.position, 11, "its verdicts count");
+    assert!(refusal(&world, newer).to_string().contains("the stream ends at"));
+}
+
+#[test]
 fn a_presented_position_is_weighed() {
     let mut world = world();
     world.attach(None, 8);
@@ -175,7 +199,7 @@ fn a_presented_position_is_weighed() {
     assert_eq!(status[0].completed, Sequence(9), "the mark moved forward to the position");
 }
 
-fn attached_at(world: &World, request: RequestId) -> Option<Sequence> {
+pub(super) fn attached_at(world: &World, request: RequestId) -> Option<Sequence> {
     world.answers(request).iter().find_map(|reply| match reply {
         Ok(Reply::Attached { position, .. }) => Some(position.sequence),
         _ => None,

@@ -12,6 +12,7 @@ use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance
 use crate::level::Level;
 use crate::node::command::{Position, Refusal, Reply, Waited};
 use crate::node::output::Delivery;
+use crate::node::status::StreamStatus;
 use crate::planted::Planted;
 use crate::record::{Forget, Key, Record};
 use crate::rng::{Purpose, Rng};
@@ -530,6 +531,17 @@ impl World {
         });
         self.give(TARGET, Input::Attach { request, stream: String::from(NAME), presented, window });
         request
+    }
+
+    /// What a machine says of the stream.
+    pub(super) fn status(&self, which: usize) -> StreamStatus {
+        let streams = self.machines[which].streams.as_ref().expect("it runs");
+        streams.status().pop().expect("the stream is open")
+    }
+
+    /// How many bytes of payload a machine has ever written.
+    pub(super) fn written(&self, which: usize) -> usize {
+        self.machines[which].rows.iter().flat_map(|row| &row.records).map(|record| record.payload.len()).sum()
     }
 
     /// The answers to a request.

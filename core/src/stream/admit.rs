@@ -1,0 +1,96 @@
+//! The gate of one stream (rules B1 to B3): what may be appended here, and the bytes that appends wait for.
+
+use super::common::Common;
+use super::entry::{Entry, Identity};
+use super::member::{Part, Stream, Wanted};
+use super::message::Body;
+use super::wire::decode_entry;
+use crate::id::Sequence;
+use crate::planted::Bug;
+use crate::time::Now;
+
+impl Stream {
+    /// Whether a log entry may be appended here (rule B1). If its bytes are verified and not yet written, they are written now, so that they
+    /// share the append's row.
+    pub(super) fn admit(&mut self, common: &mut Common, now: Now, data: &[u8]) -> bool {
+        let Ok(Entry::Descriptor { epoch, first, batch }) = decode_entry(data) else { return true };
+        let last = Sequence((first.0 + batch.live()).saturating_sub(1));
+        // What is certainly a no-op names no bytes that anybody will read.
+        let futile = epoch < self.head.session || last <= self.head.taken;
+        if futile || self.store.slot_of(&batch.identity).is_some() {
+            return true;
+        }
+        if !common.has_space_for(batch.bytes()) {
+            // Rule B2: the append waits, and nothing is asked for that could not be written.
+            self.starved = true;
+            return false;
+        }
+        self.starved = false;
+        if let Some(payload) = self.held.take(&batch.identity) {
+            self.wanted.remove(&batch.identity);
+            if payload.len() as u64 != batch.bytes() {
+                self.stop(
+                    common,
+                    alloc::format!("the batch at {first} is not as long as its descriptor says"),
+                );
+                return false;
+            }
+            let slot = self.keep(common, first, batch, payload, false);
+            if let Some(kept) = self.store.get_mut(slot) {
+                kept.durable = true;
+            }
+            self.target.unsaid = true;
+            return true;
+        }
+        if common.planted.has(Bug::DescriptorWithoutPayload) {
+            return true;
+        }
+        self.want(common, now, batch.identity, batch.bytes());
+        false
+    }
+
+    /// Notes that an append waits for the bytes of a batch.
+    fn want(&mut self, common: &mut Common, now: Now, identity: Identity, bytes: u64) {
+        if self.wanted.contains_key(&identity) {
+            return;
+        }
+        let all: u64 = self.wanted.values().map(|wanted| wanted.bytes).sum();
+        if self.wanted.len() >= common.config.wanted || all + bytes > common.config.receive_bytes {
+            // An append stops at the first batch that is missing: what was wanted before is of appends that this one replaced.
+            self.wanted.clear();
+        }
+        // The target's bytes are under way already, most likely; the source never expects any.
+        let asked = (self.part == Part::Target).then_some(now.monotonic);
+        self.wanted.insert(identity, Wanted { asked, bytes });
+        if asked.is_none() {
+            self.ask_for_wanted(common, now, false);
+        }
+    }
+
+    /// Asks for the bytes that appends wait for. Those asked for lately are left out unless `all`.
+    pub(super) fn ask_for_wanted(&mut self, common: &mut Common, now: Now, all: bool) {
+        let (other, instance) = (self.other, self.instance);
+        let patience = common.config.restate;
+        for (identity, wanted) in &mut self.wanted {
+            let due = wanted.asked.is_none_or(|at| now.monotonic.since(at) >= patience);
+            if (due || all) && common.has_space_for(wanted.bytes) {
+                wanted.asked = Some(now.monotonic);
+                common.say(other, instance, Body::Want(*identity));
+            }
+        }
+    }
+
+    /// The other end wants the bytes of a batch.
+    pub(super) fn answer_want(&mut self, common: &mut Common, identity: &Identity) {
+        let Some(slot) = self.store.slot_of(identity) else { return };
+        // S5: a source shows nothing that is not durable.
+        if self.part == Part::Source && !self.store.get(slot).is_some_and(|kept| kept.durable) {
+            return;
+        }
+        if self.payload(common, slot).is_some() {
+            self.send_data(common, slot);
+        } else {
+            self.answering.insert(slot);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What a member takes, holds and hands over is bounded, and what is refused for want of room comes when there is room.
+
+use bytes::Bytes;
+
+use super::promises::world;
+use super::world::{INSTANCE, SOURCE, TARGET, World, node};
+use crate::id::{AttachToken, BootId, MessageId, Sequence, SessionEpoch, WriterId, WriterSequence};
+use crate::node::command::Waited;
+use crate::stream::wire::encode_entry;
+use crate::stream::{Batch, Body, Data, Entry, Identity, Input, Message, Span};
+use crate::time::{self, Wall};
+use crate::work::{Done, Job, perform};
+
+#[test]
+fn a_target_without_space_takes_nothing_more_and_takes_it_when_space_returns() {
+    let mut world = world();
+    world.attach(None, 100);
+    world.publish(1, 1, 5, Waited::Accepted);
+    world.run(time::Span::millis(500));
+    assert_eq!(world.position, 5);
+    let before = world.written(TARGET);
+    world.give(TARGET, Input::Space { free: 10 });
+    for first in (6..106).step_by(10) {
+        world.publish(1, first, 10, Waited::Accepted);
+        world.run(time::Span::millis(500));
+    }
+    assert_eq!(world.status(SOURCE).accepted, Sequence(105), "the source has room and accepts");
+    assert_eq!(world.written(TARGET), before, "a full disk is written to no more");
+    let waits = world.status(TARGET).waiting_for;
+    assert!(waits.iter().any(|what| what.contains("space")), "{waits:?}");
+    let little = world.config.space_floor + 3_000;
+    world.give(TARGET, Input::Space { free: little });
+    world.run(time::Span::secs(2));
+    world.give(TARGET, Input::Space { free: 1 << 40 });
+    world.run(time::Span::secs(3));
+    assert_eq!(world.position, 105);
+}
+
+#[test]
+fn a_completion_that_stands_behind_bytes_without_room_still_frees_the_room_it_owes() {
+    let mut world = world();
+    world.verdicts = false;
+    world.attach(None, 100);
+    world.publish(1, 1, 20, Waited::Accepted);
+    world.run(time::Span::millis(500));
+    world.give(TARGET, Input::Space { free: 10 });
+    world.publish(1, 21, 20, Waited::Accepted);
+    world.run(time::Span::millis(500));
+    let token = world.token.unwrap_or(AttachToken(0));
+    world.give(TARGET, Input::Verdict { token, upto: Sequence(20) });
+    world.run(time::Span::secs(2));
+    let status = world.status(TARGET);
+    assert_eq!(status.accepted, Sequence(20), "the entries behind are not in its log");
+    assert_eq!(status.released, Sequence(20), "what both have processed makes room");
+    let floor = world.machines[TARGET].log.base;
+    assert!(floor > 1, "its log is cut behind the bytes that went, at {floor}");
+}
+
+#[test]
+fn a_handler_that_takes_and_never_judges_is_handed_a_bounded_number_of_bytes() {
+    let mut world = World::new(13);
+    world.config.window_bytes = 5_000;
+    world.config.window_messages = 50;
+    world.verdicts = false;
+    world.start(SOURCE);
+    world.start(TARGET);
+    world.lead();
+    world.attach(None, u32::MAX);
+    world.run(time::Span::millis(300));
+    for first in (1..400).step_by(8) {
+        world.publish(1, first, 8, Waited::Accepted);
+    }
+    world.run(time::Span::secs(1));
+    let handed: usize = world.effects.iter().map(|(_, _, bytes)| bytes.len() + 32).sum();
+    assert!((4_200..=5_000).contains(&handed), "{handed} bytes are out");
+    let mut judged = 0;
+    while judged < 400 {
+        let upto = world.position;
+        assert!(upto > judged, "it goes on as it is judged: {judged}");
+        assert!(upto - judged <= 50, "the settings bound the window");
+        judged = upto;
+        let token = world.token.unwrap_or(AttachToken(0));
+        world.give(TARGET, Input::Verdict { token, upto: Sequence(judged) });
+        world.run(time::Span::millis(100));
+    }
+}
+
+#[test]
+fn a_message_larger_than_the_bytes_of_a_window_is_handed_over_alone() {
+    let mut world = World::new(13);
+    world.config.window_bytes = 100;
+    world.start(SOURCE);
+    world.start(TARGET);
+    world.lead();
+    world.attach(None, 10);
+    world.publish(1, 1, 40, Waited::Accepted);
+    world.run(time::Span::secs(3));
+    assert_eq!(world.position, 40);
+    assert!(world.deliveries.iter().all(|delivery| delivery.messages.len() <= 3));
+}
+
+/// A batch of one message of a thousand bytes that nobody published.
+fn batch(number: u64) -> (Batch, Bytes) {
+    let bytes = Bytes::from(alloc::vec![number as u8; 1_000]);
+    let Done::Digest(digest) = perform(&Job::Digest(bytes.clone().into()), &[0; 32]) else { unreachable!() };
+    let identity = Identity { boot: BootId(9), first: Sequence(number), digest };
+    let span = Span { writer: WriterId(5), first: WriterSequence(number), count: 1, void: false };
+    let base = MessageId(u128::from(number));
+    (Batch { identity, spans: [span].into(), lengths: [1_000].into(), base, wall: Wall(0) }, bytes)
+}
+
+#[test]
+fn what_appends_wait_for_is_held_within_the_bound_of_what_is_received() {
+    let mut world = World::new(11);
+    (world.config.batch_bytes, world.config.message_bytes) = (1_000, 1_000);
+    world.config.receive_bytes = 4_000;
+    world.start(TARGET);
+    let epoch = SessionEpoch(1);
+    for number in 1..60 {
+        let (batch, bytes) = batch(number);
+        let (identity, first) = (batch.identity, Sequence(number));
+        let entry = encode_entry(&Entry::Descriptor { epoch, first, batch });
+        let now = world.at();
+        let streams = world.machines[TARGET].streams.as_mut().expect("it runs");
+        assert!(!streams.admit(now, INSTANCE, &entry), "its bytes are not here");
+        let data = Data { boot: BootId(9), epoch, first, count: 1, identity, bytes: bytes.into() };
+        let message = Message { instance: INSTANCE, body: Body::Data(data) };
+        // Ever another leader's append, and none of them is followed by what it waited for. S10 is checked at each step.
+        world.give(TARGET, Input::Message { from: node(SOURCE), message });
+        world.run(time::Span::millis(if number % 10 == 0 { 5 } else { 0 }));
+    }
+}
