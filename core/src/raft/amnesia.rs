@@ -111,9 +111,6 @@ impl Group {
         mark: Option<Mark>,
         question: bool,
     ) {
-        if !self.log.configuration().on(from).any(|_| true) {
-            return;
-        }
         if question {
             let mark = self.marks.get(&from).copied();
             self.send(context, from, self.term, Body::Recall { mark, question: false }, When::Now);
@@ -213,18 +210,37 @@ impl Group {
             self.standing = Standing::Copying { mark, from };
             "it copies the log back"
         } else {
-            self.standing = Standing::Renamed { old: self.replica };
-            self.rename(ReplicaId(context.rng.u128()));
-            self.vote = None;
+            self.take_fresh_id(context);
             "it waits to be admitted under a fresh replica id"
         };
+        self.wait_amnesic(context, alloc::format!("{found}: {remedy}"));
+    }
+
+    /// Goes on under a fresh replica id, once the group has admitted that.
+    fn take_fresh_id(&mut self, context: &mut Context<'_>) {
+        self.standing = Standing::Renamed { old: self.replica };
+        self.rename(ReplicaId(context.rng.u128()));
+        self.vote = None;
+    }
+
+    /// Does nothing that counts, and asks for what it needs.
+    fn wait_amnesic(&mut self, context: &mut Context<'_>, what: String) {
         self.role = Role::Follower { leader: None };
         self.election = None;
         self.persist_state(context);
-        let what = alloc::format!("{found}: {remedy}");
         context.out.push_back(Output::Amnesia { group: self.id, node: context.own, what });
         self.ask_again(context);
         self.tell_role(context);
+    }
+
+    /// While this replica copies its log back as the only voter it once was, somebody leads: the group has had more voters since. So
+    /// others hold what was committed, and it comes back as a rolled-back voter does (rule C5).
+    pub(super) fn is_not_alone(&mut self, context: &mut Context<'_>, leader: NodeId) {
+        self.take_fresh_id(context);
+        let what = alloc::format!(
+            "{leader} leads, so it is not the only voter any more: it waits to be admitted under a fresh replica id"
+        );
+        self.wait_amnesic(context, what);
     }
 
     /// A leader whose member ends below what it vouched for reminds it.
@@ -238,6 +254,15 @@ impl Group {
 
     pub(super) fn say_renamed(&mut self, context: &mut Context<'_>, to: NodeId) {
         if let Standing::Renamed { old } = self.standing {
+            self.send(context, to, self.term, Body::Renamed { old }, When::Durable);
+        }
+    }
+
+    /// Something was said to a replica id that this disk bore once. Whoever said it has not heard of the fresh one, or lost the entry that
+    /// admitted it: a leader may fall before that is committed.
+    pub(super) fn correct(&self, context: &mut Context<'_>, to: NodeId, addressee: Option<ReplicaId>) {
+        let stopped = matches!(self.standing, Standing::Stopped { .. });
+        if let Some(old) = addressee.filter(|replica| !stopped && self.former.contains(replica)) {
             self.send(context, to, self.term, Body::Renamed { old }, When::Durable);
         }
     }
