@@ -239,6 +239,7 @@ impl Node {
             return Ok(());
         }
         if !self.mesh.is_member(source) {
+            self.mesh.handle(self.now, mesh::Input::Unknown { node: source, through: neighbour });
             return Ok(());
         }
         let group = GroupId::from_slice(&envelope.group);
