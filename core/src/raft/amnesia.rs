@@ -12,7 +12,6 @@ use alloc::string::String;
 
 use super::Output;
 use super::group::{Context, Group, Role, Standing};
-use super::log::Mismatch;
 use super::message::{Append, Body, Mark, Place};
 use super::quorum::carried;
 use crate::configuration::Member;
@@ -92,7 +91,8 @@ impl Group {
                 }
             }
             Standing::Copying { from, .. } => {
-                let last = self.log.last();
+                // From what is committed here on: what lies behind it may differ from what the learner holds.
+                let last = self.log.place(self.commit.min(self.log.durable())).unwrap_or(self.log.base());
                 self.send(context, from, self.term, Body::Copy { last }, When::Durable);
             }
             Standing::Renamed { .. } => {
@@ -296,21 +296,17 @@ impl Group {
             // What the asker sent in its earlier life and is still under way must not come in behind the copy.
             self.enter_term(context, self.term.next(), None);
         }
-        let previous = if last.index >= self.log.base().index && self.log.agrees(last).is_ok() {
-            last
-        } else if self.log.base().index.0 == 0 {
-            self.log.base()
-        } else {
+        let durable = self.log.durable_place();
+        let Some(previous) = self.log.place(last.index.min(durable.index)) else {
             self.copying_to = Some(from);
             return context.out.push_back(Output::SnapshotWanted { group: self.id, to: from });
         };
+        // Where the two logs part at a place the asker has committed, it will see that and stop.
         let config = context.config;
-        let durable = self.log.durable();
-        let entries =
-            self.log.slice(previous.index.next(), durable, config.message_entries, config.message_bytes);
+        let (messages, bytes) = (config.message_entries, config.message_bytes);
+        let entries = self.log.slice(previous.index.next(), durable.index, messages, bytes);
         let end = entries.last().map_or(previous.index, |entry| entry.index);
         let commit = self.commit.min(end);
-        let durable = self.log.durable_place();
         let append = Append { previous, commit, durable, entries, number: 0, copy: true, cut: false };
         self.send(context, from, self.term, Body::Append(append), When::Durable);
     }
@@ -331,31 +327,27 @@ impl Group {
             self.persist_state(context);
         }
         let Append { previous, commit, entries, durable, cut, .. } = append;
-        match self.log.agrees(previous) {
-            Ok(()) if previous.index >= self.log.base().index => {}
-            Ok(()) | Err(Mismatch::Differs | Mismatch::Forked(_)) => {
-                let what = alloc::format!("its log and its learner's part at {} or before", previous.index);
-                return self.stop(context, what);
-            }
-        }
-        let missing: alloc::vec::Vec<_> =
-            entries.into_iter().filter(|entry| self.log.term(entry.index) != Some(entry.term)).collect();
-        let end = missing.last().map(|entry| entry.index);
-        if !missing.is_empty() && !self.replace_suffix(context, missing) {
+        if previous.index > self.log.last().index {
+            // An answer to an earlier question, of an earlier life.
             return;
         }
-        self.commit_upto(context, commit.min(end.unwrap_or(self.log.last().index)));
-        let last = self.log.last();
+        if self.log.agrees(previous).is_err() {
+            let what = alloc::format!("its log and its learner's part at {} or before", previous.index);
+            return self.stop(context, what);
+        }
+        let (covered, new) = self.log.compare(previous, entries);
+        if !new.is_empty() && !self.replace_suffix(context, new) {
+            return;
+        }
+        self.commit_upto(context, commit.min(covered));
         if cut {
             return;
         }
-        // What this disk held beyond the learner's log is gone with it: nobody else ever had it.
-        if last.index < durable.index {
-            if end.is_none() {
-                return;
-            }
+        if covered < durable.index {
+            let last = self.log.place(covered).unwrap_or(self.log.base());
             return self.send(context, from, self.term, Body::Copy { last }, When::Durable);
         }
+        // The learner may lag: what this disk holds beyond its log stays. What it lost beyond it is gone, for nobody else ever had it.
         self.copied(context, mark);
     }
 

@@ -185,29 +185,11 @@ impl Group {
     }
 
     fn take_entries(&mut self, context: &mut Context<'_>, from: Member, append: Append) {
-        let Append { mut previous, commit, mut entries, number, cut, .. } = append;
-        let base = self.log.base();
-        if previous.index < base.index {
-            // What lies at or below the base is committed and equal.
-            let skip = ((base.index.0 - previous.index.0) as usize).min(entries.len());
-            entries.drain(..skip);
-            previous = base;
-        }
+        let Append { previous, commit, entries, number, cut, .. } = append;
         if let Err(mismatch) = self.log.agrees(previous) {
             return self.disagree(context, from, number, previous.index, mismatch);
         }
-        let mut place = previous;
-        let mut fresh = entries.len();
-        for (at, entry) in entries.iter().enumerate() {
-            let chain = place.chain.then(entry.term, entry.index, entry.kind as u8, &entry.data);
-            place = Place { index: entry.index, term: entry.term, chain };
-            if self.log.place(entry.index) != Some(place) {
-                fresh = at;
-                break;
-            }
-        }
-        let new = entries.split_off(fresh);
-        let covered = LogIndex(previous.index.0 + (fresh + new.len()) as u64);
+        let (covered, new) = self.log.compare(previous, entries);
         if !new.is_empty() && !self.replace_suffix(context, new) {
             return;
         }

@@ -127,3 +127,44 @@ fn the_control_group_looks_for_a_member_that_forgot_everybody() {
     cluster.settle(Span::secs(4));
     assert_eq!(cluster.commands(1), ["one"], "it shares no pair with anybody, so nobody heard of its start");
 }
+
+#[test]
+fn an_only_voter_that_is_ahead_of_its_learner_keeps_what_it_has() {
+    let mut cluster = Cluster::new(25, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    cluster.propose(0, "one");
+    cluster.settle(Span::millis(500));
+    cluster.cut.insert((0, 1));
+    cluster.propose(0, "two");
+    cluster.settle(Span::millis(300));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.crash(0);
+    cluster.network.clear();
+    cluster.cut.clear();
+    cluster.restart(0);
+    // The learner hears of the next term, and not of what it lacks.
+    let term = cluster.replicas[1].groups.status(GROUP).expect("there").term;
+    while cluster.replicas[1].groups.status(GROUP).expect("there").term == term {
+        cluster.now += Span::millis(10);
+        cluster.deadline(0);
+        cluster.sync_all(0);
+        for _ in 0..cluster.network.len() {
+            cluster.deliver(0);
+        }
+    }
+    cluster.sync_all(1);
+    cluster.network.clear();
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    assert_eq!(cluster.commands(1), ["one"]);
+    let upto = cluster.replicas[1].applied.last().expect("applied").index;
+    // The entry with which that term began was known to the lost disk alone.
+    cluster.agreed.retain(|index, _| *index <= upto.next());
+    cluster.tell(1, Input::Compact { group: GROUP, upto });
+    cluster.restart(0);
+    cluster.settle(Span::millis(10));
+    assert_eq!(cluster.role(0), Some(RoleName::Verifying));
+    goes_on(&mut cluster, 1);
+    assert_eq!(cluster.commands(1), ["one", "two", "the end"]);
+    assert_ne!(configuration(&cluster, 0).voters, [member(0)], "it was amnesic");
+}
