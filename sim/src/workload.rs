@@ -96,10 +96,8 @@ impl Workload {
 
     /// A call is about to be taken by a node.
     pub fn arrives(&mut self, desk: &mut Desk<'_>, node: usize, call: &Call) {
-        if !matches!(call, Call::Command(..)) {
-            for handler in self.handlers.iter_mut().filter(|handler| handler.node() == node) {
-                handler.arrives(desk, call);
-            }
+        for handler in self.handlers.iter_mut().filter(|handler| handler.node() == node) {
+            handler.arrives(desk, call);
         }
     }
 
