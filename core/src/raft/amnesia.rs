@@ -15,7 +15,7 @@ use super::group::{Context, Group, Role, Standing};
 use super::message::{Append, Body, Mark, Place};
 use super::quorum::carried;
 use crate::configuration::Member;
-use crate::id::{GroupId, NodeId, ReplicaId, Term};
+use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::planted::Bug;
 use crate::when::When;
 
@@ -233,14 +233,39 @@ impl Group {
         self.tell_role(context);
     }
 
-    /// While this replica copies its log back as the only voter it once was, somebody leads: the group has had more voters since. So
-    /// others hold what was committed, and it comes back as a rolled-back voter does (rule C5).
-    pub(super) fn is_not_alone(&mut self, context: &mut Context<'_>, leader: NodeId) {
+    /// A leader speaks to a replica that takes itself for the only voter: whether that proves that the group has had more voters since. Where
+    /// it is decided that one votes, nobody else can lead in a later term. Others may have been about to vote, and lead for a moment, though nothing
+    /// is decided without this replica; so the leader must have committed what is not committed here.
+    ///
+    /// Then others hold what was committed, and this replica comes back as a rolled-back voter does (rule C5). It must not go on beside them:
+    /// each would end the other's terms for ever.
+    pub(super) fn finds_others(
+        &mut self,
+        context: &mut Context<'_>,
+        leader: NodeId,
+        term: Term,
+        previous: Place,
+        commit: LogIndex,
+    ) -> bool {
+        let decided = self.log.configured_at();
+        let since = self.log.term(decided).unwrap_or(self.log.base().term);
+        let in_doubt = match self.standing {
+            Standing::Copying { .. } => true,
+            Standing::Sound => self.is_only_voter(context.own) && decided <= self.commit && term > since,
+            Standing::Verifying { .. } | Standing::Renamed { .. } | Standing::Stopped { .. } => false,
+        };
+        let parted = previous.index <= commit && self.log.agrees(previous).is_err();
+        let proven = in_doubt && (commit > self.commit || parted);
+        if !proven || context.planted.has(Bug::AmnesicVotes) {
+            return false;
+        }
+        self.deluded_upto = self.commit;
         self.take_fresh_id(context);
         let what = alloc::format!(
             "{leader} leads, so it is not the only voter any more: it waits to be admitted under a fresh replica id"
         );
         self.wait_amnesic(context, what);
+        true
     }
 
     /// A leader whose member ends below what it vouched for reminds it.
@@ -369,6 +394,15 @@ impl Group {
             self.send(context, node, self.term, Body::Stop { reason: reason.clone() }, When::Now);
         }
         self.halt(context, reason);
+    }
+
+    /// A leader holds something else at a place that is committed here. If that was committed while this replica alone took itself for the
+    /// group, the others are right, and go on without it.
+    pub(super) fn contradicted(&mut self, context: &mut Context<'_>, at: LogIndex, reason: String) {
+        if at <= self.deluded_upto {
+            return self.halt(context, alloc::format!("{reason}, by a disk that was rolled back"));
+        }
+        self.stop(context, reason);
     }
 
     pub(super) fn hear_stop(&mut self, context: &mut Context<'_>, from: NodeId, reason: &str) {

@@ -81,6 +81,8 @@ pub(super) struct Group {
     pub(super) applied: LogIndex,
     pub(super) role: Role,
     pub(super) standing: Standing,
+    /// Committed here, but perhaps by this replica alone after its disk forgot the others: the commit index when it learned of that.
+    pub(super) deluded_upto: LogIndex,
     /// What the others vouched for, by node.
     pub(super) marks: BTreeMap<NodeId, Mark>,
     pub(super) unwritten_marks: BTreeSet<NodeId>,
@@ -115,6 +117,7 @@ impl Group {
             applied: base.index,
             role: Role::Follower { leader: None },
             standing: Standing::Sound,
+            deluded_upto: LogIndex(0),
             marks: BTreeMap::new(),
             unwritten_marks: BTreeSet::new(),
             election: None,

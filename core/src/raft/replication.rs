@@ -138,7 +138,9 @@ impl Group {
         if append.copy {
             return self.handle_copied(context, from.node, term, append);
         }
-        if !self.accepts_leader(context, from, term) {
+        if self.finds_others(context, from.node, term, append.previous, append.commit)
+            || !self.accepts_leader(context, from, term)
+        {
             return;
         }
         self.vouched(context, from, term, append.durable, None);
@@ -152,10 +154,6 @@ impl Group {
             Standing::Sound => {}
             Standing::Renamed { .. } => {
                 self.say_renamed(context, from.node);
-                return false;
-            }
-            Standing::Copying { .. } if !context.planted.has(Bug::AmnesicVotes) => {
-                self.is_not_alone(context, from.node);
                 return false;
             }
             Standing::Verifying { .. } | Standing::Copying { .. } | Standing::Stopped { .. } => {
@@ -204,8 +202,9 @@ impl Group {
         let first = new[0].index;
         if first <= self.log.last().index {
             if first <= self.commit {
-                self.stop(
+                self.contradicted(
                     context,
+                    first,
                     alloc::format!(
                         "a leader wants to replace entry {first}, but everything up to {} is committed here",
                         self.commit
@@ -236,7 +235,7 @@ impl Group {
                 "the leader's log differs at {index}, but everything up to {} is committed here",
                 self.commit
             );
-            return self.stop(context, what);
+            return self.contradicted(context, index, what);
         }
         if let Mismatch::Forked(index) = mismatch {
             let what = alloc::format!(

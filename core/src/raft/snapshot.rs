@@ -48,7 +48,9 @@ impl Group {
             if !matches!(self.standing, Standing::Copying { from: learner, .. } if learner == from.node) {
                 return;
             }
-        } else if !self.accepts_leader(context, from, term) {
+        } else if self.finds_others(context, from.node, term, snapshot.place, snapshot.place.index)
+            || !self.accepts_leader(context, from, term)
+        {
             return;
         }
         if snapshot.place.index <= self.commit {

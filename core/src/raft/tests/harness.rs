@@ -52,7 +52,7 @@ pub(super) struct Cluster {
     suspected: BTreeSet<(usize, usize)>,
     /// What was applied anywhere, by index.
     pub(super) agreed: BTreeMap<LogIndex, (Term, Bytes)>,
-    leaders: BTreeMap<Term, NodeId>,
+    pub(super) leaders: BTreeMap<Term, NodeId>,
     pub(super) group: GroupId,
     founding: Vec<Configuration>,
 }

@@ -168,3 +168,45 @@ fn an_only_voter_that_is_ahead_of_its_learner_keeps_what_it_has() {
     assert_eq!(cluster.commands(1), ["one", "two", "the end"]);
     assert_ne!(configuration(&cluster, 0).voters, [member(0)], "it was amnesic");
 }
+
+/// A founder whose disk forgot that others vote waits for its learners, and not for ever (rule C3). Then it leads, and commits what nobody else
+/// has. When it hears the others' leader it must neither end their terms for ever nor stop them.
+#[test]
+fn a_founder_that_forgot_the_other_voters_stops_alone() {
+    let mut cluster = Cluster::new(26, GroupId::CONTROL, 3, 1, 0);
+    cluster.settle(Span::millis(500));
+    let (voters, learners) = (vec![member(0)], vec![member(1), member(2)]);
+    cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners, context: 1 });
+    cluster.settle(Span::secs(1));
+    let image = cluster.replicas[0].disk.clone();
+    let voters = (0..3).map(member).collect();
+    cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners: vec![], context: 2 });
+    cluster.settle(Span::secs(1));
+    cluster.propose(0, "one");
+    cluster.settle(Span::secs(1));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.settle(Span::secs(2));
+    assert!(matches!(cluster.leader(), Some(1 | 2)));
+    // What it does in a world of its own is nobody else's.
+    let (agreed, leaders) = (core::mem::take(&mut cluster.agreed), core::mem::take(&mut cluster.leaders));
+    cluster.cut.extend([(0, 1), (1, 0), (0, 2), (2, 0)]);
+    cluster.restart(0);
+    cluster.settle(Span::secs(3));
+    cluster.propose(0, "delusion");
+    cluster.settle(Span::millis(50));
+    assert_eq!(cluster.commands(0), ["delusion"]);
+    (cluster.agreed, cluster.leaders) = (agreed, leaders);
+    cluster.cut.retain(|&(from, _)| from == 0);
+    cluster.settle(Span::secs(2));
+    assert_eq!(cluster.role(0), Some(RoleName::Amnesic), "somebody else leads");
+    cluster.cut.clear();
+    cluster.settle(Span::secs(4));
+    assert_eq!(cluster.role(0), Some(RoleName::Stopped));
+    let leader = cluster.leader().expect("the others go on");
+    cluster.propose(leader, "two");
+    cluster.settle(Span::secs(1));
+    for node in [1, 2] {
+        assert_eq!(cluster.commands(node), ["one", "two"]);
+    }
+}
