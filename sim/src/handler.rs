@@ -312,6 +312,12 @@ impl Handler {
                 }
             }
             Call::Detach(token) => desk.books.handlings[self.index].left(token),
+            // Who presents a position has stored it with the effect: that is success, whatever became of its verdicts.
+            Call::Command(_, Command::Attach { ref stream, presented: Some(position), .. })
+                if *stream == self.stream_name =>
+            {
+                desk.books.streams[self.index].reported(position.sequence.0);
+            }
             Call::Command(..) => {}
         }
     }

@@ -185,7 +185,6 @@ impl<M: Machine> World<M> {
         self.note(node, describe::FAULT, taken, || {
             format!("== its disk is what it was at {}", crate::world::show(taken))
         });
-        self.rolled_back = true;
         self.books.logs.rolled_back(node);
         for (index, stream) in self.plan.streams.iter().enumerate() {
             if stream.source == node {

@@ -18,7 +18,8 @@ pub enum Verdict {
         /// When.
         at: Span,
     },
-    /// Nothing wrong happened. Something did not happen that is not owed, because a disk was rolled back: that may stop a group.
+    /// Nothing wrong happened. Something did not happen that is not owed: the group it needs may stand still, because a replica of it that lost
+    /// something by a roll-back counted before anybody told it so.
     NotOwed {
         /// What.
         what: String,

@@ -1,9 +1,10 @@
 //! How a world is looked at as a whole: every node's status now and then, and, once all faults are over, whether all that was owed
 //! has been done.
 
-use wattle_core::id::{GroupId, StreamInstance};
+use wattle_core::id::{GroupId, NodeId, StreamInstance};
 use wattle_core::level::Level;
 use wattle_core::node::Status;
+use wattle_core::node::status::StreamStatus;
 
 use crate::checker::{Failure, StreamLedger};
 use crate::event::{Event, MILLI, SECOND, Time};
@@ -17,6 +18,36 @@ use crate::world::World;
 pub(crate) const SAMPLE_EVERY: Time = 250 * MILLI;
 /// For how long a healed world must stay content before it is judged finished: what circles or comes twice shows up meanwhile.
 const CONTENT_FOR: Time = SECOND;
+
+/// Whether a group owes progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owes {
+    /// It must go on.
+    All,
+    /// It may stand still: see [`crate::checker::Logs::excused`]. It may go on all the same, so it is given its time.
+    Perhaps,
+    /// It may, and has said that it goes no further.
+    Nothing,
+}
+
+/// What is missing, the first of each kind.
+#[derive(Debug, Default)]
+struct Missing {
+    owed: Option<String>,
+    doubtful: Option<String>,
+    given_up: Option<String>,
+}
+
+impl Missing {
+    fn note(&mut self, owes: Owes, what: impl FnOnce() -> String) {
+        let slot = match owes {
+            Owes::All => &mut self.owed,
+            Owes::Perhaps => &mut self.doubtful,
+            Owes::Nothing => &mut self.given_up,
+        };
+        slot.get_or_insert_with(what);
+    }
+}
 
 impl<M: Machine> World<M> {
     pub(crate) fn sample(&mut self) {
@@ -58,87 +89,111 @@ impl<M: Machine> World<M> {
 
     /// Judges whether a healed world has done all it owes.
     fn settle(&mut self, statuses: &[Status]) {
-        if let Some(owed) = self.owed(statuses) {
+        let missing = self.missing(statuses);
+        if missing.owed.is_some() || missing.doubtful.is_some() {
             self.content_since = None;
             if self.now >= self.plan.fault_phase + self.plan.progress_bound {
-                self.stall(owed);
+                let verdict = match (missing.owed, missing.doubtful) {
+                    (Some(what), _) => Verdict::NoProgress { what },
+                    (None, what) => Verdict::NotOwed { what: what.unwrap_or_default() },
+                };
+                self.verdict.get_or_insert(verdict);
             }
             return;
         }
         if self.now - *self.content_since.get_or_insert(self.now) >= CONTENT_FOR {
-            self.finish(statuses);
+            self.finish(statuses, missing.given_up);
         }
     }
 
-    fn excused(&self, statuses: &[Status], stream: usize) -> bool {
-        let Some(instance) = self.books.streams[stream].instance() else { return false };
-        let stopped = |status: &Status| {
-            status.streams.iter().any(|entry| entry.instance == instance && entry.stopped.is_some())
+    /// A group need not go on once a replica of it that lost something by a roll-back counted untold.
+    fn owes(&self, statuses: &[Status], group: GroupId) -> Owes {
+        let shown = |status: &Status| match &status.control {
+            Some(control) if group == GroupId::CONTROL => control.stopped.is_some(),
+            _ => status.streams.iter().any(|entry| group == entry.instance.into() && entry.stopped.is_some()),
         };
-        self.books.may_stop
-            && (self.books.agreement.has_stopped(instance.into()) || statuses.iter().any(stopped))
+        if !self.books.logs.excused(group) {
+            Owes::All
+        } else if self.books.agreement.has_stopped(group) || statuses.iter().any(shown) {
+            Owes::Nothing
+        } else {
+            Owes::Perhaps
+        }
     }
 
-    fn control_excused(&self, statuses: &[Status]) -> bool {
-        let stopped =
-            |status: &Status| status.control.as_ref().is_some_and(|control| control.stopped.is_some());
-        self.books.may_stop
-            && (self.books.agreement.has_stopped(GroupId::CONTROL) || statuses.iter().any(stopped))
+    /// The group on which a stream of the plan waits: its own once both ends know it, and until then the one that tells them of it.
+    fn group_of(&self, statuses: &[Status], stream: usize) -> GroupId {
+        let plan = &self.plan.streams[stream];
+        let instance = self.books.streams[stream].instance();
+        let knows = |node: usize, instance: StreamInstance| {
+            let node: NodeId = self.processes[node].id();
+            let mut own = statuses.iter().filter(|status| status.node == node);
+            own.any(|status| status.streams.iter().any(|entry| entry.instance == instance))
+        };
+        let known = instance.filter(|&instance| knows(plan.source, instance) && knows(plan.target, instance));
+        known.map_or(GroupId::CONTROL, Into::into)
     }
 
-    fn owed(&self, statuses: &[Status]) -> Option<String> {
+    fn missing(&self, statuses: &[Status]) -> Missing {
+        let mut missing = Missing::default();
         if statuses.len() < self.processes.len() {
-            return Some(format!("{} of {} nodes are up", statuses.len(), self.processes.len()));
+            missing
+                .note(Owes::All, || format!("{} of {} nodes are up", statuses.len(), self.processes.len()));
+            return missing;
         }
-        if self.control_excused(statuses) {
-            // Without a control group nothing can be opened or agreed; what is open goes on, but who can say what was.
-            return None;
-        }
-        if let Some(owed) = self.workload.owed(|stream| self.excused(statuses, stream)) {
-            return Some(owed);
+        let mesh = self.owes(statuses, GroupId::CONTROL);
+        let streams: Vec<Owes> = (0..self.books.streams.len())
+            .map(|stream| self.owes(statuses, self.group_of(statuses, stream)))
+            .collect();
+        for (stream, what) in self.workload.owed() {
+            missing.note(stream.map_or(mesh, |stream| streams[stream]), || what);
         }
         for (index, ledger) in self.books.streams.iter().enumerate() {
-            if self.excused(statuses, index) {
-                continue;
+            if let Some(what) = ledger.owed().or_else(|| self.unfinished(statuses, index)) {
+                missing.note(streams[index], || what);
             }
-            if let Some(owed) = ledger.owed() {
-                return Some(owed);
-            }
-            let source = self.processes[self.plan.streams[index].source].id();
-            let shown =
-                statuses.iter().filter(|status| status.node == source).flat_map(|status| &status.streams);
-            for stream in shown.filter(|stream| Some(stream.instance) == ledger.instance()) {
-                if stream.completed != stream.accepted || stream.replicated != stream.accepted {
-                    return Some(format!(
-                        "stream {index}: accepted {}, replicated {}, processed {}, completed {}: waits for {:?}",
-                        stream.accepted,
-                        stream.replicated,
-                        stream.processed,
-                        stream.completed,
-                        stream.waiting_for
-                    ));
-                }
-            }
+        }
+        if let Some(what) = self.books.agreement.out_of_reach(statuses) {
+            missing.note(Owes::All, || what);
         }
         let opened: Vec<StreamInstance> =
             self.books.streams.iter().filter_map(StreamLedger::instance).collect();
-        self.books.agreement.open_questions(statuses, &opened)
+        if let Some(what) = self.books.agreement.open_questions(statuses, &opened) {
+            missing.note(mesh, || what);
+        }
+        missing
     }
 
-    fn finish(&mut self, statuses: &[Status]) {
+    /// How a stream's source shows that not all it accepted is completed.
+    fn unfinished(&self, statuses: &[Status], index: usize) -> Option<String> {
+        let source = self.processes[self.plan.streams[index].source].id();
+        let instance = self.books.streams[index].instance();
+        let mut shown =
+            statuses.iter().filter(|status| status.node == source).flat_map(|status| &status.streams);
+        let open = |stream: &&StreamStatus| {
+            Some(stream.instance) == instance
+                && (stream.completed != stream.accepted || stream.replicated != stream.accepted)
+        };
+        let stream = shown.find(open)?;
+        Some(format!(
+            "stream {index}: accepted {}, replicated {}, processed {}, completed {}: waits for {:?}",
+            stream.accepted, stream.replicated, stream.processed, stream.completed, stream.waiting_for
+        ))
+    }
+
+    fn finish(&mut self, statuses: &[Status], given_up: Option<String>) {
         for process in &self.processes {
             let Some(machine) = &process.machine else { continue };
             if let Err(panic) = watch(|| machine.check_invariants(Level::Full)) {
                 return self.fail(Failure::from_panic(&format!("{} ({})", panic.message, panic.place)));
             }
         }
-        let control_excused = self.control_excused(statuses);
         for index in 0..self.books.streams.len() {
-            if !control_excused && !self.excused(statuses, index) {
+            if self.owes(statuses, self.group_of(statuses, index)) == Owes::All {
                 let checked = self.books.streams[index].finish();
                 self.judge(checked);
             }
         }
-        self.verdict.get_or_insert(Verdict::Pass);
+        self.verdict.get_or_insert(given_up.map_or(Verdict::Pass, |what| Verdict::NotOwed { what }));
     }
 }

@@ -96,10 +96,8 @@ impl Workload {
 
     /// A call is about to be taken by a node.
     pub fn arrives(&mut self, desk: &mut Desk<'_>, node: usize, call: &Call) {
-        if !matches!(call, Call::Command(..)) {
-            for handler in self.handlers.iter_mut().filter(|handler| handler.node() == node) {
-                handler.arrives(desk, call);
-            }
+        for handler in self.handlers.iter_mut().filter(|handler| handler.node() == node) {
+            handler.arrives(desk, call);
         }
     }
 
@@ -134,15 +132,13 @@ impl Workload {
         self.tasks.iter().filter(|task| task.is_joining()).all(Task::done)
     }
 
-    /// What somebody still wants, in words; nothing is owed on streams that are `excused`.
-    #[must_use]
-    pub fn owed(&self, excused: impl Fn(usize) -> bool) -> Option<String> {
-        let tasks = self.tasks.iter().filter_map(Task::owed);
-        let publishers = self.publishers.iter().filter(|publisher| !excused(publisher.stream()));
-        let handlers = self.handlers.iter().enumerate().filter(|(stream, _)| !excused(*stream));
-        tasks
-            .chain(publishers.filter_map(Publisher::owed))
-            .chain(handlers.filter_map(|(_, handler)| handler.owed()))
-            .next()
+    /// What somebody still wants, in words, and on which stream; `None` stands for the mesh itself.
+    pub fn owed(&self) -> impl Iterator<Item = (Option<usize>, String)> + '_ {
+        let tasks = self.tasks.iter().filter_map(Task::owed).map(|what| (None, what));
+        let publishers = self.publishers.iter();
+        let publishers = publishers.filter_map(|p| p.owed().map(|what| (Some(p.stream()), what)));
+        let handlers = self.handlers.iter().enumerate();
+        let handlers = handlers.filter_map(|(stream, h)| h.owed().map(|what| (Some(stream), what)));
+        tasks.chain(publishers).chain(handlers)
     }
 }

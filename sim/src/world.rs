@@ -53,8 +53,6 @@ pub struct World<M> {
     pub(crate) complete: bool,
     /// Per node: when its image was taken.
     pub(crate) images: Vec<Option<Time>>,
-    /// Whether a disk was rolled back.
-    pub(crate) rolled_back: bool,
     pub(crate) watermarks: Watermarks,
     pub(crate) content_since: Option<Time>,
     pub(crate) verdict: Option<Verdict>,
@@ -133,7 +131,6 @@ impl<M: Machine> World<M> {
             deposing: Vec::new(),
             complete: false,
             images: vec![None; nodes],
-            rolled_back: false,
             watermarks: Watermarks::default(),
             content_since: None,
             verdict: None,
@@ -207,8 +204,7 @@ impl<M: Machine> World<M> {
     }
 
     pub(crate) fn stall(&mut self, what: String) {
-        let verdict = if self.rolled_back { Verdict::NotOwed { what } } else { Verdict::NoProgress { what } };
-        self.verdict.get_or_insert(verdict);
+        self.verdict.get_or_insert(Verdict::NoProgress { what });
     }
 
     pub(crate) fn judge(&mut self, checked: Result<(), Failure>) {

@@ -13,6 +13,7 @@ use super::{Hello, Message, Output, Purpose};
 use crate::id::{LaneId, NodeId};
 use crate::node::output::CloseReason;
 use crate::time::Instant;
+use crate::work::PublicKey;
 
 fn unwelcome<T>(words: String) -> Result<T, CloseReason> {
     Err(CloseReason::Unwelcome(words))
@@ -40,6 +41,7 @@ impl Links {
             if self.is_member(hello.node, &key) {
                 self.probe_lanes(now, hello.node);
             }
+            self.tell_of_stranger(key, hello);
             return self.close(now, id, reason);
         }
         if !dialled {
@@ -58,6 +60,22 @@ impl Links {
                     lane.phase = Phase::Confirming { peer, until: now + self.config.handshake_timeout };
                 }
             }
+        }
+    }
+
+    /// Who is turned away only because nothing is known of it here may be a member since this node last heard.
+    fn tell_of_stranger(&mut self, key: PublicKey, hello: Hello) {
+        let Hello { mesh, purpose, node, ref endorsement, .. } = hello;
+        let (low, high) = VERSIONS;
+        let same_mesh = mesh.is_some() && mesh == self.mesh && purpose == Purpose::Link;
+        let understood = hello.version_low <= high && low <= hello.version_high;
+        if same_mesh
+            && understood
+            && node != self.own
+            && !self.roster.contains_key(&node)
+            && !endorsement.is_empty()
+        {
+            self.emit(Output::Stranger { node, key, endorsement: endorsement.clone() });
         }
     }
 

@@ -5,6 +5,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use super::dial::{TargetId, Targets};
 use super::label::Labels;
 use super::lane::{Lane, Phase};
@@ -41,6 +43,7 @@ pub struct Links {
     pub(super) mesh: Option<MeshId>,
     pub(super) roster: BTreeMap<NodeId, Vec<PublicKey>>,
     pub(super) member_keys: BTreeSet<PublicKey>,
+    endorsement: Bytes,
     pub(super) lanes: BTreeMap<LaneId, Lane>,
     pub(super) links: BTreeMap<NodeId, Link>,
     pub(super) labels: Labels,
@@ -64,6 +67,7 @@ impl Links {
             mesh: None,
             roster: BTreeMap::new(),
             member_keys: BTreeSet::new(),
+            endorsement: Bytes::new(),
             lanes: BTreeMap::new(),
             links: BTreeMap::new(),
             targets: Targets::default(),
@@ -93,6 +97,7 @@ impl Links {
             Input::Close { lane, reason } => self.close(now, lane, reason),
             Input::Mesh(mesh) => self.mesh = Some(mesh),
             Input::Roster(roster) => self.on_roster(now, roster),
+            Input::Endorsement(endorsement) => self.endorsement = endorsement,
             Input::Target { address } => self.targets.keep(now, address),
             Input::JoinTarget { address } => self.targets.join(now, address),
             Input::Deadline => {}
@@ -315,6 +320,7 @@ impl Links {
             boot: self.boot,
             nonce,
             max_frame: self.config.max_frame,
+            endorsement: if purpose == Purpose::Link { self.endorsement.clone() } else { Bytes::new() },
         };
         // The generation is said aloud only when it is on disk: a start that nobody remembers must not have been heard.
         self.emit(Output::Send { lane, message: Message::Hello(hello), when: When::Durable });

@@ -2,6 +2,8 @@
 
 use alloc::string::String;
 
+use bytes::Bytes;
+
 use crate::id::{BootId, Generation, MeshId, NodeId};
 
 /// What a lane is opened for.
@@ -36,6 +38,8 @@ pub struct Hello {
     pub nonce: u64,
     /// The largest frame it takes, in bytes of messages.
     pub max_frame: u32,
+    /// Shows an end that does not know the sender who let it in; empty when joining.
+    pub endorsement: Bytes,
 }
 
 /// A message between neighbours.

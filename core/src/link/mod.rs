@@ -46,6 +46,7 @@ mod wire;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
 pub use config::Config;
 pub use label::LabelError;
 pub use links::{Links, Standing};
@@ -104,6 +105,8 @@ pub enum Input {
     Mesh(MeshId),
     /// The members and the keys each may prove: the whole list.
     Roster(Vec<(NodeId, Vec<PublicKey>)>),
+    /// What this node's hello shows to an end that does not know it as a member.
+    Endorsement(Bytes),
     /// Dial there and keep dialling, for as long as this node lives.
     Target {
         /// `host:port`.
@@ -175,6 +178,16 @@ pub enum Output {
         node: NodeId,
         /// There and back.
         rtt: Span,
+    },
+    /// A node of this mesh that the roster does not name was turned away. It showed an endorsement: if that is good it may be named when
+    /// it comes again.
+    Stranger {
+        /// Who it says it is.
+        node: NodeId,
+        /// The key it has proven.
+        key: PublicKey,
+        /// Not read here.
+        endorsement: Bytes,
     },
     /// A lane for joining is open: `peer_key` is proven, whose it is has still to be judged.
     JoinLaneUp {

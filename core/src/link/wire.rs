@@ -80,6 +80,7 @@ fn hello_to_wire(hello: &Hello) -> wire::Hello {
         boot: id_bytes(hello.boot.0),
         nonce: hello.nonce,
         max_frame: hello.max_frame,
+        endorsement: hello.endorsement.clone(),
     }
 }
 
@@ -109,6 +110,7 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
         boot: BootId(id(&hello.boot, "hello with a boot id that is not 16 bytes")?),
         nonce: hello.nonce,
         max_frame: hello.max_frame,
+        endorsement: hello.endorsement,
     })
 }
 

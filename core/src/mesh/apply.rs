@@ -145,6 +145,8 @@ impl Mesh {
     pub(super) fn announce_roster(&mut self) {
         let roster = self.roster();
         self.outputs.push_back(Output::Roster(roster));
+        let endorsement = self.endorsement(self.own);
+        self.outputs.push_back(Output::Endorsement(endorsement));
     }
 
     pub(super) fn announce_streams(&mut self) {

@@ -32,6 +32,9 @@ pub struct Config {
     pub join_retry: Span,
     /// How many nodes may be in the middle of joining through this node. Bounds memory and signatures per second.
     pub joins_max: usize,
+    /// How many members that the log has not told of yet may be let in, or be in the middle of it, on the word of others. Bounds memory and
+    /// signatures to check.
+    pub introductions_max: usize,
     /// How long the control group may take over a join before the joiner is told to try again. Must stay below
     /// `join_timeout`.
     pub admission_timeout: Span,
@@ -71,6 +74,7 @@ impl Config {
             join_timeout: Span::secs(30),
             join_retry: Span::secs(1),
             joins_max: 16,
+            introductions_max: 64,
             admission_timeout: Span::secs(10),
             linger: Span::secs(2),
             request_timeout: Span::secs(10),

@@ -95,6 +95,22 @@ pub enum Input {
         /// Which.
         lane: LaneId,
     },
+    /// A node that is no member as far as this one knows wants to be a neighbour, and shows who let it in.
+    Stranger {
+        /// Who it says it is.
+        node: NodeId,
+        /// The key it has proven.
+        key: PublicKey,
+        /// Its admission, its admitter's, and so on; not read yet.
+        endorsement: Bytes,
+    },
+    /// A message came from a node that is no member as far as this one knows.
+    Unknown {
+        /// The node.
+        node: NodeId,
+        /// The member that brought it.
+        through: NodeId,
+    },
     /// A member says something.
     Message {
         /// Who.

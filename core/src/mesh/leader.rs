@@ -133,6 +133,7 @@ impl Mesh {
     /// Members were admitted or came back.
     pub(super) fn on_members_changed(&mut self) {
         self.control.complete = false;
+        self.drop_introduced();
         self.announce_roster();
     }
 

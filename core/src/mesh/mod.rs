@@ -6,7 +6,8 @@
 //! applied it.
 //!
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
-//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `wire`, `snapshot`, `store`.
+//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `introduce` (members that were admitted while this
+//! node was away), `wire`, `snapshot`, `store`.
 //!
 //! # Invariants
 //! - **M1** Members that have applied the same index have equal states ([`Mesh::digest`]); entries are applied in order, each once.
@@ -22,6 +23,7 @@
 //! - **M10** A command is answered once its own node has applied it.
 //! - **M11** The log is cut only where the state beside the cut is in the same row.
 //! - **M12** A node belongs to one mesh, once.
+//! - **M13** Who is not known as a member is taken for one only on signed admissions that lead to a member that is known.
 
 pub mod config;
 pub mod entry;
@@ -33,6 +35,7 @@ pub mod wire;
 
 mod admit;
 mod apply;
+mod introduce;
 mod join;
 mod leader;
 mod requests;
@@ -93,6 +96,7 @@ pub struct Mesh {
     seeding: Option<seed::Seeding>,
     joining: Option<join::Joining>,
     admissions: admit::Admissions,
+    introductions: introduce::Introductions,
     control: leader::Control,
     requests: requests::Requests,
     /// Requests refused for good in this step.
@@ -128,6 +132,7 @@ impl Mesh {
             seeding: None,
             joining: None,
             admissions: admit::Admissions::default(),
+            introductions: introduce::Introductions::default(),
             control: leader::Control::default(),
             requests: requests::Requests::default(),
             failed: Vec::new(),
@@ -225,6 +230,8 @@ impl Mesh {
                 self.on_joining_lane_down(now, lane);
                 self.on_admitting_lane_down(lane);
             }
+            Input::Stranger { node, key, endorsement } => self.on_stranger(node, key, &endorsement),
+            Input::Unknown { node, through } => self.on_unknown(now, node, through),
             Input::Message { from, message } => self.on_message(now, from, message),
             Input::Apply { entries } => self.on_apply(now, &entries),
             Input::Role { leading, term, leader } => self.on_role(now, leading, term, leader),
@@ -278,6 +285,7 @@ impl Mesh {
         assert!(self.requests.pending() <= most, "M5: requests are bounded");
         assert!(self.requests.served() <= self.config.served_max, "M5: served requests are bounded");
         assert!(self.requests.served() == 0 || self.control.leading, "M7: only a leader serves");
+        assert!(self.introductions.len() <= self.config.introductions_max, "M5: introductions are bounded");
         assert!(self.joining.is_none() || self.membership.is_none(), "M12: a member joins nothing");
         assert!(self.tokens.len() <= self.config.tokens_max, "M5: tokens are bounded");
         if let (Some(membership), Some(mesh)) = (&self.membership, self.state.mesh) {
@@ -320,7 +328,8 @@ impl Mesh {
         self.state.resolve(name)
     }
 
-    /// Whether `node` is a member as far as is known here; a node that just joined also goes by what it was told then.
+    /// Whether `node` is a member as far as is known here; a node that just joined also goes by what it was told then, and a node that was away
+    /// by introductions.
     #[must_use]
     pub fn is_member(&self, node: NodeId) -> bool {
         self.state.members.contains_key(&node) || self.told(node).is_some()
@@ -369,6 +378,7 @@ impl Mesh {
         if let Some(membership) = self.membership.as_ref().filter(|_| !self.caught_up()) {
             all.extend(membership.roster.iter().map(|e| (e.node, e.clone())));
         }
+        all.extend(self.introductions.known().map(|e| (e.node, e.clone())));
         for member in self.state.members.values() {
             let entry = RosterEntry {
                 node: member.node,
@@ -387,10 +397,11 @@ impl Mesh {
         own.zip(self.membership.as_ref()).is_some_and(|(member, told)| member.replica == told.replica)
     }
 
-    /// What this node was told of `node` when it joined, while that is the best it has.
+    /// What this node was told of `node` when it joined, or by introduction, while that is the best it has.
     fn told(&self, node: NodeId) -> Option<&RosterEntry> {
-        let membership = self.membership.as_ref().filter(|_| !self.caught_up())?;
-        membership.roster.iter().find(|e| e.node == node)
+        let membership = self.membership.as_ref().filter(|_| !self.caught_up());
+        let joining = membership.and_then(|membership| membership.roster.iter().find(|e| e.node == node));
+        joining.or_else(|| self.introductions.get(node))
     }
 
     fn on_open_stream(&mut self, now: Now, request: RequestId, name: String, source: String, target: String) {
@@ -420,7 +431,11 @@ impl Mesh {
                     self.on_admission_signed(now, token, &signature);
                 }
             }
-            Done::Verified(valid) => self.on_verified(now, token, valid),
+            Done::Verified(valid) => {
+                if !self.on_introduction_verified(token, valid) {
+                    self.on_verified(now, token, valid);
+                }
+            }
             Done::Digest(_) => {}
         }
     }

@@ -117,6 +117,8 @@ pub enum Output {
     },
     /// All members, whenever anything about them has changed.
     Roster(Vec<RosterEntry>),
+    /// What this node shows to members that do not know it: comes with the roster.
+    Endorsement(Bytes),
     /// A stream is open. May be repeated.
     StreamOpened {
         /// Its name.

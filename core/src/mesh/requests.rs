@@ -162,6 +162,8 @@ impl Mesh {
                 self.serve(now, from, request, seen, *body, repeated);
             }
             Message::Answer { request, verdict } => self.on_answer(now, from, request, verdict),
+            Message::WhoIs { node } => self.on_who_is(from, node),
+            Message::Introduce { endorsement } => self.on_introduce(&endorsement),
         }
     }
 

@@ -52,6 +52,16 @@ pub enum Message {
         /// Why not.
         verdict: Verdict,
     },
+    /// Asks who let a node in, of which the sender does not know that it is a member.
+    WhoIs {
+        /// Which.
+        node: NodeId,
+    },
+    /// Answers it.
+    Introduce {
+        /// As in a hello.
+        endorsement: Bytes,
+    },
 }
 
 /// Why a forwarded request is not done.
@@ -155,6 +165,12 @@ impl Message {
                     Verdict::Futile(refusal) => P::Futile(futile_out(refusal)),
                 }),
             }),
+            Self::WhoIs { node } => {
+                proto::message::Kind::WhoIs(proto::WhoIs { node: id_bytes(node.to_bytes()) })
+            }
+            Self::Introduce { endorsement } => {
+                proto::message::Kind::Introduce(proto::Introduce { endorsement: endorsement.clone() })
+            }
         };
         proto::Message { kind: Some(kind) }.encode_to_vec().into()
     }
@@ -183,6 +199,8 @@ impl Message {
                     P::Futile(futile) => Verdict::Futile(futile_in(futile)?),
                 },
             },
+            proto::message::Kind::WhoIs(w) => Self::WhoIs { node: node(&w.node)? },
+            proto::message::Kind::Introduce(i) => Self::Introduce { endorsement: i.endorsement },
         })
     }
 }
@@ -354,7 +372,7 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
     })
 }
 
-fn admission_out(admission: &Admission) -> proto::Admission {
+pub(super) fn admission_out(admission: &Admission) -> proto::Admission {
     proto::Admission {
         node: id_bytes(admission.node.to_bytes()),
         name: admission.name.clone(),
@@ -367,7 +385,7 @@ fn admission_out(admission: &Admission) -> proto::Admission {
     }
 }
 
-fn admission_in(admission: proto::Admission) -> Result<Admission, Malformed> {
+pub(super) fn admission_in(admission: proto::Admission) -> Result<Admission, Malformed> {
     Ok(Admission {
         node: node(&admission.node)?,
         name: text(admission.name, TEXT_MAX)?,

@@ -68,14 +68,6 @@ impl Lanes {
     }
 }
 
-/// How to answer a node that is no member yet as far as this one knows.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WayBack {
-    to: NodeId,
-    neighbour: NodeId,
-    path: Path,
-}
-
 impl Node {
     pub(super) fn lane_up(&mut self, lane: LaneId, dial: Option<DialId>, peer_key: PublicKey) {
         self.lanes
@@ -253,31 +245,12 @@ impl Node {
             self.notify(neighbour, &message.relay, Reason::WrongTarget);
             return Ok(());
         }
-        let group = GroupId::from_slice(&envelope.group);
-        if !self.mesh.is_member(source) && !self.may_catch_up(neighbour, source, group, &message.relay) {
+        if !self.mesh.is_member(source) {
+            self.mesh.handle(self.now, mesh::Input::Unknown { node: source, through: neighbour });
             return Ok(());
         }
+        let group = GroupId::from_slice(&envelope.group);
         self.deliver(source, message.relay.kind(), group, envelope.body, message.payload)
-    }
-
-    /// Whether a message of an unknown node is to be taken: one that was away while nodes joined can hear of them only from the
-    /// leader, and that may be one of them. It takes the log of the control group, nothing else, from whomever its neighbours, which it knows,
-    /// pass it on for; and since it has no route to an unknown node, it answers the way the message came.
-    fn may_catch_up(
-        &mut self,
-        neighbour: NodeId,
-        source: NodeId,
-        group: Option<GroupId>,
-        relay: &RelayHeader,
-    ) -> bool {
-        let taken = self.mesh.mesh_id().is_some()
-            && relay.kind() == Kind::Raft
-            && group == Some(GroupId::CONTROL)
-            && neighbour != source;
-        if taken {
-            self.way_back = Some(WayBack { to: source, neighbour, path: relay.path().back() });
-        }
-        taken
     }
 
     /// A message for this node, whoever brought it.
@@ -350,13 +323,12 @@ impl Node {
         if parcel.to == own {
             return self.loopback.push_back(parcel);
         }
-        let route = self.routes.path(parcel.to).map(|route| (route.first, Path::new(&route.labels)));
-        let way_back = || self.way_back.filter(|way| way.to == parcel.to && parcel.kind == Kind::Raft);
-        let Some((first, Ok(path))) = route.or_else(|| way_back().map(|way| (way.neighbour, Ok(way.path))))
-        else {
+        let Some(path) = self.routes.path(parcel.to) else {
             self.dropped.unroutable += 1;
             return;
         };
+        let first = path.first;
+        let Ok(path) = Path::new(&path.labels) else { return };
         let relay = RelayHeader::along(parcel.kind, parcel.class, path);
         let header = parcel.envelope(own);
         if self

@@ -33,7 +33,6 @@ use self::durability::Durability;
 use self::egress::Egress;
 use self::gate::Gate;
 use self::ingress::Lanes;
-use self::ingress::WayBack;
 use self::journal::Journal;
 use self::output::{LoadId, Timer};
 use self::parcel::{Held, Parcel};
@@ -154,7 +153,6 @@ pub struct Node {
     mesh: Mesh,
     streams: Streams,
     gate: Gate,
-    way_back: Option<WayBack>,
     lanes: Lanes,
     egress: Egress,
     durability: Durability<Held>,
@@ -193,7 +191,6 @@ impl Node {
             mesh: Mesh::new(config.mesh.clone(), own, rng(Purpose::Mesh), planted),
             streams: Streams::new(config.stream.clone(), own, boot, rng(Purpose::Stream), planted),
             gate: Gate::default(),
-            way_back: None,
             lanes: Lanes::default(),
             egress: Egress::default(),
             durability: Durability::new(planted),

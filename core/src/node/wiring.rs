@@ -71,6 +71,9 @@ impl Node {
                 let micros = u32::try_from(rtt.as_nanos() / 1_000).unwrap_or(u32::MAX);
                 self.routes.handle(now, route::Input::Cost { node, micros });
             }
+            O::Stranger { node, key, endorsement } => {
+                self.mesh.handle(now, mesh::Input::Stranger { node, key, endorsement });
+            }
             // Whoever dialled to join speaks first; the other end hears of it with the first message.
             O::JoinLaneUp { lane, peer_key } if self.lanes.dialled(lane) => {
                 self.mesh.handle(now, mesh::Input::JoinLaneUp { lane, peer_key });
@@ -257,6 +260,9 @@ impl Node {
             }
             O::Remembered { addresses } => self.keep_dialling(addresses),
             O::Roster(roster) => self.roster(roster),
+            O::Endorsement(endorsement) => {
+                self.links.handle(now, link::Input::Endorsement(endorsement));
+            }
             O::StreamOpened { name, instance, source, target } => {
                 self.stream_opened(name, instance, source, target)
             }

@@ -12,11 +12,10 @@ use alloc::string::String;
 
 use super::Output;
 use super::group::{Context, Group, Role, Standing};
-use super::log::Mismatch;
 use super::message::{Append, Body, Mark, Place};
 use super::quorum::carried;
 use crate::configuration::Member;
-use crate::id::{GroupId, NodeId, ReplicaId, Term};
+use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::planted::Bug;
 use crate::when::When;
 
@@ -92,7 +91,8 @@ impl Group {
                 }
             }
             Standing::Copying { from, .. } => {
-                let last = self.log.last();
+                // From what is committed here on: what lies behind it may differ from what the learner holds.
+                let last = self.log.place(self.commit.min(self.log.durable())).unwrap_or(self.log.base());
                 self.send(context, from, self.term, Body::Copy { last }, When::Durable);
             }
             Standing::Renamed { .. } => {
@@ -111,9 +111,6 @@ impl Group {
         mark: Option<Mark>,
         question: bool,
     ) {
-        if !self.log.configuration().on(from).any(|_| true) {
-            return;
-        }
         if question {
             let mark = self.marks.get(&from).copied();
             self.send(context, from, self.term, Body::Recall { mark, question: false }, When::Now);
@@ -213,18 +210,62 @@ impl Group {
             self.standing = Standing::Copying { mark, from };
             "it copies the log back"
         } else {
-            self.standing = Standing::Renamed { old: self.replica };
-            self.rename(ReplicaId(context.rng.u128()));
-            self.vote = None;
+            self.take_fresh_id(context);
             "it waits to be admitted under a fresh replica id"
         };
+        self.wait_amnesic(context, alloc::format!("{found}: {remedy}"));
+    }
+
+    /// Goes on under a fresh replica id, once the group has admitted that.
+    fn take_fresh_id(&mut self, context: &mut Context<'_>) {
+        self.standing = Standing::Renamed { old: self.replica };
+        self.rename(ReplicaId(context.rng.u128()));
+        self.vote = None;
+    }
+
+    /// Does nothing that counts, and asks for what it needs.
+    fn wait_amnesic(&mut self, context: &mut Context<'_>, what: String) {
         self.role = Role::Follower { leader: None };
         self.election = None;
         self.persist_state(context);
-        let what = alloc::format!("{found}: {remedy}");
         context.out.push_back(Output::Amnesia { group: self.id, node: context.own, what });
         self.ask_again(context);
         self.tell_role(context);
+    }
+
+    /// A leader speaks to a replica that takes itself for the only voter: whether that proves that the group has had more voters since. Where
+    /// it is decided that one votes, nobody else can lead in a later term. Others may have been about to vote, and lead for a moment, though nothing
+    /// is decided without this replica; so the leader must have committed what is not committed here.
+    ///
+    /// Then others hold what was committed, and this replica comes back as a rolled-back voter does (rule C5). It must not go on beside them:
+    /// each would end the other's terms for ever.
+    pub(super) fn finds_others(
+        &mut self,
+        context: &mut Context<'_>,
+        leader: NodeId,
+        term: Term,
+        previous: Place,
+        commit: LogIndex,
+    ) -> bool {
+        let decided = self.log.configured_at();
+        let since = self.log.term(decided).unwrap_or(self.log.base().term);
+        let in_doubt = match self.standing {
+            Standing::Copying { .. } => true,
+            Standing::Sound => self.is_only_voter(context.own) && decided <= self.commit && term > since,
+            Standing::Verifying { .. } | Standing::Renamed { .. } | Standing::Stopped { .. } => false,
+        };
+        let parted = previous.index <= commit && self.log.agrees(previous).is_err();
+        let proven = in_doubt && (commit > self.commit || parted);
+        if !proven || context.planted.has(Bug::AmnesicVotes) {
+            return false;
+        }
+        self.deluded_upto = self.commit;
+        self.take_fresh_id(context);
+        let what = alloc::format!(
+            "{leader} leads, so it is not the only voter any more: it waits to be admitted under a fresh replica id"
+        );
+        self.wait_amnesic(context, what);
+        true
     }
 
     /// A leader whose member ends below what it vouched for reminds it.
@@ -238,6 +279,15 @@ impl Group {
 
     pub(super) fn say_renamed(&mut self, context: &mut Context<'_>, to: NodeId) {
         if let Standing::Renamed { old } = self.standing {
+            self.send(context, to, self.term, Body::Renamed { old }, When::Durable);
+        }
+    }
+
+    /// Something was said to a replica id that this disk bore once. Whoever said it has not heard of the fresh one, or lost the entry that
+    /// admitted it: a leader may fall before that is committed.
+    pub(super) fn correct(&self, context: &mut Context<'_>, to: NodeId, addressee: Option<ReplicaId>) {
+        let stopped = matches!(self.standing, Standing::Stopped { .. });
+        if let Some(old) = addressee.filter(|replica| !stopped && self.former.contains(replica)) {
             self.send(context, to, self.term, Body::Renamed { old }, When::Durable);
         }
     }
@@ -271,21 +321,17 @@ impl Group {
             // What the asker sent in its earlier life and is still under way must not come in behind the copy.
             self.enter_term(context, self.term.next(), None);
         }
-        let previous = if last.index >= self.log.base().index && self.log.agrees(last).is_ok() {
-            last
-        } else if self.log.base().index.0 == 0 {
-            self.log.base()
-        } else {
+        let durable = self.log.durable_place();
+        let Some(previous) = self.log.place(last.index.min(durable.index)) else {
             self.copying_to = Some(from);
             return context.out.push_back(Output::SnapshotWanted { group: self.id, to: from });
         };
+        // Where the two logs part at a place the asker has committed, it will see that and stop.
         let config = context.config;
-        let durable = self.log.durable();
-        let entries =
-            self.log.slice(previous.index.next(), durable, config.message_entries, config.message_bytes);
+        let (messages, bytes) = (config.message_entries, config.message_bytes);
+        let entries = self.log.slice(previous.index.next(), durable.index, messages, bytes);
         let end = entries.last().map_or(previous.index, |entry| entry.index);
         let commit = self.commit.min(end);
-        let durable = self.log.durable_place();
         let append = Append { previous, commit, durable, entries, number: 0, copy: true, cut: false };
         self.send(context, from, self.term, Body::Append(append), When::Durable);
     }
@@ -306,31 +352,27 @@ impl Group {
             self.persist_state(context);
         }
         let Append { previous, commit, entries, durable, cut, .. } = append;
-        match self.log.agrees(previous) {
-            Ok(()) if previous.index >= self.log.base().index => {}
-            Ok(()) | Err(Mismatch::Differs | Mismatch::Forked(_)) => {
-                let what = alloc::format!("its log and its learner's part at {} or before", previous.index);
-                return self.stop(context, what);
-            }
-        }
-        let missing: alloc::vec::Vec<_> =
-            entries.into_iter().filter(|entry| self.log.term(entry.index) != Some(entry.term)).collect();
-        let end = missing.last().map(|entry| entry.index);
-        if !missing.is_empty() && !self.replace_suffix(context, missing) {
+        if previous.index > self.log.last().index {
+            // An answer to an earlier question, of an earlier life.
             return;
         }
-        self.commit_upto(context, commit.min(end.unwrap_or(self.log.last().index)));
-        let last = self.log.last();
+        if self.log.agrees(previous).is_err() {
+            let what = alloc::format!("its log and its learner's part at {} or before", previous.index);
+            return self.stop(context, what);
+        }
+        let (covered, new) = self.log.compare(previous, entries);
+        if !new.is_empty() && !self.replace_suffix(context, new) {
+            return;
+        }
+        self.commit_upto(context, commit.min(covered));
         if cut {
             return;
         }
-        // What this disk held beyond the learner's log is gone with it: nobody else ever had it.
-        if last.index < durable.index {
-            if end.is_none() {
-                return;
-            }
+        if covered < durable.index {
+            let last = self.log.place(covered).unwrap_or(self.log.base());
             return self.send(context, from, self.term, Body::Copy { last }, When::Durable);
         }
+        // The learner may lag: what this disk holds beyond its log stays. What it lost beyond it is gone, for nobody else ever had it.
         self.copied(context, mark);
     }
 
@@ -352,6 +394,15 @@ impl Group {
             self.send(context, node, self.term, Body::Stop { reason: reason.clone() }, When::Now);
         }
         self.halt(context, reason);
+    }
+
+    /// A leader holds something else at a place that is committed here. If that was committed while this replica alone took itself for the
+    /// group, the others are right, and go on without it.
+    pub(super) fn contradicted(&mut self, context: &mut Context<'_>, at: LogIndex, reason: String) {
+        if at <= self.deluded_upto {
+            return self.halt(context, alloc::format!("{reason}, by a disk that was rolled back"));
+        }
+        self.stop(context, reason);
     }
 
     pub(super) fn hear_stop(&mut self, context: &mut Context<'_>, from: NodeId, reason: &str) {

@@ -127,7 +127,7 @@ impl Group {
             let granted = term > self.term && up_to_date && !leader_lives;
             let answered = if granted { term } else { self.term };
             let last = self.log.last();
-            self.send(context, from.node, answered, Body::VoteReply { pre, granted, last }, When::Now);
+            self.answer(context, from, answered, Body::VoteReply { pre, granted, last }, When::Now);
             return self.reassure(context, from.node);
         }
         if term > self.term {
@@ -148,7 +148,7 @@ impl Group {
             self.election = None;
             self.arm_election(context);
         }
-        self.send(context, from.node, self.term, Body::VoteReply { pre, granted, last }, when);
+        self.answer(context, from, self.term, Body::VoteReply { pre, granted, last }, when);
     }
 
     /// A member asks for votes though this replica leads: it hears so at once, for nothing else may be said for long.

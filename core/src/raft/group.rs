@@ -81,6 +81,8 @@ pub(super) struct Group {
     pub(super) applied: LogIndex,
     pub(super) role: Role,
     pub(super) standing: Standing,
+    /// Committed here, but perhaps by this replica alone after its disk forgot the others: the commit index when it learned of that.
+    pub(super) deluded_upto: LogIndex,
     /// What the others vouched for, by node.
     pub(super) marks: BTreeMap<NodeId, Mark>,
     pub(super) unwritten_marks: BTreeSet<NodeId>,
@@ -93,7 +95,7 @@ pub(super) struct Group {
     pub(super) ask_at: Option<Instant>,
     pub(super) installing: Option<super::message::Snapshot>,
     /// The leader's replica, and the number of its last append: where asking for more goes.
-    pub(super) last_append: Option<(NodeId, u64)>,
+    pub(super) last_append: Option<(Member, u64)>,
     /// A member that lost its log and asked for a snapshot of this one (rule C3).
     pub(super) copying_to: Option<NodeId>,
     /// The fresh replica id to take with the first entry of the next term (rule C3).
@@ -115,6 +117,7 @@ impl Group {
             applied: base.index,
             role: Role::Follower { leader: None },
             standing: Standing::Sound,
+            deluded_upto: LogIndex(0),
             marks: BTreeMap::new(),
             unwritten_marks: BTreeSet::new(),
             election: None,
@@ -179,6 +182,12 @@ impl Group {
         context.out.push_back(Output::Send { to, group: self.id, message, when });
     }
 
+    /// Answers the very replica that spoke: the entry that gave it its present id may not have come here yet.
+    pub(super) fn answer(&self, context: &mut Context<'_>, to: Member, term: Term, body: Body, when: When) {
+        let message = Message { sender: self.replica, addressee: Some(to.replica), term, body };
+        context.out.push_back(Output::Send { to: to.node, group: self.id, message, when });
+    }
+
     pub(super) fn handle_message(&mut self, context: &mut Context<'_>, from: NodeId, message: Message) {
         let Message { sender, addressee, term, body } = message;
         // What was meant for another disk history is not for this one; that it is another is worth saying.
@@ -195,23 +204,22 @@ impl Group {
             _ => {}
         }
         if mistaken {
-            return self.say_renamed(context, from);
+            return self.correct(context, from, addressee);
         }
         if addressee == Some(self.replica) && matches!(body, Body::Append(_) | Body::Snapshot(_)) {
             self.admitted(context);
         }
+        let from = Member { node: from, replica: sender };
         match body {
-            Body::Append(append) => self.handle_append(context, from, sender, term, append),
-            Body::Snapshot(snapshot) => self.handle_snapshot(context, from, sender, term, snapshot),
+            Body::Append(append) => self.handle_append(context, from, term, append),
+            Body::Snapshot(snapshot) => self.handle_snapshot(context, from, term, snapshot),
             Body::AppendReply { number, matched, place, more, waiting } => {
                 let reply = Reply { number, matched, place, more, waiting };
-                self.handle_append_reply(context, Member { node: from, replica: sender }, term, reply);
+                self.handle_append_reply(context, from, term, reply);
             }
-            Body::Vote { pre, last } => {
-                self.handle_vote(context, Member { node: from, replica: sender }, term, pre, last);
-            }
+            Body::Vote { pre, last } => self.handle_vote(context, from, term, pre, last),
             Body::VoteReply { pre, granted, .. } => {
-                self.handle_vote_reply(context, Member { node: from, replica: sender }, term, pre, granted);
+                self.handle_vote_reply(context, from, term, pre, granted);
             }
             Body::Stop { .. } | Body::Recall { .. } | Body::Copy { .. } | Body::Renamed { .. } => {}
         }
@@ -348,6 +356,7 @@ impl Group {
             replica: self.replica,
             role: self.role_name(own),
             term: self.term,
+            vote: self.vote,
             commit: self.commit,
             durable: self.log.durable_place(),
             last: self.log.last(),

@@ -150,6 +150,7 @@ impl Groups {
                 self.each(now, node, |group, context| {
                     group.leader_in_doubt(context, node);
                     group.check_quorum(context);
+                    group.look_for(context, node);
                 });
             }
             Input::PairAlive { node } => {

@@ -117,6 +117,25 @@ impl Log {
         }
     }
 
+    /// Compares entries behind `previous`, at which the logs agree, with what stands here: up to where both are equal if the rest is put in
+    /// place, and that rest, from the first that differs or is missing.
+    pub(super) fn compare(&self, previous: Place, mut entries: Vec<Entry>) -> (LogIndex, Vec<Entry>) {
+        let mut place = previous;
+        if previous.index < self.base.index {
+            // What lies at or below the base is committed and equal.
+            let skip = ((self.base.index.0 - previous.index.0) as usize).min(entries.len());
+            entries.drain(..skip);
+            place = self.base;
+        }
+        let covered = LogIndex(place.index.0 + entries.len() as u64);
+        let differs = entries.iter().position(|entry| {
+            let chain = place.chain.then(entry.term, entry.index, entry.kind as u8, &entry.data);
+            place = Place { index: entry.index, term: entry.term, chain };
+            self.place(entry.index) != Some(place)
+        });
+        (covered, differs.map_or_else(Vec::new, |at| entries.split_off(at)))
+    }
+
     /// Adds an entry at the end, without writing it.
     pub(super) fn push(&mut self, entry: Entry) {
         let last = self.last();

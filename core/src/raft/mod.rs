@@ -391,6 +391,8 @@ pub struct GroupPlace {
     pub role: RoleName,
     /// Term.
     pub term: Term,
+    /// Whom it voted for in that term.
+    pub vote: Option<Member>,
     /// Commit index.
     pub commit: LogIndex,
     /// The end of what is durable of the log.

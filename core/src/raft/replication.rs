@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::quorum::committed;
 use super::{Output, RefusedReason};
 use crate::configuration::Member;
-use crate::id::{LogIndex, NodeId, ReplicaId, Term};
+use crate::id::{GroupId, LogIndex, NodeId, Term};
 use crate::planted::Bug;
 use crate::when::When;
 
@@ -118,37 +118,42 @@ impl Group {
         }
     }
 
+    /// A member of the control group is not heard. Its disk may have been rolled back to before it knew anybody there, so that it knows
+    /// of no pair and says nothing: it is spoken to until it answers. Other groups know their members from the start.
+    pub(super) fn look_for(&mut self, context: &mut Context<'_>, node: NodeId) {
+        let Role::Leader(leading) = &mut self.role else { return };
+        if let Some(progress) = leading.progress.get_mut(&node).filter(|_| self.id == GroupId::CONTROL) {
+            progress.probe();
+            self.replicate_to(context, node);
+        }
+    }
+
     pub(super) fn handle_append(
         &mut self,
         context: &mut Context<'_>,
-        from: NodeId,
-        sender: ReplicaId,
+        from: Member,
         term: Term,
         append: Append,
     ) {
         if append.copy {
-            return self.handle_copied(context, from, term, append);
+            return self.handle_copied(context, from.node, term, append);
         }
-        if !self.accepts_leader(context, from, sender, term) {
+        if self.finds_others(context, from.node, term, append.previous, append.commit)
+            || !self.accepts_leader(context, from, term)
+        {
             return;
         }
-        self.vouched(context, Member { node: from, replica: sender }, term, append.durable, None);
+        self.vouched(context, from, term, append.durable, None);
         self.last_append = Some((from, append.number));
         self.take_entries(context, from, append);
     }
 
     /// Whether a message of a leader is to be taken; enters its term, and answers an old one so that it hears of ours.
-    pub(super) fn accepts_leader(
-        &mut self,
-        context: &mut Context<'_>,
-        from: NodeId,
-        sender: ReplicaId,
-        term: Term,
-    ) -> bool {
+    pub(super) fn accepts_leader(&mut self, context: &mut Context<'_>, from: Member, term: Term) -> bool {
         match self.standing {
             Standing::Sound => {}
             Standing::Renamed { .. } => {
-                self.say_renamed(context, from);
+                self.say_renamed(context, from.node);
                 return false;
             }
             Standing::Verifying { .. } | Standing::Copying { .. } | Standing::Stopped { .. } => {
@@ -160,51 +165,36 @@ impl Group {
         if term < self.term {
             let place = self.log.last();
             let reply = Body::AppendReply { number: 0, matched: false, place, more: false, waiting: false };
-            self.send(context, from, self.term, reply, When::Durable);
+            self.answer(context, from, self.term, reply, When::Durable);
             return false;
         }
         if term == self.term && matches!(self.role, Role::Leader(_)) {
             // R1 holds on disks that keep what they synced: one of the two lost a vote, and neither can tell which.
             let what = alloc::format!(
-                "{from} ({sender}) leads term {term}, too: the disk of a voter was rolled back"
+                "{} ({}) leads term {term}, too: the disk of a voter was rolled back",
+                from.node,
+                from.replica
             );
             self.stop(context, what);
             return false;
         }
-        self.enter_term(context, term, Some(from));
+        self.enter_term(context, term, Some(from.node));
         true
     }
 
-    fn take_entries(&mut self, context: &mut Context<'_>, from: NodeId, append: Append) {
-        let Append { mut previous, commit, mut entries, number, cut, .. } = append;
-        let base = self.log.base();
-        if previous.index < base.index {
-            // What lies at or below the base is committed and equal.
-            let skip = ((base.index.0 - previous.index.0) as usize).min(entries.len());
-            entries.drain(..skip);
-            previous = base;
-        }
+    fn take_entries(&mut self, context: &mut Context<'_>, from: Member, append: Append) {
+        let Append { previous, commit, entries, number, cut, .. } = append;
         if let Err(mismatch) = self.log.agrees(previous) {
             return self.disagree(context, from, number, previous.index, mismatch);
         }
-        let mut place = previous;
-        let mut fresh = entries.len();
-        for (at, entry) in entries.iter().enumerate() {
-            place = place.then(entry);
-            if self.log.place(entry.index) != Some(place) {
-                fresh = at;
-                break;
-            }
-        }
-        let new = entries.split_off(fresh);
-        let covered = LogIndex(previous.index.0 + (fresh + new.len()) as u64);
+        let (covered, new) = self.log.compare(previous, entries);
         if !new.is_empty() && !self.replace_suffix(context, new) {
             return;
         }
         self.commit_upto(context, commit.min(covered));
         let place = self.log.place(covered).expect("R2: covered by this very append");
         let reply = Body::AppendReply { number, matched: true, place, more: false, waiting: cut };
-        self.send(context, from, self.term, reply, When::Durable);
+        self.answer(context, from, self.term, reply, When::Durable);
     }
 
     /// Puts new entries where they belong, after cutting off what stands there. `false` if that would cut what is committed.
@@ -212,8 +202,9 @@ impl Group {
         let first = new[0].index;
         if first <= self.log.last().index {
             if first <= self.commit {
-                self.stop(
+                self.contradicted(
                     context,
+                    first,
                     alloc::format!(
                         "a leader wants to replace entry {first}, but everything up to {} is committed here",
                         self.commit
@@ -234,7 +225,7 @@ impl Group {
     fn disagree(
         &mut self,
         context: &mut Context<'_>,
-        from: NodeId,
+        from: Member,
         number: u64,
         index: LogIndex,
         mismatch: Mismatch,
@@ -244,18 +235,18 @@ impl Group {
                 "the leader's log differs at {index}, but everything up to {} is committed here",
                 self.commit
             );
-            return self.stop(context, what);
+            return self.contradicted(context, index, what);
         }
         if let Mismatch::Forked(index) = mismatch {
             let what = alloc::format!(
                 "entry {index} has the leader's term and other content: one of the two disks was rolled back"
             );
-            context.out.push_back(Output::Amnesia { group: self.id, node: from, what });
+            context.out.push_back(Output::Amnesia { group: self.id, node: from.node, what });
         }
         let last = self.log.last();
         let end = last.index.min(index.before());
         let place = self.log.place(end).unwrap_or(self.log.base());
-        self.send(
+        self.answer(
             context,
             from,
             self.term,
@@ -334,11 +325,11 @@ impl Group {
     pub(super) fn ask_for_more(&mut self, context: &mut Context<'_>) {
         if let (Standing::Sound, Role::Follower { leader: Some(leader) }, Some((from, number))) =
             (&self.standing, &self.role, self.last_append)
-            && *leader == from
+            && *leader == from.node
         {
             let place = self.log.place(self.commit.max(self.log.base().index)).unwrap_or(self.log.base());
             let reply = Body::AppendReply { number, matched: true, place, more: true, waiting: false };
-            self.send(context, from, self.term, reply, When::Durable);
+            self.answer(context, from, self.term, reply, When::Durable);
         }
     }
 

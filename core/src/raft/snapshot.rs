@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::Output;
 use super::group::{Context, Group, Role, Standing};
 use super::message::{Body, Snapshot};
-use crate::id::{LogIndex, NodeId, ReplicaId, Term};
+use crate::configuration::Member;
+use crate::id::{LogIndex, NodeId, Term};
 use crate::when::When;
 
 impl Group {
@@ -40,16 +41,17 @@ impl Group {
     pub(super) fn handle_snapshot(
         &mut self,
         context: &mut Context<'_>,
-        from: NodeId,
-        sender: ReplicaId,
+        from: Member,
         term: Term,
         snapshot: Snapshot,
     ) {
         if snapshot.copy {
-            if !matches!(self.standing, Standing::Copying { from: learner, .. } if learner == from) {
+            if !matches!(self.standing, Standing::Copying { from: learner, .. } if learner == from.node) {
                 return;
             }
-        } else if !self.accepts_leader(context, from, sender, term) {
+        } else if self.finds_others(context, from.node, term, snapshot.place, snapshot.place.index)
+            || !self.accepts_leader(context, from, term)
+        {
             return;
         }
         if snapshot.place.index <= self.commit {
@@ -62,7 +64,7 @@ impl Group {
         self.last_append = Some((from, 0));
         context.out.push_back(Output::Install {
             group: self.id,
-            from,
+            from: from.node,
             index: place.index,
             term: place.term,
             data,
@@ -88,15 +90,15 @@ impl Group {
         let Some((from, _)) = self.last_append else { return };
         if copy {
             let last = self.log.last();
-            self.send(context, from, self.term, Body::Copy { last }, When::Durable);
+            self.send(context, from.node, self.term, Body::Copy { last }, When::Durable);
         } else {
             self.snapshot_matched(context, from, number);
         }
     }
 
-    fn snapshot_matched(&mut self, context: &mut Context<'_>, to: NodeId, number: u64) {
+    fn snapshot_matched(&mut self, context: &mut Context<'_>, to: Member, number: u64) {
         let place = self.log.place(self.commit.min(self.log.durable())).unwrap_or(self.log.base());
         let reply = Body::AppendReply { number, matched: true, place, more: false, waiting: false };
-        self.send(context, to, self.term, reply, When::Durable);
+        self.answer(context, to, self.term, reply, When::Durable);
     }
 }

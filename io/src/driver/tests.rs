@@ -90,7 +90,7 @@ impl StandIn {
                 });
                 self.reply(request, Reply::WriterClosed);
             }
-            Command::Seed { .. } => self.note(format!("never answered {}", request.0)),
+            Command::Join { .. } => self.note(format!("never answered {}", request.0)),
             Command::OpenStream { .. } => panic!("S1: the stand-in stumbles"),
             Command::CloseStream { .. } => {
                 self.note("at the gate".to_owned());
@@ -356,13 +356,13 @@ async fn an_attachment_that_nobody_waits_for_is_detached() {
 async fn the_node_hears_of_it_when_nobody_waits_for_an_answer_any_more() {
     let dir = tempfile::tempdir().unwrap();
     let (node, notes) = running(settings(&dir)).await;
-    let seed = || Command::Seed { name: "mesh".to_owned() };
-    let replies = node.command(seed());
+    let join = || Command::Join { token: "wattle1.AA".to_owned() };
+    let replies = node.command(join());
     noted(&notes, "never answered 1").await;
     drop(replies);
     noted(&notes, "forget 1").await;
     // Perhaps before the node has taken it.
-    drop(node.command(seed()));
+    drop(node.command(join()));
     noted(&notes, "never answered 2").await;
     noted(&notes, "forget 2").await;
     let attaching = node.attach("far".to_owned(), None, 1);

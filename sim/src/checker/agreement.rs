@@ -116,6 +116,15 @@ impl Agreement {
         Ok(())
     }
 
+    /// Which node of a healed mesh another one cannot reach, in words.
+    #[must_use]
+    pub fn out_of_reach(&self, statuses: &[Status]) -> Option<String> {
+        let away = |status: &Status| status.members.iter().find(|member| !member.reachable).cloned();
+        let (from, to) =
+            statuses.iter().find_map(|status| away(status).map(|away| (&status.name, away.name)))?;
+        Some(format!("{from} cannot reach {to}"))
+    }
+
     /// What a healed mesh still disagrees on, in words. `opened`: the streams that a node reported open.
     #[must_use]
     pub fn open_questions(&self, statuses: &[Status], opened: &[StreamInstance]) -> Option<String> {
@@ -150,9 +159,6 @@ impl Agreement {
             }
             if let Some(missing) = opened.iter().find(|instance| !this.2.contains(instance)) {
                 return Some(format!("{} does not know stream {missing}, which was opened", status.name));
-            }
-            if let Some(away) = status.members.iter().find(|member| !member.reachable) {
-                return Some(format!("{} cannot reach {}", status.name, away.name));
             }
         }
         let leaders = statuses.iter().filter(|status| {

@@ -22,7 +22,7 @@ struct Entry {
     by: u8,
 }
 
-/// What is known of a replica whose node's disk was rolled back.
+/// What is known of a replica that lost something when its node's disk was rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Memory {
     /// It came back and did nothing yet.
@@ -57,7 +57,8 @@ pub struct Logs {
     groups: BTreeMap<GroupId, Vec<Option<Entry>>>,
     seen: BTreeMap<(usize, GroupId), Seen>,
     rolled_back: BTreeMap<(usize, GroupId), Memory>,
-    rolls: BTreeSet<usize>,
+    /// Where replicas stood when their node's disk was taken back, until they are seen again.
+    before: BTreeMap<(usize, GroupId), GroupPlace>,
     /// Groups in which a replica that had lost something counted once: anything may come of that, for ever.
     doubtful: BTreeSet<GroupId>,
 }
@@ -80,12 +81,16 @@ impl Logs {
     /// X13.
     pub fn stands(&mut self, node: usize, life: u32, place: GroupPlace) -> Checked {
         self.seen.insert((node, place.group), Seen { life, place });
+        let whole = |before: GroupPlace| !lacks(&place, &before);
+        if self.before.remove(&(node, place.group)).is_some_and(whole) {
+            self.rolled_back.remove(&(node, place.group));
+        }
         if matches!(place.role, RoleName::Leader | RoleName::Follower | RoleName::Candidate) {
             self.counts(node, place.group);
         }
-        let memory = self.memory(node, place.group);
+        let memory = self.rolled_back.get(&(node, place.group));
         ensure!(
-            memory != Some(Memory::Told(place.replica, life)) || place.role != RoleName::Leader,
+            memory != Some(&Memory::Told(place.replica, life)) || place.role != RoleName::Leader,
             "X13",
             "node {node} leads group {} as replica {}, under which it was just told that its disk was rolled back",
             place.group,
@@ -94,15 +99,13 @@ impl Logs {
         Ok(())
     }
 
-    /// What is known of a replica whose node's disk was rolled back.
-    fn memory(&mut self, node: usize, group: GroupId) -> Option<Memory> {
-        let doubted = self.rolls.contains(&node);
-        doubted.then(|| *self.rolled_back.entry((node, group)).or_insert(Memory::Doubtful))
-    }
-
     /// A replica votes, stands for election or leads.
     pub fn counts(&mut self, node: usize, group: GroupId) {
-        if self.memory(node, group) == Some(Memory::Doubtful) {
+        // Until it shows where it stands, nobody can say whether it lost anything.
+        if self.before.contains_key(&(node, group)) {
+            return;
+        }
+        if self.rolled_back.get(&(node, group)) == Some(&Memory::Doubtful) {
             self.rolled_back.insert((node, group), Memory::Unnoticed);
             self.doubtful.insert(group);
         }
@@ -119,15 +122,26 @@ impl Logs {
 
     /// A node's disk is taken back: what it alone had committed is void, and what it does next is looked at closely.
     pub fn rolled_back(&mut self, node: usize) {
-        self.rolls.insert(node);
         for entry in self.groups.values_mut().flatten() {
             *entry = entry.filter(|entry| entry.by != 1 << node);
         }
-        self.rolled_back.retain(|&(who, _), _| who != node);
+        let seen: Vec<(GroupId, GroupPlace)> = self
+            .seen
+            .iter()
+            .filter(|((who, _), _)| *who == node)
+            .map(|((_, group), seen)| (*group, seen.place))
+            .collect();
+        for (group, place) in seen {
+            self.seen.remove(&(node, group));
+            // Who did not notice the last time has not regained what it lost then.
+            if self.rolled_back.insert((node, group), Memory::Doubtful) != Some(Memory::Doubtful) {
+                self.before.insert((node, group), place);
+            }
+        }
     }
 
-    /// Whether a group may stop or differ: a disk was rolled back, and nobody who could be asked had seen what was lost; or more than one
-    /// was.
+    /// Whether a group may stop, differ or stand still: a replica that lost something by a roll-back voted, stood or led before anybody told it
+    /// so (nobody it could ask remembered); or replicas on more than one node lost something.
     #[must_use]
     pub fn excused(&self, group: GroupId) -> bool {
         let rolled_back = self.rolled_back.keys().filter(|(_, its)| *its == group).count();
@@ -163,10 +177,16 @@ impl Logs {
         ))
     }
 
-    /// Where a node's replica of a group stood when it was last seen, whatever became of the node since.
+    /// Where a node's replica of a group stood when it was last seen, whatever became of the node since; `None` if it lost something
+    /// by a roll-back and bears the same name still: it must not vote.
     #[must_use]
     pub fn last_seen(&self, node: usize, group: GroupId) -> Option<GroupPlace> {
-        self.seen.get(&(node, group)).map(|seen| seen.place)
+        let place = self.seen.get(&(node, group))?.place;
+        match self.rolled_back.get(&(node, group)) {
+            Some(Memory::Doubtful) => None,
+            Some(Memory::Told(replica, _)) if *replica == place.replica => None,
+            _ => Some(place),
+        }
     }
 
     /// A leader has an entry committed: no replica without it may be able to win an election any more.
@@ -174,7 +194,7 @@ impl Logs {
     /// # Errors
     /// X12.
     pub fn cannot_be_lost(&self, group: GroupId, entry: Place, ballots: &[Ballot]) -> Checked {
-        if !self.rolls.is_empty() {
+        if self.excused(group) {
             return Ok(());
         }
         for rival in ballots {
@@ -204,6 +224,14 @@ impl Logs {
     }
 }
 
+/// Whether a replica came back without something it had: a term, a vote, or part of its log.
+fn lacks(now: &GroupPlace, before: &GroupPlace) -> bool {
+    let vote_lost = now.term == before.term && before.vote.is_some() && now.vote != before.vote;
+    let (end, had) = (now.last, before.durable);
+    let log_lost = end.rank() < had.rank() || end.index < had.index || end.index == had.index && end != had;
+    now.replica != before.replica || now.term < before.term || vote_lost || log_lost
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,10 +249,18 @@ mod tests {
             replica: ReplicaId(replica),
             role,
             term: Term(1),
+            vote: None,
             commit: LogIndex(commit),
             durable: Place::default(),
             last: Place::default(),
         }
+    }
+
+    /// A follower whose log ends there.
+    fn ended(replica: u128, index: u64) -> GroupPlace {
+        let end = place(index, 1, index as u8);
+        let vote = Some(Member { node: NodeId(1), replica: ReplicaId(1) });
+        GroupPlace { vote, durable: end, last: end, ..stand(replica, RoleName::Follower, index) }
     }
 
     #[test]
@@ -256,6 +292,7 @@ mod tests {
         logs.committed(0, GROUP, place(1, 1, 1)).unwrap();
         logs.committed(0, GROUP, place(2, 1, 2)).unwrap();
         logs.committed(1, GROUP, place(2, 1, 2)).unwrap();
+        logs.stands(0, 0, ended(5, 2)).unwrap();
         logs.rolled_back(0);
         logs.committed(0, GROUP, place(1, 2, 7)).expect("it alone had that committed");
         logs.stands(0, 1, stand(5, RoleName::Verifying, 1)).unwrap();
@@ -267,10 +304,48 @@ mod tests {
         assert_eq!(told.stands(0, 1, stand(5, RoleName::Leader, 1)).unwrap_err().checker, "X13");
         let mut unnoticed = Logs::default();
         unnoticed.committed(1, GROUP, place(2, 1, 2)).unwrap();
+        unnoticed.stands(0, 0, ended(5, 2)).unwrap();
         unnoticed.rolled_back(0);
         unnoticed.stands(0, 1, stand(5, RoleName::Follower, 1)).unwrap();
         assert!(unnoticed.excused(GROUP));
         unnoticed.committed(0, GROUP, place(2, 2, 8)).unwrap();
+    }
+
+    #[test]
+    fn a_roll_back_that_took_nothing_from_a_group_excuses_nothing_in_it() {
+        let mut logs = Logs::default();
+        logs.stands(0, 0, ended(5, 2)).unwrap();
+        logs.rolled_back(0);
+        logs.counts(0, GROUP);
+        logs.stands(0, 1, GroupPlace { role: RoleName::Leader, ..ended(5, 2) }).unwrap();
+        logs.stands(0, 1, GroupPlace { group: GroupId(8), ..ended(5, 2) }).expect("opened since");
+        assert!(!logs.excused(GROUP) && !logs.excused(GroupId(8)));
+        let losses: [fn(&mut GroupPlace); 4] = [
+            |place| place.term = Term(0),
+            |place| place.vote = None,
+            |place| place.last = super::tests::place(1, 1, 1),
+            |place| place.replica = ReplicaId(4),
+        ];
+        for lose in losses {
+            let mut logs = Logs::default();
+            logs.stands(0, 0, ended(5, 2)).unwrap();
+            logs.rolled_back(0);
+            let mut back = ended(5, 2);
+            lose(&mut back);
+            logs.stands(0, 1, back).unwrap();
+            assert!(logs.excused(GROUP), "{back:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_replica_did_not_notice_is_not_regained_by_another_roll_back() {
+        let mut logs = Logs::default();
+        logs.stands(0, 0, ended(5, 2)).unwrap();
+        logs.rolled_back(0);
+        logs.stands(0, 1, GroupPlace { role: RoleName::Verifying, ..ended(5, 1) }).unwrap();
+        logs.rolled_back(0);
+        logs.stands(0, 2, ended(5, 1)).unwrap();
+        assert!(logs.excused(GROUP));
     }
 
     #[test]

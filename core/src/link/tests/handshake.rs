@@ -275,3 +275,45 @@ fn a_label_of_an_earlier_start_leads_nowhere() {
     feed(&mut after, T, Input::LaneDown { lane: LaneId(10) });
     assert_eq!(after.resolve(own), Err(LabelError::NoLink(own)));
 }
+
+#[test]
+fn a_stranger_of_this_mesh_is_turned_away_and_its_endorsement_told() {
+    let told = |hello: Hello, proven: u8| {
+        let mut links = member(1, 5, config());
+        feed(&mut links, T, accept(10, proven));
+        let outputs = feed(&mut links, T, say(10, Message::Hello(hello)));
+        assert_eq!(links.standing(LaneId(10)), Standing::Closed);
+        outputs.into_iter().find(|output| matches!(output, Output::Stranger { .. }))
+    };
+    let endorsement = Bytes::from_static(b"let in by 2");
+    let shown = Hello { endorsement: endorsement.clone(), ..hello(200, 1) };
+    let expected = Output::Stranger { node: id(200), key: key(200), endorsement };
+    assert_eq!(told(shown.clone(), 200), Some(expected));
+    assert_eq!(told(hello(200, 1), 200), None, "it shows nothing");
+    assert_eq!(told(Hello { mesh: Some(MeshId(77)), ..shown.clone() }, 200), None, "of another mesh");
+    assert_eq!(told(Hello { node: id(2), ..shown.clone() }, 200), None, "a known member under another key");
+    assert_eq!(
+        told(Hello { version_low: 99, version_high: 99, ..shown }, 200),
+        None,
+        "it speaks another version"
+    );
+}
+
+#[test]
+fn an_endorsement_is_shown_to_neighbours_and_to_nobody_else() {
+    let mut links = member(1, 5, config());
+    feed(&mut links, T, Input::Endorsement(Bytes::from_static(b"let in by 2")));
+    feed(&mut links, T, accept(10, 2));
+    let outputs = feed(&mut links, T, say(10, Message::Hello(hello(2, 3))));
+    let shown = |outputs: &[Output]| {
+        outputs.iter().find_map(|output| match output {
+            Output::Send { message: Message::Hello(hello), .. } => Some(hello.endorsement.clone()),
+            _ => None,
+        })
+    };
+    assert_eq!(shown(&outputs), Some(Bytes::from_static(b"let in by 2")));
+    let stranger = key(200);
+    feed(&mut links, T, Input::LaneUp { lane: LaneId(11), dial: None, peer_key: stranger });
+    let outputs = feed(&mut links, T, say(11, Message::Hello(joiner_hello(&stranger))));
+    assert_eq!(shown(&outputs), Some(Bytes::new()));
+}

@@ -78,6 +78,7 @@ fn hello(node: u8, generation: u64) -> Hello {
         boot: BootId(u128::from(node) * 1000 + u128::from(generation)),
         nonce: 7,
         max_frame: 1 << 20,
+        endorsement: Bytes::new(),
     }
 }
 

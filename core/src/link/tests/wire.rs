@@ -8,6 +8,7 @@ fn messages() -> Vec<Message> {
     let joining = Hello { mesh: None, purpose: Purpose::Join, ..hello(3, u64::MAX) };
     vec![
         Message::Hello(hello(2, 3)),
+        Message::Hello(Hello { endorsement: Bytes::from_static(b"endorsed"), ..hello(2, 3) }),
         Message::Hello(joining),
         Message::Confirm,
         Message::Ping { sent: u64::MAX },

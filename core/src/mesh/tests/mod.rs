@@ -17,6 +17,7 @@ use crate::when::When;
 use crate::work::{Job, perform, public_key};
 
 mod growth;
+mod introductions;
 mod joining;
 mod random;
 mod registry;
@@ -396,7 +397,10 @@ impl World {
                 entry.closed.insert(instance);
             }
             Output::Reply { request, reply } => entry.replies.push((request, reply)),
-            Output::Snapshot { .. } | Output::Installed { .. } | Output::Event(_) => {}
+            Output::Snapshot { .. }
+            | Output::Installed { .. }
+            | Output::Endorsement(_)
+            | Output::Event(_) => {}
         }
     }
 

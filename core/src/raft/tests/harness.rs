@@ -52,7 +52,7 @@ pub(super) struct Cluster {
     suspected: BTreeSet<(usize, usize)>,
     /// What was applied anywhere, by index.
     pub(super) agreed: BTreeMap<LogIndex, (Term, Bytes)>,
-    leaders: BTreeMap<Term, NodeId>,
+    pub(super) leaders: BTreeMap<Term, NodeId>,
     pub(super) group: GroupId,
     founding: Vec<Configuration>,
 }
@@ -210,6 +210,17 @@ impl Cluster {
     }
 
     pub(super) fn restart(&mut self, node: usize) {
+        self.start(node);
+        let boot = BootId(u128::from(self.replicas[node].boots));
+        for other in 0..self.replicas.len() {
+            if other != node && self.replicas[other].up {
+                self.tell(other, Input::PeerBoot { node: member(node).node, boot });
+            }
+        }
+    }
+
+    /// Starts a node from its disk, and nobody hears of it.
+    pub(super) fn start(&mut self, node: usize) {
         let now = Now { monotonic: self.now, wall: Wall(0) };
         let replica = &mut self.replicas[node];
         replica.up = true;
@@ -231,12 +242,6 @@ impl Cluster {
         replica.groups = groups;
         self.drain(node);
         self.create(node);
-        let boot = BootId(u128::from(self.replicas[node].boots));
-        for other in 0..self.replicas.len() {
-            if other != node && self.replicas[other].up {
-                self.tell(other, Input::PeerBoot { node: member(node).node, boot });
-            }
-        }
     }
 
     /// Heartbeats of pairs, idealised: whoever is down or cut off is suspected.

@@ -1,4 +1,5 @@
 mod harness;
+mod rolled_back;
 
 use alloc::vec;
 use alloc::vec::Vec;

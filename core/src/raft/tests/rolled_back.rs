@@ -1,0 +1,212 @@
+//! Disks that come back older than they were, where more than one thing goes wrong (rules C2, C3, C5).
+
+use alloc::vec;
+
+use super::harness::{Cluster, GROUP, member};
+use crate::configuration::Configuration;
+use crate::id::GroupId;
+use crate::raft::{Input, RoleName};
+use crate::time::Span;
+
+fn configuration(cluster: &Cluster, node: usize) -> Configuration {
+    cluster.replicas[node].groups.status(cluster.group).expect("there").configuration
+}
+
+/// Everybody holds what everybody else holds, and the group still commits.
+fn goes_on(cluster: &mut Cluster, voters: usize) {
+    cluster.settle(Span::secs(8));
+    let leader = cluster.leader().expect("a leader");
+    cluster.propose(leader, "the end");
+    cluster.settle(Span::secs(2));
+    let commands = cluster.commands(leader);
+    assert_eq!(commands.last().map(|command| &command[..]), Some(&b"the end"[..]));
+    for node in 0..cluster.replicas.len() {
+        assert_eq!(cluster.commands(node), commands, "node {node}");
+    }
+    let configuration = configuration(cluster, leader);
+    assert_eq!((configuration.voters.len(), configuration.is_joint()), (voters, false));
+}
+
+#[test]
+fn who_was_the_only_voter_and_is_not_any_more_returns_as_one_of_several() {
+    let mut cluster = Cluster::new(21, GROUP, 3, 1, 2);
+    cluster.settle(Span::millis(500));
+    cluster.propose(0, "one");
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[0].disk.clone();
+    let voters = (0..3).map(member).collect();
+    cluster.tell(0, Input::Change { group: GROUP, voters, learners: vec![], context: 1 });
+    cluster.settle(Span::secs(1));
+    cluster.propose(0, "two");
+    cluster.settle(Span::secs(1));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.restart(0);
+    goes_on(&mut cluster, 3);
+    assert_eq!(cluster.commands(0), ["one", "two", "the end"]);
+}
+
+#[test]
+fn a_leader_that_falls_before_it_has_committed_a_fresh_replica_id_leaves_nobody_outside() {
+    let mut cluster = Cluster::new(22, GROUP, 3, 3, 0);
+    cluster.settle(Span::secs(2));
+    let leader = cluster.leader().expect("a leader");
+    let (victim, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let image = cluster.replicas[victim].disk.clone();
+    cluster.propose(leader, "one");
+    cluster.settle(Span::millis(500));
+    cluster.cut.extend([(leader, other), (other, leader)]);
+    cluster.crash(victim);
+    cluster.replicas[victim].disk = image;
+    cluster.restart(victim);
+    // The leader speaks to the fresh replica id and loses the entry that admits it.
+    for _ in 0..20 {
+        cluster.sync_all(victim);
+        for _ in 0..cluster.network.len() {
+            cluster.deliver(0);
+        }
+    }
+    let place = cluster.replicas[victim].groups.places().next().expect("there");
+    assert_ne!(place.replica, member(victim).replica, "it took a fresh replica id");
+    assert_eq!(place.role, RoleName::Learner, "it was admitted, as far as it knows");
+    cluster.sync_all(victim);
+    cluster.network.clear();
+    cluster.crash(leader);
+    cluster.cut.clear();
+    cluster.restart(leader);
+    assert!(configuration(&cluster, leader).voters.contains(&member(victim)), "nobody else knows of it");
+    goes_on(&mut cluster, 3);
+}
+
+#[test]
+fn a_learner_that_missed_the_fresh_replica_id_of_the_only_voter_can_still_answer() {
+    let mut cluster = Cluster::new(23, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.propose(0, "one");
+    cluster.settle(Span::millis(500));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.restart(0);
+    // The learner hears of the fresh replica id, and crashes before that is on its disk.
+    while configuration(&cluster, 1).voters == [member(0)] {
+        cluster.sync_all(1);
+        cluster.now += Span::millis(10);
+        cluster.deadline(0);
+        cluster.sync_all(0);
+        for _ in 0..cluster.network.len() {
+            cluster.deliver(0);
+        }
+    }
+    cluster.network.clear();
+    cluster.crash(1);
+    cluster.propose(0, "two");
+    cluster.settle(Span::millis(300));
+    cluster.restart(1);
+    assert_eq!(configuration(&cluster, 1).voters, [member(0)], "it knows the old replica id only");
+    cluster.crash(0);
+    cluster.restart(0);
+    goes_on(&mut cluster, 1);
+    assert_eq!(cluster.commands(1), ["one", "two", "the end"]);
+}
+
+#[test]
+fn the_control_group_looks_for_a_member_that_forgot_everybody() {
+    let mut cluster = Cluster::new(24, GroupId::CONTROL, 2, 1, 0);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[1].disk.clone();
+    let (voters, learners) = (vec![member(0)], vec![member(1)]);
+    cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners, context: 1 });
+    cluster.propose(0, "one");
+    cluster.settle(Span::secs(1));
+    assert_eq!(cluster.commands(1), ["one"]);
+    cluster.crash(1);
+    cluster.settle(Span::secs(1));
+    cluster.replicas[1].disk = image;
+    cluster.start(1);
+    cluster.settle(Span::secs(4));
+    assert_eq!(cluster.commands(1), ["one"], "it shares no pair with anybody, so nobody heard of its start");
+}
+
+#[test]
+fn an_only_voter_that_is_ahead_of_its_learner_keeps_what_it_has() {
+    let mut cluster = Cluster::new(25, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    cluster.propose(0, "one");
+    cluster.settle(Span::millis(500));
+    cluster.cut.insert((0, 1));
+    cluster.propose(0, "two");
+    cluster.settle(Span::millis(300));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.crash(0);
+    cluster.network.clear();
+    cluster.cut.clear();
+    cluster.restart(0);
+    // The learner hears of the next term, and not of what it lacks.
+    let term = cluster.replicas[1].groups.status(GROUP).expect("there").term;
+    while cluster.replicas[1].groups.status(GROUP).expect("there").term == term {
+        cluster.now += Span::millis(10);
+        cluster.deadline(0);
+        cluster.sync_all(0);
+        for _ in 0..cluster.network.len() {
+            cluster.deliver(0);
+        }
+    }
+    cluster.sync_all(1);
+    cluster.network.clear();
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    assert_eq!(cluster.commands(1), ["one"]);
+    let upto = cluster.replicas[1].applied.last().expect("applied").index;
+    // The entry with which that term began was known to the lost disk alone.
+    cluster.agreed.retain(|index, _| *index <= upto.next());
+    cluster.tell(1, Input::Compact { group: GROUP, upto });
+    cluster.restart(0);
+    cluster.settle(Span::millis(10));
+    assert_eq!(cluster.role(0), Some(RoleName::Verifying));
+    goes_on(&mut cluster, 1);
+    assert_eq!(cluster.commands(1), ["one", "two", "the end"]);
+    assert_ne!(configuration(&cluster, 0).voters, [member(0)], "it was amnesic");
+}
+
+/// A founder whose disk forgot that others vote waits for its learners, and not for ever (rule C3). Then it leads, and commits what nobody else
+/// has. When it hears the others' leader it must neither end their terms for ever nor stop them.
+#[test]
+fn a_founder_that_forgot_the_other_voters_stops_alone() {
+    let mut cluster = Cluster::new(26, GroupId::CONTROL, 3, 1, 0);
+    cluster.settle(Span::millis(500));
+    let (voters, learners) = (vec![member(0)], vec![member(1), member(2)]);
+    cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners, context: 1 });
+    cluster.settle(Span::secs(1));
+    let image = cluster.replicas[0].disk.clone();
+    let voters = (0..3).map(member).collect();
+    cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners: vec![], context: 2 });
+    cluster.settle(Span::secs(1));
+    cluster.propose(0, "one");
+    cluster.settle(Span::secs(1));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.settle(Span::secs(2));
+    assert!(matches!(cluster.leader(), Some(1 | 2)));
+    // What it does in a world of its own is nobody else's.
+    let (agreed, leaders) = (core::mem::take(&mut cluster.agreed), core::mem::take(&mut cluster.leaders));
+    cluster.cut.extend([(0, 1), (1, 0), (0, 2), (2, 0)]);
+    cluster.restart(0);
+    cluster.settle(Span::secs(3));
+    cluster.propose(0, "delusion");
+    cluster.settle(Span::millis(50));
+    assert_eq!(cluster.commands(0), ["delusion"]);
+    (cluster.agreed, cluster.leaders) = (agreed, leaders);
+    cluster.cut.retain(|&(from, _)| from == 0);
+    cluster.settle(Span::secs(2));
+    assert_eq!(cluster.role(0), Some(RoleName::Amnesic), "somebody else leads");
+    cluster.cut.clear();
+    cluster.settle(Span::secs(4));
+    assert_eq!(cluster.role(0), Some(RoleName::Stopped));
+    let leader = cluster.leader().expect("the others go on");
+    cluster.propose(leader, "two");
+    cluster.settle(Span::secs(1));
+    for node in [1, 2] {
+        assert_eq!(cluster.commands(node), ["one", "two"]);
+    }
+}
