@@ -10,15 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::Process;
+use common::{Handler, Process};
 use tokio::sync::Mutex;
 use tokio_stream::wrappers::ReceiverStream;
 use wattle_core::crc32c::crc32c;
 use wattle_core::rng::{Purpose, Rng};
-use wattle_proto::api::{
-    Acknowledge, Attach, Level, Position, PublishRequest, SubscribeRequest, publish_response,
-    subscribe_request, subscribe_response,
-};
+use wattle_proto::api::{Level, Position, PublishRequest, publish_response};
 
 const MESSAGES: u64 = 100_000;
 const BATCH: u64 = 200;
@@ -83,37 +80,19 @@ async fn handle(target: Arc<Mutex<Process>>, path: std::path::PathBuf, done: Arc
             return effects;
         }
         let client = target.lock().await.data().await;
-        if let Some(mut client) = client {
-            let (requests, stream) = tokio::sync::mpsc::channel(16);
-            let attach = Attach { stream: "words".into(), presented: effects.position.clone(), window: 1000 };
-            let attach = SubscribeRequest { request: Some(subscribe_request::Request::Attach(attach)) };
-            requests.send(attach).await.expect("room");
-            if let Ok(answer) = client.subscribe_client_data(ReceiverStream::new(stream)).await {
-                let mut answers = answer.into_inner();
-                let (mut instance, mut authority) = (Bytes::new(), 0);
-                while let Ok(Some(answer)) = answers.message().await {
-                    match answer.response {
-                        Some(subscribe_response::Response::Attached(attached)) => {
-                            let position = attached.position.expect("always said");
-                            (instance, authority) = (position.instance, position.authority);
-                        }
-                        Some(subscribe_response::Response::Messages(batch)) => {
-                            for message in &batch.messages {
-                                effects.apply(&instance, authority, message.sequence, &message.data);
-                            }
-                            let last = batch.messages.last().map_or(0, |message| message.sequence);
-                            done.store(effects.messages.len() as u64, Ordering::Relaxed);
-                            let acknowledge = Acknowledge { first: 0, last };
-                            let request = subscribe_request::Request::Acknowledge(acknowledge);
-                            if requests.send(SubscribeRequest { request: Some(request) }).await.is_err() {
-                                break;
-                            }
-                            if effects.messages.len() as u64 >= MESSAGES {
-                                break;
-                            }
-                        }
-                        None => {}
-                    }
+        if let Some(client) = client
+            && let Some(mut handler) = Handler::attach_at(client, effects.position.clone(), 1000).await
+        {
+            let Position { instance, authority, .. } = handler.position.clone();
+            while (effects.messages.len() as u64) < MESSAGES
+                && let Some(messages) = handler.next().await
+            {
+                for message in &messages {
+                    effects.apply(&instance, authority, message.sequence, &message.data);
+                }
+                done.store(effects.messages.len() as u64, Ordering::Relaxed);
+                if !handler.acknowledge(messages.last().map_or(0, |message| message.sequence)).await {
+                    break;
                 }
             }
         }
@@ -167,18 +146,8 @@ async fn publish(source: Arc<Mutex<Process>>, reconnects: Arc<AtomicU64>) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_message_arrives_once_and_in_order_whatever_is_killed() {
-    let start = Instant::now();
-    let root = tempfile::tempdir().expect("a directory");
-    let nodes = common::line(root.path(), "").await.map(|process| Arc::new(Mutex::new(process)));
-    let set_up = start.elapsed();
-    let (handled, reconnects) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let effects = root.path().join("effects");
-    let handler = tokio::spawn(handle(nodes[2].clone(), effects, handled.clone()));
-    let publishing = Instant::now();
-    let publisher = tokio::spawn(publish(nodes[0].clone(), reconnects.clone()));
-
+/// Kills each node so many times, at seeded random moments within the time of publishing, and starts it again.
+async fn kill_in_turn(nodes: &[Arc<Mutex<Process>>], publishing: Instant) -> usize {
     let seed = 20_261_121;
     let mut rng = Rng::stream([seed as u8; 32], Purpose::Link);
     let mut victims: Vec<usize> = (0..3).flat_map(|node| vec![node; KILLS_EACH as usize]).collect();
@@ -194,6 +163,41 @@ async fn every_message_arrives_once_and_in_order_whatever_is_killed() {
         tokio::time::sleep(Duration::from_millis(rng.between(10, 600))).await;
         node.spawn();
     }
+    victims.len()
+}
+
+/// What every node says of itself.
+async fn report(nodes: &[Arc<Mutex<Process>>]) -> String {
+    let mut report = String::new();
+    for node in nodes {
+        let node = node.lock().await;
+        let log = node.log();
+        let tail: Vec<&str> = log.lines().rev().take(30).collect();
+        let status = match node.mesh().await {
+            Some(mut mesh) => {
+                format!("{:#?}", mesh.get_mesh_status(wattle_proto::api::GetMeshStatusRequest {}).await)
+            }
+            None => "no answer".into(),
+        };
+        let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+        report += &format!("== {} {status}\n{tail}\n", node.name);
+    }
+    report
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_message_arrives_once_and_in_order_whatever_is_killed() {
+    let start = Instant::now();
+    let root = tempfile::tempdir().expect("a directory");
+    let nodes = common::line(root.path(), "").await.map(|process| Arc::new(Mutex::new(process)));
+    let set_up = start.elapsed();
+    let (handled, reconnects) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let effects = root.path().join("effects");
+    let handler = tokio::spawn(handle(nodes[2].clone(), effects, handled.clone()));
+    let publishing = Instant::now();
+    let publisher = tokio::spawn(publish(nodes[0].clone(), reconnects.clone()));
+
+    let kills = kill_in_turn(&nodes, publishing).await;
     assert!(!publisher.is_finished(), "all kills fall into the time of publishing");
 
     let limit = Duration::from_secs(110);
@@ -202,24 +206,7 @@ async fn every_message_arrives_once_and_in_order_whatever_is_killed() {
         handler.await.expect("the handler does not fail")
     });
     let Ok(effects) = in_time.await else {
-        let mut report = format!("{} handled in time\n", handled.load(Ordering::Relaxed));
-        for node in &nodes {
-            let node = node.lock().await;
-            let log = node.log();
-            let tail: Vec<&str> = log.lines().rev().take(30).collect();
-            let status = match node.mesh().await {
-                Some(mut mesh) => {
-                    format!("{:#?}", mesh.get_mesh_status(wattle_proto::api::GetMeshStatusRequest {}).await)
-                }
-                None => "no answer".into(),
-            };
-            report += &format!(
-                "== {} {status}\n{}\n",
-                node.name,
-                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
-            );
-        }
-        panic!("{report}");
+        panic!("{} handled in time\n{}", handled.load(Ordering::Relaxed), report(&nodes).await);
     };
     for (place, (sequence, text)) in effects.messages.iter().enumerate() {
         let number = place as u64 + 1;
@@ -227,8 +214,8 @@ async fn every_message_arrives_once_and_in_order_whatever_is_killed() {
     }
     assert_eq!(effects.messages.len() as u64, MESSAGES, "nothing else");
     println!(
-        "{MESSAGES} messages, {} kills (5 each), {} publishing calls, set up in {set_up:?}, all in {:?}",
-        victims.len(),
+        "{MESSAGES} messages, {} kills ({KILLS_EACH} each), {} publishing calls, set up in {set_up:?}, all in {:?}",
+        kills,
         reconnects.load(Ordering::Relaxed),
         start.elapsed()
     );

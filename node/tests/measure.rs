@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{Data, Handler};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use wattle_proto::api::{Level, PublishRequest, publish_response};
 
@@ -55,44 +57,54 @@ struct Load {
     window: usize,
 }
 
-/// Publishes and waits until all is completed. Times from the moment a batch was due, by level.
-async fn publish(mut client: Data, load: Load) -> (Duration, BTreeMap<i32, Vec<Duration>>) {
-    let (requests, stream) = tokio::sync::mpsc::channel(load.window);
-    let mut answers =
-        client.publish_client_data(ReceiverStream::new(stream)).await.expect("a call").into_inner();
-    let permits = std::sync::Arc::new(tokio::sync::Semaphore::new(load.window));
-    let (sent, mut due) = tokio::sync::mpsc::unbounded_channel();
+/// Sends arrays, and tells the last message of each and when it was due.
+async fn send(
+    load: Load,
+    requests: mpsc::Sender<PublishRequest>,
+    sent: mpsc::UnboundedSender<(u64, Instant)>,
+    permits: Arc<Semaphore>,
+) -> mpsc::Sender<PublishRequest> {
     let start = Instant::now();
     let Load { writer, messages, batch, rate, .. } = load;
-    let sender_permits = permits.clone();
-    let sender = tokio::spawn(async move {
-        let mut first = 1;
-        while first <= messages {
-            let last = (first + batch - 1).min(messages);
-            let at = match rate {
-                Some(rate) => {
-                    let at = start + Duration::from_secs_f64(first as f64 / rate as f64);
-                    tokio::time::sleep_until(at.into()).await;
-                    at
-                }
-                None => {
-                    sender_permits.acquire().await.expect("open").forget();
-                    Instant::now()
-                }
-            };
-            sent.send((last, at)).expect("open");
-            let request = PublishRequest {
-                stream: "words".into(),
-                writer: Bytes::from(vec![writer; 16]),
-                first,
-                messages: (first..=last).map(|_| Bytes::from(vec![b'x'; SIZE])).collect(),
-                wait: Level::Completed.into(),
-            };
-            requests.send(request).await.expect("open");
-            first = last + 1;
-        }
-        requests
-    });
+    let mut first = 1;
+    while first <= messages {
+        let last = (first + batch - 1).min(messages);
+        let at = match rate {
+            Some(rate) => {
+                let at = start + Duration::from_secs_f64(first as f64 / rate as f64);
+                tokio::time::sleep_until(at.into()).await;
+                at
+            }
+            None => {
+                permits.acquire().await.expect("open").forget();
+                Instant::now()
+            }
+        };
+        sent.send((last, at)).expect("open");
+        let request = PublishRequest {
+            stream: "words".into(),
+            writer: Bytes::from(vec![writer; 16]),
+            first,
+            messages: (first..=last).map(|_| Bytes::from(vec![b'x'; SIZE])).collect(),
+            wait: Level::Completed.into(),
+        };
+        requests.send(request).await.expect("open");
+        first = last + 1;
+    }
+    // Kept until all is answered: its end would end the call.
+    requests
+}
+
+/// Publishes and waits until all is completed. Times from the moment a batch was due, by level.
+async fn publish(mut client: Data, load: Load) -> (Duration, BTreeMap<i32, Vec<Duration>>) {
+    let (requests, stream) = mpsc::channel(load.window);
+    let mut answers =
+        client.publish_client_data(ReceiverStream::new(stream)).await.expect("a call").into_inner();
+    let permits = Arc::new(Semaphore::new(load.window));
+    let (sent, mut due) = mpsc::unbounded_channel();
+    let start = Instant::now();
+    let messages = load.messages;
+    let sender = tokio::spawn(send(load, requests, sent, permits.clone()));
     let mut times: BTreeMap<i32, Vec<Duration>> = BTreeMap::new();
     let mut batches: BTreeMap<u64, Instant> = BTreeMap::new();
     let mut completed = 0;

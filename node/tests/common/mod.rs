@@ -1,9 +1,10 @@
 //! Real `wattle run` processes on loopback, and clients of their API.
 #![allow(unreachable_pub, reason = "a module of each test that uses it")]
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -17,7 +18,7 @@ use wattle_proto::api::mesh_data_service_client::MeshDataServiceClient;
 use wattle_proto::api::mesh_service_client::MeshServiceClient;
 use wattle_proto::api::{
     Acknowledge, Attach, InviteToMeshRequest, JoinMeshRequest, Message, OpenClientDataStreamRequest,
-    SeedMeshRequest, SubscribeRequest, SubscribeResponse, subscribe_request, subscribe_response,
+    Position, SeedMeshRequest, SubscribeRequest, SubscribeResponse, subscribe_request, subscribe_response,
 };
 
 /// Adds the node's token to every call.
@@ -43,9 +44,14 @@ pub struct Process {
     child: Option<Child>,
 }
 
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound")
+/// Two addresses that stay free while a node is down: on a loopback address of this node's own, where nobody else looks for a port.
+fn free_addresses() -> [SocketAddr; 2] {
+    static NODES: AtomicU8 = AtomicU8::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let ip = Ipv4Addr::new(127, NODES.fetch_add(1, Ordering::Relaxed), high, low.clamp(1, 254));
+    // Both at once, or they might be the same.
+    let listeners = [(); 2].map(|()| TcpListener::bind((ip, 0)).expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("bound"))
 }
 
 impl Process {
@@ -53,7 +59,7 @@ impl Process {
     pub fn start(root: &Path, name: &'static str, listens: bool, dial: &[SocketAddr], extra: &str) -> Self {
         let dir = root.join(name);
         std::fs::create_dir_all(&dir).expect("a directory");
-        let (mesh_address, api) = (free_port(), free_port());
+        let [mesh_address, api] = free_addresses();
         let listen = if listens { format!("\"{mesh_address}\"") } else { String::new() };
         let dial: Vec<String> = dial.iter().map(|address| format!("\"{address}\"")).collect();
         let config = format!(
@@ -171,29 +177,39 @@ impl Drop for Process {
 /// A handler of the stream `words`.
 #[allow(dead_code, reason = "not every test handles")]
 pub struct Handler {
+    /// Messages start after it.
+    pub position: Position,
     requests: mpsc::Sender<SubscribeRequest>,
     responses: Streaming<SubscribeResponse>,
 }
 
 #[allow(dead_code, reason = "not every test handles")]
 impl Handler {
-    /// Attaches to the target.
-    pub async fn attach(mut target: Data, window: u32) -> Self {
+    /// Attaches to the target, which keeps the place.
+    pub async fn attach(target: Data, window: u32) -> Self {
+        Self::attach_at(target, None, window).await.expect("attached")
+    }
+
+    /// Attaches to the target; `None` if it refuses or does not answer.
+    pub async fn attach_at(mut target: Data, presented: Option<Position>, window: u32) -> Option<Self> {
         let (requests, stream) = mpsc::channel(64);
-        let attach = Attach { stream: "words".into(), presented: None, window };
+        let attach = Attach { stream: "words".into(), presented, window };
         let attach = SubscribeRequest { request: Some(subscribe_request::Request::Attach(attach)) };
         requests.send(attach).await.expect("room");
-        let responses = target.subscribe_client_data(ReceiverStream::new(stream)).await.expect("attached");
-        Self { requests, responses: responses.into_inner() }
+        let mut responses =
+            target.subscribe_client_data(ReceiverStream::new(stream)).await.ok()?.into_inner();
+        let subscribe_response::Response::Attached(attached) = responses.message().await.ok()??.response?
+        else {
+            panic!("the first response tells the place")
+        };
+        Some(Self { position: attached.position.expect("always said"), requests, responses })
     }
 
     /// The next messages; `None` when the call is over.
     pub async fn next(&mut self) -> Option<Vec<Message>> {
-        loop {
-            match self.responses.message().await.ok()??.response? {
-                subscribe_response::Response::Messages(batch) => return Some(batch.messages),
-                subscribe_response::Response::Attached(_) => {}
-            }
+        match self.responses.message().await.ok()??.response? {
+            subscribe_response::Response::Messages(batch) => Some(batch.messages),
+            subscribe_response::Response::Attached(_) => panic!("a call attaches once"),
         }
     }
 
