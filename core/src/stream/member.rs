@@ -179,8 +179,12 @@ impl Stream {
                 self.store.insert(slot, kept);
                 slot
             });
-            self.store.reread(found, batch.clone());
+            let displaced = self.store.reread(found, batch.clone());
             self.store.take(found, first, applied.index);
+            for waiter in displaced {
+                self.waited(common, &waiter);
+                self.answer_repeated(common, waiter);
+            }
             slot = Some(found);
         }
         let batch = slot.and_then(|slot| self.store.get(slot)).map(|kept| &kept.batch);

@@ -126,13 +126,19 @@ impl Store {
         self.kept.insert(slot, kept);
     }
 
-    /// Puts another reading of the same batch in place: other messages of it are void.
-    pub(super) fn reread(&mut self, slot: u64, batch: Batch) {
-        let Some(kept) = self.kept.get_mut(&slot).filter(|kept| kept.batch != batch) else { return };
+    /// Puts another reading of the same batch in place: other messages of it are void. Returns those who wait at it, if there was another
+    /// reading: where their messages stand is to be found anew.
+    #[must_use]
+    pub(super) fn reread(&mut self, slot: u64, batch: Batch) -> Vec<Waiter> {
+        let Some(kept) = self.kept.get_mut(&slot).filter(|kept| kept.batch != batch) else {
+            return Vec::new();
+        };
+        let waiters = core::mem::take(&mut kept.waiters);
         let before = core::mem::replace(&mut kept.batch, batch);
         let after = kept.batch.clone();
         self.unindex(slot, &before);
         self.index(slot, &after);
+        waiters
     }
 
     /// The log took the batch at `first`.

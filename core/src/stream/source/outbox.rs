@@ -112,13 +112,10 @@ impl Stream {
             if !batch.void_covered(|writer| self.covered(writer)) {
                 continue;
             }
-            if let Some(kept) = self.store.get_mut(slot) {
-                moved.append(&mut kept.waiters);
-            }
-            if batch.live() == 0 {
+            let gone = batch.live() == 0;
+            moved.append(&mut self.store.reread(slot, batch));
+            if gone {
                 self.discard(common, slot);
-            } else {
-                self.store.reread(slot, batch);
             }
         }
         for waiter in moved {

@@ -59,7 +59,7 @@ impl Stream {
     }
 
     /// It waits for that part no more.
-    pub(super) fn waited(&mut self, common: &mut Common, waiter: &Waiter) {
+    pub(in crate::stream) fn waited(&mut self, common: &mut Common, waiter: &Waiter) {
         *self.source.waiting.of(waiter.wait) -= 1;
         answered(common, waiter.request);
     }
