@@ -109,11 +109,13 @@ impl Group {
             let end = entries.last().map_or(previous.index, |entry| entry.index);
             let commit = self.commit.min(end);
             progress.sent(number, end, commit, context.now);
-            let durable = self.log.durable_place();
-            let append = Append { previous, commit, durable, entries, number, copy: false, cut: false };
             // Rule A3 and thesis 10.2.1: only a source must not send what it has not on disk; its records are held by their owner,
-            // but its descriptors travel here.
-            let when = if self.is_only_voter(context.own) { When::Durable } else { When::Now };
+            // but its descriptors travel here. So when this arrives, what it carries is on disk, and vouched for (rule C2).
+            let alone = self.is_only_voter(context.own);
+            let when = if alone { When::Durable } else { When::Now };
+            let sent = if alone { end.max(self.log.durable()) } else { self.log.durable() };
+            let durable = self.log.place(sent).unwrap_or(self.log.base());
+            let append = Append { previous, commit, durable, entries, number, copy: false, cut: false };
             self.send(context, node, self.term, Body::Append(append), when);
         }
     }

@@ -210,3 +210,22 @@ fn a_founder_that_forgot_the_other_voters_stops_alone() {
         assert_eq!(cluster.commands(node), ["one", "two"]);
     }
 }
+
+#[test]
+fn an_only_voter_vouches_for_what_it_sends() {
+    let mut cluster = Cluster::new(27, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.propose(0, "one");
+    cluster.sync_all(0);
+    cluster.deliver(0);
+    // All that the learner ever heard of the entry is the one append that brought it.
+    cluster.sync_all(1);
+    cluster.network.clear();
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.restart(0);
+    goes_on(&mut cluster, 1);
+    assert_eq!(cluster.commands(0), ["one", "the end"]);
+    assert_ne!(configuration(&cluster, 0).voters, [member(0)], "it was told of its old disk");
+}
