@@ -11,7 +11,8 @@ pub struct Config {
     pub batch_bytes: usize,
     /// Bytes of one message, at most.
     pub message_bytes: usize,
-    /// Bytes a source keeps per stream until they are released. A longer absence of the target fits into more.
+    /// Bytes a source keeps per stream until they are released, and the memory that goes with them: over a kilobyte per batch, so that
+    /// small messages written one at a time fill it sooner. A longer absence of the target fits into more.
     pub outbox_bytes: u64,
     /// Publish requests that wait to be accepted and for nothing more, per stream; more are refused as busy.
     pub waiting_requests: usize,

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::AUTHORITY;
 use super::common::Common;
+use super::entry::held_weight;
 use super::member::{Part, Stream};
 use super::streams::Streams;
 use crate::id::{Sequence, SessionEpoch};
@@ -163,10 +164,10 @@ impl Stream {
         assert!(target.mark_durable <= target.mark, "S8: {instance} has a durable mark above its mark");
         assert!(self.floor.taken <= target.mark, "S9: {instance} let go of what it has not marked");
         // What appends wait for comes on top of what is being verified.
-        let batch = common.config.message_bytes.max(common.config.batch_bytes) as u64;
+        let batch = held_weight(common.config.message_bytes.max(common.config.batch_bytes) as u64);
         let slack = common.config.receive_bytes.max(batch);
         assert!(self.held.bytes() <= common.config.receive_bytes + slack, "S10: {instance} holds too much");
-        let wanted: u64 = self.wanted.values().map(|wanted| wanted.bytes).sum();
+        let wanted: u64 = self.wanted.values().map(|wanted| held_weight(wanted.bytes)).sum();
         let bounded = wanted <= common.config.receive_bytes || self.wanted.len() == 1;
         assert!(bounded, "S10: {instance} wants more than it can hold");
         assert!(self.handler_can_go_on(), "S11: the handler of {instance} stands before a gap");

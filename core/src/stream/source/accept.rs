@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::super::common::{Common, Work};
-use super::super::entry::{Batch, Identity, Span};
+use super::super::entry::{Batch, Identity, MESSAGE_OVERHEAD, QUEUED_OVERHEAD, Span};
 use super::super::member::Stream;
 use super::super::{AUTHORITY, Receipt};
 use super::{Item, Waiter};
@@ -134,10 +134,8 @@ impl Stream {
         let new_from = first.0.max(place + 1);
         if last >= new_from {
             messages.drain(..(new_from - first.0) as usize);
-            let more = messages
-                .iter()
-                .map(|message| message.len() as u64 + super::super::entry::MESSAGE_OVERHEAD)
-                .sum();
+            let bytes: u64 = messages.iter().map(|message| message.len() as u64).sum();
+            let more = bytes + QUEUED_OVERHEAD + MESSAGE_OVERHEAD * messages.len() as u64;
             if let Some(refusal) = self.refusal(common, more) {
                 return Err(refusal);
             }

@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 
 use super::super::common::Common;
+use super::super::entry::held_weight;
 use super::super::member::{Part, Stream};
 use super::super::message::{Body, Data, Standing};
 use crate::id::Sequence;
@@ -15,7 +16,7 @@ pub(super) struct Sender {
     sent: Sequence,
     /// The last message that the target has.
     acked: Sequence,
-    /// Batches sent and not acknowledged: last message, bytes.
+    /// Batches sent and not acknowledged: last message, and what the target counts for it.
     flight: VecDeque<(Sequence, u64)>,
     flight_bytes: u64,
     /// Credit beyond `acked`, as stated last.
@@ -95,7 +96,7 @@ impl Stream {
             if !(kept.durable || kept.taken.is_some()) {
                 return;
             }
-            let (last, bytes) = (kept.last(), kept.batch.bytes());
+            let (last, bytes) = (kept.last(), held_weight(kept.batch.bytes()));
             let sender = &self.source.sender;
             let under_way = sender.flight_bytes + bytes;
             let fits = under_way <= common.config.flight_bytes || sender.flight.is_empty();
