@@ -121,6 +121,16 @@ fn log_event(name: &str, event: &Event) {
         Event::GroupStopped { group, reason } => {
             tracing::error!(node = name, %group, reason, "a group stopped and needs an operator");
         }
+        Event::StateTooLarge { stream, node, bytes, limit } => {
+            tracing::error!(
+                node = name,
+                stream,
+                behind = %node,
+                bytes,
+                limit,
+                "the state of a stream is too large to be sent to a node that is behind its log: open another stream"
+            );
+        }
         Event::Space { accepting: true } => {
             tracing::info!(node = name, "there is space again: publishing is accepted")
         }

@@ -262,6 +262,14 @@ pub enum Refusal {
         /// What came.
         got: WriterSequence,
     },
+    /// A new writer id where no more can be remembered.
+    #[error(
+        "the stream has {limit} writers, the most it may have, and each is remembered as long as it is open: publish under a writer id that it knows, or open another stream"
+    )]
+    TooManyWriters {
+        /// How many it may have.
+        limit: u64,
+    },
     /// A closed writer id.
     #[error("this writer id is closed for this stream: use a new one")]
     WriterClosed,

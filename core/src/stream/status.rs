@@ -121,6 +121,9 @@ impl Stream {
             }
             Part::Unknown => {}
         }
+        if self.oversized.is_some() {
+            wait("its state, too large to be sent to a member that is behind its log: open another stream");
+        }
         if self.starved {
             wait("space on the disk of this node");
         }

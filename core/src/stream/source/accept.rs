@@ -73,9 +73,27 @@ impl Stream {
         if self.source.waiting.full(&common.config, Waited::Completed) {
             return common.reply(request, Err(Refusal::Busy));
         }
+        if let Err(refusal) = self.room_for_writer(common, writer) {
+            return common.reply(request, Err(refusal));
+        }
         self.waits_for_closing(common, request, writer);
         self.close_from_now_on(common, writer);
         self.source.closing.entry(writer).or_default().0.push(request);
+    }
+
+    /// Whether a writer is known, or one more may be.
+    fn room_for_writer(&self, common: &Common, writer: WriterId) -> Result<(), Refusal> {
+        let (known, places, closing) = (&self.head.writers, &self.source.places, &self.source.closing);
+        let limit = common.config.writers;
+        let old = known.knows(writer) || places.knows(writer) || closing.contains_key(&writer);
+        if old || known.len() + places.len() + closing.len() < limit {
+            return Ok(());
+        }
+        // Some are counted twice there.
+        let placed = places.iter().filter(|&(id, _)| !known.knows(id)).count();
+        let closed = closing.keys().filter(|&&id| !known.knows(id) && !places.knows(id)).count();
+        let all = known.len() + placed + closed;
+        if all < limit { Ok(()) } else { Err(Refusal::TooManyWriters { limit: limit as u64 }) }
     }
 
     /// Why nothing can be accepted now, whatever it is.
@@ -124,6 +142,9 @@ impl Stream {
         let repeated = last.min(place);
         if last > place && self.writer_closed(writer) {
             return Err(Refusal::WriterClosed);
+        }
+        if last > place {
+            self.room_for_writer(common, writer)?;
         }
         if first.0 > place + 1 {
             return Err(Refusal::WriterGap { expected: WriterSequence(place + 1), got: first });

@@ -71,7 +71,7 @@ pub(super) struct Source {
     /// Weight of queue and forming.
     unformed: u64,
     waiting: waiting::Waiting,
-    /// Writers' places, what is only queued included.
+    /// Places of writers of whom something is not taken yet, what is only queued included.
     places: Writers,
     /// The last number given, provisionally or not.
     numbered: Sequence,
