@@ -153,8 +153,8 @@ pub enum Reply {
     },
 }
 
-/// What a publisher is told of a run of messages. If they had been accepted before and are released by now, their sequences are no longer
-/// known: `first` and `last` are 0 then, and `duplicate` is set.
+/// What a publisher is told of a run of messages. If they had been accepted before and are released by now, all that is known of them is
+/// that they were processed: each level asked for is told at once, up to *completed*, with `duplicate` set and the sequences 0 to 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The level reached.

@@ -37,6 +37,8 @@ pub(super) struct Peer {
     /// Its start.
     pub(super) boot: Option<BootId>,
     pub(super) silent: bool,
+    /// Its log is known to hold, durably and in its present start, everything taken up to here.
+    pub(super) holds: Sequence,
     /// What it said last, in its present start.
     pub(super) standing: Option<Standing>,
     /// Its last statement was made to this start of ours.
@@ -456,6 +458,7 @@ impl Stream {
             return;
         }
         self.peer.standing = Some(*standing);
+        self.peer.holds = self.peer.holds.max(standing.taken);
         self.peer.knows_us = standing.peer == common.boot;
         match self.part {
             Part::Source => self.target_stands(common, now, standing),

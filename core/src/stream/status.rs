@@ -8,7 +8,7 @@ use super::common::Common;
 use super::entry::held_weight;
 use super::member::{Part, Stream};
 use super::streams::Streams;
-use crate::id::{Sequence, SessionEpoch};
+use crate::id::{NodeId, Sequence, SessionEpoch};
 use crate::level::Level;
 use crate::node::command::Refusal;
 use crate::node::status::StreamStatus;
@@ -77,16 +77,24 @@ impl Stream {
             status.replicated = self.source.replicated.max(self.head.completed);
             // A source whose disk was rolled back hears of more than it holds, until it has copied its log back.
             status.processed = self.source.heard.min(self.head.taken).max(self.head.completed);
-            status.holders = [status.source, status.target].into();
             status.outbox_bytes = self.store.bytes();
         } else {
             status.accepted = self.head.taken;
             status.replicated = self.head.taken;
             status.processed = self.target.mark_durable;
-            status.holders = [status.source, status.target].into();
             status.handler = self.target.handler.as_ref().map(|handler| handler.token);
         }
+        status.holders = self.holders(status);
         status.waiting_for = self.waiting_for();
+    }
+
+    /// Who is known to hold everything up to `replicated`: this member, and the other end if it said so in its present start.
+    fn holders(&self, status: &StreamStatus) -> Vec<NodeId> {
+        // Nothing is committed in a session but by the start that opened it, which holds what it commits.
+        let opened = self.part == Part::Target && self.peer.boot == Some(self.head.boot);
+        let stands = self.peer.standing.is_some() && (opened || self.peer.holds >= status.replicated);
+        let holds = |node: &NodeId| *node != self.other || (stands && !self.peer.silent);
+        [status.source, status.target].into_iter().filter(holds).collect()
     }
 
     fn waiting_for(&self) -> Vec<String> {

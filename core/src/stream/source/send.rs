@@ -86,8 +86,9 @@ impl Stream {
         if !self.source.current || !self.source.sender.known {
             return;
         }
-        let replicated = self.source.replicated.max(self.floor.taken);
-        self.source.sender.acknowledge(replicated);
+        // In its present start: what it held before its disk was rolled back is sent again.
+        let held = self.peer.holds.max(self.floor.taken);
+        self.source.sender.acknowledge(held);
         loop {
             let next = self.source.sender.sent.next();
             let Some(slot) = self.slot_at(next) else { return };

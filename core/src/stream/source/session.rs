@@ -52,6 +52,7 @@ impl Stream {
     ) {
         if self.part == Part::Source && node == self.other {
             self.source.matched = self.source.matched.max(index);
+            self.peer_holds(index);
             self.fire_replicated(common);
             self.pump_source(common, now);
         }
