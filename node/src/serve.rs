@@ -125,6 +125,15 @@ fn log_event(event: &Event) {
         Event::GroupStopped { group, reason } => {
             tracing::error!(group = named(*group), reason, "a group stopped and needs an operator");
         }
+        Event::StateTooLarge { stream, node, bytes, limit } => {
+            tracing::error!(
+                stream,
+                behind = %node,
+                bytes,
+                limit,
+                "the state of a stream is too large to be sent to a node that is behind its log: open another stream"
+            );
+        }
         Event::Space { accepting: true } => tracing::info!("there is space again: publishing is accepted"),
         Event::Space { accepting: false } => {
             tracing::error!("the disk is nearly full: nothing new is accepted; what was accepted is safe");

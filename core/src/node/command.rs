@@ -159,8 +159,8 @@ pub enum Reply {
     },
 }
 
-/// What a publisher is told of a run of messages. If they had been accepted before and are released by now, their sequences are no longer
-/// known: `first` and `last` are 0 then, and `duplicate` is set.
+/// What a publisher is told of a run of messages. If they had been accepted before and are released by now, all that is known of them is
+/// that they were processed: each level asked for is told at once, up to *completed*, with `duplicate` set and the sequences 0 to 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// The level reached.
@@ -267,6 +267,14 @@ pub enum Refusal {
         expected: WriterSequence,
         /// What came.
         got: WriterSequence,
+    },
+    /// A new writer id where no more can be remembered.
+    #[error(
+        "the stream has {limit} writers, the most it may have, and each is remembered as long as it is open: publish under a writer id that it knows, or open another stream"
+    )]
+    TooManyWriters {
+        /// How many it may have.
+        limit: u64,
     },
     /// A closed writer id.
     #[error("this writer id is closed for this stream: use a new one")]

@@ -170,6 +170,18 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A member is so far behind a stream's log that it needs the state, and the state is too large to be sent. It stays behind, and
+    /// what waits for it does not end: open another stream.
+    StateTooLarge {
+        /// The stream.
+        stream: String,
+        /// Who is behind.
+        node: NodeId,
+        /// Bytes of the state; its writers are most of it.
+        bytes: u64,
+        /// Bytes that can be sent.
+        limit: u64,
+    },
     /// Accepting stopped for want of disk space, or started again.
     Space {
         /// Whether publishing is accepted.

@@ -119,7 +119,8 @@ pub struct StreamStatus {
     pub accepted: Sequence,
     /// Committed and durable at a majority of members.
     pub replicated: Sequence,
-    /// Who holds everything up to `replicated`.
+    /// Who is known to hold everything up to `replicated`, in its present start: a node that is away is not named, nor one that came
+    /// back on an older disk.
     pub holders: Vec<NodeId>,
     /// Processed by the target.
     pub processed: Sequence,

@@ -1,7 +1,7 @@
 //! The gate of one stream (rules B1 to B3): what may be appended here, and the bytes that appends wait for.
 
 use super::common::Common;
-use super::entry::{Entry, Identity};
+use super::entry::{Entry, Identity, held_weight};
 use super::member::{Part, Stream, Wanted};
 use super::message::Body;
 use super::wire::decode_entry;
@@ -54,8 +54,9 @@ impl Stream {
         if self.wanted.contains_key(&identity) {
             return;
         }
-        let all: u64 = self.wanted.values().map(|wanted| wanted.bytes).sum();
-        if self.wanted.len() >= common.config.wanted || all + bytes > common.config.receive_bytes {
+        let all: u64 = self.wanted.values().map(|wanted| held_weight(wanted.bytes)).sum();
+        if self.wanted.len() >= common.config.wanted || all + held_weight(bytes) > common.config.receive_bytes
+        {
             // An append stops at the first batch that is missing: what was wanted before is of appends that this one replaced.
             self.wanted.clear();
         }

@@ -11,7 +11,8 @@ pub struct Config {
     pub batch_bytes: usize,
     /// Bytes of one message, at most.
     pub message_bytes: usize,
-    /// Bytes a source keeps per stream until they are released. A longer absence of the target fits into more.
+    /// Bytes a source keeps per stream until they are released, and the memory that goes with them: over a kilobyte per batch, so that
+    /// small messages written one at a time fill it sooner. A longer absence of the target fits into more.
     pub outbox_bytes: u64,
     /// Publish requests that wait to be accepted and for nothing more, per stream; more are refused as busy.
     pub waiting_requests: usize,
@@ -28,6 +29,11 @@ pub struct Config {
     pub space_floor: u64,
     /// How often is restated what got no answer. Shorter: quicker after loss; longer: less talk.
     pub restate: Span,
+    /// Writer ids a stream may have, closed ones included: each is remembered as long as the stream is open, in memory and in the state
+    /// that is written and sent as one piece. More: `snapshot_bytes` must hold them, at up to 33 bytes each.
+    pub writers: usize,
+    /// Bytes of a stream's state that can be sent to a member that is behind the log; a frame holds it whole.
+    pub snapshot_bytes: usize,
     /// Applied entries after which the state is written.
     pub checkpoint_entries: usize,
     /// Released bytes after which the state is written.
@@ -61,6 +67,8 @@ impl Default for Config {
             cache_bytes: 32 << 20,
             space_floor: 1 << 20,
             restate: Span::millis(200),
+            writers: 65_536,
+            snapshot_bytes: 3 << 20,
             checkpoint_entries: 64,
             checkpoint_bytes: 256 << 10,
             checkpoint_after: Span::millis(100),

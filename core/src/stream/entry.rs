@@ -6,8 +6,24 @@ use crate::digest::Digest;
 use crate::id::{BootId, MessageId, NodeId, Sequence, SessionEpoch, WriterId, WriterSequence};
 use crate::time::Wall;
 
-/// What a message costs beside its bytes.
+/// Memory a message costs beside its bytes: its length here and in the log, or its handle while it waits or is handed over.
 pub(super) const MESSAGE_OVERHEAD: u64 = 32;
+/// Memory a batch costs beside its messages, wherever it is kept: its place in the store and its indexes, the log's entry that names it
+/// (in memory while it may have to be sent again), and the journal's notes on both their records.
+pub(super) const BATCH_OVERHEAD: u64 = 1536;
+/// Memory each run of one writer's messages costs, with its place in the index of writers.
+pub(super) const SPAN_OVERHEAD: u64 = 160;
+/// Memory a request costs whose messages are not in a batch yet.
+pub(super) const QUEUED_OVERHEAD: u64 = 256;
+/// Memory a payload costs beside its bytes that is at hand for sending and delivering.
+pub(super) const CACHED_OVERHEAD: u64 = 256;
+/// Memory a payload costs beside its bytes that is verified and waits to be named. Both ends count it: credit is memory at the target.
+const HELD_OVERHEAD: u64 = 512;
+
+/// What the target counts for a payload of that many bytes until the log names it.
+pub(super) const fn held_weight(bytes: u64) -> u64 {
+    bytes + HELD_OVERHEAD
+}
 
 /// What a payload is called for ever, whatever numbers its messages bear later (rule A2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,10 +85,11 @@ impl Batch {
         self.lengths.iter().map(|&length| u64::from(length)).sum()
     }
 
-    /// Bytes of its payload and of what is remembered per message: what limits count.
+    /// Bytes of its payload, and of memory that goes with it: what limits count.
     #[must_use]
     pub fn weight(&self) -> u64 {
-        self.bytes() + MESSAGE_OVERHEAD * self.lengths.len() as u64
+        let (messages, spans) = (self.lengths.len() as u64, self.spans.len() as u64);
+        self.bytes() + BATCH_OVERHEAD + MESSAGE_OVERHEAD * messages + SPAN_OVERHEAD * spans
     }
 
     /// Makes void what `covered` says was taken: for a writer, the last writer sequence taken. Returns whether anything changed.

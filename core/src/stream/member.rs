@@ -16,6 +16,7 @@ use super::target::Target;
 use super::wire::{Stored, decode_entry, encode_head, encode_state};
 use super::{Applied, Input, Output};
 use crate::id::{BootId, LogIndex, NodeId, Sequence, StreamInstance};
+use crate::node::output::Event;
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::record::Record;
@@ -36,6 +37,8 @@ pub(super) struct Peer {
     /// Its start.
     pub(super) boot: Option<BootId>,
     pub(super) silent: bool,
+    /// Its log is known to hold, durably and in its present start, everything taken up to here.
+    pub(super) holds: Sequence,
     /// What it said last, in its present start.
     pub(super) standing: Option<Standing>,
     /// Its last statement was made to this start of ours.
@@ -72,6 +75,8 @@ pub(super) struct Stream {
     pub(super) peer: Peer,
     /// Payloads an append waits for.
     pub(super) wanted: BTreeMap<Identity, Wanted>,
+    /// A member needs the state, which has so many bytes that it cannot be sent.
+    pub(super) oversized: Option<u64>,
     /// An append waits for space on the disk.
     pub(super) starved: bool,
     /// Verified payloads that no admitted entry names yet.
@@ -106,6 +111,7 @@ impl Stream {
             early: VecDeque::new(),
             peer: Peer::default(),
             wanted: BTreeMap::new(),
+            oversized: None,
             starved: false,
             held: super::target::Held::default(),
             loading: BTreeSet::new(),
@@ -348,9 +354,19 @@ impl Stream {
         common.emit(Output::Compact { instance: self.instance, upto: self.floor.applied });
     }
 
-    pub(super) fn snapshot(&self, common: &mut Common, to: NodeId) {
+    pub(super) fn snapshot(&mut self, common: &mut Common, to: NodeId) {
         let (instance, index) = (self.instance, self.floor.applied);
-        common.emit(Output::Snapshot { instance, to, index, data: encode_state(&self.stored_state()) });
+        let data = encode_state(&self.stored_state());
+        let (bytes, limit) = (data.len() as u64, common.config.snapshot_bytes as u64);
+        if bytes <= limit {
+            self.oversized = None;
+            return common.emit(Output::Snapshot { instance, to, index, data });
+        }
+        // It is asked for again and again; that is told once.
+        if self.oversized.replace(bytes).is_none() {
+            let stream = self.name.clone();
+            common.emit(Output::Event(Event::StateTooLarge { stream, node: to, bytes, limit }));
+        }
     }
 
     /// Takes over the state of a member that is ahead. It stands at that member's floor: no bytes above it are implied.
@@ -446,6 +462,7 @@ impl Stream {
             return;
         }
         self.peer.standing = Some(*standing);
+        self.peer.holds = self.peer.holds.max(standing.taken);
         self.peer.knows_us = standing.peer == common.boot;
         match self.part {
             Part::Source => self.target_stands(common, now, standing),

@@ -58,7 +58,8 @@ pub struct Standing {
     pub epoch: SessionEpoch,
     /// Everything up to here is held, verified.
     pub have: Sequence,
-    /// Bytes that may be sent beyond `have` (rule B3). Absolute: saying it twice grants nothing twice.
+    /// Bytes that may be sent beyond `have` (rule B3), each batch counted with what it costs besides. Absolute: saying it twice grants
+    /// nothing twice.
     pub room: u64,
     /// The last message taken at apply.
     pub taken: Sequence,

@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use super::AUTHORITY;
 use super::common::Common;
+use super::entry::held_weight;
 use super::member::{Part, Stream};
 use super::streams::Streams;
-use crate::id::{Sequence, SessionEpoch};
+use crate::id::{NodeId, Sequence, SessionEpoch};
 use crate::level::Level;
 use crate::node::command::Refusal;
 use crate::node::status::StreamStatus;
@@ -76,16 +77,24 @@ impl Stream {
             status.replicated = self.source.replicated.max(self.head.completed);
             // A source whose disk was rolled back hears of more than it holds, until it has copied its log back.
             status.processed = self.source.heard.min(self.head.taken).max(self.head.completed);
-            status.holders = [status.source, status.target].into();
             status.outbox_bytes = self.store.bytes();
         } else {
             status.accepted = self.head.taken;
             status.replicated = self.head.taken;
             status.processed = self.target.mark_durable;
-            status.holders = [status.source, status.target].into();
             status.handler = self.target.handler.as_ref().map(|handler| handler.token);
         }
+        status.holders = self.holders(status);
         status.waiting_for = self.waiting_for();
+    }
+
+    /// Who is known to hold everything up to `replicated`: this member, and the other end if it said so in its present start.
+    fn holders(&self, status: &StreamStatus) -> Vec<NodeId> {
+        // Nothing is committed in a session but by the start that opened it, which holds what it commits.
+        let opened = self.part == Part::Target && self.peer.boot == Some(self.head.boot);
+        let stands = self.peer.standing.is_some() && (opened || self.peer.holds >= status.replicated);
+        let holds = |node: &NodeId| *node != self.other || (stands && !self.peer.silent);
+        [status.source, status.target].into_iter().filter(holds).collect()
     }
 
     fn waiting_for(&self) -> Vec<String> {
@@ -119,6 +128,9 @@ impl Stream {
                 }
             }
             Part::Unknown => {}
+        }
+        if self.oversized.is_some() {
+            wait("its state, too large to be sent to a member that is behind its log: open another stream");
         }
         if self.starved {
             wait("space on the disk of this node");
@@ -163,10 +175,10 @@ impl Stream {
         assert!(target.mark_durable <= target.mark, "S8: {instance} has a durable mark above its mark");
         assert!(self.floor.taken <= target.mark, "S9: {instance} let go of what it has not marked");
         // What appends wait for comes on top of what is being verified.
-        let batch = common.config.message_bytes.max(common.config.batch_bytes) as u64;
+        let batch = held_weight(common.config.message_bytes.max(common.config.batch_bytes) as u64);
         let slack = common.config.receive_bytes.max(batch);
         assert!(self.held.bytes() <= common.config.receive_bytes + slack, "S10: {instance} holds too much");
-        let wanted: u64 = self.wanted.values().map(|wanted| wanted.bytes).sum();
+        let wanted: u64 = self.wanted.values().map(|wanted| held_weight(wanted.bytes)).sum();
         let bounded = wanted <= common.config.receive_bytes || self.wanted.len() == 1;
         assert!(bounded, "S10: {instance} wants more than it can hold");
         assert!(self.handler_can_go_on(), "S11: the handler of {instance} stands before a gap");

@@ -3,7 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-use super::entry::{Batch, Identity};
+use super::entry::{Batch, CACHED_OVERHEAD, Identity};
 use super::source::Waiter;
 use crate::id::{LogIndex, Sequence, StreamInstance, WriterId};
 use crate::payload::Payload;
@@ -136,6 +136,7 @@ impl Store {
         let waiters = core::mem::take(&mut kept.waiters);
         let before = core::mem::replace(&mut kept.batch, batch);
         let after = kept.batch.clone();
+        self.bytes = self.bytes - before.weight() + after.weight();
         self.unindex(slot, &before);
         self.index(slot, &after);
         waiters
@@ -226,23 +227,23 @@ impl Cache {
 
     /// Keeps a payload, and lets the oldest go until at most `limit` bytes are kept (the newest always stays).
     pub(super) fn put(&mut self, instance: StreamInstance, slot: u64, payload: Payload, limit: u64) {
-        self.bytes += payload.len() as u64;
+        self.bytes += cached(&payload);
         if let Some(before) = self.held.insert((instance, slot), payload) {
-            self.bytes -= before.len() as u64;
+            self.bytes -= cached(&before);
         } else {
             self.order.push_back((instance, slot));
         }
         while self.bytes > limit && self.held.len() > 1 {
             let Some(oldest) = self.order.pop_front() else { break };
             if let Some(gone) = self.held.remove(&oldest) {
-                self.bytes -= gone.len() as u64;
+                self.bytes -= cached(&gone);
             }
         }
     }
 
     pub(super) fn remove(&mut self, instance: StreamInstance, slot: u64) {
         if let Some(gone) = self.held.remove(&(instance, slot)) {
-            self.bytes -= gone.len() as u64;
+            self.bytes -= cached(&gone);
         }
         // Names of what is gone leave the order as they come to its front, so that it stays as short as what is held.
         while self.order.front().is_some_and(|oldest| !self.held.contains_key(oldest)) {
@@ -251,5 +252,67 @@ impl Cache {
         if self.order.len() > 2 * self.held.len() + 64 {
             self.order.retain(|name| self.held.contains_key(name));
         }
+    }
+}
+
+/// What a payload at hand costs.
+fn cached(payload: &Payload) -> u64 {
+    payload.len() as u64 + CACHED_OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::{BATCH_OVERHEAD, MESSAGE_OVERHEAD, SPAN_OVERHEAD, Span, held_weight};
+    use super::super::message::Data;
+    use super::super::state::Effect;
+    use super::*;
+    use crate::digest::Digest;
+    use crate::id::{BootId, MessageId, WriterSequence};
+    use crate::record::{Key as RecordKey, Record};
+    use crate::time::Wall;
+
+    /// What entries of a tree cost: its nodes are two thirds full.
+    fn tree<K, V>() -> u64 {
+        ((size_of::<K>() + size_of::<V>()) * 3 / 2) as u64
+    }
+
+    /// What the allocator adds to a block, and rounds it up by.
+    const BLOCK: u64 = 24;
+
+    fn batch() -> Batch {
+        let identity = Identity { boot: BootId(1), first: Sequence(1), digest: Digest::default() };
+        let span = Span { writer: WriterId(1), first: WriterSequence(1), count: 1, void: false };
+        Batch { identity, spans: [span].into(), lengths: [1].into(), base: MessageId(1), wall: Wall(0) }
+    }
+
+    #[test]
+    fn the_weight_of_a_batch_is_the_memory_it_takes() {
+        let indexes = tree::<u64, Kept>() + tree::<Identity, u64>() + tree::<Sequence, u64>();
+        let applied = size_of::<(LogIndex, Effect)>() as u64;
+        // The log's entry: its head, and the descriptor as it is encoded. The journal notes where two records lie.
+        let entry = 2 * size_of::<Record>() as u64 + 192;
+        let noted = 2 * tree::<RecordKey, [u64; 8]>();
+        let kept = indexes + applied + entry + noted + 4 * BLOCK;
+        assert!(kept <= BATCH_OVERHEAD, "a batch costs {kept}");
+        let span = tree::<(WriterId, u64, u64), u64>() + size_of::<Span>() as u64;
+        assert!(span <= SPAN_OVERHEAD, "a span costs {span}");
+        assert_eq!(batch().weight(), 1 + BATCH_OVERHEAD + SPAN_OVERHEAD + MESSAGE_OVERHEAD);
+    }
+
+    #[test]
+    fn what_is_held_or_at_hand_is_counted_with_what_it_costs() {
+        let pieces = size_of::<bytes::Bytes>() as u64 + 2 * BLOCK;
+        let cached = tree::<(StreamInstance, u64), Payload>() + 32 + pieces;
+        assert!(cached <= CACHED_OVERHEAD, "a payload at hand costs {cached}");
+        let held = tree::<Identity, (Sequence, u64, Payload)>() + tree::<Sequence, Identity>() + pieces;
+        assert!(held <= held_weight(0), "a payload that is held costs {held}");
+        let verifying = tree::<u64, Data>() + tree::<Identity, u64>() + pieces;
+        assert!(verifying <= held_weight(0), "a payload that is being verified costs {verifying}");
+        let mut cache = Cache::default();
+        for slot in 0..100 {
+            let byte = bytes::Bytes::from_static(b"x");
+            cache.put(StreamInstance(1), slot, byte.into(), 10 * (1 + CACHED_OVERHEAD));
+        }
+        assert_eq!(cache.held.len(), 10);
     }
 }

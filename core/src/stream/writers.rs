@@ -37,6 +37,23 @@ impl Writers {
         at.last = at.last.max(last.0);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn knows(&self, writer: WriterId) -> bool {
+        self.0.contains_key(&writer)
+    }
+
+    /// Lets go of the places of `batch`'s writers that `other` has reached.
+    pub(super) fn hand_on(&mut self, batch: &Batch, other: &Self) {
+        for span in &batch.spans {
+            if self.get(span.writer).last <= other.get(span.writer).last {
+                self.0.remove(&span.writer);
+            }
+        }
+    }
+
     pub(super) fn close(&mut self, writer: WriterId) {
         self.0.entry(writer).or_default().closed = true;
     }
@@ -109,5 +126,28 @@ mod tests {
         assert_eq!(left, [4, 5, 6]);
         assert_eq!(batch.messages().next().map(|at| at.offset), Some(3));
         assert!(!batch.void_covered(|_| 0), "nothing more to void");
+    }
+
+    #[test]
+    fn the_places_of_all_writers_a_stream_may_have_can_be_sent() {
+        let config = crate::stream::Config::default();
+        let mut state = crate::stream::state::LogState::default();
+        for writer in 0..1_000 {
+            state.writers.restore(WriterId(u128::MAX - writer), (1 << 62) - 1, true);
+        }
+        let stored = crate::stream::wire::Stored { state, released: Sequence(0), slot_floor: 0 };
+        let each = crate::stream::wire::encode_state(&stored).len().div_ceil(1_000);
+        assert!(each * config.writers <= config.snapshot_bytes, "{each} bytes each");
+        assert!(config.snapshot_bytes < wattle_proto::frame::MAX_FRAME, "a frame must hold them");
+    }
+
+    #[test]
+    fn a_place_is_handed_on_when_the_log_has_reached_it() {
+        let (mut places, mut taken) = (Writers::default(), Writers::default());
+        places.reach(WriterId(1), WriterSequence(5));
+        places.reach(WriterId(2), WriterSequence(1));
+        taken.take(&batch(&[(1, 1, 3), (2, 1, 1)]));
+        places.hand_on(&batch(&[(1, 1, 3), (2, 1, 1)]), &taken);
+        assert!(places.knows(WriterId(1)) && !places.knows(WriterId(2)));
     }
 }

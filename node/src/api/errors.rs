@@ -65,6 +65,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         }
         Refusal::NoSpace { .. } => (Code::ResourceExhausted, Reason::NoSpace, ""),
         Refusal::WriterGap { .. } => (Code::OutOfRange, Reason::WriterGap, ""),
+        Refusal::TooManyWriters { .. } => (Code::FailedPrecondition, Reason::Invalid, ""),
         Refusal::WriterClosed => (Code::FailedPrecondition, Reason::WriterClosed, ""),
         Refusal::TooLarge { .. } => {
             (Code::InvalidArgument, Reason::TooLarge, "cut the message into smaller ones")
@@ -116,7 +117,9 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
                 Some(Behind { name: behind.clone(), processed: processed.0, accepted: accepted.0 });
         }
         Refusal::NoSpace { free } => detail.free_bytes = Some(*free),
-        Refusal::TooLarge { limit, .. } => detail.limit_bytes = Some(*limit),
+        Refusal::TooLarge { limit, .. } | Refusal::TooManyWriters { limit } => {
+            detail.limit_bytes = Some(*limit)
+        }
         Refusal::NotMember
         | Refusal::BadToken(_)
         | Refusal::JoinRefused(_)

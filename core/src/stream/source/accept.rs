@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::super::common::{Common, Work};
-use super::super::entry::{Batch, Identity, Span};
+use super::super::entry::{Batch, Identity, MESSAGE_OVERHEAD, QUEUED_OVERHEAD, Span};
 use super::super::member::Stream;
 use super::super::{AUTHORITY, Receipt};
 use super::{Item, Waiter};
@@ -73,9 +73,27 @@ impl Stream {
         if self.source.waiting.full(&common.config, Waited::Completed) {
             return common.reply(request, Err(Refusal::Busy));
         }
+        if let Err(refusal) = self.room_for_writer(common, writer) {
+            return common.reply(request, Err(refusal));
+        }
         self.waits_for_closing(common, request, writer);
         self.close_from_now_on(common, writer);
         self.source.closing.entry(writer).or_default().0.push(request);
+    }
+
+    /// Whether a writer is known, or one more may be.
+    fn room_for_writer(&self, common: &Common, writer: WriterId) -> Result<(), Refusal> {
+        let (known, places, closing) = (&self.head.writers, &self.source.places, &self.source.closing);
+        let limit = common.config.writers;
+        let old = known.knows(writer) || places.knows(writer) || closing.contains_key(&writer);
+        if old || known.len() + places.len() + closing.len() < limit {
+            return Ok(());
+        }
+        // Some are counted twice there.
+        let placed = places.iter().filter(|&(id, _)| !known.knows(id)).count();
+        let closed = closing.keys().filter(|&&id| !known.knows(id) && !places.knows(id)).count();
+        let all = known.len() + placed + closed;
+        if all < limit { Ok(()) } else { Err(Refusal::TooManyWriters { limit: limit as u64 }) }
     }
 
     /// Why nothing can be accepted now, whatever it is.
@@ -125,6 +143,9 @@ impl Stream {
         if last > place && self.writer_closed(writer) {
             return Err(Refusal::WriterClosed);
         }
+        if last > place {
+            self.room_for_writer(common, writer)?;
+        }
         if first.0 > place + 1 {
             return Err(Refusal::WriterGap { expected: WriterSequence(place + 1), got: first });
         }
@@ -134,10 +155,8 @@ impl Stream {
         let new_from = first.0.max(place + 1);
         if last >= new_from {
             messages.drain(..(new_from - first.0) as usize);
-            let more = messages
-                .iter()
-                .map(|message| message.len() as u64 + super::super::entry::MESSAGE_OVERHEAD)
-                .sum();
+            let bytes: u64 = messages.iter().map(|message| message.len() as u64).sum();
+            let more = bytes + QUEUED_OVERHEAD + MESSAGE_OVERHEAD * messages.len() as u64;
             if let Some(refusal) = self.refusal(common, more) {
                 return Err(refusal);
             }

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::entry::{MESSAGE_OVERHEAD, QUEUED_OVERHEAD};
 use super::writers::Writers;
 use crate::id::{LogIndex, RequestId, Sequence, WriterId};
 use crate::node::command::Waited;
@@ -57,7 +58,7 @@ impl Item {
     }
 
     fn weight(&self) -> u64 {
-        self.bytes() + super::entry::MESSAGE_OVERHEAD * self.messages.len() as u64
+        self.bytes() + QUEUED_OVERHEAD + MESSAGE_OVERHEAD * self.messages.len() as u64
     }
 }
 
@@ -70,7 +71,7 @@ pub(super) struct Source {
     /// Weight of queue and forming.
     unformed: u64,
     waiting: waiting::Waiting,
-    /// Writers' places, what is only queued included.
+    /// Places of writers of whom something is not taken yet, what is only queued included.
     places: Writers,
     /// The last number given, provisionally or not.
     numbered: Sequence,

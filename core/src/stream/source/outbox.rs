@@ -6,7 +6,7 @@ use super::super::common::Common;
 use super::super::member::{Part, Stream};
 use super::super::store::Kept;
 use super::Waiter;
-use crate::id::Sequence;
+use crate::id::{LogIndex, Sequence};
 use crate::node::command::{Refusal, Waited};
 use crate::planted::Bug;
 
@@ -56,6 +56,20 @@ impl Stream {
             }
             self.source.replicated = kept.last();
             self.report(common, slot);
+        }
+    }
+
+    /// The target's log is durable up to `index`, in its present start.
+    pub(super) fn peer_holds(&mut self, index: LogIndex) {
+        if index >= self.floor.applied {
+            self.peer.holds = self.peer.holds.max(self.floor.taken);
+        }
+        loop {
+            let next = self.store.holding(self.peer.holds.next()).and_then(|slot| self.store.get(slot));
+            let Some(kept) = next.filter(|kept| kept.taken.is_some_and(|taken| taken <= index)) else {
+                return;
+            };
+            self.peer.holds = kept.last();
         }
     }
 

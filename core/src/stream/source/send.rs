@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 
 use super::super::common::Common;
+use super::super::entry::held_weight;
 use super::super::member::{Part, Stream};
 use super::super::message::{Body, Data, Standing};
 use crate::id::Sequence;
@@ -15,7 +16,7 @@ pub(super) struct Sender {
     sent: Sequence,
     /// The last message that the target has.
     acked: Sequence,
-    /// Batches sent and not acknowledged: last message, bytes.
+    /// Batches sent and not acknowledged: last message, and what the target counts for it.
     flight: VecDeque<(Sequence, u64)>,
     flight_bytes: u64,
     /// Credit beyond `acked`, as stated last.
@@ -85,8 +86,9 @@ impl Stream {
         if !self.source.current || !self.source.sender.known {
             return;
         }
-        let replicated = self.source.replicated.max(self.floor.taken);
-        self.source.sender.acknowledge(replicated);
+        // In its present start: what it held before its disk was rolled back is sent again.
+        let held = self.peer.holds.max(self.floor.taken);
+        self.source.sender.acknowledge(held);
         loop {
             let next = self.source.sender.sent.next();
             let Some(slot) = self.slot_at(next) else { return };
@@ -95,7 +97,7 @@ impl Stream {
             if !(kept.durable || kept.taken.is_some()) {
                 return;
             }
-            let (last, bytes) = (kept.last(), kept.batch.bytes());
+            let (last, bytes) = (kept.last(), held_weight(kept.batch.bytes()));
             let sender = &self.source.sender;
             let under_way = sender.flight_bytes + bytes;
             let fits = under_way <= common.config.flight_bytes || sender.flight.is_empty();

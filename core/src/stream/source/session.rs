@@ -52,6 +52,7 @@ impl Stream {
     ) {
         if self.part == Part::Source && node == self.other {
             self.source.matched = self.source.matched.max(index);
+            self.peer_holds(index);
             self.fire_replicated(common);
             self.pump_source(common, now);
         }
@@ -144,14 +145,8 @@ impl Stream {
             }
             Effect::Taken { first } => {
                 self.source.proposed = self.source.proposed.saturating_sub(1);
-                self.source.places.take(
-                    &self
-                        .store
-                        .holding(first)
-                        .and_then(|slot| self.store.get(slot))
-                        .expect("just taken")
-                        .batch,
-                );
+                let kept = self.store.holding(first).and_then(|slot| self.store.get(slot));
+                self.source.places.hand_on(&kept.expect("just taken").batch, &self.head.writers);
             }
             Effect::Completed { upto } => {
                 self.source.completing = None;

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 
 use super::super::Output;
 use super::super::common::{Common, Work};
-use super::super::entry::Identity;
+use super::super::entry::{Identity, held_weight};
 use super::super::member::{Part, Stream, Wanted};
 use super::super::message::{Body, Data, Standing};
 use crate::digest::Digest;
@@ -19,9 +19,9 @@ use crate::work::Job;
 pub(in crate::stream) struct Held {
     by_identity: BTreeMap<Identity, (Sequence, u64, Payload)>,
     by_first: BTreeMap<Sequence, Identity>,
-    /// Bytes held.
+    /// Bytes held, what they cost beside themselves included.
     bytes: u64,
-    /// Being verified: bytes each.
+    /// Being verified: bytes each, counted likewise.
     verifying: BTreeMap<Identity, u64>,
     /// The session whose numbers these are.
     pub(in crate::stream) epoch: SessionEpoch,
@@ -58,13 +58,13 @@ impl Held {
         if self.by_first.get(&first) == Some(identity) {
             self.by_first.remove(&first);
         }
-        self.bytes -= payload.len() as u64;
+        self.bytes -= held_weight(payload.len() as u64);
         Some(payload)
     }
 
     fn put(&mut self, data: Data) {
         self.take(&data.identity);
-        self.bytes += data.bytes.len() as u64;
+        self.bytes += held_weight(data.bytes.len() as u64);
         self.by_first.insert(data.first, data.identity);
         self.by_identity.insert(data.identity, (data.first, data.count, data.bytes));
     }
@@ -171,6 +171,7 @@ impl Stream {
             self.target.unsaid = true;
             return;
         }
+        let len = held_weight(len);
         if self.held.bytes() + len > common.config.receive_bytes && !self.make_room(common, &data, wanted) {
             self.target.unsaid = true;
             return;
@@ -183,7 +184,7 @@ impl Stream {
     /// Lets go of what lies farther ahead, for bytes that are needed first.
     fn make_room(&mut self, common: &Common, data: &Data, wanted: bool) -> bool {
         let limit = common.config.receive_bytes;
-        let len = data.bytes.len() as u64;
+        let len = held_weight(data.bytes.len() as u64);
         while self.held.bytes() + len > limit {
             let spare = |identity: &&Identity| !self.wanted.contains_key(*identity);
             let farthest = self.held.by_first.iter().rev().find(|(_, identity)| spare(identity));
@@ -215,7 +216,7 @@ impl Stream {
             }
             return;
         }
-        self.target.received_since += data.bytes.len() as u64;
+        self.target.received_since += held_weight(data.bytes.len() as u64);
         if wanted || data.epoch >= self.held.epoch {
             self.held.put(data);
         }

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::promises::world;
-use super::world::{INSTANCE, SOURCE, TARGET, World, node};
+use super::world::{INSTANCE, NAME, SOURCE, TARGET, World, node};
 use crate::id::{AttachToken, BootId, MessageId, Sequence, SessionEpoch, WriterId, WriterSequence};
-use crate::node::command::Waited;
+use crate::node::command::{Refusal, Waited};
 use crate::stream::wire::encode_entry;
 use crate::stream::{Batch, Body, Data, Entry, Identity, Input, Message, Span};
 use crate::time::{self, Wall};
@@ -54,6 +54,31 @@ fn a_completion_that_stands_behind_bytes_without_room_still_frees_the_room_it_ow
     assert_eq!(status.released, Sequence(20), "what both have processed makes room");
     let floor = world.machines[TARGET].log.base;
     assert!(floor > 1, "its log is cut behind the bytes that went, at {floor}");
+}
+
+#[test]
+fn small_messages_written_one_at_a_time_fill_an_outbox_by_the_memory_they_take() {
+    let mut world = World::new(17);
+    world.config.outbox_bytes = 200_000;
+    world.start(SOURCE);
+    let mut accepted = 0;
+    loop {
+        let request = world.request();
+        let (stream, first) = (NAME.into(), WriterSequence(accepted + 1));
+        let (messages, wait) = ([Bytes::from_static(b"x")].into(), Waited::Accepted);
+        world.give(SOURCE, Input::Publish { request, stream, writer: WriterId(1), first, messages, wait });
+        world.run(time::Span::millis(20));
+        if matches!(world.answers(request).last(), Some(Err(Refusal::Backpressure { .. }))) {
+            break;
+        }
+        accepted += 1;
+        assert!(accepted < 1_000, "never full");
+    }
+    assert!(
+        (80..=200).contains(&accepted),
+        "{accepted} batches of a byte, each of which takes over a thousand"
+    );
+    assert!(world.status(SOURCE).outbox_bytes <= 202_000);
 }
 
 #[test]

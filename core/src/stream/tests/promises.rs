@@ -349,3 +349,32 @@ fn a_rolled_back_source_drops_what_the_log_holds_and_numbers_the_rest_anew() {
         assert_eq!(receipt.duplicate, receipt.last_writer.0 <= 10, "ten of them came again: {receipt:?}");
     }
 }
+
+#[test]
+fn the_status_names_who_is_known_to_hold_what_is_replicated() {
+    let mut world = world();
+    world.verdicts = false;
+    world.attach(None, 100);
+    let both = [node(SOURCE), node(TARGET)];
+    for first in 1..=8 {
+        world.publish(1, first, 1, Waited::Accepted);
+        world.run(Span::millis(100));
+    }
+    for which in [SOURCE, TARGET] {
+        let status = world.status(which);
+        assert_eq!((status.replicated, &*status.holders), (Sequence(8), &both[..]));
+    }
+    world.cut = true;
+    world.crash(TARGET, 12);
+    world.start(TARGET);
+    world.run(Span::millis(100));
+    assert_eq!(world.status(SOURCE).holders, [node(SOURCE)], "nobody knows what its disk still holds");
+    assert_eq!(world.status(TARGET).holders, [node(TARGET)]);
+    assert!(world.status(TARGET).replicated < Sequence(8), "it was rolled back");
+    world.cut = false;
+    world.run(Span::secs(2));
+    for which in [SOURCE, TARGET] {
+        let status = world.status(which);
+        assert_eq!((status.replicated, &*status.holders), (Sequence(8), &both[..]), "it has caught up");
+    }
+}

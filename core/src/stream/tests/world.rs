@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance, WriterId, WriterSequence};
 use crate::level::Level;
 use crate::node::command::{Position, Refusal, Reply, Waited};
-use crate::node::output::Delivery;
+use crate::node::output::{Delivery, Event as Told};
 use crate::node::status::StreamStatus;
 use crate::planted::Planted;
 use crate::record::{Forget, Key, Record};
@@ -142,6 +142,7 @@ pub(super) struct World {
     learner_at: u64,
     pub(super) replies: Vec<(RequestId, Result<Reply, Refusal>)>,
     pub(super) deliveries: Vec<Delivery>,
+    pub(super) events: Vec<Told>,
     /// What the handler stored: its position, and its effects.
     pub(super) position: u64,
     pub(super) effects: Vec<(WriterId, u64, Bytes)>,
@@ -183,6 +184,7 @@ impl World {
             learner_at: 0,
             replies: Vec::new(),
             deliveries: Vec::new(),
+            events: Vec::new(),
             position: 0,
             effects: Vec::new(),
             token: None,
@@ -386,7 +388,7 @@ impl World {
                 }
                 self.replies.push((request, reply));
             }
-            Output::Event(_) => {}
+            Output::Event(event) => self.events.push(event),
         }
     }
 
