@@ -71,6 +71,11 @@ fn forgotten_writers_are_found() {
 }
 
 #[test]
+fn closed_writers_that_write_on_are_found() {
+    assert_eq!(found(Wrong::ForgetsClosed, 300).as_deref(), Some("X10"));
+}
+
+#[test]
 fn forgotten_marks_are_found() {
     assert_eq!(found(Wrong::ForgetsMarks, 100).as_deref(), Some("X5"));
 }

@@ -34,6 +34,8 @@ pub(crate) enum Wrong {
     ForgetsMarks,
     /// Old handlers' verdicts count.
     NoFencing,
+    /// Closed writers may go on after a restart.
+    ForgetsClosed,
     /// Refused messages are kept all the same.
     KeepsRefused,
     /// What is forwarded is not remembered, and so goes round.
@@ -50,6 +52,8 @@ pub(crate) enum Wrong {
 struct Shared {
     members: Vec<(NodeId, String)>,
     streams: Vec<(String, StreamInstance, NodeId, NodeId)>,
+    /// Closed writers, and the start of the source that closed each.
+    closed: BTreeMap<(u128, u128), BootId>,
 }
 
 thread_local! {
@@ -454,7 +458,15 @@ impl Toy {
                 self.hand_over(instance);
                 None
             }
-            Command::CloseStream { .. } | Command::CloseWriter { .. } => Some(Err(Refusal::Busy)),
+            Command::CloseWriter { stream, writer } => {
+                let Some(instance) = self.named(&stream) else {
+                    return Some(Err(Refusal::UnknownStream(stream)));
+                };
+                let boot = self.boot;
+                SHARED.with_borrow_mut(|shared| shared.closed.insert((instance, writer.0), boot));
+                Some(Ok(Reply::WriterClosed))
+            }
+            Command::CloseStream { .. } => Some(Err(Refusal::Busy)),
         }
     }
 
@@ -476,6 +488,10 @@ impl Toy {
         let Some(instance) = self.named(stream) else {
             return Some(Err(Refusal::UnknownStream(stream.into())));
         };
+        let closed = SHARED.with_borrow(|shared| shared.closed.get(&(instance, writer.0)).copied());
+        if closed.is_some_and(|boot| self.wrong != Wrong::ForgetsClosed || boot == self.boot) {
+            return Some(Err(Refusal::WriterClosed));
+        }
         let known = self.writers.entry((instance, writer.0)).or_default().len() as u64;
         if first > known + 1 {
             let refusal =
