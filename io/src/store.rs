@@ -6,6 +6,7 @@
 //! A commit that finds the disk full gives up the reserve and writes again, below redb, before anything was synced: redb
 //! takes any error it sees as final. What still fails after that is final here too.
 
+use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -86,7 +87,13 @@ impl Store {
             .map_err(redb::StorageError::from)
             .map_err(StoreError::new)?;
         let backend = FileBackend::new(file).map_err(StoreError::new)?;
-        Self::open_backend(backend, cache_bytes, reserve)
+        let store = Self::open_backend(backend, cache_bytes, reserve)?;
+        if let Some(directory) = path.parent() {
+            // Else a power failure might take the file's name, and with it all that was synced into it.
+            let synced = File::open(directory).and_then(|directory| directory.sync_all());
+            synced.map_err(redb::StorageError::from).map_err(StoreError::new)?;
+        }
+        Ok(store)
     }
 
     fn open_backend(

@@ -179,23 +179,27 @@ impl State {
         *written = (*written).max(last);
         stream.messages.extend(messages.into_iter().skip(known).map(|message| (writer, message)));
         let end = stream.messages.len() as u64;
-        [Waited::Accepted, Waited::Replicated, Waited::Completed]
-            .into_iter()
-            .filter(|level| *level <= wait && *level <= reaches)
-            .map(|level| {
-                Ok(Reply::Published(Receipt {
-                    level,
-                    instance: stream.instance,
-                    authority: AuthorityEpoch(1),
-                    session: SessionEpoch(1),
-                    first_writer: first,
-                    last_writer: WriterSequence(last),
-                    first: Sequence(end + first.0 - last),
-                    last: Sequence(end),
-                    provisional: false,
-                    duplicate,
-                }))
-            })
+        let (instance, reaches) = (stream.instance, reaches.min(wait));
+        // As a node does with long arrays: cut into batches that have receipts of their own.
+        let middle = first.0 + (last - first.0) / 2;
+        let parts =
+            if middle < last { vec![(first.0, middle), (middle + 1, last)] } else { vec![(first.0, last)] };
+        let receipt = |level, (from, upto): (u64, u64)| Receipt {
+            level,
+            instance,
+            authority: AuthorityEpoch(1),
+            session: SessionEpoch(1),
+            first_writer: WriterSequence(from),
+            last_writer: WriterSequence(upto),
+            first: Sequence(end + from - last),
+            last: Sequence(end + upto - last),
+            provisional: false,
+            duplicate,
+        };
+        let levels = [Waited::Accepted, Waited::Replicated, Waited::Completed].into_iter();
+        levels
+            .filter(|level| *level <= reaches)
+            .flat_map(|level| parts.iter().map(move |&part| Ok(Reply::Published(receipt(level, part)))))
             .collect()
     }
 }

@@ -26,7 +26,10 @@ use crate::world::World;
 pub use auth::Token;
 
 /// The largest request or response. It bounds what one call can make the node hold at once.
-pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+pub const MESSAGE_BYTES_MAX: usize = 8 << 20;
+
+/// Calls that one client may have open over one connection.
+const CALLS_MAX: u32 = 1024;
 
 /// How long open calls may go on after the server was told to stop.
 const STOP_GRACE: Duration = Duration::from_millis(300);
@@ -62,6 +65,7 @@ impl Api {
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))
             .initial_connection_window_size(8 << 20)
             .initial_stream_window_size(4 << 20)
+            .max_concurrent_streams(CALLS_MAX)
             .add_service(health)
             .add_service(InterceptedService::new(reflection, guard.clone()))
             .add_service(InterceptedService::new(mesh, guard.clone()))

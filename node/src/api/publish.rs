@@ -22,6 +22,8 @@ use crate::world::{Replies, World};
 const UNANSWERED_BYTES_MAX: u32 = 32 << 20;
 /// Arrays still waited for, per call: more lets a publisher that waits for `completed` run further ahead, at some hundred bytes each.
 const WAITING_ARRAYS_MAX: usize = 4096;
+/// Messages in one array: what the node does in one step is bounded.
+const ARRAY_MESSAGES_MAX: usize = 65_536;
 /// Answers that are ready and not yet written; when the client does not read, nothing more is taken.
 const ANSWERS_QUEUED: usize = 256;
 
@@ -213,6 +215,10 @@ impl Defaults {
         if request.messages.is_empty() {
             return Err(errors::invalid("an array of messages must not be empty"));
         }
+        if request.messages.len() > ARRAY_MESSAGES_MAX {
+            let most = format!("an array has at most {ARRAY_MESSAGES_MAX} messages: send several");
+            return Err(errors::invalid(most));
+        }
         if request.first == 0 || request.first.checked_add(request.messages.len() as u64).is_none() {
             return Err(errors::invalid("writer sequences begin with 1 and stay below 2^64"));
         }
@@ -287,6 +293,7 @@ mod tests {
         assert!(Defaults::default().complete(short.clone()).is_err(), "nothing to inherit");
         for bad in [
             PublishRequest { messages: Vec::new(), ..full.clone() },
+            PublishRequest { messages: vec![bytes::Bytes::new(); ARRAY_MESSAGES_MAX + 1], ..full.clone() },
             PublishRequest { first: 0, ..full.clone() },
             PublishRequest { first: u64::MAX, ..full.clone() },
             PublishRequest { wait: 9, ..full.clone() },

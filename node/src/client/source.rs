@@ -14,7 +14,7 @@ use super::publish::record::Checkpoint;
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;
 /// The longest line. What a node takes is less; this only bounds what a file without newlines can make us hold.
-pub const LINE_BYTES_MAX: usize = 32 << 20;
+pub const LINE_BYTES_MAX: usize = 4 << 20;
 /// Bytes in one batch, unless one line alone is longer.
 pub const BATCH_BYTES: usize = 256 << 10;
 
