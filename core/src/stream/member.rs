@@ -171,6 +171,7 @@ impl Stream {
         let lenient = common.planted.has(Bug::DedupeForgotten);
         let effect = entry.as_ref().map_or(Effect::Nothing, |entry| self.head.effect(entry, lenient));
         let mut slot = None;
+        let mut moved = Vec::new();
         if let (Effect::Taken { first }, Some(Entry::Descriptor { batch, .. })) = (effect, &entry) {
             let found = self.store.slot_of(&batch.identity).unwrap_or_else(|| {
                 assert!(
@@ -185,7 +186,7 @@ impl Stream {
                 self.store.insert(slot, kept);
                 slot
             });
-            self.store.reread(found, batch.clone());
+            moved = self.store.reread(found, batch.clone());
             self.store.take(found, first, applied.index);
             slot = Some(found);
         }
@@ -193,6 +194,7 @@ impl Stream {
         self.head.advance(applied.index, effect, batch);
         self.tail.push_back((applied.index, effect));
         self.applied_since += 1;
+        self.wait_anew(common, moved);
         match self.part {
             Part::Source => self.source_applied(common, now, effect, entry.as_ref()),
             Part::Target => self.target_applied(effect),
@@ -320,8 +322,10 @@ impl Stream {
         let taken = self.floor.taken;
         let passed = |slot: &&u64| self.store.get(**slot).is_none_or(|kept| kept.last() <= taken);
         let passed: Vec<u64> = self.store.pending.iter().filter(passed).copied().collect();
-        for slot in passed {
-            self.discard(common, slot);
+        // Publishers that repeat may have been told to wait for one of them: what they wait for stands elsewhere, or was released.
+        let gone: Vec<Kept> = passed.into_iter().filter_map(|slot| self.discard(common, slot)).collect();
+        for kept in gone {
+            self.wait_elsewhere(common, kept.waiters);
         }
     }
 
