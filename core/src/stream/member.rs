@@ -50,6 +50,8 @@ pub(super) struct Peer {
 pub(super) struct Wanted {
     /// When it was asked for last.
     pub(super) asked: Option<Instant>,
+    /// How often it was asked for: each time it gets twice as long, for what was sent may wait before a lane that is full.
+    pub(super) times: u32,
     pub(super) bytes: u64,
 }
 
@@ -87,6 +89,8 @@ pub(super) struct Stream {
     pub(super) answering: BTreeSet<u64>,
     pub(super) checkpoint_at: Option<Instant>,
     pub(super) restate_at: Option<Instant>,
+    /// How often was restated since anything was heard of the other end.
+    restated: u32,
     /// The deadline under which this stream stands in the list of deadlines.
     pub(super) armed: Option<Instant>,
     applied_since: usize,
@@ -118,6 +122,7 @@ impl Stream {
             answering: BTreeSet::new(),
             checkpoint_at: None,
             restate_at: None,
+            restated: 0,
             armed: None,
             applied_since: 0,
             freed_since: 0,
@@ -412,8 +417,16 @@ impl Stream {
         if !outstanding {
             self.restate_at = None;
         } else if self.restate_at.is_none() {
-            let patience = common.config.restate.times(if self.peer.silent { 5 } else { 1 });
-            self.restate_at = Some(now.monotonic + patience);
+            let patience = common.config.restate.times(1 << self.restated.min(16));
+            self.restate_at = Some(now.monotonic + patience.min(common.config.restate_most));
+        }
+    }
+
+    /// The other end is heard of: what is restated next is restated soon.
+    pub(super) fn news(&mut self, common: &Common, now: Now) {
+        if core::mem::take(&mut self.restated) > 0 {
+            let soon = now.monotonic + common.config.restate;
+            self.restate_at = self.restate_at.map(|at| at.min(soon));
         }
     }
 
@@ -428,6 +441,7 @@ impl Stream {
         }
         if due(self.restate_at) {
             self.restate_at = None;
+            self.restated = self.restated.saturating_add(1);
             self.ask_for_wanted(common, now, false);
             match self.part {
                 Part::Source => self.restate_source(common, now),
@@ -443,6 +457,7 @@ impl Stream {
         if self.stopped.is_some() {
             return;
         }
+        self.news(common, now);
         match body {
             Body::Data(data) if self.peer.boot.is_none_or(|boot| boot == data.boot) => {
                 self.receive(common, data)
@@ -476,6 +491,7 @@ impl Stream {
         if self.peer.boot == Some(boot) || self.stopped.is_some() {
             return;
         }
+        self.news(common, now);
         self.peer = Peer { boot: Some(boot), ..Peer::default() };
         match self.part {
             Part::Source => {
