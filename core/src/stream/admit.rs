@@ -62,7 +62,7 @@ impl Stream {
         }
         // The target's bytes are under way already, most likely; the source never expects any.
         let asked = (self.part == Part::Target).then_some(now.monotonic);
-        self.wanted.insert(identity, Wanted { asked, bytes });
+        self.wanted.insert(identity, Wanted { asked, times: 0, bytes });
         if asked.is_none() {
             self.ask_for_wanted(common, now, false);
         }
@@ -71,11 +71,13 @@ impl Stream {
     /// Asks for the bytes that appends wait for. Those asked for lately are left out unless `all`.
     pub(super) fn ask_for_wanted(&mut self, common: &mut Common, now: Now, all: bool) {
         let (other, instance) = (self.other, self.instance);
-        let patience = common.config.restate;
         for (identity, wanted) in &mut self.wanted {
+            let patience = common.config.restate.times(1 << wanted.times.min(16));
+            let patience = patience.min(common.config.restate_most);
             let due = wanted.asked.is_none_or(|at| now.monotonic.since(at) >= patience);
             if (due || all) && common.has_space_for(wanted.bytes) {
                 wanted.asked = Some(now.monotonic);
+                wanted.times = if all { 1 } else { wanted.times.saturating_add(1) };
                 common.say(other, instance, Body::Want(*identity));
             }
         }

@@ -27,8 +27,11 @@ pub struct Config {
     pub cache_bytes: u64,
     /// Free bytes of the store below which nothing is accepted.
     pub space_floor: u64,
-    /// How often is restated what got no answer. Shorter: quicker after loss; longer: less talk.
+    /// How long it takes until is restated what got no answer; doubled each time while nothing is heard of the other end, up to
+    /// `restate_most`. Shorter: quicker after loss; longer: less talk.
     pub restate: Span,
+    /// The longest such pause: copies of what is under way may pile up before a link that stalls.
+    pub restate_most: Span,
     /// Writer ids a stream may have, closed ones included: each is remembered as long as the stream is open, in memory and in the state
     /// that is written and sent as one piece. More: `snapshot_bytes` must hold them, at up to 33 bytes each.
     pub writers: usize,
@@ -67,6 +70,7 @@ impl Default for Config {
             cache_bytes: 32 << 20,
             space_floor: 1 << 20,
             restate: Span::millis(200),
+            restate_most: Span::millis(3_200),
             writers: 65_536,
             snapshot_bytes: 3 << 20,
             checkpoint_entries: 64,

@@ -50,6 +50,8 @@ pub(super) struct Peer {
 pub(super) struct Wanted {
     /// When it was asked for last.
     pub(super) asked: Option<Instant>,
+    /// How often it was asked for: each time it gets twice as long, for what was sent may wait before a lane that is full.
+    pub(super) times: u32,
     pub(super) bytes: u64,
 }
 
@@ -87,6 +89,8 @@ pub(super) struct Stream {
     pub(super) answering: BTreeSet<u64>,
     pub(super) checkpoint_at: Option<Instant>,
     pub(super) restate_at: Option<Instant>,
+    /// How often was restated since anything was heard of the other end.
+    restated: u32,
     /// The deadline under which this stream stands in the list of deadlines.
     pub(super) armed: Option<Instant>,
     applied_since: usize,
@@ -118,6 +122,7 @@ impl Stream {
             answering: BTreeSet::new(),
             checkpoint_at: None,
             restate_at: None,
+            restated: 0,
             armed: None,
             applied_since: 0,
             freed_since: 0,
@@ -171,6 +176,7 @@ impl Stream {
         let lenient = common.planted.has(Bug::DedupeForgotten);
         let effect = entry.as_ref().map_or(Effect::Nothing, |entry| self.head.effect(entry, lenient));
         let mut slot = None;
+        let mut moved = Vec::new();
         if let (Effect::Taken { first }, Some(Entry::Descriptor { batch, .. })) = (effect, &entry) {
             let found = self.store.slot_of(&batch.identity).unwrap_or_else(|| {
                 assert!(
@@ -185,18 +191,15 @@ impl Stream {
                 self.store.insert(slot, kept);
                 slot
             });
-            let displaced = self.store.reread(found, batch.clone());
+            moved = self.store.reread(found, batch.clone());
             self.store.take(found, first, applied.index);
-            for waiter in displaced {
-                self.waited(common, &waiter);
-                self.answer_repeated(common, waiter);
-            }
             slot = Some(found);
         }
         let batch = slot.and_then(|slot| self.store.get(slot)).map(|kept| &kept.batch);
         self.head.advance(applied.index, effect, batch);
         self.tail.push_back((applied.index, effect));
         self.applied_since += 1;
+        self.wait_anew(common, moved);
         match self.part {
             Part::Source => self.source_applied(common, now, effect, entry.as_ref()),
             Part::Target => self.target_applied(effect),
@@ -324,8 +327,10 @@ impl Stream {
         let taken = self.floor.taken;
         let passed = |slot: &&u64| self.store.get(**slot).is_none_or(|kept| kept.last() <= taken);
         let passed: Vec<u64> = self.store.pending.iter().filter(passed).copied().collect();
-        for slot in passed {
-            self.discard(common, slot);
+        // Publishers that repeat may have been told to wait for one of them: what they wait for stands elsewhere, or was released.
+        let gone: Vec<Kept> = passed.into_iter().filter_map(|slot| self.discard(common, slot)).collect();
+        for kept in gone {
+            self.wait_elsewhere(common, kept.waiters);
         }
     }
 
@@ -412,8 +417,16 @@ impl Stream {
         if !outstanding {
             self.restate_at = None;
         } else if self.restate_at.is_none() {
-            let patience = common.config.restate.times(if self.peer.silent { 5 } else { 1 });
-            self.restate_at = Some(now.monotonic + patience);
+            let patience = common.config.restate.times(1 << self.restated.min(16));
+            self.restate_at = Some(now.monotonic + patience.min(common.config.restate_most));
+        }
+    }
+
+    /// The other end is heard of: what is restated next is restated soon.
+    pub(super) fn news(&mut self, common: &Common, now: Now) {
+        if core::mem::take(&mut self.restated) > 0 {
+            let soon = now.monotonic + common.config.restate;
+            self.restate_at = self.restate_at.map(|at| at.min(soon));
         }
     }
 
@@ -428,6 +441,7 @@ impl Stream {
         }
         if due(self.restate_at) {
             self.restate_at = None;
+            self.restated = self.restated.saturating_add(1);
             self.ask_for_wanted(common, now, false);
             match self.part {
                 Part::Source => self.restate_source(common, now),
@@ -443,6 +457,7 @@ impl Stream {
         if self.stopped.is_some() {
             return;
         }
+        self.news(common, now);
         match body {
             Body::Data(data) if self.peer.boot.is_none_or(|boot| boot == data.boot) => {
                 self.receive(common, data)
@@ -476,6 +491,7 @@ impl Stream {
         if self.peer.boot == Some(boot) || self.stopped.is_some() {
             return;
         }
+        self.news(common, now);
         self.peer = Peer { boot: Some(boot), ..Peer::default() };
         match self.part {
             Part::Source => {

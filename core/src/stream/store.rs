@@ -126,13 +126,11 @@ impl Store {
         self.kept.insert(slot, kept);
     }
 
-    /// Puts another reading of the same batch in place: other messages of it are void. Returns those who wait at it, if there was another
-    /// reading: where their messages stand is to be found anew.
-    #[must_use]
+    /// Puts another reading of the same batch in place: other messages of it are void. Returns who waited by the reading before, if it
+    /// was another one.
     pub(super) fn reread(&mut self, slot: u64, batch: Batch) -> Vec<Waiter> {
-        let Some(kept) = self.kept.get_mut(&slot).filter(|kept| kept.batch != batch) else {
-            return Vec::new();
-        };
+        let changed = self.kept.get_mut(&slot).filter(|kept| kept.batch != batch);
+        let Some(kept) = changed else { return Vec::new() };
         let waiters = core::mem::take(&mut kept.waiters);
         let before = core::mem::replace(&mut kept.batch, batch);
         let after = kept.batch.clone();

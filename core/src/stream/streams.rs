@@ -244,7 +244,7 @@ impl Streams {
             Input::PairSuspect { node } => self.with_peer(node, |stream, _| stream.peer.silent = true),
             Input::PairAlive { node } => self.with_peer(node, |stream, common| {
                 stream.peer.silent = false;
-                stream.restate_at = None;
+                stream.news(common, now);
                 stream.arm(common, now);
             }),
             Input::Space { free } => self.space(now, free),

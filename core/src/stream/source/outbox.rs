@@ -126,13 +126,27 @@ impl Stream {
             if !batch.void_covered(|writer| self.covered(writer)) {
                 continue;
             }
-            let gone = batch.live() == 0;
-            moved.append(&mut self.store.reread(slot, batch));
-            if gone {
-                self.discard(common, slot);
+            if batch.live() == 0 {
+                moved.extend(self.discard(common, slot).into_iter().flat_map(|kept| kept.waiters));
+            } else {
+                moved.extend(self.store.reread(slot, batch));
             }
         }
-        for waiter in moved {
+        self.wait_elsewhere(common, moved);
+    }
+
+    /// The log took the batch with other messages void than were thought here: what its publishers wait for lies elsewhere in it, or in
+    /// another batch.
+    pub(in crate::stream) fn wait_anew(&mut self, common: &mut Common, waiters: Vec<Waiter>) {
+        for waiter in waiters {
+            self.waited(common, &waiter);
+            self.answer_repeated(common, waiter);
+        }
+    }
+
+    /// The batch that these publishers waited for is not the one that holds what they wait for.
+    pub(in crate::stream) fn wait_elsewhere(&mut self, common: &mut Common, waiters: Vec<Waiter>) {
+        for waiter in waiters {
             self.waited(common, &waiter);
             self.answer_again(common, waiter);
         }

@@ -7,7 +7,7 @@ use super::super::entry::held_weight;
 use super::super::member::{Part, Stream};
 use super::super::message::{Body, Data, Standing};
 use crate::id::Sequence;
-use crate::time::Now;
+use crate::time::{Instant, Now, Span};
 
 /// How far sending has come.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,9 @@ pub(super) struct Sender {
     seen: Sequence,
     /// The last question asked.
     asked: bool,
+    /// When what is under way was last sent again, and how long it must have been since for it to be sent again without progress.
+    resent: Option<Instant>,
+    pause: Span,
 }
 
 impl Sender {
@@ -163,8 +166,15 @@ impl Stream {
     pub(in crate::stream) fn restate_source(&mut self, common: &mut Common, now: Now) {
         if self.unanswered() {
             let sender = &mut self.source.sender;
-            if sender.known && sender.acked == sender.seen && !sender.flight.is_empty() {
+            let stuck = sender.known && sender.acked == sender.seen && !sender.flight.is_empty();
+            if !stuck {
+                sender.pause = Span::default();
+            } else if sender.resent.is_none_or(|at| now.monotonic.since(at) >= sender.pause) {
+                // The target may answer and the bytes still wait before a lane that is full: each time they get twice as long.
                 sender.rewind(sender.acked);
+                sender.resent = Some(now.monotonic);
+                let longer = sender.pause.times(2).max(common.config.restate);
+                sender.pause = longer.min(common.config.restate_most);
             }
             sender.seen = sender.acked;
             sender.asked = true;

@@ -40,7 +40,8 @@ impl Stream {
             CLOSE => self.source.closing.values_mut().for_each(|(_, proposed)| *proposed = false),
             _ => self.source.proposed = 0,
         }
-        self.restate_at.get_or_insert(now.monotonic + common.config.restate);
+        let soon = now.monotonic + common.config.restate;
+        self.restate_at = Some(self.restate_at.map_or(soon, |at| at.min(soon)));
     }
 
     pub(in crate::stream) fn matched(
@@ -52,6 +53,7 @@ impl Stream {
     ) {
         if self.part == Part::Source && node == self.other {
             self.source.matched = self.source.matched.max(index);
+            self.news(common, now);
             self.peer_holds(index);
             self.fire_replicated(common);
             self.pump_source(common, now);

@@ -138,7 +138,7 @@ impl Stream {
                 common.remember(self.instance, slot, payload);
             } else if !kept.durable && common.cache.get(self.instance, slot).is_none() {
                 let bytes = kept.batch.bytes();
-                self.wanted.entry(identity).or_insert(Wanted { asked: None, bytes });
+                self.wanted.entry(identity).or_insert(Wanted { bytes, ..Wanted::default() });
                 return None;
             }
         }

@@ -56,6 +56,42 @@ fn a_completion_that_stands_behind_bytes_without_room_still_frees_the_room_it_ow
     assert!(floor > 1, "its log is cut behind the bytes that went, at {floor}");
 }
 
+/// Forty messages are on their way when `stall` begins. Returns how often they were sent, and how many messages that took, in twenty
+/// seconds.
+fn stalled(stall: impl Fn(&mut World, bool)) -> (usize, usize) {
+    let mut world = world();
+    world.attach(None, 100);
+    world.run(time::Span::millis(300));
+    stall(&mut world, true);
+    let (payload, said) = (world.payload_sent, world.said);
+    world.publish(1, 1, 40, Waited::Accepted);
+    world.run(time::Span::millis(50));
+    let once = world.payload_sent - payload;
+    assert!(once > 0 && world.position == 0);
+    world.run(time::Span::secs(20));
+    let (payload, said) = (world.payload_sent - payload, world.said - said);
+    stall(&mut world, false);
+    world.run(time::Span::secs(4));
+    assert_eq!(world.position, 40, "what is said seldom is said again when it gets through");
+    world.publish(1, 41, 1, Waited::Accepted);
+    world.run(time::Span::millis(300));
+    assert_eq!(world.position, 41);
+    (payload / once, said)
+}
+
+#[test]
+fn while_nothing_is_heard_the_same_is_said_less_and_less() {
+    let (copies, said) = stalled(|world, cut| world.cut = cut);
+    assert!((5..=12).contains(&copies), "sent {copies} times");
+    assert!(said <= 60, "said {said} messages");
+}
+
+#[test]
+fn bytes_that_do_not_get_through_are_sent_less_and_less_though_all_else_does() {
+    let (copies, _) = stalled(|world, clogged| world.clogged = clogged);
+    assert!((5..=25).contains(&copies), "sent {copies} times");
+}
+
 #[test]
 fn small_messages_written_one_at_a_time_fill_an_outbox_by_the_memory_they_take() {
     let mut world = World::new(17);

@@ -143,6 +143,11 @@ pub(super) struct World {
     pub(super) replies: Vec<(RequestId, Result<Reply, Refusal>)>,
     pub(super) deliveries: Vec<Delivery>,
     pub(super) events: Vec<Told>,
+    /// Messages and bytes of payload that streams sent, arrived or not.
+    pub(super) said: usize,
+    pub(super) payload_sent: usize,
+    /// Payloads are lost, all else arrives.
+    pub(super) clogged: bool,
     /// What the handler stored: its position, and its effects.
     pub(super) position: u64,
     pub(super) effects: Vec<(WriterId, u64, Bytes)>,
@@ -185,6 +190,9 @@ impl World {
             replies: Vec::new(),
             deliveries: Vec::new(),
             events: Vec::new(),
+            said: 0,
+            payload_sent: 0,
+            clogged: false,
             position: 0,
             effects: Vec::new(),
             token: None,
@@ -410,7 +418,12 @@ impl World {
     }
 
     fn send(&mut self, to: usize, parcel: Parcel) {
-        let lost = self.cut || self.rng.below(100) < self.loss;
+        if let Parcel::Stream(_, payload) = &parcel {
+            self.said += 1;
+            self.payload_sent += payload.len();
+        }
+        let clogged = self.clogged && matches!(&parcel, Parcel::Stream(_, payload) if !payload.is_empty());
+        let lost = self.cut || clogged || self.rng.below(100) < self.loss;
         let times = if lost {
             0
         } else if self.rng.below(300) < self.loss {
