@@ -159,7 +159,8 @@ impl Progress {
             return;
         }
         self.change(Pace::Pause);
-        self.outdated = number.min(self.last_sent);
+        // The rest of that very append is answered under the same number, once its bytes are there.
+        self.outdated = number.min(self.last_sent).saturating_sub(1);
         self.next = self.matched.next();
         self.arm(now);
     }
@@ -196,6 +197,54 @@ impl Progress {
     fn arm(&mut self, now: Instant) {
         if self.retry_at.is_none() {
             self.retry_at = Some(now + self.backoff);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{NodeId, ReplicaId};
+
+    const NOW: Instant = Instant(0);
+
+    fn streaming(config: &Config) -> Progress {
+        let member = Member { node: NodeId(1), replica: ReplicaId(1) };
+        let mut progress = Progress::new(member, LogIndex(10), config);
+        progress.sent(1, LogIndex(10), LogIndex(0), NOW);
+        assert!(progress.matched(1, LogIndex(10), config, NOW));
+        for number in 2..=5 {
+            progress.sent(number, LogIndex(9 + number), LogIndex(0), NOW);
+        }
+        progress
+    }
+
+    #[test]
+    fn a_paused_member_is_sent_to_again_as_soon_as_what_it_waits_for_is_answered() {
+        let config = Config::default();
+        for answered in [3, 5] {
+            let mut progress = streaming(&config);
+            progress.matched(3, LogIndex(11), &config, NOW);
+            progress.pause(3, NOW);
+            assert!(!progress.has_room(&config));
+            progress.matched(2, LogIndex(11), &config, NOW);
+            assert!(!progress.has_room(&config), "an older append was answered");
+            progress.matched(answered, LogIndex(12), &config, NOW);
+            assert!(progress.has_room(&config));
+            assert_eq!(progress.next, LogIndex(13));
+        }
+    }
+
+    #[test]
+    fn outdated_refusals_do_not_send_the_window_again() {
+        let config = Config::default();
+        let mut progress = streaming(&config);
+        assert!(progress.refused(2, LogIndex(8), LogIndex(14)));
+        assert!(progress.is_probing());
+        progress.sent(6, LogIndex(14), LogIndex(0), NOW);
+        for stale in 3..=5 {
+            assert!(!progress.refused(stale, LogIndex(8), LogIndex(14)));
+            assert!(!progress.has_room(&config), "the probe is still under way");
         }
     }
 }
