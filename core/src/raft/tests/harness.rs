@@ -238,7 +238,7 @@ impl Cluster {
         }
         // This owner keeps nothing: it is given everything again.
         replica.applied.clear();
-        groups.restored(now);
+        groups.restored(now).expect("what was written fits together");
         replica.groups = groups;
         self.drain(node);
         self.create(node);

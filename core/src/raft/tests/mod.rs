@@ -1,4 +1,5 @@
 mod harness;
+mod restart;
 mod rolled_back;
 
 use alloc::vec;
