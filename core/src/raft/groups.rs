@@ -126,7 +126,7 @@ impl Groups {
             }
             Input::Change { group, voters, learners, context } => {
                 if !self.refuse_unknown(group, context) {
-                    self.with(now, group, |group, cx| group.change(cx, voters, learners, context));
+                    self.with(now, group, |group, cx| group.change(cx, voters, learners, Some(context)));
                 }
             }
             Input::Compact { group, upto } => self.with(now, group, |group, context| {
