@@ -7,7 +7,7 @@
 //!
 //! # Invariants
 //! - P1: `Suspect` and `Alive` alternate for each peer; a new peer counts as alive until it has been silent for the time
-//!   after which any peer is suspect.
+//!   after which any peer is suspect. Nobody suspects who is no peer any more.
 //! - P2: a list is told only whole, as its digest proves.
 //! - P3: a beat of a start that was replaced is ignored while the later start is heard, and so is one that was overtaken by a
 //!   later beat: the list in it is old.
@@ -156,7 +156,7 @@ pub enum Output {
         /// Who.
         node: NodeId,
     },
-    /// A suspect peer is well again.
+    /// A suspect peer is well again, or no peer any more.
     Alive {
         /// Who.
         node: NodeId,
@@ -264,11 +264,15 @@ impl Pairs {
     }
 
     fn on_peers(&mut self, now: Instant, nodes: &BTreeSet<NodeId>) {
-        let beats = &mut self.beats;
+        let (beats, outputs) = (&mut self.beats, &mut self.outputs);
         self.peers.retain(|node, peer| {
             let stays = nodes.contains(node);
             if !stays {
                 beats.remove(&(peer.next_beat, *node));
+            }
+            if !stays && peer.suspect {
+                // If it comes back it counts as alive; whoever was told to suspect it must not do so for ever.
+                outputs.push_back(Output::Alive { node: *node });
             }
             stays
         });

@@ -87,6 +87,12 @@ impl Mesh {
             control.change = None;
             control.rest = None;
         }
+        for replica in configuration.members() {
+            if !control.configuration.members().any(|known| known == replica) {
+                // What another replica on that node held says nothing of this one.
+                control.matches.remove(&replica.node);
+            }
+        }
         control.configuration = configuration;
         control.complete = false;
         self.consider_change(now);
@@ -149,6 +155,7 @@ impl Mesh {
             members: &self.state.members,
             configuration: &control.configuration,
             matches: &control.matches,
+            applied: self.state.applied,
             suspects: &control.suspects,
             voters_max: self.config.voters_max,
             caught_up_within: self.config.caught_up_within,

@@ -39,6 +39,7 @@ mod introduce;
 mod join;
 mod leader;
 mod requests;
+mod room;
 mod seed;
 mod snapshot;
 mod store;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::mesh as proto;
 
+use super::room::TABLES_BYTES_MAX;
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
 use super::wire::{self, Malformed, id_bytes};
 use crate::digest::Digest;
@@ -47,6 +48,7 @@ impl State {
             mesh_name: wire::text(stored.mesh_name, wire::TEXT_MAX)?,
             time: Wall(stored.time),
             floor: LogIndex(stored.floor),
+            bytes: 0,
             members: BTreeMap::new(),
             names: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -55,6 +57,7 @@ impl State {
         };
         for member in stored.members {
             let member = member_in(member)?;
+            state.bytes += member.bytes();
             let taken = state.names.insert(member.name.clone(), member.node).is_some();
             if taken || state.members.insert(member.node, member).is_some() {
                 return Err(Malformed("a member or a name stands twice"));
@@ -62,6 +65,7 @@ impl State {
         }
         for stream in stored.streams {
             let stream = stream_in(stream)?;
+            state.bytes += stream.bytes();
             if state.streams.insert(stream.name.clone(), stream).is_some() {
                 return Err(Malformed("a stream stands twice"));
             }
@@ -73,6 +77,9 @@ impl State {
                 return Err(Malformed("a request stands twice"));
             }
             state.decided.push_back(decided);
+        }
+        if state.bytes > TABLES_BYTES_MAX {
+            return Err(Malformed("the state is over its limit"));
         }
         if state.mesh.is_none() && !state.members.is_empty() {
             return Err(Malformed("members without a mesh"));

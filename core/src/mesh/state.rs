@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::entry::{Admission, Body, Entry, Request};
+use super::room::stream_bytes;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::node::command::Refusal;
 use crate::time::Wall;
@@ -132,6 +133,8 @@ pub struct State {
     pub decisions: BTreeMap<Request, bool>,
     /// The entry that decided the newest request no longer remembered.
     pub floor: LogIndex,
+    /// What members and streams take of the encoded state, at most.
+    pub(super) bytes: usize,
 }
 
 /// Whether `name` can name a stream.
@@ -228,18 +231,26 @@ impl State {
             Body::Found { .. } => Err(Refusal::Busy),
             Body::Admit(admission) => self.admit(index, admission).map_err(Refusal::JoinRefused),
             Body::Update { node, addresses, api } => {
-                let Some(member) = self.members.get_mut(node) else {
+                let Some(member) = self.members.get(node) else {
                     return Err(Refusal::UnknownNode(node.to_string()));
                 };
-                member.addresses.clone_from(addresses);
-                member.api.clone_from(api);
+                let mut updated = member.clone();
+                updated.addresses.clone_from(addresses);
+                updated.api.clone_from(api);
+                let (before, after) = (member.bytes(), updated.bytes());
+                self.has_room(before, after).map_err(Refusal::Invalid)?;
+                self.bytes = self.bytes - before + after;
+                self.members.insert(*node, updated);
                 Ok(Effect::Updated(*node))
             }
             Body::Open { name, source, target } => {
                 self.open(index, StreamInstance(entry.request.0), name, source, target)
             }
             Body::Close { name } => match self.streams.remove(name) {
-                Some(stream) => Ok(Effect::Closed(Some(stream.instance))),
+                Some(stream) => {
+                    self.bytes -= stream.bytes();
+                    Ok(Effect::Closed(Some(stream.instance)))
+                }
                 None => Err(Refusal::UnknownStream(name.clone())),
             },
         }
@@ -285,6 +296,7 @@ impl State {
             }
             None => {}
         }
+        self.has_room_for_member(admission)?;
         match self.names.get(&admission.name) {
             Some(holder) if *holder != admission.node => Err(alloc::format!(
                 "the name {:?} is taken by node {holder}: give this node another name",
@@ -321,22 +333,21 @@ impl State {
             }
         }
         self.names.insert(admission.name.clone(), admission.node);
-        self.members.insert(
-            admission.node,
-            Member {
-                node: admission.node,
-                name: admission.name.clone(),
-                keys,
-                addresses: admission.addresses.clone(),
-                api: admission.api.clone(),
-                replica: admission.replica,
-                former,
-                admitter: admission.admitter,
-                signature: admission.signature.clone(),
-                joined,
-                index: place,
-            },
-        );
+        let member = Member {
+            node: admission.node,
+            name: admission.name.clone(),
+            keys,
+            addresses: admission.addresses.clone(),
+            api: admission.api.clone(),
+            replica: admission.replica,
+            former,
+            admitter: admission.admitter,
+            signature: admission.signature.clone(),
+            joined,
+            index: place,
+        };
+        self.bytes = self.bytes - before.as_ref().map_or(0, Member::bytes) + member.bytes();
+        self.members.insert(admission.node, member);
         assert_eq!(
             self.names.len(),
             self.members.len(),
@@ -356,10 +367,9 @@ impl State {
         if let Some(stream) = self.streams.get(name) {
             return Ok(Effect::Opened { instance: stream.instance, created: false });
         }
-        self.streams.insert(
-            name.into(),
-            Stream { name: name.into(), instance, source, target, opened: self.time, index },
-        );
+        let stream = Stream { name: name.into(), instance, source, target, opened: self.time, index };
+        self.bytes += stream.bytes();
+        self.streams.insert(name.into(), stream);
         Ok(Effect::Opened { instance, created: true })
     }
 
@@ -388,6 +398,7 @@ impl State {
                 "the mesh has {STREAMS_MAX} open streams, which is its limit: close some first"
             )));
         }
+        self.has_room(0, stream_bytes(name)).map_err(Refusal::Invalid)?;
         Ok((source, target))
     }
 
@@ -438,6 +449,7 @@ impl State {
             self.members.len() <= MEMBERS_MAX && self.streams.len() <= STREAMS_MAX,
             "M5: tables are bounded"
         );
+        self.check_room();
         assert!(self.mesh.is_some() || self.members.is_empty(), "M12: there are no members before the mesh");
     }
 }

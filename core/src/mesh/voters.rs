@@ -24,6 +24,8 @@ pub(super) struct View<'a> {
     pub(super) configuration: &'a Configuration,
     /// Durable indexes as the leader knows them.
     pub(super) matches: &'a BTreeMap<NodeId, LogIndex>,
+    /// What this node itself has applied: nobody is caught up who is far behind it.
+    pub(super) applied: LogIndex,
     pub(super) suspects: &'a BTreeSet<NodeId>,
     pub(super) voters_max: usize,
     pub(super) caught_up_within: u64,
@@ -61,7 +63,7 @@ impl View<'_> {
         if !self.settled() || have >= want {
             return None;
         }
-        let last = self.matches.values().copied().max().unwrap_or_default();
+        let last = self.matches.values().copied().max().unwrap_or_default().max(self.applied);
         let mut fit: Vec<&Replica> = self
             .configuration
             .learners

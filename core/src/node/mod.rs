@@ -356,8 +356,12 @@ impl Node {
         self.phase = Phase::Stopped(why);
     }
 
-    /// Runs the wiring until every part is quiet, ends the step, and goes on with what that lets go.
+    /// Runs the wiring until every part is quiet, ends the step, and goes on with what that lets go. A node that stopped in this
+    /// step says nothing more: what it would write or send may rest on what it could not read.
     fn settle(&mut self) {
+        if self.phase != Phase::Running {
+            return;
+        }
         loop {
             self.wire();
             self.move_stragglers();
@@ -417,3 +421,6 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

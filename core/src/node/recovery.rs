@@ -57,7 +57,7 @@ impl Node {
         self.links.restored(now, generation);
         self.pairs.restored(now, generation);
         self.routes.restored(now, generation);
-        self.groups.restored(now);
+        self.groups.restored(now).map_err(|damage| damage.to_string())?;
         self.streams.restored(now);
         for address in self.config.dial.clone() {
             self.links.handle(now, link::Input::Target { address });

@@ -10,12 +10,14 @@ use crate::configuration::{Configuration, Member};
 use crate::id::{NodeId, ReplicaId};
 
 impl Group {
+    /// Asks for another configuration. `number` is that of whoever asked; a change that the group makes by itself has none, and its
+    /// owner hears of it only by what becomes of the configuration.
     pub(super) fn change(
         &mut self,
         context: &mut Context<'_>,
         voters: Vec<Member>,
         learners: Vec<Member>,
-        number: u64,
+        number: Option<u64>,
     ) {
         let refusal = match (&self.standing, &self.role) {
             (Standing::Stopped { .. }, _) => Some(RefusedReason::Stopped),
@@ -27,7 +29,10 @@ impl Group {
             _ => Some(RefusedReason::NotLeader { leader: self.leader(context.own) }),
         };
         if let Some(reason) = refusal {
-            return context.out.push_back(Output::Refused { group: self.id, context: number, reason });
+            if let Some(number) = number {
+                context.out.push_back(Output::Refused { group: self.id, context: number, reason });
+            }
+            return;
         }
         let current = self.log.configuration().voters.clone();
         let mut wanted = Configuration::simple(voters, learners);
@@ -39,8 +44,10 @@ impl Group {
             wanted.outgoing = current;
         }
         let index = self.append_configuration(context, &wanted);
-        let term = self.term;
-        context.out.push_back(Output::Proposed { group: self.id, context: number, index, term });
+        if let Some(number) = number {
+            let term = self.term;
+            context.out.push_back(Output::Proposed { group: self.id, context: number, index, term });
+        }
         self.replicate(context);
     }
 
@@ -95,7 +102,7 @@ impl Group {
         let voters = configuration.voters.into_iter().filter(|&member| member != old).collect();
         let learners =
             configuration.learners.into_iter().filter(|&member| member != old).chain([fresh]).collect();
-        self.change(context, voters, learners, u64::MAX);
+        self.change(context, voters, learners, None);
     }
 
     /// A former voter has caught up under its fresh replica id: it votes again.
@@ -115,6 +122,6 @@ impl Group {
         if let Role::Leader(leading) = &mut self.role {
             leading.returning.remove(&member);
         }
-        self.change(context, voters, learners, u64::MAX);
+        self.change(context, voters, learners, None);
     }
 }

@@ -86,14 +86,13 @@ impl Groups {
     }
 
     /// All records are there: the replicas start.
-    pub fn restored(&mut self, now: Now) {
+    ///
+    /// # Errors
+    /// [`Damaged`] if the records of a group do not fit together.
+    pub fn restored(&mut self, now: Now) -> Result<(), Damaged> {
         for (id, loading) in core::mem::take(&mut self.loading) {
-            if let Some(mut group) = loading.build(id) {
-                let applied = self.applied.get(&id).copied().unwrap_or_default();
-                assert!(
-                    applied >= group.log.base().index,
-                    "R3: the owner of {id} forgot what the log no longer holds"
-                );
+            let applied = self.applied.get(&id).copied().unwrap_or_default();
+            if let Some(mut group) = loading.build(id, applied)? {
                 let applied = applied.min(group.log.last().index);
                 group.applied = applied.max(group.applied);
                 group.commit = group.applied;
@@ -107,6 +106,7 @@ impl Groups {
                 });
             }
         }
+        Ok(())
     }
 
     /// Takes an input.
@@ -126,7 +126,7 @@ impl Groups {
             }
             Input::Change { group, voters, learners, context } => {
                 if !self.refuse_unknown(group, context) {
-                    self.with(now, group, |group, cx| group.change(cx, voters, learners, context));
+                    self.with(now, group, |group, cx| group.change(cx, voters, learners, Some(context)));
                 }
             }
             Input::Compact { group, upto } => self.with(now, group, |group, context| {

@@ -1,6 +1,7 @@
 //! Records of a group, and how a replica is put together from them.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
@@ -17,7 +18,7 @@ use super::wire::{
 use super::{Output, Written};
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
-use crate::record::{Forget, Key, Owner, Record};
+use crate::record::{Damaged, Forget, Key, Owner, Record};
 
 const STATE: u8 = 1;
 const LOG: u8 = 2;
@@ -72,6 +73,9 @@ impl Group {
     }
 
     /// The base moved forward: what lies at or below it is dead.
+    ///
+    /// A run makes an end of all older ones that stood at its place or behind. If the last run dies with the base, entries that it replaced
+    /// would rise again at the next start, so an empty run takes over from it.
     pub(super) fn persist_base(&mut self, context: &mut Context<'_>) {
         let base = self.log.base();
         let configuration = self.log.configuration_at(base.index);
@@ -88,11 +92,6 @@ impl Group {
             id: self.id.0,
             below,
         }));
-    }
-
-    /// The log begins anew behind a snapshot. An empty run says that nothing older may come back behind the base.
-    pub(super) fn persist_reset(&mut self, context: &mut Context<'_>) {
-        self.persist_base(context);
         if self.log.last() == self.log.base() {
             let forget = Forget { owner: Owner::Raft, space: LOG, id: self.id.0, below: u64::MAX };
             context.out.push_back(Output::Forget(forget));
@@ -101,6 +100,11 @@ impl Group {
             let record = Record::state(key(self.id, LOG, slot), run.encode_to_vec().into());
             context.out.push_back(Output::Persist(record));
         }
+    }
+
+    /// The log begins anew behind a snapshot.
+    pub(super) fn persist_reset(&mut self, context: &mut Context<'_>) {
+        self.persist_base(context);
         self.persist_state(context);
     }
 
@@ -162,22 +166,39 @@ impl Loading {
                     self.marks.insert(node, mark(found)?);
                 }
             }
-            _ => return Err(Malformed(alloc::format!("a record of space {space}, unknown to this build"))),
+            _ => return Err(Malformed(format!("a record of space {space}, unknown to this build"))),
         }
         Ok(())
     }
 
-    /// The replica these records make, or `None` if they are leftovers of a group that was removed.
-    pub(super) fn build(self, id: GroupId) -> Option<Group> {
-        let state = self.state?;
-        let (base, configuration) = self.base?;
-        let replica = ReplicaId::from_slice(&state.replica)?;
+    /// The replica these records make, or `None` if they are leftovers of a group that was removed. The state of its owner reaches
+    /// up to `applied`.
+    ///
+    /// # Errors
+    /// [`Damaged`] if the records do not make a log.
+    pub(super) fn build(self, id: GroupId, applied: LogIndex) -> Result<Option<Group>, Damaged> {
+        let (Some(state), Some((base, configuration))) = (self.state, self.base) else { return Ok(None) };
+        let Some(replica) = ReplicaId::from_slice(&state.replica) else { return Ok(None) };
+        if applied < base.index {
+            let what = format!(
+                "the log begins behind entry {}, the state built from it ends at entry {applied}",
+                base.index
+            );
+            return Err(Damaged { key: key(id, BASE, 0), what });
+        }
         let mut group = Group::new(id, replica, base, configuration);
         for (index, entry) in self.entries {
             if index <= base.index {
                 continue;
             }
-            assert_eq!(index, group.log.last().index.next(), "R2: the journal holds a log with a gap");
+            let last = group.log.last();
+            if index != last.index.next() || entry.term < last.term {
+                let what = format!(
+                    "entry {index} of term {} does not follow entry {} of term {}",
+                    entry.term, last.index, last.term
+                );
+                return Err(Damaged { key: key(id, LOG, index.0), what });
+            }
             group.log.push(entry);
         }
         group.log.all_durable();
@@ -200,6 +221,6 @@ impl Loading {
             // A copy that a crash cut short begins again: the term it reached says nothing of what is here.
             group.standing = Standing::Copying { mark, from };
         }
-        Some(group)
+        Ok(Some(group))
     }
 }

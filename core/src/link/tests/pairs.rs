@@ -340,3 +340,24 @@ fn who_is_no_peer_is_not_heard_and_gets_nothing() {
     assert_eq!(pairs.next_deadline(), None);
     assert_eq!(give(&mut pairs, T + Span::secs(9), Input::Deadline), []);
 }
+
+#[test]
+fn a_suspect_that_is_no_peer_any_more_is_not_suspected_for_ever() {
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, peers(&[2, 3]));
+    let later = T + Span::secs(1);
+    let told = news(give(&mut pairs, later, from_two(beat(1, 1))));
+    assert!(told.contains(&Output::NewBoot { node: id(2), boot: BootId(2001) }));
+    pass(&mut pairs, later, later + Span::secs(1));
+    assert!(!pairs.is_alive(id(2)) && !pairs.is_alive(id(3)));
+    let later = later + Span::secs(1);
+    let told = news(give(&mut pairs, later, peers(&[3])));
+    assert_eq!(told, [Output::Alive { node: id(2) }]);
+    assert_eq!(
+        news(give(&mut pairs, later, peers(&[2, 3]))),
+        [],
+        "it counts as alive until it has been silent"
+    );
+    let told = pass(&mut pairs, later, later + Span::secs(1));
+    assert!(told.iter().any(|(_, output)| *output == Output::Suspect { node: id(2) }), "{told:?}");
+}

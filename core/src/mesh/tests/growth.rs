@@ -69,3 +69,22 @@ fn a_new_leader_goes_on_where_the_old_one_stopped() {
     world.pass(Span::secs(2));
     world.assert_equal();
 }
+
+#[test]
+fn a_fresh_replica_does_not_inherit_what_the_one_before_held() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    assert_eq!(world.configuration.voters.len(), 3);
+    world.hosts[1].up = false;
+    let b = world.id(1);
+    let (old, others): (Vec<Replica>, Vec<Replica>) =
+        world.configuration.voters.iter().partition(|replica| replica.node == b);
+    let fresh = Replica { node: b, replica: ReplicaId(old[0].replica.0 + 1) };
+    world.configured(Configuration::simple(others, Vec::from([fresh])));
+    world.pump();
+    world.pass(Span::secs(2));
+    assert!(!world.configuration.voters.contains(&fresh), "nothing is known of what it holds");
+    world.hosts[1].up = true;
+    world.pump();
+    world.pass(Span::secs(2));
+    assert!(world.configuration.voters.contains(&fresh));
+}

@@ -21,6 +21,7 @@ mod introductions;
 mod joining;
 mod random;
 mod registry;
+mod room;
 mod snapshots;
 mod tokens;
 

@@ -4,15 +4,15 @@
 //! offset  size  field
 //!      0     4  magic "WTLJ"
 //!      4     2  version (1)
-//!      6     2  number of records
-//!      8     8  ticket: this row's number
-//!     16     8  generation: the start of the node that wrote it
-//!     24     8  synced: highest ticket known to be on disk when this row was made
-//!     32     8  floor: rows below are dead once this row is on disk
-//!     40     4  length of the meta section
-//!     44     4  length of the payload section
-//!     48     4  CRC-32C of bytes 0..48 and of the meta section
-//!     52        meta section: one entry per record
+//!      6     4  number of records
+//!     10     8  ticket: this row's number
+//!     18     8  generation: the start of the node that wrote it
+//!     26     8  synced: highest ticket known to be on disk when this row was made
+//!     34     8  floor: rows below are dead once this row is on disk
+//!     42     4  length of the meta section
+//!     46     4  length of the payload section
+//!     50     4  CRC-32C of bytes 0..50 and of the meta section
+//!     54        meta section: one entry per record
 //!            1  owner   1  space   1  flags (bit 0: moved)   1  zero
 //!           16  id      8  slot    8  last slot
 //!            4  length of the head   4  length of the payload   4  CRC-32C of the payload
@@ -34,7 +34,9 @@ use crate::record::{Key, Owner, Record};
 
 const MAGIC: [u8; 4] = *b"WTLJ";
 const VERSION: u16 = 1;
-const HEADER: usize = 52;
+const HEADER: usize = 54;
+/// Where the checksum stands: the last field of the header.
+const CRC: usize = HEADER - 4;
 const ENTRY: usize = 48;
 const BORN: usize = 12;
 const MOVED: u8 = 1;
@@ -95,7 +97,7 @@ pub(super) fn encode(header: Header, entries: Vec<Entry>) -> (Payload, Vec<Exten
     let mut out = BytesMut::with_capacity(HEADER + meta_len);
     out.put_slice(&MAGIC);
     out.put_u16_le(VERSION);
-    out.put_u16_le(entries.len() as u16);
+    out.put_u32_le(entries.len() as u32);
     out.put_u64_le(header.ticket.0);
     out.put_u64_le(header.generation.0);
     out.put_u64_le(header.synced.0);
@@ -115,7 +117,7 @@ pub(super) fn encode(header: Header, entries: Vec<Entry>) -> (Payload, Vec<Exten
         payloads.append(record.payload);
     }
     let crc = meta_crc(&out);
-    out[48..52].copy_from_slice(&crc.to_le_bytes());
+    out[CRC..HEADER].copy_from_slice(&crc.to_le_bytes());
     let mut row = Payload::from(out.freeze());
     row.append(payloads);
     (row, extents)
@@ -141,7 +143,7 @@ fn put_entry(out: &mut BytesMut, record: &Record, extent: Extent, moved_from: Op
 
 fn meta_crc(row: &[u8]) -> u32 {
     let mut crc = Crc32c::new();
-    crc.update(&row[..48]);
+    crc.update(&row[..CRC]);
     crc.update(&row[HEADER..]);
     crc.finish()
 }
@@ -164,7 +166,7 @@ pub(super) fn decode(row: &Bytes) -> Result<(Header, Vec<Stored>), String> {
     if version != VERSION {
         return Err(alloc::format!("it was written in row format {version}, this build reads {VERSION}"));
     }
-    let count = fields.get_u16_le();
+    let count = fields.get_u32_le();
     let header = Header {
         ticket: Ticket(fields.get_u64_le()),
         generation: Generation(fields.get_u64_le()),
@@ -180,9 +182,9 @@ pub(super) fn decode(row: &Bytes) -> Result<(Header, Vec<Stored>), String> {
         return Err("its checksum does not match".to_string());
     }
     let mut meta = row.slice(HEADER..HEADER + meta_len);
-    let mut stored = Vec::with_capacity(usize::from(count));
+    let mut stored = Vec::with_capacity(meta_len / ENTRY);
     let mut offset = HEADER + meta_len;
-    for place in 0..u32::from(count) {
+    for place in 0..count {
         let record = take_entry(&mut meta, Born { row: header.ticket, place }, offset)?;
         offset += record.extent.len as usize;
         let payload =
@@ -191,6 +193,9 @@ pub(super) fn decode(row: &Bytes) -> Result<(Header, Vec<Stored>), String> {
             return Err("a payload's checksum does not match".to_string());
         }
         stored.push(record);
+    }
+    if !meta.is_empty() || offset != row.len() {
+        return Err("it holds more than the records it states".to_string());
     }
     Ok((header, stored))
 }
@@ -254,6 +259,25 @@ mod tests {
             let (from, len) = (stored.extent.offset as usize, stored.extent.len as usize);
             assert_eq!(entry.record.payload.to_bytes(), row.slice(from..from + len));
         }
+    }
+
+    #[test]
+    fn a_row_holds_more_records_than_two_bytes_can_count() {
+        let (header, entries) = sample();
+        let many: Vec<Entry> = (0..65_537).map(|place| entries[place % entries.len()].clone()).collect();
+        let row = encode(header, many).0.to_bytes();
+        assert_eq!(decode(&row).expect("just encoded").1.len(), 65_537);
+    }
+
+    #[test]
+    fn a_row_that_holds_more_than_it_states_is_refused() {
+        let (header, entries) = sample();
+        let mut row = encode(header, entries).0.to_bytes().to_vec();
+        row[6..10].copy_from_slice(&1u32.to_le_bytes());
+        let meta_len = u32::from_le_bytes(row[42..46].try_into().expect("4 bytes")) as usize;
+        let crc = meta_crc(&row[..HEADER + meta_len]);
+        row[CRC..HEADER].copy_from_slice(&crc.to_le_bytes());
+        assert!(decode(&Bytes::from(row)).expect_err("one record is left over").contains("more than"));
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(super) struct Recovered {
     pub(super) floor: Ticket,
     /// The last row that counts.
     pub(super) last: Ticket,
-    /// Highest generation found.
+    /// Highest generation found, also in rows that do not count.
     pub(super) generation: Generation,
     /// Size of each row from `floor` to `last`.
     pub(super) sizes: Vec<u32>,
@@ -96,6 +96,7 @@ impl Scan {
     pub(super) fn finish(self, rows_may_tear: bool) -> Result<Recovered, String> {
         let sound = || self.rows.iter().filter_map(|(&ticket, row)| Some((ticket, row.as_ref().ok()?)));
         let vouched = sound().map(|(_, row)| row.synced).max().unwrap_or_default();
+        let generation = sound().map(|(_, row)| row.generation).max().unwrap_or_default();
         let settled = sound().filter(|(ticket, _)| *ticket <= vouched).map(|(_, row)| row.floor).max();
         let settled = settled.unwrap_or_default().max(Ticket(1));
         let first = self.rows.range(settled..).next().map_or(settled, |(&ticket, _)| ticket);
@@ -115,7 +116,7 @@ impl Scan {
             let what = wrong.unwrap_or_else(|| format!("row {end} is missing while row {more} is there"));
             return Err(what);
         }
-        let generation = run.generation;
+        // Also rows that do not count bear a generation: the next start must not use it again, or such a row could join its timeline.
         Ok(self.gather(floor.min(end), end, generation))
     }
 

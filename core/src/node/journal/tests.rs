@@ -120,6 +120,25 @@ fn rows_left_behind_by_an_earlier_boot_do_not_join_a_later_timeline() {
 }
 
 #[test]
+fn a_start_never_takes_the_generation_of_a_start_whose_first_row_was_lost() {
+    let mut disk = Disk::default();
+    let mut boot = |lost: &[u64], slots: core::ops::RangeInclusive<u64>| {
+        let (mut journal, found) = disk.recover(CONFIG).expect("nothing that was synced is gone");
+        journal.begin(journal.generation().next());
+        for slot in slots {
+            journal.append(record(9, slot, b"payload"));
+            disk.write(&mut journal);
+        }
+        disk.0.retain(|ticket, _| !lost.contains(&ticket.0));
+        found.into_iter().map(|found| found.key.slot).collect::<Vec<_>>()
+    };
+    assert_eq!(boot(&[], 1..=1), []);
+    assert_eq!(boot(&[2], 10..=12), [1], "the crash leaves holes");
+    assert_eq!(boot(&[], 20..=20), [1], "row 2 is missing");
+    assert_eq!(boot(&[], 30..=30), [1, 20], "rows 3 and 4 are of another start");
+}
+
+#[test]
 fn a_floor_stated_by_a_row_behind_a_gap_does_not_count() {
     let mut disk = Disk::default();
     let mut journal = disk.recover(CONFIG).expect("an empty disk").0;

@@ -41,6 +41,8 @@ pub(super) struct Replica {
     pub(super) up: bool,
     boots: u64,
     pub(super) stopped: bool,
+    /// The numbers under which this replica spoke of proposals and changes.
+    pub(super) numbers: BTreeSet<u64>,
 }
 
 pub(super) struct Cluster {
@@ -155,9 +157,10 @@ impl Cluster {
                 replica.applied = decode(&data);
                 self.tell_later(node, Input::Installed { group: self.group, taken: true });
             }
+            Output::Proposed { context, .. } | Output::Refused { context, .. } => {
+                replica.numbers.insert(context);
+            }
             Output::Role { .. }
-            | Output::Proposed { .. }
-            | Output::Refused { .. }
             | Output::Match { .. }
             | Output::Configured { .. }
             | Output::Amnesia { .. } => {}
@@ -238,7 +241,7 @@ impl Cluster {
         }
         // This owner keeps nothing: it is given everything again.
         replica.applied.clear();
-        groups.restored(now);
+        groups.restored(now).expect("what was written fits together");
         replica.groups = groups;
         self.drain(node);
         self.create(node);
@@ -381,6 +384,7 @@ impl Replica {
             up: true,
             boots: 0,
             stopped: false,
+            numbers: BTreeSet::new(),
         }
     }
 }

@@ -1,4 +1,5 @@
 mod harness;
+mod restart;
 mod rolled_back;
 
 use alloc::vec;
@@ -183,6 +184,9 @@ fn a_voter_with_a_rolled_back_disk_returns_under_a_fresh_replica_id() {
         let configuration = cluster.replicas[leader].groups.status(GROUP).expect("there").configuration;
         assert_eq!(configuration.voters.len(), 3, "it votes again");
         assert!(!configuration.voters.contains(&member(victim)));
+        for replica in &cluster.replicas {
+            assert!(replica.numbers.iter().all(|&number| number == 0), "nobody else asked for anything");
+        }
     }
 }
 

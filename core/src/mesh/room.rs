@@ -1,0 +1,81 @@
+//! How large the state may grow: a snapshot of it is one message, so what would not fit any more is refused.
+//!
+//! Counted are upper bounds of what members and streams take once encoded. They follow from the state alone, so every member of the mesh
+//! refuses the same entries.
+
+use alloc::string::String;
+
+use super::entry::Admission;
+use super::state::{DECIDED_MAX, FORMER_MAX, Member, State, Stream};
+
+/// Most bytes of the encoded state. The largest message has 4 MiB.
+pub(super) const STATE_BYTES_MAX: usize = 3 << 20;
+/// What of that is left to members and streams; decided requests and the rest take less than what is kept back.
+pub(super) const TABLES_BYTES_MAX: usize = STATE_BYTES_MAX - DECIDED_MAX * 34 - 2_048;
+/// Ids, numbers, tags and lengths of a member or a stream.
+const FIXED_BYTES: usize = 96;
+const FORMER_BYTES: usize = 18;
+const KEY_BYTES: usize = 34;
+
+impl Member {
+    /// The most it takes of the encoded state.
+    pub(super) fn bytes(&self) -> usize {
+        member_bytes(&self.name, &self.addresses, self.api.as_deref(), &self.signature)
+            + self.former.len() * FORMER_BYTES
+            + self.keys.len() * KEY_BYTES
+    }
+}
+
+impl Stream {
+    /// The most it takes of the encoded state.
+    pub(super) fn bytes(&self) -> usize {
+        stream_bytes(&self.name)
+    }
+}
+
+/// The most a stream of that name takes of the encoded state.
+pub(super) fn stream_bytes(name: &str) -> usize {
+    FIXED_BYTES + name.len()
+}
+
+fn member_bytes(name: &str, addresses: &[String], api: Option<&str>, signature: &[u8]) -> usize {
+    FIXED_BYTES
+        + name.len()
+        + addresses.iter().map(|address| address.len() + 3).sum::<usize>()
+        + api.map_or(0, str::len)
+        + signature.len()
+}
+
+impl State {
+    /// Whether the state may have something of `after` bytes in place of one of `before`, in words if not. What makes it smaller is
+    /// always done.
+    pub(super) fn has_room(&self, before: usize, after: usize) -> Result<(), String> {
+        if after <= before || self.bytes - before + after <= TABLES_BYTES_MAX {
+            return Ok(());
+        }
+        Err(alloc::format!(
+            "the mesh has {} members and {} open streams, and no room for more: close some streams first",
+            self.members.len(),
+            self.streams.len()
+        ))
+    }
+
+    /// Whether the member that `admission` makes has room, in words if not.
+    pub(super) fn has_room_for_member(&self, admission: &Admission) -> Result<(), String> {
+        let Admission { name, addresses, api, signature, .. } = admission;
+        let (before, keys, former) = match self.members.get(&admission.node) {
+            Some(member) => (member.bytes(), member.keys.len(), (member.former.len() + 1).min(FORMER_MAX)),
+            None => (0, 1, 0),
+        };
+        let after = member_bytes(name, addresses, api.as_deref(), signature);
+        self.has_room(before, after + keys * KEY_BYTES + former * FORMER_BYTES)
+    }
+
+    /// Panics if the bytes were miscounted or are too many.
+    pub(super) fn check_room(&self) {
+        let members: usize = self.members.values().map(Member::bytes).sum();
+        let streams: usize = self.streams.values().map(Stream::bytes).sum();
+        assert_eq!(self.bytes, members + streams, "M5: the bytes of the tables add up");
+        assert!(self.bytes <= TABLES_BYTES_MAX, "M5: the state fits into one message");
+    }
+}
