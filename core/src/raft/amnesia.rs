@@ -259,7 +259,7 @@ impl Group {
         if !proven || context.planted.has(Bug::AmnesicVotes) {
             return false;
         }
-        self.deluded_upto = self.commit;
+        self.deluded_upto = self.log.last().index;
         self.take_fresh_id(context);
         let what = alloc::format!(
             "{leader} leads, so it is not the only voter any more: it waits to be admitted under a fresh replica id"
@@ -360,7 +360,10 @@ impl Group {
             let what = alloc::format!("its log and its learner's part at {} or before", previous.index);
             return self.stop(context, what);
         }
-        let (covered, new) = self.log.compare(previous, entries);
+        let Ok((covered, new)) = self.log.compare(previous, entries) else {
+            let what = alloc::format!("its log and its learner's part behind {}", previous.index);
+            return self.stop(context, what);
+        };
         if !new.is_empty() && !self.replace_suffix(context, new) {
             return;
         }
