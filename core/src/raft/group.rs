@@ -87,6 +87,8 @@ pub(super) struct Group {
     pub(super) marks: BTreeMap<NodeId, Mark>,
     pub(super) unwritten_marks: BTreeSet<NodeId>,
     pub(super) election: Option<Instant>,
+    /// Who led last, as far as this life heard: a term has one leader.
+    pub(super) led_by: Option<(Term, Member)>,
     /// The leader's node was suspected, restarted or disowned since the leader was heard last.
     pub(super) in_doubt: bool,
     /// Elections since a leader was heard last.
@@ -121,6 +123,7 @@ impl Group {
             marks: BTreeMap::new(),
             unwritten_marks: BTreeSet::new(),
             election: None,
+            led_by: None,
             in_doubt: false,
             attempts: 0,
             ask_at: None,

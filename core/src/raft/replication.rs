@@ -180,6 +180,18 @@ impl Group {
             self.stop(context, what);
             return false;
         }
+        if let Some((_, other)) = self.led_by.filter(|&(led, other)| led == term && other != from) {
+            let what = alloc::format!(
+                "{} ({}) and {} ({}) both lead term {term}: the disk of a voter was rolled back",
+                other.node,
+                other.replica,
+                from.node,
+                from.replica
+            );
+            self.stop(context, what);
+            return false;
+        }
+        self.led_by = Some((term, from));
         self.enter_term(context, term, Some(from.node));
         true
     }
@@ -278,6 +290,10 @@ impl Group {
         let Reply { number, matched, place, more, waiting } = reply;
         if matched {
             self.vouched(context, from, term, place, None);
+        }
+        if !self.may_vote(context) {
+            // As in an election: it would raise the term above that of the marks this replica waits for.
+            return;
         }
         if term > self.term {
             return self.enter_term(context, term, None);

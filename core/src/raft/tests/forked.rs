@@ -134,3 +134,13 @@ fn a_leader_that_lacks_what_its_member_has_committed_stops() {
     assert_eq!(cluster.role(0), Some(RoleName::Stopped));
     assert!(said(&mut cluster, 0).iter().all(|(_, body)| matches!(body, Body::Stop { .. })), "no appends");
 }
+
+#[test]
+fn two_leaders_of_one_term_stop_the_group() {
+    let mut cluster = Cluster::new(33, GROUP, 3, 3, 0);
+    say(&mut cluster, 1, 0, 4, append(Place::default(), 0, &[]));
+    say(&mut cluster, 2, 0, 5, append(Place::default(), 0, &[]));
+    assert_eq!(cluster.role(0), Some(RoleName::Follower), "one each");
+    say(&mut cluster, 1, 0, 5, append(Place::default(), 0, &[]));
+    assert_eq!(cluster.role(0), Some(RoleName::Stopped));
+}

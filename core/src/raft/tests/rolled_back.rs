@@ -5,7 +5,7 @@ use alloc::vec;
 use super::harness::{Cluster, GROUP, member};
 use crate::configuration::Configuration;
 use crate::id::GroupId;
-use crate::raft::{Input, RoleName};
+use crate::raft::{Body, Input, Message, Place, RoleName};
 use crate::time::Span;
 
 fn configuration(cluster: &Cluster, node: usize) -> Configuration {
@@ -228,4 +228,69 @@ fn an_only_voter_vouches_for_what_it_sends() {
     goes_on(&mut cluster, 1);
     assert_eq!(cluster.commands(0), ["one", "the end"]);
     assert_ne!(configuration(&cluster, 0).voters, [member(0)], "it was told of its old disk");
+}
+
+#[test]
+fn a_candidate_that_forgot_its_term_is_told_of_it() {
+    let mut cluster = Cluster::new(28, GROUP, 3, 3, 0);
+    cluster.settle(Span::secs(2));
+    let leader = cluster.leader().expect("a leader");
+    let (victim, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let image = cluster.replicas[victim].disk.clone();
+    let term = cluster.replicas[victim].groups.places().next().expect("there").term;
+    // It asks for votes in the next term, is heard, and gets none.
+    let last = Place::default();
+    let message = Message {
+        sender: member(victim).replica,
+        addressee: None,
+        term: term.next(),
+        body: Body::Vote { pre: false, last },
+    };
+    for node in [leader, other] {
+        let from = member(victim).node;
+        cluster.tell(node, Input::Message { from, group: GROUP, message: message.clone() });
+        cluster.sync_all(node);
+    }
+    cluster.network.clear();
+    cluster.crash(victim);
+    cluster.replicas[victim].disk = image;
+    cluster.restart(victim);
+    goes_on(&mut cluster, 3);
+    let voters = configuration(&cluster, leader).voters;
+    assert!(!voters.contains(&member(victim)), "it came back under a fresh replica id");
+}
+
+#[test]
+fn an_answer_to_a_former_life_does_not_raise_the_term_while_marks_are_awaited() {
+    for vote in [false, true] {
+        let mut cluster = Cluster::new(29, GROUP, 3, 3, 0);
+        cluster.settle(Span::secs(2));
+        let victim = cluster.leader().expect("a leader");
+        let image = cluster.replicas[victim].disk.clone();
+        cluster.propose(victim, "one");
+        cluster.settle(Span::secs(1));
+        cluster.crash(victim);
+        cluster.replicas[victim].disk = image;
+        cluster.start(victim);
+        cluster.network.clear();
+        let term = cluster.replicas[victim].groups.places().next().expect("there").term;
+        let last = Place::default();
+        let body = if vote {
+            Body::VoteReply { pre: false, granted: false, last }
+        } else {
+            Body::AppendReply { number: 0, matched: false, place: last, more: false, waiting: false }
+        };
+        let from = member((victim + 1) % 3);
+        let message = Message {
+            sender: from.replica,
+            addressee: Some(member(victim).replica),
+            term: term.next().next(),
+            body,
+        };
+        cluster.tell(victim, Input::Message { from: from.node, group: GROUP, message });
+        let place = cluster.replicas[victim].groups.places().next().expect("there");
+        assert_eq!((place.role, place.term), (RoleName::Verifying, term));
+        goes_on(&mut cluster, 3);
+        assert!(!configuration(&cluster, victim).voters.contains(&member(victim)), "it was recognised");
+    }
 }
