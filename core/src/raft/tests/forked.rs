@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::harness::{Cluster, GROUP, member};
+use crate::digest::Chain;
 use crate::id::{LogIndex, Term};
 use crate::raft::{Append, Body, Entry, EntryKind, Input, Message, Place, RoleName};
 use crate::time::Span;
@@ -143,4 +144,27 @@ fn two_leaders_of_one_term_stop_the_group() {
     assert_eq!(cluster.role(0), Some(RoleName::Follower), "one each");
     say(&mut cluster, 1, 0, 5, append(Place::default(), 0, &[]));
     assert_eq!(cluster.role(0), Some(RoleName::Stopped));
+}
+
+#[test]
+fn a_stop_that_was_lost_is_said_again() {
+    let mut cluster = Cluster::new(36, GROUP, 3, 3, 0);
+    cluster.settle(Span::secs(2));
+    let leader = cluster.leader().expect("a leader");
+    let stopped = (leader + 1) % 3;
+    let status = cluster.replicas[stopped].groups.status(GROUP).expect("there");
+    let other = Place { chain: Chain([7; 16]), ..status.last };
+    say(&mut cluster, leader, stopped, status.term.0, append(other, 0, &[]));
+    assert_eq!(cluster.role(stopped), Some(RoleName::Stopped));
+    cluster.sync_all(stopped);
+    cluster.network.clear();
+    cluster.crash(stopped);
+    cluster.start(stopped);
+    cluster.propose(leader, "one");
+    cluster.settle(Span::secs(2));
+    assert!(cluster.replicas.iter().all(|replica| replica.stopped), "all of them");
+    cluster.settle(Span::millis(100));
+    let stop = Body::Stop { reason: "again".into() };
+    say(&mut cluster, leader, stopped, status.term.0, stop);
+    assert_eq!(said(&mut cluster, stopped), [], "a stop is not answered");
 }

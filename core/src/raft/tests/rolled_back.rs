@@ -4,7 +4,7 @@ use alloc::vec;
 
 use super::harness::{Cluster, GROUP, member};
 use crate::configuration::Configuration;
-use crate::id::GroupId;
+use crate::id::{BootId, GroupId};
 use crate::raft::{Body, Input, Message, Place, RoleName};
 use crate::time::Span;
 
@@ -209,6 +209,11 @@ fn a_founder_that_forgot_the_other_voters_stops_alone() {
     for node in [1, 2] {
         assert_eq!(cluster.commands(node), ["one", "two"]);
     }
+    cluster.crash(0);
+    cluster.restart(0);
+    cluster.settle(Span::secs(2));
+    assert_eq!(cluster.role(0), Some(RoleName::Stopped));
+    assert!(!cluster.replicas[1].stopped && !cluster.replicas[2].stopped, "it keeps its stop to itself");
 }
 
 #[test]
@@ -292,5 +297,57 @@ fn an_answer_to_a_former_life_does_not_raise_the_term_while_marks_are_awaited() 
         assert_eq!((place.role, place.term), (RoleName::Verifying, term));
         goes_on(&mut cluster, 3);
         assert!(!configuration(&cluster, victim).voters.contains(&member(victim)), "it was recognised");
+    }
+}
+
+#[test]
+fn an_answer_to_an_earlier_start_does_not_count() {
+    let mut cluster = Cluster::new(34, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    cluster.crash(0);
+    cluster.network.clear();
+    cluster.start(0);
+    cluster.sync_all(0);
+    cluster.deliver(0);
+    let answers = core::mem::take(&mut cluster.network);
+    assert!(matches!(answers[..], [(_, _, Message { body: Body::Recall { question: false, .. }, .. })]));
+    cluster.crash(0);
+    cluster.start(0);
+    cluster.sync_all(0);
+    let questions = core::mem::replace(&mut cluster.network, answers);
+    cluster.deliver(0);
+    assert_eq!(cluster.role(0), Some(RoleName::Verifying));
+    cluster.network = questions;
+    cluster.deliver(0);
+    cluster.deliver(0);
+    assert_ne!(cluster.role(0), Some(RoleName::Verifying), "this start was answered");
+}
+
+#[test]
+fn who_waits_for_an_answer_asks_less_and_less_often() {
+    let mut cluster = Cluster::new(35, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    cluster.crash(1);
+    cluster.crash(0);
+    cluster.start(0);
+    let asked = |cluster: &mut Cluster, span: Span| {
+        let end = cluster.now + span;
+        let mut asked = 0;
+        while cluster.now < end {
+            cluster.now += Span::millis(10);
+            cluster.deadline(0);
+            cluster.sync_all(0);
+            asked += core::mem::take(&mut cluster.network).len();
+        }
+        asked
+    };
+    assert_eq!(asked(&mut cluster, Span::millis(10)), 1);
+    let count = asked(&mut cluster, Span::secs(10));
+    assert!((10..=13).contains(&count), "{count} questions in ten seconds");
+    let node = member(1).node;
+    for input in [Input::PeerBoot { node, boot: BootId(9) }, Input::PairAlive { node }] {
+        cluster.tell(0, input);
+        let count = asked(&mut cluster, Span::millis(700));
+        assert_eq!(count, 3, "at once, and as often as at the start");
     }
 }
