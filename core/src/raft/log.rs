@@ -117,6 +117,19 @@ impl Log {
         }
     }
 
+    /// The last index up to which another log that holds `place` may be equal: entries of later terms are not in it.
+    pub(super) fn may_agree_upto(&self, place: Place) -> LogIndex {
+        let older = |(entry, _): &(Entry, Chain)| entry.index <= place.index && entry.term <= place.term;
+        LogIndex(self.base.index.0 + self.entries.partition_point(older) as u64)
+    }
+
+    /// The place before the first entry of the term that the entry at `index` has, or the end of the log if it is not there.
+    pub(super) fn before_term_at(&self, index: LogIndex) -> Place {
+        let Some(term) = self.term(index) else { return self.last() };
+        let older = self.entries.partition_point(|(entry, _)| entry.term < term);
+        self.place(LogIndex(self.base.index.0 + older as u64)).unwrap_or(self.base)
+    }
+
     /// Compares entries behind `previous`, at which the logs agree, with what stands here: up to where both are equal if the rest is put in
     /// place, and that rest, from the first that differs or is missing. Entries that end below the base cover the base: it is committed.
     pub(super) fn compare(

@@ -268,9 +268,10 @@ impl Group {
             );
             return self.contradicted(context, index, what);
         }
-        let last = self.log.last();
-        let end = last.index.min(index.before());
-        let place = self.log.place(end).unwrap_or(self.log.base());
+        // Whole terms at a time: where one entry of a term differs, those before it probably do (section 5.3 of the paper).
+        let committed = self.log.place(self.commit).unwrap_or(self.log.base());
+        let place = self.log.before_term_at(index);
+        let place = if place.index < committed.index { committed } else { place };
         self.answer(
             context,
             from,
@@ -298,7 +299,7 @@ impl Group {
         if term > self.term {
             return self.enter_term(context, term, None);
         }
-        let (now, config, end) = (context.now, context.config, self.log.last().index);
+        let (now, config, end) = (context.now, context.config, self.log.may_agree_upto(place));
         let equal = place.index <= self.log.base().index || self.log.place(place.index) == Some(place);
         let Role::Leader(leading) = &mut self.role else { return };
         let Some(progress) =

@@ -168,3 +168,63 @@ fn a_stop_that_was_lost_is_said_again() {
     say(&mut cluster, leader, stopped, status.term.0, stop);
     assert_eq!(said(&mut cluster, stopped), [], "a stop is not answered");
 }
+
+#[test]
+fn a_diverged_member_is_walked_back_whole_terms_at_a_time() {
+    let mut cluster = Cluster::new(37, GROUP, 3, 3, 0);
+    let held: Vec<(u64, &'static str)> =
+        [(1, "one")].into_iter().chain([(2, "two"); 200]).chain([(4, "four"); 300]).collect();
+    let lead: Vec<(u64, &'static str)> =
+        [(1, "one")].into_iter().chain([(2, "two"); 100]).chain([(3, "three"); 300]).collect();
+    say(&mut cluster, 1, 0, 4, append(Place::default(), 1, &held));
+    said(&mut cluster, 0);
+    let (mut trips, mut end) = (0, lead.len());
+    loop {
+        trips += 1;
+        let previous = behind(Place::default(), &lead[..end]);
+        say(&mut cluster, 2, 0, 5, append(previous, 1, &[]));
+        let replies = said(&mut cluster, 0);
+        let [(2, Body::AppendReply { matched, place, .. })] = replies[..] else { panic!("{replies:?}") };
+        if matched {
+            break;
+        }
+        assert!(place.index < previous.index);
+        end = place.index.0 as usize;
+    }
+    assert!(trips <= 3, "{trips} round trips");
+}
+
+/// As above, with both ends real: the leader's log has many entries of terms that the member never heard of.
+#[test]
+fn a_leader_finds_where_a_diverged_member_parted_in_a_few_round_trips() {
+    let mut cluster = Cluster::new(38, GROUP, 3, 3, 0);
+    cluster.settle(Span::secs(2));
+    let old = cluster.leader().expect("a leader");
+    let others: Vec<usize> = (0..3).filter(|&node| node != old).collect();
+    let cut: Vec<(usize, usize)> = others.iter().flat_map(|&node| [(old, node), (node, old)]).collect();
+    cluster.cut.extend(cut);
+    for _ in 0..200 {
+        cluster.propose(old, "old");
+    }
+    cluster.sync_all(old);
+    cluster.settle(Span::secs(2));
+    let new = *others.iter().find(|&&node| cluster.role(node) == Some(RoleName::Leader)).expect("another");
+    let third = others.into_iter().find(|&node| node != new).expect("there");
+    cluster.cut.extend([(new, third), (third, new)]);
+    for _ in 0..150 {
+        cluster.propose(new, "new");
+    }
+    cluster.sync_all(new);
+    cluster.crash(third);
+    cluster.settle(Span::secs(1));
+    cluster.cut.clear();
+    let mut refused = 0;
+    for _ in 0..400 {
+        cluster.settle_and_watch(&mut |message| {
+            refused += usize::from(matches!(message.body, Body::AppendReply { matched: false, .. }));
+        });
+    }
+    assert_eq!(cluster.leader(), Some(new));
+    assert_eq!(cluster.commands(old), cluster.commands(new));
+    assert!((1..=4).contains(&refused), "{refused} round trips");
+}
