@@ -62,7 +62,7 @@ impl Group {
         if nobody_to_ask {
             return self.arm_election(context);
         }
-        self.standing = Standing::Verifying { answered: BTreeSet::new() };
+        self.standing = Standing::Verifying { start: context.rng.u64().max(1), answered: BTreeSet::new() };
         if alone && self.id == GroupId::CONTROL {
             // A mesh must not stand still because its only other member is away: its word is waited for, and not for ever (rule C3).
             self.election = Some(context.now + context.config.alone_patience);
@@ -76,18 +76,11 @@ impl Group {
         self.ask_at = None;
         match self.standing.clone() {
             Standing::Sound | Standing::Stopped { .. } => return,
-            Standing::Verifying { answered } => {
-                for node in self.others(context.own) {
-                    if !answered.contains(&node) {
-                        let mark = self.marks.get(&node).copied();
-                        self.send(
-                            context,
-                            node,
-                            self.term,
-                            Body::Recall { mark, question: true },
-                            When::Durable,
-                        );
-                    }
+            Standing::Verifying { start, answered } => {
+                for node in self.others(context.own).into_iter().filter(|node| !answered.contains(node)) {
+                    let mark = self.marks.get(&node).copied();
+                    let recall = Body::Recall { mark, question: true, start };
+                    self.send(context, node, self.term, recall, When::Durable);
                 }
             }
             Standing::Copying { from, .. } => {
@@ -101,7 +94,15 @@ impl Group {
                 }
             }
         }
-        self.ask_at = Some(context.now + context.config.retry_min);
+        let wait = self.ask_wait.max(context.config.retry_min);
+        self.ask_at = Some(context.now + wait);
+        self.ask_wait = wait.times(2).at_most(context.config.retry_max);
+    }
+
+    /// Somebody who may not have heard the question is there (again).
+    pub(super) fn ask_anew(&mut self, context: &mut Context<'_>) {
+        self.ask_wait = context.config.retry_min;
+        self.ask_again(context);
     }
 
     pub(super) fn handle_recall(
@@ -110,10 +111,11 @@ impl Group {
         from: NodeId,
         mark: Option<Mark>,
         question: bool,
+        start: u64,
     ) {
         if question {
             let mark = self.marks.get(&from).copied();
-            self.send(context, from, self.term, Body::Recall { mark, question: false }, When::Now);
+            self.send(context, from, self.term, Body::Recall { mark, question: false, start }, When::Now);
         }
         if let Some(mark) = mark
             && mark.replica == self.replica
@@ -122,14 +124,18 @@ impl Group {
         {
             return self.become_amnesic(context, from, mark);
         }
-        if let Standing::Verifying { answered } = &mut self.standing {
+        if let Standing::Verifying { start: own, answered } = &mut self.standing
+            && !question
+            && start == *own
+        {
+            // Only the answer to this very start tells all that the former life vouched for.
             answered.insert(from);
             self.maybe_verified(context);
         }
     }
 
     fn maybe_verified(&mut self, context: &mut Context<'_>) {
-        let Standing::Verifying { answered } = &self.standing else { return };
+        let Standing::Verifying { answered, .. } = &self.standing else { return };
         let (own, configuration) = (context.own, self.log.configuration());
         let enough = if self.is_only_voter(own) {
             configuration.learners.iter().any(|member| answered.contains(&member.node))
@@ -186,7 +192,7 @@ impl Group {
         if context.planted.has(Bug::AmnesicVotes) {
             let what = String::from("it was told that its disk was rolled back");
             context.out.push_back(Output::Amnesia { group: self.id, node: context.own, what });
-            if let Standing::Verifying { answered } = &mut self.standing {
+            if let Standing::Verifying { answered, .. } = &mut self.standing {
                 answered.insert(from);
                 self.maybe_verified(context);
             }
@@ -229,7 +235,7 @@ impl Group {
         self.election = None;
         self.persist_state(context);
         context.out.push_back(Output::Amnesia { group: self.id, node: context.own, what });
-        self.ask_again(context);
+        self.ask_anew(context);
         self.tell_role(context);
     }
 
@@ -259,7 +265,7 @@ impl Group {
         if !proven || context.planted.has(Bug::AmnesicVotes) {
             return false;
         }
-        self.deluded_upto = self.commit;
+        self.deluded_upto = self.log.last().index;
         self.take_fresh_id(context);
         let what = alloc::format!(
             "{leader} leads, so it is not the only voter any more: it waits to be admitted under a fresh replica id"
@@ -272,7 +278,7 @@ impl Group {
     pub(super) fn remind_if_behind(&mut self, context: &mut Context<'_>, member: Member, end: Place) {
         let mark = self.marks.get(&member.node).copied().filter(|mark| mark.replica == member.replica);
         if let Some(mark) = mark.filter(|mark| end.index < mark.last.index) {
-            let recall = Body::Recall { mark: Some(mark), question: false };
+            let recall = Body::Recall { mark: Some(mark), question: false, start: 0 };
             self.send(context, member.node, self.term, recall, When::Now);
         }
     }
@@ -360,7 +366,10 @@ impl Group {
             let what = alloc::format!("its log and its learner's part at {} or before", previous.index);
             return self.stop(context, what);
         }
-        let (covered, new) = self.log.compare(previous, entries);
+        let Ok((covered, new)) = self.log.compare(previous, entries) else {
+            let what = alloc::format!("its log and its learner's part behind {}", previous.index);
+            return self.stop(context, what);
+        };
         if !new.is_empty() && !self.replace_suffix(context, new) {
             return;
         }
@@ -393,14 +402,14 @@ impl Group {
         for node in self.others(context.own) {
             self.send(context, node, self.term, Body::Stop { reason: reason.clone() }, When::Now);
         }
-        self.halt(context, reason);
+        self.halt(context, reason, false);
     }
 
     /// A leader holds something else at a place that is committed here. If that was committed while this replica alone took itself for the
     /// group, the others are right, and go on without it.
     pub(super) fn contradicted(&mut self, context: &mut Context<'_>, at: LogIndex, reason: String) {
         if at <= self.deluded_upto {
-            return self.halt(context, alloc::format!("{reason}, by a disk that was rolled back"));
+            return self.halt(context, alloc::format!("{reason}, by a disk that was rolled back"), true);
         }
         self.stop(context, reason);
     }
@@ -408,12 +417,16 @@ impl Group {
     pub(super) fn hear_stop(&mut self, context: &mut Context<'_>, from: NodeId, reason: &str) {
         let member = self.log.configuration().on(from).any(|_| true);
         if member && !matches!(self.standing, Standing::Stopped { .. }) {
-            self.halt(context, alloc::format!("member {from} stopped it: {reason}"));
+            // Told from one to the next, the reason stays as long as it is.
+            let heard = reason.starts_with("member ");
+            let reason =
+                if heard { reason.into() } else { alloc::format!("member {from} stopped it: {reason}") };
+            self.halt(context, reason, false);
         }
     }
 
-    fn halt(&mut self, context: &mut Context<'_>, reason: String) {
-        self.standing = Standing::Stopped { reason: reason.clone() };
+    fn halt(&mut self, context: &mut Context<'_>, reason: String, alone: bool) {
+        self.standing = Standing::Stopped { reason: reason.clone(), alone };
         self.role = Role::Follower { leader: None };
         self.election = None;
         self.ask_at = None;

@@ -113,6 +113,10 @@ impl Group {
         pre: bool,
         last: Place,
     ) {
+        if !pre {
+            // It spoke in that term, and voted for itself (rule C2).
+            self.vouched(context, from, term, Place::default(), Some(from));
+        }
         if !self.may_vote(context) {
             return;
         }
@@ -173,6 +177,10 @@ impl Group {
         if granted && !pre {
             // Where the voter's log ended is not vouched for: the leader of the new term may cut it.
             self.vouched(context, from, term, Place::default(), Some(self.member(context.own)));
+        }
+        if !self.may_vote(context) {
+            // An answer to what it asked in its former life: the term it forgot comes with the marks, and is not to be overtaken.
+            return;
         }
         if !granted && term > self.term {
             return self.enter_term(context, term, None);

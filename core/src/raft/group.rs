@@ -15,7 +15,7 @@ use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
 use crate::planted::Planted;
 use crate::rng::Rng;
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 use crate::when::When;
 
 /// What a replica shares with all others of its node.
@@ -56,14 +56,14 @@ pub(super) enum Role {
 pub(super) enum Standing {
     /// It may vote, lead and acknowledge.
     Sound,
-    /// It restarted, and waits for these to be joined by more (rules C2, C3).
-    Verifying { answered: BTreeSet<NodeId> },
+    /// It restarted, and waits for these to be joined by more (rules C2, C3). The number goes with its questions.
+    Verifying { start: u64, answered: BTreeSet<NodeId> },
     /// It is the only voter, lost part of its log, and copies it back from a learner (rule C3).
     Copying { mark: Mark, from: NodeId },
     /// It lost part of its log or a vote, took a fresh replica id, and waits to be admitted under it (rule C5).
     Renamed { old: ReplicaId },
-    /// It goes no further.
-    Stopped { reason: String },
+    /// It goes no further; if it stopped alone, it was wrong and the others were right.
+    Stopped { reason: String, alone: bool },
 }
 
 /// One replica.
@@ -81,18 +81,22 @@ pub(super) struct Group {
     pub(super) applied: LogIndex,
     pub(super) role: Role,
     pub(super) standing: Standing,
-    /// Committed here, but perhaps by this replica alone after its disk forgot the others: the commit index when it learned of that.
+    /// Held here, but perhaps by this replica alone after its disk forgot the others: the end of the log when it learned of that.
     pub(super) deluded_upto: LogIndex,
     /// What the others vouched for, by node.
     pub(super) marks: BTreeMap<NodeId, Mark>,
     pub(super) unwritten_marks: BTreeSet<NodeId>,
     pub(super) election: Option<Instant>,
+    /// Who led last, as far as this life heard: a term has one leader.
+    pub(super) led_by: Option<(Term, Member)>,
     /// The leader's node was suspected, restarted or disowned since the leader was heard last.
     pub(super) in_doubt: bool,
     /// Elections since a leader was heard last.
     pub(super) attempts: u32,
     /// When to ask again while verifying, copying or renamed.
     pub(super) ask_at: Option<Instant>,
+    /// How long the next of these waits may be.
+    pub(super) ask_wait: Span,
     pub(super) installing: Option<super::message::Snapshot>,
     /// The leader's replica, and the number of its last append: where asking for more goes.
     pub(super) last_append: Option<(Member, u64)>,
@@ -121,9 +125,11 @@ impl Group {
             marks: BTreeMap::new(),
             unwritten_marks: BTreeSet::new(),
             election: None,
+            led_by: None,
             in_doubt: false,
             attempts: 0,
             ask_at: None,
+            ask_wait: Span::ZERO,
             installing: None,
             last_append: None,
             copying_to: None,
@@ -190,6 +196,14 @@ impl Group {
 
     pub(super) fn handle_message(&mut self, context: &mut Context<'_>, from: NodeId, message: Message) {
         let Message { sender, addressee, term, body } = message;
+        if let Standing::Stopped { reason, alone } = &self.standing {
+            // Who speaks has not heard of it (rule C2): word of a stop may be lost. What is said then is bounded by what comes in.
+            if !alone && !matches!(body, Body::Stop { .. }) {
+                let stop = Body::Stop { reason: reason.clone() };
+                self.answer(context, Member { node: from, replica: sender }, self.term, stop, When::Now);
+            }
+            return;
+        }
         // What was meant for another disk history is not for this one; that it is another is worth saying.
         let mistaken = addressee.is_some_and(|replica| replica != self.replica);
         if let Some(later) = addressee.filter(|&replica| self.is_superseded_by(from, replica)) {
@@ -198,7 +212,9 @@ impl Group {
         }
         match body {
             Body::Stop { reason } => return self.hear_stop(context, from, &reason),
-            Body::Recall { mark, question } => return self.handle_recall(context, from, mark, question),
+            Body::Recall { mark, question, start } => {
+                return self.handle_recall(context, from, mark, question, start);
+            }
             Body::Copy { last } => return self.handle_copy(context, from, sender, last),
             Body::Renamed { old } => return self.handle_renamed(context, from, sender, old),
             _ => {}
@@ -344,7 +360,7 @@ impl Group {
             durable: self.log.durable(),
             first: self.log.first(),
             stopped: match &self.standing {
-                Standing::Stopped { reason } => Some(reason.clone()),
+                Standing::Stopped { reason, .. } => Some(reason.clone()),
                 _ => None,
             },
         }

@@ -100,7 +100,7 @@ impl Groups {
                 self.with(now.monotonic, id, |group, context| {
                     group.tell_configuration(context);
                     group.verify(context);
-                    if let Standing::Stopped { reason } = &group.standing {
+                    if let Standing::Stopped { reason, .. } = &group.standing {
                         context.out.push_back(Output::Stopped { group: id, reason: reason.clone() });
                     }
                 });
@@ -157,11 +157,13 @@ impl Groups {
                 self.suspects.remove(&node);
                 self.each(now, node, |group, context| {
                     group.check_quorum(context);
+                    group.ask_anew(context);
                     group.replicate_to(context, node);
                 });
             }
             Input::PeerBoot { node, .. } => self.each(now, node, |group, context| {
                 group.leader_in_doubt(context, node);
+                group.ask_anew(context);
                 if let Role::Leader(leading) = &mut group.role
                     && let Some(progress) = leading.progress.get_mut(&node)
                 {

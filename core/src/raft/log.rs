@@ -27,7 +27,7 @@ pub(super) struct Log {
 pub(super) enum Mismatch {
     /// The log ends before the place, or holds another term there: the leader must go back.
     Differs,
-    /// Same index and term, other content (rule C1).
+    /// Same index and term, or the committed base, and other content (rule C1): a disk was rolled back.
     Forked(LogIndex),
 }
 
@@ -105,7 +105,7 @@ impl Log {
         &found.unwrap_or(&self.configurations[0]).1
     }
 
-    /// Whether the log agrees with another one at `place`. Places below the base are committed and agree.
+    /// Whether the log agrees with another one at `place`. Nothing is known here of places below the base: what follows them tells, at the base.
     pub(super) fn agrees(&self, place: Place) -> Result<(), Mismatch> {
         if place.index < self.base.index {
             return Ok(());
@@ -117,23 +117,43 @@ impl Log {
         }
     }
 
+    /// The last index up to which another log that holds `place` may be equal: entries of later terms are not in it.
+    pub(super) fn may_agree_upto(&self, place: Place) -> LogIndex {
+        let older = |(entry, _): &(Entry, Chain)| entry.index <= place.index && entry.term <= place.term;
+        LogIndex(self.base.index.0 + self.entries.partition_point(older) as u64)
+    }
+
+    /// The place before the first entry of the term that the entry at `index` has, or the end of the log if it is not there.
+    pub(super) fn before_term_at(&self, index: LogIndex) -> Place {
+        let Some(term) = self.term(index) else { return self.last() };
+        let older = self.entries.partition_point(|(entry, _)| entry.term < term);
+        self.place(LogIndex(self.base.index.0 + older as u64)).unwrap_or(self.base)
+    }
+
     /// Compares entries behind `previous`, at which the logs agree, with what stands here: up to where both are equal if the rest is put in
-    /// place, and that rest, from the first that differs or is missing.
-    pub(super) fn compare(&self, previous: Place, mut entries: Vec<Entry>) -> (LogIndex, Vec<Entry>) {
-        let mut place = previous;
-        if previous.index < self.base.index {
-            // What lies at or below the base is committed and equal.
-            let skip = ((self.base.index.0 - previous.index.0) as usize).min(entries.len());
-            entries.drain(..skip);
-            place = self.base;
+    /// place, and that rest, from the first that differs or is missing. Entries that end below the base cover the base: it is committed.
+    pub(super) fn compare(
+        &self,
+        previous: Place,
+        mut entries: Vec<Entry>,
+    ) -> Result<(LogIndex, Vec<Entry>), Mismatch> {
+        let covered = LogIndex(previous.index.0 + entries.len() as u64);
+        if covered < self.base.index {
+            return Ok((self.base.index, Vec::new()));
         }
-        let covered = LogIndex(place.index.0 + entries.len() as u64);
-        let differs = entries.iter().position(|entry| {
-            let chain = place.chain.then(entry.term, entry.index, entry.kind as u8, &entry.data);
-            place = Place { index: entry.index, term: entry.term, chain };
-            self.place(entry.index) != Some(place)
-        });
-        (covered, differs.map_or_else(Vec::new, |at| entries.split_off(at)))
+        let (mut place, mut differs) = (previous, None);
+        for (at, entry) in entries.iter().enumerate() {
+            place = place.then(entry);
+            match self.agrees(place) {
+                Ok(()) => {}
+                Err(Mismatch::Differs) if place.index > self.base.index => {
+                    differs = differs.or(Some(at));
+                }
+                Err(Mismatch::Forked(_) | Mismatch::Differs) => return Err(Mismatch::Forked(place.index)),
+            }
+        }
+        // Only what stands here above the base can be equal: what was skipped below it was compared at the base, through the chain.
+        Ok((covered, differs.map_or_else(Vec::new, |at| entries.split_off(at))))
     }
 
     /// Adds an entry at the end, without writing it.

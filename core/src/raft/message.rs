@@ -121,6 +121,8 @@ pub enum Body {
         mark: Option<Mark>,
         /// Whether the sender wants to be told the same.
         question: bool,
+        /// Drawn by the asker when it started, and repeated in the answer: one to an earlier start does not count. 0 if nobody asked.
+        start: u64,
     },
     /// An amnesic only voter asks its learner for the log.
     Copy {

@@ -180,6 +180,18 @@ impl Group {
             self.stop(context, what);
             return false;
         }
+        if let Some((_, other)) = self.led_by.filter(|&(led, other)| led == term && other != from) {
+            let what = alloc::format!(
+                "{} ({}) and {} ({}) both lead term {term}: the disk of a voter was rolled back",
+                other.node,
+                other.replica,
+                from.node,
+                from.replica
+            );
+            self.stop(context, what);
+            return false;
+        }
+        self.led_by = Some((term, from));
         self.enter_term(context, term, Some(from.node));
         true
     }
@@ -189,7 +201,15 @@ impl Group {
         if let Err(mismatch) = self.log.agrees(previous) {
             return self.disagree(context, from, number, previous.index, mismatch);
         }
-        let (covered, new) = self.log.compare(previous, entries);
+        let below = LogIndex(previous.index.0 + entries.len() as u64) < self.log.base().index;
+        if below && self.log.base().index <= self.deluded_upto {
+            let what = alloc::format!("a leader sends what lies below the base {}", self.log.base().index);
+            return self.contradicted(context, self.log.base().index, what);
+        }
+        let (covered, new) = match self.log.compare(previous, entries) {
+            Ok(compared) => compared,
+            Err(mismatch) => return self.disagree(context, from, number, previous.index, mismatch),
+        };
         if !new.is_empty() && !self.replace_suffix(context, new) {
             return;
         }
@@ -224,6 +244,7 @@ impl Group {
         true
     }
 
+    /// The log differs from the leader's: it is told where to go back to, or the group stops.
     fn disagree(
         &mut self,
         context: &mut Context<'_>,
@@ -232,6 +253,14 @@ impl Group {
         index: LogIndex,
         mismatch: Mismatch,
     ) {
+        if let Mismatch::Forked(index) = mismatch {
+            // Neither end can tell whose disk forgot. What is cut here may have been acknowledged, so nothing is (rule C1).
+            let what = alloc::format!(
+                "entry {index} of {}'s log differs from the one here, which has its term or is committed: a disk was rolled back",
+                from.node
+            );
+            return self.contradicted(context, index, what);
+        }
         if index <= self.commit {
             let what = alloc::format!(
                 "the leader's log differs at {index}, but everything up to {} is committed here",
@@ -239,15 +268,10 @@ impl Group {
             );
             return self.contradicted(context, index, what);
         }
-        if let Mismatch::Forked(index) = mismatch {
-            let what = alloc::format!(
-                "entry {index} has the leader's term and other content: one of the two disks was rolled back"
-            );
-            context.out.push_back(Output::Amnesia { group: self.id, node: from.node, what });
-        }
-        let last = self.log.last();
-        let end = last.index.min(index.before());
-        let place = self.log.place(end).unwrap_or(self.log.base());
+        // Whole terms at a time: where one entry of a term differs, those before it probably do (section 5.3 of the paper).
+        let committed = self.log.place(self.commit).unwrap_or(self.log.base());
+        let place = self.log.before_term_at(index);
+        let place = if place.index < committed.index { committed } else { place };
         self.answer(
             context,
             from,
@@ -268,10 +292,14 @@ impl Group {
         if matched {
             self.vouched(context, from, term, place, None);
         }
+        if !self.may_vote(context) {
+            // As in an election: it would raise the term above that of the marks this replica waits for.
+            return;
+        }
         if term > self.term {
             return self.enter_term(context, term, None);
         }
-        let (now, config, end) = (context.now, context.config, self.log.last().index);
+        let (now, config, end) = (context.now, context.config, self.log.may_agree_upto(place));
         let equal = place.index <= self.log.base().index || self.log.place(place.index) == Some(place);
         let Role::Leader(leading) = &mut self.role else { return };
         let Some(progress) =
@@ -279,7 +307,17 @@ impl Group {
         else {
             return;
         };
-        if matched && equal {
+        if matched && !equal {
+            // It is durable there, and either this leader sent it in this term or it is committed: one of the two disks was rolled back.
+            let what = alloc::format!(
+                "{} holds entry {} of term {}, which its leader lacks: a disk was rolled back",
+                from.node,
+                place.index,
+                place.term
+            );
+            return self.stop(context, what);
+        }
+        if matched {
             let news = progress.matched(number, place.index, config, now);
             if more {
                 progress.resume();

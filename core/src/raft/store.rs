@@ -33,10 +33,10 @@ fn key(group: GroupId, space: u8, slot: u64) -> Key {
 impl Group {
     /// Term, vote, replica id and standing: with whatever else this step writes.
     pub(super) fn persist_state(&mut self, context: &mut Context<'_>) {
-        let (renamed_from, stopped) = match &self.standing {
-            Standing::Renamed { old } => (Bytes::copy_from_slice(&old.to_bytes()), String::new()),
-            Standing::Stopped { reason } => (Bytes::new(), reason.clone()),
-            _ => (Bytes::new(), String::new()),
+        let (renamed_from, stopped, stopped_alone) = match &self.standing {
+            Standing::Renamed { old } => (Bytes::copy_from_slice(&old.to_bytes()), String::new(), false),
+            Standing::Stopped { reason, alone } => (Bytes::new(), reason.clone(), *alone),
+            _ => (Bytes::new(), String::new(), false),
         };
         let (copying, copying_from) = match &self.standing {
             Standing::Copying { mark, from } => {
@@ -50,6 +50,7 @@ impl Group {
             replica: Bytes::copy_from_slice(&self.replica.to_bytes()),
             renamed_from,
             stopped,
+            stopped_alone,
             copying,
             copying_from,
             former: self.former.iter().map(|replica| Bytes::copy_from_slice(&replica.to_bytes())).collect(),
@@ -212,7 +213,7 @@ impl Loading {
         group.former = state.former.iter().filter_map(|id| ReplicaId::from_slice(id)).collect();
         group.marks = self.marks;
         if !state.stopped.is_empty() {
-            group.standing = Standing::Stopped { reason: state.stopped };
+            group.standing = Standing::Stopped { reason: state.stopped, alone: state.stopped_alone };
         } else if let Some(old) = ReplicaId::from_slice(&state.renamed_from) {
             group.standing = Standing::Renamed { old };
         } else if let (Some(goal), Some(from)) = (&state.copying, NodeId::from_slice(&state.copying_from))

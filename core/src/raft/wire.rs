@@ -220,9 +220,11 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
         W::VoteReply(reply) => {
             Body::VoteReply { pre: reply.pre, granted: reply.granted, last: place(reply.last.as_ref())? }
         }
-        W::Recall(recall) => {
-            Body::Recall { mark: recall.mark.as_ref().map(mark).transpose()?, question: recall.question }
-        }
+        W::Recall(recall) => Body::Recall {
+            mark: recall.mark.as_ref().map(mark).transpose()?,
+            question: recall.question,
+            start: recall.start,
+        },
         W::Copy(copy) => Body::Copy { last: place(copy.last.as_ref())? },
         W::Renamed(renamed) => Body::Renamed { old: replica(&renamed.old)? },
         W::Snapshot(snapshot) => {
@@ -270,8 +272,8 @@ fn encode_body(body: &Body) -> wire::message::Body {
         Body::VoteReply { pre, granted, last } => {
             W::VoteReply(wire::VoteReply { pre: *pre, granted: *granted, last: Some(wire_place(last)) })
         }
-        Body::Recall { mark, question } => {
-            W::Recall(wire::Recall { mark: mark.as_ref().map(wire_mark), question: *question })
+        &Body::Recall { ref mark, question, start } => {
+            W::Recall(wire::Recall { mark: mark.as_ref().map(wire_mark), question, start })
         }
         Body::Copy { last } => W::Copy(wire::Copy { last: Some(wire_place(last)) }),
         Body::Renamed { old } => W::Renamed(wire::Renamed { old: bytes16(old.to_bytes()) }),

@@ -273,22 +273,28 @@ impl Cluster {
     pub(super) fn settle(&mut self, span: Span) {
         let end = self.now + span;
         while self.now < end {
-            self.now += Span::millis(10);
-            self.watch_pairs();
-            for node in 0..self.replicas.len() {
-                if self.replicas[node].up {
-                    self.deadline(node);
-                    self.sync_all(node);
-                }
-            }
-            for _ in 0..self.network.len() {
-                if !self.network.is_empty() {
-                    self.deliver(0);
-                }
-            }
-            for node in 0..self.replicas.len() {
+            self.settle_and_watch(&mut |_| {});
+        }
+    }
+
+    /// One small step, in which everything that is delivered is seen.
+    pub(super) fn settle_and_watch(&mut self, seen: &mut impl FnMut(&Message)) {
+        self.now += Span::millis(10);
+        self.watch_pairs();
+        for node in 0..self.replicas.len() {
+            if self.replicas[node].up {
+                self.deadline(node);
                 self.sync_all(node);
             }
+        }
+        for _ in 0..self.network.len() {
+            if let Some((_, _, message)) = self.network.first() {
+                seen(message);
+                self.deliver(0);
+            }
+        }
+        for node in 0..self.replicas.len() {
+            self.sync_all(node);
         }
     }
 

@@ -1,3 +1,4 @@
+mod forked;
 mod harness;
 mod restart;
 mod rolled_back;

@@ -4,8 +4,8 @@ use alloc::vec;
 
 use super::harness::{Cluster, GROUP, member};
 use crate::configuration::Configuration;
-use crate::id::GroupId;
-use crate::raft::{Input, RoleName};
+use crate::id::{BootId, GroupId};
+use crate::raft::{Body, Input, Message, Place, RoleName};
 use crate::time::Span;
 
 fn configuration(cluster: &Cluster, node: usize) -> Configuration {
@@ -209,6 +209,11 @@ fn a_founder_that_forgot_the_other_voters_stops_alone() {
     for node in [1, 2] {
         assert_eq!(cluster.commands(node), ["one", "two"]);
     }
+    cluster.crash(0);
+    cluster.restart(0);
+    cluster.settle(Span::secs(2));
+    assert_eq!(cluster.role(0), Some(RoleName::Stopped));
+    assert!(!cluster.replicas[1].stopped && !cluster.replicas[2].stopped, "it keeps its stop to itself");
 }
 
 #[test]
@@ -228,4 +233,121 @@ fn an_only_voter_vouches_for_what_it_sends() {
     goes_on(&mut cluster, 1);
     assert_eq!(cluster.commands(0), ["one", "the end"]);
     assert_ne!(configuration(&cluster, 0).voters, [member(0)], "it was told of its old disk");
+}
+
+#[test]
+fn a_candidate_that_forgot_its_term_is_told_of_it() {
+    let mut cluster = Cluster::new(28, GROUP, 3, 3, 0);
+    cluster.settle(Span::secs(2));
+    let leader = cluster.leader().expect("a leader");
+    let (victim, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let image = cluster.replicas[victim].disk.clone();
+    let term = cluster.replicas[victim].groups.places().next().expect("there").term;
+    // It asks for votes in the next term, is heard, and gets none.
+    let last = Place::default();
+    let message = Message {
+        sender: member(victim).replica,
+        addressee: None,
+        term: term.next(),
+        body: Body::Vote { pre: false, last },
+    };
+    for node in [leader, other] {
+        let from = member(victim).node;
+        cluster.tell(node, Input::Message { from, group: GROUP, message: message.clone() });
+        cluster.sync_all(node);
+    }
+    cluster.network.clear();
+    cluster.crash(victim);
+    cluster.replicas[victim].disk = image;
+    cluster.restart(victim);
+    goes_on(&mut cluster, 3);
+    let voters = configuration(&cluster, leader).voters;
+    assert!(!voters.contains(&member(victim)), "it came back under a fresh replica id");
+}
+
+#[test]
+fn an_answer_to_a_former_life_does_not_raise_the_term_while_marks_are_awaited() {
+    for vote in [false, true] {
+        let mut cluster = Cluster::new(29, GROUP, 3, 3, 0);
+        cluster.settle(Span::secs(2));
+        let victim = cluster.leader().expect("a leader");
+        let image = cluster.replicas[victim].disk.clone();
+        cluster.propose(victim, "one");
+        cluster.settle(Span::secs(1));
+        cluster.crash(victim);
+        cluster.replicas[victim].disk = image;
+        cluster.start(victim);
+        cluster.network.clear();
+        let term = cluster.replicas[victim].groups.places().next().expect("there").term;
+        let last = Place::default();
+        let body = if vote {
+            Body::VoteReply { pre: false, granted: false, last }
+        } else {
+            Body::AppendReply { number: 0, matched: false, place: last, more: false, waiting: false }
+        };
+        let from = member((victim + 1) % 3);
+        let message = Message {
+            sender: from.replica,
+            addressee: Some(member(victim).replica),
+            term: term.next().next(),
+            body,
+        };
+        cluster.tell(victim, Input::Message { from: from.node, group: GROUP, message });
+        let place = cluster.replicas[victim].groups.places().next().expect("there");
+        assert_eq!((place.role, place.term), (RoleName::Verifying, term));
+        goes_on(&mut cluster, 3);
+        assert!(!configuration(&cluster, victim).voters.contains(&member(victim)), "it was recognised");
+    }
+}
+
+#[test]
+fn an_answer_to_an_earlier_start_does_not_count() {
+    let mut cluster = Cluster::new(34, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    cluster.crash(0);
+    cluster.network.clear();
+    cluster.start(0);
+    cluster.sync_all(0);
+    cluster.deliver(0);
+    let answers = core::mem::take(&mut cluster.network);
+    assert!(matches!(answers[..], [(_, _, Message { body: Body::Recall { question: false, .. }, .. })]));
+    cluster.crash(0);
+    cluster.start(0);
+    cluster.sync_all(0);
+    let questions = core::mem::replace(&mut cluster.network, answers);
+    cluster.deliver(0);
+    assert_eq!(cluster.role(0), Some(RoleName::Verifying));
+    cluster.network = questions;
+    cluster.deliver(0);
+    cluster.deliver(0);
+    assert_ne!(cluster.role(0), Some(RoleName::Verifying), "this start was answered");
+}
+
+#[test]
+fn who_waits_for_an_answer_asks_less_and_less_often() {
+    let mut cluster = Cluster::new(35, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    cluster.crash(1);
+    cluster.crash(0);
+    cluster.start(0);
+    let asked = |cluster: &mut Cluster, span: Span| {
+        let end = cluster.now + span;
+        let mut asked = 0;
+        while cluster.now < end {
+            cluster.now += Span::millis(10);
+            cluster.deadline(0);
+            cluster.sync_all(0);
+            asked += core::mem::take(&mut cluster.network).len();
+        }
+        asked
+    };
+    assert_eq!(asked(&mut cluster, Span::millis(10)), 1);
+    let count = asked(&mut cluster, Span::secs(10));
+    assert!((10..=13).contains(&count), "{count} questions in ten seconds");
+    let node = member(1).node;
+    for input in [Input::PeerBoot { node, boot: BootId(9) }, Input::PairAlive { node }] {
+        cluster.tell(0, input);
+        let count = asked(&mut cluster, Span::millis(700));
+        assert_eq!(count, 3, "at once, and as often as at the start");
+    }
 }
