@@ -194,7 +194,39 @@ fn a_diverged_member_is_walked_back_whole_terms_at_a_time() {
     assert!(trips <= 3, "{trips} round trips");
 }
 
-/// As above, with both ends real: the leader's log has many entries of terms that the member never heard of.
+#[test]
+fn a_leader_passes_over_its_entries_of_terms_later_than_its_member_names() {
+    let mut cluster = Cluster::new(39, GROUP, 3, 3, 0);
+    let held: Vec<(u64, &'static str)> = [(1, "one")].into_iter().chain([(4, "four"); 300]).collect();
+    say(&mut cluster, 1, 0, 4, append(Place::default(), 1, &held));
+    cluster.crash(1);
+    cluster.crash(2);
+    while cluster.role(0) != Some(RoleName::Candidate) {
+        cluster.settle(Span::millis(10));
+    }
+    for pre in [true, false] {
+        let granted = Body::VoteReply { pre, granted: true, last: Place::default() };
+        say(&mut cluster, 2, 0, 5, granted);
+        cluster.sync_all(0);
+    }
+    assert_eq!(cluster.leader(), Some(0));
+    let probe = |cluster: &mut Cluster| {
+        let sent = said(cluster, 0).into_iter().filter(|&(to, _)| to == 2);
+        let appends = sent.filter_map(|(_, body)| match body {
+            Body::Append(append) => Some((append.number, append.previous.index)),
+            _ => None,
+        });
+        appends.last().expect("it probes")
+    };
+    let (number, previous) = probe(&mut cluster);
+    assert!(previous > LogIndex(300));
+    let place = Place { index: LogIndex(200), term: Term(2), chain: Chain([7; 16]) };
+    let reply = Body::AppendReply { number, matched: false, place, more: false, waiting: false };
+    say(&mut cluster, 2, 0, 5, reply);
+    assert_eq!(probe(&mut cluster).1, LogIndex(1));
+}
+
+/// As above, with both ends real.
 #[test]
 fn a_leader_finds_where_a_diverged_member_parted_in_a_few_round_trips() {
     let mut cluster = Cluster::new(38, GROUP, 3, 3, 0);
