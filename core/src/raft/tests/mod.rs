@@ -1,3 +1,4 @@
+mod alone;
 mod harness;
 mod rolled_back;
 

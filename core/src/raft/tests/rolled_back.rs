@@ -8,12 +8,12 @@ use crate::id::GroupId;
 use crate::raft::{Input, RoleName};
 use crate::time::Span;
 
-fn configuration(cluster: &Cluster, node: usize) -> Configuration {
+pub(super) fn configuration(cluster: &Cluster, node: usize) -> Configuration {
     cluster.replicas[node].groups.status(cluster.group).expect("there").configuration
 }
 
 /// Everybody holds what everybody else holds, and the group still commits.
-fn goes_on(cluster: &mut Cluster, voters: usize) {
+pub(super) fn goes_on(cluster: &mut Cluster, voters: usize) {
     cluster.settle(Span::secs(8));
     let leader = cluster.leader().expect("a leader");
     cluster.propose(leader, "the end");
