@@ -128,7 +128,8 @@ impl Group {
         let Standing::Verifying { answered } = &self.standing else { return };
         let (own, configuration) = (context.own, self.log.configuration());
         let enough = if self.is_only_voter(own) {
-            configuration.learners.iter().any(|member| answered.contains(&member.node))
+            // One of them may know of a place that the others never heard of.
+            configuration.learners.iter().all(|member| answered.contains(&member.node))
         } else {
             carried(configuration, |member| member.node == own || answered.contains(&member.node))
         };

@@ -72,6 +72,48 @@ fn a_founder_takes_its_log_back_from_the_learner_that_knows_most() {
     assert_eq!(cluster.commands(0), ["one", "two", "the end"]);
 }
 
+#[test]
+fn a_founder_takes_nothing_for_whole_before_all_learners_have_answered() {
+    let mut cluster = founder_and_learners(33);
+    let image = cluster.replicas[0].disk.clone();
+    cluster.cut.extend(between(0, 1));
+    cluster.propose(0, "one");
+    cluster.settle(Span::millis(500));
+    assert_eq!((cluster.commands(1).len(), cluster.commands(2).len()), (0, 1));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.cut = between(0, 2).into();
+    cluster.restart(0);
+    cluster.settle(Span::secs(1));
+    assert_eq!(cluster.role(0), Some(RoleName::Verifying), "who answered knows of nothing");
+    cluster.cut.clear();
+    goes_on(&mut cluster, 1);
+    assert_eq!(cluster.commands(0), ["one", "the end"]);
+}
+
+#[test]
+fn a_founder_waits_for_a_silent_learner_only_so_long() {
+    for rolled_back in [false, true] {
+        let mut cluster = founder_and_learners(34);
+        let image = cluster.replicas[0].disk.clone();
+        cluster.propose(0, "one");
+        cluster.settle(Span::millis(500));
+        cluster.crash(0);
+        cluster.crash(2);
+        if rolled_back {
+            cluster.replicas[0].disk = image;
+        }
+        cluster.restart(0);
+        cluster.settle(Span::millis(1_500));
+        assert_eq!(cluster.leader(), None, "rolled back: {rolled_back}");
+        cluster.settle(Span::millis(1_000));
+        assert_eq!(cluster.leader(), Some(0), "rolled back: {rolled_back}");
+        cluster.restart(2);
+        goes_on(&mut cluster, 1);
+        assert_eq!(cluster.commands(0), ["one", "the end"]);
+    }
+}
+
 /// Whoever is to vote in a change under way may have decided something together with the founder: their majority is waited for without limit.
 #[test]
 fn a_founder_that_forgot_a_change_under_way_hears_most_of_those_about_to_vote() {
