@@ -7,7 +7,7 @@
 //! A replica that restarts asks its peers for their marks before it does anything that counts. If it finds itself amnesic it either copies the
 //! log back (a voter without which nothing can be decided, see `copy`) or takes a fresh replica id and waits until the group has admitted it.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
 use super::Output;
@@ -90,7 +90,7 @@ impl Group {
                     }
                 }
             }
-            Standing::Copying { done, .. } => self.ask_for_copies(context, &done),
+            Standing::Copying { .. } => self.ask_for_copies(context),
             Standing::Renamed { .. } => {
                 for node in self.others(context.own) {
                     self.say_renamed(context, node);
@@ -208,7 +208,7 @@ impl Group {
             self.rename(mark.replica);
         }
         let remedy = if needed {
-            self.standing = Standing::Copying { mark, done: BTreeSet::new() };
+            self.standing = Standing::Copying { mark, done: BTreeSet::new(), next: BTreeMap::new() };
             self.be_patient(context);
             "it copies the log back"
         } else {

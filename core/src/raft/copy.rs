@@ -4,14 +4,13 @@
 //! its disk was rolled back, there is nobody to admit it again. So it takes back what the others hold, and goes on above every term heard.
 //! Each of them may hold what the others lack, for it decided alone; so it hears them all and keeps the log that goes furthest.
 
-use alloc::collections::BTreeSet;
 use alloc::string::String;
 
 use super::group::{Context, Group, Role, Standing};
 use super::message::{Append, Body, Mark, Place};
 use super::{Output, wire};
 use crate::configuration::Member;
-use crate::id::{GroupId, NodeId, ReplicaId, Term};
+use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::when::When;
 
 impl Group {
@@ -33,13 +32,38 @@ impl Group {
     }
 
     /// Asks all from whom not everything came yet.
-    pub(super) fn ask_for_copies(&mut self, context: &mut Context<'_>, done: &BTreeSet<NodeId>) {
-        // From what is committed here on: what lies behind it may differ from what they hold.
-        let last = self.log.place(self.commit.min(self.log.durable())).unwrap_or(self.log.base());
+    pub(super) fn ask_for_copies(&mut self, context: &mut Context<'_>) {
         for node in self.others(context.own) {
-            if !done.contains(&node) {
-                self.send(context, node, self.term, Body::Copy { last }, When::Durable);
+            if self.copies_from(node) {
+                self.ask_for_copy(context, node);
             }
+        }
+    }
+
+    /// Asks a member for what follows what came from it, and at first for what follows the commit index: what lies behind that may
+    /// differ from what it holds.
+    fn ask_for_copy(&mut self, context: &mut Context<'_>, node: NodeId) {
+        let Standing::Copying { next, .. } = &mut self.standing else { return };
+        let committed = self.commit.min(self.log.durable());
+        let upto = *next.entry(node).or_insert(committed);
+        let last = self.log.place(upto).unwrap_or(self.log.base());
+        next.insert(node, last.index);
+        self.send(context, node, self.term, Body::Copy { last }, When::Durable);
+    }
+
+    /// Whether an answer is the one that is waited for. Were each of several answers to one question followed by another question, they would
+    /// soon be thousands: a question is asked again when it is not answered in time, and its answer may come in pieces.
+    fn awaits(&self, from: NodeId, append: &Append) -> bool {
+        let Standing::Copying { next, .. } = &self.standing else { return false };
+        let ends_before = append.entries.is_empty() && append.durable == append.previous;
+        let at = append.previous.index;
+        self.copies_from(from)
+            && next.get(&from).is_some_and(|&next| at == next || (ends_before && at < next))
+    }
+
+    fn goes_on_from(&mut self, from: NodeId, upto: LogIndex) {
+        if let Standing::Copying { next, .. } = &mut self.standing {
+            next.insert(from, upto);
         }
     }
 
@@ -82,7 +106,7 @@ impl Group {
         term: Term,
         append: Append,
     ) {
-        if !self.copies_from(from) {
+        if !self.awaits(from, &append) {
             return;
         }
         if term > self.term {
@@ -90,14 +114,10 @@ impl Group {
             self.persist_state(context);
         }
         let Append { previous, commit, entries, durable, cut, .. } = append;
-        if previous.index > self.log.last().index {
-            // An answer to an earlier question, of an earlier life.
-            return;
-        }
         if self.log.agrees(previous).is_err() {
             if previous.index > self.commit {
                 // What it goes on from gave way to another member's later entries. It is asked again, from what is committed.
-                return;
+                return self.goes_on_from(from, self.commit);
             }
             let what = alloc::format!("its log and {from}'s part at {} or before", previous.index);
             return self.stop(context, what);
@@ -110,12 +130,12 @@ impl Group {
                 return;
             }
             self.commit_upto(context, commit.min(covered));
+            self.goes_on_from(from, covered);
             if cut {
                 return;
             }
             if covered < durable.index {
-                let last = self.log.place(covered).unwrap_or(self.log.base());
-                return self.send(context, from, self.term, Body::Copy { last }, When::Durable);
+                return self.ask_for_copy(context, from);
             }
         }
         // It may lag: what stands here beyond its log stays. What was lost beyond all logs is gone, for nobody else ever had it.
@@ -125,10 +145,16 @@ impl Group {
         self.consider_copied(context);
     }
 
+    /// A member's state was taken: what follows is asked for.
+    pub(super) fn copied_state(&mut self, context: &mut Context<'_>, from: NodeId) {
+        self.goes_on_from(from, self.log.base().index);
+        self.ask_for_copy(context, from);
+    }
+
     /// Whether enough others were heard to go on. Those who may have decided something together with this replica must be among them; of those
     /// whom it told only, the control group does without whoever stays silent.
     fn consider_copied(&mut self, context: &mut Context<'_>) {
-        let Standing::Copying { mark, done } = &self.standing else { return };
+        let Standing::Copying { mark, done, .. } = &self.standing else { return };
         let (mark, configuration) = (*mark, self.log.configuration());
         let heard = |member: &&Member| done.contains(&member.node);
         let decided = |half: &[Member]| {

@@ -59,8 +59,8 @@ pub(super) enum Standing {
     /// It restarted, and waits for these to be joined by more (rules C2, C3).
     Verifying { answered: BTreeSet<NodeId> },
     /// Nothing can be decided without it, it lost part of its log, and it copies it back from the other members (rule C3): from these
-    /// it has all they hold.
-    Copying { mark: Mark, done: BTreeSet<NodeId> },
+    /// it has all they hold, from the others it waits for what follows this place.
+    Copying { mark: Mark, done: BTreeSet<NodeId>, next: BTreeMap<NodeId, LogIndex> },
     /// It lost part of its log or a vote, took a fresh replica id, and waits to be admitted under it (rule C5).
     Renamed { old: ReplicaId },
     /// It goes no further.

@@ -93,8 +93,7 @@ impl Group {
         self.tell_configuration(context);
         let Some((from, _)) = self.last_append else { return };
         if copy {
-            let last = self.log.last();
-            self.send(context, from.node, self.term, Body::Copy { last }, When::Durable);
+            self.copied_state(context, from.node);
         } else {
             self.snapshot_matched(context, from, number);
         }

@@ -195,7 +195,7 @@ impl Loading {
             && let Ok(mark) = mark(goal)
         {
             // A copy that a crash cut short begins again: the term it reached says nothing of what is here.
-            group.standing = Standing::Copying { mark, done: BTreeSet::new() };
+            group.standing = Standing::Copying { mark, done: BTreeSet::new(), next: BTreeMap::new() };
         }
         Some(group)
     }

@@ -5,7 +5,7 @@ use alloc::vec;
 use super::harness::{Cluster, GROUP, member};
 use crate::configuration::Configuration;
 use crate::id::GroupId;
-use crate::raft::{Input, RoleName};
+use crate::raft::{Body, Config, Input, RoleName};
 use crate::time::Span;
 
 pub(super) fn configuration(cluster: &Cluster, node: usize) -> Configuration {
@@ -228,4 +228,39 @@ fn an_only_voter_vouches_for_what_it_sends() {
     goes_on(&mut cluster, 1);
     assert_eq!(cluster.commands(0), ["one", "the end"]);
     assert_ne!(configuration(&cluster, 0).voters, [member(0)], "it was told of its old disk");
+}
+
+/// Each answer to a question that was asked twice must not lead to a question of its own: a network that doubles messages, or a path slower
+/// than the asking again, would make thousands of them.
+#[test]
+fn a_log_of_many_pieces_is_copied_in_one_conversation_though_every_message_comes_twice() {
+    let mut cluster = Cluster::new(28, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[0].disk.clone();
+    // Nine entries fill a message.
+    let text = "x".repeat(Config::default().message_bytes / 10);
+    for _ in 0..60 {
+        cluster.propose(0, &text);
+        cluster.settle(Span::millis(20));
+    }
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.restart(0);
+    let mut asked = 0;
+    while !matches!(cluster.role(0), Some(RoleName::Leader)) {
+        cluster.now += Span::millis(10);
+        cluster.deadline(0);
+        cluster.sync_all(0);
+        cluster.sync_all(1);
+        asked +=
+            cluster.network.iter().filter(|(.., message)| matches!(message.body, Body::Copy { .. })).count();
+        let twins = cluster.network.clone();
+        cluster.network.extend(twins);
+        for _ in 0..cluster.network.len() {
+            cluster.deliver(0);
+        }
+    }
+    assert!((6..=12).contains(&asked), "asked {asked} times");
+    goes_on(&mut cluster, 1);
+    assert_eq!(cluster.commands(0).len(), 61);
 }
