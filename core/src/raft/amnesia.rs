@@ -158,12 +158,13 @@ impl Group {
     }
 
     /// Whether a member knows this node under a replica id that this disk has never borne: it was rolled back to before it took that id.
+    /// Of a disk that holds nothing yet anybody may say so: it knows no member, and waits for whoever tells it of the group.
     pub(super) fn is_superseded_by(&self, from: NodeId, replica: ReplicaId) -> bool {
         replica != self.replica
             && !self.former.contains(&replica)
             && self.fresh != Some(replica)
             && matches!(self.standing, Standing::Sound | Standing::Verifying { .. })
-            && self.log.configuration().on(from).next().is_some()
+            && (self.log.configuration().is_empty() || self.log.configuration().on(from).next().is_some())
     }
 
     /// What the message says of the later replica, or the least that can be said of it.

@@ -129,6 +129,26 @@ fn the_control_group_looks_for_a_member_that_forgot_everybody() {
 }
 
 #[test]
+fn a_member_that_forgot_everybody_a_second_time_is_admitted_again() {
+    let mut cluster = Cluster::new(29, GroupId::CONTROL, 2, 1, 0);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[1].disk.clone();
+    let (voters, learners) = (vec![member(0)], vec![member(1)]);
+    cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners, context: 1 });
+    for text in ["one", "two", "three"] {
+        cluster.propose(0, text);
+        cluster.settle(Span::secs(4));
+        assert_eq!(cluster.commands(1), cluster.commands(0), "{text}");
+        let learners = configuration(&cluster, 0).learners;
+        assert_eq!(learners == [member(1)], text == "one", "{text}: a fresh replica id each time");
+        cluster.crash(1);
+        cluster.replicas[1].disk = image.clone();
+        cluster.restart(1);
+    }
+    goes_on(&mut cluster, 1);
+}
+
+#[test]
 fn an_only_voter_that_is_ahead_of_its_learner_keeps_what_it_has() {
     let mut cluster = Cluster::new(25, GROUP, 2, 1, 1);
     cluster.settle(Span::millis(500));
