@@ -59,6 +59,12 @@ impl Configuration {
         self.members().filter(move |m| m.node == node)
     }
 
+    /// Whether nothing can be decided without `member`: it is a half of its own.
+    #[must_use]
+    pub fn needs(&self, member: Member) -> bool {
+        self.voters == [member] || self.outgoing == [member]
+    }
+
     /// Whether `member` votes, in either half.
     #[must_use]
     pub fn votes(&self, member: Member) -> bool {

@@ -5,17 +5,17 @@
 //! whose term is below it is older; with equal terms, vote and place decide.
 //!
 //! A replica that restarts asks its peers for their marks before it does anything that counts. If it finds itself amnesic it either copies the
-//! log back (the only voter of a group, from its learner) or takes a fresh replica id and waits until the group has admitted it.
+//! log back (a voter without which nothing can be decided, see `copy`) or takes a fresh replica id and waits until the group has admitted it.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
 use super::Output;
 use super::group::{Context, Group, Role, Standing};
-use super::message::{Append, Body, Mark, Place};
+use super::message::{Body, Mark, Place};
 use super::quorum::carried;
 use crate::configuration::Member;
-use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
+use crate::id::{LogIndex, NodeId, ReplicaId, Term};
 use crate::planted::Bug;
 use crate::when::When;
 
@@ -54,6 +54,7 @@ impl Group {
     /// After a restart: what must be asked before this replica counts again.
     pub(super) fn verify(&mut self, context: &mut Context<'_>) {
         if self.standing != Standing::Sound {
+            self.be_patient(context);
             return self.ask_again(context);
         }
         let alone = self.is_only_voter(context.own);
@@ -63,9 +64,8 @@ impl Group {
             return self.arm_election(context);
         }
         self.standing = Standing::Verifying { start: context.rng.u64().max(1), answered: BTreeSet::new() };
-        if alone && self.id == GroupId::CONTROL {
-            // A mesh must not stand still because its only other member is away: its word is waited for, and not for ever (rule C3).
-            self.election = Some(context.now + context.config.alone_patience);
+        if alone {
+            self.be_patient(context);
         }
         self.ask_again(context);
         self.tell_role(context);
@@ -83,11 +83,7 @@ impl Group {
                     self.send(context, node, self.term, recall, When::Durable);
                 }
             }
-            Standing::Copying { from, .. } => {
-                // From what is committed here on: what lies behind it may differ from what the learner holds.
-                let last = self.log.place(self.commit.min(self.log.durable())).unwrap_or(self.log.base());
-                self.send(context, from, self.term, Body::Copy { last }, When::Durable);
-            }
+            Standing::Copying { .. } => self.ask_for_copies(context),
             Standing::Renamed { .. } => {
                 for node in self.others(context.own) {
                     self.say_renamed(context, node);
@@ -138,16 +134,21 @@ impl Group {
         let Standing::Verifying { answered, .. } = &self.standing else { return };
         let (own, configuration) = (context.own, self.log.configuration());
         let enough = if self.is_only_voter(own) {
-            configuration.learners.iter().any(|member| answered.contains(&member.node))
+            // One of them may know of a place that the others never heard of.
+            configuration.learners.iter().all(|member| answered.contains(&member.node))
         } else {
             carried(configuration, |member| member.node == own || answered.contains(&member.node))
         };
         if enough {
-            self.standing = Standing::Sound;
-            self.ask_at = None;
-            self.arm_election(context);
-            self.tell_role(context);
+            self.verified(context);
         }
+    }
+
+    pub(super) fn verified(&mut self, context: &mut Context<'_>) {
+        self.standing = Standing::Sound;
+        (self.ask_at, self.patience) = (None, None);
+        self.arm_election(context);
+        self.tell_role(context);
     }
 
     /// Whether this disk holds less than what it once vouched for.
@@ -163,12 +164,13 @@ impl Group {
     }
 
     /// Whether a member knows this node under a replica id that this disk has never borne: it was rolled back to before it took that id.
+    /// Of a disk that holds nothing yet anybody may say so: it knows no member, and waits for whoever tells it of the group.
     pub(super) fn is_superseded_by(&self, from: NodeId, replica: ReplicaId) -> bool {
         replica != self.replica
             && !self.former.contains(&replica)
             && self.fresh != Some(replica)
             && matches!(self.standing, Standing::Sound | Standing::Verifying { .. })
-            && self.log.configuration().on(from).next().is_some()
+            && (self.log.configuration().is_empty() || self.log.configuration().on(from).next().is_some())
     }
 
     /// What the message says of the later replica, or the least that can be said of it.
@@ -207,13 +209,14 @@ impl Group {
             last.index,
             self.term
         );
-        let alone = self.is_only_voter(context.own);
+        let needed = self.log.configuration().needs(self.member(context.own));
         if mark.replica != self.replica {
             // The id under which the others know this node now.
             self.rename(mark.replica);
         }
-        let remedy = if alone {
-            self.standing = Standing::Copying { mark, from };
+        let remedy = if needed {
+            self.standing = Standing::Copying { mark, done: BTreeSet::new(), next: BTreeMap::new() };
+            self.be_patient(context);
             "it copies the log back"
         } else {
             self.take_fresh_id(context);
@@ -223,14 +226,15 @@ impl Group {
     }
 
     /// Goes on under a fresh replica id, once the group has admitted that.
-    fn take_fresh_id(&mut self, context: &mut Context<'_>) {
+    pub(super) fn take_fresh_id(&mut self, context: &mut Context<'_>) {
         self.standing = Standing::Renamed { old: self.replica };
         self.rename(ReplicaId(context.rng.u128()));
         self.vote = None;
+        self.patience = None;
     }
 
     /// Does nothing that counts, and asks for what it needs.
-    fn wait_amnesic(&mut self, context: &mut Context<'_>, what: String) {
+    pub(super) fn wait_amnesic(&mut self, context: &mut Context<'_>, what: String) {
         self.role = Role::Follower { leader: None };
         self.election = None;
         self.persist_state(context);
@@ -308,95 +312,6 @@ impl Group {
         }
     }
 
-    /// An only voter asks for its log back (rule C3).
-    pub(super) fn handle_copy(
-        &mut self,
-        context: &mut Context<'_>,
-        from: NodeId,
-        asker: ReplicaId,
-        last: Place,
-    ) {
-        let asks = Member { node: from, replica: asker };
-        if !self.log.configuration().votes(asks)
-            || self.is_voter(context.own)
-            || self.standing != Standing::Sound
-        {
-            return;
-        }
-        if matches!(self.role, Role::Follower { leader: Some(_) }) {
-            // What the asker sent in its earlier life and is still under way must not come in behind the copy.
-            self.enter_term(context, self.term.next(), None);
-        }
-        let durable = self.log.durable_place();
-        let Some(previous) = self.log.place(last.index.min(durable.index)) else {
-            self.copying_to = Some(from);
-            return context.out.push_back(Output::SnapshotWanted { group: self.id, to: from });
-        };
-        // Where the two logs part at a place the asker has committed, it will see that and stop.
-        let config = context.config;
-        let (messages, bytes) = (config.message_entries, config.message_bytes);
-        let entries = self.log.slice(previous.index.next(), durable.index, messages, bytes);
-        let end = entries.last().map_or(previous.index, |entry| entry.index);
-        let commit = self.commit.min(end);
-        let append = Append { previous, commit, durable, entries, number: 0, copy: true, cut: false };
-        self.send(context, from, self.term, Body::Append(append), When::Durable);
-    }
-
-    pub(super) fn handle_copied(
-        &mut self,
-        context: &mut Context<'_>,
-        from: NodeId,
-        term: Term,
-        append: Append,
-    ) {
-        let Standing::Copying { mark, from: learner } = self.standing else { return };
-        if from != learner {
-            return;
-        }
-        if term > self.term {
-            (self.term, self.vote) = (term, None);
-            self.persist_state(context);
-        }
-        let Append { previous, commit, entries, durable, cut, .. } = append;
-        if previous.index > self.log.last().index {
-            // An answer to an earlier question, of an earlier life.
-            return;
-        }
-        if self.log.agrees(previous).is_err() {
-            let what = alloc::format!("its log and its learner's part at {} or before", previous.index);
-            return self.stop(context, what);
-        }
-        let Ok((covered, new)) = self.log.compare(previous, entries) else {
-            let what = alloc::format!("its log and its learner's part behind {}", previous.index);
-            return self.stop(context, what);
-        };
-        if !new.is_empty() && !self.replace_suffix(context, new) {
-            return;
-        }
-        self.commit_upto(context, commit.min(covered));
-        if cut {
-            return;
-        }
-        if covered < durable.index {
-            let last = self.log.place(covered).unwrap_or(self.log.base());
-            return self.send(context, from, self.term, Body::Copy { last }, When::Durable);
-        }
-        // The learner may lag: what this disk holds beyond its log stays. What it lost beyond it is gone, for nobody else ever had it.
-        self.copied(context, mark);
-    }
-
-    /// Everything the learner holds is here again: go on, above every term heard, under a fresh replica id.
-    pub(super) fn copied(&mut self, context: &mut Context<'_>, mark: Mark) {
-        self.standing = Standing::Sound;
-        self.ask_at = None;
-        self.term = self.term.max(mark.term).max(self.log.last().term);
-        self.vote = None;
-        self.fresh = Some(ReplicaId(context.rng.u128()));
-        self.persist_state(context);
-        self.arm_election(context);
-        self.tell_role(context);
-    }
-
     /// Goes no further, says why, and tells the others (rule C2).
     pub(super) fn stop(&mut self, context: &mut Context<'_>, reason: String) {
         for node in self.others(context.own) {
@@ -429,7 +344,7 @@ impl Group {
         self.standing = Standing::Stopped { reason: reason.clone(), alone };
         self.role = Role::Follower { leader: None };
         self.election = None;
-        self.ask_at = None;
+        (self.ask_at, self.patience) = (None, None);
         self.persist_state(context);
         context.out.push_back(Output::Stopped { group: self.id, reason });
         self.tell_role(context);

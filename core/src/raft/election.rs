@@ -4,12 +4,12 @@
 
 use alloc::collections::BTreeSet;
 
+use super::Written;
 use super::group::{Context, Group, Leading, Role, Standing};
 use super::message::{Body, EntryKind, Place};
 use super::quorum::carried;
-use super::{Written, wire};
-use crate::configuration::{Configuration, Member};
-use crate::id::{GroupId, NodeId, Term};
+use crate::configuration::Member;
+use crate::id::{NodeId, Term};
 use crate::planted::Bug;
 use crate::time::Span;
 use crate::when::When;
@@ -48,10 +48,6 @@ impl Group {
     }
 
     pub(super) fn election_due(&mut self, context: &mut Context<'_>) {
-        if matches!(self.standing, Standing::Verifying { .. }) && self.id == GroupId::CONTROL {
-            self.standing = Standing::Sound;
-            self.ask_at = None;
-        }
         if self.standing != Standing::Sound
             || !self.is_voter(context.own)
             || matches!(self.role, Role::Leader(_))
@@ -215,9 +211,9 @@ impl Group {
         self.attempts = 0;
         let begins = self.log.last().index.next();
         self.role = Role::Leader(Leading { begins, ..Leading::default() });
-        let entry = match self.fresh.take() {
+        let entry = match self.under_fresh_id(context) {
             None => (EntryKind::Blank, bytes::Bytes::new()),
-            Some(fresh) => (EntryKind::Configuration, self.under_fresh_id(context, fresh)),
+            Some(configuration) => (EntryKind::Configuration, configuration),
         };
         self.append_own(context, entry.0, entry.1, 0);
         if entry.0 == EntryKind::Configuration {
@@ -227,14 +223,6 @@ impl Group {
         self.check_quorum(context);
         self.tell_role(context);
         self.replicate(context);
-    }
-
-    /// Rule C3: the only voter takes its fresh replica id in the first entry of the new term.
-    fn under_fresh_id(&mut self, context: &Context<'_>, fresh: crate::id::ReplicaId) -> bytes::Bytes {
-        self.rename(fresh);
-        let me = self.member(context.own);
-        let learners = self.log.configuration().learners.clone();
-        wire::encode_configuration(&Configuration::simple(alloc::vec![me], learners))
     }
 
     /// Check-quorum (thesis 6.2): a leader that does not hear a quorum for an election's time stops leading.
@@ -250,6 +238,7 @@ impl Group {
 
     pub(super) fn stalled(&mut self, by: Span) {
         self.election = self.election.map(|at| at + by);
+        self.patience = self.patience.map(|at| at + by);
         if let Role::Leader(leading) = &mut self.role {
             leading.quorum_lost = leading.quorum_lost.map(|at| at + by);
         }

@@ -58,8 +58,9 @@ pub(super) enum Standing {
     Sound,
     /// It restarted, and waits for these to be joined by more (rules C2, C3). The number goes with its questions.
     Verifying { start: u64, answered: BTreeSet<NodeId> },
-    /// It is the only voter, lost part of its log, and copies it back from a learner (rule C3).
-    Copying { mark: Mark, from: NodeId },
+    /// Nothing can be decided without it, it lost part of its log, and it copies it back from the other members (rule C3): from these
+    /// it has all they hold, from the others it waits for what follows this place.
+    Copying { mark: Mark, done: BTreeSet<NodeId>, next: BTreeMap<NodeId, LogIndex> },
     /// It lost part of its log or a vote, took a fresh replica id, and waits to be admitted under it (rule C5).
     Renamed { old: ReplicaId },
     /// It goes no further; if it stopped alone, it was wrong and the others were right.
@@ -97,11 +98,13 @@ pub(super) struct Group {
     pub(super) ask_at: Option<Instant>,
     /// How long the next of these waits may be.
     pub(super) ask_wait: Span,
+    /// Until when every other member's word is waited for, in the control group (rule C3).
+    pub(super) patience: Option<Instant>,
     pub(super) installing: Option<super::message::Snapshot>,
     /// The leader's replica, and the number of its last append: where asking for more goes.
     pub(super) last_append: Option<(Member, u64)>,
     /// A member that lost its log and asked for a snapshot of this one (rule C3).
-    pub(super) copying_to: Option<NodeId>,
+    pub(super) copying_to: Option<Member>,
     /// The fresh replica id to take with the first entry of the next term (rule C3).
     pub(super) fresh: Option<ReplicaId>,
     pub(super) told: Option<(RoleName, Term, Option<NodeId>)>,
@@ -130,6 +133,7 @@ impl Group {
             attempts: 0,
             ask_at: None,
             ask_wait: Span::ZERO,
+            patience: None,
             installing: None,
             last_append: None,
             copying_to: None,
@@ -215,7 +219,10 @@ impl Group {
             Body::Recall { mark, question, start } => {
                 return self.handle_recall(context, from, mark, question, start);
             }
-            Body::Copy { last } => return self.handle_copy(context, from, sender, last),
+            Body::Copy { last } => {
+                let asker = Member { node: from, replica: sender };
+                return self.handle_copy(context, asker, last);
+            }
             Body::Renamed { old } => return self.handle_renamed(context, from, sender, old),
             _ => {}
         }
@@ -332,7 +339,7 @@ impl Group {
             }
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => None,
         };
-        leading.into_iter().chain(self.election).chain(self.ask_at).min()
+        leading.into_iter().chain(self.election).chain(self.ask_at).chain(self.patience).min()
     }
 
     pub(super) fn handle_deadline(&mut self, context: &mut Context<'_>) {
@@ -340,6 +347,10 @@ impl Group {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if due(self.ask_at) {
             self.ask_again(context);
+        }
+        if due(self.patience) {
+            self.patience = None;
+            self.patience_over(context);
         }
         if due(self.election) {
             self.election = None;

@@ -19,6 +19,7 @@
 mod amnesia;
 mod change;
 mod config;
+mod copy;
 mod election;
 mod group;
 mod groups;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Output;
-use super::group::{Context, Group, Role, Standing};
+use super::group::{Context, Group, Role};
 use super::message::{Body, Snapshot};
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId, Term};
@@ -18,11 +18,11 @@ impl Group {
         index: LogIndex,
         data: Bytes,
     ) {
-        let copy = self.copying_to == Some(to);
+        let asker = self.copying_to.filter(|asker| asker.node == to);
         let Some(place) = self.log.place(index) else { return };
         let configuration = self.log.configuration_at(index).clone();
         let mut number = 0;
-        if copy {
+        if asker.is_some() {
             self.copying_to = None;
         } else {
             let Role::Leader(leading) = &mut self.role else { return };
@@ -34,8 +34,12 @@ impl Group {
             number = leading.next_number;
             progress.snapshot_sent(number);
         }
-        let snapshot = Snapshot { place, configuration, data, number, copy };
-        self.send(context, to, self.term, Body::Snapshot(snapshot), When::Durable);
+        let snapshot = Snapshot { place, configuration, data, number, copy: asker.is_some() };
+        let body = Body::Snapshot(snapshot);
+        match asker {
+            Some(asker) => self.answer(context, asker, self.term, body, When::Durable),
+            None => self.send(context, to, self.term, body, When::Durable),
+        }
     }
 
     pub(super) fn handle_snapshot(
@@ -46,7 +50,7 @@ impl Group {
         snapshot: Snapshot,
     ) {
         if snapshot.copy {
-            if !matches!(self.standing, Standing::Copying { from: learner, .. } if learner == from.node) {
+            if !self.copies_from(from.node) {
                 return;
             }
         } else if self.finds_others(context, from.node, term, snapshot.place, snapshot.place.index)
@@ -89,8 +93,7 @@ impl Group {
         self.tell_configuration(context);
         let Some((from, _)) = self.last_append else { return };
         if copy {
-            let last = self.log.last();
-            self.send(context, from.node, self.term, Body::Copy { last }, When::Durable);
+            self.copied_state(context, from.node);
         } else {
             self.snapshot_matched(context, from, number);
         }

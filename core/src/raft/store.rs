@@ -1,6 +1,6 @@
 //! Records of a group, and how a replica is put together from them.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -38,11 +38,9 @@ impl Group {
             Standing::Stopped { reason, alone } => (Bytes::new(), reason.clone(), *alone),
             _ => (Bytes::new(), String::new(), false),
         };
-        let (copying, copying_from) = match &self.standing {
-            Standing::Copying { mark, from } => {
-                (Some(wire_mark(mark)), Bytes::copy_from_slice(&from.to_bytes()))
-            }
-            _ => (None, Bytes::new()),
+        let copying = match &self.standing {
+            Standing::Copying { mark, .. } => Some(wire_mark(mark)),
+            _ => None,
         };
         let state = wire::HardState {
             term: self.term.0,
@@ -52,7 +50,6 @@ impl Group {
             stopped,
             stopped_alone,
             copying,
-            copying_from,
             former: self.former.iter().map(|replica| Bytes::copy_from_slice(&replica.to_bytes())).collect(),
         };
         let record = Record::state(key(self.id, STATE, 0), state.encode_to_vec().into());
@@ -216,11 +213,11 @@ impl Loading {
             group.standing = Standing::Stopped { reason: state.stopped, alone: state.stopped_alone };
         } else if let Some(old) = ReplicaId::from_slice(&state.renamed_from) {
             group.standing = Standing::Renamed { old };
-        } else if let (Some(goal), Some(from)) = (&state.copying, NodeId::from_slice(&state.copying_from))
+        } else if let Some(goal) = &state.copying
             && let Ok(mark) = mark(goal)
         {
             // A copy that a crash cut short begins again: the term it reached says nothing of what is here.
-            group.standing = Standing::Copying { mark, from };
+            group.standing = Standing::Copying { mark, done: BTreeSet::new(), next: BTreeMap::new() };
         }
         Ok(Some(group))
     }

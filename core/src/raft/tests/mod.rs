@@ -1,3 +1,4 @@
+mod alone;
 mod forked;
 mod harness;
 mod restart;

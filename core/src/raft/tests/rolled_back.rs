@@ -5,15 +5,15 @@ use alloc::vec;
 use super::harness::{Cluster, GROUP, member};
 use crate::configuration::Configuration;
 use crate::id::{BootId, GroupId};
-use crate::raft::{Body, Input, Message, Place, RoleName};
+use crate::raft::{Body, Config, Input, Message, Place, RoleName};
 use crate::time::Span;
 
-fn configuration(cluster: &Cluster, node: usize) -> Configuration {
+pub(super) fn configuration(cluster: &Cluster, node: usize) -> Configuration {
     cluster.replicas[node].groups.status(cluster.group).expect("there").configuration
 }
 
 /// Everybody holds what everybody else holds, and the group still commits.
-fn goes_on(cluster: &mut Cluster, voters: usize) {
+pub(super) fn goes_on(cluster: &mut Cluster, voters: usize) {
     cluster.settle(Span::secs(8));
     let leader = cluster.leader().expect("a leader");
     cluster.propose(leader, "the end");
@@ -126,6 +126,26 @@ fn the_control_group_looks_for_a_member_that_forgot_everybody() {
     cluster.start(1);
     cluster.settle(Span::secs(4));
     assert_eq!(cluster.commands(1), ["one"], "it shares no pair with anybody, so nobody heard of its start");
+}
+
+#[test]
+fn a_member_that_forgot_everybody_a_second_time_is_admitted_again() {
+    let mut cluster = Cluster::new(29, GroupId::CONTROL, 2, 1, 0);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[1].disk.clone();
+    let (voters, learners) = (vec![member(0)], vec![member(1)]);
+    cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners, context: 1 });
+    for text in ["one", "two", "three"] {
+        cluster.propose(0, text);
+        cluster.settle(Span::secs(4));
+        assert_eq!(cluster.commands(1), cluster.commands(0), "{text}");
+        let learners = configuration(&cluster, 0).learners;
+        assert_eq!(learners == [member(1)], text == "one", "{text}: a fresh replica id each time");
+        cluster.crash(1);
+        cluster.replicas[1].disk = image.clone();
+        cluster.restart(1);
+    }
+    goes_on(&mut cluster, 1);
 }
 
 #[test]
@@ -350,4 +370,39 @@ fn who_waits_for_an_answer_asks_less_and_less_often() {
         let count = asked(&mut cluster, Span::millis(700));
         assert_eq!(count, 3, "at once, and as often as at the start");
     }
+}
+
+/// Each answer to a question that was asked twice must not lead to a question of its own: a network that doubles messages, or a path slower
+/// than the asking again, would make thousands of them.
+#[test]
+fn a_log_of_many_pieces_is_copied_in_one_conversation_though_every_message_comes_twice() {
+    let mut cluster = Cluster::new(28, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[0].disk.clone();
+    // Nine entries fill a message.
+    let text = "x".repeat(Config::default().message_bytes / 10);
+    for _ in 0..60 {
+        cluster.propose(0, &text);
+        cluster.settle(Span::millis(20));
+    }
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.restart(0);
+    let mut asked = 0;
+    while !matches!(cluster.role(0), Some(RoleName::Leader)) {
+        cluster.now += Span::millis(10);
+        cluster.deadline(0);
+        cluster.sync_all(0);
+        cluster.sync_all(1);
+        asked +=
+            cluster.network.iter().filter(|(.., message)| matches!(message.body, Body::Copy { .. })).count();
+        let twins = cluster.network.clone();
+        cluster.network.extend(twins);
+        for _ in 0..cluster.network.len() {
+            cluster.deliver(0);
+        }
+    }
+    assert!((6..=12).contains(&asked), "asked {asked} times");
+    goes_on(&mut cluster, 1);
+    assert_eq!(cluster.commands(0).len(), 61);
 }

@@ -1,0 +1,209 @@
+//! A log that is copied back (rule C3).
+//!
+//! Where one half of the configuration consists of a single voter, nothing was ever decided without it, and nothing can be while it is away: if
+//! its disk was rolled back, there is nobody to admit it again. So it takes back what the others hold, and goes on above every term heard.
+//! Each of them may hold what the others lack, for it decided alone; so it hears them all and keeps the log that goes furthest.
+
+use alloc::string::String;
+
+use super::group::{Context, Group, Role, Standing};
+use super::message::{Append, Body, Mark, Place};
+use super::{Output, wire};
+use crate::configuration::Member;
+use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
+use crate::when::When;
+
+impl Group {
+    /// A mesh must not stand still because one other member is away: in the control group the word of all is waited for, and not for ever.
+    pub(super) fn be_patient(&mut self, context: &Context<'_>) {
+        let waits = matches!(self.standing, Standing::Verifying { .. } | Standing::Copying { .. });
+        if waits && self.id == GroupId::CONTROL && self.patience.is_none() {
+            self.patience = Some(context.now + context.config.alone_patience);
+        }
+    }
+
+    /// Who has not answered by now is waited for no longer.
+    pub(super) fn patience_over(&mut self, context: &mut Context<'_>) {
+        match self.standing {
+            Standing::Verifying { .. } if self.is_only_voter(context.own) => self.verified(context),
+            Standing::Copying { .. } => self.consider_copied(context),
+            _ => {}
+        }
+    }
+
+    /// Asks all from whom not everything came yet.
+    pub(super) fn ask_for_copies(&mut self, context: &mut Context<'_>) {
+        for node in self.others(context.own) {
+            if self.copies_from(node) {
+                self.ask_for_copy(context, node);
+            }
+        }
+    }
+
+    /// Asks a member for what follows what came from it, and at first for what follows the commit index: what lies behind that may
+    /// differ from what it holds.
+    fn ask_for_copy(&mut self, context: &mut Context<'_>, node: NodeId) {
+        let Standing::Copying { next, .. } = &mut self.standing else { return };
+        let committed = self.commit.min(self.log.durable());
+        let upto = *next.entry(node).or_insert(committed);
+        let last = self.log.place(upto).unwrap_or(self.log.base());
+        next.insert(node, last.index);
+        self.send(context, node, self.term, Body::Copy { last }, When::Durable);
+    }
+
+    /// Whether an answer is the one that is waited for. Were each of several answers to one question followed by another question, they would
+    /// soon be thousands: a question is asked again when it is not answered in time, and its answer may come in pieces.
+    fn awaits(&self, from: NodeId, append: &Append) -> bool {
+        let Standing::Copying { next, .. } = &self.standing else { return false };
+        let ends_before = append.entries.is_empty() && append.durable == append.previous;
+        let at = append.previous.index;
+        self.copies_from(from)
+            && next.get(&from).is_some_and(|&next| at == next || (ends_before && at < next))
+    }
+
+    fn goes_on_from(&mut self, from: NodeId, upto: LogIndex) {
+        if let Standing::Copying { next, .. } = &mut self.standing {
+            next.insert(from, upto);
+        }
+    }
+
+    /// Whether a copy from that node is of use.
+    pub(super) fn copies_from(&self, from: NodeId) -> bool {
+        matches!(&self.standing, Standing::Copying { done, .. } if !done.contains(&from))
+    }
+
+    /// A member asks for its log back. It may be known here under another replica id than it bears, and need not be the only voter any more:
+    /// what follows from this log is for the asker to see.
+    pub(super) fn handle_copy(&mut self, context: &mut Context<'_>, asker: Member, last: Place) {
+        let configuration = self.log.configuration();
+        let known = configuration.is_empty() || configuration.on(asker.node).next().is_some();
+        if !known || self.standing != Standing::Sound {
+            return;
+        }
+        if matches!(self.role, Role::Follower { leader: Some(leader) } if leader == asker.node) {
+            // What the asker sent in its earlier life and is still under way must not come in behind the copy.
+            self.enter_term(context, self.term.next(), None);
+        }
+        let durable = self.log.durable_place();
+        let Some(previous) = self.log.place(last.index.min(durable.index)) else {
+            self.copying_to = Some(asker);
+            return context.out.push_back(Output::SnapshotWanted { group: self.id, to: asker.node });
+        };
+        // Where the two logs part at a place the asker has committed, it will see that and stop.
+        let config = context.config;
+        let (messages, bytes) = (config.message_entries, config.message_bytes);
+        let entries = self.log.slice(previous.index.next(), durable.index, messages, bytes);
+        let end = entries.last().map_or(previous.index, |entry| entry.index);
+        let commit = self.commit.min(end);
+        let append = Append { previous, commit, durable, entries, number: 0, copy: true, cut: false };
+        self.answer(context, asker, self.term, Body::Append(append), When::Durable);
+    }
+
+    pub(super) fn handle_copied(
+        &mut self,
+        context: &mut Context<'_>,
+        from: NodeId,
+        term: Term,
+        append: Append,
+    ) {
+        if !self.awaits(from, &append) {
+            return;
+        }
+        if term > self.term {
+            (self.term, self.vote) = (term, None);
+            self.persist_state(context);
+        }
+        let Append { previous, commit, entries, durable, cut, .. } = append;
+        if self.log.agrees(previous).is_err() {
+            if previous.index > self.commit {
+                // What it goes on from gave way to another member's later entries. It is asked again, from what is committed.
+                return self.goes_on_from(from, self.commit);
+            }
+            let what = alloc::format!("its log and {from}'s part at {} or before", previous.index);
+            return self.stop(context, what);
+        }
+        let Ok((covered, new)) = self.log.compare(previous, entries) else {
+            let what = alloc::format!("its log and {from}'s part behind {}", previous.index);
+            return self.stop(context, what);
+        };
+        let outdated = new.first().is_some_and(|first| first.index > self.commit)
+            && durable.rank() <= self.log.last().rank();
+        if !outdated {
+            if !new.is_empty() && !self.replace_suffix(context, new) {
+                return;
+            }
+            self.commit_upto(context, commit.min(covered));
+            self.goes_on_from(from, covered);
+            if cut {
+                return;
+            }
+            if covered < durable.index {
+                return self.ask_for_copy(context, from);
+            }
+        }
+        // It may lag: what stands here beyond its log stays. What was lost beyond all logs is gone, for nobody else ever had it.
+        if let Standing::Copying { done, .. } = &mut self.standing {
+            done.insert(from);
+        }
+        self.consider_copied(context);
+    }
+
+    /// A member's state was taken: what follows is asked for.
+    pub(super) fn copied_state(&mut self, context: &mut Context<'_>, from: NodeId) {
+        self.goes_on_from(from, self.log.base().index);
+        self.ask_for_copy(context, from);
+    }
+
+    /// Whether enough others were heard to go on. Those who may have decided something together with this replica must be among them; of those
+    /// whom it told only, the control group does without whoever stays silent.
+    fn consider_copied(&mut self, context: &mut Context<'_>) {
+        let Standing::Copying { mark, done, .. } = &self.standing else { return };
+        let (mark, configuration) = (*mark, self.log.configuration());
+        let heard = |member: &&Member| done.contains(&member.node);
+        let decided = |half: &[Member]| {
+            half.iter().all(|member| member.node == context.own)
+                || 2 * half.iter().filter(heard).count() > half.len()
+        };
+        let all = self.others(context.own).iter().all(|node| done.contains(node));
+        let waited = self.id == GroupId::CONTROL && self.patience.is_none() && !done.is_empty();
+        if all || (waited && decided(&configuration.voters) && decided(&configuration.outgoing)) {
+            self.copied(context, mark);
+        }
+    }
+
+    /// Everything the others hold is here again: go on, above every term heard, under a fresh replica id.
+    fn copied(&mut self, context: &mut Context<'_>, mark: Mark) {
+        let known = self.log.configuration().on(context.own).last().map(|member| member.replica);
+        if let Some(known) = known.filter(|&known| known != self.replica) {
+            // Somebody whose log ended earlier called it by an older name.
+            self.rename(known);
+        }
+        self.term = self.term.max(mark.term).max(self.log.last().term).next();
+        if !self.log.configuration().needs(self.member(context.own)) {
+            self.take_fresh_id(context);
+            let what = String::from("others vote by now: it waits to be admitted under a fresh replica id");
+            return self.wait_amnesic(context, what);
+        }
+        self.vote = None;
+        self.fresh = Some(ReplicaId(context.rng.u128()));
+        self.standing = Standing::Sound;
+        self.persist_state(context);
+        self.verified(context);
+    }
+
+    /// The first entry of the new term names the fresh replica id wherever the old one stood.
+    pub(super) fn under_fresh_id(&mut self, context: &Context<'_>) -> Option<bytes::Bytes> {
+        let old = self.member(context.own);
+        let fresh = self.fresh.take().filter(|_| self.log.configuration().needs(old))?;
+        self.rename(fresh);
+        let new = self.member(context.own);
+        let mut configuration = self.log.configuration().clone();
+        for half in [&mut configuration.voters, &mut configuration.outgoing] {
+            for member in half.iter_mut().filter(|member| **member == old) {
+                *member = new;
+            }
+            half.sort_unstable();
+        }
+        Some(wire::encode_configuration(&configuration))
+    }
+}

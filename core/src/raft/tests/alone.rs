@@ -1,0 +1,127 @@
+//! A founder whose disk is rolled back while nothing can be decided without it (rule C3).
+
+use alloc::vec;
+
+use super::harness::{Cluster, member};
+use super::rolled_back::{configuration, goes_on};
+use crate::id::GroupId;
+use crate::raft::{Input, RoleName};
+use crate::time::Span;
+
+/// A control group of three: the first votes, the others learn.
+fn founder_and_learners(seed: u64) -> Cluster {
+    let mut cluster = Cluster::new(seed, GroupId::CONTROL, 3, 1, 0);
+    cluster.settle(Span::millis(500));
+    let (voters, learners) = (vec![member(0)], vec![member(1), member(2)]);
+    cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners, context: 1 });
+    cluster.settle(Span::secs(1));
+    cluster
+}
+
+fn between(a: usize, b: usize) -> [(usize, usize); 2] {
+    [(a, b), (b, a)]
+}
+
+/// A founder that fell while a change was under way, and forgot it: one of the two that are to vote holds the joint configuration, the
+/// other one is down. Neither can be elected without it.
+fn forgotten_change(seed: u64) -> Cluster {
+    let mut cluster = founder_and_learners(seed);
+    let image = cluster.replicas[0].disk.clone();
+    cluster.crash(2);
+    // What the founder hears of the change would commit it.
+    cluster.cut.insert((1, 0));
+    let voters = (0..3).map(member).collect();
+    cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners: vec![], context: 2 });
+    cluster.settle(Span::secs(1));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.cut.clear();
+    cluster.settle(Span::secs(1));
+    assert!(configuration(&cluster, 1).is_joint());
+    assert_eq!(cluster.leader(), None);
+    cluster
+}
+
+#[test]
+fn a_founder_that_forgot_a_change_under_way_has_it_back_from_those_about_to_vote() {
+    let mut cluster = forgotten_change(31);
+    cluster.restart(2);
+    cluster.restart(0);
+    goes_on(&mut cluster, 3);
+    assert!(!configuration(&cluster, 0).voters.contains(&member(0)), "under a fresh replica id");
+}
+
+#[test]
+fn a_founder_takes_its_log_back_from_the_learner_that_knows_most() {
+    let mut cluster = founder_and_learners(32);
+    let image = cluster.replicas[0].disk.clone();
+    cluster.propose(0, "one");
+    cluster.settle(Span::millis(500));
+    cluster.cut.extend(between(0, 1));
+    cluster.propose(0, "two");
+    cluster.settle(Span::millis(500));
+    assert_eq!((cluster.commands(1).len(), cluster.commands(2).len()), (1, 2));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.cut = between(0, 2).into();
+    cluster.restart(0);
+    cluster.settle(Span::secs(1));
+    assert_eq!(cluster.role(0), Some(RoleName::Amnesic), "the other learner may know more");
+    cluster.cut.clear();
+    goes_on(&mut cluster, 1);
+    assert_eq!(cluster.commands(0), ["one", "two", "the end"]);
+}
+
+#[test]
+fn a_founder_takes_nothing_for_whole_before_all_learners_have_answered() {
+    let mut cluster = founder_and_learners(33);
+    let image = cluster.replicas[0].disk.clone();
+    cluster.cut.extend(between(0, 1));
+    cluster.propose(0, "one");
+    cluster.settle(Span::millis(500));
+    assert_eq!((cluster.commands(1).len(), cluster.commands(2).len()), (0, 1));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.cut = between(0, 2).into();
+    cluster.restart(0);
+    cluster.settle(Span::secs(1));
+    assert_eq!(cluster.role(0), Some(RoleName::Verifying), "who answered knows of nothing");
+    cluster.cut.clear();
+    goes_on(&mut cluster, 1);
+    assert_eq!(cluster.commands(0), ["one", "the end"]);
+}
+
+#[test]
+fn a_founder_waits_for_a_silent_learner_only_so_long() {
+    for rolled_back in [false, true] {
+        let mut cluster = founder_and_learners(34);
+        let image = cluster.replicas[0].disk.clone();
+        cluster.propose(0, "one");
+        cluster.settle(Span::millis(500));
+        cluster.crash(0);
+        cluster.crash(2);
+        if rolled_back {
+            cluster.replicas[0].disk = image;
+        }
+        cluster.restart(0);
+        cluster.settle(Span::millis(1_500));
+        assert_eq!(cluster.leader(), None, "rolled back: {rolled_back}");
+        cluster.settle(Span::millis(1_000));
+        assert_eq!(cluster.leader(), Some(0), "rolled back: {rolled_back}");
+        cluster.restart(2);
+        goes_on(&mut cluster, 1);
+        assert_eq!(cluster.commands(0), ["one", "the end"]);
+    }
+}
+
+/// Whoever is to vote in a change under way may have decided something together with the founder: their majority is waited for without limit.
+#[test]
+fn a_founder_that_forgot_a_change_under_way_hears_most_of_those_about_to_vote() {
+    let mut cluster = forgotten_change(35);
+    cluster.restart(0);
+    cluster.settle(Span::secs(4));
+    assert_eq!(cluster.role(0), Some(RoleName::Amnesic));
+    assert!(configuration(&cluster, 0).is_joint(), "it has what the one it hears can give");
+    cluster.restart(2);
+    goes_on(&mut cluster, 3);
+}
