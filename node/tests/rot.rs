@@ -34,12 +34,12 @@ fn number(row: &[u8], at: usize) -> usize {
 
 /// The floor that a row states.
 fn floor(row: &[u8]) -> u64 {
-    u64::from_le_bytes(row[32..40].try_into().expect("eight bytes"))
+    u64::from_le_bytes(row[34..42].try_into().expect("eight bytes"))
 }
 
 fn layout(row: &[u8]) -> Layout {
-    let records = u16::from_le_bytes([row[6], row[7]]);
-    let mut at = 52;
+    let records = number(row, 6);
+    let mut at = 54;
     let mut heads = Vec::new();
     for _ in 0..records {
         let (owner, space, moved) = (row[at], row[at + 1], row[at + 2] == 1);
