@@ -120,10 +120,18 @@ impl Logs {
         }
     }
 
-    /// A node's disk is taken back: what it alone had committed is void, and what it does next is looked at closely.
+    /// A node's disk is taken back: what nobody else had committed and on disk is void, and what it does next is looked at closely.
     pub fn rolled_back(&mut self, node: usize) {
-        for entry in self.groups.values_mut().flatten() {
-            *entry = entry.filter(|entry| entry.by != 1 << node);
+        for (&group, entries) in &mut self.groups {
+            for (slot, entry) in entries.iter_mut().enumerate() {
+                let on_disk = |other: usize| {
+                    let seen = self.seen.get(&(other, group));
+                    seen.is_some_and(|seen| seen.place.durable.index >= LogIndex(slot as u64))
+                };
+                let kept =
+                    |by: u8| (0..8).any(|other| other != node && by >> other & 1 == 1 && on_disk(other));
+                *entry = entry.filter(|entry| kept(entry.by));
+            }
         }
         let seen: Vec<(GroupId, GroupPlace)> = self
             .seen
@@ -292,9 +300,13 @@ mod tests {
         logs.committed(0, GROUP, place(1, 1, 1)).unwrap();
         logs.committed(0, GROUP, place(2, 1, 2)).unwrap();
         logs.committed(1, GROUP, place(2, 1, 2)).unwrap();
+        logs.committed(0, GROUP, place(3, 1, 3)).unwrap();
+        logs.committed(1, GROUP, place(3, 1, 3)).unwrap();
         logs.stands(0, 0, ended(5, 2)).unwrap();
+        logs.stands(1, 0, GroupPlace { durable: place(2, 1, 2), ..stand(7, RoleName::Learner, 3) }).unwrap();
         logs.rolled_back(0);
         logs.committed(0, GROUP, place(1, 2, 7)).expect("it alone had that committed");
+        logs.committed(0, GROUP, place(3, 2, 7)).expect("the other had it in memory only");
         logs.stands(0, 1, stand(5, RoleName::Verifying, 1)).unwrap();
         assert!(!logs.excused(GROUP));
         let mut told = logs;
