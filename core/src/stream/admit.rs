@@ -72,8 +72,7 @@ impl Stream {
     pub(super) fn ask_for_wanted(&mut self, common: &mut Common, now: Now, all: bool) {
         let (other, instance) = (self.other, self.instance);
         for (identity, wanted) in &mut self.wanted {
-            let patience = common.config.restate.times(1 << wanted.times.min(16));
-            let patience = patience.min(common.config.restate_most);
+            let patience = common.config.pause_after(wanted.times);
             let due = wanted.asked.is_none_or(|at| now.monotonic.since(at) >= patience);
             if (due || all) && common.has_space_for(wanted.bytes) {
                 wanted.asked = Some(now.monotonic);

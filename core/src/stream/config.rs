@@ -56,6 +56,13 @@ pub struct Config {
     pub wanted: usize,
 }
 
+impl Config {
+    /// How long an answer is waited for before the same is said again, after it was said again so many times already.
+    pub(super) fn pause_after(&self, times: u32) -> Span {
+        self.restate.times(1 << times.min(16)).min(self.restate_most)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

@@ -417,8 +417,7 @@ impl Stream {
         if !outstanding {
             self.restate_at = None;
         } else if self.restate_at.is_none() {
-            let patience = common.config.restate.times(1 << self.restated.min(16));
-            self.restate_at = Some(now.monotonic + patience.min(common.config.restate_most));
+            self.restate_at = Some(now.monotonic + common.config.pause_after(self.restated));
         }
     }
 
