@@ -92,7 +92,7 @@ pub fn run(command: &Command, program: &str, out: &mut dyn Write) -> io::Result<
 }
 
 fn find_bug(name: &str) -> Result<Bug, String> {
-    let known = || Bug::ALL.map(|(name, _)| name).join(", ");
+    let known = || Bug::ALL.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
     let bug = Bug::named(name).ok_or_else(|| format!("no bug is called {name:?}; there are: {}", known()))?;
     if cfg!(feature = "planted") {
         return Ok(bug);
