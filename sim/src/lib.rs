@@ -24,6 +24,7 @@ pub mod clock;
 mod content;
 mod describe;
 pub mod desk;
+pub mod diff;
 pub mod disk;
 mod drive;
 pub mod event;

@@ -87,6 +87,12 @@ impl Trace {
         u128::from(fold(self.high ^ KEY_A, self.low)) << 64 | u128::from(fold(self.low ^ KEY_B, self.high))
     }
 
+    /// Takes the lines kept so far.
+    #[must_use]
+    pub fn take_lines(&mut self) -> Vec<String> {
+        self.lines.drain(..).collect()
+    }
+
     /// The lines kept.
     #[must_use]
     pub fn into_lines(self) -> Vec<String> {
