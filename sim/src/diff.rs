@@ -190,14 +190,17 @@ mod tests {
         let same = Comparison::Same { events: outcome.events, trace: outcome.trace };
         assert_eq!(diff(Run::of(&plan), recorded(text.clone())).unwrap(), same);
         let hashes = text.split_inclusive(|&byte| byte == b'\n').filter(|line| line.starts_with(b"# "));
-        let at = hashes.clone().take(41).last().expect("41 events").as_ptr() as usize - text.as_ptr() as usize;
+        let at =
+            hashes.clone().take(41).last().expect("41 events").as_ptr() as usize - text.as_ptr() as usize;
         text[at + 2] = if text[at + 2] == b'0' { b'1' } else { b'0' };
         assert_eq!(parted(Run::of(&plan), recorded(text)).0, 41);
     }
 
     #[test]
     fn what_is_no_record_is_refused_with_the_command_that_writes_one() {
-        let Err(error) = Run::recorded(Box::new(io::Cursor::new("format = 1\n"))) else { panic!("it is none") };
+        let Err(error) = Run::recorded(Box::new(io::Cursor::new("format = 1\n"))) else {
+            panic!("it is none")
+        };
         assert!(error.to_string().contains("--record"), "{error}");
     }
 }

@@ -61,7 +61,11 @@ impl<M: Machine> World<M> {
     ) {
         let Some(mut machine) = self.processes[node].machine.take() else { return };
         let now = self.processes[node].clock.read(self.now);
-        match watch(|| work(self, &mut machine, now)) {
+        let worked = match watch(|| work(self, &mut machine, now)) {
+            Ok(Err(failure)) if self.overlooks(&failure) => Ok(Ok(Flow::On)),
+            worked => worked,
+        };
+        match worked {
             Ok(Ok(Flow::On)) => {
                 self.arm(node, machine.poll_timeout());
                 self.processes[node].machine = Some(machine);
@@ -73,6 +77,10 @@ impl<M: Machine> World<M> {
             Ok(Err(failure)) => self.fail(failure),
             Err(Panic { message, place }) => {
                 let failure = Failure::from_panic(&format!("{message} ({place})"));
+                if self.overlooks(&failure) {
+                    drop(machine);
+                    return self.crash(node, false, self.events, SECOND);
+                }
                 self.fail(failure);
             }
         }

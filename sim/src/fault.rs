@@ -136,6 +136,21 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// The name of the kind, whatever its particulars: `crash`, `slow-disk` ...
+    #[must_use]
+    pub fn name(&self) -> String {
+        let shown = format!("{self:?}");
+        let word = shown.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        let mut name = String::new();
+        for c in word.chars() {
+            if c.is_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(c.to_ascii_lowercase());
+        }
+        name
+    }
+
     /// How long the fault lasts, if it has an end of its own.
     #[must_use]
     pub fn length(&self) -> Option<Time> {
@@ -195,6 +210,12 @@ impl FaultKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kind_is_named_without_its_particulars() {
+        assert_eq!(FaultKind::FailedWrite { node: 3 }.name(), "failed-write");
+        assert_eq!(FaultKind::Cut { from: 0, to: 2, both: true, length: 1 }.name(), "cut");
+    }
 
     #[test]
     fn cuts_isolations_and_partitions_stall_exactly_their_pairs() {

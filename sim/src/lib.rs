@@ -18,6 +18,8 @@
 //! was promised must have been done.
 #![deny(missing_docs)]
 
+#[cfg(feature = "planted")]
+pub mod ablate;
 pub mod checker;
 pub mod cli;
 pub mod clock;
@@ -41,6 +43,8 @@ pub mod plan;
 pub mod process;
 mod publisher;
 pub mod random;
+#[cfg(feature = "planted")]
+pub mod score;
 mod settle;
 pub mod swarm;
 mod task;

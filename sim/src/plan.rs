@@ -1,5 +1,7 @@
 //! A plan is plain data: who is there, what they want, and what goes wrong when. A seed makes one; a person may edit one.
 
+use std::collections::BTreeSet;
+
 use wattle_core::planted::Bug;
 
 use crate::event::{SECOND, Time};
@@ -236,6 +238,19 @@ impl Plan {
     #[must_use]
     pub fn with_bug(mut self, bug: Option<Bug>) -> Self {
         self.planted = bug;
+        self
+    }
+
+    /// The kinds of its faults.
+    #[must_use]
+    pub fn fault_kinds(&self) -> BTreeSet<String> {
+        self.faults.iter().map(|fault| fault.kind.name()).collect()
+    }
+
+    /// The same plan without the faults of a kind.
+    #[must_use]
+    pub fn without(mut self, kind: &str) -> Self {
+        self.faults.retain(|fault| fault.kind.name() != kind);
         self
     }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use wattle_core::planted::Bug;
 
@@ -34,14 +36,14 @@ pub struct Summary {
     pub not_owed: u64,
     /// By what failures were seen: how often, and the lowest seed.
     pub failures: BTreeMap<String, (u64, u64)>,
-    /// Wall time of each seed.
-    pub walls: Vec<(Duration, u64)>,
+    /// Processor time of each seed.
+    pub times: Vec<(Duration, u64)>,
     /// The failing run with the lowest seed: every lower seed passed.
     pub failure: Option<Outcome>,
 }
 
 impl Summary {
-    fn add(&mut self, outcome: Outcome, spoiled: bool, wall: Duration) {
+    fn add(&mut self, outcome: Outcome, spoiled: bool, time: Duration) {
         self.spoiled += u64::from(spoiled);
         self.not_owed += u64::from(matches!(outcome.verdict, Verdict::NotOwed { .. }));
         if let Some(checker) = outcome.verdict.broken().filter(|_| !spoiled) {
@@ -55,25 +57,25 @@ impl Summary {
         self.deliveries += outcome.deliveries;
         self.simulated += u128::from(outcome.simulated.0);
         self.trace = self.trace.wrapping_add(outcome.trace.wrapping_mul(u128::from(outcome.seed) * 2 + 1));
-        self.walls.push((wall, outcome.seed));
+        self.times.push((time, outcome.seed));
         let fails = !spoiled && !outcome.verdict.is_pass();
         if fails && self.failure.as_ref().is_none_or(|other| other.seed > outcome.seed) {
             self.failure = Some(outcome);
         }
     }
 
-    /// The middle wall time of a seed.
+    /// The middle processor time of a seed.
     #[must_use]
     pub fn median(&self) -> Duration {
-        let mut walls: Vec<Duration> = self.walls.iter().map(|&(wall, _)| wall).collect();
-        walls.sort_unstable();
-        walls.get(walls.len() / 2).copied().unwrap_or_default()
+        let mut times: Vec<Duration> = self.times.iter().map(|&(time, _)| time).collect();
+        times.sort_unstable();
+        times.get(times.len() / 2).copied().unwrap_or_default()
     }
 
     /// The seed that took longest.
     #[must_use]
     pub fn slowest(&self) -> Option<(Duration, u64)> {
-        self.walls.iter().copied().max()
+        self.times.iter().copied().max()
     }
 }
 
@@ -96,7 +98,14 @@ pub fn run(request: &Request, progress: &(dyn Fn(u64) + Sync)) -> Summary {
     run_with(request, progress, &|seed, bug| world::run(&Plan::generate(seed).with_bug(bug), Recording::Off))
 }
 
-fn run_with(
+/// How long this thread has worked: unlike the time of day, it does not count what others do on the machine.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    Duration::from_secs(part(time.tv_sec)) + Duration::from_nanos(part(time.tv_nsec))
+}
+
+pub(crate) fn run_with(
     request: &Request,
     progress: &(dyn Fn(u64) + Sync),
     run: &(dyn Fn(u64, Option<Bug>) -> Outcome + Sync),
@@ -112,9 +121,9 @@ fn run_with(
                     if seed >= end.load(Ordering::Relaxed) {
                         return;
                     }
-                    let begun = Instant::now();
+                    let begun = processor_time();
                     let outcome = run(seed, request.bug);
-                    let wall = begun.elapsed();
+                    let time = processor_time() - begun;
                     let fails = !outcome.verdict.is_pass();
                     let spoiled = fails && request.bug.is_some() && !run(seed, None).verdict.is_pass();
                     if fails && !spoiled && !request.all {
@@ -122,7 +131,7 @@ fn run_with(
                     }
                     let done = {
                         let mut summary = summary.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                        summary.add(outcome, spoiled, wall);
+                        summary.add(outcome, spoiled, time);
                         summary.seeds
                     };
                     progress(done);
@@ -173,7 +182,7 @@ mod tests {
             let summary =
                 run_with(&request(0..1000, jobs), &|_| (), &|seed, _| outcome(seed, &[41, 40, 700]));
             assert_eq!(summary.failure.map(|failure| failure.seed), Some(40));
-            assert!(summary.walls.iter().filter(|(_, seed)| *seed <= 40).count() == 41);
+            assert!(summary.times.iter().filter(|(_, seed)| *seed <= 40).count() == 41);
             assert!(summary.seeds < 60, "it stops soon");
         }
     }

@@ -1,0 +1,163 @@
+//! What each fault kind and each checker is good for: one is switched off at a time, and bugs that are found quickly with
+//! everything on are looked for again. What no bug needs is useless, or untested.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use wattle_core::node::Node;
+use wattle_core::planted::{Bug, Description};
+
+use crate::outcome::Outcome;
+use crate::plan::Plan;
+use crate::score::{Detection, Score};
+use crate::swarm::{self, Request};
+use crate::trace::Recording;
+use crate::world::{self, World};
+
+/// Only bugs that are found within so many seeds with everything on are looked for with something off.
+pub const QUICK: u64 = 100;
+/// So many seeds are tried with something off.
+pub const SEEDS: u64 = 300;
+
+/// Something that can be switched off.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// A kind of fault.
+    Fault(String),
+    /// A number under which broken promises are reported.
+    Checker(String),
+}
+
+/// A bug that was looked for with a part switched off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// The bug's name.
+    pub bug: String,
+    /// What was off.
+    pub without: Part,
+    /// How it was detected all the same; `None` if it escaped.
+    pub detected: Option<Detection>,
+}
+
+/// What is known so far: what a stopped ablation goes on from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Everything on.
+    #[serde(default)]
+    pub scores: Vec<Score>,
+    /// Something off.
+    #[serde(default)]
+    pub pairs: Vec<Pair>,
+}
+
+/// The parts without which a bug might escape: the checker that saw it, and the kinds of faults of the plan in which it was
+/// seen. With any other part off, that very run stays as it is.
+#[must_use]
+pub fn needed(detection: &Detection) -> BTreeSet<Part> {
+    let plan = Plan::generate(detection.seed);
+    let faults = plan.fault_kinds().into_iter().map(Part::Fault);
+    // A run that is judged by its lack of progress is over: nothing else could see the bug later.
+    let checker = (detection.checker != "progress").then(|| Part::Checker(detection.checker.clone()));
+    faults.chain(checker).collect()
+}
+
+/// Looks for a bug with a part switched off.
+#[must_use]
+pub fn ablate(bug: &Description, without: &Part, jobs: usize) -> Pair {
+    let request = Request { seeds: 0..SEEDS, jobs, bug: Some(bug.bug), all: false };
+    let summary = swarm::run_with(&request, &|_| (), &|seed, bug| run(seed, bug, without));
+    let detected = summary.failure.map(|failure| Detection {
+        seed: failure.seed,
+        seeds: failure.seed + 1,
+        checker: failure.verdict.broken().unwrap_or("nothing").into(),
+    });
+    Pair { bug: bug.name.into(), without: without.clone(), detected }
+}
+
+fn run(seed: u64, bug: Option<Bug>, without: &Part) -> Outcome {
+    let plan = Plan::generate(seed).with_bug(bug);
+    match without {
+        Part::Fault(kind) => world::run(&plan.without(kind), Recording::Off),
+        Part::Checker(checker) => World::<Node>::new(plan, Recording::Off).muting(checker).run(),
+    }
+}
+
+/// A table in Markdown: per part the bugs that escape without it, and how many need longer.
+#[must_use]
+pub fn table(state: &State, all: &BTreeSet<Part>) -> String {
+    let mut text = String::from(
+        "| without | bugs looked for again | that escape | that take longer |\n| --- | --- | --- | --- |\n",
+    );
+    for part in all {
+        let pairs: Vec<&Pair> = state.pairs.iter().filter(|pair| pair.without == *part).collect();
+        let before = |pair: &Pair| {
+            let score = state.scores.iter().find(|score| score.bug == pair.bug);
+            score.and_then(|score| score.detected.as_ref()).map_or(0, |detected| detected.seeds)
+        };
+        let escaped: Vec<String> = pairs
+            .iter()
+            .filter(|pair| pair.detected.is_none())
+            .map(|pair| format!("`{}`", pair.bug))
+            .collect();
+        let longer = pairs
+            .iter()
+            .filter(|pair| pair.detected.as_ref().is_some_and(|detected| detected.seeds > before(pair)));
+        let escaped = if escaped.is_empty() { "none".into() } else { escaped.join(", ") };
+        let name = match part {
+            Part::Fault(kind) => format!("fault {kind}"),
+            Part::Checker(number) => format!("checker {number}"),
+        };
+        text.push_str(&format!("| {name} | {} | {escaped} | {} |\n", pairs.len(), longer.count()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn detection(seeds: u64) -> Detection {
+        Detection { seed: seeds - 1, seeds, checker: "R1".into() }
+    }
+
+    #[test]
+    fn a_table_names_what_escapes_and_counts_what_takes_longer() {
+        let part = Part::Fault("crash".into());
+        let score = |bug: &str| Score {
+            bug: bug.into(),
+            tried: 9,
+            reached: 1,
+            triggered: 1,
+            cpu_millis: 1,
+            detected: Some(detection(9)),
+        };
+        let pair = |bug: &str, detected| Pair { bug: bug.into(), without: part.clone(), detected };
+        let state = State {
+            scores: ["a", "b", "c"].map(score).into(),
+            pairs: vec![pair("a", None), pair("b", Some(detection(10))), pair("c", Some(detection(9)))],
+        };
+        let useless = Part::Checker("X99".into());
+        let table = table(&state, &[part.clone(), useless].into());
+        assert!(table.contains("| fault crash | 3 | `a` | 1 |"), "{table}");
+        assert!(table.contains("| checker X99 | 0 | none | 0 |"), "{table}");
+        let text = toml::to_string(&state).unwrap();
+        assert_eq!(toml::from_str::<State>(&text).unwrap(), state);
+    }
+
+    #[test]
+    fn only_the_checker_that_saw_a_bug_and_the_faults_of_that_run_are_switched_off() {
+        let plan = Plan::generate(7);
+        let parts = needed(&Detection { seed: 7, seeds: 8, checker: "S4".into() });
+        assert_eq!(parts.len(), plan.fault_kinds().len() + 1);
+        assert!(parts.contains(&Part::Checker("S4".into())));
+        for kind in plan.fault_kinds() {
+            let without = plan.clone().without(&kind);
+            assert!(without.faults.len() < plan.faults.len() && !without.fault_kinds().contains(&kind));
+        }
+        let stuck = needed(&Detection { seed: 7, seeds: 8, checker: "progress".into() });
+        assert!(stuck.iter().all(|part| matches!(part, Part::Fault(_))));
+    }
+}

@@ -1,0 +1,162 @@
+//! How strong the simulator is: every planted bug, and how many seeds it takes to see it.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wattle_core::planted::{Description, counts};
+
+use crate::swarm::{self, Request};
+
+/// How a bug was detected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Detection {
+    /// The first seed whose plan fails with the bug and passes without it.
+    pub seed: u64,
+    /// How many seeds were run for that, this one included.
+    pub seeds: u64,
+    /// The promise that was seen broken.
+    pub checker: String,
+}
+
+/// What a bug came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Score {
+    /// Its name.
+    pub bug: String,
+    /// How many seeds were run at most.
+    pub tried: u64,
+    /// How often the place it sits in was passed.
+    pub reached: u64,
+    /// How often that made a difference.
+    pub triggered: u64,
+    /// The processor time of all seeds up to the detection, or of all tried, in milliseconds.
+    pub cpu_millis: u64,
+    /// How it was detected, if it was.
+    pub detected: Option<Detection>,
+}
+
+/// Looks for a bug in the plans of some seeds, in rising order, until it is seen.
+#[must_use]
+pub fn score(bug: &Description, seeds: Range<u64>, jobs: usize) -> Score {
+    let before = counts::of(bug.bug);
+    let request = Request { seeds: seeds.clone(), jobs, bug: Some(bug.bug), all: false };
+    let summary = swarm::run(&request, &|_| ());
+    let after = counts::of(bug.bug);
+    let last = summary.failure.as_ref().map_or(seeds.end, |failure| failure.seed + 1);
+    let counted = summary.times.iter().filter(|(_, seed)| *seed < last);
+    let cpu: Duration = counted.map(|(time, _)| *time).sum();
+    Score {
+        bug: bug.name.into(),
+        tried: last - seeds.start,
+        reached: after.0 - before.0,
+        triggered: after.1 - before.1,
+        cpu_millis: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
+        detected: summary.failure.map(|failure| Detection {
+            seed: failure.seed,
+            seeds: last - seeds.start,
+            checker: failure.verdict.broken().unwrap_or("nothing").into(),
+        }),
+    }
+}
+
+/// What a table of scores comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// How many bugs.
+    pub bugs: usize,
+    /// How many of them were detected.
+    pub detected: usize,
+    /// The seeds it took in the middle, those that were not detected counted as never.
+    pub median: Option<u64>,
+    /// The seeds it took for all but one in twenty.
+    pub most: Option<u64>,
+}
+
+/// Sums a table up.
+#[must_use]
+pub fn summary(scores: &[Score]) -> Summary {
+    let mut seeds: Vec<Option<u64>> =
+        scores.iter().map(|score| score.detected.as_ref().map(|detected| detected.seeds)).collect();
+    seeds.sort_by_key(|seeds| seeds.unwrap_or(u64::MAX));
+    let at = |percent: usize| {
+        seeds.get((seeds.len() * percent).div_ceil(100).saturating_sub(1)).copied().flatten()
+    };
+    Summary { bugs: scores.len(), detected: seeds.iter().flatten().count(), median: at(50), most: at(95) }
+}
+
+/// A table in Markdown: a row per bug, by family, with its mechanism.
+#[must_use]
+pub fn table(rows: &[(&Description, &Score)]) -> String {
+    let mut text = String::from(
+        "| bug | mechanism | reached | triggered | detected by | seeds | CPU s |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for (bug, score) in rows {
+        let (checker, seeds) = match &score.detected {
+            Some(detected) => (detected.checker.clone(), detected.seeds.to_string()),
+            None => ("**not detected**".into(), format!("> {}", score.tried)),
+        };
+        text.push_str(&format!(
+            "| {} `{}` | {} | {} | {} | {checker} | {seeds} | {}.{:02} |\n",
+            bug.family.name(),
+            bug.name,
+            bug.mechanism,
+            score.reached,
+            score.triggered,
+            score.cpu_millis / 1000,
+            score.cpu_millis % 1000 / 10,
+        ));
+    }
+    text
+}
+
+/// Puts a table in place of the one a document has between the two marks of that name.
+///
+/// # Errors
+/// If the document lacks the marks.
+pub fn replace(document: &str, name: &str, table: &str) -> Result<String, String> {
+    let (begin, end) = (format!("<!-- {name} begins -->\n"), format!("<!-- {name} ends -->"));
+    let lacks = || format!("the document has no lines `{}` and `{end}` to write between", begin.trim_end());
+    let (head, rest) = document.split_once(&begin).ok_or_else(lacks)?;
+    let (_, tail) = rest.split_once(&end).ok_or_else(lacks)?;
+    Ok(format!("{head}{begin}{table}{end}{tail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wattle_core::planted::Bug;
+
+    fn scored(bug: Bug, seeds: Option<u64>) -> Score {
+        let detection = |seeds| Detection { seed: seeds - 1, seeds, checker: "R1".into() };
+        let (bug, tried) = (bug.describe().name.into(), seeds.unwrap_or(500));
+        Score { bug, tried, reached: 3, triggered: 2, cpu_millis: 1234, detected: seeds.map(detection) }
+    }
+
+    #[test]
+    fn what_is_never_detected_counts_as_later_than_everything_else() {
+        let scores = [Some(1), Some(90), None].map(|seeds| scored(Bug::RouteLoop, seeds));
+        assert_eq!(summary(&scores), Summary { bugs: 3, detected: 2, median: Some(90), most: None });
+        assert_eq!(summary(&scores[..1]).median, Some(1));
+        assert_eq!(summary(&[]), Summary { bugs: 0, detected: 0, median: None, most: None });
+    }
+
+    #[test]
+    fn a_table_replaces_the_one_between_its_marks_and_nothing_else() {
+        let bug = Bug::RouteLoop.describe();
+        let (found, missed) = (scored(bug.bug, Some(7)), scored(bug.bug, None));
+        let table = table(&[(bug, &found), (bug, &missed)]);
+        assert!(
+            table.contains("| R1 | 7 | 1.23 |") && table.contains("**not detected** | > 500 |"),
+            "{table}"
+        );
+        let document = "before\n<!-- score begins -->\nold\n<!-- score ends -->\nafter\n";
+        let written = replace(document, "score", &table).unwrap();
+        assert_eq!(written, format!("before\n<!-- score begins -->\n{table}<!-- score ends -->\nafter\n"));
+        assert_eq!(replace(&written, "score", &table).unwrap(), written);
+        assert!(replace(document, "ablation", "").unwrap_err().contains("ablation begins"));
+    }
+}
