@@ -22,6 +22,7 @@
 extern crate alloc;
 
 pub mod configuration;
+pub mod coverage;
 pub mod crc32c;
 pub mod digest;
 pub mod id;

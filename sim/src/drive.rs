@@ -11,6 +11,7 @@ use wattle_core::time::Now;
 use wattle_core::work::perform;
 
 use crate::checker::{Ballot, Failure, ensure};
+use crate::coverage::sometimes;
 use crate::describe;
 use crate::disk::{Synced, Written};
 use crate::event::{Event, MICRO, MILLI, SECOND, Time};
@@ -71,6 +72,7 @@ impl<M: Machine> World<M> {
                 self.processes[node].machine = Some(machine);
             }
             Ok(Ok(Flow::Crash(index))) => {
+                sometimes!(CrashedBetweenOutputs);
                 drop(machine);
                 self.crash_by_fault(index);
             }
@@ -204,6 +206,7 @@ impl<M: Machine> World<M> {
             Output::Write { ticket, row } => {
                 let taken = self.processes[node].disk.write(ticket.0, row.to_bytes());
                 if taken == Written::NoRoom {
+                    sometimes!(ReserveUsedUp);
                     self.note(node, describe::FAULT, ticket.0, || format!("== no room for row {ticket}"));
                 }
             }
@@ -381,6 +384,8 @@ impl<M: Machine> World<M> {
         self.processes[node].end();
         let mut draws = Draws::new(self.plan.seed, Purpose::Crash, node as u64, id);
         let left = self.processes[node].disk.crash(&mut draws);
+        sometimes!(CrashTore, left.torn > 0);
+        sometimes!(CrashLost, left.lost > 0);
         self.note(node, describe::CRASH, left.kept as u64, || {
             format!("== crashes; of the unsynced rows: {left:?}")
         });

@@ -1,5 +1,6 @@
 //! How faults begin and end in a world.
 
+use crate::coverage::sometimes;
 use crate::describe;
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::fault::FaultKind;
@@ -113,6 +114,7 @@ impl<M: Machine> World<M> {
         if self.healed || !self.processes[node].is_up() {
             return;
         }
+        sometimes!(LeaderStruck);
         self.note(node, describe::FAULT, fault.id ^ u64::from(stroke) << 8, || "== is struck".into());
         let id = fault.id << 16 | 1 << 61 | u64::from(stroke);
         let mut draws = Draws::new(self.plan.seed, Purpose::Fault, id, 0);
@@ -155,6 +157,7 @@ impl<M: Machine> World<M> {
             return;
         }
         process.state = State::Up;
+        sometimes!(ResumedWithBacklog, process.backlog.len() > 10);
         for event in std::mem::take(&mut process.backlog) {
             self.queue.push_in_order(self.now, event);
         }
@@ -185,6 +188,7 @@ impl<M: Machine> World<M> {
         self.note(node, describe::FAULT, taken, || {
             format!("== its disk is what it was at {}", crate::world::show(taken))
         });
+        sometimes!(RolledBack);
         self.books.logs.rolled_back(node);
         for (index, stream) in self.plan.streams.iter().enumerate() {
             if stream.source == node {

@@ -24,6 +24,7 @@ pub mod checker;
 pub mod cli;
 pub mod clock;
 mod content;
+pub mod coverage;
 mod describe;
 pub mod desk;
 pub mod diff;

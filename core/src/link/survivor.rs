@@ -8,6 +8,7 @@ use super::links::Links;
 use super::{Message, Output};
 use crate::id::{BootId, Generation, LaneId, NodeId};
 use crate::node::output::CloseReason;
+use crate::sometimes;
 use crate::time::Instant;
 
 /// A neighbour that is there.
@@ -53,6 +54,7 @@ impl Links {
             |id: &LaneId| linked(id).is_some_and(|l| l.unconfirmed.is_none() && l.leaving.is_none());
         let surplus: Vec<LaneId> =
             link.lanes.iter().copied().filter(|id| *id != best && confirmed(id)).collect();
+        sometimes!(LinkSuperseded, !surplus.is_empty());
         self.switch(node, best);
         for id in surplus {
             self.leave(now, id, best);

@@ -8,6 +8,7 @@ use alloc::collections::BTreeMap;
 
 use crate::id::{GroupId, NodeId};
 use crate::raft::{self, Body, EntryKind};
+use crate::sometimes;
 
 /// Most groups with a held append.
 const HELD_MAX: usize = 4096;
@@ -60,6 +61,7 @@ impl Gate {
         // Whatever is held is older, and would only repeat or contradict this.
         self.forget(group);
         let Some(passed) = message.split(passing) else { return Some(message) };
+        sometimes!(AppendCut);
         let bytes = message.append().map_or(0, weight);
         if self.held.len() < HELD_MAX && self.bytes + bytes <= ALL_BYTES_MAX {
             self.bytes += bytes;

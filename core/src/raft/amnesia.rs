@@ -17,6 +17,7 @@ use super::quorum::carried;
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId, ReplicaId, Term};
 use crate::planted::Bug;
+use crate::sometimes;
 use crate::when::When;
 
 /// Replica ids that are remembered after they were given up.
@@ -191,6 +192,7 @@ impl Group {
     }
 
     pub(super) fn become_amnesic(&mut self, context: &mut Context<'_>, from: NodeId, mark: Mark) {
+        sometimes!(AmnesiaProven);
         if context.planted.has(Bug::AmnesicVotes) {
             let what = String::from("it was told that its disk was rolled back");
             context.out.push_back(Output::Amnesia { group: self.id, node: context.own, what });

@@ -11,6 +11,7 @@ use super::quorum::carried;
 use crate::configuration::Member;
 use crate::id::{NodeId, Term};
 use crate::planted::Bug;
+use crate::sometimes;
 use crate::time::Span;
 use crate::when::When;
 
@@ -58,6 +59,7 @@ impl Group {
             return self.campaign(context);
         }
         self.attempts = self.attempts.saturating_add(1);
+        sometimes!(ElectionTimedOut);
         self.role = Role::PreCandidate { granted: BTreeSet::from([self.member(context.own)]) };
         self.ask_for_votes(context, true, self.term.next());
         self.arm_election(context);
@@ -135,6 +137,7 @@ impl Group {
         }
         let free = self.vote.is_none_or(|vote| vote == from);
         let granted = term == self.term && up_to_date && free;
+        sometimes!(VoteRefused, !up_to_date);
         let last = self.log.last();
         let mut when = When::Durable;
         if granted {

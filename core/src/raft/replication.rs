@@ -11,6 +11,7 @@ use super::{Output, RefusedReason};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId, Term};
 use crate::planted::Bug;
+use crate::sometimes;
 use crate::when::When;
 
 /// What came of an append; see [`Body::AppendReply`].
@@ -234,6 +235,7 @@ impl Group {
                 );
                 return false;
             }
+            sometimes!(EntriesTruncated);
             self.log.truncate(first);
         }
         for entry in &new {
