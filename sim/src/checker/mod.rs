@@ -21,6 +21,7 @@
 
 mod agreement;
 mod handling;
+mod linear;
 mod log;
 mod relay;
 mod status;
@@ -29,6 +30,7 @@ mod traffic;
 
 pub use agreement::Agreement;
 pub use handling::Handling;
+pub use linear::{Call as LinearCall, Model, OPERATIONS_MOST, linearizable};
 pub use log::{Ballot, Logs};
 pub use relay::Relays;
 pub use status::Watermarks;
