@@ -5,7 +5,7 @@ use wattle_core::id::{AttachToken, RequestId, Sequence};
 use wattle_core::node::Input;
 use wattle_core::node::command::Command;
 
-use crate::checker::{Agreement, Handling, Logs, StreamLedger};
+use crate::checker::{Agreement, Handling, Logs, Registry, StreamLedger};
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
 use crate::random::{Draws, Purpose};
 
@@ -37,12 +37,10 @@ impl Call {
 pub struct Calls {
     slots: Vec<Option<(usize, Call)>>,
     free: Vec<usize>,
-    ordinal: u64,
 }
 
 impl Calls {
     fn put(&mut self, node: usize, call: Call) -> usize {
-        self.ordinal += 1;
         if let Some(slot) = self.free.pop() {
             self.slots[slot] = Some((node, call));
             return slot;
@@ -75,6 +73,7 @@ pub fn request_of(actor: Actor, ordinal: u64) -> RequestId {
         Actor::Task(index) => (1, index),
         Actor::Publisher(index) => (2, index),
         Actor::Handler(index) => (3, index),
+        Actor::Registrar(index) => (4, index),
     };
     RequestId(kind << (ORDINAL_BITS + INDEX_BITS) | (index as u64) << ORDINAL_BITS | ordinal)
 }
@@ -87,6 +86,7 @@ pub fn actor_of(request: RequestId) -> Option<Actor> {
         1 => Some(Actor::Task(index)),
         2 => Some(Actor::Publisher(index)),
         3 => Some(Actor::Handler(index)),
+        4 => Some(Actor::Registrar(index)),
         _ => None,
     }
 }
@@ -100,6 +100,8 @@ pub struct Books {
     pub handlings: Vec<Handling>,
     /// What nodes agree on.
     pub agreement: Agreement,
+    /// What was told of contested names.
+    pub registry: Registry,
     /// What groups committed.
     pub logs: Logs,
     /// Whether a disk is rolled back in this run, so that a stream may stop.
@@ -125,17 +127,26 @@ pub struct Desk<'a> {
 impl Desk<'_> {
     /// Sends a call to a node; it takes a moment.
     pub fn call(&mut self, node: usize, call: Call) {
+        let time = self.travels(&call);
         let slot = self.calls.put(node, call);
-        let mut draws = Draws::new(self.seed, Purpose::Call, self.calls.ordinal, 0);
-        self.queue.push(self.now + draws.spread(5 * MICRO, MILLI), Event::Call { slot });
+        self.queue.push(self.now + time, Event::Call { slot });
     }
 
     /// Sends two calls of which the second must not overtake the first.
     pub fn call_in_order(&mut self, node: usize, call: Call, last: &mut Time) {
+        *last = (self.now + self.travels(&call)).max(*last + 1);
         let slot = self.calls.put(node, call);
-        let mut draws = Draws::new(self.seed, Purpose::Call, self.calls.ordinal, 0);
-        *last = (self.now + draws.spread(5 * MICRO, MILLI)).max(*last + 1);
         self.queue.push(*last, Event::Call { slot });
+    }
+
+    /// How long a call travels: drawn for itself, whatever else is under way.
+    fn travels(&self, call: &Call) -> Time {
+        let (who, ordinal) = match *call {
+            Call::Command(request, _) => (request.0, 0),
+            Call::Verdict(token, upto) => (token.0, upto),
+            Call::Detach(token) => (token.0, u64::MAX),
+        };
+        Draws::new(self.seed, Purpose::Call, who, ordinal).spread(5 * MICRO, MILLI)
     }
 
     /// Wakes an actor later.
@@ -150,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_request_leads_back_to_its_actor() {
-        for actor in [Actor::Task(0), Actor::Publisher(65_535), Actor::Handler(3)] {
+        for actor in [Actor::Task(0), Actor::Publisher(65_535), Actor::Handler(3), Actor::Registrar(9)] {
             assert_eq!(actor_of(request_of(actor, (1 << 40) - 1)), Some(actor));
         }
         assert_eq!(actor_of(RequestId(5)), None);

@@ -5,7 +5,8 @@ use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind};
 use crate::plan::{
     DiskPlan, Edge, HandlerKind, HandlerPlan, Interruption, InterruptionKind, Latency, MAX_NODES,
-    NetworkPlan, NodePlan, PROGRESS_BOUND, Plan, PublisherPlan, ReplicationPlan, StreamPlan,
+    NetworkPlan, NodePlan, PROGRESS_BOUND, Plan, PublisherPlan, RegistryPlan, ReplicationPlan, StreamPlan,
+    Wish,
 };
 use crate::random::{Draws, Purpose};
 
@@ -18,6 +19,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     clocks(seed, &mut nodes);
     disks(seed, &mut nodes);
     let streams = streams(seed, count, fault_phase);
+    let registry = registry(seed, count, fault_phase);
     let faults = faults(seed, count, &edges, &streams, fault_phase);
     Plan {
         seed,
@@ -25,6 +27,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         nodes,
         edges,
         streams,
+        registry,
         faults,
         network: network(seed),
         disk: disk(seed),
@@ -209,6 +212,30 @@ fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamPlan> {
             }
         })
         .collect()
+}
+
+/// Names that several open and close, in bursts, so that what is asked at different nodes overlaps.
+fn registry(seed: u64, count: usize, fault_phase: Time) -> Vec<RegistryPlan> {
+    let mut draws = Draws::new(seed, Purpose::Registry, 0, 0);
+    if draws.percent(50) {
+        return Vec::new();
+    }
+    let names = draws.between(1, 2);
+    let bursts = draws.spread(1, 8);
+    let mut wishes = Vec::new();
+    for burst in 0..bursts {
+        let mut draws = Draws::new(seed, Purpose::Registry, 1, burst);
+        let (at, name) = (draws.below(fault_phase), draws.below(names));
+        let within = draws.spread(MILLI, 500 * MILLI);
+        for _ in 0..draws.between(2, 5) {
+            let source = draws.index(count);
+            let target = (source + 1 + draws.index(count - 1)) % count;
+            let wish = if draws.percent(60) { Wish::Open { source, target } } else { Wish::Close };
+            wishes.push(RegistryPlan { at: at + draws.below(within), node: draws.index(count), name, wish });
+        }
+    }
+    wishes.sort_by_key(|wish| wish.at);
+    wishes
 }
 
 fn publisher(seed: u64, who: usize, fault_phase: Time) -> PublisherPlan {

@@ -44,6 +44,7 @@ pub mod plan;
 pub mod process;
 mod publisher;
 pub mod random;
+mod registrar;
 #[cfg(feature = "planted")]
 pub mod score;
 mod settle;

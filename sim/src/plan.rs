@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use wattle_core::planted::Bug;
 
+use crate::checker::OPERATIONS_MOST;
 use crate::event::{SECOND, Time};
 use crate::fault::Fault;
 use crate::generate;
@@ -24,6 +25,8 @@ pub struct Plan {
     pub edges: Vec<Edge>,
     /// The streams opened.
     pub streams: Vec<StreamPlan>,
+    /// Who else opens and closes streams: names that nobody publishes to, contested by several.
+    pub registry: Vec<RegistryPlan>,
     /// What goes wrong, in the order of its beginning.
     pub faults: Vec<Fault>,
     /// How bytes travel.
@@ -148,6 +151,33 @@ pub struct StreamPlan {
     pub publishers: Vec<PublisherPlan>,
     /// Who handles.
     pub handler: HandlerPlan,
+}
+
+/// One wish for a contested name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegistryPlan {
+    /// When it is asked.
+    pub at: Time,
+    /// The node that is asked.
+    pub node: usize,
+    /// Which of the contested names.
+    pub name: u64,
+    /// What is asked.
+    pub wish: Wish,
+}
+
+/// What is asked of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To open the name between these nodes, or find it so.
+    Open {
+        /// The node that would accept.
+        source: usize,
+        /// The node that would process.
+        target: usize,
+    },
+    /// To close the name.
+    Close,
 }
 
 /// A publisher: a writer with a list of messages it wants to see delivered.
@@ -319,6 +349,12 @@ impl Plan {
             if stream.source == stream.target {
                 return Err(format!("stream {} begins and ends at one node", stream.name));
             }
+        }
+        if self.registry.len() > OPERATIONS_MOST {
+            return Err(format!(
+                "the registry is asked {} times, more than {OPERATIONS_MOST}",
+                self.registry.len()
+            ));
         }
         if self.network.latency.len() != MAX_NODES * MAX_NODES {
             return Err("the table of latencies has another size".into());

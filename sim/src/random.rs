@@ -41,6 +41,8 @@ pub enum Purpose {
     Task = 17,
     /// The latency and bandwidth of links, drawn once per run.
     Link = 18,
+    /// Contested names.
+    Registry = 40,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).

@@ -188,6 +188,10 @@ impl<M: Machine> World<M> {
                 return self.fail(Failure::from_panic(&format!("{} ({})", panic.message, panic.place)));
             }
         }
+        if !self.books.logs.excused(GroupId::CONTROL) {
+            let checked = self.books.registry.finish();
+            self.judge(checked);
+        }
         for index in 0..self.books.streams.len() {
             if self.owes(statuses, self.group_of(statuses, index)) == Owes::All {
                 let checked = self.books.streams[index].finish();

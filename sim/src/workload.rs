@@ -1,6 +1,6 @@
 //! Everybody outside the nodes: tasks, publishers, handlers.
 
-use wattle_core::id::RequestId;
+use wattle_core::id::{NodeId, RequestId};
 use wattle_core::node::command::{Refusal, Reply};
 use wattle_core::node::output::Delivery;
 
@@ -10,6 +10,7 @@ use crate::event::Actor;
 use crate::handler::Handler;
 use crate::plan::Plan;
 use crate::publisher::Publisher;
+use crate::registrar::Registrar;
 use crate::task::Task;
 
 /// All actors of a run.
@@ -18,12 +19,13 @@ pub struct Workload {
     tasks: Vec<Task>,
     publishers: Vec<Publisher>,
     handlers: Vec<Handler>,
+    registrars: Vec<Registrar>,
 }
 
 impl Workload {
-    /// The actors of a plan.
+    /// The actors of a plan whose nodes have these ids.
     #[must_use]
-    pub fn new(plan: &Plan) -> Self {
+    pub fn new(plan: &Plan, ids: &[NodeId]) -> Self {
         let mut publishers = Vec::new();
         for (stream, entry) in plan.streams.iter().enumerate() {
             for writer in 0..entry.publishers.len() {
@@ -32,7 +34,8 @@ impl Workload {
         }
         let handlers =
             plan.streams.iter().enumerate().map(|(index, stream)| Handler::new(index, stream)).collect();
-        Self { tasks: Task::all(plan), publishers, handlers }
+        let registrars = (0..plan.registry.len()).map(|index| Registrar::new(index, plan, ids)).collect();
+        Self { tasks: Task::all(plan), publishers, handlers, registrars }
     }
 
     /// Sets the first wakes.
@@ -40,6 +43,7 @@ impl Workload {
         self.tasks.iter_mut().for_each(|task| task.start(desk));
         self.publishers.iter_mut().for_each(|publisher| publisher.start(desk));
         self.handlers.iter_mut().for_each(|handler| handler.start(desk));
+        self.registrars.iter_mut().for_each(|registrar| registrar.start(desk));
     }
 
     /// Somebody goes on.
@@ -55,6 +59,7 @@ impl Workload {
             }
             Actor::Publisher(index) => self.publishers[index].wake(desk, epoch),
             Actor::Handler(index) => self.handlers[index].wake(desk, epoch)?,
+            Actor::Registrar(index) => self.registrars[index].wake(desk),
         }
         Ok(())
     }
@@ -73,6 +78,10 @@ impl Workload {
             Some(Actor::Task(index)) => self.tasks[index].reply(desk, request, reply),
             Some(Actor::Publisher(index)) => self.publishers[index].reply(desk, request, reply),
             Some(Actor::Handler(index)) => self.handlers[index].reply(desk, request, reply),
+            Some(Actor::Registrar(index)) => {
+                self.registrars[index].reply(desk, request, reply);
+                Ok(())
+            }
             None => Err(Failure::new(
                 "X4",
                 format!("an answer to request {request}, which nobody made: {reply:?}"),
@@ -108,7 +117,7 @@ impl Workload {
             Some(Actor::Task(index)) => self.tasks[index].lost(desk, Some(request), node),
             Some(Actor::Publisher(index)) => self.publishers[index].lost(desk, Some(request), node),
             Some(Actor::Handler(index)) => self.handlers[index].lost(desk, Some(request), node),
-            None => {}
+            Some(Actor::Registrar(_)) | None => {}
         }
     }
 

@@ -6,7 +6,9 @@ use wattle_core::planted::{Bug, Planted};
 use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
 
-use crate::checker::{Agreement, Failure, Handling, Logs, Relays, StreamLedger, Traffic, Watermarks};
+use crate::checker::{
+    Agreement, Failure, Handling, Logs, Registry, Relays, StreamLedger, Traffic, Watermarks,
+};
 use crate::describe;
 use crate::desk::{Books, Calls};
 use crate::event::{Event, Queue, SECOND, Time};
@@ -104,13 +106,14 @@ impl<M: Machine> World<M> {
         let books = Books {
             streams: plan.streams.iter().enumerate().map(ledger).collect(),
             handlings: (0..plan.streams.len()).map(Handling::new).collect(),
-            agreement: Agreement::new(may_stop),
+            agreement: Agreement::new(may_stop, plan.streams.iter().map(|stream| stream.name.as_str())),
+            registry: Registry::default(),
             logs: Logs::default(),
             may_stop,
         };
         let nodes = plan.nodes.len();
         let processes: Vec<Process<M>> = (0..nodes).map(|node| Process::new(&plan, node)).collect();
-        let relays = Relays::new(processes.iter().map(|process| process.id()).collect());
+        let ids: Vec<_> = processes.iter().map(|process| process.id()).collect();
         Self {
             now: 0,
             queue: Queue::new(plan.seed),
@@ -118,8 +121,8 @@ impl<M: Machine> World<M> {
             network: Network::new(plan.seed, plan.network.clone(), linked),
             calls: Calls::default(),
             books,
-            workload: Workload::new(&plan),
-            relays,
+            workload: Workload::new(&plan, &ids),
+            relays: Relays::new(ids),
             traffic: Traffic::new(nodes, plan.workload_bytes(), plan.messages()),
             trace: Trace::new(recording),
             healed: false,

@@ -15,16 +15,18 @@ pub struct Agreement {
     names: BTreeMap<NodeId, String>,
     ids: BTreeMap<String, NodeId>,
     streams: BTreeMap<StreamInstance, (String, NodeId, NodeId)>,
-    instances: BTreeMap<String, StreamInstance>,
+    /// The names that nobody ever closes, and what they stand for.
+    kept: BTreeMap<String, Option<StreamInstance>>,
     stopped: BTreeMap<GroupId, String>,
     may_stop: bool,
 }
 
 impl Agreement {
-    /// Nothing is agreed on yet. `may_stop`: a disk is rolled back in this run, so that a group may stop.
-    #[must_use]
-    pub fn new(may_stop: bool) -> Self {
-        Self { may_stop, ..Self::default() }
+    /// Nothing is agreed on yet. `may_stop`: a disk is rolled back in this run, so that a group may stop. `kept`: names of
+    /// streams that nobody ever closes.
+    pub fn new<'a>(may_stop: bool, kept: impl IntoIterator<Item = &'a str>) -> Self {
+        let kept = kept.into_iter().map(|name| (name.into(), None)).collect();
+        Self { may_stop, kept, ..Self::default() }
     }
 
     /// A node says that something happened.
@@ -91,14 +93,7 @@ impl Agreement {
         }
         for stream in &status.streams {
             let Some((name, source, target)) = self.streams.get(&stream.instance) else {
-                let known = *self.instances.entry(stream.name.clone()).or_insert(stream.instance);
-                ensure!(
-                    known == stream.instance,
-                    "X7",
-                    "node {node} says that stream {:?} is {}, others {known}",
-                    stream.name,
-                    stream.instance
-                );
+                self.opened(&stream.name, stream.instance)?;
                 let meaning = (stream.name.clone(), stream.source, stream.target);
                 self.streams.insert(stream.instance, meaning);
                 continue;
@@ -172,7 +167,8 @@ impl Agreement {
     /// # Errors
     /// X7.
     pub fn opened(&mut self, name: &str, instance: StreamInstance) -> Checked {
-        let known = *self.instances.entry(name.into()).or_insert(instance);
+        let known = self.kept.get_mut(name).map(|known| *known.get_or_insert(instance));
+        let known = known.unwrap_or(instance);
         if known == instance {
             return Ok(());
         }
@@ -190,7 +186,7 @@ mod tests {
 
     #[test]
     fn two_leaders_of_one_term_are_seen_and_two_of_two_terms_are_not() {
-        let mut agreement = Agreement::new(false);
+        let mut agreement = Agreement::new(false, []);
         agreement.event(0, &leads(1)).unwrap();
         agreement.event(0, &leads(1)).unwrap();
         agreement.event(1, &leads(2)).unwrap();
@@ -200,17 +196,19 @@ mod tests {
     #[test]
     fn a_group_may_stop_only_where_a_disk_was_rolled_back() {
         let stopped = Event::GroupStopped { group: GroupId(3), reason: "amnesia".into() };
-        assert_eq!(Agreement::new(false).event(0, &stopped).unwrap_err().checker, "X11");
-        let mut agreement = Agreement::new(true);
+        assert_eq!(Agreement::new(false, []).event(0, &stopped).unwrap_err().checker, "X11");
+        let mut agreement = Agreement::new(true, []);
         agreement.event(0, &stopped).unwrap();
         assert!(agreement.has_stopped(GroupId(3)) && !agreement.has_stopped(GroupId(4)));
     }
 
     #[test]
-    fn a_name_has_one_meaning() {
-        let mut agreement = Agreement::new(false);
+    fn a_name_that_nobody_closes_has_one_meaning() {
+        let mut agreement = Agreement::new(false, ["words"]);
         agreement.opened("words", StreamInstance(1)).unwrap();
         agreement.opened("words", StreamInstance(1)).unwrap();
         assert_eq!(agreement.opened("words", StreamInstance(2)).unwrap_err().checker, "X7");
+        agreement.opened("contested", StreamInstance(3)).unwrap();
+        agreement.opened("contested", StreamInstance(4)).unwrap();
     }
 }

@@ -12,7 +12,7 @@ use crate::event::Time;
 pub const OPERATIONS_MOST: usize = 128;
 
 /// What one object does, one operation after the other.
-pub trait Model {
+pub(super) trait Model {
     /// What it holds.
     type State: Clone + Ord;
     /// An operation together with what was answered.
@@ -25,13 +25,13 @@ pub trait Model {
 
 /// An operation as it was seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call<O> {
+pub(super) struct Call<O> {
     /// When it was asked.
-    pub from: Time,
+    pub(super) from: Time,
     /// When it was answered; `None` if it never was, so that it may have happened at any time since, or not at all.
-    pub until: Option<Time>,
+    pub(super) until: Option<Time>,
     /// What was asked, and answered.
-    pub operation: O,
+    pub(super) operation: O,
 }
 
 /// Whether an order of all answered operations (and of some of the others) explains the answers.
@@ -39,7 +39,7 @@ pub struct Call<O> {
 /// # Panics
 /// If there are more than [`OPERATIONS_MOST`] operations.
 #[must_use]
-pub fn linearizable<M: Model>(model: &M, start: M::State, calls: &[Call<M::Operation>]) -> bool {
+pub(super) fn linearizable<M: Model>(model: &M, start: M::State, calls: &[Call<M::Operation>]) -> bool {
     assert!(calls.len() <= OPERATIONS_MOST, "{} operations are too many to judge", calls.len());
     let answered = calls.iter().enumerate().filter(|(_, call)| call.until.is_some());
     let wanted = answered.map(|(place, _)| 1u128 << place).sum::<u128>();

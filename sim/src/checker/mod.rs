@@ -16,6 +16,7 @@
 //! | X11 | a node that only crashed starts again; it stops for a failed write or a rolled-back disk alone |
 //! | X12 | what a group committed stays: one entry per place of its log, for everybody and for ever |
 //! | X13 | a replica that was told of its rolled-back disk does not lead under its old name |
+//! | X14 | what the registry told everybody is explained by one order of all that was asked of it (linearizability) |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
@@ -23,6 +24,7 @@ mod agreement;
 mod handling;
 mod linear;
 mod log;
+mod registry;
 mod relay;
 mod status;
 mod stream;
@@ -30,8 +32,9 @@ mod traffic;
 
 pub use agreement::Agreement;
 pub use handling::Handling;
-pub use linear::{Call as LinearCall, Model, OPERATIONS_MOST, linearizable};
+pub use linear::OPERATIONS_MOST;
 pub use log::{Ballot, Logs};
+pub use registry::{Asked as Wished, Ends, Registry, Told};
 pub use relay::Relays;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};

@@ -1,0 +1,190 @@
+//! What was told to those who open and close contested names: one order of all of it must explain every answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wattle_core::id::{NodeId, StreamInstance};
+
+use super::linear::{Call, Model, linearizable};
+use super::{Checked, ensure};
+use crate::event::Time;
+
+/// The ends of a stream: source and target.
+pub type Ends = (NodeId, NodeId);
+
+/// What was asked of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To open the name between these nodes.
+    Open(Ends),
+    /// To close it.
+    Close,
+}
+
+/// What was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is open as asked: this is its life, and whether it began with this call.
+    Opened(StreamInstance, bool),
+    /// It is open between other nodes.
+    Elsewhere(Ends),
+    /// It is closed.
+    Closed,
+    /// It was not open.
+    Absent,
+}
+
+/// What was asked for a name, and what was answered, if it was.
+type Question = (Asked, Option<Told>);
+
+/// All calls, by name.
+#[derive(Debug, Default)]
+pub struct Registry {
+    calls: BTreeMap<u64, Vec<Call<Question>>>,
+    places: BTreeMap<usize, (u64, usize)>,
+}
+
+impl Registry {
+    /// Somebody asks something of a name.
+    pub fn asks(&mut self, who: usize, name: u64, now: Time, what: Asked) {
+        let calls = self.calls.entry(name).or_default();
+        self.places.insert(who, (name, calls.len()));
+        calls.push(Call { from: now, until: None, operation: (what, None) });
+    }
+
+    /// Somebody is answered.
+    pub fn told(&mut self, who: usize, now: Time, told: Told) {
+        let Some((name, place)) = self.places.get(&who) else { return };
+        let Some(call) = self.calls.get_mut(name).and_then(|calls| calls.get_mut(*place)) else { return };
+        call.until = Some(now);
+        call.operation.1 = Some(told);
+    }
+
+    /// Judges everything that was told.
+    ///
+    /// # Errors
+    /// X14.
+    pub fn finish(&self) -> Checked {
+        for (name, calls) in &self.calls {
+            ensure!(
+                linearizable(&Name, State::default(), calls),
+                "X14",
+                "no order of what was asked of contested name {name} explains the answers: {calls:?}"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A name of the registry as the object it should be.
+struct Name;
+
+/// A name: the lives it had, and whether it is open now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct State {
+    lives: BTreeSet<StreamInstance>,
+    /// The life is unknown while nobody who opened or found it was told.
+    open: Option<(Option<StreamInstance>, Ends)>,
+}
+
+impl State {
+    fn opened(&self, instance: Option<StreamInstance>, ends: Ends) -> Option<Self> {
+        let mut lives = self.lives.clone();
+        let fresh = instance.is_none_or(|instance| lives.insert(instance));
+        fresh.then_some(Self { lives, open: Some((instance, ends)) })
+    }
+}
+
+impl Model for Name {
+    type State = State;
+    type Operation = Question;
+
+    fn apply(&self, state: &State, &(asked, told): &Question) -> Option<State> {
+        let same = || Some(state.clone());
+        let closed = || State { open: None, ..state.clone() };
+        match (asked, told, state.open) {
+            (Asked::Open(ends), None, None) => state.opened(None, ends),
+            (Asked::Open(ends), Some(Told::Opened(instance, true)), None) => {
+                state.opened(Some(instance), ends)
+            }
+            (Asked::Open(ends), Some(Told::Opened(instance, false)), Some((life, open))) if ends == open => {
+                match life {
+                    Some(life) => {
+                        if life == instance {
+                            same()
+                        } else {
+                            None
+                        }
+                    }
+                    None => state.opened(Some(instance), ends),
+                }
+            }
+            (Asked::Open(ends), Some(Told::Elsewhere(said)), Some((_, open)))
+                if ends != open && said == open =>
+            {
+                same()
+            }
+            (Asked::Open(_), None, Some(_)) | (Asked::Close, None | Some(Told::Absent), None) => same(),
+            (Asked::Close, None | Some(Told::Closed), Some(_)) => Some(closed()),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Ends = (NodeId(1), NodeId(2));
+    const THERE: Ends = (NodeId(2), NodeId(1));
+
+    /// When something was asked, what, and what was told when.
+    type Line = (Time, Asked, Option<(Time, Told)>);
+
+    fn judge(calls: &[Line]) -> bool {
+        let mut registry = Registry::default();
+        for (who, (from, asked, told)) in calls.iter().enumerate() {
+            registry.asks(who, 0, *from, *asked);
+            if let Some((until, told)) = told {
+                registry.told(who, *until, *told);
+            }
+        }
+        registry.finish().is_ok()
+    }
+
+    #[test]
+    fn a_name_is_open_from_its_opening_to_its_closing_and_has_a_new_life_each_time() {
+        let life = |n, began| Told::Opened(StreamInstance(n), began);
+        let opened = (0, Asked::Open(HERE), Some((5, life(7, true))));
+        let closed = (10, Asked::Close, Some((15, Told::Closed)));
+        assert!(judge(&[opened, (6, Asked::Open(HERE), Some((8, life(7, false)))), closed]));
+        assert!(judge(&[opened, (6, Asked::Open(THERE), Some((8, Told::Elsewhere(HERE)))), closed]));
+        assert!(judge(&[opened, closed, (20, Asked::Open(THERE), Some((30, life(8, true))))]));
+        assert!(
+            !judge(&[opened, closed, (20, Asked::Open(THERE), Some((30, life(7, true))))]),
+            "an old life"
+        );
+        assert!(
+            !judge(&[opened, closed, (20, Asked::Open(HERE), Some((30, life(7, false))))]),
+            "a stale answer"
+        );
+        assert!(!judge(&[opened, (6, Asked::Close, Some((8, Told::Absent)))]), "it is there");
+        assert!(
+            !judge(&[opened, closed, (20, Asked::Open(THERE), Some((30, Told::Elsewhere(HERE))))]),
+            "it is gone"
+        );
+        assert!(!judge(&[opened, (6, Asked::Open(HERE), Some((9, life(8, true))))]), "open already");
+    }
+
+    #[test]
+    fn what_was_never_answered_may_have_happened() {
+        let life = |began| Told::Opened(StreamInstance(7), began);
+        let lost = (0, Asked::Open(HERE), None);
+        assert!(judge(&[lost, (6, Asked::Open(HERE), Some((8, life(false))))]));
+        assert!(judge(&[lost, (6, Asked::Open(HERE), Some((8, life(true))))]));
+        assert!(judge(&[lost, (6, Asked::Open(THERE), Some((8, Told::Elsewhere(HERE))))]));
+        assert!(
+            !judge(&[lost, (6, Asked::Open(HERE), Some((8, Told::Elsewhere(THERE))))]),
+            "nobody asked for that"
+        );
+    }
+}
