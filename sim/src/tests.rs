@@ -1,7 +1,7 @@
 //! The world as a whole, around toys: what is right passes, what is wrong is found, and everything can be repeated.
 
 use crate::event::{MILLI, SECOND};
-use crate::fault::{Fault, FaultKind};
+use crate::fault::{Fault, FaultKind, Trigger};
 use crate::outcome::{Outcome, Verdict};
 use crate::plan::Plan;
 use crate::toy::{self, Toy, Wrong};
@@ -116,7 +116,7 @@ fn a_panic_inside_a_node_is_a_broken_promise_with_its_own_name() {
 /// A calm plan with one fault.
 fn calm(kind: FaultKind) -> Plan {
     let mut plan = (0..).map(plan).find(|plan| plan.nodes.len() == 3).expect("there are many");
-    plan.faults = vec![Fault { id: 1, at: 3 * SECOND, kind }];
+    plan.faults = vec![Fault { id: 1, when: Trigger::At(3 * SECOND), kind }];
     plan.fault_phase = 6 * SECOND;
     plan
 }
@@ -225,7 +225,7 @@ fn removing_a_fault_leaves_all_other_draws_as_they_were() {
     let lines = |plan| run(plan, Wrong::Nothing, Recording::All).lines;
     let (whole, part) = (lines(whole), lines(part));
     let before = |lines: &[String]| -> Vec<String> {
-        let until = (removed.at / 1_000) as f64 / 1e6;
+        let until = (removed.when.time().expect("it has a time") / 1_000) as f64 / 1e6;
         lines.iter().take_while(|line| seconds(line) < until).cloned().collect()
     };
     let (whole, part) = (before(&whole), before(&part));
