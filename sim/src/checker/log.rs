@@ -141,8 +141,13 @@ impl Logs {
             .collect();
         for (group, place) in seen {
             self.seen.remove(&(node, group));
-            // Who did not notice the last time has not regained what it lost then.
-            if self.rolled_back.insert((node, group), Memory::Doubtful) != Some(Memory::Doubtful) {
+            let regained = match self.rolled_back.insert((node, group), Memory::Doubtful) {
+                None | Some(Memory::Unnoticed) => true,
+                // Who did not notice the last time, or was told and has no fresh name yet, still lacks what it lost then.
+                Some(Memory::Doubtful) => false,
+                Some(Memory::Told(replica, _)) => replica != place.replica,
+            };
+            if regained {
                 self.before.insert((node, group), place);
             }
         }
@@ -358,6 +363,14 @@ mod tests {
         logs.rolled_back(0);
         logs.stands(0, 2, ended(5, 1)).unwrap();
         assert!(logs.excused(GROUP));
+        let mut told = Logs::default();
+        told.stands(0, 0, ended(5, 2)).unwrap();
+        told.rolled_back(0);
+        told.stands(0, 1, GroupPlace { role: RoleName::Verifying, ..ended(5, 1) }).unwrap();
+        told.told(0, GROUP);
+        told.rolled_back(0);
+        told.stands(0, 2, GroupPlace { role: RoleName::Verifying, ..ended(5, 1) }).unwrap();
+        assert!(told.last_seen(0, GROUP).is_none(), "it still lacks what it lost at first");
     }
 
     #[test]
