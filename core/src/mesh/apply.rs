@@ -14,7 +14,6 @@ impl Mesh {
     pub(super) fn on_apply(&mut self, now: Now, entries: &[Applied]) {
         let mut members_changed = false;
         for applied in entries {
-            self.control.on_applied(applied.term);
             if applied.index <= self.state.applied {
                 continue;
             }

@@ -4,7 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 
 use super::voters::View;
 use super::{Mesh, Output};
-use crate::configuration::{Configuration, Member};
+use crate::configuration::Configuration;
 use crate::id::{LogIndex, NodeId, Term};
 use crate::time::{Instant, Now};
 
@@ -23,30 +23,12 @@ pub(super) struct Control {
     complete: bool,
     /// Not before this moment is another change asked for.
     rest: Option<Instant>,
-    /// The term of the last entry applied here.
-    applied_term: Term,
 }
 
 impl Control {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let change = self.change.map(|(_, again)| again);
         [change, self.rest].into_iter().flatten().filter(|_| self.leading).min()
-    }
-
-    pub(super) fn on_applied(&mut self, term: Term) {
-        self.applied_term = self.applied_term.max(term);
-    }
-
-    /// Whether this node leads, has applied all that earlier terms left, and hears a quorum.
-    pub(super) fn is_settled(&self) -> bool {
-        let hears = |voters: &[Member]| {
-            let heard = voters.iter().filter(|m| !self.suspects.contains(&m.node)).count();
-            voters.is_empty() || heard * 2 > voters.len()
-        };
-        self.leading
-            && self.applied_term == self.term
-            && hears(&self.configuration.voters)
-            && hears(&self.configuration.outgoing)
     }
 
     /// Whether there may be a leader to ask.

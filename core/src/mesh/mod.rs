@@ -13,7 +13,8 @@
 //! - **M1** Members that have applied the same index have equal states ([`Mesh::digest`]); entries are applied in order, each once.
 //! - **M2** Node names are unique, and none reads as an id.
 //! - **M3** A node id is bound to the key it derives from; a replica id that was given up never returns.
-//! - **M4** A request is decided at most once, however often it is repeated. A stream's instance is the id of the request that
+//! - **M4** A request is decided at most once, however often it is repeated, and only by the log, also where a look at the state
+//!   would do: a copy of what a leader refused by itself might come again and be done. A stream's instance is the id of the request that
 //!   opened it, so no instance is used twice.
 //! - **M5** All tables are bounded.
 //! - **M6** The only time that apply knows is stamped by the leader and grows with each command.

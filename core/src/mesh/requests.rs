@@ -37,8 +37,6 @@ struct Pending {
     body: Body,
     /// Whom it was last sent to.
     asked: Option<NodeId>,
-    /// How often it was put to a leader. After the first time only the log decides it (M4).
-    sent: u32,
     again: Instant,
     deadline: Option<Instant>,
 }
@@ -99,7 +97,7 @@ impl Mesh {
         let request = Request(self.rng.u128());
         let again = now.monotonic + self.config.request_retry;
         let seen = self.state.applied;
-        let pending = Pending { purpose, seen, body, asked: None, sent: 0, again, deadline };
+        let pending = Pending { purpose, seen, body, asked: None, again, deadline };
         self.requests.pending.insert(request, pending);
         self.ask(now, request);
     }
@@ -123,21 +121,17 @@ impl Mesh {
         let (seen, body) = (pending.seen, pending.body.clone());
         if leading {
             pending.asked = None;
-            pending.sent = pending.sent.saturating_add(1);
-            let repeated = pending.sent > 1;
-            self.serve(now, self.own, request, seen, body, repeated);
+            self.serve(now, self.own, request, seen, body);
         } else if let Some(leader) = leader {
             pending.asked = Some(leader);
-            pending.sent = pending.sent.saturating_add(1);
-            let repeated = pending.sent > 1;
-            self.forward(leader, request, seen, body, repeated);
+            self.forward(leader, request, seen, body);
         }
     }
 
-    fn forward(&mut self, to: NodeId, request: Request, seen: LogIndex, body: Body, repeated: bool) {
+    fn forward(&mut self, to: NodeId, request: Request, seen: LogIndex, body: Body) {
         // A token's use is on disk before its admission leaves (M9).
         let when = if matches!(body, Body::Admit(_)) { When::Durable } else { When::Now };
-        let message = Message::Forward { request, seen, body: Box::new(body), repeated };
+        let message = Message::Forward { request, seen, body: Box::new(body) };
         self.outputs.push_back(Output::Send { to, message, when });
     }
 
@@ -151,7 +145,7 @@ impl Mesh {
 
     pub(super) fn on_message(&mut self, now: Now, from: NodeId, message: Message) {
         match message {
-            Message::Forward { request, seen, body, repeated } => {
+            Message::Forward { request, seen, body } => {
                 if matches!(*body, Body::Found { .. }) {
                     return self.answer(from, request, Verdict::Refused("a mesh begins once".into()));
                 }
@@ -159,7 +153,7 @@ impl Mesh {
                     // A new leader may not have applied its admission yet.
                     return self.answer(from, request, Verdict::Busy);
                 }
-                self.serve(now, from, request, seen, *body, repeated);
+                self.serve(now, from, request, seen, *body);
             }
             Message::Answer { request, verdict } => self.on_answer(now, from, request, verdict),
             Message::WhoIs { node } => self.on_who_is(from, node),
@@ -176,28 +170,16 @@ impl Mesh {
             Verdict::NotLeader(Some(leader)) if leader != from && leader != self.own => {
                 pending.asked = Some(leader);
                 pending.again = now.monotonic + self.config.request_retry;
-                pending.sent = pending.sent.saturating_add(1);
                 let (seen, body) = (pending.seen, pending.body.clone());
-                self.forward(leader, request, seen, body, true);
+                self.forward(leader, request, seen, body);
             }
             Verdict::NotLeader(_) | Verdict::Busy => {}
             Verdict::Refused(reason) => self.fail(now, request, Refusal::Invalid(reason)),
-            // A copy of it that is under way elsewhere may still be done: the log will tell.
-            Verdict::Futile(_) if pending.sent > 1 => {}
-            Verdict::Futile(refusal) => self.fail(now, request, refusal),
         }
     }
 
     /// Takes a request as leader.
-    fn serve(
-        &mut self,
-        now: Now,
-        from: NodeId,
-        request: Request,
-        seen: LogIndex,
-        body: Body,
-        repeated: bool,
-    ) {
+    fn serve(&mut self, now: Now, from: NodeId, request: Request, seen: LogIndex, body: Body) {
         if !self.control.leading {
             let leader = self.control.leader.filter(|&l| l != self.own);
             return self.answer(from, request, Verdict::NotLeader(leader));
@@ -213,9 +195,6 @@ impl Mesh {
             && *node != from
         {
             return self.answer(from, request, Verdict::Refused("a member speaks for itself only".into()));
-        }
-        if !repeated && let Some(refusal) = self.futile(&body) {
-            return self.answer(from, request, Verdict::Futile(refusal));
         }
         let Body::Admit(admission) = &body else {
             return self.propose(now, key, seen, body);
@@ -237,13 +216,6 @@ impl Mesh {
         self.requests.served.insert(key, Stage::Verifying { token, seen, body: Box::new(body) });
         self.requests.verifying.insert(token, key);
         self.outputs.push_back(Output::Work { token, job });
-    }
-
-    /// Why the log would refuse this, if that is plain: then it costs no entry. It is plain only to a leader that has applied
-    /// all that earlier terms left, hears a quorum, and has nothing under way that could matter.
-    fn futile(&self, body: &Body) -> Option<Refusal> {
-        let settled = self.control.is_settled() && self.requests.contexts.is_empty();
-        if settled { self.state.futile(body) } else { None }
     }
 
     pub(super) fn on_verified(&mut self, now: Now, token: u64, valid: bool) {
@@ -281,7 +253,6 @@ impl Mesh {
             // Own requests are asked again by their deadline; only a verdict for good ends them at once.
             match verdict {
                 Verdict::Refused(reason) => self.failed.push((request, Refusal::Invalid(reason))),
-                Verdict::Futile(refusal) => self.failed.push((request, refusal)),
                 Verdict::NotLeader(_) | Verdict::Busy => {}
             }
             return;

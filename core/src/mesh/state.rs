@@ -402,18 +402,6 @@ impl State {
         Ok((source, target))
     }
 
-    /// Why opening or closing would be refused now; `None` if it would be done, or for anything else.
-    #[must_use]
-    pub fn futile(&self, body: &Body) -> Option<Refusal> {
-        match body {
-            Body::Open { name, source, target } => self.may_open(name, source, target).err(),
-            Body::Close { name } if !self.streams.contains_key(name) => {
-                Some(Refusal::UnknownStream(name.clone()))
-            }
-            _ => None,
-        }
-    }
-
     fn joins(&self, stream: &Stream, source: &str, target: &str) -> bool {
         self.resolve(source) == Some(stream.source) && self.resolve(target) == Some(stream.target)
     }

@@ -11,7 +11,6 @@ use wattle_proto::mesh as proto;
 
 use super::entry::{Admission, Body, Entry, Request};
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId};
-use crate::node::command::Refusal;
 use crate::time::Wall;
 use crate::work::PublicKey;
 
@@ -42,8 +41,6 @@ pub enum Message {
         seen: LogIndex,
         /// What to do.
         body: Box<Body>,
-        /// Whether it was sent before, here or elsewhere: only the log may decide it.
-        repeated: bool,
     },
     /// The leader (or who was taken for it) does not do it. What it does is seen in the log.
     Answer {
@@ -73,8 +70,6 @@ pub enum Verdict {
     Busy,
     /// Never; the reason in words.
     Refused(String),
-    /// Not as things stand: the log would refuse it. One of the refusals that opening and closing can meet.
-    Futile(Refusal),
 }
 
 /// What is said on a lane that leads to or from a node that is no member yet.
@@ -146,14 +141,11 @@ impl Message {
     pub fn encode(&self) -> Bytes {
         use proto::answer::Verdict as P;
         let kind = match self {
-            Self::Forward { request, seen, body, repeated } => {
-                proto::message::Kind::Forward(proto::Forward {
-                    request: id_bytes(request.0.to_be_bytes()),
-                    seen: seen.0,
-                    body: Some(body_out(body)),
-                    repeated: *repeated,
-                })
-            }
+            Self::Forward { request, seen, body } => proto::message::Kind::Forward(proto::Forward {
+                request: id_bytes(request.0.to_be_bytes()),
+                seen: seen.0,
+                body: Some(body_out(body)),
+            }),
             Self::Answer { request, verdict } => proto::message::Kind::Answer(proto::Answer {
                 request: id_bytes(request.0.to_be_bytes()),
                 verdict: Some(match verdict {
@@ -162,7 +154,6 @@ impl Message {
                     }),
                     Verdict::Busy => P::Busy(proto::Busy {}),
                     Verdict::Refused(reason) => P::Refused(reason.clone()),
-                    Verdict::Futile(refusal) => P::Futile(futile_out(refusal)),
                 }),
             }),
             Self::WhoIs { node } => {
@@ -187,7 +178,6 @@ impl Message {
                 request: request(&f.request)?,
                 seen: LogIndex(f.seen),
                 body: Box::new(body_in(f.body)?),
-                repeated: f.repeated,
             },
             proto::message::Kind::Answer(a) => Self::Answer {
                 request: request(&a.request)?,
@@ -196,7 +186,6 @@ impl Message {
                     P::NotLeader(n) => Verdict::NotLeader(Some(node(&n.leader)?)),
                     P::Busy(_) => Verdict::Busy,
                     P::Refused(reason) => Verdict::Refused(text(reason, TEXT_MAX)?),
-                    P::Futile(futile) => Verdict::Futile(futile_in(futile)?),
                 },
             },
             proto::message::Kind::WhoIs(w) => Self::WhoIs { node: node(&w.node)? },
@@ -295,38 +284,6 @@ impl Entry {
             body: body_in(entry.body)?,
         })
     }
-}
-
-fn futile_out(refusal: &Refusal) -> proto::Futile {
-    use proto::futile::Reason;
-    let reason = match refusal {
-        Refusal::UnknownNode(name) => Reason::UnknownNode(name.clone()),
-        Refusal::UnknownStream(name) => Reason::UnknownStream(name.clone()),
-        Refusal::SameNode => Reason::SameNode(proto::SameNode {}),
-        Refusal::OpenElsewhere { name, source_node, target } => Reason::OpenElsewhere(proto::OpenElsewhere {
-            name: name.clone(),
-            source: id_bytes(source_node.to_bytes()),
-            target: id_bytes(target.to_bytes()),
-        }),
-        Refusal::Invalid(words) => Reason::Invalid(words.clone()),
-        other => Reason::Invalid(alloc::format!("{other}")),
-    };
-    proto::Futile { reason: Some(reason) }
-}
-
-fn futile_in(futile: proto::Futile) -> Result<Refusal, Malformed> {
-    use proto::futile::Reason;
-    Ok(match futile.reason.ok_or(Malformed("reason"))? {
-        Reason::UnknownNode(name) => Refusal::UnknownNode(text(name, TEXT_MAX)?),
-        Reason::UnknownStream(name) => Refusal::UnknownStream(text(name, TEXT_MAX)?),
-        Reason::SameNode(_) => Refusal::SameNode,
-        Reason::OpenElsewhere(open) => Refusal::OpenElsewhere {
-            name: text(open.name, TEXT_MAX)?,
-            source_node: node(&open.source)?,
-            target: node(&open.target)?,
-        },
-        Reason::Invalid(words) => Refusal::Invalid(text(words, TEXT_MAX)?),
-    })
 }
 
 fn body_out(body: &Body) -> proto::Body {

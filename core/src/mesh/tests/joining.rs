@@ -110,7 +110,6 @@ fn a_forged_admission_is_not_proposed() {
         request: Request(5),
         seen: LogIndex(0),
         body: alloc::boxed::Box::new(body),
-        repeated: false,
     };
     let from = world.id(1);
     world.inbox.push_back((0, Input::Message { from, message: forward(Body::Admit(admission.clone())) }));

@@ -74,6 +74,8 @@ pub(super) struct World {
     changes: Vec<(usize, usize)>,
     refuse_changes: usize,
     inbox: VecDeque<(usize, Input)>,
+    /// The last request that one member forwarded to another.
+    forwarded: Option<Message>,
     starts: u64,
 }
 
@@ -98,6 +100,7 @@ impl World {
             changes: Vec::new(),
             refuse_changes: 0,
             inbox: VecDeque::new(),
+            forwarded: None,
             starts: 0,
         };
         for name in names {
@@ -367,6 +370,9 @@ impl World {
                     self.lose -= 1;
                 } else if let Some(to) = self.host_of(to) {
                     let message = Message::decode(&message.encode()).unwrap();
+                    if matches!(message, Message::Forward { .. }) {
+                        self.forwarded = Some(message.clone());
+                    }
                     let from = self.id(host);
                     self.inbox.push_back((to, Input::Message { from, message }));
                 }

@@ -62,63 +62,42 @@ fn what_cannot_be_opened_is_refused_with_the_reason() {
 }
 
 #[test]
-fn what_is_plainly_refused_costs_no_entry() {
+fn every_refusal_is_decided_by_the_log_and_told_in_words() {
     let mut world = World::grown(&["a", "b", "c"]);
     world.command(0, open("s", "a", "b"));
-    let entries = world.log.len();
     let (source_node, target) = (world.id(0), world.id(1));
     let elsewhere = Refusal::OpenElsewhere { name: "s".into(), source_node, target };
     for host in 0..3 {
         let mut refusal = |input: Box<dyn FnOnce(RequestId) -> Input>| {
+            let entries = world.log.len();
             let request = world.command(host, input);
+            assert_eq!(world.log.len(), entries + 1);
             world.reply(host, request).unwrap().unwrap_err()
         };
         assert_eq!(refusal(Box::new(open("t", "a", "nobody"))), Refusal::UnknownNode("nobody".into()));
         assert_eq!(refusal(Box::new(open("t", "a", "a"))), Refusal::SameNode);
         assert_eq!(refusal(Box::new(open("s", "b", "a"))), elsewhere);
         assert_eq!(refusal(Box::new(close("t"))), Refusal::UnknownStream("t".into()));
-        assert_eq!(refusal(Box::new(open("x y", "a", "b"))), state::bad_stream_name("x y"));
     }
-    assert_eq!(world.log.len(), entries);
+    let entries = world.log.len();
+    let bad = world.command(1, open("x y", "a", "b"));
+    assert_eq!(world.reply(1, bad), Some(Err(state::bad_stream_name("x y"))));
+    assert_eq!(world.log.len(), entries, "it is bad whatever the log holds");
     assert_eq!(world.mesh(0).requests.pending() + world.mesh(0).requests.served(), 0);
 }
 
 #[test]
-fn what_is_not_plain_is_left_to_the_log() {
+fn a_copy_of_a_refused_request_that_comes_late_does_nothing() {
     let mut world = World::grown(&["a", "b", "c"]);
-    let entries = world.log.len();
-    // The open that is under way decides about the close.
-    world.quorum = false;
+    let refused = world.command(2, close("s"));
+    assert_eq!(world.reply(2, refused), Some(Err(Refusal::UnknownStream("s".into()))));
+    let copy = world.forwarded.clone().expect("it was forwarded to the leader");
     let opening = world.command(1, open("s", "a", "b"));
-    let closing = world.command(2, close("s"));
-    assert_eq!(world.log.len(), entries + 2);
-    world.quorum = true;
-    world.pump();
     assert!(opened(world.reply(1, opening)).1);
-    assert_eq!(world.reply(2, closing), Some(Ok(Reply::StreamClosed)));
-    // A leader that has applied nothing of its own term may not know all that is committed.
-    world.lead(Some(1));
-    let gone = world.command(1, close("s"));
-    assert_eq!(world.reply(1, gone), Some(Err(Refusal::UnknownStream("s".into()))));
-    assert_eq!(world.log.len(), entries + 3);
-    // Nor does one that hears no quorum.
-    for host in [0, 2] {
-        let node = world.id(host);
-        world.inbox.push_back((1, Input::PairSuspect { node }));
-    }
-    world.command(1, close("s"));
-    assert_eq!(world.log.len(), entries + 4);
-    for host in [0, 2] {
-        let node = world.id(host);
-        world.inbox.push_back((1, Input::PairAlive { node }));
-    }
-    // Of a request that was sent twice, the first copy may be anywhere.
-    world.lose = 1;
-    let lost = world.command(0, close("s"));
-    assert_eq!(world.reply(0, lost), None);
-    world.pass(Span::secs(2));
-    assert_eq!(world.reply(0, lost), Some(Err(Refusal::UnknownStream("s".into()))));
-    assert_eq!(world.log.len(), entries + 5);
+    let from = world.id(2);
+    world.inbox.push_back((0, Input::Message { from, message: copy }));
+    world.pump();
+    assert_eq!(world.mesh(0).streams().count(), 1, "what was refused once is not done later");
     world.assert_equal();
 }
 

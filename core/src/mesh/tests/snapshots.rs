@@ -132,15 +132,6 @@ fn answers_survive_the_wire() {
         wire::Verdict::NotLeader(None),
         wire::Verdict::NotLeader(Some(NodeId(3))),
         wire::Verdict::Refused("no".into()),
-        wire::Verdict::Futile(Refusal::UnknownNode("x".into())),
-        wire::Verdict::Futile(Refusal::UnknownStream("x".into())),
-        wire::Verdict::Futile(Refusal::SameNode),
-        wire::Verdict::Futile(Refusal::Invalid("x".into())),
-        wire::Verdict::Futile(Refusal::OpenElsewhere {
-            name: "x".into(),
-            source_node: NodeId(1),
-            target: NodeId(2),
-        }),
     ];
     for verdict in verdicts {
         let message = Message::Answer { request: Request(9), verdict };
