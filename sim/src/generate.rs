@@ -1,6 +1,8 @@
 //! How a seed becomes a plan. Faults are placed per run, never per unit of time, so that short runs are as hostile as long ones,
 //! and each run switches whole kinds of faults on or off (swarm testing): a fault that is always there hides what it prevents.
 
+mod moments;
+
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
 use crate::plan::{
@@ -363,6 +365,7 @@ fn faults(seed: u64, count: usize, edges: &[Edge], streams: &[StreamPlan], fault
             faults.push(fault);
         }
     }
+    faults.extend(moments::faults(&swarm, &faults));
     faults.sort_by_key(|fault| (fault.when.time(), fault.id));
     faults
 }
