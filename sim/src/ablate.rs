@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use wattle_core::node::Node;
 use wattle_core::planted::{Bug, Description};
 
+use crate::checker::CHECKERS;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::score::{Detection, Score};
@@ -18,6 +19,9 @@ use crate::world::{self, World};
 pub const QUICK: u64 = 100;
 /// So many seeds are tried with something off.
 pub const SEEDS: u64 = 300;
+
+/// Every kind of fault occurs within so many plans.
+const PLANS: u64 = 2000;
 
 /// Something that can be switched off.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,7 +71,7 @@ pub fn needed(detection: &Detection) -> BTreeSet<Part> {
 /// Looks for a bug with a part switched off.
 #[must_use]
 pub fn ablate(bug: &Description, without: &Part, jobs: usize) -> Pair {
-    let request = Request { seeds: 0..SEEDS, jobs, bug: Some(bug.bug), all: false };
+    let request = Request { jobs, bug: Some(bug.bug), ..Request::of(0..SEEDS) };
     let summary = swarm::run_with(&request, &|_| (), &|seed, bug| run(seed, bug, without));
     let detected = summary.failure.map(|failure| Detection {
         seed: failure.seed,
@@ -85,14 +89,24 @@ fn run(seed: u64, bug: Option<Bug>, without: &Part) -> Outcome {
     }
 }
 
-/// A table in Markdown: per part the bugs that escape without it, and how many need longer.
+/// Everything that can be switched off: the kinds of faults that plans have, the checkers of the world, and the invariants
+/// of the core that saw a bug.
+fn parts(state: &State) -> BTreeSet<Part> {
+    let plans = (0..PLANS).flat_map(|seed| Plan::generate(seed).fault_kinds());
+    let detections = state.scores.iter().filter_map(|score| score.detected.as_ref());
+    let saw = detections.map(|detected| detected.checker.clone()).filter(|checker| checker != "progress");
+    let checkers = (1..=CHECKERS).map(|number| format!("X{number}")).chain(saw);
+    plans.map(Part::Fault).chain(checkers.map(Part::Checker)).collect()
+}
+
+/// A table in Markdown: per part the bugs that escape without it, and how many need longer. What no bug needs is useless, or untested.
 #[must_use]
-pub fn table(state: &State, all: &BTreeSet<Part>) -> String {
+pub fn table(state: &State) -> String {
     let mut text = String::from(
         "| without | bugs looked for again | that escape | that take longer |\n| --- | --- | --- | --- |\n",
     );
-    for part in all {
-        let pairs: Vec<&Pair> = state.pairs.iter().filter(|pair| pair.without == *part).collect();
+    for part in parts(state) {
+        let pairs: Vec<&Pair> = state.pairs.iter().filter(|pair| pair.without == part).collect();
         let before = |pair: &Pair| {
             let score = state.scores.iter().find(|score| score.bug == pair.bug);
             score.and_then(|score| score.detected.as_ref()).map_or(0, |detected| detected.seeds)
@@ -139,10 +153,13 @@ mod tests {
             scores: ["a", "b", "c"].map(score).into(),
             pairs: vec![pair("a", None), pair("b", Some(detection(10))), pair("c", Some(detection(9)))],
         };
-        let useless = Part::Checker("X99".into());
-        let table = table(&state, &[part.clone(), useless].into());
+        let table = table(&state);
         assert!(table.contains("| fault crash | 3 | `a` | 1 |"), "{table}");
-        assert!(table.contains("| checker X99 | 0 | none | 0 |"), "{table}");
+        assert!(table.contains("| fault pause | 0 | none | 0 |"), "{table}");
+        assert!(
+            table.contains("| checker X1 | 0 | none | 0 |") && table.contains("| checker R1 |"),
+            "{table}"
+        );
         let text = toml::to_string(&state).unwrap();
         assert_eq!(toml::from_str::<State>(&text).unwrap(), state);
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wattle_core::planted::{Description, counts};
+use wattle_core::planted::{Bug, Description, counts};
 
 use crate::swarm::{self, Request};
 
@@ -42,7 +42,7 @@ pub struct Score {
 #[must_use]
 pub fn score(bug: &Description, seeds: Range<u64>, jobs: usize) -> Score {
     let before = counts::of(bug.bug);
-    let request = Request { seeds: seeds.clone(), jobs, bug: Some(bug.bug), all: false };
+    let request = Request { jobs, bug: Some(bug.bug), ..Request::of(seeds.clone()) };
     let summary = swarm::run(&request, &|_| ());
     let after = counts::of(bug.bug);
     let last = summary.failure.as_ref().map_or(seeds.end, |failure| failure.seed + 1);
@@ -89,12 +89,13 @@ pub fn summary(scores: &[Score]) -> Summary {
 
 /// A table in Markdown: a row per bug, by family, with its mechanism.
 #[must_use]
-pub fn table(rows: &[(&Description, &Score)]) -> String {
+pub fn table(scores: &[Score]) -> String {
     let mut text = String::from(
         "| bug | mechanism | reached | triggered | detected by | seeds | CPU s |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n",
     );
-    for (bug, score) in rows {
+    let known = |score: &Score| Some((score.clone(), Bug::named(&score.bug)?.describe()));
+    for (score, bug) in scores.iter().filter_map(known) {
         let (checker, seeds) = match &score.detected {
             Some(detected) => (detected.checker.clone(), detected.seeds.to_string()),
             None => ("**not detected**".into(), format!("> {}", score.tried)),
@@ -128,7 +129,6 @@ pub fn replace(document: &str, name: &str, table: &str) -> Result<String, String
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wattle_core::planted::Bug;
 
     fn scored(bug: Bug, seeds: Option<u64>) -> Score {
         let detection = |seeds| Detection { seed: seeds - 1, seeds, checker: "R1".into() };
@@ -146,9 +146,7 @@ mod tests {
 
     #[test]
     fn a_table_replaces_the_one_between_its_marks_and_nothing_else() {
-        let bug = Bug::RouteLoop.describe();
-        let (found, missed) = (scored(bug.bug, Some(7)), scored(bug.bug, None));
-        let table = table(&[(bug, &found), (bug, &missed)]);
+        let table = table(&[scored(Bug::RouteLoop, Some(7)), scored(Bug::RouteLoop, None)]);
         assert!(
             table.contains("| R1 | 7 | 1.23 |") && table.contains("**not detected** | > 500 |"),
             "{table}"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -36,6 +36,8 @@ pub struct Summary {
     pub not_owed: u64,
     /// By what failures were seen: how often, and the lowest seed.
     pub failures: BTreeMap<String, (u64, u64)>,
+    /// Seeds whose second run was not the same as the first.
+    pub unsteady: Vec<u64>,
     /// Processor time of each seed.
     pub times: Vec<(Duration, u64)>,
     /// The failing run with the lowest seed: every lower seed passed.
@@ -90,6 +92,19 @@ pub struct Request {
     pub bug: Option<Bug>,
     /// Whether to go on after the first failure.
     pub all: bool,
+    /// Whether every seed is run twice, to see that both runs are the same.
+    pub twice: bool,
+    /// The moment after which no further seed is begun.
+    pub until: Option<Instant>,
+}
+
+impl Request {
+    /// Those seeds, up to the first that fails, as many at a time as there are cores.
+    #[must_use]
+    pub fn of(seeds: Range<u64>) -> Self {
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { seeds, jobs, bug: None, all: false, twice: false, until: None }
+    }
 }
 
 /// Runs the plans of all seeds, up to the first that fails unless all are wanted. `progress` is told after each seed how many are done.
@@ -118,7 +133,8 @@ pub(crate) fn run_with(
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end.load(Ordering::Relaxed) {
+                    let late = request.until.is_some_and(|until| Instant::now() >= until);
+                    if late || seed >= end.load(Ordering::Relaxed) {
                         return;
                     }
                     let begun = processor_time();
@@ -126,11 +142,13 @@ pub(crate) fn run_with(
                     let time = processor_time() - begun;
                     let fails = !outcome.verdict.is_pass();
                     let spoiled = fails && request.bug.is_some() && !run(seed, None).verdict.is_pass();
-                    if fails && !spoiled && !request.all {
+                    let unsteady = request.twice && run(seed, request.bug) != outcome;
+                    if (fails && !spoiled || unsteady) && !request.all {
                         end.fetch_min(seed, Ordering::Relaxed);
                     }
                     let done = {
                         let mut summary = summary.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        summary.unsteady.extend(unsteady.then_some(seed));
                         summary.add(outcome, spoiled, time);
                         summary.seeds
                     };
@@ -164,7 +182,7 @@ mod tests {
     }
 
     fn request(seeds: Range<u64>, jobs: usize) -> Request {
-        Request { seeds, jobs, bug: None, all: false }
+        Request { jobs, ..Request::of(seeds) }
     }
 
     #[test]
@@ -185,6 +203,19 @@ mod tests {
             assert!(summary.times.iter().filter(|(_, seed)| *seed <= 40).count() == 41);
             assert!(summary.seeds < 60, "it stops soon");
         }
+    }
+
+    #[test]
+    fn a_second_run_that_differs_is_seen_and_time_that_is_over_begins_nothing() {
+        let runs = AtomicU64::new(0);
+        let summary =
+            run_with(&Request { twice: true, all: true, ..request(0..50, 2) }, &|_| (), &|seed, _| Outcome {
+                events: if seed == 33 { runs.fetch_add(1, Ordering::Relaxed) } else { 10 },
+                ..outcome(seed, &[])
+            });
+        assert_eq!((summary.seeds, summary.unsteady), (50, vec![33]));
+        let late = Request { until: Some(Instant::now()), ..request(0..50, 2) };
+        assert_eq!(run_with(&late, &|_| (), &|seed, _| outcome(seed, &[])).seeds, 0);
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
 
+/// How many promises there are: X1 to this.
+pub const CHECKERS: u32 = 14;
+
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {

@@ -1,10 +1,12 @@
 //! The commands, shared by the small binary `wattle-sim` and by `wattle sim`. One file per family of commands.
 
+mod diff;
+#[cfg(feature = "planted")]
+mod score;
 mod single;
 mod swarm;
 
 use std::io::{self, Write};
-use std::ops::Range;
 use std::path::PathBuf;
 
 use wattle_core::planted::Bug;
@@ -17,6 +19,10 @@ use crate::world;
 
 /// A planted bug was looked for and not found.
 pub const NOT_FOUND: u8 = 12;
+/// Two runs that should be the same differ.
+pub const UNSTEADY: u8 = 13;
+/// A coverage mark that is not rare stayed dark.
+pub const DARK: u8 = 14;
 /// The arguments or a plan file make no sense.
 pub const USAGE: u8 = 2;
 
@@ -26,7 +32,9 @@ Exit codes:
    2  the arguments or a plan file make no sense
   10  a promise was broken
   11  no progress after all faults ended
-  12  a planted bug was looked for and not found";
+  12  a planted bug was looked for and not found
+  13  two runs that should be the same differ
+  14  a coverage mark that is not rare stayed dark";
 
 /// What to simulate.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -43,6 +51,9 @@ pub enum Command {
         /// Print the plan and every event
         #[arg(short, long)]
         verbose: bool,
+        /// Write every event and the hash after it to a file, for `diff`
+        #[arg(long, value_name = "FILE")]
+        record: Option<PathBuf>,
     },
     /// Print the plan of a seed, to be read, edited and replayed
     Plan {
@@ -66,21 +77,22 @@ pub enum Command {
     },
     /// Run many seeds, up to the first that fails
     #[command(after_help = EXIT_CODES)]
-    Swarm {
-        /// The seeds, the last one not included
-        #[arg(long, value_name = "FROM..TO", value_parser = swarm::parse_range)]
-        seeds: Range<u64>,
-        /// How many seeds at a time; as many as there are cores unless given
-        #[arg(long, value_name = "N")]
-        jobs: Option<usize>,
-        /// Plant a deliberate bug in every node, and see within how many seeds it is found; a failure counts if the same
-        /// seed passes without the bug
+    Swarm(swarm::Swarm),
+    /// Name the first event at which two runs part
+    #[command(after_help = EXIT_CODES)]
+    Diff {
+        /// A seed, a plan file (.toml), or a record that `run --record` wrote, of this build or another
+        one: String,
+        /// The other
+        other: String,
+        /// Plant a deliberate bug in every node of the second run (needs a build with the feature `planted`)
         #[arg(long, value_name = "NAME")]
         planted: Option<String>,
-        /// Go on after the first failure and count what is broken how often
-        #[arg(long)]
-        all: bool,
     },
+    /// Plant every deliberate bug and see within how many seeds each is found
+    #[cfg(feature = "planted")]
+    #[command(after_help = EXIT_CODES)]
+    Score(score::Score),
 }
 
 /// How a single plan is run: tests put other nodes in the place of the real one.
@@ -110,16 +122,20 @@ pub fn run(command: &Command, program: &str, out: &mut dyn Write) -> io::Result<
 
 fn carry_out(command: &Command, program: &str, runner: Runner, out: &mut dyn Write) -> io::Result<u8> {
     let done = match command {
-        Command::Run { seed, planted, verbose } => {
+        Command::Run { seed, planted, record: Some(file), .. } => {
+            diff::record(*seed, planted.as_deref(), file)
+        }
+        Command::Run { seed, planted, verbose, record: None } => {
             single::run(*seed, planted.as_deref(), *verbose, program, runner, out)
         }
         Command::Plan { seed, output } => single::plan(*seed, output.as_deref(), out),
         Command::Replay { file, planted, verbose } => {
             single::replay(file, planted.as_deref(), *verbose, program, runner, out)
         }
-        Command::Swarm { seeds, jobs, planted, all } => {
-            swarm::run(seeds, *jobs, planted.as_deref(), *all, program, out)
-        }
+        Command::Swarm(asked) => swarm::run(asked, program, out),
+        Command::Diff { one, other, planted } => diff::run(one, other, planted.as_deref(), out),
+        #[cfg(feature = "planted")]
+        Command::Score(asked) => score::run(asked, out),
     };
     match done {
         Ok(code) => Ok(code),

@@ -45,14 +45,20 @@ pub(super) fn replay(
     runner: Runner,
     out: &mut dyn Write,
 ) -> Result<u8, Trouble> {
+    let plan = read(file, planted)?;
+    let what = format!("replay {}", quoted(&file.display().to_string()));
+    report(&plan, verbose, &reproduce(&what, planted, program), runner, out)
+}
+
+/// The plan in a file, with a bug planted by the command line or by the plan.
+pub(super) fn read(file: &Path, planted: Option<&str>) -> Result<Plan, Trouble> {
     let shown = file.display();
     let text = fs::read_to_string(file)
         .map_err(|error| Trouble::Usage(format!("cannot read the plan {shown}: {error}")))?;
     let mut plan = Plan::from_toml(&text)
         .map_err(|what| Trouble::Usage(format!("{shown} is no plan that can be run: {what}")))?;
     plan.planted = can_plant(find_bug(planted)?.or(plan.planted))?;
-    let what = format!("replay {}", quoted(&shown.to_string()));
-    report(&plan, verbose, &reproduce(&what, planted, program), runner, out)
+    Ok(plan)
 }
 
 /// A word as a shell takes it.

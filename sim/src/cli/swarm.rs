@@ -4,8 +4,25 @@ use std::io::Write;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::{NOT_FOUND, Trouble, find_bug, reproduce};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use wattle_core::coverage::Sighting;
+
+use super::{DARK, NOT_FOUND, Trouble, UNSTEADY, find_bug, reproduce};
+use crate::coverage;
 use crate::swarm::{self, Request, Summary};
+
+fn parse_budget(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: write it as 90s, 10m or 8h");
+    let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let number: u64 = text[..at].parse().map_err(|_| wrong())?;
+    let unit = match &text[at..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    Ok(Duration::from_secs(number.saturating_mul(unit)))
+}
 
 pub(super) fn parse_range(text: &str) -> Result<Range<u64>, String> {
     let (from, to) = text.split_once("..").ok_or("write it as FROM..TO, for example 0..2000")?;
@@ -14,21 +31,72 @@ pub(super) fn parse_range(text: &str) -> Result<Range<u64>, String> {
     if from >= to { Err(format!("there is no seed in {from}..{to}")) } else { Ok(from..to) }
 }
 
-pub(super) fn run(
-    seeds: &Range<u64>,
+/// How many seeds are run, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Swarm {
+    /// The seeds, the last one not included
+    #[arg(long, value_name = "FROM..TO", value_parser = parse_range)]
+    seeds: Range<u64>,
+    /// How many seeds at a time; as many as there are cores unless given
+    #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    planted: Option<&str>,
+    /// Begin no further seed after this time, such as 90s or 10m
+    #[arg(long, value_name = "TIME", value_parser = parse_budget)]
+    budget: Option<Duration>,
+    /// Plant a deliberate bug in every node, and see within how many seeds it is found; a failure counts if the same
+    /// seed passes without the bug
+    #[arg(long, value_name = "NAME")]
+    planted: Option<String>,
+    /// Go on after the first failure and count what is broken how often
+    #[arg(long)]
     all: bool,
-    program: &str,
-    out: &mut dyn Write,
-) -> Result<u8, Trouble> {
-    let bug = find_bug(planted)?;
-    let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let request = Request { seeds: seeds.clone(), jobs, bug, all };
+    /// Run every seed twice and see that both runs are the same
+    #[arg(long)]
+    twice: bool,
+    /// Tell which coverage marks were hit, and fail if one stayed dark that is not rare
+    #[arg(long)]
+    coverage: bool,
+}
+
+pub(super) fn run(asked: &Swarm, program: &str, out: &mut dyn Write) -> Result<u8, Trouble> {
+    let seeds = asked.seeds.clone();
+    let bug = find_bug(asked.planted.as_deref())?;
+    let mut request = Request { bug, all: asked.all, twice: asked.twice, ..Request::of(seeds) };
+    request.jobs = asked.jobs.unwrap_or(request.jobs);
     let begun = Instant::now();
-    let summary = swarm::run(&request, &|_| ());
-    count(&summary, jobs, begun.elapsed(), out)?;
-    judge(&summary, seeds, planted, program, out)
+    request.until = asked.budget.map(|budget| begun + budget);
+    let bar = bar(asked.seeds.end - asked.seeds.start);
+    let summary = swarm::run(&request, &|done| bar.set_position(done));
+    bar.finish_and_clear();
+    count(&summary, request.jobs, begun.elapsed(), out)?;
+    let dark = if asked.coverage { coverage(coverage::all(), out)? } else { 0 };
+    match judge(&summary, &asked.seeds, asked.planted.as_deref(), program, out)? {
+        0 if dark > 0 => Ok(DARK),
+        code => Ok(code),
+    }
+}
+
+/// A progress bar for whoever looks at a terminal.
+pub(super) fn bar(steps: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr_with_hz(4));
+    let style = ProgressStyle::with_template("{msg}{wide_bar} {pos}/{len} · {per_sec} · {eta} left");
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Tells which marks were hit. Gives the number of dark ones that should not be.
+pub(super) fn coverage(marks: impl Iterator<Item = Sighting>, out: &mut dyn Write) -> Result<usize, Trouble> {
+    let (mut hit, mut all, mut dark) = (0, 0, 0);
+    for mark in marks {
+        all += 1;
+        hit += usize::from(mark.hit);
+        if !mark.hit {
+            let word = if mark.rarity.is_sometimes() { "DARK" } else { "dark, and rare" };
+            dark += usize::from(mark.rarity.is_sometimes());
+            writeln!(out, "{word}: {}: {}", mark.name, mark.what)?;
+        }
+    }
+    writeln!(out, "{hit} of {all} coverage marks were hit")?;
+    Ok(dark)
 }
 
 fn count(summary: &Summary, jobs: usize, wall: Duration, out: &mut dyn Write) -> Result<(), Trouble> {
@@ -77,6 +145,15 @@ pub(super) fn judge(
     program: &str,
     out: &mut dyn Write,
 ) -> Result<u8, Trouble> {
+    if let Some(seed) = summary.unsteady.iter().min() {
+        writeln!(
+            out,
+            "NOT DETERMINISTIC: {} seeds gave another run the second time, seed {seed} first",
+            summary.unsteady.len()
+        )?;
+        writeln!(out, "{}", reproduce(&format!("diff {seed} {seed}"), planted, program))?;
+        return Ok(UNSTEADY);
+    }
     match (&summary.failure, planted) {
         (None, None) => {
             writeln!(out, "all pass")?;
@@ -100,6 +177,8 @@ pub(super) fn judge(
 
 #[cfg(test)]
 mod tests {
+    use wattle_core::coverage::Rarity;
+
     use super::*;
 
     #[test]
@@ -108,5 +187,20 @@ mod tests {
         for wrong in ["7", "5..5", "9..3", "a..b", ".."] {
             assert!(parse_range(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(parse_budget("10m"), Ok(Duration::from_secs(600)));
+        for wrong in ["10", "m", "5d", "-3s", ""] {
+            assert!(parse_budget(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_dark_mark_is_named_and_counts_unless_it_is_rare() {
+        let mark = |rarity, hit| Sighting { name: "Mark", what: "a place", rarity, hit };
+        let marks = [(Rarity::Sometimes, true), (Rarity::Sometimes, false), (Rarity::Rare, false)];
+        let mut text = Vec::new();
+        let dark = coverage(marks.into_iter().map(|(rarity, hit)| mark(rarity, hit)), &mut text);
+        assert!(matches!(dark, Ok(1)));
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("DARK: Mark: a place") && text.contains("1 of 3"), "{text}");
     }
 }

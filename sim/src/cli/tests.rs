@@ -55,7 +55,7 @@ fn a_plan_that_passes_ends_with_0_and_the_same_trace_as_its_seed() {
     assert_eq!(carried_out(&written, right), (0, String::new()));
     let printed = carried_out(&Command::Plan { seed: 4, output: None }, right);
     assert_eq!(printed, (0, std::fs::read_to_string(&file.0).expect("it was written")));
-    let run = Command::Run { seed: 4, planted: None, verbose: false };
+    let run = Command::Run { seed: 4, planted: None, verbose: false, record: None };
     let (code, line) = carried_out(&run, run_calmly);
     let trace = |line: &str| line.split(" · ").find(|part| part.starts_with("trace ")).map(str::to_owned);
     assert_eq!((code, line.lines().count()), (0, 1), "{line}");
@@ -91,7 +91,8 @@ fn a_broken_promise_ends_with_10_and_the_command_that_repeats_it() {
     assert_eq!(code, 10, "{said}");
     assert!(said.contains("SAFETY X7") && !said.contains("NOT DETERMINISTIC"), "{said}");
     assert!(said.contains(&format!("reproduce: wattle-sim replay {}", file.0.display())), "{said}");
-    let (code, said) = carried_out(&Command::Run { seed: 4, planted: None, verbose: false }, two_leaders);
+    let (code, said) =
+        carried_out(&Command::Run { seed: 4, planted: None, verbose: false, record: None }, two_leaders);
     assert!(code == 10 && said.ends_with("reproduce: wattle-sim run 4\n"), "{code}: {said}");
 }
 
@@ -129,7 +130,7 @@ fn a_planted_bug_that_no_seed_finds_ends_with_12_and_one_that_is_found_with_0() 
 
 #[test]
 fn a_bug_that_cannot_be_planted_ends_with_2() {
-    let run = |name: &str| Command::Run { seed: 4, planted: Some(name.into()), verbose: false };
+    let run = |name: &str| Command::Run { seed: 4, planted: Some(name.into()), verbose: false, record: None };
     let (code, said) = carried_out(&run("vote-not-persistet"), run_calmly);
     assert!(code == USAGE && said.contains("did you mean \"vote-not-persisted\""), "{code}: {said}");
     let mut plan = Plan::generate(4);

@@ -1,0 +1,150 @@
+//! How strong the simulator is: `score`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use wattle_core::planted::{Bug, Description, Family};
+
+use super::swarm::{bar, parse_range};
+use super::{NOT_FOUND, Trouble, find_bug};
+use crate::ablate::{self, QUICK, State, needed};
+use crate::score::{self, summary};
+use crate::swarm::Request;
+
+/// Which bugs are looked for, and where.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Score {
+    /// Only the bugs of a family: raft, mesh, stream, durability, journal, route, link, node
+    #[arg(long, value_name = "NAME", value_parser = parse_family)]
+    family: Option<Family>,
+    /// Only this bug; may be given several times
+    #[arg(long = "bug", value_name = "NAME")]
+    bugs: Vec<String>,
+    /// The seeds, the last one not included
+    #[arg(long, value_name = "FROM..TO", value_parser = parse_range, default_value = "0..10000")]
+    seeds: Range<u64>,
+    /// How many seeds at a time; as many as there are cores unless given
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Keep what is known in a file after each bug, and go on from there
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Then look again for every bug that was found quickly, with one kind of fault or one checker switched off at a time
+    #[arg(long, requires = "state")]
+    ablate: bool,
+    /// Write the tables into a document, between its lines `<!-- score begins -->` and `<!-- score ends -->`, and the same
+    /// with `ablation`
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+}
+
+fn parse_family(name: &str) -> Result<Family, String> {
+    let known = || Family::ALL.map(|(name, _)| name).join(", ");
+    let found = Family::ALL.into_iter().find(|(other, _)| *other == name);
+    found.map(|(_, family)| family).ok_or_else(|| format!("there are: {}", known()))
+}
+
+pub(super) fn run(asked: &Score, out: &mut dyn Write) -> Result<u8, Trouble> {
+    let jobs = asked.jobs.unwrap_or(Request::of(0..1).jobs);
+    let bugs = chosen(asked)?;
+    let mut state = asked.state.as_deref().map_or(Ok(State::default()), read)?;
+    let bar = bar(bugs.len() as u64);
+    for bug in &bugs {
+        bar.set_message(format!("{} ", bug.name));
+        if !state.scores.iter().any(|score| score.bug == bug.name) {
+            state.scores.push(score::score(bug, asked.seeds.clone(), jobs));
+            keep(asked, &state)?;
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let score_of = |bug: &Description| state.scores.iter().find(|score| score.bug == bug.name).cloned();
+    let scores: Vec<score::Score> = bugs.iter().filter_map(|bug| score_of(bug)).collect();
+    let table = score::table(&scores);
+    write!(out, "{table}")?;
+    if asked.ablate {
+        out.flush()?;
+        ablate_all(asked, &bugs, &mut state, jobs)?;
+        write!(out, "\n{}", ablate::table(&state))?;
+    }
+    if let Some(file) = &asked.write {
+        write_tables(file, &table, &state)?;
+    }
+    let summary = summary(&scores);
+    let show = |seeds: Option<u64>| seeds.map_or("never".into(), |seeds: u64| seeds.to_string());
+    writeln!(
+        out,
+        "{} of {} bugs detected · seeds in the middle {} · for 95 % {}",
+        summary.detected,
+        summary.bugs,
+        show(summary.median),
+        show(summary.most)
+    )?;
+    Ok(if summary.detected == summary.bugs { 0 } else { NOT_FOUND })
+}
+
+fn chosen(asked: &Score) -> Result<Vec<&'static Description>, Trouble> {
+    let mut named = BTreeSet::new();
+    for name in &asked.bugs {
+        if let Some(bug) = find_bug(Some(name))? {
+            named.insert(bug.describe().name);
+        }
+    }
+    let wanted = |bug: &&Description| {
+        asked.family.is_none_or(|family| family == bug.family)
+            && (named.is_empty() || named.contains(bug.name))
+    };
+    Ok(Bug::ALL.iter().filter(wanted).collect())
+}
+
+/// Looks again for what was found quickly, unless that was done before.
+fn ablate_all(asked: &Score, bugs: &[&Description], state: &mut State, jobs: usize) -> Result<(), Trouble> {
+    let mut left = Vec::new();
+    for bug in bugs {
+        let score = state.scores.iter().find(|score| score.bug == bug.name);
+        let quick = score.and_then(|score| score.detected.as_ref()).filter(|found| found.seeds <= QUICK);
+        let parts = quick.map(needed).unwrap_or_default();
+        let done = |part: &_| state.pairs.iter().any(|pair| pair.bug == bug.name && pair.without == *part);
+        left.extend(parts.into_iter().filter(|part| !done(part)).map(|part| (*bug, part)));
+    }
+    let bar = bar(left.len() as u64);
+    for (bug, part) in left {
+        bar.set_message(format!("{} ", bug.name));
+        state.pairs.push(ablate::ablate(bug, &part, jobs));
+        keep(asked, state)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<State, Trouble> {
+    if !file.exists() {
+        return Ok(State::default());
+    }
+    let wrong = |what: String| Trouble::Usage(format!("{}: {what}", file.display()));
+    let text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    toml::from_str(&text).map_err(|error| wrong(error.to_string()))
+}
+
+fn keep(asked: &Score, state: &State) -> Result<(), Trouble> {
+    let Some(file) = &asked.state else { return Ok(()) };
+    let wrong = |what: String| Trouble::Usage(format!("cannot write {}: {what}", file.display()));
+    let text = toml::to_string(state).map_err(|error| wrong(error.to_string()))?;
+    let new = file.with_extension("new");
+    // Renamed over the old: whoever stops this half-way finds the old or the new.
+    fs::write(&new, text).and_then(|()| fs::rename(&new, file)).map_err(|error| wrong(error.to_string()))
+}
+
+fn write_tables(file: &Path, table: &str, state: &State) -> Result<(), Trouble> {
+    let wrong = |what: String| Trouble::Usage(format!("{}: {what}", file.display()));
+    let mut text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+    text = score::replace(&text, "score", table).map_err(wrong)?;
+    if !state.pairs.is_empty() {
+        text = score::replace(&text, "ablation", &ablate::table(state)).map_err(wrong)?;
+    }
+    fs::write(file, text).map_err(|error| wrong(error.to_string()))
+}
