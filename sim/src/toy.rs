@@ -411,12 +411,24 @@ impl Toy {
                 let (Some(from), Some(to)) = (id(&source), id(&target)) else {
                     return Err(Refusal::UnknownNode(target.clone()));
                 };
-                if let Some(open) = shared.streams.iter().find(|stream| stream.0 == name) {
-                    return Ok(Reply::StreamOpened { instance: open.1, created: false });
+                match shared.streams.iter().find(|stream| stream.0 == name) {
+                    Some(&(_, instance, source, target)) if (source, target) == (from, to) => {
+                        return Ok(Reply::StreamOpened { instance, created: false });
+                    }
+                    Some(&(_, _, source_node, target)) => {
+                        return Err(Refusal::OpenElsewhere { name, source_node, target });
+                    }
+                    None => {}
                 }
                 let instance = StreamInstance(100 + shared.streams.len() as u128);
                 shared.streams.push((name, instance, from, to));
                 Ok(Reply::StreamOpened { instance, created: true })
+            })),
+            Command::CloseStream { name } => Some(SHARED.with_borrow_mut(|shared| {
+                let open = shared.streams.iter_mut().find(|stream| stream.0 == name);
+                // Its place stays, so that no life comes twice.
+                open.ok_or(Refusal::UnknownStream(name))?.0.clear();
+                Ok(Reply::StreamClosed)
             })),
             Command::Publish { stream, writer, first, messages, wait } => {
                 self.publish(request, &stream, writer, first.0, messages, wait)
@@ -777,7 +789,7 @@ impl Machine for Toy {
                 chain: wattle_core::digest::Chain::default(),
                 stopped: None,
             }),
-            streams: streams.iter().map(stream).collect(),
+            streams: streams.iter().filter(|stream| !stream.0.is_empty()).map(stream).collect(),
             refusing: None,
             journal_bytes: 0,
             journal_live_bytes: 0,
