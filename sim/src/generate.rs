@@ -8,6 +8,7 @@ use crate::plan::{
     NetworkPlan, NodePlan, PROGRESS_BOUND, Plan, PublisherPlan, ReplicationPlan, StreamPlan,
 };
 use crate::random::{Draws, Purpose};
+use crate::scarce::scarce;
 
 /// The plan of `seed`.
 pub(crate) fn plan(seed: u64) -> Plan {
@@ -19,7 +20,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     disks(seed, &mut nodes);
     let streams = streams(seed, count, fault_phase);
     let faults = faults(seed, count, &edges, &streams, fault_phase);
-    Plan {
+    let mut plan = Plan {
         seed,
         planted: None,
         nodes,
@@ -31,7 +32,9 @@ pub(crate) fn plan(seed: u64) -> Plan {
         replication: replication(seed),
         fault_phase,
         progress_bound: PROGRESS_BOUND,
-    }
+    };
+    scarce(&mut plan);
+    plan
 }
 
 #[derive(Clone, Copy)]

@@ -40,6 +40,7 @@ pub mod plan;
 pub mod process;
 mod publisher;
 pub mod random;
+mod scarce;
 mod settle;
 pub mod swarm;
 mod task;
