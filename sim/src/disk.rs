@@ -226,7 +226,7 @@ impl Disk {
         let free = self.capacity.saturating_sub(self.used);
         let notable = self.told_free.is_none_or(|told| {
             let change = free.abs_diff(told);
-            change > told / 8 + 1024 || (free == 0) != (told == 0)
+            change > told / 64 || (free == 0) != (told == 0)
         });
         notable.then(|| {
             self.told_free = Some(free);

@@ -11,6 +11,7 @@ use crate::plan::{
     Wish, node_name,
 };
 use crate::random::{Draws, Purpose};
+use crate::scarce::scarce;
 
 /// The most nodes that a seed's plan has.
 const LARGEST: usize = 6;
@@ -26,7 +27,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     let streams = streams(seed, count, fault_phase);
     let registry = registry(seed, count, fault_phase);
     let faults = faults(seed, count, &edges, &streams, fault_phase);
-    Plan {
+    let mut plan = Plan {
         format: FORMAT,
         note: None,
         seed,
@@ -41,7 +42,9 @@ pub(crate) fn plan(seed: u64) -> Plan {
         replication: replication(seed),
         fault_phase,
         progress_bound: PROGRESS_BOUND,
-    }
+    };
+    scarce(&mut plan);
+    plan
 }
 
 #[derive(Clone, Copy)]

@@ -45,6 +45,7 @@ pub mod process;
 mod publisher;
 pub mod random;
 mod registrar;
+mod scarce;
 #[cfg(feature = "planted")]
 pub mod score;
 mod settle;

@@ -347,14 +347,17 @@ impl Stream {
 
     /// Nothing came for a while: says again what counts.
     pub(in crate::stream) fn restate_target(&mut self, common: &mut Common, now: Now) {
-        if self.target.mark_durable > self.head.completed {
+        let uncompleted = self.target.mark_durable > self.head.completed;
+        if uncompleted {
             self.target.told_mark = Sequence(0);
             self.tell_mark(common);
         }
+        // What completes the marks may stand in the log behind bytes for which there is no room, and a source that knows these bytes
+        // to be held here has nothing to ask: only its answer tells what is released (rule B3).
+        let ask = uncompleted || !self.target.greeted;
         if self.target.attaching.is_some() {
             self.ask_attaching(common, now);
-        } else if !self.target.greeted || self.target.unsaid || !self.held.is_empty() {
-            let ask = !self.target.greeted;
+        } else if ask || self.target.unsaid || !self.held.is_empty() {
             self.tell_standing(common, ask, 0);
         }
         self.pump_target(common, now);

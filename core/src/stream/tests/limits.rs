@@ -56,6 +56,36 @@ fn a_completion_that_stands_behind_bytes_without_room_still_frees_the_room_it_ow
     assert!(floor > 1, "its log is cut behind the bytes that went, at {floor}");
 }
 
+#[test]
+fn bytes_held_without_room_to_write_them_do_not_keep_back_the_room_that_is_owed() {
+    let mut world = world();
+    world.verdicts = false;
+    world.attach(None, 100);
+    world.publish(1, 1, 20, Waited::Accepted);
+    world.run(time::Span::millis(500));
+    world.publish(1, 21, 20, Waited::Accepted);
+    let at_target = |world: &World| {
+        let streams = world.machines[TARGET].streams.as_ref().expect("it runs");
+        let stream = &streams.streams[&INSTANCE];
+        (stream.have(), !stream.wanted.is_empty())
+    };
+    while at_target(&world) == (Sequence(20), false) {
+        assert!(world.next(u64::MAX));
+    }
+    world.give(TARGET, Input::Space { free: 10 });
+    world.run(time::Span::secs(2));
+    assert_eq!(at_target(&world).0, Sequence(40), "it has the bytes, so the source has nothing to ask about");
+    assert_eq!(world.status(TARGET).accepted, Sequence(20), "and no room for them in its log");
+    let token = world.token.unwrap_or(AttachToken(0));
+    world.give(TARGET, Input::Verdict { token, upto: Sequence(20) });
+    world.run(time::Span::secs(2));
+    assert_eq!(world.status(TARGET).released, Sequence(20), "what both have processed makes room");
+    world.verdicts = true;
+    world.give(TARGET, Input::Space { free: 1 << 40 });
+    world.run(time::Span::secs(1));
+    assert_eq!(world.position, 40);
+}
+
 /// Forty messages are on their way when `stall` begins. Returns how often they were sent, and how many messages that took, in twenty
 /// seconds.
 fn stalled(stall: impl Fn(&mut World, bool)) -> (usize, usize) {
