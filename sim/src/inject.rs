@@ -23,6 +23,7 @@ impl<M: Machine> World<M> {
         }
         self.faults += 1;
         self.note(0, describe::FAULT, fault.id, || format!("== fault {:?}", fault.kind));
+        self.explain_fault(index, true);
         if let Some(length) = fault.kind.length() {
             self.queue.push(self.now + length, Event::FaultEnd { index });
         }
@@ -37,7 +38,10 @@ impl<M: Machine> World<M> {
             }
             FaultKind::Crash { node, power, down, .. } => self.crash(node, power, fault.id, down),
             FaultKind::Pause { node, length } => self.pause(node, length),
-            FaultKind::Reset { a, b, late } => self.network.reset(&mut self.queue, self.now, a, b, late),
+            FaultKind::Reset { a, b, late } => {
+                self.explain_reset(a, b);
+                self.network.reset(&mut self.queue, self.now, a, b, late);
+            }
             FaultKind::Slow { from, to, extra, .. } => self.network.slow(from, to, extra),
             FaultKind::SlowDisk { node, factor, .. } => self.processes[node].disk.slow(factor),
             FaultKind::FullDisk { node, left, .. } => {
@@ -64,6 +68,7 @@ impl<M: Machine> World<M> {
         }
         let kind = self.plan.faults[index].kind;
         self.note(0, describe::FAULT, !self.plan.faults[index].id, || format!("== over: {kind:?}"));
+        self.explain_fault(index, false);
         for (from, to) in kind.stalls(self.plan.nodes.len()) {
             self.network.cut(&mut self.queue, self.now, from, to, false);
         }
@@ -120,6 +125,7 @@ impl<M: Machine> World<M> {
         if crash {
             return self.crash(node, draws.percent(50), id, length);
         }
+        self.explain_struck(index, node, true);
         self.cut_off(node, true);
         self.queue.push(self.now + length, Event::StrikeEnd { index, node });
     }
@@ -128,6 +134,7 @@ impl<M: Machine> World<M> {
     pub(crate) fn strike_over(&mut self, index: usize, node: usize) {
         if !self.healed {
             self.note(node, describe::FAULT, !self.plan.faults[index].id, || "== is back".into());
+            self.explain_struck(index, node, false);
             self.cut_off(node, false);
         }
     }
@@ -145,6 +152,7 @@ impl<M: Machine> World<M> {
             process.pauses += 1;
             process.state = State::Paused(process.pauses);
             self.queue.push(self.now + length, Event::Resume { node, pause: process.pauses });
+            self.explain_pause(node, true);
         }
     }
 
@@ -158,6 +166,7 @@ impl<M: Machine> World<M> {
         for event in std::mem::take(&mut process.backlog) {
             self.queue.push_in_order(self.now, event);
         }
+        self.explain_pause(node, false);
         self.tell_space(node);
     }
 
@@ -200,6 +209,7 @@ impl<M: Machine> World<M> {
     pub(crate) fn heal(&mut self) {
         self.healed = true;
         self.note(0, describe::FAULT, 0, || "== everything heals".into());
+        self.explain_heal();
         self.network.heal(&mut self.queue, self.now);
         for node in 0..self.processes.len() {
             self.processes[node].disk.heal();

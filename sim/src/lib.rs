@@ -12,6 +12,7 @@
 //! | [`world`] | the loop; `drive` steps one node, `inject` begins and ends faults, `settle` judges the end |
 //! | [`desk`], [`workload`] | those outside: tasks, publishers, handlers |
 //! | [`checker`] | the promises, numbered |
+//! | [`record`] | a run as events with causes |
 //! | [`swarm`], [`cli`] | many seeds; the commands |
 //!
 //! First comes a phase with faults, in which nothing wrong may happen. Then everything heals, and within a bound everything that
@@ -40,6 +41,7 @@ pub mod plan;
 pub mod process;
 mod publisher;
 pub mod random;
+pub mod record;
 mod settle;
 pub mod swarm;
 mod task;
