@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use wattle_core::planted::Bug;
 
+use crate::explain::Explain;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::swarm::{self, Request};
@@ -36,6 +37,9 @@ pub enum Command {
         /// Print the plan and every event
         #[arg(short, long)]
         verbose: bool,
+        /// Where to show the run
+        #[command(flatten)]
+        explain: Explain,
     },
     /// Run many seeds, up to the first that fails
     #[command(
@@ -80,8 +84,8 @@ pub fn run(command: &Command, program: &str, out: &mut dyn Write) -> io::Result<
         }
     };
     match command {
-        Command::Run { seed, planted, verbose } => {
-            run_one(*seed, bug, planted.as_deref(), *verbose, program, out)
+        Command::Run { seed, planted, verbose, explain } => {
+            run_one(*seed, bug, planted.as_deref(), *verbose, explain, program, out)
         }
         Command::Swarm { seeds, jobs, planted, all } => {
             let jobs = jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
@@ -125,6 +129,7 @@ fn run_one(
     bug: Option<Bug>,
     planted: Option<&str>,
     verbose: bool,
+    explain: &Explain,
     program: &str,
     out: &mut dyn Write,
 ) -> io::Result<u8> {
@@ -140,6 +145,7 @@ fn run_one(
         writeln!(out, "{text}")?;
     }
     writeln!(out, "{}", line(&outcome, wall))?;
+    explain.write(&plan, &outcome, &reproduce(seed, planted, program), out)?;
     if outcome.verdict.is_pass() {
         return Ok(0);
     }

@@ -12,7 +12,7 @@
 //! | [`world`] | the loop; `drive` steps one node, `inject` begins and ends faults, `settle` judges the end |
 //! | [`desk`], [`workload`] | those outside: tasks, publishers, handlers |
 //! | [`checker`] | the promises, numbered |
-//! | [`record`] | a run as events with causes |
+//! | [`record`], [`explain`] | a run as events with causes; as a page, for ShiViz, for Perfetto |
 //! | [`swarm`], [`cli`] | many seeds; the commands |
 //!
 //! First comes a phase with faults, in which nothing wrong may happen. Then everything heals, and within a bound everything that
@@ -28,6 +28,7 @@ pub mod desk;
 pub mod disk;
 mod drive;
 pub mod event;
+pub mod explain;
 pub mod fault;
 mod frames;
 mod generate;
