@@ -14,12 +14,14 @@ use crate::checker::{Ballot, Failure, ensure};
 use crate::describe;
 use crate::disk::{Synced, Written};
 use crate::event::{Event, MICRO, MILLI, SECOND, Time};
+use crate::fault::Moment;
 use crate::frames::Frames;
 use crate::machine::Machine;
 use crate::network::Dial;
 use crate::panics::{Panic, watch};
 use crate::process::Loading;
 use crate::random::{Draws, Purpose};
+use crate::triggers;
 use crate::world::{World, desk};
 
 /// Every so many events a node's invariants are checked in full.
@@ -92,6 +94,9 @@ impl<M: Machine> World<M> {
             return Ok(Flow::Crash(index));
         }
         self.transmit(node, machine, now)?;
+        if let Some(index) = self.triggers.struck.take() {
+            return Ok(Flow::Crash(index));
+        }
         if let Some(index) = self.drain(node, machine, &mut outputs)? {
             return Ok(Flow::Crash(index));
         }
@@ -99,6 +104,11 @@ impl<M: Machine> World<M> {
         let mut draws = process.disk_draws(self.plan.seed, node);
         if let Some(time) = process.disk.begin_sync(&mut draws) {
             self.queue.push(self.now + time, Event::Synced { node, life: process.life });
+        }
+        if self.triggers.want(Moment::WriteUnsynced) {
+            for _ in 0..std::mem::take(&mut self.processes[node].wrote) {
+                self.moment(Moment::WriteUnsynced, node);
+            }
         }
         let full = self.events.is_multiple_of(FULL_CHECK_EVERY);
         machine.check_invariants(if full { Level::Full } else { Level::Cheap });
@@ -155,6 +165,7 @@ impl<M: Machine> World<M> {
     fn happened(&mut self, node: usize, event: &wattle_core::node::output::Event) -> Result<(), Failure> {
         use wattle_core::node::output::Event;
         if let Event::RoleChanged { group: GroupId::CONTROL, role: "leader", .. } = event {
+            self.moment_within(Moment::Lead, node);
             self.leads(node);
         }
         let books = &mut self.books;
@@ -185,7 +196,14 @@ impl<M: Machine> World<M> {
                 return Ok(Some(index));
             }
             *outputs += 1;
+            let moment = triggers::moment_of_output(&output);
             self.apply(node, output)?;
+            if let Some(moment) = moment {
+                self.moment_within(moment, node);
+            }
+            if let Some(index) = self.triggers.struck.take() {
+                return Ok(Some(index));
+            }
         }
         Ok(None)
     }
@@ -198,6 +216,7 @@ impl<M: Machine> World<M> {
         match output {
             Output::Write { ticket, row } => {
                 let taken = self.processes[node].disk.write(ticket.0, row.to_bytes());
+                self.processes[node].wrote += 1;
                 if taken == Written::NoRoom {
                     self.note(node, describe::FAULT, ticket.0, || format!("== no room for row {ticket}"));
                 }
@@ -225,7 +244,7 @@ impl<M: Machine> World<M> {
                     .push(self.now + draws.spread(2 * MICRO, 2 * MILLI), Event::Worked { node, life, slot });
             }
             Output::Dial { dial, address } => {
-                let to = (0..self.plan.nodes.len()).find(|&to| self.plan.address(to) == address);
+                let to = self.addresses.get(&address).copied();
                 self.network.dial(&mut self.queue, self.now, Dial { from: node, life, dial, to });
             }
             Output::Close { lane, .. } => {
@@ -248,7 +267,7 @@ impl<M: Machine> World<M> {
         let mut buffer = std::mem::take(&mut self.buffer);
         lanes.clear();
         machine.ready_lanes(&mut lanes);
-        for &lane in &lanes {
+        'lanes: for &lane in &lanes {
             let Some(&(connection, side)) = self.processes[node].lanes.get(&lane) else { continue };
             loop {
                 let room = self.network.room(connection, side);
@@ -270,6 +289,7 @@ impl<M: Machine> World<M> {
                 self.traffic.sent(self.now, node, buffer.len(), frames)?;
                 let (content, len) = (crate::trace::digest(&buffer), buffer.len());
                 let bytes = Bytes::copy_from_slice(&buffer);
+                let said = if self.triggers.want_messages() { triggers::said(&bytes) } else { Vec::new() };
                 self.note(node, describe::TRANSMIT, content, || {
                     format!("-> {len} bytes on lane {lane}: {}", describe::messages(&bytes))
                 });
@@ -278,6 +298,12 @@ impl<M: Machine> World<M> {
                 self.network.send(&mut self.queue, self.now, connection, side, bytes);
                 for doubled in self.network.take_doubled() {
                     self.relays.doubled(&doubled);
+                }
+                for moment in said {
+                    self.moment_within(moment, node);
+                }
+                if self.triggers.struck.is_some() {
+                    break 'lanes;
                 }
             }
         }
@@ -339,6 +365,7 @@ impl<M: Machine> World<M> {
             Synced::Upto(upto) => {
                 self.step(node, Input::Persisted { upto: Ticket(upto) });
                 self.tell_space(node);
+                self.moment(Moment::Synced, node);
             }
             Synced::Failed => {
                 self.processes[node].write_failed = true;

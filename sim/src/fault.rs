@@ -1,20 +1,139 @@
-//! What can go wrong, as data.
+//! What can go wrong, and when, as data.
+
+use serde::{Deserialize, Serialize};
 
 use crate::event::Time;
+use crate::plan::Edge;
+use crate::text;
 
 /// A fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Fault {
     /// Its name: the key of its random stream, kept when other faults are removed.
+    #[serde(with = "text::number")]
     pub id: u64,
     /// When it begins.
-    pub at: Time,
+    pub when: Trigger,
     /// What it is.
     pub kind: FaultKind,
 }
 
+/// When a fault begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// At a time.
+    At(#[serde(with = "text::time")] Time),
+    /// When something happens.
+    On(Condition),
+}
+
+impl Trigger {
+    /// The time, if it is one that is known beforehand.
+    #[must_use]
+    pub fn time(&self) -> Option<Time> {
+        match *self {
+            Self::At(at) => Some(at),
+            Self::On(_) => None,
+        }
+    }
+}
+
+/// Something that happens in a run, and its number among its like. What does not happen before all faults end never begins a fault.
+///
+/// Faults that may not hit a mesh whose members do not all know each other yet (see [`FaultKind::is_light`]) count from the moment at
+/// which these do; all others from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Condition {
+    /// What happens.
+    pub moment: Moment,
+    /// At which node; `None` for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<usize>,
+    /// The first time is 1.
+    #[serde(default = "first")]
+    pub nth: u32,
+    /// How long after it the fault begins. After nothing, a crash of that very node hits in the middle of its step: what the step
+    /// still had to write and to send is lost.
+    #[serde(default, with = "text::time")]
+    pub after: Time,
+}
+
+fn first() -> u32 {
+    1
+}
+
+macro_rules! moments {
+    ($($(#[doc = $doc:literal])+ $moment:ident,)+) => {
+        /// What the world sees of a node.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        #[repr(u8)]
+        pub enum Moment {
+            $($(#[doc = $doc])+ $moment,)+
+        }
+
+        impl Moment {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$moment,)+];
+        }
+    };
+}
+
+moments! {
+    /// It starts.
+    Boot,
+    /// It becomes the leader of the control group.
+    Lead,
+    /// It wants a row written. Nothing of the row is on disk.
+    Write,
+    /// A step that wrote is over, and what it wrote is not synced. The number counts rows.
+    WriteUnsynced,
+    /// A sync ended well.
+    Synced,
+    /// It hands messages to a handler.
+    Deliver,
+    /// It tells a publisher that messages are accepted.
+    Accept,
+    /// It tells who asked that a stream is open.
+    StreamOpen,
+    /// It asks for a vote, or whether it would get one.
+    SendVoteRequest,
+    /// It answers that.
+    SendVote,
+    /// It sends entries, or its word that there are none.
+    SendAppend,
+    /// It says what came of them.
+    SendAppendReply,
+    /// It sends a snapshot.
+    SendSnapshot,
+    /// It tells or asks what is remembered of another's disk.
+    SendRecall,
+    /// It says that it goes on under a fresh replica id.
+    SendRenamed,
+    /// It sends a request or an answer to another member.
+    SendMesh,
+    /// It sends anything of a stream beside consensus: sessions, payloads, restated marks.
+    SendStream,
+    /// It sends anything of a join.
+    SendJoin,
+    /// It sends link states.
+    SendRoute,
+}
+
+impl Moment {
+    /// Whether what is sent must be read to see it.
+    #[must_use]
+    pub fn is_message(self) -> bool {
+        self as u8 >= Self::SendVoteRequest as u8
+    }
+}
+
 /// The kinds of faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FaultKind {
     /// A node loses its memory and what its disk had not synced, and starts again.
     Crash {
@@ -23,8 +142,10 @@ pub enum FaultKind {
         /// Without power the far ends of its connections learn of it late; a killed process is noticed at once.
         power: bool,
         /// `Some(k)`: not at that moment, but in the first step after it that gives more than `k` outputs, after `k` of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         after_outputs: Option<u32>,
         /// How long it stays down.
+        #[serde(with = "text::time")]
         down: Time,
     },
     /// A node stands still, then finds everything that came meanwhile.
@@ -32,6 +153,7 @@ pub enum FaultKind {
         /// Who.
         node: usize,
         /// How long.
+        #[serde(with = "text::time")]
         length: Time,
     },
     /// Bytes between two nodes stall, one way or both ways; new dials fail.
@@ -43,6 +165,7 @@ pub enum FaultKind {
         /// Whether the other direction stalls too.
         both: bool,
         /// How long.
+        #[serde(with = "text::time")]
         length: Time,
     },
     /// All that leaves a node stalls, or all that comes, or both.
@@ -54,13 +177,15 @@ pub enum FaultKind {
         /// Whether what leaves stalls.
         outbound: bool,
         /// How long.
+        #[serde(with = "text::time")]
         length: Time,
     },
     /// The nodes fall into two halves.
     Partition {
-        /// One half, a bit per node.
-        side: u8,
+        /// One half, in rising order.
+        side: Vec<usize>,
         /// How long.
+        #[serde(with = "text::time")]
         length: Time,
     },
     /// Every connection between two nodes breaks.
@@ -79,8 +204,10 @@ pub enum FaultKind {
         /// To whom.
         to: usize,
         /// By how much.
+        #[serde(with = "text::time")]
         extra: Time,
         /// How long.
+        #[serde(with = "text::time")]
         length: Time,
     },
     /// A disk takes longer.
@@ -90,6 +217,7 @@ pub enum FaultKind {
         /// How many times as long.
         factor: u64,
         /// How long.
+        #[serde(with = "text::time")]
         length: Time,
     },
     /// Somebody else fills the disk.
@@ -99,6 +227,7 @@ pub enum FaultKind {
         /// What is left, in bytes.
         left: u64,
         /// How long.
+        #[serde(with = "text::time")]
         length: Time,
     },
     /// The next sync fails: the node is told, stops, and starts again a little later.
@@ -111,8 +240,10 @@ pub enum FaultKind {
         /// Who.
         node: usize,
         /// When the image is taken.
+        #[serde(with = "text::time")]
         image_at: Time,
         /// How long it stays down.
+        #[serde(with = "text::time")]
         down: Time,
     },
     /// Whoever leads the control group is cut off or crashes, then whoever is elected next, and so on.
@@ -120,8 +251,10 @@ pub enum FaultKind {
         /// How many leaders.
         times: u32,
         /// How long after it leads each is hit, at most.
+        #[serde(with = "text::time")]
         delay: Time,
         /// How long each is away, at most.
+        #[serde(with = "text::time")]
         length: Time,
         /// Whether they crash; otherwise they are cut off.
         crash: bool,
@@ -172,23 +305,45 @@ impl FaultKind {
         }
     }
 
-    /// The directed pairs of `nodes` nodes whose bytes this fault stalls.
+    /// The nodes it names.
     #[must_use]
-    pub fn stalls(&self, nodes: usize) -> Vec<(usize, usize)> {
-        let pairs = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
-        let pairs = pairs.filter(|(from, to)| from != to);
+    pub fn nodes(&self) -> Vec<usize> {
         match *self {
+            Self::Crash { node, .. }
+            | Self::Pause { node, .. }
+            | Self::Isolate { node, .. }
+            | Self::SlowDisk { node, .. }
+            | Self::FullDisk { node, .. }
+            | Self::FailedWrite { node }
+            | Self::RolledBack { node, .. }
+            | Self::WallStep { node, .. } => vec![node],
+            Self::Cut { from, to, .. } | Self::Slow { from, to, .. } => vec![from, to],
+            Self::Reset { a, b, .. } => vec![a, b],
+            Self::Partition { ref side, .. } => side.clone(),
+            Self::Depose { .. } => Vec::new(),
+        }
+    }
+
+    /// The directed pairs among linked nodes whose bytes this fault stalls.
+    #[must_use]
+    pub fn stalls(&self, edges: &[Edge]) -> Vec<(usize, usize)> {
+        let pairs = edges.iter().flat_map(|edge| [(edge.a, edge.b), (edge.b, edge.a)]);
+        let mut stalled: Vec<_> = match *self {
             Self::Cut { from, to, both, .. } => {
                 pairs.filter(|&pair| pair == (from, to) || both && pair == (to, from)).collect()
             }
             Self::Isolate { node, inbound, outbound, .. } => {
                 pairs.filter(|&(from, to)| outbound && from == node || inbound && to == node).collect()
             }
-            Self::Partition { side, .. } => {
-                pairs.filter(|&(from, to)| (side >> from & 1) != (side >> to & 1)).collect()
+            Self::Partition { ref side, .. } => {
+                let within = |node| side.binary_search(&node).is_ok();
+                pairs.filter(|&(from, to)| within(from) != within(to)).collect()
             }
             _ => Vec::new(),
-        }
+        };
+        stalled.sort_unstable();
+        stalled.dedup();
+        stalled
     }
 }
 
@@ -198,14 +353,17 @@ mod tests {
 
     #[test]
     fn cuts_isolations_and_partitions_stall_exactly_their_pairs() {
+        let edge = |a, b| Edge { a, b, a_dials: true, b_dials: true };
+        let all = [edge(1, 2), edge(0, 1), edge(2, 0)];
         let cut = |both| FaultKind::Cut { from: 0, to: 2, both, length: 1 };
-        assert_eq!(cut(false).stalls(3), [(0, 2)]);
-        assert_eq!(cut(true).stalls(3), [(0, 2), (2, 0)]);
+        assert_eq!(cut(false).stalls(&all), [(0, 2)]);
+        assert_eq!(cut(true).stalls(&all), [(0, 2), (2, 0)]);
         let isolate = |inbound, outbound| FaultKind::Isolate { node: 1, inbound, outbound, length: 1 };
-        assert_eq!(isolate(true, false).stalls(3), [(0, 1), (2, 1)]);
-        assert_eq!(isolate(false, true).stalls(3), [(1, 0), (1, 2)]);
-        let partition = FaultKind::Partition { side: 0b001, length: 1 };
-        assert_eq!(partition.stalls(3), [(0, 1), (0, 2), (1, 0), (2, 0)]);
-        assert!(FaultKind::Reset { a: 0, b: 1, late: true }.stalls(3).is_empty());
+        assert_eq!(isolate(true, false).stalls(&all), [(0, 1), (2, 1)]);
+        assert_eq!(isolate(false, true).stalls(&all), [(1, 0), (1, 2)]);
+        let partition = FaultKind::Partition { side: vec![0], length: 1 };
+        assert_eq!(partition.stalls(&all), [(0, 1), (0, 2), (1, 0), (2, 0)]);
+        assert_eq!(partition.stalls(&all[..1]), [], "only what is linked can stall");
+        assert!(FaultKind::Reset { a: 0, b: 1, late: true }.stalls(&all).is_empty());
     }
 }

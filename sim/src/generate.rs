@@ -1,13 +1,18 @@
 //! How a seed becomes a plan. Faults are placed per run, never per unit of time, so that short runs are as hostile as long ones,
 //! and each run switches whole kinds of faults on or off (swarm testing): a fault that is always there hides what it prevents.
 
+mod moments;
+
 use crate::event::{MICRO, MILLI, SECOND, Time};
-use crate::fault::{Fault, FaultKind};
+use crate::fault::{Fault, FaultKind, Trigger};
 use crate::plan::{
-    DiskPlan, Edge, HandlerKind, HandlerPlan, Interruption, InterruptionKind, Latency, MAX_NODES,
-    NetworkPlan, NodePlan, PROGRESS_BOUND, Plan, PublisherPlan, ReplicationPlan, StreamPlan,
+    DiskPlan, Edge, FORMAT, HandlerKind, HandlerPlan, Interruption, InterruptionKind, Latency, LinkPlan,
+    NetworkPlan, NodePlan, PROGRESS_BOUND, Plan, PublisherPlan, ReplicationPlan, StreamPlan, node_name,
 };
 use crate::random::{Draws, Purpose};
+
+/// The most nodes that a seed's plan has.
+const LARGEST: usize = 6;
 
 /// The plan of `seed`.
 pub(crate) fn plan(seed: u64) -> Plan {
@@ -20,13 +25,15 @@ pub(crate) fn plan(seed: u64) -> Plan {
     let streams = streams(seed, count, fault_phase);
     let faults = faults(seed, count, &edges, &streams, fault_phase);
     Plan {
+        format: FORMAT,
+        note: None,
         seed,
         planted: None,
         nodes,
-        edges,
         streams,
         faults,
-        network: network(seed),
+        network: network(seed, &edges),
+        edges,
         disk: disk(seed),
         replication: replication(seed),
         fault_phase,
@@ -93,7 +100,7 @@ fn topology(seed: u64, count: usize) -> (Vec<NodePlan>, Vec<Edge>) {
         .map(|index| {
             joins_at += if rush { draws.below(50 * MILLI) } else { draws.below(800 * MILLI) };
             NodePlan {
-                name: ["ash", "birch", "cedar", "dogwood", "elm", "fir"][index].into(),
+                name: node_name(index),
                 listens: listens[index],
                 boots_at: draws.below(300 * MILLI),
                 joins_through: (index > 0).then(|| parents[index]),
@@ -119,7 +126,7 @@ fn edge(draws: &mut Draws, listens: &[bool], a: usize, b: usize) -> Edge {
 }
 
 fn clocks(seed: u64, nodes: &mut [NodePlan]) {
-    let drifting = Draws::new(seed, Purpose::Clock, MAX_NODES as u64, 0).percent(50);
+    let drifting = Draws::new(seed, Purpose::Clock, LARGEST as u64, 0).percent(50);
     for (index, node) in nodes.iter_mut().enumerate() {
         let mut draws = Draws::new(seed, Purpose::Clock, index as u64, 0);
         if drifting {
@@ -139,25 +146,24 @@ fn disks(seed: u64, nodes: &mut [NodePlan]) {
     }
 }
 
-fn network(seed: u64) -> NetworkPlan {
+fn network(seed: u64, edges: &[Edge]) -> NetworkPlan {
     let mut draws = Draws::new(seed, Purpose::Link, 0, 0);
     let usual = draws.spread(50 * MICRO, 20 * MILLI);
     let character = draws.index(4);
-    let latency = (0..MAX_NODES * MAX_NODES)
-        .map(|pair| {
-            let mut draws = Draws::new(seed, Purpose::Link, 1 + pair as u64, 0);
-            let base = draws.spread(usual / 4 + 1, usual * 4);
-            match character {
-                0 => Latency::Fixed(base),
-                1 => Latency::Uniform(base / 2, base * 2),
-                2 => Latency::Tail { base, one_in: 40, slow: base * 20 + 200 * MILLI },
-                _ => Latency::Uniform(base / 10, base * 8),
-            }
-        })
-        .collect();
+    let around = |base: Time| match character {
+        0 => Latency::Fixed(base),
+        1 => Latency::Uniform(base / 2, base * 2),
+        2 => Latency::Tail { base, one_in: 40, slow: base * 20 + 200 * MILLI },
+        _ => Latency::Uniform(base / 10, base * 8),
+    };
+    let link = |(from, to): (usize, usize)| {
+        let mut draws = Draws::new(seed, Purpose::Link, 1 + Draws::link(from, to), 0);
+        LinkPlan { from, to, latency: around(draws.spread(usual / 4 + 1, usual * 4)) }
+    };
     let mut draws = Draws::new(seed, Purpose::Swarm, 2, 0);
     NetworkPlan {
-        latency,
+        latency: around(usual),
+        links: edges.iter().flat_map(|edge| [(edge.a, edge.b), (edge.b, edge.a)]).map(link).collect(),
         bandwidth: if draws.percent(20) { draws.spread(200_000, 20_000_000) } else { 0 },
         window: draws.spread(2 << 10, 256 << 10) as usize,
         split_one_in: draws.pick(&[0, 8, 8, 2]),
@@ -332,7 +338,8 @@ fn faults(seed: u64, count: usize, edges: &[Edge], streams: &[StreamPlan], fault
             faults.push(fault);
         }
     }
-    faults.sort_by_key(|fault| (fault.at, fault.id));
+    faults.extend(moments::faults(&swarm, &faults));
+    faults.sort_by_key(|fault| (fault.when.time(), fault.id));
     faults
 }
 
@@ -340,7 +347,7 @@ fn fault(swarm: &Swarm, kind: usize, ordinal: u64, make: Maker) -> Fault {
     let id = (kind as u64) << 16 | ordinal;
     let mut draws = Draws::new(swarm.seed, Purpose::Fault, id, 0);
     let at = swarm.moment(&mut draws);
-    Fault { id, at, kind: make(swarm, &mut draws, at) }
+    Fault { id, when: Trigger::At(at), kind: make(swarm, &mut draws, at) }
 }
 
 fn outage(draws: &mut Draws) -> Time {
@@ -386,7 +393,9 @@ fn isolate(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
 }
 
 fn partition(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
-    FaultKind::Partition { side: draws.between(1, (1 << swarm.count) - 2) as u8, length: outage(draws) }
+    let side = draws.between(1, (1 << swarm.count) - 2);
+    let side = (0..swarm.count).filter(|node| side >> node & 1 == 1).collect();
+    FaultKind::Partition { side, length: outage(draws) }
 }
 
 fn reset(swarm: &Swarm, draws: &mut Draws, _: Time) -> FaultKind {
@@ -457,14 +466,16 @@ mod tests {
                 reached.push(next);
             }
             assert_eq!(reached.len(), plan.nodes.len(), "seed {seed} is in pieces");
-            assert!(plan.faults.iter().all(|fault| fault.at <= plan.fault_phase));
+            assert!(
+                plan.faults.iter().all(|fault| fault.when.time().is_none_or(|at| at <= plan.fault_phase))
+            );
         }
     }
 
     #[test]
     fn every_kind_of_fault_and_of_topology_occurs_and_every_kind_is_absent_in_many_runs() {
         let mut runs_with = [0u32; 13];
-        let mut sizes = [0u32; MAX_NODES + 1];
+        let mut sizes = [0u32; LARGEST + 1];
         let mut outbound_only = 0;
         for seed in 0..1000 {
             let plan = plan(seed);

@@ -2,9 +2,10 @@
 
 use crate::describe;
 use crate::event::{Event, MILLI, SECOND, Time};
-use crate::fault::FaultKind;
+use crate::fault::{FaultKind, Moment};
 use crate::machine::Machine;
 use crate::panics::watch;
+use crate::plan::Edge;
 use crate::process::State;
 use crate::random::{Draws, Purpose};
 use crate::world::{World, desk};
@@ -12,7 +13,7 @@ use crate::world::{World, desk};
 impl<M: Machine> World<M> {
     /// A fault begins.
     pub(crate) fn inject(&mut self, index: usize) {
-        let fault = self.plan.faults[index];
+        let fault = self.plan.faults[index].clone();
         if self.healed {
             return;
         }
@@ -21,13 +22,11 @@ impl<M: Machine> World<M> {
             self.queue.push(self.now + draws.between(50 * MILLI, SECOND), Event::Fault { index });
             return;
         }
-        self.faults += 1;
-        self.note(0, describe::FAULT, fault.id, || format!("== fault {:?}", fault.kind));
-        self.explain_fault(index, true);
+        self.fired(index);
         if let Some(length) = fault.kind.length() {
             self.queue.push(self.now + length, Event::FaultEnd { index });
         }
-        for (from, to) in fault.kind.stalls(self.plan.nodes.len()) {
+        for (from, to) in fault.kind.stalls(&self.plan.edges) {
             self.network.cut(&mut self.queue, self.now, from, to, true);
         }
         match fault.kind {
@@ -61,15 +60,52 @@ impl<M: Machine> World<M> {
         }
     }
 
+    /// A fault begins in fact: it is counted and noted.
+    fn fired(&mut self, index: usize) {
+        self.faults += 1;
+        let id = self.plan.faults[index].id;
+        let kind = self.plan.faults[index].kind.clone();
+        self.note(0, describe::FAULT, id, || format!("== fault {kind:?}"));
+        self.explain_fault(index, true);
+    }
+
+    /// Something happens at a node, and its step is over: faults that wait for it begin.
+    pub(crate) fn moment(&mut self, moment: Moment, node: usize) {
+        if self.triggers.want(moment) {
+            for (index, after) in self.triggers.happened(moment, node, self.complete) {
+                self.queue.push_in_order(self.now + after, Event::Fault { index });
+            }
+        }
+    }
+
+    /// Something happens at a node in the middle of a step, which a crash of that node can end at once.
+    pub(crate) fn moment_within(&mut self, moment: Moment, node: usize) {
+        if !self.triggers.want(moment) {
+            return;
+        }
+        for (index, after) in self.triggers.happened(moment, node, self.complete) {
+            let at_once = matches!(
+                self.plan.faults[index].kind,
+                FaultKind::Crash { node: whose, after_outputs: None, .. } if whose == node
+            );
+            if at_once && after == 0 && self.triggers.struck.is_none() {
+                self.fired(index);
+                self.triggers.struck = Some(index);
+            } else {
+                self.queue.push_in_order(self.now + after, Event::Fault { index });
+            }
+        }
+    }
+
     /// A fault ends.
     pub(crate) fn relieve(&mut self, index: usize) {
         if self.healed {
             return;
         }
-        let kind = self.plan.faults[index].kind;
+        let kind = self.plan.faults[index].kind.clone();
         self.note(0, describe::FAULT, !self.plan.faults[index].id, || format!("== over: {kind:?}"));
         self.explain_fault(index, false);
-        for (from, to) in kind.stalls(self.plan.nodes.len()) {
+        for (from, to) in kind.stalls(&self.plan.edges) {
             self.network.cut(&mut self.queue, self.now, from, to, false);
         }
         match kind {
@@ -91,9 +127,10 @@ impl<M: Machine> World<M> {
 
     /// The crash of a plan's fault, now.
     pub(crate) fn crash_by_fault(&mut self, index: usize) {
-        let fault = self.plan.faults[index];
+        let fault = &self.plan.faults[index];
         if let FaultKind::Crash { node, power, down, .. } = fault.kind {
-            self.crash(node, power, fault.id, down);
+            let id = fault.id;
+            self.crash(node, power, id, down);
         }
     }
 
@@ -101,7 +138,7 @@ impl<M: Machine> World<M> {
     pub(crate) fn leads(&mut self, node: usize) {
         self.leader = Some(node);
         let Some(&(index, stroke)) = self.deposing.first() else { return };
-        let fault = self.plan.faults[index];
+        let fault = &self.plan.faults[index];
         let FaultKind::Depose { times, delay, .. } = fault.kind else { return };
         let mut draws = Draws::new(self.plan.seed, Purpose::Fault, fault.id, 1 + u64::from(stroke));
         self.queue.push(self.now + draws.below(delay + 1), Event::Strike { index, node, stroke });
@@ -113,13 +150,14 @@ impl<M: Machine> World<M> {
 
     /// A leader is hit.
     pub(crate) fn strike(&mut self, index: usize, node: usize, stroke: u32) {
-        let fault = self.plan.faults[index];
+        let fault = &self.plan.faults[index];
         let FaultKind::Depose { length, crash, .. } = fault.kind else { return };
+        let fault_id = fault.id;
         if self.healed || !self.processes[node].is_up() {
             return;
         }
-        self.note(node, describe::FAULT, fault.id ^ u64::from(stroke) << 8, || "== is struck".into());
-        let id = fault.id << 16 | 1 << 61 | u64::from(stroke);
+        self.note(node, describe::FAULT, fault_id ^ u64::from(stroke) << 8, || "== is struck".into());
+        let id = fault_id << 16 | 1 << 61 | u64::from(stroke);
         let mut draws = Draws::new(self.plan.seed, Purpose::Fault, id, 0);
         let length = draws.between(length / 8, length);
         if crash {
@@ -140,7 +178,9 @@ impl<M: Machine> World<M> {
     }
 
     fn cut_off(&mut self, node: usize, stalled: bool) {
-        for other in (0..self.plan.nodes.len()).filter(|&other| other != node) {
+        for edge in &self.neighbours[node] {
+            let Edge { a, b, .. } = self.plan.edges[*edge];
+            let other = if a == node { b } else { a };
             self.network.cut(&mut self.queue, self.now, node, other, stalled);
             self.network.cut(&mut self.queue, self.now, other, node, stalled);
         }
@@ -208,6 +248,7 @@ impl<M: Machine> World<M> {
     /// All faults end: everybody is up, everything is quick, and from now on progress is owed.
     pub(crate) fn heal(&mut self) {
         self.healed = true;
+        self.triggers.disarm();
         self.note(0, describe::FAULT, 0, || "== everything heals".into());
         self.explain_heal();
         self.network.heal(&mut self.queue, self.now);

@@ -48,8 +48,10 @@ pub mod swarm;
 mod task;
 #[cfg(test)]
 mod tests;
+mod text;
 #[cfg(test)]
 mod toy;
 pub mod trace;
+mod triggers;
 pub mod workload;
 pub mod world;

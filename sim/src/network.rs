@@ -4,6 +4,7 @@
 //! across a cut, breaks with its bytes lost, is noticed by one end long before the other, delivers its last bytes after a newer
 //! connection is up. As a hardening beyond TCP, whole frames (never handshakes) may arrive twice.
 
+mod links;
 mod outage;
 
 use std::collections::VecDeque;
@@ -14,8 +15,9 @@ use wattle_core::node::output::DialId;
 
 use crate::event::{Event, MICRO, MILLI, Queue, SECOND, Side, Time};
 use crate::frames::Frames;
-use crate::plan::{Latency, MAX_NODES, NetworkPlan};
+use crate::plan::{Edge, Latency, NetworkPlan};
 use crate::random::{Draws, Purpose};
+use links::Links;
 
 /// What an end of a connection knows of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,11 +128,7 @@ pub enum Arrival {
 pub struct Network {
     seed: u64,
     plan: NetworkPlan,
-    linked: [[bool; MAX_NODES]; MAX_NODES],
-    /// How many faults stall a directed pair now, and since when.
-    cuts: [[u32; MAX_NODES]; MAX_NODES],
-    cut_since: [[Time; MAX_NODES]; MAX_NODES],
-    slower: [[Time; MAX_NODES]; MAX_NODES],
+    links: Links,
     connections: Vec<Connection>,
     dials: Vec<Dial>,
     duplicated: u64,
@@ -144,16 +142,13 @@ pub struct Network {
 }
 
 impl Network {
-    /// A network in which exactly the pairs of `linked` can ever be connected.
+    /// A network in which exactly the pairs of `edges` can ever be connected.
     #[must_use]
-    pub fn new(seed: u64, plan: NetworkPlan, linked: [[bool; MAX_NODES]; MAX_NODES]) -> Self {
+    pub fn new(seed: u64, plan: NetworkPlan, edges: &[Edge]) -> Self {
         Self {
             seed,
+            links: Links::new(&plan, edges),
             plan,
-            linked,
-            cuts: Default::default(),
-            cut_since: Default::default(),
-            slower: Default::default(),
             connections: Vec::new(),
             dials: Vec::new(),
             duplicated: 0,
@@ -188,8 +183,9 @@ impl Network {
     }
 
     fn latency(&self, from: usize, to: usize, ordinal: u64) -> Time {
-        let mut draws = Draws::new(self.seed, Purpose::Latency, (from * MAX_NODES + to) as u64, ordinal);
-        let usual = match self.plan.latency[from * MAX_NODES + to] {
+        let Some(link) = self.links.get(from, to) else { return 0 };
+        let mut draws = Draws::new(self.seed, Purpose::Latency, Draws::link(from, to), ordinal);
+        let usual = match link.latency {
             Latency::Fixed(time) => time,
             Latency::Uniform(low, high) => draws.between(low, high),
             Latency::Tail { base, one_in, slow } => {
@@ -200,11 +196,11 @@ impl Network {
                 }
             }
         };
-        usual + self.slower[from][to]
+        usual + link.slower
     }
 
     fn is_cut(&self, one: usize, other: usize) -> bool {
-        self.cuts[one][other] > 0 || self.cuts[other][one] > 0
+        self.links.stalled(one, other) || self.links.stalled(other, one)
     }
 
     /// Puts a number on the bytes that are sent next, for a recorder; 0 for none.
@@ -227,7 +223,7 @@ impl Network {
     pub fn dial(&mut self, queue: &mut Queue, now: Time, dial: Dial) {
         let slot = self.dials.len();
         self.dials.push(dial);
-        let Some(to) = dial.to.filter(|&to| self.linked[dial.from][to]) else {
+        let Some(to) = dial.to.filter(|&to| self.links.get(dial.from, to).is_some()) else {
             let mut draws = Draws::new(self.seed, Purpose::Connection, slot as u64, 1);
             queue.push(now + draws.spread(50 * MICRO, 50 * MILLI), Event::DialFailed { slot });
             return;
@@ -324,7 +320,7 @@ impl Network {
             return;
         }
         let ordinal = (connection as u64) << 24 ^ entry.pipes[side].ordinal;
-        let mut draws = Draws::new(self.seed, Purpose::Split, (from * MAX_NODES + to) as u64, ordinal);
+        let mut draws = Draws::new(self.seed, Purpose::Split, Draws::link(from, to), ordinal);
         let bytes = self.duplicate(connection, side, bytes, ordinal);
         let pieces = if draws.one_in(self.plan.split_one_in) { draws.between(2, 4) } else { 1 };
         let mut rest = bytes;
@@ -353,7 +349,7 @@ impl Network {
             return bytes;
         }
         let (from, to) = self.pair(connection, side);
-        let mut draws = Draws::new(self.seed, Purpose::Duplicate, (from * MAX_NODES + to) as u64, ordinal);
+        let mut draws = Draws::new(self.seed, Purpose::Duplicate, Draws::link(from, to), ordinal);
         let pipe = &mut self.connections[connection].pipes[side];
         let mut again = pipe.again.take();
         let mut out = Vec::with_capacity(bytes.len());
@@ -389,7 +385,7 @@ impl Network {
         let entry = &mut self.connections[connection];
         let ready = matches!(entry.ends[1 - side].state, EndState::Up | EndState::Closing);
         let pipe = &mut entry.pipes[side];
-        if pipe.armed || !ready || self.cuts[from][to] > 0 {
+        if pipe.armed || !ready || self.links.stalled(from, to) {
             return;
         }
         if let Some(first) = pipe.queue.front() {
@@ -405,7 +401,7 @@ impl Network {
     pub fn arrive(&mut self, queue: &mut Queue, now: Time, connection: usize, side: Side) -> Arrival {
         let sender = 1 - side;
         let (from, to) = self.pair(connection, sender);
-        let cut = self.cuts[from][to] > 0;
+        let cut = self.links.stalled(from, to);
         let pipe = &mut self.connections[connection].pipes[sender];
         pipe.armed = false;
         if cut {

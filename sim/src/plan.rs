@@ -1,20 +1,44 @@
 //! A plan is plain data: who is there, what they want, and what goes wrong when. A seed makes one; a person may edit one.
 
+use serde::{Deserialize, Serialize};
 use wattle_core::planted::Bug;
 
 use crate::event::{SECOND, Time};
 use crate::fault::Fault;
-use crate::generate;
+use crate::{generate, text};
+
+mod check;
+mod document;
 
 /// The most nodes a plan may have.
-pub const MAX_NODES: usize = 6;
+pub const MAX_NODES: usize = 2_000;
+/// The number of this layout of a plan's text.
+pub const FORMAT: u32 = 1;
+
+/// The name of the node at a place of a plan: a tree, and a number once there are no more trees.
+#[must_use]
+pub fn node_name(index: usize) -> String {
+    const TREES: [&str; 6] = ["ash", "birch", "cedar", "dogwood", "elm", "fir"];
+    match (TREES[index % TREES.len()], index / TREES.len()) {
+        (tree, 0) => tree.into(),
+        (tree, round) => format!("{tree}-{}", round + 1),
+    }
+}
 
 /// Everything that decides a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
+    /// The layout of its text: [`FORMAT`].
+    pub format: u32,
+    /// What a person has to say about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// The root of all random streams of the run.
+    #[serde(with = "text::number")]
     pub seed: u64,
     /// The deliberate bug that every node carries.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "text::bug")]
     pub planted: Option<Bug>,
     /// The nodes, in the order in which they join; the first seeds the mesh.
     pub nodes: Vec<NodePlan>,
@@ -23,6 +47,7 @@ pub struct Plan {
     /// The streams opened.
     pub streams: Vec<StreamPlan>,
     /// What goes wrong, in the order of its beginning.
+    #[serde(default)]
     pub faults: Vec<Fault>,
     /// How bytes travel.
     pub network: NetworkPlan,
@@ -31,23 +56,29 @@ pub struct Plan {
     /// How much goes into a message between replicas.
     pub replication: ReplicationPlan,
     /// How long faults may happen; then everything heals.
+    #[serde(with = "text::time")]
     pub fault_phase: Time,
     /// Within which time after healing everything owed must have happened. Far above what any configured timeout explains.
+    #[serde(with = "text::time")]
     pub progress_bound: Time,
 }
 
 /// A node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NodePlan {
     /// Its name, unique.
     pub name: String,
     /// Whether others can dial it.
     pub listens: bool,
     /// When it starts for the first time.
+    #[serde(with = "text::time")]
     pub boots_at: Time,
     /// Through which earlier, listening neighbour it joins; `None` for the one that seeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joins_through: Option<usize>,
     /// The earliest moment at which it joins (or seeds).
+    #[serde(with = "text::time")]
     pub joins_at: Time,
     /// How fast its monotonic clock runs, in parts per million above the true rate.
     pub clock_ppm: i32,
@@ -58,7 +89,8 @@ pub struct NodePlan {
 }
 
 /// A pair of nodes that can be linked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Edge {
     /// One end.
     pub a: usize,
@@ -71,28 +103,35 @@ pub struct Edge {
 }
 
 /// How long chunks travel on a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Latency {
     /// Always the same.
-    Fixed(Time),
+    Fixed(#[serde(with = "text::time")] Time),
     /// Anything between.
-    Uniform(Time, Time),
+    Uniform(#[serde(with = "text::time")] Time, #[serde(with = "text::time")] Time),
     /// Mostly `base`, sometimes (once in `one_in`) up to `slow`: a lost packet that was sent again.
     Tail {
         /// The usual time.
+        #[serde(with = "text::time")]
         base: Time,
         /// How rare the other is.
         one_in: u64,
         /// Its worst.
+        #[serde(with = "text::time")]
         slow: Time,
     },
 }
 
 /// How bytes travel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NetworkPlan {
-    /// Per directed pair (`from * MAX_NODES + to`): latency.
-    pub latency: Vec<Latency>,
+    /// How long chunks travel on every link that `links` does not name.
+    pub latency: Latency,
+    /// How long they travel on others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<LinkPlan>,
     /// Bytes per second in each direction of a connection; 0 for no limit.
     pub bandwidth: u64,
     /// How many bytes may be under way in one direction of a connection before its socket is full.
@@ -103,10 +142,24 @@ pub struct NetworkPlan {
     pub duplicate_one_in: u64,
 }
 
+/// One direction between two linked nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkPlan {
+    /// From whom.
+    pub from: usize,
+    /// To whom.
+    pub to: usize,
+    /// How long chunks travel.
+    pub latency: Latency,
+}
+
 /// How disks behave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DiskPlan {
     /// How long a sync takes: from, to.
+    #[serde(with = "text::times")]
     pub sync: (Time, Time),
     /// Whether a crash keeps any subset of the unsynced rows, some of them torn, rather than a prefix.
     pub rows_may_tear: bool,
@@ -119,7 +172,8 @@ pub struct DiskPlan {
 }
 
 /// How much goes into a message between replicas: small messages show logs in states that large ones skip.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ReplicationPlan {
     /// Entries in one message.
     pub entries: usize,
@@ -130,7 +184,8 @@ pub struct ReplicationPlan {
 }
 
 /// A stream and who uses it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StreamPlan {
     /// Its name.
     pub name: String,
@@ -141,6 +196,7 @@ pub struct StreamPlan {
     /// The node that is asked to open it.
     pub asked_at: usize,
     /// When.
+    #[serde(with = "text::time")]
     pub opens_at: Time,
     /// Who writes.
     pub publishers: Vec<PublisherPlan>,
@@ -149,9 +205,11 @@ pub struct StreamPlan {
 }
 
 /// A publisher: a writer with a list of messages it wants to see delivered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PublisherPlan {
     /// When it begins.
+    #[serde(with = "text::time")]
     pub starts_at: Time,
     /// How many messages it has.
     pub messages: u64,
@@ -166,10 +224,12 @@ pub struct PublisherPlan {
     /// How many calls it keeps open at once.
     pub pipeline: usize,
     /// The pause between calls: from, to.
+    #[serde(with = "text::times")]
     pub pause: (Time, Time),
     /// How often it publishes everything from the beginning again.
     pub repeats: u32,
     /// How long it waits for an answer before it repeats.
+    #[serde(with = "text::time")]
     pub patience: Time,
     /// One answer in so many is lost on its way to the publisher; 0 for none.
     pub answers_lost_one_in: u64,
@@ -182,7 +242,8 @@ pub struct PublisherPlan {
 }
 
 /// What a handler keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum HandlerKind {
     /// The position is stored with the effect, in one atomic step, and presented on attaching.
     Transactional,
@@ -191,7 +252,8 @@ pub enum HandlerKind {
 }
 
 /// How a handler is interrupted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum InterruptionKind {
     /// It says goodbye and comes back later.
     Detach,
@@ -200,28 +262,35 @@ pub enum InterruptionKind {
 }
 
 /// An interruption of a handler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Interruption {
     /// When.
+    #[serde(with = "text::time")]
     pub at: Time,
     /// How.
     pub kind: InterruptionKind,
     /// For how long nobody handles (detach only).
+    #[serde(with = "text::time")]
     pub away: Time,
 }
 
 /// A handler.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HandlerPlan {
     /// When it attaches first.
+    #[serde(with = "text::time")]
     pub attaches_at: Time,
     /// What it keeps.
     pub kind: HandlerKind,
     /// How many messages it takes before a verdict is owed: from, to, drawn at each attaching.
     pub window: (u32, u32),
     /// How long one round of work takes: from, to.
+    #[serde(with = "text::times")]
     pub service: (Time, Time),
     /// What interrupts it.
+    #[serde(default)]
     pub interruptions: Vec<Interruption>,
 }
 
@@ -273,42 +342,6 @@ impl Plan {
                 publisher.messages * (publisher.bytes.1 + long)
             })
             .sum()
-    }
-
-    /// What makes the plan impossible to run, if anything does.
-    ///
-    /// # Errors
-    /// Says what is wrong.
-    pub fn check(&self) -> Result<(), String> {
-        if self.nodes.is_empty() || self.nodes.len() > MAX_NODES {
-            return Err(format!("a plan has 1 to {MAX_NODES} nodes, not {}", self.nodes.len()));
-        }
-        for (index, node) in self.nodes.iter().enumerate() {
-            match node.joins_through {
-                None if index == 0 => {}
-                Some(parent)
-                    if parent < index && self.nodes[parent].listens && self.linked(index, parent) => {}
-                other => return Err(format!("node {} cannot join through {other:?}", node.name)),
-            }
-        }
-        for edge in &self.edges {
-            let dialled = [(edge.a_dials, edge.b), (edge.b_dials, edge.a)];
-            if dialled.iter().any(|&(dials, end)| dials && !self.nodes[end].listens) {
-                return Err(format!("{edge:?} dials a node that does not listen"));
-            }
-            if !edge.a_dials && !edge.b_dials {
-                return Err(format!("{edge:?} is dialled by nobody"));
-            }
-        }
-        for stream in &self.streams {
-            if stream.source == stream.target {
-                return Err(format!("stream {} begins and ends at one node", stream.name));
-            }
-        }
-        if self.network.latency.len() != MAX_NODES * MAX_NODES {
-            return Err("the table of latencies has another size".into());
-        }
-        Ok(())
     }
 }
 

@@ -71,6 +71,8 @@ pub struct Process<M> {
     pub backlog: Vec<Event>,
     /// Crash after so many outputs of a step, in the first step that has more; with the fault's place in the plan.
     pub crash_after: Option<(u32, usize)>,
+    /// How many rows it wrote since that was asked last.
+    pub wrote: u32,
     /// Whether a write failed in this life.
     pub write_failed: bool,
     /// Accesses of the disk so far, for its draws.
@@ -119,6 +121,7 @@ impl<M> Process<M> {
             works: Vec::new(),
             backlog: Vec::new(),
             crash_after: None,
+            wrote: 0,
             write_failed: false,
             accesses: 0,
             pauses: 0,
@@ -150,6 +153,7 @@ impl<M> Process<M> {
         self.works.clear();
         self.backlog.clear();
         self.crash_after = None;
+        self.wrote = 0;
         self.write_failed = false;
     }
 

@@ -41,6 +41,8 @@ pub enum Purpose {
     Task = 17,
     /// The latency and bandwidth of links, drawn once per run.
     Link = 18,
+    /// Faults that begin when something happens.
+    Moment = 19,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).
@@ -62,6 +64,12 @@ impl Draws {
         let root = scramble(seed.wrapping_add(GOLDEN)) ^ (purpose as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
         let owner = scramble(root.wrapping_add(GOLDEN)) ^ who.wrapping_mul(0xaef1_7502_108e_f2d9);
         Self(scramble(owner.wrapping_add(GOLDEN)) ^ ordinal.wrapping_mul(0x8cb9_2ba7_2f3d_8dd7))
+    }
+
+    /// Who one direction of a link is in a key. Small meshes have the keys with which all seeds began.
+    #[must_use]
+    pub const fn link(from: usize, to: usize) -> u64 {
+        if from < 6 && to < 6 { (from * 6 + to) as u64 } else { 1 << 63 | (from as u64) << 32 | to as u64 }
     }
 
     /// 64 random bits.
@@ -152,6 +160,12 @@ mod tests {
             assert!(all[i + 1..].iter().all(|b| a != b), "two streams begin alike: {all:?}");
         }
         assert_eq!(first(Purpose::Latency, 0, 0), all[0]);
+    }
+
+    #[test]
+    fn no_two_links_share_a_key() {
+        let pairs = (0..40usize).flat_map(|from| (0..40).map(move |to| Draws::link(from, to)));
+        assert_eq!(pairs.collect::<std::collections::BTreeSet<_>>().len(), 1600);
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Task {
     }
 
     /// The tasks that must be done before this one is asked.
-    fn waits_for(&self) -> [Option<usize>; 2] {
+    pub(crate) fn waits_for(&self) -> [Option<usize>; 2] {
         match self.errand {
             Errand::Seed => [None, None],
             Errand::Join { through } => [Some(through), None],
@@ -116,8 +116,8 @@ impl Task {
         self.sleep(desk, draws.between(50 * MILLI, 400 * MILLI));
     }
 
-    /// Goes on. `done(task)` tells whether another task is done.
-    pub(crate) fn wake(&mut self, desk: &mut Desk<'_>, epoch: u64, done: impl Fn(usize) -> bool) {
+    /// Goes on. `ready` tells whether all it waits for is done.
+    pub(crate) fn wake(&mut self, desk: &mut Desk<'_>, epoch: u64, ready: bool) {
         if epoch != self.epoch || self.done() {
             return;
         }
@@ -128,7 +128,7 @@ impl Task {
             self.trouble = "no answer in time".into();
             self.state = State::Waiting;
         }
-        if self.waits_for().into_iter().flatten().any(|task| !done(task)) {
+        if !ready {
             self.trouble = "waits for another node to be a member".into();
             return self.rest(desk);
         }

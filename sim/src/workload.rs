@@ -49,9 +49,9 @@ impl Workload {
     pub fn wake(&mut self, desk: &mut Desk<'_>, actor: Actor, epoch: u64) -> Checked {
         match actor {
             Actor::Task(index) => {
-                let done: u64 =
-                    self.tasks.iter().take(64).enumerate().map(|(i, t)| u64::from(t.done()) << i).sum();
-                self.tasks[index].wake(desk, epoch, |task| done >> task & 1 == 1);
+                let mut waits_for = self.tasks[index].waits_for().into_iter().flatten();
+                let ready = waits_for.all(|task| self.tasks[task].done());
+                self.tasks[index].wake(desk, epoch, ready);
             }
             Actor::Publisher(index) => self.publishers[index].wake(desk, epoch),
             Actor::Handler(index) => self.handlers[index].wake(desk, epoch)?,

@@ -1,5 +1,7 @@
 //! The simulated world: a plan set going. Time jumps from event to event; every event is followed by the checks.
 
+use std::collections::BTreeMap;
+
 use wattle_core::id::{BootId, Ticket};
 use wattle_core::node::{Config, Input, Node};
 use wattle_core::planted::{Bug, Planted};
@@ -10,17 +12,19 @@ use crate::checker::{Agreement, Failure, Handling, Logs, Relays, StreamLedger, T
 use crate::describe;
 use crate::desk::{Books, Calls};
 use crate::event::{Event, Queue, SECOND, Time};
+use crate::fault::{FaultKind, Moment, Trigger};
 use crate::machine::Machine;
 use crate::network::{Arrival, EndState, Met, Network};
 use crate::outcome::{Outcome, Verdict};
 use crate::panics::watch;
-use crate::plan::{MAX_NODES, Plan};
+use crate::plan::Plan;
 use crate::process::{Process, State};
 use crate::publisher::writer_id;
 use crate::random::{Draws, Purpose};
 use crate::record::{History, Recorder};
 use crate::settle::SAMPLE_EVERY;
 use crate::trace::{Recording, Trace};
+use crate::triggers::Triggers;
 use crate::workload::Workload;
 
 /// A run with more events than this is no run but a storm.
@@ -33,6 +37,11 @@ pub struct World<M> {
     pub(crate) queue: Queue,
     pub(crate) processes: Vec<Process<M>>,
     pub(crate) network: Network,
+    /// Per node: the places in the plan of its edges.
+    pub(crate) neighbours: Vec<Vec<usize>>,
+    /// Who is dialled by which address.
+    pub(crate) addresses: BTreeMap<String, usize>,
+    pub(crate) triggers: Triggers,
     pub(crate) calls: Calls,
     pub(crate) books: Books,
     pub(crate) workload: Workload,
@@ -100,11 +109,6 @@ impl<M: Machine> World<M> {
         if let Err(what) = plan.check() {
             panic!("this plan cannot be run: {what}");
         }
-        let mut linked = [[false; MAX_NODES]; MAX_NODES];
-        for edge in &plan.edges {
-            linked[edge.a][edge.b] = true;
-            linked[edge.b][edge.a] = true;
-        }
         let ledger = |(index, stream): (usize, &crate::plan::StreamPlan)| {
             let ids: Vec<_> = (0..stream.publishers.len()).map(|w| writer_id(plan.seed, index, w)).collect();
             StreamLedger::new(index, &ids)
@@ -124,7 +128,10 @@ impl<M: Machine> World<M> {
             now: 0,
             queue: Queue::new(plan.seed),
             processes,
-            network: Network::new(plan.seed, plan.network.clone(), linked),
+            network: Network::new(plan.seed, plan.network.clone(), &plan.edges),
+            neighbours: neighbours(&plan),
+            addresses: (0..nodes).map(|node| (plan.address(node), node)).collect(),
+            triggers: Triggers::new(&plan.faults),
             calls: Calls::default(),
             books,
             workload: Workload::new(&plan),
@@ -192,8 +199,10 @@ impl<M: Machine> World<M> {
             self.queue.push(entry.boots_at, Event::Boot { node, life: 0 });
         }
         for (index, fault) in self.plan.faults.iter().enumerate() {
-            self.queue.push(fault.at, Event::Fault { index });
-            if let crate::fault::FaultKind::RolledBack { image_at, .. } = fault.kind {
+            if let Trigger::At(at) = fault.when {
+                self.queue.push(at, Event::Fault { index });
+            }
+            if let FaultKind::RolledBack { image_at, .. } = fault.kind {
                 self.queue.push(image_at, Event::Image { index });
             }
         }
@@ -350,6 +359,7 @@ impl<M: Machine> World<M> {
                 self.processes[node].state = State::Up;
                 self.step(node, Input::Recovered);
                 self.tell_space(node);
+                self.moment(Moment::Boot, node);
             }
             Ok(Err(rejected)) => {
                 self.fail(Failure::new(
@@ -363,7 +373,7 @@ impl<M: Machine> World<M> {
 
     fn config(&self, node: usize) -> Config {
         let mut config = Config::new(self.processes[node].identity.clone());
-        for edge in &self.plan.edges {
+        for edge in self.neighbours[node].iter().map(|&edge| &self.plan.edges[edge]) {
             for (dials, from, to) in [(edge.a_dials, edge.a, edge.b), (edge.b_dials, edge.b, edge.a)] {
                 if dials && from == node {
                     config.dial.push(self.plan.address(to));
@@ -447,6 +457,16 @@ impl<M: Machine> World<M> {
         self.workload.arrives(&mut desk!(self), node, &call);
         self.step(node, call.into_input());
     }
+}
+
+/// Per node: the places of its edges.
+fn neighbours(plan: &Plan) -> Vec<Vec<usize>> {
+    let mut neighbours = vec![Vec::new(); plan.nodes.len()];
+    for (place, edge) in plan.edges.iter().enumerate() {
+        neighbours[edge.a].push(place);
+        neighbours[edge.b].push(place);
+    }
+    neighbours
 }
 
 #[cfg(feature = "planted")]

@@ -13,7 +13,8 @@ const MILLI: u64 = 1_000_000;
 fn calm(pipeline: usize, message_entries: usize) -> Plan {
     let mut plan = (0..).map(Plan::generate).find(|plan| plan.nodes.len() == 2).expect("many");
     plan.faults.clear();
-    plan.network.latency.iter_mut().for_each(|latency| *latency = Latency::Fixed(MILLI));
+    plan.network.latency = Latency::Fixed(MILLI);
+    plan.network.links.clear();
     plan.network.bandwidth = 0;
     plan.network.window = 256 << 10;
     plan.network.split_one_in = 0;

@@ -13,19 +13,34 @@ use wattle_proto::frame::{Decoder, Kind, MAX_FRAME, Message};
 use wattle_proto::node::Envelope;
 
 use super::{Checked, ensure};
-use crate::plan::MAX_NODES;
 use crate::trace::digest;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Travel {
     /// How often the source sent it.
     begun: u32,
     /// How often the network doubled a frame that held it.
     copies: u32,
-    /// How often each node put it on a link.
-    crossed: [u32; MAX_NODES],
+    /// How often each node on its way put it on a link.
+    crossed: Vec<(usize, u32)>,
     /// The ttl it began with.
     ttl: usize,
+}
+
+impl Travel {
+    /// A node puts it on a link. Gives how often it did so by now.
+    fn cross(&mut self, node: usize) -> u32 {
+        match self.crossed.iter_mut().find(|(other, _)| *other == node) {
+            Some((_, times)) => {
+                *times += 1;
+                *times
+            }
+            None => {
+                self.crossed.push((node, 1));
+                1
+            }
+        }
+    }
 }
 
 /// Every message that was ever sent over relays.
@@ -69,7 +84,7 @@ impl Relays {
             let travel = self.travels.entry(identity).or_insert(Travel {
                 begun: 0,
                 copies: 0,
-                crossed: [0; MAX_NODES],
+                crossed: Vec::new(),
                 ttl,
             });
             travel.begun += 1;
@@ -79,7 +94,7 @@ impl Relays {
             ensure!(false, "X8", "node {node} relays a message of kind {kind:?} that nobody sent");
             return Ok(());
         };
-        travel.crossed[node] += 1;
+        let crossed = travel.cross(node);
         ensure!(
             ttl + hop <= travel.ttl,
             "X8",
@@ -87,10 +102,10 @@ impl Relays {
             travel.ttl
         );
         ensure!(
-            travel.crossed[node] <= travel.begun + travel.copies,
+            crossed <= travel.begun + travel.copies,
             "X8",
             "a message of kind {kind:?} crosses node {node} for the {}th time, and was sent {} times",
-            travel.crossed[node],
+            crossed,
             travel.begun
         );
         Ok(())

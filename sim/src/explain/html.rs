@@ -108,7 +108,7 @@ fn about(story: &Story<'_>, out: &mut dyn Write) -> io::Result<()> {
         quoted(story.reproduce.trim_start_matches("reproduce: ")),
         story.history.dropped,
         facts.join(","),
-        quoted(&format!("{plan:#?}"))
+        quoted(&plan.to_toml())
     )
 }
 

@@ -32,6 +32,21 @@ pub struct Story<'a> {
     pub reproduce: &'a str,
 }
 
+/// Why a run was not explained.
+#[derive(Debug)]
+pub enum Trouble {
+    /// This file cannot be written.
+    File(PathBuf, io::Error),
+    /// Nor can the output.
+    Output(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
 /// Files in which a run is explained.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Explain {
@@ -64,7 +79,7 @@ impl Explain {
         outcome: &Outcome,
         reproduce: &str,
         out: &mut dyn Write,
-    ) -> io::Result<()> {
+    ) -> Result<(), Trouble> {
         if !self.wanted() {
             return Ok(());
         }
@@ -77,8 +92,7 @@ impl Explain {
             [(&self.html, page), (&self.shiviz, shiviz), (&self.perfetto, perfetto)];
         for (path, form) in forms {
             let Some(path) = path else { continue };
-            let bytes = to_file(path, &story, form)
-                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+            let bytes = to_file(path, &story, form).map_err(|error| Trouble::File(path.clone(), error))?;
             writeln!(
                 out,
                 "wrote {}: {} events, {:.1} MB",

@@ -76,18 +76,19 @@ impl Network {
 
     /// Bytes from one node to another stall, or flow again.
     pub fn cut(&mut self, queue: &mut Queue, now: Time, from: usize, to: usize, stalled: bool) {
+        let Some(link) = self.links.get_mut(from, to) else { return };
         if !stalled {
-            self.cuts[from][to] -= 1;
-            if self.cuts[from][to] == 0 {
+            link.cuts -= 1;
+            if link.cuts == 0 {
                 self.flow(queue, now, from, to);
             }
             return;
         }
-        self.cuts[from][to] += 1;
-        if self.cuts[from][to] > 1 {
+        link.cuts += 1;
+        if link.cuts > 1 {
             return;
         }
-        self.cut_since[from][to] = now;
+        link.cut_since = now;
         for connection in 0..self.connections.len() {
             let (one, other) = self.pair(connection, 0);
             if !self.connections[connection].over()
@@ -116,8 +117,10 @@ impl Network {
         let mut draws = Draws::new(self.seed, Purpose::Connection, connection as u64, 7);
         let patience = draws.spread(300 * MILLI, 8 * SECOND);
         let (one, other) = self.pair(connection, 0);
-        let stalled =
-            |from: usize, to: usize| self.cuts[from][to] > 0 && now >= self.cut_since[from][to] + patience;
+        let stalled = |from: usize, to: usize| {
+            let link = self.links.get(from, to);
+            link.is_some_and(|link| link.cuts > 0 && now >= link.cut_since + patience)
+        };
         if stalled(one, other) || stalled(other, one) {
             let late = draws.percent(50);
             self.break_up(queue, now, connection, late);
@@ -126,14 +129,17 @@ impl Network {
 
     /// Bytes from one node to another take longer by so much; 0 ends it.
     pub fn slow(&mut self, from: usize, to: usize, extra: Time) {
-        self.slower[from][to] = extra;
+        if let Some(link) = self.links.get_mut(from, to) {
+            link.slower = extra;
+        }
     }
 
     /// Everything flows, quickly, from now on.
     pub fn heal(&mut self, queue: &mut Queue, now: Time) {
-        self.cuts = Default::default();
-        self.slower = Default::default();
-        self.plan.latency.fill(Latency::Uniform(100 * MICRO, MILLI));
+        for link in self.links.each() {
+            (link.cuts, link.slower) = (0, 0);
+            link.latency = Latency::Uniform(100 * MICRO, MILLI);
+        }
         self.plan.bandwidth = 0;
         self.plan.duplicate_one_in = 0;
         for connection in 0..self.connections.len() {

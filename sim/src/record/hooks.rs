@@ -3,31 +3,18 @@
 use std::collections::BTreeMap;
 
 use wattle_core::id::GroupId;
-use wattle_core::node::command::{Command, Receipt, Refusal, Reply, Waited};
+use wattle_core::node::command::{Receipt, Refusal, Reply, Waited};
 use wattle_core::node::output::{Delivery, Event};
 use wattle_core::node::{Input, Output, Status};
 use wattle_core::raft::GroupPlace;
 
 use super::recorder::Open;
-use super::{BandKind, Field, History, Kind, NOBODY, Ordinal, Record, Recorder, Sample};
-use crate::describe;
+use super::words::{field, input_fields, input_words, nodes_of, output_fields, output_words, words_of};
+use super::{BandKind, History, Kind, NOBODY, Ordinal, Record, Recorder, Sample};
 use crate::event::Side;
-use crate::fault::FaultKind;
 use crate::machine::Machine;
 use crate::outcome::{Outcome, Verdict};
 use crate::world::World;
-
-/// The most characters of a value.
-const VALUE_MOST: usize = 400;
-
-fn field(key: &'static str, value: impl std::fmt::Display) -> Field {
-    let mut value = value.to_string();
-    if let Some((cut, _)) = value.char_indices().nth(VALUE_MOST) {
-        value.truncate(cut);
-        value.push_str("...");
-    }
-    (key, value)
-}
 
 impl<M: Machine> World<M> {
     /// The node was told something; it was just noted.
@@ -219,18 +206,19 @@ impl<M: Machine> World<M> {
 
     /// A fault of the plan begins or ends; it was just noted.
     pub(crate) fn explain_fault(&mut self, index: usize, begins: bool) {
-        let (now, count) = (self.now, self.plan.nodes.len());
+        let now = self.now;
         let Some(recorder) = &mut self.recorder else { return };
-        let kind = self.plan.faults[index].kind;
+        let kind = self.plan.faults[index].kind.clone();
         let said = format!("{kind:?}");
-        let nodes = nodes_of(&kind, &said, count);
+        let nodes = nodes_of(&kind, &said, &self.plan.edges);
         let of = |node: &u16| self.plan.nodes[usize::from(*node)].name.clone();
         let names: Vec<String> = nodes.iter().map(of).collect();
         let name = said.split([' ', '{']).next().unwrap_or_default().to_owned();
+        let words = words_of(&kind, &name, &names, &|node| self.plan.nodes[node].name.clone());
         let alone = nodes.first().copied().filter(|_| nodes.len() == 1);
         if let Some(record) = recorder.noted.and_then(|noted| recorder.get_mut(noted)) {
             record.kind = if begins { Kind::FaultBegin } else { Kind::FaultEnd };
-            record.text = format!("{name} {}", names.join(", "));
+            record.text.clone_from(&words);
             record.node = alone.unwrap_or(NOBODY);
         }
         let fields = vec![field("fault", &name), field("nodes", names.join(", ")), field("all", &said)];
@@ -239,7 +227,7 @@ impl<M: Machine> World<M> {
             return recorder.end(&Open::Fault(index), now);
         }
         let mut band = recorder.band(now, BandKind::Fault, &name, nodes);
-        band.label = said;
+        band.label = words;
         recorder.begin(Open::Fault(index), band);
         if kind.length().is_none() {
             recorder.end(&Open::Fault(index), now);
@@ -252,7 +240,7 @@ impl<M: Machine> World<M> {
         let Some(recorder) = &mut self.recorder else { return };
         if begins {
             let mut band = recorder.band(now, BandKind::Fault, "Depose", vec![node as u16]);
-            band.label = format!("leader cut off: {:?}", self.plan.faults[index].kind);
+            band.label = format!("leader {} cut off", self.plan.nodes[node].name);
             recorder.begin(Open::Struck(index, node), band);
         } else {
             recorder.refine(recorder.noted, Some(Kind::FaultEnd), Vec::new());
@@ -401,171 +389,5 @@ impl Recorder {
             _ => Kind::Reply,
         };
         self.refine(Some(noted), Some(kind), Vec::new());
-    }
-}
-
-/// The nodes that a fault is about: those it stalls, and those that it names.
-fn nodes_of(kind: &FaultKind, said: &str, count: usize) -> Vec<u16> {
-    let mut nodes: Vec<u16> =
-        kind.stalls(count).into_iter().flat_map(|(from, to)| [from as u16, to as u16]).collect();
-    for part in said.split(['{', ',', '}']) {
-        let named =
-            part.split_once(": ").filter(|(key, _)| ["node", "from", "to", "a", "b"].contains(&key.trim()));
-        let named = named.and_then(|(_, value)| value.trim().parse::<u16>().ok());
-        nodes.extend(named.filter(|&node| usize::from(node) < count));
-    }
-    nodes.sort_unstable();
-    nodes.dedup();
-    if let FaultKind::Isolate { node, .. } = kind {
-        nodes = vec![*node as u16];
-    }
-    nodes
-}
-
-/// An input in fewer words than the trace has for it, if there are any.
-fn input_words(input: &Input) -> Option<String> {
-    match input {
-        Input::Command { command, .. } => match command {
-            Command::Publish { stream, first, messages, .. } => Some(format!(
-                "publish {first} to {} of a writer in {stream}",
-                first.0 + messages.len() as u64 - 1
-            )),
-            Command::Attach { stream, .. } => Some(format!("attach a handler to {stream}")),
-            Command::OpenStream { name, source, target } => {
-                Some(format!("open {name} from {source} to {target}"))
-            }
-            Command::Join { .. } => Some("join the mesh".into()),
-            other => Some(first_word(other)),
-        },
-        Input::Verdict { upto, .. } => Some(format!("handler: success up to {upto}")),
-        _ => None,
-    }
-}
-
-/// The name of a variant.
-fn first_word(value: &impl std::fmt::Debug) -> String {
-    let mut said = format!("{value:?}");
-    said.truncate(said.find([' ', '(', '{']).unwrap_or(said.len()));
-    said.to_lowercase()
-}
-
-/// An output in fewer words than the trace has for it, if there are any.
-fn output_words(output: &Output) -> Option<String> {
-    match output {
-        Output::Deliver(delivery) => {
-            let (first, last) = delivery.messages.first().zip(delivery.messages.last())?;
-            Some(format!("deliver {} to {} of {}", first.sequence, last.sequence, delivery.instance))
-        }
-        Output::Reply { reply: Ok(Reply::Published(receipt)), .. } => {
-            let level = format!("{:?}", receipt.level).to_lowercase();
-            Some(format!("{level}: {} to {} of {}", receipt.first, receipt.last, receipt.instance))
-        }
-        Output::Reply { reply: Ok(Reply::StreamOpened { instance, .. }), .. } => {
-            Some(format!("{instance} is open"))
-        }
-        Output::Reply { reply: Ok(Reply::Attached { position, .. }), .. } => {
-            Some(format!("attached, goes on after {}", position.sequence))
-        }
-        Output::Reply { reply: Ok(other), .. } => Some(format!("answer: {}", first_word(other))),
-        Output::Reply { reply: Err(refusal), .. } => Some(format!("refused: {refusal}")),
-        _ => None,
-    }
-}
-
-fn input_fields(input: &Input) -> Vec<Field> {
-    match input {
-        Input::LaneUp { lane, .. } | Input::LaneDown { lane } => vec![field("lane", lane)],
-        Input::Received { lane, bytes } => vec![
-            field("lane", lane),
-            field("bytes", bytes.len()),
-            field("messages", describe::messages(bytes)),
-        ],
-        Input::Persisted { upto } => vec![field("up to ticket", upto)],
-        Input::Loaded { load, bytes } => vec![
-            field("load", load.0),
-            field(
-                "bytes",
-                bytes.as_ref().map_or_else(|| "unreadable".into(), |bytes| bytes.len().to_string()),
-            ),
-        ],
-        Input::Command { request, command } => command_fields(request.0, command),
-        Input::Verdict { token, upto } => vec![field("token", token), field("up to", upto)],
-        Input::Space { free } => vec![field("free bytes", free)],
-        _ => Vec::new(),
-    }
-}
-
-fn command_fields(request: u64, command: &Command) -> Vec<Field> {
-    let mut fields = vec![field("request", format!("{request:x}"))];
-    match command {
-        Command::Publish { stream, writer, first, messages, wait } => fields.extend([
-            field("stream", stream),
-            field("writer", writer),
-            field("first", first),
-            field("messages", messages.len()),
-            field("waits for", format!("{wait:?}").to_lowercase()),
-        ]),
-        Command::Attach { stream, window, .. } => {
-            fields.extend([field("stream", stream), field("window", window)]);
-        }
-        Command::OpenStream { name, source, target } => {
-            fields.extend([field("stream", name), field("source", source), field("target", target)]);
-        }
-        other => fields.push(field("command", format!("{other:?}"))),
-    }
-    fields
-}
-
-fn output_fields(output: &Output) -> Vec<Field> {
-    match output {
-        Output::Write { ticket, row } => vec![field("ticket", ticket), field("bytes", row.len())],
-        Output::Load { load, row, offset, len } => {
-            vec![field("load", load.0), field("row", row), field("offset", offset), field("bytes", len)]
-        }
-        Output::Deliver(delivery) => {
-            let sequence = |message: Option<&wattle_core::node::output::Delivered>| {
-                message.map_or(0, |message| message.sequence.0)
-            };
-            vec![
-                field("stream", delivery.instance),
-                field("first sequence", sequence(delivery.messages.first())),
-                field("last sequence", sequence(delivery.messages.last())),
-                field("token", delivery.token),
-            ]
-        }
-        Output::Reply { request, reply } => {
-            let mut fields = vec![field("request", format!("{:x}", request.0))];
-            match reply {
-                Ok(Reply::Published(receipt)) => fields.extend([
-                    field("level", format!("{:?}", receipt.level).to_lowercase()),
-                    field("stream", receipt.instance),
-                    field("sequences", format!("{} to {}", receipt.first, receipt.last)),
-                    field("writer numbers", format!("{} to {}", receipt.first_writer, receipt.last_writer)),
-                    field("provisional", receipt.provisional),
-                    field("duplicate", receipt.duplicate),
-                ]),
-                Ok(reply) => fields.push(field("answer", format!("{reply:?}"))),
-                Err(refusal) => fields.push(field("refused", refusal)),
-            }
-            fields
-        }
-        Output::Close { lane, reason } => vec![field("lane", lane), field("reason", format!("{reason:?}"))],
-        Output::Event(event) => vec![field("event", format!("{event:?}"))],
-        Output::Trim { .. } | Output::Work { .. } | Output::Dial { .. } => Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fault_is_about_the_nodes_it_names_and_those_it_stalls() {
-        let nodes = |kind: FaultKind| nodes_of(&kind, &format!("{kind:?}"), 4);
-        assert_eq!(nodes(FaultKind::Reset { a: 3, b: 1, late: true }), [1, 3]);
-        assert_eq!(nodes(FaultKind::FailedWrite { node: 2 }), [2]);
-        assert_eq!(nodes(FaultKind::Partition { side: 0b0001, length: 1 }), [0, 1, 2, 3]);
-        assert_eq!(nodes(FaultKind::Isolate { node: 3, inbound: true, outbound: false, length: 1 }), [3]);
-        assert!(nodes(FaultKind::Depose { times: 1, delay: 1, length: 1, crash: true }).is_empty());
     }
 }

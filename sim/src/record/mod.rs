@@ -5,6 +5,7 @@
 
 mod hooks;
 mod recorder;
+mod words;
 
 pub use self::recorder::History;
 pub(crate) use self::recorder::Recorder;

@@ -25,8 +25,6 @@ const faults = (() => {
     if (row < 0) row = ends.length < 7 ? ends.length : ends.indexOf(Math.min(...ends));
     ends[row] = shown;
     band.row = row;
-    const names = band.nodes.map((n) => NODES[n]);
-    band.title = `${band.name.replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase()} ${names.length === NODES.length && names.length > 2 ? "all" : names.join(", ")}`.trim();
   }
   // The last row is for what ends everything.
   return { all, rows: ends.length + 1 };
@@ -433,7 +431,7 @@ function drawFaults(c) {
     const next = visible.slice(k + 1).find(([other]) => other.row === band.row);
     const limit = Math.min(next ? next[1][0] : layout.width, span[0] + Math.max(width, 190));
     c.fillStyle = COLOURS.text;
-    fitText(c, band.title, span[0] + 6, y + FAULT / 2 - 0.5, limit - span[0] - 10);
+    fitText(c, band.label, span[0] + 6, y + FAULT / 2 - 0.5, limit - span[0] - 10);
     drawn.bars.push({ x: span[0], y, w: Math.max(width, 6), h: FAULT, band });
     stats.touched++;
   });

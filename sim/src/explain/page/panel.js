@@ -85,8 +85,7 @@ function showBand(band) {
   if (band.record >= 0) return select(band.record, false);
   select(-1);
   details.replaceChildren(
-    element("h2", {}, band.title || band.name),
-    element("p", { className: "said" }, band.label),
+    element("h2", {}, band.label),
     element("p", { className: "more" }, `${showTime(band.begin)} to ${showTime(band.end)}`),
   );
 }

@@ -1,0 +1,242 @@
+//! What makes a plan impossible to run.
+
+use std::collections::BTreeSet;
+
+use super::{FORMAT, Latency, MAX_NODES, Plan};
+use crate::event::{SECOND, Time};
+use crate::fault::{Fault, FaultKind, Trigger};
+
+/// No time in a plan is longer: sums of times must stay numbers.
+const LONGEST: Time = 1_000_000 * SECOND;
+
+impl Plan {
+    /// What makes the plan impossible to run, if anything does.
+    ///
+    /// # Errors
+    /// Says what is wrong, and what to do about it.
+    pub fn check(&self) -> Result<(), String> {
+        if self.format != FORMAT {
+            return Err(format!(
+                "format {} is not known here: this program reads format {FORMAT}",
+                self.format
+            ));
+        }
+        self.check_nodes()?;
+        self.check_edges()?;
+        self.check_streams()?;
+        self.check_network()?;
+        for (index, fault) in self.faults.iter().enumerate() {
+            self.check_fault(fault).map_err(|what| format!("fault {index} (id {}): {what}", fault.id))?;
+        }
+        let ids: BTreeSet<u64> = self.faults.iter().map(|fault| fault.id).collect();
+        if ids.len() < self.faults.len() {
+            return Err(
+                "two faults have one id: give each its own, it is the key of its random stream".into()
+            );
+        }
+        if self.fault_phase > LONGEST || self.progress_bound > LONGEST {
+            return Err("fault_phase and progress_bound must stay below 1000000s".into());
+        }
+        if self.disk.sync.0 > self.disk.sync.1 {
+            return Err("disk.sync goes from the shorter time to the longer".into());
+        }
+        Ok(())
+    }
+
+    fn known(&self, node: usize, what: &str) -> Result<(), String> {
+        let count = self.nodes.len();
+        if node < count {
+            return Ok(());
+        }
+        Err(format!("{what} is node {node}, and the {count} nodes have the numbers 0 to {}", count - 1))
+    }
+
+    fn check_nodes(&self) -> Result<(), String> {
+        if self.nodes.is_empty() || self.nodes.len() > MAX_NODES {
+            return Err(format!("a plan has 1 to {MAX_NODES} nodes, not {}", self.nodes.len()));
+        }
+        let mut names = BTreeSet::new();
+        let linked: BTreeSet<(usize, usize)> =
+            self.edges.iter().flat_map(|edge| [(edge.a, edge.b), (edge.b, edge.a)]).collect();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let name = &node.name;
+            if !names.insert(name) {
+                return Err(format!("two nodes are called {name}: give each its own name"));
+            }
+            match node.joins_through {
+                None if index == 0 => {}
+                None => {
+                    return Err(format!("node {name} must say whom it joins_through: only the first seeds"));
+                }
+                Some(_) if index == 0 => {
+                    return Err(format!("node {name} seeds the mesh: it cannot join through anybody"));
+                }
+                Some(parent) => {
+                    self.known(parent, &format!("whom {name} joins_through"))?;
+                    if parent >= index || !self.nodes[parent].listens || !linked.contains(&(index, parent)) {
+                        return Err(format!(
+                            "node {name} cannot join through node {parent}: it takes an earlier node that listens, \
+                             and an edge between them"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_edges(&self) -> Result<(), String> {
+        let mut seen = BTreeSet::new();
+        for edge in &self.edges {
+            self.known(edge.a, "an end of an edge")?;
+            self.known(edge.b, "an end of an edge")?;
+            let (a, b) = (edge.a, edge.b);
+            if a == b || !seen.insert((a.min(b), a.max(b))) {
+                return Err(format!("the edge between nodes {a} and {b} is there twice, or leads nowhere"));
+            }
+            let dialled = [(edge.a_dials, b), (edge.b_dials, a)];
+            if let Some((_, end)) = dialled.iter().find(|&&(dials, end)| dials && !self.nodes[end].listens) {
+                return Err(format!(
+                    "in the edge between nodes {a} and {b} somebody dials {end}, which does not listen"
+                ));
+            }
+            if !edge.a_dials && !edge.b_dials {
+                return Err(format!("the edge between nodes {a} and {b} is dialled by nobody"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_streams(&self) -> Result<(), String> {
+        for stream in &self.streams {
+            let name = &stream.name;
+            self.known(stream.source, &format!("the source of {name}"))?;
+            self.known(stream.target, &format!("the target of {name}"))?;
+            self.known(stream.asked_at, &format!("where {name} is asked for"))?;
+            if stream.source == stream.target {
+                return Err(format!("stream {name} begins and ends at one node"));
+            }
+            for publisher in &stream.publishers {
+                if publisher.waits.iter().sum::<u64>() == 0 {
+                    return Err(format!(
+                        "a publisher of {name} waits for nothing: one of waits must be above 0"
+                    ));
+                }
+                if publisher.bytes.0 < 17 {
+                    return Err(format!(
+                        "a publisher of {name} has messages below 17 bytes, which cannot name themselves"
+                    ));
+                }
+                if publisher.batch.0 == 0 || publisher.pipeline == 0 {
+                    return Err(format!("a publisher of {name} never calls: batch and pipeline begin at 1"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_network(&self) -> Result<(), String> {
+        let network = &self.network;
+        let bad = |latency: &Latency| match *latency {
+            Latency::Fixed(time) => time > LONGEST,
+            Latency::Uniform(low, high) => low > high || high > LONGEST,
+            Latency::Tail { base, slow, .. } => base > slow || slow > LONGEST,
+        };
+        if bad(&network.latency) || network.links.iter().any(|link| bad(&link.latency)) {
+            return Err("a latency goes from the shorter time to the longer, and stays below 1000000s".into());
+        }
+        let linked: BTreeSet<(usize, usize)> =
+            self.edges.iter().flat_map(|edge| [(edge.a, edge.b), (edge.b, edge.a)]).collect();
+        let mut seen = BTreeSet::new();
+        for link in &network.links {
+            let (from, to) = (link.from, link.to);
+            if !linked.contains(&(from, to)) || !seen.insert((from, to)) {
+                return Err(format!(
+                    "network.links from {from} to {to} is there twice, or there is no such edge"
+                ));
+            }
+        }
+        if network.window == 0 {
+            return Err("network.window is 0: no byte could ever leave a node".into());
+        }
+        Ok(())
+    }
+
+    fn check_fault(&self, fault: &Fault) -> Result<(), String> {
+        for node in fault.kind.nodes() {
+            self.known(node, "whom it hits")?;
+        }
+        match fault.when {
+            Trigger::At(at) if at > LONGEST => Err("it begins after 1000000s".into()),
+            Trigger::On(condition) if condition.nth == 0 => Err("nth counts from 1".into()),
+            Trigger::On(condition) if condition.after > LONGEST => Err("after is above 1000000s".into()),
+            Trigger::On(condition) => {
+                condition.node.map_or(Ok(()), |node| self.known(node, "where its moment is"))
+            }
+            Trigger::At(_) => Ok(()),
+        }?;
+        match &fault.kind {
+            FaultKind::Partition { side, .. } if !side.is_sorted_by(|a, b| a < b) => {
+                Err("the side of a partition names each node once, in rising order".into())
+            }
+            FaultKind::Depose { times: 0, .. } => Err("it deposes nobody: times begins at 1".into()),
+            kind if kind.length().is_some_and(|length| length > LONGEST) => {
+                Err("it lasts longer than 1000000s".into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
+    use crate::plan::Plan;
+
+    #[test]
+    fn every_mistake_is_refused_with_its_reason() {
+        let refused = |what: &str, spoil: fn(&mut Plan)| {
+            let mut plan = Plan::generate(7);
+            spoil(&mut plan);
+            let said = plan.check().expect_err(what);
+            assert!(said.contains(what), "{said:?} does not say {what:?}");
+        };
+        assert_eq!(Plan::generate(7).check(), Ok(()));
+        refused("format 2", |plan| plan.format = 2);
+        refused("1 to 2000 nodes", |plan| plan.nodes.clear());
+        refused("two nodes are called", |plan| plan.nodes[1].name = plan.nodes[0].name.clone());
+        refused("joins_through", |plan| plan.nodes[1].joins_through = None);
+        refused("numbers 0 to", |plan| plan.streams[0].target = 99);
+        refused("begins and ends", |plan| plan.streams[0].target = plan.streams[0].source);
+        refused("is there twice", |plan| plan.edges.push(plan.edges[0]));
+        refused("no such edge", |plan| plan.network.links[0].from = plan.network.links[0].to);
+        refused("dialled by nobody", |plan| {
+            plan.edges[0].a_dials = false;
+            plan.edges[0].b_dials = false;
+        });
+        refused("no byte", |plan| plan.network.window = 0);
+        refused("below 17 bytes", |plan| plan.streams[0].publishers[0].bytes.0 = 3);
+        refused("waits for nothing", |plan| plan.streams[0].publishers[0].waits = [0; 3]);
+        refused("from the shorter time", |plan| plan.disk.sync = (2, 1));
+    }
+
+    #[test]
+    fn faults_must_name_nodes_that_are_there() {
+        let refused = |what: &str, when: Trigger, kind: FaultKind| {
+            let mut plan = Plan::generate(7);
+            plan.faults = vec![Fault { id: 4, when, kind }];
+            let said = plan.check().expect_err(what);
+            assert!(said.contains(what) && said.contains("id 4"), "{said:?} does not say {what:?}");
+        };
+        let on = |node, nth| Trigger::On(Condition { moment: Moment::Lead, node, nth, after: 0 });
+        refused("whom it hits is node 90", Trigger::At(1), FaultKind::FailedWrite { node: 90 });
+        refused("where its moment is is node 91", on(Some(91), 1), FaultKind::FailedWrite { node: 0 });
+        refused("nth counts from 1", on(None, 0), FaultKind::FailedWrite { node: 0 });
+        let partition = |side| FaultKind::Partition { side, length: 1 };
+        refused("rising order", Trigger::At(1), partition(vec![1, 0]));
+        let mut plan = Plan::generate(7);
+        let fault = Fault { id: 4, when: Trigger::At(1), kind: FaultKind::FailedWrite { node: 0 } };
+        plan.faults = vec![fault.clone(), fault];
+        assert!(plan.check().expect_err("two with one id").contains("one id"));
+    }
+}
