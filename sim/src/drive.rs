@@ -293,7 +293,7 @@ impl<M: Machine> World<M> {
                 self.note(node, describe::TRANSMIT, content, || {
                     format!("-> {len} bytes on lane {lane}: {}", describe::messages(&bytes))
                 });
-                self.explain_transmit(connection, side, len);
+                self.explain_transmit(connection, side, &bytes);
                 self.relays.sent(node, &bytes)?;
                 self.network.send(&mut self.queue, self.now, connection, side, bytes);
                 for doubled in self.network.take_doubled() {

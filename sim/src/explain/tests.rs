@@ -47,6 +47,7 @@ fn a_recorded_run_is_the_same_run() {
 fn causes_come_first_and_are_what_they_must_be() {
     let (_, _, history) = recorded();
     let mut seen: BTreeMap<(Kind, Kind), u32> = BTreeMap::new();
+    let mut whole = 0;
     for (ordinal, record) in history.numbered() {
         for cause in record.causes.into_iter().flatten() {
             assert!(cause < ordinal, "{record:?}");
@@ -58,8 +59,15 @@ fn causes_come_first_and_are_what_they_must_be() {
             assert_eq!(sent.kind, Kind::Transmit);
             assert_eq!(field(sent, "to"), Some(history.nodes[usize::from(record.node)].as_str()));
             assert_eq!(field(record, "from"), Some(history.nodes[usize::from(sent.node)].as_str()));
+            // What came in one piece says what was sent.
+            if field(record, "bytes") == field(sent, "bytes") {
+                let said = |record: &Record| record.text.split_once(": ").map(|(_, said)| said.to_owned());
+                assert_eq!(said(record), said(sent));
+                whole += 1;
+            }
         }
     }
+    assert!(whole > 100, "{whole} arrivals came in one piece");
     let pairs = [
         (Kind::Accepted, Kind::Command),
         (Kind::Delivery, Kind::Accepted),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use wattle_core::id::GroupId;
 use wattle_core::node::command::{Receipt, Refusal, Reply, Waited};
 use wattle_core::node::output::{Delivery, Event};
@@ -9,7 +10,9 @@ use wattle_core::node::{Input, Output, Status};
 use wattle_core::raft::GroupPlace;
 
 use super::recorder::Open;
-use super::words::{field, input_fields, input_words, nodes_of, output_fields, output_words, words_of};
+use super::words::{
+    field, input_fields, input_words, nodes_of, output_fields, output_words, said_in, words_of,
+};
 use super::{BandKind, History, Kind, NOBODY, Ordinal, Record, Recorder, Sample};
 use crate::event::Side;
 use crate::machine::Machine;
@@ -59,6 +62,10 @@ impl<M: Machine> World<M> {
         fields.extend(peer);
         recorder.refine(noted, None, fields);
         recorder.say(noted, input_words(input));
+        if let (Input::Received { bytes, .. }, Some((peer, ..))) = (input, far) {
+            let peer = &self.plan.nodes[peer].name;
+            recorder.call(noted, format!("from {peer}: {}", said_in(bytes)));
+        }
     }
 
     /// The node wants something; it was just noted.
@@ -105,15 +112,13 @@ impl<M: Machine> World<M> {
     }
 
     /// Bytes leave a node; it was just noted. The network carries the record's place with them.
-    pub(crate) fn explain_transmit(&mut self, connection: usize, side: Side, bytes: usize) {
+    pub(crate) fn explain_transmit(&mut self, connection: usize, side: Side, bytes: &Bytes) {
         let Some(recorder) = &mut self.recorder else { return };
         let peer = self.network.connection(connection).ends[1 - side].node;
-        let fields = vec![
-            field("to", &self.plan.nodes[peer].name),
-            field("bytes", bytes),
-            field("connection", connection),
-        ];
+        let peer = &self.plan.nodes[peer].name;
+        let fields = vec![field("to", peer), field("bytes", bytes.len()), field("connection", connection)];
         recorder.refine(recorder.noted, None, fields);
+        recorder.call(recorder.noted, format!("to {peer}: {}", said_in(bytes)));
         self.network.carry(recorder.noted.map_or(0, Ordinal::get));
     }
 
@@ -332,6 +337,13 @@ impl<M: Machine> World<M> {
 }
 
 impl Recorder {
+    /// Puts something else in the place of a record's text.
+    fn call(&mut self, ordinal: Option<Ordinal>, words: String) {
+        if let Some(record) = ordinal.and_then(|ordinal| self.get_mut(ordinal)) {
+            record.text = words;
+        }
+    }
+
     /// Puts something shorter in the place of a record's text, which stays as a field.
     fn say(&mut self, ordinal: Option<Ordinal>, words: Option<String>) {
         let record = ordinal.and_then(|ordinal| self.get_mut(ordinal));

@@ -1,5 +1,6 @@
 //! What a record says: a few words, and the fields that are worth a line of their own.
 
+use bytes::Bytes;
 use wattle_core::node::command::{Command, Reply};
 use wattle_core::node::output::Delivered;
 use wattle_core::node::{Input, Output};
@@ -13,12 +14,15 @@ use crate::plan::Edge;
 const VALUE_MOST: usize = 400;
 
 pub(super) fn field(key: &'static str, value: impl std::fmt::Display) -> Field {
-    let mut value = value.to_string();
-    if let Some((cut, _)) = value.char_indices().nth(VALUE_MOST) {
-        value.truncate(cut);
-        value.push_str("...");
+    (key, shortened(value.to_string()))
+}
+
+fn shortened(mut text: String) -> String {
+    if let Some((cut, _)) = text.char_indices().nth(VALUE_MOST) {
+        text.truncate(cut);
+        text.push_str("...");
     }
-    (key, value)
+    text
 }
 
 /// A fault in a few words. `name` is its kind and `names` are the nodes it is about.
@@ -59,6 +63,12 @@ pub(super) fn words_of(
             format!("{words} {}", names.join(", ")).trim_end().into()
         }
     }
+}
+
+/// The messages in bytes, or how many bytes there are if they begin in the midst of one.
+pub(super) fn said_in(bytes: &Bytes) -> String {
+    let said = describe::messages(bytes);
+    if said.is_empty() { format!("{} bytes", bytes.len()) } else { shortened(said) }
 }
 
 /// The nodes that a fault is about: those it stalls, and those that it names.
@@ -132,11 +142,7 @@ pub(super) fn output_words(output: &Output) -> Option<String> {
 pub(super) fn input_fields(input: &Input) -> Vec<Field> {
     match input {
         Input::LaneUp { lane, .. } | Input::LaneDown { lane } => vec![field("lane", lane)],
-        Input::Received { lane, bytes } => vec![
-            field("lane", lane),
-            field("bytes", bytes.len()),
-            field("messages", describe::messages(bytes)),
-        ],
+        Input::Received { lane, bytes } => vec![field("lane", lane), field("bytes", bytes.len())],
         Input::Persisted { upto } => vec![field("up to ticket", upto)],
         Input::Loaded { load, bytes } => vec![
             field("load", load.0),

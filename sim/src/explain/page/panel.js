@@ -15,7 +15,8 @@ function element(name, attributes = {}, ...children) {
 }
 
 function eventButton(i, since) {
-  const away = since === undefined ? showTime(at[i]) : showSpan(Math.abs(at[i] - at[since])) + (at[i] <= at[since] ? " before" : " later");
+  const apart = at[since] - at[i];
+  const away = apart === 0 ? "same moment" : `${showSpan(Math.abs(apart))} ${apart > 0 ? "before" : "later"}`;
   return element("li", {}, element(
     "button",
     { type: "button", title: text[i], onclick: () => select(i, true) },
