@@ -51,7 +51,7 @@ function showDetails() {
     "div", { className: "steps" },
     element("button", { type: "button", onclick: () => step(-1) }, "Before ", element("kbd", {}, "[")),
     element("button", { type: "button", onclick: () => step(1) }, "After ", element("kbd", {}, "]")),
-    element("button", { type: "button", onclick: () => frameChain() }, "Show chain ", element("kbd", {}, "v")),
+    element("button", { type: "button", onclick: () => frameChain() }, "Chain ", element("kbd", {}, "v")),
     element("button", { type: "button", onclick: () => select(-1) }, "Clear ", element("kbd", {}, "Esc")),
   ));
   if (answers[i] >= 0) parts.push(element("h3", {}, "Belongs to"), element("ul", { className: "walk" }, eventButton(answers[i], i)));
