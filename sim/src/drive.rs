@@ -44,6 +44,7 @@ impl<M: Machine> World<M> {
     pub(crate) fn step(&mut self, node: usize, input: Input) {
         let (kind, content) = describe::input(&input);
         self.note(node, kind, content, || describe::input_line(&input));
+        self.explain_input(node, &input);
         self.with_machine(node, |world, machine, now| {
             if let Err(rejected) = machine.handle(now, input) {
                 world.rejected(node, &rejected)?;
@@ -135,6 +136,7 @@ impl<M: Machine> World<M> {
             let before = self.books.logs.news(node, life, place);
             self.books.logs.stands(node, life, *place)?;
             let Some(before) = before else { continue };
+            self.explain_commit(node, place, before.0);
             let mut index = place.commit;
             while let Some(entry) = machine.group_place_at(place.group, index).filter(|_| index > before) {
                 self.books.logs.committed(node, place.group, entry)?;
@@ -219,6 +221,7 @@ impl<M: Machine> World<M> {
     fn apply(&mut self, node: usize, output: Output) -> Result<(), Failure> {
         let (kind, content) = describe::output(&output);
         self.note(node, kind, content, || describe::output_line(&output));
+        self.explain_output(node, &output);
         let life = self.processes[node].life;
         match output {
             Output::Write { ticket, row } => {
@@ -301,6 +304,7 @@ impl<M: Machine> World<M> {
                 self.note(node, describe::TRANSMIT, content, || {
                     format!("-> {len} bytes on lane {lane}: {}", describe::messages(&bytes))
                 });
+                self.explain_transmit(connection, side, &bytes);
                 self.relays.sent(node, &bytes)?;
                 self.network.send(&mut self.queue, self.now, connection, side, bytes);
                 for doubled in self.network.take_doubled() {
@@ -347,6 +351,7 @@ impl<M: Machine> World<M> {
         process.armings += 1;
         process.armed = Some((at, process.armings));
         self.queue.push(at, Event::Timer { node, life: process.life, armed: process.armings });
+        self.explain_armed(node);
     }
 
     /// A deadline that was set is reached; it may have moved since.
@@ -416,6 +421,7 @@ impl<M: Machine> World<M> {
         self.note(node, describe::CRASH, left.kept as u64, || {
             format!("== crashes; of the unsynced rows: {left:?}")
         });
+        self.explain_crash(node);
         self.network.node_down(&mut self.queue, self.now, node, power);
         self.workload.node_down(&mut desk!(self), node);
         let life = self.processes[node].life;

@@ -38,7 +38,10 @@ impl<M: Machine> World<M> {
             }
             FaultKind::Crash { node, power, down, .. } => self.crash(node, power, fault.id, down),
             FaultKind::Pause { node, length } => self.pause(node, length),
-            FaultKind::Reset { a, b, late } => self.network.reset(&mut self.queue, self.now, a, b, late),
+            FaultKind::Reset { a, b, late } => {
+                self.explain_reset(a, b);
+                self.network.reset(&mut self.queue, self.now, a, b, late);
+            }
             FaultKind::Slow { from, to, extra, .. } => self.network.slow(from, to, extra),
             FaultKind::SlowDisk { node, factor, .. } => self.processes[node].disk.slow(factor),
             FaultKind::FullDisk { node, left, .. } => {
@@ -64,6 +67,7 @@ impl<M: Machine> World<M> {
         let id = self.plan.faults[index].id;
         let kind = self.plan.faults[index].kind.clone();
         self.note(0, describe::FAULT, id, || format!("== fault {kind:?}"));
+        self.explain_fault(index, true);
     }
 
     /// Something happens at a node, and its step is over: faults that wait for it begin.
@@ -101,6 +105,7 @@ impl<M: Machine> World<M> {
         }
         let kind = self.plan.faults[index].kind.clone();
         self.note(0, describe::FAULT, !self.plan.faults[index].id, || format!("== over: {kind:?}"));
+        self.explain_fault(index, false);
         for (from, to) in kind.stalls(&self.plan.edges) {
             self.network.cut(&mut self.queue, self.now, from, to, false);
         }
@@ -160,6 +165,7 @@ impl<M: Machine> World<M> {
         if crash {
             return self.crash(node, draws.percent(50), id, length);
         }
+        self.explain_struck(index, node, true);
         self.cut_off(node, true);
         self.queue.push(self.now + length, Event::StrikeEnd { index, node });
     }
@@ -168,6 +174,7 @@ impl<M: Machine> World<M> {
     pub(crate) fn strike_over(&mut self, index: usize, node: usize) {
         if !self.healed {
             self.note(node, describe::FAULT, !self.plan.faults[index].id, || "== is back".into());
+            self.explain_struck(index, node, false);
             self.cut_off(node, false);
         }
     }
@@ -187,6 +194,7 @@ impl<M: Machine> World<M> {
             process.pauses += 1;
             process.state = State::Paused(process.pauses);
             self.queue.push(self.now + length, Event::Resume { node, pause: process.pauses });
+            self.explain_pause(node, true);
         }
     }
 
@@ -201,6 +209,7 @@ impl<M: Machine> World<M> {
         for event in std::mem::take(&mut process.backlog) {
             self.queue.push_in_order(self.now, event);
         }
+        self.explain_pause(node, false);
         self.tell_space(node);
     }
 
@@ -245,6 +254,7 @@ impl<M: Machine> World<M> {
         self.healed = true;
         self.triggers.disarm();
         self.note(0, describe::FAULT, 0, || "== everything heals".into());
+        self.explain_heal();
         self.network.heal(&mut self.queue, self.now);
         for node in 0..self.processes.len() {
             self.processes[node].disk.heal();

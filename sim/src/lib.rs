@@ -12,6 +12,7 @@
 //! | [`world`] | the loop; `drive` steps one node, `triggers` and `inject` begin and end faults, `settle` judges the end |
 //! | [`desk`], [`workload`] | those outside: tasks, publishers, handlers |
 //! | [`checker`] | the promises, numbered |
+//! | [`record`], [`explain`] | a run as events with causes; as a page, for ShiViz, for Perfetto |
 //! | [`swarm`], [`cli`] | many seeds; the commands |
 //!
 //! First comes a phase with faults, in which nothing wrong may happen. Then everything heals, and within a bound everything that
@@ -31,6 +32,7 @@ pub mod diff;
 pub mod disk;
 mod drive;
 pub mod event;
+pub mod explain;
 pub mod fault;
 mod frames;
 mod generate;
@@ -44,6 +46,7 @@ pub mod plan;
 pub mod process;
 mod publisher;
 pub mod random;
+pub mod record;
 mod registrar;
 mod scarce;
 #[cfg(feature = "planted")]

@@ -49,6 +49,8 @@ pub struct End {
 struct Chunk {
     due: Time,
     bytes: Bytes,
+    /// What [`Network::carry`] said when they were sent.
+    sent: u32,
 }
 
 /// The bytes that travel from one end to the other.
@@ -132,6 +134,11 @@ pub struct Network {
     duplicated: u64,
     /// Frames repeated since somebody asked.
     doubled: Vec<Bytes>,
+    /// What goes with the bytes sent next, and what came with those that arrived last; 0 for nothing.
+    carried: u32,
+    arrived: u32,
+    /// What went with bytes that will never arrive, and where they were to arrive, since somebody asked.
+    lost: Vec<(u32, usize)>,
 }
 
 impl Network {
@@ -146,6 +153,9 @@ impl Network {
             dials: Vec::new(),
             duplicated: 0,
             doubled: Vec::new(),
+            carried: 0,
+            arrived: 0,
+            lost: Vec::new(),
         }
     }
 
@@ -191,6 +201,22 @@ impl Network {
 
     fn is_cut(&self, one: usize, other: usize) -> bool {
         self.links.stalled(one, other) || self.links.stalled(other, one)
+    }
+
+    /// Puts a number on the bytes that are sent next, for a recorder; 0 for none.
+    pub fn carry(&mut self, number: u32) {
+        self.carried = number;
+    }
+
+    /// The number on the bytes that arrived last.
+    #[must_use]
+    pub fn arrived(&self) -> u32 {
+        self.arrived
+    }
+
+    /// The numbers on bytes that were lost since this was asked last, and where they were to arrive.
+    pub fn take_lost(&mut self) -> Vec<(u32, usize)> {
+        std::mem::take(&mut self.lost)
     }
 
     /// A node dials.
@@ -263,9 +289,10 @@ impl Network {
         let entry = &mut self.connections[connection];
         let before = entry.ends[side].state;
         entry.ends[side].state = EndState::Down;
-        entry.pipes[1 - side].queue.clear();
         entry.pipes[1 - side].lost = true;
+        lose(&mut self.lost, &mut entry.pipes[1 - side], entry.ends[side].node);
         if entry.over() {
+            lose(&mut self.lost, &mut entry.pipes[side], entry.ends[1 - side].node);
             entry.pipes = Default::default();
         }
         before
@@ -287,6 +314,9 @@ impl Network {
         let entry = &mut self.connections[connection];
         entry.pipes[side].ordinal += 1;
         if entry.pipes[side].lost {
+            if self.carried != 0 {
+                self.lost.push((self.carried, to));
+            }
             return;
         }
         let ordinal = (connection as u64) << 24 ^ entry.pipes[side].ordinal;
@@ -308,7 +338,7 @@ impl Network {
             }
             pipe.last_due = pipe.last_due.max(pipe.free_at.max(now) + travel);
             pipe.under_way += chunk.len();
-            pipe.queue.push_back(Chunk { due: pipe.last_due, bytes: chunk });
+            pipe.queue.push_back(Chunk { due: pipe.last_due, bytes: chunk, sent: self.carried });
         }
         self.arm(queue, now, connection, side);
     }
@@ -382,6 +412,7 @@ impl Network {
         let arrival = match due.then(|| pipe.queue.pop_front()).flatten() {
             Some(chunk) => {
                 pipe.under_way -= chunk.bytes.len();
+                self.arrived = chunk.sent;
                 Arrival::Bytes(chunk.bytes)
             }
             None => Arrival::Nothing,
@@ -404,6 +435,11 @@ impl Network {
             self.arm(queue, now, connection, side);
         }
     }
+}
+
+/// Empties a pipe whose bytes were to arrive at a node.
+fn lose(lost: &mut Vec<(u32, usize)>, pipe: &mut Pipe, to: usize) {
+    lost.extend(pipe.queue.drain(..).filter(|chunk| chunk.sent != 0).map(|chunk| (chunk.sent, to)));
 }
 
 #[cfg(test)]

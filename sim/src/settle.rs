@@ -72,6 +72,7 @@ impl<M: Machine> World<M> {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
             }
             self.judge(checked);
+            self.explain_status(node, &status);
             statuses.push(status);
         }
         self.complete = self.complete || self.is_complete(&statuses);

@@ -23,6 +23,7 @@ use crate::plan::Plan;
 use crate::process::{Process, State};
 use crate::publisher::writer_id;
 use crate::random::{Draws, Purpose};
+use crate::record::{History, Recorder};
 use crate::settle::SAMPLE_EVERY;
 use crate::trace::{Recording, Trace};
 use crate::triggers::Triggers;
@@ -49,6 +50,7 @@ pub struct World<M> {
     pub(crate) traffic: Traffic,
     pub(crate) relays: Relays,
     pub(crate) trace: Trace,
+    pub(crate) recorder: Option<Box<Recorder>>,
     pub(crate) healed: bool,
     pub(crate) events: u64,
     pub(crate) faults: u64,
@@ -92,6 +94,15 @@ pub fn run(plan: &Plan, recording: Recording) -> Outcome {
     World::<Node>::new(plan.clone(), recording).run()
 }
 
+/// Runs a plan with the real node and keeps what happened, with its causes.
+///
+/// # Panics
+/// If the plan cannot be run: see [`Plan::check`].
+#[must_use]
+pub fn record(plan: &Plan) -> (Outcome, History) {
+    World::<Node>::new(plan.clone(), Recording::Events).run_recorded()
+}
+
 impl<M: Machine> World<M> {
     /// The world of a plan, before anything happened.
     ///
@@ -132,6 +143,7 @@ impl<M: Machine> World<M> {
             relays: Relays::new(ids),
             traffic: Traffic::new(nodes, plan.workload_bytes(), plan.messages()),
             trace: Trace::new(recording),
+            recorder: (recording == Recording::Events).then(|| Box::new(Recorder::new(nodes))),
             healed: false,
             events: 0,
             faults: 0,
@@ -160,6 +172,17 @@ impl<M: Machine> World<M> {
     /// Runs to the end.
     #[must_use]
     pub fn run(mut self) -> Outcome {
+        self.run_to_end()
+    }
+
+    /// Runs to the end and gives what was recorded, too.
+    pub(crate) fn run_recorded(mut self) -> (Outcome, History) {
+        let outcome = self.run_to_end();
+        let history = self.explain_finish(&outcome).expect("a world that records has a recorder");
+        (outcome, history)
+    }
+
+    fn run_to_end(&mut self) -> Outcome {
         self.start();
         while self.verdict.is_none() {
             self.next();
@@ -167,7 +190,7 @@ impl<M: Machine> World<M> {
         self.outcome()
     }
 
-    fn outcome(mut self) -> Outcome {
+    fn outcome(&mut self) -> Outcome {
         let verdict = self.verdict.take().expect("a run ends with a verdict");
         Outcome {
             seed: self.plan.seed,
@@ -179,7 +202,7 @@ impl<M: Machine> World<M> {
             deliveries: self.deliveries,
             peak_traffic: self.traffic.peak(),
             verdict,
-            lines: self.trace.into_lines(),
+            lines: self.trace.take_lines(),
         }
     }
 
@@ -213,7 +236,9 @@ impl<M: Machine> World<M> {
             self.muted = None;
             return self.fail(Failure::new("X8", format!("more than {EVENTS_MOST} events")));
         }
+        self.explain_event();
         self.happen(event);
+        self.explain_losses();
     }
 
     pub(crate) fn overlooks(&self, failure: &Failure) -> bool {
@@ -246,7 +271,12 @@ impl<M: Machine> World<M> {
     pub(crate) fn note(&mut self, node: usize, kind: u8, content: u64, line: impl FnOnce() -> String) {
         self.trace.add(self.now, node, kind, content);
         let (now, name) = (self.now, &self.plan.nodes[node].name);
-        self.trace.line(|| format!("{} {name:8} {}", show(now), line()));
+        match &mut self.recorder {
+            None => self.trace.line(|| format!("{} {name:8} {}", show(now), line())),
+            Some(recorder) => {
+                recorder.note(now, node, kind, line());
+            }
+        }
     }
 
     /// Whose event it is, and in which life.
@@ -334,6 +364,7 @@ impl<M: Machine> World<M> {
         let seed = draws.bytes32();
         let boot = BootId(u128::from(draws.u64()) << 64 | u128::from(draws.u64()));
         self.note(node, describe::BOOT, u64::from(life), || format!("== starts, life {life}"));
+        self.explain_boot(node);
         let now = self.processes[node].clock.read(self.now);
         let disk = &self.processes[node].disk;
         let recovered = watch(|| {
@@ -410,6 +441,7 @@ impl<M: Machine> World<M> {
     }
 
     fn lane_down(&mut self, connection: usize, side: usize) {
+        self.explain_end(connection, side);
         let before = self.network.lane_down(connection, side);
         let entry = self.network.connection(connection);
         let (end, dial) = (entry.ends[side], entry.dial);

@@ -1,6 +1,6 @@
 //! What goes wrong with connections: resets, dead nodes, cuts, delays; and the end of all of it.
 
-use super::{EndState, Network};
+use super::{EndState, Network, lose};
 use crate::event::{Event, MICRO, MILLI, Queue, SECOND, Time};
 use crate::plan::Latency;
 use crate::random::{Draws, Purpose};
@@ -19,7 +19,7 @@ impl Network {
             entry.pipes[side].lost = true;
             entry.pipes[side].again = None;
             if !late {
-                entry.pipes[side].queue.clear();
+                lose(&mut self.lost, &mut entry.pipes[side], entry.ends[1 - side].node);
             }
             let delay = if late && side == slow_side {
                 draws.spread(5 * MILLI, 3 * SECOND)
@@ -54,13 +54,20 @@ impl Network {
                     entry.broken = true;
                     queue.push(now + delay, Event::LaneDown { connection, side: 1 - side });
                 }
-                entry.pipes[1 - side].queue.clear();
+                lose(&mut self.lost, &mut entry.pipes[1 - side], node);
                 entry.pipes[1 - side].lost = true;
+                let to = entry.ends[1 - side].node;
                 let sent = &mut entry.pipes[side];
                 sent.finished = false;
                 if power {
                     // What the dead host had not yet put on the wire is gone with it.
-                    sent.queue.retain(|chunk| chunk.due <= now + delay);
+                    sent.queue.retain(|chunk| {
+                        let leaves = chunk.due <= now + delay;
+                        if !leaves && chunk.sent != 0 {
+                            self.lost.push((chunk.sent, to));
+                        }
+                        leaves
+                    });
                 }
                 sent.lost = true;
             }
