@@ -16,6 +16,7 @@
 //! | X11 | a node that only crashed starts again; it stops for a failed write or a rolled-back disk alone |
 //! | X12 | what a group committed stays: one entry per place of its log, for everybody and for ever |
 //! | X13 | a replica that was told of its rolled-back disk does not lead under its old name |
+//! | X14 | what is completed at the source is marked on the disk of the target |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
@@ -26,6 +27,7 @@ mod relay;
 mod status;
 mod stream;
 mod traffic;
+mod whole;
 
 pub use agreement::Agreement;
 pub use handling::Handling;
@@ -34,6 +36,7 @@ pub use relay::Relays;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
+pub use whole::{completed_is_marked, log_is_bounded};
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
