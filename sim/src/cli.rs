@@ -195,6 +195,11 @@ fn run_swarm(request: &Request, planted: Option<&str>, program: &str, out: &mut 
     if summary.spoiled > 0 {
         writeln!(out, "{} seeds fail without the bug, too, and do not count", summary.spoiled)?;
     }
+    #[cfg(feature = "planted")]
+    if let Some(bug) = request.bug {
+        let (reached, triggered) = wattle_core::planted::counts::of(bug);
+        writeln!(out, "its place was reached {reached} times and made a difference {triggered} times")?;
+    }
     match (&summary.failure, planted) {
         (None, None) => {
             writeln!(out, "all pass")?;
