@@ -298,6 +298,8 @@ impl Node {
         self.egress.check_invariants(level);
         self.durability.check_invariants();
         self.journal.check_invariants(level);
+        let linked = self.links.neighbours().eq(self.routes.neighbours());
+        assert!(linked, "N4: the routes do not know which links are up");
         assert!(self.loopback.is_empty(), "N2: a step ended with parcels to itself undelivered");
     }
 

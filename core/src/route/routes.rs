@@ -142,6 +142,11 @@ impl Routes {
         paces.into_iter().flatten().chain(ripe).chain(full).min()
     }
 
+    /// The neighbours whose link is up, as far as this part was told.
+    pub fn neighbours(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.links.keys().copied()
+    }
+
     /// The path to a node; `None` if there is none, and for the node itself.
     #[must_use]
     pub fn path(&self, to: NodeId) -> Option<&Path> {
