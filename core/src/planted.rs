@@ -99,6 +99,80 @@ bugs! {
             "a handler is called for messages above the commit index";
         DedupeForgotten = "dedupe-forgotten":
             "the writers' table is forgotten at a restart";
+        ProposedUnderOldEpoch = "proposed-under-old-epoch":
+            "what an earlier start accepted is proposed under that start's session (rule A2)";
+        SentBeforeDurable = "sent-before-durable":
+            "a batch's bytes leave the source before its record is durable (rule A3)";
+        NotRenumbered = "not-renumbered":
+            "provisional sequences stay as they are when the session becomes current (rule A4)";
+        DedupeByNumber = "dedupe-by-number":
+            "what bears a number that the log has passed counts as taken, whoever wrote it (rule A4)";
+        ProvisionalCalledFinal = "provisional-called-final":
+            "a receipt calls a provisional sequence final (rule A4)";
+        ForeignSession = "foreign-session":
+            "the session entry of another start is taken for this start's own (rule A5)";
+        SessionNotProposedAgain = "session-not-proposed-again":
+            "a session entry that came to nothing is not proposed on the new predecessor (rule A5)";
+        SessionCurrentWhenProposed = "session-current-when-proposed":
+            "a session counts as current when it is proposed rather than applied (rule A5)";
+        WriterGapAccepted = "writer-gap-accepted":
+            "a gap in a writer's sequence is accepted (rule A7)";
+        ClosedWriterGoesOn = "closed-writer-goes-on":
+            "a closed writer may go on";
+        ClosingForgotten = "closing-forgotten":
+            "a restart forgets which writers are being closed";
+        DedupeDiesWithRecords = "dedupe-dies-with-records":
+            "a writer's place is written only while a record of its messages is kept";
+        AcceptedBeforeDurable = "accepted-before-durable":
+            "accepted is answered when the record is handed in for writing";
+        RepeatAnsweredBeforeDurable = "repeat-answered-before-durable":
+            "a repeat is answered from memory though the record of the first is not durable";
+        RepeatToldBatchStart = "repeat-told-batch-start":
+            "a repeat that begins within a writer's run is told the sequence at which the run begins";
+        FindWriterUndurable = "find-writer-undurable":
+            "a writer is told to go on behind messages that are not durable";
+        QueueReversed = "queue-reversed":
+            "what is queued goes before what was queued earlier";
+        ReplicatedByOne = "replicated-by-one":
+            "what the source alone holds is called replicated";
+        CompletedOneTooMany = "completed-one-too-many":
+            "one message more than was marked is completed";
+        CompletionOnce = "completion-once":
+            "the completion under way is not cleared when it is applied";
+        ReleasedOnCommit = "released-on-commit":
+            "the source lets go of a batch when it is taken rather than completed";
+        TrimmedOneTooFar = "trimmed-one-too-far":
+            "the lowest record that is alive is forgotten with the dead ones";
+        StateAheadOfFloor = "state-ahead-of-floor":
+            "the state is written as of the last entry applied, with records above the floor still needed";
+        LogCutAtHead = "log-cut-at-head":
+            "the log is cut at the last entry applied rather than at the floor";
+        SlotsUsedTwice = "slots-used-twice":
+            "a restart gives out slots again that were trimmed (rule B1)";
+        BytesWakeNobody = "bytes-wake-nobody":
+            "bytes come that an append waits for, and it is not offered again (rule B2)";
+        RestNotAskedFor = "rest-not-asked-for":
+            "what the gate had to drop is not asked for when bytes come (rule B2)";
+        CutNotSaid = "cut-not-said":
+            "an acknowledgement does not say that the rest of the append waits (rule B2)";
+        RoomWakesNobody = "room-wakes-nobody":
+            "room comes back on the disk and no append that waits for it is offered again";
+        SnapshotWithoutMark = "snapshot-without-mark":
+            "a state is taken over without the mark that goes with it";
+        PositionUnchecked = "position-unchecked":
+            "a handler's position above what is known here is believed (rule D4)";
+        WindowCountsUndurable = "window-counts-undurable":
+            "a call whose mark is not durable no longer counts in the window (rule F1)";
+        MarkNotWritten = "mark-not-written":
+            "a mark is not written (rule F1)";
+        MarkToldBeforeDurable = "mark-told-before-durable":
+            "a mark is told before it is durable (rule F2)";
+        MarkRoundsUp = "mark-rounds-up":
+            "success within a batch marks everything of the batch that was handed over";
+        StaleVerdictCounts = "stale-verdict-counts":
+            "what a replaced handler says counts";
+        TakeoverSkipsUnfinished = "takeover-skips-unfinished":
+            "a handler that takes over goes on behind what the one before was handed";
     }
     Durability {
         SendBeforeSync = "send-before-sync":
@@ -109,10 +183,68 @@ bugs! {
     Route {
         RouteLoop = "route-loop":
             "a relay whose next link is down sends the message back the way it came, without counting the hop";
+        TtlKept = "ttl-kept":
+            "a relay passes the ttl on as it came";
+        TtlBeforeArrival = "ttl-before-arrival":
+            "a message that has used up its ttl is dropped by the node it is for";
+        StaleLabelFollowed = "stale-label-followed":
+            "labels of an earlier start are followed, and the end does not look whom a message is for";
+        GenerationNotCompared = "generation-not-compared":
+            "link states are compared by sequence alone: a restarted node begins low and is not believed";
+        OwnStateNotOutdone = "own-state-not-outdone":
+            "a node that hears a newer state of its own does not jump above it";
+        PathsNotRecomputed = "paths-not-recomputed":
+            "a link goes down and the paths over it stay";
+        TableNeverSent = "table-never-sent":
+            "a neighbour that is to be sent the whole table is not";
+        FloodNotPassedOn = "flood-not-passed-on":
+            "a link state that came is not passed on";
+        OneWayLinkUsed = "one-way-link-used":
+            "paths lead over links that one end alone lists";
+        AnnouncementLost = "announcement-lost":
+            "an announcement too soon after the last one is lost rather than put off";
     }
     Link {
+        DeadLaneKept = "dead-lane-kept":
+            "a lane that fell silent is noticed and kept";
+        KeepsOwnDial = "keeps-own-dial":
+            "of two lanes each end keeps the one it dialled";
+        SwitchNotTold = "switch-not-told":
+            "a link moves to another lane and what it carries stays with the old one";
+        NewBootJoinsOldLink = "new-boot-joins-old-link":
+            "a lane of a neighbour's new start joins the link of the start before";
+        NobodyRedials = "nobody-redials":
+            "a target is not armed again when its link goes down";
+        RedialGivesUp = "redial-gives-up":
+            "an address that failed three times is not dialled again";
+        BackoffNeverResets = "backoff-never-resets":
+            "a link that held for long does not bring the pause between dials back down";
+        GenerationToldEarly = "generation-told-early":
+            "a hello leaves before its generation is durable";
+        BeatsAcrossStarts = "beats-across-starts":
+            "the numbers of heartbeats are compared across starts of their sender";
+        OldLifeAdmitted = "old-life-admitted":
+            "a late heartbeat of a start that was replaced counts";
+        QuickRestartUnnoticed = "quick-restart-unnoticed":
+            "a peer that restarts before it is suspect is not reported as another start";
+        SilenceUnnoticed = "silence-unnoticed":
+            "a peer that falls silent is never suspect";
+        RecoveryNotTold = "recovery-not-told":
+            "a suspect peer that is heard again is not reported alive";
     }
     Node {
+        Canary = "canary":
+            "fails at once, whatever happens: it shows that failures are noticed";
+        AnsweredTwice = "answered-twice":
+            "an answer of the stream part is given twice";
+        SpaceIgnored = "space-ignored":
+            "news of free space reaches nobody";
+        LoadToWrongAsker = "load-to-wrong-asker":
+            "of two loads under way the later one is answered with what the earlier one asked for";
+        WorkToWrongPart = "work-to-wrong-part":
+            "work done for the mesh part is reported to the stream part";
+        LinkDownNotTold = "link-down-not-told":
+            "the routes do not hear of a link that went down";
     }
 }
 

@@ -6,8 +6,9 @@ use wattle_core::level::Level;
 use wattle_core::node::Status;
 use wattle_core::node::status::StreamStatus;
 
-use crate::checker::{Failure, StreamLedger};
+use crate::checker::{Checked, Failure, StreamLedger, completed_is_marked, log_is_bounded};
 use crate::event::{Event, MILLI, SECOND, Time};
+use crate::fault::FaultKind;
 use crate::machine::Machine;
 use crate::outcome::Verdict;
 use crate::panics::watch;
@@ -75,10 +76,35 @@ impl<M: Machine> World<M> {
             self.explain_status(node, &status);
             statuses.push(status);
         }
+        let checked = self.look_at_all(&statuses);
+        self.judge(checked);
         self.complete = self.complete || self.is_complete(&statuses);
         if self.healed {
             self.settle(&statuses);
         }
+    }
+
+    /// What shows only between nodes, and how long logs are.
+    fn look_at_all(&self, statuses: &[Status]) -> Checked {
+        let rolled_back = |id: NodeId| {
+            let whose = |kind: &FaultKind| match *kind {
+                FaultKind::RolledBack { node, .. } => self.processes[node].id() == id,
+                _ => false,
+            };
+            self.plan.faults.iter().any(|fault| whose(&fault.kind))
+        };
+        completed_is_marked(statuses, rolled_back)?;
+        let mut places = Vec::new();
+        for (node, process) in self.processes.iter().enumerate() {
+            places.clear();
+            if let Some(machine) = &process.machine {
+                machine.group_places(&mut places);
+            }
+            for place in &places {
+                log_is_bounded(node, place, self.plan.messages())?;
+            }
+        }
+        Ok(())
     }
 
     fn is_complete(&self, statuses: &[Status]) -> bool {

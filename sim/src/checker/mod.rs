@@ -17,6 +17,7 @@
 //! | X12 | what a group committed stays: one entry per place of its log, for everybody and for ever |
 //! | X13 | a replica that was told of its rolled-back disk does not lead under its old name |
 //! | X14 | what the registry told everybody is explained by one order of all that was asked of it (linearizability) |
+//! | X15 | what is completed at the source is marked on the disk of the target |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
@@ -29,6 +30,7 @@ mod relay;
 mod status;
 mod stream;
 mod traffic;
+mod whole;
 
 pub use agreement::Agreement;
 pub use handling::Handling;
@@ -39,9 +41,10 @@ pub use relay::Relays;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
+pub use whole::{completed_is_marked, log_is_bounded};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 14;
+pub const CHECKERS: u32 = 15;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
