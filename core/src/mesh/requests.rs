@@ -11,8 +11,9 @@ use super::entry::{Body, Entry, Request};
 use super::state::Effect;
 use super::wire::{Message, Verdict};
 use super::{Mesh, Output};
-use crate::id::{LogIndex, NodeId, RequestId};
+use crate::id::{LogIndex, NodeId, RequestId, StreamInstance};
 use crate::node::command::{Refusal, Reply};
+use crate::planted::Bug;
 use crate::time::{Instant, Now, Wall};
 use crate::when::When;
 use crate::work::Job;
@@ -243,6 +244,7 @@ impl Mesh {
     /// all that earlier terms left, hears a quorum, and has nothing under way that could matter.
     fn futile(&self, body: &Body) -> Option<Refusal> {
         let settled = self.control.is_settled() && self.requests.contexts.is_empty();
+        let settled = settled || self.planted.has(Bug::UnsettledLeaderRefuses);
         if settled { self.state.futile(body) } else { None }
     }
 
@@ -262,6 +264,10 @@ impl Mesh {
         let after = self.requests.stamped.max(self.state.time);
         let time = Wall(now.wall.0.max(after.0.saturating_add(1)));
         self.requests.stamped = time;
+        if self.planted.strikes(Bug::AnsweredBeforeCommit, || matches!(body, Body::Open { .. })) {
+            let effect = Effect::Opened { instance: StreamInstance(key.1.0), created: true };
+            self.on_decided(now, key.0, key.1, Ok(effect));
+        }
         let entry = Entry { origin: key.0, request: key.1, seen, time, body };
         let context = self.next_number();
         self.requests.served.insert(key, Stage::Proposed { context });

@@ -13,7 +13,7 @@ use super::{GroupPlace, GroupStatus, Output, Receipt, RoleName, Written};
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
-use crate::planted::Planted;
+use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
 use crate::time::{Instant, Span};
 use crate::when::When;
@@ -112,14 +112,20 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(id: GroupId, replica: ReplicaId, base: Place, configuration: Configuration) -> Self {
+    pub(super) fn new(
+        id: GroupId,
+        replica: ReplicaId,
+        base: Place,
+        configuration: Configuration,
+        planted: Planted,
+    ) -> Self {
         Self {
             id,
             replica,
             former: Vec::new(),
             term: base.term,
             vote: None,
-            log: Log::new(base, configuration),
+            log: Log::new(base, configuration, planted),
             commit: base.index,
             applied: base.index,
             role: Role::Follower { leader: None },
@@ -278,7 +284,11 @@ impl Group {
         if term > self.term {
             self.term = term;
             self.vote = None;
-            self.persist_state(context);
+            if !context.planted.has(Bug::HeardTermNotWritten) {
+                self.persist_state(context);
+            }
+        } else if context.planted.strikes(Bug::StepDownForgetsVote, || self.vote.is_some()) {
+            self.vote = None;
         }
         self.follow(context, leader);
     }
@@ -299,7 +309,10 @@ impl Group {
 
     /// Hands over what is committed and durable here.
     pub(super) fn apply(&mut self, context: &mut Context<'_>) {
-        let upto = self.commit.min(self.log.durable());
+        let mut upto = self.commit.min(self.log.durable());
+        if context.planted.strikes(Bug::AppliedBeforeDurable, || upto < self.commit) {
+            upto = self.commit.min(self.log.last().index);
+        }
         while self.applied < upto {
             let entries = self.log.slice(self.applied.next(), upto, 1024, 1 << 20);
             let Some(last) = entries.last() else { return };

@@ -8,6 +8,7 @@ use super::wire::decode_configuration;
 use crate::configuration::Configuration;
 use crate::digest::Chain;
 use crate::id::{LogIndex, Term};
+use crate::planted::{Bug, Planted};
 
 /// Entries behind a base. Everything up to the base is committed and lives on in the owner's state.
 #[derive(Clone, Debug)]
@@ -20,6 +21,7 @@ pub(super) struct Log {
     /// Appends on their way to the disk: serial number, last index (lowered by truncation).
     writing: VecDeque<(u64, LogIndex)>,
     serial: u64,
+    planted: Planted,
 }
 
 /// What is wrong with an append.
@@ -32,7 +34,7 @@ pub(super) enum Mismatch {
 }
 
 impl Log {
-    pub(super) fn new(base: Place, configuration: Configuration) -> Self {
+    pub(super) fn new(base: Place, configuration: Configuration, planted: Planted) -> Self {
         Self {
             base,
             entries: VecDeque::new(),
@@ -40,6 +42,7 @@ impl Log {
             durable: base.index,
             writing: VecDeque::new(),
             serial: 0,
+            planted,
         }
     }
 
@@ -112,7 +115,13 @@ impl Log {
         }
         match self.place(place.index) {
             Some(own) if own == place => Ok(()),
-            Some(own) if own.term == place.term => Err(Mismatch::Forked(place.index)),
+            Some(own) if own.term == place.term => {
+                if self.planted.has(Bug::ChainNotCompared) {
+                    Ok(())
+                } else {
+                    Err(Mismatch::Forked(place.index))
+                }
+            }
             Some(_) | None => Err(Mismatch::Differs),
         }
     }
@@ -183,11 +192,14 @@ impl Log {
             self.base.index
         );
         self.entries.truncate((index.0 - self.base.index.0 - 1) as usize);
-        self.configurations.retain(|(at, _)| *at < index);
+        let stays = |at: LogIndex| at < index || self.planted.has(Bug::ConfigurationSurvivesCut);
+        self.configurations.retain(|(at, _)| stays(*at));
         let end = index.before();
         self.durable = self.durable.min(end);
         for (_, last) in &mut self.writing {
-            *last = (*last).min(end);
+            if !self.planted.strikes(Bug::WrittenNotLowered, || *last > end) {
+                *last = (*last).min(end);
+            }
         }
     }
 
@@ -234,7 +246,7 @@ impl Log {
             return;
         }
         let serial = self.serial;
-        *self = Self::new(place, configuration);
+        *self = Self::new(place, configuration, self.planted);
         self.serial = serial;
     }
 
@@ -264,7 +276,7 @@ mod tests {
     use bytes::Bytes;
 
     fn log(terms: &[u64]) -> Log {
-        let mut log = Log::new(Place::default(), Configuration::default());
+        let mut log = Log::new(Place::default(), Configuration::default(), Planted::none());
         for &term in terms {
             push(&mut log, term);
         }
