@@ -407,12 +407,15 @@ impl Group {
         let (base, last) = (self.log.base().index, self.log.last().index);
         assert!(base <= self.applied, "R3: applied {} below the base {base}", self.applied);
         assert!(self.applied <= self.commit, "R3: applied {} above commit {}", self.applied, self.commit);
+        assert!(self.applied <= self.log.durable(), "R3: applied {} before it is durable", self.applied);
         assert!(self.commit <= last.max(self.applied), "R3: commit {} above the end {last}", self.commit);
         assert!(self.log.last().term <= self.term, "R4: an entry of a term that has not begun");
         if let Role::Leader(leading) = &self.role {
             assert_eq!(self.standing, Standing::Sound, "R8: a replica leads that must not");
             assert!(self.log.configured_at() <= last, "R5: a configuration beyond the log");
             assert!(!leading.progress.contains_key(&own), "R1: a leader replicates to itself");
+            let pending = self.log.configurations_above(self.commit);
+            assert!(self.commit < leading.begins || pending <= 1, "R5: {pending} configurations pend");
         }
         if level == Level::Full {
             self.log.check_invariants();

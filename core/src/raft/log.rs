@@ -102,6 +102,11 @@ impl Log {
         self.configurations.last().expect("that of the base is always there").0
     }
 
+    /// How many configurations stand above `index`.
+    pub(super) fn configurations_above(&self, index: LogIndex) -> usize {
+        self.configurations.iter().filter(|(at, _)| *at > index).count()
+    }
+
     /// The configuration in force at `index`.
     pub(super) fn configuration_at(&self, index: LogIndex) -> &Configuration {
         let found = self.configurations.iter().rev().find(|(from, _)| *from <= index);
@@ -267,6 +272,11 @@ impl Log {
             "R3: durable outside the log"
         );
         assert!(self.configurations.is_sorted_by_key(|(at, _)| *at), "R5: configurations out of order");
+        let changes = self.entries.iter().filter(|(entry, _)| entry.kind == EntryKind::Configuration);
+        assert!(
+            self.configurations.iter().skip(1).map(|(at, _)| *at).eq(changes.map(|(entry, _)| entry.index)),
+            "R5: the configurations are not those of the log"
+        );
     }
 }
 
