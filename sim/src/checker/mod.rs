@@ -15,7 +15,7 @@
 //! | X10 | what was refused never shows up |
 //! | X11 | a node that only crashed starts again; it stops for a failed write or a rolled-back disk alone |
 //! | X12 | what a group committed stays: one entry per place of its log, for everybody and for ever |
-//! | X13 | a replica that was told of its rolled-back disk does not lead under its old name |
+//! | X13 | a replica that was told of its rolled-back disk does not lead under its old name, and whom another could tell is told |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
