@@ -68,6 +68,11 @@ impl<M: Machine> World<M> {
                 }
             };
             let mut checked = self.books.agreement.seen(node, &status);
+            if let Some((index, digest)) = machine.control_state()
+                && !self.books.may_stop
+            {
+                checked = checked.and_then(|()| self.books.agreement.state(node, index, digest));
+            }
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
             }

@@ -9,7 +9,7 @@
 //! | X4 | receipts rise from level to level; completed only after the handler's success |
 //! | X5 | at most a window of calls is repeated after a crash |
 //! | X6 | watermarks stand in their order and never go back |
-//! | X7 | nodes agree: one leader per group and term, one meaning per name, and in the end one configuration |
+//! | X7 | nodes agree: one leader per group and term, one meaning per name, and in the end one configuration and one state |
 //! | X8 | traffic is bounded: nothing circles |
 //! | X9 | publishing again adds nothing and is answered alike |
 //! | X10 | what was refused never shows up |
