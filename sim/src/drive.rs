@@ -338,6 +338,11 @@ impl<M: Machine> World<M> {
             Synced::Failed => {
                 self.processes[node].write_failed = true;
                 self.step(node, Input::WriteFailed { reason: "input/output error".into() });
+                let stopped = |machine: &M| machine.poll_timeout().is_none();
+                if self.processes[node].machine.as_deref().is_some_and(|machine| !stopped(machine)) {
+                    let what = format!("node {node} goes on after a failed write");
+                    self.fail(Failure::new("X11", what));
+                }
                 let process = &self.processes[node];
                 let (life, id) = (process.life, u64::from(process.life) << 32 | 1 << 60);
                 let mut draws = Draws::new(self.plan.seed, Purpose::Crash, node as u64, id);
