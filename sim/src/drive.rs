@@ -162,6 +162,10 @@ impl<M: Machine> World<M> {
                 if books.logs.excused(*group) {
                     return Ok(());
                 }
+                if self.healed && matches!(event, Event::RoleChanged { role: "leader", .. }) {
+                    // A world whose leaders do not stay is not content.
+                    self.content_since = None;
+                }
             }
             Event::Amnesia { group, node: whose, .. } if *whose == self.processes[node].id() => {
                 books.logs.told(node, *group);

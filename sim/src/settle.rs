@@ -108,6 +108,8 @@ impl<M: Machine> World<M> {
         }
         if self.now - *self.content_since.get_or_insert(self.now) >= CONTENT_FOR {
             self.finish(statuses, missing.given_up);
+        } else if self.now >= self.plan.fault_phase + self.plan.progress_bound + 4 * CONTENT_FOR {
+            self.stall("leaders are elected again and again, though nothing is wrong any more".into());
         }
     }
 
