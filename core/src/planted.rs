@@ -89,8 +89,90 @@ bugs! {
             "a leader commits an entry of an older term by counting replicas (Raft, figure 8)";
         AmnesicVotes = "amnesic-votes":
             "a replica that was told it is amnesic votes and acknowledges all the same";
+        QuorumOffByOne = "quorum-off-by-one":
+            "an entry counts as committed one replica short of a majority";
+        OutgoingHalfIgnored = "outgoing-half-ignored":
+            "a joint configuration decides by the majority of its new voters alone";
+        LearnersCounted = "learners-counted":
+            "acknowledgements of learners count towards commitment";
+        LeaderCountsUnsynced = "leader-counts-unsynced":
+            "a leader counts its own log before its disk holds it";
+        OwnVoteTwice = "own-vote-twice":
+            "a candidate adds its own vote to a count that holds it already";
+        VoteForOlderLog = "vote-for-older-log":
+            "a vote is granted to a candidate whose log is behind the voter's";
+        VoteByLength = "vote-by-length":
+            "a vote is granted to the longer log, whatever the term of its last entry";
+        StepDownForgetsVote = "step-down-forgets-vote":
+            "whoever hears of a leader of its own term forgets whom it voted for in it";
+        StaleVoteCounted = "stale-vote-counted":
+            "a vote granted in an earlier term counts in this one";
+        PreVoteCounted = "pre-vote-counted":
+            "an answer to the preliminary question, coming late, counts as a vote";
+        VoteMissesTermsRow = "vote-misses-terms-row":
+            "a term that rises with a vote is written without the vote";
+        OwnVoteNotWritten = "own-vote-not-written":
+            "a candidate writes its new term, and not that it voted for itself";
+        ElectionNotRearmed = "election-not-rearmed":
+            "an election that nobody answers is not held again";
+        HeardTermNotWritten = "heard-term-not-written":
+            "a term that others began is not written until something else is";
+        SuspicionStays = "suspicion-stays":
+            "a node that is heard again stays suspected in its groups";
+        DeposedLeaderObeyed = "deposed-leader-obeyed":
+            "an append of an earlier term is taken";
+        MatchAssumed = "match-assumed":
+            "a leader takes for acknowledged where it begins to send";
+        MatchedByIndex = "matched-by-index":
+            "an append fits behind an entry of the right index and the wrong term";
+        CommitNotClamped = "commit-not-clamped":
+            "a leader's commit index covers what a follower holds beyond what the leader sent";
+        OwnEndAcknowledged = "own-end-acknowledged":
+            "a follower acknowledges all it holds, not what the append covered";
+        CutsBehindEqual = "cuts-behind-equal":
+            "an append that ends early cuts off what follows it, though nothing differs";
+        WrittenNotLowered = "written-not-lowered":
+            "a write under way counts for what stands now where a cut took away what it wrote";
+        ConfigurationSurvivesCut = "configuration-survives-cut":
+            "a configuration stays in force when its entry is cut off";
+        TwoChangesUnderWay = "two-changes-under-way":
+            "a configuration is changed before the change before it is committed";
+        WholeLogCommittedAtStart = "whole-log-committed-at-start":
+            "a restarted replica takes everything in its log for committed";
+        SnapshotOffByOne = "snapshot-off-by-one":
+            "a snapshot names the place behind the last entry it holds";
+        SnapshotKeepsConfiguration = "snapshot-keeps-configuration":
+            "the configuration known before stays in force behind a snapshot";
+        ChainNotCompared = "chain-not-compared":
+            "entries of equal index and term count as equal, whatever they hold (rule C1)";
+        MarksNotTold = "marks-not-told":
+            "a restarted replica is answered without what it vouched for (rule C2)";
+        MarksNotWritten = "marks-not-written":
+            "what others vouched for is kept in memory only (rule C2)";
+        OnlyVoterAsksNobody = "only-voter-asks-nobody":
+            "the only voter leads again at once, without asking its learners (rule C3)";
     }
     Mesh {
+        OpenReplaces = "open-replaces":
+            "a stream that is opened again under its name gets another life";
+        SnapshotForgetsDecisions = "snapshot-forgets-decisions":
+            "a snapshot of the control group's state is without the requests decided";
+        SnapshotForgetsStreams = "snapshot-forgets-streams":
+            "a snapshot of the control group's state is without the streams";
+        RosterNotWritten = "roster-not-written":
+            "a node that joined forgets with a restart whom it was told of";
+        OpenedMarkNotWritten = "opened-mark-not-written":
+            "a start takes a stream opened since the stored state for closed";
+        AnsweredBeforeCommit = "answered-before-commit":
+            "a stream is said to be open when its entry is proposed";
+        RefusedByWhatItKnows = "refused-by-what-it-knows":
+            "a node that does not know a stream yet refuses to close it, without asking the log";
+        ServedNotForgotten = "served-not-forgotten":
+            "requests of an earlier term stay known as served";
+        CutBeforeStateStored = "cut-before-state-stored":
+            "the control group's log is cut, and the state at the cut is not written";
+        ClosedMarkNotWritten = "closed-mark-not-written":
+            "a start takes a stream closed since the stored state for open";
     }
     Stream {
         DescriptorWithoutPayload = "descriptor-without-payload":
@@ -177,8 +259,46 @@ bugs! {
     Durability {
         SendBeforeSync = "send-before-sync":
             "what must wait for the disk leaves at once";
+        ReleasedOneRowEarly = "released-one-row-early":
+            "what waits for a row leaves when the row before it is on disk";
+        RowlessStepWaitsForNothing = "rowless-step-waits-for-nothing":
+            "a step that writes nothing does not wait for what was written before it";
+        FailedWriteIgnored = "failed-write-ignored":
+            "a node goes on after a failed write, as if it could be tried again";
+        OwnVoteBeforeDurable = "own-vote-before-durable":
+            "a candidate asks for votes and counts its own before that is on disk";
+        AcknowledgedUnsynced = "acknowledged-unsynced":
+            "a follower acknowledges entries before they are on disk";
+        SourceSendsUnsynced = "source-sends-unsynced":
+            "the only voter sends entries before they are on its disk (rule A3)";
+        AppliedBeforeDurable = "applied-before-durable":
+            "committed entries are applied before they are on the own disk";
+        CutEntriesReadBack = "cut-entries-read-back":
+            "a start keeps entries that a later run cut off and did not replace";
+        CutEntriesRiseAgain = "cut-entries-rise-again":
+            "no empty run takes over from the last one when the base reaches the log's end";
     }
     Journal {
+        PayloadsNotChecked = "payloads-not-checked":
+            "payloads are read back without comparing their checksums";
+        HeadsNotChecked = "heads-not-checked":
+            "the header and the heads of a row are read back without comparing their checksum";
+        TornRowSkipped = "torn-row-skipped":
+            "rows behind a torn one count";
+        OlderGenerationJoins = "older-generation-joins":
+            "rows left behind by an earlier start count behind those of a later one";
+        OlderRecordWins = "older-record-wins":
+            "of two records with one key the older one is read back";
+        MovedRecordBornAnew = "moved-record-born-anew":
+            "a record that is moved loses its place in the order";
+        TrimBeforeFloorDurable = "trim-before-floor-durable":
+            "rows are trimmed before the row that states the floor is on disk";
+        TrimOneTooFar = "trim-one-too-far":
+            "the first row that lives is trimmed with those before it";
+        TrimmedUnderLoad = "trimmed-under-load":
+            "a row is trimmed while something is being read from it";
+        ForgetTakesSpanningRun = "forget-takes-spanning-run":
+            "a run of which only the beginning is forgotten dies as a whole";
     }
     Route {
         RouteLoop = "route-loop":

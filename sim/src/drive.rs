@@ -181,9 +181,13 @@ impl<M: Machine> World<M> {
         let books = &mut self.books;
         match event {
             Event::RoleChanged { group, role: "leader" | "candidate" | "follower", .. } => {
-                books.logs.counts(node, *group);
+                books.logs.counts(node, *group)?;
                 if books.logs.excused(*group) {
                     return Ok(());
+                }
+                if self.healed && matches!(event, Event::RoleChanged { role: "leader", .. }) {
+                    // A world whose leaders do not stay is not content.
+                    self.content_since = None;
                 }
             }
             Event::Amnesia { group, node: whose, .. } if *whose == self.processes[node].id() => {
@@ -381,6 +385,11 @@ impl<M: Machine> World<M> {
             Synced::Failed => {
                 self.processes[node].write_failed = true;
                 self.step(node, Input::WriteFailed { reason: "input/output error".into() });
+                let stopped = |machine: &M| machine.poll_timeout().is_none();
+                if self.processes[node].machine.as_deref().is_some_and(|machine| !stopped(machine)) {
+                    let what = format!("node {node} goes on after a failed write");
+                    self.fail(Failure::new("X11", what));
+                }
                 let process = &self.processes[node];
                 let (life, id) = (process.life, u64::from(process.life) << 32 | 1 << 60);
                 let mut draws = Draws::new(self.plan.seed, Purpose::Crash, node as u64, id);

@@ -69,6 +69,11 @@ impl<M: Machine> World<M> {
                 }
             };
             let mut checked = self.books.agreement.seen(node, &status);
+            if let Some((index, digest)) = machine.control_state()
+                && !self.books.may_stop
+            {
+                checked = checked.and_then(|()| self.books.agreement.state(node, index, digest));
+            }
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
             }
@@ -130,6 +135,8 @@ impl<M: Machine> World<M> {
         }
         if self.now - *self.content_since.get_or_insert(self.now) >= CONTENT_FOR {
             self.finish(statuses, missing.given_up);
+        } else if self.now >= self.plan.fault_phase + self.plan.progress_bound + 4 * CONTENT_FOR {
+            self.stall("leaders are elected again and again, though nothing is wrong any more".into());
         }
     }
 

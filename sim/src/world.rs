@@ -403,6 +403,8 @@ impl<M: Machine> World<M> {
         }
         config.journal.rows_may_tear = self.plan.disk.rows_may_tear;
         config.journal.slack_bytes = self.plan.disk.slack;
+        // Where little may be wasted the control group's log is cut often, so that who was away needs its state.
+        config.mesh.compact_after = (self.plan.disk.slack / 250).clamp(8, config.mesh.compact_after);
         let replication = self.plan.replication;
         config.raft.message_entries = replication.entries;
         config.raft.message_bytes = replication.bytes;

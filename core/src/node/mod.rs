@@ -194,7 +194,7 @@ impl Node {
             lanes: Lanes::default(),
             egress: Egress::default(),
             durability: Durability::new(planted),
-            journal: Journal::new(config.journal),
+            journal: Journal::new(config.journal, planted),
             loads: BTreeMap::new(),
             next_load: LoadId(1),
             outputs: VecDeque::new(),
@@ -233,6 +233,7 @@ impl Node {
                 self.phase = Phase::Running;
                 self.settle();
             }
+            Input::WriteFailed { .. } if self.config.planted.has(Bug::FailedWriteIgnored) => {}
             Input::WriteFailed { reason } => self.stop(Rejected::Stopped(reason)),
             input => {
                 self.take(input);

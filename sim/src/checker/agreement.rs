@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use wattle_core::id::{GroupId, NodeId, StreamInstance, Term};
+use wattle_core::digest::Digest;
+use wattle_core::id::{GroupId, LogIndex, NodeId, StreamInstance, Term};
 use wattle_core::node::Status;
 use wattle_core::node::output::Event;
 
@@ -17,6 +18,8 @@ pub struct Agreement {
     streams: BTreeMap<StreamInstance, (String, NodeId, NodeId)>,
     /// The names that nobody ever closes, and what they stand for.
     kept: BTreeMap<String, Option<StreamInstance>>,
+    /// The control group's state after an entry, and who showed it first.
+    states: BTreeMap<LogIndex, (Digest, usize)>,
     stopped: BTreeMap<GroupId, String>,
     may_stop: bool,
 }
@@ -111,6 +114,20 @@ impl Agreement {
         Ok(())
     }
 
+    /// A node shows the control group's state after an entry: all that ever applied it have the same.
+    ///
+    /// # Errors
+    /// X7.
+    pub fn state(&mut self, node: usize, index: LogIndex, digest: Digest) -> Checked {
+        let (known, first) = *self.states.entry(index).or_insert((digest, node));
+        ensure!(
+            known == digest,
+            "X7",
+            "after entry {index} of the control group node {node} has another state than node {first} had"
+        );
+        Ok(())
+    }
+
     /// Which node of a healed mesh another one cannot reach, in words.
     #[must_use]
     pub fn out_of_reach(&self, statuses: &[Status]) -> Option<String> {
@@ -200,6 +217,16 @@ mod tests {
         let mut agreement = Agreement::new(true, []);
         agreement.event(0, &stopped).unwrap();
         assert!(agreement.has_stopped(GroupId(3)) && !agreement.has_stopped(GroupId(4)));
+    }
+
+    #[test]
+    fn a_state_that_differs_after_the_same_entry_is_seen() {
+        let mut agreement = Agreement::new(false, []);
+        let of = |content: &[u8]| Digest::of_bytes(content);
+        agreement.state(0, LogIndex(4), of(b"a")).unwrap();
+        agreement.state(1, LogIndex(4), of(b"a")).unwrap();
+        agreement.state(1, LogIndex(5), of(b"b")).unwrap();
+        assert_eq!(agreement.state(0, LogIndex(5), of(b"c")).unwrap_err().checker, "X7");
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl Logs {
             self.rolled_back.remove(&(node, place.group));
         }
         if matches!(place.role, RoleName::Leader | RoleName::Follower | RoleName::Candidate) {
-            self.counts(node, place.group);
+            self.counts(node, place.group)?;
         }
         let memory = self.rolled_back.get(&(node, place.group));
         ensure!(
@@ -120,15 +120,39 @@ impl Logs {
     }
 
     /// A replica votes, stands for election or leads.
-    pub fn counts(&mut self, node: usize, group: GroupId) {
+    ///
+    /// # Errors
+    /// X13.
+    pub fn counts(&mut self, node: usize, group: GroupId) -> Checked {
         // Until it shows where it stands, nobody can say whether it lost anything.
         if self.before.contains_key(&(node, group)) {
-            return;
+            return Ok(());
         }
         if self.rolled_back.get(&(node, group)) == Some(&Memory::Doubtful) {
             self.rolled_back.insert((node, group), Memory::Unnoticed);
             self.doubtful.insert(group);
+            return self.could_not_be_told(node, group);
         }
+        Ok(())
+    }
+
+    /// A replica that lost something counts, and nobody told it so. In the group of a stream one member votes, and asks the other first: so
+    /// the other, whose disk was never taken back, does not hold more.
+    fn could_not_be_told(&self, node: usize, group: GroupId) -> Checked {
+        let Some(seen) = self.seen.get(&(node, group)).filter(|_| group != GroupId::CONTROL) else {
+            return Ok(());
+        };
+        let (end, replica) = (seen.place.last.index, seen.place.replica);
+        let others = self.seen.iter().filter(|((other, its), _)| *its == group && *other != node);
+        for ((other, _), theirs) in others.filter(|(who, _)| !self.rolled_back.contains_key(who)) {
+            let holds = theirs.place.durable.index;
+            ensure!(
+                holds <= end,
+                "X13",
+                "node {node} counts in group {group} as replica {replica} with a log that its disk lost from {end} on; nobody told it, and node {other} holds entry {holds}"
+            );
+        }
+        Ok(())
     }
 
     /// A node says that its own disk was rolled back, as somebody told it.
@@ -394,11 +418,30 @@ mod tests {
     }
 
     #[test]
+    fn a_streams_voter_that_counts_with_less_than_its_learner_holds_was_not_told() {
+        let back = |learner_holds: u64, learner_rolled_back: bool| {
+            let mut logs = Logs::default();
+            logs.stands(0, 0, ended(5, 3)).unwrap();
+            logs.stands(1, 0, ended(7, learner_holds)).unwrap();
+            logs.rolled_back(0);
+            if learner_rolled_back {
+                logs.rolled_back(1);
+                logs.stands(1, 1, GroupPlace { role: RoleName::Verifying, ..ended(7, learner_holds - 1) })
+                    .unwrap();
+            }
+            logs.stands(0, 1, ended(5, 1))
+        };
+        assert_eq!(back(2, false).unwrap_err().checker, "X13");
+        back(1, false).expect("the learner never heard of what was lost");
+        back(3, true).expect("what the learner's disk forgot it cannot tell");
+    }
+
+    #[test]
     fn a_roll_back_that_took_nothing_from_a_group_excuses_nothing_in_it() {
         let mut logs = Logs::default();
         logs.stands(0, 0, ended(5, 2)).unwrap();
         logs.rolled_back(0);
-        logs.counts(0, GROUP);
+        logs.counts(0, GROUP).unwrap();
         logs.stands(0, 1, GroupPlace { role: RoleName::Leader, ..ended(5, 2) }).unwrap();
         logs.stands(0, 1, GroupPlace { group: GroupId(8), ..ended(5, 2) }).expect("opened since");
         assert!(!logs.excused(GROUP) && !logs.excused(GroupId(8)));

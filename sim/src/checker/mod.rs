@@ -9,13 +9,13 @@
 //! | X4 | receipts rise from level to level; completed only after the handler's success |
 //! | X5 | at most a window of calls is repeated after a crash |
 //! | X6 | watermarks stand in their order and never go back |
-//! | X7 | nodes agree: one leader per group and term, one meaning per name, and in the end one configuration |
+//! | X7 | nodes agree: one leader per group and term, one meaning per name, and in the end one configuration and one state |
 //! | X8 | traffic is bounded: nothing circles |
 //! | X9 | publishing again adds nothing and is answered alike |
 //! | X10 | what was refused never shows up |
 //! | X11 | a node that only crashed starts again; it stops for a failed write or a rolled-back disk alone |
 //! | X12 | what a group committed stays: one entry per place of its log, for everybody and for ever |
-//! | X13 | a replica that was told of its rolled-back disk does not lead under its old name |
+//! | X13 | a replica that was told of its rolled-back disk does not lead under its old name, and whom another could tell is told |
 //! | X14 | what the registry told everybody is explained by one order of all that was asked of it (linearizability) |
 //! | X15 | what is completed at the source is marked on the disk of the target |
 //!
