@@ -39,6 +39,12 @@ impl<M: Machine> World<M> {
             FaultKind::Pause { node, length } => self.pause(node, length),
             FaultKind::Reset { a, b, late } => self.network.reset(&mut self.queue, self.now, a, b, late),
             FaultKind::Slow { from, to, extra, .. } => self.network.slow(from, to, extra),
+            FaultKind::Disturb { .. }
+            | FaultKind::Flap { .. }
+            | FaultKind::Silence { .. }
+            | FaultKind::HalfOpen { .. }
+            | FaultKind::Overtake { .. }
+            | FaultKind::Rebind { .. } => self.unsettle(index),
             FaultKind::SlowDisk { node, factor, .. } => self.processes[node].disk.slow(factor),
             FaultKind::FullDisk { node, left, .. } => {
                 self.processes[node].disk.fill(Some(left));
@@ -105,6 +111,7 @@ impl<M: Machine> World<M> {
         }
         match kind {
             FaultKind::Slow { from, to, .. } => self.network.slow(from, to, 0),
+            FaultKind::Disturb { .. } | FaultKind::Flap { .. } => self.settle_link(index),
             FaultKind::SlowDisk { node, .. } => self.processes[node].disk.slow(1),
             FaultKind::FullDisk { node, .. } => {
                 self.processes[node].disk.fill(None);

@@ -50,5 +50,6 @@ mod text;
 mod toy;
 pub mod trace;
 mod triggers;
+mod unsteady;
 pub mod workload;
 pub mod world;

@@ -121,6 +121,37 @@ pub enum Latency {
         #[serde(with = "text::time")]
         slow: Time,
     },
+    /// Exponential: many short times, a few long ones.
+    Exponential {
+        /// The mean.
+        #[serde(with = "text::time")]
+        mean: Time,
+        /// Nothing takes longer.
+        #[serde(with = "text::time")]
+        most: Time,
+    },
+    /// Log-normal: as many at a half as at the double.
+    LogNormal {
+        /// Half of all times are shorter.
+        #[serde(with = "text::time")]
+        median: Time,
+        /// Two thirds lie within the factor `2^(spread / 100)` of it.
+        spread: u64,
+        /// Nothing takes longer.
+        #[serde(with = "text::time")]
+        most: Time,
+    },
+    /// Two ways, of which one is slow.
+    Bimodal {
+        /// From, to, over the usual way.
+        #[serde(with = "text::times")]
+        quick: (Time, Time),
+        /// From, to, over the other.
+        #[serde(with = "text::times")]
+        slow: (Time, Time),
+        /// How rarely it is taken.
+        one_in: u64,
+    },
 }
 
 /// How bytes travel.

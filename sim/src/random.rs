@@ -43,6 +43,10 @@ pub enum Purpose {
     Link = 18,
     /// Faults that begin when something happens.
     Moment = 19,
+    /// What disturbed links do to bytes.
+    Disturbance = 40,
+    /// When a link that flaps goes down and comes back.
+    Flap = 41,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).

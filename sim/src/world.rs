@@ -58,6 +58,8 @@ pub struct World<M> {
     pub(crate) leader: Option<usize>,
     /// Faults that wait for leaders: their place in the plan, and how many leaders they hit so far.
     pub(crate) deposing: Vec<(usize, u32)>,
+    /// Links that flap, by the fault's place in the plan, and whether they are down now.
+    pub(crate) flapping: std::collections::BTreeMap<usize, bool>,
     /// Whether every node is a member and every member knows them all.
     pub(crate) complete: bool,
     /// Per node: when its image was taken.
@@ -136,6 +138,7 @@ impl<M: Machine> World<M> {
             places: Vec::new(),
             leader: None,
             deposing: Vec::new(),
+            flapping: std::collections::BTreeMap::new(),
             complete: false,
             images: vec![None; nodes],
             watermarks: Watermarks::default(),
@@ -288,6 +291,8 @@ impl<M: Machine> World<M> {
             Event::Impatient { connection } => {
                 self.network.impatient(&mut self.queue, self.now, connection);
             }
+            Event::Break { connection } => self.network.breaks(&mut self.queue, self.now, connection),
+            Event::Flap { index, stroke } => self.flap(index, stroke),
             Event::Call { slot } => self.called(slot),
             Event::Wake { actor, epoch } => {
                 let checked = self.workload.wake(&mut desk!(self), actor, epoch);
