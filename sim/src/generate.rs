@@ -22,6 +22,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     let (mut nodes, edges) = topology(seed, count);
     clocks(seed, &mut nodes);
     disks(seed, &mut nodes);
+    links::next_versions(seed, &mut nodes);
     let streams = streams(seed, count, fault_phase);
     let faults = faults(seed, count, &edges, &streams, fault_phase);
     Plan {
@@ -108,6 +109,7 @@ fn topology(seed: u64, count: usize) -> (Vec<NodePlan>, Vec<Edge>) {
                 clock_ppm: 0,
                 wall_offset: 0,
                 disk_factor: 1,
+                next_version: false,
             }
         })
         .collect();

@@ -34,6 +34,7 @@ mod handler;
 mod inject;
 pub mod machine;
 pub mod network;
+mod next_version;
 pub mod outcome;
 mod panics;
 pub mod plan;

@@ -86,6 +86,9 @@ pub struct NodePlan {
     pub wall_offset: i64,
     /// How many times as long as usual its disk takes.
     pub disk_factor: u64,
+    /// Whether it speaks the next version of the protocol, which only tests have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub next_version: bool,
 }
 
 /// A pair of nodes that can be linked.

@@ -47,6 +47,8 @@ pub enum Purpose {
     Disturbance = 40,
     /// When a link that flaps goes down and comes back.
     Flap = 41,
+    /// What the next version of the protocol adds to frames.
+    NextVersion = 42,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).

@@ -11,8 +11,8 @@ use crate::toy::{self, Toy, Wrong};
 use crate::trace::Recording;
 use crate::world::World;
 
-/// Plans that a toy can bear: it has no protection against rolled-back disks and spoiled bytes, and does not notice connections that
-/// die without a word.
+/// Plans that a toy can bear: it has no protection against rolled-back disks and spoiled bytes, does not notice connections that
+/// die without a word, and speaks no version of the protocol at all.
 fn plan(seed: u64) -> Plan {
     let mut plan = Plan::generate(seed);
     plan.faults.retain(|fault| match fault.kind {
@@ -25,6 +25,7 @@ fn plan(seed: u64) -> Plan {
         | FaultKind::RolledBack { .. } => false,
         _ => true,
     });
+    plan.nodes.iter_mut().for_each(|node| node.next_version = false);
     plan
 }
 

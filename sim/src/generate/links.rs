@@ -1,10 +1,10 @@
-//! What goes wrong with single links in the plan of a seed.
+//! What goes wrong with single links in the plan of a seed, and who speaks the next version of the protocol.
 
 use super::{Maker, Swarm, fault, outage};
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind};
 use crate::network::Disturbance;
-use crate::plan::Latency;
+use crate::plan::{Latency, NodePlan};
 use crate::random::{Draws, Purpose};
 
 /// The first number of these kinds of faults in the ids of faults.
@@ -61,6 +61,14 @@ pub(super) fn latency(seed: u64, usual: Latency) -> Latency {
             slow: (base * 10, base * 40 + 50 * MILLI),
             one_in: draws.spread(2, 60),
         },
+    }
+}
+
+/// In some runs some nodes speak the next version of the protocol.
+pub(super) fn next_versions(seed: u64, nodes: &mut [NodePlan]) {
+    let mut draws = Draws::new(seed, Purpose::Swarm, FIRST as u64 + 2, 0);
+    if draws.percent(25) {
+        nodes.iter_mut().for_each(|node| node.next_version = draws.percent(50));
     }
 }
 
@@ -189,7 +197,7 @@ mod tests {
     #[test]
     fn every_kind_occurs_in_some_runs_and_is_absent_in_most() {
         let mut runs: BTreeMap<u64, u32> = BTreeMap::new();
-        let (mut calm, mut tails) = (0, [0u32; 3]);
+        let (mut calm, mut mixed, mut tails) = (0, 0, [0u32; 3]);
         for seed in 0..1000 {
             let plan = Plan::generate(seed);
             let mut kinds: Vec<u64> = plan.faults.iter().filter_map(kind).collect();
@@ -197,6 +205,8 @@ mod tests {
             kinds.dedup();
             calm += u32::from(kinds.is_empty());
             kinds.into_iter().for_each(|kind| *runs.entry(kind).or_default() += 1);
+            let next = plan.nodes.iter().filter(|node| node.next_version).count();
+            mixed += u32::from(next > 0 && next < plan.nodes.len());
             match plan.network.latency {
                 Latency::Exponential { .. } => tails[0] += 1,
                 Latency::LogNormal { .. } => tails[1] += 1,
@@ -207,6 +217,7 @@ mod tests {
         assert_eq!(runs.len(), KINDS.len());
         assert!(runs.values().all(|runs| (100..300).contains(runs)), "{runs:?}");
         assert!((400..600).contains(&calm), "{calm} of 1000 runs have none");
+        assert!((100..300).contains(&mixed), "{mixed} of 1000 runs have two versions");
         assert!(tails.iter().all(|runs| (50..200).contains(runs)), "{tails:?}");
     }
 }

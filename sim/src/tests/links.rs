@@ -1,4 +1,6 @@
-//! Faults of links, in worlds of real nodes.
+//! Faults of links and two versions of the wire, in worlds of real nodes.
+
+use wattle_core::node::Node;
 
 use super::seconds;
 use crate::event::{MILLI, SECOND};
@@ -7,13 +9,14 @@ use crate::network::Disturbance;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::trace::Recording;
-use crate::world::run;
+use crate::world::{World, run};
 
 /// Three nodes, and nothing goes wrong but what the test wants.
 fn calm(kinds: Vec<FaultKind>) -> Plan {
     let mut plan = (0..).map(Plan::generate).find(|plan| plan.nodes.len() == 3).expect("there are many");
     let fault = |(id, kind)| Fault { id: id as u64, when: Trigger::At(4 * SECOND), kind };
     plan.faults = kinds.into_iter().enumerate().map(fault).collect();
+    plan.nodes.iter_mut().for_each(|node| node.next_version = false);
     plan.fault_phase = 12 * SECOND;
     plan
 }
@@ -100,4 +103,30 @@ fn a_link_that_cannot_be_dialled_is_dialled_in_vain_and_ends_when_its_time_is_ov
     assert!(up.iter().any(|at| *at > 6.9), "{up:?}");
     assert!(times(&outcome, "-> dial").iter().any(|at| (4.0..6.9).contains(at)), "it tries");
     assert!(times(&outcome, "== over").iter().all(|at| (6.899..6.901).contains(at)));
+}
+
+#[test]
+fn two_versions_live_in_one_mesh_and_nobody_is_refused() {
+    for old in 0..3 {
+        let mut plan = calm(Vec::new());
+        plan.nodes.iter_mut().enumerate().for_each(|(index, node)| node.next_version = index != old);
+        let outcome = passes(&plan);
+        assert_eq!(times(&outcome, "Misbehaved"), [] as [f64; 0], "old node {old}");
+        assert!(outcome.deliveries >= plan.messages(), "{} of {}", outcome.deliveries, plan.messages());
+    }
+}
+
+#[test]
+fn two_nodes_that_both_speak_the_next_version_speak_it() {
+    for (speak, agreed) in [(true, true), (false, false)] {
+        let mut plan = calm(Vec::new());
+        plan.nodes[0].next_version = true;
+        plan.nodes.iter_mut().skip(1).for_each(|node| node.next_version = speak);
+        let mut world = World::<Node>::new(plan, Recording::Off);
+        world.start();
+        while world.now < 4 * SECOND {
+            world.next();
+        }
+        assert_eq!(world.next_version.agreed(), agreed);
+    }
 }
