@@ -2,6 +2,7 @@
 //! and each run switches whole kinds of faults on or off (swarm testing): a fault that is always there hides what it prevents.
 
 mod links;
+mod moments;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
@@ -344,6 +345,7 @@ fn faults(seed: u64, count: usize, edges: &[Edge], streams: &[StreamPlan], fault
         }
     }
     faults.extend(links::faults(&swarm));
+    faults.extend(moments::faults(&swarm, &faults));
     faults.sort_by_key(|fault| (fault.when.time(), fault.id));
     faults
 }

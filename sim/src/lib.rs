@@ -6,10 +6,10 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`plan`], [`fault`] | a run as data; `generate` makes one from a seed |
+//! | [`plan`], [`fault`] | a run as data, and as TOML; `generate` makes one from a seed |
 //! | [`random`], [`event`], [`clock`], [`trace`] | keyed random streams, the queue of events, clocks, the hash |
 //! | [`network`], [`disk`], [`process`] | what surrounds a node, and what goes wrong there |
-//! | [`world`] | the loop; `drive` steps one node, `inject` begins and ends faults, `settle` judges the end |
+//! | [`world`] | the loop; `drive` steps one node, `triggers` and `inject` begin and end faults, `settle` judges the end |
 //! | [`desk`], [`workload`] | those outside: tasks, publishers, handlers |
 //! | [`checker`] | the promises, numbered |
 //! | [`swarm`], [`cli`] | many seeds; the commands |

@@ -2,8 +2,8 @@
 
 mod links;
 
-use crate::event::{MILLI, SECOND};
-use crate::fault::{Fault, FaultKind, Trigger};
+use crate::event::{MILLI, SECOND, Time};
+use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
 use crate::network::Disturbance;
 use crate::outcome::{Outcome, Verdict};
 use crate::plan::Plan;
@@ -129,8 +129,12 @@ fn a_panic_inside_a_node_is_a_broken_promise_with_its_own_name() {
 
 /// A calm plan with one fault.
 fn calm(kind: FaultKind) -> Plan {
+    calm_until(Trigger::At(3 * SECOND), kind)
+}
+
+fn calm_until(when: Trigger, kind: FaultKind) -> Plan {
     let mut plan = (0..).map(plan).find(|plan| plan.nodes.len() == 3).expect("there are many");
-    plan.faults = vec![Fault { id: 1, when: Trigger::At(3 * SECOND), kind }];
+    plan.faults = vec![Fault { id: 1, when, kind }];
     plan.fault_phase = 6 * SECOND;
     plan
 }
@@ -246,4 +250,118 @@ fn removing_a_fault_leaves_all_other_draws_as_they_were() {
     assert!(whole.len() > 100);
     let parting = whole.iter().zip(&part).find(|(one, other)| one != other);
     assert_eq!((parting, whole.len()), (None, part.len()));
+}
+
+/// The lines of a calm run in which node 0 is the source of a stream to node 1, with one fault that waits for a moment.
+fn lines_until(moment: Moment, node: Option<usize>, nth: u32, after: Time, kind: FaultKind) -> Vec<String> {
+    let mut plan = calm_until(Trigger::On(Condition { moment, node, nth, after }), kind);
+    for stream in &mut plan.streams {
+        (stream.source, stream.target) = (0, 1);
+    }
+    lines(plan)
+}
+
+fn crash(node: usize) -> FaultKind {
+    FaultKind::Crash { node, power: false, after_outputs: None, down: SECOND }
+}
+
+/// The last line of a node before it crashed.
+fn last_before_crash<'a>(lines: &'a [String], name: &str) -> &'a str {
+    let crashed = lines.iter().position(|line| line.contains("== crashes")).expect("it crashes");
+    let own = |line: &&String| line.contains(name) && !line.contains("== fault");
+    lines[..crashed].iter().rev().find(own).expect("it was alive")
+}
+
+#[test]
+fn a_crash_at_a_write_ends_the_step_right_behind_it() {
+    for nth in 1..6 {
+        let lines = lines_until(Moment::Write, Some(0), nth, 0, crash(0));
+        let last = last_before_crash(&lines, "ash ");
+        assert!(last.contains("-> write "), "{last}");
+    }
+}
+
+#[test]
+fn a_crash_between_write_and_sync_finds_the_row_unsynced() {
+    for nth in 1..12 {
+        let lines = lines_until(Moment::WriteUnsynced, Some(0), nth, 10_000, crash(0));
+        let crashed = lines.iter().position(|line| line.contains("== crashes")).expect("it crashes");
+        let none = "kept: 0, torn: 0, lost: 0";
+        assert!(!lines[crashed].contains(none), "nothing was unsynced: {}", lines[crashed]);
+        let wrote = lines[..crashed].iter().rfind(|line| line.contains("ash ") && line.contains("-> write "));
+        let between = seconds(&lines[crashed]) - seconds(wrote.expect("it wrote"));
+        assert!((0.000_009..0.000_012).contains(&between), "{between}");
+    }
+}
+
+#[test]
+fn a_pause_after_a_delivery_begins_so_long_after_it() {
+    let lines = lines_until(Moment::Deliver, None, 2, 300_000, FaultKind::Pause { node: 1, length: SECOND });
+    let fault = lines.iter().position(|line| line.contains("== fault")).expect("it happens");
+    let exactly = seconds(&lines[fault]);
+    let delivered: Vec<f64> =
+        lines[..fault].iter().filter(|line| line.contains("-> deliver")).map(|line| seconds(line)).collect();
+    assert!(delivered.iter().any(|at| (exactly - at - 0.0003).abs() < 0.000_002), "{exactly}: {delivered:?}");
+}
+
+#[test]
+fn a_moment_that_never_comes_begins_no_fault() {
+    let when = Trigger::On(Condition { moment: Moment::Boot, node: Some(2), nth: 9, after: 0 });
+    let outcome = run(calm_until(when, crash(2)), Wrong::Nothing, Recording::Off);
+    assert!(outcome.verdict.is_pass());
+    assert_eq!(outcome.faults, 0);
+}
+
+#[test]
+fn what_a_real_node_says_is_a_moment() {
+    let mut missing = Vec::new();
+    for &moment in Moment::ALL {
+        let kind = FaultKind::WallStep { node: 0, millis: 1 };
+        let fires = |seed| {
+            let mut plan = Plan::generate(seed);
+            let at = plan.fault_phase / 2;
+            let depose = FaultKind::Depose { times: 2, delay: MILLI, length: 2 * SECOND, crash: true };
+            let when = Trigger::On(Condition { moment, node: None, nth: 1, after: 0 });
+            plan.faults = vec![
+                Fault { id: 1, when: Trigger::At(at), kind: depose },
+                Fault { id: 2, when, kind: kind.clone() },
+            ];
+            crate::world::run(&plan, Recording::Off).faults == 2
+        };
+        if !(0..6).any(fires) {
+            missing.push(moment);
+        }
+    }
+    // Only a replica whose disk was taken back takes a fresh id.
+    assert_eq!(missing, [Moment::SendRenamed]);
+}
+
+#[test]
+fn a_mesh_of_forty_nodes_runs_and_comes_back_from_its_text() {
+    let mut plan = Plan::generate(1);
+    plan.faults.clear();
+    plan.network.links.clear();
+    let count = 40;
+    let first = plan.nodes[0].clone();
+    plan.nodes = (0..count)
+        .map(|index| crate::plan::NodePlan {
+            name: crate::plan::node_name(index),
+            listens: true,
+            joins_through: (index > 0).then(|| (index - 1) / 3),
+            joins_at: index as Time * 20 * MILLI,
+            ..first.clone()
+        })
+        .collect();
+    plan.edges = (1..count)
+        .map(|index| crate::plan::Edge { a: index, b: (index - 1) / 3, a_dials: true, b_dials: false })
+        .collect();
+    plan.streams.truncate(1);
+    (plan.streams[0].source, plan.streams[0].target, plan.streams[0].asked_at) = (0, 1, 0);
+    let partition = FaultKind::Partition { side: (20..count).collect(), length: SECOND };
+    plan.faults = vec![Fault { id: 1, when: Trigger::At(4 * SECOND), kind: partition }];
+    let back = Plan::from_toml(&plan.to_toml()).expect("it was just written");
+    assert_eq!(back, plan);
+    let outcome = run(back, Wrong::Nothing, Recording::Off);
+    assert!(outcome.verdict.is_pass(), "{}", outcome.verdict);
+    assert_eq!((outcome.nodes, outcome.faults), (count, 1));
 }

@@ -227,8 +227,7 @@ impl Toy {
                     self.hand_over(instance);
                 }
                 Some((_, Then::Marked(instance, upto))) => {
-                    self.targets.entry(instance).or_default().durable_mark = upto;
-                    self.tell_source(instance);
+                    self.settle(instance, upto);
                 }
                 None => {}
             }
@@ -442,7 +441,8 @@ impl Toy {
                 if at > target.durable {
                     return Some(Err(Refusal::Busy));
                 }
-                let old = target.handler.replace((token, u64::from(window), at + 1, at));
+                let settled = presented.map_or(target.durable_mark, |_| at);
+                let old = target.handler.replace((token, u64::from(window), at + 1, settled));
                 let old_request = target.request.replace(request);
                 let position = Position {
                     instance: StreamInstance(instance),
@@ -544,25 +544,33 @@ impl Toy {
         for instance in self.targets.keys().copied().collect::<Vec<_>>() {
             let fencing = self.wrong != Wrong::NoFencing;
             let target = self.targets.entry(instance).or_default();
-            let Some((current, _, next, settled)) = &mut target.handler else { continue };
+            let Some((current, _, next, _)) = &mut target.handler else { continue };
             if fencing && *current != token || !fencing && token.0 + 1 < current.0 {
                 continue;
             }
-            *settled = upto.max(*settled);
-            *next = (*next).max(*settled + 1);
+            *next = (*next).max(upto + 1);
             if upto > target.mark {
                 target.mark = upto;
                 let (high, low) = halves(instance);
                 let row = put(&[if self.wrong == Wrong::ForgetsMarks { 2 } else { 3 }, high, low, upto], &[]);
                 if self.wrong == Wrong::ForgetsMarks {
-                    target.durable_mark = upto;
-                    self.tell_source(instance);
+                    self.settle(instance, upto);
                 } else {
                     self.persist(&row, Then::Marked(instance, upto));
                 }
             }
-            self.hand_over(instance);
         }
+    }
+
+    /// A mark is safe: only now may the window move on, for what lies above the mark comes again after a crash.
+    fn settle(&mut self, instance: u128, upto: u64) {
+        let target = self.targets.entry(instance).or_default();
+        target.durable_mark = upto;
+        if let Some((_, _, _, settled)) = &mut target.handler {
+            *settled = upto.max(*settled);
+        }
+        self.tell_source(instance);
+        self.hand_over(instance);
     }
 
     fn tick(&mut self, now: Instant) {

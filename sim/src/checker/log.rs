@@ -13,13 +13,33 @@ use wattle_core::raft::{GroupPlace, Place, RoleName};
 
 use super::{Checked, Failure, ensure};
 
+/// A set of nodes, a bit each.
+#[derive(Clone, Debug, Default)]
+struct NodeSet(Vec<u64>);
+
+impl NodeSet {
+    fn insert(&mut self, node: usize) {
+        if self.0.len() <= node / 64 {
+            self.0.resize(node / 64 + 1, 0);
+        }
+        self.0[node / 64] |= 1 << (node % 64);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        let words = self.0.iter().enumerate();
+        words.flat_map(|(word, &bits)| {
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| word * 64 + bit)
+        })
+    }
+}
+
 /// One committed entry.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     term: Term,
     chain: Chain,
-    /// The nodes that had it committed, one bit each.
-    by: u8,
+    /// The nodes that had it committed.
+    by: NodeSet,
 }
 
 /// What is known of a replica that lost something when its node's disk was rolled back.
@@ -128,9 +148,9 @@ impl Logs {
                     let seen = self.seen.get(&(other, group));
                     seen.is_some_and(|seen| seen.place.durable.index >= LogIndex(slot as u64))
                 };
-                let kept =
-                    |by: u8| (0..8).any(|other| other != node && by >> other & 1 == 1 && on_disk(other));
-                *entry = entry.filter(|entry| kept(entry.by));
+                if !entry.as_ref().is_some_and(|entry| entry.by.iter().any(|by| by != node && on_disk(by))) {
+                    *entry = None;
+                }
             }
         }
         let seen: Vec<(GroupId, GroupPlace)> = self
@@ -141,8 +161,14 @@ impl Logs {
             .collect();
         for (group, place) in seen {
             self.seen.remove(&(node, group));
-            // Who did not notice the last time has not regained what it lost then.
-            if self.rolled_back.insert((node, group), Memory::Doubtful) != Some(Memory::Doubtful) {
+            // Who did not notice the last time has not regained what it lost then, nor has who was told and bears the old name still: that
+            // it lost nothing more this time does not make it whole.
+            let owes = match self.rolled_back.insert((node, group), Memory::Doubtful) {
+                Some(Memory::Doubtful) => true,
+                Some(Memory::Told(replica, _)) => replica == place.replica,
+                Some(Memory::Unnoticed) | None => false,
+            };
+            if !owes {
                 self.before.insert((node, group), place);
             }
         }
@@ -167,15 +193,19 @@ impl Logs {
         if entries.len() <= slot {
             entries.resize(slot + 1, None);
         }
-        let entry = entries[slot].get_or_insert(Entry { term: place.term, chain: place.chain, by: 0 });
+        let entry = entries[slot].get_or_insert(Entry {
+            term: place.term,
+            chain: place.chain,
+            by: NodeSet::default(),
+        });
         if (entry.term, entry.chain) == (place.term, place.chain) {
-            entry.by |= 1 << node;
+            entry.by.insert(node);
             return Ok(());
         }
         if excused {
             return Ok(());
         }
-        let others: Vec<usize> = (0..8).filter(|other| entry.by >> other & 1 == 1).collect();
+        let others: Vec<usize> = entry.by.iter().collect();
         Err(Failure::new(
             "X12",
             format!(
@@ -321,6 +351,46 @@ mod tests {
         unnoticed.stands(0, 1, stand(5, RoleName::Follower, 1)).unwrap();
         assert!(unnoticed.excused(GROUP));
         unnoticed.committed(0, GROUP, place(2, 2, 8)).unwrap();
+    }
+
+    #[test]
+    fn who_was_told_and_forgets_that_again_has_not_regained_what_it_lost() {
+        let mut logs = Logs::default();
+        logs.committed(0, GROUP, place(2, 1, 2)).unwrap();
+        logs.committed(1, GROUP, place(2, 1, 2)).unwrap();
+        logs.stands(1, 0, GroupPlace { durable: place(2, 1, 2), ..stand(7, RoleName::Learner, 2) }).unwrap();
+        logs.stands(0, 0, ended(5, 2)).unwrap();
+        logs.rolled_back(0);
+        let back = GroupPlace { role: RoleName::Amnesic, ..ended(5, 1) };
+        logs.stands(0, 1, back).unwrap();
+        logs.told(0, GROUP);
+        logs.rolled_back(0);
+        logs.stands(0, 2, GroupPlace { role: RoleName::Verifying, ..back })
+            .expect("as it was before it was told");
+        assert!(!logs.excused(GROUP), "it does not count yet");
+        let mut renamed = GroupPlace { role: RoleName::Leader, ..ended(5, 1) };
+        logs.stands(0, 2, renamed).expect("nobody told it in this life");
+        assert!(logs.excused(GROUP));
+        logs.committed(0, GROUP, place(2, 2, 8)).unwrap();
+        let mut logs = Logs::default();
+        logs.stands(0, 0, ended(5, 2)).unwrap();
+        logs.rolled_back(0);
+        logs.stands(0, 1, back).unwrap();
+        logs.told(0, GROUP);
+        renamed.replica = ReplicaId(6);
+        logs.stands(0, 1, renamed).unwrap();
+        logs.rolled_back(0);
+        logs.stands(0, 2, renamed).expect("under its fresh name it lost nothing");
+        assert!(!logs.excused(GROUP));
+    }
+
+    #[test]
+    fn nodes_of_any_number_are_remembered() {
+        let mut nodes = NodeSet::default();
+        for node in [1_999, 0, 63, 64, 63] {
+            nodes.insert(node);
+        }
+        assert!(nodes.iter().eq([0, 63, 64, 1_999]));
     }
 
     #[test]

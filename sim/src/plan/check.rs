@@ -108,8 +108,12 @@ impl Plan {
     }
 
     fn check_streams(&self) -> Result<(), String> {
+        let mut names = BTreeSet::new();
         for stream in &self.streams {
             let name = &stream.name;
+            if !names.insert(name) {
+                return Err(format!("two streams are called {name}: give each its own name"));
+            }
             self.known(stream.source, &format!("the source of {name}"))?;
             self.known(stream.target, &format!("the target of {name}"))?;
             self.known(stream.asked_at, &format!("where {name} is asked for"))?;
@@ -218,6 +222,7 @@ mod tests {
         refused("two nodes are called", |plan| plan.nodes[1].name = plan.nodes[0].name.clone());
         refused("joins_through", |plan| plan.nodes[1].joins_through = None);
         refused("numbers 0 to", |plan| plan.streams[0].target = 99);
+        refused("two streams are called stream-0", |plan| plan.streams.push(plan.streams[0].clone()));
         refused("begins and ends", |plan| plan.streams[0].target = plan.streams[0].source);
         refused("is there twice", |plan| plan.edges.push(plan.edges[0]));
         refused("no such edge", |plan| plan.network.links[0].from = plan.network.links[0].to);
