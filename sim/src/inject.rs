@@ -1,5 +1,7 @@
 //! How faults begin and end in a world.
 
+use wattle_core::id::GroupId;
+
 use crate::describe;
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::fault::{FaultKind, Moment};
@@ -232,6 +234,7 @@ impl<M: Machine> World<M> {
         self.note(node, describe::FAULT, taken, || {
             format!("== its disk is what it was at {}", crate::world::show(taken))
         });
+        self.forget_streams(node);
         self.books.logs.rolled_back(node);
         for (index, stream) in self.plan.streams.iter().enumerate() {
             if stream.source == node {
@@ -239,6 +242,27 @@ impl<M: Machine> World<M> {
             }
             if stream.target == node {
                 self.books.handlings[index].target_rolled_back();
+            }
+        }
+    }
+
+    /// A stream whose opening a node agreed on alone, and that nobody else knows, was never opened for all that anybody will remember.
+    fn forget_streams(&mut self, node: usize) {
+        if !self.books.logs.alone(node, GroupId::CONTROL) {
+            return;
+        }
+        let mut known = Vec::new();
+        for other in (0..self.processes.len()).filter(|&other| other != node) {
+            let process = &self.processes[other];
+            let now = process.clock.read(self.now);
+            let Some(machine) = process.machine.as_ref() else { continue };
+            let status = watch(|| machine.status(now)).ok().flatten();
+            known.extend(status.into_iter().flat_map(|status| status.streams).map(|stream| stream.instance));
+        }
+        for stream in &mut self.books.streams {
+            if let Some(instance) = stream.instance().filter(|instance| !known.contains(instance)) {
+                stream.forgotten();
+                self.books.agreement.forgotten(instance);
             }
         }
     }
