@@ -19,6 +19,7 @@ use crate::fault::Moment;
 use crate::frames::Frames;
 use crate::machine::Machine;
 use crate::network::Dial;
+use crate::next_version;
 use crate::panics::{Panic, watch};
 use crate::process::Loading;
 use crate::random::{Draws, Purpose};
@@ -300,19 +301,25 @@ impl<M: Machine> World<M> {
                     "asked for lane {lane}, node {node} gave {} bytes and says {sent:?}",
                     buffer.len()
                 );
-                let frames = Frames::new(&buffer).count();
-                self.traffic.sent(self.now, node, buffer.len(), frames)?;
-                let (content, len) = (crate::trace::digest(&buffer), buffer.len());
-                let bytes = Bytes::copy_from_slice(&buffer);
+                let mut bytes = Bytes::copy_from_slice(&buffer);
+                if self.next_version.speaks(node) {
+                    bytes = self.next_version.extends(self.plan.seed, (connection, side), &bytes);
+                }
+                let frames = Frames::new(&bytes).count();
+                self.traffic.sent(self.now, node, bytes.len(), frames)?;
+                let (content, len) = (crate::trace::digest(&bytes), bytes.len());
                 let said = if self.triggers.want_messages() { triggers::said(&bytes) } else { Vec::new() };
                 self.note(node, describe::TRANSMIT, content, || {
                     format!("-> {len} bytes on lane {lane}: {}", describe::messages(&bytes))
                 });
                 self.explain_transmit(connection, side, &bytes);
                 self.relays.sent(node, &bytes)?;
+                if self.next_version.speaks(node) {
+                    bytes = self.next_version.stamps((connection, side), bytes);
+                }
                 self.network.send(&mut self.queue, self.now, connection, side, bytes);
                 for doubled in self.network.take_doubled() {
-                    self.relays.doubled(&doubled);
+                    self.relays.doubled(&next_version::unstamped(&doubled));
                 }
                 for moment in said {
                     self.moment_within(moment, node);

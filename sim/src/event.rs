@@ -114,6 +114,18 @@ pub enum Event {
         /// Which connection.
         connection: usize,
     },
+    /// A connection ends for both ends: bytes were spoiled, or lost too often.
+    Break {
+        /// Which connection.
+        connection: usize,
+    },
+    /// A link that flaps goes down or comes back.
+    Flap {
+        /// The fault's place in the plan.
+        index: usize,
+        /// How often it did either before.
+        stroke: u32,
+    },
     /// A call of an application reaches its node.
     Call {
         /// Its place among the calls under way.
@@ -180,6 +192,8 @@ impl Event {
             Self::LaneDown { connection, side } => (11, connection, side as u64),
             Self::Arrive { connection, side } => (12, connection, side as u64),
             Self::Impatient { connection } => (13, connection, 0),
+            Self::Break { connection } => (40, connection, 0),
+            Self::Flap { index, stroke } => (41, index, u64::from(stroke)),
             Self::Call { slot } => (14, slot, 0),
             Self::Wake { actor: Actor::Task(index), epoch } => (15, index, epoch),
             Self::Wake { actor: Actor::Publisher(index), epoch } => (16, index, epoch),

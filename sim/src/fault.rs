@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::Time;
+use crate::network::Disturbance;
 use crate::plan::Edge;
 use crate::text;
 
@@ -210,6 +211,66 @@ pub enum FaultKind {
         #[serde(with = "text::time")]
         length: Time,
     },
+    /// Something else is wrong with the way between two nodes.
+    Disturb {
+        /// From whom.
+        from: usize,
+        /// To whom.
+        to: usize,
+        /// Whether it is wrong the other way too.
+        both: bool,
+        /// What.
+        what: Disturbance,
+        /// How long.
+        #[serde(with = "text::time")]
+        length: Time,
+    },
+    /// The link between two nodes goes down and comes back, again and again. Its times are drawn by orders of magnitude, so that it
+    /// looks alike whether one looks at milliseconds or at seconds.
+    Flap {
+        /// One end.
+        a: usize,
+        /// The other.
+        b: usize,
+        /// The shortest time it stays as it is.
+        #[serde(with = "text::time")]
+        shortest: Time,
+        /// The longest.
+        #[serde(with = "text::time")]
+        longest: Time,
+        /// How long.
+        #[serde(with = "text::time")]
+        length: Time,
+    },
+    /// The connections between two nodes die in one direction, and nobody is told.
+    Silence {
+        /// Whose bytes vanish.
+        from: usize,
+        /// On their way to whom.
+        to: usize,
+    },
+    /// A node forgets its connections to another, which believes in them.
+    HalfOpen {
+        /// Who forgets.
+        forgets: usize,
+        /// Who believes.
+        believes: usize,
+    },
+    /// The connections between two nodes break for one end at once; the other still receives old bytes when a newer connection is up.
+    Overtake {
+        /// Who is told at once.
+        from: usize,
+        /// Who is told late.
+        to: usize,
+        /// How much later the old bytes arrive.
+        #[serde(with = "text::time")]
+        by: Time,
+    },
+    /// The address translation before a node starts anew: the connections it dialled are dead, and nobody is told.
+    Rebind {
+        /// Who.
+        node: usize,
+    },
     /// A disk takes longer.
     SlowDisk {
         /// Whose.
@@ -292,11 +353,17 @@ impl FaultKind {
             | Self::Isolate { length, .. }
             | Self::Partition { length, .. }
             | Self::Slow { length, .. }
+            | Self::Disturb { length, .. }
+            | Self::Flap { length, .. }
             | Self::SlowDisk { length, .. }
             | Self::FullDisk { length, .. } => Some(length),
             Self::Crash { .. }
             | Self::Pause { .. }
             | Self::Reset { .. }
+            | Self::Silence { .. }
+            | Self::HalfOpen { .. }
+            | Self::Overtake { .. }
+            | Self::Rebind { .. }
             | Self::FailedWrite { .. }
             | Self::RolledBack { .. }
             | Self::Depose { .. }
@@ -308,7 +375,18 @@ impl FaultKind {
     /// knows; while these are away, and what it needs is known only to nodes it does not know, nothing is owed.
     #[must_use]
     pub fn is_light(&self) -> bool {
-        matches!(self, Self::Reset { .. } | Self::Slow { .. } | Self::SlowDisk { .. } | Self::WallStep { .. })
+        match self {
+            Self::Disturb { what, .. } => what.is_light(),
+            Self::Reset { .. }
+            | Self::Silence { .. }
+            | Self::HalfOpen { .. }
+            | Self::Overtake { .. }
+            | Self::Rebind { .. }
+            | Self::Slow { .. }
+            | Self::SlowDisk { .. }
+            | Self::WallStep { .. } => true,
+            _ => false,
+        }
     }
 
     /// The node whose disk is taken back, if one is.
@@ -331,9 +409,15 @@ impl FaultKind {
             | Self::FullDisk { node, .. }
             | Self::FailedWrite { node }
             | Self::RolledBack { node, .. }
+            | Self::Rebind { node }
             | Self::WallStep { node, .. } => vec![node],
-            Self::Cut { from, to, .. } | Self::Slow { from, to, .. } => vec![from, to],
-            Self::Reset { a, b, .. } => vec![a, b],
+            Self::Cut { from, to, .. }
+            | Self::Slow { from, to, .. }
+            | Self::Disturb { from, to, .. }
+            | Self::Silence { from, to }
+            | Self::Overtake { from, to, .. } => vec![from, to],
+            Self::HalfOpen { forgets, believes } => vec![forgets, believes],
+            Self::Reset { a, b, .. } | Self::Flap { a, b, .. } => vec![a, b],
             Self::Partition { ref side, .. } => side.clone(),
             Self::Depose { .. } => Vec::new(),
         }

@@ -1,6 +1,7 @@
 //! How a seed becomes a plan. Faults are placed per run, never per unit of time, so that short runs are as hostile as long ones,
 //! and each run switches whole kinds of faults on or off (swarm testing): a fault that is always there hides what it prevents.
 
+mod links;
 mod moments;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
@@ -24,6 +25,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     let (mut nodes, edges) = topology(seed, count);
     clocks(seed, &mut nodes);
     disks(seed, &mut nodes);
+    links::next_versions(seed, &mut nodes);
     let streams = streams(seed, count, fault_phase);
     let registry = registry(seed, count, fault_phase);
     let faults = faults(seed, count, &edges, &streams, fault_phase);
@@ -114,6 +116,7 @@ fn topology(seed: u64, count: usize) -> (Vec<NodePlan>, Vec<Edge>) {
                 clock_ppm: 0,
                 wall_offset: 0,
                 disk_factor: 1,
+                next_version: false,
             }
         })
         .collect();
@@ -156,11 +159,14 @@ fn network(seed: u64, edges: &[Edge]) -> NetworkPlan {
     let mut draws = Draws::new(seed, Purpose::Link, 0, 0);
     let usual = draws.spread(50 * MICRO, 20 * MILLI);
     let character = draws.index(4);
-    let around = |base: Time| match character {
-        0 => Latency::Fixed(base),
-        1 => Latency::Uniform(base / 2, base * 2),
-        2 => Latency::Tail { base, one_in: 40, slow: base * 20 + 200 * MILLI },
-        _ => Latency::Uniform(base / 10, base * 8),
+    let around = |base: Time| {
+        let usual = match character {
+            0 => Latency::Fixed(base),
+            1 => Latency::Uniform(base / 2, base * 2),
+            2 => Latency::Tail { base, one_in: 40, slow: base * 20 + 200 * MILLI },
+            _ => Latency::Uniform(base / 10, base * 8),
+        };
+        links::latency(seed, usual)
     };
     let link = |(from, to): (usize, usize)| {
         let mut draws = Draws::new(seed, Purpose::Link, 1 + Draws::link(from, to), 0);
@@ -368,6 +374,7 @@ fn faults(seed: u64, count: usize, edges: &[Edge], streams: &[StreamPlan], fault
             faults.push(fault);
         }
     }
+    faults.extend(links::faults(&swarm));
     faults.extend(moments::faults(&swarm, &faults));
     faults.sort_by_key(|fault| (fault.when.time(), fault.id));
     faults
@@ -504,12 +511,12 @@ mod tests {
 
     #[test]
     fn every_kind_of_fault_and_of_topology_occurs_and_every_kind_is_absent_in_many_runs() {
-        let mut runs_with = [0u32; 13];
+        let mut runs_with = [0u32; 14];
         let mut sizes = [0u32; LARGEST + 1];
         let mut outbound_only = 0;
         for seed in 0..1000 {
             let plan = plan(seed);
-            let mut kinds = [false; 13];
+            let mut kinds = [false; 14];
             for fault in &plan.faults {
                 kinds[kind(&fault.kind)] = true;
             }
@@ -541,6 +548,12 @@ mod tests {
             FaultKind::RolledBack { .. } => 10,
             FaultKind::WallStep { .. } => 11,
             FaultKind::Depose { .. } => 12,
+            FaultKind::Disturb { .. }
+            | FaultKind::Flap { .. }
+            | FaultKind::Silence { .. }
+            | FaultKind::HalfOpen { .. }
+            | FaultKind::Overtake { .. }
+            | FaultKind::Rebind { .. } => 13,
         }
     }
 }

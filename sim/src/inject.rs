@@ -1,5 +1,7 @@
 //! How faults begin and end in a world.
 
+use wattle_core::id::GroupId;
+
 use crate::coverage::sometimes;
 use crate::describe;
 use crate::event::{Event, MILLI, SECOND, Time};
@@ -43,6 +45,12 @@ impl<M: Machine> World<M> {
                 self.network.reset(&mut self.queue, self.now, a, b, late);
             }
             FaultKind::Slow { from, to, extra, .. } => self.network.slow(from, to, extra),
+            FaultKind::Disturb { .. }
+            | FaultKind::Flap { .. }
+            | FaultKind::Silence { .. }
+            | FaultKind::HalfOpen { .. }
+            | FaultKind::Overtake { .. }
+            | FaultKind::Rebind { .. } => self.unsettle(index),
             FaultKind::SlowDisk { node, factor, .. } => self.processes[node].disk.slow(factor),
             FaultKind::FullDisk { node, left, .. } => {
                 self.processes[node].disk.fill(Some(left));
@@ -111,6 +119,7 @@ impl<M: Machine> World<M> {
         }
         match kind {
             FaultKind::Slow { from, to, .. } => self.network.slow(from, to, 0),
+            FaultKind::Disturb { .. } | FaultKind::Flap { .. } => self.settle_link(index),
             FaultKind::SlowDisk { node, .. } => self.processes[node].disk.slow(1),
             FaultKind::FullDisk { node, .. } => {
                 self.processes[node].disk.fill(None);
@@ -238,6 +247,7 @@ impl<M: Machine> World<M> {
             format!("== its disk is what it was at {}", crate::world::show(taken))
         });
         sometimes!(RolledBack);
+        self.forget_streams(node);
         self.books.logs.rolled_back(node);
         for (index, stream) in self.plan.streams.iter().enumerate() {
             if stream.source == node {
@@ -245,6 +255,27 @@ impl<M: Machine> World<M> {
             }
             if stream.target == node {
                 self.books.handlings[index].target_rolled_back();
+            }
+        }
+    }
+
+    /// A stream whose opening a node agreed on alone, and that nobody else knows, was never opened for all that anybody will remember.
+    fn forget_streams(&mut self, node: usize) {
+        if !self.books.logs.alone(node, GroupId::CONTROL) {
+            return;
+        }
+        let mut known = Vec::new();
+        for other in (0..self.processes.len()).filter(|&other| other != node) {
+            let process = &self.processes[other];
+            let now = process.clock.read(self.now);
+            let Some(machine) = process.machine.as_ref() else { continue };
+            let status = watch(|| machine.status(now)).ok().flatten();
+            known.extend(status.into_iter().flat_map(|status| status.streams).map(|stream| stream.instance));
+        }
+        for stream in &mut self.books.streams {
+            if let Some(instance) = stream.instance().filter(|instance| !known.contains(instance)) {
+                stream.forgotten();
+                self.books.agreement.forgotten(instance);
             }
         }
     }

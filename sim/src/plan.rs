@@ -91,6 +91,9 @@ pub struct NodePlan {
     pub wall_offset: i64,
     /// How many times as long as usual its disk takes.
     pub disk_factor: u64,
+    /// Whether it speaks the next version of the protocol, which only tests have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub next_version: bool,
 }
 
 /// A pair of nodes that can be linked.
@@ -125,6 +128,37 @@ pub enum Latency {
         /// Its worst.
         #[serde(with = "text::time")]
         slow: Time,
+    },
+    /// Exponential: many short times, a few long ones.
+    Exponential {
+        /// The mean.
+        #[serde(with = "text::time")]
+        mean: Time,
+        /// Nothing takes longer.
+        #[serde(with = "text::time")]
+        most: Time,
+    },
+    /// Log-normal: as many at a half as at the double.
+    LogNormal {
+        /// Half of all times are shorter.
+        #[serde(with = "text::time")]
+        median: Time,
+        /// Two thirds lie within the factor `2^(spread / 100)` of it.
+        spread: u64,
+        /// Nothing takes longer.
+        #[serde(with = "text::time")]
+        most: Time,
+    },
+    /// Two ways, of which one is slow.
+    Bimodal {
+        /// From, to, over the usual way.
+        #[serde(with = "text::times")]
+        quick: (Time, Time),
+        /// From, to, over the other.
+        #[serde(with = "text::times")]
+        slow: (Time, Time),
+        /// How rarely it is taken.
+        one_in: u64,
     },
 }
 

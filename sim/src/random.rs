@@ -43,8 +43,14 @@ pub enum Purpose {
     Link = 18,
     /// Faults that begin when something happens.
     Moment = 19,
+    /// What disturbed links do to bytes.
+    Disturbance = 40,
+    /// When a link that flaps goes down and comes back.
+    Flap = 41,
+    /// What the next version of the protocol adds to frames.
+    NextVersion = 42,
     /// Contested names.
-    Registry = 40,
+    Registry = 43,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).

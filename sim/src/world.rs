@@ -17,6 +17,7 @@ use crate::event::{Event, Queue, SECOND, Time};
 use crate::fault::{FaultKind, Moment, Trigger};
 use crate::machine::Machine;
 use crate::network::{Arrival, EndState, Met, Network};
+use crate::next_version::NextVersion;
 use crate::outcome::{Outcome, Verdict};
 use crate::panics::watch;
 use crate::plan::Plan;
@@ -62,6 +63,9 @@ pub struct World<M> {
     pub(crate) leader: Option<usize>,
     /// Faults that wait for leaders: their place in the plan, and how many leaders they hit so far.
     pub(crate) deposing: Vec<(usize, u32)>,
+    pub(crate) next_version: NextVersion,
+    /// Links that flap, by the fault's place in the plan, and whether they are down now.
+    pub(crate) flapping: std::collections::BTreeMap<usize, bool>,
     /// Whether every node is a member and every member knows them all.
     pub(crate) complete: bool,
     /// Per node: when its image was taken.
@@ -153,6 +157,8 @@ impl<M: Machine> World<M> {
             places: Vec::new(),
             leader: None,
             deposing: Vec::new(),
+            next_version: NextVersion::new(plan.nodes.iter().map(|node| node.next_version).collect()),
+            flapping: std::collections::BTreeMap::new(),
             complete: false,
             images: vec![None; nodes],
             watermarks: Watermarks::default(),
@@ -339,6 +345,8 @@ impl<M: Machine> World<M> {
             Event::Impatient { connection } => {
                 self.network.impatient(&mut self.queue, self.now, connection);
             }
+            Event::Break { connection } => self.network.breaks(&mut self.queue, self.now, connection),
+            Event::Flap { index, stroke } => self.flap(index, stroke),
             Event::Call { slot } => self.called(slot),
             Event::Wake { actor, epoch } => {
                 let checked = self.workload.wake(&mut desk!(self), actor, epoch);
@@ -445,6 +453,7 @@ impl<M: Machine> World<M> {
     fn lane_down(&mut self, connection: usize, side: usize) {
         self.explain_end(connection, side);
         let before = self.network.lane_down(connection, side);
+        self.next_version.forget((connection, side));
         let entry = self.network.connection(connection);
         let (end, dial) = (entry.ends[side], entry.dial);
         match before {
@@ -463,7 +472,13 @@ impl<M: Machine> World<M> {
             return;
         };
         let ends = self.network.connection(connection).ends;
-        self.step(ends[side].node, Input::Received { lane: ends[side].lane, bytes });
+        let bytes = match self.next_version.speaks(ends[side].node) {
+            true => self.next_version.receives((connection, side), bytes),
+            false => bytes,
+        };
+        if !bytes.is_empty() {
+            self.step(ends[side].node, Input::Received { lane: ends[side].lane, bytes });
+        }
         let sender = ends[1 - side];
         let process = &self.processes[sender.node];
         if sender_was_full && process.state == State::Up && process.life == sender.life {

@@ -128,6 +128,12 @@ impl Agreement {
         Ok(())
     }
 
+    /// Who alone knew a stream forgot it: its name may come to mean another.
+    pub fn forgotten(&mut self, instance: StreamInstance) {
+        self.kept.values_mut().filter(|known| **known == Some(instance)).for_each(|known| *known = None);
+        self.streams.remove(&instance);
+    }
+
     /// Which node of a healed mesh another one cannot reach, in words.
     #[must_use]
     pub fn out_of_reach(&self, statuses: &[Status]) -> Option<String> {
@@ -235,6 +241,8 @@ mod tests {
         agreement.opened("words", StreamInstance(1)).unwrap();
         agreement.opened("words", StreamInstance(1)).unwrap();
         assert_eq!(agreement.opened("words", StreamInstance(2)).unwrap_err().checker, "X7");
+        agreement.forgotten(StreamInstance(1));
+        agreement.opened("words", StreamInstance(2)).expect("who alone knew the other forgot it");
         agreement.opened("contested", StreamInstance(3)).unwrap();
         agreement.opened("contested", StreamInstance(4)).unwrap();
     }

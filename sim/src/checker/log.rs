@@ -164,6 +164,18 @@ impl Logs {
         }
     }
 
+    /// Whether a node alone has anything on disk that a group committed.
+    #[must_use]
+    pub fn alone(&self, node: usize, group: GroupId) -> bool {
+        let on_disk = |other: usize, slot: usize| {
+            let seen = self.seen.get(&(other, group));
+            seen.is_some_and(|seen| seen.place.durable.index >= LogIndex(slot as u64))
+        };
+        let entries = self.groups.get(&group).into_iter().flatten().enumerate();
+        let mut entries = entries.filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)));
+        entries.any(|(slot, entry)| !entry.by.iter().any(|by| by != node && on_disk(by, slot)))
+    }
+
     /// A node's disk is taken back: what nobody else had committed and on disk is void, and what it does next is looked at closely.
     pub fn rolled_back(&mut self, node: usize) {
         for (&group, entries) in &mut self.groups {
@@ -358,7 +370,9 @@ mod tests {
         logs.committed(1, GROUP, place(3, 1, 3)).unwrap();
         logs.stands(0, 0, ended(5, 2)).unwrap();
         logs.stands(1, 0, GroupPlace { durable: place(2, 1, 2), ..stand(7, RoleName::Learner, 3) }).unwrap();
+        assert!(logs.alone(0, GROUP) && !logs.alone(0, GroupId::CONTROL));
         logs.rolled_back(0);
+        assert!(!logs.alone(0, GROUP), "what it alone had is void");
         logs.committed(0, GROUP, place(1, 2, 7)).expect("it alone had that committed");
         logs.committed(0, GROUP, place(3, 2, 7)).expect("the other had it in memory only");
         logs.stands(0, 1, stand(5, RoleName::Verifying, 1)).unwrap();
