@@ -12,6 +12,7 @@ use wattle_core::work::perform;
 
 use crate::checker::{Ballot, Failure, ensure};
 use crate::describe;
+use crate::disk::ledger::Expected;
 use crate::disk::{Synced, Written};
 use crate::event::{Event, MICRO, MILLI, SECOND, Time};
 use crate::fault::Moment;
@@ -36,6 +37,8 @@ enum Flow {
     On,
     /// In the middle: the crash of this place in the plan.
     Crash(usize),
+    /// It does not: the node says that its disk is damaged, as it must.
+    Refused(String),
 }
 
 impl<M: Machine> World<M> {
@@ -45,7 +48,7 @@ impl<M: Machine> World<M> {
         self.note(node, kind, content, || describe::input_line(&input));
         self.with_machine(node, |world, machine, now| {
             if let Err(rejected) = machine.handle(now, input) {
-                world.rejected(node, &rejected)?;
+                return world.rejected(node, &rejected);
             }
             world.serve(node, machine, now)
         });
@@ -72,6 +75,10 @@ impl<M: Machine> World<M> {
                 drop(machine);
                 self.crash_by_fault(index);
             }
+            Ok(Ok(Flow::Refused(why))) => {
+                drop(machine);
+                self.refused(node, why);
+            }
             Ok(Err(failure)) => self.fail(failure),
             Err(Panic { message, place }) => {
                 let failure = Failure::from_panic(&format!("{message} ({place})"));
@@ -80,10 +87,16 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn rejected(&mut self, node: usize, rejected: &Rejected) -> Result<(), Failure> {
-        let expected = matches!(rejected, Rejected::Stopped(_)) && self.processes[node].write_failed;
+    /// A node refuses an input. It may after a failed write, and where the ledger of its disk says that it must see damage.
+    fn rejected(&self, node: usize, rejected: &Rejected) -> Result<Flow, Failure> {
+        let process = &self.processes[node];
+        let expected = match rejected {
+            Rejected::Stopped(_) if process.write_failed => return Ok(Flow::On),
+            Rejected::Damaged(_) => process.misread || process.expected.is_some_and(Expected::may_refuse),
+            _ => false,
+        };
         ensure!(expected, "X11", "node {node} refuses an input: {rejected}");
-        Ok(())
+        Ok(Flow::Refused(rejected.to_string()))
     }
 
     /// Carries out everything a node wants, then lets it check itself.
@@ -219,6 +232,7 @@ impl<M: Machine> World<M> {
                 }
             }
             Output::Trim { below } => {
+                self.processes[node].disk.give_up(below.0);
                 let mut draws = self.processes[node].disk_draws(self.plan.seed, node);
                 let wait = if draws.percent(40) { 0 } else { draws.spread(MICRO, 2 * SECOND) };
                 self.queue.push(self.now + wait, Event::Trim { node, life, below: below.0 });
@@ -228,6 +242,7 @@ impl<M: Machine> World<M> {
                 let mut draws = process.disk_draws(self.plan.seed, node);
                 let time = process.disk.takes(&mut draws);
                 let slot = process.loads.len();
+                process.open_loads += 1;
                 process.loads.push(Loading { load, row: row.0, offset: offset as usize, len: len as usize });
                 self.queue.push(self.now + time, Event::Loaded { node, life, slot });
             }
@@ -266,6 +281,10 @@ impl<M: Machine> World<M> {
         machine.ready_lanes(&mut lanes);
         'lanes: for &lane in &lanes {
             let Some(&(connection, side)) = self.processes[node].lanes.get(&lane) else { continue };
+            let peer = self.network.connection(connection).ends[1 - side].node;
+            if self.processes[node].blocked[peer] > 0 {
+                continue;
+            }
             loop {
                 let room = self.network.room(connection, side);
                 buffer.clear();
@@ -309,7 +328,7 @@ impl<M: Machine> World<M> {
     }
 
     /// Sees to it that a node is woken at its next deadline.
-    fn arm(&mut self, node: usize, deadline: Option<Deadline>) {
+    pub(crate) fn arm(&mut self, node: usize, deadline: Option<Deadline>) {
         let now = self.now;
         let process = &mut self.processes[node];
         let Some(deadline) = deadline else {
@@ -329,6 +348,9 @@ impl<M: Machine> World<M> {
                 );
                 return self.fail(Failure::new("X8", failure));
             }
+        }
+        if process.slack > 0 {
+            at = at.next_multiple_of(process.slack);
         }
         if process.armed.is_some_and(|(set, _)| set <= at) {
             return;
@@ -356,7 +378,7 @@ impl<M: Machine> World<M> {
 
     /// A sync ends.
     pub(crate) fn synced(&mut self, node: usize) {
-        match self.processes[node].disk.end_sync() {
+        match self.processes[node].disk.end_sync(self.now) {
             Synced::Upto(upto) => {
                 self.step(node, Input::Persisted { upto: Ticket(upto) });
                 self.tell_space(node);
@@ -397,15 +419,20 @@ impl<M: Machine> World<M> {
         if !self.processes[node].is_up() {
             return;
         }
+        self.halt(node, power, id);
+        let life = self.processes[node].life;
+        self.queue.push(self.now + down, Event::Boot { node, life });
+    }
+
+    /// A process ends, and stays down until somebody starts it.
+    pub(crate) fn halt(&mut self, node: usize, power: bool, id: u64) {
         self.processes[node].end();
         let mut draws = Draws::new(self.plan.seed, Purpose::Crash, node as u64, id);
-        let left = self.processes[node].disk.crash(&mut draws);
+        let left = self.processes[node].disk.crash(self.now, &mut draws);
         self.note(node, describe::CRASH, left.kept as u64, || {
             format!("== crashes; of the unsynced rows: {left:?}")
         });
         self.network.node_down(&mut self.queue, self.now, node, power);
         self.workload.node_down(&mut desk!(self), node);
-        let life = self.processes[node].life;
-        self.queue.push(self.now + down, Event::Boot { node, life });
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::Time;
 use crate::plan::Edge;
 use crate::text;
+use crate::trouble::Trouble;
 
 /// A fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,6 +267,13 @@ pub enum FaultKind {
         /// By how many milliseconds.
         millis: i64,
     },
+    /// Something is wrong with the process, the disk or the clock of one node.
+    Trouble {
+        /// Whose.
+        node: usize,
+        /// What.
+        what: Trouble,
+    },
 }
 
 impl FaultKind {
@@ -286,6 +294,7 @@ impl FaultKind {
             | Self::RolledBack { .. }
             | Self::Depose { .. }
             | Self::WallStep { .. } => None,
+            Self::Trouble { ref what, .. } => what.length(),
         }
     }
 
@@ -293,7 +302,11 @@ impl FaultKind {
     /// knows; while these are away, and what it needs is known only to nodes it does not know, nothing is owed.
     #[must_use]
     pub fn is_light(&self) -> bool {
-        matches!(self, Self::Reset { .. } | Self::Slow { .. } | Self::SlowDisk { .. } | Self::WallStep { .. })
+        match self {
+            Self::Reset { .. } | Self::Slow { .. } | Self::SlowDisk { .. } | Self::WallStep { .. } => true,
+            Self::Trouble { what, .. } => what.is_light(),
+            _ => false,
+        }
     }
 
     /// The node whose disk is taken back, if one is.
@@ -302,6 +315,15 @@ impl FaultKind {
         match *self {
             Self::RolledBack { node, .. } => Some(node),
             _ => None,
+        }
+    }
+
+    /// Whether it damages what a disk reported safe.
+    #[must_use]
+    pub fn damages(&self) -> bool {
+        match self {
+            Self::Trouble { what, .. } => what.damages(),
+            _ => self.rolls_back().is_some(),
         }
     }
 
@@ -317,6 +339,7 @@ impl FaultKind {
             | Self::FailedWrite { node }
             | Self::RolledBack { node, .. }
             | Self::WallStep { node, .. } => vec![node],
+            Self::Trouble { node, ref what } => std::iter::once(node).chain(what.peer()).collect(),
             Self::Cut { from, to, .. } | Self::Slow { from, to, .. } => vec![from, to],
             Self::Reset { a, b, .. } => vec![a, b],
             Self::Partition { ref side, .. } => side.clone(),

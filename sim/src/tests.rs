@@ -1,5 +1,7 @@
 //! The world as a whole, around toys: what is right passes, what is wrong is found, and everything can be repeated.
 
+mod trouble;
+
 use crate::event::{MILLI, SECOND, Time};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
 use crate::outcome::{Outcome, Verdict};
@@ -8,10 +10,10 @@ use crate::toy::{self, Toy, Wrong};
 use crate::trace::Recording;
 use crate::world::World;
 
-/// Plans that a toy can bear: it has no protection against rolled-back disks.
+/// Plans that a toy can bear: it has no protection against disks that do not keep what they reported safe.
 fn plan(seed: u64) -> Plan {
     let mut plan = Plan::generate(seed);
-    plan.faults.retain(|fault| fault.kind.rolls_back().is_none());
+    plan.faults.retain(|fault| !fault.kind.damages());
     plan
 }
 

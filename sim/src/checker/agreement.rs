@@ -21,10 +21,9 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Nothing is agreed on yet. `may_stop`: a disk is rolled back in this run, so that a group may stop.
-    #[must_use]
-    pub fn new(may_stop: bool) -> Self {
-        Self { may_stop, ..Self::default() }
+    /// A disk lost something that it had reported safe: from now on a group may stop.
+    pub fn a_disk_lost(&mut self) {
+        self.may_stop = true;
     }
 
     /// A node says that something happened.
@@ -190,7 +189,7 @@ mod tests {
 
     #[test]
     fn two_leaders_of_one_term_are_seen_and_two_of_two_terms_are_not() {
-        let mut agreement = Agreement::new(false);
+        let mut agreement = Agreement::default();
         agreement.event(0, &leads(1)).unwrap();
         agreement.event(0, &leads(1)).unwrap();
         agreement.event(1, &leads(2)).unwrap();
@@ -200,15 +199,16 @@ mod tests {
     #[test]
     fn a_group_may_stop_only_where_a_disk_was_rolled_back() {
         let stopped = Event::GroupStopped { group: GroupId(3), reason: "amnesia".into() };
-        assert_eq!(Agreement::new(false).event(0, &stopped).unwrap_err().checker, "X11");
-        let mut agreement = Agreement::new(true);
+        assert_eq!(Agreement::default().event(0, &stopped).unwrap_err().checker, "X11");
+        let mut agreement = Agreement::default();
+        agreement.a_disk_lost();
         agreement.event(0, &stopped).unwrap();
         assert!(agreement.has_stopped(GroupId(3)) && !agreement.has_stopped(GroupId(4)));
     }
 
     #[test]
     fn a_name_has_one_meaning() {
-        let mut agreement = Agreement::new(false);
+        let mut agreement = Agreement::default();
         agreement.opened("words", StreamInstance(1)).unwrap();
         agreement.opened("words", StreamInstance(1)).unwrap();
         assert_eq!(agreement.opened("words", StreamInstance(2)).unwrap_err().checker, "X7");

@@ -13,9 +13,10 @@
 //! | X8 | traffic is bounded: nothing circles |
 //! | X9 | publishing again adds nothing and is answered alike |
 //! | X10 | what was refused never shows up |
-//! | X11 | a node that only crashed starts again; it stops for a failed write or a rolled-back disk alone |
+//! | X11 | a node that only crashed starts again; it stops for a failed write, a rolled-back disk or a damaged one alone |
 //! | X12 | what a group committed stays: one entry per place of its log, for everybody and for ever |
 //! | X13 | a replica that was told of its rolled-back disk does not lead under its old name |
+//! | X14 | a node does not start on a disk that shows that a row of it is not what it was |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
