@@ -35,6 +35,29 @@ pub enum Event {
         /// Which pause.
         pause: u32,
     },
+    /// A slow machine is done with an input and takes the next.
+    Serve {
+        /// Whose.
+        node: usize,
+        /// In which life.
+        life: u32,
+    },
+    /// A node that crashes again and again does so.
+    CrashAgain {
+        /// The fault's place in the plan.
+        index: usize,
+        /// Whose.
+        node: usize,
+        /// In which life.
+        life: u32,
+    },
+    /// An operator sees to a damaged disk.
+    Repair {
+        /// Whose.
+        node: usize,
+        /// In which life.
+        life: u32,
+    },
     /// A deadline of a node is reached.
     Timer {
         /// Whose.
@@ -204,6 +227,9 @@ impl Event {
             Self::Image { index } => (20, index, 0),
             Self::Strike { index, node, .. } => (23, index, node as u64),
             Self::StrikeEnd { index, node } => (24, index, node as u64),
+            Self::Serve { node, life } => (40, node, u64::from(life)),
+            Self::CrashAgain { node, life, .. } => (41, node, u64::from(life)),
+            Self::Repair { node, life } => (42, node, u64::from(life)),
             Self::Sample => (21, 0, 0),
             Self::Heal => (22, 0, 0),
         };

@@ -6,6 +6,7 @@ use crate::event::Time;
 use crate::network::Disturbance;
 use crate::plan::Edge;
 use crate::text;
+use crate::trouble::Trouble;
 
 /// A fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -327,6 +328,13 @@ pub enum FaultKind {
         /// By how many milliseconds.
         millis: i64,
     },
+    /// Something is wrong with the process, the disk or the clock of one node.
+    Trouble {
+        /// Whose.
+        node: usize,
+        /// What.
+        what: Trouble,
+    },
 }
 
 impl FaultKind {
@@ -368,6 +376,7 @@ impl FaultKind {
             | Self::RolledBack { .. }
             | Self::Depose { .. }
             | Self::WallStep { .. } => None,
+            Self::Trouble { ref what, .. } => what.length(),
         }
     }
 
@@ -377,6 +386,7 @@ impl FaultKind {
     pub fn is_light(&self) -> bool {
         match self {
             Self::Disturb { what, .. } => what.is_light(),
+            Self::Trouble { what, .. } => what.is_light(),
             Self::Reset { .. }
             | Self::Silence { .. }
             | Self::HalfOpen { .. }
@@ -398,6 +408,15 @@ impl FaultKind {
         }
     }
 
+    /// Whether it damages what a disk reported safe.
+    #[must_use]
+    pub fn damages(&self) -> bool {
+        match self {
+            Self::Trouble { what, .. } => what.damages(),
+            _ => self.rolls_back().is_some(),
+        }
+    }
+
     /// The nodes it names.
     #[must_use]
     pub fn nodes(&self) -> Vec<usize> {
@@ -411,6 +430,7 @@ impl FaultKind {
             | Self::RolledBack { node, .. }
             | Self::Rebind { node }
             | Self::WallStep { node, .. } => vec![node],
+            Self::Trouble { node, ref what } => std::iter::once(node).chain(what.peer()).collect(),
             Self::Cut { from, to, .. }
             | Self::Slow { from, to, .. }
             | Self::Disturb { from, to, .. }

@@ -3,6 +3,7 @@
 
 mod links;
 mod moments;
+mod trouble;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
@@ -28,7 +29,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     links::next_versions(seed, &mut nodes);
     let streams = streams(seed, count, fault_phase);
     let registry = registry(seed, count, fault_phase);
-    let faults = faults(seed, count, &edges, &streams, fault_phase);
+    let (faults, beyond_repair) = faults(seed, count, &edges, &streams, fault_phase);
     let mut plan = Plan {
         format: FORMAT,
         note: None,
@@ -38,6 +39,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         streams,
         registry,
         faults,
+        beyond_repair,
         network: network(seed, &edges),
         edges,
         disk: disk(seed),
@@ -327,7 +329,13 @@ impl Swarm {
 
 type Maker = fn(&Swarm, &mut Draws, Time) -> FaultKind;
 
-fn faults(seed: u64, count: usize, edges: &[Edge], streams: &[StreamPlan], fault_phase: Time) -> Vec<Fault> {
+fn faults(
+    seed: u64,
+    count: usize,
+    edges: &[Edge],
+    streams: &[StreamPlan],
+    fault_phase: Time,
+) -> (Vec<Fault>, bool) {
     let mut draws = Draws::new(seed, Purpose::Swarm, 0, 0);
     let ends: Vec<usize> = streams.iter().flat_map(|stream| [stream.source, stream.target]).collect();
     let from = if draws.percent(30) { 0 } else { (2 * SECOND).min(fault_phase / 3) };
@@ -376,8 +384,10 @@ fn faults(seed: u64, count: usize, edges: &[Edge], streams: &[StreamPlan], fault
     }
     faults.extend(links::faults(&swarm));
     faults.extend(moments::faults(&swarm, &faults));
+    let (troubles, beyond_repair) = trouble::troubles(&swarm);
+    faults.extend(troubles);
     faults.sort_by_key(|fault| (fault.when.time(), fault.id));
-    faults
+    (faults, beyond_repair)
 }
 
 fn fault(swarm: &Swarm, kind: usize, ordinal: u64, make: Maker) -> Fault {
@@ -518,7 +528,9 @@ mod tests {
             let plan = plan(seed);
             let mut kinds = [false; 14];
             for fault in &plan.faults {
-                kinds[kind(&fault.kind)] = true;
+                if let Some(kind) = kind(&fault.kind) {
+                    kinds[kind] = true;
+                }
             }
             for (count, present) in runs_with.iter_mut().zip(kinds) {
                 *count += u32::from(present);
@@ -533,8 +545,8 @@ mod tests {
         assert!(outbound_only > 100, "{outbound_only}");
     }
 
-    fn kind(kind: &FaultKind) -> usize {
-        match kind {
+    fn kind(kind: &FaultKind) -> Option<usize> {
+        let kind = match kind {
             FaultKind::Crash { .. } => 0,
             FaultKind::Pause { .. } => 1,
             FaultKind::Cut { .. } => 2,
@@ -554,6 +566,8 @@ mod tests {
             | FaultKind::HalfOpen { .. }
             | FaultKind::Overtake { .. }
             | FaultKind::Rebind { .. } => 13,
-        }
+            FaultKind::Trouble { .. } => return None,
+        };
+        Some(kind)
     }
 }

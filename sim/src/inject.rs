@@ -65,6 +65,7 @@ impl<M: Machine> World<M> {
                 }
             }
             FaultKind::WallStep { node, millis } => self.processes[node].clock.step(millis),
+            FaultKind::Trouble { node, ref what } => self.trouble(node, what, index, fault.id),
             FaultKind::Cut { .. } | FaultKind::Isolate { .. } | FaultKind::Partition { .. } => {}
         }
     }
@@ -125,6 +126,7 @@ impl<M: Machine> World<M> {
                 self.processes[node].disk.fill(None);
                 self.tell_space_unless_paused(node);
             }
+            FaultKind::Trouble { node, ref what } => self.trouble_over(node, what),
             _ => {}
         }
     }
@@ -188,7 +190,7 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn cut_off(&mut self, node: usize, stalled: bool) {
+    pub(crate) fn cut_off(&mut self, node: usize, stalled: bool) {
         for edge in &self.neighbours[node] {
             let Edge { a, b, .. } = self.plan.edges[*edge];
             let other = if a == node { b } else { a };
@@ -215,6 +217,9 @@ impl<M: Machine> World<M> {
         }
         process.state = State::Up;
         sometimes!(ResumedWithBacklog, process.backlog.len() > 10);
+        if let Some(sleep) = process.asleep.take().filter(|sleep| !sleep.counted) {
+            process.clock.stood_still(sleep.since, self.now);
+        }
         for event in std::mem::take(&mut process.backlog) {
             self.queue.push_in_order(self.now, event);
         }
@@ -238,29 +243,17 @@ impl<M: Machine> World<M> {
     }
 
     fn roll_back(&mut self, node: usize, id: u64, down: Time) {
-        let Some(taken) = self.images[node] else { return };
+        let Some(taken) = self.images[node].filter(|_| self.may_lose(node)) else { return };
         self.crash(node, true, id, down);
         if self.processes[node].is_up() || !self.processes[node].disk.roll_back() {
             return;
         }
-        self.note(node, describe::FAULT, taken, || {
-            format!("== its disk is what it was at {}", crate::world::show(taken))
-        });
         sometimes!(RolledBack);
-        self.forget_streams(node);
-        self.books.logs.rolled_back(node);
-        for (index, stream) in self.plan.streams.iter().enumerate() {
-            if stream.source == node {
-                self.books.streams[index].source_rolled_back(taken);
-            }
-            if stream.target == node {
-                self.books.handlings[index].target_rolled_back();
-            }
-        }
+        self.loses(node, taken);
     }
 
     /// A stream whose opening a node agreed on alone, and that nobody else knows, was never opened for all that anybody will remember.
-    fn forget_streams(&mut self, node: usize) {
+    pub(crate) fn forget_streams(&mut self, node: usize) {
         if !self.books.logs.alone(node, GroupId::CONTROL) {
             return;
         }
@@ -289,10 +282,22 @@ impl<M: Machine> World<M> {
         self.network.heal(&mut self.queue, self.now);
         for node in 0..self.processes.len() {
             self.processes[node].disk.heal();
-            self.processes[node].crash_after = None;
+            let blocked = self.processes[node].blocked.iter().any(|&faults| faults > 0);
+            let ppm = self.plan.nodes[node].clock_ppm;
+            if self.processes[node].heal(self.now, ppm) {
+                self.rearm(node);
+            }
+            self.slow_down(node, 0);
+            self.mend_in_silence(node);
             match self.processes[node].state {
                 State::Paused(pause) => self.resume(node, pause),
-                State::Up => self.tell_space(node),
+                State::Up => {
+                    if blocked {
+                        self.pump(node);
+                    }
+                    self.tell_space(node);
+                }
+                State::Down if self.custody.is_gone(node) => {}
                 State::Down => {
                     let life = self.processes[node].life;
                     self.queue.push(self.now + MILLI, Event::Boot { node, life });

@@ -6,10 +6,10 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`plan`], [`fault`] | a run as data, and as TOML; `generate` makes one from a seed |
+//! | [`plan`], [`fault`], [`trouble`] | a run as data, and as TOML; `generate` makes one from a seed |
 //! | [`random`], [`event`], [`clock`], [`trace`] | keyed random streams, the queue of events, clocks, the hash |
 //! | [`network`], [`disk`], [`process`] | what surrounds a node, and what goes wrong there |
-//! | [`world`] | the loop; `drive` steps one node, `triggers` and `inject` begin and end faults, `settle` judges the end |
+//! | [`world`] | the loop; `drive` steps one node, `triggers` and `inject` begin and end faults, `hinder` slows and crashes processes, `custody` holds nodes to the state of their disks, `settle` judges the end |
 //! | [`desk`], [`workload`] | those outside: tasks, publishers, handlers |
 //! | [`checker`] | the promises, numbered |
 //! | [`record`], [`explain`] | a run as events with causes; as a page, for ShiViz, for Perfetto |
@@ -26,6 +26,7 @@ pub mod cli;
 pub mod clock;
 mod content;
 pub mod coverage;
+mod custody;
 mod describe;
 pub mod desk;
 pub mod diff;
@@ -37,6 +38,7 @@ pub mod fault;
 mod frames;
 mod generate;
 mod handler;
+mod hinder;
 mod inject;
 pub mod machine;
 pub mod network;
@@ -62,6 +64,7 @@ mod text;
 mod toy;
 pub mod trace;
 mod triggers;
+pub mod trouble;
 mod unsteady;
 pub mod workload;
 pub mod world;

@@ -54,6 +54,9 @@ pub struct Plan {
     /// What goes wrong, in the order of its beginning.
     #[serde(default)]
     pub faults: Vec<Fault>,
+    /// Whether damage to disks may be beyond repair: then a node that must refuse to start does so for good, and nobody sees to it.
+    #[serde(default)]
+    pub beyond_repair: bool,
     /// How bytes travel.
     pub network: NetworkPlan,
     /// How disks behave.

@@ -43,6 +43,8 @@ pub enum Purpose {
     Link = 18,
     /// Faults that begin when something happens.
     Moment = 19,
+    /// What a disk does to rows that it reported safe, and what an operator does about it.
+    Damage = 30,
     /// What disturbed links do to bytes.
     Disturbance = 40,
     /// When a link that flaps goes down and comes back.

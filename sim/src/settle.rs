@@ -20,6 +20,9 @@ pub(crate) const SAMPLE_EVERY: Time = 250 * MILLI;
 /// For how long a healed world must stay content before it is judged finished: what circles or comes twice shows up meanwhile.
 const CONTENT_FOR: Time = SECOND;
 
+/// For how long a healed world with something beyond repair in it is watched: nothing is owed, and nothing wrong may happen.
+const WRECKED_FOR: Time = 5 * SECOND;
+
 /// Whether a group owes progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owes {
@@ -121,6 +124,12 @@ impl<M: Machine> World<M> {
 
     /// Judges whether a healed world has done all it owes.
     fn settle(&mut self, statuses: &[Status]) {
+        if let Some(what) = self.custody.beyond_repair() {
+            if self.now >= self.plan.fault_phase + WRECKED_FOR {
+                self.finish(statuses, Some(what));
+            }
+            return;
+        }
         let missing = self.missing(statuses);
         if missing.owed.is_some() || missing.doubtful.is_some() {
             self.content_since = None;
@@ -227,7 +236,9 @@ impl<M: Machine> World<M> {
             self.judge(checked);
         }
         for index in 0..self.books.streams.len() {
-            if self.owes(statuses, self.group_of(statuses, index)) == Owes::All {
+            if self.custody.beyond_repair().is_none()
+                && self.owes(statuses, self.group_of(statuses, index)) == Owes::All
+            {
                 let checked = self.books.streams[index].finish();
                 self.judge(checked);
             }

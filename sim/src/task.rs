@@ -204,6 +204,14 @@ impl Task {
         }
     }
 
+    /// The node is no member any more.
+    pub(crate) fn join_again(&mut self, desk: &mut Desk<'_>, through: usize) {
+        self.errand = Errand::Join { through };
+        self.state = State::Waiting;
+        self.token = None;
+        self.rest(desk);
+    }
+
     /// All faults are over: nobody waits longer than needed.
     pub(crate) fn heal(&mut self, desk: &mut Desk<'_>) {
         if self.state == State::Waiting {

@@ -128,6 +128,14 @@ impl Workload {
         self.handlers.iter_mut().for_each(|handler| handler.lost(desk, None, node));
     }
 
+    /// A node is no member any more and joins again, through another.
+    pub fn rejoins(&mut self, desk: &mut Desk<'_>, node: usize, through: usize) {
+        let mut own = self.tasks.iter_mut().filter(|task| task.is_joining());
+        if let Some(task) = own.nth(node) {
+            task.join_again(desk, through);
+        }
+    }
+
     /// All faults are over.
     pub fn heal(&mut self, desk: &mut Desk<'_>) {
         self.tasks.iter_mut().for_each(|task| task.heal(desk));

@@ -11,6 +11,7 @@ use wattle_core::time::Span;
 use crate::checker::{
     Agreement, Failure, Handling, Logs, Registry, Relays, StreamLedger, Traffic, Watermarks,
 };
+use crate::custody::Custody;
 use crate::describe;
 use crate::desk::{Books, Calls};
 use crate::event::{Event, Queue, SECOND, Time};
@@ -68,6 +69,8 @@ pub struct World<M> {
     pub(crate) flapping: std::collections::BTreeMap<usize, bool>,
     /// Whether every node is a member and every member knows them all.
     pub(crate) complete: bool,
+    /// What is damaged for good.
+    pub(crate) custody: Custody,
     /// Per node: when its image was taken.
     pub(crate) images: Vec<Option<Time>>,
     pub(crate) watermarks: Watermarks,
@@ -121,14 +124,13 @@ impl<M: Machine> World<M> {
             let ids: Vec<_> = (0..stream.publishers.len()).map(|w| writer_id(plan.seed, index, w)).collect();
             StreamLedger::new(index, &ids)
         };
-        let may_stop = plan.rolls_back();
         let books = Books {
             streams: plan.streams.iter().enumerate().map(ledger).collect(),
             handlings: (0..plan.streams.len()).map(Handling::new).collect(),
-            agreement: Agreement::new(may_stop, plan.streams.iter().map(|stream| stream.name.as_str())),
+            agreement: Agreement::new(plan.streams.iter().map(|stream| stream.name.as_str())),
             registry: Registry::default(),
             logs: Logs::default(),
-            may_stop,
+            may_stop: false,
         };
         let nodes = plan.nodes.len();
         let processes: Vec<Process<M>> = (0..nodes).map(|node| Process::new(&plan, node)).collect();
@@ -160,6 +162,7 @@ impl<M: Machine> World<M> {
             next_version: NextVersion::new(plan.nodes.iter().map(|node| node.next_version).collect()),
             flapping: std::collections::BTreeMap::new(),
             complete: false,
+            custody: Custody::new(nodes),
             images: vec![None; nodes],
             watermarks: Watermarks::default(),
             content_since: None,
@@ -190,6 +193,11 @@ impl<M: Machine> World<M> {
 
     fn run_to_end(&mut self) -> Outcome {
         self.start();
+        self.run_on()
+    }
+
+    /// Runs on to the end.
+    pub(crate) fn run_on(&mut self) -> Outcome {
         while self.verdict.is_none() {
             self.next();
         }
@@ -288,7 +296,9 @@ impl<M: Machine> World<M> {
     /// Whose event it is, and in which life.
     fn owner(&self, event: &Event) -> Option<(usize, u32)> {
         match *event {
-            Event::Timer { node, life, .. }
+            Event::Serve { node, life }
+            | Event::CrashAgain { node, life, .. }
+            | Event::Timer { node, life, .. }
             | Event::Synced { node, life }
             | Event::Loaded { node, life, .. }
             | Event::Worked { node, life, .. }
@@ -318,16 +328,29 @@ impl<M: Machine> World<M> {
             if process.life != life || !process.is_up() && !matches!(event, Event::Call { .. }) {
                 return;
             }
+            let stalled = process.disk.stalled_until();
+            if stalled > self.now && matches!(event, Event::Synced { .. } | Event::Loaded { .. }) {
+                return self.queue.push_in_order(stalled, event);
+            }
+            let waits = !matches!(event, Event::Serve { .. } | Event::CrashAgain { .. });
+            if process.service > 0 && process.is_up() && waits {
+                return self.queue_up(node, event);
+            }
         }
+        self.perform(event);
+    }
+
+    /// What an event does, now that nothing holds it up.
+    pub(crate) fn perform(&mut self, event: Event) {
         match event {
             Event::Boot { node, life } => self.boot(node, life),
             Event::Resume { node, pause } => self.resume(node, pause),
+            Event::Serve { node, .. } => self.serve_next(node),
+            Event::CrashAgain { index, node, .. } => self.crashes_again(index, node),
+            Event::Repair { node, life } => self.repair(node, life),
             Event::Timer { node, armed, .. } => self.timer(node, armed),
             Event::Synced { node, .. } => self.synced(node),
-            Event::Loaded { node, slot, .. } => {
-                let (load, bytes) = self.processes[node].loaded(slot);
-                self.step(node, Input::Loaded { load, bytes });
-            }
+            Event::Loaded { node, slot, .. } => self.loaded(node, slot),
             Event::Worked { node, slot, .. } => {
                 if let Some((work, done)) = self.processes[node].works[slot].take() {
                     self.step(node, Input::WorkDone { work, done });
@@ -367,6 +390,7 @@ impl<M: Machine> World<M> {
         if self.processes[node].is_up() || self.processes[node].life != life {
             return;
         }
+        let Some(expected) = self.opens(node) else { return };
         let config = self.config(node);
         let mut draws = Draws::new(self.plan.seed, Purpose::Node, node as u64, 1 + u64::from(life));
         let seed = draws.bytes32();
@@ -384,10 +408,12 @@ impl<M: Machine> World<M> {
         });
         match recovered {
             Ok(Ok(machine)) => {
-                self.processes[node].machine = Some(machine);
-                self.processes[node].state = State::Up;
+                let process = &mut self.processes[node];
+                process.machine = Some(machine);
+                process.state = State::Up;
+                process.expected = Some(expected);
                 self.step(node, Input::Recovered);
-                self.tell_space(node);
+                self.has_started(node);
                 self.moment(Moment::Boot, node);
             }
             Ok(Err(rejected)) => {

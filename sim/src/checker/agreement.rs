@@ -25,11 +25,15 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Nothing is agreed on yet. `may_stop`: a disk is rolled back in this run, so that a group may stop. `kept`: names of
-    /// streams that nobody ever closes.
-    pub fn new<'a>(may_stop: bool, kept: impl IntoIterator<Item = &'a str>) -> Self {
+    /// Nothing is agreed on yet. `kept`: names of streams that nobody ever closes.
+    pub fn new<'a>(kept: impl IntoIterator<Item = &'a str>) -> Self {
         let kept = kept.into_iter().map(|name| (name.into(), None)).collect();
-        Self { may_stop, kept, ..Self::default() }
+        Self { kept, ..Self::default() }
+    }
+
+    /// A disk lost something that it had reported safe: from now on a group may stop.
+    pub fn a_disk_lost(&mut self) {
+        self.may_stop = true;
     }
 
     /// A node says that something happened.
@@ -209,7 +213,7 @@ mod tests {
 
     #[test]
     fn two_leaders_of_one_term_are_seen_and_two_of_two_terms_are_not() {
-        let mut agreement = Agreement::new(false, []);
+        let mut agreement = Agreement::default();
         agreement.event(0, &leads(1)).unwrap();
         agreement.event(0, &leads(1)).unwrap();
         agreement.event(1, &leads(2)).unwrap();
@@ -219,15 +223,16 @@ mod tests {
     #[test]
     fn a_group_may_stop_only_where_a_disk_was_rolled_back() {
         let stopped = Event::GroupStopped { group: GroupId(3), reason: "amnesia".into() };
-        assert_eq!(Agreement::new(false, []).event(0, &stopped).unwrap_err().checker, "X11");
-        let mut agreement = Agreement::new(true, []);
+        assert_eq!(Agreement::default().event(0, &stopped).unwrap_err().checker, "X11");
+        let mut agreement = Agreement::default();
+        agreement.a_disk_lost();
         agreement.event(0, &stopped).unwrap();
         assert!(agreement.has_stopped(GroupId(3)) && !agreement.has_stopped(GroupId(4)));
     }
 
     #[test]
     fn a_state_that_differs_after_the_same_entry_is_seen() {
-        let mut agreement = Agreement::new(false, []);
+        let mut agreement = Agreement::default();
         let of = |content: &[u8]| Digest::of_bytes(content);
         agreement.state(0, LogIndex(4), of(b"a")).unwrap();
         agreement.state(1, LogIndex(4), of(b"a")).unwrap();
@@ -237,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_name_that_nobody_closes_has_one_meaning() {
-        let mut agreement = Agreement::new(false, ["words"]);
+        let mut agreement = Agreement::new(["words"]);
         agreement.opened("words", StreamInstance(1)).unwrap();
         agreement.opened("words", StreamInstance(1)).unwrap();
         assert_eq!(agreement.opened("words", StreamInstance(2)).unwrap_err().checker, "X7");

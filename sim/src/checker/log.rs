@@ -176,8 +176,8 @@ impl Logs {
         entries.any(|(slot, entry)| !entry.by.iter().any(|by| by != node && on_disk(by, slot)))
     }
 
-    /// A node's disk is taken back: what nobody else had committed and on disk is void, and what it does next is looked at closely.
-    pub fn rolled_back(&mut self, node: usize) {
+    /// What of a node's entries nobody else had committed and on disk is void.
+    fn void(&mut self, node: usize) {
         for (&group, entries) in &mut self.groups {
             for (slot, entry) in entries.iter_mut().enumerate() {
                 let on_disk = |other: usize| {
@@ -189,6 +189,26 @@ impl Logs {
                 }
             }
         }
+    }
+
+    /// A node comes back with an empty disk: it is nobody in its groups until it is taken in under a fresh name. What nobody else had
+    /// committed and on disk is void.
+    pub fn emptied(&mut self, node: usize) {
+        self.void(node);
+        let places = self.seen.iter().filter(|((who, _), _)| *who == node);
+        let given_up: Vec<(GroupId, Memory)> =
+            places.map(|((_, group), seen)| (*group, Memory::Told(seen.place.replica, seen.life))).collect();
+        for (group, memory) in given_up {
+            self.before.remove(&(node, group));
+            if self.rolled_back.get(&(node, group)) != Some(&Memory::Unnoticed) {
+                self.rolled_back.insert((node, group), memory);
+            }
+        }
+    }
+
+    /// A node's disk is taken back: what nobody else had committed and on disk is void, and what it does next is looked at closely.
+    pub fn rolled_back(&mut self, node: usize) {
+        self.void(node);
         let seen: Vec<(GroupId, GroupPlace)> = self
             .seen
             .iter()

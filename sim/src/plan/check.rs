@@ -217,6 +217,7 @@ impl Plan {
             kind if kind.length().is_some_and(|length| length > LONGEST) => {
                 Err("it lasts longer than 1000000s".into())
             }
+            FaultKind::Trouble { what, .. } => what.check(),
             _ => Ok(()),
         }
     }
