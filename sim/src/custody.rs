@@ -35,6 +35,11 @@ impl Custody {
         Self { lost: vec![false; nodes], gone: vec![None; nodes], neglected: None }
     }
 
+    /// Whether a node lost something that it had been told is safe.
+    pub(crate) fn has_lost(&self, node: usize) -> bool {
+        self.lost[node]
+    }
+
     /// Whether a node can never be started again.
     pub(crate) fn is_gone(&self, node: usize) -> bool {
         self.gone[node].is_some()
@@ -215,7 +220,8 @@ impl<M: Machine> World<M> {
         agreed.then(|| first.voters.iter().filter_map(|voter| place(voter.node)).collect())
     }
 
-    fn neighbours_of(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
+    /// The nodes that can be linked with a node.
+    pub(crate) fn neighbours_of(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
         self.neighbours[node].iter().map(move |&edge| {
             let Edge { a, b, .. } = self.plan.edges[edge];
             if a == node { b } else { a }

@@ -8,9 +8,9 @@ mod trouble;
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
 use crate::plan::{
-    DiskPlan, Edge, FORMAT, HandlerKind, HandlerPlan, Interruption, InterruptionKind, Latency, LinkPlan,
-    NetworkPlan, NodePlan, PROGRESS_BOUND, Plan, PublisherPlan, RegistryPlan, ReplicationPlan, StreamPlan,
-    Wish, node_name,
+    DiskPlan, Edge, FORMAT, Forsaken, ForsakenPlan, HandlerKind, HandlerPlan, Interruption, InterruptionKind,
+    Latency, LinkPlan, NetworkPlan, NodePlan, PROGRESS_BOUND, Plan, PublisherPlan, RegistryPlan,
+    ReplicationPlan, StreamPlan, Wish, node_name,
 };
 use crate::random::{Draws, Purpose};
 use crate::scarce::scarce;
@@ -40,6 +40,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         registry,
         faults,
         beyond_repair,
+        forsaken: forsaken(seed, count),
         network: network(seed, &edges),
         edges,
         disk: disk(seed),
@@ -229,6 +230,20 @@ fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamPlan> {
             }
         })
         .collect()
+}
+
+/// In some runs a minority never heals.
+fn forsaken(seed: u64, count: usize) -> Option<ForsakenPlan> {
+    let mut draws = Draws::new(seed, Purpose::Forsaken, 0, 0);
+    if count < 3 || draws.percent(60) {
+        return None;
+    }
+    let how = draws.pick(&[Forsaken::Down, Forsaken::CutOff, Forsaken::Shouting]);
+    let mut nodes: Vec<usize> = (0..count).collect();
+    for _ in 0..draws.between(count as u64 / 2 + 1, count as u64 - 1) {
+        nodes.remove(draws.index(nodes.len()));
+    }
+    Some(ForsakenPlan { nodes, how })
 }
 
 /// Names that several open and close, in bursts, so that what is asked at different nodes overlaps.

@@ -8,7 +8,6 @@ use crate::event::{Event, MILLI, SECOND, Time};
 use crate::fault::{FaultKind, Moment};
 use crate::machine::Machine;
 use crate::panics::watch;
-use crate::plan::Edge;
 use crate::process::State;
 use crate::random::{Draws, Purpose};
 use crate::world::{World, desk};
@@ -191,9 +190,8 @@ impl<M: Machine> World<M> {
     }
 
     pub(crate) fn cut_off(&mut self, node: usize, stalled: bool) {
-        for edge in &self.neighbours[node] {
-            let Edge { a, b, .. } = self.plan.edges[*edge];
-            let other = if a == node { b } else { a };
+        let others: Vec<usize> = self.neighbours_of(node).collect();
+        for other in others {
             self.network.cut(&mut self.queue, self.now, node, other, stalled);
             self.network.cut(&mut self.queue, self.now, other, node, stalled);
         }
@@ -279,6 +277,7 @@ impl<M: Machine> World<M> {
         self.triggers.disarm();
         self.note(0, describe::FAULT, 0, || "== everything heals".into());
         self.explain_heal();
+        let forsaken = self.forsaken_now();
         self.network.heal(&mut self.queue, self.now);
         for node in 0..self.processes.len() {
             self.processes[node].disk.heal();
@@ -304,6 +303,7 @@ impl<M: Machine> World<M> {
                 }
             }
         }
+        self.forsake(forsaken);
         self.workload.heal(&mut desk!(self));
     }
 }

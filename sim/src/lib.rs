@@ -35,6 +35,7 @@ mod drive;
 pub mod event;
 pub mod explain;
 pub mod fault;
+mod forsaken;
 mod frames;
 mod generate;
 mod handler;

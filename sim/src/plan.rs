@@ -57,6 +57,9 @@ pub struct Plan {
     /// Whether damage to disks may be beyond repair: then a node that must refuse to start does so for good, and nobody sees to it.
     #[serde(default)]
     pub beyond_repair: bool,
+    /// Who stays broken when the others heal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forsaken: Option<ForsakenPlan>,
     /// How bytes travel.
     pub network: NetworkPlan,
     /// How disks behave.
@@ -246,6 +249,29 @@ pub struct StreamPlan {
     pub handler: HandlerPlan,
 }
 
+/// Nodes that stay broken for ever when the others heal: the others owe what they can do among themselves. Where they could do nothing
+/// alone (they hold no majority of the control group, are not connected without these, or something was lost before), all heal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForsakenPlan {
+    /// Who.
+    pub nodes: Vec<usize>,
+    /// What is wrong with them.
+    pub how: Forsaken,
+}
+
+/// What is wrong with nodes that do not heal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forsaken {
+    /// They are down.
+    Down,
+    /// Nothing comes or goes.
+    CutOff,
+    /// What they say is heard, and they hear nothing.
+    Shouting,
+}
+
 /// One wish for a contested name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -391,12 +417,6 @@ impl Plan {
     pub fn without(mut self, kind: &str) -> Self {
         self.faults.retain(|fault| fault.kind.name() != kind);
         self
-    }
-
-    /// Whether the plan takes any node's disk back to an older image.
-    #[must_use]
-    pub fn rolls_back(&self) -> bool {
-        self.faults.iter().any(|fault| fault.kind.rolls_back().is_some())
     }
 
     /// Whether bytes can ever flow between two nodes.

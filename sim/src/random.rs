@@ -53,6 +53,8 @@ pub enum Purpose {
     NextVersion = 42,
     /// Contested names.
     Registry = 43,
+    /// Who does not heal.
+    Forsaken = 44,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).

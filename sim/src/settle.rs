@@ -8,11 +8,11 @@ use wattle_core::node::status::StreamStatus;
 
 use crate::checker::{Checked, Failure, StreamLedger, completed_is_marked, log_is_bounded};
 use crate::event::{Event, MILLI, SECOND, Time};
-use crate::fault::FaultKind;
 use crate::machine::Machine;
 use crate::outcome::Verdict;
 use crate::panics::watch;
 use crate::process::State;
+use crate::workload::Owed;
 use crate::world::World;
 
 /// How often the checkers look at every node's status.
@@ -88,20 +88,19 @@ impl<M: Machine> World<M> {
         self.judge(checked);
         self.complete = self.complete || self.is_complete(&statuses);
         if self.healed {
+            let forsaken: Vec<NodeId> = self.forsaken.iter().map(|&node| self.processes[node].id()).collect();
+            statuses.retain(|status| !forsaken.contains(&status.node));
             self.settle(&statuses);
         }
     }
 
     /// What shows only between nodes, and how long logs are.
     fn look_at_all(&self, statuses: &[Status]) -> Checked {
-        let rolled_back = |id: NodeId| {
-            let whose = |kind: &FaultKind| match *kind {
-                FaultKind::RolledBack { node, .. } => self.processes[node].id() == id,
-                _ => false,
-            };
-            self.plan.faults.iter().any(|fault| whose(&fault.kind))
+        let lost = |id: NodeId| {
+            let place = self.processes.iter().position(|process| process.id() == id);
+            place.is_some_and(|node| self.custody.has_lost(node))
         };
-        completed_is_marked(statuses, rolled_back)?;
+        completed_is_marked(statuses, lost)?;
         let mut places = Vec::new();
         for (node, process) in self.processes.iter().enumerate() {
             places.clear();
@@ -179,19 +178,27 @@ impl<M: Machine> World<M> {
 
     fn missing(&self, statuses: &[Status]) -> Missing {
         let mut missing = Missing::default();
-        if statuses.len() < self.processes.len() {
-            missing
-                .note(Owes::All, || format!("{} of {} nodes are up", statuses.len(), self.processes.len()));
+        let all = self.processes.len() - self.forsaken.len();
+        if statuses.len() < all {
+            missing.note(Owes::All, || format!("{} of {all} nodes are up", statuses.len()));
             return missing;
         }
         let mesh = self.owes(statuses, GroupId::CONTROL);
         let streams: Vec<Owes> = (0..self.books.streams.len())
             .map(|stream| self.owes(statuses, self.group_of(statuses, stream)))
             .collect();
-        for (stream, what) in self.workload.owed() {
-            missing.note(stream.map_or(mesh, |stream| streams[stream]), || what);
+        for (from, what) in self.workload.owed() {
+            match from {
+                Owed::Mesh { at } if self.is_forsaken(at) => {}
+                Owed::Mesh { .. } => missing.note(mesh, || what),
+                Owed::Stream(stream) if self.is_severed(stream) => {}
+                Owed::Stream(stream) => missing.note(streams[stream], || what),
+            }
         }
         for (index, ledger) in self.books.streams.iter().enumerate() {
+            if self.is_severed(index) {
+                continue;
+            }
             if let Some(what) = ledger.owed().or_else(|| self.unfinished(statuses, index)) {
                 missing.note(streams[index], || what);
             }
@@ -201,7 +208,7 @@ impl<M: Machine> World<M> {
         }
         let opened: Vec<StreamInstance> =
             self.books.streams.iter().filter_map(StreamLedger::instance).collect();
-        if let Some(what) = self.books.agreement.open_questions(statuses, &opened) {
+        if let Some(what) = self.books.agreement.open_questions(statuses, self.processes.len(), &opened) {
             missing.note(mesh, || what);
         }
         missing
@@ -237,6 +244,7 @@ impl<M: Machine> World<M> {
         }
         for index in 0..self.books.streams.len() {
             if self.custody.beyond_repair().is_none()
+                && !self.is_severed(index)
                 && self.owes(statuses, self.group_of(statuses, index)) == Owes::All
             {
                 let checked = self.books.streams[index].finish();

@@ -85,6 +85,11 @@ impl Task {
         self.state == State::Done
     }
 
+    /// The node that is asked.
+    pub(crate) fn node(&self) -> usize {
+        self.node
+    }
+
     /// What is left to do, in words.
     #[must_use]
     pub(crate) fn owed(&self) -> Option<String> {

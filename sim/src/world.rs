@@ -69,6 +69,8 @@ pub struct World<M> {
     pub(crate) flapping: std::collections::BTreeMap<usize, bool>,
     /// Whether every node is a member and every member knows them all.
     pub(crate) complete: bool,
+    /// Who stays broken in a healed world.
+    pub(crate) forsaken: Vec<usize>,
     /// What is damaged for good.
     pub(crate) custody: Custody,
     /// Per node: when its image was taken.
@@ -162,6 +164,7 @@ impl<M: Machine> World<M> {
             next_version: NextVersion::new(plan.nodes.iter().map(|node| node.next_version).collect()),
             flapping: std::collections::BTreeMap::new(),
             complete: false,
+            forsaken: Vec::new(),
             custody: Custody::new(nodes),
             images: vec![None; nodes],
             watermarks: Watermarks::default(),
@@ -387,7 +390,7 @@ impl<M: Machine> World<M> {
 
     /// A node starts: reads its rows, then goes to work.
     pub(crate) fn boot(&mut self, node: usize, life: u32) {
-        if self.processes[node].is_up() || self.processes[node].life != life {
+        if self.processes[node].is_up() || self.processes[node].life != life || self.is_forsaken(node) {
             return;
         }
         let Some(expected) = self.opens(node) else { return };

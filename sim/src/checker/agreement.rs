@@ -138,18 +138,26 @@ impl Agreement {
         self.streams.remove(&instance);
     }
 
-    /// Which node of a healed mesh another one cannot reach, in words.
+    /// Which healed node another one cannot reach, in words.
     #[must_use]
     pub fn out_of_reach(&self, statuses: &[Status]) -> Option<String> {
-        let away = |status: &Status| status.members.iter().find(|member| !member.reachable).cloned();
+        let here = |node: NodeId| statuses.iter().any(|status| status.node == node);
+        let away = |status: &Status| {
+            status.members.iter().find(|member| !member.reachable && here(member.node)).cloned()
+        };
         let (from, to) =
             statuses.iter().find_map(|status| away(status).map(|away| (&status.name, away.name)))?;
         Some(format!("{from} cannot reach {to}"))
     }
 
-    /// What a healed mesh still disagrees on, in words. `opened`: the streams that a node reported open.
+    /// What the healed nodes of a mesh of so many members still disagree on, in words. `opened`: the streams that a node reported open.
     #[must_use]
-    pub fn open_questions(&self, statuses: &[Status], opened: &[StreamInstance]) -> Option<String> {
+    pub fn open_questions(
+        &self,
+        statuses: &[Status],
+        members: usize,
+        opened: &[StreamInstance],
+    ) -> Option<String> {
         let view = |status: &Status| {
             let mut members: Vec<_> =
                 status.members.iter().map(|member| (member.node, member.voter)).collect();
@@ -173,8 +181,8 @@ impl Agreement {
                     status.name, statuses[0].name
                 ));
             }
-            if this.1.len() != statuses.len() {
-                return Some(format!("{} knows {} members of {}", status.name, this.1.len(), statuses.len()));
+            if this.1.len() != members {
+                return Some(format!("{} knows {} members of {members}", status.name, this.1.len()));
             }
             if this.2 != first.2 {
                 return Some(format!("{} and {} know other streams", status.name, statuses[0].name));

@@ -416,7 +416,7 @@ mod tests {
         let mut logs = Logs::default();
         logs.committed(0, GROUP, place(2, 1, 2)).unwrap();
         logs.committed(1, GROUP, place(2, 1, 2)).unwrap();
-        logs.stands(1, 0, GroupPlace { durable: place(2, 1, 2), ..stand(7, RoleName::Learner, 2) }).unwrap();
+        logs.stands(1, 0, GroupPlace { durable: place(1, 1, 1), ..stand(7, RoleName::Learner, 2) }).unwrap();
         logs.stands(0, 0, ended(5, 2)).unwrap();
         logs.rolled_back(0);
         let back = GroupPlace { role: RoleName::Amnesic, ..ended(5, 1) };

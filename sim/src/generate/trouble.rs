@@ -27,7 +27,7 @@ const KINDS: [(u64, Maker); 14] = [
     (2, timer_slack),
 ];
 /// The names of these faults begin here.
-const FIRST: u64 = 64;
+const FIRST: u64 = 128;
 
 /// The trouble of a run; none in half of the runs. And whether damage in it is beyond repair.
 pub(super) fn troubles(swarm: &Swarm) -> (Vec<Fault>, bool) {

@@ -26,6 +26,9 @@ impl Plan {
         self.check_edges()?;
         self.check_streams()?;
         self.check_registry()?;
+        for &node in self.forsaken.iter().flat_map(|forsaken| &forsaken.nodes) {
+            self.known(node, "who is forsaken")?;
+        }
         self.check_network()?;
         for (index, fault) in self.faults.iter().enumerate() {
             self.check_fault(fault).map_err(|what| format!("fault {index} (id {}): {what}", fault.id))?;
