@@ -17,6 +17,12 @@ impl<M: Machine> World<M> {
         self.forsaken.contains(&node)
     }
 
+    /// Whether a node does not start any more.
+    pub(crate) fn is_down_for_good(&self, node: usize) -> bool {
+        self.is_forsaken(node)
+            && self.plan.forsaken.as_ref().is_some_and(|forsaken| forsaken.how == Forsaken::Down)
+    }
+
     /// Whether an end of a stream stays broken.
     pub(crate) fn is_severed(&self, stream: usize) -> bool {
         let plan = &self.plan.streams[stream];

@@ -5,7 +5,7 @@ use crate::plan::Plan;
 use crate::random::{Draws, Purpose};
 
 /// One run in so many has such disks.
-const ONE_IN: u64 = 10;
+const ONE_IN: u64 = 6;
 /// Free bytes below which a node takes nothing.
 const FLOOR: u64 = 1 << 20;
 

@@ -390,7 +390,7 @@ impl<M: Machine> World<M> {
 
     /// A node starts: reads its rows, then goes to work.
     pub(crate) fn boot(&mut self, node: usize, life: u32) {
-        if self.processes[node].is_up() || self.processes[node].life != life || self.is_forsaken(node) {
+        if self.processes[node].is_up() || self.processes[node].life != life || self.is_down_for_good(node) {
             return;
         }
         let Some(expected) = self.opens(node) else { return };
