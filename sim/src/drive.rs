@@ -89,15 +89,9 @@ impl<M: Machine> World<M> {
 
     /// Carries out everything a node wants, then lets it check itself.
     fn serve(&mut self, node: usize, machine: &mut M, now: Now) -> Result<Flow, Failure> {
-        let mut outputs = 0;
-        if let Some(index) = self.drain(node, machine, &mut outputs)? {
-            return Ok(Flow::Crash(index));
-        }
-        self.transmit(node, machine, now)?;
-        if let Some(index) = self.triggers.struck.take() {
-            return Ok(Flow::Crash(index));
-        }
-        if let Some(index) = self.drain(node, machine, &mut outputs)? {
+        if let Some(index) = self.carry_out(node, machine, now)? {
+            // What left before the crash may rest on what is known of its log only now.
+            self.look_at_logs(node, machine)?;
             return Ok(Flow::Crash(index));
         }
         let process = &mut self.processes[node];
@@ -114,6 +108,19 @@ impl<M: Machine> World<M> {
         machine.check_invariants(if full { Level::Full } else { Level::Cheap });
         self.look_at_logs(node, machine)?;
         Ok(Flow::On)
+    }
+
+    /// Carries out outputs and sends, up to the crash that was set for the midst of it.
+    fn carry_out(&mut self, node: usize, machine: &mut M, now: Now) -> Result<Option<usize>, Failure> {
+        let mut outputs = 0;
+        if let Some(index) = self.drain(node, machine, &mut outputs)? {
+            return Ok(Some(index));
+        }
+        self.transmit(node, machine, now)?;
+        if let Some(index) = self.triggers.struck.take() {
+            return Ok(Some(index));
+        }
+        self.drain(node, machine, &mut outputs)
     }
 
     /// Looks at where the node's replicas stand now, and at what they committed since.
