@@ -341,7 +341,11 @@ impl FaultKind {
     /// The name of the kind, whatever its particulars: `crash`, `slow_disk` ... as in the text of a plan
     #[must_use]
     pub fn name(&self) -> String {
-        let shown = format!("{self:?}");
+        let shown = match self {
+            Self::Disturb { what, .. } => format!("{what:?}"),
+            Self::Trouble { what, .. } => format!("{what:?}"),
+            _ => format!("{self:?}"),
+        };
         let word = shown.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
         let mut name = String::new();
         for c in word.chars() {
@@ -473,6 +477,7 @@ mod tests {
     #[test]
     fn a_kind_is_named_without_its_particulars() {
         assert_eq!(FaultKind::FailedWrite { node: 3 }.name(), "failed_write");
+        assert_eq!(FaultKind::Trouble { node: 3, what: Trouble::PhantomWrite }.name(), "phantom_write");
         assert_eq!(FaultKind::Cut { from: 0, to: 2, both: true, length: 1 }.name(), "cut");
     }
 
