@@ -1,6 +1,7 @@
 //! Entries and snapshots coming in, and what the rest of the node hears of them.
 
-use alloc::string::ToString;
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::entry::{Body, Entry};
@@ -81,15 +82,18 @@ impl Mesh {
             return;
         };
         let before = core::mem::replace(&mut self.state, state);
+        // A start announces what was opened after the stored state, too, before it knows the entries in between.
+        let mut announced: BTreeMap<StreamInstance, String> =
+            self.opened.values().map(|stream| (stream.instance, stream.name.clone())).collect();
+        announced.extend(before.streams.into_values().map(|stream| (stream.instance, stream.name)));
         self.store_state();
         self.cut = self.stored;
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.on_members_changed();
-        for stream in before.streams.into_values() {
-            let open = self.state.streams.get(&stream.name).is_some_and(|s| s.instance == stream.instance);
+        for (instance, name) in announced {
+            let open = self.state.streams.get(&name).is_some_and(|stream| stream.instance == instance);
             if !open {
-                let (instance, name) = (stream.instance, stream.name);
                 self.outputs.push_back(Output::StreamClosed { instance, name });
             }
         }

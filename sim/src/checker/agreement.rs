@@ -185,7 +185,16 @@ impl Agreement {
                 return Some(format!("{} knows {} members of {members}", status.name, this.1.len()));
             }
             if this.2 != first.2 {
-                return Some(format!("{} and {} know other streams", status.name, statuses[0].name));
+                let only = |one: &[StreamInstance], other: &[StreamInstance]| -> Vec<String> {
+                    one.iter().filter(|stream| !other.contains(stream)).map(ToString::to_string).collect()
+                };
+                return Some(format!(
+                    "{} and {} know other streams: one alone {:?}, the other alone {:?}",
+                    status.name,
+                    statuses[0].name,
+                    only(&this.2, &first.2),
+                    only(&first.2, &this.2)
+                ));
             }
             if let Some(missing) = opened.iter().find(|instance| !this.2.contains(instance)) {
                 return Some(format!("{} does not know stream {missing}, which was opened", status.name));

@@ -123,7 +123,8 @@ impl Model for Name {
             {
                 same()
             }
-            (Asked::Open(_), None, Some(_)) | (Asked::Close, None | Some(Told::Absent), None) => same(),
+            (Asked::Close, Some(Told::Absent), None) => same(),
+            // What was never answered and would change nothing need not have happened: the search is spared it.
             (Asked::Close, None | Some(Told::Closed), Some(_)) => Some(closed()),
             _ => None,
         }
