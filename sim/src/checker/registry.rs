@@ -108,13 +108,8 @@ impl Model for Name {
             }
             (Asked::Open(ends), Some(Told::Opened(instance, false)), Some((life, open))) if ends == open => {
                 match life {
-                    Some(life) => {
-                        if life == instance {
-                            same()
-                        } else {
-                            None
-                        }
-                    }
+                    Some(life) if life == instance => same(),
+                    Some(_) => None,
                     None => state.opened(Some(instance), ends),
                 }
             }
@@ -124,8 +119,8 @@ impl Model for Name {
                 same()
             }
             (Asked::Close, Some(Told::Absent), None) => same(),
-            // What was never answered and would change nothing need not have happened: the search is spared it.
             (Asked::Close, None | Some(Told::Closed), Some(_)) => Some(closed()),
+            // Not so. And what was never answered and would change nothing need not have happened: the search is spared it.
             _ => None,
         }
     }
