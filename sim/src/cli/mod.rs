@@ -154,7 +154,7 @@ fn carry_out(command: &Command, program: &str, runner: Runner, out: &mut dyn Wri
             let shown = Shown { verbose: *verbose, explain };
             single::replay(file, planted.as_deref(), shown, program, runner, out)
         }
-        Command::Shrink(arguments) => shrink::run(arguments, program, &world::run_within, out),
+        Command::Shrink(arguments) => shrink::run(arguments, program, &shrink::runner(arguments), out),
         Command::Swarm(asked) => swarm::run(asked, program, out),
         Command::Diff { one, other, planted } => diff::run(one, other, planted.as_deref(), out),
         #[cfg(feature = "planted")]

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::single::{quoted, read, write};
 use super::{Trouble, find_bug};
+use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::shrink::{self, Limits, NothingToShrink, Progress, Run, Shrunk, Size};
 use crate::text;
+use crate::world;
 
 /// What to shrink, and how long.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,8 +39,22 @@ pub struct Arguments {
     jobs: Option<usize>,
 }
 
+/// How many events pass between two looks at the clock.
+const LOOK_AT_CLOCK_EVERY: u64 = 64;
+
 fn parse_time(text: &str) -> Result<Duration, String> {
     text::read_time(text).map(Duration::from_nanos)
+}
+
+/// Runs plans, but none of those tried on past the end of the search.
+pub(super) fn runner(arguments: &Arguments) -> impl Fn(&Plan, u64) -> Option<Outcome> + Sync + use<> {
+    let (begun, budget) = (Instant::now(), arguments.budget);
+    move |plan, events| {
+        let late = |so_far: u64| {
+            events < u64::MAX && so_far.is_multiple_of(LOOK_AT_CLOCK_EVERY) && begun.elapsed() > budget
+        };
+        world::run_within(plan, |so_far| so_far >= events || late(so_far))
+    }
 }
 
 pub(super) fn run(
@@ -182,7 +198,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::outcome::{Outcome, Verdict};
+    use crate::outcome::Verdict;
     use crate::trace::Recording;
 
     #[derive(Parser)]

@@ -156,7 +156,7 @@ fn a_toy_that_forgets_its_marks_is_shown_by_one_crash_between_two_nodes() {
     };
     let run: &Run<'_> = &|plan, events| {
         toy::reset(Wrong::ForgetsMarks);
-        World::<Toy>::new(plan.clone(), crate::trace::Recording::Off).run_within(events)
+        World::<Toy>::new(plan.clone(), crate::trace::Recording::Off).run_within(|so_far| so_far >= events)
     };
     let breaks = |plan: &Plan| run(plan, u64::MAX).and_then(|it| it.verdict.broken().map(str::to_owned));
     let plan =
