@@ -1,5 +1,7 @@
 //! What can go wrong, and when, as data.
 
+mod visit;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::Time;

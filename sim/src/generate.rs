@@ -35,6 +35,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         note: None,
         seed,
         planted: None,
+        breaks: None,
         nodes,
         streams,
         registry,

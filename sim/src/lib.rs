@@ -14,6 +14,7 @@
 //! | [`checker`] | the promises, numbered |
 //! | [`record`], [`explain`] | a run as events with causes; as a page, for ShiViz, for Perfetto |
 //! | [`swarm`], [`cli`] | many seeds; the commands |
+//! | [`shrink`], [`regression`] | a failing plan made smaller; plans that are kept |
 //!
 //! First comes a phase with faults, in which nothing wrong may happen. Then everything heals, and within a bound everything that
 //! was promised must have been done.
@@ -52,10 +53,12 @@ mod publisher;
 pub mod random;
 pub mod record;
 mod registrar;
+pub mod regression;
 mod scarce;
 #[cfg(feature = "planted")]
 pub mod score;
 mod settle;
+pub mod shrink;
 pub mod swarm;
 mod task;
 #[cfg(test)]

@@ -42,6 +42,9 @@ pub struct Plan {
     /// The deliberate bug that every node carries.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "text::bug")]
     pub planted: Option<Bug>,
+    /// The number of the promise that the bug breaks, or that a bug broke before it was mended: for those who keep the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaks: Option<String>,
     /// The nodes, in the order in which they join; the first seeds the mesh.
     pub nodes: Vec<NodePlan>,
     /// Which pairs can be linked at all. Between all others no dial succeeds, ever.

@@ -103,6 +103,12 @@ pub fn run(plan: &Plan, recording: Recording) -> Outcome {
     World::<Node>::new(plan.clone(), recording).run()
 }
 
+/// The same, given up once `enough` says so of the number of events so far: then `None`.
+#[must_use]
+pub fn run_within(plan: &Plan, enough: impl Fn(u64) -> bool) -> Option<Outcome> {
+    World::<Node>::new(plan.clone(), Recording::Off).run_within(enough)
+}
+
 /// Runs a plan with the real node and keeps what happened, with its causes.
 ///
 /// # Panics
@@ -205,6 +211,19 @@ impl<M: Machine> World<M> {
             self.next();
         }
         self.outcome()
+    }
+
+    /// Runs to the end, or gives up once `enough` says so of the number of events so far.
+    #[must_use]
+    pub fn run_within(mut self, enough: impl Fn(u64) -> bool) -> Option<Outcome> {
+        self.start();
+        while self.verdict.is_none() {
+            if enough(self.events) {
+                return None;
+            }
+            self.next();
+        }
+        Some(self.outcome())
     }
 
     fn outcome(&mut self) -> Outcome {

@@ -3,6 +3,7 @@
 mod diff;
 #[cfg(feature = "planted")]
 mod score;
+mod shrink;
 mod single;
 mod swarm;
 
@@ -29,8 +30,8 @@ pub const USAGE: u8 = 2;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-   0  all pass; with a planted bug in a swarm: it was found
-   2  the arguments or a plan file make no sense
+   0  all pass; with a planted bug in a swarm: it was found; a plan was shrunk
+   2  the arguments or a plan file make no sense; there is nothing to shrink, for the plan passes
   10  a promise was broken
   11  no progress after all faults ended
   12  a planted bug was looked for and not found
@@ -82,6 +83,9 @@ pub enum Command {
         #[command(flatten)]
         explain: Explain,
     },
+    /// Make a failing plan smaller, as long as it breaks the same promise
+    #[command(after_help = EXIT_CODES)]
+    Shrink(shrink::Arguments),
     /// Run many seeds, up to the first that fails
     #[command(after_help = EXIT_CODES)]
     Swarm(swarm::Swarm),
@@ -150,6 +154,7 @@ fn carry_out(command: &Command, program: &str, runner: Runner, out: &mut dyn Wri
             let shown = Shown { verbose: *verbose, explain };
             single::replay(file, planted.as_deref(), shown, program, runner, out)
         }
+        Command::Shrink(arguments) => shrink::run(arguments, program, &shrink::runner(arguments), out),
         Command::Swarm(asked) => swarm::run(asked, program, out),
         Command::Diff { one, other, planted } => diff::run(one, other, planted.as_deref(), out),
         #[cfg(feature = "planted")]

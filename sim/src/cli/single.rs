@@ -30,12 +30,14 @@ pub(super) fn plan(seed: u64, output: Option<&Path>, out: &mut dyn Write) -> Res
     let text = Plan::generate(seed).to_toml();
     match output {
         None => out.write_all(text.as_bytes())?,
-        Some(file) => {
-            let wrong = |error| Trouble::Usage(format!("cannot write {}: {error}", file.display()));
-            fs::write(file, text).map_err(wrong)?;
-        }
+        Some(file) => write(file, &text)?,
     }
     Ok(0)
+}
+
+/// Writes a text to a file.
+pub(super) fn write(file: &Path, text: &str) -> Result<(), Trouble> {
+    fs::write(file, text).map_err(|error| Trouble::Usage(format!("cannot write {}: {error}", file.display())))
 }
 
 pub(super) fn replay(
@@ -63,7 +65,7 @@ pub(super) fn read(file: &Path, planted: Option<&str>) -> Result<Plan, Trouble> 
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.into();

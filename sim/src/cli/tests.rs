@@ -7,7 +7,7 @@ use crate::swarm::Summary;
 use crate::toy::{self, Toy, Wrong};
 use crate::world::World;
 
-fn right(plan: &Plan, recording: Recording) -> Outcome {
+pub(super) fn right(plan: &Plan, recording: Recording) -> Outcome {
     toy::reset(Wrong::Nothing);
     World::<Toy>::new(plan.clone(), recording).run()
 }
