@@ -45,23 +45,35 @@ pub(super) fn linearizable<M: Model>(model: &M, start: M::State, calls: &[Call<M
     let wanted = answered.map(|(place, _)| 1u128 << place).sum::<u128>();
     let mut seen = BTreeSet::new();
     let mut open = vec![(0u128, start)];
-    while let Some((done, state)) = open.pop() {
+    while let Some((mut done, state)) = open.pop() {
+        let mut changes = next(model, calls, done, &state);
+        // What changes nothing and fits now may as well happen now: it takes nothing from what comes later.
+        while let Some(at) = changes.iter().position(|(_, after)| *after == state) {
+            done |= 1 << changes[at].0;
+            changes = next(model, calls, done, &state);
+        }
         if done & wanted == wanted {
             return true;
         }
-        if !seen.insert((done, state.clone())) {
-            continue;
-        }
-        let left = || calls.iter().enumerate().filter(|(place, _)| done >> place & 1 == 0);
-        // Whoever was asked only after another's answer cannot have happened before it.
-        let earliest = left().filter_map(|(_, call)| call.until).min().unwrap_or(Time::MAX);
-        for (place, call) in left().filter(|(_, call)| call.from <= earliest) {
-            if let Some(next) = model.apply(&state, &call.operation) {
-                open.push((done | 1 << place, next));
-            }
+        if seen.insert((done, state)) {
+            open.extend(changes.into_iter().map(|(place, after)| (done | 1 << place, after)));
         }
     }
     false
+}
+
+/// The calls that may come next, and what each leaves.
+fn next<M: Model>(
+    model: &M,
+    calls: &[Call<M::Operation>],
+    done: u128,
+    state: &M::State,
+) -> Vec<(usize, M::State)> {
+    let left = || calls.iter().enumerate().filter(|(place, _)| done >> place & 1 == 0);
+    // Whoever was asked only after another's answer cannot have happened before it.
+    let earliest = left().filter_map(|(_, call)| call.until).min().unwrap_or(Time::MAX);
+    let may = left().filter(|(_, call)| call.from <= earliest);
+    may.filter_map(|(place, call)| Some((place, model.apply(state, &call.operation)?))).collect()
 }
 
 #[cfg(test)]

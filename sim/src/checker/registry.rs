@@ -65,8 +65,18 @@ impl Registry {
     /// X14.
     pub fn finish(&self) -> Checked {
         for (name, calls) in &self.calls {
+            let began = calls.iter().filter_map(|call| match call.operation.1 {
+                Some(Told::Opened(life, true)) => Some(life),
+                _ => None,
+            });
+            let lives: BTreeSet<StreamInstance> = began.clone().collect();
             ensure!(
-                linearizable(&Name, State::default(), calls),
+                lives.len() == began.count(),
+                "X14",
+                "a life of contested name {name} began twice: {calls:?}"
+            );
+            ensure!(
+                linearizable(&Name { began: lives }, None, calls),
                 "X14",
                 "no order of what was asked of contested name {name} explains the answers: {calls:?}"
             );
@@ -76,50 +86,37 @@ impl Registry {
 }
 
 /// A name of the registry as the object it should be.
-struct Name;
-
-/// A name: the lives it had, and whether it is open now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct State {
-    lives: BTreeSet<StreamInstance>,
-    /// The life is unknown while nobody who opened or found it was told.
-    open: Option<(Option<StreamInstance>, Ends)>,
+struct Name {
+    /// The lives whose beginning somebody was told.
+    began: BTreeSet<StreamInstance>,
 }
 
-impl State {
-    fn opened(&self, instance: Option<StreamInstance>, ends: Ends) -> Option<Self> {
-        let mut lives = self.lives.clone();
-        let fresh = instance.is_none_or(|instance| lives.insert(instance));
-        fresh.then_some(Self { lives, open: Some((instance, ends)) })
-    }
-}
+/// Whether a name is open, and between whom. The life is unknown while nobody who opened or found it was told.
+type State = Option<(Option<StreamInstance>, Ends)>;
 
 impl Model for Name {
     type State = State;
     type Operation = Question;
 
     fn apply(&self, state: &State, &(asked, told): &Question) -> Option<State> {
-        let same = || Some(state.clone());
-        let closed = || State { open: None, ..state.clone() };
-        match (asked, told, state.open) {
-            (Asked::Open(ends), None, None) => state.opened(None, ends),
-            (Asked::Open(ends), Some(Told::Opened(instance, true)), None) => {
-                state.opened(Some(instance), ends)
-            }
-            (Asked::Open(ends), Some(Told::Opened(instance, false)), Some((life, open))) if ends == open => {
-                match life {
-                    Some(life) if life == instance => same(),
+        let same = Some(*state);
+        match (asked, told, *state) {
+            (Asked::Open(ends), None, None) => Some(Some((None, ends))),
+            (Asked::Open(ends), Some(Told::Opened(life, true)), None) => Some(Some((Some(life), ends))),
+            (Asked::Open(ends), Some(Told::Opened(life, false)), Some((known, open))) if ends == open => {
+                match known {
+                    Some(known) if known == life => same,
                     Some(_) => None,
-                    None => state.opened(Some(instance), ends),
+                    None => (!self.began.contains(&life)).then_some(Some((Some(life), ends))),
                 }
             }
             (Asked::Open(ends), Some(Told::Elsewhere(said)), Some((_, open)))
                 if ends != open && said == open =>
             {
-                same()
+                same
             }
-            (Asked::Close, Some(Told::Absent), None) => same(),
-            (Asked::Close, None | Some(Told::Closed), Some(_)) => Some(closed()),
+            (Asked::Close, Some(Told::Absent), None) => same,
+            (Asked::Close, None | Some(Told::Closed), Some(_)) => Some(None),
             // Not so. And what was never answered and would change nothing need not have happened: the search is spared it.
             _ => None,
         }
