@@ -115,7 +115,7 @@ impl<M: Machine> World<M> {
     fn serve(&mut self, node: usize, machine: &mut M, now: Now) -> Result<Flow, Failure> {
         if let Some(index) = self.carry_out(node, machine, now)? {
             // What left before the crash may rest on what is known of its log only now.
-            self.look_at_logs(node, machine)?;
+            self.look_at_logs(node, machine, false)?;
             return Ok(Flow::Crash(index));
         }
         let process = &mut self.processes[node];
@@ -130,7 +130,8 @@ impl<M: Machine> World<M> {
         }
         let full = self.events.is_multiple_of(FULL_CHECK_EVERY);
         machine.check_invariants(if full { Level::Full } else { Level::Cheap });
-        self.look_at_logs(node, machine)?;
+        let synced = self.processes[node].disk.is_synced();
+        self.look_at_logs(node, machine, synced)?;
         Ok(Flow::On)
     }
 
@@ -148,14 +149,18 @@ impl<M: Machine> World<M> {
     }
 
     /// Looks at where the node's replicas stand now, and at what they committed since.
-    fn look_at_logs(&mut self, node: usize, machine: &M) -> Result<(), Failure> {
+    fn look_at_logs(&mut self, node: usize, machine: &M, synced: bool) -> Result<(), Failure> {
         let mut places = std::mem::take(&mut self.places);
         places.clear();
         machine.group_places(&mut places);
         let life = self.processes[node].life;
         for place in &places {
             let before = self.books.logs.news(node, life, place);
-            self.books.logs.stands(node, life, *place)?;
+            if synced {
+                self.books.logs.stands(node, life, *place)?;
+            } else {
+                self.books.logs.stands_unsynced(node, life, *place)?;
+            }
             let Some(before) = before else { continue };
             self.explain_commit(node, place, before.0);
             let mut index = place.commit;

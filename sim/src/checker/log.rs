@@ -58,6 +58,9 @@ enum Memory {
 struct Seen {
     life: u32,
     place: GroupPlace,
+    /// Up to here its log was on disk when nothing of its node waited for a sync. What a node calls durable may be ahead of that for a
+    /// moment: the place of a snapshot is, from its arrival on.
+    synced: LogIndex,
 }
 
 /// A replica's log, as far as it decides who can win an election.
@@ -95,12 +98,29 @@ impl Logs {
         }
     }
 
-    /// A node shows where its replica stands.
+    /// A node of which everything written is synced shows where its replica stands.
     ///
     /// # Errors
     /// X13.
     pub fn stands(&mut self, node: usize, life: u32, place: GroupPlace) -> Checked {
-        self.seen.insert((node, place.group), Seen { life, place });
+        self.seen.insert((node, place.group), Seen { life, place, synced: place.durable.index });
+        self.stood(node, life, place)
+    }
+
+    /// A node with writes that are not synced shows where its replica stands.
+    ///
+    /// # Errors
+    /// X13.
+    pub fn stands_unsynced(&mut self, node: usize, life: u32, place: GroupPlace) -> Checked {
+        let before = self.seen.get(&(node, place.group)).filter(|seen| seen.life == life);
+        // What a start reads is on disk.
+        let read = place.durable.index;
+        let synced = before.map_or(read, |seen| seen.synced.min(read));
+        self.seen.insert((node, place.group), Seen { life, place, synced });
+        self.stood(node, life, place)
+    }
+
+    fn stood(&mut self, node: usize, life: u32, place: GroupPlace) -> Checked {
         let whole = |before: GroupPlace| !lacks(&place, &before);
         if self.before.remove(&(node, place.group)).is_some_and(whole) {
             self.rolled_back.remove(&(node, place.group));
@@ -169,7 +189,7 @@ impl Logs {
     pub fn alone(&self, node: usize, group: GroupId) -> bool {
         let on_disk = |other: usize, slot: usize| {
             let seen = self.seen.get(&(other, group));
-            seen.is_some_and(|seen| seen.place.durable.index >= LogIndex(slot as u64))
+            seen.is_some_and(|seen| seen.synced >= LogIndex(slot as u64))
         };
         let entries = self.groups.get(&group).into_iter().flatten().enumerate();
         let mut entries = entries.filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)));
@@ -182,7 +202,7 @@ impl Logs {
             for (slot, entry) in entries.iter_mut().enumerate() {
                 let on_disk = |other: usize| {
                     let seen = self.seen.get(&(other, group));
-                    seen.is_some_and(|seen| seen.place.durable.index >= LogIndex(slot as u64))
+                    seen.is_some_and(|seen| seen.synced >= LogIndex(slot as u64))
                 };
                 if !entry.as_ref().is_some_and(|entry| entry.by.iter().any(|by| by != node && on_disk(by))) {
                     *entry = None;
@@ -409,6 +429,24 @@ mod tests {
         unnoticed.stands(0, 1, stand(5, RoleName::Follower, 1)).unwrap();
         assert!(unnoticed.excused(GROUP));
         unnoticed.committed(0, GROUP, place(2, 2, 8)).unwrap();
+    }
+
+    #[test]
+    fn what_another_node_never_had_on_disk_is_void_with_the_disk_that_had_it() {
+        let held = |synced: bool| {
+            let mut logs = Logs::default();
+            logs.stands(0, 0, ended(5, 2)).unwrap();
+            logs.stands(1, 0, ended(7, 1)).unwrap();
+            for node in [0, 1] {
+                logs.committed(node, GROUP, place(2, 1, 2)).unwrap();
+            }
+            let snapshot = GroupPlace { role: RoleName::Learner, ..ended(7, 2) };
+            if synced { logs.stands(1, 0, snapshot) } else { logs.stands_unsynced(1, 0, snapshot) }.unwrap();
+            logs.emptied(0);
+            logs.committed(0, GROUP, place(2, 2, 8))
+        };
+        assert_eq!(held(true).unwrap_err().checker, "X12");
+        held(false).expect("a snapshot that was never synced keeps nothing");
     }
 
     #[test]

@@ -135,6 +135,12 @@ impl Disk {
         Written::Pending
     }
 
+    /// Whether nothing waits for a sync.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Begins a sync if there is something to sync and none is under way; says how long it takes.
     pub fn begin_sync(&mut self, draws: &mut Draws) -> Option<Time> {
         if self.syncing.is_some() || (self.pending.is_empty() && !self.refusing) {
