@@ -168,10 +168,14 @@ impl Group {
     /// Whether a member knows this node under a replica id that this disk has never borne: it was rolled back to before it took that id.
     /// Of a disk that holds nothing yet anybody may say so: it knows no member, and waits for whoever tells it of the group.
     pub(super) fn is_superseded_by(&self, from: NodeId, replica: ReplicaId) -> bool {
+        matches!(self.standing, Standing::Sound | Standing::Verifying { .. })
+            && self.never_bore(from, replica)
+    }
+
+    fn never_bore(&self, from: NodeId, replica: ReplicaId) -> bool {
         replica != self.replica
             && !self.former.contains(&replica)
             && self.fresh != Some(replica)
-            && matches!(self.standing, Standing::Sound | Standing::Verifying { .. })
             && (self.log.configuration().is_empty() || self.log.configuration().on(from).next().is_some())
     }
 
@@ -185,11 +189,15 @@ impl Group {
 
     /// Gives up the present replica id for another.
     pub(super) fn rename(&mut self, replica: ReplicaId) {
+        self.remember_former(self.replica);
+        self.replica = replica;
+    }
+
+    fn remember_former(&mut self, replica: ReplicaId) {
         if self.former.len() == FORMER_MAX {
             self.former.remove(0);
         }
-        self.former.push(self.replica);
-        self.replica = replica;
+        self.former.push(replica);
     }
 
     pub(super) fn become_amnesic(&mut self, context: &mut Context<'_>, from: NodeId, mark: Mark) {
@@ -293,6 +301,22 @@ impl Group {
     pub(super) fn say_renamed(&mut self, context: &mut Context<'_>, to: NodeId) {
         if let Standing::Renamed { old } = self.standing {
             self.send(context, to, self.term, Body::Renamed { old }, When::Durable);
+        }
+    }
+
+    /// A member speaks to a replica id that was borne in a life which this disk forgot twice: the group knows that one, and not the one
+    /// that was given up now.
+    pub(super) fn recollect(
+        &mut self,
+        context: &mut Context<'_>,
+        from: NodeId,
+        addressee: Option<ReplicaId>,
+    ) {
+        let Some(later) = addressee.filter(|&replica| self.never_bore(from, replica)) else { return };
+        if matches!(self.standing, Standing::Renamed { .. }) {
+            self.remember_former(later);
+            self.standing = Standing::Renamed { old: later };
+            self.persist_state(context);
         }
     }
 

@@ -233,6 +233,7 @@ impl Group {
             _ => {}
         }
         if mistaken {
+            self.recollect(context, from, addressee);
             return self.correct(context, from, addressee);
         }
         if addressee == Some(self.replica) && matches!(body, Body::Append(_) | Body::Snapshot(_)) {
