@@ -12,6 +12,7 @@
 //! | [`world`] | the loop; `drive` steps one node, `triggers` and `inject` begin and end faults, `settle` judges the end |
 //! | [`desk`], [`workload`] | those outside: tasks, publishers, handlers |
 //! | [`checker`] | the promises, numbered |
+//! | [`fuzz`] | nodes and codecs under bytes that somebody else makes up |
 //! | [`swarm`], [`cli`] | many seeds; the commands |
 //!
 //! First comes a phase with faults, in which nothing wrong may happen. Then everything heals, and within a bound everything that
@@ -33,6 +34,7 @@ mod drive;
 pub mod event;
 pub mod fault;
 mod frames;
+pub mod fuzz;
 mod generate;
 mod handler;
 mod inject;

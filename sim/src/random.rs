@@ -45,6 +45,8 @@ pub enum Purpose {
     Moment = 19,
     /// Contested names.
     Registry = 40,
+    /// Inputs of fuzz targets.
+    Fuzz = 50,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).
