@@ -89,8 +89,90 @@ bugs! {
             "a leader commits an entry of an older term by counting replicas (Raft, figure 8)";
         AmnesicVotes = "amnesic-votes":
             "a replica that was told it is amnesic votes and acknowledges all the same";
+        QuorumOffByOne = "quorum-off-by-one":
+            "an entry counts as committed one replica short of a majority";
+        OutgoingHalfIgnored = "outgoing-half-ignored":
+            "a joint configuration decides by the majority of its new voters alone";
+        LearnersCounted = "learners-counted":
+            "acknowledgements of learners count towards commitment";
+        LeaderCountsUnsynced = "leader-counts-unsynced":
+            "a leader counts its own log before its disk holds it";
+        OwnVoteTwice = "own-vote-twice":
+            "a candidate adds its own vote to a count that holds it already";
+        VoteForOlderLog = "vote-for-older-log":
+            "a vote is granted to a candidate whose log is behind the voter's";
+        VoteByLength = "vote-by-length":
+            "a vote is granted to the longer log, whatever the term of its last entry";
+        StepDownForgetsVote = "step-down-forgets-vote":
+            "whoever hears of a leader of its own term forgets whom it voted for in it";
+        StaleVoteCounted = "stale-vote-counted":
+            "a vote granted in an earlier term counts in this one";
+        PreVoteCounted = "pre-vote-counted":
+            "an answer to the preliminary question, coming late, counts as a vote";
+        VoteMissesTermsRow = "vote-misses-terms-row":
+            "a term that rises with a vote is written without the vote";
+        OwnVoteNotWritten = "own-vote-not-written":
+            "a candidate writes its new term, and not that it voted for itself";
+        ElectionNotRearmed = "election-not-rearmed":
+            "an election that nobody answers is not held again";
+        HeardTermNotWritten = "heard-term-not-written":
+            "a term that others began is not written until something else is";
+        SuspicionStays = "suspicion-stays":
+            "a node that is heard again stays suspected in its groups";
+        DeposedLeaderObeyed = "deposed-leader-obeyed":
+            "an append of an earlier term is taken";
+        MatchAssumed = "match-assumed":
+            "a leader takes for acknowledged where it begins to send";
+        MatchedByIndex = "matched-by-index":
+            "an append fits behind an entry of the right index and the wrong term";
+        CommitNotClamped = "commit-not-clamped":
+            "a leader's commit index covers what a follower holds beyond what the leader sent";
+        OwnEndAcknowledged = "own-end-acknowledged":
+            "a follower acknowledges all it holds, not what the append covered";
+        CutsBehindEqual = "cuts-behind-equal":
+            "an append that ends early cuts off what follows it, though nothing differs";
+        WrittenNotLowered = "written-not-lowered":
+            "a write under way counts for what stands now where a cut took away what it wrote";
+        ConfigurationSurvivesCut = "configuration-survives-cut":
+            "a configuration stays in force when its entry is cut off";
+        TwoChangesUnderWay = "two-changes-under-way":
+            "a configuration is changed before the change before it is committed";
+        WholeLogCommittedAtStart = "whole-log-committed-at-start":
+            "a restarted replica takes everything in its log for committed";
+        SnapshotOffByOne = "snapshot-off-by-one":
+            "a snapshot names the place behind the last entry it holds";
+        SnapshotKeepsConfiguration = "snapshot-keeps-configuration":
+            "the configuration known before stays in force behind a snapshot";
+        ChainNotCompared = "chain-not-compared":
+            "entries of equal index and term count as equal, whatever they hold (rule C1)";
+        MarksNotTold = "marks-not-told":
+            "a restarted replica is answered without what it vouched for (rule C2)";
+        MarksNotWritten = "marks-not-written":
+            "what others vouched for is kept in memory only (rule C2)";
+        OnlyVoterAsksNobody = "only-voter-asks-nobody":
+            "the only voter leads again at once, without asking its learners (rule C3)";
     }
     Mesh {
+        OpenReplaces = "open-replaces":
+            "a stream that is opened again under its name gets another life";
+        SnapshotForgetsDecisions = "snapshot-forgets-decisions":
+            "a snapshot of the control group's state is without the requests decided";
+        SnapshotForgetsStreams = "snapshot-forgets-streams":
+            "a snapshot of the control group's state is without the streams";
+        RosterNotWritten = "roster-not-written":
+            "a node that joined forgets with a restart whom it was told of";
+        OpenedMarkNotWritten = "opened-mark-not-written":
+            "a start takes a stream opened since the stored state for closed";
+        AnsweredBeforeCommit = "answered-before-commit":
+            "a stream is said to be open when its entry is proposed";
+        RefusedByWhatItKnows = "refused-by-what-it-knows":
+            "a node that does not know a stream yet refuses to close it, without asking the log";
+        ServedNotForgotten = "served-not-forgotten":
+            "requests of an earlier term stay known as served";
+        CutBeforeStateStored = "cut-before-state-stored":
+            "the control group's log is cut, and the state at the cut is not written";
+        ClosedMarkNotWritten = "closed-mark-not-written":
+            "a start takes a stream closed since the stored state for open";
     }
     Stream {
         DescriptorWithoutPayload = "descriptor-without-payload":
@@ -99,20 +181,190 @@ bugs! {
             "a handler is called for messages above the commit index";
         DedupeForgotten = "dedupe-forgotten":
             "the writers' table is forgotten at a restart";
+        ProposedUnderOldEpoch = "proposed-under-old-epoch":
+            "what an earlier start accepted is proposed under that start's session (rule A2)";
+        SentBeforeDurable = "sent-before-durable":
+            "a batch's bytes leave the source before its record is durable (rule A3)";
+        NotRenumbered = "not-renumbered":
+            "provisional sequences stay as they are when the session becomes current (rule A4)";
+        DedupeByNumber = "dedupe-by-number":
+            "what bears a number that the log has passed counts as taken, whoever wrote it (rule A4)";
+        ProvisionalCalledFinal = "provisional-called-final":
+            "a receipt calls a provisional sequence final (rule A4)";
+        ForeignSession = "foreign-session":
+            "the session entry of another start is taken for this start's own (rule A5)";
+        SessionNotProposedAgain = "session-not-proposed-again":
+            "a session entry that came to nothing is not proposed on the new predecessor (rule A5)";
+        SessionCurrentWhenProposed = "session-current-when-proposed":
+            "a session counts as current when it is proposed rather than applied (rule A5)";
+        WriterGapAccepted = "writer-gap-accepted":
+            "a gap in a writer's sequence is accepted (rule A7)";
+        ClosedWriterGoesOn = "closed-writer-goes-on":
+            "a closed writer may go on";
+        ClosingForgotten = "closing-forgotten":
+            "a restart forgets which writers are being closed";
+        DedupeDiesWithRecords = "dedupe-dies-with-records":
+            "a writer's place is written only while a record of its messages is kept";
+        AcceptedBeforeDurable = "accepted-before-durable":
+            "accepted is answered when the record is handed in for writing";
+        RepeatAnsweredBeforeDurable = "repeat-answered-before-durable":
+            "a repeat is answered from memory though the record of the first is not durable";
+        RepeatToldBatchStart = "repeat-told-batch-start":
+            "a repeat that begins within a writer's run is told the sequence at which the run begins";
+        FindWriterUndurable = "find-writer-undurable":
+            "a writer is told to go on behind messages that are not durable";
+        QueueReversed = "queue-reversed":
+            "what is queued goes before what was queued earlier";
+        ReplicatedByOne = "replicated-by-one":
+            "what the source alone holds is called replicated";
+        CompletedOneTooMany = "completed-one-too-many":
+            "one message more than was marked is completed";
+        CompletionOnce = "completion-once":
+            "the completion under way is not cleared when it is applied";
+        ReleasedOnCommit = "released-on-commit":
+            "the source lets go of a batch when it is taken rather than completed";
+        TrimmedOneTooFar = "trimmed-one-too-far":
+            "the lowest record that is alive is forgotten with the dead ones";
+        StateAheadOfFloor = "state-ahead-of-floor":
+            "the state is written as of the last entry applied, with records above the floor still needed";
+        LogCutAtHead = "log-cut-at-head":
+            "the log is cut at the last entry applied rather than at the floor";
+        SlotsUsedTwice = "slots-used-twice":
+            "a restart gives out slots again that were trimmed (rule B1)";
+        BytesWakeNobody = "bytes-wake-nobody":
+            "bytes come that an append waits for, and it is not offered again (rule B2)";
+        RestNotAskedFor = "rest-not-asked-for":
+            "what the gate had to drop is not asked for when bytes come (rule B2)";
+        CutNotSaid = "cut-not-said":
+            "an acknowledgement does not say that the rest of the append waits (rule B2)";
+        RoomWakesNobody = "room-wakes-nobody":
+            "room comes back on the disk and no append that waits for it is offered again";
+        SnapshotWithoutMark = "snapshot-without-mark":
+            "a state is taken over without the mark that goes with it";
+        PositionUnchecked = "position-unchecked":
+            "a handler's position above what is known here is believed (rule D4)";
+        WindowCountsUndurable = "window-counts-undurable":
+            "a call whose mark is not durable no longer counts in the window (rule F1)";
+        MarkNotWritten = "mark-not-written":
+            "a mark is not written (rule F1)";
+        MarkToldBeforeDurable = "mark-told-before-durable":
+            "a mark is told before it is durable (rule F2)";
+        MarkRoundsUp = "mark-rounds-up":
+            "success within a batch marks everything of the batch that was handed over";
+        StaleVerdictCounts = "stale-verdict-counts":
+            "what a replaced handler says counts";
+        TakeoverSkipsUnfinished = "takeover-skips-unfinished":
+            "a handler that takes over goes on behind what the one before was handed";
     }
     Durability {
         SendBeforeSync = "send-before-sync":
             "what must wait for the disk leaves at once";
+        ReleasedOneRowEarly = "released-one-row-early":
+            "what waits for a row leaves when the row before it is on disk";
+        RowlessStepWaitsForNothing = "rowless-step-waits-for-nothing":
+            "a step that writes nothing does not wait for what was written before it";
+        FailedWriteIgnored = "failed-write-ignored":
+            "a node goes on after a failed write, as if it could be tried again";
+        OwnVoteBeforeDurable = "own-vote-before-durable":
+            "a candidate asks for votes and counts its own before that is on disk";
+        AcknowledgedUnsynced = "acknowledged-unsynced":
+            "a follower acknowledges entries before they are on disk";
+        SourceSendsUnsynced = "source-sends-unsynced":
+            "the only voter sends entries before they are on its disk (rule A3)";
+        AppliedBeforeDurable = "applied-before-durable":
+            "committed entries are applied before they are on the own disk";
+        CutEntriesReadBack = "cut-entries-read-back":
+            "a start keeps entries that a later run cut off and did not replace";
+        CutEntriesRiseAgain = "cut-entries-rise-again":
+            "no empty run takes over from the last one when the base reaches the log's end";
     }
     Journal {
+        PayloadsNotChecked = "payloads-not-checked":
+            "payloads are read back without comparing their checksums";
+        HeadsNotChecked = "heads-not-checked":
+            "the header and the heads of a row are read back without comparing their checksum";
+        TornRowSkipped = "torn-row-skipped":
+            "rows behind a torn one count";
+        OlderGenerationJoins = "older-generation-joins":
+            "rows left behind by an earlier start count behind those of a later one";
+        OlderRecordWins = "older-record-wins":
+            "of two records with one key the older one is read back";
+        MovedRecordBornAnew = "moved-record-born-anew":
+            "a record that is moved loses its place in the order";
+        TrimBeforeFloorDurable = "trim-before-floor-durable":
+            "rows are trimmed before the row that states the floor is on disk";
+        TrimOneTooFar = "trim-one-too-far":
+            "the first row that lives is trimmed with those before it";
+        TrimmedUnderLoad = "trimmed-under-load":
+            "a row is trimmed while something is being read from it";
+        ForgetTakesSpanningRun = "forget-takes-spanning-run":
+            "a run of which only the beginning is forgotten dies as a whole";
     }
     Route {
         RouteLoop = "route-loop":
             "a relay whose next link is down sends the message back the way it came, without counting the hop";
+        TtlKept = "ttl-kept":
+            "a relay passes the ttl on as it came";
+        TtlBeforeArrival = "ttl-before-arrival":
+            "a message that has used up its ttl is dropped by the node it is for";
+        StaleLabelFollowed = "stale-label-followed":
+            "labels of an earlier start are followed, and the end does not look whom a message is for";
+        GenerationNotCompared = "generation-not-compared":
+            "link states are compared by sequence alone: a restarted node begins low and is not believed";
+        OwnStateNotOutdone = "own-state-not-outdone":
+            "a node that hears a newer state of its own does not jump above it";
+        PathsNotRecomputed = "paths-not-recomputed":
+            "a link goes down and the paths over it stay";
+        TableNeverSent = "table-never-sent":
+            "a neighbour that is to be sent the whole table is not";
+        FloodNotPassedOn = "flood-not-passed-on":
+            "a link state that came is not passed on";
+        OneWayLinkUsed = "one-way-link-used":
+            "paths lead over links that one end alone lists";
+        AnnouncementLost = "announcement-lost":
+            "an announcement too soon after the last one is lost rather than put off";
     }
     Link {
+        DeadLaneKept = "dead-lane-kept":
+            "a lane that fell silent is noticed and kept";
+        KeepsOwnDial = "keeps-own-dial":
+            "of two lanes each end keeps the one it dialled";
+        SwitchNotTold = "switch-not-told":
+            "a link moves to another lane and what it carries stays with the old one";
+        NewBootJoinsOldLink = "new-boot-joins-old-link":
+            "a lane of a neighbour's new start joins the link of the start before";
+        NobodyRedials = "nobody-redials":
+            "a target is not armed again when its link goes down";
+        RedialGivesUp = "redial-gives-up":
+            "an address that failed three times is not dialled again";
+        BackoffNeverResets = "backoff-never-resets":
+            "a link that held for long does not bring the pause between dials back down";
+        GenerationToldEarly = "generation-told-early":
+            "a hello leaves before its generation is durable";
+        BeatsAcrossStarts = "beats-across-starts":
+            "the numbers of heartbeats are compared across starts of their sender";
+        OldLifeAdmitted = "old-life-admitted":
+            "a late heartbeat of a start that was replaced counts";
+        QuickRestartUnnoticed = "quick-restart-unnoticed":
+            "a peer that restarts before it is suspect is not reported as another start";
+        SilenceUnnoticed = "silence-unnoticed":
+            "a peer that falls silent is never suspect";
+        RecoveryNotTold = "recovery-not-told":
+            "a suspect peer that is heard again is not reported alive";
     }
     Node {
+        Canary = "canary":
+            "fails at once, whatever happens: it shows that failures are noticed";
+        AnsweredTwice = "answered-twice":
+            "an answer of the stream part is given twice";
+        SpaceIgnored = "space-ignored":
+            "news of free space reaches nobody";
+        LoadToWrongAsker = "load-to-wrong-asker":
+            "of two loads under way the later one is answered with what the earlier one asked for";
+        WorkToWrongPart = "work-to-wrong-part":
+            "work done for the mesh part is reported to the stream part";
+        LinkDownNotTold = "link-down-not-told":
+            "the routes do not hear of a link that went down";
     }
 }
 

@@ -13,6 +13,8 @@ const EPOCH: i64 = 1_790_000_000_000;
 /// A node's clocks: a monotonic one with a start and a rate of its own, and a wall clock that is off and may jump.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
+    /// Since when its monotonic clock runs at this rate, and what it showed then.
+    since: Time,
     start: u64,
     ppm: i32,
     wall_offset: i64,
@@ -22,7 +24,7 @@ impl Clock {
     /// A clock that shows `start` at the beginning of the world and runs `ppm` parts per million too fast.
     #[must_use]
     pub const fn new(start: u64, ppm: i32, wall_offset: i64) -> Self {
-        Self { start, ppm, wall_offset }
+        Self { since: 0, start, ppm, wall_offset }
     }
 
     /// What it shows.
@@ -33,8 +35,9 @@ impl Clock {
     }
 
     fn monotonic(&self, now: Time) -> u64 {
-        let drift = (now as i64).saturating_mul(i64::from(self.ppm)) / MILLION;
-        (self.start + now).saturating_add_signed(drift)
+        let elapsed = now.saturating_sub(self.since);
+        let drift = (elapsed as i64).saturating_mul(i64::from(self.ppm)) / MILLION;
+        (self.start + elapsed).saturating_add_signed(drift)
     }
 
     /// The first moment at which its monotonic clock shows at least `at`.
@@ -45,14 +48,33 @@ impl Clock {
             return NEVER;
         }
         let estimate = i128::from(ahead) * i128::from(MILLION) / i128::from(MILLION + i64::from(self.ppm));
-        let mut time = estimate as Time;
+        let mut time = self.since + estimate as Time;
         while self.monotonic(time) < at.0 {
             time += 1;
         }
-        while time > 0 && self.monotonic(time - 1) >= at.0 {
+        while time > self.since && self.monotonic(time - 1) >= at.0 {
             time -= 1;
         }
         time
+    }
+
+    /// From now on the monotonic clock runs at another rate.
+    pub fn run_at(&mut self, now: Time, ppm: i32) {
+        self.start = self.monotonic(now);
+        self.since = now;
+        self.ppm = ppm;
+    }
+
+    /// How fast the monotonic clock runs, in parts per million above the true rate.
+    #[must_use]
+    pub const fn ppm(&self) -> i32 {
+        self.ppm
+    }
+
+    /// The machine slept, and its monotonic clock did not count the time.
+    pub fn stood_still(&mut self, from: Time, to: Time) {
+        self.start = self.monotonic(from);
+        self.since = to;
     }
 
     /// The wall clock jumps.
@@ -88,5 +110,39 @@ mod tests {
         let after = clock.read(3 * SECOND);
         assert_eq!(before.monotonic, after.monotonic);
         assert_eq!(before.wall.0 - after.wall.0, 60_000);
+    }
+
+    #[test]
+    fn a_clock_that_changes_its_rate_goes_on_from_what_it_shows() {
+        let mut clock = Clock::new(77_000, 200, 0);
+        let mut last = clock.read(0).monotonic.0;
+        for (second, ppm) in [(1, -50_000), (2, 50_000), (3, 0)] {
+            let now = second * SECOND + 7;
+            let before = clock.read(now).monotonic;
+            clock.run_at(now, ppm);
+            assert_eq!(clock.read(now).monotonic, before, "nothing jumps");
+            let later = clock.read(now + SECOND).monotonic.0 - before.0;
+            assert_eq!(later as i64, SECOND as i64 + i64::from(ppm) * 1_000);
+            for at in [before.0 - 1, before.0, before.0 + 1, before.0 + 123_456_789] {
+                let time = clock.reaches(Instant(at));
+                assert!(time >= now && clock.read(time).monotonic.0 >= at);
+                assert!(time == now || clock.read(time - 1).monotonic.0 < at, "not the first moment");
+            }
+            assert!(before.0 > last);
+            last = before.0;
+        }
+    }
+
+    #[test]
+    fn a_sleep_that_is_not_counted_moves_the_wall_clock_alone() {
+        let mut clock = Clock::new(5, 100, 0);
+        let (asleep, awake) = (3 * SECOND, 9 * SECOND);
+        let before = clock.read(asleep);
+        clock.stood_still(asleep, awake);
+        let after = clock.read(awake);
+        assert_eq!(after.monotonic, before.monotonic);
+        assert_eq!(after.wall.0 - before.wall.0, 6_000);
+        assert!(clock.read(awake + 1_000).monotonic > after.monotonic);
+        assert_eq!(clock.reaches(before.monotonic), awake);
     }
 }

@@ -104,7 +104,7 @@ pub struct Books {
     pub registry: Registry,
     /// What groups committed.
     pub logs: Logs,
-    /// Whether a disk is rolled back in this run, so that a stream may stop.
+    /// Whether a disk lost something in this run that it had reported safe, so that a stream may stop.
     pub may_stop: bool,
 }
 

@@ -49,7 +49,7 @@ impl Run {
         let mut first = String::new();
         record.read_line(&mut first)?;
         if first.strip_prefix(HASH).is_none() {
-            return Err(invalid("this is no record of a run: write one with `run SEED --record FILE`"));
+            return Err(invalid("this is no record of a run: write one with `run SEED --steps FILE`"));
         }
         Ok(Self::Recorded(record, first))
     }
@@ -201,6 +201,6 @@ mod tests {
         let Err(error) = Run::recorded(Box::new(io::Cursor::new("format = 1\n"))) else {
             panic!("it is none")
         };
-        assert!(error.to_string().contains("--record"), "{error}");
+        assert!(error.to_string().contains("--steps"), "{error}");
     }
 }

@@ -13,12 +13,14 @@ use wattle_core::work::perform;
 use crate::checker::{Ballot, Failure, ensure};
 use crate::coverage::sometimes;
 use crate::describe;
+use crate::disk::ledger::Expected;
 use crate::disk::{Synced, Written};
 use crate::event::{Event, MICRO, MILLI, SECOND, Time};
 use crate::fault::Moment;
 use crate::frames::Frames;
 use crate::machine::Machine;
 use crate::network::Dial;
+use crate::next_version;
 use crate::panics::{Panic, watch};
 use crate::process::Loading;
 use crate::random::{Draws, Purpose};
@@ -37,6 +39,8 @@ enum Flow {
     On,
     /// In the middle: the crash of this place in the plan.
     Crash(usize),
+    /// It does not: the node says that its disk is damaged, as it must.
+    Refused(String),
 }
 
 impl<M: Machine> World<M> {
@@ -44,9 +48,10 @@ impl<M: Machine> World<M> {
     pub(crate) fn step(&mut self, node: usize, input: Input) {
         let (kind, content) = describe::input(&input);
         self.note(node, kind, content, || describe::input_line(&input));
+        self.explain_input(node, &input);
         self.with_machine(node, |world, machine, now| {
             if let Err(rejected) = machine.handle(now, input) {
-                world.rejected(node, &rejected)?;
+                return world.rejected(node, &rejected);
             }
             world.serve(node, machine, now)
         });
@@ -78,6 +83,10 @@ impl<M: Machine> World<M> {
                 drop(machine);
                 self.crash_by_fault(index);
             }
+            Ok(Ok(Flow::Refused(why))) => {
+                drop(machine);
+                self.refused(node, why);
+            }
             Ok(Err(failure)) => self.fail(failure),
             Err(Panic { message, place }) => {
                 let failure = Failure::from_panic(&format!("{message} ({place})"));
@@ -90,23 +99,23 @@ impl<M: Machine> World<M> {
         }
     }
 
-    fn rejected(&mut self, node: usize, rejected: &Rejected) -> Result<(), Failure> {
-        let expected = matches!(rejected, Rejected::Stopped(_)) && self.processes[node].write_failed;
+    /// A node refuses an input. It may after a failed write, and where the ledger of its disk says that it must see damage.
+    fn rejected(&self, node: usize, rejected: &Rejected) -> Result<Flow, Failure> {
+        let process = &self.processes[node];
+        let expected = match rejected {
+            Rejected::Stopped(_) if process.write_failed => return Ok(Flow::On),
+            Rejected::Damaged(_) => process.misread || process.expected.is_some_and(Expected::may_refuse),
+            _ => false,
+        };
         ensure!(expected, "X11", "node {node} refuses an input: {rejected}");
-        Ok(())
+        Ok(Flow::Refused(rejected.to_string()))
     }
 
     /// Carries out everything a node wants, then lets it check itself.
     fn serve(&mut self, node: usize, machine: &mut M, now: Now) -> Result<Flow, Failure> {
-        let mut outputs = 0;
-        if let Some(index) = self.drain(node, machine, &mut outputs)? {
-            return Ok(Flow::Crash(index));
-        }
-        self.transmit(node, machine, now)?;
-        if let Some(index) = self.triggers.struck.take() {
-            return Ok(Flow::Crash(index));
-        }
-        if let Some(index) = self.drain(node, machine, &mut outputs)? {
+        if let Some(index) = self.carry_out(node, machine, now)? {
+            // What left before the crash may rest on what is known of its log only now.
+            self.look_at_logs(node, machine)?;
             return Ok(Flow::Crash(index));
         }
         let process = &mut self.processes[node];
@@ -125,6 +134,19 @@ impl<M: Machine> World<M> {
         Ok(Flow::On)
     }
 
+    /// Carries out outputs and sends, up to the crash that was set for the midst of it.
+    fn carry_out(&mut self, node: usize, machine: &mut M, now: Now) -> Result<Option<usize>, Failure> {
+        let mut outputs = 0;
+        if let Some(index) = self.drain(node, machine, &mut outputs)? {
+            return Ok(Some(index));
+        }
+        self.transmit(node, machine, now)?;
+        if let Some(index) = self.triggers.struck.take() {
+            return Ok(Some(index));
+        }
+        self.drain(node, machine, &mut outputs)
+    }
+
     /// Looks at where the node's replicas stand now, and at what they committed since.
     fn look_at_logs(&mut self, node: usize, machine: &M) -> Result<(), Failure> {
         let mut places = std::mem::take(&mut self.places);
@@ -135,6 +157,7 @@ impl<M: Machine> World<M> {
             let before = self.books.logs.news(node, life, place);
             self.books.logs.stands(node, life, *place)?;
             let Some(before) = before else { continue };
+            self.explain_commit(node, place, before.0);
             let mut index = place.commit;
             while let Some(entry) = machine.group_place_at(place.group, index).filter(|_| index > before) {
                 self.books.logs.committed(node, place.group, entry)?;
@@ -179,9 +202,13 @@ impl<M: Machine> World<M> {
         let books = &mut self.books;
         match event {
             Event::RoleChanged { group, role: "leader" | "candidate" | "follower", .. } => {
-                books.logs.counts(node, *group);
+                books.logs.counts(node, *group)?;
                 if books.logs.excused(*group) {
                     return Ok(());
+                }
+                if self.healed && matches!(event, Event::RoleChanged { role: "leader", .. }) {
+                    // A world whose leaders do not stay is not content.
+                    self.content_since = None;
                 }
             }
             Event::Amnesia { group, node: whose, .. } if *whose == self.processes[node].id() => {
@@ -219,6 +246,7 @@ impl<M: Machine> World<M> {
     fn apply(&mut self, node: usize, output: Output) -> Result<(), Failure> {
         let (kind, content) = describe::output(&output);
         self.note(node, kind, content, || describe::output_line(&output));
+        self.explain_output(node, &output);
         let life = self.processes[node].life;
         match output {
             Output::Write { ticket, row } => {
@@ -230,6 +258,7 @@ impl<M: Machine> World<M> {
                 }
             }
             Output::Trim { below } => {
+                self.processes[node].disk.give_up(below.0);
                 let mut draws = self.processes[node].disk_draws(self.plan.seed, node);
                 let wait = if draws.percent(40) { 0 } else { draws.spread(MICRO, 2 * SECOND) };
                 self.queue.push(self.now + wait, Event::Trim { node, life, below: below.0 });
@@ -239,6 +268,7 @@ impl<M: Machine> World<M> {
                 let mut draws = process.disk_draws(self.plan.seed, node);
                 let time = process.disk.takes(&mut draws);
                 let slot = process.loads.len();
+                process.open_loads += 1;
                 process.loads.push(Loading { load, row: row.0, offset: offset as usize, len: len as usize });
                 self.queue.push(self.now + time, Event::Loaded { node, life, slot });
             }
@@ -277,6 +307,10 @@ impl<M: Machine> World<M> {
         machine.ready_lanes(&mut lanes);
         'lanes: for &lane in &lanes {
             let Some(&(connection, side)) = self.processes[node].lanes.get(&lane) else { continue };
+            let peer = self.network.connection(connection).ends[1 - side].node;
+            if self.processes[node].blocked[peer] > 0 {
+                continue;
+            }
             loop {
                 let room = self.network.room(connection, side);
                 buffer.clear();
@@ -293,18 +327,25 @@ impl<M: Machine> World<M> {
                     "asked for lane {lane}, node {node} gave {} bytes and says {sent:?}",
                     buffer.len()
                 );
-                let frames = Frames::new(&buffer).count();
-                self.traffic.sent(self.now, node, buffer.len(), frames)?;
-                let (content, len) = (crate::trace::digest(&buffer), buffer.len());
-                let bytes = Bytes::copy_from_slice(&buffer);
+                let mut bytes = Bytes::copy_from_slice(&buffer);
+                if self.next_version.speaks(node) {
+                    bytes = self.next_version.extends(self.plan.seed, (connection, side), &bytes);
+                }
+                let frames = Frames::new(&bytes).count();
+                self.traffic.sent(self.now, node, bytes.len(), frames)?;
+                let (content, len) = (crate::trace::digest(&bytes), bytes.len());
                 let said = if self.triggers.want_messages() { triggers::said(&bytes) } else { Vec::new() };
                 self.note(node, describe::TRANSMIT, content, || {
                     format!("-> {len} bytes on lane {lane}: {}", describe::messages(&bytes))
                 });
+                self.explain_transmit(connection, side, &bytes);
                 self.relays.sent(node, &bytes)?;
+                if self.next_version.speaks(node) {
+                    bytes = self.next_version.stamps((connection, side), bytes);
+                }
                 self.network.send(&mut self.queue, self.now, connection, side, bytes);
                 for doubled in self.network.take_doubled() {
-                    self.relays.doubled(&doubled);
+                    self.relays.doubled(&next_version::unstamped(&doubled));
                 }
                 for moment in said {
                     self.moment_within(moment, node);
@@ -320,7 +361,7 @@ impl<M: Machine> World<M> {
     }
 
     /// Sees to it that a node is woken at its next deadline.
-    fn arm(&mut self, node: usize, deadline: Option<Deadline>) {
+    pub(crate) fn arm(&mut self, node: usize, deadline: Option<Deadline>) {
         let now = self.now;
         let process = &mut self.processes[node];
         let Some(deadline) = deadline else {
@@ -341,12 +382,16 @@ impl<M: Machine> World<M> {
                 return self.fail(Failure::new("X8", failure));
             }
         }
+        if process.slack > 0 {
+            at = at.next_multiple_of(process.slack);
+        }
         if process.armed.is_some_and(|(set, _)| set <= at) {
             return;
         }
         process.armings += 1;
         process.armed = Some((at, process.armings));
         self.queue.push(at, Event::Timer { node, life: process.life, armed: process.armings });
+        self.explain_armed(node);
     }
 
     /// A deadline that was set is reached; it may have moved since.
@@ -367,7 +412,7 @@ impl<M: Machine> World<M> {
 
     /// A sync ends.
     pub(crate) fn synced(&mut self, node: usize) {
-        match self.processes[node].disk.end_sync() {
+        match self.processes[node].disk.end_sync(self.now) {
             Synced::Upto(upto) => {
                 self.step(node, Input::Persisted { upto: Ticket(upto) });
                 self.tell_space(node);
@@ -376,6 +421,11 @@ impl<M: Machine> World<M> {
             Synced::Failed => {
                 self.processes[node].write_failed = true;
                 self.step(node, Input::WriteFailed { reason: "input/output error".into() });
+                let stopped = |machine: &M| machine.poll_timeout().is_none();
+                if self.processes[node].machine.as_deref().is_some_and(|machine| !stopped(machine)) {
+                    let what = format!("node {node} goes on after a failed write");
+                    self.fail(Failure::new("X11", what));
+                }
                 let process = &self.processes[node];
                 let (life, id) = (process.life, u64::from(process.life) << 32 | 1 << 60);
                 let mut draws = Draws::new(self.plan.seed, Purpose::Crash, node as u64, id);
@@ -408,17 +458,23 @@ impl<M: Machine> World<M> {
         if !self.processes[node].is_up() {
             return;
         }
+        self.halt(node, power, id);
+        let life = self.processes[node].life;
+        self.queue.push(self.now + down, Event::Boot { node, life });
+    }
+
+    /// A process ends, and stays down until somebody starts it.
+    pub(crate) fn halt(&mut self, node: usize, power: bool, id: u64) {
         self.processes[node].end();
         let mut draws = Draws::new(self.plan.seed, Purpose::Crash, node as u64, id);
-        let left = self.processes[node].disk.crash(&mut draws);
+        let left = self.processes[node].disk.crash(self.now, &mut draws);
         sometimes!(CrashTore, left.torn > 0);
         sometimes!(CrashLost, left.lost > 0);
         self.note(node, describe::CRASH, left.kept as u64, || {
             format!("== crashes; of the unsynced rows: {left:?}")
         });
+        self.explain_crash(node);
         self.network.node_down(&mut self.queue, self.now, node, power);
         self.workload.node_down(&mut desk!(self), node);
-        let life = self.processes[node].life;
-        self.queue.push(self.now + down, Event::Boot { node, life });
     }
 }

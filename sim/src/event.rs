@@ -35,6 +35,29 @@ pub enum Event {
         /// Which pause.
         pause: u32,
     },
+    /// A slow machine is done with an input and takes the next.
+    Serve {
+        /// Whose.
+        node: usize,
+        /// In which life.
+        life: u32,
+    },
+    /// A node that crashes again and again does so.
+    CrashAgain {
+        /// The fault's place in the plan.
+        index: usize,
+        /// Whose.
+        node: usize,
+        /// In which life.
+        life: u32,
+    },
+    /// An operator sees to a damaged disk.
+    Repair {
+        /// Whose.
+        node: usize,
+        /// In which life.
+        life: u32,
+    },
     /// A deadline of a node is reached.
     Timer {
         /// Whose.
@@ -114,6 +137,18 @@ pub enum Event {
         /// Which connection.
         connection: usize,
     },
+    /// A connection ends for both ends: bytes were spoiled, or lost too often.
+    Break {
+        /// Which connection.
+        connection: usize,
+    },
+    /// A link that flaps goes down or comes back.
+    Flap {
+        /// The fault's place in the plan.
+        index: usize,
+        /// How often it did either before.
+        stroke: u32,
+    },
     /// A call of an application reaches its node.
     Call {
         /// Its place among the calls under way.
@@ -180,6 +215,8 @@ impl Event {
             Self::LaneDown { connection, side } => (11, connection, side as u64),
             Self::Arrive { connection, side } => (12, connection, side as u64),
             Self::Impatient { connection } => (13, connection, 0),
+            Self::Break { connection } => (40, connection, 0),
+            Self::Flap { index, stroke } => (41, index, u64::from(stroke)),
             Self::Call { slot } => (14, slot, 0),
             Self::Wake { actor: Actor::Task(index), epoch } => (15, index, epoch),
             Self::Wake { actor: Actor::Publisher(index), epoch } => (16, index, epoch),
@@ -190,6 +227,9 @@ impl Event {
             Self::Image { index } => (20, index, 0),
             Self::Strike { index, node, .. } => (23, index, node as u64),
             Self::StrikeEnd { index, node } => (24, index, node as u64),
+            Self::Serve { node, life } => (40, node, u64::from(life)),
+            Self::CrashAgain { node, life, .. } => (41, node, u64::from(life)),
+            Self::Repair { node, life } => (42, node, u64::from(life)),
             Self::Sample => (21, 0, 0),
             Self::Heal => (22, 0, 0),
         };

@@ -1,10 +1,14 @@
 //! What can go wrong, and when, as data.
 
+mod visit;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::Time;
+use crate::network::Disturbance;
 use crate::plan::Edge;
 use crate::text;
+use crate::trouble::Trouble;
 
 /// A fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,6 +214,66 @@ pub enum FaultKind {
         #[serde(with = "text::time")]
         length: Time,
     },
+    /// Something else is wrong with the way between two nodes.
+    Disturb {
+        /// From whom.
+        from: usize,
+        /// To whom.
+        to: usize,
+        /// Whether it is wrong the other way too.
+        both: bool,
+        /// What.
+        what: Disturbance,
+        /// How long.
+        #[serde(with = "text::time")]
+        length: Time,
+    },
+    /// The link between two nodes goes down and comes back, again and again. Its times are drawn by orders of magnitude, so that it
+    /// looks alike whether one looks at milliseconds or at seconds.
+    Flap {
+        /// One end.
+        a: usize,
+        /// The other.
+        b: usize,
+        /// The shortest time it stays as it is.
+        #[serde(with = "text::time")]
+        shortest: Time,
+        /// The longest.
+        #[serde(with = "text::time")]
+        longest: Time,
+        /// How long.
+        #[serde(with = "text::time")]
+        length: Time,
+    },
+    /// The connections between two nodes die in one direction, and nobody is told.
+    Silence {
+        /// Whose bytes vanish.
+        from: usize,
+        /// On their way to whom.
+        to: usize,
+    },
+    /// A node forgets its connections to another, which believes in them.
+    HalfOpen {
+        /// Who forgets.
+        forgets: usize,
+        /// Who believes.
+        believes: usize,
+    },
+    /// The connections between two nodes break for one end at once; the other still receives old bytes when a newer connection is up.
+    Overtake {
+        /// Who is told at once.
+        from: usize,
+        /// Who is told late.
+        to: usize,
+        /// How much later the old bytes arrive.
+        #[serde(with = "text::time")]
+        by: Time,
+    },
+    /// The address translation before a node starts anew: the connections it dialled are dead, and nobody is told.
+    Rebind {
+        /// Who.
+        node: usize,
+    },
     /// A disk takes longer.
     SlowDisk {
         /// Whose.
@@ -266,13 +330,24 @@ pub enum FaultKind {
         /// By how many milliseconds.
         millis: i64,
     },
+    /// Something is wrong with the process, the disk or the clock of one node.
+    Trouble {
+        /// Whose.
+        node: usize,
+        /// What.
+        what: Trouble,
+    },
 }
 
 impl FaultKind {
     /// The name of the kind, whatever its particulars: `crash`, `slow_disk` ... as in the text of a plan
     #[must_use]
     pub fn name(&self) -> String {
-        let shown = format!("{self:?}");
+        let shown = match self {
+            Self::Disturb { what, .. } => format!("{what:?}"),
+            Self::Trouble { what, .. } => format!("{what:?}"),
+            _ => format!("{self:?}"),
+        };
         let word = shown.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
         let mut name = String::new();
         for c in word.chars() {
@@ -292,15 +367,22 @@ impl FaultKind {
             | Self::Isolate { length, .. }
             | Self::Partition { length, .. }
             | Self::Slow { length, .. }
+            | Self::Disturb { length, .. }
+            | Self::Flap { length, .. }
             | Self::SlowDisk { length, .. }
             | Self::FullDisk { length, .. } => Some(length),
             Self::Crash { .. }
             | Self::Pause { .. }
             | Self::Reset { .. }
+            | Self::Silence { .. }
+            | Self::HalfOpen { .. }
+            | Self::Overtake { .. }
+            | Self::Rebind { .. }
             | Self::FailedWrite { .. }
             | Self::RolledBack { .. }
             | Self::Depose { .. }
             | Self::WallStep { .. } => None,
+            Self::Trouble { ref what, .. } => what.length(),
         }
     }
 
@@ -308,7 +390,19 @@ impl FaultKind {
     /// knows; while these are away, and what it needs is known only to nodes it does not know, nothing is owed.
     #[must_use]
     pub fn is_light(&self) -> bool {
-        matches!(self, Self::Reset { .. } | Self::Slow { .. } | Self::SlowDisk { .. } | Self::WallStep { .. })
+        match self {
+            Self::Disturb { what, .. } => what.is_light(),
+            Self::Trouble { what, .. } => what.is_light(),
+            Self::Reset { .. }
+            | Self::Silence { .. }
+            | Self::HalfOpen { .. }
+            | Self::Overtake { .. }
+            | Self::Rebind { .. }
+            | Self::Slow { .. }
+            | Self::SlowDisk { .. }
+            | Self::WallStep { .. } => true,
+            _ => false,
+        }
     }
 
     /// The node whose disk is taken back, if one is.
@@ -317,6 +411,15 @@ impl FaultKind {
         match *self {
             Self::RolledBack { node, .. } => Some(node),
             _ => None,
+        }
+    }
+
+    /// Whether it damages what a disk reported safe.
+    #[must_use]
+    pub fn damages(&self) -> bool {
+        match self {
+            Self::Trouble { what, .. } => what.damages(),
+            _ => self.rolls_back().is_some(),
         }
     }
 
@@ -331,9 +434,16 @@ impl FaultKind {
             | Self::FullDisk { node, .. }
             | Self::FailedWrite { node }
             | Self::RolledBack { node, .. }
+            | Self::Rebind { node }
             | Self::WallStep { node, .. } => vec![node],
-            Self::Cut { from, to, .. } | Self::Slow { from, to, .. } => vec![from, to],
-            Self::Reset { a, b, .. } => vec![a, b],
+            Self::Trouble { node, ref what } => std::iter::once(node).chain(what.peer()).collect(),
+            Self::Cut { from, to, .. }
+            | Self::Slow { from, to, .. }
+            | Self::Disturb { from, to, .. }
+            | Self::Silence { from, to }
+            | Self::Overtake { from, to, .. } => vec![from, to],
+            Self::HalfOpen { forgets, believes } => vec![forgets, believes],
+            Self::Reset { a, b, .. } | Self::Flap { a, b, .. } => vec![a, b],
             Self::Partition { ref side, .. } => side.clone(),
             Self::Depose { .. } => Vec::new(),
         }
@@ -369,6 +479,7 @@ mod tests {
     #[test]
     fn a_kind_is_named_without_its_particulars() {
         assert_eq!(FaultKind::FailedWrite { node: 3 }.name(), "failed_write");
+        assert_eq!(FaultKind::Trouble { node: 3, what: Trouble::PhantomWrite }.name(), "phantom_write");
         assert_eq!(FaultKind::Cut { from: 0, to: 2, both: true, length: 1 }.name(), "cut");
     }
 

@@ -1,14 +1,16 @@
 //! How a seed becomes a plan. Faults are placed per run, never per unit of time, so that short runs are as hostile as long ones,
 //! and each run switches whole kinds of faults on or off (swarm testing): a fault that is always there hides what it prevents.
 
+mod links;
 mod moments;
+mod trouble;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
 use crate::plan::{
-    DiskPlan, Edge, FORMAT, HandlerKind, HandlerPlan, Interruption, InterruptionKind, Latency, LinkPlan,
-    NetworkPlan, NodePlan, PROGRESS_BOUND, Plan, PublisherPlan, RegistryPlan, ReplicationPlan, StreamPlan,
-    Wish, node_name,
+    DiskPlan, Edge, FORMAT, Forsaken, ForsakenPlan, HandlerKind, HandlerPlan, Interruption, InterruptionKind,
+    Latency, LinkPlan, NetworkPlan, NodePlan, PROGRESS_BOUND, Plan, PublisherPlan, RegistryPlan,
+    ReplicationPlan, StreamPlan, Wish, node_name,
 };
 use crate::random::{Draws, Purpose};
 use crate::scarce::scarce;
@@ -24,18 +26,22 @@ pub(crate) fn plan(seed: u64) -> Plan {
     let (mut nodes, edges) = topology(seed, count);
     clocks(seed, &mut nodes);
     disks(seed, &mut nodes);
+    links::next_versions(seed, &mut nodes);
     let streams = streams(seed, count, fault_phase);
     let registry = registry(seed, count, fault_phase);
-    let faults = faults(seed, count, &edges, &streams, fault_phase);
+    let (faults, beyond_repair) = faults(seed, count, &edges, &streams, fault_phase);
     let mut plan = Plan {
         format: FORMAT,
         note: None,
         seed,
         planted: None,
+        breaks: None,
         nodes,
         streams,
         registry,
         faults,
+        beyond_repair,
+        forsaken: forsaken(seed, count),
         network: network(seed, &edges),
         edges,
         disk: disk(seed),
@@ -114,6 +120,7 @@ fn topology(seed: u64, count: usize) -> (Vec<NodePlan>, Vec<Edge>) {
                 clock_ppm: 0,
                 wall_offset: 0,
                 disk_factor: 1,
+                next_version: false,
             }
         })
         .collect();
@@ -156,11 +163,14 @@ fn network(seed: u64, edges: &[Edge]) -> NetworkPlan {
     let mut draws = Draws::new(seed, Purpose::Link, 0, 0);
     let usual = draws.spread(50 * MICRO, 20 * MILLI);
     let character = draws.index(4);
-    let around = |base: Time| match character {
-        0 => Latency::Fixed(base),
-        1 => Latency::Uniform(base / 2, base * 2),
-        2 => Latency::Tail { base, one_in: 40, slow: base * 20 + 200 * MILLI },
-        _ => Latency::Uniform(base / 10, base * 8),
+    let around = |base: Time| {
+        let usual = match character {
+            0 => Latency::Fixed(base),
+            1 => Latency::Uniform(base / 2, base * 2),
+            2 => Latency::Tail { base, one_in: 40, slow: base * 20 + 200 * MILLI },
+            _ => Latency::Uniform(base / 10, base * 8),
+        };
+        links::latency(seed, usual)
     };
     let link = |(from, to): (usize, usize)| {
         let mut draws = Draws::new(seed, Purpose::Link, 1 + Draws::link(from, to), 0);
@@ -221,6 +231,20 @@ fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamPlan> {
             }
         })
         .collect()
+}
+
+/// In some runs a minority never heals.
+fn forsaken(seed: u64, count: usize) -> Option<ForsakenPlan> {
+    let mut draws = Draws::new(seed, Purpose::Forsaken, 0, 0);
+    if count < 3 || draws.percent(60) {
+        return None;
+    }
+    let how = draws.pick(&[Forsaken::Down, Forsaken::CutOff, Forsaken::Shouting]);
+    let mut nodes: Vec<usize> = (0..count).collect();
+    for _ in 0..draws.between(count as u64 / 2 + 1, count as u64 - 1) {
+        nodes.remove(draws.index(nodes.len()));
+    }
+    Some(ForsakenPlan { nodes, how })
 }
 
 /// Names that several open and close, in bursts, so that what is asked at different nodes overlaps.
@@ -321,7 +345,13 @@ impl Swarm {
 
 type Maker = fn(&Swarm, &mut Draws, Time) -> FaultKind;
 
-fn faults(seed: u64, count: usize, edges: &[Edge], streams: &[StreamPlan], fault_phase: Time) -> Vec<Fault> {
+fn faults(
+    seed: u64,
+    count: usize,
+    edges: &[Edge],
+    streams: &[StreamPlan],
+    fault_phase: Time,
+) -> (Vec<Fault>, bool) {
     let mut draws = Draws::new(seed, Purpose::Swarm, 0, 0);
     let ends: Vec<usize> = streams.iter().flat_map(|stream| [stream.source, stream.target]).collect();
     let from = if draws.percent(30) { 0 } else { (2 * SECOND).min(fault_phase / 3) };
@@ -368,9 +398,12 @@ fn faults(seed: u64, count: usize, edges: &[Edge], streams: &[StreamPlan], fault
             faults.push(fault);
         }
     }
+    faults.extend(links::faults(&swarm));
     faults.extend(moments::faults(&swarm, &faults));
+    let (troubles, beyond_repair) = trouble::troubles(&swarm);
+    faults.extend(troubles);
     faults.sort_by_key(|fault| (fault.when.time(), fault.id));
-    faults
+    (faults, beyond_repair)
 }
 
 fn fault(swarm: &Swarm, kind: usize, ordinal: u64, make: Maker) -> Fault {
@@ -504,14 +537,16 @@ mod tests {
 
     #[test]
     fn every_kind_of_fault_and_of_topology_occurs_and_every_kind_is_absent_in_many_runs() {
-        let mut runs_with = [0u32; 13];
+        let mut runs_with = [0u32; 14];
         let mut sizes = [0u32; LARGEST + 1];
         let mut outbound_only = 0;
         for seed in 0..1000 {
             let plan = plan(seed);
-            let mut kinds = [false; 13];
+            let mut kinds = [false; 14];
             for fault in &plan.faults {
-                kinds[kind(&fault.kind)] = true;
+                if let Some(kind) = kind(&fault.kind) {
+                    kinds[kind] = true;
+                }
             }
             for (count, present) in runs_with.iter_mut().zip(kinds) {
                 *count += u32::from(present);
@@ -526,8 +561,8 @@ mod tests {
         assert!(outbound_only > 100, "{outbound_only}");
     }
 
-    fn kind(kind: &FaultKind) -> usize {
-        match kind {
+    fn kind(kind: &FaultKind) -> Option<usize> {
+        let kind = match kind {
             FaultKind::Crash { .. } => 0,
             FaultKind::Pause { .. } => 1,
             FaultKind::Cut { .. } => 2,
@@ -541,6 +576,14 @@ mod tests {
             FaultKind::RolledBack { .. } => 10,
             FaultKind::WallStep { .. } => 11,
             FaultKind::Depose { .. } => 12,
-        }
+            FaultKind::Disturb { .. }
+            | FaultKind::Flap { .. }
+            | FaultKind::Silence { .. }
+            | FaultKind::HalfOpen { .. }
+            | FaultKind::Overtake { .. }
+            | FaultKind::Rebind { .. } => 13,
+            FaultKind::Trouble { .. } => return None,
+        };
+        Some(kind)
     }
 }

@@ -1,12 +1,13 @@
 //! How faults begin and end in a world.
 
+use wattle_core::id::GroupId;
+
 use crate::coverage::sometimes;
 use crate::describe;
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::fault::{FaultKind, Moment};
 use crate::machine::Machine;
 use crate::panics::watch;
-use crate::plan::Edge;
 use crate::process::State;
 use crate::random::{Draws, Purpose};
 use crate::world::{World, desk};
@@ -38,8 +39,17 @@ impl<M: Machine> World<M> {
             }
             FaultKind::Crash { node, power, down, .. } => self.crash(node, power, fault.id, down),
             FaultKind::Pause { node, length } => self.pause(node, length),
-            FaultKind::Reset { a, b, late } => self.network.reset(&mut self.queue, self.now, a, b, late),
+            FaultKind::Reset { a, b, late } => {
+                self.explain_reset(a, b);
+                self.network.reset(&mut self.queue, self.now, a, b, late);
+            }
             FaultKind::Slow { from, to, extra, .. } => self.network.slow(from, to, extra),
+            FaultKind::Disturb { .. }
+            | FaultKind::Flap { .. }
+            | FaultKind::Silence { .. }
+            | FaultKind::HalfOpen { .. }
+            | FaultKind::Overtake { .. }
+            | FaultKind::Rebind { .. } => self.unsettle(index),
             FaultKind::SlowDisk { node, factor, .. } => self.processes[node].disk.slow(factor),
             FaultKind::FullDisk { node, left, .. } => {
                 self.processes[node].disk.fill(Some(left));
@@ -54,6 +64,7 @@ impl<M: Machine> World<M> {
                 }
             }
             FaultKind::WallStep { node, millis } => self.processes[node].clock.step(millis),
+            FaultKind::Trouble { node, ref what } => self.trouble(node, what, index, fault.id),
             FaultKind::Cut { .. } | FaultKind::Isolate { .. } | FaultKind::Partition { .. } => {}
         }
     }
@@ -64,6 +75,7 @@ impl<M: Machine> World<M> {
         let id = self.plan.faults[index].id;
         let kind = self.plan.faults[index].kind.clone();
         self.note(0, describe::FAULT, id, || format!("== fault {kind:?}"));
+        self.explain_fault(index, true);
     }
 
     /// Something happens at a node, and its step is over: faults that wait for it begin.
@@ -101,16 +113,19 @@ impl<M: Machine> World<M> {
         }
         let kind = self.plan.faults[index].kind.clone();
         self.note(0, describe::FAULT, !self.plan.faults[index].id, || format!("== over: {kind:?}"));
+        self.explain_fault(index, false);
         for (from, to) in kind.stalls(&self.plan.edges) {
             self.network.cut(&mut self.queue, self.now, from, to, false);
         }
         match kind {
             FaultKind::Slow { from, to, .. } => self.network.slow(from, to, 0),
+            FaultKind::Disturb { .. } | FaultKind::Flap { .. } => self.settle_link(index),
             FaultKind::SlowDisk { node, .. } => self.processes[node].disk.slow(1),
             FaultKind::FullDisk { node, .. } => {
                 self.processes[node].disk.fill(None);
                 self.tell_space_unless_paused(node);
             }
+            FaultKind::Trouble { node, ref what } => self.trouble_over(node, what),
             _ => {}
         }
     }
@@ -160,6 +175,7 @@ impl<M: Machine> World<M> {
         if crash {
             return self.crash(node, draws.percent(50), id, length);
         }
+        self.explain_struck(index, node, true);
         self.cut_off(node, true);
         self.queue.push(self.now + length, Event::StrikeEnd { index, node });
     }
@@ -168,14 +184,14 @@ impl<M: Machine> World<M> {
     pub(crate) fn strike_over(&mut self, index: usize, node: usize) {
         if !self.healed {
             self.note(node, describe::FAULT, !self.plan.faults[index].id, || "== is back".into());
+            self.explain_struck(index, node, false);
             self.cut_off(node, false);
         }
     }
 
-    fn cut_off(&mut self, node: usize, stalled: bool) {
-        for edge in &self.neighbours[node] {
-            let Edge { a, b, .. } = self.plan.edges[*edge];
-            let other = if a == node { b } else { a };
+    pub(crate) fn cut_off(&mut self, node: usize, stalled: bool) {
+        let others: Vec<usize> = self.neighbours_of(node).collect();
+        for other in others {
             self.network.cut(&mut self.queue, self.now, node, other, stalled);
             self.network.cut(&mut self.queue, self.now, other, node, stalled);
         }
@@ -187,6 +203,7 @@ impl<M: Machine> World<M> {
             process.pauses += 1;
             process.state = State::Paused(process.pauses);
             self.queue.push(self.now + length, Event::Resume { node, pause: process.pauses });
+            self.explain_pause(node, true);
         }
     }
 
@@ -198,9 +215,13 @@ impl<M: Machine> World<M> {
         }
         process.state = State::Up;
         sometimes!(ResumedWithBacklog, process.backlog.len() > 10);
+        if let Some(sleep) = process.asleep.take().filter(|sleep| !sleep.counted) {
+            process.clock.stood_still(sleep.since, self.now);
+        }
         for event in std::mem::take(&mut process.backlog) {
             self.queue.push_in_order(self.now, event);
         }
+        self.explain_pause(node, false);
         self.tell_space(node);
     }
 
@@ -220,22 +241,32 @@ impl<M: Machine> World<M> {
     }
 
     fn roll_back(&mut self, node: usize, id: u64, down: Time) {
-        let Some(taken) = self.images[node] else { return };
+        let Some(taken) = self.images[node].filter(|_| self.may_lose(node)) else { return };
         self.crash(node, true, id, down);
         if self.processes[node].is_up() || !self.processes[node].disk.roll_back() {
             return;
         }
-        self.note(node, describe::FAULT, taken, || {
-            format!("== its disk is what it was at {}", crate::world::show(taken))
-        });
         sometimes!(RolledBack);
-        self.books.logs.rolled_back(node);
-        for (index, stream) in self.plan.streams.iter().enumerate() {
-            if stream.source == node {
-                self.books.streams[index].source_rolled_back(taken);
-            }
-            if stream.target == node {
-                self.books.handlings[index].target_rolled_back();
+        self.loses(node, taken);
+    }
+
+    /// A stream whose opening a node agreed on alone, and that nobody else knows, was never opened for all that anybody will remember.
+    pub(crate) fn forget_streams(&mut self, node: usize) {
+        if !self.books.logs.alone(node, GroupId::CONTROL) {
+            return;
+        }
+        let mut known = Vec::new();
+        for other in (0..self.processes.len()).filter(|&other| other != node) {
+            let process = &self.processes[other];
+            let now = process.clock.read(self.now);
+            let Some(machine) = process.machine.as_ref() else { continue };
+            let status = watch(|| machine.status(now)).ok().flatten();
+            known.extend(status.into_iter().flat_map(|status| status.streams).map(|stream| stream.instance));
+        }
+        for stream in &mut self.books.streams {
+            if let Some(instance) = stream.instance().filter(|instance| !known.contains(instance)) {
+                stream.forgotten();
+                self.books.agreement.forgotten(instance);
             }
         }
     }
@@ -245,19 +276,34 @@ impl<M: Machine> World<M> {
         self.healed = true;
         self.triggers.disarm();
         self.note(0, describe::FAULT, 0, || "== everything heals".into());
+        self.explain_heal();
+        let forsaken = self.forsaken_now();
         self.network.heal(&mut self.queue, self.now);
         for node in 0..self.processes.len() {
             self.processes[node].disk.heal();
-            self.processes[node].crash_after = None;
+            let blocked = self.processes[node].blocked.iter().any(|&faults| faults > 0);
+            let ppm = self.plan.nodes[node].clock_ppm;
+            if self.processes[node].heal(self.now, ppm) {
+                self.rearm(node);
+            }
+            self.slow_down(node, 0);
+            self.mend_in_silence(node);
             match self.processes[node].state {
                 State::Paused(pause) => self.resume(node, pause),
-                State::Up => self.tell_space(node),
+                State::Up => {
+                    if blocked {
+                        self.pump(node);
+                    }
+                    self.tell_space(node);
+                }
+                State::Down if self.custody.is_gone(node) => {}
                 State::Down => {
                     let life = self.processes[node].life;
                     self.queue.push(self.now + MILLI, Event::Boot { node, life });
                 }
             }
         }
+        self.forsake(forsaken);
         self.workload.heal(&mut desk!(self));
     }
 }

@@ -6,14 +6,16 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
-//! | [`plan`], [`fault`] | a run as data, and as TOML; `generate` makes one from a seed |
+//! | [`plan`], [`fault`], [`trouble`] | a run as data, and as TOML; `generate` makes one from a seed |
 //! | [`random`], [`event`], [`clock`], [`trace`] | keyed random streams, the queue of events, clocks, the hash |
 //! | [`network`], [`disk`], [`process`] | what surrounds a node, and what goes wrong there |
-//! | [`world`] | the loop; `drive` steps one node, `triggers` and `inject` begin and end faults, `settle` judges the end |
+//! | [`world`] | the loop; `drive` steps one node, `triggers` and `inject` begin and end faults, `hinder` slows and crashes processes, `custody` holds nodes to the state of their disks, `settle` judges the end |
 //! | [`desk`], [`workload`] | those outside: tasks, publishers, handlers |
 //! | [`checker`] | the promises, numbered |
+//! | [`record`], [`explain`] | a run as events with causes; as a page, for ShiViz, for Perfetto |
 //! | [`fuzz`] | nodes and codecs under bytes that somebody else makes up |
 //! | [`swarm`], [`cli`] | many seeds; the commands |
+//! | [`shrink`], [`regression`] | a failing plan made smaller; plans that are kept |
 //!
 //! First comes a phase with faults, in which nothing wrong may happen. Then everything heals, and within a bound everything that
 //! was promised must have been done.
@@ -26,31 +28,39 @@ pub mod cli;
 pub mod clock;
 mod content;
 pub mod coverage;
+mod custody;
 mod describe;
 pub mod desk;
 pub mod diff;
 pub mod disk;
 mod drive;
 pub mod event;
+pub mod explain;
 pub mod fault;
+mod forsaken;
 mod frames;
 pub mod fuzz;
 mod generate;
 mod handler;
+mod hinder;
 mod inject;
 pub mod machine;
 pub mod network;
+mod next_version;
 pub mod outcome;
 mod panics;
 pub mod plan;
 pub mod process;
 mod publisher;
 pub mod random;
+pub mod record;
 mod registrar;
+pub mod regression;
 mod scarce;
 #[cfg(feature = "planted")]
 pub mod score;
 mod settle;
+pub mod shrink;
 pub mod swarm;
 mod task;
 #[cfg(test)]
@@ -60,5 +70,7 @@ mod text;
 mod toy;
 pub mod trace;
 mod triggers;
+pub mod trouble;
+mod unsteady;
 pub mod workload;
 pub mod world;

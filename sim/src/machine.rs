@@ -1,6 +1,7 @@
 //! The contract of a node, as the world drives it. [`Node`] is the one that matters; tests of the world put smaller ones in its place.
 
 use wattle_core::configuration::Configuration;
+use wattle_core::digest::Digest;
 use wattle_core::id::{BootId, GroupId, LaneId, LogIndex};
 use wattle_core::level::Level;
 use wattle_core::node::{Config, Deadline, Input, Node, Output, Rejected, Status, Transmit};
@@ -45,6 +46,11 @@ pub trait Machine: Sized {
 
     /// What the node knows of itself and the mesh.
     fn status(&self, now: Now) -> Option<Status>;
+
+    /// How far the control group's state goes at the node, and the digest of that state.
+    fn control_state(&self) -> Option<(LogIndex, Digest)> {
+        None
+    }
 }
 
 impl Machine for Node {
@@ -96,5 +102,9 @@ impl Machine for Node {
 
     fn status(&self, now: Now) -> Option<Status> {
         self.status(now)
+    }
+
+    fn control_state(&self) -> Option<(LogIndex, Digest)> {
+        Some(self.control_state())
     }
 }

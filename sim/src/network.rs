@@ -2,10 +2,16 @@
 //!
 //! A connection never loses or reorders bytes within one direction, as TCP does not; everything else may happen to it: it stalls
 //! across a cut, breaks with its bytes lost, is noticed by one end long before the other, delivers its last bytes after a newer
-//! connection is up. As a hardening beyond TCP, whole frames (never handshakes) may arrive twice.
+//! connection is up. As a hardening beyond TCP, whole frames (never handshakes) may arrive twice, late, or not at all.
 
+mod disturb;
+mod disturbed;
+mod latency;
 mod links;
+mod loss;
 mod outage;
+mod silence;
+mod tamper;
 
 use std::collections::VecDeque;
 
@@ -17,7 +23,10 @@ use crate::event::{Event, MICRO, MILLI, Queue, SECOND, Side, Time};
 use crate::frames::Frames;
 use crate::plan::{Edge, Latency, NetworkPlan};
 use crate::random::{Draws, Purpose};
+use disturb::Disturbances;
 use links::Links;
+
+pub use disturb::Disturbance;
 
 /// What an end of a connection knows of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +58,10 @@ pub struct End {
 struct Chunk {
     due: Time,
     bytes: Bytes,
+    /// What [`Network::carry`] said when they were sent.
+    sent: u32,
+    /// Whether it takes room in the window of its sender.
+    counted: bool,
 }
 
 /// The bytes that travel from one end to the other.
@@ -64,6 +77,8 @@ struct Pipe {
     armed: bool,
     /// Whether what is sent from now on vanishes.
     lost: bool,
+    /// Whether not even its end is heard at the other end.
+    silent: bool,
     /// Whether the sender is done: the receiver is told once the queue is empty.
     finished: bool,
     /// A copy of a frame that arrives again behind a later one.
@@ -79,6 +94,8 @@ pub struct Connection {
     pub dial: DialId,
     pipes: [Pipe; 2],
     broken: bool,
+    /// When either end spoke last.
+    touched: Time,
 }
 
 impl Connection {
@@ -127,11 +144,17 @@ pub struct Network {
     seed: u64,
     plan: NetworkPlan,
     links: Links,
+    disturbed: Disturbances,
     connections: Vec<Connection>,
     dials: Vec<Dial>,
     duplicated: u64,
     /// Frames repeated since somebody asked.
     doubled: Vec<Bytes>,
+    /// What goes with the bytes sent next, and what came with those that arrived last; 0 for nothing.
+    carried: u32,
+    arrived: u32,
+    /// What went with bytes that will never arrive, and where they were to arrive, since somebody asked.
+    lost: Vec<(u32, usize)>,
 }
 
 impl Network {
@@ -142,10 +165,14 @@ impl Network {
             seed,
             links: Links::new(&plan, edges),
             plan,
+            disturbed: Disturbances::default(),
             connections: Vec::new(),
             dials: Vec::new(),
             duplicated: 0,
             doubled: Vec::new(),
+            carried: 0,
+            arrived: 0,
+            lost: Vec::new(),
         }
     }
 
@@ -185,12 +212,36 @@ impl Network {
                     base
                 }
             }
+            Latency::Exponential { mean, most } => latency::exponential(&mut draws, mean, most),
+            Latency::LogNormal { median, spread, most } => {
+                latency::log_normal(&mut draws, median, spread, most)
+            }
+            Latency::Bimodal { quick, slow, one_in } => {
+                let (low, high) = if draws.one_in(one_in) { slow } else { quick };
+                draws.between(low, high)
+            }
         };
         usual + link.slower
     }
 
     fn is_cut(&self, one: usize, other: usize) -> bool {
         self.links.stalled(one, other) || self.links.stalled(other, one)
+    }
+
+    /// Puts a number on the bytes that are sent next, for a recorder; 0 for none.
+    pub fn carry(&mut self, number: u32) {
+        self.carried = number;
+    }
+
+    /// The number on the bytes that arrived last.
+    #[must_use]
+    pub fn arrived(&self) -> u32 {
+        self.arrived
+    }
+
+    /// The numbers on bytes that were lost since this was asked last, and where they were to arrive.
+    pub fn take_lost(&mut self) -> Vec<(u32, usize)> {
+        std::mem::take(&mut self.lost)
     }
 
     /// A node dials.
@@ -202,8 +253,15 @@ impl Network {
             queue.push(now + draws.spread(50 * MICRO, 50 * MILLI), Event::DialFailed { slot });
             return;
         };
-        if self.is_cut(dial.from, to) {
-            return self.time_out(queue, now, slot);
+        match self.disturbed.undialable(dial.from, to) {
+            _ if self.is_cut(dial.from, to) => return self.time_out(queue, now, slot),
+            Some(false) => return self.time_out(queue, now, slot),
+            Some(true) => {
+                let back =
+                    self.latency(dial.from, to, slot as u64) + self.latency(to, dial.from, slot as u64);
+                return queue.push(now + back, Event::DialFailed { slot });
+            }
+            None => {}
         }
         queue.push(now + self.latency(dial.from, to, slot as u64), Event::Dialled { slot });
     }
@@ -232,6 +290,7 @@ impl Network {
             dial,
             pipes: Default::default(),
             broken: false,
+            touched: now,
         });
         let mut draws = Draws::new(self.seed, Purpose::Connection, slot as u64, 3);
         let handshake = draws.between(0, 2 * (back - now));
@@ -263,9 +322,10 @@ impl Network {
         let entry = &mut self.connections[connection];
         let before = entry.ends[side].state;
         entry.ends[side].state = EndState::Down;
-        entry.pipes[1 - side].queue.clear();
         entry.pipes[1 - side].lost = true;
+        lose(&mut self.lost, &mut entry.pipes[1 - side], entry.ends[side].node);
         if entry.over() {
+            lose(&mut self.lost, &mut entry.pipes[side], entry.ends[1 - side].node);
             entry.pipes = Default::default();
         }
         before
@@ -278,18 +338,29 @@ impl Network {
         if entry.ends[side].state != EndState::Up {
             return 0;
         }
-        self.plan.window.saturating_sub(entry.pipes[side].under_way)
+        let under_way = entry.pipes[side].under_way;
+        if under_way > 0 && self.disturbed.write_short(entry.ends[side].node, entry.ends[1 - side].node) {
+            return 0;
+        }
+        self.plan.window.saturating_sub(under_way)
     }
 
     /// Bytes leave an end.
     pub fn send(&mut self, queue: &mut Queue, now: Time, connection: usize, side: Side, bytes: Bytes) {
         let (from, to) = self.pair(connection, side);
+        self.translate(queue, now, connection, side);
         let entry = &mut self.connections[connection];
         entry.pipes[side].ordinal += 1;
         if entry.pipes[side].lost {
+            if self.carried != 0 {
+                self.lost.push((self.carried, to));
+            }
             return;
         }
         let ordinal = (connection as u64) << 24 ^ entry.pipes[side].ordinal;
+        if self.disturbed.on_mut(from, to).is_some() {
+            return self.send_disturbed(queue, now, connection, side, bytes, ordinal);
+        }
         let mut draws = Draws::new(self.seed, Purpose::Split, Draws::link(from, to), ordinal);
         let bytes = self.duplicate(connection, side, bytes, ordinal);
         let pieces = if draws.one_in(self.plan.split_one_in) { draws.between(2, 4) } else { 1 };
@@ -300,17 +371,32 @@ impl Network {
             if chunk.is_empty() {
                 continue;
             }
-            let travel = self.latency(from, to, ordinal << 3 ^ piece);
-            let pipe = &mut self.connections[connection].pipes[side];
-            let leaves = pipe.free_at.max(now);
-            if let Some(time) = (chunk.len() as u64 * SECOND).checked_div(self.plan.bandwidth) {
-                pipe.free_at = leaves + time;
-            }
-            pipe.last_due = pipe.last_due.max(pipe.free_at.max(now) + travel);
-            pipe.under_way += chunk.len();
-            pipe.queue.push_back(Chunk { due: pipe.last_due, bytes: chunk });
+            self.enqueue(connection, side, now, chunk, ordinal << 3 ^ piece, true);
         }
         self.arm(queue, now, connection, side);
+    }
+
+    /// A run of bytes sets out at `leaves`, behind all that left before it.
+    fn enqueue(
+        &mut self,
+        connection: usize,
+        side: Side,
+        leaves: Time,
+        chunk: Bytes,
+        ordinal: u64,
+        counted: bool,
+    ) {
+        let (from, to) = self.pair(connection, side);
+        let travel = self.latency(from, to, ordinal);
+        let pipe = &mut self.connections[connection].pipes[side];
+        if let Some(time) = (chunk.len() as u64 * SECOND).checked_div(self.plan.bandwidth) {
+            pipe.free_at = pipe.free_at.max(leaves) + time;
+        }
+        pipe.last_due = pipe.last_due.max(pipe.free_at.max(leaves) + travel);
+        if counted {
+            pipe.under_way += chunk.len();
+        }
+        pipe.queue.push_back(Chunk { due: pipe.last_due, bytes: chunk, sent: self.carried, counted });
     }
 
     /// Puts copies of some frames behind their originals, or behind frames of a later call.
@@ -358,6 +444,9 @@ impl Network {
         if pipe.armed || !ready || self.links.stalled(from, to) {
             return;
         }
+        if self.disturbed.stall(from, to, pipe.queue.front().map(|chunk| chunk.bytes.len())) {
+            return;
+        }
         if let Some(first) = pipe.queue.front() {
             pipe.armed = true;
             queue.push(first.due.max(now), Event::Arrive { connection, side: 1 - side });
@@ -374,14 +463,17 @@ impl Network {
         let cut = self.links.stalled(from, to);
         let pipe = &mut self.connections[connection].pipes[sender];
         pipe.armed = false;
-        if cut {
+        if cut || self.disturbed.stall(from, to, pipe.queue.front().map(|chunk| chunk.bytes.len())) {
             return Arrival::Nothing;
         }
         // After healing, an event that was set before may come too early for what is first now.
         let due = pipe.queue.front().is_some_and(|chunk| chunk.due <= now);
         let arrival = match due.then(|| pipe.queue.pop_front()).flatten() {
             Some(chunk) => {
-                pipe.under_way -= chunk.bytes.len();
+                self.arrived = chunk.sent;
+                if chunk.counted {
+                    pipe.under_way -= chunk.bytes.len();
+                }
                 Arrival::Bytes(chunk.bytes)
             }
             None => Arrival::Nothing,
@@ -399,11 +491,16 @@ impl Network {
         entry.ends[side].state = EndState::Closing;
         let mut draws = Draws::new(self.seed, Purpose::Connection, connection as u64, 4);
         queue.push(now + draws.spread(10 * MICRO, 20 * MILLI), Event::LaneDown { connection, side });
-        if !entry.broken {
+        if !entry.broken && !entry.pipes[side].silent {
             entry.pipes[side].finished = true;
             self.arm(queue, now, connection, side);
         }
     }
+}
+
+/// Empties a pipe whose bytes were to arrive at a node.
+fn lose(lost: &mut Vec<(u32, usize)>, pipe: &mut Pipe, to: usize) {
+    lost.extend(pipe.queue.drain(..).filter(|chunk| chunk.sent != 0).map(|chunk| (chunk.sent, to)));
 }
 
 #[cfg(test)]

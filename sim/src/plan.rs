@@ -42,6 +42,9 @@ pub struct Plan {
     /// The deliberate bug that every node carries.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "text::bug")]
     pub planted: Option<Bug>,
+    /// The number of the promise that the bug breaks, or that a bug broke before it was mended: for those who keep the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaks: Option<String>,
     /// The nodes, in the order in which they join; the first seeds the mesh.
     pub nodes: Vec<NodePlan>,
     /// Which pairs can be linked at all. Between all others no dial succeeds, ever.
@@ -54,6 +57,12 @@ pub struct Plan {
     /// What goes wrong, in the order of its beginning.
     #[serde(default)]
     pub faults: Vec<Fault>,
+    /// Whether damage to disks may be beyond repair: then a node that must refuse to start does so for good, and nobody sees to it.
+    #[serde(default)]
+    pub beyond_repair: bool,
+    /// Who stays broken when the others heal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forsaken: Option<ForsakenPlan>,
     /// How bytes travel.
     pub network: NetworkPlan,
     /// How disks behave.
@@ -91,6 +100,9 @@ pub struct NodePlan {
     pub wall_offset: i64,
     /// How many times as long as usual its disk takes.
     pub disk_factor: u64,
+    /// Whether it speaks the next version of the protocol, which only tests have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub next_version: bool,
 }
 
 /// A pair of nodes that can be linked.
@@ -125,6 +137,37 @@ pub enum Latency {
         /// Its worst.
         #[serde(with = "text::time")]
         slow: Time,
+    },
+    /// Exponential: many short times, a few long ones.
+    Exponential {
+        /// The mean.
+        #[serde(with = "text::time")]
+        mean: Time,
+        /// Nothing takes longer.
+        #[serde(with = "text::time")]
+        most: Time,
+    },
+    /// Log-normal: as many at a half as at the double.
+    LogNormal {
+        /// Half of all times are shorter.
+        #[serde(with = "text::time")]
+        median: Time,
+        /// Two thirds lie within the factor `2^(spread / 100)` of it.
+        spread: u64,
+        /// Nothing takes longer.
+        #[serde(with = "text::time")]
+        most: Time,
+    },
+    /// Two ways, of which one is slow.
+    Bimodal {
+        /// From, to, over the usual way.
+        #[serde(with = "text::times")]
+        quick: (Time, Time),
+        /// From, to, over the other.
+        #[serde(with = "text::times")]
+        slow: (Time, Time),
+        /// How rarely it is taken.
+        one_in: u64,
     },
 }
 
@@ -207,6 +250,29 @@ pub struct StreamPlan {
     pub publishers: Vec<PublisherPlan>,
     /// Who handles.
     pub handler: HandlerPlan,
+}
+
+/// Nodes that stay broken for ever when the others heal: the others owe what they can do among themselves. Where they could do nothing
+/// alone (they hold no majority of the control group, are not connected without these, or something was lost before), all heal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForsakenPlan {
+    /// Who.
+    pub nodes: Vec<usize>,
+    /// What is wrong with them.
+    pub how: Forsaken,
+}
+
+/// What is wrong with nodes that do not heal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forsaken {
+    /// They are down.
+    Down,
+    /// Nothing comes or goes.
+    CutOff,
+    /// What they say is heard, and they hear nothing.
+    Shouting,
 }
 
 /// One wish for a contested name.
@@ -354,12 +420,6 @@ impl Plan {
     pub fn without(mut self, kind: &str) -> Self {
         self.faults.retain(|fault| fault.kind.name() != kind);
         self
-    }
-
-    /// Whether the plan takes any node's disk back to an older image.
-    #[must_use]
-    pub fn rolls_back(&self) -> bool {
-        self.faults.iter().any(|fault| fault.kind.rolls_back().is_some())
     }
 
     /// Whether bytes can ever flow between two nodes.

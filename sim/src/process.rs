@@ -1,6 +1,6 @@
 //! A node's process: the machine while it runs, its disk and clock, its lanes, and what is under way for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use wattle_core::id::{LaneId, NodeId};
@@ -10,6 +10,7 @@ use wattle_core::work::{Done, PublicKey, WorkId, public_key};
 
 use crate::clock::Clock;
 use crate::disk::Disk;
+use crate::disk::ledger::Expected;
 use crate::event::{Event, Side, Time};
 use crate::plan::{DiskPlan, Plan};
 use crate::random::{Draws, Purpose};
@@ -36,6 +37,17 @@ pub enum State {
     Up,
     /// Stands still; the number tells one pause from the next.
     Paused(u32),
+}
+
+/// The sleep of a whole machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sleep {
+    /// The pause of the process that it is.
+    pub pause: u32,
+    /// When it began.
+    pub since: Time,
+    /// Whether the monotonic clock counts it.
+    pub counted: bool,
 }
 
 /// A node's process.
@@ -65,6 +77,8 @@ pub struct Process<M> {
     pub armings: u64,
     /// Loads by slot.
     pub loads: Vec<Loading>,
+    /// How many of them are not answered, or were answered in the step under way.
+    pub open_loads: u32,
     /// Finished work by slot, until it is told.
     pub works: Vec<Option<(WorkId, Done)>>,
     /// What came while it stood still.
@@ -83,6 +97,22 @@ pub struct Process<M> {
     pub spins: u32,
     /// When it stepped last.
     pub stepped_at: Time,
+    /// How long the machine takes for an input; 0 for no time. Meanwhile what comes waits in `inbox`.
+    pub service: Time,
+    /// What waits for a slow machine.
+    pub inbox: VecDeque<Event>,
+    /// Per peer: how many faults keep its sockets to that peer full.
+    pub blocked: Vec<u8>,
+    /// Its whole machine sleeps.
+    pub asleep: Option<Sleep>,
+    /// Its timers fire at multiples of this only; 0 if they are exact.
+    pub slack: Time,
+    /// It crashes again after its next start: the fault's place in the plan, and how many crashes are left.
+    pub crash_loop: Option<(usize, u32)>,
+    /// What its start must come to, until it has started.
+    pub expected: Option<Expected>,
+    /// Whether the disk gave it, in this life, something else than was written.
+    pub misread: bool,
 }
 
 impl<M> Process<M> {
@@ -118,6 +148,7 @@ impl<M> Process<M> {
             armed: None,
             armings: 0,
             loads: Vec::new(),
+            open_loads: 0,
             works: Vec::new(),
             backlog: Vec::new(),
             crash_after: None,
@@ -127,6 +158,14 @@ impl<M> Process<M> {
             pauses: 0,
             spins: 0,
             stepped_at: 0,
+            service: 0,
+            inbox: VecDeque::new(),
+            blocked: vec![0; plan.nodes.len()],
+            asleep: None,
+            slack: 0,
+            crash_loop: None,
+            expected: None,
+            misread: false,
         }
     }
 
@@ -155,6 +194,26 @@ impl<M> Process<M> {
         self.crash_after = None;
         self.wrote = 0;
         self.write_failed = false;
+        if std::mem::take(&mut self.open_loads) > 0 {
+            self.disk.ended_within_loads();
+        }
+        self.inbox.clear();
+        self.asleep = None;
+        self.expected = None;
+        self.misread = false;
+    }
+
+    /// Nothing hinders it any more. Says whether its deadlines come at other moments now.
+    pub fn heal(&mut self, now: Time, ppm: i32) -> bool {
+        self.crash_after = None;
+        self.crash_loop = None;
+        self.blocked.fill(0);
+        let loose = std::mem::take(&mut self.slack) > 0;
+        let drifts = self.clock.ppm() != ppm;
+        if drifts {
+            self.clock.run_at(now, ppm);
+        }
+        loose || drifts
     }
 
     /// The answer to a load, as the disk gives it now.
@@ -162,6 +221,13 @@ impl<M> Process<M> {
     pub fn loaded(&self, slot: usize) -> (LoadId, Option<Bytes>) {
         let Loading { load, row, offset, len } = self.loads[slot];
         (load, self.disk.load(row, offset, len))
+    }
+
+    /// Whether a load gives something else than was written.
+    #[must_use]
+    pub fn misreads(&self, slot: usize) -> bool {
+        let Loading { row, offset, len, .. } = self.loads[slot];
+        self.disk.misreads(row, offset, len)
     }
 
     /// A stream of draws for the next access of the disk.

@@ -43,8 +43,18 @@ pub enum Purpose {
     Link = 18,
     /// Faults that begin when something happens.
     Moment = 19,
+    /// What a disk does to rows that it reported safe, and what an operator does about it.
+    Damage = 30,
+    /// What disturbed links do to bytes.
+    Disturbance = 40,
+    /// When a link that flaps goes down and comes back.
+    Flap = 41,
+    /// What the next version of the protocol adds to frames.
+    NextVersion = 42,
     /// Contested names.
-    Registry = 40,
+    Registry = 43,
+    /// Who does not heal.
+    Forsaken = 44,
     /// Inputs of fuzz targets.
     Fuzz = 50,
 }

@@ -5,7 +5,7 @@ use crate::plan::Plan;
 use crate::random::{Draws, Purpose};
 
 /// One run in so many has such disks.
-const ONE_IN: u64 = 10;
+const ONE_IN: u64 = 6;
 /// Free bytes below which a node takes nothing.
 const FLOOR: u64 = 1 << 20;
 
@@ -13,7 +13,7 @@ const FLOOR: u64 = 1 << 20;
 pub(crate) fn scarce(plan: &mut Plan) {
     let mut draws = Draws::new(plan.seed, Purpose::Swarm, 40, 0);
     // A source that forgot what its target holds must take it back, and a disk full of what it accepted since has no room for it.
-    if !draws.one_in(ONE_IN) || plan.rolls_back() {
+    if !draws.one_in(ONE_IN) || plan.faults.iter().any(|fault| fault.kind.damages()) {
         return;
     }
     // Room for the largest batch beside what a drained node keeps.

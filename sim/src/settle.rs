@@ -6,18 +6,22 @@ use wattle_core::level::Level;
 use wattle_core::node::Status;
 use wattle_core::node::status::StreamStatus;
 
-use crate::checker::{Failure, StreamLedger};
+use crate::checker::{Checked, Failure, StreamLedger, completed_is_marked, log_is_bounded};
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::machine::Machine;
 use crate::outcome::Verdict;
 use crate::panics::watch;
 use crate::process::State;
+use crate::workload::Owed;
 use crate::world::World;
 
 /// How often the checkers look at every node's status.
 pub(crate) const SAMPLE_EVERY: Time = 250 * MILLI;
 /// For how long a healed world must stay content before it is judged finished: what circles or comes twice shows up meanwhile.
 const CONTENT_FOR: Time = SECOND;
+
+/// For how long a healed world with something beyond repair in it is watched: nothing is owed, and nothing wrong may happen.
+const WRECKED_FOR: Time = 5 * SECOND;
 
 /// Whether a group owes progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,16 +72,46 @@ impl<M: Machine> World<M> {
                 }
             };
             let mut checked = self.books.agreement.seen(node, &status);
+            if let Some((index, digest)) = machine.control_state()
+                && !self.books.may_stop
+            {
+                checked = checked.and_then(|()| self.books.agreement.state(node, index, digest));
+            }
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
             }
             self.judge(checked);
+            self.explain_status(node, &status);
             statuses.push(status);
         }
+        let checked = self.look_at_all(&statuses);
+        self.judge(checked);
         self.complete = self.complete || self.is_complete(&statuses);
         if self.healed {
+            let forsaken: Vec<NodeId> = self.forsaken.iter().map(|&node| self.processes[node].id()).collect();
+            statuses.retain(|status| !forsaken.contains(&status.node));
             self.settle(&statuses);
         }
+    }
+
+    /// What shows only between nodes, and how long logs are.
+    fn look_at_all(&self, statuses: &[Status]) -> Checked {
+        let lost = |id: NodeId| {
+            let place = self.processes.iter().position(|process| process.id() == id);
+            place.is_some_and(|node| self.custody.has_lost(node))
+        };
+        completed_is_marked(statuses, lost)?;
+        let mut places = Vec::new();
+        for (node, process) in self.processes.iter().enumerate() {
+            places.clear();
+            if let Some(machine) = &process.machine {
+                machine.group_places(&mut places);
+            }
+            for place in &places {
+                log_is_bounded(node, place, self.plan.messages())?;
+            }
+        }
+        Ok(())
     }
 
     fn is_complete(&self, statuses: &[Status]) -> bool {
@@ -89,6 +123,12 @@ impl<M: Machine> World<M> {
 
     /// Judges whether a healed world has done all it owes.
     fn settle(&mut self, statuses: &[Status]) {
+        if let Some(what) = self.custody.beyond_repair() {
+            if self.now >= self.plan.fault_phase + WRECKED_FOR {
+                self.finish(statuses, Some(what));
+            }
+            return;
+        }
         let missing = self.missing(statuses);
         if missing.owed.is_some() || missing.doubtful.is_some() {
             self.content_since = None;
@@ -103,6 +143,8 @@ impl<M: Machine> World<M> {
         }
         if self.now - *self.content_since.get_or_insert(self.now) >= CONTENT_FOR {
             self.finish(statuses, missing.given_up);
+        } else if self.now >= self.plan.fault_phase + self.plan.progress_bound + 4 * CONTENT_FOR {
+            self.stall("leaders are elected again and again, though nothing is wrong any more".into());
         }
     }
 
@@ -136,19 +178,27 @@ impl<M: Machine> World<M> {
 
     fn missing(&self, statuses: &[Status]) -> Missing {
         let mut missing = Missing::default();
-        if statuses.len() < self.processes.len() {
-            missing
-                .note(Owes::All, || format!("{} of {} nodes are up", statuses.len(), self.processes.len()));
+        let all = self.processes.len() - self.forsaken.len();
+        if statuses.len() < all {
+            missing.note(Owes::All, || format!("{} of {all} nodes are up", statuses.len()));
             return missing;
         }
         let mesh = self.owes(statuses, GroupId::CONTROL);
         let streams: Vec<Owes> = (0..self.books.streams.len())
             .map(|stream| self.owes(statuses, self.group_of(statuses, stream)))
             .collect();
-        for (stream, what) in self.workload.owed() {
-            missing.note(stream.map_or(mesh, |stream| streams[stream]), || what);
+        for (from, what) in self.workload.owed() {
+            match from {
+                Owed::Mesh { at } if self.is_forsaken(at) => {}
+                Owed::Mesh { .. } => missing.note(mesh, || what),
+                Owed::Stream(stream) if self.is_severed(stream) => {}
+                Owed::Stream(stream) => missing.note(streams[stream], || what),
+            }
         }
         for (index, ledger) in self.books.streams.iter().enumerate() {
+            if self.is_severed(index) {
+                continue;
+            }
             if let Some(what) = ledger.owed().or_else(|| self.unfinished(statuses, index)) {
                 missing.note(streams[index], || what);
             }
@@ -158,7 +208,7 @@ impl<M: Machine> World<M> {
         }
         let opened: Vec<StreamInstance> =
             self.books.streams.iter().filter_map(StreamLedger::instance).collect();
-        if let Some(what) = self.books.agreement.open_questions(statuses, &opened) {
+        if let Some(what) = self.books.agreement.open_questions(statuses, self.processes.len(), &opened) {
             missing.note(mesh, || what);
         }
         missing
@@ -193,7 +243,10 @@ impl<M: Machine> World<M> {
             self.judge(checked);
         }
         for index in 0..self.books.streams.len() {
-            if self.owes(statuses, self.group_of(statuses, index)) == Owes::All {
+            if self.custody.beyond_repair().is_none()
+                && !self.is_severed(index)
+                && self.owes(statuses, self.group_of(statuses, index)) == Owes::All
+            {
                 let checked = self.books.streams[index].finish();
                 self.judge(checked);
             }

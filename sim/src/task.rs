@@ -85,6 +85,11 @@ impl Task {
         self.state == State::Done
     }
 
+    /// The node that is asked.
+    pub(crate) fn node(&self) -> usize {
+        self.node
+    }
+
     /// What is left to do, in words.
     #[must_use]
     pub(crate) fn owed(&self) -> Option<String> {
@@ -202,6 +207,14 @@ impl Task {
             self.state = State::Waiting;
             self.rest(desk);
         }
+    }
+
+    /// The node is no member any more.
+    pub(crate) fn join_again(&mut self, desk: &mut Desk<'_>, through: usize) {
+        self.errand = Errand::Join { through };
+        self.state = State::Waiting;
+        self.token = None;
+        self.rest(desk);
     }
 
     /// All faults are over: nobody waits longer than needed.

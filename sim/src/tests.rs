@@ -1,18 +1,32 @@
 //! The world as a whole, around toys: what is right passes, what is wrong is found, and everything can be repeated.
 
+mod links;
+mod trouble;
+
 use crate::event::{MILLI, SECOND, Time};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
+use crate::network::Disturbance;
 use crate::outcome::{Outcome, Verdict};
 use crate::plan::Plan;
 use crate::toy::{self, Toy, Wrong};
 use crate::trace::Recording;
 use crate::world::World;
 
-/// Plans that a toy can bear: it has no protection against rolled-back disks, and it never lets go of what is processed.
+/// Plans that a toy can bear: it has no protection against disks that do not keep what they reported safe and spoiled bytes, does not notice connections that
+/// die without a word, speaks no version of the protocol at all, and never lets go of what is processed.
 fn plan(seed: u64) -> Plan {
     let mut plan = Plan::generate(seed);
     plan.disk.capacity = plan.disk.capacity.max(64 << 20);
-    plan.faults.retain(|fault| fault.kind.rolls_back().is_none());
+    // Its mesh is led by the first node for ever.
+    plan.forsaken = None;
+    plan.faults.retain(|fault| match &fault.kind {
+        FaultKind::Disturb { what, .. } => {
+            !matches!(*what, Disturbance::Corrupt { caught: false, .. } | Disturbance::Translated { .. })
+        }
+        FaultKind::Silence { .. } | FaultKind::HalfOpen { .. } | FaultKind::Rebind { .. } => false,
+        kind => !kind.damages(),
+    });
+    plan.nodes.iter_mut().for_each(|node| node.next_version = false);
     plan
 }
 

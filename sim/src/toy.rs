@@ -478,7 +478,6 @@ impl Toy {
                 SHARED.with_borrow_mut(|shared| shared.closed.insert((instance, writer.0), boot));
                 Some(Ok(Reply::WriterClosed))
             }
-            Command::CloseStream { .. } => Some(Err(Refusal::Busy)),
         }
     }
 

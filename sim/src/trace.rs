@@ -42,6 +42,8 @@ pub enum Recording {
     Last(usize),
     /// All of them.
     All,
+    /// None; structured events with their causes instead: see [`crate::record`].
+    Events,
 }
 
 /// The trace of a run.
@@ -70,7 +72,7 @@ impl Trace {
     /// Keeps a readable line, if lines are kept at all.
     pub fn line(&mut self, text: impl FnOnce() -> String) {
         match self.recording {
-            Recording::Off => return,
+            Recording::Off | Recording::Events => return,
             Recording::Last(most) => {
                 if self.lines.len() >= most {
                     self.lines.pop_front();
@@ -87,16 +89,15 @@ impl Trace {
         u128::from(fold(self.high ^ KEY_A, self.low)) << 64 | u128::from(fold(self.low ^ KEY_B, self.high))
     }
 
-    /// Takes the lines kept so far.
-    #[must_use]
-    pub fn take_lines(&mut self) -> Vec<String> {
-        self.lines.drain(..).collect()
-    }
-
     /// The lines kept.
     #[must_use]
-    pub fn into_lines(self) -> Vec<String> {
-        self.lines.into()
+    pub fn into_lines(mut self) -> Vec<String> {
+        self.take_lines()
+    }
+
+    /// Takes the lines kept so far.
+    pub fn take_lines(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.lines).into()
     }
 }
 

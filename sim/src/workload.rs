@@ -13,6 +13,18 @@ use crate::publisher::Publisher;
 use crate::registrar::Registrar;
 use crate::task::Task;
 
+/// Of whom something is still wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// Of the mesh, by way of the node that was asked.
+    Mesh {
+        /// That node.
+        at: usize,
+    },
+    /// Of a stream.
+    Stream(usize),
+}
+
 /// All actors of a run.
 #[derive(Debug)]
 pub struct Workload {
@@ -128,6 +140,14 @@ impl Workload {
         self.handlers.iter_mut().for_each(|handler| handler.lost(desk, None, node));
     }
 
+    /// A node is no member any more and joins again, through another.
+    pub fn rejoins(&mut self, desk: &mut Desk<'_>, node: usize, through: usize) {
+        let mut own = self.tasks.iter_mut().filter(|task| task.is_joining());
+        if let Some(task) = own.nth(node) {
+            task.join_again(desk, through);
+        }
+    }
+
     /// All faults are over.
     pub fn heal(&mut self, desk: &mut Desk<'_>) {
         self.tasks.iter_mut().for_each(|task| task.heal(desk));
@@ -141,13 +161,14 @@ impl Workload {
         self.tasks.iter().filter(|task| task.is_joining()).all(Task::done)
     }
 
-    /// What somebody still wants, in words, and on which stream; `None` stands for the mesh itself.
-    pub fn owed(&self) -> impl Iterator<Item = (Option<usize>, String)> + '_ {
-        let tasks = self.tasks.iter().filter_map(Task::owed).map(|what| (None, what));
+    /// What somebody still wants, in words, and of whom.
+    pub fn owed(&self) -> impl Iterator<Item = (Owed, String)> + '_ {
+        let tasks = self.tasks.iter();
+        let tasks = tasks.filter_map(|task| task.owed().map(|what| (Owed::Mesh { at: task.node() }, what)));
         let publishers = self.publishers.iter();
-        let publishers = publishers.filter_map(|p| p.owed().map(|what| (Some(p.stream()), what)));
+        let publishers = publishers.filter_map(|p| p.owed().map(|what| (Owed::Stream(p.stream()), what)));
         let handlers = self.handlers.iter().enumerate();
-        let handlers = handlers.filter_map(|(stream, h)| h.owed().map(|what| (Some(stream), what)));
+        let handlers = handlers.filter_map(|(stream, h)| h.owed().map(|what| (Owed::Stream(stream), what)));
         tasks.chain(publishers).chain(handlers)
     }
 }

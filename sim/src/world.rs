@@ -11,18 +11,21 @@ use wattle_core::time::Span;
 use crate::checker::{
     Agreement, Failure, Handling, Logs, Registry, Relays, StreamLedger, Traffic, Watermarks,
 };
+use crate::custody::Custody;
 use crate::describe;
 use crate::desk::{Books, Calls};
 use crate::event::{Event, Queue, SECOND, Time};
 use crate::fault::{FaultKind, Moment, Trigger};
 use crate::machine::Machine;
 use crate::network::{Arrival, EndState, Met, Network};
+use crate::next_version::NextVersion;
 use crate::outcome::{Outcome, Verdict};
 use crate::panics::watch;
 use crate::plan::Plan;
 use crate::process::{Process, State};
 use crate::publisher::writer_id;
 use crate::random::{Draws, Purpose};
+use crate::record::{History, Recorder};
 use crate::settle::SAMPLE_EVERY;
 use crate::trace::{Recording, Trace};
 use crate::triggers::Triggers;
@@ -49,6 +52,7 @@ pub struct World<M> {
     pub(crate) traffic: Traffic,
     pub(crate) relays: Relays,
     pub(crate) trace: Trace,
+    pub(crate) recorder: Option<Box<Recorder>>,
     pub(crate) healed: bool,
     pub(crate) events: u64,
     pub(crate) faults: u64,
@@ -60,8 +64,15 @@ pub struct World<M> {
     pub(crate) leader: Option<usize>,
     /// Faults that wait for leaders: their place in the plan, and how many leaders they hit so far.
     pub(crate) deposing: Vec<(usize, u32)>,
+    pub(crate) next_version: NextVersion,
+    /// Links that flap, by the fault's place in the plan, and whether they are down now.
+    pub(crate) flapping: std::collections::BTreeMap<usize, bool>,
     /// Whether every node is a member and every member knows them all.
     pub(crate) complete: bool,
+    /// Who stays broken in a healed world.
+    pub(crate) forsaken: Vec<usize>,
+    /// What is damaged for good.
+    pub(crate) custody: Custody,
     /// Per node: when its image was taken.
     pub(crate) images: Vec<Option<Time>>,
     pub(crate) watermarks: Watermarks,
@@ -92,6 +103,21 @@ pub fn run(plan: &Plan, recording: Recording) -> Outcome {
     World::<Node>::new(plan.clone(), recording).run()
 }
 
+/// The same, given up once `enough` says so of the number of events so far: then `None`.
+#[must_use]
+pub fn run_within(plan: &Plan, enough: impl Fn(u64) -> bool) -> Option<Outcome> {
+    World::<Node>::new(plan.clone(), Recording::Off).run_within(enough)
+}
+
+/// Runs a plan with the real node and keeps what happened, with its causes.
+///
+/// # Panics
+/// If the plan cannot be run: see [`Plan::check`].
+#[must_use]
+pub fn record(plan: &Plan) -> (Outcome, History) {
+    World::<Node>::new(plan.clone(), Recording::Events).run_recorded()
+}
+
 impl<M: Machine> World<M> {
     /// The world of a plan, before anything happened.
     ///
@@ -106,14 +132,13 @@ impl<M: Machine> World<M> {
             let ids: Vec<_> = (0..stream.publishers.len()).map(|w| writer_id(plan.seed, index, w)).collect();
             StreamLedger::new(index, &ids)
         };
-        let may_stop = plan.rolls_back();
         let books = Books {
             streams: plan.streams.iter().enumerate().map(ledger).collect(),
             handlings: (0..plan.streams.len()).map(Handling::new).collect(),
-            agreement: Agreement::new(may_stop, plan.streams.iter().map(|stream| stream.name.as_str())),
+            agreement: Agreement::new(plan.streams.iter().map(|stream| stream.name.as_str())),
             registry: Registry::default(),
             logs: Logs::default(),
-            may_stop,
+            may_stop: false,
         };
         let nodes = plan.nodes.len();
         let processes: Vec<Process<M>> = (0..nodes).map(|node| Process::new(&plan, node)).collect();
@@ -132,6 +157,7 @@ impl<M: Machine> World<M> {
             relays: Relays::new(ids),
             traffic: Traffic::new(nodes, plan.workload_bytes(), plan.messages()),
             trace: Trace::new(recording),
+            recorder: (recording == Recording::Events).then(|| Box::new(Recorder::new(nodes))),
             healed: false,
             events: 0,
             faults: 0,
@@ -141,7 +167,11 @@ impl<M: Machine> World<M> {
             places: Vec::new(),
             leader: None,
             deposing: Vec::new(),
+            next_version: NextVersion::new(plan.nodes.iter().map(|node| node.next_version).collect()),
+            flapping: std::collections::BTreeMap::new(),
             complete: false,
+            forsaken: Vec::new(),
+            custody: Custody::new(nodes),
             images: vec![None; nodes],
             watermarks: Watermarks::default(),
             content_since: None,
@@ -160,14 +190,43 @@ impl<M: Machine> World<M> {
     /// Runs to the end.
     #[must_use]
     pub fn run(mut self) -> Outcome {
+        self.run_to_end()
+    }
+
+    /// Runs to the end and gives what was recorded, too.
+    pub(crate) fn run_recorded(mut self) -> (Outcome, History) {
+        let outcome = self.run_to_end();
+        let history = self.explain_finish(&outcome).expect("a world that records has a recorder");
+        (outcome, history)
+    }
+
+    fn run_to_end(&mut self) -> Outcome {
         self.start();
+        self.run_on()
+    }
+
+    /// Runs on to the end.
+    pub(crate) fn run_on(&mut self) -> Outcome {
         while self.verdict.is_none() {
             self.next();
         }
         self.outcome()
     }
 
-    fn outcome(mut self) -> Outcome {
+    /// Runs to the end, or gives up once `enough` says so of the number of events so far.
+    #[must_use]
+    pub fn run_within(mut self, enough: impl Fn(u64) -> bool) -> Option<Outcome> {
+        self.start();
+        while self.verdict.is_none() {
+            if enough(self.events) {
+                return None;
+            }
+            self.next();
+        }
+        Some(self.outcome())
+    }
+
+    fn outcome(&mut self) -> Outcome {
         let verdict = self.verdict.take().expect("a run ends with a verdict");
         Outcome {
             seed: self.plan.seed,
@@ -179,7 +238,7 @@ impl<M: Machine> World<M> {
             deliveries: self.deliveries,
             peak_traffic: self.traffic.peak(),
             verdict,
-            lines: self.trace.into_lines(),
+            lines: self.trace.take_lines(),
         }
     }
 
@@ -213,7 +272,9 @@ impl<M: Machine> World<M> {
             self.muted = None;
             return self.fail(Failure::new("X8", format!("more than {EVENTS_MOST} events")));
         }
+        self.explain_event();
         self.happen(event);
+        self.explain_losses();
     }
 
     pub(crate) fn overlooks(&self, failure: &Failure) -> bool {
@@ -246,13 +307,20 @@ impl<M: Machine> World<M> {
     pub(crate) fn note(&mut self, node: usize, kind: u8, content: u64, line: impl FnOnce() -> String) {
         self.trace.add(self.now, node, kind, content);
         let (now, name) = (self.now, &self.plan.nodes[node].name);
-        self.trace.line(|| format!("{} {name:8} {}", show(now), line()));
+        match &mut self.recorder {
+            None => self.trace.line(|| format!("{} {name:8} {}", show(now), line())),
+            Some(recorder) => {
+                recorder.note(now, node, kind, line());
+            }
+        }
     }
 
     /// Whose event it is, and in which life.
     fn owner(&self, event: &Event) -> Option<(usize, u32)> {
         match *event {
-            Event::Timer { node, life, .. }
+            Event::Serve { node, life }
+            | Event::CrashAgain { node, life, .. }
+            | Event::Timer { node, life, .. }
             | Event::Synced { node, life }
             | Event::Loaded { node, life, .. }
             | Event::Worked { node, life, .. }
@@ -282,16 +350,29 @@ impl<M: Machine> World<M> {
             if process.life != life || !process.is_up() && !matches!(event, Event::Call { .. }) {
                 return;
             }
+            let stalled = process.disk.stalled_until();
+            if stalled > self.now && matches!(event, Event::Synced { .. } | Event::Loaded { .. }) {
+                return self.queue.push_in_order(stalled, event);
+            }
+            let waits = !matches!(event, Event::Serve { .. } | Event::CrashAgain { .. });
+            if process.service > 0 && process.is_up() && waits {
+                return self.queue_up(node, event);
+            }
         }
+        self.perform(event);
+    }
+
+    /// What an event does, now that nothing holds it up.
+    pub(crate) fn perform(&mut self, event: Event) {
         match event {
             Event::Boot { node, life } => self.boot(node, life),
             Event::Resume { node, pause } => self.resume(node, pause),
+            Event::Serve { node, .. } => self.serve_next(node),
+            Event::CrashAgain { index, node, .. } => self.crashes_again(index, node),
+            Event::Repair { node, life } => self.repair(node, life),
             Event::Timer { node, armed, .. } => self.timer(node, armed),
             Event::Synced { node, .. } => self.synced(node),
-            Event::Loaded { node, slot, .. } => {
-                let (load, bytes) = self.processes[node].loaded(slot);
-                self.step(node, Input::Loaded { load, bytes });
-            }
+            Event::Loaded { node, slot, .. } => self.loaded(node, slot),
             Event::Worked { node, slot, .. } => {
                 if let Some((work, done)) = self.processes[node].works[slot].take() {
                     self.step(node, Input::WorkDone { work, done });
@@ -309,6 +390,8 @@ impl<M: Machine> World<M> {
             Event::Impatient { connection } => {
                 self.network.impatient(&mut self.queue, self.now, connection);
             }
+            Event::Break { connection } => self.network.breaks(&mut self.queue, self.now, connection),
+            Event::Flap { index, stroke } => self.flap(index, stroke),
             Event::Call { slot } => self.called(slot),
             Event::Wake { actor, epoch } => {
                 let checked = self.workload.wake(&mut desk!(self), actor, epoch);
@@ -326,14 +409,16 @@ impl<M: Machine> World<M> {
 
     /// A node starts: reads its rows, then goes to work.
     pub(crate) fn boot(&mut self, node: usize, life: u32) {
-        if self.processes[node].is_up() || self.processes[node].life != life {
+        if self.processes[node].is_up() || self.processes[node].life != life || self.is_down_for_good(node) {
             return;
         }
+        let Some(expected) = self.opens(node) else { return };
         let config = self.config(node);
         let mut draws = Draws::new(self.plan.seed, Purpose::Node, node as u64, 1 + u64::from(life));
         let seed = draws.bytes32();
         let boot = BootId(u128::from(draws.u64()) << 64 | u128::from(draws.u64()));
         self.note(node, describe::BOOT, u64::from(life), || format!("== starts, life {life}"));
+        self.explain_boot(node);
         let now = self.processes[node].clock.read(self.now);
         let disk = &self.processes[node].disk;
         let recovered = watch(|| {
@@ -345,10 +430,12 @@ impl<M: Machine> World<M> {
         });
         match recovered {
             Ok(Ok(machine)) => {
-                self.processes[node].machine = Some(machine);
-                self.processes[node].state = State::Up;
+                let process = &mut self.processes[node];
+                process.machine = Some(machine);
+                process.state = State::Up;
+                process.expected = Some(expected);
                 self.step(node, Input::Recovered);
-                self.tell_space(node);
+                self.has_started(node);
                 self.moment(Moment::Boot, node);
             }
             Ok(Err(rejected)) => {
@@ -372,6 +459,8 @@ impl<M: Machine> World<M> {
         }
         config.journal.rows_may_tear = self.plan.disk.rows_may_tear;
         config.journal.slack_bytes = self.plan.disk.slack;
+        // Where little may be wasted the control group's log is cut often, so that who was away needs its state.
+        config.mesh.compact_after = (self.plan.disk.slack / 250).clamp(8, config.mesh.compact_after);
         let replication = self.plan.replication;
         config.raft.message_entries = replication.entries;
         config.raft.message_bytes = replication.bytes;
@@ -410,7 +499,9 @@ impl<M: Machine> World<M> {
     }
 
     fn lane_down(&mut self, connection: usize, side: usize) {
+        self.explain_end(connection, side);
         let before = self.network.lane_down(connection, side);
+        self.next_version.forget((connection, side));
         let entry = self.network.connection(connection);
         let (end, dial) = (entry.ends[side], entry.dial);
         match before {
@@ -429,7 +520,13 @@ impl<M: Machine> World<M> {
             return;
         };
         let ends = self.network.connection(connection).ends;
-        self.step(ends[side].node, Input::Received { lane: ends[side].lane, bytes });
+        let bytes = match self.next_version.speaks(ends[side].node) {
+            true => self.next_version.receives((connection, side), bytes),
+            false => bytes,
+        };
+        if !bytes.is_empty() {
+            self.step(ends[side].node, Input::Received { lane: ends[side].lane, bytes });
+        }
         let sender = ends[1 - side];
         let process = &self.processes[sender.node];
         if sender_was_full && process.state == State::Up && process.life == sender.life {

@@ -1,5 +1,6 @@
-//! A hand-driven world for one node, or two: every output is kept, and nothing happens unless the test says so.
+//! A hand-driven world for one node, or two: every output is kept, and nothing happens unless the test says so. And a browser.
 
+pub mod browser;
 mod duo;
 
 pub use duo::Duo;

@@ -9,6 +9,7 @@ use alloc::string::String;
 use super::Config;
 use crate::id::{LaneId, NodeId};
 use crate::node::output::DialId;
+use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
 use crate::time::{Instant, Span};
 
@@ -43,9 +44,14 @@ pub(super) struct Targets {
     all: BTreeMap<TargetId, Target>,
     next_target: u32,
     next_dial: u64,
+    planted: Planted,
 }
 
 impl Targets {
+    pub(super) fn new(planted: Planted) -> Self {
+        Self { planted, ..Self::default() }
+    }
+
     /// Adds an address to keep dialling; once is enough.
     pub(super) fn keep(&mut self, now: Instant, address: String) {
         if !self.all.values().any(|target| !target.joining && target.address == address) {
@@ -135,6 +141,10 @@ impl Targets {
             return self.all.remove(&id);
         }
         let target = self.all.get_mut(&id)?;
+        if self.planted.strikes(Bug::RedialGivesUp, || target.failures >= 3) {
+            target.state = State::Resting;
+            return None;
+        }
         target.wait(now, config, rng);
         None
     }
@@ -167,7 +177,9 @@ impl Targets {
     pub(super) fn arm(&mut self, now: Instant, node: NodeId, lasted: Span, config: &Config, rng: &mut Rng) {
         let resting = |target: &&mut Target| target.node == Some(node) && target.state == State::Resting;
         for target in self.all.values_mut().filter(resting) {
-            if lasted >= config.healthy {
+            if lasted >= config.healthy
+                && !self.planted.strikes(Bug::BackoffNeverResets, || target.failures > 0)
+            {
                 target.failures = 0;
             }
             target.wait(now, config, rng);

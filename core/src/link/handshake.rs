@@ -12,6 +12,7 @@ use super::survivor::Link;
 use super::{Hello, Message, Output, Purpose};
 use crate::id::{LaneId, NodeId};
 use crate::node::output::CloseReason;
+use crate::planted::Bug;
 use crate::time::Instant;
 use crate::work::PublicKey;
 
@@ -55,7 +56,9 @@ impl Links {
                 self.take_up(now, id, peer, Some(now + self.config.handshake_timeout));
             }
             Purpose::Link => {
-                let peer = self.peer_of(&hello, hello.node, hello.nonce);
+                let own_first = self.planted.has(Bug::KeepsOwnDial);
+                let dialler = if own_first { NodeId(u128::MAX) } else { hello.node };
+                let peer = self.peer_of(&hello, dialler, hello.nonce);
                 if let Some(lane) = self.lanes.get_mut(&id) {
                     lane.phase = Phase::Confirming { peer, until: now + self.config.handshake_timeout };
                 }
@@ -208,7 +211,9 @@ impl Links {
     fn take_up(&mut self, now: Instant, id: LaneId, peer: Peer, unconfirmed: Option<Instant>) {
         let node = peer.node;
         self.no_stranger(id);
-        if self.links.get(&node).is_some_and(|link| link.boot != peer.boot) {
+        if self.links.get(&node).is_some_and(|link| link.boot != peer.boot)
+            && !self.planted.has(Bug::NewBootJoinsOldLink)
+        {
             // L3: `check_start` let only a later start pass. Whatever the earlier one left behind is dead.
             self.down(now, node);
         }

@@ -92,6 +92,11 @@ impl Labels {
         if label >> NUMBER_BITS != self.tag {
             return Err(LabelError::WrongTag(label));
         }
+        self.numbered(label)
+    }
+
+    /// The neighbour whose link bears the number of a label.
+    pub(super) fn numbered(&self, label: u16) -> Result<NodeId, LabelError> {
         let number = usize::from(label) % LINKS_MAX;
         match self.slots.get(number) {
             Some(slot) if slot.up => Ok(slot.node),

@@ -14,7 +14,7 @@ use super::survivor::Link;
 use super::{Config, Hello, Input, LabelError, Message, Output, Purpose};
 use crate::id::{BootId, Generation, LaneId, MeshId, NodeId};
 use crate::node::output::{CloseReason, DialId, Event};
-use crate::planted::Planted;
+use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
 use crate::time::{Instant, Now, Span};
 use crate::when::When;
@@ -49,6 +49,7 @@ pub struct Links {
     pub(super) labels: Labels,
     pub(super) targets: Targets,
     pub(super) rng: Rng,
+    pub(super) planted: Planted,
     pub(super) strangers: usize,
     pub(super) timers: BTreeSet<(Instant, LaneId)>,
     outputs: VecDeque<Output>,
@@ -57,7 +58,7 @@ pub struct Links {
 impl Links {
     /// A node without neighbours. `boot` names this start.
     #[must_use]
-    pub fn new(config: Config, own: NodeId, boot: BootId, rng: Rng, _planted: Planted) -> Self {
+    pub fn new(config: Config, own: NodeId, boot: BootId, rng: Rng, planted: Planted) -> Self {
         Self {
             labels: Labels::new(boot),
             config,
@@ -70,7 +71,8 @@ impl Links {
             endorsement: Bytes::new(),
             lanes: BTreeMap::new(),
             links: BTreeMap::new(),
-            targets: Targets::default(),
+            targets: Targets::new(planted),
+            planted,
             rng,
             strangers: 0,
             timers: BTreeSet::new(),
@@ -156,7 +158,12 @@ impl Links {
     /// # Errors
     /// [`LabelError`] if it is not a label of this start, or its link is down.
     pub fn resolve(&self, label: u16) -> Result<NodeId, LabelError> {
-        self.labels.resolve(label)
+        match self.labels.resolve(label) {
+            Err(LabelError::WrongTag(_)) if self.planted.has(Bug::StaleLabelFollowed) => {
+                self.labels.numbered(label)
+            }
+            resolved => resolved,
+        }
     }
 
     /// Neighbours whose link is up.
@@ -323,7 +330,9 @@ impl Links {
             endorsement: if purpose == Purpose::Link { self.endorsement.clone() } else { Bytes::new() },
         };
         // The generation is said aloud only when it is on disk: a start that nobody remembers must not have been heard.
-        self.emit(Output::Send { lane, message: Message::Hello(hello), when: When::Durable });
+        let early = self.planted.has(Bug::GenerationToldEarly);
+        let when = if early { When::Now } else { When::Durable };
+        self.emit(Output::Send { lane, message: Message::Hello(hello), when });
     }
 
     pub(super) fn send(&mut self, lane: LaneId, message: Message) {
@@ -419,7 +428,11 @@ impl Links {
     }
 
     fn on_lane_due(&mut self, now: Instant, id: LaneId) {
-        let Some(lane) = self.lanes.get(&id) else { return };
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let unheard = lane.linked().is_some() && lane.heard + self.config.silent <= now;
+        if self.planted.strikes(Bug::DeadLaneKept, || unheard) {
+            lane.heard = now;
+        }
         let past = |limit: Option<Instant>| limit.is_some_and(|limit| limit <= now);
         let silent = lane.heard + self.config.silent <= now;
         let reason = match &lane.phase {

@@ -24,7 +24,7 @@ use peer::{Peer, REPLACED_MAX};
 
 use crate::id::{BootId, Generation, GroupId, NodeId, Term};
 use crate::level::Level;
-use crate::planted::Planted;
+use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
 use crate::time::{Instant, Now, Span};
 
@@ -197,13 +197,14 @@ pub struct Pairs {
     oldest_write: Option<Instant>,
     lag: Span,
     rng: Rng,
+    planted: Planted,
     outputs: VecDeque<Output>,
 }
 
 impl Pairs {
     /// A node without peers. `boot` names this start.
     #[must_use]
-    pub fn new(config: Config, own: NodeId, boot: BootId, rng: Rng, _planted: Planted) -> Self {
+    pub fn new(config: Config, own: NodeId, boot: BootId, rng: Rng, planted: Planted) -> Self {
         Self {
             config,
             own,
@@ -215,6 +216,7 @@ impl Pairs {
             oldest_write: None,
             lag: Span::ZERO,
             rng,
+            planted,
             outputs: VecDeque::new(),
         }
     }
@@ -302,12 +304,15 @@ impl Pairs {
 
     fn on_beat(&mut self, now: Instant, from: NodeId, beat: Beat) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        if !peer.admits(now, &beat, &self.config) {
+        if !peer.admits(now, &beat, &self.config, self.planted) {
             return;
         }
         if peer.start.is_none_or(|(boot, _)| boot != beat.boot) {
+            let quick = peer.start.is_some() && !peer.suspect;
             peer.begin(beat.boot, beat.generation);
-            self.outputs.push_back(Output::NewBoot { node: from, boot: beat.boot });
+            if !self.planted.strikes(Bug::QuickRestartUnnoticed, || quick) {
+                self.outputs.push_back(Output::NewBoot { node: from, boot: beat.boot });
+            }
         }
         peer.heard = now;
         peer.number = beat.number;
@@ -319,7 +324,9 @@ impl Pairs {
             self.outputs.push_back(Output::Suspect { node: from });
         } else if !peer.disk_stuck && peer.suspect {
             peer.suspect = false;
-            self.outputs.push_back(Output::Alive { node: from });
+            if !self.planted.has(Bug::RecoveryNotTold) {
+                self.outputs.push_back(Output::Alive { node: from });
+            }
         }
         if let Some(groups) = peer.collect(&beat) {
             self.outputs.push_back(Output::TheyLead { node: from, groups });
@@ -350,6 +357,10 @@ impl Pairs {
         if self.watch.is_some_and(|at| at <= now) {
             for (&node, peer) in &mut self.peers {
                 if !peer.suspect && peer.heard + self.config.suspect <= now {
+                    if self.planted.has(Bug::SilenceUnnoticed) {
+                        peer.heard = now;
+                        continue;
+                    }
                     peer.suspect = true;
                     self.outputs.push_back(Output::Suspect { node });
                 }

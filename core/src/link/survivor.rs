@@ -8,6 +8,7 @@ use super::links::Links;
 use super::{Message, Output};
 use crate::id::{BootId, Generation, LaneId, NodeId};
 use crate::node::output::CloseReason;
+use crate::planted::Bug;
 use crate::sometimes;
 use crate::time::Instant;
 
@@ -65,7 +66,9 @@ impl Links {
         let Some(link) = self.links.get_mut(&node) else { return };
         if link.current != lane {
             link.current = lane;
-            self.emit(Output::Switched { node, lane });
+            if !self.planted.has(Bug::SwitchNotTold) {
+                self.emit(Output::Switched { node, lane });
+            }
             if let Some(rtt) = self.rtt(node) {
                 self.emit(Output::Rtt { node, rtt });
             }
@@ -119,7 +122,9 @@ impl Links {
     pub(super) fn down(&mut self, now: Instant, node: NodeId) {
         let Some(link) = self.links.remove(&node) else { return };
         self.labels.release(node);
-        self.targets.arm(now, node, now.since(link.since), &self.config, &mut self.rng);
+        if !self.planted.has(Bug::NobodyRedials) {
+            self.targets.arm(now, node, now.since(link.since), &self.config, &mut self.rng);
+        }
         self.emit(Output::Down { node });
         for id in link.lanes {
             self.close(now, id, CloseReason::Surplus);

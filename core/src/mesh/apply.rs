@@ -1,6 +1,7 @@
 //! Entries and snapshots coming in, and what the rest of the node hears of them.
 
-use alloc::string::ToString;
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::entry::{Body, Entry};
@@ -8,6 +9,7 @@ use super::state::{Effect, Outcome, State};
 use super::store::{Space, closed_record, opened_record, state_record};
 use super::{Applied, Mesh, Output, Stream};
 use crate::id::{LogIndex, StreamInstance};
+use crate::planted::Bug;
 use crate::time::Now;
 
 impl Mesh {
@@ -19,6 +21,12 @@ impl Mesh {
             }
             // An entry this version cannot read changes nothing, at any member of this version.
             let entry = if applied.command { Entry::decode(&applied.data).ok() } else { None };
+            if let Some(Entry { body: Body::Open { name, .. }, request, .. }) = &entry
+                && self.planted.strikes(Bug::OpenReplaces, || !self.state.decisions.contains_key(request))
+                && let Some(stream) = self.state.streams.remove(name)
+            {
+                self.state.bytes -= stream.bytes();
+            }
             let outcome = self.state.apply(applied.index, entry.as_ref());
             let (Some(entry), Some(outcome)) = (entry, outcome) else { continue };
             members_changed |= self.on_outcome(now, applied.index, &entry, &outcome);
@@ -55,7 +63,9 @@ impl Mesh {
             (Effect::Closed(Some(instance)), Body::Close { name }) => {
                 // Until the stored state says so too, a start would take the stream for open.
                 self.closed.insert(*instance, index);
-                self.outputs.push_back(Output::Persist(closed_record(*instance, index)));
+                if !self.planted.has(Bug::ClosedMarkNotWritten) {
+                    self.outputs.push_back(Output::Persist(closed_record(*instance, index)));
+                }
                 self.outputs.push_back(Output::StreamClosed { instance: *instance, name: name.to_string() });
                 false
             }
@@ -72,15 +82,18 @@ impl Mesh {
             return;
         };
         let before = core::mem::replace(&mut self.state, state);
+        // A start announces what was opened after the stored state, too, before it knows the entries in between.
+        let mut announced: BTreeMap<StreamInstance, String> =
+            self.opened.values().map(|stream| (stream.instance, stream.name.clone())).collect();
+        announced.extend(before.streams.into_values().map(|stream| (stream.instance, stream.name)));
         self.store_state();
         self.cut = self.stored;
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.on_members_changed();
-        for stream in before.streams.into_values() {
-            let open = self.state.streams.get(&stream.name).is_some_and(|s| s.instance == stream.instance);
+        for (instance, name) in announced {
+            let open = self.state.streams.get(&name).is_some_and(|stream| stream.instance == instance);
             if !open {
-                let (instance, name) = (stream.instance, stream.name);
                 self.outputs.push_back(Output::StreamClosed { instance, name });
             }
         }
@@ -94,6 +107,10 @@ impl Mesh {
     fn compact(&mut self) {
         let grown = self.state.applied.0 - self.cut.0;
         if grown >= self.config.compact_after && self.membership.is_some() {
+            if self.planted.has(Bug::CutBeforeStateStored) {
+                self.cut = self.state.applied;
+                return self.outputs.push_back(Output::Compact { upto: self.cut });
+            }
             self.store_state();
             self.cut = self.stored;
             self.outputs.push_back(Output::Compact { upto: self.cut });
@@ -120,6 +137,9 @@ impl Mesh {
     /// Notes beside the stored state that a stream is open: a start announces it before the log is applied again.
     fn note_opened(&mut self, name: &str) {
         let Some(stream) = self.state.streams.get(name) else { return };
+        if self.planted.has(Bug::OpenedMarkNotWritten) {
+            return;
+        }
         self.outputs.push_back(Output::Persist(opened_record(stream)));
         self.opened.insert(stream.instance, stream.clone());
     }

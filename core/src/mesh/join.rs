@@ -16,6 +16,7 @@ use crate::digest::Digest;
 use crate::id::{LaneId, MeshId, NodeId, ReplicaId, RequestId};
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
+use crate::planted::Bug;
 use crate::time::{Instant, Now, Span};
 use crate::when::When;
 use crate::work::PublicKey;
@@ -283,7 +284,12 @@ impl Mesh {
             remember: Vec::from([joining.address()]),
             roster: members,
         };
-        self.outputs.push_back(Output::Persist(membership.record()));
+        if self.planted.has(Bug::RosterNotWritten) {
+            let short = Membership { roster: Vec::new(), ..membership.clone() };
+            self.outputs.push_back(Output::Persist(short.record()));
+        } else {
+            self.outputs.push_back(Output::Persist(membership.record()));
+        }
         self.belong(membership);
         self.announce_roster();
         if let Some(request) = self.joining.as_mut().and_then(|j| j.request.take()) {

@@ -6,6 +6,7 @@ use super::voters::View;
 use super::{Mesh, Output};
 use crate::configuration::Configuration;
 use crate::id::{LogIndex, NodeId, Term};
+use crate::planted::Bug;
 use crate::time::{Instant, Now};
 
 /// The control group as seen from here.
@@ -46,7 +47,9 @@ impl Mesh {
             control.change = None;
             control.rest = None;
             control.complete = false;
-            self.requests.forget_served();
+            if !self.planted.has(Bug::ServedNotForgotten) {
+                self.requests.forget_served();
+            }
         }
         let control = &mut self.control;
         let news = leading != control.leading || leader != control.leader || term != control.term;

@@ -54,6 +54,8 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 pub use config::Config;
 pub use input::{Applied, Input, Receipt};
 pub use join::JOIN_VERSION;
@@ -66,7 +68,7 @@ use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamIn
 use crate::level::Level;
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::CloseReason;
-use crate::planted::Planted;
+use crate::planted::{Bug, Planted};
 use crate::record::{Damaged, Key};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
@@ -116,12 +118,13 @@ pub struct Mesh {
     awaited: BTreeMap<Receipt, Awaited>,
     last_number: u64,
     outputs: VecDeque<Output>,
+    planted: Planted,
 }
 
 impl Mesh {
     /// The part of node `own`, knowing nothing yet.
     #[must_use]
-    pub fn new(config: Config, own: NodeId, rng: Rng, _planted: Planted) -> Self {
+    pub fn new(config: Config, own: NodeId, rng: Rng, planted: Planted) -> Self {
         Self {
             config,
             own,
@@ -146,6 +149,7 @@ impl Mesh {
             awaited: BTreeMap::new(),
             last_number: 0,
             outputs: VecDeque::new(),
+            planted,
         }
     }
 
@@ -249,7 +253,7 @@ impl Mesh {
                 self.on_configured(now, configuration, committed);
             }
             Input::SnapshotWanted { to } => {
-                let (index, data) = (self.state.applied, self.state.encode());
+                let (index, data) = (self.state.applied, self.snapshot());
                 self.outputs.push_back(Output::Snapshot { to, index, data });
             }
             Input::Install { index, data, .. } => self.on_install(now, index, &data),
@@ -414,6 +418,24 @@ impl Mesh {
             return self.reply(request, Err(Refusal::Invalid("a node's name or id is too long".into())));
         }
         self.on_client_request(now, request, Body::Open { name, source, target });
+    }
+
+    /// The state for a member whose log ends too early.
+    fn snapshot(&self) -> Bytes {
+        let mut state = &self.state;
+        let mut short = State::default();
+        let decided = self.planted.strikes(Bug::SnapshotForgetsDecisions, || !state.decided.is_empty());
+        let streams = self.planted.strikes(Bug::SnapshotForgetsStreams, || !state.streams.is_empty());
+        if decided || streams {
+            short.clone_from(state);
+            if decided {
+                short.decided.clear();
+            } else {
+                short.streams.clear();
+            }
+            state = &short;
+        }
+        state.encode()
     }
 
     fn on_join_message(&mut self, now: Now, lane: LaneId, peer_key: PublicKey, message: JoinMessage) {

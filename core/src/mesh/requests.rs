@@ -11,8 +11,9 @@ use super::entry::{Body, Entry, Request};
 use super::state::Effect;
 use super::wire::{Message, Verdict};
 use super::{Mesh, Output};
-use crate::id::{LogIndex, NodeId, RequestId};
+use crate::id::{LogIndex, NodeId, RequestId, StreamInstance};
 use crate::node::command::{Refusal, Reply};
+use crate::planted::Bug;
 use crate::time::{Instant, Now, Wall};
 use crate::when::When;
 use crate::work::Job;
@@ -108,6 +109,11 @@ impl Mesh {
         }
         if self.requests.pending.len() >= self.config.requests_max {
             return self.reply(request, Err(Refusal::Busy));
+        }
+        if let Body::Close { name } = &body
+            && self.planted.strikes(Bug::RefusedByWhatItKnows, || self.stream(name).is_none())
+        {
+            return self.reply(request, Err(Refusal::UnknownStream(name.clone())));
         }
         let deadline = Some(now.monotonic + self.config.request_timeout);
         self.submit(now, Purpose::Client(request), body, deadline);
@@ -234,6 +240,10 @@ impl Mesh {
         let after = self.requests.stamped.max(self.state.time);
         let time = Wall(now.wall.0.max(after.0.saturating_add(1)));
         self.requests.stamped = time;
+        if self.planted.strikes(Bug::AnsweredBeforeCommit, || matches!(body, Body::Open { .. })) {
+            let effect = Effect::Opened { instance: StreamInstance(key.1.0), created: true };
+            self.on_decided(now, key.0, key.1, Ok(effect));
+        }
         let entry = Entry { origin: key.0, request: key.1, seen, time, body };
         let context = self.next_number();
         self.requests.served.insert(key, Stage::Proposed { context });

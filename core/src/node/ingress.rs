@@ -152,7 +152,16 @@ impl Node {
         let Some(arrived_on) = self.links.label(neighbour) else { return Ok(()) };
         let before = message.relay;
         let mut relay = before;
-        match relay.step(arrived_on) {
+        let step = relay.step(arrived_on);
+        let spent = || step == Step::Arrived && before.ttl() == 0 && !before.path().labels().is_empty();
+        if self.config.planted.strikes(Bug::TtlBeforeArrival, spent) {
+            self.notify(neighbour, &before, Reason::Ttl);
+            return Ok(());
+        }
+        if self.config.planted.strikes(Bug::TtlKept, || before.ttl() > 0) {
+            relay = relay.with_ttl(before.ttl());
+        }
+        match step {
             Step::Arrived => {
                 // Only its source read it before: the neighbour that brought it is not to blame.
                 if self.arrived(neighbour, message).is_err() {
@@ -241,7 +250,7 @@ impl Node {
             return Err("an envelope without source and target".to_string());
         };
         let own = self.config.identity.node;
-        if target != own || source == own {
+        if (target != own && !self.config.planted.has(Bug::StaleLabelFollowed)) || source == own {
             self.notify(neighbour, &message.relay, Reason::WrongTarget);
             return Ok(());
         }
@@ -291,7 +300,7 @@ impl Node {
     /// A consensus message: through the gate, if it is for the log of a stream.
     pub(super) fn consensus(&mut self, group: GroupId, from: NodeId, message: raft::Message) {
         let now = self.now;
-        let passed = if group == GroupId::CONTROL {
+        let mut passed = if group == GroupId::CONTROL {
             Some(message)
         } else if !self.groups.contains(group) {
             None
@@ -299,6 +308,12 @@ impl Node {
             let streams = &mut self.streams;
             self.gate.offer(group, from, message, |data| streams.admit(now, group.into(), data))
         };
+        let cut = || passed.as_ref().and_then(raft::Message::append).is_some_and(|append| append.cut);
+        if self.config.planted.strikes(Bug::CutNotSaid, cut)
+            && let Some(raft::Message { body: raft::Body::Append(append), .. }) = &mut passed
+        {
+            append.cut = false;
+        }
         if let Some(message) = passed {
             self.groups.handle(now, raft::Input::Message { from, group, message });
         }
@@ -312,6 +327,7 @@ impl Node {
         let input = match offered {
             Ok(None) => return,
             Ok(Some((from, message))) => raft::Input::Message { from, group, message },
+            Err(NothingHeld) if self.config.planted.has(Bug::RestNotAskedFor) => return,
             Err(NothingHeld) => raft::Input::AskAgain { group },
         };
         self.groups.handle(now, input);

@@ -40,7 +40,7 @@ use crate::id::{BootId, LaneId, NodeId, Ticket};
 use crate::level::Level;
 use crate::link::{Links, Pairs};
 use crate::mesh::Mesh;
-use crate::planted::Planted;
+use crate::planted::{Bug, Planted};
 use crate::raft::Groups;
 use crate::rng::{Purpose, Rng};
 use crate::route::Routes;
@@ -194,7 +194,7 @@ impl Node {
             lanes: Lanes::default(),
             egress: Egress::default(),
             durability: Durability::new(planted),
-            journal: Journal::new(config.journal),
+            journal: Journal::new(config.journal, planted),
             loads: BTreeMap::new(),
             next_load: LoadId(1),
             outputs: VecDeque::new(),
@@ -233,6 +233,7 @@ impl Node {
                 self.phase = Phase::Running;
                 self.settle();
             }
+            Input::WriteFailed { .. } if self.config.planted.has(Bug::FailedWriteIgnored) => {}
             Input::WriteFailed { reason } => self.stop(Rejected::Stopped(reason)),
             input => {
                 self.take(input);
@@ -288,6 +289,7 @@ impl Node {
 
     /// Panics if an invariant does not hold; the message begins with its number.
     pub fn check_invariants(&self, level: Level) {
+        assert!(!self.config.planted.has(Bug::Canary), "N0: the canary sings");
         self.links.check_invariants(level);
         self.pairs.check_invariants(level);
         self.routes.check_invariants(level);
@@ -297,6 +299,8 @@ impl Node {
         self.egress.check_invariants(level);
         self.durability.check_invariants();
         self.journal.check_invariants(level);
+        let linked = self.links.neighbours().eq(self.routes.neighbours());
+        assert!(linked, "N4: the routes do not know which links are up");
         assert!(self.loopback.is_empty(), "N2: a step ended with parcels to itself undelivered");
     }
 
@@ -312,6 +316,7 @@ impl Node {
             Input::Deadline => self.deadline(),
             Input::Persisted { upto } => self.persisted(upto),
             Input::Loaded { load, bytes } => self.loaded(load, bytes),
+            Input::Space { .. } if self.config.planted.has(Bug::SpaceIgnored) => {}
             Input::Space { free } => self.streams.handle(now, stream::Input::Space { free }),
             Input::WorkDone { work, done } => self.work_done(work, done),
             Input::Command { request, command } => self.command(request, command),
@@ -405,6 +410,15 @@ impl Node {
         }
     }
 
+    /// The newest load of a payload asked for after `load`.
+    fn later(&self, load: LoadId) -> Option<u64> {
+        let payload = |loading: &Loading| match loading {
+            Loading::Payload { token, .. } => Some(*token),
+            Loading::Straggler => None,
+        };
+        self.loads.range(load..).rev().find_map(|(_, loading)| payload(loading))
+    }
+
     fn loaded(&mut self, load: LoadId, bytes: Option<bytes::Bytes>) {
         match self.loads.remove(&load) {
             Some(Loading::Straggler) => {
@@ -414,6 +428,8 @@ impl Node {
             }
             Some(Loading::Payload { token, located }) => {
                 self.journal.loaded(located.row);
+                let mixed = self.config.planted.strikes(Bug::LoadToWrongAsker, || self.later(load).is_some());
+                let token = self.later(load).filter(|_| mixed).unwrap_or(token);
                 let bytes = bytes.filter(|bytes| located.is(bytes));
                 self.streams.handle(self.now, stream::Input::Loaded { token, bytes });
             }

@@ -8,6 +8,7 @@ use super::Node;
 use super::command::Refusal;
 use super::status::{GroupStatus, LinkStatus, MemberStatus, Status};
 use crate::configuration::{Configuration, Member};
+use crate::digest::Digest;
 use crate::id::{GroupId, LogIndex, NodeId};
 use crate::raft::{GroupPlace, Place};
 use crate::route::KnownLink;
@@ -42,6 +43,12 @@ impl Node {
     /// Where each replica of this node stands in its group.
     pub fn group_places(&self) -> impl Iterator<Item = GroupPlace> + '_ {
         self.groups.places()
+    }
+
+    /// How far the control group's state goes here, and its digest: equal at all members that applied the same entries.
+    #[must_use]
+    pub fn control_state(&self) -> (LogIndex, Digest) {
+        (self.mesh.applied_index(), self.mesh.digest())
     }
 
     /// What the log of a group holds at `index`, if it still holds it.

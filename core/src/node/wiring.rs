@@ -15,6 +15,7 @@ use super::parcel::{Held, Parcel};
 use crate::configuration::Member;
 use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
 use crate::payload::Payload;
+use crate::planted::Bug;
 use crate::record::Owner;
 use crate::when::When;
 use crate::work::{Done, Job, WorkId};
@@ -64,7 +65,9 @@ impl Node {
             }
             O::Down { node } => {
                 self.egress.unlink(node);
-                self.routes.handle(now, route::Input::LinkDown { node });
+                if !self.config.planted.has(Bug::LinkDownNotTold) {
+                    self.routes.handle(now, route::Input::LinkDown { node });
+                }
                 self.event(Event::LinkDown { node });
             }
             O::Rtt { node, rtt } => {
@@ -335,6 +338,9 @@ impl Node {
             O::Deliver(delivery) => self.outputs.push_back(Output::Deliver(delivery)),
             O::Reply { request, reply } => {
                 let reply = reply.map_err(|refusal| self.complete(refusal));
+                if self.config.planted.has(Bug::AnsweredTwice) {
+                    self.outputs.push_back(Output::Reply { request, reply: reply.clone() });
+                }
                 self.outputs.push_back(Output::Reply { request, reply });
             }
             O::Event(event) => self.event(event),
@@ -393,8 +399,10 @@ impl Node {
     pub(super) fn work_done(&mut self, work: WorkId, done: Done) {
         let (now, token) = (self.now, work.token);
         match work.owner {
-            Owner::Mesh => self.mesh.handle(now, mesh::Input::WorkDone { token, done }),
-            Owner::Stream => self.streams.handle(now, stream::Input::WorkDone { token, done }),
+            Owner::Mesh if !self.config.planted.has(Bug::WorkToWrongPart) => {
+                self.mesh.handle(now, mesh::Input::WorkDone { token, done })
+            }
+            Owner::Mesh | Owner::Stream => self.streams.handle(now, stream::Input::WorkDone { token, done }),
             Owner::Node | Owner::Raft => {}
         }
     }

@@ -61,7 +61,7 @@ impl Group {
         let alone = self.is_only_voter(context.own);
         let configuration = self.log.configuration();
         let nobody_to_ask = configuration.is_empty() || (alone && configuration.learners.is_empty());
-        if nobody_to_ask {
+        if nobody_to_ask || context.planted.strikes(Bug::OnlyVoterAsksNobody, || alone) {
             return self.arm_election(context);
         }
         self.standing = Standing::Verifying { start: context.rng.u64().max(1), answered: BTreeSet::new() };
@@ -111,7 +111,8 @@ impl Group {
         start: u64,
     ) {
         if question {
-            let mark = self.marks.get(&from).copied();
+            let known = self.marks.get(&from).copied();
+            let mark = known.filter(|_| !context.planted.has(Bug::MarksNotTold));
             self.send(context, from, self.term, Body::Recall { mark, question: false, start }, When::Now);
         }
         if let Some(mark) = mark
@@ -138,7 +139,7 @@ impl Group {
             // One of them may know of a place that the others never heard of.
             configuration.learners.iter().all(|member| answered.contains(&member.node))
         } else {
-            carried(configuration, |member| member.node == own || answered.contains(&member.node))
+            carried(configuration, |m| m.node == own || answered.contains(&m.node), context.planted)
         };
         if enough {
             self.verified(context);

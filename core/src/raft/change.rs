@@ -8,6 +8,7 @@ use super::wire::encode_configuration;
 use super::{Output, RefusedReason};
 use crate::configuration::{Configuration, Member};
 use crate::id::{NodeId, ReplicaId};
+use crate::planted::Bug;
 
 impl Group {
     /// Asks for another configuration. `number` is that of whoever asked; a change that the group makes by itself has none, and its
@@ -23,6 +24,7 @@ impl Group {
             (Standing::Stopped { .. }, _) => Some(RefusedReason::Stopped),
             (_, Role::Leader(leading)) => {
                 let busy = self.log.configured_at() > self.commit || self.log.configuration().is_joint();
+                let busy = busy && !context.planted.has(Bug::TwoChangesUnderWay);
                 (busy || self.commit < leading.begins || voters.is_empty())
                     .then_some(RefusedReason::ChangeUnderWay)
             }

@@ -62,7 +62,9 @@ impl Group {
         sometimes!(ElectionTimedOut);
         self.role = Role::PreCandidate { granted: BTreeSet::from([self.member(context.own)]) };
         self.ask_for_votes(context, true, self.term.next());
-        self.arm_election(context);
+        if !context.planted.has(Bug::ElectionNotRearmed) {
+            self.arm_election(context);
+        }
         self.tell_role(context);
     }
 
@@ -70,7 +72,13 @@ impl Group {
         self.term = self.term.next();
         self.vote = Some(self.member(context.own));
         self.role = Role::Candidate { granted: BTreeSet::new() };
-        self.persist_state(context);
+        if context.planted.has(Bug::OwnVoteNotWritten) {
+            let vote = self.vote.take();
+            self.persist_state(context);
+            self.vote = vote;
+        } else {
+            self.persist_state(context);
+        }
         self.notify(context, Written::Vote(self.term));
         self.ask_for_votes(context, false, self.term);
         self.election = None;
@@ -78,11 +86,15 @@ impl Group {
             self.arm_election(context);
         }
         self.tell_role(context);
+        if context.planted.has(Bug::OwnVoteBeforeDurable) {
+            self.own_vote_durable(context, self.term);
+        }
     }
 
     fn ask_for_votes(&mut self, context: &mut Context<'_>, pre: bool, term: Term) {
         let last = self.log.last();
-        let when = if pre { When::Now } else { When::Durable };
+        let when =
+            if pre || context.planted.has(Bug::OwnVoteBeforeDurable) { When::Now } else { When::Durable };
         let configuration = self.log.configuration().clone();
         let voters: BTreeSet<NodeId> =
             configuration.voters.iter().chain(&configuration.outgoing).map(|member| member.node).collect();
@@ -118,7 +130,11 @@ impl Group {
         if !self.may_vote(context) {
             return;
         }
-        let up_to_date = last.rank() >= self.log.last().rank();
+        let end = self.log.last();
+        let up_to_date = last.rank() >= end.rank();
+        let up_to_date = up_to_date
+            || context.planted.has(Bug::VoteForOlderLog)
+            || context.planted.strikes(Bug::VoteByLength, || last.index >= end.index);
         if pre {
             // Who hears a leader does not help to depose it (thesis 9.6).
             let leader_lives = match &self.role {
@@ -132,7 +148,8 @@ impl Group {
             self.answer(context, from, answered, Body::VoteReply { pre, granted, last }, When::Now);
             return self.reassure(context, from.node);
         }
-        if term > self.term {
+        let risen = term > self.term;
+        if risen {
             self.enter_term(context, term, None);
         }
         let free = self.vote.is_none_or(|vote| vote == from);
@@ -146,7 +163,10 @@ impl Group {
                 self.vote = Some(from);
             } else if self.vote.is_none() {
                 self.vote = Some(from);
-                self.persist_state(context);
+                // A higher term was put into this step's row already.
+                if !context.planted.strikes(Bug::VoteMissesTermsRow, || risen) {
+                    self.persist_state(context);
+                }
             }
             self.election = None;
             self.arm_election(context);
@@ -185,12 +205,18 @@ impl Group {
             return self.enter_term(context, term, None);
         }
         let expected = if pre { self.term.next() } else { self.term };
-        if !granted || term != expected || self.replica_on(from.node) != Some(from.replica) {
+        let preliminary = pre && matches!(self.role, Role::Candidate { .. });
+        let fits = term == expected
+            || context.planted.strikes(Bug::StaleVoteCounted, || !pre && term < expected)
+            || context.planted.strikes(Bug::PreVoteCounted, || preliminary && term == self.term);
+        if !granted || !fits || self.replica_on(from.node) != Some(from.replica) {
             return;
         }
         match &mut self.role {
             Role::PreCandidate { granted } if pre => granted.insert(from),
-            Role::Candidate { granted } if !pre => granted.insert(from),
+            Role::Candidate { granted } if !pre || context.planted.has(Bug::PreVoteCounted) => {
+                granted.insert(from)
+            }
             _ => return,
         };
         self.count_votes(context);
@@ -198,11 +224,18 @@ impl Group {
 
     fn count_votes(&mut self, context: &mut Context<'_>) {
         let won = |granted: &BTreeSet<Member>| {
-            carried(self.log.configuration(), |member| granted.contains(&member))
+            carried(self.log.configuration(), |member| granted.contains(&member), context.planted)
         };
         match &self.role {
             Role::PreCandidate { granted } if won(granted) => self.campaign(context),
             Role::Candidate { granted } if won(granted) => self.lead(context),
+            Role::Candidate { granted }
+                if context.planted.strikes(Bug::OwnVoteTwice, || {
+                    2 * (granted.len() + 1) > self.log.configuration().voters.len()
+                }) =>
+            {
+                self.lead(context);
+            }
             _ => {}
         }
     }
@@ -232,7 +265,7 @@ impl Group {
     pub(super) fn check_quorum(&mut self, context: &mut Context<'_>) {
         let own = context.own;
         let heard = |member: Member| member.node == own || !context.suspects.contains(&member.node);
-        let quorum = carried(self.log.configuration(), heard);
+        let quorum = carried(self.log.configuration(), heard, context.planted);
         let limit = context.now + context.config.election_max;
         if let Role::Leader(leading) = &mut self.role {
             leading.quorum_lost = if quorum { None } else { Some(leading.quorum_lost.unwrap_or(limit)) };

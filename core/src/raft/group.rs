@@ -13,7 +13,7 @@ use super::{GroupPlace, GroupStatus, Output, Receipt, RoleName, Written};
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
-use crate::planted::Planted;
+use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
 use crate::time::{Instant, Span};
 use crate::when::When;
@@ -112,14 +112,20 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(id: GroupId, replica: ReplicaId, base: Place, configuration: Configuration) -> Self {
+    pub(super) fn new(
+        id: GroupId,
+        replica: ReplicaId,
+        base: Place,
+        configuration: Configuration,
+        planted: Planted,
+    ) -> Self {
         Self {
             id,
             replica,
             former: Vec::new(),
             term: base.term,
             vote: None,
-            log: Log::new(base, configuration),
+            log: Log::new(base, configuration, planted),
             commit: base.index,
             applied: base.index,
             role: Role::Follower { leader: None },
@@ -278,7 +284,11 @@ impl Group {
         if term > self.term {
             self.term = term;
             self.vote = None;
-            self.persist_state(context);
+            if !context.planted.has(Bug::HeardTermNotWritten) {
+                self.persist_state(context);
+            }
+        } else if context.planted.strikes(Bug::StepDownForgetsVote, || self.vote.is_some()) {
+            self.vote = None;
         }
         self.follow(context, leader);
     }
@@ -299,7 +309,10 @@ impl Group {
 
     /// Hands over what is committed and durable here.
     pub(super) fn apply(&mut self, context: &mut Context<'_>) {
-        let upto = self.commit.min(self.log.durable());
+        let mut upto = self.commit.min(self.log.durable());
+        if context.planted.strikes(Bug::AppliedBeforeDurable, || upto < self.commit) {
+            upto = self.commit.min(self.log.last().index);
+        }
         while self.applied < upto {
             let entries = self.log.slice(self.applied.next(), upto, 1024, 1 << 20);
             let Some(last) = entries.last() else { return };
@@ -394,12 +407,15 @@ impl Group {
         let (base, last) = (self.log.base().index, self.log.last().index);
         assert!(base <= self.applied, "R3: applied {} below the base {base}", self.applied);
         assert!(self.applied <= self.commit, "R3: applied {} above commit {}", self.applied, self.commit);
+        assert!(self.applied <= self.log.durable(), "R3: applied {} before it is durable", self.applied);
         assert!(self.commit <= last.max(self.applied), "R3: commit {} above the end {last}", self.commit);
         assert!(self.log.last().term <= self.term, "R4: an entry of a term that has not begun");
         if let Role::Leader(leading) = &self.role {
             assert_eq!(self.standing, Standing::Sound, "R8: a replica leads that must not");
             assert!(self.log.configured_at() <= last, "R5: a configuration beyond the log");
             assert!(!leading.progress.contains_key(&own), "R1: a leader replicates to itself");
+            let pending = self.log.configurations_above(self.commit);
+            assert!(self.commit < leading.begins || pending <= 1, "R5: {pending} configurations pend");
         }
         if level == Level::Full {
             self.log.check_invariants();

@@ -13,7 +13,7 @@ use super::{Config, GroupPlace, GroupStatus, Input, Output, RefusedReason};
 use crate::configuration::Configuration;
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
-use crate::planted::Planted;
+use crate::planted::{Bug, Planted};
 use crate::record::{Damaged, Key};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
@@ -66,7 +66,7 @@ impl Groups {
     ) -> Result<(), Damaged> {
         let loading = self.loading.entry(GroupId(key.id)).or_default();
         loading
-            .take(key.space, key.slot, head)
+            .take(key.space, key.slot, head, self.planted)
             .map_err(|error| Damaged { key: *key, what: error.to_string() })
     }
 
@@ -92,10 +92,14 @@ impl Groups {
     pub fn restored(&mut self, now: Now) -> Result<(), Damaged> {
         for (id, loading) in core::mem::take(&mut self.loading) {
             let applied = self.applied.get(&id).copied().unwrap_or_default();
-            if let Some(mut group) = loading.build(id, applied)? {
+            if let Some(mut group) = loading.build(id, applied, self.planted)? {
                 let applied = applied.min(group.log.last().index);
                 group.applied = applied.max(group.applied);
                 group.commit = group.applied;
+                let end = group.log.last().index;
+                if self.planted.strikes(Bug::WholeLogCommittedAtStart, || group.commit < end) {
+                    group.commit = end;
+                }
                 self.groups.insert(id, group);
                 self.with(now.monotonic, id, |group, context| {
                     group.tell_configuration(context);
@@ -154,7 +158,9 @@ impl Groups {
                 });
             }
             Input::PairAlive { node } => {
-                self.suspects.remove(&node);
+                if !self.planted.has(Bug::SuspicionStays) {
+                    self.suspects.remove(&node);
+                }
                 self.each(now, node, |group, context| {
                     group.check_quorum(context);
                     group.ask_anew(context);
@@ -274,7 +280,7 @@ impl Groups {
         if self.groups.contains_key(&id) {
             return;
         }
-        self.groups.insert(id, Group::new(id, replica, Place::default(), founding));
+        self.groups.insert(id, Group::new(id, replica, Place::default(), founding, self.planted));
         self.with(now, id, |group, context| {
             group.persist_base(context);
             group.persist_state(context);

@@ -8,6 +8,7 @@ use super::wire::decode_configuration;
 use crate::configuration::Configuration;
 use crate::digest::Chain;
 use crate::id::{LogIndex, Term};
+use crate::planted::{Bug, Planted};
 
 /// Entries behind a base. Everything up to the base is committed and lives on in the owner's state.
 #[derive(Clone, Debug)]
@@ -20,6 +21,7 @@ pub(super) struct Log {
     /// Appends on their way to the disk: serial number, last index (lowered by truncation).
     writing: VecDeque<(u64, LogIndex)>,
     serial: u64,
+    planted: Planted,
 }
 
 /// What is wrong with an append.
@@ -32,7 +34,7 @@ pub(super) enum Mismatch {
 }
 
 impl Log {
-    pub(super) fn new(base: Place, configuration: Configuration) -> Self {
+    pub(super) fn new(base: Place, configuration: Configuration, planted: Planted) -> Self {
         Self {
             base,
             entries: VecDeque::new(),
@@ -40,6 +42,7 @@ impl Log {
             durable: base.index,
             writing: VecDeque::new(),
             serial: 0,
+            planted,
         }
     }
 
@@ -99,6 +102,11 @@ impl Log {
         self.configurations.last().expect("that of the base is always there").0
     }
 
+    /// How many configurations stand above `index`.
+    pub(super) fn configurations_above(&self, index: LogIndex) -> usize {
+        self.configurations.iter().filter(|(at, _)| *at > index).count()
+    }
+
     /// The configuration in force at `index`.
     pub(super) fn configuration_at(&self, index: LogIndex) -> &Configuration {
         let found = self.configurations.iter().rev().find(|(from, _)| *from <= index);
@@ -112,7 +120,13 @@ impl Log {
         }
         match self.place(place.index) {
             Some(own) if own == place => Ok(()),
-            Some(own) if own.term == place.term => Err(Mismatch::Forked(place.index)),
+            Some(own) if own.term == place.term => {
+                if self.planted.has(Bug::ChainNotCompared) {
+                    Ok(())
+                } else {
+                    Err(Mismatch::Forked(place.index))
+                }
+            }
             Some(_) | None => Err(Mismatch::Differs),
         }
     }
@@ -183,11 +197,14 @@ impl Log {
             self.base.index
         );
         self.entries.truncate((index.0 - self.base.index.0 - 1) as usize);
-        self.configurations.retain(|(at, _)| *at < index);
+        let stays = |at: LogIndex| at < index || self.planted.has(Bug::ConfigurationSurvivesCut);
+        self.configurations.retain(|(at, _)| stays(*at));
         let end = index.before();
         self.durable = self.durable.min(end);
         for (_, last) in &mut self.writing {
-            *last = (*last).min(end);
+            if !self.planted.strikes(Bug::WrittenNotLowered, || *last > end) {
+                *last = (*last).min(end);
+            }
         }
     }
 
@@ -234,7 +251,7 @@ impl Log {
             return;
         }
         let serial = self.serial;
-        *self = Self::new(place, configuration);
+        *self = Self::new(place, configuration, self.planted);
         self.serial = serial;
     }
 
@@ -255,6 +272,11 @@ impl Log {
             "R3: durable outside the log"
         );
         assert!(self.configurations.is_sorted_by_key(|(at, _)| *at), "R5: configurations out of order");
+        let changes = self.entries.iter().filter(|(entry, _)| entry.kind == EntryKind::Configuration);
+        assert!(
+            self.configurations.iter().skip(1).map(|(at, _)| *at).eq(changes.map(|(entry, _)| entry.index)),
+            "R5: the configurations are not those of the log"
+        );
     }
 }
 
@@ -264,7 +286,7 @@ mod tests {
     use bytes::Bytes;
 
     fn log(terms: &[u64]) -> Log {
-        let mut log = Log::new(Place::default(), Configuration::default());
+        let mut log = Log::new(Place::default(), Configuration::default(), Planted::none());
         for &term in terms {
             push(&mut log, term);
         }

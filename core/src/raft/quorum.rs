@@ -4,30 +4,48 @@ use alloc::vec::Vec;
 
 use crate::configuration::{Configuration, Member};
 use crate::id::LogIndex;
+use crate::planted::{Bug, Planted};
 
 /// The highest index that a majority of `members` has reached. An empty half of a joint configuration holds nothing back.
-fn majority_index(members: &[Member], reached: impl Fn(Member) -> LogIndex) -> LogIndex {
+fn majority_index(members: &[Member], reached: impl Fn(Member) -> LogIndex, planted: Planted) -> LogIndex {
     if members.is_empty() {
         return LogIndex(u64::MAX);
     }
     let mut indexes: Vec<LogIndex> = members.iter().map(|&member| reached(member)).collect();
     indexes.sort_unstable();
     // Of n sorted rising, the value at (n - 1) / 2 is reached by n - (n - 1) / 2 = floor(n / 2) + 1 members.
-    indexes[(indexes.len() - 1) / 2]
+    let quorum = (indexes.len() - 1) / 2;
+    if planted.strikes(Bug::QuorumOffByOne, || indexes.get(quorum + 1) > Some(&indexes[quorum])) {
+        return indexes[quorum + 1];
+    }
+    indexes[quorum]
 }
 
 /// The highest index that a majority of the voters has reached: of both halves, if the configuration is joint.
-pub(super) fn committed(configuration: &Configuration, reached: impl Fn(Member) -> LogIndex) -> LogIndex {
+pub(super) fn committed(
+    configuration: &Configuration,
+    reached: impl Fn(Member) -> LogIndex,
+    planted: Planted,
+) -> LogIndex {
     if configuration.voters.is_empty() {
         return LogIndex(0);
     }
-    majority_index(&configuration.voters, &reached).min(majority_index(&configuration.outgoing, &reached))
+    let (incoming, outgoing) = (
+        majority_index(&configuration.voters, &reached, planted),
+        majority_index(&configuration.outgoing, &reached, planted),
+    );
+    if planted.strikes(Bug::OutgoingHalfIgnored, || outgoing < incoming) {
+        return incoming;
+    }
+    incoming.min(outgoing)
 }
 
 /// Whether those for whom `yes` holds decide: a majority of both halves.
-pub(super) fn carried(configuration: &Configuration, yes: impl Fn(Member) -> bool) -> bool {
+pub(super) fn carried(configuration: &Configuration, yes: impl Fn(Member) -> bool, planted: Planted) -> bool {
     let most = |members: &[Member]| 2 * members.iter().filter(|&&m| yes(m)).count() > members.len();
-    most(&configuration.voters) && (configuration.outgoing.is_empty() || most(&configuration.outgoing))
+    let incoming = most(&configuration.voters);
+    let outgoing = configuration.outgoing.is_empty() || most(&configuration.outgoing);
+    incoming && (outgoing || planted.has(Bug::OutgoingHalfIgnored))
 }
 
 #[cfg(test)]
@@ -35,6 +53,8 @@ mod tests {
     use super::*;
     use crate::id::{NodeId, ReplicaId};
     use crate::rng::{Purpose, Rng};
+
+    const PLANTED: Planted = Planted::none();
 
     fn member(number: u64) -> Member {
         Member { node: NodeId(number.into()), replica: ReplicaId(number.into()) }
@@ -62,17 +82,17 @@ mod tests {
             let configuration = Configuration { voters, outgoing, learners: Vec::new() };
             let indexes: Vec<u64> = (0..16).map(|_| rng.below(20)).collect();
             let reached = |m: Member| LogIndex(indexes[m.node.0 as usize]);
-            let index = committed(&configuration, reached);
+            let index = committed(&configuration, reached, PLANTED);
             assert_eq!(index, naive(&configuration, &reached), "{configuration:?} {indexes:?}");
-            assert!(carried(&configuration, |m| reached(m) >= index));
-            assert!(!carried(&configuration, |m| reached(m) > index));
+            assert!(carried(&configuration, |m| reached(m) >= index, PLANTED));
+            assert!(!carried(&configuration, |m| reached(m) > index, PLANTED));
         }
     }
 
     #[test]
     fn half_of_an_even_number_is_no_majority() {
         let configuration = Configuration::simple((0..4).map(member).collect(), Vec::new());
-        assert!(!carried(&configuration, |m| m.node.0 < 2));
-        assert!(carried(&configuration, |m| m.node.0 < 3));
+        assert!(!carried(&configuration, |m| m.node.0 < 2, PLANTED));
+        assert!(carried(&configuration, |m| m.node.0 < 3, PLANTED));
     }
 }

@@ -77,6 +77,9 @@ impl Group {
             if progress.member != member {
                 *progress = Progress::new(member, last.before(), config);
             }
+            if context.planted.strikes(Bug::MatchAssumed, || progress.matched < last.before()) {
+                progress.matched = last.before();
+            }
         }
     }
 
@@ -109,11 +112,15 @@ impl Group {
             let entries = self.log.slice(progress.next, last, config.message_entries, config.message_bytes);
             let end = entries.last().map_or(previous.index, |entry| entry.index);
             let commit = self.commit.min(end);
+            let ahead = context.planted.strikes(Bug::CommitNotClamped, || self.commit > end);
+            let commit = if ahead { self.commit } else { commit };
             progress.sent(number, end, commit, context.now);
             // Rule A3 and thesis 10.2.1: only a source must not send what it has not on disk; its records are held by their owner,
             // but its descriptors travel here. So when this arrives, what it carries is on disk, and vouched for (rule C2).
             let alone = self.is_only_voter(context.own);
-            let when = if alone { When::Durable } else { When::Now };
+            let hasty =
+                context.planted.strikes(Bug::SourceSendsUnsynced, || alone && end > self.log.durable());
+            let when = if alone && !hasty { When::Durable } else { When::Now };
             let sent = if alone { end.max(self.log.durable()) } else { self.log.durable() };
             let durable = self.log.place(sent).unwrap_or(self.log.base());
             let append = Append { previous, commit, durable, entries, number, copy: false, cut: false };
@@ -165,6 +172,9 @@ impl Group {
                 }
             }
         }
+        if context.planted.strikes(Bug::DeposedLeaderObeyed, || term < self.term) {
+            return true;
+        }
         if term < self.term {
             let place = self.log.last();
             let reply = Body::AppendReply { number: 0, matched: false, place, more: false, waiting: false };
@@ -199,7 +209,11 @@ impl Group {
 
     fn take_entries(&mut self, context: &mut Context<'_>, from: Member, append: Append) {
         let Append { previous, commit, entries, number, cut, .. } = append;
-        if let Err(mismatch) = self.log.agrees(previous) {
+        if let Err(mismatch) = self.log.agrees(previous)
+            && !context.planted.strikes(Bug::MatchedByIndex, || {
+                self.log.term(previous.index).is_some_and(|term| term != previous.term)
+            })
+        {
             return self.disagree(context, from, number, previous.index, mismatch);
         }
         let below = LogIndex(previous.index.0 + entries.len() as u64) < self.log.base().index;
@@ -211,13 +225,23 @@ impl Group {
             Ok(compared) => compared,
             Err(mismatch) => return self.disagree(context, from, number, previous.index, mismatch),
         };
+        if context.planted.strikes(Bug::CutsBehindEqual, || {
+            new.is_empty() && (self.commit..self.log.last().index).contains(&covered)
+        }) {
+            self.log.truncate(covered.next());
+        }
         if !new.is_empty() && !self.replace_suffix(context, new) {
             return;
         }
-        self.commit_upto(context, commit.min(covered));
+        let last = self.log.last();
+        let unclamped = context.planted.strikes(Bug::CommitNotClamped, || covered < commit.min(last.index));
+        self.commit_upto(context, commit.min(if unclamped { last.index } else { covered }));
         let place = self.log.place(covered).expect("R2: covered by this very append");
+        let further = context.planted.strikes(Bug::OwnEndAcknowledged, || last != place);
+        let place = if further { last } else { place };
+        let when = if context.planted.has(Bug::AcknowledgedUnsynced) { When::Now } else { When::Durable };
         let reply = Body::AppendReply { number, matched: true, place, more: false, waiting: cut };
-        self.answer(context, from, self.term, reply, When::Durable);
+        self.answer(context, from, self.term, reply, when);
     }
 
     /// Puts new entries where they belong, after cutting off what stands there. `false` if that would cut what is committed.
@@ -340,14 +364,25 @@ impl Group {
     pub(super) fn advance_commit(&mut self, context: &mut Context<'_>) {
         let Role::Leader(leading) = &self.role else { return };
         let (own, durable) = (self.member(context.own), self.log.durable());
+        let last = self.log.last().index;
         let reached = |member: Member| {
             if member == own {
+                if context.planted.strikes(Bug::LeaderCountsUnsynced, || durable < last) {
+                    return last;
+                }
                 return durable;
             }
             let progress = leading.progress.get(&member.node).filter(|progress| progress.member == member);
             progress.map_or(LogIndex(0), |progress| progress.matched)
         };
-        let index = committed(self.log.configuration(), reached);
+        let configuration = self.log.configuration();
+        let index = if context.planted.strikes(Bug::LearnersCounted, || !configuration.learners.is_empty()) {
+            let mut counted = configuration.clone();
+            counted.voters.append(&mut counted.learners);
+            committed(&counted, reached, context.planted)
+        } else {
+            committed(configuration, reached, context.planted)
+        };
         let own_term = self.log.term(index) == Some(self.term);
         if index > self.commit && (own_term || context.planted.has(Bug::OldTermCommit)) {
             self.commit_upto(context, index);

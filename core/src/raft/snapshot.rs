@@ -7,6 +7,7 @@ use super::group::{Context, Group, Role};
 use super::message::{Body, Snapshot};
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId, Term};
+use crate::planted::Bug;
 use crate::when::When;
 
 impl Group {
@@ -20,6 +21,11 @@ impl Group {
     ) {
         let asker = self.copying_to.filter(|asker| asker.node == to);
         let Some(place) = self.log.place(index) else { return };
+        let place = if context.planted.has(Bug::SnapshotOffByOne) {
+            self.log.place(index.next()).unwrap_or(place)
+        } else {
+            place
+        };
         let configuration = self.log.configuration_at(index).clone();
         let mut number = 0;
         if asker.is_some() {
@@ -83,6 +89,9 @@ impl Group {
         if !taken || place.index <= self.commit {
             return;
         }
+        let known = self.log.configuration();
+        let outdated = context.planted.strikes(Bug::SnapshotKeepsConfiguration, || *known != configuration);
+        let configuration = if outdated { known.clone() } else { configuration };
         self.log.reset(place, configuration);
         if place.term > self.term {
             (self.term, self.vote) = (place.term, None);

@@ -18,6 +18,7 @@ use super::wire::{
 use super::{Output, Written};
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
+use crate::planted::{Bug, Planted};
 use crate::record::{Damaged, Forget, Key, Owner, Record};
 
 const STATE: u8 = 1;
@@ -90,7 +91,7 @@ impl Group {
             id: self.id.0,
             below,
         }));
-        if self.log.last() == self.log.base() {
+        if self.log.last() == self.log.base() && !context.planted.has(Bug::CutEntriesRiseAgain) {
             let forget = Forget { owner: Owner::Raft, space: LOG, id: self.id.0, below: u64::MAX };
             context.out.push_back(Output::Forget(forget));
             let slot = self.log.first().0;
@@ -110,6 +111,9 @@ impl Group {
     fn persist_marks(&mut self, context: &mut Context<'_>) {
         for node in core::mem::take(&mut self.unwritten_marks) {
             let Some(mark) = self.marks.get(&node) else { continue };
+            if context.planted.has(Bug::MarksNotWritten) {
+                continue;
+            }
             let record = wire::MarkRecord {
                 node: Bytes::copy_from_slice(&node.to_bytes()),
                 mark: Some(wire_mark(mark)),
@@ -139,7 +143,13 @@ pub(super) struct Loading {
 }
 
 impl Loading {
-    pub(super) fn take(&mut self, space: u8, slot: u64, head: &Bytes) -> Result<(), Malformed> {
+    pub(super) fn take(
+        &mut self,
+        space: u8,
+        slot: u64,
+        head: &Bytes,
+        planted: Planted,
+    ) -> Result<(), Malformed> {
         fn read<M: prost::Message + Default>(head: &Bytes) -> Result<M, Malformed> {
             M::decode(head.clone()).map_err(|error| Malformed(error.to_string()))
         }
@@ -148,7 +158,13 @@ impl Loading {
             LOG => {
                 let run: wire::LogRun = read(head)?;
                 // Whatever stood there and behind was replaced by this run.
-                self.entries.split_off(&LogIndex(slot));
+                let behind = |entries: &BTreeMap<LogIndex, Entry>| {
+                    let next = slot + run.entries.len() as u64;
+                    entries.keys().next_back().is_some_and(|last| last.0 >= next)
+                };
+                if !planted.strikes(Bug::CutEntriesReadBack, || behind(&self.entries)) {
+                    self.entries.split_off(&LogIndex(slot));
+                }
                 let run = entries(run.entries, LogIndex(slot).before())?;
                 self.entries.extend(run.into_iter().map(|entry| (entry.index, entry)));
             }
@@ -174,7 +190,12 @@ impl Loading {
     ///
     /// # Errors
     /// [`Damaged`] if the records do not make a log.
-    pub(super) fn build(self, id: GroupId, applied: LogIndex) -> Result<Option<Group>, Damaged> {
+    pub(super) fn build(
+        self,
+        id: GroupId,
+        applied: LogIndex,
+        planted: Planted,
+    ) -> Result<Option<Group>, Damaged> {
         let (Some(state), Some((base, configuration))) = (self.state, self.base) else { return Ok(None) };
         let Some(replica) = ReplicaId::from_slice(&state.replica) else { return Ok(None) };
         if applied < base.index {
@@ -184,7 +205,7 @@ impl Loading {
             );
             return Err(Damaged { key: key(id, BASE, 0), what });
         }
-        let mut group = Group::new(id, replica, base, configuration);
+        let mut group = Group::new(id, replica, base, configuration, planted);
         for (index, entry) in self.entries {
             if index <= base.index {
                 continue;

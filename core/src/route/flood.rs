@@ -11,6 +11,7 @@ use super::table::Offered;
 use super::wire::{NUMBER_MAX, STATES_MAX};
 use super::{ADJACENCIES_MAX, Output};
 use crate::id::NodeId;
+use crate::planted::Bug;
 use crate::time::{Instant, Span};
 
 /// The most bytes of link states in one message, by a rough count from above: it must fit into a message's header.
@@ -43,6 +44,9 @@ impl Routes {
     /// Says anew what this node's links are, above whatever was said before.
     pub(super) fn announce(&mut self, now: Instant) {
         let Some(version) = self.version else { return };
+        if self.table.planted.strikes(Bug::AnnouncementLost, || self.pace_announce.too_soon(now)) {
+            return;
+        }
         let (generation, sequence) = match version.max(self.outdo) {
             (generation, sequence) if sequence + 1 < NUMBER_MAX => (generation, sequence + 1),
             (generation, _) => (generation.next(), 0),
@@ -102,7 +106,9 @@ impl Routes {
         match self.table.offer(now, aged) {
             Offered::Taken { links } => {
                 self.changed_at = now;
-                self.spread(origin, Some(from));
+                if !self.table.planted.has(Bug::FloodNotPassedOn) {
+                    self.spread(origin, Some(from));
+                }
                 if links {
                     self.pace_compute.want(now);
                 }
@@ -121,6 +127,7 @@ impl Routes {
             Ordering::Equal => {}
             // The last generation of all is said by nobody honest, and cannot be outdone.
             Ordering::Greater if state.generation.0 >= NUMBER_MAX - 1 => {}
+            Ordering::Greater if self.table.planted.has(Bug::OwnStateNotOutdone) => {}
             Ordering::Greater => {
                 self.outdo = self.outdo.max(state.version());
                 // At once, unless it happens again and again: of a node that exists twice, each outdoes the other for ever.
@@ -137,7 +144,7 @@ impl Routes {
 
     pub(super) fn owe_full(&mut self, neighbour: NodeId) {
         if let Some(owed) = self.owed.get_mut(&neighbour) {
-            owed.full = true;
+            owed.full = !self.table.planted.has(Bug::TableNeverSent);
         }
     }
 

@@ -10,6 +10,7 @@ use super::cost::OwnLink;
 use super::graph::{Found, Graph};
 use super::table::Table;
 use crate::id::NodeId;
+use crate::planted::Bug;
 
 /// How to reach a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ impl Numbered {
         let Some(state) = table.get(node) else { return Vec::new() };
         let listed = state.adjacencies.iter().filter(|adjacency| {
             let back = table.get(adjacency.neighbour).and_then(|other| other.link(node));
-            adjacency.neighbour != own && back.is_some()
+            adjacency.neighbour != own && (back.is_some() || table.planted.has(Bug::OneWayLinkUsed))
         });
         listed.filter_map(|adjacency| Some((self.number(adjacency.neighbour)?, adjacency.cost))).collect()
     }

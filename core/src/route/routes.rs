@@ -10,7 +10,7 @@ use super::table::Table;
 use super::{Config, Input, Output, RELAYS_MAX};
 use crate::id::{Generation, NodeId};
 use crate::level::Level;
-use crate::planted::Planted;
+use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
 use crate::time::{Instant, Now, Span};
 
@@ -38,6 +38,11 @@ impl Pace {
         if self.due.is_none() {
             self.due = Some(now.max(self.not_before));
         }
+    }
+
+    /// Whether it was done just before.
+    pub(super) fn too_soon(&self, now: Instant) -> bool {
+        now < self.not_before
     }
 
     pub(super) fn done(&mut self, now: Instant, min: Span, max: Span) {
@@ -79,7 +84,7 @@ pub struct Routes {
 impl Routes {
     /// A node that knows nobody.
     #[must_use]
-    pub fn new(config: Config, own: NodeId, rng: Rng, _planted: Planted) -> Self {
+    pub fn new(config: Config, own: NodeId, rng: Rng, planted: Planted) -> Self {
         Self {
             config,
             own,
@@ -88,7 +93,7 @@ impl Routes {
             members: BTreeSet::new(),
             links: BTreeMap::new(),
             owed: BTreeMap::new(),
-            table: Table::default(),
+            table: Table::new(planted),
             pace_announce: Pace::default(),
             pace_compute: Pace::default(),
             refresh_at: None,
@@ -137,6 +142,11 @@ impl Routes {
         paces.into_iter().flatten().chain(ripe).chain(full).min()
     }
 
+    /// The neighbours whose link is up, as far as this part was told.
+    pub fn neighbours(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.links.keys().copied()
+    }
+
     /// The path to a node; `None` if there is none, and for the node itself.
     #[must_use]
     pub fn path(&self, to: NodeId) -> Option<&Path> {
@@ -182,7 +192,9 @@ impl Routes {
         self.owed.remove(&node);
         if self.links.remove(&node).is_some() {
             self.announce(now);
-            self.compute(now);
+            if !self.table.planted.has(Bug::PathsNotRecomputed) {
+                self.compute(now);
+            }
         }
     }
 

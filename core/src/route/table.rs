@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 
 use super::message::{Aged, LinkState, TableDigest};
 use crate::id::NodeId;
+use crate::planted::{Bug, Planted};
 use crate::time::{Instant, Span};
 
 #[derive(Clone, Debug)]
@@ -25,6 +26,7 @@ impl Entry {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     entries: BTreeMap<NodeId, Entry>,
+    pub(super) planted: Planted,
 }
 
 /// What became of a link state that was offered.
@@ -39,6 +41,10 @@ pub(super) enum Offered {
 }
 
 impl Table {
+    pub(super) fn new(planted: Planted) -> Self {
+        Self { entries: BTreeMap::new(), planted }
+    }
+
     pub(super) fn get(&self, origin: NodeId) -> Option<&Arc<LinkState>> {
         self.entries.get(&origin).map(|entry| &entry.state)
     }
@@ -59,7 +65,12 @@ impl Table {
     pub(super) fn offer(&mut self, now: Instant, aged: &Aged) -> Offered {
         let Aged { state, age } = aged;
         let links = match self.entries.get(&state.origin) {
-            Some(known) if known.state >= *state => {
+            Some(known)
+                if known.state >= *state
+                    || self
+                        .planted
+                        .strikes(Bug::GenerationNotCompared, || known.state.sequence >= state.sequence) =>
+            {
                 return if known.state == *state { Offered::Known } else { Offered::Stale };
             }
             Some(known) => known.state.adjacencies != state.adjacencies,

@@ -293,7 +293,13 @@ impl Stream {
         self.checkpoint_at = None;
         self.applied_since = 0;
         self.freed_since = 0;
-        let bound = self.releasable();
+        let mut bound = self.releasable();
+        if common
+            .planted
+            .strikes(Bug::ReleasedOnCommit, || self.part == Part::Source && bound < self.head.taken)
+        {
+            bound = self.head.taken;
+        }
         let before = self.floor.applied;
         while let Some(&(index, effect)) = self.tail.front() {
             let mut gone = None;
@@ -350,13 +356,29 @@ impl Stream {
     }
 
     pub(super) fn persist_state(&mut self, common: &mut Common) {
-        let stored = self.stored_state();
-        let slot_floor = stored.slot_floor;
+        let mut stored = self.stored_state();
+        let ahead = || self.head.applied > self.floor.applied;
+        let kept = |writer| !self.store.find(writer, 1, u64::MAX).is_empty();
+        if common
+            .planted
+            .strikes(Bug::DedupeDiesWithRecords, || self.floor.writers.iter().any(|(id, _)| !kept(id)))
+        {
+            stored.state.writers.retain(kept);
+        }
+        if common.planted.strikes(Bug::StateAheadOfFloor, ahead) {
+            stored.state = self.head.clone();
+        }
+        let mut slot_floor = stored.slot_floor;
+        if common.planted.strikes(Bug::TrimmedOneTooFar, || self.store.iter().next().is_some()) {
+            slot_floor += 1;
+        }
         let state = Record::state(key(self.instance, space::STATE, 0), encode_state(&stored));
         common.emit(Output::Persist(state));
         common.emit(Output::Forget(forget(self.instance, space::PAYLOAD, slot_floor)));
         self.drop_closing_records(common);
-        common.emit(Output::Compact { instance: self.instance, upto: self.floor.applied });
+        let cut = common.planted.strikes(Bug::LogCutAtHead, || self.head.applied > self.floor.applied);
+        let upto = if cut { self.head.applied } else { self.floor.applied };
+        common.emit(Output::Compact { instance: self.instance, upto });
     }
 
     pub(super) fn snapshot(&mut self, common: &mut Common, to: NodeId) {
@@ -394,7 +416,9 @@ impl Stream {
         self.drop_passed(common);
         self.persist_state(common);
         if self.part == Part::Target {
-            self.raise_mark(common, stored.released);
+            if !common.planted.strikes(Bug::SnapshotWithoutMark, || stored.released > self.target.mark) {
+                self.raise_mark(common, stored.released);
+            }
             self.fence_outrun(common);
         }
         common.emit(Output::Installed { instance, taken: true });

@@ -93,6 +93,7 @@ impl Streams {
                 self.restoring.entry(instance).or_default().insert(key.slot, kept);
             }
             space::MARK => stream.target.mark = decode_mark(head).map_err(unread)?,
+            space::CLOSING if self.common.planted.has(Bug::ClosingForgotten) => {}
             space::CLOSING => stream.restore_closing(key.slot, decode_closing(head).map_err(unread)?),
             _ => return Err(damaged("a record of an unknown kind: run a newer version")),
         }
@@ -105,7 +106,9 @@ impl Streams {
         let mut restoring = core::mem::take(&mut self.restoring);
         for (&instance, stream) in &mut self.streams {
             let floor = floors.get(&instance).copied().unwrap_or(0);
-            stream.store.skip_slots(floor);
+            if !self.common.planted.strikes(Bug::SlotsUsedTwice, || floor > 1) {
+                stream.store.skip_slots(floor);
+            }
             let found = restoring.remove(&instance).unwrap_or_default();
             for (slot, kept) in found {
                 stream.store.skip_slots(slot + 1);
@@ -186,7 +189,8 @@ impl Streams {
             }
             Input::FindWriter { request, stream, writer } => {
                 self.at_source(request, stream, |stream, common| {
-                    common.reply(request, stream.find_writer(writer))
+                    let found = stream.find_writer(common, writer);
+                    common.reply(request, found);
                 });
             }
             Input::CloseWriter { request, stream, writer } => {
@@ -303,7 +307,10 @@ impl Streams {
                     stream.tokens()
                 };
                 let tokens = self.with(instance, attach);
-                self.handlers.retain(|_, other| *other != instance);
+                let known = || self.handlers.values().any(|other| *other == instance);
+                if !self.common.planted.strikes(Bug::StaleVerdictCounts, known) {
+                    self.handlers.retain(|_, other| *other != instance);
+                }
                 self.handlers.extend(tokens.into_iter().flatten().map(|token| (token, instance)));
             }
             Err(refusal) => self.common.reply(request, Err(refusal)),
@@ -421,7 +428,10 @@ impl Streams {
                 if before != accepting && stream.part == Part::Target {
                     stream.tell_standing(common, false, 0);
                 }
-                if accepting && (core::mem::take(&mut stream.starved) || !stream.wanted.is_empty()) {
+                if accepting
+                    && (core::mem::take(&mut stream.starved) || !stream.wanted.is_empty())
+                    && !common.planted.has(Bug::RoomWakesNobody)
+                {
                     common.emit(Output::OfferAgain { instance });
                 }
                 stream.arm(common, now);

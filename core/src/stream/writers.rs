@@ -37,6 +37,11 @@ impl Writers {
         at.last = at.last.max(last.0);
     }
 
+    /// Lets go of all writers but those that `keep` names.
+    pub(super) fn retain(&mut self, keep: impl Fn(WriterId) -> bool) {
+        self.0.retain(|&writer, _| keep(writer));
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

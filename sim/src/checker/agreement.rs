@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use wattle_core::id::{GroupId, NodeId, StreamInstance, Term};
+use wattle_core::digest::Digest;
+use wattle_core::id::{GroupId, LogIndex, NodeId, StreamInstance, Term};
 use wattle_core::node::Status;
 use wattle_core::node::output::Event;
 
@@ -17,16 +18,22 @@ pub struct Agreement {
     streams: BTreeMap<StreamInstance, (String, NodeId, NodeId)>,
     /// The names that nobody ever closes, and what they stand for.
     kept: BTreeMap<String, Option<StreamInstance>>,
+    /// The control group's state after an entry, and who showed it first.
+    states: BTreeMap<LogIndex, (Digest, usize)>,
     stopped: BTreeMap<GroupId, String>,
     may_stop: bool,
 }
 
 impl Agreement {
-    /// Nothing is agreed on yet. `may_stop`: a disk is rolled back in this run, so that a group may stop. `kept`: names of
-    /// streams that nobody ever closes.
-    pub fn new<'a>(may_stop: bool, kept: impl IntoIterator<Item = &'a str>) -> Self {
+    /// Nothing is agreed on yet. `kept`: names of streams that nobody ever closes.
+    pub fn new<'a>(kept: impl IntoIterator<Item = &'a str>) -> Self {
         let kept = kept.into_iter().map(|name| (name.into(), None)).collect();
-        Self { may_stop, kept, ..Self::default() }
+        Self { kept, ..Self::default() }
+    }
+
+    /// A disk lost something that it had reported safe: from now on a group may stop.
+    pub fn a_disk_lost(&mut self) {
+        self.may_stop = true;
     }
 
     /// A node says that something happened.
@@ -111,18 +118,46 @@ impl Agreement {
         Ok(())
     }
 
-    /// Which node of a healed mesh another one cannot reach, in words.
+    /// A node shows the control group's state after an entry: all that ever applied it have the same.
+    ///
+    /// # Errors
+    /// X7.
+    pub fn state(&mut self, node: usize, index: LogIndex, digest: Digest) -> Checked {
+        let (known, first) = *self.states.entry(index).or_insert((digest, node));
+        ensure!(
+            known == digest,
+            "X7",
+            "after entry {index} of the control group node {node} has another state than node {first} had"
+        );
+        Ok(())
+    }
+
+    /// Who alone knew a stream forgot it: its name may come to mean another.
+    pub fn forgotten(&mut self, instance: StreamInstance) {
+        self.kept.values_mut().filter(|known| **known == Some(instance)).for_each(|known| *known = None);
+        self.streams.remove(&instance);
+    }
+
+    /// Which healed node another one cannot reach, in words.
     #[must_use]
     pub fn out_of_reach(&self, statuses: &[Status]) -> Option<String> {
-        let away = |status: &Status| status.members.iter().find(|member| !member.reachable).cloned();
+        let here = |node: NodeId| statuses.iter().any(|status| status.node == node);
+        let away = |status: &Status| {
+            status.members.iter().find(|member| !member.reachable && here(member.node)).cloned()
+        };
         let (from, to) =
             statuses.iter().find_map(|status| away(status).map(|away| (&status.name, away.name)))?;
         Some(format!("{from} cannot reach {to}"))
     }
 
-    /// What a healed mesh still disagrees on, in words. `opened`: the streams that a node reported open.
+    /// What the healed nodes of a mesh of so many members still disagree on, in words. `opened`: the streams that a node reported open.
     #[must_use]
-    pub fn open_questions(&self, statuses: &[Status], opened: &[StreamInstance]) -> Option<String> {
+    pub fn open_questions(
+        &self,
+        statuses: &[Status],
+        members: usize,
+        opened: &[StreamInstance],
+    ) -> Option<String> {
         let view = |status: &Status| {
             let mut members: Vec<_> =
                 status.members.iter().map(|member| (member.node, member.voter)).collect();
@@ -146,11 +181,20 @@ impl Agreement {
                     status.name, statuses[0].name
                 ));
             }
-            if this.1.len() != statuses.len() {
-                return Some(format!("{} knows {} members of {}", status.name, this.1.len(), statuses.len()));
+            if this.1.len() != members {
+                return Some(format!("{} knows {} members of {members}", status.name, this.1.len()));
             }
             if this.2 != first.2 {
-                return Some(format!("{} and {} know other streams", status.name, statuses[0].name));
+                let only = |one: &[StreamInstance], other: &[StreamInstance]| -> Vec<String> {
+                    one.iter().filter(|stream| !other.contains(stream)).map(ToString::to_string).collect()
+                };
+                return Some(format!(
+                    "{} and {} know other streams: one alone {:?}, the other alone {:?}",
+                    status.name,
+                    statuses[0].name,
+                    only(&this.2, &first.2),
+                    only(&first.2, &this.2)
+                ));
             }
             if let Some(missing) = opened.iter().find(|instance| !this.2.contains(instance)) {
                 return Some(format!("{} does not know stream {missing}, which was opened", status.name));
@@ -186,7 +230,7 @@ mod tests {
 
     #[test]
     fn two_leaders_of_one_term_are_seen_and_two_of_two_terms_are_not() {
-        let mut agreement = Agreement::new(false, []);
+        let mut agreement = Agreement::default();
         agreement.event(0, &leads(1)).unwrap();
         agreement.event(0, &leads(1)).unwrap();
         agreement.event(1, &leads(2)).unwrap();
@@ -196,18 +240,31 @@ mod tests {
     #[test]
     fn a_group_may_stop_only_where_a_disk_was_rolled_back() {
         let stopped = Event::GroupStopped { group: GroupId(3), reason: "amnesia".into() };
-        assert_eq!(Agreement::new(false, []).event(0, &stopped).unwrap_err().checker, "X11");
-        let mut agreement = Agreement::new(true, []);
+        assert_eq!(Agreement::default().event(0, &stopped).unwrap_err().checker, "X11");
+        let mut agreement = Agreement::default();
+        agreement.a_disk_lost();
         agreement.event(0, &stopped).unwrap();
         assert!(agreement.has_stopped(GroupId(3)) && !agreement.has_stopped(GroupId(4)));
     }
 
     #[test]
+    fn a_state_that_differs_after_the_same_entry_is_seen() {
+        let mut agreement = Agreement::default();
+        let of = |content: &[u8]| Digest::of_bytes(content);
+        agreement.state(0, LogIndex(4), of(b"a")).unwrap();
+        agreement.state(1, LogIndex(4), of(b"a")).unwrap();
+        agreement.state(1, LogIndex(5), of(b"b")).unwrap();
+        assert_eq!(agreement.state(0, LogIndex(5), of(b"c")).unwrap_err().checker, "X7");
+    }
+
+    #[test]
     fn a_name_that_nobody_closes_has_one_meaning() {
-        let mut agreement = Agreement::new(false, ["words"]);
+        let mut agreement = Agreement::new(["words"]);
         agreement.opened("words", StreamInstance(1)).unwrap();
         agreement.opened("words", StreamInstance(1)).unwrap();
         assert_eq!(agreement.opened("words", StreamInstance(2)).unwrap_err().checker, "X7");
+        agreement.forgotten(StreamInstance(1));
+        agreement.opened("words", StreamInstance(2)).expect("who alone knew the other forgot it");
         agreement.opened("contested", StreamInstance(3)).unwrap();
         agreement.opened("contested", StreamInstance(4)).unwrap();
     }

@@ -18,8 +18,8 @@ pub(super) trait Model {
     /// An operation together with what was answered.
     type Operation;
 
-    /// What it holds after an operation; `None` if that operation cannot be answered in this way then. An operation without an
-    /// answer always can.
+    /// What it holds after an operation; `None` if that operation cannot be answered in this way then. One without an answer that
+    /// would change nothing may give `None`, too: it need not have happened.
     fn apply(&self, state: &Self::State, operation: &Self::Operation) -> Option<Self::State>;
 }
 

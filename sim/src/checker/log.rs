@@ -106,7 +106,7 @@ impl Logs {
             self.rolled_back.remove(&(node, place.group));
         }
         if matches!(place.role, RoleName::Leader | RoleName::Follower | RoleName::Candidate) {
-            self.counts(node, place.group);
+            self.counts(node, place.group)?;
         }
         let memory = self.rolled_back.get(&(node, place.group));
         ensure!(
@@ -120,15 +120,39 @@ impl Logs {
     }
 
     /// A replica votes, stands for election or leads.
-    pub fn counts(&mut self, node: usize, group: GroupId) {
+    ///
+    /// # Errors
+    /// X13.
+    pub fn counts(&mut self, node: usize, group: GroupId) -> Checked {
         // Until it shows where it stands, nobody can say whether it lost anything.
         if self.before.contains_key(&(node, group)) {
-            return;
+            return Ok(());
         }
         if self.rolled_back.get(&(node, group)) == Some(&Memory::Doubtful) {
             self.rolled_back.insert((node, group), Memory::Unnoticed);
             self.doubtful.insert(group);
+            return self.could_not_be_told(node, group);
         }
+        Ok(())
+    }
+
+    /// A replica that lost something counts, and nobody told it so. In the group of a stream one member votes, and asks the other first: so
+    /// the other, whose disk was never taken back, does not hold more.
+    fn could_not_be_told(&self, node: usize, group: GroupId) -> Checked {
+        let Some(seen) = self.seen.get(&(node, group)).filter(|_| group != GroupId::CONTROL) else {
+            return Ok(());
+        };
+        let (end, replica) = (seen.place.last.index, seen.place.replica);
+        let others = self.seen.iter().filter(|((other, its), _)| *its == group && *other != node);
+        for ((other, _), theirs) in others.filter(|(who, _)| !self.rolled_back.contains_key(who)) {
+            let holds = theirs.place.durable.index;
+            ensure!(
+                holds <= end,
+                "X13",
+                "node {node} counts in group {group} as replica {replica} with a log that its disk lost from {end} on; nobody told it, and node {other} holds entry {holds}"
+            );
+        }
+        Ok(())
     }
 
     /// A node says that its own disk was rolled back, as somebody told it.
@@ -140,8 +164,20 @@ impl Logs {
         }
     }
 
-    /// A node's disk is taken back: what nobody else had committed and on disk is void, and what it does next is looked at closely.
-    pub fn rolled_back(&mut self, node: usize) {
+    /// Whether a node alone has anything on disk that a group committed.
+    #[must_use]
+    pub fn alone(&self, node: usize, group: GroupId) -> bool {
+        let on_disk = |other: usize, slot: usize| {
+            let seen = self.seen.get(&(other, group));
+            seen.is_some_and(|seen| seen.place.durable.index >= LogIndex(slot as u64))
+        };
+        let entries = self.groups.get(&group).into_iter().flatten().enumerate();
+        let mut entries = entries.filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)));
+        entries.any(|(slot, entry)| !entry.by.iter().any(|by| by != node && on_disk(by, slot)))
+    }
+
+    /// What of a node's entries nobody else had committed and on disk is void.
+    fn void(&mut self, node: usize) {
         for (&group, entries) in &mut self.groups {
             for (slot, entry) in entries.iter_mut().enumerate() {
                 let on_disk = |other: usize| {
@@ -153,6 +189,26 @@ impl Logs {
                 }
             }
         }
+    }
+
+    /// A node comes back with an empty disk: it is nobody in its groups until it is taken in under a fresh name. What nobody else had
+    /// committed and on disk is void.
+    pub fn emptied(&mut self, node: usize) {
+        self.void(node);
+        let places = self.seen.iter().filter(|((who, _), _)| *who == node);
+        let given_up: Vec<(GroupId, Memory)> =
+            places.map(|((_, group), seen)| (*group, Memory::Told(seen.place.replica, seen.life))).collect();
+        for (group, memory) in given_up {
+            self.before.remove(&(node, group));
+            if self.rolled_back.get(&(node, group)) != Some(&Memory::Unnoticed) {
+                self.rolled_back.insert((node, group), memory);
+            }
+        }
+    }
+
+    /// A node's disk is taken back: what nobody else had committed and on disk is void, and what it does next is looked at closely.
+    pub fn rolled_back(&mut self, node: usize) {
+        self.void(node);
         let seen: Vec<(GroupId, GroupPlace)> = self
             .seen
             .iter()
@@ -334,7 +390,9 @@ mod tests {
         logs.committed(1, GROUP, place(3, 1, 3)).unwrap();
         logs.stands(0, 0, ended(5, 2)).unwrap();
         logs.stands(1, 0, GroupPlace { durable: place(2, 1, 2), ..stand(7, RoleName::Learner, 3) }).unwrap();
+        assert!(logs.alone(0, GROUP) && !logs.alone(0, GroupId::CONTROL));
         logs.rolled_back(0);
+        assert!(!logs.alone(0, GROUP), "what it alone had is void");
         logs.committed(0, GROUP, place(1, 2, 7)).expect("it alone had that committed");
         logs.committed(0, GROUP, place(3, 2, 7)).expect("the other had it in memory only");
         logs.stands(0, 1, stand(5, RoleName::Verifying, 1)).unwrap();
@@ -358,7 +416,7 @@ mod tests {
         let mut logs = Logs::default();
         logs.committed(0, GROUP, place(2, 1, 2)).unwrap();
         logs.committed(1, GROUP, place(2, 1, 2)).unwrap();
-        logs.stands(1, 0, GroupPlace { durable: place(2, 1, 2), ..stand(7, RoleName::Learner, 2) }).unwrap();
+        logs.stands(1, 0, GroupPlace { durable: place(1, 1, 1), ..stand(7, RoleName::Learner, 2) }).unwrap();
         logs.stands(0, 0, ended(5, 2)).unwrap();
         logs.rolled_back(0);
         let back = GroupPlace { role: RoleName::Amnesic, ..ended(5, 1) };
@@ -394,11 +452,30 @@ mod tests {
     }
 
     #[test]
+    fn a_streams_voter_that_counts_with_less_than_its_learner_holds_was_not_told() {
+        let back = |learner_holds: u64, learner_rolled_back: bool| {
+            let mut logs = Logs::default();
+            logs.stands(0, 0, ended(5, 3)).unwrap();
+            logs.stands(1, 0, ended(7, learner_holds)).unwrap();
+            logs.rolled_back(0);
+            if learner_rolled_back {
+                logs.rolled_back(1);
+                logs.stands(1, 1, GroupPlace { role: RoleName::Verifying, ..ended(7, learner_holds - 1) })
+                    .unwrap();
+            }
+            logs.stands(0, 1, ended(5, 1))
+        };
+        assert_eq!(back(2, false).unwrap_err().checker, "X13");
+        back(1, false).expect("the learner never heard of what was lost");
+        back(3, true).expect("what the learner's disk forgot it cannot tell");
+    }
+
+    #[test]
     fn a_roll_back_that_took_nothing_from_a_group_excuses_nothing_in_it() {
         let mut logs = Logs::default();
         logs.stands(0, 0, ended(5, 2)).unwrap();
         logs.rolled_back(0);
-        logs.counts(0, GROUP);
+        logs.counts(0, GROUP).unwrap();
         logs.stands(0, 1, GroupPlace { role: RoleName::Leader, ..ended(5, 2) }).unwrap();
         logs.stands(0, 1, GroupPlace { group: GroupId(8), ..ended(5, 2) }).expect("opened since");
         assert!(!logs.excused(GROUP) && !logs.excused(GroupId(8)));

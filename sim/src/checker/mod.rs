@@ -9,14 +9,16 @@
 //! | X4 | receipts rise from level to level; completed only after the handler's success |
 //! | X5 | at most a window of calls is repeated after a crash |
 //! | X6 | watermarks stand in their order and never go back |
-//! | X7 | nodes agree: one leader per group and term, one meaning per name, and in the end one configuration |
+//! | X7 | nodes agree: one leader per group and term, one meaning per name, and in the end one configuration and one state |
 //! | X8 | traffic is bounded: nothing circles |
 //! | X9 | publishing again adds nothing and is answered alike |
 //! | X10 | what was refused never shows up |
-//! | X11 | a node that only crashed starts again; it stops for a failed write or a rolled-back disk alone |
+//! | X11 | a node that only crashed starts again; it stops for a failed write, a rolled-back disk or a damaged one alone |
 //! | X12 | what a group committed stays: one entry per place of its log, for everybody and for ever |
-//! | X13 | a replica that was told of its rolled-back disk does not lead under its old name |
+//! | X13 | a replica that was told of its rolled-back disk does not lead under its old name, and whom another could tell is told |
 //! | X14 | what the registry told everybody is explained by one order of all that was asked of it (linearizability) |
+//! | X15 | what is completed at the source is marked on the disk of the target |
+//! | X16 | a node does not start on a disk that shows that a row of it is not what it was |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
@@ -29,6 +31,7 @@ mod relay;
 mod status;
 mod stream;
 mod traffic;
+mod whole;
 
 pub use agreement::Agreement;
 pub use handling::Handling;
@@ -39,9 +42,10 @@ pub use relay::Relays;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
+pub use whole::{completed_is_marked, log_is_bounded};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 14;
+pub const CHECKERS: u32 = 16;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]

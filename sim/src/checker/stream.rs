@@ -100,6 +100,13 @@ impl StreamLedger {
         Ok(())
     }
 
+    /// Who alone knew the stream forgot it: it may be opened again, in another life.
+    pub fn forgotten(&mut self) {
+        if self.delivered == 0 {
+            self.instance = None;
+        }
+    }
+
     /// A publisher sends a message (again).
     pub fn sent(&mut self, writer: usize, number: u64, len: usize, version: u8) {
         let messages = &mut self.writers[writer].messages;

@@ -1,4 +1,4 @@
-//! Two runs: `diff`, and the records of `run --record`.
+//! Two runs: `diff`, and the records of `run --steps`.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};

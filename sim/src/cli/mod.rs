@@ -3,6 +3,7 @@
 mod diff;
 #[cfg(feature = "planted")]
 mod score;
+mod shrink;
 mod single;
 mod swarm;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use wattle_core::planted::Bug;
 
+use crate::explain::Explain;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::text;
@@ -28,8 +30,8 @@ pub const USAGE: u8 = 2;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-   0  all pass; with a planted bug in a swarm: it was found
-   2  the arguments or a plan file make no sense
+   0  all pass; with a planted bug in a swarm: it was found; a plan was shrunk
+   2  the arguments or a plan file make no sense; there is nothing to shrink, for the plan passes
   10  a promise was broken
   11  no progress after all faults ended
   12  a planted bug was looked for and not found
@@ -51,9 +53,12 @@ pub enum Command {
         /// Print the plan and every event
         #[arg(short, long)]
         verbose: bool,
-        /// Write every event and the hash after it to a file, for `diff`
+        /// Write every step and the hash after it to a file, for `diff`
         #[arg(long, value_name = "FILE")]
-        record: Option<PathBuf>,
+        steps: Option<PathBuf>,
+        /// Where to show the run
+        #[command(flatten)]
+        explain: Explain,
     },
     /// Print the plan of a seed, to be read, edited and replayed
     Plan {
@@ -74,14 +79,20 @@ pub enum Command {
         /// Print the plan and every event
         #[arg(short, long)]
         verbose: bool,
+        /// Where to show the run
+        #[command(flatten)]
+        explain: Explain,
     },
+    /// Make a failing plan smaller, as long as it breaks the same promise
+    #[command(after_help = EXIT_CODES)]
+    Shrink(shrink::Arguments),
     /// Run many seeds, up to the first that fails
     #[command(after_help = EXIT_CODES)]
     Swarm(swarm::Swarm),
     /// Name the first event at which two runs part
     #[command(after_help = EXIT_CODES)]
     Diff {
-        /// A seed, a plan file (.toml), or a record that `run --record` wrote, of this build or another
+        /// A seed, a plan file (.toml), or a record that `run --steps` wrote, of this build or another
         one: String,
         /// The other
         other: String,
@@ -97,6 +108,15 @@ pub enum Command {
 
 /// How a single plan is run: tests put other nodes in the place of the real one.
 type Runner = fn(&Plan, Recording) -> Outcome;
+
+/// How a run is shown beside the line about it.
+#[derive(Clone, Copy)]
+struct Shown<'a> {
+    /// Print the plan and every event.
+    verbose: bool,
+    /// The files in which to explain it.
+    explain: &'a Explain,
+}
 
 /// Why a command was not carried out.
 enum Trouble {
@@ -122,16 +142,19 @@ pub fn run(command: &Command, program: &str, out: &mut dyn Write) -> io::Result<
 
 fn carry_out(command: &Command, program: &str, runner: Runner, out: &mut dyn Write) -> io::Result<u8> {
     let done = match command {
-        Command::Run { seed, planted, record: Some(file), .. } => {
+        Command::Run { seed, planted, steps: Some(file), .. } => {
             diff::record(*seed, planted.as_deref(), file)
         }
-        Command::Run { seed, planted, verbose, record: None } => {
-            single::run(*seed, planted.as_deref(), *verbose, program, runner, out)
+        Command::Run { seed, planted, verbose, explain, steps: None } => {
+            let shown = Shown { verbose: *verbose, explain };
+            single::run(*seed, planted.as_deref(), shown, program, runner, out)
         }
         Command::Plan { seed, output } => single::plan(*seed, output.as_deref(), out),
-        Command::Replay { file, planted, verbose } => {
-            single::replay(file, planted.as_deref(), *verbose, program, runner, out)
+        Command::Replay { file, planted, verbose, explain } => {
+            let shown = Shown { verbose: *verbose, explain };
+            single::replay(file, planted.as_deref(), shown, program, runner, out)
         }
+        Command::Shrink(arguments) => shrink::run(arguments, program, &shrink::runner(arguments), out),
         Command::Swarm(asked) => swarm::run(asked, program, out),
         Command::Diff { one, other, planted } => diff::run(one, other, planted.as_deref(), out),
         #[cfg(feature = "planted")]

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Runner, Trouble, can_plant, find_bug, reproduce};
+use super::{Runner, Shown, Trouble, can_plant, find_bug, reproduce};
+use crate::explain;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::trace::Recording;
@@ -16,53 +17,55 @@ const LINES: usize = 60;
 pub(super) fn run(
     seed: u64,
     planted: Option<&str>,
-    verbose: bool,
+    shown: Shown<'_>,
     program: &str,
     runner: Runner,
     out: &mut dyn Write,
 ) -> Result<u8, Trouble> {
     let plan = Plan::generate(seed).with_bug(find_bug(planted)?);
-    report(&plan, verbose, &reproduce(&format!("run {seed}"), planted, program), runner, out)
+    report(&plan, shown, &reproduce(&format!("run {seed}"), planted, program), runner, out)
 }
 
 pub(super) fn plan(seed: u64, output: Option<&Path>, out: &mut dyn Write) -> Result<u8, Trouble> {
     let text = Plan::generate(seed).to_toml();
     match output {
         None => out.write_all(text.as_bytes())?,
-        Some(file) => {
-            let wrong = |error| Trouble::Usage(format!("cannot write {}: {error}", file.display()));
-            fs::write(file, text).map_err(wrong)?;
-        }
+        Some(file) => write(file, &text)?,
     }
     Ok(0)
+}
+
+/// Writes a text to a file.
+pub(super) fn write(file: &Path, text: &str) -> Result<(), Trouble> {
+    fs::write(file, text).map_err(|error| Trouble::Usage(format!("cannot write {}: {error}", file.display())))
 }
 
 pub(super) fn replay(
     file: &Path,
     planted: Option<&str>,
-    verbose: bool,
+    shown: Shown<'_>,
     program: &str,
     runner: Runner,
     out: &mut dyn Write,
 ) -> Result<u8, Trouble> {
     let plan = read(file, planted)?;
     let what = format!("replay {}", quoted(&file.display().to_string()));
-    report(&plan, verbose, &reproduce(&what, planted, program), runner, out)
+    report(&plan, shown, &reproduce(&what, planted, program), runner, out)
 }
 
 /// The plan in a file, with a bug planted by the command line or by the plan.
 pub(super) fn read(file: &Path, planted: Option<&str>) -> Result<Plan, Trouble> {
-    let shown = file.display();
+    let name = file.display();
     let text = fs::read_to_string(file)
-        .map_err(|error| Trouble::Usage(format!("cannot read the plan {shown}: {error}")))?;
+        .map_err(|error| Trouble::Usage(format!("cannot read the plan {name}: {error}")))?;
     let mut plan = Plan::from_toml(&text)
-        .map_err(|what| Trouble::Usage(format!("{shown} is no plan that can be run: {what}")))?;
+        .map_err(|what| Trouble::Usage(format!("{name} is no plan that can be run: {what}")))?;
     plan.planted = can_plant(find_bug(planted)?.or(plan.planted))?;
     Ok(plan)
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.into();
@@ -72,25 +75,31 @@ fn quoted(word: &str) -> String {
 
 fn report(
     plan: &Plan,
-    verbose: bool,
+    shown: Shown<'_>,
     reproduce: &str,
     runner: Runner,
     out: &mut dyn Write,
 ) -> Result<u8, Trouble> {
-    if verbose {
+    if shown.verbose {
         writeln!(out, "{}", plan.to_toml())?;
     }
     let begun = Instant::now();
-    let outcome = runner(plan, if verbose { Recording::All } else { Recording::Off });
+    let outcome = runner(plan, if shown.verbose { Recording::All } else { Recording::Off });
     let wall = begun.elapsed();
     for text in &outcome.lines {
         writeln!(out, "{text}")?;
     }
     writeln!(out, "{}", line(&outcome, wall))?;
+    shown.explain.write(plan, &outcome, reproduce, out).map_err(|trouble| match trouble {
+        explain::Trouble::File(file, error) => {
+            Trouble::Usage(format!("cannot write {}: {error}", file.display()))
+        }
+        explain::Trouble::Output(error) => Trouble::Output(error),
+    })?;
     if outcome.verdict.is_pass() {
         return Ok(0);
     }
-    if !verbose {
+    if !shown.verbose {
         // The lines cost more than the run: they are made in a second run, which must be the same.
         let again = runner(plan, Recording::Last(LINES));
         for text in &again.lines {

@@ -69,6 +69,11 @@ pub(super) fn run(asked: &Swarm, program: &str, out: &mut dyn Write) -> Result<u
     let summary = swarm::run(&request, &|done| bar.set_position(done));
     bar.finish_and_clear();
     count(&summary, request.jobs, begun.elapsed(), out)?;
+    #[cfg(feature = "planted")]
+    if let Some(bug) = request.bug {
+        let (reached, triggered) = wattle_core::planted::counts::of(bug);
+        writeln!(out, "its place was reached {reached} times and made a difference {triggered} times")?;
+    }
     let dark = if asked.coverage { coverage(coverage::all(), out)? } else { 0 };
     match judge(&summary, &asked.seeds, asked.planted.as_deref(), program, out)? {
         0 if dark > 0 => Ok(DARK),

@@ -7,7 +7,7 @@ use crate::swarm::Summary;
 use crate::toy::{self, Toy, Wrong};
 use crate::world::World;
 
-fn right(plan: &Plan, recording: Recording) -> Outcome {
+pub(super) fn right(plan: &Plan, recording: Recording) -> Outcome {
     toy::reset(Wrong::Nothing);
     World::<Toy>::new(plan.clone(), recording).run()
 }
@@ -24,7 +24,7 @@ fn carried_out(command: &Command, runner: Runner) -> (u8, String) {
 }
 
 fn replay(file: &Path) -> Command {
-    Command::Replay { file: file.into(), planted: None, verbose: false }
+    Command::Replay { file: file.into(), planted: None, verbose: false, explain: Explain::default() }
 }
 
 /// A file of its own for a test, gone with it.
@@ -55,7 +55,8 @@ fn a_plan_that_passes_ends_with_0_and_the_same_trace_as_its_seed() {
     assert_eq!(carried_out(&written, right), (0, String::new()));
     let printed = carried_out(&Command::Plan { seed: 4, output: None }, right);
     assert_eq!(printed, (0, std::fs::read_to_string(&file.0).expect("it was written")));
-    let run = Command::Run { seed: 4, planted: None, verbose: false, record: None };
+    let run =
+        Command::Run { seed: 4, planted: None, verbose: false, explain: Explain::default(), steps: None };
     let (code, line) = carried_out(&run, run_calmly);
     let trace = |line: &str| line.split(" · ").find(|part| part.starts_with("trace ")).map(str::to_owned);
     assert_eq!((code, line.lines().count()), (0, 1), "{line}");
@@ -63,10 +64,11 @@ fn a_plan_that_passes_ends_with_0_and_the_same_trace_as_its_seed() {
     assert_eq!((code, trace(&replayed)), (0, trace(&line)));
 }
 
-/// A toy has no protection against rolled-back disks.
+/// A toy has no protection against faults, and never lets go of what is processed.
 fn run_calmly(plan: &Plan, recording: Recording) -> Outcome {
     let mut plan = plan.clone();
     plan.faults.clear();
+    plan.disk.capacity = plan.disk.capacity.max(64 << 20);
     right(&plan, recording)
 }
 
@@ -91,8 +93,10 @@ fn a_broken_promise_ends_with_10_and_the_command_that_repeats_it() {
     assert_eq!(code, 10, "{said}");
     assert!(said.contains("SAFETY X7") && !said.contains("NOT DETERMINISTIC"), "{said}");
     assert!(said.contains(&format!("reproduce: wattle-sim replay {}", file.0.display())), "{said}");
-    let (code, said) =
-        carried_out(&Command::Run { seed: 4, planted: None, verbose: false, record: None }, two_leaders);
+    let (code, said) = carried_out(
+        &Command::Run { seed: 4, planted: None, verbose: false, explain: Explain::default(), steps: None },
+        two_leaders,
+    );
     assert!(code == 10 && said.ends_with("reproduce: wattle-sim run 4\n"), "{code}: {said}");
 }
 
@@ -130,7 +134,13 @@ fn a_planted_bug_that_no_seed_finds_ends_with_12_and_one_that_is_found_with_0() 
 
 #[test]
 fn a_bug_that_cannot_be_planted_ends_with_2() {
-    let run = |name: &str| Command::Run { seed: 4, planted: Some(name.into()), verbose: false, record: None };
+    let run = |name: &str| Command::Run {
+        seed: 4,
+        planted: Some(name.into()),
+        verbose: false,
+        explain: Explain::default(),
+        steps: None,
+    };
     let (code, said) = carried_out(&run("vote-not-persistet"), run_calmly);
     assert!(code == USAGE && said.contains("did you mean \"vote-not-persisted\""), "{code}: {said}");
     let mut plan = Plan::generate(4);
@@ -161,4 +171,37 @@ fn the_command_that_repeats_a_failure_names_the_bug() {
         reproduce("run 7", Some("route-loop"), "wattle-sim"),
         "reproduce: wattle-sim run 7 --planted route-loop"
     );
+}
+
+#[test]
+fn a_run_is_explained_in_the_files_asked_for_and_stays_the_same_run() {
+    let files = ["html", "shiviz", "perfetto"].map(Scratch::new);
+    let [html, shiviz, perfetto] = [0, 1, 2].map(|at| Some(files[at].0.clone()));
+    let plain =
+        Command::Run { seed: 4, planted: None, verbose: false, explain: Explain::default(), steps: None };
+    let explained = Command::Run {
+        seed: 4,
+        planted: None,
+        verbose: false,
+        explain: Explain { html, shiviz, perfetto },
+        steps: None,
+    };
+    let (code, said) = carried_out(&explained, world::run);
+    assert_eq!(code, carried_out(&plain, world::run).0);
+    assert!(!said.contains("NOT DETERMINISTIC"), "{said}");
+    for (file, begins) in files.iter().zip(["<!doctype html>", "(?<host>", "{\"displayTimeUnit\""]) {
+        let written = std::fs::read_to_string(&file.0).expect("it was written");
+        assert!(written.starts_with(begins), "{}", file.0.display());
+        assert!(said.contains(&format!("wrote {}: ", file.0.display())), "{said}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_named() {
+    let html = Some(PathBuf::from("/nowhere/at/all.html"));
+    let explain = Explain { html, ..Explain::default() };
+    let command = Command::Run { seed: 4, planted: None, verbose: false, explain, steps: None };
+    let (code, said) = carried_out(&command, world::run);
+    assert_eq!(code, USAGE);
+    assert!(said.contains("cannot write /nowhere/at/all.html: "), "{said}");
 }

@@ -1,13 +1,14 @@
 //! What goes wrong with connections: resets, dead nodes, cuts, delays; and the end of all of it.
 
-use super::{EndState, Network};
+use super::disturb::Disturbances;
+use super::{EndState, Network, lose};
 use crate::event::{Event, MICRO, MILLI, Queue, SECOND, Time};
 use crate::plan::Latency;
 use crate::random::{Draws, Purpose};
 
 impl Network {
     /// A connection breaks. Both ends learn of it, in their own time; `late` lets bytes under way arrive until then.
-    fn break_up(&mut self, queue: &mut Queue, now: Time, connection: usize, late: bool) {
+    pub(super) fn break_up(&mut self, queue: &mut Queue, now: Time, connection: usize, late: bool) {
         let entry = &mut self.connections[connection];
         if entry.broken || entry.over() {
             return;
@@ -19,7 +20,7 @@ impl Network {
             entry.pipes[side].lost = true;
             entry.pipes[side].again = None;
             if !late {
-                entry.pipes[side].queue.clear();
+                lose(&mut self.lost, &mut entry.pipes[side], entry.ends[1 - side].node);
             }
             let delay = if late && side == slow_side {
                 draws.spread(5 * MILLI, 3 * SECOND)
@@ -50,17 +51,25 @@ impl Network {
                 entry.ends[side].state = EndState::Down;
                 let mut draws = Draws::new(self.seed, Purpose::Connection, connection as u64, 6);
                 let delay = draws.spread(50 * MICRO, if power { 3 * SECOND } else { 5 * MILLI });
-                if entry.ends[1 - side].state != EndState::Down && !entry.broken {
+                let heard = !entry.broken && !entry.pipes[side].silent;
+                if entry.ends[1 - side].state != EndState::Down && heard {
                     entry.broken = true;
                     queue.push(now + delay, Event::LaneDown { connection, side: 1 - side });
                 }
-                entry.pipes[1 - side].queue.clear();
+                lose(&mut self.lost, &mut entry.pipes[1 - side], node);
                 entry.pipes[1 - side].lost = true;
+                let to = entry.ends[1 - side].node;
                 let sent = &mut entry.pipes[side];
                 sent.finished = false;
                 if power {
                     // What the dead host had not yet put on the wire is gone with it.
-                    sent.queue.retain(|chunk| chunk.due <= now + delay);
+                    sent.queue.retain(|chunk| {
+                        let leaves = chunk.due <= now + delay;
+                        if !leaves && chunk.sent != 0 {
+                            self.lost.push((chunk.sent, to));
+                        }
+                        leaves
+                    });
                 }
                 sent.lost = true;
             }
@@ -95,7 +104,7 @@ impl Network {
     }
 
     /// What stalled from one node to another arrives, all at once.
-    fn flow(&mut self, queue: &mut Queue, now: Time, from: usize, to: usize) {
+    pub(super) fn flow(&mut self, queue: &mut Queue, now: Time, from: usize, to: usize) {
         for connection in 0..self.connections.len() {
             for side in [0, 1] {
                 if self.pair(connection, side) == (from, to) {
@@ -129,6 +138,7 @@ impl Network {
 
     /// Everything flows, quickly, from now on.
     pub fn heal(&mut self, queue: &mut Queue, now: Time) {
+        self.disturbed = Disturbances::default();
         for link in self.links.each() {
             (link.cuts, link.slower) = (0, 0);
             link.latency = Latency::Uniform(100 * MICRO, MILLI);

@@ -1,6 +1,8 @@
 use super::*;
 use crate::frames::frame;
 
+mod disturbed;
+
 /// A network of three nodes of which 0-1 and 1-2 are linked, and its events.
 struct Bench {
     network: Network,
@@ -90,6 +92,7 @@ impl Bench {
                     }
                 }
                 Event::Impatient { connection } => self.network.impatient(&mut self.queue, at, connection),
+                Event::Break { connection } => self.network.breaks(&mut self.queue, at, connection),
                 other => panic!("the network sets no {other:?}"),
             }
         }

@@ -26,6 +26,9 @@ impl Plan {
         self.check_edges()?;
         self.check_streams()?;
         self.check_registry()?;
+        for &node in self.forsaken.iter().flat_map(|forsaken| &forsaken.nodes) {
+            self.known(node, "who is forsaken")?;
+        }
         self.check_network()?;
         for (index, fault) in self.faults.iter().enumerate() {
             self.check_fault(fault).map_err(|what| format!("fault {index} (id {}): {what}", fault.id))?;
@@ -164,9 +167,14 @@ impl Plan {
             Latency::Fixed(time) => time > LONGEST,
             Latency::Uniform(low, high) => low > high || high > LONGEST,
             Latency::Tail { base, slow, .. } => base > slow || slow > LONGEST,
+            Latency::Exponential { mean, most } => mean > most || most > LONGEST,
+            Latency::LogNormal { median, most, spread } => median > most || most > LONGEST || spread > 400,
+            Latency::Bimodal { quick, slow, .. } => {
+                quick.0 > quick.1 || slow.0 > slow.1 || quick.1.max(slow.1) > LONGEST
+            }
         };
         if bad(&network.latency) || network.links.iter().any(|link| bad(&link.latency)) {
-            return Err("a latency goes from the shorter time to the longer, and stays below 1000000s".into());
+            return Err("a latency goes from the shorter time to the longer, stays below 1000000s, and spreads by 400 at most".into());
         }
         let linked: BTreeSet<(usize, usize)> =
             self.edges.iter().flat_map(|edge| [(edge.a, edge.b), (edge.b, edge.a)]).collect();
@@ -202,10 +210,17 @@ impl Plan {
             FaultKind::Partition { side, .. } if !side.is_sorted_by(|a, b| a < b) => {
                 Err("the side of a partition names each node once, in rising order".into())
             }
+            FaultKind::Disturb { what, .. } if what.mistake().is_some() => {
+                Err(what.mistake().unwrap_or_default().into())
+            }
+            FaultKind::Flap { shortest, longest, .. } if *shortest == 0 || shortest > longest => {
+                Err("it flaps from shortest to longest, and shortest is above 0".into())
+            }
             FaultKind::Depose { times: 0, .. } => Err("it deposes nobody: times begins at 1".into()),
             kind if kind.length().is_some_and(|length| length > LONGEST) => {
                 Err("it lasts longer than 1000000s".into())
             }
+            FaultKind::Trouble { what, .. } => what.check(),
             _ => Ok(()),
         }
     }

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::{Beat, Config, LEADS_PAGE_MAX, LeadsDigest, LeadsPage};
 use crate::id::{BootId, Generation, GroupId, Term};
+use crate::planted::{Bug, Planted};
 use crate::time::{Instant, Span};
 
 /// How many replaced starts of a peer are remembered.
@@ -70,10 +71,16 @@ impl Peer {
     /// Whether a beat is of the start that counts (P3). A later start replaces an earlier one at once. Anything else, such as a
     /// start on a disk that was rolled back, does once the current one has been silent; a start that was replaced comes back only after a
     /// much longer silence, since it is a straggler on the network rather than a node.
-    pub(super) fn admits(&self, now: Instant, beat: &Beat, config: &Config) -> bool {
+    pub(super) fn admits(&self, now: Instant, beat: &Beat, config: &Config, planted: Planted) -> bool {
         let Some((boot, generation)) = self.start else { return true };
         let silence = now.since(self.heard);
-        if beat.boot == boot {
+        let lower = || beat.boot != boot && beat.number <= self.number;
+        let replaced = || self.replaced.contains(&beat.boot) && silence < config.suspect.times(10);
+        if planted.strikes(Bug::BeatsAcrossStarts, lower) {
+            false
+        } else if planted.strikes(Bug::OldLifeAdmitted, replaced) {
+            true
+        } else if beat.boot == boot {
             beat.number > self.number
         } else if self.replaced.contains(&beat.boot) {
             silence >= config.suspect.times(10)

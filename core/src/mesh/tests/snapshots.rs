@@ -63,6 +63,27 @@ fn a_snapshot_closes_what_it_does_not_have() {
 }
 
 #[test]
+fn a_snapshot_closes_what_a_start_announced_and_no_entry_told_of() {
+    let mut world = World::grown(&["a", "b"]);
+    world.command(0, open("s", "a", "b"));
+    world.hosts[1].up = false;
+    world.command(0, close("s"));
+    let (index, data) = (world.mesh(0).applied_index(), world.mesh(0).state.encode());
+    world.hosts[1].up = true;
+    world.quorum = false;
+    world.restart(1);
+    assert_eq!((world.hosts[1].open.len(), world.mesh(1).streams().count()), (1, 0));
+    world.hosts[1].applied = index.0 as usize;
+    let from = world.id(0);
+    world.inbox.push_back((1, Input::Install { from, index, data }));
+    world.pump();
+    assert!(world.hosts[1].open.is_empty(), "{:?}", world.hosts[1].open);
+    world.quorum = true;
+    world.pump();
+    world.assert_equal();
+}
+
+#[test]
 fn the_log_is_cut_where_the_state_is_stored_and_a_restart_begins_there() {
     let mut world = World::grown(&["a", "b"]);
     for host in 0..2 {

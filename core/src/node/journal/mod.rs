@@ -26,6 +26,7 @@ use crate::crc32c::crc32c;
 use crate::id::{Generation, Ticket};
 use crate::level::Level;
 use crate::payload::Payload;
+use crate::planted::{Bug, Planted};
 use crate::record::{Forget, Key, Record};
 
 /// Settings of the journal.
@@ -100,14 +101,15 @@ pub(crate) struct Journal {
     pending: Vec<Entry>,
     moving: Option<Ticket>,
     loads: BTreeMap<Ticket, u32>,
+    planted: Planted,
 }
 
 impl Journal {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config, planted: Planted) -> Self {
         Self {
             config,
             generation: Generation(0),
-            scan: Some(Scan::default()),
+            scan: Some(Scan::new(planted)),
             floor: Ticket(1),
             rows: VecDeque::new(),
             places: BTreeMap::new(),
@@ -120,6 +122,7 @@ impl Journal {
             pending: Vec::new(),
             moving: None,
             loads: BTreeMap::new(),
+            planted,
         }
     }
 
@@ -135,7 +138,8 @@ impl Journal {
     /// # Errors
     /// The rows do not add up; says why.
     pub(crate) fn recovered(&mut self) -> Result<Vec<Found>, String> {
-        let recovered = self.scan.take().unwrap_or_default().finish(self.config.rows_may_tear)?;
+        let scan = self.scan.take().unwrap_or_else(|| Scan::new(self.planted));
+        let recovered = scan.finish(self.config.rows_may_tear)?;
         self.generation = recovered.generation;
         self.floor = recovered.floor;
         self.trimmable = recovered.floor;
@@ -179,7 +183,10 @@ impl Journal {
         let dead: Vec<Key> = self
             .places
             .range(key(0)..key(below))
-            .filter(|(_, place)| place.last_slot < below)
+            .filter(|(_, place)| {
+                let spans = place.last_slot >= below;
+                !spans || self.planted.has(Bug::ForgetTakesSpanningRun)
+            })
             .map(|(&key, _)| key)
             .collect();
         for key in dead {
@@ -229,6 +236,9 @@ impl Journal {
         }
         self.bytes += bytes.len() as u64;
         self.stated.push_back((ticket, self.floor));
+        if self.planted.strikes(Bug::TrimBeforeFloorDurable, || self.trimmable < self.floor) {
+            self.trimmable = self.floor;
+        }
         Some((ticket, bytes))
     }
 
@@ -251,10 +261,14 @@ impl Journal {
     /// Rows that may be trimmed now: everything below the returned ticket.
     pub(crate) fn trim(&mut self) -> Option<Ticket> {
         let busy = self.loads.keys().next().is_some_and(|&row| row < self.trimmable);
+        let busy = busy && !self.planted.has(Bug::TrimmedUnderLoad);
         if busy || self.trimmable <= self.trimmed {
             return None;
         }
         self.trimmed = self.trimmable;
+        if self.planted.has(Bug::TrimOneTooFar) {
+            return Some(self.trimmed.next());
+        }
         Some(self.trimmed)
     }
 
@@ -297,7 +311,7 @@ impl Journal {
         self.loaded(ticket);
         let unreadable = |what: String| alloc::format!("row {ticket} cannot be read back: {what}");
         let bytes = bytes.ok_or_else(|| unreadable("the store does not give it".into()))?;
-        let (header, stored) = row::decode(&bytes).map_err(unreadable)?;
+        let (header, stored) = row::decode(&bytes, self.planted).map_err(unreadable)?;
         if header.ticket != ticket {
             return Err(unreadable(alloc::format!("it says that it is row {}", header.ticket)));
         }
@@ -310,7 +324,8 @@ impl Journal {
                 let payload = Payload::from(bytes.slice(from..from + len));
                 let moved =
                     Record { key: record.key, last_slot: record.last_slot, head: record.head, payload };
-                self.pending.push(Entry { record: moved, moved_from: Some(record.born) });
+                let born = Some(record.born).filter(|_| !self.planted.has(Bug::MovedRecordBornAnew));
+                self.pending.push(Entry { record: moved, moved_from: born });
             }
         }
         Ok(())

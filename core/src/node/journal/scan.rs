@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::row::{self, Born, Extent, Stored};
 use crate::id::{Generation, Ticket};
+use crate::planted::{Bug, Planted};
 use crate::record::Key;
 
 /// A record found alive, in the order of birth.
@@ -36,9 +37,10 @@ struct Row {
 }
 
 /// The rows seen so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Scan {
     rows: BTreeMap<Ticket, Result<Row, String>>,
+    planted: Planted,
 }
 
 /// Rows without a gap between them.
@@ -65,9 +67,13 @@ pub(super) struct Recovered {
 }
 
 impl Scan {
+    pub(super) fn new(planted: Planted) -> Self {
+        Self { rows: BTreeMap::new(), planted }
+    }
+
     /// Takes one row as read.
     pub(super) fn push(&mut self, ticket: Ticket, bytes: &Bytes) {
-        let row = row::decode(bytes).and_then(|(header, mut records)| {
+        let row = row::decode(bytes, self.planted).and_then(|(header, mut records)| {
             if header.ticket != ticket {
                 return Err(format!("it says that it is row {}", header.ticket));
             }
@@ -126,11 +132,14 @@ impl Scan {
         loop {
             match self.rows.get(&run.end) {
                 // A lower generation was left behind by a boot before the one that wrote the rows in front of it.
-                Some(Ok(row)) if row.generation >= run.generation => {
+                Some(Ok(row))
+                    if row.generation >= run.generation || self.planted.has(Bug::OlderGenerationJoins) =>
+                {
                     run.generation = row.generation;
                     run.floor = run.floor.max(row.floor);
                     run.end = run.end.next();
                 }
+                Some(Err(_)) if self.planted.has(Bug::TornRowSkipped) => run.end = run.end.next(),
                 Some(Err(what)) => {
                     run.wrong = Some(format!("row {} cannot be trusted: {what}", run.end));
                     return run;
@@ -144,8 +153,8 @@ impl Scan {
         let mut sizes = Vec::new();
         let mut by_birth: BTreeMap<Born, Found> = BTreeMap::new();
         for (ticket, row) in self.rows.into_iter().filter(|(t, _)| (floor..end).contains(t)) {
+            sizes.push(row.as_ref().map_or(0, |row| row.bytes));
             let Ok(row) = row else { continue };
-            sizes.push(row.bytes);
             for Stored { key, last_slot, born, head, extent } in row.records {
                 // A moved copy stands in a later row and replaces the original.
                 by_birth.insert(born, Found { key, last_slot, born, row: ticket, head, extent });
@@ -153,7 +162,10 @@ impl Scan {
         }
         let mut newest: BTreeMap<Key, Born> = BTreeMap::new();
         for (&born, found) in &by_birth {
-            newest.insert(found.key, born);
+            let older = self.planted.strikes(Bug::OlderRecordWins, || newest.contains_key(&found.key));
+            if !older {
+                newest.insert(found.key, born);
+            }
         }
         by_birth.retain(|born, found| newest.get(&found.key) == Some(born));
         Recovered { floor, last: end.before(), generation, sizes, found: by_birth.into_values().collect() }

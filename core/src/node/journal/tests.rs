@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::*;
+use crate::planted::Planted;
 use crate::record::Owner;
 use crate::rng::{Purpose, Rng};
 
@@ -35,7 +36,7 @@ impl Disk {
     }
 
     fn recover(&self, config: Config) -> Result<(Journal, Vec<Found>), String> {
-        let mut journal = Journal::new(config);
+        let mut journal = Journal::new(config, Planted::none());
         for (&ticket, bytes) in &self.0 {
             journal.restore(ticket, bytes);
         }

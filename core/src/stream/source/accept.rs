@@ -14,6 +14,7 @@ use crate::digest::Digest;
 use crate::id::{MessageId, RequestId, Sequence, SessionEpoch, WriterId, WriterSequence};
 use crate::node::command::{self, Refusal, Reply, Waited};
 use crate::payload::Payload;
+use crate::planted::Bug;
 use crate::time::Now;
 use crate::work::Job;
 
@@ -43,11 +44,15 @@ impl Stream {
         self.head.writers.get(writer).closed || self.source.closing.contains_key(&writer)
     }
 
-    pub(in crate::stream) fn find_writer(&self, writer: WriterId) -> Result<Reply, Refusal> {
+    pub(in crate::stream) fn find_writer(&self, common: &Common, writer: WriterId) -> Result<Reply, Refusal> {
         if self.writer_closed(writer) {
             return Err(Refusal::WriterClosed);
         }
-        Ok(Reply::Writer { next: WriterSequence(self.durable_place(writer) + 1) })
+        let mut place = self.durable_place(writer);
+        if common.planted.strikes(Bug::FindWriterUndurable, || place < self.place(writer)) {
+            place = self.place(writer);
+        }
+        Ok(Reply::Writer { next: WriterSequence(place + 1) })
     }
 
     /// The last writer sequence of a writer that is durable with all before it: a publisher that resumes behind it loses nothing.
@@ -140,13 +145,13 @@ impl Stream {
         }
         let place = self.place(writer);
         let repeated = last.min(place);
-        if last > place && self.writer_closed(writer) {
+        if last > place && self.writer_closed(writer) && !common.planted.has(Bug::ClosedWriterGoesOn) {
             return Err(Refusal::WriterClosed);
         }
         if last > place {
             self.room_for_writer(common, writer)?;
         }
-        if first.0 > place + 1 {
+        if first.0 > place + 1 && !common.planted.has(Bug::WriterGapAccepted) {
             return Err(Refusal::WriterGap { expected: WriterSequence(place + 1), got: first });
         }
         if self.source.waiting.full(&common.config, wait) {
@@ -204,7 +209,13 @@ impl Stream {
             let item = Item { writer: waiter.writer, first, messages, waiters: alloc::vec![part] };
             self.waits(common, &part);
             self.source.unformed += item.weight();
-            self.source.queue.push_back(item);
+            let before = |other: &Item| other.writer == waiter.writer;
+            let reversed = || self.source.queue.back().is_some_and(before);
+            if common.planted.strikes(Bug::QueueReversed, reversed) {
+                self.source.queue.push_front(item);
+            } else {
+                self.source.queue.push_back(item);
+            }
             first = last + 1;
         }
     }
@@ -266,7 +277,11 @@ impl Stream {
         if batch.live() > 0 {
             self.source.numbered = Sequence(first.0 + batch.live() - 1);
             let slot = self.keep(common, first, batch, payload, true);
-            common.notify(Receipt::Accepted { instance: self.instance, slot });
+            if common.planted.has(Bug::AcceptedBeforeDurable) {
+                self.accepted(common, now, slot);
+            } else {
+                common.notify(Receipt::Accepted { instance: self.instance, slot });
+            }
         }
         for waiter in waiters {
             self.waited(common, &waiter);
@@ -299,7 +314,11 @@ impl Stream {
             let holds =
                 |span: &Span| span.writer == waiter.writer && span.first.0 <= first && last <= span.last().0;
             let at = kept.batch.placed().find(|(span, _)| holds(span));
-            let at = at.map_or(0, |(span, before)| before + first - span.first.0);
+            let at = at.map_or(0, |(span, before)| {
+                let within = first - span.first.0;
+                let start = common.planted.strikes(Bug::RepeatToldBatchStart, || within > 0);
+                before + if start { 0 } else { within }
+            });
             let part = Waiter { first, last, at, ..waiter };
             kept.waiters.push(part);
             self.waits(common, &part);
@@ -364,7 +383,10 @@ impl Stream {
                 continue;
             }
             waiter.told = Some(level);
-            let provisional = !self.source.current && sequences.is_some() && level == Waited::Accepted;
+            let provisional = !self.source.current
+                && sequences.is_some()
+                && level == Waited::Accepted
+                && !common.planted.has(Bug::ProvisionalCalledFinal);
             let receipt = command::Receipt {
                 level,
                 instance: self.instance,

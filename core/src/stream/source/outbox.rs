@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::super::common::Common;
+use super::super::entry::Batch;
 use super::super::member::{Part, Stream};
 use super::super::store::Kept;
 use super::Waiter;
@@ -15,7 +16,11 @@ impl Stream {
     pub(in crate::stream) fn report(&mut self, common: &mut Common, slot: u64) {
         let Some(kept) = self.store.get_mut(slot) else { return };
         // A batch that the log brought back was durable when the log's end was.
-        if kept.waiters.is_empty() || !(kept.durable || kept.taken.is_some()) {
+        let repeated = || kept.waiters.iter().any(|waiter| waiter.duplicate);
+        let known = kept.durable
+            || kept.taken.is_some()
+            || common.planted.strikes(Bug::RepeatAnsweredBeforeDurable, repeated);
+        if kept.waiters.is_empty() || !known {
             return;
         }
         let first = kept.first;
@@ -51,7 +56,9 @@ impl Stream {
             let next = self.source.replicated.max(self.floor.taken).next();
             let Some(slot) = self.store.holding(next) else { return };
             let Some(kept) = self.store.get(slot) else { return };
-            if kept.taken.is_none_or(|index| index > self.source.matched) {
+            if kept.taken.is_none_or(|index| index > self.source.matched)
+                && !common.planted.strikes(Bug::ReplicatedByOne, || kept.taken.is_some())
+            {
                 return;
             }
             self.source.replicated = kept.last();
@@ -123,6 +130,10 @@ impl Stream {
         let mut moved: Vec<Waiter> = Vec::new();
         for slot in self.store.outbox.clone() {
             let Some(mut batch) = self.store.get(slot).map(|kept| kept.batch.clone()) else { continue };
+            if common.planted.strikes(Bug::DedupeByNumber, || self.passed_by_number(slot)) {
+                moved.extend(self.discard(common, slot).into_iter().flat_map(|kept| kept.waiters));
+                continue;
+            }
             if !batch.void_covered(|writer| self.covered(writer)) {
                 continue;
             }
@@ -150,6 +161,22 @@ impl Stream {
             self.waited(common, &waiter);
             self.answer_again(common, waiter);
         }
+    }
+
+    /// Whether the log has passed the number of a batch of which it took not everything.
+    fn passed_by_number(&self, slot: u64) -> bool {
+        let uncovered = |batch: &Batch| {
+            let mut batch = batch.clone();
+            batch.void_covered(|writer| self.covered(writer));
+            batch.live() > 0
+        };
+        self.store.get(slot).is_some_and(|kept| kept.last() <= self.head.taken && uncovered(&kept.batch))
+    }
+
+    /// Whether the outbox is not numbered from after the last message taken.
+    pub(super) fn misnumbered(&self) -> bool {
+        let first = self.store.outbox.front().and_then(|&slot| self.store.get(slot));
+        first.is_some_and(|kept| kept.first != self.head.taken.next())
     }
 
     /// Numbers the outbox contiguously after the last message taken.

@@ -7,6 +7,7 @@ use super::super::entry::held_weight;
 use super::super::member::{Part, Stream};
 use super::super::message::{Body, Data, Standing};
 use crate::id::Sequence;
+use crate::planted::Bug;
 use crate::time::{Instant, Now, Span};
 
 /// How far sending has come.
@@ -97,7 +98,7 @@ impl Stream {
             let Some(slot) = self.slot_at(next) else { return };
             let Some(kept) = self.store.get(slot) else { return };
             // S5: what was taken here is durable, for apply waits for that.
-            if !(kept.durable || kept.taken.is_some()) {
+            if !(kept.durable || kept.taken.is_some() || common.planted.has(Bug::SentBeforeDurable)) {
                 return;
             }
             let (last, bytes) = (kept.last(), held_weight(kept.batch.bytes()));

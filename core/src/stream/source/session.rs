@@ -9,8 +9,9 @@ use super::super::entry::Entry;
 use super::super::member::{Part, Stream};
 use super::super::state::Effect;
 use super::super::wire::encode_entry;
-use crate::id::{LogIndex, NodeId, RequestId, WriterId};
+use crate::id::{LogIndex, NodeId, RequestId, SessionEpoch, WriterId};
 use crate::node::command::Reply;
+use crate::planted::Bug;
 use crate::time::Now;
 
 /// Numbers of proposals that are not descriptors (those bear their slot).
@@ -87,6 +88,7 @@ impl Stream {
         if !core::mem::replace(&mut self.source.session_proposed, true) {
             let entry = Entry::Session { source: common.own, boot: common.boot, follows: self.head.session };
             self.propose(common, &entry, 0, SESSION);
+            self.source.current |= common.planted.has(Bug::SessionCurrentWhenProposed);
         }
     }
 
@@ -95,7 +97,10 @@ impl Stream {
         while self.source.proposed < common.config.proposals {
             let Some(&slot) = self.store.outbox.get(self.source.proposed) else { return };
             let Some(kept) = self.store.get(slot) else { return };
-            let (epoch, batch) = (self.head.session, kept.batch.clone());
+            let (mut epoch, batch) = (self.head.session, kept.batch.clone());
+            if common.planted.strikes(Bug::ProposedUnderOldEpoch, || batch.identity.boot != common.boot) {
+                epoch = SessionEpoch(epoch.0 - 1);
+            }
             let weight = batch.bytes();
             let entry = Entry::Descriptor { epoch, first: kept.first, batch };
             self.source.proposed += 1;
@@ -105,7 +110,10 @@ impl Stream {
 
     /// One at a time: what is heard meanwhile goes with the next.
     fn propose_completion(&mut self, common: &mut Common) {
-        let upto = self.source.heard.min(self.head.taken);
+        let mut upto = self.source.heard.min(self.head.taken);
+        if common.planted.strikes(Bug::CompletedOneTooMany, || upto < self.head.taken) {
+            upto = upto.next();
+        }
         if self.source.completing.is_none() && upto > self.head.completed {
             self.source.completing = Some(upto);
             self.propose(common, &Entry::Complete { upto }, 0, COMPLETE);
@@ -137,9 +145,11 @@ impl Stream {
         entry: Option<&Entry>,
     ) {
         match effect {
-            Effect::Session { boot } if boot == common.boot => self.session_current(common, now),
+            Effect::Session { boot } if boot == common.boot || common.planted.has(Bug::ForeignSession) => {
+                self.session_current(common, now)
+            }
             Effect::Session { .. } => {
-                self.source.session_proposed = false;
+                self.source.session_proposed &= common.planted.has(Bug::SessionNotProposedAgain);
                 if core::mem::replace(&mut self.source.current, false) {
                     let reason = "another start of this source opened a session: its disk was cloned";
                     self.stop(common, String::from(reason));
@@ -151,7 +161,9 @@ impl Stream {
                 self.source.places.hand_on(&kept.expect("just taken").batch, &self.head.writers);
             }
             Effect::Completed { upto } => {
-                self.source.completing = None;
+                if !common.planted.has(Bug::CompletionOnce) {
+                    self.source.completing = None;
+                }
                 self.source.heard = self.source.heard.max(upto);
                 let before = core::mem::replace(&mut self.source.told_completed, upto);
                 self.fire_completed(common, before);
@@ -164,13 +176,14 @@ impl Stream {
                     common.reply(request, Ok(Reply::WriterClosed));
                 }
             }
-            Effect::Nothing => self.no_op(entry),
+            Effect::Nothing => self.no_op(common, entry),
         }
     }
 
     /// Something proposed came to nothing: propose again what is still owed (rule A1).
-    fn no_op(&mut self, entry: Option<&Entry>) {
+    fn no_op(&mut self, common: &Common, entry: Option<&Entry>) {
         match entry {
+            Some(Entry::Session { .. }) if common.planted.has(Bug::SessionNotProposedAgain) => {}
             Some(Entry::Session { .. }) => self.source.session_proposed = false,
             Some(Entry::Complete { .. }) => self.source.completing = None,
             Some(Entry::Descriptor { epoch, first, .. })
@@ -187,10 +200,12 @@ impl Stream {
         self.source.current = true;
         self.source.proposed = 0;
         self.source.completing = None;
-        if !common.planted.has(crate::planted::Bug::DedupeForgotten) {
+        if !common.planted.has(Bug::DedupeForgotten) {
             self.void_taken(common);
         }
-        self.renumber();
+        if !common.planted.strikes(Bug::NotRenumbered, || self.misnumbered()) {
+            self.renumber();
+        }
         self.restart_sender(common, now);
     }
 

@@ -88,7 +88,11 @@ impl Stream {
         from: Sequence,
         window: u64,
     ) {
+        let mut handed = from;
         if let Some(old) = self.target.handler.take() {
+            if common.planted.strikes(Bug::TakeoverSkipsUnfinished, || old.handed > from) {
+                handed = old.handed;
+            }
             common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
         }
         let replaying = from < self.target.mark;
@@ -96,7 +100,7 @@ impl Stream {
             token,
             request,
             window,
-            handed: from,
+            handed,
             done: from,
             out: VecDeque::new(),
             out_bytes: 0,
@@ -147,9 +151,12 @@ impl Stream {
         token: AttachToken,
         upto: Sequence,
     ) {
-        let Some(handler) = self.target.handler.as_mut().filter(|handler| handler.token == token) else {
-            return;
-        };
+        let attached =
+            |handler: &&mut Handler| handler.token == token || common.planted.has(Bug::StaleVerdictCounts);
+        let Some(handler) = self.target.handler.as_mut().filter(attached) else { return };
+        let batch = || self.store.holding(upto).and_then(|slot| self.store.get(slot));
+        let last = || batch().map_or(upto, |kept| kept.last().min(handler.handed));
+        let upto = if common.planted.strikes(Bug::MarkRoundsUp, || last() > upto) { last() } else { upto };
         if upto <= handler.done || upto > handler.handed || self.stopped.is_some() {
             return;
         }
@@ -168,7 +175,12 @@ impl Stream {
         assert!(upto > self.target.mark, "S8: the mark of {} goes back to {upto}", self.instance);
         self.target.mark = upto;
         let record = Record::state(key(self.instance, space::MARK, 0), encode_mark(upto));
-        common.emit(Output::Persist(record));
+        if !common.planted.has(Bug::MarkNotWritten) {
+            common.emit(Output::Persist(record));
+        }
+        if common.planted.has(Bug::MarkToldBeforeDurable) {
+            common.say(self.other, self.instance, Body::Mark(upto));
+        }
         common.notify(Receipt::Mark { instance: self.instance, upto });
     }
 
@@ -242,7 +254,10 @@ impl Stream {
         let deliverable = self.deliverable(common);
         let Some(handler) = &mut self.target.handler else { return false };
         let next = handler.handed.next();
-        let settled = handler.done.min(self.target.mark_durable);
+        let mut settled = handler.done.min(self.target.mark_durable);
+        if common.planted.strikes(Bug::WindowCountsUndurable, || settled < handler.done) {
+            settled = handler.done;
+        }
         handler.settle(settled);
         let mut weight = handler.out_bytes;
         let out = handler.handed.0.saturating_sub(settled.0);
@@ -301,7 +316,9 @@ impl Stream {
         let from = attaching.presented.map_or(self.target.mark, |position| position.sequence);
         let answered = source.filter(|source| source.confirmed && source.answer >= attaching.question);
         let end = answered.map_or(Sequence(u64::MAX), |source| source.taken);
-        let above = attaching.presented.is_some() && from > self.head.taken;
+        let above = attaching.presented.is_some()
+            && from > self.head.taken
+            && !common.planted.has(Bug::PositionUnchecked);
         if above && from <= end {
             return;
         }

@@ -220,7 +220,7 @@ impl Stream {
         if wanted || data.epoch >= self.held.epoch {
             self.held.put(data);
         }
-        if wanted {
+        if wanted && !common.planted.has(Bug::BytesWakeNobody) {
             common.emit(Output::OfferAgain { instance: self.instance });
         }
         if self.part == Part::Target {

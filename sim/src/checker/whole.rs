@@ -1,0 +1,129 @@
+//! What is seen only when several nodes are looked at at the same moment (X15), and how long logs grow (X8).
+
+use wattle_core::id::NodeId;
+use wattle_core::node::Status;
+use wattle_core::node::status::StreamStatus;
+use wattle_core::raft::GroupPlace;
+
+use super::{Checked, ensure};
+
+/// Entries a log may have beside those that messages cost: sessions, elections and changes of membership.
+const ENTRIES_BESIDE: u64 = 5_000;
+/// Entries a message may cost: a descriptor and a completion, a few times over.
+const ENTRIES_PER_MESSAGE: u64 = 10;
+
+/// What a source calls completed, its target has marked on disk (rules F1 and F2). Targets whose disk may have been taken back since
+/// are `forgetful`.
+///
+/// # Errors
+/// X15.
+pub fn completed_is_marked(statuses: &[Status], forgetful: impl Fn(NodeId) -> bool) -> Checked {
+    let entries = |node: NodeId| {
+        let own = statuses.iter().filter(move |status| status.node == node);
+        own.flat_map(|status| &status.streams).filter(|entry| entry.local)
+    };
+    for status in statuses {
+        let sources = entries(status.node).filter(|entry| entry.source == status.node);
+        for source in sources.filter(|source| !forgetful(source.target)) {
+            let same = |entry: &&StreamStatus| entry.instance == source.instance;
+            let Some(target) = entries(source.target).find(same) else { continue };
+            ensure!(
+                source.completed <= target.processed,
+                "X15",
+                "stream {:?}: completed up to {} at its source, while its target has marked up to {} on disk",
+                source.name,
+                source.completed,
+                target.processed
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A log grows by what was asked for: whoever proposes the same for ever fills it.
+///
+/// # Errors
+/// X8.
+pub fn log_is_bounded(node: usize, place: &GroupPlace, messages: u64) -> Checked {
+    let most = ENTRIES_BESIDE + ENTRIES_PER_MESSAGE * messages;
+    ensure!(
+        place.last.index.0 <= most,
+        "X8",
+        "node {node}: the log of group {} has {} entries; {messages} messages ask for {most} at most",
+        place.group,
+        place.last.index
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wattle_core::id::{
+        AuthorityEpoch, BootId, Generation, GroupId, LogIndex, ReplicaId, Sequence, SessionEpoch,
+        StreamInstance, Term,
+    };
+    use wattle_core::raft::{Place, RoleName};
+
+    fn status(node: u128, processed: u64, completed: u64) -> Status {
+        let stream = StreamStatus {
+            name: "words".into(),
+            instance: StreamInstance(1),
+            source: NodeId(1),
+            target: NodeId(2),
+            local: true,
+            session: SessionEpoch(1),
+            authority: AuthorityEpoch(0),
+            accepted: Sequence(9),
+            replicated: Sequence(9),
+            holders: Vec::new(),
+            processed: Sequence(processed),
+            completed: Sequence(completed),
+            released: Sequence(completed),
+            handler: None,
+            outbox_bytes: 0,
+            waiting_for: Vec::new(),
+            stopped: None,
+        };
+        Status {
+            node: NodeId(node),
+            name: String::new(),
+            boot: BootId(1),
+            generation: Generation(1),
+            mesh: None,
+            mesh_name: String::new(),
+            members: Vec::new(),
+            links: Vec::new(),
+            control: None,
+            streams: vec![stream],
+            refusing: None,
+            journal_bytes: 0,
+            journal_live_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_completed_is_marked_by_a_target_that_forgot_nothing() {
+        let seen = |marked| [status(1, 5, 5), status(2, marked, 4)];
+        completed_is_marked(&seen(5), |_| false).unwrap();
+        assert_eq!(completed_is_marked(&seen(4), |_| false).unwrap_err().checker, "X15");
+        completed_is_marked(&seen(4), |node| node == NodeId(2)).unwrap();
+        completed_is_marked(&seen(4)[..1], |_| false).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_grows_for_ever_is_seen() {
+        let place = |last| GroupPlace {
+            group: GroupId(3),
+            replica: ReplicaId(1),
+            vote: None,
+            role: RoleName::Leader,
+            last: Place { index: LogIndex(last), term: Term(1), ..Place::default() },
+            durable: Place::default(),
+            commit: LogIndex(0),
+            term: Term(1),
+        };
+        log_is_bounded(0, &place(5_100), 10).unwrap();
+        assert_eq!(log_is_bounded(0, &place(5_101), 10).unwrap_err().checker, "X8");
+    }
+}

@@ -1,0 +1,136 @@
+//! Nodes that stay broken when the others heal. What the others can do without them, they owe.
+
+use std::collections::BTreeSet;
+
+use wattle_core::configuration::Member;
+use wattle_core::id::{GroupId, NodeId};
+
+use crate::describe;
+use crate::machine::Machine;
+use crate::plan::Forsaken;
+use crate::process::State;
+use crate::world::World;
+
+impl<M: Machine> World<M> {
+    /// Whether a node stays broken in the healed world.
+    pub(crate) fn is_forsaken(&self, node: usize) -> bool {
+        self.forsaken.contains(&node)
+    }
+
+    /// Whether a node does not start any more.
+    pub(crate) fn is_down_for_good(&self, node: usize) -> bool {
+        self.is_forsaken(node)
+            && self.plan.forsaken.as_ref().is_some_and(|forsaken| forsaken.how == Forsaken::Down)
+    }
+
+    /// Whether an end of a stream stays broken.
+    pub(crate) fn is_severed(&self, stream: usize) -> bool {
+        let plan = &self.plan.streams[stream];
+        self.is_forsaken(plan.source) || self.is_forsaken(plan.target)
+    }
+
+    /// Who will stay broken: whom the plan says, if the others can do without them.
+    pub(crate) fn forsaken_now(&self) -> Vec<usize> {
+        let named = self.plan.forsaken.iter().flat_map(|forsaken| forsaken.nodes.iter().copied());
+        let forsaken: BTreeSet<usize> = named.collect();
+        let core: Vec<usize> = (0..self.processes.len()).filter(|node| !forsaken.contains(node)).collect();
+        let sound = self.complete
+            && !self.books.may_stop
+            && self.custody.beyond_repair().is_none()
+            && self.processes.iter().all(|process| !process.disk.is_wounded())
+            && core.iter().all(|&node| self.processes[node].state == State::Up);
+        if sound && self.is_connected(&core) && self.is_majority(&core) {
+            return forsaken.into_iter().collect();
+        }
+        Vec::new()
+    }
+
+    fn is_connected(&self, core: &[usize]) -> bool {
+        let mut reached: BTreeSet<usize> = core.first().copied().into_iter().collect();
+        loop {
+            let before = reached.len();
+            for edge in &self.plan.edges {
+                for (from, to) in [(edge.a, edge.b), (edge.b, edge.a)] {
+                    if reached.contains(&from) && core.contains(&to) {
+                        reached.insert(to);
+                    }
+                }
+            }
+            if reached.len() == before {
+                return before == core.len() && before > 0;
+            }
+        }
+    }
+
+    /// Whether nodes are a majority of the control group by every configuration that anybody goes by.
+    fn is_majority(&self, core: &[usize]) -> bool {
+        let ids: Vec<NodeId> = core.iter().map(|&node| self.processes[node].id()).collect();
+        let rules = |voters: &[Member]| {
+            let ours = voters.iter().filter(|voter| ids.contains(&voter.node)).count();
+            voters.is_empty() || 2 * ours > voters.len()
+        };
+        let machines = self.processes.iter().filter_map(|process| process.machine.as_deref());
+        machines
+            .filter_map(|machine| machine.group_configuration(GroupId::CONTROL))
+            .all(|configuration| rules(&configuration.voters) && rules(&configuration.outgoing))
+    }
+
+    /// These stay broken.
+    pub(crate) fn forsake(&mut self, nodes: Vec<usize>) {
+        let Some(how) = self.plan.forsaken.as_ref().map(|forsaken| forsaken.how) else { return };
+        for &node in &nodes {
+            self.note(node, describe::FAULT, how as u64, || format!("== stays broken: {how:?}"));
+            match how {
+                Forsaken::Down if self.processes[node].is_up() => self.halt(node, true, 1 << 60),
+                Forsaken::Down => {}
+                Forsaken::CutOff => self.cut_off(node, true),
+                Forsaken::Shouting => {
+                    let others: Vec<usize> = self.neighbours_of(node).collect();
+                    for other in others {
+                        self.network.cut(&mut self.queue, self.now, other, node, true);
+                    }
+                }
+            }
+        }
+        self.forsaken = nodes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::{Forsaken, Plan};
+    use crate::trace::Recording;
+    use crate::world;
+
+    #[test]
+    fn who_is_forsaken_stays_broken_and_the_others_go_on() {
+        let mut seen = [0; 3];
+        for seed in 0.. {
+            let plan = Plan::generate(seed);
+            let Some(forsaken) = plan.forsaken.clone().filter(|forsaken| seen[forsaken.how as usize] < 2)
+            else {
+                continue;
+            };
+            let outcome = world::run(&plan, Recording::All);
+            assert!(outcome.verdict.is_pass(), "seed {seed}: {}", outcome.verdict);
+            let broken = outcome.lines.iter().position(|line| line.contains("== stays broken"));
+            let Some(place) = broken else { continue };
+            seen[forsaken.how as usize] += 1;
+            let name = &plan.nodes[forsaken.nodes[0]].name;
+            let starts = |line: &String| line.contains(&format!("{name:8} == starts"));
+            let sends = |line: &String| line.contains(&format!("{name:8} -> "));
+            match forsaken.how {
+                Forsaken::Down => {
+                    assert!(!outcome.lines[place..].iter().any(|line| starts(line) || sends(line)));
+                }
+                Forsaken::CutOff | Forsaken::Shouting => {
+                    let lives = |line: &String| line.contains(&format!("{name:8} <- deadline"));
+                    assert!(outcome.lines[place..].iter().any(lives), "seed {seed}: it is not down");
+                }
+            }
+            if seen.iter().all(|&times| times == 2) {
+                return;
+            }
+        }
+    }
+}
