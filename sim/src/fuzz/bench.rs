@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use prost::Message as _;
 use wattle_core::id::{BootId, LaneId, RequestId, Ticket};
 use wattle_core::level::Level;
 use wattle_core::node::output::{DialId, LoadId};
 use wattle_core::node::{Input, Node, Output, Rejected};
 use wattle_core::time::{Now, Span};
 use wattle_core::work::{Job, PublicKey, WorkId, perform, public_key};
-use wattle_proto::frame::{Decoder, FrameWriter, MAX_FRAME, Message};
-use wattle_proto::node::Envelope;
+use wattle_proto::frame::{Decoder, MAX_FRAME};
 
-use super::operation::{Change, Operation};
-use super::source::{Source, mutate};
-use super::tape::{Life, Said, Tape};
+use super::operation::{Operation, changed};
+use super::source::Source;
+use super::tape::{Life, Tape};
 use crate::random::{Draws, Purpose};
 
 /// Lanes that a fuzz target brings up have names from here on.
@@ -481,43 +479,4 @@ fn pick<T>(things: &[T], place: usize) -> Option<&T> {
 
 fn take<T>(things: &mut Vec<T>, place: usize) -> Option<T> {
     if things.is_empty() { None } else { Some(things.remove(place % things.len())) }
-}
-
-fn vary(source: &mut Source<'_>, bytes: &mut Bytes) {
-    let mut copy = bytes.to_vec();
-    mutate(source, &mut copy);
-    *bytes = copy.into();
-}
-
-/// A recorded message, changed, as bytes of a connection.
-#[must_use]
-pub fn changed(said: &Said, change: Change, source: &mut Source<'_>) -> Vec<u8> {
-    let Said { kind, message } = said.clone();
-    let Message { relay, mut header, mut payload } = message;
-    match change {
-        Change::Frame => {}
-        Change::Header => vary(source, &mut header),
-        Change::Payload => vary(source, &mut payload),
-        Change::Body | Change::Envelope => match Envelope::decode(header.clone()) {
-            Ok(mut envelope) if !relay.kind().is_local() => {
-                match (change, source.below(3)) {
-                    (Change::Body, _) => vary(source, &mut envelope.body),
-                    (_, 0) => vary(source, &mut envelope.group),
-                    (_, 1) => vary(source, &mut envelope.source),
-                    _ => std::mem::swap(&mut envelope.source, &mut envelope.target),
-                }
-                header = envelope.encode_to_vec().into();
-            }
-            _ => vary(source, &mut header),
-        },
-    }
-    let mut out = Vec::new();
-    let mut writer = FrameWriter::begin(&mut out, kind, MAX_FRAME);
-    // What grew out of its frame is no message at all, and an empty frame is one more thing to bear.
-    let _ = writer.append(&relay, &header, &[payload]);
-    writer.finish();
-    if change == Change::Frame {
-        mutate(source, &mut out);
-    }
-    out
 }

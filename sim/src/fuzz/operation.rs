@@ -1,11 +1,15 @@
 //! What can be done to a node, as data.
 
+use bytes::Bytes;
+use prost::Message as _;
 use wattle_core::id::{AuthorityEpoch, Sequence, StreamInstance, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Position, Waited};
 use wattle_core::time::Span;
+use wattle_proto::frame::{FrameWriter, MAX_FRAME, Message};
+use wattle_proto::node::Envelope;
 
-use super::source::Source;
-use super::tape::Tape;
+use super::source::{Source, mutate};
+use super::tape::{Said, Tape};
 use crate::desk::Call;
 
 /// One thing done to a node. Places count among what is there when it is done.
@@ -165,4 +169,43 @@ fn call(source: &mut Source<'_>, tape: &Tape) -> Call {
         },
     };
     Call::Command(request, command)
+}
+
+fn vary(source: &mut Source<'_>, bytes: &mut Bytes) {
+    let mut copy = bytes.to_vec();
+    mutate(source, &mut copy);
+    *bytes = copy.into();
+}
+
+/// A recorded message, changed, as bytes of a connection.
+#[must_use]
+pub fn changed(said: &Said, change: Change, source: &mut Source<'_>) -> Vec<u8> {
+    let Said { kind, message } = said.clone();
+    let Message { relay, mut header, mut payload } = message;
+    match change {
+        Change::Frame => {}
+        Change::Header => vary(source, &mut header),
+        Change::Payload => vary(source, &mut payload),
+        Change::Body | Change::Envelope => match Envelope::decode(header.clone()) {
+            Ok(mut envelope) if !relay.kind().is_local() => {
+                match (change, source.below(3)) {
+                    (Change::Body, _) => vary(source, &mut envelope.body),
+                    (_, 0) => vary(source, &mut envelope.group),
+                    (_, 1) => vary(source, &mut envelope.source),
+                    _ => std::mem::swap(&mut envelope.source, &mut envelope.target),
+                }
+                header = envelope.encode_to_vec().into();
+            }
+            _ => vary(source, &mut header),
+        },
+    }
+    let mut out = Vec::new();
+    let mut writer = FrameWriter::begin(&mut out, kind, MAX_FRAME);
+    // What grew out of its frame is no message at all, and an empty frame is one more thing to bear.
+    let _ = writer.append(&relay, &header, &[payload]);
+    writer.finish();
+    if change == Change::Frame {
+        mutate(source, &mut out);
+    }
+    out
 }
