@@ -1,8 +1,11 @@
 //! Time and entropy.
 
 use std::io;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+#[cfg(not(feature = "turmoil"))]
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
 use wattle_core::id::BootId;
 use wattle_core::time::{Instant as Moment, Now, Wall};
 
@@ -19,7 +22,7 @@ impl Clock {
 
     pub(crate) fn now(&self) -> Now {
         let monotonic = self.origin.elapsed().as_nanos();
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let wall = wall().as_millis();
         Now {
             monotonic: Moment(u64::try_from(monotonic).unwrap_or(u64::MAX)),
             wall: Wall(u64::try_from(wall).unwrap_or(u64::MAX)),
@@ -36,11 +39,34 @@ impl Clock {
 /// Random bytes of the operating system.
 pub(crate) fn entropy<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    fill(&mut bytes)?;
     Ok(bytes)
 }
 
 /// A name for this start of the node.
 pub(crate) fn boot_id() -> io::Result<BootId> {
     entropy().map(|bytes| BootId(u128::from_be_bytes(bytes)))
+}
+
+/// Time since 1970.
+#[cfg(not(feature = "turmoil"))]
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(feature = "turmoil")]
+fn wall() -> Duration {
+    turmoil::since_epoch().unwrap_or_default()
+}
+
+#[cfg(not(feature = "turmoil"))]
+fn fill(bytes: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(bytes).map_err(|error| io::Error::other(error.to_string()))
+}
+
+#[cfg(feature = "turmoil")]
+#[expect(clippy::unnecessary_wraps, reason = "the system may refuse")]
+fn fill(bytes: &mut [u8]) -> io::Result<()> {
+    crate::simulated::fill(bytes);
+    Ok(())
 }

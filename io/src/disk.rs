@@ -6,21 +6,25 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
 use wattle_core::id::Ticket;
 use wattle_core::node::output::LoadId;
 use wattle_core::payload::Payload;
 
 use crate::event::Urgent;
-use crate::helper;
 use crate::space::{Meter, Reserve, Space};
 use crate::store::{Part, Reader, Store, StoreError};
+
+#[cfg_attr(feature = "turmoil", path = "simulated/disk.rs")]
+#[cfg_attr(not(feature = "turmoil"), path = "disk/threads.rs")]
+mod threads;
+
+use self::threads::{Helpers, Sender, channel};
 
 /// Bytes that one commit takes at most (one row may exceed it): a commit must not keep later rows waiting for long.
 const COMMIT_BYTES_MAX: usize = 32 << 20;
@@ -42,10 +46,11 @@ enum Order {
 /// The disk of one node. Dropping it waits until everything submitted is written.
 #[derive(Debug)]
 pub(crate) struct Disk {
-    orders: Option<mpsc::Sender<Order>>,
-    loads: Option<mpsc::Sender<(LoadId, Part)>>,
+    orders: Sender<Order>,
+    loads: Sender<(LoadId, Part)>,
     pending: Arc<Pending>,
-    threads: Vec<JoinHandle<()>>,
+    /// Behind the senders: the helpers end when those are dropped.
+    helpers: Helpers,
 }
 
 /// Rows that are not committed yet.
@@ -68,19 +73,13 @@ impl Disk {
         reserve: Arc<Reserve>,
         urgent: &UnboundedSender<Urgent>,
     ) -> io::Result<Self> {
-        let (orders, ordered) = mpsc::channel();
-        let (loads, wanted) = mpsc::channel();
+        let (orders, ordered) = channel();
+        let (loads, wanted) = channel();
         let pending = Arc::new(Pending::default());
-        let mut disk = Self {
-            orders: Some(orders),
-            loads: Some(loads),
-            pending: Arc::clone(&pending),
-            threads: Vec::with_capacity(2),
-        };
-        let (reader, answers, rows) = (store.reader(), urgent.clone(), Arc::clone(&pending));
-        let load = move || serve_loads(&reader, &rows, &wanted, &answers);
-        disk.threads.push(helper::spawn("wattle-load".to_owned(), urgent.clone(), load)?);
-        let mut writer = Writer {
+        let mut disk = Self { orders, loads, pending: Arc::clone(&pending), helpers: Helpers::default() };
+        let loader = Loader { reader: store.reader(), pending: Arc::clone(&pending), urgent: urgent.clone() };
+        disk.helpers.load(loader, wanted, urgent)?;
+        let writer = Writer {
             store,
             meter,
             reserve,
@@ -92,8 +91,7 @@ impl Disk {
             told: None,
             compacting_helps: false,
         };
-        let write = move || writer.run(&ordered);
-        disk.threads.push(helper::spawn("wattle-disk".to_owned(), urgent.clone(), write)?);
+        disk.helpers.write(writer, ordered, urgent)?;
         Ok(disk)
     }
 
@@ -110,31 +108,17 @@ impl Disk {
     }
 
     fn order(&self, order: Order) {
-        if let Some(orders) = &self.orders {
-            // Fails only after a failed write, of which the driver has been told.
-            let _ = orders.send(order);
-        }
+        // Fails only after a failed write, of which the driver has been told.
+        let _ = self.orders.send(order);
     }
 
     pub(crate) fn load(&self, load: LoadId, part: Part) {
-        if let Some(loads) = &self.loads {
-            let _ = loads.send((load, part));
-        }
+        let _ = self.loads.send((load, part));
     }
 
     /// Bytes of rows that are not committed yet.
     pub(crate) fn pending_bytes(&self) -> u64 {
         self.pending.bytes.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.orders = None;
-        self.loads = None;
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
-        }
     }
 }
 
@@ -163,30 +147,25 @@ struct Measured {
 }
 
 impl Writer {
-    fn run(&mut self, orders: &mpsc::Receiver<Order>) {
-        loop {
-            self.measure();
-            let first = match orders.recv_timeout(IDLE) {
-                Ok(order) => Some(order),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            let idle = first.is_none();
-            let rows = self.gather(first, orders);
-            let quick = !self.quick && (idle || self.quick_at.elapsed() >= QUICK_EVERY);
-            let due = !rows.is_empty() || (idle && (quick || self.store.has_trims()));
-            if due && !self.commit(&rows, quick) {
-                return;
-            }
-            let settled = idle && !self.store.has_trims();
-            if settled && self.compacting_helps && !self.compact() {
-                return;
-            }
+    /// Carries out what was ordered; `None`: nothing was for a while. `false` if the disk is of no more use.
+    fn turn(&mut self, first: Option<Order>, more: impl Iterator<Item = Order>) -> bool {
+        let idle = first.is_none();
+        let rows = self.gather(first, more);
+        let quick = !self.quick && (idle || self.quick_at.elapsed() >= QUICK_EVERY);
+        let due = !rows.is_empty() || (idle && (quick || self.store.has_trims()));
+        if due && !self.commit(&rows, quick) {
+            return false;
         }
+        let settled = idle && !self.store.has_trims();
+        !(settled && self.compacting_helps) || self.compact()
     }
 
     /// Everything that is ready, up to the bound of one commit.
-    fn gather(&mut self, first: Option<Order>, orders: &mpsc::Receiver<Order>) -> Vec<(Ticket, Payload)> {
+    fn gather(
+        &mut self,
+        first: Option<Order>,
+        mut more: impl Iterator<Item = Order>,
+    ) -> Vec<(Ticket, Payload)> {
         let mut gathered = Vec::new();
         let mut bytes = 0;
         let mut next = first;
@@ -198,7 +177,7 @@ impl Writer {
                     if gathered.is_empty() { gathered = rows } else { gathered.extend(rows) }
                 }
             }
-            next = if bytes < COMMIT_BYTES_MAX { orders.try_recv().ok() } else { None };
+            next = if bytes < COMMIT_BYTES_MAX { more.next() } else { None };
         }
         gathered
     }
@@ -275,17 +254,20 @@ impl Writer {
     }
 }
 
-fn serve_loads(
-    reader: &Reader,
-    pending: &Pending,
-    wanted: &mpsc::Receiver<(LoadId, Part)>,
-    urgent: &UnboundedSender<Urgent>,
-) {
-    while let Ok(first) = wanted.recv() {
+/// What loads take.
+struct Loader {
+    reader: Reader,
+    pending: Arc<Pending>,
+    urgent: UnboundedSender<Urgent>,
+}
+
+impl Loader {
+    /// Answers a load, and some of those that wait behind it.
+    fn serve(&self, first: (LoadId, Part), more: impl Iterator<Item = (LoadId, Part)>) {
         let mut batch = vec![first];
-        batch.extend(wanted.try_iter().take(LOADS_TOGETHER - 1));
-        for (load, bytes) in answer_loads(reader, pending, batch) {
-            let _ = urgent.send(Urgent::Loaded { load, bytes });
+        batch.extend(more.take(LOADS_TOGETHER - 1));
+        for (load, bytes) in answer_loads(&self.reader, &self.pending, batch) {
+            let _ = self.urgent.send(Urgent::Loaded { load, bytes });
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::{Instant as Sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use wattle_core::id::{LaneId, RequestId, Ticket};
 use wattle_core::node::output::{Deadline, Event, Output, Transmit};
 use wattle_core::node::status::Status;
@@ -169,7 +169,7 @@ impl<M: Machine> Driver<M> {
     /// Sleeps until something happened or a deadline is reached, then takes what is there without waiting again.
     async fn wait(&mut self, round: &mut Round) {
         let takes_new = self.hands.disk.pending_bytes() < UNWRITTEN_BYTES_MAX;
-        let wake = self.node.poll_timeout().map(|deadline| Sleep::from_std(self.clock.system(deadline.at)));
+        let wake = self.node.poll_timeout().map(|deadline| self.clock.system(deadline.at));
         let asks_before = round.asks.len();
         tokio::select! {
             biased;
@@ -180,7 +180,7 @@ impl<M: Machine> Driver<M> {
                     self.ended = Some(StopReason::Asked);
                 }
             }
-            () = sleep_until(wake.unwrap_or_else(Sleep::now)), if wake.is_some() => {}
+            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }
         while round.urgent.len() < URGENT_PER_ROUND
             && let Ok(event) = self.inbox.urgent.try_recv()

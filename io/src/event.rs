@@ -52,6 +52,7 @@ pub(crate) enum Urgent {
         token: AttachToken,
     },
     /// A helping thread ended by a panic: answers are lost.
+    #[cfg_attr(feature = "turmoil", expect(dead_code, reason = "there are no threads"))]
     HelperPanicked {
         thread: String,
     },

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -25,6 +24,7 @@ use wattle_core::node::output::DialId;
 use wattle_core::work::PublicKey;
 
 use crate::event::{LaneEnds, LaneEvent, Urgent};
+use crate::net::{TcpListener, TcpStream, lookup_host};
 use crate::settings::Limits;
 use crate::socket::{Socket, UNSENT_AFTER_FLUSH};
 use crate::tls::{Tls, TlsError};

@@ -15,6 +15,9 @@
 //! | [`space`] | free space and the reserve that keeps draining possible |
 //! | [`tls`], `lanes`, `socket` | connections: who is at the other end, their bytes, and how few of them wait unsent |
 //! | `work`, `helper`, `clock` | heavy work, threads, time, entropy |
+//!
+//! With the feature `turmoil`, which only the tests in `tests/turmoil` turn on, the same shell runs in a simulated network: the module
+//! `simulated` says what is other then.
 #![deny(missing_docs)]
 
 mod clock;
@@ -23,15 +26,21 @@ mod driver;
 pub mod error;
 mod event;
 pub mod handle;
+#[cfg(not(feature = "turmoil"))]
 mod helper;
 pub mod identity;
 mod lanes;
+mod net;
 pub mod settings;
+#[cfg(feature = "turmoil")]
+pub mod simulated;
+#[cfg_attr(feature = "turmoil", path = "simulated/socket.rs")]
 mod socket;
 pub mod space;
 mod start;
 pub mod store;
 pub mod tls;
+#[cfg_attr(feature = "turmoil", path = "simulated/work.rs")]
 mod work;
 
 pub use error::{StartError, StopReason};

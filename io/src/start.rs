@@ -3,12 +3,13 @@
 use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
+#[cfg(not(feature = "turmoil"))]
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(not(feature = "turmoil"))]
 use std::thread;
 
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tracing::{Instrument as _, Span};
@@ -22,6 +23,7 @@ use crate::error::{StartError, StopReason};
 use crate::handle::{COMMANDS_WAITING_MAX, Running, Wires};
 use crate::identity::{DataDir, NodeKeys};
 use crate::lanes::Lanes;
+use crate::net::TcpListener;
 use crate::settings::Settings;
 use crate::space::{Meter, Reserve};
 use crate::store::{RecoveryError, Store};
@@ -84,17 +86,57 @@ async fn start_in<M: Machine>(
         events,
         urgent,
     };
-    let span = Span::current();
-    let body = move || {
-        let lived = catch_unwind(AssertUnwindSafe(|| span.in_scope(|| world.live(config, make, ready))));
-        let reason = lived.unwrap_or_else(|panic| StopReason::Panicked(panic_text(&*panic)));
-        stopping.send_replace(Some(reason));
-    };
-    thread::Builder::new().name("wattle-core".to_owned()).spawn(body).map_err(system("a thread"))?;
+    set_going(world, config, make, ready, stopping)?;
     match is_ready.await {
         Ok(result) => result.map(|()| running),
         Err(_) => Err(StartError::Stopped(running.stopped().await)),
     }
+}
+
+/// Lets a node live on a thread of its own.
+#[cfg(not(feature = "turmoil"))]
+fn set_going<M: Machine>(
+    world: World,
+    config: Config,
+    make: impl FnOnce(Config, [u8; 32], BootId) -> M + Send + 'static,
+    ready: oneshot::Sender<Result<(), StartError>>,
+    stopping: watch::Sender<Option<StopReason>>,
+) -> Result<(), StartError> {
+    let span = Span::current();
+    let live = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        Ok(runtime) => runtime.block_on(world.live(config, make, ready)),
+        Err(source) => {
+            let _ = ready.send(Err(StartError::System { what: "a timer", source }));
+            StopReason::Asked
+        }
+    };
+    let body = move || {
+        let lived = catch_unwind(AssertUnwindSafe(|| span.in_scope(live)));
+        let reason = lived.unwrap_or_else(|panic| StopReason::Panicked(panic_text(&*panic)));
+        stopping.send_replace(Some(reason));
+    };
+    thread::Builder::new().name("wattle-core".to_owned()).spawn(body).map(drop).map_err(system("a thread"))
+}
+
+/// Lets a node live as a task of a simulated host.
+#[cfg(feature = "turmoil")]
+#[expect(clippy::unnecessary_wraps, reason = "a thread may fail to start")]
+fn set_going<M: Machine>(
+    world: World,
+    config: Config,
+    make: impl FnOnce(Config, [u8; 32], BootId) -> M + Send + 'static,
+    ready: oneshot::Sender<Result<(), StartError>>,
+    stopping: watch::Sender<Option<StopReason>>,
+) -> Result<(), StartError> {
+    let living = tokio::task::spawn_local(world.live(config, make, ready).instrument(Span::current()));
+    tokio::task::spawn_local(async move {
+        let panicked = |error: tokio::task::JoinError| match error.try_into_panic() {
+            Ok(panic) => StopReason::Panicked(panic_text(&*panic)),
+            Err(_) => StopReason::Asked,
+        };
+        stopping.send_replace(Some(living.await.unwrap_or_else(panicked)));
+    });
+    Ok(())
 }
 
 fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
@@ -152,8 +194,8 @@ struct World {
 }
 
 impl World {
-    /// The life of a node, on its thread: recovery, then the loop until it stops. The data directory is free when it returns.
-    fn live<M: Machine>(
+    /// The life of a node: recovery, then the loop until it stops. The data directory is free when it returns.
+    async fn live<M: Machine>(
         self,
         config: Config,
         make: impl FnOnce(Config, [u8; 32], BootId) -> M,
@@ -164,7 +206,7 @@ impl World {
         let dir;
         let reason = {
             let came_up = self.come_up(config, make);
-            let (driver, runtime, held) = match came_up {
+            let (driver, held) = match came_up {
                 Ok(parts) => parts,
                 Err(error) => {
                     let _ = ready.send(Err(error));
@@ -176,7 +218,7 @@ impl World {
                 return StopReason::Asked;
             }
             // The driver, and with it the disk, is gone when this returns.
-            runtime.block_on(driver.run())
+            driver.run().await
         };
         drop(dir);
         reason
@@ -186,7 +228,7 @@ impl World {
         self,
         config: Config,
         make: impl FnOnce(Config, [u8; 32], BootId) -> M,
-    ) -> Result<(Driver<M>, tokio::runtime::Runtime, DataDir), StartError> {
+    ) -> Result<(Driver<M>, DataDir), StartError> {
         let clock = Clock::start();
         let seed = entropy().map_err(system("random numbers"))?;
         let boot = boot_id().map_err(system("random numbers"))?;
@@ -198,13 +240,11 @@ impl World {
         let meter = Meter::new(self.dir.path().to_owned(), journal, self.settings.space_limit);
         let disk = Disk::start(store, meter, reserve, &self.urgent).map_err(system("a thread"))?;
         let workers = Workers::start(self.keys.secret, &self.urgent).map_err(system("a thread"))?;
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(system("a timer"))?;
         for listener in self.listeners {
             self.lanes.listen(listener);
         }
         let hands = Hands { disk, workers, lanes: self.lanes, events: self.events, urgent: self.urgent };
-        Ok((Driver::new(node, clock, self.inbox, hands), runtime, self.dir))
+        Ok((Driver::new(node, clock, self.inbox, hands), self.dir))
     }
 }
 

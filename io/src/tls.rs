@@ -10,7 +10,9 @@ use std::{fmt, io};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519, SerialNumber};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature};
+#[cfg(not(feature = "turmoil"))]
+use rustls::crypto::aws_lc_rs::default_provider as provider;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime, alg_id};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -25,6 +27,9 @@ use wattle_core::id::NodeId;
 use wattle_core::work::PublicKey;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
+
+#[cfg(feature = "turmoil")]
+use crate::simulated::provider;
 
 /// The protocol spoken inside.
 pub const ALPN: &[u8] = b"wattle/1";
@@ -125,7 +130,7 @@ impl Tls {
     }
 
     fn showing(certificate: CertificateDer<'static>, secret: &[u8; 32]) -> Result<Self, TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(provider());
         let keys = Arc::new(KeyVerifier::new(&provider));
         let versions = &[&rustls::version::TLS13];
         let mut server =

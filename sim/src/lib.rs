@@ -13,6 +13,7 @@
 //! | [`desk`], [`workload`] | those outside: tasks, publishers, handlers |
 //! | [`checker`] | the promises, numbered |
 //! | [`record`], [`explain`] | a run as events with causes; as a page, for ShiViz, for Perfetto |
+//! | [`fuzz`] | nodes and codecs under bytes that somebody else makes up |
 //! | [`swarm`], [`cli`] | many seeds; the commands |
 //! | [`shrink`], [`regression`] | a failing plan made smaller; plans that are kept |
 //!
@@ -38,6 +39,7 @@ pub mod explain;
 pub mod fault;
 mod forsaken;
 mod frames;
+pub mod fuzz;
 mod generate;
 mod handler;
 mod hinder;

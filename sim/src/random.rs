@@ -55,6 +55,8 @@ pub enum Purpose {
     Registry = 43,
     /// Who does not heal.
     Forsaken = 44,
+    /// Inputs of fuzz targets.
+    Fuzz = 50,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).

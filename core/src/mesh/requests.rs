@@ -79,6 +79,11 @@ impl Requests {
         self.pending.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Request> + '_ {
+        self.pending.keys().copied()
+    }
+
     pub(super) fn served(&self) -> usize {
         self.served.len()
     }
@@ -287,13 +292,15 @@ impl Mesh {
         match (pending.purpose, result) {
             (Purpose::Client(id), Ok(effect)) => {
                 let reply = match effect {
-                    Effect::Opened { instance, created } => Reply::StreamOpened { instance, created },
-                    Effect::Closed(_) => Reply::StreamClosed,
+                    Effect::Opened { instance, created } => Ok(Reply::StreamOpened { instance, created }),
+                    Effect::Closed(_) => Ok(Reply::StreamClosed),
+                    // Clients only open and close: whoever leads put something else under the request's number.
                     Effect::Founded | Effect::Admitted(_) | Effect::Updated(_) => {
-                        unreachable!("M10: clients only open and close")
+                        let reason = "the mesh decided something else under this request's number";
+                        Err(Refusal::Invalid(reason.into()))
                     }
                 };
-                self.reply(id, Ok(reply));
+                self.reply(id, reply);
             }
             (Purpose::Client(id), Err(refusal)) => self.reply(id, Err(refusal)),
             (Purpose::Admission(node), result) => self.on_admission_decided(now, node, result),

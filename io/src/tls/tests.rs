@@ -1,3 +1,4 @@
+use rustls::crypto::aws_lc_rs;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 use super::testing::{key, tls};

@@ -241,3 +241,20 @@ fn time_grows_even_if_the_leaders_clock_steps_back() {
     let (first, second) = (world.mesh(1).stream("s1").unwrap(), world.mesh(1).stream("s2").unwrap());
     assert!(second.opened > first.opened, "M6");
 }
+
+#[test]
+fn a_leader_that_answers_another_question_gets_its_client_a_refusal() {
+    let mut world = World::grown(&["a", "b"]);
+    world.quorum = false;
+    let asked = world.command(1, open("words", "a", "b"));
+    let (own, now) = (world.id(1), world.now);
+    let request = world.hosts[1].mesh.requests.waiting().next().expect("it waits for the mesh");
+    let applied = world.mesh(1).applied_index();
+    let body = Body::Update { node: own, addresses: Vec::new(), api: Some("elsewhere:1".into()) };
+    let entry = Entry { origin: own, request, seen: applied, time: Wall(now.wall.0 + 1_000), body };
+    let entry = Applied { index: applied.next(), term: Term(9), command: true, data: entry.encode() };
+    world.hosts[1].mesh.handle(now, Input::Apply { entries: Vec::from([entry]) });
+    world.pump();
+    let reply = world.reply(1, asked);
+    assert!(matches!(reply, Some(Err(Refusal::Invalid(_)))), "{reply:?}");
+}

@@ -131,14 +131,14 @@ impl Stream {
         if let Some(reason) = &self.stopped {
             return Err(Refusal::StreamStopped(reason.clone()));
         }
+        if first.0 == 0 {
+            return Err(Refusal::Invalid(String::from("writer sequences begin with 1")));
+        }
         let Some(last) =
             first.0.checked_add(messages.len() as u64).map(|end| end - 1).filter(|&last| last >= first.0)
         else {
             return Err(Refusal::Invalid(String::from("there is nothing to publish")));
         };
-        if first.0 == 0 {
-            return Err(Refusal::Invalid(String::from("writer sequences begin with 1")));
-        }
         let limit = common.config.message_bytes;
         if let Some(large) = messages.iter().map(Bytes::len).find(|&len| len > limit) {
             return Err(Refusal::TooLarge { got: large as u64, limit: limit as u64 });

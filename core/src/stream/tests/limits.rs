@@ -221,3 +221,16 @@ fn what_appends_wait_for_is_held_within_the_bound_of_what_is_received() {
         world.run(time::Span::millis(if number % 10 == 0 { 5 } else { 0 }));
     }
 }
+
+#[test]
+fn numbers_that_name_no_message_are_refused_whatever_comes_with_them() {
+    let mut world = world();
+    for (first, count) in [(0, 0), (0, 3), (1, 0), (u64::MAX, 0)] {
+        let request = world.publish(1, first, count, Waited::Accepted);
+        let answers = world.answers(request);
+        assert!(matches!(answers[..], [Err(Refusal::Invalid(_))]), "{count} from {first}: {answers:?}");
+    }
+    let last = world.publish(1, 1, 1, Waited::Accepted);
+    world.run(time::Span::millis(500));
+    assert!(matches!(world.answers(last)[..], [Ok(_)]), "the source goes on");
+}
