@@ -188,12 +188,14 @@ impl<M: Machine> World<M> {
             let behind = |own: &&M| place.commit < entry.index && lacks(own);
             let configuration = own.filter(behind).and_then(|own| own.group_configuration(group));
             Some(Ballot {
-                member: Member { node: process.id(), replica: place.replica },
+                member,
+            let member = Member { node: process.id(), replica: place.replica };
                 durable: place.durable,
-                rival: configuration.map(|configuration| (place.last, configuration.clone())),
+            let stands = configuration.filter(|configuration| configuration.votes(member));
+                rival: stands.map(|configuration| (place.last, configuration)),
             })
         };
-        let ballots: Vec<Ballot> = (0..self.processes.len()).filter_map(ballot).collect();
+        let ballots: Vec<Ballot<'_>> = (0..self.processes.len()).filter_map(ballot).collect();
         self.books.logs.cannot_be_lost(group, entry, &ballots)
     }
 
