@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use wattle_core::id::{BootId, Ticket};
+use bytes::BytesMut;
+use wattle_core::id::{BootId, LogIndex, Ticket};
 use wattle_core::node::{Config, Input, Node};
 use wattle_core::planted::{Bug, Planted};
 use wattle_core::raft::GroupPlace;
@@ -81,6 +82,8 @@ pub struct World<M> {
     /// A checker whose failures are overlooked, to learn what only it sees.
     muted: Option<String>,
 }
+    /// Per node: in which life and after which entry its state of the control group was digested last.
+    pub(crate) digested: Vec<Option<(u32, Option<LogIndex>)>>,
 
 /// The desk of a world for the length of one event.
 macro_rules! desk {
@@ -181,6 +184,7 @@ impl<M: Machine> World<M> {
         }
     }
 
+            digested: vec![None; nodes],
     /// The same world, in which one checker's failures are overlooked; a node that panics under its number crashes.
     #[must_use]
     pub fn muting(self, checker: &str) -> Self {
