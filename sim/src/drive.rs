@@ -1,6 +1,6 @@
 //! How the world drives a node: one input, all outputs, then what it sends, then its next deadline, then its invariants.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use wattle_core::configuration::Member;
 use wattle_core::id::{GroupId, Ticket};
 use wattle_core::level::Level;
@@ -31,6 +31,8 @@ use crate::world::{World, desk};
 const FULL_CHECK_EVERY: u64 = 1024;
 /// How often a node may ask to be woken at once before that counts as spinning.
 const SPINS_MOST: u32 = 10_000;
+/// How many bytes that are sent are allocated together. Who keeps a part of them keeps all.
+const SENT_AT_ONCE: usize = 8 << 10;
 /// The most that is asked of a node for one lane at once.
 const TRANSMIT_MOST: usize = 32 << 10;
 
@@ -308,6 +310,15 @@ impl<M: Machine> World<M> {
     }
 
     fn transmit(&mut self, node: usize, machine: &mut M, now: Now) -> Result<(), Failure> {
+    /// A copy of bytes that lasts as long as anybody holds it.
+    fn kept(&mut self, bytes: &[u8]) -> Bytes {
+        if self.sent.capacity() < bytes.len() {
+            self.sent = BytesMut::with_capacity(bytes.len().max(SENT_AT_ONCE));
+        }
+        self.sent.extend_from_slice(bytes);
+        self.sent.split().freeze()
+    }
+
         let mut lanes = std::mem::take(&mut self.lanes);
         let mut buffer = std::mem::take(&mut self.buffer);
         lanes.clear();
@@ -334,7 +345,7 @@ impl<M: Machine> World<M> {
                     "asked for lane {lane}, node {node} gave {} bytes and says {sent:?}",
                     buffer.len()
                 );
-                let mut bytes = Bytes::copy_from_slice(&buffer);
+                let mut bytes = self.kept(&buffer);
                 if self.next_version.speaks(node) {
                     bytes = self.next_version.extends(self.plan.seed, (connection, side), &bytes);
                 }

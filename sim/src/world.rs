@@ -64,6 +64,8 @@ pub struct World<M> {
     /// Who leads the control group, as far as anybody said.
     pub(crate) leader: Option<usize>,
     /// Faults that wait for leaders: their place in the plan, and how many leaders they hit so far.
+    /// What was sent is kept in pieces of this: an allocation for many chunks, not two for each.
+    pub(crate) sent: BytesMut,
     pub(crate) deposing: Vec<(usize, u32)>,
     pub(crate) next_version: NextVersion,
     /// Links that flap, by the fault's place in the plan, and whether they are down now.
@@ -172,6 +174,7 @@ impl<M: Machine> World<M> {
             deposing: Vec::new(),
             next_version: NextVersion::new(plan.nodes.iter().map(|node| node.next_version).collect()),
             flapping: std::collections::BTreeMap::new(),
+            sent: BytesMut::new(),
             complete: false,
             forsaken: Vec::new(),
             custody: Custody::new(nodes),
