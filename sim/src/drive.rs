@@ -130,6 +130,7 @@ impl<M: Machine> World<M> {
                 self.moment(Moment::WriteUnsynced, node);
             }
         }
+        self.checks += 1;
         let full = self.events.is_multiple_of(FULL_CHECK_EVERY);
         machine.check_invariants(if full { Level::Full } else { Level::Cheap });
         let synced = self.processes[node].disk.is_synced();
@@ -188,12 +189,12 @@ impl<M: Machine> World<M> {
             let own = if other == node { Some(machine) } else { process.machine.as_deref() };
             let lacks = |own: &&M| own.group_place_at(group, entry.index).is_none_or(|held| held != entry);
             let behind = |own: &&M| place.commit < entry.index && lacks(own);
+            let member = Member { node: process.id(), replica: place.replica };
             let configuration = own.filter(behind).and_then(|own| own.group_configuration(group));
+            let stands = configuration.filter(|configuration| configuration.votes(member));
             Some(Ballot {
                 member,
-            let member = Member { node: process.id(), replica: place.replica };
                 durable: place.durable,
-            let stands = configuration.filter(|configuration| configuration.votes(member));
                 rival: stands.map(|configuration| (place.last, configuration)),
             })
         };
@@ -309,7 +310,6 @@ impl<M: Machine> World<M> {
         Ok(())
     }
 
-    fn transmit(&mut self, node: usize, machine: &mut M, now: Now) -> Result<(), Failure> {
     /// A copy of bytes that lasts as long as anybody holds it.
     fn kept(&mut self, bytes: &[u8]) -> Bytes {
         if self.sent.capacity() < bytes.len() {
@@ -319,6 +319,7 @@ impl<M: Machine> World<M> {
         self.sent.split().freeze()
     }
 
+    fn transmit(&mut self, node: usize, machine: &mut M, now: Now) -> Result<(), Failure> {
         let mut lanes = std::mem::take(&mut self.lanes);
         let mut buffer = std::mem::take(&mut self.buffer);
         lanes.clear();

@@ -13,7 +13,7 @@
 //! | [`desk`], [`workload`] | those outside: tasks, publishers, handlers |
 //! | [`checker`] | the promises, numbered |
 //! | [`record`], [`explain`] | a run as events with causes; as a page, for ShiViz, for Perfetto |
-//! | [`swarm`], [`cli`] | many seeds; the commands |
+//! | [`swarm`], [`bench`], [`cli`] | many seeds; how fast; the commands |
 //! | [`shrink`], [`regression`] | a failing plan made smaller; plans that are kept |
 //!
 //! First comes a phase with faults, in which nothing wrong may happen. Then everything heals, and within a bound everything that
@@ -22,6 +22,7 @@
 
 #[cfg(feature = "planted")]
 pub mod ablate;
+pub mod bench;
 pub mod checker;
 pub mod cli;
 pub mod clock;

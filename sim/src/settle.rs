@@ -95,6 +95,7 @@ impl<M: Machine> World<M> {
             self.explain_status(node, &status);
             statuses.push(status);
         }
+        self.checks += 1;
         let checked = self.look_at_all(&statuses);
         self.judge(checked);
         self.complete = self.complete || self.is_complete(&statuses);
