@@ -45,10 +45,15 @@ mod tests {
     #[test]
     fn programs_get_the_exit_code_and_the_lines_in_one_object() {
         let mut out = Vec::new();
-        let command = Command::Run { seed: 7, planted: Some("no such bug".to_owned()), verbose: false };
+        let command = Command::Replay {
+            file: "no such plan.toml".into(),
+            planted: None,
+            verbose: false,
+            explain: wattle_sim::explain::Explain::default(),
+        };
         assert_eq!(as_json(&command, &mut out).unwrap(), cli::USAGE);
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["exit_code"], cli::USAGE);
-        assert!(value["lines"][0].as_str().unwrap().contains("no such bug"));
+        assert!(value["lines"][0].as_str().unwrap().contains("no such plan"));
     }
 }

@@ -1,6 +1,6 @@
 //! How the world drives a node: one input, all outputs, then what it sends, then its next deadline, then its invariants.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use wattle_core::configuration::Member;
 use wattle_core::id::{GroupId, Ticket};
 use wattle_core::level::Level;
@@ -31,6 +31,8 @@ use crate::world::{World, desk};
 const FULL_CHECK_EVERY: u64 = 1024;
 /// How often a node may ask to be woken at once before that counts as spinning.
 const SPINS_MOST: u32 = 10_000;
+/// How many bytes that are sent are allocated together. Who keeps a part of them keeps all.
+const SENT_AT_ONCE: usize = 8 << 10;
 /// The most that is asked of a node for one lane at once.
 const TRANSMIT_MOST: usize = 32 << 10;
 
@@ -128,6 +130,7 @@ impl<M: Machine> World<M> {
                 self.moment(Moment::WriteUnsynced, node);
             }
         }
+        self.checks += 1;
         let full = self.events.is_multiple_of(FULL_CHECK_EVERY);
         machine.check_invariants(if full { Level::Full } else { Level::Cheap });
         let synced = self.processes[node].disk.is_synced();
@@ -186,14 +189,16 @@ impl<M: Machine> World<M> {
             let own = if other == node { Some(machine) } else { process.machine.as_deref() };
             let lacks = |own: &&M| own.group_place_at(group, entry.index).is_none_or(|held| held != entry);
             let behind = |own: &&M| place.commit < entry.index && lacks(own);
+            let member = Member { node: process.id(), replica: place.replica };
             let configuration = own.filter(behind).and_then(|own| own.group_configuration(group));
+            let stands = configuration.filter(|configuration| configuration.votes(member));
             Some(Ballot {
-                member: Member { node: process.id(), replica: place.replica },
+                member,
                 durable: place.durable,
-                rival: configuration.map(|configuration| (place.last, configuration.clone())),
+                rival: stands.map(|configuration| (place.last, configuration)),
             })
         };
-        let ballots: Vec<Ballot> = (0..self.processes.len()).filter_map(ballot).collect();
+        let ballots: Vec<Ballot<'_>> = (0..self.processes.len()).filter_map(ballot).collect();
         self.books.logs.cannot_be_lost(group, entry, &ballots)
     }
 
@@ -305,6 +310,15 @@ impl<M: Machine> World<M> {
         Ok(())
     }
 
+    /// A copy of bytes that lasts as long as anybody holds it.
+    fn kept(&mut self, bytes: &[u8]) -> Bytes {
+        if self.sent.capacity() < bytes.len() {
+            self.sent = BytesMut::with_capacity(bytes.len().max(SENT_AT_ONCE));
+        }
+        self.sent.extend_from_slice(bytes);
+        self.sent.split().freeze()
+    }
+
     fn transmit(&mut self, node: usize, machine: &mut M, now: Now) -> Result<(), Failure> {
         let mut lanes = std::mem::take(&mut self.lanes);
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -332,7 +346,7 @@ impl<M: Machine> World<M> {
                     "asked for lane {lane}, node {node} gave {} bytes and says {sent:?}",
                     buffer.len()
                 );
-                let mut bytes = Bytes::copy_from_slice(&buffer);
+                let mut bytes = self.kept(&buffer);
                 if self.next_version.speaks(node) {
                     bytes = self.next_version.extends(self.plan.seed, (connection, side), &bytes);
                 }

@@ -3,6 +3,7 @@
 
 mod links;
 mod moments;
+pub(crate) mod scale;
 mod trouble;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};

@@ -14,7 +14,7 @@
 //! | [`checker`] | the promises, numbered |
 //! | [`record`], [`explain`] | a run as events with causes; as a page, for ShiViz, for Perfetto |
 //! | [`fuzz`] | nodes and codecs under bytes that somebody else makes up |
-//! | [`swarm`], [`cli`] | many seeds; the commands |
+//! | [`swarm`], [`bench`], [`cli`] | many seeds; how fast; the commands |
 //! | [`shrink`], [`regression`] | a failing plan made smaller; plans that are kept |
 //!
 //! First comes a phase with faults, in which nothing wrong may happen. Then everything heals, and within a bound everything that
@@ -23,6 +23,7 @@
 
 #[cfg(feature = "planted")]
 pub mod ablate;
+pub mod bench;
 pub mod checker;
 pub mod cli;
 pub mod clock;

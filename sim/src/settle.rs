@@ -17,6 +17,10 @@ use crate::world::World;
 
 /// How often the checkers look at every node's status.
 pub(crate) const SAMPLE_EVERY: Time = 250 * MILLI;
+/// To look at all costs as much as the square of their number: the more nodes, the rarer. So many are looked at as often as any.
+const SAMPLED_OFTEN: u64 = 10;
+/// How often a node's state of the control group is digested although nothing was applied since.
+const DIGEST_AGAIN_EVERY: Time = 2 * SECOND;
 /// For how long a healed world must stay content before it is judged finished: what circles or comes twice shows up meanwhile.
 const CONTENT_FOR: Time = SECOND;
 
@@ -55,7 +59,10 @@ impl Missing {
 
 impl<M: Machine> World<M> {
     pub(crate) fn sample(&mut self) {
-        self.queue.push(self.now + SAMPLE_EVERY, Event::Sample);
+        let pause = SAMPLE_EVERY * (self.processes.len() as u64).div_ceil(SAMPLED_OFTEN);
+        self.queue.push(self.now + pause, Event::Sample);
+        // To digest a state that is as it was is dear, and shows only what changes without any entry.
+        let again = self.now.is_multiple_of(DIGEST_AGAIN_EVERY);
         let mut statuses = Vec::with_capacity(self.processes.len());
         for node in 0..self.processes.len() {
             let process = &self.processes[node];
@@ -72,9 +79,13 @@ impl<M: Machine> World<M> {
                 }
             };
             let mut checked = self.books.agreement.seen(node, &status);
-            if let Some((index, digest)) = machine.control_state()
-                && !self.books.may_stop
+            let applied = status.control.as_ref().map(|control| control.applied);
+            let news = self.digested[node] != Some((life, applied));
+            if !self.books.may_stop
+                && (news || again)
+                && let Some((index, digest)) = machine.control_state()
             {
+                self.digested[node] = Some((life, applied));
                 checked = checked.and_then(|()| self.books.agreement.state(node, index, digest));
             }
             for stream in &status.streams {
@@ -84,6 +95,7 @@ impl<M: Machine> World<M> {
             self.explain_status(node, &status);
             statuses.push(status);
         }
+        self.checks += 1;
         let checked = self.look_at_all(&statuses);
         self.judge(checked);
         self.complete = self.complete || self.is_complete(&statuses);

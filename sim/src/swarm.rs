@@ -114,7 +114,7 @@ pub fn run(request: &Request, progress: &(dyn Fn(u64) + Sync)) -> Summary {
 }
 
 /// How long this thread has worked: unlike the time of day, it does not count what others do on the machine.
-fn processor_time() -> Duration {
+pub(crate) fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let part = |number: i64| u64::try_from(number).unwrap_or(0);
     Duration::from_secs(part(time.tv_sec)) + Duration::from_nanos(part(time.tv_nsec))

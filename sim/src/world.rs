@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use wattle_core::id::{BootId, Ticket};
+use bytes::BytesMut;
+use wattle_core::id::{BootId, LogIndex, Ticket};
 use wattle_core::node::{Config, Input, Node};
 use wattle_core::planted::{Bug, Planted};
 use wattle_core::raft::GroupPlace;
@@ -33,6 +34,8 @@ use crate::workload::Workload;
 
 /// A run with more events than this is no run but a storm.
 const EVENTS_MOST: u64 = 3_000_000;
+/// The same for larger meshes, for each node.
+const EVENTS_MOST_PER_NODE: u64 = 500_000;
 
 /// A plan set going with nodes of kind `M`.
 pub struct World<M> {
@@ -55,10 +58,14 @@ pub struct World<M> {
     pub(crate) recorder: Option<Box<Recorder>>,
     pub(crate) healed: bool,
     pub(crate) events: u64,
+    /// How often a node was checked after a step, and the whole mesh after a while.
+    pub(crate) checks: u64,
     pub(crate) faults: u64,
     pub(crate) deliveries: u64,
     pub(crate) lanes: Vec<wattle_core::id::LaneId>,
     pub(crate) buffer: Vec<u8>,
+    /// What was sent is kept in pieces of this: an allocation for many chunks, not two for each.
+    pub(crate) sent: BytesMut,
     pub(crate) places: Vec<GroupPlace>,
     /// Who leads the control group, as far as anybody said.
     pub(crate) leader: Option<usize>,
@@ -75,6 +82,8 @@ pub struct World<M> {
     pub(crate) custody: Custody,
     /// Per node: when its image was taken.
     pub(crate) images: Vec<Option<Time>>,
+    /// Per node: in which life and after which entry its state of the control group was digested last.
+    pub(crate) digested: Vec<Option<(u32, Option<LogIndex>)>>,
     pub(crate) watermarks: Watermarks,
     pub(crate) content_since: Option<Time>,
     pub(crate) verdict: Option<Verdict>,
@@ -160,10 +169,12 @@ impl<M: Machine> World<M> {
             recorder: (recording == Recording::Events).then(|| Box::new(Recorder::new(nodes))),
             healed: false,
             events: 0,
+            checks: 0,
             faults: 0,
             deliveries: 0,
             lanes: Vec::new(),
             buffer: Vec::new(),
+            sent: BytesMut::new(),
             places: Vec::new(),
             leader: None,
             deposing: Vec::new(),
@@ -173,6 +184,7 @@ impl<M: Machine> World<M> {
             forsaken: Vec::new(),
             custody: Custody::new(nodes),
             images: vec![None; nodes],
+            digested: vec![None; nodes],
             watermarks: Watermarks::default(),
             content_since: None,
             verdict: None,
@@ -267,14 +279,18 @@ impl<M: Machine> World<M> {
         debug_assert!(at >= self.now, "time goes back");
         self.now = at;
         self.events += 1;
-        if self.events > EVENTS_MOST {
+        if self.events > self.events_most() {
             // Even overlooked, a storm ends somewhere.
             self.muted = None;
-            return self.fail(Failure::new("X8", format!("more than {EVENTS_MOST} events")));
+            return self.fail(Failure::new("X8", format!("more than {} events", self.events_most())));
         }
         self.explain_event();
         self.happen(event);
         self.explain_losses();
+    }
+
+    fn events_most(&self) -> u64 {
+        EVENTS_MOST.max(EVENTS_MOST_PER_NODE * self.processes.len() as u64)
     }
 
     pub(crate) fn overlooks(&self, failure: &Failure) -> bool {

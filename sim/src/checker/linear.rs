@@ -16,11 +16,14 @@ pub(super) trait Model {
     /// What it holds.
     type State: Clone + Ord;
     /// An operation together with what was answered.
-    type Operation;
+    type Operation: PartialEq;
 
     /// What it holds after an operation; `None` if that operation cannot be answered in this way then. One without an answer that
     /// would change nothing may give `None`, too: it need not have happened.
     fn apply(&self, state: &Self::State, operation: &Self::Operation) -> Option<Self::State>;
+
+    /// Whether an operation does nothing wherever it can happen but look, so that nothing that comes later can need it later.
+    fn only_looks(&self, operation: &Self::Operation) -> bool;
 }
 
 /// An operation as it was seen from outside.
@@ -43,37 +46,51 @@ pub(super) fn linearizable<M: Model>(model: &M, start: M::State, calls: &[Call<M
     assert!(calls.len() <= OPERATIONS_MOST, "{} operations are too many to judge", calls.len());
     let answered = calls.iter().enumerate().filter(|(_, call)| call.until.is_some());
     let wanted = answered.map(|(place, _)| 1u128 << place).sum::<u128>();
+    // The search goes into what is pushed last: first into what was answered first.
+    let mut order: Vec<usize> = (0..calls.len()).collect();
+    order.sort_by_key(|&place| std::cmp::Reverse((calls[place].until.unwrap_or(Time::MAX), place)));
     let mut seen = BTreeSet::new();
     let mut open = vec![(0u128, start)];
-    while let Some((mut done, state)) = open.pop() {
-        let mut changes = next(model, calls, done, &state);
-        // What changes nothing and fits now may as well happen now: it takes nothing from what comes later.
-        while let Some(at) = changes.iter().position(|(_, after)| *after == state) {
-            done |= 1 << changes[at].0;
-            changes = next(model, calls, done, &state);
-        }
+    while let Some((done, state)) = open.pop() {
         if done & wanted == wanted {
             return true;
         }
-        if seen.insert((done, state)) {
-            open.extend(changes.into_iter().map(|(place, after)| (done | 1 << place, after)));
+        if !seen.insert((done, state.clone())) {
+            continue;
+        }
+        let left = |place: usize| done >> place & 1 == 0;
+        // Whoever was asked only after another's answer cannot have happened before it.
+        let ends = (0..calls.len()).filter(|&place| left(place)).filter_map(|place| calls[place].until);
+        let earliest = ends.min().unwrap_or(Time::MAX);
+        let may = |place: usize| left(place) && calls[place].from <= earliest;
+        let before = open.len();
+        for &place in order.iter().filter(|&&place| may(place)) {
+            let call = &calls[place];
+            let Some(next) = model.apply(&state, &call.operation) else { continue };
+            match call.until {
+                // Who only looks, and sees now what was answered, may as well look now as later.
+                Some(_) if next == state && model.only_looks(&call.operation) => {
+                    open.truncate(before);
+                    open.push((done | 1 << place, next));
+                    break;
+                }
+                Some(_) => {}
+                // What nobody was answered may happen later, too, or never: to happen without effect serves nothing.
+                None if next == state => continue,
+                // Of equal calls that nobody was answered, any stands for all.
+                None => {
+                    let twin = |other: usize| {
+                        calls[other].until.is_none() && calls[other].operation == call.operation
+                    };
+                    if (0..place).any(|other| may(other) && twin(other)) {
+                        continue;
+                    }
+                }
+            }
+            open.push((done | 1 << place, next));
         }
     }
     false
-}
-
-/// The calls that may come next, and what each leaves.
-fn next<M: Model>(
-    model: &M,
-    calls: &[Call<M::Operation>],
-    done: u128,
-    state: &M::State,
-) -> Vec<(usize, M::State)> {
-    let left = || calls.iter().enumerate().filter(|(place, _)| done >> place & 1 == 0);
-    // Whoever was asked only after another's answer cannot have happened before it.
-    let earliest = left().filter_map(|(_, call)| call.until).min().unwrap_or(Time::MAX);
-    let may = left().filter(|(_, call)| call.from <= earliest);
-    may.filter_map(|(place, call)| Some((place, model.apply(state, &call.operation)?))).collect()
 }
 
 #[cfg(test)]
@@ -82,7 +99,7 @@ mod tests {
 
     struct Register;
 
-    #[derive(Clone, Copy, Debug)]
+    #[derive(Clone, Copy, Debug, PartialEq)]
     enum Step {
         Write(u8),
         Read(u8),
@@ -97,6 +114,10 @@ mod tests {
                 Step::Write(value) => Some(value),
                 Step::Read(value) => (*state == value).then_some(value),
             }
+        }
+
+        fn only_looks(&self, step: &Step) -> bool {
+            matches!(step, Step::Read(_))
         }
     }
 
@@ -125,6 +146,46 @@ mod tests {
         assert!(judge(&reads(0, 0)) && judge(&reads(0, 1)) && judge(&reads(1, 1)));
         assert!(!judge(&reads(1, 0)), "it happens once");
         assert!(!judge(&[(10, None, Write(1)), (0, Some(5), Read(1))]), "nobody asked yet");
+    }
+
+    #[test]
+    fn a_history_with_many_calls_that_nobody_was_answered_is_judged() {
+        use Step::{Read, Write};
+        let lost = |n: u64| (n, None, Write((n % 3) as u8));
+        let mut calls: Vec<_> = (0..60).map(lost).collect();
+        calls.extend((0..60).map(|n| (100 + n, Some(110 + n), Read((n % 2) as u8))));
+        assert!(judge(&calls));
+        calls.push((300, Some(310), Read(3)));
+        assert!(!judge(&calls), "nobody wrote a 3");
+    }
+
+    /// All orders, without any short cut.
+    fn judge_slowly(done: u32, state: u8, calls: &[(Time, Option<Time>, Step)]) -> bool {
+        let left = || calls.iter().enumerate().filter(|(place, _)| done >> place & 1 == 0);
+        let Some(earliest) = left().filter_map(|(_, call)| call.1).min() else { return true };
+        left().filter(|(_, call)| call.0 <= earliest).any(|(place, call)| {
+            let next = Register.apply(&state, &call.2);
+            next.is_some_and(|next| judge_slowly(done | 1 << place, next, calls))
+        })
+    }
+
+    #[test]
+    fn the_short_cuts_change_no_judgement() {
+        let mut judged = [0; 2];
+        for seed in 0..4_000 {
+            let mut draws = crate::random::Draws::new(seed, crate::random::Purpose::Registry, 0, 0);
+            let call = |_| {
+                let from = draws.below(12);
+                let until = (!draws.percent(40)).then(|| from + draws.below(8));
+                let value = draws.below(3) as u8;
+                let step = if draws.percent(50) { Step::Write(value) } else { Step::Read(value) };
+                (from, until, step)
+            };
+            let calls: Vec<_> = (0..6).map(call).collect();
+            assert_eq!(judge(&calls), judge_slowly(0, 0, &calls), "{calls:?}");
+            judged[usize::from(judge(&calls))] += 1;
+        }
+        assert!(judged.iter().all(|&times| times > 500), "{judged:?}");
     }
 
     #[test]

@@ -65,13 +65,13 @@ struct Seen {
 
 /// A replica's log, as far as it decides who can win an election.
 #[derive(Clone, Debug)]
-pub struct Ballot {
+pub struct Ballot<'a> {
     /// Whose.
     pub member: Member,
     /// The end of what is durable of it.
     pub durable: Place,
-    /// What it would stand for election with, if it lacks the entry in question: the end of its log, and whose votes it needs.
-    pub rival: Option<(Place, Configuration)>,
+    /// What it would stand for election with, if it lacks the entry in question and may stand: the end of its log, and whose votes it needs.
+    pub rival: Option<(Place, &'a Configuration)>,
 }
 
 /// Everything that any group committed.
@@ -307,7 +307,7 @@ impl Logs {
     ///
     /// # Errors
     /// X12.
-    pub fn cannot_be_lost(&self, group: GroupId, entry: Place, ballots: &[Ballot]) -> Checked {
+    pub fn cannot_be_lost(&self, group: GroupId, entry: Place, ballots: &[Ballot<'_>]) -> Checked {
         if self.excused(group) {
             return Ok(());
         }
@@ -552,9 +552,9 @@ mod tests {
         let ballot = |n, durable: Place, holds: bool| Ballot {
             member: member(n),
             durable,
-            rival: (!holds).then(|| (durable, configuration.clone())),
+            rival: (!holds).then_some((durable, &configuration)),
         };
-        let check = |ballots: &[Ballot]| Logs::default().cannot_be_lost(GROUP, place(2, 2, 1), ballots);
+        let check = |ballots: &[Ballot<'_>]| Logs::default().cannot_be_lost(GROUP, place(2, 2, 1), ballots);
         let (first, second) = (ballot(1, place(2, 2, 1), true), ballot(2, place(2, 2, 1), true));
         let behind = ballot(3, place(1, 1, 0), false);
         check(&[first.clone(), second.clone(), behind.clone()]).unwrap();
@@ -564,10 +564,8 @@ mod tests {
         assert_eq!(lost.checker, "X12");
         let lost = check(&[first.clone(), ballot(2, place(1, 1, 0), false), behind.clone()]).unwrap_err();
         assert_eq!(lost.checker, "X12", "held by one of three");
-        let mut joint = behind;
-        if let Some((_, configuration)) = &mut joint.rival {
-            configuration.outgoing = vec![member(1)];
-        }
+        let halves = Configuration { outgoing: vec![member(1)], ..configuration.clone() };
+        let joint = Ballot { rival: behind.rival.map(|(last, _)| (last, &halves)), ..behind };
         check(&[first, ballot(2, place(2, 2, 1), true), joint]).expect("both halves must elect");
     }
 }

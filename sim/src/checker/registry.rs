@@ -121,6 +121,11 @@ impl Model for Name {
             _ => None,
         }
     }
+
+    fn only_looks(&self, (_, told): &Question) -> bool {
+        // Whoever finds it open under a life that nobody knew names that life, and so leaves later ones less freedom, never more.
+        matches!(told, Some(Told::Opened(_, false) | Told::Elsewhere(_) | Told::Absent))
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,13 @@
 use super::{Checked, ensure};
 use crate::event::{SECOND, Time};
 
+/// Up to so many nodes, what members cost is small beside the rest.
+const SMALL: usize = 6;
+/// A member in a list of members, as it travels: name, address, key and replica.
+const MEMBER_BYTES: u64 = 200;
+/// How often one node may pass the list on to everybody within a second.
+const LISTS_MOST: u64 = 16;
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
     second: u64,
@@ -25,10 +32,13 @@ impl Traffic {
     /// within one second, over every hop.
     #[must_use]
     pub fn new(nodes: usize, workload_bytes: u64, messages: u64) -> Self {
+        // The list of all members goes to every member, again and again while a mesh forms.
+        let beyond_small = nodes.saturating_sub(SMALL) as u64;
+        let lists = LISTS_MOST * MEMBER_BYTES * beyond_small * beyond_small;
         Self {
             windows: vec![Window::default(); nodes],
             // The highest peaks of 3,000 sound runs, times three.
-            bytes_most: (768 << 10) + 24 * workload_bytes + 6_000 * messages,
+            bytes_most: (768 << 10) + 24 * workload_bytes + 6_000 * messages + lists,
             frames_most: 500 * nodes as u64 + 12 * messages,
             peak: (0, 0),
         }

@@ -1,5 +1,6 @@
 //! The commands, shared by the small binary `wattle-sim` and by `wattle sim`. One file per family of commands.
 
+mod bench;
 mod diff;
 #[cfg(feature = "planted")]
 mod score;
@@ -100,6 +101,9 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         planted: Option<String>,
     },
+    /// Measure how fast simulated time and events pass, with every check on, on one thread
+    #[command(after_help = EXIT_CODES)]
+    Bench(bench::Bench),
     /// Plant every deliberate bug and see within how many seeds each is found
     #[cfg(feature = "planted")]
     #[command(after_help = EXIT_CODES)]
@@ -156,6 +160,7 @@ fn carry_out(command: &Command, program: &str, runner: Runner, out: &mut dyn Wri
         }
         Command::Shrink(arguments) => shrink::run(arguments, program, &shrink::runner(arguments), out),
         Command::Swarm(asked) => swarm::run(asked, program, out),
+        Command::Bench(asked) => bench::run(asked, program, out),
         Command::Diff { one, other, planted } => diff::run(one, other, planted.as_deref(), out),
         #[cfg(feature = "planted")]
         Command::Score(asked) => score::run(asked, out),

@@ -11,7 +11,7 @@ use super::{DARK, NOT_FOUND, Trouble, UNSTEADY, find_bug, reproduce};
 use crate::coverage;
 use crate::swarm::{self, Request, Summary};
 
-fn parse_budget(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_budget(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time: write it as 90s, 10m or 8h");
     let at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let number: u64 = text[..at].parse().map_err(|_| wrong())?;
