@@ -13,6 +13,7 @@ const MILLI: u64 = 1_000_000;
 fn calm(pipeline: usize, message_entries: usize) -> Plan {
     let mut plan = (0..).map(Plan::generate).find(|plan| plan.nodes.len() == 2).expect("many");
     plan.faults.clear();
+    plan.registry.clear();
     plan.network.latency = Latency::Fixed(MILLI);
     plan.network.links.clear();
     plan.network.bandwidth = 0;
@@ -21,11 +22,12 @@ fn calm(pipeline: usize, message_entries: usize) -> Plan {
     plan.network.duplicate_one_in = 0;
     plan.disk.sync = (MILLI, MILLI);
     plan.disk.slack = 16 << 20;
+    plan.disk.capacity = 64 << 20;
     plan.replication.entries = message_entries;
     plan.replication.bytes = 256 << 10;
     plan.replication.window = 32;
     for node in &mut plan.nodes {
-        (node.disk_factor, node.clock_ppm) = (1, 0);
+        (node.disk_factor, node.clock_ppm, node.next_version) = (1, 0, false);
     }
     plan.streams.truncate(1);
     let stream = &mut plan.streams[0];

@@ -57,6 +57,12 @@ impl Registry {
         let Some(call) = self.calls.get_mut(name).and_then(|calls| calls.get_mut(*place)) else { return };
         call.until = Some(now);
         call.operation.1 = Some(told);
+        let (from, asked) = (call.from, call.operation.0);
+        if matches!(told, Told::Opened(_, false)) {
+            // A node that skipped entries by a snapshot asks again, and tells what is open now. Its first asking may have opened a life that is
+            // over since: an opening of which nobody was told.
+            self.calls.entry(*name).or_default().push(Call { from, until: None, operation: (asked, None) });
+        }
     }
 
     /// Judges everything that was told.
@@ -171,6 +177,20 @@ mod tests {
             "it is gone"
         );
         assert!(!judge(&[opened, (6, Asked::Open(HERE), Some((9, life(8, true))))]), "open already");
+    }
+
+    #[test]
+    fn what_was_found_open_may_have_been_opened_before_by_the_same_call() {
+        let life = |n, began| Told::Opened(StreamInstance(n), began);
+        let asked_twice = (0, Asked::Open(HERE), Some((50, life(8, false))));
+        let closed = (10, Asked::Close, Some((15, Told::Closed)));
+        assert!(judge(&[asked_twice, closed, (20, Asked::Open(HERE), Some((30, life(8, true))))]));
+        let (found, late) =
+            ((0, Asked::Open(HERE), Some((50, life(8, true)))), (60, Asked::Close, Some((65, Told::Closed))));
+        assert!(
+            !judge(&[found, late, (70, Asked::Open(HERE), Some((80, life(8, false))))]),
+            "a life is over once"
+        );
     }
 
     #[test]
