@@ -23,10 +23,13 @@ impl<M: Machine> World<M> {
             && self.plan.forsaken.as_ref().is_some_and(|forsaken| forsaken.how == Forsaken::Down)
     }
 
-    /// Whether an end of a stream stays broken.
+    /// Whether an end of a stream stays broken, or who was to have it opened and never had.
     pub(crate) fn is_severed(&self, stream: usize) -> bool {
         let plan = &self.plan.streams[stream];
-        self.is_forsaken(plan.source) || self.is_forsaken(plan.target)
+        let unopened = self.books.streams[stream].instance().is_none();
+        self.is_forsaken(plan.source)
+            || self.is_forsaken(plan.target)
+            || unopened && self.is_forsaken(plan.asked_at)
     }
 
     /// Who will stay broken: whom the plan says, if the others can do without them.

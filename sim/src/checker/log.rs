@@ -82,6 +82,8 @@ pub struct Logs {
     rolled_back: BTreeMap<(usize, GroupId), Memory>,
     /// Where replicas stood when their node's disk was taken back, until they are seen again.
     before: BTreeMap<(usize, GroupId), GroupPlace>,
+    /// Replicas that lost something and count since they last showed where they stand.
+    unjudged: BTreeSet<(usize, GroupId)>,
     /// Groups in which a replica that had lost something counted once: anything may come of that, for ever.
     doubtful: BTreeSet<GroupId>,
 }
@@ -126,7 +128,10 @@ impl Logs {
             self.rolled_back.remove(&(node, place.group));
         }
         if matches!(place.role, RoleName::Leader | RoleName::Follower | RoleName::Candidate) {
-            self.counts(node, place.group)?;
+            self.counts(node, place.group);
+        }
+        if self.unjudged.remove(&(node, place.group)) {
+            self.could_not_be_told(node, place.group)?;
         }
         let memory = self.rolled_back.get(&(node, place.group));
         ensure!(
@@ -139,21 +144,17 @@ impl Logs {
         Ok(())
     }
 
-    /// A replica votes, stands for election or leads.
-    ///
-    /// # Errors
-    /// X13.
-    pub fn counts(&mut self, node: usize, group: GroupId) -> Checked {
+    /// A replica votes, stands for election or leads. Where it stands by then is judged when it shows it.
+    pub fn counts(&mut self, node: usize, group: GroupId) {
         // Until it shows where it stands, nobody can say whether it lost anything.
         if self.before.contains_key(&(node, group)) {
-            return Ok(());
+            return;
         }
         if self.rolled_back.get(&(node, group)) == Some(&Memory::Doubtful) {
             self.rolled_back.insert((node, group), Memory::Unnoticed);
             self.doubtful.insert(group);
-            return self.could_not_be_told(node, group);
+            self.unjudged.insert((node, group));
         }
-        Ok(())
     }
 
     /// A replica that lost something counts, and nobody told it so. In the group of a stream one member votes, and asks the other first: so
@@ -513,7 +514,7 @@ mod tests {
         let mut logs = Logs::default();
         logs.stands(0, 0, ended(5, 2)).unwrap();
         logs.rolled_back(0);
-        logs.counts(0, GROUP).unwrap();
+        logs.counts(0, GROUP);
         logs.stands(0, 1, GroupPlace { role: RoleName::Leader, ..ended(5, 2) }).unwrap();
         logs.stands(0, 1, GroupPlace { group: GroupId(8), ..ended(5, 2) }).expect("opened since");
         assert!(!logs.excused(GROUP) && !logs.excused(GroupId(8)));
