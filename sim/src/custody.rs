@@ -263,6 +263,11 @@ impl<M: Machine> World<M> {
     /// A node lost what it wrote since a moment, and may not notice.
     pub(crate) fn loses(&mut self, node: usize, since: Time) {
         self.note(node, describe::FAULT, since, || format!("== its disk is what it was at {}", show(since)));
+        if self.plan.beyond_repair {
+            // It may have forgotten that it ever joined, and nobody lets it in again.
+            let what = format!("node {node} lost what it had written since {}", show(since));
+            self.custody.neglected.get_or_insert(what);
+        }
         self.forget_streams(node);
         self.books.logs.rolled_back(node);
         self.void(node, since);

@@ -98,9 +98,14 @@ impl Group {
         }
         self.commit = self.commit.max(place.index);
         self.applied = self.applied.max(place.index);
+        let from = self.last_append.map(|(from, _)| from);
+        if let Some(leader) = from.filter(|_| !copy) {
+            // Who sends a state vouches for it (rule C2). An append may never follow.
+            self.vouched(context, leader, self.term, place, None);
+        }
         self.persist_reset(context);
         self.tell_configuration(context);
-        let Some((from, _)) = self.last_append else { return };
+        let Some(from) = from else { return };
         if copy {
             self.copied_state(context, from.node);
         } else {

@@ -189,6 +189,34 @@ fn an_only_voter_that_is_ahead_of_its_learner_keeps_what_it_has() {
     assert_ne!(configuration(&cluster, 0).voters, [member(0)], "it was amnesic");
 }
 
+#[test]
+fn a_learner_that_was_given_the_state_alone_remembers_who_gave_it() {
+    let mut cluster = Cluster::new(26, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.crash(1);
+    for text in ["one", "two"] {
+        cluster.propose(0, text);
+        cluster.settle(Span::millis(100));
+    }
+    let upto = cluster.replicas[0].applied.last().expect("applied").index;
+    cluster.tell(0, Input::Compact { group: GROUP, upto });
+    cluster.sync_all(0);
+    cluster.restart(1);
+    while cluster.commands(1).len() < 2 {
+        cluster.settle(Span::millis(1));
+    }
+    // No append follows the snapshot: the disk of the only voter is lost, and with it everything that the learner does not hold.
+    cluster.crash(0);
+    cluster.sync_all(1);
+    cluster.network.clear();
+    cluster.replicas[0].disk = image;
+    cluster.restart(0);
+    goes_on(&mut cluster, 1);
+    assert_eq!(cluster.commands(1), ["one", "two", "the end"]);
+    assert_ne!(configuration(&cluster, 0).voters, [member(0)], "it was amnesic");
+}
+
 /// A founder whose disk forgot that others vote waits for its learners, and not for ever (rule C3). Then it leads, and commits what nobody else
 /// has. When it hears the others' leader it must neither end their terms for ever nor stop them.
 #[test]
