@@ -57,6 +57,20 @@ pub struct State {
     pub pairs: Vec<Pair>,
 }
 
+impl State {
+    /// What a bug came to with everything on, if it was looked for.
+    #[must_use]
+    pub fn score(&self, bug: &str) -> Option<&Score> {
+        self.scores.iter().find(|score| score.bug == bug)
+    }
+
+    /// How a bug was detected with everything on, if it was.
+    #[must_use]
+    pub fn detection(&self, bug: &str) -> Option<&Detection> {
+        self.score(bug)?.detected.as_ref()
+    }
+}
+
 /// The parts without which a bug might escape: the checker that saw it, and the kinds of faults of the plan in which it was
 /// seen. With any other part off, that very run stays as it is.
 #[must_use]
@@ -73,11 +87,7 @@ pub fn needed(detection: &Detection) -> BTreeSet<Part> {
 pub fn ablate(bug: &Description, without: &Part, jobs: usize) -> Pair {
     let request = Request { jobs, bug: Some(bug.bug), ..Request::of(0..SEEDS) };
     let summary = swarm::run_with(&request, &|_| (), &|seed, bug| run(seed, bug, without));
-    let detected = summary.failure.map(|failure| Detection {
-        seed: failure.seed,
-        seeds: failure.seed + 1,
-        checker: failure.verdict.broken().unwrap_or("nothing").into(),
-    });
+    let detected = summary.failure.map(|failure| Detection::of(&failure, 0));
     Pair { bug: bug.name.into(), without: without.clone(), detected }
 }
 
@@ -107,10 +117,7 @@ pub fn table(state: &State) -> String {
     );
     for part in parts(state) {
         let pairs: Vec<&Pair> = state.pairs.iter().filter(|pair| pair.without == part).collect();
-        let before = |pair: &Pair| {
-            let score = state.scores.iter().find(|score| score.bug == pair.bug);
-            score.and_then(|score| score.detected.as_ref()).map_or(0, |detected| detected.seeds)
-        };
+        let before = |pair: &Pair| state.detection(&pair.bug).map_or(0, |detected| detected.seeds);
         let escaped: Vec<String> = pairs
             .iter()
             .filter(|pair| pair.detected.is_none())

@@ -205,7 +205,7 @@ impl<M: Machine> World<M> {
         let voters = self.voters()?;
         let listens = |other: &usize| self.plan.nodes[*other].listens;
         self.neighbours_of(node).filter(listens).find(|&sponsor| {
-            let together = self.joined_without(node, sponsor);
+            let together = self.reached(sponsor, |other| other != node);
             2 * voters.iter().filter(|&&voter| together[voter]).count() > voters.len()
         })
     }
@@ -228,13 +228,13 @@ impl<M: Machine> World<M> {
         })
     }
 
-    /// Whom one node reaches over members alone while another is none.
-    fn joined_without(&self, without: usize, from: usize) -> Vec<bool> {
+    /// Whom a node reaches over nodes that take part, itself included.
+    pub(crate) fn reached(&self, from: usize, takes_part: impl Fn(usize) -> bool) -> Vec<bool> {
         let mut reached = vec![false; self.processes.len()];
         let mut next = vec![from];
         while let Some(node) = next.pop() {
             if !std::mem::replace(&mut reached[node], true) {
-                next.extend(self.neighbours_of(node).filter(|&other| other != without && !reached[other]));
+                next.extend(self.neighbours_of(node).filter(|&other| takes_part(other) && !reached[other]));
             }
         }
         reached

@@ -423,32 +423,6 @@ impl FaultKind {
         }
     }
 
-    /// The nodes it names.
-    #[must_use]
-    pub fn nodes(&self) -> Vec<usize> {
-        match *self {
-            Self::Crash { node, .. }
-            | Self::Pause { node, .. }
-            | Self::Isolate { node, .. }
-            | Self::SlowDisk { node, .. }
-            | Self::FullDisk { node, .. }
-            | Self::FailedWrite { node }
-            | Self::RolledBack { node, .. }
-            | Self::Rebind { node }
-            | Self::WallStep { node, .. } => vec![node],
-            Self::Trouble { node, ref what } => std::iter::once(node).chain(what.peer()).collect(),
-            Self::Cut { from, to, .. }
-            | Self::Slow { from, to, .. }
-            | Self::Disturb { from, to, .. }
-            | Self::Silence { from, to }
-            | Self::Overtake { from, to, .. } => vec![from, to],
-            Self::HalfOpen { forgets, believes } => vec![forgets, believes],
-            Self::Reset { a, b, .. } | Self::Flap { a, b, .. } => vec![a, b],
-            Self::Partition { ref side, .. } => side.clone(),
-            Self::Depose { .. } => Vec::new(),
-        }
-    }
-
     /// The directed pairs among linked nodes whose bytes this fault stalls.
     #[must_use]
     pub fn stalls(&self, edges: &[Edge]) -> Vec<(usize, usize)> {

@@ -49,20 +49,10 @@ impl<M: Machine> World<M> {
     }
 
     fn is_connected(&self, core: &[usize]) -> bool {
-        let mut reached: BTreeSet<usize> = core.first().copied().into_iter().collect();
-        loop {
-            let before = reached.len();
-            for edge in &self.plan.edges {
-                for (from, to) in [(edge.a, edge.b), (edge.b, edge.a)] {
-                    if reached.contains(&from) && core.contains(&to) {
-                        reached.insert(to);
-                    }
-                }
-            }
-            if reached.len() == before {
-                return before == core.len() && before > 0;
-            }
-        }
+        core.first().is_some_and(|&first| {
+            let reached = self.reached(first, |other| core.contains(&other));
+            core.iter().all(|&node| reached[node])
+        })
     }
 
     /// Whether nodes are a majority of the control group by every configuration that anybody goes by.

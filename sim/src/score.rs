@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wattle_core::planted::{Bug, Description, counts};
 
+use crate::outcome::Outcome;
 use crate::swarm::{self, Request};
 
 /// How a bug was detected.
@@ -18,6 +19,18 @@ pub struct Detection {
     pub seeds: u64,
     /// The promise that was seen broken.
     pub checker: String,
+}
+
+impl Detection {
+    /// The failure with which a search that began at a seed ended.
+    #[must_use]
+    pub fn of(failure: &Outcome, from: u64) -> Self {
+        Self {
+            seed: failure.seed,
+            seeds: failure.seed + 1 - from,
+            checker: failure.verdict.broken().unwrap_or("nothing").into(),
+        }
+    }
 }
 
 /// What a bug came to.
@@ -54,11 +67,7 @@ pub fn score(bug: &Description, seeds: Range<u64>, jobs: usize) -> Score {
         reached: after.0 - before.0,
         triggered: after.1 - before.1,
         cpu_millis: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
-        detected: summary.failure.map(|failure| Detection {
-            seed: failure.seed,
-            seeds: last - seeds.start,
-            checker: failure.verdict.broken().unwrap_or("nothing").into(),
-        }),
+        detected: summary.failure.map(|failure| Detection::of(&failure, seeds.start)),
     }
 }
 

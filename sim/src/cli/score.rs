@@ -54,15 +54,14 @@ pub(super) fn run(asked: &Score, out: &mut dyn Write) -> Result<u8, Trouble> {
     let bar = bar(bugs.len() as u64);
     for bug in &bugs {
         bar.set_message(format!("{} ", bug.name));
-        if !state.scores.iter().any(|score| score.bug == bug.name) {
+        if state.score(bug.name).is_none() {
             state.scores.push(score::score(bug, asked.seeds.clone(), jobs));
             keep(asked, &state)?;
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let score_of = |bug: &Description| state.scores.iter().find(|score| score.bug == bug.name).cloned();
-    let scores: Vec<score::Score> = bugs.iter().filter_map(|bug| score_of(bug)).collect();
+    let scores: Vec<score::Score> = bugs.iter().filter_map(|bug| state.score(bug.name).cloned()).collect();
     let table = score::table(&scores);
     write!(out, "{table}")?;
     if asked.ablate {
@@ -104,8 +103,7 @@ fn chosen(asked: &Score) -> Result<Vec<&'static Description>, Trouble> {
 fn ablate_all(asked: &Score, bugs: &[&Description], state: &mut State, jobs: usize) -> Result<(), Trouble> {
     let mut left = Vec::new();
     for bug in bugs {
-        let score = state.scores.iter().find(|score| score.bug == bug.name);
-        let quick = score.and_then(|score| score.detected.as_ref()).filter(|found| found.seeds <= QUICK);
+        let quick = state.detection(bug.name).filter(|found| found.seeds <= QUICK);
         let parts = quick.map(needed).unwrap_or_default();
         let done = |part: &_| state.pairs.iter().any(|pair| pair.bug == bug.name && pair.without == *part);
         left.extend(parts.into_iter().filter(|part| !done(part)).map(|part| (*bug, part)));

@@ -5,7 +5,13 @@ use crate::event::Time;
 use crate::trouble::Trouble;
 
 impl FaultKind {
-    /// The nodes it names, to be changed: those that [`Self::nodes`] gives, in the same order.
+    /// The nodes it names.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<usize> {
+        self.clone().nodes_mut().into_iter().map(|node| *node).collect()
+    }
+
+    /// The nodes it names, to be changed.
     pub fn nodes_mut(&mut self) -> Vec<&mut usize> {
         match self {
             Self::Crash { node, .. }
