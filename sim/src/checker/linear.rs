@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::event::Time;
 
 /// The most operations of one key that are judged together.
-pub const OPERATIONS_MOST: usize = 128;
+pub(super) const OPERATIONS_MOST: usize = 128;
 
 /// What one object does, one operation after the other.
 pub(super) trait Model {

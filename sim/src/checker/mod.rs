@@ -35,9 +35,8 @@ mod whole;
 
 pub use agreement::Agreement;
 pub use handling::Handling;
-pub use linear::OPERATIONS_MOST;
 pub use log::{Ballot, Logs};
-pub use registry::{Asked as Wished, Ends, Registry, Told};
+pub use registry::{Asked as Wished, CALLS_MOST, Ends, Registry, Told};
 pub use relay::Relays;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};

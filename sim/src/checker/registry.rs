@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wattle_core::id::{NodeId, StreamInstance};
 
-use super::linear::{Call, Model, linearizable};
+use super::linear::{Call, Model, OPERATIONS_MOST, linearizable};
 use super::{Checked, ensure};
 use crate::event::Time;
+
+/// The most calls of the registry in a run: each may stand for two operations.
+pub const CALLS_MOST: usize = OPERATIONS_MOST / 2;
 
 /// The ends of a stream: source and target.
 pub type Ends = (NodeId, NodeId);
@@ -191,6 +194,17 @@ mod tests {
             !judge(&[found, late, (70, Asked::Open(HERE), Some((80, life(8, false))))]),
             "a life is over once"
         );
+    }
+
+    #[test]
+    fn the_most_calls_that_a_plan_may_have_are_judged() {
+        let found = Told::Opened(StreamInstance(1), false);
+        let mut calls: Vec<Line> =
+            vec![(0, Asked::Open(HERE), Some((1, Told::Opened(StreamInstance(1), true))))];
+        calls.extend(
+            (1..CALLS_MOST as u64).map(|at| (10 * at, Asked::Open(HERE), Some((10 * at + 5, found)))),
+        );
+        assert!(judge(&calls));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{FORMAT, Latency, MAX_NODES, Plan, Wish};
-use crate::checker::OPERATIONS_MOST;
+use crate::checker::CALLS_MOST;
 use crate::event::{SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
 
@@ -64,9 +64,9 @@ impl Plan {
                 self.known(target, &format!("the target of registry call {index}"))?;
             }
         }
-        if self.registry.len() > OPERATIONS_MOST {
+        if self.registry.len() > CALLS_MOST {
             return Err(format!(
-                "the registry is asked {} times: {OPERATIONS_MOST} is the most",
+                "the registry is asked {} times: {CALLS_MOST} is the most",
                 self.registry.len()
             ));
         }
