@@ -36,6 +36,7 @@ pub mod raft;
 pub mod record;
 pub mod rng;
 pub mod route;
+mod sorted_map;
 pub mod stream;
 pub mod time;
 pub mod when;

@@ -3,7 +3,6 @@
 //! A target belongs to the link, not to a connection: whichever lane carries the link, and whoever dialled it, the target rests while
 //! its node is up and is armed again when it goes down.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 
 use super::Config;
@@ -11,6 +10,7 @@ use crate::id::{LaneId, NodeId};
 use crate::node::output::DialId;
 use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
+use crate::sorted_map::SortedMap;
 use crate::time::{Instant, Span};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +41,7 @@ pub(super) struct Target {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Targets {
-    all: BTreeMap<TargetId, Target>,
+    all: SortedMap<TargetId, Target>,
     next_target: u32,
     next_dial: u64,
     planted: Planted,
@@ -86,17 +86,24 @@ impl Targets {
 
     /// When the next dial is due, given what may be dialled now.
     pub(super) fn next_due(&self, config: &Config, in_mesh: bool) -> Option<Instant> {
-        if self.under_way() >= config.dials_max {
-            return None;
-        }
-        self.waiting(in_mesh).map(|(_, at)| at).min()
+        self.next(config, in_mesh).map(|(at, _)| at)
     }
 
-    fn waiting(&self, in_mesh: bool) -> impl Iterator<Item = (TargetId, Instant)> + '_ {
-        self.all.iter().filter_map(move |(&id, target)| match target.state {
-            State::Waiting(at) if in_mesh || target.joining => Some((id, at)),
-            _ => None,
-        })
+    /// The target whose time comes first, if another may be dialled at all. Asked for at every step of the node, so in one pass.
+    fn next(&self, config: &Config, in_mesh: bool) -> Option<(Instant, TargetId)> {
+        let (mut under_way, mut first) = (0, None);
+        for (&id, target) in self.all.iter() {
+            match target.state {
+                State::Waiting(at) if in_mesh || target.joining => {
+                    if first.is_none_or(|first| (at, id) < first) {
+                        first = Some((at, id));
+                    }
+                }
+                State::Dialling(_) | State::Greeting(_) => under_way += 1,
+                State::Waiting(_) | State::Resting => {}
+            }
+        }
+        first.filter(|_| under_way < config.dials_max)
     }
 
     /// Takes the target that has waited longest past its time, and names a dial for it.
@@ -106,10 +113,7 @@ impl Targets {
         config: &Config,
         in_mesh: bool,
     ) -> Option<(DialId, String)> {
-        if self.under_way() >= config.dials_max {
-            return None;
-        }
-        let (id, _) = self.waiting(in_mesh).filter(|(_, at)| *at <= now).min_by_key(|&(id, at)| (at, id))?;
+        let (_, id) = self.next(config, in_mesh).filter(|(at, _)| *at <= now)?;
         let target = self.all.get_mut(&id)?;
         let dial = DialId(self.next_dial);
         self.next_dial += 1;

@@ -10,7 +10,7 @@ impl Links {
     pub fn check_invariants(&self, level: Level) {
         assert!(self.strangers <= self.config.strangers_max, "L6: {} strangers", self.strangers);
         assert!(self.targets.under_way() <= self.config.dials_max, "L6: too many dials under way");
-        for (node, link) in &self.links {
+        for (node, link) in self.links.iter() {
             let current = self.lanes.get(&link.current).and_then(Lane::linked);
             assert!(
                 current.is_some_and(|linked| linked.leaving.is_none()),
@@ -26,7 +26,7 @@ impl Links {
         }
         let strangers = self.lanes.values().filter(|lane| lane.stranger).count();
         assert_eq!(strangers, self.strangers, "L6: strangers are counted wrongly");
-        for (id, lane) in &self.lanes {
+        for (id, lane) in self.lanes.iter() {
             if let Some(peer) = lane.peer() {
                 assert!(
                     self.is_member(peer.node, &lane.key),

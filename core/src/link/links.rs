@@ -16,6 +16,7 @@ use crate::id::{BootId, Generation, LaneId, MeshId, NodeId};
 use crate::node::output::{CloseReason, DialId, Event};
 use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
+use crate::sorted_map::SortedMap;
 use crate::time::{Instant, Now, Span};
 use crate::when::When;
 use crate::work::PublicKey;
@@ -44,8 +45,8 @@ pub struct Links {
     pub(super) roster: BTreeMap<NodeId, Vec<PublicKey>>,
     pub(super) member_keys: BTreeSet<PublicKey>,
     endorsement: Bytes,
-    pub(super) lanes: BTreeMap<LaneId, Lane>,
-    pub(super) links: BTreeMap<NodeId, Link>,
+    pub(super) lanes: SortedMap<LaneId, Lane>,
+    pub(super) links: SortedMap<NodeId, Link>,
     pub(super) labels: Labels,
     pub(super) targets: Targets,
     pub(super) rng: Rng,
@@ -69,8 +70,8 @@ impl Links {
             roster: BTreeMap::new(),
             member_keys: BTreeSet::new(),
             endorsement: Bytes::new(),
-            lanes: BTreeMap::new(),
-            links: BTreeMap::new(),
+            lanes: SortedMap::new(),
+            links: SortedMap::new(),
             targets: Targets::new(planted),
             planted,
             rng,

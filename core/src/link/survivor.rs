@@ -108,7 +108,7 @@ impl Links {
         if link.current != id {
             return self.settle(now, node);
         }
-        let link = &self.links[&node];
+        let Some(link) = self.links.get(&node) else { return };
         match self.preferred(link, false) {
             Some(other) => {
                 self.switch(node, other);

@@ -5,7 +5,7 @@
 //! Invariants:
 //! - **G1** The bytes counted for a queue are those of the messages in it, and never above its limit plus one message.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use wattle_proto::frame::{Class, FrameKind, FrameWriter, Kind, MAX_FRAME, RelayH
 use crate::id::{LaneId, NodeId};
 use crate::level::Level;
 use crate::payload::Payload;
+use crate::sorted_map::SortedMap;
 
 /// Most bytes that may wait for one link, by class.
 const LIMITS: [usize; 3] = [4 << 20, 8 << 20, 16 << 20];
@@ -61,8 +62,8 @@ pub(crate) enum Dropped {
 /// All queues of a node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Egress {
-    lanes: BTreeMap<LaneId, Lane>,
-    links: BTreeMap<NodeId, Link>,
+    lanes: SortedMap<LaneId, Lane>,
+    links: SortedMap<NodeId, Link>,
     ready: BTreeSet<LaneId>,
 }
 
@@ -86,7 +87,7 @@ impl Egress {
         if let Some(lane) = self.lanes.get_mut(&lane) {
             lane.neighbour = Some(neighbour);
         }
-        let link = self.links.entry(neighbour).or_insert_with(|| Link { lane, queues: Default::default() });
+        let link = self.links.get_or_insert_with(neighbour, || Link { lane, queues: Default::default() });
         link.lane = lane;
         if link.queues.iter().any(|queue| !queue.messages.is_empty()) {
             self.ready.insert(lane);

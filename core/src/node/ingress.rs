@@ -1,6 +1,5 @@
 //! Bytes on their way in: frames, relaying, and which part a message is for.
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 
@@ -19,13 +18,14 @@ use crate::id::{GroupId, LaneId, NodeId};
 use crate::link::{LabelError, Standing};
 use crate::payload::Payload;
 use crate::planted::Bug;
+use crate::sorted_map::SortedMap;
 use crate::work::PublicKey;
 use crate::{link, mesh, raft, route, stream};
 
 /// The receiving side of every open lane.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lanes {
-    open: BTreeMap<LaneId, Lane>,
+    open: SortedMap<LaneId, Lane>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,13 +38,15 @@ struct Lane {
 }
 
 impl Lanes {
-    /// Takes bytes and gives whole frames; a fault is told once.
+    /// Takes bytes and gives whole frames, as large as both ends agreed on at most; a fault is told once.
     fn frames(
         &mut self,
         lane: LaneId,
         bytes: Option<Bytes>,
+        max_frame: usize,
     ) -> Result<Option<wattle_proto::frame::Frame>, FrameError> {
         let Some(lane) = self.open.get_mut(&lane).filter(|lane| !lane.broken) else { return Ok(None) };
+        lane.decoder.set_limit(max_frame);
         if let Some(bytes) = bytes {
             lane.decoder.push(bytes);
         }
@@ -58,13 +60,6 @@ impl Lanes {
     /// Whether this node opened it.
     pub(crate) fn dialled(&self, lane: LaneId) -> bool {
         self.open.get(&lane).is_some_and(|lane| lane.dialled)
-    }
-
-    /// Frames may be as large as both ends agreed on.
-    fn limit(&mut self, lane: LaneId, max_frame: usize) {
-        if let Some(lane) = self.open.get_mut(&lane) {
-            lane.decoder.set_limit(max_frame);
-        }
     }
 }
 
@@ -90,8 +85,7 @@ impl Node {
         let mut bytes = Some(bytes);
         loop {
             let max_frame = self.links.max_frame(lane);
-            self.lanes.limit(lane, max_frame);
-            match self.lanes.frames(lane, bytes.take()) {
+            match self.lanes.frames(lane, bytes.take(), max_frame) {
                 Ok(Some(frame)) => {
                     let hello = frame.kind() == FrameKind::Hello;
                     for message in frame {

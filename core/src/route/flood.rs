@@ -177,7 +177,7 @@ impl Routes {
 
     /// Sends what is owed and due.
     pub(super) fn send_owed(&mut self, now: Instant) {
-        for (&to, owed) in &mut self.owed {
+        for (&to, owed) in self.owed.iter_mut() {
             if owed.full_at().is_some_and(|at| at <= now) {
                 owed.full = false;
                 owed.last_full = Some(now);

@@ -11,6 +11,7 @@ use super::graph::{Found, Graph};
 use super::table::Table;
 use crate::id::NodeId;
 use crate::planted::Bug;
+use crate::sorted_map::SortedMap;
 
 /// How to reach a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Path {
 /// The cheapest path from `own` to each node it reaches.
 pub(super) fn compute(
     own: NodeId,
-    links: &BTreeMap<NodeId, OwnLink>,
+    links: &SortedMap<NodeId, OwnLink>,
     table: &Table,
 ) -> BTreeMap<NodeId, Path> {
     let numbered = Numbered::new(own, links, table);
@@ -50,7 +51,7 @@ struct Numbered {
 }
 
 impl Numbered {
-    fn new(own: NodeId, links: &BTreeMap<NodeId, OwnLink>, table: &Table) -> Self {
+    fn new(own: NodeId, links: &SortedMap<NodeId, OwnLink>, table: &Table) -> Self {
         let mut nodes: Vec<NodeId> = table.origins().chain(links.keys().copied()).chain([own]).collect();
         nodes.sort_unstable();
         nodes.dedup();
@@ -69,7 +70,7 @@ impl Numbered {
         &self,
         node: NodeId,
         own: NodeId,
-        links: &BTreeMap<NodeId, OwnLink>,
+        links: &SortedMap<NodeId, OwnLink>,
         table: &Table,
     ) -> Vec<(u32, u32)> {
         if node == own {

@@ -12,6 +12,7 @@ use crate::id::{Generation, NodeId};
 use crate::level::Level;
 use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
+use crate::sorted_map::SortedMap;
 use crate::time::{Instant, Now, Span};
 
 /// A link between two nodes that both list.
@@ -67,8 +68,8 @@ pub struct Routes {
     /// The highest version that anybody holds of it: the next one goes above.
     pub(super) outdo: (Generation, u64),
     pub(super) members: BTreeSet<NodeId>,
-    pub(super) links: BTreeMap<NodeId, OwnLink>,
-    pub(super) owed: BTreeMap<NodeId, Owed>,
+    pub(super) links: SortedMap<NodeId, OwnLink>,
+    pub(super) owed: SortedMap<NodeId, Owed>,
     pub(super) table: Table,
     pub(super) pace_announce: Pace,
     pub(super) pace_compute: Pace,
@@ -91,8 +92,8 @@ impl Routes {
             version: None,
             outdo: (Generation(0), 0),
             members: BTreeSet::new(),
-            links: BTreeMap::new(),
-            owed: BTreeMap::new(),
+            links: SortedMap::new(),
+            owed: SortedMap::new(),
             table: Table::new(planted),
             pace_announce: Pace::default(),
             pace_compute: Pace::default(),
