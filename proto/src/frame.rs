@@ -26,12 +26,14 @@ mod decoder;
 mod relay;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod writer;
 
 use bytes::Bytes;
 
 pub use decoder::{Decoder, Frame, Messages};
 pub use relay::{Class, Kind, Path, RelayHeader, Step, TooLong};
+pub use walk::{Glance, Walk};
 pub use writer::{FrameWriter, Full};
 
 /// The first bytes of every frame.

@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+pub mod envelope;
 pub mod frame;
 
 macro_rules! family {

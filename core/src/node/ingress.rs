@@ -5,9 +5,10 @@ use alloc::string::{String, ToString as _};
 
 use bytes::Bytes;
 use prost::Message as _;
+use wattle_proto::envelope::View;
 use wattle_proto::frame::{Class, Decoder, FrameError, FrameKind, Kind, Message, Path, RelayHeader, Step};
+use wattle_proto::node::Notice;
 use wattle_proto::node::notice::Reason;
-use wattle_proto::node::{Envelope, Notice};
 
 use super::Node;
 use super::egress::{Dropped, Outgoing};
@@ -236,10 +237,11 @@ impl Node {
             self.dropped.notices[usize::try_from(notice.reason).unwrap_or_default().min(5)] += 1;
             return Ok(());
         }
-        let envelope = Envelope::decode(message.header)
-            .map_err(|error| format!("an envelope that cannot be read: {error}"))?;
+        let header = message.header;
+        let envelope =
+            View::read(&header).map_err(|error| format!("an envelope that cannot be read: {error}"))?;
         let (Some(source), Some(target)) =
-            (NodeId::from_slice(&envelope.source), NodeId::from_slice(&envelope.target))
+            (NodeId::from_slice(envelope.source(&header)), NodeId::from_slice(envelope.target(&header)))
         else {
             return Err("an envelope without source and target".to_string());
         };
@@ -252,8 +254,8 @@ impl Node {
             self.mesh.handle(self.now, mesh::Input::Unknown { node: source, through: neighbour });
             return Ok(());
         }
-        let group = GroupId::from_slice(&envelope.group);
-        self.deliver(source, message.relay.kind(), group, envelope.body, message.payload)
+        let group = GroupId::from_slice(envelope.group(&header));
+        self.deliver(source, message.relay.kind(), group, envelope.body(&header), message.payload)
     }
 
     /// A message for this node, whoever brought it.

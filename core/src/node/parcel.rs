@@ -1,9 +1,8 @@
 //! What travels end to end, and what waits for the disk.
 
 use bytes::Bytes;
-use prost::Message as _;
+use wattle_proto::envelope;
 use wattle_proto::frame::{Class, Kind};
-use wattle_proto::node::Envelope;
 
 use crate::id::{GroupId, LaneId, NodeId};
 use crate::link;
@@ -25,14 +24,9 @@ pub(crate) struct Parcel {
 impl Parcel {
     /// The header that the ends read.
     pub(crate) fn envelope(&self, source: NodeId) -> Bytes {
-        let group = self.group.map(|group| Bytes::copy_from_slice(&group.to_bytes())).unwrap_or_default();
-        let envelope = Envelope {
-            source: Bytes::copy_from_slice(&source.to_bytes()),
-            target: Bytes::copy_from_slice(&self.to.to_bytes()),
-            group,
-            body: self.body.clone(),
-        };
-        Bytes::from(envelope.encode_to_vec())
+        let group = self.group.map(GroupId::to_bytes);
+        let group = group.as_ref().map_or(&[][..], |group| group);
+        envelope::encode(&source.to_bytes(), &self.to.to_bytes(), group, &self.body)
     }
 }
 

@@ -206,7 +206,7 @@ impl Decoder {
 }
 
 /// Type and size of the frame that `bytes` begin with; `None` while the header is not complete. Refuses as soon as it can.
-fn check_start(bytes: &[u8], limit: usize) -> Result<Option<(Option<FrameKind>, usize)>, Wrong> {
+pub(super) fn check_start(bytes: &[u8], limit: usize) -> Result<Option<(Option<FrameKind>, usize)>, Wrong> {
     if bytes.iter().zip(MAGIC).any(|(&got, expected)| got != expected) {
         return Err((0, Fault::Magic));
     }

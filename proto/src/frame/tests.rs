@@ -73,6 +73,34 @@ fn every_cut_of_the_bytes_gives_the_same_messages() {
 }
 
 #[test]
+fn a_walk_sees_the_messages_that_a_decoder_gives_and_ends_where_bytes_make_none() {
+    let glances = |bytes: &[u8]| -> Vec<Message> {
+        let owned = |glance: Glance<'_>| Message {
+            relay: glance.relay,
+            header: Bytes::copy_from_slice(glance.header),
+            payload: Bytes::copy_from_slice(glance.payload),
+        };
+        Walk::new(bytes).map(owned).collect()
+    };
+    let sample = sample();
+    let mut bytes = batch(&sample);
+    let first = bytes.len();
+    let mut skipped = batch(&sample);
+    skipped[7] = 0x80;
+    bytes.extend(skipped);
+    bytes.extend(batch(&sample[1..2]));
+    assert_eq!(glances(&bytes), decode(&[&bytes]).unwrap());
+    for cut in 0..bytes.len() {
+        assert_eq!(glances(&bytes[..cut]).len(), if cut < first { 0 } else { 4 }, "cut at {cut}");
+    }
+    bytes[first + 4] = 9;
+    assert_eq!(glances(&bytes), sample, "a version nobody speaks ends it");
+    let mut spoilt = batch(&sample);
+    spoilt[FRAME_HEADER + sample[0].encoded_len()] = 0x7f;
+    assert_eq!(glances(&spoilt), sample[..1], "a kind nobody knows ends it");
+}
+
+#[test]
 fn a_frame_within_one_piece_is_not_copied() {
     let received = Bytes::from(batch(&sample()));
     let range = received.as_ptr() as usize..received.as_ptr() as usize + received.len();

@@ -7,11 +7,9 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use bytes::Bytes;
-use prost::Message as _;
 use wattle_core::id::NodeId;
-use wattle_proto::frame::{Decoder, Kind, MAX_FRAME, Message};
-use wattle_proto::node::Envelope;
+use wattle_proto::envelope::View;
+use wattle_proto::frame::{Glance, Kind, Walk};
 
 use super::{Checked, ensure};
 use crate::trace::digest;
@@ -81,22 +79,20 @@ impl Relays {
     ///
     /// # Errors
     /// X8.
-    pub fn sent(&mut self, node: usize, frames: &Bytes) -> Checked {
-        each_travelling(frames, |message| self.message(node, message))
+    pub fn sent(&mut self, node: usize, frames: &[u8]) -> Checked {
+        travelling(frames).try_for_each(|message| self.message(node, &message))
     }
 
     /// The network repeats a frame.
-    pub fn doubled(&mut self, frame: &Bytes) {
-        let doubled = each_travelling(frame, |message| {
-            if let Some(travel) = self.travels.get_mut(&identity(message)) {
+    pub fn doubled(&mut self, frame: &[u8]) {
+        for message in travelling(frame) {
+            if let Some(travel) = self.travels.get_mut(&identity(&message)) {
                 travel.copies += 1;
             }
-            Ok(())
-        });
-        doubled.expect("counting breaks no promise");
+        }
     }
 
-    fn message(&mut self, node: usize, message: &Message) -> Checked {
+    fn message(&mut self, node: usize, message: &Glance<'_>) -> Checked {
         let identity = identity(message);
         let (hop, ttl) = (message.relay.path().hop(), usize::from(message.relay.ttl()));
         let kind = message.relay.kind();
@@ -133,35 +129,29 @@ impl Relays {
 }
 
 /// What relays leave as it is.
-fn identity(message: &Message) -> u64 {
+fn identity(message: &Glance<'_>) -> u64 {
     let kind = message.relay.kind() as u64;
-    digest(&message.header).rotate_left(17) ^ digest(&message.payload) ^ kind << 56
+    digest(message.header).rotate_left(17) ^ digest(message.payload) ^ kind << 56
 }
 
-fn source(message: &Message) -> Option<NodeId> {
-    let envelope = Envelope::decode(message.header.clone()).ok()?;
-    NodeId::from_slice(&envelope.source)
+fn source(message: &Glance<'_>) -> Option<NodeId> {
+    let envelope = View::read(message.header).ok()?;
+    NodeId::from_slice(envelope.source(message.header))
 }
 
 /// Every message that goes over relays, notices aside: those come from relays and end where their path ends.
-fn each_travelling(frames: &Bytes, mut then: impl FnMut(&Message) -> Checked) -> Checked {
-    let mut decoder = Decoder::new();
-    decoder.set_limit(MAX_FRAME);
-    decoder.push(frames.clone());
-    while let Ok(Some(frame)) = decoder.next() {
-        for message in frame {
-            if !message.relay.path().labels().is_empty() && message.relay.kind() != Kind::Notice {
-                then(&message)?;
-            }
-        }
-    }
-    Ok(())
+fn travelling(frames: &[u8]) -> impl Iterator<Item = Glance<'_>> {
+    Walk::new(frames)
+        .filter(|message| !message.relay.path().labels().is_empty() && message.relay.kind() != Kind::Notice)
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use wattle_proto::envelope;
+    use wattle_proto::frame::{Class, FrameKind, FrameWriter, MAX_FRAME, Path, RelayHeader};
+
     use super::*;
-    use wattle_proto::frame::{Class, FrameKind, FrameWriter, Path, RelayHeader};
 
     const NODES: [NodeId; 3] = [NodeId(7), NodeId(8), NodeId(9)];
 
@@ -170,9 +160,7 @@ mod tests {
     }
 
     fn from_first(content: &[u8]) -> Bytes {
-        let source = Bytes::copy_from_slice(&NODES[0].to_bytes());
-        let body = Bytes::copy_from_slice(content);
-        Envelope { source, body, ..Envelope::default() }.encode_to_vec().into()
+        envelope::encode(&NODES[0].to_bytes(), &[], &[], content)
     }
 
     fn frame(relay: &RelayHeader, content: &[u8]) -> Bytes {
