@@ -157,6 +157,10 @@ impl<M: Machine> World<M> {
         places.clear();
         machine.group_places(&mut places);
         let life = self.processes[node].life;
+        if self.books.logs.has_shown(node, life, synced, &places) {
+            self.places = places;
+            return Ok(());
+        }
         for place in &places {
             let before = self.books.logs.news(node, life, place);
             if synced {
@@ -175,6 +179,7 @@ impl<M: Machine> World<M> {
                 self.cannot_be_lost(node, machine, place)?;
             }
         }
+        self.books.logs.shows(node, life, synced, &places);
         self.places = places;
         Ok(())
     }

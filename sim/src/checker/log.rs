@@ -74,6 +74,16 @@ pub struct Ballot<'a> {
     pub rival: Option<(Place, &'a Configuration)>,
 }
 
+/// What a node showed of its logs last.
+#[derive(Debug, Default)]
+struct Shown {
+    life: u32,
+    synced: bool,
+    /// How often anything else had changed by then: see [`Logs::changes`].
+    changes: u64,
+    places: Vec<GroupPlace>,
+}
+
 /// Everything that any group committed.
 #[derive(Debug, Default)]
 pub struct Logs {
@@ -86,9 +96,34 @@ pub struct Logs {
     unjudged: BTreeSet<(usize, GroupId)>,
     /// Groups in which a replica that had lost something counted once: anything may come of that, for ever.
     doubtful: BTreeSet<GroupId>,
+    /// Per node.
+    shown: Vec<Shown>,
+    /// Counts what was told here beside where logs stand.
+    changes: u64,
 }
 
 impl Logs {
+    /// Whether a node shows just what it showed last, and nothing else was told here since. To judge it again would change nothing: all that
+    /// [`Logs::stands`] and [`Logs::stands_unsynced`] do was done the last time.
+    #[must_use]
+    pub fn has_shown(&self, node: usize, life: u32, synced: bool, places: &[GroupPlace]) -> bool {
+        self.shown.get(node).is_some_and(|shown| {
+            (shown.life, shown.synced, shown.changes) == (life, synced, self.changes)
+                && shown.places == places
+        })
+    }
+
+    /// A node has shown all this, and it was judged.
+    pub fn shows(&mut self, node: usize, life: u32, synced: bool, places: &[GroupPlace]) {
+        if self.shown.len() <= node {
+            self.shown.resize_with(node + 1, Shown::default);
+        }
+        let shown = &mut self.shown[node];
+        (shown.life, shown.synced, shown.changes) = (life, synced, self.changes);
+        shown.places.clear();
+        shown.places.extend_from_slice(places);
+    }
+
     /// How far a node's commit index was known in this life before; `None` if nothing is new.
     #[must_use]
     pub fn news(&self, node: usize, life: u32, place: &GroupPlace) -> Option<LogIndex> {
@@ -151,6 +186,7 @@ impl Logs {
             return;
         }
         if self.rolled_back.get(&(node, group)) == Some(&Memory::Doubtful) {
+            self.changes += 1;
             self.rolled_back.insert((node, group), Memory::Unnoticed);
             self.doubtful.insert(group);
             self.unjudged.insert((node, group));
@@ -178,6 +214,7 @@ impl Logs {
 
     /// A node says that its own disk was rolled back, as somebody told it.
     pub fn told(&mut self, node: usize, group: GroupId) {
+        self.changes += 1;
         if let (Some(memory @ (Memory::Doubtful | Memory::Told(..))), Some(seen)) =
             (self.rolled_back.get_mut(&(node, group)), self.seen.get(&(node, group)))
         {
@@ -215,6 +252,7 @@ impl Logs {
     /// A node comes back with an empty disk: it is nobody in its groups until it is taken in under a fresh name. What nobody else had
     /// committed and on disk is void.
     pub fn emptied(&mut self, node: usize) {
+        self.changes += 1;
         self.void(node);
         let places = self.seen.iter().filter(|((who, _), _)| *who == node);
         let given_up: Vec<(GroupId, Memory)> =
@@ -229,6 +267,7 @@ impl Logs {
 
     /// A node's disk is taken back: what nobody else had committed and on disk is void, and what it does next is looked at closely.
     pub fn rolled_back(&mut self, node: usize) {
+        self.changes += 1;
         self.void(node);
         let seen: Vec<(GroupId, GroupPlace)> = self
             .seen
@@ -376,6 +415,39 @@ mod tests {
         let end = place(index, 1, index as u8);
         let vote = Some(Member { node: NodeId(1), replica: ReplicaId(1) });
         GroupPlace { vote, durable: end, last: end, ..stand(replica, RoleName::Follower, index) }
+    }
+
+    #[test]
+    fn who_shows_the_same_again_need_not_be_judged_again_unless_something_else_was_told() {
+        let mut logs = Logs::default();
+        let places = [stand(1, RoleName::Follower, 3)];
+        assert!(!logs.has_shown(0, 1, true, &places), "nothing was shown");
+        let shown = |logs: &mut Logs| {
+            logs.shows(0, 1, true, &places);
+            assert!(logs.has_shown(0, 1, true, &places));
+        };
+        shown(&mut logs);
+        assert!(!logs.has_shown(1, 1, true, &places), "another node");
+        assert!(!logs.has_shown(0, 2, true, &places), "another life");
+        assert!(!logs.has_shown(0, 1, false, &places), "something is not synced");
+        assert!(!logs.has_shown(0, 1, true, &[stand(1, RoleName::Follower, 4)]), "another place");
+        assert!(!logs.has_shown(0, 1, true, &[]), "no place");
+        logs.stands(0, 1, places[0]).unwrap();
+        let tell: [fn(&mut Logs); 4] = [
+            |logs| logs.told(1, GROUP),
+            |logs| logs.rolled_back(0),
+            |logs| logs.counts(0, GROUP),
+            |logs| logs.emptied(1),
+        ];
+        for (number, tell) in tell.into_iter().enumerate() {
+            shown(&mut logs);
+            if number == 2 {
+                // What it was taken back from is forgotten with its next standing: then to count changes something.
+                logs.before.clear();
+            }
+            tell(&mut logs);
+            assert!(!logs.has_shown(0, 1, true, &places), "after telling {number}");
+        }
     }
 
     #[test]
