@@ -32,9 +32,13 @@ pub(crate) fn write(name: Name, len: usize) -> Bytes {
     bytes.push(name.version);
     let who = (name.stream as u64) << 32 | name.writer as u64;
     let mut filler = Draws::new(u64::from(name.version), Purpose::Publisher, who, name.number);
-    while bytes.len() < len {
-        let word = filler.u64().to_le_bytes();
-        bytes.extend_from_slice(&word[..word.len().min(len - bytes.len())]);
+    bytes.resize(len.max(NAME_LEN), 0);
+    for word in bytes[NAME_LEN..].chunks_mut(8) {
+        let drawn = filler.u64().to_le_bytes();
+        match <&mut [u8; 8]>::try_from(&mut *word) {
+            Ok(whole) => *whole = drawn,
+            Err(_) => word.copy_from_slice(&drawn[..word.len()]),
+        }
     }
     bytes.into()
 }
