@@ -4,19 +4,21 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
+use smallvec::SmallVec;
 
 /// A run of bytes held as a list of shared pieces. Cloning shares, slicing shares, joining appends.
 #[derive(Clone, Default)]
 pub struct Payload {
-    pieces: Vec<Bytes>,
+    /// One nearly always: it needs no memory of its own.
+    pieces: SmallVec<[Bytes; 1]>,
     len: usize,
 }
 
 impl Payload {
     /// No bytes.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { pieces: Vec::new(), len: 0 }
+    pub fn new() -> Self {
+        Self { pieces: SmallVec::new(), len: 0 }
     }
 
     /// Length in bytes.

@@ -60,8 +60,8 @@ fn id(bytes: &[u8], what: &'static str) -> Result<u128, Malformed> {
     NodeId::from_slice(bytes).map(|id| id.0).ok_or(Malformed(what))
 }
 
-fn id_bytes(id: u128) -> Bytes {
-    Bytes::copy_from_slice(&id.to_be_bytes())
+fn id_bytes(id: u128) -> Vec<u8> {
+    id.to_be_bytes().to_vec()
 }
 
 fn hello_to_wire(hello: &Hello) -> wire::Hello {
@@ -133,8 +133,8 @@ impl Beat {
             number: self.number,
             lag: self.lag.0,
             oldest_write: self.oldest_write.map(|age| age.0),
-            leads_digest: Bytes::copy_from_slice(&self.leads_digest.0),
-            seen_digest: self.seen_digest.map(|seen| Bytes::copy_from_slice(&seen.0)).unwrap_or_default(),
+            leads_digest: self.leads_digest.0.to_vec(),
+            seen_digest: self.seen_digest.map(|seen| seen.0.to_vec()).unwrap_or_default(),
             leads,
         };
         beat.encode_to_vec().into()

@@ -35,9 +35,9 @@ impl Group {
     /// Term, vote, replica id and standing: with whatever else this step writes.
     pub(super) fn persist_state(&mut self, context: &mut Context<'_>) {
         let (renamed_from, stopped, stopped_alone) = match &self.standing {
-            Standing::Renamed { old } => (Bytes::copy_from_slice(&old.to_bytes()), String::new(), false),
-            Standing::Stopped { reason, alone } => (Bytes::new(), reason.clone(), *alone),
-            _ => (Bytes::new(), String::new(), false),
+            Standing::Renamed { old } => (old.to_bytes().to_vec(), String::new(), false),
+            Standing::Stopped { reason, alone } => (Vec::new(), reason.clone(), *alone),
+            _ => (Vec::new(), String::new(), false),
         };
         let copying = match &self.standing {
             Standing::Copying { mark, .. } => Some(wire_mark(mark)),
@@ -46,12 +46,12 @@ impl Group {
         let state = wire::HardState {
             term: self.term.0,
             vote: self.vote.as_ref().map(wire_member),
-            replica: Bytes::copy_from_slice(&self.replica.to_bytes()),
+            replica: self.replica.to_bytes().to_vec(),
             renamed_from,
             stopped,
             stopped_alone,
             copying,
-            former: self.former.iter().map(|replica| Bytes::copy_from_slice(&replica.to_bytes())).collect(),
+            former: self.former.iter().map(|replica| replica.to_bytes().to_vec()).collect(),
         };
         let record = Record::state(key(self.id, STATE, 0), state.encode_to_vec().into());
         context.out.push_back(Output::Persist(record));
@@ -114,10 +114,7 @@ impl Group {
             if context.planted.has(Bug::MarksNotWritten) {
                 continue;
             }
-            let record = wire::MarkRecord {
-                node: Bytes::copy_from_slice(&node.to_bytes()),
-                mark: Some(wire_mark(mark)),
-            };
+            let record = wire::MarkRecord { node: node.to_bytes().to_vec(), mark: Some(wire_mark(mark)) };
             // Two nodes whose ids share these bits would share a slot; the content names the node, and a lost mark only weakens a check.
             let slot = node.0 as u64;
             let record = Record::state(key(self.id, MARKS, slot), record.encode_to_vec().into());

@@ -33,7 +33,7 @@ fn number(found: u64) -> Result<u64, Malformed> {
     if found < NUMBER_MAX { Ok(found) } else { bad("a number out of range") }
 }
 
-fn replica(bytes: &Bytes) -> Result<ReplicaId, Malformed> {
+fn replica(bytes: &[u8]) -> Result<ReplicaId, Malformed> {
     ReplicaId::from_slice(bytes).map_or_else(|| bad("a replica id has 16 bytes"), Ok)
 }
 
@@ -105,8 +105,8 @@ pub(super) fn wire_entry(entry: &Entry) -> wire::Entry {
     wire::Entry { term: entry.term.0, kind: kind.into(), data: entry.data.clone(), weight: entry.weight }
 }
 
-fn bytes16(bytes: [u8; 16]) -> Bytes {
-    Bytes::copy_from_slice(&bytes)
+fn bytes16(bytes: [u8; 16]) -> Vec<u8> {
+    bytes.to_vec()
 }
 
 pub(super) fn wire_place(place: &Place) -> wire::Place {

@@ -58,9 +58,9 @@ fn what_does_not_fit_is_refused_with_words() {
     };
     assert!(hello_with(|_| {}).is_ok());
     let wrong: [fn(&mut wire::Hello); 7] = [
-        |hello| hello.node = Bytes::from_static(&[1; 15]),
-        |hello| hello.boot = Bytes::new(),
-        |hello| hello.mesh = Bytes::from_static(&[1; 17]),
+        |hello| hello.node = vec![1; 15],
+        |hello| hello.boot = Vec::new(),
+        |hello| hello.mesh = vec![1; 17],
         |hello| hello.purpose = 0,
         |hello| hello.purpose = 77,
         |hello| hello.version_high = 65_536,
