@@ -15,11 +15,14 @@
 //! - **R6** Only entries of the leader's own term are committed by counting (section 5.4.2 of the paper).
 //! - **R7** Nothing at or below the commit index is truncated: the group stops instead (rule C2).
 //! - **R8** A replica that is verifying, amnesic or stopped neither votes, campaigns nor acknowledges (rules C2, C3, C5).
+//! - **R9** The configuration in force at an index follows from that of the base and the entries behind it: an entry says what it changes,
+//!   and stands only where that can be changed.
 
 mod amnesia;
 mod change;
 mod config;
 mod copy;
+mod delta;
 mod election;
 mod group;
 mod groups;

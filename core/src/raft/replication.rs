@@ -244,21 +244,26 @@ impl Group {
         self.answer(context, from, self.term, reply, when);
     }
 
-    /// Puts new entries where they belong, after cutting off what stands there. `false` if that would cut what is committed.
+    /// Puts new entries where they belong, after cutting off what stands there. `false` if that would cut what is committed, or
+    /// changes another configuration.
     pub(super) fn replace_suffix(&mut self, context: &mut Context<'_>, new: alloc::vec::Vec<Entry>) -> bool {
         let first = new[0].index;
+        if first <= self.log.last().index.min(self.commit) {
+            let what = alloc::format!(
+                "a leader wants to replace entry {first}, but everything up to {} is committed here",
+                self.commit
+            );
+            self.contradicted(context, first, what);
+            return false;
+        }
+        if let Some(index) = self.log.misfit(&new) {
+            // Logs that agree up to there have the same configuration there: one of the two forgot what it vouched for.
+            let what =
+                alloc::format!("entry {index} of a leader changes another configuration than the one here");
+            self.stop(context, what);
+            return false;
+        }
         if first <= self.log.last().index {
-            if first <= self.commit {
-                self.contradicted(
-                    context,
-                    first,
-                    alloc::format!(
-                        "a leader wants to replace entry {first}, but everything up to {} is committed here",
-                        self.commit
-                    ),
-                );
-                return false;
-            }
             sometimes!(EntriesTruncated);
             self.log.truncate(first);
         }
