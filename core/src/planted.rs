@@ -163,6 +163,10 @@ bugs! {
             "a snapshot of the control group's state is without the streams";
         RosterNotWritten = "roster-not-written":
             "a node that joined forgets with a restart whom it was told of";
+        MemberMarkNotWritten = "member-mark-not-written":
+            "a start forgets the members that came since the stored state";
+        NewMembersNotTold = "new-members-not-told":
+            "the links and routes of a node do not hear of members that come after its own admission";
         OpenedMarkNotWritten = "opened-mark-not-written":
             "a start takes a stream opened since the stored state for closed";
         AnsweredBeforeCommit = "answered-before-commit":

@@ -263,6 +263,7 @@ impl Node {
             }
             O::Remembered { addresses } => self.keep_dialling(addresses),
             O::Roster(roster) => self.roster(roster),
+            O::Members(members) => self.members(members),
             O::Endorsement(endorsement) => {
                 self.links.handle(now, link::Input::Endorsement(endorsement));
             }
@@ -291,6 +292,13 @@ impl Node {
         let keys = roster.into_iter().map(|entry| (entry.node, entry.keys)).collect();
         self.links.handle(self.now, link::Input::Roster(keys));
         self.routes.handle(self.now, route::Input::Members(members));
+    }
+
+    fn members(&mut self, members: Vec<mesh::RosterEntry>) {
+        let nodes = members.iter().map(|entry| entry.node).collect();
+        let keys = members.into_iter().map(|entry| (entry.node, entry.keys)).collect();
+        self.links.handle(self.now, link::Input::Members(keys));
+        self.routes.handle(self.now, route::Input::Joined(nodes));
     }
 
     /// The group of a stream lives at its two ends: the source votes, the target learns (rule C3).
