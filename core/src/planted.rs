@@ -331,6 +331,8 @@ bugs! {
             "an announcement too soon after the last one is lost rather than put off";
     }
     Link {
+        PauseUnderstated = "pause-understated":
+            "a beat to a far peer says that the next one comes as soon as to a near one";
         DeadLaneKept = "dead-lane-kept":
             "a lane that fell silent is noticed and kept";
         KeepsOwnDial = "keeps-own-dial":

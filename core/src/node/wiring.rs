@@ -430,14 +430,16 @@ impl Node {
     }
 
     fn peers_changed(&mut self) {
-        let peers = self.groups.peers();
-        self.pairs.handle(self.now, link::pairs::Input::Peers(peers));
+        let raft::Peers { near, far } = self.groups.peers();
+        self.pairs.handle(self.now, link::pairs::Input::Peers { near, far });
         self.tell_whom_we_lead();
     }
 
     fn tell_whom_we_lead(&mut self) {
-        for node in self.groups.peers() {
-            let list = self.groups.led(node);
+        let mut led = self.groups.led();
+        let raft::Peers { near, far } = self.groups.peers();
+        for node in near.union(&far).copied() {
+            let list = led.remove(&node).unwrap_or_default();
             self.pairs.handle(self.now, link::pairs::Input::Leads { node, list });
         }
     }

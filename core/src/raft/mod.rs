@@ -43,7 +43,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use config::Config;
-pub use groups::Groups;
+pub use groups::{Groups, Peers};
 pub use message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
 pub use wire::Malformed;
 
