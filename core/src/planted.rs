@@ -149,6 +149,8 @@ bugs! {
             "a restarted replica is answered without what it vouched for (rule C2)";
         MarksNotWritten = "marks-not-written":
             "what others vouched for is kept in memory only (rule C2)";
+        LearnersHearUncommitted = "learners-hear-uncommitted":
+            "a learner of the control group is sent entries before they are committed";
         CutKeepsOldConfiguration = "cut-keeps-old-configuration":
             "a log that is cut keeps the configuration of its former base beside the new one";
         OnlyVoterAsksNobody = "only-voter-asks-nobody":

@@ -17,6 +17,7 @@
 //! - **R8** A replica that is verifying, amnesic or stopped neither votes, campaigns nor acknowledges (rules C2, C3, C5).
 //! - **R9** The configuration in force at an index follows from that of the base and the entries behind it: an entry says what it changes,
 //!   and stands only where that can be changed.
+//! - **R10** In the control group, who only learns is sent what is committed, and nothing else.
 
 mod amnesia;
 mod change;

@@ -97,8 +97,15 @@ impl Group {
             let last = self.log.last().index;
             let Role::Leader(leading) = &mut self.role else { return };
             let Some(progress) = leading.progress.get_mut(&node) else { return };
+            // R10. A mesh has hundreds of learners for each voter: each hears once of what is committed together, instead of every entry and every
+            // commitment by itself, and of what came meanwhile when it has answered.
+            let follows = self.id == GroupId::CONTROL && !self.log.configuration().votes(progress.member);
+            let early =
+                context.planted.strikes(Bug::LearnersHearUncommitted, || follows && last > self.commit);
+            let last = if follows && !early { last.min(self.commit) } else { last };
             let news = progress.next <= last || progress.is_probing() || progress.told() < self.commit;
-            if !news || !progress.has_room(context.config) {
+            let room = progress.has_room(context.config) && !(follows && progress.is_awaited());
+            if !news || !room {
                 return;
             }
             if progress.next <= self.log.base().index {
@@ -111,6 +118,8 @@ impl Group {
             let config = context.config;
             let entries = self.log.slice(progress.next, last, config.message_entries, config.message_bytes);
             let end = entries.last().map_or(previous.index, |entry| entry.index);
+            let decided = !follows || entries.is_empty() || end <= self.commit;
+            assert!(decided, "R10: {node} only learns, and hears of entry {end} before it is committed");
             let commit = self.commit.min(end);
             let ahead = context.planted.strikes(Bug::CommitNotClamped, || self.commit > end);
             let commit = if ahead { self.commit } else { commit };
