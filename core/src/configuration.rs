@@ -56,7 +56,12 @@ impl Configuration {
 
     /// The members that live on `node`: one, or two while a replica id is being replaced.
     pub fn on(&self, node: NodeId) -> impl Iterator<Item = Member> + '_ {
-        self.members().filter(move |m| m.node == node)
+        let there = move |member: &&Member| member.node == node;
+        let leaving = self.outgoing.iter().filter(|m| !self.voters.contains(m));
+        let from = self.learners.partition_point(|member| member.node < node);
+        let learners = self.learners[from..].iter().take_while(there);
+        let learners = learners.filter(|m| !self.outgoing.contains(m));
+        self.voters.iter().filter(there).chain(leaving.filter(there)).chain(learners).copied()
     }
 
     /// Whether nothing can be decided without `member`: it is a half of its own.

@@ -149,6 +149,10 @@ bugs! {
             "a restarted replica is answered without what it vouched for (rule C2)";
         MarksNotWritten = "marks-not-written":
             "what others vouched for is kept in memory only (rule C2)";
+        LearnersHearUncommitted = "learners-hear-uncommitted":
+            "a learner of the control group is sent entries before they are committed";
+        CutKeepsOldConfiguration = "cut-keeps-old-configuration":
+            "a log that is cut keeps the configuration of its former base beside the new one";
         OnlyVoterAsksNobody = "only-voter-asks-nobody":
             "the only voter leads again at once, without asking its learners (rule C3)";
     }
@@ -161,6 +165,10 @@ bugs! {
             "a snapshot of the control group's state is without the streams";
         RosterNotWritten = "roster-not-written":
             "a node that joined forgets with a restart whom it was told of";
+        MemberMarkNotWritten = "member-mark-not-written":
+            "a start forgets the members that came since the stored state";
+        NewMembersNotTold = "new-members-not-told":
+            "the links and routes of a node do not hear of members that come after its own admission";
         OpenedMarkNotWritten = "opened-mark-not-written":
             "a start takes a stream opened since the stored state for closed";
         AnsweredBeforeCommit = "answered-before-commit":
@@ -325,6 +333,8 @@ bugs! {
             "an announcement too soon after the last one is lost rather than put off";
     }
     Link {
+        PauseUnderstated = "pause-understated":
+            "a beat to a far peer says that the next one comes as soon as to a near one";
         DeadLaneKept = "dead-lane-kept":
             "a lane that fell silent is noticed and kept";
         KeepsOwnDial = "keeps-own-dial":

@@ -1,7 +1,6 @@
 //! The face of the part: inputs to reactions, deadlines, and what others may ask.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -100,6 +99,7 @@ impl Links {
             Input::Close { lane, reason } => self.close(now, lane, reason),
             Input::Mesh(mesh) => self.mesh = Some(mesh),
             Input::Roster(roster) => self.on_roster(now, roster),
+            Input::Members(members) => self.on_members(now, members),
             Input::Endorsement(endorsement) => self.endorsement = endorsement,
             Input::Target { address } => self.targets.keep(now, address),
             Input::JoinTarget { address } => self.targets.join(now, address),
@@ -292,29 +292,6 @@ impl Links {
     }
 
     /// Members changed: who is not one any more, or not under that key, is no neighbour.
-    fn on_roster(&mut self, now: Instant, roster: Vec<(NodeId, Vec<PublicKey>)>) {
-        self.roster = roster.into_iter().collect();
-        self.member_keys = self.roster.values().flatten().copied().collect();
-        let unwelcome: Vec<(LaneId, NodeId)> = self
-            .lanes
-            .iter()
-            .filter_map(|(&id, lane)| Some((id, lane.peer()?.node, lane.key)))
-            .filter(|(_, node, key)| !self.is_member(*node, key))
-            .map(|(id, node, _)| (id, node))
-            .collect();
-        for (id, node) in unwelcome {
-            self.close(
-                now,
-                id,
-                CloseReason::Unwelcome(format!("{node} is no member under this key any more")),
-            );
-        }
-    }
-
-    pub(super) fn is_member(&self, node: NodeId, key: &PublicKey) -> bool {
-        self.roster.get(&node).is_some_and(|keys| keys.contains(key))
-    }
-
     pub(super) fn send_hello(&mut self, lane: LaneId, purpose: Purpose, nonce: u64) {
         let (version_low, version_high) = wattle_proto::frame::VERSIONS;
         let hello = Hello {

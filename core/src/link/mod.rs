@@ -38,6 +38,7 @@ mod lane;
 mod links;
 mod message;
 pub mod pairs;
+mod roster;
 mod survivor;
 #[cfg(test)]
 mod tests;
@@ -105,6 +106,8 @@ pub enum Input {
     Mesh(MeshId),
     /// The members and the keys each may prove: the whole list.
     Roster(Vec<(NodeId, Vec<PublicKey>)>),
+    /// Members beside those of the list, or with other keys than there.
+    Members(Vec<(NodeId, Vec<PublicKey>)>),
     /// What this node's hello shows to an end that does not know it as a member.
     Endorsement(Bytes),
     /// Dial there and keep dialling, for as long as this node lives.

@@ -1,7 +1,8 @@
 //! Heartbeats between nodes that share groups, end to end over the overlay: whether the other node lives, which start of it
 //! that is, and which groups it leads for us. For liveness only; no vote, read or commit relies on them.
 //!
-//! A beat goes to each peer ten times a second. It carries a digest of the (group, term) list that the sender leads for the receiver, and
+//! A beat goes to each near peer ten times a second, and to a far one, whose silence nobody acts upon at once, every two seconds; each says when the
+//! next one comes. It carries a digest of the (group, term) list that the sender leads for the receiver, and
 //! what the sender last saw of the receiver's own list; the list itself travels, in pages, until the other end is known to have
 //! it. So a lost beat costs nothing and an idle pair says little.
 //!
@@ -13,6 +14,8 @@
 //!   later beat: the list in it is old.
 //! - P4: time in which this node stood still counts against nobody.
 //! - P5: memory is bounded: peers by what the caller names, pages of a list by [`LEADS_PAGES_MAX`].
+//! - P6: the next beat leaves as soon as the last one said. Whoever heard it suspects nobody sooner than that makes sense, whatever the
+//!   two ends think of how near they are.
 
 mod peer;
 
@@ -35,11 +38,14 @@ pub const LEADS_PAGES_MAX: u32 = 64;
 /// Settings of [`Pairs`].
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How often a beat goes to each peer. More often finds failures sooner and costs a small message each.
+    /// How often a beat goes to each near peer. More often finds failures sooner and costs a small message each.
     pub interval: Span,
+    /// How often one goes to each far peer: a large mesh has thousands of these.
+    pub interval_far: Span,
     /// The shortest time between two beats to one peer when there is news.
     pub interval_min: Span,
-    /// A peer unheard for so long is suspect. At least three intervals: a lost beat or two must not matter.
+    /// A near peer unheard for so long is suspect; a far one after so many times longer as its beats are rarer. At least three intervals: a
+    /// lost beat or two must not matter.
     pub suspect: Span,
     /// A peer with a write that has waited so long for its disk is suspect: it is there, and of no use.
     pub write_limit: Span,
@@ -51,6 +57,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             interval: Span::millis(100),
+            interval_far: Span::secs(2),
             interval_min: Span::millis(20),
             suspect: Span::millis(400),
             write_limit: Span::secs(2),
@@ -93,6 +100,8 @@ pub struct Beat {
     pub generation: Generation,
     /// Counts the sender's beats to the receiver in this start.
     pub number: u64,
+    /// After how long at the most the next one leaves.
+    pub pause: Span,
     /// How late its loop ran when it came to its last deadline.
     pub lag: Span,
     /// How long its oldest unsynced write has waited.
@@ -120,7 +129,12 @@ pub struct LeadsPage {
 #[derive(Clone, Debug)]
 pub enum Input {
     /// The nodes that share groups with this one: all of them.
-    Peers(BTreeSet<NodeId>),
+    Peers {
+        /// Whose silence is acted upon.
+        near: BTreeSet<NodeId>,
+        /// The others.
+        far: BTreeSet<NodeId>,
+    },
     /// A beat came.
     Beat {
         /// From whom.
@@ -232,7 +246,7 @@ impl Pairs {
         let now = now.monotonic;
         self.forgive_own_stall(now);
         match input {
-            Input::Peers(peers) => self.on_peers(now, &peers),
+            Input::Peers { near, far } => self.on_peers(now, &near, &far),
             Input::Beat { from, beat } => self.on_beat(now, from, beat),
             Input::Leads { node, list } => self.on_leads(now, node, list),
             Input::OldestWrite(since) => self.oldest_write = since,
@@ -265,10 +279,10 @@ impl Pairs {
         self.peers.get(&node).map(|peer| peer.lag)
     }
 
-    fn on_peers(&mut self, now: Instant, nodes: &BTreeSet<NodeId>) {
+    fn on_peers(&mut self, now: Instant, near: &BTreeSet<NodeId>, far: &BTreeSet<NodeId>) {
         let (beats, outputs) = (&mut self.beats, &mut self.outputs);
         self.peers.retain(|node, peer| {
-            let stays = nodes.contains(node);
+            let stays = near.contains(node) || far.contains(node);
             if !stays {
                 beats.remove(&(peer.next_beat, *node));
             }
@@ -278,13 +292,24 @@ impl Pairs {
             }
             stays
         });
-        for &node in nodes {
-            if node == self.own || self.peers.contains_key(&node) {
+        let far = far.difference(near).map(|&node| (node, self.config.interval_far));
+        let nodes = near.iter().map(|&node| (node, self.config.interval)).chain(far);
+        let mut nearer = Vec::new();
+        for (node, interval) in nodes.filter(|(node, _)| *node != self.own) {
+            let Some(peer) = self.peers.get_mut(&node) else {
+                let peer = Peer::new(now, interval);
+                self.beats.insert((peer.next_beat, node));
+                self.peers.insert(node, peer);
                 continue;
+            };
+            if interval < peer.interval {
+                nearer.push(node);
             }
-            let peer = Peer::new(now);
-            self.beats.insert((peer.next_beat, node));
-            self.peers.insert(node, peer);
+            peer.interval = interval;
+        }
+        for node in nearer {
+            // It is to hear at once that it will hear more often.
+            self.hurry(now, node);
         }
         self.watch_again();
     }
@@ -292,6 +317,9 @@ impl Pairs {
     fn on_leads(&mut self, now: Instant, node: NodeId, mut list: Vec<(GroupId, Term)>) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         list.sort_unstable();
+        if list == peer.ours {
+            return;
+        }
         list.truncate(LEADS_PAGE_MAX * LEADS_PAGES_MAX as usize);
         let digest = LeadsDigest::of(&list);
         if digest != peer.ours_digest {
@@ -317,6 +345,7 @@ impl Pairs {
         peer.heard = now;
         peer.number = beat.number;
         peer.lag = beat.lag;
+        peer.pause = beat.pause.at_most(self.config.interval_far);
         peer.disk_stuck = beat.oldest_write.is_some_and(|age| age > self.config.write_limit);
         peer.acknowledged = beat.seen_digest;
         if peer.disk_stuck && !peer.suspect {
@@ -333,7 +362,7 @@ impl Pairs {
             // The other end sends the list until it hears that it has come.
             self.hurry(now, from);
         }
-        self.watch_again();
+        self.watch_over(from);
     }
 
     /// Brings the next beat to a peer forward: there is news.
@@ -349,14 +378,23 @@ impl Pairs {
 
     /// Somebody may become suspect once so long has passed since the beat of the one who is alive and unheard the longest.
     fn watch_again(&mut self) {
-        let heard = self.peers.values().filter(|peer| !peer.suspect).map(|peer| peer.heard).min();
-        self.watch = heard.map(|heard| heard + self.config.suspect);
+        let alive = self.peers.values().filter(|peer| !peer.suspect);
+        self.watch = alive.map(|peer| peer.heard + peer.patience(&self.config)).min();
+    }
+
+    /// This peer was heard. What it moved back is seen when the watch is over: to look for the next among all peers with every beat would cost a
+    /// voter of a large mesh more than all else.
+    fn watch_over(&mut self, node: NodeId) {
+        if let Some(peer) = self.peers.get(&node).filter(|peer| !peer.suspect) {
+            let silent = peer.heard + peer.patience(&self.config);
+            self.watch = Some(self.watch.map_or(silent, |watch| watch.min(silent)));
+        }
     }
 
     fn run_due(&mut self, now: Instant) {
         if self.watch.is_some_and(|at| at <= now) {
             for (&node, peer) in &mut self.peers {
-                if !peer.suspect && peer.heard + self.config.suspect <= now {
+                if !peer.suspect && peer.heard + peer.patience(&self.config) <= now {
                     if self.planted.has(Bug::SilenceUnnoticed) {
                         peer.heard = now;
                         continue;
@@ -379,10 +417,20 @@ impl Pairs {
     fn beat(&mut self, now: Instant, node: NodeId) {
         let (Some(generation), Some(peer)) = (self.generation, self.peers.get_mut(&node)) else { return };
         peer.sent += 1;
+        peer.promised = peer.interval;
+        // Spread, so that beats to many peers do not leave in one burst for ever.
+        let pause = match peer.beaten {
+            None => Span(self.rng.below(peer.interval.0)).max(self.config.interval_min),
+            Some(_) => peer.interval,
+        };
+        if self.planted.strikes(Bug::PauseUnderstated, || pause > self.config.interval) {
+            peer.promised = self.config.interval;
+        }
         let beat = Beat {
             boot: self.boot,
             generation,
             number: peer.sent,
+            pause: peer.promised,
             lag: self.lag,
             oldest_write: self.oldest_write.map(|since| now.since(since)),
             leads_digest: peer.ours_digest,
@@ -390,12 +438,7 @@ impl Pairs {
             leads: peer.page(),
         };
         let more = beat.leads.as_ref().is_some_and(|page| page.page + 1 < page.pages);
-        let pause = match peer.beaten {
-            _ if more => self.config.interval_min,
-            // Spread, so that beats to many peers do not leave in one burst for ever.
-            None => self.config.interval_min + Span(self.rng.below(self.config.interval.0)),
-            Some(_) => self.config.interval,
-        };
+        let pause = if more { self.config.interval_min } else { pause };
         peer.beaten = Some(now);
         peer.next_beat = now + pause;
         self.beats.insert((peer.next_beat, node));
@@ -423,14 +466,18 @@ impl Pairs {
         if level < Level::Full {
             return;
         }
-        let heard = self.peers.values().filter(|peer| !peer.suspect).map(|peer| peer.heard).min();
-        assert_eq!(self.watch, heard.map(|at| at + self.config.suspect), "P1: nobody watches over the peers");
+        let alive = self.peers.values().filter(|peer| !peer.suspect);
+        let silent = alive.map(|peer| peer.heard + peer.patience(&self.config)).min();
+        let watched = silent.is_none_or(|at| self.watch.is_some_and(|watch| watch <= at));
+        assert!(watched, "P1: nobody watches over the peers");
         for (node, peer) in &self.peers {
             assert!(self.beats.contains(&(peer.next_beat, *node)), "P1: {node} gets no beats");
             assert!(
                 !peer.disk_stuck || peer.suspect,
                 "P1: the disk of {node} is stuck and it counts as alive"
             );
+            let kept = peer.beaten.is_none_or(|at| peer.next_beat <= at + peer.promised);
+            assert!(kept, "P6: the next beat to {node} comes later than the last one said");
             let current = peer.start.map(|(boot, _)| boot);
             assert!(!peer.replaced.iter().any(|boot| Some(*boot) == current), "P3: {node} replaced itself");
             assert!(peer.replaced.len() <= REPLACED_MAX, "P5: too many starts of {node} are remembered");

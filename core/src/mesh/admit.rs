@@ -115,7 +115,7 @@ impl Mesh {
         if request.node == self.own {
             return Err(Rejection::never("its identity is the one of the node it asked: one is a copy"));
         }
-        let member = self.state.members.get(&request.node);
+        let member = self.member(request.node);
         if member.is_some_and(|m| m.keys.contains(peer_key) && m.replica == request.replica) {
             return Ok(Judgement::Member);
         }
@@ -217,8 +217,9 @@ impl Mesh {
 
     /// A join that was refused for good leaves the token's use to somebody else.
     fn give_back(&mut self, id: u128, node: NodeId) {
+        let known = self.member(node).is_some();
         let Some(token) = self.tokens.get_mut(&id) else { return };
-        if token.redeemed.contains(&node) && !self.state.members.contains_key(&node) {
+        if token.redeemed.contains(&node) && !known {
             token.redeemed.retain(|&n| n != node);
             let record = token.record(id);
             self.outputs.push_back(Output::Persist(record));

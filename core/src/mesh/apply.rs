@@ -8,13 +8,13 @@ use super::entry::{Body, Entry};
 use super::state::{Effect, Outcome, State};
 use super::store::{Space, closed_record, opened_record, state_record};
 use super::{Applied, Mesh, Output, Stream};
-use crate::id::{LogIndex, StreamInstance};
+use crate::id::{LogIndex, NodeId, StreamInstance};
 use crate::planted::Bug;
 use crate::time::Now;
 
 impl Mesh {
     pub(super) fn on_apply(&mut self, now: Now, entries: &[Applied]) {
-        let mut members_changed = false;
+        let (mut changed, whole_before) = (Vec::new(), self.caught_up());
         for applied in entries {
             if applied.index <= self.state.applied {
                 continue;
@@ -29,13 +29,15 @@ impl Mesh {
             }
             let outcome = self.state.apply(applied.index, entry.as_ref());
             let (Some(entry), Some(outcome)) = (entry, outcome) else { continue };
-            members_changed |= self.on_outcome(now, applied.index, &entry, &outcome);
+            let member = self.on_outcome(now, applied.index, &entry, &outcome);
+            changed.extend(member.map(|member| (member, applied.index)));
             self.on_decided(now, entry.origin, entry.request, outcome.result);
         }
-        if members_changed {
-            self.on_members_changed();
-            // The next life knows its peers from the first moment: it could not hear of them from peers it turns away.
-            self.store_state();
+        let news = self.drop_recalled(&changed);
+        if !changed.is_empty() {
+            self.members_changed(&changed, whole_before && !news);
+        } else if news {
+            self.announce_roster();
         }
         self.say_welcome();
         self.announce_own_change(now);
@@ -43,22 +45,40 @@ impl Mesh {
         self.compact();
     }
 
-    /// Tells the node what an entry did; `true` if members have changed.
-    fn on_outcome(&mut self, now: Now, index: LogIndex, entry: &Entry, outcome: &Outcome) -> bool {
-        let Ok(effect) = &outcome.result else { return false };
+    /// Members came or changed, each by the entry beside it: the rest of the node is told, and the next life is.
+    fn members_changed(&mut self, changed: &[(NodeId, LogIndex)], only_these: bool) {
+        self.on_members_changed();
+        let nodes: Vec<NodeId> = changed.iter().map(|(node, _)| *node).collect();
+        if only_these && self.caught_up() {
+            self.announce_members(&nodes);
+        } else {
+            // What was told at the join may count no more: whom the log does not know goes.
+            self.announce_roster();
+        }
+        if nodes.contains(&self.own) {
+            // From now on this node acts as a member, and in its next life at once.
+            self.store_state();
+        } else {
+            self.mark_members(changed);
+        }
+    }
+
+    /// Tells the node what an entry did; the member that came or changed, if one did.
+    fn on_outcome(&mut self, now: Now, index: LogIndex, entry: &Entry, outcome: &Outcome) -> Option<NodeId> {
+        let Ok(effect) = &outcome.result else { return None };
         if !outcome.fresh {
-            return false;
+            return None;
         }
         match (effect, &entry.body) {
-            (Effect::Founded, _) => {
+            (Effect::Founded, Body::Found { first, .. }) => {
                 self.on_founded(now);
-                true
+                Some(first.node)
             }
-            (Effect::Admitted(_) | Effect::Updated(_), _) => true,
+            (Effect::Admitted(node) | Effect::Updated(node), _) => Some(*node),
             (Effect::Opened { created: true, .. }, Body::Open { name, .. }) => {
                 self.note_opened(name);
                 self.announce_stream(name);
-                false
+                None
             }
             (Effect::Closed(Some(instance)), Body::Close { name }) => {
                 // Until the stored state says so too, a start would take the stream for open.
@@ -67,9 +87,9 @@ impl Mesh {
                     self.outputs.push_back(Output::Persist(closed_record(*instance, index)));
                 }
                 self.outputs.push_back(Output::StreamClosed { instance: *instance, name: name.to_string() });
-                false
+                None
             }
-            _ => false,
+            _ => None,
         }
     }
 
@@ -90,7 +110,9 @@ impl Mesh {
         self.cut = self.stored;
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
+        self.drop_recalled(&[]);
         self.on_members_changed();
+        self.announce_roster();
         for (instance, name) in announced {
             let open = self.state.streams.get(&name).is_some_and(|stream| stream.instance == instance);
             if !open {
@@ -144,8 +166,9 @@ impl Mesh {
         self.opened.insert(stream.instance, stream.clone());
     }
 
-    /// Forgets marks of streams whose opening or closing is part of the stored state.
+    /// Forgets marks of members and streams whose change is part of the stored state.
     pub(super) fn drop_marks(&mut self) {
+        self.drop_member_marks();
         let stored = self.stored;
         let known: Vec<StreamInstance> =
             self.opened.values().filter(|s| s.index <= stored).map(|s| s.instance).collect();
@@ -159,13 +182,6 @@ impl Mesh {
             self.closed.remove(&instance);
             self.outputs.push_back(Output::Forget(Space::Closed.forget(instance.0)));
         }
-    }
-
-    pub(super) fn announce_roster(&mut self) {
-        let roster = self.roster();
-        self.outputs.push_back(Output::Roster(roster));
-        let endorsement = self.endorsement(self.own);
-        self.outputs.push_back(Output::Endorsement(endorsement));
     }
 
     pub(super) fn announce_streams(&mut self) {

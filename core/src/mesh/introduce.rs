@@ -15,6 +15,7 @@ use super::entry::Admission;
 use prost::Message as _;
 use wattle_proto::mesh as proto;
 
+use super::state::Member;
 use super::wire::{Malformed, Message, RosterEntry, admission_in, admission_out};
 use super::{Mesh, Output};
 use crate::id::{MeshId, NodeId};
@@ -61,8 +62,7 @@ impl Mesh {
     /// What is shown to members that may not know `node`; empty unless its admission is applied here.
     pub(super) fn endorsement(&self, node: NodeId) -> Bytes {
         let mut chain = Vec::new();
-        let mut next = Some(node);
-        while let Some(member) = next.and_then(|node| self.state.members.get(&node)) {
+        for member in self.endorsers(node) {
             let Some(&key) = member.keys.first() else { break };
             chain.push(Admission {
                 node: member.node,
@@ -75,10 +75,17 @@ impl Mesh {
                 admitter: member.admitter,
                 signature: member.signature.clone(),
             });
-            let more = member.admitter != member.node && chain.len() < ENDORSEMENT_MAX;
-            next = more.then_some(member.admitter);
         }
         proto::Endorsement { chain: chain.iter().map(admission_out).collect() }.encode_to_vec().into()
+    }
+
+    /// A member, its admitter, and so on towards the founder, as far as an endorsement goes.
+    pub(super) fn endorsers(&self, node: NodeId) -> impl Iterator<Item = &Member> + '_ {
+        let admitter = |member: &&Member| {
+            let admitted = member.admitter != member.node;
+            admitted.then(|| self.state.members.get(&member.admitter)).flatten()
+        };
+        core::iter::successors(self.state.members.get(&node), admitter).take(ENDORSEMENT_MAX)
     }
 
     /// A node that is no member as far as this one knows proved `key` and shows an endorsement.

@@ -72,12 +72,9 @@ impl Mesh {
             control.change = None;
             control.rest = None;
         }
-        for replica in configuration.members() {
-            if !control.configuration.members().any(|known| known == replica) {
-                // What another replica on that node held says nothing of this one.
-                control.matches.remove(&replica.node);
-            }
-        }
+        // What another replica on that node held says nothing of this one.
+        let fresh = |node| configuration.on(node).any(|r| !control.configuration.on(node).any(|k| k == r));
+        control.matches.retain(|&node, _| !fresh(node));
         control.configuration = configuration;
         control.complete = false;
         self.consider_change(now);
@@ -125,7 +122,6 @@ impl Mesh {
     pub(super) fn on_members_changed(&mut self) {
         self.control.complete = false;
         self.drop_introduced();
-        self.announce_roster();
     }
 
     /// Asks for the next change of the group, if one is due and none is under way. The group itself refuses while an

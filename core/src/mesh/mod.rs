@@ -25,6 +25,8 @@
 //! - **M11** The log is cut only where the state beside the cut is in the same row.
 //! - **M12** A node belongs to one mesh, once.
 //! - **M13** Who is not known as a member is taken for one only on signed admissions that lead to a member that is known.
+//! - **M14** Whom the state holds as a member, the next start knows: from the stored state, or from a mark beside it.
+//! - **M15** Who talks to the members is told of all of them, and from then on of what changes: together that is the roster.
 
 pub mod config;
 pub mod entry;
@@ -39,8 +41,10 @@ mod apply;
 mod introduce;
 mod join;
 mod leader;
+mod marks;
 mod requests;
 mod room;
+mod roster;
 mod seed;
 mod snapshot;
 mod store;
@@ -105,6 +109,8 @@ pub struct Mesh {
     requests: requests::Requests,
     /// Requests refused for good in this step.
     failed: Vec<(Request, Refusal)>,
+    /// Members admitted or changed after the stored state.
+    marks: marks::Marks,
     /// Streams opened after the stored state.
     opened: BTreeMap<StreamInstance, Stream>,
     /// Streams closed after the stored state.
@@ -141,6 +147,7 @@ impl Mesh {
             control: leader::Control::default(),
             requests: requests::Requests::default(),
             failed: Vec::new(),
+            marks: marks::Marks::default(),
             opened: BTreeMap::new(),
             closed: BTreeMap::new(),
             stored_join: StoredJoin::default(),
@@ -178,6 +185,10 @@ impl Mesh {
             Space::Opened => {
                 let stream = store::read_opened(key.id, head).map_err(sense)?;
                 self.opened.insert(stream.instance, stream);
+            }
+            Space::Member => {
+                let (index, member) = store::read_member(key.id, head).map_err(sense)?;
+                self.marks.recall(index, member);
             }
             Space::Closed => {
                 self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
@@ -302,6 +313,7 @@ impl Mesh {
                 assert!(token.redeemed.len() <= token.uses as usize, "M9: no token is used too often");
             }
             self.state.check();
+            self.check_marks();
         }
     }
 
@@ -317,35 +329,10 @@ impl Mesh {
         self.membership.as_ref().map_or("", |m| m.mesh_name.as_str())
     }
 
-    /// The members as agreed, in order of their ids.
-    pub fn members(&self) -> impl Iterator<Item = &Member> + '_ {
-        self.state.members.values()
-    }
-
-    /// One member.
-    #[must_use]
-    pub fn member(&self, node: NodeId) -> Option<&Member> {
-        self.state.members.get(&node)
-    }
-
     /// The member of that name or id.
     #[must_use]
     pub fn resolve(&self, name: &str) -> Option<NodeId> {
         self.state.resolve(name)
-    }
-
-    /// Whether `node` is a member as far as is known here; a node that just joined also goes by what it was told then, and a node that was away
-    /// by introductions.
-    #[must_use]
-    pub fn is_member(&self, node: NodeId) -> bool {
-        self.state.members.contains_key(&node) || self.told(node).is_some()
-    }
-
-    /// The current key of a member.
-    #[must_use]
-    pub fn key_of(&self, node: NodeId) -> Option<PublicKey> {
-        let agreed = self.state.members.get(&node).and_then(|m| m.keys.first());
-        agreed.or_else(|| self.told(node).and_then(|e| e.keys.first())).copied()
     }
 
     /// Who votes in the control group.
@@ -375,39 +362,6 @@ impl Mesh {
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.state.digest()
-    }
-
-    /// The members for those who talk to them.
-    #[must_use]
-    pub fn roster(&self) -> Vec<RosterEntry> {
-        let mut all: BTreeMap<NodeId, RosterEntry> = BTreeMap::new();
-        if let Some(membership) = self.membership.as_ref().filter(|_| !self.caught_up()) {
-            all.extend(membership.roster.iter().map(|e| (e.node, e.clone())));
-        }
-        all.extend(self.introductions.known().map(|e| (e.node, e.clone())));
-        for member in self.state.members.values() {
-            let entry = RosterEntry {
-                node: member.node,
-                name: member.name.clone(),
-                keys: member.keys.clone(),
-                addresses: member.addresses.clone(),
-            };
-            all.insert(member.node, entry);
-        }
-        all.into_values().collect()
-    }
-
-    /// Whether the state tells at least as much as this node was told when it joined: it contains the node itself, as it joined.
-    fn caught_up(&self) -> bool {
-        let own = self.state.members.get(&self.own);
-        own.zip(self.membership.as_ref()).is_some_and(|(member, told)| member.replica == told.replica)
-    }
-
-    /// What this node was told of `node` when it joined, or by introduction, while that is the best it has.
-    fn told(&self, node: NodeId) -> Option<&RosterEntry> {
-        let membership = self.membership.as_ref().filter(|_| !self.caught_up());
-        let joining = membership.and_then(|membership| membership.roster.iter().find(|e| e.node == node));
-        joining.or_else(|| self.introductions.get(node))
     }
 
     fn on_open_stream(&mut self, now: Now, request: RequestId, name: String, source: String, target: String) {

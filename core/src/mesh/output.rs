@@ -115,9 +115,11 @@ pub enum Output {
         /// `host:port` each.
         addresses: Vec<String>,
     },
-    /// All members, whenever anything about them has changed.
+    /// All members: in place of whoever was told before.
     Roster(Vec<RosterEntry>),
-    /// What this node shows to members that do not know it: comes with the roster.
+    /// Members that are new, or of whom something has changed since they were told.
+    Members(Vec<RosterEntry>),
+    /// What this node shows to members that do not know it: comes with the roster, and when it has changed.
     Endorsement(Bytes),
     /// A stream is open. May be repeated.
     StreamOpened {

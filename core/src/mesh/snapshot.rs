@@ -94,7 +94,7 @@ impl State {
     }
 }
 
-fn member_out(member: &Member) -> proto::Member {
+pub(super) fn member_out(member: &Member) -> proto::Member {
     proto::Member {
         node: id_bytes(member.node.to_bytes()),
         name: member.name.clone(),
@@ -110,7 +110,7 @@ fn member_out(member: &Member) -> proto::Member {
     }
 }
 
-fn member_in(member: proto::Member) -> Result<Member, Malformed> {
+pub(super) fn member_in(member: proto::Member) -> Result<Member, Malformed> {
     if member.former.len() > FORMER_MAX {
         return Err(Malformed("former replicas"));
     }

@@ -8,6 +8,7 @@
 //! | 4 | 0 | a join under way, or none |
 //! | 5 | instance | a stream closed after the stored state: it is not announced as open at the next start |
 //! | 6 | instance | a stream opened after the stored state: it is announced as open at the next start |
+//! | 7 | node | a member admitted or changed after the stored state: the next start knows it |
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -17,7 +18,7 @@ use prost::Message as _;
 use wattle_proto::mesh as proto;
 
 use super::snapshot;
-use super::state::Stream;
+use super::state::{Member, Stream};
 use super::token::Verifier;
 use super::wire::{self, Malformed, RosterEntry, id_bytes};
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
@@ -34,6 +35,7 @@ pub(super) enum Space {
     Joining = 4,
     Closed = 5,
     Opened = 6,
+    Member = 7,
 }
 
 impl Space {
@@ -45,6 +47,7 @@ impl Space {
             4 => Self::Joining,
             5 => Self::Closed,
             6 => Self::Opened,
+            7 => Self::Member,
             _ => return None,
         })
     }
@@ -183,6 +186,23 @@ pub(super) fn read_opened(id: u128, head: &[u8]) -> Result<Stream, Malformed> {
         return Err(Malformed("an opened mark stands under another stream"));
     }
     Ok(stream)
+}
+
+pub(super) fn member_record(index: LogIndex, member: &Member) -> Record {
+    let stored = proto::MemberMark { index: index.0, member: Some(snapshot::member_out(member)) };
+    Record::state(Space::Member.key(member.node.0), stored.encode_to_vec().into())
+}
+
+pub(super) fn read_member(id: u128, head: &[u8]) -> Result<(LogIndex, Member), Malformed> {
+    let stored = proto::MemberMark::decode(head).map_err(|_| Malformed("member mark"))?;
+    let member = snapshot::member_in(stored.member.ok_or(Malformed("a member mark without a member"))?)?;
+    if member.node.0 != id {
+        return Err(Malformed("a member mark stands under another node"));
+    }
+    if stored.index == 0 || member.index.0 > stored.index {
+        return Err(Malformed("a member mark is older than its member"));
+    }
+    Ok((LogIndex(stored.index), member))
 }
 
 pub(super) fn closed_record(instance: StreamInstance, index: LogIndex) -> Record {

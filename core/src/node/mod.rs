@@ -301,6 +301,11 @@ impl Node {
         self.journal.check_invariants(level);
         let linked = self.links.neighbours().eq(self.routes.neighbours());
         assert!(linked, "N4: the routes do not know which links are up");
+        if level == Level::Full {
+            let all = self.mesh.members().all(|member| self.links.keys_of(member.node) == Some(&member.keys));
+            let only = self.links.roster().all(|node| self.mesh.is_member(node));
+            assert!(all && only, "M15: the links do not know the members");
+        }
         assert!(self.loopback.is_empty(), "N2: a step ended with parcels to itself undelivered");
     }
 

@@ -263,6 +263,7 @@ impl Node {
             }
             O::Remembered { addresses } => self.keep_dialling(addresses),
             O::Roster(roster) => self.roster(roster),
+            O::Members(members) => self.members(members),
             O::Endorsement(endorsement) => {
                 self.links.handle(now, link::Input::Endorsement(endorsement));
             }
@@ -291,6 +292,13 @@ impl Node {
         let keys = roster.into_iter().map(|entry| (entry.node, entry.keys)).collect();
         self.links.handle(self.now, link::Input::Roster(keys));
         self.routes.handle(self.now, route::Input::Members(members));
+    }
+
+    fn members(&mut self, members: Vec<mesh::RosterEntry>) {
+        let nodes = members.iter().map(|entry| entry.node).collect();
+        let keys = members.into_iter().map(|entry| (entry.node, entry.keys)).collect();
+        self.links.handle(self.now, link::Input::Members(keys));
+        self.routes.handle(self.now, route::Input::Joined(nodes));
     }
 
     /// The group of a stream lives at its two ends: the source votes, the target learns (rule C3).
@@ -422,14 +430,16 @@ impl Node {
     }
 
     fn peers_changed(&mut self) {
-        let peers = self.groups.peers();
-        self.pairs.handle(self.now, link::pairs::Input::Peers(peers));
+        let raft::Peers { near, far } = self.groups.peers();
+        self.pairs.handle(self.now, link::pairs::Input::Peers { near, far });
         self.tell_whom_we_lead();
     }
 
     fn tell_whom_we_lead(&mut self) {
-        for node in self.groups.peers() {
-            let list = self.groups.led(node);
+        let mut led = self.groups.led();
+        let raft::Peers { near, far } = self.groups.peers();
+        for node in near.union(&far).copied() {
+            let list = led.remove(&node).unwrap_or_default();
             self.pairs.handle(self.now, link::pairs::Input::Leads { node, list });
         }
     }

@@ -33,7 +33,7 @@ impl Group {
         last: Place,
         vote: Option<Member>,
     ) {
-        if member.node == context.own || !self.log.configuration().members().any(|m| m == member) {
+        if member.node == context.own || !self.log.configuration().on(member.node).any(|m| m == member) {
             return;
         }
         let mark = self.marks.entry(member.node).or_default();

@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
+use super::delta::Delta;
 use super::group::{Context, Group, Role, Standing};
 use super::message::EntryKind;
-use super::wire::encode_configuration;
+use super::wire::encode_delta;
 use super::{Output, RefusedReason};
 use crate::configuration::{Configuration, Member};
 use crate::id::{NodeId, ReplicaId};
@@ -58,8 +59,8 @@ impl Group {
         context: &mut Context<'_>,
         configuration: &Configuration,
     ) -> crate::id::LogIndex {
-        let index =
-            self.append_own(context, EntryKind::Configuration, encode_configuration(configuration), 0);
+        let delta = Delta::between(self.log.configuration(), configuration);
+        let index = self.append_own(context, EntryKind::Configuration, encode_delta(&delta), 0);
         self.track_members(context);
         self.check_quorum(context);
         index
@@ -67,12 +68,13 @@ impl Group {
 
     /// What follows once the configuration in force is committed.
     pub(super) fn configuration_committed(&mut self, context: &mut Context<'_>) {
-        let configuration = self.log.configuration().clone();
         if self.log.configured_at() > self.commit || !matches!(self.role, Role::Leader(_)) {
             return;
         }
+        let configuration = self.log.configuration();
         if configuration.is_joint() {
-            let settled = Configuration::simple(configuration.voters, configuration.learners);
+            let (voters, learners) = (configuration.voters.clone(), configuration.learners.clone());
+            let settled = Configuration::simple(voters, learners);
             self.append_configuration(context, &settled);
         } else if !configuration.votes(self.member(context.own)) {
             // Tell everybody of the commit, then leave it to them.
@@ -92,8 +94,8 @@ impl Group {
     ) {
         let (old, fresh) = (Member { node: from, replica: old }, Member { node: from, replica: fresh });
         let configuration = self.log.configuration().clone();
-        let known = configuration.members().any(|member| member == old);
-        if !known || configuration.members().any(|member| member == fresh) {
+        let holds = |wanted| configuration.on(from).any(|member| member == wanted);
+        if !holds(old) || holds(fresh) {
             return;
         }
         let voted = configuration.votes(old);

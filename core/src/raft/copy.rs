@@ -6,6 +6,7 @@
 
 use alloc::string::String;
 
+use super::delta::Delta;
 use super::group::{Context, Group, Role, Standing};
 use super::message::{Append, Body, Mark, Place};
 use super::{Output, wire};
@@ -197,13 +198,14 @@ impl Group {
         let fresh = self.fresh.take().filter(|_| self.log.configuration().needs(old))?;
         self.rename(fresh);
         let new = self.member(context.own);
-        let mut configuration = self.log.configuration().clone();
+        let before = self.log.configuration();
+        let mut configuration = before.clone();
         for half in [&mut configuration.voters, &mut configuration.outgoing] {
             for member in half.iter_mut().filter(|member| **member == old) {
                 *member = new;
             }
             half.sort_unstable();
         }
-        Some(wire::encode_configuration(&configuration))
+        Some(wire::encode_delta(&Delta::between(before, &configuration)))
     }
 }

@@ -17,7 +17,10 @@ use crate::when::When;
 
 impl Group {
     pub(super) fn may_vote(&self, context: &Context<'_>) -> bool {
-        self.standing == Standing::Sound
+        // Who votes was made a voter when its log was known to hold something. One that holds nothing has lost that with its disk, and what it
+        // voted before; whoever leads will tell it.
+        let blank = self.log.last() == Place::default() && self.log.configuration().is_empty();
+        (self.standing == Standing::Sound && !blank)
             || (context.planted.has(Bug::AmnesicVotes) && !matches!(self.standing, Standing::Stopped { .. }))
     }
 

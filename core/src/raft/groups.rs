@@ -18,6 +18,15 @@ use crate::record::{Damaged, Key};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
 
+/// The other nodes whose liveness matters to a node.
+#[derive(Clone, Debug, Default)]
+pub struct Peers {
+    /// Whose silence is acted upon.
+    pub near: BTreeSet<NodeId>,
+    /// The others; a node may be among both.
+    pub far: BTreeSet<NodeId>,
+}
+
 /// Every consensus group that has a replica on this node.
 #[derive(Clone, Debug)]
 pub struct Groups {
@@ -249,30 +258,37 @@ impl Groups {
         self.groups.get(&group).map(|group| group.log.configuration())
     }
 
-    /// The groups this node leads that have a member on `towards`.
+    /// The groups this node leads, by the other nodes that have a member in them.
     #[must_use]
-    pub fn led(&self, towards: NodeId) -> Vec<(GroupId, Term)> {
-        let led = self.groups.values().filter(|group| {
-            matches!(group.role, Role::Leader(_)) && group.log.configuration().on(towards).next().is_some()
-        });
-        led.map(|group| (group.id, group.term)).collect()
-    }
-
-    /// The other nodes whose liveness matters here: voters of groups this node is in, and all members of groups it votes in.
-    #[must_use]
-    pub fn peers(&self) -> BTreeSet<NodeId> {
-        let mut peers = BTreeSet::new();
-        for group in self.groups.values() {
-            let configuration = group.log.configuration();
-            if group.is_voter(self.own) {
-                peers.extend(configuration.members().map(|member| member.node));
-            } else {
-                peers.extend(
-                    configuration.voters.iter().chain(&configuration.outgoing).map(|member| member.node),
-                );
+    pub fn led(&self) -> BTreeMap<NodeId, Vec<(GroupId, Term)>> {
+        let mut led: BTreeMap<NodeId, Vec<(GroupId, Term)>> = BTreeMap::new();
+        for group in self.groups.values().filter(|group| matches!(group.role, Role::Leader(_))) {
+            for node in group.others(self.own) {
+                led.entry(node).or_default().push((group.id, group.term));
             }
         }
-        peers.remove(&self.own);
+        led
+    }
+
+    /// The other nodes whose liveness matters here: voters of groups this node is in, and all members of groups it votes in. A mesh of a
+    /// thousand nodes has five thousand pairs of a voter and a learner in its control group. Nothing there waits for a learner, which
+    /// decides nothing by itself either, so these pairs are far.
+    #[must_use]
+    pub fn peers(&self) -> Peers {
+        let mut peers = Peers::default();
+        for group in self.groups.values() {
+            let configuration = group.log.configuration();
+            let voters = configuration.voters.iter().chain(&configuration.outgoing).map(|member| member.node);
+            let votes = group.is_voter(self.own);
+            if votes || group.id != GroupId::CONTROL { &mut peers.near } else { &mut peers.far }
+                .extend(voters);
+            if votes {
+                let learners = configuration.learners.iter().map(|member| member.node);
+                if group.id == GroupId::CONTROL { &mut peers.far } else { &mut peers.near }.extend(learners);
+            }
+        }
+        peers.near.remove(&self.own);
+        peers.far.remove(&self.own);
         peers
     }
 

@@ -3,8 +3,9 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use super::delta::Delta;
 use super::message::{Entry, EntryKind, Place};
-use super::wire::decode_configuration;
+use super::wire::decode_delta;
 use crate::configuration::Configuration;
 use crate::digest::Chain;
 use crate::id::{LogIndex, Term};
@@ -15,8 +16,12 @@ use crate::planted::{Bug, Planted};
 pub(super) struct Log {
     base: Place,
     entries: VecDeque<(Entry, Chain)>,
-    /// Configurations by the index from which they are in force: that of the base, then those in the log.
-    configurations: Vec<(LogIndex, Configuration)>,
+    /// The configuration that is in force at the base.
+    founding: Configuration,
+    /// What the entries change of it, by index.
+    deltas: Vec<(LogIndex, Delta)>,
+    /// What they come to: the configuration in force.
+    configuration: Configuration,
     durable: LogIndex,
     /// Appends on their way to the disk: serial number, last index (lowered by truncation).
     writing: VecDeque<(u64, LogIndex)>,
@@ -38,7 +43,9 @@ impl Log {
         Self {
             base,
             entries: VecDeque::new(),
-            configurations: alloc::vec![(base.index, configuration)],
+            founding: configuration.clone(),
+            deltas: Vec::new(),
+            configuration,
             durable: base.index,
             writing: VecDeque::new(),
             serial: 0,
@@ -94,23 +101,44 @@ impl Log {
     }
 
     pub(super) fn configuration(&self) -> &Configuration {
-        &self.configurations.last().expect("that of the base is always there").1
+        &self.configuration
     }
 
     /// Where the configuration in force stands.
     pub(super) fn configured_at(&self) -> LogIndex {
-        self.configurations.last().expect("that of the base is always there").0
+        self.deltas.last().map_or(self.base.index, |(at, _)| *at)
     }
 
     /// How many configurations stand above `index`.
     pub(super) fn configurations_above(&self, index: LogIndex) -> usize {
-        self.configurations.iter().filter(|(at, _)| *at > index).count()
+        self.deltas.iter().rev().take_while(|(at, _)| *at > index).count()
     }
 
     /// The configuration in force at `index`.
-    pub(super) fn configuration_at(&self, index: LogIndex) -> &Configuration {
-        let found = self.configurations.iter().rev().find(|(from, _)| *from <= index);
-        &found.unwrap_or(&self.configurations[0]).1
+    pub(super) fn configuration_at(&self, index: LogIndex) -> Configuration {
+        if index >= self.configured_at() {
+            return self.configuration.clone();
+        }
+        let mut configuration = self.founding.clone();
+        for (_, delta) in self.deltas.iter().take_while(|(at, _)| *at <= index) {
+            delta.apply(&mut configuration);
+        }
+        configuration
+    }
+
+    /// The first of `entries` that changes a configuration other than the one in force where it would stand, if there is one (R9).
+    pub(super) fn misfit(&self, entries: &[Entry]) -> Option<LogIndex> {
+        let mut changes = entries.iter().filter(|entry| entry.kind == EntryKind::Configuration).peekable();
+        changes.peek()?;
+        // What stands behind their beginning is cut off before they take its place.
+        let mut configuration = self.configuration_at(entries.first()?.index.before());
+        changes.find_map(|entry| match decode_delta(&entry.data) {
+            Ok(delta) if delta.fits(&configuration) => {
+                delta.apply(&mut configuration);
+                None
+            }
+            Ok(_) | Err(_) => Some(entry.index),
+        })
     }
 
     /// Whether the log agrees with another one at `place`. Nothing is known here of places below the base: what follows them tells, at the base.
@@ -182,9 +210,10 @@ impl Log {
         assert!(entry.term >= last.term, "R2: term {} behind term {}", entry.term, last.term);
         let chain = last.then(&entry).chain;
         if entry.kind == EntryKind::Configuration {
-            let configuration =
-                decode_configuration(&entry.data).expect("checked when it was decoded or made");
-            self.configurations.push((entry.index, configuration));
+            let delta = decode_delta(&entry.data).expect("checked when it was decoded or made");
+            assert!(delta.fits(&self.configuration), "R9: {} changes what is not in force", entry.index);
+            delta.apply(&mut self.configuration);
+            self.deltas.push((entry.index, delta));
         }
         self.entries.push_back((entry, chain));
     }
@@ -197,8 +226,10 @@ impl Log {
             self.base.index
         );
         self.entries.truncate((index.0 - self.base.index.0 - 1) as usize);
-        let stays = |at: LogIndex| at < index || self.planted.has(Bug::ConfigurationSurvivesCut);
-        self.configurations.retain(|(at, _)| stays(*at));
+        if self.configured_at() >= index && !self.planted.has(Bug::ConfigurationSurvivesCut) {
+            self.configuration = self.configuration_at(index.before());
+            self.deltas.retain(|(at, _)| *at < index);
+        }
         let end = index.before();
         self.durable = self.durable.min(end);
         for (_, last) in &mut self.writing {
@@ -235,10 +266,12 @@ impl Log {
     /// Drops entries up to `index`, which becomes the base.
     pub(super) fn compact(&mut self, index: LogIndex) {
         let Some(place) = self.place(index).filter(|place| place.index > self.base.index) else { return };
-        let configuration = self.configuration_at(index).clone();
+        let founding = self.configuration_at(index);
+        if !self.planted.strikes(Bug::CutKeepsOldConfiguration, || founding != self.founding) {
+            self.founding = founding;
+        }
         self.entries.drain(..(index.0 - self.base.index.0) as usize);
-        self.configurations.retain(|(at, _)| *at > index);
-        self.configurations.insert(0, (index, configuration));
+        self.deltas.retain(|(at, _)| *at > index);
         self.base = place;
         self.durable = self.durable.max(place.index);
     }
@@ -247,7 +280,9 @@ impl Log {
     pub(super) fn reset(&mut self, place: Place, configuration: Configuration) {
         if self.place(place.index) == Some(place) {
             self.compact(place.index);
-            self.configurations[0].1 = configuration;
+            self.founding = configuration;
+            self.configuration = self.founding.clone();
+            self.deltas.iter().for_each(|(_, delta)| delta.apply(&mut self.configuration));
             return;
         }
         let serial = self.serial;
@@ -271,18 +306,24 @@ impl Log {
             self.durable <= place.index && self.durable >= self.base.index,
             "R3: durable outside the log"
         );
-        assert!(self.configurations.is_sorted_by_key(|(at, _)| *at), "R5: configurations out of order");
+        assert!(self.deltas.is_sorted_by_key(|(at, _)| *at), "R5: configurations out of order");
         let changes = self.entries.iter().filter(|(entry, _)| entry.kind == EntryKind::Configuration);
         assert!(
-            self.configurations.iter().skip(1).map(|(at, _)| *at).eq(changes.map(|(entry, _)| entry.index)),
+            self.deltas.iter().map(|(at, _)| *at).eq(changes.map(|(entry, _)| entry.index)),
             "R5: the configurations are not those of the log"
         );
+        let mut configuration = self.founding.clone();
+        self.deltas.iter().for_each(|(_, delta)| delta.apply(&mut configuration));
+        assert!(configuration == self.configuration, "R9: the configuration does not follow from the log");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::configuration::Member;
+    use crate::id::{NodeId, ReplicaId};
+    use crate::raft::wire::encode_delta;
     use bytes::Bytes;
 
     fn log(terms: &[u64]) -> Log {
@@ -333,6 +374,48 @@ mod tests {
         assert_eq!(a.agrees(log(&[1, 1]).last()), Ok(()));
         assert_eq!(a.agrees(log(&[1, 1, 3]).last()), Err(Mismatch::Differs));
         assert_eq!(a.agrees(log(&[1, 1, 2, 2]).last()), Err(Mismatch::Differs));
+    }
+
+    fn learners(numbers: &[u128]) -> Configuration {
+        let member = |&n: &u128| Member { node: NodeId(n), replica: ReplicaId(n) };
+        Configuration::simple(Vec::new(), numbers.iter().map(member).collect())
+    }
+
+    fn change(index: u64, before: &[u128], after: &[u128]) -> Entry {
+        let data = encode_delta(&Delta::between(&learners(before), &learners(after)));
+        Entry { index: LogIndex(index), term: Term(1), kind: EntryKind::Configuration, data, weight: 0 }
+    }
+
+    #[test]
+    fn the_configuration_follows_from_the_log_whatever_is_cut_at_either_end() {
+        let mut log = log(&[1]);
+        let steps: [&[u128]; 4] = [&[], &[1, 2], &[2, 3], &[3]];
+        for (before, after) in steps.iter().zip(&steps[1..]) {
+            log.push(change(log.last().index.next().0, before, after));
+        }
+        let at = |log: &Log, index| log.configuration_at(LogIndex(index));
+        for (index, step) in (1..).zip(&steps) {
+            assert_eq!(at(&log, index), learners(step));
+        }
+        log.truncate(LogIndex(4));
+        assert_eq!((log.configuration(), log.configured_at()), (&learners(&[2, 3]), LogIndex(3)));
+        log.compact(LogIndex(2));
+        assert_eq!((at(&log, 2), at(&log, 3)), (learners(&[1, 2]), learners(&[2, 3])));
+        log.compact(LogIndex(3));
+        assert_eq!((log.configuration(), log.configured_at()), (&learners(&[2, 3]), LogIndex(3)));
+        log.check_invariants();
+    }
+
+    #[test]
+    fn an_entry_that_changes_another_configuration_does_not_fit() {
+        let mut log = log(&[1]);
+        log.push(change(2, &[], &[1, 2]));
+        assert_eq!(log.misfit(&[change(3, &[1, 2], &[1]), change(4, &[1], &[])]), None);
+        assert_eq!(log.misfit(&[change(3, &[], &[2])]), Some(LogIndex(3)), "it learns already");
+        assert_eq!(log.misfit(&[change(3, &[1, 2], &[1]), change(4, &[2], &[])]), Some(LogIndex(4)));
+        assert_eq!(log.misfit(&[change(2, &[], &[2])]), None, "in the place of what stands there");
+        let blank = Entry { kind: EntryKind::Blank, data: Bytes::new(), ..change(2, &[], &[]) };
+        assert_eq!(log.misfit(&[blank, change(3, &[], &[2])]), None, "what stands there is cut off");
     }
 
     #[test]

@@ -15,11 +15,15 @@
 //! - **R6** Only entries of the leader's own term are committed by counting (section 5.4.2 of the paper).
 //! - **R7** Nothing at or below the commit index is truncated: the group stops instead (rule C2).
 //! - **R8** A replica that is verifying, amnesic or stopped neither votes, campaigns nor acknowledges (rules C2, C3, C5).
+//! - **R9** The configuration in force at an index follows from that of the base and the entries behind it: an entry says what it changes,
+//!   and stands only where that can be changed.
+//! - **R10** In the control group, who only learns is sent what is committed, and nothing else.
 
 mod amnesia;
 mod change;
 mod config;
 mod copy;
+mod delta;
 mod election;
 mod group;
 mod groups;
@@ -40,7 +44,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use config::Config;
-pub use groups::Groups;
+pub use groups::{Groups, Peers};
 pub use message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
 pub use wire::Malformed;
 

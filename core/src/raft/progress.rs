@@ -87,6 +87,11 @@ impl Progress {
         self.flights.len() < most
     }
 
+    /// Whether an append was sent and not answered yet.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
     /// An append leaves.
     pub(super) fn sent(&mut self, number: u64, last: LogIndex, commit: LogIndex, now: Instant) {
         self.last_sent = number;

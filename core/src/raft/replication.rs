@@ -97,8 +97,15 @@ impl Group {
             let last = self.log.last().index;
             let Role::Leader(leading) = &mut self.role else { return };
             let Some(progress) = leading.progress.get_mut(&node) else { return };
+            // R10. A mesh has hundreds of learners for each voter: each hears once of what is committed together, instead of every entry and every
+            // commitment by itself, and of what came meanwhile when it has answered.
+            let follows = self.id == GroupId::CONTROL && !self.log.configuration().votes(progress.member);
+            let early =
+                context.planted.strikes(Bug::LearnersHearUncommitted, || follows && last > self.commit);
+            let last = if follows && !early { last.min(self.commit) } else { last };
             let news = progress.next <= last || progress.is_probing() || progress.told() < self.commit;
-            if !news || !progress.has_room(context.config) {
+            let room = progress.has_room(context.config) && !(follows && progress.is_awaited());
+            if !news || !room {
                 return;
             }
             if progress.next <= self.log.base().index {
@@ -111,6 +118,8 @@ impl Group {
             let config = context.config;
             let entries = self.log.slice(progress.next, last, config.message_entries, config.message_bytes);
             let end = entries.last().map_or(previous.index, |entry| entry.index);
+            let decided = !follows || entries.is_empty() || end <= self.commit;
+            assert!(decided, "R10: {node} only learns, and hears of entry {end} before it is committed");
             let commit = self.commit.min(end);
             let ahead = context.planted.strikes(Bug::CommitNotClamped, || self.commit > end);
             let commit = if ahead { self.commit } else { commit };
@@ -244,21 +253,26 @@ impl Group {
         self.answer(context, from, self.term, reply, when);
     }
 
-    /// Puts new entries where they belong, after cutting off what stands there. `false` if that would cut what is committed.
+    /// Puts new entries where they belong, after cutting off what stands there. `false` if that would cut what is committed, or
+    /// changes another configuration.
     pub(super) fn replace_suffix(&mut self, context: &mut Context<'_>, new: alloc::vec::Vec<Entry>) -> bool {
         let first = new[0].index;
+        if first <= self.log.last().index.min(self.commit) {
+            let what = alloc::format!(
+                "a leader wants to replace entry {first}, but everything up to {} is committed here",
+                self.commit
+            );
+            self.contradicted(context, first, what);
+            return false;
+        }
+        if let Some(index) = self.log.misfit(&new) {
+            // Logs that agree up to there have the same configuration there: one of the two forgot what it vouched for.
+            let what =
+                alloc::format!("entry {index} of a leader changes another configuration than the one here");
+            self.stop(context, what);
+            return false;
+        }
         if first <= self.log.last().index {
-            if first <= self.commit {
-                self.contradicted(
-                    context,
-                    first,
-                    alloc::format!(
-                        "a leader wants to replace entry {first}, but everything up to {} is committed here",
-                        self.commit
-                    ),
-                );
-                return false;
-            }
             sometimes!(EntriesTruncated);
             self.log.truncate(first);
         }

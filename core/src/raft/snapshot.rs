@@ -26,7 +26,7 @@ impl Group {
         } else {
             place
         };
-        let configuration = self.log.configuration_at(index).clone();
+        let configuration = self.log.configuration_at(index);
         let mut number = 0;
         if asker.is_some() {
             self.copying_to = None;

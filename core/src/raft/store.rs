@@ -80,7 +80,7 @@ impl Group {
         let configuration = self.log.configuration_at(base.index);
         let record = wire::Base {
             place: Some(wire_place(&base)),
-            configuration: Some(wire_configuration(configuration)),
+            configuration: Some(wire_configuration(&configuration)),
         };
         let record = Record::state(key(self.id, BASE, 0), record.encode_to_vec().into());
         context.out.push_back(Output::Persist(record));
@@ -213,6 +213,10 @@ impl Loading {
                     "entry {index} of term {} does not follow entry {} of term {}",
                     entry.term, last.index, last.term
                 );
+                return Err(Damaged { key: key(id, LOG, index.0), what });
+            }
+            if group.log.misfit(core::slice::from_ref(&entry)).is_some() {
+                let what = format!("entry {index} changes a configuration that is not in force before it");
                 return Err(Damaged { key: key(id, LOG, index.0), what });
             }
             group.log.push(entry);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::raft as wire;
 
+use super::delta::Delta;
 use super::message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
 use crate::configuration::{Configuration, Member};
 use crate::digest::Chain;
@@ -19,7 +20,8 @@ use crate::payload::Payload;
 pub struct Malformed(pub alloc::string::String);
 
 const ENTRIES_MAX: usize = 65_536;
-const MEMBERS_MAX: usize = 4_096;
+/// The most members of one kind in a configuration.
+pub(super) const MEMBERS_MAX: usize = 4_096;
 /// Indexes and terms of entries are below this, so that what follows one is always a number.
 const NUMBER_MAX: u64 = 1 << 62;
 /// Terms of messages are below this: a node that enters the last of them can still write down the next.
@@ -86,7 +88,7 @@ pub(super) fn entries(list: Vec<wire::Entry>, before: LogIndex) -> Result<Vec<En
             wire::entry::Kind::Blank => EntryKind::Blank,
             wire::entry::Kind::Command => EntryKind::Command,
             wire::entry::Kind::Configuration => {
-                decode_configuration(&entry.data)?;
+                decode_delta(&entry.data)?;
                 EntryKind::Configuration
             }
         };
@@ -136,14 +138,26 @@ pub(super) fn wire_configuration(configuration: &Configuration) -> wire::Configu
 }
 
 /// The data of a configuration entry.
-pub(super) fn encode_configuration(configuration: &Configuration) -> Bytes {
-    wire_configuration(configuration).encode_to_vec().into()
+pub(super) fn encode_delta(delta: &Delta) -> Bytes {
+    let list = |members: &[Member]| members.iter().map(wire_member).collect();
+    let wire = wire::ConfigurationDelta {
+        voters: list(&delta.voters),
+        outgoing: list(&delta.outgoing),
+        joining: list(&delta.joining),
+        leaving: list(&delta.leaving),
+    };
+    wire.encode_to_vec().into()
 }
 
 /// Reads the data of a configuration entry.
-pub(super) fn decode_configuration(data: &Bytes) -> Result<Configuration, Malformed> {
-    let wire = wire::Configuration::decode(data.clone()).map_err(|error| Malformed(error.to_string()))?;
-    configuration(&wire)
+pub(super) fn decode_delta(data: &Bytes) -> Result<Delta, Malformed> {
+    let wire = wire::ConfigurationDelta::decode(data.clone()).map_err(|e| Malformed(e.to_string()))?;
+    Ok(Delta {
+        voters: members(&wire.voters)?,
+        outgoing: members(&wire.outgoing)?,
+        joining: members(&wire.joining)?,
+        leaving: members(&wire.leaving)?,
+    })
 }
 
 impl Message {

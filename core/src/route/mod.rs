@@ -69,6 +69,8 @@ pub enum Input {
     },
     /// The members of the mesh: all of them.
     Members(BTreeSet<NodeId>),
+    /// Members beside those that were told.
+    Joined(BTreeSet<NodeId>),
     /// A message of a neighbour.
     Message {
         /// The neighbour.

@@ -122,6 +122,7 @@ impl Routes {
             Input::LinkDown { node } => self.on_link_down(now, node),
             Input::Cost { node, micros } => self.on_cost(now, node, micros),
             Input::Members(members) => self.on_members(now, members),
+            Input::Joined(members) => self.on_joined(members),
             Input::Message { from, message } => self.on_message(now, from, message),
             Input::Deadline => {}
         }
@@ -215,6 +216,14 @@ impl Routes {
             self.pace_compute.want(now);
         }
         if grown {
+            self.ask_all();
+        }
+    }
+
+    fn on_joined(&mut self, members: BTreeSet<NodeId>) {
+        let before = self.members.len();
+        self.members.extend(members);
+        if self.members.len() > before {
             self.ask_all();
         }
     }

@@ -24,6 +24,12 @@ pub(super) struct Peer {
     pub(super) sent: u64,
     pub(super) replaced: VecDeque<BootId>,
     pub(super) lag: Span,
+    /// How often a beat goes to it.
+    pub(super) interval: Span,
+    /// By when the last beat to it said that the next one comes.
+    pub(super) promised: Span,
+    /// After how long its next beat leaves, by what it said last.
+    pub(super) pause: Span,
     /// What this node leads for it.
     pub(super) ours: Vec<(GroupId, Term)>,
     pub(super) ours_digest: LeadsDigest,
@@ -47,7 +53,7 @@ pub(super) struct Collecting {
 
 impl Peer {
     /// A peer nothing was heard of yet; the first beat to it is due.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, interval: Span) -> Self {
         Self {
             heard: now,
             suspect: false,
@@ -57,6 +63,9 @@ impl Peer {
             sent: 0,
             replaced: VecDeque::new(),
             lag: Span::ZERO,
+            interval,
+            promised: interval,
+            pause: interval,
             ours: Vec::new(),
             ours_digest: LeadsDigest::of(&[]),
             acknowledged: None,
@@ -68,6 +77,12 @@ impl Peer {
         }
     }
 
+    /// How long it may be silent.
+    pub(super) fn patience(&self, config: &Config) -> Span {
+        let beats = config.suspect.0.div_ceil(config.interval.0.max(1));
+        config.suspect.max(self.pause.times(beats))
+    }
+
     /// Whether a beat is of the start that counts (P3). A later start replaces an earlier one at once. Anything else, such as a
     /// start on a disk that was rolled back, does once the current one has been silent; a start that was replaced comes back only after a
     /// much longer silence, since it is a straggler on the network rather than a node.
@@ -75,7 +90,8 @@ impl Peer {
         let Some((boot, generation)) = self.start else { return true };
         let silence = now.since(self.heard);
         let lower = || beat.boot != boot && beat.number <= self.number;
-        let replaced = || self.replaced.contains(&beat.boot) && silence < config.suspect.times(10);
+        let patience = self.patience(config);
+        let replaced = || self.replaced.contains(&beat.boot) && silence < patience.times(10);
         if planted.strikes(Bug::BeatsAcrossStarts, lower) {
             false
         } else if planted.strikes(Bug::OldLifeAdmitted, replaced) {
@@ -83,9 +99,9 @@ impl Peer {
         } else if beat.boot == boot {
             beat.number > self.number
         } else if self.replaced.contains(&beat.boot) {
-            silence >= config.suspect.times(10)
+            silence >= patience.times(10)
         } else {
-            beat.generation > generation || silence >= config.suspect
+            beat.generation > generation || silence >= patience
         }
     }
 

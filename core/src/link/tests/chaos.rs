@@ -132,7 +132,8 @@ fn no_sequence_of_inputs_breaks_an_invariant_of_pairs() {
                     let peers: alloc::collections::BTreeSet<NodeId> =
                         (1..=rng.below(5) as u8).map(id).collect();
                     named.clone_from(&peers);
-                    pairs::Input::Peers(peers)
+                    let near = peers.iter().copied().filter(|_| rng.below(2) == 0).collect();
+                    pairs::Input::Peers { near, far: peers }
                 }
                 0 => pairs::Input::OldestWrite((rng.below(2) == 0).then_some(now)),
                 1 => pairs::Input::Leads { node, list: groups },
@@ -144,6 +145,7 @@ fn no_sequence_of_inputs_breaks_an_invariant_of_pairs() {
                     let pages = 1 + rng.below(3) as u32;
                     let page = LeadsPage { page: rng.below(pages.into()) as u32, pages, groups };
                     let beat = Beat {
+                        pause: Span::millis(rng.below(9_000)),
                         boot: BootId(u128::from(rng.below(12))),
                         generation: Generation(rng.below(5)),
                         number: rng.below(1000),

@@ -21,7 +21,12 @@ fn give(pairs: &mut Pairs, now: Instant, input: Input) -> Vec<Output> {
 }
 
 fn peers(nodes: &[u8]) -> Input {
-    Input::Peers(nodes.iter().map(|&node| id(node)).collect::<BTreeSet<_>>())
+    near_and_far(nodes, &[])
+}
+
+fn near_and_far(near: &[u8], far: &[u8]) -> Input {
+    let ids = |nodes: &[u8]| nodes.iter().map(|&node| id(node)).collect::<BTreeSet<_>>();
+    Input::Peers { near: ids(near), far: ids(far) }
 }
 
 fn beat(generation: u64, number: u64) -> Beat {
@@ -30,6 +35,7 @@ fn beat(generation: u64, number: u64) -> Beat {
         generation: Generation(generation),
         number,
         lag: Span::ZERO,
+        pause: Span::millis(100),
         oldest_write: None,
         leads_digest: LeadsDigest::of(&[]),
         seen_digest: None,
@@ -96,6 +102,36 @@ fn a_peer_is_suspect_after_four_hundred_silent_milliseconds_and_alive_on_return(
     assert!(!pairs.is_alive(id(2)));
     let told = give(&mut pairs, heard + Span::secs(5), from_two(beat(1, 2)));
     assert_eq!(news(told), [Output::Alive { node: id(2) }]);
+}
+
+#[test]
+fn a_far_peer_gets_few_beats_that_say_so_and_is_awaited_as_long_as_its_own_say() {
+    let mut pairs = pairs(1, 1);
+    let sent = |outputs: Vec<Output>| -> Vec<Span> {
+        let pauses = outputs.into_iter().filter_map(|output| match output {
+            Output::Send { beat, .. } => Some(beat.pause),
+            _ => None,
+        });
+        pauses.collect()
+    };
+    let far = Span::secs(2);
+    assert_eq!(sent(give(&mut pairs, T, near_and_far(&[], &[2]))), [far]);
+    give(&mut pairs, T, from_two(Beat { pause: far, ..beat(1, 1) }));
+    let (mut count, end) = (0, T + Span::millis(7_900));
+    while let Some(due) = pairs.next_deadline().filter(|due| *due <= end) {
+        let outputs = give(&mut pairs, due, Input::Deadline);
+        assert_eq!(news(outputs.clone()), [], "it said that it speaks rarely");
+        count += sent(outputs).len();
+    }
+    assert!((3..=5).contains(&count), "{count} beats");
+    let told = pass(&mut pairs, T, T + Span::secs(20));
+    assert_eq!(told, [(Span::secs(8), Output::Suspect { node: id(2) })]);
+    // It is near now: it hears so at once. What is expected of it is what it says itself, and no longer than a far one may take.
+    let now = T + Span::secs(30);
+    assert_eq!(sent(give(&mut pairs, now, peers(&[2]))), [Span::millis(100)]);
+    give(&mut pairs, now, from_two(Beat { pause: Span::secs(1_000), ..beat(1, 2) }));
+    let told = pass(&mut pairs, now, now + Span::secs(20));
+    assert_eq!(told, [(Span::secs(8), Output::Suspect { node: id(2) })]);
 }
 
 #[test]

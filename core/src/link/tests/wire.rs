@@ -19,6 +19,7 @@ fn messages() -> Vec<Message> {
 
 fn beat() -> Beat {
     Beat {
+        pause: Span::millis(100),
         boot: BootId(5),
         generation: Generation(6),
         number: 7,

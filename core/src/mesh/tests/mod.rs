@@ -19,6 +19,7 @@ use crate::work::{Job, perform, public_key};
 mod growth;
 mod introductions;
 mod joining;
+mod marks;
 mod random;
 mod registry;
 mod room;
@@ -395,6 +396,11 @@ impl World {
             }
             Output::Remembered { addresses } => entry.dialling = addresses,
             Output::Roster(roster) => entry.roster = roster,
+            Output::Members(members) => {
+                entry.roster.retain(|known| members.iter().all(|member| member.node != known.node));
+                entry.roster.extend(members);
+                entry.roster.sort_unstable_by_key(|member| member.node);
+            }
             Output::StreamOpened { name, instance, .. } => {
                 assert!(!entry.closed.contains(&instance), "M4: a closed stream does not come back");
                 entry.open.insert(instance, name);

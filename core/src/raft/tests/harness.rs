@@ -262,7 +262,7 @@ impl Cluster {
                     self.tell(a, Input::PairAlive { node });
                 }
                 if !silent {
-                    let groups = self.replicas[b].groups.led(member(a).node);
+                    let groups = self.replicas[b].groups.led().remove(&member(a).node).unwrap_or_default();
                     self.tell(a, Input::Leads { node, groups });
                 }
             }

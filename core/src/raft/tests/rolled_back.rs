@@ -4,7 +4,7 @@ use alloc::vec;
 
 use super::harness::{Cluster, GROUP, member};
 use crate::configuration::Configuration;
-use crate::id::{BootId, GroupId};
+use crate::id::{BootId, GroupId, LogIndex, Term};
 use crate::raft::{Body, Config, Input, Message, Place, RoleName};
 use crate::time::Span;
 
@@ -44,6 +44,27 @@ fn who_was_the_only_voter_and_is_not_any_more_returns_as_one_of_several() {
     cluster.restart(0);
     goes_on(&mut cluster, 3);
     assert_eq!(cluster.commands(0), ["one", "two", "the end"]);
+}
+
+#[test]
+fn a_replica_that_holds_nothing_votes_for_nobody() {
+    let mut cluster = Cluster::new(24, GROUP, 4, 3, 0);
+    cluster.settle(Span::secs(2));
+    cluster.network.clear();
+    let last = Place { index: LogIndex(9), term: Term(8), ..Place::default() };
+    for pre in [true, false] {
+        let (sender, addressee) = (member(0).replica, Some(member(3).replica));
+        let message = Message { sender, addressee, term: Term(9), body: Body::Vote { pre, last } };
+        cluster.tell(3, Input::Message { from: member(0).node, group: GROUP, message });
+    }
+    cluster.sync_all(3);
+    let place = cluster.replicas[3].groups.places().next().expect("there");
+    assert_eq!(
+        (place.term, place.vote),
+        (Term(0), None),
+        "it may have voted before its disk was rolled back"
+    );
+    assert!(cluster.network.is_empty(), "it says nothing");
 }
 
 #[test]

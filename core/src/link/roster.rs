@@ -1,0 +1,60 @@
+//! Whose keys are taken for a member's.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::links::Links;
+use crate::id::{LaneId, NodeId};
+use crate::node::output::CloseReason;
+use crate::time::Instant;
+use crate::work::PublicKey;
+
+impl Links {
+    pub(super) fn on_roster(&mut self, now: Instant, roster: Vec<(NodeId, Vec<PublicKey>)>) {
+        self.roster = roster.into_iter().collect();
+        self.member_keys = self.roster.values().flatten().copied().collect();
+        let unwelcome: Vec<(LaneId, NodeId)> = self
+            .lanes
+            .iter()
+            .filter_map(|(&id, lane)| Some((id, lane.peer()?.node, lane.key)))
+            .filter(|(_, node, key)| !self.is_member(*node, key))
+            .map(|(id, node, _)| (id, node))
+            .collect();
+        for (id, node) in unwelcome {
+            self.close(
+                now,
+                id,
+                CloseReason::Unwelcome(format!("{node} is no member under this key any more")),
+            );
+        }
+    }
+
+    pub(super) fn on_members(&mut self, now: Instant, members: Vec<(NodeId, Vec<PublicKey>)>) {
+        let mut replaced = false;
+        for (node, keys) in members {
+            self.member_keys.extend(keys.iter().copied());
+            let before = self.roster.insert(node, keys);
+            replaced |= before.is_some_and(|before| self.roster.get(&node) != Some(&before));
+        }
+        if replaced {
+            // A key that is not accepted any more may have a lane.
+            let roster = core::mem::take(&mut self.roster);
+            self.on_roster(now, roster.into_iter().collect());
+        }
+    }
+
+    /// The members, as this part was told.
+    pub fn roster(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.roster.keys().copied()
+    }
+
+    /// The keys of a member, as this part was told.
+    #[must_use]
+    pub fn keys_of(&self, node: NodeId) -> Option<&Vec<PublicKey>> {
+        self.roster.get(&node)
+    }
+
+    pub(super) fn is_member(&self, node: NodeId, key: &PublicKey) -> bool {
+        self.roster.get(&node).is_some_and(|keys| keys.contains(key))
+    }
+}
