@@ -207,6 +207,7 @@ fn replication(seed: u64) -> ReplicationPlan {
         entries: draws.pick(&[1, 1, 3, 256]),
         bytes: draws.pick(&[1, 4 << 10, 256 << 10, 256 << 10]),
         window: draws.pick(&[1, 2, 32, 32]),
+        held: draws.pick(&[0, 1_000, 32 << 20, 32 << 20]),
     }
 }
 

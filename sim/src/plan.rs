@@ -229,6 +229,20 @@ pub struct ReplicationPlan {
     pub bytes: usize,
     /// Messages under way to one replica.
     pub window: usize,
+    /// Bytes of appends that a node holds while they wait for payloads. What it cannot hold is sent again.
+    #[serde(default = "held_bytes")]
+    pub held: usize,
+}
+
+fn held_bytes() -> usize {
+    32 << 20
+}
+
+impl Default for ReplicationPlan {
+    /// What a node has unless it is told otherwise.
+    fn default() -> Self {
+        Self { entries: 256, bytes: 256 << 10, window: 32, held: held_bytes() }
+    }
 }
 
 /// A stream and who uses it.

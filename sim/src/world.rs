@@ -481,6 +481,7 @@ impl<M: Machine> World<M> {
         config.raft.message_entries = replication.entries;
         config.raft.message_bytes = replication.bytes;
         config.raft.window = replication.window;
+        config.gate.all_bytes = replication.held;
         config.planted = planted(self.plan.planted);
         config
     }
