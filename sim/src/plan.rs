@@ -416,6 +416,14 @@ impl Plan {
         generate::plan(seed)
     }
 
+    /// Whether a node was given the address of another to dial.
+    #[must_use]
+    pub fn dials(&self, from: usize, to: usize) -> bool {
+        self.edges.iter().any(|edge| {
+            (edge.a, edge.b) == (from, to) && edge.a_dials || (edge.b, edge.a) == (from, to) && edge.b_dials
+        })
+    }
+
     /// The same plan with a deliberate bug in every node. Has an effect only in builds with the feature `planted`.
     #[must_use]
     pub fn with_bug(mut self, bug: Option<Bug>) -> Self {
