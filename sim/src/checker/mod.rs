@@ -20,6 +20,7 @@
 //! | X15 | what is completed at the source is marked on the disk of the target |
 //! | X16 | a node does not start on a disk that shows that a row of it is not what it was |
 //! | X17 | promptness: a neighbour whose link held for long is dialled again within the shortest pause |
+//! | X18 | whoever was told that its disk is nearly full refuses, and whoever was told of room does not refuse for want of it |
 //! | X19 | of several connections between two nodes one stays: a link goes down only because something broke |
 //! | X20 | the first beat of a later start counts at once; a start that was replaced does not come back while its successor is heard |
 //!
@@ -48,7 +49,7 @@ pub use relay::Relays;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
-pub use whole::{completed_is_marked, log_is_bounded};
+pub use whole::{completed_is_marked, log_is_bounded, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
 pub const CHECKERS: u32 = 20;
