@@ -315,6 +315,7 @@ fn handler(seed: u64, who: usize, fault_phase: Time) -> HandlerPlan {
         window: draws.pick(&[(1, 1), (1, 8), (16, 64), (256, 256)]),
         service: (slowest / 20, slowest),
         interruptions,
+        forges_one_in: Draws::new(seed, Purpose::Forged, who as u64, u64::MAX).pick(&[0, 2, 4]),
     }
 }
 

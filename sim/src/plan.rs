@@ -407,6 +407,14 @@ pub struct HandlerPlan {
     /// What interrupts it.
     #[serde(default)]
     pub interruptions: Vec<Interruption>,
+    /// When it attaches again, it presents a position that nobody ever gave it one time in so many; 0 for never.
+    #[serde(default, with = "text::number", skip_serializing_if = "never")]
+    pub forges_one_in: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn never(one_in: &u64) -> bool {
+    *one_in == 0
 }
 
 impl Plan {

@@ -128,6 +128,7 @@ fn streams(nodes: usize, seed: u64, from: Time, length: Time) -> Vec<StreamPlan>
                 window: (16, 64),
                 service: (100 * MICRO, 5 * MILLI),
                 interruptions: Vec::new(),
+                forges_one_in: 0,
             },
         }
     };
