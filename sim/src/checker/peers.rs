@@ -149,7 +149,11 @@ impl Peers {
         let envelope = Envelope::decode(header).ok()?;
         let target = NodeId::from_slice(&envelope.target)?;
         let beat = Beat::decode(envelope.body).ok().filter(|_| target == self.nodes[node])?;
-        let &(peer, _) = self.starts.get(&beat.boot)?;
+        let &(peer, life) = self.starts.get(&beat.boot)?;
+        // A straggler of an earlier start that came in a silence replaced it: it comes back as whoever was replaced does.
+        if self.counts.get(&(node, peer)).is_some_and(|counts| counts.replaced.contains(&life)) {
+            return None;
+        }
         let newest = self.newest[peer] == Some(beat.boot) && self.behind[node].contains(&peer);
         let said_by_it = NodeId::from_slice(&envelope.source) == Some(self.nodes[peer]);
         (newest && said_by_it).then_some(News { peer, boot: beat.boot, generation: beat.generation })
@@ -240,6 +244,12 @@ mod tests {
         assert_eq!(peers.news(0, &frame(9, beat(81, 2))), [], "for somebody else");
         let news = peers.news(0, &frame(7, beat(81, 2)));
         assert_eq!(news, [News { peer: 1, boot: BootId(81), generation: Generation(2) }]);
+        peers.counts(0, at(100), NodeId(8), BootId(81)).unwrap();
+        peers.counts(0, at(5_000), NodeId(8), BootId(80)).unwrap();
+        assert!(
+            peers.waits(0) && peers.news(0, &frame(7, beat(81, 2))).is_empty(),
+            "a straggler replaced it"
+        );
         peers.heard(0, &news[0], None).unwrap();
         peers.heard(0, &news[0], Some((BootId(81), Generation(2)))).unwrap();
         assert_eq!(peers.heard(0, &news[0], Some((BootId(80), Generation(1)))).unwrap_err().checker, "X20");
