@@ -17,7 +17,7 @@ use crate::disk::ledger::Expected;
 use crate::disk::{Synced, Written};
 use crate::event::{Event, MICRO, MILLI, SECOND, Time};
 use crate::fault::Moment;
-use crate::frames::Frames;
+use crate::frames::{Frames, greets};
 use crate::machine::Machine;
 use crate::network::Dial;
 use crate::next_version;
@@ -353,6 +353,11 @@ impl<M: Machine> World<M> {
                     "asked for lane {lane}, node {node} gave {} bytes and says {sent:?}",
                     buffer.len()
                 );
+                ensure!(
+                    self.processes[node].synced || !greets(&buffer),
+                    "X20",
+                    "node {node} greets a neighbour before the count of its starts is on disk: a crash now, and another start bears it, too"
+                );
                 let mut bytes = self.kept(&buffer);
                 if self.next_version.speaks(node) {
                     bytes = self.next_version.extends(self.plan.seed, (connection, side), &bytes);
@@ -443,6 +448,7 @@ impl<M: Machine> World<M> {
     pub(crate) fn synced(&mut self, node: usize) {
         match self.processes[node].disk.end_sync(self.now) {
             Synced::Upto(upto) => {
+                self.processes[node].synced = true;
                 self.step(node, Input::Persisted { upto: Ticket(upto) });
                 self.tell_space(node);
                 self.moment(Moment::Synced, node);
