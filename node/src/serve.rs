@@ -112,6 +112,9 @@ fn log_event(event: &Event) {
     match event {
         Event::LinkUp { node } => tracing::info!(neighbour = %node, "link up"),
         Event::LinkDown { node } => tracing::info!(neighbour = %node, "link down"),
+        Event::PeerStarted { node, boot } => {
+            tracing::info!(peer = %node, start = %boot, "a start of a peer is heard")
+        }
         Event::PeerRefused { node, reason } => {
             let peer = node.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
             tracing::warn!(peer, ?reason, "peer refused");

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use wattle_core::configuration::Member;
 use wattle_core::id::{GroupId, Ticket};
 use wattle_core::level::Level;
-use wattle_core::node::output::Deadline;
+use wattle_core::node::output::{CloseReason, Deadline};
 use wattle_core::node::{Input, Output, Rejected};
 use wattle_core::raft::{GroupPlace, RoleName};
 use wattle_core::time::Now;
@@ -17,7 +17,7 @@ use crate::disk::ledger::Expected;
 use crate::disk::{Synced, Written};
 use crate::event::{Event, MICRO, MILLI, SECOND, Time};
 use crate::fault::Moment;
-use crate::frames::Frames;
+use crate::frames::{Frames, greets};
 use crate::machine::Machine;
 use crate::network::Dial;
 use crate::next_version;
@@ -130,6 +130,7 @@ impl<M: Machine> World<M> {
                 self.moment(Moment::WriteUnsynced, node);
             }
         }
+        self.links.step_over()?;
         self.checks += 1;
         let full = self.events.is_multiple_of(FULL_CHECK_EVERY);
         machine.check_invariants(if full { Level::Full } else { Level::Cheap });
@@ -214,6 +215,7 @@ impl<M: Machine> World<M> {
             self.moment_within(Moment::Lead, node);
             self.leads(node);
         }
+        self.tells_of_neighbours(node, event)?;
         let books = &mut self.books;
         match event {
             Event::RoleChanged { group, role: "leader" | "candidate" | "follower", .. } => {
@@ -298,10 +300,15 @@ impl<M: Machine> World<M> {
             }
             Output::Dial { dial, address } => {
                 let to = self.addresses.get(&address).copied();
+                if let Some(peer) = to {
+                    self.links.dials(node, peer);
+                }
                 self.network.dial(&mut self.queue, self.now, Dial { from: node, life, dial, to });
             }
-            Output::Close { lane, .. } => {
+            Output::Close { lane, reason } => {
                 if let Some(&(connection, side)) = self.processes[node].lanes.get(&lane) {
+                    let peer = self.network.connection(connection).ends[1 - side].node;
+                    self.links.closes(node, peer, connection, reason == CloseReason::Surplus);
                     self.network.close(&mut self.queue, self.now, connection, side);
                 }
             }
@@ -350,6 +357,11 @@ impl<M: Machine> World<M> {
                     "contract",
                     "asked for lane {lane}, node {node} gave {} bytes and says {sent:?}",
                     buffer.len()
+                );
+                ensure!(
+                    self.processes[node].synced || !greets(&buffer),
+                    "X20",
+                    "node {node} greets a neighbour before the count of its starts is on disk: a crash now, and another start bears it, too"
                 );
                 let mut bytes = self.kept(&buffer);
                 if self.next_version.speaks(node) {
@@ -428,7 +440,10 @@ impl<M: Machine> World<M> {
         let deadline = process.machine.as_ref().and_then(|machine| machine.poll_timeout());
         match deadline {
             Some(deadline) if process.clock.reaches(deadline.at) <= self.now => {
-                self.step(node, Input::Deadline)
+                let now = process.clock.read(self.now).monotonic;
+                self.step(node, Input::Deadline);
+                let checked = self.links.woken(node, now);
+                self.judge(checked);
             }
             other => self.arm(node, other),
         }
@@ -438,6 +453,7 @@ impl<M: Machine> World<M> {
     pub(crate) fn synced(&mut self, node: usize) {
         match self.processes[node].disk.end_sync(self.now) {
             Synced::Upto(upto) => {
+                self.processes[node].synced = true;
                 self.step(node, Input::Persisted { upto: Ticket(upto) });
                 self.tell_space(node);
                 self.moment(Moment::Synced, node);
@@ -498,6 +514,7 @@ impl<M: Machine> World<M> {
             format!("== crashes; of the unsynced rows: {left:?}")
         });
         self.explain_crash(node);
+        self.links.node_down(node);
         self.network.node_down(&mut self.queue, self.now, node, power);
         self.workload.node_down(&mut desk!(self), node);
     }

@@ -207,6 +207,7 @@ fn replication(seed: u64) -> ReplicationPlan {
         entries: draws.pick(&[1, 1, 3, 256]),
         bytes: draws.pick(&[1, 4 << 10, 256 << 10, 256 << 10]),
         window: draws.pick(&[1, 2, 32, 32]),
+        held: draws.pick(&[0, 1_000, 32 << 20, 32 << 20]),
     }
 }
 
@@ -314,6 +315,7 @@ fn handler(seed: u64, who: usize, fault_phase: Time) -> HandlerPlan {
         window: draws.pick(&[(1, 1), (1, 8), (16, 64), (256, 256)]),
         service: (slowest / 20, slowest),
         interruptions,
+        forges_one_in: Draws::new(seed, Purpose::Forged, who as u64, u64::MAX).pick(&[0, 2, 4]),
     }
 }
 

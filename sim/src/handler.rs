@@ -31,6 +31,8 @@ struct Asked {
     request: RequestId,
     presented: Option<Position>,
     window: u32,
+    /// The position presented is above everything that will ever be published.
+    forged: bool,
 }
 
 /// The handler of one stream.
@@ -46,6 +48,10 @@ pub(crate) struct Handler {
     ask_again_at: Time,
     /// What a transactional handler keeps in its own database, which no crash of a node harms.
     stored: Option<Position>,
+    /// The position at which it was attached last.
+    given: Option<Position>,
+    /// How many messages its stream will ever have.
+    messages: u64,
     away_until: Time,
     interruptions: VecDeque<crate::plan::Interruption>,
     /// A verdict of an attachment that another took over from.
@@ -69,6 +75,8 @@ impl Handler {
             asked: Vec::new(),
             ask_again_at: 0,
             stored: None,
+            given: None,
+            messages: stream.publishers.iter().map(|publisher| publisher.messages).sum(),
             away_until: stream.handler.attaches_at,
             interruptions: stream.handler.interruptions.iter().copied().collect(),
             late_verdict: None,
@@ -154,17 +162,28 @@ impl Handler {
     }
 
     fn attach(&mut self, desk: &mut Desk<'_>) {
+        let forged = self.forges(desk);
         let window =
             self.draws(desk).between(u64::from(self.plan.window.0), u64::from(self.plan.window.1)) as u32;
         let request = request_of(Actor::Handler(self.index), self.ordinal);
         let presented = match self.plan.kind {
+            _ if forged.is_some() => forged,
             HandlerKind::Transactional => self.stored,
             HandlerKind::Idempotent => None,
         };
-        self.asked.push(Asked { request, presented, window });
+        self.asked.push(Asked { request, presented, window, forged: forged.is_some() });
         let command = Command::Attach { stream: self.stream_name.clone(), presented, window };
         desk.call_in_order(self.node, Call::Command(request, command), &mut self.last_call);
         self.ask_again_at = desk.now + PATIENCE;
+    }
+
+    /// Now and then it comes with another's store, whose position lies behind all that this stream will ever hold.
+    fn forges(&self, desk: &Desk<'_>) -> Option<Position> {
+        let given = self.given.filter(|_| self.attached.is_none() && !desk.healed)?;
+        let mut draws = Draws::new(desk.seed, Purpose::Forged, self.index as u64, self.ordinal);
+        let above = draws.spread(1, 1 << 20);
+        let sequence = Sequence(self.messages + above);
+        draws.one_in(self.plan.forges_one_in).then_some(Position { sequence, ..given })
     }
 
     fn work(&mut self, desk: &mut Desk<'_>) -> Checked {
@@ -239,6 +258,14 @@ impl Handler {
                     return Ok(());
                 };
                 let asked = self.asked.remove(place);
+                ensure!(
+                    !asked.forged,
+                    "X1",
+                    "stream {}: attached at {}, where nothing was ever published",
+                    self.index,
+                    position.sequence
+                );
+                self.given = Some(*position);
                 desk.books.streams[self.index].named(*instance)?;
                 if let Some(presented) = asked.presented {
                     // What it keeps beside its position is done, whether or not its verdict came through.
@@ -277,7 +304,7 @@ impl Handler {
 
     fn refused(&mut self, desk: &mut Desk<'_>, request: RequestId, refusal: &Refusal) -> Checked {
         ensure!(
-            desk.books.may_stop || !matches!(refusal, Refusal::ForeignPosition(_)),
+            self.is_forged(request) || desk.books.may_stop || !matches!(refusal, Refusal::ForeignPosition(_)),
             "X1",
             "stream {}: the position at which this very node had the handler was refused: {refusal}",
             self.index
@@ -313,13 +340,17 @@ impl Handler {
             }
             Call::Detach(token) => desk.books.handlings[self.index].left(token),
             // Who presents a position has stored it with the effect: that is success, whatever became of its verdicts.
-            Call::Command(_, Command::Attach { ref stream, presented: Some(position), .. })
-                if *stream == self.stream_name =>
+            Call::Command(request, Command::Attach { ref stream, presented: Some(position), .. })
+                if *stream == self.stream_name && !self.is_forged(request) =>
             {
                 desk.books.streams[self.index].reported(position.sequence.0);
             }
             Call::Command(..) => {}
         }
+    }
+
+    fn is_forged(&self, request: RequestId) -> bool {
+        self.asked.iter().any(|asked| asked.request == request && asked.forged)
     }
 
     /// The node it attaches to.

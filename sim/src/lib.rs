@@ -46,6 +46,7 @@ mod handler;
 mod hinder;
 mod inject;
 pub mod machine;
+mod neighbours;
 pub mod network;
 mod next_version;
 pub mod outcome;

@@ -2,7 +2,7 @@
 
 use wattle_core::configuration::Configuration;
 use wattle_core::digest::Digest;
-use wattle_core::id::{BootId, GroupId, LaneId, LogIndex};
+use wattle_core::id::{BootId, Generation, GroupId, LaneId, LogIndex, NodeId};
 use wattle_core::level::Level;
 use wattle_core::node::{Config, Deadline, Input, Node, Output, Rejected, Status, Transmit};
 use wattle_core::raft::{GroupPlace, Place};
@@ -46,6 +46,11 @@ pub trait Machine: Sized {
 
     /// What the node knows of itself and the mesh.
     fn status(&self, now: Now) -> Option<Status>;
+
+    /// The start of another node that counts at the node, and its count of starts.
+    fn peer_start(&self, _: NodeId) -> Option<(BootId, Generation)> {
+        None
+    }
 
     /// How far the control group's state goes at the node, and the digest of that state.
     fn control_state(&self) -> Option<(LogIndex, Digest)> {
@@ -102,6 +107,10 @@ impl Machine for Node {
 
     fn status(&self, now: Now) -> Option<Status> {
         self.status(now)
+    }
+
+    fn peer_start(&self, node: NodeId) -> Option<(BootId, Generation)> {
+        self.peer_start(node)
     }
 
     fn control_state(&self) -> Option<(LogIndex, Digest)> {

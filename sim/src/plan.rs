@@ -229,6 +229,20 @@ pub struct ReplicationPlan {
     pub bytes: usize,
     /// Messages under way to one replica.
     pub window: usize,
+    /// Bytes of appends that a node holds while they wait for payloads. What it cannot hold is sent again.
+    #[serde(default = "held_bytes")]
+    pub held: usize,
+}
+
+fn held_bytes() -> usize {
+    32 << 20
+}
+
+impl Default for ReplicationPlan {
+    /// What a node has unless it is told otherwise.
+    fn default() -> Self {
+        Self { entries: 256, bytes: 256 << 10, window: 32, held: held_bytes() }
+    }
 }
 
 /// A stream and who uses it.
@@ -393,6 +407,14 @@ pub struct HandlerPlan {
     /// What interrupts it.
     #[serde(default)]
     pub interruptions: Vec<Interruption>,
+    /// When it attaches again, it presents a position that nobody ever gave it one time in so many; 0 for never.
+    #[serde(default, with = "text::number", skip_serializing_if = "never")]
+    pub forges_one_in: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn never(one_in: &u64) -> bool {
+    *one_in == 0
 }
 
 impl Plan {
@@ -400,6 +422,14 @@ impl Plan {
     #[must_use]
     pub fn generate(seed: u64) -> Self {
         generate::plan(seed)
+    }
+
+    /// Whether a node was given the address of another to dial.
+    #[must_use]
+    pub fn dials(&self, from: usize, to: usize) -> bool {
+        self.edges.iter().any(|edge| {
+            (edge.a, edge.b) == (from, to) && edge.a_dials || (edge.b, edge.a) == (from, to) && edge.b_dials
+        })
     }
 
     /// The same plan with a deliberate bug in every node. Has an effect only in builds with the feature `planted`.

@@ -55,6 +55,8 @@ pub enum Purpose {
     Registry = 43,
     /// Who does not heal.
     Forsaken = 44,
+    /// Positions that no handler was given.
+    Forged = 45,
     /// Inputs of fuzz targets.
     Fuzz = 50,
 }

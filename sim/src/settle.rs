@@ -6,7 +6,9 @@ use wattle_core::level::Level;
 use wattle_core::node::Status;
 use wattle_core::node::status::StreamStatus;
 
-use crate::checker::{Checked, Failure, StreamLedger, completed_is_marked, log_is_bounded};
+use crate::checker::{
+    Checked, Failure, StreamLedger, completed_is_marked, log_is_bounded, refuses_for_want_of_room,
+};
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::machine::Machine;
 use crate::outcome::Verdict;
@@ -91,6 +93,8 @@ impl<M: Machine> World<M> {
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
             }
+            let told = self.processes[node].disk.told_free();
+            checked = checked.and_then(|()| refuses_for_want_of_room(node, told, status.refusing.as_deref()));
             self.judge(checked);
             self.explain_status(node, &status);
             statuses.push(status);

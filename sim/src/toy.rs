@@ -132,7 +132,7 @@ pub(crate) struct Toy {
     dialled: BTreeMap<LaneId, String>,
     next_dial: u64,
     tokens: u64,
-    full: bool,
+    free: u64,
     stopped: bool,
 }
 
@@ -157,6 +157,10 @@ const fn join(high: u64, low: u64) -> u128 {
 }
 
 impl Toy {
+    fn is_full(&self) -> bool {
+        self.free < self.config.stream.space_floor
+    }
+
     fn me(&self) -> NodeId {
         self.config.identity.node
     }
@@ -511,7 +515,7 @@ impl Toy {
                 return Some(Err(refusal));
             }
             self.outputs.push_back(Output::Reply { request, reply: Err(refusal) });
-        } else if self.full {
+        } else if self.is_full() {
             return Some(Err(Refusal::NoSpace { free: 0 }));
         }
         let count = messages.len() as u64;
@@ -635,7 +639,7 @@ impl Machine for Toy {
             dialled: BTreeMap::new(),
             next_dial: 0,
             tokens: boot.0 as u64 >> 16 << 8,
-            full: false,
+            free: u64::MAX,
             stopped: false,
         }
     }
@@ -671,7 +675,7 @@ impl Machine for Toy {
             Input::Deadline => self.tick(now.monotonic),
             Input::Persisted { upto } => self.persisted(upto.0),
             Input::WriteFailed { .. } => self.stopped = true,
-            Input::Space { free } => self.full = free < 60_000,
+            Input::Space { free } => self.free = free,
             Input::Command { request, command } => {
                 if let Some(reply) = self.command(request, command) {
                     self.outputs.push_back(Output::Reply { request, reply });
@@ -789,7 +793,7 @@ impl Machine for Toy {
                 stopped: None,
             }),
             streams: streams.iter().filter(|stream| !stream.0.is_empty()).map(stream).collect(),
-            refusing: None,
+            refusing: self.is_full().then(|| Refusal::NoSpace { free: self.free }.to_string()),
             journal_bytes: 0,
             journal_live_bytes: 0,
         })

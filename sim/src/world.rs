@@ -10,7 +10,8 @@ use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
 
 use crate::checker::{
-    Agreement, Failure, Handling, Logs, Registry, Relays, StreamLedger, Traffic, Watermarks,
+    Agreement, Failure, Handling, Logs, Neighbours, Pauses, Peers, Registry, Relays, StreamLedger, Traffic,
+    Watermarks,
 };
 use crate::custody::Custody;
 use crate::describe;
@@ -85,6 +86,8 @@ pub struct World<M> {
     /// Per node: in which life and after which entry its state of the control group was digested last.
     pub(crate) digested: Vec<Option<(u32, Option<LogIndex>)>>,
     pub(crate) watermarks: Watermarks,
+    pub(crate) peers: Peers,
+    pub(crate) links: Neighbours,
     pub(crate) content_since: Option<Time>,
     pub(crate) verdict: Option<Verdict>,
     /// A checker whose failures are overlooked, to learn what only it sees.
@@ -152,6 +155,7 @@ impl<M: Machine> World<M> {
         let nodes = plan.nodes.len();
         let processes: Vec<Process<M>> = (0..nodes).map(|node| Process::new(&plan, node)).collect();
         let ids: Vec<_> = processes.iter().map(|process| process.id()).collect();
+        let defaults = Config::new(processes[0].identity.clone());
         Self {
             now: 0,
             queue: Queue::new(plan.seed),
@@ -163,7 +167,7 @@ impl<M: Machine> World<M> {
             calls: Calls::default(),
             books,
             workload: Workload::new(&plan, &ids),
-            relays: Relays::new(ids),
+            relays: Relays::new(ids.clone()),
             traffic: Traffic::new(nodes, plan.workload_bytes(), plan.messages()),
             trace: Trace::new(recording),
             recorder: (recording == Recording::Events).then(|| Box::new(Recorder::new(nodes))),
@@ -186,6 +190,12 @@ impl<M: Machine> World<M> {
             images: vec![None; nodes],
             digested: vec![None; nodes],
             watermarks: Watermarks::default(),
+            peers: Peers::new(ids, defaults.pairs.suspect),
+            links: Neighbours::new(Pauses {
+                healthy: defaults.link.healthy,
+                redial: defaults.link.redial_base,
+                handshake: defaults.link.handshake_timeout,
+            }),
             content_since: None,
             verdict: None,
             muted: None,
@@ -398,7 +408,7 @@ impl<M: Machine> World<M> {
             Event::Dialled { slot } => self.dialled(slot),
             Event::DialFailed { slot } => {
                 let dial = self.network.dial_of(slot);
-                self.step(dial.from, Input::DialFailed { dial: dial.dial });
+                self.dial_failed(dial.from, dial.to, dial.dial);
             }
             Event::LaneUp { connection, side } => self.lane_up(connection, side),
             Event::LaneDown { connection, side } => self.lane_down(connection, side),
@@ -435,6 +445,7 @@ impl<M: Machine> World<M> {
         let boot = BootId(u128::from(draws.u64()) << 64 | u128::from(draws.u64()));
         self.note(node, describe::BOOT, u64::from(life), || format!("== starts, life {life}"));
         self.explain_boot(node);
+        self.peers.starts(node, life, boot);
         let now = self.processes[node].clock.read(self.now);
         let disk = &self.processes[node].disk;
         let recovered = watch(|| {
@@ -481,6 +492,7 @@ impl<M: Machine> World<M> {
         config.raft.message_entries = replication.entries;
         config.raft.message_bytes = replication.bytes;
         config.raft.window = replication.window;
+        config.gate.all_bytes = replication.held;
         config.planted = planted(self.plan.planted);
         config
     }
@@ -510,6 +522,8 @@ impl<M: Machine> World<M> {
         }
         process.next_lane += 1;
         process.lanes.insert(lane, (connection, side));
+        let read = process.clock.read(self.now).monotonic;
+        self.links.lane_up(node, peer, connection, side == 0, read);
         let peer_key = self.processes[peer].identity.key;
         self.step(node, Input::LaneUp { lane, dial, peer_key });
     }
@@ -519,13 +533,14 @@ impl<M: Machine> World<M> {
         let before = self.network.lane_down(connection, side);
         self.next_version.forget((connection, side));
         let entry = self.network.connection(connection);
-        let (end, dial) = (entry.ends[side], entry.dial);
+        let (end, peer, dial) = (entry.ends[side], entry.ends[1 - side].node, entry.dial);
         match before {
             EndState::Up | EndState::Closing => {
+                self.links.lane_down(end.node, peer, connection);
                 self.processes[end.node].lanes.remove(&end.lane);
                 self.step(end.node, Input::LaneDown { lane: end.lane });
             }
-            EndState::Pending if side == 0 => self.step(end.node, Input::DialFailed { dial }),
+            EndState::Pending if side == 0 => self.dial_failed(end.node, Some(peer), dial),
             EndState::Pending | EndState::Down => {}
         }
     }
@@ -541,7 +556,11 @@ impl<M: Machine> World<M> {
             false => bytes,
         };
         if !bytes.is_empty() {
-            self.step(ends[side].node, Input::Received { lane: ends[side].lane, bytes });
+            let node = ends[side].node;
+            let open = ends[side].state == EndState::Up && self.peers.waits(node);
+            let news = if open { self.peers.news(node, &bytes) } else { Vec::new() };
+            self.step(node, Input::Received { lane: ends[side].lane, bytes });
+            self.heard(&news, ends[side]);
         }
         let sender = ends[1 - side];
         let process = &self.processes[sender.node];

@@ -279,6 +279,12 @@ impl Pairs {
         self.peers.get(&node).map(|peer| peer.lag)
     }
 
+    /// The start of a peer that counts now, and its count of starts.
+    #[must_use]
+    pub fn start_of(&self, node: NodeId) -> Option<(BootId, Generation)> {
+        self.peers.get(&node)?.start
+    }
+
     fn on_peers(&mut self, now: Instant, near: &BTreeSet<NodeId>, far: &BTreeSet<NodeId>) {
         let (beats, outputs) = (&mut self.beats, &mut self.outputs);
         self.peers.retain(|node, peer| {

@@ -4,18 +4,28 @@
 //! rest is held, one append per group, joined by those that follow it, and offered again when bytes arrive. What cannot be held is
 //! dropped: the leader sends on behind what is acknowledged, and where nothing is held, the group asks for it when bytes arrive (rule B2).
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{GroupId, NodeId};
 use crate::raft::{self, Body, EntryKind};
 use crate::sometimes;
 
-/// Most groups with a held append.
-const HELD_MAX: usize = 4096;
-/// An append that joins others is held up to so many bytes for one group.
-const GROUP_BYTES_MAX: usize = 2 << 20;
-/// Most bytes held for all groups together.
-const ALL_BYTES_MAX: usize = 32 << 20;
+/// Settings of the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Most groups with a held append. What is not held is sent once more when its bytes are here.
+    pub groups: usize,
+    /// An append that joins others is held up to so many bytes for one group.
+    pub group_bytes: usize,
+    /// Most bytes held for all groups together. More saves sending again, less saves memory.
+    pub all_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { groups: 4096, group_bytes: 2 << 20, all_bytes: 32 << 20 }
+    }
+}
 
 /// No append of that group is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +43,20 @@ pub(crate) struct Held {
 /// Appends that wait for bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
+    config: Config,
     held: BTreeMap<GroupId, Held>,
+    /// Groups whose leader was told that the rest waits, and of which nothing is held: it must be told when there is no more to wait for.
+    owed: BTreeSet<GroupId>,
     /// What all of them weigh.
     bytes: usize,
 }
 
 impl Gate {
+    /// A gate that holds nothing.
+    pub(crate) fn new(config: Config) -> Self {
+        Self { config, ..Self::default() }
+    }
+
     /// Splits an append at its first entry whose bytes are missing and keeps the rest. Returns what may pass now: nothing, if the append
     /// only continues the one that is held.
     pub(crate) fn offer(
@@ -63,9 +81,11 @@ impl Gate {
         let Some(passed) = message.split(passing) else { return Some(message) };
         sometimes!(AppendCut);
         let bytes = message.append().map_or(0, weight);
-        if self.held.len() < HELD_MAX && self.bytes + bytes <= ALL_BYTES_MAX {
+        if self.held.len() < self.config.groups && self.bytes + bytes <= self.config.all_bytes {
             self.bytes += bytes;
             self.held.insert(group, Held { from, message, bytes });
+        } else {
+            self.owed.insert(group);
         }
         Some(passed)
     }
@@ -79,15 +99,32 @@ impl Gate {
         group: GroupId,
         admit: impl FnMut(&[u8]) -> bool,
     ) -> Result<Option<(NodeId, raft::Message)>, NothingHeld> {
-        let Held { from, message, .. } = self.forget(group).ok_or(NothingHeld)?;
+        if !self.held.contains_key(&group) {
+            return Err(NothingHeld);
+        }
+        let Some(Held { from, message, .. }) = self.forget(group) else { return Err(NothingHeld) };
         let passed = self.offer(group, from, message, admit);
         // That the first entry waits was said when the append came.
         let news = passed.filter(|passed| passed.append().is_some_and(|append| !append.entries.is_empty()));
         Ok(news.map(|passed| (from, passed)))
     }
 
+    /// The leader of a group is asked for what was not held.
+    pub(crate) fn asked(&mut self, group: GroupId) {
+        self.owed.remove(&group);
+    }
+
+    /// What waits here: groups, and the first entry that is held for each; `None` where nothing is held and the leader is owed a word.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (GroupId, Option<&[u8]>)> + '_ {
+        let held = self.held.iter().filter_map(|(&group, held)| {
+            Some((group, Some(held.message.append()?.entries.first()?.data.as_ref())))
+        });
+        held.chain(self.owed.iter().map(|&group| (group, None)))
+    }
+
     /// Lets go of what is held for a group.
     pub(crate) fn forget(&mut self, group: GroupId) -> Option<Held> {
+        self.owed.remove(&group);
         let held = self.held.remove(&group)?;
         self.bytes -= held.bytes;
         Some(held)
@@ -115,7 +152,7 @@ impl Gate {
         let Some(Held { message, bytes, .. }) = self.held.get_mut(&group) else { return };
         let Body::Append(held) = &mut message.body else { return };
         let more = weight(next);
-        if *bytes + more <= GROUP_BYTES_MAX && self.bytes + more <= ALL_BYTES_MAX {
+        if *bytes + more <= self.config.group_bytes && self.bytes + more <= self.config.all_bytes {
             held.entries.extend(next.entries.iter().cloned());
             held.commit = held.commit.max(next.commit);
             held.durable = next.durable;
@@ -209,7 +246,7 @@ mod tests {
         let mut gate = Gate::default();
         let nothing = |_: &[u8]| false;
         gate.offer(GROUP, PEER, append(1, 1, 0), nothing);
-        let many = (GROUP_BYTES_MAX / size_of::<raft::Entry>()) as u64;
+        let many = (Config::default().group_bytes / size_of::<raft::Entry>()) as u64;
         assert_eq!(gate.offer(GROUP, PEER, append(2, many, 0), nothing), None, "too many: dropped");
         assert_eq!(
             gate.offer(GROUP, PEER, append(2, 1, 0), nothing),
@@ -222,10 +259,27 @@ mod tests {
         for group in 0..20 {
             gate.offer(GroupId(group), PEER, append(1, many, 0), nothing);
         }
-        assert_eq!(gate.bytes, ALL_BYTES_MAX / each * each);
+        assert_eq!(gate.bytes, Config::default().all_bytes / each * each);
         assert_eq!(gate.offer_again(GroupId(19), nothing), Err(NothingHeld));
         gate.forget(GroupId(0));
         gate.offer(GroupId(19), PEER, append(1, many, 0), nothing);
         assert_eq!(gate.offer_again(GroupId(19), nothing), Ok(None));
+    }
+
+    #[test]
+    fn a_gate_without_memory_owes_a_word_instead() {
+        let mut gate = Gate::new(Config { all_bytes: 0, ..Config::default() });
+        assert_eq!(
+            passed(gate.offer(GROUP, PEER, append(1, 2, 2), |data| data[0] == 1)),
+            Some((alloc::vec![1], 1, true))
+        );
+        assert_eq!(gate.waiting().collect::<Vec<_>>(), [(GROUP, None)]);
+        assert_eq!(gate.offer_again(GROUP, |_| true), Err(NothingHeld));
+        assert_eq!(gate.waiting().count(), 1, "whoever offers again has yet to ask");
+        gate.asked(GROUP);
+        assert_eq!(gate.waiting().count(), 0);
+        let mut gate = Gate::default();
+        gate.offer(GROUP, PEER, append(1, 2, 2), |_| false);
+        assert_eq!(gate.waiting().collect::<Vec<_>>(), [(GROUP, Some(&[1][..]))]);
     }
 }

@@ -324,7 +324,10 @@ impl Node {
             Ok(None) => return,
             Ok(Some((from, message))) => raft::Input::Message { from, group, message },
             Err(NothingHeld) if self.config.planted.has(Bug::RestNotAskedFor) => return,
-            Err(NothingHeld) => raft::Input::AskAgain { group },
+            Err(NothingHeld) => {
+                self.gate.asked(group);
+                raft::Input::AskAgain { group }
+            }
         };
         self.groups.handle(now, input);
     }

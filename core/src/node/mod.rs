@@ -10,7 +10,7 @@
 pub mod command;
 mod durability;
 mod egress;
-mod gate;
+pub mod gate;
 mod ingress;
 pub mod input;
 pub mod journal;
@@ -85,6 +85,8 @@ pub struct Config {
     pub mesh: mesh::Config,
     /// Streams.
     pub stream: stream::Config,
+    /// Appends that wait for their bytes.
+    pub gate: gate::Config,
     /// A deliberate bug, to measure the simulator.
     pub planted: Planted,
 }
@@ -104,6 +106,7 @@ impl Config {
             raft: raft::Config::default(),
             mesh: mesh::Config::new(name, key, addresses, api),
             stream: stream::Config::default(),
+            gate: gate::Config::default(),
             planted: Planted::none(),
         }
     }
@@ -190,7 +193,7 @@ impl Node {
             groups: Groups::new(config.raft.clone(), own, rng(Purpose::Raft), planted),
             mesh: Mesh::new(config.mesh.clone(), own, rng(Purpose::Mesh), planted),
             streams: Streams::new(config.stream.clone(), own, boot, rng(Purpose::Stream), planted),
-            gate: Gate::default(),
+            gate: Gate::new(config.gate),
             lanes: Lanes::default(),
             egress: Egress::default(),
             durability: Durability::new(planted),
@@ -307,6 +310,13 @@ impl Node {
             assert!(all && only, "M15: the links do not know the members");
         }
         assert!(self.loopback.is_empty(), "N2: a step ended with parcels to itself undelivered");
+        for (group, first) in self.gate.waiting() {
+            let waits = self.streams.awaits(group.into(), first);
+            assert!(
+                waits,
+                "N5: an append of {group} waits for nothing: what it waited for is here, and nobody says so"
+            );
+        }
     }
 
     /// Hands an input of the running phase to whom it concerns.
@@ -322,7 +332,12 @@ impl Node {
             Input::Persisted { upto } => self.persisted(upto),
             Input::Loaded { load, bytes } => self.loaded(load, bytes),
             Input::Space { .. } if self.config.planted.has(Bug::SpaceIgnored) => {}
-            Input::Space { free } => self.streams.handle(now, stream::Input::Space { free }),
+            Input::Space { free } => {
+                let stream = &self.config.stream;
+                let largest = stream.message_bytes.max(stream.batch_bytes) as u64;
+                self.journal.press(free < stream.space_floor.saturating_add(largest));
+                self.streams.handle(now, stream::Input::Space { free });
+            }
             Input::WorkDone { work, done } => self.work_done(work, done),
             Input::Command { request, command } => self.command(request, command),
             Input::Forget { request } => self.streams.handle(now, stream::Input::Forget { request }),

@@ -138,6 +138,13 @@ pub enum Event {
         /// The neighbour.
         node: NodeId,
     },
+    /// A start of a node that shares groups with this one is heard for the first time, or counts again.
+    PeerStarted {
+        /// Who.
+        node: NodeId,
+        /// The start.
+        boot: crate::id::BootId,
+    },
     /// A peer was refused or cut off; why.
     PeerRefused {
         /// Who, if known.

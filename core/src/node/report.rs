@@ -9,7 +9,7 @@ use super::command::Refusal;
 use super::status::{GroupStatus, LinkStatus, MemberStatus, Status};
 use crate::configuration::{Configuration, Member};
 use crate::digest::Digest;
-use crate::id::{GroupId, LogIndex, NodeId};
+use crate::id::{BootId, Generation, GroupId, LogIndex, NodeId};
 use crate::raft::{GroupPlace, Place};
 use crate::route::KnownLink;
 use crate::time::Now;
@@ -61,6 +61,12 @@ impl Node {
     #[must_use]
     pub fn group_configuration(&self, group: GroupId) -> Option<&Configuration> {
         self.groups.configuration(group)
+    }
+
+    /// The start of a node that shares groups with this one, as far as it is heard, and its count of starts.
+    #[must_use]
+    pub fn peer_start(&self, node: NodeId) -> Option<(BootId, Generation)> {
+        self.pairs.start_of(node)
     }
 
     fn refusing(&self, now: Now) -> Option<String> {

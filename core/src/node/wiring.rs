@@ -110,6 +110,7 @@ impl Node {
             O::NewBoot { node, boot } => {
                 self.groups.handle(now, raft::Input::PeerBoot { node, boot });
                 self.streams.handle(now, stream::Input::PeerBoot { node, boot });
+                self.event(Event::PeerStarted { node, boot });
             }
             O::TheyLead { node, groups } => self.groups.handle(now, raft::Input::Leads { node, groups }),
             O::Stalled { by } => self.groups.handle(now, raft::Input::Stalled { by }),

@@ -49,6 +49,13 @@ impl Stream {
         false
     }
 
+    /// Whether an entry that names bytes could be appended at once: they are here, and there is room for them.
+    pub(super) fn could_admit(&self, common: &Common, data: &[u8]) -> bool {
+        let Ok(Entry::Descriptor { batch, .. }) = decode_entry(data) else { return false };
+        let kept = self.store.slot_of(&batch.identity).is_some();
+        kept || common.has_space_for(batch.bytes()) && self.held.get(&batch.identity).is_some()
+    }
+
     /// Notes that an append waits for the bytes of a batch.
     fn want(&mut self, common: &mut Common, now: Now, identity: Identity, bytes: u64) {
         if self.wanted.contains_key(&identity) {

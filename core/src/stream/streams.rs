@@ -157,6 +157,20 @@ impl Streams {
         .unwrap_or(false)
     }
 
+    /// Whether an append waits for anything in a stream: the bytes of the entry given, or room for them; without an entry, whatever
+    /// the stream waits for.
+    #[must_use]
+    pub fn awaits(&self, instance: StreamInstance, entry: Option<&[u8]>) -> bool {
+        let Some(stream) = self.streams.get(&instance) else { return true };
+        if stream.part == Part::Unknown || stream.stopped.is_some() {
+            return true;
+        }
+        match entry {
+            Some(data) => !stream.could_admit(&self.common, data),
+            None => stream.starved || !stream.wanted.is_empty(),
+        }
+    }
+
     /// Does something with one stream and keeps its deadline in the list.
     fn with<T>(
         &mut self,

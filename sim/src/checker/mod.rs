@@ -19,13 +19,19 @@
 //! | X14 | what the registry told everybody is explained by one order of all that was asked of it (linearizability) |
 //! | X15 | what is completed at the source is marked on the disk of the target |
 //! | X16 | a node does not start on a disk that shows that a row of it is not what it was |
+//! | X17 | promptness: a neighbour whose link held for long is dialled again within the shortest pause |
+//! | X18 | whoever was told that its disk is nearly full refuses, and whoever was told of room does not refuse for want of it |
+//! | X19 | of several connections between two nodes one stays: a link goes down only because something broke |
+//! | X20 | the first beat of a later start counts at once; a start that was replaced does not come back while its successor is heard; no start is told of before its number is on disk |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
 mod agreement;
 mod handling;
 mod linear;
+mod links;
 mod log;
+mod peers;
 mod registry;
 mod relay;
 mod status;
@@ -35,16 +41,18 @@ mod whole;
 
 pub use agreement::Agreement;
 pub use handling::Handling;
+pub use links::{Neighbours, Pauses};
 pub use log::{Ballot, Logs};
+pub use peers::{News, Peers};
 pub use registry::{Asked as Wished, CALLS_MOST, Ends, Registry, Told};
 pub use relay::Relays;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
-pub use whole::{completed_is_marked, log_is_bounded};
+pub use whole::{completed_is_marked, log_is_bounded, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 16;
+pub const CHECKERS: u32 = 20;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]

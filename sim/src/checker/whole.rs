@@ -2,6 +2,7 @@
 
 use wattle_core::id::NodeId;
 use wattle_core::node::Status;
+use wattle_core::node::command::Refusal;
 use wattle_core::node::status::StreamStatus;
 use wattle_core::raft::GroupPlace;
 
@@ -37,6 +38,23 @@ pub fn completed_is_marked(statuses: &[Status], forgetful: impl Fn(NodeId) -> bo
             );
         }
     }
+    Ok(())
+}
+
+/// Whoever was told how little room its disk has says so and refuses, and not longer than that (rule B3).
+///
+/// # Errors
+/// X18.
+pub fn refuses_for_want_of_room(node: usize, told: Option<u64>, refusing: Option<&str>) -> Checked {
+    let Some(free) = told else { return Ok(()) };
+    let full = free < wattle_core::stream::Config::default().space_floor;
+    let says = refusing.is_some_and(|why| why == Refusal::NoSpace { free }.to_string());
+    ensure!(
+        full == says,
+        "X18",
+        "node {node} was told of {free} free bytes and {}",
+        refusing.map_or("refuses nothing".into(), |why| format!("refuses because {why}"))
+    );
     Ok(())
 }
 
@@ -125,5 +143,18 @@ mod tests {
         };
         log_is_bounded(0, &place(5_100), 10).unwrap();
         assert_eq!(log_is_bounded(0, &place(5_101), 10).unwrap_err().checker, "X8");
+    }
+
+    #[test]
+    fn a_node_refuses_for_want_of_room_exactly_while_it_knows_of_that() {
+        let full = Refusal::NoSpace { free: 9 }.to_string();
+        refuses_for_want_of_room(0, None, None).unwrap();
+        refuses_for_want_of_room(0, Some(9), Some(&full)).unwrap();
+        refuses_for_want_of_room(0, Some(8 << 20), None).unwrap();
+        refuses_for_want_of_room(0, Some(8 << 20), Some("a stream is full")).unwrap();
+        for (told, refusing) in [(9, None), (9, Some("a stream is full")), (8, Some(full.as_str()))] {
+            let failed = refuses_for_want_of_room(0, Some(told), refusing);
+            assert_eq!(failed.unwrap_err().checker, "X18", "{told} {refusing:?}");
+        }
     }
 }

@@ -460,6 +460,11 @@ impl Disk {
         self.plan.sync = (self.plan.sync.0.min(200_000), self.plan.sync.0.min(200_000) * 2);
     }
 
+    /// What the node was told last, in its present life.
+    pub fn told_free(&self) -> Option<u64> {
+        self.told_free
+    }
+
     /// How many bytes are free beside the reserve, if that changed notably since it was last told.
     pub fn news_of_space(&mut self) -> Option<u64> {
         let free = self.capacity.saturating_sub(self.used);

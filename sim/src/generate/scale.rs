@@ -56,7 +56,7 @@ pub(crate) fn plan(nodes: usize, seed: u64, length: Time) -> Plan {
             capacity: 256 << 20,
             reserve: 8 << 20,
         },
-        replication: ReplicationPlan { entries: 256, bytes: 256 << 10, window: 32 },
+        replication: ReplicationPlan::default(),
         fault_phase: until,
         progress_bound: PROGRESS_BOUND,
     }
@@ -128,6 +128,7 @@ fn streams(nodes: usize, seed: u64, from: Time, length: Time) -> Vec<StreamPlan>
                 window: (16, 64),
                 service: (100 * MICRO, 5 * MILLI),
                 interruptions: Vec::new(),
+                forges_one_in: 0,
             },
         }
     };

@@ -58,7 +58,7 @@ fn world() -> Vec<Setter> {
         Box::new(|plan| plan.disk.slack = 16 << 20),
         Box::new(|plan| plan.disk.capacity = 64 << 20),
         Box::new(|plan| {
-            plan.replication = ReplicationPlan { entries: 256, bytes: 256 << 10, window: 32 };
+            plan.replication = ReplicationPlan::default();
         }),
         Box::new(|plan| plan.replication.entries = 256),
         Box::new(|plan| plan.replication.bytes = 256 << 10),

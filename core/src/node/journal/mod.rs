@@ -3,7 +3,7 @@
 //! All records of one step share one row, so they become durable together or not at all. A record dies when a later one
 //! bears its key or its owner forgets it; a row dies with its last record. Only a prefix of the rows is ever trimmed, after a row that
 //! states the new floor is on disk. Stragglers, live records in old rows, are moved to the end once less than 30 % of the
-//! journal is alive; a moved record keeps its place of birth, so recovery replays records in the order in which they were written.
+//! journal is alive, or, on a disk that is nearly full, once whole rows behind them are dead; a moved record keeps its place of birth, so recovery replays records in the order in which they were written.
 //!
 //! Invariants:
 //! - **J1** Row numbers are contiguous; each row states the floor that holds once it is durable.
@@ -100,6 +100,8 @@ pub(crate) struct Journal {
     /// Records of the step under way.
     pending: Vec<Entry>,
     moving: Option<Ticket>,
+    /// The disk is nearly full.
+    pressed: bool,
     loads: BTreeMap<Ticket, u32>,
     planted: Planted,
 }
@@ -121,6 +123,7 @@ impl Journal {
             live_bytes: 0,
             pending: Vec::new(),
             moving: None,
+            pressed: false,
             loads: BTreeMap::new(),
             planted,
         }
@@ -290,9 +293,25 @@ impl Journal {
         }
     }
 
+    /// Whether the disk is so full that what is dead must go, whatever that costs.
+    pub(crate) fn press(&mut self, pressed: bool) {
+        self.pressed = pressed;
+    }
+
+    /// Whether rows that are dead as a whole lie behind live ones, and weigh more than nothing. Moving what lies before them
+    /// kills no further rows but those that go at once, so that it ends.
+    fn is_blocked(&self) -> bool {
+        let mut dead = 0;
+        self.rows.iter().filter(|row| row.live == 0).any(|row| {
+            dead += u64::from(row.bytes);
+            dead > self.config.slack_bytes
+        })
+    }
+
     /// The oldest row, if its live records should be moved to the end: the caller loads it whole and gives it to [`Self::move_row`].
     pub(crate) fn straggler(&mut self) -> Option<(Ticket, u32)> {
         let wasteful = self.bytes > self.config.slack_bytes && self.live_bytes * 10 < self.bytes * 3;
+        let wasteful = wasteful || self.pressed && self.is_blocked();
         let oldest = *self.rows.front()?;
         if !wasteful || self.moving.is_some() || self.floor > self.synced || oldest.live == 0 {
             return None;

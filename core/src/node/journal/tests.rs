@@ -193,6 +193,47 @@ fn nothing_is_trimmed_before_the_floor_is_durable_nor_under_a_load() {
 
 /// A naive twin: a map of what is alive, compared after every recovery, under random writes, overwrites, forgets, moves, trims and restarts.
 #[test]
+fn dead_rows_behind_a_live_one_go_when_the_disk_is_nearly_full() {
+    let mut disk = Disk::default();
+    let (mut journal, _) = disk.recover(CONFIG).expect("an empty disk");
+    journal.begin(Generation(1));
+    let mut step = |journal: &mut Journal| {
+        if let Some(ticket) = disk.write(journal) {
+            journal.persisted(ticket);
+        }
+        if let Some(below) = journal.trim() {
+            disk.0.retain(|&ticket, _| ticket >= below);
+        }
+        let bytes: usize = disk.0.values().map(Bytes::len).sum();
+        (bytes, disk.0.clone())
+    };
+    journal.append(record(1, 1, b"old and alive"));
+    step(&mut journal);
+    for slot in 1..=4 {
+        journal.append(record(2, slot, &[7; 3_000]));
+        step(&mut journal);
+    }
+    journal.forget(&Forget { owner: Owner::Stream, space: 1, id: 2, below: 3 });
+    let (full, _) = step(&mut journal);
+    assert_eq!(journal.straggler(), None, "half of it is alive");
+    journal.press(true);
+    let mut moved = 0;
+    while let Some((row, _)) = journal.straggler() {
+        let (_, rows) = step(&mut journal);
+        journal.move_row(Some(rows[&row].clone())).expect("readable");
+        step(&mut journal);
+        journal.append(record(3, 1, b"whatever comes next states the floor"));
+        step(&mut journal);
+        moved += 1;
+        assert!(moved < 10, "it moves for ever");
+    }
+    let (left, _) = step(&mut journal);
+    assert_eq!(moved, 1, "the row that stood in the way");
+    assert!(left + 5_500 < full, "{left} of {full} bytes are left");
+    journal.check_invariants(Level::Full);
+}
+
+#[test]
 fn the_index_agrees_with_a_naive_twin_over_random_histories() {
     for seed in 0..40u8 {
         let mut rng = Rng::stream([seed; 32], Purpose::Stream);

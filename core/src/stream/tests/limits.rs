@@ -201,6 +201,38 @@ fn batch(number: u64) -> (Batch, Bytes) {
 }
 
 #[test]
+fn an_append_waits_for_its_bytes_and_for_room_and_for_nothing_else() {
+    let mut world = World::new(11);
+    world.start(TARGET);
+    let (epoch, first) = (SessionEpoch(1), Sequence(1));
+    let (batch, bytes) = batch(1);
+    let identity = batch.identity;
+    let entry = encode_entry(&Entry::Descriptor { epoch, first, batch });
+    let waits = |world: &mut World| {
+        let streams = world.machines[TARGET].streams.as_ref().expect("it runs");
+        (streams.awaits(INSTANCE, Some(&entry)), streams.awaits(INSTANCE, None))
+    };
+    let now = world.at();
+    assert!(!world.machines[TARGET].streams.as_mut().expect("it runs").admit(now, INSTANCE, &entry));
+    assert_eq!(waits(&mut world), (true, true));
+    let data = Data { boot: BootId(9), epoch, first, count: 1, identity, bytes: bytes.into() };
+    world.give(
+        TARGET,
+        Input::Message {
+            from: node(SOURCE),
+            message: Message { instance: INSTANCE, body: Body::Data(data) },
+        },
+    );
+    world.run(time::Span::millis(5));
+    assert_eq!(waits(&mut world), (false, false));
+    world.give(TARGET, Input::Space { free: 10 });
+    assert_eq!(waits(&mut world), (true, false));
+    let now = world.at();
+    assert!(!world.machines[TARGET].streams.as_mut().expect("it runs").admit(now, INSTANCE, &entry));
+    assert_eq!(waits(&mut world), (true, true));
+}
+
+#[test]
 fn what_appends_wait_for_is_held_within_the_bound_of_what_is_received() {
     let mut world = World::new(11);
     (world.config.batch_bytes, world.config.message_bytes) = (1_000, 1_000);

@@ -1,0 +1,262 @@
+//! How links between neighbours end and come back (X17, X19), as each node tells of its own.
+
+use std::collections::BTreeMap;
+
+use wattle_core::time::{Instant, Span};
+
+use super::{Checked, ensure};
+
+/// A connection of a node to a neighbour, as it goes on under the link.
+#[derive(Clone, Copy, Debug)]
+struct Carrier {
+    connection: usize,
+    /// Since when the node has it.
+    since: Instant,
+    /// The node dialled it.
+    dialled: bool,
+    /// One end closed it because it keeps another.
+    surplus: bool,
+    /// It ended, or was ended, for any other reason.
+    broke: bool,
+    /// The node was told that it is over.
+    over: bool,
+}
+
+/// What a node says and does about one neighbour, in one of its lives.
+#[derive(Clone, Debug, Default)]
+struct Neighbour {
+    carriers: Vec<Carrier>,
+    /// Since when its link is up.
+    up: Option<Instant>,
+    /// A dial is not answered.
+    dialling: bool,
+    /// A dial of the node's brought a link up, so that the node knows whose address it is.
+    answered: bool,
+    /// The neighbour must have been dialled by then.
+    due: Option<Instant>,
+}
+
+/// Times that nodes keep to.
+#[derive(Clone, Copy, Debug)]
+pub struct Pauses {
+    /// A link that lasted so long is dialled again soon.
+    pub healthy: Span,
+    /// How soon, at the latest.
+    pub redial: Span,
+    /// How long a handshake may take.
+    pub handshake: Span,
+}
+
+/// The links of all nodes.
+#[derive(Debug)]
+pub struct Neighbours {
+    pauses: Pauses,
+    /// By node and neighbour.
+    all: BTreeMap<(usize, usize), Neighbour>,
+    /// Links that went down in the step under way.
+    down: Vec<(usize, usize)>,
+    /// How many pairs have a time by which they must be dialled.
+    due: usize,
+}
+
+impl Neighbours {
+    /// No links.
+    #[must_use]
+    pub fn new(pauses: Pauses) -> Self {
+        Self { pauses, all: BTreeMap::new(), down: Vec::new(), due: 0 }
+    }
+
+    fn at(&mut self, node: usize, peer: usize) -> &mut Neighbour {
+        self.all.entry((node, peer)).or_default()
+    }
+
+    fn owe(&mut self, node: usize, peer: usize, due: Option<Instant>) {
+        let before = std::mem::replace(&mut self.at(node, peer).due, due);
+        self.due = self.due + usize::from(due.is_some()) - usize::from(before.is_some());
+    }
+
+    /// A node ended: it forgets, and its connections break for all others.
+    pub fn node_down(&mut self, node: usize) {
+        self.due -= self.all.iter().filter(|(pair, own)| pair.0 == node && own.due.is_some()).count();
+        self.all.retain(|&(from, _), _| from != node);
+        for neighbour in self.all.iter_mut().filter(|(pair, _)| pair.1 == node).map(|(_, other)| other) {
+            neighbour.carriers.iter_mut().for_each(|carrier| carrier.broke = true);
+        }
+    }
+
+    /// A node dials a neighbour.
+    pub fn dials(&mut self, node: usize, peer: usize) {
+        self.at(node, peer).dialling = true;
+        self.owe(node, peer, None);
+    }
+
+    /// A dial came to nothing.
+    pub fn dial_failed(&mut self, node: usize, peer: usize) {
+        self.at(node, peer).dialling = false;
+    }
+
+    /// A node has a connection.
+    pub fn lane_up(&mut self, node: usize, peer: usize, connection: usize, dialled: bool, now: Instant) {
+        let own = self.at(node, peer);
+        own.dialling &= !dialled;
+        own.carriers.push(Carrier {
+            connection,
+            since: now,
+            dialled,
+            surplus: false,
+            broke: false,
+            over: false,
+        });
+    }
+
+    /// An end closes a connection between two nodes.
+    pub fn closes(&mut self, one: usize, other: usize, connection: usize, surplus: bool) {
+        for pair in [(one, other), (other, one)] {
+            let Some(own) = self.all.get_mut(&pair) else { continue };
+            for carrier in own.carriers.iter_mut().filter(|carrier| carrier.connection == connection) {
+                carrier.surplus |= surplus;
+                carrier.broke |= !surplus;
+            }
+        }
+    }
+
+    /// A node is told that a connection is over.
+    pub fn lane_down(&mut self, node: usize, peer: usize, connection: usize) {
+        let own = self.at(node, peer);
+        for carrier in own.carriers.iter_mut().filter(|carrier| carrier.connection == connection) {
+            carrier.over = true;
+            carrier.broke |= !carrier.surplus;
+        }
+        if own.up.is_none() {
+            own.carriers.retain(|carrier| !carrier.over);
+        }
+    }
+
+    /// A node says that a link is up.
+    pub fn link_up(&mut self, node: usize, peer: usize, now: Instant) {
+        let own = self.at(node, peer);
+        own.carriers.retain(|carrier| !carrier.over);
+        own.up = Some(now);
+        own.answered |= own.carriers.iter().all(|carrier| carrier.dialled);
+        self.owe(node, peer, None);
+    }
+
+    /// A node says that a link is down. `dials`: it knows an address of the neighbour.
+    pub fn link_down(&mut self, node: usize, peer: usize, now: Instant, dials: bool) {
+        let Pauses { healthy, redial, handshake } = self.pauses;
+        let own = self.at(node, peer);
+        let lasted = own.up.take().map_or(Span::ZERO, |since| now.since(since));
+        let greets = own
+            .carriers
+            .iter()
+            .any(|carrier| carrier.dialled && !carrier.over && now.since(carrier.since) < handshake);
+        let rests = dials && own.answered && !own.dialling && !greets;
+        if rests && lasted >= healthy {
+            self.owe(node, peer, Some(now + redial));
+        }
+        self.down.push((node, peer));
+    }
+
+    /// A step of a node is over.
+    ///
+    /// # Errors
+    /// X19.
+    pub fn step_over(&mut self) -> Checked {
+        while let Some((node, peer)) = self.down.pop() {
+            let own = self.at(node, peer);
+            let forsaken = !own.carriers.is_empty()
+                && own.carriers.iter().all(|carrier| carrier.surplus && !carrier.broke);
+            ensure!(
+                !forsaken,
+                "X19",
+                "the link of node {node} to node {peer} went down although nothing broke: each of its {} connections was closed in favour of another",
+                own.carriers.len()
+            );
+            own.carriers.retain(|carrier| !carrier.over);
+        }
+        Ok(())
+    }
+
+    /// A node was woken and did what was due.
+    ///
+    /// # Errors
+    /// X17.
+    pub fn woken(&mut self, node: usize, now: Instant) -> Checked {
+        if self.due == 0 {
+            return Ok(());
+        }
+        for (&(_, peer), own) in self.all.range((node, 0)..=(node, usize::MAX)) {
+            ensure!(
+                own.due.is_none_or(|due| due > now),
+                "X17",
+                "node {node} does not dial node {peer} again within the shortest pause, though their link had held for long"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn neighbours() -> Neighbours {
+        let pauses = Pauses { healthy: Span::secs(10), redial: Span::millis(250), handshake: Span::secs(5) };
+        Neighbours::new(pauses)
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant(millis * 1_000_000)
+    }
+
+    fn linked() -> Neighbours {
+        let mut all = neighbours();
+        all.dials(0, 1);
+        all.lane_up(0, 1, 5, true, at(1));
+        all.link_up(0, 1, at(2));
+        all
+    }
+
+    #[test]
+    fn a_link_that_held_is_dialled_again_soon() {
+        let mut all = linked();
+        all.lane_down(0, 1, 5);
+        all.link_down(0, 1, at(10_002), true);
+        all.step_over().unwrap();
+        all.woken(0, at(10_251)).unwrap();
+        all.woken(1, at(20_000)).unwrap();
+        assert_eq!(all.woken(0, at(10_252)).unwrap_err().checker, "X17");
+        all.dials(0, 1);
+        all.woken(0, at(20_000)).unwrap();
+        assert_eq!(all.due, 0);
+    }
+
+    #[test]
+    fn whoever_does_not_dial_or_whose_link_was_short_owes_nothing() {
+        for (down, dials, crashes) in [(10_001, true, false), (10_002, false, false), (10_002, true, true)] {
+            let mut all = linked();
+            all.lane_down(0, 1, 5);
+            all.link_down(0, 1, at(down), dials);
+            if crashes {
+                all.node_down(0);
+            }
+            all.woken(0, at(30_000)).unwrap();
+            assert_eq!(all.due, 0);
+        }
+    }
+
+    #[test]
+    fn a_link_must_not_end_because_each_end_kept_another_connection() {
+        let mut all = linked();
+        all.lane_up(0, 1, 6, false, at(3));
+        all.closes(1, 0, 6, true);
+        all.lane_down(0, 1, 6);
+        let mut both = Neighbours { all: all.all.clone(), ..neighbours() };
+        both.closes(0, 1, 5, true);
+        both.link_down(0, 1, at(9), true);
+        assert_eq!(both.step_over().unwrap_err().checker, "X19");
+        all.lane_down(0, 1, 5);
+        all.link_down(0, 1, at(9), true);
+        all.step_over().unwrap();
+    }
+}

@@ -1,0 +1,57 @@
+//! What a world's checkers hear of neighbours and peers: links, dials, and which start of whom counts where.
+
+use wattle_core::id::NodeId;
+use wattle_core::node::Input;
+use wattle_core::node::output::{DialId, Event};
+
+use crate::checker::{Failure, News};
+use crate::machine::Machine;
+use crate::network::End;
+use crate::world::World;
+
+impl<M: Machine> World<M> {
+    /// A dial came to nothing.
+    pub(crate) fn dial_failed(&mut self, node: usize, to: Option<usize>, dial: DialId) {
+        if let Some(peer) = to {
+            self.links.dial_failed(node, peer);
+        }
+        self.step(node, Input::DialFailed { dial });
+    }
+
+    /// A node took in beats of others' newest starts.
+    pub(crate) fn heard(&mut self, news: &[News], end: End) {
+        let process = &self.processes[end.node];
+        if process.life != end.life {
+            return;
+        }
+        let Some(machine) = &process.machine else { return };
+        for news in news {
+            let held = machine.peer_start(self.processes[news.peer].id());
+            if let Err(failure) = self.peers.heard(end.node, news, held) {
+                return self.fail(failure);
+            }
+        }
+    }
+
+    /// A node tells of a link, or of a start of another node.
+    pub(crate) fn tells_of_neighbours(&mut self, node: usize, event: &Event) -> Result<(), Failure> {
+        let now = self.processes[node].clock.read(self.now).monotonic;
+        let place = |id: &NodeId| self.processes.iter().position(|process| process.id() == *id);
+        match event {
+            Event::LinkUp { node: peer } => {
+                if let Some(peer) = place(peer) {
+                    self.links.link_up(node, peer, now);
+                }
+            }
+            Event::LinkDown { node: peer } => {
+                if let Some(peer) = place(peer) {
+                    let dials = self.plan.dials(node, peer);
+                    self.links.link_down(node, peer, now, dials);
+                }
+            }
+            Event::PeerStarted { node: peer, boot } => self.peers.counts(node, now, *peer, *boot)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
