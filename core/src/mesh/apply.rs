@@ -82,9 +82,11 @@ impl Mesh {
             return;
         };
         let before = core::mem::replace(&mut self.state, state);
-        // A start announces what was opened after the stored state, too, before it knows the entries in between.
+        // A start announces what was opened after the stored state, too, before it knows the entries in between. Of what was opened behind
+        // the state that came, that state knows nothing: it stays open.
+        let marked = self.opened.values().filter(|stream| stream.index <= index);
         let mut announced: BTreeMap<StreamInstance, String> =
-            self.opened.values().map(|stream| (stream.instance, stream.name.clone())).collect();
+            marked.map(|stream| (stream.instance, stream.name.clone())).collect();
         announced.extend(before.streams.into_values().map(|stream| (stream.instance, stream.name)));
         self.store_state();
         self.cut = self.stored;
