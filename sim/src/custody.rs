@@ -15,8 +15,12 @@ use crate::plan::Edge;
 use crate::process::State;
 use crate::random::{Draws, Purpose};
 use crate::world::{World, desk, show};
+use wattle_core::configuration::Configuration;
 use wattle_core::id::GroupId;
 use wattle_core::node::Input;
+
+/// A mesh of more nodes has as many voters.
+const VOTERS_MOST: usize = 5;
 
 /// What is damaged for good.
 #[derive(Clone, Debug, Default)]
@@ -202,22 +206,39 @@ impl<M: Machine> World<M> {
         if !self.may_lose(node) || !self.complete {
             return None;
         }
-        let voters = self.voters()?;
+        let voters = self.voters_agreed_without(node)?;
         let listens = |other: &usize| self.plan.nodes[*other].listens;
         self.neighbours_of(node).filter(listens).find(|&sponsor| {
             let together = self.reached(sponsor, |other| other != node);
-            2 * voters.iter().filter(|&&voter| together[voter]).count() > voters.len()
+            let decides = 2 * voters.iter().filter(|&&voter| together[voter]).count() > voters.len();
+            decides && self.decide_whoever_votes(together.iter().filter(|&&reached| reached).count())
         })
     }
 
-    /// The voters of the control group, if all who know them agree.
-    fn voters(&self) -> Option<Vec<usize>> {
-        let machines = self.processes.iter().filter_map(|process| process.machine.as_deref());
-        let mut known = machines.filter_map(|machine| machine.group_configuration(GroupId::CONTROL));
-        let first = known.next()?;
-        let agreed = !first.is_joint() && known.all(|other| other == first);
+    /// Whether so many nodes hold a majority of the votes, whoever is made a voter before the others notice that a node is missing: if it
+    /// alone connected them, those who must then agree would find each other only through it.
+    fn decide_whoever_votes(&self, together: usize) -> bool {
+        let all = self.processes.len();
+        let voters = VOTERS_MOST.min(all - (1 - all % 2));
+        voters == 1 || 2 * (together + voters).saturating_sub(all) > voters
+    }
+
+    /// The voters of the control group, if all nodes but one, which need not be up, can be asked and agree: who cannot be asked may know of
+    /// voters that the others have not heard of yet.
+    fn voters_agreed_without(&self, node: usize) -> Option<Vec<usize>> {
+        let mut agreed: Option<&Configuration> = None;
+        for (other, process) in self.processes.iter().enumerate() {
+            let machine = process.machine.as_deref();
+            let known = machine.and_then(|machine| machine.group_configuration(GroupId::CONTROL));
+            match known {
+                None if other == node => {}
+                Some(known) if agreed.is_none_or(|agreed| agreed == known) => agreed = Some(known),
+                _ => return None,
+            }
+        }
         let place = |id| self.processes.iter().position(|process| process.id() == id);
-        agreed.then(|| first.voters.iter().filter_map(|voter| place(voter.node)).collect())
+        let agreed = agreed.filter(|agreed| !agreed.is_joint())?;
+        Some(agreed.voters.iter().filter_map(|voter| place(voter.node)).collect())
     }
 
     /// The nodes that can be linked with a node.
