@@ -403,7 +403,7 @@ impl Node {
     }
 
     fn move_stragglers(&mut self) {
-        if let Some((row, len)) = self.journal.straggler() {
+        if let Some((row, len)) = self.journal.straggler(!self.streams.accepts()) {
             let load = self.next_load();
             self.loads.insert(load, Loading::Straggler);
             self.outputs.push_back(Output::Load { load, row, offset: 0, len });

@@ -3,7 +3,9 @@
 //! All records of one step share one row, so they become durable together or not at all. A record dies when a later one
 //! bears its key or its owner forgets it; a row dies with its last record. Only a prefix of the rows is ever trimmed, after a row that
 //! states the new floor is on disk. Stragglers, live records in old rows, are moved to the end once less than 30 % of the
-//! journal is alive; a moved record keeps its place of birth, so recovery replays records in the order in which they were written.
+//! journal is alive, or, while the store has little room left, once more than a sixteenth of it is dead: what is written and read again
+//! for a byte gained stays bounded. A moved record keeps its place of birth, so recovery replays records in the order in which they were
+//! written.
 //!
 //! Invariants:
 //! - **J1** Row numbers are contiguous; each row states the floor that holds once it is durable.
@@ -28,6 +30,9 @@ use crate::level::Level;
 use crate::payload::Payload;
 use crate::planted::{Bug, Planted};
 use crate::record::{Forget, Key, Record};
+
+/// While room is scarce, one part in so many of the journal may be dead.
+const DEAD_WHEN_SCARCE: u64 = 16;
 
 /// Settings of the journal.
 #[derive(Clone, Copy, Debug)]
@@ -291,8 +296,13 @@ impl Journal {
     }
 
     /// The oldest row, if its live records should be moved to the end: the caller loads it whole and gives it to [`Self::move_row`].
-    pub(crate) fn straggler(&mut self) -> Option<(Ticket, u32)> {
-        let wasteful = self.bytes > self.config.slack_bytes && self.live_bytes * 10 < self.bytes * 3;
+    /// `scarce`: the store has little room left, so that dead records may keep living ones out.
+    pub(crate) fn straggler(&mut self, scarce: bool) -> Option<(Ticket, u32)> {
+        // What moving can free; a row's header is there however little it holds.
+        let dead = self.bytes.saturating_sub(self.live_bytes + row::HEADER as u64 * self.rows.len() as u64);
+        let wasteful =
+            self.live_bytes * 10 < self.bytes * 3 || (scarce && dead > self.bytes / DEAD_WHEN_SCARCE);
+        let wasteful = wasteful && self.bytes > self.config.slack_bytes;
         let oldest = *self.rows.front()?;
         if !wasteful || self.moving.is_some() || self.floor > self.synced || oldest.live == 0 {
             return None;

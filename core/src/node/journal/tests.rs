@@ -191,6 +191,35 @@ fn nothing_is_trimmed_before_the_floor_is_durable_nor_under_a_load() {
     assert_eq!(journal.trim(), None);
 }
 
+#[test]
+fn dead_rows_behind_one_that_lives_are_trimmed_as_soon_as_room_is_scarce() {
+    let (mut journal, mut disk) = (Journal::new(CONFIG, Planted::none()), Disk::default());
+    journal.recovered().expect("nothing is there");
+    journal.begin(Generation(1));
+    for slot in 1..=20 {
+        journal.append(record(1, slot, &[slot as u8; 1_000]));
+        let ticket = disk.write(&mut journal).expect("it wrote");
+        journal.persisted(ticket);
+    }
+    // One in two lives, the first of all among them: nothing can be trimmed.
+    (2..=20).step_by(2).for_each(|slot| journal.bury(key(1, slot)));
+    let full = journal.size().0;
+    assert_eq!(journal.straggler(false), None, "half of it lives");
+    let mut moved = 0;
+    while let Some((row, _)) = journal.straggler(true) {
+        journal.move_row(Some(disk.0[&row].clone())).expect("readable");
+        let ticket = disk.write(&mut journal).expect("it wrote");
+        journal.persisted(ticket);
+        moved += 1;
+    }
+    assert!(moved <= 10, "{moved} rows were moved");
+    let (bytes, live) = journal.size();
+    assert!(
+        live * 10 > bytes * 9 && bytes < full * 2 / 3,
+        "{bytes} of {full} bytes are left, {live} of them alive"
+    );
+}
+
 /// A naive twin: a map of what is alive, compared after every recovery, under random writes, overwrites, forgets, moves, trims and restarts.
 #[test]
 fn the_index_agrees_with_a_naive_twin_over_random_histories() {
@@ -213,7 +242,7 @@ fn the_index_agrees_with_a_naive_twin_over_random_histories() {
                 journal.forget(&Forget { owner: Owner::Stream, space: 1, id, below });
                 twin.retain(|k, _| k.id != id || k.slot >= below);
             }
-            if let Some((row, len)) = journal.straggler() {
+            if let Some((row, len)) = journal.straggler(rng.below(2) == 0) {
                 let bytes = disk.0[&row].clone();
                 assert_eq!(bytes.len(), len as usize);
                 journal.move_row(Some(bytes)).expect("readable");

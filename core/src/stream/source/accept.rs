@@ -106,7 +106,7 @@ impl Stream {
         if let Some(reason) = &self.stopped {
             return Some(Refusal::StreamStopped(reason.clone()));
         }
-        if !common.has_space() {
+        if !common.may_accept(more) {
             return Some(Refusal::NoSpace { free: common.free });
         }
         let full = self.store.bytes() + self.source.unformed + more > common.config.outbox_bytes;
@@ -209,6 +209,7 @@ impl Stream {
             let item = Item { writer: waiter.writer, first, messages, waiters: alloc::vec![part] };
             self.waits(common, &part);
             self.source.unformed += item.weight();
+            common.unformed += item.weight();
             let before = |other: &Item| other.writer == waiter.writer;
             let reversed = || self.source.queue.back().is_some_and(before);
             if common.planted.strikes(Bug::QueueReversed, reversed) {
@@ -248,7 +249,9 @@ impl Stream {
         if items.is_empty() || self.stopped.is_some() {
             return;
         }
-        self.source.unformed -= items.iter().map(Item::weight).sum::<u64>();
+        let weight = items.iter().map(Item::weight).sum::<u64>();
+        self.source.unformed -= weight;
+        common.unformed -= weight;
         let first = self.source.numbered.max(self.head.taken).next();
         let mut payload = Payload::new();
         let mut waiters = Vec::new();

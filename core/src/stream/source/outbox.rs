@@ -215,7 +215,7 @@ impl Stream {
             requests.sort_unstable();
             requests.dedup();
             self.nobody_waits(common, &requests);
-            self.source.unformed = 0;
+            common.unformed -= core::mem::take(&mut self.source.unformed);
             for request in requests {
                 common.reply(request, Err(refusal.clone()));
             }
