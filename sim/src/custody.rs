@@ -7,6 +7,7 @@
 //! who must refuse does, for good; nothing is owed any more that might depend on it; all else is judged as ever.
 
 use crate::checker::Failure;
+use crate::coverage::sometimes;
 use crate::describe;
 use crate::disk::ledger::Expected;
 use crate::event::{Event, MILLI, SECOND, Time};
@@ -81,11 +82,15 @@ impl<M: Machine> World<M> {
         self.note(node, describe::FAULT, 0, || format!("== its disk is damaged: {expected:?}"));
         match expected {
             Expected::Unreadable(row) => {
+                sometimes!(StartCannotRead);
                 let life = self.processes[node].life;
                 self.awaits_cure(node, life, format!("row {row} cannot be read"));
                 return None;
             }
-            Expected::Loss(_, since) | Expected::LossOrRefusal(_, since) => self.loses(node, since),
+            Expected::Loss(_, since) | Expected::LossOrRefusal(_, since) => {
+                sometimes!(LossUnnoticed);
+                self.loses(node, since);
+            }
             Expected::Start | Expected::Either | Expected::Refusal(_) => {}
         }
         Some(expected)
@@ -111,6 +116,7 @@ impl<M: Machine> World<M> {
     /// A node says, rightly, that its disk is damaged, and goes no further.
     pub(crate) fn refused(&mut self, node: usize, why: String) {
         let starting = self.processes[node].expected.is_some();
+        sometimes!(StartRefused, starting);
         self.note(node, describe::FAULT, u64::from(starting), || format!("== refuses: {why}"));
         let id = u64::from(self.processes[node].life) << 32 | 1 << 59;
         if starting {
@@ -118,6 +124,7 @@ impl<M: Machine> World<M> {
             let life = self.processes[node].life;
             self.awaits_cure(node, life, why);
         } else {
+            sometimes!(FoundDamageRunning);
             // It found out while it ran: whoever minds it starts it again, and it finds out what is left.
             self.crash(node, false, id, 100 * MILLI);
         }
@@ -126,6 +133,7 @@ impl<M: Machine> World<M> {
     /// A node cannot go on without an operator.
     fn awaits_cure(&mut self, node: usize, life: u32, why: String) {
         if self.plan.beyond_repair {
+            sometimes!(GoneForGood);
             self.custody.gone[node] = Some(format!("node {node}: {why}"));
             return;
         }
@@ -142,6 +150,7 @@ impl<M: Machine> World<M> {
         let process = &mut self.processes[node];
         let (load, bytes) = process.loaded(slot);
         if process.disk.is_wounded() && process.misreads(slot) && !process.misread {
+            sometimes!(Misread);
             process.misread = true;
             let life = process.life;
             self.note(node, describe::FAULT, load.0, || "== is given what was never written".into());
@@ -175,12 +184,19 @@ impl<M: Machine> World<M> {
         let cure = self.cure(node, life);
         self.note(node, describe::FAULT, 0, || format!("== its disk is put right: {cure:?}"));
         match cure {
-            Cure::Rows => self.processes[node].disk.mend(),
+            Cure::Rows => {
+                sometimes!(CuredByRows);
+                self.processes[node].disk.mend();
+            }
             Cure::Image(taken) => {
+                sometimes!(CuredByImage);
                 self.processes[node].disk.roll_back();
                 self.loses(node, taken);
             }
-            Cure::Empty(through) => self.empty(node, through),
+            Cure::Empty(through) => {
+                sometimes!(CuredByEmptyDisk);
+                self.empty(node, through);
+            }
         }
         let life = self.processes[node].life;
         self.queue.push(self.now + MILLI, Event::Boot { node, life });
@@ -204,6 +220,7 @@ impl<M: Machine> World<M> {
     /// Through whom a node can join again if its disk is emptied, if those who must agree to that can do so without it.
     pub(crate) fn may_be_emptied(&self, node: usize) -> Option<usize> {
         if !self.may_lose(node) || !self.complete {
+            sometimes!(NotEmptied);
             return None;
         }
         let voters = self.voters_agreed_without(node)?;
@@ -273,6 +290,7 @@ impl<M: Machine> World<M> {
     /// A node's journal is gone, and its key is not: they are in files of their own. It is the same node still, but no member until
     /// it joins again, under fresh replica names. Nobody is told what it alone held.
     fn empty(&mut self, node: usize, through: usize) {
+        sometimes!(DiskEmptied);
         self.note(node, describe::FAULT, through as u64, || "== its disk is empty".into());
         self.processes[node].disk.empty();
         self.images[node] = None;
@@ -298,6 +316,7 @@ impl<M: Machine> World<M> {
     fn void(&mut self, node: usize, since: Time) {
         self.custody.lost[node] = true;
         self.books.may_stop = true;
+        sometimes!(SomethingLost);
         self.books.agreement.a_disk_lost();
         for (index, stream) in self.plan.streams.iter().enumerate() {
             if stream.source == node {

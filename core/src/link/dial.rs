@@ -11,6 +11,7 @@ use crate::id::{LaneId, NodeId};
 use crate::node::output::DialId;
 use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
+use crate::sometimes;
 use crate::time::{Instant, Span};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -192,6 +193,7 @@ impl Target {
     fn wait(&mut self, now: Instant, config: &Config, rng: &mut Rng) {
         let bound = config.redial_base.times(1 << self.failures.min(30)).at_most(config.redial_cap);
         self.failures = self.failures.saturating_add(1);
+        sometimes!(RedialsBackedOff, self.failures > 4);
         self.state = State::Waiting(now + Span(rng.between(0, bound.0)));
     }
 }

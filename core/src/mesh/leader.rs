@@ -7,6 +7,7 @@ use super::{Mesh, Output};
 use crate::configuration::Configuration;
 use crate::id::{LogIndex, NodeId, Term};
 use crate::planted::Bug;
+use crate::sometimes;
 use crate::time::{Instant, Now};
 
 /// The control group as seen from here.
@@ -74,6 +75,7 @@ impl Mesh {
         }
         for replica in configuration.members() {
             if !control.configuration.members().any(|known| known == replica) {
+                sometimes!(OtherReplicaOnNode, control.matches.contains_key(&replica.node));
                 // What another replica on that node held says nothing of this one.
                 control.matches.remove(&replica.node);
             }
@@ -106,6 +108,7 @@ impl Mesh {
         if self.control.change.is_none_or(|(asked, _)| asked != context) {
             return false;
         }
+        sometimes!(MembersChangeRefused);
         self.control.change = None;
         self.control.rest = Some(now.monotonic + self.config.change_retry);
         true

@@ -14,6 +14,8 @@ use wattle_proto::frame::{Class, FrameKind, FrameWriter, Kind, MAX_FRAME, RelayH
 use crate::id::{LaneId, NodeId};
 use crate::level::Level;
 use crate::payload::Payload;
+use crate::rare;
+use crate::sometimes;
 
 /// Most bytes that may wait for one link, by class.
 const LIMITS: [usize; 3] = [4 << 20, 8 << 20, 16 << 20];
@@ -89,6 +91,7 @@ impl Egress {
         let link = self.links.entry(neighbour).or_insert_with(|| Link { lane, queues: Default::default() });
         link.lane = lane;
         if link.queues.iter().any(|queue| !queue.messages.is_empty()) {
+            sometimes!(QueueFollowedLink);
             self.ready.insert(lane);
         }
     }
@@ -128,6 +131,7 @@ impl Egress {
         let link = self.links.get_mut(&neighbour).ok_or(Dropped::NoLink)?;
         let class = message.relay.class() as usize;
         if link.queues[class].bytes > LIMITS[class] / 2 {
+            rare!(CongestionMarked);
             message.relay.mark_congested();
         }
         push(&mut link.queues[class], message, LIMITS[class])?;

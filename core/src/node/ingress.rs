@@ -19,6 +19,8 @@ use crate::id::{GroupId, LaneId, NodeId};
 use crate::link::{LabelError, Standing};
 use crate::payload::Payload;
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 use crate::work::PublicKey;
 use crate::{link, mesh, raft, route, stream};
 
@@ -109,6 +111,7 @@ impl Node {
     }
 
     fn misbehaved(&mut self, lane: LaneId, fault: String) {
+        sometimes!(LaneMisbehaved);
         if let Some(lane) = self.lanes.open.get_mut(&lane) {
             lane.broken = true;
         }
@@ -191,12 +194,16 @@ impl Node {
         let next = match self.links.resolve(label) {
             Ok(next) => next,
             Err(LabelError::NoLink(_)) => {
+                sometimes!(RelayLinkDown);
                 if self.config.planted.has(Bug::RouteLoop) {
                     return self.send_back(neighbour, label, &before, message);
                 }
                 return self.notify(neighbour, &before, Reason::LinkDown);
             }
-            Err(LabelError::WrongTag(_)) => return self.notify(neighbour, &before, Reason::WrongLabel),
+            Err(LabelError::WrongTag(_)) => {
+                sometimes!(RelayLabelStale);
+                return self.notify(neighbour, &before, Reason::WrongLabel);
+            }
         };
         let outgoing = Outgoing { relay, header: message.header, payload: Payload::from(message.payload) };
         match self.egress.queue_for_neighbour(next, outgoing) {
@@ -239,6 +246,7 @@ impl Node {
         if message.relay.kind() == Kind::Notice {
             let notice = Notice::decode(message.header)
                 .map_err(|error| format!("a notice that cannot be read: {error}"))?;
+            sometimes!(NoticeCame);
             self.dropped.notices[usize::try_from(notice.reason).unwrap_or_default().min(5)] += 1;
             return Ok(());
         }
@@ -251,10 +259,12 @@ impl Node {
         };
         let own = self.config.identity.node;
         if (target != own && !self.config.planted.has(Bug::StaleLabelFollowed)) || source == own {
+            rare!(WrongTarget);
             self.notify(neighbour, &message.relay, Reason::WrongTarget);
             return Ok(());
         }
         if !self.mesh.is_member(source) {
+            sometimes!(SourceUnknown);
             self.mesh.handle(self.now, mesh::Input::Unknown { node: source, through: neighbour });
             return Ok(());
         }
@@ -328,7 +338,10 @@ impl Node {
             Ok(None) => return,
             Ok(Some((from, message))) => raft::Input::Message { from, group, message },
             Err(NothingHeld) if self.config.planted.has(Bug::RestNotAskedFor) => return,
-            Err(NothingHeld) => raft::Input::AskAgain { group },
+            Err(NothingHeld) => {
+                sometimes!(RestAskedFor);
+                raft::Input::AskAgain { group }
+            }
         };
         self.groups.handle(now, input);
     }
@@ -340,6 +353,7 @@ impl Node {
             return self.loopback.push_back(parcel);
         }
         let Some(path) = self.routes.path(parcel.to) else {
+            sometimes!(NoPath);
             self.dropped.unroutable += 1;
             return;
         };

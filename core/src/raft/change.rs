@@ -9,6 +9,8 @@ use super::{Output, RefusedReason};
 use crate::configuration::{Configuration, Member};
 use crate::id::{NodeId, ReplicaId};
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 
 impl Group {
     /// Asks for another configuration. `number` is that of whoever asked; a change that the group makes by itself has none, and its
@@ -31,6 +33,7 @@ impl Group {
             _ => Some(RefusedReason::NotLeader { leader: self.leader(context.own) }),
         };
         if let Some(reason) = refusal {
+            sometimes!(ChangeRefused);
             if let Some(number) = number {
                 context.out.push_back(Output::Refused { group: self.id, context: number, reason });
             }
@@ -72,9 +75,11 @@ impl Group {
             return;
         }
         if configuration.is_joint() {
+            sometimes!(JointCommitted);
             let settled = Configuration::simple(configuration.voters, configuration.learners);
             self.append_configuration(context, &settled);
         } else if !configuration.votes(self.member(context.own)) {
+            rare!(LeaderVotedOut);
             // Tell everybody of the commit, then leave it to them.
             self.replicate(context);
             self.follow(context, None);
@@ -94,9 +99,11 @@ impl Group {
         let configuration = self.log.configuration().clone();
         let known = configuration.members().any(|member| member == old);
         if !known || configuration.members().any(|member| member == fresh) {
+            sometimes!(FreshIdKnown, known);
             return;
         }
         let voted = configuration.votes(old);
+        sometimes!(FreshIdAdmitted);
         let Role::Leader(leading) = &mut self.role else { return };
         if voted {
             leading.returning.insert(fresh);
@@ -118,6 +125,7 @@ impl Group {
         if !settled || !caught_up(leading) {
             return;
         }
+        sometimes!(FormerVoterPromoted);
         let mut voters = self.log.configuration().voters.clone();
         voters.push(member);
         let learners = self.log.configuration().learners.clone();

@@ -12,6 +12,7 @@ use crate::id::{Generation, NodeId};
 use crate::level::Level;
 use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
+use crate::sometimes;
 use crate::time::{Instant, Now, Span};
 
 /// A link between two nodes that both list.
@@ -35,6 +36,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn want(&mut self, now: Instant) {
+        sometimes!(PacedDown, now < self.not_before);
         if self.due.is_none() {
             self.due = Some(now.max(self.not_before));
         }

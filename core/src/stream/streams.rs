@@ -16,6 +16,7 @@ use crate::node::output::Event;
 use crate::planted::{Bug, Planted};
 use crate::record::{Damaged, Key};
 use crate::rng::Rng;
+use crate::sometimes;
 use crate::time::{Instant, Now};
 use crate::work::Done;
 
@@ -416,8 +417,10 @@ impl Streams {
         let grown = free > core::mem::replace(&mut self.common.free, free);
         let (accepting, taking) = (self.common.may_accept(0), self.common.has_space());
         if before.0 != accepting {
+            sometimes!(RoomCameBack, accepting);
             self.common.emit(Output::Event(Event::Space { accepting }));
         }
+        sometimes!(IntakeStopped, before.1 && !taking);
         let turned = |stream: &Stream| before.1 != taking && stream.part == Part::Target;
         let fed = |stream: &Stream| grown && taking && stream.starved;
         let concerned = |stream: &&Stream| turned(stream) || fed(stream);

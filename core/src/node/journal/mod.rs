@@ -30,6 +30,7 @@ use crate::level::Level;
 use crate::payload::Payload;
 use crate::planted::{Bug, Planted};
 use crate::record::{Forget, Key, Record};
+use crate::sometimes;
 
 /// While room is scarce, one part in so many of the journal may be dead.
 const DEAD_WHEN_SCARCE: u64 = 16;
@@ -267,6 +268,7 @@ impl Journal {
     pub(crate) fn trim(&mut self) -> Option<Ticket> {
         let busy = self.loads.keys().next().is_some_and(|&row| row < self.trimmable);
         let busy = busy && !self.planted.has(Bug::TrimmedUnderLoad);
+        sometimes!(TrimWaitedForLoad, busy);
         if busy || self.trimmable <= self.trimmed {
             return None;
         }
@@ -307,6 +309,8 @@ impl Journal {
         if !wasteful || self.moving.is_some() || self.floor > self.synced || oldest.live == 0 {
             return None;
         }
+        sometimes!(RowMoved);
+        sometimes!(RowMovedForRoom, self.live_bytes * 10 >= self.bytes * 3);
         self.moving = Some(self.floor);
         *self.loads.entry(self.floor).or_default() += 1;
         Some((self.floor, oldest.bytes))
@@ -329,6 +333,7 @@ impl Journal {
             let alive =
                 self.places.get(&record.key).is_some_and(|p| p.row == ticket && p.born == record.born);
             let superseded = self.pending.iter().any(|entry| entry.record.key == record.key);
+            sometimes!(RecordDiedWhileMoved, !alive || superseded);
             if alive && !superseded {
                 let (from, len) = (record.extent.offset as usize, record.extent.len as usize);
                 let payload = Payload::from(bytes.slice(from..from + len));
