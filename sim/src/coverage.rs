@@ -13,6 +13,19 @@ macro_rules! sometimes {
 }
 pub(crate) use sometimes;
 
+/// Marks a place of the world, if a condition holds there: a nightly set of runs should come to it.
+macro_rules! rare {
+    ($mark:ident $(, $condition:expr)?) => {
+        if true $(&& $condition)? {
+            const { assert!(!$crate::coverage::Mark::$mark.rarity().is_sometimes()) };
+            $crate::coverage::Mark::$mark.hit();
+        }
+    };
+}
+pub(crate) use rare;
+
+pub(crate) mod fired;
+
 wattle_core::marks! {
     Sometimes {
         CrashedBetweenOutputs: "a node crashed between two outputs of one step";
@@ -22,6 +35,89 @@ wattle_core::marks! {
         ResumedWithBacklog: "a node that stood still found much that had come meanwhile";
         RolledBack: "a disk was put back to an older image";
         LeaderStruck: "a leader was hit because it led";
+        SleptUncounted: "a machine slept and its clock stood still";
+        CrashedAtAMoment: "a node crashed in the middle of the step that its crash waited for";
+        RollBackSpared: "a disk was not rolled back because another node had lost something";
+        Forsaken: "a minority stays broken in the healed world";
+        ForsakenSpared: "a minority that was to stay broken heals, for the others could not do without it";
+        StartCannotRead: "a start could not read a row";
+        LossUnnoticed: "a disk had lost what nothing on it shows";
+        StartRefused: "a node rightly refused its damaged disk at its start";
+        FoundDamageRunning: "a running node found that its disk is damaged";
+        GoneForGood: "a node refuses for good, for nobody puts its disk right";
+        Misread: "a node was given something else than it had written";
+        CuredByRows: "an operator brought damaged rows back";
+        CuredByImage: "an operator put an older image in the place of a damaged disk";
+        CuredByEmptyDisk: "an operator put an empty disk in the place of a damaged one";
+        DiskEmptied: "a disk was emptied and its node joined again";
+        NotEmptied: "a disk was not emptied because that could cost the mesh what it owes";
+        SomethingLost: "a node lost what it had been told is safe";
+        SyncLostPages: "a sync failed and what it covered was lost for good";
+        SyncFailed: "a sync failed";
+        SpaceEnded: "a write found that not even the reserve is left";
+        RowMisdirected: "a row was written in the place of another";
+        RowNeverWritten: "a row was reported safe and never written";
+        RowRotted: "a row that was safe went bad";
+        RowUnreadable: "a row that was safe could not be read any more";
+        SlowMachineBehind: "events queued up at a slow machine";
+        Flapped: "a flapping link came back";
+        StalledTooLong: "a connection broke because nothing went across it for long";
+        TranslationForgot: "an address translation forgot a connection";
+        LostTooOften: "packets were lost so often that a connection broke";
+        QueueTailDropped: "a full queue on the way dropped what came last";
+        PacketsLost: "packets were lost and came again";
+        FrameVanished: "a frame vanished between two ends";
+        FrameReplayed: "an old frame came again";
+        BitFlipped: "a bit flipped and reached the decoder";
+        SpoiltCaught: "encryption found bytes spoilt";
+        ClogSwallowed: "a clogged link swallowed bytes";
+        CameInCrumbs: "bytes came in crumbs";
+        CrashFired: "a fault began: a crash";
+        PauseFired: "a fault began: a pause";
+        OneWayCutFired: "a fault began: a one-way cut";
+        CutFired: "a fault began: a cut both ways";
+        IsolationFired: "a fault began: a node isolated one way or both";
+        PartitionFired: "a fault began: a partition";
+        ResetFired: "a fault began: a reset";
+        SlowLinkFired: "a fault began: a slow link";
+        FlapFired: "a fault began: a flapping link";
+        SilenceFired: "a fault began: a silent connection";
+        HalfOpenFired: "a fault began: a half-open connection";
+        OvertakingFired: "a fault began: an overtaken connection";
+        RebindingFired: "a fault began: a rebound address";
+        SlowDiskFired: "a fault began: a slow disk";
+        FullDiskFired: "a fault began: a full disk";
+        FailedWriteFired: "a fault began: a failed write";
+        RollBackFired: "a fault began: a disk rolled back";
+        DeposingFired: "a fault began: a leader deposed";
+        WallStepFired: "a fault began: a step of the wall clock";
+        LossFired: "a fault began: a lossy link";
+        ThinningFired: "a fault began: a link that drops frames";
+        CorruptionFired: "a fault began: a corrupting link";
+        ReplayFired: "a fault began: a replaying link";
+        CongestionFired: "a fault began: a congested link";
+        GreyFired: "a fault began: a link that passes small packets only";
+        ClogFired: "a fault began: a clogged link";
+        DribbleFired: "a fault began: a dribbling link";
+        UndialableFired: "a fault began: an address that cannot be dialled";
+        TranslationFired: "a fault began: an address translation that forgets";
+        SlowNodeFired: "a fault began: a slow node";
+        BlockedSenderFired: "a fault began: a node whose sockets are full";
+        CrashLoopFired: "a fault began: a loop of crashes";
+        EmptyDiskFired: "a fault began: an emptied disk";
+        LostPagesFired: "a fault began: a sync that loses pages";
+        OutOfSpaceFired: "a fault began: a disk that ends in the middle of a batch";
+        StalledDiskFired: "a fault began: a stalled disk";
+        BitRotFired: "a fault began: rot";
+        ReadErrorsFired: "a fault began: rows that cannot be read";
+        PhantomWriteFired: "a fault began: a phantom write";
+        MisdirectedWriteFired: "a fault began: a misdirected write";
+        DriftFired: "a fault began: a drifting clock";
+        SuspendFired: "a fault began: a suspended machine";
+        TimerSlackFired: "a fault began: timers that fire late";
+    }
+    Rare {
+        StreamForgotten: "a stream that a node had opened alone was forgotten with its disk";
     }
 }
 

@@ -7,6 +7,7 @@
 //! who must refuse does, for good; nothing is owed any more that might depend on it; all else is judged as ever.
 
 use crate::checker::Failure;
+use crate::coverage::sometimes;
 use crate::describe;
 use crate::disk::ledger::Expected;
 use crate::event::{Event, MILLI, SECOND, Time};
@@ -15,8 +16,12 @@ use crate::plan::Edge;
 use crate::process::State;
 use crate::random::{Draws, Purpose};
 use crate::world::{World, desk, show};
+use wattle_core::configuration::Configuration;
 use wattle_core::id::GroupId;
 use wattle_core::node::Input;
+
+/// A mesh of more nodes has as many voters.
+const VOTERS_MOST: usize = 5;
 
 /// What is damaged for good.
 #[derive(Clone, Debug, Default)]
@@ -77,11 +82,15 @@ impl<M: Machine> World<M> {
         self.note(node, describe::FAULT, 0, || format!("== its disk is damaged: {expected:?}"));
         match expected {
             Expected::Unreadable(row) => {
+                sometimes!(StartCannotRead);
                 let life = self.processes[node].life;
                 self.awaits_cure(node, life, format!("row {row} cannot be read"));
                 return None;
             }
-            Expected::Loss(_, since) | Expected::LossOrRefusal(_, since) => self.loses(node, since),
+            Expected::Loss(_, since) | Expected::LossOrRefusal(_, since) => {
+                sometimes!(LossUnnoticed);
+                self.loses(node, since);
+            }
             Expected::Start | Expected::Either | Expected::Refusal(_) => {}
         }
         Some(expected)
@@ -107,6 +116,7 @@ impl<M: Machine> World<M> {
     /// A node says, rightly, that its disk is damaged, and goes no further.
     pub(crate) fn refused(&mut self, node: usize, why: String) {
         let starting = self.processes[node].expected.is_some();
+        sometimes!(StartRefused, starting);
         self.note(node, describe::FAULT, u64::from(starting), || format!("== refuses: {why}"));
         let id = u64::from(self.processes[node].life) << 32 | 1 << 59;
         if starting {
@@ -114,6 +124,7 @@ impl<M: Machine> World<M> {
             let life = self.processes[node].life;
             self.awaits_cure(node, life, why);
         } else {
+            sometimes!(FoundDamageRunning);
             // It found out while it ran: whoever minds it starts it again, and it finds out what is left.
             self.crash(node, false, id, 100 * MILLI);
         }
@@ -122,6 +133,7 @@ impl<M: Machine> World<M> {
     /// A node cannot go on without an operator.
     fn awaits_cure(&mut self, node: usize, life: u32, why: String) {
         if self.plan.beyond_repair {
+            sometimes!(GoneForGood);
             self.custody.gone[node] = Some(format!("node {node}: {why}"));
             return;
         }
@@ -138,6 +150,7 @@ impl<M: Machine> World<M> {
         let process = &mut self.processes[node];
         let (load, bytes) = process.loaded(slot);
         if process.disk.is_wounded() && process.misreads(slot) && !process.misread {
+            sometimes!(Misread);
             process.misread = true;
             let life = process.life;
             self.note(node, describe::FAULT, load.0, || "== is given what was never written".into());
@@ -171,12 +184,19 @@ impl<M: Machine> World<M> {
         let cure = self.cure(node, life);
         self.note(node, describe::FAULT, 0, || format!("== its disk is put right: {cure:?}"));
         match cure {
-            Cure::Rows => self.processes[node].disk.mend(),
+            Cure::Rows => {
+                sometimes!(CuredByRows);
+                self.processes[node].disk.mend();
+            }
             Cure::Image(taken) => {
+                sometimes!(CuredByImage);
                 self.processes[node].disk.roll_back();
                 self.loses(node, taken);
             }
-            Cure::Empty(through) => self.empty(node, through),
+            Cure::Empty(through) => {
+                sometimes!(CuredByEmptyDisk);
+                self.empty(node, through);
+            }
         }
         let life = self.processes[node].life;
         self.queue.push(self.now + MILLI, Event::Boot { node, life });
@@ -200,24 +220,42 @@ impl<M: Machine> World<M> {
     /// Through whom a node can join again if its disk is emptied, if those who must agree to that can do so without it.
     pub(crate) fn may_be_emptied(&self, node: usize) -> Option<usize> {
         if !self.may_lose(node) || !self.complete {
+            sometimes!(NotEmptied);
             return None;
         }
-        let voters = self.voters()?;
+        let voters = self.voters_agreed_without(node)?;
         let listens = |other: &usize| self.plan.nodes[*other].listens;
         self.neighbours_of(node).filter(listens).find(|&sponsor| {
             let together = self.reached(sponsor, |other| other != node);
-            2 * voters.iter().filter(|&&voter| together[voter]).count() > voters.len()
+            let decides = 2 * voters.iter().filter(|&&voter| together[voter]).count() > voters.len();
+            decides && self.decide_whoever_votes(together.iter().filter(|&&reached| reached).count())
         })
     }
 
-    /// The voters of the control group, if all who know them agree.
-    fn voters(&self) -> Option<Vec<usize>> {
-        let machines = self.processes.iter().filter_map(|process| process.machine.as_deref());
-        let mut known = machines.filter_map(|machine| machine.group_configuration(GroupId::CONTROL));
-        let first = known.next()?;
-        let agreed = !first.is_joint() && known.all(|other| other == first);
+    /// Whether so many nodes hold a majority of the votes, whoever is made a voter before the others notice that a node is missing: if it
+    /// alone connected them, those who must then agree would find each other only through it.
+    fn decide_whoever_votes(&self, together: usize) -> bool {
+        let all = self.processes.len();
+        let voters = VOTERS_MOST.min(all - (1 - all % 2));
+        voters == 1 || 2 * (together + voters).saturating_sub(all) > voters
+    }
+
+    /// The voters of the control group, if all nodes but one, which need not be up, can be asked and agree: who cannot be asked may know of
+    /// voters that the others have not heard of yet.
+    fn voters_agreed_without(&self, node: usize) -> Option<Vec<usize>> {
+        let mut agreed: Option<&Configuration> = None;
+        for (other, process) in self.processes.iter().enumerate() {
+            let machine = process.machine.as_deref();
+            let known = machine.and_then(|machine| machine.group_configuration(GroupId::CONTROL));
+            match known {
+                None if other == node => {}
+                Some(known) if agreed.is_none_or(|agreed| agreed == known) => agreed = Some(known),
+                _ => return None,
+            }
+        }
         let place = |id| self.processes.iter().position(|process| process.id() == id);
-        agreed.then(|| first.voters.iter().filter_map(|voter| place(voter.node)).collect())
+        let agreed = agreed.filter(|agreed| !agreed.is_joint())?;
+        Some(agreed.voters.iter().filter_map(|voter| place(voter.node)).collect())
     }
 
     /// The nodes that can be linked with a node.
@@ -252,6 +290,7 @@ impl<M: Machine> World<M> {
     /// A node's journal is gone, and its key is not: they are in files of their own. It is the same node still, but no member until
     /// it joins again, under fresh replica names. Nobody is told what it alone held.
     fn empty(&mut self, node: usize, through: usize) {
+        sometimes!(DiskEmptied);
         self.note(node, describe::FAULT, through as u64, || "== its disk is empty".into());
         self.processes[node].disk.empty();
         self.images[node] = None;
@@ -277,6 +316,7 @@ impl<M: Machine> World<M> {
     fn void(&mut self, node: usize, since: Time) {
         self.custody.lost[node] = true;
         self.books.may_stop = true;
+        sometimes!(SomethingLost);
         self.books.agreement.a_disk_lost();
         for (index, stream) in self.plan.streams.iter().enumerate() {
             if stream.source == node {

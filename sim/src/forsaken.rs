@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use wattle_core::configuration::Member;
 use wattle_core::id::{GroupId, NodeId};
 
+use crate::coverage::sometimes;
 use crate::describe;
 use crate::machine::Machine;
 use crate::plan::Forsaken;
@@ -45,6 +46,7 @@ impl<M: Machine> World<M> {
         if sound && self.is_connected(&core) && self.is_majority(&core) {
             return forsaken.into_iter().collect();
         }
+        sometimes!(ForsakenSpared, !forsaken.is_empty());
         Vec::new()
     }
 

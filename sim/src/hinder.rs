@@ -1,6 +1,7 @@
 //! What hinders a process without ending it, or ends it again and again: a slow machine, full sockets, a machine that sleeps, timers
 //! that fire late, a clock that changes its rate, a loop of crashes.
 
+use crate::coverage::sometimes;
 use crate::describe;
 use crate::event::{Event, Time};
 use crate::fault::FaultKind;
@@ -38,6 +39,7 @@ impl<M: Machine> World<M> {
         self.perform(event);
         let process = &self.processes[node];
         if !process.inbox.is_empty() {
+            sometimes!(SlowMachineBehind);
             self.queue.push(self.now + process.service, Event::Serve { node, life: process.life });
         }
     }

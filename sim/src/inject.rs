@@ -2,7 +2,7 @@
 
 use wattle_core::id::GroupId;
 
-use crate::coverage::sometimes;
+use crate::coverage::{fired, rare, sometimes};
 use crate::describe;
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::fault::{FaultKind, Moment};
@@ -72,6 +72,7 @@ impl<M: Machine> World<M> {
     /// A fault begins in fact: it is counted and noted.
     fn fired(&mut self, index: usize) {
         self.faults += 1;
+        fired::fault(&self.plan.faults[index].kind);
         let id = self.plan.faults[index].id;
         let kind = self.plan.faults[index].kind.clone();
         self.note(0, describe::FAULT, id, || format!("== fault {kind:?}"));
@@ -99,6 +100,7 @@ impl<M: Machine> World<M> {
             );
             if at_once && after == 0 && self.triggers.struck.is_none() {
                 self.fired(index);
+                sometimes!(CrashedAtAMoment);
                 self.triggers.struck = Some(index);
             } else {
                 self.queue.push_in_order(self.now + after, Event::Fault { index });
@@ -216,6 +218,7 @@ impl<M: Machine> World<M> {
         process.state = State::Up;
         sometimes!(ResumedWithBacklog, process.backlog.len() > 10);
         if let Some(sleep) = process.asleep.take().filter(|sleep| !sleep.counted) {
+            sometimes!(SleptUncounted);
             process.clock.stood_still(sleep.since, self.now);
         }
         for event in std::mem::take(&mut process.backlog) {
@@ -241,6 +244,7 @@ impl<M: Machine> World<M> {
     }
 
     fn roll_back(&mut self, node: usize, id: u64, down: Time) {
+        sometimes!(RollBackSpared, self.images[node].is_some() && !self.may_lose(node));
         let Some(taken) = self.images[node].filter(|_| self.may_lose(node)) else { return };
         self.crash(node, true, id, down);
         if self.processes[node].is_up() || !self.processes[node].disk.roll_back() {
@@ -265,6 +269,7 @@ impl<M: Machine> World<M> {
         }
         for stream in &mut self.books.streams {
             if let Some(instance) = stream.instance().filter(|instance| !known.contains(instance)) {
+                rare!(StreamForgotten);
                 stream.forgotten();
                 self.books.agreement.forgotten(instance);
             }
@@ -278,6 +283,7 @@ impl<M: Machine> World<M> {
         self.note(0, describe::FAULT, 0, || "== everything heals".into());
         self.explain_heal();
         let forsaken = self.forsaken_now();
+        sometimes!(Forsaken, !forsaken.is_empty());
         self.network.heal(&mut self.queue, self.now);
         for node in 0..self.processes.len() {
             self.processes[node].disk.heal();

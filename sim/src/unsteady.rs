@@ -1,5 +1,6 @@
 //! How the faults of single links begin and end in a world.
 
+use crate::coverage::sometimes;
 use crate::describe;
 use crate::event::Event;
 use crate::fault::FaultKind;
@@ -54,6 +55,7 @@ impl<M: Machine> World<M> {
         let mut draws = Draws::new(self.plan.seed, Purpose::Flap, fault.id, u64::from(stroke));
         let stays = draws.spread(shortest, longest);
         self.queue.push(self.now + stays, Event::Flap { index, stroke: stroke + 1 });
+        sometimes!(Flapped, !stalled);
         let what = if stalled { "goes down" } else { "comes back" };
         let id = self.plan.faults[index].id;
         self.note(0, describe::FAULT, id ^ u64::from(stroke) << 8, || format!("== its link {what}"));

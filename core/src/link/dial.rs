@@ -10,6 +10,7 @@ use crate::id::{LaneId, NodeId};
 use crate::node::output::DialId;
 use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
+use crate::sometimes;
 use crate::sorted_map::SortedMap;
 use crate::time::{Instant, Span};
 
@@ -196,6 +197,7 @@ impl Target {
     fn wait(&mut self, now: Instant, config: &Config, rng: &mut Rng) {
         let bound = config.redial_base.times(1 << self.failures.min(30)).at_most(config.redial_cap);
         self.failures = self.failures.saturating_add(1);
+        sometimes!(RedialsBackedOff, self.failures > 4);
         self.state = State::Waiting(now + Span(rng.between(0, bound.0)));
     }
 }

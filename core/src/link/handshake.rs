@@ -13,6 +13,8 @@ use super::{Hello, Message, Output, Purpose};
 use crate::id::{LaneId, NodeId};
 use crate::node::output::CloseReason;
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 use crate::time::Instant;
 use crate::work::PublicKey;
 
@@ -37,6 +39,7 @@ impl Links {
             return self.misbehaved(now, id, "a hello that answers another question");
         }
         if let Err(reason) = self.check_hello(id, &hello) {
+            sometimes!(HelloRefused);
             // What stands in the way may be a lane that is dead already.
             let key = self.lanes.get(&id).map(|lane| lane.key).unwrap_or_default();
             if self.is_member(hello.node, &key) {
@@ -78,6 +81,7 @@ impl Links {
             && !self.roster.contains_key(&node)
             && !endorsement.is_empty()
         {
+            sometimes!(StrangerEndorsed);
             self.emit(Output::Stranger { node, key, endorsement: endorsement.clone() });
         }
     }
@@ -99,6 +103,7 @@ impl Links {
                 let peer = peer.clone();
                 // Others may have come up, or gone from the roster's graces, since the hello.
                 if let Err(reason) = self.check_start(&peer) {
+                    rare!(OvertakenWhileConfirming);
                     self.probe_lanes(now, peer.node);
                     return self.close(now, id, reason);
                 }
@@ -214,10 +219,12 @@ impl Links {
         if self.links.get(&node).is_some_and(|link| link.boot != peer.boot)
             && !self.planted.has(Bug::NewBootJoinsOldLink)
         {
+            sometimes!(NeighbourStartedAnew);
             // L3: `check_start` let only a later start pass. Whatever the earlier one left behind is dead.
             self.down(now, node);
         }
         let Some(label) = self.labels.assign(node) else {
+            rare!(LabelsUsedUp);
             let words = String::from("this node has as many neighbours as it can have");
             return self.close(now, id, CloseReason::Unwelcome(words));
         };
@@ -249,6 +256,7 @@ impl Links {
             let patience = lane.rtt.unwrap_or_default().times(3).max(self.config.probe);
             let Some(linked) = lane.linked_mut() else { continue };
             if linked.probe.is_none() && linked.leaving.is_none() {
+                sometimes!(LaneProbed);
                 linked.probe = Some(Probe { sent: now, until: now + patience });
                 self.send(id, Message::Ping { sent: now.0 });
                 self.arm(id);

@@ -8,6 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::id::{BootId, NodeId};
+use crate::rare;
 
 const NUMBER_BITS: u32 = 10;
 /// The most neighbours a node can have.
@@ -62,6 +63,7 @@ impl Labels {
             None => {
                 let free = self.slots.iter().enumerate().filter(|(_, slot)| !slot.up);
                 let (number, slot) = free.min_by_key(|(_, slot)| slot.released)?;
+                rare!(LabelGivenAway);
                 self.by_node.remove(&slot.node);
                 number as u16
             }

@@ -14,7 +14,9 @@ use super::{Config, Hello, Input, LabelError, Message, Output, Purpose};
 use crate::id::{BootId, Generation, LaneId, MeshId, NodeId};
 use crate::node::output::{CloseReason, DialId, Event};
 use crate::planted::{Bug, Planted};
+use crate::rare;
 use crate::rng::Rng;
+use crate::sometimes;
 use crate::sorted_map::SortedMap;
 use crate::time::{Instant, Now, Span};
 use crate::when::When;
@@ -207,6 +209,8 @@ impl Links {
         self.strangers += usize::from(lane.stranger);
         self.lanes.insert(id, lane);
         if surplus || self.generation.is_none() {
+            rare!(StrangersCrowd, surplus);
+            rare!(DialledWhileStarting, !surplus);
             let words =
                 if surplus { "too many strangers are at the door" } else { "this node is still starting" };
             self.close(now, id, CloseReason::Unwelcome(String::from(words)));
@@ -226,6 +230,7 @@ impl Links {
 
     fn on_dial_failed(&mut self, now: Instant, dial: DialId) {
         if let Some(target) = self.targets.dialled(dial) {
+            sometimes!(DialFailed);
             self.retry(now, target, "the address did not answer");
         }
     }
@@ -272,6 +277,7 @@ impl Links {
     fn on_pong(&mut self, now: Instant, id: LaneId, echo: u64) {
         let echo = Instant(echo);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
+        rare!(EchoAbsurd, echo > now || now.since(echo) > self.config.silent);
         // The figure comes from the peer: one from the future or the distant past measures nothing.
         if echo > now || now.since(echo) > self.config.silent {
             return;
@@ -279,6 +285,7 @@ impl Links {
         let Some(linked) = lane.linked_mut() else { return };
         let node = linked.peer.node;
         let proven = linked.probe.is_some_and(|probe| echo >= probe.sent);
+        sometimes!(ProbeAnswered, proven);
         if proven {
             linked.probe = None;
         }
@@ -426,6 +433,8 @@ impl Links {
             Phase::Linked(linked) if past(linked.probe.map(|probe| probe.until)) => Some(CloseReason::Silent),
             Phase::Linked(_) | Phase::Joining { .. } => silent.then_some(CloseReason::Silent),
         };
+        sometimes!(LaneSilent, matches!(reason, Some(CloseReason::Silent)));
+        sometimes!(HandshakeTimedOut, matches!(reason, Some(CloseReason::HandshakeTimeout)));
         match reason {
             Some(reason) => self.close(now, id, reason),
             None => self.ping_if_due(now, id),
@@ -462,6 +471,7 @@ impl Links {
         let Some(due) = self.next_deadline() else { return };
         let late = now.since(due);
         if late > self.config.stall {
+            sometimes!(OwnStallForgiven);
             let ids: Vec<LaneId> = self.lanes.keys().copied().collect();
             for id in ids {
                 if let Some(lane) = self.lanes.get_mut(&id) {

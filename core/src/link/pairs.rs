@@ -29,6 +29,7 @@ use crate::id::{BootId, Generation, GroupId, NodeId, Term};
 use crate::level::Level;
 use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
+use crate::sometimes;
 use crate::time::{Instant, Now, Span};
 
 /// The most groups on one page: about 48 KiB, so that a beat fits into any frame.
@@ -339,10 +340,12 @@ impl Pairs {
     fn on_beat(&mut self, now: Instant, from: NodeId, beat: Beat) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if !peer.admits(now, &beat, &self.config, self.planted) {
+            sometimes!(BeatOutdated);
             return;
         }
         if peer.start.is_none_or(|(boot, _)| boot != beat.boot) {
             let quick = peer.start.is_some() && !peer.suspect;
+            sometimes!(PeerRestartedQuickly, quick);
             peer.begin(beat.boot, beat.generation);
             if !self.planted.strikes(Bug::QuickRestartUnnoticed, || quick) {
                 self.outputs.push_back(Output::NewBoot { node: from, boot: beat.boot });
@@ -354,7 +357,9 @@ impl Pairs {
         peer.pause = beat.pause.at_most(self.config.interval_far);
         peer.disk_stuck = beat.oldest_write.is_some_and(|age| age > self.config.write_limit);
         peer.acknowledged = beat.seen_digest;
+        sometimes!(SuspectIsBack, !peer.disk_stuck && peer.suspect);
         if peer.disk_stuck && !peer.suspect {
+            sometimes!(PeerDiskStuck);
             peer.suspect = true;
             self.outputs.push_back(Output::Suspect { node: from });
         } else if !peer.disk_stuck && peer.suspect {
@@ -405,6 +410,7 @@ impl Pairs {
                         peer.heard = now;
                         continue;
                     }
+                    sometimes!(PeerFellSilent);
                     peer.suspect = true;
                     self.outputs.push_back(Output::Suspect { node });
                 }
@@ -458,6 +464,7 @@ impl Pairs {
             self.lag = late;
         }
         if late > self.config.stall {
+            sometimes!(NodeStoodStill);
             for peer in self.peers.values_mut() {
                 peer.heard += late;
             }

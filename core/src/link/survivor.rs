@@ -92,7 +92,10 @@ impl Links {
     pub(super) fn on_leaving(&mut self, now: Instant, id: LaneId) {
         let Some(lane) = self.lanes.get(&id) else { return };
         match lane.linked() {
-            Some(linked) if linked.unconfirmed.is_none() => self.close(now, id, CloseReason::Surplus),
+            Some(linked) if linked.unconfirmed.is_none() => {
+                sometimes!(FarewellHeard);
+                self.close(now, id, CloseReason::Surplus);
+            }
             Some(_) => self.misbehaved(now, id, "a farewell before the handshake was done"),
             None if lane.peer().is_some() => {
                 self.misbehaved(now, id, "a farewell before the handshake was done")
@@ -111,6 +114,7 @@ impl Links {
         let Some(link) = self.links.get(&node) else { return };
         match self.preferred(link, false) {
             Some(other) => {
+                sometimes!(LinkSwitched);
                 self.switch(node, other);
                 self.settle(now, node);
             }

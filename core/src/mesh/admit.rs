@@ -20,6 +20,8 @@ use super::{Mesh, Output};
 use crate::id::{LaneId, NodeId};
 use crate::node::command::Refusal;
 use crate::node::output::{CloseReason, Event};
+use crate::rare;
+use crate::sometimes;
 use crate::time::{Instant, Now};
 use crate::when::When;
 use crate::work::{Job, PublicKey};
@@ -85,7 +87,10 @@ impl Mesh {
         request: Box<JoinRequest>,
     ) {
         match self.judge(now, &peer_key, &request) {
-            Ok(Judgement::Member) => self.accept(now, lane),
+            Ok(Judgement::Member) => {
+                sometimes!(MemberToldAgain);
+                self.accept(now, lane);
+            }
             Ok(Judgement::Admit(admission)) => self.begin_admission(now, lane, request.token, admission),
             Err(Rejection { reason, retry }) => self.reject(now, lane, Some(request.node), reason, retry),
         }
@@ -146,6 +151,7 @@ impl Mesh {
         let node = admission.node;
         if let Some(open) = self.admissions.open.get_mut(&node) {
             if open.admission.replica == admission.replica {
+                sometimes!(JoinerCameAnew);
                 // The same joiner on a new connection: the answer goes there.
                 let old = open.lane.replace(lane).filter(|&old| old != lane);
                 if let Some(old) = old {
@@ -153,6 +159,7 @@ impl Mesh {
                 }
                 return;
             }
+            rare!(EarlierJoinUnderWay);
             let reason = "an earlier join of this node is still under way".into();
             return self.reject(now, lane, Some(node), reason, true);
         }
@@ -207,6 +214,7 @@ impl Mesh {
                 self.reject_open(now, &admitting, reason, false);
             }
             Err(Refusal::NoQuorum) => {
+                sometimes!(AdmissionWithoutQuorum);
                 let reason =
                     "the mesh has no quorum now, so nobody can join: wait until enough voters are back";
                 self.reject_open(now, &admitting, reason.into(), true);
@@ -220,6 +228,7 @@ impl Mesh {
         let known = self.member(node).is_some();
         let Some(token) = self.tokens.get_mut(&id) else { return };
         if token.redeemed.contains(&node) && !known {
+            rare!(TokenUseGivenBack);
             token.redeemed.retain(|&n| n != node);
             let record = token.record(id);
             self.outputs.push_back(Output::Persist(record));

@@ -10,6 +10,8 @@ use super::store::{Space, closed_record, opened_record, state_record};
 use super::{Applied, Mesh, Output, Stream};
 use crate::id::{LogIndex, NodeId, StreamInstance};
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 use crate::time::Now;
 
 impl Mesh {
@@ -67,6 +69,7 @@ impl Mesh {
     fn on_outcome(&mut self, now: Now, index: LogIndex, entry: &Entry, outcome: &Outcome) -> Option<NodeId> {
         let Ok(effect) = &outcome.result else { return None };
         if !outcome.fresh {
+            sometimes!(DecidedTwice);
             return None;
         }
         match (effect, &entry.body) {
@@ -101,10 +104,14 @@ impl Mesh {
             self.outputs.push_back(Output::Installed { taken: false });
             return;
         };
+        sometimes!(MeshStateTaken);
         let before = core::mem::replace(&mut self.state, state);
-        // A start announces what was opened after the stored state, too, before it knows the entries in between.
+        // A start announces what was opened after the stored state, too, before it knows the entries in between. Of what was opened behind
+        // the state that came, that state knows nothing: it stays open.
+        rare!(OpenedBehindState, self.opened.values().any(|stream| stream.index > index));
+        let marked = self.opened.values().filter(|stream| stream.index <= index);
         let mut announced: BTreeMap<StreamInstance, String> =
-            self.opened.values().map(|stream| (stream.instance, stream.name.clone())).collect();
+            marked.map(|stream| (stream.instance, stream.name.clone())).collect();
         announced.extend(before.streams.into_values().map(|stream| (stream.instance, stream.name)));
         self.store_state();
         self.cut = self.stored;
@@ -116,6 +123,7 @@ impl Mesh {
         for (instance, name) in announced {
             let open = self.state.streams.get(&name).is_some_and(|stream| stream.instance == instance);
             if !open {
+                sometimes!(StreamClosedByState);
                 self.outputs.push_back(Output::StreamClosed { instance, name });
             }
         }

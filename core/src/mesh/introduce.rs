@@ -19,6 +19,7 @@ use super::state::Member;
 use super::wire::{Malformed, Message, RosterEntry, admission_in, admission_out};
 use super::{Mesh, Output};
 use crate::id::{MeshId, NodeId};
+use crate::sometimes;
 use crate::time::{Instant, Now};
 use crate::when::When;
 use crate::work::{Job, PublicKey};
@@ -107,6 +108,7 @@ impl Mesh {
             self.introductions.asked.contains_key(&node) || self.introductions.checking.contains_key(&node);
         if !busy && self.introductions.len() < self.config.introductions_max {
             self.introductions.asked.insert(node, now);
+            sometimes!(WhoIsAsked);
             let message = Message::WhoIs { node };
             self.outputs.push_back(Output::Send { to: through, message, when: When::Now });
         }
@@ -179,6 +181,7 @@ impl Mesh {
             self.outputs.push_back(Output::Work { token: checking.token, job });
             self.introductions.checking.insert(node, checking);
         } else if !self.is_member(node) {
+            sometimes!(MemberIntroduced);
             self.introductions.known.insert(node, checking.entry);
             self.announce_roster();
         }

@@ -17,6 +17,8 @@ use crate::id::{LaneId, MeshId, NodeId, ReplicaId, RequestId};
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 use crate::time::{Instant, Now, Span};
 use crate::when::When;
 use crate::work::PublicKey;
@@ -99,6 +101,7 @@ impl Mesh {
 
     /// The same join is asked for again: it goes on for whoever asked last, with fresh patience.
     fn take_over_join(&mut self, now: Now, request: RequestId) {
+        sometimes!(JoinTakenOver);
         let deadline = now.monotonic + self.config.join_timeout;
         let Some(joining) = &mut self.joining else { return };
         joining.deadline = deadline;
@@ -176,6 +179,7 @@ impl Mesh {
         match self.read_token(&text) {
             Ok(token) => {
                 self.spare_replica = None;
+                sometimes!(JoinWentOn);
                 self.joining = Some(self.new_joining(now, None, token, replica));
                 self.on_join_stored(now, replica);
             }
@@ -211,6 +215,7 @@ impl Mesh {
         };
         if Digest::of_bytes(&peer_key.0) != joining.token.key_hash {
             let reason = CloseReason::Unwelcome("it does not hold the key that the join token names".into());
+            rare!(JoinedAnImpostor);
             let address = joining.address();
             self.close(lane, reason.clone());
             self.outputs.push_back(Output::Event(Event::PeerRefused { node: None, reason }));
@@ -242,6 +247,7 @@ impl Mesh {
         let retry = self.config.join_retry;
         if let Some(joining) = self.joining.as_mut().filter(|j| j.lane == Some(lane)) {
             joining.lane = None;
+            sometimes!(JoinAnswerLost);
             joining.note("the connection was lost before an answer came");
             joining.again = now.monotonic + retry;
         }
@@ -253,6 +259,7 @@ impl Mesh {
             return self.end_join(Err(Refusal::JoinRefused(reason)));
         }
         joining.lane = None;
+        sometimes!(JoinPutOff);
         joining.trouble = reason;
         joining.told = true;
         joining.again = now.monotonic + self.config.join_retry;
@@ -310,6 +317,7 @@ impl Mesh {
 
     pub(super) fn on_welcome_deadline(&mut self, now: Now) {
         if let Some(welcome) = self.welcome.take_if(|w| w.until <= now.monotonic) {
+            rare!(WelcomeLate);
             self.when_durable(Awaited::Reply(welcome.request, Ok(Reply::Joined { mesh: welcome.mesh })));
         }
     }
@@ -332,10 +340,12 @@ impl Mesh {
     pub(super) fn on_join_deadline(&mut self, now: Now) {
         let Some(joining) = &mut self.joining else { return };
         if joining.deadline <= now.monotonic {
+            rare!(JoinTimedOut);
             let trouble = core::mem::take(&mut joining.trouble);
             return self.end_join(Err(Refusal::JoinRefused(trouble)));
         }
         if joining.stored && joining.again <= now.monotonic {
+            sometimes!(JoinDialledAgain);
             if let Some(lane) = joining.lane.take() {
                 self.close(lane, CloseReason::Silent);
             }

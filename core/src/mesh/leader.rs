@@ -7,6 +7,7 @@ use super::{Mesh, Output};
 use crate::configuration::Configuration;
 use crate::id::{LogIndex, NodeId, Term};
 use crate::planted::Bug;
+use crate::sometimes;
 use crate::time::{Instant, Now};
 
 /// The control group as seen from here.
@@ -74,7 +75,11 @@ impl Mesh {
         }
         // What another replica on that node held says nothing of this one.
         let fresh = |node| configuration.on(node).any(|r| !control.configuration.on(node).any(|k| k == r));
-        control.matches.retain(|&node, _| !fresh(node));
+        control.matches.retain(|&node, _| {
+            let other = fresh(node);
+            sometimes!(OtherReplicaOnNode, other);
+            !other
+        });
         control.configuration = configuration;
         control.complete = false;
         self.consider_change(now);
@@ -103,6 +108,7 @@ impl Mesh {
         if self.control.change.is_none_or(|(asked, _)| asked != context) {
             return false;
         }
+        sometimes!(MembersChangeRefused);
         self.control.change = None;
         self.control.rest = Some(now.monotonic + self.config.change_retry);
         true

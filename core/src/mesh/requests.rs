@@ -14,6 +14,8 @@ use super::{Mesh, Output};
 use crate::id::{LogIndex, NodeId, RequestId, StreamInstance};
 use crate::node::command::{Refusal, Reply};
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 use crate::time::{Instant, Now, Wall};
 use crate::when::When;
 use crate::work::Job;
@@ -161,6 +163,7 @@ impl Mesh {
                     return self.answer(from, request, Verdict::Refused("a mesh begins once".into()));
                 }
                 if !self.is_member(from) {
+                    rare!(AskedByAStranger);
                     // A new leader may not have applied its admission yet.
                     return self.answer(from, request, Verdict::Busy);
                 }
@@ -179,6 +182,7 @@ impl Mesh {
         }
         match verdict {
             Verdict::NotLeader(Some(leader)) if leader != from && leader != self.own => {
+                sometimes!(RequestSentOn);
                 pending.asked = Some(leader);
                 pending.again = now.monotonic + self.config.request_retry;
                 let (seen, body) = (pending.seen, pending.body.clone());
@@ -197,6 +201,7 @@ impl Mesh {
         }
         let key = (from, request);
         if self.requests.served.contains_key(&key) {
+            sometimes!(RequestServedTwice);
             return;
         }
         if self.requests.served.len() >= self.config.served_max {
@@ -329,6 +334,7 @@ impl Mesh {
         let over: Vec<Request> =
             self.requests.pending.iter().filter(|(_, p)| due(p)).map(|(r, _)| *r).collect();
         for request in over {
+            sometimes!(RequestTimedOut);
             self.fail(now, request, Refusal::NoQuorum);
         }
         let again: Vec<Request> =

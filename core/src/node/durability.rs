@@ -11,6 +11,7 @@ use alloc::collections::VecDeque;
 
 use crate::id::Ticket;
 use crate::planted::{Bug, Planted};
+use crate::sometimes;
 use crate::time::Instant;
 use crate::when::When;
 
@@ -68,6 +69,10 @@ impl<T> Durability<T> {
                 self.held.push_front((Ticket(0), item));
             }
         }
+        sometimes!(
+            StepWaitedForEarlierRow,
+            made.is_none() && !self.step.is_empty() && ticket > self.persisted
+        );
         self.held.extend(self.step.drain(..).map(|item| (ticket, item)));
     }
 

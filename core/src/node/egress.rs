@@ -14,6 +14,8 @@ use wattle_proto::frame::{Class, FrameKind, FrameWriter, Kind, MAX_FRAME, RelayH
 use crate::id::{LaneId, NodeId};
 use crate::level::Level;
 use crate::payload::Payload;
+use crate::rare;
+use crate::sometimes;
 use crate::sorted_map::SortedMap;
 
 /// Most bytes that may wait for one link, by class.
@@ -90,6 +92,7 @@ impl Egress {
         let link = self.links.get_or_insert_with(neighbour, || Link { lane, queues: Default::default() });
         link.lane = lane;
         if link.queues.iter().any(|queue| !queue.messages.is_empty()) {
+            sometimes!(QueueFollowedLink);
             self.ready.insert(lane);
         }
     }
@@ -129,6 +132,7 @@ impl Egress {
         let link = self.links.get_mut(&neighbour).ok_or(Dropped::NoLink)?;
         let class = message.relay.class() as usize;
         if link.queues[class].bytes > LIMITS[class] / 2 {
+            rare!(CongestionMarked);
             message.relay.mark_congested();
         }
         push(&mut link.queues[class], message, LIMITS[class])?;

@@ -76,6 +76,7 @@ impl Gate {
             EntryKind::Blank | EntryKind::Configuration => true,
         });
         let passing = passing.count();
+        sometimes!(HeldAppendReplaced, self.held.contains_key(&group));
         // Whatever is held is older, and would only repeat or contradict this.
         self.forget(group);
         let Some(passed) = message.split(passing) else { return Some(message) };
@@ -106,6 +107,7 @@ impl Gate {
         let passed = self.offer(group, from, message, admit);
         // That the first entry waits was said when the append came.
         let news = passed.filter(|passed| passed.append().is_some_and(|append| !append.entries.is_empty()));
+        sometimes!(HeldAppendPassed, news.is_some());
         Ok(news.map(|passed| (from, passed)))
     }
 
@@ -153,6 +155,7 @@ impl Gate {
         let Body::Append(held) = &mut message.body else { return };
         let more = weight(next);
         if *bytes + more <= self.config.group_bytes && self.bytes + more <= self.config.all_bytes {
+            sometimes!(AppendJoined);
             held.entries.extend(next.entries.iter().cloned());
             held.commit = held.commit.max(next.commit);
             held.durable = next.durable;

@@ -19,6 +19,8 @@ use crate::id::{GroupId, LaneId, NodeId};
 use crate::link::{LabelError, Standing};
 use crate::payload::Payload;
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 use crate::sorted_map::SortedMap;
 use crate::work::PublicKey;
 use crate::{link, mesh, raft, route, stream};
@@ -104,6 +106,7 @@ impl Node {
     }
 
     fn misbehaved(&mut self, lane: LaneId, fault: String) {
+        sometimes!(LaneMisbehaved);
         if let Some(lane) = self.lanes.open.get_mut(&lane) {
             lane.broken = true;
         }
@@ -186,12 +189,16 @@ impl Node {
         let next = match self.links.resolve(label) {
             Ok(next) => next,
             Err(LabelError::NoLink(_)) => {
+                sometimes!(RelayLinkDown);
                 if self.config.planted.has(Bug::RouteLoop) {
                     return self.send_back(neighbour, label, &before, message);
                 }
                 return self.notify(neighbour, &before, Reason::LinkDown);
             }
-            Err(LabelError::WrongTag(_)) => return self.notify(neighbour, &before, Reason::WrongLabel),
+            Err(LabelError::WrongTag(_)) => {
+                sometimes!(RelayLabelStale);
+                return self.notify(neighbour, &before, Reason::WrongLabel);
+            }
         };
         let outgoing = Outgoing { relay, header: message.header, payload: Payload::from(message.payload) };
         match self.egress.queue_for_neighbour(next, outgoing) {
@@ -234,6 +241,7 @@ impl Node {
         if message.relay.kind() == Kind::Notice {
             let notice = Notice::decode(message.header)
                 .map_err(|error| format!("a notice that cannot be read: {error}"))?;
+            sometimes!(NoticeCame);
             self.dropped.notices[usize::try_from(notice.reason).unwrap_or_default().min(5)] += 1;
             return Ok(());
         }
@@ -247,10 +255,12 @@ impl Node {
         };
         let own = self.config.identity.node;
         if (target != own && !self.config.planted.has(Bug::StaleLabelFollowed)) || source == own {
+            rare!(WrongTarget);
             self.notify(neighbour, &message.relay, Reason::WrongTarget);
             return Ok(());
         }
         if !self.mesh.is_member(source) {
+            sometimes!(SourceUnknown);
             self.mesh.handle(self.now, mesh::Input::Unknown { node: source, through: neighbour });
             return Ok(());
         }
@@ -325,6 +335,7 @@ impl Node {
             Ok(Some((from, message))) => raft::Input::Message { from, group, message },
             Err(NothingHeld) if self.config.planted.has(Bug::RestNotAskedFor) => return,
             Err(NothingHeld) => {
+                sometimes!(RestAskedFor);
                 self.gate.asked(group);
                 raft::Input::AskAgain { group }
             }
@@ -339,6 +350,7 @@ impl Node {
             return self.loopback.push_back(parcel);
         }
         let Some(path) = self.routes.path(parcel.to) else {
+            sometimes!(NoPath);
             self.dropped.unroutable += 1;
             return;
         };

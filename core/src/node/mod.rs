@@ -332,12 +332,7 @@ impl Node {
             Input::Persisted { upto } => self.persisted(upto),
             Input::Loaded { load, bytes } => self.loaded(load, bytes),
             Input::Space { .. } if self.config.planted.has(Bug::SpaceIgnored) => {}
-            Input::Space { free } => {
-                let stream = &self.config.stream;
-                let largest = stream.message_bytes.max(stream.batch_bytes) as u64;
-                self.journal.press(free < stream.space_floor.saturating_add(largest));
-                self.streams.handle(now, stream::Input::Space { free });
-            }
+            Input::Space { free } => self.streams.handle(now, stream::Input::Space { free }),
             Input::WorkDone { work, done } => self.work_done(work, done),
             Input::Command { request, command } => self.command(request, command),
             Input::Forget { request } => self.streams.handle(now, stream::Input::Forget { request }),
@@ -423,7 +418,7 @@ impl Node {
     }
 
     fn move_stragglers(&mut self) {
-        if let Some((row, len)) = self.journal.straggler() {
+        if let Some((row, len)) = self.journal.straggler(!self.streams.accepts()) {
             let load = self.next_load();
             self.loads.insert(load, Loading::Straggler);
             self.outputs.push_back(Output::Load { load, row, offset: 0, len });

@@ -17,6 +17,7 @@ use super::quorum::carried;
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId, ReplicaId, Term};
 use crate::planted::Bug;
+use crate::rare;
 use crate::sometimes;
 use crate::when::When;
 
@@ -142,6 +143,7 @@ impl Group {
             carried(configuration, |m| m.node == own || answered.contains(&m.node), context.planted)
         };
         if enough {
+            sometimes!(RestartVerified);
             self.verified(context);
         }
     }
@@ -222,14 +224,17 @@ impl Group {
         );
         let needed = self.log.configuration().needs(self.member(context.own));
         if mark.replica != self.replica {
+            sometimes!(RolledBackBehindItsId);
             // The id under which the others know this node now.
             self.rename(mark.replica);
         }
         let remedy = if needed {
+            sometimes!(CopyBegun);
             self.standing = Standing::Copying { mark, done: BTreeSet::new(), next: BTreeMap::new() };
             self.be_patient(context);
             "it copies the log back"
         } else {
+            sometimes!(FreshIdTaken);
             self.take_fresh_id(context);
             "it waits to be admitted under a fresh replica id"
         };
@@ -280,6 +285,7 @@ impl Group {
         if !proven || context.planted.has(Bug::AmnesicVotes) {
             return false;
         }
+        sometimes!(OthersFound);
         self.deluded_upto = self.log.last().index;
         self.take_fresh_id(context);
         let what = alloc::format!(
@@ -293,6 +299,7 @@ impl Group {
     pub(super) fn remind_if_behind(&mut self, context: &mut Context<'_>, member: Member, end: Place) {
         let mark = self.marks.get(&member.node).copied().filter(|mark| mark.replica == member.replica);
         if let Some(mark) = mark.filter(|mark| end.index < mark.last.index) {
+            sometimes!(MemberReminded);
             let recall = Body::Recall { mark: Some(mark), question: false, start: 0 };
             self.send(context, member.node, self.term, recall, When::Now);
         }
@@ -315,6 +322,7 @@ impl Group {
         let Some(later) = addressee.filter(|&replica| self.never_bore(from, replica)) else { return };
         if matches!(self.standing, Standing::Renamed { .. }) {
             self.remember_former(later);
+            rare!(ForgotTwice);
             self.standing = Standing::Renamed { old: later };
             self.persist_state(context);
         }
@@ -325,12 +333,14 @@ impl Group {
     pub(super) fn correct(&self, context: &mut Context<'_>, to: NodeId, addressee: Option<ReplicaId>) {
         let stopped = matches!(self.standing, Standing::Stopped { .. });
         if let Some(old) = addressee.filter(|replica| !stopped && self.former.contains(replica)) {
+            sometimes!(FormerIdAddressed);
             self.send(context, to, self.term, Body::Renamed { old }, When::Durable);
         }
     }
 
     /// A leader speaks to the fresh replica id: a configuration entry has admitted it (rule C5).
     pub(super) fn admitted(&mut self, context: &mut Context<'_>) {
+        sometimes!(AdmittedUnderFreshId, matches!(self.standing, Standing::Renamed { .. }));
         if matches!(self.standing, Standing::Renamed { .. }) {
             self.standing = Standing::Sound;
             self.ask_at = None;
@@ -359,6 +369,7 @@ impl Group {
     pub(super) fn hear_stop(&mut self, context: &mut Context<'_>, from: NodeId, reason: &str) {
         let member = self.log.configuration().on(from).any(|_| true);
         if member && !matches!(self.standing, Standing::Stopped { .. }) {
+            sometimes!(StopHeard);
             // Told from one to the next, the reason stays as long as it is.
             let heard = reason.starts_with("member ");
             let reason =
@@ -368,6 +379,8 @@ impl Group {
     }
 
     fn halt(&mut self, context: &mut Context<'_>, reason: String, alone: bool) {
+        sometimes!(GroupStopped, !alone);
+        rare!(StoppedAlone, alone);
         self.standing = Standing::Stopped { reason: reason.clone(), alone };
         self.role = Role::Follower { leader: None };
         self.election = None;

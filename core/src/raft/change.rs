@@ -10,6 +10,8 @@ use super::{Output, RefusedReason};
 use crate::configuration::{Configuration, Member};
 use crate::id::{NodeId, ReplicaId};
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 
 impl Group {
     /// Asks for another configuration. `number` is that of whoever asked; a change that the group makes by itself has none, and its
@@ -32,6 +34,7 @@ impl Group {
             _ => Some(RefusedReason::NotLeader { leader: self.leader(context.own) }),
         };
         if let Some(reason) = refusal {
+            sometimes!(ChangeRefused);
             if let Some(number) = number {
                 context.out.push_back(Output::Refused { group: self.id, context: number, reason });
             }
@@ -73,10 +76,12 @@ impl Group {
         }
         let configuration = self.log.configuration();
         if configuration.is_joint() {
+            sometimes!(JointCommitted);
             let (voters, learners) = (configuration.voters.clone(), configuration.learners.clone());
             let settled = Configuration::simple(voters, learners);
             self.append_configuration(context, &settled);
         } else if !configuration.votes(self.member(context.own)) {
+            rare!(LeaderVotedOut);
             // Tell everybody of the commit, then leave it to them.
             self.replicate(context);
             self.follow(context, None);
@@ -96,9 +101,11 @@ impl Group {
         let configuration = self.log.configuration().clone();
         let holds = |wanted| configuration.on(from).any(|member| member == wanted);
         if !holds(old) || holds(fresh) {
+            sometimes!(FreshIdKnown, holds(old));
             return;
         }
         let voted = configuration.votes(old);
+        sometimes!(FreshIdAdmitted);
         let Role::Leader(leading) = &mut self.role else { return };
         if voted {
             leading.returning.insert(fresh);
@@ -120,6 +127,7 @@ impl Group {
         if !settled || !caught_up(leading) {
             return;
         }
+        sometimes!(FormerVoterPromoted);
         let mut voters = self.log.configuration().voters.clone();
         voters.push(member);
         let learners = self.log.configuration().learners.clone();

@@ -12,6 +12,8 @@ use super::message::{Append, Body, Mark, Place};
 use super::{Output, wire};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
+use crate::rare;
+use crate::sometimes;
 use crate::when::When;
 
 impl Group {
@@ -25,6 +27,7 @@ impl Group {
 
     /// Who has not answered by now is waited for no longer.
     pub(super) fn patience_over(&mut self, context: &mut Context<'_>) {
+        sometimes!(PatienceOver, matches!(self.standing, Standing::Verifying { .. }));
         match self.standing {
             Standing::Verifying { .. } if self.is_only_voter(context.own) => self.verified(context),
             Standing::Copying { .. } => self.consider_copied(context),
@@ -78,6 +81,7 @@ impl Group {
     pub(super) fn handle_copy(&mut self, context: &mut Context<'_>, asker: Member, last: Place) {
         let configuration = self.log.configuration();
         let known = configuration.is_empty() || configuration.on(asker.node).next().is_some();
+        sometimes!(CopyAsked, known);
         if !known || self.standing != Standing::Sound {
             return;
         }
@@ -87,6 +91,7 @@ impl Group {
         }
         let durable = self.log.durable_place();
         let Some(previous) = self.log.place(last.index.min(durable.index)) else {
+            sometimes!(CopyBeganWithState);
             self.copying_to = Some(asker);
             return context.out.push_back(Output::SnapshotWanted { group: self.id, to: asker.node });
         };
@@ -117,6 +122,7 @@ impl Group {
         let Append { previous, commit, entries, durable, cut, .. } = append;
         if self.log.agrees(previous).is_err() {
             if previous.index > self.commit {
+                rare!(CopyGaveWay);
                 // What it goes on from gave way to another member's later entries. It is asked again, from what is committed.
                 return self.goes_on_from(from, self.commit);
             }
@@ -129,6 +135,7 @@ impl Group {
         };
         let outdated = new.first().is_some_and(|first| first.index > self.commit)
             && durable.rank() <= self.log.last().rank();
+        rare!(CopyOutdated, outdated);
         if !outdated {
             if !new.is_empty() && !self.replace_suffix(context, new) {
                 return;
@@ -176,16 +183,19 @@ impl Group {
     fn copied(&mut self, context: &mut Context<'_>, mark: Mark) {
         let known = self.log.configuration().on(context.own).last().map(|member| member.replica);
         if let Some(known) = known.filter(|&known| known != self.replica) {
+            rare!(CopiedUnderOlderName);
             // Somebody whose log ended earlier called it by an older name.
             self.rename(known);
         }
         self.term = self.term.max(mark.term).max(self.log.last().term).next();
         if !self.log.configuration().needs(self.member(context.own)) {
+            rare!(OthersVoteByNow);
             self.take_fresh_id(context);
             let what = String::from("others vote by now: it waits to be admitted under a fresh replica id");
             return self.wait_amnesic(context, what);
         }
         self.vote = None;
+        sometimes!(CopyDone);
         self.fresh = Some(ReplicaId(context.rng.u128()));
         self.standing = Standing::Sound;
         self.persist_state(context);

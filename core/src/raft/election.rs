@@ -47,6 +47,7 @@ impl Group {
             && leader == node
         {
             self.in_doubt = true;
+            sometimes!(LeaderDoubted);
             self.arm_election(context);
         }
     }
@@ -58,10 +59,12 @@ impl Group {
         {
             return;
         }
+        sometimes!(OnlyVoterElectedItself, self.is_only_voter(context.own));
         if self.is_only_voter(context.own) {
             return self.campaign(context);
         }
         self.attempts = self.attempts.saturating_add(1);
+        sometimes!(ElectionHeldAgain, self.attempts > 1);
         sometimes!(ElectionTimedOut);
         self.role = Role::PreCandidate { granted: BTreeSet::from([self.member(context.own)]) };
         self.ask_for_votes(context, true, self.term.next());
@@ -131,6 +134,7 @@ impl Group {
             self.vouched(context, from, term, Place::default(), Some(from));
         }
         if !self.may_vote(context) {
+            sometimes!(ForgetfulAskedForVote);
             return;
         }
         let end = self.log.last();
@@ -146,6 +150,8 @@ impl Group {
                 _ => false,
             };
             let granted = term > self.term && up_to_date && !leader_lives;
+            sometimes!(PreVoteBehind, !up_to_date);
+            sometimes!(PreVoteRefusedForALeader, leader_lives);
             let answered = if granted { term } else { self.term };
             let last = self.log.last();
             self.answer(context, from, answered, Body::VoteReply { pre, granted, last }, When::Now);
@@ -156,6 +162,7 @@ impl Group {
             self.enter_term(context, term, None);
         }
         let free = self.vote.is_none_or(|vote| vote == from);
+        sometimes!(VoteSpent, term == self.term && !free);
         let granted = term == self.term && up_to_date && free;
         sometimes!(VoteRefused, !up_to_date);
         let last = self.log.last();
@@ -183,6 +190,7 @@ impl Group {
             && leading.quorum_lost.is_none()
             && let Some(progress) = leading.progress.get_mut(&node)
         {
+            sometimes!(LeaderReassured);
             progress.probe();
             self.replicate_to(context, node);
         }
@@ -205,6 +213,7 @@ impl Group {
             return;
         }
         if !granted && term > self.term {
+            sometimes!(CandidateHeardHigherTerm);
             return self.enter_term(context, term, None);
         }
         let expected = if pre { self.term.next() } else { self.term };
@@ -212,6 +221,7 @@ impl Group {
         let fits = term == expected
             || context.planted.strikes(Bug::StaleVoteCounted, || !pre && term < expected)
             || context.planted.strikes(Bug::PreVoteCounted, || preliminary && term == self.term);
+        sometimes!(VoteTooLate, granted && !fits);
         if !granted || !fits || self.replica_on(from.node) != Some(from.replica) {
             return;
         }
@@ -256,6 +266,7 @@ impl Group {
         };
         self.append_own(context, entry.0, entry.1, 0);
         if entry.0 == EntryKind::Configuration {
+            sometimes!(LedUnderFreshId);
             self.persist_state(context);
         }
         self.track_members(context);
@@ -271,12 +282,14 @@ impl Group {
         let quorum = carried(self.log.configuration(), heard, context.planted);
         let limit = context.now + context.config.election_max;
         if let Role::Leader(leading) = &mut self.role {
+            sometimes!(QuorumMissed, !quorum);
             leading.quorum_lost = if quorum { None } else { Some(leading.quorum_lost.unwrap_or(limit)) };
         }
     }
 
     pub(super) fn stalled(&mut self, by: Span) {
         self.election = self.election.map(|at| at + by);
+        sometimes!(ElectionPutOff, self.election.is_some());
         self.patience = self.patience.map(|at| at + by);
         if let Role::Leader(leading) = &mut self.role {
             leading.quorum_lost = leading.quorum_lost.map(|at| at + by);

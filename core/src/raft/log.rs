@@ -10,6 +10,8 @@ use crate::configuration::Configuration;
 use crate::digest::Chain;
 use crate::id::{LogIndex, Term};
 use crate::planted::{Bug, Planted};
+use crate::rare;
+use crate::sometimes;
 
 /// Entries behind a base. Everything up to the base is committed and lives on in the owner's state.
 #[derive(Clone, Debug)]
@@ -181,6 +183,7 @@ impl Log {
     ) -> Result<(LogIndex, Vec<Entry>), Mismatch> {
         let covered = LogIndex(previous.index.0 + entries.len() as u64);
         if covered < self.base.index {
+            sometimes!(AppendBelowBase);
             return Ok((self.base.index, Vec::new()));
         }
         let (mut place, mut differs) = (previous, None);
@@ -225,6 +228,7 @@ impl Log {
             "R3: truncation at {index} reaches below the base {}",
             self.base.index
         );
+        rare!(ConfigurationCut, self.configurations_above(index.before()) > 0);
         self.entries.truncate((index.0 - self.base.index.0 - 1) as usize);
         if self.configured_at() >= index && !self.planted.has(Bug::ConfigurationSurvivesCut) {
             self.configuration = self.configuration_at(index.before());
@@ -232,6 +236,7 @@ impl Log {
         }
         let end = index.before();
         self.durable = self.durable.min(end);
+        sometimes!(WriteOfCutUnderWay, self.writing.iter().any(|(_, last)| *last > end));
         for (_, last) in &mut self.writing {
             if !self.planted.strikes(Bug::WrittenNotLowered, || *last > end) {
                 *last = (*last).min(end);
@@ -279,6 +284,7 @@ impl Log {
     /// Starts anew behind a snapshot. A log that holds the snapshot's place keeps what follows it.
     pub(super) fn reset(&mut self, place: Place, configuration: Configuration) {
         if self.place(place.index) == Some(place) {
+            sometimes!(SnapshotKeptSuffix);
             self.compact(place.index);
             self.founding = configuration;
             self.configuration = self.founding.clone();

@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use super::config::Config;
 use crate::configuration::Member;
 use crate::id::LogIndex;
+use crate::sometimes;
 use crate::time::{Instant, Span};
 
 /// An append that was not answered yet.
@@ -125,6 +126,7 @@ impl Progress {
         self.next = self.next.max(self.matched.next());
         // Over a path slower than the resending, an outdated answer is all that ever comes to a probe.
         if number <= self.outdated && !(news && self.is_probing()) {
+            sometimes!(MatchOutdated);
             return news;
         }
         while let Some(&flight) = self.flights.front()
@@ -145,6 +147,7 @@ impl Progress {
     /// An append did not match: go back to where the other log may agree. Whether the answer counts.
     pub(super) fn refused(&mut self, number: u64, other_end: LogIndex, own_end: LogIndex) -> bool {
         if number <= self.outdated {
+            sometimes!(RefusalOutdated);
             return false;
         }
         let lower = self.next.before().min(other_end.next()).min(own_end.next());
@@ -164,6 +167,7 @@ impl Progress {
             return;
         }
         self.change(Pace::Pause);
+        sometimes!(MemberPaused);
         // The rest of that very append is answered under the same number, once its bytes are there.
         self.outdated = number.min(self.last_sent).saturating_sub(1);
         self.next = self.matched.next();
@@ -173,6 +177,7 @@ impl Progress {
     /// The peer asks for what it could not hold.
     pub(super) fn resume(&mut self) {
         if self.pace == Pace::Pause {
+            sometimes!(MemberResumed);
             self.change(Pace::Stream);
             self.next = self.matched.next();
         }
@@ -185,6 +190,7 @@ impl Progress {
     /// Nothing was answered in time.
     pub(super) fn retry(&mut self, config: &Config) {
         self.backoff = self.backoff.times(2).at_most(config.retry_max);
+        sometimes!(AppendUnanswered);
         if !self.is_probing() {
             self.next = self.matched.next();
         }

@@ -11,6 +11,7 @@ use super::{Output, RefusedReason};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId, Term};
 use crate::planted::Bug;
+use crate::rare;
 use crate::sometimes;
 use crate::when::When;
 
@@ -34,6 +35,7 @@ impl Group {
             _ => Some(RefusedReason::NotLeader { leader: self.leader(context.own) }),
         };
         if let Some(reason) = refusal {
+            rare!(ProposalRefused);
             return context.out.push_back(Output::Refused { group: self.id, context: number, reason });
         }
         let index = self.append_own(context, EntryKind::Command, data, weight);
@@ -109,6 +111,7 @@ impl Group {
                 return;
             }
             if progress.next <= self.log.base().index {
+                sometimes!(LogTooShortForMember);
                 progress.snapshot_wanted(context.now);
                 return context.out.push_back(Output::SnapshotWanted { group: self.id, to: node });
             }
@@ -185,12 +188,14 @@ impl Group {
             return true;
         }
         if term < self.term {
+            sometimes!(DeposedLeaderAnswered);
             let place = self.log.last();
             let reply = Body::AppendReply { number: 0, matched: false, place, more: false, waiting: false };
             self.answer(context, from, self.term, reply, When::Durable);
             return false;
         }
         if term == self.term && matches!(self.role, Role::Leader(_)) {
+            rare!(LedBesideAnother);
             // R1 holds on disks that keep what they synced: one of the two lost a vote, and neither can tell which.
             let what = alloc::format!(
                 "{} ({}) leads term {term}, too: the disk of a voter was rolled back",
@@ -201,6 +206,7 @@ impl Group {
             return false;
         }
         if let Some((_, other)) = self.led_by.filter(|&(led, other)| led == term && other != from) {
+            rare!(TwoLedOneTerm);
             let what = alloc::format!(
                 "{} ({}) and {} ({}) both lead term {term}: the disk of a voter was rolled back",
                 other.node,
@@ -230,6 +236,7 @@ impl Group {
             let what = alloc::format!("a leader sends what lies below the base {}", self.log.base().index);
             return self.contradicted(context, self.log.base().index, what);
         }
+        sometimes!(AppendBehindBase, previous.index == self.log.base().index && previous.index > LogIndex(0));
         let (covered, new) = match self.log.compare(previous, entries) {
             Ok(compared) => compared,
             Err(mismatch) => return self.disagree(context, from, number, previous.index, mismatch),
@@ -239,6 +246,7 @@ impl Group {
         }) {
             self.log.truncate(covered.next());
         }
+        sometimes!(AppendRepeated, new.is_empty() && covered > previous.index);
         if !new.is_empty() && !self.replace_suffix(context, new) {
             return;
         }
@@ -294,6 +302,7 @@ impl Group {
         mismatch: Mismatch,
     ) {
         if let Mismatch::Forked(index) = mismatch {
+            rare!(ForkFound);
             // Neither end can tell whose disk forgot. What is cut here may have been acknowledged, so nothing is (rule C1).
             let what = alloc::format!(
                 "entry {index} of {}'s log differs from the one here, which has its term or is committed: a disk was rolled back",
@@ -302,12 +311,14 @@ impl Group {
             return self.contradicted(context, index, what);
         }
         if index <= self.commit {
+            rare!(CommittedContradicted);
             let what = alloc::format!(
                 "the leader's log differs at {index}, but everything up to {} is committed here",
                 self.commit
             );
             return self.contradicted(context, index, what);
         }
+        sometimes!(AppendRefused);
         // Whole terms at a time: where one entry of a term differs, those before it probably do (section 5.3 of the paper).
         let committed = self.log.place(self.commit).unwrap_or(self.log.base());
         let place = self.log.before_term_at(index);
@@ -333,6 +344,7 @@ impl Group {
             self.vouched(context, from, term, place, None);
         }
         if !self.may_vote(context) {
+            sometimes!(AnswerToAFormerLife);
             // As in an election: it would raise the term above that of the marks this replica waits for.
             return;
         }
@@ -348,6 +360,7 @@ impl Group {
             return;
         };
         if matched && !equal {
+            rare!(MemberHoldsMore);
             // It is durable there, and either this leader sent it in this term or it is committed: one of the two disks was rolled back.
             let what = alloc::format!(
                 "{} holds entry {} of term {}, which its leader lacks: a disk was rolled back",
@@ -427,6 +440,7 @@ impl Group {
     pub(super) fn leader_deadline(&mut self, context: &mut Context<'_>) {
         let Role::Leader(leading) = &mut self.role else { return };
         if leading.quorum_lost.is_some_and(|at| at <= context.now) {
+            sometimes!(LeaderGaveUp);
             return self.follow(context, None);
         }
         let (now, config) = (context.now, context.config);

@@ -8,6 +8,8 @@ use super::message::{Body, Snapshot};
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId, Term};
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 use crate::when::When;
 
 impl Group {
@@ -65,6 +67,7 @@ impl Group {
             return;
         }
         if snapshot.place.index <= self.commit {
+            sometimes!(SnapshotOutdated);
             // Out of date (etcd#1763): what is committed here goes further.
             return self.snapshot_matched(context, from, snapshot.number);
         }
@@ -87,6 +90,7 @@ impl Group {
             return;
         };
         if !taken || place.index <= self.commit {
+            rare!(StateNotTaken);
             return;
         }
         let known = self.log.configuration();
@@ -106,6 +110,7 @@ impl Group {
         self.persist_reset(context);
         self.tell_configuration(context);
         let Some(from) = from else { return };
+        sometimes!(StateTaken);
         if copy {
             self.copied_state(context, from.node);
         } else {

@@ -12,6 +12,8 @@ use super::wire::{NUMBER_MAX, STATES_MAX};
 use super::{ADJACENCIES_MAX, Output};
 use crate::id::NodeId;
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 use crate::time::{Instant, Span};
 
 /// The most bytes of link states in one message, by a rough count from above: it must fit into a message's header.
@@ -100,6 +102,7 @@ impl Routes {
         if origin == self.own {
             return self.on_own_state(now, from, &aged.state);
         }
+        sometimes!(StateOfNoMember, !self.members.contains(&origin));
         if !self.members.contains(&origin) || aged.age >= self.config.lifetime {
             return;
         }
@@ -114,7 +117,10 @@ impl Routes {
                 }
             }
             Offered::Known => {}
-            Offered::Stale => self.owe(from, origin),
+            Offered::Stale => {
+                sometimes!(StateStale);
+                self.owe(from, origin);
+            }
         }
     }
 
@@ -129,6 +135,7 @@ impl Routes {
             Ordering::Greater if state.generation.0 >= NUMBER_MAX - 1 => {}
             Ordering::Greater if self.table.planted.has(Bug::OwnStateNotOutdone) => {}
             Ordering::Greater => {
+                sometimes!(OwnStateOutdone);
                 self.outdo = self.outdo.max(state.version());
                 // At once, unless it happens again and again: of a node that exists twice, each outdoes the other for ever.
                 self.pace_announce.want(now);
@@ -150,6 +157,7 @@ impl Routes {
 
     fn on_summary(&mut self, now: Instant, from: NodeId, digest: TableDigest) {
         if digest != self.table.digest() && now.since(self.changed_at) >= self.config.settle {
+            sometimes!(TablesDiffered);
             self.owe_full(from);
         }
     }
@@ -158,6 +166,7 @@ impl Routes {
     pub(super) fn compare(&mut self, now: Instant) {
         self.compare_at = now + self.around(self.config.compare);
         if self.table.expire(now, self.config.lifetime, self.own) {
+            rare!(StateExpired);
             self.pace_compute.want(now);
         }
         if now.since(self.changed_at) >= self.config.settle {
@@ -189,6 +198,7 @@ impl Routes {
             for aged in news.into_iter().filter_map(|origin| self.table.aged(now, origin)) {
                 let weight = weight(&aged);
                 if !batch.is_empty() && (bytes + weight > FLOOD_BYTES_MAX || batch.len() == STATES_MAX) {
+                    rare!(FloodInPieces);
                     let message = Message::Flood(core::mem::take(&mut batch));
                     self.outputs.push_back(Output::Send { to, message });
                     bytes = 0;

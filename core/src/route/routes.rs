@@ -12,6 +12,7 @@ use crate::id::{Generation, NodeId};
 use crate::level::Level;
 use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
+use crate::sometimes;
 use crate::sorted_map::SortedMap;
 use crate::time::{Instant, Now, Span};
 
@@ -36,6 +37,7 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn want(&mut self, now: Instant) {
+        sometimes!(PacedDown, now < self.not_before);
         if self.due.is_none() {
             self.due = Some(now.max(self.not_before));
         }

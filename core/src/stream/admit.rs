@@ -7,6 +7,8 @@ use super::message::Body;
 use super::wire::decode_entry;
 use crate::id::Sequence;
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 use crate::time::Now;
 
 impl Stream {
@@ -23,11 +25,13 @@ impl Stream {
         if !common.has_space_for(batch.bytes()) {
             // Rule B2: the append waits, and nothing is asked for that could not be written.
             self.starved = true;
+            sometimes!(AppendStarved);
             return false;
         }
         self.starved = false;
         if let Some(payload) = self.held.take(&batch.identity) {
             self.wanted.remove(&batch.identity);
+            sometimes!(SourceTookBack, self.part == Part::Source);
             if payload.len() as u64 != batch.bytes() {
                 self.stop(
                     common,
@@ -64,6 +68,7 @@ impl Stream {
         let all: u64 = self.wanted.values().map(|wanted| held_weight(wanted.bytes)).sum();
         if self.wanted.len() >= common.config.wanted || all + held_weight(bytes) > common.config.receive_bytes
         {
+            rare!(WantedGaveWay);
             // An append stops at the first batch that is missing: what was wanted before is of appends that this one replaced.
             self.wanted.clear();
         }
@@ -82,6 +87,7 @@ impl Stream {
             let patience = common.config.pause_after(wanted.times);
             let due = wanted.asked.is_none_or(|at| now.monotonic.since(at) >= patience);
             if (due || all) && common.has_space_for(wanted.bytes) {
+                sometimes!(BytesAskedForAgain, wanted.times > 0);
                 wanted.asked = Some(now.monotonic);
                 wanted.times = if all { 1 } else { wanted.times.saturating_add(1) };
                 common.say(other, instance, Body::Want(*identity));

@@ -40,6 +40,8 @@ pub(super) struct Common {
     pub(super) askers: BTreeMap<RequestId, Asker>,
     /// Bytes the store can still take.
     pub(super) free: u64,
+    /// Weight of what sources of this node have queued and not written yet.
+    pub(super) unformed: u64,
     next_token: u64,
     serial: u64,
 }
@@ -58,6 +60,7 @@ impl Common {
             loads: BTreeMap::new(),
             askers: BTreeMap::new(),
             free: u64::MAX,
+            unformed: 0,
             next_token: 0,
             serial: 0,
         }
@@ -66,6 +69,13 @@ impl Common {
     /// Whether the store has room for more than draining needs.
     pub(super) fn has_space(&self) -> bool {
         self.free >= self.config.space_floor
+    }
+
+    /// Whether that much more of publishers may be accepted: they leave room for what comes from sources, which others must hand over
+    /// before they can take in what was accepted here.
+    pub(super) fn may_accept(&self, more: u64) -> bool {
+        let kept = self.config.space_floor.saturating_add(self.config.intake_room);
+        self.free >= kept.saturating_add(self.unformed).saturating_add(more)
     }
 
     /// Whether that much may be written beyond what draining needs (rule B3).

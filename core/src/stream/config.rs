@@ -25,8 +25,14 @@ pub struct Config {
     pub receive_bytes: u64,
     /// Bytes of payloads kept in memory for sending and delivering, per node. What is not there is loaded.
     pub cache_bytes: u64,
-    /// Free bytes of the store below which nothing is accepted.
+    /// Free bytes of the store below which nothing more is taken in from sources: draining what is held needs them.
     pub space_floor: u64,
+    /// Free bytes above `space_floor` that publishers never get: what sources send here may fill them. Handlers make that room free again,
+    /// but what was accepted goes only when others take it in; so nodes full of what they accepted for each other would wait for each
+    /// other for ever. At least the largest batch (`message_bytes`), what may be accepted before news of free space comes,
+    /// and the sixteenth of the store that may be dead and not moved yet. More: accepting stops earlier; less: batches may come to wait for
+    /// each other.
+    pub intake_room: u64,
     /// How long it takes until is restated what got no answer; doubled each time while nothing is heard of the other end, up to
     /// `restate_most`. Shorter: quicker after loss; longer: less talk.
     pub restate: Span,
@@ -76,6 +82,7 @@ impl Default for Config {
             receive_bytes: 8 << 20,
             cache_bytes: 32 << 20,
             space_floor: 1 << 20,
+            intake_room: 2 << 20,
             restate: Span::millis(200),
             restate_most: Span::millis(3_200),
             writers: 65_536,

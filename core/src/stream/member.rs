@@ -19,7 +19,9 @@ use crate::id::{BootId, LogIndex, NodeId, Sequence, StreamInstance};
 use crate::node::output::Event;
 use crate::payload::Payload;
 use crate::planted::Bug;
+use crate::rare;
 use crate::record::Record;
+use crate::sometimes;
 use crate::time::{Instant, Now};
 
 /// What this node is to a stream.
@@ -135,6 +137,7 @@ impl Stream {
     pub(super) fn stop(&mut self, common: &mut Common, reason: String) {
         if self.stopped.is_none() {
             self.stopped = Some(reason);
+            sometimes!(StreamStopped);
             self.refuse_waiting(common);
         }
     }
@@ -350,6 +353,7 @@ impl Stream {
     pub(super) fn released_elsewhere(&mut self, common: &Common, now: Now, upto: Sequence) {
         let upto = upto.min(self.head.taken).min(self.target.mark_durable);
         if upto > self.head.completed {
+            sometimes!(ReleasedElsewhere);
             self.head.completed = upto;
             self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
         }
@@ -402,6 +406,7 @@ impl Stream {
         let found = super::wire::decode_state(data).ok();
         let found = found.filter(|stored| stored.state.applied == index && index > self.head.applied);
         let Some(stored) = found.filter(|_| self.stopped.is_none()) else {
+            rare!(StreamStateRefused);
             return common.emit(Output::Installed { instance, taken: false });
         };
         for slot in self.store.taken.values().copied().collect::<Vec<_>>() {
@@ -410,6 +415,7 @@ impl Stream {
                 self.released_unseen(common, kept);
             }
         }
+        sometimes!(StreamStateTaken);
         self.head = stored.state.clone();
         self.floor = stored.state;
         self.tail.clear();
@@ -456,6 +462,7 @@ impl Stream {
     pub(super) fn deadline_reached(&mut self, common: &mut Common, now: Now) {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.monotonic);
         if due(self.target.patience_until) {
+            sometimes!(NoWordFromSource);
             self.greet();
             self.pump_target(common, now);
         }
@@ -511,6 +518,7 @@ impl Stream {
 
     /// The other end started anew.
     pub(super) fn peer_started(&mut self, common: &mut Common, now: Now, boot: BootId) {
+        sometimes!(PeerStartedAnew, self.peer.boot.is_some_and(|known| known != boot));
         if self.peer.boot == Some(boot) || self.stopped.is_some() {
             return;
         }

@@ -46,10 +46,16 @@ impl Streams {
         each.collect()
     }
 
+    /// Whether the store has room for what publishers send.
+    #[must_use]
+    pub fn accepts(&self) -> bool {
+        self.common.may_accept(0)
+    }
+
     /// Why publishing is refused on this node now, if it is: for want of space, or because a stream is full.
     #[must_use]
     pub fn refusing(&self, _now: Now) -> Option<Refusal> {
-        if !self.common.has_space() {
+        if !self.common.may_accept(0) {
             return Some(Refusal::NoSpace { free: self.common.free });
         }
         let sources =

@@ -16,6 +16,7 @@ use crate::node::output::Event;
 use crate::planted::{Bug, Planted};
 use crate::record::{Damaged, Key};
 use crate::rng::Rng;
+use crate::sometimes;
 use crate::time::{Instant, Now};
 use crate::work::Done;
 
@@ -426,23 +427,25 @@ impl Streams {
     }
 
     fn space(&mut self, now: Now, free: u64) {
-        let before = self.common.has_space();
+        let before = (self.common.may_accept(0), self.common.has_space());
         let grown = free > core::mem::replace(&mut self.common.free, free);
-        let accepting = self.common.has_space();
-        if before != accepting {
+        let (accepting, taking) = (self.common.may_accept(0), self.common.has_space());
+        if before.0 != accepting {
+            sometimes!(RoomCameBack, accepting);
             self.common.emit(Output::Event(Event::Space { accepting }));
         }
-        let turned = |stream: &Stream| before != accepting && stream.part == Part::Target;
-        let fed = |stream: &Stream| grown && accepting && stream.starved;
+        sometimes!(IntakeStopped, before.1 && !taking);
+        let turned = |stream: &Stream| before.1 != taking && stream.part == Part::Target;
+        let fed = |stream: &Stream| grown && taking && stream.starved;
         let concerned = |stream: &&Stream| turned(stream) || fed(stream);
         let concerned: Vec<StreamInstance> =
             self.streams.values().filter(concerned).map(|stream| stream.instance).collect();
         for instance in concerned {
             self.with(instance, |stream, common| {
-                if before != accepting && stream.part == Part::Target {
+                if before.1 != taking && stream.part == Part::Target {
                     stream.tell_standing(common, false, 0);
                 }
-                if accepting
+                if taking
                     && (core::mem::take(&mut stream.starved) || !stream.wanted.is_empty())
                     && !common.planted.has(Bug::RoomWakesNobody)
                 {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use self::damage::{Lie, Reach, Rot, rotten, torn};
 use self::ledger::{Expected, Harm, Ledger, Wound};
+use crate::coverage::sometimes;
 use crate::event::Time;
 use crate::plan::DiskPlan;
 use crate::random::Draws;
@@ -124,6 +125,7 @@ impl Disk {
     pub fn write(&mut self, ticket: u64, row: Bytes) -> Written {
         let len = row.len() as u64;
         self.ledger.written(ticket);
+        sometimes!(SpaceEnded, self.rows_left == Some(0));
         if self.refusing || self.rows_left == Some(0) || self.used + len > self.capacity + self.plan.reserve {
             self.refusing = true;
             self.failing = true;
@@ -161,10 +163,12 @@ impl Disk {
         let covered = self.syncing.take().unwrap_or(0);
         if self.failing {
             if std::mem::take(&mut self.losing) {
+                sometimes!(SyncLostPages);
                 // A transaction that follows a lost one is lost with it.
                 let lost = if self.plan.rows_may_tear { covered } else { self.pending.len() };
                 self.pending.drain(..lost).for_each(|(_, row)| self.used -= row.len());
             }
+            sometimes!(SyncFailed);
             return Synced::Failed;
         }
         let mut rows: Vec<(u64, Row)> = self.pending.drain(..covered).collect();
@@ -192,8 +196,10 @@ impl Disk {
     /// One of the rows that a sync covers does not get where it belongs.
     fn tell_a_lie(&mut self, lie: Lie, mut draws: Draws, rows: &mut Vec<(u64, Row)>) {
         let (ticket, row) = rows.remove(draws.index(rows.len()));
+        sometimes!(RowNeverWritten, lie == Lie::Phantom);
         self.used -= row.len();
         if lie == Lie::Misdirected && !self.rows.is_empty() {
+            sometimes!(RowMisdirected);
             let place = draws.index(self.rows.len());
             let victim = self.rows.keys().nth(place).copied().unwrap_or(ticket);
             self.replace(victim, row.bytes.clone());
@@ -365,6 +371,7 @@ impl Disk {
         victims.retain(|ticket| {
             let Some(row) = self.rows.get(ticket).filter(|row| !row.bytes.is_empty()) else { return false };
             let bad = rotten(&row.bytes, rot, draws);
+            sometimes!(RowRotted);
             self.replace(*ticket, bad);
             true
         });
@@ -377,6 +384,7 @@ impl Disk {
         for &ticket in &victims {
             let Some(row) = self.rows.get(&ticket) else { continue };
             let wound = Wound { harm: Harm::Unreadable, original: row.clone() };
+            sometimes!(RowUnreadable);
             self.ledger.torn.remove(&ticket);
             self.ledger.wounds.entry(ticket).or_insert(wound).harm = Harm::Unreadable;
         }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::Network;
 use super::disturb::{Active, Disturbance};
 use super::loss::Passage;
+use crate::coverage::sometimes;
 use crate::event::{Event, Queue, SECOND, Side, Time};
 use crate::random::{Draws, Purpose};
 
@@ -106,6 +107,7 @@ impl Network {
             chunks.retain(|chunk| !chunk.is_empty());
             return chunks;
         };
+        sometimes!(CameInCrumbs);
         while !bytes.is_empty() && chunks.len() < CRUMBS_MOST {
             let len = draws.between(1, piece.max(1) as u64) as usize;
             chunks.push(bytes.split_to(len.min(bytes.len())));
@@ -137,6 +139,7 @@ impl Network {
 fn swallowed(active: &mut [Active], len: usize) -> bool {
     active.iter_mut().any(|active| match active.what {
         Disturbance::Clogged { holds } if active.held + len <= holds => {
+            sometimes!(ClogSwallowed);
             active.held += len;
             true
         }

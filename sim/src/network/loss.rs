@@ -1,6 +1,7 @@
 //! What lost packets and full queues do to a stream of bytes: they delay it, and in the end they break it.
 
 use super::disturb::{Active, Disturbance};
+use crate::coverage::sometimes;
 use crate::event::{MILLI, SECOND, Time};
 use crate::random::Draws;
 
@@ -33,9 +34,11 @@ impl Active {
                         waited += retransmit << times.min(10);
                         times += 1;
                         if times > tries {
+                            sometimes!(LostTooOften);
                             return Passage::GivenUp(waited);
                         }
                     }
+                    sometimes!(PacketsLost, waited > 0);
                     delay = delay.max(waited);
                 }
                 Passage::Delayed(delay)
@@ -61,6 +64,7 @@ impl Active {
         let full = |backlog: Time| queue > 0 && backlog > 0 && backlog + passing(len as u64) > passing(queue);
         let mut times = 0;
         while times < REPEATS_MOST && full(self.free_at.saturating_sub(arrives)) {
+            sometimes!(QueueTailDropped);
             arrives += REPEAT << times;
             times += 1;
         }

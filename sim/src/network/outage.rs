@@ -2,6 +2,7 @@
 
 use super::disturb::Disturbances;
 use super::{EndState, Network, lose};
+use crate::coverage::sometimes;
 use crate::event::{Event, MICRO, MILLI, Queue, SECOND, Time};
 use crate::plan::Latency;
 use crate::random::{Draws, Purpose};
@@ -124,6 +125,7 @@ impl Network {
             link.is_some_and(|link| link.cuts > 0 && now >= link.cut_since + patience)
         };
         if stalled(one, other) || stalled(other, one) {
+            sometimes!(StalledTooLong);
             let late = draws.percent(50);
             self.break_up(queue, now, connection, late);
         }

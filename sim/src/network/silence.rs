@@ -2,6 +2,7 @@
 
 use super::disturb::Disturbance;
 use super::{EndState, Network, lose};
+use crate::coverage::sometimes;
 use crate::event::{Event, MICRO, MILLI, Queue, Side, Time};
 use crate::random::{Draws, Purpose};
 
@@ -92,6 +93,7 @@ impl Network {
             _ => None,
         });
         let Some(answers) = forgotten else { return };
+        sometimes!(TranslationForgot);
         self.hush(connection, 0);
         self.hush(connection, 1);
         if answers && side == 0 {

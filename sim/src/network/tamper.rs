@@ -4,6 +4,7 @@ use bytes::Bytes;
 use wattle_proto::frame::Kind;
 
 use super::disturb::{Active, Disturbance};
+use crate::coverage::sometimes;
 use crate::frames::{self, Frames, HEADER, Parts};
 use crate::random::Draws;
 
@@ -27,7 +28,10 @@ impl Active {
             Disturbance::Thinned { one_in } => tampered.bytes = thin(draws, &tampered.bytes, one_in),
             Disturbance::Replayed { one_in } => self.replay(draws, &mut tampered, one_in),
             Disturbance::Corrupt { one_in, caught } if draws.one_in(one_in) => match caught {
-                true => tampered.caught = true,
+                true => {
+                    sometimes!(SpoiltCaught);
+                    tampered.caught = true;
+                }
                 false => tampered.bytes = flip(draws, &tampered.bytes),
             },
             _ => {}
@@ -48,6 +52,7 @@ impl Active {
             if !self.memory.is_empty() && draws.one_in(one_in) {
                 let old = self.memory[draws.index(self.memory.len())].clone();
                 out.extend_from_slice(&old);
+                sometimes!(FrameReplayed);
                 tampered.repeated.push(old);
             }
             if self.memory.len() < MEMORY {
@@ -66,7 +71,9 @@ fn thin(draws: &mut Draws, bytes: &Bytes, one_in: u64) -> Bytes {
     let mut out = Vec::with_capacity(bytes.len());
     for frame in Frames::new(bytes) {
         let may_go = frame.repeatable && frames::travels(&bytes[frame.range.clone()]);
-        if !(may_go && draws.one_in(one_in)) {
+        if may_go && draws.one_in(one_in) {
+            sometimes!(FrameVanished);
+        } else {
             out.extend_from_slice(&bytes[frame.range]);
         }
     }
@@ -107,6 +114,7 @@ fn flip(draws: &mut Draws, bytes: &Bytes) -> Bytes {
         ])
     };
     let mut out = bytes.to_vec();
+    sometimes!(BitFlipped);
     out[frame.start + place] ^= 1 << bit;
     out.into()
 }

@@ -84,6 +84,31 @@ fn a_snapshot_closes_what_a_start_announced_and_no_entry_told_of() {
 }
 
 #[test]
+fn a_snapshot_leaves_open_what_was_opened_behind_it() {
+    let mut world = World::grown(&["a", "b"]);
+    world.command(0, open("s", "a", "b"));
+    let (index, data) = (world.mesh(0).applied_index(), world.mesh(0).state.encode());
+    world.command(0, open("t", "a", "b"));
+    world.quorum = false;
+    world.restart(1);
+    let announced = world.hosts[1].open.clone();
+    assert_eq!((announced.len(), world.mesh(1).streams().count()), (2, 0));
+    world.hosts[1].applied = index.0 as usize;
+    let from = world.id(0);
+    let install = Input::Install { from, index, data };
+    let (now, mut apart) = (world.now, world.hosts[1].mesh.clone());
+    apart.handle(now, install.clone());
+    let closes = outputs(&mut apart).iter().any(|o| matches!(o, Output::StreamClosed { .. }));
+    assert!(!closes, "its bytes and its log would go, and the entry would open it anew, empty");
+    world.inbox.push_back((1, install));
+    world.pump();
+    assert_eq!(world.hosts[1].open, announced);
+    world.quorum = true;
+    world.pump();
+    world.assert_equal();
+}
+
+#[test]
 fn the_log_is_cut_where_the_state_is_stored_and_a_restart_begins_there() {
     let mut world = World::grown(&["a", "b"]);
     for host in 0..2 {

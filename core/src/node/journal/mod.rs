@@ -3,7 +3,9 @@
 //! All records of one step share one row, so they become durable together or not at all. A record dies when a later one
 //! bears its key or its owner forgets it; a row dies with its last record. Only a prefix of the rows is ever trimmed, after a row that
 //! states the new floor is on disk. Stragglers, live records in old rows, are moved to the end once less than 30 % of the
-//! journal is alive, or, on a disk that is nearly full, once whole rows behind them are dead; a moved record keeps its place of birth, so recovery replays records in the order in which they were written.
+//! journal is alive, or, while the store has little room left, once more than a sixteenth of it is dead: what is written and read again
+//! for a byte gained stays bounded. A moved record keeps its place of birth, so recovery replays records in the order in which they were
+//! written.
 //!
 //! Invariants:
 //! - **J1** Row numbers are contiguous; each row states the floor that holds once it is durable.
@@ -28,6 +30,10 @@ use crate::level::Level;
 use crate::payload::Payload;
 use crate::planted::{Bug, Planted};
 use crate::record::{Forget, Key, Record};
+use crate::sometimes;
+
+/// While room is scarce, one part in so many of the journal may be dead.
+const DEAD_WHEN_SCARCE: u64 = 16;
 
 /// Settings of the journal.
 #[derive(Clone, Copy, Debug)]
@@ -100,8 +106,6 @@ pub(crate) struct Journal {
     /// Records of the step under way.
     pending: Vec<Entry>,
     moving: Option<Ticket>,
-    /// The disk is nearly full.
-    pressed: bool,
     loads: BTreeMap<Ticket, u32>,
     planted: Planted,
 }
@@ -123,7 +127,6 @@ impl Journal {
             live_bytes: 0,
             pending: Vec::new(),
             moving: None,
-            pressed: false,
             loads: BTreeMap::new(),
             planted,
         }
@@ -265,6 +268,7 @@ impl Journal {
     pub(crate) fn trim(&mut self) -> Option<Ticket> {
         let busy = self.loads.keys().next().is_some_and(|&row| row < self.trimmable);
         let busy = busy && !self.planted.has(Bug::TrimmedUnderLoad);
+        sometimes!(TrimWaitedForLoad, busy);
         if busy || self.trimmable <= self.trimmed {
             return None;
         }
@@ -293,29 +297,20 @@ impl Journal {
         }
     }
 
-    /// Whether the disk is so full that what is dead must go, whatever that costs.
-    pub(crate) fn press(&mut self, pressed: bool) {
-        self.pressed = pressed;
-    }
-
-    /// Whether rows that are dead as a whole lie behind live ones, and weigh more than nothing. Moving what lies before them
-    /// kills no further rows but those that go at once, so that it ends.
-    fn is_blocked(&self) -> bool {
-        let mut dead = 0;
-        self.rows.iter().filter(|row| row.live == 0).any(|row| {
-            dead += u64::from(row.bytes);
-            dead > self.config.slack_bytes
-        })
-    }
-
     /// The oldest row, if its live records should be moved to the end: the caller loads it whole and gives it to [`Self::move_row`].
-    pub(crate) fn straggler(&mut self) -> Option<(Ticket, u32)> {
-        let wasteful = self.bytes > self.config.slack_bytes && self.live_bytes * 10 < self.bytes * 3;
-        let wasteful = wasteful || self.pressed && self.is_blocked();
+    /// `scarce`: the store has little room left, so that dead records may keep living ones out.
+    pub(crate) fn straggler(&mut self, scarce: bool) -> Option<(Ticket, u32)> {
+        // What moving can free; a row's header is there however little it holds.
+        let dead = self.bytes.saturating_sub(self.live_bytes + row::HEADER as u64 * self.rows.len() as u64);
+        let wasteful =
+            self.live_bytes * 10 < self.bytes * 3 || (scarce && dead > self.bytes / DEAD_WHEN_SCARCE);
+        let wasteful = wasteful && self.bytes > self.config.slack_bytes;
         let oldest = *self.rows.front()?;
         if !wasteful || self.moving.is_some() || self.floor > self.synced || oldest.live == 0 {
             return None;
         }
+        sometimes!(RowMoved);
+        sometimes!(RowMovedForRoom, self.live_bytes * 10 >= self.bytes * 3);
         self.moving = Some(self.floor);
         *self.loads.entry(self.floor).or_default() += 1;
         Some((self.floor, oldest.bytes))
@@ -338,6 +333,7 @@ impl Journal {
             let alive =
                 self.places.get(&record.key).is_some_and(|p| p.row == ticket && p.born == record.born);
             let superseded = self.pending.iter().any(|entry| entry.record.key == record.key);
+            sometimes!(RecordDiedWhileMoved, !alive || superseded);
             if alive && !superseded {
                 let (from, len) = (record.extent.offset as usize, record.extent.len as usize);
                 let payload = Payload::from(bytes.slice(from..from + len));

@@ -35,7 +35,8 @@ use crate::record::{Key, Owner, Record};
 
 const MAGIC: [u8; 4] = *b"WTLJ";
 const VERSION: u16 = 1;
-const HEADER: usize = 54;
+/// Bytes of a row beside its records.
+pub(super) const HEADER: usize = 54;
 /// Where the checksum stands: the last field of the header.
 const CRC: usize = HEADER - 4;
 const ENTRY: usize = 48;

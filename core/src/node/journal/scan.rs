@@ -15,6 +15,7 @@ use super::row::{self, Born, Extent, Stored};
 use crate::id::{Generation, Ticket};
 use crate::planted::{Bug, Planted};
 use crate::record::Key;
+use crate::sometimes;
 
 /// A record found alive, in the order of birth.
 #[derive(Clone, Debug)]
@@ -115,6 +116,7 @@ impl Scan {
         let (end, wrong) = (run.end, run.wrong);
         let more = self.rows.range(end..).next_back().map(|(&ticket, _)| ticket);
         if end <= vouched {
+            sometimes!(DamageFound);
             let what = wrong.unwrap_or_else(|| format!("row {end} is missing"));
             return Err(format!("{what}, though row {vouched} and all before it were once safely on disk"));
         }
@@ -122,6 +124,7 @@ impl Scan {
             let what = wrong.unwrap_or_else(|| format!("row {end} is missing while row {more} is there"));
             return Err(what);
         }
+        sometimes!(RowsBehindAHole, more.is_some());
         // Also rows that do not count bear a generation: the next start must not use it again, or such a row could join its timeline.
         Ok(self.gather(floor.min(end), end, generation))
     }
@@ -141,10 +144,15 @@ impl Scan {
                 }
                 Some(Err(_)) if self.planted.has(Bug::TornRowSkipped) => run.end = run.end.next(),
                 Some(Err(what)) => {
+                    sometimes!(RowTorn);
                     run.wrong = Some(format!("row {} cannot be trusted: {what}", run.end));
                     return run;
                 }
-                Some(Ok(_)) | None => return run,
+                Some(Ok(_)) => {
+                    sometimes!(OlderRowsBehind);
+                    return run;
+                }
+                None => return run,
             }
         }
     }

@@ -15,6 +15,8 @@ use crate::id::{MessageId, RequestId, Sequence, SessionEpoch, WriterId, WriterSe
 use crate::node::command::{self, Refusal, Reply, Waited};
 use crate::payload::Payload;
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 use crate::time::Now;
 use crate::work::Job;
 
@@ -106,7 +108,8 @@ impl Stream {
         if let Some(reason) = &self.stopped {
             return Some(Refusal::StreamStopped(reason.clone()));
         }
-        if !common.has_space() {
+        if !common.may_accept(more) {
+            sometimes!(NoRoomRefused);
             return Some(Refusal::NoSpace { free: common.free });
         }
         let full = self.store.bytes() + self.source.unformed + more > common.config.outbox_bytes;
@@ -146,12 +149,14 @@ impl Stream {
         let place = self.place(writer);
         let repeated = last.min(place);
         if last > place && self.writer_closed(writer) && !common.planted.has(Bug::ClosedWriterGoesOn) {
+            sometimes!(ClosedWriterRefused);
             return Err(Refusal::WriterClosed);
         }
         if last > place {
             self.room_for_writer(common, writer)?;
         }
         if first.0 > place + 1 && !common.planted.has(Bug::WriterGapAccepted) {
+            sometimes!(WriterGapRefused);
             return Err(Refusal::WriterGap { expected: WriterSequence(place + 1), got: first });
         }
         if self.source.waiting.full(&common.config, wait) {
@@ -176,7 +181,9 @@ impl Stream {
             told: None,
             duplicate,
         };
+        sometimes!(PartlyDuplicate, first.0 <= repeated && last >= new_from);
         if first.0 <= repeated {
+            sometimes!(DuplicateAnswered);
             self.answer_repeated(common, waiter(first.0, repeated, true));
         }
         if last >= new_from {
@@ -209,6 +216,7 @@ impl Stream {
             let item = Item { writer: waiter.writer, first, messages, waiters: alloc::vec![part] };
             self.waits(common, &part);
             self.source.unformed += item.weight();
+            common.unformed += item.weight();
             let before = |other: &Item| other.writer == waiter.writer;
             let reversed = || self.source.queue.back().is_some_and(before);
             if common.planted.strikes(Bug::QueueReversed, reversed) {
@@ -248,7 +256,9 @@ impl Stream {
         if items.is_empty() || self.stopped.is_some() {
             return;
         }
-        self.source.unformed -= items.iter().map(Item::weight).sum::<u64>();
+        let weight = items.iter().map(Item::weight).sum::<u64>();
+        self.source.unformed -= weight;
+        common.unformed -= weight;
         let first = self.source.numbered.max(self.head.taken).next();
         let mut payload = Payload::new();
         let mut waiters = Vec::new();
@@ -274,6 +284,7 @@ impl Stream {
         let mut batch = Batch { identity, spans, lengths, base: message_id(common, now), wall: now.wall };
         // The log may have told of more than was known when these were queued.
         batch.void_covered(|writer| self.covered(writer));
+        rare!(FormedForNothing, batch.live() == 0);
         if batch.live() > 0 {
             self.source.numbered = Sequence(first.0 + batch.live() - 1);
             let slot = self.keep(common, first, batch, payload, true);

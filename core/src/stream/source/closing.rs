@@ -7,6 +7,7 @@ use super::super::store::{forget, key, space};
 use super::super::wire::encode_closing;
 use crate::id::WriterId;
 use crate::record::Record;
+use crate::sometimes;
 
 impl Stream {
     /// From now on nothing of this writer is accepted. The record is written before the entry can be, so a start that finds the entry
@@ -31,6 +32,7 @@ impl Stream {
     pub(super) fn go_on_closing(&mut self) {
         for &writer in self.source.closing_records.values() {
             if !self.head.writers.get(writer).closed {
+                sometimes!(ClosingTakenUp);
                 self.source.closing.entry(writer).or_default();
             }
         }

@@ -10,6 +10,8 @@ use super::Waiter;
 use crate::id::{LogIndex, Sequence};
 use crate::node::command::{Refusal, Waited};
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 
 impl Stream {
     /// Tells the publishers that wait for a batch what it has reached.
@@ -103,6 +105,7 @@ impl Stream {
     /// A batch is gone whose release this member did not live through: it ended well.
     pub(in crate::stream) fn released_unseen(&mut self, common: &mut Common, kept: Kept) {
         for mut waiter in kept.waiters {
+            rare!(ReleasedUnseen);
             let from = Sequence(kept.first.0 + waiter.at);
             let upto = Sequence(from.0 + waiter.last - waiter.first);
             self.tell(common, &mut waiter, Waited::Completed, Some((from, upto)));
@@ -137,6 +140,8 @@ impl Stream {
             if !batch.void_covered(|writer| self.covered(writer)) {
                 continue;
             }
+            sometimes!(OutboxTakenBefore, batch.live() == 0);
+            sometimes!(OutboxTakenInPart, batch.live() > 0);
             if batch.live() == 0 {
                 moved.extend(self.discard(common, slot).into_iter().flat_map(|kept| kept.waiters));
             } else {
@@ -215,7 +220,7 @@ impl Stream {
             requests.sort_unstable();
             requests.dedup();
             self.nobody_waits(common, &requests);
-            self.source.unformed = 0;
+            common.unformed -= core::mem::take(&mut self.source.unformed);
             for request in requests {
                 common.reply(request, Err(refusal.clone()));
             }

@@ -8,6 +8,8 @@ use super::super::member::{Part, Stream};
 use super::super::message::{Body, Data, Standing};
 use crate::id::Sequence;
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 use crate::time::{Instant, Now, Span};
 
 /// How far sending has come.
@@ -105,10 +107,13 @@ impl Stream {
             let sender = &self.source.sender;
             let under_way = sender.flight_bytes + bytes;
             let fits = under_way <= common.config.flight_bytes || sender.flight.is_empty();
+            sometimes!(CreditUsedUp, under_way > sender.room);
+            rare!(FlightFull, !fits);
             if under_way > sender.room || !fits {
                 return;
             }
             if self.payload(common, slot).is_none() {
+                sometimes!(SentFromDisk);
                 // Read ahead by one.
                 if let Some(slot) = self.slot_at(last.next()) {
                     let _ = self.payload(common, slot);
@@ -171,6 +176,7 @@ impl Stream {
             if !stuck {
                 sender.pause = Span::default();
             } else if sender.resent.is_none_or(|at| now.monotonic.since(at) >= sender.pause) {
+                sometimes!(SentAgain);
                 // The target may answer and the bytes still wait before a lane that is full: each time they get twice as long.
                 sender.rewind(sender.acked);
                 sender.resent = Some(now.monotonic);

@@ -12,6 +12,8 @@ use super::super::wire::encode_entry;
 use crate::id::{LogIndex, NodeId, RequestId, SessionEpoch, WriterId};
 use crate::node::command::Reply;
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 use crate::time::Now;
 
 /// Numbers of proposals that are not descriptors (those bear their slot).
@@ -35,6 +37,7 @@ impl Stream {
 
     /// A proposal was not appended: it is made again when this stream is looked at next.
     pub(in crate::stream) fn refused(&mut self, common: &Common, now: Now, context: u64) {
+        rare!(StreamProposalRefused);
         match context {
             SESSION => self.source.session_proposed = false,
             COMPLETE => self.source.completing = None,
@@ -149,6 +152,7 @@ impl Stream {
                 self.session_current(common, now)
             }
             Effect::Session { .. } => {
+                sometimes!(AnotherSession);
                 self.source.session_proposed &= common.planted.has(Bug::SessionNotProposedAgain);
                 if core::mem::replace(&mut self.source.current, false) {
                     let reason = "another start of this source opened a session: its disk was cloned";
@@ -184,11 +188,15 @@ impl Stream {
     fn no_op(&mut self, common: &Common, entry: Option<&Entry>) {
         match entry {
             Some(Entry::Session { .. }) if common.planted.has(Bug::SessionNotProposedAgain) => {}
-            Some(Entry::Session { .. }) => self.source.session_proposed = false,
+            Some(Entry::Session { .. }) => {
+                sometimes!(SessionCameToNothing);
+                self.source.session_proposed = false;
+            }
             Some(Entry::Complete { .. }) => self.source.completing = None,
             Some(Entry::Descriptor { epoch, first, .. })
                 if *epoch == self.head.session && *first > self.head.taken.next() =>
             {
+                rare!(DescriptorOutOfOrder);
                 self.source.proposed = 0;
             }
             _ => {}
@@ -203,6 +211,7 @@ impl Stream {
         if !common.planted.has(Bug::DedupeForgotten) {
             self.void_taken(common);
         }
+        sometimes!(Renumbered, self.misnumbered());
         if !common.planted.strikes(Bug::NotRenumbered, || self.misnumbered()) {
             self.renumber();
         }
@@ -212,6 +221,7 @@ impl Stream {
     /// The log was replaced by a member's state.
     pub(in crate::stream) fn session_passed(&mut self, common: &mut Common, now: Now) {
         self.source.current = self.head.boot == common.boot;
+        sometimes!(LogReplacedByState);
         self.source.session_proposed = false;
         self.source.heard = self.source.heard.max(self.head.completed);
         self.source.told_completed = self.head.completed;

@@ -11,6 +11,7 @@ use super::super::member::Stream;
 use super::Waiter;
 use crate::id::{RequestId, StreamInstance, WriterId};
 use crate::node::command::Waited;
+use crate::rare;
 
 /// How many wait, a request once for each batch that holds messages of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,6 +88,7 @@ impl Stream {
     /// Nobody waits for the answers to this request any more. What it asked for is done all the same.
     pub(in crate::stream) fn forget(&mut self, common: &mut Common, request: RequestId, asker: &Asker) {
         let slots = self.store.find(asker.writer, asker.first, asker.last);
+        rare!(PublisherGaveUp);
         let mut left = asker.times;
         left -= self.forget_in(common, request, slots.into_iter().map(|(slot, _, _)| slot));
         left -= self.forget_unformed(common, request);

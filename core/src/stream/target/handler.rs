@@ -18,7 +18,9 @@ use crate::id::{AttachToken, RequestId, Sequence};
 use crate::node::command::{Position, Refusal, Reply};
 use crate::node::output::{Delivered, Delivery};
 use crate::planted::Bug;
+use crate::rare;
 use crate::record::Record;
+use crate::sometimes;
 use crate::time::Now;
 
 impl Stream {
@@ -58,6 +60,7 @@ impl Stream {
             return common.reply(request, Err(refusal));
         }
         if let Some(older) = self.target.attaching.take() {
+            sometimes!(AttachSuperseded);
             common.reply(older.request, Err(Refusal::Superseded));
         }
         let token = AttachToken(common.rng.u64() >> 1 | 1);
@@ -90,12 +93,14 @@ impl Stream {
     ) {
         let mut handed = from;
         if let Some(old) = self.target.handler.take() {
+            sometimes!(HandlerTakenOver);
             if common.planted.strikes(Bug::TakeoverSkipsUnfinished, || old.handed > from) {
                 handed = old.handed;
             }
             common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
         }
         let replaying = from < self.target.mark;
+        rare!(HandlerReplays, replaying);
         self.target.handler = Some(Handler {
             token,
             request,
@@ -158,6 +163,7 @@ impl Stream {
         let last = || batch().map_or(upto, |kept| kept.last().min(handler.handed));
         let upto = if common.planted.strikes(Bug::MarkRoundsUp, || last() > upto) { last() } else { upto };
         if upto <= handler.done || upto > handler.handed || self.stopped.is_some() {
+            rare!(VerdictOutOfPlace);
             return;
         }
         handler.done = upto;
@@ -189,6 +195,7 @@ impl Stream {
         if upto <= self.target.mark {
             return;
         }
+        sometimes!(MarkRecalled);
         self.move_mark(common, upto);
         if let Some(handler) = self.target.handler.as_mut().filter(|handler| !handler.replaying) {
             handler.done = handler.done.max(upto.min(handler.handed));
@@ -202,6 +209,7 @@ impl Stream {
         if !self.handler_can_go_on()
             && let Some(old) = self.target.handler.take()
         {
+            sometimes!(HandlerOutrun);
             common.reply(old.request, Ok(Reply::Outrun { token: old.token }));
         }
     }
@@ -262,6 +270,7 @@ impl Stream {
         let mut weight = handler.out_bytes;
         let out = handler.handed.0.saturating_sub(settled.0);
         let room = handler.window.saturating_sub(out);
+        sometimes!(WindowFull, room == 0);
         if room == 0 || next > deliverable {
             return false;
         }
@@ -278,6 +287,7 @@ impl Stream {
             }
             let more = at.length as u64 + MESSAGE_OVERHEAD;
             if weight > 0 && weight + more > common.config.window_bytes {
+                rare!(WindowBytesFull);
                 break;
             }
             weight += more;
@@ -320,8 +330,10 @@ impl Stream {
             && from > self.head.taken
             && !common.planted.has(Bug::PositionUnchecked);
         if above && from <= end {
+            sometimes!(PositionAwaited);
             return;
         }
+        rare!(PositionForeign, above);
         let foreign = match above {
             true => Some(format!("it is {from}, and the stream ends at {end}")),
             false => self.below_what_is_kept(from),

@@ -11,6 +11,8 @@ use crate::digest::Digest;
 use crate::id::{Sequence, SessionEpoch};
 use crate::payload::Payload;
 use crate::planted::Bug;
+use crate::rare;
+use crate::sometimes;
 use crate::time::Now;
 use crate::work::Job;
 
@@ -163,6 +165,8 @@ impl Stream {
             || self.held.get(&data.identity).is_some()
             || (!wanted && self.store.slot_of(&data.identity).is_some());
         let stale = data.epoch < self.held.epoch || data.first.0 + data.count - 1 <= self.head.taken.0;
+        sometimes!(BytesKnown, known);
+        sometimes!(BytesTooLate, stale && !wanted);
         if known || (stale && !wanted) {
             if let Some((first, _, _)) = self.held.by_identity.get_mut(&data.identity).filter(|_| !stale) {
                 *first = data.first;
@@ -194,6 +198,7 @@ impl Stream {
                 None => self.held.by_identity.keys().find(spare).copied(),
             };
             let Some(victim) = victim else { break };
+            rare!(HeldGaveWay);
             self.held.take(&victim);
         }
         // What appends wait for is bounded by itself, and so is what is being verified.
@@ -205,6 +210,7 @@ impl Stream {
     /// The digest of bytes that came is known.
     pub(in crate::stream) fn verified(&mut self, common: &mut Common, now: Now, data: Data, digest: Digest) {
         self.held.verifying.remove(&data.identity);
+        rare!(BytesNotWhatTheyAreCalled, digest != data.identity.digest);
         if self.stopped.is_some() || digest != data.identity.digest {
             return;
         }

@@ -1,10 +1,14 @@
 //! What a member takes, holds and hands over is bounded, and what is refused for want of room comes when there is room.
 
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 
 use super::promises::world;
 use super::world::{INSTANCE, NAME, SOURCE, TARGET, World, node};
-use crate::id::{AttachToken, BootId, MessageId, Sequence, SessionEpoch, WriterId, WriterSequence};
+use crate::id::{
+    AttachToken, BootId, MessageId, RequestId, Sequence, SessionEpoch, WriterId, WriterSequence,
+};
 use crate::node::command::{Refusal, Waited};
 use crate::stream::wire::encode_entry;
 use crate::stream::{Batch, Body, Data, Entry, Identity, Input, Message, Span};
@@ -34,6 +38,39 @@ fn a_target_without_space_takes_nothing_more_and_takes_it_when_space_returns() {
     world.give(TARGET, Input::Space { free: 1 << 40 });
     world.run(time::Span::secs(3));
     assert_eq!(world.position, 105);
+}
+
+#[test]
+fn a_node_too_full_to_accept_still_takes_in_what_sources_send() {
+    let mut world = world();
+    world.attach(None, 100);
+    let (floor, room) = (world.config.space_floor, world.config.intake_room);
+    assert!(room >= world.config.message_bytes as u64, "the largest batch fits");
+    for which in [SOURCE, TARGET] {
+        world.give(which, Input::Space { free: floor + room - 1 });
+    }
+    let refused = world.publish(1, 1, 1, Waited::Accepted);
+    assert!(matches!(world.answers(refused).last(), Some(Err(Refusal::NoSpace { .. }))));
+    world.give(SOURCE, Input::Space { free: 1 << 40 });
+    world.publish(1, 1, 20, Waited::Accepted);
+    world.run(time::Span::secs(1));
+    assert_eq!(world.position, 20, "the target has as little room as the source that refused");
+}
+
+#[test]
+fn what_is_queued_and_not_written_yet_counts_when_room_is_looked_for() {
+    let mut world = world();
+    let kept = world.config.space_floor + world.config.intake_room;
+    world.give(SOURCE, Input::Space { free: kept + 20_000 });
+    // None of it is written before the others come.
+    let requests: Vec<_> = (1..=100).map(|writer| world.publish(writer, 1, 10, Waited::Accepted)).collect();
+    let full =
+        |request: &&RequestId| matches!(world.answers(**request).last(), Some(Err(Refusal::NoSpace { .. })));
+    let refused = requests.iter().filter(full).count();
+    assert!((1..100).contains(&refused), "{refused} of 100 are refused");
+    world.run(time::Span::secs(1));
+    let written = world.written(SOURCE);
+    assert!(written <= 20_000, "{written} bytes were accepted where 20,000 were free");
 }
 
 #[test]
