@@ -11,6 +11,7 @@ use crate::describe;
 use crate::disk::ledger::Expected;
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::machine::Machine;
+use crate::panics::watch;
 use crate::plan::Edge;
 use crate::process::State;
 use crate::random::{Draws, Purpose};
@@ -99,6 +100,13 @@ impl<M: Machine> World<M> {
         }
         if matches!(expected, Expected::Loss(..) | Expected::LossOrRefusal(..)) {
             self.processes[node].disk.accept_loss();
+        }
+        let process = &self.processes[node];
+        let now = process.clock.read(self.now);
+        let status = process.machine.as_ref().and_then(|machine| watch(|| machine.status(now)).ok().flatten());
+        if let Some(status) = status {
+            let checked = self.starts.started(node, &status);
+            self.judge(checked);
         }
         self.tell_space(node);
         self.loop_on(node);
@@ -278,6 +286,7 @@ impl<M: Machine> World<M> {
         self.custody.lost[node] = true;
         self.books.may_stop = true;
         self.books.agreement.a_disk_lost();
+        self.starts.a_disk_lost(node);
         for (index, stream) in self.plan.streams.iter().enumerate() {
             if stream.source == node {
                 self.books.streams[index].source_rolled_back(since);

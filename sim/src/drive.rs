@@ -346,6 +346,7 @@ impl<M: Machine> World<M> {
                     "asked for lane {lane}, node {node} gave {} bytes and says {sent:?}",
                     buffer.len()
                 );
+                self.is_heard(node, machine, now)?;
                 let mut bytes = self.kept(&buffer);
                 if self.next_version.speaks(node) {
                     bytes = self.next_version.extends(self.plan.seed, (connection, side), &bytes);
@@ -377,6 +378,18 @@ impl<M: Machine> World<M> {
         self.lanes = lanes;
         self.buffer = buffer;
         Ok(())
+    }
+
+    /// A node sends something. Its first word in a start makes that start known.
+    fn is_heard(&mut self, node: usize, machine: &M, now: Now) -> Result<(), Failure> {
+        let life = self.processes[node].life;
+        if self.starts.was_heard(node, life) {
+            return Ok(());
+        }
+        match machine.status(now) {
+            Some(status) => self.starts.heard(node, life, status.generation),
+            None => Ok(()),
+        }
     }
 
     /// Sees to it that a node is woken at its next deadline.

@@ -88,6 +88,8 @@ impl<M: Machine> World<M> {
                 self.digested[node] = Some((life, applied));
                 checked = checked.and_then(|()| self.books.agreement.state(node, index, digest));
             }
+            let synced = process.disk.is_synced();
+            checked = checked.and_then(|()| self.starts.shows(node, &status, synced));
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
             }

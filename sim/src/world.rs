@@ -10,7 +10,7 @@ use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
 
 use crate::checker::{
-    Agreement, Failure, Handling, Logs, Registry, Relays, StreamLedger, Traffic, Watermarks,
+    Agreement, Failure, Handling, Logs, Registry, Relays, Starts, StreamLedger, Traffic, Watermarks,
 };
 use crate::custody::Custody;
 use crate::describe;
@@ -85,6 +85,7 @@ pub struct World<M> {
     /// Per node: in which life and after which entry its state of the control group was digested last.
     pub(crate) digested: Vec<Option<(u32, Option<LogIndex>)>>,
     pub(crate) watermarks: Watermarks,
+    pub(crate) starts: Starts,
     pub(crate) content_since: Option<Time>,
     pub(crate) verdict: Option<Verdict>,
     /// A checker whose failures are overlooked, to learn what only it sees.
@@ -186,6 +187,7 @@ impl<M: Machine> World<M> {
             images: vec![None; nodes],
             digested: vec![None; nodes],
             watermarks: Watermarks::default(),
+            starts: Starts::new(nodes),
             content_since: None,
             verdict: None,
             muted: None,

@@ -19,6 +19,7 @@
 //! | X14 | what the registry told everybody is explained by one order of all that was asked of it (linearizability) |
 //! | X15 | what is completed at the source is marked on the disk of the target |
 //! | X16 | a node does not start on a disk that shows that a row of it is not what it was |
+//! | X17 | what a node said outlasts its end: no two starts are heard under one count, and a stream that it closed stays closed |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
@@ -28,6 +29,7 @@ mod linear;
 mod log;
 mod registry;
 mod relay;
+mod starts;
 mod status;
 mod stream;
 mod traffic;
@@ -38,13 +40,14 @@ pub use handling::Handling;
 pub use log::{Ballot, Logs};
 pub use registry::{Asked as Wished, CALLS_MOST, Ends, Registry, Told};
 pub use relay::Relays;
+pub use starts::Starts;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
 pub use whole::{completed_is_marked, log_is_bounded};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 16;
+pub const CHECKERS: u32 = 17;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
