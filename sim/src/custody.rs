@@ -103,7 +103,8 @@ impl<M: Machine> World<M> {
         }
         let process = &self.processes[node];
         let now = process.clock.read(self.now);
-        let status = process.machine.as_ref().and_then(|machine| watch(|| machine.status(now)).ok().flatten());
+        let status =
+            process.machine.as_ref().and_then(|machine| watch(|| machine.status(now)).ok().flatten());
         if let Some(status) = status {
             let checked = self.starts.started(node, &status);
             self.judge(checked);

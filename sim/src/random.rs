@@ -55,6 +55,10 @@ pub enum Purpose {
     Registry = 43,
     /// Who does not heal.
     Forsaken = 44,
+    /// Who leads, and falls.
+    Contest = 45,
+    /// Starts that end soon.
+    Storm = 46,
     /// Inputs of fuzz targets.
     Fuzz = 50,
 }

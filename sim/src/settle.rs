@@ -6,7 +6,7 @@ use wattle_core::level::Level;
 use wattle_core::node::Status;
 use wattle_core::node::status::StreamStatus;
 
-use crate::checker::{Checked, Failure, StreamLedger, completed_is_marked, log_is_bounded};
+use crate::checker::{Checked, Failure, StreamLedger, completed_is_marked, log_is_bounded, nobody_parted};
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::machine::Machine;
 use crate::outcome::Verdict;
@@ -265,6 +265,22 @@ impl<M: Machine> World<M> {
                 self.judge(checked);
             }
         }
+        let checked = self.logs_in_the_end();
+        self.judge(checked);
         self.verdict.get_or_insert(given_up.map_or(Verdict::Pass, |what| Verdict::NotOwed { what }));
+    }
+
+    fn logs_in_the_end(&self) -> Checked {
+        let mut places = Vec::new();
+        for (node, process) in self.processes.iter().enumerate() {
+            let mut own = Vec::new();
+            if let Some(machine) = process.machine.as_ref().filter(|_| !self.is_forsaken(node)) {
+                machine.group_places(&mut own);
+            }
+            places.extend(own.into_iter().map(|place| (node, place)));
+        }
+        nobody_parted(&places, |node, group, index| {
+            self.processes[node].machine.as_ref().and_then(|machine| machine.group_place_at(group, index))
+        })
     }
 }

@@ -99,6 +99,7 @@ macro_rules! desk {
             now: $world.now,
             seed: $world.plan.seed,
             healed: $world.healed,
+            leader: $world.leader,
             queue: &mut $world.queue,
             calls: &mut $world.calls,
             books: &mut $world.books,

@@ -44,7 +44,7 @@ pub use starts::Starts;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
-pub use whole::{completed_is_marked, log_is_bounded};
+pub use whole::{completed_is_marked, log_is_bounded, nobody_parted};
 
 /// How many promises there are: X1 to this.
 pub const CHECKERS: u32 = 17;
