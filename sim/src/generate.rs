@@ -2,6 +2,7 @@
 //! and each run switches whole kinds of faults on or off (swarm testing): a fault that is always there hides what it prevents.
 
 mod contest;
+mod fork;
 mod links;
 mod moments;
 pub(crate) mod scale;
@@ -54,6 +55,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     };
     contest::contest(&mut plan);
     storm::storm(&mut plan);
+    fork::fork(&mut plan);
     scarce(&mut plan);
     plan
 }

@@ -59,6 +59,8 @@ pub enum Purpose {
     Contest = 45,
     /// Starts that end soon.
     Storm = 46,
+    /// A log that forks within a term.
+    Fork = 47,
     /// Inputs of fuzz targets.
     Fuzz = 50,
 }

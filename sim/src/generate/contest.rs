@@ -6,13 +6,13 @@ use super::{LARGEST, crash, edge, slow, slow_disk};
 use super::{Maker, Swarm};
 use crate::event::{MILLI, SECOND, Time};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
-use crate::plan::{Plan, RegistryPlan, Wish};
+use crate::plan::{Latency, Plan, RegistryPlan, Wish};
 use crate::random::{Draws, Purpose};
 
 /// One run in so many is about that.
 const ONE_IN: u64 = 8;
 /// When the first leader falls: by then the mesh has formed.
-const FIRST: Time = 2 * SECOND;
+pub(super) const FIRST: Time = 2 * SECOND;
 /// The names of these faults begin here.
 const KIND: u64 = 48;
 /// Calls for one name: below what can be judged, for one that is answered late may count twice.
@@ -39,8 +39,8 @@ pub(super) fn contest(plan: &mut Plan) {
         at += draws.spread(200 * MILLI, 2 * SECOND);
     }
     crash_behind_snapshots(plan, &mut draws);
-    if draws.percent(40) {
-        fork(plan, &mut draws);
+    if draws.percent(50) {
+        crash_behind_returns(plan, &mut draws);
     }
     plan.registry.sort_by_key(|wish| wish.at);
     plan.fault_phase = at;
@@ -71,7 +71,7 @@ impl Mood {
     }
 }
 
-fn link_all(plan: &mut Plan, draws: &mut Draws) {
+pub(super) fn link_all(plan: &mut Plan, draws: &mut Draws) {
     let listens: Vec<bool> = plan.nodes.iter().map(|node| node.listens).collect();
     for a in 0..listens.len() {
         for b in a + 1..listens.len() {
@@ -83,7 +83,7 @@ fn link_all(plan: &mut Plan, draws: &mut Draws) {
 }
 
 /// What such a run is not about is there in small amounts: it would cost time and hide nothing.
-fn calm_down(plan: &mut Plan, draws: &mut Draws) {
+pub(super) fn calm_down(plan: &mut Plan, draws: &mut Draws) {
     for node in &mut plan.nodes {
         node.joins_at = draws.below(50 * MILLI);
     }
@@ -100,6 +100,12 @@ fn calm_down(plan: &mut Plan, draws: &mut Draws) {
     plan.replication.entries = draws.pick(&[3, 256]);
     plan.replication.window = draws.pick(&[1, 2, 32]);
     plan.disk.slack = draws.pick(&[2_000, 2_000, 50_000]);
+    if draws.percent(40) {
+        // Votes travel about as long as an election waits, so that two are won before either winner hears of the other.
+        let usual = draws.spread(10 * MILLI, 150 * MILLI);
+        plan.network.latency = Latency::Uniform(usual / 2, usual * 3);
+        plan.network.links.clear();
+    }
     plan.faults.retain(|fault| draws.percent(30) && fault.kind.name() != "depose");
 }
 
@@ -197,34 +203,26 @@ fn crash_behind_snapshots(plan: &mut Plan, draws: &mut Draws) {
     }
 }
 
-/// A leader's disk is taken back to before it led, just when the only one that heard it is cut off: it may lead in its old term again,
-/// and put other entries where that one holds the first.
-fn fork(plan: &mut Plan, draws: &mut Draws) {
-    if plan.faults.iter().any(|fault| fault.kind.damages()) {
-        return;
-    }
-    let strikes: Vec<Time> = plan
-        .faults
-        .iter()
-        .filter(|fault| matches!(fault.kind, FaultKind::Depose { .. }))
-        .filter_map(|fault| fault.when.time())
-        .collect();
-    let node = draws.index(plan.nodes.len());
-    let other = (node + 1 + draws.index(plan.nodes.len() - 1)) % plan.nodes.len();
-    let image_at = draws.pick(&strikes) + draws.below(100 * MILLI);
-    let after = draws.spread(MILLI, 500 * MILLI);
-    let condition =
-        Condition { moment: Moment::Lead, node: Some(node), nth: draws.spread(1, 2) as u32, after };
-    let back = FaultKind::RolledBack { node, image_at, down: draws.spread(MILLI, 100 * MILLI) };
-    let alone = FaultKind::Isolate {
-        node: other,
-        inbound: true,
-        outbound: true,
-        length: draws.spread(SECOND, 4 * SECOND),
-    };
-    for (ordinal, kind) in [alone, back].into_iter().enumerate() {
-        let id = KIND << 16 | 33 << 8 | ordinal as u64;
-        plan.faults.push(Fault { id, when: Trigger::On(condition), kind });
+/// Whoever led and is back starts again, before it has heard much of those who led meanwhile.
+fn crash_behind_returns(plan: &mut Plan, draws: &mut Draws) {
+    for node in 0..plan.nodes.len() {
+        let condition = Condition {
+            moment: Moment::Return,
+            node: Some(node),
+            nth: draws.spread(1, 2) as u32,
+            after: draws.spread(MILLI, 600 * MILLI),
+        };
+        let kind = FaultKind::Crash {
+            node,
+            power: draws.percent(50),
+            after_outputs: None,
+            down: draws.spread(MILLI, 300 * MILLI),
+        };
+        plan.faults.push(Fault {
+            id: KIND << 16 | 33 << 8 | node as u64,
+            when: Trigger::On(condition),
+            kind,
+        });
     }
 }
 
@@ -234,7 +232,7 @@ mod tests {
     use crate::plan::Plan;
 
     fn contested(plan: &Plan) -> bool {
-        plan.registry.iter().any(|wish| wish.leader)
+        plan.faults.iter().any(|fault| fault.id >> 16 == super::KIND)
     }
 
     #[test]
