@@ -12,6 +12,7 @@ use crate::describe;
 use crate::disk::ledger::Expected;
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::machine::Machine;
+use crate::panics::watch;
 use crate::plan::Edge;
 use crate::process::State;
 use crate::random::{Draws, Purpose};
@@ -108,6 +109,14 @@ impl<M: Machine> World<M> {
         }
         if matches!(expected, Expected::Loss(..) | Expected::LossOrRefusal(..)) {
             self.processes[node].disk.accept_loss();
+        }
+        let process = &self.processes[node];
+        let now = process.clock.read(self.now);
+        let status =
+            process.machine.as_ref().and_then(|machine| watch(|| machine.status(now)).ok().flatten());
+        if let Some(status) = status {
+            let checked = self.starts.started(node, &status);
+            self.judge(checked);
         }
         self.tell_space(node);
         self.loop_on(node);
@@ -318,6 +327,7 @@ impl<M: Machine> World<M> {
         self.books.may_stop = true;
         sometimes!(SomethingLost);
         self.books.agreement.a_disk_lost();
+        self.starts.a_disk_lost(node);
         for (index, stream) in self.plan.streams.iter().enumerate() {
             if stream.source == node {
                 self.books.streams[index].source_rolled_back(since);

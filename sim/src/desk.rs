@@ -116,6 +116,8 @@ pub struct Desk<'a> {
     pub seed: u64,
     /// Whether all faults are over.
     pub healed: bool,
+    /// Who leads the control group, as far as anybody said.
+    pub leader: Option<usize>,
     /// What will happen.
     pub queue: &'a mut Queue,
     /// Calls under way.

@@ -358,11 +358,7 @@ impl<M: Machine> World<M> {
                     "asked for lane {lane}, node {node} gave {} bytes and says {sent:?}",
                     buffer.len()
                 );
-                ensure!(
-                    self.processes[node].synced || !greets(&buffer),
-                    "X20",
-                    "node {node} greets a neighbour before the count of its starts is on disk: a crash now, and another start bears it, too"
-                );
+                self.is_heard(node, machine, now)?;
                 let mut bytes = self.kept(&buffer);
                 if self.next_version.speaks(node) {
                     bytes = self.next_version.extends(self.plan.seed, (connection, side), &bytes);
@@ -394,6 +390,18 @@ impl<M: Machine> World<M> {
         self.lanes = lanes;
         self.buffer = buffer;
         Ok(())
+    }
+
+    /// A node sends something. Its first word in a start makes that start known.
+    fn is_heard(&mut self, node: usize, machine: &M, now: Now) -> Result<(), Failure> {
+        let life = self.processes[node].life;
+        if self.starts.was_heard(node, life) {
+            return Ok(());
+        }
+        match machine.status(now) {
+            Some(status) => self.starts.heard(node, life, status.generation),
+            None => Ok(()),
+        }
     }
 
     /// Sees to it that a node is woken at its next deadline.

@@ -103,6 +103,8 @@ moments! {
     Accept,
     /// It tells who asked that a stream is open.
     StreamOpen,
+    /// It led, was cut off for that, and is back.
+    Return,
     /// It asks for a vote, or whether it would get one.
     SendVoteRequest,
     /// It answers that.

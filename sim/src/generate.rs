@@ -1,9 +1,12 @@
 //! How a seed becomes a plan. Faults are placed per run, never per unit of time, so that short runs are as hostile as long ones,
 //! and each run switches whole kinds of faults on or off (swarm testing): a fault that is always there hides what it prevents.
 
+mod contest;
+mod fork;
 mod links;
 mod moments;
 pub(crate) mod scale;
+mod storm;
 mod trouble;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
@@ -50,6 +53,9 @@ pub(crate) fn plan(seed: u64) -> Plan {
         fault_phase,
         progress_bound: PROGRESS_BOUND,
     };
+    contest::contest(&mut plan);
+    storm::storm(&mut plan);
+    fork::fork(&mut plan);
     scarce(&mut plan);
     plan
 }
@@ -266,7 +272,13 @@ fn registry(seed: u64, count: usize, fault_phase: Time) -> Vec<RegistryPlan> {
             let source = draws.index(count);
             let target = (source + 1 + draws.index(count - 1)) % count;
             let wish = if draws.percent(60) { Wish::Open { source, target } } else { Wish::Close };
-            wishes.push(RegistryPlan { at: at + draws.below(within), node: draws.index(count), name, wish });
+            wishes.push(RegistryPlan {
+                at: at + draws.below(within),
+                node: draws.index(count),
+                leader: false,
+                name,
+                wish,
+            });
         }
     }
     wishes.sort_by_key(|wish| wish.at);

@@ -188,6 +188,7 @@ impl<M: Machine> World<M> {
             self.note(node, describe::FAULT, !self.plan.faults[index].id, || "== is back".into());
             self.explain_struck(index, node, false);
             self.cut_off(node, false);
+            self.moment(Moment::Return, node);
         }
     }
 

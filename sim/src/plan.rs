@@ -298,6 +298,9 @@ pub struct RegistryPlan {
     pub at: Time,
     /// The node that is asked.
     pub node: usize,
+    /// Whether whoever leads the control group is asked instead, as far as anybody said who does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leader: bool,
     /// Which of the contested names.
     pub name: u64,
     /// What is asked.

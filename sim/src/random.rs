@@ -55,8 +55,14 @@ pub enum Purpose {
     Registry = 43,
     /// Who does not heal.
     Forsaken = 44,
+    /// Who leads, and falls.
+    Contest = 45,
+    /// Starts that end soon.
+    Storm = 46,
+    /// A log that forks within a term.
+    Fork = 47,
     /// Positions that no handler was given.
-    Forged = 45,
+    Forged = 48,
     /// Inputs of fuzz targets.
     Fuzz = 50,
 }

@@ -43,7 +43,8 @@ impl Registrar {
     pub(crate) fn wake(&mut self, desk: &mut Desk<'_>) {
         desk.books.registry.asks(self.index, self.plan.name, desk.now, self.wished);
         let request = request_of(Actor::Registrar(self.index), 0);
-        desk.call(self.plan.node, Call::Command(request, self.command.clone()));
+        let node = desk.leader.filter(|_| self.plan.leader).unwrap_or(self.plan.node);
+        desk.call(node, Call::Command(request, self.command.clone()));
     }
 
     /// A node answers. What it refuses for other reasons than what the name stands for may have happened all the same.

@@ -7,7 +7,8 @@ use wattle_core::node::Status;
 use wattle_core::node::status::StreamStatus;
 
 use crate::checker::{
-    Checked, Failure, StreamLedger, completed_is_marked, log_is_bounded, refuses_for_want_of_room,
+    Checked, Failure, StreamLedger, completed_is_marked, log_is_bounded, nobody_parted,
+    refuses_for_want_of_room,
 };
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::machine::Machine;
@@ -90,6 +91,8 @@ impl<M: Machine> World<M> {
                 self.digested[node] = Some((life, applied));
                 checked = checked.and_then(|()| self.books.agreement.state(node, index, digest));
             }
+            let synced = process.disk.is_synced();
+            checked = checked.and_then(|()| self.starts.shows(node, &status, synced));
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
             }
@@ -267,6 +270,22 @@ impl<M: Machine> World<M> {
                 self.judge(checked);
             }
         }
+        let checked = self.logs_in_the_end();
+        self.judge(checked);
         self.verdict.get_or_insert(given_up.map_or(Verdict::Pass, |what| Verdict::NotOwed { what }));
+    }
+
+    fn logs_in_the_end(&self) -> Checked {
+        let mut places = Vec::new();
+        for (node, process) in self.processes.iter().enumerate() {
+            let mut own = Vec::new();
+            if let Some(machine) = process.machine.as_ref().filter(|_| !self.is_forsaken(node)) {
+                machine.group_places(&mut own);
+            }
+            places.extend(own.into_iter().map(|place| (node, place)));
+        }
+        nobody_parted(&places, |node, group, index| {
+            self.processes[node].machine.as_ref().and_then(|machine| machine.group_place_at(group, index))
+        })
     }
 }

@@ -10,8 +10,8 @@ use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
 
 use crate::checker::{
-    Agreement, Failure, Handling, Logs, Neighbours, Pauses, Peers, Registry, Relays, StreamLedger, Traffic,
-    Watermarks,
+    Agreement, Failure, Handling, Logs, Neighbours, Pauses, Peers, Registry, Relays, Starts, StreamLedger,
+    Traffic, Watermarks,
 };
 use crate::custody::Custody;
 use crate::describe;
@@ -88,6 +88,7 @@ pub struct World<M> {
     pub(crate) watermarks: Watermarks,
     pub(crate) peers: Peers,
     pub(crate) links: Neighbours,
+    pub(crate) starts: Starts,
     pub(crate) content_since: Option<Time>,
     pub(crate) verdict: Option<Verdict>,
     /// A checker whose failures are overlooked, to learn what only it sees.
@@ -101,6 +102,7 @@ macro_rules! desk {
             now: $world.now,
             seed: $world.plan.seed,
             healed: $world.healed,
+            leader: $world.leader,
             queue: &mut $world.queue,
             calls: &mut $world.calls,
             books: &mut $world.books,
@@ -196,6 +198,7 @@ impl<M: Machine> World<M> {
                 redial: defaults.link.redial_base,
                 handshake: defaults.link.handshake_timeout,
             }),
+            starts: Starts::new(nodes),
             content_since: None,
             verdict: None,
             muted: None,

@@ -409,6 +409,8 @@ impl Group {
         assert!(base <= self.applied, "R3: applied {} below the base {base}", self.applied);
         assert!(self.applied <= self.commit, "R3: applied {} above commit {}", self.applied, self.commit);
         assert!(self.applied <= self.log.durable(), "R3: applied {} before it is durable", self.applied);
+        let durable = self.log.durable();
+        assert!(durable <= last, "R3: durable up to {durable}, and the log ends at {last}");
         assert!(self.commit <= last.max(self.applied), "R3: commit {} above the end {last}", self.commit);
         assert!(self.log.last().term <= self.term, "R4: an entry of a term that has not begun");
         if let Role::Leader(leading) = &self.role {

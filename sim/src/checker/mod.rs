@@ -23,6 +23,7 @@
 //! | X18 | whoever was told that its disk is nearly full refuses, and whoever was told of room does not refuse for want of it |
 //! | X19 | of several connections between two nodes one stays: a link goes down only because something broke |
 //! | X20 | the first beat of a later start counts at once; a start that was replaced does not come back while its successor is heard; no start is told of before its number is on disk |
+//! | X21 | what a node said outlasts its end: no two starts are heard under one count, and a stream that it closed stays closed |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
@@ -34,6 +35,7 @@ mod log;
 mod peers;
 mod registry;
 mod relay;
+mod starts;
 mod status;
 mod stream;
 mod traffic;
@@ -46,13 +48,14 @@ pub use log::{Ballot, Logs};
 pub use peers::{News, Peers};
 pub use registry::{Asked as Wished, CALLS_MOST, Ends, Registry, Told};
 pub use relay::Relays;
+pub use starts::Starts;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
-pub use whole::{completed_is_marked, log_is_bounded, refuses_for_want_of_room};
+pub use whole::{completed_is_marked, log_is_bounded, nobody_parted, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 20;
+pub const CHECKERS: u32 = 21;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::linear::{Call, Model, OPERATIONS_MOST, linearizable};
 use super::{Checked, ensure};
 use crate::event::Time;
 
-/// The most calls of the registry in a run: each may stand for two operations.
+/// The most calls for one name of the registry in a run: each may stand for two operations.
 pub const CALLS_MOST: usize = OPERATIONS_MOST / 2;
 
 /// The ends of a stream: source and target.

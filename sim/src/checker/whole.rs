@@ -1,10 +1,10 @@
 //! What is seen only when several nodes are looked at at the same moment (X15), and how long logs grow (X8).
 
-use wattle_core::id::NodeId;
+use wattle_core::id::{GroupId, LogIndex, NodeId};
 use wattle_core::node::Status;
 use wattle_core::node::command::Refusal;
 use wattle_core::node::status::StreamStatus;
-use wattle_core::raft::GroupPlace;
+use wattle_core::raft::{GroupPlace, Place, RoleName};
 
 use super::{Checked, ensure};
 
@@ -71,6 +71,39 @@ pub fn log_is_bounded(node: usize, place: &GroupPlace, messages: u64) -> Checked
         place.group,
         place.last.index
     );
+    Ok(())
+}
+
+/// In the end, whoever takes part in one term of a group holds the same as the others up to where both have committed, or says that it stops.
+/// This is so even where a disk was taken back and nobody could tell: the group may have lost entries then, and must not go on parted.
+///
+/// # Errors
+/// X12.
+pub fn nobody_parted(
+    places: &[(usize, GroupPlace)],
+    held: impl Fn(usize, GroupId, LogIndex) -> Option<Place>,
+) -> Checked {
+    let takes_part =
+        |place: &GroupPlace| matches!(place.role, RoleName::Leader | RoleName::Follower | RoleName::Learner);
+    let leaders = places.iter().filter(|(_, place)| place.role == RoleName::Leader);
+    for (leader, leads) in leaders {
+        let same = |place: &GroupPlace| (place.group, place.term) == (leads.group, leads.term);
+        for (node, place) in places.iter().filter(|(_, place)| takes_part(place) && same(place)) {
+            let index = place.commit.min(leads.commit);
+            let (Some(theirs), Some(own)) =
+                (held(*leader, leads.group, index), held(*node, place.group, index))
+            else {
+                continue;
+            };
+            ensure!(
+                theirs == own,
+                "X12",
+                "node {node} follows node {leader} in group {} and term {}, holds {own:?} as committed, and its leader {theirs:?}",
+                place.group,
+                place.term
+            );
+        }
+    }
     Ok(())
 }
 
@@ -156,5 +189,31 @@ mod tests {
             let failed = refuses_for_want_of_room(0, Some(told), refusing);
             assert_eq!(failed.unwrap_err().checker, "X18", "{told} {refusing:?}");
         }
+    }
+
+    #[test]
+    fn who_follows_in_a_term_holds_what_its_leader_committed() {
+        let place = |role, term, commit| GroupPlace {
+            group: GroupId(3),
+            replica: ReplicaId(1),
+            vote: None,
+            role,
+            last: Place::default(),
+            durable: Place::default(),
+            commit: LogIndex(commit),
+            term: Term(term),
+        };
+        let judge = |follower: GroupPlace, parted_at: u64| {
+            let places = [(0, place(RoleName::Leader, 4, 9)), (1, follower)];
+            nobody_parted(&places, |node, _, index| {
+                let parted = node == 1 && index.0 >= parted_at;
+                Some(Place { index, term: Term(if parted { 2 } else { 3 }), ..Place::default() })
+            })
+        };
+        judge(place(RoleName::Follower, 4, 7), 8).unwrap();
+        assert_eq!(judge(place(RoleName::Follower, 4, 8), 8).unwrap_err().checker, "X12");
+        assert_eq!(judge(place(RoleName::Learner, 4, 20), 9).unwrap_err().checker, "X12");
+        judge(place(RoleName::Follower, 3, 8), 8).unwrap();
+        judge(place(RoleName::Stopped, 4, 8), 8).unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! What makes a plan impossible to run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FORMAT, Latency, MAX_NODES, Plan, Wish};
 use crate::checker::CALLS_MOST;
@@ -64,10 +64,13 @@ impl Plan {
                 self.known(target, &format!("the target of registry call {index}"))?;
             }
         }
-        if self.registry.len() > CALLS_MOST {
+        let mut asked: BTreeMap<u64, usize> = BTreeMap::new();
+        for wanted in &self.registry {
+            *asked.entry(wanted.name).or_default() += 1;
+        }
+        if let Some((name, calls)) = asked.into_iter().find(|&(_, calls)| calls > CALLS_MOST) {
             return Err(format!(
-                "the registry is asked {} times: {CALLS_MOST} is the most",
-                self.registry.len()
+                "the registry is asked {calls} times for name {name}: {CALLS_MOST} is the most for one name"
             ));
         }
         Ok(())
