@@ -17,7 +17,7 @@ use crate::disk::ledger::Expected;
 use crate::disk::{Synced, Written};
 use crate::event::{Event, MICRO, MILLI, SECOND, Time};
 use crate::fault::Moment;
-use crate::frames::{Frames, greets};
+use crate::frames::Frames;
 use crate::machine::Machine;
 use crate::network::Dial;
 use crate::next_version;
@@ -461,7 +461,6 @@ impl<M: Machine> World<M> {
     pub(crate) fn synced(&mut self, node: usize) {
         match self.processes[node].disk.end_sync(self.now) {
             Synced::Upto(upto) => {
-                self.processes[node].synced = true;
                 self.step(node, Input::Persisted { upto: Ticket(upto) });
                 self.tell_space(node);
                 self.moment(Moment::Synced, node);

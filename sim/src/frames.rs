@@ -9,11 +9,6 @@ use wattle_proto::frame::{Kind, RELAY_HEADER};
 pub(crate) const HEADER: usize = 12;
 const HANDSHAKE: u16 = 1;
 
-/// Whether bytes that begin with a frame begin with one of a handshake.
-pub(crate) fn greets(bytes: &[u8]) -> bool {
-    bytes.get(6..8).is_some_and(|kind| kind == HANDSHAKE.to_le_bytes())
-}
-
 /// A frame within bytes that begin with one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
@@ -143,7 +138,6 @@ mod tests {
         let mut bytes = frame(1, b"hello");
         bytes.extend(frame(2, b"batch"));
         bytes.extend_from_slice(b"WTLE\x01\x00\x02");
-        assert!(greets(&bytes) && !greets(&bytes[17..]) && !greets(b"WTLE\x01\x00\x01"));
         let frames: Vec<Frame> = Frames::new(&bytes).collect();
         assert_eq!(
             frames,

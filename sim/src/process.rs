@@ -87,8 +87,6 @@ pub struct Process<M> {
     pub crash_after: Option<(u32, usize)>,
     /// How many rows it wrote since that was asked last.
     pub wrote: u32,
-    /// Whether anything it wrote in this life is on its disk.
-    pub synced: bool,
     /// Whether a write failed in this life.
     pub write_failed: bool,
     /// Accesses of the disk so far, for its draws.
@@ -155,7 +153,6 @@ impl<M> Process<M> {
             backlog: Vec::new(),
             crash_after: None,
             wrote: 0,
-            synced: false,
             write_failed: false,
             accesses: 0,
             pauses: 0,
@@ -196,7 +193,6 @@ impl<M> Process<M> {
         self.backlog.clear();
         self.crash_after = None;
         self.wrote = 0;
-        self.synced = false;
         self.write_failed = false;
         if std::mem::take(&mut self.open_loads) > 0 {
             self.disk.ended_within_loads();

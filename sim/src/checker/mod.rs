@@ -22,7 +22,7 @@
 //! | X17 | promptness: a neighbour whose link held for long is dialled again within the shortest pause |
 //! | X18 | whoever was told that its disk is nearly full refuses, and whoever was told of room does not refuse for want of it |
 //! | X19 | of several connections between two nodes one stays: a link goes down only because something broke |
-//! | X20 | the first beat of a later start counts at once; a start that was replaced does not come back while its successor is heard; no start is told of before its number is on disk |
+//! | X20 | the first beat of a later start counts at once; a start that was replaced does not come back while its successor is heard |
 //! | X21 | what a node said outlasts its end: no two starts are heard under one count, and a stream that it closed stays closed |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
