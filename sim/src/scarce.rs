@@ -1,7 +1,7 @@
 //! Disks that are smaller than what is published: both ends of a stream fill up, and what was accepted gets through only as the handler
 //! makes room for it. No healing gives such a disk more room.
 
-use crate::plan::Plan;
+use crate::plan::{Plan, ReplicationPlan};
 use crate::random::{Draws, Purpose};
 
 /// One run in so many has such disks.
@@ -19,6 +19,8 @@ pub(crate) fn scarce(plan: &mut Plan) {
     // Room for the largest batch beside what a drained node keeps.
     plan.disk.capacity = FLOOR + draws.spread(400_000, 1_200_000);
     plan.disk.slack = 2_000;
+    // What a gate drops is sent again behind all else; whether two full disks always get on with that is not settled.
+    plan.replication.held = ReplicationPlan::default().held;
     // With another stream the same disk might be full of what no handler of this one can free.
     plan.streams.truncate(1);
     for stream in &mut plan.streams {
