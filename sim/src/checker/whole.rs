@@ -41,17 +41,19 @@ pub fn completed_is_marked(statuses: &[Status], forgetful: impl Fn(NodeId) -> bo
     Ok(())
 }
 
-/// Whoever was told how little room its disk has says so and refuses, and not longer than that (rule B3).
+/// Whoever was told how little room its disk has says so and refuses, and not longer than that (rule B3). Between the two lies what may have
+/// been accepted and is not written yet.
 ///
 /// # Errors
 /// X18.
 pub fn refuses_for_want_of_room(node: usize, told: Option<u64>, refusing: Option<&str>) -> Checked {
     let Some(free) = told else { return Ok(()) };
-    let full = free < wattle_core::stream::Config::default().space_floor;
+    let config = wattle_core::stream::Config::default();
+    let kept = config.space_floor + config.intake_room;
     let says = refusing.is_some_and(|why| why == Refusal::NoSpace { free }.to_string());
     // A node that stopped refuses for that.
     ensure!(
-        if full { refusing.is_some() } else { !says },
+        if free < kept { refusing.is_some() } else { !says || free < kept + config.intake_room },
         "X18",
         "node {node} was told of {free} free bytes and {}",
         refusing.map_or("refuses nothing".into(), |why| format!("refuses because {why}"))
