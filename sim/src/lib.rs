@@ -9,7 +9,7 @@
 //! | [`plan`], [`fault`], [`trouble`] | a run as data, and as TOML; `generate` makes one from a seed |
 //! | [`random`], [`event`], [`clock`], [`trace`] | keyed random streams, the queue of events, clocks, the hash |
 //! | [`network`], [`disk`], [`process`] | what surrounds a node, and what goes wrong there |
-//! | [`world`] | the loop; `drive` steps one node, `triggers` and `inject` begin and end faults, `hinder` slows and crashes processes, `custody` holds nodes to the state of their disks, `settle` judges the end |
+//! | [`world`] | the loop; `boot` starts a node, `drive` steps one, `lanes` tells it of its connections, `triggers` and `inject` begin and end faults, `hinder` slows and crashes processes, `custody` holds nodes to the state of their disks, `settle` judges the end |
 //! | [`desk`], [`workload`] | those outside: tasks, publishers, handlers |
 //! | [`checker`] | the promises, numbered |
 //! | [`record`], [`explain`] | a run as events with causes; as a page, for ShiViz, for Perfetto |
@@ -24,6 +24,7 @@
 #[cfg(feature = "planted")]
 pub mod ablate;
 pub mod bench;
+mod boot;
 pub mod checker;
 pub mod cli;
 pub mod clock;
@@ -45,6 +46,7 @@ mod generate;
 mod handler;
 mod hinder;
 mod inject;
+mod lanes;
 pub mod machine;
 mod neighbours;
 pub mod network;

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
-use wattle_core::id::{BootId, LogIndex, Ticket};
+use wattle_core::id::LogIndex;
 use wattle_core::node::{Config, Input, Node};
-use wattle_core::planted::{Bug, Planted};
 use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
 
@@ -14,19 +13,16 @@ use crate::checker::{
     Traffic, Watermarks,
 };
 use crate::custody::Custody;
-use crate::describe;
 use crate::desk::{Books, Calls};
 use crate::event::{Event, Queue, SECOND, Time};
-use crate::fault::{FaultKind, Moment, Trigger};
+use crate::fault::{FaultKind, Trigger};
 use crate::machine::Machine;
-use crate::network::{Arrival, EndState, Met, Network};
+use crate::network::Network;
 use crate::next_version::NextVersion;
 use crate::outcome::{Outcome, Verdict};
-use crate::panics::watch;
 use crate::plan::Plan;
 use crate::process::{Process, State};
 use crate::publisher::writer_id;
-use crate::random::{Draws, Purpose};
 use crate::record::{History, Recorder};
 use crate::settle::SAMPLE_EVERY;
 use crate::trace::{Recording, Trace};
@@ -436,142 +432,6 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// A node starts: reads its rows, then goes to work.
-    pub(crate) fn boot(&mut self, node: usize, life: u32) {
-        if self.processes[node].is_up() || self.processes[node].life != life || self.is_down_for_good(node) {
-            return;
-        }
-        let Some(expected) = self.opens(node) else { return };
-        let config = self.config(node);
-        let mut draws = Draws::new(self.plan.seed, Purpose::Node, node as u64, 1 + u64::from(life));
-        let seed = draws.bytes32();
-        let boot = BootId(u128::from(draws.u64()) << 64 | u128::from(draws.u64()));
-        self.note(node, describe::BOOT, u64::from(life), || format!("== starts, life {life}"));
-        self.explain_boot(node);
-        self.peers.starts(node, life, boot);
-        let now = self.processes[node].clock.read(self.now);
-        let disk = &self.processes[node].disk;
-        let recovered = watch(|| {
-            let mut machine = Box::new(M::recover(config, seed, boot));
-            for (ticket, bytes) in disk.rows() {
-                machine.handle(now, Input::Row { ticket: Ticket(ticket), bytes: bytes.clone() })?;
-            }
-            Ok::<_, wattle_core::node::Rejected>(machine)
-        });
-        match recovered {
-            Ok(Ok(machine)) => {
-                let process = &mut self.processes[node];
-                process.machine = Some(machine);
-                process.state = State::Up;
-                process.expected = Some(expected);
-                self.step(node, Input::Recovered);
-                self.has_started(node);
-                self.moment(Moment::Boot, node);
-            }
-            Ok(Err(rejected)) => {
-                self.fail(Failure::new(
-                    "X11",
-                    format!("node {node} refuses a row of its journal: {rejected}"),
-                ));
-            }
-            Err(panic) => self.fail(Failure::from_panic(&format!("{} ({})", panic.message, panic.place))),
-        }
-    }
-
-    fn config(&self, node: usize) -> Config {
-        let mut config = Config::new(self.processes[node].identity.clone());
-        for edge in self.neighbours[node].iter().map(|&edge| &self.plan.edges[edge]) {
-            for (dials, from, to) in [(edge.a_dials, edge.a, edge.b), (edge.b_dials, edge.b, edge.a)] {
-                if dials && from == node {
-                    config.dial.push(self.plan.address(to));
-                }
-            }
-        }
-        config.journal.rows_may_tear = self.plan.disk.rows_may_tear;
-        config.journal.slack_bytes = self.plan.disk.slack;
-        // Where little may be wasted the control group's log is cut often, so that who was away needs its state.
-        config.mesh.compact_after = (self.plan.disk.slack / 250).clamp(8, config.mesh.compact_after);
-        let replication = self.plan.replication;
-        config.raft.message_entries = replication.entries;
-        config.raft.message_bytes = replication.bytes;
-        config.raft.window = replication.window;
-        config.gate.all_bytes = replication.held;
-        config.planted = planted(self.plan.planted);
-        config
-    }
-
-    fn dialled(&mut self, slot: usize) {
-        let dial = self.network.dial_of(slot);
-        if self.processes[dial.from].life != dial.life {
-            return;
-        }
-        let met = match dial.to {
-            Some(to) if self.plan.nodes[to].listens && self.processes[to].is_up() => {
-                Met::Somebody { life: self.processes[to].life }
-            }
-            _ => Met::Nobody,
-        };
-        self.network.dialled(&mut self.queue, self.now, slot, met);
-    }
-
-    fn lane_up(&mut self, connection: usize, side: usize) {
-        let entry = self.network.connection(connection);
-        let (node, peer) = (entry.ends[side].node, entry.ends[1 - side].node);
-        let dial = (side == 0).then_some(entry.dial);
-        let process = &mut self.processes[node];
-        let lane = wattle_core::id::LaneId(process.next_lane);
-        if !self.network.lane_up(&mut self.queue, self.now, connection, side, lane) {
-            return;
-        }
-        process.next_lane += 1;
-        process.lanes.insert(lane, (connection, side));
-        let read = process.clock.read(self.now).monotonic;
-        self.links.lane_up(node, peer, connection, side == 0, read);
-        let peer_key = self.processes[peer].identity.key;
-        self.step(node, Input::LaneUp { lane, dial, peer_key });
-    }
-
-    fn lane_down(&mut self, connection: usize, side: usize) {
-        self.explain_end(connection, side);
-        let before = self.network.lane_down(connection, side);
-        self.next_version.forget((connection, side));
-        let entry = self.network.connection(connection);
-        let (end, peer, dial) = (entry.ends[side], entry.ends[1 - side].node, entry.dial);
-        match before {
-            EndState::Up | EndState::Closing => {
-                self.links.lane_down(end.node, peer, connection);
-                self.processes[end.node].lanes.remove(&end.lane);
-                self.step(end.node, Input::LaneDown { lane: end.lane });
-            }
-            EndState::Pending if side == 0 => self.dial_failed(end.node, Some(peer), dial),
-            EndState::Pending | EndState::Down => {}
-        }
-    }
-
-    fn arrive(&mut self, connection: usize, side: usize) {
-        let sender_was_full = self.network.room(connection, 1 - side) == 0;
-        let Arrival::Bytes(bytes) = self.network.arrive(&mut self.queue, self.now, connection, side) else {
-            return;
-        };
-        let ends = self.network.connection(connection).ends;
-        let bytes = match self.next_version.speaks(ends[side].node) {
-            true => self.next_version.receives((connection, side), bytes),
-            false => bytes,
-        };
-        if !bytes.is_empty() {
-            let node = ends[side].node;
-            let open = ends[side].state == EndState::Up && self.peers.waits(node);
-            let news = if open { self.peers.news(node, &bytes) } else { Vec::new() };
-            self.step(node, Input::Received { lane: ends[side].lane, bytes });
-            self.heard(&news, ends[side]);
-        }
-        let sender = ends[1 - side];
-        let process = &self.processes[sender.node];
-        if sender_was_full && process.state == State::Up && process.life == sender.life {
-            self.pump(sender.node);
-        }
-    }
-
     fn called(&mut self, slot: usize) {
         let Some((node, call)) = self.calls.take(slot) else { return };
         if !self.processes[node].is_up() {
@@ -591,16 +451,6 @@ fn neighbours(plan: &Plan) -> Vec<Vec<usize>> {
         neighbours[edge.b].push(place);
     }
     neighbours
-}
-
-#[cfg(feature = "planted")]
-fn planted(bug: Option<Bug>) -> Planted {
-    bug.map_or(Planted::none(), Planted::only)
-}
-
-#[cfg(not(feature = "planted"))]
-fn planted(_: Option<Bug>) -> Planted {
-    Planted::none()
 }
 
 /// A moment for people.

@@ -2,8 +2,8 @@
 //! nobody else knows; others lead meanwhile and fall in their turn; then the first is back (figures 7 and 8 of the Raft paper). Logs
 //! come to differ in length against their terms, and are cut while writes of them are under way.
 
-use super::{LARGEST, crash, edge, slow, slow_disk};
-use super::{Maker, Swarm};
+use super::faults::{Maker, Swarm, crash, slow, slow_disk};
+use super::topology::{LARGEST, edge};
 use crate::event::{MILLI, SECOND, Time};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
 use crate::plan::{Latency, Plan, RegistryPlan, Wish};

@@ -1,6 +1,6 @@
 //! What goes wrong with single links in the plan of a seed, and who speaks the next version of the protocol.
 
-use super::{Maker, Swarm, fault, outage};
+use super::faults::{Maker, Swarm, fault, outage};
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind};
 use crate::network::Disturbance;

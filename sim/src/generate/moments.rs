@@ -1,7 +1,7 @@
 //! Faults that begin when something happens. What protocols break on lies between two things that a node does, and there a time
 //! drawn at random hardly ever falls.
 
-use super::{Swarm, outage};
+use super::faults::{Swarm, outage};
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
 use crate::random::{Draws, Purpose};

@@ -2,8 +2,8 @@
 //! crashes again soon after each start, so that rows of several starts come to lie beside each other, each start having written over
 //! some of what those before it left behind.
 
-use super::Swarm;
 use super::contest::ask;
+use super::faults::Swarm;
 use crate::event::{MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
 use crate::plan::Plan;

@@ -1,6 +1,6 @@
 //! Trouble at single nodes: which kinds a run has, and how much of each.
 
-use super::{Swarm, outage};
+use super::faults::{Swarm, outage};
 use crate::disk::damage::{Reach, Rot};
 use crate::event::{MICRO, MILLI, SECOND};
 use crate::fault::{Fault, FaultKind, Trigger};

@@ -1,0 +1,107 @@
+//! What applications ask for: streams with their publishers and handlers, and names that several contest.
+
+use crate::event::{MICRO, MILLI, SECOND, Time};
+use crate::plan::{
+    HandlerKind, HandlerPlan, Interruption, InterruptionKind, PublisherPlan, RegistryPlan, StreamPlan, Wish,
+};
+use crate::random::{Draws, Purpose};
+
+pub(super) fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamPlan> {
+    let mut draws = Draws::new(seed, Purpose::Topology, 2, 0);
+    let number = 1 + draws.weighted(&[50, 25, 15, 10]);
+    (0..number)
+        .map(|index| {
+            let mut draws = Draws::new(seed, Purpose::Topology, 3 + index as u64, 0);
+            let source = draws.index(count);
+            let target = (source + 1 + draws.index(count - 1)) % count;
+            let writers = 1 + draws.weighted(&[60, 30, 10]);
+            StreamPlan {
+                name: format!("stream-{index}"),
+                source,
+                target,
+                asked_at: draws.index(count),
+                opens_at: draws.below(fault_phase / 4),
+                publishers: (0..writers)
+                    .map(|writer| publisher(seed, index * 8 + writer, fault_phase))
+                    .collect(),
+                handler: handler(seed, index, fault_phase),
+            }
+        })
+        .collect()
+}
+
+/// Names that several open and close, in bursts, so that what is asked at different nodes overlaps.
+pub(super) fn registry(seed: u64, count: usize, fault_phase: Time) -> Vec<RegistryPlan> {
+    let mut draws = Draws::new(seed, Purpose::Registry, 0, 0);
+    if draws.percent(50) {
+        return Vec::new();
+    }
+    let names = draws.between(1, 2);
+    let bursts = draws.spread(1, 8);
+    let mut wishes = Vec::new();
+    for burst in 0..bursts {
+        let mut draws = Draws::new(seed, Purpose::Registry, 1, burst);
+        let (at, name) = (draws.below(fault_phase), draws.below(names));
+        let within = draws.spread(MILLI, 500 * MILLI);
+        for _ in 0..draws.between(2, 5) {
+            let source = draws.index(count);
+            let target = (source + 1 + draws.index(count - 1)) % count;
+            let wish = if draws.percent(60) { Wish::Open { source, target } } else { Wish::Close };
+            wishes.push(RegistryPlan {
+                at: at + draws.below(within),
+                node: draws.index(count),
+                leader: false,
+                name,
+                wish,
+            });
+        }
+    }
+    wishes.sort_by_key(|wish| wish.at);
+    wishes
+}
+
+fn publisher(seed: u64, who: usize, fault_phase: Time) -> PublisherPlan {
+    let mut draws = Draws::new(seed, Purpose::Publisher, who as u64, u64::MAX);
+    let messages = draws.spread(3, 300);
+    let batch_most = draws.spread(1, 32);
+    let hasty = draws.percent(40);
+    let pause_most = if hasty { 5 * MILLI } else { fault_phase / (messages / batch_most + 1) };
+    PublisherPlan {
+        starts_at: draws.below(fault_phase / 2),
+        messages,
+        batch: (1, batch_most),
+        bytes: (17, draws.spread(20, 600)),
+        long_one_in: draws.pick(&[0, 0, 60]),
+        waits: draws.pick(&[[1, 0, 0], [0, 0, 1], [1, 1, 1], [8, 1, 1], [0, 1, 0]]),
+        pipeline: draws.pick(&[1, 1, 2, 4]),
+        pause: (0, pause_most.max(1)),
+        repeats: draws.pick(&[0, 0, 1, 2]),
+        patience: draws.spread(400 * MILLI, 6 * SECOND),
+        answers_lost_one_in: draws.pick(&[0, 0, 4, 20]),
+        asks_one_in: draws.pick(&[0, 1, 3]),
+        gaps_one_in: draws.pick(&[0, 0, 10]),
+        closes: draws.percent(30),
+    }
+}
+
+fn handler(seed: u64, who: usize, fault_phase: Time) -> HandlerPlan {
+    let mut draws = Draws::new(seed, Purpose::Handler, who as u64, u64::MAX);
+    let slowest = draws.spread(10 * MICRO, 300 * MILLI);
+    let interrupted = draws.pick(&[0, 0, 1, 4]);
+    let mut interruptions: Vec<Interruption> = (0..interrupted)
+        .map(|_| Interruption {
+            at: draws.below(fault_phase),
+            kind: draws.pick(&[InterruptionKind::Detach, InterruptionKind::Takeover]),
+            away: draws.spread(10 * MILLI, 3 * SECOND),
+        })
+        .collect();
+    interruptions.sort_by_key(|interruption| interruption.at);
+    HandlerPlan {
+        attaches_at: draws.below(fault_phase / 2),
+        kind: draws.pick(&[HandlerKind::Transactional, HandlerKind::Transactional, HandlerKind::Idempotent]),
+        window: draws.pick(&[(1, 1), (1, 8), (16, 64), (256, 256)]),
+        service: (slowest / 20, slowest),
+        interruptions,
+        forges_one_in: Draws::new(seed, Purpose::Forged, who as u64, u64::MAX).pick(&[0, 2, 4]),
+    }
+}
