@@ -1,6 +1,5 @@
 //! How the world drives a node: one input, all outputs, then what it sends, then its next deadline, then its invariants.
 
-use bytes::{Bytes, BytesMut};
 use wattle_core::configuration::Member;
 use wattle_core::id::{GroupId, Ticket};
 use wattle_core::level::Level;
@@ -17,10 +16,8 @@ use crate::disk::ledger::Expected;
 use crate::disk::{Synced, Written};
 use crate::event::{Event, MICRO, MILLI, SECOND, Time};
 use crate::fault::Moment;
-use crate::frames::Frames;
 use crate::machine::Machine;
 use crate::network::Dial;
-use crate::next_version;
 use crate::panics::{Panic, watch};
 use crate::process::Loading;
 use crate::random::{Draws, Purpose};
@@ -31,10 +28,6 @@ use crate::world::{World, desk};
 const FULL_CHECK_EVERY: u64 = 1024;
 /// How often a node may ask to be woken at once before that counts as spinning.
 const SPINS_MOST: u32 = 10_000;
-/// How many bytes that are sent are allocated together. Who keeps a part of them keeps all.
-const SENT_AT_ONCE: usize = 8 << 10;
-/// The most that is asked of a node for one lane at once.
-const TRANSMIT_MOST: usize = 32 << 10;
 
 /// How a step ended.
 enum Flow {
@@ -320,88 +313,6 @@ impl<M: Machine> World<M> {
             Output::Event(event) => self.happened(node, &event)?,
         }
         Ok(())
-    }
-
-    /// A copy of bytes that lasts as long as anybody holds it.
-    fn kept(&mut self, bytes: &[u8]) -> Bytes {
-        if self.sent.capacity() < bytes.len() {
-            self.sent = BytesMut::with_capacity(bytes.len().max(SENT_AT_ONCE));
-        }
-        self.sent.extend_from_slice(bytes);
-        self.sent.split().freeze()
-    }
-
-    fn transmit(&mut self, node: usize, machine: &mut M, now: Now) -> Result<(), Failure> {
-        let mut lanes = std::mem::take(&mut self.lanes);
-        let mut buffer = std::mem::take(&mut self.buffer);
-        lanes.clear();
-        machine.ready_lanes(&mut lanes);
-        'lanes: for &lane in &lanes {
-            let Some(&(connection, side)) = self.processes[node].lanes.get(&lane) else { continue };
-            let peer = self.network.connection(connection).ends[1 - side].node;
-            if self.processes[node].blocked[peer] > 0 {
-                continue;
-            }
-            loop {
-                let room = self.network.room(connection, side);
-                buffer.clear();
-                if room == 0 {
-                    break;
-                }
-                let Some(sent) = machine.poll_transmit(now, lane, room.min(TRANSMIT_MOST), &mut buffer)
-                else {
-                    break;
-                };
-                ensure!(
-                    sent.lane == lane && sent.len == buffer.len() && sent.len > 0,
-                    "contract",
-                    "asked for lane {lane}, node {node} gave {} bytes and says {sent:?}",
-                    buffer.len()
-                );
-                self.is_heard(node, machine, now)?;
-                let mut bytes = self.kept(&buffer);
-                if self.next_version.speaks(node) {
-                    bytes = self.next_version.extends(self.plan.seed, (connection, side), &bytes);
-                }
-                let frames = Frames::new(&bytes).count();
-                self.traffic.sent(self.now, node, bytes.len(), frames)?;
-                let (content, len) = (crate::trace::digest(&bytes), bytes.len());
-                let said = if self.triggers.want_messages() { triggers::said(&bytes) } else { Vec::new() };
-                self.note(node, describe::TRANSMIT, content, || {
-                    format!("-> {len} bytes on lane {lane}: {}", describe::messages(&bytes))
-                });
-                self.explain_transmit(connection, side, &bytes);
-                self.relays.sent(node, &bytes)?;
-                if self.next_version.speaks(node) {
-                    bytes = self.next_version.stamps((connection, side), bytes);
-                }
-                self.network.send(&mut self.queue, self.now, connection, side, bytes);
-                for doubled in self.network.take_doubled() {
-                    self.relays.doubled(&next_version::unstamped(&doubled));
-                }
-                for moment in said {
-                    self.moment_within(moment, node);
-                }
-                if self.triggers.struck.is_some() {
-                    break 'lanes;
-                }
-            }
-        }
-        self.lanes = lanes;
-        self.buffer = buffer;
-        Ok(())
-    }
-
-    /// A node sends something. Its first word in a start makes that start known.
-    fn is_heard(&mut self, node: usize, machine: &M, now: Now) -> Result<(), Failure> {
-        let life = self.processes[node].life;
-        if self.starts.was_heard(node, life) {
-            return Ok(());
-        }
-        match machine.status(now) {
-            Some(status) => self.starts.heard(node, life, status.generation),
-            None => Ok(()),
-        }
     }
 
     /// Sees to it that a node is woken at its next deadline.

@@ -9,7 +9,7 @@
 //! | [`plan`], [`fault`], [`trouble`] | a run as data, and as TOML; `generate` makes one from a seed |
 //! | [`random`], [`event`], [`clock`], [`trace`] | keyed random streams, the queue of events, clocks, the hash |
 //! | [`network`], [`disk`], [`process`] | what surrounds a node, and what goes wrong there |
-//! | [`world`] | the loop; `boot` starts a node, `drive` steps one, `lanes` tells it of its connections, `triggers` and `inject` begin and end faults, `hinder` slows and crashes processes, `custody` holds nodes to the state of their disks, `settle` judges the end |
+//! | [`world`] | the loop; `boot` starts a node, `drive` steps one, `transmit` sends for it, `lanes` tells it of its connections, `triggers` and `inject` begin and end faults, `hinder` slows and crashes processes, `custody` holds nodes to the state of their disks, `settle` judges the end |
 //! | [`desk`], [`workload`] | those outside: tasks, publishers, handlers |
 //! | [`checker`] | the promises, numbered |
 //! | [`record`], [`explain`] | a run as events with causes; as a page, for ShiViz, for Perfetto |
@@ -73,6 +73,7 @@ mod text;
 #[cfg(test)]
 mod toy;
 pub mod trace;
+mod transmit;
 mod triggers;
 pub mod trouble;
 mod unsteady;
