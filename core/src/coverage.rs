@@ -251,6 +251,8 @@ marks! {
         OwnStateOutdone: "a node heard a newer state of its own and went above it";
         StateStale: "a neighbour sent a link state that is older than the one known";
         StateOfNoMember: "a link state came of a node that is no member as far as was known";
+        HeldStateTaken: "a link state that came before its origin was a member was taken when it was";
+        NewsPutOff: "link states waited because many had just been sent to a neighbour";
         TablesDiffered: "neighbours compared their tables and found a difference";
         PacedDown: "an announcement or a computation was put off because the last one was just before";
         JoinTakenOver: "a join was asked for again with the same token";
@@ -313,6 +315,7 @@ marks! {
         LabelsUsedUp: "a node had as many neighbours as labels";
         LabelGivenAway: "the label of a neighbour that is down was given to another";
         StateExpired: "a link state was forgotten because nobody says it any more";
+        HeldStateGivenUp: "link states were given up that waited for their origins to become members, and whole tables asked for";
         FloodInPieces: "link states did not fit into one message";
         JoinedAnImpostor: "a joiner was answered by another key than its token names";
         EarlierJoinUnderWay: "a node asked to join under another replica id before it was answered";

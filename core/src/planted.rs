@@ -327,6 +327,8 @@ bugs! {
             "a neighbour that is to be sent the whole table is not";
         FloodNotPassedOn = "flood-not-passed-on":
             "a link state that came is not passed on";
+        HeldStateNotTaken = "held-state-not-taken":
+            "a link state that came before its origin was a member is not taken when it is";
         OneWayLinkUsed = "one-way-link-used":
             "paths lead over links that one end alone lists";
         AnnouncementLost = "announcement-lost":

@@ -21,11 +21,19 @@ const FLOOD_BYTES_MAX: usize = 48 << 10;
 /// How long a neighbour waits for the whole table if it had it just before.
 pub(super) const FULL_PAUSE: Span = Span::millis(200);
 
+/// How much news a neighbour is sent at once before it has to wait ...
+const BURST: u64 = 8;
+/// ... for so long for each further message, so that while a large mesh forms or heals one message bears what many would. Longer makes
+/// fewer messages then, and news arrives later by up to so much at each node on its way.
+const NEWS_PAUSE: Span = Span::millis(100);
+
 /// What is owed to a neighbour.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Owed {
-    /// Origins whose states it is to be sent, in this turn.
+    /// Origins whose states it is to be sent.
     news: BTreeSet<NodeId>,
+    /// When all that was sent would have been sent, had each message waited for its pause.
+    paid_at: Instant,
     /// Whether it is to be sent the whole table.
     full: bool,
     last_full: Option<Instant>,
@@ -36,9 +44,27 @@ impl Owed {
     pub(super) fn full_at(&self) -> Option<Instant> {
         self.full.then(|| self.last_full.map_or(Instant::ZERO, |at| at + FULL_PAUSE))
     }
+
+    /// When anything is to be sent.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        let ahead = NEWS_PAUSE.times(BURST - 1);
+        let news = (!self.news.is_empty()).then(|| Instant(self.paid_at.0.saturating_sub(ahead.0)));
+        news.into_iter().chain(self.full_at()).min()
+    }
+
+    /// The origins whose states are to be sent now.
+    fn take_news(&mut self, now: Instant) -> BTreeSet<NodeId> {
+        let due = self.due_at().is_some_and(|at| at <= now);
+        sometimes!(NewsPutOff, !due && !self.news.is_empty());
+        if !due || self.news.is_empty() {
+            return BTreeSet::new();
+        }
+        self.paid_at = self.paid_at.max(now) + NEWS_PAUSE;
+        core::mem::take(&mut self.news)
+    }
 }
 
-fn weight(aged: &Aged) -> usize {
+pub(super) fn weight(aged: &Aged) -> usize {
     64 + 36 * aged.state.adjacencies.len()
 }
 
@@ -83,6 +109,7 @@ impl Routes {
     fn spread(&mut self, origin: NodeId, from: Option<NodeId>) {
         for (_, owed) in self.owed.iter_mut().filter(|(node, _)| Some(**node) != from) {
             owed.news.insert(origin);
+            self.owed_at = Some(Instant::ZERO);
         }
     }
 
@@ -102,10 +129,20 @@ impl Routes {
         if origin == self.own {
             return self.on_own_state(now, from, &aged.state);
         }
-        sometimes!(StateOfNoMember, !self.members.contains(&origin));
-        if !self.members.contains(&origin) || aged.age >= self.config.lifetime {
+        if aged.age >= self.config.lifetime {
             return;
         }
+        let member = self.members.contains(&origin);
+        sometimes!(StateOfNoMember, !member);
+        match member {
+            true => self.take(now, from, aged),
+            false => self.held.hold(now, from, aged),
+        }
+    }
+
+    /// A link state of another member.
+    fn take(&mut self, now: Instant, from: NodeId, aged: &Aged) {
+        let origin = aged.state.origin;
         match self.table.offer(now, aged) {
             Offered::Taken { links } => {
                 self.changed_at = now;
@@ -146,12 +183,14 @@ impl Routes {
     fn owe(&mut self, neighbour: NodeId, origin: NodeId) {
         if let Some(owed) = self.owed.get_mut(&neighbour) {
             owed.news.insert(origin);
+            self.owed_at = Some(Instant::ZERO);
         }
     }
 
     pub(super) fn owe_full(&mut self, neighbour: NodeId) {
         if let Some(owed) = self.owed.get_mut(&neighbour) {
             owed.full = !self.table.planted.has(Bug::TableNeverSent);
+            self.owed_at = self.owed_at.into_iter().chain(owed.due_at()).min();
         }
     }
 
@@ -169,6 +208,7 @@ impl Routes {
             rare!(StateExpired);
             self.pace_compute.want(now);
         }
+        self.held.expire(now, self.config.lifetime);
         if now.since(self.changed_at) >= self.config.settle {
             let digest = self.table.digest();
             for &to in self.links.keys() {
@@ -177,8 +217,30 @@ impl Routes {
         }
     }
 
-    /// Asks all neighbours for their tables: there are members now whose states were passed over before.
-    pub(super) fn ask_all(&mut self) {
+    /// There are new members: their states are taken that wait for them (T7). Neighbours are asked for their tables only if some did not
+    /// wait.
+    pub(super) fn welcome(&mut self, now: Instant, newcomers: &[NodeId]) {
+        for &origin in newcomers {
+            if self
+                .table
+                .planted
+                .strikes(Bug::HeldStateNotTaken, || self.held.origins().any(|held| held == origin))
+            {
+                continue;
+            }
+            let Some((from, aged)) = self.held.take(now, origin) else { continue };
+            if aged.age < self.config.lifetime {
+                sometimes!(HeldStateTaken);
+                self.take(now, from, &aged);
+            }
+        }
+        if self.held.gave_up() {
+            rare!(HeldStateGivenUp);
+            self.ask_all();
+        }
+    }
+
+    fn ask_all(&mut self) {
         for &to in self.links.keys() {
             self.outputs.push_back(Output::Send { to, message: Message::Ask });
         }
@@ -186,13 +248,16 @@ impl Routes {
 
     /// Sends what is owed and due.
     pub(super) fn send_owed(&mut self, now: Instant) {
+        if self.owed_at.is_none_or(|at| at > now) {
+            return;
+        }
         for (&to, owed) in self.owed.iter_mut() {
             if owed.full_at().is_some_and(|at| at <= now) {
                 owed.full = false;
                 owed.last_full = Some(now);
                 owed.news.extend(self.table.origins());
             }
-            let news = core::mem::take(&mut owed.news);
+            let news = owed.take_news(now);
             let mut batch: Vec<Aged> = Vec::new();
             let mut bytes = 0;
             for aged in news.into_iter().filter_map(|origin| self.table.aged(now, origin)) {
@@ -210,5 +275,6 @@ impl Routes {
                 self.outputs.push_back(Output::Send { to, message: Message::Flood(batch) });
             }
         }
+        self.owed_at = self.owed.values().filter_map(Owed::due_at).min();
     }
 }

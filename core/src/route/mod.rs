@@ -6,7 +6,7 @@
 //!
 //! A link state is newer if its (generation, sequence) is higher. The generation grows at each start of its origin, so a restarted node
 //! is believed at once; a node that meets a state of its own that it did not write, or that is newer than the one it wrote, jumps above it.
-//! States are flooded to all neighbours but the one they came from. A new neighbour is given the whole table; from time to time neighbours
+//! States are flooded to all neighbours but the one they came from. One of a node that is no member yet waits until it is. A new neighbour is given the whole table; from time to time neighbours
 //! compare digests of their tables, and those that differ send theirs, which mends whatever was lost.
 //!
 //! # Invariants
@@ -16,12 +16,16 @@
 //! - T4: of several cheapest paths every computation picks the same one.
 //! - T5: this node's own state is the newest of its kind in its table, and says what its links are, costs excepted that have not
 //!   settled yet.
-//! - T6: what a peer can make this node hold is bounded: members times links per node.
+//! - T6: what a peer can make this node hold is bounded: members times links per node, and as much of others as is held.
+//! - T7: a state of a node that is no member is held until the node is one, and then taken. Only if one had to be given up are whole tables
+//!   asked for when the members grow. Nothing is held of members.
+//! - T8: news for a neighbour leaves at once, or, after a burst, together with what follows it within a pause. None is left out.
 
 mod config;
 mod cost;
 mod flood;
 mod graph;
+mod held;
 mod message;
 mod paths;
 mod routes;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::cost::OwnLink;
 use super::flood::Owed;
+use super::held::{HELD_BYTES_MAX, Held};
 use super::paths::{Path, compute};
 use super::table::Table;
 use super::{Config, Input, Output, RELAYS_MAX};
@@ -72,7 +73,12 @@ pub struct Routes {
     pub(super) members: BTreeSet<NodeId>,
     pub(super) links: SortedMap<NodeId, OwnLink>,
     pub(super) owed: SortedMap<NodeId, Owed>,
+    /// Nothing is owed to a neighbour before this, so that an input of which nothing follows need not look at them all.
+    pub(super) owed_at: Option<Instant>,
+    /// No cost of a link is ripe before this; kept for the same reason.
+    ripe_at: Option<Instant>,
     pub(super) table: Table,
+    pub(super) held: Held,
     pub(super) pace_announce: Pace,
     pub(super) pace_compute: Pace,
     pub(super) refresh_at: Option<Instant>,
@@ -96,7 +102,10 @@ impl Routes {
             members: BTreeSet::new(),
             links: SortedMap::new(),
             owed: SortedMap::new(),
+            owed_at: None,
+            ripe_at: None,
             table: Table::new(planted),
+            held: Held::default(),
             pace_announce: Pace::default(),
             pace_compute: Pace::default(),
             refresh_at: None,
@@ -124,7 +133,7 @@ impl Routes {
             Input::LinkDown { node } => self.on_link_down(now, node),
             Input::Cost { node, micros } => self.on_cost(now, node, micros),
             Input::Members(members) => self.on_members(now, members),
-            Input::Joined(members) => self.on_joined(members),
+            Input::Joined(members) => self.on_joined(now, members),
             Input::Message { from, message } => self.on_message(now, from, message),
             Input::Deadline => {}
         }
@@ -140,10 +149,8 @@ impl Routes {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.version?;
-        let ripe = self.links.values().filter_map(|link| link.ripe_at(&self.config));
-        let full = self.owed.values().filter_map(Owed::full_at);
         let paces = [self.pace_announce.due, self.pace_compute.due, self.refresh_at, Some(self.compare_at)];
-        paces.into_iter().flatten().chain(ripe).chain(full).min()
+        paces.into_iter().chain([self.ripe_at, self.owed_at]).flatten().min()
     }
 
     /// The neighbours whose link is up, as far as this part was told.
@@ -186,6 +193,7 @@ impl Routes {
     fn on_link_up(&mut self, now: Instant, node: NodeId, label: u16) {
         assert!(node != self.own, "a node has no link to itself");
         self.links.insert(node, OwnLink::new(label, self.config.cost_unknown));
+        self.ripe_at = self.first_ripe();
         self.owed.insert(node, Owed::default());
         self.announce(now);
         self.owe_full(node);
@@ -195,6 +203,7 @@ impl Routes {
     fn on_link_down(&mut self, now: Instant, node: NodeId) {
         self.owed.remove(&node);
         if self.links.remove(&node).is_some() {
+            self.ripe_at = self.first_ripe();
             self.announce(now);
             if !self.table.planted.has(Bug::PathsNotRecomputed) {
                 self.compute(now);
@@ -204,36 +213,49 @@ impl Routes {
 
     fn on_cost(&mut self, now: Instant, node: NodeId, micros: u32) {
         let Some(link) = self.links.get_mut(&node) else { return };
-        if link.measure(now, micros, &self.config) {
+        let before = link.ripe_at(&self.config);
+        let news = link.measure(now, micros, &self.config);
+        if link.ripe_at(&self.config) != before {
+            self.ripe_at = self.first_ripe();
+        }
+        if news {
             self.pace_announce.want(now);
             self.pace_compute.want(now);
         }
     }
 
+    fn first_ripe(&self) -> Option<Instant> {
+        self.links.values().filter_map(|link| link.ripe_at(&self.config)).min()
+    }
+
     fn on_members(&mut self, now: Instant, mut members: BTreeSet<NodeId>) {
         members.insert(self.own);
-        let grown = !members.is_subset(&self.members);
+        let newcomers: Vec<NodeId> = members.difference(&self.members).copied().collect();
         self.members = members;
-        if self.table.keep(&self.members) {
-            self.pace_compute.want(now);
+        if !newcomers.is_empty() {
+            self.welcome(now, &newcomers);
         }
-        if grown {
-            self.ask_all();
+        if self.table.keep(&self.members) {
+            // Should one of them be a member again, nobody may say its state anew for long.
+            self.held.give_up();
+            self.pace_compute.want(now);
         }
     }
 
-    fn on_joined(&mut self, members: BTreeSet<NodeId>) {
-        let before = self.members.len();
-        self.members.extend(members);
-        if self.members.len() > before {
-            self.ask_all();
+    fn on_joined(&mut self, now: Instant, members: BTreeSet<NodeId>) {
+        let newcomers: Vec<NodeId> =
+            members.into_iter().filter(|member| self.members.insert(*member)).collect();
+        if !newcomers.is_empty() {
+            self.welcome(now, &newcomers);
         }
     }
 
     fn run_due(&mut self, now: Instant) {
-        let config = &self.config;
-        let ripened = self.links.values_mut().fold(false, |any, link| link.ripen(now, config) | any);
-        if ripened {
+        if self.ripe_at.is_some_and(|at| at <= now) {
+            for link in self.links.values_mut() {
+                link.ripen(now, &self.config);
+            }
+            self.ripe_at = self.first_ripe();
             self.pace_announce.want(now);
             self.pace_compute.want(now);
         }
@@ -261,6 +283,7 @@ impl Routes {
     /// Panics if an invariant does not hold.
     pub fn check_invariants(&self, level: Level) {
         assert!(self.table.len() <= self.members.len() + 1, "T6: {} link states", self.table.len());
+        assert!(self.held.bytes() <= HELD_BYTES_MAX, "T6: {} bytes of link states held", self.held.bytes());
         assert!(self.owed.keys().eq(self.links.keys()), "T6: something is owed to who is no neighbour");
         if let Some(version) = self.version {
             let own = self.table.get(self.own).expect("T5: this node's own state is in its table");
@@ -277,6 +300,15 @@ impl Routes {
                 origin == self.own || self.members.contains(&origin),
                 "T1: a state of {origin}, no member"
             );
+        }
+        assert_eq!(self.ripe_at, self.first_ripe(), "what is ripe first is not what it would be");
+        let owed = self.owed.values().filter_map(Owed::due_at).min();
+        assert!(
+            owed.is_none_or(|at| self.owed_at.is_some_and(|known| known <= at)),
+            "what is owed is forgotten"
+        );
+        for origin in self.held.origins() {
+            assert!(!self.members.contains(&origin), "T7: a state of {origin}, a member, was not taken");
         }
         if self.pace_compute.due.is_none() {
             assert_eq!(

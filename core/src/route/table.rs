@@ -8,17 +8,23 @@ use crate::id::NodeId;
 use crate::planted::{Bug, Planted};
 use crate::time::{Instant, Span};
 
+/// A link state as it came.
 #[derive(Clone, Debug)]
-struct Entry {
-    state: Arc<LinkState>,
+pub(super) struct Entry {
+    pub(super) state: Arc<LinkState>,
     /// Its age when it came.
-    age: Span,
-    came: Instant,
+    pub(super) age: Span,
+    pub(super) came: Instant,
 }
 
 impl Entry {
-    fn age(&self, now: Instant) -> Span {
+    pub(super) fn age(&self, now: Instant) -> Span {
         self.age + now.since(self.came)
+    }
+
+    /// The state with its age now.
+    pub(super) fn aged(&self, now: Instant) -> Aged {
+        Aged { state: self.state.clone(), age: self.age(now) }
     }
 }
 
@@ -82,8 +88,7 @@ impl Table {
 
     /// A state with its age now.
     pub(super) fn aged(&self, now: Instant, origin: NodeId) -> Option<Aged> {
-        let entry = self.entries.get(&origin)?;
-        Some(Aged { state: entry.state.clone(), age: entry.age(now) })
+        self.entries.get(&origin).map(|entry| entry.aged(now))
     }
 
     /// Forgets whoever is not among `members`. `true` if there was somebody.

@@ -10,6 +10,8 @@ use crate::random::Draws;
 
 /// How many frames a link remembers to send them again.
 const MEMORY: usize = 48;
+/// Where the reserved byte of a message lies: the last place of its relay header that a bit is flipped in.
+const RESERVED: usize = 7;
 
 /// What became of the bytes of one transmit.
 pub(super) struct Tampered {
@@ -81,9 +83,10 @@ fn thin(draws: &mut Draws, bytes: &Bytes, one_in: u64) -> Bytes {
 }
 
 /// Flips one bit where the receiver cannot but notice: where a decoder must refuse what it reads, or in the payload of a stream,
-/// which nobody takes without its digest. Nothing in the clear guards the rest; that is what encryption is for.
+/// which nobody takes without its digest. Nothing in the clear guards the rest; that is what encryption is for. A frame too short for
+/// the last of these places, which only a node that errs sends, passes as it is.
 fn flip(draws: &mut Draws, bytes: &Bytes) -> Bytes {
-    let whole: Vec<_> = Frames::new(bytes).filter(|frame| frame.range.len() > HEADER).collect();
+    let whole: Vec<_> = Frames::new(bytes).filter(|frame| frame.range.len() > HEADER + RESERVED).collect();
     if whole.is_empty() {
         return bytes.clone();
     }
@@ -110,7 +113,7 @@ fn flip(draws: &mut Draws, bytes: &Bytes) -> Bytes {
             // The first message: class, flags, reserved byte.
             (HEADER + 1, 6),
             (HEADER + 2, 3),
-            (HEADER + 7, 0),
+            (HEADER + RESERVED, 0),
         ])
     };
     let mut out = bytes.to_vec();
@@ -180,6 +183,16 @@ mod tests {
         assert!(alone.repeated.is_empty());
         let oldest = active.memory.iter().filter_map(|frame| frame.last()).min();
         assert!(oldest.is_some_and(|&n| n < 100), "some are very old: {oldest:?}");
+    }
+
+    #[test]
+    fn no_bit_is_flipped_behind_the_end_of_a_short_frame() {
+        let mut active = Active::new(1, Disturbance::Corrupt { one_in: 1, caught: false });
+        for content in 0..12 {
+            let short = crate::frames::frame(2, &vec![0; content]);
+            let flipped = (0..100).filter(|_| through(&mut active, &short).bytes[..] != short[..]).count();
+            assert_eq!(flipped, if content > RESERVED { 100 } else { 0 }, "{content} bytes in the frame");
+        }
     }
 
     #[test]

@@ -128,21 +128,96 @@ fn news_goes_to_all_but_the_sender_and_old_news_is_corrected() {
 }
 
 #[test]
-fn states_of_strangers_are_not_held_and_asked_for_when_they_become_members() {
+fn states_of_strangers_wait_until_they_are_members_and_nobody_is_asked() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members([1, 2, 3])));
+    feed(&mut routes, T, up(2));
+    feed(&mut routes, T, up(3));
+    let strangers: Vec<Aged> = (10..30).map(|node| state(node, 1, 4, &[2])).collect();
+    assert_eq!(feed(&mut routes, T, flood(2, strangers)), []);
+    assert_eq!(feed(&mut routes, T, flood(3, vec![state(10, 1, 3, &[3])])), [], "older than what is held");
+    assert_eq!(routes.table.len(), 1);
+    let outputs = feed(&mut routes, T, Input::Joined(members([10, 11])));
+    assert_eq!((flooded(&outputs, 2), flooded(&outputs, 3)), (vec![], vec![(10, 1, 4), (11, 1, 4)]));
+    assert_eq!(outputs.len(), 1, "nobody is asked: {outputs:?}");
+    feed(&mut routes, T, flood(2, vec![state(2, 1, 1, &[1, 10])]));
+    feed(&mut routes, T + Span::secs(1), Input::Deadline);
+    assert!(routes.path(id(10)).is_some());
+    let outputs = feed(&mut routes, T + Span::secs(1), Input::Members(members([1, 2, 3, 11, 12])));
+    assert_eq!(flooded(&outputs, 3), [(12, 1, 4)], "all members at once, and one is gone");
+    feed(&mut routes, T + Span::secs(2), Input::Deadline);
+    assert_eq!(routes.path(id(10)), None, "who is no member any more is forgotten");
+    let outputs = feed(&mut routes, T + Span::secs(2), Input::Joined(members([10])));
+    let ask = |to| Output::Send { to: id(to), message: Message::Ask };
+    assert_eq!(outputs, [ask(2), ask(3)], "and asked for, should it come again");
+}
+
+#[test]
+fn a_state_that_waited_too_long_counts_no_more() {
     let mut routes = alone();
     feed(&mut routes, T, Input::Members(members([1, 2])));
     feed(&mut routes, T, up(2));
-    let strangers: Vec<Aged> = (10..30).map(|node| state(node, 1, 1, &[2])).collect();
-    assert_eq!(feed(&mut routes, T, flood(2, strangers)), []);
-    assert_eq!(routes.table.len(), 1);
-    let outputs = feed(&mut routes, T, Input::Members(members([1, 2, 10])));
+    let mut old = state(10, 1, 1, &[2]);
+    old.age = Span::secs(599);
+    feed(&mut routes, T, flood(2, vec![old, state(11, 1, 1, &[2])]));
+    let outputs = feed(&mut routes, T + Span::millis(1_000), Input::Joined(members([10, 11])));
+    assert_eq!(outputs, []);
+    assert_eq!((routes.table.get(id(10)).is_some(), routes.table.get(id(11)).is_some()), (false, true));
+    // And what nobody takes is forgotten when tables are compared.
+    feed(&mut routes, T, flood(2, vec![state(12, 1, 1, &[2])]));
+    feed(&mut routes, T + Span::secs(620), Input::Deadline);
+    assert_eq!((routes.held.origins().count(), routes.held.bytes()), (0, 0));
+}
+
+#[test]
+fn what_strangers_take_up_is_bounded_and_tables_are_asked_for_once_it_was_too_much() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members([1, 2])));
+    feed(&mut routes, T, up(2));
+    let many: Vec<usize> = (5_000..5_200).collect();
+    for origin in 10..110 {
+        assert_eq!(feed(&mut routes, T, flood(2, vec![state(origin, 1, 1, &many)])), []);
+    }
+    let held: Vec<NodeId> = routes.held.origins().collect();
+    assert!((30..100).contains(&held.len()), "{} held", held.len());
+    assert_eq!(held.last(), Some(&id(109)), "the oldest make room");
+    assert!(!held.contains(&id(10)));
+    let outputs = feed(&mut routes, T, Input::Joined(members([10, 109])));
     assert_eq!(outputs, [Output::Send { to: id(2), message: Message::Ask }]);
-    feed(&mut routes, T, flood(2, vec![state(10, 1, 1, &[2]), state(2, 1, 1, &[1, 10])]));
-    feed(&mut routes, T + Span::secs(1), Input::Deadline);
-    assert!(routes.path(id(10)).is_some());
-    feed(&mut routes, T + Span::secs(1), Input::Members(members([1, 2])));
-    feed(&mut routes, T + Span::secs(2), Input::Deadline);
-    assert_eq!(routes.path(id(10)), None, "who is no member any more is forgotten");
+    assert!(routes.table.get(id(109)).is_some());
+    assert_eq!(feed(&mut routes, T, Input::Joined(members([108]))), [], "once");
+}
+
+#[test]
+fn a_storm_of_news_leaves_in_few_messages_and_whole() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=303)));
+    feed(&mut routes, T, up(2));
+    feed(&mut routes, T, up(3));
+    let start = T + Span::secs(5);
+    let (mut told, mut messages, mut late) = (BTreeSet::new(), 0, Span::ZERO);
+    let mut see = |outputs: Vec<Output>, now: Instant| {
+        let news = flooded(&outputs, 3);
+        messages += usize::from(!news.is_empty());
+        for (origin, ..) in news.into_iter().filter(|(origin, ..)| *origin > 3) {
+            late = late.max(now.since(start + Span::millis(origin as u64)));
+            told.insert(origin);
+        }
+    };
+    for origin in 4..=303 {
+        let now = start + Span::millis(origin as u64);
+        while let Some(due) = routes.next_deadline().filter(|due| *due < now) {
+            see(feed(&mut routes, due, Input::Deadline), due);
+        }
+        see(feed(&mut routes, now, flood(2, vec![state(origin, 1, 1, &[2])])), now);
+    }
+    let last = start + Span::millis(500);
+    while let Some(due) = routes.next_deadline().filter(|due| *due <= last) {
+        see(feed(&mut routes, due, Input::Deadline), due);
+    }
+    assert_eq!(told.len(), 300, "none is left out");
+    assert!((8..=12).contains(&messages), "{messages} messages for 300 states in 300 ms");
+    assert!(late <= Span::millis(100), "the latest after {late:?}");
 }
 
 #[test]
