@@ -4,6 +4,7 @@
 mod contest;
 mod faults;
 mod fork;
+mod late;
 mod links;
 mod moments;
 pub(crate) mod scale;
@@ -54,6 +55,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     contest::contest(&mut plan);
     storm::storm(&mut plan);
     fork::fork(&mut plan);
+    late::late(&mut plan);
     scarce(&mut plan);
     plan
 }

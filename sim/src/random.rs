@@ -65,6 +65,8 @@ pub enum Purpose {
     Forged = 48,
     /// Inputs of fuzz targets.
     Fuzz = 50,
+    /// Votes that come again late.
+    Late = 51,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).

@@ -54,6 +54,8 @@ struct Shared {
     streams: Vec<(String, StreamInstance, NodeId, NodeId)>,
     /// Closed writers, and the start of the source that closed each.
     closed: BTreeMap<(u128, u128), BootId>,
+    /// How many toys started.
+    starts: u64,
 }
 
 thread_local! {
@@ -115,6 +117,8 @@ enum Then {
 pub(crate) struct Toy {
     config: Config,
     boot: BootId,
+    /// Rises from start to start of every toy.
+    generation: Generation,
     wrong: Wrong,
     outputs: VecDeque<Output>,
     lanes: BTreeMap<LaneId, (Vec<u8>, VecDeque<Vec<u8>>)>,
@@ -622,6 +626,10 @@ impl Machine for Toy {
         Self {
             config,
             boot,
+            generation: SHARED.with_borrow_mut(|shared| {
+                shared.starts += 1;
+                Generation(shared.starts)
+            }),
             wrong: WRONG.with_borrow(|wrong| *wrong),
             outputs: VecDeque::new(),
             lanes: BTreeMap::new(),
@@ -775,7 +783,7 @@ impl Machine for Toy {
             node: self.me(),
             name: self.config.identity.name.clone(),
             boot: self.boot,
-            generation: Generation(0),
+            generation: self.generation,
             mesh: own.then_some(MeshId(1)),
             mesh_name: String::new(),
             members: members.iter().map(member).collect(),

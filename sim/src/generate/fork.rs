@@ -14,7 +14,7 @@ const ONE_IN: u64 = 16;
 /// The names of these faults begin here.
 const KIND: u64 = 60;
 /// How much is asked of whoever leads, so that a term holds other entries each time.
-const ASKED: u64 = 30;
+const ASKED: u64 = 60;
 
 /// Turns some plans into such runs.
 pub(super) fn fork(plan: &mut Plan) {
@@ -34,9 +34,18 @@ pub(super) fn fork(plan: &mut Plan) {
         moment: Moment::Lead,
         node: Some(next),
         nth: 1,
-        after: draws.spread(20 * MILLI, 400 * MILLI),
+        after: draws.between(100 * MILLI, 400 * MILLI),
     };
+    let mut holds_back = |node, at| {
+        let length = draws.between(150 * MILLI, 400 * MILLI);
+        (Trigger::At(at), FaultKind::Pause { node, length })
+    };
+    // Who stood still waits longer before it asks for votes: the same node is to win the term each time.
+    let first = holds_back(hears, falls + 350 * MILLI);
+    let again = holds_back(0, falls + down + 600 * MILLI);
     let kinds = [
+        first,
+        again,
         (
             Trigger::At(falls),
             // It stays away until another was elected and fell: else it would know of that election.
