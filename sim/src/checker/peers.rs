@@ -80,6 +80,15 @@ impl Peers {
         }
     }
 
+    /// A peer of a node has been one since then: what counted before is forgotten with the peer it was then.
+    pub fn met(&mut self, node: usize, peer: NodeId, since: Instant) {
+        if let Some(peer) = self.nodes.iter().position(|&id| id == peer)
+            && self.counts.get(&(node, peer)).is_some_and(|counts| counts.since < since)
+        {
+            self.counts.remove(&(node, peer));
+        }
+    }
+
     /// At a node another start of a peer counts from now on.
     ///
     /// # Errors
@@ -209,6 +218,19 @@ mod tests {
         peers.counts(0, at(4_100), NodeId(8), BootId(80)).unwrap();
         assert!(peers.waits(0), "an older start than the newest counts");
         assert!(peers.counts(0, at(9_000), NodeId(8), BootId(99)).is_err(), "nobody ever started so");
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_who_was_no_peer_for_a_while() {
+        for (since, broken) in [(100, true), (101, false)] {
+            let mut peers = peers();
+            peers.counts(0, at(0), NodeId(8), BootId(80)).unwrap();
+            peers.starts(1, 2, BootId(81));
+            peers.counts(0, at(100), NodeId(8), BootId(81)).unwrap();
+            peers.met(0, NodeId(8), at(since));
+            assert_eq!(peers.counts(0, at(150), NodeId(8), BootId(80)).is_err(), broken);
+            assert_eq!(peers.waits(0), true, "the newest start is still waited for");
+        }
     }
 
     #[test]
