@@ -317,6 +317,11 @@ impl<M: Machine> World<M> {
             self.custody.neglected.get_or_insert(what);
         }
         self.forget_streams(node);
+        let logs = &self.books.logs;
+        if logs.holds_alone(node, GroupId::CONTROL) && !logs.excused(GroupId::CONTROL) {
+            let checked = self.books.registry.tears();
+            self.judge(checked);
+        }
         self.books.logs.rolled_back(node);
         self.void(node, since);
     }

@@ -234,6 +234,15 @@ impl Logs {
         entries.any(|(slot, entry)| !entry.by.iter().any(|by| by != node && on_disk(by, slot)))
     }
 
+    /// Whether the disk of no other node reaches as far as what a group committed, known there to be committed or not.
+    #[must_use]
+    pub fn holds_alone(&self, node: usize, group: GroupId) -> bool {
+        let others = self.seen.iter().filter(|((who, its), _)| *who != node && *its == group);
+        let reach = others.map(|(_, seen)| seen.synced).max().unwrap_or_default();
+        let mut entries = self.groups.get(&group).into_iter().flatten().enumerate();
+        entries.any(|(slot, entry)| entry.is_some() && LogIndex(slot as u64) > reach)
+    }
+
     /// What of a node's entries nobody else had committed and on disk is void.
     fn void(&mut self, node: usize) {
         for (&group, entries) in &mut self.groups {
@@ -484,6 +493,7 @@ mod tests {
         logs.stands(0, 0, ended(5, 2)).unwrap();
         logs.stands(1, 0, GroupPlace { durable: place(2, 1, 2), ..stand(7, RoleName::Learner, 3) }).unwrap();
         assert!(logs.alone(0, GROUP) && !logs.alone(0, GroupId::CONTROL));
+        assert!(logs.holds_alone(0, GROUP) && !logs.holds_alone(1, GROUP), "one disk reaches as far as entry 3");
         logs.rolled_back(0);
         assert!(!logs.alone(0, GROUP), "what it alone had is void");
         logs.committed(0, GROUP, place(1, 2, 7)).expect("it alone had that committed");
