@@ -242,6 +242,7 @@ mod tests {
             boot: BootId(boot),
             generation: Generation(generation),
             number: 1,
+            pause: Span::millis(100),
             lag: Span::ZERO,
             oldest_write: None,
             leads_digest: LeadsDigest::default(),
