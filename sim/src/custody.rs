@@ -333,6 +333,7 @@ impl<M: Machine> World<M> {
         sometimes!(SomethingLost);
         self.books.agreement.a_disk_lost();
         self.starts.a_disk_lost(node);
+        self.peers.a_disk_lost(node);
         for (index, stream) in self.plan.streams.iter().enumerate() {
             if stream.source == node {
                 self.books.streams[index].source_rolled_back(since);
