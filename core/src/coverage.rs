@@ -288,6 +288,7 @@ marks! {
         TwoLedOneTerm: "a follower heard of two leaders of one term";
         ForkFound: "two logs held different entries at one place and term";
         CommittedContradicted: "a leader held something else at a place that is committed";
+        MemberResumedUnheard: "a member asked for more though its leader had not heard that it waited";
         MemberHoldsMore: "a member held durably what its leader lacks";
         ConfigurationCut: "a configuration was cut off with its entry";
         LeaderVotedOut: "a leader that votes no more stopped leading";

@@ -317,6 +317,11 @@ impl<M: Machine> World<M> {
             self.custody.neglected.get_or_insert(what);
         }
         self.forget_streams(node);
+        let logs = &self.books.logs;
+        if logs.holds_alone(node, GroupId::CONTROL) && !logs.excused(GroupId::CONTROL) {
+            let checked = self.books.registry.tears();
+            self.judge(checked);
+        }
         self.books.logs.rolled_back(node);
         self.void(node, since);
     }
@@ -328,6 +333,7 @@ impl<M: Machine> World<M> {
         sometimes!(SomethingLost);
         self.books.agreement.a_disk_lost();
         self.starts.a_disk_lost(node);
+        self.peers.a_disk_lost(node);
         for (index, stream) in self.plan.streams.iter().enumerate() {
             if stream.source == node {
                 self.books.streams[index].source_rolled_back(since);

@@ -242,6 +242,7 @@ impl<M: Machine> World<M> {
             }
             *outputs += 1;
             let moment = triggers::moment_of_output(&output);
+            self.meets(node, machine, &output);
             self.apply(node, output)?;
             if let Some(moment) = moment {
                 self.moment_within(moment, node);

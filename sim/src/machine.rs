@@ -6,7 +6,7 @@ use wattle_core::id::{BootId, Generation, GroupId, LaneId, LogIndex, NodeId};
 use wattle_core::level::Level;
 use wattle_core::node::{Config, Deadline, Input, Node, Output, Rejected, Status, Transmit};
 use wattle_core::raft::{GroupPlace, Place};
-use wattle_core::time::Now;
+use wattle_core::time::{Instant, Now};
 
 /// What the world asks of a node.
 pub trait Machine: Sized {
@@ -49,6 +49,11 @@ pub trait Machine: Sized {
 
     /// The start of another node that counts at the node, and its count of starts.
     fn peer_start(&self, _: NodeId) -> Option<(BootId, Generation)> {
+        None
+    }
+
+    /// Since when the liveness of another node has mattered to the node without a pause.
+    fn peer_met(&self, _: NodeId) -> Option<Instant> {
         None
     }
 
@@ -111,6 +116,10 @@ impl Machine for Node {
 
     fn peer_start(&self, node: NodeId) -> Option<(BootId, Generation)> {
         self.peer_start(node)
+    }
+
+    fn peer_met(&self, node: NodeId) -> Option<Instant> {
+        self.peer_met(node)
     }
 
     fn control_state(&self) -> Option<(LogIndex, Digest)> {

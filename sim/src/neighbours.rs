@@ -2,7 +2,7 @@
 
 use wattle_core::id::NodeId;
 use wattle_core::node::Input;
-use wattle_core::node::output::{DialId, Event};
+use wattle_core::node::output::{DialId, Event, Output};
 
 use crate::checker::{Failure, News};
 use crate::machine::Machine;
@@ -30,6 +30,15 @@ impl<M: Machine> World<M> {
             if let Err(failure) = self.peers.heard(end.node, news, held) {
                 return self.fail(failure);
             }
+        }
+    }
+
+    /// A node that tells of a start of another may know that one only since a moment ago.
+    pub(crate) fn meets(&mut self, node: usize, machine: &M, output: &Output) {
+        if let Output::Event(Event::PeerStarted { node: peer, .. }) = output
+            && let Some(since) = machine.peer_met(*peer)
+        {
+            self.peers.met(node, *peer, since);
         }
     }
 

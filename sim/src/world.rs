@@ -310,6 +310,11 @@ impl<M: Machine> World<M> {
         if self.overlooks(&failure) {
             return;
         }
+        if failure.decided_by.is_some_and(|group| self.books.logs.excused(group)) {
+            // A replica that lost something counted untold, and the group decided twice: nothing that follows from it can be judged any more.
+            self.verdict.get_or_insert(Verdict::NotOwed { what: failure.message });
+            return;
+        }
         let at = Span(self.now);
         self.trace.line(|| format!("{} BROKEN {}: {}", show(at.0), failure.checker, failure.message));
         self.verdict.get_or_insert(Verdict::Safety {

@@ -286,6 +286,12 @@ impl Pairs {
         self.peers.get(&node)?.start
     }
 
+    /// Since when a peer has been one. Nothing is remembered of it from before.
+    #[must_use]
+    pub fn met(&self, node: NodeId) -> Option<Instant> {
+        self.peers.get(&node).map(|peer| peer.since)
+    }
+
     fn on_peers(&mut self, now: Instant, near: &BTreeSet<NodeId>, far: &BTreeSet<NodeId>) {
         let (beats, outputs) = (&mut self.beats, &mut self.outputs);
         self.peers.retain(|node, peer| {

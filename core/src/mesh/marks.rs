@@ -45,8 +45,8 @@ impl Mesh {
     pub(super) fn mark_members(&mut self, changed: &[(NodeId, LogIndex)]) {
         for &(node, index) in changed.iter().filter(|(_, index)| *index > self.stored) {
             let Some(member) = self.state.members.get(&node) else { continue };
-            // After a start the log tells again what the mark says already.
-            if self.marks.written.get(&node) == Some(&index) {
+            // After a start the log tells again what the mark says already, and before that, of who changed twice, what it said once.
+            if self.marks.written.get(&node).is_some_and(|marked| *marked >= index) {
                 continue;
             }
             self.marks.written.insert(node, index);

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::id::{BootId, Generation, GroupId, LogIndex, NodeId};
 use crate::raft::{GroupPlace, Place};
 use crate::route::KnownLink;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 
 impl Node {
     /// What the node knows of itself and the mesh. `None` until it has recovered.
@@ -67,6 +67,12 @@ impl Node {
     #[must_use]
     pub fn peer_start(&self, node: NodeId) -> Option<(BootId, Generation)> {
         self.pairs.start_of(node)
+    }
+
+    /// Since when the liveness of a node has mattered to this one without a pause.
+    #[must_use]
+    pub fn peer_met(&self, node: NodeId) -> Option<Instant> {
+        self.pairs.met(node)
     }
 
     fn refusing(&self, now: Now) -> Option<String> {

@@ -215,7 +215,8 @@ impl Node {
             self.streams.handle(now, stream::Input::Role { instance: group.into(), leading, term });
         }
         self.event(Event::RoleChanged { group, role: role.text(), term });
-        self.tell_whom_we_lead();
+        // Whoever leads now is watched, whether or not it is known to vote.
+        self.peers_changed();
     }
 
     fn wire_mesh(&mut self, output: mesh::Output) {

@@ -170,6 +170,11 @@ impl Group {
         }
     }
 
+    /// The other node that is taken to lead.
+    pub(super) fn followed(&self) -> Option<NodeId> {
+        if let Role::Follower { leader } = self.role { leader } else { None }
+    }
+
     pub(super) fn role_name(&self, own: NodeId) -> RoleName {
         match (&self.standing, &self.role) {
             (Standing::Stopped { .. }, _) => RoleName::Stopped,

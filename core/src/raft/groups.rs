@@ -270,7 +270,8 @@ impl Groups {
         led
     }
 
-    /// The other nodes whose liveness matters here: voters of groups this node is in, and all members of groups it votes in. A mesh of a
+    /// The other nodes whose liveness matters here: voters of groups this node is in, whoever leads one, and all members of groups it votes in. A
+    /// leader may have been elected by a configuration that has not come here yet: unwatched, it would be taken to live for ever. A mesh of a
     /// thousand nodes has five thousand pairs of a voter and a learner in its control group. Nothing there waits for a learner, which
     /// decides nothing by itself either, so these pairs are far.
     #[must_use]
@@ -281,7 +282,7 @@ impl Groups {
             let voters = configuration.voters.iter().chain(&configuration.outgoing).map(|member| member.node);
             let votes = group.is_voter(self.own);
             if votes || group.id != GroupId::CONTROL { &mut peers.near } else { &mut peers.far }
-                .extend(voters);
+                .extend(voters.chain(group.followed()));
             if votes {
                 let learners = configuration.learners.iter().map(|member| member.node);
                 if group.id == GroupId::CONTROL { &mut peers.far } else { &mut peers.near }.extend(learners);
@@ -328,10 +329,11 @@ impl Groups {
         !known
     }
 
-    /// Runs `act` on every group that has a member on `node`.
+    /// Runs `act` on every group that has a member on `node`, or follows it.
     fn each(&mut self, now: Instant, node: NodeId, act: impl Fn(&mut Group, &mut Context<'_>)) {
-        let concerned =
-            self.groups.values().filter(|group| group.log.configuration().on(node).next().is_some());
+        let concerned = self.groups.values().filter(|group| {
+            group.followed() == Some(node) || group.log.configuration().on(node).next().is_some()
+        });
         for id in concerned.map(|group| group.id).collect::<Vec<_>>() {
             self.with(now, id, &act);
         }

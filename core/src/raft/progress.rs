@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 use super::config::Config;
 use crate::configuration::Member;
 use crate::id::LogIndex;
+use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Span};
 
@@ -174,9 +175,11 @@ impl Progress {
         self.arm(now);
     }
 
-    /// The peer asks for what it could not hold.
-    pub(super) fn resume(&mut self) {
-        if self.pace == Pace::Pause {
+    /// The peer asks for what it could not hold of append `number`. That it had to wait may have been lost on the way.
+    pub(super) fn resume(&mut self, number: u64) {
+        let unheard = self.pace == Pace::Stream && number > self.outdated && self.next > self.matched.next();
+        rare!(MemberResumedUnheard, unheard);
+        if self.pace == Pace::Pause || unheard {
             sometimes!(MemberResumed);
             self.change(Pace::Stream);
             self.next = self.matched.next();
@@ -244,6 +247,25 @@ mod tests {
             assert!(progress.has_room(&config));
             assert_eq!(progress.next, LogIndex(13));
         }
+    }
+
+    #[test]
+    fn a_member_that_asks_for_more_is_sent_it_though_nobody_heard_that_it_waited() {
+        let config = Config::default();
+        let mut progress = streaming(&config);
+        // It held the first entry of the last append; its answer that the others wait for bytes was lost.
+        progress.sent(6, LogIndex(17), LogIndex(0), NOW);
+        progress.matched(6, LogIndex(15), &config, NOW);
+        assert!(!progress.is_awaited() && progress.retry_at().is_none());
+        progress.resume(6);
+        assert_eq!(progress.next, LogIndex(16));
+        progress.sent(7, LogIndex(17), LogIndex(0), NOW);
+        progress.resume(6);
+        assert_eq!(
+            (progress.next, progress.is_awaited()),
+            (LogIndex(18), true),
+            "it asked twice, and was sent it"
+        );
     }
 
     #[test]

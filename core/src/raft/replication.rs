@@ -373,7 +373,7 @@ impl Group {
         if matched {
             let news = progress.matched(number, place.index, config, now);
             if more {
-                progress.resume();
+                progress.resume(number);
             } else if waiting {
                 progress.pause(number, now);
             }

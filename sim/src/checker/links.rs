@@ -20,6 +20,8 @@ struct Carrier {
     broke: bool,
     /// The node was told that it is over.
     over: bool,
+    /// It broke at the other end, and the node was not told yet: it may keep it in favour of one that is whole.
+    halved: bool,
 }
 
 /// What a node says and does about one neighbour, in one of its lives.
@@ -106,6 +108,7 @@ impl Neighbours {
             surplus: false,
             broke: false,
             over: false,
+            halved: false,
         });
     }
 
@@ -122,13 +125,19 @@ impl Neighbours {
 
     /// A node is told that a connection is over.
     pub fn lane_down(&mut self, node: usize, peer: usize, connection: usize) {
+        let mut broke = false;
         let own = self.at(node, peer);
         for carrier in own.carriers.iter_mut().filter(|carrier| carrier.connection == connection) {
             carrier.over = true;
             carrier.broke |= !carrier.surplus;
+            broke |= carrier.broke;
         }
         if own.up.is_none() {
             own.carriers.retain(|carrier| !carrier.over);
+        }
+        let theirs = self.all.get_mut(&(peer, node)).filter(|_| broke);
+        for carrier in theirs.into_iter().flat_map(|theirs| &mut theirs.carriers) {
+            carrier.halved |= carrier.connection == connection;
         }
     }
 
@@ -163,8 +172,13 @@ impl Neighbours {
     /// X19.
     pub fn step_over(&mut self) -> Checked {
         while let Some((node, peer)) = self.down.pop() {
+            let misled = self
+                .all
+                .get(&(peer, node))
+                .is_some_and(|theirs| theirs.carriers.iter().any(|carrier| carrier.halved && !carrier.over));
             let own = self.at(node, peer);
-            let forsaken = !own.carriers.is_empty()
+            let forsaken = !misled
+                && !own.carriers.is_empty()
                 && own.carriers.iter().all(|carrier| carrier.surplus && !carrier.broke);
             ensure!(
                 !forsaken,
@@ -242,6 +256,26 @@ mod tests {
             }
             all.woken(0, at(30_000)).unwrap();
             assert_eq!(all.due, 0);
+        }
+    }
+
+    #[test]
+    fn an_end_may_keep_a_connection_of_which_it_cannot_know_that_it_broke() {
+        for told in [false, true] {
+            let mut all = linked();
+            all.lane_up(1, 0, 5, false, at(1));
+            all.lane_down(0, 1, 5);
+            all.link_down(0, 1, at(3), true);
+            all.step_over().unwrap();
+            all.lane_up(0, 1, 6, true, at(4));
+            all.lane_up(1, 0, 6, false, at(4));
+            all.link_up(0, 1, at(5));
+            if told {
+                all.lane_down(1, 0, 5);
+            }
+            all.closes(0, 1, 6, true);
+            all.link_down(0, 1, at(6), true);
+            assert_eq!(all.step_over().is_err(), told);
         }
     }
 

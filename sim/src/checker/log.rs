@@ -234,6 +234,15 @@ impl Logs {
         entries.any(|(slot, entry)| !entry.by.iter().any(|by| by != node && on_disk(by, slot)))
     }
 
+    /// Whether the disk of no other node reaches as far as what a group committed, known there to be committed or not.
+    #[must_use]
+    pub fn holds_alone(&self, node: usize, group: GroupId) -> bool {
+        let others = self.seen.iter().filter(|((who, its), _)| *who != node && *its == group);
+        let reach = others.map(|(_, seen)| seen.synced).max().unwrap_or_default();
+        let mut entries = self.groups.get(&group).into_iter().flatten().enumerate();
+        entries.any(|(slot, entry)| entry.is_some() && LogIndex(slot as u64) > reach)
+    }
+
     /// What of a node's entries nobody else had committed and on disk is void.
     fn void(&mut self, node: usize) {
         for (&group, entries) in &mut self.groups {

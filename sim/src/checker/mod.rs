@@ -41,6 +41,8 @@ mod stream;
 mod traffic;
 mod whole;
 
+use wattle_core::id::GroupId;
+
 pub use agreement::Agreement;
 pub use handling::Handling;
 pub use links::{Neighbours, Pauses};
@@ -64,11 +66,17 @@ pub struct Failure {
     pub checker: String,
     /// What was seen.
     pub message: String,
+    /// The group whose decisions it follows from, if nothing else does: where these may differ, so may this.
+    pub decided_by: Option<GroupId>,
 }
 
 impl Failure {
     pub(crate) fn new(checker: &str, message: String) -> Self {
-        Self { checker: checker.into(), message }
+        Self { checker: checker.into(), message, decided_by: None }
+    }
+
+    fn decided_by(self, group: GroupId) -> Self {
+        Self { decided_by: Some(group), ..self }
     }
 
     /// The failure that a panic inside a node stands for: its number is what the message begins with.

@@ -46,6 +46,10 @@ pub struct Peers {
     /// Every start there was.
     starts: BTreeMap<BootId, (usize, u32)>,
     newest: Vec<Option<BootId>>,
+    /// By node: the lives that began with a disk that had lost something. Their count of starts may be lower than that of earlier ones.
+    lost: BTreeSet<(usize, u32)>,
+    /// Nodes of which the next life is one of these.
+    loses: BTreeSet<usize>,
     /// By node and peer.
     counts: BTreeMap<(usize, usize), Counts>,
     /// Per node: the peers of which an earlier start than the newest counts there.
@@ -62,21 +66,40 @@ impl Peers {
             suspect,
             starts: BTreeMap::new(),
             newest: vec![None; count],
+            lost: BTreeSet::new(),
+            loses: BTreeSet::new(),
             counts: BTreeMap::new(),
             behind: vec![BTreeSet::new(); count],
         }
+    }
+
+    /// The disk of a node loses something before its next start.
+    pub fn a_disk_lost(&mut self, node: usize) {
+        self.loses.insert(node);
     }
 
     /// A node starts: it has heard of nobody, and others have yet to hear of this start.
     pub fn starts(&mut self, node: usize, life: u32, boot: BootId) {
         self.starts.insert(boot, (node, life));
         self.newest[node] = Some(boot);
+        if self.loses.remove(&node) {
+            self.lost.insert((node, life));
+        }
         self.counts.retain(|&(at, _), _| at != node);
         self.behind[node].clear();
         for (other, behind) in self.behind.iter_mut().enumerate() {
             if self.counts.contains_key(&(other, node)) {
                 behind.insert(node);
             }
+        }
+    }
+
+    /// A peer of a node has been one since then: what counted before is forgotten with the peer it was then.
+    pub fn met(&mut self, node: usize, peer: NodeId, since: Instant) {
+        if let Some(peer) = self.nodes.iter().position(|&id| id == peer)
+            && self.counts.get(&(node, peer)).is_some_and(|counts| counts.since < since)
+        {
+            self.counts.remove(&(node, peer));
         }
     }
 
@@ -106,10 +129,12 @@ impl Peers {
             before.since = now;
             return Ok(());
         }
+        let recounted =
+            life < before.life && self.lost.range((peer, life + 1)..=(peer, before.life)).next().is_some();
         let remembered = before.replaced.contains(&life) && before.replaced.len() <= REMEMBERED;
         let silence = if remembered { self.suspect.times(10) } else { self.suspect };
         ensure!(
-            life > before.life || now.since(before.since) >= silence,
+            life > before.life || recounted && !remembered || now.since(before.since) >= silence,
             "X20",
             "at node {node} start {life} of node {peer} counts again, though start {} was heard less than {silence} ago",
             before.life
@@ -209,6 +234,32 @@ mod tests {
         peers.counts(0, at(4_100), NodeId(8), BootId(80)).unwrap();
         assert!(peers.waits(0), "an older start than the newest counts");
         assert!(peers.counts(0, at(9_000), NodeId(8), BootId(99)).is_err(), "nobody ever started so");
+    }
+
+    #[test]
+    fn who_forgot_how_often_it_started_may_be_taken_for_the_earlier_start() {
+        for lost in [false, true] {
+            let mut peers = peers();
+            if lost {
+                peers.a_disk_lost(1);
+            }
+            peers.starts(1, 2, BootId(81));
+            peers.counts(0, at(100), NodeId(8), BootId(81)).unwrap();
+            assert_eq!(peers.counts(0, at(150), NodeId(8), BootId(80)).is_ok(), lost);
+        }
+    }
+
+    #[test]
+    fn nothing_is_remembered_of_who_was_no_peer_for_a_while() {
+        for (since, broken) in [(100, true), (101, false)] {
+            let mut peers = peers();
+            peers.counts(0, at(0), NodeId(8), BootId(80)).unwrap();
+            peers.starts(1, 2, BootId(81));
+            peers.counts(0, at(100), NodeId(8), BootId(81)).unwrap();
+            peers.met(0, NodeId(8), at(since));
+            assert_eq!(peers.counts(0, at(150), NodeId(8), BootId(80)).is_err(), broken);
+            assert_eq!(peers.waits(0), true, "the newest start is still waited for");
+        }
     }
 
     #[test]

@@ -44,6 +44,8 @@ type Question = (Asked, Option<Told>);
 pub struct Registry {
     calls: BTreeMap<u64, Vec<Call<Question>>>,
     places: BTreeMap<usize, (u64, usize)>,
+    /// Somebody alone held what was decided, and lost it: what was told before and after need not fit together.
+    torn: bool,
 }
 
 impl Registry {
@@ -68,11 +70,24 @@ impl Registry {
         }
     }
 
+    /// A disk that alone held something decided is about to be taken back. Until now everything fits together.
+    ///
+    /// # Errors
+    /// X14.
+    pub fn tears(&mut self) -> Checked {
+        let checked = self.finish();
+        self.torn = true;
+        checked
+    }
+
     /// Judges everything that was told.
     ///
     /// # Errors
     /// X14.
     pub fn finish(&self) -> Checked {
+        if self.torn {
+            return Ok(());
+        }
         for (name, calls) in &self.calls {
             let began = calls.iter().filter_map(|call| match call.operation.1 {
                 Some(Told::Opened(life, true)) => Some(life),
@@ -156,6 +171,24 @@ mod tests {
             }
         }
         registry.finish().is_ok()
+    }
+
+    #[test]
+    fn what_was_lost_with_the_only_disk_that_held_it_need_not_fit_what_comes_later() {
+        let mut registry = Registry::default();
+        let opened = |life| Told::Opened(StreamInstance(life), true);
+        registry.asks(0, 0, 1, Asked::Open(HERE));
+        registry.told(0, 2, opened(7));
+        let mut torn = Registry { calls: registry.calls.clone(), ..Registry::default() };
+        for registry in [&mut registry, &mut torn] {
+            registry.asks(1, 0, 3, Asked::Open(HERE));
+        }
+        assert!(torn.tears().is_ok());
+        for registry in [&mut registry, &mut torn] {
+            registry.told(1, 4, opened(8));
+        }
+        assert!(registry.finish().is_err() && torn.finish().is_ok());
+        assert!(registry.tears().is_err(), "what was told before the loss is judged");
     }
 
     #[test]

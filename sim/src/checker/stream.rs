@@ -1,6 +1,6 @@
 //! The ledger of one stream: everything its publishers sent and were told, and what of it was delivered (X2, X3, X4, X9, X10).
 
-use wattle_core::id::{StreamInstance, WriterId};
+use wattle_core::id::{GroupId, StreamInstance, WriterId};
 use wattle_core::node::command::{Receipt, Waited};
 use wattle_core::node::output::Delivered;
 
@@ -91,13 +91,11 @@ impl StreamLedger {
     /// X7.
     pub fn named(&mut self, instance: StreamInstance) -> Checked {
         let known = *self.instance.get_or_insert(instance);
-        ensure!(
-            known == instance,
-            "X7",
-            "stream {} is {known} for some and {instance} for others",
-            self.index
-        );
-        Ok(())
+        if known == instance {
+            return Ok(());
+        }
+        let message = format!("stream {} is {known} for some and {instance} for others", self.index);
+        Err(Failure::new("X7", message).decided_by(GroupId::CONTROL))
     }
 
     /// Who alone knew the stream forgot it: it may be opened again, in another life.

@@ -13,6 +13,8 @@ pub(super) const REPLACED_MAX: usize = 8;
 
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
+    /// When it became a peer.
+    pub(super) since: Instant,
     /// When a beat of its current start came, or when it became a peer.
     pub(super) heard: Instant,
     pub(super) suspect: bool,
@@ -55,6 +57,7 @@ impl Peer {
     /// A peer nothing was heard of yet; the first beat to it is due.
     pub(super) fn new(now: Instant, interval: Span) -> Self {
         Self {
+            since: now,
             heard: now,
             suspect: false,
             disk_stuck: false,

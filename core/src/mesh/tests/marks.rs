@@ -66,6 +66,22 @@ fn a_stored_state_makes_an_end_of_the_marks_it_covers() {
 }
 
 #[test]
+fn a_mark_of_a_later_change_stays_while_the_log_tells_of_an_earlier_one() {
+    let mut world = grown();
+    let mut mesh = world.hosts.remove(0).mesh;
+    let member = mesh.state.members.values().next_back().cloned().expect("there");
+    let _: Vec<Output> = core::iter::from_fn(|| mesh.poll()).collect();
+    // The last life knew of a change that this one has not come to yet.
+    let changed = Member { name: "changed".into(), ..member.clone() };
+    mesh.marks.recall(mesh.state.applied.next(), changed.clone());
+    mesh.mark_members(&[(member.node, member.index)]);
+    assert!(mesh.poll().is_none(), "what is older is not written over it");
+    mesh.drop_recalled(&[]);
+    assert_eq!(mesh.member(member.node), Some(&changed));
+    mesh.check_invariants(Level::Full);
+}
+
+#[test]
 fn a_mark_that_makes_no_sense_is_refused() {
     let world = grown();
     let member = world.mesh(0).member(world.id(1)).expect("there");

@@ -216,7 +216,7 @@ impl Cluster {
         self.start(node);
         let boot = BootId(u128::from(self.replicas[node].boots));
         for other in 0..self.replicas.len() {
-            if other != node && self.replicas[other].up {
+            if other != node && self.replicas[other].up && self.watches(other, node) {
                 self.tell(other, Input::PeerBoot { node: member(node).node, boot });
             }
         }
@@ -247,21 +247,27 @@ impl Cluster {
         self.create(node);
     }
 
-    /// Heartbeats of pairs, idealised: whoever is down or cut off is suspected.
+    fn watches(&self, node: usize, other: usize) -> bool {
+        let peers = self.replicas[node].groups.peers();
+        peers.near.union(&peers.far).any(|&peer| peer == member(other).node)
+    }
+
+    /// Heartbeats of pairs, idealised: whoever is watched, and down or cut off, is suspected.
     fn watch_pairs(&mut self) {
         for a in 0..self.replicas.len() {
             for b in 0..self.replicas.len() {
                 if a == b || !self.replicas[a].up {
                     continue;
                 }
-                let silent = !self.replicas[b].up || self.cut.contains(&(b, a));
+                let watched = self.watches(a, b);
+                let silent = watched && (!self.replicas[b].up || self.cut.contains(&(b, a)));
                 let node = member(b).node;
                 if silent && self.suspected.insert((a, b)) {
                     self.tell(a, Input::PairSuspect { node });
                 } else if !silent && self.suspected.remove(&(a, b)) {
                     self.tell(a, Input::PairAlive { node });
                 }
-                if !silent {
+                if watched && !silent {
                     let groups = self.replicas[b].groups.led().remove(&member(a).node).unwrap_or_default();
                     self.tell(a, Input::Leads { node, groups });
                 }

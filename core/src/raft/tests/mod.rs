@@ -3,6 +3,7 @@ mod forked;
 mod harness;
 mod restart;
 mod rolled_back;
+mod unknown;
 
 use alloc::vec;
 use alloc::vec::Vec;
