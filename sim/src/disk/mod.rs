@@ -293,6 +293,8 @@ impl Disk {
                 }
             }
         }
+        // What was not reported safe and is there may state more given up than the node said; its next start says it.
+        self.ledger.hushed |= left.kept > 0;
         self.restart();
         left
     }

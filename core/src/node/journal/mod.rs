@@ -148,8 +148,9 @@ impl Journal {
         let recovered = scan.finish(self.config.rows_may_tear)?;
         self.generation = recovered.generation;
         self.floor = recovered.floor;
-        self.trimmable = recovered.floor;
-        self.trimmed = recovered.floor;
+        // A crash may have come between the row that states the floor and the trim: it is asked for again once a row of this start repeats it.
+        self.trimmable = recovered.first;
+        self.trimmed = recovered.first;
         self.synced = recovered.last;
         self.rows = recovered.sizes.iter().map(|&bytes| Row { bytes, live: 0 }).collect();
         self.bytes = recovered.sizes.iter().map(|&bytes| u64::from(bytes)).sum();

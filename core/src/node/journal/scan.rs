@@ -55,6 +55,8 @@ struct Run {
 /// What the rows add up to.
 #[derive(Clone, Debug)]
 pub(super) struct Recovered {
+    /// The first row on the disk, or `floor`: below `floor` lies what was given up and is not gone.
+    pub(super) first: Ticket,
     /// The first row that counts; `last + 1` if there is none.
     pub(super) floor: Ticket,
     /// The last row that counts.
@@ -158,6 +160,7 @@ impl Scan {
     }
 
     fn gather(self, floor: Ticket, end: Ticket, generation: Generation) -> Recovered {
+        let first = self.rows.keys().next().map_or(floor, |&first| first.min(floor));
         let mut sizes = Vec::new();
         let mut by_birth: BTreeMap<Born, Found> = BTreeMap::new();
         for (ticket, row) in self.rows.into_iter().filter(|(t, _)| (floor..end).contains(t)) {
@@ -176,6 +179,13 @@ impl Scan {
             }
         }
         by_birth.retain(|born, found| newest.get(&found.key) == Some(born));
-        Recovered { floor, last: end.before(), generation, sizes, found: by_birth.into_values().collect() }
+        Recovered {
+            first,
+            floor,
+            last: end.before(),
+            generation,
+            sizes,
+            found: by_birth.into_values().collect(),
+        }
     }
 }

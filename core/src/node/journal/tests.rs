@@ -192,6 +192,25 @@ fn nothing_is_trimmed_before_the_floor_is_durable_nor_under_a_load() {
 }
 
 #[test]
+fn what_a_start_gave_up_and_did_not_trim_the_next_start_trims() {
+    let mut disk = three_rows(true);
+    let (mut journal, _) = disk.recover(CONFIG).expect("sound");
+    journal.begin(Generation(2));
+    journal.forget(&Forget { owner: Owner::Stream, space: 1, id: 9, below: 3 });
+    journal.append(record(9, 4, b"its row states that rows 1 and 2 are dead"));
+    disk.write(&mut journal);
+    // The row is on disk, and the node ends before it hears of that.
+    let (mut journal, _) = disk.recover(CONFIG).expect("sound");
+    journal.begin(Generation(3));
+    assert_eq!(journal.trim(), None, "no row of this start is on disk");
+    journal.append(record(9, 5, b"whatever comes first"));
+    let ticket = disk.write(&mut journal).expect("a row");
+    journal.persisted(ticket);
+    assert_eq!(journal.trim(), Some(Ticket(3)));
+    journal.check_invariants(Level::Full);
+}
+
+#[test]
 fn dead_rows_behind_one_that_lives_are_trimmed_as_soon_as_room_is_scarce() {
     let (mut journal, mut disk) = (Journal::new(CONFIG, Planted::none()), Disk::default());
     journal.recovered().expect("nothing is there");
