@@ -38,6 +38,7 @@ fn busy(what: Trouble) -> Plan {
     let publisher = &mut stream.publishers[0];
     (publisher.starts_at, publisher.messages, publisher.batch) = (SECOND, 900, (1, 2));
     (publisher.pause, publisher.pipeline, publisher.closes) = ((10 * MILLI, 20 * MILLI), 2, false);
+    (publisher.answers_lost_one_in, publisher.gaps_one_in) = (0, 0);
     stream.handler.attaches_at = 0;
     stream.handler.interruptions.clear();
     stream.handler.service = (MILLI, 5 * MILLI);
