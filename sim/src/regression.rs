@@ -47,7 +47,11 @@ fn caught(plan: &Plan, checker: &str) -> Result<(), String> {
     match world::run(plan, Recording::Off).verdict {
         verdict if verdict.broken() == Some(checker) => Ok(()),
         Verdict::Pass | Verdict::NotOwed { .. } => {
-            Err(format!("{bug} is not caught: the plan passes with it"))
+            // Time passes otherwise in later code: what a plan made happen may no longer come together.
+            Err(format!(
+                "{bug} is not caught: the plan passes with it; look for a seed with `wattle-sim swarm --planted {bug}` and make the plan \
+                 anew with `wattle-sim shrink SEED --planted {bug} -o FILE`"
+            ))
         }
         verdict => Err(format!("{bug} is not caught by {checker}: {verdict}")),
     }

@@ -258,7 +258,7 @@ mod tests {
             peers.counts(0, at(100), NodeId(8), BootId(81)).unwrap();
             peers.met(0, NodeId(8), at(since));
             assert_eq!(peers.counts(0, at(150), NodeId(8), BootId(80)).is_err(), broken);
-            assert_eq!(peers.waits(0), true, "the newest start is still waited for");
+            assert!(peers.waits(0), "the newest start is still waited for");
         }
     }
 

@@ -54,7 +54,10 @@ pub(super) fn run(asked: &Score, out: &mut dyn Write) -> Result<u8, Trouble> {
     let bar = bar(bugs.len() as u64);
     for bug in &bugs {
         bar.set_message(format!("{} ", bug.name));
-        if state.score(bug.name).is_none() {
+        let asked_for = asked.seeds.end.saturating_sub(asked.seeds.start);
+        // Who escaped in fewer seeds than are asked for now is looked for again.
+        if !state.score(bug.name).is_some_and(|known| known.detected.is_some() || known.tried >= asked_for) {
+            state.scores.retain(|known| known.bug != bug.name);
             state.scores.push(score::score(bug, asked.seeds.clone(), jobs));
             keep(asked, &state)?;
         }
