@@ -26,7 +26,7 @@ use wattle_core::work::PublicKey;
 use crate::event::{LaneEnds, LaneEvent, Urgent};
 use crate::net::{TcpListener, TcpStream, lookup_host};
 use crate::settings::Limits;
-use crate::socket::{Socket, UNSENT_AFTER_FLUSH};
+use crate::socket::{Socket, UNSENT_AFTER_FLUSH, under_lane};
 use crate::tls::{Tls, TlsError};
 
 /// Bytes of a lane that are on this side of the wire and can no longer be overtaken by what is more urgent, unless a single
@@ -258,7 +258,7 @@ impl Shared {
     }
 
     async fn handshake(&self, stream: TcpStream, dialled: bool) -> Result<(Secure, PublicKey), TlsError> {
-        let stream = Socket::new(stream)?;
+        let stream = under_lane(stream)?;
         let shake =
             async { if dialled { self.tls.connect(stream).await } else { self.tls.accept(stream).await } };
         timeout(self.limits.handshake_timeout, shake)

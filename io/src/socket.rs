@@ -25,19 +25,19 @@ pub(crate) const UNSENT_AFTER_FLUSH: usize = UNSENT_LOW_WATER as usize / 2;
 #[derive(Debug)]
 pub(crate) struct Socket(TcpStream);
 
-impl Socket {
-    /// Takes a connection.
-    ///
-    /// # Errors
-    /// When the connection has ended already.
-    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        // A wish: where there is no such thing, a flush says less, and only latency under load is worse.
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_LOW_WATER);
-        Ok(Self(stream))
-    }
+/// Makes the socket under a lane of a connection.
+///
+/// # Errors
+/// When the connection has ended already.
+pub(crate) fn under_lane(stream: TcpStream) -> io::Result<Socket> {
+    stream.set_nodelay(true)?;
+    // A wish: where there is no such thing, a flush says less, and only latency under load is worse.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_LOW_WATER);
+    Ok(Socket(stream))
+}
 
+impl Socket {
     /// Asks the system whether it would take more now. Asking in this way also makes it tell when it does.
     fn has_room(&self) -> io::Result<()> {
         let mut asked = [PollFd::new(&self.0, PollFlags::OUT)];

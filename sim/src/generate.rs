@@ -56,6 +56,8 @@ pub(crate) fn plan(seed: u64) -> Plan {
     storm::storm(&mut plan);
     fork::fork(&mut plan);
     late::late(&mut plan);
+    plan.faults.sort_by_key(|fault| (fault.when.time(), fault.id));
+    plan.registry.sort_by_key(|wish| wish.at);
     scarce(&mut plan);
     plan
 }

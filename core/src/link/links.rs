@@ -298,7 +298,7 @@ impl Links {
         }
     }
 
-    /// Members changed: who is not one any more, or not under that key, is no neighbour.
+    /// Says who this node is, and what it wants of the other end.
     pub(super) fn send_hello(&mut self, lane: LaneId, purpose: Purpose, nonce: u64) {
         let (version_low, version_high) = wattle_proto::frame::VERSIONS;
         let hello = Hello {

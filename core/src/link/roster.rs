@@ -10,6 +10,7 @@ use crate::time::Instant;
 use crate::work::PublicKey;
 
 impl Links {
+    /// Members changed: who is not one any more, or not under that key, is no neighbour.
     pub(super) fn on_roster(&mut self, now: Instant, roster: Vec<(NodeId, Vec<PublicKey>)>) {
         self.roster = roster.into_iter().collect();
         self.member_keys = self.roster.values().flatten().copied().collect();
@@ -29,6 +30,7 @@ impl Links {
         }
     }
 
+    /// Members came, or have other keys now; all others stay as they are.
     pub(super) fn on_members(&mut self, now: Instant, members: Vec<(NodeId, Vec<PublicKey>)>) {
         let mut replaced = false;
         for (node, keys) in members {

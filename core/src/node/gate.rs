@@ -33,7 +33,7 @@ pub(crate) struct NothingHeld;
 
 /// An append whose first entry waits for its bytes.
 #[derive(Clone, Debug)]
-pub(crate) struct Held {
+struct Held {
     from: NodeId,
     message: raft::Message,
     /// What it weighs.
@@ -100,10 +100,7 @@ impl Gate {
         group: GroupId,
         admit: impl FnMut(&[u8]) -> bool,
     ) -> Result<Option<(NodeId, raft::Message)>, NothingHeld> {
-        if !self.held.contains_key(&group) {
-            return Err(NothingHeld);
-        }
-        let Some(Held { from, message, .. }) = self.forget(group) else { return Err(NothingHeld) };
+        let Held { from, message, .. } = self.release(group).ok_or(NothingHeld)?;
         let passed = self.offer(group, from, message, admit);
         // That the first entry waits was said when the append came.
         let news = passed.filter(|passed| passed.append().is_some_and(|append| !append.entries.is_empty()));
@@ -124,9 +121,14 @@ impl Gate {
         held.chain(self.owed.iter().map(|&group| (group, None)))
     }
 
-    /// Lets go of what is held for a group.
-    pub(crate) fn forget(&mut self, group: GroupId) -> Option<Held> {
+    /// Lets go of what is held for a group, and of what its leader is owed.
+    pub(crate) fn forget(&mut self, group: GroupId) {
         self.owed.remove(&group);
+        self.release(group);
+    }
+
+    /// Takes out what is held for a group.
+    fn release(&mut self, group: GroupId) -> Option<Held> {
         let held = self.held.remove(&group)?;
         self.bytes -= held.bytes;
         Some(held)

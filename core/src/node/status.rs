@@ -137,3 +137,29 @@ pub struct StreamStatus {
     /// Why it stopped, if it did.
     pub stopped: Option<String>,
 }
+
+impl StreamStatus {
+    /// A stream of which only the ends are known.
+    #[must_use]
+    pub fn between(source: NodeId, target: NodeId, name: String, instance: StreamInstance) -> Self {
+        Self {
+            name,
+            instance,
+            source,
+            target,
+            local: false,
+            session: SessionEpoch(0),
+            authority: AuthorityEpoch(0),
+            accepted: Sequence(0),
+            replicated: Sequence(0),
+            holders: Vec::new(),
+            processed: Sequence(0),
+            completed: Sequence(0),
+            released: Sequence(0),
+            handler: None,
+            outbox_bytes: 0,
+            waiting_for: Vec::new(),
+            stopped: None,
+        }
+    }
+}

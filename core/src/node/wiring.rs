@@ -431,16 +431,13 @@ impl Node {
         self.outputs.push_back(Output::Event(event));
     }
 
+    /// Groups changed: who shares one with this node, and which of those it leads.
     fn peers_changed(&mut self) {
         let raft::Peers { near, far } = self.groups.peers();
-        self.pairs.handle(self.now, link::pairs::Input::Peers { near, far });
-        self.tell_whom_we_lead();
-    }
-
-    fn tell_whom_we_lead(&mut self) {
         let mut led = self.groups.led();
-        let raft::Peers { near, far } = self.groups.peers();
-        for node in near.union(&far).copied() {
+        let peers: Vec<NodeId> = near.union(&far).copied().collect();
+        self.pairs.handle(self.now, link::pairs::Input::Peers { near, far });
+        for node in peers {
             let list = led.remove(&node).unwrap_or_default();
             self.pairs.handle(self.now, link::pairs::Input::Leads { node, list });
         }

@@ -121,10 +121,14 @@ impl Log {
         if index >= self.configured_at() {
             return self.configuration.clone();
         }
+        let upto = self.deltas.iter().take_while(|(at, _)| *at <= index).count();
+        self.changed_by(&self.deltas[..upto])
+    }
+
+    /// What changes make of the configuration at the base.
+    fn changed_by(&self, deltas: &[(LogIndex, Delta)]) -> Configuration {
         let mut configuration = self.founding.clone();
-        for (_, delta) in self.deltas.iter().take_while(|(at, _)| *at <= index) {
-            delta.apply(&mut configuration);
-        }
+        deltas.iter().for_each(|(_, delta)| delta.apply(&mut configuration));
         configuration
     }
 
@@ -287,8 +291,7 @@ impl Log {
             sometimes!(SnapshotKeptSuffix);
             self.compact(place.index);
             self.founding = configuration;
-            self.configuration = self.founding.clone();
-            self.deltas.iter().for_each(|(_, delta)| delta.apply(&mut self.configuration));
+            self.configuration = self.changed_by(&self.deltas);
             return;
         }
         let serial = self.serial;
@@ -318,9 +321,8 @@ impl Log {
             self.deltas.iter().map(|(at, _)| *at).eq(changes.map(|(entry, _)| entry.index)),
             "R5: the configurations are not those of the log"
         );
-        let mut configuration = self.founding.clone();
-        self.deltas.iter().for_each(|(_, delta)| delta.apply(&mut configuration));
-        assert!(configuration == self.configuration, "R9: the configuration does not follow from the log");
+        let follows = self.changed_by(&self.deltas) == self.configuration;
+        assert!(follows, "R9: the configuration does not follow from the log");
     }
 }
 

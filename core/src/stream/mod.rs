@@ -41,6 +41,7 @@ mod admit;
 mod common;
 mod config;
 mod entry;
+mod floor;
 mod member;
 mod message;
 mod source;

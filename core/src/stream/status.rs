@@ -8,7 +8,7 @@ use super::common::Common;
 use super::entry::held_weight;
 use super::member::{Part, Stream};
 use super::streams::Streams;
-use crate::id::{NodeId, Sequence, SessionEpoch};
+use crate::id::NodeId;
 use crate::level::Level;
 use crate::node::command::Refusal;
 use crate::node::status::StreamStatus;
@@ -19,25 +19,9 @@ impl Streams {
     #[must_use]
     pub fn status(&self) -> Vec<StreamStatus> {
         let each = self.directory.iter().map(|(&instance, ends)| {
-            let mut status = StreamStatus {
-                name: ends.name.clone(),
-                instance,
-                source: ends.source,
-                target: ends.target,
-                local: false,
-                session: SessionEpoch(0),
-                authority: AUTHORITY,
-                accepted: Sequence(0),
-                replicated: Sequence(0),
-                holders: Vec::new(),
-                processed: Sequence(0),
-                completed: Sequence(0),
-                released: Sequence(0),
-                handler: None,
-                outbox_bytes: 0,
-                waiting_for: Vec::new(),
-                stopped: None,
-            };
+            let (source, target, name) = (ends.source, ends.target, ends.name.clone());
+            let ends = StreamStatus::between(source, target, name, instance);
+            let mut status = StreamStatus { authority: AUTHORITY, ..ends };
             if let Some(stream) = self.streams.get(&instance) {
                 stream.fill(&mut status);
             }

@@ -124,3 +124,35 @@ mod tests {
         assert_eq!(failure.checker, "panic");
     }
 }
+
+/// What tests of several checkers make up.
+#[cfg(test)]
+mod fixture {
+    use wattle_core::id::{BootId, Generation, NodeId, StreamInstance};
+    use wattle_core::node::Status;
+    use wattle_core::node::status::StreamStatus;
+
+    /// A stream from node 1 to node 2.
+    pub(super) fn stream(instance: u128) -> StreamStatus {
+        StreamStatus::between(NodeId(1), NodeId(2), "words".into(), StreamInstance(instance))
+    }
+
+    /// A node that shows streams and knows of nothing else.
+    pub(super) fn status(node: u128, streams: Vec<StreamStatus>) -> Status {
+        Status {
+            node: NodeId(node),
+            name: String::new(),
+            boot: BootId(1),
+            generation: Generation(1),
+            mesh: None,
+            mesh_name: String::new(),
+            members: Vec::new(),
+            links: Vec::new(),
+            control: None,
+            streams,
+            refusing: None,
+            journal_bytes: 0,
+            journal_live_bytes: 0,
+        }
+    }
+}

@@ -4,12 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use prost::Message as _;
 use wattle_core::id::{BootId, Generation, NodeId};
 use wattle_core::link::pairs::Beat;
 use wattle_core::time::{Instant, Span};
+use wattle_proto::envelope::View;
 use wattle_proto::frame::{Decoder, Kind, MAX_FRAME};
-use wattle_proto::node::Envelope;
 
 use super::{Checked, ensure};
 
@@ -155,6 +154,7 @@ impl Peers {
     /// The beats among bytes that begin with a frame which must make their start count at the node they come to.
     #[must_use]
     pub fn news(&self, node: usize, bytes: &Bytes) -> Vec<News> {
+        // Not a walk over what can be read: of a frame that is damaged behind a beat its node takes nothing.
         let mut decoder = Decoder::new();
         decoder.set_limit(MAX_FRAME);
         decoder.push(bytes.clone());
@@ -163,24 +163,24 @@ impl Peers {
             for message in frame {
                 let path = message.relay.path();
                 if message.relay.kind() == Kind::Pair && path.hop() == path.labels().len() {
-                    news.extend(self.beat(node, message.header));
+                    news.extend(self.beat(node, &message.header));
                 }
             }
         }
         news
     }
 
-    fn beat(&self, node: usize, header: Bytes) -> Option<News> {
-        let envelope = Envelope::decode(header).ok()?;
-        let target = NodeId::from_slice(&envelope.target)?;
-        let beat = Beat::decode(envelope.body).ok().filter(|_| target == self.nodes[node])?;
+    fn beat(&self, node: usize, header: &Bytes) -> Option<News> {
+        let envelope = View::read(header).ok()?;
+        let target = NodeId::from_slice(envelope.target(header))?;
+        let beat = Beat::decode(envelope.body(header)).ok().filter(|_| target == self.nodes[node])?;
         let &(peer, life) = self.starts.get(&beat.boot)?;
         // A straggler of an earlier start that came in a silence replaced it: it comes back as whoever was replaced does.
         if self.counts.get(&(node, peer)).is_some_and(|counts| counts.replaced.contains(&life)) {
             return None;
         }
         let newest = self.newest[peer] == Some(beat.boot) && self.behind[node].contains(&peer);
-        let said_by_it = NodeId::from_slice(&envelope.source) == Some(self.nodes[peer]);
+        let said_by_it = NodeId::from_slice(envelope.source(header)) == Some(self.nodes[peer]);
         (newest && said_by_it).then_some(News { peer, boot: beat.boot, generation: beat.generation })
     }
 
@@ -204,6 +204,7 @@ impl Peers {
 #[cfg(test)]
 mod tests {
     use wattle_core::link::pairs::LeadsDigest;
+    use wattle_proto::envelope;
     use wattle_proto::frame::{Class, FrameKind, FrameWriter, Path, RelayHeader};
 
     use super::*;
@@ -279,16 +280,12 @@ mod tests {
             leads: None,
         };
         let frame = |target: u128, beat: Beat| -> Bytes {
-            let envelope = Envelope {
-                source: Bytes::copy_from_slice(&NodeId(8).to_bytes()),
-                target: Bytes::copy_from_slice(&NodeId(target).to_bytes()),
-                body: beat.encode(),
-                ..Envelope::default()
-            };
+            let (source, target) = (NodeId(8).to_bytes(), NodeId(target).to_bytes());
+            let header = envelope::encode(&source, &target, &[], &beat.encode());
             let relay = RelayHeader::along(Kind::Pair, Class::Control, Path::new(&[]).unwrap());
             let mut out = Vec::new();
             let mut frame = FrameWriter::begin(&mut out, FrameKind::Batch, MAX_FRAME);
-            frame.append(&relay, &envelope.encode_to_vec(), &[b""]).unwrap();
+            frame.append(&relay, &header, &[b""]).unwrap();
             frame.finish();
             out.into()
         };

@@ -100,48 +100,11 @@ impl Starts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture;
     use super::*;
-    use wattle_core::id::{AuthorityEpoch, BootId, NodeId, Sequence, SessionEpoch};
-    use wattle_core::node::status::StreamStatus;
-
-    fn stream(instance: u128) -> StreamStatus {
-        StreamStatus {
-            name: "words".into(),
-            instance: StreamInstance(instance),
-            source: NodeId(1),
-            target: NodeId(2),
-            local: false,
-            session: SessionEpoch(0),
-            authority: AuthorityEpoch(0),
-            accepted: Sequence(0),
-            replicated: Sequence(0),
-            holders: Vec::new(),
-            processed: Sequence(0),
-            completed: Sequence(0),
-            released: Sequence(0),
-            handler: None,
-            outbox_bytes: 0,
-            waiting_for: Vec::new(),
-            stopped: None,
-        }
-    }
 
     fn status(streams: &[u128]) -> Status {
-        Status {
-            node: NodeId(1),
-            name: "ash".into(),
-            boot: BootId(1),
-            generation: Generation(1),
-            mesh: None,
-            mesh_name: String::new(),
-            members: Vec::new(),
-            links: Vec::new(),
-            control: None,
-            streams: streams.iter().copied().map(stream).collect(),
-            refusing: None,
-            journal_bytes: 0,
-            journal_live_bytes: 0,
-        }
+        fixture::status(1, streams.iter().copied().map(fixture::stream).collect())
     }
 
     #[test]

@@ -86,29 +86,21 @@ impl Watermarks {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture;
     use super::*;
-    use wattle_core::id::{AuthorityEpoch, Sequence};
+    use wattle_core::id::Sequence;
 
     fn stream(marks: [u64; 5]) -> StreamStatus {
         let [accepted, replicated, processed, completed, released] = marks.map(Sequence);
         StreamStatus {
-            name: "words".into(),
-            instance: StreamInstance(1),
-            source: NodeId(1),
-            target: NodeId(2),
             local: true,
             session: SessionEpoch(1),
-            authority: AuthorityEpoch(0),
             accepted,
             replicated,
-            holders: Vec::new(),
             processed,
             completed,
             released,
-            handler: None,
-            outbox_bytes: 0,
-            waiting_for: Vec::new(),
-            stopped: None,
+            ..fixture::stream(1)
         }
     }
 

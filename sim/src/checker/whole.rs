@@ -112,48 +112,24 @@ pub fn nobody_parted(
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture;
     use super::*;
-    use wattle_core::id::{
-        AuthorityEpoch, BootId, Generation, GroupId, LogIndex, ReplicaId, Sequence, SessionEpoch,
-        StreamInstance, Term,
-    };
+    use wattle_core::id::{GroupId, LogIndex, ReplicaId, Sequence, SessionEpoch, Term};
     use wattle_core::raft::{Place, RoleName};
 
     fn status(node: u128, processed: u64, completed: u64) -> Status {
+        let [processed, completed] = [processed, completed].map(Sequence);
         let stream = StreamStatus {
-            name: "words".into(),
-            instance: StreamInstance(1),
-            source: NodeId(1),
-            target: NodeId(2),
             local: true,
             session: SessionEpoch(1),
-            authority: AuthorityEpoch(0),
             accepted: Sequence(9),
             replicated: Sequence(9),
-            holders: Vec::new(),
-            processed: Sequence(processed),
-            completed: Sequence(completed),
-            released: Sequence(completed),
-            handler: None,
-            outbox_bytes: 0,
-            waiting_for: Vec::new(),
-            stopped: None,
+            processed,
+            completed,
+            released: completed,
+            ..fixture::stream(1)
         };
-        Status {
-            node: NodeId(node),
-            name: String::new(),
-            boot: BootId(1),
-            generation: Generation(1),
-            mesh: None,
-            mesh_name: String::new(),
-            members: Vec::new(),
-            links: Vec::new(),
-            control: None,
-            streams: vec![stream],
-            refusing: None,
-            journal_bytes: 0,
-            journal_live_bytes: 0,
-        }
+        fixture::status(node, vec![stream])
     }
 
     #[test]

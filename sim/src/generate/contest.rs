@@ -42,10 +42,8 @@ pub(super) fn contest(plan: &mut Plan) {
     if draws.percent(50) {
         crash_behind_returns(plan, &mut draws);
     }
-    plan.registry.sort_by_key(|wish| wish.at);
     plan.fault_phase = at;
     plan.faults.retain(|fault| fault.when.time().is_none_or(|begins| begins <= at));
-    plan.faults.sort_by_key(|fault| (fault.when.time(), fault.id));
 }
 
 /// What goes wrong beside the leaders in all rounds of a run.

@@ -91,6 +91,7 @@ pub(super) fn faults(
     faults.extend(super::moments::faults(&swarm, &faults));
     let (troubles, beyond_repair) = super::trouble::troubles(&swarm);
     faults.extend(troubles);
+    // Whoever thins these out draws for each in this order.
     faults.sort_by_key(|fault| (fault.when.time(), fault.id));
     (faults, beyond_repair)
 }

@@ -71,7 +71,6 @@ pub(super) fn fork(plan: &mut Plan) {
     ];
     let named = |(ordinal, (when, kind))| Fault { id: KIND << 16 | ordinal as u64, when, kind };
     plan.faults = kinds.into_iter().enumerate().map(named).collect();
-    plan.faults.sort_by_key(|fault| (fault.when.time(), fault.id));
     plan.fault_phase = falls + 7 * SECOND;
     ask(plan, &mut draws, falls + 300 * MILLI);
 }
@@ -86,7 +85,6 @@ fn ask(plan: &mut Plan, draws: &mut Draws, from: Time) {
         wish: if draws.percent(20) { Wish::Open { source: 0, target: 1 } } else { Wish::Close },
     };
     plan.registry = (0..ASKED).map(wish).collect();
-    plan.registry.sort_by_key(|wish| wish.at);
 }
 
 #[cfg(test)]

@@ -48,7 +48,6 @@ pub(super) fn late(plan: &mut Plan) {
     let named =
         |(ordinal, (at, kind))| Fault { id: KIND << 16 | ordinal as u64, when: Trigger::At(at), kind };
     plan.faults = kinds.into_iter().enumerate().map(named).collect();
-    plan.faults.sort_by_key(|fault| (fault.when.time(), fault.id));
     plan.fault_phase = FIRST + length;
 }
 

@@ -40,10 +40,8 @@ pub(super) fn storm(plan: &mut Plan) {
         ask(plan, &mut draws, at);
         plan.faults.extend(one(&mut draws, at, node, round));
     }
-    plan.registry.sort_by_key(|wish| wish.at);
     let until = plan.fault_phase;
     plan.faults.retain(|fault| fault.when.time().is_none_or(|begins| begins <= until));
-    plan.faults.sort_by_key(|fault| (fault.when.time(), fault.id));
 }
 
 fn one(draws: &mut Draws, at: Time, node: usize, round: u64) -> [Fault; 2] {

@@ -56,7 +56,6 @@ pub(super) fn registry(seed: u64, count: usize, fault_phase: Time) -> Vec<Regist
             });
         }
     }
-    wishes.sort_by_key(|wish| wish.at);
     wishes
 }
 

@@ -1,0 +1,188 @@
+//! What a member keeps of a stream: the state at its floor, written when the floor moves up, and the state of a member that is ahead,
+//! taken over.
+
+use alloc::vec::Vec;
+
+use super::Output;
+use super::common::Common;
+use super::member::{Part, Stream};
+use super::state::Effect;
+use super::store::{Kept, forget, key, space};
+use super::wire::{Stored, encode_state};
+use crate::id::{LogIndex, NodeId, Sequence};
+use crate::node::output::Event;
+use crate::planted::Bug;
+use crate::rare;
+use crate::record::Record;
+use crate::sometimes;
+use crate::time::Now;
+
+impl Stream {
+    /// Up to where bytes may go: everything released, at the target also marked durably and passed by a handler that replays.
+    fn releasable(&self) -> Sequence {
+        match self.part {
+            Part::Target => {
+                self.head.completed.min(self.target.mark_durable).min(self.target.replaying_from())
+            }
+            _ => self.head.completed,
+        }
+    }
+
+    /// Writes the state at a new floor now, later, or not at all.
+    pub(super) fn maybe_checkpoint(&mut self, common: &mut Common, now: Now) {
+        let entries = self.applied_since >= common.config.checkpoint_entries;
+        if entries || self.freed_since >= common.config.checkpoint_bytes {
+            self.checkpoint(common);
+        } else if self.applied_since > 0 {
+            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+        }
+    }
+
+    pub(super) fn freed(&mut self, bytes: u64) {
+        self.freed_since += bytes;
+    }
+
+    /// Moves the floor up and writes the state there; the records below it die in the same step (rule A1).
+    pub(super) fn checkpoint(&mut self, common: &mut Common) {
+        self.checkpoint_at = None;
+        self.applied_since = 0;
+        self.freed_since = 0;
+        let mut bound = self.releasable();
+        if common
+            .planted
+            .strikes(Bug::ReleasedOnCommit, || self.part == Part::Source && bound < self.head.taken)
+        {
+            bound = self.head.taken;
+        }
+        let before = self.floor.applied;
+        while let Some(&(index, effect)) = self.tail.front() {
+            let mut gone = None;
+            if let Effect::Taken { first } = effect {
+                let slot = self.store.taken.get(&first).copied();
+                let slot = slot.expect("a batch taken above the floor is kept");
+                if self.store.get(slot).is_some_and(|kept| kept.last() > bound) {
+                    break;
+                }
+                gone = self.discard(common, slot);
+            }
+            self.tail.pop_front();
+            self.floor.advance(index, effect, gone.as_ref().map(|kept| &kept.batch));
+        }
+        if self.floor.applied > before {
+            // The entry that completed it may stand above the floor: a restart must know it all the same.
+            self.floor.completed = self.floor.completed.max(self.floor.taken);
+            self.drop_passed(common);
+            self.persist_state(common);
+        }
+    }
+
+    /// A batch is dead: nothing of it is kept.
+    pub(super) fn discard(&mut self, common: &mut Common, slot: u64) -> Option<Kept> {
+        common.cache.remove(self.instance, slot);
+        self.store.remove(slot)
+    }
+
+    /// Lets go of received batches that the floor has passed without taking them.
+    pub(super) fn drop_passed(&mut self, common: &mut Common) {
+        let taken = self.floor.taken;
+        let passed = |slot: &&u64| self.store.get(**slot).is_none_or(|kept| kept.last() <= taken);
+        let passed: Vec<u64> = self.store.pending.iter().filter(passed).copied().collect();
+        // Publishers that repeat may have been told to wait for one of them: what they wait for stands elsewhere, or was released.
+        let gone: Vec<Kept> = passed.into_iter().filter_map(|slot| self.discard(common, slot)).collect();
+        for kept in gone {
+            self.wait_elsewhere(common, kept.waiters);
+        }
+    }
+
+    fn stored_state(&self) -> Stored {
+        let released = self.head.completed;
+        Stored { state: self.floor.clone(), released, slot_floor: self.store.slot_floor() }
+    }
+
+    /// The source has let go of everything up to here: it is completed, though the entry that says so may stand behind bytes for which
+    /// this member has no room (rule B3).
+    pub(super) fn released_elsewhere(&mut self, common: &Common, now: Now, upto: Sequence) {
+        let upto = upto.min(self.head.taken).min(self.target.mark_durable);
+        if upto > self.head.completed {
+            sometimes!(ReleasedElsewhere);
+            self.head.completed = upto;
+            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+        }
+    }
+
+    pub(super) fn persist_state(&mut self, common: &mut Common) {
+        let mut stored = self.stored_state();
+        let ahead = || self.head.applied > self.floor.applied;
+        let kept = |writer| !self.store.find(writer, 1, u64::MAX).is_empty();
+        if common
+            .planted
+            .strikes(Bug::DedupeDiesWithRecords, || self.floor.writers.iter().any(|(id, _)| !kept(id)))
+        {
+            stored.state.writers.retain(kept);
+        }
+        if common.planted.strikes(Bug::StateAheadOfFloor, ahead) {
+            stored.state = self.head.clone();
+        }
+        let mut slot_floor = stored.slot_floor;
+        if common.planted.strikes(Bug::TrimmedOneTooFar, || self.store.iter().next().is_some()) {
+            slot_floor += 1;
+        }
+        let state = Record::state(key(self.instance, space::STATE, 0), encode_state(&stored));
+        common.emit(Output::Persist(state));
+        common.emit(Output::Forget(forget(self.instance, space::PAYLOAD, slot_floor)));
+        self.drop_closing_records(common);
+        let cut = common.planted.strikes(Bug::LogCutAtHead, || self.head.applied > self.floor.applied);
+        let upto = if cut { self.head.applied } else { self.floor.applied };
+        common.emit(Output::Compact { instance: self.instance, upto });
+    }
+
+    pub(super) fn snapshot(&mut self, common: &mut Common, to: NodeId) {
+        let (instance, index) = (self.instance, self.floor.applied);
+        let data = encode_state(&self.stored_state());
+        let (bytes, limit) = (data.len() as u64, common.config.snapshot_bytes as u64);
+        if bytes <= limit {
+            self.oversized = None;
+            return common.emit(Output::Snapshot { instance, to, index, data });
+        }
+        // It is asked for again and again; that is told once.
+        if self.oversized.replace(bytes).is_none() {
+            let stream = self.name.clone();
+            common.emit(Output::Event(Event::StateTooLarge { stream, node: to, bytes, limit }));
+        }
+    }
+
+    /// Takes over the state of a member that is ahead. It stands at that member's floor: no bytes above it are implied.
+    pub(super) fn install(&mut self, common: &mut Common, now: Now, index: LogIndex, data: &[u8]) {
+        let instance = self.instance;
+        let found = super::wire::decode_state(data).ok();
+        let found = found.filter(|stored| stored.state.applied == index && index > self.head.applied);
+        let Some(stored) = found.filter(|_| self.stopped.is_none()) else {
+            rare!(StreamStateRefused);
+            return common.emit(Output::Installed { instance, taken: false });
+        };
+        for slot in self.store.taken.values().copied().collect::<Vec<_>>() {
+            // Of an own batch below the end there may be publishers that wait: it ended well.
+            if let Some(kept) = self.discard(common, slot) {
+                self.released_unseen(common, kept);
+            }
+        }
+        sometimes!(StreamStateTaken);
+        self.head = stored.state.clone();
+        self.floor = stored.state;
+        self.tail.clear();
+        self.drop_passed(common);
+        self.persist_state(common);
+        if self.part == Part::Target {
+            if !common.planted.strikes(Bug::SnapshotWithoutMark, || stored.released > self.target.mark) {
+                self.raise_mark(common, stored.released);
+            }
+            self.fence_outrun(common);
+        }
+        common.emit(Output::Installed { instance, taken: true });
+        match self.part {
+            Part::Source => self.session_passed(common, now),
+            Part::Target => self.pump_target(common, now),
+            Part::Unknown => {}
+        }
+    }
+}
