@@ -232,16 +232,19 @@ impl<M: Machine> World<M> {
     /// Takes the image for a later roll-back, once the node is a member: a node that forgot that it ever joined is a stranger.
     pub(crate) fn take_image(&mut self, index: usize) {
         let Some(node) = self.plan.faults[index].kind.rolls_back() else { return };
-        let process = &mut self.processes[node];
-        let now = process.clock.read(self.now);
-        let member = process.machine.as_ref().is_some_and(|machine| {
-            watch(|| machine.status(now))
-                .is_ok_and(|status| status.is_some_and(|status| status.mesh.is_some()))
-        });
-        if member {
-            process.disk.take_image();
+        if self.is_member(node) {
+            self.processes[node].disk.take_image();
             self.images[node] = Some(self.now);
         }
+    }
+
+    /// Whether a node says that it is in a mesh.
+    pub(crate) fn is_member(&self, node: usize) -> bool {
+        let process = &self.processes[node];
+        let now = process.clock.read(self.now);
+        let status =
+            process.machine.as_ref().and_then(|machine| watch(|| machine.status(now)).ok().flatten());
+        status.is_some_and(|status| status.mesh.is_some())
     }
 
     fn roll_back(&mut self, node: usize, id: u64, down: Time) {
