@@ -260,7 +260,7 @@ impl<M: Machine> World<M> {
 
     /// A stream whose opening a node agreed on alone, and that nobody else knows, was never opened for all that anybody will remember.
     pub(crate) fn forget_streams(&mut self, node: usize) {
-        if !self.books.logs.alone(node, GroupId::CONTROL) {
+        if !self.books.logs.holds_alone(node, GroupId::CONTROL) {
             return;
         }
         let mut known = Vec::new();
@@ -272,12 +272,13 @@ impl<M: Machine> World<M> {
             known.extend(status.into_iter().flat_map(|status| status.streams).map(|stream| stream.instance));
         }
         for stream in &mut self.books.streams {
-            if let Some(instance) = stream.instance().filter(|instance| !known.contains(instance)) {
-                rare!(StreamForgotten);
+            if stream.instance().is_some_and(|instance| !known.contains(&instance)) {
                 stream.forgotten();
-                self.books.agreement.forgotten(instance);
             }
         }
+        // Also what no client was told of: whoever asked the node for its status saw it.
+        let forgotten = self.books.agreement.forgotten(&known);
+        rare!(StreamForgotten, forgotten);
     }
 
     /// All faults end: everybody is up, everything is quick, and from now on progress is owed.
