@@ -351,10 +351,12 @@ impl<M: Machine> World<M> {
         }
     }
 
-    /// Remembers the disk of a node as it is now, if nobody did before: a backup for the day when it is damaged.
+    /// Remembers the disk of a node as it is now, if nobody did before: a backup for the day when it is damaged. That of a node whose disk
+    /// was emptied, and that has not joined again yet, would make it a stranger for good.
     pub(crate) fn back_up(&mut self, node: usize) {
         let up = self.processes[node].state == State::Up;
-        if up && self.images[node].is_none() && !self.processes[node].disk.is_wounded() && self.complete {
+        let sound = self.complete && !self.processes[node].disk.is_wounded();
+        if up && sound && self.images[node].is_none() && self.is_member(node) {
             self.processes[node].disk.take_image();
             self.images[node] = Some(self.now);
         }

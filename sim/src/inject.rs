@@ -232,16 +232,19 @@ impl<M: Machine> World<M> {
     /// Takes the image for a later roll-back, once the node is a member: a node that forgot that it ever joined is a stranger.
     pub(crate) fn take_image(&mut self, index: usize) {
         let Some(node) = self.plan.faults[index].kind.rolls_back() else { return };
-        let process = &mut self.processes[node];
-        let now = process.clock.read(self.now);
-        let member = process.machine.as_ref().is_some_and(|machine| {
-            watch(|| machine.status(now))
-                .is_ok_and(|status| status.is_some_and(|status| status.mesh.is_some()))
-        });
-        if member {
-            process.disk.take_image();
+        if self.is_member(node) {
+            self.processes[node].disk.take_image();
             self.images[node] = Some(self.now);
         }
+    }
+
+    /// Whether a node says that it is in a mesh.
+    pub(crate) fn is_member(&self, node: usize) -> bool {
+        let process = &self.processes[node];
+        let now = process.clock.read(self.now);
+        let status =
+            process.machine.as_ref().and_then(|machine| watch(|| machine.status(now)).ok().flatten());
+        status.is_some_and(|status| status.mesh.is_some())
     }
 
     fn roll_back(&mut self, node: usize, id: u64, down: Time) {
@@ -257,7 +260,7 @@ impl<M: Machine> World<M> {
 
     /// A stream whose opening a node agreed on alone, and that nobody else knows, was never opened for all that anybody will remember.
     pub(crate) fn forget_streams(&mut self, node: usize) {
-        if !self.books.logs.alone(node, GroupId::CONTROL) {
+        if !self.books.logs.holds_alone(node, GroupId::CONTROL) {
             return;
         }
         let mut known = Vec::new();
@@ -269,12 +272,13 @@ impl<M: Machine> World<M> {
             known.extend(status.into_iter().flat_map(|status| status.streams).map(|stream| stream.instance));
         }
         for stream in &mut self.books.streams {
-            if let Some(instance) = stream.instance().filter(|instance| !known.contains(instance)) {
-                rare!(StreamForgotten);
+            if stream.instance().is_some_and(|instance| !known.contains(&instance)) {
                 stream.forgotten();
-                self.books.agreement.forgotten(instance);
             }
         }
+        // Also what no client was told of: whoever asked the node for its status saw it.
+        let forgotten = self.books.agreement.forgotten(&known);
+        rare!(StreamForgotten, forgotten);
     }
 
     /// All faults end: everybody is up, everything is quick, and from now on progress is owed.

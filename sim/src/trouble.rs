@@ -252,11 +252,12 @@ impl<M: Machine> World<M> {
         self.note(node, describe::FAULT, rows.len() as u64, || format!("== rows go bad: {rows:?}"));
     }
 
-    /// A lie may cost a node what nothing on its disk shows: only where that may be, and only one node at a time.
+    /// A lie may cost a node what nothing on its disk shows: only where that may be, only one node at a time, and none that is about to join
+    /// again: it would be a stranger for good.
     fn lie(&mut self, node: usize, lie: Lie, draws: Draws) {
         let wounded = |other: usize| other != node && self.processes[other].disk.is_wounded();
         let others = (0..self.processes.len()).any(wounded);
-        if self.plan.beyond_repair || self.may_lose(node) && !others {
+        if self.plan.beyond_repair || self.may_lose(node) && !others && self.is_member(node) {
             self.back_up(node);
             self.processes[node].disk.lie(lie, draws);
         }

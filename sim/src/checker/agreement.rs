@@ -132,10 +132,17 @@ impl Agreement {
         Ok(())
     }
 
-    /// Who alone knew a stream forgot it: its name may come to mean another.
-    pub fn forgotten(&mut self, instance: StreamInstance) {
-        self.kept.values_mut().filter(|known| **known == Some(instance)).for_each(|known| *known = None);
-        self.streams.remove(&instance);
+    /// Who alone held some streams forgot them, whoever it had told of them: their names may come to mean others. `known`: what the others
+    /// know. Whether that was the case of any.
+    pub fn forgotten(&mut self, known: &[StreamInstance]) -> bool {
+        let mut any = false;
+        for kept in self.kept.values_mut() {
+            if let Some(instance) = kept.take_if(|instance| !known.contains(instance)) {
+                self.streams.remove(&instance);
+                any = true;
+            }
+        }
+        any
     }
 
     /// Which healed node another one cannot reach, in words.
@@ -216,7 +223,8 @@ impl Agreement {
         if known == instance {
             return Ok(());
         }
-        Err(Failure::new("X7", format!("stream {name:?} was opened as {instance} and is {known}")))
+        let message = format!("stream {name:?} was opened as {instance} and is {known}");
+        Err(Failure::new("X7", message).decided_by(GroupId::CONTROL))
     }
 }
 
@@ -262,8 +270,11 @@ mod tests {
         let mut agreement = Agreement::new(["words"]);
         agreement.opened("words", StreamInstance(1)).unwrap();
         agreement.opened("words", StreamInstance(1)).unwrap();
-        assert_eq!(agreement.opened("words", StreamInstance(2)).unwrap_err().checker, "X7");
-        agreement.forgotten(StreamInstance(1));
+        let again = agreement.opened("words", StreamInstance(2)).unwrap_err();
+        assert_eq!((again.checker.as_str(), again.decided_by), ("X7", Some(GroupId::CONTROL)));
+        assert!(!agreement.forgotten(&[StreamInstance(1)]), "others know it");
+        agreement.opened("words", StreamInstance(2)).unwrap_err();
+        assert!(agreement.forgotten(&[StreamInstance(3)]));
         agreement.opened("words", StreamInstance(2)).expect("who alone knew the other forgot it");
         agreement.opened("contested", StreamInstance(3)).unwrap();
         agreement.opened("contested", StreamInstance(4)).unwrap();

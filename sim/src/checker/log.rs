@@ -222,18 +222,6 @@ impl Logs {
         }
     }
 
-    /// Whether a node alone has anything on disk that a group committed.
-    #[must_use]
-    pub fn alone(&self, node: usize, group: GroupId) -> bool {
-        let on_disk = |other: usize, slot: usize| {
-            let seen = self.seen.get(&(other, group));
-            seen.is_some_and(|seen| seen.synced >= LogIndex(slot as u64))
-        };
-        let entries = self.groups.get(&group).into_iter().flatten().enumerate();
-        let mut entries = entries.filter_map(|(slot, entry)| Some((slot, entry.as_ref()?)));
-        entries.any(|(slot, entry)| !entry.by.iter().any(|by| by != node && on_disk(by, slot)))
-    }
-
     /// Whether the disk of no other node reaches as far as what a group committed, known there to be committed or not.
     #[must_use]
     pub fn holds_alone(&self, node: usize, group: GroupId) -> bool {

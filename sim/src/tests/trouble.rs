@@ -121,6 +121,22 @@ fn a_node_with_an_empty_disk_joins_again_and_goes_on() {
 }
 
 #[test]
+fn of_a_node_that_lost_its_disk_nothing_is_kept_before_it_has_joined_again() {
+    let mut world = World::<Node>::new(busy(Trouble::EmptyDisk { down: 100 * MILLI }), Recording::Off);
+    world.start();
+    let goes_on_until = |world: &mut World<Node>, done: fn(&World<Node>) -> bool| {
+        while !done(world) {
+            assert!(world.verdict.is_none() && world.now < 6 * SECOND);
+            world.next();
+        }
+        world.back_up(1);
+        world.images[1].is_some()
+    };
+    assert!(!goes_on_until(&mut world, |world| world.now > 3 * SECOND && world.processes[1].is_up()));
+    assert!(goes_on_until(&mut world, |world| world.is_member(1)));
+}
+
+#[test]
 fn what_a_failed_sync_covered_is_not_there_when_a_new_process_reads() {
     let lines = birch(busy(Trouble::LostPages));
     let failed = lines.iter().position(|line| line.contains("<- write failed")).expect("it is told");
