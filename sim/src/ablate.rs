@@ -11,6 +11,7 @@ use crate::checker::CHECKERS;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::score::{Detection, Score};
+use crate::stop::Stop;
 use crate::swarm::{self, Request};
 use crate::trace::Recording;
 use crate::world::{self, World};
@@ -82,13 +83,16 @@ pub fn needed(detection: &Detection) -> BTreeSet<Part> {
     faults.chain(checker).collect()
 }
 
-/// Looks for a bug with a part switched off.
+/// Looks for a bug with a part switched off. `None` if it was asked to stop before it was seen.
 #[must_use]
-pub fn ablate(bug: &Description, without: &Part, jobs: usize) -> Pair {
-    let request = Request { jobs, bug: Some(bug.bug), ..Request::of(0..SEEDS) };
+pub fn ablate(bug: &Description, without: &Part, jobs: usize, stop: &Stop) -> Option<Pair> {
+    let request = Request { jobs, bug: Some(bug.bug), stop: stop.clone(), ..Request::of(0..SEEDS) };
     let summary = swarm::run_with(&request, &|_| (), &|seed, bug| run(seed, bug, without));
     let detected = summary.failure.map(|failure| Detection::of(&failure, 0));
-    Pair { bug: bug.name.into(), without: without.clone(), detected }
+    if summary.stopped && detected.is_none() {
+        return None;
+    }
+    Some(Pair { bug: bug.name.into(), without: without.clone(), detected })
 }
 
 fn run(seed: u64, bug: Option<Bug>, without: &Part) -> Outcome {

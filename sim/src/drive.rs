@@ -9,7 +9,7 @@ use wattle_core::raft::{GroupPlace, RoleName};
 use wattle_core::time::Now;
 use wattle_core::work::perform;
 
-use crate::checker::{Ballot, Failure, ensure};
+use crate::checker::{Ballot, Failure, ensure, log_is_bounded};
 use crate::coverage::sometimes;
 use crate::describe;
 use crate::disk::ledger::Expected;
@@ -156,6 +156,8 @@ impl<M: Machine> World<M> {
             return Ok(());
         }
         for place in &places {
+            // Not now and then: a log that grows for ever has hundreds of thousands of entries before the next look.
+            log_is_bounded(node, place, self.plan.messages())?;
             let before = self.books.logs.news(node, life, place);
             if synced {
                 self.books.logs.stands(node, life, *place)?;

@@ -65,6 +65,7 @@ mod scarce;
 pub mod score;
 mod settle;
 pub mod shrink;
+pub mod stop;
 pub mod swarm;
 mod task;
 #[cfg(test)]

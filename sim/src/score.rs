@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use wattle_core::planted::{Bug, Description, counts};
 
 use crate::outcome::Outcome;
+use crate::stop::Stop;
 use crate::swarm::{self, Request};
 
 /// How a bug was detected.
@@ -51,24 +52,27 @@ pub struct Score {
     pub detected: Option<Detection>,
 }
 
-/// Looks for a bug in the plans of some seeds, in rising order, until it is seen.
+/// Looks for a bug in the plans of some seeds, in rising order, until it is seen. `None` if it was asked to stop before that.
 #[must_use]
-pub fn score(bug: &Description, seeds: Range<u64>, jobs: usize) -> Score {
+pub fn score(bug: &Description, seeds: Range<u64>, jobs: usize, stop: &Stop) -> Option<Score> {
     let before = counts::of(bug.bug);
-    let request = Request { jobs, bug: Some(bug.bug), ..Request::of(seeds.clone()) };
+    let request = Request { jobs, bug: Some(bug.bug), stop: stop.clone(), ..Request::of(seeds.clone()) };
     let summary = swarm::run(&request, &|_| ());
+    if summary.stopped && summary.failure.is_none() {
+        return None;
+    }
     let after = counts::of(bug.bug);
     let last = summary.failure.as_ref().map_or(seeds.end, |failure| failure.seed + 1);
     let counted = summary.times.iter().filter(|(_, seed)| *seed < last);
     let cpu: Duration = counted.map(|(time, _)| *time).sum();
-    Score {
+    Some(Score {
         bug: bug.name.into(),
         tried: last - seeds.start,
         reached: after.0 - before.0,
         triggered: after.1 - before.1,
         cpu_millis: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
         detected: summary.failure.map(|failure| Detection::of(&failure, seeds.start)),
-    }
+    })
 }
 
 /// What a table of scores comes to.

@@ -12,6 +12,7 @@ use wattle_core::planted::Bug;
 
 use crate::outcome::{Outcome, Verdict};
 use crate::plan::Plan;
+use crate::stop::Stop;
 use crate::trace::Recording;
 use crate::world;
 
@@ -42,6 +43,8 @@ pub struct Summary {
     pub times: Vec<(Duration, u64)>,
     /// The failing run with the lowest seed: every lower seed passed.
     pub failure: Option<Outcome>,
+    /// It was asked to stop while seeds were left. Those that were run are the first ones, without a gap.
+    pub stopped: bool,
 }
 
 impl Summary {
@@ -96,6 +99,8 @@ pub struct Request {
     pub twice: bool,
     /// The moment after which no further seed is begun.
     pub until: Option<Instant>,
+    /// Once it is asked, no further seed is begun.
+    pub stop: Stop,
 }
 
 impl Request {
@@ -103,7 +108,7 @@ impl Request {
     #[must_use]
     pub fn of(seeds: Range<u64>) -> Self {
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { seeds, jobs, bug: None, all: false, twice: false, until: None }
+        Self { seeds, jobs, bug: None, all: false, twice: false, until: None, stop: Stop::default() }
     }
 }
 
@@ -132,9 +137,13 @@ pub(crate) fn run_with(
         for _ in 0..request.jobs.max(1) {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    // Looked at first: a seed that was taken is run, so that none is missing among those that are done.
                     let late = request.until.is_some_and(|until| Instant::now() >= until);
-                    if late || seed >= end.load(Ordering::Relaxed) {
+                    if late || request.stop.asked() {
+                        return;
+                    }
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end.load(Ordering::Relaxed) {
                         return;
                     }
                     let begun = processor_time();
@@ -157,7 +166,9 @@ pub(crate) fn run_with(
             });
         }
     });
-    summary.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    let mut summary = summary.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    summary.stopped = request.stop.asked() && next.into_inner() < end.into_inner();
+    summary
 }
 
 #[cfg(test)]
@@ -216,6 +227,23 @@ mod tests {
         assert_eq!((summary.seeds, summary.unsteady), (50, vec![33]));
         let late = Request { until: Some(Instant::now()), ..request(0..50, 2) };
         assert_eq!(run_with(&late, &|_| (), &|seed, _| outcome(seed, &[])).seeds, 0);
+    }
+
+    #[test]
+    fn who_is_asked_to_stop_has_run_the_first_seeds_without_a_gap() {
+        for jobs in [1, 4] {
+            let request = request(5..1000, jobs);
+            let summary =
+                run_with(&request, &|done| _ = (done == 30).then(|| request.stop.ask()), &|seed, _| {
+                    outcome(seed, &[])
+                });
+            assert!(summary.stopped && (30..30 + jobs as u64).contains(&summary.seeds), "{}", summary.seeds);
+            let mut seeds: Vec<u64> = summary.times.iter().map(|&(_, seed)| seed).collect();
+            seeds.sort_unstable();
+            assert!(seeds.into_iter().eq(5..5 + summary.seeds));
+            let whole = run_with(&Request { seeds: 0..0, ..request }, &|_| (), &|seed, _| outcome(seed, &[]));
+            assert!(!whole.stopped, "nothing was left");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use wattle_core::planted::Bug;
 use crate::explain::Explain;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
+use crate::stop::Stop;
 use crate::text;
 use crate::trace::Recording;
 use crate::world;
@@ -26,6 +27,8 @@ pub const NOT_FOUND: u8 = 12;
 pub const UNSTEADY: u8 = 13;
 /// A coverage mark that is not rare stayed dark.
 pub const DARK: u8 = 14;
+/// A signal came while something was left to do, and what was done passes.
+pub const STOPPED: u8 = 15;
 /// The arguments or a plan file make no sense.
 pub const USAGE: u8 = 2;
 
@@ -37,7 +40,9 @@ Exit codes:
   11  no progress after all faults ended
   12  a planted bug was looked for and not found
   13  two runs that should be the same differ
-  14  a coverage mark that is not rare stayed dark";
+  14  a coverage mark that is not rare stayed dark
+  15  stopped by SIGINT or SIGTERM with something left to do, and nothing found so far
+ 130  ended at once by a second such signal";
 
 /// What to simulate.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -173,6 +178,11 @@ fn carry_out(command: &Command, program: &str, runner: Runner, out: &mut dyn Wri
         }
         Err(Trouble::Output(error)) => Err(error),
     }
+}
+
+/// From now on signals stop what goes on, so that it ends with what it came to.
+fn listen() -> Result<Stop, Trouble> {
+    Stop::on_signals().map_err(|error| Trouble::Usage(format!("cannot listen for signals: {error}")))
 }
 
 /// The bug of a name on the command line, if this build can plant any.

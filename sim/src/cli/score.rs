@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use wattle_core::planted::{Bug, Description, Family};
 
 use super::swarm::{bar, parse_range};
-use super::{NOT_FOUND, Trouble, find_bug};
+use super::{NOT_FOUND, STOPPED, Trouble, find_bug, listen};
 use crate::ablate::{self, QUICK, State, needed};
 use crate::score::{self, summary};
+use crate::stop::Stop;
 use crate::swarm::Request;
 
 /// Which bugs are looked for, and where.
@@ -51,28 +52,17 @@ pub(super) fn run(asked: &Score, out: &mut dyn Write) -> Result<u8, Trouble> {
     let jobs = asked.jobs.unwrap_or(Request::of(0..1).jobs);
     let bugs = chosen(asked)?;
     let mut state = asked.state.as_deref().map_or(Ok(State::default()), read)?;
-    let bar = bar(bugs.len() as u64);
-    for bug in &bugs {
-        bar.set_message(format!("{} ", bug.name));
-        let asked_for = asked.seeds.end.saturating_sub(asked.seeds.start);
-        // Who escaped in fewer seeds than are asked for now is looked for again.
-        if !state.score(bug.name).is_some_and(|known| known.detected.is_some() || known.tried >= asked_for) {
-            state.scores.retain(|known| known.bug != bug.name);
-            state.scores.push(score::score(bug, asked.seeds.clone(), jobs));
-            keep(asked, &state)?;
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
+    let stop = listen()?;
+    let mut whole = score_all(asked, &bugs, &mut state, jobs, &stop)?;
     let scores: Vec<score::Score> = bugs.iter().filter_map(|bug| state.score(bug.name).cloned()).collect();
     let table = score::table(&scores);
     write!(out, "{table}")?;
-    if asked.ablate {
+    if asked.ablate && whole {
         out.flush()?;
-        ablate_all(asked, &bugs, &mut state, jobs)?;
+        whole = ablate_all(asked, &bugs, &mut state, jobs, &stop)?;
         write!(out, "\n{}", ablate::table(&state))?;
     }
-    if let Some(file) = &asked.write {
+    if let Some(file) = asked.write.as_ref().filter(|_| whole) {
         write_tables(file, &table, &state)?;
     }
     let summary = summary(&scores);
@@ -85,7 +75,47 @@ pub(super) fn run(asked: &Score, out: &mut dyn Write) -> Result<u8, Trouble> {
         show(summary.median),
         show(summary.most)
     )?;
+    if !whole {
+        let (done, all) = (scores.len(), bugs.len());
+        writeln!(
+            out,
+            "stopped by a signal: {done} of {all} bugs were looked for, and no document was written"
+        )?;
+        if let Some(file) = &asked.state {
+            writeln!(out, "the same command goes on from {}", file.display())?;
+        }
+        return Ok(STOPPED);
+    }
     Ok(if summary.detected == summary.bugs { 0 } else { NOT_FOUND })
+}
+
+/// Looks for every bug that is not known yet. Whether it came to the end.
+fn score_all(
+    asked: &Score,
+    bugs: &[&Description],
+    state: &mut State,
+    jobs: usize,
+    stop: &Stop,
+) -> Result<bool, Trouble> {
+    let bar = bar(bugs.len() as u64);
+    let mut whole = true;
+    for bug in bugs {
+        bar.set_message(format!("{} ", bug.name));
+        let asked_for = asked.seeds.end.saturating_sub(asked.seeds.start);
+        // Who escaped in fewer seeds than are asked for now is looked for again.
+        if !state.score(bug.name).is_some_and(|known| known.detected.is_some() || known.tried >= asked_for) {
+            let Some(scored) = score::score(bug, asked.seeds.clone(), jobs, stop) else {
+                whole = false;
+                break;
+            };
+            state.scores.retain(|known| known.bug != bug.name);
+            state.scores.push(scored);
+            keep(asked, state)?;
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(whole)
 }
 
 fn chosen(asked: &Score) -> Result<Vec<&'static Description>, Trouble> {
@@ -102,8 +132,14 @@ fn chosen(asked: &Score) -> Result<Vec<&'static Description>, Trouble> {
     Ok(Bug::ALL.iter().filter(wanted).collect())
 }
 
-/// Looks again for what was found quickly, unless that was done before.
-fn ablate_all(asked: &Score, bugs: &[&Description], state: &mut State, jobs: usize) -> Result<(), Trouble> {
+/// Looks again for what was found quickly, unless that was done before. Whether it came to the end.
+fn ablate_all(
+    asked: &Score,
+    bugs: &[&Description],
+    state: &mut State,
+    jobs: usize,
+    stop: &Stop,
+) -> Result<bool, Trouble> {
     let mut left = Vec::new();
     for bug in bugs {
         let quick = state.detection(bug.name).filter(|found| found.seeds <= QUICK);
@@ -112,14 +148,19 @@ fn ablate_all(asked: &Score, bugs: &[&Description], state: &mut State, jobs: usi
         left.extend(parts.into_iter().filter(|part| !done(part)).map(|part| (*bug, part)));
     }
     let bar = bar(left.len() as u64);
+    let mut whole = true;
     for (bug, part) in left {
         bar.set_message(format!("{} ", bug.name));
-        state.pairs.push(ablate::ablate(bug, &part, jobs));
+        let Some(pair) = ablate::ablate(bug, &part, jobs, stop) else {
+            whole = false;
+            break;
+        };
+        state.pairs.push(pair);
         keep(asked, state)?;
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(())
+    Ok(whole)
 }
 
 fn read(file: &Path) -> Result<State, Trouble> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use wattle_core::coverage::Sighting;
 
-use super::{DARK, NOT_FOUND, Trouble, UNSTEADY, find_bug, reproduce};
+use super::{DARK, NOT_FOUND, STOPPED, Trouble, UNSTEADY, find_bug, listen, reproduce};
 use crate::coverage;
 use crate::swarm::{self, Request, Summary};
 
@@ -65,6 +65,7 @@ pub(super) fn run(asked: &Swarm, program: &str, out: &mut dyn Write) -> Result<u
     request.jobs = asked.jobs.unwrap_or(request.jobs);
     let begun = Instant::now();
     request.until = asked.budget.map(|budget| begun + budget);
+    request.stop = listen()?;
     let bar = bar(asked.seeds.end - asked.seeds.start);
     let summary = swarm::run(&request, &|done| bar.set_position(done));
     bar.finish_and_clear();
@@ -159,7 +160,20 @@ pub(super) fn judge(
         writeln!(out, "{}", reproduce(&format!("diff {seed} {seed}"), planted, program))?;
         return Ok(UNSTEADY);
     }
+    if summary.stopped {
+        let Range { start, end } = *seeds;
+        let upto = start + summary.seeds;
+        writeln!(out, "stopped by a signal: seeds {start}..{upto} of {start}..{end} are done")?;
+    }
     match (&summary.failure, planted) {
+        (None, None) if summary.stopped => {
+            writeln!(out, "all of these pass")?;
+            Ok(STOPPED)
+        }
+        (None, Some(name)) if summary.stopped => {
+            writeln!(out, "{name} was not found among these")?;
+            Ok(STOPPED)
+        }
         (None, None) => {
             writeln!(out, "all pass")?;
             Ok(0)

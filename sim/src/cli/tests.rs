@@ -159,8 +159,8 @@ fn a_bug_that_cannot_be_planted_ends_with_2() {
 fn the_help_of_all_commands_together_tells_the_exit_codes() {
     let mut command = <Command as clap::Subcommand>::augment_subcommands(clap::Command::new("sim"));
     let help = command.render_help().to_string();
-    for code in [0, USAGE, 10, 11, NOT_FOUND] {
-        assert!(help.contains(&format!("\n  {code:>2}  ")), "{code} is missing:\n{help}");
+    for code in [0, USAGE, 10, 11, NOT_FOUND, DARK, STOPPED, 130] {
+        assert!(help.contains(&format!("\n{code:>4}  ")), "{code} is missing:\n{help}");
     }
 }
 

@@ -17,7 +17,7 @@ mod size;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use self::passes::{Edit, Grain, Hint, PASSES, Pass};
+use self::passes::{CHEAPER, Edit, Grain, Hint, PASSES, Pass};
 pub use self::size::Size;
 use crate::event::Time;
 use crate::outcome::{Outcome, Verdict};
@@ -29,6 +29,11 @@ pub type Run<'a> = dyn Fn(&Plan, u64) -> Option<Outcome> + Sync + 'a;
 
 /// How many other seeds are tried for what shifts many draws: first a few, then more.
 const OTHER_SEEDS: [u64; 2] = [2, 8];
+
+/// While a run takes more events than this to fail, what makes runs shorter is tried first.
+const COSTLY: u64 = 200_000;
+/// A smaller plan may take so many events more to fail, beside half as many again as the best so far.
+const EVENTS_MORE: u64 = 50_000;
 
 /// What ends a search that would go on.
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +98,7 @@ pub fn shrink(
     report: &mut dyn FnMut(&Progress),
 ) -> Result<Shrunk, NothingToShrink> {
     let mut search = Search::new(plan, run, limits)?;
+    search.make_cheaper(report);
     loop {
         let smaller = search.round(&[Grain::Parts, Grain::Coarse], 1, report)
             || OTHER_SEEDS.into_iter().any(|seeds| search.round(&[Grain::Parts], seeds, report))
@@ -146,7 +152,7 @@ struct Search<'a> {
     outcome: Outcome,
     checker: String,
     control: Control,
-    /// No smaller plan needs more events than this.
+    /// No control needs more events than this.
     events_most: u64,
 }
 
@@ -193,17 +199,32 @@ impl<'a> Search<'a> {
     fn round(&mut self, grains: &[Grain], seeds: u64, report: &mut dyn FnMut(&Progress)) -> bool {
         let mut smaller = false;
         for pass in PASSES.iter().filter(|pass| grains.contains(&pass.grain)) {
-            if self.carry_out(pass, seeds) {
-                smaller = true;
-                let reseeded = seeds > 1;
-                report(&Progress { pass: pass.name, reseeded, size: self.size, runs: self.runs });
-            }
+            smaller |= self.carry_out(pass, seeds, report);
         }
         smaller && !self.spent
     }
 
+    /// What shortens runs goes first while they are long, though it is worth less than a fault: each run that is tried for the rest is
+    /// the cheaper for it.
+    fn make_cheaper(&mut self, report: &mut dyn FnMut(&Progress)) {
+        for pass in &CHEAPER {
+            if self.outcome.events > COSTLY && !self.spent {
+                self.carry_out(pass, 1, report);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, pass: &Pass, seeds: u64, report: &mut dyn FnMut(&Progress)) -> bool {
+        let smaller = self.makes_smaller(pass, seeds);
+        if smaller {
+            let reseeded = seeds > 1;
+            report(&Progress { pass: pass.name, reseeded, size: self.size, runs: self.runs });
+        }
+        smaller
+    }
+
     /// One pass: after each success it goes on with what it tries on the smaller plan.
-    fn carry_out(&mut self, pass: &Pass, seeds: u64) -> bool {
+    fn makes_smaller(&mut self, pass: &Pass, seeds: u64) -> bool {
         let mut smaller = false;
         let mut next = 0;
         let mut edits = (pass.edits)(&self.best, self.hint());
@@ -280,7 +301,9 @@ impl<'a> Search<'a> {
     }
 
     fn attempt(&self, plan: &Plan) -> Trial {
-        let failed = (self.run)(plan, self.events_most)
+        // What has not failed by then is not the failure that came sooner.
+        let needed = self.outcome.events;
+        let failed = (self.run)(plan, needed + needed / 2 + EVENTS_MORE)
             .filter(|outcome| outcome.verdict.broken() == Some(self.checker.as_str()));
         let Some(control) = failed.as_ref().and_then(|_| self.control.of(plan)) else {
             return Trial { failed, runs: 1 };

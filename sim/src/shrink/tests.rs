@@ -120,7 +120,7 @@ fn it_goes_the_same_way_however_many_run_at_once_and_stops_at_its_limits() {
     let count = AtomicU64::new(0);
     let run: &Run<'_> = &|plan, events| {
         count.fetch_add(1, Ordering::Relaxed);
-        assert!(events >= 100_000);
+        assert!(events >= 50_000);
         Some(outcome(plan, fails(plan).then_some("X5")))
     };
     let one = shrunk(&large(), run, LIMITS);
@@ -141,6 +141,40 @@ fn a_run_that_is_given_up_is_not_taken() {
     let run: &Run<'_> =
         &|plan, events| (plan.faults.len() > 5 || events == u64::MAX).then(|| outcome(plan, Some("X5")));
     assert_eq!(shrunk(&large(), run, LIMITS).after.faults, 6);
+}
+
+#[test]
+fn a_plan_that_takes_much_longer_to_fail_than_the_best_is_not_taken() {
+    // An odd number of faults takes twice as long to bring it to light.
+    let mut plan = large();
+    plan.faults.truncate(16);
+    let needed = |plan: &Plan| 150_000 * (1 + plan.faults.len() as u64 % 2);
+    let fails = |plan: &Plan| plan.faults.len() > 4;
+    let run: &Run<'_> = &|plan, events| {
+        let done = Outcome { events: needed(plan), ..outcome(plan, fails(plan).then_some("X5")) };
+        (needed(plan) <= events).then_some(done)
+    };
+    assert_eq!(shrunk(&plan, run, LIMITS).after.faults, 6);
+}
+
+#[test]
+fn what_makes_runs_shorter_is_tried_first_where_they_are_long() {
+    let phase = large().fault_phase;
+    for (events_each, first) in [(1_000, "faults"), (100_000, "messages")] {
+        let run: &Run<'_> = &|plan, _| {
+            let broken = (plan.faults.len() > 4).then_some("X5");
+            let events = events_each * plan.messages().min(100);
+            // A shorter phase is another failure.
+            let broken = broken.filter(|_| plan.fault_phase == phase);
+            Some(Outcome { events, ..outcome(plan, broken) })
+        };
+        let mut passes = Vec::new();
+        let mut plan = large();
+        plan.streams.iter_mut().flat_map(|stream| &mut stream.publishers).for_each(|own| own.messages = 300);
+        let limits = Limits { runs: 300, ..LIMITS };
+        shrink(&plan, run, limits, &mut |progress| passes.push(progress.pass)).expect("it fails");
+        assert_eq!(passes.first(), Some(&first), "{passes:?}");
+    }
 }
 
 #[test]
