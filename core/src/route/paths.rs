@@ -77,7 +77,7 @@ impl Numbered {
             return links.iter().filter_map(|(to, link)| Some((self.number(*to)?, link.cost))).collect();
         }
         let Some(state) = table.get(node) else { return Vec::new() };
-        let listed = state.adjacencies.iter().filter(|adjacency| {
+        let listed = state.adjacencies().iter().filter(|adjacency| {
             let back = table.get(adjacency.neighbour).and_then(|other| other.link(node));
             adjacency.neighbour != own && (back.is_some() || table.planted.has(Bug::OneWayLinkUsed))
         });
