@@ -139,8 +139,7 @@ impl Node {
         };
         if kind == Kind::Route {
             let message = route::Message::decode(message.header).map_err(|error| error.to_string())?;
-            self.routes.handle(now, route::Input::Message { from: neighbour, message });
-            return Ok(());
+            return self.routes.hear(now, neighbour, &message).map_err(|error| error.to_string());
         }
         self.relay_or_take(neighbour, message)
     }

@@ -86,8 +86,9 @@ impl Node {
         let own = self.config.identity.node;
         let voters: BTreeSet<NodeId> =
             control.iter().flat_map(|group| group.voters.iter().copied()).collect();
+        let paths = self.routes.paths();
         let status = |member: &crate::mesh::Member| {
-            let path = self.routes.path(member.node);
+            let path = paths.get(&member.node);
             let hops = path.map(|path| 1 + path.labels.len() as u32);
             let here = member.node == own;
             MemberStatus {

@@ -118,15 +118,11 @@ impl Node {
     }
 
     fn wire_routes(&mut self, output: route::Output) {
-        match output {
-            route::Output::Send { to, message } => {
-                let relay = RelayHeader::direct(Kind::Route, Class::Control);
-                let outgoing = Outgoing { relay, header: message.encode(), payload: Payload::new() };
-                // The whole database follows with the next link.
-                let _ = self.egress.queue_for_neighbour(to, outgoing);
-            }
-            route::Output::Changed => {}
-        }
+        let route::Output::Send { to, message } = output;
+        let relay = RelayHeader::direct(Kind::Route, Class::Control);
+        let outgoing = Outgoing { relay, header: message.encode(), payload: Payload::new() };
+        // The whole database follows with the next link.
+        let _ = self.egress.queue_for_neighbour(to, outgoing);
     }
 
     fn wire_groups(&mut self, output: raft::Output) {

@@ -1,39 +1,33 @@
 //! Spreading link states: announcing one's own, passing on those of others, comparing tables.
 
 use alloc::collections::BTreeSet;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use super::message::{Adjacency, Aged, LinkState, Message, TableDigest};
+use super::burst::Burst;
+use super::message::{Adjacency, Announcement, LinkState, Message, TableDigest};
 use super::routes::Routes;
-use super::table::Offered;
-use super::wire::{NUMBER_MAX, STATES_MAX};
+use super::table::{Offered, Standing};
+use super::wire::{Malformed, NUMBER_MAX, STATES_MAX};
 use super::{ADJACENCIES_MAX, Output};
-use crate::id::NodeId;
+use crate::id::{Generation, NodeId};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Span};
 
-/// The most bytes of link states in one message, by a rough count from above: it must fit into a message's header.
+/// The most bytes of link states in one message, counted from above: it must fit into a message's header.
 const FLOOD_BYTES_MAX: usize = 48 << 10;
 /// How long a neighbour waits for the whole table if it had it just before.
 pub(super) const FULL_PAUSE: Span = Span::millis(200);
-
-/// How much news a neighbour is sent at once before it has to wait ...
-const BURST: u64 = 8;
-/// ... for so long for each further message, so that while a large mesh forms or heals one message bears what many would. Longer makes
-/// fewer messages then, and news arrives later by up to so much at each node on its way.
-const NEWS_PAUSE: Span = Span::millis(100);
 
 /// What is owed to a neighbour.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Owed {
     /// Origins whose states it is to be sent.
     news: BTreeSet<NodeId>,
-    /// When all that was sent would have been sent, had each message waited for its pause.
-    paid_at: Instant,
+    /// The messages of news that it was sent.
+    burst: Burst,
     /// Whether it is to be sent the whole table.
     full: bool,
     last_full: Option<Instant>,
@@ -47,8 +41,7 @@ impl Owed {
 
     /// When anything is to be sent.
     pub(super) fn due_at(&self) -> Option<Instant> {
-        let ahead = NEWS_PAUSE.times(BURST - 1);
-        let news = (!self.news.is_empty()).then(|| Instant(self.paid_at.0.saturating_sub(ahead.0)));
+        let news = (!self.news.is_empty()).then(|| self.burst.ready_at());
         news.into_iter().chain(self.full_at()).min()
     }
 
@@ -59,23 +52,25 @@ impl Owed {
         if !due || self.news.is_empty() {
             return BTreeSet::new();
         }
-        self.paid_at = self.paid_at.max(now) + NEWS_PAUSE;
+        self.burst.spend(now);
         core::mem::take(&mut self.news)
     }
 }
 
-pub(super) fn weight(aged: &Aged) -> usize {
-    64 + 36 * aged.state.adjacencies.len()
+/// How many bytes a link state takes up, from above.
+pub(super) fn weight(announcement: &Announcement) -> usize {
+    64 + announcement.links.len()
 }
 
 impl Routes {
     /// Says anew what this node's links are, above whatever was said before.
     pub(super) fn announce(&mut self, now: Instant) {
+        self.up_untold = false;
         let Some(version) = self.version else { return };
         if self.table.planted.strikes(Bug::AnnouncementLost, || self.pace_announce.too_soon(now)) {
             return;
         }
-        let (generation, sequence) = match version.max(self.outdo) {
+        let version = match version.max(self.outdo) {
             (generation, sequence) if sequence + 1 < NUMBER_MAX => (generation, sequence + 1),
             (generation, _) => (generation.next(), 0),
         };
@@ -85,10 +80,9 @@ impl Routes {
             cost: link.cost,
             label: link.label,
         };
-        let adjacencies = links.map(adjacency).collect();
-        let state = Arc::new(LinkState { generation, sequence, origin: self.own, adjacencies });
-        self.version = Some((generation, sequence));
-        let offered = self.table.offer(now, &Aged { state, age: Span::ZERO });
+        self.version = Some(version);
+        let state = LinkState::new(version, self.own, links.map(adjacency).collect());
+        let offered = self.table.offer(now, state, Span::ZERO);
         assert!(
             matches!(offered, Offered::Taken { .. }),
             "T5: a state of this node's own is newer than its newest"
@@ -113,71 +107,88 @@ impl Routes {
         }
     }
 
-    pub(super) fn on_message(&mut self, now: Instant, from: NodeId, message: Message) {
+    pub(super) fn on_message(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        message: &Message,
+    ) -> Result<(), Malformed> {
         if !self.links.contains_key(&from) {
-            return;
+            return Ok(());
         }
         match message {
-            Message::Flood(states) => states.iter().for_each(|aged| self.on_state(now, from, aged)),
+            Message::Flood(states) => {
+                states.iter().try_for_each(|announcement| self.on_state(now, from, announcement))?;
+            }
             Message::Ask => self.owe_full(from),
-            Message::Summary(digest) => self.on_summary(now, from, digest),
+            Message::Summary(digest) => self.on_summary(now, from, *digest),
         }
+        Ok(())
     }
 
-    fn on_state(&mut self, now: Instant, from: NodeId, aged: &Aged) {
-        let origin = aged.state.origin;
+    fn on_state(&mut self, now: Instant, from: NodeId, announcement: &Announcement) -> Result<(), Malformed> {
+        let origin = announcement.origin;
         if origin == self.own {
-            return self.on_own_state(now, from, &aged.state);
+            return self.on_own_state(now, from, announcement);
         }
-        if aged.age >= self.config.lifetime {
-            return;
+        if announcement.age >= self.config.lifetime {
+            return Ok(());
         }
         let member = self.members.contains(&origin);
         sometimes!(StateOfNoMember, !member);
-        match member {
-            true => self.take(now, from, aged),
-            false => self.held.hold(now, from, aged),
+        if !member {
+            return self.held.hold(now, from, announcement);
         }
-    }
-
-    /// A link state of another member.
-    fn take(&mut self, now: Instant, from: NodeId, aged: &Aged) {
-        let origin = aged.state.origin;
-        match self.table.offer(now, aged) {
-            Offered::Taken { links } => {
-                self.changed_at = now;
-                if !self.table.planted.has(Bug::FloodNotPassedOn) {
-                    self.spread(origin, Some(from));
-                }
-                if links {
-                    self.pace_compute.want(now);
-                }
+        match self.table.standing(origin, announcement.rank()) {
+            Standing::News => {
+                let state = announcement.read_after(self.table.get(origin))?;
+                let links = self.table.put(now, state, announcement.age);
+                self.on_taken(now, from, origin, links);
             }
-            Offered::Known => {}
-            Offered::Stale => {
+            Standing::Known => {}
+            Standing::Stale => {
                 sometimes!(StateStale);
                 self.owe(from, origin);
             }
+        }
+        Ok(())
+    }
+
+    /// A link state of another member was taken in; `links` tells whether it says anything else than the one before.
+    fn on_taken(&mut self, now: Instant, from: NodeId, origin: NodeId, links: bool) {
+        self.changed_at = now;
+        if !self.table.planted.has(Bug::FloodNotPassedOn) {
+            self.spread(origin, Some(from));
+        }
+        if links {
+            self.pace_compute.want(now);
         }
     }
 
     /// Somebody holds a state of this node: one that it wrote in an earlier life, or that a copy of it writes. The newest must be the one
     /// this node wrote last, or nobody would believe it.
-    fn on_own_state(&mut self, now: Instant, from: NodeId, state: &Arc<LinkState>) {
-        let Some(own) = self.table.get(self.own) else { return };
-        match state.cmp(own) {
+    fn on_own_state(&mut self, now: Instant, from: NodeId, said: &Announcement) -> Result<(), Malformed> {
+        let Some(own) = self.table.get(self.own) else { return Ok(()) };
+        match said.rank().cmp(&own.rank()) {
             Ordering::Less => self.owe(from, self.own),
             Ordering::Equal => {}
-            // The last generation of all is said by nobody honest, and cannot be outdone.
-            Ordering::Greater if state.generation.0 >= NUMBER_MAX - 1 => {}
-            Ordering::Greater if self.table.planted.has(Bug::OwnStateNotOutdone) => {}
             Ordering::Greater => {
-                sometimes!(OwnStateOutdone);
-                self.outdo = self.outdo.max(state.version());
-                // At once, unless it happens again and again: of a node that exists twice, each outdoes the other for ever.
-                self.pace_announce.want(now);
+                said.read_after(Some(own))?;
+                self.outdo_state(now, (said.generation, said.sequence));
             }
         }
+        Ok(())
+    }
+
+    fn outdo_state(&mut self, now: Instant, version: (Generation, u64)) {
+        // The last generation of all is said by nobody honest, and cannot be outdone.
+        if version.0.0 >= NUMBER_MAX - 1 || self.table.planted.has(Bug::OwnStateNotOutdone) {
+            return;
+        }
+        sometimes!(OwnStateOutdone);
+        self.outdo = self.outdo.max(version);
+        // At once, unless it happens again and again: of a node that exists twice, each outdoes the other for ever.
+        self.pace_announce.want(now);
     }
 
     fn owe(&mut self, neighbour: NodeId, origin: NodeId) {
@@ -228,10 +239,12 @@ impl Routes {
             {
                 continue;
             }
-            let Some((from, aged)) = self.held.take(now, origin) else { continue };
-            if aged.age < self.config.lifetime {
+            let Some((from, state, age)) = self.held.take(now, origin) else { continue };
+            if age < self.config.lifetime {
                 sometimes!(HeldStateTaken);
-                self.take(now, from, &aged);
+                if let Offered::Taken { links } = self.table.offer(now, state, age) {
+                    self.on_taken(now, from, origin, links);
+                }
             }
         }
         if self.held.gave_up() {
@@ -258,10 +271,10 @@ impl Routes {
                 owed.news.extend(self.table.origins());
             }
             let news = owed.take_news(now);
-            let mut batch: Vec<Aged> = Vec::new();
+            let mut batch: Vec<Announcement> = Vec::new();
             let mut bytes = 0;
-            for aged in news.into_iter().filter_map(|origin| self.table.aged(now, origin)) {
-                let weight = weight(&aged);
+            for announcement in news.into_iter().filter_map(|origin| self.table.announcement(now, origin)) {
+                let weight = weight(&announcement);
                 if !batch.is_empty() && (bytes + weight > FLOOD_BYTES_MAX || batch.len() == STATES_MAX) {
                     rare!(FloodInPieces);
                     let message = Message::Flood(core::mem::take(&mut batch));
@@ -269,7 +282,7 @@ impl Routes {
                     bytes = 0;
                 }
                 bytes += weight;
-                batch.push(aged);
+                batch.push(announcement);
             }
             if !batch.is_empty() {
                 self.outputs.push_back(Output::Send { to, message: Message::Flood(batch) });

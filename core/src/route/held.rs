@@ -7,22 +7,30 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use super::flood::weight;
-use super::message::Aged;
-use super::table::Entry;
+use super::message::{Announcement, LinkState};
+use super::wire::Malformed;
 use crate::id::NodeId;
 use crate::time::{Instant, Span};
 
-/// The most bytes held, by the same rough count as for messages (T6). More than that many a mesh gains at once only while it forms; then
+/// The most bytes held, by the same count as for messages (T6). More than that many a mesh gains at once only while it forms; then
 /// whole tables are asked for.
 pub(super) const HELD_BYTES_MAX: usize = 256 << 10;
 
 #[derive(Clone, Debug)]
 struct Waiting {
-    entry: Entry,
+    /// The state, encoded: many wait at once while a mesh forms, and most are outdated before they are taken.
+    announcement: Announcement,
+    came: Instant,
     /// The neighbour it came from.
     from: NodeId,
     /// Grows with each that comes.
     place: u64,
+}
+
+impl Waiting {
+    fn age(&self, now: Instant) -> Span {
+        self.announcement.age + now.since(self.came)
+    }
 }
 
 /// Link states that wait for their origins to become members, at most one per origin.
@@ -38,35 +46,45 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Holds a state unless one as new is held. The oldest make room.
-    pub(super) fn hold(&mut self, now: Instant, from: NodeId, aged: &Aged) {
-        let origin = aged.state.origin;
-        if self.waiting.get(&origin).is_some_and(|known| known.entry.state >= aged.state) {
-            return;
+    /// Holds a state unless one as new is held. The oldest make room. What is not news is not read.
+    pub(super) fn hold(
+        &mut self,
+        now: Instant,
+        from: NodeId,
+        announcement: &Announcement,
+    ) -> Result<(), Malformed> {
+        let origin = announcement.origin;
+        match self.waiting.get(&origin) {
+            Some(known) if known.announcement.rank() >= announcement.rank() => return Ok(()),
+            Some(known) if known.announcement.links == announcement.links => {}
+            _ => drop(announcement.read()?),
         }
         self.remove(origin);
         self.places += 1;
-        self.bytes += weight(aged);
+        self.bytes += weight(announcement);
         self.order.insert(self.places, origin);
-        let entry = Entry { state: aged.state.clone(), age: aged.age, came: now };
-        self.waiting.insert(origin, Waiting { entry, from, place: self.places });
+        let waiting = Waiting { announcement: announcement.to_keep(), came: now, from, place: self.places };
+        self.waiting.insert(origin, waiting);
         while self.bytes > HELD_BYTES_MAX {
             let Some((_, &oldest)) = self.order.first_key_value() else { break };
             self.remove(oldest);
             self.gave_up = true;
         }
+        Ok(())
     }
 
-    fn remove(&mut self, origin: NodeId) -> Option<(NodeId, Entry)> {
-        let Waiting { entry, from, place } = self.waiting.remove(&origin)?;
-        self.order.remove(&place);
-        self.bytes -= weight(&entry.aged(entry.came));
-        Some((from, entry))
+    fn remove(&mut self, origin: NodeId) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&origin)?;
+        self.order.remove(&waiting.place);
+        self.bytes -= weight(&waiting.announcement);
+        Some(waiting)
     }
 
-    /// The state of an origin that is a member now, and the neighbour it came from.
-    pub(super) fn take(&mut self, now: Instant, origin: NodeId) -> Option<(NodeId, Aged)> {
-        self.remove(origin).map(|(from, entry)| (from, entry.aged(now)))
+    /// The state of an origin that is a member now, the neighbour it came from, and its age.
+    pub(super) fn take(&mut self, now: Instant, origin: NodeId) -> Option<(NodeId, LinkState, Span)> {
+        let waiting = self.remove(origin)?;
+        let state = waiting.announcement.read().expect("what is held could be read when it came");
+        Some((waiting.from, state, waiting.age(now)))
     }
 
     /// Who was a member and is none any more: states of it are in no table, and neighbours need not repeat them.
@@ -81,7 +99,7 @@ impl Held {
 
     /// Forgets states that count no more because of their age.
     pub(super) fn expire(&mut self, now: Instant, lifetime: Span) {
-        let old = self.waiting.iter().filter(|(_, waiting)| waiting.entry.age(now) >= lifetime);
+        let old = self.waiting.iter().filter(|(_, waiting)| waiting.age(now) >= lifetime);
         let old: BTreeSet<NodeId> = old.map(|(origin, _)| *origin).collect();
         old.into_iter().for_each(|origin| drop(self.remove(origin)));
     }

@@ -4,6 +4,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use bytes::Bytes;
+
+use super::wire::{self, Malformed};
 use crate::id::{Generation, NodeId};
 use crate::time::Span;
 
@@ -18,25 +21,57 @@ pub struct Adjacency {
     pub label: u16,
 }
 
-/// All links of one node. Values order by (generation, sequence); the content decides between two of one version, which only a
-/// node that exists twice can have written, so that all tables agree even then.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What decides which of two link states counts: (generation, sequence), and between two of one version, which only a node that exists
+/// twice can have written, the encoded links, so that all tables agree even then.
+pub(super) type Rank<'a> = (Generation, u64, &'a [u8]);
+
+/// All links of one node: encoded as its origin did, and read.
+#[derive(Clone, Debug)]
 pub struct LinkState {
-    /// The origin's count of starts.
-    pub generation: Generation,
-    /// Grows with each announcement.
-    pub sequence: u64,
-    /// Whose links.
-    pub origin: NodeId,
-    /// By neighbour, each once.
-    pub adjacencies: Vec<Adjacency>,
+    generation: Generation,
+    sequence: u64,
+    origin: NodeId,
+    adjacencies: Arc<[Adjacency]>,
+    links: Bytes,
 }
 
 impl LinkState {
+    /// What a node says of its own links, which are by neighbour, each once.
+    #[must_use]
+    pub fn new(
+        (generation, sequence): (Generation, u64),
+        origin: NodeId,
+        adjacencies: Arc<[Adjacency]>,
+    ) -> Self {
+        let links = wire::encode_links(&adjacencies);
+        Self { generation, sequence, origin, adjacencies, links }
+    }
+
     /// What is compared first.
     #[must_use]
     pub const fn version(&self) -> (Generation, u64) {
         (self.generation, self.sequence)
+    }
+
+    /// Whose links.
+    #[must_use]
+    pub const fn origin(&self) -> NodeId {
+        self.origin
+    }
+
+    /// The links, by neighbour, each once.
+    #[must_use]
+    pub fn adjacencies(&self) -> &[Adjacency] {
+        &self.adjacencies
+    }
+
+    pub(super) fn rank(&self) -> Rank<'_> {
+        (self.generation, self.sequence, &self.links)
+    }
+
+    /// Whether another state of the same node says the same of its links.
+    pub(super) fn same_links(&self, other: &Self) -> bool {
+        self.links == other.links
     }
 
     /// The link to a neighbour.
@@ -46,15 +81,68 @@ impl LinkState {
             self.adjacencies.binary_search_by_key(&neighbour, |adjacency| adjacency.neighbour).ok()?;
         self.adjacencies.get(place)
     }
+
+    /// The state as it travels. Its encoded links are shared, not copied.
+    #[must_use]
+    pub fn announcement(&self, age: Span) -> Announcement {
+        let Self { generation, sequence, origin, .. } = *self;
+        Announcement { generation, sequence, origin, age, links: self.links.clone() }
+    }
 }
 
-/// A link state, and how long ago its origin wrote it, as far as is known.
+/// A link state as it travels: its links are not read yet.
+///
+/// [`Message::decode`] checks whose it is, its version, and how long the encoded links are. What they say is checked by
+/// [`Announcement::read`], which is called when the state is news: a node hears most states once from each neighbour.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Aged {
-    /// The state.
-    pub state: Arc<LinkState>,
-    /// Its age.
+pub struct Announcement {
+    /// The origin's count of starts.
+    pub generation: Generation,
+    /// Grows with each announcement.
+    pub sequence: u64,
+    /// Whose links.
+    pub origin: NodeId,
+    /// How long ago the origin wrote it, as far as is known.
     pub age: Span,
+    /// The encoded links. Of a message that came, they are a part of the buffer that it came in.
+    pub links: Bytes,
+}
+
+impl Announcement {
+    pub(super) fn rank(&self) -> Rank<'_> {
+        (self.generation, self.sequence, &self.links)
+    }
+
+    /// Reads the links, into memory of their own, so that the buffer of the message can go.
+    ///
+    /// # Errors
+    /// [`Malformed`] if they are no list of links, too many, out of order or twice there, or if one leads nowhere new: to the origin
+    /// itself, at no cost, or with a label that is none.
+    pub fn read(&self) -> Result<LinkState, Malformed> {
+        let adjacencies = wire::decode_links(self.origin, &self.links)?;
+        let Self { generation, sequence, origin, .. } = *self;
+        Ok(LinkState { generation, sequence, origin, adjacencies, links: self.own_links() })
+    }
+
+    /// Like [`Announcement::read`], where another state of the same origin is known already: if it says the same of the links, they
+    /// are neither read nor copied.
+    pub(super) fn read_after(&self, known: Option<&LinkState>) -> Result<LinkState, Malformed> {
+        match known {
+            Some(known) if known.links == self.links => {
+                Ok(LinkState { generation: self.generation, sequence: self.sequence, ..known.clone() })
+            }
+            _ => self.read(),
+        }
+    }
+
+    /// The same with links in memory of their own, to be kept longer than the message.
+    pub(super) fn to_keep(&self) -> Self {
+        Self { links: self.own_links(), ..*self }
+    }
+
+    fn own_links(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.links)
+    }
 }
 
 /// Digest of a whole table.
@@ -71,7 +159,7 @@ impl fmt::Debug for TableDigest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// Link states that may be news.
-    Flood(Vec<Aged>),
+    Flood(Vec<Announcement>),
     /// Send me your whole table.
     Ask,
     /// What my whole table looks like.

@@ -6,6 +6,7 @@
 //!
 //! A link state is newer if its (generation, sequence) is higher. The generation grows at each start of its origin, so a restarted node
 //! is believed at once; a node that meets a state of its own that it did not write, or that is newer than the one it wrote, jumps above it.
+//! The links within a state travel encoded: they are read once, by who learns something new, and passed on as they came.
 //! States are flooded to all neighbours but the one they came from. One of a node that is no member yet waits until it is. A new neighbour is given the whole table; from time to time neighbours
 //! compare digests of their tables, and those that differ send theirs, which mends whatever was lost.
 //!
@@ -15,12 +16,13 @@
 //! - T3: a path is simple, has at most 15 relays, and one label per relay: that relay's own for its next link.
 //! - T4: of several cheapest paths every computation picks the same one.
 //! - T5: this node's own state is the newest of its kind in its table, and says what its links are, costs excepted that have not
-//!   settled yet.
+//!   settled yet, and links that came up within the pause after a burst of such. A link that went down is in it no more.
 //! - T6: what a peer can make this node hold is bounded: members times links per node, and as much of others as is held.
 //! - T7: a state of a node that is no member is held until the node is one, and then taken. Only if one had to be given up are whole tables
 //!   asked for when the members grow. Nothing is held of members.
 //! - T8: news for a neighbour leaves at once, or, after a burst, together with what follows it within a pause. None is left out.
 
+mod burst;
 mod config;
 mod cost;
 mod flood;
@@ -37,7 +39,7 @@ mod wire;
 use alloc::collections::BTreeSet;
 
 pub use config::Config;
-pub use message::{Adjacency, Aged, LinkState, Message, TableDigest};
+pub use message::{Adjacency, Announcement, LinkState, Message, TableDigest};
 pub use paths::Path;
 pub use routes::{KnownLink, Routes};
 pub use wire::Malformed;
@@ -75,18 +77,11 @@ pub enum Input {
     Members(BTreeSet<NodeId>),
     /// Members beside those that were told.
     Joined(BTreeSet<NodeId>),
-    /// A message of a neighbour.
-    Message {
-        /// The neighbour.
-        from: NodeId,
-        /// What it says.
-        message: Message,
-    },
     /// The deadline was reached, or the caller looks in.
     Deadline,
 }
 
-/// What [`Routes`] wants or tells.
+/// What [`Routes`] wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send to a neighbour.
@@ -96,6 +91,4 @@ pub enum Output {
         /// What.
         message: Message,
     },
-    /// Some path is another one now, or gone, or new.
-    Changed,
 }

@@ -8,9 +8,10 @@ use smallvec::SmallVec;
 use super::RELAYS_MAX;
 use super::cost::OwnLink;
 use super::graph::{Found, Graph};
+use super::message::{Adjacency, LinkState};
 use super::table::Table;
 use crate::id::NodeId;
-use crate::planted::Bug;
+use crate::planted::{Bug, Planted};
 use crate::sorted_map::SortedMap;
 
 /// How to reach a node.
@@ -39,58 +40,66 @@ pub(super) fn compute(
     table: &Table,
 ) -> BTreeMap<NodeId, Path> {
     let numbered = Numbered::new(own, links, table);
-    let found = numbered.graph.paths(numbered.number(own).expect("the root is numbered"), RELAYS_MAX + 1);
+    let root = numbered.number(own).expect("the root is numbered");
+    let edges = numbered.nodes.iter().zip(&numbered.states);
+    let edges = edges.map(|(node, state)| match state {
+        _ if *node == own => numbered.own_edges(links),
+        Some(state) => numbered.edges(state, own, table.planted),
+        None => Vec::new(),
+    });
+    let found = Graph { edges: edges.collect() }.paths(root, RELAYS_MAX + 1);
     let nodes = numbered.nodes.iter().zip(found);
-    nodes.filter_map(|(node, found)| Some((*node, numbered.label(table, &found?)))).collect()
+    nodes.filter_map(|(node, found)| Some((*node, numbered.label(&found?)))).collect()
 }
 
 /// The nodes that matter, numbered in the order of their ids, so that ties between numbers are ties between ids.
-struct Numbered {
+struct Numbered<'a> {
     nodes: Vec<NodeId>,
-    graph: Graph,
+    /// By number, so that a link is looked up without a search for the node.
+    states: Vec<Option<&'a LinkState>>,
 }
 
-impl Numbered {
-    fn new(own: NodeId, links: &SortedMap<NodeId, OwnLink>, table: &Table) -> Self {
+impl<'a> Numbered<'a> {
+    fn new(own: NodeId, links: &SortedMap<NodeId, OwnLink>, table: &'a Table) -> Self {
         let mut nodes: Vec<NodeId> = table.origins().chain(links.keys().copied()).chain([own]).collect();
         nodes.sort_unstable();
         nodes.dedup();
-        let mut numbered = Self { nodes, graph: Graph::default() };
-        numbered.graph.edges =
-            numbered.nodes.iter().map(|node| numbered.edges(*node, own, links, table)).collect();
-        numbered
+        let states = nodes.iter().map(|node| table.get(*node)).collect();
+        Self { nodes, states }
     }
 
     fn number(&self, node: NodeId) -> Option<u32> {
         self.nodes.binary_search(&node).ok().map(|number| number as u32)
     }
 
-    /// T2: what the node itself sees, for its own links; what both ends list, for all others.
-    fn edges(
-        &self,
-        node: NodeId,
-        own: NodeId,
-        links: &SortedMap<NodeId, OwnLink>,
-        table: &Table,
-    ) -> Vec<(u32, u32)> {
-        if node == own {
-            return links.iter().filter_map(|(to, link)| Some((self.number(*to)?, link.cost))).collect();
-        }
-        let Some(state) = table.get(node) else { return Vec::new() };
-        let listed = state.adjacencies.iter().filter(|adjacency| {
-            let back = table.get(adjacency.neighbour).and_then(|other| other.link(node));
-            adjacency.neighbour != own && (back.is_some() || table.planted.has(Bug::OneWayLinkUsed))
-        });
-        listed.filter_map(|adjacency| Some((self.number(adjacency.neighbour)?, adjacency.cost))).collect()
+    fn state(&self, number: u32) -> Option<&'a LinkState> {
+        self.states[number as usize]
+    }
+
+    /// T2: of its own links, what the node itself sees.
+    fn own_edges(&self, links: &SortedMap<NodeId, OwnLink>) -> Vec<(u32, u32)> {
+        links.iter().filter_map(|(to, link)| Some((self.number(*to)?, link.cost))).collect()
+    }
+
+    /// T2: of all others, what both ends list.
+    fn edges(&self, state: &LinkState, own: NodeId, planted: Planted) -> Vec<(u32, u32)> {
+        let listed = state.adjacencies().iter().filter(|adjacency| adjacency.neighbour != own);
+        let edge = |adjacency: &Adjacency| {
+            let to = self.number(adjacency.neighbour)?;
+            let back = self.state(to).and_then(|other| other.link(state.origin()));
+            (back.is_some() || planted.has(Bug::OneWayLinkUsed)).then_some((to, adjacency.cost))
+        };
+        listed.filter_map(edge).collect()
     }
 
     /// Puts the relays' labels to a path.
-    fn label(&self, table: &Table, found: &Found) -> Path {
-        let nodes: Vec<NodeId> = found.nodes.iter().map(|number| self.nodes[*number as usize]).collect();
-        let label = |pair: &[NodeId]| {
-            let link = table.get(pair[0]).and_then(|state| state.link(pair[1]));
+    fn label(&self, found: &Found) -> Path {
+        let node = |number: u32| self.nodes[number as usize];
+        let label = |pair: &[u32]| {
+            let link = self.state(pair[0]).and_then(|state| state.link(node(pair[1])));
             link.expect("T3: a relay lists the link a path takes").label
         };
-        Path { first: nodes[0], labels: nodes.windows(2).map(label).collect(), cost: found.cost }
+        let labels = found.nodes.windows(2).map(label).collect();
+        Path { first: node(found.nodes[0]), labels, cost: found.cost }
     }
 }

@@ -1,30 +1,25 @@
 //! What every node last said about its links.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::sync::Arc;
+use core::cmp::Ordering;
 
-use super::message::{Aged, LinkState, TableDigest};
+use super::message::{Announcement, LinkState, Rank, TableDigest};
 use crate::id::NodeId;
 use crate::planted::{Bug, Planted};
 use crate::time::{Instant, Span};
 
 /// A link state as it came.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) state: Arc<LinkState>,
+struct Entry {
+    state: LinkState,
     /// Its age when it came.
-    pub(super) age: Span,
-    pub(super) came: Instant,
+    age: Span,
+    came: Instant,
 }
 
 impl Entry {
-    pub(super) fn age(&self, now: Instant) -> Span {
+    fn age(&self, now: Instant) -> Span {
         self.age + now.since(self.came)
-    }
-
-    /// The state with its age now.
-    pub(super) fn aged(&self, now: Instant) -> Aged {
-        Aged { state: self.state.clone(), age: self.age(now) }
     }
 }
 
@@ -35,15 +30,24 @@ pub(super) struct Table {
     pub(super) planted: Planted,
 }
 
+/// How a link state stands to the one in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is newer, or there is none.
+    News,
+    /// It is known.
+    Known,
+    /// A newer one is known.
+    Stale,
+}
+
 /// What became of a link state that was offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Offered {
     /// It is news; `links` tells whether it says anything else than the one before.
     Taken { links: bool },
-    /// It is known.
-    Known,
-    /// A newer one is known.
-    Stale,
+    /// One as new is known.
+    Refused,
 }
 
 impl Table {
@@ -51,7 +55,7 @@ impl Table {
         Self { entries: BTreeMap::new(), planted }
     }
 
-    pub(super) fn get(&self, origin: NodeId) -> Option<&Arc<LinkState>> {
+    pub(super) fn get(&self, origin: NodeId) -> Option<&LinkState> {
         self.entries.get(&origin).map(|entry| &entry.state)
     }
 
@@ -59,7 +63,7 @@ impl Table {
         self.entries.keys().copied()
     }
 
-    pub(super) fn states(&self) -> impl Iterator<Item = &Arc<LinkState>> {
+    pub(super) fn states(&self) -> impl Iterator<Item = &LinkState> {
         self.entries.values().map(|entry| &entry.state)
     }
 
@@ -67,28 +71,36 @@ impl Table {
         self.entries.len()
     }
 
-    /// Takes a state in if it is newer than the one known (T1).
-    pub(super) fn offer(&mut self, now: Instant, aged: &Aged) -> Offered {
-        let Aged { state, age } = aged;
-        let links = match self.entries.get(&state.origin) {
-            Some(known)
-                if known.state >= *state
-                    || self
-                        .planted
-                        .strikes(Bug::GenerationNotCompared, || known.state.sequence >= state.sequence) =>
-            {
-                return if known.state == *state { Offered::Known } else { Offered::Stale };
-            }
-            Some(known) => known.state.adjacencies != state.adjacencies,
-            None => true,
-        };
-        self.entries.insert(state.origin, Entry { state: state.clone(), age: *age, came: now });
-        Offered::Taken { links }
+    /// Whether a state of `origin` that ranks so is newer than the one known (T1).
+    pub(super) fn standing(&self, origin: NodeId, rank: Rank<'_>) -> Standing {
+        let Some(known) = self.get(origin).map(LinkState::rank) else { return Standing::News };
+        let lower = || known.1 >= rank.1;
+        match known.cmp(&rank) {
+            Ordering::Equal => Standing::Known,
+            Ordering::Greater => Standing::Stale,
+            Ordering::Less if self.planted.strikes(Bug::GenerationNotCompared, lower) => Standing::Stale,
+            Ordering::Less => Standing::News,
+        }
+    }
+
+    /// Takes a state in that is news. `true` if it says anything else of the links than the one before.
+    pub(super) fn put(&mut self, now: Instant, state: LinkState, age: Span) -> bool {
+        let links = self.get(state.origin()).is_none_or(|known| !known.same_links(&state));
+        self.entries.insert(state.origin(), Entry { state, age, came: now });
+        links
+    }
+
+    /// Takes a state in if it is news.
+    pub(super) fn offer(&mut self, now: Instant, state: LinkState, age: Span) -> Offered {
+        match self.standing(state.origin(), state.rank()) {
+            Standing::News => Offered::Taken { links: self.put(now, state, age) },
+            Standing::Known | Standing::Stale => Offered::Refused,
+        }
     }
 
     /// A state with its age now.
-    pub(super) fn aged(&self, now: Instant, origin: NodeId) -> Option<Aged> {
-        self.entries.get(&origin).map(|entry| entry.aged(now))
+    pub(super) fn announcement(&self, now: Instant, origin: NodeId) -> Option<Announcement> {
+        self.entries.get(&origin).map(|entry| entry.state.announcement(entry.age(now)))
     }
 
     /// Forgets whoever is not among `members`. `true` if there was somebody.
@@ -109,9 +121,10 @@ impl Table {
     pub(super) fn digest(&self) -> TableDigest {
         let mut hasher = blake3::Hasher::new();
         for state in self.states() {
-            hasher.update(&state.origin.to_bytes());
-            hasher.update(&state.generation.0.to_le_bytes());
-            hasher.update(&state.sequence.to_le_bytes());
+            hasher.update(&state.origin().to_bytes());
+            let (generation, sequence) = state.version();
+            hasher.update(&generation.0.to_le_bytes());
+            hasher.update(&sequence.to_le_bytes());
         }
         let mut digest = [0; 16];
         digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);

@@ -1,4 +1,5 @@
-//! Typed messages to Protobuf and back. Decoding checks everything and bounds every list.
+//! Typed messages to Protobuf and back. Decoding checks everything and bounds every list; the links of a link state are decoded by
+//! themselves, when somebody needs them.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -7,13 +8,16 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::route as wire;
 
-use super::message::{Adjacency, Aged, LinkState, Message, TableDigest};
+use super::message::{Adjacency, Announcement, Message, TableDigest};
 use super::{ADJACENCIES_MAX, RELAYS_MAX};
 use crate::id::{Generation, NodeId};
 use crate::time::Span;
 
 /// The most link states in one message.
 pub(super) const STATES_MAX: usize = 512;
+/// The most bytes of encoded links in a link state: an honest origin needs at most 30 for each. As a message has room for more,
+/// whoever takes such a state in can pass it on.
+pub(super) const LINKS_BYTES_MAX: usize = 32 * ADJACENCIES_MAX;
 /// Generations and sequences of peers stay below this, so that one can always jump above them.
 pub(super) const NUMBER_MAX: u64 = 1 << 62;
 
@@ -29,8 +33,10 @@ impl Message {
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let kind = match self {
-            Self::Flood(states) => {
-                wire::message::Kind::Flood(wire::Flood { states: states.iter().map(state_to_wire).collect() })
+            Self::Flood(announcements) => {
+                let origins = id_bytes(announcements.iter().map(|announcement| announcement.origin));
+                let states = announcements.iter().zip(origins).map(state_to_wire).collect();
+                wire::message::Kind::Flood(wire::Flood { states })
             }
             Self::Ask => wire::message::Kind::Ask(wire::Ask {}),
             Self::Summary(digest) => {
@@ -40,7 +46,7 @@ impl Message {
         wire::Message { kind: Some(kind) }.encode_to_vec().into()
     }
 
-    /// Reads the bytes on the wire.
+    /// Reads the bytes on the wire, but for the links of link states: see [`Announcement`].
     ///
     /// # Errors
     /// [`Malformed`] says what is wrong with them.
@@ -64,31 +70,56 @@ impl Message {
     }
 }
 
-fn state_to_wire(aged: &Aged) -> wire::LinkState {
-    let adjacency = |adjacency: &Adjacency| wire::Adjacency {
-        neighbour: Bytes::copy_from_slice(&adjacency.neighbour.to_bytes()),
-        cost: adjacency.cost,
-        label: adjacency.label.into(),
-    };
+/// The bytes of each of many ids, all in one piece of memory.
+fn id_bytes(ids: impl Iterator<Item = NodeId>) -> impl Iterator<Item = Bytes> {
+    let mut bytes = Bytes::from(ids.flat_map(NodeId::to_bytes).collect::<Vec<u8>>());
+    core::iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(size_of::<NodeId>())))
+}
+
+fn state_to_wire((announcement, origin): (&Announcement, Bytes)) -> wire::LinkState {
     wire::LinkState {
-        origin: Bytes::copy_from_slice(&aged.state.origin.to_bytes()),
-        generation: aged.state.generation.0,
-        sequence: aged.state.sequence,
-        age: u32::try_from(aged.age.as_millis() / 1000).unwrap_or(u32::MAX),
-        adjacencies: aged.state.adjacencies.iter().map(adjacency).collect(),
+        origin,
+        generation: announcement.generation.0,
+        sequence: announcement.sequence,
+        age: u32::try_from(announcement.age.as_millis() / 1000).unwrap_or(u32::MAX),
+        links: announcement.links.clone(),
     }
 }
 
-fn state_from_wire(state: wire::LinkState) -> Result<Aged, Malformed> {
-    if state.adjacencies.len() > ADJACENCIES_MAX {
-        return Err(Malformed("link state with too many links"));
+fn state_from_wire(state: wire::LinkState) -> Result<Announcement, Malformed> {
+    if state.links.len() > LINKS_BYTES_MAX {
+        return Err(Malformed("link state with too many bytes of links"));
     }
     if state.generation >= NUMBER_MAX || state.sequence >= NUMBER_MAX {
         return Err(Malformed("link state with an impossible version"));
     }
     let origin = NodeId::from_slice(&state.origin)
         .ok_or(Malformed("link state with an origin that is not 16 bytes"))?;
-    let adjacencies = state.adjacencies.iter().map(adjacency_from_wire).collect::<Result<Vec<_>, _>>()?;
+    let age = Span::secs(u64::from(state.age));
+    let generation = Generation(state.generation);
+    Ok(Announcement { origin, generation, sequence: state.sequence, age, links: state.links })
+}
+
+/// The links of a link state, as [`decode_links`] reads them.
+pub(super) fn encode_links(adjacencies: &[Adjacency]) -> Bytes {
+    let neighbours = id_bytes(adjacencies.iter().map(|adjacency| adjacency.neighbour));
+    let to_wire = |(adjacency, neighbour): (&Adjacency, Bytes)| wire::Adjacency {
+        neighbour,
+        cost: adjacency.cost,
+        label: adjacency.label.into(),
+    };
+    let adjacencies = adjacencies.iter().zip(neighbours).map(to_wire).collect();
+    wire::Links { adjacencies }.encode_to_vec().into()
+}
+
+/// Reads the links of `origin`.
+pub(super) fn decode_links(origin: NodeId, links: &Bytes) -> Result<Arc<[Adjacency]>, Malformed> {
+    let links = wire::Links::decode(links.clone()).map_err(|_| Malformed("link state without a list"))?;
+    if links.adjacencies.len() > ADJACENCIES_MAX {
+        return Err(Malformed("link state with too many links"));
+    }
+    let adjacencies =
+        links.adjacencies.iter().map(adjacency_from_wire).collect::<Result<Arc<[Adjacency]>, _>>()?;
     let rising = adjacencies.windows(2).all(|pair| pair[0].neighbour < pair[1].neighbour);
     if !rising {
         return Err(Malformed("link state with links out of order"));
@@ -96,10 +127,7 @@ fn state_from_wire(state: wire::LinkState) -> Result<Aged, Malformed> {
     if adjacencies.iter().any(|adjacency| adjacency.neighbour == origin) {
         return Err(Malformed("link state with a link from a node to itself"));
     }
-    let age = Span::secs(u64::from(state.age));
-    let state =
-        LinkState { origin, generation: Generation(state.generation), sequence: state.sequence, adjacencies };
-    Ok(Aged { state: Arc::new(state), age })
+    Ok(adjacencies)
 }
 
 fn adjacency_from_wire(adjacency: &wire::Adjacency) -> Result<Adjacency, Malformed> {

@@ -6,7 +6,7 @@ use wattle_core::crc32c::crc32c;
 use wattle_core::id::{BootId, Ticket};
 use wattle_core::level::Level;
 use wattle_core::node::{Input, Node, Output, Rejected};
-use wattle_core::time::Now;
+use wattle_core::time::{Now, Span};
 use wattle_core::{link, mesh, raft, route, stream};
 use wattle_proto::frame::{Decoder, FrameError, FrameKind, FrameWriter, MAX_FRAME, Message};
 use wattle_proto::node::{Envelope, Notice};
@@ -67,7 +67,10 @@ pub(super) fn messages(input: &[u8]) -> Tally {
     let read = match family {
         0 => again(link::Message::decode(header), |m| link::Message::decode(m.encode())),
         1 => again(link::Beat::decode(header), |m| link::Beat::decode(m.encode())),
-        2 => again(route::Message::decode(header), |m| route::Message::decode(m.encode())),
+        2 => again(route::Message::decode(header), |m| {
+            links(m);
+            route::Message::decode(m.encode())
+        }),
         3 => again(raft::Message::decode(payload), |m| raft::Message::decode(m.encode().to_bytes())),
         4 => again(mesh::Message::decode(&payload), |m| mesh::Message::decode(&m.encode())),
         5 => again(mesh::JoinMessage::decode(&header), |m| mesh::JoinMessage::decode(&m.encode())),
@@ -84,6 +87,16 @@ pub(super) fn messages(input: &[u8]) -> Tally {
         _ => Envelope::decode(header).is_ok() | Notice::decode(payload).is_ok(),
     };
     Tally { borne: u64::from(read), closed: u64::from(!read), ..Tally::default() }
+}
+
+/// The links within a route message: refused, or read, and then the same when they are said again.
+fn links(message: &route::Message) {
+    let route::Message::Flood(states) = message else { return };
+    for state in states.iter().filter_map(|announcement| announcement.read().ok()) {
+        let again = route::LinkState::new(state.version(), state.origin(), state.adjacencies().into());
+        let again = again.announcement(Span::ZERO).read().expect("a node reads what it writes");
+        assert_eq!(again.adjacencies(), state.adjacencies(), "links read otherwise the second time");
+    }
 }
 
 /// Whether something was read; it must read the same when it is said again.

@@ -36,11 +36,11 @@ fn paths_are_true(world: &World, costs: &BTreeMap<(usize, usize), u32>, what: &s
     for &from in world.nodes.keys() {
         let expected = true_costs(world, costs, from);
         let found: BTreeMap<usize, u64> =
-            world.routes(from).paths().map(|(to, path)| (to.0 as usize, path.cost)).collect();
+            world.routes(from).paths().iter().map(|(to, path)| (to.0 as usize, path.cost)).collect();
         assert_eq!(found, expected, "{what}: paths of {from}");
         for &to in expected.keys() {
             let nodes = world.walk(from, to).expect("there is a path");
-            assert_eq!(nodes.len(), world.routes(from).path(id(to)).unwrap().hops() + 1, "{what}");
+            assert_eq!(nodes.len(), world.routes(from).paths()[&id(to)].hops() + 1, "{what}");
         }
     }
 }
@@ -134,6 +134,6 @@ fn a_long_line_is_travelled_for_sixteen_links_and_no_more() {
     }
     world.run(Span::secs(10));
     assert_eq!(world.walk(1, 17).map(|nodes| nodes.len()), Some(17));
-    assert_eq!(world.routes(1).path(id(17)).map(|path| path.labels.len()), Some(15));
-    assert_eq!(world.routes(1).path(id(18)), None);
+    assert_eq!(world.routes(1).paths()[&id(17)].labels.len(), 15);
+    assert_eq!(world.routes(1).paths().get(&id(18)), None);
 }

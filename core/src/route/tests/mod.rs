@@ -39,6 +39,30 @@ fn members(nodes: impl IntoIterator<Item = usize>) -> BTreeSet<NodeId> {
     nodes.into_iter().map(id).collect()
 }
 
+/// What is done to a node.
+enum Step {
+    Input(Input),
+    Hear { from: NodeId, message: Message },
+}
+
+impl From<Input> for Step {
+    fn from(input: Input) -> Self {
+        Self::Input(input)
+    }
+}
+
+/// Does it, and lets the node check itself. What a node of these tests hears can be read.
+fn take_step(routes: &mut Routes, now: Instant, step: impl Into<Step>) -> Vec<Output> {
+    match step.into() {
+        Step::Input(input) => routes.handle(at(now), input),
+        Step::Hear { from, message } => {
+            routes.hear(at(now), from, &message).expect("what a node says can be read");
+        }
+    }
+    routes.check_invariants(Level::Full);
+    core::iter::from_fn(|| routes.poll()).collect()
+}
+
 /// Nodes, links, and messages under way. Node n has the id n; nodes are numbered from 1.
 struct World {
     now: Instant,
@@ -76,13 +100,9 @@ impl World {
         self.input(node, Input::Members(members(1..=count)));
     }
 
-    fn input(&mut self, node: usize, input: Input) {
+    fn input(&mut self, node: usize, step: impl Into<Step>) {
         let routes = self.nodes.get_mut(&node).expect("the node runs");
-        routes.handle(at(self.now), input);
-        routes.check_invariants(Level::Full);
-        let outputs: Vec<Output> = core::iter::from_fn(|| routes.poll()).collect();
-        for output in outputs {
-            let Output::Send { to, message } = output else { continue };
+        for Output::Send { to, message } in take_step(routes, self.now, step) {
             let to = to.0 as usize;
             assert!(self.links.contains(&(node, to)), "{node} sends to {to}, no neighbour");
             self.sent += 1;
@@ -131,7 +151,7 @@ impl World {
                     bytes.len()
                 );
                 let message = Message::decode(bytes).expect("what a node says can be read");
-                self.input(to, Input::Message { from: id(from), message });
+                self.input(to, Step::Hear { from: id(from), message });
             } else if let Some((_, node)) = alarm {
                 self.input(node, Input::Deadline);
             }
@@ -151,7 +171,7 @@ impl World {
 
     /// The nodes a message from `from` to `to` passes, by the labels it carries.
     fn walk(&self, from: usize, to: usize) -> Option<Vec<usize>> {
-        let path = self.routes(from).path(id(to))?;
+        let path = self.routes(from).paths().get(&id(to))?.clone();
         let mut nodes = vec![from, path.first.0 as usize];
         for number in &path.labels {
             let relay = *nodes.last().expect("there are two");

@@ -1,6 +1,5 @@
 use super::*;
 use crate::route::message::LinkState;
-use alloc::sync::Arc;
 
 const T: Instant = Instant(1_000_000_000);
 
@@ -10,10 +9,8 @@ fn alone() -> Routes {
     routes
 }
 
-fn feed(routes: &mut Routes, now: Instant, input: Input) -> Vec<Output> {
-    routes.handle(at(now), input);
-    routes.check_invariants(Level::Full);
-    core::iter::from_fn(|| routes.poll()).collect()
+fn feed(routes: &mut Routes, now: Instant, step: impl Into<Step>) -> Vec<Output> {
+    take_step(routes, now, step)
 }
 
 fn up(node: usize) -> Input {
@@ -21,26 +18,25 @@ fn up(node: usize) -> Input {
 }
 
 /// A link state of `origin` whose links all cost 100.
-fn state(origin: usize, generation: u64, sequence: u64, neighbours: &[usize]) -> Aged {
+fn state(origin: usize, generation: u64, sequence: u64, neighbours: &[usize]) -> Announcement {
     let adjacencies = neighbours
         .iter()
         .map(|&to| Adjacency { neighbour: id(to), cost: 100, label: label(origin, to) })
         .collect();
-    let state = LinkState { generation: Generation(generation), sequence, origin: id(origin), adjacencies };
-    Aged { state: Arc::new(state), age: Span::ZERO }
+    LinkState::new((Generation(generation), sequence), id(origin), adjacencies).announcement(Span::ZERO)
 }
 
-fn flood(from: usize, states: Vec<Aged>) -> Input {
-    Input::Message { from: id(from), message: Message::Flood(states) }
+fn flood(from: usize, states: Vec<Announcement>) -> Step {
+    Step::Hear { from: id(from), message: Message::Flood(states) }
 }
 
 /// The versions of the states sent to a neighbour.
 fn flooded(outputs: &[Output], to: usize) -> Vec<(u128, u64, u64)> {
     let states = outputs.iter().filter_map(|output| match output {
         Output::Send { to: node, message: Message::Flood(states) } if *node == id(to) => Some(states),
-        _ => None,
+        Output::Send { .. } => None,
     });
-    let version = |aged: &Aged| (aged.state.origin.0, aged.state.generation.0, aged.state.sequence);
+    let version = |state: &Announcement| (state.origin.0, state.generation.0, state.sequence);
     states.flatten().map(version).collect()
 }
 
@@ -53,7 +49,6 @@ fn a_neighbour_is_reached_at_once_and_gets_the_whole_table() {
     let outputs = feed(&mut routes, T, up(4));
     let path = routes.path(id(4)).unwrap();
     assert_eq!((path.first, path.labels.len(), path.hops()), (id(4), 0, 1));
-    assert!(outputs.contains(&Output::Changed));
     assert_eq!(flooded(&outputs, 4), [(1, 5, 3), (2, 1, 1), (3, 1, 1)]);
     assert_eq!(flooded(&outputs, 2), [(1, 5, 3)], "others get what is news");
 }
@@ -101,12 +96,10 @@ fn the_loss_of_an_own_link_counts_at_once() {
     feed(&mut routes, T, flood(2, vec![state(2, 1, 1, &[1, 3]), state(3, 1, 1, &[1, 2])]));
     feed(&mut routes, T + Span::millis(1), Input::Cost { node: id(2), micros: 10 });
     let outputs = feed(&mut routes, T + Span::millis(2), Input::LinkDown { node: id(3) });
-    assert!(outputs.contains(&Output::Changed));
     assert_eq!(routes.path(id(3)).map(|path| path.first), Some(id(2)), "over the other one");
     assert_eq!(flooded(&outputs, 2).len(), 1, "and the neighbours hear of it in the same turn");
-    let outputs = feed(&mut routes, T + Span::millis(2), Input::LinkDown { node: id(2) });
-    assert!(outputs.contains(&Output::Changed));
-    assert_eq!(routes.paths().count(), 0);
+    feed(&mut routes, T + Span::millis(2), Input::LinkDown { node: id(2) });
+    assert_eq!(routes.paths().len(), 0);
 }
 
 #[test]
@@ -133,7 +126,7 @@ fn states_of_strangers_wait_until_they_are_members_and_nobody_is_asked() {
     feed(&mut routes, T, Input::Members(members([1, 2, 3])));
     feed(&mut routes, T, up(2));
     feed(&mut routes, T, up(3));
-    let strangers: Vec<Aged> = (10..30).map(|node| state(node, 1, 4, &[2])).collect();
+    let strangers: Vec<Announcement> = (10..30).map(|node| state(node, 1, 4, &[2])).collect();
     assert_eq!(feed(&mut routes, T, flood(2, strangers)), []);
     assert_eq!(feed(&mut routes, T, flood(3, vec![state(10, 1, 3, &[3])])), [], "older than what is held");
     assert_eq!(routes.table.len(), 1);
@@ -243,7 +236,9 @@ fn a_state_of_its_own_that_it_did_not_write_is_outdone_and_an_older_one_correcte
     // Of one version and other content: the one that every table prefers counts.
     let outputs = feed(&mut routes, now, flood(2, vec![state(1, 5, 2, &[2, 3])]));
     assert_eq!(flooded(&outputs, 2), [(1, 5, 2)], "this node's own, so it only needs to be repeated");
-    let outputs = feed(&mut routes, now, flood(2, vec![state(1, 5, 2, &[3])]));
+    let dearer = Adjacency { neighbour: id(2), cost: 50_001, label: label(1, 2) };
+    let dearer = LinkState::new((Generation(5), 2), id(1), vec![dearer].into()).announcement(Span::ZERO);
+    let outputs = feed(&mut routes, now, flood(2, vec![dearer]));
     assert_eq!(flooded(&outputs, 2), [(1, 5, 3)], "the other one, so it must be outdone");
     let outputs = feed(&mut routes, now, flood(2, vec![state(1, 4, 99, &[])]));
     assert_eq!(flooded(&outputs, 2), [(1, 5, 3)]);
@@ -259,7 +254,7 @@ fn of_two_states_of_one_version_every_table_keeps_the_same() {
         pair.into_iter().for_each(|aged| {
             feed(&mut routes, T, flood(2, vec![aged]));
         });
-        assert_eq!(routes.table.get(id(2)).unwrap().adjacencies[0].neighbour, id(3));
+        assert_eq!(routes.table.get(id(2)).unwrap().adjacencies()[0].neighbour, id(3));
     }
 }
 
@@ -289,7 +284,7 @@ fn a_copy_of_this_node_makes_no_storm() {
     let mut announced = 0;
     for milli in 0..10_000 {
         let now = T + Span::millis(milli);
-        let above = routes.table.get(id(1)).unwrap().sequence + 1;
+        let above = routes.table.get(id(1)).unwrap().version().1 + 1;
         announced += flooded(&feed(&mut routes, now, flood(2, vec![state(1, 5, above, &[3])])), 2).len();
     }
     assert!((5..25).contains(&announced), "{announced} announcements in ten seconds");
@@ -305,7 +300,7 @@ fn costs_are_announced_with_patience() {
     feed(&mut routes, T, cost(10_000));
     let now = T + Span::secs(3);
     assert_eq!(told(&feed(&mut routes, now, Input::Deadline)), 1, "the first measurement");
-    assert_eq!(routes.table.get(id(1)).unwrap().adjacencies[0].cost, 10_000);
+    assert_eq!(routes.table.get(id(1)).unwrap().adjacencies()[0].cost, 10_000);
     assert_eq!(told(&feed(&mut routes, now, cost(11_000))), 0);
     assert_eq!(told(&feed(&mut routes, now, cost(20_000))), 0);
     assert_eq!(routes.next_deadline(), Some(now + Span::secs(2)));
@@ -332,7 +327,7 @@ fn many_changes_of_costs_share_announcements() {
         told.extend(flooded(&feed(&mut routes, due, Input::Deadline), 2));
     }
     assert!((2..=5).contains(&told.len()), "29 changes in 290 ms: {told:?}");
-    assert!(routes.table.get(id(1)).unwrap().adjacencies.iter().all(|adjacency| adjacency.cost == 500));
+    assert!(routes.table.get(id(1)).unwrap().adjacencies().iter().all(|adjacency| adjacency.cost == 500));
 }
 
 #[test]
@@ -344,8 +339,8 @@ fn a_state_that_nobody_repeats_is_forgotten_and_the_own_one_repeated() {
     old.age = Span::secs(590);
     feed(&mut routes, T, flood(2, vec![state(2, 1, 1, &[1, 3]), old.clone()]));
     old.age = Span::secs(600);
-    feed(&mut routes, T, flood(2, vec![Aged { state: state(3, 1, 2, &[2]).state, ..old }]));
-    assert_eq!(routes.table.get(id(3)).unwrap().sequence, 1, "what is too old already is not news");
+    feed(&mut routes, T, flood(2, vec![Announcement { sequence: 2, ..old }]));
+    assert_eq!(routes.table.get(id(3)).unwrap().version().1, 1, "what is too old already is not news");
     let mut announced = Vec::new();
     let mut forgotten = BTreeMap::new();
     while let Some(now) = routes.next_deadline().filter(|now| *now <= T + Span::secs(620)) {
@@ -370,11 +365,102 @@ fn a_state_that_nobody_repeats_is_forgotten_and_the_own_one_repeated() {
 }
 
 #[test]
+fn links_that_come_up_one_after_the_other_share_announcements_and_one_that_goes_down_never_waits() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=303)));
+    feed(&mut routes, T, up(2));
+    let start = T + Span::secs(5);
+    let mut told = Vec::new();
+    for node in 4..=303 {
+        let now = start + Span::millis(node as u64);
+        while let Some(due) = routes.next_deadline().filter(|due| *due < now) {
+            told.extend(flooded(&feed(&mut routes, due, Input::Deadline), 2));
+        }
+        told.extend(flooded(&feed(&mut routes, now, up(node)), 2));
+    }
+    assert!((8..=12).contains(&told.len()), "{} announcements of 300 links in 300 ms", told.len());
+    assert!(routes.up_untold, "the last ones wait");
+    let now = start + Span::millis(303);
+    let before = routes.version;
+    feed(&mut routes, now, Input::LinkDown { node: id(303) });
+    assert!(routes.version > before, "a link that goes down does not");
+    assert_eq!(routes.table.get(id(1)).unwrap().adjacencies().len(), 300, "and takes all others along");
+    feed(&mut routes, now, up(303));
+    assert!(routes.up_untold);
+    let due = now + Span::millis(100);
+    while let Some(at) = routes.next_deadline().filter(|at| *at <= due) {
+        feed(&mut routes, at, Input::Deadline);
+    }
+    assert_eq!(routes.table.get(id(1)).unwrap().adjacencies().len(), 301, "within the pause");
+}
+
+#[test]
+fn a_link_that_comes_up_under_another_label_is_told_at_once() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=30)));
+    (2..=30).for_each(|node| drop(feed(&mut routes, T, up(node))));
+    assert!(routes.up_untold, "too many came up for more to be told at once");
+    feed(&mut routes, T, Input::LinkUp { node: id(2), label: 999 });
+    assert_eq!(routes.table.get(id(1)).unwrap().link(id(2)).unwrap().label, 999);
+}
+
+#[test]
+fn links_that_cannot_be_read_are_refused_where_they_are_news_and_nowhere_else() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=4)));
+    feed(&mut routes, T, up(2));
+    let broken = |origin, sequence| Announcement {
+        links: bytes::Bytes::from_static(b"\x0a\x7f"),
+        ..state(origin, 1, sequence, &[])
+    };
+    let hear = |routes: &mut Routes, states: Vec<Announcement>| {
+        let heard = routes.hear(at(T), id(2), &Message::Flood(states));
+        routes.check_invariants(Level::Full);
+        heard.is_err()
+    };
+    assert!(hear(&mut routes, vec![state(3, 1, 5, &[2]), broken(2, 1), state(4, 1, 1, &[2])]));
+    assert_eq!(routes.table.get(id(3)).map(LinkState::version), Some((Generation(1), 5)), "it came before");
+    assert!(routes.table.get(id(2)).is_none() && routes.table.get(id(4)).is_none());
+    assert!(!hear(&mut routes, vec![broken(3, 4)]), "old");
+    assert!(hear(&mut routes, vec![broken(3, 6)]));
+    assert!(hear(&mut routes, vec![broken(9, 1)]), "of who is no member yet");
+    assert_eq!(routes.held.origins().count(), 0);
+    assert!(!hear(&mut routes, vec![state(9, 1, 5, &[2])]));
+    assert!(!hear(&mut routes, vec![broken(9, 4)]), "one as new is held");
+    assert!(hear(&mut routes, vec![broken(9, 6)]));
+    assert!(!hear(&mut routes, vec![Announcement { generation: Generation(4), ..broken(1, 1) }]));
+    assert!(hear(&mut routes, vec![Announcement { generation: Generation(6), ..broken(1, 1) }]), "its own");
+}
+
+#[test]
+fn what_is_kept_of_a_message_does_not_keep_its_buffer() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=3)));
+    feed(&mut routes, T, up(2));
+    let message = Message::Flood(vec![state(3, 1, 1, &[2]), state(9, 1, 1, &[2])]).encode();
+    let buffer = message.as_ptr_range();
+    let Ok(message) = Message::decode(message) else { panic!("it can be read") };
+    let Message::Flood(came) = &message else { panic!("it is a flood") };
+    assert!(came.iter().all(|state| buffer.contains(&state.links.as_ptr())), "read in place");
+    routes.hear(at(T), id(2), &message).unwrap();
+    let member = routes.table.announcement(T, id(3)).unwrap();
+    routes.handle(at(T), Input::Joined(members([9])));
+    let stranger = routes.table.announcement(T, id(9)).unwrap();
+    for kept in [&member, &stranger] {
+        assert!(!buffer.contains(&kept.links.as_ptr()));
+    }
+    // What is passed on shares what is kept, and so does what is said anew of the same links.
+    feed(&mut routes, T, flood(2, vec![state(3, 1, 2, &[2])]));
+    let newer = routes.table.announcement(T, id(3)).unwrap();
+    assert_eq!((newer.sequence, newer.links.as_ptr()), (2, member.links.as_ptr()));
+}
+
+#[test]
 fn whoever_is_no_neighbour_is_not_heard() {
     let mut routes = alone();
     feed(&mut routes, T, Input::Members(members(1..=3)));
     for message in [Message::Ask, Message::Flood(vec![state(3, 1, 1, &[2])])] {
-        assert_eq!(feed(&mut routes, T, Input::Message { from: id(3), message }), []);
+        assert_eq!(feed(&mut routes, T, Step::Hear { from: id(3), message }), []);
     }
     assert_eq!(routes.table.len(), 1);
 }
@@ -384,7 +470,7 @@ fn whole_tables_are_given_once_per_pause() {
     let mut routes = alone();
     feed(&mut routes, T, Input::Members(members(1..=3)));
     feed(&mut routes, T, up(2));
-    let ask = || Input::Message { from: id(2), message: Message::Ask };
+    let ask = || Step::Hear { from: id(2), message: Message::Ask };
     let mut told = 0;
     for milli in 0..1000 {
         told += flooded(&feed(&mut routes, T + Span::millis(milli), ask()), 2).len();
@@ -402,14 +488,14 @@ fn no_sequence_of_inputs_breaks_an_invariant() {
         for _ in 0..400 {
             now += Span::millis(random.below(400));
             let node = 1 + random.below(6) as usize;
-            let input = match random.below(12) {
-                0 | 1 if node > 1 => up(node),
-                2 => Input::LinkDown { node: id(node) },
-                3 => Input::Cost { node: id(node), micros: random.u64() as u32 },
-                4 => Input::Members(members((1..=6).filter(|_| random.below(8) > 0))),
-                5 => Input::Deadline,
-                6 => Input::Message { from: id(node), message: Message::Ask },
-                7 => Input::Message { from: id(node), message: Message::Summary(routes.table.digest()) },
+            let step: Step = match random.below(12) {
+                0 | 1 if node > 1 => up(node).into(),
+                2 => Input::LinkDown { node: id(node) }.into(),
+                3 => Input::Cost { node: id(node), micros: random.u64() as u32 }.into(),
+                4 => Input::Members(members((1..=6).filter(|_| random.below(8) > 0))).into(),
+                5 => Input::Deadline.into(),
+                6 => Step::Hear { from: id(node), message: Message::Ask },
+                7 => Step::Hear { from: id(node), message: Message::Summary(routes.table.digest()) },
                 _ => {
                     let origin = 1 + random.below(6) as usize;
                     let neighbours: Vec<usize> =
@@ -422,8 +508,8 @@ fn no_sequence_of_inputs_breaks_an_invariant() {
                     flood(node, vec![aged])
                 }
             };
-            feed(&mut routes, now, input);
-            reached += routes.paths().count();
+            feed(&mut routes, now, step);
+            reached += routes.paths().len();
         }
     }
     assert!(reached > 10_000, "paths do come up: {reached}");

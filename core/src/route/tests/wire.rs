@@ -1,21 +1,15 @@
-use alloc::sync::Arc;
-
 use bytes::Bytes;
 use wattle_proto::route as wire;
 
 use super::*;
 use crate::route::message::{LinkState, TableDigest};
+use crate::route::wire::LINKS_BYTES_MAX;
 
 fn sample() -> Message {
     let adjacency = |to: usize| Adjacency { neighbour: id(to), cost: u32::MAX, label: u16::MAX };
-    let state = |origin: usize, neighbours: &[usize]| Aged {
-        state: Arc::new(LinkState {
-            generation: Generation(3),
-            sequence: (1 << 62) - 1,
-            origin: id(origin),
-            adjacencies: neighbours.iter().map(|to| adjacency(*to)).collect(),
-        }),
-        age: Span::secs(77),
+    let state = |origin: usize, neighbours: &[usize]| {
+        let adjacencies = neighbours.iter().map(|to| adjacency(*to)).collect();
+        LinkState::new((Generation(3), (1 << 62) - 1), id(origin), adjacencies).announcement(Span::secs(77))
     };
     Message::Flood(vec![state(1, &[2, 3]), state(2, &[])])
 }
@@ -27,41 +21,79 @@ fn messages_survive_the_wire() {
     }
 }
 
+/// The states of a flood, on the wire.
+fn states(message: &Message) -> Vec<wire::LinkState> {
+    let message: wire::Message = prost::Message::decode(message.encode()).unwrap();
+    let Some(wire::message::Kind::Flood(flood)) = message.kind else { panic!("it is a flood") };
+    flood.states
+}
+
+fn decode(states: Vec<wire::LinkState>) -> Result<Message, Malformed> {
+    let message = wire::Message { kind: Some(wire::message::Kind::Flood(wire::Flood { states })) };
+    Message::decode(prost::Message::encode_to_vec(&message).into())
+}
+
+/// Whether the sample is refused when it comes, after a change to its first state.
 fn refused(change: impl FnOnce(&mut wire::LinkState)) -> bool {
-    let mut message: wire::Message = prost::Message::decode(sample().encode()).unwrap();
-    let Some(wire::message::Kind::Flood(flood)) = &mut message.kind else { panic!("it is a flood") };
-    change(&mut flood.states[0]);
-    Message::decode(prost::Message::encode_to_vec(&message).into()).is_err()
+    let mut states = states(&sample());
+    change(&mut states[0]);
+    decode(states).is_err()
+}
+
+/// Whether the links of the first state of the sample are refused when they are read, after a change to them.
+fn unreadable(change: impl FnOnce(&mut Vec<wire::Adjacency>)) -> bool {
+    let mut states = states(&sample());
+    let mut links: wire::Links = prost::Message::decode(states[0].links.clone()).unwrap();
+    change(&mut links.adjacencies);
+    states[0].links = prost::Message::encode_to_vec(&links).into();
+    let Ok(Message::Flood(came)) = decode(states) else { panic!("nobody read the links yet") };
+    came[0].read().is_err()
+}
+
+#[test]
+fn links_survive_the_wire() {
+    let Ok(Message::Flood(came)) = Message::decode(sample().encode()) else { panic!("it can be read") };
+    let read: Vec<Vec<usize>> = came
+        .iter()
+        .map(|state| {
+            let read = state.read().unwrap();
+            assert!(read.adjacencies().iter().all(|link| (link.cost, link.label) == (u32::MAX, u16::MAX)));
+            assert_eq!((read.version(), read.origin()), ((state.generation, state.sequence), state.origin));
+            read.adjacencies().iter().map(|link| link.neighbour.0 as usize).collect()
+        })
+        .collect();
+    assert_eq!(read, [vec![2, 3], vec![]]);
 }
 
 #[test]
 fn what_does_not_fit_is_refused() {
     assert!(!refused(|_| {}));
     assert!(refused(|state| state.origin = Bytes::from_static(&[1; 15])));
-    assert!(refused(|state| state.adjacencies[1].neighbour = Bytes::new()));
-    assert!(refused(|state| state.adjacencies[0].cost = 0));
-    assert!(refused(|state| state.adjacencies[0].label = 65_536));
     assert!(refused(|state| state.sequence += 1));
     assert!(refused(|state| state.generation = u64::MAX));
-    assert!(refused(|state| state.adjacencies.swap(0, 1)), "out of order");
-    assert!(refused(|state| state.adjacencies[1] = state.adjacencies[0].clone()), "twice");
-    assert!(refused(|state| state.adjacencies[0].neighbour = state.origin.clone()), "to itself");
+    assert!(!refused(|state| state.links = vec![0; LINKS_BYTES_MAX].into()));
+    assert!(refused(|state| state.links = vec![0; LINKS_BYTES_MAX + 1].into()), "too many bytes");
+    assert!(!unreadable(|_| {}));
+    assert!(unreadable(|links| links[1].neighbour = Bytes::new()));
+    assert!(unreadable(|links| links[0].cost = 0));
+    assert!(unreadable(|links| links[0].label = 65_536));
+    assert!(unreadable(|links| links.swap(0, 1)), "out of order");
+    assert!(unreadable(|links| links[1] = links[0].clone()), "twice");
+    assert!(unreadable(|links| links[0].neighbour = Bytes::copy_from_slice(&id(1).to_bytes())), "to itself");
     let many = |count: usize| {
-        move |state: &mut wire::LinkState| {
+        move |links: &mut Vec<wire::Adjacency>| {
             let neighbour = |number| Bytes::copy_from_slice(&id(number).to_bytes());
-            state.adjacencies = (2..2 + count)
-                .map(|n| wire::Adjacency { neighbour: neighbour(n), cost: 1, label: 1 })
+            *links = (2..2 + count)
+                .map(|n| wire::Adjacency { neighbour: neighbour(n), cost: u32::MAX, label: 65_535 })
                 .collect();
         }
     };
-    assert!(!refused(many(ADJACENCIES_MAX)));
-    assert!(refused(many(ADJACENCIES_MAX + 1)));
+    assert!(!unreadable(many(ADJACENCIES_MAX)));
+    assert!(unreadable(many(ADJACENCIES_MAX + 1)));
     assert!(Message::decode(Bytes::new()).is_err(), "an empty message says nothing");
-    let message: wire::Message = prost::Message::decode(sample().encode()).unwrap();
-    let Some(wire::message::Kind::Flood(mut flood)) = message.kind else { panic!("it is a flood") };
-    flood.states = vec![flood.states[1].clone(); 513];
-    let message = wire::Message { kind: Some(wire::message::Kind::Flood(flood)) };
-    assert!(Message::decode(prost::Message::encode_to_vec(&message).into()).is_err(), "too many states");
+    let state = states(&sample()).remove(1);
+    assert!(decode(vec![state.clone(); 512]).is_ok());
+    assert!(decode(vec![state; 513]).is_err(), "too many states");
 }
 
 #[test]
@@ -76,7 +108,9 @@ fn random_bytes_never_panic() {
             let at = rng.below(bytes.len() as u64) as usize;
             bytes[at] = rng.u64() as u8;
         }
-        let _ = Message::decode(bytes.into());
+        if let Ok(Message::Flood(states)) = Message::decode(bytes.into()) {
+            states.iter().for_each(|state| drop(state.read()));
+        }
     }
 }
 
@@ -91,26 +125,20 @@ fn the_largest_tables_go_out_in_messages_that_fit_into_a_header() {
         let others = (1..=1100).filter(|to| *to != origin).take(links);
         let adjacencies =
             others.map(|to| Adjacency { neighbour: id(to), cost: u32::MAX, label: u16::MAX }).collect();
-        let state = LinkState {
-            generation: Generation((1 << 62) - 1),
-            sequence: (1 << 62) - 1,
-            origin: id(origin),
-            adjacencies,
-        };
-        Aged { state: Arc::new(state), age: Span::secs(599) }
+        let version = (Generation((1 << 62) - 1), (1 << 62) - 1);
+        LinkState::new(version, id(origin), adjacencies).announcement(Span::secs(599))
     };
     for origin in 2..=1100 {
         let links = if origin < 10 { 1024 } else { 3 };
         let message = Message::Flood(vec![big(origin, links)]);
-        routes.handle(at(now), Input::Message { from: id(2), message });
+        routes.hear(at(now), id(2), &message).unwrap();
     }
     while routes.poll().is_some() {}
     routes.handle(at(now), Input::LinkUp { node: id(3), label: 2 });
     let mut states = 0;
     while let Some(output) = routes.poll() {
-        if let Output::Send { to, message: message @ Message::Flood(_) } = output
-            && to == id(3)
-        {
+        let Output::Send { to, message } = output;
+        if to == id(3) && matches!(message, Message::Flood(_)) {
             let bytes = message.encode();
             assert!(bytes.len() <= usize::from(u16::MAX), "{} bytes", bytes.len());
             let Ok(Message::Flood(sent)) = Message::decode(bytes) else { panic!("it cannot be read") };
