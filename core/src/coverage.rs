@@ -172,6 +172,7 @@ marks! {
         RestartVerified: "a restarted replica was told all that it may have vouched for";
         AdmittedUnderFreshId: "a replica was admitted under its fresh id";
         CopyAsked: "a member was asked for the log of another";
+        RestOfCopyAskedFor: "bytes came that a copied log waited for, and its rest was asked for";
         CopyBeganWithState: "a log was given back as a state, because it reached back too far";
         CopyDone: "a replica took its log back from the others";
         PatienceOver: "the only voter went on without the word of all others";

@@ -29,6 +29,8 @@ const VOTERS_MOST: usize = 5;
 pub(crate) struct Custody {
     /// Nodes that lost something that they had been told is safe.
     lost: Vec<bool>,
+    /// Nodes whose disks say that they belong to a mesh.
+    joined: Vec<bool>,
     /// Why nodes can never be started again.
     gone: Vec<Option<String>>,
     /// A node was given something else than it had written, and nobody sees to it.
@@ -38,12 +40,28 @@ pub(crate) struct Custody {
 impl Custody {
     /// Nothing is.
     pub(crate) fn new(nodes: usize) -> Self {
-        Self { lost: vec![false; nodes], gone: vec![None; nodes], neglected: None }
+        Self {
+            lost: vec![false; nodes],
+            joined: vec![false; nodes],
+            gone: vec![None; nodes],
+            neglected: None,
+        }
     }
 
     /// Whether a node lost something that it had been told is safe.
     pub(crate) fn has_lost(&self, node: usize) -> bool {
         self.lost[node]
+    }
+
+    /// A node says that it belongs to a mesh, and everything it wrote is on disk.
+    pub(crate) fn has_joined(&mut self, node: usize) {
+        self.joined[node] = true;
+    }
+
+    /// Whether a node whose disk is taken back to what it is now would still belong to its mesh. To the next start of any other it is a
+    /// stranger, and nobody lets it in again.
+    pub(crate) fn joined(&self, node: usize) -> bool {
+        self.joined[node]
     }
 
     /// Whether a node can never be started again.
@@ -303,6 +321,7 @@ impl<M: Machine> World<M> {
         self.note(node, describe::FAULT, through as u64, || "== its disk is empty".into());
         self.processes[node].disk.empty();
         self.images[node] = None;
+        self.custody.joined[node] = false;
         self.books.logs.emptied(node);
         self.void(node, 0);
         self.workload.rejoins(&mut desk!(self), node, through);
@@ -356,7 +375,7 @@ impl<M: Machine> World<M> {
     pub(crate) fn back_up(&mut self, node: usize) {
         let up = self.processes[node].state == State::Up;
         let sound = self.complete && !self.processes[node].disk.is_wounded();
-        if up && sound && self.images[node].is_none() && self.is_member(node) {
+        if up && sound && self.images[node].is_none() && self.custody.joined(node) {
             self.processes[node].disk.take_image();
             self.images[node] = Some(self.now);
         }

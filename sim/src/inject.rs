@@ -232,19 +232,10 @@ impl<M: Machine> World<M> {
     /// Takes the image for a later roll-back, once the node is a member: a node that forgot that it ever joined is a stranger.
     pub(crate) fn take_image(&mut self, index: usize) {
         let Some(node) = self.plan.faults[index].kind.rolls_back() else { return };
-        if self.is_member(node) {
+        if self.custody.joined(node) {
             self.processes[node].disk.take_image();
             self.images[node] = Some(self.now);
         }
-    }
-
-    /// Whether a node says that it is in a mesh.
-    pub(crate) fn is_member(&self, node: usize) -> bool {
-        let process = &self.processes[node];
-        let now = process.clock.read(self.now);
-        let status =
-            process.machine.as_ref().and_then(|machine| watch(|| machine.status(now)).ok().flatten());
-        status.is_some_and(|status| status.mesh.is_some())
     }
 
     fn roll_back(&mut self, node: usize, id: u64, down: Time) {
@@ -271,9 +262,14 @@ impl<M: Machine> World<M> {
             let status = watch(|| machine.status(now)).ok().flatten();
             known.extend(status.into_iter().flat_map(|status| status.streams).map(|stream| stream.instance));
         }
-        for stream in &mut self.books.streams {
-            if stream.instance().is_some_and(|instance| !known.contains(&instance)) {
-                stream.forgotten();
+        for index in 0..self.books.streams.len() {
+            let stream = &mut self.books.streams[index];
+            if stream.instance().is_none_or(|instance| known.contains(&instance)) {
+                continue;
+            }
+            stream.forgotten();
+            if stream.instance().is_none() {
+                self.workload.opens_again(&mut desk!(self), index);
             }
         }
         // Also what no client was told of: whoever asked the node for its status saw it.

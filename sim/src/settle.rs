@@ -91,6 +91,9 @@ impl<M: Machine> World<M> {
                 checked = checked.and_then(|()| self.books.agreement.state(node, index, digest));
             }
             let synced = process.disk.is_synced();
+            if synced && status.mesh.is_some() {
+                self.custody.has_joined(node);
+            }
             checked = checked.and_then(|()| self.starts.shows(node, &status, synced));
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));

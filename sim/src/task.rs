@@ -79,6 +79,12 @@ impl Task {
         matches!(self.errand, Errand::Seed | Errand::Join { .. })
     }
 
+    /// Whether it opens that stream of the plan.
+    #[must_use]
+    pub(crate) fn opens(&self, stream: usize) -> bool {
+        matches!(self.errand, Errand::Open { stream: opened, .. } if opened == stream)
+    }
+
     /// Whether it is done.
     #[must_use]
     pub(crate) fn done(&self) -> bool {
@@ -212,8 +218,13 @@ impl Task {
     /// The node is no member any more.
     pub(crate) fn join_again(&mut self, desk: &mut Desk<'_>, through: usize) {
         self.errand = Errand::Join { through };
-        self.state = State::Waiting;
         self.token = None;
+        self.begin_again(desk);
+    }
+
+    /// What it achieved is gone.
+    pub(crate) fn begin_again(&mut self, desk: &mut Desk<'_>) {
+        self.state = State::Waiting;
         self.rest(desk);
     }
 

@@ -257,7 +257,7 @@ impl<M: Machine> World<M> {
     fn lie(&mut self, node: usize, lie: Lie, draws: Draws) {
         let wounded = |other: usize| other != node && self.processes[other].disk.is_wounded();
         let others = (0..self.processes.len()).any(wounded);
-        if self.plan.beyond_repair || self.may_lose(node) && !others && self.is_member(node) {
+        if self.plan.beyond_repair || self.may_lose(node) && !others && self.custody.joined(node) {
             self.back_up(node);
             self.processes[node].disk.lie(lie, draws);
         }

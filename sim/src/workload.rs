@@ -148,6 +148,14 @@ impl Workload {
         }
     }
 
+    /// A stream that was opened is known to nobody any more: whoever opened it does so again.
+    pub fn opens_again(&mut self, desk: &mut Desk<'_>, stream: usize) {
+        let task = self.tasks.iter_mut().find(|task| task.opens(stream));
+        if let Some(task) = task.filter(|task| task.done()) {
+            task.begin_again(desk);
+        }
+    }
+
     /// All faults are over.
     pub fn heal(&mut self, desk: &mut Desk<'_>) {
         self.tasks.iter_mut().for_each(|task| task.heal(desk));

@@ -7,7 +7,7 @@
 //! A replica that restarts asks its peers for their marks before it does anything that counts. If it finds itself amnesic it either copies the
 //! log back (a voter without which nothing can be decided, see `copy`) or takes a fresh replica id and waits until the group has admitted it.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 
 use super::Output;
@@ -230,7 +230,7 @@ impl Group {
         }
         let remedy = if needed {
             sometimes!(CopyBegun);
-            self.standing = Standing::Copying { mark, done: BTreeSet::new(), next: BTreeMap::new() };
+            self.standing = Standing::copying(mark);
             self.be_patient(context);
             "it copies the log back"
         } else {

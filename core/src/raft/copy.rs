@@ -5,11 +5,13 @@
 //! Each of them may hold what the others lack, for it decided alone; so it hears them all and keeps the log that goes furthest.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::delta::Delta;
 use super::group::{Context, Group, Role, Standing};
+use super::log::Mismatch;
 use super::message::{Append, Body, Mark, Place};
-use super::{Output, wire};
+use super::{Entry, Output, wire};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::rare;
@@ -44,10 +46,20 @@ impl Group {
         }
     }
 
+    /// Bytes or room came: what was cut off an answer may pass now, and is asked for at once (rule B2).
+    pub(super) fn ask_for_rest_of_copies(&mut self, context: &mut Context<'_>) {
+        let Standing::Copying { cut, .. } = &mut self.standing else { return };
+        for node in core::mem::take(cut) {
+            sometimes!(RestOfCopyAskedFor);
+            self.ask_for_copy(context, node);
+        }
+    }
+
     /// Asks a member for what follows what came from it, and at first for what follows the commit index: what lies behind that may
     /// differ from what it holds.
     fn ask_for_copy(&mut self, context: &mut Context<'_>, node: NodeId) {
-        let Standing::Copying { next, .. } = &mut self.standing else { return };
+        let Standing::Copying { next, cut, .. } = &mut self.standing else { return };
+        cut.remove(&node);
         let committed = self.commit.min(self.log.durable());
         let upto = *next.entry(node).or_insert(committed);
         let last = self.log.place(upto).unwrap_or(self.log.base());
@@ -120,21 +132,26 @@ impl Group {
             self.persist_state(context);
         }
         let Append { previous, commit, entries, durable, cut, .. } = append;
-        if self.log.agrees(previous).is_err() {
-            if previous.index > self.commit {
-                rare!(CopyGaveWay);
-                // What it goes on from gave way to another member's later entries. It is asked again, from what is committed.
-                return self.goes_on_from(from, self.commit);
-            }
+        // The end of an older log. What its own member does not call committed says nothing against what others have committed.
+        let older = durable.rank() <= self.log.last().rank();
+        let agrees = self.log.agrees(previous);
+        let lags = agrees == Err(Mismatch::Differs) && older && commit < previous.index;
+        if agrees.is_err() && previous.index > self.commit {
+            rare!(CopyGaveWay);
+            // What it goes on from gave way to another member's later entries. It is asked again, from what is committed.
+            return self.goes_on_from(from, self.commit);
+        }
+        if agrees.is_err() && !lags {
             let what = alloc::format!("its log and {from}'s part at {} or before", previous.index);
             return self.stop(context, what);
         }
+        let entries = if lags { Vec::new() } else { entries };
         let Ok((covered, new)) = self.log.compare(previous, entries) else {
             let what = alloc::format!("its log and {from}'s part behind {}", previous.index);
             return self.stop(context, what);
         };
-        let outdated = new.first().is_some_and(|first| first.index > self.commit)
-            && durable.rank() <= self.log.last().rank();
+        let says_nothing = |first: &Entry| first.index > self.commit || commit < first.index;
+        let outdated = lags || (older && new.first().is_some_and(says_nothing));
         rare!(CopyOutdated, outdated);
         if !outdated {
             if !new.is_empty() && !self.replace_suffix(context, new) {
@@ -143,6 +160,9 @@ impl Group {
             self.commit_upto(context, commit.min(covered));
             self.goes_on_from(from, covered);
             if cut {
+                if let Standing::Copying { cut, .. } = &mut self.standing {
+                    cut.insert(from);
+                }
                 return;
             }
             if covered < durable.index {

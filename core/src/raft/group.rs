@@ -60,11 +60,24 @@ pub(super) enum Standing {
     Verifying { start: u64, answered: BTreeSet<NodeId> },
     /// Nothing can be decided without it, it lost part of its log, and it copies it back from the other members (rule C3): from these
     /// it has all they hold, from the others it waits for what follows this place.
-    Copying { mark: Mark, done: BTreeSet<NodeId>, next: BTreeMap<NodeId, LogIndex> },
+    Copying {
+        mark: Mark,
+        done: BTreeSet<NodeId>,
+        next: BTreeMap<NodeId, LogIndex>,
+        /// Whose last answer was cut, because bytes of its entries are not here yet.
+        cut: BTreeSet<NodeId>,
+    },
     /// It lost part of its log or a vote, took a fresh replica id, and waits to be admitted under it (rule C5).
     Renamed { old: ReplicaId },
     /// It goes no further; if it stopped alone, it was wrong and the others were right.
     Stopped { reason: String, alone: bool },
+}
+
+impl Standing {
+    /// It begins to copy its log back; nobody was asked yet.
+    pub(super) fn copying(mark: Mark) -> Self {
+        Self::Copying { mark, done: BTreeSet::new(), next: BTreeMap::new(), cut: BTreeSet::new() }
+    }
 }
 
 /// One replica.

@@ -427,6 +427,7 @@ impl Group {
 
     /// Bytes or room came: the leader may send on behind what this log holds (rule B2).
     pub(super) fn ask_for_more(&mut self, context: &mut Context<'_>) {
+        self.ask_for_rest_of_copies(context);
         if let (Standing::Sound, Role::Follower { leader: Some(leader) }, Some((from, number))) =
             (&self.standing, &self.role, self.last_append)
             && *leader == from.node

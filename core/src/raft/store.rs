@@ -1,6 +1,6 @@
 //! Records of a group, and how a replica is put together from them.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -239,7 +239,7 @@ impl Loading {
             && let Ok(mark) = mark(goal)
         {
             // A copy that a crash cut short begins again: the term it reached says nothing of what is here.
-            group.standing = Standing::Copying { mark, done: BTreeSet::new(), next: BTreeMap::new() };
+            group.standing = Standing::copying(mark);
         }
         Ok(Some(group))
     }

@@ -26,7 +26,8 @@ pub struct Config {
     /// How often tables are compared with those of neighbours, give or take a quarter. More often mends losses sooner and costs
     /// one small message per link.
     pub compare: Span,
-    /// Tables that changed less than so long ago are not compared: what differs is still on its way.
+    /// Tables that changed less than so long ago are not compared: what differs is still on its way. Where something always changes, only
+    /// two comparisons in a row are put off for that.
     pub settle: Span,
 }
 

@@ -21,6 +21,9 @@ const FLOOD_BYTES_MAX: usize = 48 << 10;
 /// How long a neighbour waits for the whole table if it had it just before.
 pub(super) const FULL_PAUSE: Span = Span::millis(200);
 
+/// So many comparisons of tables are put off at most because something has just changed.
+const COMPARISONS_PUT_OFF: u64 = 2;
+
 /// What is owed to a neighbour.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Owed {
@@ -206,10 +209,18 @@ impl Routes {
     }
 
     fn on_summary(&mut self, now: Instant, from: NodeId, digest: TableDigest) {
-        if digest != self.table.digest() && now.since(self.changed_at) >= self.config.settle {
+        let last = self.owed.get(&from).and_then(|owed| owed.last_full).unwrap_or_default();
+        if digest != self.table.digest() && self.is_comparable(now, last) {
             sometimes!(TablesDiffered);
             self.owe_full(from);
         }
+    }
+
+    /// Whether a difference of tables would tell anything: what changed just now is still on its way. Where something always changes, what was
+    /// lost must come all the same, so that is put off for a while only, from when it was `last` done.
+    fn is_comparable(&self, now: Instant, last: Instant) -> bool {
+        now.since(self.changed_at) >= self.config.settle
+            || now.since(last) >= self.config.compare.times(COMPARISONS_PUT_OFF)
     }
 
     /// Compares tables with all neighbours, and forgets what nobody says any more.
@@ -220,7 +231,8 @@ impl Routes {
             self.pace_compute.want(now);
         }
         self.held.expire(now, self.config.lifetime);
-        if now.since(self.changed_at) >= self.config.settle {
+        if self.is_comparable(now, self.compared_at) {
+            self.compared_at = now;
             let digest = self.table.digest();
             for &to in self.links.keys() {
                 self.outputs.push_back(Output::Send { to, message: Message::Summary(digest) });

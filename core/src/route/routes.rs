@@ -87,6 +87,8 @@ pub struct Routes {
     pub(super) compare_at: Instant,
     /// When the table changed last.
     pub(super) changed_at: Instant,
+    /// When the table was compared with those of neighbours last.
+    pub(super) compared_at: Instant,
     pub(super) rng: Rng,
     pub(super) outputs: VecDeque<Output>,
     paths: BTreeMap<NodeId, Path>,
@@ -119,6 +121,7 @@ impl Routes {
             refresh_at: None,
             compare_at: Instant::ZERO,
             changed_at: Instant::ZERO,
+            compared_at: Instant::ZERO,
             rng,
             outputs: VecDeque::new(),
             paths: BTreeMap::new(),
@@ -133,6 +136,7 @@ impl Routes {
         let now = now.monotonic;
         self.version = Some((generation, 0));
         self.compare_at = now + self.around(self.config.compare);
+        self.compared_at = now;
         self.announce(now);
     }
 

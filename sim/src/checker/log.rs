@@ -94,6 +94,8 @@ pub struct Logs {
     before: BTreeMap<(usize, GroupId), GroupPlace>,
     /// Replicas that lost something and count since they last showed where they stand.
     unjudged: BTreeSet<(usize, GroupId)>,
+    /// Replicas whose own disks say that they were told what they lost.
+    told_on_disk: BTreeSet<(usize, GroupId)>,
     /// Groups in which a replica that had lost something counted once: anything may come of that, for ever.
     doubtful: BTreeSet<GroupId>,
     /// Per node.
@@ -141,6 +143,12 @@ impl Logs {
     /// X13.
     pub fn stands(&mut self, node: usize, life: u32, place: GroupPlace) -> Checked {
         self.seen.insert((node, place.group), Seen { life, place, synced: place.durable.index });
+        let key = (node, place.group);
+        if self.rolled_back.get(&key) == Some(&Memory::Told(place.replica, life))
+            && self.told_on_disk.insert(key)
+        {
+            self.changes += 1;
+        }
         self.stood(node, life, place)
     }
 
@@ -162,6 +170,7 @@ impl Logs {
         if self.before.remove(&(node, place.group)).is_some_and(whole) {
             self.rolled_back.remove(&(node, place.group));
         }
+        self.forgot_the_word(node, life, &place);
         if matches!(place.role, RoleName::Leader | RoleName::Follower | RoleName::Candidate) {
             self.counts(node, place.group);
         }
@@ -177,6 +186,17 @@ impl Logs {
             place.replica
         );
         Ok(())
+    }
+
+    /// A replica shows itself in a later life than the one in which it was told what it lost. If that word never was on its disk, it is as if
+    /// nobody had told it.
+    fn forgot_the_word(&mut self, node: usize, life: u32, place: &GroupPlace) {
+        let key = (node, place.group);
+        let Some(&Memory::Told(replica, told)) = self.rolled_back.get(&key) else { return };
+        if replica == place.replica && told < life && !self.told_on_disk.contains(&key) {
+            self.changes += 1;
+            self.rolled_back.insert(key, Memory::Doubtful);
+        }
     }
 
     /// A replica votes, stands for election or leads. Where it stands by then is judged when it shows it.
@@ -258,6 +278,8 @@ impl Logs {
             self.before.remove(&(node, group));
             if self.rolled_back.get(&(node, group)) != Some(&Memory::Unnoticed) {
                 self.rolled_back.insert((node, group), memory);
+                // It is nobody any more, and needs no word of that.
+                self.told_on_disk.insert((node, group));
             }
         }
     }
@@ -274,6 +296,7 @@ impl Logs {
             .collect();
         for (group, place) in seen {
             self.seen.remove(&(node, group));
+            self.told_on_disk.remove(&(node, group));
             // Who did not notice the last time has not regained what it lost then, nor has who was told and bears the old name still: that
             // it lost nothing more this time does not make it whole.
             let owes = match self.rolled_back.insert((node, group), Memory::Doubtful) {

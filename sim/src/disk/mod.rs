@@ -137,10 +137,10 @@ impl Disk {
         Written::Pending
     }
 
-    /// Whether nothing waits for a sync.
+    /// Whether nothing waits for a sync, and nothing was lost with one that failed.
     #[must_use]
     pub fn is_synced(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && !self.failing
     }
 
     /// Begins a sync if there is something to sync and none is under way; says how long it takes.

@@ -133,7 +133,7 @@ fn of_a_node_that_lost_its_disk_nothing_is_kept_before_it_has_joined_again() {
         world.images[1].is_some()
     };
     assert!(!goes_on_until(&mut world, |world| world.now > 3 * SECOND && world.processes[1].is_up()));
-    assert!(goes_on_until(&mut world, |world| world.is_member(1)));
+    assert!(goes_on_until(&mut world, |world| world.custody.joined(1)));
 }
 
 #[test]

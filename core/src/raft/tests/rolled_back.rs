@@ -5,7 +5,7 @@ use alloc::vec;
 use super::harness::{Cluster, GROUP, member};
 use crate::configuration::Configuration;
 use crate::id::{BootId, GroupId, LogIndex, Term};
-use crate::raft::{Body, Config, Input, Message, Place, RoleName};
+use crate::raft::{Append, Body, Config, Entry, EntryKind, Input, Message, Place, RoleName};
 use crate::time::Span;
 
 pub(super) fn configuration(cluster: &Cluster, node: usize) -> Configuration {
@@ -454,4 +454,108 @@ fn a_log_of_many_pieces_is_copied_in_one_conversation_though_every_message_comes
     assert!((6..=12).contains(&asked), "asked {asked} times");
     goes_on(&mut cluster, 1);
     assert_eq!(cluster.commands(0).len(), 61);
+}
+
+/// The only voter of three, with its disk taken back, has asked both others for their logs. What it asked them with comes back, too.
+fn copying() -> (Cluster, Place) {
+    let mut cluster = Cluster::new(31, GROUP, 3, 1, 2);
+    cluster.settle(Span::secs(1));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.propose(0, "lost");
+    cluster.settle(Span::millis(500));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.start(0);
+    cluster.sync_all(0);
+    for _ in 0..cluster.network.len() {
+        cluster.deliver(0);
+    }
+    let asked = |cluster: &Cluster| {
+        cluster.network.iter().find_map(|(.., message)| match message.body {
+            Body::Copy { last } => Some(last),
+            _ => None,
+        })
+    };
+    for _ in 0..4 {
+        if let Some(last) = asked(&cluster) {
+            cluster.network.clear();
+            // The others will answer as if something else had been agreed on behind this.
+            cluster.agreed.retain(|index, _| *index <= last.index);
+            return (cluster, last);
+        }
+        cluster.deliver(0);
+        cluster.sync_all(0);
+    }
+    panic!("it asks for nothing");
+}
+
+/// A member's answer: blank entries of one term, the first of them committed or not.
+fn answers(
+    cluster: &mut Cluster,
+    node: usize,
+    last: Place,
+    term: u64,
+    entries: u64,
+    committed: u64,
+    cut: bool,
+) {
+    let blank = |ahead| Entry {
+        index: LogIndex(last.index.0 + ahead),
+        term: Term(term),
+        kind: EntryKind::Blank,
+        data: bytes::Bytes::new(),
+        weight: 0,
+    };
+    let held: vec::Vec<Entry> = (1..=entries).map(blank).collect();
+    let durable = held.iter().fold(last, |place, entry| place.then(entry));
+    let passes = if cut { 1 } else { held.len() };
+    let commit = LogIndex(last.index.0 + committed);
+    let entries = held[..passes].to_vec();
+    let body = Append { previous: last, commit, durable, entries, number: 0, copy: true, cut };
+    let message = Message {
+        sender: member(node).replica,
+        addressee: Some(member(0).replica),
+        term: Term(term),
+        body: Body::Append(body),
+    };
+    cluster.tell(0, Input::Message { from: member(node).node, group: GROUP, message });
+    cluster.sync_all(0);
+}
+
+#[test]
+fn an_older_end_of_a_log_says_nothing_against_what_was_copied_as_committed() {
+    let (mut cluster, last) = copying();
+    answers(&mut cluster, 1, last, 7, 2, 2, false);
+    answers(&mut cluster, 2, last, 6, 1, 0, false);
+    assert!(!cluster.replicas[0].stopped);
+    assert_ne!(cluster.role(0), Some(RoleName::Amnesic), "both were heard");
+
+    let (mut cluster, last) = copying();
+    answers(&mut cluster, 1, last, 7, 2, 2, false);
+    answers(&mut cluster, 2, last, 6, 1, 1, false);
+    assert!(cluster.replicas[0].stopped, "two histories are committed");
+
+    let (mut cluster, last) = copying();
+    answers(&mut cluster, 1, last, 7, 2, 2, false);
+    answers(&mut cluster, 2, last, 8, 1, 0, false);
+    assert!(cluster.replicas[0].stopped, "a later log lacks what is committed");
+}
+
+#[test]
+fn the_rest_of_a_copy_that_waited_for_bytes_is_asked_for_when_they_come() {
+    let (mut cluster, last) = copying();
+    let questions = |cluster: &mut Cluster| {
+        cluster.sync_all(0);
+        let sent = core::mem::take(&mut cluster.network).into_iter();
+        let to = sent.filter(|(.., message)| matches!(message.body, Body::Copy { .. })).map(|(_, to, _)| to);
+        to.collect::<vec::Vec<_>>()
+    };
+    cluster.tell(0, Input::AskAgain { group: GROUP });
+    assert_eq!(questions(&mut cluster), [], "nobody's answer waits");
+    answers(&mut cluster, 1, last, 7, 3, 0, true);
+    assert_eq!(questions(&mut cluster), [], "nothing came yet");
+    cluster.tell(0, Input::AskAgain { group: GROUP });
+    assert_eq!(questions(&mut cluster), [member(1).node]);
+    cluster.tell(0, Input::AskAgain { group: GROUP });
+    assert_eq!(questions(&mut cluster), [], "it is asked once");
 }

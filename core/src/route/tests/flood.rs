@@ -137,3 +137,25 @@ fn a_long_line_is_travelled_for_sixteen_links_and_no_more() {
     assert_eq!(world.routes(1).paths()[&id(17)].labels.len(), 15);
     assert_eq!(world.routes(1).paths().get(&id(18)), None);
 }
+
+#[test]
+fn what_was_lost_comes_although_something_always_changes() {
+    let mut world = World::new(4, 17);
+    for (a, b) in [(1, 2), (2, 3)] {
+        world.connect(a, b, 10_000);
+    }
+    world.run(Span::secs(30));
+    world.loss = 100;
+    world.connect(1, 4, 10_000);
+    world.run(Span::secs(1));
+    world.loss = 0;
+    for round in 0..60_u32 {
+        let (a, b) = if round % 2 == 0 { (1, 2) } else { (2, 3) };
+        let micros = if round / 2 % 2 == 0 { 50_000 } else { 10_000 };
+        world.input(a, Input::Cost { node: id(b), micros });
+        world.run(Span::millis(1_500));
+        let last = world.routes(1).changed_at.max(world.routes(3).changed_at);
+        assert!(round < 4 || world.now.since(last) < Span::secs(2), "round {round}: it came to rest");
+    }
+    assert!(world.walk(3, 4).is_some() && world.walk(4, 3).is_some());
+}

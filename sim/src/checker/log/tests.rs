@@ -252,3 +252,20 @@ fn an_entry_that_a_rival_could_undo_was_not_committed() {
     let joint = Ballot { rival: behind.rival.map(|(last, _)| (last, &halves)), ..behind };
     check(&[first, ballot(2, place(2, 2, 1), true), joint]).expect("both halves must elect");
 }
+
+#[test]
+fn a_word_that_never_was_on_disk_is_forgotten_with_the_life_that_heard_it() {
+    for kept in [false, true] {
+        let mut logs = Logs::default();
+        logs.committed(1, GROUP, place(2, 1, 2)).unwrap();
+        logs.stands(0, 0, ended(5, 2)).unwrap();
+        logs.rolled_back(0);
+        logs.stands(0, 1, stand(5, RoleName::Verifying, 1)).unwrap();
+        logs.told(0, GROUP);
+        let amnesic = stand(5, RoleName::Amnesic, 1);
+        if kept { logs.stands(0, 1, amnesic) } else { logs.stands_unsynced(0, 1, amnesic) }.unwrap();
+        logs.stands(0, 2, stand(5, RoleName::Verifying, 1)).unwrap();
+        logs.stands(0, 2, stand(5, RoleName::Leader, 1)).unwrap();
+        assert_eq!(logs.excused(GROUP), !kept, "on disk: {kept}");
+    }
+}
