@@ -47,8 +47,13 @@ impl Clock {
         if ahead > NEVER {
             return NEVER;
         }
-        let estimate = i128::from(ahead) * i128::from(MILLION) / i128::from(MILLION + i64::from(self.ppm));
-        let mut time = self.since + estimate as Time;
+        let rate = MILLION + i64::from(self.ppm);
+        let estimate = match ahead.checked_mul(MILLION as u64) {
+            // Some hours: what nearly all deadlines are ahead. To divide wider numbers takes much longer.
+            Some(product) if rate > 0 => product / rate as u64,
+            _ => (i128::from(ahead) * i128::from(MILLION) / i128::from(rate)) as Time,
+        };
+        let mut time = self.since + estimate;
         while self.monotonic(time) < at.0 {
             time += 1;
         }

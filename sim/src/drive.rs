@@ -147,11 +147,15 @@ impl<M: Machine> World<M> {
 
     /// Looks at where the node's replicas stand now, and at what they committed since.
     fn look_at_logs(&mut self, node: usize, machine: &M, synced: bool) -> Result<(), Failure> {
+        let (life, version) = (self.processes[node].life, machine.groups_version());
+        if self.books.logs.has_shown_version(node, life, synced, version) {
+            return Ok(());
+        }
         let mut places = std::mem::take(&mut self.places);
         places.clear();
         machine.group_places(&mut places);
-        let life = self.processes[node].life;
         if self.books.logs.has_shown(node, life, synced, &places) {
+            self.books.logs.shows_still(node, version);
             self.places = places;
             return Ok(());
         }
@@ -175,7 +179,7 @@ impl<M: Machine> World<M> {
                 self.cannot_be_lost(node, machine, place)?;
             }
         }
-        self.books.logs.shows(node, life, synced, &places);
+        self.books.logs.shows(node, life, synced, version, &places);
         self.places = places;
         Ok(())
     }

@@ -38,6 +38,11 @@ pub trait Machine: Sized {
     /// Appends where each replica of the node stands in its group.
     fn group_places(&self, places: &mut Vec<GroupPlace>);
 
+    /// Moves whenever anything that [`Machine::group_places`] tells may have moved; `None` if that is not known.
+    fn groups_version(&self) -> Option<u64> {
+        None
+    }
+
     /// What the log of a group holds at an index, if it still holds it.
     fn group_place_at(&self, group: GroupId, index: LogIndex) -> Option<Place>;
 
@@ -100,6 +105,10 @@ impl Machine for Node {
 
     fn group_places(&self, places: &mut Vec<GroupPlace>) {
         places.extend(self.group_places());
+    }
+
+    fn groups_version(&self) -> Option<u64> {
+        Some(self.groups_version())
     }
 
     fn group_place_at(&self, group: GroupId, index: LogIndex) -> Option<Place> {

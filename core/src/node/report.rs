@@ -45,6 +45,12 @@ impl Node {
         self.groups.places()
     }
 
+    /// Moves whenever anything that [`Node::group_places`] tells may have moved.
+    #[must_use]
+    pub fn groups_version(&self) -> u64 {
+        self.groups.changes()
+    }
+
     /// How far the control group's state goes here, and its digest: equal at all members that applied the same entries.
     #[must_use]
     pub fn control_state(&self) -> (LogIndex, Digest) {

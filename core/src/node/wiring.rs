@@ -25,17 +25,17 @@ impl Node {
     /// Hands outputs on until every part is quiet.
     pub(super) fn wire(&mut self) {
         loop {
-            if let Some(output) = self.links.poll() {
+            if let Some(output) = self.links.take(link::Links::poll) {
                 self.wire_links(output);
-            } else if let Some(output) = self.pairs.poll() {
+            } else if let Some(output) = self.pairs.take(link::Pairs::poll) {
                 self.wire_pairs(output);
-            } else if let Some(output) = self.routes.poll() {
+            } else if let Some(output) = self.routes.take(route::Routes::poll) {
                 self.wire_routes(output);
-            } else if let Some(output) = self.groups.poll() {
+            } else if let Some(output) = self.groups.take(raft::Groups::poll) {
                 self.wire_groups(output);
-            } else if let Some(output) = self.mesh.poll() {
+            } else if let Some(output) = self.mesh.take(mesh::Mesh::poll) {
                 self.wire_mesh(output);
-            } else if let Some(output) = self.streams.poll() {
+            } else if let Some(output) = self.streams.take(stream::Streams::poll) {
                 self.wire_streams(output);
             } else if let Some(parcel) = self.loopback.pop_front() {
                 let own = self.config.identity.node;

@@ -186,7 +186,9 @@ impl Decoder {
             }
         }
         loop {
-            let start = check_start(&self.partial, self.limit)?;
+            // What the first piece says of the size spares a second copy of what it holds.
+            let begun = if self.partial.is_empty() { self.pieces.front() } else { None };
+            let start = check_start(begun.map_or(&self.partial[..], |piece| piece), self.limit)?;
             let wanted = start.map_or(FRAME_HEADER, |(_, size)| FRAME_HEADER + size);
             if let Some((kind, _)) = start
                 && self.partial.len() == wanted

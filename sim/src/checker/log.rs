@@ -81,6 +81,8 @@ struct Shown {
     synced: bool,
     /// How often anything else had changed by then: see [`Logs::changes`].
     changes: u64,
+    /// The version under which its node showed this, if nodes tell it: while it stands, so do the places.
+    version: Option<u64>,
     places: Vec<GroupPlace>,
 }
 
@@ -105,6 +107,24 @@ pub struct Logs {
 }
 
 impl Logs {
+    /// Whether a node whose version of where its replicas stand is known has shown all of it under that very version, and nothing else
+    /// was told here since: then it need not even be asked.
+    #[must_use]
+    pub fn has_shown_version(&self, node: usize, life: u32, synced: bool, version: Option<u64>) -> bool {
+        version.is_some()
+            && self.shown.get(node).is_some_and(|shown| {
+                (shown.life, shown.synced, shown.changes) == (life, synced, self.changes)
+                    && shown.version == version
+            })
+    }
+
+    /// A node shows, under another version, just what it showed last.
+    pub fn shows_still(&mut self, node: usize, version: Option<u64>) {
+        if let Some(shown) = self.shown.get_mut(node) {
+            shown.version = version;
+        }
+    }
+
     /// Whether a node shows just what it showed last, and nothing else was told here since. To judge it again would change nothing: all that
     /// [`Logs::stands`] and [`Logs::stands_unsynced`] do was done the last time.
     #[must_use]
@@ -116,12 +136,19 @@ impl Logs {
     }
 
     /// A node has shown all this, and it was judged.
-    pub fn shows(&mut self, node: usize, life: u32, synced: bool, places: &[GroupPlace]) {
+    pub fn shows(
+        &mut self,
+        node: usize,
+        life: u32,
+        synced: bool,
+        version: Option<u64>,
+        places: &[GroupPlace],
+    ) {
         if self.shown.len() <= node {
             self.shown.resize_with(node + 1, Shown::default);
         }
         let shown = &mut self.shown[node];
-        (shown.life, shown.synced, shown.changes) = (life, synced, self.changes);
+        (shown.life, shown.synced, shown.changes, shown.version) = (life, synced, self.changes, version);
         shown.places.clear();
         shown.places.extend_from_slice(places);
     }

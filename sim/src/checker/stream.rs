@@ -336,7 +336,7 @@ impl StreamLedger {
             known.version
         );
         ensure!(
-            delivered.bytes == content::write(name, known.len as usize),
+            content::says(&delivered.bytes, name, known.len as usize),
             "X2",
             "stream {index}: {sequence} is message {number} of writer {writer} with other bytes"
         );

@@ -33,7 +33,7 @@ fn who_shows_the_same_again_need_not_be_judged_again_unless_something_else_was_t
     let places = [stand(1, RoleName::Follower, 3)];
     assert!(!logs.has_shown(0, 1, true, &places), "nothing was shown");
     let shown = |logs: &mut Logs| {
-        logs.shows(0, 1, true, &places);
+        logs.shows(0, 1, true, Some(8), &places);
         assert!(logs.has_shown(0, 1, true, &places));
     };
     shown(&mut logs);
@@ -57,7 +57,25 @@ fn who_shows_the_same_again_need_not_be_judged_again_unless_something_else_was_t
         }
         tell(&mut logs);
         assert!(!logs.has_shown(0, 1, true, &places), "after telling {number}");
+        assert!(!logs.has_shown_version(0, 1, true, Some(8)), "after telling {number}");
     }
+}
+
+#[test]
+fn a_node_is_not_asked_again_under_the_version_under_which_it_showed_everything() {
+    let mut logs = Logs::default();
+    let places = [stand(1, RoleName::Follower, 3)];
+    assert!(!logs.has_shown_version(0, 1, true, Some(8)), "nothing was shown");
+    logs.shows(0, 1, true, Some(8), &places);
+    assert!(logs.has_shown_version(0, 1, true, Some(8)));
+    assert!(!logs.has_shown_version(1, 1, true, Some(8)), "another node");
+    assert!(!logs.has_shown_version(0, 2, true, Some(8)), "another life");
+    assert!(!logs.has_shown_version(0, 1, false, Some(8)), "something is not synced");
+    assert!(!logs.has_shown_version(0, 1, true, Some(9)), "something may have moved");
+    logs.shows_still(0, Some(9));
+    assert!(logs.has_shown_version(0, 1, true, Some(9)), "it moved, and came back");
+    logs.shows(0, 1, true, None, &places);
+    assert!(!logs.has_shown_version(0, 1, true, None), "a node that tells no version is always asked");
 }
 
 #[test]
