@@ -19,6 +19,7 @@ mod parcel;
 mod recovery;
 mod report;
 pub mod status;
+mod ways;
 mod wiring;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -36,6 +37,7 @@ use self::ingress::Lanes;
 use self::journal::Journal;
 use self::output::{LoadId, Timer};
 use self::parcel::{Held, Parcel};
+use self::ways::Ways;
 use crate::id::{BootId, LaneId, NodeId, Ticket};
 use crate::level::Level;
 use crate::link::{Links, Pairs};
@@ -165,6 +167,7 @@ pub struct Node {
     outputs: VecDeque<Output>,
     /// Parcels this node sent to itself.
     loopback: VecDeque<Parcel>,
+    ways: Ways,
     dropped: Drops,
 }
 
@@ -202,6 +205,7 @@ impl Node {
             next_load: LoadId(1),
             outputs: VecDeque::new(),
             loopback: VecDeque::new(),
+            ways: Ways::default(),
             dropped: Drops::default(),
             phase: Phase::Recovering,
             now: Now::default(),
