@@ -186,6 +186,7 @@ marks! {
         NoticeCame: "a source heard that a relay dropped its message";
         SourceUnknown: "a message came from a node that is no member as far as was known";
         NoPath: "a message had no way to whom it was for";
+        AnsweredTheWayItCame: "a message went back the way that the last one came, for want of a path";
         RestAskedFor: "bytes came, nothing was held that waits for them, and the leader was asked";
         LaneMisbehaved: "a lane brought what makes no sense, and was closed";
         QueueFollowedLink: "what waited for a neighbour went over another lane";

@@ -3,11 +3,13 @@
 //! How fast simulated time passes depends on how much happens in it, so the two are always told together: seconds per second, events
 //! per second, and how many events a simulated second has.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use wattle_core::node::Node;
 
-use crate::event::{SECOND, Time};
+use crate::event::{MILLI, SECOND, Time};
+use crate::forming::Standing;
 use crate::generate::scale;
 use crate::outcome::Verdict;
 use crate::plan::Plan;
@@ -15,6 +17,8 @@ use crate::swarm::processor_time;
 use crate::trace::Recording;
 use crate::world::World;
 
+/// How often it is looked at whether a mesh has formed.
+const FORMED_EVERY: Time = 250 * MILLI;
 /// After so many events the clock is looked at.
 const LOOK_EVERY: u64 = 256;
 /// The seed of the large meshes.
@@ -106,14 +110,42 @@ pub struct Figures {
     pub nodes: usize,
     /// How many runs were begun.
     pub runs: u64,
-    /// Until every node had joined: of large meshes only.
+    /// Until every node had joined and knew all, or as long as was given for it: of large meshes only.
     pub forming: Option<Stretch>,
-    /// What is measured.
+    /// What is measured; nothing of a mesh that did not form.
     pub measured: Stretch,
-    /// Whether every node had joined in time.
-    pub formed: bool,
+    /// Why a mesh was not measured.
+    pub unformed: Option<Unformed>,
     /// The first run that failed: its seed and how.
     pub failure: Option<(u64, Verdict)>,
+}
+
+/// A mesh that did not form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unformed {
+    /// How far it was.
+    pub standing: Standing,
+    /// How much simulated time had passed.
+    pub passed: Time,
+    /// How much it is given.
+    pub given: Time,
+    /// Whether the budget ended it.
+    pub budget: bool,
+}
+
+impl fmt::Display for Unformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |time: Time| time as f64 / SECOND as f64;
+        let (passed, given) = (seconds(self.passed), seconds(self.given));
+        match self.budget {
+            true => write!(
+                f,
+                "the budget was used up after {passed:.1} of the {given:.1} simulated seconds given to form: "
+            ),
+            false => write!(f, "it did not form within {passed:.1} simulated seconds: "),
+        }?;
+        self.standing.fmt(f)
+    }
 }
 
 /// Measures a case.
@@ -137,7 +169,7 @@ fn five(bounds: Bounds) -> Figures {
         runs: 0,
         forming: None,
         measured: Stretch::default(),
-        formed: true,
+        unformed: None,
         failure: None,
     };
     for plan in hostile_plans() {
@@ -161,11 +193,22 @@ fn large(nodes: usize, bounds: Bounds) -> Figures {
     let from = plan.fault_phase - bounds.simulated;
     let until = plan.fault_phase;
     let mut run = Run::new(plan);
-    let forming = run.until(bounds.budget, |world| world.now >= from);
-    let formed = run.world.complete && run.world.now >= from;
-    let measured =
-        if formed { run.until(bounds.budget, |world| world.now >= until) } else { Stretch::default() };
-    Figures { nodes, runs: 1, forming: Some(forming), measured, formed, failure: run.failure() }
+    let forming = run.form(bounds.budget, from);
+    let left = bounds.budget.saturating_sub(forming.processor);
+    run.until(left, |world| world.now >= from);
+    let standing = run.world.standing();
+    let budget = run.world.now < from && run.world.verdict.is_none();
+    let (passed, given) = (run.world.now, from);
+    let unformed = (budget || !standing.is_whole()).then_some(Unformed { standing, passed, given, budget });
+    let measured = match unformed {
+        // The checkers look at all nodes of a large mesh rarely: they need not have seen it yet.
+        None => {
+            run.world.complete = true;
+            run.until(bounds.budget, |world| world.now >= until)
+        }
+        Some(_) => Stretch::default(),
+    };
+    Figures { nodes, runs: 1, forming: Some(forming), measured, unformed, failure: run.failure() }
 }
 
 struct Run {
@@ -177,6 +220,19 @@ impl Run {
         let mut world = World::<Node>::new(plan, Recording::Off);
         world.start();
         Self { world }
+    }
+
+    /// Runs until the mesh has formed, or time is up.
+    fn form(&mut self, budget: Duration, until: Time) -> Stretch {
+        let mut forming = Stretch::default();
+        while self.world.verdict.is_none() && forming.processor < budget && self.world.now < until {
+            let look = (self.world.now + FORMED_EVERY).min(until);
+            forming.add(self.until(budget.saturating_sub(forming.processor), |world| world.now >= look));
+            if self.world.workload.all_joined() && self.world.standing().is_whole() {
+                break;
+            }
+        }
+        forming
     }
 
     /// Runs on until it ends, the budget is used up, or there is enough.
@@ -213,7 +269,7 @@ mod tests {
     fn five_nodes_are_measured_over_whole_runs_and_every_step_is_checked() {
         let figures =
             measure(Case::Five, Bounds { simulated: 20 * SECOND, budget: Duration::from_secs(300) });
-        assert_eq!((figures.nodes, figures.formed, figures.failure), (5, true, None));
+        assert_eq!((figures.nodes, figures.unformed, figures.failure), (5, None, None));
         assert!(figures.runs >= 1 && figures.measured.simulated >= 20 * SECOND);
         assert!(figures.measured.checks * 4 > figures.measured.events, "{:?}", figures.measured);
     }
@@ -222,7 +278,8 @@ mod tests {
     fn a_larger_mesh_forms_and_is_measured_at_its_load() {
         let figures =
             measure(Case::Scale(12), Bounds { simulated: 3 * SECOND, budget: Duration::from_secs(300) });
-        assert!(figures.formed && figures.failure.is_none(), "{figures:?}");
+        assert!(figures.unformed.is_none() && figures.failure.is_none(), "{figures:?}");
+        assert!(figures.forming.unwrap().seconds() < 8.0, "it forms sooner than it is given: {figures:?}");
         assert!((3.0..3.1).contains(&figures.measured.seconds()), "{figures:?}");
         assert!(figures.measured.density() > 1_000.0, "{figures:?}");
     }
@@ -230,7 +287,7 @@ mod tests {
     #[test]
     fn a_budget_that_is_used_up_ends_it() {
         let figures = measure(Case::Scale(40), Bounds { simulated: SECOND, budget: Duration::ZERO });
-        assert!(!figures.formed && figures.measured.events == 0);
+        assert!(figures.unformed.unwrap().budget && figures.measured.events == 0);
         let figures = measure(Case::Five, Bounds { simulated: SECOND, budget: Duration::ZERO });
         assert_eq!((figures.runs, figures.failure), (0, None));
     }

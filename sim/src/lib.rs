@@ -39,6 +39,7 @@ mod drive;
 pub mod event;
 pub mod explain;
 pub mod fault;
+pub mod forming;
 mod forsaken;
 mod frames;
 pub mod fuzz;

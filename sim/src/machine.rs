@@ -52,6 +52,11 @@ pub trait Machine: Sized {
     /// What the node knows of itself and the mesh.
     fn status(&self, now: Now) -> Option<Status>;
 
+    /// How many members the node knows.
+    fn member_count(&self) -> usize {
+        0
+    }
+
     /// The start of another node that counts at the node, and its count of starts.
     fn peer_start(&self, _: NodeId) -> Option<(BootId, Generation)> {
         None
@@ -121,6 +126,10 @@ impl Machine for Node {
 
     fn status(&self, now: Now) -> Option<Status> {
         self.status(now)
+    }
+
+    fn member_count(&self) -> usize {
+        self.member_count()
     }
 
     fn peer_start(&self, node: NodeId) -> Option<(BootId, Generation)> {

@@ -169,6 +169,18 @@ impl Workload {
         self.tasks.iter().filter(|task| task.is_joining()).all(Task::done)
     }
 
+    /// How many nodes were told so.
+    #[must_use]
+    pub fn joined(&self) -> usize {
+        self.tasks.iter().filter(|task| task.is_joining() && task.done()).count()
+    }
+
+    /// What one that was not told so waits for, in words.
+    #[must_use]
+    pub fn unjoined(&self) -> Option<String> {
+        self.tasks.iter().filter(|task| task.is_joining()).find_map(Task::owed)
+    }
+
     /// What somebody still wants, in words, and of whom.
     pub fn owed(&self) -> impl Iterator<Item = (Owed, String)> + '_ {
         let tasks = self.tasks.iter();

@@ -1,8 +1,8 @@
 //! Heartbeats between nodes that share groups, end to end over the overlay: whether the other node lives, which start of it
 //! that is, and which groups it leads for us. For liveness only; no vote, read or commit relies on them.
 //!
-//! A beat goes to each near peer ten times a second, and to a far one, whose silence nobody acts upon at once, every two seconds; each says when the
-//! next one comes. It carries a digest of the (group, term) list that the sender leads for the receiver, and
+//! A beat goes to each near peer ten times a second, and to a far one, whose silence nobody acts upon at once, every two seconds, or more rarely if there are many; each
+//! says when the next one comes. It carries a digest of the (group, term) list that the sender leads for the receiver, and
 //! what the sender last saw of the receiver's own list; the list itself travels, in pages, until the other end is known to have
 //! it. So a lost beat costs nothing and an idle pair says little.
 //!
@@ -43,6 +43,11 @@ pub struct Config {
     pub interval: Span,
     /// How often one goes to each far peer: a large mesh has thousands of these.
     pub interval_far: Span,
+    /// With many far peers one goes to each after so long for every one of them, up to [`Self::interval_far_max`], so that a voter's beats do not
+    /// grow with the mesh. A far peer answers no more often than it is spoken to.
+    pub interval_far_each: Span,
+    /// The longest such time, and the longest by which another node is believed to let one wait.
+    pub interval_far_max: Span,
     /// The shortest time between two beats to one peer when there is news.
     pub interval_min: Span,
     /// A near peer unheard for so long is suspect; a far one after so many times longer as its beats are rarer. At least three intervals: a
@@ -59,6 +64,8 @@ impl Default for Config {
         Self {
             interval: Span::millis(100),
             interval_far: Span::secs(2),
+            interval_far_each: Span::millis(10),
+            interval_far_max: Span::secs(10),
             interval_min: Span::millis(20),
             suspect: Span::millis(400),
             write_limit: Span::secs(2),
@@ -305,7 +312,9 @@ impl Pairs {
             }
             stays
         });
-        let far = far.difference(near).map(|&node| (node, self.config.interval_far));
+        let interval_far = self.config.interval_far_each.times(far.len() as u64);
+        let interval_far = interval_far.at_most(self.config.interval_far_max).max(self.config.interval_far);
+        let far = far.difference(near).map(|&node| (node, interval_far));
         let nodes = near.iter().map(|&node| (node, self.config.interval)).chain(far);
         let mut nearer = Vec::new();
         for (node, interval) in nodes.filter(|(node, _)| *node != self.own) {
@@ -360,7 +369,9 @@ impl Pairs {
         peer.heard = now;
         peer.number = beat.number;
         peer.lag = beat.lag;
-        peer.pause = beat.pause.at_most(self.config.interval_far);
+        let far = peer.interval >= self.config.interval_far;
+        let most = if far { self.config.interval_far_max } else { self.config.interval_far };
+        peer.pause = beat.pause.at_most(most);
         peer.disk_stuck = beat.oldest_write.is_some_and(|age| age > self.config.write_limit);
         peer.acknowledged = beat.seen_digest;
         sometimes!(SuspectIsBack, !peer.disk_stuck && peer.suspect);
@@ -435,11 +446,15 @@ impl Pairs {
     fn beat(&mut self, now: Instant, node: NodeId) {
         let (Some(generation), Some(peer)) = (self.generation, self.peers.get_mut(&node)) else { return };
         peer.sent += 1;
-        peer.promised = peer.interval;
+        // Who speaks to many is not to hear more than it says. A little more often than the other end, or the two would hold each other back for ever.
+        let far = peer.interval >= self.config.interval_far;
+        let answers = Span(peer.pause.0 - peer.pause.0 / 8);
+        let interval = if far { peer.interval.max(answers) } else { peer.interval };
+        peer.promised = interval;
         // Spread, so that beats to many peers do not leave in one burst for ever.
         let pause = match peer.beaten {
             None => Span(self.rng.below(peer.interval.0)).max(self.config.interval_min),
-            Some(_) => peer.interval,
+            Some(_) => interval,
         };
         if self.planted.strikes(Bug::PauseUnderstated, || pause > self.config.interval) {
             peer.promised = self.config.interval;

@@ -22,6 +22,13 @@ impl Mesh {
         all.into_iter()
     }
 
+    /// How many they are.
+    #[must_use]
+    pub fn member_count(&self) -> usize {
+        let agreed = &self.state.members;
+        agreed.len() + self.marks.all_recalled().filter(|member| !agreed.contains_key(&member.node)).count()
+    }
+
     /// One member.
     #[must_use]
     pub fn member(&self, node: NodeId) -> Option<&Member> {

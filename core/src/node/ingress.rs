@@ -263,6 +263,9 @@ impl Node {
             self.mesh.handle(self.now, mesh::Input::Unknown { node: source, through: neighbour });
             return Ok(());
         }
+        if self.routes.path(source).is_none() {
+            self.ways.note(source, neighbour, message.relay.path().back());
+        }
         let group = GroupId::from_slice(envelope.group(&header));
         self.deliver(source, message.relay.kind(), group, envelope.body(&header), message.payload)
     }
@@ -342,19 +345,27 @@ impl Node {
         self.groups.handle(now, input);
     }
 
+    /// The neighbour by which a node is reached, and the path from there.
+    fn way_to(&mut self, node: NodeId) -> Option<(NodeId, Path)> {
+        if let Some(path) = self.routes.path(node) {
+            return Some((path.first, Path::new(&path.labels).ok()?));
+        }
+        let back = self.ways.back(node);
+        sometimes!(AnsweredTheWayItCame, back.is_some());
+        back
+    }
+
     /// Sends a parcel on its way. One that has no way is dropped: whoever sent it sends again by its own deadline.
     pub(super) fn post(&mut self, parcel: Parcel) {
         let own = self.config.identity.node;
         if parcel.to == own {
             return self.loopback.push_back(parcel);
         }
-        let Some(path) = self.routes.path(parcel.to) else {
+        let Some((first, path)) = self.way_to(parcel.to) else {
             sometimes!(NoPath);
             self.dropped.unroutable += 1;
             return;
         };
-        let first = path.first;
-        let Ok(path) = Path::new(&path.labels) else { return };
         let relay = RelayHeader::along(parcel.kind, parcel.class, path);
         let header = parcel.envelope(own);
         if self

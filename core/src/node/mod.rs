@@ -20,6 +20,7 @@ mod part;
 mod recovery;
 mod report;
 pub mod status;
+mod ways;
 mod wiring;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -38,6 +39,7 @@ use self::journal::Journal;
 use self::output::{LoadId, Timer};
 use self::parcel::{Held, Parcel};
 use self::part::Part;
+use self::ways::Ways;
 use crate::id::{BootId, LaneId, NodeId, Ticket};
 use crate::level::Level;
 use crate::link::{Links, Pairs};
@@ -167,6 +169,7 @@ pub struct Node {
     outputs: VecDeque<Output>,
     /// Parcels this node sent to itself.
     loopback: VecDeque<Parcel>,
+    ways: Ways,
     dropped: Drops,
 }
 
@@ -204,6 +207,7 @@ impl Node {
             next_load: LoadId(1),
             outputs: VecDeque::new(),
             loopback: VecDeque::new(),
+            ways: Ways::default(),
             dropped: Drops::default(),
             phase: Phase::Recovering,
             now: Now::default(),

@@ -51,6 +51,12 @@ impl Node {
         self.groups.changes()
     }
 
+    /// How many members this node knows.
+    #[must_use]
+    pub fn member_count(&self) -> usize {
+        self.mesh.member_count()
+    }
+
     /// How far the control group's state goes here, and its digest: equal at all members that applied the same entries.
     #[must_use]
     pub fn control_state(&self) -> (LogIndex, Digest) {

@@ -270,9 +270,9 @@ impl Routes {
 
     fn on_cost(&mut self, now: Instant, node: NodeId, micros: u32) {
         let Some(link) = self.links.get_mut(&node) else { return };
-        let before = link.ripe_at(&self.config);
+        let before = link.ripe_at();
         let news = link.measure(now, micros, &self.config);
-        if link.ripe_at(&self.config) != before {
+        if link.ripe_at() != before {
             self.ripe_at = self.first_ripe();
         }
         if news {
@@ -282,7 +282,7 @@ impl Routes {
     }
 
     fn first_ripe(&self) -> Option<Instant> {
-        self.links.values().filter_map(|link| link.ripe_at(&self.config)).min()
+        self.links.values().filter_map(|link| link.ripe_at()).min()
     }
 
     fn on_members(&mut self, now: Instant, mut members: BTreeSet<NodeId>) {
@@ -310,7 +310,7 @@ impl Routes {
     fn run_due(&mut self, now: Instant) {
         if self.ripe_at.is_some_and(|at| at <= now) {
             for link in self.links.values_mut() {
-                link.ripen(now, &self.config);
+                link.ripen(now);
             }
             self.ripe_at = self.first_ripe();
             self.pace_announce.want(now);

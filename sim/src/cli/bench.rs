@@ -61,10 +61,9 @@ fn tell(case: Case, figures: &Figures, program: &str, out: &mut dyn Write) -> Re
     if let Some(forming) = &figures.forming {
         row(&format!("{name}, forming"), forming, out)?;
     }
-    if figures.formed {
-        row(&name, &figures.measured, out)?;
-    } else {
-        writeln!(out, "{name}: not all had joined within the budget; give it more")?;
+    match &figures.unformed {
+        None => row(&name, &figures.measured, out)?,
+        Some(unformed) => writeln!(out, "{name}: {unformed}")?,
     }
     let Some((seed, verdict)) = &figures.failure else { return Ok(0) };
     writeln!(out, "seed {seed}: {verdict}")?;
@@ -113,6 +112,6 @@ mod tests {
         };
         let text = said(Duration::from_secs(300));
         assert!(text.contains("3 nodes, forming") && text.contains("\n3 nodes  "), "{text}");
-        assert!(said(Duration::ZERO).contains("not all had joined"));
+        assert!(said(Duration::ZERO).contains("\n3 nodes: the budget was used up after "));
     }
 }

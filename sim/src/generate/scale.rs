@@ -21,7 +21,7 @@ const MESSAGES_PER_CALL: u64 = 8;
 const FAULT_EVERY: Time = SECOND;
 /// Long enough for a mesh of any size to form, and for the checkers to see that, before its faults begin.
 const FORMING_BASE: Time = 8 * SECOND;
-const FORMING_PER_NODE: Time = 55 * MILLI;
+const FORMING_PER_NODE: Time = 12 * MILLI;
 
 /// A mesh of `nodes` nodes, at work for `length` after it had time to form.
 pub(crate) fn plan(nodes: usize, seed: u64, length: Time) -> Plan {

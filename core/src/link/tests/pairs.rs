@@ -135,6 +135,34 @@ fn a_far_peer_gets_few_beats_that_say_so_and_is_awaited_as_long_as_its_own_say()
 }
 
 #[test]
+fn the_more_far_peers_the_rarer_each_gets_a_beat_and_it_answers_no_more_often() {
+    let said = |outputs: Vec<Output>| {
+        let pauses = outputs.into_iter().filter_map(|output| match output {
+            Output::Send { beat, .. } => Some(beat.pause),
+            _ => None,
+        });
+        pauses.collect::<Vec<_>>()
+    };
+    let many: Vec<u8> = (2..=251).collect();
+    assert_eq!(said(give(&mut pairs(1, 1), T, near_and_far(&[], &many))), [Span::millis(2_500); 250]);
+    let mut few = pairs(1, 1);
+    give(&mut few, T, near_and_far(&[], &[2]));
+    let mut next = |number, pause| {
+        give(&mut few, T, from_two(Beat { pause, ..beat(1, number) }));
+        loop {
+            let due = few.next_deadline().expect("beats go on");
+            let pauses = said(give(&mut few, due, Input::Deadline));
+            if !pauses.is_empty() {
+                break pauses;
+            }
+        }
+    };
+    assert_eq!(next(1, Span::secs(8)), [Span::secs(7)], "a little more often than it hears");
+    assert_eq!(next(2, Span::secs(1_000)), [Span::millis(8_750)], "nobody silences it");
+    assert_eq!(next(3, Span::secs(2)), [Span::secs(2)]);
+}
+
+#[test]
 fn a_peer_that_never_spoke_becomes_suspect_too() {
     let mut pairs = pairs(1, 1);
     give(&mut pairs, T, peers(&[2]));
