@@ -309,6 +309,7 @@ marks! {
         PositionForeign: "a handler stood above the end of its stream";
         WindowBytesFull: "a handler had as many bytes as it may";
         HeldGaveWay: "bytes held for later gave way to bytes needed first";
+        SessionForgotten: "a source started anew below a session of which bytes had come";
         BytesNotWhatTheyAreCalled: "bytes came that are not what they are called";
         StreamStateRefused: "a stream's state came and was not taken over";
         StrangersCrowd: "so many strangers were at the door that one was sent away";

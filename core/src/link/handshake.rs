@@ -113,6 +113,7 @@ impl Links {
             Phase::Linked(linked) if linked.unconfirmed.is_some() => {
                 linked.unconfirmed = None;
                 let node = linked.peer.node;
+                self.prove_confirmed(now, node, id);
                 self.settle(now, node);
             }
             // Said twice, perhaps: it changes nothing.
@@ -239,12 +240,28 @@ impl Links {
         }
         if let Some(link) = self.links.get_mut(&node) {
             link.lanes.insert(id);
+            if unconfirmed.is_none() {
+                self.prove_confirmed(now, node, id);
+            }
         } else {
             self.links.insert(node, Link::new(boot, generation, id, now));
             self.targets.rest(node);
             self.emit(Output::Up { node, lane: id, boot, generation, label });
         }
         self.settle(now, node);
+    }
+
+    /// Lets a lane that both ends have just confirmed prove itself, if there are others: the confirmation may have been under way
+    /// for long, and the other end may have lost this very lane meanwhile. Others that live must not be left for it.
+    fn prove_confirmed(&mut self, now: Instant, node: NodeId, id: LaneId) {
+        let alone = self.links.get(&node).is_none_or(|link| link.lanes.len() < 2);
+        let Some(lane) = self.lanes.get_mut(&id).filter(|_| !alone) else { return };
+        lane.ping_at = now + self.config.keepalive;
+        let Some(linked) = lane.linked_mut() else { return };
+        // Of its round trip nothing is known yet: it has as long as its handshake had.
+        linked.probe = Some(Probe { sent: now, until: now + self.config.handshake_timeout });
+        self.send(id, Message::Ping { sent: now.0 });
+        self.arm(id);
     }
 
     /// Lets the lanes a neighbour has prove themselves.

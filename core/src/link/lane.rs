@@ -21,7 +21,7 @@ pub(super) struct Peer {
     pub(super) preference: Preference,
 }
 
-/// A ping that an older lane must answer to stay.
+/// A ping that one of several lanes must answer to stay.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Probe {
     pub(super) sent: Instant,

@@ -12,7 +12,7 @@
 //!
 //! # Several lanes at once
 //! Both ends may dial at the same time, and an end that lost a connection dials while the other still believes in it. So nobody is
-//! refused for being second. Older lanes prove themselves with a ping; those that do not are closed. Of those that do,
+//! refused for being second. Older lanes prove themselves with a ping, the new one once it is confirmed; those that do not are closed. Of those that do,
 //! both ends prefer the same one (newest generation, then smaller dialling node, then its smaller nonce), switch to it once it is confirmed, say
 //! `Leaving` as their last word on the others, and close on hearing it.
 //!

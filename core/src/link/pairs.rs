@@ -157,6 +157,11 @@ pub enum Input {
         /// The groups and their terms.
         list: Vec<(GroupId, Term)>,
     },
+    /// What a peer leads is acted upon again: its list is wanted anew, though it may be the one that was told.
+    Compare {
+        /// The peer.
+        node: NodeId,
+    },
     /// When the oldest write that is not on disk yet was asked for; `None` if all are.
     OldestWrite(Option<Instant>),
     /// The deadline was reached, or the caller looks in.
@@ -190,7 +195,7 @@ pub enum Output {
         /// The start.
         boot: BootId,
     },
-    /// What a peer leads for this node, whole, when it is known first and whenever it changed.
+    /// What a peer leads for this node, whole, when it is known first, whenever it changed, and when it is wanted anew.
     TheyLead {
         /// Who.
         node: NodeId,
@@ -257,6 +262,7 @@ impl Pairs {
             Input::Peers { near, far } => self.on_peers(now, &near, &far),
             Input::Beat { from, beat } => self.on_beat(now, from, beat),
             Input::Leads { node, list } => self.on_leads(now, node, list),
+            Input::Compare { node } => self.on_compare(now, node),
             Input::OldestWrite(since) => self.oldest_write = since,
             Input::Deadline => {}
         }
@@ -350,6 +356,12 @@ impl Pairs {
             peer.next_page = 0;
             self.hurry(now, node);
         }
+    }
+
+    fn on_compare(&mut self, now: Instant, node: NodeId) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        peer.forget_list();
+        self.hurry(now, node);
     }
 
     fn on_beat(&mut self, now: Instant, from: NodeId, beat: Beat) {

@@ -191,6 +191,7 @@ impl Node {
                 self.streams
                     .handle(now, stream::Input::Install { instance: group.into(), from, index, data });
             }
+            O::Follows { node } => self.pairs.handle(now, link::pairs::Input::Compare { node }),
             O::Amnesia { group, node, what } => self.event(Event::Amnesia { group, node, what }),
             O::Stopped { group, reason } => {
                 if !control(group) {

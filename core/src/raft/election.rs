@@ -47,6 +47,7 @@ impl Group {
             && leader == node
         {
             self.in_doubt = true;
+            self.compared = None;
             sometimes!(LeaderDoubted);
             self.arm_election(context);
         }
@@ -63,6 +64,7 @@ impl Group {
         if self.is_only_voter(context.own) {
             return self.campaign(context);
         }
+        self.compared = None;
         self.attempts = self.attempts.saturating_add(1);
         sometimes!(ElectionHeldAgain, self.attempts > 1);
         sometimes!(ElectionTimedOut);

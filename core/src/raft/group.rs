@@ -105,6 +105,8 @@ pub(super) struct Group {
     pub(super) led_by: Option<(Term, Member)>,
     /// The leader's node was suspected, restarted or disowned since the leader was heard last.
     pub(super) in_doubt: bool,
+    /// The leader, and its term, whose node was asked anew what it leads since the last doubt.
+    pub(super) compared: Option<(Term, NodeId)>,
     /// Elections since a leader was heard last.
     pub(super) attempts: u32,
     /// When to ask again while verifying, copying or renamed.
@@ -149,6 +151,7 @@ impl Group {
             election: None,
             led_by: None,
             in_doubt: false,
+            compared: None,
             attempts: 0,
             ask_at: None,
             ask_wait: Span::ZERO,
@@ -317,6 +320,7 @@ impl Group {
         self.role = Role::Follower { leader };
         if let Some(leader) = leader {
             self.in_doubt = context.suspects.contains(&leader);
+            self.compare_leader(context, leader);
             self.attempts = 0;
         }
         match leader {
@@ -324,6 +328,15 @@ impl Group {
             Some(_) | None => self.arm_election(context),
         }
         self.tell_role(context);
+    }
+
+    /// Sees to it that what the node of a leader says it leads is heard since it is followed: once, until it is doubted.
+    fn compare_leader(&mut self, context: &mut Context<'_>, leader: NodeId) {
+        let now = Some((self.term, leader));
+        if !self.in_doubt && self.compared != now && self.is_voter(context.own) {
+            self.compared = now;
+            context.out.push_back(Output::Follows { node: leader });
+        }
     }
 
     /// Hands over what is committed and durable here.

@@ -302,6 +302,12 @@ pub enum Output {
         /// Who leads, if known.
         leader: Option<NodeId>,
     },
+    /// A voter follows a leader that it did not know or had doubted. What it heard may have been under way since before that node's last
+    /// start, so what the node says it leads must be heard again (rule E3).
+    Follows {
+        /// The leader.
+        node: NodeId,
+    },
     /// At the leader: a member's durable end moved.
     Match {
         /// Which group.

@@ -360,7 +360,10 @@ impl Stream {
                 self.ask_for_wanted(common, now, true);
                 self.restart_sender(common, now);
             }
-            Part::Target => self.greet_again(common, now),
+            Part::Target => {
+                self.held.begin_start(self.head.session);
+                self.greet_again(common, now);
+            }
             Part::Unknown => {}
         }
         self.arm(common, now);

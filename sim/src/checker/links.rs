@@ -20,8 +20,10 @@ struct Carrier {
     broke: bool,
     /// The node was told that it is over.
     over: bool,
-    /// It broke at the other end, and the node was not told yet: it may keep it in favour of one that is whole.
+    /// It broke at the other end, and the node was not told before this step: it may keep it in favour of one that is whole.
     halved: bool,
+    /// An end closed it that was misled by one that was halved.
+    misled: bool,
 }
 
 /// What a node says and does about one neighbour, in one of its lives.
@@ -57,6 +59,8 @@ pub struct Neighbours {
     all: BTreeMap<(usize, usize), Neighbour>,
     /// Links that went down in the step under way.
     down: Vec<(usize, usize)>,
+    /// Links of which a connection ended in the step under way.
+    told: Vec<(usize, usize)>,
     /// How many pairs have a time by which they must be dialled.
     due: usize,
 }
@@ -65,7 +69,7 @@ impl Neighbours {
     /// No links.
     #[must_use]
     pub fn new(pauses: Pauses) -> Self {
-        Self { pauses, all: BTreeMap::new(), down: Vec::new(), due: 0 }
+        Self { pauses, all: BTreeMap::new(), down: Vec::new(), told: Vec::new(), due: 0 }
     }
 
     fn at(&mut self, node: usize, peer: usize) -> &mut Neighbour {
@@ -109,16 +113,23 @@ impl Neighbours {
             broke: false,
             over: false,
             halved: false,
+            misled: false,
         });
     }
 
     /// An end closes a connection between two nodes.
     pub fn closes(&mut self, one: usize, other: usize, connection: usize, surplus: bool) {
+        let misled = surplus
+            && self
+                .all
+                .get(&(one, other))
+                .is_some_and(|own| own.carriers.iter().any(|carrier| carrier.halved));
         for pair in [(one, other), (other, one)] {
             let Some(own) = self.all.get_mut(&pair) else { continue };
             for carrier in own.carriers.iter_mut().filter(|carrier| carrier.connection == connection) {
                 carrier.surplus |= surplus;
                 carrier.broke |= !surplus;
+                carrier.misled |= misled;
             }
         }
     }
@@ -126,6 +137,7 @@ impl Neighbours {
     /// A node is told that a connection is over.
     pub fn lane_down(&mut self, node: usize, peer: usize, connection: usize) {
         let mut broke = false;
+        self.told.push((node, peer));
         let own = self.at(node, peer);
         for carrier in own.carriers.iter_mut().filter(|carrier| carrier.connection == connection) {
             carrier.over = true;
@@ -175,11 +187,11 @@ impl Neighbours {
             let misled = self
                 .all
                 .get(&(peer, node))
-                .is_some_and(|theirs| theirs.carriers.iter().any(|carrier| carrier.halved && !carrier.over));
+                .is_some_and(|theirs| theirs.carriers.iter().any(|carrier| carrier.halved));
             let own = self.at(node, peer);
             let forsaken = !misled
                 && !own.carriers.is_empty()
-                && own.carriers.iter().all(|carrier| carrier.surplus && !carrier.broke);
+                && own.carriers.iter().all(|carrier| carrier.surplus && !carrier.broke && !carrier.misled);
             ensure!(
                 !forsaken,
                 "X19",
@@ -187,6 +199,9 @@ impl Neighbours {
                 own.carriers.len()
             );
             own.carriers.retain(|carrier| !carrier.over);
+        }
+        while let Some((node, peer)) = self.told.pop() {
+            self.at(node, peer).carriers.iter_mut().for_each(|carrier| carrier.halved &= !carrier.over);
         }
         Ok(())
     }
@@ -276,6 +291,30 @@ mod tests {
             all.closes(0, 1, 6, true);
             all.link_down(0, 1, at(6), true);
             assert_eq!(all.step_over().is_err(), told);
+        }
+    }
+
+    #[test]
+    fn who_hears_late_that_the_kept_connection_broke_is_misled_until_that_step_is_over() {
+        for at_once in [true, false] {
+            let mut all = linked();
+            all.lane_up(1, 0, 5, false, at(1));
+            all.lane_up(0, 1, 6, true, at(2));
+            all.lane_up(1, 0, 6, false, at(2));
+            all.link_up(1, 0, at(2));
+            // Node 0 loses connection 6, which node 1 still keeps in favour of connection 5.
+            all.lane_down(0, 1, 6);
+            all.step_over().unwrap();
+            all.lane_down(1, 0, 6);
+            if !at_once {
+                all.step_over().unwrap();
+            }
+            all.closes(1, 0, 5, true);
+            all.link_down(1, 0, at(3), false);
+            all.step_over().unwrap();
+            all.lane_down(0, 1, 5);
+            all.link_down(0, 1, at(4), true);
+            assert_eq!(all.step_over().is_ok(), at_once);
         }
     }
 

@@ -425,3 +425,24 @@ fn a_suspect_that_is_no_peer_any_more_is_not_suspected_for_ever() {
     let told = pass(&mut pairs, later, later + Span::secs(1));
     assert!(told.iter().any(|(_, output)| *output == Output::Suspect { node: id(2) }), "{told:?}");
 }
+
+#[test]
+fn a_list_that_is_wanted_anew_is_told_again_though_it_is_the_same() {
+    let list = alloc::vec![(GroupId(5), Term(3))];
+    let digest = LeadsDigest::of(&list);
+    let page = crate::link::LeadsPage { page: 0, pages: 1, groups: list.clone() };
+    let with_page = |number| Beat { leads_digest: digest, leads: Some(page.clone()), ..beat(1, number) };
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, peers(&[2]));
+    let told = Output::TheyLead { node: id(2), groups: list };
+    assert!(give(&mut pairs, T, from_two(with_page(1))).contains(&told));
+    assert!(!give(&mut pairs, T, from_two(with_page(2))).contains(&told), "it is known");
+    let now = T + Span::millis(50);
+    let sent = give(&mut pairs, now, Input::Compare { node: id(2) });
+    let asks = |output: &Output| matches!(output, Output::Send { beat, .. } if beat.seen_digest.is_none());
+    assert!(sent.iter().any(asks), "the other end hears at once that it is wanted: {sent:?}");
+    let bare = Beat { leads_digest: digest, ..beat(1, 3) };
+    assert!(!give(&mut pairs, now, from_two(bare)).contains(&told), "this beat left before");
+    assert!(give(&mut pairs, now, from_two(with_page(4))).contains(&told));
+    give(&mut pairs, now, Input::Compare { node: id(9) });
+}

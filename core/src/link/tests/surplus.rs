@@ -76,6 +76,61 @@ fn a_dead_lane_does_not_win_over_a_living_one() {
 }
 
 #[test]
+fn a_confirmation_that_was_long_under_way_takes_no_link_from_a_living_lane() {
+    // The dialling end lost a lane during the handshake and dialled again. Its confirmation of the first comes when the second is in use.
+    let start = Instant(1_000_000_000);
+    let mut links = member(2, 5, config());
+    feed(&mut links, start, accept(10, 1));
+    feed(&mut links, start, say(10, Message::Hello(Hello { nonce: 1, ..hello(1, 3) })));
+    bring_up(&mut links, start + Span::secs(1), 11, hello(1, 3));
+    let now = start + Span::secs(3);
+    let outputs = feed(&mut links, now, say(10, Message::Confirm));
+    let ping =
+        |lane| Output::Send { lane: LaneId(lane), message: Message::Ping { sent: now.0 }, when: When::Now };
+    assert!(outputs.contains(&ping(10)) && outputs.contains(&ping(11)), "{outputs:?}");
+    let outputs = feed(&mut links, now + Span::millis(1), say(11, Message::Pong { echo: now.0 }));
+    assert!(
+        !outputs.iter().any(|o| matches!(o, Output::Send { message: Message::Leaving, .. })),
+        "{outputs:?}"
+    );
+    // Whether its end is told of or not, the living lane carries the link.
+    let mut told = links.clone();
+    let outputs = feed(&mut told, now + Span::millis(2), Input::LaneDown { lane: LaneId(10) });
+    assert_eq!(outputs, []);
+    let mut now = now;
+    let mut closed = Vec::new();
+    while now < start + Span::secs(9) {
+        now += Span::millis(500);
+        for lane in [11, 10] {
+            closed.extend(closes(&feed(&mut links, now, Input::Heard { lane: LaneId(lane) })));
+        }
+    }
+    assert_eq!(closed, [(LaneId(10), CloseReason::Silent)], "it answers nothing");
+    for links in [told, links] {
+        assert_eq!(links.lane(id(1)), Some(LaneId(11)));
+    }
+}
+
+#[test]
+fn a_lane_that_was_dialled_proves_itself_once_it_is_confirmed() {
+    let now = Instant(1_000_000_000);
+    let mut links = member(1, 5, config());
+    let outputs = feed(&mut links, now, Input::Target { address: String::from("2") });
+    let [Output::Dial { dial, .. }] = &outputs[..] else { panic!("{outputs:?}") };
+    feed(&mut links, now, Input::LaneUp { lane: LaneId(20), dial: Some(*dial), peer_key: key(2) });
+    bring_up(&mut links, now, 10, hello(2, 3));
+    feed(&mut links, now, say(20, Message::Hello(hello(2, 3))));
+    feed(&mut links, now, say(10, Message::Pong { echo: now.0 }));
+    let later = now + Span::millis(100);
+    feed(&mut links, later, say(20, Message::Confirm));
+    // What answers an earlier ping travelled with the confirmation.
+    feed(&mut links, later, say(20, Message::Pong { echo: now.0 }));
+    assert_eq!(links.lane(id(2)), Some(LaneId(10)));
+    feed(&mut links, later + Span::millis(1), say(20, Message::Pong { echo: later.0 }));
+    assert_eq!(links.lane(id(2)), Some(LaneId(20)));
+}
+
+#[test]
 fn a_later_start_replaces_an_earlier_one_at_once() {
     let now = Instant(1_000_000_000);
     let mut links = member(1, 5, config());
@@ -153,6 +208,8 @@ fn a_lane_is_left_only_after_the_survivor_is_confirmed_and_a_farewell_closes_it(
         "the older lane may prove itself first"
     );
     let outputs = feed(&mut links, now, say(20, Message::Pong { echo: now.0 }));
+    assert!(!outputs.iter().any(|o| matches!(o, Output::Switched { .. })), "nor has the newer one yet");
+    let outputs = feed(&mut links, now, say(10, Message::Pong { echo: now.0 }));
     assert!(outputs.contains(&Output::Switched { node: id(1), lane: LaneId(10) }), "{outputs:?}");
     let farewell = Output::Send { lane: LaneId(20), message: Message::Leaving, when: When::Now };
     assert!(outputs.contains(&farewell), "{outputs:?}");
@@ -173,6 +230,7 @@ fn nothing_is_said_on_a_lane_after_the_farewell() {
     let mut links = member(2, 5, patient);
     bring_up(&mut links, now, 10, hello(1, 3));
     bring_up(&mut links, now, 11, Hello { nonce: 9, ..hello(1, 3) });
+    feed(&mut links, now, say(11, Message::Pong { echo: now.0 }));
     let outputs = feed(&mut links, now, say(10, Message::Pong { echo: now.0 }));
     let of_lane = |outputs: &[Output], id| {
         let sent = outputs.iter().filter(|o| matches!(o, Output::Send { lane, .. } if *lane == LaneId(id)));

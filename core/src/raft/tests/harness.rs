@@ -52,6 +52,8 @@ pub(super) struct Cluster {
     pub(super) rng: Rng,
     pub(super) cut: BTreeSet<(usize, usize)>,
     suspected: BTreeSet<(usize, usize)>,
+    /// What each node was told that another leads, the last time.
+    told_leads: BTreeMap<(usize, usize), Vec<(GroupId, Term)>>,
     /// What was applied anywhere, by index.
     pub(super) agreed: BTreeMap<LogIndex, (Term, Bytes)>,
     pub(super) leaders: BTreeMap<Term, NodeId>,
@@ -71,6 +73,7 @@ impl Cluster {
             rng: Rng::stream(key, Purpose::Mesh),
             cut: BTreeSet::new(),
             suspected: BTreeSet::new(),
+            told_leads: BTreeMap::new(),
             agreed: BTreeMap::new(),
             leaders: BTreeMap::new(),
             group,
@@ -160,6 +163,9 @@ impl Cluster {
             Output::Proposed { context, .. } | Output::Refused { context, .. } => {
                 replica.numbers.insert(context);
             }
+            Output::Follows { node: leader } => {
+                self.told_leads.remove(&(node, (leader.0 - 1) as usize));
+            }
             Output::Role { .. }
             | Output::Match { .. }
             | Output::Configured { .. }
@@ -228,6 +234,7 @@ impl Cluster {
         let replica = &mut self.replicas[node];
         replica.up = true;
         replica.boots += 1;
+        self.told_leads.retain(|(to, of), _| *to != node && *of != node);
         let mut key = [node as u8; 32];
         key[8..16].copy_from_slice(&replica.boots.to_le_bytes());
         let mut groups = Groups::new(
@@ -269,7 +276,11 @@ impl Cluster {
                 }
                 if watched && !silent {
                     let groups = self.replicas[b].groups.led().remove(&member(a).node).unwrap_or_default();
-                    self.tell(a, Input::Leads { node, groups });
+                    // As with heartbeats: when it is known first, when it changed, and when it is wanted anew.
+                    if self.told_leads.get(&(a, b)) != Some(&groups) {
+                        self.told_leads.insert((a, b), groups.clone());
+                        self.tell(a, Input::Leads { node, groups });
+                    }
                 }
             }
         }

@@ -4,7 +4,7 @@ use alloc::vec;
 
 use super::harness::{Cluster, GROUP, member};
 use crate::configuration::Configuration;
-use crate::id::{BootId, GroupId, LogIndex, Term};
+use crate::id::{BootId, GroupId, LogIndex, NodeId, Term};
 use crate::raft::{Append, Body, Config, Entry, EntryKind, Input, Message, Place, RoleName};
 use crate::time::Span;
 
@@ -558,4 +558,31 @@ fn the_rest_of_a_copy_that_waited_for_bytes_is_asked_for_when_they_come() {
     assert_eq!(questions(&mut cluster), [member(1).node]);
     cluster.tell(0, Input::AskAgain { group: GROUP });
     assert_eq!(questions(&mut cluster), [], "it is asked once");
+}
+
+#[test]
+fn a_late_append_does_not_make_anybody_believe_in_a_leader_that_forgot() {
+    for seed in 0..20 {
+        let mut cluster = Cluster::new(seed, GROUP, 3, 3, 0);
+        cluster.settle(Span::secs(2));
+        let leader = cluster.leader().expect("a leader");
+        let misled = (leader + 1) % 3;
+        let image = cluster.replicas[leader].disk.clone();
+        cluster.propose(leader, "one");
+        cluster.sync_all(leader);
+        let of_pair = |(from, to, _): &&(NodeId, NodeId, Message)| {
+            (*from, *to) == (member(leader).node, member(misled).node)
+        };
+        let late = cluster.network.iter().rfind(of_pair).expect("an append").clone();
+        cluster.settle(Span::secs(1));
+        // The leader starts anew on an older disk. What it said in its former life comes once everybody has heard of the new one.
+        cluster.crash(leader);
+        cluster.replicas[leader].disk = image;
+        cluster.restart(leader);
+        cluster.settle(Span::millis(30));
+        cluster.network.push(late);
+        cluster.settle(Span::secs(5));
+        let now = cluster.leader();
+        assert!(now.is_some_and(|now| now != leader), "seed {seed}: the two others elect one of them");
+    }
 }

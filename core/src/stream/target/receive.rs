@@ -38,6 +38,14 @@ impl Held {
         }
     }
 
+    /// The source started anew. It may have forgotten sessions with its disk, and counts on from those that the log knows: what its former starts
+    /// said beyond that numbers nothing any more.
+    pub(in crate::stream) fn begin_start(&mut self, current: SessionEpoch) {
+        rare!(SessionForgotten, self.epoch > current);
+        self.epoch = current;
+        self.by_first.clear();
+    }
+
     /// Bytes held or being verified.
     pub(in crate::stream) fn bytes(&self) -> u64 {
         self.bytes + self.verifying()

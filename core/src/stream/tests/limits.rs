@@ -303,3 +303,25 @@ fn numbers_that_name_no_message_are_refused_whatever_comes_with_them() {
     world.run(time::Span::millis(500));
     assert!(matches!(world.answers(last)[..], [Ok(_)]), "the source goes on");
 }
+
+#[test]
+fn a_source_that_forgot_its_sessions_is_believed_from_its_start_on() {
+    let mut world = World::new(12);
+    world.start(TARGET);
+    // Bytes of a session whose entry never came here. With its disk, the source forgets it.
+    let (batch, bytes) = batch(1);
+    let (epoch, first, identity) = (SessionEpoch(9), Sequence(1), batch.identity);
+    let data = Data { boot: BootId(9), epoch, first, count: 1, identity, bytes: bytes.into() };
+    let message = Message { instance: INSTANCE, body: Body::Data(data) };
+    world.give(TARGET, Input::Message { from: node(SOURCE), message });
+    world.run(time::Span::millis(20));
+    world.start(SOURCE);
+    world.lead();
+    world.run(time::Span::millis(300));
+    for first in 1..=40 {
+        world.publish(1, first, 1, Waited::Accepted);
+        world.run(time::Span::millis(5));
+    }
+    world.run(time::Span::millis(100));
+    assert_eq!(world.status(SOURCE).replicated, Sequence(40), "nothing waits until it is asked for by name");
+}
