@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use super::burst::Burst;
-use super::cost::OwnLink;
+use super::cost::{News, OwnLink};
 use super::flood::Owed;
 use super::held::{HELD_BYTES_MAX, Held};
 use super::paths::{Path, compute};
@@ -58,6 +58,16 @@ impl Pace {
         self.due = None;
     }
 
+    /// Somebody else did it.
+    pub(super) fn is_done(&mut self) {
+        self.due = None;
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_wanted(&self) -> bool {
+        self.due.is_some()
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         self.due.is_some_and(|due| due <= now)
     }
@@ -82,6 +92,8 @@ pub struct Routes {
     pub(super) table: Table,
     pub(super) held: Held,
     pub(super) pace_announce: Pace,
+    /// Of announcements of other costs alone. Any other announcement tells them, too.
+    pub(super) pace_costs: Pace,
     pub(super) pace_compute: Pace,
     pub(super) refresh_at: Option<Instant>,
     pub(super) compare_at: Instant,
@@ -117,6 +129,7 @@ impl Routes {
             table: Table::new(planted),
             held: Held::default(),
             pace_announce: Pace::default(),
+            pace_costs: Pace::default(),
             pace_compute: Pace::default(),
             refresh_at: None,
             compare_at: Instant::ZERO,
@@ -173,8 +186,9 @@ impl Routes {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.version?;
-        let paces = [self.pace_announce.due, self.pace_compute.due, self.refresh_at, Some(self.compare_at)];
-        paces.into_iter().chain([self.ripe_at, self.owed_at, self.up_at()]).flatten().min()
+        let paces = [self.pace_announce.due, self.pace_costs.due, self.pace_compute.due];
+        let rounds = [self.refresh_at, Some(self.compare_at)];
+        paces.into_iter().chain(rounds).chain([self.ripe_at, self.owed_at, self.up_at()]).flatten().min()
     }
 
     /// The neighbours whose link is up, as far as this part was told.
@@ -275,10 +289,12 @@ impl Routes {
         if link.ripe_at() != before {
             self.ripe_at = self.first_ripe();
         }
-        if news {
-            self.pace_announce.want(now);
-            self.pace_compute.want(now);
+        match news {
+            News::None => return,
+            News::First => self.pace_announce.want(now),
+            News::Changed => self.pace_costs.want(now),
         }
+        self.pace_compute.want(now);
     }
 
     fn first_ripe(&self) -> Option<Instant> {
@@ -313,8 +329,12 @@ impl Routes {
                 link.ripen(now);
             }
             self.ripe_at = self.first_ripe();
-            self.pace_announce.want(now);
+            self.pace_costs.want(now);
             self.pace_compute.want(now);
+        }
+        if self.pace_costs.is_due(now) {
+            self.pace_costs.done(now, self.config.announce_costs_min, self.config.announce_costs_max);
+            self.pace_announce.want(now);
         }
         if self.pace_announce.is_due(now) || self.refresh_at.is_some_and(|at| at <= now) {
             self.announce(now);
