@@ -169,7 +169,8 @@ mod tests {
         for second in 0..660 {
             let sample = 2_000 + random.u64() % 18_001 + shift(second);
             smoothed = smoothed - smoothed / 8 + sample / 8;
-            if link.measure(T + Span::secs(second), smoothed as u32, &config) == News::Changed && second >= 60 {
+            if link.measure(T + Span::secs(second), smoothed as u32, &config) == News::Changed && second >= 60
+            {
                 told.push(second);
             }
         }

@@ -1,6 +1,5 @@
 //! The face of the part: inputs to reactions, deadlines, and what others may ask.
 
-use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
@@ -8,7 +7,7 @@ use super::burst::Burst;
 use super::cost::{News, OwnLink};
 use super::flood::Owed;
 use super::held::{HELD_BYTES_MAX, Held};
-use super::paths::{Path, compute};
+use super::paths::{Path, Paths};
 use super::table::Table;
 use super::{Config, Input, Malformed, Message, Output, RELAYS_MAX};
 use crate::id::{Generation, NodeId};
@@ -103,7 +102,7 @@ pub struct Routes {
     pub(super) compared_at: Instant,
     pub(super) rng: Rng,
     pub(super) outputs: VecDeque<Output>,
-    paths: BTreeMap<NodeId, Path>,
+    paths: Paths,
     /// Whether they are to be computed anew before one is told.
     paths_old: bool,
     /// Whether a link came up that this node's own state does not tell of yet.
@@ -137,7 +136,7 @@ impl Routes {
             compared_at: Instant::ZERO,
             rng,
             outputs: VecDeque::new(),
-            paths: BTreeMap::new(),
+            paths: Paths::default(),
             paths_old: false,
             up_untold: false,
             up_burst: Burst::default(),
@@ -197,23 +196,33 @@ impl Routes {
     }
 
     /// The path to a node; `None` if there is none, and for the node itself. Paths are computed when one is asked for after a change.
-    pub fn path(&mut self, to: NodeId) -> Option<&Path> {
+    pub fn path(&mut self, to: NodeId) -> Option<Path> {
         self.renew_paths();
-        self.paths.get(&to)
+        self.paths.to(to)
+    }
+
+    /// Whether a path leads to a node.
+    pub fn is_reached(&mut self, to: NodeId) -> bool {
+        self.renew_paths();
+        self.paths.lead_to(to)
     }
 
     fn renew_paths(&mut self) {
         if core::mem::take(&mut self.paths_old) {
-            self.paths = compute(self.own, &self.links, &self.table);
+            self.paths = self.computed();
         }
+    }
+
+    fn computed(&self) -> Paths {
+        Paths::compute(self.own, &self.links, &self.table)
     }
 
     /// Everybody that can be reached, and how.
     #[must_use]
-    pub fn paths(&self) -> Cow<'_, BTreeMap<NodeId, Path>> {
+    pub fn paths(&self) -> BTreeMap<NodeId, Path> {
         match self.paths_old {
-            true => Cow::Owned(compute(self.own, &self.links, &self.table)),
-            false => Cow::Borrowed(&self.paths),
+            true => self.computed().all(),
+            false => self.paths.all(),
         }
     }
 
@@ -391,8 +400,7 @@ impl Routes {
         if self.pace_compute.due.is_none() {
             let paths = self.paths();
             if !self.paths_old {
-                let expected = compute(self.own, &self.links, &self.table);
-                assert_eq!(*paths, expected, "T4: paths are not what they would be");
+                assert_eq!(paths, self.computed().all(), "T4: paths are not what they would be");
             }
             paths.iter().for_each(|(to, path)| self.check_path(*to, path));
         }
