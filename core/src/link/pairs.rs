@@ -17,12 +17,15 @@
 //! - P6: the next beat leaves as soon as the last one said. Whoever heard it suspects nobody sooner than that makes sense, whatever the
 //!   two ends think of how near they are.
 
+mod beat;
+mod config;
 mod peer;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use core::fmt;
 
+pub use beat::{Beat, LeadsDigest, LeadsPage};
+pub use config::Config;
 use peer::{Peer, REPLACED_MAX};
 
 use crate::id::{BootId, Generation, GroupId, NodeId, Term};
@@ -36,102 +39,6 @@ use crate::time::{Instant, Now, Span};
 pub const LEADS_PAGE_MAX: usize = 1500;
 /// The most pages of one list.
 pub const LEADS_PAGES_MAX: u32 = 64;
-/// Settings of [`Pairs`].
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// How often a beat goes to each near peer. More often finds failures sooner and costs a small message each.
-    pub interval: Span,
-    /// How often one goes to each far peer: a large mesh has thousands of these.
-    pub interval_far: Span,
-    /// With many far peers one goes to each after so long for every one of them, up to [`Self::interval_far_max`], so that a voter's beats do not
-    /// grow with the mesh. A far peer answers no more often than it is spoken to.
-    pub interval_far_each: Span,
-    /// The longest such time, and the longest by which another node is believed to let one wait.
-    pub interval_far_max: Span,
-    /// The shortest time between two beats to one peer when there is news.
-    pub interval_min: Span,
-    /// A near peer unheard for so long is suspect; a far one after so many times longer as its beats are rarer. At least three intervals: a
-    /// lost beat or two must not matter.
-    pub suspect: Span,
-    /// A peer with a write that has waited so long for its disk is suspect: it is there, and of no use.
-    pub write_limit: Span,
-    /// A deadline handled later than this means that this node itself stood still.
-    pub stall: Span,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            interval: Span::millis(100),
-            interval_far: Span::secs(2),
-            interval_far_each: Span::millis(10),
-            interval_far_max: Span::secs(10),
-            interval_min: Span::millis(20),
-            suspect: Span::millis(400),
-            write_limit: Span::secs(2),
-            stall: Span::millis(100),
-        }
-    }
-}
-
-/// Digest of a list of groups that one node leads for another.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LeadsDigest(pub [u8; 16]);
-
-impl LeadsDigest {
-    /// Of a list sorted by group.
-    #[must_use]
-    pub fn of(groups: &[(GroupId, Term)]) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for (group, term) in groups {
-            hasher.update(&group.to_bytes());
-            hasher.update(&term.0.to_le_bytes());
-        }
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        Self(digest)
-    }
-}
-
-impl fmt::Debug for LeadsDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
-
-/// A heartbeat.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Beat {
-    /// The sender's start.
-    pub boot: BootId,
-    /// Its count of starts.
-    pub generation: Generation,
-    /// Counts the sender's beats to the receiver in this start.
-    pub number: u64,
-    /// After how long at the most the next one leaves.
-    pub pause: Span,
-    /// How late its loop ran when it came to its last deadline.
-    pub lag: Span,
-    /// How long its oldest unsynced write has waited.
-    pub oldest_write: Option<Span>,
-    /// Digest of the list it leads for the receiver.
-    pub leads_digest: LeadsDigest,
-    /// Digest of the last list it has from the receiver.
-    pub seen_digest: Option<LeadsDigest>,
-    /// Part of its list, while the receiver is not known to have it.
-    pub leads: Option<LeadsPage>,
-}
-
-/// Part of a list of groups.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeadsPage {
-    /// Which, from 0.
-    pub page: u32,
-    /// Of how many.
-    pub pages: u32,
-    /// The groups on it, in order.
-    pub groups: Vec<(GroupId, Term)>,
-}
 
 /// What [`Pairs`] is told.
 #[derive(Clone, Debug)]

@@ -263,7 +263,7 @@ impl Node {
             self.mesh.handle(self.now, mesh::Input::Unknown { node: source, through: neighbour });
             return Ok(());
         }
-        if self.routes.path(source).is_none() {
+        if !self.routes.is_reached(source) {
             self.ways.note(source, neighbour, message.relay.path().back());
         }
         let group = GroupId::from_slice(envelope.group(&header));

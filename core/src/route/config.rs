@@ -15,6 +15,10 @@ pub struct Config {
     pub announce_min: Span,
     /// ... up to this.
     pub announce_max: Span,
+    /// The shortest time between two announcements that tell nothing but other costs of links; doubles while they keep coming ...
+    pub announce_costs_min: Span,
+    /// ... up to this. An announcement goes to every node of the mesh, and paths that are a little dearer than need be still lead there.
+    pub announce_costs_max: Span,
     /// The shortest time between two computations of all paths for changes elsewhere; doubles while changes keep coming ...
     pub compute_min: Span,
     /// ... up to this. Changes of this node's own links are computed at once.
@@ -40,6 +44,8 @@ impl Default for Config {
             cost_stable: Span::secs(2),
             announce_min: Span::millis(50),
             announce_max: Span::secs(1),
+            announce_costs_min: Span::secs(5),
+            announce_costs_max: Span::secs(60),
             compute_min: Span::millis(20),
             compute_max: Span::millis(500),
             lifetime: Span::secs(600),

@@ -18,6 +18,16 @@ pub(super) struct OwnLink {
     drift: Option<Drift>,
 }
 
+/// What a measurement tells that others do not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    None,
+    /// What the link costs at all.
+    First,
+    /// That it costs something else for a while already.
+    Changed,
+}
+
 /// A cost that differs notably from the one announced.
 #[derive(Clone, Copy, Debug)]
 struct Drift {
@@ -33,6 +43,9 @@ const FINE: u64 = 256;
 const AVERAGED: u32 = 32;
 /// The first swing counts as one of so many: at the beginning nobody knows the noise.
 const AVERAGED_FIRST: u32 = 8;
+/// A new link is taken to swing by one in so many parts of its cost. If it is steadier that is learned with the first measurements; if it
+/// is not, they would tell a change where there is none.
+const FIRST_SWING: u64 = 16;
 /// Differences of so many swings are no noise. A measurement is a smoothed one: it moves by an eighth of what single ones do.
 const SWINGS: u64 = 12;
 /// What may be noise must last so many times as long. Shorter costs announcements, each of which goes to every node of the mesh.
@@ -43,13 +56,14 @@ impl OwnLink {
         Self { label, cost: cost.max(1), last: None, measurements: 0, swing: 0, drift: None }
     }
 
-    /// Takes a measurement in. `true` if it must be announced: the first one is.
-    pub(super) fn measure(&mut self, now: Instant, micros: u32, config: &Config) -> bool {
+    /// Takes a measurement in.
+    pub(super) fn measure(&mut self, now: Instant, micros: u32, config: &Config) -> News {
         let cost = micros.max(1);
         let Some(last) = self.last.replace(cost) else {
             let news = self.cost != cost;
             self.cost = cost;
-            return news;
+            self.swing = u64::from(cost) * FINE / FIRST_SWING;
+            return if news { News::First } else { News::None };
         };
         self.swings(last.abs_diff(cost));
         let difference = cost.abs_diff(self.cost);
@@ -60,7 +74,7 @@ impl OwnLink {
         let noise = u64::from(difference) * FINE <= SWINGS * self.swing;
         let patience = config.cost_stable.times(if noise { NOISE_LASTS } else { 1 });
         self.drift = notable.then_some(Drift { cost, since, patience });
-        self.ripen(now)
+        if self.ripen(now) { News::Changed } else { News::None }
     }
 
     fn swings(&mut self, by: u32) {
@@ -96,10 +110,10 @@ mod tests {
     fn the_first_measurement_counts_at_once() {
         let config = Config::default();
         let mut link = OwnLink::new(1, 50_000);
-        assert!(link.measure(T, 700, &config));
+        assert_eq!(link.measure(T, 700, &config), News::First);
         assert_eq!(link.cost, 700);
         let mut same = OwnLink::new(1, 50_000);
-        assert!(!same.measure(T, 50_000, &config));
+        assert_eq!(same.measure(T, 50_000, &config), News::None);
         assert_eq!(OwnLink::new(1, 0).cost, 1, "no link is free");
     }
 
@@ -108,18 +122,32 @@ mod tests {
         let config = Config::default();
         let mut link = OwnLink::new(1, 50_000);
         link.measure(T, 10_000, &config);
-        for second in 0..10 {
-            assert!(!link.measure(T + Span::secs(second), 12_000, &config), "20 % is not more than 20 %");
+        let mut measure = |second, micros| link.measure(T + Span::secs(second), micros, &config);
+        // Long enough to know that it is steady.
+        for second in 0..100 {
+            assert_eq!(measure(second, 12_000), News::None, "20 % is not more than 20 %");
         }
-        assert_eq!(link.ripe_at(), None);
-        assert!(!link.measure(T + Span::secs(10), 12_001, &config));
-        assert_eq!(link.ripe_at(), Some(T + Span::secs(12)));
-        assert!(!link.measure(T + Span::secs(11), 10_500, &config), "it came back");
-        assert!(!link.ripen(T + Span::secs(20)));
-        assert!(!link.measure(T + Span::secs(30), 3_000, &config));
-        assert!(!link.measure(T + Span::secs(31), 2_500, &config));
-        assert!(link.measure(T + Span::secs(32), 2_600, &config), "different all the time");
+        assert_eq!(measure(100, 12_001), News::None);
+        assert_eq!(measure(101, 10_500), News::None, "it came back");
+        assert_eq!(measure(130, 3_000), News::None);
+        assert_eq!(measure(131, 2_500), News::None);
+        assert_eq!(measure(132, 2_600), News::Changed, "different all the time");
         assert_eq!((link.cost, link.ripe_at()), (2_600, None));
+    }
+
+    #[test]
+    fn what_a_new_link_differs_by_must_last_longer_until_its_noise_is_known() {
+        let config = Config::default();
+        let mut link = OwnLink::new(1, 50_000);
+        link.measure(T, 10_000, &config);
+        assert_eq!(link.measure(T, 12_500, &config), News::None);
+        assert_eq!(link.ripe_at(), Some(T + Span::secs(32)));
+        let mut far = OwnLink::new(1, 50_000);
+        far.measure(T, 10_000, &config);
+        for _ in 0..6 {
+            assert_eq!(far.measure(T, 100_000, &config), News::None);
+        }
+        assert_eq!(far.ripe_at(), Some(T + Span::secs(2)), "it differs by so much and is steady");
     }
 
     #[test]
@@ -141,7 +169,8 @@ mod tests {
         for second in 0..660 {
             let sample = 2_000 + random.u64() % 18_001 + shift(second);
             smoothed = smoothed - smoothed / 8 + sample / 8;
-            if link.measure(T + Span::secs(second), smoothed as u32, &config) && second >= 60 {
+            if link.measure(T + Span::secs(second), smoothed as u32, &config) == News::Changed && second >= 60
+            {
                 told.push(second);
             }
         }

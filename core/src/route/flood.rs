@@ -91,6 +91,7 @@ impl Routes {
             "T5: a state of this node's own is newer than its newest"
         );
         self.pace_announce.done(now, self.config.announce_min, self.config.announce_max);
+        self.pace_costs.is_done();
         self.refresh_at = Some(now + self.around(self.config.refresh));
         self.changed_at = now;
         self.spread(self.own, None);

@@ -1,14 +1,13 @@
 //! The face of the part: inputs to reactions, deadlines, and what others may ask.
 
-use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use super::burst::Burst;
-use super::cost::OwnLink;
+use super::cost::{News, OwnLink};
 use super::flood::Owed;
 use super::held::{HELD_BYTES_MAX, Held};
-use super::paths::{Path, compute};
+use super::paths::{Path, Paths};
 use super::table::Table;
 use super::{Config, Input, Malformed, Message, Output, RELAYS_MAX};
 use crate::id::{Generation, NodeId};
@@ -58,6 +57,16 @@ impl Pace {
         self.due = None;
     }
 
+    /// Somebody else did it.
+    pub(super) fn is_done(&mut self) {
+        self.due = None;
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_wanted(&self) -> bool {
+        self.due.is_some()
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         self.due.is_some_and(|due| due <= now)
     }
@@ -82,6 +91,8 @@ pub struct Routes {
     pub(super) table: Table,
     pub(super) held: Held,
     pub(super) pace_announce: Pace,
+    /// Of announcements of other costs alone. Any other announcement tells them, too.
+    pub(super) pace_costs: Pace,
     pub(super) pace_compute: Pace,
     pub(super) refresh_at: Option<Instant>,
     pub(super) compare_at: Instant,
@@ -91,7 +102,7 @@ pub struct Routes {
     pub(super) compared_at: Instant,
     pub(super) rng: Rng,
     pub(super) outputs: VecDeque<Output>,
-    paths: BTreeMap<NodeId, Path>,
+    paths: Paths,
     /// Whether they are to be computed anew before one is told.
     paths_old: bool,
     /// Whether a link came up that this node's own state does not tell of yet.
@@ -117,6 +128,7 @@ impl Routes {
             table: Table::new(planted),
             held: Held::default(),
             pace_announce: Pace::default(),
+            pace_costs: Pace::default(),
             pace_compute: Pace::default(),
             refresh_at: None,
             compare_at: Instant::ZERO,
@@ -124,7 +136,7 @@ impl Routes {
             compared_at: Instant::ZERO,
             rng,
             outputs: VecDeque::new(),
-            paths: BTreeMap::new(),
+            paths: Paths::default(),
             paths_old: false,
             up_untold: false,
             up_burst: Burst::default(),
@@ -173,8 +185,9 @@ impl Routes {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.version?;
-        let paces = [self.pace_announce.due, self.pace_compute.due, self.refresh_at, Some(self.compare_at)];
-        paces.into_iter().chain([self.ripe_at, self.owed_at, self.up_at()]).flatten().min()
+        let paces = [self.pace_announce.due, self.pace_costs.due, self.pace_compute.due];
+        let rounds = [self.refresh_at, Some(self.compare_at)];
+        paces.into_iter().chain(rounds).chain([self.ripe_at, self.owed_at, self.up_at()]).flatten().min()
     }
 
     /// The neighbours whose link is up, as far as this part was told.
@@ -183,23 +196,33 @@ impl Routes {
     }
 
     /// The path to a node; `None` if there is none, and for the node itself. Paths are computed when one is asked for after a change.
-    pub fn path(&mut self, to: NodeId) -> Option<&Path> {
+    pub fn path(&mut self, to: NodeId) -> Option<Path> {
         self.renew_paths();
-        self.paths.get(&to)
+        self.paths.to(to)
+    }
+
+    /// Whether a path leads to a node.
+    pub fn is_reached(&mut self, to: NodeId) -> bool {
+        self.renew_paths();
+        self.paths.lead_to(to)
     }
 
     fn renew_paths(&mut self) {
         if core::mem::take(&mut self.paths_old) {
-            self.paths = compute(self.own, &self.links, &self.table);
+            self.paths = self.computed();
         }
+    }
+
+    fn computed(&self) -> Paths {
+        Paths::compute(self.own, &self.links, &self.table)
     }
 
     /// Everybody that can be reached, and how.
     #[must_use]
-    pub fn paths(&self) -> Cow<'_, BTreeMap<NodeId, Path>> {
+    pub fn paths(&self) -> BTreeMap<NodeId, Path> {
         match self.paths_old {
-            true => Cow::Owned(compute(self.own, &self.links, &self.table)),
-            false => Cow::Borrowed(&self.paths),
+            true => self.computed().all(),
+            false => self.paths.all(),
         }
     }
 
@@ -275,10 +298,12 @@ impl Routes {
         if link.ripe_at() != before {
             self.ripe_at = self.first_ripe();
         }
-        if news {
-            self.pace_announce.want(now);
-            self.pace_compute.want(now);
+        match news {
+            News::None => return,
+            News::First => self.pace_announce.want(now),
+            News::Changed => self.pace_costs.want(now),
         }
+        self.pace_compute.want(now);
     }
 
     fn first_ripe(&self) -> Option<Instant> {
@@ -313,8 +338,12 @@ impl Routes {
                 link.ripen(now);
             }
             self.ripe_at = self.first_ripe();
-            self.pace_announce.want(now);
+            self.pace_costs.want(now);
             self.pace_compute.want(now);
+        }
+        if self.pace_costs.is_due(now) {
+            self.pace_costs.done(now, self.config.announce_costs_min, self.config.announce_costs_max);
+            self.pace_announce.want(now);
         }
         if self.pace_announce.is_due(now) || self.refresh_at.is_some_and(|at| at <= now) {
             self.announce(now);
@@ -371,8 +400,7 @@ impl Routes {
         if self.pace_compute.due.is_none() {
             let paths = self.paths();
             if !self.paths_old {
-                let expected = compute(self.own, &self.links, &self.table);
-                assert_eq!(*paths, expected, "T4: paths are not what they would be");
+                assert_eq!(paths, self.computed().all(), "T4: paths are not what they would be");
             }
             paths.iter().for_each(|(to, path)| self.check_path(*to, path));
         }

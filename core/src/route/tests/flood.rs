@@ -140,7 +140,7 @@ fn a_long_line_is_travelled_for_sixteen_links_and_no_more() {
 
 #[test]
 fn what_was_lost_comes_although_something_always_changes() {
-    let mut world = World::new(4, 17);
+    let mut world = World::new(5, 17);
     for (a, b) in [(1, 2), (2, 3)] {
         world.connect(a, b, 10_000);
     }
@@ -150,9 +150,11 @@ fn what_was_lost_comes_although_something_always_changes() {
     world.run(Span::secs(1));
     world.loss = 0;
     for round in 0..60_u32 {
-        let (a, b) = if round % 2 == 0 { (1, 2) } else { (2, 3) };
-        let micros = if round / 2 % 2 == 0 { 50_000 } else { 10_000 };
-        world.input(a, Input::Cost { node: id(b), micros });
+        if round % 2 == 0 {
+            world.connect(2, 5, 10_000);
+        } else {
+            world.disconnect(2, 5);
+        }
         world.run(Span::millis(1_500));
         let last = world.routes(1).changed_at.max(world.routes(3).changed_at);
         assert!(round < 4 || world.now.since(last) < Span::secs(2), "round {round}: it came to rest");

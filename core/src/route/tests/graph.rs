@@ -3,12 +3,12 @@ use crate::route::graph::{Found, Graph};
 
 /// Bellman and Ford, as plain as can be: after round n, the lowest cost with at most n links.
 fn naive(graph: &Graph, root: u32, links_max: usize) -> Vec<Option<u64>> {
-    let mut cost: Vec<Option<u64>> = vec![None; graph.edges.len()];
+    let mut cost: Vec<Option<u64>> = vec![None; graph.len()];
     cost[root as usize] = Some(0);
     for _ in 0..links_max {
         let before = cost.clone();
-        for (node, edges) in graph.edges.iter().enumerate() {
-            for &(target, price) in edges {
+        for node in 0..graph.len() {
+            for &(target, price) in graph.edges(node as u32) {
                 if let Some(way) = before[node] {
                     let way = way + u64::from(price);
                     let known = &mut cost[target as usize];
@@ -25,7 +25,7 @@ fn price(graph: &Graph, root: u32, found: &Found) -> u64 {
     let mut node = root;
     let mut sum = 0;
     for &next in &found.nodes {
-        let edge = graph.edges[node as usize].iter().find(|(target, _)| *target == next);
+        let edge = graph.edges(node).iter().find(|(target, _)| *target == next);
         sum += u64::from(edge.expect("a path follows links").1);
         node = next;
     }
@@ -48,7 +48,23 @@ fn random_graph(rng: &mut Rng) -> Graph {
             edges[from].insert(to, 1 + rng.below(costs) as u32);
         }
     }
-    Graph { edges: edges.into_iter().map(|edges| edges.into_iter().collect()).collect() }
+    graph(edges)
+}
+
+fn graph<Edges: IntoIterator<Item = (u32, u32)>>(edges: impl IntoIterator<Item = Edges>) -> Graph {
+    let mut graph = Graph::with_room(0);
+    edges.into_iter().for_each(|edges| graph.push(edges));
+    graph
+}
+
+fn found(graph: &Graph, root: u32, links_max: usize) -> Vec<Option<Found>> {
+    let tree = graph.paths(root, links_max);
+    let found: Vec<Option<Found>> = (0..graph.len() as u32).map(|target| tree.path(target)).collect();
+    for (target, found) in found.iter().enumerate() {
+        let reach = found.as_ref().map(|found| (found.cost, found.nodes.len() as u32));
+        assert_eq!(tree.reach(target as u32), reach);
+    }
+    found
 }
 
 #[test]
@@ -57,11 +73,11 @@ fn costs_agree_with_a_naive_search_on_random_graphs() {
     let mut bounded = 0;
     for round in 0..3_000 {
         let graph = random_graph(&mut rng);
-        let root = rng.below(graph.edges.len() as u64) as u32;
+        let root = rng.below(graph.len() as u64) as u32;
         let links_max = [16, 3, 1][round % 3];
-        let found = graph.paths(root, links_max);
+        let found = found(&graph, root, links_max);
         let expected = naive(&graph, root, links_max);
-        let unbounded = naive(&graph, root, graph.edges.len());
+        let unbounded = naive(&graph, root, graph.len());
         bounded += usize::from(expected.iter().zip(&unbounded).any(|(e, u)| e.is_some() && e != u));
         for (target, (found, expected)) in found.iter().zip(&expected).enumerate() {
             assert_eq!(found.as_ref().map(|found| found.cost), *expected, "round {round}, to {target}");
@@ -78,14 +94,12 @@ fn costs_agree_with_a_naive_search_on_random_graphs() {
 
 #[test]
 fn of_equally_cheap_paths_fewer_links_win_and_then_smaller_numbers() {
-    let diamond = Graph {
-        edges: vec![vec![(1, 5), (2, 5), (3, 10)], vec![(3, 5)], vec![(3, 5)], vec![(4, 1)], vec![]],
-    };
-    let found = diamond.paths(0, 16);
-    assert_eq!(found[3], Some(Found { cost: 10, nodes: vec![3] }));
-    assert_eq!(found[4], Some(Found { cost: 11, nodes: vec![3, 4] }));
-    let twins = Graph { edges: vec![vec![(1, 5), (2, 5)], vec![(3, 5)], vec![(3, 5)], vec![]] };
-    assert_eq!(twins.paths(0, 16)[3], Some(Found { cost: 10, nodes: vec![1, 3] }));
+    let diamond = [vec![(1, 5), (2, 5), (3, 10)], vec![(3, 5)], vec![(3, 5)], vec![(4, 1)], vec![]];
+    let ways = found(&graph(diamond), 0, 16);
+    assert_eq!(ways[3], Some(Found { cost: 10, nodes: vec![3] }));
+    assert_eq!(ways[4], Some(Found { cost: 11, nodes: vec![3, 4] }));
+    let twins = graph([vec![(1, 5), (2, 5)], vec![(3, 5)], vec![(3, 5)], vec![]]);
+    assert_eq!(found(&twins, 0, 16)[3], Some(Found { cost: 10, nodes: vec![1, 3] }));
 }
 
 #[test]
@@ -94,7 +108,7 @@ fn a_dearer_path_is_taken_where_the_cheapest_is_too_long() {
     let mut edges: Vec<Vec<(u32, u32)>> = (0..20).map(|node| vec![(node + 1, 1)]).collect();
     edges.push(vec![]);
     edges[0].push((10, 1000));
-    let found = Graph { edges }.paths(0, 16);
+    let found = found(&graph(edges), 0, 16);
     assert_eq!(found[16].as_ref().map(|found| (found.cost, found.nodes.len())), Some((16, 16)));
     assert_eq!(found[17].as_ref().map(|found| (found.cost, found.nodes.len())), Some((1007, 8)));
     assert_eq!(found[20].as_ref().map(|found| (found.cost, found.nodes.len())), Some((1010, 11)));

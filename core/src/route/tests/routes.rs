@@ -333,6 +333,30 @@ fn many_changes_of_costs_share_announcements() {
 }
 
 #[test]
+fn other_costs_alone_are_announced_rarely_and_with_any_other_news() {
+    let mut routes = alone();
+    feed(&mut routes, T, Input::Members(members(1..=4)));
+    (2..=3).for_each(|node| drop(feed(&mut routes, T, up(node))));
+    let mut told = Vec::new();
+    // Every ten seconds each link costs something else for good.
+    for second in 0..600 {
+        let now = T + Span::secs(second);
+        for node in 2..=3 {
+            let cost = Input::Cost { node: id(node), micros: 10_000 << (4 * (second / 10 % 2)) };
+            told.extend(flooded(&feed(&mut routes, now, cost), 2));
+        }
+        while let Some(due) = routes.next_deadline().filter(|due| *due < now + Span::secs(1)) {
+            told.extend(flooded(&feed(&mut routes, due, Input::Deadline), 2));
+        }
+    }
+    assert!((8..=20).contains(&told.len()), "{told:?}");
+    let now = T + Span::secs(600);
+    let news = flooded(&feed(&mut routes, now, up(4)), 2);
+    assert_eq!(news.len(), 1, "a link that comes up waits for no cost");
+    assert!(!routes.pace_costs.is_wanted(), "it told the costs, too");
+}
+
+#[test]
 fn a_state_that_nobody_repeats_is_forgotten_and_the_own_one_repeated() {
     let mut routes = alone();
     feed(&mut routes, T, Input::Members(members(1..=3)));
