@@ -297,23 +297,28 @@ mod tests {
     #[test]
     fn who_hears_late_that_the_kept_connection_broke_is_misled_until_that_step_is_over() {
         for at_once in [true, false] {
-            let mut all = linked();
-            all.lane_up(1, 0, 5, false, at(1));
-            all.lane_up(0, 1, 6, true, at(2));
-            all.lane_up(1, 0, 6, false, at(2));
-            all.link_up(1, 0, at(2));
-            // Node 0 loses connection 6, which node 1 still keeps in favour of connection 5.
+            let mut all = neighbours();
+            all.lane_up(0, 1, 6, true, at(1));
+            all.lane_up(1, 0, 6, false, at(1));
+            all.link_up(0, 1, at(1));
+            all.link_up(1, 0, at(1));
+            // Node 0 loses that connection and dials anew.
             all.lane_down(0, 1, 6);
+            all.link_down(0, 1, at(2), true);
             all.step_over().unwrap();
+            all.lane_up(0, 1, 5, true, at(3));
+            all.lane_up(1, 0, 5, false, at(3));
+            all.link_up(0, 1, at(3));
+            // Node 1 kept the old one, and is told only now.
             all.lane_down(1, 0, 6);
             if !at_once {
                 all.step_over().unwrap();
             }
             all.closes(1, 0, 5, true);
-            all.link_down(1, 0, at(3), false);
+            all.link_down(1, 0, at(4), false);
             all.step_over().unwrap();
             all.lane_down(0, 1, 5);
-            all.link_down(0, 1, at(4), true);
+            all.link_down(0, 1, at(5), true);
             assert_eq!(all.step_over().is_ok(), at_once);
         }
     }

@@ -100,6 +100,10 @@ pub struct Logs {
     told_on_disk: BTreeSet<(usize, GroupId)>,
     /// Groups in which a replica that had lost something counted once: anything may come of that, for ever.
     doubtful: BTreeSet<GroupId>,
+    /// What was void last at a place, with the disk that alone held it.
+    voided: BTreeMap<(GroupId, LogIndex), (Term, Chain)>,
+    /// Entries that were void when a node heard in a life of its that they are committed, and that were not on its disk then.
+    hearsay: Vec<(usize, u32, GroupId, Place)>,
     /// Per node.
     shown: Vec<Shown>,
     /// Counts what was told here beside where logs stand.
@@ -176,7 +180,29 @@ impl Logs {
         {
             self.changes += 1;
         }
-        self.stood(node, life, place)
+        self.stood(node, life, place)?;
+        self.heard_is_held(node, life, &place)
+    }
+
+    /// What a node had only heard of is on its disk now: it counts as committed again.
+    fn heard_is_held(&mut self, node: usize, life: u32, stands: &GroupPlace) -> Checked {
+        let held: Vec<Place> = self
+            .hearsay
+            .extract_if(.., |(who, its, group, place)| {
+                (*who, *group) == (node, stands.group)
+                    && (*its != life || place.index <= stands.durable.index)
+            })
+            .filter(|(_, its, ..)| *its == life)
+            .map(|(.., place)| place)
+            .collect();
+        held.into_iter().try_for_each(|place| self.committed(node, stands.group, place))
+    }
+
+    /// Whether a node knows of a void entry only what was still under way when the disk that alone held it was lost. A crash may take that again.
+    fn is_hearsay(&self, node: usize, group: GroupId, place: Place) -> Option<u32> {
+        let seen = self.seen.get(&(node, group))?;
+        let void = self.voided.get(&(group, place.index)) == Some(&(place.term, place.chain));
+        (void && seen.synced < place.index).then_some(seen.life)
     }
 
     /// A node with writes that are not synced shows where its replica stands.
@@ -286,8 +312,10 @@ impl Logs {
                     let seen = self.seen.get(&(other, group));
                     seen.is_some_and(|seen| seen.synced >= LogIndex(slot as u64))
                 };
-                if !entry.as_ref().is_some_and(|entry| entry.by.iter().any(|by| by != node && on_disk(by))) {
-                    *entry = None;
+                if !entry.as_ref().is_some_and(|entry| entry.by.iter().any(|by| by != node && on_disk(by)))
+                    && let Some(void) = entry.take()
+                {
+                    self.voided.insert((group, LogIndex(slot as u64)), (void.term, void.chain));
                 }
             }
         }
@@ -350,6 +378,10 @@ impl Logs {
     /// # Errors
     /// X12.
     pub fn committed(&mut self, node: usize, group: GroupId, place: Place) -> Checked {
+        if let Some(life) = self.is_hearsay(node, group, place) {
+            self.hearsay.push((node, life, group, place));
+            return Ok(());
+        }
         let excused = self.excused(group);
         let entries = self.groups.entry(group).or_default();
         let slot = place.index.0 as usize;

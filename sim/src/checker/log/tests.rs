@@ -287,3 +287,25 @@ fn a_word_that_never_was_on_disk_is_forgotten_with_the_life_that_heard_it() {
         assert_eq!(logs.excused(GROUP), !kept, "on disk: {kept}");
     }
 }
+
+#[test]
+fn what_was_void_counts_again_only_once_it_is_on_the_disk_of_a_node_that_heard_of_it_late() {
+    for synced in [false, true] {
+        let mut logs = Logs::default();
+        logs.stands(0, 0, ended(1, 1)).unwrap();
+        logs.stands(1, 0, ended(2, 2)).unwrap();
+        logs.committed(1, GROUP, place(2, 1, 2)).unwrap();
+        logs.emptied(1);
+        // What was under way to node 0 reaches it now.
+        logs.stands_unsynced(0, 0, ended(1, 2)).unwrap();
+        logs.committed(0, GROUP, place(2, 1, 2)).unwrap();
+        if synced {
+            logs.stands(0, 0, ended(1, 2)).unwrap();
+        }
+        // It starts anew, and node 1 goes on from what its disk has then.
+        logs.stands(0, 1, ended(1, if synced { 2 } else { 1 })).unwrap();
+        let other = logs.committed(1, GROUP, place(2, 3, 7));
+        assert_eq!(other.is_err(), synced, "{other:?}");
+        assert!(logs.hearsay.is_empty());
+    }
+}
