@@ -138,7 +138,8 @@ impl Routes {
         if announcement.age >= self.config.lifetime {
             return Ok(());
         }
-        let member = self.members.contains(&origin);
+        // Whose state is in the table is a member (T1): most are.
+        let member = self.table.get(origin).is_some() || self.members.contains(&origin);
         sometimes!(StateOfNoMember, !member);
         if !member {
             return self.held.hold(now, from, announcement);

@@ -15,6 +15,8 @@ struct Entry {
     /// Its age when it came.
     age: Span,
     came: Instant,
+    /// By how many changes of links the table was what it is when this one's links came.
+    links_as_of: u64,
 }
 
 impl Entry {
@@ -27,6 +29,8 @@ impl Entry {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     entries: BTreeMap<NodeId, Entry>,
+    /// How often a state came that says anything else of its links than the one before.
+    changes: u64,
     pub(super) planted: Planted,
 }
 
@@ -52,7 +56,7 @@ pub(super) enum Offered {
 
 impl Table {
     pub(super) fn new(planted: Planted) -> Self {
-        Self { entries: BTreeMap::new(), planted }
+        Self { entries: BTreeMap::new(), changes: 0, planted }
     }
 
     pub(super) fn get(&self, origin: NodeId) -> Option<&LinkState> {
@@ -65,6 +69,11 @@ impl Table {
 
     pub(super) fn states(&self) -> impl Iterator<Item = &LinkState> {
         self.entries.values().map(|entry| &entry.state)
+    }
+
+    /// All states, each with a number that is another one whenever its links are.
+    pub(super) fn numbered_states(&self) -> impl Iterator<Item = (&LinkState, u64)> {
+        self.entries.values().map(|entry| (&entry.state, entry.links_as_of))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -85,9 +94,14 @@ impl Table {
 
     /// Takes a state in that is news. `true` if it says anything else of the links than the one before.
     pub(super) fn put(&mut self, now: Instant, state: LinkState, age: Span) -> bool {
-        let links = self.get(state.origin()).is_none_or(|known| !known.same_links(&state));
-        self.entries.insert(state.origin(), Entry { state, age, came: now });
-        links
+        let known = self.entries.get(&state.origin()).filter(|known| known.state.same_links(&state));
+        let known = known.map(|known| known.links_as_of);
+        let links_as_of = known.unwrap_or_else(|| {
+            self.changes += 1;
+            self.changes
+        });
+        self.entries.insert(state.origin(), Entry { state, age, came: now, links_as_of });
+        known.is_none()
     }
 
     /// Takes a state in if it is news.

@@ -7,9 +7,9 @@ fn naive(graph: &Graph, root: u32, links_max: usize) -> Vec<Option<u64>> {
     cost[root as usize] = Some(0);
     for _ in 0..links_max {
         let before = cost.clone();
-        for node in 0..graph.len() {
+        for (node, way) in before.iter().enumerate() {
             for &(target, price) in graph.edges(node as u32) {
-                if let Some(way) = before[node] {
+                if let Some(way) = way {
                     let way = way + u64::from(price);
                     let known = &mut cost[target as usize];
                     *known = Some(known.map_or(way, |known| known.min(way)));
