@@ -169,6 +169,7 @@ marks! {
         MemberReminded: "a leader reminded a member of what it had vouched for";
         GroupStopped: "a group stopped on a node";
         StopHeard: "a member heard that its group stopped";
+        FormerLifeFenced: "what an only voter sent in its former life was shut out";
         RestartVerified: "a restarted replica was told all that it may have vouched for";
         AdmittedUnderFreshId: "a replica was admitted under its fresh id";
         CopyAsked: "a member was asked for the log of another";

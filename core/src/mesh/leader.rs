@@ -17,6 +17,8 @@ pub(super) struct Control {
     pub(super) term: Term,
     pub(super) leader: Option<NodeId>,
     pub(super) configuration: Configuration,
+    /// Where it stands.
+    configured: LogIndex,
     matches: BTreeMap<NodeId, LogIndex>,
     suspects: BTreeSet<NodeId>,
     /// A change that was asked for: its context, and when it is asked for again.
@@ -67,7 +69,13 @@ impl Mesh {
         self.consider_change(now);
     }
 
-    pub(super) fn on_configured(&mut self, now: Now, configuration: Configuration, committed: bool) {
+    pub(super) fn on_configured(
+        &mut self,
+        now: Now,
+        configuration: Configuration,
+        index: LogIndex,
+        committed: bool,
+    ) {
         let control = &mut self.control;
         if committed && !configuration.is_joint() {
             control.change = None;
@@ -80,7 +88,7 @@ impl Mesh {
             sometimes!(OtherReplicaOnNode, other);
             !other
         });
-        control.configuration = configuration;
+        (control.configuration, control.configured) = (configuration, index);
         control.complete = false;
         self.consider_change(now);
     }
@@ -143,6 +151,7 @@ impl Mesh {
             configuration: &control.configuration,
             matches: &control.matches,
             applied: self.state.applied,
+            configured: control.configured,
             suspects: &control.suspects,
             voters_max: self.config.voters_max,
             caught_up_within: self.config.caught_up_within,

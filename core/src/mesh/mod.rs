@@ -260,8 +260,8 @@ impl Mesh {
                 }
             }
             Input::Match { node, index } => self.on_match(now, node, index),
-            Input::Configured { configuration, committed, .. } => {
-                self.on_configured(now, configuration, committed);
+            Input::Configured { configuration, index, committed } => {
+                self.on_configured(now, configuration, index, committed);
             }
             Input::SnapshotWanted { to } => {
                 let (index, data) = (self.state.applied, self.snapshot());

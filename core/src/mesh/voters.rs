@@ -26,6 +26,8 @@ pub(super) struct View<'a> {
     pub(super) matches: &'a BTreeMap<NodeId, LogIndex>,
     /// What this node itself has applied: nobody is caught up who is far behind it.
     pub(super) applied: LogIndex,
+    /// Where the configuration stands: who does not hold it does not know the group, and cannot vote in it.
+    pub(super) configured: LogIndex,
     pub(super) suspects: &'a BTreeSet<NodeId>,
     pub(super) voters_max: usize,
     pub(super) caught_up_within: u64,
@@ -70,7 +72,8 @@ impl View<'_> {
             .iter()
             .filter(|r| self.members.contains_key(&r.node) && !self.suspects.contains(&r.node))
             .filter(|r| {
-                self.matches.get(&r.node).is_some_and(|m| last.0.saturating_sub(m.0) <= self.caught_up_within)
+                let near = |m: LogIndex| last.0.saturating_sub(m.0) <= self.caught_up_within;
+                self.matches.get(&r.node).is_some_and(|&m| m >= self.configured && near(m))
             })
             .collect();
         // The oldest members first: they have stayed longest.

@@ -112,9 +112,10 @@ impl Group {
         start: u64,
     ) {
         if question {
+            let when = if self.fence_former_life(context, from, start) { When::Durable } else { When::Now };
             let known = self.marks.get(&from).copied();
             let mark = known.filter(|_| !context.planted.has(Bug::MarksNotTold));
-            self.send(context, from, self.term, Body::Recall { mark, question: false, start }, When::Now);
+            self.send(context, from, self.term, Body::Recall { mark, question: false, start }, when);
         }
         if let Some(mark) = mark
             && mark.replica == self.replica
@@ -131,6 +132,21 @@ impl Group {
             answered.insert(from);
             self.maybe_verified(context);
         }
+    }
+
+    /// The only voter asks because it started anew. What it sent in its former life and is still under way may be more than its disk holds by
+    /// now, and decided. Were that to come in behind the answer, it would contradict what the voter decides next, and nobody would have
+    /// told it: so it is answered in a later term. Whether that began.
+    fn fence_former_life(&mut self, context: &mut Context<'_>, asker: NodeId, start: u64) -> bool {
+        let configuration = self.log.configuration();
+        let alone = configuration.voters.iter().all(|voter| voter.node == asker) && !configuration.is_joint();
+        if self.standing != Standing::Sound || !alone || configuration.is_empty() || self.answered == start {
+            return false;
+        }
+        self.answered = start;
+        sometimes!(FormerLifeFenced);
+        self.enter_term(context, self.term.next(), None);
+        true
     }
 
     fn maybe_verified(&mut self, context: &mut Context<'_>) {

@@ -17,10 +17,10 @@ use crate::when::When;
 
 impl Group {
     pub(super) fn may_vote(&self, context: &Context<'_>) -> bool {
-        // Who votes was made a voter when its log was known to hold something. One that holds nothing has lost that with its disk, and what it
-        // voted before; whoever leads will tell it.
-        let blank = self.log.last() == Place::default() && self.log.configuration().is_empty();
-        (self.standing == Standing::Sound && !blank)
+        // Who votes was made a voter when its log was known to hold the configuration that took it in. One that knows of none has lost that with
+        // its disk, and what it voted before, and knows nobody whom it could ask; whoever leads will tell it.
+        let knows_the_group = !self.log.configuration().is_empty();
+        (self.standing == Standing::Sound && knows_the_group)
             || (context.planted.has(Bug::AmnesicVotes) && !matches!(self.standing, Standing::Stopped { .. }))
     }
 

@@ -105,6 +105,8 @@ pub(super) struct Group {
     pub(super) led_by: Option<(Term, Member)>,
     /// The leader's node was suspected, restarted or disowned since the leader was heard last.
     pub(super) in_doubt: bool,
+    /// The start of the only voter whose question was answered last.
+    pub(super) answered: u64,
     /// The leader, and its term, whose node was asked anew what it leads since the last doubt.
     pub(super) compared: Option<(Term, NodeId)>,
     /// Elections since a leader was heard last.
@@ -151,6 +153,7 @@ impl Group {
             election: None,
             led_by: None,
             in_doubt: false,
+            answered: 0,
             compared: None,
             attempts: 0,
             ask_at: None,

@@ -173,6 +173,7 @@ impl Logs {
     /// # Errors
     /// X13.
     pub fn stands(&mut self, node: usize, life: u32, place: GroupPlace) -> Checked {
+        let voted = self.has_voted(node, life, &place);
         self.seen.insert((node, place.group), Seen { life, place, synced: place.durable.index });
         let key = (node, place.group);
         if self.rolled_back.get(&key) == Some(&Memory::Told(place.replica, life))
@@ -180,7 +181,7 @@ impl Logs {
         {
             self.changes += 1;
         }
-        self.stood(node, life, place)?;
+        self.stood(node, life, place, voted)?;
         self.heard_is_held(node, life, &place)
     }
 
@@ -214,17 +215,25 @@ impl Logs {
         // What a start reads is on disk.
         let read = place.durable.index;
         let synced = before.map_or(read, |seen| seen.synced.min(read));
+        let voted = self.has_voted(node, life, &place);
         self.seen.insert((node, place.group), Seen { life, place, synced });
-        self.stood(node, life, place)
+        self.stood(node, life, place, voted)
     }
 
-    fn stood(&mut self, node: usize, life: u32, place: GroupPlace) -> Checked {
+    /// Whether a replica voted since it was seen last. One that does not know yet that it is a voter may.
+    fn has_voted(&self, node: usize, life: u32, place: &GroupPlace) -> bool {
+        let before = self.seen.get(&(node, place.group)).filter(|seen| seen.life == life);
+        let other = |seen: &Seen| (seen.place.term, seen.place.vote) != (place.term, place.vote);
+        place.vote.is_some() && before.is_some_and(other)
+    }
+
+    fn stood(&mut self, node: usize, life: u32, place: GroupPlace, voted: bool) -> Checked {
         let whole = |before: GroupPlace| !lacks(&place, &before);
         if self.before.remove(&(node, place.group)).is_some_and(whole) {
             self.rolled_back.remove(&(node, place.group));
         }
         self.forgot_the_word(node, life, &place);
-        if matches!(place.role, RoleName::Leader | RoleName::Follower | RoleName::Candidate) {
+        if voted || matches!(place.role, RoleName::Leader | RoleName::Follower | RoleName::Candidate) {
             self.counts(node, place.group);
         }
         if self.unjudged.remove(&(node, place.group)) {

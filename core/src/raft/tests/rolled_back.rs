@@ -2,6 +2,8 @@
 
 use alloc::vec;
 
+use bytes::Bytes;
+
 use super::harness::{Cluster, GROUP, member};
 use crate::configuration::Configuration;
 use crate::id::{BootId, GroupId, LogIndex, NodeId, Term};
@@ -184,11 +186,14 @@ fn an_only_voter_that_is_ahead_of_its_learner_keeps_what_it_has() {
     cluster.cut.clear();
     cluster.restart(0);
     // The learner hears of the next term, and not of what it lacks.
-    let term = cluster.replicas[1].groups.status(GROUP).expect("there").term;
-    while cluster.replicas[1].groups.status(GROUP).expect("there").term == term {
+    let learner = |cluster: &Cluster| cluster.replicas[1].groups.status(GROUP).expect("there");
+    let term = learner(&cluster).term;
+    while learner(&cluster).term == term || learner(&cluster).leader.is_none() {
         cluster.now += Span::millis(10);
-        cluster.deadline(0);
-        cluster.sync_all(0);
+        for node in [0, 1] {
+            cluster.deadline(node);
+            cluster.sync_all(node);
+        }
         for _ in 0..cluster.network.len() {
             cluster.deliver(0);
         }
@@ -378,6 +383,7 @@ fn an_answer_to_an_earlier_start_does_not_count() {
     cluster.start(0);
     cluster.sync_all(0);
     cluster.deliver(0);
+    cluster.sync_all(1);
     let answers = core::mem::take(&mut cluster.network);
     assert!(matches!(answers[..], [(_, _, Message { body: Body::Recall { question: false, .. }, .. })]));
     cluster.crash(0);
@@ -388,6 +394,7 @@ fn an_answer_to_an_earlier_start_does_not_count() {
     assert_eq!(cluster.role(0), Some(RoleName::Verifying));
     cluster.network = questions;
     cluster.deliver(0);
+    cluster.sync_all(1);
     cluster.deliver(0);
     assert_ne!(cluster.role(0), Some(RoleName::Verifying), "this start was answered");
 }
@@ -470,6 +477,8 @@ fn copying() -> (Cluster, Place) {
     for _ in 0..cluster.network.len() {
         cluster.deliver(0);
     }
+    cluster.sync_all(1);
+    cluster.sync_all(2);
     let asked = |cluster: &Cluster| {
         cluster.network.iter().find_map(|(.., message)| match message.body {
             Body::Copy { last } => Some(last),
@@ -484,7 +493,9 @@ fn copying() -> (Cluster, Place) {
             return (cluster, last);
         }
         cluster.deliver(0);
-        cluster.sync_all(0);
+        for node in 0..cluster.replicas.len() {
+            cluster.sync_all(node);
+        }
     }
     panic!("it asks for nothing");
 }
@@ -585,4 +596,68 @@ fn a_late_append_does_not_make_anybody_believe_in_a_leader_that_forgot() {
         let now = cluster.leader();
         assert!(now.is_some_and(|now| now != leader), "seed {seed}: the two others elect one of them");
     }
+}
+
+#[test]
+fn what_an_only_voter_sent_in_its_former_life_does_not_come_in_behind_the_answer_to_its_new_one() {
+    let mut cluster = Cluster::new(41, GROUP, 2, 1, 1);
+    cluster.settle(Span::secs(1));
+    let image = cluster.replicas[0].disk.clone();
+    let held = cluster.replicas[0].groups.status(GROUP).expect("there").last.index;
+    cluster.propose(0, "one");
+    cluster.sync_all(0);
+    // It decided that alone; the word of it is under way for long.
+    let late = core::mem::take(&mut cluster.network);
+    assert!(
+        late.iter().any(|(.., message)| message.append().is_some_and(|append| !append.entries.is_empty()))
+    );
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.agreed.retain(|index, _| *index <= held);
+    cluster.restart(0);
+    cluster.settle(Span::millis(300));
+    cluster.network.extend(late);
+    cluster.settle(Span::secs(1));
+    assert_eq!(cluster.role(1), Some(RoleName::Learner), "nothing contradicts what it holds");
+    goes_on(&mut cluster, 1);
+    assert_eq!(cluster.commands(1), ["the end"]);
+}
+
+#[test]
+fn who_knows_of_no_configuration_votes_for_nobody() {
+    let mut cluster = Cluster::new(42, GROUP, 4, 3, 0);
+    cluster.settle(Span::secs(2));
+    cluster.network.clear();
+    let first =
+        Entry { index: LogIndex(1), term: Term(1), kind: EntryKind::Blank, data: Bytes::new(), weight: 0 };
+    let append = Append {
+        previous: Place::default(),
+        commit: LogIndex(1),
+        durable: Place::default().then(&first),
+        entries: vec![first.clone()],
+        number: 1,
+        copy: false,
+        cut: false,
+    };
+    let say = |cluster: &mut Cluster, term, body| {
+        let message = Message { sender: member(0).replica, addressee: Some(member(3).replica), term, body };
+        cluster.tell(3, Input::Message { from: member(0).node, group: GROUP, message });
+        cluster.sync_all(3);
+    };
+    cluster.agreed.clear();
+    say(&mut cluster, Term(1), Body::Append(append));
+    let place = cluster.replicas[3].groups.place(GROUP, LogIndex(1));
+    assert_eq!(
+        place,
+        Some(Place::default().then(&first)),
+        "it holds an entry, and none that says who takes part"
+    );
+    cluster.network.clear();
+    say(
+        &mut cluster,
+        Term(9),
+        Body::Vote { pre: false, last: Place { term: Term(8), ..place.expect("there") } },
+    );
+    let voted = |message: &Message| matches!(message.body, Body::VoteReply { granted: true, .. });
+    assert!(!cluster.network.iter().any(|(.., message)| voted(message)));
 }

@@ -309,3 +309,15 @@ fn what_was_void_counts_again_only_once_it_is_on_the_disk_of_a_node_that_heard_o
         assert!(logs.hearsay.is_empty());
     }
 }
+
+#[test]
+fn a_vote_counts_whatever_the_voter_takes_itself_for() {
+    let learner = |vote| GroupPlace { vote, ..stand(5, RoleName::Learner, 1) };
+    let mut logs = Logs::default();
+    logs.stands(0, 0, ended(5, 2)).unwrap();
+    logs.rolled_back(0);
+    logs.stands(0, 1, learner(None)).unwrap();
+    assert!(!logs.excused(GROUP), "it does nothing that counts");
+    logs.stands(0, 1, learner(Some(Member { node: NodeId(2), replica: ReplicaId(2) }))).unwrap();
+    assert!(logs.excused(GROUP), "nobody had told it");
+}
