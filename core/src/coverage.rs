@@ -287,6 +287,8 @@ marks! {
         CopyOutdated: "a copied log was behind what was there";
         ProposalRefused: "a proposal was not taken by its group";
         FormedForNothing: "the log had all of a batch before it was formed";
+        OnlyVoterHeardOut: "an only voter let somebody else ask for votes before it led again";
+        LeaderHeardOut: "an only voter did not follow a leader that contradicts it, and let it show what it has decided";
         LedBesideAnother: "two replicas led one term, and one heard of the other";
         TwoLedOneTerm: "a follower heard of two leaders of one term";
         ForkFound: "two logs held different entries at one place and term";

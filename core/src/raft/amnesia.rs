@@ -12,7 +12,7 @@ use alloc::string::String;
 
 use super::Output;
 use super::group::{Context, Group, Role, Standing};
-use super::message::{Body, Mark, Place};
+use super::message::{Append, Body, Entry, Mark, Place};
 use super::quorum::carried;
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId, ReplicaId, Term};
@@ -286,18 +286,11 @@ impl Group {
         context: &mut Context<'_>,
         leader: NodeId,
         term: Term,
-        previous: Place,
+        (previous, entries): (Place, &[Entry]),
         commit: LogIndex,
     ) -> bool {
-        let decided = self.log.configured_at();
-        let since = self.log.term(decided).unwrap_or(self.log.base().term);
-        let in_doubt = match self.standing {
-            Standing::Copying { .. } => true,
-            Standing::Sound => self.is_only_voter(context.own) && decided <= self.commit && term > since,
-            Standing::Verifying { .. } | Standing::Renamed { .. } | Standing::Stopped { .. } => false,
-        };
-        let parted = previous.index <= commit && self.log.agrees(previous).is_err();
-        let proven = in_doubt && (commit > self.commit || parted);
+        let in_doubt = matches!(self.standing, Standing::Copying { .. }) || self.decided_alone(context, term);
+        let proven = in_doubt && (commit > self.commit || self.parts_upto(commit, previous, entries));
         if !proven || context.planted.has(Bug::AmnesicVotes) {
             return false;
         }
@@ -308,6 +301,65 @@ impl Group {
             "{leader} leads, so it is not the only voter any more: it waits to be admitted under a fresh replica id"
         );
         self.wait_amnesic(context, what);
+        true
+    }
+
+    /// Whether it was decided, in an earlier term than this one, that this replica alone votes: as far as its disk knows.
+    fn decided_alone(&self, context: &Context<'_>, term: Term) -> bool {
+        let decided = self.log.configured_at();
+        let since = self.log.term(decided).unwrap_or(self.log.base().term);
+        self.standing == Standing::Sound
+            && self.is_only_voter(context.own)
+            && decided <= self.commit
+            && term > since
+    }
+
+    /// Whether an append names something, up to there, that stands otherwise here.
+    fn parts_upto(&self, index: LogIndex, previous: Place, entries: &[Entry]) -> bool {
+        let behind = entries.iter().scan(previous, |place, entry| {
+            *place = place.then(entry);
+            Some(*place)
+        });
+        let mut named = core::iter::once(previous).chain(behind).take_while(|place| place.index <= index);
+        named.any(|place| self.log.agrees(place).is_err())
+    }
+
+    /// A leader for which this replica did not vote, though it takes itself for the only voter, speaks against what is committed here, and shows
+    /// nothing yet that it has committed itself. One of the two has forgotten something. If it is this one, the others can decide without it,
+    /// and will: the leader is asked to begin where both must agree, so that the next append says how far that is, and is left to lead
+    /// for an election's time.
+    pub(super) fn hears_leader_out(
+        &mut self,
+        context: &mut Context<'_>,
+        from: Member,
+        term: Term,
+        append: &Append,
+    ) -> bool {
+        let beside = term == self.term && matches!(self.role, Role::Leader(_));
+        let helped = term == self.term && self.vote == Some(from);
+        if term < self.term
+            || beside
+            || helped
+            || context.planted.has(Bug::AmnesicVotes)
+            || !self.decided_alone(context, term)
+            || !self.parts_upto(self.commit, append.previous, &append.entries)
+        {
+            return false;
+        }
+        rare!(LeaderHeardOut);
+        let waits = self.election.is_some();
+        self.enter_term(context, term, None);
+        if !waits {
+            self.hear_out(context);
+        }
+        self.vouched(context, from, term, append.durable, None);
+        if self.log.agrees(append.previous).is_err() {
+            let place = self.log.place(self.log.configured_at()).unwrap_or(self.log.base());
+            let number = append.number;
+            let reply = Body::AppendReply { number, matched: false, place, more: false, waiting: false };
+            self.answer(context, from, self.term, reply, When::Durable);
+        }
+        // Else it begins where both agree. It repeats that until it is answered, with what it has committed meanwhile.
         true
     }
 

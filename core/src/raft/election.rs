@@ -11,6 +11,7 @@ use super::quorum::carried;
 use crate::configuration::Member;
 use crate::id::{NodeId, Term};
 use crate::planted::Bug;
+use crate::rare;
 use crate::sometimes;
 use crate::time::Span;
 use crate::when::When;
@@ -162,6 +163,7 @@ impl Group {
         let risen = term > self.term;
         if risen {
             self.enter_term(context, term, None);
+            self.hear_out(context);
         }
         let free = self.vote.is_none_or(|vote| vote == from);
         sometimes!(VoteSpent, term == self.term && !free);
@@ -182,8 +184,19 @@ impl Group {
             }
             self.election = None;
             self.arm_election(context);
+            self.hear_out(context);
         }
         self.answer(context, from, self.term, Body::VoteReply { pre, granted, last }, when);
+    }
+
+    /// Somebody else leads in a later term, or wants to. Who takes itself for the only voter may have forgotten that others vote: were it to lead at
+    /// once, above their term, they would never come to decide anything that proves it. So it waits as every voter does, longer each time.
+    pub(super) fn hear_out(&mut self, context: &mut Context<'_>) {
+        if self.standing == Standing::Sound && self.is_only_voter(context.own) {
+            rare!(OnlyVoterHeardOut);
+            self.attempts = self.attempts.saturating_add(1);
+            self.election = Some(context.now + self.election_wait(context));
+        }
     }
 
     /// A member asks for votes though this replica leads: it hears so at once, for nothing else may be said for long.
@@ -259,7 +272,9 @@ impl Group {
     fn lead(&mut self, context: &mut Context<'_>) {
         assert!(self.may_vote(context), "R8: a replica leads that must not");
         self.election = None;
-        self.attempts = 0;
+        if !self.is_only_voter(context.own) {
+            self.attempts = 0;
+        }
         let begins = self.log.last().index.next();
         self.role = Role::Leader(Leading { begins, ..Leading::default() });
         let entry = match self.under_fresh_id(context) {

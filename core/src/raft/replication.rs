@@ -160,7 +160,9 @@ impl Group {
         if append.copy {
             return self.handle_copied(context, from.node, term, append);
         }
-        if self.finds_others(context, from.node, term, append.previous, append.commit)
+        let shown = (append.previous, &append.entries[..]);
+        if self.finds_others(context, from.node, term, shown, append.commit)
+            || self.hears_leader_out(context, from, term, &append)
             || !self.accepts_leader(context, from, term)
         {
             return;

@@ -61,7 +61,7 @@ impl Group {
             if !self.copies_from(from.node) {
                 return;
             }
-        } else if self.finds_others(context, from.node, term, snapshot.place, snapshot.place.index)
+        } else if self.finds_others(context, from.node, term, (snapshot.place, &[]), snapshot.place.index)
             || !self.accepts_leader(context, from, term)
         {
             return;

@@ -125,3 +125,66 @@ fn a_founder_that_forgot_a_change_under_way_hears_most_of_those_about_to_vote() 
     cluster.restart(2);
     goes_on(&mut cluster, 3);
 }
+
+/// A founder that forgot everybody and has decided much since, in many terms of its own; and two others that have decided less without it, and hold
+/// entries that they could not decide.
+fn two_worlds(seed: u64) -> Cluster {
+    let mut cluster = Cluster::new(seed, GroupId::CONTROL, 3, 1, 0);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[0].disk.clone();
+    let voters = (0..3).map(member).collect();
+    cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners: vec![], context: 1 });
+    cluster.settle(Span::secs(2));
+    cluster.propose(0, "one");
+    cluster.settle(Span::secs(1));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.settle(Span::secs(2));
+    assert!(matches!(cluster.leader(), Some(1 | 2)));
+    // What it does in a world of its own is nobody else's.
+    let others = (core::mem::take(&mut cluster.agreed), core::mem::take(&mut cluster.leaders));
+    cluster.cut = [between(0, 1), between(0, 2)].concat().into_iter().collect();
+    for _ in 0..8 {
+        cluster.crash(0);
+        cluster.restart(0);
+        cluster.settle(Span::millis(100));
+        (0..5).for_each(|_| cluster.propose(0, "alone"));
+        cluster.settle(Span::millis(100));
+    }
+    assert_eq!(cluster.role(0), Some(RoleName::Leader));
+    assert_eq!(cluster.commands(0).len(), 40);
+    (cluster.agreed, cluster.leaders) = others;
+    let leader = (1..3).find(|&node| cluster.role(node) == Some(RoleName::Leader)).expect("two of three");
+    cluster.cut.insert((3 - leader, leader));
+    ["x", "y", "z"].iter().for_each(|text| cluster.propose(leader, text));
+    cluster.settle(Span::millis(100));
+    assert_eq!(cluster.commands(leader), ["one"]);
+    cluster
+}
+
+/// Whoever of the others is elected, the founder hears of it first: it must not end each term before anything is decided in it. They start anew, so they
+/// know of nothing that it is committed, and what they say at first proves nothing. Most of it may be lost, too.
+#[test]
+fn a_founder_that_decided_more_than_those_it_forgot_yields_to_them() {
+    for (seed, lossy) in [(36, false), (37, false), (38, true), (39, true)] {
+        let mut cluster = two_worlds(seed);
+        [1, 2].iter().for_each(|&node| cluster.crash(node));
+        cluster.cut.clear();
+        [1, 2].iter().for_each(|&node| cluster.restart(node));
+        for _ in 0..2_000 {
+            cluster.cut.clear();
+            if lossy && cluster.rng.below(3) > 0 {
+                cluster.cut.extend([(1, 0), (2, 0)]);
+            }
+            cluster.settle(Span::millis(10));
+        }
+        cluster.cut.clear();
+        assert_eq!(cluster.role(0), Some(RoleName::Stopped), "seed {seed}: what it decided alone is void");
+        let leader = cluster.leader().expect("the others go on");
+        cluster.propose(leader, "two");
+        cluster.settle(Span::secs(1));
+        for node in [1, 2] {
+            assert_eq!(cluster.commands(node), ["one", "x", "y", "z", "two"], "seed {seed}, node {node}");
+        }
+    }
+}
