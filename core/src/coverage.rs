@@ -326,5 +326,6 @@ marks! {
         TokenUseGivenBack: "an admission came to nothing and its use of the token was given back";
         AskedByAStranger: "a leader was asked by a member that it did not know yet";
         OpenedBehindState: "a state came that ends before a stream known to be open was opened";
+        RowOfAnEarlierStart: "a row that an earlier start left stood in the place of one that was never written";
     }
 }
