@@ -176,6 +176,8 @@ marks! {
         CopyBeganWithState: "a log was given back as a state, because it reached back too far";
         CopyDone: "a replica took its log back from the others";
         PatienceOver: "the only voter went on without the word of all others";
+        NewcomerWaits: "a newcomer was told nothing until another member could name it";
+        NewcomerUnwitnessed: "a newcomer was told though no other member could name it in time";
         SnapshotOutdated: "a state came to a replica that holds more";
         StateTaken: "a state was taken over in the place of a log";
         HeldAppendReplaced: "an append that waited for bytes gave way to another";
