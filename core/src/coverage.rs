@@ -177,6 +177,8 @@ marks! {
         CopyBeganWithState: "a log was given back as a state, because it reached back too far";
         CopyDone: "a replica took its log back from the others";
         PatienceOver: "the only voter went on without the word of all others";
+        NewcomerWaits: "a newcomer was told nothing until another member could name it";
+        NewcomerUnwitnessed: "a newcomer was told though no other member could name it in time";
         SnapshotOutdated: "a state came to a replica that holds more";
         StateTaken: "a state was taken over in the place of a log";
         HeldAppendReplaced: "an append that waited for bytes gave way to another";
@@ -329,5 +331,6 @@ marks! {
         TokenUseGivenBack: "an admission came to nothing and its use of the token was given back";
         AskedByAStranger: "a leader was asked by a member that it did not know yet";
         OpenedBehindState: "a state came that ends before a stream known to be open was opened";
+        RowOfAnEarlierStart: "a row that an earlier start left stood in the place of one that was never written";
     }
 }

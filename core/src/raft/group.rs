@@ -40,6 +40,8 @@ pub(super) struct Leading {
     pub(super) quorum_lost: Option<Instant>,
     /// Former voters under fresh replica ids, to be promoted once they have caught up (rule C5).
     pub(super) returning: BTreeSet<Member>,
+    /// Until when learners that never vouched for anything wait for another to hold the entry that names them (rule C3).
+    pub(super) introducing: Option<Instant>,
 }
 
 /// The part of the paper a replica plays.
@@ -383,7 +385,7 @@ impl Group {
         let leading = match &self.role {
             Role::Leader(leading) => {
                 let retries = leading.progress.values().filter_map(Progress::retry_at);
-                retries.chain(leading.quorum_lost).min()
+                retries.chain(leading.quorum_lost).chain(leading.introducing).min()
             }
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => None,
         };

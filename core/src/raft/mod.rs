@@ -27,6 +27,7 @@ mod delta;
 mod election;
 mod group;
 mod groups;
+mod introduction;
 mod log;
 mod message;
 mod progress;

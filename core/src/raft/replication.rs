@@ -95,6 +95,9 @@ impl Group {
     }
 
     pub(super) fn replicate_to(&mut self, context: &mut Context<'_>, node: NodeId) {
+        if self.waits_for_a_witness(node) {
+            return;
+        }
         loop {
             let last = self.log.last().index;
             let Role::Leader(leading) = &mut self.role else { return };
@@ -383,6 +386,7 @@ impl Group {
                 context.out.push_back(Output::Match { group: self.id, node: from.node, index: place.index });
                 self.advance_commit(context);
                 self.promote_returned(context, from);
+                self.has_witness(context);
             }
         } else if progress.refused(number, place.index, end) {
             self.remind_if_behind(context, from, place);
@@ -457,5 +461,6 @@ impl Group {
         for node in silent {
             self.replicate_to(context, node);
         }
+        self.introduce_unwitnessed(context);
     }
 }

@@ -295,6 +295,15 @@ fn space_may_end_in_the_middle_of_a_batch() {
 }
 
 #[test]
+fn a_disk_that_had_no_room_for_a_row_is_not_synced() {
+    let mut disk = written(false, 1..=2);
+    assert!(disk.is_synced());
+    disk.end_of_space(0);
+    assert_eq!(disk.write(3, row(3)), Written::NoRoom);
+    assert!(!disk.is_synced(), "nothing waits for a sync, and row 3 is nowhere");
+}
+
+#[test]
 fn a_stall_holds_until_its_end_and_an_empty_disk_has_nothing() {
     let mut disk = written(false, 1..=2);
     disk.stall(50);

@@ -8,7 +8,7 @@
 //! written.
 //!
 //! Invariants:
-//! - **J1** Row numbers are contiguous; each row states the floor that holds once it is durable.
+//! - **J1** Row numbers are contiguous; each row states the floor that holds once it is durable, and names the row in front of it.
 //! - **J2** No row with a live record lies below the floor.
 //! - **J3** Nothing is trimmed before a row that states the floor is durable, nor while a load from below it is under way.
 //! - **J4** The live counts of the rows add up to the index.
@@ -96,6 +96,8 @@ pub(crate) struct Journal {
     rows: VecDeque<Row>,
     places: BTreeMap<Key, Place>,
     synced: Ticket,
+    /// The checksum of the last row made, or 0.
+    checksum: u32,
     /// Floors stated by rows that are not durable yet.
     stated: VecDeque<(Ticket, Ticket)>,
     /// The floor of the newest durable row.
@@ -120,6 +122,7 @@ impl Journal {
             rows: VecDeque::new(),
             places: BTreeMap::new(),
             synced: Ticket(0),
+            checksum: 0,
             stated: VecDeque::new(),
             trimmable: Ticket(1),
             trimmed: Ticket(1),
@@ -152,6 +155,7 @@ impl Journal {
         self.trimmable = recovered.first;
         self.trimmed = recovered.first;
         self.synced = recovered.last;
+        self.checksum = recovered.checksum;
         self.rows = recovered.sizes.iter().map(|&bytes| Row { bytes, live: 0 }).collect();
         self.bytes = recovered.sizes.iter().map(|&bytes| u64::from(bytes)).sum();
         let mut found = Vec::with_capacity(recovered.found.len());
@@ -229,8 +233,15 @@ impl Journal {
             self.place(key, Place { last_slot, born, row: ticket, extent: nowhere, footprint });
         }
         self.raise_floor(ticket);
-        let header = Header { ticket, generation: self.generation, synced: self.synced, floor: self.floor };
+        let header = Header {
+            ticket,
+            generation: self.generation,
+            synced: self.synced,
+            floor: self.floor,
+            previous: self.checksum,
+        };
         let (bytes, extents) = row::encode(header, entries);
+        self.checksum = bytes.pieces().first().map_or(0, |header| row::checksum(header));
         for ((key, _, born, _), extent) in keys.iter().zip(extents) {
             if let Some(place) = self.places.get_mut(key)
                 && place.born == *born

@@ -3,16 +3,17 @@
 //! ```text
 //! offset  size  field
 //!      0     4  magic "WTLJ"
-//!      4     2  version (1)
+//!      4     2  version (2)
 //!      6     4  number of records
 //!     10     8  ticket: this row's number
 //!     18     8  generation: the start of the node that wrote it
 //!     26     8  synced: highest ticket known to be on disk when this row was made
 //!     34     8  floor: rows below are dead once this row is on disk
-//!     42     4  length of the meta section
-//!     46     4  length of the payload section
-//!     50     4  CRC-32C of bytes 0..50 and of the meta section
-//!     54        meta section: one entry per record
+//!     42     4  previous: checksum (the one at 54) of the row that this one was written behind; 0 if it is not known
+//!     46     4  length of the meta section
+//!     50     4  length of the payload section
+//!     54     4  CRC-32C of bytes 0..54 and of the meta section
+//!     58        meta section: one entry per record
 //!            1  owner   1  space   1  flags (bit 0: moved)   1  zero
 //!           16  id      8  slot    8  last slot
 //!            4  length of the head   4  length of the payload   4  CRC-32C of the payload
@@ -34,9 +35,9 @@ use crate::planted::{Bug, Planted};
 use crate::record::{Key, Owner, Record};
 
 const MAGIC: [u8; 4] = *b"WTLJ";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Bytes of a row beside its records.
-pub(super) const HEADER: usize = 54;
+pub(super) const HEADER: usize = 58;
 /// Where the checksum stands: the last field of the header.
 const CRC: usize = HEADER - 4;
 const ENTRY: usize = 48;
@@ -64,6 +65,8 @@ pub(super) struct Header {
     pub(super) generation: Generation,
     pub(super) synced: Ticket,
     pub(super) floor: Ticket,
+    /// What [`checksum`] says of the row that this one was written behind; 0 if that is not known.
+    pub(super) previous: u32,
 }
 
 /// Where a payload lies in its row.
@@ -104,6 +107,7 @@ pub(super) fn encode(header: Header, entries: Vec<Entry>) -> (Payload, Vec<Exten
     out.put_u64_le(header.generation.0);
     out.put_u64_le(header.synced.0);
     out.put_u64_le(header.floor.0);
+    out.put_u32_le(header.previous);
     out.put_u32_le(meta_len as u32);
     out.put_u32_le(payload_len as u32);
     out.put_u32_le(0);
@@ -150,6 +154,11 @@ fn meta_crc(row: &[u8]) -> u32 {
     crc.finish()
 }
 
+/// The checksum that a row bears: it tells this very row from any other. `row`: at least its header.
+pub(super) fn checksum(row: &[u8]) -> u32 {
+    row.get(CRC..HEADER).and_then(|crc| crc.try_into().ok()).map_or(0, u32::from_le_bytes)
+}
+
 /// Decodes and checks a row, payloads included.
 ///
 /// # Errors
@@ -174,6 +183,7 @@ pub(super) fn decode(row: &Bytes, planted: Planted) -> Result<(Header, Vec<Store
         generation: Generation(fields.get_u64_le()),
         synced: Ticket(fields.get_u64_le()),
         floor: Ticket(fields.get_u64_le()),
+        previous: fields.get_u32_le(),
     };
     let (meta_len, payload_len) = (fields.get_u32_le() as usize, fields.get_u32_le() as usize);
     let crc = fields.get_u32_le();
@@ -231,8 +241,13 @@ mod tests {
     const PLANTED: Planted = Planted::none();
 
     fn sample() -> (Header, Vec<Entry>) {
-        let header =
-            Header { ticket: Ticket(9), generation: Generation(2), synced: Ticket(7), floor: Ticket(3) };
+        let header = Header {
+            ticket: Ticket(9),
+            generation: Generation(2),
+            synced: Ticket(7),
+            floor: Ticket(3),
+            previous: 0x0123_4567,
+        };
         let key = Key { owner: Owner::Stream, space: 4, id: 77, slot: 5 };
         let mut payload = Payload::from(Bytes::from_static(b"two "));
         payload.push(Bytes::from_static(b"pieces"));
@@ -278,7 +293,7 @@ mod tests {
         let (header, entries) = sample();
         let mut row = encode(header, entries).0.to_bytes().to_vec();
         row[6..10].copy_from_slice(&1u32.to_le_bytes());
-        let meta_len = u32::from_le_bytes(row[42..46].try_into().expect("4 bytes")) as usize;
+        let meta_len = u32::from_le_bytes(row[46..50].try_into().expect("4 bytes")) as usize;
         let crc = meta_crc(&row[..HEADER + meta_len]);
         row[CRC..HEADER].copy_from_slice(&crc.to_le_bytes());
         assert!(

@@ -3,6 +3,10 @@
 //! A crash may leave the unsynced end of the journal missing, or, on a raw disk, full of holes and torn rows. Such an end was never
 //! acknowledged to anybody and is cut off. Whatever a later row vouches for (`synced`) must be there whole: if it is not, the disk lost
 //! or changed it, and the node must not start as if nothing had happened.
+//!
+//! A disk that never wrote a row, and said that it had, may still hold what an earlier start left in its place: a sound row of the right
+//! number. Its generation gives it away only while a row in front of it is there. So each row also names, by its checksum, the row that it was
+//! written behind.
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -14,6 +18,7 @@ use bytes::Bytes;
 use super::row::{self, Born, Extent, Stored};
 use crate::id::{Generation, Ticket};
 use crate::planted::{Bug, Planted};
+use crate::rare;
 use crate::record::Key;
 use crate::sometimes;
 
@@ -33,6 +38,8 @@ struct Row {
     generation: Generation,
     synced: Ticket,
     floor: Ticket,
+    previous: u32,
+    checksum: u32,
     bytes: u32,
     records: Vec<Stored>,
 }
@@ -61,6 +68,8 @@ pub(super) struct Recovered {
     pub(super) floor: Ticket,
     /// The last row that counts.
     pub(super) last: Ticket,
+    /// The checksum of that row; 0 if it is not there.
+    pub(super) checksum: u32,
     /// Highest generation found, also in rows that do not count.
     pub(super) generation: Generation,
     /// Size of each row from `floor` to `last`.
@@ -88,6 +97,8 @@ impl Scan {
                 generation: header.generation,
                 synced: header.synced,
                 floor: header.floor,
+                previous: header.previous,
+                checksum: row::checksum(bytes),
                 bytes: bytes.len() as u32,
                 records,
             })
@@ -113,7 +124,8 @@ impl Scan {
         let floor = run.floor.max(settled);
         if floor < first {
             // The rows in front of the first one did not go by a trim.
-            run = Run { end: settled, floor: settled, generation: Generation(0), wrong: None };
+            let wrong = run.wrong.filter(|_| run.end == first);
+            run = Run { end: settled, floor: settled, generation: Generation(0), wrong };
         }
         let (end, wrong) = (run.end, run.wrong);
         let more = self.rows.range(end..).next_back().map(|(&ticket, _)| ticket);
@@ -140,6 +152,12 @@ impl Scan {
                 Some(Ok(row))
                     if row.generation >= run.generation || self.planted.has(Bug::OlderGenerationJoins) =>
                 {
+                    if !self.is_followed(run.end, row) {
+                        rare!(RowOfAnEarlierStart);
+                        run.wrong =
+                            Some(format!("row {} is not the one that the next was written behind", run.end));
+                        return run;
+                    }
                     run.generation = row.generation;
                     run.floor = run.floor.max(row.floor);
                     run.end = run.end.next();
@@ -159,8 +177,19 @@ impl Scan {
         }
     }
 
+    /// Whether the next row, if it is of the same timeline, was written behind this very row.
+    fn is_followed(&self, ticket: Ticket, row: &Row) -> bool {
+        let next = self.rows.get(&ticket.next()).and_then(|next| next.as_ref().ok());
+        // One of a lower generation was left behind: it says nothing about this row.
+        next.filter(|next| next.generation >= row.generation)
+            .is_none_or(|next| next.previous == 0 || next.previous == row.checksum)
+    }
+
     fn gather(self, floor: Ticket, end: Ticket, generation: Generation) -> Recovered {
         let first = self.rows.keys().next().map_or(floor, |&first| first.min(floor));
+        // Also of a row that was given up and is not gone: what is written next stands behind it.
+        let checksum =
+            self.rows.get(&end.before()).and_then(|row| row.as_ref().ok()).map_or(0, |row| row.checksum);
         let mut sizes = Vec::new();
         let mut by_birth: BTreeMap<Born, Found> = BTreeMap::new();
         for (ticket, row) in self.rows.into_iter().filter(|(t, _)| (floor..end).contains(t)) {
@@ -183,6 +212,7 @@ impl Scan {
             first,
             floor,
             last: end.before(),
+            checksum,
             generation,
             sizes,
             found: by_birth.into_values().collect(),

@@ -121,6 +121,56 @@ fn rows_left_behind_by_an_earlier_boot_do_not_join_a_later_timeline() {
 }
 
 #[test]
+fn a_row_that_an_earlier_start_left_in_the_place_of_one_never_written_is_damage() {
+    let mut disk = three_rows(false);
+    let stale = disk.0[&Ticket(3)].clone();
+    disk.flip(Ticket(2));
+    let mut journal = disk.recover(CONFIG).expect("a torn end").0;
+    journal.begin(Generation(2));
+    for slot in 2..=5 {
+        // Row 2 holds nothing that lives once row 4 is there.
+        journal.append(record(9, if slot == 4 { 2 } else { slot }, b"of the second start"));
+        let ticket = disk.write(&mut journal).expect("a row");
+        journal.persisted(ticket);
+    }
+    journal.forget(&Forget { owner: Owner::Stream, space: 1, id: 9, below: 2 });
+    for slot in 6..=7 {
+        journal.append(record(9, slot, b"of the second start"));
+        let ticket = disk.write(&mut journal).expect("a row");
+        journal.persisted(ticket);
+    }
+    assert_eq!(journal.trim(), Some(Ticket(3)), "rows 1 and 2 are dead");
+    disk.0.retain(|&ticket, _| ticket >= Ticket(3));
+    let found = disk.recover(CONFIG).expect("all is as it was written").1;
+    assert_eq!(found.iter().map(|f| f.key.slot).collect::<Vec<_>>(), [3, 2, 5, 6, 7]);
+    disk.0.insert(Ticket(3), stale);
+    for rows_may_tear in [true, false] {
+        let refusal = disk.recover(Config { rows_may_tear, ..CONFIG }).expect_err("row 3 was never written");
+        assert!(refusal.contains("row 3 is not the one"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_start_goes_on_behind_a_row_of_the_start_before() {
+    let mut disk = three_rows(true);
+    for generation in 2..=4 {
+        let mut journal = disk.recover(CONFIG).expect("sound").0;
+        journal.begin(Generation(generation));
+        journal.append(record(9, 3 + generation, b"payload"));
+        disk.write(&mut journal);
+    }
+    assert_eq!(disk.recover(CONFIG).expect("sound").1.len(), 6);
+    // Row 4 is as it was written, and of its own start; but row 5 was written behind another.
+    let mut other = three_rows(true);
+    let mut journal = other.recover(CONFIG).expect("sound").0;
+    journal.begin(Generation(2));
+    journal.append(record(9, 5, b"another payload"));
+    other.write(&mut journal);
+    disk.0.insert(Ticket(4), other.0[&Ticket(4)].clone());
+    assert!(disk.recover(CONFIG).expect_err("row 4 was replaced").contains("row 4 is not the one"));
+}
+
+#[test]
 fn a_start_never_takes_the_generation_of_a_start_whose_first_row_was_lost() {
     let mut disk = Disk::default();
     let mut boot = |lost: &[u64], slots: core::ops::RangeInclusive<u64>| {

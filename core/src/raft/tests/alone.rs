@@ -188,3 +188,39 @@ fn a_founder_that_decided_more_than_those_it_forgot_yields_to_them() {
         }
     }
 }
+
+/// Nobody but the newcomer itself could say that it knows more than the others, and nobody knows whom to ask.
+#[test]
+fn a_newcomer_is_told_nothing_before_another_learner_can_name_it() {
+    for returns in [true, false] {
+        let mut cluster = Cluster::new(36, GroupId::CONTROL, 3, 1, 0);
+        cluster.settle(Span::millis(500));
+        let name = |cluster: &mut Cluster, learners| {
+            let voters = vec![member(0)];
+            cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners, context: 1 });
+        };
+        name(&mut cluster, vec![member(1)]);
+        cluster.settle(Span::secs(1));
+        let image = cluster.replicas[0].disk.clone();
+        cluster.cut.extend(between(0, 1));
+        name(&mut cluster, vec![member(1), member(2)]);
+        cluster.propose(0, "one");
+        cluster.settle(Span::millis(100));
+        assert!(configuration(&cluster, 2).is_empty(), "the other learner does not know of it");
+        if returns {
+            cluster.cut.clear();
+            cluster.settle(Span::millis(1_500));
+            assert_eq!(configuration(&cluster, 1).learners, [member(1), member(2)]);
+        } else {
+            cluster.settle(Span::millis(2_500));
+        }
+        assert_eq!(cluster.commands(2), ["one"], "the other learner is back: {returns}");
+        if returns {
+            cluster.crash(0);
+            cluster.replicas[0].disk = image;
+            cluster.restart(0);
+            goes_on(&mut cluster, 1);
+            assert_eq!(cluster.commands(0), ["one", "the end"]);
+        }
+    }
+}
