@@ -39,7 +39,7 @@ fn floor(row: &[u8]) -> u64 {
 
 fn layout(row: &[u8]) -> Layout {
     let records = number(row, 6);
-    let mut at = 54;
+    let mut at = 58;
     let mut heads = Vec::new();
     for _ in 0..records {
         let (owner, space, moved) = (row[at], row[at + 1], row[at + 2] == 1);
