@@ -9,8 +9,8 @@ pub struct Config {
     pub interval: Span,
     /// How often one goes to each far peer: a large mesh has thousands of these.
     pub interval_far: Span,
-    /// With many far peers one goes to each after so long for every one of them, up to [`Self::interval_far_max`], so that a voter's beats do not
-    /// grow with the mesh. A far peer answers no more often than it is spoken to.
+    /// With many far peers one goes to each after so long for every one of them, up to [`Self::interval_far_max`]: a voter sends to a thousand no
+    /// more than to two hundred. A far peer answers no more often than it is spoken to.
     pub interval_far_each: Span,
     /// The longest such time, and the longest by which another node is believed to let one wait.
     pub interval_far_max: Span,
