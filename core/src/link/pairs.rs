@@ -288,8 +288,8 @@ impl Pairs {
         peer.heard = now;
         peer.number = beat.number;
         peer.lag = beat.lag;
-        let far = peer.interval >= self.config.interval_far;
-        let most = if far { self.config.interval_far_max } else { self.config.interval_far };
+        let most =
+            if peer.is_far(&self.config) { self.config.interval_far_max } else { self.config.interval_far };
         peer.pause = beat.pause.at_most(most);
         peer.disk_stuck = beat.oldest_write.is_some_and(|age| age > self.config.write_limit);
         peer.acknowledged = beat.seen_digest;
@@ -366,9 +366,8 @@ impl Pairs {
         let (Some(generation), Some(peer)) = (self.generation, self.peers.get_mut(&node)) else { return };
         peer.sent += 1;
         // Who speaks to many is not to hear more than it says. A little more often than the other end, or the two would hold each other back for ever.
-        let far = peer.interval >= self.config.interval_far;
         let answers = Span(peer.pause.0 - peer.pause.0 / 8);
-        let interval = if far { peer.interval.max(answers) } else { peer.interval };
+        let interval = if peer.is_far(&self.config) { peer.interval.max(answers) } else { peer.interval };
         peer.promised = interval;
         // Spread, so that beats to many peers do not leave in one burst for ever.
         let pause = match peer.beaten {

@@ -16,10 +16,10 @@ pub mod input;
 pub mod journal;
 pub mod output;
 mod parcel;
-mod part;
 mod recovery;
 mod report;
 pub mod status;
+mod tracked;
 mod ways;
 mod wiring;
 
@@ -38,7 +38,7 @@ use self::ingress::Lanes;
 use self::journal::Journal;
 use self::output::{LoadId, Timer};
 use self::parcel::{Held, Parcel};
-use self::part::Part;
+use self::tracked::Tracked;
 use self::ways::Ways;
 use crate::id::{BootId, LaneId, NodeId, Ticket};
 use crate::level::Level;
@@ -153,15 +153,15 @@ pub struct Node {
     boot: BootId,
     phase: Phase,
     now: Now,
-    links: Part<Links>,
-    pairs: Part<Pairs>,
-    routes: Part<Routes>,
-    groups: Part<Groups>,
-    mesh: Part<Mesh>,
-    streams: Part<Streams>,
+    links: Tracked<Links>,
+    pairs: Tracked<Pairs>,
+    routes: Tracked<Routes>,
+    groups: Tracked<Groups>,
+    mesh: Tracked<Mesh>,
+    streams: Tracked<Streams>,
     gate: Gate,
     lanes: Lanes,
-    egress: Part<Egress>,
+    egress: Tracked<Egress>,
     durability: Durability<Held>,
     journal: Journal,
     loads: BTreeMap<LoadId, Loading>,
@@ -192,15 +192,21 @@ impl Node {
         let planted = config.planted;
         let rng = |purpose| Rng::stream(seed, purpose);
         Self {
-            links: Part::new(Links::new(config.link.clone(), own, boot, rng(Purpose::Link), planted)),
-            pairs: Part::new(Pairs::new(config.pairs.clone(), own, boot, rng(Purpose::Pair), planted)),
-            routes: Part::new(Routes::new(config.route.clone(), own, rng(Purpose::Route), planted)),
-            groups: Part::new(Groups::new(config.raft.clone(), own, rng(Purpose::Raft), planted)),
-            mesh: Part::new(Mesh::new(config.mesh.clone(), own, rng(Purpose::Mesh), planted)),
-            streams: Part::new(Streams::new(config.stream.clone(), own, boot, rng(Purpose::Stream), planted)),
+            links: Tracked::new(Links::new(config.link.clone(), own, boot, rng(Purpose::Link), planted)),
+            pairs: Tracked::new(Pairs::new(config.pairs.clone(), own, boot, rng(Purpose::Pair), planted)),
+            routes: Tracked::new(Routes::new(config.route.clone(), own, rng(Purpose::Route), planted)),
+            groups: Tracked::new(Groups::new(config.raft.clone(), own, rng(Purpose::Raft), planted)),
+            mesh: Tracked::new(Mesh::new(config.mesh.clone(), own, rng(Purpose::Mesh), planted)),
+            streams: Tracked::new(Streams::new(
+                config.stream.clone(),
+                own,
+                boot,
+                rng(Purpose::Stream),
+                planted,
+            )),
             gate: Gate::new(config.gate),
             lanes: Lanes::default(),
-            egress: Part::new(Egress::default()),
+            egress: Tracked::new(Egress::default()),
             durability: Durability::new(planted),
             journal: Journal::new(config.journal, planted),
             loads: BTreeMap::new(),

@@ -140,10 +140,14 @@ impl Group {
     fn fence_former_life(&mut self, context: &mut Context<'_>, asker: NodeId, start: u64) -> bool {
         let configuration = self.log.configuration();
         let alone = configuration.voters.iter().all(|voter| voter.node == asker) && !configuration.is_joint();
-        if self.standing != Standing::Sound || !alone || configuration.is_empty() || self.answered == start {
+        if self.standing != Standing::Sound
+            || !alone
+            || configuration.is_empty()
+            || self.answered_start == start
+        {
             return false;
         }
-        self.answered = start;
+        self.answered_start = start;
         sometimes!(FormerLifeFenced);
         self.enter_term(context, self.term.next(), None);
         true
@@ -355,9 +359,7 @@ impl Group {
         self.vouched(context, from, term, append.durable, None);
         if self.log.agrees(append.previous).is_err() {
             let place = self.log.place(self.log.configured_at()).unwrap_or(self.log.base());
-            let number = append.number;
-            let reply = Body::AppendReply { number, matched: false, place, more: false, waiting: false };
-            self.answer(context, from, self.term, reply, When::Durable);
+            self.refuse(context, from, append.number, place);
         }
         // Else it begins where both agree. It repeats that until it is answered, with what it has committed meanwhile.
         true

@@ -48,7 +48,7 @@ impl Group {
             && leader == node
         {
             self.in_doubt = true;
-            self.compared = None;
+            self.compared_leader = None;
             sometimes!(LeaderDoubted);
             self.arm_election(context);
         }
@@ -65,7 +65,7 @@ impl Group {
         if self.is_only_voter(context.own) {
             return self.campaign(context);
         }
-        self.compared = None;
+        self.compared_leader = None;
         self.attempts = self.attempts.saturating_add(1);
         sometimes!(ElectionHeldAgain, self.attempts > 1);
         sometimes!(ElectionTimedOut);

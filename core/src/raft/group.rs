@@ -41,7 +41,7 @@ pub(super) struct Leading {
     /// Former voters under fresh replica ids, to be promoted once they have caught up (rule C5).
     pub(super) returning: BTreeSet<Member>,
     /// Until when learners that never vouched for anything wait for another to hold the entry that names them (rule C3).
-    pub(super) introducing: Option<Instant>,
+    pub(super) introduce_at: Option<Instant>,
 }
 
 /// The part of the paper a replica plays.
@@ -108,9 +108,9 @@ pub(super) struct Group {
     /// The leader's node was suspected, restarted or disowned since the leader was heard last.
     pub(super) in_doubt: bool,
     /// The start of the only voter whose question was answered last.
-    pub(super) answered: u64,
+    pub(super) answered_start: u64,
     /// The leader, and its term, whose node was asked anew what it leads since the last doubt.
-    pub(super) compared: Option<(Term, NodeId)>,
+    pub(super) compared_leader: Option<(Term, NodeId)>,
     /// Elections since a leader was heard last.
     pub(super) attempts: u32,
     /// When to ask again while verifying, copying or renamed.
@@ -155,8 +155,8 @@ impl Group {
             election: None,
             led_by: None,
             in_doubt: false,
-            answered: 0,
-            compared: None,
+            answered_start: 0,
+            compared_leader: None,
             attempts: 0,
             ask_at: None,
             ask_wait: Span::ZERO,
@@ -338,8 +338,8 @@ impl Group {
     /// Sees to it that what the node of a leader says it leads is heard since it is followed: once, until it is doubted.
     fn compare_leader(&mut self, context: &mut Context<'_>, leader: NodeId) {
         let now = Some((self.term, leader));
-        if !self.in_doubt && self.compared != now && self.is_voter(context.own) {
-            self.compared = now;
+        if !self.in_doubt && self.compared_leader != now && self.is_voter(context.own) {
+            self.compared_leader = now;
             context.out.push_back(Output::Follows { node: leader });
         }
     }
@@ -385,7 +385,7 @@ impl Group {
         let leading = match &self.role {
             Role::Leader(leading) => {
                 let retries = leading.progress.values().filter_map(Progress::retry_at);
-                retries.chain(leading.quorum_lost).chain(leading.introducing).min()
+                retries.chain(leading.quorum_lost).chain(leading.introduce_at).min()
             }
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => None,
         };

@@ -21,25 +21,25 @@ impl Group {
         let until = context.now + context.config.alone_patience;
         sometimes!(NewcomerWaits, alone && newcomer && witness);
         if let Role::Leader(leading) = &mut self.role {
-            leading.introducing = (alone && newcomer && witness).then_some(until);
+            leading.introduce_at = (alone && newcomer && witness).then_some(until);
         }
     }
 
     /// Whether a member is told nothing yet.
     pub(super) fn waits_for_a_witness(&self, node: NodeId) -> bool {
         let Role::Leader(leading) = &self.role else { return false };
-        let progress = leading.progress.get(&node).filter(|_| leading.introducing.is_some());
-        progress.is_some_and(|progress| !self.has_vouched(progress.member))
+        leading.introduce_at.is_some()
+            && leading.progress.get(&node).is_some_and(|progress| !self.has_vouched(progress.member))
     }
 
     /// A member holds more than before: perhaps the entry that names who waits.
     pub(super) fn has_witness(&mut self, context: &mut Context<'_>) {
         let named_at = self.log.configured_at();
         let Role::Leader(leading) = &mut self.role else { return };
-        if leading.introducing.is_some()
+        if leading.introduce_at.is_some()
             && leading.progress.values().any(|progress| progress.matched >= named_at)
         {
-            leading.introducing = None;
+            leading.introduce_at = None;
             self.replicate(context);
         }
     }
@@ -47,9 +47,9 @@ impl Group {
     /// No other learner has answered in time: the mesh goes on without.
     pub(super) fn introduce_unwitnessed(&mut self, context: &mut Context<'_>) {
         let Role::Leader(leading) = &mut self.role else { return };
-        if leading.introducing.is_some_and(|at| at <= context.now) {
+        if leading.introduce_at.is_some_and(|at| at <= context.now) {
             sometimes!(NewcomerUnwitnessed);
-            leading.introducing = None;
+            leading.introduce_at = None;
             self.replicate(context);
         }
     }

@@ -195,8 +195,7 @@ impl Group {
         if term < self.term {
             sometimes!(DeposedLeaderAnswered);
             let place = self.log.last();
-            let reply = Body::AppendReply { number: 0, matched: false, place, more: false, waiting: false };
-            self.answer(context, from, self.term, reply, When::Durable);
+            self.refuse(context, from, 0, place);
             return false;
         }
         if term == self.term && matches!(self.role, Role::Leader(_)) {
@@ -328,13 +327,13 @@ impl Group {
         let committed = self.log.place(self.commit).unwrap_or(self.log.base());
         let place = self.log.before_term_at(index);
         let place = if place.index < committed.index { committed } else { place };
-        self.answer(
-            context,
-            from,
-            self.term,
-            Body::AppendReply { number, matched: false, place, more: false, waiting: false },
-            When::Durable,
-        );
+        self.refuse(context, from, number, place);
+    }
+
+    /// Says that an append was not taken, and behind which place its sender should go on.
+    pub(super) fn refuse(&self, context: &mut Context<'_>, to: Member, number: u64, place: Place) {
+        let reply = Body::AppendReply { number, matched: false, place, more: false, waiting: false };
+        self.answer(context, to, self.term, reply, When::Durable);
     }
 
     pub(super) fn handle_append_reply(

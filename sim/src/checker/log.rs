@@ -115,11 +115,7 @@ impl Logs {
     /// was told here since: then it need not even be asked.
     #[must_use]
     pub fn has_shown_version(&self, node: usize, life: u32, synced: bool, version: Option<u64>) -> bool {
-        version.is_some()
-            && self.shown.get(node).is_some_and(|shown| {
-                (shown.life, shown.synced, shown.changes) == (life, synced, self.changes)
-                    && shown.version == version
-            })
+        version.is_some() && self.last_shown(node, life, synced).is_some_and(|shown| shown.version == version)
     }
 
     /// A node shows, under another version, just what it showed last.
@@ -133,10 +129,13 @@ impl Logs {
     /// [`Logs::stands`] and [`Logs::stands_unsynced`] do was done the last time.
     #[must_use]
     pub fn has_shown(&self, node: usize, life: u32, synced: bool, places: &[GroupPlace]) -> bool {
-        self.shown.get(node).is_some_and(|shown| {
-            (shown.life, shown.synced, shown.changes) == (life, synced, self.changes)
-                && shown.places == places
-        })
+        self.last_shown(node, life, synced).is_some_and(|shown| shown.places == places)
+    }
+
+    /// What a node showed last, if that was in this life and just as synced, and nothing else was told here since.
+    fn last_shown(&self, node: usize, life: u32, synced: bool) -> Option<&Shown> {
+        let now = (life, synced, self.changes);
+        self.shown.get(node).filter(|shown| (shown.life, shown.synced, shown.changes) == now)
     }
 
     /// A node has shown all this, and it was judged.

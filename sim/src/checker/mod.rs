@@ -107,24 +107,6 @@ macro_rules! ensure {
 }
 pub(crate) use ensure;
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_panic_is_named_by_the_number_its_message_begins_with() {
-        let failure = Failure::from_panic("R3: log shrank below commit: 4 < 5");
-        assert_eq!(
-            (failure.checker.as_str(), failure.message.as_str()),
-            ("R3", "log shrank below commit: 4 < 5")
-        );
-        let failure = Failure::from_panic("assertion `left == right` failed: S2: sums\n left: 1\n right: 2");
-        assert_eq!(failure.checker, "S2");
-        let failure = Failure::from_panic("index out of bounds: the len is 3");
-        assert_eq!(failure.checker, "panic");
-    }
-}
-
 /// What tests of several checkers make up.
 #[cfg(test)]
 mod fixture {
@@ -154,5 +136,23 @@ mod fixture {
             journal_bytes: 0,
             journal_live_bytes: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_named_by_the_number_its_message_begins_with() {
+        let failure = Failure::from_panic("R3: log shrank below commit: 4 < 5");
+        assert_eq!(
+            (failure.checker.as_str(), failure.message.as_str()),
+            ("R3", "log shrank below commit: 4 < 5")
+        );
+        let failure = Failure::from_panic("assertion `left == right` failed: S2: sums\n left: 1\n right: 2");
+        assert_eq!(failure.checker, "S2");
+        let failure = Failure::from_panic("index out of bounds: the len is 3");
+        assert_eq!(failure.checker, "panic");
     }
 }

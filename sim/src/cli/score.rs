@@ -97,20 +97,38 @@ fn score_all(
     jobs: usize,
     stop: &Stop,
 ) -> Result<bool, Trouble> {
-    let bar = bar(bugs.len() as u64);
-    let mut whole = true;
-    for bug in bugs {
-        bar.set_message(format!("{} ", bug.name));
-        let asked_for = asked.seeds.end.saturating_sub(asked.seeds.start);
-        // Who escaped in fewer seeds than are asked for now is looked for again.
-        if !state.score(bug.name).is_some_and(|known| known.detected.is_some() || known.tried >= asked_for) {
-            let Some(scored) = score::score(bug, asked.seeds.clone(), jobs, stop) else {
-                whole = false;
-                break;
-            };
+    let asked_for = asked.seeds.end.saturating_sub(asked.seeds.start);
+    until_stopped(
+        bugs.to_vec(),
+        |bug| bug.name,
+        |bug| {
+            // Who escaped in fewer seeds than are asked for now is looked for again.
+            if state.score(bug.name).is_some_and(|known| known.detected.is_some() || known.tried >= asked_for)
+            {
+                return Ok(true);
+            }
+            let Some(scored) = score::score(bug, asked.seeds.clone(), jobs, stop) else { return Ok(false) };
             state.scores.retain(|known| known.bug != bug.name);
             state.scores.push(scored);
             keep(asked, state)?;
+            Ok(true)
+        },
+    )
+}
+
+/// Does something for each, with a bar that names it, until that says that it did not come to its end. Whether all did.
+fn until_stopped<T>(
+    all: Vec<T>,
+    name: impl Fn(&T) -> &'static str,
+    mut carry_out: impl FnMut(T) -> Result<bool, Trouble>,
+) -> Result<bool, Trouble> {
+    let bar = bar(all.len() as u64);
+    let mut whole = true;
+    for one in all {
+        bar.set_message(format!("{} ", name(&one)));
+        whole = carry_out(one)?;
+        if !whole {
+            break;
         }
         bar.inc(1);
     }
@@ -147,20 +165,16 @@ fn ablate_all(
         let done = |part: &_| state.pairs.iter().any(|pair| pair.bug == bug.name && pair.without == *part);
         left.extend(parts.into_iter().filter(|part| !done(part)).map(|part| (*bug, part)));
     }
-    let bar = bar(left.len() as u64);
-    let mut whole = true;
-    for (bug, part) in left {
-        bar.set_message(format!("{} ", bug.name));
-        let Some(pair) = ablate::ablate(bug, &part, jobs, stop) else {
-            whole = false;
-            break;
-        };
-        state.pairs.push(pair);
-        keep(asked, state)?;
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    Ok(whole)
+    until_stopped(
+        left,
+        |(bug, _)| bug.name,
+        |(bug, part)| {
+            let Some(pair) = ablate::ablate(bug, &part, jobs, stop) else { return Ok(false) };
+            state.pairs.push(pair);
+            keep(asked, state)?;
+            Ok(true)
+        },
+    )
 }
 
 fn read(file: &Path) -> Result<State, Trouble> {

@@ -80,6 +80,11 @@ impl Peer {
         }
     }
 
+    /// Whether its silence is acted upon later than that of those near.
+    pub(super) fn is_far(&self, config: &Config) -> bool {
+        self.interval >= config.interval_far
+    }
+
     /// How long it may be silent.
     pub(super) fn patience(&self, config: &Config) -> Span {
         let beats = config.suspect.0.div_ceil(config.interval.0.max(1));

@@ -3,7 +3,7 @@
 use alloc::vec;
 
 use super::harness::{Cluster, member};
-use super::rolled_back::{configuration, goes_on};
+use super::rolled_back::{configuration, goes_on, the_others_go_on};
 use crate::id::GroupId;
 use crate::raft::{Input, RoleName};
 use crate::time::Span;
@@ -135,12 +135,7 @@ fn two_worlds(seed: u64) -> Cluster {
     let voters = (0..3).map(member).collect();
     cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners: vec![], context: 1 });
     cluster.settle(Span::secs(2));
-    cluster.propose(0, "one");
-    cluster.settle(Span::secs(1));
-    cluster.crash(0);
-    cluster.replicas[0].disk = image;
-    cluster.settle(Span::secs(2));
-    assert!(matches!(cluster.leader(), Some(1 | 2)));
+    the_others_go_on(&mut cluster, image);
     // What it does in a world of its own is nobody else's.
     let others = (core::mem::take(&mut cluster.agreed), core::mem::take(&mut cluster.leaders));
     cluster.cut = [between(0, 1), between(0, 2)].concat().into_iter().collect();

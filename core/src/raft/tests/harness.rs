@@ -30,7 +30,7 @@ enum Pending {
 }
 
 /// Records by key, in the order of their last writing.
-type Disk = Vec<(Key, Record)>;
+pub(super) type Disk = Vec<(Key, Record)>;
 
 pub(super) struct Replica {
     pub(super) groups: Groups,

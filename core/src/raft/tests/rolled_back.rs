@@ -4,7 +4,7 @@ use alloc::vec;
 
 use bytes::Bytes;
 
-use super::harness::{Cluster, GROUP, member};
+use super::harness::{Cluster, Disk, GROUP, member};
 use crate::configuration::Configuration;
 use crate::id::{BootId, GroupId, LogIndex, NodeId, Term};
 use crate::raft::{Append, Body, Config, Entry, EntryKind, Input, Message, Place, RoleName};
@@ -243,6 +243,16 @@ fn a_learner_that_was_given_the_state_alone_remembers_who_gave_it() {
     assert_ne!(configuration(&cluster, 0).voters, [member(0)], "it was amnesic");
 }
 
+/// One of three decides something more with the others and falls. They go on, and its disk is taken back.
+pub(super) fn the_others_go_on(cluster: &mut Cluster, image: Disk) {
+    cluster.propose(0, "one");
+    cluster.settle(Span::secs(1));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.settle(Span::secs(2));
+    assert!(matches!(cluster.leader(), Some(1 | 2)));
+}
+
 /// A founder whose disk forgot that others vote waits for its learners, and not for ever (rule C3). Then it leads, and commits what nobody else
 /// has. When it hears the others' leader it must neither end their terms for ever nor stop them.
 #[test]
@@ -256,12 +266,7 @@ fn a_founder_that_forgot_the_other_voters_stops_alone() {
     let voters = (0..3).map(member).collect();
     cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners: vec![], context: 2 });
     cluster.settle(Span::secs(1));
-    cluster.propose(0, "one");
-    cluster.settle(Span::secs(1));
-    cluster.crash(0);
-    cluster.replicas[0].disk = image;
-    cluster.settle(Span::secs(2));
-    assert!(matches!(cluster.leader(), Some(1 | 2)));
+    the_others_go_on(&mut cluster, image);
     // What it does in a world of its own is nobody else's.
     let (agreed, leaders) = (core::mem::take(&mut cluster.agreed), core::mem::take(&mut cluster.leaders));
     cluster.cut.extend([(0, 1), (1, 0), (0, 2), (2, 0)]);

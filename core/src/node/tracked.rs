@@ -11,7 +11,7 @@ use crate::time::Instant;
 
 /// A part, and how often it was borrowed to be changed.
 #[derive(Clone, Debug)]
-pub(super) struct Part<T> {
+pub(super) struct Tracked<T> {
     inner: T,
     changes: u64,
     /// As of so many changes the deadline is known.
@@ -21,7 +21,7 @@ pub(super) struct Part<T> {
     checked: Cell<Option<u64>>,
 }
 
-impl<T> Part<T> {
+impl<T> Tracked<T> {
     pub(super) const fn new(inner: T) -> Self {
         Self { inner, changes: 0, noted: None, deadline: None, checked: Cell::new(None) }
     }
@@ -63,7 +63,7 @@ impl<T> Part<T> {
     }
 }
 
-impl<T> Deref for Part<T> {
+impl<T> Deref for Tracked<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -71,7 +71,7 @@ impl<T> Deref for Part<T> {
     }
 }
 
-impl<T> DerefMut for Part<T> {
+impl<T> DerefMut for Tracked<T> {
     fn deref_mut(&mut self) -> &mut T {
         self.changes += 1;
         &mut self.inner
@@ -82,7 +82,7 @@ impl<T> DerefMut for Part<T> {
 mod tests {
     use super::*;
 
-    fn checks(part: &Part<u64>, level: Level) -> bool {
+    fn checks(part: &Tracked<u64>, level: Level) -> bool {
         let looked = Cell::new(false);
         part.check(level, |_, _| looked.set(true));
         looked.get()
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn what_changed_is_checked_once_and_what_did_not_only_when_everything_is() {
-        let mut part = Part::new(1);
+        let mut part = Tracked::new(1);
         assert!(checks(&part, Level::Cheap), "nobody looked at it yet");
         assert!(!checks(&part, Level::Cheap));
         assert!(checks(&part, Level::Full));
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_check_that_fails_is_made_again() {
-        let part = Part::new(1);
+        let part = Tracked::new(1);
         let failing = core::panic::AssertUnwindSafe(|| part.check(Level::Cheap, |_, _| panic!("broken")));
         extern crate std;
         assert!(std::panic::catch_unwind(failing).is_err());
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_deadline_is_worked_out_again_after_a_change() {
-        let mut part = Part::new(5);
+        let mut part = Tracked::new(5);
         part.note(|&at| Some(Instant(at)));
         part.note(|_| unreachable!("nothing changed"));
         assert_eq!(part.deadline(), Some(Instant(5)));
