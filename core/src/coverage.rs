@@ -170,6 +170,7 @@ marks! {
         GroupStopped: "a group stopped on a node";
         StopHeard: "a member heard that its group stopped";
         FormerLifeFenced: "what an only voter sent in its former life was shut out";
+        AnswerPutOff: "an only voter's question waited until the replica that was asked was verified";
         RestartVerified: "a restarted replica was told all that it may have vouched for";
         AdmittedUnderFreshId: "a replica was admitted under its fresh id";
         CopyAsked: "a member was asked for the log of another";

@@ -9,6 +9,7 @@
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::Output;
 use super::group::{Context, Group, Role, Standing};
@@ -23,6 +24,17 @@ use crate::when::When;
 
 /// Replica ids that are remembered after they were given up.
 const FORMER_MAX: usize = 16;
+
+/// Starts that are remembered, so that no late repetition of a question raises the term again.
+const FENCED_MAX: usize = 16;
+
+/// Keeps the last `max`, oldest first.
+fn remember<T>(list: &mut Vec<T>, value: T, max: usize) {
+    if list.len() == max {
+        list.remove(0);
+    }
+    list.push(value);
+}
 
 impl Group {
     /// `member` vouched, in `term`, for a vote or a place. Kept in memory now, on disk with the next write (rule C2).
@@ -79,9 +91,10 @@ impl Group {
         match self.standing.clone() {
             Standing::Sound | Standing::Stopped { .. } => return,
             Standing::Verifying { start, answered } => {
+                let alone = self.is_only_voter(context.own);
                 for node in self.others(context.own).into_iter().filter(|node| !answered.contains(node)) {
                     let mark = self.marks.get(&node).copied();
-                    let recall = Body::Recall { mark, question: true, start };
+                    let recall = Body::Recall { mark, question: true, start, alone };
                     self.send(context, node, self.term, recall, When::Durable);
                 }
             }
@@ -103,32 +116,43 @@ impl Group {
         self.ask_again(context);
     }
 
-    pub(super) fn handle_recall(
-        &mut self,
-        context: &mut Context<'_>,
-        from: NodeId,
-        mark: Option<Mark>,
-        question: bool,
-        start: u64,
-    ) {
-        if question {
-            let when = if self.fence_former_life(context, from, start) { When::Durable } else { When::Now };
-            let known = self.marks.get(&from).copied();
-            let mark = known.filter(|_| !context.planted.has(Bug::MarksNotTold));
-            self.send(context, from, self.term, Body::Recall { mark, question: false, start }, when);
-        }
+    /// What another member remembers of this replica: more than its disk holds, if that was rolled back.
+    pub(super) fn handle_mark(&mut self, context: &mut Context<'_>, from: NodeId, mark: Option<Mark>) {
         if let Some(mark) = mark
             && mark.replica == self.replica
             && matches!(self.standing, Standing::Sound | Standing::Verifying { .. })
             && self.forgot(&mark)
         {
-            return self.become_amnesic(context, from, mark);
+            self.become_amnesic(context, from, mark);
         }
+    }
+
+    /// Another member started anew, and asks what it once vouched for.
+    pub(super) fn handle_question(
+        &mut self,
+        context: &mut Context<'_>,
+        asker: NodeId,
+        start: u64,
+        alone: bool,
+    ) {
+        if alone && matches!(self.standing, Standing::Verifying { .. }) && !self.is_only_voter(context.own) {
+            // A term that is raised now could hide what this disk forgot itself.
+            sometimes!(AnswerPutOff);
+            self.asked_by = Some((asker, start));
+            return;
+        }
+        let when = if alone && self.fence_former_life(context, start) { When::Durable } else { When::Now };
+        let known = self.marks.get(&asker).copied();
+        let mark = known.filter(|_| !context.planted.has(Bug::MarksNotTold));
+        let answer = Body::Recall { mark, question: false, start, alone: false };
+        self.send(context, asker, self.term, answer, when);
+    }
+
+    /// Only the answer to this very start tells all that the former life vouched for.
+    pub(super) fn handle_answer(&mut self, context: &mut Context<'_>, from: NodeId, start: u64) {
         if let Standing::Verifying { start: own, answered } = &mut self.standing
-            && !question
             && start == *own
         {
-            // Only the answer to this very start tells all that the former life vouched for.
             answered.insert(from);
             self.maybe_verified(context);
         }
@@ -136,19 +160,17 @@ impl Group {
 
     /// The only voter asks because it started anew. What it sent in its former life and is still under way may be more than its disk holds by
     /// now, and decided. Were that to come in behind the answer, it would contradict what the voter decides next, and nobody would have
-    /// told it: so it is answered in a later term. Whether that began.
-    fn fence_former_life(&mut self, context: &mut Context<'_>, asker: NodeId, start: u64) -> bool {
-        let configuration = self.log.configuration();
-        let alone = configuration.voters.iter().all(|voter| voter.node == asker) && !configuration.is_joint();
+    /// told it: so it is answered in a later term, once for each of its starts. Whether that begins now.
+    fn fence_former_life(&mut self, context: &mut Context<'_>, start: u64) -> bool {
         if self.standing != Standing::Sound
-            || !alone
-            || configuration.is_empty()
-            || self.answered_start == start
+            || self.log.configuration().is_empty()
+            || self.fenced_starts.contains(&start)
+            || context.planted.has(Bug::FormerLifeNotFenced)
         {
             return false;
         }
-        self.answered_start = start;
         sometimes!(FormerLifeFenced);
+        remember(&mut self.fenced_starts, start, FENCED_MAX);
         self.enter_term(context, self.term.next(), None);
         true
     }
@@ -173,6 +195,9 @@ impl Group {
         (self.ask_at, self.patience) = (None, None);
         self.arm_election(context);
         self.tell_role(context);
+        if let Some((asker, start)) = self.asked_by.take() {
+            self.handle_question(context, asker, start, true);
+        }
     }
 
     /// Whether this disk holds less than what it once vouched for.
@@ -216,10 +241,7 @@ impl Group {
     }
 
     fn remember_former(&mut self, replica: ReplicaId) {
-        if self.former.len() == FORMER_MAX {
-            self.former.remove(0);
-        }
-        self.former.push(replica);
+        remember(&mut self.former, replica, FORMER_MAX);
     }
 
     pub(super) fn become_amnesic(&mut self, context: &mut Context<'_>, from: NodeId, mark: Mark) {
@@ -345,6 +367,7 @@ impl Group {
             || beside
             || helped
             || context.planted.has(Bug::AmnesicVotes)
+            || context.planted.has(Bug::LeaderNotHeardOut)
             || !self.decided_alone(context, term)
             || !self.parts_upto(self.commit, append.previous, &append.entries)
         {
@@ -370,7 +393,7 @@ impl Group {
         let mark = self.marks.get(&member.node).copied().filter(|mark| mark.replica == member.replica);
         if let Some(mark) = mark.filter(|mark| end.index < mark.last.index) {
             sometimes!(MemberReminded);
-            let recall = Body::Recall { mark: Some(mark), question: false, start: 0 };
+            let recall = Body::Recall { mark: Some(mark), question: false, start: 0, alone: false };
             self.send(context, member.node, self.term, recall, When::Now);
         }
     }

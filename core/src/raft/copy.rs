@@ -127,6 +127,9 @@ impl Group {
         if !self.awaits(from, &append) {
             return;
         }
+        // The others may be about to say something, too, or this one more: it is the silent ones for whom patience ends.
+        self.patience = None;
+        self.be_patient(context);
         if term > self.term {
             (self.term, self.vote) = (term, None);
             self.persist_state(context);

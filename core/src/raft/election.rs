@@ -16,6 +16,9 @@ use crate::sometimes;
 use crate::time::Span;
 use crate::when::When;
 
+/// Elections that wait twice as long as the one before.
+const ATTEMPTS_DOUBLED: u32 = 4;
+
 impl Group {
     pub(super) fn may_vote(&self, context: &Context<'_>) -> bool {
         // Who votes was made a voter when its log was known to hold the configuration that took it in. One that knows of none has lost that with
@@ -39,7 +42,7 @@ impl Group {
     fn election_wait(&self, context: &mut Context<'_>) -> Span {
         let (min, max) = (context.config.election_min.0, context.config.election_max.0);
         // Where votes come too late again and again, the round trip is longer than was thought.
-        Span(context.rng.between(min, max)).times(1 << self.attempts.min(4))
+        Span(context.rng.between(min, max)).times(1 << self.attempts.min(ATTEMPTS_DOUBLED))
     }
 
     /// Somebody seems not to lead any more: its node is suspect, restarted, or says so itself.
@@ -163,7 +166,6 @@ impl Group {
         let risen = term > self.term;
         if risen {
             self.enter_term(context, term, None);
-            self.hear_out(context);
         }
         let free = self.vote.is_none_or(|vote| vote == from);
         sometimes!(VoteSpent, term == self.term && !free);
@@ -171,6 +173,7 @@ impl Group {
         sometimes!(VoteRefused, !up_to_date);
         let last = self.log.last();
         let mut when = When::Durable;
+        let newly = self.vote.is_none();
         if granted {
             if context.planted.has(Bug::VoteNotPersisted) {
                 when = When::Now;
@@ -184,6 +187,8 @@ impl Group {
             }
             self.election = None;
             self.arm_election(context);
+        }
+        if risen || (granted && newly) {
             self.hear_out(context);
         }
         self.answer(context, from, self.term, Body::VoteReply { pre, granted, last }, when);
@@ -194,6 +199,11 @@ impl Group {
     pub(super) fn hear_out(&mut self, context: &mut Context<'_>) {
         if self.standing == Standing::Sound && self.is_only_voter(context.own) {
             rare!(OnlyVoterHeardOut);
+            let quiet = context.config.election_max.times(2 << ATTEMPTS_DOUBLED);
+            if self.heard_out_at.is_some_and(|at| context.now > at + quiet) {
+                self.attempts = 0;
+            }
+            self.heard_out_at = Some(context.now);
             self.attempts = self.attempts.saturating_add(1);
             self.election = Some(context.now + self.election_wait(context));
         }

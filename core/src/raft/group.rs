@@ -107,12 +107,16 @@ pub(super) struct Group {
     pub(super) led_by: Option<(Term, Member)>,
     /// The leader's node was suspected, restarted or disowned since the leader was heard last.
     pub(super) in_doubt: bool,
-    /// The start of the only voter whose question was answered last.
-    pub(super) answered_start: u64,
+    /// Starts of only voters that were fenced off from their former lives, oldest first.
+    pub(super) fenced_starts: Vec<u64>,
+    /// An only voter, and its start, whose question waits until this replica is verified itself.
+    pub(super) asked_by: Option<(NodeId, u64)>,
     /// The leader, and its term, whose node was asked anew what it leads since the last doubt.
     pub(super) compared_leader: Option<(Term, NodeId)>,
     /// Elections since a leader was heard last.
     pub(super) attempts: u32,
+    /// When an only voter last heard somebody else out.
+    pub(super) heard_out_at: Option<Instant>,
     /// When to ask again while verifying, copying or renamed.
     pub(super) ask_at: Option<Instant>,
     /// How long the next of these waits may be.
@@ -155,9 +159,11 @@ impl Group {
             election: None,
             led_by: None,
             in_doubt: false,
-            answered_start: 0,
+            fenced_starts: Vec::new(),
+            asked_by: None,
             compared_leader: None,
             attempts: 0,
+            heard_out_at: None,
             ask_at: None,
             ask_wait: Span::ZERO,
             patience: None,
@@ -248,8 +254,13 @@ impl Group {
         }
         match body {
             Body::Stop { reason } => return self.hear_stop(context, from, &reason),
-            Body::Recall { mark, question, start } => {
-                return self.handle_recall(context, from, mark, question, start);
+            Body::Recall { mark, question, start, alone } => {
+                self.handle_mark(context, from, mark);
+                return if question {
+                    self.handle_question(context, from, start, alone);
+                } else {
+                    self.handle_answer(context, from, start);
+                };
             }
             Body::Copy { last } => {
                 let asker = Member { node: from, replica: sender };

@@ -123,6 +123,8 @@ pub enum Body {
         question: bool,
         /// Drawn by the asker when it started, and repeated in the answer: one to an earlier start does not count. 0 if nobody asked.
         start: u64,
+        /// The asker takes itself for the only voter: nothing of its former life may come in behind the answer.
+        alone: bool,
     },
     /// An amnesic only voter asks its learner for the log.
     Copy {

@@ -1,8 +1,9 @@
 //! A founder whose disk is rolled back while nothing can be decided without it (rule C3).
 
 use alloc::vec;
+use alloc::vec::Vec;
 
-use super::harness::{Cluster, member};
+use super::harness::{Cluster, GROUP, member};
 use super::rolled_back::{configuration, goes_on, the_others_go_on};
 use crate::id::GroupId;
 use crate::raft::{Input, RoleName};
@@ -114,6 +115,34 @@ fn a_founder_waits_for_a_silent_learner_only_so_long() {
     }
 }
 
+/// Patience ends for who stays silent. Who comes back last may know more than whoever came back first.
+#[test]
+fn a_founder_that_copies_waits_anew_when_somebody_answers() {
+    let mut cluster = founder_and_learners(36);
+    let image = cluster.replicas[0].disk.clone();
+    cluster.propose(0, "one");
+    cluster.settle(Span::millis(500));
+    cluster.cut.extend(between(0, 2));
+    cluster.propose(0, "two");
+    cluster.settle(Span::millis(500));
+    assert_eq!((cluster.commands(1).len(), cluster.commands(2).len()), (2, 1));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.restart(0);
+    while cluster.role(0) == Some(RoleName::Verifying) {
+        cluster.settle(Span::millis(1));
+    }
+    cluster.network.clear();
+    cluster.cut.extend(between(0, 1));
+    cluster.settle(Span::secs(5));
+    assert_eq!(cluster.role(0), Some(RoleName::Amnesic), "nobody was heard");
+    cluster.cut = between(0, 1).into();
+    cluster.settle(Span::secs(1));
+    cluster.cut.clear();
+    goes_on(&mut cluster, 1);
+    assert_eq!(cluster.commands(0), ["one", "two", "the end"]);
+}
+
 /// Whoever is to vote in a change under way may have decided something together with the founder: their majority is waited for without limit.
 #[test]
 fn a_founder_that_forgot_a_change_under_way_hears_most_of_those_about_to_vote() {
@@ -218,4 +247,53 @@ fn a_newcomer_is_told_nothing_before_another_learner_can_name_it() {
             assert_eq!(cluster.commands(0), ["one", "the end"]);
         }
     }
+}
+
+/// Both started anew. Were the learner to enter a later term before it knows what its own disk forgot, that would hide it.
+#[test]
+fn who_is_not_verified_yet_answers_an_only_voter_once_it_is() {
+    let mut cluster = Cluster::new(43, GROUP, 2, 1, 1);
+    cluster.settle(Span::secs(1));
+    let term = |cluster: &Cluster| cluster.replicas[1].groups.status(GROUP).expect("there").term;
+    let before = term(&cluster);
+    [0, 1].iter().for_each(|&node| cluster.crash(node));
+    cluster.network.clear();
+    [0, 1].iter().for_each(|&node| {
+        cluster.restart(node);
+        cluster.sync_all(node);
+    });
+    let questions = core::mem::take(&mut cluster.network);
+    let (of_the_voter, of_the_learner): (Vec<_>, Vec<_>) =
+        questions.into_iter().partition(|&(from, ..)| from == member(0).node);
+    cluster.network = of_the_voter;
+    (0..cluster.network.len()).for_each(|_| cluster.deliver(0));
+    cluster.sync_all(1);
+    assert!(cluster.network.is_empty(), "{:?}", cluster.network);
+    assert_eq!(term(&cluster), before);
+    cluster.network = of_the_learner;
+    cluster.settle(Span::millis(60));
+    assert!(term(&cluster) > before, "the former life is shut out");
+    assert_eq!(cluster.role(0), Some(RoleName::Leader), "without another question");
+    goes_on(&mut cluster, 1);
+}
+
+#[test]
+fn a_question_that_comes_again_late_raises_no_term() {
+    let mut cluster = Cluster::new(44, GROUP, 2, 1, 1);
+    let mut questions = Vec::new();
+    for _ in 0..3 {
+        cluster.settle(Span::secs(1));
+        cluster.crash(0);
+        cluster.network.clear();
+        cluster.restart(0);
+        cluster.sync_all(0);
+        questions.extend(cluster.network.clone());
+    }
+    cluster.settle(Span::secs(1));
+    let term = |cluster: &Cluster| cluster.replicas[0].groups.status(GROUP).expect("there").term;
+    let before = term(&cluster);
+    cluster.network.extend(questions);
+    cluster.settle(Span::secs(1));
+    assert_eq!(term(&cluster), before);
+    assert_eq!(cluster.role(0), Some(RoleName::Leader));
 }
