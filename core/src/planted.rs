@@ -91,8 +91,6 @@ bugs! {
             "a replica that was told it is amnesic votes and acknowledges all the same";
         FormerLifeNotFenced = "former-life-not-fenced":
             "an only voter is answered in the term it spoke in before it started anew: what it sent then comes in behind the answer";
-        LeaderNotHeardOut = "leader-not-heard-out":
-            "an only voter whose disk forgot the others ends the term of each leader it hears, before that can decide anything";
         QuorumOffByOne = "quorum-off-by-one":
             "an entry counts as committed one replica short of a majority";
         OutgoingHalfIgnored = "outgoing-half-ignored":

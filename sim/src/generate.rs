@@ -4,6 +4,7 @@
 mod contest;
 mod faults;
 mod fork;
+mod former;
 mod late;
 mod links;
 mod moments;
@@ -56,6 +57,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     storm::storm(&mut plan);
     fork::fork(&mut plan);
     late::late(&mut plan);
+    former::former(&mut plan);
     plan.faults.sort_by_key(|fault| (fault.when.time(), fault.id));
     plan.registry.sort_by_key(|wish| wish.at);
     scarce(&mut plan);

@@ -67,6 +67,8 @@ pub enum Purpose {
     Fuzz = 50,
     /// Votes that come again late.
     Late = 51,
+    /// What a node sent before its disk was taken back.
+    Former = 52,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).

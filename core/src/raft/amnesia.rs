@@ -367,7 +367,6 @@ impl Group {
             || beside
             || helped
             || context.planted.has(Bug::AmnesicVotes)
-            || context.planted.has(Bug::LeaderNotHeardOut)
             || !self.decided_alone(context, term)
             || !self.parts_upto(self.commit, append.previous, &append.entries)
         {
