@@ -72,10 +72,12 @@ impl Held {
         Some(payload)
     }
 
-    fn put(&mut self, data: Data) {
+    fn put(&mut self, data: Data, numbered: bool) {
         self.take(&data.identity);
         self.bytes += held_weight(data.bytes.len() as u64);
-        self.by_first.insert(data.first, data.identity);
+        if numbered {
+            self.by_first.insert(data.first, data.identity);
+        }
         self.by_identity.insert(data.identity, (data.first, data.count, data.bytes));
     }
 
@@ -231,8 +233,10 @@ impl Stream {
             return;
         }
         self.target.received_since += held_weight(data.bytes.len() as u64);
-        if wanted || data.epoch >= self.held.epoch {
-            self.held.put(data);
+        // Another session or another start of the source may have begun meanwhile.
+        let numbered = data.epoch >= self.held.epoch && self.peer.boot.is_none_or(|boot| boot == data.boot);
+        if wanted || numbered {
+            self.held.put(data, numbered);
         }
         if wanted && !common.planted.has(Bug::BytesWakeNobody) {
             common.emit(Output::OfferAgain { instance: self.instance });
