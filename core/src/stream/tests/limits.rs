@@ -371,3 +371,31 @@ fn a_start_of_the_source_begins_with_its_first_word_whoever_brings_it() {
         assert_eq!(holds(&world).0, Sequence(1), "it began once");
     }
 }
+
+#[test]
+fn bytes_that_bear_no_number_any_more_take_no_credit_and_give_way() {
+    let mut world = World::new(12);
+    world.config.receive_bytes = 6_000;
+    world.start(TARGET);
+    // Far ahead: nothing that is taken soon lets go of them.
+    for number in 1..=3 {
+        send(&mut world, 8, 9, 100 + number, number);
+    }
+    world.run(time::Span::millis(5));
+    let (_, room, bytes) = holds(&world);
+    assert!(room < 1_500 && bytes > 4_500, "three batches fit: {room} bytes are left beside {bytes}");
+    world.give(TARGET, Input::PeerBoot { node: node(SOURCE), boot: BootId(9) });
+    assert_eq!(holds(&world), (Sequence(0), 6_000, bytes), "all of the credit is the new start's");
+    // One of them is still what it was, under another number.
+    send(&mut world, 9, 1, 1, 3);
+    for number in 2..=3 {
+        send(&mut world, 9, 1, number, 10 + number);
+        world.run(time::Span::millis(5));
+    }
+    let (have, left, bytes) = holds(&world);
+    assert_eq!((have, left), (Sequence(3), room), "nothing came in vain");
+    assert!(bytes <= 6_000, "{bytes} bytes are held");
+    send(&mut world, 9, 1, 4, 14);
+    world.run(time::Span::millis(5));
+    assert_eq!(holds(&world).0, Sequence(3), "what bears a number does not give way to what comes later");
+}
