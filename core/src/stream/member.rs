@@ -338,7 +338,7 @@ impl Stream {
             return;
         }
         if self.peer.boot.is_none() {
-            self.learn_boot(standing.boot);
+            self.learn_boot(common, standing.boot);
         }
         self.peer.standing = Some(*standing);
         self.peer.holds = self.peer.holds.max(standing.taken);
@@ -351,9 +351,10 @@ impl Stream {
     }
 
     /// The other end is known by this start from now on: where another stood, and how it numbered what it sent, counts no more.
-    fn learn_boot(&mut self, boot: BootId) {
+    fn learn_boot(&mut self, common: &Common, boot: BootId) {
         self.peer = Peer { boot: Some(boot), silent: self.peer.silent, ..Peer::default() };
-        if self.part == Part::Target {
+        let ahead = || self.held.epoch > self.head.session;
+        if self.part == Part::Target && !common.planted.strikes(Bug::StartKeepsSession, ahead) {
             self.held.begin_start(self.head.session);
         }
     }
@@ -365,7 +366,7 @@ impl Stream {
             return;
         }
         self.news(common, now);
-        self.learn_boot(boot);
+        self.learn_boot(common, boot);
         self.peer.silent = false;
         match self.part {
             Part::Source => {
