@@ -265,6 +265,8 @@ bugs! {
             "what a replaced handler says counts";
         TakeoverSkipsUnfinished = "takeover-skips-unfinished":
             "a handler that takes over goes on behind what the one before was handed";
+        StartKeepsSession = "start-keeps-session":
+            "a source that starts anew is still held to the sessions and numbers of its former start";
     }
     Durability {
         SendBeforeSync = "send-before-sync":
@@ -297,6 +299,8 @@ bugs! {
             "rows behind a torn one count";
         OlderGenerationJoins = "older-generation-joins":
             "rows left behind by an earlier start count behind those of a later one";
+        RowChainIgnored = "row-chain-ignored":
+            "a row counts though the next one was written behind another";
         OlderRecordWins = "older-record-wins":
             "of two records with one key the older one is read back";
         MovedRecordBornAnew = "moved-record-born-anew":

@@ -430,6 +430,8 @@ impl<M: Machine> World<M> {
 
     /// A process ends, and stays down until somebody starts it.
     pub(crate) fn halt(&mut self, node: usize, power: bool, id: u64) {
+        let openings = self.processes[node].machine.as_ref().map(|machine| machine.openings());
+        self.books.agreement.knows(openings.unwrap_or_default());
         self.processes[node].end();
         let mut draws = Draws::new(self.plan.seed, Purpose::Crash, node as u64, id);
         let left = self.processes[node].disk.crash(self.now, &mut draws);

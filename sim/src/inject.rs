@@ -1,6 +1,6 @@
 //! How faults begin and end in a world.
 
-use wattle_core::id::GroupId;
+use wattle_core::id::{GroupId, StreamInstance};
 
 use crate::coverage::{fired, rare, sometimes};
 use crate::describe;
@@ -249,12 +249,15 @@ impl<M: Machine> World<M> {
         self.loses(node, taken);
     }
 
-    /// A stream whose opening a node agreed on alone, and that nobody else knows, was never opened for all that anybody will remember.
+    /// A stream whose opening a node agreed on alone, and that nobody else knows or has on disk, was never opened for all that anybody will
+    /// remember.
     pub(crate) fn forget_streams(&mut self, node: usize) {
         if !self.books.logs.holds_alone(node, GroupId::CONTROL) {
             return;
         }
-        let mut known = Vec::new();
+        // Whoever is down knows it again when it has read its disk.
+        let reach = self.books.logs.reach_of_others(node, GroupId::CONTROL);
+        let mut known: Vec<StreamInstance> = self.books.agreement.opened_upto(reach).collect();
         for other in (0..self.processes.len()).filter(|&other| other != node) {
             let process = &self.processes[other];
             let now = process.clock.read(self.now);

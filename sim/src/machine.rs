@@ -2,7 +2,7 @@
 
 use wattle_core::configuration::Configuration;
 use wattle_core::digest::Digest;
-use wattle_core::id::{BootId, Generation, GroupId, LaneId, LogIndex, NodeId};
+use wattle_core::id::{BootId, Generation, GroupId, LaneId, LogIndex, NodeId, StreamInstance};
 use wattle_core::level::Level;
 use wattle_core::node::{Config, Deadline, Input, Node, Output, Rejected, Status, Transmit};
 use wattle_core::raft::{GroupPlace, Place};
@@ -65,6 +65,11 @@ pub trait Machine: Sized {
     /// Since when the liveness of another node has mattered to the node without a pause.
     fn peer_met(&self, _: NodeId) -> Option<Instant> {
         None
+    }
+
+    /// The streams that the node knows, each with the entry of the control group that opened it.
+    fn openings(&self) -> Vec<(StreamInstance, LogIndex)> {
+        Vec::new()
     }
 
     /// How far the control group's state goes at the node, and the digest of that state.
@@ -138,6 +143,10 @@ impl Machine for Node {
 
     fn peer_met(&self, node: NodeId) -> Option<Instant> {
         self.peer_met(node)
+    }
+
+    fn openings(&self) -> Vec<(StreamInstance, LogIndex)> {
+        self.openings().collect()
     }
 
     fn control_state(&self) -> Option<(LogIndex, Digest)> {

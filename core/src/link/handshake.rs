@@ -264,7 +264,8 @@ impl Links {
         self.arm(id);
     }
 
-    /// Lets the lanes a neighbour has prove themselves.
+    /// Lets the lanes a neighbour has prove themselves, also those that are asked already: an answer may be under way from before the other end lost
+    /// the lane and dialled anew.
     fn probe_lanes(&mut self, now: Instant, node: NodeId) {
         let Some(link) = self.links.get(&node) else { return };
         let ids: alloc::vec::Vec<LaneId> = link.lanes.iter().copied().collect();
@@ -272,9 +273,11 @@ impl Links {
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             let patience = lane.rtt.unwrap_or_default().times(3).max(self.config.probe);
             let Some(linked) = lane.linked_mut() else { continue };
-            if linked.probe.is_none() && linked.leaving.is_none() {
+            if linked.leaving.is_none() {
                 sometimes!(LaneProbed);
-                linked.probe = Some(Probe { sent: now, until: now + patience });
+                // One that was just confirmed has as long as it was given.
+                let given = linked.probe.map_or(now, |probe| probe.until);
+                linked.probe = Some(Probe { sent: now, until: given.max(now + patience) });
                 self.send(id, Message::Ping { sent: now.0 });
                 self.arm(id);
             }

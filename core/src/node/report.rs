@@ -9,7 +9,7 @@ use super::command::Refusal;
 use super::status::{GroupStatus, LinkStatus, MemberStatus, Status};
 use crate::configuration::{Configuration, Member};
 use crate::digest::Digest;
-use crate::id::{BootId, Generation, GroupId, LogIndex, NodeId};
+use crate::id::{BootId, Generation, GroupId, LogIndex, NodeId, StreamInstance};
 use crate::raft::{GroupPlace, Place};
 use crate::route::KnownLink;
 use crate::time::{Instant, Now};
@@ -61,6 +61,11 @@ impl Node {
     #[must_use]
     pub fn control_state(&self) -> (LogIndex, Digest) {
         (self.mesh.applied_index(), self.mesh.digest())
+    }
+
+    /// The streams that the control group's state has here, each with the entry that opened it.
+    pub fn openings(&self) -> impl Iterator<Item = (StreamInstance, LogIndex)> + '_ {
+        self.mesh.streams().map(|stream| (stream.instance, stream.index))
     }
 
     /// What the log of a group holds at `index`, if it still holds it.

@@ -334,8 +334,11 @@ impl Stream {
 
     fn peer_stands(&mut self, common: &mut Common, now: Now, standing: &Standing) {
         let older = self.peer.standing.is_some_and(|before| before.serial >= standing.serial);
-        if older || *self.peer.boot.get_or_insert(standing.boot) != standing.boot {
+        if older || self.peer.boot.is_some_and(|boot| boot != standing.boot) {
             return;
+        }
+        if self.peer.boot.is_none() {
+            self.learn_boot(common, standing.boot);
         }
         self.peer.standing = Some(*standing);
         self.peer.holds = self.peer.holds.max(standing.taken);
@@ -347,6 +350,15 @@ impl Stream {
         }
     }
 
+    /// The other end is known by this start from now on: where another stood, and how it numbered what it sent, counts no more.
+    fn learn_boot(&mut self, common: &Common, boot: BootId) {
+        self.peer = Peer { boot: Some(boot), silent: self.peer.silent, ..Peer::default() };
+        let ahead = || self.held.epoch > self.head.session;
+        if self.part == Part::Target && !common.planted.strikes(Bug::StartKeepsSession, ahead) {
+            self.held.begin_start(self.head.session);
+        }
+    }
+
     /// The other end started anew.
     pub(super) fn peer_started(&mut self, common: &mut Common, now: Now, boot: BootId) {
         sometimes!(PeerStartedAnew, self.peer.boot.is_some_and(|known| known != boot));
@@ -354,16 +366,14 @@ impl Stream {
             return;
         }
         self.news(common, now);
-        self.peer = Peer { boot: Some(boot), ..Peer::default() };
+        self.learn_boot(common, boot);
+        self.peer.silent = false;
         match self.part {
             Part::Source => {
                 self.ask_for_wanted(common, now, true);
                 self.restart_sender(common, now);
             }
-            Part::Target => {
-                self.held.begin_start(self.head.session);
-                self.greet_again(common, now);
-            }
+            Part::Target => self.greet_again(common, now),
             Part::Unknown => {}
         }
         self.arm(common, now);

@@ -18,6 +18,8 @@ pub struct Agreement {
     streams: BTreeMap<StreamInstance, (String, NodeId, NodeId)>,
     /// The names that nobody ever closes, and what they stand for.
     kept: BTreeMap<String, Option<StreamInstance>>,
+    /// The last entry that opened a stream, as nodes knew it when they ended.
+    openings: BTreeMap<StreamInstance, LogIndex>,
     /// The control group's state after an entry, and who showed it first.
     states: BTreeMap<LogIndex, (Digest, usize)>,
     stopped: BTreeMap<GroupId, String>,
@@ -132,8 +134,21 @@ impl Agreement {
         Ok(())
     }
 
+    /// A node that ends knew these streams, each opened by that entry.
+    pub fn knows(&mut self, openings: Vec<(StreamInstance, LogIndex)>) {
+        for (instance, index) in openings {
+            let last = self.openings.entry(instance).or_default();
+            *last = index.max(*last);
+        }
+    }
+
+    /// The streams that are known to have been opened by entries up to this one.
+    pub fn opened_upto(&self, last: LogIndex) -> impl Iterator<Item = StreamInstance> + '_ {
+        self.openings.iter().filter(move |(_, index)| **index <= last).map(|(&instance, _)| instance)
+    }
+
     /// Who alone held some streams forgot them, whoever it had told of them: their names may come to mean others. `known`: what the others
-    /// know. Whether that was the case of any.
+    /// know or have on disk. Whether that was the case of any.
     pub fn forgotten(&mut self, known: &[StreamInstance]) -> bool {
         let mut any = false;
         for kept in self.kept.values_mut() {
@@ -263,6 +278,17 @@ mod tests {
         agreement.state(1, LogIndex(4), of(b"a")).unwrap();
         agreement.state(1, LogIndex(5), of(b"b")).unwrap();
         assert_eq!(agreement.state(0, LogIndex(5), of(b"c")).unwrap_err().checker, "X7");
+    }
+
+    #[test]
+    fn a_stream_was_opened_by_the_last_entry_that_anybody_knew_to_have_opened_it() {
+        let mut agreement = Agreement::default();
+        agreement.knows(vec![(StreamInstance(1), LogIndex(7)), (StreamInstance(2), LogIndex(9))]);
+        agreement.knows(vec![(StreamInstance(1), LogIndex(5))]);
+        let opened = |last| agreement.opened_upto(LogIndex(last)).collect::<Vec<_>>();
+        assert_eq!(opened(6), []);
+        assert_eq!(opened(8), [StreamInstance(1)]);
+        assert_eq!(opened(9), [StreamInstance(1), StreamInstance(2)]);
     }
 
     #[test]

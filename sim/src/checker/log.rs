@@ -306,10 +306,16 @@ impl Logs {
     /// Whether the disk of no other node reaches as far as what a group committed, known there to be committed or not.
     #[must_use]
     pub fn holds_alone(&self, node: usize, group: GroupId) -> bool {
-        let others = self.seen.iter().filter(|((who, its), _)| *who != node && *its == group);
-        let reach = others.map(|(_, seen)| seen.synced).max().unwrap_or_default();
+        let reach = self.reach_of_others(node, group);
         let mut entries = self.groups.get(&group).into_iter().flatten().enumerate();
         entries.any(|(slot, entry)| entry.is_some() && LogIndex(slot as u64) > reach)
+    }
+
+    /// How far a group's log goes on the disk of any other node, whether that runs or not.
+    #[must_use]
+    pub fn reach_of_others(&self, node: usize, group: GroupId) -> LogIndex {
+        let others = self.seen.iter().filter(|((who, its), _)| *who != node && *its == group);
+        others.map(|(_, seen)| seen.synced).max().unwrap_or_default()
     }
 
     /// What of a node's entries nobody else had committed and on disk is void.

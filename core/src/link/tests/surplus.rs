@@ -112,6 +112,29 @@ fn a_confirmation_that_was_long_under_way_takes_no_link_from_a_living_lane() {
 }
 
 #[test]
+fn an_answer_from_before_a_lane_was_taken_up_does_not_prove_an_older_one_against_it() {
+    let now = Instant(1_000_000_000);
+    let mut links = member(2, 5, config());
+    bring_up(&mut links, now, 10, hello(1, 3));
+    bring_up(&mut links, now, 11, Hello { nonce: 8, ..hello(1, 3) });
+    let later = now + Span::millis(100);
+    bring_up(&mut links, later, 12, Hello { nonce: 9, ..hello(1, 3) });
+    // The other end answered on both, lost them, and dialled the third.
+    for lane in [10, 11] {
+        feed(&mut links, later, say(lane, Message::Pong { echo: now.0 }));
+    }
+    let outputs = feed(&mut links, later, say(12, Message::Pong { echo: later.0 }));
+    assert!(
+        !outputs.iter().any(|o| matches!(o, Output::Send { message: Message::Leaving, .. })),
+        "{outputs:?}"
+    );
+    for lane in [10, 11] {
+        feed(&mut links, later, Input::LaneDown { lane: LaneId(lane) });
+    }
+    assert_eq!(links.lane(id(1)), Some(LaneId(12)));
+}
+
+#[test]
 fn a_lane_that_was_dialled_proves_itself_once_it_is_confirmed() {
     let now = Instant(1_000_000_000);
     let mut links = member(1, 5, config());

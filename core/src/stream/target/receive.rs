@@ -51,6 +51,31 @@ impl Held {
         self.bytes + self.verifying()
     }
 
+    /// Bytes that bear a number, or are being verified and may come to bear one: what the source counts as under way. The others only wait to be named
+    /// by an append, and give way to whatever comes.
+    fn numbered(&self) -> u64 {
+        let held = self.by_first.values().filter_map(|identity| self.get(identity));
+        held.map(|payload| held_weight(payload.len() as u64)).sum::<u64>() + self.verifying()
+    }
+
+    /// What bears a number of an older session, or of a former start of the source.
+    fn numberless(&self) -> impl Iterator<Item = &Identity> {
+        let known = |(identity, (first, _, _)): &(&Identity, &(Sequence, u64, Payload))| {
+            self.by_first.get(first) == Some(*identity)
+        };
+        self.by_identity.iter().filter(move |entry| !known(entry)).map(|(identity, _)| identity)
+    }
+
+    /// What is held already comes under a number, perhaps another than before.
+    fn renumber(&mut self, identity: Identity, number: Sequence) {
+        let Some((first, _, _)) = self.by_identity.get_mut(&identity) else { return };
+        let before = core::mem::replace(first, number);
+        if self.by_first.get(&before) == Some(&identity) {
+            self.by_first.remove(&before);
+        }
+        self.by_first.insert(number, identity);
+    }
+
     fn verifying(&self) -> u64 {
         self.verifying.values().sum()
     }
@@ -72,10 +97,12 @@ impl Held {
         Some(payload)
     }
 
-    fn put(&mut self, data: Data) {
+    fn put(&mut self, data: Data, numbered: bool) {
         self.take(&data.identity);
         self.bytes += held_weight(data.bytes.len() as u64);
-        self.by_first.insert(data.first, data.identity);
+        if numbered {
+            self.by_first.insert(data.first, data.identity);
+        }
         self.by_identity.insert(data.identity, (data.first, data.count, data.bytes));
     }
 
@@ -158,7 +185,7 @@ impl Stream {
     /// Bytes the source may send beyond `have` (rule B3).
     pub(in crate::stream) fn room(&self, common: &Common) -> u64 {
         let space = common.free.saturating_sub(common.config.space_floor);
-        common.config.receive_bytes.min(space).saturating_sub(self.held.bytes())
+        common.config.receive_bytes.min(space).saturating_sub(self.held.numbered())
     }
 
     /// Bytes came.
@@ -176,9 +203,8 @@ impl Stream {
         sometimes!(BytesKnown, known);
         sometimes!(BytesTooLate, stale && !wanted);
         if known || (stale && !wanted) {
-            if let Some((first, _, _)) = self.held.by_identity.get_mut(&data.identity).filter(|_| !stale) {
-                *first = data.first;
-                self.held.by_first.insert(data.first, data.identity);
+            if !stale {
+                self.held.renumber(data.identity, data.first);
             }
             self.target.unsaid = true;
             return;
@@ -199,13 +225,10 @@ impl Stream {
         let len = held_weight(data.bytes.len() as u64);
         while self.held.bytes() + len > limit {
             let spare = |identity: &&Identity| !self.wanted.contains_key(*identity);
-            let farthest = self.held.by_first.iter().rev().find(|(_, identity)| spare(identity));
-            let victim = match farthest {
-                Some((&first, &identity)) => (wanted || first > data.first).then_some(identity),
-                // What is left bears numbers of an older session.
-                None => self.held.by_identity.keys().find(spare).copied(),
-            };
-            let Some(victim) = victim else { break };
+            let farthest = || self.held.by_first.iter().rev().find(|(_, identity)| spare(identity));
+            let ahead = || farthest().filter(|&(&first, _)| wanted || first > data.first);
+            let victim = self.held.numberless().find(spare).or_else(|| ahead().map(|(_, identity)| identity));
+            let Some(&victim) = victim else { break };
             rare!(HeldGaveWay);
             self.held.take(&victim);
         }
@@ -231,8 +254,10 @@ impl Stream {
             return;
         }
         self.target.received_since += held_weight(data.bytes.len() as u64);
-        if wanted || data.epoch >= self.held.epoch {
-            self.held.put(data);
+        // Another session or another start of the source may have begun meanwhile.
+        let numbered = data.epoch >= self.held.epoch && self.peer.boot.is_none_or(|boot| boot == data.boot);
+        if wanted || numbered {
+            self.held.put(data, numbered);
         }
         if wanted && !common.planted.has(Bug::BytesWakeNobody) {
             common.emit(Output::OfferAgain { instance: self.instance });

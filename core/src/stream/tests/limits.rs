@@ -11,7 +11,7 @@ use crate::id::{
 };
 use crate::node::command::{Refusal, Waited};
 use crate::stream::wire::encode_entry;
-use crate::stream::{Batch, Body, Data, Entry, Identity, Input, Message, Span};
+use crate::stream::{Batch, Body, Data, Entry, Identity, Input, Message, Span, Standing};
 use crate::time::{self, Wall};
 use crate::work::{Done, Job, perform};
 
@@ -324,4 +324,78 @@ fn a_source_that_forgot_its_sessions_is_believed_from_its_start_on() {
     }
     world.run(time::Span::millis(100));
     assert_eq!(world.status(SOURCE).replicated, Sequence(40), "nothing waits until it is asked for by name");
+}
+
+/// Tells the target something in the source's name.
+fn tell(world: &mut World, body: Body) {
+    let message = Message { instance: INSTANCE, body };
+    world.give(TARGET, Input::Message { from: node(SOURCE), message });
+}
+
+/// A start of the source sends batch `number` under the number `first` of its session `epoch`.
+fn send(world: &mut World, boot: u128, epoch: u64, first: u64, number: u64) {
+    let (batch, bytes) = batch(number);
+    let (boot, epoch, first, identity) = (BootId(boot), SessionEpoch(epoch), Sequence(first), batch.identity);
+    tell(world, Body::Data(Data { boot, epoch, first, count: 1, identity, bytes: bytes.into() }));
+}
+
+/// Up to where the target has bytes, what it has room for, and how many bytes it holds.
+fn holds(world: &World) -> (Sequence, u64, u64) {
+    let streams = world.machines[TARGET].streams.as_ref().expect("it runs");
+    let stream = &streams.streams[&INSTANCE];
+    (stream.have(), stream.room(&streams.common), stream.held.bytes())
+}
+
+#[test]
+fn a_start_of_the_source_begins_with_its_first_word_whoever_brings_it() {
+    for told_by_pair in [false, true] {
+        let mut world = World::new(12);
+        world.start(TARGET);
+        send(&mut world, 8, 9, 1, 1);
+        world.run(time::Span::millis(5));
+        assert_eq!(holds(&world).0, Sequence(1));
+        // Still being verified when the new start is heard.
+        send(&mut world, 8, 9, 2, 2);
+        let boot = BootId(9);
+        if told_by_pair {
+            world.give(TARGET, Input::PeerBoot { node: node(SOURCE), boot });
+        } else {
+            tell(&mut world, Body::Status(Standing { boot, serial: 1, ..Standing::default() }));
+        }
+        world.run(time::Span::millis(5));
+        assert_eq!(holds(&world).0, Sequence(0), "a former start's numbers say nothing any more");
+        send(&mut world, 9, 1, 1, 3);
+        world.run(time::Span::millis(5));
+        assert_eq!(holds(&world).0, Sequence(1), "and its sessions make nothing stale");
+        world.give(TARGET, Input::PeerBoot { node: node(SOURCE), boot });
+        assert_eq!(holds(&world).0, Sequence(1), "it began once");
+    }
+}
+
+#[test]
+fn bytes_that_bear_no_number_any_more_take_no_credit_and_give_way() {
+    let mut world = World::new(12);
+    world.config.receive_bytes = 6_000;
+    world.start(TARGET);
+    // Far ahead: nothing that is taken soon lets go of them.
+    for number in 1..=3 {
+        send(&mut world, 8, 9, 100 + number, number);
+    }
+    world.run(time::Span::millis(5));
+    let (_, room, bytes) = holds(&world);
+    assert!(room < 1_500 && bytes > 4_500, "three batches fit: {room} bytes are left beside {bytes}");
+    world.give(TARGET, Input::PeerBoot { node: node(SOURCE), boot: BootId(9) });
+    assert_eq!(holds(&world), (Sequence(0), 6_000, bytes), "all of the credit is the new start's");
+    // One of them is still what it was, under another number.
+    send(&mut world, 9, 1, 1, 3);
+    for number in 2..=3 {
+        send(&mut world, 9, 1, number, 10 + number);
+        world.run(time::Span::millis(5));
+    }
+    let (have, left, bytes) = holds(&world);
+    assert_eq!((have, left), (Sequence(3), room), "nothing came in vain");
+    assert!(bytes <= 6_000, "{bytes} bytes are held");
+    send(&mut world, 9, 1, 4, 14);
+    world.run(time::Span::millis(5));
+    assert_eq!(holds(&world).0, Sequence(3), "what bears a number does not give way to what comes later");
 }
