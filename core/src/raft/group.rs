@@ -27,6 +27,8 @@ pub(super) struct Context<'a> {
     pub(super) suspects: &'a BTreeSet<NodeId>,
     pub(super) planted: Planted,
     pub(super) out: &'a mut VecDeque<Output>,
+    /// Leaders that are followed anew.
+    pub(super) follows: &'a mut BTreeSet<NodeId>,
 }
 
 /// What a leader keeps.
@@ -340,7 +342,7 @@ impl Group {
         let now = Some((self.term, leader));
         if !self.in_doubt && self.compared_leader != now && self.is_voter(context.own) {
             self.compared_leader = now;
-            context.out.push_back(Output::Follows { node: leader });
+            context.follows.insert(leader);
         }
     }
 
