@@ -1,6 +1,10 @@
 mod alone;
+mod copying;
 mod forked;
+mod former_life;
 mod harness;
+mod newcomers;
+mod owner;
 mod restart;
 mod rolled_back;
 mod unknown;
@@ -132,9 +136,7 @@ fn the_only_voter_with_a_rolled_back_disk_copies_its_log_from_the_learner() {
         cluster.propose(0, text);
         cluster.settle(Span::millis(300));
     }
-    cluster.crash(0);
-    cluster.replicas[0].disk = image;
-    cluster.restart(0);
+    cluster.take_back(0, image);
     cluster.settle(Span::secs(3));
     assert_eq!(cluster.leader(), Some(0));
     cluster.propose(0, "four");
@@ -158,9 +160,7 @@ fn the_only_voter_recognises_a_disk_from_before_it_took_its_replica_id() {
     for round in 1..=3 {
         cluster.propose(0, "more");
         cluster.settle(Span::millis(500));
-        cluster.crash(0);
-        cluster.replicas[0].disk = image.clone();
-        cluster.restart(0);
+        cluster.take_back(0, image.clone());
         cluster.settle(Span::secs(3));
         assert_eq!(cluster.leader(), Some(0), "round {round}");
         assert_eq!(cluster.commands(0).len(), round);
@@ -177,9 +177,7 @@ fn a_voter_with_a_rolled_back_disk_returns_under_a_fresh_replica_id() {
         let image = cluster.replicas[victim].disk.clone();
         cluster.propose(leader, "one");
         cluster.settle(Span::millis(500));
-        cluster.crash(victim);
-        cluster.replicas[victim].disk = image;
-        cluster.restart(victim);
+        cluster.take_back(victim, image);
         cluster.settle(Span::secs(8));
         let leader = cluster.leader().expect("a leader");
         cluster.propose(leader, "two");
