@@ -385,7 +385,7 @@ impl Group {
                 context.out.push_back(Output::Match { group: self.id, node: from.node, index: place.index });
                 self.advance_commit(context);
                 self.promote_returned(context, from);
-                self.has_witness(context);
+                self.witness(context, from);
             }
         } else if progress.refused(number, place.index, end) {
             self.remind_if_behind(context, from, place);

@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use super::harness::{Cluster, member};
 use crate::id::GroupId;
-use crate::time::Span;
+use crate::raft::Config;
+use crate::time::{Instant, Span};
 
 /// A founder with a learner that has vouched for something to it, and so many others that wait to be named.
 fn founder_and_witness(seed: u64, newcomers: usize) -> Cluster {
@@ -50,4 +51,55 @@ fn a_newcomer_is_told_nothing_before_another_learner_can_name_it() {
             assert_eq!(cluster.commands(0), ["one", "the end"]);
         }
     }
+}
+
+#[test]
+fn each_of_many_newcomers_waits_for_itself_however_fast_the_others_come() {
+    let mut cluster = founder_and_witness(37, 5);
+    // The witness is heard and hears nothing.
+    cluster.cut.insert((0, 1));
+    let (mut named, mut told) = ([None::<Instant>; 7], [None::<Instant>; 7]);
+    for step in 0..500 {
+        let last = 2 + step / 50;
+        if step % 50 == 0 && last < 7 {
+            name_upto(&mut cluster, last);
+            named[last] = Some(cluster.now);
+        }
+        cluster.settle(Span::millis(10));
+        for node in (2..7).filter(|&node| was_told(&cluster, node)) {
+            told[node].get_or_insert(cluster.now);
+        }
+    }
+    let patience = Config::default().alone_patience;
+    let waited = |node: usize| told[node].expect("it was told").since(named[node].expect("it was named"));
+    assert!(waited(2) >= patience, "{:?}", waited(2));
+    // The first one that was told is a witness for those named before it has answered.
+    for node in 2..7 {
+        assert!(waited(node) <= patience + Span::millis(50), "node {node}: {:?}", waited(node));
+    }
+}
+
+#[test]
+fn a_witness_need_not_hold_more_than_the_entry_that_names_the_newcomer() {
+    let mut cluster = founder_and_witness(38, 3);
+    name_upto(&mut cluster, 2);
+    cluster.deliver_all();
+    cluster.sync_all(1);
+    // The witness answers, and before that has come somebody else is named.
+    let answer = core::mem::take(&mut cluster.network);
+    name_upto(&mut cluster, 3);
+    cluster.network = answer;
+    cluster.cut.insert((0, 1));
+    for _ in 0..4 {
+        cluster.deliver_all();
+        (0..4).for_each(|node| cluster.sync_all(node));
+    }
+    assert!(was_told(&cluster, 2), "another can name it");
+    assert!(!was_told(&cluster, 3), "nobody else can name it");
+    // Whoever was told is a witness as good as any other; and is not made to wait again, though it has not answered everything yet.
+    cluster.settle(Span::millis(500));
+    assert!(was_told(&cluster, 3));
+    name_upto(&mut cluster, 4);
+    cluster.settle(Span::millis(100));
+    assert!(was_told(&cluster, 4));
 }
