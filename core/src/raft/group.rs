@@ -343,6 +343,9 @@ impl Group {
         let now = Some((self.term, leader));
         if !self.in_doubt && self.compared_leader != now && self.is_voter(context.own) {
             self.compared_leader = now;
+            if context.planted.has(Bug::ListNotCompared) {
+                return;
+            }
             context.follows.insert(leader);
         }
     }

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use super::group::{Context, Group, Role};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId};
+use crate::planted::Bug;
 use crate::sometimes;
 use crate::time::Instant;
 
@@ -55,9 +56,9 @@ impl Group {
     }
 
     /// Whether a member is told nothing yet.
-    pub(super) fn waits_for_a_witness(&self, node: NodeId) -> bool {
+    pub(super) fn waits_for_a_witness(&self, context: &Context<'_>, node: NodeId) -> bool {
         let Role::Leader(leading) = &self.role else { return false };
-        leading.newcomers.contains_key(&node)
+        leading.newcomers.contains_key(&node) && !context.planted.has(Bug::NewcomerToldAtOnce)
     }
 
     /// A member holds more than before: perhaps the entry that names somebody who waits.

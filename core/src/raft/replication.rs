@@ -95,7 +95,7 @@ impl Group {
     }
 
     pub(super) fn replicate_to(&mut self, context: &mut Context<'_>, node: NodeId) {
-        if self.waits_for_a_witness(node) {
+        if self.waits_for_a_witness(context, node) {
             return;
         }
         loop {
