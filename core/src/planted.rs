@@ -157,6 +157,14 @@ bugs! {
             "a log that is cut keeps the configuration of its former base beside the new one";
         OnlyVoterAsksNobody = "only-voter-asks-nobody":
             "the only voter leads again at once, without asking its learners (rule C3)";
+        NewcomerToldAtOnce = "newcomer-told-at-once":
+            "an only voter tells a newcomer what nobody else knows yet, and nobody else can name it (rule C3)";
+        ListNotCompared = "list-not-compared":
+            "who follows a leader anew does not hear again what that node says it leads (rule E3)";
+        RestOfCopyNotAsked = "rest-of-copy-not-asked":
+            "what was cut off a copied log is not asked for when its bytes come, only when time is up (rule B2)";
+        OlderTailStopsCopy = "older-tail-stops-copy":
+            "a lagging member's uncommitted tail counts against what others have committed, and stops the copy (rule C3)";
     }
     Mesh {
         OpenReplaces = "open-replaces":

@@ -267,8 +267,10 @@ impl Pairs {
 
     fn on_compare(&mut self, now: Instant, node: NodeId) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        peer.forget_list();
-        self.hurry(now, node);
+        // A list that is awaited already is told when it has come, which is later than now: pages of it that are here stay.
+        if peer.theirs_digest.take().is_some() {
+            self.hurry(now, node);
+        }
     }
 
     fn on_beat(&mut self, now: Instant, from: NodeId, beat: Beat) {

@@ -20,6 +20,8 @@ pub(super) struct Control {
     /// Where it stands.
     configured: LogIndex,
     matches: BTreeMap<NodeId, LogIndex>,
+    /// Where each member was named, for all that is known: at the latest where the configuration stood when this node's term began.
+    named: BTreeMap<NodeId, LogIndex>,
     suspects: BTreeSet<NodeId>,
     /// A change that was asked for: its context, and when it is asked for again.
     change: Option<(u64, Instant)>,
@@ -47,6 +49,8 @@ impl Mesh {
         if leading != control.leading || term != control.term {
             // What was proposed under another term may or may not come; nothing more is expected of it.
             control.matches.clear();
+            let members = control.configuration.members().filter(|_| leading);
+            control.named = members.map(|replica| (replica.node, control.configured)).collect();
             control.change = None;
             control.rest = None;
             control.complete = false;
@@ -88,6 +92,12 @@ impl Mesh {
             sometimes!(OtherReplicaOnNode, other);
             !other
         });
+        if control.leading {
+            control.named.retain(|&node, _| !fresh(node) && configuration.on(node).next().is_some());
+            for member in configuration.members() {
+                control.named.entry(member.node).or_insert(index);
+            }
+        }
         (control.configuration, control.configured) = (configuration, index);
         control.complete = false;
         self.consider_change(now);
@@ -151,7 +161,7 @@ impl Mesh {
             configuration: &control.configuration,
             matches: &control.matches,
             applied: self.state.applied,
-            configured: control.configured,
+            named: &control.named,
             suspects: &control.suspects,
             voters_max: self.config.voters_max,
             caught_up_within: self.config.caught_up_within,

@@ -26,8 +26,8 @@ pub(super) struct View<'a> {
     pub(super) matches: &'a BTreeMap<NodeId, LogIndex>,
     /// What this node itself has applied: nobody is caught up who is far behind it.
     pub(super) applied: LogIndex,
-    /// Where the configuration stands: who does not hold it does not know the group, and cannot vote in it.
-    pub(super) configured: LogIndex,
+    /// Where each member was named: whose log does not hold that does not know the group, and cannot vote in it.
+    pub(super) named: &'a BTreeMap<NodeId, LogIndex>,
     pub(super) suspects: &'a BTreeSet<NodeId>,
     pub(super) voters_max: usize,
     pub(super) caught_up_within: u64,
@@ -73,7 +73,8 @@ impl View<'_> {
             .filter(|r| self.members.contains_key(&r.node) && !self.suspects.contains(&r.node))
             .filter(|r| {
                 let near = |m: LogIndex| last.0.saturating_sub(m.0) <= self.caught_up_within;
-                self.matches.get(&r.node).is_some_and(|&m| m >= self.configured && near(m))
+                let knows = |m: LogIndex| self.named.get(&r.node).is_some_and(|&named| m >= named);
+                self.matches.get(&r.node).is_some_and(|&m| knows(m) && near(m))
             })
             .collect();
         // The oldest members first: they have stayed longest.

@@ -65,7 +65,7 @@ impl Group {
         let delta = Delta::between(self.log.configuration(), configuration);
         let index = self.append_own(context, EntryKind::Configuration, encode_delta(&delta), 0);
         self.track_members(context);
-        self.introduce(context);
+        self.introduce(context, delta.joining.into_iter().map(|member| (member, index)).collect());
         self.check_quorum(context);
         index
     }

@@ -14,6 +14,7 @@ use super::message::{Append, Body, Mark, Place};
 use super::{Entry, Output, wire};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
+use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
 use crate::when::When;
@@ -49,6 +50,9 @@ impl Group {
     /// Bytes or room came: what was cut off an answer may pass now, and is asked for at once (rule B2).
     pub(super) fn ask_for_rest_of_copies(&mut self, context: &mut Context<'_>) {
         let Standing::Copying { cut, .. } = &mut self.standing else { return };
+        if context.planted.strikes(Bug::RestOfCopyNotAsked, || !cut.is_empty()) {
+            return;
+        }
         for node in core::mem::take(cut) {
             sometimes!(RestOfCopyAskedFor);
             self.ask_for_copy(context, node);
@@ -139,6 +143,7 @@ impl Group {
         let older = durable.rank() <= self.log.last().rank();
         let agrees = self.log.agrees(previous);
         let lags = agrees == Err(Mismatch::Differs) && older && commit < previous.index;
+        let lags = lags && !context.planted.has(Bug::OlderTailStopsCopy);
         if agrees.is_err() && previous.index > self.commit {
             rare!(CopyGaveWay);
             // What it goes on from gave way to another member's later entries. It is asked again, from what is committed.
@@ -153,7 +158,9 @@ impl Group {
             let what = alloc::format!("its log and {from}'s part behind {}", previous.index);
             return self.stop(context, what);
         };
-        let says_nothing = |first: &Entry| first.index > self.commit || commit < first.index;
+        let planted = context.planted;
+        let uncommitted = |first: &Entry| commit < first.index && !planted.has(Bug::OlderTailStopsCopy);
+        let says_nothing = |first: &Entry| first.index > self.commit || uncommitted(first);
         let outdated = lags || (older && new.first().is_some_and(says_nothing));
         rare!(CopyOutdated, outdated);
         if !outdated {

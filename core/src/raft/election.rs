@@ -297,7 +297,7 @@ impl Group {
             self.persist_state(context);
         }
         self.track_members(context);
-        self.introduce(context);
+        self.introduce_all(context);
         self.check_quorum(context);
         self.tell_role(context);
         self.replicate(context);

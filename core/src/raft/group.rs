@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::config::Config;
+use super::introduction::Newcomer;
 use super::log::Log;
 use super::message::{Body, Mark, Message, Place};
 use super::progress::Progress;
@@ -27,6 +28,8 @@ pub(super) struct Context<'a> {
     pub(super) suspects: &'a BTreeSet<NodeId>,
     pub(super) planted: Planted,
     pub(super) out: &'a mut VecDeque<Output>,
+    /// Leaders that are followed anew.
+    pub(super) follows: &'a mut BTreeSet<NodeId>,
 }
 
 /// What a leader keeps.
@@ -40,8 +43,8 @@ pub(super) struct Leading {
     pub(super) quorum_lost: Option<Instant>,
     /// Former voters under fresh replica ids, to be promoted once they have caught up (rule C5).
     pub(super) returning: BTreeSet<Member>,
-    /// Until when learners that never vouched for anything wait for another to hold the entry that names them (rule C3).
-    pub(super) introduce_at: Option<Instant>,
+    /// Learners that never vouched for anything, and wait for another to hold the entry that names them (rule C3).
+    pub(super) newcomers: BTreeMap<NodeId, Newcomer>,
 }
 
 /// The part of the paper a replica plays.
@@ -351,7 +354,10 @@ impl Group {
         let now = Some((self.term, leader));
         if !self.in_doubt && self.compared_leader != now && self.is_voter(context.own) {
             self.compared_leader = now;
-            context.out.push_back(Output::Follows { node: leader });
+            if context.planted.has(Bug::ListNotCompared) {
+                return;
+            }
+            context.follows.insert(leader);
         }
     }
 
@@ -396,7 +402,8 @@ impl Group {
         let leading = match &self.role {
             Role::Leader(leading) => {
                 let retries = leading.progress.values().filter_map(Progress::retry_at);
-                retries.chain(leading.quorum_lost).chain(leading.introduce_at).min()
+                let newcomers = leading.newcomers.values().map(|newcomer| newcomer.until);
+                retries.chain(leading.quorum_lost).chain(newcomers).min()
             }
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => None,
         };
@@ -464,6 +471,10 @@ impl Group {
             assert_eq!(self.standing, Standing::Sound, "R8: a replica leads that must not");
             assert!(self.log.configured_at() <= last, "R5: a configuration beyond the log");
             assert!(!leading.progress.contains_key(&own), "R1: a leader replicates to itself");
+            let tracked = |newcomer: &Newcomer| {
+                leading.progress.get(&newcomer.member.node).is_some_and(|p| p.member == newcomer.member)
+            };
+            assert!(leading.newcomers.values().all(tracked), "R1: somebody waits who is no member");
             let pending = self.log.configurations_above(self.commit);
             assert!(self.commit < leading.begins || pending <= 1, "R5: {pending} configurations pend");
         }

@@ -41,6 +41,8 @@ pub struct Groups {
     due: BTreeSet<(Instant, GroupId)>,
     armed: BTreeMap<GroupId, Instant>,
     out: VecDeque<Output>,
+    /// Leaders followed anew, by whatever number of groups.
+    follows: BTreeSet<NodeId>,
 }
 
 impl Groups {
@@ -59,6 +61,7 @@ impl Groups {
             due: BTreeSet::new(),
             armed: BTreeMap::new(),
             out: VecDeque::new(),
+            follows: BTreeSet::new(),
         }
     }
 
@@ -217,9 +220,9 @@ impl Groups {
         self.groups.contains_key(&group)
     }
 
-    /// The next thing wanted.
+    /// The next thing wanted. Whom groups follow comes last, each node once.
     pub fn poll(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        self.out.pop_front().or_else(|| self.follows.pop_first().map(|node| Output::Follows { node }))
     }
 
     /// When to come back.
@@ -351,6 +354,7 @@ impl Groups {
             suspects: &self.suspects,
             planted: self.planted,
             out: &mut self.out,
+            follows: &mut self.follows,
         };
         act(group, &mut context);
         assert!(group.term >= term && group.commit >= commit, "R4: term or commit index went back");

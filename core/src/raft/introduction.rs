@@ -4,54 +4,91 @@
 //! disk knows nothing; and if that learner alone held the entry that names it, nobody could say whom to ask. So whoever never vouched for
 //! anything here is told nothing before another learner holds that entry, too. A mesh must not stand still because one other member is away:
 //! that is waited for no longer than an only voter waits after a start.
+//!
+//! Each newcomer waits for itself, from when it was named, and for the entry that named it: those who join faster than a witness answers must
+//! not make each other wait.
+
+use alloc::vec::Vec;
 
 use super::group::{Context, Group, Role};
 use crate::configuration::Member;
-use crate::id::{GroupId, NodeId};
+use crate::id::{GroupId, LogIndex, NodeId};
+use crate::planted::Bug;
 use crate::sometimes;
+use crate::time::Instant;
+
+/// A learner that is told nothing yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Newcomer {
+    pub(super) member: Member,
+    /// The entry that names it.
+    named: LogIndex,
+    /// When it is told all the same.
+    pub(super) until: Instant,
+}
 
 impl Group {
-    /// This replica leads from now on, or has changed the members: whether anybody must wait to be told anything.
-    pub(super) fn introduce(&mut self, context: &Context<'_>) {
+    /// This replica leads from now on: whoever is named by its log and never vouched for anything may have to wait.
+    pub(super) fn introduce_all(&mut self, context: &Context<'_>) {
+        let learners = self.log.configuration().learners.iter();
+        let unknown = learners.filter(|member| !self.has_vouched(**member));
+        let joining = unknown.map(|&member| (member, self.log.named_at(member))).collect();
+        self.introduce(context, joining);
+    }
+
+    /// These learn from now on, by the entries at those places: whether they must wait to be told anything.
+    pub(super) fn introduce(&mut self, context: &Context<'_>, mut joining: Vec<(Member, LogIndex)>) {
+        joining.retain(|(member, _)| !self.has_vouched(*member));
         let alone = self.id == GroupId::CONTROL && self.is_only_voter(context.own);
-        let learners = &self.log.configuration().learners;
         let heard = |member: &Member| !context.suspects.contains(&member.node);
-        let newcomer = learners.iter().any(|member| !self.has_vouched(*member));
-        let witness = learners.iter().any(|member| self.has_vouched(*member) && heard(member));
+        let known = |member: &Member| self.has_vouched(*member) && heard(member);
+        let wait = alone && !joining.is_empty() && self.log.configuration().learners.iter().any(known);
+        sometimes!(NewcomerWaits, wait);
         let until = context.now + context.config.alone_patience;
-        sometimes!(NewcomerWaits, alone && newcomer && witness);
-        if let Role::Leader(leading) = &mut self.role {
-            leading.introduce_at = (alone && newcomer && witness).then_some(until);
+        let Role::Leader(leading) = &mut self.role else { return };
+        let progress = &leading.progress;
+        let learns = |node: &NodeId, member| progress.get(node).is_some_and(|known| known.member == member);
+        leading.newcomers.retain(|node, newcomer| learns(node, newcomer.member));
+        if wait {
+            let newcomers = joining.into_iter().map(|(member, named)| Newcomer { member, named, until });
+            leading.newcomers.extend(newcomers.map(|newcomer| (newcomer.member.node, newcomer)));
         }
     }
 
     /// Whether a member is told nothing yet.
-    pub(super) fn waits_for_a_witness(&self, node: NodeId) -> bool {
+    pub(super) fn waits_for_a_witness(&self, context: &Context<'_>, node: NodeId) -> bool {
         let Role::Leader(leading) = &self.role else { return false };
-        leading.introduce_at.is_some()
-            && leading.progress.get(&node).is_some_and(|progress| !self.has_vouched(progress.member))
+        leading.newcomers.contains_key(&node) && !context.planted.has(Bug::NewcomerToldAtOnce)
     }
 
-    /// A member holds more than before: perhaps the entry that names who waits.
-    pub(super) fn has_witness(&mut self, context: &mut Context<'_>) {
-        let named_at = self.log.configured_at();
-        let Role::Leader(leading) = &mut self.role else { return };
-        if leading.introduce_at.is_some()
-            && leading.progress.values().any(|progress| progress.matched >= named_at)
-        {
-            leading.introduce_at = None;
-            self.replicate(context);
-        }
+    /// A member holds more than before: perhaps the entry that names somebody who waits.
+    pub(super) fn witness(&mut self, context: &mut Context<'_>, by: Member) {
+        let Role::Leader(leading) = &self.role else { return };
+        let Some(progress) = leading.progress.get(&by.node).filter(|_| self.has_vouched(by)) else { return };
+        let matched = progress.matched;
+        self.tell_newcomers(context, |newcomer| newcomer.member != by && newcomer.named <= matched);
     }
 
     /// No other learner has answered in time: the mesh goes on without.
     pub(super) fn introduce_unwitnessed(&mut self, context: &mut Context<'_>) {
-        let Role::Leader(leading) = &mut self.role else { return };
-        if leading.introduce_at.is_some_and(|at| at <= context.now) {
+        let now = context.now;
+        if self.tell_newcomers(context, |newcomer| newcomer.until <= now) {
             sometimes!(NewcomerUnwitnessed);
-            leading.introduce_at = None;
-            self.replicate(context);
         }
+    }
+
+    /// Whoever of those that wait is meant waits no longer. Whether there was anybody.
+    fn tell_newcomers(&mut self, context: &mut Context<'_>, meant: impl Fn(&Newcomer) -> bool) -> bool {
+        let Role::Leader(leading) = &mut self.role else { return false };
+        let nodes: Vec<NodeId> =
+            leading.newcomers.values().filter(|&newcomer| meant(newcomer)).map(|n| n.member.node).collect();
+        for node in &nodes {
+            leading.newcomers.remove(node);
+        }
+        for &node in &nodes {
+            self.replicate_to(context, node);
+        }
+        !nodes.is_empty()
     }
 
     /// Whether a replica ever vouched for anything here.

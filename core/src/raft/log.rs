@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::delta::Delta;
 use super::message::{Entry, EntryKind, Place};
 use super::wire::decode_delta;
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Member};
 use crate::digest::Chain;
 use crate::id::{LogIndex, Term};
 use crate::planted::{Bug, Planted};
@@ -109,6 +109,12 @@ impl Log {
     /// Where the configuration in force stands.
     pub(super) fn configured_at(&self) -> LogIndex {
         self.deltas.last().map_or(self.base.index, |(at, _)| *at)
+    }
+
+    /// The entry that made a learner of `member`, of which it has been one since; the base if that lies behind.
+    pub(super) fn named_at(&self, member: Member) -> LogIndex {
+        let named = |(_, delta): &&(LogIndex, Delta)| delta.joining.binary_search(&member).is_ok();
+        self.deltas.iter().rev().find(named).map_or(self.base.index, |(at, _)| *at)
     }
 
     /// How many configurations stand above `index`.
@@ -329,7 +335,6 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::configuration::Member;
     use crate::id::{NodeId, ReplicaId};
     use crate::raft::wire::encode_delta;
     use bytes::Bytes;
@@ -405,12 +410,15 @@ mod tests {
         for (index, step) in (1..).zip(&steps) {
             assert_eq!(at(&log, index), learners(step));
         }
+        let named = |log: &Log, n| log.named_at(Member { node: NodeId(n), replica: ReplicaId(n) });
+        assert_eq!([1, 2, 3].map(|n| named(&log, n)), [2, 2, 3].map(LogIndex));
         log.truncate(LogIndex(4));
         assert_eq!((log.configuration(), log.configured_at()), (&learners(&[2, 3]), LogIndex(3)));
         log.compact(LogIndex(2));
         assert_eq!((at(&log, 2), at(&log, 3)), (learners(&[1, 2]), learners(&[2, 3])));
         log.compact(LogIndex(3));
         assert_eq!((log.configuration(), log.configured_at()), (&learners(&[2, 3]), LogIndex(3)));
+        assert_eq!(named(&log, 3), LogIndex(3), "at the base or before");
         log.check_invariants();
     }
 

@@ -95,7 +95,7 @@ impl Group {
     }
 
     pub(super) fn replicate_to(&mut self, context: &mut Context<'_>, node: NodeId) {
-        if self.waits_for_a_witness(node) {
+        if self.waits_for_a_witness(context, node) {
             return;
         }
         loop {
@@ -385,7 +385,7 @@ impl Group {
                 context.out.push_back(Output::Match { group: self.id, node: from.node, index: place.index });
                 self.advance_commit(context);
                 self.promote_returned(context, from);
-                self.has_witness(context);
+                self.witness(context, from);
             }
         } else if progress.refused(number, place.index, end) {
             self.remind_if_behind(context, from, place);

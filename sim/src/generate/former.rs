@@ -51,7 +51,9 @@ pub(super) fn former(plan: &mut Plan) {
     let begins = falls - draws.below(300 * MILLI);
     let length = draws.spread(100 * MILLI, 6 * SECOND);
     match draws.index(4) {
-        0 | 1 => kinds.push((begins, FaultKind::Isolate { node: other, inbound: true, outbound: true, length })),
+        0 | 1 => {
+            kinds.push((begins, FaultKind::Isolate { node: other, inbound: true, outbound: true, length }))
+        }
         2 => {
             let crash = FaultKind::Crash { node: other, power: false, after_outputs: None, down: length };
             kinds.push((begins, crash));

@@ -122,11 +122,6 @@ impl Peer {
             self.replaced.push_back(old);
         }
         self.start = Some((boot, generation));
-        self.forget_list();
-    }
-
-    /// It sends what it leads once more.
-    pub(super) fn forget_list(&mut self) {
         self.theirs_digest = None;
         self.collecting = None;
     }

@@ -446,3 +446,25 @@ fn a_list_that_is_wanted_anew_is_told_again_though_it_is_the_same() {
     assert!(give(&mut pairs, now, from_two(with_page(4))).contains(&told));
     give(&mut pairs, now, Input::Compare { node: id(9) });
 }
+
+#[test]
+fn a_list_that_is_awaited_is_not_begun_again_when_it_is_wanted_anew() {
+    let list: Vec<_> = (0..=LEADS_PAGE_MAX as u128).map(|n| (GroupId(n), Term(3))).collect();
+    let digest = LeadsDigest::of(&list);
+    let parts: Vec<_> = list.chunks(LEADS_PAGE_MAX).map(<[_]>::to_vec).collect();
+    let with_page = |page: usize, number| {
+        let leads = crate::link::LeadsPage { page: page as u32, pages: 2, groups: parts[page].clone() };
+        Beat { leads_digest: digest, leads: Some(leads), ..beat(1, number) }
+    };
+    let mut pairs = pairs(1, 1);
+    give(&mut pairs, T, peers(&[2]));
+    let told = Output::TheyLead { node: id(2), groups: list.clone() };
+    give(&mut pairs, T, from_two(with_page(0, 1)));
+    // As many groups as there are may follow leaders there, each in a step of its own.
+    for (number, page) in (2..6).zip([1, 0, 1, 0]) {
+        give(&mut pairs, T, Input::Compare { node: id(2) });
+        give(&mut pairs, T, Input::Compare { node: id(2) });
+        let outputs = give(&mut pairs, T, from_two(with_page(page, number)));
+        assert_eq!(outputs.contains(&told), page == 1, "beat {number}: the list is whole");
+    }
+}

@@ -83,8 +83,25 @@ fn a_fresh_replica_does_not_inherit_what_the_one_before_held() {
     world.pump();
     world.pass(Span::secs(2));
     assert!(!world.configuration.voters.contains(&fresh), "nothing is known of what it holds");
+    let before = LogIndex(world.log.len() as u64 - 1);
+    world.inbox.push_back((0, Input::Match { node: b, index: before }));
+    world.pump();
+    assert!(!world.configuration.voters.contains(&fresh), "it does not hold what names it");
     world.hosts[1].up = true;
     world.pump();
     world.pass(Span::secs(2));
     assert!(world.configuration.voters.contains(&fresh));
+}
+
+#[test]
+fn a_learner_votes_once_it_holds_what_names_it_whoever_was_named_since() {
+    let mut world = World::new(&["a", "b", "c"]);
+    let token = world.seed(0);
+    world.join(1, &token);
+    world.pass(Span::secs(2));
+    // It answers no more, and nobody suspects it yet.
+    world.hosts[1].up = false;
+    world.join(2, &token);
+    world.pass(Span::secs(2));
+    assert_eq!(world.configuration.voters.len(), 3);
 }

@@ -1,20 +1,17 @@
 //! A founder whose disk is rolled back while nothing can be decided without it (rule C3).
 
-use alloc::vec;
 use alloc::vec::Vec;
 
-use super::harness::{Cluster, GROUP, member};
-use super::rolled_back::{configuration, goes_on, the_others_go_on};
+use super::harness::{Cluster, Disk, GROUP, member};
 use crate::id::GroupId;
-use crate::raft::{Input, RoleName};
+use crate::raft::RoleName;
 use crate::time::Span;
 
 /// A control group of three: the first votes, the others learn.
 fn founder_and_learners(seed: u64) -> Cluster {
     let mut cluster = Cluster::new(seed, GroupId::CONTROL, 3, 1, 0);
     cluster.settle(Span::millis(500));
-    let (voters, learners) = (vec![member(0)], vec![member(1), member(2)]);
-    cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners, context: 1 });
+    cluster.change(&[0], &[1, 2]);
     cluster.settle(Span::secs(1));
     cluster
 }
@@ -31,14 +28,13 @@ fn forgotten_change(seed: u64) -> Cluster {
     cluster.crash(2);
     // What the founder hears of the change would commit it.
     cluster.cut.insert((1, 0));
-    let voters = (0..3).map(member).collect();
-    cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners: vec![], context: 2 });
+    cluster.change(&[0, 1, 2], &[]);
     cluster.settle(Span::secs(1));
     cluster.crash(0);
     cluster.replicas[0].disk = image;
     cluster.cut.clear();
     cluster.settle(Span::secs(1));
-    assert!(configuration(&cluster, 1).is_joint());
+    assert!(cluster.configuration(1).is_joint());
     assert_eq!(cluster.leader(), None);
     cluster
 }
@@ -48,8 +44,8 @@ fn a_founder_that_forgot_a_change_under_way_has_it_back_from_those_about_to_vote
     let mut cluster = forgotten_change(31);
     cluster.restart(2);
     cluster.restart(0);
-    goes_on(&mut cluster, 3);
-    assert!(!configuration(&cluster, 0).voters.contains(&member(0)), "under a fresh replica id");
+    cluster.goes_on(3);
+    assert!(!cluster.configuration(0).voters.contains(&member(0)), "under a fresh replica id");
 }
 
 #[test]
@@ -69,7 +65,7 @@ fn a_founder_takes_its_log_back_from_the_learner_that_knows_most() {
     cluster.settle(Span::secs(1));
     assert_eq!(cluster.role(0), Some(RoleName::Amnesic), "the other learner may know more");
     cluster.cut.clear();
-    goes_on(&mut cluster, 1);
+    cluster.goes_on(1);
     assert_eq!(cluster.commands(0), ["one", "two", "the end"]);
 }
 
@@ -88,7 +84,7 @@ fn a_founder_takes_nothing_for_whole_before_all_learners_have_answered() {
     cluster.settle(Span::secs(1));
     assert_eq!(cluster.role(0), Some(RoleName::Verifying), "who answered knows of nothing");
     cluster.cut.clear();
-    goes_on(&mut cluster, 1);
+    cluster.goes_on(1);
     assert_eq!(cluster.commands(0), ["one", "the end"]);
 }
 
@@ -110,7 +106,7 @@ fn a_founder_waits_for_a_silent_learner_only_so_long() {
         cluster.settle(Span::millis(1_000));
         assert_eq!(cluster.leader(), Some(0), "rolled back: {rolled_back}");
         cluster.restart(2);
-        goes_on(&mut cluster, 1);
+        cluster.goes_on(1);
         assert_eq!(cluster.commands(0), ["one", "the end"]);
     }
 }
@@ -139,7 +135,7 @@ fn a_founder_that_copies_waits_anew_when_somebody_answers() {
     cluster.cut = between(0, 1).into();
     cluster.settle(Span::secs(1));
     cluster.cut.clear();
-    goes_on(&mut cluster, 1);
+    cluster.goes_on(1);
     assert_eq!(cluster.commands(0), ["one", "two", "the end"]);
 }
 
@@ -150,9 +146,59 @@ fn a_founder_that_forgot_a_change_under_way_hears_most_of_those_about_to_vote() 
     cluster.restart(0);
     cluster.settle(Span::secs(4));
     assert_eq!(cluster.role(0), Some(RoleName::Amnesic));
-    assert!(configuration(&cluster, 0).is_joint(), "it has what the one it hears can give");
+    assert!(cluster.configuration(0).is_joint(), "it has what the one it hears can give");
     cluster.restart(2);
-    goes_on(&mut cluster, 3);
+    cluster.goes_on(3);
+}
+
+/// One of three decides something more with the others and falls. They go on, and its disk is taken back.
+fn the_others_go_on(cluster: &mut Cluster, image: Disk) {
+    cluster.propose(0, "one");
+    cluster.settle(Span::secs(1));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.settle(Span::secs(2));
+    assert!(matches!(cluster.leader(), Some(1 | 2)));
+}
+
+/// A founder whose disk forgot that others vote waits for its learners, and not for ever (rule C3). Then it leads, and commits what nobody else
+/// has. When it hears the others' leader it must neither end their terms for ever nor stop them.
+#[test]
+fn a_founder_that_forgot_the_other_voters_stops_alone() {
+    let mut cluster = Cluster::new(26, GroupId::CONTROL, 3, 1, 0);
+    cluster.settle(Span::millis(500));
+    cluster.change(&[0], &[1, 2]);
+    cluster.settle(Span::secs(1));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.change(&[0, 1, 2], &[]);
+    cluster.settle(Span::secs(1));
+    the_others_go_on(&mut cluster, image);
+    // What it does in a world of its own is nobody else's.
+    let (agreed, leaders) = (core::mem::take(&mut cluster.agreed), core::mem::take(&mut cluster.leaders));
+    cluster.cut.extend([(0, 1), (1, 0), (0, 2), (2, 0)]);
+    cluster.restart(0);
+    cluster.settle(Span::secs(3));
+    cluster.propose(0, "delusion");
+    cluster.settle(Span::millis(50));
+    assert_eq!(cluster.commands(0), ["delusion"]);
+    (cluster.agreed, cluster.leaders) = (agreed, leaders);
+    cluster.cut.retain(|&(from, _)| from == 0);
+    cluster.settle(Span::secs(2));
+    assert_eq!(cluster.role(0), Some(RoleName::Amnesic), "somebody else leads");
+    cluster.cut.clear();
+    cluster.settle(Span::secs(4));
+    assert_eq!(cluster.role(0), Some(RoleName::Stopped));
+    let leader = cluster.leader().expect("the others go on");
+    cluster.propose(leader, "two");
+    cluster.settle(Span::secs(1));
+    for node in [1, 2] {
+        assert_eq!(cluster.commands(node), ["one", "two"]);
+    }
+    cluster.crash(0);
+    cluster.restart(0);
+    cluster.settle(Span::secs(2));
+    assert_eq!(cluster.role(0), Some(RoleName::Stopped));
+    assert!(!cluster.replicas[1].stopped && !cluster.replicas[2].stopped, "it keeps its stop to itself");
 }
 
 /// A founder that forgot everybody and has decided much since, in many terms of its own; and two others that have decided less without it, and hold
@@ -161,8 +207,7 @@ fn two_worlds(seed: u64) -> Cluster {
     let mut cluster = Cluster::new(seed, GroupId::CONTROL, 3, 1, 0);
     cluster.settle(Span::millis(500));
     let image = cluster.replicas[0].disk.clone();
-    let voters = (0..3).map(member).collect();
-    cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners: vec![], context: 1 });
+    cluster.change(&[0, 1, 2], &[]);
     cluster.settle(Span::secs(2));
     the_others_go_on(&mut cluster, image);
     // What it does in a world of its own is nobody else's.
@@ -213,42 +258,6 @@ fn a_founder_that_decided_more_than_those_it_forgot_yields_to_them() {
     }
 }
 
-/// Nobody but the newcomer itself could say that it knows more than the others, and nobody knows whom to ask.
-#[test]
-fn a_newcomer_is_told_nothing_before_another_learner_can_name_it() {
-    for returns in [true, false] {
-        let mut cluster = Cluster::new(36, GroupId::CONTROL, 3, 1, 0);
-        cluster.settle(Span::millis(500));
-        let name = |cluster: &mut Cluster, learners| {
-            let voters = vec![member(0)];
-            cluster.tell(0, Input::Change { group: GroupId::CONTROL, voters, learners, context: 1 });
-        };
-        name(&mut cluster, vec![member(1)]);
-        cluster.settle(Span::secs(1));
-        let image = cluster.replicas[0].disk.clone();
-        cluster.cut.extend(between(0, 1));
-        name(&mut cluster, vec![member(1), member(2)]);
-        cluster.propose(0, "one");
-        cluster.settle(Span::millis(100));
-        assert!(configuration(&cluster, 2).is_empty(), "the other learner does not know of it");
-        if returns {
-            cluster.cut.clear();
-            cluster.settle(Span::millis(1_500));
-            assert_eq!(configuration(&cluster, 1).learners, [member(1), member(2)]);
-        } else {
-            cluster.settle(Span::millis(2_500));
-        }
-        assert_eq!(cluster.commands(2), ["one"], "the other learner is back: {returns}");
-        if returns {
-            cluster.crash(0);
-            cluster.replicas[0].disk = image;
-            cluster.restart(0);
-            goes_on(&mut cluster, 1);
-            assert_eq!(cluster.commands(0), ["one", "the end"]);
-        }
-    }
-}
-
 /// Both started anew. Were the learner to enter a later term before it knows what its own disk forgot, that would hide it.
 #[test]
 fn who_is_not_verified_yet_answers_an_only_voter_once_it_is() {
@@ -274,7 +283,7 @@ fn who_is_not_verified_yet_answers_an_only_voter_once_it_is() {
     cluster.settle(Span::millis(60));
     assert!(term(&cluster) > before, "the former life is shut out");
     assert_eq!(cluster.role(0), Some(RoleName::Leader), "without another question");
-    goes_on(&mut cluster, 1);
+    cluster.goes_on(1);
 }
 
 #[test]

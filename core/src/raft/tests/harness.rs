@@ -5,11 +5,14 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::owner::{decode, encode};
 use crate::configuration::{Configuration, Member};
 use crate::id::{BootId, GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
 use crate::planted::Planted;
-use crate::raft::{Config, Entry, EntryKind, Groups, Input, Message, Output, Receipt, RoleName};
+use crate::raft::{
+    Body, Config, Entry, EntryKind, GroupPlace, Groups, Input, Message, Output, Receipt, RoleName,
+};
 use crate::record::{Key, Record};
 use crate::rng::{Purpose, Rng};
 use crate::time::{Instant, Now, Span, Wall};
@@ -212,6 +215,13 @@ impl Cluster {
         }
     }
 
+    /// Delivers what is under way, and not what comes of it.
+    pub(super) fn deliver_all(&mut self) {
+        for _ in 0..self.network.len() {
+            self.deliver(0);
+        }
+    }
+
     /// Loses what was not synced. A step's records share a row, so the crash falls between steps' rows only: `pending` begins with whole rows.
     pub(super) fn crash(&mut self, node: usize) {
         self.replicas[node].pending.clear();
@@ -252,6 +262,13 @@ impl Cluster {
         replica.groups = groups;
         self.drain(node);
         self.create(node);
+    }
+
+    /// Starts a node from an older image of its disk.
+    pub(super) fn take_back(&mut self, node: usize, image: Disk) {
+        self.crash(node);
+        self.replicas[node].disk = image;
+        self.restart(node);
     }
 
     fn watches(&self, node: usize, other: usize) -> bool {
@@ -331,6 +348,30 @@ impl Cluster {
         self.replicas[node].groups.status(self.group).map(|status| status.role)
     }
 
+    /// Where a replica stands.
+    pub(super) fn place(&self, node: usize) -> GroupPlace {
+        self.replicas[node].groups.places().next().expect("it has a replica")
+    }
+
+    /// The configuration in force at a node.
+    pub(super) fn configuration(&self, node: usize) -> Configuration {
+        self.replicas[node].groups.status(self.group).expect("it has a replica").configuration
+    }
+
+    /// The first node asks for these members.
+    pub(super) fn change(&mut self, voters: &[usize], learners: &[usize]) {
+        let [voters, learners] = [voters, learners].map(|nodes| nodes.iter().copied().map(member).collect());
+        self.tell(0, Input::Change { group: self.group, voters, learners, context: 1 });
+    }
+
+    /// A node hears a message that was made up.
+    pub(super) fn hear(&mut self, node: usize, from: usize, term: Term, body: Body) {
+        let (sender, addressee) = (member(from).replica, Some(member(node).replica));
+        let message = Message { sender, addressee, term, body };
+        self.tell(node, Input::Message { from: member(from).node, group: self.group, message });
+        self.sync_all(node);
+    }
+
     pub(super) fn propose(&mut self, node: usize, text: &str) {
         let data = Bytes::copy_from_slice(text.as_bytes());
         self.tell(node, Input::Propose { group: self.group, data, weight: 0, context: 0 });
@@ -392,6 +433,21 @@ impl Cluster {
         }
         self.settle(Span::secs(6));
     }
+
+    /// Everybody holds what everybody else holds, and the group still commits, with so many voters.
+    pub(super) fn goes_on(&mut self, voters: usize) {
+        self.settle(Span::secs(8));
+        let leader = self.leader().expect("a leader");
+        self.propose(leader, "the end");
+        self.settle(Span::secs(2));
+        let commands = self.commands(leader);
+        assert_eq!(commands.last().map(|command| &command[..]), Some(&b"the end"[..]));
+        for node in 0..self.replicas.len() {
+            assert_eq!(self.commands(node), commands, "node {node}");
+        }
+        let configuration = self.configuration(leader);
+        assert_eq!((configuration.voters.len(), configuration.is_joint()), (voters, false));
+    }
 }
 
 impl Replica {
@@ -410,36 +466,4 @@ impl Replica {
             numbers: BTreeSet::new(),
         }
     }
-}
-
-/// The owner's state is the list of what it was given.
-fn encode(applied: &[Entry]) -> Bytes {
-    let mut out = Vec::new();
-    for entry in applied {
-        out.extend_from_slice(&entry.index.0.to_le_bytes());
-        out.extend_from_slice(&entry.term.0.to_le_bytes());
-        out.push(entry.kind as u8);
-        out.extend_from_slice(&(entry.data.len() as u32).to_le_bytes());
-        out.extend_from_slice(&entry.data);
-    }
-    out.into()
-}
-
-fn decode(data: &Bytes) -> Vec<Entry> {
-    let (mut applied, mut at) = (Vec::new(), 0);
-    while at < data.len() {
-        let number = |from: usize| u64::from_le_bytes(data[from..from + 8].try_into().expect("8 bytes"));
-        let kind =
-            [EntryKind::Blank, EntryKind::Command, EntryKind::Configuration][usize::from(data[at + 16])];
-        let len = u32::from_le_bytes(data[at + 17..at + 21].try_into().expect("4 bytes")) as usize;
-        applied.push(Entry {
-            index: LogIndex(number(at)),
-            term: Term(number(at + 8)),
-            kind,
-            data: data.slice(at + 21..at + 21 + len),
-            weight: 0,
-        });
-        at += 21 + len;
-    }
-    applied
 }

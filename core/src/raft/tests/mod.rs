@@ -1,6 +1,10 @@
 mod alone;
+mod copying;
 mod forked;
+mod former_life;
 mod harness;
+mod newcomers;
+mod owner;
 mod restart;
 mod rolled_back;
 mod unknown;
@@ -11,9 +15,12 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use self::harness::{Cluster, GROUP, member};
-use crate::id::GroupId;
-use crate::raft::{Input, RoleName};
-use crate::time::Span;
+use crate::configuration::Configuration;
+use crate::id::{GroupId, LogIndex, Term};
+use crate::planted::Planted;
+use crate::raft::{Append, Body, Config, Groups, Input, Message, Output, Place, RoleName};
+use crate::rng::{Purpose, Rng};
+use crate::time::{Instant, Now, Span, Wall};
 
 #[test]
 fn a_group_of_one_needs_nobody() {
@@ -129,9 +136,7 @@ fn the_only_voter_with_a_rolled_back_disk_copies_its_log_from_the_learner() {
         cluster.propose(0, text);
         cluster.settle(Span::millis(300));
     }
-    cluster.crash(0);
-    cluster.replicas[0].disk = image;
-    cluster.restart(0);
+    cluster.take_back(0, image);
     cluster.settle(Span::secs(3));
     assert_eq!(cluster.leader(), Some(0));
     cluster.propose(0, "four");
@@ -155,9 +160,7 @@ fn the_only_voter_recognises_a_disk_from_before_it_took_its_replica_id() {
     for round in 1..=3 {
         cluster.propose(0, "more");
         cluster.settle(Span::millis(500));
-        cluster.crash(0);
-        cluster.replicas[0].disk = image.clone();
-        cluster.restart(0);
+        cluster.take_back(0, image.clone());
         cluster.settle(Span::secs(3));
         assert_eq!(cluster.leader(), Some(0), "round {round}");
         assert_eq!(cluster.commands(0).len(), round);
@@ -174,9 +177,7 @@ fn a_voter_with_a_rolled_back_disk_returns_under_a_fresh_replica_id() {
         let image = cluster.replicas[victim].disk.clone();
         cluster.propose(leader, "one");
         cluster.settle(Span::millis(500));
-        cluster.crash(victim);
-        cluster.replicas[victim].disk = image;
-        cluster.restart(victim);
+        cluster.take_back(victim, image);
         cluster.settle(Span::secs(8));
         let leader = cluster.leader().expect("a leader");
         cluster.propose(leader, "two");
@@ -310,4 +311,33 @@ fn random_histories_keep_every_promise() {
             assert_eq!(cluster.commands(node), commands, "seed {seed}, node {node}");
         }
     }
+}
+
+#[test]
+fn a_leader_of_several_groups_is_asked_once_a_step_what_it_leads() {
+    let rng = Rng::stream([1; 32], Purpose::Raft);
+    let mut groups = Groups::new(Config::default(), member(1).node, rng, Planted::none());
+    let now = Now { monotonic: Instant(1), wall: Wall(0) };
+    let follow = |groups: &mut Groups, term: u64| {
+        for group in [7, 8, 9].map(GroupId) {
+            let founding = Configuration::simple((0..3).map(member).collect(), Vec::new());
+            groups.handle(now, Input::Create { group, replica: member(1).replica, founding });
+            let (previous, commit) = (Place::default(), LogIndex(0));
+            let body = Body::Append(Append {
+                previous,
+                commit,
+                durable: previous,
+                entries: Vec::new(),
+                number: 1,
+                copy: false,
+                cut: false,
+            });
+            let (sender, addressee) = (member(0).replica, Some(member(1).replica));
+            let message = Message { sender, addressee, term: Term(term), body };
+            groups.handle(now, Input::Message { from: member(0).node, group, message });
+        }
+        let outputs: Vec<Output> = core::iter::from_fn(|| groups.poll()).collect();
+        outputs.into_iter().filter(|output| matches!(output, Output::Follows { .. })).count()
+    };
+    assert_eq!([1, 1, 2].map(|term| follow(&mut groups, term)), [1, 0, 1]);
 }

@@ -1,0 +1,255 @@
+//! An only voter whose disk comes back older than it was takes its log back from its learners (rule C3).
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::harness::{Cluster, GROUP, member};
+use crate::id::{LogIndex, Term};
+use crate::raft::{Append, Body, Config, Entry, EntryKind, Input, Place, RoleName};
+use crate::time::Span;
+
+#[test]
+fn a_learner_that_missed_the_fresh_replica_id_of_the_only_voter_can_still_answer() {
+    let mut cluster = Cluster::new(23, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.propose(0, "one");
+    cluster.settle(Span::millis(500));
+    cluster.take_back(0, image);
+    // The learner hears of the fresh replica id, and crashes before that is on its disk.
+    while cluster.configuration(1).voters == [member(0)] {
+        cluster.sync_all(1);
+        cluster.now += Span::millis(10);
+        cluster.deadline(0);
+        cluster.sync_all(0);
+        cluster.deliver_all();
+    }
+    cluster.network.clear();
+    cluster.crash(1);
+    cluster.propose(0, "two");
+    cluster.settle(Span::millis(300));
+    cluster.restart(1);
+    assert_eq!(cluster.configuration(1).voters, [member(0)], "it knows the old replica id only");
+    cluster.crash(0);
+    cluster.restart(0);
+    cluster.goes_on(1);
+    assert_eq!(cluster.commands(1), ["one", "two", "the end"]);
+}
+
+#[test]
+fn an_only_voter_that_is_ahead_of_its_learner_keeps_what_it_has() {
+    let mut cluster = Cluster::new(25, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    cluster.propose(0, "one");
+    cluster.settle(Span::millis(500));
+    cluster.cut.insert((0, 1));
+    cluster.propose(0, "two");
+    cluster.settle(Span::millis(300));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.crash(0);
+    cluster.network.clear();
+    cluster.cut.clear();
+    cluster.restart(0);
+    // The learner hears of the next term, and not of what it lacks.
+    let learner = |cluster: &Cluster| cluster.replicas[1].groups.status(GROUP).expect("there");
+    let term = learner(&cluster).term;
+    while learner(&cluster).term == term || learner(&cluster).leader.is_none() {
+        cluster.now += Span::millis(10);
+        for node in [0, 1] {
+            cluster.deadline(node);
+            cluster.sync_all(node);
+        }
+        cluster.deliver_all();
+    }
+    cluster.sync_all(1);
+    cluster.network.clear();
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    assert_eq!(cluster.commands(1), ["one"]);
+    let upto = cluster.replicas[1].applied.last().expect("applied").index;
+    // The entry with which that term began was known to the lost disk alone.
+    cluster.agreed.retain(|index, _| *index <= upto.next());
+    cluster.tell(1, Input::Compact { group: GROUP, upto });
+    cluster.restart(0);
+    cluster.settle(Span::millis(10));
+    assert_eq!(cluster.role(0), Some(RoleName::Verifying));
+    cluster.goes_on(1);
+    assert_eq!(cluster.commands(1), ["one", "two", "the end"]);
+    assert_ne!(cluster.configuration(0).voters, [member(0)], "it was amnesic");
+}
+
+#[test]
+fn a_learner_that_was_given_the_state_alone_remembers_who_gave_it() {
+    let mut cluster = Cluster::new(26, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.crash(1);
+    for text in ["one", "two"] {
+        cluster.propose(0, text);
+        cluster.settle(Span::millis(100));
+    }
+    let upto = cluster.replicas[0].applied.last().expect("applied").index;
+    cluster.tell(0, Input::Compact { group: GROUP, upto });
+    cluster.sync_all(0);
+    cluster.restart(1);
+    while cluster.commands(1).len() < 2 {
+        cluster.settle(Span::millis(1));
+    }
+    // No append follows the snapshot: the disk of the only voter is lost, and with it everything that the learner does not hold.
+    cluster.crash(0);
+    cluster.sync_all(1);
+    cluster.network.clear();
+    cluster.replicas[0].disk = image;
+    cluster.restart(0);
+    cluster.goes_on(1);
+    assert_eq!(cluster.commands(1), ["one", "two", "the end"]);
+    assert_ne!(cluster.configuration(0).voters, [member(0)], "it was amnesic");
+}
+
+#[test]
+fn an_only_voter_vouches_for_what_it_sends() {
+    let mut cluster = Cluster::new(27, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.propose(0, "one");
+    cluster.sync_all(0);
+    cluster.deliver(0);
+    // All that the learner ever heard of the entry is the one append that brought it.
+    cluster.sync_all(1);
+    cluster.network.clear();
+    cluster.take_back(0, image);
+    cluster.goes_on(1);
+    assert_eq!(cluster.commands(0), ["one", "the end"]);
+    assert_ne!(cluster.configuration(0).voters, [member(0)], "it was told of its old disk");
+}
+
+/// Each answer to a question that was asked twice must not lead to a question of its own: a network that doubles messages, or a path slower
+/// than the asking again, would make thousands of them.
+#[test]
+fn a_log_of_many_pieces_is_copied_in_one_conversation_though_every_message_comes_twice() {
+    let mut cluster = Cluster::new(28, GROUP, 2, 1, 1);
+    cluster.settle(Span::millis(500));
+    let image = cluster.replicas[0].disk.clone();
+    // Nine entries fill a message.
+    let text = "x".repeat(Config::default().message_bytes / 10);
+    for _ in 0..60 {
+        cluster.propose(0, &text);
+        cluster.settle(Span::millis(20));
+    }
+    cluster.take_back(0, image);
+    let mut asked = 0;
+    while !matches!(cluster.role(0), Some(RoleName::Leader)) {
+        cluster.now += Span::millis(10);
+        cluster.deadline(0);
+        cluster.sync_all(0);
+        cluster.sync_all(1);
+        asked +=
+            cluster.network.iter().filter(|(.., message)| matches!(message.body, Body::Copy { .. })).count();
+        let twins = cluster.network.clone();
+        cluster.network.extend(twins);
+        cluster.deliver_all();
+    }
+    assert!((6..=12).contains(&asked), "asked {asked} times");
+    cluster.goes_on(1);
+    assert_eq!(cluster.commands(0).len(), 61);
+}
+
+/// The only voter of three, with its disk taken back, has asked both others for their logs. What it asked them with comes back, too.
+fn copying() -> (Cluster, Place) {
+    let mut cluster = Cluster::new(31, GROUP, 3, 1, 2);
+    cluster.settle(Span::secs(1));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.propose(0, "lost");
+    cluster.settle(Span::millis(500));
+    cluster.crash(0);
+    cluster.replicas[0].disk = image;
+    cluster.start(0);
+    cluster.sync_all(0);
+    cluster.deliver_all();
+    cluster.sync_all(1);
+    cluster.sync_all(2);
+    let asked = |cluster: &Cluster| {
+        cluster.network.iter().find_map(|(.., message)| match message.body {
+            Body::Copy { last } => Some(last),
+            _ => None,
+        })
+    };
+    for _ in 0..4 {
+        if let Some(last) = asked(&cluster) {
+            cluster.network.clear();
+            // The others will answer as if something else had been agreed on behind this.
+            cluster.agreed.retain(|index, _| *index <= last.index);
+            return (cluster, last);
+        }
+        cluster.deliver(0);
+        for node in 0..cluster.replicas.len() {
+            cluster.sync_all(node);
+        }
+    }
+    panic!("it asks for nothing");
+}
+
+/// A member's answer: blank entries of one term, the first of them committed or not.
+fn answers(
+    cluster: &mut Cluster,
+    node: usize,
+    last: Place,
+    term: u64,
+    entries: u64,
+    committed: u64,
+    cut: bool,
+) {
+    let blank = |ahead| Entry {
+        index: LogIndex(last.index.0 + ahead),
+        term: Term(term),
+        kind: EntryKind::Blank,
+        data: Bytes::new(),
+        weight: 0,
+    };
+    let held: Vec<Entry> = (1..=entries).map(blank).collect();
+    let durable = held.iter().fold(last, |place, entry| place.then(entry));
+    let passes = if cut { 1 } else { held.len() };
+    let commit = LogIndex(last.index.0 + committed);
+    let entries = held[..passes].to_vec();
+    let body = Append { previous: last, commit, durable, entries, number: 0, copy: true, cut };
+    cluster.hear(0, node, Term(term), Body::Append(body));
+}
+
+#[test]
+fn an_older_end_of_a_log_says_nothing_against_what_was_copied_as_committed() {
+    let (mut cluster, last) = copying();
+    answers(&mut cluster, 1, last, 7, 2, 2, false);
+    answers(&mut cluster, 2, last, 6, 1, 0, false);
+    assert!(!cluster.replicas[0].stopped);
+    assert_ne!(cluster.role(0), Some(RoleName::Amnesic), "both were heard");
+
+    let (mut cluster, last) = copying();
+    answers(&mut cluster, 1, last, 7, 2, 2, false);
+    answers(&mut cluster, 2, last, 6, 1, 1, false);
+    assert!(cluster.replicas[0].stopped, "two histories are committed");
+
+    let (mut cluster, last) = copying();
+    answers(&mut cluster, 1, last, 7, 2, 2, false);
+    answers(&mut cluster, 2, last, 8, 1, 0, false);
+    assert!(cluster.replicas[0].stopped, "a later log lacks what is committed");
+}
+
+#[test]
+fn the_rest_of_a_copy_that_waited_for_bytes_is_asked_for_when_they_come() {
+    let (mut cluster, last) = copying();
+    let questions = |cluster: &mut Cluster| {
+        cluster.sync_all(0);
+        let sent = core::mem::take(&mut cluster.network).into_iter();
+        let to = sent.filter(|(.., message)| matches!(message.body, Body::Copy { .. })).map(|(_, to, _)| to);
+        to.collect::<Vec<_>>()
+    };
+    cluster.tell(0, Input::AskAgain { group: GROUP });
+    assert_eq!(questions(&mut cluster), [], "nobody's answer waits");
+    answers(&mut cluster, 1, last, 7, 3, 0, true);
+    assert_eq!(questions(&mut cluster), [], "nothing came yet");
+    cluster.tell(0, Input::AskAgain { group: GROUP });
+    assert_eq!(questions(&mut cluster), [member(1).node]);
+    cluster.tell(0, Input::AskAgain { group: GROUP });
+    assert_eq!(questions(&mut cluster), [], "it is asked once");
+}
