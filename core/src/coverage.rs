@@ -280,6 +280,7 @@ marks! {
         MemberIntroduced: "a member was let in on the word of others before the log told of it";
     }
     Rare {
+        RelayLabelLedBack: "a relay met a label that leads back to where the message came from";
         WelcomeLate: "a node joined and did not catch up in time";
         JoinTimedOut: "a join came to nothing in time";
         PublisherGaveUp: "a publisher waited no more";

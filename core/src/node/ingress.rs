@@ -185,7 +185,7 @@ impl Node {
         relay: RelayHeader,
         message: Message,
     ) {
-        let next = match self.links.resolve(label) {
+        let next = match self.links.next(neighbour, label) {
             Ok(next) => next,
             Err(LabelError::NoLink(_)) => {
                 sometimes!(RelayLinkDown);
@@ -196,6 +196,10 @@ impl Node {
             }
             Err(LabelError::WrongTag(_)) => {
                 sometimes!(RelayLabelStale);
+                return self.notify(neighbour, &before, Reason::WrongLabel);
+            }
+            Err(LabelError::Back(_)) => {
+                rare!(RelayLabelLedBack);
                 return self.notify(neighbour, &before, Reason::WrongLabel);
             }
         };
