@@ -253,6 +253,7 @@ marks! {
         SuspectIsBack: "a suspect peer was heard again";
         PeerDiskStuck: "a peer was suspect because its disk stands still";
         PeerRestartedQuickly: "a peer started anew before anybody missed it";
+        PeerCameNearer: "a peer was told ahead of time that it will hear far more often";
         BeatOutdated: "a heartbeat was overtaken, or of a start that was replaced";
         NodeStoodStill: "a node noticed that it had stood still itself";
         OwnStateOutdone: "a node heard a newer state of its own and went above it";
