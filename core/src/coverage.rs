@@ -191,6 +191,8 @@ marks! {
         SourceUnknown: "a message came from a node that is no member as far as was known";
         NoPath: "a message had no way to whom it was for";
         AnsweredTheWayItCame: "a message went back the way that the last one came, for want of a path";
+        WayBackNotNeeded: "a way back was forgotten, for a path leads there";
+        WayBackLost: "a way back was forgotten with the link that it begins with";
         RestAskedFor: "bytes came, nothing was held that waits for them, and the leader was asked";
         LaneMisbehaved: "a lane brought what makes no sense, and was closed";
         QueueFollowedLink: "what waited for a neighbour went over another lane";
@@ -252,6 +254,7 @@ marks! {
         SuspectIsBack: "a suspect peer was heard again";
         PeerDiskStuck: "a peer was suspect because its disk stands still";
         PeerRestartedQuickly: "a peer started anew before anybody missed it";
+        PeerCameNearer: "a peer was told ahead of time that it will hear far more often";
         BeatOutdated: "a heartbeat was overtaken, or of a start that was replaced";
         NodeStoodStill: "a node noticed that it had stood still itself";
         OwnStateOutdone: "a node heard a newer state of its own and went above it";
@@ -281,6 +284,8 @@ marks! {
         MemberIntroduced: "a member was let in on the word of others before the log told of it";
     }
     Rare {
+        WayBackExpired: "a way back was forgotten, for nothing came by it for long";
+        RelayLabelLedBack: "a relay met a label that leads back to where the message came from";
         WelcomeLate: "a node joined and did not catch up in time";
         JoinTimedOut: "a join came to nothing in time";
         PublisherGaveUp: "a publisher waited no more";

@@ -1,18 +1,24 @@
 //! Labels: how relays name their links, in 16 bits.
 //!
-//! The lower 10 bits number the link, the upper 6 are a tag derived from this start's boot id, never zero: a label learnt
-//! before a restart does not lead to somebody else after it (except by chance, one in 63, which the ends notice). A neighbour keeps
-//! its number over reconnections, so that a flap changes no path.
+//! The lower 10 bits number the link, the upper 6 are a tag of this start, never zero: a label learnt before a restart does not lead to
+//! somebody else after it. Any [`STARTS`] starts in a row have tags of their own, by the count of starts: right after a restart messages
+//! are on their way with labels of the start before. Behind a disk that was taken back, starts count alike; the boot id tells those apart
+//! (except by chance, one in [`CHANCES`], which the relay or the ends notice). A neighbour keeps its number over reconnections, so that a
+//! flap changes no path.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::id::{BootId, NodeId};
+use crate::id::{BootId, Generation, NodeId};
 use crate::rare;
 
 const NUMBER_BITS: u32 = 10;
 /// The most neighbours a node can have.
 pub(super) const LINKS_MAX: usize = 1 << NUMBER_BITS;
+/// So many starts in a row have tags of their own. Labels of an earlier one are no longer in use: each start was told of to all ...
+const STARTS: u64 = 3;
+/// ... and two that count alike share theirs in one of so many cases. Together they make 63 tags: as many as six bits hold without zero.
+const CHANCES: u128 = 21;
 
 /// Why a label leads nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +29,9 @@ pub enum LabelError {
     /// No neighbour has that number, or its link is down.
     #[error("label {0:#06x} leads to no neighbour that is up")]
     NoLink(u16),
+    /// It leads to the neighbour that the message came from. No path does, so it was read from a table that is no longer true.
+    #[error("label {0:#06x} leads back to where the message came from")]
+    Back(u16),
 }
 
 #[derive(Clone, Debug)]
@@ -43,8 +52,9 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    pub(super) fn new(boot: BootId) -> Self {
-        let tag = 1 + (boot.0 % 63) as u16;
+    pub(super) fn new(boot: BootId, generation: Generation) -> Self {
+        let start = (generation.0 % STARTS) as u16;
+        let tag = 1 + start * CHANCES as u16 + (boot.0 % CHANCES) as u16;
         Self { tag, slots: Vec::new(), by_node: BTreeMap::new(), releases: 0 }
     }
 
@@ -120,28 +130,41 @@ impl Labels {
 
 #[cfg(test)]
 mod tests {
+    use alloc::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn a_label_of_another_start_is_refused() {
-        let mut before = Labels::new(BootId(7));
-        let mut after = Labels::new(BootId(8));
+        let mut before = Labels::new(BootId(7), Generation(1));
+        let mut after = Labels::new(BootId(8), Generation(2));
         let old = before.assign(NodeId(1)).unwrap();
         let new = after.assign(NodeId(2)).unwrap();
         assert_ne!(old, new);
         assert_eq!(after.resolve(old), Err(LabelError::WrongTag(old)));
         assert_eq!(after.resolve(new), Ok(NodeId(2)));
         assert_eq!(after.resolve(new + 1), Err(LabelError::NoLink(new + 1)));
-        assert_eq!(
-            Labels::new(BootId(63)).assign(NodeId(1)).map(|label| label >> 10),
-            Some(1),
-            "the tag is never zero"
-        );
+    }
+
+    #[test]
+    fn starts_in_a_row_never_share_a_tag_and_those_that_count_alike_seldom() {
+        let tag = |boot, generation| Labels::new(BootId(boot), Generation(generation)).tag;
+        for generation in 0..20 {
+            for boots in 0..21 {
+                let row: BTreeSet<u16> =
+                    (0..STARTS).map(|start| tag(boots * u128::from(start), generation + start)).collect();
+                assert_eq!(row.len(), 3, "whatever the boots");
+            }
+            let alike: BTreeSet<u16> = (0..CHANCES).map(|boot| tag(boot, generation)).collect();
+            assert_eq!(alike.len(), 21);
+        }
+        let all: BTreeSet<u16> = (0..63).map(|start| tag(start / 3, start as u64)).collect();
+        assert_eq!(all, (1..64).collect(), "none is zero, and all fit into six bits");
     }
 
     #[test]
     fn a_neighbour_keeps_its_label_and_a_link_that_is_down_has_none() {
-        let mut labels = Labels::new(BootId(7));
+        let mut labels = Labels::new(BootId(7), Generation(1));
         let first = labels.assign(NodeId(1)).unwrap();
         labels.release(NodeId(1));
         assert_eq!((labels.of(NodeId(1)), labels.resolve(first)), (None, Err(LabelError::NoLink(first))));
@@ -153,7 +176,7 @@ mod tests {
 
     #[test]
     fn when_numbers_run_out_the_one_released_longest_ago_is_given_away() {
-        let mut labels = Labels::new(BootId(7));
+        let mut labels = Labels::new(BootId(7), Generation(1));
         let given: Vec<u16> = (0..1024).map(|node| labels.assign(NodeId(node)).unwrap()).collect();
         assert_eq!(labels.assign(NodeId(2000)), None, "all are up");
         labels.release(NodeId(5));

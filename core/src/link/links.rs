@@ -62,7 +62,7 @@ impl Links {
     #[must_use]
     pub fn new(config: Config, own: NodeId, boot: BootId, rng: Rng, planted: Planted) -> Self {
         Self {
-            labels: Labels::new(boot),
+            labels: Labels::new(boot, Generation(0)),
             config,
             own,
             boot,
@@ -85,6 +85,8 @@ impl Links {
     /// Recovery is over: this start's generation is known, and its record handed in for writing.
     pub fn restored(&mut self, now: Now, generation: Generation) {
         self.generation = Some(generation);
+        // Until now no lane was taken and no label given out.
+        self.labels = Labels::new(self.boot, generation);
         self.dial_due(now.monotonic);
     }
 
@@ -156,17 +158,23 @@ impl Links {
         self.labels.of(node)
     }
 
-    /// The neighbour one of this node's labels leads to.
+    /// The neighbour to which a message goes on that came from another neighbour and names one of this node's labels.
     ///
     /// # Errors
-    /// [`LabelError`] if it is not a label of this start, or its link is down.
-    pub fn resolve(&self, label: u16) -> Result<NodeId, LabelError> {
+    /// [`LabelError`] if it is not a label of this start, its link is down, or it leads back to where the message came from.
+    pub fn next(&self, from: NodeId, label: u16) -> Result<NodeId, LabelError> {
         match self.labels.resolve(label) {
             Err(LabelError::WrongTag(_)) if self.planted.has(Bug::StaleLabelFollowed) => {
                 self.labels.numbered(label)
             }
+            Ok(next) if next == from && !self.returns_are_planted() => Err(LabelError::Back(label)),
             resolved => resolved,
         }
+    }
+
+    /// Whether a bug is planted that needs messages to go back to where they came from.
+    fn returns_are_planted(&self) -> bool {
+        self.planted.has(Bug::StaleLabelFollowed) || self.planted.has(Bug::RouteLoop)
     }
 
     /// Neighbours whose link is up.

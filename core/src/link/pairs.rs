@@ -237,13 +237,17 @@ impl Pairs {
                 self.peers.insert(node, peer);
                 continue;
             };
-            if interval < peer.interval {
+            let was_far = peer.is_far(&self.config);
+            peer.interval = interval;
+            let comes_near = was_far && !peer.is_far(&self.config);
+            // A little more often it will hear soon enough: else each far peer that leaves would call for a beat to each other one at once.
+            if comes_near || peer.next_pause(&self.config).times(2) <= peer.promised {
+                sometimes!(PeerCameNearer);
                 nearer.push(node);
             }
-            peer.interval = interval;
         }
         for node in nearer {
-            // It is to hear at once that it will hear more often.
+            // It is to hear at once that it will hear much more often.
             self.hurry(now, node);
         }
         self.watch_again();
@@ -367,9 +371,7 @@ impl Pairs {
     fn beat(&mut self, now: Instant, node: NodeId) {
         let (Some(generation), Some(peer)) = (self.generation, self.peers.get_mut(&node)) else { return };
         peer.sent += 1;
-        // Who speaks to many is not to hear more than it says. A little more often than the other end, or the two would hold each other back for ever.
-        let answers = Span(peer.pause.0 - peer.pause.0 / 8);
-        let interval = if peer.is_far(&self.config) { peer.interval.max(answers) } else { peer.interval };
+        let interval = peer.next_pause(&self.config);
         peer.promised = interval;
         // Spread, so that beats to many peers do not leave in one burst for ever.
         let pause = match peer.beaten {

@@ -185,7 +185,7 @@ impl Node {
         relay: RelayHeader,
         message: Message,
     ) {
-        let next = match self.links.resolve(label) {
+        let next = match self.links.next(neighbour, label) {
             Ok(next) => next,
             Err(LabelError::NoLink(_)) => {
                 sometimes!(RelayLinkDown);
@@ -196,6 +196,10 @@ impl Node {
             }
             Err(LabelError::WrongTag(_)) => {
                 sometimes!(RelayLabelStale);
+                return self.notify(neighbour, &before, Reason::WrongLabel);
+            }
+            Err(LabelError::Back(_)) => {
+                rare!(RelayLabelLedBack);
                 return self.notify(neighbour, &before, Reason::WrongLabel);
             }
         };
@@ -263,8 +267,10 @@ impl Node {
             self.mesh.handle(self.now, mesh::Input::Unknown { node: source, through: neighbour });
             return Ok(());
         }
-        if !self.routes.is_reached(source) {
-            self.ways.note(source, neighbour, message.relay.path().back());
+        if self.routes.is_reached(source) {
+            self.ways.reached(source);
+        } else {
+            self.ways.note(self.now.monotonic, source, neighbour, message.relay.path().back());
         }
         let group = GroupId::from_slice(envelope.group(&header));
         self.deliver(source, message.relay.kind(), group, envelope.body(&header), message.payload)
@@ -348,9 +354,10 @@ impl Node {
     /// The neighbour by which a node is reached, and the path from there.
     fn way_to(&mut self, node: NodeId) -> Option<(NodeId, Path)> {
         if let Some(path) = self.routes.path(node) {
+            self.ways.reached(node);
             return Some((path.first, Path::new(&path.labels).ok()?));
         }
-        let back = self.ways.back(node);
+        let back = self.ways.back(self.now.monotonic, node);
         sometimes!(AnsweredTheWayItCame, back.is_some());
         back
     }

@@ -65,6 +65,7 @@ impl Node {
             }
             O::Down { node } => {
                 self.egress.unlink(node);
+                self.ways.link_down(node);
                 if !self.config.planted.has(Bug::LinkDownNotTold) {
                     self.routes.handle(now, route::Input::LinkDown { node });
                 }

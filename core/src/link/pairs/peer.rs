@@ -85,6 +85,13 @@ impl Peer {
         self.interval >= config.interval_far
     }
 
+    /// How long the pause after the next beat to it is.
+    pub(super) fn next_pause(&self, config: &Config) -> Span {
+        // Who speaks to many is not to hear more than it says. A little more often than the other end, or the two would hold each other back for ever.
+        let answers = Span(self.pause.0 - self.pause.0 / 8);
+        if self.is_far(config) { self.interval.max(answers) } else { self.interval }
+    }
+
     /// How long it may be silent.
     pub(super) fn patience(&self, config: &Config) -> Span {
         let beats = config.suspect.0.div_ceil(config.interval.0.max(1));

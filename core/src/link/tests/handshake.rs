@@ -52,7 +52,7 @@ fn a_neighbour_comes_up_after_hello_and_confirmation() {
         ]
     );
     assert_eq!(links.standing(lane), Standing::Linked(id(2)));
-    assert_eq!(links.resolve(label), Ok(id(2)));
+    assert_eq!(links.next(id(3), label), Ok(id(2)));
     assert_eq!(links.max_frame(lane), 1 << 20, "the smaller of both ends");
 }
 
@@ -270,10 +270,41 @@ fn a_label_of_an_earlier_start_leads_nowhere() {
     bring_up(&mut before, T, 10, hello(2, 3));
     bring_up(&mut after, T, 10, hello(3, 3));
     let old = before.label(id(2)).unwrap();
-    assert_eq!(after.resolve(old), Err(LabelError::WrongTag(old)));
+    assert_eq!(after.next(id(4), old), Err(LabelError::WrongTag(old)));
     let own = after.label(id(3)).unwrap();
     feed(&mut after, T, Input::LaneDown { lane: LaneId(10) });
-    assert_eq!(after.resolve(own), Err(LabelError::NoLink(own)));
+    assert_eq!(after.next(id(4), own), Err(LabelError::NoLink(own)));
+}
+
+#[test]
+fn a_label_of_the_start_before_leads_nowhere_whatever_the_boots_are_called() {
+    // 2 and 3 came up in another order before the restart.
+    let labels = |generation, neighbours: [u8; 2]| {
+        let boot = BootId(7);
+        let rng = Rng::stream([1; 32], Stream::Link);
+        let mut links = Links::new(config(), id(1), boot, rng, Planted::none());
+        links.restored(at(T), Generation(generation));
+        links.handle(at(T), Input::Mesh(MESH));
+        links.handle(at(T), Input::Roster(roster(&[1, 2, 3])));
+        for (lane, node) in (10..).zip(neighbours) {
+            bring_up(&mut links, T, lane, hello(node, 3));
+        }
+        links
+    };
+    let (before, after) = (labels(5, [2, 3]), labels(6, [3, 2]));
+    let old = before.label(id(2)).expect("it is up");
+    assert_eq!(before.next(id(3), old), Ok(id(2)));
+    assert_eq!(after.next(id(3), old), Err(LabelError::WrongTag(old)));
+}
+
+#[test]
+fn no_message_goes_back_to_the_neighbour_that_it_came_from() {
+    let mut links = member(1, 5, config());
+    bring_up(&mut links, T, 10, hello(2, 3));
+    bring_up(&mut links, T, 11, hello(3, 3));
+    let label = links.label(id(2)).expect("it is up");
+    assert_eq!(links.next(id(3), label), Ok(id(2)));
+    assert_eq!(links.next(id(2), label), Err(LabelError::Back(label)));
 }
 
 #[test]

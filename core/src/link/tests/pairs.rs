@@ -162,6 +162,47 @@ fn the_more_far_peers_the_rarer_each_gets_a_beat_and_it_answers_no_more_often() 
     assert_eq!(next(3, Span::secs(2)), [Span::secs(2)]);
 }
 
+/// Whom the beats of the next 50 ms go to once these are the peers, and what they say.
+fn beats_soon(pairs: &mut Pairs, now: Instant, near: &[u8], far: &[u8]) -> Vec<(NodeId, Span)> {
+    pass(pairs, now, now);
+    let mut outputs = give(pairs, now, near_and_far(near, far));
+    while let Some(due) = pairs.next_deadline().filter(|due| *due <= now + Span::millis(50)) {
+        outputs.extend(give(pairs, due, Input::Deadline));
+    }
+    let to = outputs.into_iter().filter_map(|output| match output {
+        Output::Send { to, beat } => Some((to, beat.pause)),
+        _ => None,
+    });
+    to.collect()
+}
+
+#[test]
+fn only_peers_that_come_near_or_hear_twice_as_often_are_told_so_at_once() {
+    let config = Config { interval_far_each: Span::millis(100), ..Config::default() };
+    let rng = Rng::stream([1; 32], Stream::Link);
+    let mut pairs = Pairs::new(config, id(1), BootId(1001), rng, Planted::none());
+    pairs.restored(at(T), Generation(1));
+    let all: Vec<u8> = (2..=101).collect();
+    assert!(beats_soon(&mut pairs, T, &[], &all).len() >= all.len(), "the first at once");
+    let mut now = T + Span::millis(60);
+    for &node in &all {
+        let beat = Beat { pause: Span::secs(2), ..beat(1, 1) };
+        give(&mut pairs, now, Input::Beat { from: id(node), beat });
+    }
+    for left in (60..100).rev() {
+        now += Span::secs(1);
+        let beats = beats_soon(&mut pairs, now, &[], &all[..left]).len();
+        assert!(beats < 10, "{beats} beats because one left and {left} stay");
+    }
+    now += Span::secs(1);
+    let twice = beats_soon(&mut pairs, now, &[], &all[..30]);
+    assert!(twice.len() >= 30 && twice.iter().all(|(_, pause)| *pause == Span::secs(3)), "{twice:?}");
+    now += Span::secs(1);
+    let near = beats_soon(&mut pairs, now, &all[..1], &all[1..30]);
+    assert!(near.contains(&(id(2), Span::millis(100))), "{near:?}");
+    assert!(near.len() < 10, "the others are not: {near:?}");
+}
+
 #[test]
 fn a_peer_that_never_spoke_becomes_suspect_too() {
     let mut pairs = pairs(1, 1);
