@@ -198,11 +198,13 @@ impl Disk {
         let (ticket, row) = rows.remove(draws.index(rows.len()));
         sometimes!(RowNeverWritten, lie == Lie::Phantom);
         self.used -= row.len();
-        if lie == Lie::Misdirected && !self.rows.is_empty() {
+        // What an earlier start left in the row's own place is no place of another.
+        let others = self.rows.len() - usize::from(self.rows.contains_key(&ticket));
+        if lie == Lie::Misdirected && others > 0 {
             sometimes!(RowMisdirected);
-            let place = draws.index(self.rows.len());
-            let victim = self.rows.keys().nth(place).copied().unwrap_or(ticket);
-            self.replace(victim, row.bytes.clone());
+            let place = draws.index(others);
+            let victim = self.rows.keys().copied().filter(|&other| other != ticket).nth(place);
+            victim.into_iter().for_each(|victim| self.replace(victim, row.bytes.clone()));
         }
         self.ledger.torn.remove(&ticket);
         self.ledger.wounds.insert(ticket, Wound { harm: Harm::Missing, original: row });

@@ -253,6 +253,17 @@ fn a_misdirected_write_spoils_another_row_and_is_missing_itself() {
 }
 
 #[test]
+fn a_misdirected_write_never_hits_its_own_place() {
+    for seed in 0..16 {
+        // An earlier start left a row there.
+        let mut disk = written(false, 1..=4);
+        disk.lie(Lie::Misdirected, draws(seed));
+        write(&mut disk, 4);
+        assert!(matches!(victims(&disk)[..], [1..=3, 4]), "seed {seed}: {:?}", victims(&disk));
+    }
+}
+
+#[test]
 fn an_unreadable_row_is_given_to_nobody_even_if_it_is_dead() {
     let mut disk = written(false, 1..=6);
     disk.give_up(6);

@@ -44,7 +44,7 @@ pub(super) fn storm(plan: &mut Plan) {
     plan.faults.retain(|fault| fault.when.time().is_none_or(|begins| begins <= until));
 }
 
-fn one(draws: &mut Draws, at: Time, node: usize, round: u64) -> [Fault; 2] {
+fn one(draws: &mut Draws, at: Time, node: usize, round: u64) -> Vec<Fault> {
     let id = |kind: u64| KIND << 16 | kind << 8 | round;
     let length = draws.spread(300 * MILLI, 3 * SECOND);
     let what = Trouble::StalledDisk { length };
@@ -55,10 +55,17 @@ fn one(draws: &mut Draws, at: Time, node: usize, round: u64) -> [Fault; 2] {
         down: draws.spread(MILLI, 30 * MILLI),
     };
     let then = at + draws.spread(10 * MILLI, 600 * MILLI).min(length);
-    [
+    let mut faults = vec![
         Fault { id: id(0), when: Trigger::At(at), kind: stalls },
         Fault { id: id(1), when: Trigger::At(then), kind: FaultKind::Trouble { node, what: crashes } },
-    ]
+    ];
+    if draws.percent(30) {
+        // A row that never came to its place lets an earlier start show through.
+        let what = if draws.percent(50) { Trouble::PhantomWrite } else { Trouble::MisdirectedWrite };
+        let at = at + draws.below(then - at + SECOND);
+        faults.push(Fault { id: id(2), when: Trigger::At(at), kind: FaultKind::Trouble { node, what } });
+    }
+    faults
 }
 
 #[cfg(test)]
