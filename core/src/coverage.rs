@@ -169,8 +169,6 @@ marks! {
         MemberReminded: "a leader reminded a member of what it had vouched for";
         GroupStopped: "a group stopped on a node";
         StopHeard: "a member heard that its group stopped";
-        FormerLifeFenced: "what an only voter sent in its former life was shut out";
-        AnswerPutOff: "an only voter's question waited until the replica that was asked was verified";
         RestartVerified: "a restarted replica was told all that it may have vouched for";
         AdmittedUnderFreshId: "a replica was admitted under its fresh id";
         CopyAsked: "a member was asked for the log of another";
@@ -297,6 +295,8 @@ marks! {
         FormedForNothing: "the log had all of a batch before it was formed";
         OnlyVoterHeardOut: "an only voter let somebody else ask for votes before it led again";
         LeaderHeardOut: "an only voter did not follow a leader that contradicts it, and let it show what it has decided";
+        FormerLifeShutOut: "what an only voter led in a former life came in behind the answer to its present one";
+        TakenForAFormerLife: "an only voter was taken for one of its former lives, and asked again";
         LedBesideAnother: "two replicas led one term, and one heard of the other";
         TwoLedOneTerm: "a follower heard of two leaders of one term";
         ForkFound: "two logs held different entries at one place and term";

@@ -90,7 +90,7 @@ bugs! {
         AmnesicVotes = "amnesic-votes":
             "a replica that was told it is amnesic votes and acknowledges all the same";
         FormerLifeNotFenced = "former-life-not-fenced":
-            "an only voter is answered in the term it spoke in before it started anew: what it sent then comes in behind the answer";
+            "what an only voter led before it started anew is heard behind the answer to its new life";
         QuorumOffByOne = "quorum-off-by-one":
             "an entry counts as committed one replica short of a majority";
         OutgoingHalfIgnored = "outgoing-half-ignored":
@@ -324,13 +324,13 @@ bugs! {
     }
     Route {
         RouteLoop = "route-loop":
-            "a relay whose next link is down sends the message back the way it came, without counting the hop";
+            "a relay whose next link is down sends the message back the way it came, without counting the hop, and no relay minds";
         TtlKept = "ttl-kept":
             "a relay passes the ttl on as it came";
         TtlBeforeArrival = "ttl-before-arrival":
             "a message that has used up its ttl is dropped by the node it is for";
         StaleLabelFollowed = "stale-label-followed":
-            "labels of an earlier start are followed, and the end does not look whom a message is for";
+            "labels of an earlier start are followed, the end does not look whom a message is for, and no relay minds that one comes back";
         GenerationNotCompared = "generation-not-compared":
             "link states are compared by sequence alone: a restarted node begins low and is not believed";
         OwnStateNotOutdone = "own-state-not-outdone":

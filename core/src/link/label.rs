@@ -15,9 +15,10 @@ use crate::rare;
 const NUMBER_BITS: u32 = 10;
 /// The most neighbours a node can have.
 pub(super) const LINKS_MAX: usize = 1 << NUMBER_BITS;
-/// So many starts in a row have tags of their own. Labels of an earlier one are no longer in use: each start was told of to all ...
+/// So many starts in a row have tags of their own. A label of an earlier one that is still in use leads astray in one of [`CHANCES`] cases: then a relay refuses
+/// a message that would go back, and the end one that is for another.
 const STARTS: u64 = 3;
-/// ... and two that count alike share theirs in one of so many cases. Together they make 63 tags: as many as six bits hold without zero.
+/// Two starts that count alike share a tag in one of so many cases. Together these make 63 tags: as many as six bits hold without zero.
 const CHANCES: u128 = 21;
 
 /// Why a label leads nowhere.

@@ -206,7 +206,8 @@ mod tests {
             copy: false,
             cut: false,
         };
-        Message { sender: ReplicaId(1), addressee: None, term: Term(1), body: Body::Append(body) }
+        let (sender, term) = (ReplicaId(1), Term(1));
+        Message { sender, addressee: None, term, life: 0, body: Body::Append(body) }
     }
 
     fn passed(message: Option<Message>) -> Option<(Vec<u64>, u64, bool)> {

@@ -9,7 +9,6 @@
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use super::Output;
 use super::group::{Context, Group, Role, Standing};
@@ -24,17 +23,6 @@ use crate::when::When;
 
 /// Replica ids that are remembered after they were given up.
 const FORMER_MAX: usize = 16;
-
-/// Starts that are remembered, so that no late repetition of a question raises the term again.
-const FENCED_MAX: usize = 16;
-
-/// Keeps the last `max`, oldest first.
-fn remember<T>(list: &mut Vec<T>, value: T, max: usize) {
-    if list.len() == max {
-        list.remove(0);
-    }
-    list.push(value);
-}
 
 impl Group {
     /// `member` vouched, in `term`, for a vote or a place. Kept in memory now, on disk with the next write (rule C2).
@@ -67,6 +55,7 @@ impl Group {
 
     /// After a restart: what must be asked before this replica counts again.
     pub(super) fn verify(&mut self, context: &mut Context<'_>) {
+        self.life = context.rng.u64().max(1);
         if self.standing != Standing::Sound {
             self.be_patient(context);
             return self.ask_again(context);
@@ -77,7 +66,7 @@ impl Group {
         if nobody_to_ask || context.planted.strikes(Bug::OnlyVoterAsksNobody, || alone) {
             return self.arm_election(context);
         }
-        self.standing = Standing::Verifying { start: context.rng.u64().max(1), answered: BTreeSet::new() };
+        self.standing = Standing::Verifying { answered: BTreeSet::new() };
         if alone {
             self.be_patient(context);
         }
@@ -90,12 +79,9 @@ impl Group {
         self.ask_at = None;
         match self.standing.clone() {
             Standing::Sound | Standing::Stopped { .. } => return,
-            Standing::Verifying { start, answered } => {
-                let alone = self.is_only_voter(context.own);
+            Standing::Verifying { answered } => {
                 for node in self.others(context.own).into_iter().filter(|node| !answered.contains(node)) {
-                    let mark = self.marks.get(&node).copied();
-                    let recall = Body::Recall { mark, question: true, start, alone };
-                    self.send(context, node, self.term, recall, When::Durable);
+                    self.ask(context, node);
                 }
             }
             Standing::Copying { .. } => self.ask_for_copies(context),
@@ -127,6 +113,14 @@ impl Group {
         }
     }
 
+    /// Asks a member what this replica vouched for in its former lives.
+    fn ask(&self, context: &mut Context<'_>, node: NodeId) {
+        let mark = self.marks.get(&node).copied();
+        let alone = self.is_only_voter(context.own);
+        let recall = Body::Recall { mark, question: true, start: self.life, alone };
+        self.send(context, node, self.term, recall, When::Durable);
+    }
+
     /// Another member started anew, and asks what it once vouched for.
     pub(super) fn handle_question(
         &mut self,
@@ -135,48 +129,54 @@ impl Group {
         start: u64,
         alone: bool,
     ) {
-        if alone && matches!(self.standing, Standing::Verifying { .. }) && !self.is_only_voter(context.own) {
-            // A term that is raised now could hide what this disk forgot itself.
-            sometimes!(AnswerPutOff);
-            self.asked_by = Some((asker, start));
-            return;
+        if alone || self.fenced.is_some_and(|(node, _)| node == asker) {
+            self.fenced = Some((asker, start));
         }
-        let when = if alone && self.fence_former_life(context, start) { When::Durable } else { When::Now };
         let known = self.marks.get(&asker).copied();
         let mark = known.filter(|_| !context.planted.has(Bug::MarksNotTold));
         let answer = Body::Recall { mark, question: false, start, alone: false };
-        self.send(context, asker, self.term, answer, when);
+        self.send(context, asker, self.term, answer, When::Now);
     }
 
-    /// Only the answer to this very start tells all that the former life vouched for.
-    pub(super) fn handle_answer(&mut self, context: &mut Context<'_>, from: NodeId, start: u64) {
-        if let Standing::Verifying { start: own, answered } = &mut self.standing
-            && start == *own
-        {
+    /// Only the answer to this very life tells all that the former ones vouched for.
+    pub(super) fn handle_answer(&mut self, context: &mut Context<'_>, from: NodeId, life: u64, start: u64) {
+        if start != self.life {
+            if start > 0 && self.standing == Standing::Sound && self.is_only_voter(context.own) {
+                // It was asked by a former life last, and does not hear this one.
+                rare!(TakenForAFormerLife);
+                self.ask(context, from);
+            }
+            return;
+        }
+        let alone = self.log.configuration().voters.iter().all(|voter| voter.node == from);
+        if let Standing::Verifying { answered } = &mut self.standing {
+            if alone {
+                self.fenced = Some((from, life));
+            }
             answered.insert(from);
             self.maybe_verified(context);
         }
     }
 
-    /// The only voter asks because it started anew. What it sent in its former life and is still under way may be more than its disk holds by
-    /// now, and decided. Were that to come in behind the answer, it would contradict what the voter decides next, and nobody would have
-    /// told it: so it is answered in a later term, once for each of its starts. Whether that begins now.
-    fn fence_former_life(&mut self, context: &mut Context<'_>, start: u64) -> bool {
-        if self.standing != Standing::Sound
-            || self.log.configuration().is_empty()
-            || self.fenced_starts.contains(&start)
-            || context.planted.has(Bug::FormerLifeNotFenced)
-        {
+    /// What an only voter led in its former lives may be more than its disk holds by now, and decided. Were it to come in behind the answer to
+    /// its present life, it would contradict what the voter decides next, and nobody would have told it. No term tells the two
+    /// apart: a disk that was taken back may forget terms of which nobody else ever heard.
+    pub(super) fn is_of_a_former_life(&self, context: &mut Context<'_>, from: NodeId, life: u64) -> bool {
+        let Some((_, heard)) = self.fenced.filter(|&(node, heard)| node == from && heard != life) else {
+            return false;
+        };
+        if context.planted.has(Bug::FormerLifeNotFenced) {
             return false;
         }
-        sometimes!(FormerLifeFenced);
-        remember(&mut self.fenced_starts, start, FENCED_MAX);
-        self.enter_term(context, self.term.next(), None);
+        rare!(FormerLifeShutOut);
+        // Were it the other way round, a question of a former life came late: the present one asks again.
+        let answer = Body::Recall { mark: None, question: false, start: heard, alone: false };
+        self.send(context, from, self.term, answer, When::Now);
         true
     }
 
     fn maybe_verified(&mut self, context: &mut Context<'_>) {
-        let Standing::Verifying { answered, .. } = &self.standing else { return };
+        let Standing::Verifying { answered } = &self.standing else { return };
         let (own, configuration) = (context.own, self.log.configuration());
         let enough = if self.is_only_voter(own) {
             // One of them may know of a place that the others never heard of.
@@ -195,9 +195,6 @@ impl Group {
         (self.ask_at, self.patience) = (None, None);
         self.arm_election(context);
         self.tell_role(context);
-        if let Some((asker, start)) = self.asked_by.take() {
-            self.handle_question(context, asker, start, true);
-        }
     }
 
     /// Whether this disk holds less than what it once vouched for.
@@ -241,7 +238,10 @@ impl Group {
     }
 
     fn remember_former(&mut self, replica: ReplicaId) {
-        remember(&mut self.former, replica, FORMER_MAX);
+        if self.former.len() == FORMER_MAX {
+            self.former.remove(0);
+        }
+        self.former.push(replica);
     }
 
     pub(super) fn become_amnesic(&mut self, context: &mut Context<'_>, from: NodeId, mark: Mark) {
@@ -249,7 +249,7 @@ impl Group {
         if context.planted.has(Bug::AmnesicVotes) {
             let what = String::from("it was told that its disk was rolled back");
             context.out.push_back(Output::Amnesia { group: self.id, node: context.own, what });
-            if let Standing::Verifying { answered, .. } = &mut self.standing {
+            if let Standing::Verifying { answered } = &mut self.standing {
                 answered.insert(from);
                 self.maybe_verified(context);
             }

@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::delta::Delta;
-use super::group::{Context, Group, Role, Standing};
+use super::group::{Context, Group, Standing};
 use super::log::Mismatch;
 use super::message::{Append, Body, Mark, Place};
 use super::{Entry, Output, wire};
@@ -26,6 +26,12 @@ impl Group {
         if waits && self.id == GroupId::CONTROL && self.patience.is_none() {
             self.patience = Some(context.now + context.config.alone_patience);
         }
+    }
+
+    /// Somebody answers. The others may be about to say something, too, or this one more: it is the silent ones for whom patience ends.
+    pub(super) fn be_patient_anew(&mut self, context: &Context<'_>) {
+        self.patience = None;
+        self.be_patient(context);
     }
 
     /// Who has not answered by now is waited for no longer.
@@ -94,17 +100,15 @@ impl Group {
 
     /// A member asks for its log back. It may be known here under another replica id than it bears, and need not be the only voter any more:
     /// what follows from this log is for the asker to see.
-    pub(super) fn handle_copy(&mut self, context: &mut Context<'_>, asker: Member, last: Place) {
+    pub(super) fn handle_copy(&mut self, context: &mut Context<'_>, asker: Member, life: u64, last: Place) {
         let configuration = self.log.configuration();
         let known = configuration.is_empty() || configuration.on(asker.node).next().is_some();
         sometimes!(CopyAsked, known);
         if !known || self.standing != Standing::Sound {
             return;
         }
-        if matches!(self.role, Role::Follower { leader: Some(leader) } if leader == asker.node) {
-            // What the asker sent in its earlier life and is still under way must not come in behind the copy.
-            self.enter_term(context, self.term.next(), None);
-        }
+        // What the asker sent in its former lives and is still under way must not come in behind the copy.
+        self.fenced = Some((asker.node, life));
         let durable = self.log.durable_place();
         let Some(previous) = self.log.place(last.index.min(durable.index)) else {
             sometimes!(CopyBeganWithState);
@@ -131,9 +135,7 @@ impl Group {
         if !self.awaits(from, &append) {
             return;
         }
-        // The others may be about to say something, too, or this one more: it is the silent ones for whom patience ends.
-        self.patience = None;
-        self.be_patient(context);
+        self.be_patient_anew(context);
         if term > self.term {
             (self.term, self.vote) = (term, None);
             self.persist_state(context);
@@ -186,9 +188,9 @@ impl Group {
         self.consider_copied(context);
     }
 
-    /// A member's state was taken: what follows is asked for.
-    pub(super) fn copied_state(&mut self, context: &mut Context<'_>, from: NodeId) {
-        self.goes_on_from(from, self.log.base().index);
+    /// A member's state was taken, or more than it is committed here: what follows is asked for.
+    pub(super) fn copied_state(&mut self, context: &mut Context<'_>, from: NodeId, upto: LogIndex) {
+        self.goes_on_from(from, upto);
         self.ask_for_copy(context, from);
     }
 

@@ -173,7 +173,7 @@ impl Group {
         sometimes!(VoteRefused, !up_to_date);
         let last = self.log.last();
         let mut when = When::Durable;
-        let newly = self.vote.is_none();
+        let newly = granted && self.vote.is_none();
         if granted {
             if context.planted.has(Bug::VoteNotPersisted) {
                 when = When::Now;
@@ -185,10 +185,12 @@ impl Group {
                     self.persist_state(context);
                 }
             }
+        }
+        if newly {
             self.election = None;
             self.arm_election(context);
         }
-        if risen || (granted && newly) {
+        if risen || newly {
             self.hear_out(context);
         }
         self.answer(context, from, self.term, Body::VoteReply { pre, granted, last }, when);

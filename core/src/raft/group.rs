@@ -61,8 +61,8 @@ pub(super) enum Role {
 pub(super) enum Standing {
     /// It may vote, lead and acknowledge.
     Sound,
-    /// It restarted, and waits for these to be joined by more (rules C2, C3). The number goes with its questions.
-    Verifying { start: u64, answered: BTreeSet<NodeId> },
+    /// It restarted, and waits for these to be joined by more (rules C2, C3).
+    Verifying { answered: BTreeSet<NodeId> },
     /// Nothing can be decided without it, it lost part of its log, and it copies it back from the other members (rule C3): from these
     /// it has all they hold, from the others it waits for what follows this place.
     Copying {
@@ -76,6 +76,15 @@ pub(super) enum Standing {
     Renamed { old: ReplicaId },
     /// It goes no further; if it stopped alone, it was wrong and the others were right.
     Stopped { reason: String, alone: bool },
+}
+
+/// Whether only a leader says that.
+fn leads(body: &Body) -> bool {
+    match body {
+        Body::Append(append) => !append.copy,
+        Body::Snapshot(snapshot) => !snapshot.copy,
+        _ => false,
+    }
 }
 
 impl Standing {
@@ -110,10 +119,10 @@ pub(super) struct Group {
     pub(super) led_by: Option<(Term, Member)>,
     /// The leader's node was suspected, restarted or disowned since the leader was heard last.
     pub(super) in_doubt: bool,
-    /// Starts of only voters that were fenced off from their former lives, oldest first.
-    pub(super) fenced_starts: Vec<u64>,
-    /// An only voter, and its start, whose question waits until this replica is verified itself.
-    pub(super) asked_by: Option<(NodeId, u64)>,
+    /// Drawn at the start; 0 in the life in which the group was created here.
+    pub(super) life: u64,
+    /// An only voter, and the life in which it asked here last: what it led in other lives is not heard.
+    pub(super) fenced: Option<(NodeId, u64)>,
     /// The leader, and its term, whose node was asked anew what it leads since the last doubt.
     pub(super) compared_leader: Option<(Term, NodeId)>,
     /// Elections since a leader was heard last.
@@ -162,8 +171,8 @@ impl Group {
             election: None,
             led_by: None,
             in_doubt: false,
-            fenced_starts: Vec::new(),
-            asked_by: None,
+            life: 0,
+            fenced: None,
             compared_leader: None,
             attempts: 0,
             heard_out_at: None,
@@ -229,18 +238,20 @@ impl Group {
     }
 
     pub(super) fn send(&self, context: &mut Context<'_>, to: NodeId, term: Term, body: Body, when: When) {
-        let message = Message { sender: self.replica, addressee: self.replica_on(to), term, body };
+        let addressee = self.replica_on(to);
+        let message = Message { sender: self.replica, addressee, term, life: self.life, body };
         context.out.push_back(Output::Send { to, group: self.id, message, when });
     }
 
     /// Answers the very replica that spoke: the entry that gave it its present id may not have come here yet.
     pub(super) fn answer(&self, context: &mut Context<'_>, to: Member, term: Term, body: Body, when: When) {
-        let message = Message { sender: self.replica, addressee: Some(to.replica), term, body };
+        let addressee = Some(to.replica);
+        let message = Message { sender: self.replica, addressee, term, life: self.life, body };
         context.out.push_back(Output::Send { to: to.node, group: self.id, message, when });
     }
 
     pub(super) fn handle_message(&mut self, context: &mut Context<'_>, from: NodeId, message: Message) {
-        let Message { sender, addressee, term, body } = message;
+        let Message { sender, addressee, term, life, body } = message;
         if let Standing::Stopped { reason, alone } = &self.standing {
             // Who speaks has not heard of it (rule C2): word of a stop may be lost. What is said then is bounded by what comes in.
             if !alone && !matches!(body, Body::Stop { .. }) {
@@ -262,12 +273,12 @@ impl Group {
                 return if question {
                     self.handle_question(context, from, start, alone);
                 } else {
-                    self.handle_answer(context, from, start);
+                    self.handle_answer(context, from, life, start);
                 };
             }
             Body::Copy { last } => {
                 let asker = Member { node: from, replica: sender };
-                return self.handle_copy(context, asker, last);
+                return self.handle_copy(context, asker, life, last);
             }
             Body::Renamed { old } => return self.handle_renamed(context, from, sender, old),
             _ => {}
@@ -275,6 +286,9 @@ impl Group {
         if mistaken {
             self.recollect(context, from, addressee);
             return self.correct(context, from, addressee);
+        }
+        if leads(&body) && self.is_of_a_former_life(context, from, life) {
+            return;
         }
         if addressee == Some(self.replica) && matches!(body, Body::Append(_) | Body::Snapshot(_)) {
             self.admitted(context);

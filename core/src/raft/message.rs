@@ -77,6 +77,8 @@ pub struct Message {
     pub addressee: Option<ReplicaId>,
     /// The sender's term (of a pre-vote: the term it would stand in).
     pub term: Term,
+    /// Drawn by the sender when it started: what it said in its former lives bears other numbers. 0 in the life in which the group was created there.
+    pub life: u64,
     /// What is said.
     pub body: Body,
 }
@@ -121,9 +123,9 @@ pub enum Body {
         mark: Option<Mark>,
         /// Whether the sender wants to be told the same.
         question: bool,
-        /// Drawn by the asker when it started, and repeated in the answer: one to an earlier start does not count. 0 if nobody asked.
+        /// The asker's life, repeated in the answer: one to a former life does not count. 0 if nobody asked.
         start: u64,
-        /// The asker takes itself for the only voter: nothing of its former life may come in behind the answer.
+        /// The asker takes itself for the only voter: nothing of its former lives may come in behind the answer.
         alone: bool,
     },
     /// An amnesic only voter asks its learner for the log.

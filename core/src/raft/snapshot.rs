@@ -61,6 +61,7 @@ impl Group {
             if !self.copies_from(from.node) {
                 return;
             }
+            self.be_patient_anew(context);
         } else if self.finds_others(context, from.node, term, (snapshot.place, &[]), snapshot.place.index)
             || !self.accepts_leader(context, from, term)
         {
@@ -69,6 +70,9 @@ impl Group {
         if snapshot.place.index <= self.commit {
             sometimes!(SnapshotOutdated);
             // Out of date (etcd#1763): what is committed here goes further.
+            if snapshot.copy {
+                return self.copied_state(context, from.node, self.commit);
+            }
             return self.snapshot_matched(context, from, snapshot.number);
         }
         let Snapshot { place, ref data, .. } = snapshot;
@@ -112,7 +116,7 @@ impl Group {
         let Some(from) = from else { return };
         sometimes!(StateTaken);
         if copy {
-            self.copied_state(context, from.node);
+            self.copied_state(context, from.node, self.log.base().index);
         } else {
             self.snapshot_matched(context, from, number);
         }

@@ -176,7 +176,7 @@ impl Message {
         if !body.fits(term) {
             return bad("entries of falling terms, or of a later term than its own");
         }
-        Ok(Self { sender: replica(&message.sender)?, addressee, term, body })
+        Ok(Self { sender: replica(&message.sender)?, addressee, term, life: message.life, body })
     }
 
     /// Writes a message.
@@ -187,6 +187,7 @@ impl Message {
             addressee: self.addressee.map(|replica| bytes16(replica.to_bytes())).unwrap_or_default(),
             term: self.term.0,
             body: Some(encode_body(&self.body)),
+            life: self.life,
         };
         Payload::from(Bytes::from(message.encode_to_vec()))
     }

@@ -367,7 +367,7 @@ impl Cluster {
     /// A node hears a message that was made up.
     pub(super) fn hear(&mut self, node: usize, from: usize, term: Term, body: Body) {
         let (sender, addressee) = (member(from).replica, Some(member(node).replica));
-        let message = Message { sender, addressee, term, body };
+        let message = Message { sender, addressee, term, life: 0, body };
         self.tell(node, Input::Message { from: member(from).node, group: self.group, message });
         self.sync_all(node);
     }

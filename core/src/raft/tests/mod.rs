@@ -333,7 +333,7 @@ fn a_leader_of_several_groups_is_asked_once_a_step_what_it_leads() {
                 cut: false,
             });
             let (sender, addressee) = (member(0).replica, Some(member(1).replica));
-            let message = Message { sender, addressee, term: Term(term), body };
+            let message = Message { sender, addressee, term: Term(term), life: 0, body };
             groups.handle(now, Input::Message { from: member(0).node, group, message });
         }
         let outputs: Vec<Output> = core::iter::from_fn(|| groups.poll()).collect();

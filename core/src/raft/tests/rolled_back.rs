@@ -97,6 +97,7 @@ fn a_candidate_that_forgot_its_term_is_told_of_it() {
         sender: member(victim).replica,
         addressee: None,
         term: term.next(),
+        life: 0,
         body: Body::Vote { pre: false, last },
     };
     for node in [leader, other] {
