@@ -118,6 +118,7 @@ wattle_core::marks! {
     }
     Rare {
         StreamForgotten: "a stream that a node had opened alone was forgotten with its disk";
+        LedWithoutTheSilent: "a founder whose disk was taken back led without what only members out of its reach hold";
     }
 }
 

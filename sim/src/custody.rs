@@ -253,7 +253,7 @@ impl<M: Machine> World<M> {
         let voters = self.voters_agreed_without(node)?;
         let listens = |other: &usize| self.plan.nodes[*other].listens;
         self.neighbours_of(node).filter(listens).find(|&sponsor| {
-            let together = self.reached(sponsor, |other| other != node);
+            let together = self.reached(sponsor, |_, other| other != node);
             let decides = 2 * voters.iter().filter(|&&voter| together[voter]).count() > voters.len();
             decides && self.decide_whoever_votes(together.iter().filter(|&&reached| reached).count())
         })
@@ -293,13 +293,13 @@ impl<M: Machine> World<M> {
         })
     }
 
-    /// Whom a node reaches over nodes that take part, itself included.
-    pub(crate) fn reached(&self, from: usize, takes_part: impl Fn(usize) -> bool) -> Vec<bool> {
+    /// Whom a node reaches over hops that are open, itself included.
+    pub(crate) fn reached(&self, from: usize, open: impl Fn(usize, usize) -> bool) -> Vec<bool> {
         let mut reached = vec![false; self.processes.len()];
         let mut next = vec![from];
         while let Some(node) = next.pop() {
             if !std::mem::replace(&mut reached[node], true) {
-                next.extend(self.neighbours_of(node).filter(|&other| takes_part(other) && !reached[other]));
+                next.extend(self.neighbours_of(node).filter(|&other| open(node, other) && !reached[other]));
             }
         }
         reached

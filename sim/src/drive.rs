@@ -1,7 +1,7 @@
 //! How the world drives a node: one input, all outputs, then what it sends, then its next deadline, then its invariants.
 
 use wattle_core::configuration::Member;
-use wattle_core::id::{GroupId, Ticket};
+use wattle_core::id::{GroupId, LogIndex, Ticket};
 use wattle_core::level::Level;
 use wattle_core::node::output::{CloseReason, Deadline};
 use wattle_core::node::{Input, Output, Rejected};
@@ -10,7 +10,7 @@ use wattle_core::time::Now;
 use wattle_core::work::perform;
 
 use crate::checker::{Ballot, Failure, ensure, log_is_bounded};
-use crate::coverage::sometimes;
+use crate::coverage::{rare, sometimes};
 use crate::describe;
 use crate::disk::ledger::Expected;
 use crate::disk::{Synced, Written};
@@ -172,7 +172,12 @@ impl<M: Machine> World<M> {
             self.explain_commit(node, place, before.0);
             let mut index = place.commit;
             while let Some(entry) = machine.group_place_at(place.group, index).filter(|_| index > before) {
-                self.books.logs.committed(node, place.group, entry)?;
+                if let Err(failure) = self.books.logs.committed(node, place.group, entry) {
+                    if !self.lost_patience(node, place, index) {
+                        return Err(failure);
+                    }
+                    self.books.logs.forks(place.group);
+                }
                 index = index.before();
             }
             if place.group == GroupId::CONTROL && place.role == RoleName::Leader {
@@ -182,6 +187,17 @@ impl<M: Machine> World<M> {
         self.books.logs.shows(node, life, synced, version, &places);
         self.places = places;
         Ok(())
+    }
+
+    /// Whether the founder of a mesh, whose disk was rolled back, leads without an entry because nobody who holds it can be reached: it waits for
+    /// the silent only so long, and the group forks.
+    fn lost_patience(&self, node: usize, place: &GroupPlace, index: LogIndex) -> bool {
+        let leads = place.group == GroupId::CONTROL && place.role == RoleName::Leader;
+        let holders = self.books.logs.holders_of_what_it_lost(node, place.group, index);
+        let reached = self.reached(node, |one, other| self.links.is_up(one, other));
+        let lost = leads && !holders.is_empty() && !holders.iter().any(|&holder| reached[holder]);
+        rare!(LedWithoutTheSilent, lost);
+        lost
     }
 
     /// What the leader of the control group committed must outlast every election.

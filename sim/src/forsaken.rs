@@ -52,7 +52,7 @@ impl<M: Machine> World<M> {
 
     fn is_connected(&self, core: &[usize]) -> bool {
         core.first().is_some_and(|&first| {
-            let reached = self.reached(first, |other| core.contains(&other));
+            let reached = self.reached(first, |_, other| core.contains(&other));
             core.iter().all(|&node| reached[node])
         })
     }

@@ -170,6 +170,12 @@ impl Neighbours {
         }
     }
 
+    /// Whether a node holds its link with a neighbour for up.
+    #[must_use]
+    pub fn is_up(&self, node: usize, peer: usize) -> bool {
+        self.all.get(&(node, peer)).is_some_and(|own| own.up.is_some())
+    }
+
     /// A node says that a link is up.
     pub fn link_up(&mut self, node: usize, peer: usize, now: Instant) {
         let own = self.at(node, peer);

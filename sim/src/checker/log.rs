@@ -387,6 +387,21 @@ impl Logs {
         self.doubtful.contains(&group) || rolled_back > 1
     }
 
+    /// Who had an entry committed that a node, told that its disk was rolled back, lacks.
+    #[must_use]
+    pub fn holders_of_what_it_lost(&self, node: usize, group: GroupId, index: LogIndex) -> Vec<usize> {
+        let told = matches!(self.rolled_back.get(&(node, group)), Some(Memory::Told(..)));
+        let entry = self.groups.get(&group).and_then(|entries| entries.get(index.0 as usize)?.as_ref());
+        let holders = entry.into_iter().flat_map(|entry| entry.by.iter());
+        holders.filter(|&holder| told && holder != node).collect()
+    }
+
+    /// A group goes on without what a disk lost, and may do so: anything may come of that, for ever.
+    pub fn forks(&mut self, group: GroupId) {
+        self.changes += 1;
+        self.doubtful.insert(group);
+    }
+
     /// A node has an entry committed.
     ///
     /// # Errors
