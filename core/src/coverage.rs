@@ -296,7 +296,7 @@ marks! {
         OnlyVoterHeardOut: "an only voter let somebody else ask for votes before it led again";
         LeaderHeardOut: "an only voter did not follow a leader that contradicts it, and let it show what it has decided";
         FormerLifeShutOut: "what an only voter led in a former life came in behind the answer to its present one";
-        TakenForAFormerLife: "an only voter was taken for one of its former lives, and asked again";
+        TakenForAFormerLife: "a replica was taken for one of its former lives, and asked again";
         LedBesideAnother: "two replicas led one term, and one heard of the other";
         TwoLedOneTerm: "a follower heard of two leaders of one term";
         ForkFound: "two logs held different entries at one place and term";

@@ -141,8 +141,8 @@ impl Group {
     /// Only the answer to this very life tells all that the former ones vouched for.
     pub(super) fn handle_answer(&mut self, context: &mut Context<'_>, from: NodeId, life: u64, start: u64) {
         if start != self.life {
-            if start > 0 && self.standing == Standing::Sound && self.is_only_voter(context.own) {
-                // It was asked by a former life last, and does not hear this one.
+            if start > 0 && self.standing == Standing::Sound {
+                // It was asked by a former life last, and may not hear this one.
                 rare!(TakenForAFormerLife);
                 self.ask(context, from);
             }

@@ -174,3 +174,30 @@ fn an_only_voter_that_is_taken_for_its_former_life_asks_again() {
     cluster.settle(Span::millis(100));
     cluster.goes_on(1);
 }
+
+/// Once others vote, a start is verified without the word of all; who has not heard of it must not be deaf to it for ever.
+#[test]
+fn who_heard_an_only_voter_hears_its_next_life_beside_other_voters() {
+    let mut cluster = Cluster::new(48, GROUP, 4, 1, 3);
+    cluster.settle(Span::secs(1));
+    cluster.crash(0);
+    cluster.restart(0);
+    cluster.settle(Span::secs(1));
+    cluster.change(&[0, 1, 2], &[3]);
+    cluster.settle(Span::secs(1));
+    cluster.cut.extend([(0, 3), (3, 0)]);
+    cluster.crash(0);
+    cluster.restart(0);
+    cluster.settle(Span::secs(2));
+    while cluster.leader() != Some(0) {
+        let leader = cluster.leader();
+        leader.into_iter().for_each(|leader| cluster.crash(leader));
+        cluster.settle(Span::secs(2));
+        leader.into_iter().for_each(|leader| cluster.restart(leader));
+        cluster.settle(Span::millis(200));
+    }
+    cluster.cut.clear();
+    cluster.propose(0, "one");
+    cluster.settle(Span::secs(3));
+    assert_eq!((cluster.leader(), cluster.commands(3)), (Some(0), cluster.commands(0)));
+}
