@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use wattle_core::id::{Generation, StreamInstance};
+use wattle_core::id::{Generation, GroupId, StreamInstance};
 use wattle_core::node::Status;
 
-use super::{Checked, ensure};
+use super::{Checked, Failure, ensure};
 
 /// What is known of one node.
 #[derive(Clone, Debug, Default)]
@@ -47,13 +47,11 @@ impl Starts {
     pub fn shows(&mut self, node: usize, status: &Status, synced: bool) -> Checked {
         let said = &mut self.nodes[node];
         if let Some(risen) = status.streams.iter().find(|stream| said.closed.contains(&stream.instance)) {
-            ensure!(
-                false,
-                "X21",
+            let message = format!(
                 "node {node} shows stream {:?} ({}) as open, which it had closed for good",
-                risen.name,
-                risen.instance
+                risen.name, risen.instance
             );
+            return Err(Failure::new("X21", message).decided_by(GroupId::CONTROL));
         }
         let now = status.streams.iter().map(|stream| stream.instance);
         if synced {
