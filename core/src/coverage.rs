@@ -175,6 +175,7 @@ marks! {
         RestOfCopyAskedFor: "bytes came that a copied log waited for, and its rest was asked for";
         CopyBeganWithState: "a log was given back as a state, because it reached back too far";
         CopyDone: "a replica took its log back from the others";
+        CopyAskedOfStarting: "a replica that copies its log back was asked something by a member that starts, and waits for that one, too";
         PatienceOver: "the only voter went on without the word of all others";
         NewcomerWaits: "a newcomer was told nothing until another member could name it";
         NewcomerUnwitnessed: "a newcomer was told though no other member could name it in time";

@@ -129,6 +129,7 @@ impl Group {
         start: u64,
         alone: bool,
     ) {
+        self.hears_question(context, asker);
         if alone || self.fenced.is_some_and(|(node, _)| node == asker) {
             self.fenced = Some((asker, start));
         }

@@ -34,6 +34,18 @@ impl Group {
         self.be_patient(context);
     }
 
+    /// A member that starts anew asks: it may give a copy as soon as it is verified. It is waited for, once, though it was silent until now.
+    pub(super) fn hears_question(&mut self, context: &mut Context<'_>, asker: NodeId) {
+        if self.copies_from(asker)
+            && let Standing::Copying { spoke, .. } = &mut self.standing
+            && spoke.insert(asker)
+        {
+            sometimes!(CopyAskedOfStarting);
+            self.be_patient_anew(context);
+            self.ask_for_copy(context, asker);
+        }
+    }
+
     /// Who has not answered by now is waited for no longer.
     pub(super) fn patience_over(&mut self, context: &mut Context<'_>) {
         sometimes!(PatienceOver, matches!(self.standing, Standing::Verifying { .. }));

@@ -71,6 +71,8 @@ pub(super) enum Standing {
         next: BTreeMap<NodeId, LogIndex>,
         /// Whose last answer was cut, because bytes of its entries are not here yet.
         cut: BTreeSet<NodeId>,
+        /// Who asked something meanwhile, and so is not silent.
+        spoke: BTreeSet<NodeId>,
     },
     /// It lost part of its log or a vote, took a fresh replica id, and waits to be admitted under it (rule C5).
     Renamed { old: ReplicaId },
@@ -90,7 +92,13 @@ fn leads(body: &Body) -> bool {
 impl Standing {
     /// It begins to copy its log back; nobody was asked yet.
     pub(super) fn copying(mark: Mark) -> Self {
-        Self::Copying { mark, done: BTreeSet::new(), next: BTreeMap::new(), cut: BTreeSet::new() }
+        Self::Copying {
+            mark,
+            done: BTreeSet::new(),
+            next: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            spoke: BTreeSet::new(),
+        }
     }
 }
 

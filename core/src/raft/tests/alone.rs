@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::harness::{Cluster, Disk, GROUP, member};
 use crate::id::GroupId;
-use crate::raft::{Body, Place, RoleName};
+use crate::raft::{Body, Message, Place, RoleName};
 use crate::time::Span;
 
 /// A control group of three: the first votes, the others learn.
@@ -135,6 +135,35 @@ fn a_founder_that_copies_waits_anew_when_somebody_answers() {
     cluster.cut = between(0, 1).into();
     cluster.settle(Span::secs(1));
     cluster.cut.clear();
+    cluster.goes_on(1);
+    assert_eq!(cluster.commands(0), ["one", "two", "the end"]);
+}
+
+/// Whoever asks is not silent, though it cannot answer before it is verified.
+#[test]
+fn a_founder_that_copies_waits_for_a_learner_that_starts() {
+    let mut cluster = founder_and_learners(49);
+    let image = cluster.replicas[0].disk.clone();
+    cluster.propose(0, "one");
+    cluster.settle(Span::millis(500));
+    cluster.cut.extend(between(0, 2));
+    cluster.propose(0, "two");
+    cluster.settle(Span::millis(500));
+    cluster.crash(1);
+    cluster.crash(0);
+    cluster.cut.clear();
+    cluster.replicas[0].disk = image;
+    cluster.restart(0);
+    let copies = |cluster: &Cluster| {
+        let copy = |message: &Message| message.append().is_some_and(|append| append.copy);
+        cluster.network.iter().any(|(.., message)| copy(message))
+    };
+    while !copies(&cluster) {
+        cluster.settle(Span::millis(10));
+    }
+    cluster.settle(Span::millis(1_980));
+    assert_eq!(cluster.role(0), Some(RoleName::Amnesic));
+    cluster.restart(1);
     cluster.goes_on(1);
     assert_eq!(cluster.commands(0), ["one", "two", "the end"]);
 }
