@@ -214,7 +214,10 @@ impl<M: Machine> World<M> {
             }
         }
         if let Some(what) = self.books.agreement.out_of_reach(statuses) {
-            missing.note(Owes::All, || what);
+            // Who has lost its disk is out of reach until the mesh takes it in again.
+            let strangers =
+                (0..self.processes.len()).any(|node| !self.custody.joined(node) && !self.is_forsaken(node));
+            missing.note(if strangers { mesh } else { Owes::All }, || what);
         }
         let opened: Vec<StreamInstance> =
             self.books.streams.iter().filter_map(StreamLedger::instance).collect();
