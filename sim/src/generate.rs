@@ -129,6 +129,13 @@ fn forsaken(seed: u64, count: usize) -> Option<ForsakenPlan> {
     Some(ForsakenPlan { nodes, how })
 }
 
+/// The plans of the first so many seeds in which a fault bears a name of that kind.
+#[cfg(test)]
+fn plans_about(kind: u64, seeds: u64) -> Vec<Plan> {
+    let about = |plan: &Plan| plan.faults.iter().any(|fault| fault.id >> 16 == kind);
+    (0..seeds).map(plan).filter(about).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::topology::LARGEST;

@@ -226,16 +226,12 @@ fn crash_behind_returns(plan: &mut Plan, draws: &mut Draws) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plans_about;
     use crate::fault::FaultKind;
-    use crate::plan::Plan;
-
-    fn contested(plan: &Plan) -> bool {
-        plan.faults.iter().any(|fault| fault.id >> 16 == super::KIND)
-    }
 
     #[test]
     fn some_plans_contest_who_leads_and_ask_much_of_whoever_does() {
-        let plans: Vec<Plan> = (0..1000).map(Plan::generate).filter(contested).collect();
+        let plans = plans_about(super::KIND, 1000);
         assert!((60..=140).contains(&plans.len()), "{}", plans.len());
         for plan in &plans {
             let deposed = plan.faults.iter().filter(|fault| matches!(fault.kind, FaultKind::Depose { .. }));

@@ -89,15 +89,12 @@ fn ask(plan: &mut Plan, draws: &mut Draws, from: Time) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plans_about;
     use crate::fault::FaultKind;
-    use crate::plan::Plan;
 
     #[test]
     fn some_plans_take_a_leaders_disk_back_to_before_it_led() {
-        let forks = (0..2000)
-            .map(Plan::generate)
-            .filter(|plan| plan.faults.iter().any(|f| f.id >> 16 == super::KIND));
-        let forks: Vec<Plan> = forks.collect();
+        let forks = plans_about(super::KIND, 2000);
         assert!((20..=80).contains(&forks.len()), "{}", forks.len());
         for plan in forks.iter().filter(|plan| plan.disk.capacity > 4 << 20) {
             let back = plan.faults.iter().filter(|fault| matches!(fault.kind, FaultKind::RolledBack { .. }));

@@ -171,15 +171,12 @@ fn lose_other(plan: &mut Plan, draws: &mut Draws, node: usize, falls: Time) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plans_about;
     use crate::fault::FaultKind;
-    use crate::plan::Plan;
 
     #[test]
     fn some_plans_take_a_disk_from_whoever_decides_alone() {
-        let plans = (0..2000)
-            .map(Plan::generate)
-            .filter(|plan| plan.faults.iter().any(|fault| fault.id >> 16 == super::KIND));
-        let plans: Vec<Plan> = plans.collect();
+        let plans = plans_about(super::KIND, 2000);
         assert!((30..=90).contains(&plans.len()), "{}", plans.len());
         let with = |wanted: fn(&FaultKind) -> bool| {
             plans.iter().filter(|plan| plan.faults.iter().any(|fault| wanted(&fault.kind))).count()

@@ -53,15 +53,12 @@ pub(super) fn late(plan: &mut Plan) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plans_about;
     use crate::fault::FaultKind;
-    use crate::plan::Plan;
 
     #[test]
     fn some_plans_repeat_old_votes_while_leaders_fall() {
-        let plans = (0..1000)
-            .map(Plan::generate)
-            .filter(|plan| plan.faults.iter().any(|fault| fault.id >> 16 == super::KIND));
-        let plans: Vec<Plan> = plans.collect();
+        let plans = plans_about(super::KIND, 1000);
         assert!((15..=60).contains(&plans.len()), "{}", plans.len());
         for plan in &plans {
             let count =

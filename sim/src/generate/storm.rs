@@ -70,15 +70,11 @@ fn one(draws: &mut Draws, at: Time, node: usize, round: u64) -> Vec<Fault> {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::Plan;
+    use super::super::plans_about;
 
     #[test]
     fn some_plans_have_storms_and_most_have_none() {
-        let stormy = |seed: &u64| {
-            let plan = Plan::generate(*seed);
-            plan.faults.iter().any(|fault| fault.id >> 16 == super::KIND)
-        };
-        let runs = (0..1000).filter(stormy).count();
+        let runs = plans_about(super::KIND, 1000).len();
         assert!((90..=160).contains(&runs), "{runs}");
     }
 }

@@ -20,6 +20,18 @@ fn between(a: usize, b: usize) -> [(usize, usize); 2] {
     [(a, b), (b, a)]
 }
 
+/// A founder tells both learners one thing, and another one to only one of them: the other is cut off. Its disk as it was before.
+fn tell_all_but(cluster: &mut Cluster, away: usize) -> Disk {
+    let image = cluster.replicas[0].disk.clone();
+    cluster.propose(0, "one");
+    cluster.settle(Span::millis(500));
+    cluster.cut.extend(between(0, away));
+    cluster.propose(0, "two");
+    cluster.settle(Span::millis(500));
+    assert_eq!((cluster.commands(away).len(), cluster.commands(3 - away).len()), (1, 2));
+    image
+}
+
 /// A founder that fell while a change was under way, and forgot it: one of the two that are to vote holds the joint configuration, the
 /// other one is down. Neither can be elected without it.
 fn forgotten_change(seed: u64) -> Cluster {
@@ -51,17 +63,9 @@ fn a_founder_that_forgot_a_change_under_way_has_it_back_from_those_about_to_vote
 #[test]
 fn a_founder_takes_its_log_back_from_the_learner_that_knows_most() {
     let mut cluster = founder_and_learners(32);
-    let image = cluster.replicas[0].disk.clone();
-    cluster.propose(0, "one");
-    cluster.settle(Span::millis(500));
-    cluster.cut.extend(between(0, 1));
-    cluster.propose(0, "two");
-    cluster.settle(Span::millis(500));
-    assert_eq!((cluster.commands(1).len(), cluster.commands(2).len()), (1, 2));
-    cluster.crash(0);
-    cluster.replicas[0].disk = image;
+    let image = tell_all_but(&mut cluster, 1);
     cluster.cut = between(0, 2).into();
-    cluster.restart(0);
+    cluster.take_back(0, image);
     cluster.settle(Span::secs(1));
     assert_eq!(cluster.role(0), Some(RoleName::Amnesic), "the other learner may know more");
     cluster.cut.clear();
@@ -77,10 +81,8 @@ fn a_founder_takes_nothing_for_whole_before_all_learners_have_answered() {
     cluster.propose(0, "one");
     cluster.settle(Span::millis(500));
     assert_eq!((cluster.commands(1).len(), cluster.commands(2).len()), (0, 1));
-    cluster.crash(0);
-    cluster.replicas[0].disk = image;
     cluster.cut = between(0, 2).into();
-    cluster.restart(0);
+    cluster.take_back(0, image);
     cluster.settle(Span::secs(1));
     assert_eq!(cluster.role(0), Some(RoleName::Verifying), "who answered knows of nothing");
     cluster.cut.clear();
@@ -115,16 +117,8 @@ fn a_founder_waits_for_a_silent_learner_only_so_long() {
 #[test]
 fn a_founder_that_copies_waits_anew_when_somebody_answers() {
     let mut cluster = founder_and_learners(36);
-    let image = cluster.replicas[0].disk.clone();
-    cluster.propose(0, "one");
-    cluster.settle(Span::millis(500));
-    cluster.cut.extend(between(0, 2));
-    cluster.propose(0, "two");
-    cluster.settle(Span::millis(500));
-    assert_eq!((cluster.commands(1).len(), cluster.commands(2).len()), (2, 1));
-    cluster.crash(0);
-    cluster.replicas[0].disk = image;
-    cluster.restart(0);
+    let image = tell_all_but(&mut cluster, 2);
+    cluster.take_back(0, image);
     while cluster.role(0) == Some(RoleName::Verifying) {
         cluster.settle(Span::millis(1));
     }
@@ -143,17 +137,10 @@ fn a_founder_that_copies_waits_anew_when_somebody_answers() {
 #[test]
 fn a_founder_that_copies_waits_for_a_learner_that_starts() {
     let mut cluster = founder_and_learners(49);
-    let image = cluster.replicas[0].disk.clone();
-    cluster.propose(0, "one");
-    cluster.settle(Span::millis(500));
-    cluster.cut.extend(between(0, 2));
-    cluster.propose(0, "two");
-    cluster.settle(Span::millis(500));
+    let image = tell_all_but(&mut cluster, 2);
     cluster.crash(1);
-    cluster.crash(0);
     cluster.cut.clear();
-    cluster.replicas[0].disk = image;
-    cluster.restart(0);
+    cluster.take_back(0, image);
     let copies = |cluster: &Cluster| {
         let copy = |message: &Message| message.append().is_some_and(|append| append.copy);
         cluster.network.iter().any(|(.., message)| copy(message))
