@@ -163,6 +163,12 @@ bugs! {
             "who follows a leader anew does not hear again what that node says it leads (rule E3)";
         RestOfCopyNotAsked = "rest-of-copy-not-asked":
             "what was cut off a copied log is not asked for when its bytes come, only when time is up (rule B2)";
+        ReadBeforeOwnTerm = "read-before-own-term":
+            "a read is served by a leader that has decided nothing in its term (etcd#7331)";
+        ReadRoundReused = "read-round-reused":
+            "a read is confirmed by late answers to the round of an earlier one (etcd-io/raft#397)";
+        LeaderReadsAlone = "leader-reads-alone":
+            "a leader serves reads without asking whether it still leads";
         RestOfCopyGivenUp = "rest-of-copy-given-up":
             "who copies its log back leads without the rest of a log of which it was told how far it goes (rule C3)";
         OlderTailStopsCopy = "older-tail-stops-copy":

@@ -12,7 +12,7 @@ use super::command::Command;
 use super::egress::Outgoing;
 use super::output::{Event, Output};
 use super::parcel::{Held, Parcel};
-use crate::configuration::Member;
+use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
 use crate::payload::Payload;
 use crate::planted::Bug;
@@ -178,6 +178,7 @@ impl Node {
             }
             O::Configured { group, configuration, index, committed } => {
                 if control(group) {
+                    let configuration = Configuration::clone(&configuration);
                     self.mesh.handle(now, mesh::Input::Configured { configuration, index, committed });
                 }
                 self.peers_changed();
@@ -195,6 +196,7 @@ impl Node {
                 self.streams
                     .handle(now, stream::Input::Install { instance: group.into(), from, index, data });
             }
+            O::ReadReady { .. } => {}
             O::Follows { node } => self.pairs.handle(now, link::pairs::Input::Compare { node }),
             O::Amnesia { group, node, what } => self.event(Event::Amnesia { group, node, what }),
             O::Stopped { group, reason } => {

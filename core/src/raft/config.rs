@@ -27,6 +27,8 @@ pub struct Config {
     pub window_bytes: u64,
     /// Bytes of entries under way to one node, for all groups together. Less lets a group that is busy delay the others less.
     pub node_bytes: u64,
+    /// Reads that may wait in one group.
+    pub reads: usize,
     /// Entries that may be appended and not committed; beyond it proposals are refused as full.
     pub uncommitted_entries: u64,
     /// The same in bytes, those that entries refer to included (one entry goes in any case).
@@ -55,6 +57,7 @@ impl Default for Config {
             window: 32,
             window_bytes: 4 << 20,
             node_bytes: 16 << 20,
+            reads: 4096,
             uncommitted_entries: 16_384,
             uncommitted_bytes: 1 << 30,
             node_uncommitted_bytes: 4 << 30,

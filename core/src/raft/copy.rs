@@ -176,7 +176,8 @@ impl Group {
         let entries = self.log.slice(previous.index.next(), durable.index, context.config.message());
         let end = entries.last().map_or(previous.index, |entry| entry.index);
         let commit = self.commit.min(end);
-        let append = Append { previous, commit, durable, entries, number: 0, copy: true, cut: false };
+        let append =
+            Append { previous, commit, durable, entries, number: 0, round: 0, copy: true, cut: false };
         self.answer(context, asker, self.term, Body::Append(append), When::Durable);
     }
 

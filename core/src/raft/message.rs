@@ -100,7 +100,23 @@ pub enum Body {
         more: bool,
         /// Entries behind `place` wait here for their bytes: nothing more is wanted before this end asks.
         waiting: bool,
+        /// As in the append.
+        round: u64,
     },
+    /// A member asks its leader up to where it must have applied the log to read what is true now.
+    Read {
+        /// Returned in the answer.
+        number: u64,
+    },
+    /// Answers it.
+    ReadReply {
+        /// As asked.
+        number: u64,
+        /// Up to there.
+        index: LogIndex,
+    },
+    /// A leader wants the addressee to lead, which holds its whole log.
+    Stand,
     /// Asks for a vote.
     Vote {
         /// Whether it is only asked what would be answered.
@@ -160,6 +176,8 @@ pub struct Append {
     pub entries: Entries,
     /// Returned in the reply.
     pub number: u64,
+    /// The last round of reads that began, returned in the reply.
+    pub round: u64,
     /// Gives a log back to an amnesic replica; the sender need not lead.
     pub copy: bool,
     /// Not on the wire: the gate cut entries off.

@@ -68,6 +68,8 @@ pub(super) struct Progress {
     flights: VecDeque<Flight>,
     /// What all of them take on their way.
     bytes: u64,
+    /// The last round of reads that was sent.
+    pub(super) round: u64,
     /// Waits in line for the budget of its node.
     pub(super) in_line: bool,
     retry_at: Option<Instant>,
@@ -86,6 +88,7 @@ impl Progress {
             heard: LogIndex(0),
             flights: VecDeque::new(),
             bytes: 0,
+            round: 0,
             in_line: false,
             retry_at: None,
             backoff: config.retry_min,

@@ -133,6 +133,6 @@ impl Group {
 
     fn snapshot_matched(&mut self, context: &mut Context<'_>, to: Member, number: u64) {
         let place = self.log.place(self.commit.min(self.log.durable())).unwrap_or(self.log.base());
-        self.acknowledge(context, to, Reply { number, matched: true, place, more: false, waiting: false });
+        self.acknowledge(context, to, Reply::matched(number, place, 0));
     }
 }

@@ -226,6 +226,7 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
                 durable: place(append.durable.as_ref())?,
                 entries: entries(append.entries, previous.index)?,
                 number: append.number,
+                round: append.round,
                 copy: append.copy,
                 cut: false,
             })
@@ -236,6 +237,7 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
             place: place(reply.place.as_ref())?,
             more: reply.more,
             waiting: reply.waiting,
+            round: reply.round,
         },
         W::Vote(vote) => Body::Vote { pre: vote.pre, last: place(vote.last.as_ref())? },
         W::VoteReply(reply) => {
@@ -267,6 +269,11 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
             }
             Body::Stop { reason: stop.reason }
         }
+        W::Read(read) => Body::Read { number: read.number },
+        W::ReadReply(reply) => {
+            Body::ReadReply { number: reply.number, index: LogIndex(number(reply.index)?) }
+        }
+        W::Stand(_) => Body::Stand,
     })
 }
 
@@ -280,14 +287,16 @@ fn encode_body(body: &Body) -> wire::message::Body {
             entries: append.entries.iter().map(wire_entry).collect(),
             number: append.number,
             copy: append.copy,
+            round: append.round,
         }),
-        &Body::AppendReply { number, matched, ref place, more, waiting } => {
+        &Body::AppendReply { number, matched, ref place, more, waiting, round } => {
             W::AppendReply(wire::AppendReply {
                 number,
                 matched,
                 place: Some(wire_place(place)),
                 more,
                 waiting,
+                round,
             })
         }
         Body::Vote { pre, last } => W::Vote(wire::Vote { pre: *pre, last: Some(wire_place(last)) }),
@@ -307,5 +316,8 @@ fn encode_body(body: &Body) -> wire::message::Body {
             copy: snapshot.copy,
         }),
         Body::Stop { reason } => W::Stop(wire::Stop { reason: reason.clone() }),
+        &Body::Read { number } => W::Read(wire::Read { number }),
+        &Body::ReadReply { number, index } => W::ReadReply(wire::ReadReply { number, index: index.0 }),
+        Body::Stand => W::Stand(wire::Stand {}),
     }
 }
