@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use wattle_core::configuration::{Configuration, Member};
-use wattle_core::id::{GroupId, NodeId, ReplicaId};
+use wattle_core::id::{GroupId, LogIndex, NodeId, ReplicaId};
 use wattle_core::planted::Planted;
-use wattle_core::raft::{Config, EntryKind, Groups, Input, Message, Output, Receipt, RoleName};
-use wattle_core::record::{Forget, Record};
+use wattle_core::raft::{Config, EntryKind, Groups, Input, Message, Output, Receipt, RoleName, Write};
+use wattle_core::record::Forget;
 use wattle_core::rng::{Purpose, Rng};
 use wattle_core::time::{Instant, Now, Span, Wall};
 use wattle_core::when::When;
@@ -36,8 +36,16 @@ struct Node {
     applied: Vec<Bytes>,
 }
 
-/// Records by division and group, in the order in which they were written.
-type Disk = BTreeMap<(u8, u128), VecDeque<Record>>;
+/// What was written, by group.
+type Disk = BTreeMap<GroupId, Shelf>;
+
+#[derive(Default)]
+struct Shelf {
+    /// Runs of entries, with the last entry of each.
+    runs: VecDeque<(LogIndex, Write)>,
+    /// What is written anew in place of what was written before.
+    states: VecDeque<Write>,
+}
 
 struct Parcel {
     from: NodeId,
@@ -62,7 +70,7 @@ fn id(group: usize) -> GroupId {
     GroupId(group as u128 + 1)
 }
 
-/// Records of a division that are written anew in place, at most: one state, one base, a mark for each other replica.
+/// What is written anew in place: a state, a base, a mark for each other replica.
 const REWRITTEN: usize = 4;
 
 impl Node {
@@ -77,20 +85,23 @@ impl Node {
         }
     }
 
-    fn write(&mut self, record: Record) {
+    fn write(&mut self, write: Write) {
         let Some(disk) = &mut self.disk else { return };
-        let shelf = disk.entry((record.key.space, record.key.id)).or_default();
-        match shelf.iter_mut().rev().take(REWRITTEN).find(|older| older.key == record.key) {
-            Some(older) => *older = record,
-            None => shelf.push_back(record),
+        let shelf = disk.entry(write.group()).or_default();
+        match write.entries().and_then(|entries| entries.last()) {
+            Some(last) => shelf.runs.push_back((last.index, write)),
+            None => {
+                shelf.states.truncate(REWRITTEN - 1);
+                shelf.states.push_front(write);
+            }
         }
     }
 
     fn forget(&mut self, dead: Forget) {
         let Some(disk) = &mut self.disk else { return };
-        let Some(shelf) = disk.get_mut(&(dead.space, dead.id)) else { return };
-        while shelf.front().is_some_and(|record| record.last_slot < dead.below) {
-            shelf.pop_front();
+        let Some(shelf) = disk.get_mut(&GroupId(dead.id)) else { return };
+        while shelf.runs.front().is_some_and(|(last, _)| last.0 < dead.below) {
+            shelf.runs.pop_front();
         }
     }
 }
@@ -202,7 +213,7 @@ impl Ours {
 
     fn fulfil(&mut self, node: usize, output: Output) {
         match output {
-            Output::Persist(record) => self.nodes[node].write(record),
+            Output::Persist(write) => self.nodes[node].write(write),
             Output::Forget(dead) => self.nodes[node].forget(dead),
             Output::Notify(receipt) => self.nodes[node].receipts.push(receipt),
             Output::Send { to, group, message, when } => {
@@ -213,8 +224,8 @@ impl Ours {
                 }
             }
             Output::Apply { entries, .. } => {
-                let commands = entries.into_iter().filter(|entry| entry.kind == EntryKind::Command);
-                self.nodes[node].applied.extend(commands.map(|entry| entry.data));
+                let commands = entries.iter().filter(|entry| entry.kind == EntryKind::Command);
+                self.nodes[node].applied.extend(commands.map(|entry| entry.data.clone()));
             }
             Output::Refused { reason, .. } => panic!("a proposal was refused: {reason:?}"),
             Output::Stopped { reason, .. } => panic!("the group stopped: {reason}"),
