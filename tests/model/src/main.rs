@@ -6,12 +6,12 @@ use std::time::Instant;
 use stateright::{Checker, Expectation, HasDiscoveries, Model as _, Path};
 use wattle_core::planted::Planted;
 use wattle_model::model::{Action, Cluster};
-use wattle_model::runs::{NIGHTLY, Run, SMALL, SOUGHT, Sought};
+use wattle_model::runs::{LIMIT, NIGHTLY, Run, SMALL, SOUGHT, Sought};
 use wattle_model::state::State;
 
 const USAGE: &str = "usage: wattle-model small | nightly | planted [BUG...]
   small           spaces that are exhausted in less than a minute, on two cores
-  nightly         larger ones
+  nightly         larger ones, an hour each at most
   planted         deliberate bugs, each of which must give a counterexample; all that are listed, or those named";
 
 fn threads() -> usize {
@@ -37,14 +37,15 @@ fn tell(property: &str, path: Path<State, Action>) {
     }
 }
 
-/// Tries everything. Whether nothing is wrong, and what each thing that must be possible is reached by.
+/// Tries everything, or as much as there is time for. Whether nothing wrong was found.
 fn exhaust(run: &Run) -> bool {
     let begun = Instant::now();
     let checker = Cluster::new(run.bounds, Planted::none()).checker().threads(threads());
-    let checker = checker.finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
+    let checker = checker.timeout(LIMIT).finish_when(HasDiscoveries::AnyFailures).spawn_dfs().join();
     let (unique, depth) = (checker.unique_state_count(), checker.max_depth());
     let seconds = begun.elapsed().as_secs_f64();
-    println!("{}: {unique} states, {depth} steps deep, {seconds:.1} s", run.name);
+    let whole = if begun.elapsed() < LIMIT { "" } else { ", NOT EXHAUSTED" };
+    println!("{}: {unique} states, {depth} steps deep, {seconds:.1} s{whole}", run.name);
     match counterexample(&checker) {
         Some((property, path)) => tell(property, path),
         None => return true,

@@ -46,6 +46,8 @@ pub struct Bounds {
     pub slow_disks: bool,
     /// In which order messages arrive.
     pub order: Order,
+    /// Whether a replica is told several things in a step, and then asked what it wants. Otherwise each thing is a step.
+    pub batches: bool,
 }
 
 /// Three replicas of the engine of production.
@@ -85,6 +87,8 @@ pub enum Action {
     Doubt(usize),
     /// The owner proposes at a leader.
     Propose(usize),
+    /// A replica ends a step: it is asked what it wants after everything that it was told.
+    Step(usize),
     /// The oldest row of a replica becomes durable.
     Write(usize),
     /// A replica loses what is not durable, and starts again.
@@ -99,6 +103,7 @@ impl fmt::Debug for Action {
             Self::Deadline(number) => write!(f, "{number} reaches its next deadline"),
             Self::Doubt(number) => write!(f, "{number} doubts its leader"),
             Self::Propose(number) => write!(f, "{number} is given a proposal"),
+            Self::Step(number) => write!(f, "{number} ends its step"),
             Self::Write(number) => write!(f, "{number} has written its oldest row"),
             Self::Crash(number) => write!(f, "{number} crashes and starts again"),
         }
@@ -113,6 +118,7 @@ impl Action {
             Self::Deadline(number)
             | Self::Doubt(number)
             | Self::Propose(number)
+            | Self::Step(number)
             | Self::Write(number)
             | Self::Crash(number) => *number,
         }
@@ -166,7 +172,8 @@ impl Model for Cluster {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let replicas = [0, 1, 2].map(|number| Arc::new(Replica::new(number, self.planted)));
+        let replicas =
+            [0, 1, 2].map(|number| Arc::new(Replica::new(number, self.planted, self.bounds.batches)));
         let history = Arc::new(History::default());
         vec![State { replicas, network: Network::default(), spent: Spent::default(), history }]
     }
@@ -198,6 +205,9 @@ impl Model for Cluster {
             }
             if replica.view.role == RoleName::Leader && spent.proposals < most.proposals {
                 actions.push(Action::Propose(number));
+            }
+            if replica.is_unasked() {
+                actions.push(Action::Step(number));
             }
             if replica.writes() {
                 actions.push(Action::Write(number));
@@ -293,7 +303,7 @@ fn spend(next: &mut State, action: &Action, last: &State, order: Order) {
         Action::Doubt(_) => next.spent.doubts += 1,
         Action::Propose(_) => next.spent.proposals += 1,
         Action::Crash(_) => next.spent.crashes += 1,
-        Action::Write(_) => {}
+        Action::Step(_) | Action::Write(_) => {}
     }
 }
 
@@ -307,6 +317,7 @@ fn act(replica: &mut Replica, effects: &mut Effects, action: &Action, proposals:
             }
         }
         Action::Propose(_) => replica.propose(effects, Bytes::copy_from_slice(&[b'a' + proposals])),
+        Action::Step(_) => replica.ask(effects),
         Action::Write(_) => replica.write(effects),
         Action::Crash(_) => replica.crash(effects),
     }

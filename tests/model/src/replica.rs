@@ -105,6 +105,10 @@ pub struct Replica {
     number: usize,
     planted: Planted,
     groups: Groups,
+    /// It is told several things before it is asked what it wants.
+    batches: bool,
+    /// Since it was told something, it was not asked.
+    unasked: bool,
     /// Its own clock, which moves to a deadline when that is to be met, and never otherwise.
     clock: Instant,
     /// How often it started anew.
@@ -159,15 +163,17 @@ fn engine(number: usize, lives: u64, planted: Planted) -> Groups {
 }
 
 impl Replica {
-    /// A founder, which has written that it is one.
+    /// A founder, which has written that it is one. If it `batches`, it says and writes nothing before [`Self::ask`].
     #[must_use]
-    pub fn new(number: usize, planted: Planted) -> Self {
+    pub fn new(number: usize, planted: Planted, batches: bool) -> Self {
         let groups = engine(number, 0, planted);
         let view = View { role: RoleName::Follower, term: 0, commit: 0, log: Vec::new(), leader: None };
         let mut replica = Self {
             number,
             planted,
             groups,
+            batches: false,
+            unasked: false,
             clock: Instant(1),
             lives: 0,
             rows: VecDeque::new(),
@@ -188,6 +194,7 @@ impl Replica {
             replica.write(&mut effects);
         }
         assert!(effects.sent.is_empty(), "a founder says nothing by itself");
+        replica.batches = batches;
         replica.look();
         replica.first = replica.fingerprint;
         replica
@@ -240,6 +247,17 @@ impl Replica {
         self.tell(effects, Input::Propose { group: GROUP, data, weight: 0, context: 0 });
     }
 
+    /// Whether it may want something.
+    #[must_use]
+    pub fn is_unasked(&self) -> bool {
+        self.unasked
+    }
+
+    /// It is asked what it wants after everything that it was told.
+    pub fn ask(&mut self, effects: &mut Effects) {
+        self.drain(effects);
+    }
+
     /// The oldest row becomes durable; what waited for it goes on.
     pub fn write(&mut self, effects: &mut Effects) {
         let Some(row) = self.rows.pop_front() else { return };
@@ -285,7 +303,10 @@ impl Replica {
 
     fn tell(&mut self, effects: &mut Effects, input: Input) {
         self.groups.handle(self.now(), input);
-        self.drain(effects);
+        self.unasked = true;
+        if !self.batches {
+            self.drain(effects);
+        }
     }
 
     fn release(&mut self, effects: &mut Effects, sends: Vec<Parcel>, receipts: Vec<Receipt>) {
@@ -297,6 +318,7 @@ impl Replica {
 
     /// Takes what a step wants. What it writes is one row; what it holds back waits for that, or for the newest row before it.
     fn drain(&mut self, effects: &mut Effects) {
+        self.unasked = false;
         let mut row = Row::default();
         while let Some(output) = self.groups.poll() {
             self.fulfil(effects, &mut row, output);

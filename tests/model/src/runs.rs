@@ -1,5 +1,7 @@
 //! Bounds worth a name, and the deliberate bugs that must be found within some.
 
+use std::time::Duration;
+
 use wattle_core::planted::Bug;
 
 use crate::model::Bounds;
@@ -19,7 +21,7 @@ const fn most(elections: u8, proposals: u8, crashes: u8) -> Spent {
 }
 
 const fn bounds(terms: u64, most: Spent) -> Bounds {
-    Bounds { terms, most, slow_disks: false, order: Order::AsSent }
+    Bounds { terms, most, slow_disks: false, order: Order::AsSent, batches: false }
 }
 
 const fn slow(bounds: Bounds) -> Bounds {
@@ -30,6 +32,10 @@ const fn any_order(bounds: Bounds) -> Bounds {
     Bounds { order: Order::Any, ..bounds }
 }
 
+const fn batches(bounds: Bounds) -> Bounds {
+    Bounds { batches: true, ..bounds }
+}
+
 /// Exhausted together in less than a minute.
 pub const SMALL: &[Run] = &[
     Run { name: "two terms, a proposal", bounds: bounds(2, most(2, 1, 0)) },
@@ -38,6 +44,7 @@ pub const SMALL: &[Run] = &[
     Run { name: "two candidates in a term, a crash", bounds: bounds(1, most(2, 0, 1)) },
     Run { name: "a leader, slow disks, a crash", bounds: slow(bounds(1, most(1, 0, 1))) },
     Run { name: "a proposal, slow disks", bounds: slow(bounds(1, most(1, 1, 0))) },
+    Run { name: "a proposal, several things in a step", bounds: batches(bounds(1, most(1, 1, 0))) },
     Run { name: "a proposal, any order", bounds: any_order(bounds(1, most(1, 1, 0))) },
     Run {
         name: "a message twice, any order",
@@ -45,15 +52,20 @@ pub const SMALL: &[Run] = &[
     },
 ];
 
-/// Larger ones.
+/// Larger ones. The first four take minutes; how large the others are is not known, and they say so when their time is up.
 pub const NIGHTLY: &[Run] = &[
-    Run { name: "two terms, three entries, a crash", bounds: bounds(2, most(2, 1, 1)) },
     Run { name: "a proposal, slow disks, a crash", bounds: slow(bounds(1, most(1, 1, 1))) },
     Run { name: "a proposal, slow disks, any order", bounds: any_order(slow(bounds(1, most(1, 1, 0)))) },
     Run { name: "two terms, any order", bounds: any_order(bounds(2, most(2, 0, 0))) },
     Run { name: "two candidates in a term, slow disks, a crash", bounds: slow(bounds(1, most(2, 0, 1))) },
+    Run { name: "two terms, several things in a step", bounds: batches(bounds(2, most(2, 0, 0))) },
+    Run { name: "two proposals, several things in a step", bounds: batches(bounds(1, most(1, 2, 0))) },
     Run { name: "two terms, slow disks, a crash", bounds: slow(bounds(2, most(2, 0, 1))) },
+    Run { name: "two terms, three entries, a crash", bounds: bounds(2, most(2, 1, 1)) },
 ];
+
+/// How long a space is searched.
+pub const LIMIT: Duration = Duration::from_secs(3_600);
 
 /// A deliberate bug, and where it must be found.
 #[derive(Clone, Copy, Debug)]

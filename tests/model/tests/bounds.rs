@@ -11,6 +11,7 @@ const ONE_LEADER_AND_A_PROPOSAL: Bounds = Bounds {
     most: Spent { elections: 1, repeats: 0, doubts: 0, proposals: 1, crashes: 0, duplicates: 0 },
     slow_disks: false,
     order: Order::AsSent,
+    batches: false,
 };
 
 /// What is wrong in a space of states, by name.
