@@ -226,7 +226,7 @@ impl Replica {
 
     /// Hears a message.
     pub fn hear(&mut self, effects: &mut Effects, parcel: &Parcel) {
-        let input = Input::Message { from: node(parcel.from), group: GROUP, message: parcel.message() };
+        let input = Input::Message { from: node(parcel.from), group: GROUP, message: parcel.message().into() };
         self.tell(effects, input);
     }
 

@@ -54,7 +54,7 @@ struct Parcel {
 }
 
 enum Letter {
-    Value(Message),
+    Value(Box<Message>),
     Encoded(Bytes),
 }
 
@@ -182,7 +182,7 @@ impl Ours {
         for Parcel { from, group, letter } in inbox.drain(..) {
             let message = match letter {
                 Letter::Value(message) => message,
-                Letter::Encoded(bytes) => Message::decode(bytes).expect("encoded by this engine"),
+                Letter::Encoded(bytes) => Box::new(Message::decode(bytes).expect("encoded by this engine")),
             };
             self.tell(node, Input::Message { from, group, message });
         }
@@ -233,7 +233,7 @@ impl Ours {
         }
     }
 
-    fn letter(&mut self, message: Message) -> Letter {
+    fn letter(&mut self, message: Box<Message>) -> Letter {
         self.traffic.messages += 1;
         if !self.encoded {
             return Letter::Value(message);
