@@ -137,6 +137,8 @@ fn log_event(event: &Event) {
                 "the state of a stream is too large to be sent to a node that is behind its log: open another stream"
             );
         }
+        Event::Parted { mesh, left: true, .. } => tracing::info!(%mesh, "this node left its mesh"),
+        Event::Parted { mesh, left: false, why } => tracing::error!(%mesh, "{why}"),
         Event::Space { accepting: true } => tracing::info!("there is space again: publishing is accepted"),
         Event::Space { accepting: false } => {
             tracing::error!("the disk is nearly full: nothing new is accepted; what was accepted is safe");

@@ -230,6 +230,15 @@ impl<M: Machine> World<M> {
             self.moment_within(Moment::Lead, node);
             self.leads(node);
         }
+        if let Event::Parted { left, .. } = event {
+            sometimes!(NodeParted);
+            self.note(node, describe::FAULT, u64::from(*left), || {
+                format!("== belongs to no mesh any more: {event:?}")
+            });
+            self.books.logs.left(node, GroupId::CONTROL);
+            self.starts.parts(node);
+            self.digested[node] = None;
+        }
         self.tells_of_neighbours(node, event)?;
         let books = &mut self.books;
         match event {

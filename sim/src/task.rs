@@ -41,6 +41,8 @@ pub(crate) struct Task {
     epoch: u64,
     ordinal: u64,
     trouble: String,
+    /// It is a membership that was lost, or given up, and its node may not know that yet.
+    again: bool,
 }
 
 impl Task {
@@ -57,6 +59,7 @@ impl Task {
             epoch: 0,
             ordinal: 0,
             trouble: "never asked".into(),
+            again: false,
         };
         let nodes = plan.nodes.iter().enumerate().map(|(node, entry)| {
             let errand = entry.joins_through.map_or(Errand::Seed, |through| Errand::Join { through });
@@ -182,7 +185,9 @@ impl Task {
             (Errand::Join { .. } | Errand::Seed, Ok(Reply::Joined { .. } | Reply::Seeded { .. })) => {
                 self.state = State::Done;
             }
-            (Errand::Join { .. } | Errand::Seed, Err(Refusal::AlreadyMember(_))) => self.state = State::Done,
+            (Errand::Join { .. } | Errand::Seed, Err(Refusal::AlreadyMember(_))) if !self.again => {
+                self.state = State::Done;
+            }
             (Errand::Join { .. }, Ok(Reply::Token { token })) if current => {
                 self.token = Some(token.clone());
                 self.state = State::Waiting;
@@ -218,6 +223,7 @@ impl Task {
     /// The node is no member any more.
     pub(crate) fn join_again(&mut self, desk: &mut Desk<'_>, through: usize) {
         self.errand = Errand::Join { through };
+        self.again = true;
         self.token = None;
         self.begin_again(desk);
     }

@@ -7,8 +7,10 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::link as wire;
 
-use super::message::{Hello, Message, Purpose};
+use super::message::{Fence, Hello, Message, Purpose};
 use super::pairs::{Beat, LEADS_PAGE_MAX, LEADS_PAGES_MAX, LeadsDigest, LeadsPage};
+use crate::digest::Digest;
+use crate::epoch::Epoch;
 use crate::id::{BootId, Generation, GroupId, MeshId, NodeId, Term};
 use crate::time::Span;
 
@@ -30,6 +32,10 @@ impl Message {
             Self::Ping { sent } => wire::message::Kind::Ping(wire::Ping { sent: *sent }),
             Self::Pong { echo } => wire::message::Kind::Pong(wire::Pong { echo: *echo }),
             Self::Leaving => wire::message::Kind::Leaving(wire::Leaving {}),
+            Self::Fenced(Fence { proof, endorsement }) => wire::message::Kind::Fenced(wire::Fenced {
+                proof: proof.clone(),
+                endorsement: endorsement.clone(),
+            }),
         };
         wire::Message { kind: Some(kind) }
     }
@@ -52,6 +58,9 @@ impl Message {
             wire::message::Kind::Ping(ping) => Self::Ping { sent: ping.sent },
             wire::message::Kind::Pong(pong) => Self::Pong { echo: pong.echo },
             wire::message::Kind::Leaving(_) => Self::Leaving,
+            wire::message::Kind::Fenced(fenced) => {
+                Self::Fenced(Fence { proof: fenced.proof, endorsement: fenced.endorsement })
+            }
         })
     }
 }
@@ -81,6 +90,12 @@ fn hello_to_wire(hello: &Hello) -> wire::Hello {
         nonce: hello.nonce,
         max_frame: hello.max_frame,
         endorsement: hello.endorsement.clone(),
+        epoch: hello.epoch.number,
+        epoch_digest: match hello.epoch.number {
+            0 => Vec::new(),
+            _ => hello.epoch.digest.0.to_vec(),
+        },
+        epoch_proof: hello.epoch_proof.clone(),
     }
 }
 
@@ -99,6 +114,11 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
         true => None,
         false => Some(MeshId(id(&hello.mesh, "hello with a mesh id that is not 16 bytes")?)),
     };
+    let digest = match hello.epoch {
+        0 => Digest::default(),
+        _ => Digest::from_slice(&hello.epoch_digest)
+            .ok_or(Malformed("hello with the digest of an epoch that is not 32 bytes"))?,
+    };
     Ok(Hello {
         version_low: version(hello.version_low)?,
         version_high: version(hello.version_high)?,
@@ -111,6 +131,8 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
         nonce: hello.nonce,
         max_frame: hello.max_frame,
         endorsement: hello.endorsement,
+        epoch: Epoch { number: hello.epoch, digest },
+        epoch_proof: hello.epoch_proof,
     })
 }
 

@@ -42,6 +42,10 @@ pub struct Config {
     pub linger: Span,
     /// How long a command waits for the control group before it is refused for want of a quorum.
     pub request_timeout: Span,
+    /// How long a node that wants to leave waits for the control group. It stays a member if that is not enough.
+    pub leave_timeout: Span,
+    /// How long the leader looks for somebody who can vote in the place of a member that is to go. Must stay below `leave_timeout`.
+    pub successor_timeout: Span,
     /// How often an unanswered request is sent again. Shorter hides a lost message sooner; each repeat may add an entry
     /// (without effect) to the log, so keep it above a few round trips.
     pub request_retry: Span,
@@ -78,6 +82,8 @@ impl Config {
             admission_timeout: Span::secs(10),
             linger: Span::secs(2),
             request_timeout: Span::secs(10),
+            leave_timeout: Span::secs(5),
+            successor_timeout: Span::secs(3),
             request_retry: Span::secs(1),
             requests_max: 1024,
             served_max: 4096,

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::eviction::Evict;
 use super::transcript::Transcript;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::time::Wall;
@@ -73,6 +74,8 @@ pub enum Body {
         /// The stream's name.
         name: String,
     },
+    /// Takes a member out.
+    Evict(Evict),
 }
 
 /// A node as its admitting member presents it.

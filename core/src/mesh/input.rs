@@ -67,6 +67,27 @@ pub enum Input {
         /// Its name.
         name: String,
     },
+    /// Take a member out.
+    Evict {
+        /// Who asks.
+        request: RequestId,
+        /// Name or id of the member.
+        member: String,
+    },
+    /// Leave the mesh.
+    Leave {
+        /// Who asks.
+        request: RequestId,
+        /// Although this node is an end of open streams.
+        force: bool,
+    },
+    /// A neighbour shows what raised the mesh epoch.
+    Fenced {
+        /// Not read yet.
+        proof: Bytes,
+        /// Who signed it, and who let them in; not read yet.
+        endorsement: Bytes,
+    },
     /// A lane dialled for joining is up.
     JoinLaneUp {
         /// Which.

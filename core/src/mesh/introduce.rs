@@ -19,6 +19,7 @@ use super::state::Member;
 use super::wire::{Malformed, Message, RosterEntry, admission_in, admission_out};
 use super::{Mesh, Output};
 use crate::id::{MeshId, NodeId};
+use crate::planted::Bug;
 use crate::sometimes;
 use crate::time::{Instant, Now};
 use crate::when::When;
@@ -52,6 +53,11 @@ impl Introductions {
 
     pub(super) fn get(&self, node: NodeId) -> Option<&RosterEntry> {
         self.known.get(&node)
+    }
+
+    /// Nobody is let in on the word of others any more; those who should be come again.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
     }
 
     pub(super) fn known(&self) -> impl Iterator<Item = &RosterEntry> {
@@ -94,6 +100,7 @@ impl Mesh {
         let room = self.introductions.len() < self.config.introductions_max;
         if let Ok(chain) = read(endorsement)
             && room
+            && self.may_introduce(&chain)
             && chain.first().is_some_and(|first| first.node == node && first.key == key)
         {
             self.check(&chain);
@@ -127,9 +134,19 @@ impl Mesh {
         let Some(first) = chain.first().filter(|first| first.key.first_node_id() == first.node) else {
             return;
         };
-        if self.introductions.asked.remove(&first.node).is_some() {
+        if self.introductions.asked.remove(&first.node).is_some() && self.may_introduce(&chain) {
             self.check(&chain);
         }
+    }
+
+    /// Whether admissions may count: who was taken out lets nobody in, and is let in again under a replica id it never had (M27).
+    fn may_introduce(&self, chain: &[Admission]) -> bool {
+        let evicted = &self.state.evicted;
+        let void = |a: &Admission| {
+            evicted.contains_key(&a.admitter) || evicted.get(&a.node).is_some_and(|gone| gone.had(a.replica))
+        };
+        let over = chain.iter().any(void);
+        !over || self.planted.strikes(Bug::EpochNotCompared, || true)
     }
 
     /// Begins to check a chain whose first admission names the right key.
@@ -153,7 +170,7 @@ impl Mesh {
     }
 
     /// The signatures that bind the first of a chain to a member known here; `None` if the chain does not lead to one.
-    fn signatures(&self, mesh: MeshId, chain: &[Admission]) -> Option<Vec<Job>> {
+    pub(super) fn signatures(&self, mesh: MeshId, chain: &[Admission]) -> Option<Vec<Job>> {
         let mut jobs = Vec::new();
         for (place, admission) in chain.iter().enumerate() {
             let known = self.key_of(admission.admitter);
@@ -196,7 +213,7 @@ impl Mesh {
 }
 
 /// Reads an endorsement: a node's own admission first.
-fn read(endorsement: &[u8]) -> Result<Vec<Admission>, Malformed> {
+pub(super) fn read(endorsement: &[u8]) -> Result<Vec<Admission>, Malformed> {
     let found = proto::Endorsement::decode(endorsement).map_err(|_| Malformed("endorsement"))?;
     if found.chain.len() > ENDORSEMENT_MAX {
         return Err(Malformed("an endorsement is too long"));

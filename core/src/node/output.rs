@@ -189,6 +189,15 @@ pub enum Event {
         /// Bytes that can be sent.
         limit: u64,
     },
+    /// This node left its mesh or was evicted from it.
+    Parted {
+        /// The mesh.
+        mesh: crate::id::MeshId,
+        /// Whether it had asked for that.
+        left: bool,
+        /// What happened, and what to do.
+        why: String,
+    },
     /// Accepting stopped for want of disk space, or started again.
     Space {
         /// Whether publishing is accepted.

@@ -140,7 +140,16 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         refusing: status.refusing,
         journal_bytes: status.journal_bytes,
         journal_live_bytes: status.journal_live_bytes,
+        epoch: status.epoch.number,
+        epoch_digest: Bytes::copy_from_slice(&status.epoch.digest.0),
+        parted: status.parted,
+        former: status.former.into_iter().map(former).collect(),
     }
+}
+
+fn former(former: core::FormerStatus) -> api::FormerMember {
+    let core::FormerStatus { node: id, name, epoch, left } = former;
+    api::FormerMember { node: node(id), name, epoch, left }
 }
 
 fn member(member: core::MemberStatus) -> api::MemberStatus {
@@ -196,6 +205,7 @@ fn stream(stream: core::StreamStatus) -> api::StreamStatus {
         outbox_bytes: stream.outbox_bytes,
         waiting_for: stream.waiting_for,
         stopped: stream.stopped,
+        gone: stream.gone.into_iter().map(node).collect(),
     }
 }
 

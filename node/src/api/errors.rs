@@ -50,6 +50,15 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             "make a new token with `wattle mesh invite` at a member",
         ),
         Refusal::Impostor(_) => (Code::PermissionDenied, Reason::Impostor, ""),
+        Refusal::Evicted(_) => (Code::FailedPrecondition, Reason::Evicted, ""),
+        Refusal::StreamsOpen { .. } => {
+            (Code::FailedPrecondition, Reason::StreamsOpen, "`wattle stream close` ends a stream for good")
+        }
+        Refusal::LastMember => (Code::FailedPrecondition, Reason::LastMember, ""),
+        Refusal::OnlyVoter(_) => {
+            (Code::FailedPrecondition, Reason::OnlyVoter, "`wattle status` shows who can be reached")
+        }
+        Refusal::KeepsStreams { .. } => (Code::FailedPrecondition, Reason::KeepsStreams, ""),
         Refusal::UnknownNode(_) => (Code::NotFound, Reason::UnknownNode, "`wattle status` lists the members"),
         Refusal::UnknownStream(_) => {
             (Code::NotFound, Reason::UnknownStream, "`wattle stream list` lists the open streams")
@@ -89,7 +98,10 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
 
 /// Whether the same request may be taken later.
 fn retriable(reason: Reason) -> bool {
-    matches!(reason, Reason::NoQuorum | Reason::Backpressure | Reason::NoSpace | Reason::Busy)
+    matches!(
+        reason,
+        Reason::NoQuorum | Reason::Backpressure | Reason::NoSpace | Reason::Busy | Reason::OnlyVoter
+    )
 }
 
 /// What a program is told of a refusal.
@@ -103,7 +115,10 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         ..ErrorDetail::default()
     };
     match refusal {
-        Refusal::AlreadyMember(mesh) => detail.mesh = Some(Bytes::copy_from_slice(&mesh.to_bytes())),
+        Refusal::StreamsOpen { names, .. } => detail.streams.clone_from(names),
+        Refusal::AlreadyMember(mesh) | Refusal::KeepsStreams { mesh, .. } => {
+            detail.mesh = Some(Bytes::copy_from_slice(&mesh.to_bytes()))
+        }
         Refusal::WrongNode { node, name, address } => {
             detail.wrong_node = Some(WrongNode {
                 node: Bytes::copy_from_slice(&node.to_bytes()),
@@ -124,6 +139,9 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         | Refusal::BadToken(_)
         | Refusal::JoinRefused(_)
         | Refusal::Impostor(_)
+        | Refusal::Evicted(_)
+        | Refusal::LastMember
+        | Refusal::OnlyVoter(_)
         | Refusal::UnknownNode(_)
         | Refusal::UnknownStream(_)
         | Refusal::OpenElsewhere { .. }
@@ -246,6 +264,11 @@ mod tests {
             Refusal::BadToken(text()),
             Refusal::JoinRefused(text()),
             Refusal::Impostor(text()),
+            Refusal::Evicted(text()),
+            Refusal::StreamsOpen { names: vec![text()], more: 2 },
+            Refusal::LastMember,
+            Refusal::OnlyVoter(text()),
+            Refusal::KeepsStreams { mesh: MeshId(7), streams: 3 },
             Refusal::UnknownNode(text()),
             Refusal::UnknownStream(text()),
             Refusal::OpenElsewhere { name: text(), source_node: NodeId(1), target: NodeId(2) },
@@ -281,9 +304,8 @@ mod tests {
         for other in ends.into_iter().chain([node_stopped(), unauthenticated("x")]) {
             assert!(reasons.insert(detail_of(&other).unwrap().reason));
         }
-        // Reasons are numbered without gaps, so this count says that none is left over.
-        assert!(Reason::try_from(reasons.len() as i32).is_ok());
-        assert!(Reason::try_from(reasons.len() as i32 + 1).is_err());
+        let known: BTreeSet<i32> = (1..1_000).filter(|number| Reason::try_from(*number).is_ok()).collect();
+        assert_eq!(reasons, known, "a reason is given by nobody");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::work::{Job, perform, public_key};
 mod growth;
 mod introductions;
 mod joining;
+mod leaving;
 mod marks;
 mod random;
 mod registry;
@@ -49,6 +50,8 @@ struct Host {
     dialling: Vec<String>,
     dials: usize,
     compacted: Option<LogIndex>,
+    parted: usize,
+    bounds: (u64, Vec<Former>),
 }
 
 pub(super) struct World {
@@ -133,6 +136,8 @@ impl World {
             dialling: Vec::new(),
             dials: 0,
             compacted: None,
+            parted: 0,
+            bounds: (0, Vec::new()),
         });
         self.hosts.len() - 1
     }
@@ -410,6 +415,13 @@ impl World {
                 entry.closed.insert(instance);
             }
             Output::Reply { request, reply } => entry.replies.push((request, reply)),
+            Output::Parted => {
+                entry.in_group = false;
+                entry.applied = 0;
+                entry.roster.clear();
+                entry.parted += 1;
+            }
+            Output::Bounds { epoch, former, .. } => entry.bounds = (epoch.number, former),
             Output::Snapshot { .. }
             | Output::Installed { .. }
             | Output::Endorsement(_)
