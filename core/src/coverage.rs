@@ -285,6 +285,7 @@ marks! {
         FormerMemberFenced: "a former member was turned away and told why";
         FenceHeard: "a node was told that it is no member any more";
         ToldOfEviction: "a node believed that it is no member any more, and serves nothing since";
+        FormerReplicaMeant: "a message came for a replica that its node gave up when it was taken out";
         HigherEpochShown: "a neighbour showed a higher mesh epoch";
     }
     Rare {

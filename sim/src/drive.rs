@@ -237,6 +237,7 @@ impl<M: Machine> World<M> {
             });
             self.books.logs.left(node, GroupId::CONTROL);
             self.starts.parts(node);
+            self.links.parts(node);
             self.digested[node] = None;
         }
         self.tells_of_neighbours(node, event)?;

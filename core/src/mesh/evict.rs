@@ -16,7 +16,7 @@ use super::state::Effect;
 use super::wire::{TEXT_MAX, Verdict};
 use super::{Awaited, Evicted, Mesh, Output};
 use crate::epoch::Epoch;
-use crate::id::{LogIndex, NodeId, RequestId};
+use crate::id::{LogIndex, NodeId, ReplicaId, RequestId};
 use crate::node::command::{Refusal, Reply};
 use crate::planted::Bug;
 use crate::rare;
@@ -215,7 +215,8 @@ impl Mesh {
 
     /// Former members, of the last epochs.
     pub fn evicted(&self) -> impl Iterator<Item = &Evicted> + '_ {
-        self.state.evicted.values()
+        // A start knows from a mark who came back, before the log tells it again.
+        self.state.evicted.values().filter(|gone| !self.is_member(gone.eviction.node))
     }
 
     /// What a client that asked for an eviction is told.
@@ -236,6 +237,14 @@ impl Mesh {
         let known = self.membership.is_some() && self.caught_up();
         let gone = |node: &NodeId| known && !self.state.members.contains_key(node);
         [source, target].into_iter().filter(gone).collect()
+    }
+
+    /// Whether that is a replica id of the control group that this node had, and gave up.
+    #[must_use]
+    pub fn had_replica(&self, replica: ReplicaId) -> bool {
+        let before = self.parted.as_ref().is_some_and(|parted| parted.eviction.replica == replica);
+        let former = || self.state.members.get(&self.own).is_some_and(|own| own.former.contains(&replica));
+        before || former()
     }
 
     /// The mesh epoch.

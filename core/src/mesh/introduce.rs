@@ -70,7 +70,9 @@ impl Mesh {
     pub(super) fn endorsement(&self, node: NodeId) -> Bytes {
         let mut chain = Vec::new();
         for member in self.endorsers(node) {
-            let Some(&key) = member.keys.first() else { break };
+            // Who was taken out may have been let in again by somebody it had let in.
+            let again = chain.iter().any(|known: &Admission| known.node == member.node);
+            let Some(&key) = member.keys.first().filter(|_| !again) else { break };
             chain.push(Admission {
                 node: member.node,
                 name: member.name.clone(),
@@ -139,13 +141,18 @@ impl Mesh {
         }
     }
 
-    /// Whether admissions may count: who was taken out lets nobody in, and is let in again under a replica id it never had (M27).
+    /// Whether admissions may count, as far as they lead to a member that is known: who was taken out lets nobody in, and is let in again
+    /// under a replica id it never had (M27).
     fn may_introduce(&self, chain: &[Admission]) -> bool {
         let evicted = &self.state.evicted;
-        let void = |a: &Admission| {
-            evicted.contains_key(&a.admitter) || evicted.get(&a.node).is_some_and(|gone| gone.had(a.replica))
-        };
-        let over = chain.iter().any(void);
+        let mut over = false;
+        for admission in chain {
+            let had = evicted.get(&admission.node).is_some_and(|gone| gone.had(admission.replica));
+            over |= had || evicted.contains_key(&admission.admitter);
+            if over || self.key_of(admission.admitter).is_some() {
+                break;
+            }
+        }
         !over || self.planted.strikes(Bug::EpochNotCompared, || true)
     }
 
