@@ -286,6 +286,8 @@ marks! {
         FenceHeard: "a node was told that it is no member any more";
         ToldOfEviction: "a node believed that it is no member any more, and serves nothing since";
         FormerReplicaMeant: "a message came for a replica that its node gave up when it was taken out";
+        MeshCritical: "a node saw the mesh become critical";
+        MeshHealthyAgain: "a node saw the mesh become healthy again";
         HigherEpochShown: "a neighbour showed a higher mesh epoch";
     }
     Rare {
@@ -345,6 +347,7 @@ marks! {
         AskedByAStranger: "a leader was asked by a member that it did not know yet";
         OpenedBehindState: "a state came that ends before a stream known to be open was opened";
         KeptStreamOver: "a stream whose data a former member kept was closed when it was a member again";
+        ChangeForbidden: "a change of the configuration was refused, for the mesh is critical";
         NobodyVotesInItsPlace: "a member could not be taken out, for nothing could be decided without it";
         RowOfAnEarlierStart: "a row that an earlier start left stood in the place of one that was never written";
     }

@@ -270,6 +270,7 @@ impl World for FakeWorld {
         (!state.stopped).then(|| Status {
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
+            standing: None,
             former: Vec::new(),
             node: state.node,
             name: state.name.clone(),

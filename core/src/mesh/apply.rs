@@ -44,7 +44,7 @@ impl Mesh {
             }
         }
         if !changed.is_empty() {
-            self.members_changed(&changed, whole_before && !news);
+            self.members_changed(now, &changed, whole_before && !news);
         } else if news {
             self.announce_roster();
         }
@@ -56,7 +56,8 @@ impl Mesh {
     }
 
     /// Members came or changed, each by the entry beside it: the rest of the node is told, and the next life is.
-    fn members_changed(&mut self, changed: &[(NodeId, LogIndex)], only_these: bool) {
+    fn members_changed(&mut self, now: Now, changed: &[(NodeId, LogIndex)], only_these: bool) {
+        self.look_soon(now);
         self.on_members_changed();
         let nodes: Vec<NodeId> = changed.iter().map(|(node, _)| *node).collect();
         if only_these && self.caught_up() {

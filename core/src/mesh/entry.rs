@@ -76,6 +76,13 @@ pub enum Body {
     },
     /// Takes a member out.
     Evict(Evict),
+    /// Refuses the request, for the mesh is critical.
+    Forbidden {
+        /// How many members the leader could not reach.
+        unreachable: u64,
+        /// How many there were.
+        members: u64,
+    },
 }
 
 /// A node as its admitting member presents it.

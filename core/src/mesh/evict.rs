@@ -190,6 +190,7 @@ impl Mesh {
         }
         // Who let whom in may look otherwise now.
         self.introductions.forget();
+        self.look_soon(now);
         self.on_members_changed();
         self.announce_roster();
         self.store_state();

@@ -1,5 +1,6 @@
 //! What the part is told.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -81,6 +82,10 @@ pub enum Input {
         /// Although this node is an end of open streams.
         force: bool,
     },
+    /// Paths to members may be other ones than before.
+    RoutesChanged,
+    /// Answers [`super::Output::Look`]: the members that no path leads to.
+    Unreached(BTreeSet<NodeId>),
     /// A neighbour shows what raised the mesh epoch.
     Fenced {
         /// Not read yet.

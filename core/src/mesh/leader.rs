@@ -70,6 +70,7 @@ impl Mesh {
         }
         if news {
             self.ask_again(now);
+            self.look_soon(now);
         }
         self.announce_own_change(now);
         self.consider_change(now);

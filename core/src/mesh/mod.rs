@@ -7,7 +7,7 @@
 //!
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
 //! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `introduce` (members that were admitted while this
-//! node was away), `eviction` and `evict` (how members go), `parted` (a node that went), `wire`, `snapshot`, `store`.
+//! node was away), `eviction` and `evict` (how members go), `parted` (a node that went), `mode` (how the mesh is, and what that forbids), `wire`, `snapshot`, `store`.
 //!
 //! # Invariants
 //! - **M1** Members that have applied the same index have equal states ([`Mesh::digest`]); entries are applied in order, each once.
@@ -32,6 +32,8 @@
 //! - **M27** Nobody is let in on the word of others whose admission is older than its eviction, nor on the word of who was evicted.
 //! - **M28** Who is evicted does not vote: the control group decides without it before the entry is written.
 //! - **M29** A node that was evicted or left belongs to no mesh, at its next starts too, until it joins one; it keeps the data of its streams.
+//! - **M30** While half of the members or more cannot be reached, the leader has the log refuse every change of the configuration but evictions.
+//! - **M31** The mode that is shown and acted upon changes only once what it rests on has been so for a while.
 
 pub mod config;
 pub mod entry;
@@ -49,6 +51,7 @@ mod introduce;
 mod join;
 mod leader;
 mod marks;
+mod mode;
 mod parted;
 mod requests;
 mod room;
@@ -132,6 +135,8 @@ pub struct Mesh {
     spare_replica: Option<ReplicaId>,
     /// A join that succeeded and is not answered yet.
     welcome: Option<join::Welcome>,
+    /// What this node makes of the mesh.
+    judgement: mode::Judgement,
     /// The eviction that this node, leading, is at.
     evicting: Option<evict::Evicting>,
     /// What became of the last membership that is over.
@@ -172,6 +177,7 @@ impl Mesh {
             stored_join: StoredJoin::default(),
             spare_replica: None,
             welcome: None,
+            judgement: mode::Judgement::default(),
             evicting: None,
             parted: None,
             shown: None,
@@ -270,6 +276,8 @@ impl Mesh {
             }
             Input::Evict { request, member } => self.on_evict(now, request, member),
             Input::Leave { request, force } => self.on_leave(now, request, force),
+            Input::RoutesChanged => self.look_soon(now),
+            Input::Unreached(nodes) => self.on_unreached(now, nodes),
             Input::Fenced { proof, endorsement } => self.on_fenced(&proof, &endorsement),
             Input::JoinLaneUp { lane, peer_key } => self.on_join_lane_up(now, lane, peer_key),
             Input::JoinFailed { address, what } => self.on_join_failed(&address, &what),
@@ -330,7 +338,8 @@ impl Mesh {
         let (requests, control) = (self.requests.next_deadline(), self.control.next_deadline());
         let (welcome, admissions) = (self.welcome.as_ref().map(|w| w.until), self.admissions.next_deadline());
         let evicting = self.evicting.as_ref().map(evict::Evicting::next_deadline);
-        [joining, welcome, seeding, requests, control, admissions, evicting].into_iter().flatten().min()
+        let mode = self.judgement.next_deadline();
+        [joining, welcome, seeding, requests, control, admissions, evicting, mode].into_iter().flatten().min()
     }
 
     /// Panics if an invariant does not hold.
@@ -482,6 +491,7 @@ impl Mesh {
         self.on_linger_deadline(now);
         self.on_control_deadline(now);
         self.on_evicting_deadline(now);
+        self.on_mode_deadline(now);
     }
 
     fn next_number(&mut self) -> u64 {

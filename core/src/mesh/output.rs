@@ -134,6 +134,8 @@ pub enum Output {
     },
     /// This node belongs to no mesh any more: its replica of the control group goes, and nobody is a neighbour.
     Parted,
+    /// Tell which members no path leads to.
+    Look,
     /// A stream is open. May be repeated.
     StreamOpened {
         /// Its name.

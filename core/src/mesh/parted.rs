@@ -238,6 +238,7 @@ impl Mesh {
         self.introductions.forget();
         self.control = super::leader::Control::default();
         self.evicting = None;
+        self.judgement = super::mode::Judgement::default();
         self.shown = None;
         self.told_bounds = None;
         self.spare_replica = None;

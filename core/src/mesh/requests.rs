@@ -176,8 +176,8 @@ impl Mesh {
     pub(super) fn on_message(&mut self, now: Now, from: NodeId, message: Message) {
         match message {
             Message::Forward { request, seen, body } => {
-                if matches!(*body, Body::Found { .. }) {
-                    return self.answer(from, request, Verdict::Refused("a mesh begins once".into()));
+                if matches!(*body, Body::Found { .. } | Body::Forbidden { .. }) {
+                    return self.answer(from, request, Verdict::Refused("nobody asks for that".into()));
                 }
                 if !self.is_member(from) {
                     rare!(AskedByAStranger);
@@ -267,6 +267,7 @@ impl Mesh {
 
     pub(super) fn propose(&mut self, now: Now, key: (NodeId, Request), seen: LogIndex, body: Body) {
         assert!(self.control.leading, "M6: only the leader stamps and proposes");
+        let body = self.unless_forbidden(key.1, body);
         let after = self.requests.stamped.max(self.state.time);
         let time = Wall(now.wall.0.max(after.0.saturating_add(1)));
         self.requests.stamped = time;

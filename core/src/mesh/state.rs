@@ -234,7 +234,10 @@ impl State {
             Body::Close { .. } if done => Ok(Effect::Closed(None)),
             Body::Close { name } => Err(Refusal::UnknownStream(name.clone())),
             Body::Evict(wish) => self.recall_eviction(entry.request, wish, done),
-            Body::Found { .. } | Body::Update { .. } => Err(Refusal::Busy),
+            &Body::Forbidden { unreachable, members } if !done => {
+                Err(Refusal::Critical { unreachable, members })
+            }
+            Body::Found { .. } | Body::Update { .. } | Body::Forbidden { .. } => Err(Refusal::Busy),
         }
     }
 
@@ -272,6 +275,7 @@ impl State {
                 None => Err(Refusal::UnknownStream(name.clone())),
             },
             Body::Evict(wish) => self.evict(entry.request, wish),
+            &Body::Forbidden { unreachable, members } => Err(Refusal::Critical { unreachable, members }),
         }
     }
 

@@ -306,6 +306,9 @@ fn body_out(body: &Body) -> proto::Body {
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
         Body::Evict(wish) => Kind::Evict(evict_out(wish)),
+        &Body::Forbidden { unreachable, members } => {
+            Kind::Forbidden(proto::Forbidden { unreachable, members })
+        }
     };
     proto::Body { kind: Some(kind) }
 }
@@ -329,6 +332,9 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
         },
         Kind::Close(c) => Body::Close { name: text(c.name, TEXT_MAX)? },
         Kind::Evict(wish) => Body::Evict(evict_in(wish)?),
+        Kind::Forbidden(proto::Forbidden { unreachable, members }) => {
+            Body::Forbidden { unreachable, members }
+        }
     })
 }
 

@@ -291,8 +291,21 @@ pub enum Refusal {
         address: Option<String>,
     },
     /// The control group has no leader that answers.
-    #[error("the control group has no quorum now: configuration cannot change until enough voters are back")]
+    #[error(
+        "the mesh is read-only (CRITICAL): the control group has no quorum now, so configuration cannot change until enough voters are back"
+    )]
     NoQuorum,
+    /// Half of the mesh or more cannot be reached.
+    #[error(
+        "the mesh is CRITICAL: {unreachable} of {members} members cannot be reached from the leader, and until fewer than half are away nothing but an \
+         eviction changes its configuration; open streams go on"
+    )]
+    Critical {
+        /// How many cannot be reached.
+        unreachable: u64,
+        /// How many members there are.
+        members: u64,
+    },
     /// The log or its disk is full; who is behind.
     #[error(
         "the stream is full: {behind} has processed only up to {processed} while {accepted} are accepted; publish again later"

@@ -31,6 +31,7 @@ impl Node {
             mesh: self.mesh.mesh_id(),
             mesh_name: self.mesh.mesh_name().to_string(),
             epoch: self.mesh.epoch(),
+            standing: self.mesh.standing(),
             parted: self.mesh.parted().map(crate::mesh::Parted::words),
             former: self.mesh.evicted().map(former_status).collect(),
             members: self.member_status(control.as_ref()),

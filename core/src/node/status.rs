@@ -9,6 +9,7 @@ use crate::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, NodeId, Sequence, SessionEpoch,
     StreamInstance, Term,
 };
+use crate::node::output::Standing;
 use crate::time::Span;
 
 /// The whole picture.
@@ -28,6 +29,8 @@ pub struct Status {
     pub mesh_name: String,
     /// The mesh epoch: how often a member was taken out.
     pub epoch: Epoch,
+    /// How the mesh is, as this node sees it; `None` while it belongs to none, and for a moment after its start.
+    pub standing: Option<Standing>,
     /// Why this node is no member any more, if it was one.
     pub parted: Option<String>,
     /// Former members, of the last epochs.

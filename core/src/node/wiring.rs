@@ -272,6 +272,7 @@ impl Node {
                 self.links.handle(now, link::Input::Bounds(bounds));
             }
             O::Parted => self.part(),
+            O::Look => self.look(),
             O::Endorsement(endorsement) => {
                 self.links.handle(now, link::Input::Endorsement(endorsement));
             }
@@ -296,6 +297,15 @@ impl Node {
         self.links.handle(now, link::Input::Parted);
         self.routes.handle(now, route::Input::Members(Default::default()));
         self.peers_changed();
+    }
+
+    /// Tells the mesh part which members no path leads to.
+    fn look(&mut self) {
+        let own = self.config.identity.node;
+        let members: Vec<NodeId> = self.mesh.members().map(|member| member.node).collect();
+        let away = members.into_iter().filter(|&node| node != own && !self.routes.is_reached(node));
+        let unreached = away.collect();
+        self.mesh.handle(self.now, mesh::Input::Unreached(unreached));
     }
 
     fn keep_dialling(&mut self, addresses: Vec<String>) {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tonic::Status;
 use wattle_core::id::{AuthorityEpoch, MeshId, NodeId, Sequence, StreamInstance, WriterId};
 use wattle_core::node::command::{Position, Receipt, Waited};
-use wattle_core::node::output::Delivered;
+use wattle_core::node::output::{Delivered, MeshMode, Standing};
 use wattle_core::node::status as core;
 use wattle_proto::api;
 
@@ -144,7 +144,23 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         epoch_digest: Bytes::copy_from_slice(&status.epoch.digest.0),
         parted: status.parted,
         former: status.former.into_iter().map(former).collect(),
+        standing: status.standing.map(standing),
     }
+}
+
+/// The mode of a mesh on the wire.
+#[must_use]
+pub const fn mode(mode: MeshMode) -> api::MeshMode {
+    match mode {
+        MeshMode::Healthy => api::MeshMode::Healthy,
+        MeshMode::Degraded => api::MeshMode::Degraded,
+        MeshMode::Critical => api::MeshMode::Critical,
+    }
+}
+
+fn standing(standing: Standing) -> api::MeshStanding {
+    let Standing { mode: now, unreachable, members, quorum } = standing;
+    api::MeshStanding { mode: mode(now).into(), unreachable, members, quorum }
 }
 
 fn former(former: core::FormerStatus) -> api::FormerMember {

@@ -5,7 +5,7 @@ use prost::Message;
 use tonic::{Code, Status};
 use wattle_core::node::command::Refusal;
 use wattle_io::Ended;
-use wattle_proto::api::{Behind, ErrorDetail, Reason, Refused, WrongNode};
+use wattle_proto::api::{Behind, ErrorDetail, MeshMode, Reason, Refused, WrongNode};
 
 /// The name under which [`ErrorDetail`] travels in the details of a status.
 const TYPE_URL: &str = "type.googleapis.com/wattle.api.v1.ErrorDetail";
@@ -66,6 +66,11 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::OpenElsewhere { .. } => (Code::AlreadyExists, Reason::OpenElsewhere, ""),
         Refusal::SameNode => (Code::InvalidArgument, Reason::SameNode, "`wattle status` lists the members"),
         Refusal::WrongNode { .. } => (Code::FailedPrecondition, Reason::WrongNode, "ask the node named here"),
+        Refusal::Critical { .. } => (
+            Code::FailedPrecondition,
+            Reason::Critical,
+            "`wattle status` shows who cannot be reached; `wattle mesh evict` takes out who is lost",
+        ),
         Refusal::NoQuorum => {
             (Code::Unavailable, Reason::NoQuorum, "`wattle status` shows which voters are missing")
         }
@@ -100,7 +105,12 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
 fn retriable(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::NoQuorum | Reason::Backpressure | Reason::NoSpace | Reason::Busy | Reason::OnlyVoter
+        Reason::NoQuorum
+            | Reason::Backpressure
+            | Reason::NoSpace
+            | Reason::Busy
+            | Reason::OnlyVoter
+            | Reason::Critical
     )
 }
 
@@ -115,6 +125,7 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         ..ErrorDetail::default()
     };
     match refusal {
+        Refusal::Critical { .. } | Refusal::NoQuorum => detail.mode = MeshMode::Critical.into(),
         Refusal::StreamsOpen { names, .. } => detail.streams.clone_from(names),
         Refusal::AlreadyMember(mesh) | Refusal::KeepsStreams { mesh, .. } => {
             detail.mesh = Some(Bytes::copy_from_slice(&mesh.to_bytes()))
@@ -146,7 +157,6 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         | Refusal::UnknownStream(_)
         | Refusal::OpenElsewhere { .. }
         | Refusal::SameNode
-        | Refusal::NoQuorum
         | Refusal::WriterClosed
         | Refusal::Busy
         | Refusal::Superseded
@@ -265,6 +275,7 @@ mod tests {
             Refusal::JoinRefused(text()),
             Refusal::Impostor(text()),
             Refusal::Evicted(text()),
+            Refusal::Critical { unreachable: 2, members: 4 },
             Refusal::StreamsOpen { names: vec![text()], more: 2 },
             Refusal::LastMember,
             Refusal::OnlyVoter(text()),
@@ -318,6 +329,9 @@ mod tests {
         let gap = detail(&Refusal::WriterGap { expected: WriterSequence(6), got: WriterSequence(8) });
         assert_eq!(gap.expected_writer_sequence, Some(6));
         assert!(detail(&Refusal::Busy).retriable && !detail(&Refusal::WriterClosed).retriable);
+        let critical = detail(&Refusal::Critical { unreachable: 2, members: 4 });
+        assert!(critical.retriable && critical.mode() == MeshMode::Critical);
+        assert_eq!(detail(&Refusal::NoQuorum).mode(), MeshMode::Critical);
         assert_eq!(detail_of(&Status::internal("of another make")), None);
     }
 }

@@ -1,7 +1,7 @@
 //! `wattle status`.
 
 use serde_json::{Value, json};
-use wattle_proto::api::MeshStatus;
+use wattle_proto::api::{MeshMode, MeshStanding, MeshStatus};
 
 use super::{Names, stream, table};
 use crate::api::convert::id_text;
@@ -53,6 +53,9 @@ pub fn text(status: &MeshStatus) -> String {
         )),
     }
     if status.mesh.is_some() {
+        if let Some(standing) = &status.standing {
+            out.push_str(&mode(standing));
+        }
         out.push('\n');
         out.push_str(&members(status));
         if !status.former.is_empty() {
@@ -95,6 +98,35 @@ fn members(status: &MeshStatus) -> String {
         ]
     });
     table(&["node", "id", "role", "reachable", "mesh address", "API"], rows)
+}
+
+/// The name that people know a mode by.
+#[must_use]
+pub const fn mode_name(mode: MeshMode) -> &'static str {
+    match mode {
+        MeshMode::Unspecified => "UNKNOWN",
+        MeshMode::Healthy => "HEALTHY",
+        MeshMode::Degraded => "DEGRADED",
+        MeshMode::Critical => "CRITICAL",
+    }
+}
+
+fn mode(standing: &MeshStanding) -> String {
+    let (name, members) = (mode_name(standing.mode()), standing.members);
+    let away = match standing.unreachable {
+        0 => format!("all {members} members can be reached"),
+        away => format!("{away} of {members} members cannot be reached"),
+    };
+    let forbids = match (standing.mode(), standing.quorum) {
+        (MeshMode::Critical, false) => {
+            "; nobody leads the control group, so the configuration is read-only; open streams go on"
+        }
+        (MeshMode::Critical, true) => {
+            "; nothing but `wattle mesh evict` changes the configuration; open streams go on"
+        }
+        _ => "",
+    };
+    format!("{name}: {away}{forbids}.\n")
 }
 
 fn former(status: &MeshStatus) -> String {
@@ -228,6 +260,10 @@ pub fn json(status: &MeshStatus) -> Value {
         })),
         "streams": status.streams.iter().map(|one| stream::json(one, &names)).collect::<Vec<_>>(),
         "refusing": status.refusing,
+        "mode": status.standing.as_ref().map(|standing| mode_name(standing.mode())),
+        "standing": status.standing.as_ref().map(|standing| json!({
+            "unreachable": standing.unreachable, "members": standing.members, "quorum": standing.quorum,
+        })),
         "epoch": status.epoch,
         "parted": status.parted,
         "former": status.former.iter().map(|former| json!({
@@ -293,6 +329,24 @@ mod tests {
         three.members.push(member(3, "c", None, true));
         three.control.as_mut().unwrap().voters = vec![id(1), id(2), id(3)];
         assert_eq!(warnings(&three), ["no path to the voters c: the others are still a majority."]);
+    }
+
+    #[test]
+    fn the_mode_is_told_with_what_it_forbids() {
+        let mut mesh = mesh();
+        let standing = |mode: MeshMode, unreachable, quorum| {
+            Some(MeshStanding { mode: mode.into(), unreachable, members: 4, quorum })
+        };
+        for (standing, told) in [
+            (standing(MeshMode::Healthy, 0, true), "HEALTHY: all 4 members can be reached."),
+            (standing(MeshMode::Degraded, 1, true), "DEGRADED: 1 of 4 members cannot be reached."),
+            (standing(MeshMode::Critical, 2, true), "nothing but `wattle mesh evict`"),
+            (standing(MeshMode::Critical, 2, false), "read-only"),
+        ] {
+            mesh.standing = standing;
+            assert!(text(&mesh).contains(told), "{}", text(&mesh));
+        }
+        assert_eq!(json(&mesh)["mode"], "CRITICAL");
     }
 
     #[test]

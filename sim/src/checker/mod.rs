@@ -133,6 +133,7 @@ mod fixture {
             mesh_name: String::new(),
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
+            standing: None,
             former: Vec::new(),
             members: Vec::new(),
             links: Vec::new(),

@@ -175,6 +175,7 @@ impl Machine for Toy {
             mesh_name: String::new(),
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
+            standing: None,
             former: Vec::new(),
             members: members.iter().map(member).collect(),
             links: Vec::new(),

@@ -21,6 +21,7 @@ mod introductions;
 mod joining;
 mod leaving;
 mod marks;
+mod modes;
 mod random;
 mod registry;
 mod room;
@@ -51,6 +52,7 @@ struct Host {
     dials: usize,
     compacted: Option<LogIndex>,
     parted: usize,
+    unreached: Vec<NodeId>,
     bounds: (u64, Vec<Former>),
 }
 
@@ -137,6 +139,7 @@ impl World {
             dials: 0,
             compacted: None,
             parted: 0,
+            unreached: Vec::new(),
             bounds: (0, Vec::new()),
         });
         self.hosts.len() - 1
@@ -415,6 +418,10 @@ impl World {
                 entry.closed.insert(instance);
             }
             Output::Reply { request, reply } => entry.replies.push((request, reply)),
+            Output::Look => {
+                let unreached = entry.unreached.iter().copied().collect();
+                self.inbox.push_back((host, Input::Unreached(unreached)));
+            }
             Output::Parted => {
                 entry.in_group = false;
                 entry.applied = 0;
