@@ -10,7 +10,7 @@ const SHARED: [&str; 9] = [
     ".wattle.mesh",
     ".wattle.stream",
     ".wattle.link.Hello.endorsement",
-    ".wattle.link.Hello.epoch_proof",
+    ".wattle.link.Hello.epoch_proofs",
     ".wattle.link.Fenced",
     ".wattle.raft.Entry.data",
     ".wattle.raft.Snapshot.data",

@@ -288,6 +288,7 @@ marks! {
         FormerReplicaMeant: "a message came for a replica that its node gave up when it was taken out";
         MeshCritical: "a node saw the mesh become critical";
         MeshHealthyAgain: "a node saw the mesh become healthy again";
+        ToldOfOthersEviction: "a node believed a neighbour that another is no member any more";
         HigherEpochShown: "a neighbour showed a higher mesh epoch";
     }
     Rare {

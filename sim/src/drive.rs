@@ -239,6 +239,10 @@ impl<M: Machine> World<M> {
             self.starts.parts(node);
             self.links.parts(node);
             self.digested[node] = None;
+            // It may have been asked to join when it did not know yet that it must.
+            if let Some(through) = self.books.departures.parted(node) {
+                self.workload.rejoins(&mut desk!(self), node, through, true);
+            }
         }
         self.tells_of_neighbours(node, event)?;
         let books = &mut self.books;

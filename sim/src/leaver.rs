@@ -97,7 +97,7 @@ impl Leaver {
             State::Gone => {
                 self.state = State::Done;
                 let through = self.plan.returns.map(|(_, through)| through)?;
-                desk.books.departures.comes_back(self.plan.node);
+                desk.books.departures.comes_back(self.plan.node, through);
                 return Some(Return { node: self.plan.node, through });
             }
             State::Asked { until, .. } if desk.now < until => {

@@ -100,7 +100,7 @@ impl<M: Machine> World<M> {
                 checked = checked.and_then(|()| self.starts.shows(node, &status, synced));
             }
             let whose = |id: NodeId| self.processes.iter().position(|process| process.id() == id);
-            checked = checked.and_then(|()| self.books.departures.seen(node, &status, whose));
+            checked = checked.and_then(|()| self.books.departures.seen(node, &status, synced, whose));
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
             }
@@ -214,7 +214,8 @@ impl<M: Machine> World<M> {
         for (from, what) in self.workload.owed() {
             match from {
                 Owed::Mesh { at } if self.is_forsaken(at) || self.books.departures.is_gone(at) => {}
-                Owed::Mesh { .. } => missing.note(mesh, || what),
+                Owed::Opening { at, stream } if self.is_severed(stream) || self.is_forsaken(at) => {}
+                Owed::Mesh { .. } | Owed::Opening { .. } => missing.note(mesh, || what),
                 Owed::Stream(stream) if self.is_severed(stream) => {}
                 Owed::Stream(stream) => missing.note(streams[stream], || what),
             }

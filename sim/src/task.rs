@@ -41,7 +41,7 @@ pub(crate) struct Task {
     epoch: u64,
     ordinal: u64,
     trouble: String,
-    /// It is a membership that was lost, or given up, and its node may not know that yet.
+    /// It had a membership that is over, and its node may not know that yet.
     again: bool,
 }
 
@@ -86,6 +86,11 @@ impl Task {
     #[must_use]
     pub(crate) fn opens(&self, stream: usize) -> bool {
         matches!(self.errand, Errand::Open { stream: opened, .. } if opened == stream)
+    }
+
+    /// The stream of the plan that it opens.
+    pub(crate) fn opening(&self) -> Option<usize> {
+        if let Errand::Open { stream, .. } = self.errand { Some(stream) } else { None }
     }
 
     /// Whether it is done.
@@ -185,7 +190,9 @@ impl Task {
             (Errand::Join { .. } | Errand::Seed, Ok(Reply::Joined { .. } | Reply::Seeded { .. })) => {
                 self.state = State::Done;
             }
-            (Errand::Join { .. } | Errand::Seed, Err(Refusal::AlreadyMember(_))) if !self.again => {
+            (Errand::Join { .. } | Errand::Seed, Err(Refusal::AlreadyMember(_)))
+                if !self.again || desk.books.departures.has_parted(self.node) =>
+            {
                 self.state = State::Done;
             }
             (Errand::Join { .. }, Ok(Reply::Token { token })) if current => {
@@ -220,10 +227,10 @@ impl Task {
         }
     }
 
-    /// The node is no member any more.
-    pub(crate) fn join_again(&mut self, desk: &mut Desk<'_>, through: usize) {
+    /// The node is no member any more; `again` if it may not know that yet.
+    pub(crate) fn join_again(&mut self, desk: &mut Desk<'_>, through: usize, again: bool) {
         self.errand = Errand::Join { through };
-        self.again = true;
+        self.again = again;
         self.token = None;
         self.begin_again(desk);
     }

@@ -22,6 +22,13 @@ pub enum Owed {
         /// That node.
         at: usize,
     },
+    /// Of the mesh, by way of the node that was asked: to open a stream of the plan.
+    Opening {
+        /// That node.
+        at: usize,
+        /// The stream.
+        stream: usize,
+    },
     /// Of a stream.
     Stream(usize),
 }
@@ -79,7 +86,7 @@ impl Workload {
             Actor::Leaver(index) => {
                 let ready = self.all_joined();
                 if let Some(Return { node, through }) = self.leavers[index].wake(desk, epoch, ready) {
-                    self.rejoins(desk, node, through);
+                    self.rejoins(desk, node, through, true);
                 }
             }
         }
@@ -156,11 +163,11 @@ impl Workload {
         self.leavers.iter_mut().for_each(|leaver| leaver.lost(desk, None, node));
     }
 
-    /// A node is no member any more and joins again, through another.
-    pub fn rejoins(&mut self, desk: &mut Desk<'_>, node: usize, through: usize) {
+    /// A node is no member any more and joins again, through another. `evicted`: it may not know yet that it is none.
+    pub fn rejoins(&mut self, desk: &mut Desk<'_>, node: usize, through: usize, evicted: bool) {
         let mut own = self.tasks.iter_mut().filter(|task| task.is_joining());
         if let Some(task) = own.nth(node) {
-            task.join_again(desk, through);
+            task.join_again(desk, through, evicted);
         }
     }
 
@@ -201,7 +208,11 @@ impl Workload {
     /// What somebody still wants, in words, and of whom.
     pub fn owed(&self) -> impl Iterator<Item = (Owed, String)> + '_ {
         let tasks = self.tasks.iter();
-        let tasks = tasks.filter_map(|task| task.owed().map(|what| (Owed::Mesh { at: task.node() }, what)));
+        let from = |task: &Task| match task.opening() {
+            Some(stream) => Owed::Opening { at: task.node(), stream },
+            None => Owed::Mesh { at: task.node() },
+        };
+        let tasks = tasks.filter_map(move |task| task.owed().map(|what| (from(task), what)));
         let leavers = self.leavers.iter();
         let leavers = leavers.filter_map(|l| l.owed().map(|what| (Owed::Mesh { at: l.node() }, what)));
         let publishers = self.publishers.iter();

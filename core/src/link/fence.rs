@@ -7,12 +7,14 @@
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::lane::Phase;
 use super::links::Links;
 use super::message::Fence;
+use super::wire::PROOFS_MAX;
 use super::{Hello, Message, Output, Purpose};
 use crate::epoch::Epoch;
 use crate::id::{LaneId, NodeId};
@@ -35,8 +37,8 @@ pub struct Banned {
 pub struct Bounds {
     /// The mesh epoch.
     pub epoch: Epoch,
-    /// What raised the mesh to it.
-    pub proof: Bytes,
+    /// What raised the mesh to it, and to some epochs before; the last first.
+    pub proofs: Vec<Bytes>,
     /// Who is no member any more.
     pub banned: BTreeMap<NodeId, Banned>,
 }
@@ -52,7 +54,7 @@ impl Links {
         self.mesh = None;
         self.bounds = Bounds::default();
         self.forget_endorsement();
-        self.on_roster(now, alloc::vec::Vec::new());
+        self.on_roster(now, Vec::new());
     }
 
     /// Whether a hello comes from beyond the bounds of this mesh.
@@ -98,11 +100,18 @@ impl Links {
         }
     }
 
+    /// What this node's hello shows of its epoch.
+    pub(super) fn proofs(&self) -> Vec<Bytes> {
+        self.bounds.proofs.iter().take(PROOFS_MAX).cloned().collect()
+    }
+
     /// A hello shows a higher epoch than this node knows of: what proves it is looked at.
     pub(super) fn note_epoch(&mut self, hello: &Hello) {
-        if hello.epoch.number > self.bounds.epoch.number && !hello.epoch_proof.is_empty() {
+        if hello.epoch.number > self.bounds.epoch.number {
             sometimes!(HigherEpochShown);
-            self.emit(Output::Fenced(Fence { proof: hello.epoch_proof.clone(), endorsement: Bytes::new() }));
+            for proof in &hello.epoch_proofs {
+                self.emit(Output::Fenced(Fence { proof: proof.clone(), endorsement: Bytes::new() }));
+            }
         }
     }
 

@@ -328,7 +328,7 @@ impl Links {
             max_frame: self.config.max_frame,
             endorsement: if purpose == Purpose::Link { self.endorsement.clone() } else { Bytes::new() },
             epoch: self.bounds.epoch,
-            epoch_proof: if purpose == Purpose::Link { self.bounds.proof.clone() } else { Bytes::new() },
+            epoch_proofs: if purpose == Purpose::Link { self.proofs() } else { Vec::new() },
         };
         // The generation is said aloud only when it is on disk: a start that nobody remembers must not have been heard.
         let early = self.planted.has(Bug::GenerationToldEarly);

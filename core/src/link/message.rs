@@ -1,6 +1,7 @@
 //! What neighbours say to each other.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -43,8 +44,8 @@ pub struct Hello {
     pub endorsement: Bytes,
     /// The sender's mesh epoch.
     pub epoch: Epoch,
-    /// What raised the mesh to it; not read here.
-    pub epoch_proof: Bytes,
+    /// What raised the mesh to it, and to some epochs before; not read here.
+    pub epoch_proofs: Vec<Bytes>,
 }
 
 /// A message between neighbours.

@@ -14,6 +14,8 @@ use crate::epoch::Epoch;
 use crate::id::{BootId, Generation, GroupId, MeshId, NodeId, Term};
 use crate::time::Span;
 
+/// The most proofs of a mesh epoch that a hello has.
+pub(super) const PROOFS_MAX: usize = 16;
 /// The longest name taken from a peer, in bytes.
 const NAME_MAX: usize = 255;
 
@@ -95,7 +97,7 @@ fn hello_to_wire(hello: &Hello) -> wire::Hello {
             0 => Vec::new(),
             _ => hello.epoch.digest.0.to_vec(),
         },
-        epoch_proof: hello.epoch_proof.clone(),
+        epoch_proofs: hello.epoch_proofs.clone(),
     }
 }
 
@@ -105,6 +107,9 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
         wire::Purpose::Join => Purpose::Join,
         wire::Purpose::Unspecified => return Err(Malformed("hello without a known purpose")),
     };
+    if hello.epoch_proofs.len() > PROOFS_MAX {
+        return Err(Malformed("hello with too many proofs of its epoch"));
+    }
     if hello.name.len() > NAME_MAX {
         return Err(Malformed("hello with a name of over 255 bytes"));
     }
@@ -132,7 +137,7 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
         max_frame: hello.max_frame,
         endorsement: hello.endorsement,
         epoch: Epoch { number: hello.epoch, digest },
-        epoch_proof: hello.epoch_proof,
+        epoch_proofs: hello.epoch_proofs,
     })
 }
 

@@ -5,6 +5,7 @@
 //! eviction at a time: each names the epoch before it.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
@@ -23,6 +24,9 @@ use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Now};
 use crate::work::Job;
+
+/// How many evictions a hello shows.
+const PROOFS_MAX: usize = 16;
 
 /// How far the leader is with an eviction.
 #[derive(Clone, Debug)]
@@ -122,6 +126,11 @@ impl Mesh {
         if alone && patience <= now.monotonic {
             rare!(NobodyVotesInItsPlace);
             self.propose_eviction(now, key, seen, Evict { blocked: true, ..wish });
+        } else if patience <= now.monotonic
+            && let Some(evicting) = &mut self.evicting
+        {
+            // A change is under way.
+            evicting.stage = Stage::Replacing { patience: now.monotonic + self.config.successor_timeout };
         }
     }
 
@@ -209,8 +218,10 @@ impl Mesh {
             endorsement: self.endorsement(gone.eviction.leader),
         });
         let former = former.collect();
-        let proof = self.state.raised.as_ref().map(Eviction::encode).unwrap_or_default();
-        self.outputs.push_back(Output::Bounds { epoch: news.0, proof, former });
+        let known = self.state.evicted.values().map(|gone| &gone.eviction).chain(&self.state.raised);
+        let raises: BTreeMap<u64, &Eviction> = known.map(|eviction| (eviction.number, eviction)).collect();
+        let proofs = raises.values().rev().take(PROOFS_MAX).map(|eviction| eviction.encode()).collect();
+        self.outputs.push_back(Output::Bounds { epoch: news.0, proofs, former });
         self.told_bounds = Some(news);
     }
 

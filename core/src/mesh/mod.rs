@@ -141,8 +141,8 @@ pub struct Mesh {
     evicting: Option<evict::Evicting>,
     /// What became of the last membership that is over.
     parted: Option<Parted>,
-    /// What a neighbour showed, while it is being checked.
-    shown: Option<parted::Shown>,
+    /// What neighbours showed, while it is being checked.
+    shown: BTreeMap<u64, parted::Shown>,
     /// Where the links were told that the mesh stands.
     told_bounds: Option<(Epoch, Vec<NodeId>)>,
     awaited: BTreeMap<Receipt, Awaited>,
@@ -180,7 +180,7 @@ impl Mesh {
             judgement: mode::Judgement::default(),
             evicting: None,
             parted: None,
-            shown: None,
+            shown: BTreeMap::new(),
             told_bounds: None,
             awaited: BTreeMap::new(),
             last_number: 0,

@@ -127,13 +127,15 @@ pub enum Output {
     Bounds {
         /// Its epoch.
         epoch: Epoch,
-        /// What raised it to that.
-        proof: Bytes,
+        /// What raised it to that, and to some epochs before; the last first.
+        proofs: Vec<Bytes>,
         /// Who is to be turned away, and told why.
         former: Vec<Former>,
     },
     /// This node belongs to no mesh any more: its replica of the control group goes, and nobody is a neighbour.
     Parted,
+    /// A node is no member any more, and this node's log may not tell so before somebody vouches for this node: nobody waits for its word.
+    Gone(NodeId),
     /// Tell which members no path leads to.
     Look,
     /// A stream is open. May be repeated.

@@ -26,6 +26,9 @@ use crate::sometimes;
 use crate::time::{Now, Wall};
 use crate::work::Job;
 
+/// How many evictions may be in the middle of being checked.
+const SHOWN_MAX: usize = 32;
+
 /// The last membership that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parted {
@@ -48,7 +51,6 @@ pub struct Parted {
 pub(super) struct Shown {
     eviction: Eviction,
     left: Vec<Job>,
-    token: u64,
 }
 
 impl Parted {
@@ -109,14 +111,19 @@ impl Mesh {
         })
     }
 
-    /// A neighbour shows what raised the epoch. Of interest is only what took this very node out: all else the log tells.
+    /// A neighbour shows what raised the epoch. Of interest is what took this very node out, and who else is gone: a node that was away may wait for the
+    /// word of voters that are no members any more, before it takes what the log tells.
     pub(super) fn on_fenced(&mut self, proof: &[u8], endorsement: &[u8]) {
         let (Some(membership), Ok(eviction)) = (&self.membership, Eviction::decode(proof)) else {
             return;
         };
         let (mesh, leader) = (membership.mesh, eviction.leader);
-        let meant = eviction.node == self.own && eviction.replica == membership.replica;
-        if !meant || self.shown.is_some() {
+        let own = eviction.node == self.own && eviction.replica == membership.replica;
+        let member =
+            self.state.members.get(&eviction.node).is_some_and(|member| member.replica == eviction.replica);
+        let news = eviction.number > self.state.epoch.number && eviction.node != self.own && member;
+        let twice = self.shown.values().any(|shown| shown.eviction == eviction);
+        if !(own || news) || twice || self.shown.len() >= SHOWN_MAX {
             return;
         }
         let (message, signature) = (eviction.statement(mesh), eviction.signature.clone());
@@ -135,20 +142,23 @@ impl Mesh {
         }
         let Some(job) = left.pop() else { return };
         let token = self.next_number();
-        self.shown = Some(Shown { eviction, left, token });
+        self.shown.insert(token, Shown { eviction, left });
         self.outputs.push_back(Output::Work { token, job });
     }
 
     /// A signature was checked; `false` if it belongs to nothing shown.
     pub(super) fn on_shown_verified(&mut self, now: Now, token: u64, valid: bool) -> bool {
-        let Some(mut shown) = self.shown.take_if(|shown| shown.token == token) else { return false };
+        let Some(mut shown) = self.shown.remove(&token) else { return false };
         if !valid {
             return true;
         }
         if let Some(job) = shown.left.pop() {
-            shown.token = self.next_number();
-            self.outputs.push_back(Output::Work { token: shown.token, job });
-            self.shown = Some(shown);
+            let token = self.next_number();
+            self.outputs.push_back(Output::Work { token, job });
+            self.shown.insert(token, shown);
+        } else if shown.eviction.node != self.own {
+            sometimes!(ToldOfOthersEviction);
+            self.outputs.push_back(Output::Gone(shown.eviction.node));
         } else if self.membership.as_ref().is_some_and(|own| own.replica == shown.eviction.replica) {
             sometimes!(ToldOfEviction);
             self.depart(now, &shown.eviction);
@@ -239,7 +249,7 @@ impl Mesh {
         self.control = super::leader::Control::default();
         self.evicting = None;
         self.judgement = super::mode::Judgement::default();
-        self.shown = None;
+        self.shown.clear();
         self.told_bounds = None;
         self.spare_replica = None;
     }

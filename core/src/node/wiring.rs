@@ -267,12 +267,13 @@ impl Node {
             O::Remembered { addresses } => self.keep_dialling(addresses),
             O::Roster(roster) => self.roster(roster),
             O::Members(members) => self.members(members),
-            O::Bounds { epoch, proof, former } => {
-                let bounds = link::Bounds { epoch, proof, banned: former.into_iter().map(banned).collect() };
+            O::Bounds { epoch, proofs, former } => {
+                let bounds = link::Bounds { epoch, proofs, banned: former.into_iter().map(banned).collect() };
                 self.links.handle(now, link::Input::Bounds(bounds));
             }
             O::Parted => self.part(),
             O::Look => self.look(),
+            O::Gone(node) => self.groups.handle(now, raft::Input::Gone { group, node }),
             O::Endorsement(endorsement) => {
                 self.links.handle(now, link::Input::Endorsement(endorsement));
             }

@@ -197,6 +197,11 @@ impl Groups {
                     }
                 });
             }
+            Input::Gone { group, node } => self.with(now, group, |group, context| {
+                // It will never say more than that it knows nothing.
+                let start = group.life;
+                group.handle_answer(context, node, 0, start);
+            }),
             Input::Stalled { by } => {
                 for id in self.groups.keys().copied().collect::<Vec<_>>() {
                     self.with(now, id, |group, _| group.stalled(by));

@@ -12,8 +12,10 @@ use super::{Checked, ensure};
 pub struct Departures {
     /// Of whom somebody was told that it is gone.
     gone: BTreeSet<usize>,
-    /// Who may be a member again, because it was asked to join.
-    back: BTreeSet<usize>,
+    /// Who may be a member again, because it was asked to join; through whom.
+    back: BTreeMap<usize, usize>,
+    /// Who knows that it was a member and is none.
+    parted: BTreeSet<usize>,
     /// The highest epoch that each node showed.
     shown: BTreeMap<usize, u64>,
 }
@@ -25,9 +27,22 @@ impl Departures {
     }
 
     /// It is asked to join again.
-    pub fn comes_back(&mut self, node: usize) {
+    pub fn comes_back(&mut self, node: usize, through: usize) {
         self.gone.remove(&node);
-        self.back.insert(node);
+        self.back.insert(node, through);
+    }
+
+    /// It knows that it is no member any more. Through whom it is to join again, if it was asked to already.
+    pub fn parted(&mut self, node: usize) -> Option<usize> {
+        self.parted.insert(node);
+        self.shown.remove(&node);
+        self.back.get(&node).copied()
+    }
+
+    /// Whether a node ever knew that it is no member any more.
+    #[must_use]
+    pub fn has_parted(&self, node: usize) -> bool {
+        self.parted.contains(&node)
     }
 
     /// Whether a node is gone for good.
@@ -42,11 +57,17 @@ impl Departures {
         self.gone.len()
     }
 
-    /// A node shows its status. `whose` knows the nodes of the plan.
+    /// A node shows its status; `synced` if all that it wrote is on disk. `whose` knows the nodes of the plan.
     ///
     /// # Errors
     /// X60.
-    pub fn seen(&mut self, node: usize, status: &Status, whose: impl Fn(NodeId) -> Option<usize>) -> Checked {
+    pub fn seen(
+        &mut self,
+        node: usize,
+        status: &Status,
+        synced: bool,
+        whose: impl Fn(NodeId) -> Option<usize>,
+    ) -> Checked {
         let shown = self.shown.entry(node).or_default();
         if status.mesh.is_none() {
             // It begins anew.
@@ -59,14 +80,16 @@ impl Departures {
             "node {node} was at mesh epoch {shown} and is at {}",
             status.epoch
         );
-        *shown = status.epoch.number;
+        if synced {
+            *shown = status.epoch.number;
+        }
         for former in &status.former {
             let gone = former.node;
             let linked = status.links.iter().any(|link| {
                 (link.a, link.b) == (status.node, gone) && link.rtt.is_some()
                     || (link.a, link.b) == (gone, status.node) && link.rtt.is_some()
             });
-            let back = whose(gone).is_some_and(|place| self.back.contains(&place));
+            let back = whose(gone).is_some_and(|place| self.back.contains_key(&place));
             ensure!(
                 back || !linked,
                 "X60",
@@ -127,13 +150,13 @@ mod tests {
     fn who_is_gone_has_no_links_and_no_vote_where_that_is_known() {
         let mut departures = Departures::default();
         let whose = |_| Some(4);
-        departures.seen(0, &status(2), whose).unwrap();
+        departures.seen(0, &status(2), true, whose).unwrap();
         let link = LinkStatus { a: NodeId(1), b: NodeId(9), cost: 1, rtt: Some(Span(1)) };
         let linked = Status { links: vec![link], ..status(2) };
-        assert_eq!(departures.seen(0, &linked, whose).unwrap_err().checker, "X60");
-        departures.comes_back(4);
-        departures.seen(0, &linked, whose).expect("it may be a member again");
-        assert_eq!(departures.seen(0, &status(1), whose).unwrap_err().checker, "X60");
+        assert_eq!(departures.seen(0, &linked, true, whose).unwrap_err().checker, "X60");
+        departures.comes_back(4, 0);
+        departures.seen(0, &linked, true, whose).expect("it may be a member again");
+        assert_eq!(departures.seen(0, &status(1), true, whose).unwrap_err().checker, "X60");
     }
 
     #[test]

@@ -19,9 +19,7 @@ pub(super) fn departures(plan: &mut Plan) {
     let mut gone = Vec::new();
     for _ in 0..draws.between(1, plan.nodes.len() as u64 - 2).min(2) {
         let able: Vec<usize> = (0..plan.nodes.len())
-            .filter(|node| {
-                !gone.contains(node) && hangs_together(plan, &[gone.as_slice(), &[*node]].concat())
-            })
+            .filter(|node| !gone.contains(node) && may_go(plan, &[gone.as_slice(), &[*node]].concat()))
             .collect();
         if able.is_empty() {
             break;
@@ -44,6 +42,13 @@ pub(super) fn departures(plan: &mut Plan) {
     plan.faults.retain(|fault| !fault.kind.damages());
     plan.beyond_repair = false;
     plan.forsaken = None;
+}
+
+/// Whether those that stay hang together, and can tell each of the others that it is gone, whoever goes first.
+fn may_go(plan: &Plan, gone: &[usize]) -> bool {
+    let stays = |other: &usize| !gone.contains(other);
+    let told = |node: &usize| (0..plan.nodes.len()).any(|other| stays(&other) && plan.linked(*node, other));
+    hangs_together(plan, gone) && gone.iter().all(told)
 }
 
 /// Whether the nodes that are left are connected without those that go.

@@ -13,7 +13,11 @@ fn bounds(banned: &[u8]) -> Input {
     let banned = banned
         .iter()
         .map(|&node| (id(node), Banned { words: alloc::format!("{node} was evicted"), fence: fence(node) }));
-    Input::Bounds(Bounds { epoch: EPOCH, proof: Bytes::from_static(b"proof"), banned: banned.collect() })
+    Input::Bounds(Bounds {
+        epoch: EPOCH,
+        proofs: Vec::from([Bytes::from_static(b"proof")]),
+        banned: banned.collect(),
+    })
 }
 
 fn roster(nodes: &[u8]) -> Input {
@@ -96,7 +100,10 @@ fn a_higher_epoch_is_shown_to_whoever_can_check_it() {
     let outputs = feed(
         &mut links,
         now,
-        say(10, Message::Hello(Hello { epoch: EPOCH, epoch_proof: proof.clone(), ..hello(2, 1) })),
+        say(
+            10,
+            Message::Hello(Hello { epoch: EPOCH, epoch_proofs: Vec::from([proof.clone()]), ..hello(2, 1) }),
+        ),
     );
     assert!(outputs.contains(&Output::Fenced(Fence { proof, endorsement: Bytes::new() })));
     feed(&mut links, now, accept(11, 3));

@@ -81,7 +81,7 @@ fn hello(node: u8, generation: u64) -> Hello {
         max_frame: 1 << 20,
         endorsement: Bytes::new(),
         epoch: crate::epoch::Epoch::default(),
-        epoch_proof: Bytes::new(),
+        epoch_proofs: Vec::new(),
     }
 }
 

@@ -235,3 +235,25 @@ fn data_of_one_mesh_is_not_carried_into_another() {
     let request = world.command(2, |request| Input::Seed { request, name: "other".into() });
     assert!(matches!(world.reply(2, request), Some(Err(Refusal::KeepsStreams { streams: 1, .. }))));
 }
+
+#[test]
+fn a_member_that_was_away_waits_for_nobody_who_is_gone() {
+    let mut world = World::grown(&["a", "b", "c", "d"]);
+    world.pass(Span::secs(2));
+    world.hosts[3].up = false;
+    world.command(0, evict("b"));
+    world.pass(Span::secs(2));
+    let Input::Fenced { proof, .. } = shown(&world, 0, 1) else { unreachable!() };
+    world.hosts[3].up = true;
+    world.hosts[3].mesh.handle(world.now, Input::Fenced { proof: proof.clone(), endorsement: Bytes::new() });
+    world.drain(3);
+    let job = world.inbox.pop_back().expect("the signature is checked");
+    world.hosts[3].mesh.handle(world.now, job.1);
+    world.drain(3);
+    assert_eq!(world.hosts[3].gone, [world.id(1)], "before its log tells it");
+    world.pump();
+    assert_eq!(world.mesh(3).epoch().number, 1);
+    world.inbox.push_back((3, Input::Fenced { proof, endorsement: Bytes::new() }));
+    world.pump();
+    assert_eq!(world.hosts[3].gone.len(), 1, "it knows by now");
+}

@@ -53,6 +53,7 @@ struct Host {
     compacted: Option<LogIndex>,
     parted: usize,
     unreached: Vec<NodeId>,
+    gone: Vec<NodeId>,
     bounds: (u64, Vec<Former>),
 }
 
@@ -140,6 +141,7 @@ impl World {
             compacted: None,
             parted: 0,
             unreached: Vec::new(),
+            gone: Vec::new(),
             bounds: (0, Vec::new()),
         });
         self.hosts.len() - 1
@@ -418,6 +420,7 @@ impl World {
                 entry.closed.insert(instance);
             }
             Output::Reply { request, reply } => entry.replies.push((request, reply)),
+            Output::Gone(node) => entry.gone.push(node),
             Output::Look => {
                 let unreached = entry.unreached.iter().copied().collect();
                 self.inbox.push_back((host, Input::Unreached(unreached)));
