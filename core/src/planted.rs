@@ -199,6 +199,10 @@ bugs! {
             "the control group's log is cut, and the state at the cut is not written";
         ClosedMarkNotWritten = "closed-mark-not-written":
             "a start takes a stream closed since the stored state for open";
+        EpochNotCompared = "epoch-not-compared":
+            "a node that was evicted is let in again on its old admission: nobody compares mesh epochs";
+        EvictedStaysVoter = "evicted-stays-voter":
+            "a voter that is evicted goes on being counted among the voters";
     }
     Stream {
         DescriptorWithoutPayload = "descriptor-without-payload":

@@ -8,6 +8,7 @@ use crate::checker::{Checked, Failure};
 use crate::desk::{Call, Desk, actor_of};
 use crate::event::Actor;
 use crate::handler::Handler;
+use crate::leaver::{Leaver, Return};
 use crate::plan::Plan;
 use crate::publisher::Publisher;
 use crate::registrar::Registrar;
@@ -21,6 +22,13 @@ pub enum Owed {
         /// That node.
         at: usize,
     },
+    /// Of the mesh, by way of the node that was asked: to open a stream of the plan.
+    Opening {
+        /// That node.
+        at: usize,
+        /// The stream.
+        stream: usize,
+    },
     /// Of a stream.
     Stream(usize),
 }
@@ -32,6 +40,7 @@ pub struct Workload {
     publishers: Vec<Publisher>,
     handlers: Vec<Handler>,
     registrars: Vec<Registrar>,
+    leavers: Vec<Leaver>,
 }
 
 impl Workload {
@@ -47,7 +56,8 @@ impl Workload {
         let handlers =
             plan.streams.iter().enumerate().map(|(index, stream)| Handler::new(index, stream)).collect();
         let registrars = (0..plan.registry.len()).map(|index| Registrar::new(index, plan, ids)).collect();
-        Self { tasks: Task::all(plan), publishers, handlers, registrars }
+        let leavers = (0..plan.departures.len()).map(|index| Leaver::new(index, plan)).collect();
+        Self { tasks: Task::all(plan), publishers, handlers, registrars, leavers }
     }
 
     /// Sets the first wakes.
@@ -56,6 +66,7 @@ impl Workload {
         self.publishers.iter_mut().for_each(|publisher| publisher.start(desk));
         self.handlers.iter_mut().for_each(|handler| handler.start(desk));
         self.registrars.iter_mut().for_each(|registrar| registrar.start(desk));
+        self.leavers.iter_mut().for_each(|leaver| leaver.start(desk));
     }
 
     /// Somebody goes on.
@@ -72,6 +83,12 @@ impl Workload {
             Actor::Publisher(index) => self.publishers[index].wake(desk, epoch),
             Actor::Handler(index) => self.handlers[index].wake(desk, epoch)?,
             Actor::Registrar(index) => self.registrars[index].wake(desk),
+            Actor::Leaver(index) => {
+                let ready = self.all_joined();
+                if let Some(Return { node, through }) = self.leavers[index].wake(desk, epoch, ready) {
+                    self.rejoins(desk, node, through, true);
+                }
+            }
         }
         Ok(())
     }
@@ -92,6 +109,10 @@ impl Workload {
             Some(Actor::Handler(index)) => self.handlers[index].reply(desk, request, reply),
             Some(Actor::Registrar(index)) => {
                 self.registrars[index].reply(desk, request, reply);
+                Ok(())
+            }
+            Some(Actor::Leaver(index)) => {
+                self.leavers[index].reply(desk, request, reply);
                 Ok(())
             }
             None => Err(Failure::new(
@@ -129,6 +150,7 @@ impl Workload {
             Some(Actor::Task(index)) => self.tasks[index].lost(desk, Some(request), node),
             Some(Actor::Publisher(index)) => self.publishers[index].lost(desk, Some(request), node),
             Some(Actor::Handler(index)) => self.handlers[index].lost(desk, Some(request), node),
+            Some(Actor::Leaver(index)) => self.leavers[index].lost(desk, Some(request), node),
             Some(Actor::Registrar(_)) | None => {}
         }
     }
@@ -138,13 +160,14 @@ impl Workload {
         self.tasks.iter_mut().for_each(|task| task.lost(desk, None, node));
         self.publishers.iter_mut().for_each(|publisher| publisher.lost(desk, None, node));
         self.handlers.iter_mut().for_each(|handler| handler.lost(desk, None, node));
+        self.leavers.iter_mut().for_each(|leaver| leaver.lost(desk, None, node));
     }
 
-    /// A node is no member any more and joins again, through another.
-    pub fn rejoins(&mut self, desk: &mut Desk<'_>, node: usize, through: usize) {
+    /// A node is no member any more and joins again, through another. `evicted`: it may not know yet that it is none.
+    pub fn rejoins(&mut self, desk: &mut Desk<'_>, node: usize, through: usize, evicted: bool) {
         let mut own = self.tasks.iter_mut().filter(|task| task.is_joining());
         if let Some(task) = own.nth(node) {
-            task.join_again(desk, through);
+            task.join_again(desk, through, evicted);
         }
     }
 
@@ -161,6 +184,7 @@ impl Workload {
         self.tasks.iter_mut().for_each(|task| task.heal(desk));
         self.publishers.iter_mut().for_each(|publisher| publisher.heal(desk));
         self.handlers.iter_mut().for_each(|handler| handler.heal(desk));
+        self.leavers.iter_mut().for_each(|leaver| leaver.heal(desk));
     }
 
     /// Whether every node was told that it belongs to the mesh.
@@ -184,11 +208,17 @@ impl Workload {
     /// What somebody still wants, in words, and of whom.
     pub fn owed(&self) -> impl Iterator<Item = (Owed, String)> + '_ {
         let tasks = self.tasks.iter();
-        let tasks = tasks.filter_map(|task| task.owed().map(|what| (Owed::Mesh { at: task.node() }, what)));
+        let from = |task: &Task| match task.opening() {
+            Some(stream) => Owed::Opening { at: task.node(), stream },
+            None => Owed::Mesh { at: task.node() },
+        };
+        let tasks = tasks.filter_map(move |task| task.owed().map(|what| (from(task), what)));
+        let leavers = self.leavers.iter();
+        let leavers = leavers.filter_map(|l| l.owed().map(|what| (Owed::Mesh { at: l.node() }, what)));
         let publishers = self.publishers.iter();
         let publishers = publishers.filter_map(|p| p.owed().map(|what| (Owed::Stream(p.stream()), what)));
         let handlers = self.handlers.iter().enumerate();
         let handlers = handlers.filter_map(|(stream, h)| h.owed().map(|what| (Owed::Stream(stream), what)));
-        tasks.chain(publishers).chain(handlers)
+        tasks.chain(leavers).chain(publishers).chain(handlers)
     }
 }

@@ -52,6 +52,12 @@ impl Admissions {
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }
+
+    /// Ends all of them, and gives their lanes.
+    pub(super) fn take_lanes(&mut self) -> Vec<LaneId> {
+        let open = core::mem::take(&mut self.open).into_values().filter_map(|admitting| admitting.lane);
+        open.chain(core::mem::take(&mut self.answered).into_keys()).collect()
+    }
 }
 
 /// Why a joiner is not admitted.
@@ -123,6 +129,14 @@ impl Mesh {
         let member = self.member(request.node);
         if member.is_some_and(|m| m.keys.contains(peer_key) && m.replica == request.replica) {
             return Ok(Judgement::Member);
+        }
+        if let Some(gone) = self.state.evicted.get(&request.node)
+            && gone.eviction.number > token.epoch
+        {
+            return Err(Rejection::never(alloc::format!(
+                "{}; the token shown was made before that",
+                gone.words()
+            )));
         }
         if now.wall > token.expiry {
             return Err(Rejection::never("the token has expired: ask for a new one"));

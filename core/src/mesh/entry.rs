@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::eviction::Evict;
 use super::transcript::Transcript;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::time::Wall;
@@ -72,6 +73,15 @@ pub enum Body {
     Close {
         /// The stream's name.
         name: String,
+    },
+    /// Takes a member out.
+    Evict(Evict),
+    /// Refuses the request, for the mesh is critical.
+    Forbidden {
+        /// How many members the leader could not reach.
+        unreachable: u64,
+        /// How many there were.
+        members: u64,
     },
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::mesh as proto;
 
+use super::eviction::{EVICTED_MAX, evicted_in, evicted_out, eviction_in, eviction_out};
 use super::room::TABLES_BYTES_MAX;
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
 use super::wire::{self, Malformed, id_bytes};
@@ -26,6 +27,8 @@ impl State {
             streams: self.streams.values().map(stream_out).collect(),
             decided: self.decided.iter().map(decided_out).collect(),
             floor: self.floor.0,
+            raised: self.raised.as_ref().map(eviction_out),
+            evicted: self.evicted.values().map(evicted_out).collect(),
         };
         state.encode_to_vec().into()
     }
@@ -39,12 +42,18 @@ impl State {
         if stored.members.len() > MEMBERS_MAX
             || stored.streams.len() > STREAMS_MAX
             || stored.decided.len() > DECIDED_MAX
+            || stored.evicted.len() > EVICTED_MAX
         {
             return Err(Malformed("a table is over its limit"));
         }
+        let raised = stored.raised.map(eviction_in).transpose()?;
+        let mesh = if stored.mesh.is_empty() { None } else { Some(wire::mesh(&stored.mesh)?) };
         let mut state = Self {
+            epoch: mesh.zip(raised.as_ref()).map(|(mesh, raised)| raised.epoch(mesh)).unwrap_or_default(),
+            raised,
+            evicted: BTreeMap::new(),
             applied: LogIndex(stored.applied),
-            mesh: if stored.mesh.is_empty() { None } else { Some(wire::mesh(&stored.mesh)?) },
+            mesh,
             mesh_name: wire::text(stored.mesh_name, wire::TEXT_MAX)?,
             time: Wall(stored.time),
             floor: LogIndex(stored.floor),
@@ -61,6 +70,13 @@ impl State {
             let taken = state.names.insert(member.name.clone(), member.node).is_some();
             if taken || state.members.insert(member.node, member).is_some() {
                 return Err(Malformed("a member or a name stands twice"));
+            }
+        }
+        for evicted in stored.evicted {
+            let evicted = evicted_in(evicted)?;
+            let node = evicted.eviction.node;
+            if state.members.contains_key(&node) || state.evicted.insert(node, evicted).is_some() {
+                return Err(Malformed("a former member is one, or stands twice"));
             }
         }
         for stream in stored.streams {

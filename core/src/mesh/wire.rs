@@ -10,6 +10,7 @@ use prost::Message as _;
 use wattle_proto::mesh as proto;
 
 use super::entry::{Admission, Body, Entry, Request};
+use super::eviction::{evict_in, evict_out};
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId};
 use crate::time::Wall;
 use crate::work::PublicKey;
@@ -304,6 +305,10 @@ fn body_out(body: &Body) -> proto::Body {
             Kind::Open(proto::Open { name: name.clone(), source: source.clone(), target: target.clone() })
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
+        Body::Evict(wish) => Kind::Evict(evict_out(wish)),
+        &Body::Forbidden { unreachable, members } => {
+            Kind::Forbidden(proto::Forbidden { unreachable, members })
+        }
     };
     proto::Body { kind: Some(kind) }
 }
@@ -326,6 +331,10 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
             target: text(o.target, TEXT_MAX)?,
         },
         Kind::Close(c) => Body::Close { name: text(c.name, TEXT_MAX)? },
+        Kind::Evict(wish) => Body::Evict(evict_in(wish)?),
+        Kind::Forbidden(proto::Forbidden { unreachable, members }) => {
+            Body::Forbidden { unreachable, members }
+        }
     })
 }
 

@@ -315,7 +315,10 @@ impl Node {
     pub(super) fn consensus(&mut self, group: GroupId, from: NodeId, message: raft::Message) {
         let now = self.now;
         let mut passed = if group == GroupId::CONTROL {
-            Some(message)
+            // Who has not heard yet that this node was taken out, and is a member again, speaks to nobody.
+            let stale = message.addressee.is_some_and(|replica| self.mesh.had_replica(replica));
+            sometimes!(FormerReplicaMeant, stale);
+            Some(message).filter(|_| !stale)
         } else if !self.groups.contains(group) {
             None
         } else {

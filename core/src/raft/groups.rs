@@ -219,6 +219,11 @@ impl Groups {
                     }
                 });
             }
+            Input::Gone { group, node } => self.with(now, group, |group, context| {
+                // It will never say more than that it knows nothing.
+                let start = group.life;
+                group.handle_answer(context, node, 0, start);
+            }),
             Input::Stalled { by } => {
                 for slot in self.groups.all() {
                     self.act(now, slot, |group, _| group.stalled(by));

@@ -275,6 +275,13 @@ pub enum Input {
         /// The groups and terms.
         groups: Vec<(GroupId, Term)>,
     },
+    /// A node is out of the group for good, whatever the log says so far: nobody waits for its word about the past.
+    Gone {
+        /// Which group.
+        group: GroupId,
+        /// The node.
+        node: NodeId,
+    },
     /// This node's own loop stood still: nobody is accused for that time.
     Stalled {
         /// How long.

@@ -1,6 +1,7 @@
 //! The command line: what can be said. Who does it is in [`commands`].
 
 mod commands;
+mod membership;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -88,7 +89,7 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
     },
-    /// Make or join a mesh
+    /// Make, join or leave a mesh, or take a member out of it
     #[command(subcommand)]
     Mesh(MeshCommand),
     /// Show the mesh: nodes, links, control group, streams
@@ -134,6 +135,23 @@ enum MeshCommand {
     Join {
         /// What `mesh seed` or `mesh invite` printed; `-` reads it from standard input
         token: String,
+    },
+    /// Let this node leave its mesh
+    ///
+    /// The other members agree on it; without a quorum it stays a member. It serves nothing afterwards and keeps the data of the streams it was
+    /// an end of, which go on if it joins the same mesh again before they are closed.
+    Leave {
+        /// Leave although this node is an end of open streams: they wait
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take a member out of the mesh
+    ///
+    /// It need not be reachable. Nobody talks to it any more; it comes back only by `wattle mesh join` with a token made afterwards.
+    /// Streams of which it is an end stay open and wait.
+    Evict {
+        /// Its name or id
+        member: String,
     },
 }
 
@@ -296,6 +314,8 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Mesh(MeshCommand::Seed { name }) => desk.seed(name).await,
                 Command::Mesh(MeshCommand::Invite) => desk.invite().await,
                 Command::Mesh(MeshCommand::Join { token }) => desk.join(token).await,
+                Command::Mesh(MeshCommand::Leave { force }) => desk.leave(force).await,
+                Command::Mesh(MeshCommand::Evict { member }) => desk.evict(member).await,
                 Command::Status => desk.status().await,
                 Command::Stream(StreamCommand::Open { name, from, to }) => desk.open(name, from, to).await,
                 Command::Stream(StreamCommand::Close { name }) => desk.close(name).await,

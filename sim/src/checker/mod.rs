@@ -24,10 +24,12 @@
 //! | X19 | of several connections between two nodes one stays: a link goes down only because something broke |
 //! | X20 | the first beat of a later start counts at once; a start that was replaced does not come back while its successor is heard |
 //! | X21 | what a node said outlasts its end: no two starts are heard under one count, and a stream that it closed stays closed |
+//! | X60 | who was evicted or left is no member, has no link and no vote wherever that is known; all members come to know it, and it itself |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
 mod agreement;
+mod departures;
 mod handling;
 mod linear;
 mod links;
@@ -44,6 +46,7 @@ mod whole;
 use wattle_core::id::GroupId;
 
 pub use agreement::Agreement;
+pub use departures::Departures;
 pub use handling::Handling;
 pub use links::{Neighbours, Pauses};
 pub use log::{Ballot, Logs};
@@ -128,6 +131,10 @@ mod fixture {
             generation: Generation(1),
             mesh: None,
             mesh_name: String::new(),
+            epoch: wattle_core::epoch::Epoch::default(),
+            parted: None,
+            standing: None,
+            former: Vec::new(),
             members: Vec::new(),
             links: Vec::new(),
             control: None,

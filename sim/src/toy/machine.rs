@@ -173,6 +173,10 @@ impl Machine for Toy {
             generation: self.generation,
             mesh: own.then_some(MeshId(1)),
             mesh_name: String::new(),
+            epoch: wattle_core::epoch::Epoch::default(),
+            parted: None,
+            standing: None,
+            former: Vec::new(),
             members: members.iter().map(member).collect(),
             links: Vec::new(),
             control: Some(GroupStatus {

@@ -367,6 +367,7 @@ impl Replica {
             | Output::Refused { .. }
             | Output::Follows { .. }
             | Output::Match { .. }
+            | Output::ReadReady { .. }
             | Output::Configured { .. } => {}
         }
     }
