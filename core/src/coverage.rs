@@ -178,6 +178,9 @@ marks! {
         CopyAskedOfStarting: "a replica that copies its log back was asked something by a member that starts, and waits for that one, too";
         PatienceOver: "the only voter went on without the word of all others";
         NewcomerWaits: "a newcomer was told nothing until another member could name it";
+        SnapshotInChunks: "a state was sent in several chunks";
+        SnapshotResumed: "a state went on where an earlier sending had ended";
+        ChunkUnanswered: "chunks of a state were sent again";
         ReadAskedByMember: "a member asked its leader for an index to read at";
         ReadsShareARound: "several reads were confirmed together";
         TransferBegun: "a leader began to hand over";
@@ -298,6 +301,10 @@ marks! {
         HigherEpochShown: "a neighbour showed a higher mesh epoch";
     }
     Rare {
+        SnapshotGivenUp: "a state was sent of which less was there than before";
+        SnapshotTooLarge: "a state was larger than is taken";
+        SnapshotDamaged: "a state had come whole and was another than was meant";
+        OtherSnapshotBegan: "a state began to come before another was whole";
         WayBackExpired: "a way back was forgotten, for nothing came by it for long";
         RelayLabelLedBack: "a relay met a label that leads back to where the message came from";
         WelcomeLate: "a node joined and did not catch up in time";

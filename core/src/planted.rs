@@ -169,6 +169,8 @@ bugs! {
             "a read is confirmed by late answers to the round of an earlier one (etcd-io/raft#397)";
         LeaderReadsAlone = "leader-reads-alone":
             "a leader serves reads without asking whether it still leads";
+        ChunkMisplaced = "chunk-misplaced":
+            "a chunk of a snapshot is appended though the one before it was lost, and the whole is not checked";
         RestOfCopyGivenUp = "rest-of-copy-given-up":
             "who copies its log back leads without the rest of a log of which it was told how far it goes (rule C3)";
         OlderTailStopsCopy = "older-tail-stops-copy":

@@ -62,7 +62,13 @@ fn consensus(body: &raft::Body) -> String {
             let waiting = if *waiting { ", waits for bytes" } else { "" };
             format!("reply to {number}: {what} {}/{}{more}{waiting}", place.index, place.term)
         }
-        raft::Body::Snapshot(snapshot) => format!("snapshot {} at {}", snapshot.number, snapshot.place.index),
+        raft::Body::Snapshot(snapshot) => {
+            let (at, end) = (snapshot.offset, snapshot.offset + snapshot.data.len() as u64);
+            format!(
+                "snapshot {} at {}: {at} to {end} of {}",
+                snapshot.number, snapshot.place.index, snapshot.total
+            )
+        }
         other => format!("{other:?}"),
     }
 }

@@ -1,5 +1,6 @@
 //! Typed messages to Protobuf and back. Decoding gives a message that makes sense, or says what does not.
 
+use alloc::boxed::Box;
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
@@ -284,17 +285,26 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
         W::Copy(copy) => Body::Copy { last: place(copy.last.as_ref())? },
         W::Renamed(renamed) => Body::Renamed { old: replica(&renamed.old)? },
         W::Snapshot(snapshot) => {
-            let Some(wire) = snapshot.configuration.as_ref() else {
-                return bad("a snapshot without configuration");
+            let members = snapshot.configuration.as_ref();
+            let Ok(digest) = <[u8; 16]>::try_from(&snapshot.digest[..]) else {
+                return bad("a digest of a state has 16 bytes");
             };
-            Body::Snapshot(Snapshot {
+            if snapshot.offset.checked_add(snapshot.data.len() as u64).is_none_or(|end| end > snapshot.total)
+            {
+                return bad("a chunk that ends behind its state");
+            }
+            Body::Snapshot(Box::new(Snapshot {
                 place: place(snapshot.place.as_ref())?,
-                configuration: configuration(wire)?,
+                configuration: members.map(configuration).transpose()?.unwrap_or_default(),
+                total: snapshot.total,
+                digest: u128::from_be_bytes(digest),
+                offset: snapshot.offset,
                 data: snapshot.data,
                 number: snapshot.number,
                 copy: snapshot.copy,
-            })
+            }))
         }
+        W::SnapshotReply(reply) => Body::SnapshotReply { number: reply.number, here: reply.here },
         W::Stop(stop) => {
             if stop.reason.len() > 4096 {
                 return bad("a reason that is too long");
@@ -342,11 +352,15 @@ fn encode_body(body: &Body) -> wire::message::Body {
         Body::Renamed { old } => W::Renamed(wire::Renamed { old: bytes16(old.to_bytes()) }),
         Body::Snapshot(snapshot) => W::Snapshot(wire::Snapshot {
             place: Some(wire_place(&snapshot.place)),
-            configuration: Some(wire_configuration(&snapshot.configuration)),
+            configuration: (snapshot.offset == 0).then(|| wire_configuration(&snapshot.configuration)),
             data: snapshot.data.clone(),
             number: snapshot.number,
             copy: snapshot.copy,
+            total: snapshot.total,
+            digest: bytes16(snapshot.digest.to_be_bytes()),
+            offset: snapshot.offset,
         }),
+        &Body::SnapshotReply { number, here } => W::SnapshotReply(wire::SnapshotReply { number, here }),
         Body::Stop { reason } => W::Stop(wire::Stop { reason: reason.clone() }),
         &Body::Read { number } => W::Read(wire::Read { number }),
         &Body::ReadReply { number, index } => W::ReadReply(wire::ReadReply { number, index: index.0 }),

@@ -8,6 +8,7 @@ mod owner;
 mod reads;
 mod restart;
 mod rolled_back;
+mod snapshots;
 mod transfer;
 mod unknown;
 
