@@ -338,7 +338,7 @@ impl<M: Machine> World<M> {
         self.forget_streams(node);
         let logs = &self.books.logs;
         if logs.holds_alone(node, GroupId::CONTROL) && !logs.excused(GroupId::CONTROL) {
-            let checked = self.books.registry.tears();
+            let checked = self.books.registry.tears().and(self.books.configuration.tears());
             self.judge(checked);
         }
         self.books.logs.rolled_back(node);

@@ -5,6 +5,7 @@ use wattle_core::node::command::{Refusal, Reply};
 use wattle_core::node::output::Delivery;
 
 use crate::checker::{Checked, Failure};
+use crate::clerk::Clerk;
 use crate::desk::{Call, Desk, actor_of};
 use crate::event::Actor;
 use crate::handler::Handler;
@@ -32,6 +33,7 @@ pub struct Workload {
     publishers: Vec<Publisher>,
     handlers: Vec<Handler>,
     registrars: Vec<Registrar>,
+    clerks: Vec<Clerk>,
 }
 
 impl Workload {
@@ -47,7 +49,8 @@ impl Workload {
         let handlers =
             plan.streams.iter().enumerate().map(|(index, stream)| Handler::new(index, stream)).collect();
         let registrars = (0..plan.registry.len()).map(|index| Registrar::new(index, plan, ids)).collect();
-        Self { tasks: Task::all(plan), publishers, handlers, registrars }
+        let clerks = plan.config.iter().enumerate().map(|(index, wish)| Clerk::new(index, *wish)).collect();
+        Self { tasks: Task::all(plan), publishers, handlers, registrars, clerks }
     }
 
     /// Sets the first wakes.
@@ -56,6 +59,7 @@ impl Workload {
         self.publishers.iter_mut().for_each(|publisher| publisher.start(desk));
         self.handlers.iter_mut().for_each(|handler| handler.start(desk));
         self.registrars.iter_mut().for_each(|registrar| registrar.start(desk));
+        self.clerks.iter_mut().for_each(|clerk| clerk.start(desk));
     }
 
     /// Somebody goes on.
@@ -72,6 +76,7 @@ impl Workload {
             Actor::Publisher(index) => self.publishers[index].wake(desk, epoch),
             Actor::Handler(index) => self.handlers[index].wake(desk, epoch)?,
             Actor::Registrar(index) => self.registrars[index].wake(desk),
+            Actor::Clerk(index) => self.clerks[index].wake(desk),
         }
         Ok(())
     }
@@ -94,6 +99,7 @@ impl Workload {
                 self.registrars[index].reply(desk, request, reply);
                 Ok(())
             }
+            Some(Actor::Clerk(index)) => self.clerks[index].reply(desk, request, reply),
             None => Err(Failure::new(
                 "X4",
                 format!("an answer to request {request}, which nobody made: {reply:?}"),
@@ -129,7 +135,7 @@ impl Workload {
             Some(Actor::Task(index)) => self.tasks[index].lost(desk, Some(request), node),
             Some(Actor::Publisher(index)) => self.publishers[index].lost(desk, Some(request), node),
             Some(Actor::Handler(index)) => self.handlers[index].lost(desk, Some(request), node),
-            Some(Actor::Registrar(_)) | None => {}
+            Some(Actor::Registrar(_) | Actor::Clerk(_)) | None => {}
         }
     }
 

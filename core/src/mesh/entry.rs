@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::transcript::Transcript;
+use crate::agreed::Expected;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::time::Wall;
 use crate::work::PublicKey;
@@ -73,6 +74,24 @@ pub enum Body {
         /// The stream's name.
         name: String,
     },
+    /// Gives a key of the agreed configuration a value.
+    SetConfig {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Bytes,
+        /// What must be there before.
+        expected: Expected,
+    },
+    /// Takes a key of the agreed configuration away.
+    DeleteConfig {
+        /// The key.
+        key: String,
+        /// What must be there before.
+        expected: Expected,
+    },
+    /// Changes nothing: whoever asked for it knows, once it is applied, that all that was committed before is applied, too.
+    Barrier,
 }
 
 /// A node as its admitting member presents it.

@@ -7,7 +7,7 @@
 //!
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
 //! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `introduce` (members that were admitted while this
-//! node was away), `wire`, `snapshot`, `store`.
+//! node was away), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
 //! # Invariants
 //! - **M1** Members that have applied the same index have equal states ([`Mesh::digest`]); entries are applied in order, each once.
@@ -27,12 +27,18 @@
 //! - **M13** Who is not known as a member is taken for one only on signed admissions that lead to a member that is known.
 //! - **M14** Whom the state holds as a member, the next start knows: from the stored state, or from a mark beside it.
 //! - **M15** Who talks to the members is told of all of them, and from then on of what changes: together that is the roster.
+//! - **M16** The version of a key is the index of the entry that wrote it; a write is done whole or not at all, and only where it finds the version it
+//!   expects. What the handler of a reserved key refuses never stands there.
+//! - **M17** A linearizable read is answered from a state that holds all that was committed before it was asked.
+//! - **M18** A watcher is told everything that is written behind the entry it comes from, in order, or that it is not.
 
 pub mod config;
 pub mod entry;
+pub mod handlers;
 pub mod input;
 pub mod output;
 pub mod state;
+pub mod table;
 pub mod token;
 pub mod wire;
 
@@ -42,6 +48,7 @@ mod introduce;
 mod join;
 mod leader;
 mod marks;
+mod reads;
 mod requests;
 mod room;
 mod roster;
@@ -50,6 +57,8 @@ mod snapshot;
 mod store;
 mod transcript;
 mod voters;
+mod watches;
+mod writes;
 
 #[cfg(test)]
 mod tests;
@@ -107,6 +116,8 @@ pub struct Mesh {
     introductions: introduce::Introductions,
     control: leader::Control,
     requests: requests::Requests,
+    reads: reads::Reads,
+    watches: watches::Watches,
     /// Requests refused for good in this step.
     failed: Vec<(Request, Refusal)>,
     /// Members admitted or changed after the stored state.
@@ -146,6 +157,8 @@ impl Mesh {
             introductions: introduce::Introductions::default(),
             control: leader::Control::default(),
             requests: requests::Requests::default(),
+            reads: reads::Reads::default(),
+            watches: watches::Watches::default(),
             failed: Vec::new(),
             marks: marks::Marks::default(),
             opened: BTreeMap::new(),
@@ -202,6 +215,7 @@ impl Mesh {
         self.drop_expired_tokens(now);
         self.make_room_for_tokens(self.config.tokens_max);
         self.drop_marks();
+        self.watches.begin(self.state.applied);
         let join = core::mem::take(&mut self.stored_join);
         if self.membership.is_none() {
             self.resume_join(now, join);
@@ -238,6 +252,7 @@ impl Mesh {
             Input::CloseStream { request, name } => {
                 self.on_client_request(now, request, Body::Close { name });
             }
+            Input::Config { request, command } => self.on_config(now, request, command),
             Input::JoinLaneUp { lane, peer_key } => self.on_join_lane_up(now, lane, peer_key),
             Input::JoinFailed { address, what } => self.on_join_failed(&address, &what),
             Input::JoinMessage { lane, peer_key, message } => {
@@ -289,7 +304,8 @@ impl Mesh {
         let seeding = self.seeding.as_ref().map(|s| s.deadline);
         let (requests, control) = (self.requests.next_deadline(), self.control.next_deadline());
         let (welcome, admissions) = (self.welcome.as_ref().map(|w| w.until), self.admissions.next_deadline());
-        [joining, welcome, seeding, requests, control, admissions].into_iter().flatten().min()
+        let watches = self.watches.next_deadline();
+        [joining, welcome, seeding, requests, control, admissions, watches].into_iter().flatten().min()
     }
 
     /// Panics if an invariant does not hold.
@@ -297,8 +313,8 @@ impl Mesh {
         assert!(self.stored <= self.state.applied, "M11: what is stored was applied");
         assert!(self.cut <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
-        // Beside commands: one request per admission, the founding, and the node's own change.
-        let most = self.config.requests_max + self.config.joins_max + 2;
+        // Beside commands: one request per admission, the founding, the node's own change, and a barrier.
+        let most = self.config.requests_max + self.config.joins_max + 3;
         assert!(self.requests.pending() <= most, "M5: requests are bounded");
         assert!(self.requests.served() <= self.config.served_max, "M5: served requests are bounded");
         assert!(self.requests.served() == 0 || self.control.leading, "M7: only a leader serves");
@@ -308,6 +324,8 @@ impl Mesh {
         if let (Some(membership), Some(mesh)) = (&self.membership, self.state.mesh) {
             assert_eq!(membership.mesh, mesh, "M12: the state is of the mesh this node belongs to");
         }
+        self.check_reads();
+        self.check_watches();
         if level == Level::Full {
             for token in self.tokens.values() {
                 assert!(token.redeemed.len() <= token.uses as usize, "M9: no token is used too often");
@@ -380,12 +398,15 @@ impl Mesh {
         let mut short = State::default();
         let decided = self.planted.strikes(Bug::SnapshotForgetsDecisions, || !state.decided.is_empty());
         let streams = self.planted.strikes(Bug::SnapshotForgetsStreams, || !state.streams.is_empty());
-        if decided || streams {
+        let config = self.planted.strikes(Bug::SnapshotForgetsConfiguration, || !state.config.is_empty());
+        if decided || streams || config {
             short.clone_from(state);
             if decided {
                 short.decided.clear();
-            } else {
+            } else if streams {
                 short.streams.clear();
+            } else {
+                short.config = table::Table::default();
             }
             state = &short;
         }
@@ -431,6 +452,7 @@ impl Mesh {
         self.on_join_deadline(now);
         self.on_welcome_deadline(now);
         self.on_request_deadline(now);
+        self.on_watch_deadline(now);
         self.on_linger_deadline(now);
         self.on_control_deadline(now);
     }

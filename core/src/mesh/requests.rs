@@ -5,12 +5,14 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::entry::{Body, Entry, Request};
 use super::state::Effect;
 use super::wire::{Message, Verdict};
 use super::{Mesh, Output};
+use crate::agreed::ConfigReply;
 use crate::id::{LogIndex, NodeId, RequestId, StreamInstance};
 use crate::node::command::{Refusal, Reply};
 use crate::planted::Bug;
@@ -31,6 +33,8 @@ pub(super) enum Purpose {
     Founding,
     /// This node's own addresses changed.
     OwnChange,
+    /// Reads wait until what is committed now is applied.
+    Barrier,
 }
 
 #[derive(Clone, Debug)]
@@ -115,6 +119,10 @@ impl Mesh {
             return self.reply(request, Err(Refusal::NotMember));
         }
         if self.requests.pending.len() >= self.config.requests_max {
+            return self.reply(request, Err(Refusal::Busy));
+        }
+        let bytes: usize = self.requests.pending.values().map(|pending| pending.body.bytes()).sum();
+        if bytes + body.bytes() > self.config.request_bytes_max {
             return self.reply(request, Err(Refusal::Busy));
         }
         if let Body::Close { name } = &body
@@ -212,6 +220,10 @@ impl Mesh {
         {
             return self.answer(from, request, Verdict::Refused("a member speaks for itself only".into()));
         }
+        if let Err(refusal) = body.check() {
+            // It cannot be done later either, so no copy of it will be.
+            return self.answer(from, request, Verdict::Refused(refusal.to_string()));
+        }
         let Body::Admit(admission) = &body else {
             return self.propose(now, key, seen, body);
         };
@@ -299,8 +311,10 @@ impl Mesh {
                 let reply = match effect {
                     Effect::Opened { instance, created } => Ok(Reply::StreamOpened { instance, created }),
                     Effect::Closed(_) => Ok(Reply::StreamClosed),
-                    // Clients only open and close: whoever leads put something else under the request's number.
-                    Effect::Founded | Effect::Admitted(_) | Effect::Updated(_) => {
+                    Effect::ConfigSet(version) => Ok(Reply::Config(ConfigReply::Written { version })),
+                    Effect::ConfigDeleted(version) => Ok(Reply::Config(ConfigReply::Deleted { version })),
+                    // No client asks for these: whoever leads put something else under the request's number.
+                    Effect::Founded | Effect::Admitted(_) | Effect::Updated(_) | Effect::Passed => {
                         let reason = "the mesh decided something else under this request's number";
                         Err(Refusal::Invalid(reason.into()))
                     }
@@ -309,6 +323,7 @@ impl Mesh {
             }
             (Purpose::Client(id), Err(refusal)) => self.reply(id, Err(refusal)),
             (Purpose::Admission(node), result) => self.on_admission_decided(now, node, result),
+            (Purpose::Barrier, result) => self.on_reads_confirmed(now, result),
             (Purpose::Founding | Purpose::OwnChange, _) => {}
         }
     }
@@ -318,6 +333,7 @@ impl Mesh {
         match pending.purpose {
             Purpose::Client(id) => self.reply(id, Err(refusal)),
             Purpose::Admission(node) => self.on_admission_decided(now, node, Err(refusal)),
+            Purpose::Barrier => self.on_reads_confirmed(now, Err(refusal)),
             Purpose::Founding | Purpose::OwnChange => {}
         }
     }

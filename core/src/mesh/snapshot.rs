@@ -8,6 +8,7 @@ use wattle_proto::mesh as proto;
 
 use super::room::TABLES_BYTES_MAX;
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
+use super::table::Table;
 use super::wire::{self, Malformed, id_bytes};
 use crate::digest::Digest;
 use crate::id::{LogIndex, StreamInstance};
@@ -26,6 +27,7 @@ impl State {
             streams: self.streams.values().map(stream_out).collect(),
             decided: self.decided.iter().map(decided_out).collect(),
             floor: self.floor.0,
+            config: self.config.encode(),
         };
         state.encode_to_vec().into()
     }
@@ -48,6 +50,7 @@ impl State {
             mesh_name: wire::text(stored.mesh_name, wire::TEXT_MAX)?,
             time: Wall(stored.time),
             floor: LogIndex(stored.floor),
+            config: Table::decode(stored.config)?,
             bytes: 0,
             members: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -78,7 +81,7 @@ impl State {
             }
             state.decided.push_back(decided);
         }
-        if state.bytes > TABLES_BYTES_MAX {
+        if state.bytes + state.config.bytes() > TABLES_BYTES_MAX {
             return Err(Malformed("the state is over its limit"));
         }
         if state.mesh.is_none() && !state.members.is_empty() {

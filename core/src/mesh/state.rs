@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::entry::{Admission, Body, Entry, Request};
 use super::room::stream_bytes;
+use super::table::Table;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::node::command::Refusal;
 use crate::time::Wall;
@@ -99,6 +100,12 @@ pub enum Effect {
     },
     /// A stream is closed; `None` if this is only remembered.
     Closed(Option<StreamInstance>),
+    /// A key has a value, by that entry.
+    ConfigSet(LogIndex),
+    /// A key is gone, by that entry.
+    ConfigDeleted(LogIndex),
+    /// A barrier is passed.
+    Passed,
 }
 
 /// What became of an entry. `fresh` is `false` when the request had been decided before and nothing changed.
@@ -127,6 +134,8 @@ pub struct State {
     pub names: BTreeMap<String, NodeId>,
     /// The open streams by name.
     pub streams: BTreeMap<String, Stream>,
+    /// The agreed configuration.
+    pub config: Table,
     /// Requests decided lately, oldest first.
     pub decided: VecDeque<Decided>,
     /// The same by request.
@@ -173,6 +182,10 @@ impl State {
         assert_eq!(index, self.applied.next(), "M1: entries are applied in order, each once");
         self.applied = index;
         let entry = entry?;
+        if entry.body == Body::Barrier {
+            // It may stand here as often as it likes: nothing of it is remembered.
+            return Some(Outcome { result: Ok(Effect::Passed), fresh: false });
+        }
         if let Some(&done) = self.decisions.get(&entry.request) {
             return Some(Outcome { result: self.recall(entry, done), fresh: false });
         }
@@ -216,8 +229,18 @@ impl State {
             },
             Body::Close { .. } if done => Ok(Effect::Closed(None)),
             Body::Close { name } => Err(Refusal::UnknownStream(name.clone())),
-            Body::Found { .. } | Body::Update { .. } => Err(Refusal::Busy),
+            Body::SetConfig { .. } if done => Ok(Effect::ConfigSet(self.decided_by(entry.request))),
+            Body::DeleteConfig { .. } if done => Ok(Effect::ConfigDeleted(self.decided_by(entry.request))),
+            Body::SetConfig { key, expected, .. } => Err(self.recall_refused_write(key, *expected, false)),
+            Body::DeleteConfig { key, expected } => Err(self.recall_refused_write(key, *expected, true)),
+            Body::Found { .. } | Body::Update { .. } | Body::Barrier => Err(Refusal::Busy),
         }
+    }
+
+    /// The entry that decided a request that is remembered.
+    fn decided_by(&self, request: Request) -> LogIndex {
+        let found = self.decided.iter().rfind(|decided| decided.request == request);
+        found.expect("M4: what is remembered is remembered once, both ways").index
     }
 
     fn perform(&mut self, index: LogIndex, entry: &Entry) -> Result<Effect, Refusal> {
@@ -228,7 +251,9 @@ impl State {
             return Err(Refusal::NotMember);
         }
         match &entry.body {
-            Body::Found { .. } => Err(Refusal::Busy),
+            Body::Found { .. } | Body::Barrier => Err(Refusal::Busy),
+            Body::SetConfig { key, value, expected } => self.set_config(index, key, value, *expected),
+            Body::DeleteConfig { key, expected } => self.delete_config(index, key, *expected),
             Body::Admit(admission) => self.admit(index, admission).map_err(Refusal::JoinRefused),
             Body::Update { node, addresses, api } => {
                 let Some(member) = self.members.get(node) else {
@@ -438,6 +463,7 @@ impl State {
             "M5: tables are bounded"
         );
         self.check_room();
+        self.config.check(self.applied);
         assert!(self.mesh.is_some() || self.members.is_empty(), "M12: there are no members before the mesh");
     }
 }

@@ -10,6 +10,7 @@ use prost::Message as _;
 use wattle_proto::mesh as proto;
 
 use super::entry::{Admission, Body, Entry, Request};
+use crate::agreed::{Expected, VALUE_BYTES_MAX};
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId};
 use crate::time::Wall;
 use crate::work::PublicKey;
@@ -304,6 +305,15 @@ fn body_out(body: &Body) -> proto::Body {
             Kind::Open(proto::Open { name: name.clone(), source: source.clone(), target: target.clone() })
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
+        Body::SetConfig { key, value, expected } => Kind::SetConfig(proto::SetConfig {
+            key: key.clone(),
+            value: value.clone(),
+            expected: expected.to_number(),
+        }),
+        Body::DeleteConfig { key, expected } => {
+            Kind::DeleteConfig(proto::DeleteConfig { key: key.clone(), expected: expected.to_number() })
+        }
+        Body::Barrier => Kind::Barrier(proto::Barrier {}),
     };
     proto::Body { kind: Some(kind) }
 }
@@ -326,6 +336,15 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
             target: text(o.target, TEXT_MAX)?,
         },
         Kind::Close(c) => Body::Close { name: text(c.name, TEXT_MAX)? },
+        Kind::SetConfig(s) => Body::SetConfig {
+            key: text(s.key, TEXT_MAX)?,
+            value: value(s.value)?,
+            expected: Expected::from_number(s.expected),
+        },
+        Kind::DeleteConfig(d) => {
+            Body::DeleteConfig { key: text(d.key, TEXT_MAX)?, expected: Expected::from_number(d.expected) }
+        }
+        Kind::Barrier(proto::Barrier {}) => Body::Barrier,
     })
 }
 
@@ -420,6 +439,11 @@ pub(super) fn signature(bytes: Bytes) -> Result<Bytes, Malformed> {
 
 pub(super) fn text(text: String, longest: usize) -> Result<String, Malformed> {
     if text.len() <= longest { Ok(text) } else { Err(Malformed("a text is too long")) }
+}
+
+/// A value over the limit is told so, unless it is beyond all measure.
+fn value(bytes: Bytes) -> Result<Bytes, Malformed> {
+    if bytes.len() <= 4 * VALUE_BYTES_MAX { Ok(bytes) } else { Err(Malformed("a value is too long")) }
 }
 
 pub(super) fn optional(value: Option<String>) -> Result<Option<String>, Malformed> {

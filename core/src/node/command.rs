@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::agreed::{ConfigCommand, ConfigRefusal, ConfigReply};
 use crate::id::{
     AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, WriterId,
     WriterSequence,
@@ -39,6 +40,8 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Something about agreed configuration. Answered by [`Reply::Config`].
+    Config(ConfigCommand),
     /// Publish messages. Answered by [`Reply::Published`] for each level up to `wait`, lowest first.
     Publish {
         /// The stream's name.
@@ -128,6 +131,8 @@ pub enum Reply {
     },
     /// The stream is closed.
     StreamClosed,
+    /// About agreed configuration.
+    Config(ConfigReply),
     /// A run of messages has come this far. Comes once per level, lowest first, up to the one waited for.
     Published(Receipt),
     /// Where a writer stands.
@@ -238,6 +243,9 @@ pub enum Refusal {
     /// The control group has no leader that answers.
     #[error("the control group has no quorum now: configuration cannot change until enough voters are back")]
     NoQuorum,
+    /// Something about agreed configuration cannot be.
+    #[error(transparent)]
+    Config(#[from] ConfigRefusal),
     /// The log or its disk is full; who is behind.
     #[error(
         "the stream is full: {behind} has processed only up to {processed} while {accepted} are accepted; publish again later"

@@ -452,6 +452,7 @@ impl Node {
                 self.mesh.handle(now, mesh::Input::OpenStream { request, name, source, target });
             }
             C::CloseStream { name } => self.mesh.handle(now, mesh::Input::CloseStream { request, name }),
+            C::Config(command) => self.mesh.handle(now, mesh::Input::Config { request, command }),
             C::Publish { stream, writer, first, messages, wait } => {
                 let input = stream::Input::Publish { request, stream, writer, first, messages, wait };
                 self.streams.handle(now, input);

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 use tonic::{Code, Status};
+use wattle_core::agreed::ConfigRefusal;
 use wattle_core::node::command::Refusal;
 use wattle_io::Ended;
 use wattle_proto::api::{Behind, ErrorDetail, Reason, Refused, WrongNode};
@@ -60,6 +61,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::NoQuorum => {
             (Code::Unavailable, Reason::NoQuorum, "`wattle status` shows which voters are missing")
         }
+        Refusal::Config(refusal) => classify_config(refusal),
         Refusal::Backpressure { .. } => {
             (Code::ResourceExhausted, Reason::Backpressure, "`wattle stream show` tells what it waits for")
         }
@@ -84,6 +86,27 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         ),
         Refusal::StreamClosed => (Code::Aborted, Reason::StreamClosed, ""),
         Refusal::Invalid(_) => (Code::InvalidArgument, Reason::Invalid, ""),
+    }
+}
+
+fn classify_config(refusal: &ConfigRefusal) -> (Code, Reason, &'static str) {
+    match refusal {
+        ConfigRefusal::Conflict { .. } => (
+            Code::Aborted,
+            Reason::VersionConflict,
+            "somebody else wrote it: read it again, decide again, and write with the version read",
+        ),
+        ConfigRefusal::UnknownKey(_) => {
+            (Code::NotFound, Reason::UnknownKey, "`wattle config list` lists the keys")
+        }
+        ConfigRefusal::BadKey(_) => (Code::InvalidArgument, Reason::BadKey, ""),
+        ConfigRefusal::ValueTooLarge { .. } => (
+            Code::InvalidArgument,
+            Reason::ValueTooLarge,
+            "keep large data elsewhere, and write here where it is",
+        ),
+        ConfigRefusal::Full(_) => (Code::ResourceExhausted, Reason::ConfigFull, ""),
+        ConfigRefusal::Refused { .. } => (Code::InvalidArgument, Reason::ValueRefused, ""),
     }
 }
 
@@ -116,11 +139,16 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
             detail.behind =
                 Some(Behind { name: behind.clone(), processed: processed.0, accepted: accepted.0 });
         }
+        Refusal::Config(ConfigRefusal::Conflict { present, .. }) => {
+            detail.present_version = Some(present.map_or(0, |version| version.0));
+        }
+        Refusal::Config(ConfigRefusal::ValueTooLarge { limit, .. }) => detail.limit_bytes = Some(*limit),
         Refusal::NoSpace { free } => detail.free_bytes = Some(*free),
         Refusal::TooLarge { limit, .. } | Refusal::TooManyWriters { limit } => {
             detail.limit_bytes = Some(*limit)
         }
         Refusal::NotMember
+        | Refusal::Config(_)
         | Refusal::BadToken(_)
         | Refusal::JoinRefused(_)
         | Refusal::Impostor(_)
@@ -236,7 +264,7 @@ pub fn detail_of(status: &Status) -> Option<ErrorDetail> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-    use wattle_core::id::{MeshId, NodeId, Sequence, WriterSequence};
+    use wattle_core::id::{LogIndex, MeshId, NodeId, Sequence, WriterSequence};
 
     fn every_refusal() -> Vec<Refusal> {
         let text = || "text".to_owned();
@@ -262,6 +290,12 @@ mod tests {
             Refusal::StreamStopped(text()),
             Refusal::StreamClosed,
             Refusal::Invalid(text()),
+            Refusal::Config(ConfigRefusal::Conflict { key: text(), present: Some(LogIndex(7)) }),
+            Refusal::Config(ConfigRefusal::UnknownKey(text())),
+            Refusal::Config(ConfigRefusal::BadKey(text())),
+            Refusal::Config(ConfigRefusal::ValueTooLarge { got: 10, limit: 9 }),
+            Refusal::Config(ConfigRefusal::Full(text())),
+            Refusal::Config(ConfigRefusal::Refused { key: text(), why: text() }),
         ]
     }
 
@@ -281,9 +315,8 @@ mod tests {
         for other in ends.into_iter().chain([node_stopped(), unauthenticated("x")]) {
             assert!(reasons.insert(detail_of(&other).unwrap().reason));
         }
-        // Reasons are numbered without gaps, so this count says that none is left over.
-        assert!(Reason::try_from(reasons.len() as i32).is_ok());
-        assert!(Reason::try_from(reasons.len() as i32 + 1).is_err());
+        let known = |number: &i32| Reason::try_from(*number).is_ok();
+        assert_eq!(reasons, (1..1_000).filter(known).collect(), "no reason is left over");
     }
 
     #[test]
@@ -295,6 +328,10 @@ mod tests {
         assert_eq!(NodeId::from_slice(&wrong.node), Some(NodeId(9)));
         let gap = detail(&Refusal::WriterGap { expected: WriterSequence(6), got: WriterSequence(8) });
         assert_eq!(gap.expected_writer_sequence, Some(6));
+        let conflict =
+            |present| detail(&Refusal::Config(ConfigRefusal::Conflict { key: "k".into(), present }));
+        assert_eq!(conflict(Some(LogIndex(7))).present_version, Some(7));
+        assert_eq!(conflict(None).present_version, Some(0));
         assert!(detail(&Refusal::Busy).retriable && !detail(&Refusal::WriterClosed).retriable);
         assert_eq!(detail_of(&Status::internal("of another make")), None);
     }

@@ -1,6 +1,7 @@
 //! The API for applications and operators: gRPC over HTTP/2, with health and reflection.
 
 pub mod auth;
+mod config;
 pub mod convert;
 mod data;
 pub mod errors;

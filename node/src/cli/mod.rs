@@ -1,6 +1,7 @@
 //! The command line: what can be said. Who does it is in [`commands`].
 
 mod commands;
+mod config;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -95,6 +96,9 @@ enum Command {
     ///
     /// As the node that is asked sees it, with a warning wherever the loss of a node would hurt or something stands still.
     Status,
+    /// Read, write and watch the configuration that all nodes agree on
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Open, close and look at streams
     #[command(subcommand)]
     Stream(StreamCommand),
@@ -297,6 +301,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Mesh(MeshCommand::Invite) => desk.invite().await,
                 Command::Mesh(MeshCommand::Join { token }) => desk.join(token).await,
                 Command::Status => desk.status().await,
+                Command::Config(command) => desk.config(command).await,
                 Command::Stream(StreamCommand::Open { name, from, to }) => desk.open(name, from, to).await,
                 Command::Stream(StreamCommand::Close { name }) => desk.close(name).await,
                 Command::Stream(StreamCommand::List) => desk.list().await,

@@ -1,5 +1,6 @@
 //! What commands print: text for people, JSON for programs. Answers go to standard output, remarks to standard error.
 
+pub mod config;
 pub mod status;
 pub mod stream;
 

@@ -24,10 +24,12 @@
 //! | X19 | of several connections between two nodes one stays: a link goes down only because something broke |
 //! | X20 | the first beat of a later start counts at once; a start that was replaced does not come back while its successor is heard |
 //! | X21 | what a node said outlasts its end: no two starts are heard under one count, and a stream that it closed stays closed |
+//! | X22 | what was told of agreed configuration is explained by one order of all that was asked (linearizability); a version is one write |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
 mod agreement;
+mod configuration;
 mod handling;
 mod linear;
 mod links;
@@ -44,6 +46,7 @@ mod whole;
 use wattle_core::id::GroupId;
 
 pub use agreement::Agreement;
+pub use configuration::{Asked as ConfigAsked, Configuration, Told as ConfigTold, WISHES_MOST};
 pub use handling::Handling;
 pub use links::{Neighbours, Pauses};
 pub use log::{Ballot, Logs};
@@ -57,7 +60,7 @@ pub use traffic::Traffic;
 pub use whole::{completed_is_marked, log_is_bounded, nobody_parted, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 21;
+pub const CHECKERS: u32 = 22;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FORMAT, Latency, MAX_NODES, Plan, Wish};
-use crate::checker::CALLS_MOST;
+use crate::checker::{CALLS_MOST, WISHES_MOST};
 use crate::event::{SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
 
@@ -26,6 +26,7 @@ impl Plan {
         self.check_edges()?;
         self.check_streams()?;
         self.check_registry()?;
+        self.check_config()?;
         for &node in self.forsaken.iter().flat_map(|forsaken| &forsaken.nodes) {
             self.known(node, "who is forsaken")?;
         }
@@ -74,6 +75,20 @@ impl Plan {
             ));
         }
         Ok(())
+    }
+
+    fn check_config(&self) -> Result<(), String> {
+        let mut asked: BTreeMap<u64, usize> = BTreeMap::new();
+        for (index, wanted) in self.config.iter().enumerate() {
+            self.known(wanted.node, &format!("whom configuration wish {index} asks"))?;
+            *asked.entry(wanted.key).or_default() += 1;
+        }
+        match asked.into_iter().find(|&(_, wishes)| wishes > WISHES_MOST) {
+            Some((key, wishes)) => Err(format!(
+                "there are {wishes} wishes for key {key} of the configuration: {WISHES_MOST} is the most for one key"
+            )),
+            None => Ok(()),
+        }
     }
 
     fn check_nodes(&self) -> Result<(), String> {

@@ -1,0 +1,82 @@
+//! Those who read and write agreed configuration: each asks once, and one order must explain what all of them were told.
+
+use wattle_core::agreed::{ConfigCommand, ConfigRefusal, ConfigReply, Consistency, Expected};
+use wattle_core::id::RequestId;
+use wattle_core::node::command::{Command, Refusal, Reply};
+
+use crate::checker::{ConfigAsked as Asked, ConfigTold as Told};
+use crate::desk::{Call, Desk, request_of};
+use crate::event::Actor;
+use crate::plan::{ConfigPlan, ConfigWish};
+
+/// One wish, asked once.
+#[derive(Debug)]
+pub(crate) struct Clerk {
+    index: usize,
+    plan: ConfigPlan,
+}
+
+impl Clerk {
+    /// The wish in that place of a plan.
+    #[must_use]
+    pub(crate) fn new(index: usize, plan: ConfigPlan) -> Self {
+        Self { index, plan }
+    }
+
+    /// Sets its only wake.
+    pub(crate) fn start(&mut self, desk: &mut Desk<'_>) {
+        desk.wake(Actor::Clerk(self.index), 0, self.plan.at);
+    }
+
+    /// Asks. What it expects to find is what anybody was told last.
+    pub(crate) fn wake(&mut self, desk: &mut Desk<'_>) {
+        let latest = desk.books.configuration.latest(self.plan.key);
+        let key = format!("contested/{}", self.plan.key);
+        let value = (self.index as u64).to_be_bytes().to_vec().into();
+        let (command, asked) = match self.plan.wish {
+            ConfigWish::Set => (ConfigCommand::Set { key, value, expected: Expected::Any }, Asked::Set(None)),
+            ConfigWish::Swap => {
+                let expected = Expected::from_number(Some(latest));
+                (ConfigCommand::Set { key, value, expected }, Asked::Set(Some(latest)))
+            }
+            ConfigWish::Delete => (ConfigCommand::Delete { key, expected: Expected::Any }, Asked::Delete),
+            ConfigWish::Get => {
+                (ConfigCommand::Get { key, consistency: Consistency::Linearizable }, Asked::Get)
+            }
+            ConfigWish::Peek => (ConfigCommand::Get { key, consistency: Consistency::Local }, Asked::Peek),
+        };
+        desk.books.configuration.asks(self.index, self.plan.key, desk.now, asked);
+        let request = request_of(Actor::Clerk(self.index), 0);
+        let node = desk.leader.filter(|_| self.plan.leader).unwrap_or(self.plan.node);
+        desk.call(node, Call::Command(request, Command::Config(command)));
+    }
+
+    /// A node answers. What it refuses for other reasons than what the key holds may have happened all the same.
+    ///
+    /// # Errors
+    /// X22.
+    pub(crate) fn reply(
+        &mut self,
+        desk: &mut Desk<'_>,
+        request: RequestId,
+        reply: &Result<Reply, Refusal>,
+    ) -> crate::checker::Checked {
+        debug_assert_eq!(request, request_of(Actor::Clerk(self.index), 0));
+        let told = match reply {
+            Ok(Reply::Config(ConfigReply::Written { version })) => Told::Written(version.0),
+            Ok(Reply::Config(ConfigReply::Deleted { version })) => Told::Deleted(version.0),
+            Ok(Reply::Config(ConfigReply::Record { record: None, .. })) => Told::Absent,
+            Ok(Reply::Config(ConfigReply::Record { record: Some(record), .. })) => {
+                let value = <[u8; 8]>::try_from(&record.value[..]);
+                let who = value.map_or(usize::MAX, |value| u64::from_be_bytes(value) as usize);
+                Told::Found { who, version: record.version.0 }
+            }
+            Err(Refusal::Config(ConfigRefusal::Conflict { present, .. })) => {
+                Told::Conflict(present.map_or(0, |version| version.0))
+            }
+            Err(Refusal::Config(ConfigRefusal::UnknownKey(_))) => Told::Absent,
+            _ => return Ok(()),
+        };
+        desk.books.configuration.told(self.index, desk.now, told)
+    }
+}
