@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::id::LogIndex;
-use crate::time::Span;
+use crate::time::{Span, Wall};
 
 /// Longest key.
 pub const KEY_BYTES_MAX: usize = 256;
@@ -19,6 +19,8 @@ pub const VALUE_BYTES_MAX: usize = 64 << 10;
 pub const KEYS_MAX: usize = 10_000;
 /// What all keys and values may take of the stored state. A snapshot of that is one message, which others need room in.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
+/// Most settings changed together.
+pub const CHANGES_MAX: usize = 16;
 /// Most records of one page of a listing.
 pub const PAGE_MAX: u32 = 1_000;
 
@@ -95,6 +97,25 @@ pub enum ConfigCommand {
         /// What must be there before.
         expected: Expected,
     },
+    /// Give the mesh a new join key, in place of the one before. Answered by [`ConfigReply::KeyRotated`].
+    RotateKey {
+        /// How long it is good; `None` for ever.
+        lifetime: Option<Span>,
+        /// How many nodes it admits; `None` for any number.
+        uses: Option<u32>,
+    },
+    /// Change settings of the mesh itself, all or none. Answered by [`ConfigReply::Written`].
+    Configure {
+        /// Keys and their values; `None` takes a key away, so that the default counts again.
+        changes: Vec<(String, Option<Bytes>)>,
+        /// The version that the settings must have, if it matters; 0 while none was ever changed.
+        expected: Option<LogIndex>,
+    },
+    /// What the settings of the mesh are. Answered by [`ConfigReply::Settings`].
+    Settings {
+        /// How fresh the answer must be.
+        consistency: Consistency,
+    },
     /// Read a key. Answered by [`ConfigReply::Record`].
     Get {
         /// The key.
@@ -129,11 +150,75 @@ impl ConfigCommand {
     pub fn bytes(&self) -> usize {
         64 + match self {
             Self::Set { key, value, .. } => key.len() + value.len(),
+            Self::Configure { changes, .. } => changes.iter().map(change_bytes).sum(),
+            Self::Settings { .. } | Self::RotateKey { .. } => 0,
             Self::Delete { key, .. } | Self::Get { key, .. } => key.len(),
             Self::List { prefix, after, .. } => prefix.len() + after.len(),
             Self::Watch { prefix, .. } => prefix.len(),
         }
     }
+}
+
+fn change_bytes((key, value): &(String, Option<Bytes>)) -> usize {
+    key.len() + value.as_ref().map_or(0, Bytes::len)
+}
+
+/// Who may join.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JoinPolicy {
+    /// Whoever knows where a member is, and its key's hash: no secret is asked for.
+    Open,
+    /// Whoever shows the mesh's join key, or a token that a member made.
+    #[default]
+    KeyRequired,
+    /// Nobody.
+    Closed,
+}
+
+impl JoinPolicy {
+    /// All of them, by name.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("open", Self::Open), ("key_required", Self::KeyRequired), ("closed", Self::Closed)];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        Self::ALL[self as usize].0
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, policy)| *policy)
+    }
+}
+
+/// What everybody may know of the mesh's join key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyStatus {
+    /// The entry that set it.
+    pub version: LogIndex,
+    /// When it stops being good; `None` if never.
+    pub expiry: Option<Wall>,
+    /// How many nodes it admits; `None` for any number.
+    pub uses: Option<u32>,
+    /// How many it admitted.
+    pub used: u32,
+}
+
+/// The settings of the mesh itself, as its members agreed on them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MeshSettings {
+    /// The entry that last changed any of them; 0 if none ever did.
+    pub version: LogIndex,
+    /// The name of the mesh, if it is no longer the one it was made under.
+    pub name: Option<String>,
+    /// What it is for, in words.
+    pub description: Option<String>,
+    /// How many members shall vote in the control group, as far as there are enough; `None` leaves it to each leader's own settings.
+    pub voters: Option<usize>,
+    /// Who may join.
+    pub join_policy: JoinPolicy,
 }
 
 /// A key and what it holds.
@@ -184,6 +269,22 @@ pub enum ConfigReply {
         /// The entry that took it away.
         version: LogIndex,
     },
+    /// The mesh has a new join key.
+    KeyRotated {
+        /// To be given to `mesh join`. Nobody keeps it.
+        text: String,
+        /// What everybody may know of it.
+        key: KeyStatus,
+    },
+    /// The settings of the mesh.
+    Settings {
+        /// What they are.
+        settings: MeshSettings,
+        /// The mesh's join key, if it has one.
+        key: Option<KeyStatus>,
+        /// From when this is.
+        at: ReadPoint,
+    },
     /// What a key holds.
     Record {
         /// `None` if there is no such key.
@@ -221,6 +322,14 @@ pub enum ConfigRefusal {
         key: String,
         /// The version of what is there; `None` if there is no such key.
         present: Option<LogIndex>,
+    },
+    /// The settings of the mesh have another version than was expected.
+    #[error(
+        "the settings of the mesh stand at version {present}, which is not what was expected: none was changed"
+    )]
+    SettingsConflict {
+        /// The version they have.
+        present: LogIndex,
     },
     /// A key that is not there cannot be taken away.
     #[error("there is no key {0:?}")]

@@ -275,6 +275,7 @@ marks! {
         RequestServedTwice: "a leader was asked for what it was doing already";
         RequestTimedOut: "a request found no quorum in time";
         DecidedTwice: "a request stood in the log twice and was done once";
+        VotersDemoted: "voters of the control group became learners, because fewer are wanted";
         WriteConflict: "a write of agreed configuration did not find the version it expected";
         ReadBehindBarrier: "a linearizable read came while a barrier was under way, and waited for the next";
         ReadsShareBarrier: "several linearizable reads were answered with one barrier";

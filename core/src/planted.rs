@@ -197,6 +197,8 @@ bugs! {
             "a linearizable read is answered from what the asked node has applied";
         ReadJoinsBarrier = "read-joins-barrier":
             "a linearizable read is answered with a barrier that was under way when it was asked";
+        WatchSkipsForgotten = "watch-skips-forgotten":
+            "a watcher that comes from before what is remembered is told what is remembered, as if that were all";
         SnapshotForgetsConfiguration = "snapshot-forgets-configuration":
             "a snapshot of the control group's state is without the agreed configuration";
     }

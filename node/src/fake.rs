@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use tokio::sync::watch;
 use tonic::async_trait;
-use wattle_core::agreed::{ConfigChange, ConfigCommand, ConfigRecord, ConfigRefusal, ConfigReply, ReadPoint};
+use wattle_core::agreed::{
+    ConfigChange, ConfigCommand, ConfigRecord, ConfigRefusal, ConfigReply, KeyStatus, MeshSettings, ReadPoint,
+};
 use wattle_core::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, MessageId, NodeId, Sequence,
     SessionEpoch, StreamInstance, WriterId, WriterSequence,
 };
+use wattle_core::mesh::handlers::{DESCRIPTION, VOTERS};
 use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Waited};
 use wattle_core::node::output::{Delivered, Delivery};
 use wattle_core::node::status::Status;
@@ -173,6 +176,32 @@ impl State {
                 self.entries += 1;
                 ConfigReply::Deleted { version: LogIndex(self.entries) }
             }
+            ConfigCommand::RotateKey { uses, .. } => {
+                self.entries += 1;
+                let key = KeyStatus { version: LogIndex(self.entries), uses, ..KeyStatus::default() };
+                ConfigReply::KeyRotated { text: "wattle1.KEY".to_owned(), key }
+            }
+            ConfigCommand::Configure { changes, .. } => {
+                self.entries += 1;
+                let version = LogIndex(self.entries);
+                for (key, value) in changes {
+                    let value = value.unwrap_or_default();
+                    let record = ConfigRecord { key: key.clone(), value, version, created: version };
+                    self.config.insert(key, record);
+                }
+                ConfigReply::Written { version }
+            }
+            ConfigCommand::Settings { consistency } => {
+                let text =
+                    |key: &str| Some(String::from_utf8_lossy(&self.config.get(key)?.value).into_owned());
+                let settings = MeshSettings {
+                    version: LogIndex(self.entries),
+                    description: text(DESCRIPTION),
+                    voters: text(VOTERS).and_then(|voters| voters.parse().ok()),
+                    ..MeshSettings::default()
+                };
+                ConfigReply::Settings { settings, key: None, at: at(consistency) }
+            }
             ConfigCommand::Get { key, consistency } => {
                 ConfigReply::Record { record: self.config.get(&key).cloned(), at: at(consistency) }
             }
@@ -327,6 +356,7 @@ impl World for FakeWorld {
             generation: Generation(1),
             mesh: Some(MeshId(5)),
             mesh_name: "fake".to_owned(),
+            settings: MeshSettings::default(),
             members: Vec::new(),
             links: Vec::new(),
             control: None,

@@ -83,7 +83,7 @@ impl Mesh {
                 Some(first.node)
             }
             (Effect::Admitted(node) | Effect::Updated(node), _) => Some(*node),
-            (Effect::ConfigSet(_) | Effect::ConfigDeleted(_), _) => {
+            (Effect::ConfigSet(_) | Effect::ConfigDeleted(_) | Effect::Configured(_), _) => {
                 self.note_config(entry, effect);
                 None
             }

@@ -6,7 +6,7 @@
 //! applied it.
 //!
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
-//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `introduce` (members that were admitted while this
+//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that were admitted while this
 //! node was away), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
 //! # Invariants
@@ -31,11 +31,14 @@
 //!   expects. What the handler of a reserved key refuses never stands there.
 //! - **M17** A linearizable read is answered from a state that holds all that was committed before it was asked.
 //! - **M18** A watcher is told everything that is written behind the entry it comes from, in order, or that it is not.
+//! - **M19** The mesh's join key is known to its members by a salted hash only, and admits no more nodes than it allows, all doors counted together. Nobody
+//!   is admitted against the policy that stands when the admission is applied.
 
 pub mod config;
 pub mod entry;
 pub mod handlers;
 pub mod input;
+pub mod join_key;
 pub mod output;
 pub mod state;
 pub mod table;
@@ -76,6 +79,7 @@ pub use output::Output;
 pub use state::{Member, State, Stream};
 pub use wire::{JoinMessage, Malformed, Message, RosterEntry};
 
+use crate::agreed::MeshSettings;
 use crate::digest::Digest;
 use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance};
 use crate::level::Level;
@@ -118,6 +122,8 @@ pub struct Mesh {
     requests: requests::Requests,
     reads: reads::Reads,
     watches: watches::Watches,
+    /// Secrets of keys that are being agreed on.
+    secrets: BTreeMap<RequestId, token::Secret>,
     /// Requests refused for good in this step.
     failed: Vec<(Request, Refusal)>,
     /// Members admitted or changed after the stored state.
@@ -159,6 +165,7 @@ impl Mesh {
             requests: requests::Requests::default(),
             reads: reads::Reads::default(),
             watches: watches::Watches::default(),
+            secrets: BTreeMap::new(),
             failed: Vec::new(),
             marks: marks::Marks::default(),
             opened: BTreeMap::new(),
@@ -324,6 +331,10 @@ impl Mesh {
         if let (Some(membership), Some(mesh)) = (&self.membership, self.state.mesh) {
             assert_eq!(membership.mesh, mesh, "M12: the state is of the mesh this node belongs to");
         }
+        assert!(
+            self.secrets.len() <= self.requests.pending(),
+            "M5: secrets are kept while their request is open"
+        );
         self.check_reads();
         self.check_watches();
         if level == Level::Full {
@@ -344,7 +355,14 @@ impl Mesh {
     /// Its name, or nothing.
     #[must_use]
     pub fn mesh_name(&self) -> &str {
-        self.membership.as_ref().map_or("", |m| m.mesh_name.as_str())
+        let agreed = self.settings().name.as_deref();
+        agreed.or(self.membership.as_ref().map(|m| m.mesh_name.as_str())).unwrap_or_default()
+    }
+
+    /// The settings of the mesh, as far as this node has applied them.
+    #[must_use]
+    pub fn settings(&self) -> &MeshSettings {
+        self.state.config.settings()
     }
 
     /// The member of that name or id.
@@ -419,7 +437,7 @@ impl Mesh {
             JoinMessage::Accepted { mesh, mesh_name, admitter, members } => {
                 self.on_accepted(now, lane, peer_key, mesh, mesh_name, admitter, members);
             }
-            JoinMessage::Rejected { reason, retry } => self.on_rejected(now, lane, reason, retry),
+            JoinMessage::Rejected { reason, retry, bar } => self.on_rejected(now, lane, reason, retry, bar),
         }
     }
 

@@ -26,6 +26,7 @@ const PAGE_BYTES_MAX: usize = 512 << 10;
 /// What is read.
 #[derive(Clone, Debug)]
 enum Query {
+    Settings,
     Get { key: String },
     List { prefix: String, after: String, limit: u32 },
 }
@@ -62,6 +63,10 @@ impl Reads {
 }
 
 impl Mesh {
+    pub(super) fn on_get_settings(&mut self, now: Now, request: RequestId, consistency: Consistency) {
+        self.read(now, request, Query::Settings, consistency);
+    }
+
     pub(super) fn on_get_config(
         &mut self,
         now: Now,
@@ -149,6 +154,10 @@ impl Mesh {
             age: self.reads.applied_at.map(|then| now.monotonic.since(then)),
         };
         let reply = match query {
+            Query::Settings => {
+                let key = self.state.join_key.as_ref().map(super::join_key::JoinKey::status);
+                ConfigReply::Settings { settings: self.state.config.settings().clone(), key, at }
+            }
             Query::Get { key } => ConfigReply::Record { record: self.state.config.record(key), at },
             Query::List { prefix, after, limit } => {
                 let (records, more) = self.page(prefix, after, *limit as usize);

@@ -81,6 +81,11 @@ impl Requests {
         self.pending.values().any(|p| p.purpose == *purpose)
     }
 
+    /// Whether the command is on its way to the log.
+    pub(super) fn is_open(&self, request: RequestId) -> bool {
+        self.has(&Purpose::Client(request))
+    }
+
     pub(super) fn pending(&self) -> usize {
         self.pending.len()
     }
@@ -151,7 +156,7 @@ impl Mesh {
 
     fn forward(&mut self, to: NodeId, request: Request, seen: LogIndex, body: Body) {
         // A token's use is on disk before its admission leaves (M9).
-        let when = if matches!(body, Body::Admit(_)) { When::Durable } else { When::Now };
+        let when = if body.admission().is_some() { When::Durable } else { When::Now };
         let message = Message::Forward { request, seen, body: Box::new(body) };
         self.outputs.push_back(Output::Send { to, message, when });
     }
@@ -224,7 +229,7 @@ impl Mesh {
             // It cannot be done later either, so no copy of it will be.
             return self.answer(from, request, Verdict::Refused(refusal.to_string()));
         }
-        let Body::Admit(admission) = &body else {
+        let Some(admission) = body.admission() else {
             return self.propose(now, key, seen, body);
         };
         let admitter = if admission.admitter == from { self.key_of(from) } else { None };
@@ -307,21 +312,34 @@ impl Mesh {
         }
         let Some(pending) = self.requests.pending.remove(&request) else { return };
         match (pending.purpose, result) {
+            (Purpose::Client(id), Ok(Effect::KeyRotated(version))) => {
+                let reply = self.key_rotated(id, version);
+                self.reply(id, reply);
+            }
             (Purpose::Client(id), Ok(effect)) => {
                 let reply = match effect {
                     Effect::Opened { instance, created } => Ok(Reply::StreamOpened { instance, created }),
                     Effect::Closed(_) => Ok(Reply::StreamClosed),
-                    Effect::ConfigSet(version) => Ok(Reply::Config(ConfigReply::Written { version })),
+                    Effect::ConfigSet(version) | Effect::Configured(version) => {
+                        Ok(Reply::Config(ConfigReply::Written { version }))
+                    }
                     Effect::ConfigDeleted(version) => Ok(Reply::Config(ConfigReply::Deleted { version })),
                     // No client asks for these: whoever leads put something else under the request's number.
-                    Effect::Founded | Effect::Admitted(_) | Effect::Updated(_) | Effect::Passed => {
+                    Effect::Founded
+                    | Effect::Admitted(_)
+                    | Effect::Updated(_)
+                    | Effect::KeyRotated(_)
+                    | Effect::Passed => {
                         let reason = "the mesh decided something else under this request's number";
                         Err(Refusal::Invalid(reason.into()))
                     }
                 };
                 self.reply(id, reply);
             }
-            (Purpose::Client(id), Err(refusal)) => self.reply(id, Err(refusal)),
+            (Purpose::Client(id), Err(refusal)) => {
+                self.secrets.remove(&id);
+                self.reply(id, Err(refusal));
+            }
             (Purpose::Admission(node), result) => self.on_admission_decided(now, node, result),
             (Purpose::Barrier, result) => self.on_reads_confirmed(now, result),
             (Purpose::Founding | Purpose::OwnChange, _) => {}
@@ -331,7 +349,10 @@ impl Mesh {
     fn fail(&mut self, now: Now, request: Request, refusal: Refusal) {
         let Some(pending) = self.requests.pending.remove(&request) else { return };
         match pending.purpose {
-            Purpose::Client(id) => self.reply(id, Err(refusal)),
+            Purpose::Client(id) => {
+                self.secrets.remove(&id);
+                self.reply(id, Err(refusal));
+            }
             Purpose::Admission(node) => self.on_admission_decided(now, node, Err(refusal)),
             Purpose::Barrier => self.on_reads_confirmed(now, Err(refusal)),
             Purpose::Founding | Purpose::OwnChange => {}

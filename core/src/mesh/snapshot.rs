@@ -6,6 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::mesh as proto;
 
+use super::join_key::JoinKey;
 use super::room::TABLES_BYTES_MAX;
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
 use super::table::Table;
@@ -28,6 +29,8 @@ impl State {
             decided: self.decided.iter().map(decided_out).collect(),
             floor: self.floor.0,
             config: self.config.encode(),
+            settled: self.config.settings_version().0,
+            join_key: self.join_key.as_ref().map(join_key_out),
         };
         state.encode_to_vec().into()
     }
@@ -50,7 +53,8 @@ impl State {
             mesh_name: wire::text(stored.mesh_name, wire::TEXT_MAX)?,
             time: Wall(stored.time),
             floor: LogIndex(stored.floor),
-            config: Table::decode(stored.config)?,
+            join_key: stored.join_key.map(join_key_in).transpose()?,
+            config: Table::decode(stored.config, stored.settled)?,
             bytes: 0,
             members: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -151,6 +155,28 @@ pub(super) fn stream_in(stream: proto::Stream) -> Result<Stream, Malformed> {
         target: wire::node(&stream.target)?,
         opened: Wall(stream.opened),
         index: LogIndex(stream.index),
+    })
+}
+
+fn join_key_out(key: &JoinKey) -> proto::JoinKey {
+    proto::JoinKey {
+        version: key.version.0,
+        salt: id_bytes(key.salt),
+        hash: key.hash.to_vec().into(),
+        expiry: key.expiry.map(|expiry| expiry.0),
+        uses: key.uses,
+        used: key.used,
+    }
+}
+
+fn join_key_in(key: proto::JoinKey) -> Result<JoinKey, Malformed> {
+    Ok(JoinKey {
+        version: LogIndex(key.version),
+        salt: wire::fixed(&key.salt, "salt")?,
+        hash: wire::fixed(&key.hash, "hash")?,
+        expiry: key.expiry.map(Wall),
+        uses: key.uses,
+        used: key.used,
     })
 }
 

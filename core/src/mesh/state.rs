@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::entry::{Admission, Body, Entry, Request};
+use super::join_key::JoinKey;
 use super::room::stream_bytes;
 use super::table::Table;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
@@ -104,6 +105,10 @@ pub enum Effect {
     ConfigSet(LogIndex),
     /// A key is gone, by that entry.
     ConfigDeleted(LogIndex),
+    /// Settings of the mesh changed, by that entry.
+    Configured(LogIndex),
+    /// The mesh has another join key, by that entry.
+    KeyRotated(LogIndex),
     /// A barrier is passed.
     Passed,
 }
@@ -136,6 +141,8 @@ pub struct State {
     pub streams: BTreeMap<String, Stream>,
     /// The agreed configuration.
     pub config: Table,
+    /// The mesh's join key, if it has one.
+    pub join_key: Option<JoinKey>,
     /// Requests decided lately, oldest first.
     pub decided: VecDeque<Decided>,
     /// The same by request.
@@ -217,8 +224,14 @@ impl State {
     fn recall(&self, entry: &Entry, done: bool) -> Result<Effect, Refusal> {
         match &entry.body {
             Body::Found { .. } if done => Ok(Effect::Founded),
-            Body::Admit(admission) if done => Ok(Effect::Admitted(admission.node)),
-            Body::Admit(_) => Err(Refusal::JoinRefused("it was refused before".into())),
+            Body::Admit(admission) | Body::AdmitByKey { admission, .. } if done => {
+                Ok(Effect::Admitted(admission.node))
+            }
+            Body::RotateKey { .. } if done => Ok(Effect::KeyRotated(self.decided_by(entry.request))),
+            Body::RotateKey { .. } => Err(Refusal::Busy),
+            Body::Admit(_) | Body::AdmitByKey { .. } => {
+                Err(Refusal::JoinRefused("it was refused before".into()))
+            }
             Body::Update { node, .. } if done => Ok(Effect::Updated(*node)),
             Body::Open { name, source, target } => match self.streams.get(name) {
                 Some(stream) if done && self.joins(stream, source, target) => Ok(Effect::Opened {
@@ -231,6 +244,8 @@ impl State {
             Body::Close { name } => Err(Refusal::UnknownStream(name.clone())),
             Body::SetConfig { .. } if done => Ok(Effect::ConfigSet(self.decided_by(entry.request))),
             Body::DeleteConfig { .. } if done => Ok(Effect::ConfigDeleted(self.decided_by(entry.request))),
+            Body::Configure { .. } if done => Ok(Effect::Configured(self.decided_by(entry.request))),
+            Body::Configure { expected, .. } => Err(self.recall_refused_settings(*expected)),
             Body::SetConfig { key, expected, .. } => Err(self.recall_refused_write(key, *expected, false)),
             Body::DeleteConfig { key, expected } => Err(self.recall_refused_write(key, *expected, true)),
             Body::Found { .. } | Body::Update { .. } | Body::Barrier => Err(Refusal::Busy),
@@ -253,8 +268,13 @@ impl State {
         match &entry.body {
             Body::Found { .. } | Body::Barrier => Err(Refusal::Busy),
             Body::SetConfig { key, value, expected } => self.set_config(index, key, value, *expected),
+            Body::Configure { changes, expected } => self.configure(index, changes, *expected),
             Body::DeleteConfig { key, expected } => self.delete_config(index, key, *expected),
-            Body::Admit(admission) => self.admit(index, admission).map_err(Refusal::JoinRefused),
+            Body::Admit(admission) => self.admit(index, admission, None),
+            Body::AdmitByKey { admission, key } => self.admit(index, admission, Some(*key)),
+            Body::RotateKey { salt, hash, lifetime, uses } => {
+                self.rotate_key(index, *salt, *hash, *lifetime, *uses)
+            }
             Body::Update { node, addresses, api } => {
                 let Some(member) = self.members.get(node) else {
                     return Err(Refusal::UnknownNode(node.to_string()));
@@ -331,12 +351,24 @@ impl State {
         }
     }
 
-    fn admit(&mut self, index: LogIndex, admission: &Admission) -> Result<Effect, String> {
+    fn admit(
+        &mut self,
+        index: LogIndex,
+        admission: &Admission,
+        key: Option<LogIndex>,
+    ) -> Result<Effect, Refusal> {
         if !self.members.contains_key(&admission.admitter) {
-            return Err("the node that admits it is no member".into());
+            return Err(Refusal::JoinRefused("the node that admits it is no member".into()));
         }
-        self.may_admit(admission)?;
+        let known = self.members.get(&admission.node);
+        let again = known.is_some_and(|member| member.replica == admission.replica);
+        let new = known.is_none();
+        self.may_join(admission.node, again, key)?;
+        self.may_admit(admission).map_err(Refusal::JoinRefused)?;
         self.insert(index, admission);
+        if let Some(key) = key.filter(|_| new) {
+            self.count_use(key);
+        }
         Ok(Effect::Admitted(admission.node))
     }
 

@@ -3,7 +3,7 @@
 //! A write is an entry; what it wrote has the entry's index as its version. Whether it is done depends on nothing but the state: on the version
 //! expected, on the limits, and for reserved keys on their handler.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use core::ops::Bound;
 
@@ -15,7 +15,8 @@ use super::room::TABLES_BYTES_MAX;
 use super::state::{Effect, State};
 use super::wire::{self, Malformed};
 use crate::agreed::{
-    CONFIG_BYTES_MAX, ConfigRecord, ConfigRefusal, Expected, KEY_BYTES_MAX, KEYS_MAX, VALUE_BYTES_MAX,
+    CHANGES_MAX, CONFIG_BYTES_MAX, ConfigRecord, ConfigRefusal, Expected, KEY_BYTES_MAX, KEYS_MAX,
+    MeshSettings, VALUE_BYTES_MAX,
 };
 use crate::id::LogIndex;
 use crate::node::command::Refusal;
@@ -40,6 +41,10 @@ pub struct Table {
     records: BTreeMap<String, Held>,
     /// What they take of the encoded state, at most.
     bytes: usize,
+    /// The entry that last changed a reserved key.
+    settled: LogIndex,
+    /// What the reserved keys say.
+    settings: MeshSettings,
 }
 
 /// Whether `key` can be a key.
@@ -74,6 +79,29 @@ pub(super) fn check_value(key: &str, value: &[u8]) -> Result<(), ConfigRefusal> 
         return Err(ConfigRefusal::ValueTooLarge { got, limit });
     }
     handlers::check(key, value)
+}
+
+/// Whether settings can be changed so, whatever they are.
+pub(super) fn check_changes(changes: &[(String, Option<Bytes>)]) -> Result<(), ConfigRefusal> {
+    let mut keys = BTreeSet::new();
+    for (key, value) in changes {
+        check_key(key)?;
+        if !key.starts_with(handlers::RESERVED) || !keys.insert(key) {
+            return Err(ConfigRefusal::BadKey(alloc::format!(
+                "each setting of the mesh is named once, and begins with {}; {key:?} does not fit",
+                handlers::RESERVED
+            )));
+        }
+        check_value(key, value.as_deref().unwrap_or_default()).or_else(|refusal| {
+            // Whatever the value, a setting that there is may be taken away.
+            if value.is_none() && handlers::is_known(key) { Ok(()) } else { Err(refusal) }
+        })?;
+    }
+    if (1..=CHANGES_MAX).contains(&changes.len()) {
+        return Ok(());
+    }
+    let what = alloc::format!("1 to {CHANGES_MAX} settings are changed together, not {}", changes.len());
+    Err(ConfigRefusal::BadKey(what))
 }
 
 fn plain(text: &str) -> bool {
@@ -167,13 +195,35 @@ impl Table {
         self.bytes -= before.map_or(0, |held| record_bytes(key, &held.value));
         self.bytes += record_bytes(key, &value);
         self.records.insert(key.into(), Held { value, version: index, created });
+        self.note_setting(index, key);
     }
 
     /// Takes a key away. Whether it was there.
-    pub(super) fn remove(&mut self, key: &str) -> bool {
+    pub(super) fn remove(&mut self, index: LogIndex, key: &str) -> bool {
         let Some(held) = self.records.remove(key) else { return false };
         self.bytes -= record_bytes(key, &held.value);
+        self.note_setting(index, key);
         true
+    }
+
+    fn note_setting(&mut self, index: LogIndex, key: &str) {
+        if key.starts_with(handlers::RESERVED) {
+            assert!(self.settled <= index, "M16: the version of the settings grows");
+            self.settled = index;
+            self.settings = handlers::settings(self);
+        }
+    }
+
+    /// The entry that last changed a reserved key.
+    #[must_use]
+    pub fn settings_version(&self) -> LogIndex {
+        self.settled
+    }
+
+    /// What the reserved keys say.
+    #[must_use]
+    pub fn settings(&self) -> &MeshSettings {
+        &self.settings
     }
 
     /// What a key holds, with the key.
@@ -189,6 +239,8 @@ impl Table {
             self.bytes <= CONFIG_BYTES_MAX && self.records.len() <= KEYS_MAX,
             "M5: agreed configuration is bounded"
         );
+        assert_eq!(self.settings, handlers::settings(self), "M16: the settings are what stands in the table");
+        assert!(self.settled <= applied, "M16: versions are of the log");
         for (key, held) in &self.records {
             assert!(held.created <= held.version && held.version <= applied, "M16: versions are of the log");
             assert_eq!(check_value(key, &held.value), Ok(()), "M16: nothing is there that would be refused");
@@ -205,11 +257,14 @@ impl Table {
         self.records.iter().map(one).collect()
     }
 
-    pub(super) fn decode(stored: alloc::vec::Vec<proto::ConfigRecord>) -> Result<Self, Malformed> {
+    pub(super) fn decode(
+        stored: alloc::vec::Vec<proto::ConfigRecord>,
+        settled: u64,
+    ) -> Result<Self, Malformed> {
         if stored.len() > KEYS_MAX {
             return Err(Malformed("too many keys"));
         }
-        let mut table = Self::default();
+        let mut table = Self { settled: LogIndex(settled), ..Self::default() };
         for record in stored {
             let key = wire::text(record.key, KEY_BYTES_MAX)?;
             check_value(&key, &record.value).map_err(|_| Malformed("a key or a value"))?;
@@ -225,6 +280,7 @@ impl Table {
         if table.bytes > CONFIG_BYTES_MAX {
             return Err(Malformed("the keys are over their limit"));
         }
+        table.settings = handlers::settings(&table);
         Ok(table)
     }
 }
@@ -256,10 +312,46 @@ impl State {
     ) -> Result<Effect, Refusal> {
         check_key(key)?;
         self.config.expect(key, expected)?;
-        if !self.config.remove(key) {
+        if !self.config.remove(index, key) {
             return Err(ConfigRefusal::UnknownKey(key.to_string()).into());
         }
         Ok(Effect::ConfigDeleted(index))
+    }
+
+    /// Changes settings of the mesh, all or none.
+    pub(super) fn configure(
+        &mut self,
+        index: LogIndex,
+        changes: &[(String, Option<Bytes>)],
+        expected: Option<LogIndex>,
+    ) -> Result<Effect, Refusal> {
+        check_changes(changes)?;
+        let present = self.config.settled;
+        if expected.is_some_and(|expected| expected != present) {
+            return Err(ConfigRefusal::SettingsConflict { present }.into());
+        }
+        // Values share their bytes with the table they come from.
+        let mut next = self.config.clone();
+        for (key, value) in changes {
+            match value {
+                Some(value) => {
+                    next.has_room(key, value, self.bytes)?;
+                    next.put(index, key, value.clone());
+                }
+                None => drop(next.remove(index, key)),
+            }
+        }
+        self.config = next;
+        Ok(Effect::Configured(index))
+    }
+
+    /// The same of settings.
+    pub(super) fn recall_refused_settings(&self, expected: Option<LogIndex>) -> Refusal {
+        let present = self.config.settled;
+        match expected.filter(|expected| *expected != present) {
+            Some(_) => ConfigRefusal::SettingsConflict { present }.into(),
+            None => Refusal::Busy,
+        }
     }
 
     /// What to say of a write that was refused before, when nobody remembers why: what would be said now, or that it is to be asked anew.

@@ -12,6 +12,7 @@ use super::Mesh;
 use crate::agreed::{ConfigChange, ConfigReply};
 use crate::id::{LogIndex, RequestId};
 use crate::node::command::{Refusal, Reply};
+use crate::planted::Bug;
 use crate::sometimes;
 use crate::time::{Instant, Now};
 
@@ -167,7 +168,13 @@ impl Mesh {
         if after >= applied {
             return false;
         }
-        let Some((changes, upto)) = self.watches.history.since(after, prefix, applied) else {
+        // A bug takes what is remembered for all there was.
+        let from = if self.planted.strikes(Bug::WatchSkipsForgotten, || after < self.watches.history.floor) {
+            after.max(self.watches.history.floor)
+        } else {
+            after
+        };
+        let Some((changes, upto)) = self.watches.history.since(from, prefix, applied) else {
             sometimes!(WatchBeginsAgain);
             self.tell_all(request, prefix);
             return true;

@@ -6,10 +6,12 @@ use bytes::Bytes;
 
 use super::Mesh;
 use super::entry::{Body, Entry};
+use super::join_key::check_limits;
 use super::state::Effect;
-use super::table::{check_key, check_value};
-use crate::agreed::{ConfigChange, ConfigCommand, ConfigRefusal, Expected};
+use super::table::{check_changes, check_key, check_value};
+use crate::agreed::{ConfigChange, ConfigCommand, Expected};
 use crate::id::{LogIndex, RequestId};
+use crate::node::command::Refusal;
 use crate::planted::Bug;
 use crate::sometimes;
 use crate::time::Now;
@@ -24,6 +26,12 @@ impl Mesh {
                 Ok(()) => self.on_client_request(now, request, Body::DeleteConfig { key, expected }),
                 Err(refusal) => self.reply(request, Err(refusal.into())),
             },
+            ConfigCommand::Configure { changes, expected } => match check_changes(&changes) {
+                Ok(()) => self.on_client_request(now, request, Body::Configure { changes, expected }),
+                Err(refusal) => self.reply(request, Err(refusal.into())),
+            },
+            ConfigCommand::RotateKey { lifetime, uses } => self.on_rotate_key(now, request, lifetime, uses),
+            ConfigCommand::Settings { consistency } => self.on_get_settings(now, request, consistency),
             ConfigCommand::Get { key, consistency } => self.on_get_config(now, request, key, consistency),
             ConfigCommand::List { prefix, after, limit, consistency } => {
                 self.on_list_config(now, request, prefix, after, limit, consistency);
@@ -45,6 +53,12 @@ impl Mesh {
             (Effect::ConfigSet(version), Body::SetConfig { key, .. }) => {
                 let record = self.state.config.record(key);
                 self.note_change(key, *version, record);
+            }
+            (Effect::Configured(version), Body::Configure { changes, .. }) => {
+                for (key, value) in changes {
+                    let record = value.as_ref().and_then(|_| self.state.config.record(key));
+                    self.note_change(key, *version, record);
+                }
             }
             (Effect::ConfigDeleted(version), Body::DeleteConfig { key, .. }) => {
                 self.note_change(key, *version, None);
@@ -70,10 +84,12 @@ impl Mesh {
 
 impl Body {
     /// What is wrong with a request whatever the state holds, if anything is: a leader need not put it into the log.
-    pub(super) fn check(&self) -> Result<(), ConfigRefusal> {
+    pub(super) fn check(&self) -> Result<(), Refusal> {
         match self {
-            Self::SetConfig { key, value, .. } => check_value(key, value),
-            Self::DeleteConfig { key, .. } => check_key(key),
+            Self::SetConfig { key, value, .. } => Ok(check_value(key, value)?),
+            Self::DeleteConfig { key, .. } => Ok(check_key(key)?),
+            Self::Configure { changes, .. } => Ok(check_changes(changes)?),
+            Self::RotateKey { lifetime, uses, .. } => check_limits(*lifetime, *uses),
             _ => Ok(()),
         }
     }
@@ -82,6 +98,9 @@ impl Body {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::SetConfig { value, .. } => value.len(),
+            Self::Configure { changes, .. } => {
+                changes.iter().map(|(_, value)| value.as_ref().map_or(0, Bytes::len)).sum()
+            }
             _ => 0,
         }
     }

@@ -191,6 +191,35 @@ pub struct Receipt {
     pub duplicate: bool,
 }
 
+/// What bars a node that wants to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinBar {
+    /// Nobody may join now.
+    Closed,
+    /// The key or token is not known, or no longer.
+    WrongKey,
+    /// It has expired.
+    ExpiredKey,
+    /// It has admitted as many nodes as it allows.
+    ExhaustedKey,
+}
+
+impl JoinBar {
+    const ALL: [Self; 4] = [Self::Closed, Self::WrongKey, Self::ExpiredKey, Self::ExhaustedKey];
+
+    /// Its number on the wire, from 1.
+    #[must_use]
+    pub const fn to_number(self) -> u32 {
+        self as u32 + 1
+    }
+
+    /// Reads the number; `None` for 0 and for what another version may mean by it.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number.checked_sub(1)?).ok()?).copied()
+    }
+}
+
 /// Why a command was not done, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -206,6 +235,14 @@ pub enum Refusal {
     /// The admitting node said no.
     #[error("the mesh refused this node: {0}")]
     JoinRefused(String),
+    /// The policy or the key does not let this node in.
+    #[error("the mesh refused this node: {reason}")]
+    JoinBarred {
+        /// What bars it.
+        bar: JoinBar,
+        /// In words.
+        reason: String,
+    },
     /// The admitting node is not the one that made the token.
     #[error("the node at {0} is not the one that made this token: do not trust it, and ask for a new token")]
     Impostor(String),

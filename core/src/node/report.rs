@@ -30,6 +30,7 @@ impl Node {
             generation: self.journal.generation(),
             mesh: self.mesh.mesh_id(),
             mesh_name: self.mesh.mesh_name().to_string(),
+            settings: self.mesh.settings().clone(),
             members: self.member_status(control.as_ref()),
             links: self.link_status(),
             control,

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::agreed::MeshSettings;
 use crate::digest::Chain;
 use crate::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, NodeId, Sequence, SessionEpoch,
@@ -25,6 +26,8 @@ pub struct Status {
     pub mesh: Option<MeshId>,
     /// The mesh's name.
     pub mesh_name: String,
+    /// The settings of the mesh, as this node has applied them.
+    pub settings: MeshSettings,
     /// Every member this node knows of.
     pub members: Vec<MemberStatus>,
     /// Every link this node knows of, each once.

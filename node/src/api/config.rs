@@ -103,14 +103,14 @@ async fn run<W: World>(
     }
 }
 
-async fn tell<W: World>(world: &W, command: ConfigCommand) -> Result<ConfigReply, Status> {
+pub(super) async fn tell<W: World>(world: &W, command: ConfigCommand) -> Result<ConfigReply, Status> {
     match ask(world, Command::Config(command)).await? {
         Reply::Config(reply) => Ok(reply),
         other => Err(out_of_place(&other)),
     }
 }
 
-fn read_consistency(number: i32) -> Result<core::Consistency, Status> {
+pub(super) fn read_consistency(number: i32) -> Result<core::Consistency, Status> {
     match Consistency::try_from(number) {
         Ok(Consistency::Unspecified | Consistency::Linearizable) => Ok(core::Consistency::Linearizable),
         Ok(Consistency::Local) => Ok(core::Consistency::Local),
@@ -128,7 +128,7 @@ fn change(change: core::ConfigChange) -> ConfigChange {
     ConfigChange { key, version: version.0, record: now.map(record) }
 }
 
-fn point(at: core::ReadPoint) -> ReadPoint {
+pub(super) fn point(at: core::ReadPoint) -> ReadPoint {
     let consistency = match at.consistency {
         core::Consistency::Linearizable => Consistency::Linearizable,
         core::Consistency::Local => Consistency::Local,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 use tonic::{Code, Status};
 use wattle_core::agreed::ConfigRefusal;
-use wattle_core::node::command::Refusal;
+use wattle_core::node::command::{JoinBar, Refusal};
 use wattle_io::Ended;
 use wattle_proto::api::{Behind, ErrorDetail, Reason, Refused, WrongNode};
 
@@ -50,6 +50,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             Reason::JoinRefused,
             "make a new token with `wattle mesh invite` at a member",
         ),
+        Refusal::JoinBarred { bar, .. } => classify_bar(*bar),
         Refusal::Impostor(_) => (Code::PermissionDenied, Reason::Impostor, ""),
         Refusal::UnknownNode(_) => (Code::NotFound, Reason::UnknownNode, "`wattle status` lists the members"),
         Refusal::UnknownStream(_) => {
@@ -89,9 +90,34 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
     }
 }
 
+fn classify_bar(bar: JoinBar) -> (Code, Reason, &'static str) {
+    match bar {
+        JoinBar::Closed => (
+            Code::FailedPrecondition,
+            Reason::JoinClosed,
+            "a member can open the mesh with `wattle mesh config set --join key-required`",
+        ),
+        JoinBar::WrongKey => (
+            Code::PermissionDenied,
+            Reason::JoinKeyWrong,
+            "get a token from `wattle mesh invite`, or the join key from `wattle mesh key rotate`, at a member",
+        ),
+        JoinBar::ExpiredKey => (
+            Code::FailedPrecondition,
+            Reason::JoinKeyExpired,
+            "make a new one at a member: `wattle mesh invite` or `wattle mesh key rotate`",
+        ),
+        JoinBar::ExhaustedKey => (
+            Code::ResourceExhausted,
+            Reason::JoinKeyExhausted,
+            "make a new one at a member: `wattle mesh invite` or `wattle mesh key rotate`",
+        ),
+    }
+}
+
 fn classify_config(refusal: &ConfigRefusal) -> (Code, Reason, &'static str) {
     match refusal {
-        ConfigRefusal::Conflict { .. } => (
+        ConfigRefusal::Conflict { .. } | ConfigRefusal::SettingsConflict { .. } => (
             Code::Aborted,
             Reason::VersionConflict,
             "somebody else wrote it: read it again, decide again, and write with the version read",
@@ -142,6 +168,9 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         Refusal::Config(ConfigRefusal::Conflict { present, .. }) => {
             detail.present_version = Some(present.map_or(0, |version| version.0));
         }
+        Refusal::Config(ConfigRefusal::SettingsConflict { present }) => {
+            detail.present_version = Some(present.0);
+        }
         Refusal::Config(ConfigRefusal::ValueTooLarge { limit, .. }) => detail.limit_bytes = Some(*limit),
         Refusal::NoSpace { free } => detail.free_bytes = Some(*free),
         Refusal::TooLarge { limit, .. } | Refusal::TooManyWriters { limit } => {
@@ -151,6 +180,7 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         | Refusal::Config(_)
         | Refusal::BadToken(_)
         | Refusal::JoinRefused(_)
+        | Refusal::JoinBarred { .. }
         | Refusal::Impostor(_)
         | Refusal::UnknownNode(_)
         | Refusal::UnknownStream(_)
@@ -273,6 +303,10 @@ mod tests {
             Refusal::NotMember,
             Refusal::BadToken(text()),
             Refusal::JoinRefused(text()),
+            Refusal::JoinBarred { bar: JoinBar::Closed, reason: text() },
+            Refusal::JoinBarred { bar: JoinBar::WrongKey, reason: text() },
+            Refusal::JoinBarred { bar: JoinBar::ExpiredKey, reason: text() },
+            Refusal::JoinBarred { bar: JoinBar::ExhaustedKey, reason: text() },
             Refusal::Impostor(text()),
             Refusal::UnknownNode(text()),
             Refusal::UnknownStream(text()),

@@ -4,14 +4,15 @@ use tonic::{Request, Response, Status, async_trait};
 use wattle_core::node::command::{Command, Reply};
 use wattle_proto::api::mesh_service_server::MeshService;
 use wattle_proto::api::{
-    DeleteConfigRequest, DeleteConfigResponse, GetConfigRequest, GetConfigResponse, GetMeshStatusRequest,
-    InviteToMeshRequest, InviteToMeshResponse, JoinMeshRequest, JoinMeshResponse, ListConfigRequest,
-    ListConfigResponse, MeshStatus, SeedMeshRequest, SeedMeshResponse, SetConfigRequest, SetConfigResponse,
-    WatchConfigRequest, WatchConfigResponse,
+    DeleteConfigRequest, DeleteConfigResponse, GetConfigRequest, GetConfigResponse, GetMeshConfigRequest,
+    GetMeshConfigResponse, GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse, JoinMeshRequest,
+    JoinMeshResponse, ListConfigRequest, ListConfigResponse, MeshStatus, RotateJoinKeyRequest,
+    RotateJoinKeyResponse, SeedMeshRequest, SeedMeshResponse, SetConfigRequest, SetConfigResponse,
+    SetMeshConfigRequest, SetMeshConfigResponse, WatchConfigRequest, WatchConfigResponse,
 };
 
 use super::data::Answers;
-use super::{config, convert, errors};
+use super::{config, convert, errors, mesh_config};
 use crate::world::{Replies, World};
 
 pub(super) struct Mesh<W> {
@@ -110,6 +111,27 @@ impl<W: World> MeshService for Mesh<W> {
         request: Request<ListConfigRequest>,
     ) -> Result<Response<ListConfigResponse>, Status> {
         config::list(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_mesh_config(
+        &self,
+        request: Request<GetMeshConfigRequest>,
+    ) -> Result<Response<GetMeshConfigResponse>, Status> {
+        mesh_config::get(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_mesh_config(
+        &self,
+        request: Request<SetMeshConfigRequest>,
+    ) -> Result<Response<SetMeshConfigResponse>, Status> {
+        mesh_config::set(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn rotate_join_key(
+        &self,
+        request: Request<RotateJoinKeyRequest>,
+    ) -> Result<Response<RotateJoinKeyResponse>, Status> {
+        mesh_config::rotate(&self.world, request.into_inner()).await.map(Response::new)
     }
 
     type WatchConfigStream = Answers<WatchConfigResponse>;

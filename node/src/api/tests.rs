@@ -580,3 +580,24 @@ async fn a_write_that_nobody_answered_is_not_asked_again_elsewhere() {
         "{failure}"
     );
 }
+
+#[tokio::test]
+async fn settings_of_the_mesh_have_names_and_types_of_their_own() {
+    use wattle_proto::api::{GetMeshConfigRequest, SetMeshConfigRequest};
+    let desk = Desk::new();
+    let world = FakeWorld::new("a", 1);
+    let _node = desk.serve(&world).await;
+    let mut client = Client::connect(desk.finder(None).only().await.unwrap()).await.unwrap();
+    let nothing = client.mesh.set_mesh_config(SetMeshConfigRequest::default()).await.unwrap_err();
+    assert_eq!(nothing.code(), Code::InvalidArgument);
+    let wanted = SetMeshConfigRequest {
+        description: Some("greenhouses".into()),
+        control_voters: Some(3),
+        ..SetMeshConfigRequest::default()
+    };
+    let version = client.mesh.set_mesh_config(wanted).await.unwrap().into_inner().version;
+    let found = client.mesh.get_mesh_config(GetMeshConfigRequest { consistency: 0 }).await.unwrap();
+    let config = found.into_inner().config.unwrap();
+    assert_eq!((config.version, config.control_voters), (version, Some(3)));
+    assert_eq!((config.description.as_str(), config.name.as_str()), ("greenhouses", "fake"));
+}

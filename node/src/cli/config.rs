@@ -92,7 +92,7 @@ pub(super) struct Fresh {
 }
 
 impl Fresh {
-    fn consistency(self) -> i32 {
+    pub(super) fn consistency(self) -> i32 {
         if self.local { Consistency::Local } else { Consistency::Linearizable }.into()
     }
 }

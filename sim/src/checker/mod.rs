@@ -131,6 +131,7 @@ mod fixture {
             generation: Generation(1),
             mesh: None,
             mesh_name: String::new(),
+            settings: wattle_core::agreed::MeshSettings::default(),
             members: Vec::new(),
             links: Vec::new(),
             control: None,

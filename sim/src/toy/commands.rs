@@ -230,7 +230,11 @@ impl Agreed {
             ConfigCommand::Get { key, consistency } => {
                 ConfigReply::Record { record: self.records.get(&key).cloned(), at: at(consistency) }
             }
-            ConfigCommand::List { .. } | ConfigCommand::Watch { .. } => return None,
+            ConfigCommand::List { .. }
+            | ConfigCommand::Watch { .. }
+            | ConfigCommand::Configure { .. }
+            | ConfigCommand::RotateKey { .. }
+            | ConfigCommand::Settings { .. } => return None,
         };
         Some(Ok(Reply::Config(reply)))
     }

@@ -19,11 +19,13 @@ use crate::work::{Job, perform, public_key};
 mod agreed;
 mod growth;
 mod introductions;
+mod join_keys;
 mod joining;
 mod marks;
 mod random;
 mod registry;
 mod room;
+mod settings;
 mod snapshots;
 mod tokens;
 
