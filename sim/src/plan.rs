@@ -357,6 +357,10 @@ pub enum ConfigWish {
     Get,
     /// What it holds as far as the asked node knows.
     Peek,
+    /// What was written under any key since a watcher was told something last; the key does not matter.
+    Watch,
+    /// That so many vote in the control group, if there are as many; the key does not matter.
+    Voters(u64),
 }
 
 /// A publisher: a writer with a list of messages it wants to see delivered.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::linear::{Call, Model, OPERATIONS_MOST, linearizable};
+use super::watching::{Watched, Watching};
 use super::{Checked, ensure};
 use crate::event::Time;
 
@@ -57,6 +58,7 @@ pub struct Configuration {
     /// What each version was said to be: of which key, and whose write (`None`: it took the key away).
     versions: BTreeMap<u64, (u64, Option<usize>)>,
     latest: BTreeMap<u64, u64>,
+    watching: Watching,
     /// Somebody alone held what was decided, and lost it: what was told before and after need not fit together.
     torn: bool,
 }
@@ -66,6 +68,20 @@ impl Configuration {
     #[must_use]
     pub fn latest(&self, key: u64) -> u64 {
         self.latest.get(&key).copied().unwrap_or(0)
+    }
+
+    /// Where the last answer to a watcher ended.
+    #[must_use]
+    pub fn watched(&self) -> Option<u64> {
+        self.watching.last()
+    }
+
+    /// A watcher is answered.
+    ///
+    /// # Errors
+    /// X23.
+    pub fn tells_watcher(&mut self, told: Watched) -> Checked {
+        if self.torn { Ok(()) } else { self.watching.told(told) }
     }
 
     /// Somebody asks something of a key.
@@ -127,6 +143,8 @@ impl Configuration {
         if self.torn {
             return Ok(());
         }
+        let written = self.versions.iter().map(|(&version, &(key, whose))| (version, (key, whose.is_some())));
+        self.watching.finish(&written.collect())?;
         for (key, calls) in &self.calls {
             let told = || calls.iter().filter_map(|call| call.operation.2);
             let found: BTreeSet<usize> = told()

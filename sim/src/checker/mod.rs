@@ -25,6 +25,7 @@
 //! | X20 | the first beat of a later start counts at once; a start that was replaced does not come back while its successor is heard |
 //! | X21 | what a node said outlasts its end: no two starts are heard under one count, and a stream that it closed stays closed |
 //! | X22 | what was told of agreed configuration is explained by one order of all that was asked (linearizability); a version is one write |
+//! | X23 | a watcher of agreed configuration is told everything that is written, in order, or all there is |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
@@ -41,6 +42,7 @@ mod starts;
 mod status;
 mod stream;
 mod traffic;
+mod watching;
 mod whole;
 
 use wattle_core::id::GroupId;
@@ -57,10 +59,11 @@ pub use starts::Starts;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
+pub use watching::Watched;
 pub use whole::{completed_is_marked, log_is_bounded, nobody_parted, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 22;
+pub const CHECKERS: u32 = 23;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -68,7 +68,8 @@ pub(super) fn config(seed: u64, count: usize, fault_phase: Time) -> Vec<ConfigPl
     }
     let keys = draws.between(1, 2);
     let bursts = draws.spread(1, 6);
-    let mut wishes = Vec::new();
+    let mut wishes = voters(seed, count, fault_phase);
+    wishes.extend(watches(seed, count, fault_phase));
     for burst in 0..bursts {
         let mut draws = Draws::new(seed, Purpose::Configuration, 1, burst);
         let (at, key) = (draws.below(fault_phase), draws.below(keys));
@@ -91,6 +92,36 @@ pub(super) fn config(seed: u64, count: usize, fault_phase: Time) -> Vec<ConfigPl
         }
     }
     wishes
+}
+
+/// Some watch, each at another node from where the one before was.
+fn watches(seed: u64, count: usize, fault_phase: Time) -> Vec<ConfigPlan> {
+    let mut draws = Draws::new(seed, Purpose::Configuration, 3, 0);
+    let number = draws.below(12);
+    let wish = |_| ConfigPlan {
+        at: draws.below(fault_phase),
+        node: draws.index(count),
+        leader: false,
+        key: 0,
+        wish: ConfigWish::Watch,
+    };
+    (0..number).map(wish).collect()
+}
+
+/// How many shall vote changes in some runs.
+fn voters(seed: u64, count: usize, fault_phase: Time) -> Vec<ConfigPlan> {
+    let mut draws = Draws::new(seed, Purpose::Configuration, 2, 0);
+    if count < 4 || draws.percent(60) {
+        return Vec::new();
+    }
+    let wish = |_| ConfigPlan {
+        at: draws.below(fault_phase),
+        node: draws.index(count),
+        leader: false,
+        key: 0,
+        wish: ConfigWish::Voters(draws.pick(&[3, 3, 5])),
+    };
+    (0..3).map(wish).collect()
 }
 
 fn publisher(seed: u64, who: usize, fault_phase: Time) -> PublisherPlan {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{FORMAT, Latency, MAX_NODES, Plan, Wish};
+use super::{ConfigWish, FORMAT, Latency, MAX_NODES, Plan, Wish};
 use crate::checker::{CALLS_MOST, WISHES_MOST};
 use crate::event::{SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
@@ -81,7 +81,15 @@ impl Plan {
         let mut asked: BTreeMap<u64, usize> = BTreeMap::new();
         for (index, wanted) in self.config.iter().enumerate() {
             self.known(wanted.node, &format!("whom configuration wish {index} asks"))?;
-            *asked.entry(wanted.key).or_default() += 1;
+            match wanted.wish {
+                ConfigWish::Voters(3 | 5) | ConfigWish::Watch => {}
+                ConfigWish::Voters(voters) => {
+                    return Err(format!(
+                        "configuration wish {index} is for {voters} voters: 3 or 5 can be wished for, so that no one voter decides alone"
+                    ));
+                }
+                _ => *asked.entry(wanted.key).or_default() += 1,
+            }
         }
         match asked.into_iter().find(|&(_, wishes)| wishes > WISHES_MOST) {
             Some((key, wishes)) => Err(format!(
