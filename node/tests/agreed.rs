@@ -59,7 +59,8 @@ async fn nodes_agree_on_keys_and_whoever_is_late_hears_of_it() {
     std::fs::write(&large, vec![b'x'; 65_536]).expect("written");
     assert_eq!(wattle(&["config", "set", "large", "--file", large.to_str().expect("text")]).0, 0);
     let listed = json(root.path(), &["config", "list", "--node", "b"]);
-    let keys: Vec<&str> = listed.as_array().expect("a list").iter().filter_map(|r| r["key"].as_str()).collect();
+    let keys: Vec<&str> =
+        listed.as_array().expect("a list").iter().filter_map(|r| r["key"].as_str()).collect();
     assert_eq!(keys, ["app/color", "large"]);
 
     assert_eq!(wattle(&["config", "set", "app/color", "blue", "--expect", &version.to_string()]).0, 0);
@@ -92,7 +93,8 @@ async fn a_mesh_decides_who_votes_and_who_may_join() {
     }
     assert_eq!(wattle(&["mesh", "config", "set", "--voters", "3"]).0, 0);
 
-    let first = json(root.path(), &["mesh", "key", "rotate", "--uses", "1", "--lifetime", "1h", "--node", "b"]);
+    let first =
+        json(root.path(), &["mesh", "key", "rotate", "--uses", "1", "--lifetime", "1h", "--node", "b"]);
     let first = first["text"].as_str().expect("text");
     let d = Process::start(root.path(), "d", true, &[nodes[1].mesh_address], "");
     d.ready().await;

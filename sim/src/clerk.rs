@@ -49,8 +49,9 @@ impl Clerk {
             ConfigWish::Get => {
                 (ConfigCommand::Get { key, consistency: Consistency::Linearizable }, Asked::Get)
             }
-            ConfigWish::Watch => {
-                let after = desk.books.configuration.watched();
+            ConfigWish::Watch | ConfigWish::WatchAll => {
+                let all = self.plan.wish == ConfigWish::WatchAll;
+                let after = if all { Some(0) } else { desk.books.configuration.watched() };
                 self.after = after.unwrap_or(0);
                 let (prefix, after) = (PREFIX.to_owned(), after.map(LogIndex));
                 return self.ask(desk, ConfigCommand::Watch { prefix, after });

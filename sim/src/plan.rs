@@ -359,6 +359,8 @@ pub enum ConfigWish {
     Peek,
     /// What was written under any key since a watcher was told something last; the key does not matter.
     Watch,
+    /// What was written under any key since the beginning; the key does not matter.
+    WatchAll,
     /// That so many vote in the control group, if there are as many; the key does not matter.
     Voters(u64),
 }

@@ -103,7 +103,7 @@ fn watches(seed: u64, count: usize, fault_phase: Time) -> Vec<ConfigPlan> {
         node: draws.index(count),
         leader: false,
         key: 0,
-        wish: ConfigWish::Watch,
+        wish: if draws.percent(40) { ConfigWish::WatchAll } else { ConfigWish::Watch },
     };
     (0..number).map(wish).collect()
 }

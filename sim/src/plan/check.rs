@@ -82,7 +82,7 @@ impl Plan {
         for (index, wanted) in self.config.iter().enumerate() {
             self.known(wanted.node, &format!("whom configuration wish {index} asks"))?;
             match wanted.wish {
-                ConfigWish::Voters(3 | 5) | ConfigWish::Watch => {}
+                ConfigWish::Voters(3 | 5) | ConfigWish::Watch | ConfigWish::WatchAll => {}
                 ConfigWish::Voters(voters) => {
                     return Err(format!(
                         "configuration wish {index} is for {voters} voters: 3 or 5 can be wished for, so that no one voter decides alone"
