@@ -178,6 +178,12 @@ marks! {
         CopyAskedOfStarting: "a replica that copies its log back was asked something by a member that starts, and waits for that one, too";
         PatienceOver: "the only voter went on without the word of all others";
         NewcomerWaits: "a newcomer was told nothing until another member could name it";
+        ReadAskedByMember: "a member asked its leader for an index to read at";
+        ReadsShareARound: "several reads were confirmed together";
+        TransferBegun: "a leader began to hand over";
+        TransferGivenUp: "a leader goes on that could not hand over";
+        StoodWhenTold: "a voter stood for election because its leader wanted it to";
+        GroupWaitedInLine: "a group found the way to a node full of others' entries, and waited for its turn";
         NewcomerUnwitnessed: "a newcomer was told though no other member could name it in time";
         SnapshotOutdated: "a state came to a replica that holds more";
         StateTaken: "a state was taken over in the place of a log";
@@ -286,6 +292,15 @@ marks! {
         OtherReplicaOnNode: "another replica took the place of one on the same node";
         WhoIsAsked: "a neighbour was asked who a stranger is";
         MemberIntroduced: "a member was let in on the word of others before the log told of it";
+        MemberEvicted: "a member was taken out of the mesh, or left it";
+        FormerMemberFenced: "a former member was turned away and told why";
+        FenceHeard: "a node was told that it is no member any more";
+        ToldOfEviction: "a node believed that it is no member any more, and serves nothing since";
+        FormerReplicaMeant: "a message came for a replica that its node gave up when it was taken out";
+        MeshCritical: "a node saw the mesh become critical";
+        MeshHealthyAgain: "a node saw the mesh become healthy again";
+        ToldOfOthersEviction: "a node believed a neighbour that another is no member any more";
+        HigherEpochShown: "a neighbour showed a higher mesh epoch";
     }
     Rare {
         WayBackExpired: "a way back was forgotten, for nothing came by it for long";
@@ -343,6 +358,9 @@ marks! {
         TokenUseGivenBack: "an admission came to nothing and its use of the token was given back";
         AskedByAStranger: "a leader was asked by a member that it did not know yet";
         OpenedBehindState: "a state came that ends before a stream known to be open was opened";
+        KeptStreamOver: "a stream whose data a former member kept was closed when it was a member again";
+        ChangeForbidden: "a change of the configuration was refused, for the mesh is critical";
+        NobodyVotesInItsPlace: "a member could not be taken out, for nothing could be decided without it";
         RowOfAnEarlierStart: "a row that an earlier start left stood in the place of one that was never written";
     }
 }

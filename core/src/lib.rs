@@ -26,6 +26,7 @@ pub mod configuration;
 pub mod coverage;
 pub mod crc32c;
 pub mod digest;
+pub mod epoch;
 pub mod id;
 pub mod level;
 pub mod link;

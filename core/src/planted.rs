@@ -163,6 +163,14 @@ bugs! {
             "who follows a leader anew does not hear again what that node says it leads (rule E3)";
         RestOfCopyNotAsked = "rest-of-copy-not-asked":
             "what was cut off a copied log is not asked for when its bytes come, only when time is up (rule B2)";
+        ReadBeforeOwnTerm = "read-before-own-term":
+            "a read is served by a leader that has decided nothing in its term (etcd#7331)";
+        ReadRoundReused = "read-round-reused":
+            "a read is confirmed by late answers to the round of an earlier one (etcd-io/raft#397)";
+        LeaderReadsAlone = "leader-reads-alone":
+            "a leader serves reads without asking whether it still leads";
+        RestOfCopyGivenUp = "rest-of-copy-given-up":
+            "who copies its log back leads without the rest of a log of which it was told how far it goes (rule C3)";
         OlderTailStopsCopy = "older-tail-stops-copy":
             "a lagging member's uncommitted tail counts against what others have committed, and stops the copy (rule C3)";
     }
@@ -201,6 +209,10 @@ bugs! {
             "a watcher that comes from before what is remembered is told what is remembered, as if that were all";
         SnapshotForgetsConfiguration = "snapshot-forgets-configuration":
             "a snapshot of the control group's state is without the agreed configuration";
+        EpochNotCompared = "epoch-not-compared":
+            "a node that was evicted is let in again on its old admission: nobody compares mesh epochs";
+        EvictedStaysVoter = "evicted-stays-voter":
+            "a voter that is evicted goes on being counted among the voters";
     }
     Stream {
         DescriptorWithoutPayload = "descriptor-without-payload":

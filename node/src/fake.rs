@@ -139,6 +139,12 @@ impl State {
             Command::Seed { .. } => Ok(Reply::Seeded { mesh: MeshId(5), token: "token".to_owned() }),
             Command::Invite => Ok(Reply::Token { token: "token".to_owned() }),
             Command::Join { token } => Err(Refusal::BadToken(token)),
+            Command::Evict { member } if member == "b" => Ok(Reply::Evicted { node: NodeId(2), epoch: 1 }),
+            Command::Evict { member } => Err(Refusal::UnknownNode(member)),
+            Command::Leave { force: true } => Ok(Reply::Left),
+            Command::Leave { force: false } => {
+                Err(Refusal::StreamsOpen { names: vec!["words".to_owned()], more: 0 })
+            }
             Command::OpenStream { .. } | Command::CloseStream { .. } | Command::Attach { .. } => {
                 Err(Refusal::NoQuorum)
             }
@@ -350,6 +356,10 @@ impl World for FakeWorld {
     async fn status(&self) -> Option<Status> {
         let state = self.state();
         (!state.stopped).then(|| Status {
+            epoch: wattle_core::epoch::Epoch::default(),
+            parted: None,
+            standing: None,
+            former: Vec::new(),
             node: state.node,
             name: state.name.clone(),
             boot: BootId(1),

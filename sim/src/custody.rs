@@ -329,7 +329,7 @@ impl<M: Machine> World<M> {
         self.custody.joined[node] = false;
         self.books.logs.emptied(node);
         self.void(node, 0);
-        self.workload.rejoins(&mut desk!(self), node, through);
+        self.workload.rejoins(&mut desk!(self), node, through, false);
     }
 
     /// A node lost what it wrote since a moment, and may not notice.

@@ -56,7 +56,7 @@ fn consensus(body: &raft::Body) -> String {
             append.entries.len(),
             append.commit
         ),
-        raft::Body::AppendReply { number, matched, place, more, waiting } => {
+        raft::Body::AppendReply { number, matched, place, more, waiting, .. } => {
             let what = if *matched { "matches up to" } else { "differs, ends at" };
             let more = if *more { ", wants more" } else { "" };
             let waiting = if *waiting { ", waits for bytes" } else { "" };

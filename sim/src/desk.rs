@@ -5,7 +5,7 @@ use wattle_core::id::{AttachToken, RequestId, Sequence};
 use wattle_core::node::Input;
 use wattle_core::node::command::Command;
 
-use crate::checker::{Agreement, Configuration, Handling, Logs, Registry, StreamLedger};
+use crate::checker::{Agreement, Configuration, Departures, Handling, Logs, Registry, StreamLedger};
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
 use crate::random::{Draws, Purpose};
 
@@ -75,6 +75,7 @@ pub fn request_of(actor: Actor, ordinal: u64) -> RequestId {
         Actor::Handler(index) => (3, index),
         Actor::Registrar(index) => (4, index),
         Actor::Clerk(index) => (5, index),
+        Actor::Leaver(index) => (90, index),
     };
     RequestId(kind << (ORDINAL_BITS + INDEX_BITS) | (index as u64) << ORDINAL_BITS | ordinal)
 }
@@ -89,6 +90,7 @@ pub fn actor_of(request: RequestId) -> Option<Actor> {
         3 => Some(Actor::Handler(index)),
         4 => Some(Actor::Registrar(index)),
         5 => Some(Actor::Clerk(index)),
+        90 => Some(Actor::Leaver(index)),
         _ => None,
     }
 }
@@ -106,6 +108,8 @@ pub struct Books {
     pub registry: Registry,
     /// What was told of agreed configuration.
     pub configuration: Configuration,
+    /// Who is no member any more.
+    pub departures: Departures,
     /// What groups committed.
     pub logs: Logs,
     /// Whether a disk lost something in this run that it had reported safe, so that a stream may stop.
@@ -173,6 +177,7 @@ mod tests {
             Actor::Handler(3),
             Actor::Registrar(9),
             Actor::Clerk(7),
+            Actor::Leaver(1),
         ] {
             assert_eq!(actor_of(request_of(actor, (1 << 40) - 1)), Some(actor));
         }

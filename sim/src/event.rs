@@ -223,6 +223,7 @@ impl Event {
             Self::Wake { actor: Actor::Handler(index), epoch } => (17, index, epoch),
             Self::Wake { actor: Actor::Registrar(index), epoch } => (25, index, epoch),
             Self::Wake { actor: Actor::Clerk(index), epoch } => (26, index, epoch),
+            Self::Wake { actor: Actor::Leaver(index), epoch } => (90, index, epoch),
             Self::Fault { index } => (18, index, 0),
             Self::FaultEnd { index } => (19, index, 0),
             Self::Image { index } => (20, index, 0),
@@ -251,6 +252,8 @@ pub enum Actor {
     Registrar(usize),
     /// Reads or writes agreed configuration.
     Clerk(usize),
+    /// Sees to it that a member goes.
+    Leaver(usize),
 }
 
 #[derive(Clone, Copy, Debug)]

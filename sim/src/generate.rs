@@ -2,6 +2,7 @@
 //! and each run switches whole kinds of faults on or off (swarm testing): a fault that is always there hides what it prevents.
 
 mod contest;
+pub(crate) mod departures;
 mod faults;
 mod fork;
 mod former;
@@ -45,6 +46,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         streams,
         registry,
         config,
+        departures: Vec::new(),
         faults,
         beyond_repair,
         forsaken: forsaken(seed, count),
@@ -60,6 +62,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     fork::fork(&mut plan);
     late::late(&mut plan);
     former::former(&mut plan);
+    departures::departures(&mut plan);
     plan.faults.sort_by_key(|fault| (fault.when.time(), fault.id));
     plan.registry.sort_by_key(|wish| wish.at);
     plan.config.retain(|wish| wish.at <= plan.fault_phase && wish.node < plan.nodes.len());

@@ -49,6 +49,7 @@ mod handler;
 mod hinder;
 mod inject;
 mod lanes;
+mod leaver;
 pub mod machine;
 mod neighbours;
 pub mod network;

@@ -57,6 +57,9 @@ pub struct Plan {
     /// Who reads and writes agreed configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub config: Vec<ConfigPlan>,
+    /// Which members go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub departures: Vec<DeparturePlan>,
     /// What goes wrong, in the order of its beginning.
     #[serde(default)]
     pub faults: Vec<Fault>,
@@ -308,6 +311,34 @@ pub struct RegistryPlan {
     pub name: u64,
     /// What is asked.
     pub wish: Wish,
+}
+
+/// A member that goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeparturePlan {
+    /// When, at the earliest: not before all nodes were members.
+    #[serde(with = "text::time")]
+    pub at: Time,
+    /// Who.
+    pub node: usize,
+    /// The node that is asked to have it evicted.
+    pub asked_at: usize,
+    /// How.
+    pub parting: Parting,
+    /// How long after that it joins again, and through whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns: Option<(Time, usize)>,
+}
+
+/// How a member goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parting {
+    /// Another member has it taken out.
+    Evict,
+    /// It asks for that itself.
+    Leave,
 }
 
 /// What is asked of the registry.

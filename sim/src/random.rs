@@ -71,6 +71,8 @@ pub enum Purpose {
     Late = 51,
     /// What a node sent before its disk was taken back.
     Former = 52,
+    /// Members that go.
+    Departure = 90,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).

@@ -9,6 +9,7 @@ use crate::clerk::Clerk;
 use crate::desk::{Call, Desk, actor_of};
 use crate::event::Actor;
 use crate::handler::Handler;
+use crate::leaver::{Leaver, Return};
 use crate::plan::Plan;
 use crate::publisher::Publisher;
 use crate::registrar::Registrar;
@@ -22,6 +23,13 @@ pub enum Owed {
         /// That node.
         at: usize,
     },
+    /// Of the mesh, by way of the node that was asked: to open a stream of the plan.
+    Opening {
+        /// That node.
+        at: usize,
+        /// The stream.
+        stream: usize,
+    },
     /// Of a stream.
     Stream(usize),
 }
@@ -34,6 +42,7 @@ pub struct Workload {
     handlers: Vec<Handler>,
     registrars: Vec<Registrar>,
     clerks: Vec<Clerk>,
+    leavers: Vec<Leaver>,
 }
 
 impl Workload {
@@ -50,7 +59,8 @@ impl Workload {
             plan.streams.iter().enumerate().map(|(index, stream)| Handler::new(index, stream)).collect();
         let registrars = (0..plan.registry.len()).map(|index| Registrar::new(index, plan, ids)).collect();
         let clerks = plan.config.iter().enumerate().map(|(index, wish)| Clerk::new(index, *wish)).collect();
-        Self { tasks: Task::all(plan), publishers, handlers, registrars, clerks }
+        let leavers = (0..plan.departures.len()).map(|index| Leaver::new(index, plan)).collect();
+        Self { tasks: Task::all(plan), publishers, handlers, registrars, clerks, leavers }
     }
 
     /// Sets the first wakes.
@@ -60,6 +70,7 @@ impl Workload {
         self.handlers.iter_mut().for_each(|handler| handler.start(desk));
         self.registrars.iter_mut().for_each(|registrar| registrar.start(desk));
         self.clerks.iter_mut().for_each(|clerk| clerk.start(desk));
+        self.leavers.iter_mut().for_each(|leaver| leaver.start(desk));
     }
 
     /// Somebody goes on.
@@ -77,6 +88,12 @@ impl Workload {
             Actor::Handler(index) => self.handlers[index].wake(desk, epoch)?,
             Actor::Registrar(index) => self.registrars[index].wake(desk),
             Actor::Clerk(index) => self.clerks[index].wake(desk),
+            Actor::Leaver(index) => {
+                let ready = self.all_joined();
+                if let Some(Return { node, through }) = self.leavers[index].wake(desk, epoch, ready) {
+                    self.rejoins(desk, node, through, true);
+                }
+            }
         }
         Ok(())
     }
@@ -100,6 +117,10 @@ impl Workload {
                 Ok(())
             }
             Some(Actor::Clerk(index)) => self.clerks[index].reply(desk, request, reply),
+            Some(Actor::Leaver(index)) => {
+                self.leavers[index].reply(desk, request, reply);
+                Ok(())
+            }
             None => Err(Failure::new(
                 "X4",
                 format!("an answer to request {request}, which nobody made: {reply:?}"),
@@ -135,6 +156,7 @@ impl Workload {
             Some(Actor::Task(index)) => self.tasks[index].lost(desk, Some(request), node),
             Some(Actor::Publisher(index)) => self.publishers[index].lost(desk, Some(request), node),
             Some(Actor::Handler(index)) => self.handlers[index].lost(desk, Some(request), node),
+            Some(Actor::Leaver(index)) => self.leavers[index].lost(desk, Some(request), node),
             Some(Actor::Registrar(_) | Actor::Clerk(_)) | None => {}
         }
     }
@@ -144,13 +166,14 @@ impl Workload {
         self.tasks.iter_mut().for_each(|task| task.lost(desk, None, node));
         self.publishers.iter_mut().for_each(|publisher| publisher.lost(desk, None, node));
         self.handlers.iter_mut().for_each(|handler| handler.lost(desk, None, node));
+        self.leavers.iter_mut().for_each(|leaver| leaver.lost(desk, None, node));
     }
 
-    /// A node is no member any more and joins again, through another.
-    pub fn rejoins(&mut self, desk: &mut Desk<'_>, node: usize, through: usize) {
+    /// A node is no member any more and joins again, through another. `evicted`: it may not know yet that it is none.
+    pub fn rejoins(&mut self, desk: &mut Desk<'_>, node: usize, through: usize, evicted: bool) {
         let mut own = self.tasks.iter_mut().filter(|task| task.is_joining());
         if let Some(task) = own.nth(node) {
-            task.join_again(desk, through);
+            task.join_again(desk, through, evicted);
         }
     }
 
@@ -167,6 +190,7 @@ impl Workload {
         self.tasks.iter_mut().for_each(|task| task.heal(desk));
         self.publishers.iter_mut().for_each(|publisher| publisher.heal(desk));
         self.handlers.iter_mut().for_each(|handler| handler.heal(desk));
+        self.leavers.iter_mut().for_each(|leaver| leaver.heal(desk));
     }
 
     /// Whether every node was told that it belongs to the mesh.
@@ -190,11 +214,17 @@ impl Workload {
     /// What somebody still wants, in words, and of whom.
     pub fn owed(&self) -> impl Iterator<Item = (Owed, String)> + '_ {
         let tasks = self.tasks.iter();
-        let tasks = tasks.filter_map(|task| task.owed().map(|what| (Owed::Mesh { at: task.node() }, what)));
+        let from = |task: &Task| match task.opening() {
+            Some(stream) => Owed::Opening { at: task.node(), stream },
+            None => Owed::Mesh { at: task.node() },
+        };
+        let tasks = tasks.filter_map(move |task| task.owed().map(|what| (from(task), what)));
+        let leavers = self.leavers.iter();
+        let leavers = leavers.filter_map(|l| l.owed().map(|what| (Owed::Mesh { at: l.node() }, what)));
         let publishers = self.publishers.iter();
         let publishers = publishers.filter_map(|p| p.owed().map(|what| (Owed::Stream(p.stream()), what)));
         let handlers = self.handlers.iter().enumerate();
         let handlers = handlers.filter_map(|(stream, h)| h.owed().map(|what| (Owed::Stream(stream), what)));
-        tasks.chain(publishers).chain(handlers)
+        tasks.chain(leavers).chain(publishers).chain(handlers)
     }
 }

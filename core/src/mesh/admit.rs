@@ -55,6 +55,12 @@ impl Admissions {
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }
+
+    /// Ends all of them, and gives their lanes.
+    pub(super) fn take_lanes(&mut self) -> Vec<LaneId> {
+        let open = core::mem::take(&mut self.open).into_values().filter_map(|admitting| admitting.lane);
+        open.chain(core::mem::take(&mut self.answered).into_keys()).collect()
+    }
 }
 
 /// What a joiner came with.
@@ -156,6 +162,7 @@ impl Mesh {
         if self.settings().join_policy == JoinPolicy::Closed {
             return Err(Rejection::of(join_key::closed()));
         }
+        self.still_wanted(&proven, request.node)?;
         let by = match proven {
             Ok(by) if !open => by,
             _ => By::Nothing,
@@ -173,6 +180,22 @@ impl Mesh {
         };
         self.state.may_admit(&admission).map_err(Rejection::never)?;
         Ok(Judgement::Admit(Box::new(admission), by))
+    }
+
+    /// Whether who was taken out comes with something made since (M26).
+    fn still_wanted(&self, proven: &Result<By, &'static str>, node: NodeId) -> Result<(), Rejection> {
+        let Some(gone) = self.state.evicted.get(&node) else { return Ok(()) };
+        let since = match proven {
+            Ok(By::Token(id)) => self.tokens.get(id).is_some_and(|token| token.epoch >= gone.eviction.number),
+            Ok(By::Key(_)) => {
+                self.state.join_key.as_ref().is_some_and(|key| key.epoch >= gone.eviction.number)
+            }
+            Ok(By::Nothing) | Err(_) => false,
+        };
+        if since {
+            return Ok(());
+        }
+        Err(Rejection::never(alloc::format!("{}; the token shown was made before that", gone.words())))
     }
 
     /// What the joiner proves to know; in words why that is nothing.

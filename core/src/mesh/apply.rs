@@ -17,6 +17,7 @@ use crate::time::Now;
 impl Mesh {
     pub(super) fn on_apply(&mut self, now: Now, entries: &[Applied]) {
         let (mut changed, whole_before) = (Vec::new(), self.caught_up());
+        let epoch = self.state.epoch;
         for applied in entries {
             if applied.index <= self.state.applied {
                 continue;
@@ -39,8 +40,14 @@ impl Mesh {
             self.on_decided(now, entry.origin, entry.request, outcome.result);
         }
         let news = self.drop_recalled(&changed);
+        if self.state.epoch != epoch {
+            self.on_evicted(now);
+            if self.membership.is_none() {
+                return;
+            }
+        }
         if !changed.is_empty() {
-            self.members_changed(&changed, whole_before && !news);
+            self.members_changed(now, &changed, whole_before && !news);
         } else if news {
             self.announce_roster();
         }
@@ -49,11 +56,13 @@ impl Mesh {
         self.say_welcome();
         self.announce_own_change(now);
         self.consider_change(now);
+        self.go_on_evicting(now);
         self.compact();
     }
 
     /// Members came or changed, each by the entry beside it: the rest of the node is told, and the next life is.
-    fn members_changed(&mut self, changed: &[(NodeId, LogIndex)], only_these: bool) {
+    fn members_changed(&mut self, now: Now, changed: &[(NodeId, LogIndex)], only_these: bool) {
+        self.look_soon(now);
         self.on_members_changed();
         let nodes: Vec<NodeId> = changed.iter().map(|(node, _)| *node).collect();
         if only_these && self.caught_up() {
@@ -127,8 +136,15 @@ impl Mesh {
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.drop_recalled(&[]);
-        self.on_members_changed();
-        self.announce_roster();
+        if self.state.epoch == before.epoch {
+            self.on_members_changed();
+            self.announce_roster();
+        } else {
+            self.on_evicted(now);
+            if self.membership.is_none() {
+                return;
+            }
+        }
         for (instance, name) in announced {
             let open = self.state.streams.get(&name).is_some_and(|stream| stream.instance == instance);
             if !open {
@@ -160,7 +176,7 @@ impl Mesh {
     }
 
     /// Writes the state. What was applied before a start need not be applied again after it.
-    fn store_state(&mut self) {
+    pub(super) fn store_state(&mut self) {
         if self.membership.is_none() || self.stored == self.state.applied {
             return;
         }
@@ -230,7 +246,7 @@ impl Mesh {
     }
 }
 
-fn stream_opened(stream: &Stream) -> Output {
+pub(super) fn stream_opened(stream: &Stream) -> Output {
     Output::StreamOpened {
         name: stream.name.clone(),
         instance: stream.instance,

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::eviction::Evict;
 use super::transcript::Transcript;
 use crate::agreed::Expected;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
@@ -117,6 +118,15 @@ pub enum Body {
     },
     /// Changes nothing: whoever asked for it knows, once it is applied, that all that was committed before is applied, too.
     Barrier,
+    /// Takes a member out.
+    Evict(Evict),
+    /// Refuses the request, for the mesh is critical.
+    Forbidden {
+        /// How many members the leader could not reach.
+        unreachable: u64,
+        /// How many there were.
+        members: u64,
+    },
 }
 
 impl Body {

@@ -1,5 +1,6 @@
 //! What the part is told.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -74,6 +75,31 @@ pub enum Input {
         request: RequestId,
         /// What.
         command: ConfigCommand,
+    },
+    /// Take a member out.
+    Evict {
+        /// Who asks.
+        request: RequestId,
+        /// Name or id of the member.
+        member: String,
+    },
+    /// Leave the mesh.
+    Leave {
+        /// Who asks.
+        request: RequestId,
+        /// Although this node is an end of open streams.
+        force: bool,
+    },
+    /// Paths to members may be other ones than before.
+    RoutesChanged,
+    /// Answers [`super::Output::Look`]: the members that no path leads to.
+    Unreached(BTreeSet<NodeId>),
+    /// A neighbour shows what raised the mesh epoch.
+    Fenced {
+        /// Not read yet.
+        proof: Bytes,
+        /// Who signed it, and who let them in; not read yet.
+        endorsement: Bytes,
     },
     /// A lane dialled for joining is up.
     JoinLaneUp {

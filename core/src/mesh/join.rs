@@ -49,7 +49,7 @@ pub(super) struct Joining {
 /// A join that succeeded, answered when this node has applied its own admission: whatever it is asked then works.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Welcome {
-    request: RequestId,
+    pub(super) request: RequestId,
     mesh: MeshId,
     /// It is answered by then in any case: the node is a member, though it knows little of its mesh yet.
     pub(super) until: Instant,
@@ -94,6 +94,9 @@ impl Mesh {
             Ok(token) => token,
             Err(reason) => return self.reply(request, Err(Refusal::BadToken(reason))),
         };
+        if let Some(refusal) = self.keeps_streams_of_another(Some(token.mesh)) {
+            return self.reply(request, Err(refusal));
+        }
         if self.joining.as_ref().is_some_and(|j| j.token == token) {
             return self.take_over_join(now, request);
         }
@@ -330,6 +333,9 @@ impl Mesh {
 
     /// Answers the join, once this node has applied its own admission.
     pub(super) fn say_welcome(&mut self) {
+        if self.caught_up() {
+            self.settle_kept_streams();
+        }
         if self.caught_up()
             && let Some(welcome) = self.welcome.take()
         {

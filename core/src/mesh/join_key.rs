@@ -41,6 +41,8 @@ pub struct JoinKey {
     pub uses: Option<u32>,
     /// How many it admitted.
     pub used: u32,
+    /// The mesh epoch in which it was set: it lets nobody in again who was taken out since.
+    pub epoch: u64,
 }
 
 /// The hash of a secret. A slow one defends words that people choose; this secret is 256 random bits.
@@ -139,7 +141,8 @@ impl State {
     ) -> Result<Effect, Refusal> {
         check_limits(lifetime, uses)?;
         let expiry = lifetime.map(|lifetime| Wall(self.time.0.saturating_add(lifetime.as_millis())));
-        self.join_key = Some(JoinKey { version: index, salt, hash, expiry, uses, used: 0 });
+        self.join_key =
+            Some(JoinKey { version: index, salt, hash, expiry, uses, used: 0, epoch: self.epoch.number });
         Ok(Effect::KeyRotated(index))
     }
 }

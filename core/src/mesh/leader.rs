@@ -2,6 +2,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
+use super::evict::Evicting;
 use super::voters::{Demoted, View};
 use super::{Mesh, Output};
 use crate::configuration::Configuration;
@@ -59,6 +60,7 @@ impl Mesh {
             if !self.planted.has(Bug::ServedNotForgotten) {
                 self.requests.forget_served();
             }
+            self.evicting = None;
         }
         let control = &mut self.control;
         let news = leading != control.leading || leader != control.leader || term != control.term;
@@ -70,6 +72,7 @@ impl Mesh {
         }
         if news {
             self.ask_again(now);
+            self.look_soon(now);
         }
         self.announce_own_change(now);
         self.consider_change(now);
@@ -112,6 +115,7 @@ impl Mesh {
         (control.configuration, control.configured) = (configuration, index);
         control.complete = false;
         self.consider_change(now);
+        self.go_on_evicting(now);
     }
 
     pub(super) fn on_match(&mut self, now: Now, node: NodeId, index: LogIndex) {
@@ -176,11 +180,14 @@ impl Mesh {
             suspects: &control.suspects,
             demoted: &control.demoted,
             voters_max: self.settings().voters.unwrap_or(self.config.voters_max),
+            own: self.own,
+            departing: self.evicting.as_ref().map(Evicting::node),
+            keep_evicted: self.planted.has(Bug::EvictedStaysVoter),
             caught_up_within: self.config.caught_up_within,
         };
-        let change = if control.complete { None } else { view.take_in() };
+        let change = if control.complete && view.departing.is_none() { None } else { view.take_in() };
         let complete = change.is_none();
-        let change = change.or_else(|| view.promote()).or_else(|| view.demote(self.own));
+        let change = change.or_else(|| view.promote()).or_else(|| view.demote());
         sometimes!(
             VotersDemoted,
             change.as_ref().is_some_and(|c| c.voters.len() < view.configuration.voters.len())

@@ -6,8 +6,9 @@
 //! applied it.
 //!
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
-//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that were admitted while this
-//! node was away), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
+//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
+//! were admitted while this node was away), `eviction` and `evict` (how members go), `parted` (a node that went), `mode` (how the mesh is, and what that
+//! forbids), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
 //! # Invariants
 //! - **M1** Members that have applied the same index have equal states ([`Mesh::digest`]); entries are applied in order, each once.
@@ -33,6 +34,13 @@
 //! - **M18** A watcher is told everything that is written behind the entry it comes from, in order, or that it is not.
 //! - **M19** The mesh's join key is known to its members by a salted hash only, and admits no more nodes than it allows, all doors counted together. Nobody
 //!   is admitted against the policy that stands when the admission is applied.
+//! - **M25** The mesh epoch grows by one with each eviction, which names the epoch before it (rule E2).
+//! - **M26** Who was evicted or left is no member, and is one again only by a new admission, under a replica id it never had, on a token made since.
+//! - **M27** Nobody is let in on the word of others whose admission is older than its eviction, nor on the word of who was evicted.
+//! - **M28** Who is evicted does not vote: the control group decides without it before the entry is written.
+//! - **M29** A node that was evicted or left belongs to no mesh, at its next starts too, until it joins one; it keeps the data of its streams.
+//! - **M30** While half of the members or more cannot be reached, the leader has the log refuse every change of the configuration but evictions.
+//! - **M31** The mode that is shown and acted upon changes only once what it rests on has been so for a while.
 
 pub mod config;
 pub mod entry;
@@ -47,10 +55,14 @@ pub mod wire;
 
 mod admit;
 mod apply;
+mod evict;
+mod eviction;
 mod introduce;
 mod join;
 mod leader;
 mod marks;
+mod mode;
+mod parted;
 mod reads;
 mod requests;
 mod room;
@@ -73,14 +85,17 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use config::Config;
+pub use eviction::{Evict, Evicted, Eviction, Former};
 pub use input::{Applied, Input, Receipt};
 pub use join::JOIN_VERSION;
 pub use output::Output;
+pub use parted::Parted;
 pub use state::{Member, State, Stream};
 pub use wire::{JoinMessage, Malformed, Message, RosterEntry};
 
 use crate::agreed::MeshSettings;
 use crate::digest::Digest;
+use crate::epoch::Epoch;
 use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance};
 use crate::level::Level;
 use crate::node::command::{Refusal, Reply};
@@ -138,6 +153,16 @@ pub struct Mesh {
     spare_replica: Option<ReplicaId>,
     /// A join that succeeded and is not answered yet.
     welcome: Option<join::Welcome>,
+    /// What this node makes of the mesh.
+    judgement: mode::Judgement,
+    /// The eviction that this node, leading, is at.
+    evicting: Option<evict::Evicting>,
+    /// What became of the last membership that is over.
+    parted: Option<Parted>,
+    /// What neighbours showed, while it is being checked.
+    shown: BTreeMap<u64, parted::Shown>,
+    /// Where the links were told that the mesh stands.
+    told_bounds: Option<(Epoch, Vec<NodeId>)>,
     awaited: BTreeMap<Receipt, Awaited>,
     last_number: u64,
     outputs: VecDeque<Output>,
@@ -173,6 +198,11 @@ impl Mesh {
             stored_join: StoredJoin::default(),
             spare_replica: None,
             welcome: None,
+            judgement: mode::Judgement::default(),
+            evicting: None,
+            parted: None,
+            shown: BTreeMap::new(),
+            told_bounds: None,
             awaited: BTreeMap::new(),
             last_number: 0,
             outputs: VecDeque::new(),
@@ -213,6 +243,11 @@ impl Mesh {
             Space::Closed => {
                 self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
             }
+            Space::Parted => {
+                // Records come in the order in which they were written: all before this one are of a membership that is over.
+                self.forget_mesh();
+                self.parted = Some(Parted::read(head).map_err(sense)?);
+            }
         }
         Ok(())
     }
@@ -227,6 +262,7 @@ impl Mesh {
         if self.membership.is_none() {
             self.resume_join(now, join);
         }
+        self.restored_kept_streams();
         let Some(membership) = self.membership.clone() else { return };
         let founding = self.founding_configuration(&membership);
         self.outputs.push_back(Output::CreateGroup { replica: membership.replica, founding });
@@ -243,7 +279,8 @@ impl Mesh {
     #[must_use]
     pub fn open_streams(&self) -> BTreeSet<StreamInstance> {
         let stated = self.state.streams.values().map(|stream| stream.instance);
-        let known = stated.chain(self.opened.keys().copied());
+        let kept = self.kept_streams().map(|stream| stream.instance);
+        let known = stated.chain(self.opened.keys().copied()).chain(kept);
         known.filter(|instance| !self.closed.contains_key(instance)).collect()
     }
 
@@ -260,6 +297,11 @@ impl Mesh {
                 self.on_client_request(now, request, Body::Close { name });
             }
             Input::Config { request, command } => self.on_config(now, request, command),
+            Input::Evict { request, member } => self.on_evict(now, request, member),
+            Input::Leave { request, force } => self.on_leave(now, request, force),
+            Input::RoutesChanged => self.look_soon(now),
+            Input::Unreached(nodes) => self.on_unreached(now, nodes),
+            Input::Fenced { proof, endorsement } => self.on_fenced(&proof, &endorsement),
             Input::JoinLaneUp { lane, peer_key } => self.on_join_lane_up(now, lane, peer_key),
             Input::JoinFailed { address, what } => self.on_join_failed(&address, &what),
             Input::JoinMessage { lane, peer_key, message } => {
@@ -272,6 +314,13 @@ impl Mesh {
             Input::Stranger { node, key, endorsement } => self.on_stranger(node, key, &endorsement),
             Input::Unknown { node, through } => self.on_unknown(now, node, through),
             Input::Message { from, message } => self.on_message(now, from, message),
+            // What its replica of the control group said before it went.
+            Input::Apply { .. }
+            | Input::Role { .. }
+            | Input::Configured { .. }
+            | Input::Match { .. }
+            | Input::SnapshotWanted { .. }
+                if self.membership.is_none() => {}
             Input::Apply { entries } => self.on_apply(now, &entries),
             Input::Role { leading, term, leader } => self.on_role(now, leading, term, leader),
             // What matters is when it is applied.
@@ -312,7 +361,12 @@ impl Mesh {
         let (requests, control) = (self.requests.next_deadline(), self.control.next_deadline());
         let (welcome, admissions) = (self.welcome.as_ref().map(|w| w.until), self.admissions.next_deadline());
         let watches = self.watches.next_deadline();
-        [joining, welcome, seeding, requests, control, admissions, watches].into_iter().flatten().min()
+        let evicting = self.evicting.as_ref().map(evict::Evicting::next_deadline);
+        let mode = self.judgement.next_deadline();
+        [joining, welcome, seeding, requests, control, admissions, watches, evicting, mode]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Panics if an invariant does not hold.
@@ -326,6 +380,10 @@ impl Mesh {
         assert!(self.requests.served() <= self.config.served_max, "M5: served requests are bounded");
         assert!(self.requests.served() == 0 || self.control.leading, "M7: only a leader serves");
         assert!(self.introductions.len() <= self.config.introductions_max, "M5: introductions are bounded");
+        assert!(
+            self.membership.is_some() || self.state.mesh.is_none(),
+            "M29: the state of a mesh that is none of this node's"
+        );
         assert!(self.joining.is_none() || self.membership.is_none(), "M12: a member joins nothing");
         assert!(self.tokens.len() <= self.config.tokens_max, "M5: tokens are bounded");
         if let (Some(membership), Some(mesh)) = (&self.membership, self.state.mesh) {
@@ -444,12 +502,15 @@ impl Mesh {
     fn on_work_done(&mut self, now: Now, token: u64, done: Done) {
         match done {
             Done::Signature(signature) => {
-                if !self.on_founding_signed(token, &signature) {
+                if !self.on_founding_signed(token, &signature)
+                    && !self.on_eviction_signed(now, token, &signature)
+                {
                     self.on_admission_signed(now, token, &signature);
                 }
             }
             Done::Verified(valid) => {
-                if !self.on_introduction_verified(token, valid) {
+                if !self.on_introduction_verified(token, valid) && !self.on_shown_verified(now, token, valid)
+                {
                     self.on_verified(now, token, valid);
                 }
             }
@@ -473,6 +534,8 @@ impl Mesh {
         self.on_watch_deadline(now);
         self.on_linger_deadline(now);
         self.on_control_deadline(now);
+        self.on_evicting_deadline(now);
+        self.on_mode_deadline(now);
     }
 
     fn next_number(&mut self) -> u64 {

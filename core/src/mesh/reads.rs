@@ -57,6 +57,11 @@ impl Reads {
         self.waiting.len()
     }
 
+    /// Ends all of them, and gives whoever waits.
+    pub(super) fn take(&mut self) -> Vec<RequestId> {
+        core::mem::take(self).waiting.into_iter().map(|read| read.request).collect()
+    }
+
     pub(super) fn note_applied(&mut self, now: Now) {
         self.applied_at = Some(now.monotonic);
     }

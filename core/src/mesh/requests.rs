@@ -77,6 +77,21 @@ impl Requests {
         self.verifying.clear();
     }
 
+    /// Ends the requests of applications, and gives them.
+    pub(super) fn take_clients(&mut self) -> Vec<(Request, RequestId, Body)> {
+        let pending = core::mem::take(&mut self.pending);
+        let client = |(request, pending): (Request, Pending)| match pending.purpose {
+            Purpose::Client(id) => Some((request, id, pending.body)),
+            Purpose::Admission(_) | Purpose::Founding | Purpose::OwnChange | Purpose::Barrier => None,
+        };
+        pending.into_iter().filter_map(client).collect()
+    }
+
+    /// Nothing is asked or served any more.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     pub(super) fn has(&self, purpose: &Purpose) -> bool {
         self.pending.values().any(|p| p.purpose == *purpose)
     }
@@ -135,7 +150,9 @@ impl Mesh {
         {
             return self.reply(request, Err(Refusal::UnknownStream(name.clone())));
         }
-        let deadline = Some(now.monotonic + self.config.request_timeout);
+        let leaves = matches!(&body, Body::Evict(wish) if wish.left);
+        let timeout = if leaves { self.config.leave_timeout } else { self.config.request_timeout };
+        let deadline = Some(now.monotonic + timeout);
         self.submit(now, Purpose::Client(request), body, deadline);
     }
 
@@ -172,8 +189,8 @@ impl Mesh {
     pub(super) fn on_message(&mut self, now: Now, from: NodeId, message: Message) {
         match message {
             Message::Forward { request, seen, body } => {
-                if matches!(*body, Body::Found { .. }) {
-                    return self.answer(from, request, Verdict::Refused("a mesh begins once".into()));
+                if matches!(*body, Body::Found { .. } | Body::Forbidden { .. }) {
+                    return self.answer(from, request, Verdict::Refused("nobody asks for that".into()));
                 }
                 if !self.is_member(from) {
                     rare!(AskedByAStranger);
@@ -229,6 +246,9 @@ impl Mesh {
             // It cannot be done later either, so no copy of it will be.
             return self.answer(from, request, Verdict::Refused(refusal.to_string()));
         }
+        if let Body::Evict(wish) = body {
+            return self.serve_eviction(now, key, seen, wish);
+        }
         let Some(admission) = body.admission() else {
             return self.propose(now, key, seen, body);
         };
@@ -262,8 +282,9 @@ impl Mesh {
         }
     }
 
-    fn propose(&mut self, now: Now, key: (NodeId, Request), seen: LogIndex, body: Body) {
+    pub(super) fn propose(&mut self, now: Now, key: (NodeId, Request), seen: LogIndex, body: Body) {
         assert!(self.control.leading, "M6: only the leader stamps and proposes");
+        let body = self.unless_forbidden(key.1, body);
         let after = self.requests.stamped.max(self.state.time);
         let time = Wall(now.wall.0.max(after.0.saturating_add(1)));
         self.requests.stamped = time;
@@ -281,11 +302,12 @@ impl Mesh {
     pub(super) fn on_proposal_refused(&mut self, context: u64, leader: Option<NodeId>) {
         let Some(key) = self.requests.contexts.remove(&context) else { return };
         self.requests.served.remove(&key);
+        self.end_evicting(key);
         let leader = leader.filter(|&l| l != self.own);
         self.answer(key.0, key.1, Verdict::NotLeader(leader));
     }
 
-    fn answer(&mut self, to: NodeId, request: Request, verdict: Verdict) {
+    pub(super) fn answer(&mut self, to: NodeId, request: Request, verdict: Verdict) {
         if to == self.own {
             // Own requests are asked again by their deadline; only a verdict for good ends them at once.
             match verdict {
@@ -307,6 +329,7 @@ impl Mesh {
         result: Result<Effect, Refusal>,
     ) {
         self.requests.drop_served((origin, request));
+        self.end_evicting((origin, request));
         if origin != self.own {
             return;
         }
@@ -316,6 +339,7 @@ impl Mesh {
                 let reply = self.key_rotated(id, version);
                 self.reply(id, reply);
             }
+            (Purpose::Client(id), Ok(effect @ Effect::Evicted { .. })) => self.evicted_reply(id, &effect),
             (Purpose::Client(id), Ok(effect)) => {
                 let reply = match effect {
                     Effect::Opened { instance, created } => Ok(Reply::StreamOpened { instance, created }),
@@ -329,6 +353,7 @@ impl Mesh {
                     | Effect::Admitted(_)
                     | Effect::Updated(_)
                     | Effect::KeyRotated(_)
+                    | Effect::Evicted { .. }
                     | Effect::Passed => {
                         let reason = "the mesh decided something else under this request's number";
                         Err(Refusal::Invalid(reason.into()))

@@ -6,12 +6,14 @@
 use alloc::string::String;
 
 use super::entry::Admission;
+use super::eviction::{EVICTED_BYTES, EVICTED_MAX};
 use super::state::{DECIDED_MAX, FORMER_MAX, Member, State, Stream};
 
 /// Most bytes of the encoded state. The largest message has 4 MiB.
 pub(super) const STATE_BYTES_MAX: usize = 3 << 20;
-/// What of that is left to members and streams; decided requests and the rest take less than what is kept back.
-pub(super) const TABLES_BYTES_MAX: usize = STATE_BYTES_MAX - DECIDED_MAX * 34 - 2_048;
+/// What of that is left to members and streams; decided requests, former members and the rest take less than what is kept back.
+pub(super) const TABLES_BYTES_MAX: usize =
+    STATE_BYTES_MAX - DECIDED_MAX * 34 - (EVICTED_MAX + 1) * EVICTED_BYTES - 2_048;
 /// Ids, numbers, tags and lengths of a member or a stream.
 const FIXED_BYTES: usize = 96;
 const FORMER_BYTES: usize = 18;

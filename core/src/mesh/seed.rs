@@ -40,6 +40,9 @@ impl Mesh {
         if let Some(membership) = &self.membership {
             return self.reply(request, Err(Refusal::AlreadyMember(membership.mesh)));
         }
+        if let Some(refusal) = self.keeps_streams_of_another(None) {
+            return self.reply(request, Err(refusal));
+        }
         if self.seeding.is_some() || self.join_is_awaited() {
             return self.reply(request, Err(Refusal::Busy));
         }
@@ -182,6 +185,7 @@ impl Mesh {
             expiry: token.expiry,
             uses: self.config.token_uses,
             redeemed: Vec::new(),
+            epoch: self.state.epoch.number,
         };
         let id = token.secret.token_id();
         self.outputs.push_back(Output::Persist(issued.record(id)));

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::mesh as proto;
 
+use super::eviction::{EVICTED_MAX, evicted_in, evicted_out, eviction_in, eviction_out};
 use super::join_key::JoinKey;
 use super::room::TABLES_BYTES_MAX;
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
@@ -31,6 +32,8 @@ impl State {
             config: self.config.encode(),
             settled: self.config.settings_version().0,
             join_key: self.join_key.as_ref().map(join_key_out),
+            raised: self.raised.as_ref().map(eviction_out),
+            evicted: self.evicted.values().map(evicted_out).collect(),
         };
         state.encode_to_vec().into()
     }
@@ -44,12 +47,18 @@ impl State {
         if stored.members.len() > MEMBERS_MAX
             || stored.streams.len() > STREAMS_MAX
             || stored.decided.len() > DECIDED_MAX
+            || stored.evicted.len() > EVICTED_MAX
         {
             return Err(Malformed("a table is over its limit"));
         }
+        let raised = stored.raised.map(eviction_in).transpose()?;
+        let mesh = if stored.mesh.is_empty() { None } else { Some(wire::mesh(&stored.mesh)?) };
         let mut state = Self {
+            epoch: mesh.zip(raised.as_ref()).map(|(mesh, raised)| raised.epoch(mesh)).unwrap_or_default(),
+            raised,
+            evicted: BTreeMap::new(),
             applied: LogIndex(stored.applied),
-            mesh: if stored.mesh.is_empty() { None } else { Some(wire::mesh(&stored.mesh)?) },
+            mesh,
             mesh_name: wire::text(stored.mesh_name, wire::TEXT_MAX)?,
             time: Wall(stored.time),
             floor: LogIndex(stored.floor),
@@ -68,6 +77,13 @@ impl State {
             let taken = state.names.insert(member.name.clone(), member.node).is_some();
             if taken || state.members.insert(member.node, member).is_some() {
                 return Err(Malformed("a member or a name stands twice"));
+            }
+        }
+        for evicted in stored.evicted {
+            let evicted = evicted_in(evicted)?;
+            let node = evicted.eviction.node;
+            if state.members.contains_key(&node) || state.evicted.insert(node, evicted).is_some() {
+                return Err(Malformed("a former member is one, or stands twice"));
             }
         }
         for stream in stored.streams {
@@ -166,6 +182,7 @@ fn join_key_out(key: &JoinKey) -> proto::JoinKey {
         expiry: key.expiry.map(|expiry| expiry.0),
         uses: key.uses,
         used: key.used,
+        epoch: key.epoch,
     }
 }
 
@@ -177,6 +194,7 @@ fn join_key_in(key: proto::JoinKey) -> Result<JoinKey, Malformed> {
         expiry: key.expiry.map(Wall),
         uses: key.uses,
         used: key.used,
+        epoch: key.epoch,
     })
 }
 

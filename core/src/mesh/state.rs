@@ -7,9 +7,11 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::entry::{Admission, Body, Entry, Request};
+use super::eviction::{Evicted, Eviction};
 use super::join_key::JoinKey;
 use super::room::stream_bytes;
 use super::table::Table;
+use crate::epoch::Epoch;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::node::command::Refusal;
 use crate::time::Wall;
@@ -111,6 +113,15 @@ pub enum Effect {
     KeyRotated(LogIndex),
     /// A barrier is passed.
     Passed,
+    /// A member is one no more.
+    Evicted {
+        /// Who.
+        node: NodeId,
+        /// The number of the mesh epoch since then.
+        number: u64,
+        /// Whether it had asked for that.
+        left: bool,
+    },
 }
 
 /// What became of an entry. `fresh` is `false` when the request had been decided before and nothing changed.
@@ -149,6 +160,12 @@ pub struct State {
     pub decisions: BTreeMap<Request, bool>,
     /// The entry that decided the newest request no longer remembered.
     pub floor: LogIndex,
+    /// The mesh epoch (M25).
+    pub epoch: Epoch,
+    /// What raised the mesh to it.
+    pub raised: Option<Eviction>,
+    /// Former members, of the last epochs.
+    pub evicted: BTreeMap<NodeId, Evicted>,
     /// What members and streams take of the encoded state, at most.
     pub(super) bytes: usize,
 }
@@ -248,7 +265,13 @@ impl State {
             Body::Configure { expected, .. } => Err(self.recall_refused_settings(*expected)),
             Body::SetConfig { key, expected, .. } => Err(self.recall_refused_write(key, *expected, false)),
             Body::DeleteConfig { key, expected } => Err(self.recall_refused_write(key, *expected, true)),
-            Body::Found { .. } | Body::Update { .. } | Body::Barrier => Err(Refusal::Busy),
+            Body::Evict(wish) => self.recall_eviction(entry.request, wish, done),
+            &Body::Forbidden { unreachable, members } if !done => {
+                Err(Refusal::Critical { unreachable, members })
+            }
+            Body::Found { .. } | Body::Update { .. } | Body::Forbidden { .. } | Body::Barrier => {
+                Err(Refusal::Busy)
+            }
         }
     }
 
@@ -298,6 +321,8 @@ impl State {
                 }
                 None => Err(Refusal::UnknownStream(name.clone())),
             },
+            Body::Evict(wish) => self.evict(entry.request, wish),
+            &Body::Forbidden { unreachable, members } => Err(Refusal::Critical { unreachable, members }),
         }
     }
 
@@ -333,6 +358,9 @@ impl State {
                 return Err("its replica id was given up before".into());
             }
             Some(_) => {}
+            None if self.evicted.get(&admission.node).is_some_and(|gone| gone.had(admission.replica)) => {
+                return Err("its replica id was given up before".into());
+            }
             None if admission.node != admission.key.first_node_id() => {
                 return Err("its node id does not belong to its key".into());
             }
@@ -374,12 +402,13 @@ impl State {
 
     fn insert(&mut self, index: LogIndex, admission: &Admission) {
         let before = self.members.remove(&admission.node);
+        let past = self.evicted.remove(&admission.node).map(Evicted::replicas).unwrap_or_default();
         if let Some(before) = &before {
             self.names.remove(&before.name);
         }
         let (joined, place, keys, mut former) = match &before {
             Some(b) => (b.joined, b.index, b.keys.clone(), b.former.clone()),
-            None => (self.time, index, Vec::from([admission.key]), Vec::new()),
+            None => (self.time, index, Vec::from([admission.key]), past),
         };
         if let Some(before) = &before
             && before.replica != admission.replica
@@ -496,6 +525,7 @@ impl State {
         );
         self.check_room();
         self.config.check(self.applied);
+        self.check_evicted();
         assert!(self.mesh.is_some() || self.members.is_empty(), "M12: there are no members before the mesh");
     }
 }

@@ -40,6 +40,12 @@ pub(super) struct View<'a> {
     pub(super) suspects: &'a BTreeSet<NodeId>,
     /// Who voted in the configuration before, and does not any more.
     pub(super) demoted: &'a BTreeMap<NodeId, Demoted>,
+    /// This node, which leads.
+    pub(super) own: NodeId,
+    /// Who is about to be taken out: the group must decide without it first.
+    pub(super) departing: Option<NodeId>,
+    /// A planted bug: who is no member goes on voting.
+    pub(super) keep_evicted: bool,
     pub(super) voters_max: usize,
     pub(super) caught_up_within: u64,
 }
@@ -62,7 +68,8 @@ impl View<'_> {
             voters.retain(|r| !given_up(r));
         }
         let mut learners = self.configuration.learners.clone();
-        learners.retain(|r| !given_up(r));
+        learners.retain(|r| !given_up(r) && !self.is_gone(r));
+        self.let_go(&mut voters, &mut learners);
         let known: BTreeSet<NodeId> = voters.iter().chain(&learners).map(|r| r.node).collect();
         let missing = self.members.values().filter(|member| !known.contains(&member.node));
         learners.extend(missing.map(|member| self.replica_of(member)));
@@ -77,32 +84,77 @@ impl View<'_> {
         Replica { node: member.node, replica }
     }
 
-    /// Learners become voters, two at a time or more, so that the number of voters stays odd.
-    pub(super) fn promote(&self) -> Option<Change> {
-        let have = self.configuration.voters.len();
-        let want = wanted(self.members.len(), self.voters_max);
-        if !self.settled() || have >= want {
-            return None;
+    /// How many members there are but the one that is about to go.
+    fn remaining(&self) -> usize {
+        self.members.keys().filter(|node| self.departing != Some(**node)).count()
+    }
+
+    /// Whether a replica is of nobody that is a member.
+    fn is_gone(&self, replica: &Replica) -> bool {
+        !self.members.contains_key(&replica.node) && !self.keep_evicted
+    }
+
+    /// Takes out of the voters who goes, and puts learners in their place, so that the number stays odd. Nothing changes while nobody could vote then.
+    fn let_go(&self, voters: &mut Vec<Replica>, learners: &mut Vec<Replica>) {
+        let departs = |r: &Replica| self.departing == Some(r.node) && !self.keep_evicted;
+        let goes = |r: &Replica| self.is_gone(r) || departs(r);
+        if !voters.iter().any(goes) {
+            return;
         }
+        let mut stay: Vec<Replica> = voters.iter().filter(|r| !goes(r)).copied().collect();
+        let fit: Vec<Replica> = self.fit().into_iter().filter(|r| learners.contains(r)).collect();
+        let want = odd(wanted(self.remaining(), self.voters_max).min(stay.len() + fit.len()));
+        if want == 0 {
+            return;
+        }
+        // Who is least of use goes first: the suspected, then those that came last; never who leads.
+        let worth = |r: &Replica| {
+            let index = self.members.get(&r.node).map(|member| member.index);
+            (r.node != self.own, self.suspects.contains(&r.node), index, r.node)
+        };
+        stay.sort_unstable_by_key(worth);
+        let over = stay.split_off(want.min(stay.len()));
+        learners.extend(over);
+        learners.extend(voters.iter().filter(|r| departs(r)));
+        let fill = want - stay.len();
+        stay.extend(fit.iter().take(fill));
+        learners.retain(|r| !stay.contains(r));
+        *voters = stay;
+    }
+
+    /// The learners that could vote at once, those first that have been members longest.
+    fn fit(&self) -> Vec<Replica> {
         let last = self.matches.values().copied().max().unwrap_or_default().max(self.applied);
-        let mut fit: Vec<&Replica> = self
+        let mut fit: Vec<Replica> = self
             .configuration
             .learners
             .iter()
             .filter(|r| self.members.contains_key(&r.node) && !self.suspects.contains(&r.node))
+            .filter(|r| self.departing != Some(r.node))
             .filter(|r| {
                 let near = |m: LogIndex| last.0.saturating_sub(m.0) <= self.caught_up_within;
                 let knows = |m: LogIndex| self.named.get(&r.node).is_some_and(|&named| m >= named);
                 self.matches.get(&r.node).is_some_and(|&m| knows(m) && near(m))
             })
+            .copied()
             .collect();
-        // The oldest members first: they have stayed longest.
         fit.sort_unstable_by_key(|r| (self.members.get(&r.node).map(|m| m.index), r.node));
+        fit
+    }
+
+    /// Learners become voters, two at a time or more, so that the number of voters stays odd.
+    pub(super) fn promote(&self) -> Option<Change> {
+        let have = self.configuration.voters.len();
+        let want = wanted(self.remaining(), self.voters_max);
+        if !self.settled() || have >= want {
+            return None;
+        }
+        let fit = self.fit();
         let can = odd(want.min(have + fit.len()));
         if can <= have {
             return None;
         }
-        let chosen: Vec<Replica> = fit.into_iter().take(can - have).copied().collect();
+        let chosen: Vec<Replica> = fit.into_iter().take(can - have).collect();
         let mut voters = self.configuration.voters.clone();
         voters.extend_from_slice(&chosen);
         let mut learners = self.configuration.learners.clone();
@@ -112,15 +164,15 @@ impl View<'_> {
 
     /// Voters become learners when there are more of them than wanted: first those that are not heard, then the newest. Never the one that
     /// decides this, and only if a majority of those that stay is heard, or the change could not be committed.
-    pub(super) fn demote(&self, own: NodeId) -> Option<Change> {
+    pub(super) fn demote(&self) -> Option<Change> {
         let have = self.configuration.voters.len();
-        let want = wanted(self.members.len(), self.voters_max);
+        let want = wanted(self.remaining(), self.voters_max);
         if !self.settled() || have <= want {
             return None;
         }
         let mut voters = self.configuration.voters.clone();
         let place = |r: &Replica| self.members.get(&r.node).map(|member| member.index);
-        voters.sort_by_key(|r| (r.node != own, self.suspects.contains(&r.node), place(r), r.node));
+        voters.sort_by_key(|r| (r.node != self.own, self.suspects.contains(&r.node), place(r), r.node));
         let dropped = voters.split_off(want);
         let heard = voters.iter().filter(|r| !self.suspects.contains(&r.node)).count();
         if heard * 2 <= voters.len() {

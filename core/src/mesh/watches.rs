@@ -102,6 +102,11 @@ impl Watches {
         self.waiting.values().map(|watch| watch.until).min()
     }
 
+    /// Ends all of them, and gives whoever waits.
+    pub(super) fn take(&mut self) -> Vec<RequestId> {
+        core::mem::take(self).waiting.into_keys().collect()
+    }
+
     pub(super) fn note(&mut self, change: ConfigChange) {
         self.history.push(change);
     }

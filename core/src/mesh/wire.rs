@@ -10,6 +10,7 @@ use prost::Message as _;
 use wattle_proto::mesh as proto;
 
 use super::entry::{Admission, Body, Entry, Request};
+use super::eviction::{evict_in, evict_out};
 use super::token::Secret;
 use crate::agreed::{CHANGES_MAX, Expected, VALUE_BYTES_MAX};
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId};
@@ -345,6 +346,10 @@ fn body_out(body: &Body) -> proto::Body {
             expected: expected.map(|version| version.0),
         }),
         Body::Barrier => Kind::Barrier(proto::Barrier {}),
+        Body::Evict(wish) => Kind::Evict(evict_out(wish)),
+        &Body::Forbidden { unreachable, members } => {
+            Kind::Forbidden(proto::Forbidden { unreachable, members })
+        }
     };
     proto::Body { kind: Some(kind) }
 }
@@ -389,6 +394,10 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
             Body::Configure { changes: settings_in(c.changes)?, expected: c.expected.map(LogIndex) }
         }
         Kind::Barrier(proto::Barrier {}) => Body::Barrier,
+        Kind::Evict(wish) => Body::Evict(evict_in(wish)?),
+        Kind::Forbidden(proto::Forbidden { unreachable, members }) => {
+            Body::Forbidden { unreachable, members }
+        }
     })
 }
 

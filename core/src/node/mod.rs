@@ -170,6 +170,10 @@ pub struct Node {
     /// Parcels this node sent to itself.
     loopback: VecDeque<Parcel>,
     ways: Ways,
+    /// The groups of this node, their members or their leaders changed in this step.
+    peers_stale: bool,
+    /// As of so many computations of paths the mesh part was told that they are other ones.
+    routes_seen: u64,
     dropped: Drops,
 }
 
@@ -214,6 +218,8 @@ impl Node {
             outputs: VecDeque::new(),
             loopback: VecDeque::new(),
             ways: Ways::default(),
+            peers_stale: false,
+            routes_seen: 0,
             dropped: Drops::default(),
             phase: Phase::Recovering,
             now: Now::default(),
@@ -432,6 +438,11 @@ impl Node {
             if !released {
                 break;
             }
+        }
+        let computed = self.routes.computed_count();
+        if computed != self.routes_seen {
+            self.routes_seen = computed;
+            self.mesh.handle(self.now, mesh::Input::RoutesChanged);
         }
         if let Some(below) = self.journal.trim() {
             self.outputs.push_back(Output::Trim { below });

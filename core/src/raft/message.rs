@@ -1,10 +1,10 @@
 //! What replicas of a group say to each other.
 
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::entries::Entries;
 use crate::configuration::{Configuration, Member};
 use crate::digest::Chain;
 use crate::id::{LogIndex, ReplicaId, Term};
@@ -100,7 +100,23 @@ pub enum Body {
         more: bool,
         /// Entries behind `place` wait here for their bytes: nothing more is wanted before this end asks.
         waiting: bool,
+        /// As in the append.
+        round: u64,
     },
+    /// A member asks its leader up to where it must have applied the log to read what is true now.
+    Read {
+        /// Returned in the answer.
+        number: u64,
+    },
+    /// Answers it.
+    ReadReply {
+        /// As asked.
+        number: u64,
+        /// Up to there.
+        index: LogIndex,
+    },
+    /// A leader wants the addressee to lead, which holds its whole log.
+    Stand,
     /// Asks for a vote.
     Vote {
         /// Whether it is only asked what would be answered.
@@ -157,9 +173,11 @@ pub struct Append {
     /// What the sender itself has on disk.
     pub durable: Place,
     /// The entries, contiguous behind `previous`.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
     /// Returned in the reply.
     pub number: u64,
+    /// The last round of reads that began, returned in the reply.
+    pub round: u64,
     /// Gives a log back to an amnesic replica; the sender need not lead.
     pub copy: bool,
     /// Not on the wire: the gate cut entries off.
@@ -198,9 +216,9 @@ impl Message {
         if entries >= rest.entries.len() {
             return None;
         }
-        let previous = rest.previous;
-        let behind = rest.entries.split_off(entries);
-        let first = core::mem::replace(&mut rest.entries, behind);
+        let (previous, all) = (rest.previous, core::mem::take(&mut rest.entries));
+        let first = all.part(0..entries);
+        rest.entries = all.part(entries..all.len());
         rest.previous = first.iter().fold(previous, Place::then);
         let commit = rest.commit.min(rest.previous.index);
         let body = Body::Append(Append { previous, commit, entries: first, cut: true, ..*rest });

@@ -8,6 +8,7 @@ use prost::Message as _;
 use wattle_proto::raft as wire;
 
 use super::delta::Delta;
+use super::entries::Entries;
 use super::message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
 use crate::configuration::{Configuration, Member};
 use crate::digest::Chain;
@@ -79,7 +80,7 @@ pub(super) fn mark(wire: &wire::Mark) -> Result<Mark, Malformed> {
 }
 
 /// Entries that stand behind `before`.
-pub(super) fn entries(list: Vec<wire::Entry>, before: LogIndex) -> Result<Vec<Entry>, Malformed> {
+pub(super) fn entries(list: Vec<wire::Entry>, before: LogIndex) -> Result<Entries, Malformed> {
     if list.len() > ENTRIES_MAX {
         return bad("too many entries");
     }
@@ -96,6 +97,11 @@ pub(super) fn entries(list: Vec<wire::Entry>, before: LogIndex) -> Result<Vec<En
         Ok(Entry { index, term: Term(number(entry.term)?), kind, data: entry.data, weight: entry.weight })
     };
     list.into_iter().enumerate().map(typed).collect()
+}
+
+/// Writes a run of entries as a [`wire::LogRun`].
+pub(super) fn encode_run(run: &Entries) -> Bytes {
+    wire::LogRun { entries: run.iter().map(wire_entry).collect() }.encode_to_vec().into()
 }
 
 pub(super) fn wire_entry(entry: &Entry) -> wire::Entry {
@@ -220,6 +226,7 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
                 durable: place(append.durable.as_ref())?,
                 entries: entries(append.entries, previous.index)?,
                 number: append.number,
+                round: append.round,
                 copy: append.copy,
                 cut: false,
             })
@@ -230,6 +237,7 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
             place: place(reply.place.as_ref())?,
             more: reply.more,
             waiting: reply.waiting,
+            round: reply.round,
         },
         W::Vote(vote) => Body::Vote { pre: vote.pre, last: place(vote.last.as_ref())? },
         W::VoteReply(reply) => {
@@ -261,6 +269,11 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
             }
             Body::Stop { reason: stop.reason }
         }
+        W::Read(read) => Body::Read { number: read.number },
+        W::ReadReply(reply) => {
+            Body::ReadReply { number: reply.number, index: LogIndex(number(reply.index)?) }
+        }
+        W::Stand(_) => Body::Stand,
     })
 }
 
@@ -274,14 +287,16 @@ fn encode_body(body: &Body) -> wire::message::Body {
             entries: append.entries.iter().map(wire_entry).collect(),
             number: append.number,
             copy: append.copy,
+            round: append.round,
         }),
-        &Body::AppendReply { number, matched, ref place, more, waiting } => {
+        &Body::AppendReply { number, matched, ref place, more, waiting, round } => {
             W::AppendReply(wire::AppendReply {
                 number,
                 matched,
                 place: Some(wire_place(place)),
                 more,
                 waiting,
+                round,
             })
         }
         Body::Vote { pre, last } => W::Vote(wire::Vote { pre: *pre, last: Some(wire_place(last)) }),
@@ -301,5 +316,8 @@ fn encode_body(body: &Body) -> wire::message::Body {
             copy: snapshot.copy,
         }),
         Body::Stop { reason } => W::Stop(wire::Stop { reason: reason.clone() }),
+        &Body::Read { number } => W::Read(wire::Read { number }),
+        &Body::ReadReply { number, index } => W::ReadReply(wire::ReadReply { number, index: index.0 }),
+        Body::Stand => W::Stand(wire::Stand {}),
     }
 }

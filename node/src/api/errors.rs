@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 use wattle_core::agreed::ConfigRefusal;
 use wattle_core::node::command::{JoinBar, Refusal};
 use wattle_io::Ended;
-use wattle_proto::api::{Behind, ErrorDetail, Reason, Refused, WrongNode};
+use wattle_proto::api::{Behind, ErrorDetail, MeshMode, Reason, Refused, WrongNode};
 
 /// The name under which [`ErrorDetail`] travels in the details of a status.
 const TYPE_URL: &str = "type.googleapis.com/wattle.api.v1.ErrorDetail";
@@ -52,6 +52,15 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         ),
         Refusal::JoinBarred { bar, .. } => classify_bar(*bar),
         Refusal::Impostor(_) => (Code::PermissionDenied, Reason::Impostor, ""),
+        Refusal::Evicted(_) => (Code::FailedPrecondition, Reason::Evicted, ""),
+        Refusal::StreamsOpen { .. } => {
+            (Code::FailedPrecondition, Reason::StreamsOpen, "`wattle stream close` ends a stream for good")
+        }
+        Refusal::LastMember => (Code::FailedPrecondition, Reason::LastMember, ""),
+        Refusal::OnlyVoter(_) => {
+            (Code::FailedPrecondition, Reason::OnlyVoter, "`wattle status` shows who can be reached")
+        }
+        Refusal::KeepsStreams { .. } => (Code::FailedPrecondition, Reason::KeepsStreams, ""),
         Refusal::UnknownNode(_) => (Code::NotFound, Reason::UnknownNode, "`wattle status` lists the members"),
         Refusal::UnknownStream(_) => {
             (Code::NotFound, Reason::UnknownStream, "`wattle stream list` lists the open streams")
@@ -59,6 +68,11 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::OpenElsewhere { .. } => (Code::AlreadyExists, Reason::OpenElsewhere, ""),
         Refusal::SameNode => (Code::InvalidArgument, Reason::SameNode, "`wattle status` lists the members"),
         Refusal::WrongNode { .. } => (Code::FailedPrecondition, Reason::WrongNode, "ask the node named here"),
+        Refusal::Critical { .. } => (
+            Code::FailedPrecondition,
+            Reason::Critical,
+            "`wattle status` shows who cannot be reached; `wattle mesh evict` takes out who is lost",
+        ),
         Refusal::NoQuorum => {
             (Code::Unavailable, Reason::NoQuorum, "`wattle status` shows which voters are missing")
         }
@@ -138,7 +152,15 @@ fn classify_config(refusal: &ConfigRefusal) -> (Code, Reason, &'static str) {
 
 /// Whether the same request may be taken later.
 fn retriable(reason: Reason) -> bool {
-    matches!(reason, Reason::NoQuorum | Reason::Backpressure | Reason::NoSpace | Reason::Busy)
+    matches!(
+        reason,
+        Reason::NoQuorum
+            | Reason::Backpressure
+            | Reason::NoSpace
+            | Reason::Busy
+            | Reason::OnlyVoter
+            | Reason::Critical
+    )
 }
 
 /// What a program is told of a refusal.
@@ -152,7 +174,11 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         ..ErrorDetail::default()
     };
     match refusal {
-        Refusal::AlreadyMember(mesh) => detail.mesh = Some(Bytes::copy_from_slice(&mesh.to_bytes())),
+        Refusal::Critical { .. } | Refusal::NoQuorum => detail.mode = MeshMode::Critical.into(),
+        Refusal::StreamsOpen { names, .. } => detail.streams.clone_from(names),
+        Refusal::AlreadyMember(mesh) | Refusal::KeepsStreams { mesh, .. } => {
+            detail.mesh = Some(Bytes::copy_from_slice(&mesh.to_bytes()))
+        }
         Refusal::WrongNode { node, name, address } => {
             detail.wrong_node = Some(WrongNode {
                 node: Bytes::copy_from_slice(&node.to_bytes()),
@@ -182,11 +208,13 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         | Refusal::JoinRefused(_)
         | Refusal::JoinBarred { .. }
         | Refusal::Impostor(_)
+        | Refusal::Evicted(_)
+        | Refusal::LastMember
+        | Refusal::OnlyVoter(_)
         | Refusal::UnknownNode(_)
         | Refusal::UnknownStream(_)
         | Refusal::OpenElsewhere { .. }
         | Refusal::SameNode
-        | Refusal::NoQuorum
         | Refusal::WriterClosed
         | Refusal::Busy
         | Refusal::Superseded
@@ -308,6 +336,12 @@ mod tests {
             Refusal::JoinBarred { bar: JoinBar::ExpiredKey, reason: text() },
             Refusal::JoinBarred { bar: JoinBar::ExhaustedKey, reason: text() },
             Refusal::Impostor(text()),
+            Refusal::Evicted(text()),
+            Refusal::Critical { unreachable: 2, members: 4 },
+            Refusal::StreamsOpen { names: vec![text()], more: 2 },
+            Refusal::LastMember,
+            Refusal::OnlyVoter(text()),
+            Refusal::KeepsStreams { mesh: MeshId(7), streams: 3 },
             Refusal::UnknownNode(text()),
             Refusal::UnknownStream(text()),
             Refusal::OpenElsewhere { name: text(), source_node: NodeId(1), target: NodeId(2) },
@@ -351,6 +385,8 @@ mod tests {
         }
         let known = |number: &i32| Reason::try_from(*number).is_ok();
         assert_eq!(reasons, (1..1_000).filter(known).collect(), "no reason is left over");
+        let known: BTreeSet<i32> = (1..1_000).filter(|number| Reason::try_from(*number).is_ok()).collect();
+        assert_eq!(reasons, known, "a reason is given by nobody");
     }
 
     #[test]
@@ -367,6 +403,9 @@ mod tests {
         assert_eq!(conflict(Some(LogIndex(7))).present_version, Some(7));
         assert_eq!(conflict(None).present_version, Some(0));
         assert!(detail(&Refusal::Busy).retriable && !detail(&Refusal::WriterClosed).retriable);
+        let critical = detail(&Refusal::Critical { unreachable: 2, members: 4 });
+        assert!(critical.retriable && critical.mode() == MeshMode::Critical);
+        assert_eq!(detail(&Refusal::NoQuorum).mode(), MeshMode::Critical);
         assert_eq!(detail_of(&Status::internal("of another make")), None);
     }
 }

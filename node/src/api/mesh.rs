@@ -4,9 +4,10 @@ use tonic::{Request, Response, Status, async_trait};
 use wattle_core::node::command::{Command, Reply};
 use wattle_proto::api::mesh_service_server::MeshService;
 use wattle_proto::api::{
-    DeleteConfigRequest, DeleteConfigResponse, GetConfigRequest, GetConfigResponse, GetMeshConfigRequest,
-    GetMeshConfigResponse, GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse, JoinMeshRequest,
-    JoinMeshResponse, ListConfigRequest, ListConfigResponse, MeshStatus, RotateJoinKeyRequest,
+    DeleteConfigRequest, DeleteConfigResponse, EvictNodeRequest, EvictNodeResponse, GetConfigRequest,
+    GetConfigResponse, GetMeshConfigRequest, GetMeshConfigResponse, GetMeshStatusRequest,
+    InviteToMeshRequest, InviteToMeshResponse, JoinMeshRequest, JoinMeshResponse, LeaveMeshRequest,
+    LeaveMeshResponse, ListConfigRequest, ListConfigResponse, MeshStatus, RotateJoinKeyRequest,
     RotateJoinKeyResponse, SeedMeshRequest, SeedMeshResponse, SetConfigRequest, SetConfigResponse,
     SetMeshConfigRequest, SetMeshConfigResponse, WatchConfigRequest, WatchConfigResponse,
 };
@@ -73,6 +74,28 @@ impl<W: World> MeshService for Mesh<W> {
         let token = request.into_inner().token;
         match ask(&self.world, Command::Join { token }).await? {
             Reply::Joined { mesh } => Ok(Response::new(JoinMeshResponse { mesh: convert::mesh(mesh) })),
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn leave_mesh(
+        &self,
+        request: Request<LeaveMeshRequest>,
+    ) -> Result<Response<LeaveMeshResponse>, Status> {
+        match ask(&self.world, Command::Leave { force: request.into_inner().force }).await? {
+            Reply::Left => Ok(Response::new(LeaveMeshResponse {})),
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn evict_node(
+        &self,
+        request: Request<EvictNodeRequest>,
+    ) -> Result<Response<EvictNodeResponse>, Status> {
+        match ask(&self.world, Command::Evict { member: request.into_inner().member }).await? {
+            Reply::Evicted { node, epoch } => {
+                Ok(Response::new(EvictNodeResponse { node: convert::node(node), epoch }))
+            }
             other => Err(out_of_place(&other)),
         }
     }

@@ -10,7 +10,9 @@ use tonic_health::pb::health_client::HealthClient;
 use wattle_core::id::NodeId;
 use wattle_core::node::command::{Refusal, Waited};
 use wattle_proto::api::mesh_service_client::MeshServiceClient;
-use wattle_proto::api::{GetMeshStatusRequest, JoinMeshRequest, Level, Reason};
+use wattle_proto::api::{
+    EvictNodeRequest, GetMeshStatusRequest, JoinMeshRequest, LeaveMeshRequest, Level, Reason,
+};
 
 use super::*;
 use crate::address::{Address, Directory, Published};
@@ -600,4 +602,24 @@ async fn settings_of_the_mesh_have_names_and_types_of_their_own() {
     let config = found.into_inner().config.unwrap();
     assert_eq!((config.version, config.control_voters), (version, Some(3)));
     assert_eq!((config.description.as_str(), config.name.as_str()), ("greenhouses", "fake"));
+}
+
+#[tokio::test]
+async fn members_go_over_the_api_and_refusals_say_what_is_in_the_way() {
+    let desk = Desk::new();
+    let world = FakeWorld::new("a", 1);
+    let _node = desk.serve(&world).await;
+    let peer = desk.finder(None).only().await.unwrap();
+    let mut client = Client::connect(peer).await.unwrap();
+    let evict = |member: &str| EvictNodeRequest { member: member.to_owned() };
+    let evicted = client.mesh.evict_node(evict("b")).await.unwrap().into_inner();
+    assert_eq!((NodeId::from_slice(&evicted.node), evicted.epoch), (Some(NodeId(2)), 1));
+    let unknown = client.mesh.evict_node(evict("nobody")).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    assert_eq!(errors::detail_of(&unknown).unwrap().reason(), Reason::UnknownNode);
+    let refused = client.mesh.leave_mesh(LeaveMeshRequest { force: false }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let detail = errors::detail_of(&refused).unwrap();
+    assert_eq!((detail.reason(), detail.streams), (Reason::StreamsOpen, vec!["words".to_owned()]));
+    client.mesh.leave_mesh(LeaveMeshRequest { force: true }).await.unwrap();
 }

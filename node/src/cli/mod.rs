@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod membership;
 mod mesh_config;
 mod mesh_key;
 
@@ -91,7 +92,7 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
     },
-    /// Make or join a mesh
+    /// Make, join or leave a mesh, or take a member out of it
     #[command(subcommand)]
     Mesh(MeshCommand),
     /// Show the mesh: nodes, links, control group, streams
@@ -145,6 +146,23 @@ enum MeshCommand {
     Join {
         /// What `mesh seed`, `mesh invite` or `mesh key rotate` printed; `-` reads it from standard input
         token: String,
+    },
+    /// Let this node leave its mesh
+    ///
+    /// The other members agree on it; without a quorum it stays a member. It serves nothing afterwards and keeps the data of the streams it was
+    /// an end of, which go on if it joins the same mesh again before they are closed.
+    Leave {
+        /// Leave although this node is an end of open streams: they wait
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take a member out of the mesh
+    ///
+    /// It need not be reachable. Nobody talks to it any more; it comes back only by `wattle mesh join` with a token made afterwards.
+    /// Streams of which it is an end stay open and wait.
+    Evict {
+        /// Its name or id
+        member: String,
     },
 }
 
@@ -309,6 +327,8 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Mesh(MeshCommand::Join { token }) => desk.join(token).await,
                 Command::Mesh(MeshCommand::Key(command)) => desk.mesh_key(command).await,
                 Command::Mesh(MeshCommand::Config(arguments)) => desk.mesh_config(arguments).await,
+                Command::Mesh(MeshCommand::Leave { force }) => desk.leave(force).await,
+                Command::Mesh(MeshCommand::Evict { member }) => desk.evict(member).await,
                 Command::Status => desk.status().await,
                 Command::Config(command) => desk.config(command).await,
                 Command::Stream(StreamCommand::Open { name, from, to }) => desk.open(name, from, to).await,

@@ -96,8 +96,9 @@ impl Names {
     #[must_use]
     pub fn of(status: &MeshStatus) -> Self {
         let members = status.members.iter().map(|member| (member.node.to_vec(), member.name.clone()));
+        let former = status.former.iter().map(|former| (former.node.to_vec(), former.name.clone()));
         let own = (status.node.to_vec(), status.name.clone());
-        Self(members.chain([own]).collect())
+        Self(former.chain(members).chain([own]).collect())
     }
 
     /// A node's name.

@@ -26,11 +26,13 @@
 //! | X21 | what a node said outlasts its end: no two starts are heard under one count, and a stream that it closed stays closed |
 //! | X22 | what was told of agreed configuration is explained by one order of all that was asked (linearizability); a version is one write |
 //! | X23 | a watcher of agreed configuration is told everything that is written, in order, or all there is |
+//! | X60 | who was evicted or left is no member, has no link and no vote wherever that is known; all members come to know it, and it itself |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
 mod agreement;
 mod configuration;
+mod departures;
 mod handling;
 mod linear;
 mod links;
@@ -49,6 +51,7 @@ use wattle_core::id::GroupId;
 
 pub use agreement::Agreement;
 pub use configuration::{Asked as ConfigAsked, Configuration, Told as ConfigTold, WISHES_MOST};
+pub use departures::Departures;
 pub use handling::Handling;
 pub use links::{Neighbours, Pauses};
 pub use log::{Ballot, Logs};
@@ -135,6 +138,10 @@ mod fixture {
             mesh: None,
             mesh_name: String::new(),
             settings: wattle_core::agreed::MeshSettings::default(),
+            epoch: wattle_core::epoch::Epoch::default(),
+            parted: None,
+            standing: None,
+            former: Vec::new(),
             members: Vec::new(),
             links: Vec::new(),
             control: None,

@@ -27,6 +27,7 @@ impl Plan {
         self.check_streams()?;
         self.check_registry()?;
         self.check_config()?;
+        self.check_departures()?;
         for &node in self.forsaken.iter().flat_map(|forsaken| &forsaken.nodes) {
             self.known(node, "who is forsaken")?;
         }
@@ -97,6 +98,28 @@ impl Plan {
             )),
             None => Ok(()),
         }
+    }
+
+    fn check_departures(&self) -> Result<(), String> {
+        let mut gone = BTreeSet::new();
+        for (index, departure) in self.departures.iter().enumerate() {
+            self.known(departure.node, &format!("who goes by departure {index}"))?;
+            self.known(departure.asked_at, &format!("whom departure {index} asks"))?;
+            if let Some((_, through)) = departure.returns {
+                self.known(through, &format!("through whom departure {index} ends"))?;
+            }
+            if !gone.insert(departure.node) {
+                return Err(format!("node {} goes twice: once is enough", departure.node));
+            }
+        }
+        let asked = |node| self.departures.iter().any(|departure| departure.asked_at == node);
+        if let Some(node) = gone.iter().find(|&&node| asked(node)) {
+            return Err(format!("node {node} goes, and is asked to let another go: ask one that stays"));
+        }
+        if gone.len() >= self.nodes.len() && !gone.is_empty() {
+            return Err("every node goes: a mesh keeps a member".into());
+        }
+        Ok(())
     }
 
     fn check_nodes(&self) -> Result<(), String> {

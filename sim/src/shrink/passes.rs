@@ -165,6 +165,12 @@ fn calls(plan: &Plan, _: Hint) -> Vec<Edit> {
     for range in ranges(plan.config.len()) {
         edits.push(edit(move |plan| drop(plan.config.drain(range.clone()))));
     }
+    for range in ranges(plan.departures.len()) {
+        edits.push(edit(move |plan| drop(plan.departures.drain(range.clone()))));
+    }
+    for departure in 0..plan.departures.len() {
+        edits.push(edit(move |plan| plan.departures[departure].returns = None));
+    }
     for (stream, entry) in plan.streams.iter().enumerate() {
         for range in ranges(entry.handler.interruptions.len()) {
             edits.push(edit(move |plan| {

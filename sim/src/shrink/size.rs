@@ -41,7 +41,10 @@ impl Size {
             nodes: plan.nodes.len(),
             streams: plan.streams.len(),
             publishers: plan.streams.iter().map(|stream| stream.publishers.len()).sum(),
-            extras: plan.registry.len() + plan.config.len() + interruptions.sum::<usize>(),
+            extras: plan.departures.len()
+                + plan.registry.len()
+                + plan.config.len()
+                + interruptions.sum::<usize>(),
             messages: plan.messages(),
             edges: plan.edges.len(),
             features: plain::features(plan),

@@ -45,6 +45,8 @@ impl Toy {
                 shared.streams.push((name, instance, from, to));
                 Ok(Reply::StreamOpened { instance, created: true })
             })),
+            Command::Evict { member } => Some(Err(Refusal::UnknownNode(member))),
+            Command::Leave { .. } => Some(Err(Refusal::LastMember)),
             Command::CloseStream { name } => Some(SHARED.with_borrow_mut(|shared| {
                 let open = shared.streams.iter_mut().find(|stream| stream.0 == name);
                 // Its place stays, so that no life comes twice.

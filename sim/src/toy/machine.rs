@@ -174,6 +174,10 @@ impl Machine for Toy {
             mesh: own.then_some(MeshId(1)),
             mesh_name: String::new(),
             settings: wattle_core::agreed::MeshSettings::default(),
+            epoch: wattle_core::epoch::Epoch::default(),
+            parted: None,
+            standing: None,
+            former: Vec::new(),
             members: members.iter().map(member).collect(),
             links: Vec::new(),
             control: Some(GroupStatus {

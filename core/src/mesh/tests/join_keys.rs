@@ -206,3 +206,27 @@ fn a_key_survives_restarts_and_its_text_a_slip_is_told_from_a_wrong_one() {
     world.pump();
     assert_eq!(world.log.len(), entries, "the leader looks, too");
 }
+
+#[test]
+fn who_left_comes_back_only_with_a_key_made_since_and_waits_for_nothing_meanwhile() {
+    let mut world = World::grown(&["a", "b", "c", "d"]);
+    world.pass(Span::secs(2));
+    let old = world.rotate(0, None, None);
+    let after = Some(world.mesh(3).applied_index());
+    let watch = ConfigCommand::Watch { prefix: String::new(), after };
+    let watching = world.command(3, |request| Input::Config { request, command: watch });
+    let leaving = world.command(3, |request| Input::Leave { request, force: true });
+    world.pass(Span::secs(5));
+    assert_eq!(world.reply(3, leaving), Some(Ok(Reply::Left)));
+    assert_eq!(world.reply(3, watching), Some(Err(Refusal::NotMember)));
+    world.policy("open");
+    for policy in ["open", "key_required"] {
+        world.policy(policy);
+        let reply = world.join(3, &old);
+        let Some(Err(Refusal::JoinRefused(reason))) = reply else { panic!("M26: {reply:?}") };
+        assert!(reason.contains("made before"), "{reason}");
+    }
+    let new = world.rotate(1, None, None);
+    world.joins(3, &new);
+    world.assert_equal();
+}

@@ -21,7 +21,9 @@ mod growth;
 mod introductions;
 mod join_keys;
 mod joining;
+mod leaving;
 mod marks;
+mod modes;
 mod random;
 mod registry;
 mod room;
@@ -52,6 +54,10 @@ struct Host {
     dialling: Vec<String>,
     dials: usize,
     compacted: Option<LogIndex>,
+    parted: usize,
+    unreached: Vec<NodeId>,
+    gone: Vec<NodeId>,
+    bounds: (u64, Vec<Former>),
 }
 
 pub(super) struct World {
@@ -136,6 +142,10 @@ impl World {
             dialling: Vec::new(),
             dials: 0,
             compacted: None,
+            parted: 0,
+            unreached: Vec::new(),
+            gone: Vec::new(),
+            bounds: (0, Vec::new()),
         });
         self.hosts.len() - 1
     }
@@ -413,6 +423,18 @@ impl World {
                 entry.closed.insert(instance);
             }
             Output::Reply { request, reply } => entry.replies.push((request, reply)),
+            Output::Gone(node) => entry.gone.push(node),
+            Output::Look => {
+                let unreached = entry.unreached.iter().copied().collect();
+                self.inbox.push_back((host, Input::Unreached(unreached)));
+            }
+            Output::Parted => {
+                entry.in_group = false;
+                entry.applied = 0;
+                entry.roster.clear();
+                entry.parted += 1;
+            }
+            Output::Bounds { epoch, former, .. } => entry.bounds = (epoch.number, former),
             Output::Snapshot { .. }
             | Output::Installed { .. }
             | Output::Endorsement(_)
