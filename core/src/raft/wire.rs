@@ -7,6 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::raft as wire;
 
+use super::codec;
 use super::delta::Delta;
 use super::entries::Entries;
 use super::message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
@@ -99,12 +100,7 @@ pub(super) fn entries(list: Vec<wire::Entry>, before: LogIndex) -> Result<Entrie
     list.into_iter().enumerate().map(typed).collect()
 }
 
-/// Writes a run of entries as a [`wire::LogRun`].
-pub(super) fn encode_run(run: &Entries) -> Bytes {
-    wire::LogRun { entries: run.iter().map(wire_entry).collect() }.encode_to_vec().into()
-}
-
-pub(super) fn wire_entry(entry: &Entry) -> wire::Entry {
+fn wire_entry(entry: &Entry) -> wire::Entry {
     let kind = match entry.kind {
         EntryKind::Blank => wire::entry::Kind::Blank,
         EntryKind::Command => wire::entry::Kind::Command,
@@ -172,31 +168,67 @@ impl Message {
     /// # Errors
     /// [`Malformed`] says what makes no sense.
     pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
-        let message = wire::Message::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
-        let addressee = if message.addressee.is_empty() { None } else { Some(replica(&message.addressee)?) };
-        let Some(body) = message.body else { return bad("nothing is said") };
-        if message.term >= TERM_MAX {
+        match codec::decode(&bytes) {
+            Some(message) => message.checked(),
+            None => decode_generated(bytes),
+        }
+    }
+
+    /// The message, if it makes sense.
+    fn checked(self) -> Result<Self, Malformed> {
+        if self.term.0 >= TERM_MAX {
             return bad("a term out of range");
         }
-        let (term, body) = (Term(message.term), decode_body(body)?);
-        if !body.fits(term) {
+        match &self.body {
+            Body::Append(append) if append.entries.len() > ENTRIES_MAX => return bad("too many entries"),
+            Body::Append(append) => {
+                let places = [append.previous, append.durable];
+                let terms = append.entries.iter().map(|entry| entry.term.0);
+                let numbers = places.into_iter().flat_map(|place| [place.index.0, place.term.0]);
+                if numbers.chain(terms).any(|number| number >= NUMBER_MAX) {
+                    return bad("a number out of range");
+                }
+            }
+            Body::AppendReply { place, .. } if place.index.0.max(place.term.0) >= NUMBER_MAX => {
+                return bad("a number out of range");
+            }
+            _ => {}
+        }
+        if !self.body.fits(self.term) {
             return bad("entries of falling terms, or of a later term than its own");
         }
-        Ok(Self { sender: replica(&message.sender)?, addressee, term, life: message.life, body })
+        Ok(self)
     }
 
     /// Writes a message.
     #[must_use]
     pub fn encode(&self) -> Payload {
-        let message = wire::Message {
-            sender: bytes16(self.sender.to_bytes()),
-            addressee: self.addressee.map(|replica| bytes16(replica.to_bytes())).unwrap_or_default(),
-            term: self.term.0,
-            body: Some(encode_body(&self.body)),
-            life: self.life,
-        };
-        Payload::from(Bytes::from(message.encode_to_vec()))
+        Payload::from(codec::encode(self).unwrap_or_else(|| encode_generated(self)))
     }
+}
+
+/// Reads a message with the generated code.
+pub(super) fn decode_generated(bytes: Bytes) -> Result<Message, Malformed> {
+    let message = wire::Message::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
+    let addressee = if message.addressee.is_empty() { None } else { Some(replica(&message.addressee)?) };
+    let Some(body) = message.body else { return bad("nothing is said") };
+    if message.term >= TERM_MAX {
+        return bad("a term out of range");
+    }
+    let (sender, term, life) = (replica(&message.sender)?, Term(message.term), message.life);
+    Message { sender, addressee, term, life, body: decode_body(body)? }.checked()
+}
+
+/// Writes a message with the generated code.
+pub(super) fn encode_generated(message: &Message) -> Bytes {
+    let wire = wire::Message {
+        sender: bytes16(message.sender.to_bytes()),
+        addressee: message.addressee.map(|replica| bytes16(replica.to_bytes())).unwrap_or_default(),
+        term: message.term.0,
+        body: Some(encode_body(&message.body)),
+        life: message.life,
+    };
+    wire.encode_to_vec().into()
 }
 
 impl Body {
