@@ -201,6 +201,16 @@ bugs! {
             "the control group's log is cut, and the state at the cut is not written";
         ClosedMarkNotWritten = "closed-mark-not-written":
             "a start takes a stream closed since the stored state for open";
+        ExpectedVersionIgnored = "expected-version-ignored":
+            "a write of agreed configuration is done whatever version it expects";
+        ReadNotConfirmed = "read-not-confirmed":
+            "a linearizable read is answered from what the asked node has applied";
+        ReadJoinsBarrier = "read-joins-barrier":
+            "a linearizable read is answered with a barrier that was under way when it was asked";
+        WatchSkipsForgotten = "watch-skips-forgotten":
+            "a watcher that comes from before what is remembered is told what is remembered, as if that were all";
+        SnapshotForgetsConfiguration = "snapshot-forgets-configuration":
+            "a snapshot of the control group's state is without the agreed configuration";
         EpochNotCompared = "epoch-not-compared":
             "a node that was evicted is let in again on its old admission: nobody compares mesh epochs";
         EvictedStaysVoter = "evicted-stays-voter":

@@ -107,7 +107,17 @@ impl Mesh {
 
     /// What the log is to say of a request, for the mode forbids some.
     pub(super) fn unless_forbidden(&self, request: Request, body: Body) -> Body {
-        let changes = matches!(body, Body::Open { .. } | Body::Close { .. } | Body::Admit(_));
+        let changes = matches!(
+            body,
+            Body::Open { .. }
+                | Body::Close { .. }
+                | Body::Admit(_)
+                | Body::AdmitByKey { .. }
+                | Body::RotateKey { .. }
+                | Body::SetConfig { .. }
+                | Body::DeleteConfig { .. }
+                | Body::Configure { .. }
+        );
         let Some(standing) = self.standing().filter(|_| changes) else { return body };
         // What was decided before is only told again.
         let decided = self.state.decisions.contains_key(&request);

@@ -494,6 +494,7 @@ impl Node {
                 self.mesh.handle(now, mesh::Input::OpenStream { request, name, source, target });
             }
             C::CloseStream { name } => self.mesh.handle(now, mesh::Input::CloseStream { request, name }),
+            C::Config(command) => self.mesh.handle(now, mesh::Input::Config { request, command }),
             C::Evict { member } => self.mesh.handle(now, mesh::Input::Evict { request, member }),
             C::Leave { force } => self.mesh.handle(now, mesh::Input::Leave { request, force }),
             C::Publish { stream, writer, first, messages, wait } => {
