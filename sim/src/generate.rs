@@ -67,7 +67,10 @@ pub(crate) fn plan(seed: u64) -> Plan {
     plan.registry.sort_by_key(|wish| wish.at);
     plan.config.retain(|wish| wish.at <= plan.fault_phase && wish.node < plan.nodes.len());
     plan.config.sort_by_key(|wish| wish.at);
-    scarce(&mut plan);
+    // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
+    if plan.departures.is_empty() {
+        scarce(&mut plan);
+    }
     plan
 }
 
