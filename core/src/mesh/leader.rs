@@ -72,6 +72,7 @@ impl Mesh {
         }
         if news {
             self.ask_again(now);
+            self.ask_reads_again(now);
             self.look_soon(now);
         }
         self.announce_own_change(now);

@@ -117,11 +117,7 @@ impl Mesh {
             | Body::Configure { .. } => true,
             // A member whose disk was lost is away until it is let in again.
             Body::Admit(admission) => !self.state.members.contains_key(&admission.node),
-            Body::Found { .. }
-            | Body::Update { .. }
-            | Body::Evict(_)
-            | Body::Forbidden { .. }
-            | Body::Barrier => false,
+            Body::Found { .. } | Body::Update { .. } | Body::Evict(_) | Body::Forbidden { .. } => false,
         };
         let Some(standing) = self.standing().filter(|_| changes) else { return body };
         // What was decided before is only told again.

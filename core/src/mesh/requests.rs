@@ -33,8 +33,6 @@ pub(super) enum Purpose {
     Founding,
     /// This node's own addresses changed.
     OwnChange,
-    /// Reads wait until what is committed now is applied.
-    Barrier,
 }
 
 #[derive(Clone, Debug)]
@@ -82,7 +80,7 @@ impl Requests {
         let pending = core::mem::take(&mut self.pending);
         let client = |(request, pending): (Request, Pending)| match pending.purpose {
             Purpose::Client(id) => Some((request, id, pending.body)),
-            Purpose::Admission(_) | Purpose::Founding | Purpose::OwnChange | Purpose::Barrier => None,
+            Purpose::Admission(_) | Purpose::Founding | Purpose::OwnChange => None,
         };
         pending.into_iter().filter_map(client).collect()
     }
@@ -353,8 +351,7 @@ impl Mesh {
                     | Effect::Admitted(_)
                     | Effect::Updated(_)
                     | Effect::KeyRotated(_)
-                    | Effect::Evicted { .. }
-                    | Effect::Passed => {
+                    | Effect::Evicted { .. } => {
                         let reason = "the mesh decided something else under this request's number";
                         Err(Refusal::Invalid(reason.into()))
                     }
@@ -366,7 +363,6 @@ impl Mesh {
                 self.reply(id, Err(refusal));
             }
             (Purpose::Admission(node), result) => self.on_admission_decided(now, node, result),
-            (Purpose::Barrier, result) => self.on_reads_confirmed(now, result),
             (Purpose::Founding | Purpose::OwnChange, _) => {}
         }
     }
@@ -379,7 +375,6 @@ impl Mesh {
                 self.reply(id, Err(refusal));
             }
             Purpose::Admission(node) => self.on_admission_decided(now, node, Err(refusal)),
-            Purpose::Barrier => self.on_reads_confirmed(now, Err(refusal)),
             Purpose::Founding | Purpose::OwnChange => {}
         }
     }
