@@ -21,6 +21,7 @@
 
 extern crate alloc;
 
+pub mod agreed;
 pub mod configuration;
 pub mod coverage;
 pub mod crc32c;

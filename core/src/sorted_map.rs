@@ -21,6 +21,13 @@ impl<K: Ord, V> SortedMap<K, V> {
         Self::default()
     }
 
+    /// Room for one more. Most of these maps stay as small as they are when they are filled, and there may be thousands.
+    fn make_room(&mut self) {
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact(1 + self.entries.len() / 2);
+        }
+    }
+
     fn place(&self, key: &K) -> Result<usize, usize> {
         self.entries.binary_search_by(|(other, _)| other.cmp(key))
     }
@@ -42,6 +49,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         match self.place(&key) {
             Ok(place) => Some(core::mem::replace(&mut self.entries[place].1, value)),
             Err(place) => {
+                self.make_room();
                 self.entries.insert(place, (key, value));
                 None
             }
@@ -51,6 +59,7 @@ impl<K: Ord, V> SortedMap<K, V> {
     /// What the key leads to, after `make` if it led nowhere.
     pub(crate) fn get_or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
         let place = self.place(&key).unwrap_or_else(|place| {
+            self.make_room();
             self.entries.insert(place, (key, make()));
             place
         });
@@ -59,6 +68,11 @@ impl<K: Ord, V> SortedMap<K, V> {
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         self.place(key).ok().map(|place| self.entries.remove(place).1)
+    }
+
+    /// Removes those for which `stays` is false.
+    pub(crate) fn retain(&mut self, mut stays: impl FnMut(&K, &mut V) -> bool) {
+        self.entries.retain_mut(|(key, value)| stays(key, value));
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
@@ -95,11 +109,15 @@ mod tests {
         let (mut map, mut tree) = (SortedMap::new(), BTreeMap::new());
         for step in 0..5_000_u64 {
             let key = rng.below(24);
-            match rng.below(5) {
+            match rng.below(6) {
                 0 | 1 => assert_eq!(map.insert(key, step), tree.insert(key, step)),
                 2 => assert_eq!(map.remove(&key), tree.remove(&key)),
                 3 => {
                     assert_eq!(map.get_or_insert_with(key, || step), tree.entry(key).or_insert(step));
+                }
+                4 => {
+                    map.retain(|key, value| key % 2 == 0 || *value % 3 > 0);
+                    tree.retain(|key, value| key % 2 == 0 || *value % 3 > 0);
                 }
                 _ => {
                     map.values_mut().for_each(|value| *value += 1);

@@ -34,6 +34,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     links::next_versions(seed, &mut nodes);
     let streams = workload::streams(seed, count, fault_phase);
     let registry = workload::registry(seed, count, fault_phase);
+    let config = workload::config(seed, count, fault_phase);
     let (faults, beyond_repair) = faults::faults(seed, count, &edges, &streams, fault_phase);
     let mut plan = Plan {
         format: FORMAT,
@@ -44,6 +45,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         nodes,
         streams,
         registry,
+        config,
         departures: Vec::new(),
         faults,
         beyond_repair,
@@ -63,6 +65,8 @@ pub(crate) fn plan(seed: u64) -> Plan {
     departures::departures(&mut plan);
     plan.faults.sort_by_key(|fault| (fault.when.time(), fault.id));
     plan.registry.sort_by_key(|wish| wish.at);
+    plan.config.retain(|wish| wish.at <= plan.fault_phase && wish.node < plan.nodes.len());
+    plan.config.sort_by_key(|wish| wish.at);
     // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
     if plan.departures.is_empty() {
         scarce(&mut plan);

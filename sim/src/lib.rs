@@ -26,6 +26,7 @@ pub mod ablate;
 pub mod bench;
 mod boot;
 pub mod checker;
+mod clerk;
 pub mod cli;
 pub mod clock;
 mod content;

@@ -63,6 +63,8 @@ pub enum Purpose {
     Fork = 47,
     /// Positions that no handler was given.
     Forged = 48,
+    /// Wishes about agreed configuration.
+    Configuration = 60,
     /// Inputs of fuzz targets.
     Fuzz = 50,
     /// Votes that come again late.

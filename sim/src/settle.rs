@@ -276,7 +276,7 @@ impl<M: Machine> World<M> {
             }
         }
         if !self.books.logs.excused(GroupId::CONTROL) {
-            let checked = self.books.registry.finish();
+            let checked = self.books.registry.finish().and_then(|()| self.books.configuration.finish());
             self.judge(checked);
         }
         for index in 0..self.books.streams.len() {

@@ -201,7 +201,13 @@ impl Task {
                 self.sleep(desk, 0);
             }
             (_, Err(refusal)) if current => {
-                if matches!(refusal, Refusal::BadToken(_) | Refusal::JoinRefused(_) | Refusal::Impostor(_)) {
+                if matches!(
+                    refusal,
+                    Refusal::BadToken(_)
+                        | Refusal::JoinRefused(_)
+                        | Refusal::JoinBarred { .. }
+                        | Refusal::Impostor(_)
+                ) {
                     self.token = None;
                 }
                 self.trouble = refusal.to_string();

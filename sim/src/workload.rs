@@ -5,6 +5,7 @@ use wattle_core::node::command::{Refusal, Reply};
 use wattle_core::node::output::Delivery;
 
 use crate::checker::{Checked, Failure};
+use crate::clerk::Clerk;
 use crate::desk::{Call, Desk, actor_of};
 use crate::event::Actor;
 use crate::handler::Handler;
@@ -40,6 +41,7 @@ pub struct Workload {
     publishers: Vec<Publisher>,
     handlers: Vec<Handler>,
     registrars: Vec<Registrar>,
+    clerks: Vec<Clerk>,
     leavers: Vec<Leaver>,
 }
 
@@ -56,8 +58,9 @@ impl Workload {
         let handlers =
             plan.streams.iter().enumerate().map(|(index, stream)| Handler::new(index, stream)).collect();
         let registrars = (0..plan.registry.len()).map(|index| Registrar::new(index, plan, ids)).collect();
+        let clerks = plan.config.iter().enumerate().map(|(index, wish)| Clerk::new(index, *wish)).collect();
         let leavers = (0..plan.departures.len()).map(|index| Leaver::new(index, plan)).collect();
-        Self { tasks: Task::all(plan), publishers, handlers, registrars, leavers }
+        Self { tasks: Task::all(plan), publishers, handlers, registrars, clerks, leavers }
     }
 
     /// Sets the first wakes.
@@ -66,6 +69,7 @@ impl Workload {
         self.publishers.iter_mut().for_each(|publisher| publisher.start(desk));
         self.handlers.iter_mut().for_each(|handler| handler.start(desk));
         self.registrars.iter_mut().for_each(|registrar| registrar.start(desk));
+        self.clerks.iter_mut().for_each(|clerk| clerk.start(desk));
         self.leavers.iter_mut().for_each(|leaver| leaver.start(desk));
     }
 
@@ -83,6 +87,7 @@ impl Workload {
             Actor::Publisher(index) => self.publishers[index].wake(desk, epoch),
             Actor::Handler(index) => self.handlers[index].wake(desk, epoch)?,
             Actor::Registrar(index) => self.registrars[index].wake(desk),
+            Actor::Clerk(index) => self.clerks[index].wake(desk),
             Actor::Leaver(index) => {
                 let ready = self.all_joined();
                 if let Some(Return { node, through }) = self.leavers[index].wake(desk, epoch, ready) {
@@ -111,6 +116,7 @@ impl Workload {
                 self.registrars[index].reply(desk, request, reply);
                 Ok(())
             }
+            Some(Actor::Clerk(index)) => self.clerks[index].reply(desk, request, reply),
             Some(Actor::Leaver(index)) => {
                 self.leavers[index].reply(desk, request, reply);
                 Ok(())
@@ -151,7 +157,7 @@ impl Workload {
             Some(Actor::Publisher(index)) => self.publishers[index].lost(desk, Some(request), node),
             Some(Actor::Handler(index)) => self.handlers[index].lost(desk, Some(request), node),
             Some(Actor::Leaver(index)) => self.leavers[index].lost(desk, Some(request), node),
-            Some(Actor::Registrar(_)) | None => {}
+            Some(Actor::Registrar(_) | Actor::Clerk(_)) | None => {}
         }
     }
 

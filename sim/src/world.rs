@@ -9,8 +9,8 @@ use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
 
 use crate::checker::{
-    Agreement, Departures, Failure, Handling, Logs, Neighbours, Pauses, Peers, Registry, Relays, Starts,
-    StreamLedger, Traffic, Watermarks,
+    Agreement, Configuration, Departures, Failure, Handling, Logs, Neighbours, Pauses, Peers, Registry,
+    Relays, Starts, StreamLedger, Traffic, Watermarks,
 };
 use crate::custody::Custody;
 use crate::desk::{Books, Calls};
@@ -147,6 +147,7 @@ impl<M: Machine> World<M> {
             handlings: (0..plan.streams.len()).map(Handling::new).collect(),
             agreement: Agreement::new(plan.streams.iter().map(|stream| stream.name.as_str())),
             registry: Registry::default(),
+            configuration: Configuration::default(),
             departures: Departures::default(),
             logs: Logs::default(),
             may_stop: false,

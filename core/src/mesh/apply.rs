@@ -23,7 +23,10 @@ impl Mesh {
                 continue;
             }
             // An entry this version cannot read changes nothing, at any member of this version.
-            let entry = if applied.command { Entry::decode(&applied.data).ok() } else { None };
+            let mut entry = if applied.command { Entry::decode(&applied.data).ok() } else { None };
+            if let Some(entry) = &mut entry {
+                self.misread_write(entry);
+            }
             if let Some(Entry { body: Body::Open { name, .. }, request, .. }) = &entry
                 && self.planted.strikes(Bug::OpenReplaces, || !self.state.decisions.contains_key(request))
                 && let Some(stream) = self.state.streams.remove(name)
@@ -48,6 +51,8 @@ impl Mesh {
         } else if news {
             self.announce_roster();
         }
+        self.reads.note_applied(now);
+        self.serve_watches();
         self.say_welcome();
         self.announce_own_change(now);
         self.consider_change(now);
@@ -78,7 +83,7 @@ impl Mesh {
     fn on_outcome(&mut self, now: Now, index: LogIndex, entry: &Entry, outcome: &Outcome) -> Option<NodeId> {
         let Ok(effect) = &outcome.result else { return None };
         if !outcome.fresh {
-            sometimes!(DecidedTwice);
+            sometimes!(DecidedTwice, *effect != Effect::Passed);
             return None;
         }
         match (effect, &entry.body) {
@@ -87,6 +92,10 @@ impl Mesh {
                 Some(first.node)
             }
             (Effect::Admitted(node) | Effect::Updated(node), _) => Some(*node),
+            (Effect::ConfigSet(_) | Effect::ConfigDeleted(_) | Effect::Configured(_), _) => {
+                self.note_config(entry, effect);
+                None
+            }
             (Effect::Opened { created: true, .. }, Body::Open { name, .. }) => {
                 self.note_opened(name);
                 self.announce_stream(name);
@@ -144,6 +153,9 @@ impl Mesh {
             }
         }
         self.announce_streams();
+        self.reads.note_applied(now);
+        self.watches.begin(index);
+        self.serve_watches();
         self.say_welcome();
         self.announce_own_change(now);
         self.consider_change(now);

@@ -55,6 +55,14 @@ pub struct Config {
     pub request_retry: Span,
     /// How many requests of its own a node keeps open. More are refused as busy.
     pub requests_max: usize,
+    /// Bytes of values in requests of its own that a node keeps open. What goes beyond is refused as busy.
+    pub request_bytes_max: usize,
+    /// How many linearizable reads wait at a node. More are refused as busy.
+    pub reads_max: usize,
+    /// How many watches of agreed configuration wait at a node. More are refused as busy.
+    pub watches_max: usize,
+    /// How long a watch waits for something to tell before it is told that there is nothing. Longer asks seldom, and remembers longer whoever is gone.
+    pub watch_wait: Span,
     /// How many requests a leader serves at once. More are told to come back.
     pub served_max: usize,
     /// After how many entries the state is written anew and the log cut. Fewer make restarts quicker and write more.
@@ -92,6 +100,10 @@ impl Config {
             mode_hold: Span::secs(2),
             request_retry: Span::secs(1),
             requests_max: 1024,
+            request_bytes_max: 8 << 20,
+            reads_max: 4096,
+            watches_max: 1024,
+            watch_wait: Span::secs(20),
             served_max: 4096,
             compact_after: 1024,
             voters_max: 5,

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::wire::{JoinMessage, Message};
+use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
 use crate::id::{LaneId, LogIndex, NodeId, RequestId, Term};
 use crate::work::{Done, PublicKey};
@@ -67,6 +68,13 @@ pub enum Input {
         request: RequestId,
         /// Its name.
         name: String,
+    },
+    /// Something about agreed configuration.
+    Config {
+        /// Who asks.
+        request: RequestId,
+        /// What.
+        command: ConfigCommand,
     },
     /// Take a member out.
     Evict {

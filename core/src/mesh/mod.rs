@@ -6,8 +6,9 @@
 //! applied it.
 //!
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
-//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `introduce` (members that were admitted while this
-//! node was away), `eviction` and `evict` (how members go), `parted` (a node that went), `mode` (how the mesh is, and what that forbids), `wire`, `snapshot`, `store`.
+//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
+//! were admitted while this node was away), `eviction` and `evict` (how members go), `parted` (a node that went), `mode` (how the mesh is, and what that
+//! forbids), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
 //! # Invariants
 //! - **M1** Members that have applied the same index have equal states ([`Mesh::digest`]); entries are applied in order, each once.
@@ -27,6 +28,12 @@
 //! - **M13** Who is not known as a member is taken for one only on signed admissions that lead to a member that is known.
 //! - **M14** Whom the state holds as a member, the next start knows: from the stored state, or from a mark beside it.
 //! - **M15** Who talks to the members is told of all of them, and from then on of what changes: together that is the roster.
+//! - **M16** The version of a key is the index of the entry that wrote it; a write is done whole or not at all, and only where it finds the version it
+//!   expects. What the handler of a reserved key refuses never stands there.
+//! - **M17** A linearizable read is answered from a state that holds all that was committed before it was asked.
+//! - **M18** A watcher is told everything that is written behind the entry it comes from, in order, or that it is not.
+//! - **M19** The mesh's join key is known to its members by a salted hash only, and admits no more nodes than it allows, all doors counted together. Nobody
+//!   is admitted against the policy that stands when the admission is applied.
 //! - **M25** The mesh epoch grows by one with each eviction, which names the epoch before it (rule E2).
 //! - **M26** Who was evicted or left is no member, and is one again only by a new admission, under a replica id it never had, on a token made since.
 //! - **M27** Nobody is let in on the word of others whose admission is older than its eviction, nor on the word of who was evicted.
@@ -37,9 +44,12 @@
 
 pub mod config;
 pub mod entry;
+pub mod handlers;
 pub mod input;
+pub mod join_key;
 pub mod output;
 pub mod state;
+pub mod table;
 pub mod token;
 pub mod wire;
 
@@ -53,6 +63,7 @@ mod leader;
 mod marks;
 mod mode;
 mod parted;
+mod reads;
 mod requests;
 mod room;
 mod roster;
@@ -61,6 +72,8 @@ mod snapshot;
 mod store;
 mod transcript;
 mod voters;
+mod watches;
+mod writes;
 
 #[cfg(test)]
 mod tests;
@@ -80,6 +93,7 @@ pub use parted::Parted;
 pub use state::{Member, State, Stream};
 pub use wire::{JoinMessage, Malformed, Message, RosterEntry};
 
+use crate::agreed::MeshSettings;
 use crate::digest::Digest;
 use crate::epoch::Epoch;
 use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance};
@@ -121,6 +135,10 @@ pub struct Mesh {
     introductions: introduce::Introductions,
     control: leader::Control,
     requests: requests::Requests,
+    reads: reads::Reads,
+    watches: watches::Watches,
+    /// Secrets of keys that are being agreed on.
+    secrets: BTreeMap<RequestId, token::Secret>,
     /// Requests refused for good in this step.
     failed: Vec<(Request, Refusal)>,
     /// Members admitted or changed after the stored state.
@@ -170,6 +188,9 @@ impl Mesh {
             introductions: introduce::Introductions::default(),
             control: leader::Control::default(),
             requests: requests::Requests::default(),
+            reads: reads::Reads::default(),
+            watches: watches::Watches::default(),
+            secrets: BTreeMap::new(),
             failed: Vec::new(),
             marks: marks::Marks::default(),
             opened: BTreeMap::new(),
@@ -236,6 +257,7 @@ impl Mesh {
         self.drop_expired_tokens(now);
         self.make_room_for_tokens(self.config.tokens_max);
         self.drop_marks();
+        self.watches.begin(self.state.applied);
         let join = core::mem::take(&mut self.stored_join);
         if self.membership.is_none() {
             self.resume_join(now, join);
@@ -274,6 +296,7 @@ impl Mesh {
             Input::CloseStream { request, name } => {
                 self.on_client_request(now, request, Body::Close { name });
             }
+            Input::Config { request, command } => self.on_config(now, request, command),
             Input::Evict { request, member } => self.on_evict(now, request, member),
             Input::Leave { request, force } => self.on_leave(now, request, force),
             Input::RoutesChanged => self.look_soon(now),
@@ -337,9 +360,13 @@ impl Mesh {
         let seeding = self.seeding.as_ref().map(|s| s.deadline);
         let (requests, control) = (self.requests.next_deadline(), self.control.next_deadline());
         let (welcome, admissions) = (self.welcome.as_ref().map(|w| w.until), self.admissions.next_deadline());
+        let watches = self.watches.next_deadline();
         let evicting = self.evicting.as_ref().map(evict::Evicting::next_deadline);
         let mode = self.judgement.next_deadline();
-        [joining, welcome, seeding, requests, control, admissions, evicting, mode].into_iter().flatten().min()
+        [joining, welcome, seeding, requests, control, admissions, watches, evicting, mode]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Panics if an invariant does not hold.
@@ -347,8 +374,8 @@ impl Mesh {
         assert!(self.stored <= self.state.applied, "M11: what is stored was applied");
         assert!(self.cut <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
-        // Beside commands: one request per admission, the founding, and the node's own change.
-        let most = self.config.requests_max + self.config.joins_max + 2;
+        // Beside commands: one request per admission, the founding, the node's own change, and a barrier.
+        let most = self.config.requests_max + self.config.joins_max + 3;
         assert!(self.requests.pending() <= most, "M5: requests are bounded");
         assert!(self.requests.served() <= self.config.served_max, "M5: served requests are bounded");
         assert!(self.requests.served() == 0 || self.control.leading, "M7: only a leader serves");
@@ -362,6 +389,12 @@ impl Mesh {
         if let (Some(membership), Some(mesh)) = (&self.membership, self.state.mesh) {
             assert_eq!(membership.mesh, mesh, "M12: the state is of the mesh this node belongs to");
         }
+        assert!(
+            self.secrets.len() <= self.requests.pending(),
+            "M5: secrets are kept while their request is open"
+        );
+        self.check_reads();
+        self.check_watches();
         if level == Level::Full {
             for token in self.tokens.values() {
                 assert!(token.redeemed.len() <= token.uses as usize, "M9: no token is used too often");
@@ -380,7 +413,14 @@ impl Mesh {
     /// Its name, or nothing.
     #[must_use]
     pub fn mesh_name(&self) -> &str {
-        self.membership.as_ref().map_or("", |m| m.mesh_name.as_str())
+        let agreed = self.settings().name.as_deref();
+        agreed.or(self.membership.as_ref().map(|m| m.mesh_name.as_str())).unwrap_or_default()
+    }
+
+    /// The settings of the mesh, as far as this node has applied them.
+    #[must_use]
+    pub fn settings(&self) -> &MeshSettings {
+        self.state.config.settings()
     }
 
     /// The member of that name or id.
@@ -434,12 +474,15 @@ impl Mesh {
         let mut short = State::default();
         let decided = self.planted.strikes(Bug::SnapshotForgetsDecisions, || !state.decided.is_empty());
         let streams = self.planted.strikes(Bug::SnapshotForgetsStreams, || !state.streams.is_empty());
-        if decided || streams {
+        let config = self.planted.strikes(Bug::SnapshotForgetsConfiguration, || !state.config.is_empty());
+        if decided || streams || config {
             short.clone_from(state);
             if decided {
                 short.decided.clear();
-            } else {
+            } else if streams {
                 short.streams.clear();
+            } else {
+                short.config = table::Table::default();
             }
             state = &short;
         }
@@ -452,7 +495,7 @@ impl Mesh {
             JoinMessage::Accepted { mesh, mesh_name, admitter, members } => {
                 self.on_accepted(now, lane, peer_key, mesh, mesh_name, admitter, members);
             }
-            JoinMessage::Rejected { reason, retry } => self.on_rejected(now, lane, reason, retry),
+            JoinMessage::Rejected { reason, retry, bar } => self.on_rejected(now, lane, reason, retry, bar),
         }
     }
 
@@ -488,6 +531,7 @@ impl Mesh {
         self.on_join_deadline(now);
         self.on_welcome_deadline(now);
         self.on_request_deadline(now);
+        self.on_watch_deadline(now);
         self.on_linger_deadline(now);
         self.on_control_deadline(now);
         self.on_evicting_deadline(now);

@@ -108,10 +108,20 @@ impl Mesh {
     /// What the log is to say of a request, for the mode forbids some.
     pub(super) fn unless_forbidden(&self, request: Request, body: Body) -> Body {
         let changes = match &body {
-            Body::Open { .. } | Body::Close { .. } => true,
+            Body::Open { .. }
+            | Body::Close { .. }
+            | Body::AdmitByKey { .. }
+            | Body::RotateKey { .. }
+            | Body::SetConfig { .. }
+            | Body::DeleteConfig { .. }
+            | Body::Configure { .. } => true,
             // A member whose disk was lost is away until it is let in again.
             Body::Admit(admission) => !self.state.members.contains_key(&admission.node),
-            Body::Found { .. } | Body::Update { .. } | Body::Evict(_) | Body::Forbidden { .. } => false,
+            Body::Found { .. }
+            | Body::Update { .. }
+            | Body::Evict(_)
+            | Body::Forbidden { .. }
+            | Body::Barrier => false,
         };
         let Some(standing) = self.standing().filter(|_| changes) else { return body };
         // What was decided before is only told again.

@@ -227,6 +227,12 @@ impl Mesh {
             };
             self.when_durable(super::Awaited::Reply(id, reply));
         }
+        let waiting = self.reads.take().into_iter().chain(self.watches.take());
+        for id in waiting.collect::<Vec<_>>() {
+            let left = eviction.left;
+            let refusal = if left { Refusal::NotMember } else { Refusal::Evicted(parted.words()) };
+            self.when_durable(super::Awaited::Reply(id, Err(refusal)));
+        }
         if let Some(welcome) = self.welcome.take() {
             let refusal = Refusal::Evicted(parted.words());
             self.when_durable(super::Awaited::Reply(welcome.request, Err(refusal)));
@@ -244,6 +250,9 @@ impl Mesh {
         self.cut = self.state.applied;
         self.membership = None;
         self.requests.forget();
+        self.secrets.clear();
+        self.reads = super::reads::Reads::default();
+        self.watches = super::watches::Watches::default();
         self.failed.clear();
         self.introductions.forget();
         self.control = super::leader::Control::default();

@@ -5,12 +5,14 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::entry::{Body, Entry, Request};
 use super::state::Effect;
 use super::wire::{Message, Verdict};
 use super::{Mesh, Output};
+use crate::agreed::ConfigReply;
 use crate::id::{LogIndex, NodeId, RequestId, StreamInstance};
 use crate::node::command::{Refusal, Reply};
 use crate::planted::Bug;
@@ -31,6 +33,8 @@ pub(super) enum Purpose {
     Founding,
     /// This node's own addresses changed.
     OwnChange,
+    /// Reads wait until what is committed now is applied.
+    Barrier,
 }
 
 #[derive(Clone, Debug)]
@@ -78,7 +82,7 @@ impl Requests {
         let pending = core::mem::take(&mut self.pending);
         let client = |(request, pending): (Request, Pending)| match pending.purpose {
             Purpose::Client(id) => Some((request, id, pending.body)),
-            Purpose::Admission(_) | Purpose::Founding | Purpose::OwnChange => None,
+            Purpose::Admission(_) | Purpose::Founding | Purpose::OwnChange | Purpose::Barrier => None,
         };
         pending.into_iter().filter_map(client).collect()
     }
@@ -90,6 +94,11 @@ impl Requests {
 
     pub(super) fn has(&self, purpose: &Purpose) -> bool {
         self.pending.values().any(|p| p.purpose == *purpose)
+    }
+
+    /// Whether the command is on its way to the log.
+    pub(super) fn is_open(&self, request: RequestId) -> bool {
+        self.has(&Purpose::Client(request))
     }
 
     pub(super) fn pending(&self) -> usize {
@@ -132,6 +141,10 @@ impl Mesh {
         if self.requests.pending.len() >= self.config.requests_max {
             return self.reply(request, Err(Refusal::Busy));
         }
+        let bytes: usize = self.requests.pending.values().map(|pending| pending.body.bytes()).sum();
+        if bytes + body.bytes() > self.config.request_bytes_max {
+            return self.reply(request, Err(Refusal::Busy));
+        }
         if let Body::Close { name } = &body
             && self.planted.strikes(Bug::RefusedByWhatItKnows, || self.stream(name).is_none())
         {
@@ -160,7 +173,7 @@ impl Mesh {
 
     fn forward(&mut self, to: NodeId, request: Request, seen: LogIndex, body: Body) {
         // A token's use is on disk before its admission leaves (M9).
-        let when = if matches!(body, Body::Admit(_)) { When::Durable } else { When::Now };
+        let when = if body.admission().is_some() { When::Durable } else { When::Now };
         let message = Message::Forward { request, seen, body: Box::new(body) };
         self.outputs.push_back(Output::Send { to, message, when });
     }
@@ -229,10 +242,14 @@ impl Mesh {
         {
             return self.answer(from, request, Verdict::Refused("a member speaks for itself only".into()));
         }
+        if let Err(refusal) = body.check() {
+            // It cannot be done later either, so no copy of it will be.
+            return self.answer(from, request, Verdict::Refused(refusal.to_string()));
+        }
         if let Body::Evict(wish) = body {
             return self.serve_eviction(now, key, seen, wish);
         }
-        let Body::Admit(admission) = &body else {
+        let Some(admission) = body.admission() else {
             return self.propose(now, key, seen, body);
         };
         let admitter = if admission.admitter == from { self.key_of(from) } else { None };
@@ -318,21 +335,38 @@ impl Mesh {
         }
         let Some(pending) = self.requests.pending.remove(&request) else { return };
         match (pending.purpose, result) {
+            (Purpose::Client(id), Ok(Effect::KeyRotated(version))) => {
+                let reply = self.key_rotated(id, version);
+                self.reply(id, reply);
+            }
             (Purpose::Client(id), Ok(effect @ Effect::Evicted { .. })) => self.evicted_reply(id, &effect),
             (Purpose::Client(id), Ok(effect)) => {
                 let reply = match effect {
                     Effect::Opened { instance, created } => Ok(Reply::StreamOpened { instance, created }),
                     Effect::Closed(_) => Ok(Reply::StreamClosed),
-                    // Clients only open and close: whoever leads put something else under the request's number.
-                    Effect::Founded | Effect::Admitted(_) | Effect::Updated(_) | Effect::Evicted { .. } => {
+                    Effect::ConfigSet(version) | Effect::Configured(version) => {
+                        Ok(Reply::Config(ConfigReply::Written { version }))
+                    }
+                    Effect::ConfigDeleted(version) => Ok(Reply::Config(ConfigReply::Deleted { version })),
+                    // No client asks for these: whoever leads put something else under the request's number.
+                    Effect::Founded
+                    | Effect::Admitted(_)
+                    | Effect::Updated(_)
+                    | Effect::KeyRotated(_)
+                    | Effect::Evicted { .. }
+                    | Effect::Passed => {
                         let reason = "the mesh decided something else under this request's number";
                         Err(Refusal::Invalid(reason.into()))
                     }
                 };
                 self.reply(id, reply);
             }
-            (Purpose::Client(id), Err(refusal)) => self.reply(id, Err(refusal)),
+            (Purpose::Client(id), Err(refusal)) => {
+                self.secrets.remove(&id);
+                self.reply(id, Err(refusal));
+            }
             (Purpose::Admission(node), result) => self.on_admission_decided(now, node, result),
+            (Purpose::Barrier, result) => self.on_reads_confirmed(now, result),
             (Purpose::Founding | Purpose::OwnChange, _) => {}
         }
     }
@@ -340,8 +374,12 @@ impl Mesh {
     fn fail(&mut self, now: Now, request: Request, refusal: Refusal) {
         let Some(pending) = self.requests.pending.remove(&request) else { return };
         match pending.purpose {
-            Purpose::Client(id) => self.reply(id, Err(refusal)),
+            Purpose::Client(id) => {
+                self.secrets.remove(&id);
+                self.reply(id, Err(refusal));
+            }
             Purpose::Admission(node) => self.on_admission_decided(now, node, Err(refusal)),
+            Purpose::Barrier => self.on_reads_confirmed(now, Err(refusal)),
             Purpose::Founding | Purpose::OwnChange => {}
         }
     }

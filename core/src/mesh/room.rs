@@ -1,6 +1,6 @@
 //! How large the state may grow: a snapshot of it is one message, so what would not fit any more is refused.
 //!
-//! Counted are upper bounds of what members and streams take once encoded. They follow from the state alone, so every member of the mesh
+//! Counted are upper bounds of what members, streams and agreed configuration take once encoded. They follow from the state alone, so every member of the mesh
 //! refuses the same entries.
 
 use alloc::string::String;
@@ -52,7 +52,7 @@ impl State {
     /// Whether the state may have something of `after` bytes in place of one of `before`, in words if not. What makes it smaller is
     /// always done.
     pub(super) fn has_room(&self, before: usize, after: usize) -> Result<(), String> {
-        if after <= before || self.bytes - before + after <= TABLES_BYTES_MAX {
+        if after <= before || self.bytes - before + after + self.config.bytes() <= TABLES_BYTES_MAX {
             return Ok(());
         }
         Err(alloc::format!(
@@ -78,6 +78,7 @@ impl State {
         let members: usize = self.members.values().map(Member::bytes).sum();
         let streams: usize = self.streams.values().map(Stream::bytes).sum();
         assert_eq!(self.bytes, members + streams, "M5: the bytes of the tables add up");
-        assert!(self.bytes <= TABLES_BYTES_MAX, "M5: the state fits into one message");
+        let bytes = self.bytes + self.config.bytes();
+        assert!(bytes <= TABLES_BYTES_MAX, "M5: the state fits into one message");
     }
 }

@@ -7,8 +7,10 @@ use prost::Message as _;
 use wattle_proto::mesh as proto;
 
 use super::eviction::{EVICTED_MAX, evicted_in, evicted_out, eviction_in, eviction_out};
+use super::join_key::JoinKey;
 use super::room::TABLES_BYTES_MAX;
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
+use super::table::Table;
 use super::wire::{self, Malformed, id_bytes};
 use crate::digest::Digest;
 use crate::id::{LogIndex, StreamInstance};
@@ -27,6 +29,9 @@ impl State {
             streams: self.streams.values().map(stream_out).collect(),
             decided: self.decided.iter().map(decided_out).collect(),
             floor: self.floor.0,
+            config: self.config.encode(),
+            settled: self.config.settings_version().0,
+            join_key: self.join_key.as_ref().map(join_key_out),
             raised: self.raised.as_ref().map(eviction_out),
             evicted: self.evicted.values().map(evicted_out).collect(),
         };
@@ -57,6 +62,8 @@ impl State {
             mesh_name: wire::text(stored.mesh_name, wire::TEXT_MAX)?,
             time: Wall(stored.time),
             floor: LogIndex(stored.floor),
+            join_key: stored.join_key.map(join_key_in).transpose()?,
+            config: Table::decode(stored.config, stored.settled)?,
             bytes: 0,
             members: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -94,7 +101,7 @@ impl State {
             }
             state.decided.push_back(decided);
         }
-        if state.bytes > TABLES_BYTES_MAX {
+        if state.bytes + state.config.bytes() > TABLES_BYTES_MAX {
             return Err(Malformed("the state is over its limit"));
         }
         if state.mesh.is_none() && !state.members.is_empty() {
@@ -164,6 +171,30 @@ pub(super) fn stream_in(stream: proto::Stream) -> Result<Stream, Malformed> {
         target: wire::node(&stream.target)?,
         opened: Wall(stream.opened),
         index: LogIndex(stream.index),
+    })
+}
+
+fn join_key_out(key: &JoinKey) -> proto::JoinKey {
+    proto::JoinKey {
+        version: key.version.0,
+        salt: id_bytes(key.salt),
+        hash: key.hash.to_vec().into(),
+        expiry: key.expiry.map(|expiry| expiry.0),
+        uses: key.uses,
+        used: key.used,
+        epoch: key.epoch,
+    }
+}
+
+fn join_key_in(key: proto::JoinKey) -> Result<JoinKey, Malformed> {
+    Ok(JoinKey {
+        version: LogIndex(key.version),
+        salt: wire::fixed(&key.salt, "salt")?,
+        hash: wire::fixed(&key.hash, "hash")?,
+        expiry: key.expiry.map(Wall),
+        uses: key.uses,
+        used: key.used,
+        epoch: key.epoch,
     })
 }
 

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::agreed::{ConfigCommand, ConfigRefusal, ConfigReply};
 use crate::id::{
     AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, WriterId,
     WriterSequence,
@@ -39,6 +40,8 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Something about agreed configuration. Answered by [`Reply::Config`].
+    Config(ConfigCommand),
     /// Take a member out of the mesh. It needs not be reachable. Answered by [`Reply::Evicted`].
     Evict {
         /// Name or id of the member.
@@ -138,6 +141,8 @@ pub enum Reply {
     },
     /// The stream is closed.
     StreamClosed,
+    /// About agreed configuration.
+    Config(ConfigReply),
     /// The member is one no more.
     Evicted {
         /// Who.
@@ -205,6 +210,35 @@ pub struct Receipt {
     pub duplicate: bool,
 }
 
+/// What bars a node that wants to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinBar {
+    /// Nobody may join now.
+    Closed,
+    /// The key or token is not known, or no longer.
+    WrongKey,
+    /// It has expired.
+    ExpiredKey,
+    /// It has admitted as many nodes as it allows.
+    ExhaustedKey,
+}
+
+impl JoinBar {
+    const ALL: [Self; 4] = [Self::Closed, Self::WrongKey, Self::ExpiredKey, Self::ExhaustedKey];
+
+    /// Its number on the wire, from 1.
+    #[must_use]
+    pub const fn to_number(self) -> u32 {
+        self as u32 + 1
+    }
+
+    /// Reads the number; `None` for 0 and for what another version may mean by it.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number.checked_sub(1)?).ok()?).copied()
+    }
+}
+
 /// Why a command was not done, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -220,6 +254,14 @@ pub enum Refusal {
     /// The admitting node said no.
     #[error("the mesh refused this node: {0}")]
     JoinRefused(String),
+    /// The policy or the key does not let this node in.
+    #[error("the mesh refused this node: {reason}")]
+    JoinBarred {
+        /// What bars it.
+        bar: JoinBar,
+        /// In words.
+        reason: String,
+    },
     /// The admitting node is not the one that made the token.
     #[error("the node at {0} is not the one that made this token: do not trust it, and ask for a new token")]
     Impostor(String),
@@ -295,6 +337,9 @@ pub enum Refusal {
         "the mesh is read-only (CRITICAL): the control group has no quorum now, so configuration cannot change until enough voters are back"
     )]
     NoQuorum,
+    /// Something about agreed configuration cannot be.
+    #[error(transparent)]
+    Config(#[from] ConfigRefusal),
     /// Half of the mesh or more cannot be reached.
     #[error(
         "the mesh is CRITICAL: {unreachable} of {members} members cannot be reached from the leader, and until fewer than half are away nothing but an \

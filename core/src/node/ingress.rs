@@ -332,7 +332,7 @@ impl Node {
             append.cut = false;
         }
         if let Some(message) = passed {
-            self.groups.handle(now, raft::Input::Message { from, group, message });
+            self.groups.handle(now, raft::Input::Message { from, group, message: message.into() });
         }
     }
 
@@ -343,7 +343,7 @@ impl Node {
         let offered = self.gate.offer_again(group, |data| streams.admit(now, group.into(), data));
         let input = match offered {
             Ok(None) => return,
-            Ok(Some((from, message))) => raft::Input::Message { from, group, message },
+            Ok(Some((from, message))) => raft::Input::Message { from, group, message: message.into() },
             Err(NothingHeld) if self.config.planted.has(Bug::RestNotAskedFor) => return,
             Err(NothingHeld) => {
                 sometimes!(RestAskedFor);

@@ -30,6 +30,7 @@ impl Node {
             generation: self.journal.generation(),
             mesh: self.mesh.mesh_id(),
             mesh_name: self.mesh.mesh_name().to_string(),
+            settings: self.mesh.settings().clone(),
             epoch: self.mesh.epoch(),
             standing: self.mesh.standing(),
             parted: self.mesh.parted().map(crate::mesh::Parted::words),

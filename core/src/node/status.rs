@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::agreed::MeshSettings;
 use crate::digest::Chain;
 use crate::epoch::Epoch;
 use crate::id::{
@@ -27,6 +28,8 @@ pub struct Status {
     pub mesh: Option<MeshId>,
     /// The mesh's name.
     pub mesh_name: String,
+    /// The settings of the mesh, as this node has applied them.
+    pub settings: MeshSettings,
     /// The mesh epoch: how often a member was taken out.
     pub epoch: Epoch,
     /// How the mesh is, as this node sees it; `None` while it belongs to none, and for a moment after its start.

@@ -11,8 +11,10 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 
 use super::Output;
-use super::group::{Context, Group, Role, Standing};
-use super::message::{Append, Body, Entry, Mark, Place};
+use super::context::Context;
+use super::entries::Entries;
+use super::group::{Group, Remembered, Role, Standing};
+use super::message::{Append, Body, Mark, Place};
 use super::quorum::carried;
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId, ReplicaId, Term};
@@ -34,10 +36,12 @@ impl Group {
         last: Place,
         vote: Option<Member>,
     ) {
-        if member.node == context.own || !self.log.configuration().on(member.node).any(|m| m == member) {
+        let known = self.marks.get(&member.node).is_some_and(|known| known.mark.replica == member.replica);
+        let takes_part = || self.log.configuration().on(member.node).any(|m| m == member);
+        if member.node == context.own || !(known || takes_part()) {
             return;
         }
-        let mark = self.marks.entry(member.node).or_default();
+        let Remembered { mark, unwritten } = self.marks.get_or_insert_with(member.node, Remembered::default);
         let before = *mark;
         if mark.replica != member.replica || term > mark.term {
             *mark = Mark { replica: member.replica, term, vote: None, last: Place::default() };
@@ -49,7 +53,8 @@ impl Group {
             }
         }
         if *mark != before {
-            self.unwritten_marks.insert(member.node);
+            *unwritten = true;
+            self.unwritten_marks = true;
         }
     }
 
@@ -84,7 +89,7 @@ impl Group {
                     self.ask(context, node);
                 }
             }
-            Standing::Copying { .. } => self.ask_for_copies(context),
+            Standing::Copying(_) => self.ask_for_copies(context),
             Standing::Renamed { .. } => {
                 for node in self.others(context.own) {
                     self.say_renamed(context, node);
@@ -92,7 +97,9 @@ impl Group {
             }
         }
         let wait = self.ask_wait.max(context.config.retry_min);
-        self.ask_at = Some(context.now + wait);
+        let at = context.now + wait;
+        self.ask_at = Some(at);
+        self.wake_at(at);
         self.ask_wait = wait.times(2).at_most(context.config.retry_max);
     }
 
@@ -115,7 +122,7 @@ impl Group {
 
     /// Asks a member what this replica vouched for in its former lives.
     fn ask(&self, context: &mut Context<'_>, node: NodeId) {
-        let mark = self.marks.get(&node).copied();
+        let mark = self.mark(node);
         let alone = self.is_only_voter(context.own);
         let recall = Body::Recall { mark, question: true, start: self.life, alone };
         self.send(context, node, self.term, recall, When::Durable);
@@ -133,7 +140,7 @@ impl Group {
         if alone || self.fenced.is_some_and(|(node, _)| node == asker) {
             self.fenced = Some((asker, start));
         }
-        let known = self.marks.get(&asker).copied();
+        let known = self.mark(asker);
         let mark = known.filter(|_| !context.planted.has(Bug::MarksNotTold));
         let answer = Body::Recall { mark, question: false, start, alone: false };
         self.send(context, asker, self.term, answer, When::Now);
@@ -294,9 +301,9 @@ impl Group {
 
     /// Does nothing that counts, and asks for what it needs.
     pub(super) fn wait_amnesic(&mut self, context: &mut Context<'_>, what: String) {
-        self.role = Role::Follower { leader: None };
+        self.set_role(context, Role::Follower { leader: None });
         self.election = None;
-        self.persist_state(context);
+        self.persist_state();
         context.out.push_back(Output::Amnesia { group: self.id, node: context.own, what });
         self.ask_anew(context);
         self.tell_role(context);
@@ -313,10 +320,10 @@ impl Group {
         context: &mut Context<'_>,
         leader: NodeId,
         term: Term,
-        (previous, entries): (Place, &[Entry]),
+        (previous, entries): (Place, &Entries),
         commit: LogIndex,
     ) -> bool {
-        let in_doubt = matches!(self.standing, Standing::Copying { .. }) || self.decided_alone(context, term);
+        let in_doubt = matches!(self.standing, Standing::Copying(_)) || self.decided_alone(context, term);
         let proven = in_doubt && (commit > self.commit || self.parts_upto(commit, previous, entries));
         if !proven || context.planted.has(Bug::AmnesicVotes) {
             return false;
@@ -342,7 +349,7 @@ impl Group {
     }
 
     /// Whether an append names something, up to there, that stands otherwise here.
-    fn parts_upto(&self, index: LogIndex, previous: Place, entries: &[Entry]) -> bool {
+    fn parts_upto(&self, index: LogIndex, previous: Place, entries: &Entries) -> bool {
         let behind = entries.iter().scan(previous, |place, entry| {
             *place = place.then(entry);
             Some(*place)
@@ -390,7 +397,7 @@ impl Group {
 
     /// A leader whose member ends below what it vouched for reminds it.
     pub(super) fn remind_if_behind(&mut self, context: &mut Context<'_>, member: Member, end: Place) {
-        let mark = self.marks.get(&member.node).copied().filter(|mark| mark.replica == member.replica);
+        let mark = self.mark(member.node).filter(|mark| mark.replica == member.replica);
         if let Some(mark) = mark.filter(|mark| end.index < mark.last.index) {
             sometimes!(MemberReminded);
             let recall = Body::Recall { mark: Some(mark), question: false, start: 0, alone: false };
@@ -406,18 +413,13 @@ impl Group {
 
     /// A member speaks to a replica id that was borne in a life which this disk forgot twice: the group knows that one, and not the one
     /// that was given up now.
-    pub(super) fn recollect(
-        &mut self,
-        context: &mut Context<'_>,
-        from: NodeId,
-        addressee: Option<ReplicaId>,
-    ) {
+    pub(super) fn recollect(&mut self, from: NodeId, addressee: Option<ReplicaId>) {
         let Some(later) = addressee.filter(|&replica| self.never_bore(from, replica)) else { return };
         if matches!(self.standing, Standing::Renamed { .. }) {
             self.remember_former(later);
             rare!(ForgotTwice);
             self.standing = Standing::Renamed { old: later };
-            self.persist_state(context);
+            self.persist_state();
         }
     }
 
@@ -437,7 +439,7 @@ impl Group {
         if matches!(self.standing, Standing::Renamed { .. }) {
             self.standing = Standing::Sound;
             self.ask_at = None;
-            self.persist_state(context);
+            self.persist_state();
             self.tell_role(context);
         }
     }
@@ -475,10 +477,10 @@ impl Group {
         sometimes!(GroupStopped, !alone);
         rare!(StoppedAlone, alone);
         self.standing = Standing::Stopped { reason: reason.clone(), alone };
-        self.role = Role::Follower { leader: None };
+        self.set_role(context, Role::Follower { leader: None });
         self.election = None;
         (self.ask_at, self.patience) = (None, None);
-        self.persist_state(context);
+        self.persist_state();
         context.out.push_back(Output::Stopped { group: self.id, reason });
         self.tell_role(context);
     }

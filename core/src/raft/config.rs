@@ -1,5 +1,6 @@
 //! Settings of consensus groups.
 
+use super::segments::RunLimits;
 use crate::time::Span;
 
 /// Settings of consensus groups; the same for all groups of a node.
@@ -22,8 +23,31 @@ pub struct Config {
     pub message_bytes: usize,
     /// Messages under way to one peer. More fills longer paths, less holds less memory.
     pub window: usize,
+    /// Bytes of entries under way to one member of one group (one message goes in any case).
+    pub window_bytes: u64,
+    /// Bytes of entries under way to one node, for all groups together. Less lets a group that is busy delay the others less.
+    pub node_bytes: u64,
+    /// Bytes of a snapshot in one message. More saves messages, less lets others in between.
+    pub chunk_bytes: usize,
+    /// Chunks of a snapshot under way to one member.
+    pub chunks: usize,
+    /// The longest snapshot that is taken from others: so much of it may be in memory.
+    pub snapshot_bytes: u64,
+    /// Reads that may wait in one group.
+    pub reads: usize,
     /// Entries that may be appended and not committed; beyond it proposals are refused as full.
     pub uncommitted_entries: u64,
+    /// The same in bytes, those that entries refer to included (one entry goes in any case).
+    pub uncommitted_bytes: u64,
+    /// The same for all groups together.
+    pub node_uncommitted_bytes: u64,
+}
+
+impl Config {
+    /// How large a message of entries may become.
+    pub(super) fn message(&self) -> RunLimits {
+        RunLimits { entries: self.message_entries, bytes: self.message_bytes }
+    }
 }
 
 impl Default for Config {
@@ -37,7 +61,15 @@ impl Default for Config {
             message_entries: 256,
             message_bytes: 256 << 10,
             window: 32,
+            window_bytes: 4 << 20,
+            node_bytes: 16 << 20,
+            chunk_bytes: 64 << 10,
+            chunks: 8,
+            snapshot_bytes: 256 << 20,
+            reads: 4096,
             uncommitted_entries: 16_384,
+            uncommitted_bytes: 1 << 30,
+            node_uncommitted_bytes: 4 << 30,
         }
     }
 }

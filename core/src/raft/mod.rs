@@ -18,13 +18,22 @@
 //! - **R9** The configuration in force at an index follows from that of the base and the entries behind it: an entry says what it changes,
 //!   and stands only where that can be changed.
 //! - **R10** In the control group, who only learns is sent what is committed, and nothing else.
+//! - **R11** A replica that waits for a moment is woken by then.
+//! - **R12** What is under way to a node, and what waits to be committed, is what was sent and proposed: added and taken off by one measure.
+//! - **R13** A replica is found by its group, by its members' nodes and by the leader it follows.
+//! - **R14** A read is answered with an index at which an entry of the leader's term was committed, and which a quorum confirmed in a round that
+//!   began after it was asked for.
 
 mod amnesia;
 mod change;
+mod codec;
 mod config;
+mod context;
 mod copy;
 mod delta;
 mod election;
+mod entries;
+mod flow;
 mod group;
 mod groups;
 mod introduction;
@@ -32,26 +41,36 @@ mod log;
 mod message;
 mod progress;
 mod quorum;
+mod read;
 mod replication;
+mod segments;
+mod slots;
 mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
+mod transfer;
+mod view;
 mod wire;
+mod write;
 
+use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 pub use config::Config;
+pub use entries::Entries;
 pub use groups::{Groups, Peers};
 pub use message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
 pub use wire::Malformed;
+pub use write::Write;
 
 use crate::configuration::{Configuration, Member};
 use crate::id::{BootId, GroupId, LogIndex, NodeId, ReplicaId, Term};
-use crate::record::{Forget, Record};
+use crate::record::Forget;
 use crate::time::Span;
 use crate::when::When;
 
@@ -117,8 +136,12 @@ pub enum RefusedReason {
     Stopped,
     /// Another change is not committed yet, or nothing of this term is.
     ChangeUnderWay,
-    /// Too much is uncommitted.
+    /// Too much is uncommitted, or too many reads wait.
     Full,
+    /// Another is about to lead.
+    Transferring,
+    /// Only a voter can lead.
+    NotVoter,
 }
 
 impl RefusedReason {
@@ -127,7 +150,7 @@ impl RefusedReason {
     pub const fn leader(self) -> Option<NodeId> {
         match self {
             Self::NotLeader { leader } => leader,
-            Self::Stopped | Self::ChangeUnderWay | Self::Full => None,
+            Self::Stopped | Self::ChangeUnderWay | Self::Full | Self::Transferring | Self::NotVoter => None,
         }
     }
 }
@@ -156,7 +179,7 @@ pub enum Input {
         /// The group.
         group: GroupId,
         /// What it says.
-        message: Message,
+        message: Box<Message>,
     },
     /// Bytes or room came after an append was cut (rule B2).
     AskAgain {
@@ -171,6 +194,23 @@ pub enum Input {
         data: Bytes,
         /// Bytes of payload it refers to.
         weight: u64,
+        /// Returned in the answer.
+        context: u64,
+    },
+    /// Read what is true now. Answered by [`Output::ReadReady`] or [`Output::Refused`]; by nothing if a message is lost: ask again.
+    Read {
+        /// Which group.
+        group: GroupId,
+        /// Returned in the answer.
+        context: u64,
+    },
+    /// The voter on that node is to lead. Until it does, or an election's time is over, proposals are refused. Answered only by
+    /// [`Output::Refused`], if it cannot be tried; whoever leads then says so as after any election.
+    Transfer {
+        /// Which group.
+        group: GroupId,
+        /// Who is to lead.
+        to: NodeId,
         /// Returned in the answer.
         context: u64,
     },
@@ -256,7 +296,7 @@ pub enum Input {
 #[derive(Clone, Debug)]
 pub enum Output {
     /// Write this in the row of this step.
-    Persist(Record),
+    Persist(Write),
     /// These records are dead.
     Forget(Forget),
     /// Give this back once everything written so far is durable.
@@ -268,7 +308,7 @@ pub enum Output {
         /// Of that group.
         group: GroupId,
         /// The message.
-        message: Message,
+        message: Box<Message>,
         /// When it may leave.
         when: When,
     },
@@ -277,7 +317,7 @@ pub enum Output {
         /// Which group.
         group: GroupId,
         /// The entries.
-        entries: Vec<Entry>,
+        entries: Entries,
     },
     /// A proposal was appended at the leader; it may still be lost.
     Proposed {
@@ -298,6 +338,15 @@ pub enum Output {
         context: u64,
         /// Why.
         reason: RefusedReason,
+    },
+    /// What is applied by now is at least what was committed when the read was asked for.
+    ReadReady {
+        /// Which group.
+        group: GroupId,
+        /// As asked.
+        context: u64,
+        /// What was committed.
+        index: LogIndex,
     },
     /// Role, term or leader changed.
     Role {
@@ -330,7 +379,7 @@ pub enum Output {
         /// Which group.
         group: GroupId,
         /// The configuration.
-        configuration: Configuration,
+        configuration: Arc<Configuration>,
         /// Where it stands.
         index: LogIndex,
         /// Whether it is committed.

@@ -8,7 +8,7 @@ use wattle_core::node::output::{Delivered, MeshMode, Standing};
 use wattle_core::node::status as core;
 use wattle_proto::api;
 
-use super::errors;
+use super::{errors, mesh_config};
 
 fn id(bytes: [u8; 16]) -> Bytes {
     Bytes::copy_from_slice(&bytes)
@@ -132,6 +132,7 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         boot: id(status.boot.to_bytes()),
         generation: status.generation.0,
         mesh: status.mesh.map(mesh),
+        config: status.mesh.map(|_| mesh_config::mesh_config(&status.settings, &status.mesh_name)),
         mesh_name: status.mesh_name,
         members: status.members.into_iter().map(member).collect(),
         links: status.links.iter().map(link).collect(),

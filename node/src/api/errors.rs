@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use prost::Message;
 use tonic::{Code, Status};
-use wattle_core::node::command::Refusal;
+use wattle_core::agreed::ConfigRefusal;
+use wattle_core::node::command::{JoinBar, Refusal};
 use wattle_io::Ended;
 use wattle_proto::api::{Behind, ErrorDetail, MeshMode, Reason, Refused, WrongNode};
 
@@ -49,6 +50,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             Reason::JoinRefused,
             "make a new token with `wattle mesh invite` at a member",
         ),
+        Refusal::JoinBarred { bar, .. } => classify_bar(*bar),
         Refusal::Impostor(_) => (Code::PermissionDenied, Reason::Impostor, ""),
         Refusal::Evicted(_) => (Code::FailedPrecondition, Reason::Evicted, ""),
         Refusal::StreamsOpen { .. } => {
@@ -74,6 +76,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::NoQuorum => {
             (Code::Unavailable, Reason::NoQuorum, "`wattle status` shows which voters are missing")
         }
+        Refusal::Config(refusal) => classify_config(refusal),
         Refusal::Backpressure { .. } => {
             (Code::ResourceExhausted, Reason::Backpressure, "`wattle stream show` tells what it waits for")
         }
@@ -98,6 +101,52 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         ),
         Refusal::StreamClosed => (Code::Aborted, Reason::StreamClosed, ""),
         Refusal::Invalid(_) => (Code::InvalidArgument, Reason::Invalid, ""),
+    }
+}
+
+fn classify_bar(bar: JoinBar) -> (Code, Reason, &'static str) {
+    match bar {
+        JoinBar::Closed => (
+            Code::FailedPrecondition,
+            Reason::JoinClosed,
+            "a member can open the mesh with `wattle mesh config set --join key-required`",
+        ),
+        JoinBar::WrongKey => (
+            Code::PermissionDenied,
+            Reason::JoinKeyWrong,
+            "get a token from `wattle mesh invite`, or the join key from `wattle mesh key rotate`, at a member",
+        ),
+        JoinBar::ExpiredKey => (
+            Code::FailedPrecondition,
+            Reason::JoinKeyExpired,
+            "make a new one at a member: `wattle mesh invite` or `wattle mesh key rotate`",
+        ),
+        JoinBar::ExhaustedKey => (
+            Code::ResourceExhausted,
+            Reason::JoinKeyExhausted,
+            "make a new one at a member: `wattle mesh invite` or `wattle mesh key rotate`",
+        ),
+    }
+}
+
+fn classify_config(refusal: &ConfigRefusal) -> (Code, Reason, &'static str) {
+    match refusal {
+        ConfigRefusal::Conflict { .. } | ConfigRefusal::SettingsConflict { .. } => (
+            Code::Aborted,
+            Reason::VersionConflict,
+            "somebody else wrote it: read it again, decide again, and write with the version read",
+        ),
+        ConfigRefusal::UnknownKey(_) => {
+            (Code::NotFound, Reason::UnknownKey, "`wattle config list` lists the keys")
+        }
+        ConfigRefusal::BadKey(_) => (Code::InvalidArgument, Reason::BadKey, ""),
+        ConfigRefusal::ValueTooLarge { .. } => (
+            Code::InvalidArgument,
+            Reason::ValueTooLarge,
+            "keep large data elsewhere, and write here where it is",
+        ),
+        ConfigRefusal::Full(_) => (Code::ResourceExhausted, Reason::ConfigFull, ""),
+        ConfigRefusal::Refused { .. } => (Code::InvalidArgument, Reason::ValueRefused, ""),
     }
 }
 
@@ -142,13 +191,22 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
             detail.behind =
                 Some(Behind { name: behind.clone(), processed: processed.0, accepted: accepted.0 });
         }
+        Refusal::Config(ConfigRefusal::Conflict { present, .. }) => {
+            detail.present_version = Some(present.map_or(0, |version| version.0));
+        }
+        Refusal::Config(ConfigRefusal::SettingsConflict { present }) => {
+            detail.present_version = Some(present.0);
+        }
+        Refusal::Config(ConfigRefusal::ValueTooLarge { limit, .. }) => detail.limit_bytes = Some(*limit),
         Refusal::NoSpace { free } => detail.free_bytes = Some(*free),
         Refusal::TooLarge { limit, .. } | Refusal::TooManyWriters { limit } => {
             detail.limit_bytes = Some(*limit)
         }
         Refusal::NotMember
+        | Refusal::Config(_)
         | Refusal::BadToken(_)
         | Refusal::JoinRefused(_)
+        | Refusal::JoinBarred { .. }
         | Refusal::Impostor(_)
         | Refusal::Evicted(_)
         | Refusal::LastMember
@@ -264,7 +322,7 @@ pub fn detail_of(status: &Status) -> Option<ErrorDetail> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-    use wattle_core::id::{MeshId, NodeId, Sequence, WriterSequence};
+    use wattle_core::id::{LogIndex, MeshId, NodeId, Sequence, WriterSequence};
 
     fn every_refusal() -> Vec<Refusal> {
         let text = || "text".to_owned();
@@ -273,6 +331,10 @@ mod tests {
             Refusal::NotMember,
             Refusal::BadToken(text()),
             Refusal::JoinRefused(text()),
+            Refusal::JoinBarred { bar: JoinBar::Closed, reason: text() },
+            Refusal::JoinBarred { bar: JoinBar::WrongKey, reason: text() },
+            Refusal::JoinBarred { bar: JoinBar::ExpiredKey, reason: text() },
+            Refusal::JoinBarred { bar: JoinBar::ExhaustedKey, reason: text() },
             Refusal::Impostor(text()),
             Refusal::Evicted(text()),
             Refusal::Critical { unreachable: 2, members: 4 },
@@ -296,6 +358,12 @@ mod tests {
             Refusal::StreamStopped(text()),
             Refusal::StreamClosed,
             Refusal::Invalid(text()),
+            Refusal::Config(ConfigRefusal::Conflict { key: text(), present: Some(LogIndex(7)) }),
+            Refusal::Config(ConfigRefusal::UnknownKey(text())),
+            Refusal::Config(ConfigRefusal::BadKey(text())),
+            Refusal::Config(ConfigRefusal::ValueTooLarge { got: 10, limit: 9 }),
+            Refusal::Config(ConfigRefusal::Full(text())),
+            Refusal::Config(ConfigRefusal::Refused { key: text(), why: text() }),
         ]
     }
 
@@ -315,6 +383,8 @@ mod tests {
         for other in ends.into_iter().chain([node_stopped(), unauthenticated("x")]) {
             assert!(reasons.insert(detail_of(&other).unwrap().reason));
         }
+        let known = |number: &i32| Reason::try_from(*number).is_ok();
+        assert_eq!(reasons, (1..1_000).filter(known).collect(), "no reason is left over");
         let known: BTreeSet<i32> = (1..1_000).filter(|number| Reason::try_from(*number).is_ok()).collect();
         assert_eq!(reasons, known, "a reason is given by nobody");
     }
@@ -328,6 +398,10 @@ mod tests {
         assert_eq!(NodeId::from_slice(&wrong.node), Some(NodeId(9)));
         let gap = detail(&Refusal::WriterGap { expected: WriterSequence(6), got: WriterSequence(8) });
         assert_eq!(gap.expected_writer_sequence, Some(6));
+        let conflict =
+            |present| detail(&Refusal::Config(ConfigRefusal::Conflict { key: "k".into(), present }));
+        assert_eq!(conflict(Some(LogIndex(7))).present_version, Some(7));
+        assert_eq!(conflict(None).present_version, Some(0));
         assert!(detail(&Refusal::Busy).retriable && !detail(&Refusal::WriterClosed).retriable);
         let critical = detail(&Refusal::Critical { unreachable: 2, members: 4 });
         assert!(critical.retriable && critical.mode() == MeshMode::Critical);

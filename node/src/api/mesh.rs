@@ -4,12 +4,16 @@ use tonic::{Request, Response, Status, async_trait};
 use wattle_core::node::command::{Command, Reply};
 use wattle_proto::api::mesh_service_server::MeshService;
 use wattle_proto::api::{
-    EvictNodeRequest, EvictNodeResponse, GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse,
-    JoinMeshRequest, JoinMeshResponse, LeaveMeshRequest, LeaveMeshResponse, MeshStatus, SeedMeshRequest,
-    SeedMeshResponse,
+    DeleteConfigRequest, DeleteConfigResponse, EvictNodeRequest, EvictNodeResponse, GetConfigRequest,
+    GetConfigResponse, GetMeshConfigRequest, GetMeshConfigResponse, GetMeshStatusRequest,
+    InviteToMeshRequest, InviteToMeshResponse, JoinMeshRequest, JoinMeshResponse, LeaveMeshRequest,
+    LeaveMeshResponse, ListConfigRequest, ListConfigResponse, MeshStatus, RotateJoinKeyRequest,
+    RotateJoinKeyResponse, SeedMeshRequest, SeedMeshResponse, SetConfigRequest, SetConfigResponse,
+    SetMeshConfigRequest, SetMeshConfigResponse, WatchConfigRequest, WatchConfigResponse,
 };
 
-use super::{convert, errors};
+use super::data::Answers;
+use super::{config, convert, errors, mesh_config};
 use crate::world::{Replies, World};
 
 pub(super) struct Mesh<W> {
@@ -102,5 +106,63 @@ impl<W: World> MeshService for Mesh<W> {
     ) -> Result<Response<MeshStatus>, Status> {
         let status = self.world.status().await.ok_or_else(errors::node_stopped)?;
         Ok(Response::new(convert::status(status)))
+    }
+
+    async fn set_config(
+        &self,
+        request: Request<SetConfigRequest>,
+    ) -> Result<Response<SetConfigResponse>, Status> {
+        config::set(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn delete_config(
+        &self,
+        request: Request<DeleteConfigRequest>,
+    ) -> Result<Response<DeleteConfigResponse>, Status> {
+        config::delete(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_config(
+        &self,
+        request: Request<GetConfigRequest>,
+    ) -> Result<Response<GetConfigResponse>, Status> {
+        config::get(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_config(
+        &self,
+        request: Request<ListConfigRequest>,
+    ) -> Result<Response<ListConfigResponse>, Status> {
+        config::list(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_mesh_config(
+        &self,
+        request: Request<GetMeshConfigRequest>,
+    ) -> Result<Response<GetMeshConfigResponse>, Status> {
+        mesh_config::get(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_mesh_config(
+        &self,
+        request: Request<SetMeshConfigRequest>,
+    ) -> Result<Response<SetMeshConfigResponse>, Status> {
+        mesh_config::set(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn rotate_join_key(
+        &self,
+        request: Request<RotateJoinKeyRequest>,
+    ) -> Result<Response<RotateJoinKeyResponse>, Status> {
+        mesh_config::rotate(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    type WatchConfigStream = Answers<WatchConfigResponse>;
+
+    async fn watch_config(
+        &self,
+        request: Request<WatchConfigRequest>,
+    ) -> Result<Response<Self::WatchConfigStream>, Status> {
+        Ok(Response::new(config::watch(self.world.clone(), request.into_inner())))
     }
 }

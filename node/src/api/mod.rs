@@ -1,10 +1,12 @@
 //! The API for applications and operators: gRPC over HTTP/2, with health and reflection.
 
 pub mod auth;
+mod config;
 pub mod convert;
 mod data;
 pub mod errors;
 mod mesh;
+mod mesh_config;
 mod publish;
 mod subscribe;
 

@@ -1,7 +1,10 @@
 //! The command line: what can be said. Who does it is in [`commands`].
 
 mod commands;
+mod config;
 mod membership;
+mod mesh_config;
+mod mesh_key;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -96,6 +99,9 @@ enum Command {
     ///
     /// As the node that is asked sees it, with a warning wherever the loss of a node would hurt or something stands still.
     Status,
+    /// Read, write and watch the configuration that all nodes agree on
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Open, close and look at streams
     #[command(subcommand)]
     Stream(StreamCommand),
@@ -129,11 +135,16 @@ enum MeshCommand {
     /// A token admits up to 16 nodes within a day. It names the node that made it, which others must be able to dial: a node that only
     /// dials out cannot invite.
     Invite,
+    /// Show the settings of the mesh itself, or change them
+    Config(mesh_config::MeshConfigArgs),
+    /// The join key of the mesh itself, which any member takes
+    #[command(subcommand)]
+    Key(mesh_key::MeshKeyCommand),
     /// Join the mesh of a token
     ///
-    /// Run it where the new node runs; the node that made the token must be reachable from there.
+    /// Run it where the new node runs; the node that made the token, or one that the join key names, must be reachable from there.
     Join {
-        /// What `mesh seed` or `mesh invite` printed; `-` reads it from standard input
+        /// What `mesh seed`, `mesh invite` or `mesh key rotate` printed; `-` reads it from standard input
         token: String,
     },
     /// Let this node leave its mesh
@@ -314,9 +325,12 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Mesh(MeshCommand::Seed { name }) => desk.seed(name).await,
                 Command::Mesh(MeshCommand::Invite) => desk.invite().await,
                 Command::Mesh(MeshCommand::Join { token }) => desk.join(token).await,
+                Command::Mesh(MeshCommand::Key(command)) => desk.mesh_key(command).await,
+                Command::Mesh(MeshCommand::Config(arguments)) => desk.mesh_config(arguments).await,
                 Command::Mesh(MeshCommand::Leave { force }) => desk.leave(force).await,
                 Command::Mesh(MeshCommand::Evict { member }) => desk.evict(member).await,
                 Command::Status => desk.status().await,
+                Command::Config(command) => desk.config(command).await,
                 Command::Stream(StreamCommand::Open { name, from, to }) => desk.open(name, from, to).await,
                 Command::Stream(StreamCommand::Close { name }) => desk.close(name).await,
                 Command::Stream(StreamCommand::List) => desk.list().await,

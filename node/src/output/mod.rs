@@ -1,5 +1,7 @@
 //! What commands print: text for people, JSON for programs. Answers go to standard output, remarks to standard error.
 
+pub mod config;
+pub mod mesh_config;
 pub mod status;
 pub mod stream;
 

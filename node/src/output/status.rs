@@ -52,6 +52,9 @@ pub fn text(status: &MeshStatus) -> String {
             status.name
         )),
     }
+    if let Some(config) = status.config.as_ref().filter(|config| !config.description.is_empty()) {
+        out.push_str(&format!("{}\n", config.description));
+    }
     if status.mesh.is_some() {
         if let Some(standing) = &status.standing {
             out.push_str(&mode(standing));
@@ -181,6 +184,11 @@ fn control(status: &MeshStatus, names: &Names) -> String {
     text
 }
 
+/// Whether that is what the mesh agreed on.
+fn wants_one(status: &MeshStatus) -> bool {
+    status.config.as_ref().and_then(|config| config.control_voters) == Some(1)
+}
+
 /// What an operator should know before it hurts.
 #[must_use]
 pub fn warnings(status: &MeshStatus) -> Vec<String> {
@@ -190,6 +198,9 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
         if let [voter] = control.voters.as_slice() {
             let voter = names.name(voter);
             let remedy = match status.members.len() {
+                _ if wants_one(status) => {
+                    "The mesh agreed on one voter: `wattle mesh config set --voters 3` makes it three."
+                }
                 0..=2 => "With three members, three will vote and any one of them may be lost.",
                 _ => "More members are being made voters; until that is done, do not stop it.",
             };
@@ -244,6 +255,7 @@ pub fn json(status: &MeshStatus) -> Value {
     json!({
         "node": { "id": id_text(&status.node), "name": status.name, "boot": id_text(&status.boot), "generation": status.generation },
         "mesh": status.mesh.as_ref().map(|mesh| json!({ "id": id_text(mesh), "name": status.mesh_name })),
+        "config": status.config.as_ref().map(super::mesh_config::json),
         "members": status.members.iter().map(|member| json!({
             "id": id_text(&member.node), "name": member.name, "addresses": member.addresses, "api": member.api,
             "reachable": member.reachable, "hops": member.hops, "voter": member.voter,
@@ -302,6 +314,7 @@ mod tests {
             name: "a".to_owned(),
             mesh: Some(id(9)),
             mesh_name: "dev".to_owned(),
+            config: None,
             members: vec![member(1, "a", Some(0), true), member(2, "b", Some(1), false)],
             links: vec![LinkStatus { a: id(1), b: id(2), cost_micros: 120, rtt_nanos: Some(80_000) }],
             control: Some(GroupStatus {

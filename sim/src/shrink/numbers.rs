@@ -30,6 +30,7 @@ pub(super) fn times(plan: &mut Plan) -> Vec<&mut Time> {
         }
     }
     times.extend(plan.registry.iter_mut().map(|call| &mut call.at));
+    times.extend(plan.config.iter_mut().map(|wish| &mut wish.at));
     times.extend(plan.departures.iter_mut().map(|departure| &mut departure.at));
     times
 }

@@ -173,6 +173,7 @@ impl Machine for Toy {
             generation: self.generation,
             mesh: own.then_some(MeshId(1)),
             mesh_name: String::new(),
+            settings: wattle_core::agreed::MeshSettings::default(),
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
             standing: None,

@@ -16,8 +16,10 @@ use crate::time::{Span, Wall};
 use crate::when::When;
 use crate::work::{Job, perform, public_key};
 
+mod agreed;
 mod growth;
 mod introductions;
+mod join_keys;
 mod joining;
 mod leaving;
 mod marks;
@@ -25,6 +27,7 @@ mod modes;
 mod random;
 mod registry;
 mod room;
+mod settings;
 mod snapshots;
 mod tokens;
 
