@@ -78,7 +78,8 @@ async fn an_evicted_node_stops_serving_and_comes_back_with_a_new_token() {
     let (code, text, error) = wattle(root, &["mesh", "join", token.trim(), "--node", &api]);
     assert_eq!(code, 0, "{text}{error}");
     until(root, &["status", "--node", "a"], |text| text.contains("voters a, b, c")).await;
-    let text = until(root, &["stream", "show", "words", "--node", "a"], |text| text.contains("Stream words")).await;
+    let text =
+        until(root, &["stream", "show", "words", "--node", "a"], |text| text.contains("Stream words")).await;
     assert!(!text.contains("seal"), "{text}");
     drop(b);
 }
@@ -88,7 +89,8 @@ async fn a_node_leaves_and_the_mesh_shows_how_it_is() {
     let root = tempfile::tempdir().expect("a directory");
     let [mut a, _b, _c] = common::line(root.path(), "").await;
     let root = root.path();
-    until(root, &["status", "--node", "b"], |text| text.contains("HEALTHY: all 3 members can be reached")).await;
+    until(root, &["status", "--node", "b"], |text| text.contains("HEALTHY: all 3 members can be reached"))
+        .await;
     let (code, text, error) = wattle(root, &["mesh", "leave", "--force", "--node", "c"]);
     assert_eq!(code, 0, "{text}{error}");
     let (_, text, _) = wattle(root, &["status", "--node", "b"]);
