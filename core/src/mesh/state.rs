@@ -252,7 +252,8 @@ impl State {
                 _ => Err(Refusal::Busy),
             },
             Body::Close { .. } if done => Ok(Effect::Closed(None)),
-            Body::Close { name } => Err(Refusal::UnknownStream(name.clone())),
+            // There may have been none of that name, or the mesh was critical: nothing was done.
+            Body::Close { .. } => Err(Refusal::Busy),
             Body::SetConfig { .. } if done => Ok(Effect::ConfigSet(self.decided_by(entry.request))),
             Body::DeleteConfig { .. } if done => Ok(Effect::ConfigDeleted(self.decided_by(entry.request))),
             Body::Configure { .. } if done => Ok(Effect::Configured(self.decided_by(entry.request))),
