@@ -39,5 +39,6 @@ pub mod route;
 mod sorted_map;
 pub mod stream;
 pub mod time;
+pub mod update;
 pub mod when;
 pub mod work;

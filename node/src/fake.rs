@@ -13,6 +13,7 @@ use wattle_core::id::{
 use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Waited};
 use wattle_core::node::output::{Delivered, Delivery};
 use wattle_core::node::status::Status;
+use wattle_core::update::UpdateKind;
 
 use crate::world::{Answer, Ended, Handed, Handler, Replies, World};
 
@@ -133,6 +134,7 @@ impl State {
             Command::OpenStream { .. } | Command::CloseStream { .. } | Command::Attach { .. } => {
                 Err(Refusal::NoQuorum)
             }
+            Command::Update(_) => Err(Refusal::NotMember),
             Command::CloseWriter { .. } => Ok(Reply::WriterClosed),
             Command::FindWriter { stream, writer } => self.stream(&stream).map(|stream| Reply::Writer {
                 next: WriterSequence(stream.writers.get(&writer).map_or(1, |last| last + 1)),
@@ -259,6 +261,11 @@ impl World for FakeWorld {
         })
     }
 
+    /// It belongs to no mesh that could have any.
+    async fn attach_updates(&self, _: UpdateKind, _: u32) -> Result<FakeHandler, Refusal> {
+        Err(Refusal::NotMember)
+    }
+
     async fn status(&self) -> Option<Status> {
         let state = self.state();
         (!state.stopped).then(|| Status {
@@ -272,6 +279,7 @@ impl World for FakeWorld {
             links: Vec::new(),
             control: None,
             streams: Vec::new(),
+            updates: Vec::new(),
             refusing: None,
             journal_bytes: 0,
             journal_live_bytes: 0,

@@ -351,6 +351,7 @@ impl<M: Machine> World<M> {
         self.books.may_stop = true;
         sometimes!(SomethingLost);
         self.books.agreement.a_disk_lost();
+        self.books.updates.rolled_back(node);
         self.starts.a_disk_lost(node);
         self.peers.a_disk_lost(node);
         for (index, stream) in self.plan.streams.iter().enumerate() {

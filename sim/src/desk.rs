@@ -5,7 +5,7 @@ use wattle_core::id::{AttachToken, RequestId, Sequence};
 use wattle_core::node::Input;
 use wattle_core::node::command::Command;
 
-use crate::checker::{Agreement, Handling, Logs, Registry, StreamLedger};
+use crate::checker::{Agreement, Handling, Logs, Registry, StreamLedger, UpdateLedger};
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
 use crate::random::{Draws, Purpose};
 
@@ -74,6 +74,8 @@ pub fn request_of(actor: Actor, ordinal: u64) -> RequestId {
         Actor::Publisher(index) => (2, index),
         Actor::Handler(index) => (3, index),
         Actor::Registrar(index) => (4, index),
+        Actor::Sender(index) => (10, index),
+        Actor::Processor(index) => (11, index),
     };
     RequestId(kind << (ORDINAL_BITS + INDEX_BITS) | (index as u64) << ORDINAL_BITS | ordinal)
 }
@@ -87,6 +89,8 @@ pub fn actor_of(request: RequestId) -> Option<Actor> {
         2 => Some(Actor::Publisher(index)),
         3 => Some(Actor::Handler(index)),
         4 => Some(Actor::Registrar(index)),
+        10 => Some(Actor::Sender(index)),
+        11 => Some(Actor::Processor(index)),
         _ => None,
     }
 }
@@ -102,6 +106,8 @@ pub struct Books {
     pub agreement: Agreement,
     /// What was told of contested names.
     pub registry: Registry,
+    /// What was sent to all members.
+    pub updates: UpdateLedger,
     /// What groups committed.
     pub logs: Logs,
     /// Whether a disk lost something in this run that it had reported safe, so that a stream may stop.
@@ -163,7 +169,8 @@ mod tests {
 
     #[test]
     fn a_request_leads_back_to_its_actor() {
-        for actor in [Actor::Task(0), Actor::Publisher(65_535), Actor::Handler(3), Actor::Registrar(9)] {
+        let some = [Actor::Task(0), Actor::Publisher(65_535), Actor::Handler(3), Actor::Registrar(9)];
+        for actor in some.into_iter().chain([Actor::Sender(1), Actor::Processor(7)]) {
             assert_eq!(actor_of(request_of(actor, (1 << 40) - 1)), Some(actor));
         }
         assert_eq!(actor_of(RequestId(5)), None);

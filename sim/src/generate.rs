@@ -12,6 +12,7 @@ pub(crate) mod scale;
 mod storm;
 mod topology;
 mod trouble;
+mod updates;
 mod workload;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
@@ -43,6 +44,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         nodes,
         streams,
         registry,
+        updates: updates::updates(seed, count, fault_phase),
         faults,
         beyond_repair,
         forsaken: forsaken(seed, count),
@@ -61,6 +63,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     plan.faults.sort_by_key(|fault| (fault.when.time(), fault.id));
     plan.registry.sort_by_key(|wish| wish.at);
     scarce(&mut plan);
+    updates::settle(&mut plan);
     plan
 }
 

@@ -69,6 +69,8 @@ pub enum Purpose {
     Late = 51,
     /// What a node sent before its disk was taken back.
     Former = 52,
+    /// Updates to all members: who sends what, and how they are handled.
+    Updates = 60,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).

@@ -219,6 +219,11 @@ impl<M: Machine> World<M> {
                 (0..self.processes.len()).any(|node| !self.custody.joined(node) && !self.is_forsaken(node));
             missing.note(if strangers { mesh } else { Owes::All }, || what);
         }
+        for node in (0..self.processes.len()).filter(|&node| !self.is_forsaken(node)) {
+            if let Some(what) = self.books.updates.owed(node) {
+                missing.note(mesh, || what);
+            }
+        }
         let opened: Vec<StreamInstance> =
             self.books.streams.iter().filter_map(StreamLedger::instance).collect();
         if let Some(what) = self.books.agreement.open_questions(statuses, self.processes.len(), &opened) {

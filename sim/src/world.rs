@@ -10,7 +10,7 @@ use wattle_core::time::Span;
 
 use crate::checker::{
     Agreement, Failure, Handling, Logs, Neighbours, Pauses, Peers, Registry, Relays, Starts, StreamLedger,
-    Traffic, Watermarks,
+    Traffic, UpdateLedger, Watermarks,
 };
 use crate::custody::Custody;
 use crate::desk::{Books, Calls};
@@ -147,6 +147,7 @@ impl<M: Machine> World<M> {
             handlings: (0..plan.streams.len()).map(Handling::new).collect(),
             agreement: Agreement::new(plan.streams.iter().map(|stream| stream.name.as_str())),
             registry: Registry::default(),
+            updates: UpdateLedger::new(&plan),
             logs: Logs::default(),
             may_stop: false,
         };
@@ -166,7 +167,11 @@ impl<M: Machine> World<M> {
             books,
             workload: Workload::new(&plan, &ids),
             relays: Relays::new(ids.clone()),
-            traffic: Traffic::new(nodes, plan.workload_bytes(), plan.messages()),
+            traffic: Traffic::new(
+                nodes,
+                plan.workload_bytes() + plan.update_bytes(),
+                plan.messages() + plan.update_calls(),
+            ),
             trace: Trace::new(recording),
             recorder: (recording == Recording::Events).then(|| Box::new(Recorder::new(nodes))),
             healed: false,

@@ -13,6 +13,7 @@ use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
 use crate::time::Now;
+use crate::update::UpdateKind;
 
 impl Mesh {
     pub(super) fn on_apply(&mut self, now: Now, entries: &[Applied]) {
@@ -29,7 +30,16 @@ impl Mesh {
             {
                 self.state.bytes -= stream.bytes();
             }
+            self.grown_bytes += applied.data.len();
             let outcome = self.state.apply(applied.index, entry.as_ref());
+            for kind in UpdateKind::ALL {
+                if self
+                    .planted
+                    .strikes(Bug::UpdatesCutAtQuickest, || self.state.updates.kept_for_others(kind))
+                {
+                    self.state.updates.cut_at_quickest(kind);
+                }
+            }
             let (Some(entry), Some(outcome)) = (entry, outcome) else { continue };
             let member = self.on_outcome(now, applied.index, &entry, &outcome);
             changed.extend(member.map(|member| (member, applied.index)));
@@ -44,6 +54,7 @@ impl Mesh {
         self.say_welcome();
         self.announce_own_change(now);
         self.consider_change(now);
+        self.updates_changed(now);
         self.compact();
     }
 
@@ -115,6 +126,7 @@ impl Mesh {
         announced.extend(before.streams.into_values().map(|stream| (stream.instance, stream.name)));
         self.store_state();
         self.cut = self.stored;
+        self.grown_bytes = 0;
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.drop_recalled(&[]);
@@ -131,12 +143,15 @@ impl Mesh {
         self.say_welcome();
         self.announce_own_change(now);
         self.consider_change(now);
+        self.updates_changed(now);
     }
 
     /// Writes the state and lets the log go up to it, once the log has grown enough.
     fn compact(&mut self) {
         let grown = self.state.applied.0 - self.cut.0;
-        if grown >= self.config.compact_after && self.membership.is_some() {
+        let large = self.grown_bytes >= self.config.compact_bytes;
+        if (grown >= self.config.compact_after || large) && self.membership.is_some() {
+            self.grown_bytes = 0;
             if self.planted.has(Bug::CutBeforeStateStored) {
                 self.cut = self.state.applied;
                 return self.outputs.push_back(Output::Compact { upto: self.cut });

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::transcript::Transcript;
+use super::updates;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::time::Wall;
 use crate::work::PublicKey;
@@ -73,6 +74,8 @@ pub enum Body {
         /// The stream's name.
         name: String,
     },
+    /// Something about updates.
+    Updates(updates::Change),
 }
 
 /// A node as its admitting member presents it.

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::updates;
 use super::wire::{JoinMessage, Message};
 use crate::configuration::Configuration;
 use crate::id::{LaneId, LogIndex, NodeId, RequestId, Term};
@@ -67,6 +68,8 @@ pub enum Input {
         /// Its name.
         name: String,
     },
+    /// Something about updates.
+    Updates(updates::Input),
     /// A lane dialled for joining is up.
     JoinLaneUp {
         /// Which.

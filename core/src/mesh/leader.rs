@@ -57,6 +57,8 @@ impl Mesh {
             if !self.planted.has(Bug::ServedNotForgotten) {
                 self.requests.forget_served();
             }
+            self.sending.forget();
+            self.reports.forget_heard();
         }
         let control = &mut self.control;
         let news = leading != control.leading || leader != control.leader || term != control.term;

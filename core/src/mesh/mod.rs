@@ -7,7 +7,7 @@
 //!
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
 //! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `introduce` (members that were admitted while this
-//! node was away), `wire`, `snapshot`, `store`.
+//! node was away), `updates` (what reaches every member; invariants M20 to M23), `wire`, `snapshot`, `store`.
 //!
 //! # Invariants
 //! - **M1** Members that have applied the same index have equal states ([`Mesh::digest`]); entries are applied in order, each once.
@@ -49,6 +49,7 @@ mod seed;
 mod snapshot;
 mod store;
 mod transcript;
+pub mod updates;
 mod voters;
 
 #[cfg(test)]
@@ -86,6 +87,7 @@ use store::{IssuedToken, Membership, Space, StoredJoin};
 enum Awaited {
     Reply(RequestId, Result<Reply, Refusal>),
     JoinStored(ReplicaId),
+    Cursors(updates::Cursors),
 }
 
 /// The part.
@@ -121,6 +123,14 @@ pub struct Mesh {
     spare_replica: Option<ReplicaId>,
     /// A join that succeeded and is not answered yet.
     welcome: Option<join::Welcome>,
+    /// Handlers of updates at this node.
+    handlers: updates::Handlers,
+    /// Updates on their way.
+    sending: updates::Sending,
+    /// What handlers have processed, on its way to the leader and into the log.
+    reports: updates::Reports,
+    /// Bytes of entries applied since the log was cut.
+    grown_bytes: usize,
     awaited: BTreeMap<Receipt, Awaited>,
     last_number: u64,
     outputs: VecDeque<Output>,
@@ -153,6 +163,10 @@ impl Mesh {
             stored_join: StoredJoin::default(),
             spare_replica: None,
             welcome: None,
+            handlers: updates::Handlers::default(),
+            sending: updates::Sending::default(),
+            reports: updates::Reports::default(),
+            grown_bytes: 0,
             awaited: BTreeMap::new(),
             last_number: 0,
             outputs: VecDeque::new(),
@@ -190,6 +204,7 @@ impl Mesh {
                 let (index, member) = store::read_member(key.id, head).map_err(sense)?;
                 self.marks.recall(index, member);
             }
+            Space::Cursors => self.handlers.restore(head).map_err(sense)?,
             Space::Closed => {
                 self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
             }
@@ -216,6 +231,7 @@ impl Mesh {
         self.announce_roster();
         self.announce_streams();
         self.announce_opened();
+        self.updates_changed(now);
     }
 
     /// The streams that are open, as far as this node knows: those of its state, and those opened and closed since.
@@ -238,6 +254,7 @@ impl Mesh {
             Input::CloseStream { request, name } => {
                 self.on_client_request(now, request, Body::Close { name });
             }
+            Input::Updates(input) => self.on_updates(now, input),
             Input::JoinLaneUp { lane, peer_key } => self.on_join_lane_up(now, lane, peer_key),
             Input::JoinFailed { address, what } => self.on_join_failed(&address, &what),
             Input::JoinMessage { lane, peer_key, message } => {
@@ -289,7 +306,8 @@ impl Mesh {
         let seeding = self.seeding.as_ref().map(|s| s.deadline);
         let (requests, control) = (self.requests.next_deadline(), self.control.next_deadline());
         let (welcome, admissions) = (self.welcome.as_ref().map(|w| w.until), self.admissions.next_deadline());
-        [joining, welcome, seeding, requests, control, admissions].into_iter().flatten().min()
+        let reports = self.reports.next_deadline();
+        [joining, welcome, seeding, requests, control, admissions, reports].into_iter().flatten().min()
     }
 
     /// Panics if an invariant does not hold.
@@ -298,7 +316,7 @@ impl Mesh {
         assert!(self.cut <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
         // Beside commands: one request per admission, the founding, and the node's own change.
-        let most = self.config.requests_max + self.config.joins_max + 2;
+        let most = self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + 3;
         assert!(self.requests.pending() <= most, "M5: requests are bounded");
         assert!(self.requests.served() <= self.config.served_max, "M5: served requests are bounded");
         assert!(self.requests.served() == 0 || self.control.leading, "M7: only a leader serves");
@@ -308,6 +326,9 @@ impl Mesh {
         if let (Some(membership), Some(mesh)) = (&self.membership, self.state.mesh) {
             assert_eq!(membership.mesh, mesh, "M12: the state is of the mesh this node belongs to");
         }
+        assert!(self.reports.heard() <= self.state.members.len(), "M5: what members told is bounded");
+        self.sending.check(self.config.updates_served_max);
+        self.check_handlers();
         if level == Level::Full {
             for token in self.tokens.values() {
                 assert!(token.redeemed.len() <= token.uses as usize, "M9: no token is used too often");
@@ -378,6 +399,11 @@ impl Mesh {
     fn snapshot(&self) -> Bytes {
         let mut state = &self.state;
         let mut short = State::default();
+        if self.planted.strikes(Bug::SnapshotForgetsUpdateIds, || state.updates.remembers_more()) {
+            short.clone_from(state);
+            short.updates.forget_ids();
+            return short.encode();
+        }
         let decided = self.planted.strikes(Bug::SnapshotForgetsDecisions, || !state.decided.is_empty());
         let streams = self.planted.strikes(Bug::SnapshotForgetsStreams, || !state.streams.is_empty());
         if decided || streams {
@@ -422,6 +448,7 @@ impl Mesh {
         match self.awaited.remove(&receipt) {
             Some(Awaited::Reply(request, reply)) => self.reply(request, reply),
             Some(Awaited::JoinStored(replica)) => self.on_join_stored(now, replica),
+            Some(Awaited::Cursors(stored)) => self.on_cursors_stored(now, &stored),
             None => {}
         }
     }
@@ -433,6 +460,7 @@ impl Mesh {
         self.on_request_deadline(now);
         self.on_linger_deadline(now);
         self.on_control_deadline(now);
+        self.on_report_deadline(now);
     }
 
     fn next_number(&mut self) -> u64 {

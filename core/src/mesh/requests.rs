@@ -9,14 +9,16 @@ use alloc::vec::Vec;
 
 use super::entry::{Body, Entry, Request};
 use super::state::Effect;
+use super::updates::Change;
 use super::wire::{Message, Verdict};
-use super::{Mesh, Output};
-use crate::id::{LogIndex, NodeId, RequestId, StreamInstance};
+use super::{Mesh, Output, updates};
+use crate::id::{LogIndex, NodeId, RequestId, StreamInstance, UpdateId};
 use crate::node::command::{Refusal, Reply};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Now, Wall};
+use crate::update::{UpdateKind, UpdateReply};
 use crate::when::When;
 use crate::work::Job;
 
@@ -31,6 +33,17 @@ pub(super) enum Purpose {
     Founding,
     /// This node's own addresses changed.
     OwnChange,
+    /// An update is sent.
+    Update {
+        /// Of which kind.
+        kind: UpdateKind,
+        /// Which.
+        id: UpdateId,
+        /// Who waits for it.
+        waits: Option<RequestId>,
+    },
+    /// As leader: what members have processed.
+    Cursors,
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +88,11 @@ impl Requests {
 
     pub(super) fn has(&self, purpose: &Purpose) -> bool {
         self.pending.values().any(|p| p.purpose == *purpose)
+    }
+
+    /// How many requests are for such a purpose.
+    pub(super) fn count(&self, purpose: impl Fn(&Purpose) -> bool) -> usize {
+        self.pending.values().filter(|p| purpose(&p.purpose)).count()
     }
 
     pub(super) fn pending(&self) -> usize {
@@ -172,6 +190,7 @@ impl Mesh {
             Message::Answer { request, verdict } => self.on_answer(now, from, request, verdict),
             Message::WhoIs { node } => self.on_who_is(from, node),
             Message::Introduce { endorsement } => self.on_introduce(&endorsement),
+            Message::Processed { cursors } => self.on_processed(now, from, cursors),
         }
     }
 
@@ -211,6 +230,19 @@ impl Mesh {
             && *node != from
         {
             return self.answer(from, request, Verdict::Refused("a member speaks for itself only".into()));
+        }
+        match &body {
+            Body::Updates(Change::Processed { .. }) if from != self.own => {
+                let reason = "what members have processed is gathered by the leader".into();
+                return self.answer(from, request, Verdict::Refused(reason));
+            }
+            Body::Updates(Change::Send { .. }) => {
+                if !self.sending.has_room(self.config.updates_served_max) {
+                    return self.answer(from, request, Verdict::Busy);
+                }
+                self.sending.proposed(from, request);
+            }
+            _ => {}
         }
         let Body::Admit(admission) = &body else {
             return self.propose(now, key, seen, body);
@@ -264,6 +296,7 @@ impl Mesh {
     pub(super) fn on_proposal_refused(&mut self, context: u64, leader: Option<NodeId>) {
         let Some(key) = self.requests.contexts.remove(&context) else { return };
         self.requests.served.remove(&key);
+        self.sending.over(key.0, key.1);
         let leader = leader.filter(|&l| l != self.own);
         self.answer(key.0, key.1, Verdict::NotLeader(leader));
     }
@@ -290,6 +323,7 @@ impl Mesh {
         result: Result<Effect, Refusal>,
     ) {
         self.requests.drop_served((origin, request));
+        self.sending.over(origin, request);
         if origin != self.own {
             return;
         }
@@ -299,8 +333,9 @@ impl Mesh {
                 let reply = match effect {
                     Effect::Opened { instance, created } => Ok(Reply::StreamOpened { instance, created }),
                     Effect::Closed(_) => Ok(Reply::StreamClosed),
+                    Effect::Updates(updates::Effect::PolicySet) => Ok(Reply::Update(UpdateReply::PolicySet)),
                     // Clients only open and close: whoever leads put something else under the request's number.
-                    Effect::Founded | Effect::Admitted(_) | Effect::Updated(_) => {
+                    Effect::Founded | Effect::Admitted(_) | Effect::Updated(_) | Effect::Updates(_) => {
                         let reason = "the mesh decided something else under this request's number";
                         Err(Refusal::Invalid(reason.into()))
                     }
@@ -309,7 +344,10 @@ impl Mesh {
             }
             (Purpose::Client(id), Err(refusal)) => self.reply(id, Err(refusal)),
             (Purpose::Admission(node), result) => self.on_admission_decided(now, node, result),
-            (Purpose::Founding | Purpose::OwnChange, _) => {}
+            (Purpose::Update { kind, id, waits }, result) => {
+                self.on_update_decided((kind, id), waits, result);
+            }
+            (Purpose::Founding | Purpose::OwnChange | Purpose::Cursors, _) => {}
         }
     }
 
@@ -318,7 +356,8 @@ impl Mesh {
         match pending.purpose {
             Purpose::Client(id) => self.reply(id, Err(refusal)),
             Purpose::Admission(node) => self.on_admission_decided(now, node, Err(refusal)),
-            Purpose::Founding | Purpose::OwnChange => {}
+            Purpose::Update { kind, id, waits } => self.on_update_decided((kind, id), waits, Err(refusal)),
+            Purpose::Founding | Purpose::OwnChange | Purpose::Cursors => {}
         }
     }
 

@@ -8,7 +8,8 @@ use alloc::string::String;
 use super::entry::Admission;
 use super::state::{DECIDED_MAX, FORMER_MAX, Member, State, Stream};
 
-/// Most bytes of the encoded state. The largest message has 4 MiB.
+/// Most bytes of the encoded state, updates not counted: they have [`super::updates::UPDATES_BYTES_MAX`] of their own. The largest
+/// message has 4 MiB.
 pub(super) const STATE_BYTES_MAX: usize = 3 << 20;
 /// What of that is left to members and streams; decided requests and the rest take less than what is kept back.
 pub(super) const TABLES_BYTES_MAX: usize = STATE_BYTES_MAX - DECIDED_MAX * 34 - 2_048;

@@ -8,6 +8,7 @@ use wattle_proto::mesh as proto;
 
 use super::room::TABLES_BYTES_MAX;
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
+use super::updates;
 use super::wire::{self, Malformed, id_bytes};
 use crate::digest::Digest;
 use crate::id::{LogIndex, StreamInstance};
@@ -26,6 +27,7 @@ impl State {
             streams: self.streams.values().map(stream_out).collect(),
             decided: self.decided.iter().map(decided_out).collect(),
             floor: self.floor.0,
+            updates: updates::table_out(&self.updates),
         };
         state.encode_to_vec().into()
     }
@@ -48,6 +50,7 @@ impl State {
             mesh_name: wire::text(stored.mesh_name, wire::TEXT_MAX)?,
             time: Wall(stored.time),
             floor: LogIndex(stored.floor),
+            updates: updates::table_in(stored.updates)?,
             bytes: 0,
             members: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -59,6 +62,8 @@ impl State {
             let member = member_in(member)?;
             state.bytes += member.bytes();
             let taken = state.names.insert(member.name.clone(), member.node).is_some();
+            // States of before there were updates have no cursors.
+            state.updates.admit(member.node);
             if taken || state.members.insert(member.node, member).is_some() {
                 return Err(Malformed("a member or a name stands twice"));
             }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::entry::{Admission, Body, Entry, Request};
 use super::room::stream_bytes;
+use super::updates::{self, Updates};
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::node::command::Refusal;
 use crate::time::Wall;
@@ -99,6 +100,8 @@ pub enum Effect {
     },
     /// A stream is closed; `None` if this is only remembered.
     Closed(Option<StreamInstance>),
+    /// Something about updates.
+    Updates(updates::Effect),
 }
 
 /// What became of an entry. `fresh` is `false` when the request had been decided before and nothing changed.
@@ -133,6 +136,8 @@ pub struct State {
     pub decisions: BTreeMap<Request, bool>,
     /// The entry that decided the newest request no longer remembered.
     pub floor: LogIndex,
+    /// Updates to all members.
+    pub updates: Updates,
     /// What members and streams take of the encoded state, at most.
     pub(super) bytes: usize,
 }
@@ -216,6 +221,7 @@ impl State {
             },
             Body::Close { .. } if done => Ok(Effect::Closed(None)),
             Body::Close { name } => Err(Refusal::UnknownStream(name.clone())),
+            Body::Updates(change) => self.updates.recall(change, done).map(Effect::Updates),
             Body::Found { .. } | Body::Update { .. } => Err(Refusal::Busy),
         }
     }
@@ -253,6 +259,10 @@ impl State {
                 }
                 None => Err(Refusal::UnknownStream(name.clone())),
             },
+            Body::Updates(change) => {
+                let done = self.updates.apply(entry.origin, self.time, change, &self.members);
+                done.map(Effect::Updates)
+            }
         }
     }
 
@@ -348,6 +358,7 @@ impl State {
         };
         self.bytes = self.bytes - before.as_ref().map_or(0, Member::bytes) + member.bytes();
         self.members.insert(admission.node, member);
+        self.updates.admit(admission.node);
         assert_eq!(
             self.names.len(),
             self.members.len(),
@@ -438,6 +449,7 @@ impl State {
             "M5: tables are bounded"
         );
         self.check_room();
+        self.updates.check(&self.members);
         assert!(self.mesh.is_some() || self.members.is_empty(), "M12: there are no members before the mesh");
     }
 }

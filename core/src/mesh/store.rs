@@ -9,6 +9,7 @@
 //! | 5 | instance | a stream closed after the stored state: it is not announced as open at the next start |
 //! | 6 | instance | a stream opened after the stored state: it is announced as open at the next start |
 //! | 7 | node | a member admitted or changed after the stored state: the next start knows it |
+//! | 30 | 0 | what this node's handlers of updates have processed |
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -36,6 +37,7 @@ pub(super) enum Space {
     Closed = 5,
     Opened = 6,
     Member = 7,
+    Cursors = 30,
 }
 
 impl Space {
@@ -48,6 +50,7 @@ impl Space {
             5 => Self::Closed,
             6 => Self::Opened,
             7 => Self::Member,
+            30 => Self::Cursors,
             _ => return None,
         })
     }
@@ -203,6 +206,10 @@ pub(super) fn read_member(id: u128, head: &[u8]) -> Result<(LogIndex, Member), M
         return Err(Malformed("a member mark is older than its member"));
     }
     Ok((LogIndex(stored.index), member))
+}
+
+pub(super) fn cursors_record(cursors: Bytes) -> Record {
+    Record::state(Space::Cursors.key(0), cursors)
 }
 
 pub(super) fn closed_record(instance: StreamInstance, index: LogIndex) -> Record {

@@ -10,6 +10,7 @@ use prost::Message as _;
 use wattle_proto::mesh as proto;
 
 use super::entry::{Admission, Body, Entry, Request};
+use super::updates::{self, Cursors};
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId};
 use crate::time::Wall;
 use crate::work::PublicKey;
@@ -58,6 +59,11 @@ pub enum Message {
     Introduce {
         /// As in a hello.
         endorsement: Bytes,
+    },
+    /// What the sender's handlers of updates have processed.
+    Processed {
+        /// Of each kind.
+        cursors: Cursors,
     },
 }
 
@@ -162,6 +168,7 @@ impl Message {
             Self::Introduce { endorsement } => {
                 proto::message::Kind::Introduce(proto::Introduce { endorsement: endorsement.clone() })
             }
+            Self::Processed { cursors } => proto::message::Kind::Processed(updates::cursors_out(cursors)),
         };
         proto::Message { kind: Some(kind) }.encode_to_vec().into()
     }
@@ -190,6 +197,9 @@ impl Message {
             },
             proto::message::Kind::WhoIs(w) => Self::WhoIs { node: node(&w.node)? },
             proto::message::Kind::Introduce(i) => Self::Introduce { endorsement: i.endorsement },
+            proto::message::Kind::Processed(cursors) => {
+                Self::Processed { cursors: updates::cursors_in(&cursors) }
+            }
         })
     }
 }
@@ -304,6 +314,7 @@ fn body_out(body: &Body) -> proto::Body {
             Kind::Open(proto::Open { name: name.clone(), source: source.clone(), target: target.clone() })
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
+        Body::Updates(change) => updates::change_out(change),
     };
     proto::Body { kind: Some(kind) }
 }
@@ -326,6 +337,7 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
             target: text(o.target, TEXT_MAX)?,
         },
         Kind::Close(c) => Body::Close { name: text(c.name, TEXT_MAX)? },
+        kind => Body::Updates(updates::change_in(kind)?),
     })
 }
 

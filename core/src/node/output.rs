@@ -12,6 +12,7 @@ use crate::id::{
 };
 use crate::payload::Payload;
 use crate::time::Instant;
+use crate::update::UpdateDelivery;
 use crate::work::{Job, WorkId};
 
 /// Names a dial; never used twice in one life of a node.
@@ -71,6 +72,8 @@ pub enum Output {
     },
     /// Messages for a handler, in order.
     Deliver(Delivery),
+    /// Updates for a handler, in order.
+    DeliverUpdates(UpdateDelivery),
     /// Answers a command. Some commands are answered several times; see [`Reply`].
     Reply {
         /// Which command.

@@ -34,6 +34,7 @@ impl Node {
             links: self.link_status(),
             control,
             streams: self.streams.status(),
+            updates: self.mesh.update_status(),
             refusing: self.refusing(now),
             journal_bytes,
             journal_live_bytes,

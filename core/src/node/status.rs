@@ -9,6 +9,7 @@ use crate::id::{
     StreamInstance, Term,
 };
 use crate::time::Span;
+use crate::update::UpdateStatus;
 
 /// The whole picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Status {
     pub control: Option<GroupStatus>,
     /// The streams that start or end here, and those it only knows by name.
     pub streams: Vec<StreamStatus>,
+    /// Updates to all members, one entry per kind; none while it belongs to no mesh.
+    pub updates: Vec<UpdateStatus>,
     /// Why publishing is refused, if it is.
     pub refusing: Option<String>,
     /// The journal: bytes held, of them alive.

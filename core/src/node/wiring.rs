@@ -276,6 +276,7 @@ impl Node {
                 self.gate.forget(instance.into());
                 self.peers_changed();
             }
+            O::DeliverUpdates(delivery) => self.outputs.push_back(Output::DeliverUpdates(delivery)),
             O::Reply { request, reply } => self.outputs.push_back(Output::Reply { request, reply }),
             O::Event(event) => self.event(event),
         }
@@ -452,6 +453,10 @@ impl Node {
                 self.mesh.handle(now, mesh::Input::OpenStream { request, name, source, target });
             }
             C::CloseStream { name } => self.mesh.handle(now, mesh::Input::CloseStream { request, name }),
+            C::Update(command) => {
+                let input = mesh::updates::Input::Command { request, command };
+                self.mesh.handle(now, mesh::Input::Updates(input));
+            }
             C::Publish { stream, writer, first, messages, wait } => {
                 let input = stream::Input::Publish { request, stream, writer, first, messages, wait };
                 self.streams.handle(now, input);

@@ -140,6 +140,7 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         refusing: status.refusing,
         journal_bytes: status.journal_bytes,
         journal_live_bytes: status.journal_live_bytes,
+        updates: status.updates.into_iter().map(super::updates::status).collect(),
     }
 }
 

@@ -83,13 +83,23 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             "`wattle stream show` says what happened; an operator must decide",
         ),
         Refusal::StreamClosed => (Code::Aborted, Reason::StreamClosed, ""),
+        Refusal::UpdatesFull { .. } => (
+            Code::ResourceExhausted,
+            Reason::UpdatesFull,
+            "`wattle status` shows who is behind; `wattle update subscribe` at that node processes what waits there",
+        ),
+        Refusal::UpdateTooOld { .. } => (Code::OutOfRange, Reason::UpdateTooOld, ""),
+        Refusal::UpdateIdTaken { .. } => (Code::AlreadyExists, Reason::UpdateIdTaken, ""),
         Refusal::Invalid(_) => (Code::InvalidArgument, Reason::Invalid, ""),
     }
 }
 
 /// Whether the same request may be taken later.
 fn retriable(reason: Reason) -> bool {
-    matches!(reason, Reason::NoQuorum | Reason::Backpressure | Reason::NoSpace | Reason::Busy)
+    matches!(
+        reason,
+        Reason::NoQuorum | Reason::Backpressure | Reason::NoSpace | Reason::Busy | Reason::UpdatesFull
+    )
 }
 
 /// What a program is told of a refusal.
@@ -120,7 +130,13 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         Refusal::TooLarge { limit, .. } | Refusal::TooManyWriters { limit } => {
             detail.limit_bytes = Some(*limit)
         }
+        Refusal::UpdatesFull { behind, lagging, .. } => {
+            detail.lagging = lagging.iter().map(super::updates::lag).collect();
+            detail.lagging_count = Some(*behind);
+        }
+        Refusal::UpdateIdTaken { number } => detail.update_number = Some(number.0),
         Refusal::NotMember
+        | Refusal::UpdateTooOld { .. }
         | Refusal::BadToken(_)
         | Refusal::JoinRefused(_)
         | Refusal::Impostor(_)
@@ -236,7 +252,8 @@ pub fn detail_of(status: &Status) -> Option<ErrorDetail> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-    use wattle_core::id::{MeshId, NodeId, Sequence, WriterSequence};
+    use wattle_core::id::{MeshId, NodeId, Sequence, UpdateNumber, WriterSequence};
+    use wattle_core::update::{Lagging, UpdateKind};
 
     fn every_refusal() -> Vec<Refusal> {
         let text = || "text".to_owned();
@@ -261,6 +278,14 @@ mod tests {
             Refusal::ForeignPosition(text()),
             Refusal::StreamStopped(text()),
             Refusal::StreamClosed,
+            Refusal::UpdatesFull {
+                kind: UpdateKind::Mesh,
+                last: UpdateNumber(9),
+                behind: 2,
+                lagging: vec![Lagging { node: NodeId(3), name: text(), processed: UpdateNumber(4) }],
+            },
+            Refusal::UpdateTooOld { after: UpdateNumber(1), forgotten: UpdateNumber(2) },
+            Refusal::UpdateIdTaken { number: UpdateNumber(8) },
             Refusal::Invalid(text()),
         ]
     }
@@ -281,9 +306,8 @@ mod tests {
         for other in ends.into_iter().chain([node_stopped(), unauthenticated("x")]) {
             assert!(reasons.insert(detail_of(&other).unwrap().reason));
         }
-        // Reasons are numbered without gaps, so this count says that none is left over.
-        assert!(Reason::try_from(reasons.len() as i32).is_ok());
-        assert!(Reason::try_from(reasons.len() as i32 + 1).is_err());
+        let all = (1..1_000).filter(|&number| Reason::try_from(number).is_ok()).count();
+        assert_eq!(reasons.len(), all, "no reason is left over");
     }
 
     #[test]

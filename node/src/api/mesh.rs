@@ -2,13 +2,15 @@
 
 use tonic::{Request, Response, Status, async_trait};
 use wattle_core::node::command::{Command, Reply};
+use wattle_core::update::UpdateKind;
 use wattle_proto::api::mesh_service_server::MeshService;
 use wattle_proto::api::{
-    GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse, JoinMeshRequest, JoinMeshResponse,
-    MeshStatus, SeedMeshRequest, SeedMeshResponse,
+    BroadcastResult, FindUpdateRequest, GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse,
+    JoinMeshRequest, JoinMeshResponse, MeshStatus, SeedMeshRequest, SeedMeshResponse, SendUpdateRequest,
+    SetUpdatePolicyRequest, SetUpdatePolicyResponse,
 };
 
-use super::{convert, errors};
+use super::{convert, errors, updates};
 use crate::world::{Replies, World};
 
 pub(super) struct Mesh<W> {
@@ -79,5 +81,40 @@ impl<W: World> MeshService for Mesh<W> {
     ) -> Result<Response<MeshStatus>, Status> {
         let status = self.world.status().await.ok_or_else(errors::node_stopped)?;
         Ok(Response::new(convert::status(status)))
+    }
+
+    async fn send_mesh_update(
+        &self,
+        request: Request<SendUpdateRequest>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        updates::send(&self.world, UpdateKind::Mesh, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn send_system_update(
+        &self,
+        request: Request<SendUpdateRequest>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        self.send_mesh_update(request).await
+    }
+
+    async fn send_internal_db_update(
+        &self,
+        request: Request<SendUpdateRequest>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        updates::send(&self.world, UpdateKind::Database, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn find_update(
+        &self,
+        request: Request<FindUpdateRequest>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        updates::find(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_update_policy(
+        &self,
+        request: Request<SetUpdatePolicyRequest>,
+    ) -> Result<Response<SetUpdatePolicyResponse>, Status> {
+        updates::set_policy(&self.world, &request.into_inner()).await.map(Response::new)
     }
 }

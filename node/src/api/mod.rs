@@ -7,6 +7,7 @@ pub mod errors;
 mod mesh;
 mod publish;
 mod subscribe;
+mod updates;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -106,3 +107,5 @@ impl Api {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_updates;

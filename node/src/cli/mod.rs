@@ -1,6 +1,7 @@
 //! The command line: what can be said. Who does it is in [`commands`].
 
 mod commands;
+mod updates;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -110,6 +111,9 @@ enum Command {
     /// that is started again goes on after the last message it acknowledged. One that is killed may print again what it had not
     /// acknowledged yet; --position-file with --output does not. Of several subscribers of one stream the newest is served.
     Subscribe(SubscribeArgs),
+    /// Send updates to all members, and process them
+    #[command(subcommand)]
+    Update(updates::UpdateCommand),
     /// Simulate meshes from seeds: the very core that runs here, with faults and checkers around it
     #[command(subcommand)]
     Sim(wattle_sim::cli::Command),
@@ -303,6 +307,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Stream(StreamCommand::Show { name }) => desk.show(name).await,
                 Command::Publish(arguments) => desk.publish(arguments).await,
                 Command::Subscribe(arguments) => desk.subscribe(arguments).await,
+                Command::Update(command) => desk.update(command).await,
             }
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod status;
 pub mod stream;
+pub mod updates;
 
 use std::collections::BTreeMap;
 use std::io::Write;

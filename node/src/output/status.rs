@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wattle_proto::api::MeshStatus;
 
-use super::{Names, stream, table};
+use super::{Names, stream, table, updates};
 use crate::api::convert::id_text;
 
 /// The same in an order that people can find things in: by name.
@@ -57,6 +57,7 @@ pub fn text(status: &MeshStatus) -> String {
         out.push_str(&control(status, &names));
         out.push('\n');
         out.push_str(&stream::list_text(status));
+        out.push_str(&updates::text(status));
     }
     for warning in warnings(status) {
         out.push_str(&format!("\nwarning: {warning}\n"));
@@ -172,6 +173,7 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
     if let Some(why) = &status.refusing {
         warnings.push(format!("publishing is refused here: {why}"));
     }
+    warnings.extend(status.updates.iter().filter_map(updates::warning));
     for stream in &status.streams {
         if let Some(why) = &stream.stopped {
             warnings.push(format!("stream {} stopped on this node: {why}", stream.name));
@@ -202,6 +204,7 @@ pub fn json(status: &MeshStatus) -> Value {
             "commit": control.commit, "last": control.last, "stopped": control.stopped,
         })),
         "streams": status.streams.iter().map(|one| stream::json(one, &names)).collect::<Vec<_>>(),
+        "updates": status.updates.iter().map(updates::json).collect::<Vec<_>>(),
         "refusing": status.refusing,
         "journal_bytes": status.journal_bytes,
         "journal_live_bytes": status.journal_live_bytes,

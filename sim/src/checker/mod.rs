@@ -24,6 +24,7 @@
 //! | X19 | of several connections between two nodes one stays: a link goes down only because something broke |
 //! | X20 | the first beat of a later start counts at once; a start that was replaced does not come back while its successor is heard |
 //! | X21 | what a node said outlasts its end: no two starts are heard under one count, and a stream that it closed stays closed |
+//! | X22 | an update that was acknowledged reaches every member, all in one order, each once but for calls in flight at an end |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
@@ -39,6 +40,7 @@ mod starts;
 mod status;
 mod stream;
 mod traffic;
+mod updates;
 mod whole;
 
 use wattle_core::id::GroupId;
@@ -54,10 +56,11 @@ pub use starts::Starts;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
+pub use updates::UpdateLedger;
 pub use whole::{completed_is_marked, log_is_bounded, nobody_parted, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 21;
+pub const CHECKERS: u32 = 22;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +135,7 @@ mod fixture {
             links: Vec::new(),
             control: None,
             streams,
+            updates: Vec::new(),
             refusing: None,
             journal_bytes: 0,
             journal_live_bytes: 0,

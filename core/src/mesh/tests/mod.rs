@@ -25,6 +25,7 @@ mod registry;
 mod room;
 mod snapshots;
 mod tokens;
+mod updates;
 
 #[derive(Clone)]
 enum Logged {
@@ -49,6 +50,7 @@ struct Host {
     dialling: Vec<String>,
     dials: usize,
     compacted: Option<LogIndex>,
+    updates: Vec<crate::update::UpdateDelivery>,
 }
 
 pub(super) struct World {
@@ -133,6 +135,7 @@ impl World {
             dialling: Vec::new(),
             dials: 0,
             compacted: None,
+            updates: Vec::new(),
         });
         self.hosts.len() - 1
     }
@@ -410,6 +413,7 @@ impl World {
                 entry.closed.insert(instance);
             }
             Output::Reply { request, reply } => entry.replies.push((request, reply)),
+            Output::DeliverUpdates(delivery) => entry.updates.push(delivery),
             Output::Snapshot { .. }
             | Output::Installed { .. }
             | Output::Endorsement(_)

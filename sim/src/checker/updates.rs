@@ -1,0 +1,259 @@
+//! Updates reach every member, in one order, and none is lost or doubled (X22).
+//!
+//! Known is what was asked, what was acknowledged, what every handler was handed and reported. An update that was acknowledged is handed to the
+//! handlers of all members, in the order of the numbers, from the first that was sent after the member was told that it is one. A handler
+//! begins where its reports ended, at most a window before.
+
+use std::collections::BTreeMap;
+
+use wattle_core::id::{AttachToken, GroupId, UpdateId, UpdateNumber};
+use wattle_core::update::{UpdateDelivery, UpdateItem, UpdateKind};
+
+use super::{Checked, Failure, ensure};
+use crate::event::Time;
+use crate::plan::Plan;
+use crate::sender::content;
+
+/// An update of the plan.
+#[derive(Debug)]
+struct Sent {
+    kind: UpdateKind,
+    bytes: bytes::Bytes,
+    /// When it was first asked for.
+    asked: Option<Time>,
+    number: Option<u64>,
+    acknowledged: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Attachment {
+    token: AttachToken,
+    handed: u64,
+}
+
+/// What one handler was given, over all its attachments.
+#[derive(Clone, Copy, Debug, Default)]
+struct Handled {
+    now: Option<Attachment>,
+    /// The highest number handed over, ever.
+    handed: u64,
+    /// The highest number it reported to its node.
+    reported: u64,
+    window: u64,
+    /// Where its last attachment began.
+    begun: u64,
+    rolled_back: bool,
+}
+
+/// The ledger of all updates.
+#[derive(Debug, Default)]
+pub struct UpdateLedger {
+    sent: Vec<Sent>,
+    by_id: BTreeMap<UpdateId, usize>,
+    /// Per kind: which update bears a number.
+    order: [BTreeMap<u64, usize>; 2],
+    /// When each node was told that it is a member.
+    joined: Vec<Option<Time>>,
+    handled: Vec<[Handled; 2]>,
+}
+
+fn agreed<T>(result: Result<T, Failure>) -> Result<T, Failure> {
+    result.map_err(|failure| failure.decided_by(GroupId::CONTROL))
+}
+
+impl UpdateLedger {
+    /// The ledger of a plan.
+    #[must_use]
+    pub fn new(plan: &Plan) -> Self {
+        let mut ledger = Self {
+            joined: vec![None; plan.nodes.len()],
+            handled: vec![[Handled::default(); 2]; plan.nodes.len()],
+            ..Self::default()
+        };
+        for (index, send) in plan.sends().iter().enumerate() {
+            let (id, bytes) = content(plan.seed, index, send);
+            ledger.by_id.insert(id, index);
+            let kind = send.kind.into();
+            ledger.sent.push(Sent { kind, bytes, asked: None, number: None, acknowledged: false });
+        }
+        ledger
+    }
+
+    /// An update is asked for.
+    pub fn asks(&mut self, index: usize, now: Time) {
+        self.sent[index].asked.get_or_insert(now);
+    }
+
+    /// A node was told that it is a member.
+    pub fn joined(&mut self, node: usize, now: Time) {
+        self.joined[node].get_or_insert(now);
+    }
+
+    /// A node's disk was taken back: cursors that it alone held are void.
+    pub fn rolled_back(&mut self, node: usize) {
+        self.handled[node].iter_mut().for_each(|handled| handled.rolled_back = true);
+    }
+
+    /// An update was acknowledged.
+    ///
+    /// # Errors
+    /// X22.
+    pub fn acknowledged(&mut self, index: usize, number: UpdateNumber) -> Checked {
+        self.sent[index].acknowledged = true;
+        agreed(self.bears(index, number.0))
+    }
+
+    /// An update bears one number, and a number is borne by one update, for everybody.
+    fn bears(&mut self, index: usize, number: u64) -> Checked {
+        let sent = &mut self.sent[index];
+        let known = *sent.number.get_or_insert(number);
+        ensure!(known == number, "X22", "update {index} is number {known}, and now number {number}");
+        let kind = sent.kind;
+        let first = *self.order[kind.index()].entry(number).or_insert(index);
+        ensure!(
+            first == index,
+            "X22",
+            "number {number} of {} updates is borne by {first} and by {index}",
+            kind.name()
+        );
+        Ok(())
+    }
+
+    /// A handler is attached.
+    ///
+    /// # Errors
+    /// X22.
+    pub fn attached(
+        &mut self,
+        node: usize,
+        kind: UpdateKind,
+        token: AttachToken,
+        after: u64,
+        window: u32,
+    ) -> Checked {
+        let handled = self.handled[node][kind.index()];
+        for number in handled.reported + 1..=after {
+            agreed(self.may_skip(node, kind, number))?;
+        }
+        let again = handled.handed.saturating_sub(after);
+        agreed(self.repeats_little(node, kind, after, again))?;
+        let handled = &mut self.handled[node][kind.index()];
+        handled.window = handled.window.max(u64::from(window));
+        handled.now = Some(Attachment { token, handed: after });
+        handled.begun = after;
+        Ok(())
+    }
+
+    fn repeats_little(&self, node: usize, kind: UpdateKind, after: u64, again: u64) -> Checked {
+        let handled = &self.handled[node][kind.index()];
+        ensure!(
+            handled.rolled_back || again <= handled.window,
+            "X22",
+            "node {node}: {} updates begin after {after} again, though {} were handed over in a window of {}",
+            kind.name(),
+            handled.handed,
+            handled.window
+        );
+        Ok(())
+    }
+
+    /// Whether a handler need not be handed a number that it never reported: the update was sent before its node was told that it is a member.
+    fn may_skip(&self, node: usize, kind: UpdateKind, number: u64) -> Checked {
+        let sent = self.order[kind.index()].get(&number).map(|&index| &self.sent[index]);
+        let asked = sent.and_then(|sent| sent.asked);
+        ensure!(
+            asked.is_some() && self.joined[node].is_none_or(|joined| asked < Some(joined)),
+            "X22",
+            "node {node}: {} update {number} was never processed and is not handed over",
+            kind.name()
+        );
+        Ok(())
+    }
+
+    /// Updates are handed over.
+    ///
+    /// # Errors
+    /// X22.
+    pub fn handed(&mut self, node: usize, delivery: &UpdateDelivery) -> Checked {
+        let kind = delivery.kind;
+        for item in &delivery.items {
+            agreed(self.follows(node, delivery.token, kind, item))?;
+            let UpdateItem::Update(update) = item else { continue };
+            let index = self.by_id.get(&update.id).copied();
+            let sent = index.map(|index| &self.sent[index]);
+            let same = sent.is_some_and(|sent| {
+                sent.asked.is_some() && sent.kind == kind && sent.bytes == update.payload
+            });
+            ensure!(
+                same,
+                "X22",
+                "node {node} hands over {} update {} that nobody sent so",
+                kind.name(),
+                update.number
+            );
+            agreed(self.bears(index.unwrap_or_default(), update.number.0))?;
+        }
+        Ok(())
+    }
+
+    fn follows(&mut self, node: usize, token: AttachToken, kind: UpdateKind, item: &UpdateItem) -> Checked {
+        let handled = &mut self.handled[node][kind.index()];
+        let Some(now) = handled.now.as_mut().filter(|now| now.token == token) else {
+            return Err(Failure::new(
+                "X22",
+                format!("node {node}: {} updates under token {token}, which is not attached", kind.name()),
+            ));
+        };
+        let UpdateItem::Update(update) = item else {
+            return Err(Failure::new(
+                "X22",
+                format!("node {node}: a gap where nobody is passed over: {item:?}"),
+            ));
+        };
+        ensure!(
+            update.number.0 == now.handed + 1,
+            "X22",
+            "node {node}: {} update {} was handed over after {}",
+            kind.name(),
+            update.number,
+            now.handed
+        );
+        now.handed += 1;
+        handled.handed = handled.handed.max(now.handed);
+        Ok(())
+    }
+
+    /// A handler's report reaches its node. What a replaced handler says does not count.
+    pub fn reported(&mut self, node: usize, kind: UpdateKind, token: AttachToken, upto: u64) {
+        let handled = &mut self.handled[node][kind.index()];
+        if handled.now.is_some_and(|now| now.token == token) {
+            handled.reported = handled.reported.max(upto);
+        }
+    }
+
+    /// A handler leaves, under a token.
+    pub fn left(&mut self, node: usize, kind: UpdateKind, token: AttachToken) {
+        let handled = &mut self.handled[node][kind.index()];
+        handled.now = handled.now.filter(|now| now.token != token);
+    }
+
+    /// An attachment is over.
+    pub fn gone(&mut self, node: usize, kind: UpdateKind) {
+        self.handled[node][kind.index()].now = None;
+    }
+
+    /// What the handlers of a node have not processed yet, in words.
+    #[must_use]
+    pub fn owed(&self, node: usize) -> Option<String> {
+        UpdateKind::ALL.into_iter().find_map(|kind| {
+            let of_kind = self.sent.iter().filter(|sent| sent.kind == kind && sent.acknowledged);
+            let last = of_kind.filter_map(|sent| sent.number).max()?;
+            let handled = &self.handled[node][kind.index()];
+            // What it was rightly not handed is behind it.
+            let stands = handled.reported.max(handled.begun);
+            (stands < last).then(|| {
+                format!("node {node} has processed {} updates up to {stands}, of {last}", kind.name())
+            })
+        })
+    }
+}
