@@ -284,6 +284,7 @@ marks! {
         UpdatesFull: "an update found no room, because a member had not processed the oldest";
         UpdatesLetGo: "updates were let go, for every member had processed them";
         UpdateHandlerReplaced: "a handler of updates took over from another";
+        UpdateHandlerWaits: "a handler of updates came before its node knew where it begins";
         CursorsGathered: "what several members had processed went into one entry";
         MemberIntroduced: "a member was let in on the word of others before the log told of it";
     }

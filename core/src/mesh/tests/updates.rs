@@ -347,3 +347,33 @@ fn only_the_leader_says_what_members_have_processed() {
     world.pump();
     assert_eq!((world.log.len(), world.floor(KIND)), (entries, 0));
 }
+
+#[test]
+fn a_handler_that_comes_before_its_node_has_caught_up_waits_for_where_it_begins() {
+    let mut world = World::new(&["a", "b"]);
+    let token = world.seed(0);
+    let handler = world.attach(0, KIND, 10);
+    for id in 0..5 {
+        world.send(0, update(KIND, id, None, b"x")).unwrap();
+    }
+    world.verdict(&handler, 4);
+    world.pass(Span::secs(5));
+    world.join(1, &token);
+    // As it is while the log comes in: the mesh has this member, and its own state does not say so yet.
+    let known = core::mem::take(&mut world.hosts[1].mesh.state);
+    let early = [RequestId(1_000), RequestId(1_001)];
+    for request in early {
+        let attach = UpdateCommand::Attach { kind: KIND, window: 10 };
+        let now = world.now;
+        world.hosts[1].mesh.handle(now, command(attach)(request));
+    }
+    world.hosts[1].mesh.state = known;
+    world.pump();
+    assert_eq!(world.reply(1, early[0]), Some(Err(Refusal::Superseded)));
+    assert_eq!(world.reply(1, early[1]), None);
+    world.send(0, update(KIND, 9, None, b"x")).unwrap();
+    let Some(Ok(Reply::Update(UpdateReply::Attached { after, .. }))) = world.reply(1, early[1]) else {
+        panic!("it is attached now")
+    };
+    assert_eq!(after, UpdateNumber(4), "M22: nothing before its admission is a gap");
+}

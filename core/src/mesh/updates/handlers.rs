@@ -31,6 +31,8 @@ struct Attached {
 #[derive(Clone, Debug, Default)]
 struct Handler {
     attached: Option<Attached>,
+    /// One that came before this node knew where it begins, and its window.
+    waiting: Option<(RequestId, u64)>,
     /// Processed, and written.
     written: UpdateNumber,
     /// The same, and on disk.
@@ -74,10 +76,22 @@ impl Mesh {
         if self.membership.is_none() {
             return self.reply(request, Err(Refusal::NotMember));
         }
+        let window = u64::from(window.max(1));
+        if self.state.members.contains_key(&self.own) {
+            return self.attach_updates(request, kind, window);
+        }
+        // The log has not told of this node's own admission yet, and with it where its handlers begin.
+        sometimes!(UpdateHandlerWaits);
+        let before = self.handlers.0[kind.index()].waiting.replace((request, window));
+        if let Some((older, _)) = before {
+            self.reply(older, Err(Refusal::Superseded));
+        }
+    }
+
+    fn attach_updates(&mut self, request: RequestId, kind: UpdateKind, window: u64) {
         self.detach_updates(kind, |token| Reply::Fenced { token });
         let token = AttachToken(self.rng.u64());
         let after = self.update_cursor(kind);
-        let window = u64::from(window.max(1));
         let attached = Attached { request, token, window, handed: after, gap: after };
         self.handlers.0[kind.index()].attached = Some(attached);
         self.reply(request, Ok(Reply::Update(UpdateReply::Attached { token, after })));
@@ -144,6 +158,11 @@ impl Mesh {
                 rare!(UpdateHandlerOutrun);
                 self.detach_updates(kind, |token| Reply::Outrun { token });
             }
+            if self.state.members.contains_key(&self.own)
+                && let Some((request, window)) = self.handlers.0[kind.index()].waiting.take()
+            {
+                self.attach_updates(request, kind, window);
+            }
             self.feed(kind);
         }
         self.owe_report(now);
@@ -193,6 +212,11 @@ impl Mesh {
             let handler = &self.handlers.0[kind.index()];
             assert!(handler.durable <= handler.written, "M23: what is on disk was written");
             let told = self.state.updates.cursor(self.own, kind);
+            let member = self.state.members.contains_key(&self.own);
+            assert!(
+                member || handler.attached.is_none(),
+                "M22: a handler begins where its node's admission says"
+            );
             if let Some(attached) = &handler.attached {
                 assert!(attached.handed >= told, "M22: a handler does not stand below its cursor");
                 let most = (handler.durable.max(told).0 + attached.window).max(attached.gap.0);
