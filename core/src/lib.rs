@@ -25,6 +25,7 @@ pub mod configuration;
 pub mod coverage;
 pub mod crc32c;
 pub mod digest;
+pub mod event;
 pub mod id;
 pub mod level;
 pub mod link;

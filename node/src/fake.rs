@@ -4,24 +4,28 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tonic::async_trait;
 use wattle_core::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, MeshId, MessageId, NodeId, Sequence, SessionEpoch,
     StreamInstance, WriterId, WriterSequence,
 };
 use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Waited};
-use wattle_core::node::output::{Delivered, Delivery};
+use wattle_core::node::output::{Delivered, Delivery, Event};
 use wattle_core::node::status::Status;
 use wattle_core::update::UpdateKind;
 
 use crate::world::{Answer, Ended, Handed, Handler, Replies, World};
+
+/// Events kept for who is slow to take them.
+pub(crate) const EVENTS_KEPT: usize = 32;
 
 /// The node. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct FakeWorld {
     state: Arc<Mutex<State>>,
     changed: watch::Sender<u64>,
+    events: broadcast::Sender<Event>,
 }
 
 #[derive(Debug)]
@@ -60,7 +64,17 @@ impl FakeWorld {
             full: 0,
             reaches: Waited::Completed,
         };
-        Self { state: Arc::new(Mutex::new(state)), changed: watch::channel(0).0 }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            changed: watch::channel(0).0,
+            events: broadcast::channel(EVENTS_KEPT).0,
+        }
+    }
+
+    /// Something happens.
+    pub(crate) fn happens(&self, event: Event) {
+        // Nobody need listen.
+        let _ = self.events.send(event);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -264,6 +278,10 @@ impl World for FakeWorld {
     /// It belongs to no mesh that could have any.
     async fn attach_updates(&self, _: UpdateKind, _: u32) -> Result<FakeHandler, Refusal> {
         Err(Refusal::NotMember)
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
     }
 
     async fn status(&self) -> Option<Status> {

@@ -137,6 +137,7 @@ fn log_event(event: &Event) {
                 "the state of a stream is too large to be sent to a node that is behind its log: open another stream"
             );
         }
+        Event::Mesh(event) => tracing::debug!(?event, "the mesh"),
         Event::Space { accepting: true } => tracing::info!("there is space again: publishing is accepted"),
         Event::Space { accepting: false } => {
             tracing::error!("the disk is nearly full: nothing new is accepted; what was accepted is safe");

@@ -8,6 +8,7 @@ use super::entry::{Body, Entry};
 use super::state::{Effect, Outcome, State};
 use super::store::{Space, closed_record, opened_record, state_record};
 use super::{Applied, Mesh, Output, Stream};
+use crate::event::MeshEvent;
 use crate::id::{LogIndex, NodeId, StreamInstance};
 use crate::planted::Bug;
 use crate::rare;
@@ -46,6 +47,9 @@ impl Mesh {
             self.on_decided(now, entry.origin, entry.request, outcome.result);
         }
         let news = self.drop_recalled(&changed);
+        if !changed.is_empty() || self.state.members.len() != self.told.len() {
+            self.tell_members(&changed);
+        }
         if !changed.is_empty() {
             self.members_changed(&changed, whole_before && !news);
         } else if news {
@@ -83,6 +87,8 @@ impl Mesh {
             sometimes!(DecidedTwice);
             return None;
         }
+        let change = if let Body::Updates(change) = &entry.body { Some(change) } else { None };
+        self.tell_effect(effect, change);
         match (effect, &entry.body) {
             (Effect::Founded, Body::Found { first, .. }) => {
                 self.on_founded(now);
@@ -92,6 +98,8 @@ impl Mesh {
             (Effect::Opened { created: true, .. }, Body::Open { name, .. }) => {
                 self.note_opened(name);
                 self.announce_stream(name);
+                let instance = StreamInstance(entry.request.0);
+                self.tell(MeshEvent::StreamOpened { name: name.clone(), instance });
                 None
             }
             (Effect::Closed(Some(instance)), Body::Close { name }) => {
@@ -101,6 +109,7 @@ impl Mesh {
                     self.outputs.push_back(Output::Persist(closed_record(*instance, index)));
                 }
                 self.outputs.push_back(Output::StreamClosed { instance: *instance, name: name.to_string() });
+                self.tell(MeshEvent::StreamClosed { name: name.clone(), instance: *instance });
                 None
             }
             _ => None,
@@ -123,13 +132,15 @@ impl Mesh {
         let marked = self.opened.values().filter(|stream| stream.index <= index);
         let mut announced: BTreeMap<StreamInstance, String> =
             marked.map(|stream| (stream.instance, stream.name.clone())).collect();
-        announced.extend(before.streams.into_values().map(|stream| (stream.instance, stream.name)));
+        let updates = UpdateKind::ALL.map(|kind| before.updates.history(kind).last());
+        announced.extend(before.streams.values().map(|stream| (stream.instance, stream.name.clone())));
         self.store_state();
         self.cut = self.stored;
         self.grown_bytes = 0;
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.drop_recalled(&[]);
+        self.tell_state(&before.streams, updates);
         self.on_members_changed();
         self.announce_roster();
         for (instance, name) in announced {

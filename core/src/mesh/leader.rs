@@ -62,6 +62,7 @@ impl Mesh {
         }
         let control = &mut self.control;
         let news = leading != control.leading || leader != control.leader || term != control.term;
+        let another = leading != control.leading || leader != control.leader;
         control.leading = leading;
         control.term = term;
         control.leader = leader;
@@ -70,6 +71,9 @@ impl Mesh {
         }
         if news {
             self.ask_again(now);
+        }
+        if another {
+            self.tell_leader_changed();
         }
         self.announce_own_change(now);
         self.consider_change(now);
@@ -115,10 +119,10 @@ impl Mesh {
     }
 
     pub(super) fn on_pair(&mut self, now: Now, node: NodeId, suspect: bool) {
-        if suspect {
-            self.control.suspects.insert(node);
-        } else {
-            self.control.suspects.remove(&node);
+        let suspects = &mut self.control.suspects;
+        let news = if suspect { suspects.insert(node) } else { suspects.remove(&node) };
+        if news {
+            self.tell_liveness(node, suspect);
         }
         self.consider_change(now);
     }

@@ -38,6 +38,7 @@ pub mod wire;
 
 mod admit;
 mod apply;
+mod events;
 mod introduce;
 mod join;
 mod leader;
@@ -123,6 +124,8 @@ pub struct Mesh {
     spare_replica: Option<ReplicaId>,
     /// A join that succeeded and is not answered yet.
     welcome: Option<join::Welcome>,
+    /// Who was told to be a member.
+    told: events::Told,
     /// Handlers of updates at this node.
     handlers: updates::Handlers,
     /// Updates on their way.
@@ -163,6 +166,7 @@ impl Mesh {
             stored_join: StoredJoin::default(),
             spare_replica: None,
             welcome: None,
+            told: events::Told::new(),
             handlers: updates::Handlers::default(),
             sending: updates::Sending::default(),
             reports: updates::Reports::default(),
@@ -217,6 +221,7 @@ impl Mesh {
         self.drop_expired_tokens(now);
         self.make_room_for_tokens(self.config.tokens_max);
         self.drop_marks();
+        self.recall_told();
         let join = core::mem::take(&mut self.stored_join);
         if self.membership.is_none() {
             self.resume_join(now, join);

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::command::{Refusal, Reply};
+use crate::event::MeshEvent;
 use crate::id::{
     AttachToken, LaneId, MessageId, NodeId, RequestId, Sequence, StreamInstance, Ticket, WriterId,
     WriterSequence,
@@ -192,6 +193,8 @@ pub enum Event {
         /// Bytes that can be sent.
         limit: u64,
     },
+    /// Something happened to the mesh.
+    Mesh(MeshEvent),
     /// Accepting stopped for want of disk space, or started again.
     Space {
         /// Whether publishing is accepted.

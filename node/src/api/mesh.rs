@@ -6,11 +6,12 @@ use wattle_core::update::UpdateKind;
 use wattle_proto::api::mesh_service_server::MeshService;
 use wattle_proto::api::{
     BroadcastResult, FindUpdateRequest, GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse,
-    JoinMeshRequest, JoinMeshResponse, MeshStatus, SeedMeshRequest, SeedMeshResponse, SendUpdateRequest,
-    SetUpdatePolicyRequest, SetUpdatePolicyResponse,
+    JoinMeshRequest, JoinMeshResponse, MeshEvent, MeshEventFilter, MeshStatus, SeedMeshRequest,
+    SeedMeshResponse, SendUpdateRequest, SetUpdatePolicyRequest, SetUpdatePolicyResponse,
 };
 
-use super::{convert, errors, updates};
+use super::data::Answers;
+use super::{convert, errors, events, updates};
 use crate::world::{Replies, World};
 
 pub(super) struct Mesh<W> {
@@ -41,6 +42,8 @@ pub(super) fn out_of_place(reply: &Reply) -> Status {
 
 #[async_trait]
 impl<W: World> MeshService for Mesh<W> {
+    type WatchMeshEventsStream = Answers<MeshEvent>;
+
     async fn seed_mesh(
         &self,
         request: Request<SeedMeshRequest>,
@@ -109,6 +112,13 @@ impl<W: World> MeshService for Mesh<W> {
         request: Request<FindUpdateRequest>,
     ) -> Result<Response<BroadcastResult>, Status> {
         updates::find(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn watch_mesh_events(
+        &self,
+        request: Request<MeshEventFilter>,
+    ) -> Result<Response<Self::WatchMeshEventsStream>, Status> {
+        events::serve(&self.world, &request.into_inner()).map(Response::new)
     }
 
     async fn set_update_policy(

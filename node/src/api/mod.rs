@@ -4,6 +4,7 @@ pub mod auth;
 pub mod convert;
 mod data;
 pub mod errors;
+mod events;
 mod mesh;
 mod publish;
 mod subscribe;
@@ -107,5 +108,7 @@ impl Api {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_events;
 #[cfg(test)]
 mod tests_updates;

@@ -86,7 +86,7 @@ fn read_kind(kind: i32) -> Result<UpdateKind, Status> {
     }
 }
 
-const fn kind_out(kind: UpdateKind) -> api::UpdateKind {
+pub(super) const fn kind_out(kind: UpdateKind) -> api::UpdateKind {
     match kind {
         UpdateKind::Mesh => api::UpdateKind::Mesh,
         UpdateKind::Database => api::UpdateKind::Database,

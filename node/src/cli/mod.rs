@@ -1,6 +1,7 @@
 //! The command line: what can be said. Who does it is in [`commands`].
 
 mod commands;
+mod events;
 mod updates;
 
 use std::path::PathBuf;
@@ -139,6 +140,11 @@ enum MeshCommand {
         /// What `mesh seed` or `mesh invite` printed; `-` reads it from standard input
         token: String,
     },
+    /// Print what happens to the mesh, as the asked node learns of it, until Ctrl-C
+    ///
+    /// Members that join, change, fail and come back, who leads, streams that open and close, settings, updates. A reader that is too slow misses
+    /// some and is told how many.
+    Events(events::EventsArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -300,6 +306,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Mesh(MeshCommand::Seed { name }) => desk.seed(name).await,
                 Command::Mesh(MeshCommand::Invite) => desk.invite().await,
                 Command::Mesh(MeshCommand::Join { token }) => desk.join(token).await,
+                Command::Mesh(MeshCommand::Events(arguments)) => desk.events(arguments).await,
                 Command::Status => desk.status().await,
                 Command::Stream(StreamCommand::Open { name, from, to }) => desk.open(name, from, to).await,
                 Command::Stream(StreamCommand::Close { name }) => desk.close(name).await,

@@ -16,6 +16,7 @@ use crate::time::{Span, Wall};
 use crate::when::When;
 use crate::work::{Job, perform, public_key};
 
+mod events;
 mod growth;
 mod introductions;
 mod joining;
@@ -51,6 +52,7 @@ struct Host {
     dials: usize,
     compacted: Option<LogIndex>,
     updates: Vec<crate::update::UpdateDelivery>,
+    events: Vec<crate::event::MeshEvent>,
 }
 
 pub(super) struct World {
@@ -136,6 +138,7 @@ impl World {
             dials: 0,
             compacted: None,
             updates: Vec::new(),
+            events: Vec::new(),
         });
         self.hosts.len() - 1
     }
@@ -414,10 +417,9 @@ impl World {
             }
             Output::Reply { request, reply } => entry.replies.push((request, reply)),
             Output::DeliverUpdates(delivery) => entry.updates.push(delivery),
-            Output::Snapshot { .. }
-            | Output::Installed { .. }
-            | Output::Endorsement(_)
-            | Output::Event(_) => {}
+            Output::Snapshot { .. } | Output::Installed { .. } | Output::Endorsement(_) => {}
+            Output::Event(crate::node::output::Event::Mesh(event)) => entry.events.push(event),
+            Output::Event(_) => {}
         }
     }
 

@@ -1,0 +1,111 @@
+//! What operators and applications are told of the mesh, where it happens.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::state::{Effect, Stream};
+use super::updates;
+use super::{Mesh, Output};
+use crate::event::MeshEvent;
+use crate::id::{LogIndex, NodeId, StreamInstance};
+use crate::node::output::Event;
+use crate::update::UpdateKind;
+
+/// Who was told to be a member, under which name.
+pub(super) type Told = BTreeMap<NodeId, String>;
+
+impl Mesh {
+    pub(super) fn tell(&mut self, event: MeshEvent) {
+        self.outputs.push_back(Output::Event(Event::Mesh(event)));
+    }
+
+    /// Whom the last life knew as members is no news.
+    pub(super) fn recall_told(&mut self) {
+        let recalled = self.marks.all_recalled();
+        let known = self.state.members.values().chain(recalled);
+        self.told = known.map(|member| (member.node, member.name.clone())).collect();
+    }
+
+    /// Members came, changed or went.
+    pub(super) fn tell_members(&mut self, changed: &[(NodeId, LogIndex)]) {
+        let members = &self.state.members;
+        let mut events = Vec::new();
+        for (&node, name) in &self.told {
+            if !members.contains_key(&node) && self.marks.recalled(node).is_none() {
+                events.push(MeshEvent::NodeLeft { node, name: name.clone() });
+            }
+        }
+        for member in members.values() {
+            let (node, name) = (member.node, member.name.clone());
+            if !self.told.contains_key(&node) {
+                events.push(MeshEvent::NodeJoined { node, name });
+            } else if changed.iter().any(|(of, _)| *of == node) {
+                events.push(MeshEvent::NodeUpdated { node, name });
+            }
+        }
+        self.recall_told();
+        events.into_iter().for_each(|event| self.tell(event));
+    }
+
+    /// Something was decided. Members are told of elsewhere, for they come in several ways.
+    pub(super) fn tell_effect(&mut self, effect: &Effect, change: Option<&updates::Change>) {
+        let event = match (effect, change) {
+            (Effect::Updates(updates::Effect::Sent { kind, number, repeated: false, .. }), _) => {
+                MeshEvent::UpdateCommitted { kind: *kind, number: *number }
+            }
+            (
+                Effect::Updates(updates::Effect::PolicySet),
+                Some(updates::Change::PassOver { kind, allowed }),
+            ) => {
+                let key = alloc::format!("updates.{}.pass_over", kind.name());
+                MeshEvent::ConfigChanged { key, value: allowed.to_string() }
+            }
+            _ => return,
+        };
+        self.tell(event);
+    }
+
+    /// A state came whole, in the place of one with these streams.
+    pub(super) fn tell_state(
+        &mut self,
+        streams: &BTreeMap<String, Stream>,
+        updates: [crate::id::UpdateNumber; 2],
+    ) {
+        self.tell_members(&[]);
+        let instances = |streams: &BTreeMap<String, Stream>| -> BTreeMap<StreamInstance, String> {
+            streams.values().map(|stream| (stream.instance, stream.name.clone())).collect()
+        };
+        let (before, after) = (instances(streams), instances(&self.state.streams));
+        for (&instance, name) in before.iter().filter(|(instance, _)| !after.contains_key(instance)) {
+            self.tell(MeshEvent::StreamClosed { name: name.clone(), instance });
+        }
+        for (&instance, name) in after.iter().filter(|(instance, _)| !before.contains_key(instance)) {
+            self.tell(MeshEvent::StreamOpened { name: name.clone(), instance });
+        }
+        for kind in UpdateKind::ALL {
+            let number = self.state.updates.history(kind).last();
+            if number > updates[kind.index()] {
+                self.tell(MeshEvent::UpdateCommitted { kind, number });
+            }
+        }
+    }
+
+    /// A member was not heard for a while, or is heard again.
+    pub(super) fn tell_liveness(&mut self, node: NodeId, failed: bool) {
+        let Some(member) = self.state.members.get(&node) else { return };
+        let name = member.name.clone();
+        self.tell(if failed {
+            MeshEvent::NodeFailed { node, name }
+        } else {
+            MeshEvent::NodeRecovered { node, name }
+        });
+    }
+
+    /// The control group's leader is another.
+    pub(super) fn tell_leader_changed(&mut self) {
+        let (term, here) = (self.control.term, self.control.leading);
+        let leader = if here { Some(self.own) } else { self.control.leader };
+        self.tell(MeshEvent::LeaderChanged { leader, term, here });
+    }
+}
