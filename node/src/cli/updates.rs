@@ -179,7 +179,7 @@ impl Desk {
         let peers = self.finder.peers(None).await?;
         follow(&self.finder, peers, async |client| {
             let peer = client.peer.clone();
-            connect::answer(&peer, client.mesh.set_update_policy(request.clone())).await
+            connect::answer(&peer, client.mesh.set_update_policy(request)).await
         })
         .await?;
         self.output.print(
