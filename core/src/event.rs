@@ -25,7 +25,7 @@ pub enum MeshEvent {
         /// Its name.
         name: String,
     },
-    /// Something about a member is another: its name, its addresses, or its replica.
+    /// Something about a member is another: its name, its addresses, its replica, or what it says of itself.
     NodeUpdated {
         /// Which.
         node: NodeId,

@@ -24,6 +24,7 @@ extern crate alloc;
 pub mod configuration;
 pub mod coverage;
 pub mod crc32c;
+pub mod description;
 pub mod digest;
 pub mod event;
 pub mod id;

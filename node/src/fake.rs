@@ -148,7 +148,7 @@ impl State {
             Command::OpenStream { .. } | Command::CloseStream { .. } | Command::Attach { .. } => {
                 Err(Refusal::NoQuorum)
             }
-            Command::Update(_) => Err(Refusal::NotMember),
+            Command::Describe(_) | Command::Update(_) => Err(Refusal::NotMember),
             Command::CloseWriter { .. } => Ok(Reply::WriterClosed),
             Command::FindWriter { stream, writer } => self.stream(&stream).map(|stream| Reply::Writer {
                 next: WriterSequence(stream.writers.get(&writer).map_or(1, |last| last + 1)),

@@ -57,6 +57,8 @@ pub struct Config {
     pub updates_pending_max: usize,
     /// How many updates a leader has under way at once. More are told to come back.
     pub updates_served_max: usize,
+    /// The pause between two descriptions of this node. What is asked meanwhile waits, and the last of it counts.
+    pub describe_pause: Span,
     /// How long a member gathers what its handlers have processed before it tells the leader, and the leader what members told before it writes
     /// an entry. Longer makes fewer entries and keeps updates longer.
     pub update_report: Span,
@@ -96,6 +98,7 @@ impl Config {
             compact_bytes: 4 << 20,
             updates_pending_max: 64,
             updates_served_max: 128,
+            describe_pause: Span::secs(1),
             update_report: Span::millis(500),
             update_report_again: Span::secs(3),
             voters_max: 5,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::transcript::Transcript;
 use super::updates;
+use crate::description::Described;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::time::Wall;
 use crate::work::PublicKey;
@@ -73,6 +74,13 @@ pub enum Body {
     Close {
         /// The stream's name.
         name: String,
+    },
+    /// A member says what it is.
+    Describe {
+        /// The member.
+        node: NodeId,
+        /// What it says.
+        described: Described,
     },
     /// Something about updates.
     Updates(updates::Change),

@@ -51,6 +51,11 @@ impl Mesh {
     /// Something was decided. Members are told of elsewhere, for they come in several ways.
     pub(super) fn tell_effect(&mut self, effect: &Effect, change: Option<&updates::Change>) {
         let event = match (effect, change) {
+            (Effect::Described(node), _) => {
+                let name =
+                    self.state.members.get(node).map_or_else(String::new, |member| member.name.clone());
+                MeshEvent::NodeUpdated { node: *node, name }
+            }
             (Effect::Updates(updates::Effect::Sent { kind, number, repeated: false, .. }), _) => {
                 MeshEvent::UpdateCommitted { kind: *kind, number: *number }
             }

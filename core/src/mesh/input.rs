@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::updates;
 use super::wire::{JoinMessage, Message};
 use crate::configuration::Configuration;
+use crate::description::Description;
 use crate::id::{LaneId, LogIndex, NodeId, RequestId, Term};
 use crate::work::{Done, PublicKey};
 
@@ -67,6 +68,13 @@ pub enum Input {
         request: RequestId,
         /// Its name.
         name: String,
+    },
+    /// Say what this node is.
+    Describe {
+        /// Who asks.
+        request: RequestId,
+        /// What it is.
+        description: Description,
     },
     /// Something about updates.
     Updates(updates::Input),

@@ -7,7 +7,7 @@
 //!
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
 //! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `introduce` (members that were admitted while this
-//! node was away), `updates` (what reaches every member; invariants M20 to M23), `wire`, `snapshot`, `store`.
+//! node was away), `describe` (what members say of themselves), `updates` (what reaches every member; invariants M20 to M23), `wire`, `snapshot`, `store`.
 //!
 //! # Invariants
 //! - **M1** Members that have applied the same index have equal states ([`Mesh::digest`]); entries are applied in order, each once.
@@ -27,6 +27,7 @@
 //! - **M13** Who is not known as a member is taken for one only on signed admissions that lead to a member that is known.
 //! - **M14** Whom the state holds as a member, the next start knows: from the stored state, or from a mark beside it.
 //! - **M15** Who talks to the members is told of all of them, and from then on of what changes: together that is the roster.
+//! - **M24** What a member says of itself holds until it says something later, by (start, count of that start); nobody says it for it.
 
 pub mod config;
 pub mod entry;
@@ -38,6 +39,7 @@ pub mod wire;
 
 mod admit;
 mod apply;
+mod describe;
 mod events;
 mod introduce;
 mod join;
@@ -126,6 +128,8 @@ pub struct Mesh {
     welcome: Option<join::Welcome>,
     /// Who was told to be a member.
     told: events::Told,
+    /// What this node wants to say of itself.
+    describing: describe::Describing,
     /// Handlers of updates at this node.
     handlers: updates::Handlers,
     /// Updates on their way.
@@ -167,6 +171,7 @@ impl Mesh {
             spare_replica: None,
             welcome: None,
             told: events::Told::new(),
+            describing: describe::Describing::default(),
             handlers: updates::Handlers::default(),
             sending: updates::Sending::default(),
             reports: updates::Reports::default(),
@@ -259,6 +264,7 @@ impl Mesh {
             Input::CloseStream { request, name } => {
                 self.on_client_request(now, request, Body::Close { name });
             }
+            Input::Describe { request, description } => self.on_describe(now, request, description),
             Input::Updates(input) => self.on_updates(now, input),
             Input::JoinLaneUp { lane, peer_key } => self.on_join_lane_up(now, lane, peer_key),
             Input::JoinFailed { address, what } => self.on_join_failed(&address, &what),
@@ -311,8 +317,11 @@ impl Mesh {
         let seeding = self.seeding.as_ref().map(|s| s.deadline);
         let (requests, control) = (self.requests.next_deadline(), self.control.next_deadline());
         let (welcome, admissions) = (self.welcome.as_ref().map(|w| w.until), self.admissions.next_deadline());
-        let reports = self.reports.next_deadline();
-        [joining, welcome, seeding, requests, control, admissions, reports].into_iter().flatten().min()
+        let (reports, describing) = (self.reports.next_deadline(), self.describing.next_deadline());
+        [describing, joining, welcome, seeding, requests, control, admissions, reports]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Panics if an invariant does not hold.
@@ -321,7 +330,7 @@ impl Mesh {
         assert!(self.cut <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
         // Beside commands: one request per admission, the founding, and the node's own change.
-        let most = self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + 3;
+        let most = self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + 4;
         assert!(self.requests.pending() <= most, "M5: requests are bounded");
         assert!(self.requests.served() <= self.config.served_max, "M5: served requests are bounded");
         assert!(self.requests.served() == 0 || self.control.leading, "M7: only a leader serves");
@@ -334,6 +343,7 @@ impl Mesh {
         assert!(self.reports.heard() <= self.state.members.len(), "M5: what members told is bounded");
         self.sending.check(self.config.updates_served_max);
         self.check_handlers();
+        self.describing.check();
         if level == Level::Full {
             for token in self.tokens.values() {
                 assert!(token.redeemed.len() <= token.uses as usize, "M9: no token is used too often");
@@ -466,6 +476,7 @@ impl Mesh {
         self.on_linger_deadline(now);
         self.on_control_deadline(now);
         self.on_report_deadline(now);
+        self.describe(now);
     }
 
     fn next_number(&mut self) -> u64 {

@@ -44,6 +44,8 @@ pub(super) enum Purpose {
     },
     /// As leader: what members have processed.
     Cursors,
+    /// What this node says of itself.
+    Describe,
 }
 
 #[derive(Clone, Debug)]
@@ -232,6 +234,10 @@ impl Mesh {
             return self.answer(from, request, Verdict::Refused("a member speaks for itself only".into()));
         }
         match &body {
+            Body::Describe { node, .. } if *node != from => {
+                let reason = "a member speaks for itself only".into();
+                return self.answer(from, request, Verdict::Refused(reason));
+            }
             Body::Updates(Change::Processed { .. }) if from != self.own => {
                 let reason = "what members have processed is gathered by the leader".into();
                 return self.answer(from, request, Verdict::Refused(reason));
@@ -335,7 +341,11 @@ impl Mesh {
                     Effect::Closed(_) => Ok(Reply::StreamClosed),
                     Effect::Updates(updates::Effect::PolicySet) => Ok(Reply::Update(UpdateReply::PolicySet)),
                     // Clients only open and close: whoever leads put something else under the request's number.
-                    Effect::Founded | Effect::Admitted(_) | Effect::Updated(_) | Effect::Updates(_) => {
+                    Effect::Founded
+                    | Effect::Admitted(_)
+                    | Effect::Updated(_)
+                    | Effect::Described(_)
+                    | Effect::Updates(_) => {
                         let reason = "the mesh decided something else under this request's number";
                         Err(Refusal::Invalid(reason.into()))
                     }
@@ -347,6 +357,7 @@ impl Mesh {
             (Purpose::Update { kind, id, waits }, result) => {
                 self.on_update_decided((kind, id), waits, result);
             }
+            (Purpose::Describe, result) => self.on_described(now, result),
             (Purpose::Founding | Purpose::OwnChange | Purpose::Cursors, _) => {}
         }
     }
@@ -357,6 +368,7 @@ impl Mesh {
             Purpose::Client(id) => self.reply(id, Err(refusal)),
             Purpose::Admission(node) => self.on_admission_decided(now, node, Err(refusal)),
             Purpose::Update { kind, id, waits } => self.on_update_decided((kind, id), waits, Err(refusal)),
+            Purpose::Describe => self.on_described(now, Err(refusal)),
             Purpose::Founding | Purpose::OwnChange | Purpose::Cursors => {}
         }
     }

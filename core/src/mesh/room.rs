@@ -5,6 +5,8 @@
 
 use alloc::string::String;
 
+use crate::description::{Described, Description};
+
 use super::entry::Admission;
 use super::state::{DECIDED_MAX, FORMER_MAX, Member, State, Stream};
 
@@ -17,6 +19,8 @@ pub(super) const TABLES_BYTES_MAX: usize = STATE_BYTES_MAX - DECIDED_MAX * 34 - 
 const FIXED_BYTES: usize = 96;
 const FORMER_BYTES: usize = 18;
 const KEY_BYTES: usize = 34;
+/// Tag and length of a text in a list.
+const ITEM_BYTES: usize = 4;
 
 impl Member {
     /// The most it takes of the encoded state.
@@ -37,6 +41,13 @@ impl Stream {
 /// The most a stream of that name takes of the encoded state.
 pub(super) fn stream_bytes(name: &str) -> usize {
     FIXED_BYTES + name.len()
+}
+
+/// The most a description takes of the encoded state.
+pub(super) fn description_bytes(described: &Described) -> usize {
+    let Description { roles, capabilities, attributes, .. } = &described.description;
+    let items = roles.len() + capabilities.len() + 3 * attributes.len();
+    FIXED_BYTES + described.description.bytes() + items * ITEM_BYTES
 }
 
 fn member_bytes(name: &str, addresses: &[String], api: Option<&str>, signature: &[u8]) -> usize {
@@ -76,7 +87,8 @@ impl State {
     pub(super) fn check_room(&self) {
         let members: usize = self.members.values().map(Member::bytes).sum();
         let streams: usize = self.streams.values().map(Stream::bytes).sum();
-        assert_eq!(self.bytes, members + streams, "M5: the bytes of the tables add up");
+        let descriptions: usize = self.descriptions.values().map(description_bytes).sum();
+        assert_eq!(self.bytes, members + streams + descriptions, "M5: the bytes of the tables add up");
         assert!(self.bytes <= TABLES_BYTES_MAX, "M5: the state fits into one message");
     }
 }

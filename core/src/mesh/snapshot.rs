@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::mesh as proto;
 
-use super::room::TABLES_BYTES_MAX;
+use super::room::{TABLES_BYTES_MAX, description_bytes};
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
 use super::updates;
 use super::wire::{self, Malformed, id_bytes};
@@ -27,6 +27,7 @@ impl State {
             streams: self.streams.values().map(stream_out).collect(),
             decided: self.decided.iter().map(decided_out).collect(),
             floor: self.floor.0,
+            described: self.descriptions.iter().map(|(node, d)| wire::describe_out(*node, d)).collect(),
             updates: updates::table_out(&self.updates),
         };
         state.encode_to_vec().into()
@@ -39,6 +40,7 @@ impl State {
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let stored = proto::State::decode(bytes).map_err(|_| Malformed("state"))?;
         if stored.members.len() > MEMBERS_MAX
+            || stored.described.len() > MEMBERS_MAX
             || stored.streams.len() > STREAMS_MAX
             || stored.decided.len() > DECIDED_MAX
         {
@@ -50,6 +52,7 @@ impl State {
             mesh_name: wire::text(stored.mesh_name, wire::TEXT_MAX)?,
             time: Wall(stored.time),
             floor: LogIndex(stored.floor),
+            descriptions: BTreeMap::new(),
             updates: updates::table_in(stored.updates)?,
             bytes: 0,
             members: BTreeMap::new(),
@@ -66,6 +69,13 @@ impl State {
             state.updates.admit(member.node);
             if taken || state.members.insert(member.node, member).is_some() {
                 return Err(Malformed("a member or a name stands twice"));
+            }
+        }
+        for describe in stored.described {
+            let (node, described) = wire::describe_in(describe)?;
+            state.bytes += description_bytes(&described);
+            if state.descriptions.insert(node, described).is_some() {
+                return Err(Malformed("a description stands twice"));
             }
         }
         for stream in stored.streams {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::entry::{Admission, Body, Entry, Request};
 use super::room::stream_bytes;
 use super::updates::{self, Updates};
+use crate::description::Described;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::node::command::Refusal;
 use crate::time::Wall;
@@ -100,6 +101,8 @@ pub enum Effect {
     },
     /// A stream is closed; `None` if this is only remembered.
     Closed(Option<StreamInstance>),
+    /// What a member says of itself is known.
+    Described(NodeId),
     /// Something about updates.
     Updates(updates::Effect),
 }
@@ -136,9 +139,11 @@ pub struct State {
     pub decisions: BTreeMap<Request, bool>,
     /// The entry that decided the newest request no longer remembered.
     pub floor: LogIndex,
+    /// What members say of themselves.
+    pub descriptions: BTreeMap<NodeId, Described>,
     /// Updates to all members.
     pub updates: Updates,
-    /// What members and streams take of the encoded state, at most.
+    /// What members, streams and descriptions take of the encoded state, at most.
     pub(super) bytes: usize,
 }
 
@@ -221,6 +226,8 @@ impl State {
             },
             Body::Close { .. } if done => Ok(Effect::Closed(None)),
             Body::Close { name } => Err(Refusal::UnknownStream(name.clone())),
+            Body::Describe { node, .. } if done => Ok(Effect::Described(*node)),
+            Body::Describe { .. } => Err(Refusal::Busy),
             Body::Updates(change) => self.updates.recall(change, done).map(Effect::Updates),
             Body::Found { .. } | Body::Update { .. } => Err(Refusal::Busy),
         }
@@ -259,6 +266,7 @@ impl State {
                 }
                 None => Err(Refusal::UnknownStream(name.clone())),
             },
+            Body::Describe { node, described } => self.describe(entry.origin, *node, described),
             Body::Updates(change) => {
                 let done = self.updates.apply(entry.origin, self.time, change, &self.members);
                 done.map(Effect::Updates)

@@ -11,7 +11,8 @@ use wattle_proto::mesh as proto;
 
 use super::entry::{Admission, Body, Entry, Request};
 use super::updates::{self, Cursors};
-use crate::id::{LogIndex, MeshId, NodeId, ReplicaId};
+use crate::description::{Described, Description};
+use crate::id::{Generation, LogIndex, MeshId, NodeId, ReplicaId};
 use crate::time::Wall;
 use crate::work::PublicKey;
 
@@ -314,6 +315,7 @@ fn body_out(body: &Body) -> proto::Body {
             Kind::Open(proto::Open { name: name.clone(), source: source.clone(), target: target.clone() })
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
+        Body::Describe { node, described } => Kind::Describe(describe_out(*node, described)),
         Body::Updates(change) => updates::change_out(change),
     };
     proto::Body { kind: Some(kind) }
@@ -337,8 +339,38 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
             target: text(o.target, TEXT_MAX)?,
         },
         Kind::Close(c) => Body::Close { name: text(c.name, TEXT_MAX)? },
+        Kind::Describe(describe) => {
+            let (node, described) = describe_in(describe)?;
+            Body::Describe { node, described }
+        }
         kind => Body::Updates(updates::change_in(kind)?),
     })
+}
+
+pub(super) fn describe_out(node: NodeId, described: &Described) -> proto::Describe {
+    let Description { status, tag, roles, capabilities, attributes } = described.description.clone();
+    let attribute = |(key, value)| proto::Attribute { key, value };
+    proto::Describe {
+        node: id_bytes(node.to_bytes()),
+        generation: described.generation.0,
+        counter: described.counter,
+        status,
+        tag,
+        roles,
+        capabilities,
+        attributes: attributes.into_iter().map(attribute).collect(),
+    }
+}
+
+pub(super) fn describe_in(describe: proto::Describe) -> Result<(NodeId, Described), Malformed> {
+    let proto::Describe { node: named, generation, counter, status, tag, roles, capabilities, attributes } =
+        describe;
+    let attributes = attributes.into_iter().map(|attribute| (attribute.key, attribute.value)).collect();
+    let description = Description { status, tag, roles, capabilities, attributes };
+    if !description.fits() {
+        return Err(Malformed("a description is too long"));
+    }
+    Ok((node(&named)?, Described { generation: Generation(generation), counter, description }))
 }
 
 pub(super) fn admission_out(admission: &Admission) -> proto::Admission {

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::description::Description;
 use crate::id::{
     AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, UpdateNumber,
     WriterId, WriterSequence,
@@ -76,6 +77,8 @@ pub enum Command {
         /// How many messages may be handed over before a verdict is owed; at least 1.
         window: u32,
     },
+    /// Say what this node is. Answered by [`Reply::Described`] once it is agreed on, or something later that this node says.
+    Describe(Description),
     /// Something about updates. Answered by [`Reply::Update`].
     Update(UpdateCommand),
 }
@@ -159,6 +162,11 @@ pub enum Reply {
     Outrun {
         /// The old token.
         token: AttachToken,
+    },
+    /// What this node says of itself is agreed on.
+    Described {
+        /// Which of the descriptions of this start holds.
+        counter: u64,
     },
     /// Something about updates.
     Update(UpdateReply),

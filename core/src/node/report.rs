@@ -117,6 +117,7 @@ impl Node {
                 reachable: here || hops.is_some(),
                 hops: if here { Some(0) } else { hops },
                 voter: voters.contains(&member.node),
+                described: self.mesh.description(member.node).cloned(),
             }
         };
         self.mesh.members().map(status).collect()

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::description::Described;
 use crate::digest::Chain;
 use crate::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, NodeId, Sequence, SessionEpoch,
@@ -61,6 +62,8 @@ pub struct MemberStatus {
     pub hops: Option<u32>,
     /// Whether it votes in the control group.
     pub voter: bool,
+    /// What it says of itself.
+    pub described: Option<Described>,
 }
 
 /// A link between two nodes.

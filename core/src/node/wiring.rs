@@ -453,6 +453,9 @@ impl Node {
                 self.mesh.handle(now, mesh::Input::OpenStream { request, name, source, target });
             }
             C::CloseStream { name } => self.mesh.handle(now, mesh::Input::CloseStream { request, name }),
+            C::Describe(description) => {
+                self.mesh.handle(now, mesh::Input::Describe { request, description });
+            }
             C::Update(command) => {
                 let input = mesh::updates::Input::Command { request, command };
                 self.mesh.handle(now, mesh::Input::Updates(input));

@@ -91,7 +91,7 @@ impl StandIn {
                 self.reply(request, Reply::WriterClosed);
             }
             Command::Join { .. } => self.note(format!("never answered {}", request.0)),
-            Command::Update(_) => panic!("the stand-in has no updates"),
+            Command::Describe(_) | Command::Update(_) => panic!("the stand-in has no updates"),
             Command::OpenStream { .. } => panic!("S1: the stand-in stumbles"),
             Command::CloseStream { .. } => {
                 self.note("at the gate".to_owned());

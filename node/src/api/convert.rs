@@ -153,6 +153,7 @@ fn member(member: core::MemberStatus) -> api::MemberStatus {
         reachable: member.reachable,
         hops: member.hops,
         voter: member.voter,
+        description: member.described.as_ref().map(super::nodes::description),
     }
 }
 

@@ -9,12 +9,13 @@ use wattle_core::update::UpdateKind;
 use wattle_proto::api::mesh_data_service_server::MeshDataService;
 use wattle_proto::api::{
     CloseClientDataStreamRequest, CloseClientDataStreamResponse, CloseWriterRequest, CloseWriterResponse,
-    FindWriterRequest, FindWriterResponse, OpenClientDataStreamRequest, PublishRequest, PublishResponse,
-    StreamHandle, SubscribeRequest, SubscribeResponse, SubscribeUpdatesRequest, SubscribeUpdatesResponse,
+    FindWriterRequest, FindWriterResponse, NodeUpdate, OpenClientDataStreamRequest, PublishRequest,
+    PublishResponse, StreamHandle, SubscribeNodeUpdatesRequest, SubscribeRequest, SubscribeResponse,
+    SubscribeUpdatesRequest, SubscribeUpdatesResponse,
 };
 
 use super::mesh::{ask, out_of_place};
-use super::{convert, publish, subscribe, updates};
+use super::{convert, nodes, publish, subscribe, updates};
 use crate::world::World;
 
 pub(super) struct Data<W> {
@@ -34,6 +35,7 @@ pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send
 impl<W: World> MeshDataService for Data<W> {
     type PublishClientDataStream = Answers<PublishResponse>;
     type SubscribeClientDataStream = Answers<SubscribeResponse>;
+    type SubscribeNodeUpdatesStream = Answers<NodeUpdate>;
     type SubscribeMeshUpdatesStream = Answers<SubscribeUpdatesResponse>;
     type SubscribeInternalDBUpdatesStream = Answers<SubscribeUpdatesResponse>;
 
@@ -96,6 +98,13 @@ impl<W: World> MeshDataService for Data<W> {
         request: Request<Streaming<SubscribeRequest>>,
     ) -> Result<Response<Self::SubscribeClientDataStream>, Status> {
         Ok(Response::new(subscribe::serve(self.world.clone(), request.into_inner())))
+    }
+
+    async fn subscribe_node_updates(
+        &self,
+        _: Request<SubscribeNodeUpdatesRequest>,
+    ) -> Result<Response<Self::SubscribeNodeUpdatesStream>, Status> {
+        Ok(Response::new(nodes::serve(self.world.clone())))
     }
 
     async fn subscribe_mesh_updates(

@@ -6,12 +6,12 @@ use wattle_core::update::UpdateKind;
 use wattle_proto::api::mesh_service_server::MeshService;
 use wattle_proto::api::{
     BroadcastResult, FindUpdateRequest, GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse,
-    JoinMeshRequest, JoinMeshResponse, MeshEvent, MeshEventFilter, MeshStatus, SeedMeshRequest,
-    SeedMeshResponse, SendUpdateRequest, SetUpdatePolicyRequest, SetUpdatePolicyResponse,
+    JoinMeshRequest, JoinMeshResponse, MeshEvent, MeshEventFilter, MeshStatus, NodeDescription,
+    SeedMeshRequest, SeedMeshResponse, SendUpdateRequest, SetUpdatePolicyRequest, SetUpdatePolicyResponse,
 };
 
 use super::data::Answers;
-use super::{convert, errors, events, updates};
+use super::{convert, errors, events, nodes, updates};
 use crate::world::{Replies, World};
 
 pub(super) struct Mesh<W> {
@@ -84,6 +84,13 @@ impl<W: World> MeshService for Mesh<W> {
     ) -> Result<Response<MeshStatus>, Status> {
         let status = self.world.status().await.ok_or_else(errors::node_stopped)?;
         Ok(Response::new(convert::status(status)))
+    }
+
+    async fn send_node_update(
+        &self,
+        request: Request<NodeDescription>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        nodes::send(&self.world, request.into_inner()).await.map(Response::new)
     }
 
     async fn send_mesh_update(

@@ -6,6 +6,7 @@ mod data;
 pub mod errors;
 mod events;
 mod mesh;
+mod nodes;
 mod publish;
 mod subscribe;
 mod updates;

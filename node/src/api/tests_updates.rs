@@ -15,8 +15,9 @@ use wattle_proto::api::subscribe_updates_request::Request as Said;
 use wattle_proto::api::subscribe_updates_response::Response as Answer;
 use wattle_proto::api::update_item::Item;
 use wattle_proto::api::{
-    AcknowledgeUpdates, AttachUpdates, FindUpdateRequest, GetMeshStatusRequest, Reason, SendUpdateRequest,
-    SetUpdatePolicyRequest, SubscribeUpdatesRequest, SubscribeUpdatesResponse, UpdateKind, UpdateState,
+    AcknowledgeUpdates, AttachUpdates, FindUpdateRequest, GetMeshStatusRequest, NodeDescription, Reason,
+    SendUpdateRequest, SetUpdatePolicyRequest, SubscribeNodeUpdatesRequest, SubscribeUpdatesRequest,
+    SubscribeUpdatesResponse, UpdateKind, UpdateState,
 };
 
 use super::{Api, Token, errors};
@@ -207,4 +208,30 @@ async fn what_is_refused_says_why_and_what_to_do() {
         panic!("nothing was handed over")
     };
     assert!(matches!(&batch.items[0].item, Some(Item::Gap(gap)) if (gap.first, gap.last) == (1, 1)));
+}
+
+#[tokio::test]
+async fn a_node_says_what_it_is_and_whoever_subscribes_is_told_the_latest() {
+    let alone = Alone::seeded().await;
+    let mut client = MeshDataServiceClient::new(alone.channel.clone());
+    let call = alone.with_token(SubscribeNodeUpdatesRequest {});
+    let mut updates = client.subscribe_node_updates(call).await.unwrap().into_inner();
+    let first = updates.message().await.unwrap().unwrap();
+    assert_eq!((first.name.as_str(), first.description), ("a", None));
+    let says = NodeDescription {
+        status: "draining".to_owned(),
+        roles: vec!["function".to_owned()],
+        attributes: [("rack".to_owned(), "7".to_owned())].into(),
+        ..NodeDescription::default()
+    };
+    let sent = alone.mesh().send_node_update(alone.with_token(says.clone())).await.unwrap().into_inner();
+    assert_eq!((sent.state(), sent.number), (UpdateState::Committed, 1));
+    let update = updates.message().await.unwrap().unwrap();
+    assert_eq!((update.description.as_ref(), update.counter), (Some(&says), 1));
+    let status = alone.mesh().get_mesh_status(alone.with_token(GetMeshStatusRequest {})).await.unwrap();
+    assert_eq!(status.into_inner().members[0].description.as_ref(), Some(&says));
+    let long = NodeDescription { status: "x".repeat(2_000), ..NodeDescription::default() };
+    let refused = alone.mesh().send_node_update(alone.with_token(long)).await.unwrap_err();
+    let detail = errors::detail_of(&refused).unwrap();
+    assert_eq!((detail.reason(), detail.limit_bytes), (Reason::TooLarge, Some(1_024)));
 }

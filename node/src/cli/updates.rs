@@ -13,9 +13,9 @@ use wattle_proto::api::subscribe_updates_request::Request;
 use wattle_proto::api::subscribe_updates_response::Response;
 use wattle_proto::api::update_item::Item;
 use wattle_proto::api::{
-    AcknowledgeUpdates, AttachUpdates, BroadcastResult, FindUpdateRequest, SendUpdateRequest,
-    SetUpdatePolicyRequest, SubscribeUpdatesRequest, SubscribeUpdatesResponse, UpdateItem, UpdateKind,
-    UpdateState,
+    AcknowledgeUpdates, AttachUpdates, BroadcastResult, FindUpdateRequest, NodeDescription, NodeUpdate,
+    SendUpdateRequest, SetUpdatePolicyRequest, SubscribeNodeUpdatesRequest, SubscribeUpdatesRequest,
+    SubscribeUpdatesResponse, UpdateItem, UpdateKind, UpdateState,
 };
 
 use super::commands::Desk;
@@ -32,9 +32,15 @@ pub(super) enum UpdateCommand {
     Send(SendArgs),
     /// Print the updates that the asked node's handler has not processed, and acknowledge what was printed
     ///
+    /// Of kind node it prints what every member says of itself, and then what changes; there is nothing to acknowledge.
+    ///
     /// The node keeps the place. Updates are kept until the handlers of all members have processed them: a node on which nobody
     /// subscribes holds up the history. Of several subscribers of one kind at a node the newest is served.
     Subscribe(SubscribeArgs),
+    /// Say what the asked node is: it replaces what the node said before, and every member is told
+    ///
+    /// For people, filters and placement: all texts together have up to 1,024 bytes. `wattle update subscribe node` shows what members say.
+    Describe(DescribeArgs),
     /// Tell what became of an update that was sent at the asked node
     Find {
         /// Its kind
@@ -73,6 +79,42 @@ impl From<Kind> for UpdateKind {
     }
 }
 
+/// What can be subscribed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Subscribed {
+    /// What members say of themselves
+    Node,
+    /// What concerns the mesh: also called system updates
+    #[value(alias = "system")]
+    Mesh,
+    /// Changes of an application's database
+    Db,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DescribeArgs {
+    /// How it is, in a few words
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    status: String,
+    /// Keeps things that belong together on nodes of one tag
+    #[arg(long, value_name = "TAG", default_value = "")]
+    tag: String,
+    /// What it is there for; may be given several times
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    /// What it can do; may be given several times
+    #[arg(long = "capability", value_name = "CAPABILITY")]
+    capabilities: Vec<String>,
+    /// Anything else; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = attribute)]
+    attributes: Vec<(String, String)>,
+}
+
+fn attribute(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 /// What happens when as many updates are kept as may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Policy {
@@ -106,7 +148,7 @@ pub(super) struct SendArgs {
 pub(super) struct SubscribeArgs {
     /// Which kind
     #[arg(value_enum)]
-    kind: Kind,
+    kind: Subscribed,
     /// End after that many updates
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -128,7 +170,12 @@ impl Desk {
     pub(super) async fn update(&self, command: UpdateCommand) -> Result<(), Failure> {
         match command {
             UpdateCommand::Send(arguments) => self.send_update(arguments).await,
-            UpdateCommand::Subscribe(arguments) => self.subscribe_updates(arguments).await,
+            UpdateCommand::Subscribe(SubscribeArgs { kind, count, window }) => match kind {
+                Subscribed::Node => self.subscribe_nodes(count).await,
+                Subscribed::Mesh => self.subscribe_updates(Kind::Mesh, count, window).await,
+                Subscribed::Db => self.subscribe_updates(Kind::Db, count, window).await,
+            },
+            UpdateCommand::Describe(arguments) => self.describe(arguments).await,
             UpdateCommand::Find { kind, id } => self.find_update(kind, &id).await,
             UpdateCommand::Policy { kind, policy } => self.set_update_policy(kind, policy).await,
         }
@@ -192,13 +239,46 @@ impl Desk {
         Ok(())
     }
 
-    async fn subscribe_updates(&self, arguments: SubscribeArgs) -> Result<(), Failure> {
+    async fn describe(&self, arguments: DescribeArgs) -> Result<(), Failure> {
+        let DescribeArgs { status, tag, roles, capabilities, attributes } = arguments;
+        let attributes = attributes.into_iter().collect();
+        let description = NodeDescription { status, tag, roles, capabilities, attributes };
+        let peer = self.finder.only().await?;
+        let mut client = Client::connect(peer.clone()).await?;
+        let result = connect::answer(&peer, client.mesh.send_node_update(description)).await?;
+        self.output.print(
+            || format!("{peer} says so now."),
+            || json!({ "state": state_name(result.state()), "counter": result.number }),
+        );
+        Ok(())
+    }
+
+    async fn subscribe_nodes(&self, count: Option<u64>) -> Result<(), Failure> {
+        let mut stop = Stop::on_signals()
+            .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
+        let mut client = Client::connect(self.finder.only().await?).await?;
+        let mut updates =
+            client.data.subscribe_node_updates(SubscribeNodeUpdatesRequest {}).await?.into_inner();
+        for _ in 0..count.unwrap_or(u64::MAX) {
+            let update = tokio::select! {
+                update = updates.message() => update.map_err(Failure::from)?,
+                () = stop.asked() => break,
+            };
+            let Some(update) = update else {
+                return Err(Failure::Unreachable("the node ended the call".to_owned()));
+            };
+            self.output.print(|| node_text(&update), || node_json(&update));
+        }
+        Ok(())
+    }
+
+    async fn subscribe_updates(&self, kind: Kind, count: Option<u64>, window: u32) -> Result<(), Failure> {
         let mut stop = Stop::on_signals()
             .map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
         let peer = self.finder.only().await?;
         let mut client = Client::connect(peer).await?;
-        let mut call = Call::open(&mut client, arguments.kind, arguments.window).await?;
-        let mut left = arguments.count.unwrap_or(u64::MAX);
+        let mut call = Call::open(&mut client, kind, window).await?;
+        let mut left = count.unwrap_or(u64::MAX);
         while left > 0 {
             let response = tokio::select! {
                 response = call.responses.message() => response.map_err(Failure::from)?,
@@ -336,6 +416,39 @@ fn item_json(item: &UpdateItem) -> Value {
     }
 }
 
+fn node_text(update: &NodeUpdate) -> String {
+    let Some(said) = update.description.as_ref().filter(|_| !update.gone) else {
+        let what = if update.gone { "is no member any more" } else { "has said nothing of itself" };
+        return format!("{} {what}", update.name);
+    };
+    let mut words = vec![update.name.clone()];
+    let mut with = |label: &str, text: String| {
+        if !text.is_empty() {
+            words.push(format!("{label}={text}"));
+        }
+    };
+    with("status", said.status.clone());
+    with("tag", said.tag.clone());
+    with("roles", said.roles.join(","));
+    with("capabilities", said.capabilities.join(","));
+    let attributes: std::collections::BTreeMap<_, _> = said.attributes.iter().collect();
+    attributes.into_iter().for_each(|(key, value)| with(key, value.clone()));
+    words.join(" ")
+}
+
+fn node_json(update: &NodeUpdate) -> Value {
+    let said = update.description.as_ref().map(|said| {
+        json!({
+            "status": said.status, "tag": said.tag, "roles": said.roles, "capabilities": said.capabilities,
+            "attributes": said.attributes,
+        })
+    });
+    json!({
+        "node": update.name, "id": id_text(&update.node), "gone": update.gone, "generation": update.generation,
+        "counter": update.counter, "description": said,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,6 +458,23 @@ mod tests {
         assert_eq!(read_id(&UpdateId(77).to_string()), UpdateId(77));
         assert_eq!(read_id("row 5"), read_id("row 5"));
         assert_ne!(read_id("row 5"), read_id("row 6"));
+    }
+
+    #[test]
+    fn what_a_node_says_of_itself_is_a_line_of_what_it_said() {
+        let said = NodeDescription {
+            status: "draining".to_owned(),
+            roles: vec!["function".to_owned(), "edge".to_owned()],
+            attributes: [("rack".to_owned(), "7".to_owned())].into(),
+            ..NodeDescription::default()
+        };
+        let update = NodeUpdate { name: "a".to_owned(), description: Some(said), ..NodeUpdate::default() };
+        assert_eq!(node_text(&update), "a status=draining roles=function,edge rack=7");
+        assert_eq!(node_json(&update)["description"]["attributes"]["rack"], "7");
+        let gone = NodeUpdate { gone: true, ..update };
+        assert_eq!(node_text(&gone), "a is no member any more");
+        assert!(attribute("rack").is_err());
+        assert_eq!(attribute("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
     }
 
     #[test]

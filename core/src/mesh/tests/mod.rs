@@ -16,6 +16,7 @@ use crate::time::{Span, Wall};
 use crate::when::When;
 use crate::work::{Job, perform, public_key};
 
+mod describe;
 mod events;
 mod growth;
 mod introductions;
