@@ -178,6 +178,7 @@ marks! {
         CopyAskedOfStarting: "a replica that copies its log back was asked something by a member that starts, and waits for that one, too";
         PatienceOver: "the only voter went on without the word of all others";
         NewcomerWaits: "a newcomer was told nothing until another member could name it";
+        GroupWaitedInLine: "a group found the way to a node full of others' entries, and waited for its turn";
         NewcomerUnwitnessed: "a newcomer was told though no other member could name it in time";
         SnapshotOutdated: "a state came to a replica that holds more";
         StateTaken: "a state was taken over in the place of a log";

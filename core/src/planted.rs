@@ -163,6 +163,8 @@ bugs! {
             "who follows a leader anew does not hear again what that node says it leads (rule E3)";
         RestOfCopyNotAsked = "rest-of-copy-not-asked":
             "what was cut off a copied log is not asked for when its bytes come, only when time is up (rule B2)";
+        RestOfCopyGivenUp = "rest-of-copy-given-up":
+            "who copies its log back leads without the rest of a log of which it was told how far it goes (rule C3)";
         OlderTailStopsCopy = "older-tail-stops-copy":
             "a lagging member's uncommitted tail counts against what others have committed, and stops the copy (rule C3)";
     }

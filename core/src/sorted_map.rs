@@ -61,6 +61,11 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.place(key).ok().map(|place| self.entries.remove(place).1)
     }
 
+    /// Removes those for which `stays` is false.
+    pub(crate) fn retain(&mut self, mut stays: impl FnMut(&K, &mut V) -> bool) {
+        self.entries.retain_mut(|(key, value)| stays(key, value));
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries.iter().map(|(key, value)| (key, value))
     }
@@ -95,11 +100,15 @@ mod tests {
         let (mut map, mut tree) = (SortedMap::new(), BTreeMap::new());
         for step in 0..5_000_u64 {
             let key = rng.below(24);
-            match rng.below(5) {
+            match rng.below(6) {
                 0 | 1 => assert_eq!(map.insert(key, step), tree.insert(key, step)),
                 2 => assert_eq!(map.remove(&key), tree.remove(&key)),
                 3 => {
                     assert_eq!(map.get_or_insert_with(key, || step), tree.entry(key).or_insert(step));
+                }
+                4 => {
+                    map.retain(|key, value| key % 2 == 0 || *value % 3 > 0);
+                    tree.retain(|key, value| key % 2 == 0 || *value % 3 > 0);
                 }
                 _ => {
                     map.values_mut().for_each(|value| *value += 1);

@@ -5,9 +5,10 @@
 //! dropped: the leader sends on behind what is acknowledged, and where nothing is held, the group asks for it when bytes arrive (rule B2).
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
-use crate::id::{GroupId, NodeId};
-use crate::raft::{self, Body, EntryKind};
+use crate::id::{GroupId, LogIndex, NodeId};
+use crate::raft::{self, Body, Entries, EntryKind};
 use crate::sometimes;
 
 /// Settings of the gate.
@@ -36,8 +37,30 @@ pub(crate) struct NothingHeld;
 struct Held {
     from: NodeId,
     message: raft::Message,
+    /// The entries of the appends that joined it.
+    joined: Vec<Entries>,
     /// What it weighs.
     bytes: usize,
+}
+
+impl Held {
+    /// Where it ends.
+    fn end(&self) -> Option<LogIndex> {
+        let append = self.message.append()?;
+        let last = self.joined.last().unwrap_or(&append.entries).last();
+        Some(last.map_or(append.previous.index, |entry| entry.index))
+    }
+
+    /// The append with all that joined it.
+    fn whole(self) -> raft::Message {
+        let mut message = self.message;
+        if let Body::Append(append) = &mut message.body
+            && !self.joined.is_empty()
+        {
+            append.entries = append.entries.iter().chain(self.joined.iter().flatten()).cloned().collect();
+        }
+        message
+    }
 }
 
 /// Appends that wait for bytes.
@@ -84,7 +107,7 @@ impl Gate {
         let bytes = message.append().map_or(0, weight);
         if self.held.len() < self.config.groups && self.bytes + bytes <= self.config.all_bytes {
             self.bytes += bytes;
-            self.held.insert(group, Held { from, message, bytes });
+            self.held.insert(group, Held { from, message, joined: Vec::new(), bytes });
         } else {
             self.owed.insert(group);
         }
@@ -100,8 +123,9 @@ impl Gate {
         group: GroupId,
         admit: impl FnMut(&[u8]) -> bool,
     ) -> Result<Option<(NodeId, raft::Message)>, NothingHeld> {
-        let Held { from, message, .. } = self.release(group).ok_or(NothingHeld)?;
-        let passed = self.offer(group, from, message, admit);
+        let held = self.release(group).ok_or(NothingHeld)?;
+        let from = held.from;
+        let passed = self.offer(group, from, held.whole(), admit);
         // That the first entry waits was said when the append came.
         let news = passed.filter(|passed| passed.append().is_some_and(|append| !append.entries.is_empty()));
         sometimes!(HeldAppendPassed, news.is_some());
@@ -141,24 +165,26 @@ impl Gate {
         next: &raft::Message,
         append: &raft::Append,
     ) -> bool {
-        let Some(Held { from: holder, message, .. }) = self.held.get(&group) else { return false };
+        let Some(whole) = self.held.get(&group) else { return false };
+        let Held { from: holder, message, .. } = whole;
         let Some(held) = message.append() else { return false };
-        let end = held.entries.last().map_or(held.previous.index, |entry| entry.index);
         (*holder, message.sender, message.addressee, message.term)
             == (from, next.sender, next.addressee, next.term)
             && !held.copy
             && !append.copy
-            && append.previous.index == end
+            && Some(append.previous.index) == whole.end()
     }
 
     /// Adds an append to the held one, if there is room.
     fn join(&mut self, group: GroupId, next: &raft::Append) {
-        let Some(Held { message, bytes, .. }) = self.held.get_mut(&group) else { return };
+        let Some(Held { message, joined, bytes, .. }) = self.held.get_mut(&group) else { return };
         let Body::Append(held) = &mut message.body else { return };
         let more = weight(next);
         if *bytes + more <= self.config.group_bytes && self.bytes + more <= self.config.all_bytes {
             sometimes!(AppendJoined);
-            held.entries.extend(next.entries.iter().cloned());
+            if !next.entries.is_empty() {
+                joined.push(next.entries.clone());
+            }
             held.commit = held.commit.max(next.commit);
             held.durable = next.durable;
             held.number = next.number;
@@ -175,12 +201,10 @@ fn weight(append: &raft::Append) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use bytes::Bytes;
 
     use super::*;
-    use crate::id::{LogIndex, ReplicaId, Term};
+    use crate::id::{ReplicaId, Term};
     use crate::raft::{Append, Body, Entry, EntryKind, Message, Place};
 
     const GROUP: GroupId = GroupId(3);
@@ -254,12 +278,12 @@ mod tests {
         gate.offer(GROUP, PEER, append(1, 1, 0), nothing);
         let many = (Config::default().group_bytes / size_of::<raft::Entry>()) as u64;
         assert_eq!(gate.offer(GROUP, PEER, append(2, many, 0), nothing), None, "too many: dropped");
-        assert_eq!(
-            gate.offer(GROUP, PEER, append(2, 1, 0), nothing),
-            None,
-            "it still continues what is held"
-        );
-        assert_eq!(again(gate.offer_again(GROUP, |_| true)), Some((alloc::vec![1, 2], 0, false)));
+        for count in [1, 0] {
+            let next = append(2 + (1 - count), count, 2);
+            assert_eq!(gate.offer(GROUP, PEER, next, nothing), None, "it still continues what is held");
+        }
+        assert_eq!(gate.offer(GROUP, PEER, append(3, 1, 2), nothing), None, "behind one without entries");
+        assert_eq!(again(gate.offer_again(GROUP, |_| true)), Some((alloc::vec![1, 2, 3], 2, false)));
         assert_eq!(gate.bytes, 0);
         let each = weight(append(1, many, 0).append().expect("an append"));
         for group in 0..20 {

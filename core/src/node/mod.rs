@@ -170,6 +170,8 @@ pub struct Node {
     /// Parcels this node sent to itself.
     loopback: VecDeque<Parcel>,
     ways: Ways,
+    /// The groups of this node, their members or their leaders changed in this step.
+    peers_stale: bool,
     dropped: Drops,
 }
 
@@ -214,6 +216,7 @@ impl Node {
             outputs: VecDeque::new(),
             loopback: VecDeque::new(),
             ways: Ways::default(),
+            peers_stale: false,
             dropped: Drops::default(),
             phase: Phase::Recovering,
             now: Now::default(),

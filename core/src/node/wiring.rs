@@ -31,8 +31,6 @@ impl Node {
                 self.wire_pairs(output);
             } else if let Some(output) = self.routes.take(route::Routes::poll) {
                 self.wire_routes(output);
-            } else if let Some(output) = self.groups.take(raft::Groups::poll) {
-                self.wire_groups(output);
             } else if let Some(output) = self.mesh.take(mesh::Mesh::poll) {
                 self.wire_mesh(output);
             } else if let Some(output) = self.streams.take(stream::Streams::poll) {
@@ -42,6 +40,11 @@ impl Node {
                 let delivered =
                     self.deliver(own, parcel.kind, parcel.group, parcel.body, parcel.payload.to_bytes());
                 assert!(delivered.is_ok(), "N3: a node does not understand itself: {delivered:?}");
+            } else if let Some(output) = self.groups.take(raft::Groups::poll) {
+                // Last: what the others had to say in this step is written and sent together.
+                self.wire_groups(output);
+            } else if core::mem::take(&mut self.peers_stale) {
+                self.tell_peers();
             } else {
                 return;
             }
@@ -131,7 +134,7 @@ impl Node {
         let now = self.now;
         let control = |group: GroupId| group == GroupId::CONTROL;
         match output {
-            O::Persist(record) => self.journal.append(record),
+            O::Persist(write) => self.journal.append(write.record()),
             O::Forget(forget) => self.journal.forget(&forget),
             O::Notify(receipt) => self.send(When::Durable, Held::Raft(receipt)),
             O::Send { to, group, message, when } => {
@@ -146,11 +149,11 @@ impl Node {
                 );
             }
             O::Apply { group, entries } if control(group) => {
-                let entries = entries.into_iter().map(mesh_entry).collect();
+                let entries = entries.iter().map(mesh_entry).collect();
                 self.mesh.handle(now, mesh::Input::Apply { entries });
             }
             O::Apply { group, entries } => {
-                let entries = entries.into_iter().map(stream_entry).collect();
+                let entries = entries.iter().map(stream_entry).collect();
                 self.streams.handle(now, stream::Input::Apply { instance: group.into(), entries });
             }
             O::Proposed { group, context, index, .. } if control(group) => {
@@ -430,8 +433,12 @@ impl Node {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// Groups changed: who shares one with this node, and which of those it leads.
+    /// Groups changed: before the step ends, it is told who shares one with this node, and which of those it leads.
     fn peers_changed(&mut self) {
+        self.peers_stale = true;
+    }
+
+    fn tell_peers(&mut self) {
         let raft::Peers { near, far } = self.groups.peers();
         let mut led = self.groups.led();
         let peers: Vec<NodeId> = near.union(&far).copied().collect();
@@ -477,11 +484,15 @@ impl Node {
     }
 }
 
-fn mesh_entry(entry: raft::Entry) -> mesh::Applied {
+fn mesh_entry(entry: &raft::Entry) -> mesh::Applied {
     let command = entry.kind == raft::EntryKind::Command;
-    mesh::Applied { index: entry.index, term: entry.term, command, data: entry.data }
+    mesh::Applied { index: entry.index, term: entry.term, command, data: entry.data.clone() }
 }
 
-fn stream_entry(entry: raft::Entry) -> stream::Applied {
-    stream::Applied { index: entry.index, command: entry.kind == raft::EntryKind::Command, data: entry.data }
+fn stream_entry(entry: &raft::Entry) -> stream::Applied {
+    stream::Applied {
+        index: entry.index,
+        command: entry.kind == raft::EntryKind::Command,
+        data: entry.data.clone(),
+    }
 }

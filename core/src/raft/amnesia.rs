@@ -11,8 +11,10 @@ use alloc::collections::BTreeSet;
 use alloc::string::String;
 
 use super::Output;
-use super::group::{Context, Group, Role, Standing};
-use super::message::{Append, Body, Entry, Mark, Place};
+use super::context::Context;
+use super::entries::Entries;
+use super::group::{Group, Role, Standing};
+use super::message::{Append, Body, Mark, Place};
 use super::quorum::carried;
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId, ReplicaId, Term};
@@ -37,7 +39,7 @@ impl Group {
         if member.node == context.own || !self.log.configuration().on(member.node).any(|m| m == member) {
             return;
         }
-        let mark = self.marks.entry(member.node).or_default();
+        let mark = self.marks.get_or_insert_with(member.node, Mark::default);
         let before = *mark;
         if mark.replica != member.replica || term > mark.term {
             *mark = Mark { replica: member.replica, term, vote: None, last: Place::default() };
@@ -84,7 +86,7 @@ impl Group {
                     self.ask(context, node);
                 }
             }
-            Standing::Copying { .. } => self.ask_for_copies(context),
+            Standing::Copying(_) => self.ask_for_copies(context),
             Standing::Renamed { .. } => {
                 for node in self.others(context.own) {
                     self.say_renamed(context, node);
@@ -92,7 +94,9 @@ impl Group {
             }
         }
         let wait = self.ask_wait.max(context.config.retry_min);
-        self.ask_at = Some(context.now + wait);
+        let at = context.now + wait;
+        self.ask_at = Some(at);
+        self.wake_at(at);
         self.ask_wait = wait.times(2).at_most(context.config.retry_max);
     }
 
@@ -294,9 +298,9 @@ impl Group {
 
     /// Does nothing that counts, and asks for what it needs.
     pub(super) fn wait_amnesic(&mut self, context: &mut Context<'_>, what: String) {
-        self.role = Role::Follower { leader: None };
+        self.set_role(context, Role::Follower { leader: None });
         self.election = None;
-        self.persist_state(context);
+        self.persist_state();
         context.out.push_back(Output::Amnesia { group: self.id, node: context.own, what });
         self.ask_anew(context);
         self.tell_role(context);
@@ -313,10 +317,10 @@ impl Group {
         context: &mut Context<'_>,
         leader: NodeId,
         term: Term,
-        (previous, entries): (Place, &[Entry]),
+        (previous, entries): (Place, &Entries),
         commit: LogIndex,
     ) -> bool {
-        let in_doubt = matches!(self.standing, Standing::Copying { .. }) || self.decided_alone(context, term);
+        let in_doubt = matches!(self.standing, Standing::Copying(_)) || self.decided_alone(context, term);
         let proven = in_doubt && (commit > self.commit || self.parts_upto(commit, previous, entries));
         if !proven || context.planted.has(Bug::AmnesicVotes) {
             return false;
@@ -342,7 +346,7 @@ impl Group {
     }
 
     /// Whether an append names something, up to there, that stands otherwise here.
-    fn parts_upto(&self, index: LogIndex, previous: Place, entries: &[Entry]) -> bool {
+    fn parts_upto(&self, index: LogIndex, previous: Place, entries: &Entries) -> bool {
         let behind = entries.iter().scan(previous, |place, entry| {
             *place = place.then(entry);
             Some(*place)
@@ -406,18 +410,13 @@ impl Group {
 
     /// A member speaks to a replica id that was borne in a life which this disk forgot twice: the group knows that one, and not the one
     /// that was given up now.
-    pub(super) fn recollect(
-        &mut self,
-        context: &mut Context<'_>,
-        from: NodeId,
-        addressee: Option<ReplicaId>,
-    ) {
+    pub(super) fn recollect(&mut self, from: NodeId, addressee: Option<ReplicaId>) {
         let Some(later) = addressee.filter(|&replica| self.never_bore(from, replica)) else { return };
         if matches!(self.standing, Standing::Renamed { .. }) {
             self.remember_former(later);
             rare!(ForgotTwice);
             self.standing = Standing::Renamed { old: later };
-            self.persist_state(context);
+            self.persist_state();
         }
     }
 
@@ -437,7 +436,7 @@ impl Group {
         if matches!(self.standing, Standing::Renamed { .. }) {
             self.standing = Standing::Sound;
             self.ask_at = None;
-            self.persist_state(context);
+            self.persist_state();
             self.tell_role(context);
         }
     }
@@ -475,10 +474,10 @@ impl Group {
         sometimes!(GroupStopped, !alone);
         rare!(StoppedAlone, alone);
         self.standing = Standing::Stopped { reason: reason.clone(), alone };
-        self.role = Role::Follower { leader: None };
+        self.set_role(context, Role::Follower { leader: None });
         self.election = None;
         (self.ask_at, self.patience) = (None, None);
-        self.persist_state(context);
+        self.persist_state();
         context.out.push_back(Output::Stopped { group: self.id, reason });
         self.tell_role(context);
     }

@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
+use super::context::Context;
 use super::delta::Delta;
-use super::group::{Context, Group, Role, Standing};
+use super::group::{Group, Role, Standing};
 use super::message::EntryKind;
 use super::wire::encode_delta;
 use super::{Output, RefusedReason};
@@ -54,7 +55,7 @@ impl Group {
             let term = self.term;
             context.out.push_back(Output::Proposed { group: self.id, context: number, index, term });
         }
-        self.replicate(context);
+        self.news_for_all();
     }
 
     fn append_configuration(
@@ -63,7 +64,7 @@ impl Group {
         configuration: &Configuration,
     ) -> crate::id::LogIndex {
         let delta = Delta::between(self.log.configuration(), configuration);
-        let index = self.append_own(context, EntryKind::Configuration, encode_delta(&delta), 0);
+        let index = self.append_own(context, EntryKind::Configuration, encode_delta(&delta));
         self.track_members(context);
         self.introduce(context, delta.joining.into_iter().map(|member| (member, index)).collect());
         self.check_quorum(context);
@@ -84,7 +85,8 @@ impl Group {
         } else if !configuration.votes(self.member(context.own)) {
             rare!(LeaderVotedOut);
             // Tell everybody of the commit, then leave it to them.
-            self.replicate(context);
+            self.news_for_all();
+            self.send_news(context);
             self.follow(context, None);
         }
     }

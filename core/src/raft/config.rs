@@ -1,5 +1,6 @@
 //! Settings of consensus groups.
 
+use super::segments::RunLimits;
 use crate::time::Span;
 
 /// Settings of consensus groups; the same for all groups of a node.
@@ -22,8 +23,23 @@ pub struct Config {
     pub message_bytes: usize,
     /// Messages under way to one peer. More fills longer paths, less holds less memory.
     pub window: usize,
+    /// Bytes of entries under way to one member of one group (one message goes in any case).
+    pub window_bytes: u64,
+    /// Bytes of entries under way to one node, for all groups together. Less lets a group that is busy delay the others less.
+    pub node_bytes: u64,
     /// Entries that may be appended and not committed; beyond it proposals are refused as full.
     pub uncommitted_entries: u64,
+    /// The same in bytes, those that entries refer to included (one entry goes in any case).
+    pub uncommitted_bytes: u64,
+    /// The same for all groups together.
+    pub node_uncommitted_bytes: u64,
+}
+
+impl Config {
+    /// How large a message of entries may become.
+    pub(super) fn message(&self) -> RunLimits {
+        RunLimits { entries: self.message_entries, bytes: self.message_bytes }
+    }
 }
 
 impl Default for Config {
@@ -37,7 +53,11 @@ impl Default for Config {
             message_entries: 256,
             message_bytes: 256 << 10,
             window: 32,
+            window_bytes: 4 << 20,
+            node_bytes: 16 << 20,
             uncommitted_entries: 16_384,
+            uncommitted_bytes: 1 << 30,
+            node_uncommitted_bytes: 4 << 30,
         }
     }
 }

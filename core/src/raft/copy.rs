@@ -4,11 +4,14 @@
 //! its disk was rolled back, there is nobody to admit it again. So it takes back what the others hold, and goes on above every term heard.
 //! Each of them may hold what the others lack, for it decided alone; so it hears them all and keeps the log that goes furthest.
 
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
-use alloc::vec::Vec;
 
+use super::context::Context;
 use super::delta::Delta;
-use super::group::{Context, Group, Standing};
+use super::entries::Entries;
+use super::group::{Group, Standing};
 use super::log::Mismatch;
 use super::message::{Append, Body, Mark, Place};
 use super::{Entry, Output, wire};
@@ -19,12 +22,54 @@ use crate::rare;
 use crate::sometimes;
 use crate::when::When;
 
+/// What a replica knows of its copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Copying {
+    /// What the log must reach at least.
+    pub(super) mark: Mark,
+    /// From whom it has all they hold.
+    done: BTreeSet<NodeId>,
+    /// From the others it waits for what follows this place.
+    next: BTreeMap<NodeId, LogIndex>,
+    /// Whose last answer was cut, because bytes of its entries are not here yet.
+    cut: BTreeSet<NodeId>,
+    /// Who asked something meanwhile, and so is not silent.
+    spoke: BTreeSet<NodeId>,
+    /// Who said that its log goes on behind what came from it.
+    behind: BTreeSet<NodeId>,
+}
+
+impl Standing {
+    /// It begins to copy its log back; nobody was asked yet.
+    pub(super) fn copying(mark: Mark) -> Self {
+        Self::Copying(Box::new(Copying {
+            mark,
+            done: BTreeSet::new(),
+            next: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            spoke: BTreeSet::new(),
+            behind: BTreeSet::new(),
+        }))
+    }
+}
+
 impl Group {
+    /// What it knows of its copy, if it makes one.
+    fn copying(&self) -> Option<&Copying> {
+        if let Standing::Copying(copying) = &self.standing { Some(copying) } else { None }
+    }
+
+    fn copying_mut(&mut self) -> Option<&mut Copying> {
+        if let Standing::Copying(copying) = &mut self.standing { Some(copying) } else { None }
+    }
+
     /// A mesh must not stand still because one other member is away: in the control group the word of all is waited for, and not for ever.
     pub(super) fn be_patient(&mut self, context: &Context<'_>) {
-        let waits = matches!(self.standing, Standing::Verifying { .. } | Standing::Copying { .. });
+        let waits = matches!(self.standing, Standing::Verifying { .. } | Standing::Copying(_));
         if waits && self.id == GroupId::CONTROL && self.patience.is_none() {
-            self.patience = Some(context.now + context.config.alone_patience);
+            let until = context.now + context.config.alone_patience;
+            self.patience = Some(until);
+            self.wake_at(until);
         }
     }
 
@@ -37,8 +82,8 @@ impl Group {
     /// A member that starts anew asks: it may give a copy as soon as it is verified. It is waited for, once, though it was silent until now.
     pub(super) fn hears_question(&mut self, context: &mut Context<'_>, asker: NodeId) {
         if self.copies_from(asker)
-            && let Standing::Copying { spoke, .. } = &mut self.standing
-            && spoke.insert(asker)
+            && let Some(copying) = self.copying_mut()
+            && copying.spoke.insert(asker)
         {
             sometimes!(CopyAskedOfStarting);
             self.be_patient_anew(context);
@@ -51,7 +96,7 @@ impl Group {
         sometimes!(PatienceOver, matches!(self.standing, Standing::Verifying { .. }));
         match self.standing {
             Standing::Verifying { .. } if self.is_only_voter(context.own) => self.verified(context),
-            Standing::Copying { .. } => self.consider_copied(context),
+            Standing::Copying(_) => self.consider_copied(context),
             _ => {}
         }
     }
@@ -67,11 +112,11 @@ impl Group {
 
     /// Bytes or room came: what was cut off an answer may pass now, and is asked for at once (rule B2).
     pub(super) fn ask_for_rest_of_copies(&mut self, context: &mut Context<'_>) {
-        let Standing::Copying { cut, .. } = &mut self.standing else { return };
-        if context.planted.strikes(Bug::RestOfCopyNotAsked, || !cut.is_empty()) {
+        let Some(copying) = self.copying_mut() else { return };
+        if context.planted.strikes(Bug::RestOfCopyNotAsked, || !copying.cut.is_empty()) {
             return;
         }
-        for node in core::mem::take(cut) {
+        for node in core::mem::take(&mut copying.cut) {
             sometimes!(RestOfCopyAskedFor);
             self.ask_for_copy(context, node);
         }
@@ -80,34 +125,34 @@ impl Group {
     /// Asks a member for what follows what came from it, and at first for what follows the commit index: what lies behind that may
     /// differ from what it holds.
     fn ask_for_copy(&mut self, context: &mut Context<'_>, node: NodeId) {
-        let Standing::Copying { next, cut, .. } = &mut self.standing else { return };
-        cut.remove(&node);
         let committed = self.commit.min(self.log.durable());
-        let upto = *next.entry(node).or_insert(committed);
+        let Standing::Copying(copying) = &mut self.standing else { return };
+        copying.cut.remove(&node);
+        let upto = *copying.next.entry(node).or_insert(committed);
         let last = self.log.place(upto).unwrap_or(self.log.base());
-        next.insert(node, last.index);
+        copying.next.insert(node, last.index);
         self.send(context, node, self.term, Body::Copy { last }, When::Durable);
     }
 
     /// Whether an answer is the one that is waited for. Were each of several answers to one question followed by another question, they would
     /// soon be thousands: a question is asked again when it is not answered in time, and its answer may come in pieces.
     fn awaits(&self, from: NodeId, append: &Append) -> bool {
-        let Standing::Copying { next, .. } = &self.standing else { return false };
+        let Some(copying) = self.copying() else { return false };
         let ends_before = append.entries.is_empty() && append.durable == append.previous;
         let at = append.previous.index;
         self.copies_from(from)
-            && next.get(&from).is_some_and(|&next| at == next || (ends_before && at < next))
+            && copying.next.get(&from).is_some_and(|&next| at == next || (ends_before && at < next))
     }
 
     fn goes_on_from(&mut self, from: NodeId, upto: LogIndex) {
-        if let Standing::Copying { next, .. } = &mut self.standing {
-            next.insert(from, upto);
+        if let Some(copying) = self.copying_mut() {
+            copying.next.insert(from, upto);
         }
     }
 
     /// Whether a copy from that node is of use.
     pub(super) fn copies_from(&self, from: NodeId) -> bool {
-        matches!(&self.standing, Standing::Copying { done, .. } if !done.contains(&from))
+        self.copying().is_some_and(|copying| !copying.done.contains(&from))
     }
 
     /// A member asks for its log back. It may be known here under another replica id than it bears, and need not be the only voter any more:
@@ -128,9 +173,7 @@ impl Group {
             return context.out.push_back(Output::SnapshotWanted { group: self.id, to: asker.node });
         };
         // Where the two logs part at a place the asker has committed, it will see that and stop.
-        let config = context.config;
-        let (messages, bytes) = (config.message_entries, config.message_bytes);
-        let entries = self.log.slice(previous.index.next(), durable.index, messages, bytes);
+        let entries = self.log.slice(previous.index.next(), durable.index, context.config.message());
         let end = entries.last().map_or(previous.index, |entry| entry.index);
         let commit = self.commit.min(end);
         let append = Append { previous, commit, durable, entries, number: 0, copy: true, cut: false };
@@ -150,7 +193,7 @@ impl Group {
         self.be_patient_anew(context);
         if term > self.term {
             (self.term, self.vote) = (term, None);
-            self.persist_state(context);
+            self.persist_state();
         }
         let Append { previous, commit, entries, durable, cut, .. } = append;
         // The end of an older log. What its own member does not call committed says nothing against what others have committed.
@@ -167,8 +210,8 @@ impl Group {
             let what = alloc::format!("its log and {from}'s part at {} or before", previous.index);
             return self.stop(context, what);
         }
-        let entries = if lags { Vec::new() } else { entries };
-        let Ok((covered, new)) = self.log.compare(previous, entries) else {
+        let entries = if lags { Entries::new() } else { entries };
+        let Ok((covered, new)) = self.log.compare(previous, &entries) else {
             let what = alloc::format!("its log and {from}'s part behind {}", previous.index);
             return self.stop(context, what);
         };
@@ -183,19 +226,21 @@ impl Group {
             }
             self.commit_upto(context, commit.min(covered));
             self.goes_on_from(from, covered);
-            if cut {
-                if let Standing::Copying { cut, .. } = &mut self.standing {
-                    cut.insert(from);
-                }
-                return;
-            }
             if covered < durable.index {
+                if let Some(copying) = self.copying_mut() {
+                    copying.behind.insert(from);
+                    if cut {
+                        copying.cut.insert(from);
+                        return;
+                    }
+                }
                 return self.ask_for_copy(context, from);
             }
         }
         // It may lag: what stands here beyond its log stays. What was lost beyond all logs is gone, for nobody else ever had it.
-        if let Standing::Copying { done, .. } = &mut self.standing {
-            done.insert(from);
+        if let Some(copying) = self.copying_mut() {
+            copying.behind.remove(&from);
+            copying.done.insert(from);
         }
         self.consider_copied(context);
     }
@@ -207,9 +252,9 @@ impl Group {
     }
 
     /// Whether enough others were heard to go on. Those who may have decided something together with this replica must be among them; of those
-    /// whom it told only, the control group does without whoever stays silent.
+    /// whom it told only, the control group does without whoever stays silent; but not without one that said that it holds more.
     fn consider_copied(&mut self, context: &mut Context<'_>) {
-        let Standing::Copying { mark, done, .. } = &self.standing else { return };
+        let Some(Copying { mark, done, behind, .. }) = self.copying() else { return };
         let (mark, configuration) = (*mark, self.log.configuration());
         let heard = |member: &&Member| done.contains(&member.node);
         let decided = |half: &[Member]| {
@@ -218,7 +263,8 @@ impl Group {
         };
         let all = self.others(context.own).iter().all(|node| done.contains(node));
         let waited = self.id == GroupId::CONTROL && self.patience.is_none() && !done.is_empty();
-        if all || (waited && decided(&configuration.voters) && decided(&configuration.outgoing)) {
+        let known = behind.is_empty() || context.planted.has(Bug::RestOfCopyGivenUp);
+        if all || (waited && known && decided(&configuration.voters) && decided(&configuration.outgoing)) {
             self.copied(context, mark);
         }
     }
@@ -242,7 +288,7 @@ impl Group {
         sometimes!(CopyDone);
         self.fresh = Some(ReplicaId(context.rng.u128()));
         self.standing = Standing::Sound;
-        self.persist_state(context);
+        self.persist_state();
         self.verified(context);
     }
 

@@ -2,10 +2,12 @@
 //!
 //! An election deadline is armed while nobody is known to lead, and stays armed until a leader of the current term is heard (rule E3).
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 
 use super::Written;
-use super::group::{Context, Group, Leading, Role, Standing};
+use super::context::Context;
+use super::group::{Group, Leading, Role, Standing};
 use super::message::{Body, EntryKind, Place};
 use super::quorum::carried;
 use crate::configuration::Member;
@@ -13,7 +15,7 @@ use crate::id::{NodeId, Term};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
-use crate::time::Span;
+use crate::time::{Instant, Span};
 use crate::when::When;
 
 /// Elections that wait twice as long as the one before.
@@ -35,8 +37,13 @@ impl Group {
         } else if self.election.is_none() {
             let alone = self.is_only_voter(context.own);
             let wait = if alone { Span::ZERO } else { self.election_wait(context) };
-            self.election = Some(context.now + wait);
+            self.hold_election_at(context.now + wait);
         }
+    }
+
+    fn hold_election_at(&mut self, at: Instant) {
+        self.election = Some(at);
+        self.wake_at(at);
     }
 
     fn election_wait(&self, context: &mut Context<'_>) -> Span {
@@ -72,7 +79,8 @@ impl Group {
         self.attempts = self.attempts.saturating_add(1);
         sometimes!(ElectionHeldAgain, self.attempts > 1);
         sometimes!(ElectionTimedOut);
-        self.role = Role::PreCandidate { granted: BTreeSet::from([self.member(context.own)]) };
+        let granted = BTreeSet::from([self.member(context.own)]);
+        self.set_role(context, Role::PreCandidate { granted });
         self.ask_for_votes(context, true, self.term.next());
         if !context.planted.has(Bug::ElectionNotRearmed) {
             self.arm_election(context);
@@ -83,15 +91,15 @@ impl Group {
     fn campaign(&mut self, context: &mut Context<'_>) {
         self.term = self.term.next();
         self.vote = Some(self.member(context.own));
-        self.role = Role::Candidate { granted: BTreeSet::new() };
+        self.set_role(context, Role::Candidate { granted: BTreeSet::new() });
         if context.planted.has(Bug::OwnVoteNotWritten) {
             let vote = self.vote.take();
-            self.persist_state(context);
+            self.write_state(context);
             self.vote = vote;
         } else {
-            self.persist_state(context);
+            self.persist_state();
         }
-        self.notify(context, Written::Vote(self.term));
+        context.notify(self.id, Written::Vote(self.term));
         self.ask_for_votes(context, false, self.term);
         self.election = None;
         if !self.is_only_voter(context.own) {
@@ -179,11 +187,12 @@ impl Group {
                 when = When::Now;
                 self.vote = Some(from);
             } else if self.vote.is_none() {
-                self.vote = Some(from);
-                // A higher term was put into this step's row already.
-                if !context.planted.strikes(Bug::VoteMissesTermsRow, || risen) {
-                    self.persist_state(context);
+                if context.planted.strikes(Bug::VoteMissesTermsRow, || risen) {
+                    self.write_state(context);
+                } else {
+                    self.persist_state();
                 }
+                self.vote = Some(from);
             }
         }
         if newly {
@@ -207,7 +216,8 @@ impl Group {
             }
             self.heard_out_at = Some(context.now);
             self.attempts = self.attempts.saturating_add(1);
-            self.election = Some(context.now + self.election_wait(context));
+            let wait = self.election_wait(context);
+            self.hold_election_at(context.now + wait);
         }
     }
 
@@ -218,8 +228,8 @@ impl Group {
             && let Some(progress) = leading.progress.get_mut(&node)
         {
             sometimes!(LeaderReassured);
-            progress.probe();
-            self.replicate_to(context, node);
+            progress.probe(context.flows);
+            self.news_for(node);
         }
     }
 
@@ -288,21 +298,23 @@ impl Group {
             self.attempts = 0;
         }
         let begins = self.log.last().index.next();
-        self.role = Role::Leader(Leading { begins, ..Leading::default() });
+        let uncommitted = self.burden_upto(begins.before());
+        context.flows.uncommitted += uncommitted;
+        self.set_role(context, Role::Leader(Box::new(Leading { begins, uncommitted, ..Leading::default() })));
         let entry = match self.under_fresh_id(context) {
             None => (EntryKind::Blank, bytes::Bytes::new()),
             Some(configuration) => (EntryKind::Configuration, configuration),
         };
-        self.append_own(context, entry.0, entry.1, 0);
+        self.append_own(context, entry.0, entry.1);
         if entry.0 == EntryKind::Configuration {
             sometimes!(LedUnderFreshId);
-            self.persist_state(context);
+            self.persist_state();
         }
         self.track_members(context);
         self.introduce_all(context);
         self.check_quorum(context);
         self.tell_role(context);
-        self.replicate(context);
+        self.news_for_all();
     }
 
     /// Check-quorum (thesis 6.2): a leader that does not hear a quorum for an election's time stops leading.
@@ -314,6 +326,9 @@ impl Group {
         if let Role::Leader(leading) = &mut self.role {
             sometimes!(QuorumMissed, !quorum);
             leading.quorum_lost = if quorum { None } else { Some(leading.quorum_lost.unwrap_or(limit)) };
+            if let Some(at) = leading.quorum_lost {
+                self.wake_at(at);
+            }
         }
     }
 

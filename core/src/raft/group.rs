@@ -1,41 +1,37 @@
 //! One replica of one group: its state, and which of its ideas a message concerns.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::config::Config;
+use smallvec::SmallVec;
+
+use super::context::Context;
+use super::copy::Copying;
 use super::introduction::Newcomer;
 use super::log::Log;
 use super::message::{Body, Mark, Message, Place};
 use super::progress::Progress;
 use super::replication::Reply;
-use super::{GroupPlace, GroupStatus, Output, Receipt, RoleName, Written};
+use super::segments::RunLimits;
+use super::slots::Slot;
+use super::{Output, RoleName, Written};
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
-use crate::level::Level;
 use crate::planted::{Bug, Planted};
-use crate::rng::Rng;
+use crate::sorted_map::SortedMap;
 use crate::time::{Instant, Span};
 use crate::when::When;
 
-/// What a replica shares with all others of its node.
-pub(super) struct Context<'a> {
-    pub(super) now: Instant,
-    pub(super) own: NodeId,
-    pub(super) config: &'a Config,
-    pub(super) rng: &'a mut Rng,
-    pub(super) suspects: &'a BTreeSet<NodeId>,
-    pub(super) planted: Planted,
-    pub(super) out: &'a mut VecDeque<Output>,
-    /// Leaders that are followed anew.
-    pub(super) follows: &'a mut BTreeSet<NodeId>,
-}
+/// Entries handed to the owner at once.
+const APPLIED: RunLimits = RunLimits { entries: 1024, bytes: 1 << 20 };
 
 /// What a leader keeps.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Leading {
-    pub(super) progress: BTreeMap<NodeId, Progress>,
+    pub(super) progress: SortedMap<NodeId, Progress>,
     /// Where its term begins.
     pub(super) begins: LogIndex,
     pub(super) next_number: u64,
@@ -45,6 +41,17 @@ pub(super) struct Leading {
     pub(super) returning: BTreeSet<Member>,
     /// Learners that never vouched for anything, and wait for another to hold the entry that names them (rule C3).
     pub(super) newcomers: BTreeMap<NodeId, Newcomer>,
+    /// What was proposed and is not committed, by [`burden`](super::flow::burden).
+    pub(super) uncommitted: u64,
+}
+
+/// Whom a leader has news for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum News {
+    #[default]
+    None,
+    For(SmallVec<[NodeId; 1]>),
+    ForAll,
 }
 
 /// The part of the paper a replica plays.
@@ -53,7 +60,7 @@ pub(super) enum Role {
     Follower { leader: Option<NodeId> },
     PreCandidate { granted: BTreeSet<Member> },
     Candidate { granted: BTreeSet<Member> },
-    Leader(Leading),
+    Leader(Box<Leading>),
 }
 
 /// Whether a replica's memory can be trusted.
@@ -63,17 +70,8 @@ pub(super) enum Standing {
     Sound,
     /// It restarted, and waits for these to be joined by more (rules C2, C3).
     Verifying { answered: BTreeSet<NodeId> },
-    /// Nothing can be decided without it, it lost part of its log, and it copies it back from the other members (rule C3): from these
-    /// it has all they hold, from the others it waits for what follows this place.
-    Copying {
-        mark: Mark,
-        done: BTreeSet<NodeId>,
-        next: BTreeMap<NodeId, LogIndex>,
-        /// Whose last answer was cut, because bytes of its entries are not here yet.
-        cut: BTreeSet<NodeId>,
-        /// Who asked something meanwhile, and so is not silent.
-        spoke: BTreeSet<NodeId>,
-    },
+    /// Nothing can be decided without it, it lost part of its log, and it copies it back from the other members (rule C3).
+    Copying(Box<Copying>),
     /// It lost part of its log or a vote, took a fresh replica id, and waits to be admitted under it (rule C5).
     Renamed { old: ReplicaId },
     /// It goes no further; if it stopped alone, it was wrong and the others were right.
@@ -86,19 +84,6 @@ fn leads(body: &Body) -> bool {
         Body::Append(append) => !append.copy,
         Body::Snapshot(snapshot) => !snapshot.copy,
         _ => false,
-    }
-}
-
-impl Standing {
-    /// It begins to copy its log back; nobody was asked yet.
-    pub(super) fn copying(mark: Mark) -> Self {
-        Self::Copying {
-            mark,
-            done: BTreeSet::new(),
-            next: BTreeMap::new(),
-            cut: BTreeSet::new(),
-            spoke: BTreeSet::new(),
-        }
     }
 }
 
@@ -120,8 +105,12 @@ pub(super) struct Group {
     /// Held here, but perhaps by this replica alone after its disk forgot the others: the end of the log when it learned of that.
     pub(super) deluded_upto: LogIndex,
     /// What the others vouched for, by node.
-    pub(super) marks: BTreeMap<NodeId, Mark>,
+    pub(super) marks: SortedMap<NodeId, Mark>,
     pub(super) unwritten_marks: BTreeSet<NodeId>,
+    /// Term, vote, replica id or standing are to be written.
+    pub(super) unwritten_state: bool,
+    /// To whom something is to be sent.
+    pub(super) news: News,
     pub(super) election: Option<Instant>,
     /// Who led last, as far as this life heard: a term has one leader.
     pub(super) led_by: Option<(Term, Member)>,
@@ -143,7 +132,7 @@ pub(super) struct Group {
     pub(super) ask_wait: Span,
     /// Until when every other member's word is waited for, in the control group (rule C3).
     pub(super) patience: Option<Instant>,
-    pub(super) installing: Option<super::message::Snapshot>,
+    pub(super) installing: Option<Box<super::message::Snapshot>>,
     /// The leader's replica, and the number of its last append: where asking for more goes.
     pub(super) last_append: Option<(Member, u64)>,
     /// A member that lost its log and asked for a snapshot of this one (rule C3).
@@ -151,7 +140,20 @@ pub(super) struct Group {
     /// The fresh replica id to take with the first entry of the next term (rule C3).
     pub(super) fresh: Option<ReplicaId>,
     pub(super) told: Option<(RoleName, Term, Option<NodeId>)>,
-    pub(super) configured: (LogIndex, bool),
+    /// The configuration that the owner was told of last, where it stands, and whether it is committed.
+    pub(super) configured: Option<(Arc<Configuration>, LogIndex, bool)>,
+    /// The next deadline is not before this moment.
+    pub(super) wake: Option<Instant>,
+    /// When it will be woken.
+    pub(super) armed: Option<Instant>,
+    /// Where it lives among the groups of its node.
+    pub(super) slot: Slot,
+    /// The nodes by which it is found there.
+    pub(super) indexed: Box<[NodeId]>,
+    /// Whether these are the nodes of its members and its leader.
+    pub(super) listed: bool,
+    /// Waits for its turn to write and to send.
+    pub(super) busy: bool,
 }
 
 impl Group {
@@ -174,8 +176,10 @@ impl Group {
             role: Role::Follower { leader: None },
             standing: Standing::Sound,
             deluded_upto: LogIndex(0),
-            marks: BTreeMap::new(),
+            marks: SortedMap::new(),
             unwritten_marks: BTreeSet::new(),
+            unwritten_state: false,
+            news: News::None,
             election: None,
             led_by: None,
             in_doubt: false,
@@ -192,7 +196,13 @@ impl Group {
             copying_to: None,
             fresh: None,
             told: None,
-            configured: (LogIndex(u64::MAX), false),
+            configured: None,
+            wake: None,
+            armed: None,
+            slot: Slot::NONE,
+            indexed: Box::default(),
+            listed: false,
+            busy: false,
         }
     }
 
@@ -222,18 +232,6 @@ impl Group {
         if let Role::Follower { leader } = self.role { leader } else { None }
     }
 
-    pub(super) fn role_name(&self, own: NodeId) -> RoleName {
-        match (&self.standing, &self.role) {
-            (Standing::Stopped { .. }, _) => RoleName::Stopped,
-            (Standing::Copying { .. } | Standing::Renamed { .. }, _) => RoleName::Amnesic,
-            (Standing::Verifying { .. }, _) => RoleName::Verifying,
-            (Standing::Sound, Role::Leader(_)) => RoleName::Leader,
-            (Standing::Sound, Role::PreCandidate { .. } | Role::Candidate { .. }) => RoleName::Candidate,
-            (Standing::Sound, Role::Follower { .. }) if self.is_voter(own) => RoleName::Follower,
-            (Standing::Sound, Role::Follower { .. }) => RoleName::Learner,
-        }
-    }
-
     /// Other members' nodes, each once.
     pub(super) fn others(&self, own: NodeId) -> Vec<NodeId> {
         let nodes: BTreeSet<NodeId> = self.log.configuration().members().map(|member| member.node).collect();
@@ -248,14 +246,14 @@ impl Group {
     pub(super) fn send(&self, context: &mut Context<'_>, to: NodeId, term: Term, body: Body, when: When) {
         let addressee = self.replica_on(to);
         let message = Message { sender: self.replica, addressee, term, life: self.life, body };
-        context.out.push_back(Output::Send { to, group: self.id, message, when });
+        context.send(to, self.id, message, when);
     }
 
     /// Answers the very replica that spoke: the entry that gave it its present id may not have come here yet.
     pub(super) fn answer(&self, context: &mut Context<'_>, to: Member, term: Term, body: Body, when: When) {
         let addressee = Some(to.replica);
         let message = Message { sender: self.replica, addressee, term, life: self.life, body };
-        context.out.push_back(Output::Send { to: to.node, group: self.id, message, when });
+        context.send(to.node, self.id, message, when);
     }
 
     pub(super) fn handle_message(&mut self, context: &mut Context<'_>, from: NodeId, message: Message) {
@@ -292,7 +290,7 @@ impl Group {
             _ => {}
         }
         if mistaken {
-            self.recollect(context, from, addressee);
+            self.recollect(from, addressee);
             return self.correct(context, from, addressee);
         }
         if leads(&body) && self.is_of_a_former_life(context, from, life) {
@@ -337,8 +335,17 @@ impl Group {
         self.apply(context);
     }
 
-    pub(super) fn notify(&self, context: &mut Context<'_>, what: Written) {
-        context.out.push_back(Output::Notify(Receipt { group: self.id, what }));
+    /// Plays another part from now on.
+    pub(super) fn set_role(&mut self, context: &mut Context<'_>, role: Role) {
+        if let Role::Leader(leading) = &mut self.role {
+            leading.resign(context);
+        }
+        self.role = role;
+    }
+
+    /// Something is due then: the replica is woken at that moment, or earlier.
+    pub(super) fn wake_at(&mut self, at: Instant) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
 
     /// A higher term was heard.
@@ -348,7 +355,7 @@ impl Group {
             self.term = term;
             self.vote = None;
             if !context.planted.has(Bug::HeardTermNotWritten) {
-                self.persist_state(context);
+                self.persist_state();
             }
         } else if context.planted.strikes(Bug::StepDownForgetsVote, || self.vote.is_some()) {
             self.vote = None;
@@ -358,7 +365,7 @@ impl Group {
 
     /// Follows from now on; waits for an election unless somebody leads.
     pub(super) fn follow(&mut self, context: &mut Context<'_>, leader: Option<NodeId>) {
-        self.role = Role::Follower { leader };
+        self.set_role(context, Role::Follower { leader });
         if let Some(leader) = leader {
             self.in_doubt = context.suspects.contains(&leader);
             self.compare_leader(context, leader);
@@ -390,7 +397,7 @@ impl Group {
             upto = self.commit.min(self.log.last().index);
         }
         while self.applied < upto {
-            let entries = self.log.slice(self.applied.next(), upto, 1024, 1 << 20);
+            let entries = self.log.slice(self.applied.next(), upto, APPLIED);
             let Some(last) = entries.last() else { return };
             self.applied = last.index;
             context.out.push_back(Output::Apply { group: self.id, entries });
@@ -403,6 +410,7 @@ impl Group {
         let now = (self.role_name(context.own), self.term, self.leader(context.own));
         if self.told != Some(now) {
             self.told = Some(now);
+            self.listed = false;
             let (role, term, leader) = now;
             context.out.push_back(Output::Role { group: self.id, role, term, leader });
         }
@@ -411,11 +419,15 @@ impl Group {
     /// Tells the owner which configuration is in force, and whether it is committed, once each.
     pub(super) fn tell_configuration(&mut self, context: &mut Context<'_>) {
         let index = self.log.configured_at();
-        let now = (index, index <= self.commit);
-        if self.configured != now {
-            self.configured = now;
-            let configuration = self.log.configuration().clone();
-            let committed = now.1;
+        let committed = index <= self.commit;
+        let known = self.configured.as_ref().is_some_and(|(configuration, at, was_committed)| {
+            (*at, *was_committed) == (index, committed) && self.log.is_configured_by(configuration)
+        });
+        if !known {
+            let in_force = self.log.configuration_at(index);
+            let configuration = Configuration::clone(&in_force);
+            self.configured = Some((in_force, index, committed));
+            self.listed = false;
             context.out.push_back(Output::Configured { group: self.id, configuration, index, committed });
         }
     }
@@ -447,61 +459,5 @@ impl Group {
             self.election_due(context);
         }
         self.leader_deadline(context);
-    }
-
-    pub(super) fn status(&self, own: NodeId) -> GroupStatus {
-        GroupStatus {
-            role: self.role_name(own),
-            term: self.term,
-            leader: self.leader(own),
-            configuration: self.log.configuration().clone(),
-            commit: self.commit,
-            applied: self.applied,
-            last: self.log.last(),
-            durable: self.log.durable(),
-            first: self.log.first(),
-            stopped: match &self.standing {
-                Standing::Stopped { reason, .. } => Some(reason.clone()),
-                _ => None,
-            },
-        }
-    }
-
-    pub(super) fn standpoint(&self, own: NodeId) -> GroupPlace {
-        GroupPlace {
-            group: self.id,
-            replica: self.replica,
-            role: self.role_name(own),
-            term: self.term,
-            vote: self.vote,
-            commit: self.commit,
-            durable: self.log.durable_place(),
-            last: self.log.last(),
-        }
-    }
-
-    pub(super) fn check_invariants(&self, own: NodeId, level: Level) {
-        let (base, last) = (self.log.base().index, self.log.last().index);
-        assert!(base <= self.applied, "R3: applied {} below the base {base}", self.applied);
-        assert!(self.applied <= self.commit, "R3: applied {} above commit {}", self.applied, self.commit);
-        assert!(self.applied <= self.log.durable(), "R3: applied {} before it is durable", self.applied);
-        let durable = self.log.durable();
-        assert!(durable <= last, "R3: durable up to {durable}, and the log ends at {last}");
-        assert!(self.commit <= last.max(self.applied), "R3: commit {} above the end {last}", self.commit);
-        assert!(self.log.last().term <= self.term, "R4: an entry of a term that has not begun");
-        if let Role::Leader(leading) = &self.role {
-            assert_eq!(self.standing, Standing::Sound, "R8: a replica leads that must not");
-            assert!(self.log.configured_at() <= last, "R5: a configuration beyond the log");
-            assert!(!leading.progress.contains_key(&own), "R1: a leader replicates to itself");
-            let tracked = |newcomer: &Newcomer| {
-                leading.progress.get(&newcomer.member.node).is_some_and(|p| p.member == newcomer.member)
-            };
-            assert!(leading.newcomers.values().all(tracked), "R1: somebody waits who is no member");
-            let pending = self.log.configurations_above(self.commit);
-            assert!(self.commit < leading.begins || pending <= 1, "R5: {pending} configurations pend");
-        }
-        if level == Level::Full {
-            self.log.check_invariants();
-        }
     }
 }

@@ -1,4 +1,7 @@
-//! All groups of a node: who is asked, what is due, which nodes are in doubt.
+//! All groups of a node: who is asked, what is due, which nodes are in doubt, what is written and sent.
+//!
+//! Replicas note what they have to write and to send. It is given out when everything that was to be told in a step has been told: then a
+//! group writes once, sends one append with everything new to each member, and answers once. Groups take turns of one message each.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::ToString as _;
@@ -6,8 +9,11 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::group::{Context, Group, Role, Standing};
+use super::context::{Context, Held};
+use super::flow::Flows;
+use super::group::{Group, News, Role, Standing};
 use super::message::Place;
+use super::slots::{Slot, Slots};
 use super::store::Loading;
 use super::{Config, GroupPlace, GroupStatus, Input, Output, RefusedReason};
 use crate::configuration::Configuration;
@@ -34,13 +40,17 @@ pub struct Groups {
     own: NodeId,
     rng: Rng,
     planted: Planted,
-    groups: BTreeMap<GroupId, Group>,
+    groups: Slots,
     loading: BTreeMap<GroupId, Loading>,
     applied: BTreeMap<GroupId, LogIndex>,
     suspects: BTreeSet<NodeId>,
-    due: BTreeSet<(Instant, GroupId)>,
-    armed: BTreeMap<GroupId, Instant>,
+    /// The last moment that was told.
+    now: Instant,
     out: VecDeque<Output>,
+    held: Held,
+    flows: Flows,
+    /// Groups that have something to write or to send.
+    busy: VecDeque<Slot>,
     /// Leaders followed anew, by whatever number of groups.
     follows: BTreeSet<NodeId>,
 }
@@ -50,17 +60,19 @@ impl Groups {
     #[must_use]
     pub fn new(config: Config, own: NodeId, rng: Rng, planted: Planted) -> Self {
         Self {
+            flows: Flows::new(config.node_bytes),
             config,
             own,
             rng,
             planted,
-            groups: BTreeMap::new(),
+            groups: Slots::default(),
             loading: BTreeMap::new(),
             applied: BTreeMap::new(),
             suspects: BTreeSet::new(),
-            due: BTreeSet::new(),
-            armed: BTreeMap::new(),
+            now: Instant(0),
             out: VecDeque::new(),
+            held: Held::default(),
+            busy: VecDeque::new(),
             follows: BTreeSet::new(),
         }
     }
@@ -112,7 +124,7 @@ impl Groups {
                 if self.planted.strikes(Bug::WholeLogCommittedAtStart, || group.commit < end) {
                     group.commit = end;
                 }
-                self.groups.insert(id, group);
+                self.groups.insert(group);
                 self.with(now.monotonic, id, |group, context| {
                     group.tell_configuration(context);
                     group.verify(context);
@@ -130,7 +142,7 @@ impl Groups {
         let now = now.monotonic;
         match input {
             Input::Create { group, replica, founding } => self.create(now, group, replica, founding),
-            Input::Remove { group } => self.remove(group),
+            Input::Remove { group } => self.remove(now, group),
             Input::Message { from, group, message } => {
                 self.with(now, group, |group, context| group.handle_message(context, from, message));
             }
@@ -149,7 +161,7 @@ impl Groups {
                 let before = group.log.base();
                 group.log.compact(upto.min(group.applied));
                 if group.log.base() != before {
-                    group.persist_base(context);
+                    group.write_base(context);
                 }
             }),
             Input::Snapshot { group, to, index, data } => {
@@ -176,7 +188,7 @@ impl Groups {
                 self.each(now, node, |group, context| {
                     group.check_quorum(context);
                     group.ask_anew(context);
-                    group.replicate_to(context, node);
+                    group.news_for(node);
                 });
             }
             Input::PeerBoot { node, .. } => self.each(now, node, |group, context| {
@@ -185,9 +197,9 @@ impl Groups {
                 if let Role::Leader(leading) = &mut group.role
                     && let Some(progress) = leading.progress.get_mut(&node)
                 {
-                    progress.probe();
+                    progress.probe(context.flows);
                 }
-                group.replicate_to(context, node);
+                group.news_for(node);
             }),
             Input::Leads { node, groups } => {
                 let led: BTreeMap<GroupId, Term> = groups.into_iter().collect();
@@ -198,17 +210,16 @@ impl Groups {
                 });
             }
             Input::Stalled { by } => {
-                for id in self.groups.keys().copied().collect::<Vec<_>>() {
-                    self.with(now, id, |group, _| group.stalled(by));
+                for slot in self.groups.all() {
+                    self.act(now, slot, |group, _| group.stalled(by));
                 }
             }
             Input::Deadline => {
-                while let Some(&(at, id)) = self.due.first()
-                    && at <= now
-                {
-                    self.due.remove(&(at, id));
-                    self.armed.remove(&id);
-                    self.with(now, id, Group::handle_deadline);
+                while let Some(slot) = self.groups.take_due(now) {
+                    self.act(now, slot, |group, context| {
+                        group.handle_deadline(context);
+                        group.wake = group.next_deadline();
+                    });
                 }
             }
         }
@@ -217,31 +228,55 @@ impl Groups {
     /// Whether a replica of that group is here.
     #[must_use]
     pub fn contains(&self, group: GroupId) -> bool {
-        self.groups.contains_key(&group)
+        self.groups.find(group).is_some()
     }
 
-    /// The next thing wanted. Whom groups follow comes last, each node once.
+    /// The next thing wanted. What is written and sent comes once nothing else does: tell all there is to tell, then poll until `None`. Whom
+    /// groups follow comes last, each node once.
     pub fn poll(&mut self) -> Option<Output> {
+        if self.out.is_empty() {
+            self.give_out();
+        }
         self.out.pop_front().or_else(|| self.follows.pop_first().map(|node| Output::Follows { node }))
     }
 
     /// When to come back.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.due.first().map(|&(at, _)| at)
+        self.groups.next_due()
     }
 
-    /// Asserts the invariants R1 to R8.
+    /// Asserts the invariants R1 to R12.
     pub fn check_invariants(&self, level: Level) {
         for group in self.groups.values() {
             group.check_invariants(self.own, level);
         }
+        if level == Level::Full {
+            self.groups.check();
+            self.check_flows();
+        }
+    }
+
+    fn check_flows(&self) {
+        let (mut under_way, mut uncommitted) = (BTreeMap::<NodeId, u64>::new(), 0);
+        for group in self.groups.values() {
+            let Role::Leader(leading) = &group.role else { continue };
+            uncommitted += leading.uncommitted;
+            for (&node, progress) in leading.progress.iter().filter(|(_, progress)| progress.under_way() > 0)
+            {
+                *under_way.entry(node).or_default() += progress.under_way();
+            }
+        }
+        assert_eq!(self.flows.uncommitted, uncommitted, "R12: what waits to be committed on this node");
+        let same = self.flows.nodes().eq(under_way.keys().copied())
+            && under_way.iter().all(|(&node, &bytes)| self.flows.under_way(node) == bytes);
+        assert!(same, "R12: what is under way is not what the groups sent");
     }
 
     /// A group as seen here.
     #[must_use]
     pub fn status(&self, group: GroupId) -> Option<GroupStatus> {
-        self.groups.get(&group).map(|group| group.status(self.own))
+        self.groups.by_id(group).map(|group| group.status(self.own))
     }
 
     /// Where each replica of this node stands.
@@ -252,13 +287,13 @@ impl Groups {
     /// What the log of a group holds at `index`, if it still holds it.
     #[must_use]
     pub fn place(&self, group: GroupId, index: LogIndex) -> Option<Place> {
-        self.groups.get(&group)?.log.place(index)
+        self.groups.by_id(group)?.log.place(index)
     }
 
     /// The configuration of a group that is in force here.
     #[must_use]
     pub fn configuration(&self, group: GroupId) -> Option<&Configuration> {
-        self.groups.get(&group).map(|group| group.log.configuration())
+        self.groups.by_id(group).map(|group| group.log.configuration())
     }
 
     /// The groups this node leads, by the other nodes that have a member in them.
@@ -297,13 +332,13 @@ impl Groups {
     }
 
     fn create(&mut self, now: Instant, id: GroupId, replica: ReplicaId, founding: Configuration) {
-        if self.groups.contains_key(&id) {
+        if self.contains(id) {
             return;
         }
-        self.groups.insert(id, Group::new(id, replica, Place::default(), founding, self.planted));
+        self.groups.insert(Group::new(id, replica, Place::default(), founding, self.planted));
         self.with(now, id, |group, context| {
-            group.persist_base(context);
-            group.persist_state(context);
+            group.write_base(context);
+            group.persist_state();
             group.tell_configuration(context);
             if group.is_only_voter(context.own) {
                 // A disk may have been rolled back to before the group was there: the learner knows (rule C3).
@@ -315,17 +350,15 @@ impl Groups {
         });
     }
 
-    fn remove(&mut self, id: GroupId) {
-        if self.groups.remove(&id).is_some() {
+    fn remove(&mut self, now: Instant, id: GroupId) {
+        self.with(now, id, |group, context| group.set_role(context, Role::Follower { leader: None }));
+        if self.groups.remove(id) {
             self.out.extend(super::store::forget_all(id));
-        }
-        if let Some(at) = self.armed.remove(&id) {
-            self.due.remove(&(at, id));
         }
     }
 
     fn refuse_unknown(&mut self, group: GroupId, context: u64) -> bool {
-        let known = self.groups.contains_key(&group);
+        let known = self.contains(group);
         if !known {
             self.out.push_back(Output::Refused { group, context, reason: RefusedReason::Stopped });
         }
@@ -334,17 +367,22 @@ impl Groups {
 
     /// Runs `act` on every group that has a member on `node`, or follows it.
     fn each(&mut self, now: Instant, node: NodeId, act: impl Fn(&mut Group, &mut Context<'_>)) {
-        let concerned = self.groups.values().filter(|group| {
-            group.followed() == Some(node) || group.log.configuration().on(node).next().is_some()
-        });
-        for id in concerned.map(|group| group.id).collect::<Vec<_>>() {
-            self.with(now, id, &act);
+        for slot in self.groups.with_member_on(node) {
+            self.act(now, slot, &act);
         }
     }
 
-    /// Runs `act` on one group, if it is there, and keeps its deadline.
+    /// Runs `act` on one group, if it is here.
     fn with(&mut self, now: Instant, id: GroupId, act: impl FnOnce(&mut Group, &mut Context<'_>)) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
+        if let Some(slot) = self.groups.find(id) {
+            self.act(now, slot, act);
+        }
+    }
+
+    /// Runs `act` on the group in a slot, and notes what it has to write, to send and to wait for.
+    fn act(&mut self, now: Instant, slot: Slot, act: impl FnOnce(&mut Group, &mut Context<'_>)) {
+        self.now = now;
+        let Some(group) = self.groups.get_mut(slot) else { return };
         let (term, commit) = (group.term, group.commit);
         let mut context = Context {
             now,
@@ -354,22 +392,35 @@ impl Groups {
             suspects: &self.suspects,
             planted: self.planted,
             out: &mut self.out,
+            held: &mut self.held,
+            flows: &mut self.flows,
             follows: &mut self.follows,
         };
         act(group, &mut context);
         assert!(group.term >= term && group.commit >= commit, "R4: term or commit index went back");
-        let stopped = matches!(group.standing, Standing::Stopped { .. });
-        let next = if stopped { None } else { group.next_deadline() };
-        let before = self.armed.get(&id).copied();
-        if before != next {
-            if let Some(at) = before {
-                self.due.remove(&(at, id));
-                self.armed.remove(&id);
-            }
-            if let Some(at) = next {
-                self.due.insert((at, id));
-                self.armed.insert(id, at);
-            }
+        if !group.busy && (group.has_unwritten() || group.news != News::None) {
+            group.busy = true;
+            self.busy.push_back(slot);
         }
+        self.groups.note(slot);
+    }
+
+    /// Gives out what is to be written, then what waited for that, then what is to be sent: a message at a time for each group and member.
+    fn give_out(&mut self) {
+        let now = self.now;
+        for place in 0..self.busy.len() {
+            let slot = self.busy[place];
+            self.act(now, slot, Group::write);
+        }
+        while let Some(slot) = self.busy.pop_front() {
+            self.act(now, slot, |group, context| {
+                group.send_news(context);
+                group.busy = false;
+            });
+        }
+        while let Some((node, slot)) = self.flows.next_turn() {
+            self.act(now, slot, |group, context| group.take_turn(context, node));
+        }
+        self.held.release(&mut self.out);
     }
 }

@@ -10,7 +10,8 @@
 
 use alloc::vec::Vec;
 
-use super::group::{Context, Group, Role};
+use super::context::Context;
+use super::group::{Group, Role};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId};
 use crate::planted::Bug;
@@ -52,6 +53,7 @@ impl Group {
         if wait {
             let newcomers = joining.into_iter().map(|(member, named)| Newcomer { member, named, until });
             leading.newcomers.extend(newcomers.map(|newcomer| (newcomer.member.node, newcomer)));
+            self.wake_at(until);
         }
     }
 
@@ -62,23 +64,23 @@ impl Group {
     }
 
     /// A member holds more than before: perhaps the entry that names somebody who waits.
-    pub(super) fn witness(&mut self, context: &mut Context<'_>, by: Member) {
+    pub(super) fn witness(&mut self, by: Member) {
         let Role::Leader(leading) = &self.role else { return };
         let Some(progress) = leading.progress.get(&by.node).filter(|_| self.has_vouched(by)) else { return };
         let matched = progress.matched;
-        self.tell_newcomers(context, |newcomer| newcomer.member != by && newcomer.named <= matched);
+        self.tell_newcomers(|newcomer| newcomer.member != by && newcomer.named <= matched);
     }
 
     /// No other learner has answered in time: the mesh goes on without.
     pub(super) fn introduce_unwitnessed(&mut self, context: &mut Context<'_>) {
         let now = context.now;
-        if self.tell_newcomers(context, |newcomer| newcomer.until <= now) {
+        if self.tell_newcomers(|newcomer| newcomer.until <= now) {
             sometimes!(NewcomerUnwitnessed);
         }
     }
 
     /// Whoever of those that wait is meant waits no longer. Whether there was anybody.
-    fn tell_newcomers(&mut self, context: &mut Context<'_>, meant: impl Fn(&Newcomer) -> bool) -> bool {
+    fn tell_newcomers(&mut self, meant: impl Fn(&Newcomer) -> bool) -> bool {
         let Role::Leader(leading) = &mut self.role else { return false };
         let nodes: Vec<NodeId> =
             leading.newcomers.values().filter(|&newcomer| meant(newcomer)).map(|n| n.member.node).collect();
@@ -86,7 +88,7 @@ impl Group {
             leading.newcomers.remove(node);
         }
         for &node in &nodes {
-            self.replicate_to(context, node);
+            self.news_for(node);
         }
         !nodes.is_empty()
     }

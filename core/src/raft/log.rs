@@ -1,13 +1,15 @@
-//! The log of one replica: entries above a base, their chain, and how much of them is durable.
+//! The log of one replica: entries above a base, their chain, what they make of the configuration, and how much of them is durable.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::delta::Delta;
+use super::entries::Entries;
 use super::message::{Entry, EntryKind, Place};
+use super::segments::{RunLimits, Segments};
 use super::wire::decode_delta;
 use crate::configuration::{Configuration, Member};
-use crate::digest::Chain;
 use crate::id::{LogIndex, Term};
 use crate::planted::{Bug, Planted};
 use crate::rare;
@@ -16,15 +18,16 @@ use crate::sometimes;
 /// Entries behind a base. Everything up to the base is committed and lives on in the owner's state.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
-    base: Place,
-    entries: VecDeque<(Entry, Chain)>,
+    segments: Segments,
     /// The configuration that is in force at the base.
-    founding: Configuration,
+    founding: Arc<Configuration>,
     /// What the entries change of it, by index.
     deltas: Vec<(LogIndex, Delta)>,
     /// What they come to: the configuration in force.
-    configuration: Configuration,
+    configuration: Arc<Configuration>,
     durable: LogIndex,
+    /// The first entry that was not given to be written.
+    unwritten: LogIndex,
     /// Appends on their way to the disk: serial number, last index (lowered by truncation).
     writing: VecDeque<(u64, LogIndex)>,
     serial: u64,
@@ -42,13 +45,14 @@ pub(super) enum Mismatch {
 
 impl Log {
     pub(super) fn new(base: Place, configuration: Configuration, planted: Planted) -> Self {
+        let configuration = Arc::new(configuration);
         Self {
-            base,
-            entries: VecDeque::new(),
-            founding: configuration.clone(),
+            segments: Segments::new(base),
+            founding: Arc::clone(&configuration),
             deltas: Vec::new(),
             configuration,
             durable: base.index,
+            unwritten: base.index.next(),
             writing: VecDeque::new(),
             serial: 0,
             planted,
@@ -56,19 +60,15 @@ impl Log {
     }
 
     pub(super) fn base(&self) -> Place {
-        self.base
+        self.segments.base()
     }
 
     pub(super) fn first(&self) -> LogIndex {
-        self.base.index.next()
+        self.base().index.next()
     }
 
     pub(super) fn last(&self) -> Place {
-        self.entries.back().map_or(self.base, |(entry, chain)| Place {
-            index: entry.index,
-            term: entry.term,
-            chain: *chain,
-        })
+        self.segments.end()
     }
 
     pub(super) fn durable(&self) -> LogIndex {
@@ -77,29 +77,31 @@ impl Log {
 
     /// The durable end of the log.
     pub(super) fn durable_place(&self) -> Place {
-        self.place(self.durable).unwrap_or(self.base)
+        self.place(self.durable).unwrap_or(self.base())
     }
 
     pub(super) fn place(&self, index: LogIndex) -> Option<Place> {
-        if index == self.base.index {
-            return Some(self.base);
-        }
-        let at = index.0.checked_sub(self.base.index.0 + 1)?;
-        let (entry, chain) = self.entries.get(usize::try_from(at).ok()?)?;
-        Some(Place { index, term: entry.term, chain: *chain })
+        self.segments.place(index)
     }
 
-    /// Entries from `from` on, up to so many and so many bytes; one at least, if there is one.
-    pub(super) fn slice(&self, from: LogIndex, upto: LogIndex, most: usize, most_bytes: usize) -> Vec<Entry> {
-        let mut bytes = 0;
-        let start = (from.0.saturating_sub(self.base.index.0 + 1)) as usize;
-        let wanted = self.entries.iter().skip(start).take(most).take_while(|(entry, _)| entry.index <= upto);
-        let taken = wanted.take_while(|(entry, _)| {
-            let fits = bytes == 0 || bytes + entry.data.len() <= most_bytes;
-            bytes += entry.data.len().max(1);
-            fits
-        });
-        taken.map(|(entry, _)| entry.clone()).collect()
+    /// Entries from `from` on, within limits; one at least, if there is one.
+    pub(super) fn slice(&self, from: LogIndex, upto: LogIndex, limits: RunLimits) -> Entries {
+        self.segments.slice(from, upto, limits)
+    }
+
+    /// The entries from `from` to `upto`.
+    pub(super) fn range(&self, from: LogIndex, upto: LogIndex) -> impl Iterator<Item = &Entry> {
+        self.segments.range(from, upto)
+    }
+
+    /// Whether that is the configuration in force: not one that is equal to it, but the very same.
+    pub(super) fn is_configured_by(&self, configuration: &Arc<Configuration>) -> bool {
+        Arc::ptr_eq(&self.configuration, configuration)
+    }
+
+    /// What is appended one by one becomes runs that can be shared.
+    pub(super) fn close(&mut self, limits: RunLimits) {
+        self.segments.close(limits);
     }
 
     pub(super) fn configuration(&self) -> &Configuration {
@@ -108,13 +110,13 @@ impl Log {
 
     /// Where the configuration in force stands.
     pub(super) fn configured_at(&self) -> LogIndex {
-        self.deltas.last().map_or(self.base.index, |(at, _)| *at)
+        self.deltas.last().map_or(self.base().index, |(at, _)| *at)
     }
 
     /// The entry that made a learner of `member`, of which it has been one since; the base if that lies behind.
     pub(super) fn named_at(&self, member: Member) -> LogIndex {
         let named = |(_, delta): &&(LogIndex, Delta)| delta.joining.binary_search(&member).is_ok();
-        self.deltas.iter().rev().find(named).map_or(self.base.index, |(at, _)| *at)
+        self.deltas.iter().rev().find(named).map_or(self.base().index, |(at, _)| *at)
     }
 
     /// How many configurations stand above `index`.
@@ -123,27 +125,30 @@ impl Log {
     }
 
     /// The configuration in force at `index`.
-    pub(super) fn configuration_at(&self, index: LogIndex) -> Configuration {
+    pub(super) fn configuration_at(&self, index: LogIndex) -> Arc<Configuration> {
         if index >= self.configured_at() {
-            return self.configuration.clone();
+            return Arc::clone(&self.configuration);
         }
         let upto = self.deltas.iter().take_while(|(at, _)| *at <= index).count();
-        self.changed_by(&self.deltas[..upto])
+        self.changed_by(upto)
     }
 
-    /// What changes make of the configuration at the base.
-    fn changed_by(&self, deltas: &[(LogIndex, Delta)]) -> Configuration {
-        let mut configuration = self.founding.clone();
-        deltas.iter().for_each(|(_, delta)| delta.apply(&mut configuration));
-        configuration
+    /// What the first changes make of the configuration at the base.
+    fn changed_by(&self, changes: usize) -> Arc<Configuration> {
+        if changes == 0 {
+            return Arc::clone(&self.founding);
+        }
+        let mut configuration = Configuration::clone(&self.founding);
+        self.deltas[..changes].iter().for_each(|(_, delta)| delta.apply(&mut configuration));
+        Arc::new(configuration)
     }
 
     /// The first of `entries` that changes a configuration other than the one in force where it would stand, if there is one (R9).
-    pub(super) fn misfit(&self, entries: &[Entry]) -> Option<LogIndex> {
-        let mut changes = entries.iter().filter(|entry| entry.kind == EntryKind::Configuration).peekable();
+    pub(super) fn misfit(&self, entries: &Entries) -> Option<LogIndex> {
+        let mut changes = entries.configurations().peekable();
         changes.peek()?;
         // What stands behind their beginning is cut off before they take its place.
-        let mut configuration = self.configuration_at(entries.first()?.index.before());
+        let mut configuration = Configuration::clone(&self.configuration_at(entries.first()?.index.before()));
         changes.find_map(|entry| match decode_delta(&entry.data) {
             Ok(delta) if delta.fits(&configuration) => {
                 delta.apply(&mut configuration);
@@ -155,7 +160,7 @@ impl Log {
 
     /// Whether the log agrees with another one at `place`. Nothing is known here of places below the base: what follows them tells, at the base.
     pub(super) fn agrees(&self, place: Place) -> Result<(), Mismatch> {
-        if place.index < self.base.index {
+        if place.index < self.base().index {
             return Ok(());
         }
         match self.place(place.index) {
@@ -173,15 +178,14 @@ impl Log {
 
     /// The last index up to which another log that holds `place` may be equal: entries of later terms are not in it.
     pub(super) fn may_agree_upto(&self, place: Place) -> LogIndex {
-        let older = |(entry, _): &(Entry, Chain)| entry.index <= place.index && entry.term <= place.term;
-        LogIndex(self.base.index.0 + self.entries.partition_point(older) as u64)
+        self.segments.last_while(|entry| entry.index <= place.index && entry.term <= place.term)
     }
 
     /// The place before the first entry of the term that the entry at `index` has, or the end of the log if it is not there.
     pub(super) fn before_term_at(&self, index: LogIndex) -> Place {
         let Some(term) = self.term(index) else { return self.last() };
-        let older = self.entries.partition_point(|(entry, _)| entry.term < term);
-        self.place(LogIndex(self.base.index.0 + older as u64)).unwrap_or(self.base)
+        let older = self.segments.last_while(|entry| entry.term < term);
+        self.place(older).unwrap_or(self.base())
     }
 
     /// Compares entries behind `previous`, at which the logs agree, with what stands here: up to where both are equal if the rest is put in
@@ -189,12 +193,15 @@ impl Log {
     pub(super) fn compare(
         &self,
         previous: Place,
-        mut entries: Vec<Entry>,
-    ) -> Result<(LogIndex, Vec<Entry>), Mismatch> {
+        entries: &Entries,
+    ) -> Result<(LogIndex, Entries), Mismatch> {
         let covered = LogIndex(previous.index.0 + entries.len() as u64);
-        if covered < self.base.index {
+        if previous == self.last() {
+            return Ok((covered, entries.clone()));
+        }
+        if covered < self.base().index {
             sometimes!(AppendBelowBase);
-            return Ok((self.base.index, Vec::new()));
+            return Ok((self.base().index, Entries::new()));
         }
         let (mut place, mut differs) = (previous, None);
         for (at, entry) in entries.iter().enumerate() {
@@ -206,14 +213,14 @@ impl Log {
             place = place.then(entry);
             match self.agrees(place) {
                 Ok(()) => {}
-                Err(Mismatch::Differs) if place.index > self.base.index => {
+                Err(Mismatch::Differs) if place.index > self.base().index => {
                     differs = differs.or(Some(at));
                 }
                 Err(Mismatch::Forked(_) | Mismatch::Differs) => return Err(Mismatch::Forked(place.index)),
             }
         }
         // Only what stands here above the base can be equal: what was skipped below it was compared at the base, through the chain.
-        Ok((covered, differs.map_or_else(Vec::new, |at| entries.split_off(at))))
+        Ok((covered, differs.map_or_else(Entries::new, |at| entries.part(at..entries.len()))))
     }
 
     /// Adds an entry at the end, without writing it.
@@ -221,37 +228,62 @@ impl Log {
         let last = self.last();
         assert_eq!(entry.index, last.index.next(), "R2: entry {} behind {}", entry.index, last.index);
         assert!(entry.term >= last.term, "R2: term {} behind term {}", entry.term, last.term);
-        let chain = last.then(&entry).chain;
         if entry.kind == EntryKind::Configuration {
-            let delta = decode_delta(&entry.data).expect("checked when it was decoded or made");
-            assert!(delta.fits(&self.configuration), "R9: {} changes what is not in force", entry.index);
-            delta.apply(&mut self.configuration);
-            self.deltas.push((entry.index, delta));
+            self.configure(&entry);
         }
-        self.entries.push_back((entry, chain));
+        self.segments.push(entry);
+    }
+
+    /// Adds a run at the end, without writing it.
+    pub(super) fn append(&mut self, entries: Entries) {
+        let last = self.last();
+        let Some(first) = entries.first() else { return };
+        assert_eq!(first.index, last.index.next(), "R2: entry {} behind {}", first.index, last.index);
+        assert!(first.term >= last.term, "R2: term {} behind term {}", first.term, last.term);
+        entries.configurations().for_each(|entry| self.configure(entry));
+        self.segments.append(entries);
+    }
+
+    fn configure(&mut self, entry: &Entry) {
+        let delta = decode_delta(&entry.data).expect("checked when it was decoded or made");
+        assert!(delta.fits(&self.configuration), "R9: {} changes what is not in force", entry.index);
+        let mut configuration = Configuration::clone(&self.configuration);
+        delta.apply(&mut configuration);
+        self.configuration = Arc::new(configuration);
+        self.deltas.push((entry.index, delta));
     }
 
     /// Removes everything from `index` on, and with it what the disk was said to hold of it.
     pub(super) fn truncate(&mut self, index: LogIndex) {
-        assert!(
-            index > self.base.index,
-            "R3: truncation at {index} reaches below the base {}",
-            self.base.index
-        );
+        let base = self.base().index;
+        assert!(index > base, "R3: truncation at {index} reaches below the base {base}");
         rare!(ConfigurationCut, self.configurations_above(index.before()) > 0);
-        self.entries.truncate((index.0 - self.base.index.0 - 1) as usize);
+        let end = index.before();
+        self.segments.truncate(end);
         if self.configured_at() >= index && !self.planted.has(Bug::ConfigurationSurvivesCut) {
-            self.configuration = self.configuration_at(index.before());
+            self.configuration = self.configuration_at(end);
             self.deltas.retain(|(at, _)| *at < index);
         }
-        let end = index.before();
         self.durable = self.durable.min(end);
+        self.unwritten = self.unwritten.min(index);
         sometimes!(WriteOfCutUnderWay, self.writing.iter().any(|(_, last)| *last > end));
         for (_, last) in &mut self.writing {
             if !self.planted.strikes(Bug::WrittenNotLowered, || *last > end) {
                 *last = (*last).min(end);
             }
         }
+    }
+
+    /// Whether entries wait to be written.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.unwritten <= self.last().index
+    }
+
+    /// The next run to be written. When all are, [`Self::writing`] follows.
+    pub(super) fn take_unwritten(&mut self, limits: RunLimits) -> Option<Entries> {
+        let run = self.segments.slice(self.unwritten, self.last().index, limits);
+        self.unwritten = run.last()?.index.next();
+        Some(run)
     }
 
     /// The end of the log goes to the disk now; the number comes back through [`Self::written`].
@@ -276,19 +308,21 @@ impl Log {
     /// Everything read back at recovery is durable.
     pub(super) fn all_durable(&mut self) {
         self.durable = self.last().index;
+        self.unwritten = self.durable.next();
     }
 
     /// Drops entries up to `index`, which becomes the base.
     pub(super) fn compact(&mut self, index: LogIndex) {
-        let Some(place) = self.place(index).filter(|place| place.index > self.base.index) else { return };
+        let base = self.base().index;
+        let Some(place) = self.place(index).filter(|place| place.index > base) else { return };
         let founding = self.configuration_at(index);
         if !self.planted.strikes(Bug::CutKeepsOldConfiguration, || founding != self.founding) {
             self.founding = founding;
         }
-        self.entries.drain(..(index.0 - self.base.index.0) as usize);
+        self.segments.advance(place);
         self.deltas.retain(|(at, _)| *at > index);
-        self.base = place;
         self.durable = self.durable.max(place.index);
+        self.unwritten = self.unwritten.max(place.index.next());
     }
 
     /// Starts anew behind a snapshot. A log that holds the snapshot's place keeps what follows it.
@@ -296,8 +330,8 @@ impl Log {
         if self.place(place.index) == Some(place) {
             sometimes!(SnapshotKeptSuffix);
             self.compact(place.index);
-            self.founding = configuration;
-            self.configuration = self.changed_by(&self.deltas);
+            self.founding = Arc::new(configuration);
+            self.configuration = self.changed_by(self.deltas.len());
             return;
         }
         let serial = self.serial;
@@ -307,27 +341,23 @@ impl Log {
 
     /// Term at which the entry at `index` was proposed.
     pub(super) fn term(&self, index: LogIndex) -> Option<Term> {
-        self.place(index).map(|place| place.term)
+        self.segments.term(index)
     }
 
     pub(super) fn check_invariants(&self) {
-        let mut place = self.base;
-        for (entry, chain) in &self.entries {
-            assert_eq!(entry.index, place.index.next(), "R2: a gap in the log");
-            place = place.then(entry);
-            assert_eq!(*chain, place.chain, "R2: the chain is broken at {}", entry.index);
-        }
-        assert!(
-            self.durable <= place.index && self.durable >= self.base.index,
-            "R3: durable outside the log"
-        );
+        self.segments.check();
+        let (base, last) = (self.base().index, self.last().index);
+        assert!(self.durable <= last && self.durable >= base, "R3: durable outside the log");
+        let unwritten = self.unwritten;
+        let follows = unwritten > self.durable && unwritten <= last.next();
+        assert!(follows, "R3: unwritten from {unwritten}, durable up to {}", self.durable);
         assert!(self.deltas.is_sorted_by_key(|(at, _)| *at), "R5: configurations out of order");
-        let changes = self.entries.iter().filter(|(entry, _)| entry.kind == EntryKind::Configuration);
+        let changes = self.segments.all().filter(|entry| entry.kind == EntryKind::Configuration);
         assert!(
-            self.deltas.iter().map(|(at, _)| *at).eq(changes.map(|(entry, _)| entry.index)),
+            self.deltas.iter().map(|(at, _)| *at).eq(changes.map(|entry| entry.index)),
             "R5: the configurations are not those of the log"
         );
-        let follows = self.changed_by(&self.deltas) == self.configuration;
+        let follows = self.changed_by(self.deltas.len()) == self.configuration;
         assert!(follows, "R9: the configuration does not follow from the log");
     }
 }
@@ -335,6 +365,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::Chain;
     use crate::id::{NodeId, ReplicaId};
     use crate::raft::wire::encode_delta;
     use bytes::Bytes;
@@ -394,6 +425,10 @@ mod tests {
         Configuration::simple(Vec::new(), numbers.iter().map(member).collect())
     }
 
+    fn run<const N: usize>(entries: [Entry; N]) -> Entries {
+        entries.into_iter().collect()
+    }
+
     fn change(index: u64, before: &[u128], after: &[u128]) -> Entry {
         let data = encode_delta(&Delta::between(&learners(before), &learners(after)));
         Entry { index: LogIndex(index), term: Term(1), kind: EntryKind::Configuration, data, weight: 0 }
@@ -406,7 +441,7 @@ mod tests {
         for (before, after) in steps.iter().zip(&steps[1..]) {
             log.push(change(log.last().index.next().0, before, after));
         }
-        let at = |log: &Log, index| log.configuration_at(LogIndex(index));
+        let at = |log: &Log, index| Configuration::clone(&log.configuration_at(LogIndex(index)));
         for (index, step) in (1..).zip(&steps) {
             assert_eq!(at(&log, index), learners(step));
         }
@@ -426,12 +461,13 @@ mod tests {
     fn an_entry_that_changes_another_configuration_does_not_fit() {
         let mut log = log(&[1]);
         log.push(change(2, &[], &[1, 2]));
-        assert_eq!(log.misfit(&[change(3, &[1, 2], &[1]), change(4, &[1], &[])]), None);
-        assert_eq!(log.misfit(&[change(3, &[], &[2])]), Some(LogIndex(3)), "it learns already");
-        assert_eq!(log.misfit(&[change(3, &[1, 2], &[1]), change(4, &[2], &[])]), Some(LogIndex(4)));
-        assert_eq!(log.misfit(&[change(2, &[], &[2])]), None, "in the place of what stands there");
+        assert_eq!(log.misfit(&run([change(3, &[1, 2], &[1]), change(4, &[1], &[])])), None);
+        assert_eq!(log.misfit(&run([change(3, &[], &[2])])), Some(LogIndex(3)), "it learns already");
+        let twice = run([change(3, &[1, 2], &[1]), change(4, &[2], &[])]);
+        assert_eq!(log.misfit(&twice), Some(LogIndex(4)));
+        assert_eq!(log.misfit(&run([change(2, &[], &[2])])), None, "in the place of what stands there");
         let blank = Entry { kind: EntryKind::Blank, data: Bytes::new(), ..change(2, &[], &[]) };
-        assert_eq!(log.misfit(&[blank, change(3, &[], &[2])]), None, "what stands there is cut off");
+        assert_eq!(log.misfit(&run([blank, change(3, &[], &[2])])), None, "what stands there is cut off");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What replicas of a group say to each other.
 
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::entries::Entries;
 use crate::configuration::{Configuration, Member};
 use crate::digest::Chain;
 use crate::id::{LogIndex, ReplicaId, Term};
@@ -157,7 +157,7 @@ pub struct Append {
     /// What the sender itself has on disk.
     pub durable: Place,
     /// The entries, contiguous behind `previous`.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
     /// Returned in the reply.
     pub number: u64,
     /// Gives a log back to an amnesic replica; the sender need not lead.
@@ -198,9 +198,9 @@ impl Message {
         if entries >= rest.entries.len() {
             return None;
         }
-        let previous = rest.previous;
-        let behind = rest.entries.split_off(entries);
-        let first = core::mem::replace(&mut rest.entries, behind);
+        let (previous, all) = (rest.previous, core::mem::take(&mut rest.entries));
+        let first = all.part(0..entries);
+        rest.entries = all.part(entries..all.len());
         rest.previous = first.iter().fold(previous, Place::then);
         let commit = rest.commit.min(rest.previous.index);
         let body = Body::Append(Append { previous, commit, entries: first, cut: true, ..*rest });

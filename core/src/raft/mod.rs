@@ -18,13 +18,19 @@
 //! - **R9** The configuration in force at an index follows from that of the base and the entries behind it: an entry says what it changes,
 //!   and stands only where that can be changed.
 //! - **R10** In the control group, who only learns is sent what is committed, and nothing else.
+//! - **R11** A replica that waits for a moment is woken by then.
+//! - **R12** What is under way to a node, and what waits to be committed, is what was sent and proposed: added and taken off by one measure.
+//! - **R13** A replica is found by its group, by its members' nodes and by the leader it follows.
 
 mod amnesia;
 mod change;
 mod config;
+mod context;
 mod copy;
 mod delta;
 mod election;
+mod entries;
+mod flow;
 mod group;
 mod groups;
 mod introduction;
@@ -33,11 +39,15 @@ mod message;
 mod progress;
 mod quorum;
 mod replication;
+mod segments;
+mod slots;
 mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
+mod view;
 mod wire;
+mod write;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -45,13 +55,15 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use config::Config;
+pub use entries::Entries;
 pub use groups::{Groups, Peers};
 pub use message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
 pub use wire::Malformed;
+pub use write::Write;
 
 use crate::configuration::{Configuration, Member};
 use crate::id::{BootId, GroupId, LogIndex, NodeId, ReplicaId, Term};
-use crate::record::{Forget, Record};
+use crate::record::Forget;
 use crate::time::Span;
 use crate::when::When;
 
@@ -249,7 +261,7 @@ pub enum Input {
 #[derive(Clone, Debug)]
 pub enum Output {
     /// Write this in the row of this step.
-    Persist(Record),
+    Persist(Write),
     /// These records are dead.
     Forget(Forget),
     /// Give this back once everything written so far is durable.
@@ -270,7 +282,7 @@ pub enum Output {
         /// Which group.
         group: GroupId,
         /// The entries.
-        entries: Vec<Entry>,
+        entries: Entries,
     },
     /// A proposal was appended at the leader; it may still be lost.
     Proposed {

@@ -3,17 +3,34 @@
 use alloc::collections::VecDeque;
 
 use super::config::Config;
+use super::flow::Flows;
 use crate::configuration::Member;
 use crate::id::LogIndex;
 use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Span};
 
+/// Room for so many appends under way is kept while there are none.
+const FLIGHTS_KEPT: usize = 4;
+
 /// An append that was not answered yet.
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     number: u64,
     commit: LogIndex,
+    /// What its entries take on their way.
+    bytes: u64,
+}
+
+/// An append as it leaves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) number: u64,
+    /// The last entry in it, or the one before if it holds none.
+    pub(super) last: LogIndex,
+    pub(super) commit: LogIndex,
+    /// What its entries take on their way.
+    pub(super) bytes: u64,
 }
 
 /// How fast appends leave.
@@ -49,6 +66,10 @@ pub(super) struct Progress {
     /// The commit index it is known to have heard.
     pub(super) heard: LogIndex,
     flights: VecDeque<Flight>,
+    /// What all of them take on their way.
+    bytes: u64,
+    /// Waits in line for the budget of its node.
+    pub(super) in_line: bool,
     retry_at: Option<Instant>,
     backoff: Span,
 }
@@ -64,6 +85,8 @@ impl Progress {
             outdated: 0,
             heard: LogIndex(0),
             flights: VecDeque::new(),
+            bytes: 0,
+            in_line: false,
             retry_at: None,
             backoff: config.retry_min,
         }
@@ -86,7 +109,12 @@ impl Progress {
             Pace::Stream => config.window,
             Pace::Pause | Pace::Snapshot => 0,
         };
-        self.flights.len() < most
+        self.flights.len() < most && self.bytes < config.window_bytes
+    }
+
+    /// What is under way to it, in bytes of entries.
+    pub(super) fn under_way(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether an append was sent and not answered yet.
@@ -94,10 +122,13 @@ impl Progress {
         !self.flights.is_empty()
     }
 
-    /// An append leaves.
-    pub(super) fn sent(&mut self, number: u64, last: LogIndex, commit: LogIndex, now: Instant) {
+    /// An append with entries up to `last` leaves; they take so many bytes on their way.
+    pub(super) fn sent(&mut self, sent: Sent, flows: &mut Flows, now: Instant) {
+        let Sent { number, last, commit, bytes } = sent;
         self.last_sent = number;
-        self.flights.push_back(Flight { number, commit });
+        self.flights.push_back(Flight { number, commit, bytes });
+        self.bytes += bytes;
+        flows.sent(self.member.node, bytes);
         if self.pace == Pace::Stream {
             self.next = last.next();
         }
@@ -106,12 +137,12 @@ impl Progress {
 
     /// The highest commit index that was sent or heard.
     pub(super) fn told(&self) -> LogIndex {
-        self.flights.iter().map(|flight| flight.commit).max().unwrap_or_default().max(self.heard)
+        self.flights.back().map_or(self.heard, |flight| flight.commit.max(self.heard))
     }
 
     /// A snapshot was asked for.
-    pub(super) fn snapshot_wanted(&mut self, now: Instant) {
-        self.change(Pace::Snapshot);
+    pub(super) fn snapshot_wanted(&mut self, flows: &mut Flows, now: Instant) {
+        self.change(Pace::Snapshot, flows);
         self.arm(now);
     }
 
@@ -121,7 +152,13 @@ impl Progress {
     }
 
     /// An append matched up to `index`. Whether that is news.
-    pub(super) fn matched(&mut self, number: u64, index: LogIndex, config: &Config, now: Instant) -> bool {
+    pub(super) fn matched(
+        &mut self,
+        (number, index): (u64, LogIndex),
+        config: &Config,
+        flows: &mut Flows,
+        now: Instant,
+    ) -> bool {
         let news = index > self.matched;
         self.matched = self.matched.max(index);
         self.next = self.next.max(self.matched.next());
@@ -135,39 +172,49 @@ impl Progress {
         {
             self.heard = self.heard.max(flight.commit);
             self.flights.pop_front();
+            self.bytes -= flight.bytes;
+            flows.arrived(self.member.node, flight.bytes);
         }
         self.pace = Pace::Stream;
         self.backoff = config.retry_min;
         self.retry_at = None;
         if !self.flights.is_empty() {
             self.arm(now);
+        } else if self.flights.capacity() > FLIGHTS_KEPT {
+            self.flights = VecDeque::new();
         }
         news
     }
 
     /// An append did not match: go back to where the other log may agree. Whether the answer counts.
-    pub(super) fn refused(&mut self, number: u64, other_end: LogIndex, own_end: LogIndex) -> bool {
+    pub(super) fn refused(
+        &mut self,
+        number: u64,
+        other_end: LogIndex,
+        own_end: LogIndex,
+        flows: &mut Flows,
+    ) -> bool {
         if number <= self.outdated {
             sometimes!(RefusalOutdated);
             return false;
         }
         let lower = self.next.before().min(other_end.next()).min(own_end.next());
         self.next = lower.max(self.matched.next());
-        self.probe();
+        self.probe(flows);
         true
     }
 
     /// Begins anew from what is known for certain: the answers are lost, or the peer restarted.
-    pub(super) fn probe(&mut self) {
-        self.change(Pace::Probe);
+    pub(super) fn probe(&mut self, flows: &mut Flows) {
+        self.change(Pace::Probe, flows);
     }
 
     /// Append `number` waits for bytes, and all behind it: nothing is sent before it is answered for good, or seems to have been lost.
-    pub(super) fn pause(&mut self, number: u64, now: Instant) {
+    pub(super) fn pause(&mut self, number: u64, flows: &mut Flows, now: Instant) {
         if number <= self.outdated {
             return;
         }
-        self.change(Pace::Pause);
+        self.change(Pace::Pause, flows);
         sometimes!(MemberPaused);
         // The rest of that very append is answered under the same number, once its bytes are there.
         self.outdated = number.min(self.last_sent).saturating_sub(1);
@@ -176,12 +223,12 @@ impl Progress {
     }
 
     /// The peer asks for what it could not hold of append `number`. That it had to wait may have been lost on the way.
-    pub(super) fn resume(&mut self, number: u64) {
+    pub(super) fn resume(&mut self, number: u64, flows: &mut Flows) {
         let unheard = self.pace == Pace::Stream && number > self.outdated && self.next > self.matched.next();
         rare!(MemberResumedUnheard, unheard);
         if self.pace == Pace::Pause || unheard {
             sometimes!(MemberResumed);
-            self.change(Pace::Stream);
+            self.change(Pace::Stream, flows);
             self.next = self.matched.next();
         }
     }
@@ -191,21 +238,32 @@ impl Progress {
     }
 
     /// Nothing was answered in time.
-    pub(super) fn retry(&mut self, config: &Config) {
+    pub(super) fn retry(&mut self, config: &Config, flows: &mut Flows) {
         self.backoff = self.backoff.times(2).at_most(config.retry_max);
         sometimes!(AppendUnanswered);
         if !self.is_probing() {
             self.next = self.matched.next();
         }
-        self.probe();
+        self.probe(flows);
     }
 
     /// Another pace: what is under way counts no longer.
-    fn change(&mut self, pace: Pace) {
+    fn change(&mut self, pace: Pace, flows: &mut Flows) {
         self.pace = pace;
         self.outdated = self.last_sent;
-        self.flights.clear();
         self.retry_at = None;
+        self.give_up(flows);
+    }
+
+    /// Nothing that is under way is waited for any more.
+    pub(super) fn give_up(&mut self, flows: &mut Flows) {
+        self.flights = VecDeque::new();
+        flows.arrived(self.member.node, core::mem::take(&mut self.bytes));
+    }
+
+    /// What is under way by the messages themselves, for checks.
+    pub(super) fn count_under_way(&self) -> u64 {
+        self.flights.iter().map(|flight| flight.bytes).sum()
     }
 
     fn arm(&mut self, now: Instant) {
@@ -222,28 +280,33 @@ mod tests {
 
     const NOW: Instant = Instant(0);
 
-    fn streaming(config: &Config) -> Progress {
+    fn sent(number: u64, last: u64) -> Sent {
+        Sent { number, last: LogIndex(last), commit: LogIndex(0), bytes: 10 }
+    }
+
+    fn streaming(config: &Config, flows: &mut Flows) -> Progress {
         let member = Member { node: NodeId(1), replica: ReplicaId(1) };
         let mut progress = Progress::new(member, LogIndex(10), config);
-        progress.sent(1, LogIndex(10), LogIndex(0), NOW);
-        assert!(progress.matched(1, LogIndex(10), config, NOW));
+        progress.sent(sent(1, 10), flows, NOW);
+        assert!(progress.matched((1, LogIndex(10)), config, flows, NOW));
         for number in 2..=5 {
-            progress.sent(number, LogIndex(9 + number), LogIndex(0), NOW);
+            progress.sent(sent(number, 9 + number), flows, NOW);
         }
+        assert_eq!((progress.under_way(), flows.under_way(NodeId(1))), (40, 40));
         progress
     }
 
     #[test]
     fn a_paused_member_is_sent_to_again_as_soon_as_what_it_waits_for_is_answered() {
-        let config = Config::default();
+        let (config, flows) = (Config::default(), &mut Flows::new(u64::MAX));
         for answered in [3, 5] {
-            let mut progress = streaming(&config);
-            progress.matched(3, LogIndex(11), &config, NOW);
-            progress.pause(3, NOW);
+            let mut progress = streaming(&config, flows);
+            progress.matched((3, LogIndex(11)), &config, flows, NOW);
+            progress.pause(3, flows, NOW);
             assert!(!progress.has_room(&config));
-            progress.matched(2, LogIndex(11), &config, NOW);
+            progress.matched((2, LogIndex(11)), &config, flows, NOW);
             assert!(!progress.has_room(&config), "an older append was answered");
-            progress.matched(answered, LogIndex(12), &config, NOW);
+            progress.matched((answered, LogIndex(12)), &config, flows, NOW);
             assert!(progress.has_room(&config));
             assert_eq!(progress.next, LogIndex(13));
         }
@@ -251,16 +314,16 @@ mod tests {
 
     #[test]
     fn a_member_that_asks_for_more_is_sent_it_though_nobody_heard_that_it_waited() {
-        let config = Config::default();
-        let mut progress = streaming(&config);
+        let (config, flows) = (Config::default(), &mut Flows::new(u64::MAX));
+        let mut progress = streaming(&config, flows);
         // It held the first entry of the last append; its answer that the others wait for bytes was lost.
-        progress.sent(6, LogIndex(17), LogIndex(0), NOW);
-        progress.matched(6, LogIndex(15), &config, NOW);
+        progress.sent(sent(6, 17), flows, NOW);
+        progress.matched((6, LogIndex(15)), &config, flows, NOW);
         assert!(!progress.is_awaited() && progress.retry_at().is_none());
-        progress.resume(6);
+        progress.resume(6, flows);
         assert_eq!(progress.next, LogIndex(16));
-        progress.sent(7, LogIndex(17), LogIndex(0), NOW);
-        progress.resume(6);
+        progress.sent(sent(7, 17), flows, NOW);
+        progress.resume(6, flows);
         assert_eq!(
             (progress.next, progress.is_awaited()),
             (LogIndex(18), true),
@@ -270,14 +333,29 @@ mod tests {
 
     #[test]
     fn outdated_refusals_do_not_send_the_window_again() {
-        let config = Config::default();
-        let mut progress = streaming(&config);
-        assert!(progress.refused(2, LogIndex(8), LogIndex(14)));
+        let (config, flows) = (Config::default(), &mut Flows::new(u64::MAX));
+        let mut progress = streaming(&config, flows);
+        assert!(progress.refused(2, LogIndex(8), LogIndex(14), flows));
         assert!(progress.is_probing());
-        progress.sent(6, LogIndex(14), LogIndex(0), NOW);
+        progress.sent(sent(6, 14), flows, NOW);
         for stale in 3..=5 {
-            assert!(!progress.refused(stale, LogIndex(8), LogIndex(14)));
+            assert!(!progress.refused(stale, LogIndex(8), LogIndex(14), flows));
             assert!(!progress.has_room(&config), "the probe is still under way");
         }
+    }
+
+    #[test]
+    fn what_is_given_up_is_no_longer_under_way() {
+        let (config, flows) = (Config { window_bytes: 45, ..Config::default() }, &mut Flows::new(u64::MAX));
+        let mut progress = streaming(&config, flows);
+        assert!(progress.has_room(&config));
+        progress.sent(sent(6, 15), flows, NOW);
+        assert!(!progress.has_room(&config), "the window is spent by bytes");
+        progress.matched((3, LogIndex(12)), &config, flows, NOW);
+        assert_eq!((progress.under_way(), flows.under_way(NodeId(1))), (30, 30));
+        progress.retry(&config, flows);
+        assert_eq!((progress.under_way(), flows.under_way(NodeId(1))), (0, 0));
+        progress.matched((4, LogIndex(13)), &config, flows, NOW);
+        assert_eq!(progress.under_way(), 0, "it does not arrive twice");
     }
 }

@@ -1,11 +1,15 @@
 //! Replication: appends in windows, their replies, and commitment.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
-use super::group::{Context, Group, Role, Standing};
+use super::context::{Acknowledgement, Context};
+use super::entries::Entries;
+use super::flow::{Flows, burden, size};
+use super::group::{Group, Leading, News, Role, Standing};
 use super::log::Mismatch;
 use super::message::{Append, Body, Entry, EntryKind, Place};
-use super::progress::Progress;
+use super::progress::{Progress, Sent};
 use super::quorum::committed;
 use super::{Output, RefusedReason};
 use crate::configuration::Member;
@@ -16,6 +20,7 @@ use crate::sometimes;
 use crate::when::When;
 
 /// What came of an append; see [`Body::AppendReply`].
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Reply {
     pub(super) number: u64,
     pub(super) matched: bool,
@@ -24,13 +29,47 @@ pub(super) struct Reply {
     pub(super) waiting: bool,
 }
 
+impl Leading {
+    /// Leads no longer: nothing is under way, nothing waits to be committed.
+    pub(super) fn resign(&mut self, context: &mut Context<'_>) {
+        for progress in self.progress.values_mut() {
+            progress.give_up(context.flows);
+        }
+        context.flows.uncommitted -= core::mem::take(&mut self.uncommitted);
+    }
+
+    /// Whether another proposal is too much for the group or for the node. One is always taken.
+    fn is_full(&self, context: &Context<'_>, more: u64, entries: u64) -> bool {
+        let (config, all) = (context.config, context.flows.uncommitted);
+        let beyond = |held: u64, limit: u64| held > 0 && held.saturating_add(more) > limit;
+        entries >= config.uncommitted_entries
+            || beyond(self.uncommitted, config.uncommitted_bytes)
+            || beyond(all, config.node_uncommitted_bytes)
+    }
+
+    /// Something is proposed.
+    fn proposed(&mut self, flows: &mut Flows, burden: u64) {
+        self.uncommitted += burden;
+        flows.uncommitted += burden;
+    }
+
+    /// Something is committed.
+    fn decided(&mut self, flows: &mut Flows, burden: u64) {
+        assert!(self.uncommitted >= burden, "R12: more was committed than proposed");
+        self.uncommitted -= burden;
+        flows.uncommitted -= burden;
+    }
+}
+
 impl Group {
     pub(super) fn propose(&mut self, context: &mut Context<'_>, data: Bytes, weight: u64, number: u64) {
+        let index = self.log.last().index.next();
+        let entry = Entry { index, term: self.term, kind: EntryKind::Command, data, weight };
         let refusal = match (&self.standing, &self.role) {
             (Standing::Stopped { .. }, _) => Some(RefusedReason::Stopped),
-            (_, Role::Leader(_)) => {
-                let uncommitted = self.log.last().index.0 - self.commit.0;
-                (uncommitted >= context.config.uncommitted_entries).then_some(RefusedReason::Full)
+            (_, Role::Leader(leading)) => {
+                let entries = index.0 - 1 - self.commit.0;
+                leading.is_full(context, burden(&entry), entries).then_some(RefusedReason::Full)
             }
             _ => Some(RefusedReason::NotLeader { leader: self.leader(context.own) }),
         };
@@ -38,28 +77,32 @@ impl Group {
             rare!(ProposalRefused);
             return context.out.push_back(Output::Refused { group: self.id, context: number, reason });
         }
-        let index = self.append_own(context, EntryKind::Command, data, weight);
+        self.push_own(context, entry);
         let term = self.term;
         context.out.push_back(Output::Proposed { group: self.id, context: number, index, term });
-        self.replicate(context);
+        self.news_for_all();
     }
 
     /// Appends an entry of the own term.
-    pub(super) fn append_own(
-        &mut self,
-        context: &mut Context<'_>,
-        kind: EntryKind,
-        data: Bytes,
-        weight: u64,
-    ) -> LogIndex {
+    pub(super) fn append_own(&mut self, context: &mut Context<'_>, kind: EntryKind, data: Bytes) -> LogIndex {
         let index = self.log.last().index.next();
-        let entry = Entry { index, term: self.term, kind, data, weight };
-        self.log.push(entry.clone());
-        self.persist_entries(context, alloc::vec![entry]);
+        self.push_own(context, Entry { index, term: self.term, kind, data, weight: 0 });
         if kind == EntryKind::Configuration {
             self.tell_configuration(context);
         }
         index
+    }
+
+    fn push_own(&mut self, context: &mut Context<'_>, entry: Entry) {
+        if let Role::Leader(leading) = &mut self.role {
+            leading.proposed(context.flows, burden(&entry));
+        }
+        self.log.push(entry);
+    }
+
+    /// What the entries behind the commit index weigh, up to `upto`.
+    pub(super) fn burden_upto(&self, upto: LogIndex) -> u64 {
+        self.log.range(self.commit.next(), upto).map(burden).sum()
     }
 
     /// Keeps one progress per other member of the configuration in force.
@@ -67,17 +110,22 @@ impl Group {
         let last = self.log.last().index;
         let Role::Leader(leading) = &mut self.role else { return };
         let configuration = self.log.configuration();
-        let config = context.config;
-        leading
-            .progress
-            .retain(|&node, progress| configuration.on(node).any(|member| member == progress.member));
+        let (config, flows) = (context.config, &mut *context.flows);
+        leading.progress.retain(|&node, progress| {
+            let stays = configuration.on(node).any(|member| member == progress.member);
+            if !stays {
+                progress.give_up(flows);
+            }
+            stays
+        });
         for node in configuration.members().map(|member| member.node).filter(|&node| node != context.own) {
             // While a replica id is being replaced, the newer one is the one that is there.
             let member = configuration.on(node).last().expect("just listed");
-            let progress =
-                leading.progress.entry(node).or_insert_with(|| Progress::new(member, last.before(), config));
+            let anew = || Progress::new(member, last.before(), config);
+            let progress = leading.progress.get_or_insert_with(node, anew);
             if progress.member != member {
-                *progress = Progress::new(member, last.before(), config);
+                progress.give_up(flows);
+                *progress = anew();
             }
             if context.planted.strikes(Bug::MatchAssumed, || progress.matched < last.before()) {
                 progress.matched = last.before();
@@ -85,61 +133,105 @@ impl Group {
         }
     }
 
-    /// Sends to every member what it lacks and has room for.
-    pub(super) fn replicate(&mut self, context: &mut Context<'_>) {
-        let Role::Leader(leading) = &self.role else { return };
-        let nodes: alloc::vec::Vec<NodeId> = leading.progress.keys().copied().collect();
-        for node in nodes {
-            self.replicate_to(context, node);
+    /// Every member is to be sent what it lacks and has room for.
+    pub(super) fn news_for_all(&mut self) {
+        self.news = News::ForAll;
+    }
+
+    /// The member on that node is to be sent what it lacks and has room for.
+    pub(super) fn news_for(&mut self, node: NodeId) {
+        match &mut self.news {
+            News::ForAll => {}
+            News::For(nodes) if nodes.contains(&node) => {}
+            News::For(nodes) => nodes.push(node),
+            News::None => self.news = News::For(SmallVec::from_slice(&[node])),
         }
     }
 
-    pub(super) fn replicate_to(&mut self, context: &mut Context<'_>, node: NodeId) {
-        if self.waits_for_a_witness(context, node) {
-            return;
+    /// A turn: every member for which there is news is sent one message. Whoever can be sent more has news again.
+    pub(super) fn send_news(&mut self, context: &mut Context<'_>) {
+        let nodes: SmallVec<[NodeId; 6]> = match (core::mem::take(&mut self.news), &self.role) {
+            (News::For(nodes), Role::Leader(_)) => nodes.into_iter().collect(),
+            (News::ForAll, Role::Leader(leading)) => leading.progress.keys().copied().collect(),
+            _ => return,
+        };
+        for node in nodes {
+            if self.append_to(context, node) {
+                self.news_for(node);
+            }
         }
-        loop {
-            let last = self.log.last().index;
-            let Role::Leader(leading) = &mut self.role else { return };
-            let Some(progress) = leading.progress.get_mut(&node) else { return };
-            // R10. A mesh has hundreds of learners for each voter: each hears once of what is committed together, instead of every entry and every
-            // commitment by itself, and of what came meanwhile when it has answered.
-            let follows = self.id == GroupId::CONTROL && !self.log.configuration().votes(progress.member);
-            let early =
-                context.planted.strikes(Bug::LearnersHearUncommitted, || follows && last > self.commit);
-            let last = if follows && !early { last.min(self.commit) } else { last };
-            let news = progress.next <= last || progress.is_probing() || progress.told() < self.commit;
-            let room = progress.has_room(context.config) && !(follows && progress.is_awaited());
-            if !news || !room {
-                return;
-            }
-            if progress.next <= self.log.base().index {
-                sometimes!(LogTooShortForMember);
-                progress.snapshot_wanted(context.now);
-                return context.out.push_back(Output::SnapshotWanted { group: self.id, to: node });
-            }
-            leading.next_number += 1;
-            let number = leading.next_number;
-            let previous = self.log.place(progress.next.before()).expect("R2: next lies within the log");
-            let config = context.config;
-            let entries = self.log.slice(progress.next, last, config.message_entries, config.message_bytes);
-            let end = entries.last().map_or(previous.index, |entry| entry.index);
-            let decided = !follows || entries.is_empty() || end <= self.commit;
-            assert!(decided, "R10: {node} only learns, and hears of entry {end} before it is committed");
-            let commit = self.commit.min(end);
-            let ahead = context.planted.strikes(Bug::CommitNotClamped, || self.commit > end);
-            let commit = if ahead { self.commit } else { commit };
-            progress.sent(number, end, commit, context.now);
-            // Rule A3 and thesis 10.2.1: only a source must not send what it has not on disk; its records are held by their owner,
-            // but its descriptors travel here. So when this arrives, what it carries is on disk, and vouched for (rule C2).
-            let alone = self.is_only_voter(context.own);
-            let hasty =
-                context.planted.strikes(Bug::SourceSendsUnsynced, || alone && end > self.log.durable());
-            let when = if alone && !hasty { When::Durable } else { When::Now };
-            let sent = if alone { end.max(self.log.durable()) } else { self.log.durable() };
-            let durable = self.log.place(sent).unwrap_or(self.log.base());
-            let append = Append { previous, commit, durable, entries, number, copy: false, cut: false };
-            self.send(context, node, self.term, Body::Append(append), when);
+    }
+
+    /// Its turn towards that node has come, for the budget of which it waited.
+    pub(super) fn take_turn(&mut self, context: &mut Context<'_>, node: NodeId) {
+        let Role::Leader(leading) = &mut self.role else { return };
+        let Some(progress) = leading.progress.get_mut(&node) else { return };
+        progress.in_line = false;
+        if self.append_to(context, node) {
+            self.news_for(node);
+        }
+    }
+
+    /// Sends an append if there is news and room. Whether one was sent, so that there may be more.
+    fn append_to(&mut self, context: &mut Context<'_>, node: NodeId) -> bool {
+        if self.waits_for_a_witness(context, node) {
+            return false;
+        }
+        let (base, last, durable) = (self.log.base(), self.log.last().index, self.log.durable());
+        let Role::Leader(leading) = &mut self.role else { return false };
+        let Some(progress) = leading.progress.get_mut(&node) else { return false };
+        // R10. A mesh has hundreds of learners for each voter: each hears once of what is committed together, instead of every entry and every
+        // commitment by itself, and of what came meanwhile when it has answered.
+        let follows = self.id == GroupId::CONTROL && !self.log.configuration().votes(progress.member);
+        let early = context.planted.strikes(Bug::LearnersHearUncommitted, || follows && last > self.commit);
+        let last = if follows && !early { last.min(self.commit) } else { last };
+        let news = progress.next <= last || progress.is_probing() || progress.told() < self.commit;
+        let room = progress.has_room(context.config) && !(follows && progress.is_awaited());
+        if !news || !room || progress.in_line {
+            return false;
+        }
+        if progress.next <= base.index {
+            sometimes!(LogTooShortForMember);
+            progress.snapshot_wanted(context.flows, context.now);
+            context.out.push_back(Output::SnapshotWanted { group: self.id, to: node });
+            self.wake_for(node);
+            return false;
+        }
+        if progress.next <= last && context.flows.is_full(node) && progress.under_way() > 0 {
+            sometimes!(GroupWaitedInLine);
+            progress.in_line = true;
+            context.flows.wait(node, self.slot);
+            return false;
+        }
+        leading.next_number += 1;
+        let number = leading.next_number;
+        let previous = self.log.place(progress.next.before()).expect("R2: next lies within the log");
+        let entries = self.log.slice(progress.next, last, context.config.message());
+        let end = entries.last().map_or(previous.index, |entry| entry.index);
+        let decided = !follows || entries.is_empty() || end <= self.commit;
+        assert!(decided, "R10: {node} only learns, and hears of entry {end} before it is committed");
+        let commit = self.commit.min(end);
+        let ahead = context.planted.strikes(Bug::CommitNotClamped, || self.commit > end);
+        let commit = if ahead { self.commit } else { commit };
+        let bytes = entries.iter().map(size).sum();
+        progress.sent(Sent { number, last: end, commit, bytes }, context.flows, context.now);
+        // Rule A3 and thesis 10.2.1: only a source must not send what it has not on disk; its records are held by their owner,
+        // but its descriptors travel here. So when this arrives, what it carries is on disk, and vouched for (rule C2).
+        let alone = self.is_only_voter(context.own);
+        let hasty = context.planted.strikes(Bug::SourceSendsUnsynced, || alone && end > durable);
+        let when = if alone && !hasty { When::Durable } else { When::Now };
+        let durable = self.log.place(if alone { end.max(durable) } else { durable }).unwrap_or(base);
+        let append = Append { previous, commit, durable, entries, number, copy: false, cut: false };
+        self.send(context, node, self.term, Body::Append(append), when);
+        self.wake_for(node);
+        true
+    }
+
+    /// What was sent to a member is sent again if it is not answered.
+    fn wake_for(&mut self, node: NodeId) {
+        let Role::Leader(leading) = &self.role else { return };
+        if let Some(at) = leading.progress.get(&node).and_then(Progress::retry_at) {
+            self.wake_at(at);
         }
     }
 
@@ -148,8 +240,8 @@ impl Group {
     pub(super) fn look_for(&mut self, context: &mut Context<'_>, node: NodeId) {
         let Role::Leader(leading) = &mut self.role else { return };
         if let Some(progress) = leading.progress.get_mut(&node).filter(|_| self.id == GroupId::CONTROL) {
-            progress.probe();
-            self.replicate_to(context, node);
+            progress.probe(context.flows);
+            self.news_for(node);
         }
     }
 
@@ -163,7 +255,7 @@ impl Group {
         if append.copy {
             return self.handle_copied(context, from.node, term, append);
         }
-        let shown = (append.previous, &append.entries[..]);
+        let shown = (append.previous, &append.entries);
         if self.finds_others(context, from.node, term, shown, append.commit)
             || self.hears_leader_out(context, from, term, &append)
             || !self.accepts_leader(context, from, term)
@@ -183,7 +275,7 @@ impl Group {
                 self.say_renamed(context, from.node);
                 return false;
             }
-            Standing::Verifying { .. } | Standing::Copying { .. } | Standing::Stopped { .. } => {
+            Standing::Verifying { .. } | Standing::Copying(_) | Standing::Stopped { .. } => {
                 if !self.may_vote(context) {
                     return false;
                 }
@@ -241,7 +333,7 @@ impl Group {
             return self.contradicted(context, self.log.base().index, what);
         }
         sometimes!(AppendBehindBase, previous.index == self.log.base().index && previous.index > LogIndex(0));
-        let (covered, new) = match self.log.compare(previous, entries) {
+        let (covered, new) = match self.log.compare(previous, &entries) {
             Ok(compared) => compared,
             Err(mismatch) => return self.disagree(context, from, number, previous.index, mismatch),
         };
@@ -260,14 +352,13 @@ impl Group {
         let place = self.log.place(covered).expect("R2: covered by this very append");
         let further = context.planted.strikes(Bug::OwnEndAcknowledged, || last != place);
         let place = if further { last } else { place };
-        let when = if context.planted.has(Bug::AcknowledgedUnsynced) { When::Now } else { When::Durable };
-        let reply = Body::AppendReply { number, matched: true, place, more: false, waiting: cut };
-        self.answer(context, from, self.term, reply, when);
+        let reply = Reply { number, matched: true, place, more: false, waiting: cut };
+        self.acknowledge(context, from, reply);
     }
 
     /// Puts new entries where they belong, after cutting off what stands there. `false` if that would cut what is committed, or
     /// changes another configuration.
-    pub(super) fn replace_suffix(&mut self, context: &mut Context<'_>, new: alloc::vec::Vec<Entry>) -> bool {
+    pub(super) fn replace_suffix(&mut self, context: &mut Context<'_>, new: Entries) -> bool {
         let first = new[0].index;
         if first <= self.log.last().index.min(self.commit) {
             let what = alloc::format!(
@@ -288,12 +379,21 @@ impl Group {
             sometimes!(EntriesTruncated);
             self.log.truncate(first);
         }
-        for entry in &new {
-            self.log.push(entry.clone());
-        }
-        self.persist_entries(context, new);
+        self.log.append(new);
         self.tell_configuration(context);
         true
+    }
+
+    /// Answers an append of that replica, once what is here is durable.
+    pub(super) fn acknowledge(&self, context: &mut Context<'_>, to: Member, reply: Reply) {
+        let (group, sender, life, term) = (self.id, self.replica, self.life, self.term);
+        let early = reply.matched && !reply.more && context.planted.has(Bug::AcknowledgedUnsynced);
+        if early {
+            let Reply { number, matched, place, more, waiting } = reply;
+            let body = Body::AppendReply { number, matched, place, more, waiting };
+            return self.answer(context, to, term, body, When::Now);
+        }
+        context.held.acknowledge(Acknowledgement { group, sender, life, to, term, reply });
     }
 
     /// The log differs from the leader's: it is told where to go back to, or the group stops.
@@ -332,8 +432,7 @@ impl Group {
 
     /// Says that an append was not taken, and behind which place its sender should go on.
     pub(super) fn refuse(&self, context: &mut Context<'_>, to: Member, number: u64, place: Place) {
-        let reply = Body::AppendReply { number, matched: false, place, more: false, waiting: false };
-        self.answer(context, to, self.term, reply, When::Durable);
+        self.acknowledge(context, to, Reply { number, matched: false, place, more: false, waiting: false });
     }
 
     pub(super) fn handle_append_reply(
@@ -355,15 +454,20 @@ impl Group {
         if term > self.term {
             return self.enter_term(context, term, None);
         }
-        let (now, config, end) = (context.now, context.config, self.log.may_agree_upto(place));
-        let equal = place.index <= self.log.base().index || self.log.place(place.index) == Some(place);
+        let (now, config, flows) = (context.now, context.config, &mut *context.flows);
         let Role::Leader(leading) = &mut self.role else { return };
         let Some(progress) =
             leading.progress.get_mut(&from.node).filter(|p| p.member == from && term == self.term)
         else {
             return;
         };
-        if matched && !equal {
+        if !matched {
+            if progress.refused(number, place.index, self.log.may_agree_upto(place), flows) {
+                self.remind_if_behind(context, from, place);
+            }
+            return self.news_for(from.node);
+        }
+        if place.index > self.log.base().index && self.log.place(place.index) != Some(place) {
             rare!(MemberHoldsMore);
             // It is durable there, and either this leader sent it in this term or it is committed: one of the two disks was rolled back.
             let what = alloc::format!(
@@ -374,23 +478,20 @@ impl Group {
             );
             return self.stop(context, what);
         }
-        if matched {
-            let news = progress.matched(number, place.index, config, now);
-            if more {
-                progress.resume(number);
-            } else if waiting {
-                progress.pause(number, now);
-            }
-            if news {
-                context.out.push_back(Output::Match { group: self.id, node: from.node, index: place.index });
-                self.advance_commit(context);
-                self.promote_returned(context, from);
-                self.witness(context, from);
-            }
-        } else if progress.refused(number, place.index, end) {
-            self.remind_if_behind(context, from, place);
+        let news = progress.matched((number, place.index), config, flows, now);
+        if more {
+            progress.resume(number, flows);
+        } else if waiting {
+            progress.pause(number, flows, now);
         }
-        self.replicate_to(context, from.node);
+        self.wake_for(from.node);
+        if news {
+            context.out.push_back(Output::Match { group: self.id, node: from.node, index: place.index });
+            self.advance_commit(context);
+            self.promote_returned(context, from);
+            self.witness(from);
+        }
+        self.news_for(from.node);
     }
 
     pub(super) fn advance_commit(&mut self, context: &mut Context<'_>) {
@@ -417,9 +518,13 @@ impl Group {
         };
         let own_term = self.log.term(index) == Some(self.term);
         if index > self.commit && (own_term || context.planted.has(Bug::OldTermCommit)) {
+            let burden = self.burden_upto(index);
+            if let Role::Leader(leading) = &mut self.role {
+                leading.decided(context.flows, burden);
+            }
             self.commit_upto(context, index);
             self.configuration_committed(context);
-            self.replicate(context);
+            self.news_for_all();
         }
     }
 
@@ -438,8 +543,11 @@ impl Group {
             && *leader == from.node
         {
             let place = self.log.place(self.commit.max(self.log.base().index)).unwrap_or(self.log.base());
-            let reply = Body::AppendReply { number, matched: true, place, more: true, waiting: false };
-            self.answer(context, from, self.term, reply, When::Durable);
+            self.acknowledge(
+                context,
+                from,
+                Reply { number, matched: true, place, more: true, waiting: false },
+            );
         }
     }
 
@@ -451,14 +559,14 @@ impl Group {
         }
         let (now, config) = (context.now, context.config);
         let mut silent = alloc::vec::Vec::new();
-        for (&node, progress) in &mut leading.progress {
+        for (&node, progress) in leading.progress.iter_mut() {
             if progress.retry_at().is_some_and(|at| at <= now) {
-                progress.retry(config);
+                progress.retry(config, context.flows);
                 silent.push(node);
             }
         }
         for node in silent {
-            self.replicate_to(context, node);
+            self.news_for(node);
         }
         self.introduce_unwitnessed(context);
     }

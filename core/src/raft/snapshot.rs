@@ -1,11 +1,16 @@
 //! Snapshots: the owner's state in one bounded message, for a log that does not reach back far enough.
 
+use alloc::boxed::Box;
+
 use bytes::Bytes;
 
 use super::Output;
-use super::group::{Context, Group, Role};
+use super::context::Context;
+use super::entries::Entries;
+use super::group::{Group, Role};
 use super::message::{Body, Snapshot};
-use crate::configuration::Member;
+use super::replication::Reply;
+use crate::configuration::{Configuration, Member};
 use crate::id::{LogIndex, NodeId, Term};
 use crate::planted::Bug;
 use crate::rare;
@@ -28,7 +33,7 @@ impl Group {
         } else {
             place
         };
-        let configuration = self.log.configuration_at(index);
+        let configuration = Configuration::clone(&self.log.configuration_at(index));
         let mut number = 0;
         if asker.is_some() {
             self.copying_to = None;
@@ -62,8 +67,13 @@ impl Group {
                 return;
             }
             self.be_patient_anew(context);
-        } else if self.finds_others(context, from.node, term, (snapshot.place, &[]), snapshot.place.index)
-            || !self.accepts_leader(context, from, term)
+        } else if self.finds_others(
+            context,
+            from.node,
+            term,
+            (snapshot.place, &Entries::new()),
+            snapshot.place.index,
+        ) || !self.accepts_leader(context, from, term)
         {
             return;
         }
@@ -77,7 +87,7 @@ impl Group {
         }
         let Snapshot { place, ref data, .. } = snapshot;
         let data = data.clone();
-        self.installing = Some(snapshot);
+        self.installing = Some(Box::new(snapshot));
         self.last_append = Some((from, 0));
         context.out.push_back(Output::Install {
             group: self.id,
@@ -90,9 +100,8 @@ impl Group {
 
     /// The owner took the state, in this step, or did not.
     pub(super) fn installed(&mut self, context: &mut Context<'_>, taken: bool) {
-        let Some(Snapshot { place, configuration, number, copy, .. }) = self.installing.take() else {
-            return;
-        };
+        let Some(installing) = self.installing.take() else { return };
+        let Snapshot { place, configuration, number, copy, .. } = *installing;
         if !taken || place.index <= self.commit {
             rare!(StateNotTaken);
             return;
@@ -111,7 +120,7 @@ impl Group {
             // Who sends a state vouches for it (rule C2). An append may never follow.
             self.vouched(context, leader, self.term, place, None);
         }
-        self.persist_reset(context);
+        self.write_reset(context);
         self.tell_configuration(context);
         let Some(from) = from else { return };
         sometimes!(StateTaken);
@@ -124,7 +133,6 @@ impl Group {
 
     fn snapshot_matched(&mut self, context: &mut Context<'_>, to: Member, number: u64) {
         let place = self.log.place(self.commit.min(self.log.durable())).unwrap_or(self.log.base());
-        let reply = Body::AppendReply { number, matched: true, place, more: false, waiting: false };
-        self.answer(context, to, self.term, reply, When::Durable);
+        self.acknowledge(context, to, Reply { number, matched: true, place, more: false, waiting: false });
     }
 }

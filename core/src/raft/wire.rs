@@ -8,6 +8,7 @@ use prost::Message as _;
 use wattle_proto::raft as wire;
 
 use super::delta::Delta;
+use super::entries::Entries;
 use super::message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
 use crate::configuration::{Configuration, Member};
 use crate::digest::Chain;
@@ -79,7 +80,7 @@ pub(super) fn mark(wire: &wire::Mark) -> Result<Mark, Malformed> {
 }
 
 /// Entries that stand behind `before`.
-pub(super) fn entries(list: Vec<wire::Entry>, before: LogIndex) -> Result<Vec<Entry>, Malformed> {
+pub(super) fn entries(list: Vec<wire::Entry>, before: LogIndex) -> Result<Entries, Malformed> {
     if list.len() > ENTRIES_MAX {
         return bad("too many entries");
     }
@@ -96,6 +97,11 @@ pub(super) fn entries(list: Vec<wire::Entry>, before: LogIndex) -> Result<Vec<En
         Ok(Entry { index, term: Term(number(entry.term)?), kind, data: entry.data, weight: entry.weight })
     };
     list.into_iter().enumerate().map(typed).collect()
+}
+
+/// Writes a run of entries as a [`wire::LogRun`].
+pub(super) fn encode_run(run: &Entries) -> Bytes {
+    wire::LogRun { entries: run.iter().map(wire_entry).collect() }.encode_to_vec().into()
 }
 
 pub(super) fn wire_entry(entry: &Entry) -> wire::Entry {

@@ -31,7 +31,15 @@ fn behind(previous: Place, list: &[(u64, &'static str)]) -> Place {
 fn append(previous: Place, commit: u64, list: &[(u64, &'static str)]) -> Body {
     let entries = entries(previous, list);
     let (commit, durable) = (LogIndex(commit), Place::default());
-    Body::Append(Append { previous, commit, durable, entries, number: 1, copy: false, cut: false })
+    Body::Append(Append {
+        previous,
+        commit,
+        durable,
+        entries: entries.into(),
+        number: 1,
+        copy: false,
+        cut: false,
+    })
 }
 
 /// What `from` says in `term`, as if it had been sent.

@@ -120,7 +120,7 @@ impl Cluster {
         let own = member(node).node;
         let replica = &mut self.replicas[node];
         match output {
-            Output::Persist(record) => replica.pending.push_back(Pending::Write(record)),
+            Output::Persist(write) => replica.pending.push_back(Pending::Write(write.record())),
             Output::Forget(forget) => {
                 let dead = |record: &Record| {
                     let k = record.key;
@@ -136,7 +136,7 @@ impl Cluster {
                 When::Durable => replica.pending.push_back(Pending::Send(to, message)),
             },
             Output::Apply { entries, .. } => {
-                for entry in entries {
+                for entry in &entries {
                     let before = replica.applied.last().map_or(0, |entry| entry.index.0);
                     assert_eq!(entry.index.0, before + 1, "applied out of order");
                     let agreed = self.agreed.entry(entry.index).or_insert((entry.term, entry.data.clone()));
@@ -146,7 +146,7 @@ impl Cluster {
                         "two nodes applied different entries at {}",
                         entry.index
                     );
-                    replica.applied.push(entry);
+                    replica.applied.push(entry.clone());
                 }
             }
             Output::Role { role: RoleName::Leader, term, .. } => {

@@ -18,7 +18,7 @@ use self::harness::{Cluster, GROUP, member};
 use crate::configuration::Configuration;
 use crate::id::{GroupId, LogIndex, Term};
 use crate::planted::Planted;
-use crate::raft::{Append, Body, Config, Groups, Input, Message, Output, Place, RoleName};
+use crate::raft::{Append, Body, Config, Entries, Groups, Input, Message, Output, Place, RoleName};
 use crate::rng::{Purpose, Rng};
 use crate::time::{Instant, Now, Span, Wall};
 
@@ -327,7 +327,7 @@ fn a_leader_of_several_groups_is_asked_once_a_step_what_it_leads() {
                 previous,
                 commit,
                 durable: previous,
-                entries: Vec::new(),
+                entries: Entries::new(),
                 number: 1,
                 copy: false,
                 cut: false,

@@ -1,7 +1,5 @@
 //! Replicas that do not know yet, or no longer, who takes part: the entry that says so is not in their logs.
 
-use alloc::vec;
-
 use bytes::Bytes;
 
 use super::harness::{Cluster, GROUP, member};
@@ -70,7 +68,7 @@ fn who_knows_of_no_configuration_votes_for_nobody() {
         previous: Place::default(),
         commit: LogIndex(1),
         durable: Place::default().then(&first),
-        entries: vec![first.clone()],
+        entries: [first.clone()].into_iter().collect(),
         number: 1,
         copy: false,
         cut: false,

@@ -1,0 +1,157 @@
+//! Where the replicas of a node live: found by group, by the nodes of their members, and by when they are due.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use super::group::{Group, Standing};
+use crate::id::{GroupId, NodeId};
+use crate::time::Instant;
+
+/// The place of a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Slot(pub(super) u32);
+
+impl Slot {
+    /// Of a replica that has no place yet.
+    pub(super) const NONE: Self = Self(u32::MAX);
+}
+
+/// All replicas of a node.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Slots {
+    slots: Vec<Option<Group>>,
+    free: Vec<Slot>,
+    by_id: BTreeMap<GroupId, Slot>,
+    /// By the nodes of the members, and of the leader followed.
+    by_node: BTreeMap<NodeId, BTreeSet<Slot>>,
+    /// When each is to be woken: at its next deadline, or before it. Most deadlines move before they are reached, and nothing is done here for
+    /// that.
+    due: BTreeSet<(Instant, Slot)>,
+}
+
+impl Slots {
+    /// Takes a replica in; its group has none here yet.
+    pub(super) fn insert(&mut self, mut group: Group) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            Slot(self.slots.len() as u32 - 1)
+        });
+        group.slot = slot;
+        self.by_id.insert(group.id, slot);
+        self.slots[slot.0 as usize] = Some(group);
+    }
+
+    /// Lets a replica go. Whether it was here.
+    pub(super) fn remove(&mut self, id: GroupId) -> bool {
+        let Some(slot) = self.by_id.remove(&id) else { return false };
+        let Some(group) = self.slots[slot.0 as usize].take() else { return false };
+        for node in group.indexed {
+            self.unlist(node, slot);
+        }
+        if let Some(at) = group.armed {
+            self.due.remove(&(at, slot));
+        }
+        self.free.push(slot);
+        true
+    }
+
+    fn unlist(&mut self, node: NodeId, slot: Slot) {
+        if let Some(listed) = self.by_node.get_mut(&node) {
+            listed.remove(&slot);
+            if listed.is_empty() {
+                self.by_node.remove(&node);
+            }
+        }
+    }
+
+    pub(super) fn find(&self, id: GroupId) -> Option<Slot> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn by_id(&self, id: GroupId) -> Option<&Group> {
+        self.slots[self.find(id)?.0 as usize].as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Group> {
+        self.slots.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    /// All replicas, in the order of their groups.
+    pub(super) fn values(&self) -> impl Iterator<Item = &Group> {
+        self.by_id.values().filter_map(|slot| self.slots[slot.0 as usize].as_ref())
+    }
+
+    /// The slots of all replicas, in the order of their groups.
+    pub(super) fn all(&self) -> Vec<Slot> {
+        self.by_id.values().copied().collect()
+    }
+
+    /// The replicas whose group has a member on `node`, or follows it.
+    pub(super) fn with_member_on(&self, node: NodeId) -> Vec<Slot> {
+        self.by_node.get(&node).into_iter().flatten().copied().collect()
+    }
+
+    /// The replica in a slot may have other members, another leader, or wait for another moment than before.
+    pub(super) fn note(&mut self, slot: Slot) {
+        let Some(group) = self.slots[slot.0 as usize].as_mut() else { return };
+        let stopped = matches!(group.standing, Standing::Stopped { .. });
+        if stopped {
+            group.wake = None;
+        }
+        if group.wake.is_some_and(|wake| group.armed.is_none_or(|armed| wake < armed)) {
+            let before = core::mem::replace(&mut group.armed, group.wake);
+            if let Some(before) = before {
+                self.due.remove(&(before, slot));
+            }
+            self.due.extend(group.armed.map(|at| (at, slot)));
+        }
+        if !group.listed {
+            group.listed = true;
+            let mut nodes: Vec<NodeId> =
+                group.log.configuration().members().map(|member| member.node).collect();
+            nodes.extend(group.followed());
+            nodes.sort_unstable();
+            nodes.dedup();
+            let before = core::mem::replace(&mut group.indexed, nodes.clone().into());
+            for node in before.iter().filter(|node| nodes.binary_search(node).is_err()) {
+                self.unlist(*node, slot);
+            }
+            for node in nodes.into_iter().filter(|node| before.binary_search(node).is_err()) {
+                self.by_node.entry(node).or_default().insert(slot);
+            }
+        }
+    }
+
+    /// A replica that is due by `now`, if there is one. It is not due any more.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<Slot> {
+        let &(at, slot) = self.due.first().filter(|(at, _)| *at <= now)?;
+        self.due.remove(&(at, slot));
+        if let Some(group) = self.get_mut(slot) {
+            group.armed = None;
+        }
+        Some(slot)
+    }
+
+    /// When the next is due, or before.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|&(at, _)| at)
+    }
+
+    /// Panics unless every replica is found in every way.
+    pub(super) fn check(&self) {
+        for (id, slot) in &self.by_id {
+            let group =
+                self.slots[slot.0 as usize].as_ref().expect("R13: a group is listed that is not here");
+            assert_eq!((group.id, group.slot), (*id, *slot), "R13: a group is not where it is looked for");
+            let listed = |node| self.by_node.get(&node).is_some_and(|slots| slots.contains(slot));
+            let mut nodes = group.log.configuration().members().map(|m| m.node).chain(group.followed());
+            assert!(nodes.all(listed), "R13: {id} is not found by its members");
+            let due = group.armed.is_none_or(|at| self.due.contains(&(at, *slot)));
+            assert!(due, "R11: {id} waits for a moment that does not come");
+            let woken = group.wake.is_none_or(|wake| group.armed.is_some_and(|armed| armed <= wake));
+            assert!(woken, "R11: {id} is to be woken, and nobody will");
+        }
+        let here = self.slots.iter().flatten().count();
+        assert_eq!((here, self.free.len()), (self.by_id.len(), self.slots.len() - here), "R13: a lost slot");
+    }
+}

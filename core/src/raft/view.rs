@@ -1,0 +1,90 @@
+//! A replica as seen from outside, and what must be true of it.
+
+use super::group::{Group, Role, Standing};
+use super::introduction::Newcomer;
+use super::{GroupPlace, GroupStatus, RoleName};
+use crate::id::NodeId;
+use crate::level::Level;
+
+impl Group {
+    pub(super) fn role_name(&self, own: NodeId) -> RoleName {
+        match (&self.standing, &self.role) {
+            (Standing::Stopped { .. }, _) => RoleName::Stopped,
+            (Standing::Copying { .. } | Standing::Renamed { .. }, _) => RoleName::Amnesic,
+            (Standing::Verifying { .. }, _) => RoleName::Verifying,
+            (Standing::Sound, Role::Leader(_)) => RoleName::Leader,
+            (Standing::Sound, Role::PreCandidate { .. } | Role::Candidate { .. }) => RoleName::Candidate,
+            (Standing::Sound, Role::Follower { .. }) if self.is_voter(own) => RoleName::Follower,
+            (Standing::Sound, Role::Follower { .. }) => RoleName::Learner,
+        }
+    }
+
+    pub(super) fn status(&self, own: NodeId) -> GroupStatus {
+        GroupStatus {
+            role: self.role_name(own),
+            term: self.term,
+            leader: self.leader(own),
+            configuration: self.log.configuration().clone(),
+            commit: self.commit,
+            applied: self.applied,
+            last: self.log.last(),
+            durable: self.log.durable(),
+            first: self.log.first(),
+            stopped: match &self.standing {
+                Standing::Stopped { reason, .. } => Some(reason.clone()),
+                _ => None,
+            },
+        }
+    }
+
+    pub(super) fn standpoint(&self, own: NodeId) -> GroupPlace {
+        GroupPlace {
+            group: self.id,
+            replica: self.replica,
+            role: self.role_name(own),
+            term: self.term,
+            vote: self.vote,
+            commit: self.commit,
+            durable: self.log.durable_place(),
+            last: self.log.last(),
+        }
+    }
+
+    pub(super) fn check_invariants(&self, own: NodeId, level: Level) {
+        let (base, last) = (self.log.base().index, self.log.last().index);
+        assert!(base <= self.applied, "R3: applied {} below the base {base}", self.applied);
+        assert!(self.applied <= self.commit, "R3: applied {} above commit {}", self.applied, self.commit);
+        assert!(self.applied <= self.log.durable(), "R3: applied {} before it is durable", self.applied);
+        let durable = self.log.durable();
+        assert!(durable <= last, "R3: durable up to {durable}, and the log ends at {last}");
+        assert!(self.commit <= last.max(self.applied), "R3: commit {} above the end {last}", self.commit);
+        assert!(self.log.last().term <= self.term, "R4: an entry of a term that has not begun");
+        let next = self.next_deadline();
+        let woken = next.is_none_or(|next| self.wake.is_some_and(|wake| wake <= next));
+        assert!(
+            woken || matches!(self.standing, Standing::Stopped { .. }),
+            "R11: due at {next:?}, woken at {:?}",
+            self.wake
+        );
+        if let Role::Leader(leading) = &self.role {
+            assert_eq!(self.standing, Standing::Sound, "R8: a replica leads that must not");
+            assert!(self.log.configured_at() <= last, "R5: a configuration beyond the log");
+            assert!(!leading.progress.contains_key(&own), "R1: a leader replicates to itself");
+            let tracked = |newcomer: &Newcomer| {
+                leading.progress.get(&newcomer.member.node).is_some_and(|p| p.member == newcomer.member)
+            };
+            assert!(leading.newcomers.values().all(tracked), "R1: somebody waits who is no member");
+            let pending = self.log.configurations_above(self.commit);
+            assert!(self.commit < leading.begins || pending <= 1, "R5: {pending} configurations pend");
+            if level == Level::Full {
+                let counted = leading.progress.values().all(|p| p.under_way() == p.count_under_way());
+                assert!(counted, "R12: what is under way is not what was sent");
+                let uncommitted = self.burden_upto(last);
+                assert_eq!(leading.uncommitted, uncommitted, "R12: what waits to be committed");
+            }
+        }
+        if level == Level::Full {
+            self.log.check_invariants();
+        }
+    }
+}

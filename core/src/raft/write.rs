@@ -1,0 +1,183 @@
+//! What a replica writes. Everything of one step shares one row, so term, vote, truncation and the entries that replace what was cut are
+//! durable together. A replica notes what is to be written and gives it out at the end of the step, each thing once.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use prost::Message as _;
+use wattle_proto::raft as wire;
+
+use super::context::Context;
+use super::entries::Entries;
+use super::group::{Group, Standing};
+use super::segments::RunLimits;
+use super::wire::{encode_run, wire_configuration, wire_mark, wire_member, wire_place};
+use super::{Output, Written};
+use crate::id::{GroupId, LogIndex, NodeId};
+use crate::planted::Bug;
+use crate::record::{Forget, Key, Owner, Record};
+
+pub(super) const STATE: u8 = 1;
+pub(super) const LOG: u8 = 2;
+pub(super) const BASE: u8 = 3;
+pub(super) const MARKS: u8 = 4;
+pub(super) const SPACES: [u8; 4] = [STATE, LOG, BASE, MARKS];
+
+/// Entries of one stored run, at most: what is read back is read in pieces of that size.
+const RUN: RunLimits = RunLimits { entries: 1024, bytes: 1 << 20 };
+
+pub(super) fn key(group: GroupId, space: u8, slot: u64) -> Key {
+    Key { owner: Owner::Raft, space, id: group.0, slot }
+}
+
+/// Something of a group that is to be written. Encoded where rows are made, so that nothing is copied before.
+#[derive(Clone, Debug)]
+pub struct Write {
+    group: GroupId,
+    what: What,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    /// Term, vote, replica id and standing.
+    State(Box<wire::HardState>),
+    /// Entries from the first index on. Whatever stood there and behind goes.
+    Run(LogIndex, Entries),
+    /// Where the log begins, and the configuration in force there.
+    Base(Box<wire::Base>),
+    /// What a member vouched for.
+    Mark(NodeId, Box<wire::MarkRecord>),
+}
+
+impl Write {
+    /// The group it is of.
+    #[must_use]
+    pub const fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// The entries it stores, if it stores any.
+    #[must_use]
+    pub fn entries(&self) -> Option<&Entries> {
+        match &self.what {
+            What::Run(_, entries) => Some(entries),
+            What::State(_) | What::Base(_) | What::Mark(..) => None,
+        }
+    }
+
+    /// As it is stored.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        let of = |space, slot, head: Vec<u8>| Record::state(key(self.group, space, slot), head.into());
+        match &self.what {
+            What::State(state) => of(STATE, 0, state.encode_to_vec()),
+            What::Base(base) => of(BASE, 0, base.encode_to_vec()),
+            // Two nodes whose ids share these bits would share a slot; the content names the node, and a lost mark only weakens a check.
+            What::Mark(node, mark) => of(MARKS, node.0 as u64, mark.encode_to_vec()),
+            What::Run(first, entries) => {
+                let last_slot = entries.last().map_or(first.0, |last| last.index.0);
+                let head: Bytes = encode_run(entries);
+                Record { last_slot, ..Record::state(key(self.group, LOG, first.0), head) }
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Term, vote, replica id and standing are to be written with whatever else this step writes.
+    pub(super) fn persist_state(&mut self) {
+        self.unwritten_state = true;
+    }
+
+    /// Whether something is to be written.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.unwritten_state || self.log.has_unwritten()
+    }
+
+    /// Gives out what is to be written.
+    pub(super) fn write(&mut self, context: &mut Context<'_>) {
+        if !self.has_unwritten() {
+            return;
+        }
+        if self.unwritten_state {
+            self.write_state(context);
+        }
+        if self.log.has_unwritten() {
+            self.log.close(context.config.message());
+            while let Some(run) = self.log.take_unwritten(RUN) {
+                self.give(context, What::Run(run[0].index, run));
+            }
+            let serial = self.log.writing();
+            context.notify(self.id, Written::Log(serial));
+        }
+        self.write_marks(context);
+    }
+
+    fn give(&self, context: &mut Context<'_>, what: What) {
+        context.out.push_back(Output::Persist(Write { group: self.id, what }));
+    }
+
+    pub(super) fn write_state(&mut self, context: &mut Context<'_>) {
+        self.unwritten_state = false;
+        let (renamed_from, stopped, stopped_alone) = match &self.standing {
+            Standing::Renamed { old } => (old.to_bytes().to_vec(), String::new(), false),
+            Standing::Stopped { reason, alone } => (Vec::new(), reason.clone(), *alone),
+            _ => (Vec::new(), String::new(), false),
+        };
+        let copying = match &self.standing {
+            Standing::Copying(copying) => Some(wire_mark(&copying.mark)),
+            _ => None,
+        };
+        let state = wire::HardState {
+            term: self.term.0,
+            vote: self.vote.as_ref().map(wire_member),
+            replica: self.replica.to_bytes().to_vec(),
+            renamed_from,
+            stopped,
+            stopped_alone,
+            copying,
+            former: self.former.iter().map(|replica| replica.to_bytes().to_vec()).collect(),
+        };
+        self.give(context, What::State(Box::new(state)));
+    }
+
+    /// The base moved forward: what lies at or below it is dead.
+    ///
+    /// A run makes an end of all older ones that stood at its place or behind. If the last run dies with the base, entries that it replaced
+    /// would rise again at the next start, so an empty run takes over from it.
+    pub(super) fn write_base(&mut self, context: &mut Context<'_>) {
+        let base = self.log.base();
+        let configuration = self.log.configuration_at(base.index);
+        let record = wire::Base {
+            place: Some(wire_place(&base)),
+            configuration: Some(wire_configuration(&configuration)),
+        };
+        self.give(context, What::Base(Box::new(record)));
+        let forget = |below| Output::Forget(Forget { owner: Owner::Raft, space: LOG, id: self.id.0, below });
+        context.out.push_back(forget(base.index.0 + 1));
+        if self.log.last() == self.log.base() && !context.planted.has(Bug::CutEntriesRiseAgain) {
+            context.out.push_back(forget(u64::MAX));
+            self.give(context, What::Run(self.log.first(), Entries::new()));
+        }
+    }
+
+    /// The log begins anew behind a snapshot.
+    pub(super) fn write_reset(&mut self, context: &mut Context<'_>) {
+        self.write_base(context);
+        self.persist_state();
+    }
+
+    /// Marks ride along with the next write (rule C2).
+    fn write_marks(&mut self, context: &mut Context<'_>) {
+        for node in core::mem::take(&mut self.unwritten_marks) {
+            let Some(mark) = self.marks.get(&node) else { continue };
+            if context.planted.has(Bug::MarksNotWritten) {
+                continue;
+            }
+            let record = wire::MarkRecord { node: node.to_bytes().to_vec(), mark: Some(wire_mark(mark)) };
+            self.give(context, What::Mark(node, Box::new(record)));
+        }
+    }
+}
