@@ -338,6 +338,7 @@ impl<M: Machine> World<M> {
         self.forget_streams(node);
         let logs = &self.books.logs;
         if logs.holds_alone(node, GroupId::CONTROL) && !logs.excused(GroupId::CONTROL) {
+            self.books.updates.tears();
             let checked = self.books.registry.tears();
             self.judge(checked);
         }

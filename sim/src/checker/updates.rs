@@ -55,13 +55,21 @@ pub struct UpdateLedger {
     /// When each node was told that it is a member.
     joined: Vec<Option<Time>>,
     handled: Vec<[Handled; 2]>,
-}
-
-fn agreed<T>(result: Result<T, Failure>) -> Result<T, Failure> {
-    result.map_err(|failure| failure.decided_by(GroupId::CONTROL))
+    /// A disk was taken back that alone held what the mesh had agreed on: numbers may be given anew, and nothing can be judged any more.
+    torn: bool,
 }
 
 impl UpdateLedger {
+    /// What follows from what the mesh agreed on, which counts as long as nothing of that was lost.
+    fn agreed(&self, checked: Checked) -> Checked {
+        if self.torn { Ok(()) } else { checked.map_err(|failure| failure.decided_by(GroupId::CONTROL)) }
+    }
+
+    /// What one node alone held of what the mesh had agreed on is lost.
+    pub fn tears(&mut self) {
+        self.torn = true;
+    }
+
     /// The ledger of a plan.
     #[must_use]
     pub fn new(plan: &Plan) -> Self {
@@ -100,7 +108,8 @@ impl UpdateLedger {
     /// X22.
     pub fn acknowledged(&mut self, index: usize, number: UpdateNumber) -> Checked {
         self.sent[index].acknowledged = true;
-        agreed(self.bears(index, number.0))
+        let borne = self.bears(index, number.0);
+        self.agreed(borne)
     }
 
     /// An update bears one number, and a number is borne by one update, for everybody.
@@ -133,10 +142,10 @@ impl UpdateLedger {
     ) -> Checked {
         let handled = self.handled[node][kind.index()];
         for number in handled.reported + 1..=after {
-            agreed(self.may_skip(node, kind, number))?;
+            self.agreed(self.may_skip(node, kind, number))?;
         }
         let again = handled.handed.saturating_sub(after);
-        agreed(self.repeats_little(node, kind, after, again))?;
+        self.agreed(self.repeats_little(node, kind, after, again))?;
         let handled = &mut self.handled[node][kind.index()];
         handled.window = handled.window.max(u64::from(window));
         handled.now = Some(Attachment { token, handed: after });
@@ -177,7 +186,8 @@ impl UpdateLedger {
     pub fn handed(&mut self, node: usize, delivery: &UpdateDelivery) -> Checked {
         let kind = delivery.kind;
         for item in &delivery.items {
-            agreed(self.follows(node, delivery.token, kind, item))?;
+            let follows = self.follows(node, delivery.token, kind, item);
+            self.agreed(follows)?;
             let UpdateItem::Update(update) = item else { continue };
             let index = self.by_id.get(&update.id).copied();
             let sent = index.map(|index| &self.sent[index]);
@@ -191,7 +201,8 @@ impl UpdateLedger {
                 kind.name(),
                 update.number
             );
-            agreed(self.bears(index.unwrap_or_default(), update.number.0))?;
+            let borne = self.bears(index.unwrap_or_default(), update.number.0);
+            self.agreed(borne)?;
         }
         Ok(())
     }
@@ -245,7 +256,7 @@ impl UpdateLedger {
     /// What the handlers of a node have not processed yet, in words.
     #[must_use]
     pub fn owed(&self, node: usize) -> Option<String> {
-        UpdateKind::ALL.into_iter().find_map(|kind| {
+        UpdateKind::ALL.into_iter().filter(|_| !self.torn).find_map(|kind| {
             let of_kind = self.sent.iter().filter(|sent| sent.kind == kind && sent.acknowledged);
             let last = of_kind.filter_map(|sent| sent.number).max()?;
             let handled = &self.handled[node][kind.index()];
@@ -255,5 +266,92 @@ impl UpdateLedger {
                 format!("node {node} has processed {} updates up to {stands}, of {last}", kind.name())
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wattle_core::id::NodeId;
+    use wattle_core::time::Wall;
+    use wattle_core::update::Update;
+
+    const KIND: UpdateKind = UpdateKind::Mesh;
+
+    /// A ledger of two nodes, told that they are members, and of updates that were asked for after that.
+    fn ledger(updates: u128) -> UpdateLedger {
+        let mut ledger = UpdateLedger {
+            joined: vec![Some(1); 2],
+            handled: vec![[Handled::default(); 2]; 2],
+            ..UpdateLedger::default()
+        };
+        for id in 0..updates {
+            ledger.by_id.insert(UpdateId(id), id as usize);
+            let bytes = bytes::Bytes::from(vec![id as u8]);
+            let (asked, number) = (Some(5), None);
+            ledger.sent.push(Sent { kind: KIND, bytes, asked, number, acknowledged: false });
+        }
+        ledger
+    }
+
+    fn delivery(token: u64, numbers: std::ops::RangeInclusive<u64>) -> UpdateDelivery {
+        let item = |number: u64| {
+            UpdateItem::Update(Update {
+                number: UpdateNumber(number),
+                id: UpdateId(u128::from(number) - 1),
+                origin: NodeId(1),
+                key: String::new(),
+                payload: vec![number as u8 - 1].into(),
+                time: Wall(1),
+            })
+        };
+        UpdateDelivery { token: AttachToken(token), kind: KIND, items: numbers.map(item).collect() }
+    }
+
+    fn broken(checked: Checked) {
+        assert_eq!(checked.expect_err("this breaks a promise").checker, "X22");
+    }
+
+    #[test]
+    fn one_order_holds_for_everybody_and_nothing_is_skipped() {
+        let mut books = ledger(3);
+        books.attached(0, KIND, AttachToken(1), 0, 8).unwrap();
+        books.handed(0, &delivery(1, 1..=2)).unwrap();
+        books.acknowledged(1, UpdateNumber(2)).unwrap();
+        broken(books.acknowledged(2, UpdateNumber(2)));
+        broken(books.handed(0, &delivery(1, 4..=4)));
+        broken(books.handed(0, &delivery(9, 3..=3)));
+        broken(books.attached(1, KIND, AttachToken(2), 2, 8));
+        books.attached(1, KIND, AttachToken(2), 0, 8).unwrap();
+        assert!(books.owed(1).is_some_and(|what| what.contains("up to 0, of 2")));
+        let gap = UpdateItem::Gap { first: UpdateNumber(1), last: UpdateNumber(1) };
+        let token = AttachToken(2);
+        broken(books.handed(1, &UpdateDelivery { token, kind: KIND, items: vec![gap] }));
+    }
+
+    #[test]
+    fn a_crash_repeats_at_most_the_window_and_a_newcomer_need_not_see_what_came_before() {
+        let mut books = ledger(3);
+        books.attached(0, KIND, AttachToken(1), 0, 2).unwrap();
+        books.handed(0, &delivery(1, 1..=2)).unwrap();
+        books.reported(0, KIND, AttachToken(1), 2);
+        books.handed(0, &delivery(1, 3..=3)).unwrap();
+        books.gone(0, KIND);
+        broken(books.attached(0, KIND, AttachToken(2), 0, 2));
+        broken(books.attached(0, KIND, AttachToken(2), 3, 2));
+        books.attached(0, KIND, AttachToken(2), 1, 2).unwrap();
+        books.joined[1] = Some(9);
+        books.attached(1, KIND, AttachToken(3), 3, 2).unwrap();
+        books.acknowledged(2, UpdateNumber(3)).unwrap();
+        assert_eq!(books.owed(1), None, "all of it was sent before it was a member");
+    }
+
+    #[test]
+    fn where_what_was_agreed_on_is_lost_nothing_is_judged() {
+        let mut books = ledger(2);
+        books.acknowledged(0, UpdateNumber(1)).unwrap();
+        books.tears();
+        books.acknowledged(1, UpdateNumber(1)).unwrap();
+        assert_eq!(books.owed(0), None);
     }
 }
