@@ -178,6 +178,14 @@ marks! {
         CopyAskedOfStarting: "a replica that copies its log back was asked something by a member that starts, and waits for that one, too";
         PatienceOver: "the only voter went on without the word of all others";
         NewcomerWaits: "a newcomer was told nothing until another member could name it";
+        SnapshotInChunks: "a state was sent in several chunks";
+        SnapshotResumed: "a state went on where an earlier sending had ended";
+        ChunkUnanswered: "chunks of a state were sent again";
+        ReadAskedByMember: "a member asked its leader for an index to read at";
+        ReadsShareARound: "several reads were confirmed together";
+        TransferBegun: "a leader began to hand over";
+        TransferGivenUp: "a leader goes on that could not hand over";
+        StoodWhenTold: "a voter stood for election because its leader wanted it to";
         GroupWaitedInLine: "a group found the way to a node full of others' entries, and waited for its turn";
         NewcomerUnwitnessed: "a newcomer was told though no other member could name it in time";
         SnapshotOutdated: "a state came to a replica that holds more";
@@ -276,6 +284,11 @@ marks! {
         RequestServedTwice: "a leader was asked for what it was doing already";
         RequestTimedOut: "a request found no quorum in time";
         DecidedTwice: "a request stood in the log twice and was done once";
+        VotersDemoted: "voters of the control group became learners, because fewer are wanted";
+        WriteConflict: "a write of agreed configuration did not find the version it expected";
+        ReadBehindBarrier: "a linearizable read came while a barrier was under way, and waited for the next";
+        ReadsShareBarrier: "several linearizable reads were answered with one barrier";
+        WatchBeginsAgain: "a watcher came from before what is remembered, and was told all there is";
         MeshStateTaken: "a member took over the state of the mesh";
         StreamClosedByState: "a state that came closed a stream";
         MembersChangeRefused: "a change of members was refused and is asked for again";
@@ -288,8 +301,21 @@ marks! {
         UpdateHandlerWaits: "a handler of updates came before its node knew where it begins";
         CursorsGathered: "what several members had processed went into one entry";
         MemberIntroduced: "a member was let in on the word of others before the log told of it";
+        MemberEvicted: "a member was taken out of the mesh, or left it";
+        FormerMemberFenced: "a former member was turned away and told why";
+        FenceHeard: "a node was told that it is no member any more";
+        ToldOfEviction: "a node believed that it is no member any more, and serves nothing since";
+        FormerReplicaMeant: "a message came for a replica that its node gave up when it was taken out";
+        MeshCritical: "a node saw the mesh become critical";
+        MeshHealthyAgain: "a node saw the mesh become healthy again";
+        ToldOfOthersEviction: "a node believed a neighbour that another is no member any more";
+        HigherEpochShown: "a neighbour showed a higher mesh epoch";
     }
     Rare {
+        SnapshotGivenUp: "a state was sent of which less was there than before";
+        SnapshotTooLarge: "a state was larger than is taken";
+        SnapshotDamaged: "a state had come whole and was another than was meant";
+        OtherSnapshotBegan: "a state began to come before another was whole";
         WayBackExpired: "a way back was forgotten, for nothing came by it for long";
         RelayLabelLedBack: "a relay met a label that leads back to where the message came from";
         WelcomeLate: "a node joined and did not catch up in time";
@@ -351,6 +377,9 @@ marks! {
         UpdateVerdictOutOfPlace: "a verdict was about no update that a handler has to do";
         UpdateHandlerOutrun: "the mesh knew of a higher cursor than a handler stood at";
         UpdateFailedUnwaited: "an update that nobody waited for came to nothing";
+        KeptStreamOver: "a stream whose data a former member kept was closed when it was a member again";
+        ChangeForbidden: "a change of the configuration was refused, for the mesh is critical";
+        NobodyVotesInItsPlace: "a member could not be taken out, for nothing could be decided without it";
         RowOfAnEarlierStart: "a row that an earlier start left stood in the place of one that was never written";
     }
 }

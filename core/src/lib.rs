@@ -21,11 +21,13 @@
 
 extern crate alloc;
 
+pub mod agreed;
 pub mod configuration;
 pub mod coverage;
 pub mod crc32c;
 pub mod description;
 pub mod digest;
+pub mod epoch;
 pub mod event;
 pub mod id;
 pub mod level;

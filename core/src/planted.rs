@@ -163,6 +163,14 @@ bugs! {
             "who follows a leader anew does not hear again what that node says it leads (rule E3)";
         RestOfCopyNotAsked = "rest-of-copy-not-asked":
             "what was cut off a copied log is not asked for when its bytes come, only when time is up (rule B2)";
+        ReadBeforeOwnTerm = "read-before-own-term":
+            "a read is served by a leader that has decided nothing in its term (etcd#7331)";
+        ReadRoundReused = "read-round-reused":
+            "a read is confirmed by late answers to the round of an earlier one (etcd-io/raft#397)";
+        LeaderReadsAlone = "leader-reads-alone":
+            "a leader serves reads without asking whether it still leads";
+        ChunkMisplaced = "chunk-misplaced":
+            "a chunk of a snapshot is appended though the one before it was lost, and the whole is not checked";
         RestOfCopyGivenUp = "rest-of-copy-given-up":
             "who copies its log back leads without the rest of a log of which it was told how far it goes (rule C3)";
         OlderTailStopsCopy = "older-tail-stops-copy":
@@ -199,6 +207,20 @@ bugs! {
             "the control group's log is cut, and the state at the cut is not written";
         ClosedMarkNotWritten = "closed-mark-not-written":
             "a start takes a stream closed since the stored state for open";
+        ExpectedVersionIgnored = "expected-version-ignored":
+            "a write of agreed configuration is done whatever version it expects";
+        ReadNotConfirmed = "read-not-confirmed":
+            "a linearizable read is answered from what the asked node has applied";
+        ReadJoinsBarrier = "read-joins-barrier":
+            "a linearizable read is answered with a barrier that was under way when it was asked";
+        WatchSkipsForgotten = "watch-skips-forgotten":
+            "a watcher that comes from before what is remembered is told what is remembered, as if that were all";
+        SnapshotForgetsConfiguration = "snapshot-forgets-configuration":
+            "a snapshot of the control group's state is without the agreed configuration";
+        EpochNotCompared = "epoch-not-compared":
+            "a node that was evicted is let in again on its old admission: nobody compares mesh epochs";
+        EvictedStaysVoter = "evicted-stays-voter":
+            "a voter that is evicted goes on being counted among the voters";
     }
     Stream {
         DescriptorWithoutPayload = "descriptor-without-payload":

@@ -21,6 +21,13 @@ impl<K: Ord, V> SortedMap<K, V> {
         Self::default()
     }
 
+    /// Room for one more. Most of these maps stay as small as they are when they are filled, and there may be thousands.
+    fn make_room(&mut self) {
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact(1 + self.entries.len() / 2);
+        }
+    }
+
     fn place(&self, key: &K) -> Result<usize, usize> {
         self.entries.binary_search_by(|(other, _)| other.cmp(key))
     }
@@ -42,6 +49,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         match self.place(&key) {
             Ok(place) => Some(core::mem::replace(&mut self.entries[place].1, value)),
             Err(place) => {
+                self.make_room();
                 self.entries.insert(place, (key, value));
                 None
             }
@@ -51,6 +59,7 @@ impl<K: Ord, V> SortedMap<K, V> {
     /// What the key leads to, after `make` if it led nowhere.
     pub(crate) fn get_or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
         let place = self.place(&key).unwrap_or_else(|place| {
+            self.make_room();
             self.entries.insert(place, (key, make()));
             place
         });

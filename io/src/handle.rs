@@ -229,6 +229,7 @@ fn weight(command: &Command) -> u32 {
     let bytes = match command {
         Command::Publish { messages, .. } => messages.iter().map(|message| message.len() + 64).sum(),
         Command::Update(UpdateCommand::Send { key, payload, .. }) => key.len() + payload.len() + 256,
+        Command::Config(command) => 256 + command.bytes(),
         _ => 256,
     };
     u32::try_from(bytes).unwrap_or(u32::MAX).min(COMMAND_BYTES_MAX)

@@ -6,10 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use tokio::sync::{broadcast, watch};
 use tonic::async_trait;
-use wattle_core::id::{
-    AttachToken, AuthorityEpoch, BootId, Generation, MeshId, MessageId, NodeId, Sequence, SessionEpoch,
-    StreamInstance, WriterId, WriterSequence,
+use wattle_core::agreed::{
+    ConfigChange, ConfigCommand, ConfigRecord, ConfigRefusal, ConfigReply, KeyStatus, MeshSettings, ReadPoint,
 };
+use wattle_core::id::{
+    AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, MessageId, NodeId, Sequence,
+    SessionEpoch, StreamInstance, WriterId, WriterSequence,
+};
+use wattle_core::mesh::handlers::{DESCRIPTION, VOTERS};
 use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Waited};
 use wattle_core::node::output::{Delivered, Delivery, Event};
 use wattle_core::node::status::Status;
@@ -38,6 +42,9 @@ struct State {
     refuse: Option<Refusal>,
     /// So many publishes are refused for want of space.
     full: u32,
+    /// The agreed configuration, and how many entries made it.
+    config: BTreeMap<String, ConfigRecord>,
+    entries: u64,
     /// Answer no level above this one, as if the rest of the mesh were away.
     reaches: Waited,
 }
@@ -62,6 +69,8 @@ impl FakeWorld {
             streams: BTreeMap::new(),
             refuse: None,
             full: 0,
+            config: BTreeMap::new(),
+            entries: 0,
             reaches: Waited::Completed,
         };
         Self {
@@ -145,10 +154,17 @@ impl State {
             Command::Seed { .. } => Ok(Reply::Seeded { mesh: MeshId(5), token: "token".to_owned() }),
             Command::Invite => Ok(Reply::Token { token: "token".to_owned() }),
             Command::Join { token } => Err(Refusal::BadToken(token)),
+            Command::Evict { member } if member == "b" => Ok(Reply::Evicted { node: NodeId(2), epoch: 1 }),
+            Command::Evict { member } => Err(Refusal::UnknownNode(member)),
+            Command::Leave { force: true } => Ok(Reply::Left),
+            Command::Leave { force: false } => {
+                Err(Refusal::StreamsOpen { names: vec!["words".to_owned()], more: 0 })
+            }
             Command::OpenStream { .. } | Command::CloseStream { .. } | Command::Attach { .. } => {
                 Err(Refusal::NoQuorum)
             }
             Command::Describe(_) | Command::Update(_) => Err(Refusal::NotMember),
+            Command::Config(command) => return self.config(command).into_iter().collect(),
             Command::CloseWriter { .. } => Ok(Reply::WriterClosed),
             Command::FindWriter { stream, writer } => self.stream(&stream).map(|stream| Reply::Writer {
                 next: WriterSequence(stream.writers.get(&writer).map_or(1, |last| last + 1)),
@@ -158,6 +174,82 @@ impl State {
             }
         };
         VecDeque::from([answer])
+    }
+
+    /// Every write is an entry. A watch is answered as long as it has something to tell, and then never.
+    fn config(&mut self, command: ConfigCommand) -> Option<Answer> {
+        let at = |consistency| ReadPoint { applied: LogIndex(self.entries), consistency, age: None };
+        let reply = match command {
+            ConfigCommand::Set { key, value, expected } => {
+                let present = self.config.get(&key).map(|record| record.version);
+                if !expected.fits(present) {
+                    return Some(Err(ConfigRefusal::Conflict { key, present }.into()));
+                }
+                self.entries += 1;
+                let version = LogIndex(self.entries);
+                let record = ConfigRecord { key: key.clone(), value, version, created: version };
+                self.config.insert(key, record);
+                ConfigReply::Written { version }
+            }
+            ConfigCommand::Delete { key, .. } => {
+                if self.config.remove(&key).is_none() {
+                    return Some(Err(ConfigRefusal::UnknownKey(key).into()));
+                }
+                self.entries += 1;
+                ConfigReply::Deleted { version: LogIndex(self.entries) }
+            }
+            ConfigCommand::RotateKey { uses, .. } => {
+                self.entries += 1;
+                let key = KeyStatus { version: LogIndex(self.entries), uses, ..KeyStatus::default() };
+                ConfigReply::KeyRotated { text: "wattle1.KEY".to_owned(), key }
+            }
+            ConfigCommand::Configure { changes, .. } => {
+                self.entries += 1;
+                let version = LogIndex(self.entries);
+                for (key, value) in changes {
+                    let value = value.unwrap_or_default();
+                    let record = ConfigRecord { key: key.clone(), value, version, created: version };
+                    self.config.insert(key, record);
+                }
+                ConfigReply::Written { version }
+            }
+            ConfigCommand::Settings { consistency } => {
+                let text =
+                    |key: &str| Some(String::from_utf8_lossy(&self.config.get(key)?.value).into_owned());
+                let settings = MeshSettings {
+                    version: LogIndex(self.entries),
+                    description: text(DESCRIPTION),
+                    voters: text(VOTERS).and_then(|voters| voters.parse().ok()),
+                    ..MeshSettings::default()
+                };
+                ConfigReply::Settings { settings, key: None, at: at(consistency) }
+            }
+            ConfigCommand::Get { key, consistency } => {
+                ConfigReply::Record { record: self.config.get(&key).cloned(), at: at(consistency) }
+            }
+            ConfigCommand::List { prefix, after, limit, consistency } => {
+                let found = self.config.values().filter(|r| r.key.starts_with(&prefix) && r.key > after);
+                let mut records: Vec<ConfigRecord> = found.cloned().collect();
+                let more = limit > 0 && records.len() > limit as usize;
+                records.truncate(if limit == 0 { usize::MAX } else { limit as usize });
+                ConfigReply::Listed { records, more, at: at(consistency) }
+            }
+            ConfigCommand::Watch { prefix, after } => {
+                let since = after.unwrap_or_default();
+                let found = self.config.values().filter(|r| r.key.starts_with(&prefix) && r.version > since);
+                let change = |record: &ConfigRecord| ConfigChange {
+                    key: record.key.clone(),
+                    version: record.version,
+                    record: Some(record.clone()),
+                };
+                let changes: Vec<ConfigChange> = found.map(change).collect();
+                if after.is_some() && changes.is_empty() {
+                    return None;
+                }
+                ConfigReply::Changes { fresh: after.is_none(), changes, upto: LogIndex(self.entries) }
+            }
+        };
+        Some(Ok(Reply::Config(reply)))
     }
 
     fn stream(&mut self, stream: &str) -> Result<&mut FakeStream, Refusal> {
@@ -239,7 +331,9 @@ impl World for FakeWorld {
             (VecDeque::new(), false)
         } else {
             let waits_for_more = matches!(&command, Command::Publish { wait, .. } if *wait > state.reaches);
-            (state.answer(command), waits_for_more)
+            let answers = state.answer(command);
+            let waits = waits_for_more || answers.is_empty();
+            (answers, waits)
         };
         drop(state);
         self.change();
@@ -287,12 +381,17 @@ impl World for FakeWorld {
     async fn status(&self) -> Option<Status> {
         let state = self.state();
         (!state.stopped).then(|| Status {
+            epoch: wattle_core::epoch::Epoch::default(),
+            parted: None,
+            standing: None,
+            former: Vec::new(),
             node: state.node,
             name: state.name.clone(),
             boot: BootId(1),
             generation: Generation(1),
             mesh: Some(MeshId(5)),
             mesh_name: "fake".to_owned(),
+            settings: MeshSettings::default(),
             members: Vec::new(),
             links: Vec::new(),
             control: None,

@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::Instrument as _;
 use wattle_core::id::GroupId;
-use wattle_core::node::output::Event;
+use wattle_core::node::output::{Event, MeshMode, Standing};
 use wattle_io::{Running, StopReason};
 
 use crate::address::{Address, Directory, Published};
@@ -138,6 +138,20 @@ fn log_event(event: &Event) {
             );
         }
         Event::Mesh(event) => tracing::debug!(?event, "the mesh"),
+        Event::Parted { mesh, left: true, .. } => tracing::info!(%mesh, "this node left its mesh"),
+        Event::Parted { mesh, left: false, why } => tracing::error!(%mesh, "{why}"),
+        Event::ModeChanged(Standing { mode: MeshMode::Critical, unreachable, members, quorum }) => {
+            tracing::error!(
+                unreachable,
+                members,
+                quorum,
+                "the mesh is CRITICAL: its configuration cannot change"
+            );
+        }
+        Event::ModeChanged(Standing { mode: MeshMode::Degraded, unreachable, members, .. }) => {
+            tracing::warn!(unreachable, members, "the mesh is DEGRADED");
+        }
+        Event::ModeChanged(Standing { mode: MeshMode::Healthy, .. }) => tracing::info!("the mesh is HEALTHY"),
         Event::Space { accepting: true } => tracing::info!("there is space again: publishing is accepted"),
         Event::Space { accepting: false } => {
             tracing::error!("the disk is nearly full: nothing new is accepted; what was accepted is safe");

@@ -33,6 +33,7 @@ wattle_core::marks! {
         CrashLost: "a crash lost rows that no sync had covered";
         ReserveUsedUp: "a row found room neither on the disk nor in its reserve";
         ResumedWithBacklog: "a node that stood still found much that had come meanwhile";
+        NodeParted: "a node was evicted or left, and knows it";
         RolledBack: "a disk was put back to an older image";
         LeaderStruck: "a leader was hit because it led";
         SleptUncounted: "a machine slept and its clock stood still";

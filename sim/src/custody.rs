@@ -13,7 +13,7 @@ use crate::disk::ledger::Expected;
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::machine::Machine;
 use crate::panics::watch;
-use crate::plan::Edge;
+use crate::plan::{ConfigWish, Edge};
 use crate::process::State;
 use crate::random::{Draws, Purpose};
 use crate::world::{World, desk, show};
@@ -263,8 +263,13 @@ impl<M: Machine> World<M> {
     /// alone connected them, those who must then agree would find each other only through it.
     fn decide_whoever_votes(&self, together: usize) -> bool {
         let all = self.processes.len();
-        let voters = VOTERS_MOST.min(all - (1 - all % 2));
-        voters == 1 || 2 * (together + voters).saturating_sub(all) > voters
+        let most = VOTERS_MOST.min(all - (1 - all % 2));
+        let wished = self.plan.config.iter().filter_map(|wish| match wish.wish {
+            ConfigWish::Voters(voters) => usize::try_from(voters).ok(),
+            _ => None,
+        });
+        let mut possible = wished.map(|voters| voters.min(most)).chain([most]);
+        possible.all(|voters| voters == 1 || 2 * (together + voters).saturating_sub(all) > voters)
     }
 
     /// The voters of the control group, if all nodes but one, which need not be up, can be asked and agree: who cannot be asked may know of
@@ -324,7 +329,7 @@ impl<M: Machine> World<M> {
         self.custody.joined[node] = false;
         self.books.logs.emptied(node);
         self.void(node, 0);
-        self.workload.rejoins(&mut desk!(self), node, through);
+        self.workload.rejoins(&mut desk!(self), node, through, false);
     }
 
     /// A node lost what it wrote since a moment, and may not notice.
@@ -339,7 +344,7 @@ impl<M: Machine> World<M> {
         let logs = &self.books.logs;
         if logs.holds_alone(node, GroupId::CONTROL) && !logs.excused(GroupId::CONTROL) {
             self.books.updates.tears();
-            let checked = self.books.registry.tears();
+            let checked = self.books.registry.tears().and(self.books.configuration.tears());
             self.judge(checked);
         }
         self.books.logs.rolled_back(node);

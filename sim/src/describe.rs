@@ -56,13 +56,19 @@ fn consensus(body: &raft::Body) -> String {
             append.entries.len(),
             append.commit
         ),
-        raft::Body::AppendReply { number, matched, place, more, waiting } => {
+        raft::Body::AppendReply { number, matched, place, more, waiting, .. } => {
             let what = if *matched { "matches up to" } else { "differs, ends at" };
             let more = if *more { ", wants more" } else { "" };
             let waiting = if *waiting { ", waits for bytes" } else { "" };
             format!("reply to {number}: {what} {}/{}{more}{waiting}", place.index, place.term)
         }
-        raft::Body::Snapshot(snapshot) => format!("snapshot {} at {}", snapshot.number, snapshot.place.index),
+        raft::Body::Snapshot(snapshot) => {
+            let (at, end) = (snapshot.offset, snapshot.offset + snapshot.data.len() as u64);
+            format!(
+                "snapshot {} at {}: {at} to {end} of {}",
+                snapshot.number, snapshot.place.index, snapshot.total
+            )
+        }
         other => format!("{other:?}"),
     }
 }

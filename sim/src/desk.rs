@@ -5,7 +5,9 @@ use wattle_core::id::{AttachToken, RequestId, Sequence};
 use wattle_core::node::Input;
 use wattle_core::node::command::Command;
 
-use crate::checker::{Agreement, Handling, Logs, Registry, StreamLedger, UpdateLedger};
+use crate::checker::{
+    Agreement, Configuration, Departures, Handling, Logs, Registry, StreamLedger, UpdateLedger,
+};
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
 use crate::random::{Draws, Purpose};
 
@@ -76,6 +78,8 @@ pub fn request_of(actor: Actor, ordinal: u64) -> RequestId {
         Actor::Registrar(index) => (4, index),
         Actor::Sender(index) => (10, index),
         Actor::Processor(index) => (11, index),
+        Actor::Clerk(index) => (5, index),
+        Actor::Leaver(index) => (90, index),
     };
     RequestId(kind << (ORDINAL_BITS + INDEX_BITS) | (index as u64) << ORDINAL_BITS | ordinal)
 }
@@ -91,6 +95,8 @@ pub fn actor_of(request: RequestId) -> Option<Actor> {
         4 => Some(Actor::Registrar(index)),
         10 => Some(Actor::Sender(index)),
         11 => Some(Actor::Processor(index)),
+        5 => Some(Actor::Clerk(index)),
+        90 => Some(Actor::Leaver(index)),
         _ => None,
     }
 }
@@ -108,6 +114,10 @@ pub struct Books {
     pub registry: Registry,
     /// What was sent to all members.
     pub updates: UpdateLedger,
+    /// What was told of agreed configuration.
+    pub configuration: Configuration,
+    /// Who is no member any more.
+    pub departures: Departures,
     /// What groups committed.
     pub logs: Logs,
     /// Whether a disk lost something in this run that it had reported safe, so that a stream may stop.
@@ -169,8 +179,16 @@ mod tests {
 
     #[test]
     fn a_request_leads_back_to_its_actor() {
-        let some = [Actor::Task(0), Actor::Publisher(65_535), Actor::Handler(3), Actor::Registrar(9)];
-        for actor in some.into_iter().chain([Actor::Sender(1), Actor::Processor(7)]) {
+        for actor in [
+            Actor::Task(0),
+            Actor::Publisher(65_535),
+            Actor::Handler(3),
+            Actor::Registrar(9),
+            Actor::Clerk(7),
+            Actor::Leaver(1),
+            Actor::Sender(1),
+            Actor::Processor(7),
+        ] {
             assert_eq!(actor_of(request_of(actor, (1 << 40) - 1)), Some(actor));
         }
         assert_eq!(actor_of(RequestId(5)), None);

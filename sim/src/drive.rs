@@ -230,6 +230,20 @@ impl<M: Machine> World<M> {
             self.moment_within(Moment::Lead, node);
             self.leads(node);
         }
+        if let Event::Parted { left, .. } = event {
+            sometimes!(NodeParted);
+            self.note(node, describe::FAULT, u64::from(*left), || {
+                format!("== belongs to no mesh any more: {event:?}")
+            });
+            self.books.logs.left(node, GroupId::CONTROL);
+            self.starts.parts(node);
+            self.links.parts(node);
+            self.digested[node] = None;
+            // It may have been asked to join when it did not know yet that it must.
+            if let Some(through) = self.books.departures.parted(node) {
+                self.workload.rejoins(&mut desk!(self), node, through, true);
+            }
+        }
         self.tells_of_neighbours(node, event)?;
         let books = &mut self.books;
         match event {

@@ -224,6 +224,8 @@ impl Event {
             Self::Wake { actor: Actor::Registrar(index), epoch } => (25, index, epoch),
             Self::Wake { actor: Actor::Sender(index), epoch } => (60, index, epoch),
             Self::Wake { actor: Actor::Processor(index), epoch } => (61, index, epoch),
+            Self::Wake { actor: Actor::Clerk(index), epoch } => (26, index, epoch),
+            Self::Wake { actor: Actor::Leaver(index), epoch } => (90, index, epoch),
             Self::Fault { index } => (18, index, 0),
             Self::FaultEnd { index } => (19, index, 0),
             Self::Image { index } => (20, index, 0),
@@ -254,6 +256,10 @@ pub enum Actor {
     Sender(usize),
     /// Handles updates of one kind at one node.
     Processor(usize),
+    /// Reads or writes agreed configuration.
+    Clerk(usize),
+    /// Sees to it that a member goes.
+    Leaver(usize),
 }
 
 #[derive(Clone, Copy, Debug)]

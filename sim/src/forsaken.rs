@@ -24,13 +24,12 @@ impl<M: Machine> World<M> {
             && self.plan.forsaken.as_ref().is_some_and(|forsaken| forsaken.how == Forsaken::Down)
     }
 
-    /// Whether an end of a stream stays broken, or who was to have it opened and never had.
+    /// Whether an end of a stream stays broken or is no member any more, or who was to have it opened and never had.
     pub(crate) fn is_severed(&self, stream: usize) -> bool {
         let plan = &self.plan.streams[stream];
         let unopened = self.books.streams[stream].instance().is_none();
-        self.is_forsaken(plan.source)
-            || self.is_forsaken(plan.target)
-            || unopened && self.is_forsaken(plan.asked_at)
+        let away = |node| self.is_forsaken(node) || self.books.departures.is_gone(node);
+        away(plan.source) || away(plan.target) || unopened && away(plan.asked_at)
     }
 
     /// Who will stay broken: whom the plan says, if the others can do without them.

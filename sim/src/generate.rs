@@ -2,6 +2,7 @@
 //! and each run switches whole kinds of faults on or off (swarm testing): a fault that is always there hides what it prevents.
 
 mod contest;
+pub(crate) mod departures;
 mod faults;
 mod fork;
 mod former;
@@ -34,6 +35,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     links::next_versions(seed, &mut nodes);
     let streams = workload::streams(seed, count, fault_phase);
     let registry = workload::registry(seed, count, fault_phase);
+    let config = workload::config(seed, count, fault_phase);
     let (faults, beyond_repair) = faults::faults(seed, count, &edges, &streams, fault_phase);
     let mut plan = Plan {
         format: FORMAT,
@@ -45,6 +47,8 @@ pub(crate) fn plan(seed: u64) -> Plan {
         streams,
         registry,
         updates: updates::updates(seed, count, fault_phase),
+        config,
+        departures: Vec::new(),
         faults,
         beyond_repair,
         forsaken: forsaken(seed, count),
@@ -60,9 +64,15 @@ pub(crate) fn plan(seed: u64) -> Plan {
     fork::fork(&mut plan);
     late::late(&mut plan);
     former::former(&mut plan);
+    departures::departures(&mut plan);
     plan.faults.sort_by_key(|fault| (fault.when.time(), fault.id));
     plan.registry.sort_by_key(|wish| wish.at);
-    scarce(&mut plan);
+    plan.config.retain(|wish| wish.at <= plan.fault_phase && wish.node < plan.nodes.len());
+    plan.config.sort_by_key(|wish| wish.at);
+    // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
+    if plan.departures.is_empty() {
+        scarce(&mut plan);
+    }
     updates::settle(&mut plan);
     plan
 }

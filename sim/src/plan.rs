@@ -60,6 +60,12 @@ pub struct Plan {
     /// What is sent to all members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updates: Option<UpdatesPlan>,
+    /// Who reads and writes agreed configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config: Vec<ConfigPlan>,
+    /// Which members go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub departures: Vec<DeparturePlan>,
     /// What goes wrong, in the order of its beginning.
     #[serde(default)]
     pub faults: Vec<Fault>,
@@ -313,6 +319,34 @@ pub struct RegistryPlan {
     pub wish: Wish,
 }
 
+/// A member that goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeparturePlan {
+    /// When, at the earliest: not before all nodes were members.
+    #[serde(with = "text::time")]
+    pub at: Time,
+    /// Who.
+    pub node: usize,
+    /// The node that is asked to have it evicted.
+    pub asked_at: usize,
+    /// How.
+    pub parting: Parting,
+    /// How long after that it joins again, and through whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returns: Option<(Time, usize)>,
+}
+
+/// How a member goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parting {
+    /// Another member has it taken out.
+    Evict,
+    /// It asks for that itself.
+    Leave,
+}
+
 /// What is asked of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -326,6 +360,46 @@ pub enum Wish {
     },
     /// To close the name.
     Close,
+}
+
+/// One wish about a key of the agreed configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigPlan {
+    /// When it is asked.
+    #[serde(with = "text::time")]
+    pub at: Time,
+    /// The node that is asked.
+    pub node: usize,
+    /// Whether whoever leads the control group is asked instead, as far as anybody said who does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leader: bool,
+    /// Which of the keys.
+    pub key: u64,
+    /// What is asked.
+    pub wish: ConfigWish,
+}
+
+/// What is asked about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ConfigWish {
+    /// To write it, whatever it holds.
+    Set,
+    /// To write it if it holds what anybody was told last.
+    Swap,
+    /// To take it away.
+    Delete,
+    /// What it holds, with all that was answered before.
+    Get,
+    /// What it holds as far as the asked node knows.
+    Peek,
+    /// What was written under any key since a watcher was told something last; the key does not matter.
+    Watch,
+    /// What was written under any key since the beginning; the key does not matter.
+    WatchAll,
+    /// That so many vote in the control group, if there are as many; the key does not matter.
+    Voters(u64),
 }
 
 /// A publisher: a writer with a list of messages it wants to see delivered.

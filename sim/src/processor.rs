@@ -147,7 +147,7 @@ impl Processor {
     /// Updates are handed over.
     ///
     /// # Errors
-    /// X22.
+    /// X24.
     pub(crate) fn delivered(&mut self, desk: &mut Desk<'_>, delivery: &UpdateDelivery) -> Checked {
         desk.books.updates.handed(self.node, delivery)?;
         if self.attached != Some(delivery.token) {
@@ -164,7 +164,7 @@ impl Processor {
     /// A node answers.
     ///
     /// # Errors
-    /// X22.
+    /// X24.
     pub(crate) fn reply(
         &mut self,
         desk: &mut Desk<'_>,

@@ -63,6 +63,8 @@ pub enum Purpose {
     Fork = 47,
     /// Positions that no handler was given.
     Forged = 48,
+    /// Wishes about agreed configuration.
+    Configuration = 60,
     /// Inputs of fuzz targets.
     Fuzz = 50,
     /// Votes that come again late.
@@ -70,7 +72,9 @@ pub enum Purpose {
     /// What a node sent before its disk was taken back.
     Former = 52,
     /// Updates to all members: who sends what, and how they are handled.
-    Updates = 60,
+    Updates = 61,
+    /// Members that go.
+    Departure = 90,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).

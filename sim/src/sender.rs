@@ -136,7 +136,7 @@ impl Sender {
     /// A node answers.
     ///
     /// # Errors
-    /// X22.
+    /// X24.
     pub(crate) fn reply(
         &mut self,
         desk: &mut Desk<'_>,
@@ -169,7 +169,7 @@ impl Sender {
                     refusal,
                     Refusal::UpdateIdTaken { .. } | Refusal::UpdateTooOld { .. } | Refusal::TooLarge { .. }
                 );
-                ensure!(!wrong, "X22", "update {} was refused without a reason: {refusal}", self.index);
+                ensure!(!wrong, "X24", "update {} was refused without a reason: {refusal}", self.index);
                 if current {
                     self.trouble = refusal.to_string();
                     self.rest(desk);

@@ -94,7 +94,13 @@ impl<M: Machine> World<M> {
             if synced && status.mesh.is_some() {
                 self.custody.has_joined(node);
             }
-            checked = checked.and_then(|()| self.starts.shows(node, &status, synced));
+            if status.mesh.is_none() && status.parted.is_some() {
+                self.starts.parts(node);
+            } else {
+                checked = checked.and_then(|()| self.starts.shows(node, &status, synced));
+            }
+            let whose = |id: NodeId| self.processes.iter().position(|process| process.id() == id);
+            checked = checked.and_then(|()| self.books.departures.seen(node, &status, synced, whose));
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
             }
@@ -111,7 +117,12 @@ impl<M: Machine> World<M> {
         if self.healed {
             let forsaken: Vec<NodeId> = self.forsaken.iter().map(|&node| self.processes[node].id()).collect();
             statuses.retain(|status| !forsaken.contains(&status.node));
-            self.settle(&statuses);
+            let untold = self.untold(&statuses);
+            statuses.retain(|status| {
+                let place = self.processes.iter().position(|process| process.id() == status.node);
+                place.is_none_or(|node| !self.books.departures.is_gone(node))
+            });
+            self.settle(&statuses, untold);
         }
     }
 
@@ -132,14 +143,17 @@ impl<M: Machine> World<M> {
     }
 
     /// Judges whether a healed world has done all it owes.
-    fn settle(&mut self, statuses: &[Status]) {
+    fn settle(&mut self, statuses: &[Status], untold: Option<String>) {
         if let Some(what) = self.custody.beyond_repair() {
             if self.now >= self.plan.fault_phase + WRECKED_FOR {
                 self.finish(statuses, Some(what));
             }
             return;
         }
-        let missing = self.missing(statuses);
+        let mut missing = self.missing(statuses);
+        if let Some(what) = untold {
+            missing.note(self.owes(statuses, GroupId::CONTROL), || what);
+        }
         if missing.owed.is_some() || missing.doubtful.is_some() {
             self.content_since = None;
             if self.now >= self.plan.fault_phase + self.plan.progress_bound {
@@ -188,7 +202,7 @@ impl<M: Machine> World<M> {
 
     fn missing(&self, statuses: &[Status]) -> Missing {
         let mut missing = Missing::default();
-        let all = self.processes.len() - self.forsaken.len();
+        let all = self.processes.len() - self.forsaken.len() - self.books.departures.count();
         if statuses.len() < all {
             missing.note(Owes::All, || format!("{} of {all} nodes are up", statuses.len()));
             return missing;
@@ -199,8 +213,9 @@ impl<M: Machine> World<M> {
             .collect();
         for (from, what) in self.workload.owed() {
             match from {
-                Owed::Mesh { at } if self.is_forsaken(at) => {}
-                Owed::Mesh { .. } => missing.note(mesh, || what),
+                Owed::Mesh { at } if self.is_forsaken(at) || self.books.departures.is_gone(at) => {}
+                Owed::Opening { at, stream } if self.is_severed(stream) || self.is_forsaken(at) => {}
+                Owed::Mesh { .. } | Owed::Opening { .. } => missing.note(mesh, || what),
                 Owed::Stream(stream) if self.is_severed(stream) => {}
                 Owed::Stream(stream) => missing.note(streams[stream], || what),
             }
@@ -224,12 +239,21 @@ impl<M: Machine> World<M> {
                 missing.note(mesh, || what);
             }
         }
+        let members = self.processes.len() - self.books.departures.count();
         let opened: Vec<StreamInstance> =
             self.books.streams.iter().filter_map(StreamLedger::instance).collect();
-        if let Some(what) = self.books.agreement.open_questions(statuses, self.processes.len(), &opened) {
+        if let Some(what) = self.books.agreement.open_questions(statuses, members, &opened) {
             missing.note(mesh, || what);
         }
         missing
+    }
+
+    /// What members do not know of those that went, or these of themselves.
+    fn untold(&self, statuses: &[Status]) -> Option<String> {
+        let place = |status: &Status| self.processes.iter().position(|process| process.id() == status.node);
+        let known: Vec<(usize, &Status)> =
+            statuses.iter().filter_map(|status| Some((place(status)?, status))).collect();
+        self.books.departures.owed(&known)
     }
 
     /// How a stream's source shows that not all it accepted is completed.
@@ -257,7 +281,7 @@ impl<M: Machine> World<M> {
             }
         }
         if !self.books.logs.excused(GroupId::CONTROL) {
-            let checked = self.books.registry.finish();
+            let checked = self.books.registry.finish().and_then(|()| self.books.configuration.finish());
             self.judge(checked);
         }
         for index in 0..self.books.streams.len() {

@@ -41,6 +41,8 @@ pub(crate) struct Task {
     epoch: u64,
     ordinal: u64,
     trouble: String,
+    /// It had a membership that is over, and its node may not know that yet.
+    again: bool,
 }
 
 impl Task {
@@ -57,6 +59,7 @@ impl Task {
             epoch: 0,
             ordinal: 0,
             trouble: "never asked".into(),
+            again: false,
         };
         let nodes = plan.nodes.iter().enumerate().map(|(node, entry)| {
             let errand = entry.joins_through.map_or(Errand::Seed, |through| Errand::Join { through });
@@ -83,6 +86,11 @@ impl Task {
     #[must_use]
     pub(crate) fn opens(&self, stream: usize) -> bool {
         matches!(self.errand, Errand::Open { stream: opened, .. } if opened == stream)
+    }
+
+    /// The stream of the plan that it opens.
+    pub(crate) fn opening(&self) -> Option<usize> {
+        if let Errand::Open { stream, .. } = self.errand { Some(stream) } else { None }
     }
 
     /// Whether it is done.
@@ -183,14 +191,24 @@ impl Task {
                 desk.books.updates.joined(self.node, desk.now);
                 self.state = State::Done;
             }
-            (Errand::Join { .. } | Errand::Seed, Err(Refusal::AlreadyMember(_))) => self.state = State::Done,
+            (Errand::Join { .. } | Errand::Seed, Err(Refusal::AlreadyMember(_)))
+                if !self.again || desk.books.departures.has_parted(self.node) =>
+            {
+                self.state = State::Done;
+            }
             (Errand::Join { .. }, Ok(Reply::Token { token })) if current => {
                 self.token = Some(token.clone());
                 self.state = State::Waiting;
                 self.sleep(desk, 0);
             }
             (_, Err(refusal)) if current => {
-                if matches!(refusal, Refusal::BadToken(_) | Refusal::JoinRefused(_) | Refusal::Impostor(_)) {
+                if matches!(
+                    refusal,
+                    Refusal::BadToken(_)
+                        | Refusal::JoinRefused(_)
+                        | Refusal::JoinBarred { .. }
+                        | Refusal::Impostor(_)
+                ) {
                     self.token = None;
                 }
                 self.trouble = refusal.to_string();
@@ -216,9 +234,10 @@ impl Task {
         }
     }
 
-    /// The node is no member any more.
-    pub(crate) fn join_again(&mut self, desk: &mut Desk<'_>, through: usize) {
+    /// The node is no member any more; `again` if it may not know that yet.
+    pub(crate) fn join_again(&mut self, desk: &mut Desk<'_>, through: usize, again: bool) {
         self.errand = Errand::Join { through };
+        self.again = again;
         self.token = None;
         self.begin_again(desk);
     }

@@ -125,6 +125,11 @@ fn two_leaders_are_found() {
 }
 
 #[test]
+fn writes_that_ignore_the_version_they_expect_are_found() {
+    assert_eq!(found(Wrong::IgnoresVersions, 100).as_deref(), Some("X22"));
+}
+
+#[test]
 fn a_panic_inside_a_node_is_a_broken_promise_with_its_own_name() {
     assert_eq!(found(Wrong::Asserts, 10).as_deref(), Some("T1"));
 }

@@ -128,7 +128,12 @@ fn moment_of(message: &Message) -> Option<Moment> {
             raft::Body::Snapshot(_) => Some(Moment::SendSnapshot),
             raft::Body::Recall { .. } => Some(Moment::SendRecall),
             raft::Body::Renamed { .. } => Some(Moment::SendRenamed),
-            raft::Body::Copy { .. } | raft::Body::Stop { .. } => None,
+            raft::Body::Copy { .. }
+            | raft::Body::Stop { .. }
+            | raft::Body::SnapshotReply { .. }
+            | raft::Body::Read { .. }
+            | raft::Body::ReadReply { .. }
+            | raft::Body::Stand => None,
         },
         Kind::Mesh => Some(Moment::SendMesh),
         Kind::Stream => Some(Moment::SendStream),

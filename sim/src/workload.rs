@@ -6,9 +6,11 @@ use wattle_core::node::output::Delivery;
 use wattle_core::update::UpdateDelivery;
 
 use crate::checker::{Checked, Failure};
+use crate::clerk::Clerk;
 use crate::desk::{Call, Desk, actor_of};
 use crate::event::Actor;
 use crate::handler::Handler;
+use crate::leaver::{Leaver, Return};
 use crate::plan::Plan;
 use crate::processor::Processor;
 use crate::publisher::Publisher;
@@ -24,6 +26,13 @@ pub enum Owed {
         /// That node.
         at: usize,
     },
+    /// Of the mesh, by way of the node that was asked: to open a stream of the plan.
+    Opening {
+        /// That node.
+        at: usize,
+        /// The stream.
+        stream: usize,
+    },
     /// Of a stream.
     Stream(usize),
 }
@@ -37,6 +46,8 @@ pub struct Workload {
     registrars: Vec<Registrar>,
     senders: Vec<Sender>,
     processors: Vec<Processor>,
+    clerks: Vec<Clerk>,
+    leavers: Vec<Leaver>,
 }
 
 impl Workload {
@@ -54,7 +65,18 @@ impl Workload {
         let registrars = (0..plan.registry.len()).map(|index| Registrar::new(index, plan, ids)).collect();
         let senders = (0..plan.sends().len()).map(|index| Sender::new(index, plan)).collect();
         let processors = Processor::all(plan.updates.as_ref(), plan.nodes.len());
-        Self { tasks: Task::all(plan), publishers, handlers, registrars, senders, processors }
+        let clerks = plan.config.iter().enumerate().map(|(index, wish)| Clerk::new(index, *wish)).collect();
+        let leavers = (0..plan.departures.len()).map(|index| Leaver::new(index, plan)).collect();
+        Self {
+            tasks: Task::all(plan),
+            publishers,
+            handlers,
+            registrars,
+            senders,
+            processors,
+            clerks,
+            leavers,
+        }
     }
 
     /// Sets the first wakes.
@@ -65,6 +87,8 @@ impl Workload {
         self.registrars.iter_mut().for_each(|registrar| registrar.start(desk));
         self.senders.iter_mut().for_each(|sender| sender.start(desk));
         self.processors.iter_mut().for_each(|processor| processor.start(desk));
+        self.clerks.iter_mut().for_each(|clerk| clerk.start(desk));
+        self.leavers.iter_mut().for_each(|leaver| leaver.start(desk));
     }
 
     /// Somebody goes on.
@@ -83,6 +107,13 @@ impl Workload {
             Actor::Registrar(index) => self.registrars[index].wake(desk),
             Actor::Sender(index) => self.senders[index].wake(desk, epoch),
             Actor::Processor(index) => self.processors[index].wake(desk, epoch),
+            Actor::Clerk(index) => self.clerks[index].wake(desk),
+            Actor::Leaver(index) => {
+                let ready = self.all_joined();
+                if let Some(Return { node, through }) = self.leavers[index].wake(desk, epoch, ready) {
+                    self.rejoins(desk, node, through, true);
+                }
+            }
         }
         Ok(())
     }
@@ -107,6 +138,11 @@ impl Workload {
             }
             Some(Actor::Sender(index)) => self.senders[index].reply(desk, request, reply),
             Some(Actor::Processor(index)) => self.processors[index].reply(desk, request, reply),
+            Some(Actor::Clerk(index)) => self.clerks[index].reply(desk, request, reply),
+            Some(Actor::Leaver(index)) => {
+                self.leavers[index].reply(desk, request, reply);
+                Ok(())
+            }
             None => Err(Failure::new(
                 "X4",
                 format!("an answer to request {request}, which nobody made: {reply:?}"),
@@ -140,7 +176,7 @@ impl Workload {
     ) -> Checked {
         match self.processors.get_mut(2 * node + delivery.kind.index()) {
             Some(processor) => processor.delivered(desk, delivery),
-            None => Err(Failure::new("X22", format!("updates at node {node}, where nobody attached"))),
+            None => Err(Failure::new("X24", format!("updates at node {node}, where nobody attached"))),
         }
     }
 
@@ -163,7 +199,8 @@ impl Workload {
             Some(Actor::Handler(index)) => self.handlers[index].lost(desk, Some(request), node),
             Some(Actor::Sender(index)) => self.senders[index].lost(desk, Some(request), node),
             Some(Actor::Processor(index)) => self.processors[index].lost(desk, Some(request), node),
-            Some(Actor::Registrar(_)) | None => {}
+            Some(Actor::Leaver(index)) => self.leavers[index].lost(desk, Some(request), node),
+            Some(Actor::Registrar(_) | Actor::Clerk(_)) | None => {}
         }
     }
 
@@ -174,13 +211,14 @@ impl Workload {
         self.handlers.iter_mut().for_each(|handler| handler.lost(desk, None, node));
         self.senders.iter_mut().for_each(|sender| sender.lost(desk, None, node));
         self.processors.iter_mut().for_each(|processor| processor.lost(desk, None, node));
+        self.leavers.iter_mut().for_each(|leaver| leaver.lost(desk, None, node));
     }
 
-    /// A node is no member any more and joins again, through another.
-    pub fn rejoins(&mut self, desk: &mut Desk<'_>, node: usize, through: usize) {
+    /// A node is no member any more and joins again, through another. `evicted`: it may not know yet that it is none.
+    pub fn rejoins(&mut self, desk: &mut Desk<'_>, node: usize, through: usize, evicted: bool) {
         let mut own = self.tasks.iter_mut().filter(|task| task.is_joining());
         if let Some(task) = own.nth(node) {
-            task.join_again(desk, through);
+            task.join_again(desk, through, evicted);
         }
     }
 
@@ -199,6 +237,7 @@ impl Workload {
         self.handlers.iter_mut().for_each(|handler| handler.heal(desk));
         self.senders.iter_mut().for_each(|sender| sender.heal(desk));
         self.processors.iter_mut().for_each(|processor| processor.heal(desk));
+        self.leavers.iter_mut().for_each(|leaver| leaver.heal(desk));
     }
 
     /// Whether every node was told that it belongs to the mesh.
@@ -222,7 +261,13 @@ impl Workload {
     /// What somebody still wants, in words, and of whom.
     pub fn owed(&self) -> impl Iterator<Item = (Owed, String)> + '_ {
         let tasks = self.tasks.iter();
-        let tasks = tasks.filter_map(|task| task.owed().map(|what| (Owed::Mesh { at: task.node() }, what)));
+        let from = |task: &Task| match task.opening() {
+            Some(stream) => Owed::Opening { at: task.node(), stream },
+            None => Owed::Mesh { at: task.node() },
+        };
+        let tasks = tasks.filter_map(move |task| task.owed().map(|what| (from(task), what)));
+        let leavers = self.leavers.iter();
+        let leavers = leavers.filter_map(|l| l.owed().map(|what| (Owed::Mesh { at: l.node() }, what)));
         let publishers = self.publishers.iter();
         let publishers = publishers.filter_map(|p| p.owed().map(|what| (Owed::Stream(p.stream()), what)));
         let handlers = self.handlers.iter().enumerate();
@@ -231,6 +276,6 @@ impl Workload {
         let senders = senders.filter_map(|s| s.owed().map(|what| (Owed::Mesh { at: s.node() }, what)));
         let processors = self.processors.iter();
         let processors = processors.filter_map(|p| p.owed().map(|what| (Owed::Mesh { at: p.node() }, what)));
-        tasks.chain(publishers).chain(handlers).chain(senders).chain(processors)
+        tasks.chain(leavers).chain(publishers).chain(handlers).chain(senders).chain(processors)
     }
 }

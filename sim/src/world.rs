@@ -9,8 +9,8 @@ use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
 
 use crate::checker::{
-    Agreement, Failure, Handling, Logs, Neighbours, Pauses, Peers, Registry, Relays, Starts, StreamLedger,
-    Traffic, UpdateLedger, Watermarks,
+    Agreement, Configuration, Departures, Failure, Handling, Logs, Neighbours, Pauses, Peers, Registry,
+    Relays, Starts, StreamLedger, Traffic, UpdateLedger, Watermarks,
 };
 use crate::custody::Custody;
 use crate::desk::{Books, Calls};
@@ -148,6 +148,8 @@ impl<M: Machine> World<M> {
             agreement: Agreement::new(plan.streams.iter().map(|stream| stream.name.as_str())),
             registry: Registry::default(),
             updates: UpdateLedger::new(&plan),
+            configuration: Configuration::default(),
+            departures: Departures::default(),
             logs: Logs::default(),
             may_stop: false,
         };

@@ -27,7 +27,7 @@ impl Links {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         match lane.phase {
             Phase::Greeting { .. } => {}
-            Phase::Closed => return,
+            Phase::Fenced { .. } | Phase::Closed => return,
             _ => return self.misbehaved(now, id, "a second hello"),
         }
         lane.max_frame = (hello.max_frame.min(self.config.max_frame) as usize).max(HANDSHAKE_FRAME);
@@ -45,8 +45,11 @@ impl Links {
             if self.is_member(hello.node, &key) {
                 self.probe_lanes(now, hello.node);
             }
-            self.tell_of_stranger(key, hello);
-            return self.close(now, id, reason);
+            self.tell_of_stranger(key, &hello);
+            return self.turn_away(now, id, &hello, reason);
+        }
+        if hello.purpose == Purpose::Link {
+            self.note_epoch(&hello);
         }
         if !dialled {
             self.send_hello(id, hello.purpose, nonce);
@@ -70,8 +73,8 @@ impl Links {
     }
 
     /// Who is turned away only because nothing is known of it here may be a member since this node last heard.
-    fn tell_of_stranger(&mut self, key: PublicKey, hello: Hello) {
-        let Hello { mesh, purpose, node, ref endorsement, .. } = hello;
+    fn tell_of_stranger(&mut self, key: PublicKey, hello: &Hello) {
+        let Hello { mesh, purpose, node, ref endorsement, .. } = *hello;
         let (low, high) = VERSIONS;
         let same_mesh = mesh.is_some() && mesh == self.mesh && purpose == Purpose::Link;
         let understood = hello.version_low <= high && low <= hello.version_high;
@@ -80,6 +83,7 @@ impl Links {
             && node != self.own
             && !self.roster.contains_key(&node)
             && !endorsement.is_empty()
+            && self.may_be_newer(hello)
         {
             sometimes!(StrangerEndorsed);
             self.emit(Output::Stranger { node, key, endorsement: endorsement.clone() });
@@ -98,7 +102,7 @@ impl Links {
     pub(super) fn on_confirm(&mut self, now: Instant, id: LaneId) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         match &mut lane.phase {
-            Phase::Closed => {}
+            Phase::Fenced { .. } | Phase::Closed => {}
             Phase::Confirming { peer, .. } => {
                 let peer = peer.clone();
                 // Others may have come up, or gone from the roster's graces, since the hello.
@@ -162,6 +166,7 @@ impl Links {
             Some(theirs) => return unwelcome(format!("it belongs to mesh {theirs}, this node to {mesh}")),
             None => return unwelcome(String::from("it belongs to no mesh yet")),
         }
+        self.check_epoch(hello)?;
         if !self.roster.contains_key(&hello.node) {
             return unwelcome(format!(
                 "{} ({:?}) is not a member as far as this node knows",

@@ -59,6 +59,9 @@ impl Links {
             };
             assert!(cared_for, "L5: nobody will dial {} again", target.address);
         }
+        for node in self.links.keys() {
+            assert!(self.banned(*node).is_none(), "L10: {node} is a neighbour, and no member any more");
+        }
         self.labels.check_invariants();
         for node in self.links.keys() {
             let label = self.labels.of(*node);

@@ -49,6 +49,8 @@ pub(super) enum Phase {
     Linked(Linked),
     /// Open for joining.
     Joining { until: Instant },
+    /// The last word was said; it may take that long to arrive.
+    Fenced { until: Instant },
     /// Asked to be closed; only its end is awaited.
     Closed,
 }
@@ -92,7 +94,7 @@ impl Lane {
         match &self.phase {
             Phase::Confirming { peer, .. } => Some(peer),
             Phase::Linked(linked) => Some(&linked.peer),
-            Phase::Greeting { .. } | Phase::Joining { .. } | Phase::Closed => None,
+            Phase::Greeting { .. } | Phase::Joining { .. } | Phase::Fenced { .. } | Phase::Closed => None,
         }
     }
 
@@ -100,7 +102,9 @@ impl Lane {
     pub(super) fn due(&self, config: &Config) -> Option<Instant> {
         let alive = self.ping_at.min(self.heard + config.silent);
         match &self.phase {
-            Phase::Greeting { until } | Phase::Confirming { until, .. } => Some(*until),
+            Phase::Greeting { until } | Phase::Confirming { until, .. } | Phase::Fenced { until } => {
+                Some(*until)
+            }
             Phase::Joining { until } => Some(alive.min(*until)),
             Phase::Linked(linked) => {
                 let limits = [linked.unconfirmed, linked.probe.map(|probe| probe.until), linked.leaving];
@@ -114,9 +118,10 @@ impl Lane {
     pub(super) fn forgive(&mut self, by: Span) {
         self.heard += by;
         match &mut self.phase {
-            Phase::Greeting { until } | Phase::Confirming { until, .. } | Phase::Joining { until } => {
-                *until += by
-            }
+            Phase::Greeting { until }
+            | Phase::Confirming { until, .. }
+            | Phase::Joining { until }
+            | Phase::Fenced { until } => *until += by,
             Phase::Linked(linked) => {
                 let limits = [
                     linked.unconfirmed.as_mut(),

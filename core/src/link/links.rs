@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::dial::{TargetId, Targets};
+use super::fence::Bounds;
 use super::label::Labels;
 use super::lane::{Lane, Phase};
 use super::survivor::Link;
@@ -46,6 +47,7 @@ pub struct Links {
     pub(super) roster: BTreeMap<NodeId, Vec<PublicKey>>,
     pub(super) member_keys: BTreeSet<PublicKey>,
     endorsement: Bytes,
+    pub(super) bounds: Bounds,
     pub(super) lanes: SortedMap<LaneId, Lane>,
     pub(super) links: SortedMap<NodeId, Link>,
     pub(super) labels: Labels,
@@ -71,6 +73,7 @@ impl Links {
             roster: BTreeMap::new(),
             member_keys: BTreeSet::new(),
             endorsement: Bytes::new(),
+            bounds: Bounds::default(),
             lanes: SortedMap::new(),
             links: SortedMap::new(),
             targets: Targets::new(planted),
@@ -105,6 +108,8 @@ impl Links {
             Input::Roster(roster) => self.on_roster(now, roster),
             Input::Members(members) => self.on_members(now, members),
             Input::Endorsement(endorsement) => self.endorsement = endorsement,
+            Input::Bounds(bounds) => self.on_bounds(bounds),
+            Input::Parted => self.on_parted(now),
             Input::Target { address } => self.targets.keep(now, address),
             Input::JoinTarget { address } => self.targets.join(now, address),
             Input::Deadline => {}
@@ -133,7 +138,7 @@ impl Links {
     #[must_use]
     pub fn standing(&self, lane: LaneId) -> Standing {
         match self.lanes.get(&lane).map(|lane| &lane.phase) {
-            None | Some(Phase::Closed) => Standing::Closed,
+            None | Some(Phase::Closed | Phase::Fenced { .. }) => Standing::Closed,
             Some(Phase::Greeting { .. } | Phase::Confirming { .. }) => Standing::Greeting,
             Some(Phase::Joining { .. }) => Standing::Joining,
             Some(Phase::Linked(linked)) => Standing::Linked(linked.peer.node),
@@ -269,6 +274,7 @@ impl Links {
             Message::Ping { sent } => self.on_ping(now, id, sent),
             Message::Pong { echo } => self.on_pong(now, id, echo),
             Message::Leaving => self.on_leaving(now, id),
+            Message::Fenced(fence) => self.on_fenced(now, id, fence),
         }
         self.arm(id);
     }
@@ -321,11 +327,17 @@ impl Links {
             nonce,
             max_frame: self.config.max_frame,
             endorsement: if purpose == Purpose::Link { self.endorsement.clone() } else { Bytes::new() },
+            epoch: self.bounds.epoch,
+            epoch_proofs: if purpose == Purpose::Link { self.proofs() } else { Vec::new() },
         };
         // The generation is said aloud only when it is on disk: a start that nobody remembers must not have been heard.
         let early = self.planted.has(Bug::GenerationToldEarly);
         let when = if early { When::Now } else { When::Durable };
         self.emit(Output::Send { lane, message: Message::Hello(hello), when });
+    }
+
+    pub(super) fn forget_endorsement(&mut self) {
+        self.endorsement = Bytes::new();
     }
 
     pub(super) fn send(&mut self, lane: LaneId, message: Message) {
@@ -362,7 +374,7 @@ impl Links {
     }
 
     /// Takes a lane out of everything it took part in.
-    fn detach(&mut self, now: Instant, id: LaneId, words: &str) {
+    pub(super) fn detach(&mut self, now: Instant, id: LaneId, words: &str) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let phase = core::mem::replace(&mut lane.phase, Phase::Closed);
         let target = lane.target.take();
@@ -379,7 +391,7 @@ impl Links {
             Phase::Greeting { .. } | Phase::Confirming { .. } => {
                 target.into_iter().for_each(|target| self.retry(now, target, words));
             }
-            Phase::Closed => {}
+            Phase::Fenced { .. } | Phase::Closed => {}
         }
     }
 
@@ -429,7 +441,11 @@ impl Links {
         let past = |limit: Option<Instant>| limit.is_some_and(|limit| limit <= now);
         let silent = lane.heard + self.config.silent <= now;
         let reason = match &lane.phase {
-            Phase::Closed => return,
+            Phase::Fenced { until } if *until <= now => {
+                self.emit(Output::Close { lane: id, reason: CloseReason::Surplus });
+                return self.detach(now, id, "");
+            }
+            Phase::Fenced { .. } | Phase::Closed => return,
             Phase::Greeting { until } | Phase::Confirming { until, .. } | Phase::Joining { until }
                 if *until <= now =>
             {

@@ -1,9 +1,11 @@
 //! What neighbours say to each other.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::epoch::Epoch;
 use crate::id::{BootId, Generation, MeshId, NodeId};
 
 /// What a lane is opened for.
@@ -40,6 +42,10 @@ pub struct Hello {
     pub max_frame: u32,
     /// Shows an end that does not know the sender who let it in; empty when joining.
     pub endorsement: Bytes,
+    /// The sender's mesh epoch.
+    pub epoch: Epoch,
+    /// What raised the mesh to it, and to some epochs before; not read here.
+    pub epoch_proofs: Vec<Bytes>,
 }
 
 /// A message between neighbours.
@@ -61,4 +67,15 @@ pub enum Message {
     },
     /// The last message on a lane whose link goes on over another.
     Leaving,
+    /// The last message to a node that is no member any more: what shows it that.
+    Fenced(Fence),
+}
+
+/// What a node is shown that is no member any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fence {
+    /// What took it out; not read here.
+    pub proof: Bytes,
+    /// Shows who signed that; not read here.
+    pub endorsement: Bytes,
 }

@@ -26,11 +26,13 @@
 //! - L7: labels: no two neighbours share one, and that of a neighbour that is up resolves to it.
 //! - L8: every lane that is not closed has a deadline.
 //! - L9: `Up` and `Down` alternate for each node.
+//! - L10: who was taken out of the mesh, and is no member again, is no neighbour; it is told why.
 //!
 //! Those of the pairs stand in [`pairs`].
 
 mod config;
 mod dial;
+mod fence;
 mod handshake;
 mod invariants;
 mod label;
@@ -49,9 +51,10 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 pub use config::Config;
+pub use fence::{Banned, Bounds};
 pub use label::LabelError;
 pub use links::{Links, Standing};
-pub use message::{Hello, Message, Purpose};
+pub use message::{Fence, Hello, Message, Purpose};
 pub use pairs::{Beat, LeadsPage, Pairs};
 pub use wire::Malformed;
 
@@ -110,6 +113,10 @@ pub enum Input {
     Members(Vec<(NodeId, Vec<PublicKey>)>),
     /// What this node's hello shows to an end that does not know it as a member.
     Endorsement(Bytes),
+    /// Where the mesh stands: its epoch, and who is no member any more.
+    Bounds(Bounds),
+    /// This node belongs to no mesh any more.
+    Parted,
     /// Dial there and keep dialling, for as long as this node lives.
     Target {
         /// `host:port`.
@@ -192,6 +199,8 @@ pub enum Output {
         /// Not read here.
         endorsement: Bytes,
     },
+    /// A neighbour shows what raised the mesh epoch, or took this very node out.
+    Fenced(Fence),
     /// A lane for joining is open: `peer_key` is proven, whose it is has still to be judged.
     JoinLaneUp {
         /// Which.

@@ -22,6 +22,10 @@ impl Links {
             .map(|(id, node, _)| (id, node))
             .collect();
         for (id, node) in unwelcome {
+            if let Some(banned) = self.banned(node).cloned() {
+                self.fence(now, id, node, banned);
+                continue;
+            }
             self.close(
                 now,
                 id,

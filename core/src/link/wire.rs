@@ -7,11 +7,15 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::link as wire;
 
-use super::message::{Hello, Message, Purpose};
+use super::message::{Fence, Hello, Message, Purpose};
 use super::pairs::{Beat, LEADS_PAGE_MAX, LEADS_PAGES_MAX, LeadsDigest, LeadsPage};
+use crate::digest::Digest;
+use crate::epoch::Epoch;
 use crate::id::{BootId, Generation, GroupId, MeshId, NodeId, Term};
 use crate::time::Span;
 
+/// The most proofs of a mesh epoch that a hello has.
+pub(super) const PROOFS_MAX: usize = 16;
 /// The longest name taken from a peer, in bytes.
 const NAME_MAX: usize = 255;
 
@@ -30,6 +34,10 @@ impl Message {
             Self::Ping { sent } => wire::message::Kind::Ping(wire::Ping { sent: *sent }),
             Self::Pong { echo } => wire::message::Kind::Pong(wire::Pong { echo: *echo }),
             Self::Leaving => wire::message::Kind::Leaving(wire::Leaving {}),
+            Self::Fenced(Fence { proof, endorsement }) => wire::message::Kind::Fenced(wire::Fenced {
+                proof: proof.clone(),
+                endorsement: endorsement.clone(),
+            }),
         };
         wire::Message { kind: Some(kind) }
     }
@@ -52,6 +60,9 @@ impl Message {
             wire::message::Kind::Ping(ping) => Self::Ping { sent: ping.sent },
             wire::message::Kind::Pong(pong) => Self::Pong { echo: pong.echo },
             wire::message::Kind::Leaving(_) => Self::Leaving,
+            wire::message::Kind::Fenced(fenced) => {
+                Self::Fenced(Fence { proof: fenced.proof, endorsement: fenced.endorsement })
+            }
         })
     }
 }
@@ -81,6 +92,12 @@ fn hello_to_wire(hello: &Hello) -> wire::Hello {
         nonce: hello.nonce,
         max_frame: hello.max_frame,
         endorsement: hello.endorsement.clone(),
+        epoch: hello.epoch.number,
+        epoch_digest: match hello.epoch.number {
+            0 => Vec::new(),
+            _ => hello.epoch.digest.0.to_vec(),
+        },
+        epoch_proofs: hello.epoch_proofs.clone(),
     }
 }
 
@@ -90,6 +107,9 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
         wire::Purpose::Join => Purpose::Join,
         wire::Purpose::Unspecified => return Err(Malformed("hello without a known purpose")),
     };
+    if hello.epoch_proofs.len() > PROOFS_MAX {
+        return Err(Malformed("hello with too many proofs of its epoch"));
+    }
     if hello.name.len() > NAME_MAX {
         return Err(Malformed("hello with a name of over 255 bytes"));
     }
@@ -98,6 +118,11 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
     let mesh = match hello.mesh.is_empty() {
         true => None,
         false => Some(MeshId(id(&hello.mesh, "hello with a mesh id that is not 16 bytes")?)),
+    };
+    let digest = match hello.epoch {
+        0 => Digest::default(),
+        _ => Digest::from_slice(&hello.epoch_digest)
+            .ok_or(Malformed("hello with the digest of an epoch that is not 32 bytes"))?,
     };
     Ok(Hello {
         version_low: version(hello.version_low)?,
@@ -111,6 +136,8 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
         nonce: hello.nonce,
         max_frame: hello.max_frame,
         endorsement: hello.endorsement,
+        epoch: Epoch { number: hello.epoch, digest },
+        epoch_proofs: hello.epoch_proofs,
     })
 }
 

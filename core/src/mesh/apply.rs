@@ -19,12 +19,16 @@ use crate::update::UpdateKind;
 impl Mesh {
     pub(super) fn on_apply(&mut self, now: Now, entries: &[Applied]) {
         let (mut changed, whole_before) = (Vec::new(), self.caught_up());
+        let epoch = self.state.epoch;
         for applied in entries {
             if applied.index <= self.state.applied {
                 continue;
             }
             // An entry this version cannot read changes nothing, at any member of this version.
-            let entry = if applied.command { Entry::decode(&applied.data).ok() } else { None };
+            let mut entry = if applied.command { Entry::decode(&applied.data).ok() } else { None };
+            if let Some(entry) = &mut entry {
+                self.misread_write(entry);
+            }
             if let Some(Entry { body: Body::Open { name, .. }, request, .. }) = &entry
                 && self.planted.strikes(Bug::OpenReplaces, || !self.state.decisions.contains_key(request))
                 && let Some(stream) = self.state.streams.remove(name)
@@ -47,23 +51,33 @@ impl Mesh {
             self.on_decided(now, entry.origin, entry.request, outcome.result);
         }
         let news = self.drop_recalled(&changed);
+        if self.state.epoch != epoch {
+            self.on_evicted(now);
+            if self.membership.is_none() {
+                return;
+            }
+        }
         if !changed.is_empty() || self.state.members.len() != self.told.len() {
             self.tell_members(&changed);
         }
         if !changed.is_empty() {
-            self.members_changed(&changed, whole_before && !news);
+            self.members_changed(now, &changed, whole_before && !news);
         } else if news {
             self.announce_roster();
         }
+        self.reads.note_applied(now);
+        self.serve_watches();
         self.say_welcome();
         self.announce_own_change(now);
         self.consider_change(now);
         self.updates_changed(now);
+        self.go_on_evicting(now);
         self.compact();
     }
 
     /// Members came or changed, each by the entry beside it: the rest of the node is told, and the next life is.
-    fn members_changed(&mut self, changed: &[(NodeId, LogIndex)], only_these: bool) {
+    fn members_changed(&mut self, now: Now, changed: &[(NodeId, LogIndex)], only_these: bool) {
+        self.look_soon(now);
         self.on_members_changed();
         let nodes: Vec<NodeId> = changed.iter().map(|(node, _)| *node).collect();
         if only_these && self.caught_up() {
@@ -84,7 +98,7 @@ impl Mesh {
     fn on_outcome(&mut self, now: Now, index: LogIndex, entry: &Entry, outcome: &Outcome) -> Option<NodeId> {
         let Ok(effect) = &outcome.result else { return None };
         if !outcome.fresh {
-            sometimes!(DecidedTwice);
+            sometimes!(DecidedTwice, *effect != Effect::Passed);
             return None;
         }
         let change = if let Body::Updates(change) = &entry.body { Some(change) } else { None };
@@ -95,6 +109,10 @@ impl Mesh {
                 Some(first.node)
             }
             (Effect::Admitted(node) | Effect::Updated(node), _) => Some(*node),
+            (Effect::ConfigSet(_) | Effect::ConfigDeleted(_) | Effect::Configured(_), _) => {
+                self.note_config(entry, effect);
+                None
+            }
             (Effect::Opened { created: true, .. }, Body::Open { name, .. }) => {
                 self.note_opened(name);
                 self.announce_stream(name);
@@ -140,9 +158,16 @@ impl Mesh {
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.drop_recalled(&[]);
+        if self.state.epoch == before.epoch {
+            self.on_members_changed();
+            self.announce_roster();
+        } else {
+            self.on_evicted(now);
+            if self.membership.is_none() {
+                return;
+            }
+        }
         self.tell_state(&before.streams, updates);
-        self.on_members_changed();
-        self.announce_roster();
         for (instance, name) in announced {
             let open = self.state.streams.get(&name).is_some_and(|stream| stream.instance == instance);
             if !open {
@@ -151,6 +176,9 @@ impl Mesh {
             }
         }
         self.announce_streams();
+        self.reads.note_applied(now);
+        self.watches.begin(index);
+        self.serve_watches();
         self.say_welcome();
         self.announce_own_change(now);
         self.consider_change(now);
@@ -174,7 +202,7 @@ impl Mesh {
     }
 
     /// Writes the state. What was applied before a start need not be applied again after it.
-    fn store_state(&mut self) {
+    pub(super) fn store_state(&mut self) {
         if self.membership.is_none() || self.stored == self.state.applied {
             return;
         }
@@ -244,7 +272,7 @@ impl Mesh {
     }
 }
 
-fn stream_opened(stream: &Stream) -> Output {
+pub(super) fn stream_opened(stream: &Stream) -> Output {
     Output::StreamOpened {
         name: stream.name.clone(),
         instance: stream.instance,

@@ -42,11 +42,27 @@ pub struct Config {
     pub linger: Span,
     /// How long a command waits for the control group before it is refused for want of a quorum.
     pub request_timeout: Span,
+    /// How long a node that wants to leave waits for the control group. It stays a member if that is not enough.
+    pub leave_timeout: Span,
+    /// How long the leader looks for somebody who can vote in the place of a member that is to go. Must stay below `leave_timeout`.
+    pub successor_timeout: Span,
+    /// How soon after a change of paths, members or leader this node looks at how the mesh is. Shorter notices sooner and computes paths more often.
+    pub mode_look: Span,
+    /// How long the mesh must have been so before another mode is shown and acted upon. Longer hides more of what passes by itself.
+    pub mode_hold: Span,
     /// How often an unanswered request is sent again. Shorter hides a lost message sooner; each repeat may add an entry
     /// (without effect) to the log, so keep it above a few round trips.
     pub request_retry: Span,
     /// How many requests of its own a node keeps open. More are refused as busy.
     pub requests_max: usize,
+    /// Bytes of values in requests of its own that a node keeps open. What goes beyond is refused as busy.
+    pub request_bytes_max: usize,
+    /// How many linearizable reads wait at a node. More are refused as busy.
+    pub reads_max: usize,
+    /// How many watches of agreed configuration wait at a node. More are refused as busy.
+    pub watches_max: usize,
+    /// How long a watch waits for something to tell before it is told that there is nothing. Longer asks seldom, and remembers longer whoever is gone.
+    pub watch_wait: Span,
     /// How many requests a leader serves at once. More are told to come back.
     pub served_max: usize,
     /// After how many entries the state is written anew and the log cut. Fewer make restarts quicker and write more.
@@ -91,8 +107,16 @@ impl Config {
             admission_timeout: Span::secs(10),
             linger: Span::secs(2),
             request_timeout: Span::secs(10),
+            leave_timeout: Span::secs(5),
+            successor_timeout: Span::secs(3),
+            mode_look: Span::millis(500),
+            mode_hold: Span::secs(2),
             request_retry: Span::secs(1),
             requests_max: 1024,
+            request_bytes_max: 8 << 20,
+            reads_max: 4096,
+            watches_max: 1024,
+            watch_wait: Span::secs(20),
             served_max: 4096,
             compact_after: 1024,
             compact_bytes: 4 << 20,

@@ -39,6 +39,14 @@ impl Describing {
         self.wanted.as_ref().filter(|_| self.under_way.is_empty()).map(|_| self.not_before)
     }
 
+    /// Nothing is wanted any more; gives whoever waits.
+    pub(super) fn take(&mut self) -> Vec<RequestId> {
+        self.wanted = None;
+        let mut waiting = core::mem::take(&mut self.waiting);
+        waiting.append(&mut self.under_way);
+        waiting
+    }
+
     pub(super) fn check(&self) {
         let most = self.waiting.len().max(self.under_way.len());
         assert!(most <= WAITING_MAX, "M5: who waits for a description is bounded");
@@ -116,12 +124,6 @@ impl State {
         if origin != node || !self.members.contains_key(&node) || !described.description.fits() {
             return Err(Refusal::Invalid("a member speaks for itself only, and briefly".into()));
         }
-        let (members, bytes) = (&self.members, &mut self.bytes);
-        self.descriptions.retain(|node, gone| {
-            let stays = members.contains_key(node);
-            *bytes -= if stays { 0 } else { room::description_bytes(gone) };
-            stays
-        });
         let known = self.descriptions.get(&node);
         if known.is_some_and(|known| known.version() >= described.version()) {
             return Ok(Effect::Described(node));

@@ -5,11 +5,13 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::eviction::Evict;
 use super::transcript::Transcript;
 use super::updates;
+use crate::agreed::Expected;
 use crate::description::Described;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
-use crate::time::Wall;
+use crate::time::{Span, Wall};
 use crate::work::PublicKey;
 
 /// Names a request for as long as anybody may repeat it: 128 random bits drawn by the node it was made at. A stream bears the id
@@ -84,6 +86,69 @@ pub enum Body {
     },
     /// Something about updates.
     Updates(updates::Change),
+    /// Gives a key of the agreed configuration a value.
+    SetConfig {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Bytes,
+        /// What must be there before.
+        expected: Expected,
+    },
+    /// Takes a key of the agreed configuration away.
+    DeleteConfig {
+        /// The key.
+        key: String,
+        /// What must be there before.
+        expected: Expected,
+    },
+    /// Admits a node that showed the mesh's join key.
+    AdmitByKey {
+        /// The node.
+        admission: Admission,
+        /// The entry that set the key.
+        key: LogIndex,
+    },
+    /// The mesh has a new join key.
+    RotateKey {
+        /// Random.
+        salt: [u8; 16],
+        /// The salted hash of its secret.
+        hash: [u8; 32],
+        /// How long it is good from then on; `None` for ever.
+        lifetime: Option<Span>,
+        /// How many nodes it admits; `None` for any number.
+        uses: Option<u32>,
+    },
+    /// Changes settings of the mesh, all or none.
+    Configure {
+        /// Keys and their values; `None` takes a key away.
+        changes: Vec<(String, Option<Bytes>)>,
+        /// The version that the settings must have, if it matters.
+        expected: Option<LogIndex>,
+    },
+    /// Changes nothing: whoever asked for it knows, once it is applied, that all that was committed before is applied, too.
+    Barrier,
+    /// Takes a member out.
+    Evict(Evict),
+    /// Refuses the request, for the mesh is critical.
+    Forbidden {
+        /// How many members the leader could not reach.
+        unreachable: u64,
+        /// How many there were.
+        members: u64,
+    },
+}
+
+impl Body {
+    /// The admission, if it is one.
+    #[must_use]
+    pub fn admission(&self) -> Option<&Admission> {
+        match self {
+            Self::Admit(admission) | Self::AdmitByKey { admission, .. } => Some(admission),
+            _ => None,
+        }
+    }
 }
 
 /// A node as its admitting member presents it.

@@ -1,5 +1,6 @@
 //! What the part is told.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 
 use super::updates;
 use super::wire::{JoinMessage, Message};
+use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
 use crate::description::Description;
 use crate::id::{LaneId, LogIndex, NodeId, RequestId, Term};
@@ -78,6 +80,38 @@ pub enum Input {
     },
     /// Something about updates.
     Updates(updates::Input),
+    /// Something about agreed configuration.
+    Config {
+        /// Who asks.
+        request: RequestId,
+        /// What.
+        command: ConfigCommand,
+    },
+    /// Take a member out.
+    Evict {
+        /// Who asks.
+        request: RequestId,
+        /// Name or id of the member.
+        member: String,
+    },
+    /// Leave the mesh.
+    Leave {
+        /// Who asks.
+        request: RequestId,
+        /// Although this node is an end of open streams.
+        force: bool,
+    },
+    /// Paths to members may be other ones than before.
+    RoutesChanged,
+    /// Answers [`super::Output::Look`]: the members that no path leads to.
+    Unreached(BTreeSet<NodeId>),
+    /// A neighbour shows what raised the mesh epoch.
+    Fenced {
+        /// Not read yet.
+        proof: Bytes,
+        /// Who signed it, and who let them in; not read yet.
+        endorsement: Bytes,
+    },
     /// A lane dialled for joining is up.
     JoinLaneUp {
         /// Which.

@@ -19,6 +19,7 @@ use super::state::Member;
 use super::wire::{Malformed, Message, RosterEntry, admission_in, admission_out};
 use super::{Mesh, Output};
 use crate::id::{MeshId, NodeId};
+use crate::planted::Bug;
 use crate::sometimes;
 use crate::time::{Instant, Now};
 use crate::when::When;
@@ -54,6 +55,11 @@ impl Introductions {
         self.known.get(&node)
     }
 
+    /// Nobody is let in on the word of others any more; those who should be come again.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     pub(super) fn known(&self) -> impl Iterator<Item = &RosterEntry> {
         self.known.values()
     }
@@ -64,7 +70,9 @@ impl Mesh {
     pub(super) fn endorsement(&self, node: NodeId) -> Bytes {
         let mut chain = Vec::new();
         for member in self.endorsers(node) {
-            let Some(&key) = member.keys.first() else { break };
+            // Who was taken out may have been let in again by somebody it had let in.
+            let again = chain.iter().any(|known: &Admission| known.node == member.node);
+            let Some(&key) = member.keys.first().filter(|_| !again) else { break };
             chain.push(Admission {
                 node: member.node,
                 name: member.name.clone(),
@@ -94,6 +102,7 @@ impl Mesh {
         let room = self.introductions.len() < self.config.introductions_max;
         if let Ok(chain) = read(endorsement)
             && room
+            && self.may_introduce(&chain)
             && chain.first().is_some_and(|first| first.node == node && first.key == key)
         {
             self.check(&chain);
@@ -127,9 +136,24 @@ impl Mesh {
         let Some(first) = chain.first().filter(|first| first.key.first_node_id() == first.node) else {
             return;
         };
-        if self.introductions.asked.remove(&first.node).is_some() {
+        if self.introductions.asked.remove(&first.node).is_some() && self.may_introduce(&chain) {
             self.check(&chain);
         }
+    }
+
+    /// Whether admissions may count, as far as they lead to a member that is known: who was taken out lets nobody in, and is let in again
+    /// under a replica id it never had (M27).
+    fn may_introduce(&self, chain: &[Admission]) -> bool {
+        let evicted = &self.state.evicted;
+        let mut over = false;
+        for admission in chain {
+            let had = evicted.get(&admission.node).is_some_and(|gone| gone.had(admission.replica));
+            over |= had || evicted.contains_key(&admission.admitter);
+            if over || self.key_of(admission.admitter).is_some() {
+                break;
+            }
+        }
+        !over || self.planted.strikes(Bug::EpochNotCompared, || true)
     }
 
     /// Begins to check a chain whose first admission names the right key.
@@ -153,7 +177,7 @@ impl Mesh {
     }
 
     /// The signatures that bind the first of a chain to a member known here; `None` if the chain does not lead to one.
-    fn signatures(&self, mesh: MeshId, chain: &[Admission]) -> Option<Vec<Job>> {
+    pub(super) fn signatures(&self, mesh: MeshId, chain: &[Admission]) -> Option<Vec<Job>> {
         let mut jobs = Vec::new();
         for (place, admission) in chain.iter().enumerate() {
             let known = self.key_of(admission.admitter);
@@ -196,7 +220,7 @@ impl Mesh {
 }
 
 /// Reads an endorsement: a node's own admission first.
-fn read(endorsement: &[u8]) -> Result<Vec<Admission>, Malformed> {
+pub(super) fn read(endorsement: &[u8]) -> Result<Vec<Admission>, Malformed> {
     let found = proto::Endorsement::decode(endorsement).map_err(|_| Malformed("endorsement"))?;
     if found.chain.len() > ENDORSEMENT_MAX {
         return Err(Malformed("an endorsement is too long"));

@@ -2,7 +2,8 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use super::voters::View;
+use super::evict::Evicting;
+use super::voters::{Demoted, View};
 use super::{Mesh, Output};
 use crate::configuration::Configuration;
 use crate::id::{LogIndex, NodeId, Term};
@@ -23,6 +24,8 @@ pub(super) struct Control {
     /// Where each member was named, for all that is known: at the latest where the configuration stood when this node's term began.
     named: BTreeMap<NodeId, LogIndex>,
     suspects: BTreeSet<NodeId>,
+    /// Voters of an earlier configuration that are not in the group now.
+    demoted: BTreeMap<NodeId, Demoted>,
     /// A change that was asked for: its context, and when it is asked for again.
     change: Option<(u64, Instant)>,
     /// Whether the configuration is known to hold every member.
@@ -59,6 +62,7 @@ impl Mesh {
             }
             self.sending.forget();
             self.reports.forget_heard();
+            self.evicting = None;
         }
         let control = &mut self.control;
         let news = leading != control.leading || leader != control.leader || term != control.term;
@@ -71,6 +75,7 @@ impl Mesh {
         }
         if news {
             self.ask_again(now);
+            self.look_soon(now);
         }
         if another {
             self.tell_leader_changed();
@@ -104,9 +109,19 @@ impl Mesh {
                 control.named.entry(member.node).or_insert(index);
             }
         }
+        for replica in configuration.outgoing.iter().filter(|r| !configuration.voters.contains(r)) {
+            if let Some(member) = self.state.members.get(&replica.node) {
+                let demoted = Demoted { replica: replica.replica, agreed: member.replica };
+                control.demoted.insert(replica.node, demoted);
+            }
+        }
+        if !configuration.is_joint() {
+            control.demoted.retain(|&node, _| configuration.on(node).next().is_none());
+        }
         (control.configuration, control.configured) = (configuration, index);
         control.complete = false;
         self.consider_change(now);
+        self.go_on_evicting(now);
     }
 
     pub(super) fn on_match(&mut self, now: Now, node: NodeId, index: LogIndex) {
@@ -169,12 +184,20 @@ impl Mesh {
             applied: self.state.applied,
             named: &control.named,
             suspects: &control.suspects,
-            voters_max: self.config.voters_max,
+            demoted: &control.demoted,
+            voters_max: self.settings().voters.unwrap_or(self.config.voters_max),
+            own: self.own,
+            departing: self.evicting.as_ref().map(Evicting::node),
+            keep_evicted: self.planted.has(Bug::EvictedStaysVoter),
             caught_up_within: self.config.caught_up_within,
         };
-        let change = if control.complete { None } else { view.take_in() };
+        let change = if control.complete && view.departing.is_none() { None } else { view.take_in() };
         let complete = change.is_none();
-        let change = change.or_else(|| view.promote());
+        let change = change.or_else(|| view.promote()).or_else(|| view.demote());
+        sometimes!(
+            VotersDemoted,
+            change.as_ref().is_some_and(|c| c.voters.len() < view.configuration.voters.len())
+        );
         self.control.complete = complete;
         let Some(change) = change else { return };
         let context = self.next_number();

@@ -29,6 +29,11 @@ impl Marks {
         self.recalled.insert(member.node, member);
     }
 
+    /// Whom marks on disk are about.
+    pub(super) fn written(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.written.keys().copied()
+    }
+
     /// What the last life knew of `node`, while this one has not come so far.
     pub(super) fn recalled(&self, node: NodeId) -> Option<&Member> {
         self.recalled.get(&node)

@@ -6,8 +6,10 @@
 //! applied it.
 //!
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
-//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `introduce` (members that were admitted while this
-//! node was away), `describe` (what members say of themselves), `updates` (what reaches every member; invariants M20 to M23), `wire`, `snapshot`, `store`.
+//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
+//! were admitted while this node was away), `eviction` and `evict` (how members go), `parted` (a node that went), `mode` (how the mesh is, and what that
+//! forbids), `describe` (what members say of themselves), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
+//! this), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
 //! # Invariants
 //! - **M1** Members that have applied the same index have equal states ([`Mesh::digest`]); entries are applied in order, each once.
@@ -27,13 +29,29 @@
 //! - **M13** Who is not known as a member is taken for one only on signed admissions that lead to a member that is known.
 //! - **M14** Whom the state holds as a member, the next start knows: from the stored state, or from a mark beside it.
 //! - **M15** Who talks to the members is told of all of them, and from then on of what changes: together that is the roster.
+//! - **M16** The version of a key is the index of the entry that wrote it; a write is done whole or not at all, and only where it finds the version it
+//!   expects. What the handler of a reserved key refuses never stands there.
+//! - **M17** A linearizable read is answered from a state that holds all that was committed before it was asked.
+//! - **M18** A watcher is told everything that is written behind the entry it comes from, in order, or that it is not.
+//! - **M19** The mesh's join key is known to its members by a salted hash only, and admits no more nodes than it allows, all doors counted together. Nobody
+//!   is admitted against the policy that stands when the admission is applied.
 //! - **M24** What a member says of itself holds until it says something later, by (start, count of that start); nobody says it for it.
+//! - **M25** The mesh epoch grows by one with each eviction, which names the epoch before it (rule E2).
+//! - **M26** Who was evicted or left is no member, and is one again only by a new admission, under a replica id it never had, on a token made since.
+//! - **M27** Nobody is let in on the word of others whose admission is older than its eviction, nor on the word of who was evicted.
+//! - **M28** Who is evicted does not vote: the control group decides without it before the entry is written.
+//! - **M29** A node that was evicted or left belongs to no mesh, at its next starts too, until it joins one; it keeps the data of its streams.
+//! - **M30** While half of the members or more cannot be reached, the leader has the log refuse every change of the configuration but evictions.
+//! - **M31** The mode that is shown and acted upon changes only once what it rests on has been so for a while.
 
 pub mod config;
 pub mod entry;
+pub mod handlers;
 pub mod input;
+pub mod join_key;
 pub mod output;
 pub mod state;
+pub mod table;
 pub mod token;
 pub mod wire;
 
@@ -41,10 +59,15 @@ mod admit;
 mod apply;
 mod describe;
 mod events;
+mod evict;
+mod eviction;
 mod introduce;
 mod join;
 mod leader;
 mod marks;
+mod mode;
+mod parted;
+mod reads;
 mod requests;
 mod room;
 mod roster;
@@ -54,6 +77,8 @@ mod store;
 mod transcript;
 pub mod updates;
 mod voters;
+mod watches;
+mod writes;
 
 #[cfg(test)]
 mod tests;
@@ -65,13 +90,17 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use config::Config;
+pub use eviction::{Evict, Evicted, Eviction, Former};
 pub use input::{Applied, Input, Receipt};
 pub use join::JOIN_VERSION;
 pub use output::Output;
+pub use parted::Parted;
 pub use state::{Member, State, Stream};
 pub use wire::{JoinMessage, Malformed, Message, RosterEntry};
 
+use crate::agreed::MeshSettings;
 use crate::digest::Digest;
+use crate::epoch::Epoch;
 use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance};
 use crate::level::Level;
 use crate::node::command::{Refusal, Reply};
@@ -112,6 +141,10 @@ pub struct Mesh {
     introductions: introduce::Introductions,
     control: leader::Control,
     requests: requests::Requests,
+    reads: reads::Reads,
+    watches: watches::Watches,
+    /// Secrets of keys that are being agreed on.
+    secrets: BTreeMap<RequestId, token::Secret>,
     /// Requests refused for good in this step.
     failed: Vec<(Request, Refusal)>,
     /// Members admitted or changed after the stored state.
@@ -138,6 +171,16 @@ pub struct Mesh {
     reports: updates::Reports,
     /// Bytes of entries applied since the log was cut.
     grown_bytes: usize,
+    /// What this node makes of the mesh.
+    judgement: mode::Judgement,
+    /// The eviction that this node, leading, is at.
+    evicting: Option<evict::Evicting>,
+    /// What became of the last membership that is over.
+    parted: Option<Parted>,
+    /// What neighbours showed, while it is being checked.
+    shown: BTreeMap<u64, parted::Shown>,
+    /// Where the links were told that the mesh stands.
+    told_bounds: Option<(Epoch, Vec<NodeId>)>,
     awaited: BTreeMap<Receipt, Awaited>,
     last_number: u64,
     outputs: VecDeque<Output>,
@@ -163,6 +206,9 @@ impl Mesh {
             introductions: introduce::Introductions::default(),
             control: leader::Control::default(),
             requests: requests::Requests::default(),
+            reads: reads::Reads::default(),
+            watches: watches::Watches::default(),
+            secrets: BTreeMap::new(),
             failed: Vec::new(),
             marks: marks::Marks::default(),
             opened: BTreeMap::new(),
@@ -176,6 +222,11 @@ impl Mesh {
             sending: updates::Sending::default(),
             reports: updates::Reports::default(),
             grown_bytes: 0,
+            judgement: mode::Judgement::default(),
+            evicting: None,
+            parted: None,
+            shown: BTreeMap::new(),
+            told_bounds: None,
             awaited: BTreeMap::new(),
             last_number: 0,
             outputs: VecDeque::new(),
@@ -217,6 +268,11 @@ impl Mesh {
             Space::Closed => {
                 self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
             }
+            Space::Parted => {
+                // Records come in the order in which they were written: all before this one are of a membership that is over.
+                self.forget_mesh();
+                self.parted = Some(Parted::read(head).map_err(sense)?);
+            }
         }
         Ok(())
     }
@@ -227,10 +283,12 @@ impl Mesh {
         self.make_room_for_tokens(self.config.tokens_max);
         self.drop_marks();
         self.recall_told();
+        self.watches.begin(self.state.applied);
         let join = core::mem::take(&mut self.stored_join);
         if self.membership.is_none() {
             self.resume_join(now, join);
         }
+        self.restored_kept_streams();
         let Some(membership) = self.membership.clone() else { return };
         let founding = self.founding_configuration(&membership);
         self.outputs.push_back(Output::CreateGroup { replica: membership.replica, founding });
@@ -248,7 +306,8 @@ impl Mesh {
     #[must_use]
     pub fn open_streams(&self) -> BTreeSet<StreamInstance> {
         let stated = self.state.streams.values().map(|stream| stream.instance);
-        let known = stated.chain(self.opened.keys().copied());
+        let kept = self.kept_streams().map(|stream| stream.instance);
+        let known = stated.chain(self.opened.keys().copied()).chain(kept);
         known.filter(|instance| !self.closed.contains_key(instance)).collect()
     }
 
@@ -266,6 +325,12 @@ impl Mesh {
             }
             Input::Describe { request, description } => self.on_describe(now, request, description),
             Input::Updates(input) => self.on_updates(now, input),
+            Input::Config { request, command } => self.on_config(now, request, command),
+            Input::Evict { request, member } => self.on_evict(now, request, member),
+            Input::Leave { request, force } => self.on_leave(now, request, force),
+            Input::RoutesChanged => self.look_soon(now),
+            Input::Unreached(nodes) => self.on_unreached(now, nodes),
+            Input::Fenced { proof, endorsement } => self.on_fenced(&proof, &endorsement),
             Input::JoinLaneUp { lane, peer_key } => self.on_join_lane_up(now, lane, peer_key),
             Input::JoinFailed { address, what } => self.on_join_failed(&address, &what),
             Input::JoinMessage { lane, peer_key, message } => {
@@ -278,6 +343,13 @@ impl Mesh {
             Input::Stranger { node, key, endorsement } => self.on_stranger(node, key, &endorsement),
             Input::Unknown { node, through } => self.on_unknown(now, node, through),
             Input::Message { from, message } => self.on_message(now, from, message),
+            // What its replica of the control group said before it went.
+            Input::Apply { .. }
+            | Input::Role { .. }
+            | Input::Configured { .. }
+            | Input::Match { .. }
+            | Input::SnapshotWanted { .. }
+                if self.membership.is_none() => {}
             Input::Apply { entries } => self.on_apply(now, &entries),
             Input::Role { leading, term, leader } => self.on_role(now, leading, term, leader),
             // What matters is when it is applied.
@@ -318,10 +390,12 @@ impl Mesh {
         let (requests, control) = (self.requests.next_deadline(), self.control.next_deadline());
         let (welcome, admissions) = (self.welcome.as_ref().map(|w| w.until), self.admissions.next_deadline());
         let (reports, describing) = (self.reports.next_deadline(), self.describing.next_deadline());
-        [describing, joining, welcome, seeding, requests, control, admissions, reports]
-            .into_iter()
-            .flatten()
-            .min()
+        let watches = self.watches.next_deadline();
+        let evicting = self.evicting.as_ref().map(evict::Evicting::next_deadline);
+        let mode = self.judgement.next_deadline();
+        let own = [describing, joining, welcome, seeding, requests, control];
+        let others = [admissions, reports, watches, evicting, mode];
+        own.into_iter().chain(others).flatten().min()
     }
 
     /// Panics if an invariant does not hold.
@@ -329,12 +403,16 @@ impl Mesh {
         assert!(self.stored <= self.state.applied, "M11: what is stored was applied");
         assert!(self.cut <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
-        // Beside commands: one request per admission, the founding, and the node's own change.
-        let most = self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + 4;
+        // Beside commands: one request per admission, the founding, the node's own change, its description, cursors, and a barrier.
+        let most = self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + 5;
         assert!(self.requests.pending() <= most, "M5: requests are bounded");
         assert!(self.requests.served() <= self.config.served_max, "M5: served requests are bounded");
         assert!(self.requests.served() == 0 || self.control.leading, "M7: only a leader serves");
         assert!(self.introductions.len() <= self.config.introductions_max, "M5: introductions are bounded");
+        assert!(
+            self.membership.is_some() || self.state.mesh.is_none(),
+            "M29: the state of a mesh that is none of this node's"
+        );
         assert!(self.joining.is_none() || self.membership.is_none(), "M12: a member joins nothing");
         assert!(self.tokens.len() <= self.config.tokens_max, "M5: tokens are bounded");
         if let (Some(membership), Some(mesh)) = (&self.membership, self.state.mesh) {
@@ -344,6 +422,12 @@ impl Mesh {
         self.sending.check(self.config.updates_served_max);
         self.check_handlers();
         self.describing.check();
+        assert!(
+            self.secrets.len() <= self.requests.pending(),
+            "M5: secrets are kept while their request is open"
+        );
+        self.check_reads();
+        self.check_watches();
         if level == Level::Full {
             for token in self.tokens.values() {
                 assert!(token.redeemed.len() <= token.uses as usize, "M9: no token is used too often");
@@ -362,7 +446,14 @@ impl Mesh {
     /// Its name, or nothing.
     #[must_use]
     pub fn mesh_name(&self) -> &str {
-        self.membership.as_ref().map_or("", |m| m.mesh_name.as_str())
+        let agreed = self.settings().name.as_deref();
+        agreed.or(self.membership.as_ref().map(|m| m.mesh_name.as_str())).unwrap_or_default()
+    }
+
+    /// The settings of the mesh, as far as this node has applied them.
+    #[must_use]
+    pub fn settings(&self) -> &MeshSettings {
+        self.state.config.settings()
     }
 
     /// The member of that name or id.
@@ -421,12 +512,15 @@ impl Mesh {
         }
         let decided = self.planted.strikes(Bug::SnapshotForgetsDecisions, || !state.decided.is_empty());
         let streams = self.planted.strikes(Bug::SnapshotForgetsStreams, || !state.streams.is_empty());
-        if decided || streams {
+        let config = self.planted.strikes(Bug::SnapshotForgetsConfiguration, || !state.config.is_empty());
+        if decided || streams || config {
             short.clone_from(state);
             if decided {
                 short.decided.clear();
-            } else {
+            } else if streams {
                 short.streams.clear();
+            } else {
+                short.config = table::Table::default();
             }
             state = &short;
         }
@@ -439,19 +533,22 @@ impl Mesh {
             JoinMessage::Accepted { mesh, mesh_name, admitter, members } => {
                 self.on_accepted(now, lane, peer_key, mesh, mesh_name, admitter, members);
             }
-            JoinMessage::Rejected { reason, retry } => self.on_rejected(now, lane, reason, retry),
+            JoinMessage::Rejected { reason, retry, bar } => self.on_rejected(now, lane, reason, retry, bar),
         }
     }
 
     fn on_work_done(&mut self, now: Now, token: u64, done: Done) {
         match done {
             Done::Signature(signature) => {
-                if !self.on_founding_signed(token, &signature) {
+                if !self.on_founding_signed(token, &signature)
+                    && !self.on_eviction_signed(now, token, &signature)
+                {
                     self.on_admission_signed(now, token, &signature);
                 }
             }
             Done::Verified(valid) => {
-                if !self.on_introduction_verified(token, valid) {
+                if !self.on_introduction_verified(token, valid) && !self.on_shown_verified(now, token, valid)
+                {
                     self.on_verified(now, token, valid);
                 }
             }
@@ -473,10 +570,13 @@ impl Mesh {
         self.on_join_deadline(now);
         self.on_welcome_deadline(now);
         self.on_request_deadline(now);
+        self.on_watch_deadline(now);
         self.on_linger_deadline(now);
         self.on_control_deadline(now);
         self.on_report_deadline(now);
         self.describe(now);
+        self.on_evicting_deadline(now);
+        self.on_mode_deadline(now);
     }
 
     fn next_number(&mut self) -> u64 {

@@ -5,9 +5,11 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::eviction::Former;
 use super::input::Receipt;
 use super::wire::{JoinMessage, Message, RosterEntry};
 use crate::configuration::{Configuration, Member as Replica};
+use crate::epoch::Epoch;
 use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance};
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
@@ -122,6 +124,21 @@ pub enum Output {
     Members(Vec<RosterEntry>),
     /// What this node shows to members that do not know it: comes with the roster, and when it has changed.
     Endorsement(Bytes),
+    /// Where the mesh stands. Comes before the roster that follows from it.
+    Bounds {
+        /// Its epoch.
+        epoch: Epoch,
+        /// What raised it to that, and to some epochs before; the last first.
+        proofs: Vec<Bytes>,
+        /// Who is to be turned away, and told why.
+        former: Vec<Former>,
+    },
+    /// This node belongs to no mesh any more: its replica of the control group goes, and nobody is a neighbour.
+    Parted,
+    /// A node is no member any more, and this node's log may not tell so before somebody vouches for this node: nobody waits for its word.
+    Gone(NodeId),
+    /// Tell which members no path leads to.
+    Look,
     /// A stream is open. May be repeated.
     StreamOpened {
         /// Its name.

@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::entry::{Body, Entry, Request};
@@ -12,6 +13,7 @@ use super::state::Effect;
 use super::updates::Change;
 use super::wire::{Message, Verdict};
 use super::{Mesh, Output, updates};
+use crate::agreed::ConfigReply;
 use crate::id::{LogIndex, NodeId, RequestId, StreamInstance, UpdateId};
 use crate::node::command::{Refusal, Reply};
 use crate::planted::Bug;
@@ -46,6 +48,8 @@ pub(super) enum Purpose {
     Cursors,
     /// What this node says of itself.
     Describe,
+    /// Reads wait until what is committed now is applied.
+    Barrier,
 }
 
 #[derive(Clone, Debug)]
@@ -88,6 +92,29 @@ impl Requests {
         self.verifying.clear();
     }
 
+    /// Ends the requests of applications, and gives them.
+    pub(super) fn take_clients(&mut self) -> Vec<(Request, RequestId, Body)> {
+        let pending = core::mem::take(&mut self.pending);
+        let client = |(request, pending): (Request, Pending)| match pending.purpose {
+            Purpose::Client(id) | Purpose::Update { waits: Some(id), .. } => {
+                Some((request, id, pending.body))
+            }
+            Purpose::Admission(_)
+            | Purpose::Update { waits: None, .. }
+            | Purpose::Cursors
+            | Purpose::Describe
+            | Purpose::Founding
+            | Purpose::OwnChange
+            | Purpose::Barrier => None,
+        };
+        pending.into_iter().filter_map(client).collect()
+    }
+
+    /// Nothing is asked or served any more.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     pub(super) fn has(&self, purpose: &Purpose) -> bool {
         self.pending.values().any(|p| p.purpose == *purpose)
     }
@@ -95,6 +122,11 @@ impl Requests {
     /// How many requests are for such a purpose.
     pub(super) fn count(&self, purpose: impl Fn(&Purpose) -> bool) -> usize {
         self.pending.values().filter(|p| purpose(&p.purpose)).count()
+    }
+
+    /// Whether the command is on its way to the log.
+    pub(super) fn is_open(&self, request: RequestId) -> bool {
+        self.has(&Purpose::Client(request))
     }
 
     pub(super) fn pending(&self) -> usize {
@@ -137,12 +169,18 @@ impl Mesh {
         if self.requests.pending.len() >= self.config.requests_max {
             return self.reply(request, Err(Refusal::Busy));
         }
+        let bytes: usize = self.requests.pending.values().map(|pending| pending.body.bytes()).sum();
+        if bytes + body.bytes() > self.config.request_bytes_max {
+            return self.reply(request, Err(Refusal::Busy));
+        }
         if let Body::Close { name } = &body
             && self.planted.strikes(Bug::RefusedByWhatItKnows, || self.stream(name).is_none())
         {
             return self.reply(request, Err(Refusal::UnknownStream(name.clone())));
         }
-        let deadline = Some(now.monotonic + self.config.request_timeout);
+        let leaves = matches!(&body, Body::Evict(wish) if wish.left);
+        let timeout = if leaves { self.config.leave_timeout } else { self.config.request_timeout };
+        let deadline = Some(now.monotonic + timeout);
         self.submit(now, Purpose::Client(request), body, deadline);
     }
 
@@ -163,7 +201,7 @@ impl Mesh {
 
     fn forward(&mut self, to: NodeId, request: Request, seen: LogIndex, body: Body) {
         // A token's use is on disk before its admission leaves (M9).
-        let when = if matches!(body, Body::Admit(_)) { When::Durable } else { When::Now };
+        let when = if body.admission().is_some() { When::Durable } else { When::Now };
         let message = Message::Forward { request, seen, body: Box::new(body) };
         self.outputs.push_back(Output::Send { to, message, when });
     }
@@ -179,8 +217,8 @@ impl Mesh {
     pub(super) fn on_message(&mut self, now: Now, from: NodeId, message: Message) {
         match message {
             Message::Forward { request, seen, body } => {
-                if matches!(*body, Body::Found { .. }) {
-                    return self.answer(from, request, Verdict::Refused("a mesh begins once".into()));
+                if matches!(*body, Body::Found { .. } | Body::Forbidden { .. }) {
+                    return self.answer(from, request, Verdict::Refused("nobody asks for that".into()));
                 }
                 if !self.is_member(from) {
                     rare!(AskedByAStranger);
@@ -250,7 +288,14 @@ impl Mesh {
             }
             _ => {}
         }
-        let Body::Admit(admission) = &body else {
+        if let Err(refusal) = body.check() {
+            // It cannot be done later either, so no copy of it will be.
+            return self.answer(from, request, Verdict::Refused(refusal.to_string()));
+        }
+        if let Body::Evict(wish) = body {
+            return self.serve_eviction(now, key, seen, wish);
+        }
+        let Some(admission) = body.admission() else {
             return self.propose(now, key, seen, body);
         };
         let admitter = if admission.admitter == from { self.key_of(from) } else { None };
@@ -283,8 +328,9 @@ impl Mesh {
         }
     }
 
-    fn propose(&mut self, now: Now, key: (NodeId, Request), seen: LogIndex, body: Body) {
+    pub(super) fn propose(&mut self, now: Now, key: (NodeId, Request), seen: LogIndex, body: Body) {
         assert!(self.control.leading, "M6: only the leader stamps and proposes");
+        let body = self.unless_forbidden(key.1, body);
         let after = self.requests.stamped.max(self.state.time);
         let time = Wall(now.wall.0.max(after.0.saturating_add(1)));
         self.requests.stamped = time;
@@ -303,11 +349,12 @@ impl Mesh {
         let Some(key) = self.requests.contexts.remove(&context) else { return };
         self.requests.served.remove(&key);
         self.sending.over(key.0, key.1);
+        self.end_evicting(key);
         let leader = leader.filter(|&l| l != self.own);
         self.answer(key.0, key.1, Verdict::NotLeader(leader));
     }
 
-    fn answer(&mut self, to: NodeId, request: Request, verdict: Verdict) {
+    pub(super) fn answer(&mut self, to: NodeId, request: Request, verdict: Verdict) {
         if to == self.own {
             // Own requests are asked again by their deadline; only a verdict for good ends them at once.
             match verdict {
@@ -330,46 +377,67 @@ impl Mesh {
     ) {
         self.requests.drop_served((origin, request));
         self.sending.over(origin, request);
+        self.end_evicting((origin, request));
         if origin != self.own {
             return;
         }
         let Some(pending) = self.requests.pending.remove(&request) else { return };
         match (pending.purpose, result) {
+            (Purpose::Client(id), Ok(Effect::KeyRotated(version))) => {
+                let reply = self.key_rotated(id, version);
+                self.reply(id, reply);
+            }
+            (Purpose::Client(id), Ok(effect @ Effect::Evicted { .. })) => self.evicted_reply(id, &effect),
             (Purpose::Client(id), Ok(effect)) => {
                 let reply = match effect {
                     Effect::Opened { instance, created } => Ok(Reply::StreamOpened { instance, created }),
                     Effect::Closed(_) => Ok(Reply::StreamClosed),
                     Effect::Updates(updates::Effect::PolicySet) => Ok(Reply::Update(UpdateReply::PolicySet)),
-                    // Clients only open and close: whoever leads put something else under the request's number.
+                    Effect::ConfigSet(version) | Effect::Configured(version) => {
+                        Ok(Reply::Config(ConfigReply::Written { version }))
+                    }
+                    Effect::ConfigDeleted(version) => Ok(Reply::Config(ConfigReply::Deleted { version })),
+                    // No client asks for these: whoever leads put something else under the request's number.
                     Effect::Founded
                     | Effect::Admitted(_)
                     | Effect::Updated(_)
                     | Effect::Described(_)
-                    | Effect::Updates(_) => {
+                    | Effect::Updates(_)
+                    | Effect::KeyRotated(_)
+                    | Effect::Evicted { .. }
+                    | Effect::Passed => {
                         let reason = "the mesh decided something else under this request's number";
                         Err(Refusal::Invalid(reason.into()))
                     }
                 };
                 self.reply(id, reply);
             }
-            (Purpose::Client(id), Err(refusal)) => self.reply(id, Err(refusal)),
+            (Purpose::Client(id), Err(refusal)) => {
+                self.secrets.remove(&id);
+                self.reply(id, Err(refusal));
+            }
             (Purpose::Admission(node), result) => self.on_admission_decided(now, node, result),
             (Purpose::Update { kind, id, waits }, result) => {
                 self.on_update_decided((kind, id), waits, result);
             }
             (Purpose::Describe, result) => self.on_described(now, result),
             (Purpose::Founding | Purpose::OwnChange | Purpose::Cursors, _) => {}
+            (Purpose::Barrier, result) => self.on_reads_confirmed(now, result),
         }
     }
 
     fn fail(&mut self, now: Now, request: Request, refusal: Refusal) {
         let Some(pending) = self.requests.pending.remove(&request) else { return };
         match pending.purpose {
-            Purpose::Client(id) => self.reply(id, Err(refusal)),
+            Purpose::Client(id) => {
+                self.secrets.remove(&id);
+                self.reply(id, Err(refusal));
+            }
             Purpose::Admission(node) => self.on_admission_decided(now, node, Err(refusal)),
             Purpose::Update { kind, id, waits } => self.on_update_decided((kind, id), waits, Err(refusal)),
             Purpose::Describe => self.on_described(now, Err(refusal)),
             Purpose::Founding | Purpose::OwnChange | Purpose::Cursors => {}
+            Purpose::Barrier => self.on_reads_confirmed(now, Err(refusal)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! How large the state may grow: a snapshot of it is one message, so what would not fit any more is refused.
 //!
-//! Counted are upper bounds of what members and streams take once encoded. They follow from the state alone, so every member of the mesh
+//! Counted are upper bounds of what members, streams and agreed configuration take once encoded. They follow from the state alone, so every member of the mesh
 //! refuses the same entries.
 
 use alloc::string::String;
@@ -8,13 +8,15 @@ use alloc::string::String;
 use crate::description::{Described, Description};
 
 use super::entry::Admission;
+use super::eviction::{EVICTED_BYTES, EVICTED_MAX};
 use super::state::{DECIDED_MAX, FORMER_MAX, Member, State, Stream};
 
 /// Most bytes of the encoded state, updates not counted: they have [`super::updates::UPDATES_BYTES_MAX`] of their own. The largest
 /// message has 4 MiB.
 pub(super) const STATE_BYTES_MAX: usize = 3 << 20;
-/// What of that is left to members and streams; decided requests and the rest take less than what is kept back.
-pub(super) const TABLES_BYTES_MAX: usize = STATE_BYTES_MAX - DECIDED_MAX * 34 - 2_048;
+/// What of that is left to members and streams; decided requests, former members and the rest take less than what is kept back.
+pub(super) const TABLES_BYTES_MAX: usize =
+    STATE_BYTES_MAX - DECIDED_MAX * 34 - (EVICTED_MAX + 1) * EVICTED_BYTES - 2_048;
 /// Ids, numbers, tags and lengths of a member or a stream.
 const FIXED_BYTES: usize = 96;
 const FORMER_BYTES: usize = 18;
@@ -62,7 +64,7 @@ impl State {
     /// Whether the state may have something of `after` bytes in place of one of `before`, in words if not. What makes it smaller is
     /// always done.
     pub(super) fn has_room(&self, before: usize, after: usize) -> Result<(), String> {
-        if after <= before || self.bytes - before + after <= TABLES_BYTES_MAX {
+        if after <= before || self.bytes - before + after + self.config.bytes() <= TABLES_BYTES_MAX {
             return Ok(());
         }
         Err(alloc::format!(
@@ -89,6 +91,7 @@ impl State {
         let streams: usize = self.streams.values().map(Stream::bytes).sum();
         let descriptions: usize = self.descriptions.values().map(description_bytes).sum();
         assert_eq!(self.bytes, members + streams + descriptions, "M5: the bytes of the tables add up");
-        assert!(self.bytes <= TABLES_BYTES_MAX, "M5: the state fits into one message");
+        let bytes = self.bytes + self.config.bytes();
+        assert!(bytes <= TABLES_BYTES_MAX, "M5: the state fits into one message");
     }
 }

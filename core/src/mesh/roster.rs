@@ -83,6 +83,7 @@ impl Mesh {
 
     /// Tells everything: all members, and what this node shows of itself.
     pub(super) fn announce_roster(&mut self) {
+        self.announce_bounds();
         let roster = self.roster();
         self.outputs.push_back(Output::Roster(roster));
         self.announce_endorsement();
@@ -90,6 +91,7 @@ impl Mesh {
 
     /// Tells of members that entries just admitted or changed.
     pub(super) fn announce_members(&mut self, changed: &[NodeId]) {
+        self.announce_bounds();
         let member = |node: &NodeId| self.state.members.get(node).map(roster_entry);
         let members: Vec<RosterEntry> = changed.iter().filter_map(member).collect();
         if !self.planted.strikes(Bug::NewMembersNotTold, || !members.is_empty()) {

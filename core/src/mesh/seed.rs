@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::entry::{Admission, Body};
+use super::handlers::{bad_mesh_name, valid_mesh_name};
 use super::requests::Purpose;
 use super::state::{bad_node_name, valid_node_name};
 use super::store::{IssuedToken, Membership};
@@ -21,9 +22,6 @@ use crate::id::{MeshId, ReplicaId, RequestId};
 use crate::node::command::{Refusal, Reply};
 use crate::time::{Instant, Now, Wall};
 use crate::work::Job;
-
-/// Longest name of a mesh.
-const MESH_NAME_MAX: usize = 64;
 
 /// A seeding that was asked for and is not answered yet.
 #[derive(Clone, Debug)]
@@ -42,14 +40,14 @@ impl Mesh {
         if let Some(membership) = &self.membership {
             return self.reply(request, Err(Refusal::AlreadyMember(membership.mesh)));
         }
+        if let Some(refusal) = self.keeps_streams_of_another(None) {
+            return self.reply(request, Err(refusal));
+        }
         if self.seeding.is_some() || self.join_is_awaited() {
             return self.reply(request, Err(Refusal::Busy));
         }
-        if !(1..=MESH_NAME_MAX).contains(&name.len()) || name.chars().any(char::is_control) {
-            let reason = alloc::format!(
-                "a mesh's name has 1 to {MESH_NAME_MAX} printable bytes; {name:?} does not fit"
-            );
-            return self.reply(request, Err(Refusal::Invalid(reason)));
+        if !valid_mesh_name(&name) {
+            return self.reply(request, Err(Refusal::Invalid(bad_mesh_name(&name))));
         }
         if !valid_node_name(&self.config.name) {
             return self.reply(request, Err(Refusal::Invalid(bad_node_name(&self.config.name))));
@@ -179,12 +177,15 @@ impl Mesh {
             addresses: self.config.addresses.clone(),
             secret,
             expiry: Wall(now.wall.0.saturating_add(self.config.token_lifetime.as_millis())),
+            mesh_key: false,
+            others: Vec::new(),
         };
         let issued = IssuedToken {
             verifier: token.secret.verifier(),
             expiry: token.expiry,
             uses: self.config.token_uses,
             redeemed: Vec::new(),
+            epoch: self.state.epoch.number,
         };
         let id = token.secret.token_id();
         self.outputs.push_back(Output::Persist(issued.record(id)));

@@ -6,8 +6,11 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::mesh as proto;
 
+use super::eviction::{EVICTED_MAX, evicted_in, evicted_out, eviction_in, eviction_out};
+use super::join_key::JoinKey;
 use super::room::{TABLES_BYTES_MAX, description_bytes};
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
+use super::table::Table;
 use super::updates;
 use super::wire::{self, Malformed, id_bytes};
 use crate::digest::Digest;
@@ -29,6 +32,11 @@ impl State {
             floor: self.floor.0,
             described: self.descriptions.iter().map(|(node, d)| wire::describe_out(*node, d)).collect(),
             updates: updates::table_out(&self.updates),
+            config: self.config.encode(),
+            settled: self.config.settings_version().0,
+            join_key: self.join_key.as_ref().map(join_key_out),
+            raised: self.raised.as_ref().map(eviction_out),
+            evicted: self.evicted.values().map(evicted_out).collect(),
         };
         state.encode_to_vec().into()
     }
@@ -43,17 +51,25 @@ impl State {
             || stored.described.len() > MEMBERS_MAX
             || stored.streams.len() > STREAMS_MAX
             || stored.decided.len() > DECIDED_MAX
+            || stored.evicted.len() > EVICTED_MAX
         {
             return Err(Malformed("a table is over its limit"));
         }
+        let raised = stored.raised.map(eviction_in).transpose()?;
+        let mesh = if stored.mesh.is_empty() { None } else { Some(wire::mesh(&stored.mesh)?) };
         let mut state = Self {
+            epoch: mesh.zip(raised.as_ref()).map(|(mesh, raised)| raised.epoch(mesh)).unwrap_or_default(),
+            raised,
+            evicted: BTreeMap::new(),
             applied: LogIndex(stored.applied),
-            mesh: if stored.mesh.is_empty() { None } else { Some(wire::mesh(&stored.mesh)?) },
+            mesh,
             mesh_name: wire::text(stored.mesh_name, wire::TEXT_MAX)?,
             time: Wall(stored.time),
             floor: LogIndex(stored.floor),
             descriptions: BTreeMap::new(),
             updates: updates::table_in(stored.updates)?,
+            join_key: stored.join_key.map(join_key_in).transpose()?,
+            config: Table::decode(stored.config, stored.settled)?,
             bytes: 0,
             members: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -71,11 +87,24 @@ impl State {
                 return Err(Malformed("a member or a name stands twice"));
             }
         }
+        if !state.updates.are_of(&state.members) {
+            return Err(Malformed("cursors of no member"));
+        }
         for describe in stored.described {
             let (node, described) = wire::describe_in(describe)?;
             state.bytes += description_bytes(&described);
+            if !state.members.contains_key(&node) {
+                return Err(Malformed("a description of no member"));
+            }
             if state.descriptions.insert(node, described).is_some() {
                 return Err(Malformed("a description stands twice"));
+            }
+        }
+        for evicted in stored.evicted {
+            let evicted = evicted_in(evicted)?;
+            let node = evicted.eviction.node;
+            if state.members.contains_key(&node) || state.evicted.insert(node, evicted).is_some() {
+                return Err(Malformed("a former member is one, or stands twice"));
             }
         }
         for stream in stored.streams {
@@ -93,7 +122,7 @@ impl State {
             }
             state.decided.push_back(decided);
         }
-        if state.bytes > TABLES_BYTES_MAX {
+        if state.bytes + state.config.bytes() > TABLES_BYTES_MAX {
             return Err(Malformed("the state is over its limit"));
         }
         if state.mesh.is_none() && !state.members.is_empty() {
@@ -163,6 +192,30 @@ pub(super) fn stream_in(stream: proto::Stream) -> Result<Stream, Malformed> {
         target: wire::node(&stream.target)?,
         opened: Wall(stream.opened),
         index: LogIndex(stream.index),
+    })
+}
+
+fn join_key_out(key: &JoinKey) -> proto::JoinKey {
+    proto::JoinKey {
+        version: key.version.0,
+        salt: id_bytes(key.salt),
+        hash: key.hash.to_vec().into(),
+        expiry: key.expiry.map(|expiry| expiry.0),
+        uses: key.uses,
+        used: key.used,
+        epoch: key.epoch,
+    }
+}
+
+fn join_key_in(key: proto::JoinKey) -> Result<JoinKey, Malformed> {
+    Ok(JoinKey {
+        version: LogIndex(key.version),
+        salt: wire::fixed(&key.salt, "salt")?,
+        hash: wire::fixed(&key.hash, "hash")?,
+        expiry: key.expiry.map(Wall),
+        uses: key.uses,
+        used: key.used,
+        epoch: key.epoch,
     })
 }
 

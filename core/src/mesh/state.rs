@@ -7,9 +7,13 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::entry::{Admission, Body, Entry, Request};
+use super::eviction::{Evicted, Eviction};
+use super::join_key::JoinKey;
 use super::room::stream_bytes;
+use super::table::Table;
 use super::updates::{self, Updates};
 use crate::description::Described;
+use crate::epoch::Epoch;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::node::command::Refusal;
 use crate::time::Wall;
@@ -105,6 +109,25 @@ pub enum Effect {
     Described(NodeId),
     /// Something about updates.
     Updates(updates::Effect),
+    /// A key has a value, by that entry.
+    ConfigSet(LogIndex),
+    /// A key is gone, by that entry.
+    ConfigDeleted(LogIndex),
+    /// Settings of the mesh changed, by that entry.
+    Configured(LogIndex),
+    /// The mesh has another join key, by that entry.
+    KeyRotated(LogIndex),
+    /// A barrier is passed.
+    Passed,
+    /// A member is one no more.
+    Evicted {
+        /// Who.
+        node: NodeId,
+        /// The number of the mesh epoch since then.
+        number: u64,
+        /// Whether it had asked for that.
+        left: bool,
+    },
 }
 
 /// What became of an entry. `fresh` is `false` when the request had been decided before and nothing changed.
@@ -133,6 +156,10 @@ pub struct State {
     pub names: BTreeMap<String, NodeId>,
     /// The open streams by name.
     pub streams: BTreeMap<String, Stream>,
+    /// The agreed configuration.
+    pub config: Table,
+    /// The mesh's join key, if it has one.
+    pub join_key: Option<JoinKey>,
     /// Requests decided lately, oldest first.
     pub decided: VecDeque<Decided>,
     /// The same by request.
@@ -143,6 +170,12 @@ pub struct State {
     pub descriptions: BTreeMap<NodeId, Described>,
     /// Updates to all members.
     pub updates: Updates,
+    /// The mesh epoch (M25).
+    pub epoch: Epoch,
+    /// What raised the mesh to it.
+    pub raised: Option<Eviction>,
+    /// Former members, of the last epochs.
+    pub evicted: BTreeMap<NodeId, Evicted>,
     /// What members, streams and descriptions take of the encoded state, at most.
     pub(super) bytes: usize,
 }
@@ -183,6 +216,10 @@ impl State {
         assert_eq!(index, self.applied.next(), "M1: entries are applied in order, each once");
         self.applied = index;
         let entry = entry?;
+        if entry.body == Body::Barrier {
+            // It may stand here as often as it likes: nothing of it is remembered.
+            return Some(Outcome { result: Ok(Effect::Passed), fresh: false });
+        }
         if let Some(&done) = self.decisions.get(&entry.request) {
             return Some(Outcome { result: self.recall(entry, done), fresh: false });
         }
@@ -214,8 +251,14 @@ impl State {
     fn recall(&self, entry: &Entry, done: bool) -> Result<Effect, Refusal> {
         match &entry.body {
             Body::Found { .. } if done => Ok(Effect::Founded),
-            Body::Admit(admission) if done => Ok(Effect::Admitted(admission.node)),
-            Body::Admit(_) => Err(Refusal::JoinRefused("it was refused before".into())),
+            Body::Admit(admission) | Body::AdmitByKey { admission, .. } if done => {
+                Ok(Effect::Admitted(admission.node))
+            }
+            Body::RotateKey { .. } if done => Ok(Effect::KeyRotated(self.decided_by(entry.request))),
+            Body::RotateKey { .. } => Err(Refusal::Busy),
+            Body::Admit(_) | Body::AdmitByKey { .. } => {
+                Err(Refusal::JoinRefused("it was refused before".into()))
+            }
             Body::Update { node, .. } if done => Ok(Effect::Updated(*node)),
             Body::Open { name, source, target } => match self.streams.get(name) {
                 Some(stream) if done && self.joins(stream, source, target) => Ok(Effect::Opened {
@@ -229,8 +272,26 @@ impl State {
             Body::Describe { node, .. } if done => Ok(Effect::Described(*node)),
             Body::Describe { .. } => Err(Refusal::Busy),
             Body::Updates(change) => self.updates.recall(change, done).map(Effect::Updates),
-            Body::Found { .. } | Body::Update { .. } => Err(Refusal::Busy),
+            Body::SetConfig { .. } if done => Ok(Effect::ConfigSet(self.decided_by(entry.request))),
+            Body::DeleteConfig { .. } if done => Ok(Effect::ConfigDeleted(self.decided_by(entry.request))),
+            Body::Configure { .. } if done => Ok(Effect::Configured(self.decided_by(entry.request))),
+            Body::Configure { expected, .. } => Err(self.recall_refused_settings(*expected)),
+            Body::SetConfig { key, expected, .. } => Err(self.recall_refused_write(key, *expected, false)),
+            Body::DeleteConfig { key, expected } => Err(self.recall_refused_write(key, *expected, true)),
+            Body::Evict(wish) => self.recall_eviction(entry.request, wish, done),
+            &Body::Forbidden { unreachable, members } if !done => {
+                Err(Refusal::Critical { unreachable, members })
+            }
+            Body::Found { .. } | Body::Update { .. } | Body::Forbidden { .. } | Body::Barrier => {
+                Err(Refusal::Busy)
+            }
         }
+    }
+
+    /// The entry that decided a request that is remembered.
+    fn decided_by(&self, request: Request) -> LogIndex {
+        let found = self.decided.iter().rfind(|decided| decided.request == request);
+        found.expect("M4: what is remembered is remembered once, both ways").index
     }
 
     fn perform(&mut self, index: LogIndex, entry: &Entry) -> Result<Effect, Refusal> {
@@ -241,8 +302,15 @@ impl State {
             return Err(Refusal::NotMember);
         }
         match &entry.body {
-            Body::Found { .. } => Err(Refusal::Busy),
-            Body::Admit(admission) => self.admit(index, admission).map_err(Refusal::JoinRefused),
+            Body::Found { .. } | Body::Barrier => Err(Refusal::Busy),
+            Body::SetConfig { key, value, expected } => self.set_config(index, key, value, *expected),
+            Body::Configure { changes, expected } => self.configure(index, changes, *expected),
+            Body::DeleteConfig { key, expected } => self.delete_config(index, key, *expected),
+            Body::Admit(admission) => self.admit(index, admission, None),
+            Body::AdmitByKey { admission, key } => self.admit(index, admission, Some(*key)),
+            Body::RotateKey { salt, hash, lifetime, uses } => {
+                self.rotate_key(index, *salt, *hash, *lifetime, *uses)
+            }
             Body::Update { node, addresses, api } => {
                 let Some(member) = self.members.get(node) else {
                     return Err(Refusal::UnknownNode(node.to_string()));
@@ -271,6 +339,8 @@ impl State {
                 let done = self.updates.apply(entry.origin, self.time, change, &self.members);
                 done.map(Effect::Updates)
             }
+            Body::Evict(wish) => self.evict(entry.request, wish),
+            &Body::Forbidden { unreachable, members } => Err(Refusal::Critical { unreachable, members }),
         }
     }
 
@@ -306,6 +376,9 @@ impl State {
                 return Err("its replica id was given up before".into());
             }
             Some(_) => {}
+            None if self.evicted.get(&admission.node).is_some_and(|gone| gone.had(admission.replica)) => {
+                return Err("its replica id was given up before".into());
+            }
             None if admission.node != admission.key.first_node_id() => {
                 return Err("its node id does not belong to its key".into());
             }
@@ -324,23 +397,36 @@ impl State {
         }
     }
 
-    fn admit(&mut self, index: LogIndex, admission: &Admission) -> Result<Effect, String> {
+    fn admit(
+        &mut self,
+        index: LogIndex,
+        admission: &Admission,
+        key: Option<LogIndex>,
+    ) -> Result<Effect, Refusal> {
         if !self.members.contains_key(&admission.admitter) {
-            return Err("the node that admits it is no member".into());
+            return Err(Refusal::JoinRefused("the node that admits it is no member".into()));
         }
-        self.may_admit(admission)?;
+        let known = self.members.get(&admission.node);
+        let again = known.is_some_and(|member| member.replica == admission.replica);
+        let new = known.is_none();
+        self.may_join(admission.node, again, key)?;
+        self.may_admit(admission).map_err(Refusal::JoinRefused)?;
         self.insert(index, admission);
+        if let Some(key) = key.filter(|_| new) {
+            self.count_use(key);
+        }
         Ok(Effect::Admitted(admission.node))
     }
 
     fn insert(&mut self, index: LogIndex, admission: &Admission) {
         let before = self.members.remove(&admission.node);
+        let past = self.evicted.remove(&admission.node).map(Evicted::replicas).unwrap_or_default();
         if let Some(before) = &before {
             self.names.remove(&before.name);
         }
         let (joined, place, keys, mut former) = match &before {
             Some(b) => (b.joined, b.index, b.keys.clone(), b.former.clone()),
-            None => (self.time, index, Vec::from([admission.key]), Vec::new()),
+            None => (self.time, index, Vec::from([admission.key]), past),
         };
         if let Some(before) = &before
             && before.replica != admission.replica
@@ -458,6 +544,8 @@ impl State {
         );
         self.check_room();
         self.updates.check(&self.members);
+        self.config.check(self.applied);
+        self.check_evicted();
         assert!(self.mesh.is_some() || self.members.is_empty(), "M12: there are no members before the mesh");
     }
 }

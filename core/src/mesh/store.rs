@@ -10,6 +10,7 @@
 //! | 6 | instance | a stream opened after the stored state: it is announced as open at the next start |
 //! | 7 | node | a member admitted or changed after the stored state: the next start knows it |
 //! | 30 | 0 | what this node's handlers of updates have processed |
+//! | 8 | 0 | what became of the last membership that is over: everything written before it is void |
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -38,6 +39,7 @@ pub(super) enum Space {
     Opened = 6,
     Member = 7,
     Cursors = 30,
+    Parted = 8,
 }
 
 impl Space {
@@ -51,11 +53,12 @@ impl Space {
             6 => Self::Opened,
             7 => Self::Member,
             30 => Self::Cursors,
+            8 => Self::Parted,
             _ => return None,
         })
     }
 
-    fn key(self, id: u128) -> Key {
+    pub(super) fn key(self, id: u128) -> Key {
         Key { owner: Owner::Mesh, space: self as u8, id, slot: 0 }
     }
 
@@ -117,6 +120,8 @@ pub(super) struct IssuedToken {
     pub(super) uses: u32,
     /// The nodes that used it: a repeat of theirs costs no further use.
     pub(super) redeemed: Vec<NodeId>,
+    /// The mesh epoch in which it was made: it lets nobody in again who was taken out since.
+    pub(super) epoch: u64,
 }
 
 impl IssuedToken {
@@ -126,6 +131,7 @@ impl IssuedToken {
             expiry: self.expiry.0,
             uses: self.uses,
             redeemed: self.redeemed.iter().map(|n| id_bytes(n.to_bytes())).collect(),
+            epoch: self.epoch,
         };
         Record::state(Space::Token.key(id), stored.encode_to_vec().into())
     }
@@ -137,6 +143,7 @@ impl IssuedToken {
             expiry: Wall(stored.expiry),
             uses: stored.uses,
             redeemed: stored.redeemed.iter().map(|n| wire::node(n)).collect::<Result<_, _>>()?,
+            epoch: stored.epoch,
         })
     }
 

@@ -9,13 +9,22 @@ use alloc::vec::Vec;
 
 use super::state::Member;
 use crate::configuration::{Configuration, Member as Replica};
-use crate::id::{LogIndex, NodeId};
+use crate::id::{LogIndex, NodeId, ReplicaId};
 
 /// A change to ask of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) voters: Vec<Replica>,
     pub(super) learners: Vec<Replica>,
+}
+
+/// A voter that is on its way to be a learner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Demoted {
+    /// Under which replica id it voted.
+    pub(super) replica: ReplicaId,
+    /// Under which it had been admitted: what it voted under counts until it is admitted anew.
+    pub(super) agreed: ReplicaId,
 }
 
 /// What the decision rests on.
@@ -29,6 +38,14 @@ pub(super) struct View<'a> {
     /// Where each member was named: whose log does not hold that does not know the group, and cannot vote in it.
     pub(super) named: &'a BTreeMap<NodeId, LogIndex>,
     pub(super) suspects: &'a BTreeSet<NodeId>,
+    /// Who voted in the configuration before, and does not any more.
+    pub(super) demoted: &'a BTreeMap<NodeId, Demoted>,
+    /// This node, which leads.
+    pub(super) own: NodeId,
+    /// Who is about to be taken out: the group must decide without it first.
+    pub(super) departing: Option<NodeId>,
+    /// A planted bug: who is no member goes on voting.
+    pub(super) keep_evicted: bool,
     pub(super) voters_max: usize,
     pub(super) caught_up_within: u64,
 }
@@ -51,43 +68,118 @@ impl View<'_> {
             voters.retain(|r| !given_up(r));
         }
         let mut learners = self.configuration.learners.clone();
-        learners.retain(|r| !given_up(r));
+        learners.retain(|r| !given_up(r) && !self.is_gone(r));
+        self.let_go(&mut voters, &mut learners);
         let known: BTreeSet<NodeId> = voters.iter().chain(&learners).map(|r| r.node).collect();
         let missing = self.members.values().filter(|member| !known.contains(&member.node));
-        learners.extend(missing.map(|member| Replica { node: member.node, replica: member.replica }));
+        learners.extend(missing.map(|member| self.replica_of(member)));
         self.changed(voters, learners)
     }
 
-    /// Learners become voters, two at a time or more, so that the number of voters stays odd.
-    pub(super) fn promote(&self) -> Option<Change> {
-        let have = self.configuration.voters.len();
-        let want = wanted(self.members.len(), self.voters_max);
-        if !self.settled() || have >= want {
-            return None;
+    /// Under which replica id a member that is not in the group comes into it. Whoever voted until just now keeps the one it voted under: the
+    /// group may have given it a fresh one since its admission.
+    fn replica_of(&self, member: &Member) -> Replica {
+        let demoted = self.demoted.get(&member.node).filter(|demoted| demoted.agreed == member.replica);
+        let replica = demoted.map_or(member.replica, |demoted| demoted.replica);
+        Replica { node: member.node, replica }
+    }
+
+    /// How many members there are but the one that is about to go.
+    fn remaining(&self) -> usize {
+        self.members.keys().filter(|node| self.departing != Some(**node)).count()
+    }
+
+    /// Whether a replica is of nobody that is a member.
+    fn is_gone(&self, replica: &Replica) -> bool {
+        !self.members.contains_key(&replica.node) && !self.keep_evicted
+    }
+
+    /// Takes out of the voters who goes, and puts learners in their place, so that the number stays odd. Nothing changes while nobody could vote then.
+    fn let_go(&self, voters: &mut Vec<Replica>, learners: &mut Vec<Replica>) {
+        let departs = |r: &Replica| self.departing == Some(r.node) && !self.keep_evicted;
+        let goes = |r: &Replica| self.is_gone(r) || departs(r);
+        if !voters.iter().any(goes) {
+            return;
         }
+        let mut stay: Vec<Replica> = voters.iter().filter(|r| !goes(r)).copied().collect();
+        let fit: Vec<Replica> = self.fit().into_iter().filter(|r| learners.contains(r)).collect();
+        let want = odd(wanted(self.remaining(), self.voters_max).min(stay.len() + fit.len()));
+        if want == 0 {
+            return;
+        }
+        // Who is least of use goes first: the suspected, then those that came last; never who leads.
+        let worth = |r: &Replica| {
+            let index = self.members.get(&r.node).map(|member| member.index);
+            (r.node != self.own, self.suspects.contains(&r.node), index, r.node)
+        };
+        stay.sort_unstable_by_key(worth);
+        let over = stay.split_off(want.min(stay.len()));
+        learners.extend(over);
+        learners.extend(voters.iter().filter(|r| departs(r)));
+        let fill = want - stay.len();
+        stay.extend(fit.iter().take(fill));
+        learners.retain(|r| !stay.contains(r));
+        *voters = stay;
+    }
+
+    /// The learners that could vote at once, those first that have been members longest.
+    fn fit(&self) -> Vec<Replica> {
         let last = self.matches.values().copied().max().unwrap_or_default().max(self.applied);
-        let mut fit: Vec<&Replica> = self
+        let mut fit: Vec<Replica> = self
             .configuration
             .learners
             .iter()
             .filter(|r| self.members.contains_key(&r.node) && !self.suspects.contains(&r.node))
+            .filter(|r| self.departing != Some(r.node))
             .filter(|r| {
                 let near = |m: LogIndex| last.0.saturating_sub(m.0) <= self.caught_up_within;
                 let knows = |m: LogIndex| self.named.get(&r.node).is_some_and(|&named| m >= named);
                 self.matches.get(&r.node).is_some_and(|&m| knows(m) && near(m))
             })
+            .copied()
             .collect();
-        // The oldest members first: they have stayed longest.
         fit.sort_unstable_by_key(|r| (self.members.get(&r.node).map(|m| m.index), r.node));
+        fit
+    }
+
+    /// Learners become voters, two at a time or more, so that the number of voters stays odd.
+    pub(super) fn promote(&self) -> Option<Change> {
+        let have = self.configuration.voters.len();
+        let want = wanted(self.remaining(), self.voters_max);
+        if !self.settled() || have >= want {
+            return None;
+        }
+        let fit = self.fit();
         let can = odd(want.min(have + fit.len()));
         if can <= have {
             return None;
         }
-        let chosen: Vec<Replica> = fit.into_iter().take(can - have).copied().collect();
+        let chosen: Vec<Replica> = fit.into_iter().take(can - have).collect();
         let mut voters = self.configuration.voters.clone();
         voters.extend_from_slice(&chosen);
         let mut learners = self.configuration.learners.clone();
         learners.retain(|r| !chosen.contains(r));
+        self.changed(voters, learners)
+    }
+
+    /// Voters become learners when there are more of them than wanted: first those that are not heard, then the newest. Never the one that
+    /// decides this, and only if a majority of those that stay is heard, or the change could not be committed.
+    pub(super) fn demote(&self) -> Option<Change> {
+        let have = self.configuration.voters.len();
+        let want = wanted(self.remaining(), self.voters_max);
+        if !self.settled() || have <= want {
+            return None;
+        }
+        let mut voters = self.configuration.voters.clone();
+        let place = |r: &Replica| self.members.get(&r.node).map(|member| member.index);
+        voters.sort_by_key(|r| (r.node != self.own, self.suspects.contains(&r.node), place(r), r.node));
+        let dropped = voters.split_off(want);
+        let heard = voters.iter().filter(|r| !self.suspects.contains(&r.node)).count();
+        if heard * 2 <= voters.len() {
+            return None;
+        }
+        let mut learners = self.configuration.learners.clone();
+        learners.extend(dropped);
         self.changed(voters, learners)
     }
 

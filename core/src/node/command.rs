@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::agreed::{ConfigCommand, ConfigRefusal, ConfigReply};
 use crate::description::Description;
 use crate::id::{
     AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, UpdateNumber,
@@ -40,6 +41,18 @@ pub enum Command {
     CloseStream {
         /// Its name.
         name: String,
+    },
+    /// Something about agreed configuration. Answered by [`Reply::Config`].
+    Config(ConfigCommand),
+    /// Take a member out of the mesh. It needs not be reachable. Answered by [`Reply::Evicted`].
+    Evict {
+        /// Name or id of the member.
+        member: String,
+    },
+    /// Leave the mesh. Answered by [`Reply::Left`].
+    Leave {
+        /// Although this node is an end of open streams: they wait until they are closed or sealed.
+        force: bool,
     },
     /// Publish messages. Answered by [`Reply::Published`] for each level up to `wait`, lowest first.
     Publish {
@@ -134,6 +147,17 @@ pub enum Reply {
     },
     /// The stream is closed.
     StreamClosed,
+    /// About agreed configuration.
+    Config(ConfigReply),
+    /// The member is one no more.
+    Evicted {
+        /// Who.
+        node: NodeId,
+        /// The mesh epoch since then.
+        epoch: u64,
+    },
+    /// This node belongs to no mesh any more.
+    Left,
     /// A run of messages has come this far. Comes once per level, lowest first, up to the one waited for.
     Published(Receipt),
     /// Where a writer stands.
@@ -199,6 +223,35 @@ pub struct Receipt {
     pub duplicate: bool,
 }
 
+/// What bars a node that wants to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinBar {
+    /// Nobody may join now.
+    Closed,
+    /// The key or token is not known, or no longer.
+    WrongKey,
+    /// It has expired.
+    ExpiredKey,
+    /// It has admitted as many nodes as it allows.
+    ExhaustedKey,
+}
+
+impl JoinBar {
+    const ALL: [Self; 4] = [Self::Closed, Self::WrongKey, Self::ExpiredKey, Self::ExhaustedKey];
+
+    /// Its number on the wire, from 1.
+    #[must_use]
+    pub const fn to_number(self) -> u32 {
+        self as u32 + 1
+    }
+
+    /// Reads the number; `None` for 0 and for what another version may mean by it.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number.checked_sub(1)?).ok()?).copied()
+    }
+}
+
 /// Why a command was not done, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -214,9 +267,53 @@ pub enum Refusal {
     /// The admitting node said no.
     #[error("the mesh refused this node: {0}")]
     JoinRefused(String),
+    /// The policy or the key does not let this node in.
+    #[error("the mesh refused this node: {reason}")]
+    JoinBarred {
+        /// What bars it.
+        bar: JoinBar,
+        /// In words.
+        reason: String,
+    },
     /// The admitting node is not the one that made the token.
     #[error("the node at {0} is not the one that made this token: do not trust it, and ask for a new token")]
     Impostor(String),
+    /// This node was taken out of its mesh.
+    #[error("{0}")]
+    Evicted(String),
+    /// A node that would leave is an end of open streams.
+    #[error(
+        "this node is an end of {} open streams ({}{}): close them first, or leave with --force, which lets them wait until they are closed",
+        names.len() as u64 + more,
+        names.join(", "),
+        if *more > 0 { ", ..." } else { "" }
+    )]
+    StreamsOpen {
+        /// Some of them.
+        names: Vec<String>,
+        /// How many more there are.
+        more: u64,
+    },
+    /// Nobody would be left.
+    #[error(
+        "this is the last member of its mesh, and a mesh has one at least: to end the mesh, stop the node and remove its data directory"
+    )]
+    LastMember,
+    /// Nothing could be decided without that member.
+    #[error(
+        "{0} is the only voter of the control group, and no other member can take its place now: bring another one within reach first"
+    )]
+    OnlyVoter(String),
+    /// A node that keeps the data of streams of one mesh would belong to another.
+    #[error(
+        "this node keeps the data of {streams} streams of mesh {mesh}, of which it was a member: join that mesh again, or start with an empty data directory"
+    )]
+    KeepsStreams {
+        /// That mesh.
+        mesh: MeshId,
+        /// How many.
+        streams: u64,
+    },
     /// A node name or id that no member has.
     #[error("no member of the mesh is called {0:?}")]
     UnknownNode(String),
@@ -249,8 +346,24 @@ pub enum Refusal {
         address: Option<String>,
     },
     /// The control group has no leader that answers.
-    #[error("the control group has no quorum now: configuration cannot change until enough voters are back")]
+    #[error(
+        "the mesh is read-only (CRITICAL): the control group has no quorum now, so configuration cannot change until enough voters are back"
+    )]
     NoQuorum,
+    /// Something about agreed configuration cannot be.
+    #[error(transparent)]
+    Config(#[from] ConfigRefusal),
+    /// Half of the mesh or more cannot be reached.
+    #[error(
+        "the mesh is CRITICAL: {unreachable} of {members} members cannot be reached from the leader, and until fewer than half are away nothing but an \
+         eviction changes its configuration; open streams go on"
+    )]
+    Critical {
+        /// How many cannot be reached.
+        unreachable: u64,
+        /// How many members there are.
+        members: u64,
+    },
     /// The log or its disk is full; who is behind.
     #[error(
         "the stream is full: {behind} has processed only up to {processed} while {accepted} are accepted; publish again later"

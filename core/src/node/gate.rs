@@ -228,6 +228,7 @@ mod tests {
             entries,
             number: first,
             copy: false,
+            round: 0,
             cut: false,
         };
         let (sender, term) = (ReplicaId(1), Term(1));

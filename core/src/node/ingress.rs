@@ -315,7 +315,10 @@ impl Node {
     pub(super) fn consensus(&mut self, group: GroupId, from: NodeId, message: raft::Message) {
         let now = self.now;
         let mut passed = if group == GroupId::CONTROL {
-            Some(message)
+            // Who has not heard yet that this node was taken out, and is a member again, speaks to nobody.
+            let stale = message.addressee.is_some_and(|replica| self.mesh.had_replica(replica));
+            sometimes!(FormerReplicaMeant, stale);
+            Some(message).filter(|_| !stale)
         } else if !self.groups.contains(group) {
             None
         } else {
@@ -329,7 +332,7 @@ impl Node {
             append.cut = false;
         }
         if let Some(message) = passed {
-            self.groups.handle(now, raft::Input::Message { from, group, message });
+            self.groups.handle(now, raft::Input::Message { from, group, message: message.into() });
         }
     }
 
@@ -340,7 +343,7 @@ impl Node {
         let offered = self.gate.offer_again(group, |data| streams.admit(now, group.into(), data));
         let input = match offered {
             Ok(None) => return,
-            Ok(Some((from, message))) => raft::Input::Message { from, group, message },
+            Ok(Some((from, message))) => raft::Input::Message { from, group, message: message.into() },
             Err(NothingHeld) if self.config.planted.has(Bug::RestNotAskedFor) => return,
             Err(NothingHeld) => {
                 sometimes!(RestAskedFor);

@@ -172,6 +172,8 @@ pub struct Node {
     ways: Ways,
     /// The groups of this node, their members or their leaders changed in this step.
     peers_stale: bool,
+    /// As of so many computations of paths the mesh part was told that they are other ones.
+    routes_seen: u64,
     dropped: Drops,
 }
 
@@ -217,6 +219,7 @@ impl Node {
             loopback: VecDeque::new(),
             ways: Ways::default(),
             peers_stale: false,
+            routes_seen: 0,
             dropped: Drops::default(),
             phase: Phase::Recovering,
             now: Now::default(),
@@ -444,6 +447,11 @@ impl Node {
             if !released {
                 break;
             }
+        }
+        let computed = self.routes.computed_count();
+        if computed != self.routes_seen {
+            self.routes_seen = computed;
+            self.mesh.handle(self.now, mesh::Input::RoutesChanged);
         }
         if let Some(below) = self.journal.trim() {
             self.outputs.push_back(Output::Trim { below });

@@ -195,11 +195,47 @@ pub enum Event {
     },
     /// Something happened to the mesh.
     Mesh(MeshEvent),
+    /// This node left its mesh or was evicted from it.
+    Parted {
+        /// The mesh.
+        mesh: crate::id::MeshId,
+        /// Whether it had asked for that.
+        left: bool,
+        /// What happened, and what to do.
+        why: String,
+    },
+    /// The mode of the mesh changed, as this node sees it.
+    ModeChanged(Standing),
     /// Accepting stopped for want of disk space, or started again.
     Space {
         /// Whether publishing is accepted.
         accepting: bool,
     },
+}
+
+/// How the mesh is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MeshMode {
+    /// Every member can be reached.
+    Healthy,
+    /// Fewer than half of the members cannot be reached.
+    Degraded,
+    /// Half of the members or more cannot be reached, or nobody leads the control group: but for evictions nothing of the configuration
+    /// changes; open streams go on.
+    Critical,
+}
+
+/// The mode of the mesh as one node sees it, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The mode.
+    pub mode: MeshMode,
+    /// How many members cannot be reached.
+    pub unreachable: u64,
+    /// How many there are.
+    pub members: u64,
+    /// Whether a leader of the control group is known and can be reached. Without one the configuration can only be read.
+    pub quorum: bool,
 }
 
 /// Bytes that were put into the caller's buffer.

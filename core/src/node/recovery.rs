@@ -76,6 +76,9 @@ impl Node {
         for instance in over {
             self.streams.handle(self.now, stream::Input::Closed { instance });
         }
-        self.groups.forget_unless(|group| group == GroupId::CONTROL || open.contains(&group.into()));
+        let member = self.mesh.mesh_id().is_some();
+        let goes_on =
+            |group: GroupId| if group == GroupId::CONTROL { member } else { open.contains(&group.into()) };
+        self.groups.forget_unless(goes_on);
     }
 }

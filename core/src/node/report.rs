@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::Node;
 use super::command::Refusal;
-use super::status::{GroupStatus, LinkStatus, MemberStatus, Status};
+use super::status::{FormerStatus, GroupStatus, LinkStatus, MemberStatus, Status, StreamStatus};
 use crate::configuration::{Configuration, Member};
 use crate::digest::Digest;
 use crate::id::{BootId, Generation, GroupId, LogIndex, NodeId, StreamInstance};
@@ -30,11 +30,16 @@ impl Node {
             generation: self.journal.generation(),
             mesh: self.mesh.mesh_id(),
             mesh_name: self.mesh.mesh_name().to_string(),
+            settings: self.mesh.settings().clone(),
+            epoch: self.mesh.epoch(),
+            standing: self.mesh.standing(),
+            parted: self.mesh.parted().map(crate::mesh::Parted::words),
+            former: self.mesh.evicted().map(former_status).collect(),
             members: self.member_status(control.as_ref()),
             links: self.link_status(),
             control,
-            streams: self.streams.status(),
             updates: self.mesh.update_status(),
+            streams: self.stream_status(),
             refusing: self.refusing(now),
             journal_bytes,
             journal_live_bytes,
@@ -97,7 +102,18 @@ impl Node {
         if let super::Phase::Stopped(why) = &self.phase {
             return Some(why.to_string());
         }
+        if let Some(parted) = self.mesh.parted() {
+            return Some(parted.words());
+        }
         self.streams.refusing(now).map(|refusal| refusal.to_string())
+    }
+
+    fn stream_status(&self) -> Vec<StreamStatus> {
+        let mut streams = self.streams.status();
+        for stream in &mut streams {
+            stream.gone = self.mesh.ends_gone(stream.source, stream.target);
+        }
+        streams
     }
 
     fn member_status(&self, control: Option<&GroupStatus>) -> Vec<MemberStatus> {
@@ -160,4 +176,9 @@ impl Node {
             other => other,
         }
     }
+}
+
+fn former_status(gone: &crate::mesh::Evicted) -> FormerStatus {
+    let crate::mesh::Eviction { node, number, left, .. } = gone.eviction;
+    FormerStatus { node, name: gone.name.clone(), epoch: number, left }
 }

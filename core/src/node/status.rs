@@ -3,12 +3,15 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::agreed::MeshSettings;
 use crate::description::Described;
 use crate::digest::Chain;
+use crate::epoch::Epoch;
 use crate::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, NodeId, Sequence, SessionEpoch,
     StreamInstance, Term,
 };
+use crate::node::output::Standing;
 use crate::time::Span;
 use crate::update::UpdateStatus;
 
@@ -27,6 +30,16 @@ pub struct Status {
     pub mesh: Option<MeshId>,
     /// The mesh's name.
     pub mesh_name: String,
+    /// The settings of the mesh, as this node has applied them.
+    pub settings: MeshSettings,
+    /// The mesh epoch: how often a member was taken out.
+    pub epoch: Epoch,
+    /// How the mesh is, as this node sees it; `None` while it belongs to none, and for a moment after its start.
+    pub standing: Option<Standing>,
+    /// Why this node is no member any more, if it was one.
+    pub parted: Option<String>,
+    /// Former members, of the last epochs.
+    pub former: Vec<FormerStatus>,
     /// Every member this node knows of.
     pub members: Vec<MemberStatus>,
     /// Every link this node knows of, each once.
@@ -64,6 +77,19 @@ pub struct MemberStatus {
     pub voter: bool,
     /// What it says of itself.
     pub described: Option<Described>,
+}
+
+/// A former member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormerStatus {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// The number of the mesh epoch since it is gone.
+    pub epoch: u64,
+    /// Whether it had asked for that.
+    pub left: bool,
 }
 
 /// A link between two nodes.
@@ -142,6 +168,8 @@ pub struct StreamStatus {
     pub waiting_for: Vec<String>,
     /// Why it stopped, if it did.
     pub stopped: Option<String>,
+    /// Its ends that are no members any more: it waits until they are again, or it is sealed.
+    pub gone: Vec<NodeId>,
 }
 
 impl StreamStatus {
@@ -166,6 +194,7 @@ impl StreamStatus {
             outbox_bytes: 0,
             waiting_for: Vec::new(),
             stopped: None,
+            gone: Vec::new(),
         }
     }
 }

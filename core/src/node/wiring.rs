@@ -12,7 +12,7 @@ use super::command::Command;
 use super::egress::Outgoing;
 use super::output::{Event, Output};
 use super::parcel::{Held, Parcel};
-use crate::configuration::Member;
+use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
 use crate::payload::Payload;
 use crate::planted::Bug;
@@ -80,6 +80,9 @@ impl Node {
             }
             O::Stranger { node, key, endorsement } => {
                 self.mesh.handle(now, mesh::Input::Stranger { node, key, endorsement });
+            }
+            O::Fenced(link::Fence { proof, endorsement }) => {
+                self.mesh.handle(now, mesh::Input::Fenced { proof, endorsement });
             }
             // Whoever dialled to join speaks first; the other end hears of it with the first message.
             O::JoinLaneUp { lane, peer_key } if self.lanes.dialled(lane) => {
@@ -178,6 +181,7 @@ impl Node {
             }
             O::Configured { group, configuration, index, committed } => {
                 if control(group) {
+                    let configuration = Configuration::clone(&configuration);
                     self.mesh.handle(now, mesh::Input::Configured { configuration, index, committed });
                 }
                 self.peers_changed();
@@ -195,6 +199,7 @@ impl Node {
                 self.streams
                     .handle(now, stream::Input::Install { instance: group.into(), from, index, data });
             }
+            O::ReadReady { .. } => {}
             O::Follows { node } => self.pairs.handle(now, link::pairs::Input::Compare { node }),
             O::Amnesia { group, node, what } => self.event(Event::Amnesia { group, node, what }),
             O::Stopped { group, reason } => {
@@ -267,6 +272,13 @@ impl Node {
             O::Remembered { addresses } => self.keep_dialling(addresses),
             O::Roster(roster) => self.roster(roster),
             O::Members(members) => self.members(members),
+            O::Bounds { epoch, proofs, former } => {
+                let bounds = link::Bounds { epoch, proofs, banned: former.into_iter().map(banned).collect() };
+                self.links.handle(now, link::Input::Bounds(bounds));
+            }
+            O::Parted => self.part(),
+            O::Look => self.look(),
+            O::Gone(node) => self.groups.handle(now, raft::Input::Gone { group, node }),
             O::Endorsement(endorsement) => {
                 self.links.handle(now, link::Input::Endorsement(endorsement));
             }
@@ -283,6 +295,24 @@ impl Node {
             O::Reply { request, reply } => self.outputs.push_back(Output::Reply { request, reply }),
             O::Event(event) => self.event(event),
         }
+    }
+
+    /// This node belongs to no mesh any more. The groups of its streams stay as they are: nobody hears them.
+    fn part(&mut self) {
+        let (now, group) = (self.now, GroupId::CONTROL);
+        self.groups.handle(now, raft::Input::Remove { group });
+        self.links.handle(now, link::Input::Parted);
+        self.routes.handle(now, route::Input::Members(Default::default()));
+        self.peers_changed();
+    }
+
+    /// Tells the mesh part which members no path leads to.
+    fn look(&mut self) {
+        let own = self.config.identity.node;
+        let members: Vec<NodeId> = self.mesh.members().map(|member| member.node).collect();
+        let away = members.into_iter().filter(|&node| node != own && !self.routes.is_reached(node));
+        let unreached = away.collect();
+        self.mesh.handle(self.now, mesh::Input::Unreached(unreached));
     }
 
     fn keep_dialling(&mut self, addresses: Vec<String>) {
@@ -452,6 +482,11 @@ impl Node {
     pub(super) fn command(&mut self, request: RequestId, command: Command) {
         use Command as C;
         let now = self.now;
+        if let Some(refusal) = self.mesh.served_no_more()
+            && !matches!(command, C::Seed { .. } | C::Join { .. })
+        {
+            return self.outputs.push_back(Output::Reply { request, reply: Err(refusal) });
+        }
         match command {
             C::Seed { name } => self.mesh.handle(now, mesh::Input::Seed { request, name }),
             C::Invite => self.mesh.handle(now, mesh::Input::Invite { request }),
@@ -467,6 +502,9 @@ impl Node {
                 let input = mesh::updates::Input::Command { request, command };
                 self.mesh.handle(now, mesh::Input::Updates(input));
             }
+            C::Config(command) => self.mesh.handle(now, mesh::Input::Config { request, command }),
+            C::Evict { member } => self.mesh.handle(now, mesh::Input::Evict { request, member }),
+            C::Leave { force } => self.mesh.handle(now, mesh::Input::Leave { request, force }),
             C::Publish { stream, writer, first, messages, wait } => {
                 let input = stream::Input::Publish { request, stream, writer, first, messages, wait };
                 self.streams.handle(now, input);
@@ -482,6 +520,11 @@ impl Node {
             }
         }
     }
+}
+
+fn banned(former: mesh::Former) -> (NodeId, link::Banned) {
+    let mesh::Former { node, words, proof, endorsement } = former;
+    (node, link::Banned { words, fence: link::Fence { proof, endorsement } })
 }
 
 fn mesh_entry(entry: &raft::Entry) -> mesh::Applied {

@@ -13,7 +13,7 @@ use alloc::string::String;
 use super::Output;
 use super::context::Context;
 use super::entries::Entries;
-use super::group::{Group, Role, Standing};
+use super::group::{Group, Remembered, Role, Standing};
 use super::message::{Append, Body, Mark, Place};
 use super::quorum::carried;
 use crate::configuration::Member;
@@ -36,10 +36,12 @@ impl Group {
         last: Place,
         vote: Option<Member>,
     ) {
-        if member.node == context.own || !self.log.configuration().on(member.node).any(|m| m == member) {
+        let known = self.marks.get(&member.node).is_some_and(|known| known.mark.replica == member.replica);
+        let takes_part = || self.log.configuration().on(member.node).any(|m| m == member);
+        if member.node == context.own || !(known || takes_part()) {
             return;
         }
-        let mark = self.marks.get_or_insert_with(member.node, Mark::default);
+        let Remembered { mark, unwritten } = self.marks.get_or_insert_with(member.node, Remembered::default);
         let before = *mark;
         if mark.replica != member.replica || term > mark.term {
             *mark = Mark { replica: member.replica, term, vote: None, last: Place::default() };
@@ -51,7 +53,8 @@ impl Group {
             }
         }
         if *mark != before {
-            self.unwritten_marks.insert(member.node);
+            *unwritten = true;
+            self.unwritten_marks = true;
         }
     }
 
@@ -119,7 +122,7 @@ impl Group {
 
     /// Asks a member what this replica vouched for in its former lives.
     fn ask(&self, context: &mut Context<'_>, node: NodeId) {
-        let mark = self.marks.get(&node).copied();
+        let mark = self.mark(node);
         let alone = self.is_only_voter(context.own);
         let recall = Body::Recall { mark, question: true, start: self.life, alone };
         self.send(context, node, self.term, recall, When::Durable);
@@ -137,7 +140,7 @@ impl Group {
         if alone || self.fenced.is_some_and(|(node, _)| node == asker) {
             self.fenced = Some((asker, start));
         }
-        let known = self.marks.get(&asker).copied();
+        let known = self.mark(asker);
         let mark = known.filter(|_| !context.planted.has(Bug::MarksNotTold));
         let answer = Body::Recall { mark, question: false, start, alone: false };
         self.send(context, asker, self.term, answer, When::Now);
@@ -394,7 +397,7 @@ impl Group {
 
     /// A leader whose member ends below what it vouched for reminds it.
     pub(super) fn remind_if_behind(&mut self, context: &mut Context<'_>, member: Member, end: Place) {
-        let mark = self.marks.get(&member.node).copied().filter(|mark| mark.replica == member.replica);
+        let mark = self.mark(member.node).filter(|mark| mark.replica == member.replica);
         if let Some(mark) = mark.filter(|mark| end.index < mark.last.index) {
             sometimes!(MemberReminded);
             let recall = Body::Recall { mark: Some(mark), question: false, start: 0, alone: false };

@@ -1,7 +1,7 @@
 //! What the replicas of a node share while one of them acts.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
-use alloc::vec::Vec;
 
 use super::config::Config;
 use super::flow::Flows;
@@ -33,8 +33,8 @@ pub(super) struct Context<'a> {
 /// What waits for the writes of the step: it is polled behind them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
-    outputs: Vec<Output>,
-    acknowledgements: Vec<Acknowledgement>,
+    outputs: VecDeque<Output>,
+    acknowledgements: VecDeque<Acknowledgement>,
 }
 
 /// What a group last answered to appends in this step.
@@ -61,7 +61,8 @@ impl Acknowledgement {
 
     fn message(self) -> Output {
         let Self { group, sender, life, to, term, reply } = self;
-        let message = Message { sender, addressee: Some(to.replica), term, life, body: reply.body() };
+        let addressee = Some(to.replica);
+        let message = Box::new(Message { sender, addressee, term, life, body: reply.body() });
         Output::Send { to: to.node, group, message, when: When::Durable }
     }
 }
@@ -69,38 +70,37 @@ impl Acknowledgement {
 impl Held {
     /// Keeps an answer to an append. Of several in one step that say the same, the last is enough.
     pub(super) fn acknowledge(&mut self, acknowledgement: Acknowledgement) {
-        match self.acknowledgements.last_mut() {
+        match self.acknowledgements.back_mut() {
             Some(last) if last.is_covered_by(&acknowledgement) => *last = acknowledgement,
-            _ => self.acknowledgements.push(acknowledgement),
+            _ => self.acknowledgements.push_back(acknowledgement),
         }
     }
 
-    /// Everything was given to be written: what waited for that follows.
-    pub(super) fn release(&mut self, out: &mut VecDeque<Output>) {
-        out.extend(self.outputs.drain(..));
-        out.extend(self.acknowledgements.drain(..).map(Acknowledgement::message));
+    /// The next thing that waited, once everything was given to be written.
+    pub(super) fn pop(&mut self) -> Option<Output> {
+        self.outputs.pop_front().or_else(|| self.acknowledgements.pop_front().map(Acknowledgement::message))
     }
 }
 
 impl Context<'_> {
     /// Sends a message, behind the writes of this step if it waits for them.
-    pub(super) fn send(&mut self, to: NodeId, group: GroupId, message: Message, when: When) {
+    pub(super) fn send(&mut self, to: NodeId, group: GroupId, message: Box<Message>, when: When) {
         let output = Output::Send { to, group, message, when };
         match when {
             When::Now => self.out.push_back(output),
-            When::Durable => self.held.outputs.push(output),
+            When::Durable => self.held.outputs.push_back(output),
         }
     }
 
     /// Wants to hear when everything of this step is durable.
     pub(super) fn notify(&mut self, group: GroupId, what: Written) {
-        self.held.outputs.push(Output::Notify(Receipt { group, what }));
+        self.held.outputs.push_back(Output::Notify(Receipt { group, what }));
     }
 }
 
 impl super::replication::Reply {
-    fn body(self) -> Body {
-        let Self { number, matched, place, more, waiting } = self;
-        Body::AppendReply { number, matched, place, more, waiting }
+    pub(super) fn body(self) -> Body {
+        let Self { number, matched, place, more, waiting, round } = self;
+        Body::AppendReply { number, matched, place, more, waiting, round }
     }
 }

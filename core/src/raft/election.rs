@@ -65,10 +65,7 @@ impl Group {
     }
 
     pub(super) fn election_due(&mut self, context: &mut Context<'_>) {
-        if self.standing != Standing::Sound
-            || !self.is_voter(context.own)
-            || matches!(self.role, Role::Leader(_))
-        {
+        if !self.may_stand(context) {
             return;
         }
         sometimes!(OnlyVoterElectedItself, self.is_only_voter(context.own));
@@ -88,7 +85,14 @@ impl Group {
         self.tell_role(context);
     }
 
-    fn campaign(&mut self, context: &mut Context<'_>) {
+    /// Whether it may ask for votes.
+    pub(super) fn may_stand(&self, context: &Context<'_>) -> bool {
+        self.standing == Standing::Sound
+            && self.is_voter(context.own)
+            && !matches!(self.role, Role::Leader(_))
+    }
+
+    pub(super) fn campaign(&mut self, context: &mut Context<'_>) {
         self.term = self.term.next();
         self.vote = Some(self.member(context.own));
         self.set_role(context, Role::Candidate { granted: BTreeSet::new() });

@@ -14,9 +14,12 @@ use super::introduction::Newcomer;
 use super::log::Log;
 use super::message::{Body, Mark, Message, Place};
 use super::progress::Progress;
+use super::read::{Reads, Rounds};
 use super::replication::Reply;
 use super::segments::RunLimits;
 use super::slots::Slot;
+use super::snapshot::{CopyingTo, Receiving};
+use super::transfer::Transfer;
 use super::{Output, RoleName, Written};
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
@@ -41,8 +44,20 @@ pub(super) struct Leading {
     pub(super) returning: BTreeSet<Member>,
     /// Learners that never vouched for anything, and wait for another to hold the entry that names them (rule C3).
     pub(super) newcomers: BTreeMap<NodeId, Newcomer>,
+    /// Reads that are to be confirmed.
+    pub(super) rounds: Rounds,
+    /// Another is to lead.
+    pub(super) transfer: Option<Transfer>,
     /// What was proposed and is not committed, by [`burden`](super::flow::burden).
     pub(super) uncommitted: u64,
+}
+
+/// What another replica vouched for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Remembered {
+    pub(super) mark: Mark,
+    /// It goes to the disk with the next write.
+    pub(super) unwritten: bool,
 }
 
 /// Whom a leader has news for.
@@ -105,8 +120,9 @@ pub(super) struct Group {
     /// Held here, but perhaps by this replica alone after its disk forgot the others: the end of the log when it learned of that.
     pub(super) deluded_upto: LogIndex,
     /// What the others vouched for, by node.
-    pub(super) marks: SortedMap<NodeId, Mark>,
-    pub(super) unwritten_marks: BTreeSet<NodeId>,
+    pub(super) marks: SortedMap<NodeId, Remembered>,
+    /// Whether some of that is to be written.
+    pub(super) unwritten_marks: bool,
     /// Term, vote, replica id or standing are to be written.
     pub(super) unwritten_state: bool,
     /// To whom something is to be sent.
@@ -132,11 +148,12 @@ pub(super) struct Group {
     pub(super) ask_wait: Span,
     /// Until when every other member's word is waited for, in the control group (rule C3).
     pub(super) patience: Option<Instant>,
-    pub(super) installing: Option<Box<super::message::Snapshot>>,
+    /// A state that comes in chunks, or was offered to the owner.
+    pub(super) receiving: Option<Box<Receiving>>,
     /// The leader's replica, and the number of its last append: where asking for more goes.
     pub(super) last_append: Option<(Member, u64)>,
     /// A member that lost its log and asked for a snapshot of this one (rule C3).
-    pub(super) copying_to: Option<Member>,
+    pub(super) copying_to: Option<Box<CopyingTo>>,
     /// The fresh replica id to take with the first entry of the next term (rule C3).
     pub(super) fresh: Option<ReplicaId>,
     pub(super) told: Option<(RoleName, Term, Option<NodeId>)>,
@@ -144,6 +161,8 @@ pub(super) struct Group {
     pub(super) configured: Option<(Arc<Configuration>, LogIndex, bool)>,
     /// The next deadline is not before this moment.
     pub(super) wake: Option<Instant>,
+    /// Reads of the owner that wait.
+    pub(super) reads: Option<Box<Reads>>,
     /// When it will be woken.
     pub(super) armed: Option<Instant>,
     /// Where it lives among the groups of its node.
@@ -177,7 +196,7 @@ impl Group {
             standing: Standing::Sound,
             deluded_upto: LogIndex(0),
             marks: SortedMap::new(),
-            unwritten_marks: BTreeSet::new(),
+            unwritten_marks: false,
             unwritten_state: false,
             news: News::None,
             election: None,
@@ -191,13 +210,14 @@ impl Group {
             ask_at: None,
             ask_wait: Span::ZERO,
             patience: None,
-            installing: None,
+            receiving: None,
             last_append: None,
             copying_to: None,
             fresh: None,
             told: None,
             configured: None,
             wake: None,
+            reads: None,
             armed: None,
             slot: Slot::NONE,
             indexed: Box::default(),
@@ -245,19 +265,19 @@ impl Group {
 
     pub(super) fn send(&self, context: &mut Context<'_>, to: NodeId, term: Term, body: Body, when: When) {
         let addressee = self.replica_on(to);
-        let message = Message { sender: self.replica, addressee, term, life: self.life, body };
+        let message = Box::new(Message { sender: self.replica, addressee, term, life: self.life, body });
         context.send(to, self.id, message, when);
     }
 
     /// Answers the very replica that spoke: the entry that gave it its present id may not have come here yet.
     pub(super) fn answer(&self, context: &mut Context<'_>, to: Member, term: Term, body: Body, when: When) {
         let addressee = Some(to.replica);
-        let message = Message { sender: self.replica, addressee, term, life: self.life, body };
+        let message = Box::new(Message { sender: self.replica, addressee, term, life: self.life, body });
         context.send(to.node, self.id, message, when);
     }
 
-    pub(super) fn handle_message(&mut self, context: &mut Context<'_>, from: NodeId, message: Message) {
-        let Message { sender, addressee, term, life, body } = message;
+    pub(super) fn handle_message(&mut self, context: &mut Context<'_>, from: NodeId, message: Box<Message>) {
+        let Message { sender, addressee, term, life, body } = *message;
         if let Standing::Stopped { reason, alone } = &self.standing {
             // Who speaks has not heard of it (rule C2): word of a stop may be lost. What is said then is bounded by what comes in.
             if !alone && !matches!(body, Body::Stop { .. }) {
@@ -302,15 +322,19 @@ impl Group {
         let from = Member { node: from, replica: sender };
         match body {
             Body::Append(append) => self.handle_append(context, from, term, append),
-            Body::Snapshot(snapshot) => self.handle_snapshot(context, from, term, snapshot),
-            Body::AppendReply { number, matched, place, more, waiting } => {
-                let reply = Reply { number, matched, place, more, waiting };
+            Body::Snapshot(snapshot) => self.handle_snapshot(context, from, term, *snapshot),
+            Body::SnapshotReply { number, here } => self.handle_snapshot_reply(context, from, number, here),
+            Body::AppendReply { number, matched, place, more, waiting, round } => {
+                let reply = Reply { number, matched, place, more, waiting, round };
                 self.handle_append_reply(context, from, term, reply);
             }
             Body::Vote { pre, last } => self.handle_vote(context, from, term, pre, last),
             Body::VoteReply { pre, granted, .. } => {
                 self.handle_vote_reply(context, from, term, pre, granted);
             }
+            Body::Read { number } => self.handle_read(context, from, number),
+            Body::ReadReply { number, index } => self.handle_read_reply(context, number, index),
+            Body::Stand => self.handle_stand(context, from.node, term),
             Body::Stop { .. } | Body::Recall { .. } | Body::Copy { .. } | Body::Renamed { .. } => {}
         }
     }
@@ -337,15 +361,20 @@ impl Group {
 
     /// Plays another part from now on.
     pub(super) fn set_role(&mut self, context: &mut Context<'_>, role: Role) {
-        if let Role::Leader(leading) = &mut self.role {
+        if let Role::Leader(mut leading) = core::mem::replace(&mut self.role, role) {
             leading.resign(context);
+            self.end_rounds(context, leading.rounds);
         }
-        self.role = role;
     }
 
     /// Something is due then: the replica is woken at that moment, or earlier.
     pub(super) fn wake_at(&mut self, at: Instant) {
         self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    /// What the replica on `node` vouched for.
+    pub(super) fn mark(&self, node: NodeId) -> Option<Mark> {
+        self.marks.get(&node).map(|remembered| remembered.mark)
     }
 
     /// A higher term was heard.
@@ -403,6 +432,7 @@ impl Group {
             context.out.push_back(Output::Apply { group: self.id, entries });
         }
         self.tell_configuration(context);
+        self.serve_reads(context);
     }
 
     /// Tells the owner of a change of role, term or leader, once.
@@ -411,6 +441,7 @@ impl Group {
         if self.told != Some(now) {
             self.told = Some(now);
             self.listed = false;
+            self.give_up_reads(context);
             let (role, term, leader) = now;
             context.out.push_back(Output::Role { group: self.id, role, term, leader });
         }
@@ -425,7 +456,7 @@ impl Group {
         });
         if !known {
             let in_force = self.log.configuration_at(index);
-            let configuration = Configuration::clone(&in_force);
+            let configuration = Arc::clone(&in_force);
             self.configured = Some((in_force, index, committed));
             self.listed = false;
             context.out.push_back(Output::Configured { group: self.id, configuration, index, committed });
@@ -437,7 +468,11 @@ impl Group {
             Role::Leader(leading) => {
                 let retries = leading.progress.values().filter_map(Progress::retry_at);
                 let newcomers = leading.newcomers.values().map(|newcomer| newcomer.until);
-                retries.chain(leading.quorum_lost).chain(newcomers).min()
+                retries
+                    .chain(leading.quorum_lost)
+                    .chain(newcomers)
+                    .chain(leading.transfer.map(|transfer| transfer.until))
+                    .min()
             }
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => None,
         };

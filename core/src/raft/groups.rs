@@ -152,6 +152,16 @@ impl Groups {
                     self.with(now, group, |group, cx| group.propose(cx, data, weight, context));
                 }
             }
+            Input::Read { group, context } => {
+                if !self.refuse_unknown(group, context) {
+                    self.with(now, group, |group, cx| group.read(cx, context));
+                }
+            }
+            Input::Transfer { group, to, context } => {
+                if !self.refuse_unknown(group, context) {
+                    self.with(now, group, |group, cx| group.transfer(cx, to, context));
+                }
+            }
             Input::Change { group, voters, learners, context } => {
                 if !self.refuse_unknown(group, context) {
                     self.with(now, group, |group, cx| group.change(cx, voters, learners, Some(context)));
@@ -209,6 +219,11 @@ impl Groups {
                     }
                 });
             }
+            Input::Gone { group, node } => self.with(now, group, |group, context| {
+                // It will never say more than that it knows nothing.
+                let start = group.life;
+                group.handle_answer(context, node, 0, start);
+            }),
             Input::Stalled { by } => {
                 for slot in self.groups.all() {
                     self.act(now, slot, |group, _| group.stalled(by));
@@ -237,7 +252,13 @@ impl Groups {
         if self.out.is_empty() {
             self.give_out();
         }
-        self.out.pop_front().or_else(|| self.follows.pop_first().map(|node| Output::Follows { node }))
+        if let Some(output) = self.out.pop_front() {
+            return Some(output);
+        }
+        if let Some(output) = self.held.pop() {
+            return Some(output);
+        }
+        self.follows.pop_first().map(|node| Output::Follows { node })
     }
 
     /// When to come back.
@@ -405,7 +426,8 @@ impl Groups {
         self.groups.note(slot);
     }
 
-    /// Gives out what is to be written, then what waited for that, then what is to be sent: a message at a time for each group and member.
+    /// Gives out what is to be written, then what is to be sent: a message at a time for each group and member. What waits for the writes is
+    /// polled behind both.
     fn give_out(&mut self) {
         let now = self.now;
         for place in 0..self.busy.len() {
@@ -421,6 +443,5 @@ impl Groups {
         while let Some((node, slot)) = self.flows.next_turn() {
             self.act(now, slot, |group, context| group.take_turn(context, node));
         }
-        self.held.release(&mut self.out);
     }
 }

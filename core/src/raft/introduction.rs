@@ -95,6 +95,6 @@ impl Group {
 
     /// Whether a replica ever vouched for anything here.
     fn has_vouched(&self, member: Member) -> bool {
-        self.marks.get(&member.node).is_some_and(|mark| mark.replica == member.replica)
+        self.mark(member.node).is_some_and(|mark| mark.replica == member.replica)
     }
 }

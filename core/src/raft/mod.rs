@@ -21,9 +21,12 @@
 //! - **R11** A replica that waits for a moment is woken by then.
 //! - **R12** What is under way to a node, and what waits to be committed, is what was sent and proposed: added and taken off by one measure.
 //! - **R13** A replica is found by its group, by its members' nodes and by the leader it follows.
+//! - **R14** A read is answered with an index at which an entry of the leader's term was committed, and which a quorum confirmed in a round that
+//!   began after it was asked for.
 
 mod amnesia;
 mod change;
+mod codec;
 mod config;
 mod context;
 mod copy;
@@ -38,6 +41,7 @@ mod log;
 mod message;
 mod progress;
 mod quorum;
+mod read;
 mod replication;
 mod segments;
 mod slots;
@@ -45,11 +49,14 @@ mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod view;
 mod wire;
 mod write;
 
+use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -129,8 +136,12 @@ pub enum RefusedReason {
     Stopped,
     /// Another change is not committed yet, or nothing of this term is.
     ChangeUnderWay,
-    /// Too much is uncommitted.
+    /// Too much is uncommitted, or too many reads wait.
     Full,
+    /// Another is about to lead.
+    Transferring,
+    /// Only a voter can lead.
+    NotVoter,
 }
 
 impl RefusedReason {
@@ -139,7 +150,7 @@ impl RefusedReason {
     pub const fn leader(self) -> Option<NodeId> {
         match self {
             Self::NotLeader { leader } => leader,
-            Self::Stopped | Self::ChangeUnderWay | Self::Full => None,
+            Self::Stopped | Self::ChangeUnderWay | Self::Full | Self::Transferring | Self::NotVoter => None,
         }
     }
 }
@@ -168,7 +179,7 @@ pub enum Input {
         /// The group.
         group: GroupId,
         /// What it says.
-        message: Message,
+        message: Box<Message>,
     },
     /// Bytes or room came after an append was cut (rule B2).
     AskAgain {
@@ -183,6 +194,23 @@ pub enum Input {
         data: Bytes,
         /// Bytes of payload it refers to.
         weight: u64,
+        /// Returned in the answer.
+        context: u64,
+    },
+    /// Read what is true now. Answered by [`Output::ReadReady`] or [`Output::Refused`]; by nothing if a message is lost: ask again.
+    Read {
+        /// Which group.
+        group: GroupId,
+        /// Returned in the answer.
+        context: u64,
+    },
+    /// The voter on that node is to lead. Until it does, or an election's time is over, proposals are refused. Answered only by
+    /// [`Output::Refused`], if it cannot be tried; whoever leads then says so as after any election.
+    Transfer {
+        /// Which group.
+        group: GroupId,
+        /// Who is to lead.
+        to: NodeId,
         /// Returned in the answer.
         context: u64,
     },
@@ -248,6 +276,13 @@ pub enum Input {
         /// The groups and terms.
         groups: Vec<(GroupId, Term)>,
     },
+    /// A node is out of the group for good, whatever the log says so far: nobody waits for its word about the past.
+    Gone {
+        /// Which group.
+        group: GroupId,
+        /// The node.
+        node: NodeId,
+    },
     /// This node's own loop stood still: nobody is accused for that time.
     Stalled {
         /// How long.
@@ -273,7 +308,7 @@ pub enum Output {
         /// Of that group.
         group: GroupId,
         /// The message.
-        message: Message,
+        message: Box<Message>,
         /// When it may leave.
         when: When,
     },
@@ -303,6 +338,15 @@ pub enum Output {
         context: u64,
         /// Why.
         reason: RefusedReason,
+    },
+    /// What is applied by now is at least what was committed when the read was asked for.
+    ReadReady {
+        /// Which group.
+        group: GroupId,
+        /// As asked.
+        context: u64,
+        /// What was committed.
+        index: LogIndex,
     },
     /// Role, term or leader changed.
     Role {
@@ -335,7 +379,7 @@ pub enum Output {
         /// Which group.
         group: GroupId,
         /// The configuration.
-        configuration: Configuration,
+        configuration: Arc<Configuration>,
         /// Where it stands.
         index: LogIndex,
         /// Whether it is committed.

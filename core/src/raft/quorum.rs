@@ -1,6 +1,6 @@
 //! Majorities, as arithmetic.
 
-use alloc::vec::Vec;
+use smallvec::SmallVec;
 
 use crate::configuration::{Configuration, Member};
 use crate::id::LogIndex;
@@ -11,7 +11,7 @@ fn majority_index(members: &[Member], reached: impl Fn(Member) -> LogIndex, plan
     if members.is_empty() {
         return LogIndex(u64::MAX);
     }
-    let mut indexes: Vec<LogIndex> = members.iter().map(|&member| reached(member)).collect();
+    let mut indexes: SmallVec<[LogIndex; 7]> = members.iter().map(|&member| reached(member)).collect();
     indexes.sort_unstable();
     // Of n sorted rising, the value at (n - 1) / 2 is reached by n - (n - 1) / 2 = floor(n / 2) + 1 members.
     let quorum = (indexes.len() - 1) / 2;
@@ -50,6 +50,8 @@ pub(super) fn carried(configuration: &Configuration, yes: impl Fn(Member) -> boo
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
     use crate::id::{NodeId, ReplicaId};
     use crate::rng::{Purpose, Rng};

@@ -27,6 +27,14 @@ pub(super) struct Reply {
     pub(super) place: Place,
     pub(super) more: bool,
     pub(super) waiting: bool,
+    pub(super) round: u64,
+}
+
+impl Reply {
+    /// The end of that append is equal at both ends, and durable here.
+    pub(super) const fn matched(number: u64, place: Place, round: u64) -> Self {
+        Self { number, matched: true, place, more: false, waiting: false, round }
+    }
 }
 
 impl Leading {
@@ -67,6 +75,7 @@ impl Group {
         let entry = Entry { index, term: self.term, kind: EntryKind::Command, data, weight };
         let refusal = match (&self.standing, &self.role) {
             (Standing::Stopped { .. }, _) => Some(RefusedReason::Stopped),
+            (_, Role::Leader(leading)) if leading.transfer.is_some() => Some(RefusedReason::Transferring),
             (_, Role::Leader(leading)) => {
                 let entries = index.0 - 1 - self.commit.0;
                 leading.is_full(context, burden(&entry), entries).then_some(RefusedReason::Full)
@@ -150,6 +159,7 @@ impl Group {
 
     /// A turn: every member for which there is news is sent one message. Whoever can be sent more has news again.
     pub(super) fn send_news(&mut self, context: &mut Context<'_>) {
+        self.begin_round(context);
         let nodes: SmallVec<[NodeId; 6]> = match (core::mem::take(&mut self.news), &self.role) {
             (News::For(nodes), Role::Leader(_)) => nodes.into_iter().collect(),
             (News::ForAll, Role::Leader(leading)) => leading.progress.keys().copied().collect(),
@@ -180,12 +190,17 @@ impl Group {
         let (base, last, durable) = (self.log.base(), self.log.last().index, self.log.durable());
         let Role::Leader(leading) = &mut self.role else { return false };
         let Some(progress) = leading.progress.get_mut(&node) else { return false };
+        if progress.is_sending_state() {
+            return !progress.in_line && self.send_chunk(context, node);
+        }
         // R10. A mesh has hundreds of learners for each voter: each hears once of what is committed together, instead of every entry and every
         // commitment by itself, and of what came meanwhile when it has answered.
         let follows = self.id == GroupId::CONTROL && !self.log.configuration().votes(progress.member);
         let early = context.planted.strikes(Bug::LearnersHearUncommitted, || follows && last > self.commit);
         let last = if follows && !early { last.min(self.commit) } else { last };
-        let news = progress.next <= last || progress.is_probing() || progress.told() < self.commit;
+        let round = leading.rounds.last();
+        let asked = progress.round < round && !follows;
+        let news = progress.next <= last || progress.is_probing() || progress.told() < self.commit || asked;
         let room = progress.has_room(context.config) && !(follows && progress.is_awaited());
         if !news || !room || progress.in_line {
             return false;
@@ -214,6 +229,7 @@ impl Group {
         let ahead = context.planted.strikes(Bug::CommitNotClamped, || self.commit > end);
         let commit = if ahead { self.commit } else { commit };
         let bytes = entries.iter().map(size).sum();
+        progress.round = round;
         progress.sent(Sent { number, last: end, commit, bytes }, context.flows, context.now);
         // Rule A3 and thesis 10.2.1: only a source must not send what it has not on disk; its records are held by their owner,
         // but its descriptors travel here. So when this arrives, what it carries is on disk, and vouched for (rule C2).
@@ -221,14 +237,14 @@ impl Group {
         let hasty = context.planted.strikes(Bug::SourceSendsUnsynced, || alone && end > durable);
         let when = if alone && !hasty { When::Durable } else { When::Now };
         let durable = self.log.place(if alone { end.max(durable) } else { durable }).unwrap_or(base);
-        let append = Append { previous, commit, durable, entries, number, copy: false, cut: false };
+        let append = Append { previous, commit, durable, entries, number, round, copy: false, cut: false };
         self.send(context, node, self.term, Body::Append(append), when);
         self.wake_for(node);
         true
     }
 
     /// What was sent to a member is sent again if it is not answered.
-    fn wake_for(&mut self, node: NodeId) {
+    pub(super) fn wake_for(&mut self, node: NodeId) {
         let Role::Leader(leading) = &self.role else { return };
         if let Some(at) = leading.progress.get(&node).and_then(Progress::retry_at) {
             self.wake_at(at);
@@ -281,6 +297,9 @@ impl Group {
                 }
             }
         }
+        if self.led_by == Some((term, from)) && term == self.term && self.hears(from.node) {
+            return true;
+        }
         if context.planted.strikes(Bug::DeposedLeaderObeyed, || term < self.term) {
             return true;
         }
@@ -318,8 +337,17 @@ impl Group {
         true
     }
 
+    /// Whether that node is followed already, without doubt, and nothing is to be told or asked for that.
+    fn hears(&self, leader: NodeId) -> bool {
+        self.followed() == Some(leader)
+            && self.compared_leader == Some((self.term, leader))
+            && !self.in_doubt
+            && self.election.is_none()
+            && self.attempts == 0
+    }
+
     fn take_entries(&mut self, context: &mut Context<'_>, from: Member, append: Append) {
-        let Append { previous, commit, entries, number, cut, .. } = append;
+        let Append { previous, commit, entries, number, round, cut, .. } = append;
         if let Err(mismatch) = self.log.agrees(previous)
             && !context.planted.strikes(Bug::MatchedByIndex, || {
                 self.log.term(previous.index).is_some_and(|term| term != previous.term)
@@ -352,7 +380,7 @@ impl Group {
         let place = self.log.place(covered).expect("R2: covered by this very append");
         let further = context.planted.strikes(Bug::OwnEndAcknowledged, || last != place);
         let place = if further { last } else { place };
-        let reply = Reply { number, matched: true, place, more: false, waiting: cut };
+        let reply = Reply { waiting: cut, ..Reply::matched(number, place, round) };
         self.acknowledge(context, from, reply);
     }
 
@@ -389,9 +417,7 @@ impl Group {
         let (group, sender, life, term) = (self.id, self.replica, self.life, self.term);
         let early = reply.matched && !reply.more && context.planted.has(Bug::AcknowledgedUnsynced);
         if early {
-            let Reply { number, matched, place, more, waiting } = reply;
-            let body = Body::AppendReply { number, matched, place, more, waiting };
-            return self.answer(context, to, term, body, When::Now);
+            return self.answer(context, to, term, reply.body(), When::Now);
         }
         context.held.acknowledge(Acknowledgement { group, sender, life, to, term, reply });
     }
@@ -432,7 +458,7 @@ impl Group {
 
     /// Says that an append was not taken, and behind which place its sender should go on.
     pub(super) fn refuse(&self, context: &mut Context<'_>, to: Member, number: u64, place: Place) {
-        self.acknowledge(context, to, Reply { number, matched: false, place, more: false, waiting: false });
+        self.acknowledge(context, to, Reply { matched: false, ..Reply::matched(number, place, 0) });
     }
 
     pub(super) fn handle_append_reply(
@@ -442,7 +468,7 @@ impl Group {
         term: Term,
         reply: Reply,
     ) {
-        let Reply { number, matched, place, more, waiting } = reply;
+        let Reply { number, matched, place, more, waiting, round } = reply;
         if matched {
             self.vouched(context, from, term, place, None);
         }
@@ -490,7 +516,9 @@ impl Group {
             self.advance_commit(context);
             self.promote_returned(context, from);
             self.witness(from);
+            self.hand_over(context);
         }
+        self.round_answered(context, from, round);
         self.news_for(from.node);
     }
 
@@ -543,11 +571,7 @@ impl Group {
             && *leader == from.node
         {
             let place = self.log.place(self.commit.max(self.log.base().index)).unwrap_or(self.log.base());
-            self.acknowledge(
-                context,
-                from,
-                Reply { number, matched: true, place, more: true, waiting: false },
-            );
+            self.acknowledge(context, from, Reply { more: true, ..Reply::matched(number, place, 0) });
         }
     }
 
@@ -557,11 +581,13 @@ impl Group {
             sometimes!(LeaderGaveUp);
             return self.follow(context, None);
         }
+        self.end_transfer(context);
+        let Role::Leader(leading) = &mut self.role else { return };
         let (now, config) = (context.now, context.config);
         let mut silent = alloc::vec::Vec::new();
         for (&node, progress) in leading.progress.iter_mut() {
             if progress.retry_at().is_some_and(|at| at <= now) {
-                progress.retry(config, context.flows);
+                progress.retry(config, context.flows, now);
                 silent.push(node);
             }
         }

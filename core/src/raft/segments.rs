@@ -12,6 +12,9 @@ use super::message::{Entry, Place};
 use crate::digest::Chain;
 use crate::id::{LogIndex, Term};
 
+/// So many of the last runs are looked at one by one.
+const NEAR: usize = 4;
+
 /// A closed run.
 #[derive(Clone, Debug)]
 struct Segment {
@@ -56,12 +59,14 @@ pub(super) struct Segments {
     closed: VecDeque<Segment>,
     /// Appended one by one behind the closed runs.
     open: Vec<Entry>,
+    /// How long the last open run became: the next may become as long.
+    usual: usize,
     end: Place,
 }
 
 impl Segments {
     pub(super) fn new(base: Place) -> Self {
-        Self { base, closed: VecDeque::new(), open: Vec::new(), end: base }
+        Self { base, closed: VecDeque::new(), open: Vec::new(), usual: 0, end: base }
     }
 
     pub(super) fn base(&self) -> Place {
@@ -79,6 +84,9 @@ impl Segments {
     /// Adds one entry.
     pub(super) fn push(&mut self, entry: Entry) {
         self.end = self.end.then(&entry);
+        if self.open.is_empty() {
+            self.open.reserve_exact(self.usual.max(1));
+        }
         self.open.push(entry);
     }
 
@@ -96,6 +104,7 @@ impl Segments {
         if self.open.is_empty() {
             return;
         }
+        self.usual = self.open.len();
         let whole = self.open.len() <= limits.entries
             && self.open.iter().map(|entry| entry.data.len()).sum::<usize>() <= limits.bytes;
         if whole {
@@ -117,12 +126,18 @@ impl Segments {
 
     /// The closed run that holds `index`: mostly one of the last.
     fn find(&self, index: LogIndex) -> Option<usize> {
-        let near = self.closed.iter().rev().take(4).position(|segment| segment.first() <= index);
-        let at = match near {
-            Some(back) => self.closed.len() - 1 - back,
-            None => self.closed.partition_point(|segment| segment.first() <= index).checked_sub(1)?,
-        };
-        (index <= self.closed[at].last().index).then_some(at)
+        let count = self.closed.len();
+        let mut at = count.checked_sub(1)?;
+        if index > self.closed[at].last().index {
+            return None;
+        }
+        while self.closed[at].first() > index {
+            at = at.checked_sub(1)?;
+            if at + NEAR < count {
+                at = self.closed.partition_point(|segment| segment.first() <= index).checked_sub(1)?;
+            }
+        }
+        Some(at)
     }
 
     pub(super) fn get(&self, index: LogIndex) -> Option<&Entry> {

@@ -1,5 +1,6 @@
 //! Where the replicas of a node live: found by group, by the nodes of their members, and by when they are due.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -19,7 +20,7 @@ impl Slot {
 /// All replicas of a node.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Slots {
-    slots: Vec<Option<Group>>,
+    slots: Vec<Option<Box<Group>>>,
     free: Vec<Slot>,
     by_id: BTreeMap<GroupId, Slot>,
     /// By the nodes of the members, and of the leader followed.
@@ -38,7 +39,7 @@ impl Slots {
         });
         group.slot = slot;
         self.by_id.insert(group.id, slot);
-        self.slots[slot.0 as usize] = Some(group);
+        self.slots[slot.0 as usize] = Some(Box::new(group));
     }
 
     /// Lets a replica go. Whether it was here.
@@ -69,16 +70,16 @@ impl Slots {
     }
 
     pub(super) fn by_id(&self, id: GroupId) -> Option<&Group> {
-        self.slots[self.find(id)?.0 as usize].as_ref()
+        self.slots[self.find(id)?.0 as usize].as_deref()
     }
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Group> {
-        self.slots.get_mut(slot.0 as usize)?.as_mut()
+        self.slots.get_mut(slot.0 as usize)?.as_deref_mut()
     }
 
     /// All replicas, in the order of their groups.
     pub(super) fn values(&self) -> impl Iterator<Item = &Group> {
-        self.by_id.values().filter_map(|slot| self.slots[slot.0 as usize].as_ref())
+        self.by_id.values().filter_map(|slot| self.slots[slot.0 as usize].as_deref())
     }
 
     /// The slots of all replicas, in the order of their groups.
@@ -112,7 +113,7 @@ impl Slots {
             nodes.extend(group.followed());
             nodes.sort_unstable();
             nodes.dedup();
-            let before = core::mem::replace(&mut group.indexed, nodes.clone().into());
+            let before = core::mem::replace(&mut group.indexed, nodes.as_slice().into());
             for node in before.iter().filter(|node| nodes.binary_search(node).is_err()) {
                 self.unlist(*node, slot);
             }

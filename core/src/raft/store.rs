@@ -9,7 +9,7 @@ use wattle_proto::raft as wire;
 
 use super::Output;
 use super::entries::Entries;
-use super::group::{Group, Standing};
+use super::group::{Group, Remembered, Standing};
 use super::message::{Entry, Mark, Place};
 use super::wire::{Malformed, configuration, entries, mark, place};
 use super::write::{BASE, LOG, MARKS, SPACES, STATE, key};
@@ -126,7 +126,7 @@ impl Loading {
         });
         group.former = state.former.iter().filter_map(|id| ReplicaId::from_slice(id)).collect();
         for (node, mark) in self.marks {
-            group.marks.insert(node, mark);
+            group.marks.insert(node, Remembered { mark, unwritten: false });
         }
         if !state.stopped.is_empty() {
             group.standing = Standing::Stopped { reason: state.stopped, alone: state.stopped_alone };

@@ -5,15 +5,16 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::raft as wire;
 
+use super::codec::encode_run;
 use super::context::Context;
 use super::entries::Entries;
 use super::group::{Group, Standing};
+use super::message::Mark;
 use super::segments::RunLimits;
-use super::wire::{encode_run, wire_configuration, wire_mark, wire_member, wire_place};
+use super::wire::{wire_configuration, wire_mark, wire_member, wire_place};
 use super::{Output, Written};
 use crate::id::{GroupId, LogIndex, NodeId};
 use crate::planted::Bug;
@@ -48,7 +49,7 @@ enum What {
     /// Where the log begins, and the configuration in force there.
     Base(Box<wire::Base>),
     /// What a member vouched for.
-    Mark(NodeId, Box<wire::MarkRecord>),
+    Mark(Box<(NodeId, Mark)>),
 }
 
 impl Write {
@@ -63,25 +64,42 @@ impl Write {
     pub fn entries(&self) -> Option<&Entries> {
         match &self.what {
             What::Run(_, entries) => Some(entries),
-            What::State(_) | What::Base(_) | What::Mark(..) => None,
+            What::State(_) | What::Base(_) | What::Mark(_) => None,
         }
+    }
+
+    /// The name of the record it is stored as.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        match &self.what {
+            What::State(_) => key(self.group, STATE, 0),
+            What::Base(_) => key(self.group, BASE, 0),
+            // Two nodes whose ids share these bits would share a slot; the content names the node, and a lost mark only weakens a check.
+            What::Mark(of) => key(self.group, MARKS, of.0.0 as u64),
+            What::Run(first, _) => key(self.group, LOG, first.0),
+        }
+    }
+
+    /// The last slot it covers.
+    #[must_use]
+    pub fn last_slot(&self) -> u64 {
+        let last = self.entries().and_then(|entries| entries.last());
+        last.map_or(self.key().slot, |last| last.index.0)
     }
 
     /// As it is stored.
     #[must_use]
     pub fn record(&self) -> Record {
-        let of = |space, slot, head: Vec<u8>| Record::state(key(self.group, space, slot), head.into());
-        match &self.what {
-            What::State(state) => of(STATE, 0, state.encode_to_vec()),
-            What::Base(base) => of(BASE, 0, base.encode_to_vec()),
-            // Two nodes whose ids share these bits would share a slot; the content names the node, and a lost mark only weakens a check.
-            What::Mark(node, mark) => of(MARKS, node.0 as u64, mark.encode_to_vec()),
-            What::Run(first, entries) => {
-                let last_slot = entries.last().map_or(first.0, |last| last.index.0);
-                let head: Bytes = encode_run(entries);
-                Record { last_slot, ..Record::state(key(self.group, LOG, first.0), head) }
+        let head = match &self.what {
+            What::State(state) => state.encode_to_vec().into(),
+            What::Base(base) => base.encode_to_vec().into(),
+            What::Mark(of) => {
+                let (node, mark) = (of.0.to_bytes().to_vec(), Some(wire_mark(&of.1)));
+                wire::MarkRecord { node, mark }.encode_to_vec().into()
             }
-        }
+            What::Run(_, entries) => encode_run(entries),
+        };
+        Record { last_slot: self.last_slot(), ..Record::state(self.key(), head) }
     }
 }
 
@@ -171,13 +189,13 @@ impl Group {
 
     /// Marks ride along with the next write (rule C2).
     fn write_marks(&mut self, context: &mut Context<'_>) {
-        for node in core::mem::take(&mut self.unwritten_marks) {
-            let Some(mark) = self.marks.get(&node) else { continue };
-            if context.planted.has(Bug::MarksNotWritten) {
-                continue;
-            }
-            let record = wire::MarkRecord { node: node.to_bytes().to_vec(), mark: Some(wire_mark(mark)) };
-            self.give(context, What::Mark(node, Box::new(record)));
+        if !core::mem::take(&mut self.unwritten_marks) || context.planted.has(Bug::MarksNotWritten) {
+            return;
+        }
+        for (&node, remembered) in self.marks.iter_mut().filter(|(_, remembered)| remembered.unwritten) {
+            remembered.unwritten = false;
+            let what = What::Mark(Box::new((node, remembered.mark)));
+            context.out.push_back(Output::Persist(Write { group: self.id, what }));
         }
     }
 }

@@ -105,6 +105,8 @@ pub struct Routes {
     paths: Paths,
     /// Whether they are to be computed anew before one is told.
     paths_old: bool,
+    /// How often paths became other ones.
+    computed_count: u64,
     /// Whether a link came up that this node's own state does not tell of yet.
     pub(super) up_untold: bool,
     /// The announcements of such links.
@@ -138,6 +140,7 @@ impl Routes {
             outputs: VecDeque::new(),
             paths: Paths::default(),
             paths_old: false,
+            computed_count: 0,
             up_untold: false,
             up_burst: Burst::default(),
         }
@@ -205,6 +208,12 @@ impl Routes {
     pub fn is_reached(&mut self, to: NodeId) -> bool {
         self.renew_paths();
         self.paths.lead_to(to)
+    }
+
+    /// How often paths became other ones, or may have.
+    #[must_use]
+    pub const fn computed_count(&self) -> u64 {
+        self.computed_count
     }
 
     fn renew_paths(&mut self) {
@@ -362,6 +371,7 @@ impl Routes {
     fn compute(&mut self, now: Instant) {
         self.pace_compute.done(now, self.config.compute_min, self.config.compute_max);
         self.paths_old = true;
+        self.computed_count += 1;
     }
 
     /// Panics if an invariant does not hold.

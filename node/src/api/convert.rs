@@ -4,11 +4,11 @@ use bytes::Bytes;
 use tonic::Status;
 use wattle_core::id::{AuthorityEpoch, MeshId, NodeId, Sequence, StreamInstance, WriterId};
 use wattle_core::node::command::{Position, Receipt, Waited};
-use wattle_core::node::output::Delivered;
+use wattle_core::node::output::{Delivered, MeshMode, Standing};
 use wattle_core::node::status as core;
 use wattle_proto::api;
 
-use super::errors;
+use super::{errors, mesh_config};
 
 fn id(bytes: [u8; 16]) -> Bytes {
     Bytes::copy_from_slice(&bytes)
@@ -132,6 +132,7 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         boot: id(status.boot.to_bytes()),
         generation: status.generation.0,
         mesh: status.mesh.map(mesh),
+        config: status.mesh.map(|_| mesh_config::mesh_config(&status.settings, &status.mesh_name)),
         mesh_name: status.mesh_name,
         members: status.members.into_iter().map(member).collect(),
         links: status.links.iter().map(link).collect(),
@@ -141,7 +142,32 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         journal_bytes: status.journal_bytes,
         journal_live_bytes: status.journal_live_bytes,
         updates: status.updates.into_iter().map(super::updates::status).collect(),
+        epoch: status.epoch.number,
+        epoch_digest: Bytes::copy_from_slice(&status.epoch.digest.0),
+        parted: status.parted,
+        former: status.former.into_iter().map(former).collect(),
+        standing: status.standing.map(standing),
     }
+}
+
+/// The mode of a mesh on the wire.
+#[must_use]
+pub const fn mode(mode: MeshMode) -> api::MeshMode {
+    match mode {
+        MeshMode::Healthy => api::MeshMode::Healthy,
+        MeshMode::Degraded => api::MeshMode::Degraded,
+        MeshMode::Critical => api::MeshMode::Critical,
+    }
+}
+
+fn standing(standing: Standing) -> api::MeshStanding {
+    let Standing { mode: now, unreachable, members, quorum } = standing;
+    api::MeshStanding { mode: mode(now).into(), unreachable, members, quorum }
+}
+
+fn former(former: core::FormerStatus) -> api::FormerMember {
+    let core::FormerStatus { node: id, name, epoch, left } = former;
+    api::FormerMember { node: node(id), name, epoch, left }
 }
 
 fn member(member: core::MemberStatus) -> api::MemberStatus {
@@ -198,6 +224,7 @@ fn stream(stream: core::StreamStatus) -> api::StreamStatus {
         outbox_bytes: stream.outbox_bytes,
         waiting_for: stream.waiting_for,
         stopped: stream.stopped,
+        gone: stream.gone.into_iter().map(node).collect(),
     }
 }
 

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use prost::Message;
 use tonic::{Code, Status};
-use wattle_core::node::command::Refusal;
+use wattle_core::agreed::ConfigRefusal;
+use wattle_core::node::command::{JoinBar, Refusal};
 use wattle_io::Ended;
-use wattle_proto::api::{Behind, ErrorDetail, Reason, Refused, WrongNode};
+use wattle_proto::api::{Behind, ErrorDetail, MeshMode, Reason, Refused, WrongNode};
 
 /// The name under which [`ErrorDetail`] travels in the details of a status.
 const TYPE_URL: &str = "type.googleapis.com/wattle.api.v1.ErrorDetail";
@@ -49,7 +50,17 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             Reason::JoinRefused,
             "make a new token with `wattle mesh invite` at a member",
         ),
+        Refusal::JoinBarred { bar, .. } => classify_bar(*bar),
         Refusal::Impostor(_) => (Code::PermissionDenied, Reason::Impostor, ""),
+        Refusal::Evicted(_) => (Code::FailedPrecondition, Reason::Evicted, ""),
+        Refusal::StreamsOpen { .. } => {
+            (Code::FailedPrecondition, Reason::StreamsOpen, "`wattle stream close` ends a stream for good")
+        }
+        Refusal::LastMember => (Code::FailedPrecondition, Reason::LastMember, ""),
+        Refusal::OnlyVoter(_) => {
+            (Code::FailedPrecondition, Reason::OnlyVoter, "`wattle status` shows who can be reached")
+        }
+        Refusal::KeepsStreams { .. } => (Code::FailedPrecondition, Reason::KeepsStreams, ""),
         Refusal::UnknownNode(_) => (Code::NotFound, Reason::UnknownNode, "`wattle status` lists the members"),
         Refusal::UnknownStream(_) => {
             (Code::NotFound, Reason::UnknownStream, "`wattle stream list` lists the open streams")
@@ -57,9 +68,15 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::OpenElsewhere { .. } => (Code::AlreadyExists, Reason::OpenElsewhere, ""),
         Refusal::SameNode => (Code::InvalidArgument, Reason::SameNode, "`wattle status` lists the members"),
         Refusal::WrongNode { .. } => (Code::FailedPrecondition, Reason::WrongNode, "ask the node named here"),
+        Refusal::Critical { .. } => (
+            Code::FailedPrecondition,
+            Reason::Critical,
+            "`wattle status` shows who cannot be reached; `wattle mesh evict` takes out who is lost",
+        ),
         Refusal::NoQuorum => {
             (Code::Unavailable, Reason::NoQuorum, "`wattle status` shows which voters are missing")
         }
+        Refusal::Config(refusal) => classify_config(refusal),
         Refusal::Backpressure { .. } => {
             (Code::ResourceExhausted, Reason::Backpressure, "`wattle stream show` tells what it waits for")
         }
@@ -94,11 +111,63 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
     }
 }
 
+fn classify_bar(bar: JoinBar) -> (Code, Reason, &'static str) {
+    match bar {
+        JoinBar::Closed => (
+            Code::FailedPrecondition,
+            Reason::JoinClosed,
+            "a member can open the mesh with `wattle mesh config set --join key-required`",
+        ),
+        JoinBar::WrongKey => (
+            Code::PermissionDenied,
+            Reason::JoinKeyWrong,
+            "get a token from `wattle mesh invite`, or the join key from `wattle mesh key rotate`, at a member",
+        ),
+        JoinBar::ExpiredKey => (
+            Code::FailedPrecondition,
+            Reason::JoinKeyExpired,
+            "make a new one at a member: `wattle mesh invite` or `wattle mesh key rotate`",
+        ),
+        JoinBar::ExhaustedKey => (
+            Code::ResourceExhausted,
+            Reason::JoinKeyExhausted,
+            "make a new one at a member: `wattle mesh invite` or `wattle mesh key rotate`",
+        ),
+    }
+}
+
+fn classify_config(refusal: &ConfigRefusal) -> (Code, Reason, &'static str) {
+    match refusal {
+        ConfigRefusal::Conflict { .. } | ConfigRefusal::SettingsConflict { .. } => (
+            Code::Aborted,
+            Reason::VersionConflict,
+            "somebody else wrote it: read it again, decide again, and write with the version read",
+        ),
+        ConfigRefusal::UnknownKey(_) => {
+            (Code::NotFound, Reason::UnknownKey, "`wattle config list` lists the keys")
+        }
+        ConfigRefusal::BadKey(_) => (Code::InvalidArgument, Reason::BadKey, ""),
+        ConfigRefusal::ValueTooLarge { .. } => (
+            Code::InvalidArgument,
+            Reason::ValueTooLarge,
+            "keep large data elsewhere, and write here where it is",
+        ),
+        ConfigRefusal::Full(_) => (Code::ResourceExhausted, Reason::ConfigFull, ""),
+        ConfigRefusal::Refused { .. } => (Code::InvalidArgument, Reason::ValueRefused, ""),
+    }
+}
+
 /// Whether the same request may be taken later.
 fn retriable(reason: Reason) -> bool {
     matches!(
         reason,
-        Reason::NoQuorum | Reason::Backpressure | Reason::NoSpace | Reason::Busy | Reason::UpdatesFull
+        Reason::NoQuorum
+            | Reason::Backpressure
+            | Reason::NoSpace
+            | Reason::Busy
+            | Reason::OnlyVoter
+            | Reason::Critical
+            | Reason::UpdatesFull
     )
 }
 
@@ -113,7 +182,11 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         ..ErrorDetail::default()
     };
     match refusal {
-        Refusal::AlreadyMember(mesh) => detail.mesh = Some(Bytes::copy_from_slice(&mesh.to_bytes())),
+        Refusal::Critical { .. } | Refusal::NoQuorum => detail.mode = MeshMode::Critical.into(),
+        Refusal::StreamsOpen { names, .. } => detail.streams.clone_from(names),
+        Refusal::AlreadyMember(mesh) | Refusal::KeepsStreams { mesh, .. } => {
+            detail.mesh = Some(Bytes::copy_from_slice(&mesh.to_bytes()))
+        }
         Refusal::WrongNode { node, name, address } => {
             detail.wrong_node = Some(WrongNode {
                 node: Bytes::copy_from_slice(&node.to_bytes()),
@@ -126,6 +199,13 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
             detail.behind =
                 Some(Behind { name: behind.clone(), processed: processed.0, accepted: accepted.0 });
         }
+        Refusal::Config(ConfigRefusal::Conflict { present, .. }) => {
+            detail.present_version = Some(present.map_or(0, |version| version.0));
+        }
+        Refusal::Config(ConfigRefusal::SettingsConflict { present }) => {
+            detail.present_version = Some(present.0);
+        }
+        Refusal::Config(ConfigRefusal::ValueTooLarge { limit, .. }) => detail.limit_bytes = Some(*limit),
         Refusal::NoSpace { free } => detail.free_bytes = Some(*free),
         Refusal::TooLarge { limit, .. } | Refusal::TooManyWriters { limit } => {
             detail.limit_bytes = Some(*limit)
@@ -137,14 +217,18 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         Refusal::UpdateIdTaken { number } => detail.update_number = Some(number.0),
         Refusal::NotMember
         | Refusal::UpdateTooOld { .. }
+        | Refusal::Config(_)
         | Refusal::BadToken(_)
         | Refusal::JoinRefused(_)
+        | Refusal::JoinBarred { .. }
         | Refusal::Impostor(_)
+        | Refusal::Evicted(_)
+        | Refusal::LastMember
+        | Refusal::OnlyVoter(_)
         | Refusal::UnknownNode(_)
         | Refusal::UnknownStream(_)
         | Refusal::OpenElsewhere { .. }
         | Refusal::SameNode
-        | Refusal::NoQuorum
         | Refusal::WriterClosed
         | Refusal::Busy
         | Refusal::Superseded
@@ -252,7 +336,7 @@ pub fn detail_of(status: &Status) -> Option<ErrorDetail> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-    use wattle_core::id::{MeshId, NodeId, Sequence, UpdateNumber, WriterSequence};
+    use wattle_core::id::{LogIndex, MeshId, NodeId, Sequence, UpdateNumber, WriterSequence};
     use wattle_core::update::{Lagging, UpdateKind};
 
     fn every_refusal() -> Vec<Refusal> {
@@ -262,7 +346,17 @@ mod tests {
             Refusal::NotMember,
             Refusal::BadToken(text()),
             Refusal::JoinRefused(text()),
+            Refusal::JoinBarred { bar: JoinBar::Closed, reason: text() },
+            Refusal::JoinBarred { bar: JoinBar::WrongKey, reason: text() },
+            Refusal::JoinBarred { bar: JoinBar::ExpiredKey, reason: text() },
+            Refusal::JoinBarred { bar: JoinBar::ExhaustedKey, reason: text() },
             Refusal::Impostor(text()),
+            Refusal::Evicted(text()),
+            Refusal::Critical { unreachable: 2, members: 4 },
+            Refusal::StreamsOpen { names: vec![text()], more: 2 },
+            Refusal::LastMember,
+            Refusal::OnlyVoter(text()),
+            Refusal::KeepsStreams { mesh: MeshId(7), streams: 3 },
             Refusal::UnknownNode(text()),
             Refusal::UnknownStream(text()),
             Refusal::OpenElsewhere { name: text(), source_node: NodeId(1), target: NodeId(2) },
@@ -287,6 +381,12 @@ mod tests {
             Refusal::UpdateTooOld { after: UpdateNumber(1), forgotten: UpdateNumber(2) },
             Refusal::UpdateIdTaken { number: UpdateNumber(8) },
             Refusal::Invalid(text()),
+            Refusal::Config(ConfigRefusal::Conflict { key: text(), present: Some(LogIndex(7)) }),
+            Refusal::Config(ConfigRefusal::UnknownKey(text())),
+            Refusal::Config(ConfigRefusal::BadKey(text())),
+            Refusal::Config(ConfigRefusal::ValueTooLarge { got: 10, limit: 9 }),
+            Refusal::Config(ConfigRefusal::Full(text())),
+            Refusal::Config(ConfigRefusal::Refused { key: text(), why: text() }),
         ]
     }
 
@@ -306,8 +406,8 @@ mod tests {
         for other in ends.into_iter().chain([node_stopped(), unauthenticated("x")]) {
             assert!(reasons.insert(detail_of(&other).unwrap().reason));
         }
-        let all = (1..1_000).filter(|&number| Reason::try_from(number).is_ok()).count();
-        assert_eq!(reasons.len(), all, "no reason is left over");
+        let known: BTreeSet<i32> = (1..1_000).filter(|number| Reason::try_from(*number).is_ok()).collect();
+        assert_eq!(reasons, known, "a reason is given by nobody");
     }
 
     #[test]
@@ -319,7 +419,14 @@ mod tests {
         assert_eq!(NodeId::from_slice(&wrong.node), Some(NodeId(9)));
         let gap = detail(&Refusal::WriterGap { expected: WriterSequence(6), got: WriterSequence(8) });
         assert_eq!(gap.expected_writer_sequence, Some(6));
+        let conflict =
+            |present| detail(&Refusal::Config(ConfigRefusal::Conflict { key: "k".into(), present }));
+        assert_eq!(conflict(Some(LogIndex(7))).present_version, Some(7));
+        assert_eq!(conflict(None).present_version, Some(0));
         assert!(detail(&Refusal::Busy).retriable && !detail(&Refusal::WriterClosed).retriable);
+        let critical = detail(&Refusal::Critical { unreachable: 2, members: 4 });
+        assert!(critical.retriable && critical.mode() == MeshMode::Critical);
+        assert_eq!(detail(&Refusal::NoQuorum).mode(), MeshMode::Critical);
         assert_eq!(detail_of(&Status::internal("of another make")), None);
     }
 }

@@ -90,6 +90,8 @@ fn read(event: Event) -> Option<MeshEvent> {
         | Event::Amnesia { .. }
         | Event::GroupStopped { .. }
         | Event::StateTooLarge { .. }
+        | Event::Parted { .. }
+        | Event::ModeChanged(_)
         | Event::Space { .. } => return None,
     })
 }

@@ -5,13 +5,18 @@ use wattle_core::node::command::{Command, Reply};
 use wattle_core::update::UpdateKind;
 use wattle_proto::api::mesh_service_server::MeshService;
 use wattle_proto::api::{
-    BroadcastResult, FindUpdateRequest, GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse,
-    JoinMeshRequest, JoinMeshResponse, MeshEvent, MeshEventFilter, MeshStatus, NodeDescription,
-    SeedMeshRequest, SeedMeshResponse, SendUpdateRequest, SetUpdatePolicyRequest, SetUpdatePolicyResponse,
+    BroadcastResult, DeleteConfigRequest, DeleteConfigResponse, EvictNodeRequest, EvictNodeResponse,
+    FindUpdateRequest, GetConfigRequest, GetConfigResponse, GetMeshConfigRequest, GetMeshConfigResponse,
+    GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse, JoinMeshRequest, JoinMeshResponse,
+    LeaveMeshRequest, LeaveMeshResponse, ListConfigRequest, ListConfigResponse, MeshEvent, MeshEventFilter,
+    MeshStatus, NodeDescription, RotateJoinKeyRequest, RotateJoinKeyResponse, SeedMeshRequest,
+    SeedMeshResponse, SendUpdateRequest, SetConfigRequest, SetConfigResponse, SetMeshConfigRequest,
+    SetMeshConfigResponse, SetUpdatePolicyRequest, SetUpdatePolicyResponse, WatchConfigRequest,
+    WatchConfigResponse,
 };
 
 use super::data::Answers;
-use super::{convert, errors, events, nodes, updates};
+use super::{config, convert, errors, events, mesh_config, nodes, updates};
 use crate::world::{Replies, World};
 
 pub(super) struct Mesh<W> {
@@ -78,6 +83,28 @@ impl<W: World> MeshService for Mesh<W> {
         }
     }
 
+    async fn leave_mesh(
+        &self,
+        request: Request<LeaveMeshRequest>,
+    ) -> Result<Response<LeaveMeshResponse>, Status> {
+        match ask(&self.world, Command::Leave { force: request.into_inner().force }).await? {
+            Reply::Left => Ok(Response::new(LeaveMeshResponse {})),
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn evict_node(
+        &self,
+        request: Request<EvictNodeRequest>,
+    ) -> Result<Response<EvictNodeResponse>, Status> {
+        match ask(&self.world, Command::Evict { member: request.into_inner().member }).await? {
+            Reply::Evicted { node, epoch } => {
+                Ok(Response::new(EvictNodeResponse { node: convert::node(node), epoch }))
+            }
+            other => Err(out_of_place(&other)),
+        }
+    }
+
     async fn get_mesh_status(
         &self,
         _: Request<GetMeshStatusRequest>,
@@ -133,5 +160,63 @@ impl<W: World> MeshService for Mesh<W> {
         request: Request<SetUpdatePolicyRequest>,
     ) -> Result<Response<SetUpdatePolicyResponse>, Status> {
         updates::set_policy(&self.world, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_config(
+        &self,
+        request: Request<SetConfigRequest>,
+    ) -> Result<Response<SetConfigResponse>, Status> {
+        config::set(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn delete_config(
+        &self,
+        request: Request<DeleteConfigRequest>,
+    ) -> Result<Response<DeleteConfigResponse>, Status> {
+        config::delete(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_config(
+        &self,
+        request: Request<GetConfigRequest>,
+    ) -> Result<Response<GetConfigResponse>, Status> {
+        config::get(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_config(
+        &self,
+        request: Request<ListConfigRequest>,
+    ) -> Result<Response<ListConfigResponse>, Status> {
+        config::list(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_mesh_config(
+        &self,
+        request: Request<GetMeshConfigRequest>,
+    ) -> Result<Response<GetMeshConfigResponse>, Status> {
+        mesh_config::get(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_mesh_config(
+        &self,
+        request: Request<SetMeshConfigRequest>,
+    ) -> Result<Response<SetMeshConfigResponse>, Status> {
+        mesh_config::set(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn rotate_join_key(
+        &self,
+        request: Request<RotateJoinKeyRequest>,
+    ) -> Result<Response<RotateJoinKeyResponse>, Status> {
+        mesh_config::rotate(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    type WatchConfigStream = Answers<WatchConfigResponse>;
+
+    async fn watch_config(
+        &self,
+        request: Request<WatchConfigRequest>,
+    ) -> Result<Response<Self::WatchConfigStream>, Status> {
+        Ok(Response::new(config::watch(self.world.clone(), request.into_inner())))
     }
 }

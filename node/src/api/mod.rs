@@ -1,11 +1,13 @@
 //! The API for applications and operators: gRPC over HTTP/2, with health and reflection.
 
 pub mod auth;
+mod config;
 pub mod convert;
 mod data;
 pub mod errors;
 mod events;
 mod mesh;
+mod mesh_config;
 mod nodes;
 mod publish;
 mod subscribe;

@@ -1,7 +1,11 @@
 //! The command line: what can be said. Who does it is in [`commands`].
 
 mod commands;
+mod config;
 mod events;
+mod membership;
+mod mesh_config;
+mod mesh_key;
 mod updates;
 
 use std::path::PathBuf;
@@ -90,13 +94,16 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
     },
-    /// Make or join a mesh
+    /// Make, join or leave a mesh, or take a member out of it
     #[command(subcommand)]
     Mesh(MeshCommand),
     /// Show the mesh: nodes, links, control group, streams
     ///
     /// As the node that is asked sees it, with a warning wherever the loss of a node would hurt or something stands still.
     Status,
+    /// Read, write and watch the configuration that all nodes agree on
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Open, close and look at streams
     #[command(subcommand)]
     Stream(StreamCommand),
@@ -133,11 +140,16 @@ enum MeshCommand {
     /// A token admits up to 16 nodes within a day. It names the node that made it, which others must be able to dial: a node that only
     /// dials out cannot invite.
     Invite,
+    /// Show the settings of the mesh itself, or change them
+    Config(mesh_config::MeshConfigArgs),
+    /// The join key of the mesh itself, which any member takes
+    #[command(subcommand)]
+    Key(mesh_key::MeshKeyCommand),
     /// Join the mesh of a token
     ///
-    /// Run it where the new node runs; the node that made the token must be reachable from there.
+    /// Run it where the new node runs; the node that made the token, or one that the join key names, must be reachable from there.
     Join {
-        /// What `mesh seed` or `mesh invite` printed; `-` reads it from standard input
+        /// What `mesh seed`, `mesh invite` or `mesh key rotate` printed; `-` reads it from standard input
         token: String,
     },
     /// Print what happens to the mesh, as the asked node learns of it, until Ctrl-C
@@ -145,6 +157,23 @@ enum MeshCommand {
     /// Members that join, change, fail and come back, who leads, streams that open and close, settings, updates. A reader that is too slow misses
     /// some and is told how many.
     Events(events::EventsArgs),
+    /// Let this node leave its mesh
+    ///
+    /// The other members agree on it; without a quorum it stays a member. It serves nothing afterwards and keeps the data of the streams it was
+    /// an end of, which go on if it joins the same mesh again before they are closed.
+    Leave {
+        /// Leave although this node is an end of open streams: they wait
+        #[arg(long)]
+        force: bool,
+    },
+    /// Take a member out of the mesh
+    ///
+    /// It need not be reachable. Nobody talks to it any more; it comes back only by `wattle mesh join` with a token made afterwards.
+    /// Streams of which it is an end stay open and wait.
+    Evict {
+        /// Its name or id
+        member: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -307,7 +336,12 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Mesh(MeshCommand::Invite) => desk.invite().await,
                 Command::Mesh(MeshCommand::Join { token }) => desk.join(token).await,
                 Command::Mesh(MeshCommand::Events(arguments)) => desk.events(arguments).await,
+                Command::Mesh(MeshCommand::Key(command)) => desk.mesh_key(command).await,
+                Command::Mesh(MeshCommand::Config(arguments)) => desk.mesh_config(arguments).await,
+                Command::Mesh(MeshCommand::Leave { force }) => desk.leave(force).await,
+                Command::Mesh(MeshCommand::Evict { member }) => desk.evict(member).await,
                 Command::Status => desk.status().await,
+                Command::Config(command) => desk.config(command).await,
                 Command::Stream(StreamCommand::Open { name, from, to }) => desk.open(name, from, to).await,
                 Command::Stream(StreamCommand::Close { name }) => desk.close(name).await,
                 Command::Stream(StreamCommand::List) => desk.list().await,

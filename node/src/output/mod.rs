@@ -1,5 +1,7 @@
 //! What commands print: text for people, JSON for programs. Answers go to standard output, remarks to standard error.
 
+pub mod config;
+pub mod mesh_config;
 pub mod status;
 pub mod stream;
 pub mod updates;
@@ -95,8 +97,9 @@ impl Names {
     #[must_use]
     pub fn of(status: &MeshStatus) -> Self {
         let members = status.members.iter().map(|member| (member.node.to_vec(), member.name.clone()));
+        let former = status.former.iter().map(|former| (former.node.to_vec(), former.name.clone()));
         let own = (status.node.to_vec(), status.name.clone());
-        Self(members.chain([own]).collect())
+        Self(former.chain(members).chain([own]).collect())
     }
 
     /// A node's name.

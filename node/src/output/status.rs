@@ -1,7 +1,7 @@
 //! `wattle status`.
 
 use serde_json::{Value, json};
-use wattle_proto::api::MeshStatus;
+use wattle_proto::api::{MeshMode, MeshStanding, MeshStatus};
 
 use super::{Names, stream, table, updates};
 use crate::api::convert::id_text;
@@ -34,6 +34,10 @@ pub fn text(status: &MeshStatus) -> String {
     let names = Names::of(status);
     let mut out = String::new();
     match &status.mesh {
+        None if status.parted.is_some() => {
+            let why = status.parted.as_deref().unwrap_or_default();
+            out.push_str(&format!("Node {} ({}): {why}\n", status.name, id_text(&status.node)));
+        }
         None => {
             out.push_str(&format!(
                 "Node {} ({}) belongs to no mesh yet: run `wattle mesh seed` to make one, or `wattle mesh join TOKEN` to join one.\n",
@@ -48,9 +52,18 @@ pub fn text(status: &MeshStatus) -> String {
             status.name
         )),
     }
+    if let Some(config) = status.config.as_ref().filter(|config| !config.description.is_empty()) {
+        out.push_str(&format!("{}\n", config.description));
+    }
     if status.mesh.is_some() {
+        if let Some(standing) = &status.standing {
+            out.push_str(&mode(standing));
+        }
         out.push('\n');
         out.push_str(&members(status));
+        if !status.former.is_empty() {
+            out.push_str(&former(status));
+        }
         out.push('\n');
         out.push_str(&links(status, &names));
         out.push('\n');
@@ -89,6 +102,43 @@ fn members(status: &MeshStatus) -> String {
         ]
     });
     table(&["node", "id", "role", "reachable", "mesh address", "API"], rows)
+}
+
+/// The name that people know a mode by.
+#[must_use]
+pub const fn mode_name(mode: MeshMode) -> &'static str {
+    match mode {
+        MeshMode::Unspecified => "UNKNOWN",
+        MeshMode::Healthy => "HEALTHY",
+        MeshMode::Degraded => "DEGRADED",
+        MeshMode::Critical => "CRITICAL",
+    }
+}
+
+fn mode(standing: &MeshStanding) -> String {
+    let (name, members) = (mode_name(standing.mode()), standing.members);
+    let away = match standing.unreachable {
+        0 => format!("all {members} members can be reached"),
+        away => format!("{away} of {members} members cannot be reached"),
+    };
+    let forbids = match (standing.mode(), standing.quorum) {
+        (MeshMode::Critical, false) => {
+            "; nobody leads the control group, so the configuration is read-only; open streams go on"
+        }
+        (MeshMode::Critical, true) => {
+            "; nothing but `wattle mesh evict` changes the configuration; open streams go on"
+        }
+        _ => "",
+    };
+    format!("{name}: {away}{forbids}.\n")
+}
+
+fn former(status: &MeshStatus) -> String {
+    let told = status.former.iter().map(|former| {
+        let how = if former.left { "left" } else { "evicted" };
+        format!("{} ({how}, epoch {})", former.name, former.epoch)
+    });
+    format!("Mesh epoch {}; former members: {}.\n", status.epoch, told.collect::<Vec<_>>().join(", "))
 }
 
 fn role(status: &MeshStatus, node: &[u8], voter: bool) -> &'static str {
@@ -135,6 +185,11 @@ fn control(status: &MeshStatus, names: &Names) -> String {
     text
 }
 
+/// Whether that is what the mesh agreed on.
+fn wants_one(status: &MeshStatus) -> bool {
+    status.config.as_ref().and_then(|config| config.control_voters) == Some(1)
+}
+
 /// What an operator should know before it hurts.
 #[must_use]
 pub fn warnings(status: &MeshStatus) -> Vec<String> {
@@ -144,6 +199,9 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
         if let [voter] = control.voters.as_slice() {
             let voter = names.name(voter);
             let remedy = match status.members.len() {
+                _ if wants_one(status) => {
+                    "The mesh agreed on one voter: `wattle mesh config set --voters 3` makes it three."
+                }
                 0..=2 => "With three members, three will vote and any one of them may be lost.",
                 _ => "More members are being made voters; until that is done, do not stop it.",
             };
@@ -170,13 +228,23 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
             warnings.push(format!("the control group stopped on this node: {why}"));
         }
     }
-    if let Some(why) = &status.refusing {
+    if let Some(why) = status.refusing.as_ref().filter(|_| status.parted.is_none()) {
         warnings.push(format!("publishing is refused here: {why}"));
     }
     warnings.extend(status.updates.iter().filter_map(updates::warning));
     for stream in &status.streams {
         if let Some(why) = &stream.stopped {
             warnings.push(format!("stream {} stopped on this node: {why}", stream.name));
+        }
+        if !stream.gone.is_empty() {
+            warnings.push(format!(
+                "stream {} needs a seal, or to be closed: {} no member any more",
+                stream.name,
+                match stream.gone.len() {
+                    1 => format!("{} is", names.list(&stream.gone)),
+                    _ => format!("{} are", names.list(&stream.gone)),
+                }
+            ));
         }
     }
     warnings
@@ -189,6 +257,7 @@ pub fn json(status: &MeshStatus) -> Value {
     json!({
         "node": { "id": id_text(&status.node), "name": status.name, "boot": id_text(&status.boot), "generation": status.generation },
         "mesh": status.mesh.as_ref().map(|mesh| json!({ "id": id_text(mesh), "name": status.mesh_name })),
+        "config": status.config.as_ref().map(super::mesh_config::json),
         "members": status.members.iter().map(|member| json!({
             "id": id_text(&member.node), "name": member.name, "addresses": member.addresses, "api": member.api,
             "reachable": member.reachable, "hops": member.hops, "voter": member.voter,
@@ -206,6 +275,15 @@ pub fn json(status: &MeshStatus) -> Value {
         "streams": status.streams.iter().map(|one| stream::json(one, &names)).collect::<Vec<_>>(),
         "updates": status.updates.iter().map(updates::json).collect::<Vec<_>>(),
         "refusing": status.refusing,
+        "mode": status.standing.as_ref().map(|standing| mode_name(standing.mode())),
+        "standing": status.standing.as_ref().map(|standing| json!({
+            "unreachable": standing.unreachable, "members": standing.members, "quorum": standing.quorum,
+        })),
+        "epoch": status.epoch,
+        "parted": status.parted,
+        "former": status.former.iter().map(|former| json!({
+            "id": id_text(&former.node), "name": former.name, "epoch": former.epoch, "left": former.left,
+        })).collect::<Vec<_>>(),
         "journal_bytes": status.journal_bytes,
         "journal_live_bytes": status.journal_live_bytes,
         "warnings": warnings(status),
@@ -216,7 +294,7 @@ pub fn json(status: &MeshStatus) -> Value {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use wattle_proto::api::{GroupStatus, LinkStatus, MemberStatus};
+    use wattle_proto::api::{FormerMember, GroupStatus, LinkStatus, MemberStatus, StreamStatus};
 
     fn id(byte: u8) -> Bytes {
         Bytes::copy_from_slice(&[byte; 16])
@@ -239,6 +317,7 @@ mod tests {
             name: "a".to_owned(),
             mesh: Some(id(9)),
             mesh_name: "dev".to_owned(),
+            config: None,
             members: vec![member(1, "a", Some(0), true), member(2, "b", Some(1), false)],
             links: vec![LinkStatus { a: id(1), b: id(2), cost_micros: 120, rtt_nanos: Some(80_000) }],
             control: Some(GroupStatus {
@@ -266,6 +345,47 @@ mod tests {
         three.members.push(member(3, "c", None, true));
         three.control.as_mut().unwrap().voters = vec![id(1), id(2), id(3)];
         assert_eq!(warnings(&three), ["no path to the voters c: the others are still a majority."]);
+    }
+
+    #[test]
+    fn the_mode_is_told_with_what_it_forbids() {
+        let mut mesh = mesh();
+        let standing = |mode: MeshMode, unreachable, quorum| {
+            Some(MeshStanding { mode: mode.into(), unreachable, members: 4, quorum })
+        };
+        for (standing, told) in [
+            (standing(MeshMode::Healthy, 0, true), "HEALTHY: all 4 members can be reached."),
+            (standing(MeshMode::Degraded, 1, true), "DEGRADED: 1 of 4 members cannot be reached."),
+            (standing(MeshMode::Critical, 2, true), "nothing but `wattle mesh evict`"),
+            (standing(MeshMode::Critical, 2, false), "read-only"),
+        ] {
+            mesh.standing = standing;
+            assert!(text(&mesh).contains(told), "{}", text(&mesh));
+        }
+        assert_eq!(json(&mesh)["mode"], "CRITICAL");
+    }
+
+    #[test]
+    fn former_members_and_what_waits_for_them_are_told() {
+        let mut mesh = mesh();
+        mesh.epoch = 2;
+        mesh.former = vec![FormerMember { node: id(3), name: "c".to_owned(), epoch: 2, left: false }];
+        let gone = vec![id(3)];
+        mesh.streams = vec![StreamStatus { name: "words".to_owned(), gone, ..StreamStatus::default() }];
+        let text = text(&mesh);
+        assert!(text.contains("Mesh epoch 2; former members: c (evicted, epoch 2)."), "{text}");
+        assert!(
+            text.contains("stream words needs a seal, or to be closed: c is no member any more"),
+            "{text}"
+        );
+        let parted = MeshStatus {
+            name: "x".to_owned(),
+            node: id(1),
+            parted: Some("it was evicted".to_owned()),
+            ..MeshStatus::default()
+        };
+        assert!(super::text(&parted).contains(": it was evicted"), "{}", super::text(&parted));
+        assert_eq!(json(&mesh)["former"][0]["left"], false);
     }
 
     #[test]

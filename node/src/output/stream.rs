@@ -36,6 +36,7 @@ pub fn list_text(status: &MeshStatus) -> String {
 fn state(stream: &StreamStatus) -> String {
     match &stream.stopped {
         Some(why) => format!("stopped: {why}"),
+        None if !stream.gone.is_empty() => "needs a seal: an end is no member any more".to_owned(),
         None if !stream.local => "figures are at its ends".to_owned(),
         None if stream.waiting_for.is_empty() => "up to date".to_owned(),
         None => format!("waiting: {}", stream.waiting_for.join("; ")),
@@ -150,6 +151,7 @@ pub fn json(stream: &StreamStatus, names: &Names) -> Value {
             "holders": stream.holders.iter().map(|holder| names.name(holder)).collect::<Vec<_>>(),
             "handler": stream.handler, "outbox_bytes": stream.outbox_bytes,
             "waiting_for": stream.waiting_for, "stopped": stream.stopped,
+            "gone": stream.gone.iter().map(|node| names.name(node)).collect::<Vec<_>>(),
         });
         if let (Value::Object(value), Value::Object(figures)) = (&mut value, figures) {
             value.extend(figures);

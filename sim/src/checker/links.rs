@@ -1,6 +1,6 @@
 //! How links between neighbours end and come back (X17, X19), as each node tells of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wattle_core::time::{Instant, Span};
 
@@ -77,13 +77,23 @@ pub struct Neighbours {
     due: usize,
     /// Counts the connections that nodes were told of, and their ends.
     order: u64,
+    /// Nodes that belong to no mesh any more.
+    parted: BTreeSet<usize>,
 }
 
 impl Neighbours {
     /// No links.
     #[must_use]
     pub fn new(pauses: Pauses) -> Self {
-        Self { pauses, all: BTreeMap::new(), down: Vec::new(), told: Vec::new(), due: 0, order: 0 }
+        Self {
+            pauses,
+            all: BTreeMap::new(),
+            down: Vec::new(),
+            told: Vec::new(),
+            due: 0,
+            order: 0,
+            parted: BTreeSet::new(),
+        }
     }
 
     fn at(&mut self, node: usize, peer: usize) -> &mut Neighbour {
@@ -102,6 +112,14 @@ impl Neighbours {
         for neighbour in self.all.iter_mut().filter(|(pair, _)| pair.1 == node).map(|(_, other)| other) {
             neighbour.carriers.iter_mut().for_each(|carrier| carrier.broke = true);
         }
+    }
+
+    /// A node belongs to no mesh: it dials nobody.
+    pub fn parts(&mut self, node: usize) {
+        self.parted.insert(node);
+        let own: Vec<usize> =
+            self.all.range((node, 0)..=(node, usize::MAX)).map(|(pair, _)| pair.1).collect();
+        own.into_iter().for_each(|peer| self.owe(node, peer, None));
     }
 
     /// A node dials a neighbour.
@@ -178,6 +196,7 @@ impl Neighbours {
 
     /// A node says that a link is up.
     pub fn link_up(&mut self, node: usize, peer: usize, now: Instant) {
+        self.parted.remove(&node);
         let own = self.at(node, peer);
         own.carriers.retain(|carrier| !carrier.over);
         own.up = Some(now);
@@ -194,6 +213,8 @@ impl Neighbours {
             .carriers
             .iter()
             .any(|carrier| carrier.dialled && !carrier.over && now.since(carrier.since) < handshake);
+        let dials = dials && !self.parted.contains(&node);
+        let own = self.at(node, peer);
         let rests = dials && own.answered && !own.dialling && !greets;
         if rests && lasted >= healthy {
             self.owe(node, peer, Some(now + redial));

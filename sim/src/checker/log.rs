@@ -335,6 +335,13 @@ impl Logs {
         }
     }
 
+    /// A node left a group for good: if it comes back, then under another name and with nothing.
+    pub fn left(&mut self, node: usize, group: GroupId) {
+        self.changes += 1;
+        self.seen.remove(&(node, group));
+        self.before.remove(&(node, group));
+    }
+
     /// A node comes back with an empty disk: it is nobody in its groups until it is taken in under a fresh name. What nobody else had
     /// committed and on disk is void.
     pub fn emptied(&mut self, node: usize) {

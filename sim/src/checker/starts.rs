@@ -64,6 +64,12 @@ impl Starts {
         Ok(())
     }
 
+    /// A node belongs to no mesh any more. If it joins again, it reads the log from its beginning.
+    pub fn parts(&mut self, node: usize) {
+        self.nodes[node].shown.clear();
+        self.nodes[node].closed.clear();
+    }
+
     /// Whether a node was heard in that start of it.
     #[must_use]
     pub fn was_heard(&self, node: usize, life: u32) -> bool {

@@ -1,4 +1,4 @@
-//! Updates reach every member, in one order, and none is lost or doubled (X22).
+//! Updates reach every member, in one order, and none is lost or doubled (X24).
 //!
 //! Known is what was asked, what was acknowledged, what every handler was handed and reported. An update that was acknowledged is handed to the
 //! handlers of all members, in the order of the numbers, from the first that was sent after the member was told that it is one. A handler
@@ -105,7 +105,7 @@ impl UpdateLedger {
     /// An update was acknowledged.
     ///
     /// # Errors
-    /// X22.
+    /// X24.
     pub fn acknowledged(&mut self, index: usize, number: UpdateNumber) -> Checked {
         self.sent[index].acknowledged = true;
         let borne = self.bears(index, number.0);
@@ -116,12 +116,12 @@ impl UpdateLedger {
     fn bears(&mut self, index: usize, number: u64) -> Checked {
         let sent = &mut self.sent[index];
         let known = *sent.number.get_or_insert(number);
-        ensure!(known == number, "X22", "update {index} is number {known}, and now number {number}");
+        ensure!(known == number, "X24", "update {index} is number {known}, and now number {number}");
         let kind = sent.kind;
         let first = *self.order[kind.index()].entry(number).or_insert(index);
         ensure!(
             first == index,
-            "X22",
+            "X24",
             "number {number} of {} updates is borne by {first} and by {index}",
             kind.name()
         );
@@ -131,7 +131,7 @@ impl UpdateLedger {
     /// A handler is attached.
     ///
     /// # Errors
-    /// X22.
+    /// X24.
     pub fn attached(
         &mut self,
         node: usize,
@@ -157,7 +157,7 @@ impl UpdateLedger {
         let handled = &self.handled[node][kind.index()];
         ensure!(
             handled.rolled_back || again <= handled.window,
-            "X22",
+            "X24",
             "node {node}: {} updates begin after {after} again, though {} were handed over in a window of {}",
             kind.name(),
             handled.handed,
@@ -172,7 +172,7 @@ impl UpdateLedger {
         let asked = sent.and_then(|sent| sent.asked);
         ensure!(
             asked.is_some() && self.joined[node].is_none_or(|joined| asked < Some(joined)),
-            "X22",
+            "X24",
             "node {node}: {} update {number} was never processed and is not handed over",
             kind.name()
         );
@@ -182,7 +182,7 @@ impl UpdateLedger {
     /// Updates are handed over.
     ///
     /// # Errors
-    /// X22.
+    /// X24.
     pub fn handed(&mut self, node: usize, delivery: &UpdateDelivery) -> Checked {
         let kind = delivery.kind;
         for item in &delivery.items {
@@ -196,7 +196,7 @@ impl UpdateLedger {
             });
             ensure!(
                 same,
-                "X22",
+                "X24",
                 "node {node} hands over {} update {} that nobody sent so",
                 kind.name(),
                 update.number
@@ -211,19 +211,19 @@ impl UpdateLedger {
         let handled = &mut self.handled[node][kind.index()];
         let Some(now) = handled.now.as_mut().filter(|now| now.token == token) else {
             return Err(Failure::new(
-                "X22",
+                "X24",
                 format!("node {node}: {} updates under token {token}, which is not attached", kind.name()),
             ));
         };
         let UpdateItem::Update(update) = item else {
             return Err(Failure::new(
-                "X22",
+                "X24",
                 format!("node {node}: a gap where nobody is passed over: {item:?}"),
             ));
         };
         ensure!(
             update.number.0 == now.handed + 1,
-            "X22",
+            "X24",
             "node {node}: {} update {} was handed over after {}",
             kind.name(),
             update.number,
@@ -309,7 +309,7 @@ mod tests {
     }
 
     fn broken(checked: Checked) {
-        assert_eq!(checked.expect_err("this breaks a promise").checker, "X22");
+        assert_eq!(checked.expect_err("this breaks a promise").checker, "X24");
     }
 
     #[test]

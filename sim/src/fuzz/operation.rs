@@ -143,13 +143,15 @@ fn call(source: &mut Source<'_>, tape: &Tape) -> Call {
     let request = wattle_core::id::RequestId(1 << 60 | u64::from(source.u16()));
     let name = |source: &mut Source<'_>| (*source.pick(&NAMES)).to_owned();
     let writer = |source: &mut Source<'_>| WriterId(u128::from(source.u8() % 4));
-    let command = match source.below(9) {
+    let command = match source.below(11) {
         0 => Command::Seed { name: name(source) },
         1 => Command::Invite,
         2 => Command::Join { token: String::from_utf8_lossy(source.take(40)).into_owned() },
         3 => Command::OpenStream { name: name(source), source: name(source), target: name(source) },
         4 => Command::CloseStream { name: name(source) },
         5 => Command::FindWriter { stream: name(source), writer: writer(source) },
+        8 => Command::Evict { member: name(source) },
+        9 => Command::Leave { force: source.one_in(2) },
         6 => Command::CloseWriter { stream: name(source), writer: writer(source) },
         7 => Command::Attach {
             stream: name(source),

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{FORMAT, Latency, MAX_NODES, Plan, Wish};
-use crate::checker::CALLS_MOST;
+use super::{ConfigWish, FORMAT, Latency, MAX_NODES, Plan, Wish};
+use crate::checker::{CALLS_MOST, WISHES_MOST};
 use crate::event::{SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
 
@@ -27,6 +27,8 @@ impl Plan {
         self.check_streams()?;
         self.check_registry()?;
         self.check_updates()?;
+        self.check_config()?;
+        self.check_departures()?;
         for &node in self.forsaken.iter().flat_map(|forsaken| &forsaken.nodes) {
             self.known(node, "who is forsaken")?;
         }
@@ -73,6 +75,50 @@ impl Plan {
             return Err(format!(
                 "the registry is asked {calls} times for name {name}: {CALLS_MOST} is the most for one name"
             ));
+        }
+        Ok(())
+    }
+
+    fn check_config(&self) -> Result<(), String> {
+        let mut asked: BTreeMap<u64, usize> = BTreeMap::new();
+        for (index, wanted) in self.config.iter().enumerate() {
+            self.known(wanted.node, &format!("whom configuration wish {index} asks"))?;
+            match wanted.wish {
+                ConfigWish::Voters(3 | 5) | ConfigWish::Watch | ConfigWish::WatchAll => {}
+                ConfigWish::Voters(voters) => {
+                    return Err(format!(
+                        "configuration wish {index} is for {voters} voters: 3 or 5 can be wished for, so that no one voter decides alone"
+                    ));
+                }
+                _ => *asked.entry(wanted.key).or_default() += 1,
+            }
+        }
+        match asked.into_iter().find(|&(_, wishes)| wishes > WISHES_MOST) {
+            Some((key, wishes)) => Err(format!(
+                "there are {wishes} wishes for key {key} of the configuration: {WISHES_MOST} is the most for one key"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn check_departures(&self) -> Result<(), String> {
+        let mut gone = BTreeSet::new();
+        for (index, departure) in self.departures.iter().enumerate() {
+            self.known(departure.node, &format!("who goes by departure {index}"))?;
+            self.known(departure.asked_at, &format!("whom departure {index} asks"))?;
+            if let Some((_, through)) = departure.returns {
+                self.known(through, &format!("through whom departure {index} ends"))?;
+            }
+            if !gone.insert(departure.node) {
+                return Err(format!("node {} goes twice: once is enough", departure.node));
+            }
+        }
+        let asked = |node| self.departures.iter().any(|departure| departure.asked_at == node);
+        if let Some(node) = gone.iter().find(|&&node| asked(node)) {
+            return Err(format!("node {node} goes, and is asked to let another go: ask one that stays"));
+        }
+        if gone.len() >= self.nodes.len() && !gone.is_empty() {
+            return Err("every node goes: a mesh keeps a member".into());
         }
         Ok(())
     }

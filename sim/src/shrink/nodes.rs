@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::fault::{Fault, FaultKind, Trigger};
+use crate::generate::departures::hangs_together;
 use crate::plan::{Edge, Plan, Wish};
 
 /// What becomes of streams, calls and faults that name a node which goes.
@@ -40,6 +41,10 @@ pub(super) fn without(plan: &Plan, gone: usize, heir: usize, heritage: Heritage)
         let left: BTreeSet<usize> = forsaken.nodes.iter().filter_map(|&node| kept(node)).collect();
         forsaken.nodes = left.into_iter().collect();
         smaller.forsaken = (!forsaken.nodes.is_empty()).then_some(forsaken);
+    }
+    let gone: Vec<usize> = smaller.departures.iter().map(|departure| departure.node).collect();
+    if !gone.is_empty() && !hangs_together(&smaller, &gone) {
+        smaller.departures.clear();
     }
     smaller.faults.retain_mut(|fault| keep_fault(fault, &kept, count));
     smaller.check().is_ok().then_some(smaller)
@@ -102,6 +107,19 @@ fn keep_streams(plan: &mut Plan, moved: &dyn Fn(usize) -> usize, kept: &dyn Fn(u
             left.is_some()
         });
     }
+    plan.config.retain_mut(|wish| {
+        let Some(node) = kept(wish.node) else { return false };
+        wish.node = node;
+        true
+    });
+    plan.departures.retain_mut(|departure| {
+        let (Some(node), Some(asked_at)) = (kept(departure.node), kept(departure.asked_at)) else {
+            return false;
+        };
+        (departure.node, departure.asked_at) = (node, asked_at);
+        departure.returns = departure.returns.and_then(|(after, through)| Some((after, kept(through)?)));
+        node != asked_at
+    });
     plan.registry.retain_mut(|call| {
         let Some(node) = kept(call.node) else { return false };
         call.node = node;
@@ -180,6 +198,7 @@ mod tests {
         (1..4).for_each(|node| plan.nodes[node].joins_through = Some(node - 1));
         plan.network.links.clear();
         plan.registry.clear();
+        plan.config.clear();
         plan.streams.truncate(1);
         (plan.streams[0].source, plan.streams[0].target, plan.streams[0].asked_at) = (3, 0, 1);
         let fault = |id, kind| Fault { id, when: Trigger::At(1), kind };

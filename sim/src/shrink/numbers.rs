@@ -34,6 +34,8 @@ pub(super) fn times(plan: &mut Plan) -> Vec<&mut Time> {
         times.push(&mut updates.service.1);
         times.extend(updates.sends.iter_mut().map(|send| &mut send.at));
     }
+    times.extend(plan.config.iter_mut().map(|wish| &mut wish.at));
+    times.extend(plan.departures.iter_mut().map(|departure| &mut departure.at));
     times
 }
 

@@ -172,6 +172,15 @@ fn calls(plan: &Plan, _: Hint) -> Vec<Edit> {
             }
         }));
     }
+    for range in ranges(plan.config.len()) {
+        edits.push(edit(move |plan| drop(plan.config.drain(range.clone()))));
+    }
+    for range in ranges(plan.departures.len()) {
+        edits.push(edit(move |plan| drop(plan.departures.drain(range.clone()))));
+    }
+    for departure in 0..plan.departures.len() {
+        edits.push(edit(move |plan| plan.departures[departure].returns = None));
+    }
     for (stream, entry) in plan.streams.iter().enumerate() {
         for range in ranges(entry.handler.interruptions.len()) {
             edits.push(edit(move |plan| {
@@ -317,6 +326,7 @@ mod tests {
         plan.network.links.clear();
         plan.streams.clear();
         plan.registry.clear();
+        plan.config.clear();
         plan.faults.clear();
         let half = without_range(&plan, 32..64).expect("nobody needs them");
         assert_eq!((half.nodes.len(), half.check()), (32, Ok(())));

@@ -2,6 +2,7 @@
 //! die without a word.
 
 mod chaos;
+mod fence;
 mod handshake;
 mod keepalive;
 mod pairs;
@@ -79,6 +80,8 @@ fn hello(node: u8, generation: u64) -> Hello {
         nonce: 7,
         max_frame: 1 << 20,
         endorsement: Bytes::new(),
+        epoch: crate::epoch::Epoch::default(),
+        epoch_proofs: Vec::new(),
     }
 }
 

@@ -16,15 +16,20 @@ use crate::time::{Span, Wall};
 use crate::when::When;
 use crate::work::{Job, perform, public_key};
 
+mod agreed;
 mod describe;
 mod events;
 mod growth;
 mod introductions;
+mod join_keys;
 mod joining;
+mod leaving;
 mod marks;
+mod modes;
 mod random;
 mod registry;
 mod room;
+mod settings;
 mod snapshots;
 mod tokens;
 mod updates;
@@ -54,6 +59,10 @@ struct Host {
     compacted: Option<LogIndex>,
     updates: Vec<crate::update::UpdateDelivery>,
     events: Vec<crate::event::MeshEvent>,
+    parted: usize,
+    unreached: Vec<NodeId>,
+    gone: Vec<NodeId>,
+    bounds: (u64, Vec<Former>),
 }
 
 pub(super) struct World {
@@ -140,6 +149,10 @@ impl World {
             compacted: None,
             updates: Vec::new(),
             events: Vec::new(),
+            parted: 0,
+            unreached: Vec::new(),
+            gone: Vec::new(),
+            bounds: (0, Vec::new()),
         });
         self.hosts.len() - 1
     }
@@ -418,9 +431,23 @@ impl World {
             }
             Output::Reply { request, reply } => entry.replies.push((request, reply)),
             Output::DeliverUpdates(delivery) => entry.updates.push(delivery),
-            Output::Snapshot { .. } | Output::Installed { .. } | Output::Endorsement(_) => {}
             Output::Event(crate::node::output::Event::Mesh(event)) => entry.events.push(event),
-            Output::Event(_) => {}
+            Output::Gone(node) => entry.gone.push(node),
+            Output::Look => {
+                let unreached = entry.unreached.iter().copied().collect();
+                self.inbox.push_back((host, Input::Unreached(unreached)));
+            }
+            Output::Parted => {
+                entry.in_group = false;
+                entry.applied = 0;
+                entry.roster.clear();
+                entry.parted += 1;
+            }
+            Output::Bounds { epoch, former, .. } => entry.bounds = (epoch.number, former),
+            Output::Snapshot { .. }
+            | Output::Installed { .. }
+            | Output::Endorsement(_)
+            | Output::Event(_) => {}
         }
     }
 

@@ -168,8 +168,8 @@ impl Updates {
         }
     }
 
-    /// Lets go what every member has processed.
-    fn settle(&mut self, members: &BTreeMap<NodeId, Member>) {
+    /// Lets go what every member has processed. Who is no member any more holds up nothing.
+    pub(in crate::mesh) fn settle(&mut self, members: &BTreeMap<NodeId, Member>) {
         self.cursors.retain(|node, _| members.contains_key(node));
         for kind in UpdateKind::ALL {
             let slowest = self.of_kind(kind).min().unwrap_or_default();
@@ -234,6 +234,11 @@ impl Updates {
         self.history(kind).get(number.next())
     }
 
+    /// Whether these members, and nobody else, have cursors.
+    pub(in crate::mesh) fn are_of(&self, members: &BTreeMap<NodeId, Member>) -> bool {
+        self.cursors.keys().eq(members.keys())
+    }
+
     /// Panics if an invariant does not hold.
     pub(in crate::mesh) fn check(&self, members: &BTreeMap<NodeId, Member>) {
         for kind in UpdateKind::ALL {
@@ -250,9 +255,6 @@ impl Updates {
                 );
             }
         }
-        assert!(
-            members.keys().all(|node| self.cursors.contains_key(node)),
-            "M21: each member has its cursors"
-        );
+        assert!(self.are_of(members), "M21: members have their cursors, and nobody else has");
     }
 }

@@ -212,8 +212,16 @@ fn answers(
     let passes = if cut { 1 } else { held.len() };
     let commit = LogIndex(last.index.0 + committed);
     let entries = held[..passes].to_vec();
-    let body =
-        Append { previous: last, commit, durable, entries: entries.into(), number: 0, copy: true, cut };
+    let body = Append {
+        previous: last,
+        commit,
+        durable,
+        entries: entries.into(),
+        number: 0,
+        round: 0,
+        copy: true,
+        cut,
+    };
     cluster.hear(0, node, Term(term), Body::Append(body));
 }
 

@@ -23,7 +23,14 @@ fn an_answer_to_a_former_life_does_not_raise_the_term_while_marks_are_awaited() 
         let body = if vote {
             Body::VoteReply { pre: false, granted: false, last }
         } else {
-            Body::AppendReply { number: 0, matched: false, place: last, more: false, waiting: false }
+            Body::AppendReply {
+                number: 0,
+                matched: false,
+                place: last,
+                more: false,
+                waiting: false,
+                round: 0,
+            }
         };
         cluster.hear(victim, (victim + 1) % 3, term.next().next(), body);
         let place = cluster.place(victim);

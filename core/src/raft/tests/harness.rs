@@ -46,6 +46,8 @@ pub(super) struct Replica {
     pub(super) stopped: bool,
     /// The numbers under which this replica spoke of proposals and changes.
     pub(super) numbers: BTreeSet<u64>,
+    /// The reads that were answered, and up to where.
+    pub(super) read: Vec<(u64, LogIndex)>,
 }
 
 pub(super) struct Cluster {
@@ -132,8 +134,8 @@ impl Cluster {
             }
             Output::Notify(receipt) => replica.pending.push_back(Pending::Notify(receipt)),
             Output::Send { to, message, when, .. } => match when {
-                When::Now => self.network.push((own, to, message)),
-                When::Durable => replica.pending.push_back(Pending::Send(to, message)),
+                When::Now => self.network.push((own, to, *message)),
+                When::Durable => replica.pending.push_back(Pending::Send(to, *message)),
             },
             Output::Apply { entries, .. } => {
                 for entry in &entries {
@@ -165,6 +167,10 @@ impl Cluster {
             }
             Output::Proposed { context, .. } | Output::Refused { context, .. } => {
                 replica.numbers.insert(context);
+            }
+            Output::ReadReady { context, index, .. } => {
+                assert!(replica.groups.status(self.group).is_some_and(|status| status.applied >= index));
+                replica.read.push((context, index));
             }
             Output::Follows { node: leader } => {
                 self.told_leads.remove(&(node, (leader.0 - 1) as usize));
@@ -211,7 +217,7 @@ impl Cluster {
         if self.replicas[to_place].up && !self.cut.contains(&(from_place, to_place)) {
             // Everything crosses the wire.
             let message = Message::decode(message.encode().to_bytes()).expect("just encoded");
-            self.tell(to_place, Input::Message { from, group: self.group, message });
+            self.tell(to_place, Input::Message { from, group: self.group, message: message.into() });
         }
     }
 
@@ -368,13 +374,20 @@ impl Cluster {
     pub(super) fn hear(&mut self, node: usize, from: usize, term: Term, body: Body) {
         let (sender, addressee) = (member(from).replica, Some(member(node).replica));
         let message = Message { sender, addressee, term, life: 0, body };
-        self.tell(node, Input::Message { from: member(from).node, group: self.group, message });
+        self.tell(
+            node,
+            Input::Message { from: member(from).node, group: self.group, message: message.into() },
+        );
         self.sync_all(node);
     }
 
     pub(super) fn propose(&mut self, node: usize, text: &str) {
         let data = Bytes::copy_from_slice(text.as_bytes());
         self.tell(node, Input::Propose { group: self.group, data, weight: 0, context: 0 });
+    }
+
+    pub(super) fn read(&mut self, node: usize, number: u64) {
+        self.tell(node, Input::Read { group: self.group, context: number });
     }
 
     pub(super) fn commands(&self, node: usize) -> Vec<Bytes> {
@@ -464,6 +477,7 @@ impl Replica {
             boots: 0,
             stopped: false,
             numbers: BTreeSet::new(),
+            read: Vec::new(),
         }
     }
 }

@@ -5,8 +5,11 @@ mod former_life;
 mod harness;
 mod newcomers;
 mod owner;
+mod reads;
 mod restart;
 mod rolled_back;
+mod snapshots;
+mod transfer;
 mod unknown;
 
 use alloc::vec;
@@ -330,11 +333,12 @@ fn a_leader_of_several_groups_is_asked_once_a_step_what_it_leads() {
                 entries: Entries::new(),
                 number: 1,
                 copy: false,
+                round: 0,
                 cut: false,
             });
             let (sender, addressee) = (member(0).replica, Some(member(1).replica));
             let message = Message { sender, addressee, term: Term(term), life: 0, body };
-            groups.handle(now, Input::Message { from: member(0).node, group, message });
+            groups.handle(now, Input::Message { from: member(0).node, group, message: message.into() });
         }
         let outputs: Vec<Output> = core::iter::from_fn(|| groups.poll()).collect();
         outputs.into_iter().filter(|output| matches!(output, Output::Follows { .. })).count()

@@ -102,7 +102,7 @@ fn a_candidate_that_forgot_its_term_is_told_of_it() {
     };
     for node in [leader, other] {
         let from = member(victim).node;
-        cluster.tell(node, Input::Message { from, group: GROUP, message: message.clone() });
+        cluster.tell(node, Input::Message { from, group: GROUP, message: message.clone().into() });
         cluster.sync_all(node);
     }
     cluster.network.clear();

@@ -71,6 +71,7 @@ fn who_knows_of_no_configuration_votes_for_nobody() {
         entries: [first.clone()].into_iter().collect(),
         number: 1,
         copy: false,
+        round: 0,
         cut: false,
     };
     cluster.agreed.clear();

@@ -1,0 +1,140 @@
+//! How the mesh is: what every node shows, and what a leader lets be done.
+//!
+//! | mode | when | what is forbidden |
+//! | --- | --- | --- |
+//! | HEALTHY | every member can be reached | nothing |
+//! | DEGRADED | some cannot, fewer than half | nothing |
+//! | CRITICAL | half of them or more cannot, or nobody leads the control group | every change of the configuration but evictions; without a leader these, too |
+//!
+//! A member that comes back with an empty disk is let in again in every mode. Open streams go on in every mode, where they can. Each node judges by its own paths; what counts is the leader's judgement. It changes only once
+//! what it rests on has been so for a while, so that a link that flaps changes nothing (M31). What a leader forbids it has the log forbid, so that
+//! a copy of a refused request is not done later (M4, M30).
+
+use alloc::collections::BTreeSet;
+
+use super::entry::{Body, Request};
+use super::updates::Change;
+use super::{Mesh, Output};
+use crate::id::NodeId;
+use crate::node::output::{Event, MeshMode, Standing};
+use crate::rare;
+use crate::sometimes;
+use crate::time::{Instant, Now};
+
+/// What this node makes of the mesh.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Judgement {
+    /// What is shown; `None` until enough was seen.
+    shown: Option<Standing>,
+    /// What it would be by what was seen last, and since when.
+    seen: Option<(Standing, Instant)>,
+    /// When to look again.
+    look_at: Option<Instant>,
+    unreached: BTreeSet<NodeId>,
+}
+
+impl Judgement {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.look_at
+    }
+}
+
+impl Mesh {
+    /// How the mesh is, as far as this node can tell; `None` while it belongs to none, and for a moment after its start.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        self.judgement.shown.filter(|_| self.membership.is_some())
+    }
+
+    /// Something that a judgement rests on may have changed: paths, members, who leads.
+    pub(super) fn look_soon(&mut self, now: Now) {
+        if self.membership.is_some() {
+            let soon = now.monotonic + self.config.mode_look;
+            self.judgement.look_at = Some(self.judgement.look_at.map_or(soon, |at| at.min(soon)));
+        }
+    }
+
+    pub(super) fn on_mode_deadline(&mut self, now: Now) {
+        if self.judgement.look_at.is_some_and(|at| at <= now.monotonic) {
+            self.judgement.look_at = None;
+            if self.membership.is_some() {
+                self.outputs.push_back(Output::Look);
+            }
+        }
+    }
+
+    /// Which members no path leads to.
+    pub(super) fn on_unreached(&mut self, now: Now, unreached: BTreeSet<NodeId>) {
+        self.judgement.unreached = unreached;
+        self.judge_mode(now);
+    }
+
+    fn judge_mode(&mut self, now: Now) {
+        let own = self.own;
+        let members = self.member_count();
+        let judgement = &mut self.judgement;
+        let away = judgement.unreached.len();
+        let leader = self.control.leader;
+        let led = self.control.leading
+            || leader.is_some_and(|leader| leader != own && !judgement.unreached.contains(&leader));
+        let mode = match away {
+            _ if !led || (away > 0 && 2 * away >= members) => MeshMode::Critical,
+            0 => MeshMode::Healthy,
+            _ => MeshMode::Degraded,
+        };
+        let standing = Standing { mode, unreachable: away as u64, members: members as u64, quorum: led };
+        let same = |other: &Standing| (other.mode, other.quorum) == (mode, led);
+        let since = match &judgement.seen {
+            Some((seen, since)) if same(seen) => *since,
+            _ => now.monotonic,
+        };
+        judgement.seen = Some((standing, since));
+        let shown = judgement.shown;
+        if shown.as_ref().is_some_and(same) {
+            judgement.shown = Some(standing);
+            return;
+        }
+        let ripe = since + self.config.mode_hold;
+        if ripe > now.monotonic {
+            judgement.look_at = Some(judgement.look_at.map_or(ripe, |at| at.min(ripe)));
+            return;
+        }
+        assert!(now.monotonic.since(since) >= self.config.mode_hold, "M31: a mode is shown too soon");
+        sometimes!(MeshCritical, mode == MeshMode::Critical);
+        sometimes!(MeshHealthyAgain, mode == MeshMode::Healthy && shown.is_some());
+        judgement.shown = Some(standing);
+        self.outputs.push_back(Output::Event(Event::ModeChanged(standing)));
+    }
+
+    /// What the log is to say of a request, for the mode forbids some.
+    pub(super) fn unless_forbidden(&self, request: Request, body: Body) -> Body {
+        let changes = match &body {
+            Body::Open { .. }
+            | Body::Close { .. }
+            | Body::AdmitByKey { .. }
+            | Body::RotateKey { .. }
+            | Body::SetConfig { .. }
+            | Body::DeleteConfig { .. }
+            | Body::Configure { .. }
+            | Body::Updates(Change::Send { .. } | Change::PassOver { .. }) => true,
+            // A member whose disk was lost is away until it is let in again.
+            Body::Admit(admission) => !self.state.members.contains_key(&admission.node),
+            Body::Found { .. }
+            | Body::Update { .. }
+            | Body::Evict(_)
+            // What a member says of itself, and what it has processed, changes nothing for others.
+            | Body::Describe { .. }
+            | Body::Updates(Change::Processed { .. })
+            | Body::Forbidden { .. }
+            | Body::Barrier => false,
+        };
+        let Some(standing) = self.standing().filter(|_| changes) else { return body };
+        // What was decided before is only told again.
+        let decided = self.state.decisions.contains_key(&request);
+        if standing.mode != MeshMode::Critical || decided {
+            return body;
+        }
+        rare!(ChangeForbidden);
+        Body::Forbidden { unreachable: standing.unreachable, members: standing.members }
+    }
+}
