@@ -1,6 +1,6 @@
-//! How large the state may grow: a snapshot of it is one message, so what would not fit any more is refused.
+//! How large the state may grow. Every snapshot holds all of it, and it is written whole when the log is cut, so what would not fit any more is refused.
 //!
-//! Counted are upper bounds of what members, streams and agreed configuration take once encoded. They follow from the state alone, so every member of the mesh
+//! Counted are upper bounds of what members, descriptions, streams and agreed configuration take once encoded. They follow from the state alone, so every member of the mesh
 //! refuses the same entries.
 
 use alloc::string::String;
@@ -11,10 +11,10 @@ use super::entry::Admission;
 use super::eviction::{EVICTED_BYTES, EVICTED_MAX};
 use super::state::{DECIDED_MAX, FORMER_MAX, Member, State, Stream};
 
-/// Most bytes of the encoded state, updates not counted: they have [`super::updates::UPDATES_BYTES_MAX`] of their own. The largest
-/// message has 4 MiB.
-pub(super) const STATE_BYTES_MAX: usize = 3 << 20;
-/// What of that is left to members and streams; decided requests, former members and the rest take less than what is kept back.
+/// Most bytes of the encoded state, updates not counted: they have [`super::updates::UPDATES_BYTES_MAX`] of their own. Room for as many members as
+/// there may be, all described at length, and a full configuration, beside tens of thousands of streams.
+pub(super) const STATE_BYTES_MAX: usize = 8 << 20;
+/// What of that is left to members, descriptions, streams and configuration; decided requests, former members and the rest take less than what is kept back.
 pub(super) const TABLES_BYTES_MAX: usize =
     STATE_BYTES_MAX - DECIDED_MAX * 34 - (EVICTED_MAX + 1) * EVICTED_BYTES - 2_048;
 /// Ids, numbers, tags and lengths of a member or a stream.
@@ -92,6 +92,6 @@ impl State {
         let descriptions: usize = self.descriptions.values().map(description_bytes).sum();
         assert_eq!(self.bytes, members + streams + descriptions, "M5: the bytes of the tables add up");
         let bytes = self.bytes + self.config.bytes();
-        assert!(bytes <= TABLES_BYTES_MAX, "M5: the state fits into one message");
+        assert!(bytes <= TABLES_BYTES_MAX, "M5: the state is bounded");
     }
 }

@@ -4,11 +4,11 @@ use crate::mesh::room::STATE_BYTES_MAX;
 use crate::mesh::updates::{self, HISTORY_BYTES_MAX, IDS_MAX, UPDATE_BYTES_MAX, UPDATES_BYTES_MAX};
 use crate::update::{UpdateCommand, UpdateFate, UpdateItem, UpdateKind, UpdateReply};
 
-fn command(command: UpdateCommand) -> impl FnOnce(RequestId) -> Input {
+pub(super) fn command(command: UpdateCommand) -> impl FnOnce(RequestId) -> Input {
     move |request| Input::Updates(updates::Input::Command { request, command })
 }
 
-fn update(kind: UpdateKind, id: u128, after: Option<u64>, payload: &[u8]) -> UpdateCommand {
+pub(super) fn update(kind: UpdateKind, id: u128, after: Option<u64>, payload: &[u8]) -> UpdateCommand {
     UpdateCommand::Send {
         kind,
         id: Some(UpdateId(id)),
@@ -20,14 +20,14 @@ fn update(kind: UpdateKind, id: u128, after: Option<u64>, payload: &[u8]) -> Upd
 }
 
 /// A handler as an application has it.
-struct Handler {
+pub(super) struct Handler {
     host: usize,
     token: AttachToken,
-    after: u64,
+    pub(super) after: u64,
 }
 
 impl World {
-    fn send(&mut self, host: usize, wanted: UpdateCommand) -> Result<(u64, bool), Refusal> {
+    pub(super) fn send(&mut self, host: usize, wanted: UpdateCommand) -> Result<(u64, bool), Refusal> {
         let request = self.command(host, command(wanted));
         match self.reply(host, request).expect("an answer") {
             Ok(Reply::Update(UpdateReply::Sent { number, repeated, .. })) => Ok((number.0, repeated)),
@@ -36,7 +36,7 @@ impl World {
         }
     }
 
-    fn attach(&mut self, host: usize, kind: UpdateKind, window: u32) -> Handler {
+    pub(super) fn attach(&mut self, host: usize, kind: UpdateKind, window: u32) -> Handler {
         let request = self.command(host, command(UpdateCommand::Attach { kind, window }));
         let replies = &self.hosts[host].replies;
         let found = replies.iter().find_map(|(of, reply)| match reply {
@@ -58,11 +58,11 @@ impl World {
         mine.into_iter().flat_map(|delivery| delivery.items).collect()
     }
 
-    fn numbers(&mut self, handler: &Handler) -> Vec<u64> {
+    pub(super) fn numbers(&mut self, handler: &Handler) -> Vec<u64> {
         self.given(handler).iter().map(|item| item.last().0).collect()
     }
 
-    fn verdict(&mut self, handler: &Handler, upto: u64) {
+    pub(super) fn verdict(&mut self, handler: &Handler, upto: u64) {
         let (token, upto) = (handler.token, UpdateNumber(upto));
         self.inbox.push_back((handler.host, Input::Updates(updates::Input::Verdict { token, upto })));
         self.pump();
@@ -79,7 +79,7 @@ impl World {
         self.log.iter().filter(is_report).count()
     }
 
-    fn floor(&self, kind: UpdateKind) -> u64 {
+    pub(super) fn floor(&self, kind: UpdateKind) -> u64 {
         self.mesh(0).state.updates.history(kind).floor().0
     }
 }
@@ -315,7 +315,7 @@ fn an_update_nobody_waits_for_is_answered_with_a_ticket_and_its_fate_can_be_aske
 }
 
 #[test]
-fn a_state_with_all_the_updates_it_may_have_fits_into_a_message_and_survives_its_bytes() {
+fn a_state_with_all_the_updates_it_may_have_can_be_sent_and_survives_its_bytes() {
     let mut world = World::grown(&["a", "b"]);
     let before = world.mesh(0).state.encode().len();
     for kind in UpdateKind::ALL {
@@ -328,7 +328,8 @@ fn a_state_with_all_the_updates_it_may_have_fits_into_a_message_and_survives_its
     let bytes = state.encode();
     assert!(bytes.len() - before <= UPDATES_BYTES_MAX, "{} bytes", bytes.len());
     assert!(bytes.len() - before > HISTORY_BYTES_MAX);
-    const { assert!(STATE_BYTES_MAX + UPDATES_BYTES_MAX < 4 << 20, "the largest message") };
+    let most = crate::raft::Config::default().snapshot_bytes as usize;
+    assert!(STATE_BYTES_MAX + UPDATES_BYTES_MAX < most, "it can be sent");
     assert_eq!(State::decode(&bytes).as_ref(), Ok(state));
 }
 

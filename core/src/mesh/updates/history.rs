@@ -14,7 +14,7 @@ use crate::update::Update;
 pub const UPDATE_BYTES_MAX: usize = 32 << 10;
 /// Longest key of an update.
 pub const UPDATE_KEY_MAX: usize = 128;
-/// Most bytes kept of one kind. They are part of every snapshot, which is one message.
+/// Most bytes kept of one kind. They are part of every snapshot.
 pub const HISTORY_BYTES_MAX: usize = 192 << 10;
 /// Most updates kept of one kind.
 pub const KEPT_MAX: usize = 1_024;
