@@ -190,6 +190,11 @@ impl Processor {
             Ok(_) => {}
             Err(refusal) => {
                 if self.asked.is_some_and(|(asked, _)| asked == request) {
+                    if self.attached.is_some() {
+                        // Its node is no member any more.
+                        desk.books.updates.gone(self.node, self.kind);
+                        self.lose(desk, "it was ended");
+                    }
                     self.asked = None;
                     self.trouble = refusal.to_string();
                     self.ask_again_at = desk.now + self.draws(desk).between(50 * MILLI, 500 * MILLI);

@@ -234,7 +234,10 @@ impl<M: Machine> World<M> {
                 (0..self.processes.len()).any(|node| !self.custody.joined(node) && !self.is_forsaken(node));
             missing.note(if strangers { mesh } else { Owes::All }, || what);
         }
-        for node in (0..self.processes.len()).filter(|&node| !self.is_forsaken(node)) {
+        let departures = &self.books.departures;
+        let members =
+            (0..self.processes.len()).filter(|&node| !self.is_forsaken(node) && !departures.is_gone(node));
+        for node in members {
             if let Some(what) = self.books.updates.owed(node) {
                 missing.note(mesh, || what);
             }

@@ -264,7 +264,7 @@ impl Mesh {
                 let (index, member) = store::read_member(key.id, head).map_err(sense)?;
                 self.marks.recall(index, member);
             }
-            Space::Cursors => self.handlers.restore(head).map_err(sense)?,
+            Space::Cursors => self.handlers.restore(MeshId(key.id), head).map_err(sense)?,
             Space::Closed => {
                 self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
             }
@@ -290,6 +290,7 @@ impl Mesh {
         }
         self.restored_kept_streams();
         let Some(membership) = self.membership.clone() else { return };
+        self.begin_cursors(membership.mesh);
         let founding = self.founding_configuration(&membership);
         self.outputs.push_back(Output::CreateGroup { replica: membership.replica, founding });
         self.outputs.push_back(Output::Became { mesh: membership.mesh, remember: Vec::new() });

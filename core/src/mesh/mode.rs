@@ -116,7 +116,11 @@ impl Mesh {
             | Body::SetConfig { .. }
             | Body::DeleteConfig { .. }
             | Body::Configure { .. }
-            | Body::Updates(Change::Send { .. } | Change::PassOver { .. }) => true,
+            | Body::Updates(Change::PassOver { .. }) => true,
+            // A repeat is only told its number.
+            Body::Updates(Change::Send { kind, sent }) => {
+                self.state.updates.history(*kind).number(sent.id).is_none()
+            }
             // A member whose disk was lost is away until it is let in again.
             Body::Admit(admission) => !self.state.members.contains_key(&admission.node),
             Body::Found { .. }

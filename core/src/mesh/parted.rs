@@ -217,26 +217,23 @@ impl Mesh {
 
     /// Whoever waits for something of the mesh is told that it will not come.
     fn end_open_requests(&mut self, eviction: &Eviction, parted: &Parted) {
+        let refusal = || match eviction.left {
+            true => Refusal::NotMember,
+            false => Refusal::Evicted(parted.words()),
+        };
         for (request, id, body) in self.requests.take_clients() {
             let asked = request == eviction.request && matches!(body, Body::Evict(_));
             let reply = match (asked, eviction.left) {
                 (true, true) => Ok(Reply::Left),
                 (true, false) => Ok(Reply::Evicted { node: eviction.node, epoch: eviction.number }),
-                (false, true) => Err(Refusal::NotMember),
-                (false, false) => Err(Refusal::Evicted(parted.words())),
+                (false, _) => Err(refusal()),
             };
             self.when_durable(super::Awaited::Reply(id, reply));
         }
         let waiting = self.reads.take().into_iter().chain(self.watches.take());
+        let waiting = waiting.chain(self.describing.take()).chain(self.handlers.end());
         for id in waiting.collect::<Vec<_>>() {
-            let left = eviction.left;
-            let refusal = if left { Refusal::NotMember } else { Refusal::Evicted(parted.words()) };
-            self.when_durable(super::Awaited::Reply(id, Err(refusal)));
-        }
-        for id in self.describing.take() {
-            let left = eviction.left;
-            let refusal = if left { Refusal::NotMember } else { Refusal::Evicted(parted.words()) };
-            self.when_durable(super::Awaited::Reply(id, Err(refusal)));
+            self.when_durable(super::Awaited::Reply(id, Err(refusal())));
         }
         if let Some(welcome) = self.welcome.take() {
             let refusal = Refusal::Evicted(parted.words());
@@ -260,7 +257,6 @@ impl Mesh {
         self.watches = super::watches::Watches::default();
         self.failed.clear();
         self.told.clear();
-        self.handlers = super::updates::Handlers::default();
         self.sending = super::updates::Sending::default();
         self.reports = super::updates::Reports::default();
         self.grown_bytes = 0;
@@ -279,8 +275,7 @@ impl Mesh {
         let opened = self.opened.keys().map(|instance| Space::Opened.forget(instance.0));
         let closed = self.closed.keys().map(|instance| Space::Closed.forget(instance.0));
         let members = self.marks.written().map(|node| Space::Member.forget(node.0));
-        let cursors = [Space::Cursors.forget(0)];
-        let dead: Vec<_> = tokens.chain(opened).chain(closed).chain(members).chain(cursors).collect();
+        let dead: Vec<_> = tokens.chain(opened).chain(closed).chain(members).collect();
         self.outputs.extend(dead.into_iter().map(Output::Forget));
     }
 

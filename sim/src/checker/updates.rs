@@ -97,6 +97,11 @@ impl UpdateLedger {
         self.joined[node].get_or_insert(now);
     }
 
+    /// A node is no member any more: what is sent until it is told that it is one again it need not be handed.
+    pub fn departed(&mut self, node: usize) {
+        self.joined[node] = None;
+    }
+
     /// A node's disk was taken back: cursors that it alone held are void.
     pub fn rolled_back(&mut self, node: usize) {
         self.handled[node].iter_mut().for_each(|handled| handled.rolled_back = true);
@@ -342,6 +347,12 @@ mod tests {
         books.attached(0, KIND, AttachToken(2), 1, 2).unwrap();
         books.joined[1] = Some(9);
         books.attached(1, KIND, AttachToken(3), 3, 2).unwrap();
+        books.departed(1);
+        books.sent[2].asked = Some(12);
+        books.joined(1, 15);
+        books.gone(1, KIND);
+        books.handled[1][KIND.index()].reported = 2;
+        books.attached(1, KIND, AttachToken(4), 3, 2).unwrap();
         books.acknowledged(2, UpdateNumber(3)).unwrap();
         assert_eq!(books.owed(1), None, "all of it was sent before it was a member");
     }
