@@ -5,8 +5,19 @@
 
 use alloc::string::String;
 
-use crate::id::{NodeId, StreamInstance, Term, UpdateNumber};
+use crate::id::{LogIndex, NodeId, StreamInstance, Term, UpdateNumber};
 use crate::update::UpdateKind;
+
+/// How a member went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// Whether it was taken out; otherwise it had asked for that itself.
+    pub evicted: bool,
+    /// The number of the mesh epoch since then.
+    pub epoch: u64,
+    /// The node that was asked for it.
+    pub asked_at: NodeId,
+}
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +35,8 @@ pub enum MeshEvent {
         node: NodeId,
         /// Its name.
         name: String,
+        /// How; `None` if that is remembered no longer.
+        how: Option<Departure>,
     },
     /// Something about a member is another: its name, its addresses, its replica, or what it says of itself.
     NodeUpdated {
@@ -55,12 +68,16 @@ pub enum MeshEvent {
         /// Whether it is this node: whoever does duties for the whole mesh begins or ends them.
         here: bool,
     },
-    /// A setting of the mesh was set.
+    /// A key of the agreed configuration, or a setting of the mesh, was set or taken away.
     ConfigChanged {
         /// Which.
         key: String,
-        /// To what.
-        value: String,
+        /// To what; `None` if it was taken away, and for keys of applications, whose values may be long.
+        value: Option<String>,
+        /// The entry that did it; what there is to read then has this version, unless the key was taken away.
+        version: LogIndex,
+        /// Whether the key is gone.
+        deleted: bool,
     },
     /// A stream was opened.
     StreamOpened {

@@ -102,7 +102,7 @@ impl Mesh {
             return None;
         }
         let change = if let Body::Updates(change) = &entry.body { Some(change) } else { None };
-        self.tell_effect(effect, change);
+        self.tell_effect(index, effect, change);
         match (effect, &entry.body) {
             (Effect::Founded, Body::Found { first, .. }) => {
                 self.on_founded(now);
@@ -150,7 +150,6 @@ impl Mesh {
         let marked = self.opened.values().filter(|stream| stream.index <= index);
         let mut announced: BTreeMap<StreamInstance, String> =
             marked.map(|stream| (stream.instance, stream.name.clone())).collect();
-        let updates = UpdateKind::ALL.map(|kind| before.updates.history(kind).last());
         announced.extend(before.streams.values().map(|stream| (stream.instance, stream.name.clone())));
         self.store_state();
         self.cut = self.stored;
@@ -167,7 +166,7 @@ impl Mesh {
                 return;
             }
         }
-        self.tell_state(&before.streams, updates);
+        self.tell_state(&before);
         for (instance, name) in announced {
             let open = self.state.streams.get(&name).is_some_and(|stream| stream.instance == instance);
             if !open {

@@ -4,16 +4,23 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::state::{Effect, Stream};
+use super::eviction::Eviction;
+use super::handlers::RESERVED;
+use super::state::{Effect, State, Stream};
 use super::updates;
 use super::{Mesh, Output};
-use crate::event::MeshEvent;
+use crate::agreed::ConfigChange;
+use crate::event::{Departure, MeshEvent};
 use crate::id::{LogIndex, NodeId, StreamInstance};
 use crate::node::output::Event;
 use crate::update::UpdateKind;
 
 /// Who was told to be a member, under which name.
 pub(super) type Told = BTreeMap<NodeId, String>;
+
+fn departure(eviction: &Eviction) -> Departure {
+    Departure { evicted: !eviction.left, epoch: eviction.number, asked_at: eviction.origin }
+}
 
 impl Mesh {
     pub(super) fn tell(&mut self, event: MeshEvent) {
@@ -33,7 +40,8 @@ impl Mesh {
         let mut events = Vec::new();
         for (&node, name) in &self.told {
             if !members.contains_key(&node) && self.marks.recalled(node).is_none() {
-                events.push(MeshEvent::NodeLeft { node, name: name.clone() });
+                let how = self.state.evicted.get(&node).map(|gone| departure(&gone.eviction));
+                events.push(MeshEvent::NodeLeft { node, name: name.clone(), how });
             }
         }
         for member in members.values() {
@@ -48,8 +56,23 @@ impl Mesh {
         events.into_iter().for_each(|event| self.tell(event));
     }
 
-    /// Something was decided. Members are told of elsewhere, for they come in several ways.
-    pub(super) fn tell_effect(&mut self, effect: &Effect, change: Option<&updates::Change>) {
+    /// This very node is no member any more.
+    pub(super) fn tell_departed(&mut self, eviction: &Eviction) {
+        let (node, name, how) = (self.own, self.config.name.clone(), Some(departure(eviction)));
+        self.tell(MeshEvent::NodeLeft { node, name, how });
+    }
+
+    /// A key of the agreed configuration was written.
+    pub(super) fn tell_config(&mut self, change: &ConfigChange) {
+        let ConfigChange { key, version, record } = change;
+        let setting = record.as_ref().filter(|_| key.starts_with(RESERVED));
+        let value = setting.map(|record| String::from_utf8_lossy(&record.value).into_owned());
+        let (key, version, deleted) = (key.clone(), *version, record.is_none());
+        self.tell(MeshEvent::ConfigChanged { key, value, version, deleted });
+    }
+
+    /// Something was decided by that entry. Members are told of elsewhere, for they come in several ways.
+    pub(super) fn tell_effect(&mut self, index: LogIndex, effect: &Effect, change: Option<&updates::Change>) {
         let event = match (effect, change) {
             (Effect::Described(node), _) => {
                 let name =
@@ -64,33 +87,33 @@ impl Mesh {
                 Some(updates::Change::PassOver { kind, allowed }),
             ) => {
                 let key = alloc::format!("updates.{}.pass_over", kind.name());
-                MeshEvent::ConfigChanged { key, value: allowed.to_string() }
+                let value = Some(allowed.to_string());
+                MeshEvent::ConfigChanged { key, value, version: index, deleted: false }
             }
             _ => return,
         };
         self.tell(event);
     }
 
-    /// A state came whole, in the place of one with these streams.
-    pub(super) fn tell_state(
-        &mut self,
-        streams: &BTreeMap<String, Stream>,
-        updates: [crate::id::UpdateNumber; 2],
-    ) {
+    /// A state came whole, in the place of this one.
+    pub(super) fn tell_state(&mut self, before: &State) {
         self.tell_members(&[]);
+        for change in self.state.config.news_since(&before.config, self.state.applied) {
+            self.tell_config(&change);
+        }
         let instances = |streams: &BTreeMap<String, Stream>| -> BTreeMap<StreamInstance, String> {
             streams.values().map(|stream| (stream.instance, stream.name.clone())).collect()
         };
-        let (before, after) = (instances(streams), instances(&self.state.streams));
-        for (&instance, name) in before.iter().filter(|(instance, _)| !after.contains_key(instance)) {
+        let (then, after) = (instances(&before.streams), instances(&self.state.streams));
+        for (&instance, name) in then.iter().filter(|(instance, _)| !after.contains_key(instance)) {
             self.tell(MeshEvent::StreamClosed { name: name.clone(), instance });
         }
-        for (&instance, name) in after.iter().filter(|(instance, _)| !before.contains_key(instance)) {
+        for (&instance, name) in after.iter().filter(|(instance, _)| !then.contains_key(instance)) {
             self.tell(MeshEvent::StreamOpened { name: name.clone(), instance });
         }
         for kind in UpdateKind::ALL {
             let number = self.state.updates.history(kind).last();
-            if number > updates[kind.index()] {
+            if number > before.updates.history(kind).last() {
                 self.tell(MeshEvent::UpdateCommitted { kind, number });
             }
         }

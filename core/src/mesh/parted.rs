@@ -189,6 +189,7 @@ impl Mesh {
             let Stream { instance, name, .. } = stream;
             self.outputs.push_back(Output::StreamClosed { instance, name });
         }
+        self.tell_departed(eviction);
         self.outputs.push_back(Output::Event(Event::Parted {
             mesh: parted.mesh,
             left: eviction.left,

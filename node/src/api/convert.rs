@@ -160,7 +160,9 @@ pub const fn mode(mode: MeshMode) -> api::MeshMode {
     }
 }
 
-fn standing(standing: Standing) -> api::MeshStanding {
+/// How the mesh is, on the wire.
+#[must_use]
+pub fn standing(standing: Standing) -> api::MeshStanding {
     let Standing { mode: now, unreachable, members, quorum } = standing;
     api::MeshStanding { mode: mode(now).into(), unreachable, members, quorum }
 }

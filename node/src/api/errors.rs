@@ -260,6 +260,11 @@ pub fn refused(first_writer: u64, last_writer: u64, refusal: &Refusal) -> Refuse
     }
 }
 
+/// The node is no member any more, so a call that goes on ends.
+pub fn parted(left: bool, why: String) -> Status {
+    status(&if left { Refusal::NotMember } else { Refusal::Evicted(why) })
+}
+
 /// An attached handler is served no more.
 #[must_use]
 pub fn ended(token: u64, why: &Ended) -> Status {

@@ -44,6 +44,10 @@ async fn run(
             () = sender.closed() => return,
         };
         let event = match event {
+            Ok(Event::Parted { left, why, .. }) => {
+                let _ = sender.send(Err(errors::parted(left, why))).await;
+                return;
+            }
             Ok(event) => read(event).filter(|event| kinds.is_empty() || kinds.contains(&event.kind)),
             Err(RecvError::Lagged(missed)) => Some(MeshEvent { missed, ..of_kind(Kind::Missed) }),
             Err(RecvError::Closed) => {
@@ -77,6 +81,9 @@ fn of_stream(kind: Kind, name: String, instance: StreamInstance) -> MeshEvent {
 fn read(event: Event) -> Option<MeshEvent> {
     Some(match event {
         Event::Mesh(event) => read_mesh(event),
+        Event::ModeChanged(standing) => {
+            MeshEvent { standing: Some(convert::standing(standing)), ..of_kind(Kind::ModeChanged) }
+        }
         Event::LinkUp { node } => of_node(Kind::LinkUp, node, String::new()),
         Event::LinkDown { node } => of_node(Kind::LinkDown, node, String::new()),
         Event::RoleChanged { group, role, term } => MeshEvent {
@@ -91,7 +98,6 @@ fn read(event: Event) -> Option<MeshEvent> {
         | Event::GroupStopped { .. }
         | Event::StateTooLarge { .. }
         | Event::Parted { .. }
-        | Event::ModeChanged(_)
         | Event::Space { .. } => return None,
     })
 }
@@ -99,14 +105,25 @@ fn read(event: Event) -> Option<MeshEvent> {
 fn read_mesh(event: M) -> MeshEvent {
     match event {
         M::NodeJoined { node, name } => of_node(Kind::NodeJoined, node, name),
-        M::NodeLeft { node, name } => of_node(Kind::NodeLeft, node, name),
+        M::NodeLeft { node, name, how } => MeshEvent {
+            evicted: how.is_some_and(|how| how.evicted),
+            epoch: how.map_or(0, |how| how.epoch),
+            asked_at: how.map(|how| convert::node(how.asked_at)),
+            ..of_node(Kind::NodeLeft, node, name)
+        },
         M::NodeUpdated { node, name } => of_node(Kind::NodeUpdated, node, name),
         M::NodeFailed { node, name } => of_node(Kind::NodeFailed, node, name),
         M::NodeRecovered { node, name } => of_node(Kind::NodeRecovered, node, name),
         M::LeaderChanged { leader, term, here } => {
             MeshEvent { node: leader.map(convert::node), term: term.0, here, ..of_kind(Kind::LeaderChanged) }
         }
-        M::ConfigChanged { key, value } => MeshEvent { key, value, ..of_kind(Kind::ConfigChanged) },
+        M::ConfigChanged { key, value, version, deleted } => MeshEvent {
+            key,
+            value: value.unwrap_or_default(),
+            version: version.0,
+            deleted,
+            ..of_kind(Kind::ConfigChanged)
+        },
         M::StreamOpened { name, instance } => of_stream(Kind::StreamOpened, name, instance),
         M::StreamClosed { name, instance } => of_stream(Kind::StreamClosed, name, instance),
         M::UpdateCommitted { kind, number } => MeshEvent {

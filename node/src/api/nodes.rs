@@ -83,6 +83,7 @@ async fn run<W: World>(
                     MeshEvent::NodeJoined { .. } | MeshEvent::NodeUpdated { .. } | MeshEvent::NodeLeft { .. },
                 ))
                 | Err(RecvError::Lagged(_)) => break,
+                Ok(Event::Parted { left, why, .. }) => return Err(errors::parted(left, why)),
                 Ok(_) => {}
                 Err(RecvError::Closed) => return Err(errors::node_stopped()),
             }

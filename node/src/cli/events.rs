@@ -7,6 +7,7 @@ use wattle_proto::api::{MeshEvent, MeshEventFilter, MeshEventKind as Kind, MeshS
 use super::commands::Desk;
 use crate::api::convert::id_text;
 use crate::client::{Client, Failure};
+use crate::output::status::{mode_name, standing_text};
 use crate::output::{Names, updates};
 use crate::stop::Stop;
 
@@ -37,6 +38,7 @@ enum Named {
     UpdateCommitted,
     LinkUp,
     LinkDown,
+    ModeChanged,
 }
 
 impl From<Named> for Kind {
@@ -55,6 +57,7 @@ impl From<Named> for Kind {
             Named::UpdateCommitted => Self::UpdateCommitted,
             Named::LinkUp => Self::LinkUp,
             Named::LinkDown => Self::LinkDown,
+            Named::ModeChanged => Self::ModeChanged,
         }
     }
 }
@@ -115,7 +118,18 @@ fn text(event: &MeshEvent, names: &Names) -> String {
             );
             format!("this node is {} of {group} in term {}", event.role, event.term)
         }
-        Kind::ConfigChanged => format!("{} = {}", event.key, event.value),
+        Kind::ConfigChanged if event.deleted => format!("{} is gone (version {})", event.key, event.version),
+        Kind::ConfigChanged if event.value.is_empty() => format!("{} (version {})", event.key, event.version),
+        Kind::ConfigChanged => format!("{} = {} (version {})", event.key, event.value, event.version),
+        Kind::NodeLeft if event.evicted => {
+            let asked_at = event.asked_at.as_ref().map_or_else(String::new, |node| names.name(node));
+            let epoch = event.epoch;
+            format!("{} was evicted, asked for at {asked_at} (epoch {epoch})", node_name(event, names))
+        }
+        Kind::NodeLeft if event.epoch > 0 => {
+            format!("{} left of its own accord (epoch {})", node_name(event, names), event.epoch)
+        }
+        Kind::ModeChanged => event.standing.as_ref().map_or_else(String::new, standing_text),
         Kind::StreamOpened | Kind::StreamClosed => event.name.clone(),
         Kind::UpdateCommitted => {
             format!("{} update {}", updates::kind_name(event.update_kind()), event.update_number)
@@ -144,7 +158,23 @@ fn json(event: &MeshEvent, names: &Names) -> Value {
         }
         Kind::ConfigChanged => {
             with("key", event.key.clone().into());
-            with("value", event.value.clone().into());
+            with("value", Some(event.value.clone()).filter(|value| !value.is_empty()).into());
+            with("version", event.version.into());
+            with("deleted", event.deleted.into());
+        }
+        Kind::ModeChanged => {
+            let standing = event.standing.unwrap_or_default();
+            with("mode", mode_name(standing.mode()).into());
+            with("unreachable", standing.unreachable.into());
+            with("members", standing.members.into());
+            with("quorum", standing.quorum.into());
+        }
+        Kind::NodeLeft => {
+            with("node", node_name(event, names).into());
+            with("id", event.node.as_ref().map(|node| id_text(node)).into());
+            with("evicted", event.evicted.into());
+            with("epoch", event.epoch.into());
+            with("asked_at", event.asked_at.as_ref().map(|node| names.name(node)).into());
         }
         Kind::StreamOpened | Kind::StreamClosed => {
             with("stream", event.name.clone().into());

@@ -57,7 +57,8 @@ pub fn text(status: &MeshStatus) -> String {
     }
     if status.mesh.is_some() {
         if let Some(standing) = &status.standing {
-            out.push_str(&mode(standing));
+            out.push_str(&standing_text(standing));
+            out.push_str(".\n");
         }
         out.push('\n');
         out.push_str(&members(status));
@@ -115,7 +116,9 @@ pub const fn mode_name(mode: MeshMode) -> &'static str {
     }
 }
 
-fn mode(standing: &MeshStanding) -> String {
+/// How the mesh is, and what that forbids, for people.
+#[must_use]
+pub fn standing_text(standing: &MeshStanding) -> String {
     let (name, members) = (mode_name(standing.mode()), standing.members);
     let away = match standing.unreachable {
         0 => format!("all {members} members can be reached"),
@@ -130,7 +133,7 @@ fn mode(standing: &MeshStanding) -> String {
         }
         _ => "",
     };
-    format!("{name}: {away}{forbids}.\n")
+    format!("{name}: {away}{forbids}")
 }
 
 fn former(status: &MeshStatus) -> String {

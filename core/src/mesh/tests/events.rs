@@ -45,6 +45,7 @@ fn every_member_tells_once_what_the_group_decided_when_it_is_applied_there() {
     }
     world.command(0, command(UpdateCommand::PassOver { kind: UpdateKind::Database, allowed: true }));
     world.command(0, close("words"));
+    let version = LogIndex(world.mesh(0).state.applied.0 - 1);
     for host in 0..2 {
         let name = String::from("words");
         let (kind, number) = (UpdateKind::Mesh, UpdateNumber(1));
@@ -53,7 +54,12 @@ fn every_member_tells_once_what_the_group_decided_when_it_is_applied_there() {
             [
                 E::StreamOpened { name: name.clone(), instance },
                 E::UpdateCommitted { kind, number },
-                E::ConfigChanged { key: "updates.db.pass_over".into(), value: "true".into() },
+                E::ConfigChanged {
+                    key: "updates.db.pass_over".into(),
+                    value: Some("true".into()),
+                    version,
+                    deleted: false
+                },
                 E::StreamClosed { name, instance },
             ]
         );

@@ -17,6 +17,7 @@ use crate::when::When;
 use crate::work::{Job, perform, public_key};
 
 mod agreed;
+mod departed;
 mod describe;
 mod events;
 mod growth;
