@@ -17,7 +17,7 @@ pub const KEY_BYTES_MAX: usize = 256;
 pub const VALUE_BYTES_MAX: usize = 64 << 10;
 /// Most keys.
 pub const KEYS_MAX: usize = 10_000;
-/// What all keys and values may take of the stored state. A snapshot of that is one message, which others need room in.
+/// What all keys and values may take of the stored state, in which others need room.
 pub const CONFIG_BYTES_MAX: usize = 1 << 20;
 /// Most settings changed together.
 pub const CHANGES_MAX: usize = 16;

@@ -294,6 +294,12 @@ marks! {
         MembersChangeRefused: "a change of members was refused and is asked for again";
         OtherReplicaOnNode: "another replica took the place of one on the same node";
         WhoIsAsked: "a neighbour was asked who a stranger is";
+        UpdateRepeated: "an update was sent again and counted once";
+        UpdatesFull: "an update found no room, because a member had not processed the oldest";
+        UpdatesLetGo: "updates were let go, for every member had processed them";
+        UpdateHandlerReplaced: "a handler of updates took over from another";
+        UpdateHandlerWaits: "a handler of updates came before its node knew where it begins";
+        CursorsGathered: "what several members had processed went into one entry";
         MemberIntroduced: "a member was let in on the word of others before the log told of it";
         MemberEvicted: "a member was taken out of the mesh, or left it";
         FormerMemberFenced: "a former member was turned away and told why";
@@ -365,6 +371,12 @@ marks! {
         TokenUseGivenBack: "an admission came to nothing and its use of the token was given back";
         AskedByAStranger: "a leader was asked by a member that it did not know yet";
         OpenedBehindState: "a state came that ends before a stream known to be open was opened";
+        MembersPassedOver: "updates were let go before every member had processed them, as the policy allows";
+        UpdateGapTold: "a handler was told of updates that are kept no longer";
+        UpdatesBeginAtFloor: "a node became a member when updates had been let go";
+        UpdateVerdictOutOfPlace: "a verdict was about no update that a handler has to do";
+        UpdateHandlerOutrun: "the mesh knew of a higher cursor than a handler stood at";
+        UpdateFailedUnwaited: "an update that nobody waited for came to nothing";
         KeptStreamOver: "a stream whose data a former member kept was closed when it was a member again";
         ChangeForbidden: "a change of the configuration was refused, for the mesh is critical";
         NobodyVotesInItsPlace: "a member could not be taken out, for nothing could be decided without it";

@@ -177,6 +177,12 @@ bugs! {
             "a lagging member's uncommitted tail counts against what others have committed, and stops the copy (rule C3)";
     }
     Mesh {
+        UpdateCursorBeforeHandler = "update-cursor-before-handler":
+            "the cursor of a handler of updates is stored when they are handed over, not when it has succeeded";
+        UpdatesCutAtQuickest = "updates-cut-at-quickest":
+            "updates are let go once one member has processed them";
+        SnapshotForgetsUpdateIds = "snapshot-forgets-update-ids":
+            "the state sent to a member names only the ids of updates that are kept: a repeat is taken for another update there";
         OpenReplaces = "open-replaces":
             "a stream that is opened again under its name gets another life";
         SnapshotForgetsDecisions = "snapshot-forgets-decisions":

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tonic::async_trait;
 use wattle_core::agreed::{
     ConfigChange, ConfigCommand, ConfigRecord, ConfigRefusal, ConfigReply, KeyStatus, MeshSettings, ReadPoint,
@@ -15,16 +15,21 @@ use wattle_core::id::{
 };
 use wattle_core::mesh::handlers::{DESCRIPTION, VOTERS};
 use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Waited};
-use wattle_core::node::output::{Delivered, Delivery};
+use wattle_core::node::output::{Delivered, Delivery, Event};
 use wattle_core::node::status::Status;
+use wattle_core::update::UpdateKind;
 
 use crate::world::{Answer, Ended, Handed, Handler, Replies, World};
+
+/// Events kept for who is slow to take them.
+pub(crate) const EVENTS_KEPT: usize = 32;
 
 /// The node. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct FakeWorld {
     state: Arc<Mutex<State>>,
     changed: watch::Sender<u64>,
+    events: broadcast::Sender<Event>,
 }
 
 #[derive(Debug)]
@@ -68,7 +73,17 @@ impl FakeWorld {
             entries: 0,
             reaches: Waited::Completed,
         };
-        Self { state: Arc::new(Mutex::new(state)), changed: watch::channel(0).0 }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            changed: watch::channel(0).0,
+            events: broadcast::channel(EVENTS_KEPT).0,
+        }
+    }
+
+    /// Something happens.
+    pub(crate) fn happens(&self, event: Event) {
+        // Nobody need listen.
+        let _ = self.events.send(event);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -148,6 +163,7 @@ impl State {
             Command::OpenStream { .. } | Command::CloseStream { .. } | Command::Attach { .. } => {
                 Err(Refusal::NoQuorum)
             }
+            Command::Describe(_) | Command::Update(_) => Err(Refusal::NotMember),
             Command::Config(command) => return self.config(command).into_iter().collect(),
             Command::CloseWriter { .. } => Ok(Reply::WriterClosed),
             Command::FindWriter { stream, writer } => self.stream(&stream).map(|stream| Reply::Writer {
@@ -353,6 +369,15 @@ impl World for FakeWorld {
         })
     }
 
+    /// It belongs to no mesh that could have any.
+    async fn attach_updates(&self, _: UpdateKind, _: u32) -> Result<FakeHandler, Refusal> {
+        Err(Refusal::NotMember)
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
     async fn status(&self) -> Option<Status> {
         let state = self.state();
         (!state.stopped).then(|| Status {
@@ -371,6 +396,7 @@ impl World for FakeWorld {
             links: Vec::new(),
             control: None,
             streams: Vec::new(),
+            updates: Vec::new(),
             refusing: None,
             journal_bytes: 0,
             journal_live_bytes: 0,

@@ -343,6 +343,7 @@ impl<M: Machine> World<M> {
         self.forget_streams(node);
         let logs = &self.books.logs;
         if logs.holds_alone(node, GroupId::CONTROL) && !logs.excused(GroupId::CONTROL) {
+            self.books.updates.tears();
             let checked = self.books.registry.tears().and(self.books.configuration.tears());
             self.judge(checked);
         }
@@ -356,6 +357,7 @@ impl<M: Machine> World<M> {
         self.books.may_stop = true;
         sometimes!(SomethingLost);
         self.books.agreement.a_disk_lost();
+        self.books.updates.rolled_back(node);
         self.starts.a_disk_lost(node);
         self.peers.a_disk_lost(node);
         for (index, stream) in self.plan.streams.iter().enumerate() {

@@ -13,6 +13,7 @@ pub(crate) mod scale;
 mod storm;
 mod topology;
 mod trouble;
+mod updates;
 mod workload;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
@@ -45,6 +46,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         nodes,
         streams,
         registry,
+        updates: updates::updates(seed, count, fault_phase),
         config,
         departures: Vec::new(),
         faults,
@@ -71,6 +73,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     if plan.departures.is_empty() {
         scarce(&mut plan);
     }
+    updates::settle(&mut plan);
     plan
 }
 

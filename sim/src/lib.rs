@@ -58,6 +58,7 @@ pub mod outcome;
 mod panics;
 pub mod plan;
 pub mod process;
+mod processor;
 mod publisher;
 pub mod random;
 pub mod record;
@@ -66,6 +67,7 @@ pub mod regression;
 mod scarce;
 #[cfg(feature = "planted")]
 pub mod score;
+mod sender;
 mod settle;
 pub mod shrink;
 pub mod stop;

@@ -11,6 +11,9 @@ use crate::{generate, text};
 
 mod check;
 mod document;
+mod updates;
+
+pub use updates::{SendPlan, Sequence, UpdatesPlan};
 
 /// The most nodes a plan may have.
 pub const MAX_NODES: usize = 2_000;
@@ -54,6 +57,9 @@ pub struct Plan {
     /// Who else opens and closes streams: names that nobody publishes to, contested by several.
     #[serde(default)]
     pub registry: Vec<RegistryPlan>,
+    /// What is sent to all members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates: Option<UpdatesPlan>,
     /// Who reads and writes agreed configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub config: Vec<ConfigPlan>,

@@ -71,6 +71,8 @@ pub enum Purpose {
     Late = 51,
     /// What a node sent before its disk was taken back.
     Former = 52,
+    /// Updates to all members: who sends what, and how they are handled.
+    Updates = 61,
     /// Members that go.
     Departure = 90,
 }

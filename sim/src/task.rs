@@ -188,6 +188,7 @@ impl Task {
                 ensure!(false, "X7", "nobody opened this stream with other ends: {refusal}");
             }
             (Errand::Join { .. } | Errand::Seed, Ok(Reply::Joined { .. } | Reply::Seeded { .. })) => {
+                desk.books.updates.joined(self.node, desk.now);
                 self.state = State::Done;
             }
             (Errand::Join { .. } | Errand::Seed, Err(Refusal::AlreadyMember(_)))

@@ -8,11 +8,13 @@ use super::entry::{Body, Entry};
 use super::state::{Effect, Outcome, State};
 use super::store::{Space, closed_record, opened_record, state_record};
 use super::{Applied, Mesh, Output, Stream};
+use crate::event::MeshEvent;
 use crate::id::{LogIndex, NodeId, StreamInstance};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
 use crate::time::Now;
+use crate::update::UpdateKind;
 
 impl Mesh {
     pub(super) fn on_apply(&mut self, now: Now, entries: &[Applied]) {
@@ -33,7 +35,16 @@ impl Mesh {
             {
                 self.state.bytes -= stream.bytes();
             }
+            self.grown_bytes += applied.data.len();
             let outcome = self.state.apply(applied.index, entry.as_ref());
+            for kind in UpdateKind::ALL {
+                if self
+                    .planted
+                    .strikes(Bug::UpdatesCutAtQuickest, || self.state.updates.kept_for_others(kind))
+                {
+                    self.state.updates.cut_at_quickest(kind);
+                }
+            }
             let (Some(entry), Some(outcome)) = (entry, outcome) else { continue };
             let member = self.on_outcome(now, applied.index, &entry, &outcome);
             changed.extend(member.map(|member| (member, applied.index)));
@@ -46,6 +57,9 @@ impl Mesh {
                 return;
             }
         }
+        if !changed.is_empty() || self.state.members.len() != self.told.len() {
+            self.tell_members(&changed);
+        }
         if !changed.is_empty() {
             self.members_changed(now, &changed, whole_before && !news);
         } else if news {
@@ -56,6 +70,7 @@ impl Mesh {
         self.say_welcome();
         self.announce_own_change(now);
         self.consider_change(now);
+        self.updates_changed(now);
         self.go_on_evicting(now);
         self.compact();
     }
@@ -86,6 +101,8 @@ impl Mesh {
             sometimes!(DecidedTwice);
             return None;
         }
+        let change = if let Body::Updates(change) = &entry.body { Some(change) } else { None };
+        self.tell_effect(index, effect, change);
         match (effect, &entry.body) {
             (Effect::Founded, Body::Found { first, .. }) => {
                 self.on_founded(now);
@@ -99,6 +116,8 @@ impl Mesh {
             (Effect::Opened { created: true, .. }, Body::Open { name, .. }) => {
                 self.note_opened(name);
                 self.announce_stream(name);
+                let instance = StreamInstance(entry.request.0);
+                self.tell(MeshEvent::StreamOpened { name: name.clone(), instance });
                 None
             }
             (Effect::Closed(Some(instance)), Body::Close { name }) => {
@@ -108,6 +127,7 @@ impl Mesh {
                     self.outputs.push_back(Output::Persist(closed_record(*instance, index)));
                 }
                 self.outputs.push_back(Output::StreamClosed { instance: *instance, name: name.to_string() });
+                self.tell(MeshEvent::StreamClosed { name: name.clone(), instance: *instance });
                 None
             }
             _ => None,
@@ -130,9 +150,10 @@ impl Mesh {
         let marked = self.opened.values().filter(|stream| stream.index <= index);
         let mut announced: BTreeMap<StreamInstance, String> =
             marked.map(|stream| (stream.instance, stream.name.clone())).collect();
-        announced.extend(before.streams.into_values().map(|stream| (stream.instance, stream.name)));
+        announced.extend(before.streams.values().map(|stream| (stream.instance, stream.name.clone())));
         self.store_state();
         self.cut = self.stored;
+        self.grown_bytes = 0;
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.drop_recalled(&[]);
@@ -145,6 +166,7 @@ impl Mesh {
                 return;
             }
         }
+        self.tell_state(&before);
         for (instance, name) in announced {
             let open = self.state.streams.get(&name).is_some_and(|stream| stream.instance == instance);
             if !open {
@@ -159,12 +181,15 @@ impl Mesh {
         self.say_welcome();
         self.announce_own_change(now);
         self.consider_change(now);
+        self.updates_changed(now);
     }
 
     /// Writes the state and lets the log go up to it, once the log has grown enough.
     fn compact(&mut self) {
         let grown = self.state.applied.0 - self.cut.0;
-        if grown >= self.config.compact_after && self.membership.is_some() {
+        let large = self.grown_bytes >= self.config.compact_bytes;
+        if (grown >= self.config.compact_after || large) && self.membership.is_some() {
+            self.grown_bytes = 0;
             if self.planted.has(Bug::CutBeforeStateStored) {
                 self.cut = self.state.applied;
                 return self.outputs.push_back(Output::Compact { upto: self.cut });

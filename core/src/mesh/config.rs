@@ -67,6 +67,19 @@ pub struct Config {
     pub served_max: usize,
     /// After how many entries the state is written anew and the log cut. Fewer make restarts quicker and write more.
     pub compact_after: u64,
+    /// After how many bytes of entries that is done in any case. Fewer keep logs with large updates short and write the state more often.
+    pub compact_bytes: usize,
+    /// How many updates of its own a node keeps open. More are refused as busy.
+    pub updates_pending_max: usize,
+    /// How many updates a leader has under way at once. More are told to come back.
+    pub updates_served_max: usize,
+    /// The pause between two descriptions of this node. What is asked meanwhile waits, and the last of it counts.
+    pub describe_pause: Span,
+    /// How long a member gathers what its handlers have processed before it tells the leader, and the leader what members told before it writes
+    /// an entry. Longer makes fewer entries and keeps updates longer.
+    pub update_report: Span,
+    /// How often a member tells again what no entry says yet.
+    pub update_report_again: Span,
     /// The most voters: odd. More survive more losses and make each commit wait for more nodes.
     pub voters_max: usize,
     /// How many entries a learner may be behind the leader to become a voter. A voter further behind would hold up commits.
@@ -106,6 +119,12 @@ impl Config {
             watch_wait: Span::secs(20),
             served_max: 4096,
             compact_after: 1024,
+            compact_bytes: 4 << 20,
+            updates_pending_max: 64,
+            updates_served_max: 128,
+            describe_pause: Span::secs(1),
+            update_report: Span::millis(500),
+            update_report_again: Span::secs(3),
             voters_max: 5,
             caught_up_within: 64,
             change_retry: Span::secs(1),

@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use super::eviction::Evict;
 use super::transcript::Transcript;
+use super::updates;
 use crate::agreed::Expected;
+use crate::description::Described;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::time::{Span, Wall};
 use crate::work::PublicKey;
@@ -75,6 +77,15 @@ pub enum Body {
         /// The stream's name.
         name: String,
     },
+    /// A member says what it is.
+    Describe {
+        /// The member.
+        node: NodeId,
+        /// What it says.
+        described: Described,
+    },
+    /// Something about updates.
+    Updates(updates::Change),
     /// Gives a key of the agreed configuration a value.
     SetConfig {
         /// The key.

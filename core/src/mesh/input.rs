@@ -6,9 +6,11 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::updates;
 use super::wire::{JoinMessage, Message};
 use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
+use crate::description::Description;
 use crate::id::{LaneId, LogIndex, NodeId, RequestId, Term};
 use crate::work::{Done, PublicKey};
 
@@ -69,6 +71,15 @@ pub enum Input {
         /// Its name.
         name: String,
     },
+    /// Say what this node is.
+    Describe {
+        /// Who asks.
+        request: RequestId,
+        /// What it is.
+        description: Description,
+    },
+    /// Something about updates.
+    Updates(updates::Input),
     /// Something about agreed configuration.
     Config {
         /// Who asks.

@@ -60,10 +60,13 @@ impl Mesh {
             if !self.planted.has(Bug::ServedNotForgotten) {
                 self.requests.forget_served();
             }
+            self.sending.forget();
+            self.reports.forget_heard();
             self.evicting = None;
         }
         let control = &mut self.control;
         let news = leading != control.leading || leader != control.leader || term != control.term;
+        let another = leading != control.leading || leader != control.leader;
         control.leading = leading;
         control.term = term;
         control.leader = leader;
@@ -74,6 +77,9 @@ impl Mesh {
             self.ask_again(now);
             self.ask_reads_again(now);
             self.look_soon(now);
+        }
+        if another {
+            self.tell_leader_changed();
         }
         self.announce_own_change(now);
         self.consider_change(now);
@@ -129,10 +135,10 @@ impl Mesh {
     }
 
     pub(super) fn on_pair(&mut self, now: Now, node: NodeId, suspect: bool) {
-        if suspect {
-            self.control.suspects.insert(node);
-        } else {
-            self.control.suspects.remove(&node);
+        let suspects = &mut self.control.suspects;
+        let news = if suspect { suspects.insert(node) } else { suspects.remove(&node) };
+        if news {
+            self.tell_liveness(node, suspect);
         }
         self.consider_change(now);
     }

@@ -8,7 +8,8 @@
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
 //! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
 //! were admitted while this node was away), `eviction` and `evict` (how members go), `parted` (a node that went), `mode` (how the mesh is, and what that
-//! forbids), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
+//! forbids), `describe` (what members say of themselves), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
+//! this), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
 //! # Invariants
 //! - **M1** Members that have applied the same index have equal states ([`Mesh::digest`]); entries are applied in order, each once.
@@ -34,6 +35,7 @@
 //! - **M18** A watcher is told everything that is written behind the entry it comes from, in order, or that it is not.
 //! - **M19** The mesh's join key is known to its members by a salted hash only, and admits no more nodes than it allows, all doors counted together. Nobody
 //!   is admitted against the policy that stands when the admission is applied.
+//! - **M24** What a member says of itself holds until it says something later, by (start, count of that start); nobody says it for it.
 //! - **M25** The mesh epoch grows by one with each eviction, which names the epoch before it (rule E2).
 //! - **M26** Who was evicted or left is no member, and is one again only by a new admission, under a replica id it never had, on a token made since.
 //! - **M27** Nobody is let in on the word of others whose admission is older than its eviction, nor on the word of who was evicted.
@@ -55,6 +57,8 @@ pub mod wire;
 
 mod admit;
 mod apply;
+mod describe;
+mod events;
 mod evict;
 mod eviction;
 mod introduce;
@@ -71,6 +75,7 @@ mod seed;
 mod snapshot;
 mod store;
 mod transcript;
+pub mod updates;
 mod voters;
 mod watches;
 mod writes;
@@ -114,6 +119,7 @@ use store::{IssuedToken, Membership, Space, StoredJoin};
 enum Awaited {
     Reply(RequestId, Result<Reply, Refusal>),
     JoinStored(ReplicaId),
+    Cursors(updates::Cursors),
 }
 
 /// The part.
@@ -153,6 +159,18 @@ pub struct Mesh {
     spare_replica: Option<ReplicaId>,
     /// A join that succeeded and is not answered yet.
     welcome: Option<join::Welcome>,
+    /// Who was told to be a member.
+    told: events::Told,
+    /// What this node wants to say of itself.
+    describing: describe::Describing,
+    /// Handlers of updates at this node.
+    handlers: updates::Handlers,
+    /// Updates on their way.
+    sending: updates::Sending,
+    /// What handlers have processed, on its way to the leader and into the log.
+    reports: updates::Reports,
+    /// Bytes of entries applied since the log was cut.
+    grown_bytes: usize,
     /// What this node makes of the mesh.
     judgement: mode::Judgement,
     /// The eviction that this node, leading, is at.
@@ -198,6 +216,12 @@ impl Mesh {
             stored_join: StoredJoin::default(),
             spare_replica: None,
             welcome: None,
+            told: events::Told::new(),
+            describing: describe::Describing::default(),
+            handlers: updates::Handlers::default(),
+            sending: updates::Sending::default(),
+            reports: updates::Reports::default(),
+            grown_bytes: 0,
             judgement: mode::Judgement::default(),
             evicting: None,
             parted: None,
@@ -240,6 +264,7 @@ impl Mesh {
                 let (index, member) = store::read_member(key.id, head).map_err(sense)?;
                 self.marks.recall(index, member);
             }
+            Space::Cursors => self.handlers.restore(MeshId(key.id), head).map_err(sense)?,
             Space::Closed => {
                 self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
             }
@@ -257,6 +282,7 @@ impl Mesh {
         self.drop_expired_tokens(now);
         self.make_room_for_tokens(self.config.tokens_max);
         self.drop_marks();
+        self.recall_told();
         self.watches.begin(self.state.applied);
         let join = core::mem::take(&mut self.stored_join);
         if self.membership.is_none() {
@@ -264,6 +290,7 @@ impl Mesh {
         }
         self.restored_kept_streams();
         let Some(membership) = self.membership.clone() else { return };
+        self.begin_cursors(membership.mesh);
         let founding = self.founding_configuration(&membership);
         self.outputs.push_back(Output::CreateGroup { replica: membership.replica, founding });
         self.outputs.push_back(Output::Became { mesh: membership.mesh, remember: Vec::new() });
@@ -273,6 +300,7 @@ impl Mesh {
         self.announce_roster();
         self.announce_streams();
         self.announce_opened();
+        self.updates_changed(now);
     }
 
     /// The streams that are open, as far as this node knows: those of its state, and those opened and closed since.
@@ -296,6 +324,8 @@ impl Mesh {
             Input::CloseStream { request, name } => {
                 self.on_client_request(now, request, Body::Close { name });
             }
+            Input::Describe { request, description } => self.on_describe(now, request, description),
+            Input::Updates(input) => self.on_updates(now, input),
             Input::Config { request, command } => self.on_config(now, request, command),
             Input::Evict { request, member } => self.on_evict(now, request, member),
             Input::Leave { request, force } => self.on_leave(now, request, force),
@@ -361,13 +391,13 @@ impl Mesh {
         let seeding = self.seeding.as_ref().map(|s| s.deadline);
         let (requests, control) = (self.requests.next_deadline(), self.control.next_deadline());
         let (welcome, admissions) = (self.welcome.as_ref().map(|w| w.until), self.admissions.next_deadline());
+        let (reports, describing) = (self.reports.next_deadline(), self.describing.next_deadline());
         let (watches, reads) = (self.watches.next_deadline(), self.reads.next_deadline());
         let evicting = self.evicting.as_ref().map(evict::Evicting::next_deadline);
         let mode = self.judgement.next_deadline();
-        [joining, welcome, seeding, requests, control, admissions, watches, reads, evicting, mode]
-            .into_iter()
-            .flatten()
-            .min()
+        let own = [describing, joining, welcome, seeding, requests, control];
+        let others = [admissions, reports, watches, reads, evicting, mode];
+        own.into_iter().chain(others).flatten().min()
     }
 
     /// Panics if an invariant does not hold.
@@ -375,8 +405,8 @@ impl Mesh {
         assert!(self.stored <= self.state.applied, "M11: what is stored was applied");
         assert!(self.cut <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
-        // Beside commands: one request per admission, the founding, the node's own change, and a barrier.
-        let most = self.config.requests_max + self.config.joins_max + 3;
+        // Beside commands: one request per admission, the founding, the node's own change, its description, cursors, and a barrier.
+        let most = self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + 5;
         assert!(self.requests.pending() <= most, "M5: requests are bounded");
         assert!(self.requests.served() <= self.config.served_max, "M5: served requests are bounded");
         assert!(self.requests.served() == 0 || self.control.leading, "M7: only a leader serves");
@@ -390,6 +420,10 @@ impl Mesh {
         if let (Some(membership), Some(mesh)) = (&self.membership, self.state.mesh) {
             assert_eq!(membership.mesh, mesh, "M12: the state is of the mesh this node belongs to");
         }
+        assert!(self.reports.heard() <= self.state.members.len(), "M5: what members told is bounded");
+        self.sending.check(self.config.updates_served_max);
+        self.check_handlers();
+        self.describing.check();
         assert!(
             self.secrets.len() <= self.requests.pending(),
             "M5: secrets are kept while their request is open"
@@ -473,6 +507,11 @@ impl Mesh {
     fn snapshot(&self) -> Bytes {
         let mut state = &self.state;
         let mut short = State::default();
+        if self.planted.strikes(Bug::SnapshotForgetsUpdateIds, || state.updates.remembers_more()) {
+            short.clone_from(state);
+            short.updates.forget_ids();
+            return short.encode();
+        }
         let decided = self.planted.strikes(Bug::SnapshotForgetsDecisions, || !state.decided.is_empty());
         let streams = self.planted.strikes(Bug::SnapshotForgetsStreams, || !state.streams.is_empty());
         let config = self.planted.strikes(Bug::SnapshotForgetsConfiguration, || !state.config.is_empty());
@@ -523,6 +562,7 @@ impl Mesh {
         match self.awaited.remove(&receipt) {
             Some(Awaited::Reply(request, reply)) => self.reply(request, reply),
             Some(Awaited::JoinStored(replica)) => self.on_join_stored(now, replica),
+            Some(Awaited::Cursors(stored)) => self.on_cursors_stored(now, &stored),
             None => {}
         }
     }
@@ -536,6 +576,8 @@ impl Mesh {
         self.on_watch_deadline(now);
         self.on_linger_deadline(now);
         self.on_control_deadline(now);
+        self.on_report_deadline(now);
+        self.describe(now);
         self.on_evicting_deadline(now);
         self.on_mode_deadline(now);
     }

@@ -13,6 +13,7 @@
 use alloc::collections::BTreeSet;
 
 use super::entry::{Body, Request};
+use super::updates::Change;
 use super::{Mesh, Output};
 use crate::id::NodeId;
 use crate::node::output::{Event, MeshMode, Standing};
@@ -114,10 +115,21 @@ impl Mesh {
             | Body::RotateKey { .. }
             | Body::SetConfig { .. }
             | Body::DeleteConfig { .. }
-            | Body::Configure { .. } => true,
+            | Body::Configure { .. }
+            | Body::Updates(Change::PassOver { .. }) => true,
+            // A repeat is only told its number.
+            Body::Updates(Change::Send { kind, sent }) => {
+                self.state.updates.history(*kind).number(sent.id).is_none()
+            }
             // A member whose disk was lost is away until it is let in again.
             Body::Admit(admission) => !self.state.members.contains_key(&admission.node),
-            Body::Found { .. } | Body::Update { .. } | Body::Evict(_) | Body::Forbidden { .. } => false,
+            Body::Found { .. }
+            | Body::Update { .. }
+            | Body::Evict(_)
+            // What a member says of itself, and what it has processed, changes nothing for others.
+            | Body::Describe { .. }
+            | Body::Updates(Change::Processed { .. })
+            | Body::Forbidden { .. } => false,
         };
         let Some(standing) = self.standing().filter(|_| changes) else { return body };
         // What was decided before is only told again.

@@ -14,6 +14,7 @@ use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamIn
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
 use crate::record::{Forget, Record};
+use crate::update::UpdateDelivery;
 use crate::when::When;
 use crate::work::Job;
 
@@ -161,6 +162,8 @@ pub enum Output {
         /// Its name.
         name: String,
     },
+    /// Hand updates over.
+    DeliverUpdates(UpdateDelivery),
     /// Answers a command.
     Reply {
         /// Which.

@@ -103,6 +103,7 @@ impl Mesh {
             replica: membership.replica,
             founding: self.founding_configuration(&membership),
         });
+        self.begin_cursors(membership.mesh);
         let remember = membership.remember.clone();
         self.outputs.push_back(Output::Became { mesh: membership.mesh, remember });
         self.membership = Some(membership);

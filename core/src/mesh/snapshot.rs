@@ -8,9 +8,10 @@ use wattle_proto::mesh as proto;
 
 use super::eviction::{EVICTED_MAX, evicted_in, evicted_out, eviction_in, eviction_out};
 use super::join_key::JoinKey;
-use super::room::TABLES_BYTES_MAX;
+use super::room::{TABLES_BYTES_MAX, description_bytes};
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
 use super::table::Table;
+use super::updates;
 use super::wire::{self, Malformed, id_bytes};
 use crate::digest::Digest;
 use crate::id::{LogIndex, StreamInstance};
@@ -29,6 +30,8 @@ impl State {
             streams: self.streams.values().map(stream_out).collect(),
             decided: self.decided.iter().map(decided_out).collect(),
             floor: self.floor.0,
+            described: self.descriptions.iter().map(|(node, d)| wire::describe_out(*node, d)).collect(),
+            updates: updates::table_out(&self.updates),
             config: self.config.encode(),
             settled: self.config.settings_version().0,
             join_key: self.join_key.as_ref().map(join_key_out),
@@ -45,6 +48,7 @@ impl State {
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let stored = proto::State::decode(bytes).map_err(|_| Malformed("state"))?;
         if stored.members.len() > MEMBERS_MAX
+            || stored.described.len() > MEMBERS_MAX
             || stored.streams.len() > STREAMS_MAX
             || stored.decided.len() > DECIDED_MAX
             || stored.evicted.len() > EVICTED_MAX
@@ -62,6 +66,8 @@ impl State {
             mesh_name: wire::text(stored.mesh_name, wire::TEXT_MAX)?,
             time: Wall(stored.time),
             floor: LogIndex(stored.floor),
+            descriptions: BTreeMap::new(),
+            updates: updates::table_in(stored.updates)?,
             join_key: stored.join_key.map(join_key_in).transpose()?,
             config: Table::decode(stored.config, stored.settled)?,
             bytes: 0,
@@ -75,8 +81,23 @@ impl State {
             let member = member_in(member)?;
             state.bytes += member.bytes();
             let taken = state.names.insert(member.name.clone(), member.node).is_some();
+            // States of before there were updates have no cursors.
+            state.updates.admit(member.node);
             if taken || state.members.insert(member.node, member).is_some() {
                 return Err(Malformed("a member or a name stands twice"));
+            }
+        }
+        if !state.updates.are_of(&state.members) {
+            return Err(Malformed("cursors of no member"));
+        }
+        for describe in stored.described {
+            let (node, described) = wire::describe_in(describe)?;
+            state.bytes += description_bytes(&described);
+            if !state.members.contains_key(&node) {
+                return Err(Malformed("a description of no member"));
+            }
+            if state.descriptions.insert(node, described).is_some() {
+                return Err(Malformed("a description stands twice"));
             }
         }
         for evicted in stored.evicted {

@@ -11,6 +11,8 @@ use super::eviction::{Evicted, Eviction};
 use super::join_key::JoinKey;
 use super::room::stream_bytes;
 use super::table::Table;
+use super::updates::{self, Updates};
+use crate::description::Described;
 use crate::epoch::Epoch;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::node::command::Refusal;
@@ -103,6 +105,10 @@ pub enum Effect {
     },
     /// A stream is closed; `None` if this is only remembered.
     Closed(Option<StreamInstance>),
+    /// What a member says of itself is known.
+    Described(NodeId),
+    /// Something about updates.
+    Updates(updates::Effect),
     /// A key has a value, by that entry.
     ConfigSet(LogIndex),
     /// A key is gone, by that entry.
@@ -158,13 +164,17 @@ pub struct State {
     pub decisions: BTreeMap<Request, bool>,
     /// The entry that decided the newest request no longer remembered.
     pub floor: LogIndex,
+    /// What members say of themselves.
+    pub descriptions: BTreeMap<NodeId, Described>,
+    /// Updates to all members.
+    pub updates: Updates,
     /// The mesh epoch (M25).
     pub epoch: Epoch,
     /// What raised the mesh to it.
     pub raised: Option<Eviction>,
     /// Former members, of the last epochs.
     pub evicted: BTreeMap<NodeId, Evicted>,
-    /// What members and streams take of the encoded state, at most.
+    /// What members, streams and descriptions take of the encoded state, at most.
     pub(super) bytes: usize,
 }
 
@@ -254,6 +264,9 @@ impl State {
             Body::Close { .. } if done => Ok(Effect::Closed(None)),
             // There may have been none of that name, or the mesh was critical: nothing was done.
             Body::Close { .. } => Err(Refusal::Busy),
+            Body::Describe { node, .. } if done => Ok(Effect::Described(*node)),
+            Body::Describe { .. } => Err(Refusal::Busy),
+            Body::Updates(change) => self.updates.recall(change, done).map(Effect::Updates),
             Body::SetConfig { .. } if done => Ok(Effect::ConfigSet(self.decided_by(entry.request))),
             Body::DeleteConfig { .. } if done => Ok(Effect::ConfigDeleted(self.decided_by(entry.request))),
             Body::Configure { .. } if done => Ok(Effect::Configured(self.decided_by(entry.request))),
@@ -314,6 +327,11 @@ impl State {
                 }
                 None => Err(Refusal::UnknownStream(name.clone())),
             },
+            Body::Describe { node, described } => self.describe(entry.origin, *node, described),
+            Body::Updates(change) => {
+                let done = self.updates.apply(entry.origin, self.time, change, &self.members);
+                done.map(Effect::Updates)
+            }
             Body::Evict(wish) => self.evict(entry.request, wish),
             &Body::Forbidden { unreachable, members } => Err(Refusal::Critical { unreachable, members }),
         }
@@ -427,6 +445,7 @@ impl State {
         };
         self.bytes = self.bytes - before.as_ref().map_or(0, Member::bytes) + member.bytes();
         self.members.insert(admission.node, member);
+        self.updates.admit(admission.node);
         assert_eq!(
             self.names.len(),
             self.members.len(),
@@ -517,6 +536,7 @@ impl State {
             "M5: tables are bounded"
         );
         self.check_room();
+        self.updates.check(&self.members);
         self.config.check(self.applied);
         self.check_evicted();
         assert!(self.mesh.is_some() || self.members.is_empty(), "M12: there are no members before the mesh");

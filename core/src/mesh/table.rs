@@ -5,6 +5,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::ops::Bound;
 
 use bytes::Bytes;
@@ -15,8 +16,8 @@ use super::room::TABLES_BYTES_MAX;
 use super::state::{Effect, State};
 use super::wire::{self, Malformed};
 use crate::agreed::{
-    CHANGES_MAX, CONFIG_BYTES_MAX, ConfigRecord, ConfigRefusal, Expected, KEY_BYTES_MAX, KEYS_MAX,
-    MeshSettings, VALUE_BYTES_MAX,
+    CHANGES_MAX, CONFIG_BYTES_MAX, ConfigChange, ConfigRecord, ConfigRefusal, Expected, KEY_BYTES_MAX,
+    KEYS_MAX, MeshSettings, VALUE_BYTES_MAX,
 };
 use crate::id::LogIndex;
 use crate::node::command::Refusal;
@@ -231,6 +232,19 @@ impl Table {
         self.records.get(key).map(|held| record(key, held))
     }
 
+    /// What is otherwise than in an earlier table. When a key was taken away is not known any more: `applied` stands for it.
+    pub(super) fn news_since(&self, earlier: &Self, applied: LogIndex) -> Vec<ConfigChange> {
+        let gone = earlier.records.keys().filter(|key| !self.records.contains_key(*key));
+        let gone = gone.map(|key| ConfigChange { key: key.clone(), version: applied, record: None });
+        let written = self.records.iter().filter(|(key, held)| earlier.version(key) != Some(held.version));
+        let written = written.map(|(key, held)| ConfigChange {
+            key: key.clone(),
+            version: held.version,
+            record: Some(record(key, held)),
+        });
+        gone.chain(written).collect()
+    }
+
     /// Panics if an invariant does not hold.
     pub(super) fn check(&self, applied: LogIndex) {
         let bytes: usize = self.records.iter().map(|(key, held)| record_bytes(key, &held.value)).sum();
@@ -247,7 +261,7 @@ impl Table {
         }
     }
 
-    pub(super) fn encode(&self) -> alloc::vec::Vec<proto::ConfigRecord> {
+    pub(super) fn encode(&self) -> Vec<proto::ConfigRecord> {
         let one = |(key, held): (&String, &Held)| proto::ConfigRecord {
             key: key.clone(),
             value: held.value.clone(),
@@ -257,10 +271,7 @@ impl Table {
         self.records.iter().map(one).collect()
     }
 
-    pub(super) fn decode(
-        stored: alloc::vec::Vec<proto::ConfigRecord>,
-        settled: u64,
-    ) -> Result<Self, Malformed> {
+    pub(super) fn decode(stored: Vec<proto::ConfigRecord>, settled: u64) -> Result<Self, Malformed> {
         if stored.len() > KEYS_MAX {
             return Err(Malformed("too many keys"));
         }

@@ -12,8 +12,10 @@ use wattle_proto::mesh as proto;
 use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{evict_in, evict_out};
 use super::token::Secret;
+use super::updates::{self, Cursors};
 use crate::agreed::{CHANGES_MAX, Expected, VALUE_BYTES_MAX};
-use crate::id::{LogIndex, MeshId, NodeId, ReplicaId};
+use crate::description::{Described, Description};
+use crate::id::{Generation, LogIndex, MeshId, NodeId, ReplicaId};
 use crate::node::command::JoinBar;
 use crate::time::{Span, Wall};
 use crate::work::PublicKey;
@@ -62,6 +64,11 @@ pub enum Message {
     Introduce {
         /// As in a hello.
         endorsement: Bytes,
+    },
+    /// What the sender's handlers of updates have processed.
+    Processed {
+        /// Of each kind.
+        cursors: Cursors,
     },
 }
 
@@ -172,6 +179,7 @@ impl Message {
             Self::Introduce { endorsement } => {
                 proto::message::Kind::Introduce(proto::Introduce { endorsement: endorsement.clone() })
             }
+            Self::Processed { cursors } => proto::message::Kind::Processed(updates::cursors_out(cursors)),
         };
         proto::Message { kind: Some(kind) }.encode_to_vec().into()
     }
@@ -200,6 +208,9 @@ impl Message {
             },
             proto::message::Kind::WhoIs(w) => Self::WhoIs { node: node(&w.node)? },
             proto::message::Kind::Introduce(i) => Self::Introduce { endorsement: i.endorsement },
+            proto::message::Kind::Processed(cursors) => {
+                Self::Processed { cursors: updates::cursors_in(&cursors) }
+            }
         })
     }
 }
@@ -324,6 +335,8 @@ fn body_out(body: &Body) -> proto::Body {
             Kind::Open(proto::Open { name: name.clone(), source: source.clone(), target: target.clone() })
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
+        Body::Describe { node, described } => Kind::Describe(describe_out(*node, described)),
+        Body::Updates(change) => updates::change_out(change),
         Body::SetConfig { key, value, expected } => Kind::SetConfig(proto::SetConfig {
             key: key.clone(),
             value: value.clone(),
@@ -371,6 +384,10 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
             target: text(o.target, TEXT_MAX)?,
         },
         Kind::Close(c) => Body::Close { name: text(c.name, TEXT_MAX)? },
+        Kind::Describe(describe) => {
+            let (node, described) = describe_in(describe)?;
+            Body::Describe { node, described }
+        }
         Kind::SetConfig(s) => Body::SetConfig {
             key: text(s.key, TEXT_MAX)?,
             value: value(s.value)?,
@@ -396,7 +413,34 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
         Kind::Forbidden(proto::Forbidden { unreachable, members }) => {
             Body::Forbidden { unreachable, members }
         }
+        kind => Body::Updates(updates::change_in(kind)?),
     })
+}
+
+pub(super) fn describe_out(node: NodeId, described: &Described) -> proto::Describe {
+    let Description { status, tag, roles, capabilities, attributes } = described.description.clone();
+    let attribute = |(key, value)| proto::Attribute { key, value };
+    proto::Describe {
+        node: id_bytes(node.to_bytes()),
+        generation: described.generation.0,
+        counter: described.counter,
+        status,
+        tag,
+        roles,
+        capabilities,
+        attributes: attributes.into_iter().map(attribute).collect(),
+    }
+}
+
+pub(super) fn describe_in(describe: proto::Describe) -> Result<(NodeId, Described), Malformed> {
+    let proto::Describe { node: named, generation, counter, status, tag, roles, capabilities, attributes } =
+        describe;
+    let attributes = attributes.into_iter().map(|attribute| (attribute.key, attribute.value)).collect();
+    let description = Description { status, tag, roles, capabilities, attributes };
+    if !description.fits() {
+        return Err(Malformed("a description is too long"));
+    }
+    Ok((node(&named)?, Described { generation: Generation(generation), counter, description }))
 }
 
 pub(super) fn admission_out(admission: &Admission) -> proto::Admission {

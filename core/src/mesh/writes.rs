@@ -68,7 +68,9 @@ impl Mesh {
     }
 
     fn note_change(&mut self, key: &str, version: LogIndex, record: Option<crate::agreed::ConfigRecord>) {
-        self.watches.note(ConfigChange { key: key.into(), version, record });
+        let change = ConfigChange { key: key.into(), version, record };
+        self.tell_config(&change);
+        self.watches.note(change);
     }
 
     /// What is applied in place of the entry by a node with a deliberate bug.

@@ -6,10 +6,12 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::agreed::{ConfigCommand, ConfigRefusal, ConfigReply};
+use crate::description::Description;
 use crate::id::{
-    AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, WriterId,
-    WriterSequence,
+    AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, UpdateNumber,
+    WriterId, WriterSequence,
 };
+use crate::update::{Lagging, UpdateCommand, UpdateKind, UpdateReply};
 
 /// A wish of the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +90,10 @@ pub enum Command {
         /// How many messages may be handed over before a verdict is owed; at least 1.
         window: u32,
     },
+    /// Say what this node is. Answered by [`Reply::Described`] once it is agreed on, or something later that this node says.
+    Describe(Description),
+    /// Something about updates. Answered by [`Reply::Update`].
+    Update(UpdateCommand),
 }
 
 /// A handler's place in a stream.
@@ -181,6 +187,13 @@ pub enum Reply {
         /// The old token.
         token: AttachToken,
     },
+    /// What this node says of itself is agreed on.
+    Described {
+        /// Which of the descriptions of this start holds.
+        counter: u64,
+    },
+    /// Something about updates.
+    Update(UpdateReply),
 }
 
 /// What a publisher is told of a run of messages. If they had been accepted before and are released by now, all that is known of them is
@@ -415,6 +428,42 @@ pub enum Refusal {
     /// The stream is closed while something waited.
     #[error("the stream was closed")]
     StreamClosed,
+    /// As many updates are kept as may be, because members have not processed them.
+    #[error(
+        "no room for another {} update: number {} of {last} must first be processed by {}{}; attach a handler there, or allow to pass over who is behind",
+        kind.name(),
+        lagging.first().map_or(0, |first| first.processed.0 + 1),
+        lagging.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", "),
+        if *behind > lagging.len() as u64 { ", among others" } else { "" }
+    )]
+    UpdatesFull {
+        /// Their kind.
+        kind: UpdateKind,
+        /// The last one agreed on.
+        last: UpdateNumber,
+        /// How many members hold it up.
+        behind: u64,
+        /// Some of them.
+        lagging: Vec<Lagging>,
+    },
+    /// The id may have been forgotten since the sender first used it.
+    #[error(
+        "too many updates came since this id was first used (after number {after}): ids up to number {forgotten} are forgotten, so it may be among them; compare what you sent with what your handler was given"
+    )]
+    UpdateTooOld {
+        /// What the sender knew.
+        after: UpdateNumber,
+        /// Ids up to this number are forgotten.
+        forgotten: UpdateNumber,
+    },
+    /// The id names another update.
+    #[error(
+        "this id already names update {number}, which says something else: give each update an id of its own"
+    )]
+    UpdateIdTaken {
+        /// The update it names.
+        number: UpdateNumber,
+    },
     /// An argument out of range.
     #[error("{0}")]
     Invalid(String),

@@ -38,6 +38,7 @@ impl Node {
             members: self.member_status(control.as_ref()),
             links: self.link_status(),
             control,
+            updates: self.mesh.update_status(),
             streams: self.stream_status(),
             refusing: self.refusing(now),
             journal_bytes,
@@ -132,6 +133,7 @@ impl Node {
                 reachable: here || hops.is_some(),
                 hops: if here { Some(0) } else { hops },
                 voter: voters.contains(&member.node),
+                described: self.mesh.description(member.node).cloned(),
             }
         };
         self.mesh.members().map(status).collect()

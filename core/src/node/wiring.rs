@@ -292,6 +292,7 @@ impl Node {
                 self.gate.forget(instance.into());
                 self.peers_changed();
             }
+            O::DeliverUpdates(delivery) => self.outputs.push_back(Output::DeliverUpdates(delivery)),
             O::Reply { request, reply } => self.outputs.push_back(Output::Reply { request, reply }),
             O::Event(event) => self.event(event),
         }
@@ -495,6 +496,13 @@ impl Node {
                 self.mesh.handle(now, mesh::Input::OpenStream { request, name, source, target });
             }
             C::CloseStream { name } => self.mesh.handle(now, mesh::Input::CloseStream { request, name }),
+            C::Describe(description) => {
+                self.mesh.handle(now, mesh::Input::Describe { request, description });
+            }
+            C::Update(command) => {
+                let input = mesh::updates::Input::Command { request, command };
+                self.mesh.handle(now, mesh::Input::Updates(input));
+            }
             C::Config(command) => self.mesh.handle(now, mesh::Input::Config { request, command }),
             C::Evict { member } => self.mesh.handle(now, mesh::Input::Evict { request, member }),
             C::Leave { force } => self.mesh.handle(now, mesh::Input::Leave { request, force }),

@@ -141,6 +141,7 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         refusing: status.refusing,
         journal_bytes: status.journal_bytes,
         journal_live_bytes: status.journal_live_bytes,
+        updates: status.updates.into_iter().map(super::updates::status).collect(),
         epoch: status.epoch.number,
         epoch_digest: Bytes::copy_from_slice(&status.epoch.digest.0),
         parted: status.parted,
@@ -159,7 +160,9 @@ pub const fn mode(mode: MeshMode) -> api::MeshMode {
     }
 }
 
-fn standing(standing: Standing) -> api::MeshStanding {
+/// How the mesh is, on the wire.
+#[must_use]
+pub fn standing(standing: Standing) -> api::MeshStanding {
     let Standing { mode: now, unreachable, members, quorum } = standing;
     api::MeshStanding { mode: mode(now).into(), unreachable, members, quorum }
 }
@@ -178,6 +181,7 @@ fn member(member: core::MemberStatus) -> api::MemberStatus {
         reachable: member.reachable,
         hops: member.hops,
         voter: member.voter,
+        description: member.described.as_ref().map(super::nodes::description),
     }
 }
 

@@ -100,6 +100,13 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             "`wattle stream show` says what happened; an operator must decide",
         ),
         Refusal::StreamClosed => (Code::Aborted, Reason::StreamClosed, ""),
+        Refusal::UpdatesFull { .. } => (
+            Code::ResourceExhausted,
+            Reason::UpdatesFull,
+            "`wattle status` shows who is behind; `wattle update subscribe` at that node processes what waits there",
+        ),
+        Refusal::UpdateTooOld { .. } => (Code::OutOfRange, Reason::UpdateTooOld, ""),
+        Refusal::UpdateIdTaken { .. } => (Code::AlreadyExists, Reason::UpdateIdTaken, ""),
         Refusal::Invalid(_) => (Code::InvalidArgument, Reason::Invalid, ""),
     }
 }
@@ -160,6 +167,7 @@ fn retriable(reason: Reason) -> bool {
             | Reason::Busy
             | Reason::OnlyVoter
             | Reason::Critical
+            | Reason::UpdatesFull
     )
 }
 
@@ -202,7 +210,13 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         Refusal::TooLarge { limit, .. } | Refusal::TooManyWriters { limit } => {
             detail.limit_bytes = Some(*limit)
         }
+        Refusal::UpdatesFull { behind, lagging, .. } => {
+            detail.lagging = lagging.iter().map(super::updates::lag).collect();
+            detail.lagging_count = Some(*behind);
+        }
+        Refusal::UpdateIdTaken { number } => detail.update_number = Some(number.0),
         Refusal::NotMember
+        | Refusal::UpdateTooOld { .. }
         | Refusal::Config(_)
         | Refusal::BadToken(_)
         | Refusal::JoinRefused(_)
@@ -244,6 +258,11 @@ pub fn refused(first_writer: u64, last_writer: u64, refusal: &Refusal) -> Refuse
         message: refusal.to_string(),
         detail: Some(detail(refusal)),
     }
+}
+
+/// The node is no member any more, so a call that goes on ends.
+pub fn parted(left: bool, why: String) -> Status {
+    status(&if left { Refusal::NotMember } else { Refusal::Evicted(why) })
 }
 
 /// An attached handler is served no more.
@@ -322,7 +341,8 @@ pub fn detail_of(status: &Status) -> Option<ErrorDetail> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-    use wattle_core::id::{LogIndex, MeshId, NodeId, Sequence, WriterSequence};
+    use wattle_core::id::{LogIndex, MeshId, NodeId, Sequence, UpdateNumber, WriterSequence};
+    use wattle_core::update::{Lagging, UpdateKind};
 
     fn every_refusal() -> Vec<Refusal> {
         let text = || "text".to_owned();
@@ -357,6 +377,14 @@ mod tests {
             Refusal::ForeignPosition(text()),
             Refusal::StreamStopped(text()),
             Refusal::StreamClosed,
+            Refusal::UpdatesFull {
+                kind: UpdateKind::Mesh,
+                last: UpdateNumber(9),
+                behind: 2,
+                lagging: vec![Lagging { node: NodeId(3), name: text(), processed: UpdateNumber(4) }],
+            },
+            Refusal::UpdateTooOld { after: UpdateNumber(1), forgotten: UpdateNumber(2) },
+            Refusal::UpdateIdTaken { number: UpdateNumber(8) },
             Refusal::Invalid(text()),
             Refusal::Config(ConfigRefusal::Conflict { key: text(), present: Some(LogIndex(7)) }),
             Refusal::Config(ConfigRefusal::UnknownKey(text())),
@@ -383,8 +411,6 @@ mod tests {
         for other in ends.into_iter().chain([node_stopped(), unauthenticated("x")]) {
             assert!(reasons.insert(detail_of(&other).unwrap().reason));
         }
-        let known = |number: &i32| Reason::try_from(*number).is_ok();
-        assert_eq!(reasons, (1..1_000).filter(known).collect(), "no reason is left over");
         let known: BTreeSet<i32> = (1..1_000).filter(|number| Reason::try_from(*number).is_ok()).collect();
         assert_eq!(reasons, known, "a reason is given by nobody");
     }

@@ -2,18 +2,21 @@
 
 use tonic::{Request, Response, Status, async_trait};
 use wattle_core::node::command::{Command, Reply};
+use wattle_core::update::UpdateKind;
 use wattle_proto::api::mesh_service_server::MeshService;
 use wattle_proto::api::{
-    DeleteConfigRequest, DeleteConfigResponse, EvictNodeRequest, EvictNodeResponse, GetConfigRequest,
-    GetConfigResponse, GetMeshConfigRequest, GetMeshConfigResponse, GetMeshStatusRequest,
-    InviteToMeshRequest, InviteToMeshResponse, JoinMeshRequest, JoinMeshResponse, LeaveMeshRequest,
-    LeaveMeshResponse, ListConfigRequest, ListConfigResponse, MeshStatus, RotateJoinKeyRequest,
-    RotateJoinKeyResponse, SeedMeshRequest, SeedMeshResponse, SetConfigRequest, SetConfigResponse,
-    SetMeshConfigRequest, SetMeshConfigResponse, WatchConfigRequest, WatchConfigResponse,
+    BroadcastResult, DeleteConfigRequest, DeleteConfigResponse, EvictNodeRequest, EvictNodeResponse,
+    FindUpdateRequest, GetConfigRequest, GetConfigResponse, GetMeshConfigRequest, GetMeshConfigResponse,
+    GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse, JoinMeshRequest, JoinMeshResponse,
+    LeaveMeshRequest, LeaveMeshResponse, ListConfigRequest, ListConfigResponse, MeshEvent, MeshEventFilter,
+    MeshStatus, NodeDescription, RotateJoinKeyRequest, RotateJoinKeyResponse, SeedMeshRequest,
+    SeedMeshResponse, SendUpdateRequest, SetConfigRequest, SetConfigResponse, SetMeshConfigRequest,
+    SetMeshConfigResponse, SetUpdatePolicyRequest, SetUpdatePolicyResponse, WatchConfigRequest,
+    WatchConfigResponse,
 };
 
 use super::data::Answers;
-use super::{config, convert, errors, mesh_config};
+use super::{config, convert, errors, events, mesh_config, nodes, updates};
 use crate::world::{Replies, World};
 
 pub(super) struct Mesh<W> {
@@ -44,6 +47,8 @@ pub(super) fn out_of_place(reply: &Reply) -> Status {
 
 #[async_trait]
 impl<W: World> MeshService for Mesh<W> {
+    type WatchMeshEventsStream = Answers<MeshEvent>;
+
     async fn seed_mesh(
         &self,
         request: Request<SeedMeshRequest>,
@@ -106,6 +111,55 @@ impl<W: World> MeshService for Mesh<W> {
     ) -> Result<Response<MeshStatus>, Status> {
         let status = self.world.status().await.ok_or_else(errors::node_stopped)?;
         Ok(Response::new(convert::status(status)))
+    }
+
+    async fn send_node_update(
+        &self,
+        request: Request<NodeDescription>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        nodes::send(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn send_mesh_update(
+        &self,
+        request: Request<SendUpdateRequest>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        updates::send(&self.world, UpdateKind::Mesh, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn send_system_update(
+        &self,
+        request: Request<SendUpdateRequest>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        self.send_mesh_update(request).await
+    }
+
+    async fn send_internal_db_update(
+        &self,
+        request: Request<SendUpdateRequest>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        updates::send(&self.world, UpdateKind::Database, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn find_update(
+        &self,
+        request: Request<FindUpdateRequest>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        updates::find(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn watch_mesh_events(
+        &self,
+        request: Request<MeshEventFilter>,
+    ) -> Result<Response<Self::WatchMeshEventsStream>, Status> {
+        events::serve(&self.world, &request.into_inner()).map(Response::new)
+    }
+
+    async fn set_update_policy(
+        &self,
+        request: Request<SetUpdatePolicyRequest>,
+    ) -> Result<Response<SetUpdatePolicyResponse>, Status> {
+        updates::set_policy(&self.world, &request.into_inner()).await.map(Response::new)
     }
 
     async fn set_config(

@@ -2,9 +2,11 @@
 
 mod commands;
 mod config;
+mod events;
 mod membership;
 mod mesh_config;
 mod mesh_key;
+mod updates;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -117,6 +119,9 @@ enum Command {
     /// that is started again goes on after the last message it acknowledged. One that is killed may print again what it had not
     /// acknowledged yet; --position-file with --output does not. Of several subscribers of one stream the newest is served.
     Subscribe(SubscribeArgs),
+    /// Send updates to all members, and process them
+    #[command(subcommand)]
+    Update(updates::UpdateCommand),
     /// Simulate meshes from seeds: the very core that runs here, with faults and checkers around it
     #[command(subcommand)]
     Sim(wattle_sim::cli::Command),
@@ -147,6 +152,11 @@ enum MeshCommand {
         /// What `mesh seed`, `mesh invite` or `mesh key rotate` printed; `-` reads it from standard input
         token: String,
     },
+    /// Print what happens to the mesh, as the asked node learns of it, until Ctrl-C
+    ///
+    /// Members that join, change, fail and come back, who leads, streams that open and close, settings, updates. A reader that is too slow misses
+    /// some and is told how many.
+    Events(events::EventsArgs),
     /// Let this node leave its mesh
     ///
     /// The other members agree on it; without a quorum it stays a member. It serves nothing afterwards and keeps the data of the streams it was
@@ -325,6 +335,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Mesh(MeshCommand::Seed { name }) => desk.seed(name).await,
                 Command::Mesh(MeshCommand::Invite) => desk.invite().await,
                 Command::Mesh(MeshCommand::Join { token }) => desk.join(token).await,
+                Command::Mesh(MeshCommand::Events(arguments)) => desk.events(arguments).await,
                 Command::Mesh(MeshCommand::Key(command)) => desk.mesh_key(command).await,
                 Command::Mesh(MeshCommand::Config(arguments)) => desk.mesh_config(arguments).await,
                 Command::Mesh(MeshCommand::Leave { force }) => desk.leave(force).await,
@@ -337,6 +348,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Stream(StreamCommand::Show { name }) => desk.show(name).await,
                 Command::Publish(arguments) => desk.publish(arguments).await,
                 Command::Subscribe(arguments) => desk.subscribe(arguments).await,
+                Command::Update(command) => desk.update(command).await,
             }
         }
     }

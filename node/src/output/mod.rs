@@ -4,6 +4,7 @@ pub mod config;
 pub mod mesh_config;
 pub mod status;
 pub mod stream;
+pub mod updates;
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wattle_proto::api::{MeshMode, MeshStanding, MeshStatus};
 
-use super::{Names, stream, table};
+use super::{Names, stream, table, updates};
 use crate::api::convert::id_text;
 
 /// The same in an order that people can find things in: by name.
@@ -57,7 +57,8 @@ pub fn text(status: &MeshStatus) -> String {
     }
     if status.mesh.is_some() {
         if let Some(standing) = &status.standing {
-            out.push_str(&mode(standing));
+            out.push_str(&standing_text(standing));
+            out.push_str(".\n");
         }
         out.push('\n');
         out.push_str(&members(status));
@@ -70,6 +71,7 @@ pub fn text(status: &MeshStatus) -> String {
         out.push_str(&control(status, &names));
         out.push('\n');
         out.push_str(&stream::list_text(status));
+        out.push_str(&updates::text(status));
     }
     for warning in warnings(status) {
         out.push_str(&format!("\nwarning: {warning}\n"));
@@ -114,7 +116,9 @@ pub const fn mode_name(mode: MeshMode) -> &'static str {
     }
 }
 
-fn mode(standing: &MeshStanding) -> String {
+/// How the mesh is, and what that forbids, for people.
+#[must_use]
+pub fn standing_text(standing: &MeshStanding) -> String {
     let (name, members) = (mode_name(standing.mode()), standing.members);
     let away = match standing.unreachable {
         0 => format!("all {members} members can be reached"),
@@ -129,7 +133,7 @@ fn mode(standing: &MeshStanding) -> String {
         }
         _ => "",
     };
-    format!("{name}: {away}{forbids}.\n")
+    format!("{name}: {away}{forbids}")
 }
 
 fn former(status: &MeshStatus) -> String {
@@ -230,6 +234,7 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
     if let Some(why) = status.refusing.as_ref().filter(|_| status.parted.is_none()) {
         warnings.push(format!("publishing is refused here: {why}"));
     }
+    warnings.extend(status.updates.iter().filter_map(updates::warning));
     for stream in &status.streams {
         if let Some(why) = &stream.stopped {
             warnings.push(format!("stream {} stopped on this node: {why}", stream.name));
@@ -271,6 +276,7 @@ pub fn json(status: &MeshStatus) -> Value {
             "commit": control.commit, "last": control.last, "stopped": control.stopped,
         })),
         "streams": status.streams.iter().map(|one| stream::json(one, &names)).collect::<Vec<_>>(),
+        "updates": status.updates.iter().map(updates::json).collect::<Vec<_>>(),
         "refusing": status.refusing,
         "mode": status.standing.as_ref().map(|standing| mode_name(standing.mode())),
         "standing": status.standing.as_ref().map(|standing| json!({

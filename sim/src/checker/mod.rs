@@ -26,7 +26,8 @@
 //! | X21 | what a node said outlasts its end: no two starts are heard under one count, and a stream that it closed stays closed |
 //! | X22 | what was told of agreed configuration is explained by one order of all that was asked (linearizability); a version is one write |
 //! | X23 | a watcher of agreed configuration is told everything that is written, in order, or all there is |
-//! | X60 | who was evicted or left is no member, has no link and no vote wherever that is known; all members come to know it, and it itself |
+//! | X24 | an update that was acknowledged reaches every member, all in one order, each once but for calls in flight at an end |
+//! | X25 | who was evicted or left is no member, has no link and no vote wherever that is known; all members come to know it, and it itself |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
@@ -44,6 +45,7 @@ mod starts;
 mod status;
 mod stream;
 mod traffic;
+mod updates;
 mod watching;
 mod whole;
 
@@ -62,11 +64,12 @@ pub use starts::Starts;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
+pub use updates::UpdateLedger;
 pub use watching::Watched;
 pub use whole::{completed_is_marked, log_is_bounded, nobody_parted, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 23;
+pub const CHECKERS: u32 = 25;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +149,7 @@ mod fixture {
             links: Vec::new(),
             control: None,
             streams,
+            updates: Vec::new(),
             refusing: None,
             journal_bytes: 0,
             journal_live_bytes: 0,

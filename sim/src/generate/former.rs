@@ -24,6 +24,7 @@ pub(super) fn former(plan: &mut Plan) {
     }
     calm_down(plan, &mut draws);
     plan.forsaken = None;
+    plan.updates = None;
     plan.faults.clear();
     let scene = draws.pick(&[source, source, newcomer, tails, tails, leader]);
     let falls = scene(plan, &mut draws);

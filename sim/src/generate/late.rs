@@ -24,6 +24,7 @@ pub(super) fn late(plan: &mut Plan) {
     calm_down(plan, &mut draws);
     plan.forsaken = None;
     plan.registry.clear();
+    plan.updates = None;
     plan.config.clear();
     // Votes travel nearly as long as an election waits: two are candidates in one term before either hears of the other.
     let usual = draws.spread(15 * MILLI, 60 * MILLI);

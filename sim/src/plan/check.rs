@@ -26,6 +26,7 @@ impl Plan {
         self.check_edges()?;
         self.check_streams()?;
         self.check_registry()?;
+        self.check_updates()?;
         self.check_config()?;
         self.check_departures()?;
         for &node in self.forsaken.iter().flat_map(|forsaken| &forsaken.nodes) {
@@ -50,7 +51,7 @@ impl Plan {
         Ok(())
     }
 
-    fn known(&self, node: usize, what: &str) -> Result<(), String> {
+    pub(super) fn known(&self, node: usize, what: &str) -> Result<(), String> {
         let count = self.nodes.len();
         if node < count {
             return Ok(());

@@ -100,6 +100,13 @@ fn keep_streams(plan: &mut Plan, moved: &dyn Fn(usize) -> usize, kept: &dyn Fn(u
         (stream.source, stream.target, stream.asked_at) = (source, target, moved(stream.asked_at));
         source != target
     });
+    if let Some(updates) = &mut plan.updates {
+        updates.sends.retain_mut(|send| {
+            let left = kept(send.node);
+            send.node = left.unwrap_or_default();
+            left.is_some()
+        });
+    }
     plan.config.retain_mut(|wish| {
         let Some(node) = kept(wish.node) else { return false };
         wish.node = node;

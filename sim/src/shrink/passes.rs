@@ -162,6 +162,16 @@ fn calls(plan: &Plan, _: Hint) -> Vec<Edit> {
     for range in ranges(plan.registry.len()) {
         edits.push(edit(move |plan| drop(plan.registry.drain(range.clone()))));
     }
+    if plan.updates.is_some() {
+        edits.push(edit(|plan| plan.updates = None));
+    }
+    for range in ranges(plan.sends().len()) {
+        edits.push(edit(move |plan| {
+            if let Some(updates) = &mut plan.updates {
+                drop(updates.sends.drain(range.clone()));
+            }
+        }));
+    }
     for range in ranges(plan.config.len()) {
         edits.push(edit(move |plan| drop(plan.config.drain(range.clone()))));
     }

@@ -14,7 +14,7 @@ pub struct Size {
     pub streams: usize,
     /// Publishers.
     pub publishers: usize,
-    /// Calls to the registry, wishes about configuration and interruptions of handlers.
+    /// Calls to the registry, wishes about configuration, departures, updates and interruptions of handlers.
     pub extras: usize,
     /// Messages.
     pub messages: u64,
@@ -44,6 +44,7 @@ impl Size {
             extras: plan.departures.len()
                 + plan.registry.len()
                 + plan.config.len()
+                + plan.sends().len()
                 + interruptions.sum::<usize>(),
             messages: plan.messages(),
             edges: plan.edges.len(),

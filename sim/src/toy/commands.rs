@@ -25,6 +25,9 @@ impl Toy {
                 Some(Ok(Reply::Joined { mesh: MeshId(1) }))
             }
             _ if !member => Some(Err(Refusal::NotMember)),
+            Command::Describe(_) | Command::Update(_) => {
+                Some(Err(Refusal::Invalid("the toy has no updates".into())))
+            }
             Command::Invite => Some(Ok(Reply::Token { token: "please".into() })),
             Command::OpenStream { name, source, target } => Some(SHARED.with_borrow_mut(|shared| {
                 let id =

@@ -152,6 +152,7 @@ impl Machine for Toy {
             reachable: true,
             hops: None,
             voter: Some(*node) == first,
+            described: None,
         };
         let stream = |(name, instance, source, target): &(String, StreamInstance, NodeId, NodeId)| {
             let known = self.sources.get(&instance.0).filter(|_| *source == self.me());
@@ -179,6 +180,7 @@ impl Machine for Toy {
             standing: None,
             former: Vec::new(),
             members: members.iter().map(member).collect(),
+            updates: Vec::new(),
             links: Vec::new(),
             control: Some(GroupStatus {
                 role: "follower",

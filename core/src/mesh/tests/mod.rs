@@ -17,6 +17,9 @@ use crate::when::When;
 use crate::work::{Job, perform, public_key};
 
 mod agreed;
+mod departed;
+mod describe;
+mod events;
 mod growth;
 mod introductions;
 mod join_keys;
@@ -30,6 +33,7 @@ mod room;
 mod settings;
 mod snapshots;
 mod tokens;
+mod updates;
 
 #[derive(Clone)]
 enum Logged {
@@ -54,6 +58,8 @@ struct Host {
     dialling: Vec<String>,
     dials: usize,
     compacted: Option<LogIndex>,
+    updates: Vec<crate::update::UpdateDelivery>,
+    events: Vec<crate::event::MeshEvent>,
     parted: usize,
     unreached: Vec<NodeId>,
     gone: Vec<NodeId>,
@@ -145,6 +151,8 @@ impl World {
             dialling: Vec::new(),
             dials: 0,
             compacted: None,
+            updates: Vec::new(),
+            events: Vec::new(),
             parted: 0,
             unreached: Vec::new(),
             gone: Vec::new(),
@@ -443,6 +451,8 @@ impl World {
                 entry.closed.insert(instance);
             }
             Output::Reply { request, reply } => entry.replies.push((request, reply)),
+            Output::DeliverUpdates(delivery) => entry.updates.push(delivery),
+            Output::Event(crate::node::output::Event::Mesh(event)) => entry.events.push(event),
             Output::Gone(node) => entry.gone.push(node),
             Output::Look => {
                 let unreached = entry.unreached.iter().copied().collect();

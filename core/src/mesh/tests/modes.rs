@@ -3,7 +3,7 @@ use crate::agreed::{ConfigCommand, Consistency, Expected};
 use crate::node::output::MeshMode;
 
 /// The hosts that one of them cannot reach from now on.
-fn cut(world: &mut World, host: usize, away: &[usize]) {
+pub(super) fn cut(world: &mut World, host: usize, away: &[usize]) {
     world.hosts[host].unreached = away.iter().map(|&other| world.id(other)).collect();
     world.inbox.push_back((host, Input::RoutesChanged));
     world.pump();
