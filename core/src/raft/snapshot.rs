@@ -77,7 +77,8 @@ impl Group {
         {
             return;
         }
-        if snapshot.place.index <= self.commit {
+        let outdated = snapshot.place.index <= self.commit;
+        if outdated && !context.planted.strikes(Bug::OutdatedSnapshotTaken, || !snapshot.copy) {
             sometimes!(SnapshotOutdated);
             // Out of date (etcd#1763): what is committed here goes further.
             if snapshot.copy {
@@ -102,7 +103,8 @@ impl Group {
     pub(super) fn installed(&mut self, context: &mut Context<'_>, taken: bool) {
         let Some(installing) = self.installing.take() else { return };
         let Snapshot { place, configuration, number, copy, .. } = *installing;
-        if !taken || place.index <= self.commit {
+        let outdated = place.index <= self.commit;
+        if !taken || outdated && !context.planted.strikes(Bug::OutdatedSnapshotTaken, || !copy) {
             rare!(StateNotTaken);
             return;
         }
@@ -110,7 +112,8 @@ impl Group {
         let outdated = context.planted.strikes(Bug::SnapshotKeepsConfiguration, || *known != configuration);
         let configuration = if outdated { known.clone() } else { configuration };
         self.log.reset(place, configuration);
-        if place.term > self.term {
+        let lower = context.planted.strikes(Bug::SnapshotSetsTerm, || place.term < self.term);
+        if place.term > self.term || lower {
             (self.term, self.vote) = (place.term, None);
         }
         self.commit = self.commit.max(place.index);
