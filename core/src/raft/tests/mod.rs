@@ -5,9 +5,11 @@ mod former_life;
 mod harness;
 mod newcomers;
 mod owner;
+mod random;
 mod reads;
 mod restart;
 mod rolled_back;
+mod scenarios;
 mod transfer;
 mod unknown;
 
