@@ -183,10 +183,6 @@ marks! {
         ChunkUnanswered: "chunks of a state were sent again";
         ReadAskedByMember: "a member asked its leader for an index to read at";
         ReadsShareARound: "several reads were confirmed together";
-        TransferBegun: "a leader began to hand over";
-        TransferGivenUp: "a leader goes on that could not hand over";
-        StoodWhenTold: "a voter stood for election because its leader wanted it to";
-        GroupWaitedInLine: "a group found the way to a node full of others' entries, and waited for its turn";
         NewcomerUnwitnessed: "a newcomer was told though no other member could name it in time";
         SnapshotOutdated: "a state came to a replica that holds more";
         StateTaken: "a state was taken over in the place of a log";
@@ -312,6 +308,10 @@ marks! {
         HigherEpochShown: "a neighbour showed a higher mesh epoch";
     }
     Rare {
+        TransferBegun: "a leader began to hand over";
+        TransferGivenUp: "a leader goes on that could not hand over";
+        StoodWhenTold: "a voter stood for election because its leader wanted it to";
+        GroupWaitedInLine: "a group found the way to a node full of others' entries, and waited for its turn";
         SnapshotGivenUp: "a state was sent of which less was there than before";
         SnapshotTooLarge: "a state was larger than is taken";
         SnapshotDamaged: "a state had come whole and was another than was meant";

@@ -14,7 +14,7 @@ pub enum Family {
     Mesh,
     /// Accepting, the gate, handlers, watermarks.
     Stream,
-    /// What waits for the disk, and what a restart makes of it.
+    /// What a node holds back for the disk, and what it makes of a failed write.
     Durability,
     /// Rows, recovery scan, trims.
     Journal,
@@ -171,10 +171,64 @@ bugs! {
             "a leader serves reads without asking whether it still leads";
         ChunkMisplaced = "chunk-misplaced":
             "a chunk of a snapshot is appended though the one before it was lost, and the whole is not checked";
+        ReadsAlikeInEachLife = "reads-alike-in-each-life":
+            "an answer to a read of the life before confirms one of this life";
         RestOfCopyGivenUp = "rest-of-copy-given-up":
             "who copies its log back leads without the rest of a log of which it was told how far it goes (rule C3)";
         OlderTailStopsCopy = "older-tail-stops-copy":
             "a lagging member's uncommitted tail counts against what others have committed, and stops the copy (rule C3)";
+        OwnVoteBeforeDurable = "own-vote-before-durable":
+            "a candidate asks for votes and counts its own before that is on disk";
+        AcknowledgedUnsynced = "acknowledged-unsynced":
+            "a follower acknowledges entries before they are on disk";
+        SourceSendsUnsynced = "source-sends-unsynced":
+            "the only voter sends entries before they are on its disk (rule A3)";
+        AppliedBeforeDurable = "applied-before-durable":
+            "committed entries are applied before they are on the own disk";
+        CutEntriesReadBack = "cut-entries-read-back":
+            "a start keeps entries that a later run cut off and did not replace";
+        CutEntriesRiseAgain = "cut-entries-rise-again":
+            "no empty run takes over from the last one when the base reaches the log's end";
+        MatchesUnsorted = "matches-unsorted":
+            "the list of what members acknowledged is taken for sorted when it is not (openraft#1802)";
+        HalfIsEnough = "half-is-enough":
+            "half of an even number of voters decides (hashicorp/raft 163a55f)";
+        SilentVotersLeftOut = "silent-voters-left-out":
+            "voters that a leader has not heard yet are not counted among the voters (openraft beb0302)";
+        CommitGoesBack = "commit-goes-back":
+            "a follower's commit index follows its leader's down, too (PySyncObj#166)";
+        RemovedLeaderCounts = "removed-leader-counts":
+            "a leader that is voted out counts its own log in the place of a voter's (nats-server#7600)";
+        SecondAnswerCounted = "second-answer-counted":
+            "a vote that comes twice counts as two (xraft#27)";
+        CandidateVotesAgain = "candidate-votes-again":
+            "a candidate grants another the vote that it gave itself (nebula#3415)";
+        PreVoteTermIgnored = "pre-vote-term-ignored":
+            "a higher term in a refused preliminary answer is not heard (openraft#1796)";
+        TermSetBack = "term-set-back":
+            "an append that does not fit takes the term back to that of the entry in its place (nats-server#5684)";
+        PreVoteTakesVote = "pre-vote-takes-vote":
+            "a preliminary answer is recorded as the vote of the term (ra#608)";
+        OriginFitsAlways = "origin-fits-always":
+            "an append from the very beginning of the log replaces what is here behind a snapshot (willemt/raft#118)";
+        MatchGoesBack = "match-goes-back":
+            "an answer that was overtaken lowers what a member is known to hold (raftos#25)";
+        OlderAnswerCounted = "older-answer-counted":
+            "an answer to an append of an earlier term counts in this one (openraft cecb5de)";
+        OutdatedSnapshotTaken = "outdated-snapshot-taken":
+            "a snapshot is taken that ends below what is committed here (etcd#1763)";
+        SnapshotDropsSuffix = "snapshot-drops-suffix":
+            "a snapshot cuts off entries behind it that agree with it (etcd#1763)";
+        SnapshotSetsTerm = "snapshot-sets-term":
+            "the term becomes that of a snapshot, though it was higher (redisraft#49)";
+        ConfigurationActsAtCommit = "configuration-acts-at-commit":
+            "a configuration decides once it is committed rather than appended (etcd#11284)";
+        BytesStayUnderWay = "bytes-stay-under-way":
+            "what was under way to a member goes on counting when it is given up (etcd-io/raft#54)";
+        OtherMeasureReleased = "other-measure-released":
+            "what is proposed is added by one measure and taken off by another (cockroach#31618)";
+        CutLogNotSent = "cut-log-not-sent":
+            "a leader whose whole log is cut off sends a member that lacks it no snapshot (openraft#1828)";
     }
     Mesh {
         UpdateCursorBeforeHandler = "update-cursor-before-handler":
@@ -313,18 +367,6 @@ bugs! {
             "a step that writes nothing does not wait for what was written before it";
         FailedWriteIgnored = "failed-write-ignored":
             "a node goes on after a failed write, as if it could be tried again";
-        OwnVoteBeforeDurable = "own-vote-before-durable":
-            "a candidate asks for votes and counts its own before that is on disk";
-        AcknowledgedUnsynced = "acknowledged-unsynced":
-            "a follower acknowledges entries before they are on disk";
-        SourceSendsUnsynced = "source-sends-unsynced":
-            "the only voter sends entries before they are on its disk (rule A3)";
-        AppliedBeforeDurable = "applied-before-durable":
-            "committed entries are applied before they are on the own disk";
-        CutEntriesReadBack = "cut-entries-read-back":
-            "a start keeps entries that a later run cut off and did not replace";
-        CutEntriesRiseAgain = "cut-entries-rise-again":
-            "no empty run takes over from the last one when the base reaches the log's end";
     }
     Journal {
         PayloadsNotChecked = "payloads-not-checked":

@@ -168,6 +168,10 @@ impl Group {
                 _ => false,
             };
             let granted = term > self.term && up_to_date && !leader_lives;
+            if granted && context.planted.strikes(Bug::PreVoteTakesVote, || self.vote != Some(from)) {
+                self.vote = Some(from);
+                self.persist_state();
+            }
             sometimes!(PreVoteBehind, !up_to_date);
             sometimes!(PreVoteRefusedForALeader, leader_lives);
             let answered = if granted { term } else { self.term };
@@ -179,7 +183,11 @@ impl Group {
         if risen {
             self.enter_term(context, term, None);
         }
-        let free = self.vote.is_none_or(|vote| vote == from);
+        let own = self.member(context.own);
+        let free = self.vote.is_none_or(|vote| vote == from)
+            || context
+                .planted
+                .strikes(Bug::CandidateVotesAgain, || term == self.term && self.vote == Some(own));
         sometimes!(VoteSpent, term == self.term && !free);
         let granted = term == self.term && up_to_date && free;
         sometimes!(VoteRefused, !up_to_date);
@@ -253,6 +261,9 @@ impl Group {
             // An answer to what it asked in its former life: the term it forgot comes with the marks, and is not to be overtaken.
             return;
         }
+        if context.planted.strikes(Bug::PreVoteTermIgnored, || pre && !granted && term > self.term) {
+            return;
+        }
         if !granted && term > self.term {
             sometimes!(CandidateHeardHigherTerm);
             return self.enter_term(context, term, None);
@@ -266,19 +277,25 @@ impl Group {
         if !granted || !fits || self.replica_on(from.node) != Some(from.replica) {
             return;
         }
-        match &mut self.role {
-            Role::PreCandidate { granted } if pre => granted.insert(from),
+        let (first, count) = match &mut self.role {
+            Role::PreCandidate { granted } if pre => (granted.insert(from), granted.len()),
             Role::Candidate { granted } if !pre || context.planted.has(Bug::PreVoteCounted) => {
-                granted.insert(from)
+                (granted.insert(from), granted.len())
             }
             _ => return,
         };
+        let twice = !first && !pre && 2 * (count + 1) > self.log.configuration().voters.len();
+        if context.planted.strikes(Bug::SecondAnswerCounted, || twice) {
+            return self.lead(context);
+        }
         self.count_votes(context);
     }
 
     fn count_votes(&mut self, context: &mut Context<'_>) {
+        let former = self.former_configuration(context.planted);
+        let configuration = former.as_deref().unwrap_or_else(|| self.log.configuration());
         let won = |granted: &BTreeSet<Member>| {
-            carried(self.log.configuration(), |member| granted.contains(&member), context.planted)
+            carried(configuration, |member| granted.contains(&member), context.planted)
         };
         match &self.role {
             Role::PreCandidate { granted } if won(granted) => self.campaign(context),

@@ -9,6 +9,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::message::Entry;
 use super::slots::Slot;
 use crate::id::NodeId;
+use crate::planted::Planted;
 
 /// What an entry takes on its way, in bytes: its content, and about what surrounds it. What it refers to travels apart from it.
 pub(super) fn size(entry: &Entry) -> u64 {
@@ -38,11 +39,12 @@ pub(super) struct Flows {
     open: BTreeSet<NodeId>,
     /// What this node's leaders have proposed and not committed, by [`burden`].
     pub(super) uncommitted: u64,
+    pub(super) planted: Planted,
 }
 
 impl Flows {
-    pub(super) fn new(budget: u64) -> Self {
-        Self { budget, nodes: BTreeMap::new(), open: BTreeSet::new(), uncommitted: 0 }
+    pub(super) fn new(budget: u64, planted: Planted) -> Self {
+        Self { budget, nodes: BTreeMap::new(), open: BTreeSet::new(), uncommitted: 0, planted }
     }
 
     /// Whether the budget towards `node` is spent.
@@ -104,7 +106,7 @@ mod tests {
     #[test]
     fn who_waits_comes_to_its_turn_in_order_and_one_message_at_a_time() {
         let (near, far) = (NodeId(1), NodeId(2));
-        let mut flows = Flows::new(100);
+        let mut flows = Flows::new(100, Planted::none());
         flows.sent(near, 150);
         flows.sent(far, 20);
         assert!(flows.is_full(near) && !flows.is_full(far));

@@ -60,7 +60,7 @@ impl Groups {
     #[must_use]
     pub fn new(config: Config, own: NodeId, rng: Rng, planted: Planted) -> Self {
         Self {
-            flows: Flows::new(config.node_bytes),
+            flows: Flows::new(config.node_bytes, planted),
             config,
             own,
             rng,

@@ -327,7 +327,8 @@ impl Log {
 
     /// Starts anew behind a snapshot. A log that holds the snapshot's place keeps what follows it.
     pub(super) fn reset(&mut self, place: Place, configuration: Configuration) {
-        if self.place(place.index) == Some(place) {
+        let keeps = self.place(place.index) == Some(place);
+        if keeps && !self.planted.strikes(Bug::SnapshotDropsSuffix, || self.last().index > place.index) {
             sometimes!(SnapshotKeptSuffix);
             self.compact(place.index);
             self.founding = Arc::new(configuration);

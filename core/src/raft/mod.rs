@@ -39,6 +39,7 @@ mod groups;
 mod introduction;
 mod log;
 mod message;
+mod miscount;
 mod progress;
 mod quorum;
 mod read;

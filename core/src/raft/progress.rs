@@ -8,6 +8,7 @@ use super::flow::Flows;
 use super::snapshot::Sending;
 use crate::configuration::Member;
 use crate::id::LogIndex;
+use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Span};
@@ -322,6 +323,9 @@ impl Progress {
     pub(super) fn give_up(&mut self, flows: &mut Flows) {
         self.end_state(flows);
         self.flights = VecDeque::new();
+        if flows.planted.strikes(Bug::BytesStayUnderWay, || self.bytes > 0) {
+            return;
+        }
         flows.arrived(self.member.node, core::mem::take(&mut self.bytes));
     }
 
@@ -342,6 +346,7 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::id::{NodeId, ReplicaId};
+    use crate::planted::Planted;
 
     const NOW: Instant = Instant(0);
 
@@ -363,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_paused_member_is_sent_to_again_as_soon_as_what_it_waits_for_is_answered() {
-        let (config, flows) = (Config::default(), &mut Flows::new(u64::MAX));
+        let (config, flows) = (Config::default(), &mut Flows::new(u64::MAX, Planted::none()));
         for answered in [3, 5] {
             let mut progress = streaming(&config, flows);
             progress.matched((3, LogIndex(11)), &config, flows, NOW);
@@ -379,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_member_that_asks_for_more_is_sent_it_though_nobody_heard_that_it_waited() {
-        let (config, flows) = (Config::default(), &mut Flows::new(u64::MAX));
+        let (config, flows) = (Config::default(), &mut Flows::new(u64::MAX, Planted::none()));
         let mut progress = streaming(&config, flows);
         // It held the first entry of the last append; its answer that the others wait for bytes was lost.
         progress.sent(sent(6, 17), flows, NOW);
@@ -398,7 +403,7 @@ mod tests {
 
     #[test]
     fn outdated_refusals_do_not_send_the_window_again() {
-        let (config, flows) = (Config::default(), &mut Flows::new(u64::MAX));
+        let (config, flows) = (Config::default(), &mut Flows::new(u64::MAX, Planted::none()));
         let mut progress = streaming(&config, flows);
         assert!(progress.refused(2, LogIndex(8), LogIndex(14), flows));
         assert!(progress.is_probing());
@@ -411,7 +416,8 @@ mod tests {
 
     #[test]
     fn what_is_given_up_is_no_longer_under_way() {
-        let (config, flows) = (Config { window_bytes: 45, ..Config::default() }, &mut Flows::new(u64::MAX));
+        let (config, flows) =
+            (Config { window_bytes: 45, ..Config::default() }, &mut Flows::new(u64::MAX, Planted::none()));
         let mut progress = streaming(&config, flows);
         assert!(progress.has_room(&config));
         progress.sent(sent(6, 15), flows, NOW);

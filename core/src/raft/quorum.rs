@@ -12,11 +12,18 @@ fn majority_index(members: &[Member], reached: impl Fn(Member) -> LogIndex, plan
         return LogIndex(u64::MAX);
     }
     let mut indexes: SmallVec<[LogIndex; 7]> = members.iter().map(|&member| reached(member)).collect();
+    let listed = indexes.clone();
     indexes.sort_unstable();
     // Of n sorted rising, the value at (n - 1) / 2 is reached by n - (n - 1) / 2 = floor(n / 2) + 1 members.
     let quorum = (indexes.len() - 1) / 2;
     if planted.strikes(Bug::QuorumOffByOne, || indexes.get(quorum + 1) > Some(&indexes[quorum])) {
         return indexes[quorum + 1];
+    }
+    if planted.strikes(Bug::HalfIsEnough, || indexes[indexes.len() / 2] > indexes[quorum]) {
+        return indexes[indexes.len() / 2];
+    }
+    if planted.strikes(Bug::MatchesUnsorted, || listed[quorum] > indexes[quorum]) {
+        return listed[quorum];
     }
     indexes[quorum]
 }
@@ -42,7 +49,11 @@ pub(super) fn committed(
 
 /// Whether those for whom `yes` holds decide: a majority of both halves.
 pub(super) fn carried(configuration: &Configuration, yes: impl Fn(Member) -> bool, planted: Planted) -> bool {
-    let most = |members: &[Member]| 2 * members.iter().filter(|&&m| yes(m)).count() > members.len();
+    let most = |members: &[Member]| {
+        let twice = 2 * members.iter().filter(|&&m| yes(m)).count();
+        let half = || twice == members.len() && twice > 0;
+        twice > members.len() || planted.strikes(Bug::HalfIsEnough, half)
+    };
     let incoming = most(&configuration.voters);
     let outgoing = configuration.outgoing.is_empty() || most(&configuration.outgoing);
     incoming && (outgoing || planted.has(Bug::OutgoingHalfIgnored))

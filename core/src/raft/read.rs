@@ -101,8 +101,15 @@ impl Group {
         };
         reads.number += 1;
         reads.asked.insert(reads.number, number);
-        let body = Body::Read { number: reads.number };
+        let number = reads.number;
+        let body = Body::Read { number: self.number_of_read(context, number) };
         self.send(context, leader, self.term, body, When::Now);
+    }
+
+    /// The number under which a read is asked for: no other life of this replica asks under it, whose answers may still be under way.
+    fn number_of_read(&self, context: &Context<'_>, number: u64) -> u64 {
+        let alike = context.planted.strikes(Bug::ReadsAlikeInEachLife, || self.life > 0);
+        number.wrapping_add(if alike { 0 } else { self.life })
     }
 
     fn refuse_read(&self, context: &mut Context<'_>, number: u64, reason: RefusedReason) {
@@ -125,8 +132,9 @@ impl Group {
 
     /// The leader confirmed a read.
     pub(super) fn handle_read_reply(&mut self, context: &mut Context<'_>, number: u64, index: LogIndex) {
+        let first = self.number_of_read(context, 0);
         let Some(reads) = &mut self.reads else { return };
-        if let Some(number) = reads.asked.remove(&number) {
+        if let Some(number) = reads.asked.remove(&number.wrapping_sub(first)) {
             reads.confirmed.push((index, number));
             self.serve_reads(context);
         }

@@ -206,6 +206,9 @@ impl Group {
             return false;
         }
         if progress.next <= base.index {
+            if context.planted.strikes(Bug::CutLogNotSent, || last == base.index) {
+                return false;
+            }
             sometimes!(LogTooShortForMember);
             progress.snapshot_wanted(context.flows, context.now);
             context.out.push_back(Output::SnapshotWanted { group: self.id, to: node });
@@ -213,7 +216,7 @@ impl Group {
             return false;
         }
         if progress.next <= last && context.flows.is_full(node) && progress.under_way() > 0 {
-            sometimes!(GroupWaitedInLine);
+            rare!(GroupWaitedInLine);
             progress.in_line = true;
             context.flows.wait(node, self.slot);
             return false;
@@ -365,9 +368,14 @@ impl Group {
             Ok(compared) => compared,
             Err(mismatch) => return self.disagree(context, from, number, previous.index, mismatch),
         };
-        if context.planted.strikes(Bug::CutsBehindEqual, || {
-            new.is_empty() && (self.commit..self.log.last().index).contains(&covered)
-        }) {
+        let (base, last) = (self.log.base().index, self.log.last().index);
+        if context
+            .planted
+            .strikes(Bug::CutsBehindEqual, || new.is_empty() && (self.commit..last).contains(&covered))
+            || context.planted.strikes(Bug::OriginFitsAlways, || {
+                previous.index == LogIndex(0) && base > LogIndex(0) && (base..last).contains(&covered)
+            })
+        {
             self.log.truncate(covered.next());
         }
         sometimes!(AppendRepeated, new.is_empty() && covered > previous.index);
@@ -431,6 +439,11 @@ impl Group {
         index: LogIndex,
         mismatch: Mismatch,
     ) {
+        if let Some(term) = self.log.term(index)
+            && context.planted.strikes(Bug::TermSetBack, || term < self.term)
+        {
+            self.term = term;
+        }
         if let Mismatch::Forked(index) = mismatch {
             rare!(ForkFound);
             // Neither end can tell whose disk forgot. What is cut here may have been acknowledged, so nothing is (rule C1).
@@ -482,9 +495,10 @@ impl Group {
         }
         let (now, config, flows) = (context.now, context.config, &mut *context.flows);
         let Role::Leader(leading) = &mut self.role else { return };
-        let Some(progress) =
-            leading.progress.get_mut(&from.node).filter(|p| p.member == from && term == self.term)
-        else {
+        let Some(progress) = leading.progress.get_mut(&from.node).filter(|p| {
+            let older = context.planted.strikes(Bug::OlderAnswerCounted, || term < self.term);
+            p.member == from && (term == self.term || older)
+        }) else {
             return;
         };
         if !matched {
@@ -504,7 +518,11 @@ impl Group {
             );
             return self.stop(context, what);
         }
+        let behind = place.index < progress.matched;
         let news = progress.matched((number, place.index), config, flows, now);
+        if context.planted.strikes(Bug::MatchGoesBack, || behind) {
+            progress.matched = place.index;
+        }
         if more {
             progress.resume(number, flows);
         } else if waiting {
@@ -536,17 +554,15 @@ impl Group {
             let progress = leading.progress.get(&member.node).filter(|progress| progress.member == member);
             progress.map_or(LogIndex(0), |progress| progress.matched)
         };
-        let configuration = self.log.configuration();
-        let index = if context.planted.strikes(Bug::LearnersCounted, || !configuration.learners.is_empty()) {
-            let mut counted = configuration.clone();
-            counted.voters.append(&mut counted.learners);
-            committed(&counted, reached, context.planted)
-        } else {
-            committed(configuration, reached, context.planted)
-        };
+        let miscounted = self.miscounted(context, &reached);
+        let configuration = miscounted.as_ref().unwrap_or_else(|| self.log.configuration());
+        let index = committed(configuration, reached, context.planted);
         let own_term = self.log.term(index) == Some(self.term);
         if index > self.commit && (own_term || context.planted.has(Bug::OldTermCommit)) {
             let burden = self.burden_upto(index);
+            let sizes = || self.log.range(self.commit.next(), index).map(size).sum();
+            let other = context.planted.strikes(Bug::OtherMeasureReleased, || burden != sizes());
+            let burden = if other { sizes() } else { burden };
             if let Role::Leader(leading) = &mut self.role {
                 leading.decided(context.flows, burden);
             }
@@ -557,7 +573,7 @@ impl Group {
     }
 
     pub(super) fn commit_upto(&mut self, context: &mut Context<'_>, index: LogIndex) {
-        if index > self.commit {
+        if index > self.commit || context.planted.strikes(Bug::CommitGoesBack, || index < self.commit) {
             self.commit = index;
         }
         self.apply(context);

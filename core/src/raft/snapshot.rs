@@ -229,7 +229,8 @@ impl Group {
         {
             return;
         }
-        if snapshot.place.index <= self.commit {
+        let outdated = snapshot.place.index <= self.commit;
+        if outdated && !context.planted.strikes(Bug::OutdatedSnapshotTaken, || !snapshot.copy) {
             sometimes!(SnapshotOutdated);
             self.receiving = None;
             // Out of date (etcd#1763): what is committed here goes further.
@@ -302,7 +303,8 @@ impl Group {
     pub(super) fn installed(&mut self, context: &mut Context<'_>, taken: bool) {
         let Some(receiving) = self.receiving.take_if(|receiving| receiving.offered) else { return };
         let Receiving { from, place, configuration, number, copy, .. } = *receiving;
-        if !taken || place.index <= self.commit {
+        let outdated = place.index <= self.commit;
+        if !taken || outdated && !context.planted.strikes(Bug::OutdatedSnapshotTaken, || !copy) {
             rare!(StateNotTaken);
             return;
         }
@@ -310,7 +312,8 @@ impl Group {
         let outdated = context.planted.strikes(Bug::SnapshotKeepsConfiguration, || *known != configuration);
         let configuration = if outdated { known.clone() } else { configuration };
         self.log.reset(place, configuration);
-        if place.term > self.term {
+        let lower = context.planted.strikes(Bug::SnapshotSetsTerm, || place.term < self.term);
+        if place.term > self.term || lower {
             (self.term, self.vote) = (place.term, None);
         }
         self.commit = self.commit.max(place.index);

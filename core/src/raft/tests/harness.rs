@@ -13,7 +13,7 @@ use crate::planted::Planted;
 use crate::raft::{
     Body, Config, Entry, EntryKind, GroupPlace, Groups, Input, Message, Output, Receipt, RoleName,
 };
-use crate::record::{Key, Record};
+use crate::record::{Forget, Key, Record};
 use crate::rng::{Purpose, Rng};
 use crate::time::{Instant, Now, Span, Wall};
 use crate::when::When;
@@ -28,6 +28,9 @@ pub(super) fn member(node: usize) -> Member {
 #[derive(Clone, Debug)]
 enum Pending {
     Write(Record),
+    Forget(Forget),
+    /// The owner's state.
+    State(Vec<Entry>),
     Send(NodeId, Message),
     Notify(Receipt),
 }
@@ -39,8 +42,10 @@ pub(super) struct Replica {
     pub(super) groups: Groups,
     pending: VecDeque<Pending>,
     pub(super) disk: Disk,
-    /// What the owner was given, and where its state begins.
+    /// What the owner was given.
     pub(super) applied: Vec<Entry>,
+    /// What of that is on its disk.
+    pub(super) kept: Vec<Entry>,
     pub(super) up: bool,
     boots: u64,
     pub(super) stopped: bool,
@@ -64,16 +69,29 @@ pub(super) struct Cluster {
     pub(super) leaders: BTreeMap<Term, NodeId>,
     pub(super) group: GroupId,
     founding: Vec<Configuration>,
+    /// Every output, for who tells what happened.
+    pub(super) outputs: Option<Vec<(usize, Output)>>,
+    planted: Planted,
 }
 
 impl Cluster {
     /// `size` nodes, of which the first `voters` vote and the next `learners` learn.
     pub(super) fn new(seed: u64, group: GroupId, size: usize, voters: usize, learners: usize) -> Self {
+        Self::with_bug(seed, group, (size, voters, learners), Planted::none())
+    }
+
+    /// The same, with a bug in every node.
+    pub(super) fn with_bug(
+        seed: u64,
+        group: GroupId,
+        (size, voters, learners): (usize, usize, usize),
+        planted: Planted,
+    ) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         let mut cluster = Self {
             now: Instant(1),
-            replicas: (0..size).map(|node| Replica::new(key, node)).collect(),
+            replicas: (0..size).map(|node| Replica::new(key, node, planted)).collect(),
             network: Vec::new(),
             rng: Rng::stream(key, Purpose::Mesh),
             cut: BTreeSet::new(),
@@ -83,6 +101,8 @@ impl Cluster {
             leaders: BTreeMap::new(),
             group,
             founding: Vec::new(),
+            outputs: None,
+            planted,
         };
         let founding = Configuration::simple(
             (0..voters).map(member).collect(),
@@ -120,18 +140,13 @@ impl Cluster {
 
     fn output(&mut self, node: usize, output: Output) {
         let own = member(node).node;
+        if let Some(outputs) = &mut self.outputs {
+            outputs.push((node, output.clone()));
+        }
         let replica = &mut self.replicas[node];
         match output {
             Output::Persist(write) => replica.pending.push_back(Pending::Write(write.record())),
-            Output::Forget(forget) => {
-                let dead = |record: &Record| {
-                    let k = record.key;
-                    (k.owner, k.space, k.id) == (forget.owner, forget.space, forget.id)
-                        && record.last_slot < forget.below
-                };
-                replica.pending.retain(|pending| !matches!(pending, Pending::Write(record) if dead(record)));
-                replica.disk.retain(|(_, record)| !dead(record));
-            }
+            Output::Forget(forget) => replica.pending.push_back(Pending::Forget(forget)),
             Output::Notify(receipt) => replica.pending.push_back(Pending::Notify(receipt)),
             Output::Send { to, message, when, .. } => match when {
                 When::Now => self.network.push((own, to, *message)),
@@ -163,6 +178,7 @@ impl Cluster {
             }
             Output::Install { data, .. } => {
                 replica.applied = decode(&data);
+                replica.pending.push_back(Pending::State(replica.applied.clone()));
                 self.tell_later(node, Input::Installed { group: self.group, taken: true });
             }
             Output::Proposed { context, .. } | Output::Refused { context, .. } => {
@@ -197,10 +213,24 @@ impl Cluster {
                     disk.retain(|(key, _)| *key != record.key);
                     disk.push((record.key, record));
                 }
+                Pending::Forget(forget) => {
+                    let dead = |record: &Record| {
+                        let k = record.key;
+                        (k.owner, k.space, k.id) == (forget.owner, forget.space, forget.id)
+                            && record.last_slot < forget.below
+                    };
+                    self.replicas[node].disk.retain(|(_, record)| !dead(record));
+                }
+                Pending::State(entries) => self.replicas[node].kept = entries,
                 Pending::Send(to, message) => self.network.push((member(node).node, to, message)),
                 Pending::Notify(receipt) => self.tell(node, Input::Durable(receipt)),
             }
         }
+    }
+
+    /// Whether something of a node is on its way to the disk, or waits for that.
+    pub(super) fn writes(&self, node: usize) -> bool {
+        !self.replicas[node].pending.is_empty()
     }
 
     pub(super) fn sync_all(&mut self, node: usize) {
@@ -213,12 +243,19 @@ impl Cluster {
     /// Delivers the message at that place of the queue.
     pub(super) fn deliver(&mut self, place: usize) {
         let (from, to, message) = self.network.swap_remove(place);
+        self.carry(from, to, message);
+    }
+
+    /// A message arrives, unless its way is cut or nobody is there. Whether it did.
+    pub(super) fn carry(&mut self, from: NodeId, to: NodeId, message: Message) -> bool {
         let (from_place, to_place) = ((from.0 - 1) as usize, (to.0 - 1) as usize);
-        if self.replicas[to_place].up && !self.cut.contains(&(from_place, to_place)) {
+        let arrives = self.replicas[to_place].up && !self.cut.contains(&(from_place, to_place));
+        if arrives {
             // Everything crosses the wire.
             let message = Message::decode(message.encode().to_bytes()).expect("just encoded");
             self.tell(to_place, Input::Message { from, group: self.group, message: message.into() });
         }
+        arrives
     }
 
     /// Delivers what is under way, and not what comes of it.
@@ -226,6 +263,15 @@ impl Cluster {
         for _ in 0..self.network.len() {
             self.deliver(0);
         }
+    }
+
+    /// The owner of a replica writes its state, and has the log cut behind it, a few entries kept.
+    pub(super) fn compact(&mut self, node: usize, keep: u64) {
+        let replica = &mut self.replicas[node];
+        let Some(last) = replica.applied.last() else { return };
+        let upto = LogIndex(last.index.0.saturating_sub(keep));
+        replica.pending.push_back(Pending::State(replica.applied.clone()));
+        self.tell(node, Input::Compact { group: self.group, upto });
     }
 
     /// Loses what was not synced. A step's records share a row, so the crash falls between steps' rows only: `pending` begins with whole rows.
@@ -253,17 +299,16 @@ impl Cluster {
         self.told_leads.retain(|(to, of), _| *to != node && *of != node);
         let mut key = [node as u8; 32];
         key[8..16].copy_from_slice(&replica.boots.to_le_bytes());
-        let mut groups = Groups::new(
-            Config::default(),
-            member(node).node,
-            Rng::stream(key, Purpose::Raft),
-            Planted::none(),
-        );
+        let mut groups =
+            Groups::new(Config::default(), member(node).node, Rng::stream(key, Purpose::Raft), self.planted);
         for (key, record) in &replica.disk {
             groups.restore(key, record.last_slot, &record.head, 0).expect("just written");
         }
-        // This owner keeps nothing: it is given everything again.
-        replica.applied.clear();
+        // This owner keeps only what was cut off its log: it is given everything behind that again.
+        replica.applied = replica.kept.clone();
+        if let Some(last) = replica.applied.last() {
+            groups.set_applied(self.group, last.index);
+        }
         groups.restored(now).expect("what was written fits together");
         replica.groups = groups;
         self.drain(node);
@@ -464,15 +509,16 @@ impl Cluster {
 }
 
 impl Replica {
-    fn new(key: [u8; 32], node: usize) -> Self {
+    fn new(key: [u8; 32], node: usize, planted: Planted) -> Self {
         let mut own = key;
         own[31] = node as u8;
         let rng = Rng::stream(own, Purpose::Raft);
         Self {
-            groups: Groups::new(Config::default(), member(node).node, rng, Planted::none()),
+            groups: Groups::new(Config::default(), member(node).node, rng, planted),
             pending: VecDeque::new(),
             disk: Vec::new(),
             applied: Vec::new(),
+            kept: Vec::new(),
             up: true,
             boots: 0,
             stopped: false,

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::harness::{Cluster, GROUP, member};
 use crate::id::LogIndex;
-use crate::raft::{Body, Input, RoleName};
+use crate::raft::{Body, Input, Message, RoleName};
 use crate::time::Span;
 
 fn cluster(seed: u64) -> (Cluster, usize) {
@@ -119,4 +119,35 @@ fn an_answer_nobody_asked_for_is_ignored() {
     cluster.settle(Span::millis(100));
     assert_eq!(cluster.replicas[other].read.len(), 1);
     assert!(cluster.place(other).replica == member(other).replica);
+}
+
+#[test]
+fn an_answer_to_a_read_of_the_life_before_confirms_none_of_this_life() {
+    let (mut cluster, leader) = cluster(56);
+    let reader = (0..3).find(|&node| node != leader).expect("another");
+    cluster.read(reader, 1);
+    // The question, the round, its answers; then the leader's word is under way.
+    let confirms = |message: &Message| matches!(message.body, Body::ReadReply { .. });
+    for _ in 0..20 {
+        if cluster.network.iter().any(|(_, _, message)| confirms(message)) {
+            break;
+        }
+        cluster.deliver(0);
+        (0..4).for_each(|node| cluster.sync_all(node));
+    }
+    assert!(cluster.network.iter().any(|(_, _, message)| confirms(message)));
+    let late = core::mem::take(&mut cluster.network);
+    cluster.crash(reader);
+    cluster.propose(leader, "one");
+    cluster.settle(Span::millis(200));
+    cluster.restart(reader);
+    cluster.settle(Span::secs(1));
+    let committed = cluster.place(leader).commit;
+    cluster.read(reader, 2);
+    let question = core::mem::replace(&mut cluster.network, late);
+    cluster.deliver_all();
+    assert_eq!(cluster.replicas[reader].read, [], "it is true of before it asked");
+    cluster.network.extend(question);
+    cluster.settle(Span::millis(200));
+    assert_eq!(cluster.replicas[reader].read, [(2, committed)]);
 }
