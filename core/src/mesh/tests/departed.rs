@@ -13,7 +13,7 @@ use crate::update::{UpdateCommand, UpdateKind};
 const KIND: UpdateKind = UpdateKind::Mesh;
 
 fn evicted(world: &mut World, host: usize) {
-    let request = world.command(0, evict(&["a", "b", "c", "d"][host].to_string()));
+    let request = world.command(0, evict(["a", "b", "c", "d"][host]));
     world.pass(Span::secs(2));
     assert!(matches!(world.reply(0, request), Some(Ok(Reply::Evicted { .. }))));
 }
