@@ -286,8 +286,8 @@ marks! {
         DecidedTwice: "a request stood in the log twice and was done once";
         VotersDemoted: "voters of the control group became learners, because fewer are wanted";
         WriteConflict: "a write of agreed configuration did not find the version it expected";
-        ReadBehindBarrier: "a linearizable read came while a barrier was under way, and waited for the next";
-        ReadsShareBarrier: "several linearizable reads were answered with one barrier";
+        ReadAskedAgain: "a linearizable read was asked for again";
+        ReadConfirmedTwice: "a read was confirmed that had been asked for again, or was over";
         WatchBeginsAgain: "a watcher came from before what is remembered, and was told all there is";
         MeshStateTaken: "a member took over the state of the mesh";
         StreamClosedByState: "a state that came closed a stream";

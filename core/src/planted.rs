@@ -211,8 +211,6 @@ bugs! {
             "a write of agreed configuration is done whatever version it expects";
         ReadNotConfirmed = "read-not-confirmed":
             "a linearizable read is answered from what the asked node has applied";
-        ReadJoinsBarrier = "read-joins-barrier":
-            "a linearizable read is answered with a barrier that was under way when it was asked";
         WatchSkipsForgotten = "watch-skips-forgotten":
             "a watcher that comes from before what is remembered is told what is remembered, as if that were all";
         SnapshotForgetsConfiguration = "snapshot-forgets-configuration":

@@ -98,7 +98,7 @@ impl Mesh {
     fn on_outcome(&mut self, now: Now, index: LogIndex, entry: &Entry, outcome: &Outcome) -> Option<NodeId> {
         let Ok(effect) = &outcome.result else { return None };
         if !outcome.fresh {
-            sometimes!(DecidedTwice, *effect != Effect::Passed);
+            sometimes!(DecidedTwice);
             return None;
         }
         let change = if let Body::Updates(change) = &entry.body { Some(change) } else { None };

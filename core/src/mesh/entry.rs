@@ -127,8 +127,6 @@ pub enum Body {
         /// The version that the settings must have, if it matters.
         expected: Option<LogIndex>,
     },
-    /// Changes nothing: whoever asked for it knows, once it is applied, that all that was committed before is applied, too.
-    Barrier,
     /// Takes a member out.
     Evict(Evict),
     /// Refuses the request, for the mesh is critical.

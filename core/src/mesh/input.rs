@@ -184,6 +184,11 @@ pub enum Input {
         /// Where.
         index: LogIndex,
     },
+    /// Answers [`super::Output::Read`].
+    ReadReady {
+        /// As asked for.
+        context: u64,
+    },
     /// A proposal or a change was not taken.
     Refused {
         /// Which.

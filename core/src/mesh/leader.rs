@@ -75,6 +75,7 @@ impl Mesh {
         }
         if news {
             self.ask_again(now);
+            self.ask_reads_again(now);
             self.look_soon(now);
         }
         if another {

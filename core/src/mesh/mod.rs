@@ -355,6 +355,7 @@ impl Mesh {
             Input::Role { leading, term, leader } => self.on_role(now, leading, term, leader),
             // What matters is when it is applied.
             Input::Proposed { .. } => {}
+            Input::ReadReady { context } => self.on_read_ready(now, context),
             Input::Refused { context, leader } => {
                 if !self.on_change_refused(now, context) {
                     self.on_proposal_refused(context, leader);
@@ -391,11 +392,11 @@ impl Mesh {
         let (requests, control) = (self.requests.next_deadline(), self.control.next_deadline());
         let (welcome, admissions) = (self.welcome.as_ref().map(|w| w.until), self.admissions.next_deadline());
         let (reports, describing) = (self.reports.next_deadline(), self.describing.next_deadline());
-        let watches = self.watches.next_deadline();
+        let (watches, reads) = (self.watches.next_deadline(), self.reads.next_deadline());
         let evicting = self.evicting.as_ref().map(evict::Evicting::next_deadline);
         let mode = self.judgement.next_deadline();
         let own = [describing, joining, welcome, seeding, requests, control];
-        let others = [admissions, reports, watches, evicting, mode];
+        let others = [admissions, reports, watches, reads, evicting, mode];
         own.into_iter().chain(others).flatten().min()
     }
 
@@ -571,6 +572,7 @@ impl Mesh {
         self.on_join_deadline(now);
         self.on_welcome_deadline(now);
         self.on_request_deadline(now);
+        self.on_read_deadline(now);
         self.on_watch_deadline(now);
         self.on_linger_deadline(now);
         self.on_control_deadline(now);

@@ -129,8 +129,7 @@ impl Mesh {
             // What a member says of itself, and what it has processed, changes nothing for others.
             | Body::Describe { .. }
             | Body::Updates(Change::Processed { .. })
-            | Body::Forbidden { .. }
-            | Body::Barrier => false,
+            | Body::Forbidden { .. } => false,
         };
         let Some(standing) = self.standing().filter(|_| changes) else { return body };
         // What was decided before is only told again.

@@ -27,6 +27,11 @@ pub enum Output {
     Forget(Forget),
     /// Tell when everything persisted so far is on disk.
     Notify(Receipt),
+    /// Tell by [`super::Input::ReadReady`] when all that is committed now is applied here, or by [`super::Input::Refused`] that nobody knows.
+    Read {
+        /// Its number.
+        context: u64,
+    },
     /// Do a job.
     Work {
         /// Its number.

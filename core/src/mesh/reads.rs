@@ -1,18 +1,14 @@
 //! Reading agreed configuration.
 //!
 //! A *local* read tells what this node has applied. A *linearizable* one must hold every write that anybody was answered before it was asked
-//! (M17), and no node knows by itself which these are: also a leader may have been deposed without having heard of it. So the read waits
-//! behind a *barrier*: an entry without effect that is put into the log after the read was asked. Once it is applied here, so is all that was committed before.
-//!
-//! Reads share barriers: those that come while one is under way wait for the next, which is made when the first is through.
+//! (M17), and no node knows by itself which these are: also a leader may have been deposed without having heard of it. So the consensus group is
+//! asked, which answers once this node has applied all that was committed when the read was asked for (ReadIndex; the group's invariant R14).
+//! Its answer may be lost, or somebody else may lead by now: then it is asked again until the read's time is over.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::Mesh;
-use super::entry::Body;
-use super::requests::Purpose;
-use super::state::Effect;
+use super::{Mesh, Output};
 use crate::agreed::{ConfigRecord, ConfigReply, Consistency, PAGE_MAX, ReadPoint};
 use crate::id::RequestId;
 use crate::node::command::{Refusal, Reply};
@@ -31,23 +27,23 @@ enum Query {
     List { prefix: String, after: String, limit: u32 },
 }
 
-/// A read that waits for its barrier.
+/// A read that waits for the group's word.
 #[derive(Clone, Debug)]
 struct Waiting {
     request: RequestId,
     query: Query,
-    /// How many barriers had been made when it was asked: none of these will do.
-    barriers: u64,
+    /// Under which number the group was asked last.
+    context: u64,
+    /// When it is asked again.
+    again: Instant,
+    /// When the read is refused for want of a quorum.
+    deadline: Instant,
 }
 
 /// Reads of this node.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reads {
     waiting: Vec<Waiting>,
-    /// How many barriers were made.
-    made: u64,
-    /// Whether the last one is under way.
-    under_way: bool,
     /// When an entry was applied last, in this life.
     applied_at: Option<Instant>,
 }
@@ -57,13 +53,17 @@ impl Reads {
         self.waiting.len()
     }
 
-    /// Ends all of them, and gives whoever waits.
+    /// Ends all reads, and gives them.
     pub(super) fn take(&mut self) -> Vec<RequestId> {
-        core::mem::take(self).waiting.into_iter().map(|read| read.request).collect()
+        core::mem::take(&mut self.waiting).into_iter().map(|read| read.request).collect()
     }
 
     pub(super) fn note_applied(&mut self, now: Now) {
         self.applied_at = Some(now.monotonic);
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.waiting.iter().map(|read| read.again.min(read.deadline)).min()
     }
 }
 
@@ -115,41 +115,48 @@ impl Mesh {
         if self.reads.len() >= self.config.reads_max {
             return self.reply(request, Err(Refusal::Busy));
         }
-        let late = self.reads.under_way && self.planted.has(Bug::ReadJoinsBarrier);
-        let barriers = if late { self.reads.made - 1 } else { self.reads.made };
-        sometimes!(ReadBehindBarrier, self.reads.under_way);
-        self.reads.waiting.push(Waiting { request, query, barriers });
-        self.confirm_reads(now);
+        let context = self.next_number();
+        let again = now.monotonic + self.config.request_retry;
+        let deadline = now.monotonic + self.config.request_timeout;
+        self.reads.waiting.push(Waiting { request, query, context, again, deadline });
+        self.outputs.push_back(Output::Read { context });
     }
 
-    /// Asks the mesh to confirm that what this node will have applied holds everything committed by now. The answer is
-    /// [`Self::on_reads_confirmed`]. Any other way of asking may take this one's place.
-    fn confirm_reads(&mut self, now: Now) {
-        if self.reads.under_way || self.reads.waiting.is_empty() {
+    /// The group confirmed a read: all that was committed when it was asked is applied here.
+    pub(super) fn on_read_ready(&mut self, now: Now, context: u64) {
+        let Some(place) = self.reads.waiting.iter().position(|read| read.context == context) else {
+            sometimes!(ReadConfirmedTwice);
             return;
-        }
-        self.reads.under_way = true;
-        self.reads.made += 1;
-        let deadline = Some(now.monotonic + self.config.request_timeout);
-        self.submit(now, Purpose::Barrier, Body::Barrier, deadline);
+        };
+        let read = self.reads.waiting.swap_remove(place);
+        self.answer_read(now, read.request, &read.query, Consistency::Linearizable);
     }
 
-    /// The reads that were asked before the barrier was made are answered, and those behind it get their own.
-    pub(super) fn on_reads_confirmed(&mut self, now: Now, confirmed: Result<Effect, Refusal>) {
-        self.reads.under_way = false;
-        let made = self.reads.made;
+    /// Somebody else leads: what was asked of the one before may never be answered.
+    pub(super) fn ask_reads_again(&mut self, now: Now) {
+        for read in &mut self.reads.waiting {
+            read.again = now.monotonic;
+        }
+        self.on_read_deadline(now);
+    }
+
+    pub(super) fn on_read_deadline(&mut self, now: Now) {
         let all = core::mem::take(&mut self.reads.waiting);
-        let (ready, behind): (Vec<Waiting>, Vec<Waiting>) =
-            all.into_iter().partition(|read| read.barriers < made);
-        self.reads.waiting = behind;
-        sometimes!(ReadsShareBarrier, ready.len() > 1);
-        for read in ready {
-            match &confirmed {
-                Ok(_) => self.answer_read(now, read.request, &read.query, Consistency::Linearizable),
-                Err(refusal) => self.reply(read.request, Err(refusal.clone())),
+        let (over, waiting): (Vec<Waiting>, Vec<Waiting>) =
+            all.into_iter().partition(|read| read.deadline <= now.monotonic);
+        self.reads.waiting = waiting;
+        for read in over {
+            self.reply(read.request, Err(Refusal::NoQuorum));
+        }
+        for place in 0..self.reads.waiting.len() {
+            if self.reads.waiting[place].again <= now.monotonic {
+                sometimes!(ReadAskedAgain);
+                let context = self.next_number();
+                let read = &mut self.reads.waiting[place];
+                (read.context, read.again) = (context, now.monotonic + self.config.request_retry);
+                self.outputs.push_back(Output::Read { context });
             }
         }
-        self.confirm_reads(now);
     }
 
     fn answer_read(&mut self, now: Now, request: RequestId, query: &Query, consistency: Consistency) {
@@ -187,15 +194,7 @@ impl Mesh {
     /// Panics if an invariant does not hold.
     pub(super) fn check_reads(&self) {
         assert!(self.reads.len() <= self.config.reads_max, "M5: reads that wait are bounded");
-        assert_eq!(
-            self.reads.under_way,
-            self.requests.has(&Purpose::Barrier),
-            "M17: a barrier that reads wait for is under way"
-        );
-        assert!(self.reads.waiting.is_empty() || self.reads.under_way, "M17: nobody waits for nothing");
-        assert!(
-            self.reads.waiting.iter().all(|read| read.barriers <= self.reads.made),
-            "M17: a read is not older than its barrier"
-        );
+        let waits = |read: &Waiting| read.again <= read.deadline + self.config.request_retry;
+        assert!(self.reads.waiting.iter().all(waits), "M17: a read that is asked again too late");
     }
 }

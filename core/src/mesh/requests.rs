@@ -48,8 +48,6 @@ pub(super) enum Purpose {
     Cursors,
     /// What this node says of itself.
     Describe,
-    /// Reads wait until what is committed now is applied.
-    Barrier,
 }
 
 #[derive(Clone, Debug)]
@@ -104,8 +102,7 @@ impl Requests {
             | Purpose::Cursors
             | Purpose::Describe
             | Purpose::Founding
-            | Purpose::OwnChange
-            | Purpose::Barrier => None,
+            | Purpose::OwnChange => None,
         };
         pending.into_iter().filter_map(client).collect()
     }
@@ -404,8 +401,7 @@ impl Mesh {
                     | Effect::Described(_)
                     | Effect::Updates(_)
                     | Effect::KeyRotated(_)
-                    | Effect::Evicted { .. }
-                    | Effect::Passed => {
+                    | Effect::Evicted { .. } => {
                         let reason = "the mesh decided something else under this request's number";
                         Err(Refusal::Invalid(reason.into()))
                     }
@@ -422,7 +418,6 @@ impl Mesh {
             }
             (Purpose::Describe, result) => self.on_described(now, result),
             (Purpose::Founding | Purpose::OwnChange | Purpose::Cursors, _) => {}
-            (Purpose::Barrier, result) => self.on_reads_confirmed(now, result),
         }
     }
 
@@ -437,7 +432,6 @@ impl Mesh {
             Purpose::Update { kind, id, waits } => self.on_update_decided((kind, id), waits, Err(refusal)),
             Purpose::Describe => self.on_described(now, Err(refusal)),
             Purpose::Founding | Purpose::OwnChange | Purpose::Cursors => {}
-            Purpose::Barrier => self.on_reads_confirmed(now, Err(refusal)),
         }
     }
 

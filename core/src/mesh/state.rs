@@ -117,8 +117,6 @@ pub enum Effect {
     Configured(LogIndex),
     /// The mesh has another join key, by that entry.
     KeyRotated(LogIndex),
-    /// A barrier is passed.
-    Passed,
     /// A member is one no more.
     Evicted {
         /// Who.
@@ -216,10 +214,6 @@ impl State {
         assert_eq!(index, self.applied.next(), "M1: entries are applied in order, each once");
         self.applied = index;
         let entry = entry?;
-        if entry.body == Body::Barrier {
-            // It may stand here as often as it likes: nothing of it is remembered.
-            return Some(Outcome { result: Ok(Effect::Passed), fresh: false });
-        }
         if let Some(&done) = self.decisions.get(&entry.request) {
             return Some(Outcome { result: self.recall(entry, done), fresh: false });
         }
@@ -268,7 +262,8 @@ impl State {
                 _ => Err(Refusal::Busy),
             },
             Body::Close { .. } if done => Ok(Effect::Closed(None)),
-            Body::Close { name } => Err(Refusal::UnknownStream(name.clone())),
+            // There may have been none of that name, or the mesh was critical: nothing was done.
+            Body::Close { .. } => Err(Refusal::Busy),
             Body::Describe { node, .. } if done => Ok(Effect::Described(*node)),
             Body::Describe { .. } => Err(Refusal::Busy),
             Body::Updates(change) => self.updates.recall(change, done).map(Effect::Updates),
@@ -282,9 +277,7 @@ impl State {
             &Body::Forbidden { unreachable, members } if !done => {
                 Err(Refusal::Critical { unreachable, members })
             }
-            Body::Found { .. } | Body::Update { .. } | Body::Forbidden { .. } | Body::Barrier => {
-                Err(Refusal::Busy)
-            }
+            Body::Found { .. } | Body::Update { .. } | Body::Forbidden { .. } => Err(Refusal::Busy),
         }
     }
 
@@ -302,7 +295,7 @@ impl State {
             return Err(Refusal::NotMember);
         }
         match &entry.body {
-            Body::Found { .. } | Body::Barrier => Err(Refusal::Busy),
+            Body::Found { .. } => Err(Refusal::Busy),
             Body::SetConfig { key, value, expected } => self.set_config(index, key, value, *expected),
             Body::Configure { changes, expected } => self.configure(index, changes, *expected),
             Body::DeleteConfig { key, expected } => self.delete_config(index, key, *expected),

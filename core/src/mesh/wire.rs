@@ -358,7 +358,6 @@ fn body_out(body: &Body) -> proto::Body {
             changes: changes.iter().map(|(key, value)| setting_out(key, value)).collect(),
             expected: expected.map(|version| version.0),
         }),
-        Body::Barrier => Kind::Barrier(proto::Barrier {}),
         Body::Evict(wish) => Kind::Evict(evict_out(wish)),
         &Body::Forbidden { unreachable, members } => {
             Kind::Forbidden(proto::Forbidden { unreachable, members })
@@ -410,7 +409,6 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
         Kind::Configure(c) => {
             Body::Configure { changes: settings_in(c.changes)?, expected: c.expected.map(LogIndex) }
         }
-        Kind::Barrier(proto::Barrier {}) => Body::Barrier,
         Kind::Evict(wish) => Body::Evict(evict_in(wish)?),
         Kind::Forbidden(proto::Forbidden { unreachable, members }) => {
             Body::Forbidden { unreachable, members }

@@ -199,7 +199,7 @@ impl Node {
                 self.streams
                     .handle(now, stream::Input::Install { instance: group.into(), from, index, data });
             }
-            O::ReadReady { .. } => {}
+            O::ReadReady { context, .. } => self.mesh.handle(now, mesh::Input::ReadReady { context }),
             O::Follows { node } => self.pairs.handle(now, link::pairs::Input::Compare { node }),
             O::Amnesia { group, node, what } => self.event(Event::Amnesia { group, node, what }),
             O::Stopped { group, reason } => {
@@ -253,6 +253,7 @@ impl Node {
             O::Propose { data, context } => {
                 self.groups.handle(now, raft::Input::Propose { group, data, weight: 0, context });
             }
+            O::Read { context } => self.groups.handle(now, raft::Input::Read { group, context }),
             O::CreateGroup { replica, founding } => {
                 self.groups.handle(now, raft::Input::Create { group, replica, founding });
                 self.peers_changed();

@@ -173,6 +173,7 @@ impl Group {
             self.copying_to = Some(Box::new(CopyingTo { member: asker, sending: None }));
             return context.out.push_back(Output::SnapshotWanted { group: self.id, to: asker.node });
         };
+        self.copying_to = None;
         // Where the two logs part at a place the asker has committed, it will see that and stop.
         let entries = self.log.slice(previous.index.next(), durable.index, context.config.message());
         let end = entries.last().map_or(previous.index, |entry| entry.index);

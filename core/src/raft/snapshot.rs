@@ -132,7 +132,8 @@ impl Group {
         let off = context.planted.has(Bug::SnapshotOffByOne);
         let place = if off { self.log.place(index.next()).unwrap_or(place) } else { place };
         let configuration = self.log.configuration_at(index);
-        if let Some(asker) = self.copying_to.as_mut().filter(|asker| asker.member.node == to) {
+        let asks = |asker: &&mut Box<CopyingTo>| asker.member.node == to && asker.sending.is_none();
+        if let Some(asker) = self.copying_to.as_mut().filter(asks) {
             asker.sending = Some(Sending::new(place, configuration, data, 0));
             return self.send_copied_state(context);
         }

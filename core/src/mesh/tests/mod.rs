@@ -90,6 +90,8 @@ pub(super) struct World {
     changes: Vec<(usize, usize)>,
     refuse_changes: usize,
     inbox: VecDeque<(usize, Input)>,
+    /// Reads that are not confirmed: host and number.
+    reads: Vec<(usize, u64)>,
     /// The last request that one member forwarded to another.
     forwarded: Option<Message>,
     starts: u64,
@@ -116,6 +118,7 @@ impl World {
             changes: Vec::new(),
             refuse_changes: 0,
             inbox: VecDeque::new(),
+            reads: Vec::new(),
             forwarded: None,
             starts: 0,
         };
@@ -315,11 +318,24 @@ impl World {
         panic!("deadlines do not move on");
     }
 
+    /// Whoever asked to read is never answered.
+    pub(super) fn lose_reads(&mut self) {
+        self.reads.clear();
+    }
+
     fn replicate(&mut self) -> bool {
         if !self.quorum || self.leader.is_none() {
             return false;
         }
         let mut moved = false;
+        for (host, context) in core::mem::take(&mut self.reads) {
+            if self.hosts[host].applied == self.log.len() {
+                moved = true;
+                self.inbox.push_back((host, Input::ReadReady { context }));
+            } else {
+                self.reads.push((host, context));
+            }
+        }
         for host in 0..self.hosts.len() {
             let id = self.id(host);
             let entry = &mut self.hosts[host];
@@ -408,6 +424,10 @@ impl World {
                     self.inbox.push_back((host, Input::Refused { context, leader: None }));
                 }
             }
+            Output::Read { context } => match self.leader {
+                Some(_) => self.reads.push((host, context)),
+                None => self.inbox.push_back((host, Input::Refused { context, leader: None })),
+            },
             Output::CreateGroup { replica, founding } => self.create_group(host, replica, founding),
             Output::Change { voters, learners, context } => self.change(host, voters, learners, context),
             Output::Compact { upto } => entry.compacted = Some(upto),
