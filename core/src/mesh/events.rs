@@ -39,7 +39,8 @@ impl Mesh {
         let members = &self.state.members;
         let mut events = Vec::new();
         for (&node, name) in &self.told {
-            if !members.contains_key(&node) && self.marks.recalled(node).is_none() {
+            // Of itself a node that came back may read how it once went.
+            if node != self.own && !members.contains_key(&node) && self.marks.recalled(node).is_none() {
                 let how = self.state.evicted.get(&node).map(|gone| departure(&gone.eviction));
                 events.push(MeshEvent::NodeLeft { node, name: name.clone(), how });
             }

@@ -3,13 +3,13 @@
 use tokio::net::TcpListener;
 use tonic::transport::Endpoint;
 use tonic::{Code, Request, Streaming};
-use wattle_core::event::MeshEvent as M;
-use wattle_core::id::{NodeId, StreamInstance, Term};
-use wattle_core::node::output::Event;
+use wattle_core::event::{Departure, MeshEvent as M};
+use wattle_core::id::{LogIndex, MeshId, NodeId, StreamInstance, Term};
+use wattle_core::node::output::{Event, MeshMode, Standing};
 use wattle_proto::api::mesh_service_client::MeshServiceClient;
-use wattle_proto::api::{MeshEvent, MeshEventFilter, MeshEventKind as Kind};
+use wattle_proto::api::{MeshEvent, MeshEventFilter, MeshEventKind as Kind, MeshMode as Mode, Reason};
 
-use super::{Api, Token};
+use super::{Api, Token, errors};
 use crate::fake::{EVENTS_KEPT, FakeWorld};
 
 /// A node, and somebody who watches it.
@@ -82,5 +82,38 @@ async fn a_slow_watcher_is_told_how_many_it_missed_and_sees_the_newest() {
     for node in all - EVENTS_KEPT as u64 + 1..=all {
         let event = watcher.message().await.unwrap().unwrap();
         assert_eq!(event.name, format!("node-{node}"));
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_hears_who_went_and_how_and_what_is_written_and_ends_with_its_node() {
+    let watched = Watched::new().await;
+    let mut watcher = watched.watch(&[]).await.unwrap();
+    let mut filtered = watched.watch(&[Kind::ModeChanged.into()]).await.unwrap();
+    let how = Some(Departure { evicted: true, epoch: 3, asked_at: NodeId(2) });
+    watched.world.happens(Event::Mesh(M::NodeLeft { node: NodeId(7), name: "c".to_owned(), how }));
+    let (key, version) = ("limits/upload".to_owned(), LogIndex(9));
+    watched.world.happens(Event::Mesh(M::ConfigChanged { key, value: None, version, deleted: true }));
+    let standing = Standing { mode: MeshMode::Critical, unreachable: 2, members: 3, quorum: false };
+    watched.world.happens(Event::ModeChanged(standing));
+    let why = "this node was evicted".to_owned();
+    watched.world.happens(Event::Parted { mesh: MeshId(5), left: false, why });
+
+    let went = watcher.message().await.unwrap().unwrap();
+    assert_eq!((went.kind(), went.name.as_str(), went.evicted, went.epoch), (Kind::NodeLeft, "c", true, 3));
+    assert_eq!(went.asked_at.as_deref(), Some(&NodeId(2).to_bytes()[..]));
+    let written = watcher.message().await.unwrap().unwrap();
+    assert_eq!(
+        (written.kind(), written.key.as_str(), written.version, written.deleted),
+        (Kind::ConfigChanged, "limits/upload", 9, true)
+    );
+    watcher.message().await.unwrap().unwrap();
+    let mode = filtered.message().await.unwrap().unwrap();
+    let standing = mode.standing.unwrap_or_default();
+    assert_eq!((mode.kind(), standing.mode(), standing.unreachable), (Kind::ModeChanged, Mode::Critical, 2));
+    for watcher in [&mut watcher, &mut filtered] {
+        let ended = watcher.message().await.unwrap_err();
+        assert!(ended.message().contains("this node was evicted"), "{ended}");
+        assert_eq!(errors::detail_of(&ended).unwrap().reason(), Reason::Evicted);
     }
 }

@@ -214,6 +214,23 @@ mod tests {
             MeshEvent { kind: Kind::NodeJoined.into(), name: "b".to_owned(), ..MeshEvent::default() };
         assert_eq!(text(&joined, &names), "node-joined: b");
         assert_eq!(json(&joined, &names)["node"], "b");
+        let left = MeshEvent { kind: Kind::NodeLeft.into(), name: "c".to_owned(), ..MeshEvent::default() };
+        assert_eq!(text(&left, &names), "node-left: c");
+        let left = MeshEvent { epoch: 2, ..left };
+        assert_eq!(text(&left, &names), "node-left: c left of its own accord (epoch 2)");
+        let evicted = MeshEvent { evicted: true, asked_at: Some(vec![0; 16].into()), ..left };
+        assert!(text(&evicted, &names).starts_with("node-left: c was evicted, asked for at "));
+        assert_eq!(json(&evicted, &names)["evicted"], true);
+        let written = MeshEvent {
+            kind: Kind::ConfigChanged.into(),
+            key: "limits/upload".to_owned(),
+            version: 9,
+            ..MeshEvent::default()
+        };
+        assert_eq!(text(&written, &names), "config-changed: limits/upload (version 9)");
+        assert_eq!(json(&written, &names)["value"], Value::Null);
+        let gone = MeshEvent { deleted: true, ..written };
+        assert_eq!(text(&gone, &names), "config-changed: limits/upload is gone (version 9)");
         let nobody = MeshEvent { kind: Kind::LeaderChanged.into(), term: 3, ..MeshEvent::default() };
         assert_eq!(text(&nobody, &names), "leader-changed: nobody leads the control group in term 3");
         assert_eq!(json(&nobody, &names)["leader"], Value::Null);

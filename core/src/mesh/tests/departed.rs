@@ -13,7 +13,7 @@ use crate::update::{UpdateCommand, UpdateKind};
 const KIND: UpdateKind = UpdateKind::Mesh;
 
 fn evicted(world: &mut World, host: usize) {
-    let request = world.command(0, evict(&["a", "b", "c", "d"][host].to_string()));
+    let request = world.command(0, evict(["a", "b", "c", "d"][host]));
     world.pass(Span::secs(2));
     assert!(matches!(world.reply(0, request), Some(Ok(Reply::Evicted { .. }))));
 }
@@ -164,4 +164,18 @@ fn a_critical_mesh_takes_no_updates_and_still_hears_what_was_processed() {
     cut(&mut world, 0, &[]);
     world.pass(Span::secs(5));
     world.send(1, update(KIND, 1, None, b"x")).unwrap();
+}
+
+#[test]
+fn while_the_log_tells_of_a_membership_that_is_over_a_handler_waits() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    let mesh = &mut world.hosts[2].mesh;
+    let membership = mesh.membership.as_mut().expect("a member");
+    let now = core::mem::replace(&mut membership.replica, ReplicaId(77));
+    let request = world.command(2, command(UpdateCommand::Attach { kind: KIND, window: 9 }));
+    assert_eq!(world.reply(2, request), None, "M22: where it begins is not known yet");
+    let membership = world.hosts[2].mesh.membership.as_mut().expect("a member");
+    membership.replica = now;
+    world.send(0, update(KIND, 1, None, b"x")).unwrap();
+    assert!(matches!(world.reply(2, request), Some(Ok(Reply::Update(_)))));
 }

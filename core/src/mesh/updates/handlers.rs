@@ -104,10 +104,10 @@ impl Mesh {
             return self.reply(request, Err(Refusal::NotMember));
         }
         let window = u64::from(window.max(1));
-        if self.state.members.contains_key(&self.own) {
+        if self.caught_up() {
             return self.attach_updates(request, kind, window);
         }
-        // The log has not told of this node's own admission yet, and with it where its handlers begin.
+        // The log has not told of this node's own admission yet, and with it where its handlers begin. It may still tell of one that is over.
         sometimes!(UpdateHandlerWaits);
         let before = self.handlers.kinds[kind.index()].waiting.replace((request, window));
         if let Some((older, _)) = before {
@@ -187,7 +187,7 @@ impl Mesh {
                 rare!(UpdateHandlerOutrun);
                 self.detach_updates(kind, |token| Reply::Outrun { token });
             }
-            if self.state.members.contains_key(&self.own)
+            if self.caught_up()
                 && let Some((request, window)) = self.handlers.kinds[kind.index()].waiting.take()
             {
                 self.attach_updates(request, kind, window);
@@ -242,7 +242,7 @@ impl Mesh {
             let handler = &self.handlers.kinds[kind.index()];
             assert!(handler.durable <= handler.written, "M23: what is on disk was written");
             let told = self.state.updates.cursor(self.own, kind);
-            let member = self.state.members.contains_key(&self.own);
+            let member = self.caught_up();
             assert!(
                 member || handler.attached.is_none(),
                 "M22: a handler begins where its node's admission says"
