@@ -25,6 +25,11 @@ impl<M: Machine> World<M> {
             return;
         }
         let Some(machine) = &process.machine else { return };
+        if self.books.departures.any() {
+            // Whoever was let in again is a stranger to those that have not heard of it, and beats of strangers count nowhere; neither do those on a
+            // connection whose ends are at different mesh epochs.
+            return;
+        }
         for news in news {
             let held = machine.peer_start(self.processes[news.peer].id());
             if let Err(failure) = self.peers.heard(end.node, news, held) {

@@ -51,6 +51,13 @@ impl Departures {
         self.gone.contains(&node)
     }
 
+    /// Whether anybody went, or is going.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        let raised = self.shown.values().any(|&epoch| epoch > 0);
+        raised || !(self.gone.is_empty() && self.back.is_empty() && self.parted.is_empty())
+    }
+
     /// How many are.
     #[must_use]
     pub fn count(&self) -> usize {
