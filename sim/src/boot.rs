@@ -74,6 +74,7 @@ impl<M: Machine> World<M> {
         config.raft.message_bytes = replication.bytes;
         config.raft.window = replication.window;
         config.gate.all_bytes = replication.held;
+        config.mesh.voters_max = replication.voters;
         config.planted = planted(self.plan.planted);
         config
     }

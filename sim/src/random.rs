@@ -71,6 +71,8 @@ pub enum Purpose {
     Former = 52,
     /// Members that go.
     Departure = 90,
+    /// Runs about consensus alone.
+    Raft = 91,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).
