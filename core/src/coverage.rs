@@ -178,12 +178,11 @@ marks! {
         CopyAskedOfStarting: "a replica that copies its log back was asked something by a member that starts, and waits for that one, too";
         PatienceOver: "the only voter went on without the word of all others";
         NewcomerWaits: "a newcomer was told nothing until another member could name it";
+        SnapshotInChunks: "a state was sent in several chunks";
+        SnapshotResumed: "a state went on where an earlier sending had ended";
+        ChunkUnanswered: "chunks of a state were sent again";
         ReadAskedByMember: "a member asked its leader for an index to read at";
         ReadsShareARound: "several reads were confirmed together";
-        TransferBegun: "a leader began to hand over";
-        TransferGivenUp: "a leader goes on that could not hand over";
-        StoodWhenTold: "a voter stood for election because its leader wanted it to";
-        GroupWaitedInLine: "a group found the way to a node full of others' entries, and waited for its turn";
         NewcomerUnwitnessed: "a newcomer was told though no other member could name it in time";
         SnapshotOutdated: "a state came to a replica that holds more";
         StateTaken: "a state was taken over in the place of a log";
@@ -281,11 +280,22 @@ marks! {
         RequestServedTwice: "a leader was asked for what it was doing already";
         RequestTimedOut: "a request found no quorum in time";
         DecidedTwice: "a request stood in the log twice and was done once";
+        VotersDemoted: "voters of the control group became learners, because fewer are wanted";
+        WriteConflict: "a write of agreed configuration did not find the version it expected";
+        ReadAskedAgain: "a linearizable read was asked for again";
+        ReadConfirmedTwice: "a read was confirmed that had been asked for again, or was over";
+        WatchBeginsAgain: "a watcher came from before what is remembered, and was told all there is";
         MeshStateTaken: "a member took over the state of the mesh";
         StreamClosedByState: "a state that came closed a stream";
         MembersChangeRefused: "a change of members was refused and is asked for again";
         OtherReplicaOnNode: "another replica took the place of one on the same node";
         WhoIsAsked: "a neighbour was asked who a stranger is";
+        UpdateRepeated: "an update was sent again and counted once";
+        UpdatesFull: "an update found no room, because a member had not processed the oldest";
+        UpdatesLetGo: "updates were let go, for every member had processed them";
+        UpdateHandlerReplaced: "a handler of updates took over from another";
+        UpdateHandlerWaits: "a handler of updates came before its node knew where it begins";
+        CursorsGathered: "what several members had processed went into one entry";
         MemberIntroduced: "a member was let in on the word of others before the log told of it";
         MemberEvicted: "a member was taken out of the mesh, or left it";
         FormerMemberFenced: "a former member was turned away and told why";
@@ -298,6 +308,14 @@ marks! {
         HigherEpochShown: "a neighbour showed a higher mesh epoch";
     }
     Rare {
+        TransferBegun: "a leader began to hand over";
+        TransferGivenUp: "a leader goes on that could not hand over";
+        StoodWhenTold: "a voter stood for election because its leader wanted it to";
+        GroupWaitedInLine: "a group found the way to a node full of others' entries, and waited for its turn";
+        SnapshotGivenUp: "a state was sent of which less was there than before";
+        SnapshotTooLarge: "a state was larger than is taken";
+        SnapshotDamaged: "a state had come whole and was another than was meant";
+        OtherSnapshotBegan: "a state began to come before another was whole";
         WayBackExpired: "a way back was forgotten, for nothing came by it for long";
         RelayLabelLedBack: "a relay met a label that leads back to where the message came from";
         WelcomeLate: "a node joined and did not catch up in time";
@@ -353,6 +371,12 @@ marks! {
         TokenUseGivenBack: "an admission came to nothing and its use of the token was given back";
         AskedByAStranger: "a leader was asked by a member that it did not know yet";
         OpenedBehindState: "a state came that ends before a stream known to be open was opened";
+        MembersPassedOver: "updates were let go before every member had processed them, as the policy allows";
+        UpdateGapTold: "a handler was told of updates that are kept no longer";
+        UpdatesBeginAtFloor: "a node became a member when updates had been let go";
+        UpdateVerdictOutOfPlace: "a verdict was about no update that a handler has to do";
+        UpdateHandlerOutrun: "the mesh knew of a higher cursor than a handler stood at";
+        UpdateFailedUnwaited: "an update that nobody waited for came to nothing";
         KeptStreamOver: "a stream whose data a former member kept was closed when it was a member again";
         ChangeForbidden: "a change of the configuration was refused, for the mesh is critical";
         NobodyVotesInItsPlace: "a member could not be taken out, for nothing could be decided without it";

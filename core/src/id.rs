@@ -109,6 +109,11 @@ identity!(
     MessageId
 );
 
+identity!(
+    /// Names an update for all its repeats; given by the sender.
+    UpdateId
+);
+
 impl GroupId {
     /// The mesh control group.
     pub const CONTROL: Self = Self(0);
@@ -153,6 +158,10 @@ number!(
 number!(
     /// A message's place among those of its writer; contiguous from 1.
     WriterSequence(u64)
+);
+number!(
+    /// An update's place among those of its kind; contiguous from 1.
+    UpdateNumber(u64)
 );
 number!(
     /// Raised by eviction and by the fenced recovery of the mesh's own quorum.

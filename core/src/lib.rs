@@ -21,11 +21,14 @@
 
 extern crate alloc;
 
+pub mod agreed;
 pub mod configuration;
 pub mod coverage;
 pub mod crc32c;
+pub mod description;
 pub mod digest;
 pub mod epoch;
+pub mod event;
 pub mod id;
 pub mod level;
 pub mod link;
@@ -40,5 +43,6 @@ pub mod route;
 mod sorted_map;
 pub mod stream;
 pub mod time;
+pub mod update;
 pub mod when;
 pub mod work;

@@ -169,6 +169,8 @@ bugs! {
             "a read is confirmed by late answers to the round of an earlier one (etcd-io/raft#397)";
         LeaderReadsAlone = "leader-reads-alone":
             "a leader serves reads without asking whether it still leads";
+        ChunkMisplaced = "chunk-misplaced":
+            "a chunk of a snapshot is appended though the one before it was lost, and the whole is not checked";
         ReadsAlikeInEachLife = "reads-alike-in-each-life":
             "an answer to a read of the life before confirms one of this life";
         RestOfCopyGivenUp = "rest-of-copy-given-up":
@@ -229,6 +231,12 @@ bugs! {
             "a leader whose whole log is cut off sends a member that lacks it no snapshot (openraft#1828)";
     }
     Mesh {
+        UpdateCursorBeforeHandler = "update-cursor-before-handler":
+            "the cursor of a handler of updates is stored when they are handed over, not when it has succeeded";
+        UpdatesCutAtQuickest = "updates-cut-at-quickest":
+            "updates are let go once one member has processed them";
+        SnapshotForgetsUpdateIds = "snapshot-forgets-update-ids":
+            "the state sent to a member names only the ids of updates that are kept: a repeat is taken for another update there";
         OpenReplaces = "open-replaces":
             "a stream that is opened again under its name gets another life";
         SnapshotForgetsDecisions = "snapshot-forgets-decisions":
@@ -253,6 +261,14 @@ bugs! {
             "the control group's log is cut, and the state at the cut is not written";
         ClosedMarkNotWritten = "closed-mark-not-written":
             "a start takes a stream closed since the stored state for open";
+        ExpectedVersionIgnored = "expected-version-ignored":
+            "a write of agreed configuration is done whatever version it expects";
+        ReadNotConfirmed = "read-not-confirmed":
+            "a linearizable read is answered from what the asked node has applied";
+        WatchSkipsForgotten = "watch-skips-forgotten":
+            "a watcher that comes from before what is remembered is told what is remembered, as if that were all";
+        SnapshotForgetsConfiguration = "snapshot-forgets-configuration":
+            "a snapshot of the control group's state is without the agreed configuration";
         EpochNotCompared = "epoch-not-compared":
             "a node that was evicted is let in again on its old admission: nobody compares mesh epochs";
         EvictedStaysVoter = "evicted-stays-voter":

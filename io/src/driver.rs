@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::StopReason;
 use crate::event::{Ask, LaneEnds, LaneEvent, Urgent};
+use crate::handle::Handed;
 use crate::lanes::{LANE_BYTES, Lanes};
 use crate::store::Part;
 use crate::work::Workers;
@@ -361,7 +362,10 @@ impl<M: Machine> Driver<M> {
             Output::Trim { below } => self.hands.disk.trim(below),
             Output::Work { work, job } => self.hands.workers.submit(work, job),
             Output::Dial { dial, address } => self.hands.lanes.dial(dial, address),
-            Output::Deliver(delivery) => self.requests.deliver(delivery),
+            Output::Deliver(delivery) => self.requests.deliver(delivery.token, Handed::Delivery(delivery)),
+            Output::DeliverUpdates(delivery) => {
+                self.requests.deliver(delivery.token, Handed::Updates(delivery));
+            }
             Output::Reply { request, reply } => self.requests.reply(request, reply),
             Output::Event(event) => {
                 tracing::debug!(?event);

@@ -7,10 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tracing::Span;
-use wattle_core::id::{AttachToken, NodeId, RequestId, Sequence, StreamInstance};
+use wattle_core::id::{
+    AttachToken, AuthorityEpoch, NodeId, RequestId, Sequence, StreamInstance, UpdateNumber,
+};
 use wattle_core::node::command::{Command, Position, Refusal, Reply};
 use wattle_core::node::output::{Delivery, Event};
 use wattle_core::node::status::Status;
+use wattle_core::update::{UpdateCommand, UpdateDelivery, UpdateKind};
 
 use crate::error::{StartError, StopReason};
 use crate::event::{Ask, Urgent, Verdict};
@@ -149,11 +152,22 @@ impl Running {
         presented: Option<Position>,
         window: u32,
     ) -> Result<Attachment, Refusal> {
+        self.attach_by(Command::Attach { stream, presented, window }).await
+    }
+
+    /// Attaches this node's handler of a kind of updates, which takes over from the one before. Dropping the attachment detaches it.
+    ///
+    /// # Errors
+    /// The node's [`Refusal`]; [`Refusal::Invalid`] too when the node has stopped.
+    pub async fn attach_updates(&self, kind: UpdateKind, window: u32) -> Result<Attachment, Refusal> {
+        self.attach_by(Command::Update(UpdateCommand::Attach { kind, window })).await
+    }
+
+    async fn attach_by(&self, command: Command) -> Result<Attachment, Refusal> {
         let request = self.request();
         // Before the channel, so that it is dropped after it: nobody waits any more when the node hears of it.
         let mut given_up = GivenUp { request, urgent: Some(self.0.wires.urgent.clone()) };
         let (answer, answered) = oneshot::channel();
-        let command = Command::Attach { stream, presented, window };
         let ask = Ask::Attach { request, command, answer };
         let stopped = || Refusal::Invalid("the node has stopped".to_owned());
         self.0.wires.asks.send(ask).await.map_err(|_| stopped())?;
@@ -214,6 +228,8 @@ impl fmt::Debug for Running {
 fn weight(command: &Command) -> u32 {
     let bytes = match command {
         Command::Publish { messages, .. } => messages.iter().map(|message| message.len() + 64).sum(),
+        Command::Update(UpdateCommand::Send { key, payload, .. }) => key.len() + payload.len() + 256,
+        Command::Config(command) => 256 + command.bytes(),
         _ => 256,
     };
     u32::try_from(bytes).unwrap_or(u32::MAX).min(COMMAND_BYTES_MAX)
@@ -264,6 +280,8 @@ impl Drop for GivenUp {
 pub enum Handed {
     /// Messages, in order.
     Delivery(Delivery),
+    /// Updates, in order.
+    Updates(UpdateDelivery),
     /// Nothing more comes.
     Ended(Ended),
 }
@@ -284,9 +302,7 @@ pub enum Ended {
 pub struct Attachment {
     /// Its token.
     pub token: AttachToken,
-    /// The stream's life.
-    pub instance: StreamInstance,
-    /// Deliveries start after this position.
+    /// Deliveries start after this position. Of a handler of updates, it names no stream and the number of an update.
     pub position: Position,
     handed: mpsc::UnboundedReceiver<Handed>,
     verdict: Arc<Verdict>,
@@ -296,12 +312,17 @@ pub struct Attachment {
 impl Attachment {
     pub(crate) fn new(
         token: AttachToken,
-        instance: StreamInstance,
         position: Position,
         handed: mpsc::UnboundedReceiver<Handed>,
         urgent: mpsc::UnboundedSender<Urgent>,
     ) -> Self {
-        Self { token, instance, position, handed, verdict: Arc::new(Verdict::new(token)), urgent }
+        Self { token, position, handed, verdict: Arc::new(Verdict::new(token)), urgent }
+    }
+
+    /// The position of a handler of updates that has processed all up to `after`.
+    pub(crate) const fn of_updates(after: UpdateNumber) -> Position {
+        let sequence = Sequence(after.0);
+        Position { instance: StreamInstance(0), authority: AuthorityEpoch(0), sequence }
     }
 
     /// What is handed over next; `None` after [`Handed::Ended`], or when the node has stopped. The window given when

@@ -4,23 +4,32 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tonic::async_trait;
-use wattle_core::id::{
-    AttachToken, AuthorityEpoch, BootId, Generation, MeshId, MessageId, NodeId, Sequence, SessionEpoch,
-    StreamInstance, WriterId, WriterSequence,
+use wattle_core::agreed::{
+    ConfigChange, ConfigCommand, ConfigRecord, ConfigRefusal, ConfigReply, KeyStatus, MeshSettings, ReadPoint,
 };
+use wattle_core::id::{
+    AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, MessageId, NodeId, Sequence,
+    SessionEpoch, StreamInstance, WriterId, WriterSequence,
+};
+use wattle_core::mesh::handlers::{DESCRIPTION, VOTERS};
 use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Waited};
-use wattle_core::node::output::{Delivered, Delivery};
+use wattle_core::node::output::{Delivered, Delivery, Event};
 use wattle_core::node::status::Status;
+use wattle_core::update::UpdateKind;
 
 use crate::world::{Answer, Ended, Handed, Handler, Replies, World};
+
+/// Events kept for who is slow to take them.
+pub(crate) const EVENTS_KEPT: usize = 32;
 
 /// The node. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct FakeWorld {
     state: Arc<Mutex<State>>,
     changed: watch::Sender<u64>,
+    events: broadcast::Sender<Event>,
 }
 
 #[derive(Debug)]
@@ -33,6 +42,9 @@ struct State {
     refuse: Option<Refusal>,
     /// So many publishes are refused for want of space.
     full: u32,
+    /// The agreed configuration, and how many entries made it.
+    config: BTreeMap<String, ConfigRecord>,
+    entries: u64,
     /// Answer no level above this one, as if the rest of the mesh were away.
     reaches: Waited,
 }
@@ -57,9 +69,21 @@ impl FakeWorld {
             streams: BTreeMap::new(),
             refuse: None,
             full: 0,
+            config: BTreeMap::new(),
+            entries: 0,
             reaches: Waited::Completed,
         };
-        Self { state: Arc::new(Mutex::new(state)), changed: watch::channel(0).0 }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            changed: watch::channel(0).0,
+            events: broadcast::channel(EVENTS_KEPT).0,
+        }
+    }
+
+    /// Something happens.
+    pub(crate) fn happens(&self, event: Event) {
+        // Nobody need listen.
+        let _ = self.events.send(event);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -139,6 +163,8 @@ impl State {
             Command::OpenStream { .. } | Command::CloseStream { .. } | Command::Attach { .. } => {
                 Err(Refusal::NoQuorum)
             }
+            Command::Describe(_) | Command::Update(_) => Err(Refusal::NotMember),
+            Command::Config(command) => return self.config(command).into_iter().collect(),
             Command::CloseWriter { .. } => Ok(Reply::WriterClosed),
             Command::FindWriter { stream, writer } => self.stream(&stream).map(|stream| Reply::Writer {
                 next: WriterSequence(stream.writers.get(&writer).map_or(1, |last| last + 1)),
@@ -148,6 +174,82 @@ impl State {
             }
         };
         VecDeque::from([answer])
+    }
+
+    /// Every write is an entry. A watch is answered as long as it has something to tell, and then never.
+    fn config(&mut self, command: ConfigCommand) -> Option<Answer> {
+        let at = |consistency| ReadPoint { applied: LogIndex(self.entries), consistency, age: None };
+        let reply = match command {
+            ConfigCommand::Set { key, value, expected } => {
+                let present = self.config.get(&key).map(|record| record.version);
+                if !expected.fits(present) {
+                    return Some(Err(ConfigRefusal::Conflict { key, present }.into()));
+                }
+                self.entries += 1;
+                let version = LogIndex(self.entries);
+                let record = ConfigRecord { key: key.clone(), value, version, created: version };
+                self.config.insert(key, record);
+                ConfigReply::Written { version }
+            }
+            ConfigCommand::Delete { key, .. } => {
+                if self.config.remove(&key).is_none() {
+                    return Some(Err(ConfigRefusal::UnknownKey(key).into()));
+                }
+                self.entries += 1;
+                ConfigReply::Deleted { version: LogIndex(self.entries) }
+            }
+            ConfigCommand::RotateKey { uses, .. } => {
+                self.entries += 1;
+                let key = KeyStatus { version: LogIndex(self.entries), uses, ..KeyStatus::default() };
+                ConfigReply::KeyRotated { text: "wattle1.KEY".to_owned(), key }
+            }
+            ConfigCommand::Configure { changes, .. } => {
+                self.entries += 1;
+                let version = LogIndex(self.entries);
+                for (key, value) in changes {
+                    let value = value.unwrap_or_default();
+                    let record = ConfigRecord { key: key.clone(), value, version, created: version };
+                    self.config.insert(key, record);
+                }
+                ConfigReply::Written { version }
+            }
+            ConfigCommand::Settings { consistency } => {
+                let text =
+                    |key: &str| Some(String::from_utf8_lossy(&self.config.get(key)?.value).into_owned());
+                let settings = MeshSettings {
+                    version: LogIndex(self.entries),
+                    description: text(DESCRIPTION),
+                    voters: text(VOTERS).and_then(|voters| voters.parse().ok()),
+                    ..MeshSettings::default()
+                };
+                ConfigReply::Settings { settings, key: None, at: at(consistency) }
+            }
+            ConfigCommand::Get { key, consistency } => {
+                ConfigReply::Record { record: self.config.get(&key).cloned(), at: at(consistency) }
+            }
+            ConfigCommand::List { prefix, after, limit, consistency } => {
+                let found = self.config.values().filter(|r| r.key.starts_with(&prefix) && r.key > after);
+                let mut records: Vec<ConfigRecord> = found.cloned().collect();
+                let more = limit > 0 && records.len() > limit as usize;
+                records.truncate(if limit == 0 { usize::MAX } else { limit as usize });
+                ConfigReply::Listed { records, more, at: at(consistency) }
+            }
+            ConfigCommand::Watch { prefix, after } => {
+                let since = after.unwrap_or_default();
+                let found = self.config.values().filter(|r| r.key.starts_with(&prefix) && r.version > since);
+                let change = |record: &ConfigRecord| ConfigChange {
+                    key: record.key.clone(),
+                    version: record.version,
+                    record: Some(record.clone()),
+                };
+                let changes: Vec<ConfigChange> = found.map(change).collect();
+                if after.is_some() && changes.is_empty() {
+                    return None;
+                }
+                ConfigReply::Changes { fresh: after.is_none(), changes, upto: LogIndex(self.entries) }
+            }
+        };
+        Some(Ok(Reply::Config(reply)))
     }
 
     fn stream(&mut self, stream: &str) -> Result<&mut FakeStream, Refusal> {
@@ -229,7 +331,9 @@ impl World for FakeWorld {
             (VecDeque::new(), false)
         } else {
             let waits_for_more = matches!(&command, Command::Publish { wait, .. } if *wait > state.reaches);
-            (state.answer(command), waits_for_more)
+            let answers = state.answer(command);
+            let waits = waits_for_more || answers.is_empty();
+            (answers, waits)
         };
         drop(state);
         self.change();
@@ -265,6 +369,15 @@ impl World for FakeWorld {
         })
     }
 
+    /// It belongs to no mesh that could have any.
+    async fn attach_updates(&self, _: UpdateKind, _: u32) -> Result<FakeHandler, Refusal> {
+        Err(Refusal::NotMember)
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
     async fn status(&self) -> Option<Status> {
         let state = self.state();
         (!state.stopped).then(|| Status {
@@ -278,10 +391,12 @@ impl World for FakeWorld {
             generation: Generation(1),
             mesh: Some(MeshId(5)),
             mesh_name: "fake".to_owned(),
+            settings: MeshSettings::default(),
             members: Vec::new(),
             links: Vec::new(),
             control: None,
             streams: Vec::new(),
+            updates: Vec::new(),
             refusing: None,
             journal_bytes: 0,
             journal_live_bytes: 0,

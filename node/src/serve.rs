@@ -137,6 +137,7 @@ fn log_event(event: &Event) {
                 "the state of a stream is too large to be sent to a node that is behind its log: open another stream"
             );
         }
+        Event::Mesh(event) => tracing::debug!(?event, "the mesh"),
         Event::Parted { mesh, left: true, .. } => tracing::info!(%mesh, "this node left its mesh"),
         Event::Parted { mesh, left: false, why } => tracing::error!(%mesh, "{why}"),
         Event::ModeChanged(Standing { mode: MeshMode::Critical, unreachable, members, quorum }) => {

@@ -1,9 +1,12 @@
 //! The node as this program sees it: a few calls, so that the API and its tests need no real node.
 
+use tokio::sync::broadcast;
 use tonic::async_trait;
 use wattle_core::id::{AttachToken, NodeId, Sequence};
 use wattle_core::node::command::{Command, Position, Refusal, Reply};
+use wattle_core::node::output::Event;
 use wattle_core::node::status::Status;
+use wattle_core::update::UpdateKind;
 pub use wattle_io::{Ended, Handed};
 
 /// One answer to a command.
@@ -33,6 +36,12 @@ pub trait World: Clone + Send + Sync + 'static {
         presented: Option<Position>,
         window: u32,
     ) -> Result<Self::Handler, Refusal>;
+
+    /// Attaches this node's handler of a kind of updates.
+    async fn attach_updates(&self, kind: UpdateKind, window: u32) -> Result<Self::Handler, Refusal>;
+
+    /// Events from now on; ends when the node stops.
+    fn events(&self) -> broadcast::Receiver<Event>;
 
     /// What it knows; `None` once it has stopped.
     async fn status(&self) -> Option<Status>;
@@ -85,6 +94,14 @@ impl World for wattle_io::Running {
         window: u32,
     ) -> Result<Self::Handler, Refusal> {
         Self::attach(self, stream, presented, window).await
+    }
+
+    async fn attach_updates(&self, kind: UpdateKind, window: u32) -> Result<Self::Handler, Refusal> {
+        Self::attach_updates(self, kind, window).await
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        Self::events(self)
     }
 
     async fn status(&self) -> Option<Status> {

@@ -13,7 +13,7 @@ use crate::disk::ledger::Expected;
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::machine::Machine;
 use crate::panics::watch;
-use crate::plan::Edge;
+use crate::plan::{ConfigWish, Edge};
 use crate::process::State;
 use crate::random::{Draws, Purpose};
 use crate::world::{World, desk, show};
@@ -263,8 +263,13 @@ impl<M: Machine> World<M> {
     /// alone connected them, those who must then agree would find each other only through it.
     fn decide_whoever_votes(&self, together: usize) -> bool {
         let all = self.processes.len();
-        let voters = VOTERS_MOST.min(all - (1 - all % 2));
-        voters == 1 || 2 * (together + voters).saturating_sub(all) > voters
+        let most = VOTERS_MOST.min(all - (1 - all % 2));
+        let wished = self.plan.config.iter().filter_map(|wish| match wish.wish {
+            ConfigWish::Voters(voters) => usize::try_from(voters).ok(),
+            _ => None,
+        });
+        let mut possible = wished.map(|voters| voters.min(most)).chain([most]);
+        possible.all(|voters| voters == 1 || 2 * (together + voters).saturating_sub(all) > voters)
     }
 
     /// The voters of the control group, if all nodes but one, which need not be up, can be asked and agree: who cannot be asked may know of
@@ -338,7 +343,8 @@ impl<M: Machine> World<M> {
         self.forget_streams(node);
         let logs = &self.books.logs;
         if logs.holds_alone(node, GroupId::CONTROL) && !logs.excused(GroupId::CONTROL) {
-            let checked = self.books.registry.tears();
+            self.books.updates.tears();
+            let checked = self.books.registry.tears().and(self.books.configuration.tears());
             self.judge(checked);
         }
         self.books.logs.rolled_back(node);
@@ -351,6 +357,7 @@ impl<M: Machine> World<M> {
         self.books.may_stop = true;
         sometimes!(SomethingLost);
         self.books.agreement.a_disk_lost();
+        self.books.updates.rolled_back(node);
         self.starts.a_disk_lost(node);
         self.peers.a_disk_lost(node);
         for (index, stream) in self.plan.streams.iter().enumerate() {

@@ -62,7 +62,13 @@ fn consensus(body: &raft::Body) -> String {
             let waiting = if *waiting { ", waits for bytes" } else { "" };
             format!("reply to {number}: {what} {}/{}{more}{waiting}", place.index, place.term)
         }
-        raft::Body::Snapshot(snapshot) => format!("snapshot {} at {}", snapshot.number, snapshot.place.index),
+        raft::Body::Snapshot(snapshot) => {
+            let (at, end) = (snapshot.offset, snapshot.offset + snapshot.data.len() as u64);
+            format!(
+                "snapshot {} at {}: {at} to {end} of {}",
+                snapshot.number, snapshot.place.index, snapshot.total
+            )
+        }
         other => format!("{other:?}"),
     }
 }
@@ -149,6 +155,10 @@ pub(crate) fn output(output: &Output) -> (u8, u64) {
             let last = delivery.messages.last().map_or(0, |message| message.sequence.0);
             (38, delivery.token.0 ^ last << 32 ^ delivery.messages.len() as u64)
         }
+        Output::DeliverUpdates(delivery) => {
+            let last = delivery.items.last().map_or(0, |item| item.last().0);
+            (41, delivery.token.0 ^ last << 32 ^ delivery.items.len() as u64)
+        }
         Output::Reply { request, reply: Ok(Reply::Published(receipt)) } => {
             (39, request.0 ^ receipt.last.0 << 20 ^ receipt.last_writer.0 << 40 ^ receipt.level as u64)
         }
@@ -172,6 +182,10 @@ pub(crate) fn output_line(output: &Output) -> String {
             let sequences = delivery.messages.first().zip(delivery.messages.last());
             let range = sequences.map(|(first, last)| (first.sequence, last.sequence));
             format!("-> deliver {range:?} under {}", delivery.token)
+        }
+        Output::DeliverUpdates(delivery) => {
+            let upto = delivery.items.last().map(wattle_core::update::UpdateItem::last);
+            format!("-> deliver {} updates up to {upto:?} under {}", delivery.kind.name(), delivery.token)
         }
         Output::Reply { request, reply } => match reply {
             Ok(reply) => format!("-> answer {:x}: {reply:?}", request.0),

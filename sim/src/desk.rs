@@ -5,7 +5,9 @@ use wattle_core::id::{AttachToken, RequestId, Sequence};
 use wattle_core::node::Input;
 use wattle_core::node::command::Command;
 
-use crate::checker::{Agreement, Departures, Handling, Logs, Registry, StreamLedger};
+use crate::checker::{
+    Agreement, Configuration, Departures, Handling, Logs, Registry, StreamLedger, UpdateLedger,
+};
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
 use crate::random::{Draws, Purpose};
 
@@ -74,6 +76,9 @@ pub fn request_of(actor: Actor, ordinal: u64) -> RequestId {
         Actor::Publisher(index) => (2, index),
         Actor::Handler(index) => (3, index),
         Actor::Registrar(index) => (4, index),
+        Actor::Sender(index) => (10, index),
+        Actor::Processor(index) => (11, index),
+        Actor::Clerk(index) => (5, index),
         Actor::Leaver(index) => (90, index),
     };
     RequestId(kind << (ORDINAL_BITS + INDEX_BITS) | (index as u64) << ORDINAL_BITS | ordinal)
@@ -88,6 +93,9 @@ pub fn actor_of(request: RequestId) -> Option<Actor> {
         2 => Some(Actor::Publisher(index)),
         3 => Some(Actor::Handler(index)),
         4 => Some(Actor::Registrar(index)),
+        10 => Some(Actor::Sender(index)),
+        11 => Some(Actor::Processor(index)),
+        5 => Some(Actor::Clerk(index)),
         90 => Some(Actor::Leaver(index)),
         _ => None,
     }
@@ -104,6 +112,10 @@ pub struct Books {
     pub agreement: Agreement,
     /// What was told of contested names.
     pub registry: Registry,
+    /// What was sent to all members.
+    pub updates: UpdateLedger,
+    /// What was told of agreed configuration.
+    pub configuration: Configuration,
     /// Who is no member any more.
     pub departures: Departures,
     /// What groups committed.
@@ -172,7 +184,10 @@ mod tests {
             Actor::Publisher(65_535),
             Actor::Handler(3),
             Actor::Registrar(9),
+            Actor::Clerk(7),
             Actor::Leaver(1),
+            Actor::Sender(1),
+            Actor::Processor(7),
         ] {
             assert_eq!(actor_of(request_of(actor, (1 << 40) - 1)), Some(actor));
         }

@@ -161,7 +161,7 @@ impl<M: Machine> World<M> {
         }
         for place in &places {
             // Not now and then: a log that grows for ever has hundreds of thousands of entries before the next look.
-            log_is_bounded(node, place, self.plan.messages())?;
+            log_is_bounded(node, place, self.plan.messages() + self.plan.update_calls())?;
             let before = self.books.logs.news(node, life, place);
             if synced {
                 self.books.logs.stands(node, life, *place)?;
@@ -345,6 +345,9 @@ impl<M: Machine> World<M> {
             Output::Deliver(delivery) => {
                 self.deliveries += delivery.messages.len() as u64;
                 self.workload.delivered(&mut desk!(self), &delivery)?;
+            }
+            Output::DeliverUpdates(delivery) => {
+                self.workload.updates_delivered(&mut desk!(self), node, &delivery)?;
             }
             Output::Reply { request, reply } => self.workload.reply(&mut desk!(self), request, &reply)?,
             Output::Event(event) => self.happened(node, &event)?,

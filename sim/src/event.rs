@@ -222,6 +222,9 @@ impl Event {
             Self::Wake { actor: Actor::Publisher(index), epoch } => (16, index, epoch),
             Self::Wake { actor: Actor::Handler(index), epoch } => (17, index, epoch),
             Self::Wake { actor: Actor::Registrar(index), epoch } => (25, index, epoch),
+            Self::Wake { actor: Actor::Sender(index), epoch } => (60, index, epoch),
+            Self::Wake { actor: Actor::Processor(index), epoch } => (61, index, epoch),
+            Self::Wake { actor: Actor::Clerk(index), epoch } => (26, index, epoch),
             Self::Wake { actor: Actor::Leaver(index), epoch } => (90, index, epoch),
             Self::Fault { index } => (18, index, 0),
             Self::FaultEnd { index } => (19, index, 0),
@@ -249,6 +252,12 @@ pub enum Actor {
     Handler(usize),
     /// Opens or closes a name that others open and close, too.
     Registrar(usize),
+    /// Sends an update to all members.
+    Sender(usize),
+    /// Handles updates of one kind at one node.
+    Processor(usize),
+    /// Reads or writes agreed configuration.
+    Clerk(usize),
     /// Sees to it that a member goes.
     Leaver(usize),
 }

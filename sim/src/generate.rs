@@ -14,6 +14,7 @@ pub(crate) mod scale;
 mod storm;
 mod topology;
 mod trouble;
+mod updates;
 mod workload;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
@@ -45,7 +46,11 @@ fn general(seed: u64) -> Plan {
     former::former(&mut plan);
     departures::departures(&mut plan);
     sort(&mut plan);
-    scarce(&mut plan);
+    // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
+    if plan.departures.is_empty() {
+        scarce(&mut plan);
+    }
+    updates::settle(&mut plan);
     plan
 }
 
@@ -53,6 +58,8 @@ fn general(seed: u64) -> Plan {
 fn sort(plan: &mut Plan) {
     plan.faults.sort_by_key(|fault| (fault.when.time(), fault.id));
     plan.registry.sort_by_key(|wish| wish.at);
+    plan.config.retain(|wish| wish.at <= plan.fault_phase && wish.node < plan.nodes.len());
+    plan.config.sort_by_key(|wish| wish.at);
 }
 
 /// A plan about nothing in particular.
@@ -63,6 +70,7 @@ fn basic(seed: u64, count: usize, fault_phase: Time) -> Plan {
     links::next_versions(seed, &mut nodes);
     let streams = workload::streams(seed, count, fault_phase);
     let registry = workload::registry(seed, count, fault_phase);
+    let config = workload::config(seed, count, fault_phase);
     let (faults, beyond_repair) = faults::faults(seed, count, &edges, &streams, fault_phase);
     Plan {
         format: FORMAT,
@@ -73,6 +81,8 @@ fn basic(seed: u64, count: usize, fault_phase: Time) -> Plan {
         nodes,
         streams,
         registry,
+        updates: updates::updates(seed, count, fault_phase),
+        config,
         departures: Vec::new(),
         faults,
         beyond_repair,

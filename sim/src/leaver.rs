@@ -98,6 +98,7 @@ impl Leaver {
                 self.state = State::Done;
                 let through = self.plan.returns.map(|(_, through)| through)?;
                 desk.books.departures.comes_back(self.plan.node, through);
+                desk.books.updates.departed(self.plan.node);
                 return Some(Return { node: self.plan.node, through });
             }
             State::Asked { until, .. } if desk.now < until => {

@@ -12,6 +12,9 @@ use crate::{generate, text};
 
 mod check;
 mod document;
+mod updates;
+
+pub use updates::{SendPlan, Sequence, UpdatesPlan};
 
 /// The most nodes a plan may have.
 pub const MAX_NODES: usize = 2_000;
@@ -55,6 +58,12 @@ pub struct Plan {
     /// Who else opens and closes streams: names that nobody publishes to, contested by several.
     #[serde(default)]
     pub registry: Vec<RegistryPlan>,
+    /// What is sent to all members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates: Option<UpdatesPlan>,
+    /// Who reads and writes agreed configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config: Vec<ConfigPlan>,
     /// Which members go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub departures: Vec<DeparturePlan>,
@@ -367,6 +376,46 @@ pub enum Wish {
     },
     /// To close the name.
     Close,
+}
+
+/// One wish about a key of the agreed configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigPlan {
+    /// When it is asked.
+    #[serde(with = "text::time")]
+    pub at: Time,
+    /// The node that is asked.
+    pub node: usize,
+    /// Whether whoever leads the control group is asked instead, as far as anybody said who does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leader: bool,
+    /// Which of the keys.
+    pub key: u64,
+    /// What is asked.
+    pub wish: ConfigWish,
+}
+
+/// What is asked about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ConfigWish {
+    /// To write it, whatever it holds.
+    Set,
+    /// To write it if it holds what anybody was told last.
+    Swap,
+    /// To take it away.
+    Delete,
+    /// What it holds, with all that was answered before.
+    Get,
+    /// What it holds as far as the asked node knows.
+    Peek,
+    /// What was written under any key since a watcher was told something last; the key does not matter.
+    Watch,
+    /// What was written under any key since the beginning; the key does not matter.
+    WatchAll,
+    /// That so many vote in the control group, if there are as many; the key does not matter.
+    Voters(u64),
 }
 
 /// A publisher: a writer with a list of messages it wants to see delivered.

@@ -63,12 +63,16 @@ pub enum Purpose {
     Fork = 47,
     /// Positions that no handler was given.
     Forged = 48,
+    /// Wishes about agreed configuration.
+    Configuration = 60,
     /// Inputs of fuzz targets.
     Fuzz = 50,
     /// Votes that come again late.
     Late = 51,
     /// What a node sent before its disk was taken back.
     Former = 52,
+    /// Updates to all members: who sends what, and how they are handled.
+    Updates = 61,
     /// Members that go.
     Departure = 90,
     /// Runs about consensus alone.

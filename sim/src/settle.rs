@@ -234,6 +234,14 @@ impl<M: Machine> World<M> {
                 (0..self.processes.len()).any(|node| !self.custody.joined(node) && !self.is_forsaken(node));
             missing.note(if strangers { mesh } else { Owes::All }, || what);
         }
+        let departures = &self.books.departures;
+        let members =
+            (0..self.processes.len()).filter(|&node| !self.is_forsaken(node) && !departures.is_gone(node));
+        for node in members {
+            if let Some(what) = self.books.updates.owed(node) {
+                missing.note(mesh, || what);
+            }
+        }
         let members = self.processes.len() - self.books.departures.count();
         let opened: Vec<StreamInstance> =
             self.books.streams.iter().filter_map(StreamLedger::instance).collect();
@@ -276,7 +284,7 @@ impl<M: Machine> World<M> {
             }
         }
         if !self.books.logs.excused(GroupId::CONTROL) {
-            let checked = self.books.registry.finish();
+            let checked = self.books.registry.finish().and_then(|()| self.books.configuration.finish());
             self.judge(checked);
         }
         for index in 0..self.books.streams.len() {

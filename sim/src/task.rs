@@ -188,6 +188,7 @@ impl Task {
                 ensure!(false, "X7", "nobody opened this stream with other ends: {refusal}");
             }
             (Errand::Join { .. } | Errand::Seed, Ok(Reply::Joined { .. } | Reply::Seeded { .. })) => {
+                desk.books.updates.joined(self.node, desk.now);
                 self.state = State::Done;
             }
             (Errand::Join { .. } | Errand::Seed, Err(Refusal::AlreadyMember(_)))
@@ -201,7 +202,13 @@ impl Task {
                 self.sleep(desk, 0);
             }
             (_, Err(refusal)) if current => {
-                if matches!(refusal, Refusal::BadToken(_) | Refusal::JoinRefused(_) | Refusal::Impostor(_)) {
+                if matches!(
+                    refusal,
+                    Refusal::BadToken(_)
+                        | Refusal::JoinRefused(_)
+                        | Refusal::JoinBarred { .. }
+                        | Refusal::Impostor(_)
+                ) {
                     self.token = None;
                 }
                 self.trouble = refusal.to_string();

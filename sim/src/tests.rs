@@ -17,8 +17,9 @@ use crate::world::World;
 fn plan(seed: u64) -> Plan {
     let mut plan = Plan::generate(seed);
     plan.disk.capacity = plan.disk.capacity.max(64 << 20);
-    // Its mesh is led by the first node for ever.
+    // Its mesh is led by the first node for ever, and tells nobody anything.
     plan.forsaken = None;
+    plan.updates = None;
     plan.faults.retain(|fault| match &fault.kind {
         FaultKind::Disturb { what, .. } => {
             !matches!(*what, Disturbance::Corrupt { caught: false, .. } | Disturbance::Translated { .. })
@@ -121,6 +122,11 @@ fn lost_progress_is_found() {
 #[test]
 fn two_leaders_are_found() {
     assert_eq!(found(Wrong::AllLead, 3).as_deref(), Some("X7"));
+}
+
+#[test]
+fn writes_that_ignore_the_version_they_expect_are_found() {
+    assert_eq!(found(Wrong::IgnoresVersions, 100).as_deref(), Some("X22"));
 }
 
 #[test]

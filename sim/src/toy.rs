@@ -42,6 +42,8 @@ pub(crate) enum Wrong {
     NeverResends,
     /// Every start leads.
     AllLead,
+    /// Agreed configuration is written whatever version is expected.
+    IgnoresVersions,
     /// A wrong sum, asserted.
     Asserts,
 }
@@ -52,6 +54,7 @@ struct Shared {
     streams: Vec<(String, StreamInstance, NodeId, NodeId)>,
     /// Closed writers, and the start of the source that closed each.
     closed: BTreeMap<(u128, u128), BootId>,
+    agreed: commands::Agreed,
     /// How many toys started.
     starts: u64,
 }

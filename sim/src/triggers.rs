@@ -130,6 +130,7 @@ fn moment_of(message: &Message) -> Option<Moment> {
             raft::Body::Renamed { .. } => Some(Moment::SendRenamed),
             raft::Body::Copy { .. }
             | raft::Body::Stop { .. }
+            | raft::Body::SnapshotReply { .. }
             | raft::Body::Read { .. }
             | raft::Body::ReadReply { .. }
             | raft::Body::Stand => None,

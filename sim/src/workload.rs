@@ -3,15 +3,19 @@
 use wattle_core::id::{NodeId, RequestId};
 use wattle_core::node::command::{Refusal, Reply};
 use wattle_core::node::output::Delivery;
+use wattle_core::update::UpdateDelivery;
 
 use crate::checker::{Checked, Failure};
+use crate::clerk::Clerk;
 use crate::desk::{Call, Desk, actor_of};
 use crate::event::Actor;
 use crate::handler::Handler;
 use crate::leaver::{Leaver, Return};
 use crate::plan::Plan;
+use crate::processor::Processor;
 use crate::publisher::Publisher;
 use crate::registrar::Registrar;
+use crate::sender::Sender;
 use crate::task::Task;
 
 /// Of whom something is still wanted.
@@ -40,6 +44,9 @@ pub struct Workload {
     publishers: Vec<Publisher>,
     handlers: Vec<Handler>,
     registrars: Vec<Registrar>,
+    senders: Vec<Sender>,
+    processors: Vec<Processor>,
+    clerks: Vec<Clerk>,
     leavers: Vec<Leaver>,
 }
 
@@ -56,8 +63,20 @@ impl Workload {
         let handlers =
             plan.streams.iter().enumerate().map(|(index, stream)| Handler::new(index, stream)).collect();
         let registrars = (0..plan.registry.len()).map(|index| Registrar::new(index, plan, ids)).collect();
+        let senders = (0..plan.sends().len()).map(|index| Sender::new(index, plan)).collect();
+        let processors = Processor::all(plan.updates.as_ref(), plan.nodes.len());
+        let clerks = plan.config.iter().enumerate().map(|(index, wish)| Clerk::new(index, *wish)).collect();
         let leavers = (0..plan.departures.len()).map(|index| Leaver::new(index, plan)).collect();
-        Self { tasks: Task::all(plan), publishers, handlers, registrars, leavers }
+        Self {
+            tasks: Task::all(plan),
+            publishers,
+            handlers,
+            registrars,
+            senders,
+            processors,
+            clerks,
+            leavers,
+        }
     }
 
     /// Sets the first wakes.
@@ -66,6 +85,9 @@ impl Workload {
         self.publishers.iter_mut().for_each(|publisher| publisher.start(desk));
         self.handlers.iter_mut().for_each(|handler| handler.start(desk));
         self.registrars.iter_mut().for_each(|registrar| registrar.start(desk));
+        self.senders.iter_mut().for_each(|sender| sender.start(desk));
+        self.processors.iter_mut().for_each(|processor| processor.start(desk));
+        self.clerks.iter_mut().for_each(|clerk| clerk.start(desk));
         self.leavers.iter_mut().for_each(|leaver| leaver.start(desk));
     }
 
@@ -83,6 +105,9 @@ impl Workload {
             Actor::Publisher(index) => self.publishers[index].wake(desk, epoch),
             Actor::Handler(index) => self.handlers[index].wake(desk, epoch)?,
             Actor::Registrar(index) => self.registrars[index].wake(desk),
+            Actor::Sender(index) => self.senders[index].wake(desk, epoch),
+            Actor::Processor(index) => self.processors[index].wake(desk, epoch),
+            Actor::Clerk(index) => self.clerks[index].wake(desk),
             Actor::Leaver(index) => {
                 let ready = self.all_joined();
                 if let Some(Return { node, through }) = self.leavers[index].wake(desk, epoch, ready) {
@@ -111,6 +136,9 @@ impl Workload {
                 self.registrars[index].reply(desk, request, reply);
                 Ok(())
             }
+            Some(Actor::Sender(index)) => self.senders[index].reply(desk, request, reply),
+            Some(Actor::Processor(index)) => self.processors[index].reply(desk, request, reply),
+            Some(Actor::Clerk(index)) => self.clerks[index].reply(desk, request, reply),
             Some(Actor::Leaver(index)) => {
                 self.leavers[index].reply(desk, request, reply);
                 Ok(())
@@ -136,10 +164,29 @@ impl Workload {
         }
     }
 
+    /// A node hands updates over.
+    ///
+    /// # Errors
+    /// A broken promise.
+    pub fn updates_delivered(
+        &mut self,
+        desk: &mut Desk<'_>,
+        node: usize,
+        delivery: &UpdateDelivery,
+    ) -> Checked {
+        match self.processors.get_mut(2 * node + delivery.kind.index()) {
+            Some(processor) => processor.delivered(desk, delivery),
+            None => Err(Failure::new("X24", format!("updates at node {node}, where nobody attached"))),
+        }
+    }
+
     /// A call is about to be taken by a node.
     pub fn arrives(&mut self, desk: &mut Desk<'_>, node: usize, call: &Call) {
         for handler in self.handlers.iter_mut().filter(|handler| handler.node() == node) {
             handler.arrives(desk, call);
+        }
+        for processor in self.processors.iter().filter(|processor| processor.node() == node) {
+            processor.arrives(desk, call);
         }
     }
 
@@ -150,8 +197,10 @@ impl Workload {
             Some(Actor::Task(index)) => self.tasks[index].lost(desk, Some(request), node),
             Some(Actor::Publisher(index)) => self.publishers[index].lost(desk, Some(request), node),
             Some(Actor::Handler(index)) => self.handlers[index].lost(desk, Some(request), node),
+            Some(Actor::Sender(index)) => self.senders[index].lost(desk, Some(request), node),
+            Some(Actor::Processor(index)) => self.processors[index].lost(desk, Some(request), node),
             Some(Actor::Leaver(index)) => self.leavers[index].lost(desk, Some(request), node),
-            Some(Actor::Registrar(_)) | None => {}
+            Some(Actor::Registrar(_) | Actor::Clerk(_)) | None => {}
         }
     }
 
@@ -160,6 +209,8 @@ impl Workload {
         self.tasks.iter_mut().for_each(|task| task.lost(desk, None, node));
         self.publishers.iter_mut().for_each(|publisher| publisher.lost(desk, None, node));
         self.handlers.iter_mut().for_each(|handler| handler.lost(desk, None, node));
+        self.senders.iter_mut().for_each(|sender| sender.lost(desk, None, node));
+        self.processors.iter_mut().for_each(|processor| processor.lost(desk, None, node));
         self.leavers.iter_mut().for_each(|leaver| leaver.lost(desk, None, node));
     }
 
@@ -184,6 +235,8 @@ impl Workload {
         self.tasks.iter_mut().for_each(|task| task.heal(desk));
         self.publishers.iter_mut().for_each(|publisher| publisher.heal(desk));
         self.handlers.iter_mut().for_each(|handler| handler.heal(desk));
+        self.senders.iter_mut().for_each(|sender| sender.heal(desk));
+        self.processors.iter_mut().for_each(|processor| processor.heal(desk));
         self.leavers.iter_mut().for_each(|leaver| leaver.heal(desk));
     }
 
@@ -219,6 +272,10 @@ impl Workload {
         let publishers = publishers.filter_map(|p| p.owed().map(|what| (Owed::Stream(p.stream()), what)));
         let handlers = self.handlers.iter().enumerate();
         let handlers = handlers.filter_map(|(stream, h)| h.owed().map(|what| (Owed::Stream(stream), what)));
-        tasks.chain(leavers).chain(publishers).chain(handlers)
+        let senders = self.senders.iter();
+        let senders = senders.filter_map(|s| s.owed().map(|what| (Owed::Mesh { at: s.node() }, what)));
+        let processors = self.processors.iter();
+        let processors = processors.filter_map(|p| p.owed().map(|what| (Owed::Mesh { at: p.node() }, what)));
+        tasks.chain(leavers).chain(publishers).chain(handlers).chain(senders).chain(processors)
     }
 }

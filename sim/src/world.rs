@@ -9,8 +9,8 @@ use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
 
 use crate::checker::{
-    Agreement, Departures, Failure, Handling, Logs, Neighbours, Pauses, Peers, Registry, Relays, Starts,
-    StreamLedger, Traffic, Watermarks,
+    Agreement, Configuration, Departures, Failure, Handling, Logs, Neighbours, Pauses, Peers, Registry,
+    Relays, Starts, StreamLedger, Traffic, UpdateLedger, Watermarks,
 };
 use crate::custody::Custody;
 use crate::desk::{Books, Calls};
@@ -147,6 +147,8 @@ impl<M: Machine> World<M> {
             handlings: (0..plan.streams.len()).map(Handling::new).collect(),
             agreement: Agreement::new(plan.streams.iter().map(|stream| stream.name.as_str())),
             registry: Registry::default(),
+            updates: UpdateLedger::new(&plan),
+            configuration: Configuration::default(),
             departures: Departures::default(),
             logs: Logs::default(),
             may_stop: false,
@@ -167,7 +169,11 @@ impl<M: Machine> World<M> {
             books,
             workload: Workload::new(&plan, &ids),
             relays: Relays::new(ids.clone()),
-            traffic: Traffic::new(nodes, plan.workload_bytes(), plan.messages()),
+            traffic: Traffic::new(
+                nodes,
+                plan.workload_bytes() + plan.update_bytes(),
+                plan.messages() + plan.update_calls(),
+            ),
             trace: Trace::new(recording),
             recorder: (recording == Recording::Events).then(|| Box::new(Recorder::new(nodes))),
             healed: false,

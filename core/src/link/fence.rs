@@ -75,7 +75,8 @@ impl Links {
 
     /// What is known of a node that is no member any more.
     pub(super) fn banned(&self, node: NodeId) -> Option<&Banned> {
-        self.bounds.banned.get(&node).filter(|_| !self.roster.contains_key(&node))
+        let banned = self.bounds.banned.get(&node).filter(|_| !self.roster.contains_key(&node));
+        banned.filter(|_| !self.planted.strikes(Bug::EpochNotCompared, || true))
     }
 
     /// Whether a hello may be of somebody admitted since this node last heard: who is at a lower epoch than this node would be known here.

@@ -12,13 +12,15 @@ use bytes::Bytes;
 
 use super::entry::{Admission, Body};
 use super::join::JOIN_VERSION;
+use super::join_key::{self, JoinKey};
 use super::requests::Purpose;
 use super::state::Effect;
 use super::store::{IssuedToken, Space};
 use super::wire::{JoinMessage, JoinRequest, ROSTER_MAX, RosterEntry};
 use super::{Mesh, Output};
-use crate::id::{LaneId, NodeId};
-use crate::node::command::Refusal;
+use crate::agreed::JoinPolicy;
+use crate::id::{LaneId, LogIndex, MeshId, NodeId};
+use crate::node::command::{JoinBar, Refusal};
 use crate::node::output::{CloseReason, Event};
 use crate::rare;
 use crate::sometimes;
@@ -31,7 +33,8 @@ use crate::work::{Job, PublicKey};
 pub(super) struct Admitting {
     /// Where its answer goes; `None` once the lane is gone.
     lane: Option<LaneId>,
-    token: u128,
+    /// What it came with.
+    by: By,
     admission: Admission,
     /// The signature being made, until the request goes to the log.
     signing: Option<u64>,
@@ -60,19 +63,42 @@ impl Admissions {
     }
 }
 
+/// What a joiner came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    /// A token of this node.
+    Token(u128),
+    /// The mesh's join key, set by that entry.
+    Key(LogIndex),
+    /// Nothing that counts: the mesh is open.
+    Nothing,
+}
+
 /// Why a joiner is not admitted.
 struct Rejection {
     reason: String,
     retry: bool,
+    bar: Option<JoinBar>,
 }
 
 impl Rejection {
     fn never(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), retry: false }
+        Self { reason: reason.into(), retry: false, bar: None }
     }
 
     fn later(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), retry: true }
+        Self { reason: reason.into(), retry: true, bar: None }
+    }
+
+    fn barred(bar: JoinBar, reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), retry: false, bar: Some(bar) }
+    }
+
+    fn of(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::JoinBarred { bar, reason } => Self::barred(bar, reason),
+            other => Self::never(alloc::format!("{other}")),
+        }
     }
 }
 
@@ -81,7 +107,7 @@ enum Judgement {
     /// It is a member under exactly this replica: answer again.
     Member,
     /// Sign and propose.
-    Admit(Admission),
+    Admit(Box<Admission>, By),
 }
 
 impl Mesh {
@@ -97,8 +123,8 @@ impl Mesh {
                 sometimes!(MemberToldAgain);
                 self.accept(now, lane);
             }
-            Ok(Judgement::Admit(admission)) => self.begin_admission(now, lane, request.token, admission),
-            Err(Rejection { reason, retry }) => self.reject(now, lane, Some(request.node), reason, retry),
+            Ok(Judgement::Admit(admission, by)) => self.begin_admission(now, lane, by, *admission),
+            Err(rejection) => self.reject(now, lane, Some(request.node), rejection),
         }
     }
 
@@ -116,13 +142,16 @@ impl Mesh {
         if request.key != *peer_key {
             return Err(Rejection::never("the key it names is not the key it proved"));
         }
-        let Some(token) =
-            self.tokens.get(&request.token).filter(|t| t.verifier.accepts(mesh, &self.config.key, request))
-        else {
-            return Err(Rejection::never(
-                "this node has made no such token, or it is no longer good: ask for a new one",
-            ));
-        };
+        if request.mesh.is_some_and(|wanted| wanted != mesh) {
+            return Err(Rejection::never("the node that was asked belongs to another mesh"));
+        }
+        let proven = self.proven(mesh, request);
+        let open = self.settings().join_policy == JoinPolicy::Open;
+        if let Err(reason) = proven
+            && !open
+        {
+            return Err(Rejection::barred(JoinBar::WrongKey, reason));
+        }
         if request.node == self.own {
             return Err(Rejection::never("its identity is the one of the node it asked: one is a copy"));
         }
@@ -130,23 +159,15 @@ impl Mesh {
         if member.is_some_and(|m| m.keys.contains(peer_key) && m.replica == request.replica) {
             return Ok(Judgement::Member);
         }
-        if let Some(gone) = self.state.evicted.get(&request.node)
-            && gone.eviction.number > token.epoch
-        {
-            return Err(Rejection::never(alloc::format!(
-                "{}; the token shown was made before that",
-                gone.words()
-            )));
+        if self.settings().join_policy == JoinPolicy::Closed {
+            return Err(Rejection::of(join_key::closed()));
         }
-        if now.wall > token.expiry {
-            return Err(Rejection::never("the token has expired: ask for a new one"));
-        }
-        if !token.has_use_for(request.node) {
-            return Err(Rejection::never(alloc::format!(
-                "the token was used by {} nodes, which is all it allows: ask for a new one",
-                token.uses
-            )));
-        }
+        self.still_wanted(&proven, request.node)?;
+        let by = match proven {
+            Ok(by) if !open => by,
+            _ => By::Nothing,
+        };
+        self.still_good(now, by, request.node)?;
         let admission = Admission {
             node: request.node,
             name: request.name.clone(),
@@ -158,10 +179,73 @@ impl Mesh {
             signature: Bytes::new(),
         };
         self.state.may_admit(&admission).map_err(Rejection::never)?;
-        Ok(Judgement::Admit(admission))
+        Ok(Judgement::Admit(Box::new(admission), by))
     }
 
-    fn begin_admission(&mut self, now: Now, lane: LaneId, token: u128, admission: Admission) {
+    /// Whether who was taken out comes with something made since (M26).
+    fn still_wanted(&self, proven: &Result<By, &'static str>, node: NodeId) -> Result<(), Rejection> {
+        let Some(gone) = self.state.evicted.get(&node) else { return Ok(()) };
+        let since = match proven {
+            Ok(By::Token(id)) => self.tokens.get(id).is_some_and(|token| token.epoch >= gone.eviction.number),
+            Ok(By::Key(_)) => {
+                self.state.join_key.as_ref().is_some_and(|key| key.epoch >= gone.eviction.number)
+            }
+            Ok(By::Nothing) | Err(_) => false,
+        };
+        if since {
+            return Ok(());
+        }
+        Err(Rejection::never(alloc::format!("{}; the token shown was made before that", gone.words())))
+    }
+
+    /// What the joiner proves to know; in words why that is nothing.
+    fn proven(&self, mesh: MeshId, request: &JoinRequest) -> Result<By, &'static str> {
+        let Some(secret) = &request.secret else {
+            let token = self.tokens.get(&request.token);
+            let token = token.filter(|t| t.verifier.accepts(mesh, &self.config.key, request));
+            return token
+                .map(|_| By::Token(request.token))
+                .ok_or("this node has made no such token, or it is no longer good: ask for a new one");
+        };
+        let key = self.state.join_key.as_ref().filter(|key| key.opens(mesh, secret));
+        let bound = secret.verifier().accepts(mesh, &self.config.key, request);
+        key.filter(|_| bound).map(|key| By::Key(key.version)).ok_or(
+            "this is not the mesh's join key, or no longer: ask for the new one (`wattle mesh key rotate`)",
+        )
+    }
+
+    /// Whether what a joiner came with is still good for it, as far as is known here.
+    fn still_good(&self, now: Now, by: By, node: NodeId) -> Result<(), Rejection> {
+        match by {
+            By::Token(id) => {
+                let Some(token) = self.tokens.get(&id) else { return Ok(()) };
+                if now.wall > token.expiry {
+                    let reason = "the token has expired: ask for a new one";
+                    return Err(Rejection::barred(JoinBar::ExpiredKey, reason));
+                }
+                if !token.has_use_for(node) {
+                    let reason = alloc::format!(
+                        "the token was used by {} nodes, which is all it allows: ask for a new one",
+                        token.uses
+                    );
+                    return Err(Rejection::barred(JoinBar::ExhaustedKey, reason));
+                }
+                Ok(())
+            }
+            By::Key(version) => {
+                self.state.may_join(node, false, Some(version)).map_err(Rejection::of)?;
+                // The time in the log stands still while nothing is written.
+                let expired = |key: &&JoinKey| key.expiry.is_some_and(|expiry| now.wall > expiry);
+                match self.state.join_key.as_ref().filter(expired) {
+                    Some(key) => key.bar(now.wall).map_err(Rejection::of),
+                    None => Ok(()),
+                }
+            }
+            By::Nothing => Ok(()),
+        }
+    }
+
+    fn begin_admission(&mut self, now: Now, lane: LaneId, by: By, admission: Admission) {
         let node = admission.node;
         if let Some(open) = self.admissions.open.get_mut(&node) {
             if open.admission.replica == admission.replica {
@@ -174,17 +258,17 @@ impl Mesh {
                 return;
             }
             rare!(EarlierJoinUnderWay);
-            let reason = "an earlier join of this node is still under way".into();
-            return self.reject(now, lane, Some(node), reason, true);
+            let reason = "an earlier join of this node is still under way";
+            return self.reject(now, lane, Some(node), Rejection::later(reason));
         }
         if self.admissions.open.len() >= self.config.joins_max {
-            let reason = "too many nodes are joining here at once".into();
-            return self.reject(now, lane, Some(node), reason, true);
+            let reason = "too many nodes are joining here at once";
+            return self.reject(now, lane, Some(node), Rejection::later(reason));
         }
         let Some(mesh) = self.mesh_id() else { return };
         let work = self.next_number();
         self.outputs.push_back(Output::Work { token: work, job: Job::Sign(admission.statement(mesh)) });
-        let admitting = Admitting { lane: Some(lane), token, admission, signing: Some(work) };
+        let admitting = Admitting { lane: Some(lane), by, admission, signing: Some(work) };
         self.admissions.open.insert(node, admitting);
     }
 
@@ -195,12 +279,25 @@ impl Mesh {
         };
         admitting.signing = None;
         admitting.admission.signature = Bytes::copy_from_slice(signature);
-        let (node, id, admission) = (admitting.admission.node, admitting.token, admitting.admission.clone());
-        let Some(token) = self.tokens.get_mut(&id).filter(|t| t.has_use_for(node)) else {
-            let refusal =
-                Refusal::JoinRefused("the token is used up or has expired: ask for a new one".into());
+        let (node, by, admission) = (admitting.admission.node, admitting.by, admitting.admission.clone());
+        if let By::Token(id) = by
+            && !self.redeem(id, node)
+        {
+            let reason = "the token is used up or has expired: ask for a new one";
+            let refusal = join_key::barred(JoinBar::ExhaustedKey, reason);
             return self.on_admission_decided(now, node, Err(refusal));
+        }
+        let body = match by {
+            By::Key(key) => Body::AdmitByKey { admission, key },
+            By::Token(_) | By::Nothing => Body::Admit(admission),
         };
+        let deadline = Some(now.monotonic + self.config.admission_timeout);
+        self.submit(now, Purpose::Admission(node), body, deadline);
+    }
+
+    /// Records that a node uses a token. Whether it may.
+    fn redeem(&mut self, id: u128, node: NodeId) -> bool {
+        let Some(token) = self.tokens.get_mut(&id).filter(|t| t.has_use_for(node)) else { return false };
         if !token.redeemed.contains(&node) {
             token.redeemed.push(node);
             assert!(
@@ -210,8 +307,7 @@ impl Mesh {
             let record = token.record(id);
             self.outputs.push_back(Output::Persist(record));
         }
-        let deadline = Some(now.monotonic + self.config.admission_timeout);
-        self.submit(now, Purpose::Admission(node), Body::Admit(admission), deadline);
+        true
     }
 
     /// The log (or the lack of one) has decided about an admission.
@@ -224,21 +320,28 @@ impl Mesh {
                 }
             }
             Err(Refusal::JoinRefused(reason)) => {
-                self.give_back(admitting.token, node);
-                self.reject_open(now, &admitting, reason, false);
+                self.give_back(admitting.by, node);
+                self.reject_open(now, &admitting, Rejection::never(reason));
+            }
+            Err(refusal @ Refusal::JoinBarred { .. }) => {
+                self.give_back(admitting.by, node);
+                self.reject_open(now, &admitting, Rejection::of(refusal));
             }
             Err(Refusal::NoQuorum) => {
                 sometimes!(AdmissionWithoutQuorum);
                 let reason =
                     "the mesh has no quorum now, so nobody can join: wait until enough voters are back";
-                self.reject_open(now, &admitting, reason.into(), true);
+                self.reject_open(now, &admitting, Rejection::later(reason));
             }
-            Err(refusal) => self.reject_open(now, &admitting, alloc::format!("{refusal}"), true),
+            Err(refusal) => {
+                self.reject_open(now, &admitting, Rejection::later(alloc::format!("{refusal}")));
+            }
         }
     }
 
     /// A join that was refused for good leaves the token's use to somebody else.
-    fn give_back(&mut self, id: u128, node: NodeId) {
+    fn give_back(&mut self, by: By, node: NodeId) {
+        let By::Token(id) = by else { return };
         let known = self.member(node).is_some();
         let Some(token) = self.tokens.get_mut(&id) else { return };
         if token.redeemed.contains(&node) && !known {
@@ -249,16 +352,17 @@ impl Mesh {
         }
     }
 
-    fn reject_open(&mut self, now: Now, admitting: &Admitting, reason: String, retry: bool) {
+    fn reject_open(&mut self, now: Now, admitting: &Admitting, rejection: Rejection) {
         if let Some(lane) = admitting.lane {
-            self.reject(now, lane, Some(admitting.admission.node), reason, retry);
+            self.reject(now, lane, Some(admitting.admission.node), rejection);
         }
     }
 
-    fn reject(&mut self, now: Now, lane: LaneId, node: Option<NodeId>, reason: String, retry: bool) {
+    fn reject(&mut self, now: Now, lane: LaneId, node: Option<NodeId>, rejection: Rejection) {
+        let Rejection { reason, retry, bar } = rejection;
         let refused = Event::PeerRefused { node, reason: CloseReason::Unwelcome(reason.clone()) };
         self.outputs.push_back(Output::Event(refused));
-        let message = JoinMessage::Rejected { reason, retry };
+        let message = JoinMessage::Rejected { reason, retry, bar };
         self.outputs.push_back(Output::SendLane { lane, message, when: When::Now });
         self.answered(now, lane);
     }
@@ -329,8 +433,10 @@ impl Mesh {
     /// if too many are being used this very moment.
     pub(super) fn make_room_for_tokens(&mut self, most: usize) -> bool {
         while self.tokens.len() > most {
-            let idle =
-                self.tokens.iter().filter(|(id, _)| self.admissions.open.values().all(|a| a.token != **id));
+            let idle = self
+                .tokens
+                .iter()
+                .filter(|(id, _)| self.admissions.open.values().all(|a| a.by != By::Token(**id)));
             let order = |(id, token): &(&u128, &IssuedToken)| (!token.is_used_up(), token.expiry, **id);
             let Some(id) = idle.min_by_key(order).map(|(id, _)| *id) else {
                 return false;

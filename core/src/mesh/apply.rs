@@ -8,11 +8,13 @@ use super::entry::{Body, Entry};
 use super::state::{Effect, Outcome, State};
 use super::store::{Space, closed_record, opened_record, state_record};
 use super::{Applied, Mesh, Output, Stream};
+use crate::event::MeshEvent;
 use crate::id::{LogIndex, NodeId, StreamInstance};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
 use crate::time::Now;
+use crate::update::UpdateKind;
 
 impl Mesh {
     pub(super) fn on_apply(&mut self, now: Now, entries: &[Applied]) {
@@ -23,14 +25,26 @@ impl Mesh {
                 continue;
             }
             // An entry this version cannot read changes nothing, at any member of this version.
-            let entry = if applied.command { Entry::decode(&applied.data).ok() } else { None };
+            let mut entry = if applied.command { Entry::decode(&applied.data).ok() } else { None };
+            if let Some(entry) = &mut entry {
+                self.misread_write(entry);
+            }
             if let Some(Entry { body: Body::Open { name, .. }, request, .. }) = &entry
                 && self.planted.strikes(Bug::OpenReplaces, || !self.state.decisions.contains_key(request))
                 && let Some(stream) = self.state.streams.remove(name)
             {
                 self.state.bytes -= stream.bytes();
             }
+            self.grown_bytes += applied.data.len();
             let outcome = self.state.apply(applied.index, entry.as_ref());
+            for kind in UpdateKind::ALL {
+                if self
+                    .planted
+                    .strikes(Bug::UpdatesCutAtQuickest, || self.state.updates.kept_for_others(kind))
+                {
+                    self.state.updates.cut_at_quickest(kind);
+                }
+            }
             let (Some(entry), Some(outcome)) = (entry, outcome) else { continue };
             let member = self.on_outcome(now, applied.index, &entry, &outcome);
             changed.extend(member.map(|member| (member, applied.index)));
@@ -43,14 +57,20 @@ impl Mesh {
                 return;
             }
         }
+        if !changed.is_empty() || self.state.members.len() != self.told.len() {
+            self.tell_members(&changed);
+        }
         if !changed.is_empty() {
             self.members_changed(now, &changed, whole_before && !news);
         } else if news {
             self.announce_roster();
         }
+        self.reads.note_applied(now);
+        self.serve_watches();
         self.say_welcome();
         self.announce_own_change(now);
         self.consider_change(now);
+        self.updates_changed(now);
         self.go_on_evicting(now);
         self.compact();
     }
@@ -81,15 +101,23 @@ impl Mesh {
             sometimes!(DecidedTwice);
             return None;
         }
+        let change = if let Body::Updates(change) = &entry.body { Some(change) } else { None };
+        self.tell_effect(index, effect, change);
         match (effect, &entry.body) {
             (Effect::Founded, Body::Found { first, .. }) => {
                 self.on_founded(now);
                 Some(first.node)
             }
             (Effect::Admitted(node) | Effect::Updated(node), _) => Some(*node),
+            (Effect::ConfigSet(_) | Effect::ConfigDeleted(_) | Effect::Configured(_), _) => {
+                self.note_config(entry, effect);
+                None
+            }
             (Effect::Opened { created: true, .. }, Body::Open { name, .. }) => {
                 self.note_opened(name);
                 self.announce_stream(name);
+                let instance = StreamInstance(entry.request.0);
+                self.tell(MeshEvent::StreamOpened { name: name.clone(), instance });
                 None
             }
             (Effect::Closed(Some(instance)), Body::Close { name }) => {
@@ -99,6 +127,7 @@ impl Mesh {
                     self.outputs.push_back(Output::Persist(closed_record(*instance, index)));
                 }
                 self.outputs.push_back(Output::StreamClosed { instance: *instance, name: name.to_string() });
+                self.tell(MeshEvent::StreamClosed { name: name.clone(), instance: *instance });
                 None
             }
             _ => None,
@@ -121,9 +150,10 @@ impl Mesh {
         let marked = self.opened.values().filter(|stream| stream.index <= index);
         let mut announced: BTreeMap<StreamInstance, String> =
             marked.map(|stream| (stream.instance, stream.name.clone())).collect();
-        announced.extend(before.streams.into_values().map(|stream| (stream.instance, stream.name)));
+        announced.extend(before.streams.values().map(|stream| (stream.instance, stream.name.clone())));
         self.store_state();
         self.cut = self.stored;
+        self.grown_bytes = 0;
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.drop_recalled(&[]);
@@ -136,6 +166,7 @@ impl Mesh {
                 return;
             }
         }
+        self.tell_state(&before);
         for (instance, name) in announced {
             let open = self.state.streams.get(&name).is_some_and(|stream| stream.instance == instance);
             if !open {
@@ -144,15 +175,21 @@ impl Mesh {
             }
         }
         self.announce_streams();
+        self.reads.note_applied(now);
+        self.watches.begin(index);
+        self.serve_watches();
         self.say_welcome();
         self.announce_own_change(now);
         self.consider_change(now);
+        self.updates_changed(now);
     }
 
     /// Writes the state and lets the log go up to it, once the log has grown enough.
     fn compact(&mut self) {
         let grown = self.state.applied.0 - self.cut.0;
-        if grown >= self.config.compact_after && self.membership.is_some() {
+        let large = self.grown_bytes >= self.config.compact_bytes;
+        if (grown >= self.config.compact_after || large) && self.membership.is_some() {
+            self.grown_bytes = 0;
             if self.planted.has(Bug::CutBeforeStateStored) {
                 self.cut = self.state.applied;
                 return self.outputs.push_back(Output::Compact { upto: self.cut });

@@ -55,10 +55,31 @@ pub struct Config {
     pub request_retry: Span,
     /// How many requests of its own a node keeps open. More are refused as busy.
     pub requests_max: usize,
+    /// Bytes of values in requests of its own that a node keeps open. What goes beyond is refused as busy.
+    pub request_bytes_max: usize,
+    /// How many linearizable reads wait at a node. More are refused as busy.
+    pub reads_max: usize,
+    /// How many watches of agreed configuration wait at a node. More are refused as busy.
+    pub watches_max: usize,
+    /// How long a watch waits for something to tell before it is told that there is nothing. Longer asks seldom, and remembers longer whoever is gone.
+    pub watch_wait: Span,
     /// How many requests a leader serves at once. More are told to come back.
     pub served_max: usize,
     /// After how many entries the state is written anew and the log cut. Fewer make restarts quicker and write more.
     pub compact_after: u64,
+    /// After how many bytes of entries that is done in any case. Fewer keep logs with large updates short and write the state more often.
+    pub compact_bytes: usize,
+    /// How many updates of its own a node keeps open. More are refused as busy.
+    pub updates_pending_max: usize,
+    /// How many updates a leader has under way at once. More are told to come back.
+    pub updates_served_max: usize,
+    /// The pause between two descriptions of this node. What is asked meanwhile waits, and the last of it counts.
+    pub describe_pause: Span,
+    /// How long a member gathers what its handlers have processed before it tells the leader, and the leader what members told before it writes
+    /// an entry. Longer makes fewer entries and keeps updates longer.
+    pub update_report: Span,
+    /// How often a member tells again what no entry says yet.
+    pub update_report_again: Span,
     /// The most voters: odd. More survive more losses and make each commit wait for more nodes.
     pub voters_max: usize,
     /// How many entries a learner may be behind the leader to become a voter. A voter further behind would hold up commits.
@@ -92,8 +113,18 @@ impl Config {
             mode_hold: Span::secs(2),
             request_retry: Span::secs(1),
             requests_max: 1024,
+            request_bytes_max: 8 << 20,
+            reads_max: 4096,
+            watches_max: 1024,
+            watch_wait: Span::secs(20),
             served_max: 4096,
             compact_after: 1024,
+            compact_bytes: 4 << 20,
+            updates_pending_max: 64,
+            updates_served_max: 128,
+            describe_pause: Span::secs(1),
+            update_report: Span::millis(500),
+            update_report_again: Span::secs(3),
             voters_max: 5,
             caught_up_within: 64,
             change_retry: Span::secs(1),

@@ -7,8 +7,11 @@ use bytes::Bytes;
 
 use super::eviction::Evict;
 use super::transcript::Transcript;
+use super::updates;
+use crate::agreed::Expected;
+use crate::description::Described;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
-use crate::time::Wall;
+use crate::time::{Span, Wall};
 use crate::work::PublicKey;
 
 /// Names a request for as long as anybody may repeat it: 128 random bits drawn by the node it was made at. A stream bears the id
@@ -74,6 +77,56 @@ pub enum Body {
         /// The stream's name.
         name: String,
     },
+    /// A member says what it is.
+    Describe {
+        /// The member.
+        node: NodeId,
+        /// What it says.
+        described: Described,
+    },
+    /// Something about updates.
+    Updates(updates::Change),
+    /// Gives a key of the agreed configuration a value.
+    SetConfig {
+        /// The key.
+        key: String,
+        /// The value.
+        value: Bytes,
+        /// What must be there before.
+        expected: Expected,
+    },
+    /// Takes a key of the agreed configuration away.
+    DeleteConfig {
+        /// The key.
+        key: String,
+        /// What must be there before.
+        expected: Expected,
+    },
+    /// Admits a node that showed the mesh's join key.
+    AdmitByKey {
+        /// The node.
+        admission: Admission,
+        /// The entry that set the key.
+        key: LogIndex,
+    },
+    /// The mesh has a new join key.
+    RotateKey {
+        /// Random.
+        salt: [u8; 16],
+        /// The salted hash of its secret.
+        hash: [u8; 32],
+        /// How long it is good from then on; `None` for ever.
+        lifetime: Option<Span>,
+        /// How many nodes it admits; `None` for any number.
+        uses: Option<u32>,
+    },
+    /// Changes settings of the mesh, all or none.
+    Configure {
+        /// Keys and their values; `None` takes a key away.
+        changes: Vec<(String, Option<Bytes>)>,
+        /// The version that the settings must have, if it matters.
+        expected: Option<LogIndex>,
+    },
     /// Takes a member out.
     Evict(Evict),
     /// Refuses the request, for the mesh is critical.
@@ -83,6 +136,17 @@ pub enum Body {
         /// How many there were.
         members: u64,
     },
+}
+
+impl Body {
+    /// The admission, if it is one.
+    #[must_use]
+    pub fn admission(&self) -> Option<&Admission> {
+        match self {
+            Self::Admit(admission) | Self::AdmitByKey { admission, .. } => Some(admission),
+            _ => None,
+        }
+    }
 }
 
 /// A node as its admitting member presents it.

@@ -199,6 +199,7 @@ impl Mesh {
         }
         // Who let whom in may look otherwise now.
         self.introductions.forget();
+        self.tell_members(&[]);
         self.look_soon(now);
         self.on_members_changed();
         self.announce_roster();
@@ -228,7 +229,7 @@ impl Mesh {
     /// Former members, of the last epochs.
     pub fn evicted(&self) -> impl Iterator<Item = &Evicted> + '_ {
         // A start knows from a mark who came back, before the log tells it again.
-        self.state.evicted.values().filter(|gone| !self.is_member(gone.eviction.node))
+        self.state.evicted.values().filter(|gone| self.member(gone.eviction.node).is_none())
     }
 
     /// What a client that asked for an eviction is told.

@@ -12,6 +12,7 @@ use prost::Message as _;
 use wattle_proto::mesh as proto;
 
 use super::entry::Request;
+use super::room::description_bytes;
 use super::state::{Effect, FORMER_MAX, Member, State};
 use super::transcript::Transcript;
 use super::wire::{self, Malformed, id_bytes};
@@ -204,6 +205,11 @@ impl State {
         let Some(member) = self.members.remove(&node) else { return Err(Refusal::Busy) };
         self.names.remove(&member.name);
         self.bytes -= member.bytes();
+        if let Some(described) = self.descriptions.remove(&node) {
+            self.bytes -= description_bytes(&described);
+        }
+        // Nothing is kept for it any more.
+        self.updates.settle(&self.members);
         self.epoch = raise.epoch(mesh);
         self.raised = Some((**raise).clone());
         if self.evicted.len() >= EVICTED_MAX {

@@ -6,8 +6,11 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::updates;
 use super::wire::{JoinMessage, Message};
+use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
+use crate::description::Description;
 use crate::id::{LaneId, LogIndex, NodeId, RequestId, Term};
 use crate::work::{Done, PublicKey};
 
@@ -67,6 +70,22 @@ pub enum Input {
         request: RequestId,
         /// Its name.
         name: String,
+    },
+    /// Say what this node is.
+    Describe {
+        /// Who asks.
+        request: RequestId,
+        /// What it is.
+        description: Description,
+    },
+    /// Something about updates.
+    Updates(updates::Input),
+    /// Something about agreed configuration.
+    Config {
+        /// Who asks.
+        request: RequestId,
+        /// What.
+        command: ConfigCommand,
     },
     /// Take a member out.
     Evict {
@@ -164,6 +183,11 @@ pub enum Input {
         context: u64,
         /// Where.
         index: LogIndex,
+    },
+    /// Answers [`super::Output::Read`].
+    ReadReady {
+        /// As asked for.
+        context: u64,
     },
     /// A proposal or a change was not taken.
     Refused {

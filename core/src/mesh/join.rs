@@ -9,12 +9,12 @@ use alloc::vec::Vec;
 
 use super::state::{bad_node_name, valid_node_name};
 use super::store::{Membership, StoredJoin};
-use super::token::{JoinToken, TokenError};
+use super::token::{Door, JoinToken, TokenError};
 use super::wire::{JoinMessage, JoinRequest, RosterEntry};
 use super::{Awaited, Mesh, Output};
 use crate::digest::Digest;
 use crate::id::{LaneId, MeshId, NodeId, ReplicaId, RequestId};
-use crate::node::command::{Refusal, Reply};
+use crate::node::command::{JoinBar, Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
 use crate::planted::Bug;
 use crate::rare;
@@ -67,9 +67,15 @@ impl Joining {
         }
     }
 
+    /// What was dialled last, and who must answer there.
+    fn way(&self) -> Option<(String, Door)> {
+        let ways = self.token.ways();
+        let last = self.dials.saturating_sub(1) as usize % ways.len().max(1);
+        ways.into_iter().nth(last)
+    }
+
     fn address(&self) -> String {
-        let last = self.dials.saturating_sub(1) as usize % self.token.addresses.len().max(1);
-        self.token.addresses.get(last).cloned().unwrap_or_default()
+        self.way().map(|(address, _)| address).unwrap_or_default()
     }
 }
 
@@ -133,17 +139,17 @@ impl Mesh {
     /// The link part could not open a lane.
     pub(super) fn on_join_failed(&mut self, address: &str, what: &str) {
         let Some(joining) = self.joining.as_mut().filter(|j| j.lane.is_none()) else { return };
-        if joining.token.addresses.iter().any(|a| a == address) {
+        if joining.token.ways().iter().any(|(known, _)| known == address) {
             joining.note(&alloc::format!("{address}: {what}"));
         }
     }
 
     fn read_token(&self, text: &str) -> Result<JoinToken, String> {
         let token = JoinToken::parse(text).map_err(|error: TokenError| error.to_string())?;
-        if token.node == self.own {
+        if token.node == self.own && !token.mesh_key {
             return Err("this node made it itself".into());
         }
-        if token.addresses.is_empty() {
+        if token.ways().is_empty() {
             return Err("it names no address, because the node that made it cannot be dialled: \
                         make one at a node that can"
                 .into());
@@ -158,7 +164,8 @@ impl Mesh {
         token: JoinToken,
         replica: ReplicaId,
     ) -> Joining {
-        let trouble = alloc::format!("nobody answered at {}", token.addresses.join(", "));
+        let addresses: Vec<String> = token.ways().into_iter().map(|(address, _)| address).collect();
+        let trouble = alloc::format!("nobody answered at {}", addresses.join(", "));
         let deadline = now.monotonic + self.config.join_timeout;
         let again = now.monotonic;
         Joining {
@@ -204,7 +211,7 @@ impl Mesh {
         let retry = self.config.join_retry;
         let Some(joining) = &mut self.joining else { return };
         assert!(joining.stored, "M8: a joiner's replica id is on disk before it dials");
-        let round = joining.dials / joining.token.addresses.len().max(1) as u32;
+        let round = joining.dials / joining.token.ways().len().max(1) as u32;
         joining.again = now.monotonic + retry.times(1 << round.min(3));
         joining.dials = joining.dials.saturating_add(1);
         let address = joining.address();
@@ -216,7 +223,8 @@ impl Mesh {
         let Some(joining) = self.joining.as_mut().filter(|j| j.lane.is_none()) else {
             return self.close(lane, CloseReason::Surplus);
         };
-        if Digest::of_bytes(&peer_key.0) != joining.token.key_hash {
+        let expected = joining.way().map(|(_, door)| door.key_hash);
+        if Some(Digest::of_bytes(&peer_key.0)) != expected {
             let reason = CloseReason::Unwelcome("it does not hold the key that the join token names".into());
             rare!(JoinedAnImpostor);
             let address = joining.address();
@@ -240,6 +248,8 @@ impl Mesh {
             replica: joining.replica,
             nonce,
             mac: [0; 32],
+            mesh: Some(joining.token.mesh),
+            secret: joining.token.mesh_key.then(|| joining.token.secret.clone()),
         };
         request.mac = joining.token.secret.verifier().mac(joining.token.mesh, &peer_key, &request);
         let message = JoinMessage::Request(alloc::boxed::Box::new(request));
@@ -256,10 +266,21 @@ impl Mesh {
         }
     }
 
-    pub(super) fn on_rejected(&mut self, now: Now, lane: LaneId, reason: String, retry: bool) {
+    pub(super) fn on_rejected(
+        &mut self,
+        now: Now,
+        lane: LaneId,
+        reason: String,
+        retry: bool,
+        bar: Option<JoinBar>,
+    ) {
         let Some(joining) = self.joining.as_mut().filter(|j| j.lane == Some(lane)) else { return };
         if !retry {
-            return self.end_join(Err(Refusal::JoinRefused(reason)));
+            let refusal = match bar {
+                Some(bar) => Refusal::JoinBarred { bar, reason },
+                None => Refusal::JoinRefused(reason),
+            };
+            return self.end_join(Err(refusal));
         }
         joining.lane = None;
         sometimes!(JoinPutOff);
@@ -282,7 +303,8 @@ impl Mesh {
     ) {
         let Some(joining) = self.joining.as_ref().filter(|j| j.lane == Some(lane)) else { return };
         let named = members.iter().any(|m| m.node == admitter && m.keys.contains(&peer_key));
-        if mesh != joining.token.mesh || admitter != joining.token.node || !named {
+        let asked = joining.way().map(|(_, door)| door.node);
+        if mesh != joining.token.mesh || Some(admitter) != asked || !named {
             let reason = "its answer does not fit the token".into();
             return self.end_join(Err(Refusal::JoinRefused(reason)));
         }

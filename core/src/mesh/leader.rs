@@ -3,7 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use super::evict::Evicting;
-use super::voters::View;
+use super::voters::{Demoted, View};
 use super::{Mesh, Output};
 use crate::configuration::Configuration;
 use crate::id::{LogIndex, NodeId, Term};
@@ -24,6 +24,8 @@ pub(super) struct Control {
     /// Where each member was named, for all that is known: at the latest where the configuration stood when this node's term began.
     named: BTreeMap<NodeId, LogIndex>,
     suspects: BTreeSet<NodeId>,
+    /// Voters of an earlier configuration that are not in the group now.
+    demoted: BTreeMap<NodeId, Demoted>,
     /// A change that was asked for: its context, and when it is asked for again.
     change: Option<(u64, Instant)>,
     /// Whether the configuration is known to hold every member.
@@ -58,10 +60,13 @@ impl Mesh {
             if !self.planted.has(Bug::ServedNotForgotten) {
                 self.requests.forget_served();
             }
+            self.sending.forget();
+            self.reports.forget_heard();
             self.evicting = None;
         }
         let control = &mut self.control;
         let news = leading != control.leading || leader != control.leader || term != control.term;
+        let another = leading != control.leading || leader != control.leader;
         control.leading = leading;
         control.term = term;
         control.leader = leader;
@@ -70,7 +75,11 @@ impl Mesh {
         }
         if news {
             self.ask_again(now);
+            self.ask_reads_again(now);
             self.look_soon(now);
+        }
+        if another {
+            self.tell_leader_changed();
         }
         self.announce_own_change(now);
         self.consider_change(now);
@@ -101,6 +110,15 @@ impl Mesh {
                 control.named.entry(member.node).or_insert(index);
             }
         }
+        for replica in configuration.outgoing.iter().filter(|r| !configuration.voters.contains(r)) {
+            if let Some(member) = self.state.members.get(&replica.node) {
+                let demoted = Demoted { replica: replica.replica, agreed: member.replica };
+                control.demoted.insert(replica.node, demoted);
+            }
+        }
+        if !configuration.is_joint() {
+            control.demoted.retain(|&node, _| configuration.on(node).next().is_none());
+        }
         (control.configuration, control.configured) = (configuration, index);
         control.complete = false;
         self.consider_change(now);
@@ -117,10 +135,10 @@ impl Mesh {
     }
 
     pub(super) fn on_pair(&mut self, now: Now, node: NodeId, suspect: bool) {
-        if suspect {
-            self.control.suspects.insert(node);
-        } else {
-            self.control.suspects.remove(&node);
+        let suspects = &mut self.control.suspects;
+        let news = if suspect { suspects.insert(node) } else { suspects.remove(&node) };
+        if news {
+            self.tell_liveness(node, suspect);
         }
         self.consider_change(now);
     }
@@ -167,15 +185,20 @@ impl Mesh {
             applied: self.state.applied,
             named: &control.named,
             suspects: &control.suspects,
+            demoted: &control.demoted,
+            voters_max: self.settings().voters.unwrap_or(self.config.voters_max),
             own: self.own,
             departing: self.evicting.as_ref().map(Evicting::node),
             keep_evicted: self.planted.has(Bug::EvictedStaysVoter),
-            voters_max: self.config.voters_max,
             caught_up_within: self.config.caught_up_within,
         };
         let change = if control.complete && view.departing.is_none() { None } else { view.take_in() };
         let complete = change.is_none();
-        let change = change.or_else(|| view.promote());
+        let change = change.or_else(|| view.promote()).or_else(|| view.demote());
+        sometimes!(
+            VotersDemoted,
+            change.as_ref().is_some_and(|c| c.voters.len() < view.configuration.voters.len())
+        );
         self.control.complete = complete;
         let Some(change) = change else { return };
         let context = self.next_number();

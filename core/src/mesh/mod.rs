@@ -6,8 +6,10 @@
 //! applied it.
 //!
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
-//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `introduce` (members that were admitted while this
-//! node was away), `eviction` and `evict` (how members go), `parted` (a node that went), `mode` (how the mesh is, and what that forbids), `wire`, `snapshot`, `store`.
+//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
+//! were admitted while this node was away), `eviction` and `evict` (how members go), `parted` (a node that went), `mode` (how the mesh is, and what that
+//! forbids), `describe` (what members say of themselves), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
+//! this), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
 //! # Invariants
 //! - **M1** Members that have applied the same index have equal states ([`Mesh::digest`]); entries are applied in order, each once.
@@ -27,6 +29,13 @@
 //! - **M13** Who is not known as a member is taken for one only on signed admissions that lead to a member that is known.
 //! - **M14** Whom the state holds as a member, the next start knows: from the stored state, or from a mark beside it.
 //! - **M15** Who talks to the members is told of all of them, and from then on of what changes: together that is the roster.
+//! - **M16** The version of a key is the index of the entry that wrote it; a write is done whole or not at all, and only where it finds the version it
+//!   expects. What the handler of a reserved key refuses never stands there.
+//! - **M17** A linearizable read is answered from a state that holds all that was committed before it was asked.
+//! - **M18** A watcher is told everything that is written behind the entry it comes from, in order, or that it is not.
+//! - **M19** The mesh's join key is known to its members by a salted hash only, and admits no more nodes than it allows, all doors counted together. Nobody
+//!   is admitted against the policy that stands when the admission is applied.
+//! - **M24** What a member says of itself holds until it says something later, by (start, count of that start); nobody says it for it.
 //! - **M25** The mesh epoch grows by one with each eviction, which names the epoch before it (rule E2).
 //! - **M26** Who was evicted or left is no member, and is one again only by a new admission, under a replica id it never had, on a token made since.
 //! - **M27** Nobody is let in on the word of others whose admission is older than its eviction, nor on the word of who was evicted.
@@ -37,14 +46,19 @@
 
 pub mod config;
 pub mod entry;
+pub mod handlers;
 pub mod input;
+pub mod join_key;
 pub mod output;
 pub mod state;
+pub mod table;
 pub mod token;
 pub mod wire;
 
 mod admit;
 mod apply;
+mod describe;
+mod events;
 mod evict;
 mod eviction;
 mod introduce;
@@ -53,6 +67,7 @@ mod leader;
 mod marks;
 mod mode;
 mod parted;
+mod reads;
 mod requests;
 mod room;
 mod roster;
@@ -60,7 +75,10 @@ mod seed;
 mod snapshot;
 mod store;
 mod transcript;
+pub mod updates;
 mod voters;
+mod watches;
+mod writes;
 
 #[cfg(test)]
 mod tests;
@@ -80,6 +98,7 @@ pub use parted::Parted;
 pub use state::{Member, State, Stream};
 pub use wire::{JoinMessage, Malformed, Message, RosterEntry};
 
+use crate::agreed::MeshSettings;
 use crate::digest::Digest;
 use crate::epoch::Epoch;
 use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance};
@@ -100,6 +119,7 @@ use store::{IssuedToken, Membership, Space, StoredJoin};
 enum Awaited {
     Reply(RequestId, Result<Reply, Refusal>),
     JoinStored(ReplicaId),
+    Cursors(updates::Cursors),
 }
 
 /// The part.
@@ -121,6 +141,10 @@ pub struct Mesh {
     introductions: introduce::Introductions,
     control: leader::Control,
     requests: requests::Requests,
+    reads: reads::Reads,
+    watches: watches::Watches,
+    /// Secrets of keys that are being agreed on.
+    secrets: BTreeMap<RequestId, token::Secret>,
     /// Requests refused for good in this step.
     failed: Vec<(Request, Refusal)>,
     /// Members admitted or changed after the stored state.
@@ -135,6 +159,18 @@ pub struct Mesh {
     spare_replica: Option<ReplicaId>,
     /// A join that succeeded and is not answered yet.
     welcome: Option<join::Welcome>,
+    /// Who was told to be a member.
+    told: events::Told,
+    /// What this node wants to say of itself.
+    describing: describe::Describing,
+    /// Handlers of updates at this node.
+    handlers: updates::Handlers,
+    /// Updates on their way.
+    sending: updates::Sending,
+    /// What handlers have processed, on its way to the leader and into the log.
+    reports: updates::Reports,
+    /// Bytes of entries applied since the log was cut.
+    grown_bytes: usize,
     /// What this node makes of the mesh.
     judgement: mode::Judgement,
     /// The eviction that this node, leading, is at.
@@ -170,6 +206,9 @@ impl Mesh {
             introductions: introduce::Introductions::default(),
             control: leader::Control::default(),
             requests: requests::Requests::default(),
+            reads: reads::Reads::default(),
+            watches: watches::Watches::default(),
+            secrets: BTreeMap::new(),
             failed: Vec::new(),
             marks: marks::Marks::default(),
             opened: BTreeMap::new(),
@@ -177,6 +216,12 @@ impl Mesh {
             stored_join: StoredJoin::default(),
             spare_replica: None,
             welcome: None,
+            told: events::Told::new(),
+            describing: describe::Describing::default(),
+            handlers: updates::Handlers::default(),
+            sending: updates::Sending::default(),
+            reports: updates::Reports::default(),
+            grown_bytes: 0,
             judgement: mode::Judgement::default(),
             evicting: None,
             parted: None,
@@ -219,6 +264,7 @@ impl Mesh {
                 let (index, member) = store::read_member(key.id, head).map_err(sense)?;
                 self.marks.recall(index, member);
             }
+            Space::Cursors => self.handlers.restore(MeshId(key.id), head).map_err(sense)?,
             Space::Closed => {
                 self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
             }
@@ -236,12 +282,15 @@ impl Mesh {
         self.drop_expired_tokens(now);
         self.make_room_for_tokens(self.config.tokens_max);
         self.drop_marks();
+        self.recall_told();
+        self.watches.begin(self.state.applied);
         let join = core::mem::take(&mut self.stored_join);
         if self.membership.is_none() {
             self.resume_join(now, join);
         }
         self.restored_kept_streams();
         let Some(membership) = self.membership.clone() else { return };
+        self.begin_cursors(membership.mesh);
         let founding = self.founding_configuration(&membership);
         self.outputs.push_back(Output::CreateGroup { replica: membership.replica, founding });
         self.outputs.push_back(Output::Became { mesh: membership.mesh, remember: Vec::new() });
@@ -251,6 +300,7 @@ impl Mesh {
         self.announce_roster();
         self.announce_streams();
         self.announce_opened();
+        self.updates_changed(now);
     }
 
     /// The streams that are open, as far as this node knows: those of its state, and those opened and closed since.
@@ -274,6 +324,9 @@ impl Mesh {
             Input::CloseStream { request, name } => {
                 self.on_client_request(now, request, Body::Close { name });
             }
+            Input::Describe { request, description } => self.on_describe(now, request, description),
+            Input::Updates(input) => self.on_updates(now, input),
+            Input::Config { request, command } => self.on_config(now, request, command),
             Input::Evict { request, member } => self.on_evict(now, request, member),
             Input::Leave { request, force } => self.on_leave(now, request, force),
             Input::RoutesChanged => self.look_soon(now),
@@ -302,6 +355,7 @@ impl Mesh {
             Input::Role { leading, term, leader } => self.on_role(now, leading, term, leader),
             // What matters is when it is applied.
             Input::Proposed { .. } => {}
+            Input::ReadReady { context } => self.on_read_ready(now, context),
             Input::Refused { context, leader } => {
                 if !self.on_change_refused(now, context) {
                     self.on_proposal_refused(context, leader);
@@ -337,9 +391,13 @@ impl Mesh {
         let seeding = self.seeding.as_ref().map(|s| s.deadline);
         let (requests, control) = (self.requests.next_deadline(), self.control.next_deadline());
         let (welcome, admissions) = (self.welcome.as_ref().map(|w| w.until), self.admissions.next_deadline());
+        let (reports, describing) = (self.reports.next_deadline(), self.describing.next_deadline());
+        let (watches, reads) = (self.watches.next_deadline(), self.reads.next_deadline());
         let evicting = self.evicting.as_ref().map(evict::Evicting::next_deadline);
         let mode = self.judgement.next_deadline();
-        [joining, welcome, seeding, requests, control, admissions, evicting, mode].into_iter().flatten().min()
+        let own = [describing, joining, welcome, seeding, requests, control];
+        let others = [admissions, reports, watches, reads, evicting, mode];
+        own.into_iter().chain(others).flatten().min()
     }
 
     /// Panics if an invariant does not hold.
@@ -347,8 +405,8 @@ impl Mesh {
         assert!(self.stored <= self.state.applied, "M11: what is stored was applied");
         assert!(self.cut <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
-        // Beside commands: one request per admission, the founding, and the node's own change.
-        let most = self.config.requests_max + self.config.joins_max + 2;
+        // Beside commands: one request per admission, the founding, the node's own change, its description, cursors, and a barrier.
+        let most = self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + 5;
         assert!(self.requests.pending() <= most, "M5: requests are bounded");
         assert!(self.requests.served() <= self.config.served_max, "M5: served requests are bounded");
         assert!(self.requests.served() == 0 || self.control.leading, "M7: only a leader serves");
@@ -362,6 +420,16 @@ impl Mesh {
         if let (Some(membership), Some(mesh)) = (&self.membership, self.state.mesh) {
             assert_eq!(membership.mesh, mesh, "M12: the state is of the mesh this node belongs to");
         }
+        assert!(self.reports.heard() <= self.state.members.len(), "M5: what members told is bounded");
+        self.sending.check(self.config.updates_served_max);
+        self.check_handlers();
+        self.describing.check();
+        assert!(
+            self.secrets.len() <= self.requests.pending(),
+            "M5: secrets are kept while their request is open"
+        );
+        self.check_reads();
+        self.check_watches();
         if level == Level::Full {
             for token in self.tokens.values() {
                 assert!(token.redeemed.len() <= token.uses as usize, "M9: no token is used too often");
@@ -380,7 +448,14 @@ impl Mesh {
     /// Its name, or nothing.
     #[must_use]
     pub fn mesh_name(&self) -> &str {
-        self.membership.as_ref().map_or("", |m| m.mesh_name.as_str())
+        let agreed = self.settings().name.as_deref();
+        agreed.or(self.membership.as_ref().map(|m| m.mesh_name.as_str())).unwrap_or_default()
+    }
+
+    /// The settings of the mesh, as far as this node has applied them.
+    #[must_use]
+    pub fn settings(&self) -> &MeshSettings {
+        self.state.config.settings()
     }
 
     /// The member of that name or id.
@@ -432,14 +507,22 @@ impl Mesh {
     fn snapshot(&self) -> Bytes {
         let mut state = &self.state;
         let mut short = State::default();
+        if self.planted.strikes(Bug::SnapshotForgetsUpdateIds, || state.updates.remembers_more()) {
+            short.clone_from(state);
+            short.updates.forget_ids();
+            return short.encode();
+        }
         let decided = self.planted.strikes(Bug::SnapshotForgetsDecisions, || !state.decided.is_empty());
         let streams = self.planted.strikes(Bug::SnapshotForgetsStreams, || !state.streams.is_empty());
-        if decided || streams {
+        let config = self.planted.strikes(Bug::SnapshotForgetsConfiguration, || !state.config.is_empty());
+        if decided || streams || config {
             short.clone_from(state);
             if decided {
                 short.decided.clear();
-            } else {
+            } else if streams {
                 short.streams.clear();
+            } else {
+                short.config = table::Table::default();
             }
             state = &short;
         }
@@ -452,7 +535,7 @@ impl Mesh {
             JoinMessage::Accepted { mesh, mesh_name, admitter, members } => {
                 self.on_accepted(now, lane, peer_key, mesh, mesh_name, admitter, members);
             }
-            JoinMessage::Rejected { reason, retry } => self.on_rejected(now, lane, reason, retry),
+            JoinMessage::Rejected { reason, retry, bar } => self.on_rejected(now, lane, reason, retry, bar),
         }
     }
 
@@ -479,6 +562,7 @@ impl Mesh {
         match self.awaited.remove(&receipt) {
             Some(Awaited::Reply(request, reply)) => self.reply(request, reply),
             Some(Awaited::JoinStored(replica)) => self.on_join_stored(now, replica),
+            Some(Awaited::Cursors(stored)) => self.on_cursors_stored(now, &stored),
             None => {}
         }
     }
@@ -488,8 +572,12 @@ impl Mesh {
         self.on_join_deadline(now);
         self.on_welcome_deadline(now);
         self.on_request_deadline(now);
+        self.on_read_deadline(now);
+        self.on_watch_deadline(now);
         self.on_linger_deadline(now);
         self.on_control_deadline(now);
+        self.on_report_deadline(now);
+        self.describe(now);
         self.on_evicting_deadline(now);
         self.on_mode_deadline(now);
     }

@@ -6,13 +6,14 @@
 //! | DEGRADED | some cannot, fewer than half | nothing |
 //! | CRITICAL | half of them or more cannot, or nobody leads the control group | every change of the configuration but evictions; without a leader these, too |
 //!
-//! Open streams go on in every mode, where they can. Each node judges by its own paths; what counts is the leader's judgement. It changes only once
+//! A member that comes back with an empty disk is let in again in every mode. Open streams go on in every mode, where they can. Each node judges by its own paths; what counts is the leader's judgement. It changes only once
 //! what it rests on has been so for a while, so that a link that flaps changes nothing (M31). What a leader forbids it has the log forbid, so that
 //! a copy of a refused request is not done later (M4, M30).
 
 use alloc::collections::BTreeSet;
 
 use super::entry::{Body, Request};
+use super::updates::Change;
 use super::{Mesh, Output};
 use crate::id::NodeId;
 use crate::node::output::{Event, MeshMode, Standing};
@@ -107,7 +108,29 @@ impl Mesh {
 
     /// What the log is to say of a request, for the mode forbids some.
     pub(super) fn unless_forbidden(&self, request: Request, body: Body) -> Body {
-        let changes = matches!(body, Body::Open { .. } | Body::Close { .. } | Body::Admit(_));
+        let changes = match &body {
+            Body::Open { .. }
+            | Body::Close { .. }
+            | Body::AdmitByKey { .. }
+            | Body::RotateKey { .. }
+            | Body::SetConfig { .. }
+            | Body::DeleteConfig { .. }
+            | Body::Configure { .. }
+            | Body::Updates(Change::PassOver { .. }) => true,
+            // A repeat is only told its number.
+            Body::Updates(Change::Send { kind, sent }) => {
+                self.state.updates.history(*kind).number(sent.id).is_none()
+            }
+            // A member whose disk was lost is away until it is let in again.
+            Body::Admit(admission) => !self.state.members.contains_key(&admission.node),
+            Body::Found { .. }
+            | Body::Update { .. }
+            | Body::Evict(_)
+            // What a member says of itself, and what it has processed, changes nothing for others.
+            | Body::Describe { .. }
+            | Body::Updates(Change::Processed { .. })
+            | Body::Forbidden { .. } => false,
+        };
         let Some(standing) = self.standing().filter(|_| changes) else { return body };
         // What was decided before is only told again.
         let decided = self.state.decisions.contains_key(&request);

@@ -14,6 +14,7 @@ use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamIn
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
 use crate::record::{Forget, Record};
+use crate::update::UpdateDelivery;
 use crate::when::When;
 use crate::work::Job;
 
@@ -26,6 +27,11 @@ pub enum Output {
     Forget(Forget),
     /// Tell when everything persisted so far is on disk.
     Notify(Receipt),
+    /// Tell by [`super::Input::ReadReady`] when all that is committed now is applied here, or by [`super::Input::Refused`] that nobody knows.
+    Read {
+        /// Its number.
+        context: u64,
+    },
     /// Do a job.
     Work {
         /// Its number.
@@ -156,6 +162,8 @@ pub enum Output {
         /// Its name.
         name: String,
     },
+    /// Hand updates over.
+    DeliverUpdates(UpdateDelivery),
     /// Answers a command.
     Reply {
         /// Which.

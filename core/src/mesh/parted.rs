@@ -189,6 +189,7 @@ impl Mesh {
             let Stream { instance, name, .. } = stream;
             self.outputs.push_back(Output::StreamClosed { instance, name });
         }
+        self.tell_departed(eviction);
         self.outputs.push_back(Output::Event(Event::Parted {
             mesh: parted.mesh,
             left: eviction.left,
@@ -217,15 +218,23 @@ impl Mesh {
 
     /// Whoever waits for something of the mesh is told that it will not come.
     fn end_open_requests(&mut self, eviction: &Eviction, parted: &Parted) {
+        let refusal = || match eviction.left {
+            true => Refusal::NotMember,
+            false => Refusal::Evicted(parted.words()),
+        };
         for (request, id, body) in self.requests.take_clients() {
             let asked = request == eviction.request && matches!(body, Body::Evict(_));
             let reply = match (asked, eviction.left) {
                 (true, true) => Ok(Reply::Left),
                 (true, false) => Ok(Reply::Evicted { node: eviction.node, epoch: eviction.number }),
-                (false, true) => Err(Refusal::NotMember),
-                (false, false) => Err(Refusal::Evicted(parted.words())),
+                (false, _) => Err(refusal()),
             };
             self.when_durable(super::Awaited::Reply(id, reply));
+        }
+        let waiting = self.reads.take().into_iter().chain(self.watches.take());
+        let waiting = waiting.chain(self.describing.take()).chain(self.handlers.end());
+        for id in waiting.collect::<Vec<_>>() {
+            self.when_durable(super::Awaited::Reply(id, Err(refusal())));
         }
         if let Some(welcome) = self.welcome.take() {
             let refusal = Refusal::Evicted(parted.words());
@@ -244,7 +253,14 @@ impl Mesh {
         self.cut = self.state.applied;
         self.membership = None;
         self.requests.forget();
+        self.secrets.clear();
+        self.reads = super::reads::Reads::default();
+        self.watches = super::watches::Watches::default();
         self.failed.clear();
+        self.told.clear();
+        self.sending = super::updates::Sending::default();
+        self.reports = super::updates::Reports::default();
+        self.grown_bytes = 0;
         self.introductions.forget();
         self.control = super::leader::Control::default();
         self.evicting = None;

@@ -5,18 +5,22 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::entry::{Body, Entry, Request};
 use super::state::Effect;
+use super::updates::Change;
 use super::wire::{Message, Verdict};
-use super::{Mesh, Output};
-use crate::id::{LogIndex, NodeId, RequestId, StreamInstance};
+use super::{Mesh, Output, updates};
+use crate::agreed::ConfigReply;
+use crate::id::{LogIndex, NodeId, RequestId, StreamInstance, UpdateId};
 use crate::node::command::{Refusal, Reply};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Now, Wall};
+use crate::update::{UpdateKind, UpdateReply};
 use crate::when::When;
 use crate::work::Job;
 
@@ -31,6 +35,19 @@ pub(super) enum Purpose {
     Founding,
     /// This node's own addresses changed.
     OwnChange,
+    /// An update is sent.
+    Update {
+        /// Of which kind.
+        kind: UpdateKind,
+        /// Which.
+        id: UpdateId,
+        /// Who waits for it.
+        waits: Option<RequestId>,
+    },
+    /// As leader: what members have processed.
+    Cursors,
+    /// What this node says of itself.
+    Describe,
 }
 
 #[derive(Clone, Debug)]
@@ -77,8 +94,15 @@ impl Requests {
     pub(super) fn take_clients(&mut self) -> Vec<(Request, RequestId, Body)> {
         let pending = core::mem::take(&mut self.pending);
         let client = |(request, pending): (Request, Pending)| match pending.purpose {
-            Purpose::Client(id) => Some((request, id, pending.body)),
-            Purpose::Admission(_) | Purpose::Founding | Purpose::OwnChange => None,
+            Purpose::Client(id) | Purpose::Update { waits: Some(id), .. } => {
+                Some((request, id, pending.body))
+            }
+            Purpose::Admission(_)
+            | Purpose::Update { waits: None, .. }
+            | Purpose::Cursors
+            | Purpose::Describe
+            | Purpose::Founding
+            | Purpose::OwnChange => None,
         };
         pending.into_iter().filter_map(client).collect()
     }
@@ -90,6 +114,16 @@ impl Requests {
 
     pub(super) fn has(&self, purpose: &Purpose) -> bool {
         self.pending.values().any(|p| p.purpose == *purpose)
+    }
+
+    /// How many requests are for such a purpose.
+    pub(super) fn count(&self, purpose: impl Fn(&Purpose) -> bool) -> usize {
+        self.pending.values().filter(|p| purpose(&p.purpose)).count()
+    }
+
+    /// Whether the command is on its way to the log.
+    pub(super) fn is_open(&self, request: RequestId) -> bool {
+        self.has(&Purpose::Client(request))
     }
 
     pub(super) fn pending(&self) -> usize {
@@ -132,6 +166,10 @@ impl Mesh {
         if self.requests.pending.len() >= self.config.requests_max {
             return self.reply(request, Err(Refusal::Busy));
         }
+        let bytes: usize = self.requests.pending.values().map(|pending| pending.body.bytes()).sum();
+        if bytes + body.bytes() > self.config.request_bytes_max {
+            return self.reply(request, Err(Refusal::Busy));
+        }
         if let Body::Close { name } = &body
             && self.planted.strikes(Bug::RefusedByWhatItKnows, || self.stream(name).is_none())
         {
@@ -160,7 +198,7 @@ impl Mesh {
 
     fn forward(&mut self, to: NodeId, request: Request, seen: LogIndex, body: Body) {
         // A token's use is on disk before its admission leaves (M9).
-        let when = if matches!(body, Body::Admit(_)) { When::Durable } else { When::Now };
+        let when = if body.admission().is_some() { When::Durable } else { When::Now };
         let message = Message::Forward { request, seen, body: Box::new(body) };
         self.outputs.push_back(Output::Send { to, message, when });
     }
@@ -189,6 +227,7 @@ impl Mesh {
             Message::Answer { request, verdict } => self.on_answer(now, from, request, verdict),
             Message::WhoIs { node } => self.on_who_is(from, node),
             Message::Introduce { endorsement } => self.on_introduce(&endorsement),
+            Message::Processed { cursors } => self.on_processed(now, from, cursors),
         }
     }
 
@@ -229,10 +268,31 @@ impl Mesh {
         {
             return self.answer(from, request, Verdict::Refused("a member speaks for itself only".into()));
         }
+        match &body {
+            Body::Describe { node, .. } if *node != from => {
+                let reason = "a member speaks for itself only".into();
+                return self.answer(from, request, Verdict::Refused(reason));
+            }
+            Body::Updates(Change::Processed { .. }) if from != self.own => {
+                let reason = "what members have processed is gathered by the leader".into();
+                return self.answer(from, request, Verdict::Refused(reason));
+            }
+            Body::Updates(Change::Send { .. }) => {
+                if !self.sending.has_room(self.config.updates_served_max) {
+                    return self.answer(from, request, Verdict::Busy);
+                }
+                self.sending.proposed(from, request);
+            }
+            _ => {}
+        }
+        if let Err(refusal) = body.check() {
+            // It cannot be done later either, so no copy of it will be.
+            return self.answer(from, request, Verdict::Refused(refusal.to_string()));
+        }
         if let Body::Evict(wish) = body {
             return self.serve_eviction(now, key, seen, wish);
         }
-        let Body::Admit(admission) = &body else {
+        let Some(admission) = body.admission() else {
             return self.propose(now, key, seen, body);
         };
         let admitter = if admission.admitter == from { self.key_of(from) } else { None };
@@ -285,6 +345,7 @@ impl Mesh {
     pub(super) fn on_proposal_refused(&mut self, context: u64, leader: Option<NodeId>) {
         let Some(key) = self.requests.contexts.remove(&context) else { return };
         self.requests.served.remove(&key);
+        self.sending.over(key.0, key.1);
         self.end_evicting(key);
         let leader = leader.filter(|&l| l != self.own);
         self.answer(key.0, key.1, Verdict::NotLeader(leader));
@@ -312,37 +373,65 @@ impl Mesh {
         result: Result<Effect, Refusal>,
     ) {
         self.requests.drop_served((origin, request));
+        self.sending.over(origin, request);
         self.end_evicting((origin, request));
         if origin != self.own {
             return;
         }
         let Some(pending) = self.requests.pending.remove(&request) else { return };
         match (pending.purpose, result) {
+            (Purpose::Client(id), Ok(Effect::KeyRotated(version))) => {
+                let reply = self.key_rotated(id, version);
+                self.reply(id, reply);
+            }
             (Purpose::Client(id), Ok(effect @ Effect::Evicted { .. })) => self.evicted_reply(id, &effect),
             (Purpose::Client(id), Ok(effect)) => {
                 let reply = match effect {
                     Effect::Opened { instance, created } => Ok(Reply::StreamOpened { instance, created }),
                     Effect::Closed(_) => Ok(Reply::StreamClosed),
-                    // Clients only open and close: whoever leads put something else under the request's number.
-                    Effect::Founded | Effect::Admitted(_) | Effect::Updated(_) | Effect::Evicted { .. } => {
+                    Effect::Updates(updates::Effect::PolicySet) => Ok(Reply::Update(UpdateReply::PolicySet)),
+                    Effect::ConfigSet(version) | Effect::Configured(version) => {
+                        Ok(Reply::Config(ConfigReply::Written { version }))
+                    }
+                    Effect::ConfigDeleted(version) => Ok(Reply::Config(ConfigReply::Deleted { version })),
+                    // No client asks for these: whoever leads put something else under the request's number.
+                    Effect::Founded
+                    | Effect::Admitted(_)
+                    | Effect::Updated(_)
+                    | Effect::Described(_)
+                    | Effect::Updates(_)
+                    | Effect::KeyRotated(_)
+                    | Effect::Evicted { .. } => {
                         let reason = "the mesh decided something else under this request's number";
                         Err(Refusal::Invalid(reason.into()))
                     }
                 };
                 self.reply(id, reply);
             }
-            (Purpose::Client(id), Err(refusal)) => self.reply(id, Err(refusal)),
+            (Purpose::Client(id), Err(refusal)) => {
+                self.secrets.remove(&id);
+                self.reply(id, Err(refusal));
+            }
             (Purpose::Admission(node), result) => self.on_admission_decided(now, node, result),
-            (Purpose::Founding | Purpose::OwnChange, _) => {}
+            (Purpose::Update { kind, id, waits }, result) => {
+                self.on_update_decided((kind, id), waits, result);
+            }
+            (Purpose::Describe, result) => self.on_described(now, result),
+            (Purpose::Founding | Purpose::OwnChange | Purpose::Cursors, _) => {}
         }
     }
 
     fn fail(&mut self, now: Now, request: Request, refusal: Refusal) {
         let Some(pending) = self.requests.pending.remove(&request) else { return };
         match pending.purpose {
-            Purpose::Client(id) => self.reply(id, Err(refusal)),
+            Purpose::Client(id) => {
+                self.secrets.remove(&id);
+                self.reply(id, Err(refusal));
+            }
             Purpose::Admission(node) => self.on_admission_decided(now, node, Err(refusal)),
-            Purpose::Founding | Purpose::OwnChange => {}
+            Purpose::Update { kind, id, waits } => self.on_update_decided((kind, id), waits, Err(refusal)),
+            Purpose::Describe => self.on_described(now, Err(refusal)),
+            Purpose::Founding | Purpose::OwnChange | Purpose::Cursors => {}
         }
     }
 

@@ -1,23 +1,28 @@
-//! How large the state may grow: a snapshot of it is one message, so what would not fit any more is refused.
+//! How large the state may grow. Every snapshot holds all of it, and it is written whole when the log is cut, so what would not fit any more is refused.
 //!
-//! Counted are upper bounds of what members and streams take once encoded. They follow from the state alone, so every member of the mesh
+//! Counted are upper bounds of what members, descriptions, streams and agreed configuration take once encoded. They follow from the state alone, so every member of the mesh
 //! refuses the same entries.
 
 use alloc::string::String;
+
+use crate::description::{Described, Description};
 
 use super::entry::Admission;
 use super::eviction::{EVICTED_BYTES, EVICTED_MAX};
 use super::state::{DECIDED_MAX, FORMER_MAX, Member, State, Stream};
 
-/// Most bytes of the encoded state. The largest message has 4 MiB.
-pub(super) const STATE_BYTES_MAX: usize = 3 << 20;
-/// What of that is left to members and streams; decided requests, former members and the rest take less than what is kept back.
+/// Most bytes of the encoded state, updates not counted: they have [`super::updates::UPDATES_BYTES_MAX`] of their own. Room for as many members as
+/// there may be, all described at length, and a full configuration, beside tens of thousands of streams.
+pub(super) const STATE_BYTES_MAX: usize = 8 << 20;
+/// What of that is left to members, descriptions, streams and configuration; decided requests, former members and the rest take less than what is kept back.
 pub(super) const TABLES_BYTES_MAX: usize =
     STATE_BYTES_MAX - DECIDED_MAX * 34 - (EVICTED_MAX + 1) * EVICTED_BYTES - 2_048;
 /// Ids, numbers, tags and lengths of a member or a stream.
 const FIXED_BYTES: usize = 96;
 const FORMER_BYTES: usize = 18;
 const KEY_BYTES: usize = 34;
+/// Tag and length of a text in a list.
+const ITEM_BYTES: usize = 4;
 
 impl Member {
     /// The most it takes of the encoded state.
@@ -40,6 +45,13 @@ pub(super) fn stream_bytes(name: &str) -> usize {
     FIXED_BYTES + name.len()
 }
 
+/// The most a description takes of the encoded state.
+pub(super) fn description_bytes(described: &Described) -> usize {
+    let Description { roles, capabilities, attributes, .. } = &described.description;
+    let items = roles.len() + capabilities.len() + 3 * attributes.len();
+    FIXED_BYTES + described.description.bytes() + items * ITEM_BYTES
+}
+
 fn member_bytes(name: &str, addresses: &[String], api: Option<&str>, signature: &[u8]) -> usize {
     FIXED_BYTES
         + name.len()
@@ -52,7 +64,7 @@ impl State {
     /// Whether the state may have something of `after` bytes in place of one of `before`, in words if not. What makes it smaller is
     /// always done.
     pub(super) fn has_room(&self, before: usize, after: usize) -> Result<(), String> {
-        if after <= before || self.bytes - before + after <= TABLES_BYTES_MAX {
+        if after <= before || self.bytes - before + after + self.config.bytes() <= TABLES_BYTES_MAX {
             return Ok(());
         }
         Err(alloc::format!(
@@ -77,7 +89,9 @@ impl State {
     pub(super) fn check_room(&self) {
         let members: usize = self.members.values().map(Member::bytes).sum();
         let streams: usize = self.streams.values().map(Stream::bytes).sum();
-        assert_eq!(self.bytes, members + streams, "M5: the bytes of the tables add up");
-        assert!(self.bytes <= TABLES_BYTES_MAX, "M5: the state fits into one message");
+        let descriptions: usize = self.descriptions.values().map(description_bytes).sum();
+        assert_eq!(self.bytes, members + streams + descriptions, "M5: the bytes of the tables add up");
+        let bytes = self.bytes + self.config.bytes();
+        assert!(bytes <= TABLES_BYTES_MAX, "M5: the state is bounded");
     }
 }

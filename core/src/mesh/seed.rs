@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::entry::{Admission, Body};
+use super::handlers::{bad_mesh_name, valid_mesh_name};
 use super::requests::Purpose;
 use super::state::{bad_node_name, valid_node_name};
 use super::store::{IssuedToken, Membership};
@@ -21,9 +22,6 @@ use crate::id::{MeshId, ReplicaId, RequestId};
 use crate::node::command::{Refusal, Reply};
 use crate::time::{Instant, Now, Wall};
 use crate::work::Job;
-
-/// Longest name of a mesh.
-const MESH_NAME_MAX: usize = 64;
 
 /// A seeding that was asked for and is not answered yet.
 #[derive(Clone, Debug)]
@@ -48,11 +46,8 @@ impl Mesh {
         if self.seeding.is_some() || self.join_is_awaited() {
             return self.reply(request, Err(Refusal::Busy));
         }
-        if !(1..=MESH_NAME_MAX).contains(&name.len()) || name.chars().any(char::is_control) {
-            let reason = alloc::format!(
-                "a mesh's name has 1 to {MESH_NAME_MAX} printable bytes; {name:?} does not fit"
-            );
-            return self.reply(request, Err(Refusal::Invalid(reason)));
+        if !valid_mesh_name(&name) {
+            return self.reply(request, Err(Refusal::Invalid(bad_mesh_name(&name))));
         }
         if !valid_node_name(&self.config.name) {
             return self.reply(request, Err(Refusal::Invalid(bad_node_name(&self.config.name))));
@@ -108,6 +103,7 @@ impl Mesh {
             replica: membership.replica,
             founding: self.founding_configuration(&membership),
         });
+        self.begin_cursors(membership.mesh);
         let remember = membership.remember.clone();
         self.outputs.push_back(Output::Became { mesh: membership.mesh, remember });
         self.membership = Some(membership);
@@ -182,6 +178,8 @@ impl Mesh {
             addresses: self.config.addresses.clone(),
             secret,
             expiry: Wall(now.wall.0.saturating_add(self.config.token_lifetime.as_millis())),
+            mesh_key: false,
+            others: Vec::new(),
         };
         let issued = IssuedToken {
             verifier: token.secret.verifier(),

@@ -7,8 +7,11 @@ use prost::Message as _;
 use wattle_proto::mesh as proto;
 
 use super::eviction::{EVICTED_MAX, evicted_in, evicted_out, eviction_in, eviction_out};
-use super::room::TABLES_BYTES_MAX;
+use super::join_key::JoinKey;
+use super::room::{TABLES_BYTES_MAX, description_bytes};
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
+use super::table::Table;
+use super::updates;
 use super::wire::{self, Malformed, id_bytes};
 use crate::digest::Digest;
 use crate::id::{LogIndex, StreamInstance};
@@ -27,6 +30,11 @@ impl State {
             streams: self.streams.values().map(stream_out).collect(),
             decided: self.decided.iter().map(decided_out).collect(),
             floor: self.floor.0,
+            described: self.descriptions.iter().map(|(node, d)| wire::describe_out(*node, d)).collect(),
+            updates: updates::table_out(&self.updates),
+            config: self.config.encode(),
+            settled: self.config.settings_version().0,
+            join_key: self.join_key.as_ref().map(join_key_out),
             raised: self.raised.as_ref().map(eviction_out),
             evicted: self.evicted.values().map(evicted_out).collect(),
         };
@@ -40,6 +48,7 @@ impl State {
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let stored = proto::State::decode(bytes).map_err(|_| Malformed("state"))?;
         if stored.members.len() > MEMBERS_MAX
+            || stored.described.len() > MEMBERS_MAX
             || stored.streams.len() > STREAMS_MAX
             || stored.decided.len() > DECIDED_MAX
             || stored.evicted.len() > EVICTED_MAX
@@ -57,6 +66,10 @@ impl State {
             mesh_name: wire::text(stored.mesh_name, wire::TEXT_MAX)?,
             time: Wall(stored.time),
             floor: LogIndex(stored.floor),
+            descriptions: BTreeMap::new(),
+            updates: updates::table_in(stored.updates)?,
+            join_key: stored.join_key.map(join_key_in).transpose()?,
+            config: Table::decode(stored.config, stored.settled)?,
             bytes: 0,
             members: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -68,8 +81,23 @@ impl State {
             let member = member_in(member)?;
             state.bytes += member.bytes();
             let taken = state.names.insert(member.name.clone(), member.node).is_some();
+            // States of before there were updates have no cursors.
+            state.updates.admit(member.node);
             if taken || state.members.insert(member.node, member).is_some() {
                 return Err(Malformed("a member or a name stands twice"));
+            }
+        }
+        if !state.updates.are_of(&state.members) {
+            return Err(Malformed("cursors of no member"));
+        }
+        for describe in stored.described {
+            let (node, described) = wire::describe_in(describe)?;
+            state.bytes += description_bytes(&described);
+            if !state.members.contains_key(&node) {
+                return Err(Malformed("a description of no member"));
+            }
+            if state.descriptions.insert(node, described).is_some() {
+                return Err(Malformed("a description stands twice"));
             }
         }
         for evicted in stored.evicted {
@@ -94,7 +122,7 @@ impl State {
             }
             state.decided.push_back(decided);
         }
-        if state.bytes > TABLES_BYTES_MAX {
+        if state.bytes + state.config.bytes() > TABLES_BYTES_MAX {
             return Err(Malformed("the state is over its limit"));
         }
         if state.mesh.is_none() && !state.members.is_empty() {
@@ -164,6 +192,30 @@ pub(super) fn stream_in(stream: proto::Stream) -> Result<Stream, Malformed> {
         target: wire::node(&stream.target)?,
         opened: Wall(stream.opened),
         index: LogIndex(stream.index),
+    })
+}
+
+fn join_key_out(key: &JoinKey) -> proto::JoinKey {
+    proto::JoinKey {
+        version: key.version.0,
+        salt: id_bytes(key.salt),
+        hash: key.hash.to_vec().into(),
+        expiry: key.expiry.map(|expiry| expiry.0),
+        uses: key.uses,
+        used: key.used,
+        epoch: key.epoch,
+    }
+}
+
+fn join_key_in(key: proto::JoinKey) -> Result<JoinKey, Malformed> {
+    Ok(JoinKey {
+        version: LogIndex(key.version),
+        salt: wire::fixed(&key.salt, "salt")?,
+        hash: wire::fixed(&key.hash, "hash")?,
+        expiry: key.expiry.map(Wall),
+        uses: key.uses,
+        used: key.used,
+        epoch: key.epoch,
     })
 }
 

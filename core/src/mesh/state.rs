@@ -8,7 +8,11 @@ use bytes::Bytes;
 
 use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{Evicted, Eviction};
+use super::join_key::JoinKey;
 use super::room::stream_bytes;
+use super::table::Table;
+use super::updates::{self, Updates};
+use crate::description::Described;
 use crate::epoch::Epoch;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::node::command::Refusal;
@@ -101,6 +105,18 @@ pub enum Effect {
     },
     /// A stream is closed; `None` if this is only remembered.
     Closed(Option<StreamInstance>),
+    /// What a member says of itself is known.
+    Described(NodeId),
+    /// Something about updates.
+    Updates(updates::Effect),
+    /// A key has a value, by that entry.
+    ConfigSet(LogIndex),
+    /// A key is gone, by that entry.
+    ConfigDeleted(LogIndex),
+    /// Settings of the mesh changed, by that entry.
+    Configured(LogIndex),
+    /// The mesh has another join key, by that entry.
+    KeyRotated(LogIndex),
     /// A member is one no more.
     Evicted {
         /// Who.
@@ -138,19 +154,27 @@ pub struct State {
     pub names: BTreeMap<String, NodeId>,
     /// The open streams by name.
     pub streams: BTreeMap<String, Stream>,
+    /// The agreed configuration.
+    pub config: Table,
+    /// The mesh's join key, if it has one.
+    pub join_key: Option<JoinKey>,
     /// Requests decided lately, oldest first.
     pub decided: VecDeque<Decided>,
     /// The same by request.
     pub decisions: BTreeMap<Request, bool>,
     /// The entry that decided the newest request no longer remembered.
     pub floor: LogIndex,
+    /// What members say of themselves.
+    pub descriptions: BTreeMap<NodeId, Described>,
+    /// Updates to all members.
+    pub updates: Updates,
     /// The mesh epoch (M25).
     pub epoch: Epoch,
     /// What raised the mesh to it.
     pub raised: Option<Eviction>,
     /// Former members, of the last epochs.
     pub evicted: BTreeMap<NodeId, Evicted>,
-    /// What members and streams take of the encoded state, at most.
+    /// What members, streams and descriptions take of the encoded state, at most.
     pub(super) bytes: usize,
 }
 
@@ -221,8 +245,14 @@ impl State {
     fn recall(&self, entry: &Entry, done: bool) -> Result<Effect, Refusal> {
         match &entry.body {
             Body::Found { .. } if done => Ok(Effect::Founded),
-            Body::Admit(admission) if done => Ok(Effect::Admitted(admission.node)),
-            Body::Admit(_) => Err(Refusal::JoinRefused("it was refused before".into())),
+            Body::Admit(admission) | Body::AdmitByKey { admission, .. } if done => {
+                Ok(Effect::Admitted(admission.node))
+            }
+            Body::RotateKey { .. } if done => Ok(Effect::KeyRotated(self.decided_by(entry.request))),
+            Body::RotateKey { .. } => Err(Refusal::Busy),
+            Body::Admit(_) | Body::AdmitByKey { .. } => {
+                Err(Refusal::JoinRefused("it was refused before".into()))
+            }
             Body::Update { node, .. } if done => Ok(Effect::Updated(*node)),
             Body::Open { name, source, target } => match self.streams.get(name) {
                 Some(stream) if done && self.joins(stream, source, target) => Ok(Effect::Opened {
@@ -232,13 +262,29 @@ impl State {
                 _ => Err(Refusal::Busy),
             },
             Body::Close { .. } if done => Ok(Effect::Closed(None)),
-            Body::Close { name } => Err(Refusal::UnknownStream(name.clone())),
+            // There may have been none of that name, or the mesh was critical: nothing was done.
+            Body::Close { .. } => Err(Refusal::Busy),
+            Body::Describe { node, .. } if done => Ok(Effect::Described(*node)),
+            Body::Describe { .. } => Err(Refusal::Busy),
+            Body::Updates(change) => self.updates.recall(change, done).map(Effect::Updates),
+            Body::SetConfig { .. } if done => Ok(Effect::ConfigSet(self.decided_by(entry.request))),
+            Body::DeleteConfig { .. } if done => Ok(Effect::ConfigDeleted(self.decided_by(entry.request))),
+            Body::Configure { .. } if done => Ok(Effect::Configured(self.decided_by(entry.request))),
+            Body::Configure { expected, .. } => Err(self.recall_refused_settings(*expected)),
+            Body::SetConfig { key, expected, .. } => Err(self.recall_refused_write(key, *expected, false)),
+            Body::DeleteConfig { key, expected } => Err(self.recall_refused_write(key, *expected, true)),
             Body::Evict(wish) => self.recall_eviction(entry.request, wish, done),
             &Body::Forbidden { unreachable, members } if !done => {
                 Err(Refusal::Critical { unreachable, members })
             }
             Body::Found { .. } | Body::Update { .. } | Body::Forbidden { .. } => Err(Refusal::Busy),
         }
+    }
+
+    /// The entry that decided a request that is remembered.
+    fn decided_by(&self, request: Request) -> LogIndex {
+        let found = self.decided.iter().rfind(|decided| decided.request == request);
+        found.expect("M4: what is remembered is remembered once, both ways").index
     }
 
     fn perform(&mut self, index: LogIndex, entry: &Entry) -> Result<Effect, Refusal> {
@@ -250,7 +296,14 @@ impl State {
         }
         match &entry.body {
             Body::Found { .. } => Err(Refusal::Busy),
-            Body::Admit(admission) => self.admit(index, admission).map_err(Refusal::JoinRefused),
+            Body::SetConfig { key, value, expected } => self.set_config(index, key, value, *expected),
+            Body::Configure { changes, expected } => self.configure(index, changes, *expected),
+            Body::DeleteConfig { key, expected } => self.delete_config(index, key, *expected),
+            Body::Admit(admission) => self.admit(index, admission, None),
+            Body::AdmitByKey { admission, key } => self.admit(index, admission, Some(*key)),
+            Body::RotateKey { salt, hash, lifetime, uses } => {
+                self.rotate_key(index, *salt, *hash, *lifetime, *uses)
+            }
             Body::Update { node, addresses, api } => {
                 let Some(member) = self.members.get(node) else {
                     return Err(Refusal::UnknownNode(node.to_string()));
@@ -274,6 +327,11 @@ impl State {
                 }
                 None => Err(Refusal::UnknownStream(name.clone())),
             },
+            Body::Describe { node, described } => self.describe(entry.origin, *node, described),
+            Body::Updates(change) => {
+                let done = self.updates.apply(entry.origin, self.time, change, &self.members);
+                done.map(Effect::Updates)
+            }
             Body::Evict(wish) => self.evict(entry.request, wish),
             &Body::Forbidden { unreachable, members } => Err(Refusal::Critical { unreachable, members }),
         }
@@ -332,12 +390,24 @@ impl State {
         }
     }
 
-    fn admit(&mut self, index: LogIndex, admission: &Admission) -> Result<Effect, String> {
+    fn admit(
+        &mut self,
+        index: LogIndex,
+        admission: &Admission,
+        key: Option<LogIndex>,
+    ) -> Result<Effect, Refusal> {
         if !self.members.contains_key(&admission.admitter) {
-            return Err("the node that admits it is no member".into());
+            return Err(Refusal::JoinRefused("the node that admits it is no member".into()));
         }
-        self.may_admit(admission)?;
+        let known = self.members.get(&admission.node);
+        let again = known.is_some_and(|member| member.replica == admission.replica);
+        let new = known.is_none();
+        self.may_join(admission.node, again, key)?;
+        self.may_admit(admission).map_err(Refusal::JoinRefused)?;
         self.insert(index, admission);
+        if let Some(key) = key.filter(|_| new) {
+            self.count_use(key);
+        }
         Ok(Effect::Admitted(admission.node))
     }
 
@@ -375,6 +445,7 @@ impl State {
         };
         self.bytes = self.bytes - before.as_ref().map_or(0, Member::bytes) + member.bytes();
         self.members.insert(admission.node, member);
+        self.updates.admit(admission.node);
         assert_eq!(
             self.names.len(),
             self.members.len(),
@@ -465,6 +536,8 @@ impl State {
             "M5: tables are bounded"
         );
         self.check_room();
+        self.updates.check(&self.members);
+        self.config.check(self.applied);
         self.check_evicted();
         assert!(self.mesh.is_some() || self.members.is_empty(), "M12: there are no members before the mesh");
     }

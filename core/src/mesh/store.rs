@@ -9,7 +9,8 @@
 //! | 5 | instance | a stream closed after the stored state: it is not announced as open at the next start |
 //! | 6 | instance | a stream opened after the stored state: it is announced as open at the next start |
 //! | 7 | node | a member admitted or changed after the stored state: the next start knows it |
-//! | 8 | 0 | what became of the last membership that is over: everything written before it is void |
+//! | 8 | 0 | what became of the last membership that is over: everything written before it is void, but for the following |
+//! | 9 | mesh | what this node's handlers have processed of the mesh's updates |
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -38,6 +39,7 @@ pub(super) enum Space {
     Opened = 6,
     Member = 7,
     Parted = 8,
+    Cursors = 9,
 }
 
 impl Space {
@@ -51,6 +53,7 @@ impl Space {
             6 => Self::Opened,
             7 => Self::Member,
             8 => Self::Parted,
+            9 => Self::Cursors,
             _ => return None,
         })
     }
@@ -210,6 +213,10 @@ pub(super) fn read_member(id: u128, head: &[u8]) -> Result<(LogIndex, Member), M
         return Err(Malformed("a member mark is older than its member"));
     }
     Ok((LogIndex(stored.index), member))
+}
+
+pub(super) fn cursors_record(mesh: MeshId, cursors: Bytes) -> Record {
+    Record::state(Space::Cursors.key(mesh.0), cursors)
 }
 
 pub(super) fn closed_record(instance: StreamInstance, index: LogIndex) -> Record {

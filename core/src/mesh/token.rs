@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use prost::Message as _;
 use wattle_proto::mesh as proto;
 
+use super::join_key::DOORS_MAX;
 use super::transcript::Transcript;
 use super::wire;
 use crate::digest::Digest;
@@ -23,8 +24,8 @@ use crate::work::PublicKey;
 
 /// What every token of this version begins with.
 const PREFIX: &str = "wattle1.";
-/// Longest token read: far above what eight addresses need.
-const TEXT_MAX: usize = 8 * 1024;
+/// Longest token read: far above what eight addresses of each door need.
+const TEXT_MAX: usize = 16 * 1024;
 const CHECKSUM: usize = 4;
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
@@ -43,6 +44,21 @@ pub struct JoinToken {
     pub secret: Secret,
     /// When it stops being good, by the admitting node's clock.
     pub expiry: Wall,
+    /// Whether the secret is that of the mesh's join key, which any member takes, rather than of a token of `node`.
+    pub mesh_key: bool,
+    /// Who else lets others in with it.
+    pub others: Vec<Door>,
+}
+
+/// A member that lets others in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// The member.
+    pub node: NodeId,
+    /// BLAKE3 of its public key.
+    pub key_hash: Digest,
+    /// Where it can be dialled.
+    pub addresses: Vec<String>,
 }
 
 /// A token's secret. Never printed.
@@ -150,6 +166,8 @@ impl JoinToken {
             addresses: self.addresses.clone(),
             secret: self.secret.0.to_vec().into(),
             expiry: self.expiry.0,
+            mesh_key: self.mesh_key,
+            others: self.others.iter().map(door_out).collect(),
         };
         let mut bytes = body.encode_to_vec();
         let checksum = blake3::hash(&bytes);
@@ -190,9 +208,46 @@ impl JoinToken {
             addresses: wire::addresses(body.addresses).map_err(|_| TokenError::Content("the addresses"))?,
             secret: Secret(body.secret.as_ref().try_into().map_err(|_| TokenError::Content("the secret"))?),
             expiry: Wall(body.expiry),
+            mesh_key: body.mesh_key,
+            others: doors_in(body.others)?,
         };
         Ok(token)
     }
+}
+
+impl JoinToken {
+    /// Whom to dial: each address, and who must answer there.
+    pub(super) fn ways(&self) -> Vec<(String, Door)> {
+        let Self { node, key_hash, addresses, .. } = self.clone();
+        let doors = [Door { node, key_hash, addresses }].into_iter().chain(self.others.iter().cloned());
+        let ways = |door: Door| {
+            let addresses = door.addresses.clone();
+            addresses.into_iter().map(move |address| (address, door.clone()))
+        };
+        doors.flat_map(ways).collect()
+    }
+}
+
+fn door_out(door: &Door) -> proto::Door {
+    proto::Door {
+        node: wire::id_bytes(door.node.to_bytes()),
+        key_hash: door.key_hash.0.to_vec().into(),
+        addresses: door.addresses.clone(),
+    }
+}
+
+fn doors_in(doors: Vec<proto::Door>) -> Result<Vec<Door>, TokenError> {
+    if doors.len() >= DOORS_MAX {
+        return Err(TokenError::Content("it names too many members"));
+    }
+    let read = |door: proto::Door| {
+        Ok(Door {
+            node: NodeId::from_slice(&door.node).ok_or(TokenError::Content("a node id"))?,
+            key_hash: Digest::from_slice(&door.key_hash).ok_or(TokenError::Content("a key's hash"))?,
+            addresses: wire::addresses(door.addresses).map_err(|_| TokenError::Content("the addresses"))?,
+        })
+    };
+    doors.into_iter().map(read).collect()
 }
 
 fn write_base32(bytes: &[u8], text: &mut String) {

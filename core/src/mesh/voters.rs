@@ -9,13 +9,22 @@ use alloc::vec::Vec;
 
 use super::state::Member;
 use crate::configuration::{Configuration, Member as Replica};
-use crate::id::{LogIndex, NodeId};
+use crate::id::{LogIndex, NodeId, ReplicaId};
 
 /// A change to ask of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) voters: Vec<Replica>,
     pub(super) learners: Vec<Replica>,
+}
+
+/// A voter that is on its way to be a learner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Demoted {
+    /// Under which replica id it voted.
+    pub(super) replica: ReplicaId,
+    /// Under which it had been admitted: what it voted under counts until it is admitted anew.
+    pub(super) agreed: ReplicaId,
 }
 
 /// What the decision rests on.
@@ -29,6 +38,8 @@ pub(super) struct View<'a> {
     /// Where each member was named: whose log does not hold that does not know the group, and cannot vote in it.
     pub(super) named: &'a BTreeMap<NodeId, LogIndex>,
     pub(super) suspects: &'a BTreeSet<NodeId>,
+    /// Who voted in the configuration before, and does not any more.
+    pub(super) demoted: &'a BTreeMap<NodeId, Demoted>,
     /// This node, which leads.
     pub(super) own: NodeId,
     /// Who is about to be taken out: the group must decide without it first.
@@ -61,8 +72,16 @@ impl View<'_> {
         self.let_go(&mut voters, &mut learners);
         let known: BTreeSet<NodeId> = voters.iter().chain(&learners).map(|r| r.node).collect();
         let missing = self.members.values().filter(|member| !known.contains(&member.node));
-        learners.extend(missing.map(|member| Replica { node: member.node, replica: member.replica }));
+        learners.extend(missing.map(|member| self.replica_of(member)));
         self.changed(voters, learners)
+    }
+
+    /// Under which replica id a member that is not in the group comes into it. Whoever voted until just now keeps the one it voted under: the
+    /// group may have given it a fresh one since its admission.
+    fn replica_of(&self, member: &Member) -> Replica {
+        let demoted = self.demoted.get(&member.node).filter(|demoted| demoted.agreed == member.replica);
+        let replica = demoted.map_or(member.replica, |demoted| demoted.replica);
+        Replica { node: member.node, replica }
     }
 
     /// How many members there are but the one that is about to go.
@@ -140,6 +159,27 @@ impl View<'_> {
         voters.extend_from_slice(&chosen);
         let mut learners = self.configuration.learners.clone();
         learners.retain(|r| !chosen.contains(r));
+        self.changed(voters, learners)
+    }
+
+    /// Voters become learners when there are more of them than wanted: first those that are not heard, then the newest. Never the one that
+    /// decides this, and only if a majority of those that stay is heard, or the change could not be committed.
+    pub(super) fn demote(&self) -> Option<Change> {
+        let have = self.configuration.voters.len();
+        let want = wanted(self.remaining(), self.voters_max);
+        if !self.settled() || have <= want {
+            return None;
+        }
+        let mut voters = self.configuration.voters.clone();
+        let place = |r: &Replica| self.members.get(&r.node).map(|member| member.index);
+        voters.sort_by_key(|r| (r.node != self.own, self.suspects.contains(&r.node), place(r), r.node));
+        let dropped = voters.split_off(want);
+        let heard = voters.iter().filter(|r| !self.suspects.contains(&r.node)).count();
+        if heard * 2 <= voters.len() {
+            return None;
+        }
+        let mut learners = self.configuration.learners.clone();
+        learners.extend(dropped);
         self.changed(voters, learners)
     }
 

@@ -11,8 +11,13 @@ use wattle_proto::mesh as proto;
 
 use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{evict_in, evict_out};
-use crate::id::{LogIndex, MeshId, NodeId, ReplicaId};
-use crate::time::Wall;
+use super::token::Secret;
+use super::updates::{self, Cursors};
+use crate::agreed::{CHANGES_MAX, Expected, VALUE_BYTES_MAX};
+use crate::description::{Described, Description};
+use crate::id::{Generation, LogIndex, MeshId, NodeId, ReplicaId};
+use crate::node::command::JoinBar;
+use crate::time::{Span, Wall};
 use crate::work::PublicKey;
 
 /// Most addresses of a node.
@@ -60,6 +65,11 @@ pub enum Message {
         /// As in a hello.
         endorsement: Bytes,
     },
+    /// What the sender's handlers of updates have processed.
+    Processed {
+        /// Of each kind.
+        cursors: Cursors,
+    },
 }
 
 /// Why a forwarded request is not done.
@@ -95,6 +105,8 @@ pub enum JoinMessage {
         reason: String,
         /// Whether trying again later may help.
         retry: bool,
+        /// Whether it is the policy or the key that bars it.
+        bar: Option<JoinBar>,
     },
 }
 
@@ -121,6 +133,10 @@ pub struct JoinRequest {
     pub nonce: [u8; 16],
     /// Proof that the joiner knows the token's secret.
     pub mac: [u8; 32],
+    /// The mesh it wants to join; `None` from a version that did not say.
+    pub mesh: Option<MeshId>,
+    /// The secret of the mesh's join key, if it comes with that and not with a token: the asked node knows only its hash.
+    pub secret: Option<Secret>,
 }
 
 /// A member as others need to know it to talk to it.
@@ -163,6 +179,7 @@ impl Message {
             Self::Introduce { endorsement } => {
                 proto::message::Kind::Introduce(proto::Introduce { endorsement: endorsement.clone() })
             }
+            Self::Processed { cursors } => proto::message::Kind::Processed(updates::cursors_out(cursors)),
         };
         proto::Message { kind: Some(kind) }.encode_to_vec().into()
     }
@@ -191,6 +208,9 @@ impl Message {
             },
             proto::message::Kind::WhoIs(w) => Self::WhoIs { node: node(&w.node)? },
             proto::message::Kind::Introduce(i) => Self::Introduce { endorsement: i.endorsement },
+            proto::message::Kind::Processed(cursors) => {
+                Self::Processed { cursors: updates::cursors_in(&cursors) }
+            }
         })
     }
 }
@@ -212,6 +232,8 @@ impl JoinMessage {
                 replica: id_bytes(r.replica.to_bytes()),
                 nonce: id_bytes(r.nonce),
                 mac: r.mac.to_vec().into(),
+                mesh: r.mesh.map(|m| id_bytes(m.to_bytes())).unwrap_or_default(),
+                secret: r.secret.as_ref().map(|secret| secret.0.to_vec().into()).unwrap_or_default(),
             }),
             Self::Accepted { mesh, mesh_name, admitter, members } => Kind::Accepted(proto::JoinAccepted {
                 mesh: id_bytes(mesh.to_bytes()),
@@ -219,9 +241,11 @@ impl JoinMessage {
                 admitter: id_bytes(admitter.to_bytes()),
                 members: members.iter().map(roster_out).collect(),
             }),
-            Self::Rejected { reason, retry } => {
-                Kind::Rejected(proto::JoinRejected { reason: reason.clone(), retry: *retry })
-            }
+            Self::Rejected { reason, retry, bar } => Kind::Rejected(proto::JoinRejected {
+                reason: reason.clone(),
+                retry: *retry,
+                bar: bar.map_or(0, JoinBar::to_number),
+            }),
         };
         proto::JoinMessage { kind: Some(kind) }.encode_to_vec().into()
     }
@@ -245,6 +269,8 @@ impl JoinMessage {
                 replica: replica(&r.replica)?,
                 nonce: r.nonce.as_ref().try_into().map_err(|_| Malformed("nonce"))?,
                 mac: r.mac.as_ref().try_into().map_err(|_| Malformed("mac"))?,
+                mesh: if r.mesh.is_empty() { None } else { Some(mesh(&r.mesh)?) },
+                secret: if r.secret.is_empty() { None } else { Some(Secret(fixed(&r.secret, "secret")?)) },
             })),
             Kind::Accepted(a) => Self::Accepted {
                 mesh: mesh(&a.mesh)?,
@@ -252,7 +278,11 @@ impl JoinMessage {
                 admitter: node(&a.admitter)?,
                 members: roster(a.members)?,
             },
-            Kind::Rejected(r) => Self::Rejected { reason: text(r.reason, TEXT_MAX)?, retry: r.retry },
+            Kind::Rejected(r) => Self::Rejected {
+                reason: text(r.reason, TEXT_MAX)?,
+                retry: r.retry,
+                bar: JoinBar::from_number(r.bar),
+            },
         })
     }
 }
@@ -305,6 +335,29 @@ fn body_out(body: &Body) -> proto::Body {
             Kind::Open(proto::Open { name: name.clone(), source: source.clone(), target: target.clone() })
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
+        Body::Describe { node, described } => Kind::Describe(describe_out(*node, described)),
+        Body::Updates(change) => updates::change_out(change),
+        Body::SetConfig { key, value, expected } => Kind::SetConfig(proto::SetConfig {
+            key: key.clone(),
+            value: value.clone(),
+            expected: expected.to_number(),
+        }),
+        Body::DeleteConfig { key, expected } => {
+            Kind::DeleteConfig(proto::DeleteConfig { key: key.clone(), expected: expected.to_number() })
+        }
+        Body::AdmitByKey { admission, key } => {
+            Kind::AdmitByKey(proto::AdmitByKey { admission: Some(admission_out(admission)), key: key.0 })
+        }
+        Body::RotateKey { salt, hash, lifetime, uses } => Kind::RotateKey(proto::RotateKey {
+            salt: id_bytes(*salt),
+            hash: hash.to_vec().into(),
+            lifetime: lifetime.map(Span::as_millis),
+            uses: *uses,
+        }),
+        Body::Configure { changes, expected } => Kind::Configure(proto::Configure {
+            changes: changes.iter().map(|(key, value)| setting_out(key, value)).collect(),
+            expected: expected.map(|version| version.0),
+        }),
         Body::Evict(wish) => Kind::Evict(evict_out(wish)),
         &Body::Forbidden { unreachable, members } => {
             Kind::Forbidden(proto::Forbidden { unreachable, members })
@@ -331,11 +384,63 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
             target: text(o.target, TEXT_MAX)?,
         },
         Kind::Close(c) => Body::Close { name: text(c.name, TEXT_MAX)? },
+        Kind::Describe(describe) => {
+            let (node, described) = describe_in(describe)?;
+            Body::Describe { node, described }
+        }
+        Kind::SetConfig(s) => Body::SetConfig {
+            key: text(s.key, TEXT_MAX)?,
+            value: value(s.value)?,
+            expected: Expected::from_number(s.expected),
+        },
+        Kind::DeleteConfig(d) => {
+            Body::DeleteConfig { key: text(d.key, TEXT_MAX)?, expected: Expected::from_number(d.expected) }
+        }
+        Kind::AdmitByKey(a) => Body::AdmitByKey {
+            admission: admission_in(a.admission.ok_or(Malformed("admission"))?)?,
+            key: LogIndex(a.key),
+        },
+        Kind::RotateKey(r) => Body::RotateKey {
+            salt: fixed(&r.salt, "salt")?,
+            hash: fixed(&r.hash, "hash")?,
+            lifetime: r.lifetime.map(|millis| Span(millis.saturating_mul(1_000_000))),
+            uses: r.uses,
+        },
+        Kind::Configure(c) => {
+            Body::Configure { changes: settings_in(c.changes)?, expected: c.expected.map(LogIndex) }
+        }
         Kind::Evict(wish) => Body::Evict(evict_in(wish)?),
         Kind::Forbidden(proto::Forbidden { unreachable, members }) => {
             Body::Forbidden { unreachable, members }
         }
+        kind => Body::Updates(updates::change_in(kind)?),
     })
+}
+
+pub(super) fn describe_out(node: NodeId, described: &Described) -> proto::Describe {
+    let Description { status, tag, roles, capabilities, attributes } = described.description.clone();
+    let attribute = |(key, value)| proto::Attribute { key, value };
+    proto::Describe {
+        node: id_bytes(node.to_bytes()),
+        generation: described.generation.0,
+        counter: described.counter,
+        status,
+        tag,
+        roles,
+        capabilities,
+        attributes: attributes.into_iter().map(attribute).collect(),
+    }
+}
+
+pub(super) fn describe_in(describe: proto::Describe) -> Result<(NodeId, Described), Malformed> {
+    let proto::Describe { node: named, generation, counter, status, tag, roles, capabilities, attributes } =
+        describe;
+    let attributes = attributes.into_iter().map(|attribute| (attribute.key, attribute.value)).collect();
+    let description = Description { status, tag, roles, capabilities, attributes };
+    if !description.fits() {
+        return Err(Malformed("a description is too long"));
+    }
+    Ok((node(&named)?, Described { generation: Generation(generation), counter, description }))
 }
 
 pub(super) fn admission_out(admission: &Admission) -> proto::Admission {
@@ -429,6 +534,29 @@ pub(super) fn signature(bytes: Bytes) -> Result<Bytes, Malformed> {
 
 pub(super) fn text(text: String, longest: usize) -> Result<String, Malformed> {
     if text.len() <= longest { Ok(text) } else { Err(Malformed("a text is too long")) }
+}
+
+/// Bytes of a length that is known.
+pub(super) fn fixed<const LEN: usize>(bytes: &[u8], what: &'static str) -> Result<[u8; LEN], Malformed> {
+    bytes.try_into().map_err(|_| Malformed(what))
+}
+
+fn setting_out(key: &str, value: &Option<Bytes>) -> proto::Setting {
+    proto::Setting { key: key.into(), value: value.clone() }
+}
+
+fn settings_in(settings: Vec<proto::Setting>) -> Result<Vec<(String, Option<Bytes>)>, Malformed> {
+    if settings.len() > CHANGES_MAX {
+        return Err(Malformed("too many settings"));
+    }
+    let read =
+        |setting: proto::Setting| Ok((text(setting.key, TEXT_MAX)?, setting.value.map(value).transpose()?));
+    settings.into_iter().map(read).collect()
+}
+
+/// A value over the limit is told so, unless it is beyond all measure.
+fn value(bytes: Bytes) -> Result<Bytes, Malformed> {
+    if bytes.len() <= 4 * VALUE_BYTES_MAX { Ok(bytes) } else { Err(Malformed("a value is too long")) }
 }
 
 pub(super) fn optional(value: Option<String>) -> Result<Option<String>, Malformed> {

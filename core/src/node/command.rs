@@ -5,10 +5,13 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::agreed::{ConfigCommand, ConfigRefusal, ConfigReply};
+use crate::description::Description;
 use crate::id::{
-    AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, WriterId,
-    WriterSequence,
+    AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, UpdateNumber,
+    WriterId, WriterSequence,
 };
+use crate::update::{Lagging, UpdateCommand, UpdateKind, UpdateReply};
 
 /// A wish of the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Something about agreed configuration. Answered by [`Reply::Config`].
+    Config(ConfigCommand),
     /// Take a member out of the mesh. It needs not be reachable. Answered by [`Reply::Evicted`].
     Evict {
         /// Name or id of the member.
@@ -85,6 +90,10 @@ pub enum Command {
         /// How many messages may be handed over before a verdict is owed; at least 1.
         window: u32,
     },
+    /// Say what this node is. Answered by [`Reply::Described`] once it is agreed on, or something later that this node says.
+    Describe(Description),
+    /// Something about updates. Answered by [`Reply::Update`].
+    Update(UpdateCommand),
 }
 
 /// A handler's place in a stream.
@@ -138,6 +147,8 @@ pub enum Reply {
     },
     /// The stream is closed.
     StreamClosed,
+    /// About agreed configuration.
+    Config(ConfigReply),
     /// The member is one no more.
     Evicted {
         /// Who.
@@ -176,6 +187,13 @@ pub enum Reply {
         /// The old token.
         token: AttachToken,
     },
+    /// What this node says of itself is agreed on.
+    Described {
+        /// Which of the descriptions of this start holds.
+        counter: u64,
+    },
+    /// Something about updates.
+    Update(UpdateReply),
 }
 
 /// What a publisher is told of a run of messages. If they had been accepted before and are released by now, all that is known of them is
@@ -205,6 +223,35 @@ pub struct Receipt {
     pub duplicate: bool,
 }
 
+/// What bars a node that wants to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinBar {
+    /// Nobody may join now.
+    Closed,
+    /// The key or token is not known, or no longer.
+    WrongKey,
+    /// It has expired.
+    ExpiredKey,
+    /// It has admitted as many nodes as it allows.
+    ExhaustedKey,
+}
+
+impl JoinBar {
+    const ALL: [Self; 4] = [Self::Closed, Self::WrongKey, Self::ExpiredKey, Self::ExhaustedKey];
+
+    /// Its number on the wire, from 1.
+    #[must_use]
+    pub const fn to_number(self) -> u32 {
+        self as u32 + 1
+    }
+
+    /// Reads the number; `None` for 0 and for what another version may mean by it.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.get(usize::try_from(number.checked_sub(1)?).ok()?).copied()
+    }
+}
+
 /// Why a command was not done, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -220,6 +267,14 @@ pub enum Refusal {
     /// The admitting node said no.
     #[error("the mesh refused this node: {0}")]
     JoinRefused(String),
+    /// The policy or the key does not let this node in.
+    #[error("the mesh refused this node: {reason}")]
+    JoinBarred {
+        /// What bars it.
+        bar: JoinBar,
+        /// In words.
+        reason: String,
+    },
     /// The admitting node is not the one that made the token.
     #[error("the node at {0} is not the one that made this token: do not trust it, and ask for a new token")]
     Impostor(String),
@@ -295,6 +350,9 @@ pub enum Refusal {
         "the mesh is read-only (CRITICAL): the control group has no quorum now, so configuration cannot change until enough voters are back"
     )]
     NoQuorum,
+    /// Something about agreed configuration cannot be.
+    #[error(transparent)]
+    Config(#[from] ConfigRefusal),
     /// Half of the mesh or more cannot be reached.
     #[error(
         "the mesh is CRITICAL: {unreachable} of {members} members cannot be reached from the leader, and until fewer than half are away nothing but an \
@@ -370,6 +428,42 @@ pub enum Refusal {
     /// The stream is closed while something waited.
     #[error("the stream was closed")]
     StreamClosed,
+    /// As many updates are kept as may be, because members have not processed them.
+    #[error(
+        "no room for another {} update: number {} of {last} must first be processed by {}{}; attach a handler there, or allow to pass over who is behind",
+        kind.name(),
+        lagging.first().map_or(0, |first| first.processed.0 + 1),
+        lagging.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", "),
+        if *behind > lagging.len() as u64 { ", among others" } else { "" }
+    )]
+    UpdatesFull {
+        /// Their kind.
+        kind: UpdateKind,
+        /// The last one agreed on.
+        last: UpdateNumber,
+        /// How many members hold it up.
+        behind: u64,
+        /// Some of them.
+        lagging: Vec<Lagging>,
+    },
+    /// The id may have been forgotten since the sender first used it.
+    #[error(
+        "too many updates came since this id was first used (after number {after}): ids up to number {forgotten} are forgotten, so it may be among them; compare what you sent with what your handler was given"
+    )]
+    UpdateTooOld {
+        /// What the sender knew.
+        after: UpdateNumber,
+        /// Ids up to this number are forgotten.
+        forgotten: UpdateNumber,
+    },
+    /// The id names another update.
+    #[error(
+        "this id already names update {number}, which says something else: give each update an id of its own"
+    )]
+    UpdateIdTaken {
+        /// The update it names.
+        number: UpdateNumber,
+    },
     /// An argument out of range.
     #[error("{0}")]
     Invalid(String),

@@ -40,7 +40,7 @@ use self::output::{LoadId, Timer};
 use self::parcel::{Held, Parcel};
 use self::tracked::Tracked;
 use self::ways::Ways;
-use crate::id::{BootId, LaneId, NodeId, Ticket};
+use crate::id::{BootId, LaneId, NodeId, Ticket, UpdateNumber};
 use crate::level::Level;
 use crate::link::{Links, Pairs};
 use crate::mesh::Mesh;
@@ -380,8 +380,17 @@ impl Node {
             Input::WorkDone { work, done } => self.work_done(work, done),
             Input::Command { request, command } => self.command(request, command),
             Input::Forget { request } => self.streams.handle(now, stream::Input::Forget { request }),
+            Input::Verdict { token, upto } if self.mesh.hands_updates_to(token) => {
+                let upto = UpdateNumber(upto.0);
+                let input = mesh::updates::Input::Verdict { token, upto };
+                self.mesh.handle(now, mesh::Input::Updates(input));
+            }
             Input::Verdict { token, upto } => {
                 self.streams.handle(now, stream::Input::Verdict { token, upto })
+            }
+            Input::Detach { token } if self.mesh.hands_updates_to(token) => {
+                let input = mesh::updates::Input::Detach { token };
+                self.mesh.handle(now, mesh::Input::Updates(input));
             }
             Input::Detach { token } => self.streams.handle(now, stream::Input::Detach { token }),
         }

@@ -6,12 +6,14 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::command::{Refusal, Reply};
+use crate::event::MeshEvent;
 use crate::id::{
     AttachToken, LaneId, MessageId, NodeId, RequestId, Sequence, StreamInstance, Ticket, WriterId,
     WriterSequence,
 };
 use crate::payload::Payload;
 use crate::time::Instant;
+use crate::update::UpdateDelivery;
 use crate::work::{Job, WorkId};
 
 /// Names a dial; never used twice in one life of a node.
@@ -71,6 +73,8 @@ pub enum Output {
     },
     /// Messages for a handler, in order.
     Deliver(Delivery),
+    /// Updates for a handler, in order.
+    DeliverUpdates(UpdateDelivery),
     /// Answers a command. Some commands are answered several times; see [`Reply`].
     Reply {
         /// Which command.
@@ -189,6 +193,8 @@ pub enum Event {
         /// Bytes that can be sent.
         limit: u64,
     },
+    /// Something happened to the mesh.
+    Mesh(MeshEvent),
     /// This node left its mesh or was evicted from it.
     Parted {
         /// The mesh.

@@ -30,6 +30,7 @@ impl Node {
             generation: self.journal.generation(),
             mesh: self.mesh.mesh_id(),
             mesh_name: self.mesh.mesh_name().to_string(),
+            settings: self.mesh.settings().clone(),
             epoch: self.mesh.epoch(),
             standing: self.mesh.standing(),
             parted: self.mesh.parted().map(crate::mesh::Parted::words),
@@ -37,6 +38,7 @@ impl Node {
             members: self.member_status(control.as_ref()),
             links: self.link_status(),
             control,
+            updates: self.mesh.update_status(),
             streams: self.stream_status(),
             refusing: self.refusing(now),
             journal_bytes,
@@ -131,6 +133,7 @@ impl Node {
                 reachable: here || hops.is_some(),
                 hops: if here { Some(0) } else { hops },
                 voter: voters.contains(&member.node),
+                described: self.mesh.description(member.node).cloned(),
             }
         };
         self.mesh.members().map(status).collect()

@@ -3,6 +3,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::agreed::MeshSettings;
+use crate::description::Described;
 use crate::digest::Chain;
 use crate::epoch::Epoch;
 use crate::id::{
@@ -11,6 +13,7 @@ use crate::id::{
 };
 use crate::node::output::Standing;
 use crate::time::Span;
+use crate::update::UpdateStatus;
 
 /// The whole picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Status {
     pub mesh: Option<MeshId>,
     /// The mesh's name.
     pub mesh_name: String,
+    /// The settings of the mesh, as this node has applied them.
+    pub settings: MeshSettings,
     /// The mesh epoch: how often a member was taken out.
     pub epoch: Epoch,
     /// How the mesh is, as this node sees it; `None` while it belongs to none, and for a moment after its start.
@@ -43,6 +48,8 @@ pub struct Status {
     pub control: Option<GroupStatus>,
     /// The streams that start or end here, and those it only knows by name.
     pub streams: Vec<StreamStatus>,
+    /// Updates to all members, one entry per kind; none while it belongs to no mesh.
+    pub updates: Vec<UpdateStatus>,
     /// Why publishing is refused, if it is.
     pub refusing: Option<String>,
     /// The journal: bytes held, of them alive.
@@ -68,6 +75,8 @@ pub struct MemberStatus {
     pub hops: Option<u32>,
     /// Whether it votes in the control group.
     pub voter: bool,
+    /// What it says of itself.
+    pub described: Option<Described>,
 }
 
 /// A former member.

@@ -199,7 +199,7 @@ impl Node {
                 self.streams
                     .handle(now, stream::Input::Install { instance: group.into(), from, index, data });
             }
-            O::ReadReady { .. } => {}
+            O::ReadReady { context, .. } => self.mesh.handle(now, mesh::Input::ReadReady { context }),
             O::Follows { node } => self.pairs.handle(now, link::pairs::Input::Compare { node }),
             O::Amnesia { group, node, what } => self.event(Event::Amnesia { group, node, what }),
             O::Stopped { group, reason } => {
@@ -253,6 +253,7 @@ impl Node {
             O::Propose { data, context } => {
                 self.groups.handle(now, raft::Input::Propose { group, data, weight: 0, context });
             }
+            O::Read { context } => self.groups.handle(now, raft::Input::Read { group, context }),
             O::CreateGroup { replica, founding } => {
                 self.groups.handle(now, raft::Input::Create { group, replica, founding });
                 self.peers_changed();
@@ -291,6 +292,7 @@ impl Node {
                 self.gate.forget(instance.into());
                 self.peers_changed();
             }
+            O::DeliverUpdates(delivery) => self.outputs.push_back(Output::DeliverUpdates(delivery)),
             O::Reply { request, reply } => self.outputs.push_back(Output::Reply { request, reply }),
             O::Event(event) => self.event(event),
         }
@@ -494,6 +496,14 @@ impl Node {
                 self.mesh.handle(now, mesh::Input::OpenStream { request, name, source, target });
             }
             C::CloseStream { name } => self.mesh.handle(now, mesh::Input::CloseStream { request, name }),
+            C::Describe(description) => {
+                self.mesh.handle(now, mesh::Input::Describe { request, description });
+            }
+            C::Update(command) => {
+                let input = mesh::updates::Input::Command { request, command };
+                self.mesh.handle(now, mesh::Input::Updates(input));
+            }
+            C::Config(command) => self.mesh.handle(now, mesh::Input::Config { request, command }),
             C::Evict { member } => self.mesh.handle(now, mesh::Input::Evict { request, member }),
             C::Leave { force } => self.mesh.handle(now, mesh::Input::Leave { request, force }),
             C::Publish { stream, writer, first, messages, wait } => {

@@ -27,6 +27,12 @@ pub struct Config {
     pub window_bytes: u64,
     /// Bytes of entries under way to one node, for all groups together. Less lets a group that is busy delay the others less.
     pub node_bytes: u64,
+    /// Bytes of a snapshot in one message. More saves messages, less lets others in between.
+    pub chunk_bytes: usize,
+    /// Chunks of a snapshot under way to one member.
+    pub chunks: usize,
+    /// The longest snapshot that is taken from others: so much of it may be in memory.
+    pub snapshot_bytes: u64,
     /// Reads that may wait in one group.
     pub reads: usize,
     /// Entries that may be appended and not committed; beyond it proposals are refused as full.
@@ -57,6 +63,9 @@ impl Default for Config {
             window: 32,
             window_bytes: 4 << 20,
             node_bytes: 16 << 20,
+            chunk_bytes: 64 << 10,
+            chunks: 8,
+            snapshot_bytes: 256 << 20,
             reads: 4096,
             uncommitted_entries: 16_384,
             uncommitted_bytes: 1 << 30,

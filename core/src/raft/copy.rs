@@ -14,6 +14,7 @@ use super::entries::Entries;
 use super::group::{Group, Standing};
 use super::log::Mismatch;
 use super::message::{Append, Body, Mark, Place};
+use super::snapshot::CopyingTo;
 use super::{Entry, Output, wire};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
@@ -169,9 +170,10 @@ impl Group {
         let durable = self.log.durable_place();
         let Some(previous) = self.log.place(last.index.min(durable.index)) else {
             sometimes!(CopyBeganWithState);
-            self.copying_to = Some(asker);
+            self.copying_to = Some(Box::new(CopyingTo { member: asker, sending: None }));
             return context.out.push_back(Output::SnapshotWanted { group: self.id, to: asker.node });
         };
+        self.copying_to = None;
         // Where the two logs part at a place the asker has committed, it will see that and stop.
         let entries = self.log.slice(previous.index.next(), durable.index, context.config.message());
         let end = entries.last().map_or(previous.index, |entry| entry.index);

@@ -18,6 +18,7 @@ use super::read::{Reads, Rounds};
 use super::replication::Reply;
 use super::segments::RunLimits;
 use super::slots::Slot;
+use super::snapshot::{CopyingTo, Receiving};
 use super::transfer::Transfer;
 use super::{Output, RoleName, Written};
 use crate::configuration::{Configuration, Member};
@@ -147,11 +148,12 @@ pub(super) struct Group {
     pub(super) ask_wait: Span,
     /// Until when every other member's word is waited for, in the control group (rule C3).
     pub(super) patience: Option<Instant>,
-    pub(super) installing: Option<Box<super::message::Snapshot>>,
+    /// A state that comes in chunks, or was offered to the owner.
+    pub(super) receiving: Option<Box<Receiving>>,
     /// The leader's replica, and the number of its last append: where asking for more goes.
     pub(super) last_append: Option<(Member, u64)>,
     /// A member that lost its log and asked for a snapshot of this one (rule C3).
-    pub(super) copying_to: Option<Member>,
+    pub(super) copying_to: Option<Box<CopyingTo>>,
     /// The fresh replica id to take with the first entry of the next term (rule C3).
     pub(super) fresh: Option<ReplicaId>,
     pub(super) told: Option<(RoleName, Term, Option<NodeId>)>,
@@ -208,7 +210,7 @@ impl Group {
             ask_at: None,
             ask_wait: Span::ZERO,
             patience: None,
-            installing: None,
+            receiving: None,
             last_append: None,
             copying_to: None,
             fresh: None,
@@ -320,7 +322,8 @@ impl Group {
         let from = Member { node: from, replica: sender };
         match body {
             Body::Append(append) => self.handle_append(context, from, term, append),
-            Body::Snapshot(snapshot) => self.handle_snapshot(context, from, term, snapshot),
+            Body::Snapshot(snapshot) => self.handle_snapshot(context, from, term, *snapshot),
+            Body::SnapshotReply { number, here } => self.handle_snapshot_reply(context, from, number, here),
             Body::AppendReply { number, matched, place, more, waiting, round } => {
                 let reply = Reply { number, matched, place, more, waiting, round };
                 self.handle_append_reply(context, from, term, reply);

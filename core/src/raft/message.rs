@@ -1,5 +1,6 @@
 //! What replicas of a group say to each other.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 
 use bytes::Bytes;
@@ -154,8 +155,15 @@ pub enum Body {
         /// The replica id that is no more.
         old: ReplicaId,
     },
-    /// The owner's state at a place, for a log that does not reach back far enough.
-    Snapshot(Snapshot),
+    /// A chunk of the owner's state at a place, for a log that does not reach back far enough.
+    Snapshot(Box<Snapshot>),
+    /// How much of a state is here.
+    SnapshotReply {
+        /// The number of the snapshot.
+        number: u64,
+        /// Bytes, from its beginning.
+        here: u64,
+    },
     /// The group must not go on (rule C2).
     Stop {
         /// Why, for people.
@@ -189,11 +197,17 @@ pub struct Append {
 pub struct Snapshot {
     /// The place whose state it is.
     pub place: Place,
-    /// The configuration in force there.
+    /// The configuration in force there; in the first chunk.
     pub configuration: Configuration,
-    /// The owner's state.
+    /// Bytes of the whole state.
+    pub total: u64,
+    /// Of the whole state (XXH3, 128 bits).
+    pub digest: u128,
+    /// Where this chunk begins in it.
+    pub offset: u64,
+    /// The chunk.
     pub data: Bytes,
-    /// Returned in the reply.
+    /// Returned in the replies; 0 in one that gives a state back.
     pub number: u64,
     /// As in [`Append::copy`].
     pub copy: bool,

@@ -26,6 +26,7 @@
 
 mod amnesia;
 mod change;
+mod codec;
 mod config;
 mod context;
 mod copy;

@@ -1,9 +1,11 @@
 //! What a leader knows of one member, and what is under way to it.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use super::config::Config;
 use super::flow::Flows;
+use super::snapshot::Sending;
 use crate::configuration::Member;
 use crate::id::LogIndex;
 use crate::planted::Bug;
@@ -69,6 +71,8 @@ pub(super) struct Progress {
     flights: VecDeque<Flight>,
     /// What all of them take on their way.
     bytes: u64,
+    /// A state that is sent.
+    sending: Option<Box<Sending>>,
     /// The last round of reads that was sent.
     pub(super) round: u64,
     /// Waits in line for the budget of its node.
@@ -89,6 +93,7 @@ impl Progress {
             heard: LogIndex(0),
             flights: VecDeque::new(),
             bytes: 0,
+            sending: None,
             round: 0,
             in_line: false,
             retry_at: None,
@@ -116,9 +121,9 @@ impl Progress {
         self.flights.len() < most && self.bytes < config.window_bytes
     }
 
-    /// What is under way to it, in bytes of entries.
+    /// What is under way to it, in bytes of entries or of a state.
     pub(super) fn under_way(&self) -> u64 {
-        self.bytes
+        self.bytes + self.sending.as_ref().map_or(0, |sending| sending.under_way())
     }
 
     /// Whether an append was sent and not answered yet.
@@ -150,9 +155,34 @@ impl Progress {
         self.arm(now);
     }
 
-    /// A snapshot leaves.
-    pub(super) fn snapshot_sent(&mut self, number: u64) {
-        self.last_sent = number;
+    /// The owner gave the state that was asked for.
+    pub(super) fn send_state(&mut self, sending: Sending, now: Instant) {
+        self.last_sent = sending.number();
+        self.sending = Some(Box::new(sending));
+        self.arm(now);
+    }
+
+    /// Whether a state is sent.
+    pub(super) fn is_sending_state(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// The state that is sent.
+    pub(super) fn sending(&mut self) -> Option<&mut Sending> {
+        self.sending.as_deref_mut()
+    }
+
+    /// A chunk of it leaves.
+    pub(super) fn chunk_sent(&mut self, bytes: u64, flows: &mut Flows, now: Instant) {
+        flows.sent(self.member.node, bytes);
+        self.arm(now);
+    }
+
+    /// It answers: what it is sent next is waited for anew.
+    pub(super) fn answered(&mut self, config: &Config, now: Instant) {
+        self.backoff = config.retry_min;
+        self.retry_at = None;
+        self.arm(now);
     }
 
     /// An append matched up to `index`. Whether that is news.
@@ -179,6 +209,7 @@ impl Progress {
             self.bytes -= flight.bytes;
             flows.arrived(self.member.node, flight.bytes);
         }
+        self.end_state(flows);
         self.pace = Pace::Stream;
         self.backoff = config.retry_min;
         self.retry_at = None;
@@ -210,6 +241,9 @@ impl Progress {
 
     /// Begins anew from what is known for certain: the answers are lost, or the peer restarted.
     pub(super) fn probe(&mut self, flows: &mut Flows) {
+        if self.sending.is_some() {
+            return self.rewind_state(flows);
+        }
         self.change(Pace::Probe, flows);
     }
 
@@ -242,8 +276,13 @@ impl Progress {
     }
 
     /// Nothing was answered in time.
-    pub(super) fn retry(&mut self, config: &Config, flows: &mut Flows) {
+    pub(super) fn retry(&mut self, config: &Config, flows: &mut Flows, now: Instant) {
         self.backoff = self.backoff.times(2).at_most(config.retry_max);
+        if self.sending.is_some() {
+            sometimes!(ChunkUnanswered);
+            self.rewind_state(flows);
+            return self.arm(now);
+        }
         sometimes!(AppendUnanswered);
         if !self.is_probing() {
             self.next = self.matched.next();
@@ -259,8 +298,30 @@ impl Progress {
         self.give_up(flows);
     }
 
+    /// What is under way of a state is taken for lost.
+    fn rewind_state(&mut self, flows: &mut Flows) {
+        if let Some(sending) = &mut self.sending {
+            flows.arrived(self.member.node, sending.under_way());
+            sending.rewind();
+            self.retry_at = None;
+        }
+    }
+
+    /// The state that is sent is of no use: it is found out anew what is.
+    pub(super) fn give_up_state(&mut self, flows: &mut Flows) {
+        self.change(Pace::Probe, flows);
+    }
+
+    /// No state is sent any more.
+    fn end_state(&mut self, flows: &mut Flows) {
+        if let Some(sending) = self.sending.take() {
+            flows.arrived(self.member.node, sending.under_way());
+        }
+    }
+
     /// Nothing that is under way is waited for any more.
     pub(super) fn give_up(&mut self, flows: &mut Flows) {
+        self.end_state(flows);
         self.flights = VecDeque::new();
         if flows.planted.strikes(Bug::BytesStayUnderWay, || self.bytes > 0) {
             return;
@@ -270,7 +331,8 @@ impl Progress {
 
     /// What is under way by the messages themselves, for checks.
     pub(super) fn count_under_way(&self) -> u64 {
-        self.flights.iter().map(|flight| flight.bytes).sum()
+        let flights: u64 = self.flights.iter().map(|flight| flight.bytes).sum();
+        flights + self.sending.as_ref().map_or(0, |sending| sending.under_way())
     }
 
     fn arm(&mut self, now: Instant) {
@@ -362,7 +424,7 @@ mod tests {
         assert!(!progress.has_room(&config), "the window is spent by bytes");
         progress.matched((3, LogIndex(12)), &config, flows, NOW);
         assert_eq!((progress.under_way(), flows.under_way(NodeId(1))), (30, 30));
-        progress.retry(&config, flows);
+        progress.retry(&config, flows, NOW);
         assert_eq!((progress.under_way(), flows.under_way(NodeId(1))), (0, 0));
         progress.matched((4, LogIndex(13)), &config, flows, NOW);
         assert_eq!(progress.under_way(), 0, "it does not arrive twice");

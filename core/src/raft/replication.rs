@@ -190,6 +190,9 @@ impl Group {
         let (base, last, durable) = (self.log.base(), self.log.last().index, self.log.durable());
         let Role::Leader(leading) = &mut self.role else { return false };
         let Some(progress) = leading.progress.get_mut(&node) else { return false };
+        if progress.is_sending_state() {
+            return !progress.in_line && self.send_chunk(context, node);
+        }
         // R10. A mesh has hundreds of learners for each voter: each hears once of what is committed together, instead of every entry and every
         // commitment by itself, and of what came meanwhile when it has answered.
         let follows = self.id == GroupId::CONTROL && !self.log.configuration().votes(progress.member);
@@ -213,7 +216,7 @@ impl Group {
             return false;
         }
         if progress.next <= last && context.flows.is_full(node) && progress.under_way() > 0 {
-            sometimes!(GroupWaitedInLine);
+            rare!(GroupWaitedInLine);
             progress.in_line = true;
             context.flows.wait(node, self.slot);
             return false;
@@ -244,7 +247,7 @@ impl Group {
     }
 
     /// What was sent to a member is sent again if it is not answered.
-    fn wake_for(&mut self, node: NodeId) {
+    pub(super) fn wake_for(&mut self, node: NodeId) {
         let Role::Leader(leading) = &self.role else { return };
         if let Some(at) = leading.progress.get(&node).and_then(Progress::retry_at) {
             self.wake_at(at);
@@ -600,7 +603,7 @@ impl Group {
         let mut silent = alloc::vec::Vec::new();
         for (&node, progress) in leading.progress.iter_mut() {
             if progress.retry_at().is_some_and(|at| at <= now) {
-                progress.retry(config, context.flows);
+                progress.retry(config, context.flows, now);
                 silent.push(node);
             }
         }

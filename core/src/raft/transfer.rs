@@ -7,7 +7,7 @@ use super::message::Body;
 use super::{Output, RefusedReason};
 use crate::configuration::Member;
 use crate::id::{NodeId, Term};
-use crate::sometimes;
+use crate::rare;
 use crate::time::Instant;
 use crate::when::When;
 
@@ -42,7 +42,7 @@ impl Group {
         }
         let until = context.now + context.config.election_max;
         let (Role::Leader(leading), Some(to)) = (&mut self.role, to) else { return };
-        sometimes!(TransferBegun);
+        rare!(TransferBegun);
         leading.transfer = Some(Transfer { to, until, told: false });
         self.wake_at(until);
         self.news_for(node);
@@ -66,7 +66,7 @@ impl Group {
     pub(super) fn end_transfer(&mut self, context: &Context<'_>) {
         let Role::Leader(leading) = &mut self.role else { return };
         if leading.transfer.is_some_and(|transfer| transfer.until <= context.now) {
-            sometimes!(TransferGivenUp);
+            rare!(TransferGivenUp);
             leading.transfer = None;
         }
     }
@@ -74,7 +74,7 @@ impl Group {
     /// The leader of this term wants this replica to lead the next.
     pub(super) fn handle_stand(&mut self, context: &mut Context<'_>, from: NodeId, term: Term) {
         if term == self.term && self.followed() == Some(from) && self.may_stand(context) {
-            sometimes!(StoodWhenTold);
+            rare!(StoodWhenTold);
             self.campaign(context);
         }
     }

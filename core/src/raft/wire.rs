@@ -1,5 +1,6 @@
 //! Typed messages to Protobuf and back. Decoding gives a message that makes sense, or says what does not.
 
+use alloc::boxed::Box;
 use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::raft as wire;
 
+use super::codec;
 use super::delta::Delta;
 use super::entries::Entries;
 use super::message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
@@ -99,12 +101,7 @@ pub(super) fn entries(list: Vec<wire::Entry>, before: LogIndex) -> Result<Entrie
     list.into_iter().enumerate().map(typed).collect()
 }
 
-/// Writes a run of entries as a [`wire::LogRun`].
-pub(super) fn encode_run(run: &Entries) -> Bytes {
-    wire::LogRun { entries: run.iter().map(wire_entry).collect() }.encode_to_vec().into()
-}
-
-pub(super) fn wire_entry(entry: &Entry) -> wire::Entry {
+fn wire_entry(entry: &Entry) -> wire::Entry {
     let kind = match entry.kind {
         EntryKind::Blank => wire::entry::Kind::Blank,
         EntryKind::Command => wire::entry::Kind::Command,
@@ -172,31 +169,67 @@ impl Message {
     /// # Errors
     /// [`Malformed`] says what makes no sense.
     pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
-        let message = wire::Message::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
-        let addressee = if message.addressee.is_empty() { None } else { Some(replica(&message.addressee)?) };
-        let Some(body) = message.body else { return bad("nothing is said") };
-        if message.term >= TERM_MAX {
+        match codec::decode(&bytes) {
+            Some(message) => message.checked(),
+            None => decode_generated(bytes),
+        }
+    }
+
+    /// The message, if it makes sense.
+    fn checked(self) -> Result<Self, Malformed> {
+        if self.term.0 >= TERM_MAX {
             return bad("a term out of range");
         }
-        let (term, body) = (Term(message.term), decode_body(body)?);
-        if !body.fits(term) {
+        match &self.body {
+            Body::Append(append) if append.entries.len() > ENTRIES_MAX => return bad("too many entries"),
+            Body::Append(append) => {
+                let places = [append.previous, append.durable];
+                let terms = append.entries.iter().map(|entry| entry.term.0);
+                let numbers = places.into_iter().flat_map(|place| [place.index.0, place.term.0]);
+                if numbers.chain(terms).any(|number| number >= NUMBER_MAX) {
+                    return bad("a number out of range");
+                }
+            }
+            Body::AppendReply { place, .. } if place.index.0.max(place.term.0) >= NUMBER_MAX => {
+                return bad("a number out of range");
+            }
+            _ => {}
+        }
+        if !self.body.fits(self.term) {
             return bad("entries of falling terms, or of a later term than its own");
         }
-        Ok(Self { sender: replica(&message.sender)?, addressee, term, life: message.life, body })
+        Ok(self)
     }
 
     /// Writes a message.
     #[must_use]
     pub fn encode(&self) -> Payload {
-        let message = wire::Message {
-            sender: bytes16(self.sender.to_bytes()),
-            addressee: self.addressee.map(|replica| bytes16(replica.to_bytes())).unwrap_or_default(),
-            term: self.term.0,
-            body: Some(encode_body(&self.body)),
-            life: self.life,
-        };
-        Payload::from(Bytes::from(message.encode_to_vec()))
+        Payload::from(codec::encode(self).unwrap_or_else(|| encode_generated(self)))
     }
+}
+
+/// Reads a message with the generated code.
+pub(super) fn decode_generated(bytes: Bytes) -> Result<Message, Malformed> {
+    let message = wire::Message::decode(bytes).map_err(|error| Malformed(error.to_string()))?;
+    let addressee = if message.addressee.is_empty() { None } else { Some(replica(&message.addressee)?) };
+    let Some(body) = message.body else { return bad("nothing is said") };
+    if message.term >= TERM_MAX {
+        return bad("a term out of range");
+    }
+    let (sender, term, life) = (replica(&message.sender)?, Term(message.term), message.life);
+    Message { sender, addressee, term, life, body: decode_body(body)? }.checked()
+}
+
+/// Writes a message with the generated code.
+pub(super) fn encode_generated(message: &Message) -> Bytes {
+    let wire = wire::Message {
+        sender: bytes16(message.sender.to_bytes()),
+        addressee: message.addressee.map(|replica| bytes16(replica.to_bytes())).unwrap_or_default(),
+        term: message.term.0,
+        body: Some(encode_body(&message.body)),
+        life: message.life,
+    };
+    wire.encode_to_vec().into()
 }
 
 impl Body {
@@ -252,17 +285,26 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
         W::Copy(copy) => Body::Copy { last: place(copy.last.as_ref())? },
         W::Renamed(renamed) => Body::Renamed { old: replica(&renamed.old)? },
         W::Snapshot(snapshot) => {
-            let Some(wire) = snapshot.configuration.as_ref() else {
-                return bad("a snapshot without configuration");
+            let members = snapshot.configuration.as_ref();
+            let Ok(digest) = <[u8; 16]>::try_from(&snapshot.digest[..]) else {
+                return bad("a digest of a state has 16 bytes");
             };
-            Body::Snapshot(Snapshot {
+            if snapshot.offset.checked_add(snapshot.data.len() as u64).is_none_or(|end| end > snapshot.total)
+            {
+                return bad("a chunk that ends behind its state");
+            }
+            Body::Snapshot(Box::new(Snapshot {
                 place: place(snapshot.place.as_ref())?,
-                configuration: configuration(wire)?,
+                configuration: members.map(configuration).transpose()?.unwrap_or_default(),
+                total: snapshot.total,
+                digest: u128::from_be_bytes(digest),
+                offset: snapshot.offset,
                 data: snapshot.data,
                 number: snapshot.number,
                 copy: snapshot.copy,
-            })
+            }))
         }
+        W::SnapshotReply(reply) => Body::SnapshotReply { number: reply.number, here: reply.here },
         W::Stop(stop) => {
             if stop.reason.len() > 4096 {
                 return bad("a reason that is too long");
@@ -310,11 +352,15 @@ fn encode_body(body: &Body) -> wire::message::Body {
         Body::Renamed { old } => W::Renamed(wire::Renamed { old: bytes16(old.to_bytes()) }),
         Body::Snapshot(snapshot) => W::Snapshot(wire::Snapshot {
             place: Some(wire_place(&snapshot.place)),
-            configuration: Some(wire_configuration(&snapshot.configuration)),
+            configuration: (snapshot.offset == 0).then(|| wire_configuration(&snapshot.configuration)),
             data: snapshot.data.clone(),
             number: snapshot.number,
             copy: snapshot.copy,
+            total: snapshot.total,
+            digest: bytes16(snapshot.digest.to_be_bytes()),
+            offset: snapshot.offset,
         }),
+        &Body::SnapshotReply { number, here } => W::SnapshotReply(wire::SnapshotReply { number, here }),
         Body::Stop { reason } => W::Stop(wire::Stop { reason: reason.clone() }),
         &Body::Read { number } => W::Read(wire::Read { number }),
         &Body::ReadReply { number, index } => W::ReadReply(wire::ReadReply { number, index: index.0 }),

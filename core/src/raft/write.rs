@@ -8,12 +8,13 @@ use alloc::vec::Vec;
 use prost::Message as _;
 use wattle_proto::raft as wire;
 
+use super::codec::encode_run;
 use super::context::Context;
 use super::entries::Entries;
 use super::group::{Group, Standing};
 use super::message::Mark;
 use super::segments::RunLimits;
-use super::wire::{encode_run, wire_configuration, wire_mark, wire_member, wire_place};
+use super::wire::{wire_configuration, wire_mark, wire_member, wire_place};
 use super::{Output, Written};
 use crate::id::{GroupId, LogIndex, NodeId};
 use crate::planted::Bug;

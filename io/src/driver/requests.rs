@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
 use wattle_core::id::{AttachToken, RequestId, WriterSequence};
 use wattle_core::node::command::{Command, Refusal, Reply, Waited};
-use wattle_core::node::output::Delivery;
+use wattle_core::update::{UpdateCommand, UpdateReply};
 
 use crate::event::Urgent;
 use crate::handle::{Attachment, Ended, Handed};
@@ -68,7 +68,7 @@ impl Requests {
         command: &Command,
         replies: mpsc::UnboundedSender<Result<Reply, Refusal>>,
     ) -> bool {
-        if matches!(command, Command::Attach { .. }) {
+        if matches!(command, Command::Attach { .. } | Command::Update(UpdateCommand::Attach { .. })) {
             let _ = replies.send(Err(Refusal::Invalid("handlers attach by `Running::attach`".to_owned())));
             return false;
         }
@@ -105,7 +105,7 @@ impl Requests {
             Some(Open::Attach { answer }) => self.attached(request, answer, reply),
             None => match reply {
                 // Nobody waits. An attachment that nobody took must not hold the stream's deliveries.
-                Ok(Reply::Attached { token, .. }) => {
+                Ok(Reply::Attached { token, .. } | Reply::Update(UpdateReply::Attached { token, .. })) => {
                     let _ = self.urgent.send(Urgent::Detach { token });
                 }
                 Ok(_) => {}
@@ -127,15 +127,19 @@ impl Requests {
         answer: oneshot::Sender<Result<Attachment, Refusal>>,
         reply: Result<Reply, Refusal>,
     ) {
-        let result = match reply {
-            Ok(Reply::Attached { token, instance, position }) => {
-                let (handed, receiver) = mpsc::unbounded_channel();
-                self.attached.insert(token, Handler { request, handed });
-                Ok(Attachment::new(token, instance, position, receiver, self.urgent.clone()))
+        let place = match reply {
+            Ok(Reply::Attached { token, position, .. }) => Ok((token, position)),
+            Ok(Reply::Update(UpdateReply::Attached { token, after })) => {
+                Ok((token, Attachment::of_updates(after)))
             }
             Ok(other) => Err(Refusal::Invalid(format!("attaching was answered by {other:?}"))),
             Err(refusal) => Err(refusal),
         };
+        let result = place.map(|(token, position)| {
+            let (handed, receiver) = mpsc::unbounded_channel();
+            self.attached.insert(token, Handler { request, handed });
+            Attachment::new(token, position, receiver, self.urgent.clone())
+        });
         // If nobody waits, the attachment is dropped here, and that detaches it.
         let _ = answer.send(result);
     }
@@ -148,10 +152,10 @@ impl Requests {
         }
     }
 
-    pub(super) fn deliver(&mut self, delivery: Delivery) {
-        if let Some(handler) = self.attached.get(&delivery.token) {
+    pub(super) fn deliver(&mut self, token: AttachToken, handed: Handed) {
+        if let Some(handler) = self.attached.get(&token) {
             // Fails only when the attachment was dropped and its detaching is on the way.
-            let _ = handler.handed.send(Handed::Delivery(delivery));
+            let _ = handler.handed.send(handed);
         }
     }
 

@@ -91,7 +91,9 @@ impl StandIn {
                 self.reply(request, Reply::WriterClosed);
             }
             Command::Join { .. } => self.note(format!("never answered {}", request.0)),
+            Command::Describe(_) | Command::Update(_) => panic!("the stand-in has no updates"),
             Command::OpenStream { .. } => panic!("S1: the stand-in stumbles"),
+            Command::Config(_) => self.note("about configuration".to_owned()),
             Command::CloseStream { .. } => {
                 self.note("at the gate".to_owned());
                 let _ = self.gate.as_ref().map(std_mpsc::Receiver::recv);

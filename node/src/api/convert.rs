@@ -8,7 +8,7 @@ use wattle_core::node::output::{Delivered, MeshMode, Standing};
 use wattle_core::node::status as core;
 use wattle_proto::api;
 
-use super::errors;
+use super::{errors, mesh_config};
 
 fn id(bytes: [u8; 16]) -> Bytes {
     Bytes::copy_from_slice(&bytes)
@@ -132,6 +132,7 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         boot: id(status.boot.to_bytes()),
         generation: status.generation.0,
         mesh: status.mesh.map(mesh),
+        config: status.mesh.map(|_| mesh_config::mesh_config(&status.settings, &status.mesh_name)),
         mesh_name: status.mesh_name,
         members: status.members.into_iter().map(member).collect(),
         links: status.links.iter().map(link).collect(),
@@ -140,6 +141,7 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         refusing: status.refusing,
         journal_bytes: status.journal_bytes,
         journal_live_bytes: status.journal_live_bytes,
+        updates: status.updates.into_iter().map(super::updates::status).collect(),
         epoch: status.epoch.number,
         epoch_digest: Bytes::copy_from_slice(&status.epoch.digest.0),
         parted: status.parted,
@@ -158,7 +160,9 @@ pub const fn mode(mode: MeshMode) -> api::MeshMode {
     }
 }
 
-fn standing(standing: Standing) -> api::MeshStanding {
+/// How the mesh is, on the wire.
+#[must_use]
+pub fn standing(standing: Standing) -> api::MeshStanding {
     let Standing { mode: now, unreachable, members, quorum } = standing;
     api::MeshStanding { mode: mode(now).into(), unreachable, members, quorum }
 }
@@ -177,6 +181,7 @@ fn member(member: core::MemberStatus) -> api::MemberStatus {
         reachable: member.reachable,
         hops: member.hops,
         voter: member.voter,
+        description: member.described.as_ref().map(super::nodes::description),
     }
 }
 

@@ -5,15 +5,17 @@ use std::pin::Pin;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 use wattle_core::node::command::{Command, Reply};
+use wattle_core::update::UpdateKind;
 use wattle_proto::api::mesh_data_service_server::MeshDataService;
 use wattle_proto::api::{
     CloseClientDataStreamRequest, CloseClientDataStreamResponse, CloseWriterRequest, CloseWriterResponse,
-    FindWriterRequest, FindWriterResponse, OpenClientDataStreamRequest, PublishRequest, PublishResponse,
-    StreamHandle, SubscribeRequest, SubscribeResponse,
+    FindWriterRequest, FindWriterResponse, NodeUpdate, OpenClientDataStreamRequest, PublishRequest,
+    PublishResponse, StreamHandle, SubscribeNodeUpdatesRequest, SubscribeRequest, SubscribeResponse,
+    SubscribeUpdatesRequest, SubscribeUpdatesResponse,
 };
 
 use super::mesh::{ask, out_of_place};
-use super::{convert, publish, subscribe};
+use super::{convert, nodes, publish, subscribe, updates};
 use crate::world::World;
 
 pub(super) struct Data<W> {
@@ -33,6 +35,9 @@ pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send
 impl<W: World> MeshDataService for Data<W> {
     type PublishClientDataStream = Answers<PublishResponse>;
     type SubscribeClientDataStream = Answers<SubscribeResponse>;
+    type SubscribeNodeUpdatesStream = Answers<NodeUpdate>;
+    type SubscribeMeshUpdatesStream = Answers<SubscribeUpdatesResponse>;
+    type SubscribeInternalDBUpdatesStream = Answers<SubscribeUpdatesResponse>;
 
     async fn open_client_data_stream(
         &self,
@@ -93,5 +98,26 @@ impl<W: World> MeshDataService for Data<W> {
         request: Request<Streaming<SubscribeRequest>>,
     ) -> Result<Response<Self::SubscribeClientDataStream>, Status> {
         Ok(Response::new(subscribe::serve(self.world.clone(), request.into_inner())))
+    }
+
+    async fn subscribe_node_updates(
+        &self,
+        _: Request<SubscribeNodeUpdatesRequest>,
+    ) -> Result<Response<Self::SubscribeNodeUpdatesStream>, Status> {
+        Ok(Response::new(nodes::serve(self.world.clone())))
+    }
+
+    async fn subscribe_mesh_updates(
+        &self,
+        request: Request<Streaming<SubscribeUpdatesRequest>>,
+    ) -> Result<Response<Self::SubscribeMeshUpdatesStream>, Status> {
+        Ok(Response::new(updates::serve(self.world.clone(), UpdateKind::Mesh, request.into_inner())))
+    }
+
+    async fn subscribe_internal_db_updates(
+        &self,
+        request: Request<Streaming<SubscribeUpdatesRequest>>,
+    ) -> Result<Response<Self::SubscribeInternalDBUpdatesStream>, Status> {
+        Ok(Response::new(updates::serve(self.world.clone(), UpdateKind::Database, request.into_inner())))
     }
 }

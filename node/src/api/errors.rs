@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use prost::Message;
 use tonic::{Code, Status};
-use wattle_core::node::command::Refusal;
+use wattle_core::agreed::ConfigRefusal;
+use wattle_core::node::command::{JoinBar, Refusal};
 use wattle_io::Ended;
 use wattle_proto::api::{Behind, ErrorDetail, MeshMode, Reason, Refused, WrongNode};
 
@@ -49,6 +50,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             Reason::JoinRefused,
             "make a new token with `wattle mesh invite` at a member",
         ),
+        Refusal::JoinBarred { bar, .. } => classify_bar(*bar),
         Refusal::Impostor(_) => (Code::PermissionDenied, Reason::Impostor, ""),
         Refusal::Evicted(_) => (Code::FailedPrecondition, Reason::Evicted, ""),
         Refusal::StreamsOpen { .. } => {
@@ -74,6 +76,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::NoQuorum => {
             (Code::Unavailable, Reason::NoQuorum, "`wattle status` shows which voters are missing")
         }
+        Refusal::Config(refusal) => classify_config(refusal),
         Refusal::Backpressure { .. } => {
             (Code::ResourceExhausted, Reason::Backpressure, "`wattle stream show` tells what it waits for")
         }
@@ -97,7 +100,60 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             "`wattle stream show` says what happened; an operator must decide",
         ),
         Refusal::StreamClosed => (Code::Aborted, Reason::StreamClosed, ""),
+        Refusal::UpdatesFull { .. } => (
+            Code::ResourceExhausted,
+            Reason::UpdatesFull,
+            "`wattle status` shows who is behind; `wattle update subscribe` at that node processes what waits there",
+        ),
+        Refusal::UpdateTooOld { .. } => (Code::OutOfRange, Reason::UpdateTooOld, ""),
+        Refusal::UpdateIdTaken { .. } => (Code::AlreadyExists, Reason::UpdateIdTaken, ""),
         Refusal::Invalid(_) => (Code::InvalidArgument, Reason::Invalid, ""),
+    }
+}
+
+fn classify_bar(bar: JoinBar) -> (Code, Reason, &'static str) {
+    match bar {
+        JoinBar::Closed => (
+            Code::FailedPrecondition,
+            Reason::JoinClosed,
+            "a member can open the mesh with `wattle mesh config set --join key-required`",
+        ),
+        JoinBar::WrongKey => (
+            Code::PermissionDenied,
+            Reason::JoinKeyWrong,
+            "get a token from `wattle mesh invite`, or the join key from `wattle mesh key rotate`, at a member",
+        ),
+        JoinBar::ExpiredKey => (
+            Code::FailedPrecondition,
+            Reason::JoinKeyExpired,
+            "make a new one at a member: `wattle mesh invite` or `wattle mesh key rotate`",
+        ),
+        JoinBar::ExhaustedKey => (
+            Code::ResourceExhausted,
+            Reason::JoinKeyExhausted,
+            "make a new one at a member: `wattle mesh invite` or `wattle mesh key rotate`",
+        ),
+    }
+}
+
+fn classify_config(refusal: &ConfigRefusal) -> (Code, Reason, &'static str) {
+    match refusal {
+        ConfigRefusal::Conflict { .. } | ConfigRefusal::SettingsConflict { .. } => (
+            Code::Aborted,
+            Reason::VersionConflict,
+            "somebody else wrote it: read it again, decide again, and write with the version read",
+        ),
+        ConfigRefusal::UnknownKey(_) => {
+            (Code::NotFound, Reason::UnknownKey, "`wattle config list` lists the keys")
+        }
+        ConfigRefusal::BadKey(_) => (Code::InvalidArgument, Reason::BadKey, ""),
+        ConfigRefusal::ValueTooLarge { .. } => (
+            Code::InvalidArgument,
+            Reason::ValueTooLarge,
+            "keep large data elsewhere, and write here where it is",
+        ),
+        ConfigRefusal::Full(_) => (Code::ResourceExhausted, Reason::ConfigFull, ""),
+        ConfigRefusal::Refused { .. } => (Code::InvalidArgument, Reason::ValueRefused, ""),
     }
 }
 
@@ -111,6 +167,7 @@ fn retriable(reason: Reason) -> bool {
             | Reason::Busy
             | Reason::OnlyVoter
             | Reason::Critical
+            | Reason::UpdatesFull
     )
 }
 
@@ -142,13 +199,28 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
             detail.behind =
                 Some(Behind { name: behind.clone(), processed: processed.0, accepted: accepted.0 });
         }
+        Refusal::Config(ConfigRefusal::Conflict { present, .. }) => {
+            detail.present_version = Some(present.map_or(0, |version| version.0));
+        }
+        Refusal::Config(ConfigRefusal::SettingsConflict { present }) => {
+            detail.present_version = Some(present.0);
+        }
+        Refusal::Config(ConfigRefusal::ValueTooLarge { limit, .. }) => detail.limit_bytes = Some(*limit),
         Refusal::NoSpace { free } => detail.free_bytes = Some(*free),
         Refusal::TooLarge { limit, .. } | Refusal::TooManyWriters { limit } => {
             detail.limit_bytes = Some(*limit)
         }
+        Refusal::UpdatesFull { behind, lagging, .. } => {
+            detail.lagging = lagging.iter().map(super::updates::lag).collect();
+            detail.lagging_count = Some(*behind);
+        }
+        Refusal::UpdateIdTaken { number } => detail.update_number = Some(number.0),
         Refusal::NotMember
+        | Refusal::UpdateTooOld { .. }
+        | Refusal::Config(_)
         | Refusal::BadToken(_)
         | Refusal::JoinRefused(_)
+        | Refusal::JoinBarred { .. }
         | Refusal::Impostor(_)
         | Refusal::Evicted(_)
         | Refusal::LastMember
@@ -186,6 +258,11 @@ pub fn refused(first_writer: u64, last_writer: u64, refusal: &Refusal) -> Refuse
         message: refusal.to_string(),
         detail: Some(detail(refusal)),
     }
+}
+
+/// The node is no member any more, so a call that goes on ends.
+pub fn parted(left: bool, why: String) -> Status {
+    status(&if left { Refusal::NotMember } else { Refusal::Evicted(why) })
 }
 
 /// An attached handler is served no more.
@@ -264,7 +341,8 @@ pub fn detail_of(status: &Status) -> Option<ErrorDetail> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-    use wattle_core::id::{MeshId, NodeId, Sequence, WriterSequence};
+    use wattle_core::id::{LogIndex, MeshId, NodeId, Sequence, UpdateNumber, WriterSequence};
+    use wattle_core::update::{Lagging, UpdateKind};
 
     fn every_refusal() -> Vec<Refusal> {
         let text = || "text".to_owned();
@@ -273,6 +351,10 @@ mod tests {
             Refusal::NotMember,
             Refusal::BadToken(text()),
             Refusal::JoinRefused(text()),
+            Refusal::JoinBarred { bar: JoinBar::Closed, reason: text() },
+            Refusal::JoinBarred { bar: JoinBar::WrongKey, reason: text() },
+            Refusal::JoinBarred { bar: JoinBar::ExpiredKey, reason: text() },
+            Refusal::JoinBarred { bar: JoinBar::ExhaustedKey, reason: text() },
             Refusal::Impostor(text()),
             Refusal::Evicted(text()),
             Refusal::Critical { unreachable: 2, members: 4 },
@@ -295,7 +377,21 @@ mod tests {
             Refusal::ForeignPosition(text()),
             Refusal::StreamStopped(text()),
             Refusal::StreamClosed,
+            Refusal::UpdatesFull {
+                kind: UpdateKind::Mesh,
+                last: UpdateNumber(9),
+                behind: 2,
+                lagging: vec![Lagging { node: NodeId(3), name: text(), processed: UpdateNumber(4) }],
+            },
+            Refusal::UpdateTooOld { after: UpdateNumber(1), forgotten: UpdateNumber(2) },
+            Refusal::UpdateIdTaken { number: UpdateNumber(8) },
             Refusal::Invalid(text()),
+            Refusal::Config(ConfigRefusal::Conflict { key: text(), present: Some(LogIndex(7)) }),
+            Refusal::Config(ConfigRefusal::UnknownKey(text())),
+            Refusal::Config(ConfigRefusal::BadKey(text())),
+            Refusal::Config(ConfigRefusal::ValueTooLarge { got: 10, limit: 9 }),
+            Refusal::Config(ConfigRefusal::Full(text())),
+            Refusal::Config(ConfigRefusal::Refused { key: text(), why: text() }),
         ]
     }
 
@@ -328,6 +424,10 @@ mod tests {
         assert_eq!(NodeId::from_slice(&wrong.node), Some(NodeId(9)));
         let gap = detail(&Refusal::WriterGap { expected: WriterSequence(6), got: WriterSequence(8) });
         assert_eq!(gap.expected_writer_sequence, Some(6));
+        let conflict =
+            |present| detail(&Refusal::Config(ConfigRefusal::Conflict { key: "k".into(), present }));
+        assert_eq!(conflict(Some(LogIndex(7))).present_version, Some(7));
+        assert_eq!(conflict(None).present_version, Some(0));
         assert!(detail(&Refusal::Busy).retriable && !detail(&Refusal::WriterClosed).retriable);
         let critical = detail(&Refusal::Critical { unreachable: 2, members: 4 });
         assert!(critical.retriable && critical.mode() == MeshMode::Critical);

@@ -2,14 +2,21 @@
 
 use tonic::{Request, Response, Status, async_trait};
 use wattle_core::node::command::{Command, Reply};
+use wattle_core::update::UpdateKind;
 use wattle_proto::api::mesh_service_server::MeshService;
 use wattle_proto::api::{
-    EvictNodeRequest, EvictNodeResponse, GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse,
-    JoinMeshRequest, JoinMeshResponse, LeaveMeshRequest, LeaveMeshResponse, MeshStatus, SeedMeshRequest,
-    SeedMeshResponse,
+    BroadcastResult, DeleteConfigRequest, DeleteConfigResponse, EvictNodeRequest, EvictNodeResponse,
+    FindUpdateRequest, GetConfigRequest, GetConfigResponse, GetMeshConfigRequest, GetMeshConfigResponse,
+    GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse, JoinMeshRequest, JoinMeshResponse,
+    LeaveMeshRequest, LeaveMeshResponse, ListConfigRequest, ListConfigResponse, MeshEvent, MeshEventFilter,
+    MeshStatus, NodeDescription, RotateJoinKeyRequest, RotateJoinKeyResponse, SeedMeshRequest,
+    SeedMeshResponse, SendUpdateRequest, SetConfigRequest, SetConfigResponse, SetMeshConfigRequest,
+    SetMeshConfigResponse, SetUpdatePolicyRequest, SetUpdatePolicyResponse, WatchConfigRequest,
+    WatchConfigResponse,
 };
 
-use super::{convert, errors};
+use super::data::Answers;
+use super::{config, convert, errors, events, mesh_config, nodes, updates};
 use crate::world::{Replies, World};
 
 pub(super) struct Mesh<W> {
@@ -40,6 +47,8 @@ pub(super) fn out_of_place(reply: &Reply) -> Status {
 
 #[async_trait]
 impl<W: World> MeshService for Mesh<W> {
+    type WatchMeshEventsStream = Answers<MeshEvent>;
+
     async fn seed_mesh(
         &self,
         request: Request<SeedMeshRequest>,
@@ -102,5 +111,112 @@ impl<W: World> MeshService for Mesh<W> {
     ) -> Result<Response<MeshStatus>, Status> {
         let status = self.world.status().await.ok_or_else(errors::node_stopped)?;
         Ok(Response::new(convert::status(status)))
+    }
+
+    async fn send_node_update(
+        &self,
+        request: Request<NodeDescription>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        nodes::send(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn send_mesh_update(
+        &self,
+        request: Request<SendUpdateRequest>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        updates::send(&self.world, UpdateKind::Mesh, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn send_system_update(
+        &self,
+        request: Request<SendUpdateRequest>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        self.send_mesh_update(request).await
+    }
+
+    async fn send_internal_db_update(
+        &self,
+        request: Request<SendUpdateRequest>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        updates::send(&self.world, UpdateKind::Database, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn find_update(
+        &self,
+        request: Request<FindUpdateRequest>,
+    ) -> Result<Response<BroadcastResult>, Status> {
+        updates::find(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn watch_mesh_events(
+        &self,
+        request: Request<MeshEventFilter>,
+    ) -> Result<Response<Self::WatchMeshEventsStream>, Status> {
+        events::serve(&self.world, &request.into_inner()).map(Response::new)
+    }
+
+    async fn set_update_policy(
+        &self,
+        request: Request<SetUpdatePolicyRequest>,
+    ) -> Result<Response<SetUpdatePolicyResponse>, Status> {
+        updates::set_policy(&self.world, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_config(
+        &self,
+        request: Request<SetConfigRequest>,
+    ) -> Result<Response<SetConfigResponse>, Status> {
+        config::set(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn delete_config(
+        &self,
+        request: Request<DeleteConfigRequest>,
+    ) -> Result<Response<DeleteConfigResponse>, Status> {
+        config::delete(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_config(
+        &self,
+        request: Request<GetConfigRequest>,
+    ) -> Result<Response<GetConfigResponse>, Status> {
+        config::get(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_config(
+        &self,
+        request: Request<ListConfigRequest>,
+    ) -> Result<Response<ListConfigResponse>, Status> {
+        config::list(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn get_mesh_config(
+        &self,
+        request: Request<GetMeshConfigRequest>,
+    ) -> Result<Response<GetMeshConfigResponse>, Status> {
+        mesh_config::get(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn set_mesh_config(
+        &self,
+        request: Request<SetMeshConfigRequest>,
+    ) -> Result<Response<SetMeshConfigResponse>, Status> {
+        mesh_config::set(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn rotate_join_key(
+        &self,
+        request: Request<RotateJoinKeyRequest>,
+    ) -> Result<Response<RotateJoinKeyResponse>, Status> {
+        mesh_config::rotate(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    type WatchConfigStream = Answers<WatchConfigResponse>;
+
+    async fn watch_config(
+        &self,
+        request: Request<WatchConfigRequest>,
+    ) -> Result<Response<Self::WatchConfigStream>, Status> {
+        Ok(Response::new(config::watch(self.world.clone(), request.into_inner())))
     }
 }

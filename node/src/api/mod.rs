@@ -1,12 +1,17 @@
 //! The API for applications and operators: gRPC over HTTP/2, with health and reflection.
 
 pub mod auth;
+mod config;
 pub mod convert;
 mod data;
 pub mod errors;
+mod events;
 mod mesh;
+mod mesh_config;
+mod nodes;
 mod publish;
 mod subscribe;
+mod updates;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -106,3 +111,7 @@ impl Api {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_events;
+#[cfg(test)]
+mod tests_updates;

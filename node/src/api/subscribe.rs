@@ -12,7 +12,7 @@ use wattle_proto::api::subscribe_response::Response;
 use wattle_proto::api::{Acknowledge, Attached, Messages, SubscribeRequest, SubscribeResponse};
 
 use super::data::Answers;
-use super::{convert, errors};
+use super::{convert, errors, updates};
 use crate::world::{Handed, Handler, World};
 
 /// Bytes of messages in one response, unless one message alone is larger.
@@ -70,6 +70,7 @@ async fn run<W: World>(
                     }
                     pending.extend(cut(delivery.messages).into_iter().map(Response::Messages));
                 }
+                Some(Handed::Updates(_)) => return Err(updates::out_of_place()),
                 Some(Handed::Ended(why)) => return Err(errors::ended(token, &why)),
                 None => return Err(errors::node_stopped()),
             },

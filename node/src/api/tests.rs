@@ -498,6 +498,113 @@ async fn a_full_stream_is_waited_for_and_told_about() {
 }
 
 #[tokio::test]
+async fn agreed_configuration_is_written_read_listed_and_watched() {
+    use wattle_proto::api::{
+        Consistency, DeleteConfigRequest, GetConfigRequest, ListConfigRequest, SetConfigRequest,
+        WatchConfigRequest,
+    };
+    let desk = Desk::new();
+    let world = FakeWorld::new("a", 1);
+    let _node = desk.serve(&world).await;
+    let finder = desk.finder(None);
+    let mut client = Client::connect(finder.only().await.unwrap()).await.unwrap();
+    let set = |key: &str, value: &'static [u8], expected_version| SetConfigRequest {
+        key: key.into(),
+        value: value.into(),
+        expected_version,
+    };
+    let get = |key: &str| GetConfigRequest { key: key.into(), consistency: 0 };
+    let mesh = &mut client.mesh;
+    let first = mesh.set_config(set("app/k", b"1", Some(0))).await.unwrap().into_inner().version;
+    let found = mesh.get_config(get("app/k")).await.unwrap().into_inner();
+    assert_eq!(found.record.map(|record| (record.value, record.version)), Some(("1".into(), first)));
+    assert_eq!(found.at.unwrap().consistency(), Consistency::Linearizable, "unless asked otherwise");
+    assert_eq!(mesh.get_config(get("none")).await.unwrap().into_inner().record, None);
+
+    let refused = mesh.set_config(set("app/k", b"2", Some(first + 9))).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Aborted);
+    let detail = errors::detail_of(&refused).unwrap();
+    assert_eq!((detail.reason(), detail.present_version), (Reason::VersionConflict, Some(first)));
+    assert!(!detail.retriable && detail.hint.contains("read it again"));
+    let bad = mesh.get_config(GetConfigRequest { key: "k".into(), consistency: 7 }).await.unwrap_err();
+    assert_eq!(bad.code(), Code::InvalidArgument);
+
+    mesh.set_config(set("app/m", b"1", None)).await.unwrap();
+    let page = |after: &str| ListConfigRequest {
+        prefix: "app/".into(),
+        after: after.into(),
+        limit: 1,
+        consistency: 2,
+    };
+    let listed = mesh.list_config(page("")).await.unwrap().into_inner();
+    assert_eq!((listed.records[0].key.as_str(), listed.more), ("app/k", true));
+    let listed = mesh.list_config(page("app/k")).await.unwrap().into_inner();
+    assert_eq!((listed.records[0].key.as_str(), listed.more), ("app/m", false));
+    let gone = DeleteConfigRequest { key: "none".into(), expected_version: None };
+    let refused = mesh.delete_config(gone).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), errors::detail_of(&refused).unwrap().reason()),
+        (Code::NotFound, Reason::UnknownKey)
+    );
+
+    let (_keep, stop) = Stop::pair();
+    let mut told = Vec::new();
+    let request = WatchConfigRequest { prefix: "app/".into(), after: None };
+    let watched = crate::client::config::watch(&finder, request, stop, |what| {
+        told.push(what);
+        false
+    });
+    watched.await.unwrap();
+    let [crate::client::config::Told::Part(part)] = &told[..] else { panic!("{told:?}") };
+    let keys: Vec<&str> = part.changes.iter().map(|change| change.key.as_str()).collect();
+    assert_eq!((part.fresh, keys), (true, vec!["app/k", "app/m"]));
+}
+
+#[tokio::test]
+async fn a_write_that_nobody_answered_is_not_asked_again_elsewhere() {
+    use wattle_proto::api::SetConfigRequest;
+    let desk = Desk::new();
+    let nodes = [FakeWorld::new("a", 1), FakeWorld::new("b", 2)];
+    let _served = (desk.serve(&nodes[0]).await, desk.serve(&nodes[1]).await);
+    nodes[0].stop();
+    nodes[1].stop();
+    let mut asked = 0;
+    let request = SetConfigRequest { key: "k".into(), value: "v".into(), expected_version: None };
+    let failure = crate::client::config::once(&desk.finder(None), async |client| {
+        asked += 1;
+        Ok(client.mesh.set_config(request.clone()).await?)
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(asked, 1);
+    assert!(
+        matches!(&failure, Failure::Unreachable(what) if what.contains("may have been done")),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn settings_of_the_mesh_have_names_and_types_of_their_own() {
+    use wattle_proto::api::{GetMeshConfigRequest, SetMeshConfigRequest};
+    let desk = Desk::new();
+    let world = FakeWorld::new("a", 1);
+    let _node = desk.serve(&world).await;
+    let mut client = Client::connect(desk.finder(None).only().await.unwrap()).await.unwrap();
+    let nothing = client.mesh.set_mesh_config(SetMeshConfigRequest::default()).await.unwrap_err();
+    assert_eq!(nothing.code(), Code::InvalidArgument);
+    let wanted = SetMeshConfigRequest {
+        description: Some("greenhouses".into()),
+        control_voters: Some(3),
+        ..SetMeshConfigRequest::default()
+    };
+    let version = client.mesh.set_mesh_config(wanted).await.unwrap().into_inner().version;
+    let found = client.mesh.get_mesh_config(GetMeshConfigRequest { consistency: 0 }).await.unwrap();
+    let config = found.into_inner().config.unwrap();
+    assert_eq!((config.version, config.control_voters), (version, Some(3)));
+    assert_eq!((config.description.as_str(), config.name.as_str()), ("greenhouses", "fake"));
+}
+
+#[tokio::test]
 async fn members_go_over_the_api_and_refusals_say_what_is_in_the_way() {
     let desk = Desk::new();
     let world = FakeWorld::new("a", 1);

@@ -1,7 +1,12 @@
 //! The command line: what can be said. Who does it is in [`commands`].
 
 mod commands;
+mod config;
+mod events;
 mod membership;
+mod mesh_config;
+mod mesh_key;
+mod updates;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -96,6 +101,9 @@ enum Command {
     ///
     /// As the node that is asked sees it, with a warning wherever the loss of a node would hurt or something stands still.
     Status,
+    /// Read, write and watch the configuration that all nodes agree on
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Open, close and look at streams
     #[command(subcommand)]
     Stream(StreamCommand),
@@ -111,6 +119,9 @@ enum Command {
     /// that is started again goes on after the last message it acknowledged. One that is killed may print again what it had not
     /// acknowledged yet; --position-file with --output does not. Of several subscribers of one stream the newest is served.
     Subscribe(SubscribeArgs),
+    /// Send updates to all members, and process them
+    #[command(subcommand)]
+    Update(updates::UpdateCommand),
     /// Simulate meshes from seeds: the very core that runs here, with faults and checkers around it
     #[command(subcommand)]
     Sim(wattle_sim::cli::Command),
@@ -129,13 +140,23 @@ enum MeshCommand {
     /// A token admits up to 16 nodes within a day. It names the node that made it, which others must be able to dial: a node that only
     /// dials out cannot invite.
     Invite,
+    /// Show the settings of the mesh itself, or change them
+    Config(mesh_config::MeshConfigArgs),
+    /// The join key of the mesh itself, which any member takes
+    #[command(subcommand)]
+    Key(mesh_key::MeshKeyCommand),
     /// Join the mesh of a token
     ///
-    /// Run it where the new node runs; the node that made the token must be reachable from there.
+    /// Run it where the new node runs; the node that made the token, or one that the join key names, must be reachable from there.
     Join {
-        /// What `mesh seed` or `mesh invite` printed; `-` reads it from standard input
+        /// What `mesh seed`, `mesh invite` or `mesh key rotate` printed; `-` reads it from standard input
         token: String,
     },
+    /// Print what happens to the mesh, as the asked node learns of it, until Ctrl-C
+    ///
+    /// Members that join, change, fail and come back, who leads, streams that open and close, settings, updates. A reader that is too slow misses
+    /// some and is told how many.
+    Events(events::EventsArgs),
     /// Let this node leave its mesh
     ///
     /// The other members agree on it; without a quorum it stays a member. It serves nothing afterwards and keeps the data of the streams it was
@@ -314,15 +335,20 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Mesh(MeshCommand::Seed { name }) => desk.seed(name).await,
                 Command::Mesh(MeshCommand::Invite) => desk.invite().await,
                 Command::Mesh(MeshCommand::Join { token }) => desk.join(token).await,
+                Command::Mesh(MeshCommand::Events(arguments)) => desk.events(arguments).await,
+                Command::Mesh(MeshCommand::Key(command)) => desk.mesh_key(command).await,
+                Command::Mesh(MeshCommand::Config(arguments)) => desk.mesh_config(arguments).await,
                 Command::Mesh(MeshCommand::Leave { force }) => desk.leave(force).await,
                 Command::Mesh(MeshCommand::Evict { member }) => desk.evict(member).await,
                 Command::Status => desk.status().await,
+                Command::Config(command) => desk.config(command).await,
                 Command::Stream(StreamCommand::Open { name, from, to }) => desk.open(name, from, to).await,
                 Command::Stream(StreamCommand::Close { name }) => desk.close(name).await,
                 Command::Stream(StreamCommand::List) => desk.list().await,
                 Command::Stream(StreamCommand::Show { name }) => desk.show(name).await,
                 Command::Publish(arguments) => desk.publish(arguments).await,
                 Command::Subscribe(arguments) => desk.subscribe(arguments).await,
+                Command::Update(command) => desk.update(command).await,
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The command line's side of the API: finding a node, asking it, following it to the right one.
 
+pub mod config;
 pub mod connect;
 pub mod failure;
 pub mod find;

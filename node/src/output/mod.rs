@@ -1,7 +1,10 @@
 //! What commands print: text for people, JSON for programs. Answers go to standard output, remarks to standard error.
 
+pub mod config;
+pub mod mesh_config;
 pub mod status;
 pub mod stream;
+pub mod updates;
 
 use std::collections::BTreeMap;
 use std::io::Write;

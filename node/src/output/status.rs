@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wattle_proto::api::{MeshMode, MeshStanding, MeshStatus};
 
-use super::{Names, stream, table};
+use super::{Names, stream, table, updates};
 use crate::api::convert::id_text;
 
 /// The same in an order that people can find things in: by name.
@@ -52,9 +52,13 @@ pub fn text(status: &MeshStatus) -> String {
             status.name
         )),
     }
+    if let Some(config) = status.config.as_ref().filter(|config| !config.description.is_empty()) {
+        out.push_str(&format!("{}\n", config.description));
+    }
     if status.mesh.is_some() {
         if let Some(standing) = &status.standing {
-            out.push_str(&mode(standing));
+            out.push_str(&standing_text(standing));
+            out.push_str(".\n");
         }
         out.push('\n');
         out.push_str(&members(status));
@@ -67,6 +71,7 @@ pub fn text(status: &MeshStatus) -> String {
         out.push_str(&control(status, &names));
         out.push('\n');
         out.push_str(&stream::list_text(status));
+        out.push_str(&updates::text(status));
     }
     for warning in warnings(status) {
         out.push_str(&format!("\nwarning: {warning}\n"));
@@ -111,7 +116,9 @@ pub const fn mode_name(mode: MeshMode) -> &'static str {
     }
 }
 
-fn mode(standing: &MeshStanding) -> String {
+/// How the mesh is, and what that forbids, for people.
+#[must_use]
+pub fn standing_text(standing: &MeshStanding) -> String {
     let (name, members) = (mode_name(standing.mode()), standing.members);
     let away = match standing.unreachable {
         0 => format!("all {members} members can be reached"),
@@ -126,7 +133,7 @@ fn mode(standing: &MeshStanding) -> String {
         }
         _ => "",
     };
-    format!("{name}: {away}{forbids}.\n")
+    format!("{name}: {away}{forbids}")
 }
 
 fn former(status: &MeshStatus) -> String {
@@ -181,6 +188,11 @@ fn control(status: &MeshStatus, names: &Names) -> String {
     text
 }
 
+/// Whether that is what the mesh agreed on.
+fn wants_one(status: &MeshStatus) -> bool {
+    status.config.as_ref().and_then(|config| config.control_voters) == Some(1)
+}
+
 /// What an operator should know before it hurts.
 #[must_use]
 pub fn warnings(status: &MeshStatus) -> Vec<String> {
@@ -190,6 +202,9 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
         if let [voter] = control.voters.as_slice() {
             let voter = names.name(voter);
             let remedy = match status.members.len() {
+                _ if wants_one(status) => {
+                    "The mesh agreed on one voter: `wattle mesh config set --voters 3` makes it three."
+                }
                 0..=2 => "With three members, three will vote and any one of them may be lost.",
                 _ => "More members are being made voters; until that is done, do not stop it.",
             };
@@ -219,6 +234,7 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
     if let Some(why) = status.refusing.as_ref().filter(|_| status.parted.is_none()) {
         warnings.push(format!("publishing is refused here: {why}"));
     }
+    warnings.extend(status.updates.iter().filter_map(updates::warning));
     for stream in &status.streams {
         if let Some(why) = &stream.stopped {
             warnings.push(format!("stream {} stopped on this node: {why}", stream.name));
@@ -244,6 +260,7 @@ pub fn json(status: &MeshStatus) -> Value {
     json!({
         "node": { "id": id_text(&status.node), "name": status.name, "boot": id_text(&status.boot), "generation": status.generation },
         "mesh": status.mesh.as_ref().map(|mesh| json!({ "id": id_text(mesh), "name": status.mesh_name })),
+        "config": status.config.as_ref().map(super::mesh_config::json),
         "members": status.members.iter().map(|member| json!({
             "id": id_text(&member.node), "name": member.name, "addresses": member.addresses, "api": member.api,
             "reachable": member.reachable, "hops": member.hops, "voter": member.voter,
@@ -259,6 +276,7 @@ pub fn json(status: &MeshStatus) -> Value {
             "commit": control.commit, "last": control.last, "stopped": control.stopped,
         })),
         "streams": status.streams.iter().map(|one| stream::json(one, &names)).collect::<Vec<_>>(),
+        "updates": status.updates.iter().map(updates::json).collect::<Vec<_>>(),
         "refusing": status.refusing,
         "mode": status.standing.as_ref().map(|standing| mode_name(standing.mode())),
         "standing": status.standing.as_ref().map(|standing| json!({
@@ -302,6 +320,7 @@ mod tests {
             name: "a".to_owned(),
             mesh: Some(id(9)),
             mesh_name: "dev".to_owned(),
+            config: None,
             members: vec![member(1, "a", Some(0), true), member(2, "b", Some(1), false)],
             links: vec![LinkStatus { a: id(1), b: id(2), cost_micros: 120, rtt_nanos: Some(80_000) }],
             control: Some(GroupStatus {

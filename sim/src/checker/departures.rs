@@ -1,4 +1,4 @@
-//! Nodes that were taken out of the mesh, or left it, and what the others say of them (X60).
+//! Nodes that were taken out of the mesh, or left it, and what the others say of them (X25).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +60,7 @@ impl Departures {
     /// A node shows its status; `synced` if all that it wrote is on disk. `whose` knows the nodes of the plan.
     ///
     /// # Errors
-    /// X60.
+    /// X25.
     pub fn seen(
         &mut self,
         node: usize,
@@ -76,7 +76,7 @@ impl Departures {
         }
         ensure!(
             status.epoch.number >= *shown,
-            "X60",
+            "X25",
             "node {node} was at mesh epoch {shown} and is at {}",
             status.epoch
         );
@@ -92,20 +92,20 @@ impl Departures {
             let back = whose(gone).is_some_and(|place| self.back.contains_key(&place));
             ensure!(
                 back || !linked,
-                "X60",
+                "X25",
                 "node {node} knows that {:?} is no member any more, and holds a link with it",
                 former.name
             );
             let decides = status.control.as_ref().is_some_and(|control| control.voters.contains(&gone));
             ensure!(
                 back || !decides,
-                "X60",
+                "X25",
                 "node {node} knows that {:?} is no member any more, and lets it vote",
                 former.name
             );
             ensure!(
                 !status.members.iter().any(|member| member.node == gone),
-                "X60",
+                "X25",
                 "node {node} names {:?} a member and a former one",
                 former.name
             );
@@ -153,10 +153,10 @@ mod tests {
         departures.seen(0, &status(2), true, whose).unwrap();
         let link = LinkStatus { a: NodeId(1), b: NodeId(9), cost: 1, rtt: Some(Span(1)) };
         let linked = Status { links: vec![link], ..status(2) };
-        assert_eq!(departures.seen(0, &linked, true, whose).unwrap_err().checker, "X60");
+        assert_eq!(departures.seen(0, &linked, true, whose).unwrap_err().checker, "X25");
         departures.comes_back(4, 0);
         departures.seen(0, &linked, true, whose).expect("it may be a member again");
-        assert_eq!(departures.seen(0, &status(1), true, whose).unwrap_err().checker, "X60");
+        assert_eq!(departures.seen(0, &status(1), true, whose).unwrap_err().checker, "X25");
     }
 
     #[test]

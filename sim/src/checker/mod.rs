@@ -24,11 +24,15 @@
 //! | X19 | of several connections between two nodes one stays: a link goes down only because something broke |
 //! | X20 | the first beat of a later start counts at once; a start that was replaced does not come back while its successor is heard |
 //! | X21 | what a node said outlasts its end: no two starts are heard under one count, and a stream that it closed stays closed |
-//! | X60 | who was evicted or left is no member, has no link and no vote wherever that is known; all members come to know it, and it itself |
+//! | X22 | what was told of agreed configuration is explained by one order of all that was asked (linearizability); a version is one write |
+//! | X23 | a watcher of agreed configuration is told everything that is written, in order, or all there is |
+//! | X24 | an update that was acknowledged reaches every member, all in one order, each once but for calls in flight at an end |
+//! | X25 | who was evicted or left is no member, has no link and no vote wherever that is known; all members come to know it, and it itself |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
 mod agreement;
+mod configuration;
 mod departures;
 mod handling;
 mod linear;
@@ -41,11 +45,14 @@ mod starts;
 mod status;
 mod stream;
 mod traffic;
+mod updates;
+mod watching;
 mod whole;
 
 use wattle_core::id::GroupId;
 
 pub use agreement::Agreement;
+pub use configuration::{Asked as ConfigAsked, Configuration, Told as ConfigTold, WISHES_MOST};
 pub use departures::Departures;
 pub use handling::Handling;
 pub use links::{Neighbours, Pauses};
@@ -57,10 +64,12 @@ pub use starts::Starts;
 pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
+pub use updates::UpdateLedger;
+pub use watching::Watched;
 pub use whole::{completed_is_marked, log_is_bounded, nobody_parted, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 21;
+pub const CHECKERS: u32 = 25;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +140,7 @@ mod fixture {
             generation: Generation(1),
             mesh: None,
             mesh_name: String::new(),
+            settings: wattle_core::agreed::MeshSettings::default(),
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
             standing: None,
@@ -139,6 +149,7 @@ mod fixture {
             links: Vec::new(),
             control: None,
             streams,
+            updates: Vec::new(),
             refusing: None,
             journal_bytes: 0,
             journal_live_bytes: 0,

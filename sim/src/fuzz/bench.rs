@@ -329,7 +329,7 @@ impl Bench {
                     }
                 }
                 Output::Deliver(delivery) => self.tally.delivered += delivery.messages.len() as u64,
-                Output::Reply { .. } | Output::Event(_) => {}
+                Output::Reply { .. } | Output::Event(_) | Output::DeliverUpdates(_) => {}
             }
         }
     }

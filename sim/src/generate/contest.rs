@@ -34,6 +34,7 @@ pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     let mood = Mood::new(&mut draws);
     let mut at = FIRST;
     plan.registry.clear();
+    plan.updates = None;
     for round in 0..rounds {
         let mut draws = Draws::new(plan.seed, Purpose::Contest, 1, round);
         ask(plan, &mut draws, at);

@@ -41,6 +41,12 @@ pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
         let at = SECOND + draws.below(plan.fault_phase);
         plan.departures.push(DeparturePlan { at, node, asked_at, parting, returns });
     }
+    // Who goes may be gone before it could open a stream for others.
+    if let Some(stays) = (0..plan.nodes.len()).find(|node| !gone.contains(node)) {
+        for stream in plan.streams.iter_mut().filter(|stream| gone.contains(&stream.asked_at)) {
+            stream.asked_at = stays;
+        }
+    }
     // Who lost its disk, or stays broken, has its own ways to be no member.
     plan.faults.retain(|fault| !fault.kind.damages());
     plan.beyond_repair = false;

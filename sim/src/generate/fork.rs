@@ -87,6 +87,7 @@ fn ask(plan: &mut Plan, draws: &mut Draws, from: Time) {
         name: draws.below(2),
         wish: if draws.percent(20) { Wish::Open { source: 0, target: 1 } } else { Wish::Close },
     };
+    plan.updates = None;
     plan.registry = (0..ASKED).map(wish).collect();
 }
 

@@ -27,6 +27,7 @@ pub(super) fn former(plan: &mut Plan) {
 pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     calm_down(plan, &mut draws);
     plan.forsaken = None;
+    plan.updates = None;
     plan.faults.clear();
     let scene = draws.pick(&[source, source, newcomer, tails, tails, leader]);
     let falls = scene(plan, &mut draws);

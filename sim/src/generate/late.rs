@@ -27,6 +27,8 @@ pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     calm_down(plan, &mut draws);
     plan.forsaken = None;
     plan.registry.clear();
+    plan.updates = None;
+    plan.config.clear();
     // Votes travel nearly as long as an election waits: two are candidates in one term before either hears of the other.
     let usual = draws.spread(15 * MILLI, 60 * MILLI);
     plan.network.latency = Latency::Uniform(usual / 2, usual * 3);

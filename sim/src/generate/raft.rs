@@ -74,6 +74,7 @@ fn subject(draws: &mut Draws, count: usize) -> Subject {
 
 /// Streams are there, and busy enough to have groups of their own.
 fn be_brief(plan: &mut Plan) {
+    plan.updates = None;
     plan.streams.truncate(1);
     for stream in &mut plan.streams {
         stream.opens_at = stream.opens_at.min(SECOND);

@@ -35,6 +35,8 @@ pub(crate) fn plan(nodes: usize, seed: u64, length: Time) -> Plan {
         planted: None,
         streams: streams(nodes, seed, forming, length),
         registry: Vec::new(),
+        updates: None,
+        config: Vec::new(),
         departures: Vec::new(),
         faults: faults(nodes, seed, &edges, forming, until),
         beyond_repair: false,

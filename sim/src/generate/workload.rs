@@ -2,7 +2,8 @@
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::plan::{
-    HandlerKind, HandlerPlan, Interruption, InterruptionKind, PublisherPlan, RegistryPlan, StreamPlan, Wish,
+    ConfigPlan, ConfigWish, HandlerKind, HandlerPlan, Interruption, InterruptionKind, PublisherPlan,
+    RegistryPlan, StreamPlan, Wish,
 };
 use crate::random::{Draws, Purpose};
 
@@ -57,6 +58,70 @@ pub(super) fn registry(seed: u64, count: usize, fault_phase: Time) -> Vec<Regist
         }
     }
     wishes
+}
+
+/// Wishes about a few keys, in bursts, so that what is asked at different nodes overlaps or follows closely.
+pub(super) fn config(seed: u64, count: usize, fault_phase: Time) -> Vec<ConfigPlan> {
+    let mut draws = Draws::new(seed, Purpose::Configuration, 0, 0);
+    if draws.percent(40) {
+        return Vec::new();
+    }
+    let keys = draws.between(1, 2);
+    let bursts = draws.spread(1, 6);
+    let mut wishes = voters(seed, count, fault_phase);
+    wishes.extend(watches(seed, count, fault_phase));
+    for burst in 0..bursts {
+        let mut draws = Draws::new(seed, Purpose::Configuration, 1, burst);
+        let (at, key) = (draws.below(fault_phase), draws.below(keys));
+        let within = draws.spread(MILLI, 500 * MILLI);
+        for _ in 0..draws.between(2, 9) {
+            let wish = match draws.weighted(&[20, 30, 8, 37, 5]) {
+                0 => ConfigWish::Set,
+                1 => ConfigWish::Swap,
+                2 => ConfigWish::Delete,
+                3 => ConfigWish::Get,
+                _ => ConfigWish::Peek,
+            };
+            wishes.push(ConfigPlan {
+                at: at + draws.below(within),
+                node: draws.index(count),
+                leader: draws.percent(15),
+                key,
+                wish,
+            });
+        }
+    }
+    wishes
+}
+
+/// Some watch, each at another node from where the one before was.
+fn watches(seed: u64, count: usize, fault_phase: Time) -> Vec<ConfigPlan> {
+    let mut draws = Draws::new(seed, Purpose::Configuration, 3, 0);
+    let number = draws.below(12);
+    let wish = |_| ConfigPlan {
+        at: draws.below(fault_phase),
+        node: draws.index(count),
+        leader: false,
+        key: 0,
+        wish: if draws.percent(40) { ConfigWish::WatchAll } else { ConfigWish::Watch },
+    };
+    (0..number).map(wish).collect()
+}
+
+/// How many shall vote changes in some runs.
+fn voters(seed: u64, count: usize, fault_phase: Time) -> Vec<ConfigPlan> {
+    let mut draws = Draws::new(seed, Purpose::Configuration, 2, 0);
+    if count < 4 || draws.percent(60) {
+        return Vec::new();
+    }
+    let wish = |_| ConfigPlan {
+        at: draws.below(fault_phase),
+        node: draws.index(count),
+        leader: false,
+        key: 0,
+        wish: ConfigWish::Voters(draws.pick(&[3, 3, 5])),
+    };
+    (0..3).map(wish).collect()
 }
 
 fn publisher(seed: u64, who: usize, fault_phase: Time) -> PublisherPlan {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{FORMAT, Latency, MAX_NODES, Plan, Wish};
-use crate::checker::CALLS_MOST;
+use super::{ConfigWish, FORMAT, Latency, MAX_NODES, Plan, Wish};
+use crate::checker::{CALLS_MOST, WISHES_MOST};
 use crate::event::{SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
 
@@ -26,6 +26,8 @@ impl Plan {
         self.check_edges()?;
         self.check_streams()?;
         self.check_registry()?;
+        self.check_updates()?;
+        self.check_config()?;
         self.check_departures()?;
         for &node in self.forsaken.iter().flat_map(|forsaken| &forsaken.nodes) {
             self.known(node, "who is forsaken")?;
@@ -53,7 +55,7 @@ impl Plan {
         Ok(())
     }
 
-    fn known(&self, node: usize, what: &str) -> Result<(), String> {
+    pub(super) fn known(&self, node: usize, what: &str) -> Result<(), String> {
         let count = self.nodes.len();
         if node < count {
             return Ok(());
@@ -79,6 +81,28 @@ impl Plan {
             ));
         }
         Ok(())
+    }
+
+    fn check_config(&self) -> Result<(), String> {
+        let mut asked: BTreeMap<u64, usize> = BTreeMap::new();
+        for (index, wanted) in self.config.iter().enumerate() {
+            self.known(wanted.node, &format!("whom configuration wish {index} asks"))?;
+            match wanted.wish {
+                ConfigWish::Voters(3 | 5) | ConfigWish::Watch | ConfigWish::WatchAll => {}
+                ConfigWish::Voters(voters) => {
+                    return Err(format!(
+                        "configuration wish {index} is for {voters} voters: 3 or 5 can be wished for, so that no one voter decides alone"
+                    ));
+                }
+                _ => *asked.entry(wanted.key).or_default() += 1,
+            }
+        }
+        match asked.into_iter().find(|&(_, wishes)| wishes > WISHES_MOST) {
+            Some((key, wishes)) => Err(format!(
+                "there are {wishes} wishes for key {key} of the configuration: {WISHES_MOST} is the most for one key"
+            )),
+            None => Ok(()),
+        }
     }
 
     fn check_departures(&self) -> Result<(), String> {

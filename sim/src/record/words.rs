@@ -194,6 +194,15 @@ pub(super) fn output_fields(output: &Output) -> Vec<Field> {
                 field("token", delivery.token),
             ]
         }
+        Output::DeliverUpdates(delivery) => {
+            let upto = delivery.items.last().map_or(0, |item| item.last().0);
+            vec![
+                field("kind", delivery.kind.name()),
+                field("items", delivery.items.len()),
+                field("up to", upto),
+                field("token", delivery.token),
+            ]
+        }
         Output::Reply { request, reply } => {
             let mut fields = vec![field("request", format!("{:x}", request.0))];
             match reply {

@@ -100,6 +100,18 @@ fn keep_streams(plan: &mut Plan, moved: &dyn Fn(usize) -> usize, kept: &dyn Fn(u
         (stream.source, stream.target, stream.asked_at) = (source, target, moved(stream.asked_at));
         source != target
     });
+    if let Some(updates) = &mut plan.updates {
+        updates.sends.retain_mut(|send| {
+            let left = kept(send.node);
+            send.node = left.unwrap_or_default();
+            left.is_some()
+        });
+    }
+    plan.config.retain_mut(|wish| {
+        let Some(node) = kept(wish.node) else { return false };
+        wish.node = node;
+        true
+    });
     plan.departures.retain_mut(|departure| {
         let (Some(node), Some(asked_at)) = (kept(departure.node), kept(departure.asked_at)) else {
             return false;
@@ -186,6 +198,7 @@ mod tests {
         (1..4).for_each(|node| plan.nodes[node].joins_through = Some(node - 1));
         plan.network.links.clear();
         plan.registry.clear();
+        plan.config.clear();
         plan.streams.truncate(1);
         (plan.streams[0].source, plan.streams[0].target, plan.streams[0].asked_at) = (3, 0, 1);
         let fault = |id, kind| Fault { id, when: Trigger::At(1), kind };

@@ -30,6 +30,11 @@ pub(super) fn times(plan: &mut Plan) -> Vec<&mut Time> {
         }
     }
     times.extend(plan.registry.iter_mut().map(|call| &mut call.at));
+    if let Some(updates) = &mut plan.updates {
+        times.push(&mut updates.service.1);
+        times.extend(updates.sends.iter_mut().map(|send| &mut send.at));
+    }
+    times.extend(plan.config.iter_mut().map(|wish| &mut wish.at));
     times.extend(plan.departures.iter_mut().map(|departure| &mut departure.at));
     times
 }
@@ -52,6 +57,9 @@ pub(super) fn in_order(plan: &mut Plan) {
         }
         let service = &mut stream.handler.service;
         service.0 = service.0.min(service.1);
+    }
+    if let Some(updates) = &mut plan.updates {
+        updates.service.0 = updates.service.0.min(updates.service.1);
     }
 }
 

@@ -162,6 +162,19 @@ fn calls(plan: &Plan, _: Hint) -> Vec<Edit> {
     for range in ranges(plan.registry.len()) {
         edits.push(edit(move |plan| drop(plan.registry.drain(range.clone()))));
     }
+    if plan.updates.is_some() {
+        edits.push(edit(|plan| plan.updates = None));
+    }
+    for range in ranges(plan.sends().len()) {
+        edits.push(edit(move |plan| {
+            if let Some(updates) = &mut plan.updates {
+                drop(updates.sends.drain(range.clone()));
+            }
+        }));
+    }
+    for range in ranges(plan.config.len()) {
+        edits.push(edit(move |plan| drop(plan.config.drain(range.clone()))));
+    }
     for range in ranges(plan.departures.len()) {
         edits.push(edit(move |plan| drop(plan.departures.drain(range.clone()))));
     }
@@ -313,6 +326,7 @@ mod tests {
         plan.network.links.clear();
         plan.streams.clear();
         plan.registry.clear();
+        plan.config.clear();
         plan.faults.clear();
         let half = without_range(&plan, 32..64).expect("nobody needs them");
         assert_eq!((half.nodes.len(), half.check()), (32, Ok(())));

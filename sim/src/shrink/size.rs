@@ -14,7 +14,7 @@ pub struct Size {
     pub streams: usize,
     /// Publishers.
     pub publishers: usize,
-    /// Calls to the registry and interruptions of handlers.
+    /// Calls to the registry, wishes about configuration, departures, updates and interruptions of handlers.
     pub extras: usize,
     /// Messages.
     pub messages: u64,
@@ -41,7 +41,11 @@ impl Size {
             nodes: plan.nodes.len(),
             streams: plan.streams.len(),
             publishers: plan.streams.iter().map(|stream| stream.publishers.len()).sum(),
-            extras: plan.departures.len() + plan.registry.len() + interruptions.sum::<usize>(),
+            extras: plan.departures.len()
+                + plan.registry.len()
+                + plan.config.len()
+                + plan.sends().len()
+                + interruptions.sum::<usize>(),
             messages: plan.messages(),
             edges: plan.edges.len(),
             features: plain::features(plan),

@@ -182,6 +182,8 @@ fn a_toy_that_forgets_its_marks_is_shown_by_one_crash_between_two_nodes() {
     let plan = |seed| {
         let mut plan = Plan::generate(seed);
         plan.registry.clear();
+        plan.updates = None;
+        plan.config.clear();
         plan.forsaken = None;
         plan.disk.capacity = 64 << 20;
         plan.nodes.iter_mut().for_each(|node| node.next_version = false);

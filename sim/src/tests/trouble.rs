@@ -22,6 +22,7 @@ fn busy(what: Trouble) -> Plan {
     let mut plan = (0..)
         .map(|seed| {
             let mut plan = Plan::generate(seed);
+            plan.updates = None;
             plan.faults.clear();
             plan
         })

@@ -1,8 +1,10 @@
 //! What is asked of a toy from outside: commands, and handlers' verdicts.
 
 use bytes::Bytes;
+use wattle_core::agreed::{ConfigCommand, ConfigRecord, ConfigRefusal, ConfigReply, ReadPoint};
 use wattle_core::id::{
-    AttachToken, AuthorityEpoch, MeshId, RequestId, Sequence, StreamInstance, WriterId, WriterSequence,
+    AttachToken, AuthorityEpoch, LogIndex, MeshId, RequestId, Sequence, StreamInstance, WriterId,
+    WriterSequence,
 };
 use wattle_core::node::Output;
 use wattle_core::node::command::{Command, Position, Refusal, Reply, Waited};
@@ -23,6 +25,9 @@ impl Toy {
                 Some(Ok(Reply::Joined { mesh: MeshId(1) }))
             }
             _ if !member => Some(Err(Refusal::NotMember)),
+            Command::Describe(_) | Command::Update(_) => {
+                Some(Err(Refusal::Invalid("the toy has no updates".into())))
+            }
             Command::Invite => Some(Ok(Reply::Token { token: "please".into() })),
             Command::OpenStream { name, source, target } => Some(SHARED.with_borrow_mut(|shared| {
                 let id =
@@ -51,6 +56,9 @@ impl Toy {
                 open.ok_or(Refusal::UnknownStream(name))?.0.clear();
                 Ok(Reply::StreamClosed)
             })),
+            Command::Config(command) => {
+                SHARED.with_borrow_mut(|shared| shared.agreed.answer(command, self.wrong))
+            }
             Command::Publish { stream, writer, first, messages, wait } => {
                 self.publish(request, &stream, writer, first.0, messages, wait)
             }
@@ -192,5 +200,47 @@ impl Toy {
                 }
             }
         }
+    }
+}
+
+/// The agreed configuration of all toys: one table, which every toy asks at once.
+#[derive(Default)]
+pub(super) struct Agreed {
+    records: std::collections::BTreeMap<String, ConfigRecord>,
+    entries: u64,
+}
+
+impl Agreed {
+    pub(super) fn answer(&mut self, command: ConfigCommand, wrong: Wrong) -> Option<Result<Reply, Refusal>> {
+        let at = |consistency| ReadPoint { applied: LogIndex(self.entries), consistency, age: None };
+        let reply = match command {
+            ConfigCommand::Set { key, value, expected } => {
+                let present = self.records.get(&key).map(|record| record.version);
+                if !expected.fits(present) && wrong != Wrong::IgnoresVersions {
+                    return Some(Err(ConfigRefusal::Conflict { key, present }.into()));
+                }
+                self.entries += 1;
+                let version = LogIndex(self.entries);
+                let record = ConfigRecord { key: key.clone(), value, version, created: version };
+                self.records.insert(key, record);
+                ConfigReply::Written { version }
+            }
+            ConfigCommand::Delete { key, .. } => {
+                if self.records.remove(&key).is_none() {
+                    return Some(Err(ConfigRefusal::UnknownKey(key).into()));
+                }
+                self.entries += 1;
+                ConfigReply::Deleted { version: LogIndex(self.entries) }
+            }
+            ConfigCommand::Get { key, consistency } => {
+                ConfigReply::Record { record: self.records.get(&key).cloned(), at: at(consistency) }
+            }
+            ConfigCommand::List { .. }
+            | ConfigCommand::Watch { .. }
+            | ConfigCommand::Configure { .. }
+            | ConfigCommand::RotateKey { .. }
+            | ConfigCommand::Settings { .. } => return None,
+        };
+        Some(Ok(Reply::Config(reply)))
     }
 }

@@ -152,6 +152,7 @@ impl Machine for Toy {
             reachable: true,
             hops: None,
             voter: Some(*node) == first,
+            described: None,
         };
         let stream = |(name, instance, source, target): &(String, StreamInstance, NodeId, NodeId)| {
             let known = self.sources.get(&instance.0).filter(|_| *source == self.me());
@@ -173,11 +174,13 @@ impl Machine for Toy {
             generation: self.generation,
             mesh: own.then_some(MeshId(1)),
             mesh_name: String::new(),
+            settings: wattle_core::agreed::MeshSettings::default(),
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
             standing: None,
             former: Vec::new(),
             members: members.iter().map(member).collect(),
+            updates: Vec::new(),
             links: Vec::new(),
             control: Some(GroupStatus {
                 role: "follower",

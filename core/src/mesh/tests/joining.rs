@@ -3,7 +3,7 @@ use crate::mesh::token::{JoinToken, Secret};
 
 fn refused(reply: Option<Result<Reply, Refusal>>) -> String {
     match reply {
-        Some(Err(Refusal::JoinRefused(reason))) => reason,
+        Some(Err(Refusal::JoinRefused(reason) | Refusal::JoinBarred { reason, .. })) => reason,
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -152,6 +152,8 @@ fn a_proof_serves_only_the_two_keys_it_was_made_for() {
         replica: ReplicaId(3),
         nonce: [4; 16],
         mac: [0; 32],
+        mesh: None,
+        secret: None,
     };
     let (a_key, b_key) = (world.hosts[0].config.key, b.key);
     request.mac = token.secret.verifier().mac(token.mesh, &a_key, &request);
@@ -553,6 +555,8 @@ fn a_tokens_use_is_on_disk_before_the_admission_leaves() {
         replica: ReplicaId(3),
         nonce: [4; 16],
         mac: [0; 32],
+        mesh: None,
+        secret: None,
     };
     ask.mac = token.secret.verifier().mac(token.mesh, &world.hosts[1].config.key, &ask);
     let message = JoinMessage::Request(alloc::boxed::Box::new(ask));
@@ -603,6 +607,8 @@ fn lanes_that_linger_and_joins_that_crowd_are_bounded() {
             replica: ReplicaId(1),
             nonce: [0; 16],
             mac: [0; 32],
+            mesh: None,
+            secret: None,
         };
         request.node = request.key.first_node_id();
         JoinMessage::Request(alloc::boxed::Box::new(request))
@@ -641,6 +647,8 @@ fn a_right_token_id_with_a_wrong_proof_is_refused() {
         replica: ReplicaId(3),
         nonce: [4; 16],
         mac: [0; 32],
+        mesh: None,
+        secret: None,
     };
     request.mac = token.secret.verifier().mac(token.mesh, &world.hosts[0].config.key, &request);
     request.mac[31] ^= 1;

@@ -1,16 +1,16 @@
 use super::*;
 
-fn evict(member: &str) -> impl FnOnce(RequestId) -> Input + use<> {
+pub(super) fn evict(member: &str) -> impl FnOnce(RequestId) -> Input + use<> {
     let member = member.to_string();
     move |request| Input::Evict { request, member }
 }
 
-fn leave(force: bool) -> impl FnOnce(RequestId) -> Input {
+pub(super) fn leave(force: bool) -> impl FnOnce(RequestId) -> Input {
     move |request| Input::Leave { request, force }
 }
 
 /// A token made now, at that host.
-fn invite(world: &mut World, host: usize) -> String {
+pub(super) fn invite(world: &mut World, host: usize) -> String {
     let request = world.command(host, |request| Input::Invite { request });
     match world.reply(host, request) {
         Some(Ok(Reply::Token { token })) => token,
@@ -26,7 +26,7 @@ fn voters(world: &World) -> Vec<usize> {
 }
 
 /// What a former member is shown by another that turns it away.
-fn shown(world: &World, by: usize, to: usize) -> Input {
+pub(super) fn shown(world: &World, by: usize, to: usize) -> Input {
     let node = world.id(to);
     let (_, former) = &world.hosts[by].bounds;
     let former = former.iter().find(|former| former.node == node).expect("it is turned away");

@@ -16,8 +16,13 @@ use crate::time::{Span, Wall};
 use crate::when::When;
 use crate::work::{Job, perform, public_key};
 
+mod agreed;
+mod departed;
+mod describe;
+mod events;
 mod growth;
 mod introductions;
+mod join_keys;
 mod joining;
 mod leaving;
 mod marks;
@@ -25,8 +30,10 @@ mod modes;
 mod random;
 mod registry;
 mod room;
+mod settings;
 mod snapshots;
 mod tokens;
+mod updates;
 
 #[derive(Clone)]
 enum Logged {
@@ -51,6 +58,8 @@ struct Host {
     dialling: Vec<String>,
     dials: usize,
     compacted: Option<LogIndex>,
+    updates: Vec<crate::update::UpdateDelivery>,
+    events: Vec<crate::event::MeshEvent>,
     parted: usize,
     unreached: Vec<NodeId>,
     gone: Vec<NodeId>,
@@ -81,6 +90,8 @@ pub(super) struct World {
     changes: Vec<(usize, usize)>,
     refuse_changes: usize,
     inbox: VecDeque<(usize, Input)>,
+    /// Reads that are not confirmed: host and number.
+    reads: Vec<(usize, u64)>,
     /// The last request that one member forwarded to another.
     forwarded: Option<Message>,
     starts: u64,
@@ -107,6 +118,7 @@ impl World {
             changes: Vec::new(),
             refuse_changes: 0,
             inbox: VecDeque::new(),
+            reads: Vec::new(),
             forwarded: None,
             starts: 0,
         };
@@ -139,6 +151,8 @@ impl World {
             dialling: Vec::new(),
             dials: 0,
             compacted: None,
+            updates: Vec::new(),
+            events: Vec::new(),
             parted: 0,
             unreached: Vec::new(),
             gone: Vec::new(),
@@ -304,11 +318,24 @@ impl World {
         panic!("deadlines do not move on");
     }
 
+    /// Whoever asked to read is never answered.
+    pub(super) fn lose_reads(&mut self) {
+        self.reads.clear();
+    }
+
     fn replicate(&mut self) -> bool {
         if !self.quorum || self.leader.is_none() {
             return false;
         }
         let mut moved = false;
+        for (host, context) in core::mem::take(&mut self.reads) {
+            if self.hosts[host].applied == self.log.len() {
+                moved = true;
+                self.inbox.push_back((host, Input::ReadReady { context }));
+            } else {
+                self.reads.push((host, context));
+            }
+        }
         for host in 0..self.hosts.len() {
             let id = self.id(host);
             let entry = &mut self.hosts[host];
@@ -397,6 +424,10 @@ impl World {
                     self.inbox.push_back((host, Input::Refused { context, leader: None }));
                 }
             }
+            Output::Read { context } => match self.leader {
+                Some(_) => self.reads.push((host, context)),
+                None => self.inbox.push_back((host, Input::Refused { context, leader: None })),
+            },
             Output::CreateGroup { replica, founding } => self.create_group(host, replica, founding),
             Output::Change { voters, learners, context } => self.change(host, voters, learners, context),
             Output::Compact { upto } => entry.compacted = Some(upto),
@@ -420,6 +451,8 @@ impl World {
                 entry.closed.insert(instance);
             }
             Output::Reply { request, reply } => entry.replies.push((request, reply)),
+            Output::DeliverUpdates(delivery) => entry.updates.push(delivery),
+            Output::Event(crate::node::output::Event::Mesh(event)) => entry.events.push(event),
             Output::Gone(node) => entry.gone.push(node),
             Output::Look => {
                 let unreached = entry.unreached.iter().copied().collect();

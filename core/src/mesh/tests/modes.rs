@@ -1,8 +1,9 @@
 use super::*;
+use crate::agreed::{ConfigCommand, Consistency, Expected};
 use crate::node::output::MeshMode;
 
 /// The hosts that one of them cannot reach from now on.
-fn cut(world: &mut World, host: usize, away: &[usize]) {
+pub(super) fn cut(world: &mut World, host: usize, away: &[usize]) {
     world.hosts[host].unreached = away.iter().map(|&other| world.id(other)).collect();
     world.inbox.push_back((host, Input::RoutesChanged));
     world.pump();
@@ -73,16 +74,23 @@ fn a_critical_mesh_changes_nothing_but_lets_go_of_members() {
     world.pass(Span::secs(5));
     let refusal = Err(Refusal::Critical { unreachable: 2, members: 4 });
     let request = world.command(1, open("words", "a", "b"));
+    // A copy of what was refused is not done later either.
+    let copy = world.forwarded.clone();
     assert_eq!(world.reply(1, request), Some(refusal.clone()));
     let request = world.command(0, close("before"));
     assert_eq!(world.reply(0, request), Some(refusal));
+    let command = ConfigCommand::Set { key: "k".into(), value: Bytes::new(), expected: Expected::Any };
+    let request = world.command(1, |request| Input::Config { request, command });
+    assert_eq!(world.reply(1, request), Some(Err(Refusal::Critical { unreachable: 2, members: 4 })));
+    let consistency = Consistency::Linearizable;
+    let command = ConfigCommand::Get { key: "k".into(), consistency };
+    let request = world.command(1, |request| Input::Config { request, command });
+    assert!(matches!(world.reply(1, request), Some(Ok(Reply::Config(_)))), "it may be read");
     let stranger = world.add("e");
     let joining = world.ask(stranger, |request| Input::Join { request, token: token.clone() });
     world.pump();
     world.pass(Span::secs(5));
     assert_eq!((world.reply(stranger, joining), world.mesh(0).member_count()), (None, 4));
-    // A copy of what was refused is not done later either.
-    let copy = world.forwarded.clone();
     let request = world.command(1, |request| Input::Evict { request, member: "d".into() });
     world.pass(Span::secs(1));
     assert!(

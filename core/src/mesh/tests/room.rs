@@ -44,7 +44,7 @@ impl Late {
 }
 
 #[test]
-fn a_state_that_no_message_could_carry_is_refused() {
+fn what_makes_the_state_larger_than_it_may_be_is_refused() {
     let mut late = Late::new();
     let mut opened = 0;
     let refusal = loop {

@@ -152,7 +152,7 @@ fn random_bytes_never_panic() {
     world.command(0, open("s", "a", "b"));
     let samples = [
         world.mesh(0).state.encode(),
-        JoinMessage::Rejected { reason: "no".into(), retry: true }.encode(),
+        JoinMessage::Rejected { reason: "no".into(), retry: true, bar: None }.encode(),
         Message::Answer { request: Request(1), verdict: wire::Verdict::Busy }.encode(),
     ];
     for round in 0..3_000 {
@@ -183,6 +183,6 @@ fn answers_survive_the_wire() {
         let message = Message::Answer { request: Request(9), verdict };
         assert_eq!(Message::decode(&message.encode()), Ok(message));
     }
-    let long = JoinMessage::Rejected { reason: "x".repeat(2_000), retry: false };
+    let long = JoinMessage::Rejected { reason: "x".repeat(2_000), retry: false, bar: None };
     assert_eq!(JoinMessage::decode(&long.encode()), Err(Malformed("a text is too long")));
 }

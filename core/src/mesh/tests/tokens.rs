@@ -15,6 +15,8 @@ fn token() -> JoinToken {
         addresses: Vec::from(["a.example:7000".into(), "[::1]:7000".into()]),
         secret: Secret([9; 32]),
         expiry: Wall(1_700_000_000_000),
+        mesh_key: false,
+        others: Vec::new(),
     }
 }
 

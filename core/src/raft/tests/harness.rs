@@ -228,6 +228,11 @@ impl Cluster {
         }
     }
 
+    /// Whether something of a node is on its way to the disk, or waits for that.
+    pub(super) fn writes(&self, node: usize) -> bool {
+        !self.replicas[node].pending.is_empty()
+    }
+
     pub(super) fn sync_all(&mut self, node: usize) {
         while !self.replicas[node].pending.is_empty() {
             let count = self.replicas[node].pending.len();

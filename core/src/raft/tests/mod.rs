@@ -10,6 +10,7 @@ mod reads;
 mod restart;
 mod rolled_back;
 mod scenarios;
+mod snapshots;
 mod transfer;
 mod unknown;
 

@@ -132,7 +132,7 @@ impl Script {
             let told = self.cluster.outputs.as_ref().is_some_and(|outputs| {
                 outputs.iter().any(|(node, output)| described(*node, output).is_some())
             });
-            if told || !self.cluster.network.is_empty() {
+            if told || !self.cluster.network.is_empty() || self.cluster.writes(node) {
                 return;
             }
         }

@@ -108,6 +108,7 @@ pub(super) fn message(from: NodeId, to: NodeId, message: &Message) -> String {
         Body::Copy { last } => format!("copy your log behind {}", at(*last)),
         Body::Renamed { .. } => "I go on under a fresh name".into(),
         Body::Snapshot(snapshot) => format!("snapshot up to {}", at(snapshot.place)),
+        Body::SnapshotReply { here, .. } => format!("{here} bytes of the snapshot are here"),
         Body::Stop { reason } => format!("stop: {reason}"),
     };
     format!("{}>{} term {term}: {body}", number(from), number(to))
