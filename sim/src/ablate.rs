@@ -11,6 +11,7 @@ use crate::checker::CHECKERS;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::score::{Detection, Score};
+use crate::seed::Profile;
 use crate::stop::Stop;
 use crate::swarm::{self, Request};
 use crate::trace::Recording;
@@ -50,6 +51,9 @@ pub struct Pair {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
+    /// What the runs are about.
+    #[serde(default)]
+    pub profile: Profile,
     /// Everything on.
     #[serde(default)]
     pub scores: Vec<Score>,
@@ -59,6 +63,12 @@ pub struct State {
 }
 
 impl State {
+    /// Nothing is known yet of runs of that profile.
+    #[must_use]
+    pub fn of(profile: Profile) -> Self {
+        Self { profile, ..Self::default() }
+    }
+
     /// What a bug came to with everything on, if it was looked for.
     #[must_use]
     pub fn score(&self, bug: &str) -> Option<&Score> {
@@ -161,6 +171,7 @@ mod tests {
         };
         let pair = |bug: &str, detected| Pair { bug: bug.into(), without: part.clone(), detected };
         let state = State {
+            profile: Profile::General,
             scores: ["a", "b", "c"].map(score).into(),
             pairs: vec![pair("a", None), pair("b", Some(detection(10))), pair("c", Some(detection(9)))],
         };

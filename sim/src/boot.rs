@@ -75,6 +75,7 @@ impl<M: Machine> World<M> {
         config.raft.window = replication.window;
         config.raft.chunk_bytes = replication.bytes.clamp(512, config.raft.chunk_bytes);
         config.gate.all_bytes = replication.held;
+        config.mesh.voters_max = replication.voters;
         config.planted = planted(self.plan.planted);
         config
     }

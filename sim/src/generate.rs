@@ -9,6 +9,7 @@ mod former;
 mod late;
 mod links;
 mod moments;
+mod raft;
 pub(crate) mod scale;
 mod storm;
 mod topology;
@@ -19,16 +20,50 @@ mod workload;
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::plan::{
     DiskPlan, Edge, FORMAT, Forsaken, ForsakenPlan, Latency, LinkPlan, NetworkPlan, PROGRESS_BOUND, Plan,
-    ReplicationPlan,
+    ReplicationPlan, VOTERS,
 };
 use crate::random::{Draws, Purpose};
 use crate::scarce::scarce;
+use crate::seed::{Profile, Seed};
 
-/// The plan of `seed`.
-pub(crate) fn plan(seed: u64) -> Plan {
+/// The plan of a seed.
+pub(crate) fn plan(seed: Seed) -> Plan {
+    match seed.profile {
+        Profile::General => general(seed.number),
+        Profile::Raft => raft::plan(seed.number),
+    }
+}
+
+fn general(seed: u64) -> Plan {
     let mut draws = Draws::new(seed, Purpose::Topology, 0, 0);
     let count = 2 + draws.weighted(&[15, 35, 20, 18, 12]);
     let fault_phase = Draws::new(seed, Purpose::Swarm, 1, 0).spread(4 * SECOND, 24 * SECOND);
+    let mut plan = basic(seed, count, fault_phase);
+    contest::contest(&mut plan);
+    storm::storm(&mut plan);
+    fork::fork(&mut plan);
+    late::late(&mut plan);
+    former::former(&mut plan);
+    departures::departures(&mut plan);
+    sort(&mut plan);
+    // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
+    if plan.departures.is_empty() {
+        scarce(&mut plan);
+    }
+    updates::settle(&mut plan);
+    plan
+}
+
+/// What a plan is in the order of.
+fn sort(plan: &mut Plan) {
+    plan.faults.sort_by_key(|fault| (fault.when.time(), fault.id));
+    plan.registry.sort_by_key(|wish| wish.at);
+    plan.config.retain(|wish| wish.at <= plan.fault_phase && wish.node < plan.nodes.len());
+    plan.config.sort_by_key(|wish| wish.at);
+}
+
+/// A plan about nothing in particular.
+fn basic(seed: u64, count: usize, fault_phase: Time) -> Plan {
     let (mut nodes, edges) = topology::topology(seed, count);
     topology::clocks(seed, &mut nodes);
     topology::disks(seed, &mut nodes);
@@ -37,7 +72,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
     let registry = workload::registry(seed, count, fault_phase);
     let config = workload::config(seed, count, fault_phase);
     let (faults, beyond_repair) = faults::faults(seed, count, &edges, &streams, fault_phase);
-    let mut plan = Plan {
+    Plan {
         format: FORMAT,
         note: None,
         seed,
@@ -58,23 +93,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         replication: replication(seed),
         fault_phase,
         progress_bound: PROGRESS_BOUND,
-    };
-    contest::contest(&mut plan);
-    storm::storm(&mut plan);
-    fork::fork(&mut plan);
-    late::late(&mut plan);
-    former::former(&mut plan);
-    departures::departures(&mut plan);
-    plan.faults.sort_by_key(|fault| (fault.when.time(), fault.id));
-    plan.registry.sort_by_key(|wish| wish.at);
-    plan.config.retain(|wish| wish.at <= plan.fault_phase && wish.node < plan.nodes.len());
-    plan.config.sort_by_key(|wish| wish.at);
-    // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
-    if plan.departures.is_empty() {
-        scarce(&mut plan);
     }
-    updates::settle(&mut plan);
-    plan
 }
 
 fn network(seed: u64, edges: &[Edge]) -> NetworkPlan {
@@ -125,6 +144,7 @@ fn replication(seed: u64) -> ReplicationPlan {
         bytes: draws.pick(&[1, 4 << 10, 256 << 10, 256 << 10]),
         window: draws.pick(&[1, 2, 32, 32]),
         held: draws.pick(&[0, 1_000, 32 << 20, 32 << 20]),
+        voters: VOTERS,
     }
 }
 
@@ -146,7 +166,7 @@ fn forsaken(seed: u64, count: usize) -> Option<ForsakenPlan> {
 #[cfg(test)]
 fn plans_about(kind: u64, seeds: u64) -> Vec<Plan> {
     let about = |plan: &Plan| plan.faults.iter().any(|fault| fault.id >> 16 == kind);
-    (0..seeds).map(plan).filter(about).collect()
+    (0..seeds).map(general).filter(about).collect()
 }
 
 #[cfg(test)]
@@ -158,7 +178,7 @@ mod tests {
     #[test]
     fn every_plan_can_be_run_and_is_connected() {
         for seed in 0..2000 {
-            let plan = plan(seed);
+            let plan = general(seed);
             plan.check().unwrap_or_else(|what| panic!("seed {seed}: {what}\n{plan:#?}"));
             let mut reached = vec![0];
             while let Some(next) = (0..plan.nodes.len())
@@ -179,7 +199,7 @@ mod tests {
         let mut sizes = [0u32; LARGEST + 1];
         let mut outbound_only = 0;
         for seed in 0..1000 {
-            let plan = plan(seed);
+            let plan = general(seed);
             let mut kinds = [false; 14];
             for fault in &plan.faults {
                 if let Some(kind) = kind(&fault.kind) {

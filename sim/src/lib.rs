@@ -14,7 +14,7 @@
 //! | [`checker`] | the promises, numbered |
 //! | [`record`], [`explain`] | a run as events with causes; as a page, for ShiViz, for Perfetto |
 //! | [`fuzz`] | nodes and codecs under bytes that somebody else makes up |
-//! | [`swarm`], [`bench`], [`cli`] | many seeds; how fast; the commands |
+//! | [`seed`], [`swarm`], [`bench`], [`cli`] | what a seed says; many seeds; how fast; the commands |
 //! | [`shrink`], [`regression`] | a failing plan made smaller; plans that are kept |
 //!
 //! First comes a phase with faults, in which nothing wrong may happen. Then everything heals, and within a bound everything that
@@ -67,6 +67,7 @@ pub mod regression;
 mod scarce;
 #[cfg(feature = "planted")]
 pub mod score;
+pub mod seed;
 mod sender;
 mod settle;
 pub mod shrink;

@@ -2,7 +2,7 @@
 
 use wattle_core::id::NodeId;
 use wattle_core::node::Input;
-use wattle_core::node::output::{DialId, Event, Output};
+use wattle_core::node::output::{CloseReason, DialId, Event, Output};
 
 use crate::checker::{Failure, News};
 use crate::machine::Machine;
@@ -61,6 +61,12 @@ impl<M: Machine> World<M> {
                 if let Some(peer) = place(peer) {
                     let dials = self.plan.dials(node, peer);
                     self.links.link_down(node, peer, now, dials);
+                }
+            }
+            // It belongs to the mesh no more, for this node: what goes on between the two ends for that.
+            Event::PeerRefused { node: Some(peer), reason: CloseReason::Unwelcome(_) } => {
+                if let Some(peer) = place(peer) {
+                    self.links.refuses(node, peer);
                 }
             }
             Event::PeerStarted { node: peer, boot } => self.peers.counts(node, now, *peer, *boot)?,

@@ -7,6 +7,7 @@ use wattle_core::planted::Bug;
 
 use crate::event::{SECOND, Time};
 use crate::fault::Fault;
+use crate::seed::Seed;
 use crate::{generate, text};
 
 mod check;
@@ -244,6 +245,21 @@ pub struct ReplicationPlan {
     /// Bytes of appends that a node holds while they wait for payloads. What it cannot hold is sent again.
     #[serde(default = "held_bytes")]
     pub held: usize,
+    /// The most voters of the control group.
+    #[serde(default = "voters", skip_serializing_if = "is_usual")]
+    pub voters: usize,
+}
+
+/// The most voters of a control group, unless it is told otherwise.
+pub const VOTERS: usize = 5;
+
+fn voters() -> usize {
+    VOTERS
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual(voters: &usize) -> bool {
+    *voters == VOTERS
 }
 
 fn held_bytes() -> usize {
@@ -253,7 +269,7 @@ fn held_bytes() -> usize {
 impl Default for ReplicationPlan {
     /// What a node has unless it is told otherwise.
     fn default() -> Self {
-        Self { entries: 256, bytes: 256 << 10, window: 32, held: held_bytes() }
+        Self { entries: 256, bytes: 256 << 10, window: 32, held: held_bytes(), voters: VOTERS }
     }
 }
 
@@ -503,8 +519,8 @@ fn never(one_in: &u64) -> bool {
 impl Plan {
     /// The plan of a seed.
     #[must_use]
-    pub fn generate(seed: u64) -> Self {
-        generate::plan(seed)
+    pub fn generate(seed: impl Into<Seed>) -> Self {
+        generate::plan(seed.into())
     }
 
     /// Whether a node was given the address of another to dial.

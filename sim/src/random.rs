@@ -75,6 +75,8 @@ pub enum Purpose {
     Updates = 61,
     /// Members that go.
     Departure = 90,
+    /// Runs about consensus alone.
+    Raft = 91,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).

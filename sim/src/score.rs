@@ -1,13 +1,11 @@
 //! How strong the simulator is: every planted bug, and how many seeds it takes to see it.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wattle_core::planted::{Bug, Description, counts};
 
 use crate::outcome::Outcome;
-use crate::stop::Stop;
 use crate::swarm::{self, Request};
 
 /// How a bug was detected.
@@ -34,6 +32,10 @@ impl Detection {
     }
 }
 
+/// Bugs of reads, for which no node asks yet: the core looks for them among replicas without nodes.
+pub const UNASKED: [Bug; 4] =
+    [Bug::ReadBeforeOwnTerm, Bug::ReadRoundReused, Bug::LeaderReadsAlone, Bug::ReadsAlikeInEachLife];
+
 /// What a bug came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,9 +56,10 @@ pub struct Score {
 
 /// Looks for a bug in the plans of some seeds, in rising order, until it is seen. `None` if it was asked to stop before that.
 #[must_use]
-pub fn score(bug: &Description, seeds: Range<u64>, jobs: usize, stop: &Stop) -> Option<Score> {
+pub fn score(bug: &Description, request: Request) -> Option<Score> {
     let before = counts::of(bug.bug);
-    let request = Request { jobs, bug: Some(bug.bug), stop: stop.clone(), ..Request::of(seeds.clone()) };
+    let request = Request { bug: Some(bug.bug), ..request };
+    let seeds = request.seeds.clone();
     let summary = swarm::run(&request, &|_| ());
     if summary.stopped && summary.failure.is_none() {
         return None;
@@ -98,6 +101,16 @@ pub fn summary(scores: &[Score]) -> Summary {
         seeds.get((seeds.len() * percent).div_ceil(100).saturating_sub(1)).copied().flatten()
     };
     Summary { bugs: scores.len(), detected: seeds.iter().flatten().count(), median: at(50), most: at(95) }
+}
+
+/// The processor time in the middle and at most, in milliseconds; what was not detected counts as never.
+#[must_use]
+pub fn seconds(scores: &[Score]) -> (Option<u64>, Option<u64>) {
+    let time = |score: &Score| score.detected.is_some().then_some(score.cpu_millis);
+    let mut times: Vec<Option<u64>> = scores.iter().map(time).collect();
+    times.sort_by_key(|time| time.unwrap_or(u64::MAX));
+    let middle = times.len().div_ceil(2).saturating_sub(1);
+    (times.get(middle).copied().flatten(), times.last().copied().flatten())
 }
 
 /// A table in Markdown: a row per bug, by family, with its mechanism.
@@ -154,6 +167,8 @@ mod tests {
         let scores = [Some(1), Some(90), None].map(|seeds| scored(Bug::RouteLoop, seeds));
         assert_eq!(summary(&scores), Summary { bugs: 3, detected: 2, median: Some(90), most: None });
         assert_eq!(summary(&scores[..1]).median, Some(1));
+        assert_eq!(seconds(&scores), (Some(1234), None));
+        assert_eq!(seconds(&scores[..2]), (Some(1234), Some(1234)));
         assert_eq!(summary(&[]), Summary { bugs: 0, detected: 0, median: None, most: None });
     }
 

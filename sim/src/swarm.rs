@@ -12,6 +12,7 @@ use wattle_core::planted::Bug;
 
 use crate::outcome::{Outcome, Verdict};
 use crate::plan::Plan;
+use crate::seed::Profile;
 use crate::stop::Stop;
 use crate::trace::Recording;
 use crate::world;
@@ -87,6 +88,8 @@ impl Summary {
 /// What is wanted of a swarm.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// What the runs are about.
+    pub profile: Profile,
     /// The seeds.
     pub seeds: Range<u64>,
     /// How many threads, one seed per thread at a time.
@@ -108,14 +111,17 @@ impl Request {
     #[must_use]
     pub fn of(seeds: Range<u64>) -> Self {
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { seeds, jobs, bug: None, all: false, twice: false, until: None, stop: Stop::default() }
+        let profile = Profile::General;
+        Self { profile, seeds, jobs, bug: None, all: false, twice: false, until: None, stop: Stop::default() }
     }
 }
 
 /// Runs the plans of all seeds, up to the first that fails unless all are wanted. `progress` is told after each seed how many are done.
 #[must_use]
 pub fn run(request: &Request, progress: &(dyn Fn(u64) + Sync)) -> Summary {
-    run_with(request, progress, &|seed, bug| world::run(&Plan::generate(seed).with_bug(bug), Recording::Off))
+    run_with(request, progress, &|seed, bug| {
+        world::run(&Plan::generate(request.profile.seed(seed)).with_bug(bug), Recording::Off)
+    })
 }
 
 /// How long this thread has worked: unlike the time of day, it does not count what others do on the machine.

@@ -166,6 +166,14 @@ impl Neighbours {
         }
     }
 
+    /// A node wants nothing to do with another: each connection between them has a reason to end, one that is kept from before among them.
+    pub fn refuses(&mut self, one: usize, other: usize) {
+        for pair in [(one, other), (other, one)] {
+            let carriers = self.all.get_mut(&pair).into_iter().flat_map(|own| &mut own.carriers);
+            carriers.for_each(|carrier| carrier.broke = true);
+        }
+    }
+
     /// A node is told that a connection is over.
     pub fn lane_down(&mut self, node: usize, peer: usize, connection: usize) {
         let mut broke = false;
@@ -381,8 +389,13 @@ mod tests {
         all.closes(1, 0, 6, true);
         all.lane_down(0, 1, 6);
         let mut both = Neighbours { all: all.all.clone(), ..neighbours() };
-        both.closes(0, 1, 5, true);
-        both.link_down(0, 1, at(9), true);
+        let mut refused = Neighbours { all: all.all.clone(), ..neighbours() };
+        refused.refuses(1, 0);
+        for ends in [&mut both, &mut refused] {
+            ends.closes(0, 1, 5, true);
+            ends.link_down(0, 1, at(9), true);
+        }
+        refused.step_over().unwrap();
         assert_eq!(both.step_over().unwrap_err().checker, "X19");
         all.lane_down(0, 1, 5);
         all.link_down(0, 1, at(9), true);

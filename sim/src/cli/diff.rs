@@ -7,6 +7,7 @@ use std::path::Path;
 use super::{Trouble, UNSTEADY, find_bug, single};
 use crate::diff::{self, Comparison, Run};
 use crate::plan::Plan;
+use crate::seed::Seed;
 
 pub(super) fn run(one: &str, other: &str, planted: Option<&str>, out: &mut dyn Write) -> Result<u8, Trouble> {
     let compared = diff::diff(open(one, None)?, open(other, planted)?);
@@ -34,7 +35,7 @@ pub(super) fn run(one: &str, other: &str, planted: Option<&str>, out: &mut dyn W
     }
 }
 
-pub(super) fn record(seed: u64, planted: Option<&str>, file: &Path) -> Result<u8, Trouble> {
+pub(super) fn record(seed: Seed, planted: Option<&str>, file: &Path) -> Result<u8, Trouble> {
     let plan = Plan::generate(seed).with_bug(find_bug(planted)?);
     let wrong = |error| Trouble::Usage(format!("cannot write {}: {error}", file.display()));
     let mut out = BufWriter::new(File::create(file).map_err(wrong)?);
@@ -44,7 +45,7 @@ pub(super) fn record(seed: u64, planted: Option<&str>, file: &Path) -> Result<u8
 
 /// A run by its seed, its plan file or its record.
 fn open(what: &str, planted: Option<&str>) -> Result<Run, Trouble> {
-    if let Ok(seed) = what.parse() {
+    if let Ok(seed) = what.parse::<Seed>() {
         return Ok(Run::of(&Plan::generate(seed).with_bug(find_bug(planted)?)));
     }
     let path = Path::new(what);

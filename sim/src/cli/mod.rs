@@ -16,6 +16,7 @@ use wattle_core::planted::Bug;
 use crate::explain::Explain;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
+use crate::seed::Seed;
 use crate::stop::Stop;
 use crate::text;
 use crate::trace::Recording;
@@ -51,8 +52,8 @@ pub enum Command {
     /// Run one seed and print one line about it
     #[command(after_help = EXIT_CODES)]
     Run {
-        /// The seed of the plan
-        seed: u64,
+        /// The seed of the plan: a number, or a profile and a number, as in raft:7
+        seed: Seed,
         /// Plant a deliberate bug in every node (needs a build with the feature `planted`)
         #[arg(long, value_name = "NAME")]
         planted: Option<String>,
@@ -68,8 +69,8 @@ pub enum Command {
     },
     /// Print the plan of a seed, to be read, edited and replayed
     Plan {
-        /// The seed of the plan
-        seed: u64,
+        /// The seed of the plan: a number, or a profile and a number, as in raft:7
+        seed: Seed,
         /// Write it to a file instead
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,

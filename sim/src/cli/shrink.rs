@@ -8,6 +8,7 @@ use super::single::{quoted, read, write};
 use super::{Trouble, find_bug};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
+use crate::seed::Seed;
 use crate::shrink::{self, Limits, NothingToShrink, Progress, Run, Shrunk, Size};
 use crate::text;
 use crate::world;
@@ -64,7 +65,7 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<u8, Trouble> {
     let planted = arguments.planted.as_deref();
-    let (plan, origin) = match arguments.plan.parse::<u64>() {
+    let (plan, origin) = match arguments.plan.parse::<Seed>() {
         Ok(seed) => (Plan::generate(seed).with_bug(find_bug(planted)?), format!("seed {seed}")),
         Err(_) => (read(Path::new(&arguments.plan), planted)?, arguments.plan.clone()),
     };

@@ -9,13 +9,14 @@ use super::{Runner, Shown, Trouble, can_plant, find_bug, reproduce};
 use crate::explain;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
+use crate::seed::Seed;
 use crate::trace::Recording;
 
 /// How many of the last lines of a failing run are shown.
 const LINES: usize = 60;
 
 pub(super) fn run(
-    seed: u64,
+    seed: Seed,
     planted: Option<&str>,
     shown: Shown<'_>,
     program: &str,
@@ -26,7 +27,7 @@ pub(super) fn run(
     report(&plan, shown, &reproduce(&format!("run {seed}"), planted, program), runner, out)
 }
 
-pub(super) fn plan(seed: u64, output: Option<&Path>, out: &mut dyn Write) -> Result<u8, Trouble> {
+pub(super) fn plan(seed: Seed, output: Option<&Path>, out: &mut dyn Write) -> Result<u8, Trouble> {
     let text = Plan::generate(seed).to_toml();
     match output {
         None => out.write_all(text.as_bytes())?,

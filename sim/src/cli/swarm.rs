@@ -9,6 +9,7 @@ use wattle_core::coverage::Sighting;
 
 use super::{DARK, NOT_FOUND, STOPPED, Trouble, UNSTEADY, find_bug, listen, reproduce};
 use crate::coverage;
+use crate::seed::Profile;
 use crate::swarm::{self, Request, Summary};
 
 pub(super) fn parse_budget(text: &str) -> Result<Duration, String> {
@@ -37,6 +38,9 @@ pub struct Swarm {
     /// The seeds, the last one not included
     #[arg(long, value_name = "FROM..TO", value_parser = parse_range)]
     seeds: Range<u64>,
+    /// What the runs are about: general (everything) or raft (elections, changes of members, short logs, faulty disks)
+    #[arg(long, value_name = "NAME", default_value = "general")]
+    profile: Profile,
     /// How many seeds at a time; as many as there are cores unless given
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -61,7 +65,8 @@ pub struct Swarm {
 pub(super) fn run(asked: &Swarm, program: &str, out: &mut dyn Write) -> Result<u8, Trouble> {
     let seeds = asked.seeds.clone();
     let bug = find_bug(asked.planted.as_deref())?;
-    let mut request = Request { bug, all: asked.all, twice: asked.twice, ..Request::of(seeds) };
+    let profile = asked.profile;
+    let mut request = Request { profile, bug, all: asked.all, twice: asked.twice, ..Request::of(seeds) };
     request.jobs = asked.jobs.unwrap_or(request.jobs);
     let begun = Instant::now();
     request.until = asked.budget.map(|budget| begun + budget);
@@ -76,7 +81,7 @@ pub(super) fn run(asked: &Swarm, program: &str, out: &mut dyn Write) -> Result<u
         writeln!(out, "its place was reached {reached} times and made a difference {triggered} times")?;
     }
     let dark = if asked.coverage { coverage(coverage::all(), out)? } else { 0 };
-    match judge(&summary, &asked.seeds, asked.planted.as_deref(), program, out)? {
+    match judge(&summary, (profile, &asked.seeds), asked.planted.as_deref(), program, out)? {
         0 if dark > 0 => Ok(DARK),
         code => Ok(code),
     }
@@ -146,7 +151,7 @@ fn count(summary: &Summary, jobs: usize, wall: Duration, out: &mut dyn Write) ->
 /// What a swarm came to, and the exit code.
 pub(super) fn judge(
     summary: &Summary,
-    seeds: &Range<u64>,
+    (profile, seeds): (Profile, &Range<u64>),
     planted: Option<&str>,
     program: &str,
     out: &mut dyn Write,
@@ -157,6 +162,7 @@ pub(super) fn judge(
             "NOT DETERMINISTIC: {} seeds gave another run the second time, seed {seed} first",
             summary.unsteady.len()
         )?;
+        let seed = profile.seed(*seed);
         writeln!(out, "{}", reproduce(&format!("diff {seed} {seed}"), planted, program))?;
         return Ok(UNSTEADY);
     }
@@ -184,7 +190,7 @@ pub(super) fn judge(
         }
         (Some(failure), _) => {
             writeln!(out, "seed {}: {}", failure.seed, failure.verdict)?;
-            writeln!(out, "{}", reproduce(&format!("run {}", failure.seed), planted, program))?;
+            writeln!(out, "{}", reproduce(&format!("run {}", profile.seed(failure.seed)), planted, program))?;
             if let Some(name) = planted {
                 writeln!(out, "{name} was found within {} seeds", failure.seed - seeds.start + 1)?;
                 return Ok(0);

@@ -3,6 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::event::{MILLI, SECOND};
 use crate::outcome::Verdict;
+use crate::seed::Profile;
 use crate::swarm::Summary;
 use crate::toy::{self, Toy, Wrong};
 use crate::world::World;
@@ -53,12 +54,17 @@ impl Drop for Scratch {
 #[test]
 fn a_plan_that_passes_ends_with_0_and_the_same_trace_as_its_seed() {
     let file = Scratch::new("passes");
-    let written = Command::Plan { seed: 4, output: Some(file.0.clone()) };
+    let written = Command::Plan { seed: 4.into(), output: Some(file.0.clone()) };
     assert_eq!(carried_out(&written, right), (0, String::new()));
-    let printed = carried_out(&Command::Plan { seed: 4, output: None }, right);
+    let printed = carried_out(&Command::Plan { seed: 4.into(), output: None }, right);
     assert_eq!(printed, (0, std::fs::read_to_string(&file.0).expect("it was written")));
-    let run =
-        Command::Run { seed: 4, planted: None, verbose: false, explain: Explain::default(), steps: None };
+    let run = Command::Run {
+        seed: 4.into(),
+        planted: None,
+        verbose: false,
+        explain: Explain::default(),
+        steps: None,
+    };
     let (code, line) = carried_out(&run, run_calmly);
     let trace = |line: &str| line.split(" · ").find(|part| part.starts_with("trace ")).map(str::to_owned);
     assert_eq!((code, line.lines().count()), (0, 1), "{line}");
@@ -82,7 +88,7 @@ fn what_is_no_plan_ends_with_2_and_says_what_to_do() {
     std::fs::write(&file.0, Plan::generate(4).to_toml().replacen("listens", "listen", 1)).expect("written");
     let (code, said) = carried_out(&replay(&file.0), right);
     assert!(code == USAGE && said.contains("did you mean `listens`?"), "{code}: {said}");
-    let nowhere = Command::Plan { seed: 1, output: Some(file.0.join("below a file")) };
+    let nowhere = Command::Plan { seed: 1.into(), output: Some(file.0.join("below a file")) };
     assert_eq!(carried_out(&nowhere, right).0, USAGE);
 }
 
@@ -96,7 +102,13 @@ fn a_broken_promise_ends_with_10_and_the_command_that_repeats_it() {
     assert!(said.contains("SAFETY X7") && !said.contains("NOT DETERMINISTIC"), "{said}");
     assert!(said.contains(&format!("reproduce: wattle-sim replay {}", file.0.display())), "{said}");
     let (code, said) = carried_out(
-        &Command::Run { seed: 4, planted: None, verbose: false, explain: Explain::default(), steps: None },
+        &Command::Run {
+            seed: 4.into(),
+            planted: None,
+            verbose: false,
+            explain: Explain::default(),
+            steps: None,
+        },
         two_leaders,
     );
     assert!(code == 10 && said.ends_with("reproduce: wattle-sim run 4\n"), "{code}: {said}");
@@ -117,7 +129,8 @@ fn a_lack_of_progress_ends_with_11() {
 fn a_planted_bug_that_no_seed_finds_ends_with_12_and_one_that_is_found_with_0() {
     let judged = |summary: &Summary, planted| {
         let mut out = Vec::new();
-        let Ok(code) = swarm::judge(summary, &(0..9), planted, "wattle-sim", &mut out) else {
+        let Ok(code) = swarm::judge(summary, (Profile::General, &(0..9)), planted, "wattle-sim", &mut out)
+        else {
             panic!("a vector takes everything");
         };
         (code, String::from_utf8(out).expect("text"))
@@ -137,7 +150,7 @@ fn a_planted_bug_that_no_seed_finds_ends_with_12_and_one_that_is_found_with_0() 
 #[test]
 fn a_bug_that_cannot_be_planted_ends_with_2() {
     let run = |name: &str| Command::Run {
-        seed: 4,
+        seed: 4.into(),
         planted: Some(name.into()),
         verbose: false,
         explain: Explain::default(),
@@ -179,10 +192,15 @@ fn the_command_that_repeats_a_failure_names_the_bug() {
 fn a_run_is_explained_in_the_files_asked_for_and_stays_the_same_run() {
     let files = ["html", "shiviz", "perfetto"].map(Scratch::new);
     let [html, shiviz, perfetto] = [0, 1, 2].map(|at| Some(files[at].0.clone()));
-    let plain =
-        Command::Run { seed: 4, planted: None, verbose: false, explain: Explain::default(), steps: None };
+    let plain = Command::Run {
+        seed: 4.into(),
+        planted: None,
+        verbose: false,
+        explain: Explain::default(),
+        steps: None,
+    };
     let explained = Command::Run {
-        seed: 4,
+        seed: 4.into(),
         planted: None,
         verbose: false,
         explain: Explain { html, shiviz, perfetto },
@@ -202,7 +220,7 @@ fn a_run_is_explained_in_the_files_asked_for_and_stays_the_same_run() {
 fn a_file_that_cannot_be_written_is_named() {
     let html = Some(PathBuf::from("/nowhere/at/all.html"));
     let explain = Explain { html, ..Explain::default() };
-    let command = Command::Run { seed: 4, planted: None, verbose: false, explain, steps: None };
+    let command = Command::Run { seed: 4.into(), planted: None, verbose: false, explain, steps: None };
     let (code, said) = carried_out(&command, world::run);
     assert_eq!(code, USAGE);
     assert!(said.contains("cannot write /nowhere/at/all.html: "), "{said}");

@@ -22,9 +22,12 @@ const CALLS_PER_NAME: usize = 48;
 pub(super) fn contest(plan: &mut Plan) {
     let mut draws = Draws::new(plan.seed, Purpose::Contest, 0, 0);
     let count = plan.nodes.len();
-    if !draws.one_in(ONE_IN) || !(3..=LARGEST).contains(&count) {
-        return;
+    if draws.one_in(ONE_IN) && (3..=LARGEST).contains(&count) {
+        stage(plan, draws);
     }
+}
+
+pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     link_all(plan, &mut draws);
     calm_down(plan, &mut draws);
     let rounds = draws.between(2, 8);

@@ -13,9 +13,12 @@ const SPECIAL: std::ops::RangeInclusive<u64> = 56..=62;
 pub(super) fn departures(plan: &mut Plan) {
     let mut draws = Draws::new(plan.seed, Purpose::Departure, u64::MAX, 0);
     let special = plan.faults.iter().any(|fault| fault.id >> 16 == 48 || SPECIAL.contains(&(fault.id >> 16)));
-    if plan.nodes.len() < 3 || special || !draws.one_in(ONE_IN) {
-        return;
+    if plan.nodes.len() >= 3 && !special && draws.one_in(ONE_IN) {
+        stage(plan, draws);
     }
+}
+
+pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     let mut gone = Vec::new();
     for _ in 0..draws.between(1, plan.nodes.len() as u64 - 2).min(2) {
         let able: Vec<usize> = (0..plan.nodes.len())

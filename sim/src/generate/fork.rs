@@ -19,9 +19,12 @@ const ASKED: u64 = 60;
 /// Turns some plans into such runs.
 pub(super) fn fork(plan: &mut Plan) {
     let mut draws = Draws::new(plan.seed, Purpose::Fork, 0, 0);
-    if plan.nodes.len() != 3 || !draws.one_in(ONE_IN) {
-        return;
+    if plan.nodes.len() == 3 && draws.one_in(ONE_IN) {
+        stage(plan, draws);
     }
+}
+
+pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     link_all(plan, &mut draws);
     calm_down(plan, &mut draws);
     plan.forsaken = None;

@@ -19,9 +19,12 @@ const KIND: u64 = 62;
 /// Turns some plans into such runs.
 pub(super) fn former(plan: &mut Plan) {
     let mut draws = Draws::new(plan.seed, Purpose::Former, 0, 0);
-    if !(2..=4).contains(&plan.nodes.len()) || !draws.one_in(ONE_IN) {
-        return;
+    if (2..=4).contains(&plan.nodes.len()) && draws.one_in(ONE_IN) {
+        stage(plan, draws);
     }
+}
+
+pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     calm_down(plan, &mut draws);
     plan.forsaken = None;
     plan.updates = None;

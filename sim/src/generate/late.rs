@@ -17,9 +17,12 @@ const KIND: u64 = 61;
 /// Turns some plans into such runs: leaders fall quickly one after the other, and every link repeats what it carried before.
 pub(super) fn late(plan: &mut Plan) {
     let mut draws = Draws::new(plan.seed, Purpose::Late, 0, 0);
-    if plan.nodes.len() != 3 || !draws.one_in(ONE_IN) {
-        return;
+    if plan.nodes.len() == 3 && draws.one_in(ONE_IN) {
+        stage(plan, draws);
     }
+}
+
+pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     link_all(plan, &mut draws);
     calm_down(plan, &mut draws);
     plan.forsaken = None;

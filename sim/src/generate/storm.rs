@@ -18,9 +18,12 @@ const KIND: u64 = 56;
 /// Adds such storms to some plans.
 pub(super) fn storm(plan: &mut Plan) {
     let mut draws = Draws::new(plan.seed, Purpose::Storm, 0, 0);
-    if !draws.one_in(ONE_IN) {
-        return;
+    if draws.one_in(ONE_IN) {
+        stage(plan, draws);
     }
+}
+
+pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     plan.disk.rows_may_tear = draws.percent(80);
     plan.disk.slack = draws.pick(&[2_000, plan.disk.slack]);
     let ends: Vec<usize> = plan.streams.iter().flat_map(|stream| [stream.source, stream.target]).collect();

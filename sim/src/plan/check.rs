@@ -45,6 +45,10 @@ impl Plan {
         if self.fault_phase > LONGEST || self.progress_bound > LONGEST {
             return Err("fault_phase and progress_bound must stay below 1000000s".into());
         }
+        if self.replication.voters.is_multiple_of(2) {
+            let voters = self.replication.voters;
+            return Err(format!("replication.voters is {voters}: the most voters are an odd number"));
+        }
         if self.disk.sync.0 > self.disk.sync.1 {
             return Err("disk.sync goes from the shorter time to the longer".into());
         }
