@@ -143,6 +143,7 @@ fn calm_until(when: Trigger, kind: FaultKind) -> Plan {
     let mut plan = (0..).map(plan).find(|plan| plan.nodes.len() == 3).expect("there are many");
     plan.faults = vec![Fault { id: 1, when, kind }];
     plan.fault_phase = 6 * SECOND;
+    plan.departures.clear();
     plan
 }
 
