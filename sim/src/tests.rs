@@ -20,6 +20,7 @@ fn plan(seed: u64) -> Plan {
     // Its mesh is led by the first node for ever, and tells nobody anything.
     plan.forsaken = None;
     plan.updates = None;
+    plan.departures.clear();
     plan.faults.retain(|fault| match &fault.kind {
         FaultKind::Disturb { what, .. } => {
             !matches!(*what, Disturbance::Corrupt { caught: false, .. } | Disturbance::Translated { .. })
@@ -143,7 +144,6 @@ fn calm_until(when: Trigger, kind: FaultKind) -> Plan {
     let mut plan = (0..).map(plan).find(|plan| plan.nodes.len() == 3).expect("there are many");
     plan.faults = vec![Fault { id: 1, when, kind }];
     plan.fault_phase = 6 * SECOND;
-    plan.departures.clear();
     plan
 }
 
@@ -364,6 +364,7 @@ fn a_mesh_of_forty_nodes_runs_and_comes_back_from_its_text() {
     plan.edges = (1..count)
         .map(|index| crate::plan::Edge { a: index, b: (index - 1) / 3, a_dials: true, b_dials: false })
         .collect();
+    plan.departures.clear();
     plan.streams.truncate(1);
     (plan.streams[0].source, plan.streams[0].target, plan.streams[0].asked_at) = (0, 1, 0);
     let partition = FaultKind::Partition { side: (20..count).collect(), length: SECOND };

@@ -238,7 +238,7 @@ fn place(bytes: &[u8]) -> Option<Place> {
         match reader.key()? {
             (1, VARINT) => place.index = LogIndex(reader.varint()?),
             (2, VARINT) => place.term = Term(reader.varint()?),
-            (3, LENGTH) => chain = Chain::from_slice(reader.bytes()?),
+            (3, LENGTH) if chain.is_none() => chain = Some(Chain::from_slice(reader.bytes()?)?),
             _ => return None,
         }
     }
@@ -267,9 +267,9 @@ fn append(bytes: &[u8], whole: &Bytes) -> Option<Body> {
     let mut entries = Vec::new();
     while !reader.0.is_empty() {
         match reader.key()? {
-            (field::PREVIOUS, LENGTH) => previous = Some(place(reader.bytes()?)?),
+            (field::PREVIOUS, LENGTH) if previous.is_none() => previous = Some(place(reader.bytes()?)?),
             (field::COMMIT, VARINT) => commit = reader.varint()?,
-            (field::DURABLE, LENGTH) => durable = Some(place(reader.bytes()?)?),
+            (field::DURABLE, LENGTH) if durable.is_none() => durable = Some(place(reader.bytes()?)?),
             (field::ENTRIES, LENGTH) => {
                 // As written: behind the place they follow.
                 let index = LogIndex(previous?.index.0.checked_add(1 + entries.len() as u64)?);
@@ -301,7 +301,7 @@ fn reply(bytes: &[u8]) -> Option<Body> {
         match reader.key()? {
             (field::REPLY_NUMBER, VARINT) => number = reader.varint()?,
             (field::MATCHED, VARINT) => matched = reader.flag()?,
-            (field::REPLY_PLACE, LENGTH) => at = Some(place(reader.bytes()?)?),
+            (field::REPLY_PLACE, LENGTH) if at.is_none() => at = Some(place(reader.bytes()?)?),
             (field::MORE, VARINT) => more = reader.flag()?,
             (field::WAITING, VARINT) => waiting = reader.flag()?,
             (field::REPLY_ROUND, VARINT) => round = reader.varint()?,

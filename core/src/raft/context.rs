@@ -54,8 +54,9 @@ impl Acknowledgement {
         let plain = |one: &Self| one.reply.matched && !one.reply.more && !one.reply.waiting;
         let same = (self.group, self.sender, self.to, self.term)
             == (newer.group, newer.sender, newer.to, newer.term);
-        let further =
-            newer.reply.number >= self.reply.number && newer.reply.place.index >= self.reply.place.index;
+        let further = newer.reply.number >= self.reply.number
+            && newer.reply.place.index >= self.reply.place.index
+            && newer.reply.round >= self.reply.round;
         same && further && plain(self) && plain(newer)
     }
 

@@ -93,15 +93,20 @@ impl Group {
                 leading.rounds.next.push(Reader::Owner(number));
                 return self.news_for_all();
             }
-            (_, Role::Follower { leader: Some(leader) }) if here < most => *leader,
+            (_, Role::Follower { leader: Some(leader) }) if here < most || !reads.asked.is_empty() => *leader,
             (_, Role::Leader(_) | Role::Follower { leader: Some(_) }) => {
                 return self.refuse_read(context, number, RefusedReason::Full);
             }
             _ => return self.refuse_read(context, number, RefusedReason::NotLeader { leader: None }),
         };
+        // Of what was lost nobody hears again: the oldest question gives way.
+        let given_up = if here < most { None } else { reads.asked.pop_first() };
         reads.number += 1;
         reads.asked.insert(reads.number, number);
         let number = reads.number;
+        if let Some((_, oldest)) = given_up {
+            self.refuse_read(context, oldest, RefusedReason::Full);
+        }
         let body = Body::Read { number: self.number_of_read(context, number) };
         self.send(context, leader, self.term, body, When::Now);
     }

@@ -190,8 +190,10 @@ impl Group {
         let (base, last, durable) = (self.log.base(), self.log.last().index, self.log.durable());
         let Role::Leader(leading) = &mut self.role else { return false };
         let Some(progress) = leading.progress.get_mut(&node) else { return false };
+        // Who has nothing under way need not wait in line: nothing would call it.
+        let in_line = progress.in_line && progress.under_way() > 0;
         if progress.is_sending_state() {
-            return !progress.in_line && self.send_chunk(context, node);
+            return !in_line && self.send_chunk(context, node);
         }
         // R10. A mesh has hundreds of learners for each voter: each hears once of what is committed together, instead of every entry and every
         // commitment by itself, and of what came meanwhile when it has answered.
@@ -202,7 +204,7 @@ impl Group {
         let asked = progress.round < round && !follows;
         let news = progress.next <= last || progress.is_probing() || progress.told() < self.commit || asked;
         let room = progress.has_room(context.config) && !(follows && progress.is_awaited());
-        if !news || !room || progress.in_line {
+        if !news || !room || in_line {
             return false;
         }
         if progress.next <= base.index {

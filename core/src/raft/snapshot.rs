@@ -355,7 +355,7 @@ impl Progress {
         now: Instant,
     ) {
         let Some(sending) = self.sending().filter(|sending| sending.number == number) else { return };
-        if here < sending.here {
+        if here == 0 && sending.here > 0 {
             // It was restarted, or did not take what had come: it is asked anew what it needs.
             rare!(SnapshotGivenUp);
             return self.give_up_state(flows);

@@ -183,6 +183,10 @@ impl Message {
         match &self.body {
             Body::Append(append) if append.entries.len() > ENTRIES_MAX => return bad("too many entries"),
             Body::Append(append) => {
+                let behind = append.entries.iter().zip(append.previous.index.0 + 1..);
+                if behind.into_iter().any(|(entry, index)| entry.index.0 != index) {
+                    return bad("entries that do not follow their place");
+                }
                 let places = [append.previous, append.durable];
                 let terms = append.entries.iter().map(|entry| entry.term.0);
                 let numbers = places.into_iter().flat_map(|place| [place.index.0, place.term.0]);
