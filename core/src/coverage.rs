@@ -179,7 +179,6 @@ marks! {
         PatienceOver: "the only voter went on without the word of all others";
         NewcomerWaits: "a newcomer was told nothing until another member could name it";
         SnapshotInChunks: "a state was sent in several chunks";
-        SnapshotResumed: "a state went on where an earlier sending had ended";
         ChunkUnanswered: "chunks of a state were sent again";
         ReadAskedByMember: "a member asked its leader for an index to read at";
         ReadsShareARound: "several reads were confirmed together";
@@ -291,7 +290,6 @@ marks! {
         OtherReplicaOnNode: "another replica took the place of one on the same node";
         WhoIsAsked: "a neighbour was asked who a stranger is";
         UpdateRepeated: "an update was sent again and counted once";
-        UpdatesFull: "an update found no room, because a member had not processed the oldest";
         UpdatesLetGo: "updates were let go, for every member had processed them";
         UpdateHandlerReplaced: "a handler of updates took over from another";
         UpdateHandlerWaits: "a handler of updates came before its node knew where it begins";
@@ -312,6 +310,8 @@ marks! {
         TransferGivenUp: "a leader goes on that could not hand over";
         StoodWhenTold: "a voter stood for election because its leader wanted it to";
         GroupWaitedInLine: "a group found the way to a node full of others' entries, and waited for its turn";
+        SnapshotResumed: "a state went on where an earlier sending had ended";
+        UpdatesFull: "an update found no room, because a member had not processed the oldest";
         SnapshotGivenUp: "a state was sent of which less was there than before";
         SnapshotTooLarge: "a state was larger than is taken";
         SnapshotDamaged: "a state had come whole and was another than was meant";

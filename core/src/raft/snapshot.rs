@@ -271,7 +271,7 @@ impl Group {
             self.receiving = Some(Box::new(receiving));
         }
         let Some(receiving) = &mut self.receiving else { return };
-        sometimes!(SnapshotResumed, receiving.number != number);
+        rare!(SnapshotResumed, receiving.number != number);
         (receiving.from, receiving.number) = (from, number);
         if receiving.offered {
             return;

@@ -149,7 +149,7 @@ impl Updates {
         let history = &mut self.histories[kind.index()];
         if !history.has_room(sent) {
             if !history.pass_over {
-                sometimes!(UpdatesFull);
+                rare!(UpdatesFull);
                 let last = history.last;
                 let (behind, lagging) = self.lagging(kind, members);
                 return Err(Refusal::UpdatesFull { kind, last, behind, lagging });
