@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint};
 
 use super::entries::Entries;
 use super::message::{Append, Body, Entry, EntryKind, Message, Place};
@@ -15,47 +16,37 @@ use crate::id::{LogIndex, ReplicaId, Term};
 
 // Numbers of fields in raft.proto.
 mod field {
-    pub(super) const SENDER: u64 = 1;
-    pub(super) const ADDRESSEE: u64 = 2;
-    pub(super) const TERM: u64 = 3;
-    pub(super) const APPEND: u64 = 4;
-    pub(super) const REPLY: u64 = 5;
-    pub(super) const LIFE: u64 = 13;
+    pub(super) const SENDER: u32 = 1;
+    pub(super) const ADDRESSEE: u32 = 2;
+    pub(super) const TERM: u32 = 3;
+    pub(super) const APPEND: u32 = 4;
+    pub(super) const REPLY: u32 = 5;
+    pub(super) const LIFE: u32 = 13;
 
-    pub(super) const PREVIOUS: u64 = 1;
-    pub(super) const COMMIT: u64 = 2;
-    pub(super) const DURABLE: u64 = 3;
-    pub(super) const ENTRIES: u64 = 4;
-    pub(super) const NUMBER: u64 = 5;
-    pub(super) const COPY: u64 = 6;
-    pub(super) const ROUND: u64 = 7;
+    pub(super) const PREVIOUS: u32 = 1;
+    pub(super) const COMMIT: u32 = 2;
+    pub(super) const DURABLE: u32 = 3;
+    pub(super) const ENTRIES: u32 = 4;
+    pub(super) const NUMBER: u32 = 5;
+    pub(super) const COPY: u32 = 6;
+    pub(super) const ROUND: u32 = 7;
 
-    pub(super) const REPLY_NUMBER: u64 = 1;
-    pub(super) const MATCHED: u64 = 2;
-    pub(super) const REPLY_PLACE: u64 = 3;
-    pub(super) const MORE: u64 = 4;
-    pub(super) const WAITING: u64 = 5;
-    pub(super) const REPLY_ROUND: u64 = 6;
-}
-
-const VARINT: u64 = 0;
-const FIXED64: u64 = 1;
-const LENGTH: u64 = 2;
-
-/// Bytes of a varint.
-const fn varint_len(value: u64) -> usize {
-    // 7 bits a byte, and one byte for 0.
-    ((70 - (value | 1).leading_zeros()) / 7) as usize
+    pub(super) const REPLY_NUMBER: u32 = 1;
+    pub(super) const MATCHED: u32 = 2;
+    pub(super) const REPLY_PLACE: u32 = 3;
+    pub(super) const MORE: u32 = 4;
+    pub(super) const WAITING: u32 = 5;
+    pub(super) const REPLY_ROUND: u32 = 6;
 }
 
 /// Bytes of a field that holds a number; none if it is 0. Fields here have one byte of key.
-const fn number_len(value: u64) -> usize {
-    if value == 0 { 0 } else { 1 + varint_len(value) }
+fn number_len(value: u64) -> usize {
+    if value == 0 { 0 } else { 1 + encoded_len_varint(value) }
 }
 
 /// Bytes of a field that holds so many bytes.
-const fn field_len(len: usize) -> usize {
-    1 + varint_len(len as u64) + len
+fn field_len(len: usize) -> usize {
+    1 + encoded_len_varint(len as u64) + len
 }
 
 fn place_len(place: &Place) -> usize {
@@ -71,43 +62,31 @@ fn entry_len(entry: &Entry) -> usize {
 struct Writer(Vec<u8>);
 
 impl Writer {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    fn key(&mut self, field: u64, kind: u64) {
-        self.0.push((field << 3 | kind) as u8);
-    }
-
-    fn number(&mut self, field: u64, value: u64) {
+    fn number(&mut self, field: u32, value: u64) {
         if value > 0 {
-            self.key(field, VARINT);
-            self.varint(value);
+            encode_key(field, WireType::Varint, &mut self.0);
+            encode_varint(value, &mut self.0);
         }
     }
 
-    fn length(&mut self, field: u64, len: usize) {
-        self.key(field, LENGTH);
-        self.varint(len as u64);
+    fn length(&mut self, field: u32, len: usize) {
+        encode_key(field, WireType::LengthDelimited, &mut self.0);
+        encode_varint(len as u64, &mut self.0);
     }
 
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
+    fn bytes(&mut self, field: u32, bytes: &[u8]) {
         self.length(field, bytes.len());
         self.0.extend_from_slice(bytes);
     }
 
-    fn place(&mut self, field: u64, place: &Place) {
+    fn place(&mut self, field: u32, place: &Place) {
         self.length(field, place_len(place));
         self.number(1, place.index.0);
         self.number(2, place.term.0);
         self.bytes(3, &place.chain.0);
     }
 
-    fn entry(&mut self, field: u64, entry: &Entry) {
+    fn entry(&mut self, field: u32, entry: &Entry) {
         self.length(field, entry_len(entry));
         self.number(1, entry.term.0);
         self.number(2, entry.kind as u64);
@@ -180,7 +159,7 @@ pub(super) fn encode(message: &Message) -> Option<Bytes> {
         _ => return None,
     }
     if message.life > 0 {
-        writer.key(field::LIFE, FIXED64);
+        encode_key(field::LIFE, WireType::SixtyFourBit, &mut writer.0);
         writer.0.extend_from_slice(&message.life.to_le_bytes());
     }
     debug_assert_eq!(writer.0.len(), len, "the length was computed");
@@ -192,28 +171,12 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn varint(&mut self) -> Option<u64> {
-        let (&first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        if first < 0x80 {
-            return Some(first.into());
-        }
-        let mut value = u64::from(first & 0x7f);
-        for shift in 1..10 {
-            let (&byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            value |= u64::from(byte & 0x7f).checked_shl(7 * shift)?;
-            if byte < 0x80 {
-                // The tenth byte has room for one bit.
-                return (shift < 9 || byte < 2).then_some(value);
-            }
-        }
-        None
+        decode_varint(&mut self.0).ok()
     }
 
-    /// The next field's number, if it is of the kind that is known here; `None` at the end, too.
-    fn key(&mut self) -> Option<(u64, u64)> {
-        let key = self.varint()?;
-        Some((key >> 3, key & 7))
+    /// The next field's number and kind.
+    fn key(&mut self) -> Option<(u32, WireType)> {
+        decode_key(&mut self.0).ok()
     }
 
     fn bytes(&mut self) -> Option<&'a [u8]> {
@@ -236,9 +199,11 @@ fn place(bytes: &[u8]) -> Option<Place> {
     let (mut reader, mut place, mut chain) = (Reader(bytes), Place::default(), None);
     while !reader.0.is_empty() {
         match reader.key()? {
-            (1, VARINT) => place.index = LogIndex(reader.varint()?),
-            (2, VARINT) => place.term = Term(reader.varint()?),
-            (3, LENGTH) if chain.is_none() => chain = Some(Chain::from_slice(reader.bytes()?)?),
+            (1, WireType::Varint) => place.index = LogIndex(reader.varint()?),
+            (2, WireType::Varint) => place.term = Term(reader.varint()?),
+            (3, WireType::LengthDelimited) if chain.is_none() => {
+                chain = Some(Chain::from_slice(reader.bytes()?)?)
+            }
             _ => return None,
         }
     }
@@ -250,11 +215,13 @@ fn entry(bytes: &[u8], index: LogIndex, whole: &Bytes) -> Option<Entry> {
     let mut entry = Entry { index, term: Term(0), kind: EntryKind::Blank, data: Bytes::new(), weight: 0 };
     while !reader.0.is_empty() {
         match reader.key()? {
-            (1, VARINT) => entry.term = Term(reader.varint()?),
+            (1, WireType::Varint) => entry.term = Term(reader.varint()?),
             // What changes the members is looked at more closely.
-            (2, VARINT) if reader.varint()? == EntryKind::Command as u64 => entry.kind = EntryKind::Command,
-            (3, LENGTH) => entry.data = whole.slice_ref(reader.bytes()?),
-            (4, VARINT) => entry.weight = reader.varint()?,
+            (2, WireType::Varint) if reader.varint()? == EntryKind::Command as u64 => {
+                entry.kind = EntryKind::Command
+            }
+            (3, WireType::LengthDelimited) => entry.data = whole.slice_ref(reader.bytes()?),
+            (4, WireType::Varint) => entry.weight = reader.varint()?,
             _ => return None,
         }
     }
@@ -267,17 +234,21 @@ fn append(bytes: &[u8], whole: &Bytes) -> Option<Body> {
     let mut entries = Vec::new();
     while !reader.0.is_empty() {
         match reader.key()? {
-            (field::PREVIOUS, LENGTH) if previous.is_none() => previous = Some(place(reader.bytes()?)?),
-            (field::COMMIT, VARINT) => commit = reader.varint()?,
-            (field::DURABLE, LENGTH) if durable.is_none() => durable = Some(place(reader.bytes()?)?),
-            (field::ENTRIES, LENGTH) => {
+            (field::PREVIOUS, WireType::LengthDelimited) if previous.is_none() => {
+                previous = Some(place(reader.bytes()?)?)
+            }
+            (field::COMMIT, WireType::Varint) => commit = reader.varint()?,
+            (field::DURABLE, WireType::LengthDelimited) if durable.is_none() => {
+                durable = Some(place(reader.bytes()?)?)
+            }
+            (field::ENTRIES, WireType::LengthDelimited) => {
                 // As written: behind the place they follow.
                 let index = LogIndex(previous?.index.0.checked_add(1 + entries.len() as u64)?);
                 entries.push(entry(reader.bytes()?, index, whole)?);
             }
-            (field::NUMBER, VARINT) => number = reader.varint()?,
-            (field::COPY, VARINT) => copy = reader.flag()?,
-            (field::ROUND, VARINT) => round = reader.varint()?,
+            (field::NUMBER, WireType::Varint) => number = reader.varint()?,
+            (field::COPY, WireType::Varint) => copy = reader.flag()?,
+            (field::ROUND, WireType::Varint) => round = reader.varint()?,
             _ => return None,
         }
     }
@@ -299,12 +270,14 @@ fn reply(bytes: &[u8]) -> Option<Body> {
     let (mut number, mut round, mut matched, mut more, mut waiting) = (0, 0, false, false, false);
     while !reader.0.is_empty() {
         match reader.key()? {
-            (field::REPLY_NUMBER, VARINT) => number = reader.varint()?,
-            (field::MATCHED, VARINT) => matched = reader.flag()?,
-            (field::REPLY_PLACE, LENGTH) if at.is_none() => at = Some(place(reader.bytes()?)?),
-            (field::MORE, VARINT) => more = reader.flag()?,
-            (field::WAITING, VARINT) => waiting = reader.flag()?,
-            (field::REPLY_ROUND, VARINT) => round = reader.varint()?,
+            (field::REPLY_NUMBER, WireType::Varint) => number = reader.varint()?,
+            (field::MATCHED, WireType::Varint) => matched = reader.flag()?,
+            (field::REPLY_PLACE, WireType::LengthDelimited) if at.is_none() => {
+                at = Some(place(reader.bytes()?)?)
+            }
+            (field::MORE, WireType::Varint) => more = reader.flag()?,
+            (field::WAITING, WireType::Varint) => waiting = reader.flag()?,
+            (field::REPLY_ROUND, WireType::Varint) => round = reader.varint()?,
             _ => return None,
         }
     }
@@ -319,12 +292,20 @@ pub(super) fn decode(whole: &Bytes) -> Option<Message> {
     let (mut term, mut life) = (0, 0);
     while !reader.0.is_empty() {
         match reader.key()? {
-            (field::SENDER, LENGTH) => sender = Some(ReplicaId::from_slice(reader.bytes()?)?),
-            (field::ADDRESSEE, LENGTH) => addressee = Some(ReplicaId::from_slice(reader.bytes()?)?),
-            (field::TERM, VARINT) => term = reader.varint()?,
-            (field::APPEND, LENGTH) if body.is_none() => body = Some(append(reader.bytes()?, whole)?),
-            (field::REPLY, LENGTH) if body.is_none() => body = Some(reply(reader.bytes()?)?),
-            (field::LIFE, FIXED64) => {
+            (field::SENDER, WireType::LengthDelimited) => {
+                sender = Some(ReplicaId::from_slice(reader.bytes()?)?)
+            }
+            (field::ADDRESSEE, WireType::LengthDelimited) => {
+                addressee = Some(ReplicaId::from_slice(reader.bytes()?)?)
+            }
+            (field::TERM, WireType::Varint) => term = reader.varint()?,
+            (field::APPEND, WireType::LengthDelimited) if body.is_none() => {
+                body = Some(append(reader.bytes()?, whole)?)
+            }
+            (field::REPLY, WireType::LengthDelimited) if body.is_none() => {
+                body = Some(reply(reader.bytes()?)?)
+            }
+            (field::LIFE, WireType::SixtyFourBit) => {
                 let (fixed, rest) = reader.0.split_first_chunk::<8>()?;
                 reader.0 = rest;
                 life = u64::from_le_bytes(*fixed);
