@@ -5,6 +5,7 @@ use alloc::collections::VecDeque;
 
 use super::config::Config;
 use super::flow::Flows;
+use super::slots::Slot;
 use super::snapshot::Sending;
 use crate::configuration::Member;
 use crate::id::LogIndex;
@@ -76,7 +77,7 @@ pub(super) struct Progress {
     /// The last round of reads that was sent.
     pub(super) round: u64,
     /// Waits in line for the budget of its node.
-    pub(super) in_line: bool,
+    in_line: bool,
     retry_at: Option<Instant>,
     backoff: Span,
 }
@@ -124,6 +125,27 @@ impl Progress {
     /// What is under way to it, in bytes of entries or of a state.
     pub(super) fn under_way(&self) -> u64 {
         self.bytes + self.sending.as_ref().map_or(0, |sending| sending.under_way())
+    }
+
+    /// Whether it waits in line for the budget of its node. Who has nothing under way need not: nothing would call it.
+    pub(super) fn is_in_line(&self) -> bool {
+        self.in_line && self.under_way() > 0
+    }
+
+    /// Whether the budget of its node is spent, so that its group in `slot` waits in line from now on.
+    pub(super) fn must_wait(&mut self, flows: &mut Flows, slot: Slot) -> bool {
+        let waits = flows.is_full(self.member.node) && self.under_way() > 0;
+        if waits {
+            rare!(GroupWaitedInLine);
+            self.in_line = true;
+            flows.wait(self.member.node, slot);
+        }
+        waits
+    }
+
+    /// Its turn has come.
+    pub(super) fn leave_line(&mut self) {
+        self.in_line = false;
     }
 
     /// Whether an append was sent and not answered yet.

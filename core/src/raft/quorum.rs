@@ -12,7 +12,6 @@ fn majority_index(members: &[Member], reached: impl Fn(Member) -> LogIndex, plan
         return LogIndex(u64::MAX);
     }
     let mut indexes: SmallVec<[LogIndex; 7]> = members.iter().map(|&member| reached(member)).collect();
-    let listed = indexes.clone();
     indexes.sort_unstable();
     // Of n sorted rising, the value at (n - 1) / 2 is reached by n - (n - 1) / 2 = floor(n / 2) + 1 members.
     let quorum = (indexes.len() - 1) / 2;
@@ -22,8 +21,9 @@ fn majority_index(members: &[Member], reached: impl Fn(Member) -> LogIndex, plan
     if planted.strikes(Bug::HalfIsEnough, || indexes[indexes.len() / 2] > indexes[quorum]) {
         return indexes[indexes.len() / 2];
     }
-    if planted.strikes(Bug::MatchesUnsorted, || listed[quorum] > indexes[quorum]) {
-        return listed[quorum];
+    let unsorted = || reached(members[quorum]);
+    if planted.strikes(Bug::MatchesUnsorted, || unsorted() > indexes[quorum]) {
+        return unsorted();
     }
     indexes[quorum]
 }

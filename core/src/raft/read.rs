@@ -225,8 +225,7 @@ impl Group {
         let leader = self.leader(context.own);
         let Some(reads) = &mut self.reads else { return };
         for (_, number) in core::mem::take(&mut reads.asked) {
-            let reason = RefusedReason::NotLeader { leader };
-            context.out.push_back(Output::Refused { group: self.id, context: number, reason });
+            self.refuse_read(context, number, RefusedReason::NotLeader { leader });
         }
     }
 

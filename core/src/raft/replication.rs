@@ -176,7 +176,7 @@ impl Group {
     pub(super) fn take_turn(&mut self, context: &mut Context<'_>, node: NodeId) {
         let Role::Leader(leading) = &mut self.role else { return };
         let Some(progress) = leading.progress.get_mut(&node) else { return };
-        progress.in_line = false;
+        progress.leave_line();
         if self.append_to(context, node) {
             self.news_for(node);
         }
@@ -190,8 +190,7 @@ impl Group {
         let (base, last, durable) = (self.log.base(), self.log.last().index, self.log.durable());
         let Role::Leader(leading) = &mut self.role else { return false };
         let Some(progress) = leading.progress.get_mut(&node) else { return false };
-        // Who has nothing under way need not wait in line: nothing would call it.
-        let in_line = progress.in_line && progress.under_way() > 0;
+        let in_line = progress.is_in_line();
         if progress.is_sending_state() {
             return !in_line && self.send_chunk(context, node);
         }
@@ -217,10 +216,7 @@ impl Group {
             self.wake_for(node);
             return false;
         }
-        if progress.next <= last && context.flows.is_full(node) && progress.under_way() > 0 {
-            rare!(GroupWaitedInLine);
-            progress.in_line = true;
-            context.flows.wait(node, self.slot);
+        if progress.next <= last && progress.must_wait(context.flows, self.slot) {
             return false;
         }
         leading.next_number += 1;

@@ -153,9 +153,7 @@ impl Group {
         let (chunk, window) = (context.config.chunk_bytes, context.config.chunks);
         let Role::Leader(leading) = &mut self.role else { return false };
         let Some(progress) = leading.progress.get_mut(&node) else { return false };
-        if context.flows.is_full(node) && progress.under_way() > 0 {
-            progress.in_line = true;
-            context.flows.wait(node, self.slot);
+        if progress.must_wait(context.flows, self.slot) {
             return false;
         }
         let next = progress.sending().and_then(|sending| sending.next(chunk, window, false));
