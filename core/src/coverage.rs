@@ -380,6 +380,17 @@ marks! {
         KeptStreamOver: "a stream whose data a former member kept was closed when it was a member again";
         ChangeForbidden: "a change of the configuration was refused, for the mesh is critical";
         NobodyVotesInItsPlace: "a member could not be taken out, for nothing could be decided without it";
+        FencedNotReady: "a replica was fenced and could not say yet where its log ends";
+        FenceWithdrawn: "a recovery was withdrawn, and its group went on as before";
+        EraEntered: "a replica went on under a recovery";
+        OtherEraShutOut: "a message of another recovery came to a replica";
+        FounderLacksCommitted: "the furthest log lacked what another survivor knows to be committed";
+        GroupFounded: "a group that lost its quorum was founded anew";
+        RecoveryWritten: "the lost were taken out by a recovery";
+        RecoveryRepeated: "a survivor was fenced for another recovery before the first one came to an end";
+        RecoveryDeclined: "a survivor declined a recovery";
+        LostSideParted: "a lost member learned of the recovery, and belongs to no mesh";
+        LostSideRival: "a lost member that decided something since the recovery refused to give that up";
         RowOfAnEarlierStart: "a row that an earlier start left stood in the place of one that was never written";
     }
 }

@@ -4,8 +4,10 @@
 //! listens (a voter to everybody, others to the voters). After a start a node may tell again what came after the state it had stored.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::id::{LogIndex, NodeId, StreamInstance, Term, UpdateNumber};
+use crate::recovery::RecoveryStage;
 use crate::update::UpdateKind;
 
 /// How a member went.
@@ -92,6 +94,19 @@ pub enum MeshEvent {
         name: String,
         /// Its life.
         instance: StreamInstance,
+    },
+    /// Something about the recovery of a mesh that lost its quorum.
+    Recovery {
+        /// What.
+        stage: RecoveryStage,
+        /// Which attempt.
+        attempt: u64,
+        /// The number of the mesh epoch: before it while it has not come to its end, afterwards the one since.
+        epoch: u64,
+        /// The node that was asked for it.
+        asked_at: NodeId,
+        /// The names of the lost, or the first of them; none where they are told elsewhere.
+        lost: Vec<String>,
     },
     /// An update to all members was agreed on. Of those that come with a state only the last is told.
     UpdateCommitted {

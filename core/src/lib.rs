@@ -38,6 +38,7 @@ pub mod payload;
 pub mod planted;
 pub mod raft;
 pub mod record;
+pub mod recovery;
 pub mod rng;
 pub mod route;
 mod sorted_map;

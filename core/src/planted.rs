@@ -83,6 +83,12 @@ macro_rules! bugs {
 
 bugs! {
     Raft {
+        FencedStillVotes = "fenced-still-votes":
+            "a survivor of a lost quorum says where its log ends, and goes on voting for the lost and acknowledging what they send";
+        EraNotCompared = "era-not-compared":
+            "a group that was founded anew hears those who were lost";
+        FounderNotHighest = "founder-not-highest":
+            "a group is founded anew by the survivor whose log ends first";
         VoteNotPersisted = "vote-not-persisted":
             "a vote is granted without its record: after a crash the replica votes again in the same term";
         OldTermCommit = "old-term-commit":
@@ -271,6 +277,10 @@ bugs! {
             "a snapshot of the control group's state is without the agreed configuration";
         EpochNotCompared = "epoch-not-compared":
             "a node that was evicted is let in again on its old admission: nobody compares mesh epochs";
+        RecoveryFenceNotWritten = "recovery-fence-not-written":
+            "a survivor forgets with a restart that it said where its log ends";
+        RecoveryEpochNotRaised = "recovery-epoch-not-raised":
+            "a recovery lets the lost go on being members, at the old mesh epoch";
         EvictedStaysVoter = "evicted-stays-voter":
             "a voter that is evicted goes on being counted among the voters";
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
+use wattle_core::event::MeshEvent;
 use wattle_core::id::{LaneId, RequestId, Ticket};
 use wattle_core::node::output::{Deadline, Event, Output, Transmit};
 use wattle_core::node::status::Status;
@@ -368,6 +369,11 @@ impl<M: Machine> Driver<M> {
             }
             Output::Reply { request, reply } => self.requests.reply(request, reply),
             Output::Event(event) => {
+                if let Event::Mesh(MeshEvent::Recovery { stage, attempt, epoch, asked_at, lost }) = &event {
+                    // An operator's word about what is lost: it must be found in the log.
+                    let stage = stage.text();
+                    tracing::warn!(stage, attempt, epoch, %asked_at, ?lost, "recovery of a lost quorum");
+                }
                 tracing::debug!(?event);
                 // Fails when nobody listens.
                 let _ = self.hands.events.send(event);

@@ -9,14 +9,19 @@ use tonic::async_trait;
 use wattle_core::agreed::{
     ConfigChange, ConfigCommand, ConfigRecord, ConfigRefusal, ConfigReply, KeyStatus, MeshSettings, ReadPoint,
 };
+use wattle_core::epoch::Epoch;
 use wattle_core::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, MessageId, NodeId, Sequence,
-    SessionEpoch, StreamInstance, WriterId, WriterSequence,
+    SessionEpoch, StreamInstance, Term, WriterId, WriterSequence,
 };
 use wattle_core::mesh::handlers::{DESCRIPTION, VOTERS};
 use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Waited};
 use wattle_core::node::output::{Delivered, Delivery, Event};
 use wattle_core::node::status::Status;
+use wattle_core::recovery::{
+    Named, RecoverCommand, RecoverRefusal, RecoverReply, Recovered, RecoveryPlan, RecoveryStatus,
+};
+use wattle_core::time::Wall;
 use wattle_core::update::UpdateKind;
 
 use crate::world::{Answer, Ended, Handed, Handler, Replies, World};
@@ -148,6 +153,38 @@ impl FakeWorld {
     }
 }
 
+fn recover(command: RecoverCommand) -> Result<RecoverReply, Refusal> {
+    let b = (NodeId(2), "b".to_owned());
+    match command {
+        RecoverCommand::Withdraw => Err(RecoverRefusal::NothingToWithdraw.into()),
+        RecoverCommand::Plan { lost } | RecoverCommand::Recover { lost } if lost != ["b"] => {
+            Err(RecoverRefusal::Quorum { voters: "a, b".to_owned() }.into())
+        }
+        RecoverCommand::Plan { .. } => Ok(RecoverReply::Plan(RecoveryPlan {
+            attempt: 1,
+            epoch: Epoch::default(),
+            next: 1,
+            last: LogIndex(7),
+            term: Term(2),
+            applied: LogIndex(6),
+            lost: vec![Named { node: b.0, name: b.1, voter: true }],
+            survivors: Vec::new(),
+            voters: 1,
+        })),
+        RecoverCommand::Recover { .. } => Ok(RecoverReply::Recovered(Recovered {
+            attempt: 1,
+            era: 9,
+            asked_at: NodeId(1),
+            founder: NodeId(1),
+            end: LogIndex(7),
+            before: Epoch::default(),
+            number: 1,
+            time: Wall(5),
+            lost: vec![b],
+        })),
+    }
+}
+
 impl State {
     fn answer(&mut self, command: Command) -> VecDeque<Answer> {
         let answer = match command {
@@ -156,6 +193,7 @@ impl State {
             Command::Join { token } => Err(Refusal::BadToken(token)),
             Command::Evict { member } if member == "b" => Ok(Reply::Evicted { node: NodeId(2), epoch: 1 }),
             Command::Evict { member } => Err(Refusal::UnknownNode(member)),
+            Command::Recover(command) => recover(command).map(Reply::Recovery),
             Command::Leave { force: true } => Ok(Reply::Left),
             Command::Leave { force: false } => {
                 Err(Refusal::StreamsOpen { names: vec!["words".to_owned()], more: 0 })
@@ -381,6 +419,7 @@ impl World for FakeWorld {
     async fn status(&self) -> Option<Status> {
         let state = self.state();
         (!state.stopped).then(|| Status {
+            recovery: RecoveryStatus::default(),
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
             standing: None,

@@ -83,7 +83,8 @@ fn the_last_of_all_terms_is_refused() {
     let before = term(&duo);
     for high in [u64::MAX, u64::MAX - 1, 1 << 61] {
         let body = Body::Vote { pre: false, last: raft::Place::default() };
-        let vote = raft::Message { sender: ReplicaId(1), addressee: None, term: Term(high), life: 0, body };
+        let vote =
+            raft::Message { sender: ReplicaId(1), addressee: None, term: Term(high), life: 0, era: 0, body };
         let payload = vote.encode().to_bytes();
         let bytes = to_left(&duo, Kind::Raft, Some(GroupId::CONTROL), &[], &payload);
         duo.left.tell(Input::Received { lane, bytes }).expect("running");

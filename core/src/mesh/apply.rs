@@ -51,6 +51,7 @@ impl Mesh {
             self.on_decided(now, entry.origin, entry.request, outcome.result);
         }
         let news = self.drop_recalled(&changed);
+        self.settle_recovery();
         if self.state.epoch != epoch {
             self.on_evicted(now);
             if self.membership.is_none() {
@@ -69,6 +70,7 @@ impl Mesh {
         self.serve_watches();
         self.say_welcome();
         self.announce_own_change(now);
+        self.write_recovery(now);
         self.consider_change(now);
         self.updates_changed(now);
         self.go_on_evicting(now);
@@ -157,6 +159,7 @@ impl Mesh {
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.drop_recalled(&[]);
+        self.settle_recovery();
         if self.state.epoch == before.epoch {
             self.on_members_changed();
             self.announce_roster();

@@ -46,6 +46,8 @@ pub struct Config {
     pub leave_timeout: Span,
     /// How long the leader looks for somebody who can vote in the place of a member that is to go. Must stay below `leave_timeout`.
     pub successor_timeout: Span,
+    /// How long a recovery of a lost quorum may take before whoever asked is told what it waits for. Longer waits for slower survivors.
+    pub recover_timeout: Span,
     /// How soon after a change of paths, members or leader this node looks at how the mesh is. Shorter notices sooner and computes paths more often.
     pub mode_look: Span,
     /// How long the mesh must have been so before another mode is shown and acted upon. Longer hides more of what passes by itself.
@@ -109,6 +111,7 @@ impl Config {
             request_timeout: Span::secs(10),
             leave_timeout: Span::secs(5),
             successor_timeout: Span::secs(3),
+            recover_timeout: Span::secs(20),
             mode_look: Span::millis(500),
             mode_hold: Span::secs(2),
             request_retry: Span::secs(1),

@@ -1,11 +1,13 @@
 //! What stands in the control group's log.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::eviction::Evict;
+use super::recovery::Recover;
 use super::transcript::Transcript;
 use super::updates;
 use crate::agreed::Expected;
@@ -129,6 +131,8 @@ pub enum Body {
     },
     /// Takes a member out.
     Evict(Evict),
+    /// Goes on without those with whom the quorum was lost.
+    Recover(Box<Recover>),
     /// Refuses the request, for the mesh is critical.
     Forbidden {
         /// How many members the leader could not reach.

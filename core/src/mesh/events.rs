@@ -13,6 +13,7 @@ use crate::agreed::ConfigChange;
 use crate::event::{Departure, MeshEvent};
 use crate::id::{LogIndex, NodeId, StreamInstance};
 use crate::node::output::Event;
+use crate::recovery::RecoveryStage;
 use crate::update::UpdateKind;
 
 /// Who was told to be a member, under which name.
@@ -75,6 +76,7 @@ impl Mesh {
     /// Something was decided by that entry. Members are told of elsewhere, for they come in several ways.
     pub(super) fn tell_effect(&mut self, index: LogIndex, effect: &Effect, change: Option<&updates::Change>) {
         let event = match (effect, change) {
+            (Effect::Recovered { .. }, _) => return self.tell_recovered(),
             (Effect::Described(node), _) => {
                 let name =
                     self.state.members.get(node).map_or_else(String::new, |member| member.name.clone());
@@ -96,9 +98,20 @@ impl Mesh {
         self.tell(event);
     }
 
+    /// The mesh goes on without those with whom its quorum was lost.
+    fn tell_recovered(&mut self) {
+        let Some(recovered) = &self.state.recovered else { return };
+        let (attempt, epoch, asked_at) = (recovered.attempt, recovered.number, recovered.asked_at);
+        let lost = recovered.lost.iter().map(|(_, name)| name.clone()).collect();
+        self.tell(MeshEvent::Recovery { stage: RecoveryStage::Recovered, attempt, epoch, asked_at, lost });
+    }
+
     /// A state came whole, in the place of this one.
     pub(super) fn tell_state(&mut self, before: &State) {
         self.tell_members(&[]);
+        if self.state.recovered != before.recovered {
+            self.tell_recovered();
+        }
         for change in self.state.config.news_since(&before.config, self.state.applied) {
             self.tell_config(&change);
         }

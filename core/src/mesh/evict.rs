@@ -146,6 +146,7 @@ impl Mesh {
             left: wish.left,
             leader: self.own,
             signature: Bytes::new(),
+            recovery: None,
         };
         let token = self.next_number();
         self.outputs.push_back(Output::Work { token, job: Job::Sign(eviction.statement(mesh)) });

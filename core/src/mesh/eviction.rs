@@ -12,13 +12,14 @@ use prost::Message as _;
 use wattle_proto::mesh as proto;
 
 use super::entry::Request;
+use super::recovery::RecoveryOf;
 use super::room::description_bytes;
 use super::state::{Effect, FORMER_MAX, Member, State};
 use super::transcript::Transcript;
 use super::wire::{self, Malformed, id_bytes};
 use crate::digest::Digest;
 use crate::epoch::Epoch;
-use crate::id::{MeshId, NodeId, ReplicaId};
+use crate::id::{LogIndex, MeshId, NodeId, ReplicaId};
 use crate::node::command::Refusal;
 use crate::time::Wall;
 
@@ -65,6 +66,8 @@ pub struct Eviction {
     pub leader: NodeId,
     /// The leader's signature under [`Self::statement`].
     pub signature: Bytes,
+    /// Set if the quorum was lost, and the others went on without it.
+    pub recovery: Option<RecoveryOf>,
 }
 
 /// A former member.
@@ -97,7 +100,11 @@ impl Eviction {
     /// What the leader signs.
     #[must_use]
     pub fn statement(&self, mesh: MeshId) -> Bytes {
-        let hash = Transcript::plain("wattle 2026 eviction v1")
+        let kind = match self.recovery {
+            None => "wattle 2026 eviction v1",
+            Some(_) => "wattle 2026 recovery v1",
+        };
+        let transcript = Transcript::plain(kind)
             .field(&mesh.to_bytes())
             .field(&self.number.to_be_bytes())
             .field(&self.previous.0)
@@ -106,9 +113,12 @@ impl Eviction {
             .field(&self.node.to_bytes())
             .field(&self.replica.to_bytes())
             .field(&[u8::from(self.left)])
-            .field(&self.leader.to_bytes())
-            .finish();
-        Bytes::copy_from_slice(hash.as_bytes())
+            .field(&self.leader.to_bytes());
+        let transcript = match self.recovery {
+            None => transcript,
+            Some(of) => transcript.field(&of.attempt.to_be_bytes()).field(&of.end.0.to_be_bytes()),
+        };
+        Bytes::copy_from_slice(transcript.finish().as_bytes())
     }
 
     /// The epoch that it raises the mesh to.
@@ -138,6 +148,11 @@ impl Evicted {
         self.eviction.replica == replica || self.former.contains(&replica)
     }
 
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// All its replica ids, as many as are remembered of a member.
     pub(super) fn replicas(mut self) -> Vec<ReplicaId> {
         self.former.push(self.eviction.replica);
@@ -149,8 +164,14 @@ impl Evicted {
 
     /// What happened, for people.
     pub(super) fn words(&self) -> String {
-        let Eviction { node, number, left, .. } = self.eviction;
+        let Eviction { node, number, left, recovery, .. } = self.eviction;
         let name = &self.name;
+        if let Some(RecoveryOf { attempt, .. }) = recovery {
+            return alloc::format!(
+                "{node} ({name:?}) was lost when the mesh lost its quorum, and was evicted by recovery {attempt} (epoch {number}): it must \
+                 join anew, with a new token"
+            );
+        }
         if left {
             alloc::format!(
                 "{node} ({name:?}) left the mesh (epoch {number}): it must join anew, with a new token"
@@ -190,9 +211,7 @@ impl State {
             // Somebody could have done it and cannot now, or could not then.
             return Err(if wish.blocked { Refusal::OnlyVoter(wish.member.clone()) } else { Refusal::Busy });
         };
-        let (Some(mesh), Some(member)) = (self.mesh, self.members.get(&node)) else {
-            return Err(Refusal::Busy);
-        };
+        let Some(member) = self.members.get(&node) else { return Err(Refusal::Busy) };
         let follows = raise.number == self.epoch.number + 1 && raise.previous == self.epoch.digest;
         let meant = raise.node == node
             && raise.replica == member.replica
@@ -202,7 +221,14 @@ impl State {
             // Another leader was quicker.
             return Err(Refusal::Busy);
         }
-        let Some(member) = self.members.remove(&node) else { return Err(Refusal::Busy) };
+        self.take_out(raise);
+        Ok(Effect::Evicted { node, number: raise.number, left: raise.left })
+    }
+
+    /// A member is none any more, and the epoch is another.
+    pub(super) fn take_out(&mut self, raise: &Eviction) {
+        let node = raise.node;
+        let (Some(mesh), Some(member)) = (self.mesh, self.members.remove(&node)) else { return };
         self.names.remove(&member.name);
         self.bytes -= member.bytes();
         if let Some(described) = self.descriptions.remove(&node) {
@@ -211,15 +237,14 @@ impl State {
         // Nothing is kept for it any more.
         self.updates.settle(&self.members);
         self.epoch = raise.epoch(mesh);
-        self.raised = Some((**raise).clone());
+        self.raised = Some(raise.clone());
         if self.evicted.len() >= EVICTED_MAX {
             let oldest = self.evicted.values().min_by_key(|e| e.eviction.number).map(|e| e.eviction.node);
             oldest.and_then(|oldest| self.evicted.remove(&oldest));
         }
         let Member { name, former, .. } = member;
-        let evicted = Evicted { eviction: (**raise).clone(), name, former, time: self.time };
+        let evicted = Evicted { eviction: raise.clone(), name, former, time: self.time };
         self.evicted.insert(node, evicted);
-        Ok(Effect::Evicted { node, number: raise.number, left: raise.left })
     }
 
     /// What to say of an eviction that was decided before.
@@ -259,6 +284,7 @@ pub(super) fn eviction_out(eviction: &Eviction) -> proto::Eviction {
         left: eviction.left,
         leader: id_bytes(eviction.leader.to_bytes()),
         signature: eviction.signature.clone(),
+        recovery: eviction.recovery.map(|of| proto::RecoveryOf { attempt: of.attempt, end: of.end.0 }),
     }
 }
 
@@ -276,6 +302,7 @@ pub(super) fn eviction_in(eviction: proto::Eviction) -> Result<Eviction, Malform
         left: eviction.left,
         leader: wire::node(&eviction.leader)?,
         signature: wire::signature(eviction.signature)?,
+        recovery: eviction.recovery.map(|of| RecoveryOf { attempt: of.attempt, end: LogIndex(of.end) }),
     })
 }
 

@@ -6,12 +6,14 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::recover::View as RecoverView;
 use super::updates;
 use super::wire::{JoinMessage, Message};
 use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
 use crate::description::Description;
 use crate::id::{LaneId, LogIndex, NodeId, RequestId, Term};
+use crate::recovery::{LogEnd, RecoverCommand};
 use crate::work::{Done, PublicKey};
 
 /// What was persisted up to some step; comes back once that is on disk.
@@ -101,6 +103,31 @@ pub enum Input {
         /// Although this node is an end of open streams.
         force: bool,
     },
+    /// Something about the recovery of a lost quorum.
+    Recover {
+        /// Who asks.
+        request: RequestId,
+        /// What.
+        command: RecoverCommand,
+        /// What the rest of the node knows.
+        view: RecoverView,
+    },
+    /// Answers [`super::Output::Fence`].
+    LogEnd {
+        /// For which recovery.
+        era: u64,
+        /// Where the log ends, or why that cannot be said now.
+        end: Result<LogEnd, String>,
+    },
+    /// Answers [`super::Output::Found`].
+    Founded {
+        /// For which recovery.
+        era: u64,
+        /// Why not.
+        done: Result<(), String>,
+    },
+    /// The control group goes on under that number here.
+    Era(u64),
     /// Paths to members may be other ones than before.
     RoutesChanged,
     /// Answers [`super::Output::Look`]: the members that no path leads to.

@@ -40,6 +40,11 @@ impl Control {
         [change, self.rest].into_iter().flatten().filter(|_| self.leading).min()
     }
 
+    /// Where the configuration stands.
+    pub(super) fn configured(&self) -> LogIndex {
+        self.configured
+    }
+
     /// Whether there may be a leader to ask.
     pub(super) fn to_ask(&self, own: NodeId) -> Option<NodeId> {
         self.leader.filter(|&leader| leader != own)
@@ -63,6 +68,7 @@ impl Mesh {
             self.sending.forget();
             self.reports.forget_heard();
             self.evicting = None;
+            self.forget_recovery_written();
         }
         let control = &mut self.control;
         let news = leading != control.leading || leader != control.leader || term != control.term;
@@ -81,6 +87,7 @@ impl Mesh {
         if another {
             self.tell_leader_changed();
         }
+        self.write_recovery(now);
         self.announce_own_change(now);
         self.consider_change(now);
     }
@@ -121,6 +128,7 @@ impl Mesh {
         }
         (control.configuration, control.configured) = (configuration, index);
         control.complete = false;
+        self.write_recovery(now);
         self.consider_change(now);
         self.go_on_evicting(now);
     }
@@ -175,7 +183,7 @@ impl Mesh {
     pub(super) fn consider_change(&mut self, now: Now) {
         let control = &self.control;
         let idle = control.change.is_none() && control.rest.is_none();
-        if !control.leading || !idle {
+        if !control.leading || !idle || self.is_fenced() {
             return;
         }
         let view = View {

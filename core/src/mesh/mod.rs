@@ -7,7 +7,7 @@
 //!
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
 //! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
-//! were admitted while this node was away), `eviction` and `evict` (how members go), `parted` (a node that went), `mode` (how the mesh is, and what that
+//! were admitted while this node was away), `eviction` and `evict` (how members go), `recovery`, `fencing` and `recover` (without a quorum), `parted` (a node that went), `mode` (how the mesh is, and what that
 //! forbids), `describe` (what members say of themselves), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
 //! this), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
@@ -42,6 +42,14 @@
 //! - **M28** Who is evicted does not vote: the control group decides without it before the entry is written.
 //! - **M29** A node that was evicted or left belongs to no mesh, at its next starts too, until it joins one; it keeps the data of its streams.
 //! - **M30** While half of the members or more cannot be reached, the leader has the log refuse every change of the configuration but evictions.
+//! - **M32** Who said where its log ends, for a recovery, takes part in nothing else until that comes to its end, in its next lives too: it is said only
+//!   when it is on disk.
+//! - **M33** A recovery takes out everybody who is no survivor, raises the epoch once for each, and is decided once.
+//! - **M34** Of two recoveries the one with the higher attempt holds; what came to its end does not begin again.
+//! - **M35** Whoever founds the control group anew does nothing before the lost are taken out.
+//! - **M36** The lost do not decide for survivors, nor take them out: their word counts for nothing. Who was named lost and decided something since does
+//!   not give it up by itself.
+//! - **M37** What a recovery keeps is bounded by the members.
 //! - **M31** The mode that is shown and acted upon changes only once what it rests on has been so for a while.
 
 pub mod config;
@@ -61,6 +69,7 @@ mod describe;
 mod events;
 mod evict;
 mod eviction;
+mod fencing;
 mod introduce;
 mod join;
 mod leader;
@@ -68,6 +77,8 @@ mod marks;
 mod mode;
 mod parted;
 mod reads;
+mod recover;
+mod recovery;
 mod requests;
 mod room;
 mod roster;
@@ -95,6 +106,7 @@ pub use input::{Applied, Input, Receipt};
 pub use join::JOIN_VERSION;
 pub use output::Output;
 pub use parted::Parted;
+pub use recover::View as RecoverView;
 pub use state::{Member, State, Stream};
 pub use wire::{JoinMessage, Malformed, Message, RosterEntry};
 
@@ -173,6 +185,8 @@ pub struct Mesh {
     grown_bytes: usize,
     /// What this node makes of the mesh.
     judgement: mode::Judgement,
+    /// What this node knows of recoveries of a lost quorum.
+    recovery: fencing::Fencing,
     /// The eviction that this node, leading, is at.
     evicting: Option<evict::Evicting>,
     /// What became of the last membership that is over.
@@ -223,6 +237,7 @@ impl Mesh {
             reports: updates::Reports::default(),
             grown_bytes: 0,
             judgement: mode::Judgement::default(),
+            recovery: fencing::Fencing::default(),
             evicting: None,
             parted: None,
             shown: BTreeMap::new(),
@@ -268,6 +283,7 @@ impl Mesh {
             Space::Closed => {
                 self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
             }
+            Space::Fence => self.recovery.restore(head).map_err(sense)?,
             Space::Parted => {
                 // Records come in the order in which they were written: all before this one are of a membership that is over.
                 self.forget_mesh();
@@ -291,6 +307,7 @@ impl Mesh {
         self.restored_kept_streams();
         let Some(membership) = self.membership.clone() else { return };
         self.begin_cursors(membership.mesh);
+        self.restored_fence();
         let founding = self.founding_configuration(&membership);
         self.outputs.push_back(Output::CreateGroup { replica: membership.replica, founding });
         self.outputs.push_back(Output::Became { mesh: membership.mesh, remember: Vec::new() });
@@ -329,6 +346,10 @@ impl Mesh {
             Input::Config { request, command } => self.on_config(now, request, command),
             Input::Evict { request, member } => self.on_evict(now, request, member),
             Input::Leave { request, force } => self.on_leave(now, request, force),
+            Input::Recover { request, command, view } => self.on_recover(now, request, command, &view),
+            Input::LogEnd { era, end } => self.on_log_end(era, end),
+            Input::Founded { era, done } => self.on_group_founded(era, done),
+            Input::Era(era) => self.on_era(now, era),
             Input::RoutesChanged => self.look_soon(now),
             Input::Unreached(nodes) => self.on_unreached(now, nodes),
             Input::Fenced { proof, endorsement } => self.on_fenced(&proof, &endorsement),
@@ -395,7 +416,8 @@ impl Mesh {
         let (watches, reads) = (self.watches.next_deadline(), self.reads.next_deadline());
         let evicting = self.evicting.as_ref().map(evict::Evicting::next_deadline);
         let mode = self.judgement.next_deadline();
-        let own = [describing, joining, welcome, seeding, requests, control];
+        let recovering = self.recovery.next_deadline();
+        let own = [describing, joining, welcome, seeding, requests, control, recovering];
         let others = [admissions, reports, watches, reads, evicting, mode];
         own.into_iter().chain(others).flatten().min()
     }
@@ -424,6 +446,7 @@ impl Mesh {
         self.sending.check(self.config.updates_served_max);
         self.check_handlers();
         self.describing.check();
+        self.check_fencing();
         assert!(
             self.secrets.len() <= self.requests.pending(),
             "M5: secrets are kept while their request is open"
@@ -543,6 +566,7 @@ impl Mesh {
         match done {
             Done::Signature(signature) => {
                 if !self.on_founding_signed(token, &signature)
+                    && !self.on_recovery_signed(now, token, &signature)
                     && !self.on_eviction_signed(now, token, &signature)
                 {
                     self.on_admission_signed(now, token, &signature);
@@ -580,6 +604,7 @@ impl Mesh {
         self.describe(now);
         self.on_evicting_deadline(now);
         self.on_mode_deadline(now);
+        self.on_recovery_deadline(now);
     }
 
     fn next_number(&mut self) -> u64 {

@@ -37,6 +37,11 @@ impl Judgement {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.look_at
     }
+
+    /// Whether a path leads to a member, as far as was seen.
+    pub(super) fn reaches(&self, node: NodeId) -> bool {
+        self.seen.is_some() && !self.unreached.contains(&node)
+    }
 }
 
 impl Mesh {
@@ -126,6 +131,7 @@ impl Mesh {
             Body::Found { .. }
             | Body::Update { .. }
             | Body::Evict(_)
+            | Body::Recover(_)
             // What a member says of itself, and what it has processed, changes nothing for others.
             | Body::Describe { .. }
             | Body::Updates(Change::Processed { .. })

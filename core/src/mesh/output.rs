@@ -10,10 +10,11 @@ use super::input::Receipt;
 use super::wire::{JoinMessage, Message, RosterEntry};
 use crate::configuration::{Configuration, Member as Replica};
 use crate::epoch::Epoch;
-use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance};
+use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance, Term};
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
 use crate::record::{Forget, Record};
+use crate::recovery::LogPlace;
 use crate::update::UpdateDelivery;
 use crate::when::When;
 use crate::work::Job;
@@ -142,6 +143,26 @@ pub enum Output {
     Parted,
     /// A node is no member any more, and this node's log may not tell so before somebody vouches for this node: nobody waits for its word.
     Gone(NodeId),
+    /// The replica of the control group says nothing further, but where its log ends.
+    Fence {
+        /// Under which numbers it may go on, the present one last.
+        eras: Vec<u64>,
+        /// Who is lost.
+        lost: Vec<NodeId>,
+    },
+    /// The control group goes on as before.
+    Unfence,
+    /// The replica of the control group goes on alone.
+    Found {
+        /// Under which number.
+        era: u64,
+        /// Above which term.
+        above: Term,
+        /// What its log must hold.
+        holds: LogPlace,
+        /// Who goes on with it.
+        survivors: Vec<NodeId>,
+    },
     /// Tell which members no path leads to.
     Look,
     /// A stream is open. May be repeated.

@@ -63,6 +63,15 @@ impl Parted {
                 "this node left mesh {mesh:?} (epoch {number}): join again with `wattle mesh join` and a new token"
             );
         }
+        if let Some(of) = self.eviction.recovery {
+            return alloc::format!(
+                "this node was named lost when mesh {mesh:?} lost its quorum, and was evicted by recovery {} (epoch {number}, ordered at {}; what was \
+                 decided beyond entry {} is void): it serves nothing and keeps its data; join again with `wattle mesh join` and a new token",
+                of.attempt,
+                self.by,
+                of.end
+            );
+        }
         alloc::format!(
             "this node was evicted from mesh {mesh:?} (epoch {number}, asked for at {}): it serves nothing and keeps its data; join again with \
              `wattle mesh join` and a new token",
@@ -123,7 +132,9 @@ impl Mesh {
             self.state.members.get(&eviction.node).is_some_and(|member| member.replica == eviction.replica);
         let news = eviction.number > self.state.epoch.number && eviction.node != self.own && member;
         let twice = self.shown.values().any(|shown| shown.eviction == eviction);
-        if !(own || news) || twice || self.shown.len() >= SHOWN_MAX {
+        // The word of who was taken out, or is taken for lost, counts for nothing here (M36).
+        let void = self.state.evicted.contains_key(&leader) || self.is_named_lost(leader);
+        if !(own || news) || void || twice || self.shown.len() >= SHOWN_MAX {
             return;
         }
         let (message, signature) = (eviction.statement(mesh), eviction.signature.clone());
@@ -160,8 +171,10 @@ impl Mesh {
             sometimes!(ToldOfOthersEviction);
             self.outputs.push_back(Output::Gone(shown.eviction.node));
         } else if self.membership.as_ref().is_some_and(|own| own.replica == shown.eviction.replica) {
-            sometimes!(ToldOfEviction);
-            self.depart(now, &shown.eviction);
+            if self.follows_recovery(&shown.eviction) {
+                sometimes!(ToldOfEviction);
+                self.depart(now, &shown.eviction);
+            }
         }
         true
     }
@@ -236,6 +249,9 @@ impl Mesh {
         for id in waiting.collect::<Vec<_>>() {
             self.when_durable(super::Awaited::Reply(id, Err(refusal())));
         }
+        if let Some(run) = self.recovery.run.take() {
+            self.when_durable(super::Awaited::Reply(run.request(), Err(refusal())));
+        }
         if let Some(welcome) = self.welcome.take() {
             let refusal = Refusal::Evicted(parted.words());
             self.when_durable(super::Awaited::Reply(welcome.request, Err(refusal)));
@@ -264,6 +280,7 @@ impl Mesh {
         self.introductions.forget();
         self.control = super::leader::Control::default();
         self.evicting = None;
+        self.recovery = super::fencing::Fencing::default();
         self.judgement = super::mode::Judgement::default();
         self.shown.clear();
         self.told_bounds = None;

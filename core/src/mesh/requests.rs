@@ -214,7 +214,7 @@ impl Mesh {
     pub(super) fn on_message(&mut self, now: Now, from: NodeId, message: Message) {
         match message {
             Message::Forward { request, seen, body } => {
-                if matches!(*body, Body::Found { .. } | Body::Forbidden { .. }) {
+                if matches!(*body, Body::Found { .. } | Body::Forbidden { .. } | Body::Recover(_)) {
                     return self.answer(from, request, Verdict::Refused("nobody asks for that".into()));
                 }
                 if !self.is_member(from) {
@@ -228,6 +228,7 @@ impl Mesh {
             Message::WhoIs { node } => self.on_who_is(from, node),
             Message::Introduce { endorsement } => self.on_introduce(&endorsement),
             Message::Processed { cursors } => self.on_processed(now, from, cursors),
+            Message::Recovery(message) => self.on_recovery_message(now, from, message),
         }
     }
 
@@ -254,6 +255,10 @@ impl Mesh {
         if !self.control.leading {
             let leader = self.control.leader.filter(|&l| l != self.own);
             return self.answer(from, request, Verdict::NotLeader(leader));
+        }
+        if self.is_fenced() {
+            // Nothing is done before the lost are taken out (M35).
+            return self.answer(from, request, Verdict::Busy);
         }
         let key = (from, request);
         if self.requests.served.contains_key(&key) {
@@ -401,6 +406,7 @@ impl Mesh {
                     | Effect::Described(_)
                     | Effect::Updates(_)
                     | Effect::KeyRotated(_)
+                    | Effect::Recovered { .. }
                     | Effect::Evicted { .. } => {
                         let reason = "the mesh decided something else under this request's number";
                         Err(Refusal::Invalid(reason.into()))

@@ -8,6 +8,7 @@ use wattle_proto::mesh as proto;
 
 use super::eviction::{EVICTED_MAX, evicted_in, evicted_out, eviction_in, eviction_out};
 use super::join_key::JoinKey;
+use super::recovery::{recovered_in, recovered_out};
 use super::room::{TABLES_BYTES_MAX, description_bytes};
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
 use super::table::Table;
@@ -37,6 +38,7 @@ impl State {
             join_key: self.join_key.as_ref().map(join_key_out),
             raised: self.raised.as_ref().map(eviction_out),
             evicted: self.evicted.values().map(evicted_out).collect(),
+            recovered: self.recovered.as_ref().map(recovered_out),
         };
         state.encode_to_vec().into()
     }
@@ -60,6 +62,7 @@ impl State {
         let mut state = Self {
             epoch: mesh.zip(raised.as_ref()).map(|(mesh, raised)| raised.epoch(mesh)).unwrap_or_default(),
             raised,
+            recovered: stored.recovered.map(recovered_in).transpose()?,
             evicted: BTreeMap::new(),
             applied: LogIndex(stored.applied),
             mesh,

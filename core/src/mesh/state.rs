@@ -16,6 +16,7 @@ use crate::description::Described;
 use crate::epoch::Epoch;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::node::command::Refusal;
+use crate::recovery::Recovered;
 use crate::time::Wall;
 use crate::work::PublicKey;
 
@@ -126,6 +127,13 @@ pub enum Effect {
         /// Whether it had asked for that.
         left: bool,
     },
+    /// The mesh goes on without those with whom its quorum was lost.
+    Recovered {
+        /// By which attempt.
+        attempt: u64,
+        /// The number of the mesh epoch since then.
+        number: u64,
+    },
 }
 
 /// What became of an entry. `fresh` is `false` when the request had been decided before and nothing changed.
@@ -174,6 +182,8 @@ pub struct State {
     pub raised: Option<Eviction>,
     /// Former members, of the last epochs.
     pub evicted: BTreeMap<NodeId, Evicted>,
+    /// The last recovery of a lost quorum.
+    pub recovered: Option<Recovered>,
     /// What members, streams and descriptions take of the encoded state, at most.
     pub(super) bytes: usize,
 }
@@ -274,6 +284,7 @@ impl State {
             Body::SetConfig { key, expected, .. } => Err(self.recall_refused_write(key, *expected, false)),
             Body::DeleteConfig { key, expected } => Err(self.recall_refused_write(key, *expected, true)),
             Body::Evict(wish) => self.recall_eviction(entry.request, wish, done),
+            Body::Recover(recover) => self.recall_recovery(recover, done),
             &Body::Forbidden { unreachable, members } if !done => {
                 Err(Refusal::Critical { unreachable, members })
             }
@@ -333,6 +344,7 @@ impl State {
                 done.map(Effect::Updates)
             }
             Body::Evict(wish) => self.evict(entry.request, wish),
+            Body::Recover(recover) => self.recover(recover),
             &Body::Forbidden { unreachable, members } => Err(Refusal::Critical { unreachable, members }),
         }
     }

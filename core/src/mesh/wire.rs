@@ -11,6 +11,7 @@ use wattle_proto::mesh as proto;
 
 use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{evict_in, evict_out};
+use super::recovery::{self, RecoveryMessage};
 use super::token::Secret;
 use super::updates::{self, Cursors};
 use crate::agreed::{CHANGES_MAX, Expected, VALUE_BYTES_MAX};
@@ -70,6 +71,8 @@ pub enum Message {
         /// Of each kind.
         cursors: Cursors,
     },
+    /// Something about the recovery of a lost quorum.
+    Recovery(RecoveryMessage),
 }
 
 /// Why a forwarded request is not done.
@@ -180,6 +183,7 @@ impl Message {
                 proto::message::Kind::Introduce(proto::Introduce { endorsement: endorsement.clone() })
             }
             Self::Processed { cursors } => proto::message::Kind::Processed(updates::cursors_out(cursors)),
+            Self::Recovery(message) => recovery::message_out(message),
         };
         proto::Message { kind: Some(kind) }.encode_to_vec().into()
     }
@@ -211,6 +215,7 @@ impl Message {
             proto::message::Kind::Processed(cursors) => {
                 Self::Processed { cursors: updates::cursors_in(&cursors) }
             }
+            proto::message::Kind::Recovery(message) => Self::Recovery(recovery::message_in(message)?),
         })
     }
 }
@@ -359,6 +364,7 @@ fn body_out(body: &Body) -> proto::Body {
             expected: expected.map(|version| version.0),
         }),
         Body::Evict(wish) => Kind::Evict(evict_out(wish)),
+        Body::Recover(recover) => Kind::Recover(recovery::recover_out(recover)),
         &Body::Forbidden { unreachable, members } => {
             Kind::Forbidden(proto::Forbidden { unreachable, members })
         }
@@ -410,6 +416,7 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
             Body::Configure { changes: settings_in(c.changes)?, expected: c.expected.map(LogIndex) }
         }
         Kind::Evict(wish) => Body::Evict(evict_in(wish)?),
+        Kind::Recover(recover) => Body::Recover(Box::new(recovery::recover_in(recover)?)),
         Kind::Forbidden(proto::Forbidden { unreachable, members }) => {
             Body::Forbidden { unreachable, members }
         }

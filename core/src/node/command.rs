@@ -11,6 +11,7 @@ use crate::id::{
     AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, UpdateNumber,
     WriterId, WriterSequence,
 };
+use crate::recovery::{RecoverCommand, RecoverRefusal, RecoverReply};
 use crate::update::{Lagging, UpdateCommand, UpdateKind, UpdateReply};
 
 /// A wish of the application.
@@ -49,6 +50,8 @@ pub enum Command {
         /// Name or id of the member.
         member: String,
     },
+    /// Go on without those with whom the mesh lost its quorum. Answered by [`Reply::Recovery`].
+    Recover(RecoverCommand),
     /// Leave the mesh. Answered by [`Reply::Left`].
     Leave {
         /// Although this node is an end of open streams: they wait until they are closed or sealed.
@@ -156,6 +159,8 @@ pub enum Reply {
         /// The mesh epoch since then.
         epoch: u64,
     },
+    /// About the recovery of a lost quorum.
+    Recovery(RecoverReply),
     /// This node belongs to no mesh any more.
     Left,
     /// A run of messages has come this far. Comes once per level, lowest first, up to the one waited for.
@@ -353,6 +358,9 @@ pub enum Refusal {
     /// Something about agreed configuration cannot be.
     #[error(transparent)]
     Config(#[from] ConfigRefusal),
+    /// A recovery of a lost quorum was not done.
+    #[error(transparent)]
+    Recovery(#[from] RecoverRefusal),
     /// Half of the mesh or more cannot be reached.
     #[error(
         "the mesh is CRITICAL: {unreachable} of {members} members cannot be reached from the leader, and until fewer than half are away nothing but an \

@@ -232,7 +232,7 @@ mod tests {
             cut: false,
         };
         let (sender, term) = (ReplicaId(1), Term(1));
-        Message { sender, addressee: None, term, life: 0, body: Body::Append(body) }
+        Message { sender, addressee: None, term, life: 0, era: 0, body: Body::Append(body) }
     }
 
     fn passed(message: Option<Message>) -> Option<(Vec<u64>, u64, bool)> {

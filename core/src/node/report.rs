@@ -34,6 +34,7 @@ impl Node {
             epoch: self.mesh.epoch(),
             standing: self.mesh.standing(),
             parted: self.mesh.parted().map(crate::mesh::Parted::words),
+            recovery: self.mesh.recovery_status(),
             former: self.mesh.evicted().map(former_status).collect(),
             members: self.member_status(control.as_ref()),
             links: self.link_status(),

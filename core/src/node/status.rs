@@ -12,6 +12,7 @@ use crate::id::{
     StreamInstance, Term,
 };
 use crate::node::output::Standing;
+use crate::recovery::RecoveryStatus;
 use crate::time::Span;
 use crate::update::UpdateStatus;
 
@@ -38,6 +39,8 @@ pub struct Status {
     pub standing: Option<Standing>,
     /// Why this node is no member any more, if it was one.
     pub parted: Option<String>,
+    /// Recoveries of a lost quorum.
+    pub recovery: RecoveryStatus,
     /// Former members, of the last epochs.
     pub former: Vec<FormerStatus>,
     /// Every member this node knows of.

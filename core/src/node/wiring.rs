@@ -1,5 +1,6 @@
 //! Who hears of what: one match per part, one arm per output. Nothing is decided here.
 
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -17,6 +18,7 @@ use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::record::Owner;
+use crate::recovery::{LogEnd, LogPlace, RecoverCommand};
 use crate::when::When;
 use crate::work::{Done, Job, WorkId};
 use crate::{link, mesh, raft, route, stream};
@@ -201,6 +203,11 @@ impl Node {
             }
             O::ReadReady { context, .. } => self.mesh.handle(now, mesh::Input::ReadReady { context }),
             O::Follows { node } => self.pairs.handle(now, link::pairs::Input::Compare { node }),
+            O::Fenced { era, end, .. } => {
+                self.mesh.handle(now, mesh::Input::LogEnd { era, end: end.map(log_end) });
+            }
+            O::Era { era, .. } => self.mesh.handle(now, mesh::Input::Era(era)),
+            O::Founded { era, done, .. } => self.mesh.handle(now, mesh::Input::Founded { era, done }),
             O::Amnesia { group, node, what } => self.event(Event::Amnesia { group, node, what }),
             O::Stopped { group, reason } => {
                 if !control(group) {
@@ -279,6 +286,17 @@ impl Node {
             }
             O::Parted => self.part(),
             O::Look => self.look(),
+            O::Fence { eras, lost } => {
+                let fence = raft::Fence { eras, lost };
+                self.groups.handle(now, raft::Input::Fence { group, fence });
+            }
+            O::Unfence => self.groups.handle(now, raft::Input::Unfence { group }),
+            O::Found { era, above, holds, survivors } => {
+                let LogPlace { index, term, chain } = holds;
+                let founding =
+                    raft::Founding { era, above, holds: raft::Place { index, term, chain }, survivors };
+                self.groups.handle(now, raft::Input::Found { group, founding });
+            }
             O::Gone(node) => self.groups.handle(now, raft::Input::Gone { group, node }),
             O::Endorsement(endorsement) => {
                 self.links.handle(now, link::Input::Endorsement(endorsement));
@@ -309,11 +327,24 @@ impl Node {
 
     /// Tells the mesh part which members no path leads to.
     fn look(&mut self) {
+        let unreached = self.unreached();
+        self.mesh.handle(self.now, mesh::Input::Unreached(unreached));
+    }
+
+    fn unreached(&mut self) -> BTreeSet<NodeId> {
         let own = self.config.identity.node;
         let members: Vec<NodeId> = self.mesh.members().map(|member| member.node).collect();
-        let away = members.into_iter().filter(|&node| node != own && !self.routes.is_reached(node));
-        let unreached = away.collect();
-        self.mesh.handle(self.now, mesh::Input::Unreached(unreached));
+        members.into_iter().filter(|&node| node != own && !self.routes.is_reached(node)).collect()
+    }
+
+    fn recover_mesh(&mut self, request: RequestId, command: RecoverCommand) {
+        let group = self.groups.status(GroupId::CONTROL);
+        let (last, term) =
+            group.as_ref().map(|group| (group.last.index, group.last.term)).unwrap_or_default();
+        let unreached = self.unreached();
+        let trouble = group.and_then(|group| group.stopped);
+        let view = mesh::RecoverView { unreached, last, term, trouble };
+        self.mesh.handle(self.now, mesh::Input::Recover { request, command, view });
     }
 
     fn keep_dialling(&mut self, addresses: Vec<String>) {
@@ -505,6 +536,7 @@ impl Node {
             }
             C::Config(command) => self.mesh.handle(now, mesh::Input::Config { request, command }),
             C::Evict { member } => self.mesh.handle(now, mesh::Input::Evict { request, member }),
+            C::Recover(command) => self.recover_mesh(request, command),
             C::Leave { force } => self.mesh.handle(now, mesh::Input::Leave { request, force }),
             C::Publish { stream, writer, first, messages, wait } => {
                 let input = stream::Input::Publish { request, stream, writer, first, messages, wait };
@@ -526,6 +558,11 @@ impl Node {
 fn banned(former: mesh::Former) -> (NodeId, link::Banned) {
     let mesh::Former { node, words, proof, endorsement } = former;
     (node, link::Banned { words, fence: link::Fence { proof, endorsement } })
+}
+
+fn log_end(end: raft::End) -> LogEnd {
+    let place = |place: raft::Place| LogPlace { index: place.index, term: place.term, chain: place.chain };
+    LogEnd { term: end.term, last: place(end.last), certain: place(end.certain) }
 }
 
 fn mesh_entry(entry: &raft::Entry) -> mesh::Applied {

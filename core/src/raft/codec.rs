@@ -22,6 +22,7 @@ mod field {
     pub(super) const APPEND: u32 = 4;
     pub(super) const REPLY: u32 = 5;
     pub(super) const LIFE: u32 = 13;
+    pub(super) const ERA: u32 = 60;
 
     pub(super) const PREVIOUS: u32 = 1;
     pub(super) const COMMIT: u32 = 2;
@@ -129,7 +130,9 @@ pub(super) fn encode(message: &Message) -> Option<Bytes> {
     };
     let addressee = message.addressee.map_or(0, |_| field_len(16));
     let life = if message.life > 0 { 9 } else { 0 };
-    let len = field_len(16) + addressee + number_len(message.term.0) + field_len(body_len) + life;
+    // The key of that field takes two bytes.
+    let era = if message.era > 0 { 10 } else { 0 };
+    let len = field_len(16) + addressee + number_len(message.term.0) + field_len(body_len) + life + era;
     let mut writer = Writer(Vec::with_capacity(len));
     writer.bytes(field::SENDER, &message.sender.to_bytes());
     if let Some(addressee) = message.addressee {
@@ -162,6 +165,10 @@ pub(super) fn encode(message: &Message) -> Option<Bytes> {
         encode_key(field::LIFE, WireType::SixtyFourBit, &mut writer.0);
         writer.0.extend_from_slice(&message.life.to_le_bytes());
     }
+    if message.era > 0 {
+        encode_key(field::ERA, WireType::SixtyFourBit, &mut writer.0);
+        writer.0.extend_from_slice(&message.era.to_le_bytes());
+    }
     debug_assert_eq!(writer.0.len(), len, "the length was computed");
     Some(writer.0.into())
 }
@@ -184,6 +191,12 @@ impl<'a> Reader<'a> {
         let (bytes, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(bytes)
+    }
+
+    fn fixed(&mut self) -> Option<u64> {
+        let (fixed, rest) = self.0.split_first_chunk::<8>()?;
+        self.0 = rest;
+        Some(u64::from_le_bytes(*fixed))
     }
 
     fn flag(&mut self) -> Option<bool> {
@@ -289,7 +302,7 @@ fn reply(bytes: &[u8]) -> Option<Body> {
 pub(super) fn decode(whole: &Bytes) -> Option<Message> {
     let mut reader = Reader(whole);
     let (mut sender, mut addressee, mut body) = (None, None, None);
-    let (mut term, mut life) = (0, 0);
+    let (mut term, mut life, mut era) = (0, 0, 0);
     while !reader.0.is_empty() {
         match reader.key()? {
             (field::SENDER, WireType::LengthDelimited) => {
@@ -306,14 +319,13 @@ pub(super) fn decode(whole: &Bytes) -> Option<Message> {
                 body = Some(reply(reader.bytes()?)?)
             }
             (field::LIFE, WireType::SixtyFourBit) => {
-                let (fixed, rest) = reader.0.split_first_chunk::<8>()?;
-                reader.0 = rest;
-                life = u64::from_le_bytes(*fixed);
+                life = reader.fixed()?;
             }
+            (field::ERA, WireType::SixtyFourBit) => era = reader.fixed()?,
             _ => return None,
         }
     }
-    Some(Message { sender: sender?, addressee, term: Term(term), life, body: body? })
+    Some(Message { sender: sender?, addressee, term: Term(term), life, era, body: body? })
 }
 
 #[cfg(test)]
@@ -365,7 +377,8 @@ mod tests {
         };
         let addressee = flag(rng).then(|| ReplicaId(rng.u128()));
         let life = if flag(rng) { rng.u64() } else { 0 };
-        Message { sender: ReplicaId(rng.u128()), addressee, term: Term(terms[5]), life, body }
+        let era = if flag(rng) { rng.u64() } else { 0 };
+        Message { sender: ReplicaId(rng.u128()), addressee, term: Term(terms[5]), life, era, body }
     }
 
     #[test]

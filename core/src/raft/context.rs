@@ -43,6 +43,7 @@ pub(super) struct Acknowledgement {
     pub(super) group: GroupId,
     pub(super) sender: ReplicaId,
     pub(super) life: u64,
+    pub(super) era: u64,
     pub(super) to: Member,
     pub(super) term: Term,
     pub(super) reply: super::replication::Reply,
@@ -52,8 +53,8 @@ impl Acknowledgement {
     /// Whether `newer` says all that this one says: both found the logs equal, and ask for nothing.
     fn is_covered_by(&self, newer: &Self) -> bool {
         let plain = |one: &Self| one.reply.matched && !one.reply.more && !one.reply.waiting;
-        let same = (self.group, self.sender, self.to, self.term)
-            == (newer.group, newer.sender, newer.to, newer.term);
+        let same = (self.group, self.sender, self.era, self.to, self.term)
+            == (newer.group, newer.sender, newer.era, newer.to, newer.term);
         let further = newer.reply.number >= self.reply.number
             && newer.reply.place.index >= self.reply.place.index
             && newer.reply.round >= self.reply.round;
@@ -61,9 +62,9 @@ impl Acknowledgement {
     }
 
     fn message(self) -> Output {
-        let Self { group, sender, life, to, term, reply } = self;
+        let Self { group, sender, life, era, to, term, reply } = self;
         let addressee = Some(to.replica);
-        let message = Box::new(Message { sender, addressee, term, life, body: reply.body() });
+        let message = Box::new(Message { sender, addressee, term, life, era, body: reply.body() });
         Output::Send { to: to.node, group, message, when: When::Durable }
     }
 }

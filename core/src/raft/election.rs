@@ -31,7 +31,8 @@ impl Group {
     }
 
     pub(super) fn arm_election(&mut self, context: &mut Context<'_>) {
-        let electable = self.standing == Standing::Sound && self.is_voter(context.own);
+        let electable =
+            self.standing == Standing::Sound && self.is_voter(context.own) && self.fence.is_none();
         if !electable {
             self.election = None;
         } else if self.election.is_none() {
@@ -89,6 +90,7 @@ impl Group {
     pub(super) fn may_stand(&self, context: &Context<'_>) -> bool {
         self.standing == Standing::Sound
             && self.is_voter(context.own)
+            && self.fence.is_none()
             && !matches!(self.role, Role::Leader(_))
     }
 
@@ -220,7 +222,7 @@ impl Group {
     /// Somebody else leads in a later term, or wants to. Who takes itself for the only voter may have forgotten that others vote: were it to lead at
     /// once, above their term, they would never come to decide anything that proves it. So it waits as every voter does, longer each time.
     pub(super) fn hear_out(&mut self, context: &mut Context<'_>) {
-        if self.standing == Standing::Sound && self.is_only_voter(context.own) {
+        if self.standing == Standing::Sound && self.is_only_voter(context.own) && self.fence.is_none() {
             rare!(OnlyVoterHeardOut);
             let quiet = context.config.election_max.times(2 << ATTEMPTS_DOUBLED);
             if self.heard_out_at.is_some_and(|at| context.now > at + quiet) {

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::context::Context;
 use super::copy::Copying;
+use super::force::Fence;
 use super::introduction::Newcomer;
 use super::log::Log;
 use super::message::{Body, Mark, Message, Place};
@@ -134,6 +135,10 @@ pub(super) struct Group {
     pub(super) in_doubt: bool,
     /// Drawn at the start; 0 in the life in which the group was created here.
     pub(super) life: u64,
+    /// The recovery under which this replica goes on; 0 before the first.
+    pub(super) era: u64,
+    /// What shuts it off from its group.
+    pub(super) fence: Option<Box<Fence>>,
     /// An only voter, and the life in which it asked here last: what it led in other lives is not heard.
     pub(super) fenced: Option<(NodeId, u64)>,
     /// The leader, and its term, whose node was asked anew what it leads since the last doubt.
@@ -203,6 +208,8 @@ impl Group {
             led_by: None,
             in_doubt: false,
             life: 0,
+            era: 0,
+            fence: None,
             fenced: None,
             compared_leader: None,
             attempts: 0,
@@ -265,19 +272,24 @@ impl Group {
 
     pub(super) fn send(&self, context: &mut Context<'_>, to: NodeId, term: Term, body: Body, when: When) {
         let addressee = self.replica_on(to);
-        let message = Box::new(Message { sender: self.replica, addressee, term, life: self.life, body });
+        let (sender, life, era) = (self.replica, self.life, self.era);
+        let message = Box::new(Message { sender, addressee, term, life, era, body });
         context.send(to, self.id, message, when);
     }
 
     /// Answers the very replica that spoke: the entry that gave it its present id may not have come here yet.
     pub(super) fn answer(&self, context: &mut Context<'_>, to: Member, term: Term, body: Body, when: When) {
         let addressee = Some(to.replica);
-        let message = Box::new(Message { sender: self.replica, addressee, term, life: self.life, body });
+        let (sender, life, era) = (self.replica, self.life, self.era);
+        let message = Box::new(Message { sender, addressee, term, life, era, body });
         context.send(to.node, self.id, message, when);
     }
 
     pub(super) fn handle_message(&mut self, context: &mut Context<'_>, from: NodeId, message: Box<Message>) {
-        let Message { sender, addressee, term, life, body } = *message;
+        if !self.hears_era(context, from, &message) {
+            return;
+        }
+        let Message { sender, addressee, term, life, body, .. } = *message;
         if let Standing::Stopped { reason, alone } = &self.standing {
             // Who speaks has not heard of it (rule C2): word of a stop may be lost. What is said then is bounded by what comes in.
             if !alone && !matches!(body, Body::Stop { .. }) {

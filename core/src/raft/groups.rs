@@ -126,6 +126,9 @@ impl Groups {
                 }
                 self.groups.insert(group);
                 self.with(now.monotonic, id, |group, context| {
+                    if group.era > 0 {
+                        context.out.push_back(Output::Era { group: id, era: group.era });
+                    }
                     group.tell_configuration(context);
                     group.verify(context);
                     if let Standing::Stopped { reason, .. } = &group.standing {
@@ -224,6 +227,11 @@ impl Groups {
                 let start = group.life;
                 group.handle_answer(context, node, 0, start);
             }),
+            Input::Fence { group, fence } => self.with(now, group, |group, cx| group.fence(cx, fence)),
+            Input::Unfence { group } => self.with(now, group, Group::unfence),
+            Input::Found { group, founding } => {
+                self.with(now, group, |group, context| group.found(context, &founding));
+            }
             Input::Stalled { by } => {
                 for slot in self.groups.all() {
                     self.act(now, slot, |group, _| group.stalled(by));

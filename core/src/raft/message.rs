@@ -80,6 +80,8 @@ pub struct Message {
     pub term: Term,
     /// Drawn by the sender when it started: what it said in its former lives bears other numbers. 0 in the life in which the group was created there.
     pub life: u64,
+    /// The recovery under which the sender goes on; 0 before the first.
+    pub era: u64,
     /// What is said.
     pub body: Body,
 }

@@ -23,6 +23,9 @@
 //! - **R13** A replica is found by its group, by its members' nodes and by the leader it follows.
 //! - **R14** A read is answered with an index at which an entry of the leader's term was committed, and which a quorum confirmed in a round that
 //!   began after it was asked for.
+//! - **R20** A fenced replica says nothing that counts; nobody hears what is said under another recovery than its own (see `force`).
+//! - **R21** Whoever founds a group anew holds what any survivor knows to be committed, decides alone at first, and leads above every term heard.
+//! - **R22** A replica goes on under an era only if it was fenced for it, and keeps it from the write that begins it.
 
 mod amnesia;
 mod change;
@@ -34,6 +37,7 @@ mod delta;
 mod election;
 mod entries;
 mod flow;
+mod force;
 mod group;
 mod groups;
 mod introduction;
@@ -64,6 +68,7 @@ use bytes::Bytes;
 
 pub use config::Config;
 pub use entries::Entries;
+pub use force::{End, Fence, Founding};
 pub use groups::{Groups, Peers};
 pub use message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
 pub use wire::Malformed;
@@ -284,6 +289,25 @@ pub enum Input {
         /// The node.
         node: NodeId,
     },
+    /// Shut the replica off from its group. Answered by [`Output::Fenced`], unless the group goes on under the last of the fence's eras already.
+    Fence {
+        /// Which group.
+        group: GroupId,
+        /// What is shut out.
+        fence: Fence,
+    },
+    /// The recovery was withdrawn.
+    Unfence {
+        /// Which group.
+        group: GroupId,
+    },
+    /// Go on as the only voter. Answered by [`Output::Founded`].
+    Found {
+        /// Which group.
+        group: GroupId,
+        /// From where.
+        founding: Founding,
+    },
     /// This node's own loop stood still: nobody is accused for that time.
     Stalled {
         /// How long.
@@ -406,6 +430,31 @@ pub enum Output {
         /// The state.
         data: Bytes,
     },
+    /// The replica is fenced. What it says may leave once everything of this step is durable.
+    Fenced {
+        /// Which group.
+        group: GroupId,
+        /// For which era.
+        era: u64,
+        /// Where its log ends, or why it cannot say so now.
+        end: Result<End, String>,
+    },
+    /// The group goes on under that era here; also once after a restart.
+    Era {
+        /// Which group.
+        group: GroupId,
+        /// Which.
+        era: u64,
+    },
+    /// The group was founded anew here, or why not.
+    Founded {
+        /// Which group.
+        group: GroupId,
+        /// Under which era.
+        era: u64,
+        /// Why not.
+        done: Result<(), String>,
+    },
     /// A rolled-back disk was recognised.
     Amnesia {
         /// Which group.
@@ -462,6 +511,8 @@ pub struct GroupPlace {
     pub term: Term,
     /// Whom it voted for in that term.
     pub vote: Option<Member>,
+    /// The recovery under which it goes on; 0 before the first.
+    pub era: u64,
     /// Commit index.
     pub commit: LogIndex,
     /// The end of what is durable of the log.

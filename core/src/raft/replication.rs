@@ -420,12 +420,12 @@ impl Group {
 
     /// Answers an append of that replica, once what is here is durable.
     pub(super) fn acknowledge(&self, context: &mut Context<'_>, to: Member, reply: Reply) {
-        let (group, sender, life, term) = (self.id, self.replica, self.life, self.term);
+        let (group, sender, life, era, term) = (self.id, self.replica, self.life, self.era, self.term);
         let early = reply.matched && !reply.more && context.planted.has(Bug::AcknowledgedUnsynced);
         if early {
             return self.answer(context, to, term, reply.body(), When::Now);
         }
-        context.held.acknowledge(Acknowledgement { group, sender, life, to, term, reply });
+        context.held.acknowledge(Acknowledgement { group, sender, life, era, to, term, reply });
     }
 
     /// The log differs from the leader's: it is told where to go back to, or the group stops.

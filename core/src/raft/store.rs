@@ -118,6 +118,7 @@ impl Loading {
         }
         group.log.all_durable();
         group.term = Term(state.term);
+        group.era = state.era;
         group.vote = state.vote.and_then(|vote| {
             Some(Member {
                 node: NodeId::from_slice(&vote.node)?,

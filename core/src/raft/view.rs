@@ -44,6 +44,7 @@ impl Group {
             role: self.role_name(own),
             term: self.term,
             vote: self.vote,
+            era: self.era,
             commit: self.commit,
             durable: self.log.durable_place(),
             last: self.log.last(),
@@ -66,6 +67,11 @@ impl Group {
             "R11: due at {next:?}, woken at {:?}",
             self.wake
         );
+        if let Some(fence) = &self.fence {
+            let follows = matches!(self.role, Role::Follower { leader: None });
+            assert!(follows && self.election.is_none(), "R20: a fenced replica follows or stands");
+            assert!(fence.eras.last() != Some(&self.era), "R22: fenced for the era it goes on under");
+        }
         if let Role::Leader(leading) = &self.role {
             assert_eq!(self.standing, Standing::Sound, "R8: a replica leads that must not");
             assert!(self.log.configured_at() <= last, "R5: a configuration beyond the log");

@@ -28,7 +28,7 @@ pub(super) const MEMBERS_MAX: usize = 4_096;
 /// Indexes and terms of entries are below this, so that what follows one is always a number.
 const NUMBER_MAX: u64 = 1 << 62;
 /// Terms of messages are below this: a node that enters the last of them can still write down the next.
-const TERM_MAX: u64 = 1 << 61;
+pub(super) const TERM_MAX: u64 = 1 << 61;
 
 fn bad<T>(what: &str) -> Result<T, Malformed> {
     Err(Malformed(what.to_string()))
@@ -220,8 +220,9 @@ pub(super) fn decode_generated(bytes: Bytes) -> Result<Message, Malformed> {
     if message.term >= TERM_MAX {
         return bad("a term out of range");
     }
-    let (sender, term, life) = (replica(&message.sender)?, Term(message.term), message.life);
-    Message { sender, addressee, term, life, body: decode_body(body)? }.checked()
+    let (sender, term) = (replica(&message.sender)?, Term(message.term));
+    let (life, era) = (message.life, message.era);
+    Message { sender, addressee, term, life, era, body: decode_body(body)? }.checked()
 }
 
 /// Writes a message with the generated code.
@@ -232,6 +233,7 @@ pub(super) fn encode_generated(message: &Message) -> Bytes {
         term: message.term.0,
         body: Some(encode_body(&message.body)),
         life: message.life,
+        era: message.era,
     };
     wire.encode_to_vec().into()
 }

@@ -156,6 +156,7 @@ impl Group {
             stopped,
             stopped_alone,
             copying,
+            era: self.era,
             former: self.former.iter().map(|replica| replica.to_bytes().to_vec()).collect(),
         };
         self.give(context, What::State(Box::new(state)));

@@ -147,6 +147,7 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         parted: status.parted,
         former: status.former.into_iter().map(former).collect(),
         standing: status.standing.map(standing),
+        recovery: super::recovery::status(status.recovery),
     }
 }
 

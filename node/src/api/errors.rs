@@ -73,10 +73,13 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             Reason::Critical,
             "`wattle status` shows who cannot be reached; `wattle mesh evict` takes out who is lost",
         ),
-        Refusal::NoQuorum => {
-            (Code::Unavailable, Reason::NoQuorum, "`wattle status` shows which voters are missing")
-        }
+        Refusal::NoQuorum => (
+            Code::Unavailable,
+            Reason::NoQuorum,
+            "`wattle status` shows which voters are missing; if they are lost for good, `wattle mesh recover` goes on without them",
+        ),
         Refusal::Config(refusal) => classify_config(refusal),
+        Refusal::Recovery(refusal) => super::recovery::classify(refusal),
         Refusal::Backpressure { .. } => {
             (Code::ResourceExhausted, Reason::Backpressure, "`wattle stream show` tells what it waits for")
         }
@@ -167,6 +170,10 @@ fn retriable(reason: Reason) -> bool {
             | Reason::Busy
             | Reason::OnlyVoter
             | Reason::Critical
+            | Reason::SurvivorMissing
+            | Reason::RecoveryUnderWay
+            | Reason::RecoveryUnfinished
+            | Reason::NotReady
             | Reason::UpdatesFull
     )
 }
@@ -224,6 +231,7 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         | Refusal::Impostor(_)
         | Refusal::Evicted(_)
         | Refusal::LastMember
+        | Refusal::Recovery(_)
         | Refusal::OnlyVoter(_)
         | Refusal::UnknownNode(_)
         | Refusal::UnknownStream(_)
@@ -342,6 +350,7 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
     use wattle_core::id::{LogIndex, MeshId, NodeId, Sequence, UpdateNumber, WriterSequence};
+    use wattle_core::recovery::RecoverRefusal;
     use wattle_core::update::{Lagging, UpdateKind};
 
     fn every_refusal() -> Vec<Refusal> {
@@ -361,6 +370,14 @@ mod tests {
             Refusal::StreamsOpen { names: vec![text()], more: 2 },
             Refusal::LastMember,
             Refusal::OnlyVoter(text()),
+            Refusal::Recovery(RecoverRefusal::Quorum { voters: text() }),
+            Refusal::Recovery(RecoverRefusal::LostReachable(text())),
+            Refusal::Recovery(RecoverRefusal::Missing { names: text(), several: true }),
+            Refusal::Recovery(RecoverRefusal::NotReady(text())),
+            Refusal::Recovery(RecoverRefusal::UnderWay { attempt: 3, asked_at: text() }),
+            Refusal::Recovery(RecoverRefusal::Declined { name: text(), why: text() }),
+            Refusal::Recovery(RecoverRefusal::Unfinished { waits: text() }),
+            Refusal::Recovery(RecoverRefusal::NothingToWithdraw),
             Refusal::KeepsStreams { mesh: MeshId(7), streams: 3 },
             Refusal::UnknownNode(text()),
             Refusal::UnknownStream(text()),

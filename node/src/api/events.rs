@@ -126,6 +126,14 @@ fn read_mesh(event: M) -> MeshEvent {
         },
         M::StreamOpened { name, instance } => of_stream(Kind::StreamOpened, name, instance),
         M::StreamClosed { name, instance } => of_stream(Kind::StreamClosed, name, instance),
+        M::Recovery { stage, attempt, epoch, asked_at, lost } => MeshEvent {
+            stage: stage.text().to_owned(),
+            attempt,
+            epoch,
+            asked_at: Some(convert::node(asked_at)),
+            lost,
+            ..of_kind(Kind::Recovery)
+        },
         M::UpdateCommitted { kind, number } => MeshEvent {
             update_kind: updates::kind_out(kind).into(),
             update_number: number.0,

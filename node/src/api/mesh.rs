@@ -9,14 +9,14 @@ use wattle_proto::api::{
     FindUpdateRequest, GetConfigRequest, GetConfigResponse, GetMeshConfigRequest, GetMeshConfigResponse,
     GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse, JoinMeshRequest, JoinMeshResponse,
     LeaveMeshRequest, LeaveMeshResponse, ListConfigRequest, ListConfigResponse, MeshEvent, MeshEventFilter,
-    MeshStatus, NodeDescription, RotateJoinKeyRequest, RotateJoinKeyResponse, SeedMeshRequest,
-    SeedMeshResponse, SendUpdateRequest, SetConfigRequest, SetConfigResponse, SetMeshConfigRequest,
-    SetMeshConfigResponse, SetUpdatePolicyRequest, SetUpdatePolicyResponse, WatchConfigRequest,
-    WatchConfigResponse,
+    MeshStatus, NodeDescription, RecoverMeshRequest, RecoverMeshResponse, RotateJoinKeyRequest,
+    RotateJoinKeyResponse, SeedMeshRequest, SeedMeshResponse, SendUpdateRequest, SetConfigRequest,
+    SetConfigResponse, SetMeshConfigRequest, SetMeshConfigResponse, SetUpdatePolicyRequest,
+    SetUpdatePolicyResponse, WatchConfigRequest, WatchConfigResponse,
 };
 
 use super::data::Answers;
-use super::{config, convert, errors, events, mesh_config, nodes, updates};
+use super::{config, convert, errors, events, mesh_config, nodes, recovery, updates};
 use crate::world::{Replies, World};
 
 pub(super) struct Mesh<W> {
@@ -103,6 +103,13 @@ impl<W: World> MeshService for Mesh<W> {
             }
             other => Err(out_of_place(&other)),
         }
+    }
+
+    async fn recover_mesh(
+        &self,
+        request: Request<RecoverMeshRequest>,
+    ) -> Result<Response<RecoverMeshResponse>, Status> {
+        recovery::recover(&self.world, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_mesh_status(

@@ -10,6 +10,7 @@ mod mesh;
 mod mesh_config;
 mod nodes;
 mod publish;
+mod recovery;
 mod subscribe;
 mod updates;
 
@@ -113,5 +114,7 @@ impl Api {
 mod tests;
 #[cfg(test)]
 mod tests_events;
+#[cfg(test)]
+mod tests_recovery;
 #[cfg(test)]
 mod tests_updates;

@@ -39,6 +39,7 @@ enum Named {
     LinkUp,
     LinkDown,
     ModeChanged,
+    Recovery,
 }
 
 impl From<Named> for Kind {
@@ -58,6 +59,7 @@ impl From<Named> for Kind {
             Named::LinkUp => Self::LinkUp,
             Named::LinkDown => Self::LinkDown,
             Named::ModeChanged => Self::ModeChanged,
+            Named::Recovery => Self::Recovery,
         }
     }
 }
@@ -130,6 +132,7 @@ fn text(event: &MeshEvent, names: &Names) -> String {
             format!("{} left of its own accord (epoch {})", node_name(event, names), event.epoch)
         }
         Kind::ModeChanged => event.standing.as_ref().map_or_else(String::new, standing_text),
+        Kind::Recovery => recovery_text(event, names),
         Kind::StreamOpened | Kind::StreamClosed => event.name.clone(),
         Kind::UpdateCommitted => {
             format!("{} update {}", updates::kind_name(event.update_kind()), event.update_number)
@@ -138,6 +141,23 @@ fn text(event: &MeshEvent, names: &Names) -> String {
         _ => node_name(event, names),
     };
     format!("{kind}: {what}")
+}
+
+fn recovery_text(event: &MeshEvent, names: &Names) -> String {
+    let asked_at = event.asked_at.as_ref().map_or_else(String::new, |node| names.name(node));
+    let (attempt, epoch, lost) = (event.attempt, event.epoch, event.lost.join(", "));
+    match event.stage.as_str() {
+        "fenced" => format!(
+            "this node takes part in attempt {attempt}, ordered at {asked_at}: it decides nothing until that comes to its end (lost: {lost})"
+        ),
+        "withdrawn" => format!("attempt {attempt}, ordered at {asked_at}, took back what was under way"),
+        "recovered" => format!(
+            "attempt {attempt}, ordered at {asked_at}: the mesh goes on at epoch {epoch} without {lost}"
+        ),
+        _ => format!(
+            "attempt {attempt}, ordered at {asked_at}, went on without this node at epoch {epoch}: `wattle status` says more"
+        ),
+    }
 }
 
 fn json(event: &MeshEvent, names: &Names) -> Value {
@@ -175,6 +195,13 @@ fn json(event: &MeshEvent, names: &Names) -> Value {
             with("evicted", event.evicted.into());
             with("epoch", event.epoch.into());
             with("asked_at", event.asked_at.as_ref().map(|node| names.name(node)).into());
+        }
+        Kind::Recovery => {
+            with("stage", event.stage.clone().into());
+            with("attempt", event.attempt.into());
+            with("epoch", event.epoch.into());
+            with("asked_at", event.asked_at.as_ref().map(|node| names.name(node)).into());
+            with("lost", event.lost.clone().into());
         }
         Kind::StreamOpened | Kind::StreamClosed => {
             with("stream", event.name.clone().into());
@@ -231,6 +258,16 @@ mod tests {
         assert_eq!(json(&written, &names)["value"], Value::Null);
         let gone = MeshEvent { deleted: true, ..written };
         assert_eq!(text(&gone, &names), "config-changed: limits/upload is gone (version 9)");
+        let recovered = MeshEvent {
+            kind: Kind::Recovery.into(),
+            stage: "recovered".to_owned(),
+            attempt: 2,
+            epoch: 5,
+            lost: vec!["b".to_owned(), "c".to_owned()],
+            ..MeshEvent::default()
+        };
+        assert!(text(&recovered, &names).ends_with("the mesh goes on at epoch 5 without b, c"));
+        assert_eq!(json(&recovered, &names)["lost"][1], "c");
         let nobody = MeshEvent { kind: Kind::LeaderChanged.into(), term: 3, ..MeshEvent::default() };
         assert_eq!(text(&nobody, &names), "leader-changed: nobody leads the control group in term 3");
         assert_eq!(json(&nobody, &names)["leader"], Value::Null);

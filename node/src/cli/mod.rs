@@ -6,6 +6,7 @@ mod events;
 mod membership;
 mod mesh_config;
 mod mesh_key;
+mod recover;
 mod updates;
 
 use std::path::PathBuf;
@@ -174,6 +175,12 @@ enum MeshCommand {
         /// Its name or id
         member: String,
     },
+    /// Go on without members that are lost for good, when the others have no quorum without them
+    ///
+    /// Ask a member that survives. Without --yes it says what would be done. The lost are evicted; what only they held is void, acknowledged or
+    /// not, and they come back only by `wattle mesh join`. All members that are not named lost must be within reach. With a quorum use `wattle
+    /// mesh evict`, which loses nothing.
+    Recover(recover::RecoverArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -340,6 +347,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Mesh(MeshCommand::Config(arguments)) => desk.mesh_config(arguments).await,
                 Command::Mesh(MeshCommand::Leave { force }) => desk.leave(force).await,
                 Command::Mesh(MeshCommand::Evict { member }) => desk.evict(member).await,
+                Command::Mesh(MeshCommand::Recover(arguments)) => desk.recover(arguments).await,
                 Command::Status => desk.status().await,
                 Command::Config(command) => desk.config(command).await,
                 Command::Stream(StreamCommand::Open { name, from, to }) => desk.open(name, from, to).await,

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod mesh_config;
+pub mod recovery;
 pub mod status;
 pub mod stream;
 pub mod updates;

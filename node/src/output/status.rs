@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wattle_proto::api::{MeshMode, MeshStanding, MeshStatus};
 
-use super::{Names, stream, table, updates};
+use super::{Names, recovery, stream, table, updates};
 use crate::api::convert::id_text;
 
 /// The same in an order that people can find things in: by name.
@@ -64,6 +64,9 @@ pub fn text(status: &MeshStatus) -> String {
         out.push_str(&members(status));
         if !status.former.is_empty() {
             out.push_str(&former(status));
+        }
+        if let Some(told) = &status.recovery {
+            out.push_str(&recovery::status_text(told, &names));
         }
         out.push('\n');
         out.push_str(&links(status, &names));
@@ -284,6 +287,7 @@ pub fn json(status: &MeshStatus) -> Value {
         })),
         "epoch": status.epoch,
         "parted": status.parted,
+        "recovery": recovery::status_json(status.recovery.as_ref()),
         "former": status.former.iter().map(|former| json!({
             "id": id_text(&former.node), "name": former.name, "epoch": former.epoch, "left": former.left,
         })).collect::<Vec<_>>(),

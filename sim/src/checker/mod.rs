@@ -142,6 +142,7 @@ mod fixture {
             mesh_name: String::new(),
             settings: wattle_core::agreed::MeshSettings::default(),
             epoch: wattle_core::epoch::Epoch::default(),
+            recovery: wattle_core::recovery::RecoveryStatus::default(),
             parted: None,
             standing: None,
             former: Vec::new(),

@@ -168,6 +168,7 @@ impl Machine for Toy {
             }
         };
         Some(Status {
+            recovery: wattle_core::recovery::RecoveryStatus::default(),
             node: self.me(),
             name: self.config.identity.name.clone(),
             boot: self.boot,

@@ -226,7 +226,8 @@ impl Replica {
 
     /// Hears a message.
     pub fn hear(&mut self, effects: &mut Effects, parcel: &Parcel) {
-        let input = Input::Message { from: node(parcel.from), group: GROUP, message: parcel.message().into() };
+        let input =
+            Input::Message { from: node(parcel.from), group: GROUP, message: parcel.message().into() };
         self.tell(effects, input);
     }
 
@@ -363,6 +364,9 @@ impl Replica {
                 panic!("nothing is compacted, and somebody wants a snapshot")
             }
             Output::Role { .. }
+            | Output::Fenced { .. }
+            | Output::Era { .. }
+            | Output::Founded { .. }
             | Output::Proposed { .. }
             | Output::Refused { .. }
             | Output::Follows { .. }

@@ -28,6 +28,7 @@ mod leaving;
 mod marks;
 mod modes;
 mod random;
+mod recovery;
 mod registry;
 mod room;
 mod settings;
@@ -64,6 +65,10 @@ struct Host {
     unreached: Vec<NodeId>,
     gone: Vec<NodeId>,
     bounds: (u64, Vec<Former>),
+    /// For which recoveries its replica is fenced.
+    eras: Vec<u64>,
+    /// Under which it goes on.
+    era: u64,
 }
 
 pub(super) struct World {
@@ -157,6 +162,8 @@ impl World {
             unreached: Vec::new(),
             gone: Vec::new(),
             bounds: (0, Vec::new()),
+            eras: Vec::new(),
+            era: 0,
         });
         self.hosts.len() - 1
     }
@@ -194,7 +201,11 @@ impl World {
         let leading = self.leader == Some(host);
         if entry.in_group {
             let configuration = self.configuration.clone();
-            let index = LogIndex(0);
+            let index = if self.hosts[host].era == 0 { LogIndex(0) } else { self.configured_at() };
+            let era = self.hosts[host].era;
+            if era != 0 {
+                self.inbox.push_back((host, Input::Era(era)));
+            }
             self.inbox.push_back((host, Input::Configured { configuration, index, committed: true }));
             self.tell_role(host, leading);
         }
@@ -465,6 +476,9 @@ impl World {
                 entry.parted += 1;
             }
             Output::Bounds { epoch, former, .. } => entry.bounds = (epoch.number, former),
+            Output::Fence { eras, .. } => self.fenced(host, &eras),
+            Output::Unfence => self.hosts[host].eras.clear(),
+            Output::Found { era, holds, .. } => self.found_anew(host, era, holds),
             Output::Snapshot { .. }
             | Output::Installed { .. }
             | Output::Endorsement(_)

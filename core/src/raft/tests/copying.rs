@@ -69,7 +69,7 @@ fn an_only_voter_that_is_ahead_of_its_learner_keeps_what_it_has() {
     assert_eq!(cluster.commands(1), ["one"]);
     let upto = cluster.replicas[1].applied.last().expect("applied").index;
     // The entry with which that term began was known to the lost disk alone.
-    cluster.agreed.retain(|index, _| *index <= upto.next());
+    cluster.agreed.retain(|(_, index), _| *index <= upto.next());
     cluster.tell(1, Input::Compact { group: GROUP, upto });
     cluster.restart(0);
     cluster.settle(Span::millis(10));
@@ -179,7 +179,7 @@ fn copying() -> (Cluster, Place) {
         if let Some(last) = asked(&cluster) {
             cluster.network.clear();
             // The others will answer as if something else had been agreed on behind this.
-            cluster.agreed.retain(|index, _| *index <= last.index);
+            cluster.agreed.retain(|(_, index), _| *index <= last.index);
             return (cluster, last);
         }
         cluster.deliver(0);

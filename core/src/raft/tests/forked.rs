@@ -46,7 +46,7 @@ fn append(previous: Place, commit: u64, list: &[(u64, &'static str)]) -> Body {
 /// What `from` says in `term`, as if it had been sent.
 fn say(cluster: &mut Cluster, from: usize, to: usize, term: u64, body: Body) {
     let (sender, addressee) = (member(from).replica, Some(member(to).replica));
-    let message = Message { sender, addressee, term: Term(term), life: 0, body };
+    let message = Message { sender, addressee, term: Term(term), life: 0, era: 0, body };
     let from = member(from).node;
     cluster.tell(to, Input::Message { from, group: cluster.group, message: message.into() });
 }

@@ -142,7 +142,7 @@ fn what_an_only_voter_sent_in_its_former_life_does_not_come_in_behind_the_answer
             late.iter()
                 .any(|(.., message)| message.append().is_some_and(|append| !append.entries.is_empty()))
         );
-        cluster.agreed.retain(|index, _| *index <= held);
+        cluster.agreed.retain(|(_, index), _| *index <= held);
         cluster.take_back(0, image);
         be_verified(&mut cluster);
         if restarts {

@@ -11,7 +11,7 @@ use crate::id::{BootId, GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
 use crate::planted::Planted;
 use crate::raft::{
-    Body, Config, Entry, EntryKind, GroupPlace, Groups, Input, Message, Output, Receipt, RoleName,
+    Body, Config, Entry, EntryKind, Fence, GroupPlace, Groups, Input, Message, Output, Receipt, RoleName,
 };
 use crate::record::{Forget, Key, Record};
 use crate::rng::{Purpose, Rng};
@@ -64,9 +64,11 @@ pub(super) struct Cluster {
     suspected: BTreeSet<(usize, usize)>,
     /// What each node was told that another leads, the last time.
     told_leads: BTreeMap<(usize, usize), Vec<(GroupId, Term)>>,
-    /// What was applied anywhere, by index.
-    pub(super) agreed: BTreeMap<LogIndex, (Term, Bytes)>,
-    pub(super) leaders: BTreeMap<Term, NodeId>,
+    /// What was applied anywhere, by era and index.
+    pub(super) agreed: BTreeMap<(u64, LogIndex), (Term, Bytes)>,
+    pub(super) leaders: BTreeMap<(u64, Term), NodeId>,
+    /// What the owners keep of recoveries, and tell again at each start.
+    pub(super) fences: BTreeMap<usize, Fence>,
     pub(super) group: GroupId,
     founding: Vec<Configuration>,
     /// Every output, for who tells what happened.
@@ -99,6 +101,7 @@ impl Cluster {
             told_leads: BTreeMap::new(),
             agreed: BTreeMap::new(),
             leaders: BTreeMap::new(),
+            fences: BTreeMap::new(),
             group,
             founding: Vec::new(),
             outputs: None,
@@ -120,6 +123,9 @@ impl Cluster {
     fn create(&mut self, node: usize) {
         let founding = self.founding[node].clone();
         self.tell(node, Input::Create { group: self.group, replica: member(node).replica, founding });
+        if let Some(fence) = self.fences.get(&node).cloned() {
+            self.tell(node, Input::Fence { group: self.group, fence });
+        }
     }
 
     pub(super) fn tell(&mut self, node: usize, input: Input) {
@@ -144,6 +150,7 @@ impl Cluster {
             outputs.push((node, output.clone()));
         }
         let replica = &mut self.replicas[node];
+        let era = replica.groups.places().next().map_or(0, |place| place.era);
         match output {
             Output::Persist(write) => replica.pending.push_back(Pending::Write(write.record())),
             Output::Forget(forget) => replica.pending.push_back(Pending::Forget(forget)),
@@ -156,7 +163,8 @@ impl Cluster {
                 for entry in &entries {
                     let before = replica.applied.last().map_or(0, |entry| entry.index.0);
                     assert_eq!(entry.index.0, before + 1, "applied out of order");
-                    let agreed = self.agreed.entry(entry.index).or_insert((entry.term, entry.data.clone()));
+                    let agreed =
+                        self.agreed.entry((era, entry.index)).or_insert((entry.term, entry.data.clone()));
                     assert_eq!(
                         *agreed,
                         (entry.term, entry.data.clone()),
@@ -167,7 +175,7 @@ impl Cluster {
                 }
             }
             Output::Role { role: RoleName::Leader, term, .. } => {
-                let leader = *self.leaders.entry(term).or_insert(own);
+                let leader = *self.leaders.entry((era, term)).or_insert(own);
                 assert_eq!(leader, own, "two leaders in term {term}");
             }
             Output::Stopped { .. } => replica.stopped = true,
@@ -192,6 +200,9 @@ impl Cluster {
                 self.told_leads.remove(&(node, (leader.0 - 1) as usize));
             }
             Output::Role { .. }
+            | Output::Fenced { .. }
+            | Output::Era { .. }
+            | Output::Founded { .. }
             | Output::Match { .. }
             | Output::Configured { .. }
             | Output::Amnesia { .. } => {}
@@ -418,7 +429,7 @@ impl Cluster {
     /// A node hears a message that was made up.
     pub(super) fn hear(&mut self, node: usize, from: usize, term: Term, body: Body) {
         let (sender, addressee) = (member(from).replica, Some(member(node).replica));
-        let message = Message { sender, addressee, term, life: 0, body };
+        let message = Message { sender, addressee, term, life: 0, era: 0, body };
         self.tell(
             node,
             Input::Message { from: member(from).node, group: self.group, message: message.into() },

@@ -1,5 +1,6 @@
 mod alone;
 mod copying;
+mod force;
 mod forked;
 mod former_life;
 mod harness;
@@ -339,7 +340,7 @@ fn a_leader_of_several_groups_is_asked_once_a_step_what_it_leads() {
                 cut: false,
             });
             let (sender, addressee) = (member(0).replica, Some(member(1).replica));
-            let message = Message { sender, addressee, term: Term(term), life: 0, body };
+            let message = Message { sender, addressee, term: Term(term), life: 0, era: 0, body };
             groups.handle(now, Input::Message { from: member(0).node, group, message: message.into() });
         }
         let outputs: Vec<Output> = core::iter::from_fn(|| groups.poll()).collect();

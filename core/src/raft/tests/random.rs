@@ -58,7 +58,7 @@ impl History {
 
     fn read(&mut self, node: usize) {
         let number = 1_000 + self.asked.len() as u64;
-        let known = self.cluster.agreed.last_key_value().map_or(LogIndex(0), |(index, _)| *index);
+        let known = self.cluster.agreed.last_key_value().map_or(LogIndex(0), |((_, index), _)| *index);
         self.asked.insert(number, known);
         self.cluster.read(node, number);
     }

@@ -98,6 +98,7 @@ fn a_candidate_that_forgot_its_term_is_told_of_it() {
         addressee: None,
         term: term.next(),
         life: 0,
+        era: 0,
         body: Body::Vote { pre: false, last },
     };
     for node in [leader, other] {

@@ -14,6 +14,7 @@ fn stand(replica: u128, role: RoleName, commit: u64) -> GroupPlace {
         role,
         term: Term(1),
         vote: None,
+        era: 0,
         commit: LogIndex(commit),
         durable: Place::default(),
         last: Place::default(),

@@ -135,6 +135,15 @@ pub(super) fn described(node: usize, output: &Output) -> Option<String> {
         }
         Output::Amnesia { what, .. } => format!("finds a disk rolled back: {what}"),
         Output::Stopped { reason, .. } => format!("stops: {reason}"),
+        Output::Era { era, .. } => format!("goes on under recovery {era}"),
+        Output::Founded { done, .. } => match done {
+            Ok(()) => "founds the group anew".into(),
+            Err(why) => format!("does not found the group anew: {why}"),
+        },
+        Output::Fenced { end: Ok(end), .. } => {
+            format!("is fenced: its log ends at {}, {} is certain", at(end.last), end.certain.index.0)
+        }
+        Output::Fenced { end: Err(why), .. } => format!("is fenced: {why}"),
         Output::Configured { .. }
         | Output::Persist(_)
         | Output::Forget(_)
