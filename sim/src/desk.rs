@@ -6,7 +6,7 @@ use wattle_core::node::Input;
 use wattle_core::node::command::Command;
 
 use crate::checker::{
-    Agreement, Configuration, Departures, Handling, Logs, Registry, StreamLedger, UpdateLedger,
+    Agreement, Configuration, Departures, Handling, Logs, Recoveries, Registry, StreamLedger, UpdateLedger,
 };
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
 use crate::random::{Draws, Purpose};
@@ -80,6 +80,7 @@ pub fn request_of(actor: Actor, ordinal: u64) -> RequestId {
         Actor::Processor(index) => (11, index),
         Actor::Clerk(index) => (5, index),
         Actor::Leaver(index) => (90, index),
+        Actor::Operator(index) => (160, index),
     };
     RequestId(kind << (ORDINAL_BITS + INDEX_BITS) | (index as u64) << ORDINAL_BITS | ordinal)
 }
@@ -97,6 +98,7 @@ pub fn actor_of(request: RequestId) -> Option<Actor> {
         11 => Some(Actor::Processor(index)),
         5 => Some(Actor::Clerk(index)),
         90 => Some(Actor::Leaver(index)),
+        160 => Some(Actor::Operator(index)),
         _ => None,
     }
 }
@@ -118,6 +120,8 @@ pub struct Books {
     pub configuration: Configuration,
     /// Who is no member any more.
     pub departures: Departures,
+    /// Who goes on without whom.
+    pub recoveries: Recoveries,
     /// What groups committed.
     pub logs: Logs,
     /// Whether a disk lost something in this run that it had reported safe, so that a stream may stop.
@@ -186,6 +190,7 @@ mod tests {
             Actor::Registrar(9),
             Actor::Clerk(7),
             Actor::Leaver(1),
+            Actor::Operator(0),
             Actor::Sender(1),
             Actor::Processor(7),
         ] {

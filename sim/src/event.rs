@@ -226,6 +226,7 @@ impl Event {
             Self::Wake { actor: Actor::Processor(index), epoch } => (61, index, epoch),
             Self::Wake { actor: Actor::Clerk(index), epoch } => (26, index, epoch),
             Self::Wake { actor: Actor::Leaver(index), epoch } => (90, index, epoch),
+            Self::Wake { actor: Actor::Operator(index), epoch } => (160, index, epoch),
             Self::Fault { index } => (18, index, 0),
             Self::FaultEnd { index } => (19, index, 0),
             Self::Image { index } => (20, index, 0),
@@ -260,6 +261,8 @@ pub enum Actor {
     Clerk(usize),
     /// Sees to it that a member goes.
     Leaver(usize),
+    /// Has survivors of a lost quorum go on.
+    Operator(usize),
 }
 
 #[derive(Clone, Copy, Debug)]

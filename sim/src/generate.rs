@@ -10,6 +10,7 @@ mod late;
 mod links;
 mod moments;
 mod raft;
+mod recovery;
 pub(crate) mod scale;
 mod storm;
 mod topology;
@@ -31,6 +32,7 @@ pub(crate) fn plan(seed: Seed) -> Plan {
     match seed.profile {
         Profile::General => general(seed.number),
         Profile::Raft => raft::plan(seed.number),
+        Profile::Recovery => recovery::plan(seed.number),
     }
 }
 
@@ -84,6 +86,7 @@ fn basic(seed: u64, count: usize, fault_phase: Time) -> Plan {
         updates: updates::updates(seed, count, fault_phase),
         config,
         departures: Vec::new(),
+        recovery: None,
         faults,
         beyond_repair,
         forsaken: forsaken(seed, count),

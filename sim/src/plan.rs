@@ -67,6 +67,9 @@ pub struct Plan {
     /// Which members go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub departures: Vec<DeparturePlan>,
+    /// Whether a quorum is lost, and survivors go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryPlan>,
     /// What goes wrong, in the order of its beginning.
     #[serde(default)]
     pub faults: Vec<Fault>,
@@ -351,6 +354,19 @@ pub struct DeparturePlan {
     /// How long after that it joins again, and through whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returns: Option<(Time, usize)>,
+}
+
+/// A quorum that is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoveryPlan {
+    /// When an operator has survivors go on, at the earliest: not before all nodes were members.
+    #[serde(with = "text::time")]
+    pub at: Time,
+    /// The survivor that is asked.
+    pub asked_at: usize,
+    /// Who is named lost, in rising order.
+    pub lost: Vec<usize>,
 }
 
 /// How a member goes.

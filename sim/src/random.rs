@@ -77,6 +77,8 @@ pub enum Purpose {
     Departure = 90,
     /// Runs about consensus alone.
     Raft = 91,
+    /// Meshes that lose their quorum, and who sees to that.
+    Recovery = 160,
 }
 
 /// A deterministic random stream (SplitMix64, keyed).

@@ -14,11 +14,14 @@ pub enum Profile {
     General,
     /// Consensus: three to seven members most of which vote, few messages, leaders that fall, members that come and go, short logs.
     Raft,
+    /// Three to six members that lose their quorum, and an operator who has the others go on.
+    Recovery,
 }
 
 impl Profile {
     /// All of them, with the names used on the command line.
-    pub const ALL: [(&'static str, Self); 2] = [("general", Self::General), ("raft", Self::Raft)];
+    pub const ALL: [(&'static str, Self); 3] =
+        [("general", Self::General), ("raft", Self::Raft), ("recovery", Self::Recovery)];
 
     /// Its name.
     #[must_use]
@@ -76,7 +79,7 @@ impl fmt::Display for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.profile {
             Profile::General => write!(f, "{}", self.number),
-            Profile::Raft => write!(f, "{}:{}", self.profile.name(), self.number),
+            Profile::Raft | Profile::Recovery => write!(f, "{}:{}", self.profile.name(), self.number),
         }
     }
 }
@@ -87,7 +90,7 @@ mod tests {
 
     #[test]
     fn seeds_are_read_as_they_are_written() {
-        for text in ["7", "raft:7", "raft:0"] {
+        for text in ["7", "raft:7", "raft:0", "recovery:3"] {
             assert_eq!(text.parse::<Seed>().map(|seed| seed.to_string()), Ok(text.into()));
         }
         assert_eq!("general:7".parse(), Ok(Seed::from(7)));

@@ -84,6 +84,7 @@ impl<M: Machine> World<M> {
             let applied = status.control.as_ref().map(|control| control.applied);
             let news = self.digested[node] != Some((life, applied));
             if !self.books.may_stop
+                && !self.books.recoveries.has_ordered()
                 && (news || again)
                 && let Some((index, digest)) = machine.control_state()
             {
@@ -101,6 +102,8 @@ impl<M: Machine> World<M> {
             }
             let whose = |id: NodeId| self.processes.iter().position(|process| process.id() == id);
             checked = checked.and_then(|()| self.books.departures.seen(node, &status, synced, whose));
+            let held = |index| machine.group_place_at(GroupId::CONTROL, index);
+            checked = checked.and_then(|()| self.books.recoveries.seen(node, &status, whose, held));
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
             }
@@ -109,6 +112,9 @@ impl<M: Machine> World<M> {
             self.judge(checked);
             self.explain_status(node, &status);
             statuses.push(status);
+        }
+        for node in self.books.recoveries.gone() {
+            self.books.departures.acknowledged(node);
         }
         self.checks += 1;
         let checked = self.look_at_all(&statuses);
@@ -215,6 +221,7 @@ impl<M: Machine> World<M> {
             match from {
                 Owed::Mesh { at } if self.is_forsaken(at) || self.books.departures.is_gone(at) => {}
                 Owed::Opening { at, stream } if self.is_severed(stream) || self.is_forsaken(at) => {}
+                Owed::Recovery => missing.note(Owes::All, || what),
                 Owed::Mesh { .. } | Owed::Opening { .. } => missing.note(mesh, || what),
                 Owed::Stream(stream) if self.is_severed(stream) => {}
                 Owed::Stream(stream) => missing.note(streams[stream], || what),
@@ -305,7 +312,8 @@ impl<M: Machine> World<M> {
         let mut places = Vec::new();
         for (node, process) in self.processes.iter().enumerate() {
             let mut own = Vec::new();
-            if let Some(machine) = process.machine.as_ref().filter(|_| !self.is_forsaken(node)) {
+            let gone = self.is_forsaken(node) || self.books.departures.is_gone(node);
+            if let Some(machine) = process.machine.as_ref().filter(|_| !gone) {
                 machine.group_places(&mut own);
             }
             places.extend(own.into_iter().map(|place| (node, place)));

@@ -11,6 +11,7 @@ use crate::desk::{Call, Desk, actor_of};
 use crate::event::Actor;
 use crate::handler::Handler;
 use crate::leaver::{Leaver, Return};
+use crate::operator::Operator;
 use crate::plan::Plan;
 use crate::processor::Processor;
 use crate::publisher::Publisher;
@@ -33,6 +34,8 @@ pub enum Owed {
         /// The stream.
         stream: usize,
     },
+    /// Of the survivors of a lost quorum.
+    Recovery,
     /// Of a stream.
     Stream(usize),
 }
@@ -48,6 +51,7 @@ pub struct Workload {
     processors: Vec<Processor>,
     clerks: Vec<Clerk>,
     leavers: Vec<Leaver>,
+    operator: Option<Operator>,
 }
 
 impl Workload {
@@ -76,6 +80,7 @@ impl Workload {
             processors,
             clerks,
             leavers,
+            operator: Operator::new(plan),
         }
     }
 
@@ -89,6 +94,7 @@ impl Workload {
         self.processors.iter_mut().for_each(|processor| processor.start(desk));
         self.clerks.iter_mut().for_each(|clerk| clerk.start(desk));
         self.leavers.iter_mut().for_each(|leaver| leaver.start(desk));
+        self.operator.iter_mut().for_each(|operator| operator.start(desk));
     }
 
     /// Somebody goes on.
@@ -108,6 +114,10 @@ impl Workload {
             Actor::Sender(index) => self.senders[index].wake(desk, epoch),
             Actor::Processor(index) => self.processors[index].wake(desk, epoch),
             Actor::Clerk(index) => self.clerks[index].wake(desk),
+            Actor::Operator(_) => {
+                let ready = self.all_joined();
+                self.operator.iter_mut().for_each(|operator| operator.wake(desk, epoch, ready));
+            }
             Actor::Leaver(index) => {
                 let ready = self.all_joined();
                 if let Some(Return { node, through }) = self.leavers[index].wake(desk, epoch, ready) {
@@ -141,6 +151,10 @@ impl Workload {
             Some(Actor::Clerk(index)) => self.clerks[index].reply(desk, request, reply),
             Some(Actor::Leaver(index)) => {
                 self.leavers[index].reply(desk, request, reply);
+                Ok(())
+            }
+            Some(Actor::Operator(_)) => {
+                self.operator.iter_mut().for_each(|operator| operator.reply(desk, request, reply));
                 Ok(())
             }
             None => Err(Failure::new(
@@ -200,6 +214,9 @@ impl Workload {
             Some(Actor::Sender(index)) => self.senders[index].lost(desk, Some(request), node),
             Some(Actor::Processor(index)) => self.processors[index].lost(desk, Some(request), node),
             Some(Actor::Leaver(index)) => self.leavers[index].lost(desk, Some(request), node),
+            Some(Actor::Operator(_)) => {
+                self.operator.iter_mut().for_each(|operator| operator.lost(desk, Some(request), node));
+            }
             Some(Actor::Registrar(_) | Actor::Clerk(_)) | None => {}
         }
     }
@@ -212,6 +229,7 @@ impl Workload {
         self.senders.iter_mut().for_each(|sender| sender.lost(desk, None, node));
         self.processors.iter_mut().for_each(|processor| processor.lost(desk, None, node));
         self.leavers.iter_mut().for_each(|leaver| leaver.lost(desk, None, node));
+        self.operator.iter_mut().for_each(|operator| operator.lost(desk, None, node));
     }
 
     /// A node is no member any more and joins again, through another. `evicted`: it may not know yet that it is none.
@@ -238,6 +256,7 @@ impl Workload {
         self.senders.iter_mut().for_each(|sender| sender.heal(desk));
         self.processors.iter_mut().for_each(|processor| processor.heal(desk));
         self.leavers.iter_mut().for_each(|leaver| leaver.heal(desk));
+        self.operator.iter_mut().for_each(|operator| operator.heal(desk));
     }
 
     /// Whether every node was told that it belongs to the mesh.
@@ -268,6 +287,8 @@ impl Workload {
         let tasks = tasks.filter_map(move |task| task.owed().map(|what| (from(task), what)));
         let leavers = self.leavers.iter();
         let leavers = leavers.filter_map(|l| l.owed().map(|what| (Owed::Mesh { at: l.node() }, what)));
+        let operator =
+            self.operator.iter().filter_map(|operator| operator.owed().map(|what| (Owed::Recovery, what)));
         let publishers = self.publishers.iter();
         let publishers = publishers.filter_map(|p| p.owed().map(|what| (Owed::Stream(p.stream()), what)));
         let handlers = self.handlers.iter().enumerate();
@@ -276,6 +297,12 @@ impl Workload {
         let senders = senders.filter_map(|s| s.owed().map(|what| (Owed::Mesh { at: s.node() }, what)));
         let processors = self.processors.iter();
         let processors = processors.filter_map(|p| p.owed().map(|what| (Owed::Mesh { at: p.node() }, what)));
-        tasks.chain(leavers).chain(publishers).chain(handlers).chain(senders).chain(processors)
+        tasks
+            .chain(leavers)
+            .chain(operator)
+            .chain(publishers)
+            .chain(handlers)
+            .chain(senders)
+            .chain(processors)
     }
 }

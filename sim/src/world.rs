@@ -9,8 +9,8 @@ use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
 
 use crate::checker::{
-    Agreement, Configuration, Departures, Failure, Handling, Logs, Neighbours, Pauses, Peers, Registry,
-    Relays, Starts, StreamLedger, Traffic, UpdateLedger, Watermarks,
+    Agreement, Configuration, Departures, Failure, Handling, Logs, Neighbours, Pauses, Peers, Recoveries,
+    Registry, Relays, Starts, StreamLedger, Traffic, UpdateLedger, Watermarks,
 };
 use crate::custody::Custody;
 use crate::desk::{Books, Calls};
@@ -150,6 +150,7 @@ impl<M: Machine> World<M> {
             updates: UpdateLedger::new(&plan),
             configuration: Configuration::default(),
             departures: Departures::default(),
+            recoveries: Recoveries::new(plan.recovery.as_ref().map_or(&[], |recovery| &recovery.lost)),
             logs: Logs::default(),
             may_stop: false,
         };

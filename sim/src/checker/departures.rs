@@ -123,7 +123,9 @@ impl Departures {
     /// What the members that are left still owe, in words: one epoch for all, and each gone node told.
     #[must_use]
     pub fn owed(&self, statuses: &[(usize, &Status)]) -> Option<String> {
-        let untold = |(node, status): &&(usize, &Status)| self.is_gone(*node) && status.parted.is_none();
+        // Who does not follow a recovery says so.
+        let told = |status: &Status| status.parted.is_some() || status.recovery.rival.is_some();
+        let untold = |(node, status): &&(usize, &Status)| self.is_gone(*node) && !told(status);
         if let Some((node, _)) = statuses.iter().find(untold) {
             return Some(format!("node {node} is gone, and does not know it"));
         }

@@ -28,6 +28,7 @@
 //! | X23 | a watcher of agreed configuration is told everything that is written, in order, or all there is |
 //! | X24 | an update that was acknowledged reaches every member, all in one order, each once but for calls in flight at an end |
 //! | X25 | who was evicted or left is no member, has no link and no vote wherever that is known; all members come to know it, and it itself |
+//! | X26 | survivors of a lost quorum that go on keep what they had applied, and never apply what the lost decided since; the lost are no members there, and at another epoch |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
@@ -39,6 +40,7 @@ mod linear;
 mod links;
 mod log;
 mod peers;
+mod recoveries;
 mod registry;
 mod relay;
 mod starts;
@@ -58,6 +60,7 @@ pub use handling::Handling;
 pub use links::{Neighbours, Pauses};
 pub use log::{Ballot, Logs};
 pub use peers::{News, Peers};
+pub use recoveries::Recoveries;
 pub use registry::{Asked as Wished, CALLS_MOST, Ends, Registry, Told};
 pub use relay::Relays;
 pub use starts::Starts;

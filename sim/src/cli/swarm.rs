@@ -38,7 +38,7 @@ pub struct Swarm {
     /// The seeds, the last one not included
     #[arg(long, value_name = "FROM..TO", value_parser = parse_range)]
     seeds: Range<u64>,
-    /// What the runs are about: general (everything) or raft (elections, changes of members, short logs, faulty disks)
+    /// What the runs are about: general (everything), raft (elections, changes of members, short logs, faulty disks) or recovery (a quorum is lost)
     #[arg(long, value_name = "NAME", default_value = "general")]
     profile: Profile,
     /// How many seeds at a time; as many as there are cores unless given

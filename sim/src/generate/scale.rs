@@ -38,6 +38,7 @@ pub(crate) fn plan(nodes: usize, seed: u64, length: Time) -> Plan {
         updates: None,
         config: Vec::new(),
         departures: Vec::new(),
+        recovery: None,
         faults: faults(nodes, seed, &edges, forming, until),
         beyond_repair: false,
         breaks: None,

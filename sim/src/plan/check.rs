@@ -29,6 +29,7 @@ impl Plan {
         self.check_updates()?;
         self.check_config()?;
         self.check_departures()?;
+        self.check_recovery()?;
         for &node in self.forsaken.iter().flat_map(|forsaken| &forsaken.nodes) {
             self.known(node, "who is forsaken")?;
         }
@@ -123,6 +124,21 @@ impl Plan {
         }
         if gone.len() >= self.nodes.len() && !gone.is_empty() {
             return Err("every node goes: a mesh keeps a member".into());
+        }
+        Ok(())
+    }
+
+    fn check_recovery(&self) -> Result<(), String> {
+        let Some(recovery) = &self.recovery else { return Ok(()) };
+        self.known(recovery.asked_at, "whom the operator asks")?;
+        for &node in &recovery.lost {
+            self.known(node, "who is lost")?;
+        }
+        if recovery.lost.is_empty() || recovery.lost.contains(&recovery.asked_at) {
+            return Err("a recovery names somebody lost, and asks somebody else".into());
+        }
+        if !self.departures.is_empty() {
+            return Err("members go, or are lost with the quorum: not both in one plan".into());
         }
         Ok(())
     }

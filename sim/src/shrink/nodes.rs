@@ -42,6 +42,17 @@ pub(super) fn without(plan: &Plan, gone: usize, heir: usize, heritage: Heritage)
         forsaken.nodes = left.into_iter().collect();
         smaller.forsaken = (!forsaken.nodes.is_empty()).then_some(forsaken);
     }
+    if let Some(mut recovery) = smaller.recovery.take() {
+        recovery.lost = recovery
+            .lost
+            .iter()
+            .filter_map(|&node| kept(node))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        recovery.asked_at = kept(recovery.asked_at)?;
+        smaller.recovery = Some(recovery);
+    }
     let gone: Vec<usize> = smaller.departures.iter().map(|departure| departure.node).collect();
     if !gone.is_empty() && !hangs_together(&smaller, &gone) {
         smaller.departures.clear();

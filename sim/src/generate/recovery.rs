@@ -1,0 +1,122 @@
+//! Runs about meshes that lose their quorum: a majority is down or cut off for long, an operator has the others go on, survivors fall in
+//! the middle of it, and the lost live on, or come back.
+
+use super::contest::link_all;
+use crate::event::{MILLI, SECOND};
+use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
+use crate::plan::{ConfigPlan, ConfigWish, Plan, RecoveryPlan};
+use crate::random::{Draws, Purpose};
+
+/// The names of the faults that only such runs have begin here.
+const KIND: u64 = 160;
+
+/// The plan of that number.
+pub(super) fn plan(seed: u64) -> Plan {
+    let mut draws = Draws::new(seed, Purpose::Recovery, 0, 0);
+    let count = 3 + draws.weighted(&[30, 20, 35, 15]);
+    let fault_phase = draws.between(16 * SECOND, 26 * SECOND);
+    let mut plan = super::basic(seed, count, fault_phase);
+    be_about_it(&mut plan, &mut draws);
+    let lost = lost(&mut draws, count);
+    let survivors: Vec<usize> = (0..count).filter(|node| !lost.contains(node)).collect();
+    let lost_at = draws.between(5 * SECOND, 7 * SECOND);
+    let at = lost_at + draws.between(SECOND, 3 * SECOND);
+    lose(&mut plan, &mut draws, &lost, lost_at);
+    for ordinal in 0..draws.between(0, 3) {
+        let node = survivors[draws.index(survivors.len())];
+        let after_outputs = draws.percent(40).then(|| draws.below(8) as u32);
+        let down = draws.spread(MILLI, 2 * SECOND);
+        let kind = FaultKind::Crash { node, power: draws.percent(50), after_outputs, down };
+        let when = if draws.percent(50) {
+            Trigger::At(draws.between(at, at + 4 * SECOND))
+        } else {
+            let moment = draws.pick(&[Moment::SendMesh, Moment::Lead, Moment::Write]);
+            let nth = draws.spread(1, 12) as u32;
+            let nth = if moment == Moment::Lead { 1 + nth % 3 } else { nth + 20 };
+            Trigger::On(Condition { moment, node: Some(node), nth, after: draws.below(20 * MILLI) })
+        };
+        plan.faults.push(Fault { id: KIND << 16 | 1 << 8 | ordinal, when, kind });
+    }
+    write_on(&mut plan, &mut draws, lost_at);
+    let asked_at = survivors[draws.index(survivors.len())];
+    plan.recovery = Some(RecoveryPlan { at, asked_at, lost });
+    super::sort(&mut plan);
+    plan
+}
+
+/// Everybody is a member early, and nothing else goes on.
+fn be_about_it(plan: &mut Plan, draws: &mut Draws) {
+    link_all(plan, draws);
+    for node in &mut plan.nodes {
+        node.boots_at = node.boots_at.min(500 * MILLI);
+        node.joins_at = node.joins_at.min(SECOND);
+    }
+    plan.streams.clear();
+    plan.registry.clear();
+    plan.updates = None;
+    plan.faults.clear();
+    plan.beyond_repair = false;
+    plan.forsaken = None;
+    plan.disk.slack = draws.pick(&[2_000, 50_000, 16 << 20]);
+    plan.replication.entries = draws.pick(&[1, 3, 256]);
+}
+
+/// More than half of the members, whoever votes.
+fn lost(draws: &mut Draws, count: usize) -> Vec<usize> {
+    let mut lost: Vec<usize> = (0..count).collect();
+    for _ in 0..draws.between(1, (count - 1 - count / 2) as u64) {
+        lost.remove(draws.index(lost.len()));
+    }
+    lost
+}
+
+/// They are down, or live on by themselves; some come back before everything heals.
+fn lose(plan: &mut Plan, draws: &mut Draws, lost: &[usize], lost_at: u64) {
+    let until = if draws.percent(30) {
+        draws.between(4 * SECOND, plan.fault_phase - lost_at)
+    } else {
+        plan.fault_phase
+    };
+    if draws.percent(50) {
+        let kind = FaultKind::Partition { side: lost.to_vec(), length: until };
+        return plan.faults.push(Fault { id: KIND << 16, when: Trigger::At(lost_at), kind });
+    }
+    let power = draws.percent(50);
+    for (ordinal, &node) in (0..).zip(lost) {
+        let at = lost_at + draws.below(200 * MILLI);
+        let kind = FaultKind::Crash { node, power, after_outputs: None, down: until };
+        plan.faults.push(Fault { id: KIND << 16 | ordinal, when: Trigger::At(at), kind });
+    }
+}
+
+/// Somebody writes before and after, here and there.
+fn write_on(plan: &mut Plan, draws: &mut Draws, lost_at: u64) {
+    plan.config.clear();
+    for key in 0..draws.between(4, 14) {
+        let at = draws.between(3 * SECOND, (lost_at + 9 * SECOND).min(plan.fault_phase));
+        let node = draws.index(plan.nodes.len());
+        plan.config.push(ConfigPlan { at, node, leader: false, key, wish: ConfigWish::Set });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn such_plans_can_be_run_and_lose_a_majority_in_several_ways() {
+        let (mut cut, mut down, mut sizes) = (0, 0, [0u32; 7]);
+        for seed in 0..500 {
+            let plan = plan(seed);
+            plan.check().unwrap_or_else(|what| panic!("seed {seed}: {what}\n{plan:#?}"));
+            let recovery = plan.recovery.as_ref().expect("it is about that");
+            assert!(2 * recovery.lost.len() > plan.nodes.len() && recovery.lost.len() < plan.nodes.len());
+            sizes[plan.nodes.len()] += 1;
+            let has = |wanted: fn(&FaultKind) -> bool| plan.faults.iter().any(|fault| wanted(&fault.kind));
+            cut += u32::from(has(|kind| matches!(kind, FaultKind::Partition { .. })));
+            down += u32::from(has(|kind| matches!(kind, FaultKind::Crash { .. })));
+        }
+        assert!(sizes[3..].iter().all(|&runs| runs > 30), "{sizes:?}");
+        assert!(cut > 150 && down > 150, "{cut} {down}");
+    }
+}
