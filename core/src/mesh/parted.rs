@@ -170,11 +170,11 @@ impl Mesh {
         } else if shown.eviction.node != self.own {
             sometimes!(ToldOfOthersEviction);
             self.outputs.push_back(Output::Gone(shown.eviction.node));
-        } else if self.membership.as_ref().is_some_and(|own| own.replica == shown.eviction.replica) {
-            if self.follows_recovery(&shown.eviction) {
-                sometimes!(ToldOfEviction);
-                self.depart(now, &shown.eviction);
-            }
+        } else if self.membership.as_ref().is_some_and(|own| own.replica == shown.eviction.replica)
+            && self.follows_recovery(&shown.eviction)
+        {
+            sometimes!(ToldOfEviction);
+            self.depart(now, &shown.eviction);
         }
         true
     }
