@@ -117,7 +117,10 @@ impl Operator {
                 self.step = Step::Done;
                 return;
             }
-            Step::Withdraw(_) => Command::Recover(RecoverCommand::Withdraw),
+            Step::Withdraw(_) => {
+                desk.books.recoveries.withdraws();
+                Command::Recover(RecoverCommand::Withdraw)
+            }
             Step::Write => {
                 let (key, value) = (KEY.to_owned(), bytes::Bytes::from_static(b"1"));
                 Command::Config(ConfigCommand::Set { key, value, expected: Expected::Any })

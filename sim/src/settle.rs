@@ -103,7 +103,7 @@ impl<M: Machine> World<M> {
             let whose = |id: NodeId| self.processes.iter().position(|process| process.id() == id);
             checked = checked.and_then(|()| self.books.departures.seen(node, &status, synced, whose));
             let held = |index| machine.group_place_at(GroupId::CONTROL, index);
-            checked = checked.and_then(|()| self.books.recoveries.seen(node, &status, whose, held));
+            checked = checked.and_then(|()| self.books.recoveries.seen(node, &status, synced, whose, held));
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
             }

@@ -21,6 +21,10 @@ pub struct Recoveries {
     decided: BTreeMap<LogIndex, (Chain, usize)>,
     /// What the lost showed as committed since the recovery was ordered.
     elsewhere: BTreeMap<LogIndex, BTreeSet<Chain>>,
+    /// Which attempt a survivor takes part in, once that is on its disk.
+    fenced: BTreeMap<usize, u64>,
+    /// Somebody may have taken back what was under way.
+    withdrawn: bool,
     /// The epoch of survivors that went on.
     epoch: Option<Epoch>,
 }
@@ -35,6 +39,11 @@ impl Recoveries {
     /// Survivors are asked to go on.
     pub fn orders(&mut self) {
         self.ordered = true;
+    }
+
+    /// Survivors are asked to take that back.
+    pub fn withdraws(&mut self) {
+        self.withdrawn = true;
     }
 
     /// Somebody was told that they do.
@@ -59,7 +68,7 @@ impl Recoveries {
         self.lost.iter().copied().filter(|_| self.recovered)
     }
 
-    /// A node shows its status; `held` knows what its log holds.
+    /// A node shows its status; `synced` if all that it wrote is on disk; `held` knows what its log holds.
     ///
     /// # Errors
     /// X26.
@@ -67,6 +76,7 @@ impl Recoveries {
         &mut self,
         node: usize,
         status: &Status,
+        synced: bool,
         whose: impl Fn(NodeId) -> Option<usize>,
         held: impl Fn(LogIndex) -> Option<Place>,
     ) -> Checked {
@@ -80,6 +90,14 @@ impl Recoveries {
                 "X26",
                 "survivor {node} holds something else at {index} than survivor {by} had applied"
             );
+        }
+        let fenced = status.recovery.fenced.as_ref().map(|fenced| fenced.attempt);
+        if let Some(&attempt) = self.fenced.get(&node) {
+            let over = fenced >= Some(attempt) || status.recovery.last.is_some() || self.withdrawn;
+            ensure!(over, "X26", "survivor {node} took part in attempt {attempt}, and forgot it");
+        }
+        if let Some(attempt) = fenced.filter(|_| synced) {
+            self.fenced.insert(node, attempt);
         }
         self.decided.entry(control.commit).or_insert((control.chain, node));
         let Some(last) = &status.recovery.last else { return Ok(()) };
@@ -167,19 +185,21 @@ mod tests {
     fn what_the_lost_decided_since_is_not_to_be_found_where_others_went_on() {
         let mut book = Recoveries::new(&[1]);
         let nobody = |_: NodeId| None;
-        book.seen(2, &shows(3, 4, 4, 0), nobody, |index| place(index, 4)).unwrap();
+        book.seen(2, &shows(3, 4, 4, 0), true, nobody, |index| place(index, 4)).unwrap();
         book.orders();
-        book.seen(1, &shows(2, 6, 6, 0), nobody, |_| None).unwrap();
-        book.seen(2, &shows(3, 5, 5, 1), nobody, |index| place(index, if index.0 == 4 { 4 } else { 5 }))
-            .unwrap();
+        book.seen(1, &shows(2, 6, 6, 0), true, nobody, |_| None).unwrap();
+        book.seen(2, &shows(3, 5, 5, 1), true, nobody, |index| {
+            place(index, if index.0 == 4 { 4 } else { 5 })
+        })
+        .unwrap();
         assert!(book.has_recovered());
         assert_eq!(book.gone().collect::<Vec<_>>(), [1]);
         let taken = |index: LogIndex| place(index, index.0 as u8);
-        let why = book.seen(2, &shows(3, 7, 7, 1), nobody, taken).unwrap_err();
+        let why = book.seen(2, &shows(3, 7, 7, 1), true, nobody, taken).unwrap_err();
         assert!(format!("{why:?}").contains("applied entry 6 of the lost"), "{why:?}");
-        let why = book.seen(2, &shows(3, 7, 7, 1), nobody, |index| place(index, 9)).unwrap_err();
+        let why = book.seen(2, &shows(3, 7, 7, 1), true, nobody, |index| place(index, 9)).unwrap_err();
         assert!(format!("{why:?}").contains("had applied"), "{why:?}");
-        let why = book.seen(1, &shows(2, 7, 7, 1), nobody, |_| None).unwrap_err();
+        let why = book.seen(1, &shows(2, 7, 7, 1), true, nobody, |_| None).unwrap_err();
         assert!(format!("{why:?}").contains("one of the lost"), "{why:?}");
     }
 
@@ -190,6 +210,6 @@ mod tests {
         if let Some(last) = &mut status.recovery.last {
             last.before.number = 1;
         }
-        assert!(book.seen(2, &status, |_| None, |_| None).is_err());
+        assert!(book.seen(2, &status, true, |_| None, |_| None).is_err());
     }
 }
