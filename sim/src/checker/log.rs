@@ -394,13 +394,16 @@ impl Logs {
         self.doubtful.contains(&group) || rolled_back > 1
     }
 
-    /// Who had an entry committed that a node, told that its disk was rolled back, lacks.
+    /// Whose disks hold a log that a node's, told that its disk was rolled back, is behind.
     #[must_use]
-    pub fn holders_of_what_it_lost(&self, node: usize, group: GroupId, index: LogIndex) -> Vec<usize> {
-        let told = matches!(self.rolled_back.get(&(node, group)), Some(Memory::Told(..)));
-        let entry = self.groups.get(&group).and_then(|entries| entries.get(index.0 as usize)?.as_ref());
-        let holders = entry.into_iter().flat_map(|entry| entry.by.iter());
-        holders.filter(|&holder| told && holder != node).collect()
+    pub fn holders_of_what_it_lost(&self, node: usize, group: GroupId) -> Vec<usize> {
+        let key = (node, group);
+        let told = matches!(self.rolled_back.get(&key), Some(Memory::Told(..)));
+        let Some(own) = self.seen.get(&key).filter(|_| told).map(|seen| seen.place.last.rank()) else {
+            return Vec::new();
+        };
+        let others = self.seen.iter().filter(|((other, its), _)| *its == group && *other != node);
+        others.filter(|(_, seen)| seen.place.durable.rank() > own).map(|((other, _), _)| *other).collect()
     }
 
     /// A group goes on without what a disk lost, and may do so: anything may come of that, for ever.
