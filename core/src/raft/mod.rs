@@ -150,8 +150,15 @@ impl RefusedReason {
     #[must_use]
     pub const fn leader(self) -> Option<NodeId> {
         match self {
+    /// It refers to more bytes than an entry may.
+    TooHeavy,
             Self::NotLeader { leader } => leader,
-            Self::Stopped | Self::ChangeUnderWay | Self::Full | Self::Transferring | Self::NotVoter => None,
+            Self::Stopped
+            | Self::ChangeUnderWay
+            | Self::Full
+            | Self::Transferring
+            | Self::NotVoter
+            | Self::TooHeavy => None,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::log::Mismatch;
 use super::message::{Append, Body, Entry, EntryKind, Place};
 use super::progress::{Progress, Sent};
 use super::quorum::committed;
+use super::wire::WEIGHT_MAX;
 use super::{Output, RefusedReason};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId, Term};
@@ -75,6 +76,7 @@ impl Group {
         let entry = Entry { index, term: self.term, kind: EntryKind::Command, data, weight };
         let refusal = match (&self.standing, &self.role) {
             (Standing::Stopped { .. }, _) => Some(RefusedReason::Stopped),
+            _ if weight >= WEIGHT_MAX => Some(RefusedReason::TooHeavy),
             (_, Role::Leader(leading)) if leading.transfer.is_some() => Some(RefusedReason::Transferring),
             (_, Role::Leader(leading)) => {
                 let entries = index.0 - 1 - self.commit.0;
