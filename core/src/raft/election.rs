@@ -103,7 +103,7 @@ impl Group {
         } else {
             self.persist_state();
         }
-        context.notify(self.id, Written::Vote(self.term));
+        context.notify(self, Written::Vote(self.term));
         self.ask_for_votes(context, false, self.term);
         self.election = None;
         if !self.is_only_voter(context.own) {

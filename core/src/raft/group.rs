@@ -20,11 +20,12 @@ use super::segments::RunLimits;
 use super::slots::Slot;
 use super::snapshot::{CopyingTo, Receiving};
 use super::transfer::Transfer;
-use super::{Output, RoleName, Written};
+use super::{Output, Receipt, RoleName, Written};
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::planted::{Bug, Planted};
 use crate::sorted_map::SortedMap;
+use crate::rare;
 use crate::time::{Instant, Span};
 use crate::when::When;
 
@@ -168,6 +169,8 @@ pub(super) struct Group {
     /// Where it lives among the groups of its node.
     pub(super) slot: Slot,
     /// The nodes by which it is found there.
+    /// Of all replicas that lived there, or elsewhere on this node, in this life of it: no other has this number.
+    pub(super) generation: u32,
     pub(super) indexed: Box<[NodeId]>,
     /// Whether these are the nodes of its members and its leader.
     pub(super) listed: bool,
@@ -221,6 +224,7 @@ impl Group {
             armed: None,
             slot: Slot::NONE,
             indexed: Box::default(),
+            generation: 0,
             listed: false,
             busy: false,
         }
@@ -339,8 +343,13 @@ impl Group {
         }
     }
 
-    pub(super) fn handle_durable(&mut self, context: &mut Context<'_>, what: Written) {
-        match what {
+    pub(super) fn handle_durable(&mut self, context: &mut Context<'_>, receipt: Receipt) {
+        if receipt.generation != self.generation {
+            // What was written for a replica of this group that is no more.
+            rare!(ReceiptOfARemovedReplica);
+            return;
+        }
+        match receipt.what {
             Written::Log(serial) => {
                 if self.log.written(serial) {
                     self.durable_moved(context);

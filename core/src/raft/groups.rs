@@ -181,7 +181,7 @@ impl Groups {
                 self.with(now, group, |group, cx| group.installed(cx, taken))
             }
             Input::Durable(receipt) => {
-                self.with(now, receipt.group, |group, context| group.handle_durable(context, receipt.what));
+                self.with(now, receipt.group, |group, context| group.handle_durable(context, receipt));
             }
             Input::PairSuspect { node } => {
                 self.suspects.insert(node);

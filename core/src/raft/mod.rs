@@ -23,6 +23,10 @@
 //! - **R13** A replica is found by its group, by its members' nodes and by the leader it follows.
 //! - **R14** A read is answered with an index at which an entry of the leader's term was committed, and which a quorum confirmed in a round that
 //!   began after it was asked for.
+//! - **R15** A state that comes in reaches further than what is committed here. When the owner has taken it, it counts as said in the term in
+//!   which it was sent: whoever sent it is remembered for that term, and answered only in that term.
+//! - **R16** What states that come in take, over all groups of a node, is within a budget; one is taken in any case.
+//! - **R17** A receipt speaks for the replica that asked for it, and for no other of its group.
 
 mod amnesia;
 mod change;
@@ -80,6 +84,8 @@ use crate::when::When;
 pub struct Receipt {
     group: GroupId,
     what: Written,
+    /// Of the replica that asked for it (R17).
+    generation: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
