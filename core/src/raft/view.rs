@@ -79,6 +79,7 @@ impl Group {
             if level == Level::Full {
                 let counted = leading.progress.values().all(|p| p.under_way() == p.count_under_way());
                 assert!(counted, "R12: what is under way is not what was sent");
+            self.check_rounds();
                 let uncommitted = self.burden_upto(last);
                 assert_eq!(leading.uncommitted, uncommitted, "R12: what waits to be committed");
             }
