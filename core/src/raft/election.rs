@@ -357,6 +357,12 @@ impl Group {
         self.election = self.election.map(|at| at + by);
         sometimes!(ElectionPutOff, self.election.is_some());
         self.patience = self.patience.map(|at| at + by);
+        if let Some(receiving) = &mut self.receiving {
+            receiving.put_off(by);
+        }
+        if let Some(given) = &mut self.copying_to {
+            given.until = given.until + by;
+        }
         if let Role::Leader(leading) = &mut self.role {
             leading.quorum_lost = leading.quorum_lost.map(|at| at + by);
         }

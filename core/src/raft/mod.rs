@@ -47,6 +47,7 @@ mod miscount;
 mod progress;
 mod quorum;
 mod read;
+mod receiving;
 mod replication;
 mod segments;
 mod slots;
@@ -83,9 +84,9 @@ use crate::when::When;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     group: GroupId,
-    what: Written,
     /// Of the replica that asked for it (R17).
     generation: u32,
+    what: Written,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +150,8 @@ pub enum RefusedReason {
     Transferring,
     /// Only a voter can lead.
     NotVoter,
+    /// It refers to more bytes than an entry may.
+    TooHeavy,
 }
 
 impl RefusedReason {
@@ -156,8 +159,6 @@ impl RefusedReason {
     #[must_use]
     pub const fn leader(self) -> Option<NodeId> {
         match self {
-    /// It refers to more bytes than an entry may.
-    TooHeavy,
             Self::NotLeader { leader } => leader,
             Self::Stopped
             | Self::ChangeUnderWay
