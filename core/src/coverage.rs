@@ -316,6 +316,14 @@ marks! {
         SnapshotTooLarge: "a state was larger than is taken";
         SnapshotDamaged: "a state had come whole and was another than was meant";
         OtherSnapshotBegan: "a state began to come before another was whole";
+        BegunStateKept: "a state that began to come was kept though another began";
+        NoRoomForState: "a state was not taken: those of other groups took the room of the node";
+        OfferTakenBack: "a state that waited for its owner was of no use any more";
+        StateOvertaken: "the log came as far as a state that was coming in";
+        StateOfAnEarlierTerm: "a state was taken in a later term than that in which it was sent";
+        HalfStateLetGo: "nothing more came of a state, and what was there was let go";
+        CopyGoneOnWith: "a member asked again for a state that was being given to it";
+        ReceiptOfARemovedReplica: "a write was durable that a replica made which was removed meanwhile";
         WayBackExpired: "a way back was forgotten, for nothing came by it for long";
         RelayLabelLedBack: "a relay met a label that leads back to where the message came from";
         WelcomeLate: "a node joined and did not catch up in time";

@@ -229,6 +229,10 @@ bugs! {
             "what is proposed is added by one measure and taken off by another (cockroach#31618)";
         CutLogNotSent = "cut-log-not-sent":
             "a leader whose whole log is cut off sends a member that lacks it no snapshot (openraft#1828)";
+        StateVouchedForNow = "state-vouched-for-now":
+            "who sent a state is remembered for the term in which it was taken, not for the one in which it was sent";
+        StateStaysCounted = "state-stays-counted":
+            "what a state took that came in goes on counting when it is whole or given up";
     }
     Mesh {
         UpdateCursorBeforeHandler = "update-cursor-before-handler":

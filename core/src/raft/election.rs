@@ -103,7 +103,7 @@ impl Group {
         } else {
             self.persist_state();
         }
-        context.notify(self.id, Written::Vote(self.term));
+        context.notify(self, Written::Vote(self.term));
         self.ask_for_votes(context, false, self.term);
         self.election = None;
         if !self.is_only_voter(context.own) {
@@ -357,6 +357,12 @@ impl Group {
         self.election = self.election.map(|at| at + by);
         sometimes!(ElectionPutOff, self.election.is_some());
         self.patience = self.patience.map(|at| at + by);
+        if let Some(receiving) = &mut self.receiving {
+            receiving.put_off(by);
+        }
+        if let Some(given) = &mut self.copying_to {
+            given.until = given.until + by;
+        }
         if let Role::Leader(leading) = &mut self.role {
             leading.quorum_lost = leading.quorum_lost.map(|at| at + by);
         }

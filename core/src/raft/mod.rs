@@ -23,6 +23,10 @@
 //! - **R13** A replica is found by its group, by its members' nodes and by the leader it follows.
 //! - **R14** A read is answered with an index at which an entry of the leader's term was committed, and which a quorum confirmed in a round that
 //!   began after it was asked for.
+//! - **R15** A state that comes in reaches further than what is committed here. When the owner has taken it, it counts as said in the term in
+//!   which it was sent: whoever sent it is remembered for that term, and answered only in that term.
+//! - **R16** What states that come in take, over all groups of a node, is within a budget; one is taken in any case.
+//! - **R17** A receipt speaks for the replica that asked for it, and for no other of its group.
 
 mod amnesia;
 mod change;
@@ -43,6 +47,7 @@ mod miscount;
 mod progress;
 mod quorum;
 mod read;
+mod receiving;
 mod replication;
 mod segments;
 mod slots;
@@ -79,6 +84,8 @@ use crate::when::When;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     group: GroupId,
+    /// Of the replica that asked for it (R17).
+    generation: u32,
     what: Written,
 }
 
@@ -143,6 +150,8 @@ pub enum RefusedReason {
     Transferring,
     /// Only a voter can lead.
     NotVoter,
+    /// It refers to more bytes than an entry may.
+    TooHeavy,
 }
 
 impl RefusedReason {
@@ -151,7 +160,12 @@ impl RefusedReason {
     pub const fn leader(self) -> Option<NodeId> {
         match self {
             Self::NotLeader { leader } => leader,
-            Self::Stopped | Self::ChangeUnderWay | Self::Full | Self::Transferring | Self::NotVoter => None,
+            Self::Stopped
+            | Self::ChangeUnderWay
+            | Self::Full
+            | Self::Transferring
+            | Self::NotVoter
+            | Self::TooHeavy => None,
         }
     }
 }

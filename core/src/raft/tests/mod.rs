@@ -2,6 +2,7 @@ mod alone;
 mod copying;
 mod forked;
 mod former_life;
+mod frames;
 mod harness;
 mod newcomers;
 mod owner;
@@ -9,8 +10,10 @@ mod random;
 mod reads;
 mod restart;
 mod rolled_back;
+mod room;
 mod scenarios;
 mod snapshots;
+mod states;
 mod transfer;
 mod unknown;
 
