@@ -304,6 +304,7 @@ marks! {
         MeshHealthyAgain: "a node saw the mesh become healthy again";
         ToldOfOthersEviction: "a node believed a neighbour that another is no member any more";
         HigherEpochShown: "a neighbour showed a higher mesh epoch";
+        RaisedEpochShown: "a neighbour was shown an epoch that had risen since the hello";
     }
     Rare {
         TransferBegun: "a leader began to hand over";
