@@ -303,6 +303,12 @@ impl Logs {
         }
     }
 
+    /// Whether all of a node's log, as it was seen last, is on its disk.
+    #[must_use]
+    pub fn is_synced(&self, node: usize, group: GroupId) -> bool {
+        self.seen.get(&(node, group)).is_some_and(|seen| seen.synced >= seen.place.last.index)
+    }
+
     /// Whether the disk of no other node reaches as far as what a group committed, known there to be committed or not.
     #[must_use]
     pub fn holds_alone(&self, node: usize, group: GroupId) -> bool {
