@@ -281,6 +281,7 @@ marks! {
         DecidedTwice: "a request stood in the log twice and was done once";
         VotersDemoted: "voters of the control group became learners, because fewer are wanted";
         WriteConflict: "a write of agreed configuration did not find the version it expected";
+        QuestionUnanswered: "the leader of the control group did not answer in time, and was doubted";
         ReadAskedAgain: "a linearizable read was asked for again";
         ReadConfirmedTwice: "a read was confirmed that had been asked for again, or was over";
         WatchBeginsAgain: "a watcher came from before what is remembered, and was told all there is";

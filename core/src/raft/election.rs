@@ -40,6 +40,11 @@ impl Group {
         }
     }
 
+    /// Whether it follows nobody, or somebody who may not lead any more.
+    pub(super) fn doubts_its_leader(&self) -> bool {
+        matches!(self.role, Role::Follower { leader } if leader.is_none() || self.in_doubt)
+    }
+
     fn hold_election_at(&mut self, at: Instant) {
         self.election = Some(at);
         self.wake_at(at);

@@ -469,6 +469,11 @@ impl Group {
             let configuration = Arc::clone(&in_force);
             self.configured = Some((in_force, index, committed));
             self.listed = false;
+            let stands = self.told.is_some() && self.doubts_its_leader();
+            if stands && !context.planted.strikes(Bug::NewVoterDoesNotStand, || self.election.is_none()) {
+                // It may vote from now on, and then it is to stand: nobody will tell it again that its leader is in doubt.
+                self.arm_election(context);
+            }
             context.out.push_back(Output::Configured { group: self.id, configuration, index, committed });
         }
     }

@@ -225,6 +225,7 @@ impl Groups {
                 let start = group.life;
                 group.handle_answer(context, node, 0, start);
             }),
+            Input::Unanswered { group } => self.with(now, group, Group::unanswered),
             Input::Stalled { by } => {
                 for slot in self.groups.all() {
                     self.act(now, slot, |group, _| group.stalled(by));
@@ -268,7 +269,7 @@ impl Groups {
         self.groups.next_due()
     }
 
-    /// Asserts the invariants R1 to R17.
+    /// Asserts the invariants R1 to R19.
     pub fn check_invariants(&self, level: Level) {
         for group in self.groups.values() {
             group.check_invariants(self.own, level);

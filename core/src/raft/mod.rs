@@ -2,7 +2,7 @@
 //! that acts at append; chained digests and vouched marks that recognise a disk that was rolled back.
 //!
 //! There is no tick and no heartbeat per group. Whether a *node* lives is known from heartbeats per pair of nodes; a group arms its election when
-//! the leader's pair is suspect, the leader's boot changed, or its node says that it does not lead. Writing is an output;
+//! the leader's pair is suspect, the leader's boot changed, its node says that it does not lead, or it left a question unanswered. Writing is an output;
 //! what must wait for the disk says so and waits elsewhere. Everything of one step is one row, so a term, its vote, a truncation and the entries that
 //! replace what was cut are durable together.
 //!
@@ -27,6 +27,7 @@
 //!   which it was sent: whoever sent it is remembered for that term, and answered only in that term.
 //! - **R16** What states that come in take, over all groups of a node, is within a budget; one is taken in any case.
 //! - **R17** A receipt speaks for the replica that asked for it, and for no other of its group.
+//! - **R18**, **R19** Nobody waits in silence for what is owed to it, and who owes nothing waits for nothing: see [`idle`].
 
 mod amnesia;
 mod change;
@@ -40,6 +41,7 @@ mod entries;
 mod flow;
 mod group;
 mod groups;
+mod idle;
 mod introduction;
 mod log;
 mod message;
@@ -297,6 +299,11 @@ pub enum Input {
         group: GroupId,
         /// The node.
         node: NodeId,
+    },
+    /// The owner asked its leader for something and was not answered in time.
+    Unanswered {
+        /// Which group.
+        group: GroupId,
     },
     /// This node's own loop stood still: nobody is accused for that time.
     Stalled {

@@ -88,6 +88,7 @@ impl Group {
             }
         }
         if level == Level::Full {
+            self.check_waits(own);
             self.log.check_invariants();
         }
     }

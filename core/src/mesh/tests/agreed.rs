@@ -296,6 +296,7 @@ fn a_read_waits_for_the_groups_word_and_is_asked_for_again_when_that_does_not_co
         assert_eq!(text(world.told(1, request).unwrap()).as_deref(), Some("old"));
     }
     assert_eq!(world.entries(|_| true), before, "reads put nothing into the log");
+    assert_eq!(world.doubted, 1, "whoever does not answer may not lead any more");
 }
 
 #[test]

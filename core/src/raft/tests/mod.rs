@@ -4,6 +4,7 @@ mod forked;
 mod former_life;
 mod frames;
 mod harness;
+mod idle;
 mod newcomers;
 mod owner;
 mod random;
