@@ -65,7 +65,7 @@ impl Mesh {
         }
         let (got, limit) = (description.bytes() as u64, DESCRIPTION_BYTES_MAX as u64);
         if got > limit {
-            return self.reply(request, Err(Refusal::TooLarge { got, limit }));
+            return self.reply(request, Err(Refusal::TooLarge { what: "a description", got, limit }));
         }
         if !description.fits() {
             let what = alloc::format!(

@@ -405,9 +405,11 @@ pub enum Refusal {
     /// A closed writer id.
     #[error("this writer id is closed for this stream: use a new one")]
     WriterClosed,
-    /// A message over the limit.
-    #[error("a message of {got} bytes is over the limit of {limit}")]
+    /// Something over its limit.
+    #[error("{what} of {got} bytes is over the limit of {limit}")]
     TooLarge {
+        /// What it is, with its article.
+        what: &'static str,
         /// Its size.
         got: u64,
         /// The limit.

@@ -84,9 +84,11 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::WriterGap { .. } => (Code::OutOfRange, Reason::WriterGap, ""),
         Refusal::TooManyWriters { .. } => (Code::FailedPrecondition, Reason::Invalid, ""),
         Refusal::WriterClosed => (Code::FailedPrecondition, Reason::WriterClosed, ""),
-        Refusal::TooLarge { .. } => {
-            (Code::InvalidArgument, Reason::TooLarge, "cut the message into smaller ones")
-        }
+        Refusal::TooLarge { .. } => (
+            Code::InvalidArgument,
+            Reason::TooLarge,
+            "cut it into smaller ones, or keep large data elsewhere and send where it is",
+        ),
         Refusal::Busy => (Code::ResourceExhausted, Reason::Busy, ""),
         Refusal::Superseded => (Code::Aborted, Reason::Fenced, ""),
         Refusal::ForeignPosition(_) => (
@@ -372,7 +374,7 @@ mod tests {
             Refusal::NoSpace { free: 5 },
             Refusal::WriterGap { expected: WriterSequence(6), got: WriterSequence(8) },
             Refusal::WriterClosed,
-            Refusal::TooLarge { got: 10, limit: 9 },
+            Refusal::TooLarge { what: "a message", got: 10, limit: 9 },
             Refusal::Busy,
             Refusal::ForeignPosition(text()),
             Refusal::StreamStopped(text()),
