@@ -297,6 +297,10 @@ marks! {
         MemberIntroduced: "a member was let in on the word of others before the log told of it";
         MemberEvicted: "a member was taken out of the mesh, or left it";
         FormerMemberFenced: "a former member was turned away and told why";
+        MeshStopped: "a node stopped its mesh";
+        StartedStopped: "a node started whose mesh an operator had stopped";
+        NodeSaidItStops: "a node heard of another that it stops";
+        CameOnline: "a node that had stopped its mesh took part again";
         FenceHeard: "a node was told that it is no member any more";
         ToldOfEviction: "a node believed that it is no member any more, and serves nothing since";
         FormerReplicaMeant: "a message came for a replica that its node gave up when it was taken out";
@@ -306,6 +310,8 @@ marks! {
         HigherEpochShown: "a neighbour showed a higher mesh epoch";
     }
     Rare {
+        StoppedLeading: "a node stopped its mesh while it led what another could";
+        StartedWhileStopping: "a node was asked to start its mesh while it was stopping it";
         TransferBegun: "a leader began to hand over";
         TransferGivenUp: "a leader goes on that could not hand over";
         StoodWhenTold: "a voter stood for election because its leader wanted it to";

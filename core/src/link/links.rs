@@ -56,6 +56,7 @@ pub struct Links {
     pub(super) planted: Planted,
     pub(super) strangers: usize,
     pub(super) timers: BTreeSet<(Instant, LaneId)>,
+    pub(super) offline: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -81,6 +82,7 @@ impl Links {
             rng,
             strangers: 0,
             timers: BTreeSet::new(),
+            offline: false,
             outputs: VecDeque::new(),
         }
     }
@@ -110,6 +112,7 @@ impl Links {
             Input::Endorsement(endorsement) => self.endorsement = endorsement,
             Input::Bounds(bounds) => self.on_bounds(bounds),
             Input::Parted => self.on_parted(now),
+            Input::Offline(offline) => self.on_offline(now, offline),
             Input::Target { address } => self.targets.keep(now, address),
             Input::JoinTarget { address } => self.targets.join(now, address),
             Input::Deadline => {}
@@ -128,8 +131,8 @@ impl Links {
     pub fn next_deadline(&self) -> Option<Instant> {
         let lane = self.timers.first().map(|&(at, _)| at);
         let dial = match self.generation {
-            Some(_) => self.targets.next_due(&self.config, self.mesh.is_some()),
-            None => None,
+            Some(_) if !self.offline => self.targets.next_due(&self.config, self.mesh.is_some()),
+            _ => None,
         };
         lane.into_iter().chain(dial).min()
     }
@@ -221,6 +224,9 @@ impl Links {
         let nonce = lane.nonce;
         self.strangers += usize::from(lane.stranger);
         self.lanes.insert(id, lane);
+        if self.offline {
+            return self.close(now, id, CloseReason::Stopping);
+        }
         if surplus || self.generation.is_none() {
             rare!(StrangersCrowd, surplus);
             rare!(DialledWhileStarting, !surplus);
@@ -482,7 +488,7 @@ impl Links {
     }
 
     pub(super) fn dial_due(&mut self, now: Instant) {
-        if self.generation.is_none() {
+        if self.generation.is_none() || self.offline {
             return;
         }
         while let Some((dial, address)) = self.targets.take_due(now, &self.config, self.mesh.is_some()) {

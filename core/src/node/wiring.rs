@@ -125,7 +125,12 @@ impl Node {
     }
 
     fn wire_routes(&mut self, output: route::Output) {
-        let route::Output::Send { to, message } = output;
+        let (to, message) = match output {
+            route::Output::Send { to, message } => (to, message),
+            route::Output::Stopped { node, stopped } => {
+                return self.mesh.handle(self.now, mesh::Input::OtherStopped { node, stopped });
+            }
+        };
         let relay = RelayHeader::direct(Kind::Route, Class::Control);
         let outgoing = Outgoing { relay, header: message.encode(), payload: Payload::new() };
         // The whole database follows with the next link.
@@ -279,6 +284,9 @@ impl Node {
             }
             O::Parted => self.part(),
             O::Look => self.look(),
+            O::HandOver => self.hand_over(),
+            O::Farewell(stopped) => self.routes.handle(now, route::Input::Stopped(stopped)),
+            O::Offline(offline) => self.links.handle(now, link::Input::Offline(offline)),
             O::Gone(node) => self.groups.handle(now, raft::Input::Gone { group, node }),
             O::Endorsement(endorsement) => {
                 self.links.handle(now, link::Input::Endorsement(endorsement));
@@ -314,6 +322,15 @@ impl Node {
         let away = members.into_iter().filter(|&node| node != own && !self.routes.is_reached(node));
         let unreached = away.collect();
         self.mesh.handle(self.now, mesh::Input::Unreached(unreached));
+    }
+
+    /// Has others lead what this node leads.
+    fn hand_over(&mut self) {
+        let members = self.mesh.members().map(|member| member.node);
+        let away = members.filter(|&node| self.routes.is_stopped(node)).collect();
+        let left = self.groups.hand_over(self.now, &away);
+        let neighbours = self.links.neighbours().next().is_some();
+        self.mesh.handle(self.now, mesh::Input::HandedOver { left, neighbours });
     }
 
     fn keep_dialling(&mut self, addresses: Vec<String>) {
@@ -484,7 +501,7 @@ impl Node {
         use Command as C;
         let now = self.now;
         if let Some(refusal) = self.mesh.served_no_more()
-            && !matches!(command, C::Seed { .. } | C::Join { .. })
+            && !matches!(command, C::Seed { .. } | C::Join { .. } | C::StopMesh { .. } | C::StartMesh)
         {
             return self.outputs.push_back(Output::Reply { request, reply: Err(refusal) });
         }
@@ -505,6 +522,8 @@ impl Node {
             }
             C::Config(command) => self.mesh.handle(now, mesh::Input::Config { request, command }),
             C::Evict { member } => self.mesh.handle(now, mesh::Input::Evict { request, member }),
+            C::StopMesh { lasting } => self.mesh.handle(now, mesh::Input::Stop { request, lasting }),
+            C::StartMesh => self.mesh.handle(now, mesh::Input::Start { request }),
             C::Leave { force } => self.mesh.handle(now, mesh::Input::Leave { request, force }),
             C::Publish { stream, writer, first, messages, wait } => {
                 let input = stream::Input::Publish { request, stream, writer, first, messages, wait };

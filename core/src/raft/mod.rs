@@ -36,6 +36,7 @@ mod entries;
 mod flow;
 mod group;
 mod groups;
+mod hand_over;
 mod introduction;
 mod log;
 mod message;

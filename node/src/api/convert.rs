@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tonic::Status;
 use wattle_core::id::{AuthorityEpoch, MeshId, NodeId, Sequence, StreamInstance, WriterId};
+use wattle_core::mesh::Activity;
 use wattle_core::node::command::{Position, Receipt, Waited};
 use wattle_core::node::output::{Delivered, MeshMode, Standing};
 use wattle_core::node::status as core;
@@ -147,6 +148,7 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         parted: status.parted,
         former: status.former.into_iter().map(former).collect(),
         standing: status.standing.map(standing),
+        activity: activity(status.activity).into(),
     }
 }
 
@@ -157,6 +159,15 @@ pub const fn mode(mode: MeshMode) -> api::MeshMode {
         MeshMode::Healthy => api::MeshMode::Healthy,
         MeshMode::Degraded => api::MeshMode::Degraded,
         MeshMode::Critical => api::MeshMode::Critical,
+    }
+}
+
+/// Whether a node takes part in its mesh, on the wire.
+const fn activity(activity: Activity) -> api::MeshActivity {
+    match activity {
+        Activity::Running => api::MeshActivity::Running,
+        Activity::Stopping => api::MeshActivity::Stopping,
+        Activity::Stopped => api::MeshActivity::Stopped,
     }
 }
 
@@ -181,6 +192,7 @@ fn member(member: core::MemberStatus) -> api::MemberStatus {
         reachable: member.reachable,
         hops: member.hops,
         voter: member.voter,
+        stopped: member.stopped,
         description: member.described.as_ref().map(super::nodes::description),
     }
 }

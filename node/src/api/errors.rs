@@ -53,6 +53,9 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::JoinBarred { bar, .. } => classify_bar(*bar),
         Refusal::Impostor(_) => (Code::PermissionDenied, Reason::Impostor, ""),
         Refusal::Evicted(_) => (Code::FailedPrecondition, Reason::Evicted, ""),
+        Refusal::MeshStopped => {
+            (Code::FailedPrecondition, Reason::MeshStopped, "`wattle mesh start` lets it take part again")
+        }
         Refusal::StreamsOpen { .. } => {
             (Code::FailedPrecondition, Reason::StreamsOpen, "`wattle stream close` ends a stream for good")
         }
@@ -167,6 +170,7 @@ fn retriable(reason: Reason) -> bool {
             | Reason::Busy
             | Reason::OnlyVoter
             | Reason::Critical
+            | Reason::MeshStopped
             | Reason::UpdatesFull
     )
 }
@@ -216,6 +220,7 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         }
         Refusal::UpdateIdTaken { number } => detail.update_number = Some(number.0),
         Refusal::NotMember
+        | Refusal::MeshStopped
         | Refusal::UpdateTooOld { .. }
         | Refusal::Config(_)
         | Refusal::BadToken(_)
@@ -360,6 +365,7 @@ mod tests {
             Refusal::Critical { unreachable: 2, members: 4 },
             Refusal::StreamsOpen { names: vec![text()], more: 2 },
             Refusal::LastMember,
+            Refusal::MeshStopped,
             Refusal::OnlyVoter(text()),
             Refusal::KeepsStreams { mesh: MeshId(7), streams: 3 },
             Refusal::UnknownNode(text()),

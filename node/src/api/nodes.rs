@@ -140,6 +140,7 @@ mod tests {
             api: None,
             reachable: true,
             hops: None,
+            stopped: false,
             voter: false,
             described: counter.map(|counter| Described {
                 generation: Generation(2),

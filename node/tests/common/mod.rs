@@ -97,6 +97,14 @@ impl Process {
         }
     }
 
+    /// SIGTERM.
+    #[allow(dead_code, reason = "not every test asks a process to end")]
+    pub fn terminate(&self) {
+        let pid = self.child.as_ref().expect("running").id();
+        let status = Command::new("kill").arg(pid.to_string()).status().expect("kill runs");
+        assert!(status.success());
+    }
+
     /// Resident memory in KiB.
     #[allow(dead_code, reason = "not every test looks at memory")]
     pub fn resident_kib(&self) -> u64 {

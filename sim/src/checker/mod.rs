@@ -144,6 +144,7 @@ mod fixture {
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
             standing: None,
+            activity: wattle_core::mesh::Activity::Running,
             former: Vec::new(),
             members: Vec::new(),
             links: Vec::new(),

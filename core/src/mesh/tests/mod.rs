@@ -32,6 +32,7 @@ mod registry;
 mod room;
 mod settings;
 mod snapshots;
+mod stopping;
 mod tokens;
 mod updates;
 
@@ -64,6 +65,10 @@ struct Host {
     unreached: Vec<NodeId>,
     gone: Vec<NodeId>,
     bounds: (u64, Vec<Former>),
+    /// How many groups it leads that another could.
+    leads: usize,
+    farewell: bool,
+    offline: bool,
 }
 
 pub(super) struct World {
@@ -157,6 +162,9 @@ impl World {
             unreached: Vec::new(),
             gone: Vec::new(),
             bounds: (0, Vec::new()),
+            leads: 0,
+            farewell: false,
+            offline: false,
         });
         self.hosts.len() - 1
     }
@@ -458,6 +466,12 @@ impl World {
                 let unreached = entry.unreached.iter().copied().collect();
                 self.inbox.push_back((host, Input::Unreached(unreached)));
             }
+            Output::HandOver => {
+                let input = Input::HandedOver { left: entry.leads, neighbours: true };
+                self.inbox.push_back((host, input));
+            }
+            Output::Farewell(stopped) => entry.farewell = stopped,
+            Output::Offline(offline) => entry.offline = offline,
             Output::Parted => {
                 entry.in_group = false;
                 entry.applied = 0;

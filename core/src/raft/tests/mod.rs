@@ -2,6 +2,7 @@ mod alone;
 mod copying;
 mod forked;
 mod former_life;
+mod hand_over;
 mod harness;
 mod newcomers;
 mod owner;
