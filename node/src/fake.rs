@@ -397,6 +397,7 @@ impl World for FakeWorld {
             parted: None,
             standing: None,
             activity: state.activity,
+            twin: None,
             former: Vec::new(),
             node: state.node,
             name: state.name.clone(),

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::contest::{Contest, Twins};
 use super::dial::{TargetId, Targets};
 use super::fence::Bounds;
 use super::label::Labels;
@@ -32,6 +33,8 @@ pub enum Standing {
     Greeting,
     /// Link and join messages.
     Joining,
+    /// Link messages; what else comes is passed over: another start of that neighbour has its place.
+    Contending,
     /// Everything: that neighbour is at the other end.
     Linked(NodeId),
 }
@@ -57,6 +60,8 @@ pub struct Links {
     pub(super) strangers: usize,
     pub(super) timers: BTreeSet<(Instant, LaneId)>,
     pub(super) offline: bool,
+    pub(super) contests: BTreeMap<NodeId, Contest>,
+    pub(super) twins: BTreeMap<NodeId, Twins>,
     outputs: VecDeque<Output>,
 }
 
@@ -83,6 +88,8 @@ impl Links {
             strangers: 0,
             timers: BTreeSet::new(),
             offline: false,
+            contests: BTreeMap::new(),
+            twins: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -112,6 +119,7 @@ impl Links {
             Input::Endorsement(endorsement) => self.endorsement = endorsement,
             Input::Bounds(bounds) => self.on_bounds(bounds),
             Input::Parted => self.on_parted(now),
+            Input::Twins { node, twins } => self.told_of_twins(now, node, twins),
             Input::Offline(offline) => self.on_offline(now, offline),
             Input::Target { address } => self.targets.keep(now, address),
             Input::JoinTarget { address } => self.targets.join(now, address),
@@ -143,6 +151,7 @@ impl Links {
         match self.lanes.get(&lane).map(|lane| &lane.phase) {
             None | Some(Phase::Closed | Phase::Fenced { .. }) => Standing::Closed,
             Some(Phase::Greeting { .. } | Phase::Confirming { .. }) => Standing::Greeting,
+            Some(Phase::Contending { .. }) => Standing::Contending,
             Some(Phase::Joining { .. }) => Standing::Joining,
             Some(Phase::Linked(linked)) => Standing::Linked(linked.peer.node),
         }
@@ -281,6 +290,7 @@ impl Links {
             Message::Pong { echo } => self.on_pong(now, id, echo),
             Message::Leaving => self.on_leaving(now, id),
             Message::Fenced(fence) => self.on_fenced(now, id, fence),
+            Message::Twins(twins) => self.on_twins(now, id, twins),
         }
         self.arm(id);
     }
@@ -290,7 +300,9 @@ impl Links {
             Standing::Closed => {}
             Standing::Greeting => self.misbehaved(now, id, "a ping before the handshake was done"),
             Standing::Joining | Standing::Linked(_) if self.said_farewell(id) => {}
-            Standing::Joining | Standing::Linked(_) => self.send(id, Message::Pong { echo: sent }),
+            Standing::Joining | Standing::Contending | Standing::Linked(_) => {
+                self.send(id, Message::Pong { echo: sent });
+            }
         }
     }
 
@@ -301,6 +313,9 @@ impl Links {
         // The figure comes from the peer: one from the future or the distant past measures nothing.
         if echo > now || now.since(echo) > self.config.silent {
             return;
+        }
+        if lane.linked().is_none() {
+            return self.answers_contest(now, id, echo);
         }
         let Some(linked) = lane.linked_mut() else { return };
         let node = linked.peer.node;
@@ -316,6 +331,7 @@ impl Links {
         if proven {
             self.settle(now, node);
         }
+        self.answers_contest(now, id, echo);
     }
 
     /// Says who this node is, and what it wants of the other end.
@@ -394,6 +410,10 @@ impl Links {
                 self.emit(Output::JoinLaneDown { lane: id });
                 target.into_iter().for_each(|target| self.targets.joined(target));
             }
+            Phase::Contending { peer, .. } => {
+                target.into_iter().for_each(|target| self.retry(now, target, words));
+                self.leave_contest(peer.node);
+            }
             Phase::Greeting { .. } | Phase::Confirming { .. } => {
                 target.into_iter().for_each(|target| self.retry(now, target, words));
             }
@@ -452,12 +472,15 @@ impl Links {
                 return self.detach(now, id, "");
             }
             Phase::Fenced { .. } | Phase::Closed => return,
-            Phase::Greeting { until } | Phase::Confirming { until, .. } | Phase::Joining { until }
+            Phase::Greeting { until }
+            | Phase::Confirming { until, .. }
+            | Phase::Contending { until, .. }
+            | Phase::Joining { until }
                 if *until <= now =>
             {
                 Some(CloseReason::HandshakeTimeout)
             }
-            Phase::Greeting { .. } | Phase::Confirming { .. } => return,
+            Phase::Greeting { .. } | Phase::Confirming { .. } | Phase::Contending { .. } => return,
             Phase::Linked(linked) if past(linked.unconfirmed) => Some(CloseReason::HandshakeTimeout),
             Phase::Linked(linked) if past(linked.leaving) => Some(CloseReason::Surplus),
             Phase::Linked(linked) if past(linked.probe.map(|probe| probe.until)) => Some(CloseReason::Silent),

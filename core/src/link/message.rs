@@ -69,6 +69,8 @@ pub enum Message {
     Leaving,
     /// The last message to a node that is no member any more: what shows it that.
     Fenced(Fence),
+    /// The last message to a node of which two starts live: which.
+    Twins(super::Twins),
 }
 
 /// What a node is shown that is no member any more.

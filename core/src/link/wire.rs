@@ -38,6 +38,9 @@ impl Message {
                 proof: proof.clone(),
                 endorsement: endorsement.clone(),
             }),
+            Self::Twins([one, other]) => {
+                wire::message::Kind::Twins(wire::Twins { one: id_bytes(one.0), other: id_bytes(other.0) })
+            }
         };
         wire::Message { kind: Some(kind) }
     }
@@ -62,6 +65,14 @@ impl Message {
             wire::message::Kind::Leaving(_) => Self::Leaving,
             wire::message::Kind::Fenced(fenced) => {
                 Self::Fenced(Fence { proof: fenced.proof, endorsement: fenced.endorsement })
+            }
+            wire::message::Kind::Twins(said) => {
+                let boot = |bytes: &[u8]| id(bytes, "twins with a boot id that is not 16 bytes").map(BootId);
+                let (one, other) = (boot(&said.one)?, boot(&said.other)?);
+                if one >= other {
+                    return Err(Malformed("twins out of order"));
+                }
+                Self::Twins([one, other])
             }
         })
     }

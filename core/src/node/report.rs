@@ -35,6 +35,7 @@ impl Node {
             epoch: self.mesh.epoch(),
             standing: self.mesh.standing(),
             activity: self.mesh.activity(),
+            twin: self.mesh.twin().cloned(),
             parted: self.mesh.parted().map(crate::mesh::Parted::words),
             former: self.mesh.evicted().map(former_status).collect(),
             members: self.member_status(control.as_ref()),
@@ -137,6 +138,10 @@ impl Node {
                 api: member.api.clone(),
                 reachable: here || hops.is_some(),
                 hops: if here { Some(0) } else { hops },
+                duplicated: match here {
+                    true => self.mesh.is_twin(),
+                    false => self.links.twins_of(member.node).is_some(),
+                },
                 stopped: match here {
                     true => self.mesh.activity() == Activity::Stopped,
                     false => self.routes.is_stopped(member.node),

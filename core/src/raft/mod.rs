@@ -44,6 +44,7 @@ mod miscount;
 mod progress;
 mod quorum;
 mod read;
+mod rejoin;
 mod replication;
 mod segments;
 mod slots;

@@ -141,6 +141,7 @@ mod tests {
             reachable: true,
             hops: None,
             stopped: false,
+            duplicated: false,
             voter: false,
             described: counter.map(|counter| Described {
                 generation: Generation(2),

@@ -152,6 +152,7 @@ impl Machine for Toy {
             reachable: true,
             hops: None,
             stopped: false,
+            duplicated: false,
             voter: Some(*node) == first,
             described: None,
         };
@@ -180,6 +181,7 @@ impl Machine for Toy {
             parted: None,
             standing: None,
             activity: wattle_core::mesh::Activity::Running,
+            twin: None,
             former: Vec::new(),
             members: members.iter().map(member).collect(),
             updates: Vec::new(),

@@ -2,6 +2,7 @@
 //! die without a word.
 
 mod chaos;
+mod contest;
 mod fence;
 mod handshake;
 mod keepalive;

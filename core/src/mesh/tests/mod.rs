@@ -34,6 +34,7 @@ mod settings;
 mod snapshots;
 mod stopping;
 mod tokens;
+mod twins;
 mod updates;
 
 #[derive(Clone)]
@@ -68,6 +69,7 @@ struct Host {
     /// How many groups it leads that another could.
     leads: usize,
     farewell: bool,
+    rejoined: usize,
     offline: bool,
 }
 
@@ -164,6 +166,7 @@ impl World {
             bounds: (0, Vec::new()),
             leads: 0,
             farewell: false,
+            rejoined: 0,
             offline: false,
         });
         self.hosts.len() - 1
@@ -470,6 +473,7 @@ impl World {
                 let input = Input::HandedOver { left: entry.leads, neighbours: true };
                 self.inbox.push_back((host, input));
             }
+            Output::Rejoin => entry.rejoined += 1,
             Output::Farewell(stopped) => entry.farewell = stopped,
             Output::Offline(offline) => entry.offline = offline,
             Output::Parted => {
