@@ -31,8 +31,7 @@ impl Group {
     }
 
     pub(super) fn arm_election(&mut self, context: &mut Context<'_>) {
-        let electable = self.standing == Standing::Sound && self.is_voter(context.own);
-        if !electable {
+        if self.standing != Standing::Sound || !self.is_electable(context) {
             self.election = None;
         } else if self.election.is_none() {
             let alone = self.is_only_voter(context.own);
@@ -93,8 +92,23 @@ impl Group {
     /// Whether it may ask for votes.
     pub(super) fn may_stand(&self, context: &Context<'_>) -> bool {
         self.standing == Standing::Sound
-            && self.is_voter(context.own)
+            && self.is_electable(context)
             && !matches!(self.role, Role::Leader(_))
+    }
+
+    /// Whether it can be elected: a voter, or one that a change takes out which is not known to be committed. Such a leader may hold that
+    /// change alone: whoever votes by it would need its vote, and could not get it (thesis 4.2.2). It asks the voters of the change.
+    fn is_electable(&self, context: &Context<'_>) -> bool {
+        let at = self.log.configured_at();
+        let member = self.member(context.own);
+        let taken_out = || {
+            at > self.commit
+                && at > self.log.base().index
+                && self.log.configuration_at(at.before()).votes(member)
+        };
+        self.is_voter(context.own)
+            || (taken_out()
+                && !context.planted.strikes(Bug::TakenOutNeverStands, || self.leader(context.own).is_none()))
     }
 
     pub(super) fn campaign(&mut self, context: &mut Context<'_>) {

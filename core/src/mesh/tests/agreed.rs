@@ -451,12 +451,9 @@ fn a_snapshot_and_a_restart_keep_the_table_and_what_was_decided() {
     world.pump();
     assert!(world.mesh(0).state.config.get("k").is_some());
     // b gets the state in place of the entry, asks again, and is told what was decided then.
-    let (index, data) = (world.mesh(0).applied_index(), world.mesh(0).state.encode());
+    let (index, data) = world.state_of_first();
     world.hosts[1].up = true;
-    world.hosts[1].applied = index.0 as usize;
-    let from = world.id(0);
-    world.inbox.push_back((1, Input::Install { from, index, data }));
-    world.pump();
+    world.install(1, index, data);
     assert_eq!(world.told(1, request), None);
     world.pass(Span::secs(2));
     let done = version(world.told(1, request).unwrap());
