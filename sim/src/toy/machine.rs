@@ -153,6 +153,8 @@ impl Machine for Toy {
             hops: None,
             stopped: false,
             duplicated: false,
+            region: None,
+            voting: String::new(),
             voter: Some(*node) == first,
             described: None,
         };
