@@ -281,6 +281,7 @@ marks! {
         DecidedTwice: "a request stood in the log twice and was done once";
         VotersDemoted: "voters of the control group became learners, because fewer are wanted";
         WriteConflict: "a write of agreed configuration did not find the version it expected";
+        QuestionUnanswered: "the leader of the control group did not answer in time, and was doubted";
         ReadAskedAgain: "a linearizable read was asked for again";
         ReadConfirmedTwice: "a read was confirmed that had been asked for again, or was over";
         WatchBeginsAgain: "a watcher came from before what is remembered, and was told all there is";
@@ -304,6 +305,7 @@ marks! {
         MeshHealthyAgain: "a node saw the mesh become healthy again";
         ToldOfOthersEviction: "a node believed a neighbour that another is no member any more";
         HigherEpochShown: "a neighbour showed a higher mesh epoch";
+        RaisedEpochShown: "a neighbour was shown an epoch that had risen since the hello";
     }
     Rare {
         TransferBegun: "a leader began to hand over";
@@ -316,6 +318,14 @@ marks! {
         SnapshotTooLarge: "a state was larger than is taken";
         SnapshotDamaged: "a state had come whole and was another than was meant";
         OtherSnapshotBegan: "a state began to come before another was whole";
+        BegunStateKept: "a state that began to come was kept though another began";
+        NoRoomForState: "a state was not taken: those of other groups took the room of the node";
+        OfferTakenBack: "a state that waited for its owner was of no use any more";
+        StateOvertaken: "the log came as far as a state that was coming in";
+        StateOfAnEarlierTerm: "a state was taken in a later term than that in which it was sent";
+        HalfStateLetGo: "nothing more came of a state, and what was there was let go";
+        CopyGoneOnWith: "a member asked again for a state that was being given to it";
+        ReceiptOfARemovedReplica: "a write was durable that a replica made which was removed meanwhile";
         WayBackExpired: "a way back was forgotten, for nothing came by it for long";
         RelayLabelLedBack: "a relay met a label that leads back to where the message came from";
         WelcomeLate: "a node joined and did not catch up in time";

@@ -216,6 +216,7 @@ impl Links {
             heard: now,
             ping_at: now,
             rtt: None,
+            shown: 0,
             wake: None,
         };
         let nonce = lane.nonce;
@@ -275,6 +276,7 @@ impl Links {
             Message::Pong { echo } => self.on_pong(now, id, echo),
             Message::Leaving => self.on_leaving(now, id),
             Message::Fenced(fence) => self.on_fenced(now, id, fence),
+            Message::Raised { epoch_proofs } => self.on_raised(id, epoch_proofs),
         }
         self.arm(id);
     }
@@ -315,6 +317,9 @@ impl Links {
     /// Says who this node is, and what it wants of the other end.
     pub(super) fn send_hello(&mut self, lane: LaneId, purpose: Purpose, nonce: u64) {
         let (version_low, version_high) = wattle_proto::frame::VERSIONS;
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            lane.shown = self.bounds.epoch.number;
+        }
         let hello = Hello {
             version_low,
             version_high,

@@ -32,6 +32,8 @@ pub enum Output {
         /// Its number.
         context: u64,
     },
+    /// The leader of the control group left a question of this node unanswered: it may not lead any more.
+    Unanswered,
     /// Do a job.
     Work {
         /// Its number.

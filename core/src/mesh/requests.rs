@@ -244,7 +244,9 @@ impl Mesh {
                 let (seen, body) = (pending.seen, pending.body.clone());
                 self.forward(leader, request, seen, body);
             }
-            Verdict::NotLeader(_) | Verdict::Busy => {}
+            Verdict::NotLeader(_) => {}
+            // It does answer.
+            Verdict::Busy => pending.asked = None,
             Verdict::Refused(reason) => self.fail(now, request, Refusal::Invalid(reason)),
         }
     }
@@ -450,11 +452,21 @@ impl Mesh {
             sometimes!(RequestTimedOut);
             self.fail(now, request, Refusal::NoQuorum);
         }
-        let again: Vec<Request> =
-            self.requests.pending.iter().filter(|(_, p)| p.again <= now.monotonic).map(|(r, _)| *r).collect();
+        let leader = self.control.leader;
+        let again = self.requests.pending.iter().filter(|(_, p)| p.again <= now.monotonic);
+        let (again, asked): (Vec<Request>, Vec<Option<NodeId>>) = again.map(|(r, p)| (*r, p.asked)).unzip();
+        if leader.is_some() && asked.contains(&leader) {
+            self.on_unanswered();
+        }
         for request in again {
             self.ask(now, request);
         }
+    }
+
+    /// The leader did not answer in time. It may be gone unnoticed: a group in which nothing happens says nothing (rule E3).
+    pub(super) fn on_unanswered(&mut self) {
+        sometimes!(QuestionUnanswered);
+        self.outputs.push_back(Output::Unanswered);
     }
 
     /// The mesh is there: nobody needs to begin it any more.

@@ -254,6 +254,7 @@ impl Node {
                 self.groups.handle(now, raft::Input::Propose { group, data, weight: 0, context });
             }
             O::Read { context } => self.groups.handle(now, raft::Input::Read { group, context }),
+            O::Unanswered => self.groups.handle(now, raft::Input::Unanswered { group }),
             O::CreateGroup { replica, founding } => {
                 self.groups.handle(now, raft::Input::Create { group, replica, founding });
                 self.peers_changed();

@@ -92,6 +92,8 @@ pub(super) struct World {
     inbox: VecDeque<(usize, Input)>,
     /// Reads that are not confirmed: host and number.
     reads: Vec<(usize, u64)>,
+    /// How often a host doubted whoever leads.
+    doubted: usize,
     /// The last request that one member forwarded to another.
     forwarded: Option<Message>,
     starts: u64,
@@ -119,6 +121,7 @@ impl World {
             refuse_changes: 0,
             inbox: VecDeque::new(),
             reads: Vec::new(),
+            doubted: 0,
             forwarded: None,
             starts: 0,
         };
@@ -428,6 +431,7 @@ impl World {
                 Some(_) => self.reads.push((host, context)),
                 None => self.inbox.push_back((host, Input::Refused { context, leader: None })),
             },
+            Output::Unanswered => self.doubted += 1,
             Output::CreateGroup { replica, founding } => self.create_group(host, replica, founding),
             Output::Change { voters, learners, context } => self.change(host, voters, learners, context),
             Output::Compact { upto } => entry.compacted = Some(upto),
