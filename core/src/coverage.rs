@@ -249,7 +249,6 @@ marks! {
         LinkSwitched: "a link lost its lane and went on over another";
         FarewellHeard: "the other end said that it leaves a lane";
         HelloRefused: "a hello was refused";
-        NeighbourStartedAnew: "a neighbour's new start took the place of the one before";
         StrangerEndorsed: "a node that is no member as far as was known showed an endorsement";
         LaneProbed: "a lane was asked to prove itself";
         RedialsBackedOff: "an address that failed often was dialled more rarely";
@@ -298,6 +297,13 @@ marks! {
         MemberIntroduced: "a member was let in on the word of others before the log told of it";
         MemberEvicted: "a member was taken out of the mesh, or left it";
         FormerMemberFenced: "a former member was turned away and told why";
+        OwnStateContested: "a node found a state of itself that another start of it says it wrote";
+        StartsContend: "two starts of one node wanted to be the neighbour of a third";
+        ContestOver: "one of two starts of a node did not answer, and the other was left";
+        MeshStopped: "a node stopped its mesh";
+        StartedStopped: "a node started whose mesh an operator had stopped";
+        NodeSaidItStops: "a node heard of another that it stops";
+        CameOnline: "a node that had stopped its mesh took part again";
         FenceHeard: "a node was told that it is no member any more";
         ToldOfEviction: "a node believed that it is no member any more, and serves nothing since";
         FormerReplicaMeant: "a message came for a replica that its node gave up when it was taken out";
@@ -308,6 +314,16 @@ marks! {
         RaisedEpochShown: "a neighbour was shown an epoch that had risen since the hello";
     }
     Rare {
+        AnsweredBeforeContest: "an answer came that was given before two starts of a node were known";
+        TwinHeardOfItself: "a node heard that a copy of it writes against it";
+        TwinStopped: "a node stopped because a copy of it runs";
+        TwinKept: "one of two copies of a node was kept, and went on";
+        TwinsFound: "two starts of one node were found to live";
+        TwinCameBack: "one of two starts that live came back and was told";
+        TwinsOver: "a third start took the place of two that lived";
+        MetItself: "a node was greeted by a copy of itself";
+        StoppedLeading: "a node stopped its mesh while it led what another could";
+        StartedWhileStopping: "a node was asked to start its mesh while it was stopping it";
         TransferBegun: "a leader began to hand over";
         TransferGivenUp: "a leader goes on that could not hand over";
         StoodWhenTold: "a voter stood for election because its leader wanted it to";
@@ -370,7 +386,6 @@ marks! {
         StrangersCrowd: "so many strangers were at the door that one was sent away";
         DialledWhileStarting: "a connection came before the start was over";
         EchoAbsurd: "an echo was of the future or the distant past";
-        OvertakenWhileConfirming: "a later start of a neighbour was there before its earlier one was confirmed";
         LabelsUsedUp: "a node had as many neighbours as labels";
         LabelGivenAway: "the label of a neighbour that is down was given to another";
         StateExpired: "a link state was forgotten because nobody says it any more";

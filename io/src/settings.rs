@@ -24,6 +24,8 @@ pub struct Settings {
     pub reserve_bytes: u64,
     /// Bytes of the store's page cache.
     pub cache_bytes: usize,
+    /// Whether to go on if the node stopped because a copy of its data directory was run: this is the one to keep.
+    pub keep_identity: bool,
     /// Bounds on connections.
     pub limits: Limits,
 }
@@ -42,6 +44,7 @@ impl Settings {
             space_limit: None,
             reserve_bytes: 64 << 20,
             cache_bytes: 64 << 20,
+            keep_identity: false,
             limits: Limits::default(),
         }
     }

@@ -172,7 +172,9 @@ fn config(settings: &Settings, keys: &NodeKeys, listening: &[SocketAddr]) -> Con
         addresses,
         api: settings.api.clone(),
     };
-    Config { dial: settings.dial.clone(), ..Config::new(identity) }
+    let mut config = Config { dial: settings.dial.clone(), ..Config::new(identity) };
+    config.mesh.keep_identity = settings.keep_identity;
+    config
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

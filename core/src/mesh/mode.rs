@@ -15,7 +15,7 @@ use alloc::collections::BTreeSet;
 
 use super::entry::{Body, Request};
 use super::updates::Change;
-use super::{Mesh, Output};
+use super::{Activity, Mesh, Output};
 use crate::id::NodeId;
 use crate::node::output::{Event, MeshMode, Standing};
 use crate::rare;
@@ -44,7 +44,8 @@ impl Mesh {
     /// How the mesh is, as far as this node can tell; `None` while it belongs to none, and for a moment after its start.
     #[must_use]
     pub fn standing(&self) -> Option<Standing> {
-        self.judgement.shown.filter(|_| self.membership.is_some())
+        let takes_part = self.membership.is_some() && self.activity() != Activity::Stopped;
+        self.judgement.shown.filter(|_| takes_part)
     }
 
     /// Something that a judgement rests on may have changed: paths, members, who leads.
@@ -74,6 +75,11 @@ impl Mesh {
 
     /// Which members no path leads to.
     pub(super) fn on_unreached(&mut self, now: Now, unreached: BTreeSet<NodeId>) {
+        if self.activity() == Activity::Stopped {
+            // Of the others it knows nothing; what it knew is judged anew when it is back.
+            self.judgement = Judgement::default();
+            return;
+        }
         self.judgement.unreached = unreached;
         self.judge_mode(now);
     }

@@ -437,6 +437,18 @@ impl Mesh {
         }
     }
 
+    /// Ends the requests that applications wait for.
+    pub(super) fn fail_clients(&mut self, now: Now, refusal: &Refusal) {
+        let waited = |purpose: &Purpose| {
+            matches!(purpose, Purpose::Client(_) | Purpose::Update { waits: Some(_), .. })
+        };
+        let open: Vec<Request> =
+            self.requests.pending.iter().filter(|(_, p)| waited(&p.purpose)).map(|(r, _)| *r).collect();
+        for request in open {
+            self.fail(now, request, refusal.clone());
+        }
+    }
+
     /// Ends requests that were refused for good while something else was being done.
     pub(super) fn settle_failed(&mut self, now: Now) {
         for (request, refusal) in core::mem::take(&mut self.failed) {

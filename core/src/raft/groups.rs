@@ -398,6 +398,10 @@ impl Groups {
         }
     }
 
+    pub(super) fn slots(&self) -> Vec<Slot> {
+        self.groups.all()
+    }
+
     fn refuse_unknown(&mut self, group: GroupId, context: u64) -> bool {
         let known = self.contains(group);
         if !known {
@@ -421,7 +425,7 @@ impl Groups {
     }
 
     /// Runs `act` on the group in a slot, and notes what it has to write, to send and to wait for.
-    fn act(&mut self, now: Instant, slot: Slot, act: impl FnOnce(&mut Group, &mut Context<'_>)) {
+    pub(super) fn act(&mut self, now: Instant, slot: Slot, act: impl FnOnce(&mut Group, &mut Context<'_>)) {
         self.now = now;
         let Some(group) = self.groups.get_mut(slot) else { return };
         let (term, commit) = (group.term, group.commit);

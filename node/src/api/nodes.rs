@@ -132,6 +132,8 @@ mod tests {
             api: None,
             reachable: true,
             hops: None,
+            stopped: false,
+            duplicated: false,
             voter: false,
             described: counter.map(|counter| Described {
                 generation: Generation(2),

@@ -116,11 +116,17 @@ impl Process {
 
     /// Starts the process.
     pub fn spawn(&mut self) {
+        self.spawn_with(&[]);
+    }
+
+    /// Starts the process with more arguments.
+    pub fn spawn_with(&mut self, arguments: &[&str]) {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).expect("a log");
         let child = Command::new(env!("CARGO_BIN_EXE_wattle"))
             .args(["run", "--config"])
             .arg(self.dir.join("config.toml"))
+            .args(arguments)
             .env("WATTLE_RUNTIME_DIR", self.dir.parent().expect("a parent").join("runtime"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a handle"))
@@ -136,6 +142,14 @@ impl Process {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// SIGTERM.
+    #[allow(dead_code, reason = "not every test asks a process to end")]
+    pub fn terminate(&self) {
+        let pid = self.child.as_ref().expect("running").id();
+        let status = Command::new("kill").arg(pid.to_string()).status().expect("kill runs");
+        assert!(status.success());
     }
 
     /// Resident memory in KiB.

@@ -32,7 +32,9 @@ mod registry;
 mod room;
 mod settings;
 mod snapshots;
+mod stopping;
 mod tokens;
+mod twins;
 mod updates;
 
 #[derive(Clone)]
@@ -64,6 +66,11 @@ struct Host {
     unreached: Vec<NodeId>,
     gone: Vec<NodeId>,
     bounds: (u64, Vec<Former>),
+    /// How many groups it leads that another could.
+    leads: usize,
+    farewell: bool,
+    rejoined: usize,
+    offline: bool,
 }
 
 pub(super) struct World {
@@ -160,6 +167,10 @@ impl World {
             unreached: Vec::new(),
             gone: Vec::new(),
             bounds: (0, Vec::new()),
+            leads: 0,
+            farewell: false,
+            rejoined: 0,
+            offline: false,
         });
         self.hosts.len() - 1
     }
@@ -462,6 +473,13 @@ impl World {
                 let unreached = entry.unreached.iter().copied().collect();
                 self.inbox.push_back((host, Input::Unreached(unreached)));
             }
+            Output::HandOver => {
+                let input = Input::HandedOver { left: entry.leads, neighbours: true };
+                self.inbox.push_back((host, input));
+            }
+            Output::Rejoin => entry.rejoined += 1,
+            Output::Farewell(stopped) => entry.farewell = stopped,
+            Output::Offline(offline) => entry.offline = offline,
             Output::Parted => {
                 entry.in_group = false;
                 entry.applied = 0;

@@ -131,6 +131,19 @@ impl Cluster {
         self.drain(node);
     }
 
+    pub(super) fn hand_over(&mut self, node: usize, away: &alloc::collections::BTreeSet<NodeId>) -> usize {
+        let now = Now { monotonic: self.now, wall: Wall(0) };
+        let left = self.replicas[node].groups.hand_over(now, away);
+        self.drain(node);
+        left
+    }
+
+    pub(super) fn rejoin(&mut self, node: usize) {
+        let now = Now { monotonic: self.now, wall: Wall(0) };
+        self.replicas[node].groups.rejoin(now);
+        self.drain(node);
+    }
+
     pub(super) fn drain(&mut self, node: usize) {
         let mut loops = 0;
         while let Some(output) = self.replicas[node].groups.poll() {
