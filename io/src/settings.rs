@@ -22,8 +22,6 @@ pub struct Settings {
     pub space_limit: Option<u64>,
     /// Bytes kept aside so that a full disk can still drain. More means that longer queues drain; 0 keeps none.
     pub reserve_bytes: u64,
-    /// Bytes of the store's page cache.
-    pub cache_bytes: usize,
     /// Bounds on connections.
     pub limits: Limits,
 }
@@ -41,7 +39,6 @@ impl Settings {
             api: None,
             space_limit: None,
             reserve_bytes: 64 << 20,
-            cache_bytes: 64 << 20,
             limits: Limits::default(),
         }
     }
