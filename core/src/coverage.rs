@@ -249,7 +249,6 @@ marks! {
         LinkSwitched: "a link lost its lane and went on over another";
         FarewellHeard: "the other end said that it leaves a lane";
         HelloRefused: "a hello was refused";
-        NeighbourStartedAnew: "a neighbour's new start took the place of the one before";
         StrangerEndorsed: "a node that is no member as far as was known showed an endorsement";
         LaneProbed: "a lane was asked to prove itself";
         RedialsBackedOff: "an address that failed often was dialled more rarely";
@@ -281,6 +280,7 @@ marks! {
         DecidedTwice: "a request stood in the log twice and was done once";
         VotersDemoted: "voters of the control group became learners, because fewer are wanted";
         WriteConflict: "a write of agreed configuration did not find the version it expected";
+        QuestionUnanswered: "the leader of the control group did not answer in time, and was doubted";
         ReadAskedAgain: "a linearizable read was asked for again";
         ReadConfirmedTwice: "a read was confirmed that had been asked for again, or was over";
         WatchBeginsAgain: "a watcher came from before what is remembered, and was told all there is";
@@ -297,6 +297,13 @@ marks! {
         MemberIntroduced: "a member was let in on the word of others before the log told of it";
         MemberEvicted: "a member was taken out of the mesh, or left it";
         FormerMemberFenced: "a former member was turned away and told why";
+        OwnStateContested: "a node found a state of itself that another start of it says it wrote";
+        StartsContend: "two starts of one node wanted to be the neighbour of a third";
+        ContestOver: "one of two starts of a node did not answer, and the other was left";
+        MeshStopped: "a node stopped its mesh";
+        StartedStopped: "a node started whose mesh an operator had stopped";
+        NodeSaidItStops: "a node heard of another that it stops";
+        CameOnline: "a node that had stopped its mesh took part again";
         FenceHeard: "a node was told that it is no member any more";
         ToldOfEviction: "a node believed that it is no member any more, and serves nothing since";
         FormerReplicaMeant: "a message came for a replica that its node gave up when it was taken out";
@@ -304,8 +311,19 @@ marks! {
         MeshHealthyAgain: "a node saw the mesh become healthy again";
         ToldOfOthersEviction: "a node believed a neighbour that another is no member any more";
         HigherEpochShown: "a neighbour showed a higher mesh epoch";
+        RaisedEpochShown: "a neighbour was shown an epoch that had risen since the hello";
     }
     Rare {
+        AnsweredBeforeContest: "an answer came that was given before two starts of a node were known";
+        TwinHeardOfItself: "a node heard that a copy of it writes against it";
+        TwinStopped: "a node stopped because a copy of it runs";
+        TwinKept: "one of two copies of a node was kept, and went on";
+        TwinsFound: "two starts of one node were found to live";
+        TwinCameBack: "one of two starts that live came back and was told";
+        TwinsOver: "a third start took the place of two that lived";
+        MetItself: "a node was greeted by a copy of itself";
+        StoppedLeading: "a node stopped its mesh while it led what another could";
+        StartedWhileStopping: "a node was asked to start its mesh while it was stopping it";
         TransferBegun: "a leader began to hand over";
         TransferGivenUp: "a leader goes on that could not hand over";
         StoodWhenTold: "a voter stood for election because its leader wanted it to";
@@ -316,6 +334,14 @@ marks! {
         SnapshotTooLarge: "a state was larger than is taken";
         SnapshotDamaged: "a state had come whole and was another than was meant";
         OtherSnapshotBegan: "a state began to come before another was whole";
+        BegunStateKept: "a state that began to come was kept though another began";
+        NoRoomForState: "a state was not taken: those of other groups took the room of the node";
+        OfferTakenBack: "a state that waited for its owner was of no use any more";
+        StateOvertaken: "the log came as far as a state that was coming in";
+        StateOfAnEarlierTerm: "a state was taken in a later term than that in which it was sent";
+        HalfStateLetGo: "nothing more came of a state, and what was there was let go";
+        CopyGoneOnWith: "a member asked again for a state that was being given to it";
+        ReceiptOfARemovedReplica: "a write was durable that a replica made which was removed meanwhile";
         WayBackExpired: "a way back was forgotten, for nothing came by it for long";
         RelayLabelLedBack: "a relay met a label that leads back to where the message came from";
         WelcomeLate: "a node joined and did not catch up in time";
@@ -360,7 +386,6 @@ marks! {
         StrangersCrowd: "so many strangers were at the door that one was sent away";
         DialledWhileStarting: "a connection came before the start was over";
         EchoAbsurd: "an echo was of the future or the distant past";
-        OvertakenWhileConfirming: "a later start of a neighbour was there before its earlier one was confirmed";
         LabelsUsedUp: "a node had as many neighbours as labels";
         LabelGivenAway: "the label of a neighbour that is down was given to another";
         StateExpired: "a link state was forgotten because nobody says it any more";

@@ -59,6 +59,27 @@ pub enum MeshEvent {
         /// Its name.
         name: String,
     },
+    /// A member says that it takes no part from now on.
+    NodeStopped {
+        /// Which.
+        node: NodeId,
+        /// Its name.
+        name: String,
+    },
+    /// A member that was stopped takes part again.
+    NodeStarted {
+        /// Which.
+        node: NodeId,
+        /// Its name.
+        name: String,
+    },
+    /// Two starts of a member run at once: its data directory was copied. Both are stopped, or about to be.
+    NodeDuplicated {
+        /// Which.
+        node: NodeId,
+        /// Its name.
+        name: String,
+    },
     /// Another node leads the control group, or none is known to.
     LeaderChanged {
         /// Who leads.

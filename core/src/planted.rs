@@ -229,6 +229,14 @@ bugs! {
             "what is proposed is added by one measure and taken off by another (cockroach#31618)";
         CutLogNotSent = "cut-log-not-sent":
             "a leader whose whole log is cut off sends a member that lacks it no snapshot (openraft#1828)";
+        TakenOutNeverStands = "taken-out-never-stands":
+            "a leader that alone holds the change by which it votes no longer does not stand for election after a restart (thesis 4.2.2)";
+        StateVouchedForNow = "state-vouched-for-now":
+            "who sent a state is remembered for the term in which it was taken, not for the one in which it was sent";
+        NewVoterDoesNotStand = "new-voter-does-not-stand":
+            "who hears that it votes while its leader is in doubt does not stand: nobody will tell it again that it should";
+        StateStaysCounted = "state-stays-counted":
+            "what a state took that came in goes on counting when it is whole or given up";
     }
     Mesh {
         UpdateCursorBeforeHandler = "update-cursor-before-handler":
@@ -273,6 +281,10 @@ bugs! {
             "a node that was evicted is let in again on its old admission: nobody compares mesh epochs";
         EvictedStaysVoter = "evicted-stays-voter":
             "a voter that is evicted goes on being counted among the voters";
+        TwinGoesOn = "twin-goes-on":
+            "a node that is told that a copy of it runs goes on";
+        KeptUnderOldReplica = "kept-under-old-replica":
+            "the one of two copies that is kept goes on under the replica ids that the other bears, too";
     }
     Stream {
         DescriptorWithoutPayload = "descriptor-without-payload":
@@ -427,6 +439,10 @@ bugs! {
             "of two lanes each end keeps the one it dialled";
         SwitchNotTold = "switch-not-told":
             "a link moves to another lane and what it carries stays with the old one";
+        SecondBootTakenSilently = "second-boot-taken-silently":
+            "a start with a higher count takes the place of one that answers still, and nobody asks whether both live";
+        EarlyAnswerCounts = "early-answer-counts":
+            "an answer from before two starts of a node were known counts as proof that both live";
         NewBootJoinsOldLink = "new-boot-joins-old-link":
             "a lane of a neighbour's new start joins the link of the start before";
         NobodyRedials = "nobody-redials":

@@ -17,7 +17,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 use wattle_core::id::BootId;
-use wattle_core::node::{Config, Identity, Input, Node, Rejected, journal};
+use wattle_core::node::{Config, Identity, Input, Node, Rejected};
 
 use crate::clock::{Clock, boot_id, entropy};
 use crate::disk::Disk;
@@ -175,9 +175,10 @@ fn config(settings: &Settings, keys: &NodeKeys, listening: &[SocketAddr]) -> Con
         addresses,
         api: settings.api.clone(),
     };
-    let defaults = Config::new(identity);
-    let journal = journal::Config { rows_may_tear: true, ..defaults.journal };
-    Config { dial: settings.dial.clone(), journal, ..defaults }
+    let mut config = Config { dial: settings.dial.clone(), ..Config::new(identity) };
+    config.journal.rows_may_tear = true;
+    config.mesh.keep_identity = settings.keep_identity;
+    config
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::contest::{Contest, Twins};
 use super::dial::{TargetId, Targets};
 use super::fence::Bounds;
 use super::label::Labels;
@@ -32,6 +33,8 @@ pub enum Standing {
     Greeting,
     /// Link and join messages.
     Joining,
+    /// Link messages; what else comes is passed over: another start of that neighbour has its place.
+    Contending,
     /// Everything: that neighbour is at the other end.
     Linked(NodeId),
 }
@@ -56,6 +59,9 @@ pub struct Links {
     pub(super) planted: Planted,
     pub(super) strangers: usize,
     pub(super) timers: BTreeSet<(Instant, LaneId)>,
+    pub(super) offline: bool,
+    pub(super) contests: BTreeMap<NodeId, Contest>,
+    pub(super) twins: BTreeMap<NodeId, Twins>,
     outputs: VecDeque<Output>,
 }
 
@@ -81,6 +87,9 @@ impl Links {
             rng,
             strangers: 0,
             timers: BTreeSet::new(),
+            offline: false,
+            contests: BTreeMap::new(),
+            twins: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -110,6 +119,8 @@ impl Links {
             Input::Endorsement(endorsement) => self.endorsement = endorsement,
             Input::Bounds(bounds) => self.on_bounds(bounds),
             Input::Parted => self.on_parted(now),
+            Input::Twins { node, twins } => self.told_of_twins(now, node, twins),
+            Input::Offline(offline) => self.on_offline(now, offline),
             Input::Target { address } => self.targets.keep(now, address),
             Input::JoinTarget { address } => self.targets.join(now, address),
             Input::Deadline => {}
@@ -128,8 +139,8 @@ impl Links {
     pub fn next_deadline(&self) -> Option<Instant> {
         let lane = self.timers.first().map(|&(at, _)| at);
         let dial = match self.generation {
-            Some(_) => self.targets.next_due(&self.config, self.mesh.is_some()),
-            None => None,
+            Some(_) if !self.offline => self.targets.next_due(&self.config, self.mesh.is_some()),
+            _ => None,
         };
         lane.into_iter().chain(dial).min()
     }
@@ -140,6 +151,7 @@ impl Links {
         match self.lanes.get(&lane).map(|lane| &lane.phase) {
             None | Some(Phase::Closed | Phase::Fenced { .. }) => Standing::Closed,
             Some(Phase::Greeting { .. } | Phase::Confirming { .. }) => Standing::Greeting,
+            Some(Phase::Contending { .. }) => Standing::Contending,
             Some(Phase::Joining { .. }) => Standing::Joining,
             Some(Phase::Linked(linked)) => Standing::Linked(linked.peer.node),
         }
@@ -216,11 +228,15 @@ impl Links {
             heard: now,
             ping_at: now,
             rtt: None,
+            shown: 0,
             wake: None,
         };
         let nonce = lane.nonce;
         self.strangers += usize::from(lane.stranger);
         self.lanes.insert(id, lane);
+        if self.offline {
+            return self.close(now, id, CloseReason::Stopping);
+        }
         if surplus || self.generation.is_none() {
             rare!(StrangersCrowd, surplus);
             rare!(DialledWhileStarting, !surplus);
@@ -275,6 +291,8 @@ impl Links {
             Message::Pong { echo } => self.on_pong(now, id, echo),
             Message::Leaving => self.on_leaving(now, id),
             Message::Fenced(fence) => self.on_fenced(now, id, fence),
+            Message::Raised { epoch_proofs } => self.on_raised(id, epoch_proofs),
+            Message::Twins(twins) => self.on_twins(now, id, twins),
         }
         self.arm(id);
     }
@@ -284,7 +302,9 @@ impl Links {
             Standing::Closed => {}
             Standing::Greeting => self.misbehaved(now, id, "a ping before the handshake was done"),
             Standing::Joining | Standing::Linked(_) if self.said_farewell(id) => {}
-            Standing::Joining | Standing::Linked(_) => self.send(id, Message::Pong { echo: sent }),
+            Standing::Joining | Standing::Contending | Standing::Linked(_) => {
+                self.send(id, Message::Pong { echo: sent });
+            }
         }
     }
 
@@ -295,6 +315,9 @@ impl Links {
         // The figure comes from the peer: one from the future or the distant past measures nothing.
         if echo > now || now.since(echo) > self.config.silent {
             return;
+        }
+        if lane.linked().is_none() {
+            return self.answers_contest(now, id, echo);
         }
         let Some(linked) = lane.linked_mut() else { return };
         let node = linked.peer.node;
@@ -310,11 +333,15 @@ impl Links {
         if proven {
             self.settle(now, node);
         }
+        self.answers_contest(now, id, echo);
     }
 
     /// Says who this node is, and what it wants of the other end.
     pub(super) fn send_hello(&mut self, lane: LaneId, purpose: Purpose, nonce: u64) {
         let (version_low, version_high) = wattle_proto::frame::VERSIONS;
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            lane.shown = self.bounds.epoch.number;
+        }
         let hello = Hello {
             version_low,
             version_high,
@@ -388,6 +415,10 @@ impl Links {
                 self.emit(Output::JoinLaneDown { lane: id });
                 target.into_iter().for_each(|target| self.targets.joined(target));
             }
+            Phase::Contending { peer, .. } => {
+                target.into_iter().for_each(|target| self.retry(now, target, words));
+                self.leave_contest(peer.node);
+            }
             Phase::Greeting { .. } | Phase::Confirming { .. } => {
                 target.into_iter().for_each(|target| self.retry(now, target, words));
             }
@@ -446,12 +477,15 @@ impl Links {
                 return self.detach(now, id, "");
             }
             Phase::Fenced { .. } | Phase::Closed => return,
-            Phase::Greeting { until } | Phase::Confirming { until, .. } | Phase::Joining { until }
+            Phase::Greeting { until }
+            | Phase::Confirming { until, .. }
+            | Phase::Contending { until, .. }
+            | Phase::Joining { until }
                 if *until <= now =>
             {
                 Some(CloseReason::HandshakeTimeout)
             }
-            Phase::Greeting { .. } | Phase::Confirming { .. } => return,
+            Phase::Greeting { .. } | Phase::Confirming { .. } | Phase::Contending { .. } => return,
             Phase::Linked(linked) if past(linked.unconfirmed) => Some(CloseReason::HandshakeTimeout),
             Phase::Linked(linked) if past(linked.leaving) => Some(CloseReason::Surplus),
             Phase::Linked(linked) if past(linked.probe.map(|probe| probe.until)) => Some(CloseReason::Silent),
@@ -482,7 +516,7 @@ impl Links {
     }
 
     pub(super) fn dial_due(&mut self, now: Instant) {
-        if self.generation.is_none() {
+        if self.generation.is_none() || self.offline {
             return;
         }
         while let Some((dial, address)) = self.targets.take_due(now, &self.config, self.mesh.is_some()) {

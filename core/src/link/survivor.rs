@@ -133,5 +133,6 @@ impl Links {
         for id in link.lanes {
             self.close(now, id, CloseReason::Surplus);
         }
+        self.end_contest(now, node);
     }
 }

@@ -46,6 +46,14 @@ pub struct Config {
     pub leave_timeout: Span,
     /// How long the leader looks for somebody who can vote in the place of a member that is to go. Must stay below `leave_timeout`.
     pub successor_timeout: Span,
+    /// Whether this node goes on if it stopped because a copy of it ran: an operator says so of one of the two.
+    pub keep_identity: bool,
+    /// How long a node that stops waits for others to lead what it leads.
+    pub stop_timeout: Span,
+    /// How often it looks whether they do.
+    pub stop_look: Span,
+    /// How long its last word may take to its neighbours before the links go. Together with `stop_timeout` at most five seconds.
+    pub stop_linger: Span,
     /// How soon after a change of paths, members or leader this node looks at how the mesh is. Shorter notices sooner and computes paths more often.
     pub mode_look: Span,
     /// How long the mesh must have been so before another mode is shown and acted upon. Longer hides more of what passes by itself.
@@ -109,6 +117,10 @@ impl Config {
             request_timeout: Span::secs(10),
             leave_timeout: Span::secs(5),
             successor_timeout: Span::secs(3),
+            keep_identity: false,
+            stop_timeout: Span::millis(4_500),
+            stop_look: Span::millis(50),
+            stop_linger: Span::millis(200),
             mode_look: Span::millis(500),
             mode_hold: Span::secs(2),
             request_retry: Span::secs(1),

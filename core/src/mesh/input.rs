@@ -11,7 +11,7 @@ use super::wire::{JoinMessage, Message};
 use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
 use crate::description::Description;
-use crate::id::{LaneId, LogIndex, NodeId, RequestId, Term};
+use crate::id::{BootId, LaneId, LogIndex, NodeId, RequestId, Term};
 use crate::work::{Done, PublicKey};
 
 /// What was persisted up to some step; comes back once that is on disk.
@@ -100,6 +100,46 @@ pub enum Input {
         request: RequestId,
         /// Although this node is an end of open streams.
         force: bool,
+    },
+    /// Take no part in the mesh from now on.
+    Stop {
+        /// Who asks.
+        request: RequestId,
+        /// Until somebody asks to start; otherwise until this process ends.
+        lasting: bool,
+    },
+    /// Take part again.
+    Start {
+        /// Who asks.
+        request: RequestId,
+    },
+    /// Answers [`super::Output::HandOver`].
+    HandedOver {
+        /// How many groups this node leads that another could lead.
+        left: usize,
+        /// Whether any link is up.
+        neighbours: bool,
+    },
+    /// A member says that it is stopped, or that it goes on.
+    OtherStopped {
+        /// Which.
+        node: NodeId,
+        /// Whether it is stopped.
+        stopped: bool,
+    },
+    /// Another start of this very node lives.
+    Twin {
+        /// This one and the other.
+        boots: [BootId; 2],
+        /// The neighbour that found it out, unless this node did.
+        seen_by: Option<NodeId>,
+    },
+    /// Two starts of another node live, or that is over.
+    OthersTwins {
+        /// Which node.
+        node: NodeId,
+        /// Whether they do.
+        twins: bool,
     },
     /// Paths to members may be other ones than before.
     RoutesChanged,

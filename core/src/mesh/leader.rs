@@ -76,6 +76,7 @@ impl Mesh {
         if news {
             self.ask_again(now);
             self.ask_reads_again(now);
+            self.heed_leader();
             self.look_soon(now);
         }
         if another {

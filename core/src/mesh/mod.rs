@@ -8,7 +8,8 @@
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
 //! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
 //! were admitted while this node was away), `eviction` and `evict` (how members go), `parted` (a node that went), `mode` (how the mesh is, and what that
-//! forbids), `describe` (what members say of themselves), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
+//! forbids), `describe` (what members say of themselves), `stop` (a member
+//! that takes no part for a while), `twin` (a node that exists twice), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
 //! this), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
 //! # Invariants
@@ -43,6 +44,9 @@
 //! - **M29** A node that was evicted or left belongs to no mesh, at its next starts too, until it joins one; it keeps the data of its streams.
 //! - **M30** While half of the members or more cannot be reached, the leader has the log refuse every change of the configuration but evictions.
 //! - **M31** The mode that is shown and acted upon changes only once what it rests on has been so for a while.
+//! - **M38** A member that an operator stopped is offline, at its next starts too, until somebody starts it; it says so once that is on disk.
+//! - **M39** A node that was found to exist twice says nothing that counts, at its next starts too, until an operator keeps it; then it goes on under
+//!   fresh replica ids.
 
 pub mod config;
 pub mod entry;
@@ -73,8 +77,10 @@ mod room;
 mod roster;
 mod seed;
 mod snapshot;
+mod stop;
 mod store;
 mod transcript;
+mod twin;
 pub mod updates;
 mod voters;
 mod watches;
@@ -96,6 +102,8 @@ pub use join::JOIN_VERSION;
 pub use output::Output;
 pub use parted::Parted;
 pub use state::{Member, State, Stream};
+pub use stop::Activity;
+pub use twin::Twin;
 pub use wire::{JoinMessage, Malformed, Message, RosterEntry};
 
 use crate::agreed::MeshSettings;
@@ -181,6 +189,8 @@ pub struct Mesh {
     shown: BTreeMap<u64, parted::Shown>,
     /// Where the links were told that the mesh stands.
     told_bounds: Option<(Epoch, Vec<NodeId>)>,
+    /// Whether this node takes part.
+    stopping: stop::Stopping,
     awaited: BTreeMap<Receipt, Awaited>,
     last_number: u64,
     outputs: VecDeque<Output>,
@@ -227,6 +237,7 @@ impl Mesh {
             parted: None,
             shown: BTreeMap::new(),
             told_bounds: None,
+            stopping: stop::Stopping::default(),
             awaited: BTreeMap::new(),
             last_number: 0,
             outputs: VecDeque::new(),
@@ -268,6 +279,7 @@ impl Mesh {
             Space::Closed => {
                 self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
             }
+            Space::Stopped => self.stopping.read(head).map_err(sense)?,
             Space::Parted => {
                 // Records come in the order in which they were written: all before this one are of a membership that is over.
                 self.forget_mesh();
@@ -291,6 +303,7 @@ impl Mesh {
         self.restored_kept_streams();
         let Some(membership) = self.membership.clone() else { return };
         self.begin_cursors(membership.mesh);
+        self.restored_stop();
         let founding = self.founding_configuration(&membership);
         self.outputs.push_back(Output::CreateGroup { replica: membership.replica, founding });
         self.outputs.push_back(Output::Became { mesh: membership.mesh, remember: Vec::new() });
@@ -329,6 +342,12 @@ impl Mesh {
             Input::Config { request, command } => self.on_config(now, request, command),
             Input::Evict { request, member } => self.on_evict(now, request, member),
             Input::Leave { request, force } => self.on_leave(now, request, force),
+            Input::Stop { request, lasting } => self.on_stop(now, request, lasting),
+            Input::Start { request } => self.on_start(now, request),
+            Input::HandedOver { left, neighbours } => self.on_handed_over(now, left, neighbours),
+            Input::Twin { boots, seen_by } => self.on_twin(now, boots, seen_by),
+            Input::OthersTwins { node, twins } => self.on_others_twins(node, twins),
+            Input::OtherStopped { node, stopped } => self.on_other_stopped(node, stopped),
             Input::RoutesChanged => self.look_soon(now),
             Input::Unreached(nodes) => self.on_unreached(now, nodes),
             Input::Fenced { proof, endorsement } => self.on_fenced(&proof, &endorsement),
@@ -394,9 +413,9 @@ impl Mesh {
         let (reports, describing) = (self.reports.next_deadline(), self.describing.next_deadline());
         let (watches, reads) = (self.watches.next_deadline(), self.reads.next_deadline());
         let evicting = self.evicting.as_ref().map(evict::Evicting::next_deadline);
-        let mode = self.judgement.next_deadline();
+        let (mode, stopping) = (self.judgement.next_deadline(), self.stopping.next_deadline());
         let own = [describing, joining, welcome, seeding, requests, control];
-        let others = [admissions, reports, watches, reads, evicting, mode];
+        let others = [admissions, reports, watches, reads, evicting, mode, stopping];
         own.into_iter().chain(others).flatten().min()
     }
 
@@ -424,6 +443,7 @@ impl Mesh {
         self.sending.check(self.config.updates_served_max);
         self.check_handlers();
         self.describing.check();
+        self.check_stop();
         assert!(
             self.secrets.len() <= self.requests.pending(),
             "M5: secrets are kept while their request is open"
@@ -580,6 +600,7 @@ impl Mesh {
         self.describe(now);
         self.on_evicting_deadline(now);
         self.on_mode_deadline(now);
+        self.on_stop_deadline(now);
     }
 
     fn next_number(&mut self) -> u64 {

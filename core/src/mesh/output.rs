@@ -32,6 +32,8 @@ pub enum Output {
         /// Its number.
         context: u64,
     },
+    /// The leader of the control group left a question of this node unanswered: it may not lead any more.
+    Unanswered,
     /// Do a job.
     Work {
         /// Its number.
@@ -144,6 +146,14 @@ pub enum Output {
     Gone(NodeId),
     /// Tell which members no path leads to.
     Look,
+    /// Have others lead what this node leads, and tell how much is left.
+    HandOver,
+    /// Say to all nodes that this one stops, or that it goes on.
+    Farewell(bool),
+    /// Take fresh replica ids in all groups: a copy of this node may have spoken under the old ones.
+    Rejoin,
+    /// Let no link be up from now on, or let them come up again.
+    Offline(bool),
     /// A stream is open. May be repeated.
     StreamOpened {
         /// Its name.

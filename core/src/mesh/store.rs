@@ -11,6 +11,7 @@
 //! | 7 | node | a member admitted or changed after the stored state: the next start knows it |
 //! | 8 | 0 | what became of the last membership that is over: everything written before it is void, but for the following |
 //! | 9 | mesh | what this node's handlers have processed of the mesh's updates |
+//! | 20 | 0 | whether an operator stopped the mesh here |
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -40,6 +41,7 @@ pub(super) enum Space {
     Member = 7,
     Parted = 8,
     Cursors = 9,
+    Stopped = 20,
 }
 
 impl Space {
@@ -54,6 +56,7 @@ impl Space {
             7 => Self::Member,
             8 => Self::Parted,
             9 => Self::Cursors,
+            20 => Self::Stopped,
             _ => return None,
         })
     }

@@ -10,6 +10,7 @@ use super::status::{FormerStatus, GroupStatus, LinkStatus, MemberStatus, Status,
 use crate::configuration::{Configuration, Member};
 use crate::digest::Digest;
 use crate::id::{BootId, Generation, GroupId, LogIndex, NodeId, StreamInstance};
+use crate::mesh::Activity;
 use crate::raft::{GroupPlace, Place};
 use crate::route::KnownLink;
 use crate::time::{Instant, Now};
@@ -33,6 +34,8 @@ impl Node {
             settings: self.mesh.settings().clone(),
             epoch: self.mesh.epoch(),
             standing: self.mesh.standing(),
+            activity: self.mesh.activity(),
+            twin: self.mesh.twin().cloned(),
             parted: self.mesh.parted().map(crate::mesh::Parted::words),
             former: self.mesh.evicted().map(former_status).collect(),
             members: self.member_status(control.as_ref()),
@@ -105,6 +108,9 @@ impl Node {
         if let Some(parted) = self.mesh.parted() {
             return Some(parted.words());
         }
+        if let Some(refusal) = self.mesh.served_no_more() {
+            return Some(refusal.to_string());
+        }
         self.streams.refusing(now).map(|refusal| refusal.to_string())
     }
 
@@ -132,6 +138,14 @@ impl Node {
                 api: member.api.clone(),
                 reachable: here || hops.is_some(),
                 hops: if here { Some(0) } else { hops },
+                duplicated: match here {
+                    true => self.mesh.is_twin(),
+                    false => self.links.twins_of(member.node).is_some(),
+                },
+                stopped: match here {
+                    true => self.mesh.activity() == Activity::Stopped,
+                    false => self.routes.is_stopped(member.node),
+                },
                 voter: voters.contains(&member.node),
                 described: self.mesh.description(member.node).cloned(),
             }

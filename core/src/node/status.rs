@@ -11,6 +11,7 @@ use crate::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, NodeId, Sequence, SessionEpoch,
     StreamInstance, Term,
 };
+use crate::mesh::{Activity, Twin};
 use crate::node::output::Standing;
 use crate::time::Span;
 use crate::update::UpdateStatus;
@@ -36,6 +37,10 @@ pub struct Status {
     pub epoch: Epoch,
     /// How the mesh is, as this node sees it; `None` while it belongs to none, and for a moment after its start.
     pub standing: Option<Standing>,
+    /// Whether this node takes part in its mesh.
+    pub activity: Activity,
+    /// Why this node is stopped, if another start of it runs.
+    pub twin: Option<Twin>,
     /// Why this node is no member any more, if it was one.
     pub parted: Option<String>,
     /// Former members, of the last epochs.
@@ -73,6 +78,10 @@ pub struct MemberStatus {
     pub reachable: bool,
     /// Links to go over; 0 for the node itself, `None` without a path.
     pub hops: Option<u32>,
+    /// Whether it says that it is stopped.
+    pub stopped: bool,
+    /// Whether two starts of it run, as far as this node knows.
+    pub duplicated: bool,
     /// Whether it votes in the control group.
     pub voter: bool,
     /// What it says of itself.

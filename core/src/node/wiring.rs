@@ -13,7 +13,7 @@ use super::egress::Outgoing;
 use super::output::{Event, Output};
 use super::parcel::{Held, Parcel};
 use crate::configuration::{Configuration, Member};
-use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
+use crate::id::{BootId, GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::record::Owner;
@@ -78,6 +78,14 @@ impl Node {
                 let micros = u32::try_from(rtt.as_nanos() / 1_000).unwrap_or(u32::MAX);
                 self.routes.handle(now, route::Input::Cost { node, micros });
             }
+            O::Twin { twins: [one, other], seen_by } => {
+                self.twin(if one == self.boot { other } else { one }, seen_by);
+            }
+            O::Twins { node, twins } => {
+                self.routes.handle(now, route::Input::Found { node, twins: Some(twins) });
+                self.mesh.handle(now, mesh::Input::OthersTwins { node, twins: true });
+            }
+            O::TwinsOver { node } => self.routes.handle(now, route::Input::Found { node, twins: None }),
             O::Stranger { node, key, endorsement } => {
                 self.mesh.handle(now, mesh::Input::Stranger { node, key, endorsement });
             }
@@ -125,7 +133,19 @@ impl Node {
     }
 
     fn wire_routes(&mut self, output: route::Output) {
-        let route::Output::Send { to, message } = output;
+        let (to, message) = match output {
+            route::Output::Send { to, message } => (to, message),
+            route::Output::Stopped { node, stopped } => {
+                return self.mesh.handle(self.now, mesh::Input::OtherStopped { node, stopped });
+            }
+            route::Output::Twin { other } => return self.twin(other, None),
+            route::Output::Heard { node, boot } => return self.links.hears_start(node, boot),
+            route::Output::Twins { node, twins } => {
+                self.links.handle(self.now, link::Input::Twins { node, twins });
+                let twins = twins.is_some();
+                return self.mesh.handle(self.now, mesh::Input::OthersTwins { node, twins });
+            }
+        };
         let relay = RelayHeader::direct(Kind::Route, Class::Control);
         let outgoing = Outgoing { relay, header: message.encode(), payload: Payload::new() };
         // The whole database follows with the next link.
@@ -254,6 +274,7 @@ impl Node {
                 self.groups.handle(now, raft::Input::Propose { group, data, weight: 0, context });
             }
             O::Read { context } => self.groups.handle(now, raft::Input::Read { group, context }),
+            O::Unanswered => self.groups.handle(now, raft::Input::Unanswered { group }),
             O::CreateGroup { replica, founding } => {
                 self.groups.handle(now, raft::Input::Create { group, replica, founding });
                 self.peers_changed();
@@ -279,6 +300,13 @@ impl Node {
             }
             O::Parted => self.part(),
             O::Look => self.look(),
+            O::HandOver => self.hand_over(),
+            O::Rejoin => {
+                self.groups.rejoin(now);
+                self.routes.note_kept();
+            }
+            O::Farewell(stopped) => self.routes.handle(now, route::Input::Stopped(stopped)),
+            O::Offline(offline) => self.links.handle(now, link::Input::Offline(offline)),
             O::Gone(node) => self.groups.handle(now, raft::Input::Gone { group, node }),
             O::Endorsement(endorsement) => {
                 self.links.handle(now, link::Input::Endorsement(endorsement));
@@ -314,6 +342,21 @@ impl Node {
         let away = members.into_iter().filter(|&node| node != own && !self.routes.is_reached(node));
         let unreached = away.collect();
         self.mesh.handle(self.now, mesh::Input::Unreached(unreached));
+    }
+
+    /// Another start of this very node lives.
+    fn twin(&mut self, other: BootId, seen_by: Option<NodeId>) {
+        self.routes.note_twin(other);
+        self.mesh.handle(self.now, mesh::Input::Twin { boots: [self.boot, other], seen_by });
+    }
+
+    /// Has others lead what this node leads.
+    fn hand_over(&mut self) {
+        let members = self.mesh.members().map(|member| member.node);
+        let away = members.filter(|&node| self.routes.is_stopped(node)).collect();
+        let left = self.groups.hand_over(self.now, &away);
+        let neighbours = self.links.neighbours().next().is_some();
+        self.mesh.handle(self.now, mesh::Input::HandedOver { left, neighbours });
     }
 
     fn keep_dialling(&mut self, addresses: Vec<String>) {
@@ -484,7 +527,7 @@ impl Node {
         use Command as C;
         let now = self.now;
         if let Some(refusal) = self.mesh.served_no_more()
-            && !matches!(command, C::Seed { .. } | C::Join { .. })
+            && !matches!(command, C::Seed { .. } | C::Join { .. } | C::StopMesh { .. } | C::StartMesh)
         {
             return self.outputs.push_back(Output::Reply { request, reply: Err(refusal) });
         }
@@ -505,6 +548,8 @@ impl Node {
             }
             C::Config(command) => self.mesh.handle(now, mesh::Input::Config { request, command }),
             C::Evict { member } => self.mesh.handle(now, mesh::Input::Evict { request, member }),
+            C::StopMesh { lasting } => self.mesh.handle(now, mesh::Input::Stop { request, lasting }),
+            C::StartMesh => self.mesh.handle(now, mesh::Input::Start { request }),
             C::Leave { force } => self.mesh.handle(now, mesh::Input::Leave { request, force }),
             C::Publish { stream, writer, first, messages, wait } => {
                 let input = stream::Input::Publish { request, stream, writer, first, messages, wait };

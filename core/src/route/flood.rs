@@ -62,7 +62,9 @@ impl Owed {
 
 /// How many bytes a link state takes up, from above.
 pub(super) fn weight(announcement: &Announcement) -> usize {
-    64 + announcement.links.len()
+    // Who is contested says who it is and against whom.
+    let contest = if announcement.contest.is_some() { 36 } else { 0 };
+    64 + contest + 56 * announcement.found.len() + announcement.links.len()
 }
 
 impl Routes {
@@ -84,7 +86,10 @@ impl Routes {
             label: link.label,
         };
         self.version = Some(version);
-        let state = LinkState::new(version, self.own, links.map(adjacency).collect());
+        let state = LinkState::new(version, self.own, links.map(adjacency).collect())
+            .with_stopped(self.stopped)
+            .with_contest(self.contested)
+            .with_found(self.found());
         let offered = self.table.offer(now, state, Span::ZERO);
         assert!(
             matches!(offered, Offered::Taken { .. }),
@@ -135,7 +140,7 @@ impl Routes {
         if origin == self.own {
             return self.on_own_state(now, from, announcement);
         }
-        if announcement.age >= self.config.lifetime {
+        if announcement.age >= self.config.lifetime && !announcement.stopped {
             return Ok(());
         }
         // Whose state is in the table is a member (T1): most are.
@@ -147,6 +152,8 @@ impl Routes {
         match self.table.standing(origin, announcement.rank()) {
             Standing::News => {
                 let state = announcement.read_after(self.table.get(origin))?;
+                self.note_stopped(origin, state.is_stopped());
+                self.note_twins(announcement);
                 let links = self.table.put(now, state, announcement.age);
                 self.on_taken(now, from, origin, links);
             }
@@ -179,6 +186,7 @@ impl Routes {
             Ordering::Equal => {}
             Ordering::Greater => {
                 said.read_after(Some(own))?;
+                self.contest(said);
                 self.outdo_state(now, (said.generation, said.sequence));
             }
         }
@@ -256,6 +264,8 @@ impl Routes {
             let Some((from, state, age)) = self.held.take(now, origin) else { continue };
             if age < self.config.lifetime {
                 sometimes!(HeldStateTaken);
+                self.note_stopped(origin, state.is_stopped());
+                self.note_twins(&state.announcement(age));
                 if let Offered::Taken { links } = self.table.offer(now, state, age) {
                     self.on_taken(now, from, origin, links);
                 }

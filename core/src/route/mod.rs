@@ -21,6 +21,7 @@
 //! - T7: a state of a node that is no member is held until the node is one, and then taken. Only if one had to be given up are whole tables
 //!   asked for when the members grow. Nothing is held of members.
 //! - T8: news for a neighbour leaves at once, or, after a burst, together with what follows it within a pause. None is left out.
+//! - T9: no path leads to, or over, a node whose state says that it is stopped; such a state counts until its origin says something later.
 
 mod burst;
 mod config;
@@ -31,20 +32,22 @@ mod held;
 mod message;
 mod paths;
 mod routes;
+mod stopped;
 mod table;
 #[cfg(test)]
 mod tests;
+mod twins;
 mod wire;
 
 use alloc::collections::BTreeSet;
 
 pub use config::Config;
-pub use message::{Adjacency, Announcement, LinkState, Message, TableDigest};
+pub use message::{Adjacency, Announcement, Contest, Found, LinkState, Message, TableDigest};
 pub use paths::Path;
 pub use routes::{KnownLink, Routes};
 pub use wire::Malformed;
 
-use crate::id::NodeId;
+use crate::id::{BootId, NodeId};
 
 /// The most relays on a path.
 pub const RELAYS_MAX: usize = wattle_proto::frame::MAX_PATH;
@@ -77,6 +80,15 @@ pub enum Input {
     Members(BTreeSet<NodeId>),
     /// Members beside those that were told.
     Joined(BTreeSet<NodeId>),
+    /// This node found that two starts of another live, or that this is over.
+    Found {
+        /// Which node.
+        node: NodeId,
+        /// Its starts.
+        twins: Option<[BootId; 2]>,
+    },
+    /// Say to all nodes that this one stops, or that it goes on.
+    Stopped(bool),
     /// The deadline was reached, or the caller looks in.
     Deadline,
 }
@@ -90,5 +102,31 @@ pub enum Output {
         to: NodeId,
         /// What.
         message: Message,
+    },
+    /// Another node says that it is stopped, or that it goes on.
+    Stopped {
+        /// Which.
+        node: NodeId,
+        /// Whether it is stopped.
+        stopped: bool,
+    },
+    /// Another start of this very node lives.
+    Twin {
+        /// Which.
+        other: BootId,
+    },
+    /// Two starts of another node live, or that is over.
+    Twins {
+        /// Which node.
+        node: NodeId,
+        /// Its starts.
+        twins: Option<[BootId; 2]>,
+    },
+    /// A start of another node is heard.
+    Heard {
+        /// Which node.
+        node: NodeId,
+        /// Its start.
+        boot: BootId,
     },
 }

@@ -7,10 +7,11 @@ use super::burst::Burst;
 use super::cost::{News, OwnLink};
 use super::flood::Owed;
 use super::held::{HELD_BYTES_MAX, Held};
+use super::message::Contest;
 use super::paths::{Path, Paths};
 use super::table::Table;
-use super::{Config, Input, Malformed, Message, Output, RELAYS_MAX};
-use crate::id::{Generation, NodeId};
+use super::{Config, Input, LinkState, Malformed, Message, Output, RELAYS_MAX};
+use crate::id::{BootId, Generation, NodeId};
 use crate::level::Level;
 use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
@@ -111,6 +112,14 @@ pub struct Routes {
     pub(super) up_untold: bool,
     /// The announcements of such links.
     up_burst: Burst,
+    /// Whether this node's own state says that it is stopped.
+    pub(super) stopped: bool,
+    /// This start.
+    pub(super) boot: BootId,
+    /// What this node's own state says of others of the same name.
+    pub(super) contested: Option<Contest>,
+    /// Nodes of which this one found that two starts live.
+    pub(super) twins: BTreeMap<NodeId, [BootId; 2]>,
 }
 
 impl Routes {
@@ -143,6 +152,10 @@ impl Routes {
             computed_count: 0,
             up_untold: false,
             up_burst: Burst::default(),
+            stopped: false,
+            boot: BootId(0),
+            contested: None,
+            twins: BTreeMap::new(),
         }
     }
 
@@ -164,6 +177,8 @@ impl Routes {
             Input::Cost { node, micros } => self.on_cost(now, node, micros),
             Input::Members(members) => self.on_members(now, members),
             Input::Joined(members) => self.on_joined(now, members),
+            Input::Found { node, twins } => self.on_found(now, node, twins),
+            Input::Stopped(stopped) => self.on_stopped(now, stopped),
             Input::Deadline => {}
         }
         self.run_due(now);
@@ -245,11 +260,12 @@ impl Routes {
     #[must_use]
     pub fn topology(&self) -> Vec<KnownLink> {
         let mut known = Vec::new();
-        for state in self.table.states() {
+        let stopped = |node| self.table.get(node).is_some_and(LinkState::is_stopped);
+        for state in self.table.states().filter(|state| !state.is_stopped()) {
             let origin = state.origin();
             for adjacency in state.adjacencies().iter().filter(|adjacency| origin < adjacency.neighbour) {
                 let back = self.table.get(adjacency.neighbour).and_then(|other| other.link(origin));
-                if back.is_some() {
+                if back.is_some() && !stopped(adjacency.neighbour) {
                     known.push(KnownLink { a: origin, b: adjacency.neighbour, cost: adjacency.cost });
                 }
             }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tonic::Status;
 use wattle_core::id::{AuthorityEpoch, MeshId, NodeId, Sequence, StreamInstance, WriterId};
+use wattle_core::mesh::{Activity, Twin};
 use wattle_core::node::command::{Position, Receipt, Waited};
 use wattle_core::node::output::{Delivered, MeshMode, Standing};
 use wattle_core::node::status as core;
@@ -147,6 +148,8 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         parted: status.parted,
         former: status.former.into_iter().map(former).collect(),
         standing: status.standing.map(standing),
+        activity: activity(status.activity).into(),
+        duplicate: status.twin.map(|twin| duplicate(&twin)),
     }
 }
 
@@ -157,6 +160,23 @@ pub const fn mode(mode: MeshMode) -> api::MeshMode {
         MeshMode::Healthy => api::MeshMode::Healthy,
         MeshMode::Degraded => api::MeshMode::Degraded,
         MeshMode::Critical => api::MeshMode::Critical,
+    }
+}
+
+fn duplicate(twin: &Twin) -> api::DuplicateIdentity {
+    api::DuplicateIdentity {
+        boots: twin.boots.iter().map(|boot| id(boot.to_bytes())).collect(),
+        seen_by: twin.seen_by.map(node),
+        why: twin.words(),
+    }
+}
+
+/// Whether a node takes part in its mesh, on the wire.
+const fn activity(activity: Activity) -> api::MeshActivity {
+    match activity {
+        Activity::Running => api::MeshActivity::Running,
+        Activity::Stopping => api::MeshActivity::Stopping,
+        Activity::Stopped => api::MeshActivity::Stopped,
     }
 }
 
@@ -181,6 +201,8 @@ fn member(member: core::MemberStatus) -> api::MemberStatus {
         reachable: member.reachable,
         hops: member.hops,
         voter: member.voter,
+        stopped: member.stopped,
+        duplicated: member.duplicated,
         description: member.described.as_ref().map(super::nodes::description),
     }
 }

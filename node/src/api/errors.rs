@@ -53,6 +53,10 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::JoinBarred { bar, .. } => classify_bar(*bar),
         Refusal::Impostor(_) => (Code::PermissionDenied, Reason::Impostor, ""),
         Refusal::Evicted(_) => (Code::FailedPrecondition, Reason::Evicted, ""),
+        Refusal::DuplicateIdentity(_) => (Code::FailedPrecondition, Reason::DuplicateIdentity, ""),
+        Refusal::MeshStopped => {
+            (Code::FailedPrecondition, Reason::MeshStopped, "`wattle mesh start` lets it take part again")
+        }
         Refusal::StreamsOpen { .. } => {
             (Code::FailedPrecondition, Reason::StreamsOpen, "`wattle stream close` ends a stream for good")
         }
@@ -84,9 +88,11 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::WriterGap { .. } => (Code::OutOfRange, Reason::WriterGap, ""),
         Refusal::TooManyWriters { .. } => (Code::FailedPrecondition, Reason::Invalid, ""),
         Refusal::WriterClosed => (Code::FailedPrecondition, Reason::WriterClosed, ""),
-        Refusal::TooLarge { .. } => {
-            (Code::InvalidArgument, Reason::TooLarge, "cut the message into smaller ones")
-        }
+        Refusal::TooLarge { .. } => (
+            Code::InvalidArgument,
+            Reason::TooLarge,
+            "cut it into smaller ones, or keep large data elsewhere and send where it is",
+        ),
         Refusal::Busy => (Code::ResourceExhausted, Reason::Busy, ""),
         Refusal::Superseded => (Code::Aborted, Reason::Fenced, ""),
         Refusal::ForeignPosition(_) => (
@@ -167,6 +173,7 @@ fn retriable(reason: Reason) -> bool {
             | Reason::Busy
             | Reason::OnlyVoter
             | Reason::Critical
+            | Reason::MeshStopped
             | Reason::UpdatesFull
     )
 }
@@ -216,6 +223,8 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         }
         Refusal::UpdateIdTaken { number } => detail.update_number = Some(number.0),
         Refusal::NotMember
+        | Refusal::MeshStopped
+        | Refusal::DuplicateIdentity(_)
         | Refusal::UpdateTooOld { .. }
         | Refusal::Config(_)
         | Refusal::BadToken(_)
@@ -360,6 +369,8 @@ mod tests {
             Refusal::Critical { unreachable: 2, members: 4 },
             Refusal::StreamsOpen { names: vec![text()], more: 2 },
             Refusal::LastMember,
+            Refusal::MeshStopped,
+            Refusal::DuplicateIdentity(text()),
             Refusal::OnlyVoter(text()),
             Refusal::KeepsStreams { mesh: MeshId(7), streams: 3 },
             Refusal::UnknownNode(text()),
@@ -372,7 +383,7 @@ mod tests {
             Refusal::NoSpace { free: 5 },
             Refusal::WriterGap { expected: WriterSequence(6), got: WriterSequence(8) },
             Refusal::WriterClosed,
-            Refusal::TooLarge { got: 10, limit: 9 },
+            Refusal::TooLarge { what: "a message", got: 10, limit: 9 },
             Refusal::Busy,
             Refusal::ForeignPosition(text()),
             Refusal::StreamStopped(text()),

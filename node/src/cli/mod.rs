@@ -81,6 +81,12 @@ enum Command {
         /// Settings in TOML; without it the defaults and the environment count
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Go on although a copy of this node's data directory was run: this is the one to keep
+        ///
+        /// Counts only for a node that stopped because of that. Make sure that the copy is gone for good: of two that run, both stop again. It comes
+        /// back into its groups under fresh replica ids.
+        #[arg(long)]
+        keep_identity: bool,
     },
     /// Run a mesh of several nodes in this process, to try things
     ///
@@ -166,6 +172,15 @@ enum MeshCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Let this node take no part in its mesh until `wattle mesh start`
+    ///
+    /// Others lead what it leads, all nodes are told, its links go; within five seconds. The node runs on and answers that it is stopped, also
+    /// if it is started anew meanwhile. It stays a member and keeps all its data; the others count it among those that cannot be reached.
+    Stop,
+    /// Let this node take part in its mesh again
+    ///
+    /// It dials whom it knows, or waits for others to dial it. Harmless if nothing was stopped.
+    Start,
     /// Take a member out of the mesh
     ///
     /// It need not be reachable. Nobody talks to it any more; it comes back only by `wattle mesh join` with a token made afterwards.
@@ -324,7 +339,9 @@ async fn execute(line: Line) -> Result<(), Failure> {
     let directory = Directory::of_user()
         .map_err(|error| Failure::Failed(format!("cannot use the directory of address files: {error}")))?;
     match command {
-        Command::Run { config } => crate::run::run(config.as_deref(), &directory, output).await,
+        Command::Run { config, keep_identity } => {
+            crate::run::run(config.as_deref(), keep_identity, &directory, output).await
+        }
         Command::Dev { nodes, data } => crate::dev::dev(nodes.into(), data, &directory, output).await,
         asking => {
             let state = directory.path().to_owned();
@@ -339,6 +356,8 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Mesh(MeshCommand::Key(command)) => desk.mesh_key(command).await,
                 Command::Mesh(MeshCommand::Config(arguments)) => desk.mesh_config(arguments).await,
                 Command::Mesh(MeshCommand::Leave { force }) => desk.leave(force).await,
+                Command::Mesh(MeshCommand::Stop) => desk.stop_mesh().await,
+                Command::Mesh(MeshCommand::Start) => desk.start_mesh().await,
                 Command::Mesh(MeshCommand::Evict { member }) => desk.evict(member).await,
                 Command::Status => desk.status().await,
                 Command::Config(command) => desk.config(command).await,

@@ -1,7 +1,7 @@
 //! `wattle status`.
 
 use serde_json::{Value, json};
-use wattle_proto::api::{MeshMode, MeshStanding, MeshStatus};
+use wattle_proto::api::{MeshActivity, MeshMode, MeshStanding, MeshStatus};
 
 use super::{Names, stream, table, updates};
 use crate::api::convert::id_text;
@@ -55,6 +55,18 @@ pub fn text(status: &MeshStatus) -> String {
     if let Some(config) = status.config.as_ref().filter(|config| !config.description.is_empty()) {
         out.push_str(&format!("{}\n", config.description));
     }
+    if let Some(duplicate) = &status.duplicate {
+        let why = &duplicate.why;
+        out.push_str(&format!("DUPLICATE IDENTITY: {why}.\n"));
+    }
+    match status.activity() {
+        MeshActivity::Stopping => out.push_str("This node is about to stop its mesh.\n"),
+        _ if status.duplicate.is_some() => {}
+        MeshActivity::Stopped => out.push_str(
+            "The mesh is stopped at this node, which knows nothing of the others now: `wattle mesh start` lets it take part again.\n",
+        ),
+        MeshActivity::Running | MeshActivity::Unspecified => {}
+    }
     if status.mesh.is_some() {
         if let Some(standing) = &status.standing {
             out.push_str(&standing_text(standing));
@@ -82,6 +94,8 @@ pub fn text(status: &MeshStatus) -> String {
 fn members(status: &MeshStatus) -> String {
     let rows = status.members.iter().map(|member| {
         let reachable = match (member.reachable, member.hops) {
+            _ if member.duplicated => "runs twice".to_owned(),
+            _ if member.stopped => "stopped".to_owned(),
             (true, Some(0)) => "this node".to_owned(),
             (true, Some(1)) => "1 link away".to_owned(),
             (true, Some(hops)) => format!("{hops} links away"),
@@ -113,6 +127,16 @@ pub const fn mode_name(mode: MeshMode) -> &'static str {
         MeshMode::Healthy => "HEALTHY",
         MeshMode::Degraded => "DEGRADED",
         MeshMode::Critical => "CRITICAL",
+    }
+}
+
+/// What an activity is called in JSON.
+const fn activity_name(activity: MeshActivity) -> &'static str {
+    match activity {
+        MeshActivity::Unspecified => "unknown",
+        MeshActivity::Running => "running",
+        MeshActivity::Stopping => "stopping",
+        MeshActivity::Stopped => "stopped",
     }
 }
 
@@ -198,6 +222,7 @@ fn wants_one(status: &MeshStatus) -> bool {
 pub fn warnings(status: &MeshStatus) -> Vec<String> {
     let names = Names::of(status);
     let mut warnings = Vec::new();
+    let takes_part = status.activity() != MeshActivity::Stopped;
     if let Some(control) = &status.control {
         if let [voter] = control.voters.as_slice() {
             let voter = names.name(voter);
@@ -218,7 +243,7 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
             .iter()
             .filter(|voter| status.members.iter().any(|member| member.node == **voter && !member.reachable))
             .collect();
-        if !missing.is_empty() && control.voters.len() > 1 {
+        if !missing.is_empty() && control.voters.len() > 1 && takes_part {
             let left = control.voters.len() - missing.len();
             let state = if left * 2 > control.voters.len() {
                 "the others are still a majority"
@@ -231,10 +256,16 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
             warnings.push(format!("the control group stopped on this node: {why}"));
         }
     }
-    if let Some(why) = status.refusing.as_ref().filter(|_| status.parted.is_none()) {
+    if let Some(why) = status.refusing.as_ref().filter(|_| status.parted.is_none() && takes_part) {
         warnings.push(format!("publishing is refused here: {why}"));
     }
     warnings.extend(status.updates.iter().filter_map(updates::warning));
+    for member in status.members.iter().filter(|member| member.duplicated && member.node != status.node) {
+        warnings.push(format!(
+            "two starts of {} run at once: its data directory was copied, and nothing that either says counts; `wattle status --node {}` says what to do",
+            member.name, member.name
+        ));
+    }
     for stream in &status.streams {
         if let Some(why) = &stream.stopped {
             warnings.push(format!("stream {} stopped on this node: {why}", stream.name));
@@ -263,7 +294,8 @@ pub fn json(status: &MeshStatus) -> Value {
         "config": status.config.as_ref().map(super::mesh_config::json),
         "members": status.members.iter().map(|member| json!({
             "id": id_text(&member.node), "name": member.name, "addresses": member.addresses, "api": member.api,
-            "reachable": member.reachable, "hops": member.hops, "voter": member.voter,
+            "reachable": member.reachable, "hops": member.hops, "voter": member.voter, "stopped": member.stopped,
+            "duplicated": member.duplicated,
             "role": role(status, &member.node, member.voter),
         })).collect::<Vec<_>>(),
         "links": status.links.iter().map(|link| json!({
@@ -282,6 +314,11 @@ pub fn json(status: &MeshStatus) -> Value {
         "standing": status.standing.as_ref().map(|standing| json!({
             "unreachable": standing.unreachable, "members": standing.members, "quorum": standing.quorum,
         })),
+        "duplicate": status.duplicate.as_ref().map(|duplicate| json!({
+            "boots": duplicate.boots.iter().map(|boot| id_text(boot)).collect::<Vec<_>>(),
+            "seen_by": duplicate.seen_by.as_ref().map(|node| names.name(node)), "why": duplicate.why,
+        })),
+        "activity": activity_name(status.activity()),
         "epoch": status.epoch,
         "parted": status.parted,
         "former": status.former.iter().map(|former| json!({
@@ -366,6 +403,22 @@ mod tests {
             assert!(text(&mesh).contains(told), "{}", text(&mesh));
         }
         assert_eq!(json(&mesh)["mode"], "CRITICAL");
+    }
+
+    #[test]
+    fn who_is_stopped_is_told_as_stopped() {
+        let mut mesh = mesh();
+        mesh.members[1].stopped = true;
+        mesh.members[1].hops = None;
+        let told = text(&mesh);
+        assert!(told.contains("stopped") && !told.contains("no path"), "{told}");
+        assert_eq!(json(&mesh)["members"][1]["stopped"], true);
+        mesh.activity = MeshActivity::Stopped.into();
+        mesh.refusing = Some("stopped here".to_owned());
+        let told = text(&mesh);
+        assert!(told.contains("`wattle mesh start` lets it take part again"), "{told}");
+        assert!(!told.contains("publishing is refused"), "it is said once: {told}");
+        assert_eq!(json(&mesh)["activity"], "stopped");
     }
 
     #[test]

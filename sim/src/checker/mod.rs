@@ -144,6 +144,8 @@ mod fixture {
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
             standing: None,
+            activity: wattle_core::mesh::Activity::Running,
+            twin: None,
             former: Vec::new(),
             members: Vec::new(),
             links: Vec::new(),

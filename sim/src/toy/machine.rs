@@ -152,6 +152,8 @@ impl Machine for Toy {
             api: None,
             reachable: true,
             hops: None,
+            stopped: false,
+            duplicated: false,
             voter: Some(*node) == first,
             described: None,
         };
@@ -179,6 +181,8 @@ impl Machine for Toy {
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
             standing: None,
+            activity: wattle_core::mesh::Activity::Running,
+            twin: None,
             former: Vec::new(),
             members: members.iter().map(member).collect(),
             updates: Vec::new(),

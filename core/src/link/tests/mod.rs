@@ -2,9 +2,11 @@
 //! die without a word.
 
 mod chaos;
+mod contest;
 mod fence;
 mod handshake;
 mod keepalive;
+mod offline;
 mod pairs;
 mod redial;
 mod surplus;

@@ -32,7 +32,9 @@ mod registry;
 mod room;
 mod settings;
 mod snapshots;
+mod stopping;
 mod tokens;
+mod twins;
 mod updates;
 
 #[derive(Clone)]
@@ -64,6 +66,11 @@ struct Host {
     unreached: Vec<NodeId>,
     gone: Vec<NodeId>,
     bounds: (u64, Vec<Former>),
+    /// How many groups it leads that another could.
+    leads: usize,
+    farewell: bool,
+    rejoined: usize,
+    offline: bool,
 }
 
 pub(super) struct World {
@@ -92,6 +99,8 @@ pub(super) struct World {
     inbox: VecDeque<(usize, Input)>,
     /// Reads that are not confirmed: host and number.
     reads: Vec<(usize, u64)>,
+    /// How often a host doubted whoever leads.
+    doubted: usize,
     /// The last request that one member forwarded to another.
     forwarded: Option<Message>,
     starts: u64,
@@ -119,6 +128,7 @@ impl World {
             refuse_changes: 0,
             inbox: VecDeque::new(),
             reads: Vec::new(),
+            doubted: 0,
             forwarded: None,
             starts: 0,
         };
@@ -157,6 +167,10 @@ impl World {
             unreached: Vec::new(),
             gone: Vec::new(),
             bounds: (0, Vec::new()),
+            leads: 0,
+            farewell: false,
+            rejoined: 0,
+            offline: false,
         });
         self.hosts.len() - 1
     }
@@ -428,6 +442,7 @@ impl World {
                 Some(_) => self.reads.push((host, context)),
                 None => self.inbox.push_back((host, Input::Refused { context, leader: None })),
             },
+            Output::Unanswered => self.doubted += 1,
             Output::CreateGroup { replica, founding } => self.create_group(host, replica, founding),
             Output::Change { voters, learners, context } => self.change(host, voters, learners, context),
             Output::Compact { upto } => entry.compacted = Some(upto),
@@ -458,6 +473,13 @@ impl World {
                 let unreached = entry.unreached.iter().copied().collect();
                 self.inbox.push_back((host, Input::Unreached(unreached)));
             }
+            Output::HandOver => {
+                let input = Input::HandedOver { left: entry.leads, neighbours: true };
+                self.inbox.push_back((host, input));
+            }
+            Output::Rejoin => entry.rejoined += 1,
+            Output::Farewell(stopped) => entry.farewell = stopped,
+            Output::Offline(offline) => entry.offline = offline,
             Output::Parted => {
                 entry.in_group = false;
                 entry.applied = 0;

@@ -109,6 +109,7 @@ fn a_request_survives_lost_messages() {
     assert_eq!(world.reply(1, request), None);
     world.pass(Span::secs(4));
     assert!(opened(world.reply(1, request)).1);
+    assert_eq!(world.doubted, 3, "whoever does not answer may not lead any more");
     world.assert_equal();
 }
 

@@ -71,6 +71,8 @@ pub(super) struct Cluster {
     founding: Vec<Configuration>,
     /// Every output, for who tells what happened.
     pub(super) outputs: Option<Vec<(usize, Output)>>,
+    /// No disk is rolled back, so nobody may be told that its own was.
+    pub(super) disks_are_kept: bool,
     planted: Planted,
 }
 
@@ -102,6 +104,7 @@ impl Cluster {
             group,
             founding: Vec::new(),
             outputs: None,
+            disks_are_kept: false,
             planted,
         };
         let founding = Configuration::simple(
@@ -128,7 +131,20 @@ impl Cluster {
         self.drain(node);
     }
 
-    fn drain(&mut self, node: usize) {
+    pub(super) fn hand_over(&mut self, node: usize, away: &alloc::collections::BTreeSet<NodeId>) -> usize {
+        let now = Now { monotonic: self.now, wall: Wall(0) };
+        let left = self.replicas[node].groups.hand_over(now, away);
+        self.drain(node);
+        left
+    }
+
+    pub(super) fn rejoin(&mut self, node: usize) {
+        let now = Now { monotonic: self.now, wall: Wall(0) };
+        self.replicas[node].groups.rejoin(now);
+        self.drain(node);
+    }
+
+    pub(super) fn drain(&mut self, node: usize) {
         let mut loops = 0;
         while let Some(output) = self.replicas[node].groups.poll() {
             loops += 1;
@@ -191,14 +207,12 @@ impl Cluster {
             Output::Follows { node: leader } => {
                 self.told_leads.remove(&(node, (leader.0 - 1) as usize));
             }
-            Output::Role { .. }
-            | Output::Match { .. }
-            | Output::Configured { .. }
-            | Output::Amnesia { .. } => {}
+            Output::Amnesia { what, .. } => assert!(!self.disks_are_kept, "C2: a sound disk, and {what}"),
+            Output::Role { .. } | Output::Match { .. } | Output::Configured { .. } => {}
         }
     }
 
-    fn tell_later(&mut self, node: usize, input: Input) {
+    pub(super) fn tell_later(&mut self, node: usize, input: Input) {
         let now = Now { monotonic: self.now, wall: Wall(0) };
         self.replicas[node].groups.handle(now, input);
     }
@@ -225,6 +239,15 @@ impl Cluster {
                 Pending::Send(to, message) => self.network.push((member(node).node, to, message)),
                 Pending::Notify(receipt) => self.tell(node, Input::Durable(receipt)),
             }
+        }
+    }
+
+    /// The disk catches up until it has told of so many writes.
+    pub(super) fn sync_until_notified(&mut self, node: usize, count: usize) {
+        for _ in 0..count {
+            let pending = &self.replicas[node].pending;
+            let told = pending.iter().position(|pending| matches!(pending, Pending::Notify(_)));
+            self.sync(node, told.expect("it waits to be told") + 1);
         }
     }
 

@@ -3,6 +3,8 @@
 mod flood;
 mod graph;
 mod routes;
+mod stopped;
+mod twins;
 mod wire;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -74,6 +76,8 @@ struct World {
     loss: u64,
     sent: u64,
     rng: Rng,
+    /// What nodes told but for what they sent.
+    told: Vec<(usize, Output)>,
 }
 
 impl World {
@@ -87,6 +91,7 @@ impl World {
             loss: 0,
             sent: 0,
             rng: rng(seed),
+            told: Vec::new(),
         };
         (1..=count).for_each(|node| world.start(node, count, 1));
         world
@@ -102,7 +107,11 @@ impl World {
 
     fn input(&mut self, node: usize, step: impl Into<Step>) {
         let routes = self.nodes.get_mut(&node).expect("the node runs");
-        for Output::Send { to, message } in take_step(routes, self.now, step) {
+        for output in take_step(routes, self.now, step) {
+            let Output::Send { to, message } = output else {
+                self.told.push((node, output));
+                continue;
+            };
             let to = to.0 as usize;
             assert!(self.links.contains(&(node, to)), "{node} sends to {to}, no neighbour");
             self.sent += 1;
