@@ -249,6 +249,7 @@ marks! {
         LinkSwitched: "a link lost its lane and went on over another";
         FarewellHeard: "the other end said that it leaves a lane";
         HelloRefused: "a hello was refused";
+        NeighbourStartedAnew: "a neighbour's new start took the place of the one before";
         StrangerEndorsed: "a node that is no member as far as was known showed an endorsement";
         LaneProbed: "a lane was asked to prove itself";
         RedialsBackedOff: "an address that failed often was dialled more rarely";
@@ -297,9 +298,6 @@ marks! {
         MemberIntroduced: "a member was let in on the word of others before the log told of it";
         MemberEvicted: "a member was taken out of the mesh, or left it";
         FormerMemberFenced: "a former member was turned away and told why";
-        OwnStateContested: "a node found a state of itself that another start of it says it wrote";
-        StartsContend: "two starts of one node wanted to be the neighbour of a third";
-        ContestOver: "one of two starts of a node did not answer, and the other was left";
         MeshStopped: "a node stopped its mesh";
         StartedStopped: "a node started whose mesh an operator had stopped";
         NodeSaidItStops: "a node heard of another that it stops";
@@ -314,14 +312,6 @@ marks! {
         RaisedEpochShown: "a neighbour was shown an epoch that had risen since the hello";
     }
     Rare {
-        AnsweredBeforeContest: "an answer came that was given before two starts of a node were known";
-        TwinHeardOfItself: "a node heard that a copy of it writes against it";
-        TwinStopped: "a node stopped because a copy of it runs";
-        TwinKept: "one of two copies of a node was kept, and went on";
-        TwinsFound: "two starts of one node were found to live";
-        TwinCameBack: "one of two starts that live came back and was told";
-        TwinsOver: "a third start took the place of two that lived";
-        MetItself: "a node was greeted by a copy of itself";
         VoterReplaced: "a learner took the place of a voter that was away for long";
         VotersSpread: "a voter was exchanged for another of a region with fewer";
         StoppedLeading: "a node stopped its mesh while it led what another could";
@@ -388,6 +378,7 @@ marks! {
         StrangersCrowd: "so many strangers were at the door that one was sent away";
         DialledWhileStarting: "a connection came before the start was over";
         EchoAbsurd: "an echo was of the future or the distant past";
+        OvertakenWhileConfirming: "a later start of a neighbour was there before its earlier one was confirmed";
         LabelsUsedUp: "a node had as many neighbours as labels";
         LabelGivenAway: "the label of a neighbour that is down was given to another";
         StateExpired: "a link state was forgotten because nobody says it any more";

@@ -73,13 +73,6 @@ pub enum MeshEvent {
         /// Its name.
         name: String,
     },
-    /// Two starts of a member run at once: its data directory was copied. Both are stopped, or about to be.
-    NodeDuplicated {
-        /// Which.
-        node: NodeId,
-        /// Its name.
-        name: String,
-    },
     /// Another node leads the control group, or none is known to.
     LeaderChanged {
         /// Who leads.

@@ -281,10 +281,6 @@ bugs! {
             "a node that was evicted is let in again on its old admission: nobody compares mesh epochs";
         EvictedStaysVoter = "evicted-stays-voter":
             "a voter that is evicted goes on being counted among the voters";
-        TwinGoesOn = "twin-goes-on":
-            "a node that is told that a copy of it runs goes on";
-        KeptUnderOldReplica = "kept-under-old-replica":
-            "the one of two copies that is kept goes on under the replica ids that the other bears, too";
     }
     Stream {
         DescriptorWithoutPayload = "descriptor-without-payload":
@@ -439,10 +435,6 @@ bugs! {
             "of two lanes each end keeps the one it dialled";
         SwitchNotTold = "switch-not-told":
             "a link moves to another lane and what it carries stays with the old one";
-        SecondBootTakenSilently = "second-boot-taken-silently":
-            "a start with a higher count takes the place of one that answers still, and nobody asks whether both live";
-        EarlyAnswerCounts = "early-answer-counts":
-            "an answer from before two starts of a node were known counts as proof that both live";
         NewBootJoinsOldLink = "new-boot-joins-old-link":
             "a lane of a neighbour's new start joins the link of the start before";
         NobodyRedials = "nobody-redials":

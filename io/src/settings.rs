@@ -24,8 +24,6 @@ pub struct Settings {
     pub space_limit: Option<u64>,
     /// Bytes kept aside so that a full disk can still drain. More means that longer queues drain; 0 keeps none.
     pub reserve_bytes: u64,
-    /// Whether to go on if the node stopped because a copy of its data directory was run: this is the one to keep.
-    pub keep_identity: bool,
     /// Bounds on connections.
     pub limits: Limits,
 }
@@ -44,7 +42,6 @@ impl Settings {
             region: None,
             space_limit: None,
             reserve_bytes: 64 << 20,
-            keep_identity: false,
             limits: Limits::default(),
         }
     }

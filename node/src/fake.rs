@@ -397,7 +397,6 @@ impl World for FakeWorld {
             parted: None,
             standing: None,
             activity: state.activity,
-            twin: None,
             former: Vec::new(),
             node: state.node,
             name: state.name.clone(),

@@ -15,18 +15,12 @@ use crate::stop::Stop;
 ///
 /// # Errors
 /// When the settings are wrong, the node cannot start, or it stops by itself.
-pub async fn run(
-    config: Option<&Path>,
-    keep_identity: bool,
-    directory: &Directory,
-    output: Output,
-) -> Result<(), Failure> {
+pub async fn run(config: Option<&Path>, directory: &Directory, output: Output) -> Result<(), Failure> {
     let settings = Settings::load(config).map_err(|mistakes| Failure::Usage(mistakes.to_string()))?;
     let mut stop =
         Stop::on_signals().map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
-    let serving = Serving::start(for_io(&settings, keep_identity), settings.api_listen, directory)
-        .await
-        .map_err(Failure::Failed)?;
+    let serving =
+        Serving::start(for_io(&settings), settings.api_listen, directory).await.map_err(Failure::Failed)?;
     let listening: Vec<String> = serving.running.listening().iter().map(ToString::to_string).collect();
     let address = &serving.address;
     output.print(
@@ -64,7 +58,7 @@ pub async fn run(
 }
 
 /// What the settings mean to the node.
-fn for_io(settings: &Settings, keep_identity: bool) -> wattle_io::Settings {
+fn for_io(settings: &Settings) -> wattle_io::Settings {
     wattle_io::Settings {
         name: settings.name.clone(),
         listen: settings.listen.clone(),
@@ -72,7 +66,6 @@ fn for_io(settings: &Settings, keep_identity: bool) -> wattle_io::Settings {
         dial: settings.dial.clone(),
         space_limit: settings.space_limit,
         reserve_bytes: settings.reserve_bytes,
-        keep_identity,
         region: settings.region.clone(),
         ..wattle_io::Settings::new(&settings.data_dir)
     }

@@ -149,7 +149,6 @@ fn log_event(event: &Event) {
         Event::Mesh(event) => tracing::debug!(?event, "the mesh"),
         Event::Parted { mesh, left: true, .. } => tracing::info!(%mesh, "this node left its mesh"),
         Event::Parted { mesh, left: false, why } => tracing::error!(%mesh, "{why}"),
-        Event::DuplicateIdentity { why, .. } => tracing::error!("{why}"),
         Event::ModeChanged(Standing { mode: MeshMode::Critical, unreachable, members, quorum }) => {
             tracing::error!(
                 unreachable,

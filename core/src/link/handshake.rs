@@ -40,7 +40,6 @@ impl Links {
         }
         if let Err(reason) = self.check_hello(id, &hello) {
             sometimes!(HelloRefused);
-            self.meets_itself(id, &hello);
             // What stands in the way may be a lane that is dead already.
             let key = self.lanes.get(&id).map(|lane| lane.key).unwrap_or_default();
             if self.is_member(hello.node, &key) {
@@ -51,9 +50,6 @@ impl Links {
         }
         if hello.purpose == Purpose::Link {
             self.note_epoch(&hello);
-            if self.turns_twin_away(now, id, &hello) {
-                return;
-            }
         }
         if !dialled {
             self.send_hello(id, hello.purpose, nonce);
@@ -109,6 +105,12 @@ impl Links {
             Phase::Fenced { .. } | Phase::Closed => {}
             Phase::Confirming { peer, .. } => {
                 let peer = peer.clone();
+                // Others may have come up, or gone from the roster's graces, since the hello.
+                if let Err(reason) = self.check_start(&peer) {
+                    rare!(OvertakenWhileConfirming);
+                    self.probe_lanes(now, peer.node);
+                    return self.close(now, id, reason);
+                }
                 self.send(id, Message::Confirm);
                 self.take_up(now, id, peer, None);
             }
@@ -178,7 +180,18 @@ impl Links {
         if self.lanes.values().filter(of_node).count() >= self.config.lanes_per_neighbour_max {
             return unwelcome(format!("{} has as many lanes as one neighbour may have", hello.node));
         }
-        Ok(())
+        self.check_start(&self.peer_of(hello, self.own, 0))
+    }
+
+    /// A later start replaces an earlier one. Of anything else there is one at a time, for as long as it answers.
+    fn check_start(&self, peer: &Peer) -> Result<(), CloseReason> {
+        match self.links.get(&peer.node) {
+            Some(link) if link.boot != peer.boot && peer.generation <= link.generation => unwelcome(format!(
+                "another start of {} (number {}) is connected, and this is number {}",
+                peer.node, link.generation, peer.generation
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn check_joiner(&self, lane: &Lane, hello: &Hello) -> Result<(), CloseReason> {
@@ -209,19 +222,13 @@ impl Links {
     fn take_up(&mut self, now: Instant, id: LaneId, peer: Peer, unconfirmed: Option<Instant>) {
         let node = peer.node;
         self.no_stranger(id);
-        let other = self.links.get(&node).filter(|link| link.boot != peer.boot);
-        let later = other.is_some_and(|other| other.generation < peer.generation);
-        if other.is_some() && !self.planted.has(Bug::NewBootJoinsOldLink) {
-            // L3
-            if !self.planted.strikes(Bug::SecondBootTakenSilently, || later) {
-                return self.contend(now, id, peer);
-            }
+        if self.links.get(&node).is_some_and(|link| link.boot != peer.boot)
+            && !self.planted.has(Bug::NewBootJoinsOldLink)
+        {
+            sometimes!(NeighbourStartedAnew);
+            // L3: `check_start` let only a later start pass. Whatever the earlier one left behind is dead.
             self.down(now, node);
         }
-        if self.becomes_no_neighbour(now, id, &peer) {
-            return;
-        }
-        self.hears_start(node, peer.boot);
         let Some(label) = self.labels.assign(node) else {
             rare!(LabelsUsedUp);
             let words = String::from("this node has as many neighbours as it can have");
@@ -265,7 +272,7 @@ impl Links {
 
     /// Lets the lanes a neighbour has prove themselves, also those that are asked already: an answer may be under way from before the other end lost
     /// the lane and dialled anew.
-    pub(super) fn probe_lanes(&mut self, now: Instant, node: NodeId) {
+    fn probe_lanes(&mut self, now: Instant, node: NodeId) {
         let Some(link) = self.links.get(&node) else { return };
         let ids: alloc::vec::Vec<LaneId> = link.lanes.iter().copied().collect();
         for id in ids {

@@ -45,8 +45,6 @@ pub(super) enum Phase {
     Greeting { until: Instant },
     /// Accepted here, and the hello answered: the dialling end's confirmation is awaited.
     Confirming { peer: Peer, until: Instant },
-    /// Another start of the same node carries the link: which of the two lives is being found out.
-    Contending { peer: Peer, until: Instant },
     /// Carries a link, or could.
     Linked(Linked),
     /// Open for joining.
@@ -96,7 +94,7 @@ impl Lane {
     /// Who is at the other end, once its hello was accepted for a link.
     pub(super) fn peer(&self) -> Option<&Peer> {
         match &self.phase {
-            Phase::Confirming { peer, .. } | Phase::Contending { peer, .. } => Some(peer),
+            Phase::Confirming { peer, .. } => Some(peer),
             Phase::Linked(linked) => Some(&linked.peer),
             Phase::Greeting { .. } | Phase::Joining { .. } | Phase::Fenced { .. } | Phase::Closed => None,
         }
@@ -106,10 +104,9 @@ impl Lane {
     pub(super) fn due(&self, config: &Config) -> Option<Instant> {
         let alive = self.ping_at.min(self.heard + config.silent);
         match &self.phase {
-            Phase::Greeting { until }
-            | Phase::Confirming { until, .. }
-            | Phase::Contending { until, .. }
-            | Phase::Fenced { until } => Some(*until),
+            Phase::Greeting { until } | Phase::Confirming { until, .. } | Phase::Fenced { until } => {
+                Some(*until)
+            }
             Phase::Joining { until } => Some(alive.min(*until)),
             Phase::Linked(linked) => {
                 let limits = [linked.unconfirmed, linked.probe.map(|probe| probe.until), linked.leaving];
@@ -125,7 +122,6 @@ impl Lane {
         match &mut self.phase {
             Phase::Greeting { until }
             | Phase::Confirming { until, .. }
-            | Phase::Contending { until, .. }
             | Phase::Joining { until }
             | Phase::Fenced { until } => *until += by,
             Phase::Linked(linked) => {

@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::contest::{Contest, Twins};
 use super::dial::{TargetId, Targets};
 use super::fence::Bounds;
 use super::label::Labels;
@@ -33,8 +32,6 @@ pub enum Standing {
     Greeting,
     /// Link and join messages.
     Joining,
-    /// Link messages; what else comes is passed over: another start of that neighbour has its place.
-    Contending,
     /// Everything: that neighbour is at the other end.
     Linked(NodeId),
 }
@@ -60,8 +57,6 @@ pub struct Links {
     pub(super) strangers: usize,
     pub(super) timers: BTreeSet<(Instant, LaneId)>,
     pub(super) offline: bool,
-    pub(super) contests: BTreeMap<NodeId, Contest>,
-    pub(super) twins: BTreeMap<NodeId, Twins>,
     outputs: VecDeque<Output>,
 }
 
@@ -88,8 +83,6 @@ impl Links {
             strangers: 0,
             timers: BTreeSet::new(),
             offline: false,
-            contests: BTreeMap::new(),
-            twins: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -119,7 +112,6 @@ impl Links {
             Input::Endorsement(endorsement) => self.endorsement = endorsement,
             Input::Bounds(bounds) => self.on_bounds(bounds),
             Input::Parted => self.on_parted(now),
-            Input::Twins { node, twins } => self.told_of_twins(now, node, twins),
             Input::Offline(offline) => self.on_offline(now, offline),
             Input::Target { address } => self.targets.keep(now, address),
             Input::JoinTarget { address } => self.targets.join(now, address),
@@ -151,7 +143,6 @@ impl Links {
         match self.lanes.get(&lane).map(|lane| &lane.phase) {
             None | Some(Phase::Closed | Phase::Fenced { .. }) => Standing::Closed,
             Some(Phase::Greeting { .. } | Phase::Confirming { .. }) => Standing::Greeting,
-            Some(Phase::Contending { .. }) => Standing::Contending,
             Some(Phase::Joining { .. }) => Standing::Joining,
             Some(Phase::Linked(linked)) => Standing::Linked(linked.peer.node),
         }
@@ -292,7 +283,6 @@ impl Links {
             Message::Leaving => self.on_leaving(now, id),
             Message::Fenced(fence) => self.on_fenced(now, id, fence),
             Message::Raised { epoch_proofs } => self.on_raised(id, epoch_proofs),
-            Message::Twins(twins) => self.on_twins(now, id, twins),
         }
         self.arm(id);
     }
@@ -302,9 +292,7 @@ impl Links {
             Standing::Closed => {}
             Standing::Greeting => self.misbehaved(now, id, "a ping before the handshake was done"),
             Standing::Joining | Standing::Linked(_) if self.said_farewell(id) => {}
-            Standing::Joining | Standing::Contending | Standing::Linked(_) => {
-                self.send(id, Message::Pong { echo: sent });
-            }
+            Standing::Joining | Standing::Linked(_) => self.send(id, Message::Pong { echo: sent }),
         }
     }
 
@@ -315,9 +303,6 @@ impl Links {
         // The figure comes from the peer: one from the future or the distant past measures nothing.
         if echo > now || now.since(echo) > self.config.silent {
             return;
-        }
-        if lane.linked().is_none() {
-            return self.answers_contest(now, id, echo);
         }
         let Some(linked) = lane.linked_mut() else { return };
         let node = linked.peer.node;
@@ -333,7 +318,6 @@ impl Links {
         if proven {
             self.settle(now, node);
         }
-        self.answers_contest(now, id, echo);
     }
 
     /// Says who this node is, and what it wants of the other end.
@@ -415,10 +399,6 @@ impl Links {
                 self.emit(Output::JoinLaneDown { lane: id });
                 target.into_iter().for_each(|target| self.targets.joined(target));
             }
-            Phase::Contending { peer, .. } => {
-                target.into_iter().for_each(|target| self.retry(now, target, words));
-                self.leave_contest(peer.node);
-            }
             Phase::Greeting { .. } | Phase::Confirming { .. } => {
                 target.into_iter().for_each(|target| self.retry(now, target, words));
             }
@@ -477,15 +457,12 @@ impl Links {
                 return self.detach(now, id, "");
             }
             Phase::Fenced { .. } | Phase::Closed => return,
-            Phase::Greeting { until }
-            | Phase::Confirming { until, .. }
-            | Phase::Contending { until, .. }
-            | Phase::Joining { until }
+            Phase::Greeting { until } | Phase::Confirming { until, .. } | Phase::Joining { until }
                 if *until <= now =>
             {
                 Some(CloseReason::HandshakeTimeout)
             }
-            Phase::Greeting { .. } | Phase::Confirming { .. } | Phase::Contending { .. } => return,
+            Phase::Greeting { .. } | Phase::Confirming { .. } => return,
             Phase::Linked(linked) if past(linked.unconfirmed) => Some(CloseReason::HandshakeTimeout),
             Phase::Linked(linked) if past(linked.leaving) => Some(CloseReason::Surplus),
             Phase::Linked(linked) if past(linked.probe.map(|probe| probe.until)) => Some(CloseReason::Silent),

@@ -74,8 +74,6 @@ pub enum Message {
         /// The last one first.
         epoch_proofs: Vec<Bytes>,
     },
-    /// The last message to a node of which two starts live: which.
-    Twins(super::Twins),
 }
 
 /// What a node is shown that is no member any more.

@@ -28,13 +28,10 @@
 //! - L9: `Up` and `Down` alternate for each node.
 //! - L10: who was taken out of the mesh, and is no member again, is no neighbour; it is told why.
 //! - L11: a node that is offline has no link, greets nobody and dials nobody.
-//! - L12: two starts of one node are never neighbours at once. That both live is said only once both have answered what was asked when both were
-//!   known; from then on neither is a neighbour, until a third one comes.
 //!
 //! Those of the pairs stand in [`pairs`].
 
 mod config;
-mod contest;
 mod dial;
 mod fence;
 mod handshake;
@@ -56,7 +53,6 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 pub use config::Config;
-pub use contest::{Twins, twins};
 pub use fence::{Banned, Bounds};
 pub use label::LabelError;
 pub use links::{Links, Standing};
@@ -123,13 +119,6 @@ pub enum Input {
     Bounds(Bounds),
     /// This node belongs to no mesh any more.
     Parted,
-    /// What others found out of a node: two of its starts live, or that is over.
-    Twins {
-        /// Which node.
-        node: NodeId,
-        /// Its starts.
-        twins: Option<Twins>,
-    },
     /// No link is to be up from now on, or links may come up again.
     Offline(bool),
     /// Dial there and keep dialling, for as long as this node lives.
@@ -213,25 +202,6 @@ pub enum Output {
         key: PublicKey,
         /// Not read here.
         endorsement: Bytes,
-    },
-    /// Two starts of a neighbour live: its disk was copied.
-    Twins {
-        /// Which node.
-        node: NodeId,
-        /// Its starts.
-        twins: Twins,
-    },
-    /// That is over: a third start is heard.
-    TwinsOver {
-        /// Of which node.
-        node: NodeId,
-    },
-    /// Another start of this very node lives.
-    Twin {
-        /// This one and the other.
-        twins: Twins,
-        /// The neighbour that found it out, unless this node did.
-        seen_by: Option<NodeId>,
     },
     /// A neighbour shows what raised the mesh epoch, or took this very node out.
     Fenced(Fence),

@@ -133,6 +133,5 @@ impl Links {
         for id in link.lanes {
             self.close(now, id, CloseReason::Surplus);
         }
-        self.end_contest(now, node);
     }
 }

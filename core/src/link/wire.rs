@@ -41,9 +41,6 @@ impl Message {
             Self::Raised { epoch_proofs } => {
                 wire::message::Kind::Raised(wire::Raised { epoch_proofs: epoch_proofs.clone() })
             }
-            Self::Twins([one, other]) => {
-                wire::message::Kind::Twins(wire::Twins { one: id_bytes(one.0), other: id_bytes(other.0) })
-            }
         };
         wire::Message { kind: Some(kind) }
     }
@@ -71,14 +68,6 @@ impl Message {
             }
             wire::message::Kind::Raised(raised) => {
                 Self::Raised { epoch_proofs: proofs(raised.epoch_proofs)? }
-            }
-            wire::message::Kind::Twins(said) => {
-                let boot = |bytes: &[u8]| id(bytes, "twins with a boot id that is not 16 bytes").map(BootId);
-                let (one, other) = (boot(&said.one)?, boot(&said.other)?);
-                if one >= other {
-                    return Err(Malformed("twins out of order"));
-                }
-                Self::Twins([one, other])
             }
         })
     }

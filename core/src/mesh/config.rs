@@ -48,8 +48,6 @@ pub struct Config {
     pub leave_timeout: Span,
     /// How long the leader looks for somebody who can vote in the place of a member that is to go. Must stay below `leave_timeout`.
     pub successor_timeout: Span,
-    /// Whether this node goes on if it stopped because a copy of it ran: an operator says so of one of the two.
-    pub keep_identity: bool,
     /// How long a node that stops waits for others to lead what it leads.
     pub stop_timeout: Span,
     /// How often it looks whether they do.
@@ -130,7 +128,6 @@ impl Config {
             request_timeout: Span::secs(10),
             leave_timeout: Span::secs(5),
             successor_timeout: Span::secs(3),
-            keep_identity: false,
             stop_timeout: Span::millis(4_500),
             stop_look: Span::millis(50),
             stop_linger: Span::millis(200),

@@ -11,7 +11,7 @@ use super::wire::{JoinMessage, Message};
 use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
 use crate::description::Description;
-use crate::id::{BootId, LaneId, LogIndex, NodeId, RequestId, Term};
+use crate::id::{LaneId, LogIndex, NodeId, RequestId, Term};
 use crate::work::{Done, PublicKey};
 
 /// What was persisted up to some step; comes back once that is on disk.
@@ -126,20 +126,6 @@ pub enum Input {
         node: NodeId,
         /// Whether it is stopped.
         stopped: bool,
-    },
-    /// Another start of this very node lives.
-    Twin {
-        /// This one and the other.
-        boots: [BootId; 2],
-        /// The neighbour that found it out, unless this node did.
-        seen_by: Option<NodeId>,
-    },
-    /// Two starts of another node live, or that is over.
-    OthersTwins {
-        /// Which node.
-        node: NodeId,
-        /// Whether they do.
-        twins: bool,
     },
     /// Paths to members may be other ones than before.
     RoutesChanged,

@@ -9,7 +9,7 @@
 //! `voters`, `spread` and `stability` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
 //! were admitted while this node was away), `eviction` and `evict` (how members go), `parted` (a node that went), `mode` (how the mesh is, and what that
 //! forbids), `describe` (what members say of themselves), `stop` (a member
-//! that takes no part for a while), `twin` (a node that exists twice), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
+//! that takes no part for a while), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
 //! this), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
 //! # Invariants
@@ -45,8 +45,6 @@
 //! - **M30** While half of the members or more cannot be reached, the leader has the log refuse every change of the configuration but evictions.
 //! - **M31** The mode that is shown and acted upon changes only once what it rests on has been so for a while.
 //! - **M38** A member that an operator stopped is offline, at its next starts too, until somebody starts it; it says so once that is on disk.
-//! - **M39** A node that was found to exist twice says nothing that counts, at its next starts too, until an operator keeps it; then it goes on under
-//!   fresh replica ids.
 //! - **M40** One voter at a time is exchanged for one learner: where that can be committed, the number of voters stays, and the exchanges come to rest.
 //! - **M41** What is remembered of how steadily members were heard is bounded by the members.
 
@@ -84,7 +82,6 @@ mod stability;
 mod stop;
 mod store;
 mod transcript;
-mod twin;
 pub mod updates;
 mod voters;
 mod watches;
@@ -107,7 +104,6 @@ pub use output::Output;
 pub use parted::Parted;
 pub use state::{Member, State, Stream};
 pub use stop::Activity;
-pub use twin::Twin;
 pub use wire::{JoinMessage, Malformed, Message, RosterEntry, valid_region};
 
 use crate::agreed::MeshSettings;
@@ -349,8 +345,6 @@ impl Mesh {
             Input::Stop { request, lasting } => self.on_stop(now, request, lasting),
             Input::Start { request } => self.on_start(now, request),
             Input::HandedOver { left, neighbours } => self.on_handed_over(now, left, neighbours),
-            Input::Twin { boots, seen_by } => self.on_twin(now, boots, seen_by),
-            Input::OthersTwins { node, twins } => self.on_others_twins(node, twins),
             Input::OtherStopped { node, stopped } => self.on_other_stopped(node, stopped),
             Input::RoutesChanged => self.look_soon(now),
             Input::Unreached(nodes) => self.on_unreached(now, nodes),

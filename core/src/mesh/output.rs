@@ -150,8 +150,6 @@ pub enum Output {
     HandOver,
     /// Say to all nodes that this one stops, or that it goes on.
     Farewell(bool),
-    /// Take fresh replica ids in all groups: a copy of this node may have spoken under the old ones.
-    Rejoin,
     /// Let no link be up from now on, or let them come up again.
     Offline(bool),
     /// A stream is open. May be repeated.

@@ -11,13 +11,11 @@ use prost::Message as _;
 use wattle_proto::mesh as proto;
 
 use super::store::Space;
-use super::twin::Twin;
-use super::wire::{self, Malformed, id_bytes};
+use super::wire::Malformed;
 use super::{Awaited, Mesh, Output};
 use crate::event::MeshEvent;
-use crate::id::{BootId, NodeId, RequestId};
+use crate::id::{NodeId, RequestId};
 use crate::node::command::{Refusal, Reply};
-use crate::planted::Bug;
 use crate::rare;
 use crate::record::Record;
 use crate::sometimes;
@@ -60,8 +58,6 @@ pub(super) struct Stopping {
     stage: Stage,
     /// Whether it holds at the next starts, too.
     lasting: bool,
-    /// Another start of this node lives.
-    twin: Option<Twin>,
     /// Who asked for the stop, and who for a start while it was under way.
     stops: Vec<RequestId>,
     starts: Vec<RequestId>,
@@ -84,34 +80,11 @@ impl Stopping {
     pub(super) fn read(&mut self, head: &[u8]) -> Result<(), Malformed> {
         let stored = proto::StopMark::decode(head).map_err(|_| Malformed("stop mark"))?;
         self.lasting = stored.stopped;
-        let boot =
-            |bytes: &bytes::Bytes| BootId::from_slice(bytes).ok_or(Malformed("a boot id of a stop mark"));
-        let boots = stored.twins.iter().map(boot).collect::<Result<Vec<_>, _>>()?;
-        self.twin = match boots[..] {
-            [] => None,
-            [one, other] => Some(Twin {
-                boots: [one, other],
-                seen_by: if stored.seen_by.is_empty() { None } else { Some(wire::node(&stored.seen_by)?) },
-                seen_by_name: wire::text(stored.seen_by_name, wire::TEXT_MAX)?,
-            }),
-            _ => return Err(Malformed("a stop mark with other than two starts")),
-        };
         Ok(())
     }
 
-    pub(super) fn twin(&self) -> Option<&Twin> {
-        self.twin.as_ref()
-    }
-
     fn record(&self) -> Record {
-        let twin = self.twin.as_ref();
-        let seen_by = twin.and_then(|twin| twin.seen_by);
-        let stored = proto::StopMark {
-            stopped: self.lasting,
-            twins: twin.iter().flat_map(|twin| twin.boots).map(|boot| id_bytes(boot.to_bytes())).collect(),
-            seen_by: seen_by.map(|node| id_bytes(node.to_bytes())).unwrap_or_default(),
-            seen_by_name: twin.map(|twin| twin.seen_by_name.clone()).unwrap_or_default(),
-        };
+        let stored = proto::StopMark { stopped: self.lasting };
         Record::state(Space::Stopped.key(0), stored.encode_to_vec().into())
     }
 }
@@ -131,33 +104,11 @@ impl Mesh {
     /// Why nothing is served here that needs the mesh, if an operator has stopped it.
     pub(super) fn stopped_by_operator(&self) -> Option<Refusal> {
         let stopped = self.stopping.lasting && self.activity() != Activity::Running;
-        stopped.then(|| self.why_stopped())
+        stopped.then_some(Refusal::MeshStopped)
     }
 
-    fn why_stopped(&self) -> Refusal {
-        self.twin().map_or(Refusal::MeshStopped, |twin| Refusal::DuplicateIdentity(twin.words()))
-    }
-
-    /// Another start of this node lives: it says nothing any more but that it stops.
-    pub(super) fn stop_as_twin(&mut self, now: Now, twin: Twin) {
-        self.stopping.twin = Some(twin);
-        self.stopping.lasting = true;
-        self.outputs.push_back(Output::Persist(self.stopping.record()));
-        if self.stopping.stage != Stage::Stopped {
-            self.say_farewell(now);
-        }
-    }
-
-    /// A start: what an operator stopped stays stopped, and so does one of two copies, unless it is the one that is kept.
+    /// A start: what an operator stopped stays stopped.
     pub(super) fn restored_stop(&mut self) {
-        if self.is_twin() && self.config.keep_identity {
-            rare!(TwinKept);
-            self.stopping = Stopping::default();
-            self.outputs.push_back(Output::Persist(self.stopping.record()));
-            if !self.planted.has(Bug::KeptUnderOldReplica) {
-                self.outputs.push_back(Output::Rejoin);
-            }
-        }
         if self.stopping.lasting {
             sometimes!(StartedStopped);
             self.stopping.stage = Stage::Stopped;
@@ -191,10 +142,6 @@ impl Mesh {
     }
 
     pub(super) fn on_start(&mut self, now: Now, request: RequestId) {
-        if let Some(twin) = self.twin() {
-            let refusal = Refusal::DuplicateIdentity(twin.words());
-            return self.reply(request, Err(refusal));
-        }
         if self.stopping.starts.len() >= WAITING_MAX {
             return self.reply(request, Err(Refusal::Busy));
         }
@@ -249,24 +196,18 @@ impl Mesh {
         let (node, name) = (self.own, self.config.name.clone());
         self.tell(MeshEvent::NodeStopped { node, name });
         self.answer_stops();
-        if self.is_twin() {
-            for request in core::mem::take(&mut self.stopping.starts) {
-                let refusal = self.why_stopped();
-                self.reply(request, Err(refusal));
-            }
-        } else if !self.stopping.starts.is_empty() {
+        if !self.stopping.starts.is_empty() {
             self.go_on(now);
         }
     }
 
     /// Whoever waits for the mesh is told that it is stopped. What is on its way to the leader may be done all the same.
     fn end_waiting(&mut self, now: Now) {
-        let refusal = self.why_stopped();
-        self.fail_clients(now, &refusal);
+        self.fail_clients(now, &Refusal::MeshStopped);
         let waiting = self.reads.take().into_iter().chain(self.watches.take());
         let waiting: Vec<RequestId> = waiting.chain(self.describing.take_waiting()).collect();
         for id in waiting {
-            self.reply(id, Err(refusal.clone()));
+            self.reply(id, Err(Refusal::MeshStopped));
         }
     }
 

@@ -134,10 +134,6 @@ impl Node {
             self.mesh.handle(now, mesh::Input::JoinMessage { lane, peer_key, message });
             return Ok(());
         }
-        if standing == Standing::Contending {
-            // Until it is known which of two starts of the neighbour lives, neither side owes the other anything: it is asked anew.
-            return Ok(());
-        }
         let Standing::Linked(neighbour) = standing else {
             return Err(format!("a message of kind {kind:?} before the handshake"));
         };
@@ -290,9 +286,6 @@ impl Node {
         payload: Bytes,
     ) -> Result<(), String> {
         let now = self.now;
-        if self.is_of_a_twin(from, kind, &body) {
-            return Ok(());
-        }
         match kind {
             Kind::Pair => {
                 let beat = link::pairs::Beat::decode(body).map_err(|error| error.to_string())?;
@@ -316,22 +309,6 @@ impl Node {
             }
         }
         Ok(())
-    }
-
-    /// Whether a message counts for nothing because two starts of its source live, or of this node (rule C6). The beat of a third start ends that.
-    fn is_of_a_twin(&mut self, from: NodeId, kind: Kind, body: &Bytes) -> bool {
-        if self.mesh.is_twin() {
-            return true;
-        }
-        if self.links.twins_of(from).is_none() {
-            return false;
-        }
-        if kind == Kind::Pair
-            && let Ok(beat) = link::pairs::Beat::decode(body.clone())
-        {
-            self.links.hears_start(from, beat.boot);
-        }
-        self.links.twins_of(from).is_some()
     }
 
     /// A consensus message: through the gate, if it is for the log of a stream.
@@ -391,9 +368,6 @@ impl Node {
     /// Sends a parcel on its way. One that has no way is dropped: whoever sent it sends again by its own deadline.
     pub(super) fn post(&mut self, parcel: Parcel) {
         let own = self.config.identity.node;
-        if self.mesh.is_twin() {
-            return;
-        }
         if parcel.to == own {
             return self.loopback.push_back(parcel);
         }

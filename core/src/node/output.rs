@@ -204,15 +204,6 @@ pub enum Event {
         /// What happened, and what to do.
         why: String,
     },
-    /// Another start of this node runs: this one stops.
-    DuplicateIdentity {
-        /// This start and the other.
-        boots: [crate::id::BootId; 2],
-        /// The neighbour that found it out, unless this node did.
-        seen_by: Option<NodeId>,
-        /// What happened, and what to do.
-        why: String,
-    },
     /// The mode of the mesh changed, as this node sees it.
     ModeChanged(Standing),
     /// Accepting stopped for want of disk space, or started again.

@@ -35,7 +35,6 @@ impl Node {
             epoch: self.mesh.epoch(),
             standing: self.mesh.standing(),
             activity: self.mesh.activity(),
-            twin: self.mesh.twin().cloned(),
             parted: self.mesh.parted().map(crate::mesh::Parted::words),
             former: self.mesh.evicted().map(former_status).collect(),
             members: self.member_status(now, control.as_ref()),
@@ -140,10 +139,6 @@ impl Node {
                 hops: if here { Some(0) } else { hops },
                 region: member.region.clone(),
                 voting: self.mesh.voting(now, member.node),
-                duplicated: match here {
-                    true => self.mesh.is_twin(),
-                    false => self.links.twins_of(member.node).is_some(),
-                },
                 stopped: match here {
                     true => self.mesh.activity() == Activity::Stopped,
                     false => self.routes.is_stopped(member.node),

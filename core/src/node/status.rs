@@ -11,7 +11,7 @@ use crate::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, NodeId, Sequence, SessionEpoch,
     StreamInstance, Term,
 };
-use crate::mesh::{Activity, Twin};
+use crate::mesh::Activity;
 use crate::node::output::Standing;
 use crate::time::Span;
 use crate::update::UpdateStatus;
@@ -39,8 +39,6 @@ pub struct Status {
     pub standing: Option<Standing>,
     /// Whether this node takes part in its mesh.
     pub activity: Activity,
-    /// Why this node is stopped, if another start of it runs.
-    pub twin: Option<Twin>,
     /// Why this node is no member any more, if it was one.
     pub parted: Option<String>,
     /// Former members, of the last epochs.
@@ -84,8 +82,6 @@ pub struct MemberStatus {
     pub voting: String,
     /// Whether it says that it is stopped.
     pub stopped: bool,
-    /// Whether two starts of it run, as far as this node knows.
-    pub duplicated: bool,
     /// Whether it votes in the control group.
     pub voter: bool,
     /// What it says of itself.

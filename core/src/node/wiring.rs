@@ -13,7 +13,7 @@ use super::egress::Outgoing;
 use super::output::{Event, Output};
 use super::parcel::{Held, Parcel};
 use crate::configuration::{Configuration, Member};
-use crate::id::{BootId, GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
+use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::record::Owner;
@@ -78,14 +78,6 @@ impl Node {
                 let micros = u32::try_from(rtt.as_nanos() / 1_000).unwrap_or(u32::MAX);
                 self.routes.handle(now, route::Input::Cost { node, micros });
             }
-            O::Twin { twins: [one, other], seen_by } => {
-                self.twin(if one == self.boot { other } else { one }, seen_by);
-            }
-            O::Twins { node, twins } => {
-                self.routes.handle(now, route::Input::Found { node, twins: Some(twins) });
-                self.mesh.handle(now, mesh::Input::OthersTwins { node, twins: true });
-            }
-            O::TwinsOver { node } => self.routes.handle(now, route::Input::Found { node, twins: None }),
             O::Stranger { node, key, endorsement } => {
                 self.mesh.handle(now, mesh::Input::Stranger { node, key, endorsement });
             }
@@ -137,13 +129,6 @@ impl Node {
             route::Output::Send { to, message } => (to, message),
             route::Output::Stopped { node, stopped } => {
                 return self.mesh.handle(self.now, mesh::Input::OtherStopped { node, stopped });
-            }
-            route::Output::Twin { other } => return self.twin(other, None),
-            route::Output::Heard { node, boot } => return self.links.hears_start(node, boot),
-            route::Output::Twins { node, twins } => {
-                self.links.handle(self.now, link::Input::Twins { node, twins });
-                let twins = twins.is_some();
-                return self.mesh.handle(self.now, mesh::Input::OthersTwins { node, twins });
             }
         };
         let relay = RelayHeader::direct(Kind::Route, Class::Control);
@@ -301,10 +286,6 @@ impl Node {
             O::Parted => self.part(),
             O::Look => self.look(),
             O::HandOver => self.hand_over(),
-            O::Rejoin => {
-                self.groups.rejoin(now);
-                self.routes.note_kept();
-            }
             O::Farewell(stopped) => self.routes.handle(now, route::Input::Stopped(stopped)),
             O::Offline(offline) => self.links.handle(now, link::Input::Offline(offline)),
             O::Gone(node) => self.groups.handle(now, raft::Input::Gone { group, node }),
@@ -342,12 +323,6 @@ impl Node {
         let away = members.into_iter().filter(|&node| node != own && !self.routes.is_reached(node));
         let unreached = away.collect();
         self.mesh.handle(self.now, mesh::Input::Unreached(unreached));
-    }
-
-    /// Another start of this very node lives.
-    fn twin(&mut self, other: BootId, seen_by: Option<NodeId>) {
-        self.routes.note_twin(other);
-        self.mesh.handle(self.now, mesh::Input::Twin { boots: [self.boot, other], seen_by });
     }
 
     /// Has others lead what this node leads.

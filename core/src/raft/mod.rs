@@ -51,7 +51,6 @@ mod progress;
 mod quorum;
 mod read;
 mod receiving;
-mod rejoin;
 mod replication;
 mod segments;
 mod slots;

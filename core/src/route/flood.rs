@@ -62,9 +62,7 @@ impl Owed {
 
 /// How many bytes a link state takes up, from above.
 pub(super) fn weight(announcement: &Announcement) -> usize {
-    // Who is contested says who it is and against whom.
-    let contest = if announcement.contest.is_some() { 36 } else { 0 };
-    64 + contest + 56 * announcement.found.len() + announcement.links.len()
+    64 + announcement.links.len()
 }
 
 impl Routes {
@@ -86,10 +84,8 @@ impl Routes {
             label: link.label,
         };
         self.version = Some(version);
-        let state = LinkState::new(version, self.own, links.map(adjacency).collect())
-            .with_stopped(self.stopped)
-            .with_contest(self.contested)
-            .with_found(self.found());
+        let state =
+            LinkState::new(version, self.own, links.map(adjacency).collect()).with_stopped(self.stopped);
         let offered = self.table.offer(now, state, Span::ZERO);
         assert!(
             matches!(offered, Offered::Taken { .. }),
@@ -153,7 +149,6 @@ impl Routes {
             Standing::News => {
                 let state = announcement.read_after(self.table.get(origin))?;
                 self.note_stopped(origin, state.is_stopped());
-                self.note_twins(announcement);
                 let links = self.table.put(now, state, announcement.age);
                 self.on_taken(now, from, origin, links);
             }
@@ -186,7 +181,6 @@ impl Routes {
             Ordering::Equal => {}
             Ordering::Greater => {
                 said.read_after(Some(own))?;
-                self.contest(said);
                 self.outdo_state(now, (said.generation, said.sequence));
             }
         }
@@ -265,7 +259,6 @@ impl Routes {
             if age < self.config.lifetime {
                 sometimes!(HeldStateTaken);
                 self.note_stopped(origin, state.is_stopped());
-                self.note_twins(&state.announcement(age));
                 if let Offered::Taken { links } = self.table.offer(now, state, age) {
                     self.on_taken(now, from, origin, links);
                 }

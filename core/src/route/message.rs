@@ -7,7 +7,7 @@ use core::fmt;
 use bytes::Bytes;
 
 use super::wire::{self, Malformed};
-use crate::id::{BootId, Generation, NodeId};
+use crate::id::{Generation, NodeId};
 use crate::time::Span;
 
 /// One link, as the node at one end of it sees it.
@@ -25,24 +25,6 @@ pub struct Adjacency {
 /// twice can have written, the encoded links, so that all tables agree even then.
 pub(super) type Rank<'a> = (Generation, u64, &'a [u8]);
 
-/// Who wrote a state above another of the same node that it had not written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Contest {
-    /// The start that wrote it.
-    pub writer: BootId,
-    /// The start that it was written against, if that had said which it is.
-    pub rival: Option<BootId>,
-}
-
-/// A node of which the origin of a state found that two starts live: those, the smaller first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Found {
-    /// Which node.
-    pub node: NodeId,
-    /// Its starts.
-    pub twins: [BootId; 2],
-}
-
 /// All links of one node: encoded as its origin did, and read.
 #[derive(Clone, Debug)]
 pub struct LinkState {
@@ -50,8 +32,6 @@ pub struct LinkState {
     sequence: u64,
     origin: NodeId,
     stopped: bool,
-    contest: Option<Contest>,
-    found: Vec<Found>,
     adjacencies: Arc<[Adjacency]>,
     links: Bytes,
 }
@@ -65,46 +45,13 @@ impl LinkState {
         adjacencies: Arc<[Adjacency]>,
     ) -> Self {
         let links = wire::encode_links(&adjacencies);
-        Self {
-            generation,
-            sequence,
-            origin,
-            stopped: false,
-            contest: None,
-            found: Vec::new(),
-            adjacencies,
-            links,
-        }
+        Self { generation, sequence, origin, stopped: false, adjacencies, links }
     }
 
     /// The same, saying whether its origin is stopped.
     #[must_use]
     pub fn with_stopped(self, stopped: bool) -> Self {
         Self { stopped, ..self }
-    }
-
-    /// The same, saying who wrote it against whom.
-    #[must_use]
-    pub fn with_contest(self, contest: Option<Contest>) -> Self {
-        Self { contest, ..self }
-    }
-
-    /// The same, saying of which nodes its origin found that two starts live, by node.
-    #[must_use]
-    pub fn with_found(self, found: Vec<Found>) -> Self {
-        Self { found, ..self }
-    }
-
-    /// Of which nodes its origin found that two starts live.
-    #[must_use]
-    pub fn found(&self) -> &[Found] {
-        &self.found
-    }
-
-    /// Who wrote it against whom, if its origin found another state of itself than its own.
-    #[must_use]
-    pub const fn contest(&self) -> Option<Contest> {
-        self.contest
     }
 
     /// Whether its origin is stopped: its links count for nothing.
@@ -151,9 +98,8 @@ impl LinkState {
     /// The state as it travels. Its encoded links are shared, not copied.
     #[must_use]
     pub fn announcement(&self, age: Span) -> Announcement {
-        let Self { generation, sequence, origin, stopped, contest, .. } = *self;
-        let found = self.found.clone();
-        Announcement { generation, sequence, origin, age, stopped, contest, found, links: self.links.clone() }
+        let Self { generation, sequence, origin, stopped, .. } = *self;
+        Announcement { generation, sequence, origin, age, stopped, links: self.links.clone() }
     }
 }
 
@@ -173,10 +119,6 @@ pub struct Announcement {
     pub age: Span,
     /// Whether the origin is stopped.
     pub stopped: bool,
-    /// Who wrote it against whom.
-    pub contest: Option<Contest>,
-    /// Of which nodes the origin found that two starts live.
-    pub found: Vec<Found>,
     /// The encoded links. Of a message that came, they are a part of the buffer that it came in.
     pub links: Bytes,
 }
@@ -193,9 +135,8 @@ impl Announcement {
     /// itself, at no cost, or with a label that is none.
     pub fn read(&self) -> Result<LinkState, Malformed> {
         let adjacencies = wire::decode_links(self.origin, &self.links)?;
-        let Self { generation, sequence, origin, stopped, contest, .. } = *self;
-        let (found, links) = (self.found.clone(), self.own_links());
-        Ok(LinkState { generation, sequence, origin, stopped, contest, found, adjacencies, links })
+        let Self { generation, sequence, origin, stopped, .. } = *self;
+        Ok(LinkState { generation, sequence, origin, stopped, adjacencies, links: self.own_links() })
     }
 
     /// Like [`Announcement::read`], where another state of the same origin is known already: if it says the same of the links, they
@@ -203,9 +144,8 @@ impl Announcement {
     pub(super) fn read_after(&self, known: Option<&LinkState>) -> Result<LinkState, Malformed> {
         match known {
             Some(known) if known.links == self.links => {
-                let Self { generation, sequence, stopped, contest, .. } = *self;
-                let found = self.found.clone();
-                Ok(LinkState { generation, sequence, stopped, contest, found, ..known.clone() })
+                let Self { generation, sequence, stopped, .. } = *self;
+                Ok(LinkState { generation, sequence, stopped, ..known.clone() })
             }
             _ => self.read(),
         }
@@ -213,7 +153,7 @@ impl Announcement {
 
     /// The same with links in memory of their own, to be kept longer than the message.
     pub(super) fn to_keep(&self) -> Self {
-        Self { links: self.own_links(), found: self.found.clone(), ..*self }
+        Self { links: self.own_links(), ..*self }
     }
 
     fn own_links(&self) -> Bytes {

@@ -36,18 +36,17 @@ mod stopped;
 mod table;
 #[cfg(test)]
 mod tests;
-mod twins;
 mod wire;
 
 use alloc::collections::BTreeSet;
 
 pub use config::Config;
-pub use message::{Adjacency, Announcement, Contest, Found, LinkState, Message, TableDigest};
+pub use message::{Adjacency, Announcement, LinkState, Message, TableDigest};
 pub use paths::Path;
 pub use routes::{KnownLink, Routes};
 pub use wire::Malformed;
 
-use crate::id::{BootId, NodeId};
+use crate::id::NodeId;
 
 /// The most relays on a path.
 pub const RELAYS_MAX: usize = wattle_proto::frame::MAX_PATH;
@@ -80,13 +79,6 @@ pub enum Input {
     Members(BTreeSet<NodeId>),
     /// Members beside those that were told.
     Joined(BTreeSet<NodeId>),
-    /// This node found that two starts of another live, or that this is over.
-    Found {
-        /// Which node.
-        node: NodeId,
-        /// Its starts.
-        twins: Option<[BootId; 2]>,
-    },
     /// Say to all nodes that this one stops, or that it goes on.
     Stopped(bool),
     /// The deadline was reached, or the caller looks in.
@@ -109,24 +101,5 @@ pub enum Output {
         node: NodeId,
         /// Whether it is stopped.
         stopped: bool,
-    },
-    /// Another start of this very node lives.
-    Twin {
-        /// Which.
-        other: BootId,
-    },
-    /// Two starts of another node live, or that is over.
-    Twins {
-        /// Which node.
-        node: NodeId,
-        /// Its starts.
-        twins: Option<[BootId; 2]>,
-    },
-    /// A start of another node is heard.
-    Heard {
-        /// Which node.
-        node: NodeId,
-        /// Its start.
-        boot: BootId,
     },
 }

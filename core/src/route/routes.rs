@@ -7,11 +7,10 @@ use super::burst::Burst;
 use super::cost::{News, OwnLink};
 use super::flood::Owed;
 use super::held::{HELD_BYTES_MAX, Held};
-use super::message::Contest;
 use super::paths::{Path, Paths};
 use super::table::Table;
 use super::{Config, Input, LinkState, Malformed, Message, Output, RELAYS_MAX};
-use crate::id::{BootId, Generation, NodeId};
+use crate::id::{Generation, NodeId};
 use crate::level::Level;
 use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
@@ -114,12 +113,6 @@ pub struct Routes {
     up_burst: Burst,
     /// Whether this node's own state says that it is stopped.
     pub(super) stopped: bool,
-    /// This start.
-    pub(super) boot: BootId,
-    /// What this node's own state says of others of the same name.
-    pub(super) contested: Option<Contest>,
-    /// Nodes of which this one found that two starts live.
-    pub(super) twins: BTreeMap<NodeId, [BootId; 2]>,
 }
 
 impl Routes {
@@ -153,9 +146,6 @@ impl Routes {
             up_untold: false,
             up_burst: Burst::default(),
             stopped: false,
-            boot: BootId(0),
-            contested: None,
-            twins: BTreeMap::new(),
         }
     }
 
@@ -177,7 +167,6 @@ impl Routes {
             Input::Cost { node, micros } => self.on_cost(now, node, micros),
             Input::Members(members) => self.on_members(now, members),
             Input::Joined(members) => self.on_joined(now, members),
-            Input::Found { node, twins } => self.on_found(now, node, twins),
             Input::Stopped(stopped) => self.on_stopped(now, stopped),
             Input::Deadline => {}
         }

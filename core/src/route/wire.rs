@@ -8,10 +8,9 @@ use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::route as wire;
 
-use super::message::{Adjacency, Announcement, Contest, Found, Message, TableDigest};
-use super::twins::FOUND_MAX;
+use super::message::{Adjacency, Announcement, Message, TableDigest};
 use super::{ADJACENCIES_MAX, RELAYS_MAX};
-use crate::id::{BootId, Generation, NodeId};
+use crate::id::{Generation, NodeId};
 use crate::time::Span;
 
 /// The most link states in one message.
@@ -85,36 +84,6 @@ fn state_to_wire((announcement, origin): (&Announcement, Bytes)) -> wire::LinkSt
         age: u32::try_from(announcement.age.as_millis() / 1000).unwrap_or(u32::MAX),
         links: announcement.links.clone(),
         stopped: announcement.stopped,
-        writer: boot_bytes(announcement.contest.map(|contest| contest.writer)),
-        rival: boot_bytes(announcement.contest.and_then(|contest| contest.rival)),
-        found: announcement.found.iter().map(found_to_wire).collect(),
-    }
-}
-
-fn found_to_wire(found: &Found) -> wire::Found {
-    let Found { node, twins: [one, other] } = *found;
-    let bytes = |id: [u8; 16]| Bytes::copy_from_slice(&id);
-    wire::Found { node: bytes(node.to_bytes()), one: bytes(one.to_bytes()), other: bytes(other.to_bytes()) }
-}
-
-fn found_from_wire(found: &wire::Found) -> Result<Found, Malformed> {
-    let node = NodeId::from_slice(&found.node).ok_or(Malformed("twins of a node that is not 16 bytes"))?;
-    match (boot(&found.one)?, boot(&found.other)?) {
-        (Some(one), Some(other)) if one < other => Ok(Found { node, twins: [one, other] }),
-        _ => Err(Malformed("twins that are not two starts in order")),
-    }
-}
-
-fn boot_bytes(boot: Option<BootId>) -> Bytes {
-    boot.map_or_else(Bytes::new, |boot| Bytes::copy_from_slice(&boot.to_bytes()))
-}
-
-fn boot(bytes: &[u8]) -> Result<Option<BootId>, Malformed> {
-    match bytes {
-        [] => Ok(None),
-        _ => BootId::from_slice(bytes)
-            .map(Some)
-            .ok_or(Malformed("link state with a start that is not 16 bytes")),
     }
 }
 
@@ -130,16 +99,7 @@ fn state_from_wire(state: wire::LinkState) -> Result<Announcement, Malformed> {
     let age = Span::secs(u64::from(state.age));
     let generation = Generation(state.generation);
     let (sequence, stopped) = (state.sequence, state.stopped);
-    let (writer, rival) = (boot(&state.writer)?, boot(&state.rival)?);
-    if writer.is_none() && rival.is_some() {
-        return Err(Malformed("link state against a start by none"));
-    }
-    let contest = writer.map(|writer| Contest { writer, rival });
-    if state.found.len() > FOUND_MAX {
-        return Err(Malformed("link state with too many twins"));
-    }
-    let found = state.found.iter().map(found_from_wire).collect::<Result<_, _>>()?;
-    Ok(Announcement { origin, generation, sequence, age, stopped, contest, found, links: state.links })
+    Ok(Announcement { origin, generation, sequence, age, stopped, links: state.links })
 }
 
 /// The links of a link state, as [`decode_links`] reads them.

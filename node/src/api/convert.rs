@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tonic::Status;
 use wattle_core::id::{AuthorityEpoch, MeshId, NodeId, Sequence, StreamInstance, WriterId};
-use wattle_core::mesh::{Activity, Twin};
+use wattle_core::mesh::Activity;
 use wattle_core::node::command::{Position, Receipt, Waited};
 use wattle_core::node::output::{Delivered, MeshMode, Standing};
 use wattle_core::node::status as core;
@@ -149,7 +149,6 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         former: status.former.into_iter().map(former).collect(),
         standing: status.standing.map(standing),
         activity: activity(status.activity).into(),
-        duplicate: status.twin.map(|twin| duplicate(&twin)),
     }
 }
 
@@ -160,14 +159,6 @@ pub const fn mode(mode: MeshMode) -> api::MeshMode {
         MeshMode::Healthy => api::MeshMode::Healthy,
         MeshMode::Degraded => api::MeshMode::Degraded,
         MeshMode::Critical => api::MeshMode::Critical,
-    }
-}
-
-fn duplicate(twin: &Twin) -> api::DuplicateIdentity {
-    api::DuplicateIdentity {
-        boots: twin.boots.iter().map(|boot| id(boot.to_bytes())).collect(),
-        seen_by: twin.seen_by.map(node),
-        why: twin.words(),
     }
 }
 
@@ -202,7 +193,6 @@ fn member(member: core::MemberStatus) -> api::MemberStatus {
         hops: member.hops,
         voter: member.voter,
         stopped: member.stopped,
-        duplicated: member.duplicated,
         region: member.region,
         voting: member.voting,
         description: member.described.as_ref().map(super::nodes::description),

@@ -53,7 +53,6 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::JoinBarred { bar, .. } => classify_bar(*bar),
         Refusal::Impostor(_) => (Code::PermissionDenied, Reason::Impostor, ""),
         Refusal::Evicted(_) => (Code::FailedPrecondition, Reason::Evicted, ""),
-        Refusal::DuplicateIdentity(_) => (Code::FailedPrecondition, Reason::DuplicateIdentity, ""),
         Refusal::MeshStopped => {
             (Code::FailedPrecondition, Reason::MeshStopped, "`wattle mesh start` lets it take part again")
         }
@@ -224,7 +223,6 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         Refusal::UpdateIdTaken { number } => detail.update_number = Some(number.0),
         Refusal::NotMember
         | Refusal::MeshStopped
-        | Refusal::DuplicateIdentity(_)
         | Refusal::UpdateTooOld { .. }
         | Refusal::Config(_)
         | Refusal::BadToken(_)
@@ -370,7 +368,6 @@ mod tests {
             Refusal::StreamsOpen { names: vec![text()], more: 2 },
             Refusal::LastMember,
             Refusal::MeshStopped,
-            Refusal::DuplicateIdentity(text()),
             Refusal::OnlyVoter(text()),
             Refusal::KeepsStreams { mesh: MeshId(7), streams: 3 },
             Refusal::UnknownNode(text()),

@@ -133,7 +133,6 @@ mod tests {
             reachable: true,
             hops: None,
             stopped: false,
-            duplicated: false,
             region: None,
             voting: String::new(),
             voter: false,

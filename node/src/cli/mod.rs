@@ -81,12 +81,6 @@ enum Command {
         /// Settings in TOML; without it the defaults and the environment count
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
-        /// Go on although a copy of this node's data directory was run: this is the one to keep
-        ///
-        /// Counts only for a node that stopped because of that. Make sure that the copy is gone for good: of two that run, both stop again. It comes
-        /// back into its groups under fresh replica ids.
-        #[arg(long)]
-        keep_identity: bool,
     },
     /// Run a mesh of several nodes in this process, to try things
     ///
@@ -339,9 +333,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
     let directory = Directory::of_user()
         .map_err(|error| Failure::Failed(format!("cannot use the directory of address files: {error}")))?;
     match command {
-        Command::Run { config, keep_identity } => {
-            crate::run::run(config.as_deref(), keep_identity, &directory, output).await
-        }
+        Command::Run { config } => crate::run::run(config.as_deref(), &directory, output).await,
         Command::Dev { nodes, data } => crate::dev::dev(nodes.into(), data, &directory, output).await,
         asking => {
             let state = directory.path().to_owned();

@@ -55,13 +55,8 @@ pub fn text(status: &MeshStatus) -> String {
     if let Some(config) = status.config.as_ref().filter(|config| !config.description.is_empty()) {
         out.push_str(&format!("{}\n", config.description));
     }
-    if let Some(duplicate) = &status.duplicate {
-        let why = &duplicate.why;
-        out.push_str(&format!("DUPLICATE IDENTITY: {why}.\n"));
-    }
     match status.activity() {
         MeshActivity::Stopping => out.push_str("This node is about to stop its mesh.\n"),
-        _ if status.duplicate.is_some() => {}
         MeshActivity::Stopped => out.push_str(
             "The mesh is stopped at this node, which knows nothing of the others now: `wattle mesh start` lets it take part again.\n",
         ),
@@ -94,7 +89,6 @@ pub fn text(status: &MeshStatus) -> String {
 fn members(status: &MeshStatus) -> String {
     let rows = status.members.iter().map(|member| {
         let reachable = match (member.reachable, member.hops) {
-            _ if member.duplicated => "runs twice".to_owned(),
             _ if member.stopped => "stopped".to_owned(),
             (true, Some(0)) => "this node".to_owned(),
             (true, Some(1)) => "1 link away".to_owned(),
@@ -262,12 +256,6 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
         warnings.push(format!("publishing is refused here: {why}"));
     }
     warnings.extend(status.updates.iter().filter_map(updates::warning));
-    for member in status.members.iter().filter(|member| member.duplicated && member.node != status.node) {
-        warnings.push(format!(
-            "two starts of {} run at once: its data directory was copied, and nothing that either says counts; `wattle status --node {}` says what to do",
-            member.name, member.name
-        ));
-    }
     for stream in &status.streams {
         if let Some(why) = &stream.stopped {
             warnings.push(format!("stream {} stopped on this node: {why}", stream.name));
@@ -297,7 +285,7 @@ pub fn json(status: &MeshStatus) -> Value {
         "members": status.members.iter().map(|member| json!({
             "id": id_text(&member.node), "name": member.name, "addresses": member.addresses, "api": member.api,
             "reachable": member.reachable, "hops": member.hops, "voter": member.voter, "stopped": member.stopped,
-            "duplicated": member.duplicated, "region": member.region, "voting": member.voting,
+            "region": member.region, "voting": member.voting,
             "role": role(status, &member.node, member.voter),
         })).collect::<Vec<_>>(),
         "links": status.links.iter().map(|link| json!({
@@ -315,10 +303,6 @@ pub fn json(status: &MeshStatus) -> Value {
         "mode": status.standing.as_ref().map(|standing| mode_name(standing.mode())),
         "standing": status.standing.as_ref().map(|standing| json!({
             "unreachable": standing.unreachable, "members": standing.members, "quorum": standing.quorum,
-        })),
-        "duplicate": status.duplicate.as_ref().map(|duplicate| json!({
-            "boots": duplicate.boots.iter().map(|boot| id_text(boot)).collect::<Vec<_>>(),
-            "seen_by": duplicate.seen_by.as_ref().map(|node| names.name(node)), "why": duplicate.why,
         })),
         "activity": activity_name(status.activity()),
         "epoch": status.epoch,

@@ -145,7 +145,6 @@ mod fixture {
             parted: None,
             standing: None,
             activity: wattle_core::mesh::Activity::Running,
-            twin: None,
             former: Vec::new(),
             members: Vec::new(),
             links: Vec::new(),

@@ -2,7 +2,6 @@
 //! die without a word.
 
 mod chaos;
-mod contest;
 mod fence;
 mod handshake;
 mod keepalive;

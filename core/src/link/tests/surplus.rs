@@ -154,6 +154,54 @@ fn a_lane_that_was_dialled_proves_itself_once_it_is_confirmed() {
 }
 
 #[test]
+fn a_later_start_replaces_an_earlier_one_at_once() {
+    let now = Instant(1_000_000_000);
+    let mut links = member(1, 5, config());
+    bring_up(&mut links, now, 10, hello(2, 3));
+    let label = links.label(id(2));
+    let outputs = bring_up(&mut links, now, 11, hello(2, 4));
+    assert_eq!(closes(&outputs), [(LaneId(10), CloseReason::Surplus)]);
+    let told: Vec<&Output> =
+        outputs.iter().filter(|o| matches!(o, Output::Up { .. } | Output::Down { .. })).collect();
+    assert!(
+        matches!(told[..], [Output::Down { .. }, Output::Up { generation: Generation(4), .. }]),
+        "{told:?}"
+    );
+    assert_eq!(links.lane(id(2)), Some(LaneId(11)));
+    assert_eq!(links.label(id(2)), label, "a neighbour keeps its label");
+}
+
+#[test]
+fn an_earlier_or_equal_start_waits_until_the_one_that_is_there_is_silent() {
+    let start = Instant(1_000_000_000);
+    for generation in [2, 3] {
+        let mut links = member(1, 5, config());
+        bring_up(&mut links, start, 10, hello(2, 3));
+        let other = Hello { boot: BootId(99), ..hello(2, generation) };
+        let now = start + Span::millis(500);
+        feed(&mut links, now, accept(11, 2));
+        let outputs = feed(&mut links, now, say(11, Message::Hello(other.clone())));
+        assert!(matches!(&closes(&outputs)[..], [(LaneId(11), CloseReason::Unwelcome(_))]), "{outputs:?}");
+        let ping = Message::Ping { sent: now.0 };
+        assert!(
+            outputs.contains(&Output::Send { lane: LaneId(10), message: ping, when: When::Now }),
+            "{outputs:?}"
+        );
+        feed(&mut links, now, Input::LaneDown { lane: LaneId(11) });
+        // The one that is there answers: it stays.
+        let mut living = links.clone();
+        feed(&mut living, now + Span::millis(20), say(10, Message::Pong { echo: now.0 }));
+        feed(&mut living, now + Span::millis(450), Input::Deadline);
+        assert_eq!(living.lane(id(2)), Some(LaneId(10)));
+        // It does not: the other may come.
+        let outputs = feed(&mut links, now + Span::millis(400), Input::Deadline);
+        assert_eq!(closes(&outputs), [(LaneId(10), CloseReason::Silent)]);
+        bring_up(&mut links, now + Span::millis(410), 12, other);
+        assert_eq!(links.lane(id(2)), Some(LaneId(12)));
+    }
+}
+
+#[test]
 fn a_stranger_cannot_make_lanes_prove_themselves() {
     let now = Instant(1_000_000_000);
     let mut links = member(1, 5, config());

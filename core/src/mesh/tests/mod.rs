@@ -34,7 +34,6 @@ mod settings;
 mod snapshots;
 mod stopping;
 mod tokens;
-mod twins;
 mod updates;
 mod voting;
 
@@ -70,7 +69,6 @@ struct Host {
     /// How many groups it leads that another could.
     leads: usize,
     farewell: bool,
-    rejoined: usize,
     offline: bool,
 }
 
@@ -170,7 +168,6 @@ impl World {
             bounds: (0, Vec::new()),
             leads: 0,
             farewell: false,
-            rejoined: 0,
             offline: false,
         });
         self.hosts.len() - 1
@@ -478,7 +475,6 @@ impl World {
                 let input = Input::HandedOver { left: entry.leads, neighbours: true };
                 self.inbox.push_back((host, input));
             }
-            Output::Rejoin => entry.rejoined += 1,
             Output::Farewell(stopped) => entry.farewell = stopped,
             Output::Offline(offline) => entry.offline = offline,
             Output::Parted => {

@@ -138,12 +138,6 @@ impl Cluster {
         left
     }
 
-    pub(super) fn rejoin(&mut self, node: usize) {
-        let now = Now { monotonic: self.now, wall: Wall(0) };
-        self.replicas[node].groups.rejoin(now);
-        self.drain(node);
-    }
-
     pub(super) fn drain(&mut self, node: usize) {
         let mut loops = 0;
         while let Some(output) = self.replicas[node].groups.poll() {

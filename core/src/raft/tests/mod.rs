@@ -10,7 +10,6 @@ mod newcomers;
 mod owner;
 mod random;
 mod reads;
-mod rejoin;
 mod restart;
 mod rolled_back;
 mod room;

@@ -4,7 +4,6 @@ mod flood;
 mod graph;
 mod routes;
 mod stopped;
-mod twins;
 mod wire;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -76,8 +75,6 @@ struct World {
     loss: u64,
     sent: u64,
     rng: Rng,
-    /// What nodes told but for what they sent.
-    told: Vec<(usize, Output)>,
 }
 
 impl World {
@@ -91,7 +88,6 @@ impl World {
             loss: 0,
             sent: 0,
             rng: rng(seed),
-            told: Vec::new(),
         };
         (1..=count).for_each(|node| world.start(node, count, 1));
         world
@@ -108,10 +104,7 @@ impl World {
     fn input(&mut self, node: usize, step: impl Into<Step>) {
         let routes = self.nodes.get_mut(&node).expect("the node runs");
         for output in take_step(routes, self.now, step) {
-            let Output::Send { to, message } = output else {
-                self.told.push((node, output));
-                continue;
-            };
+            let Output::Send { to, message } = output else { continue };
             let to = to.0 as usize;
             assert!(self.links.contains(&(node, to)), "{node} sends to {to}, no neighbour");
             self.sent += 1;
