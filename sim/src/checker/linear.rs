@@ -38,7 +38,7 @@ pub(super) struct Call<O> {
 }
 
 /// Who asked what of which object, and when they were answered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct History<O> {
     calls: BTreeMap<u64, Vec<Call<O>>>,
     /// Object and place of the call of each who asked.

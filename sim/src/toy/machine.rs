@@ -55,6 +55,7 @@ impl Machine for Toy {
         }
         match input {
             Input::Row { ticket, bytes } => self.row(ticket.0, &bytes),
+            Input::Synced { .. } => {}
             Input::Recovered => {
                 self.tick(now.monotonic);
                 for address in self.config.dial.clone() {
@@ -153,6 +154,8 @@ impl Machine for Toy {
             hops: None,
             stopped: false,
             duplicated: false,
+            region: None,
+            voting: String::new(),
             voter: Some(*node) == first,
             described: None,
         };
