@@ -231,8 +231,6 @@ bugs! {
             "a leader whose whole log is cut off sends a member that lacks it no snapshot (openraft#1828)";
         TakenOutNeverStands = "taken-out-never-stands":
             "a leader that alone holds the change by which it votes no longer does not stand for election after a restart (thesis 4.2.2)";
-        StateVouchedForNow = "state-vouched-for-now":
-            "who sent a state is remembered for the term in which it was taken, not for the one in which it was sent";
         NewVoterDoesNotStand = "new-voter-does-not-stand":
             "who hears that it votes while its leader is in doubt does not stand: nobody will tell it again that it should";
         StateStaysCounted = "state-stays-counted":

@@ -272,8 +272,6 @@ impl Group {
         }
         self.commit = self.commit.max(place.index);
         self.applied = self.applied.max(place.index);
-        let now = context.planted.strikes(Bug::StateVouchedForNow, || !copy && term < self.term);
-        let term = if now { self.term } else { term };
         if !copy {
             // Who sends a state vouches for it (rule C2). An append may never follow.
             self.vouched(context, from, term, place, None);
