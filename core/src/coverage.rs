@@ -322,6 +322,8 @@ marks! {
         TwinCameBack: "one of two starts that live came back and was told";
         TwinsOver: "a third start took the place of two that lived";
         MetItself: "a node was greeted by a copy of itself";
+        VoterReplaced: "a learner took the place of a voter that was away for long";
+        VotersSpread: "a voter was exchanged for another of a region with fewer";
         StoppedLeading: "a node stopped its mesh while it led what another could";
         StartedWhileStopping: "a node was asked to start its mesh while it was stopping it";
         TransferBegun: "a leader began to hand over";

@@ -18,6 +18,8 @@ pub struct Settings {
     pub dial: Vec<String>,
     /// Where the node's API listens, told to clients that ask the wrong node.
     pub api: Option<String>,
+    /// Where in the world the node is; see [`wattle_core::mesh::Config::region`].
+    pub region: Option<String>,
     /// Bytes the journal may take, to pretend a smaller disk. `None`: what the disk gives.
     pub space_limit: Option<u64>,
     /// Bytes kept aside so that a full disk can still drain. More means that longer queues drain; 0 keeps none.
@@ -39,6 +41,7 @@ impl Settings {
             advertise: Vec::new(),
             dial: Vec::new(),
             api: None,
+            region: None,
             space_limit: None,
             reserve_bytes: 64 << 20,
             keep_identity: false,

@@ -178,6 +178,7 @@ fn config(settings: &Settings, keys: &NodeKeys, listening: &[SocketAddr]) -> Con
     let mut config = Config { dial: settings.dial.clone(), ..Config::new(identity) };
     config.journal.rows_may_tear = true;
     config.mesh.keep_identity = settings.keep_identity;
+    config.mesh.region.clone_from(&settings.region);
     config
 }
 

@@ -73,6 +73,7 @@ fn for_io(settings: &Settings, keep_identity: bool) -> wattle_io::Settings {
         space_limit: settings.space_limit,
         reserve_bytes: settings.reserve_bytes,
         keep_identity,
+        region: settings.region.clone(),
         ..wattle_io::Settings::new(&settings.data_dir)
     }
 }

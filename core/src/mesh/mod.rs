@@ -5,8 +5,8 @@
 //! mesh is a request: it is made at some node, forwarded to the leader, checked and stamped there, and done once the node it was made at has
 //! applied it.
 //!
-//! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
-//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
+//! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader`,
+//! `voters`, `spread` and `stability` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
 //! were admitted while this node was away), `eviction` and `evict` (how members go), `parted` (a node that went), `mode` (how the mesh is, and what that
 //! forbids), `describe` (what members say of themselves), `stop` (a member
 //! that takes no part for a while), `twin` (a node that exists twice), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
@@ -47,6 +47,8 @@
 //! - **M38** A member that an operator stopped is offline, at its next starts too, until somebody starts it; it says so once that is on disk.
 //! - **M39** A node that was found to exist twice says nothing that counts, at its next starts too, until an operator keeps it; then it goes on under
 //!   fresh replica ids.
+//! - **M40** One voter at a time is exchanged for one learner: where that can be committed, the number of voters stays, and the exchanges come to rest.
+//! - **M41** What is remembered of how steadily members were heard is bounded by the members.
 
 pub mod config;
 pub mod entry;
@@ -77,6 +79,8 @@ mod room;
 mod roster;
 mod seed;
 mod snapshot;
+mod spread;
+mod stability;
 mod stop;
 mod store;
 mod transcript;
@@ -104,7 +108,7 @@ pub use parted::Parted;
 pub use state::{Member, State, Stream};
 pub use stop::Activity;
 pub use twin::Twin;
-pub use wire::{JoinMessage, Malformed, Message, RosterEntry};
+pub use wire::{JoinMessage, Malformed, Message, RosterEntry, valid_region};
 
 use crate::agreed::MeshSettings;
 use crate::digest::Digest;
@@ -444,6 +448,10 @@ impl Mesh {
         self.check_handlers();
         self.describing.check();
         self.check_stop();
+        assert!(
+            self.control.remembered() <= self.state.members.len() + 1,
+            "M41: of whom is remembered that it was away"
+        );
         assert!(
             self.secrets.len() <= self.requests.pending(),
             "M5: secrets are kept while their request is open"

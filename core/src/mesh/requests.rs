@@ -489,7 +489,9 @@ impl Mesh {
     /// Tells the mesh where this node is reached now, if that is not what it knows.
     pub(super) fn announce_own_change(&mut self, now: Now) {
         let Some(member) = self.state.members.get(&self.own) else { return };
-        let same = member.addresses == self.config.addresses && member.api == self.config.api;
+        let same = member.addresses == self.config.addresses
+            && member.api == self.config.api
+            && member.region == self.config.region;
         let known = self.control.leading || self.control.leader.is_some();
         if same || !known || self.requests.has(&Purpose::OwnChange) {
             return;
@@ -498,6 +500,7 @@ impl Mesh {
             node: self.own,
             addresses: self.config.addresses.clone(),
             api: self.config.api.clone(),
+            region: self.config.region.clone(),
         };
         let deadline = Some(now.monotonic + self.config.request_timeout);
         self.submit(now, Purpose::OwnChange, body, deadline);

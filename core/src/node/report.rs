@@ -38,7 +38,7 @@ impl Node {
             twin: self.mesh.twin().cloned(),
             parted: self.mesh.parted().map(crate::mesh::Parted::words),
             former: self.mesh.evicted().map(former_status).collect(),
-            members: self.member_status(control.as_ref()),
+            members: self.member_status(now, control.as_ref()),
             links: self.link_status(),
             control,
             updates: self.mesh.update_status(),
@@ -122,7 +122,7 @@ impl Node {
         streams
     }
 
-    fn member_status(&self, control: Option<&GroupStatus>) -> Vec<MemberStatus> {
+    fn member_status(&self, now: Now, control: Option<&GroupStatus>) -> Vec<MemberStatus> {
         let own = self.config.identity.node;
         let voters: BTreeSet<NodeId> =
             control.iter().flat_map(|group| group.voters.iter().copied()).collect();
@@ -138,6 +138,8 @@ impl Node {
                 api: member.api.clone(),
                 reachable: here || hops.is_some(),
                 hops: if here { Some(0) } else { hops },
+                region: member.region.clone(),
+                voting: self.mesh.voting(now, member.node),
                 duplicated: match here {
                     true => self.mesh.is_twin(),
                     false => self.links.twins_of(member.node).is_some(),

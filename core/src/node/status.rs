@@ -78,6 +78,10 @@ pub struct MemberStatus {
     pub reachable: bool,
     /// Links to go over; 0 for the node itself, `None` without a path.
     pub hops: Option<u32>,
+    /// Where in the world it is, if it says so.
+    pub region: Option<String>,
+    /// Why it votes or does not, as far as this node knows.
+    pub voting: String,
     /// Whether it says that it is stopped.
     pub stopped: bool,
     /// Whether two starts of it run, as far as this node knows.

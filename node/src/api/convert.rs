@@ -203,6 +203,8 @@ fn member(member: core::MemberStatus) -> api::MemberStatus {
         voter: member.voter,
         stopped: member.stopped,
         duplicated: member.duplicated,
+        region: member.region,
+        voting: member.voting,
         description: member.described.as_ref().map(super::nodes::description),
     }
 }

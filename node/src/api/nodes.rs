@@ -134,6 +134,8 @@ mod tests {
             hops: None,
             stopped: false,
             duplicated: false,
+            region: None,
+            voting: String::new(),
             voter: false,
             described: counter.map(|counter| Described {
                 generation: Generation(2),

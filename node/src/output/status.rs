@@ -114,9 +114,11 @@ fn members(status: &MeshStatus) -> String {
             reachable,
             addresses,
             member.api.clone().unwrap_or_default(),
+            member.region.clone().unwrap_or_default(),
+            member.voting.clone(),
         ]
     });
-    table(&["node", "id", "role", "reachable", "mesh address", "API"], rows)
+    table(&["node", "id", "role", "reachable", "mesh address", "API", "region", "why so"], rows)
 }
 
 /// The name that people know a mode by.
@@ -295,7 +297,7 @@ pub fn json(status: &MeshStatus) -> Value {
         "members": status.members.iter().map(|member| json!({
             "id": id_text(&member.node), "name": member.name, "addresses": member.addresses, "api": member.api,
             "reachable": member.reachable, "hops": member.hops, "voter": member.voter, "stopped": member.stopped,
-            "duplicated": member.duplicated,
+            "duplicated": member.duplicated, "region": member.region, "voting": member.voting,
             "role": role(status, &member.node, member.voter),
         })).collect::<Vec<_>>(),
         "links": status.links.iter().map(|link| json!({
@@ -403,6 +405,18 @@ mod tests {
             assert!(text(&mesh).contains(told), "{}", text(&mesh));
         }
         assert_eq!(json(&mesh)["mode"], "CRITICAL");
+    }
+
+    #[test]
+    fn who_votes_is_told_with_the_region_and_the_reason() {
+        let mut mesh = mesh();
+        mesh.members[0].region = Some("eu".to_owned());
+        mesh.members[0].voting = "the one of region eu".to_owned();
+        mesh.members[1].voting = "1 of 2 members vote".to_owned();
+        let told = text(&mesh);
+        assert!(told.contains("REGION") && told.contains("the one of region eu"), "{told}");
+        assert_eq!(json(&mesh)["members"][0]["region"], "eu");
+        assert_eq!(json(&mesh)["members"][1]["voting"], "1 of 2 members vote");
     }
 
     #[test]

@@ -154,6 +154,8 @@ impl Machine for Toy {
             hops: None,
             stopped: false,
             duplicated: false,
+            region: None,
+            voting: String::new(),
             voter: Some(*node) == first,
             described: None,
         };

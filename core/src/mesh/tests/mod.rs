@@ -36,6 +36,7 @@ mod stopping;
 mod tokens;
 mod twins;
 mod updates;
+mod voting;
 
 #[derive(Clone)]
 enum Logged {

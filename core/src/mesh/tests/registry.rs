@@ -251,7 +251,8 @@ fn a_leader_that_answers_another_question_gets_its_client_a_refusal() {
     let (own, now) = (world.id(1), world.now);
     let request = world.hosts[1].mesh.requests.waiting().next().expect("it waits for the mesh");
     let applied = world.mesh(1).applied_index();
-    let body = Body::Update { node: own, addresses: Vec::new(), api: Some("elsewhere:1".into()) };
+    let body =
+        Body::Update { node: own, addresses: Vec::new(), api: Some("elsewhere:1".into()), region: None };
     let entry = Entry { origin: own, request, seen: applied, time: Wall(now.wall.0 + 1_000), body };
     let entry = Applied { index: applied.next(), term: Term(9), command: true, data: entry.encode() };
     world.hosts[1].mesh.handle(now, Input::Apply { entries: Vec::from([entry]) });
