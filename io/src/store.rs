@@ -19,6 +19,8 @@ use bytes::Bytes;
 use wattle_core::id::Ticket;
 use wattle_core::payload::Payload;
 
+use self::error::about;
+pub use self::error::{RecoveryError, StoreError};
 pub use self::files::{Files, System};
 use self::frame::{Heading, Kind, SEGMENT_HEADER, framed};
 use self::index::{Index, Shared};
@@ -27,6 +29,7 @@ use self::segment::{Found, Place, Segment};
 use crate::clock::entropy;
 use crate::space::{Reserve, is_full};
 
+mod error;
 mod files;
 mod frame;
 mod index;
@@ -51,53 +54,6 @@ const BUFFER_KEPT: usize = 1 << 20;
 const MARK: u64 = framed(0) as u64;
 /// Blocks that a file system can give back.
 const BLOCK: u64 = 4096;
-
-/// What the store says went wrong.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The system refused something.
-    #[error("{path}: {source}", path = path.display())]
-    File {
-        /// What it was about.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file is not what it should be.
-    #[error("{path} is damaged: {what}", path = path.display())]
-    Damaged {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// The journal is one of an earlier version.
-    #[error(
-        "{path} was written by an earlier version, and this one cannot read it: run the version that wrote it, or start with an empty data \
-         directory",
-        path = path.display()
-    )]
-    Earlier {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A write failed before.
-    #[error("a write failed before, so nothing more is written: start the node again")]
-    Failed,
-}
-
-/// Why recovery ended early.
-#[derive(Debug)]
-pub enum RecoveryError<E> {
-    /// The store cannot be read.
-    Store(StoreError),
-    /// Whoever took the rows refused one.
-    Refused(E),
-}
-
-fn about(path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<'_> {
-    |source| StoreError::File { path: path.to_owned(), source }
-}
 
 /// The last segment, as the writer knows it.
 #[derive(Debug)]
@@ -361,11 +317,17 @@ impl<F: Files> Store<F> {
         }
         let file = OpenOptions::new().write(true).open(&last.path).map_err(about(&last.path))?;
         if leftover || !last.clean {
-            let size = last.size.max(last.end);
-            file.set_len(last.end).map_err(about(&last.path))?;
-            with_reserve(&self.reserve, || self.files.allocate(&file, size)).map_err(about(&last.path))?;
+            let emptied = file.set_len(last.end).and_then(|()| {
+                let size = last.size.max(last.end);
+                match with_reserve(&self.reserve, || self.files.allocate(&file, size)) {
+                    // Then what is written next has a file of its own, as large as there is room for.
+                    Err(error) if is_full(&error) => file.set_len(last.end).map(|()| last.end),
+                    done => done.map(|()| size),
+                }
+            });
+            last.size = emptied.map_err(about(&last.path))?;
             self.files.sync(&file).map_err(about(&last.path))?;
-            (last.size, last.clean) = (size, true);
+            last.clean = true;
         }
         self.durable = first.saturating_sub(1);
         let (path, salt, end, size) = (last.path.clone(), last.salt, last.end, last.size);

@@ -430,6 +430,25 @@ fn a_commit_on_a_full_disk_gives_up_the_reserve_and_succeeds() {
 }
 
 #[test]
+fn a_start_on_a_full_disk_needs_no_more_room_than_it_writes() {
+    let shelf = Shelf::filled(9);
+    let path = shelf.0.path().join("reserve");
+    fs::write(&path, b"held by somebody else").unwrap();
+    let disk = BadDisk::default();
+    *disk.0.reserve.lock().unwrap() = path;
+    disk.0.full.store(true, Ordering::SeqCst);
+    let faults = Arc::clone(&disk.0);
+    let mut store = Store::open_on(&shelf.path(), no_reserve(), disk).unwrap();
+    assert_eq!(store.recover(|_, _| Ok::<(), ()>(())).unwrap(), Ticket(0));
+    // Rows 8 and 9 do not count, and what the file had beyond them is gone when there is no room to have it again.
+    assert!(store.commit(&[row(8)], false).is_err(), "nor is there room for a file of its own");
+    assert!(*faults.refused.lock().unwrap() > 1);
+    drop(store);
+    shelf.recovered().0.commit(&[row(8)], false).unwrap();
+    assert_eq!(shelf.tickets(), (1..=8).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_failed_sync_is_final_whatever_the_reserve() {
     let shelf = Shelf::new();
     let (mut store, faults, reserve) = shelf.on_bad_disk();
