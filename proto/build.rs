@@ -4,13 +4,14 @@ const PARTS: [&str; 6] = ["node", "link", "route", "raft", "mesh", "stream"];
 
 /// Whose bytes are shared with the frame they came in, instead of copied: all that may be long, and families with nothing short in what
 /// they say often. An id of 16 bytes costs less to copy than to share.
-const SHARED: [&str; 9] = [
+const SHARED: [&str; 10] = [
     ".wattle.node",
     ".wattle.route",
     ".wattle.mesh",
     ".wattle.stream",
     ".wattle.link.Hello.endorsement",
     ".wattle.link.Hello.epoch_proofs",
+    ".wattle.link.Raised.epoch_proofs",
     ".wattle.link.Fenced",
     ".wattle.raft.Entry.data",
     ".wattle.raft.Snapshot.data",

@@ -281,6 +281,7 @@ marks! {
         DecidedTwice: "a request stood in the log twice and was done once";
         VotersDemoted: "voters of the control group became learners, because fewer are wanted";
         WriteConflict: "a write of agreed configuration did not find the version it expected";
+        QuestionUnanswered: "the leader of the control group did not answer in time, and was doubted";
         ReadAskedAgain: "a linearizable read was asked for again";
         ReadConfirmedTwice: "a read was confirmed that had been asked for again, or was over";
         WatchBeginsAgain: "a watcher came from before what is remembered, and was told all there is";
@@ -297,6 +298,10 @@ marks! {
         MemberIntroduced: "a member was let in on the word of others before the log told of it";
         MemberEvicted: "a member was taken out of the mesh, or left it";
         FormerMemberFenced: "a former member was turned away and told why";
+        MeshStopped: "a node stopped its mesh";
+        StartedStopped: "a node started whose mesh an operator had stopped";
+        NodeSaidItStops: "a node heard of another that it stops";
+        CameOnline: "a node that had stopped its mesh took part again";
         FenceHeard: "a node was told that it is no member any more";
         ToldOfEviction: "a node believed that it is no member any more, and serves nothing since";
         FormerReplicaMeant: "a message came for a replica that its node gave up when it was taken out";
@@ -304,8 +309,13 @@ marks! {
         MeshHealthyAgain: "a node saw the mesh become healthy again";
         ToldOfOthersEviction: "a node believed a neighbour that another is no member any more";
         HigherEpochShown: "a neighbour showed a higher mesh epoch";
+        RaisedEpochShown: "a neighbour was shown an epoch that had risen since the hello";
     }
     Rare {
+        VoterReplaced: "a learner took the place of a voter that was away for long";
+        VotersSpread: "a voter was exchanged for another of a region with fewer";
+        StoppedLeading: "a node stopped its mesh while it led what another could";
+        StartedWhileStopping: "a node was asked to start its mesh while it was stopping it";
         TransferBegun: "a leader began to hand over";
         TransferGivenUp: "a leader goes on that could not hand over";
         StoodWhenTold: "a voter stood for election because its leader wanted it to";
@@ -316,6 +326,14 @@ marks! {
         SnapshotTooLarge: "a state was larger than is taken";
         SnapshotDamaged: "a state had come whole and was another than was meant";
         OtherSnapshotBegan: "a state began to come before another was whole";
+        BegunStateKept: "a state that began to come was kept though another began";
+        NoRoomForState: "a state was not taken: those of other groups took the room of the node";
+        OfferTakenBack: "a state that waited for its owner was of no use any more";
+        StateOvertaken: "the log came as far as a state that was coming in";
+        StateOfAnEarlierTerm: "a state was taken in a later term than that in which it was sent";
+        HalfStateLetGo: "nothing more came of a state, and what was there was let go";
+        CopyGoneOnWith: "a member asked again for a state that was being given to it";
+        ReceiptOfARemovedReplica: "a write was durable that a replica made which was removed meanwhile";
         WayBackExpired: "a way back was forgotten, for nothing came by it for long";
         RelayLabelLedBack: "a relay met a label that leads back to where the message came from";
         WelcomeLate: "a node joined and did not catch up in time";

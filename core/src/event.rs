@@ -61,6 +61,20 @@ pub enum MeshEvent {
         /// Its name.
         name: String,
     },
+    /// A member says that it takes no part from now on.
+    NodeStopped {
+        /// Which.
+        node: NodeId,
+        /// Its name.
+        name: String,
+    },
+    /// A member that was stopped takes part again.
+    NodeStarted {
+        /// Which.
+        node: NodeId,
+        /// Its name.
+        name: String,
+    },
     /// Another node leads the control group, or none is known to.
     LeaderChanged {
         /// Who leads.

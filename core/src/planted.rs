@@ -235,6 +235,12 @@ bugs! {
             "what is proposed is added by one measure and taken off by another (cockroach#31618)";
         CutLogNotSent = "cut-log-not-sent":
             "a leader whose whole log is cut off sends a member that lacks it no snapshot (openraft#1828)";
+        TakenOutNeverStands = "taken-out-never-stands":
+            "a leader that alone holds the change by which it votes no longer does not stand for election after a restart (thesis 4.2.2)";
+        NewVoterDoesNotStand = "new-voter-does-not-stand":
+            "who hears that it votes while its leader is in doubt does not stand: nobody will tell it again that it should";
+        StateStaysCounted = "state-stays-counted":
+            "what a state took that came in goes on counting when it is whole or given up";
     }
     Mesh {
         UpdateCursorBeforeHandler = "update-cursor-before-handler":

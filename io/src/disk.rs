@@ -17,7 +17,7 @@ use wattle_core::node::output::LoadId;
 use wattle_core::payload::Payload;
 
 use crate::event::Urgent;
-use crate::space::{Meter, Reserve, Space};
+use crate::space::{Meter, Reserve};
 use crate::store::{Part, Reader, Store, StoreError};
 
 #[cfg_attr(feature = "turmoil", path = "simulated/disk.rs")]
@@ -28,9 +28,9 @@ use self::threads::{Helpers, Sender, channel};
 
 /// Bytes that one commit takes at most (one row may exceed it): a commit must not keep later rows waiting for long.
 const COMMIT_BYTES_MAX: usize = 32 << 20;
-/// How often, at least, a commit under load is a quick one.
+/// How often, at least, a commit under load leaves a mark.
 const QUICK_EVERY: Duration = Duration::from_secs(5);
-/// How long the disk is at rest before the last commit is made quick, or trims are carried out without a write.
+/// How long the disk is at rest before what is durable is marked, or trims are carried out without a write.
 const IDLE: Duration = Duration::from_millis(250);
 /// How often free space is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
@@ -89,7 +89,6 @@ impl Disk {
             quick: false,
             measured: None,
             told: None,
-            compacting_helps: false,
         };
         disk.helpers.write(writer, ordered, urgent)?;
         Ok(disk)
@@ -135,7 +134,6 @@ struct Writer {
     measured: Option<Measured>,
     /// Free space as last told.
     told: Option<u64>,
-    compacting_helps: bool,
 }
 
 /// What was true when free space was last measured.
@@ -153,11 +151,14 @@ impl Writer {
         let rows = self.gather(first, more);
         let quick = !self.quick && (idle || self.quick_at.elapsed() >= QUICK_EVERY);
         let due = !rows.is_empty() || (idle && (quick || self.store.has_trims()));
-        if due && !self.commit(&rows, quick) {
-            return false;
+        !due || self.commit(&rows, quick)
+    }
+
+    /// Nothing more is ordered.
+    fn finish(&mut self) {
+        if !self.quick {
+            self.commit(&[], true);
         }
-        let settled = idle && !self.store.has_trims();
-        !(settled && self.compacting_helps) || self.compact()
     }
 
     /// Everything that is ready, up to the bound of one commit.
@@ -202,18 +203,6 @@ impl Writer {
         true
     }
 
-    /// Gives the disk back what trimmed rows left. `false` if the disk is of no more use.
-    fn compact(&mut self) -> bool {
-        tracing::info!(used = self.store.used(), "the disk is nearly full: compacting the journal");
-        if let Err(error) = self.store.compact() {
-            return self.fail(&error);
-        }
-        self.quick = false;
-        self.compacting_helps = false;
-        self.measured = None;
-        true
-    }
-
     fn fail(&self, error: &StoreError) -> bool {
         tracing::error!(%error, "a write failed");
         let _ = self.urgent.send(Urgent::WriteFailed { reason: error.to_string() });
@@ -236,9 +225,9 @@ impl Writer {
         }
         let reserve_missing = self.reserve.missing() > 0;
         self.measured = Some(Measured { at: Instant::now(), used, reserve_missing });
-        match self.meter.measure(used, &self.reserve) {
-            Ok(Space { free, compacting_helps }) => {
-                self.compacting_helps = compacting_helps;
+        let vacant = self.store.held().saturating_sub(used);
+        match self.meter.measure(used, vacant, &self.reserve) {
+            Ok(free) => {
                 if self.told.is_none_or(|told| self.is_notable(told.abs_diff(free))) {
                     self.told = Some(free);
                     let _ = self.urgent.send(Urgent::Space { free });

@@ -42,7 +42,7 @@ pub enum StartError {
     /// The store cannot be opened or read.
     #[error("the journal {path} cannot be read: {source}", path = path.display())]
     Store {
-        /// The journal's file.
+        /// The journal's directory.
         path: PathBuf,
         /// What the store said.
         source: StoreError,
@@ -50,7 +50,7 @@ pub enum StartError {
     /// The rows of the journal do not add up.
     #[error("{what} (in {path}). {MEND_JOURNAL}", path = path.display())]
     Damaged {
-        /// The journal's file.
+        /// The journal's directory.
         path: PathBuf,
         /// What the node found.
         what: String,

@@ -56,10 +56,10 @@ impl DataDir {
         &self.path
     }
 
-    /// The journal's file.
+    /// The journal's directory.
     #[must_use]
     pub fn journal(&self) -> PathBuf {
-        self.path.join("journal.redb")
+        self.path.join("journal")
     }
 
     /// The file that keeps space aside.

@@ -11,7 +11,7 @@
 //! | [`handle`] | [`Running`], the face towards the application |
 //! | [`identity`] | the data directory, its lock, the key file |
 //! | `driver`, `event` | the loop, and what can happen to it |
-//! | [`store`], `disk` | rows in redb; the threads that write and load them |
+//! | [`store`], `disk` | rows in files; the threads that write and load them |
 //! | [`space`] | free space and the reserve that keeps draining possible |
 //! | [`tls`], `lanes`, `socket` | connections: who is at the other end, their bytes, and how few of them wait unsent |
 //! | `work`, `helper`, `clock` | heavy work, threads, time, entropy |

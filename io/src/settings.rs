@@ -18,12 +18,12 @@ pub struct Settings {
     pub dial: Vec<String>,
     /// Where the node's API listens, told to clients that ask the wrong node.
     pub api: Option<String>,
+    /// Where in the world the node is; see [`wattle_core::mesh::Config::region`].
+    pub region: Option<String>,
     /// Bytes the journal may take, to pretend a smaller disk. `None`: what the disk gives.
     pub space_limit: Option<u64>,
     /// Bytes kept aside so that a full disk can still drain. More means that longer queues drain; 0 keeps none.
     pub reserve_bytes: u64,
-    /// Bytes of the store's page cache.
-    pub cache_bytes: usize,
     /// Bounds on connections.
     pub limits: Limits,
 }
@@ -39,9 +39,9 @@ impl Settings {
             advertise: Vec::new(),
             dial: Vec::new(),
             api: None,
+            region: None,
             space_limit: None,
             reserve_bytes: 64 << 20,
-            cache_bytes: 64 << 20,
             limits: Limits::default(),
         }
     }

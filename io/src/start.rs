@@ -9,9 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 #[cfg(not(feature = "turmoil"))]
 use std::thread;
+use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 use wattle_core::id::BootId;
 use wattle_core::node::{Config, Identity, Input, Node, Rejected};
@@ -172,7 +175,10 @@ fn config(settings: &Settings, keys: &NodeKeys, listening: &[SocketAddr]) -> Con
         addresses,
         api: settings.api.clone(),
     };
-    Config { dial: settings.dial.clone(), ..Config::new(identity) }
+    let mut config = Config { dial: settings.dial.clone(), ..Config::new(identity) };
+    config.journal.rows_may_tear = true;
+    config.mesh.region.clone_from(&settings.region);
+    config
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -234,10 +240,19 @@ impl World {
         let boot = boot_id().map_err(system("random numbers"))?;
         let reserve = Arc::new(Reserve::new(self.dir.reserve(), self.settings.reserve_bytes));
         let journal = self.dir.journal();
-        let mut store = open_store(&journal, &self.settings, &reserve)?;
+        let began = Instant::now();
+        let mut store = open_store(&journal, &reserve)?;
         let mut node = make(config, seed, boot);
-        recover(&mut node, clock, &mut store, &journal)?;
-        let meter = Meter::new(self.dir.path().to_owned(), journal, self.settings.space_limit);
+        let read = recover(&mut node, clock, &mut store, &journal)?;
+        tracing::info!(
+            rows = read.rows,
+            bytes = read.bytes,
+            took = ?began.elapsed(),
+            took_rows = ?read.taken,
+            took_start = ?read.started,
+            "the journal is read"
+        );
+        let meter = Meter::new(self.dir.path().to_owned(), self.settings.space_limit);
         let disk = Disk::start(store, meter, reserve, &self.urgent).map_err(system("a thread"))?;
         let workers = Workers::start(self.keys.secret, &self.urgent).map_err(system("a thread"))?;
         for listener in self.listeners {
@@ -257,9 +272,20 @@ impl Drop for CutLanes {
     }
 }
 
-fn open_store(journal: &Path, settings: &Settings, reserve: &Arc<Reserve>) -> Result<Store, StartError> {
-    Store::open(journal, settings.cache_bytes, Arc::clone(reserve))
+fn open_store(journal: &Path, reserve: &Arc<Reserve>) -> Result<Store, StartError> {
+    Store::open(journal, Arc::clone(reserve))
         .map_err(|source| StartError::Store { path: journal.to_owned(), source })
+}
+
+/// What reading the journal came to.
+#[derive(Default)]
+struct Read {
+    rows: u64,
+    bytes: u64,
+    /// What the node took to take the rows in.
+    taken: Duration,
+    /// What the node took to come up from them.
+    started: Duration,
 }
 
 fn recover<M: Machine>(
@@ -267,16 +293,27 @@ fn recover<M: Machine>(
     clock: Clock,
     store: &mut Store,
     journal: &Path,
-) -> Result<(), StartError> {
+) -> Result<Read, StartError> {
     let refused = |rejected: Rejected| match rejected {
         Rejected::Damaged(_) => StartError::Damaged { path: journal.to_owned(), what: rejected.to_string() },
         other => StartError::Stopped(StopReason::Panicked(other.to_string())),
     };
-    store.recover(|ticket, bytes| node.handle(clock.now(), Input::Row { ticket, bytes })).map_err(
-        |error| match error {
-            RecoveryError::Store(source) => StartError::Store { path: journal.to_owned(), source },
-            RecoveryError::Refused(rejected) => refused(rejected),
-        },
-    )?;
-    node.handle(clock.now(), Input::Recovered).map_err(refused)
+    let mut read = Read::default();
+    let taking = |ticket, bytes: Bytes| {
+        read.rows += 1;
+        read.bytes += bytes.len() as u64;
+        let began = Instant::now();
+        let taken = node.handle(clock.now(), Input::Row { ticket, bytes });
+        read.taken += began.elapsed();
+        taken
+    };
+    let synced = store.recover(taking).map_err(|error| match error {
+        RecoveryError::Store(source) => StartError::Store { path: journal.to_owned(), source },
+        RecoveryError::Refused(rejected) => refused(rejected),
+    })?;
+    let began = Instant::now();
+    node.handle(clock.now(), Input::Synced { upto: synced }).map_err(refused)?;
+    node.handle(clock.now(), Input::Recovered).map_err(refused)?;
+    read.started = began.elapsed();
+    Ok(read)
 }

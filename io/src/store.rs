@@ -1,154 +1,196 @@
-//! Rows in redb: one table from ticket to bytes, one transaction and so one sync per batch.
+//! The journal on disk: rows one behind the other in files of bounded size, one write and one sync per batch.
 //!
 //! Rows only ever grow at the high end and are trimmed at the low end. The store trusts its caller with the order of tickets
-//! and trusts the disk with nothing: bytes are handed to the core as they were read, which checks them.
+//! and trusts the disk with nothing: bytes are handed to the core as they were read, which checks them. A crash may leave any part of what
+//! was not synced; the core tells that end from damage. What it cuts off is taken away before anything is written in its place.
 //!
-//! A commit that finds the disk full gives up the reserve and writes again, below redb, before anything was synced: redb
-//! takes any error it sees as final. What still fails after that is final here too.
+//! A file is given its blocks, and its name is synced, before the first row in it counts. A write that finds the disk full gives up the
+//! reserve and is made again. What still fails after that is final, and so is any failed sync: nobody knows then what is on the disk.
 
-use std::fs::File;
-use std::fs::OpenOptions;
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use bytes::Bytes;
-use redb::backends::FileBackend;
-use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, StorageBackend, TableDefinition, TableError,
-};
 use wattle_core::id::Ticket;
 use wattle_core::payload::Payload;
 
+use self::error::about;
+pub use self::error::{RecoveryError, StoreError};
+pub use self::files::{Files, System};
+use self::frame::{Heading, Kind, SEGMENT_HEADER, framed};
+use self::index::{Index, Shared};
+pub use self::index::{Part, Reader};
+use self::segment::{Found, Place, Segment};
+use crate::clock::entropy;
 use crate::space::{Reserve, is_full};
 
-const ROWS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("rows");
+mod error;
+mod files;
+mod frame;
+mod index;
+mod segment;
 
-/// Rows that one commit trims at least, so that a long trim never holds up a write for long.
-const TRIM_ROWS: u64 = 1024;
-/// Rows that one commit may trim for each row it writes, so that trimming keeps ahead of writing.
-const TRIM_ROWS_PER_WRITTEN: u64 = 4;
+/// Size of a segment; a row that does not fit has one of its own. Larger: fewer files and syncs of names; smaller: a start reads less at a
+/// time, and what is trimmed goes sooner.
+const SEGMENT: u64 = 16 << 20;
+/// Sizes to fall back to on a disk that is nearly full.
+const SMALLER: [u64; 3] = [4 << 20, 1 << 20, 0];
+/// Segments read ahead of the one whose rows are being taken.
+const READ_AHEAD: usize = 1;
+/// Segments that one commit takes away at most, so that a long trim never holds up a write for long.
+const TRIM_SEGMENTS: usize = 16;
+/// Dead bytes in front of the oldest living row that are given back to the disk at a time: at least so many, and at least this part of the
+/// journal.
+const GIVE_BACK: u64 = 64 << 10;
+const GIVE_BACK_PART: u64 = 16;
+/// Room for rows that are put together, kept from one commit to the next.
+const BUFFER_KEPT: usize = 1 << 20;
+/// Bytes of a mark.
+const MARK: u64 = framed(0) as u64;
+/// Blocks that a file system can give back.
+const BLOCK: u64 = 4096;
 
-/// What the store says went wrong.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StoreError(Box<redb::Error>);
-
-impl StoreError {
-    fn new(error: impl Into<redb::Error>) -> Self {
-        Self(Box::new(error.into()))
-    }
-}
-
-/// Why recovery ended early.
+/// The last segment, as the writer knows it.
 #[derive(Debug)]
-pub enum RecoveryError<E> {
-    /// The store cannot be read.
-    Store(StoreError),
-    /// Whoever took the rows refused one.
-    Refused(E),
-}
-
-/// Held for reading by all who use the database, and for writing to compact it.
-#[derive(Clone, Debug)]
-struct Shared(Arc<RwLock<Database>>);
-
-impl Shared {
-    fn get(&self) -> RwLockReadGuard<'_, Database> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
+struct Tail {
+    file: File,
+    path: PathBuf,
+    salt: u64,
+    end: u64,
+    size: u64,
 }
 
 /// The rows of one node.
 #[derive(Debug)]
-pub struct Store {
-    database: Shared,
-    /// The lowest row that may still be there.
-    first: u64,
+pub struct Store<F = System> {
+    directory: PathBuf,
+    files: F,
+    reserve: Arc<Reserve>,
+    shared: Shared,
+    /// Where the next row goes, once something was written.
+    tail: Option<Tail>,
+    recovered: bool,
     /// Rows below this one are to go.
     trim_below: u64,
+    /// The last row that a mark says was durable, and the last that is.
+    marked: u64,
+    durable: u64,
     used: u64,
+    held: u64,
+    buffer: Vec<u8>,
+    failed: bool,
+    /// What a crash left before its first sync.
+    unfinished: Vec<PathBuf>,
+    gives_back: bool,
 }
 
 impl Store {
-    /// Opens the journal, or makes it. After a crash this reads the whole file, unless the last commit was a quick one.
+    /// Opens the journal in a directory, or makes it. Reads nothing of it yet.
     ///
     /// # Errors
-    /// What the store said: not a journal, damaged beyond repair, unreadable.
-    pub fn open(path: &Path, cache_bytes: usize, reserve: Arc<Reserve>) -> Result<Self, StoreError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(redb::StorageError::from)
-            .map_err(StoreError::new)?;
-        let backend = FileBackend::new(file).map_err(StoreError::new)?;
-        let store = Self::open_backend(backend, cache_bytes, reserve)?;
-        if let Some(directory) = path.parent() {
-            // Else a power failure might take the file's name, and with it all that was synced into it.
-            let synced = File::open(directory).and_then(|directory| directory.sync_all());
-            synced.map_err(redb::StorageError::from).map_err(StoreError::new)?;
+    /// What the system said.
+    pub fn open(directory: &Path, reserve: Arc<Reserve>) -> Result<Self, StoreError> {
+        Self::open_on(directory, reserve, System)
+    }
+}
+
+impl<F: Files> Store<F> {
+    /// Opens the journal on a file system of its own.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_on(directory: &Path, reserve: Arc<Reserve>, files: F) -> Result<Self, StoreError> {
+        let earlier = directory.with_extension("redb");
+        if earlier.exists() {
+            return Err(StoreError::Earlier { path: earlier });
         }
-        Ok(store)
+        if !directory.is_dir() {
+            DirBuilder::new().mode(0o700).create(directory).map_err(about(directory))?;
+            // Else a power failure might take the directory's name, and with it all that was synced into it.
+            sync_directory(directory.parent().unwrap_or(Path::new(".")))?;
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            files,
+            reserve,
+            shared: Shared::default(),
+            tail: None,
+            recovered: false,
+            trim_below: 0,
+            marked: 0,
+            durable: 0,
+            used: 0,
+            held: 0,
+            buffer: Vec::new(),
+            failed: false,
+            unfinished: Vec::new(),
+            gives_back: true,
+        })
     }
 
-    fn open_backend(
-        backend: impl StorageBackend,
-        cache_bytes: usize,
-        reserve: Arc<Reserve>,
-    ) -> Result<Self, StoreError> {
-        let database = Database::builder()
-            .set_cache_size(cache_bytes)
-            .set_repair_callback(|session| {
-                tracing::info!(progress = session.progress(), "the journal was not closed: checking it");
-            })
-            .create_with_backend(Reserving { inner: backend, reserve })
-            .map_err(StoreError::new)?;
-        // Only where it is missing: a commit would make the next opening slow, should the process die right after it.
-        let known = database.begin_read().map_err(StoreError::new)?.open_table(ROWS).map(drop);
-        match known {
-            Ok(()) => {}
-            Err(TableError::TableDoesNotExist(_)) => {
-                let transaction = database.begin_write().map_err(StoreError::new)?;
-                transaction.open_table(ROWS).map_err(StoreError::new)?;
-                transaction.commit().map_err(StoreError::new)?;
-            }
-            Err(error) => return Err(StoreError::new(error)),
-        }
-        Ok(Self { database: Shared(Arc::new(RwLock::new(database))), first: 0, trim_below: 0, used: 0 })
-    }
-
-    /// Hands over every row in rising order of tickets. To be called once, before the first commit.
+    /// Hands over every row in rising order of tickets. To be called once, before the first commit. Returns the last row that is known to
+    /// have been durable.
     ///
     /// # Errors
     /// [`RecoveryError`]: the store's, or whatever `take` said of a row.
     pub fn recover<E>(
         &mut self,
         mut take: impl FnMut(Ticket, Bytes) -> Result<(), E>,
-    ) -> Result<(), RecoveryError<E>> {
-        let failed = |error: redb::StorageError| RecoveryError::Store(StoreError::new(error));
-        let database = self.database.get();
-        let transaction =
-            database.begin_read().map_err(|error| RecoveryError::Store(StoreError::new(error)))?;
-        let table =
-            transaction.open_table(ROWS).map_err(|error| RecoveryError::Store(StoreError::new(error)))?;
-        let mut first = None;
-        for row in table.iter().map_err(failed)? {
-            let (ticket, bytes) = row.map_err(failed)?;
-            first.get_or_insert(ticket.value());
-            self.used += footprint(bytes.value().len());
-            take(Ticket(ticket.value()), Bytes::copy_from_slice(bytes.value()))
-                .map_err(RecoveryError::Refused)?;
-        }
-        self.first = first.unwrap_or(0);
-        Ok(())
+    ) -> Result<Ticket, RecoveryError<E>> {
+        let stored = RecoveryError::Store;
+        let paths = Segment::list(&self.directory).map_err(about(&self.directory)).map_err(stored)?;
+        let (ahead, read) = sync_channel(READ_AHEAD);
+        thread::scope(|scope| {
+            let reads = paths.clone();
+            // What is read is checked and decoded meanwhile.
+            scope.spawn(move || reads.iter().map(fs::read).try_for_each(|bytes| ahead.send(bytes)));
+            for (path, bytes) in paths.into_iter().zip(read) {
+                let bytes = Bytes::from(bytes.map_err(about(&path)).map_err(stored)?);
+                let segment = self.found(path, &bytes).map_err(stored)?;
+                for Place { ticket, at, len } in segment {
+                    let row = bytes.slice(at as usize..(at + len) as usize);
+                    take(Ticket(ticket), row).map_err(RecoveryError::Refused)?;
+                }
+            }
+            Ok(())
+        })?;
+        self.settle().map_err(stored)?;
+        Ok(Ticket(self.marked))
     }
 
-    /// Rows below this one may go; the next commits take them away, a bounded number each.
+    /// What was read may not be on the disk yet, after a crash that the system outlived. Those before the last segment are.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        self.recovered = true;
+        let index = self.shared.read();
+        let Some(last) = index.segments.back() else { return Ok(()) };
+        let file = OpenOptions::new().write(true).open(&last.path).map_err(about(&last.path))?;
+        self.files.sync(&file).map_err(about(&last.path))
+    }
+
+    /// Takes a segment in. Returns the rows that are handed over.
+    fn found(&mut self, path: PathBuf, bytes: &[u8]) -> Result<Vec<Place>, StoreError> {
+        let damaged = |what| StoreError::Damaged { path: path.clone(), what };
+        match Segment::read(path.clone(), bytes).map_err(damaged)? {
+            Found::Unfinished => {
+                self.unfinished.push(path);
+                Ok(Vec::new())
+            }
+            Found::Segment { segment, marked } => {
+                let places = segment.places.clone();
+                self.marked = self.marked.max(marked);
+                self.shared.write().segments.push_back(segment);
+                self.count();
+                Ok(places)
+            }
+        }
+    }
+
+    /// Rows below this one may go; the next commits take them away, a bounded number of segments each.
     pub fn trim(&mut self, below: Ticket) {
         self.trim_below = self.trim_below.max(below.0);
     }
@@ -156,165 +198,269 @@ impl Store {
     /// Whether rows wait to be taken away.
     #[must_use]
     pub fn has_trims(&self) -> bool {
-        self.first < self.trim_below
+        self.shared.read().below < self.trim_below
     }
 
-    /// Bytes that the rows need on disk, about.
+    /// Bytes that the rows take on the disk, dead ones that are not given back yet included.
     #[must_use]
     pub fn used(&self) -> u64 {
         self.used
     }
 
-    /// Writes rows and takes trimmed ones away, in one transaction with one sync. A `quick` commit costs a second sync and
-    /// makes the next opening quick, should the process die before another commit.
+    /// Bytes of the disk that the journal has: what is not used of it will be.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Writes rows, in one write with one sync, and takes trimmed ones away. A `quick` commit costs a second sync: it leaves a mark which
+    /// tells the next start that all rows up to here were durable, and so what is missing of them was lost.
     ///
     /// # Errors
     /// The store's. It takes no commit after one that failed.
     pub fn commit(&mut self, rows: &[(Ticket, Payload)], quick: bool) -> Result<(), StoreError> {
-        let mut transaction = self.database.get().begin_write().map_err(StoreError::new)?;
-        transaction.set_quick_repair(quick);
-        let quota = TRIM_ROWS + TRIM_ROWS_PER_WRITTEN * rows.len() as u64;
-        let below = self.trim_below.min(self.first.saturating_add(quota));
-        let mut freed = 0;
-        let mut written = 0;
-        {
-            let mut table = transaction.open_table(ROWS).map_err(StoreError::new)?;
-            for (ticket, row) in rows {
-                let mut place = table.insert_reserve(ticket.0, row.len()).map_err(StoreError::new)?;
-                let mut rest = place.as_mut();
-                for piece in row.pieces() {
-                    let (here, after) = rest.split_at_mut(piece.len());
-                    here.copy_from_slice(piece);
-                    rest = after;
-                }
-                written += footprint(row.len());
-            }
-            if self.first < below {
-                let gone = |_, row: &[u8]| {
-                    freed += footprint(row.len());
-                    false
-                };
-                table.retain_in(self.first..below, gone).map_err(StoreError::new)?;
-            }
+        if self.failed {
+            return Err(StoreError::Failed);
         }
-        transaction.commit().map_err(StoreError::new)?;
-        self.first = self.first.max(below);
-        self.used = (self.used + written).saturating_sub(freed);
+        let done = self.write(rows, quick).and_then(|()| self.take_away());
+        self.failed = done.is_err();
+        self.count();
+        done
+    }
+
+    fn write(&mut self, rows: &[(Ticket, Payload)], quick: bool) -> Result<(), StoreError> {
+        let Some((first, _)) = rows.first() else {
+            return if quick { self.mark() } else { Ok(()) };
+        };
+        if !self.recovered {
+            self.skim()?;
+        }
+        if self.tail.is_none() {
+            self.go_on_at(first.0)?;
+        }
+        let mut places = Vec::with_capacity(rows.len());
+        for (ticket, row) in rows {
+            let needed = framed(row.len()) as u64;
+            let fits = |tail: &Tail| tail.end + self.buffer.len() as u64 + needed + MARK <= tail.size;
+            if !self.tail.as_ref().is_some_and(fits) {
+                self.flush(&mut places)?;
+                self.new_segment(ticket.0, needed)?;
+            }
+            let Some(Tail { salt, end, .. }) = self.tail else { continue };
+            let at = frame::put(&mut self.buffer, salt, Kind::Row, ticket.0, row.pieces());
+            // A row and its place have 32 bits: only one row stands in a segment larger than usual.
+            places.push(Place { ticket: ticket.0, at: (end + at as u64) as u32, len: row.len() as u32 });
+        }
+        self.flush(&mut places)?;
+        if quick { self.mark() } else { Ok(()) }
+    }
+
+    /// Finds out what is there without handing it to anybody.
+    fn skim(&mut self) -> Result<(), StoreError> {
+        match self.recover(|_, _| Ok::<(), std::convert::Infallible>(())) {
+            Ok(_) => Ok(()),
+            Err(RecoveryError::Store(error)) => Err(error),
+            Err(RecoveryError::Refused(never)) => match never {},
+        }
+    }
+
+    /// Leaves a mark for what is durable.
+    fn mark(&mut self) -> Result<(), StoreError> {
+        let Some(Tail { salt, end, size, .. }) = self.tail else { return Ok(()) };
+        // Behind every row there is room for one.
+        if self.marked < self.durable && end + MARK <= size {
+            frame::put(&mut self.buffer, salt, Kind::Mark, self.durable, &[]);
+            self.marked = self.durable;
+            self.flush(&mut Vec::new())?;
+        }
         Ok(())
     }
 
-    /// Moves the rows together and gives what is left of the file back to the disk. Takes as long as writing all rows again;
-    /// loads and commits wait.
-    ///
-    /// # Errors
-    /// The store's. It takes no commit after that.
-    pub fn compact(&mut self) -> Result<(), StoreError> {
-        let mut database = self.database.0.write().unwrap_or_else(PoisonError::into_inner);
-        database.compact().map_err(StoreError::new)?;
+    /// Writes and syncs what was put together. The rows in it can be loaded then.
+    fn flush(&mut self, places: &mut Vec<Place>) -> Result<(), StoreError> {
+        let Some(tail) = self.tail.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
+        with_reserve(&self.reserve, || self.files.write(&tail.file, &self.buffer, tail.end))
+            .map_err(about(&tail.path))?;
+        self.files.sync(&tail.file).map_err(about(&tail.path))?;
+        tail.end += self.buffer.len() as u64;
+        self.durable = places.last().map_or(self.durable, |place| place.ticket);
+        if let Some(last) = self.shared.write().segments.back_mut() {
+            last.end = tail.end;
+            last.places.append(places);
+        }
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_KEPT);
         Ok(())
+    }
+
+    /// Takes away everything from a row on: it was found and does not count. Then the rows that take its place may be written.
+    fn go_on_at(&mut self, first: u64) -> Result<(), StoreError> {
+        let mut gone: Vec<PathBuf> = std::mem::take(&mut self.unfinished);
+        let mut index = self.shared.write();
+        while index.segments.back().is_some_and(|last| last.first >= first) {
+            gone.extend(index.segments.pop_back().map(|last| last.path));
+        }
+        for path in &gone {
+            fs::remove_file(path).map_err(about(path))?;
+        }
+        if !gone.is_empty() {
+            // Were they to come back, they would stand behind what is written now.
+            sync_directory(&self.directory)?;
+        }
+        let Some(last) = index.segments.back_mut() else { return Ok(()) };
+        let kept = last.below(first);
+        let leftover = kept < last.places.len();
+        if leftover {
+            last.places.truncate(kept);
+            let end = |place: &Place| u64::from(place.at) + (framed(place.len as usize) - framed(0)) as u64;
+            last.end = last.places.last().map_or(SEGMENT_HEADER as u64, end);
+        }
+        let file = OpenOptions::new().write(true).open(&last.path).map_err(about(&last.path))?;
+        if leftover || !last.clean {
+            let emptied = file.set_len(last.end).and_then(|()| {
+                let size = last.size.max(last.end);
+                match with_reserve(&self.reserve, || self.files.allocate(&file, size)) {
+                    // Then what is written next has a file of its own, as large as there is room for.
+                    Err(error) if is_full(&error) => file.set_len(last.end).map(|()| last.end),
+                    done => done.map(|()| size),
+                }
+            });
+            last.size = emptied.map_err(about(&last.path))?;
+            self.files.sync(&file).map_err(about(&last.path))?;
+            last.clean = true;
+        }
+        self.durable = first.saturating_sub(1);
+        let (path, salt, end, size) = (last.path.clone(), last.salt, last.end, last.size);
+        self.tail = Some(Tail { file, path, salt, end, size });
+        Ok(())
+    }
+
+    /// Begins a segment that takes so many bytes of frames at least.
+    fn new_segment(&mut self, first: u64, needed: u64) -> Result<(), StoreError> {
+        let path = Segment::path(&self.directory, first);
+        let salt = entropy().map(u64::from_le_bytes).map_err(about(&path))?;
+        let needed = (SEGMENT_HEADER as u64 + needed + MARK).next_multiple_of(BLOCK);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(about(&path))?;
+        let made = self.allocate(&file, needed).and_then(|size| {
+            self.files.write(&file, &Heading { first, salt }.encode(), 0)?;
+            self.files.sync(&file)?;
+            Ok(size)
+        });
+        let size = made.map_err(about(&path))?;
+        sync_directory(&self.directory)?;
+        let end = SEGMENT_HEADER as u64;
+        let (places, given_back, clean) = (Vec::new(), 0, true);
+        let segment = Segment { path: path.clone(), first, salt, places, end, size, given_back, clean };
+        let mut index = self.shared.write();
+        if let (Some(before), Some(last)) = (&self.tail, index.segments.back_mut()) {
+            // What it has too much is free for others. That need not be durable.
+            if last.size > last.end && before.file.set_len(last.end).is_ok() {
+                last.size = last.end;
+            }
+        }
+        index.segments.push_back(segment);
+        self.tail = Some(Tail { file, path, salt, end, size });
+        Ok(())
+    }
+
+    /// Gives a new segment its blocks: as many as there should be, or as the disk has.
+    fn allocate(&self, file: &File, needed: u64) -> io::Result<u64> {
+        let mut size = needed.max(SEGMENT);
+        for smaller in SMALLER {
+            match self.files.allocate(file, size) {
+                Err(error) if is_full(&error) => {
+                    // It may hold what there was.
+                    file.set_len(0)?;
+                    size = needed.max(smaller);
+                }
+                done => return done.map(|()| size),
+            }
+        }
+        with_reserve(&self.reserve, || self.files.allocate(file, size))?;
+        Ok(size)
+    }
+
+    /// Takes away what was trimmed, a bounded part of it.
+    fn take_away(&mut self) -> Result<(), StoreError> {
+        if !self.has_trims() {
+            return Ok(());
+        }
+        let shared = self.shared.clone();
+        let index = shared.read();
+        let takes = self.is_first_dead(&index) || self.dead_in_front(&index).is_some();
+        drop(index);
+        if takes {
+            // The row that states what is dead must be known for sound, whatever a crash leaves of the dead.
+            self.mark()?;
+        }
+        let mut index = shared.write();
+        for _ in 0..TRIM_SEGMENTS {
+            if !self.is_first_dead(&index) {
+                break;
+            }
+            if let Some(gone) = index.segments.pop_front() {
+                fs::remove_file(&gone.path).map_err(about(&gone.path))?;
+            }
+        }
+        if self.is_first_dead(&index) {
+            // The rest is for the next commit.
+            return Ok(());
+        }
+        index.below = self.trim_below;
+        if let Some((from, bytes)) = self.dead_in_front(&index)
+            && let Some(oldest) = index.segments.front_mut()
+        {
+            let file = OpenOptions::new().write(true).open(&oldest.path).map_err(about(&oldest.path))?;
+            self.gives_back = files::punch(&file, from, bytes);
+            if self.gives_back {
+                oldest.given_back = from + bytes;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the oldest segment can go. The last one never can: what is written next goes there.
+    fn is_first_dead(&self, index: &Index) -> bool {
+        index.segments.get(1).is_some_and(|second| second.first <= self.trim_below)
+    }
+
+    /// Which part of the oldest segment is to be given back: the header stays.
+    fn dead_in_front(&self, index: &Index) -> Option<(u64, u64)> {
+        let oldest = index.segments.front().filter(|_| self.gives_back)?;
+        let from = oldest.given_back.max(BLOCK);
+        let upto = oldest.alive_from(self.trim_below) / BLOCK * BLOCK;
+        let worth = GIVE_BACK.max(self.used / GIVE_BACK_PART);
+        (upto >= from + worth).then(|| (from, upto - from))
+    }
+
+    fn count(&mut self) {
+        let index = self.shared.read();
+        self.used = index.segments.iter().map(Segment::used).sum();
+        self.held = index.segments.iter().map(Segment::held).sum();
     }
 
     /// A reader of committed rows, for another thread.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader { database: self.database.clone() }
+        Reader { shared: self.shared.clone() }
     }
 }
 
-/// Reads committed rows.
-#[derive(Clone, Debug)]
-pub struct Reader {
-    database: Shared,
+fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(about(path))
 }
 
-impl Reader {
-    /// Reads parts of rows, all from one view of the store. A row or part that is not there gives `None`.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn load(&self, parts: &[Part]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let database = self.database.get();
-        let transaction = database.begin_read().map_err(StoreError::new)?;
-        let table = transaction.open_table(ROWS).map_err(StoreError::new)?;
-        let mut loaded = Vec::with_capacity(parts.len());
-        for part in parts {
-            let row = table.get(part.row.0).map_err(StoreError::new)?;
-            loaded.push(row.and_then(|row| part.of(row.value()).map(Bytes::copy_from_slice)));
-        }
-        Ok(loaded)
-    }
-}
-
-/// A part of a row.
-#[derive(Clone, Copy, Debug)]
-pub struct Part {
-    /// The row.
-    pub row: Ticket,
-    /// First byte.
-    pub offset: u32,
-    /// How many.
-    pub len: u32,
-}
-
-impl Part {
-    fn of<'a>(&self, row: &'a [u8]) -> Option<&'a [u8]> {
-        row.get(self.offset as usize..)?.get(..self.len as usize)
-    }
-}
-
-/// About what a row takes on disk: small rows share a page, as many as fit; a row over a page has a run of pages of its own,
-/// rounded up to a power of two.
-fn footprint(len: usize) -> u64 {
-    const PAGE: u64 = 4096;
-    const PAGE_HEADER: u64 = 8;
-    const ROW_HEADER: u64 = 12;
-    let row = len as u64 + ROW_HEADER;
-    match (PAGE - PAGE_HEADER) / row {
-        0 => (row + PAGE_HEADER).next_power_of_two(),
-        rows_per_page => PAGE / rows_per_page,
-    }
-}
-
-/// Storage that gives up the reserve rather than fail for want of space.
-#[derive(Debug)]
-struct Reserving<B> {
-    inner: B,
-    reserve: Arc<Reserve>,
-}
-
-impl<B: StorageBackend> Reserving<B> {
-    fn with_reserve(&self, write: impl Fn(&B) -> io::Result<()>) -> io::Result<()> {
-        match write(&self.inner) {
-            Err(error) if is_full(&error) && self.reserve.give_up() => write(&self.inner),
-            result => result,
-        }
-    }
-}
-
-impl<B: StorageBackend> StorageBackend for Reserving<B> {
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.inner.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.with_reserve(|inner| inner.set_len(len))
-    }
-
-    /// Never made again: after a failed sync nobody knows which pages are on disk.
-    fn sync_data(&self) -> io::Result<()> {
-        self.inner.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.with_reserve(|inner| inner.write(offset, data))
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.inner.close()
+/// Gives up the reserve rather than fail for want of space.
+fn with_reserve(reserve: &Reserve, act: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    match act() {
+        Err(error) if is_full(&error) && reserve.give_up() => act(),
+        result => result,
     }
 }
 

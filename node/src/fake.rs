@@ -14,6 +14,7 @@ use wattle_core::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, MessageId, NodeId, Sequence,
     SessionEpoch, StreamInstance, Term, WriterId, WriterSequence,
 };
+use wattle_core::mesh::Activity;
 use wattle_core::mesh::handlers::{DESCRIPTION, VOTERS};
 use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Waited};
 use wattle_core::node::output::{Delivered, Delivery, Event};
@@ -52,6 +53,7 @@ struct State {
     entries: u64,
     /// Answer no level above this one, as if the rest of the mesh were away.
     reaches: Waited,
+    activity: Activity,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +79,7 @@ impl FakeWorld {
             config: BTreeMap::new(),
             entries: 0,
             reaches: Waited::Completed,
+            activity: Activity::Running,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -198,6 +201,15 @@ impl State {
             Command::Leave { force: false } => {
                 Err(Refusal::StreamsOpen { names: vec!["words".to_owned()], more: 0 })
             }
+            Command::StopMesh { .. } => {
+                self.activity = Activity::Stopped;
+                Ok(Reply::MeshStopped)
+            }
+            Command::StartMesh => {
+                self.activity = Activity::Running;
+                Ok(Reply::MeshStarted)
+            }
+            Command::OpenStream { .. } if self.activity == Activity::Stopped => Err(Refusal::MeshStopped),
             Command::OpenStream { .. } | Command::CloseStream { .. } | Command::Attach { .. } => {
                 Err(Refusal::NoQuorum)
             }
@@ -423,6 +435,7 @@ impl World for FakeWorld {
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
             standing: None,
+            activity: state.activity,
             former: Vec::new(),
             node: state.node,
             name: state.name.clone(),

@@ -66,6 +66,7 @@ fn for_io(settings: &Settings) -> wattle_io::Settings {
         dial: settings.dial.clone(),
         space_limit: settings.space_limit,
         reserve_bytes: settings.reserve_bytes,
+        region: settings.region.clone(),
         ..wattle_io::Settings::new(&settings.data_dir)
     }
 }

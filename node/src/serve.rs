@@ -1,16 +1,21 @@
 //! One node with everything around it: its API, its token, its address file, its events in the log.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::Instrument as _;
 use wattle_core::id::GroupId;
+use wattle_core::node::command::Command;
 use wattle_core::node::output::{Event, MeshMode, Standing};
 use wattle_io::{Running, StopReason};
 
 use crate::address::{Address, Directory, Published};
 use crate::api::{Api, Token};
+
+/// How long a node may take to hand over what it leads and to tell the others that it goes.
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A node that runs in this process.
 #[derive(Debug)]
@@ -85,8 +90,12 @@ impl Serving {
         self.running.stopped().await
     }
 
-    /// Stops the node, which ends open calls with a reason, then the API, and removes the address file.
+    /// Stops the node, which tells the mesh that it goes and ends open calls with a reason, then the API, and removes the address file.
     pub async fn stop(self) {
+        let mut gone = self.running.command(Command::StopMesh { lasting: false });
+        if tokio::time::timeout(LEAVE_WITHIN, gone.next()).await.is_err() {
+            tracing::warn!("the node stops without having told the mesh");
+        }
         self.running.stop().await;
         self.api.stop().await;
         drop(self.published);

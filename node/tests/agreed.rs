@@ -2,31 +2,7 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::Command;
-
-use common::Process;
-use serde_json::Value;
-
-/// Exit code, answer, and what was said beside it.
-fn wattle(root: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_wattle"))
-        .args(arguments)
-        .env("WATTLE_RUNTIME_DIR", root.join("runtime"))
-        .env("XDG_STATE_HOME", root.join("state"))
-        .env_remove("WATTLE_TOKEN")
-        .output()
-        .expect("the program starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
-}
-
-/// The answer for programs.
-fn json(root: &Path, arguments: &[&str]) -> Value {
-    let (code, text, error) = wattle(root, &[arguments, &["-o", "json"]].concat());
-    assert_eq!(code, 0, "{arguments:?}: {error}");
-    serde_json::from_str(&text).expect("JSON")
-}
+use common::{Process, json, wattle};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_agree_on_keys_and_whoever_is_late_hears_of_it() {

@@ -2,24 +2,9 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::Process;
-
-/// Exit code, answer, and what was said beside it.
-fn wattle(root: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_wattle"))
-        .args(arguments)
-        .env("WATTLE_RUNTIME_DIR", root.join("runtime"))
-        .env("XDG_STATE_HOME", root.join("state"))
-        .env_remove("WATTLE_TOKEN")
-        .output()
-        .expect("the program starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
-}
+use common::{Process, wattle};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mesh_with_one_voter_says_what_losing_it_would_mean() {

@@ -279,7 +279,9 @@ impl<M: Machine> World<M> {
         for (other, process) in self.processes.iter().enumerate() {
             let machine = process.machine.as_deref();
             let known = machine.and_then(|machine| machine.group_configuration(GroupId::CONTROL));
-            match known {
+            // What a crash may take again is agreed upon by nobody.
+            let lasts = other == node || self.books.logs.is_synced(other, GroupId::CONTROL);
+            match known.filter(|_| lasts) {
                 None if other == node => {}
                 Some(known) if agreed.is_none_or(|agreed| agreed == known) => agreed = Some(known),
                 _ => return None,

@@ -103,6 +103,7 @@ pub(crate) fn input(input: &Input) -> (u8, u64) {
         Input::Verdict { token, upto } => (14, token.0 ^ upto.0 << 32),
         Input::Detach { token } => (15, token.0),
         Input::Forget { request } => (16, request.0),
+        Input::Synced { upto } => (17, upto.0),
     }
 }
 
@@ -110,6 +111,7 @@ pub(crate) fn input(input: &Input) -> (u8, u64) {
 pub(crate) fn input_line(input: &Input) -> String {
     match input {
         Input::Row { ticket, bytes } => format!("<- row {ticket} ({} bytes)", bytes.len()),
+        Input::Synced { upto } => format!("<- synced up to {upto}"),
         Input::Recovered => "<- recovered".into(),
         Input::LaneUp { lane, dial: Some(dial), .. } => format!("<- lane {lane} up (dial {})", dial.0),
         Input::LaneUp { lane, dial: None, .. } => format!("<- lane {lane} up (accepted)"),

@@ -1,12 +1,12 @@
 //! How the world drives a node: one input, all outputs, then what it sends, then its next deadline, then its invariants.
 
 use wattle_core::configuration::Member;
-use wattle_core::id::{GroupId, LogIndex, Ticket};
+use wattle_core::id::{GroupId, Ticket};
 use wattle_core::level::Level;
 use wattle_core::node::output::{CloseReason, Deadline};
 use wattle_core::node::{Input, Output, Rejected};
 use wattle_core::raft::{GroupPlace, RoleName};
-use wattle_core::time::Now;
+use wattle_core::time::{Now, Span};
 use wattle_core::work::perform;
 
 use crate::checker::{Ballot, Failure, ensure, log_is_bounded};
@@ -28,6 +28,8 @@ use crate::world::{World, desk};
 const FULL_CHECK_EVERY: u64 = 1024;
 /// How often a node may ask to be woken at once before that counts as spinning.
 const SPINS_MOST: u32 = 10_000;
+/// A node that can be reached for so long was asked whatever a member asks all of: it asks again each second, by a clock that may be slow.
+const ASKED_WITHIN: Span = Span::millis(1_250);
 
 /// How a step ended.
 enum Flow {
@@ -172,12 +174,7 @@ impl<M: Machine> World<M> {
             self.explain_commit(node, place, before.0);
             let mut index = place.commit;
             while let Some(entry) = machine.group_place_at(place.group, index).filter(|_| index > before) {
-                if let Err(failure) = self.books.logs.committed(node, place.group, entry) {
-                    if !self.lost_patience(node, place, index) {
-                        return Err(failure);
-                    }
-                    self.books.logs.forks(place.group);
-                }
+                self.books.logs.committed(node, place.group, entry)?;
                 index = index.before();
             }
             if place.group == GroupId::CONTROL && place.role == RoleName::Leader {
@@ -189,15 +186,20 @@ impl<M: Machine> World<M> {
         Ok(())
     }
 
-    /// Whether the founder of a mesh, whose disk was rolled back, leads without an entry because nobody who holds it can be reached: it waits for
-    /// the silent only so long, and the group forks.
-    fn lost_patience(&self, node: usize, place: &GroupPlace, index: LogIndex) -> bool {
-        let leads = place.group == GroupId::CONTROL && place.role == RoleName::Leader;
-        let holders = self.books.logs.holders_of_what_it_lost(node, place.group, index);
-        let reached = self.reached(node, |one, other| self.links.is_up(one, other));
-        let lost = leads && !holders.is_empty() && !holders.iter().any(|&holder| reached[holder]);
+    /// The control group has a leader. A founder whose disk was rolled back waits for the silent only so long: if it could ask nobody who holds
+    /// more than it, the group forks.
+    fn leads_without_the_silent(&mut self, node: usize) {
+        let holders = self.books.logs.holders_of_what_it_lost(node, GroupId::CONTROL);
+        let lasts = |one: usize, other: usize| {
+            let now = self.processes[one].clock.read(self.now).monotonic;
+            self.links.is_up_for(one, other, now).is_some_and(|lasted| lasted > ASKED_WITHIN)
+        };
+        let reached = self.reached(node, lasts);
+        let lost = !holders.is_empty() && !holders.iter().any(|&holder| reached[holder]);
         rare!(LedWithoutTheSilent, lost);
-        lost
+        if lost {
+            self.books.logs.forks(GroupId::CONTROL);
+        }
     }
 
     /// What the leader of the control group committed must outlast every election.
@@ -229,6 +231,7 @@ impl<M: Machine> World<M> {
         if let Event::RoleChanged { group: GroupId::CONTROL, role: "leader", .. } = event {
             self.moment_within(Moment::Lead, node);
             self.leads(node);
+            self.leads_without_the_silent(node);
         }
         if let Event::Parted { left, .. } = event {
             sometimes!(NodeParted);

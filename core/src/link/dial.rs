@@ -169,6 +169,14 @@ impl Targets {
         }
     }
 
+    /// Whoever waits to be dialled is dialled now, as if for the first time.
+    pub(super) fn begin_anew(&mut self, now: Instant) {
+        for target in self.all.values_mut().filter(|target| matches!(target.state, State::Waiting(_))) {
+            target.state = State::Waiting(now);
+            target.failures = 0;
+        }
+    }
+
     /// The link to `node` is up: nobody needs to dial it.
     pub(super) fn rest(&mut self, node: NodeId) {
         for target in self.all.values_mut().filter(|target| target.node == Some(node)) {

@@ -47,6 +47,20 @@ impl Links {
     /// The mesh epoch was raised, or somebody who had been taken out is a member again.
     pub(super) fn on_bounds(&mut self, bounds: Bounds) {
         self.bounds = bounds;
+        let linked: Vec<LaneId> =
+            self.lanes.iter().filter(|(_, lane)| lane.linked().is_some()).map(|(&id, _)| id).collect();
+        linked.into_iter().for_each(|id| self.show_epoch(id));
+    }
+
+    /// Shows a neighbour what raised the epoch since the hello it heard here. The log tells it, too; but one that has just started takes
+    /// nothing of the log before it has heard voters that may be gone.
+    pub(super) fn show_epoch(&mut self, id: LaneId) {
+        let number = self.bounds.epoch.number;
+        let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.shown < number) else { return };
+        lane.shown = number;
+        sometimes!(RaisedEpochShown);
+        let epoch_proofs = self.proofs();
+        self.send(id, Message::Raised { epoch_proofs });
     }
 
     /// This node belongs to no mesh any more.
@@ -110,9 +124,21 @@ impl Links {
     pub(super) fn note_epoch(&mut self, hello: &Hello) {
         if hello.epoch.number > self.bounds.epoch.number {
             sometimes!(HigherEpochShown);
-            for proof in &hello.epoch_proofs {
-                self.emit(Output::Fenced(Fence { proof: proof.clone(), endorsement: Bytes::new() }));
-            }
+            self.look_at(hello.epoch_proofs.iter().cloned());
+        }
+    }
+
+    /// The epoch rose since the other end's hello.
+    pub(super) fn on_raised(&mut self, id: LaneId, proofs: Vec<Bytes>) {
+        if self.lanes.get(&id).is_some_and(|lane| lane.linked().is_some()) {
+            self.look_at(proofs);
+        }
+    }
+
+    /// Only the mesh part reads what proves an epoch.
+    fn look_at(&mut self, proofs: impl IntoIterator<Item = Bytes>) {
+        for proof in proofs {
+            self.emit(Output::Fenced(Fence { proof, endorsement: Bytes::new() }));
         }
     }
 

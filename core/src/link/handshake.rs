@@ -243,6 +243,7 @@ impl Links {
         if let Some(target) = target {
             self.targets.answered(target, Some(node));
         }
+        self.show_epoch(id);
         if let Some(link) = self.links.get_mut(&node) {
             link.lanes.insert(id);
             if unconfirmed.is_none() {

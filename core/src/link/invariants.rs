@@ -24,6 +24,7 @@ impl Links {
         if level < Level::Full {
             return;
         }
+        self.check_offline();
         let strangers = self.lanes.values().filter(|lane| lane.stranger).count();
         assert_eq!(strangers, self.strangers, "L6: strangers are counted wrongly");
         for (id, lane) in self.lanes.iter() {

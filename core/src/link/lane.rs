@@ -65,6 +65,8 @@ pub(super) struct Lane {
     /// This end's nonce.
     pub(super) nonce: u64,
     pub(super) phase: Phase,
+    /// The mesh epoch that the other end was shown here.
+    pub(super) shown: u64,
     pub(super) max_frame: usize,
     pub(super) heard: Instant,
     pub(super) ping_at: Instant,

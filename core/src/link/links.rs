@@ -56,6 +56,7 @@ pub struct Links {
     pub(super) planted: Planted,
     pub(super) strangers: usize,
     pub(super) timers: BTreeSet<(Instant, LaneId)>,
+    pub(super) offline: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -81,6 +82,7 @@ impl Links {
             rng,
             strangers: 0,
             timers: BTreeSet::new(),
+            offline: false,
             outputs: VecDeque::new(),
         }
     }
@@ -110,6 +112,7 @@ impl Links {
             Input::Endorsement(endorsement) => self.endorsement = endorsement,
             Input::Bounds(bounds) => self.on_bounds(bounds),
             Input::Parted => self.on_parted(now),
+            Input::Offline(offline) => self.on_offline(now, offline),
             Input::Target { address } => self.targets.keep(now, address),
             Input::JoinTarget { address } => self.targets.join(now, address),
             Input::Deadline => {}
@@ -128,8 +131,8 @@ impl Links {
     pub fn next_deadline(&self) -> Option<Instant> {
         let lane = self.timers.first().map(|&(at, _)| at);
         let dial = match self.generation {
-            Some(_) => self.targets.next_due(&self.config, self.mesh.is_some()),
-            None => None,
+            Some(_) if !self.offline => self.targets.next_due(&self.config, self.mesh.is_some()),
+            _ => None,
         };
         lane.into_iter().chain(dial).min()
     }
@@ -216,11 +219,15 @@ impl Links {
             heard: now,
             ping_at: now,
             rtt: None,
+            shown: 0,
             wake: None,
         };
         let nonce = lane.nonce;
         self.strangers += usize::from(lane.stranger);
         self.lanes.insert(id, lane);
+        if self.offline {
+            return self.close(now, id, CloseReason::Stopping);
+        }
         if surplus || self.generation.is_none() {
             rare!(StrangersCrowd, surplus);
             rare!(DialledWhileStarting, !surplus);
@@ -275,6 +282,7 @@ impl Links {
             Message::Pong { echo } => self.on_pong(now, id, echo),
             Message::Leaving => self.on_leaving(now, id),
             Message::Fenced(fence) => self.on_fenced(now, id, fence),
+            Message::Raised { epoch_proofs } => self.on_raised(id, epoch_proofs),
         }
         self.arm(id);
     }
@@ -315,6 +323,9 @@ impl Links {
     /// Says who this node is, and what it wants of the other end.
     pub(super) fn send_hello(&mut self, lane: LaneId, purpose: Purpose, nonce: u64) {
         let (version_low, version_high) = wattle_proto::frame::VERSIONS;
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            lane.shown = self.bounds.epoch.number;
+        }
         let hello = Hello {
             version_low,
             version_high,
@@ -482,7 +493,7 @@ impl Links {
     }
 
     pub(super) fn dial_due(&mut self, now: Instant) {
-        if self.generation.is_none() {
+        if self.generation.is_none() || self.offline {
             return;
         }
         while let Some((dial, address)) = self.targets.take_due(now, &self.config, self.mesh.is_some()) {

@@ -69,6 +69,11 @@ pub enum Message {
     Leaving,
     /// The last message to a node that is no member any more: what shows it that.
     Fenced(Fence),
+    /// The mesh epoch has risen since the sender's hello: what proves it, not read here.
+    Raised {
+        /// The last one first.
+        epoch_proofs: Vec<Bytes>,
+    },
 }
 
 /// What a node is shown that is no member any more.

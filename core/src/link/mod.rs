@@ -27,6 +27,7 @@
 //! - L8: every lane that is not closed has a deadline.
 //! - L9: `Up` and `Down` alternate for each node.
 //! - L10: who was taken out of the mesh, and is no member again, is no neighbour; it is told why.
+//! - L11: a node that is offline has no link, greets nobody and dials nobody.
 //!
 //! Those of the pairs stand in [`pairs`].
 
@@ -39,6 +40,7 @@ mod label;
 mod lane;
 mod links;
 mod message;
+mod offline;
 pub mod pairs;
 mod roster;
 mod survivor;
@@ -117,6 +119,8 @@ pub enum Input {
     Bounds(Bounds),
     /// This node belongs to no mesh any more.
     Parted,
+    /// No link is to be up from now on, or links may come up again.
+    Offline(bool),
     /// Dial there and keep dialling, for as long as this node lives.
     Target {
         /// `host:port`.

@@ -14,7 +14,7 @@ use crate::epoch::Epoch;
 use crate::id::{BootId, Generation, GroupId, MeshId, NodeId, Term};
 use crate::time::Span;
 
-/// The most proofs of a mesh epoch that a hello has.
+/// The most proofs of a mesh epoch that a message has.
 pub(super) const PROOFS_MAX: usize = 16;
 /// The longest name taken from a peer, in bytes.
 const NAME_MAX: usize = 255;
@@ -38,6 +38,9 @@ impl Message {
                 proof: proof.clone(),
                 endorsement: endorsement.clone(),
             }),
+            Self::Raised { epoch_proofs } => {
+                wire::message::Kind::Raised(wire::Raised { epoch_proofs: epoch_proofs.clone() })
+            }
         };
         wire::Message { kind: Some(kind) }
     }
@@ -63,6 +66,9 @@ impl Message {
             wire::message::Kind::Fenced(fenced) => {
                 Self::Fenced(Fence { proof: fenced.proof, endorsement: fenced.endorsement })
             }
+            wire::message::Kind::Raised(raised) => {
+                Self::Raised { epoch_proofs: proofs(raised.epoch_proofs)? }
+            }
         })
     }
 }
@@ -73,6 +79,13 @@ fn id(bytes: &[u8], what: &'static str) -> Result<u128, Malformed> {
 
 fn id_bytes(id: u128) -> Vec<u8> {
     id.to_be_bytes().to_vec()
+}
+
+fn proofs(proofs: Vec<Bytes>) -> Result<Vec<Bytes>, Malformed> {
+    if proofs.len() > PROOFS_MAX {
+        return Err(Malformed("too many proofs of an epoch"));
+    }
+    Ok(proofs)
 }
 
 fn hello_to_wire(hello: &Hello) -> wire::Hello {
@@ -107,9 +120,6 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
         wire::Purpose::Join => Purpose::Join,
         wire::Purpose::Unspecified => return Err(Malformed("hello without a known purpose")),
     };
-    if hello.epoch_proofs.len() > PROOFS_MAX {
-        return Err(Malformed("hello with too many proofs of its epoch"));
-    }
     if hello.name.len() > NAME_MAX {
         return Err(Malformed("hello with a name of over 255 bytes"));
     }
@@ -137,7 +147,7 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
         max_frame: hello.max_frame,
         endorsement: hello.endorsement,
         epoch: Epoch { number: hello.epoch, digest },
-        epoch_proofs: hello.epoch_proofs,
+        epoch_proofs: proofs(hello.epoch_proofs)?,
     })
 }
 

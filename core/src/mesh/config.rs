@@ -16,6 +16,8 @@ pub struct Config {
     pub key: PublicKey,
     /// Where others can dial this node, `host:port`; empty if it only dials out. When they change, a member tells the mesh.
     pub addresses: Vec<String>,
+    /// Where in the world it is: 1 to 64 characters of `[A-Za-z0-9._-]`. Voters are spread over regions. When it changes, a member tells the mesh.
+    pub region: Option<String>,
     /// Where its API listens, for clients that asked the wrong node.
     pub api: Option<String>,
     /// How long a join token is good. Longer is more convenient, and gives a leaked token more time to be misused.
@@ -48,6 +50,12 @@ pub struct Config {
     pub successor_timeout: Span,
     /// How long a recovery of a lost quorum may take before whoever asked is told what it waits for. Longer waits for slower survivors.
     pub recover_timeout: Span,
+    /// How long a node that stops waits for others to lead what it leads.
+    pub stop_timeout: Span,
+    /// How often it looks whether they do.
+    pub stop_look: Span,
+    /// How long its last word may take to its neighbours before the links go. Together with `stop_timeout` at most five seconds.
+    pub stop_linger: Span,
     /// How soon after a change of paths, members or leader this node looks at how the mesh is. Shorter notices sooner and computes paths more often.
     pub mode_look: Span,
     /// How long the mesh must have been so before another mode is shown and acted upon. Longer hides more of what passes by itself.
@@ -84,6 +92,16 @@ pub struct Config {
     pub update_report_again: Span,
     /// The most voters: odd. More survive more losses and make each commit wait for more nodes.
     pub voters_max: usize,
+    /// How long a voter may be unheard before a learner takes its place. Longer forgives long restarts, and leaves the mesh longer with one voter less.
+    pub voter_away: Span,
+    /// How long a member that was away twice must be steady before it is made a voter; doubles with each further time.
+    pub voter_hold: Span,
+    /// The longest such time.
+    pub voter_hold_max: Span,
+    /// After how long a steady time it is forgotten that a member was away.
+    pub voter_forgive: Span,
+    /// The pause after a change of voters before one is exchanged for another only to spread them over regions.
+    pub voter_pause: Span,
     /// How many entries a learner may be behind the leader to become a voter. A voter further behind would hold up commits.
     pub caught_up_within: u64,
     /// The pause before a refused or unanswered membership change is tried again.
@@ -99,6 +117,7 @@ impl Config {
             key,
             addresses,
             api,
+            region: None,
             token_lifetime: Span::secs(24 * 3600),
             token_uses: 16,
             tokens_max: 1024,
@@ -112,6 +131,9 @@ impl Config {
             leave_timeout: Span::secs(5),
             successor_timeout: Span::secs(3),
             recover_timeout: Span::secs(20),
+            stop_timeout: Span::millis(4_500),
+            stop_look: Span::millis(50),
+            stop_linger: Span::millis(200),
             mode_look: Span::millis(500),
             mode_hold: Span::secs(2),
             request_retry: Span::secs(1),
@@ -129,6 +151,11 @@ impl Config {
             update_report: Span::millis(500),
             update_report_again: Span::secs(3),
             voters_max: 5,
+            voter_away: Span::secs(30),
+            voter_hold: Span::secs(5),
+            voter_hold_max: Span::secs(40),
+            voter_forgive: Span::secs(600),
+            voter_pause: Span::secs(5),
             caught_up_within: 64,
             change_retry: Span::secs(1),
         }

@@ -47,6 +47,12 @@ impl Describing {
         waiting
     }
 
+    /// Gives whoever waits. What is on its way goes on.
+    pub(super) fn take_waiting(&mut self) -> Vec<RequestId> {
+        self.wanted = None;
+        core::mem::take(&mut self.waiting)
+    }
+
     pub(super) fn check(&self) {
         let most = self.waiting.len().max(self.under_way.len());
         assert!(most <= WAITING_MAX, "M5: who waits for a description is bounded");
@@ -65,7 +71,7 @@ impl Mesh {
         }
         let (got, limit) = (description.bytes() as u64, DESCRIPTION_BYTES_MAX as u64);
         if got > limit {
-            return self.reply(request, Err(Refusal::TooLarge { got, limit }));
+            return self.reply(request, Err(Refusal::TooLarge { what: "a description", got, limit }));
         }
         if !description.fits() {
             let what = alloc::format!(

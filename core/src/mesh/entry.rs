@@ -64,6 +64,8 @@ pub enum Body {
         addresses: Vec<String>,
         /// Where its API listens.
         api: Option<String>,
+        /// Where in the world it is.
+        region: Option<String>,
     },
     /// Opens a stream. Names are resolved when the entry is applied, so that all members resolve them alike.
     Open {

@@ -133,17 +133,6 @@ impl Mesh {
         }
     }
 
-    /// A member was not heard for a while, or is heard again.
-    pub(super) fn tell_liveness(&mut self, node: NodeId, failed: bool) {
-        let Some(member) = self.state.members.get(&node) else { return };
-        let name = member.name.clone();
-        self.tell(if failed {
-            MeshEvent::NodeFailed { node, name }
-        } else {
-            MeshEvent::NodeRecovered { node, name }
-        });
-    }
-
     /// The control group's leader is another.
     pub(super) fn tell_leader_changed(&mut self) {
         let (term, here) = (self.control.term, self.control.leading);

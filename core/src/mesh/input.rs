@@ -128,6 +128,32 @@ pub enum Input {
     },
     /// The control group goes on under that number here.
     Era(u64),
+    /// Take no part in the mesh from now on.
+    Stop {
+        /// Who asks.
+        request: RequestId,
+        /// Until somebody asks to start; otherwise until this process ends.
+        lasting: bool,
+    },
+    /// Take part again.
+    Start {
+        /// Who asks.
+        request: RequestId,
+    },
+    /// Answers [`super::Output::HandOver`].
+    HandedOver {
+        /// How many groups this node leads that another could lead.
+        left: usize,
+        /// Whether any link is up.
+        neighbours: bool,
+    },
+    /// A member says that it is stopped, or that it goes on.
+    OtherStopped {
+        /// Which.
+        node: NodeId,
+        /// Whether it is stopped.
+        stopped: bool,
+    },
     /// Paths to members may be other ones than before.
     RoutesChanged,
     /// Answers [`super::Output::Look`]: the members that no path leads to.

@@ -1,13 +1,16 @@
 //! What this node knows of the control group, and what its leader does about members (M7).
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 
 use super::evict::Evicting;
+use super::stability::Stability;
 use super::voters::{Demoted, View};
 use super::{Mesh, Output};
 use crate::configuration::Configuration;
 use crate::id::{LogIndex, NodeId, Term};
 use crate::planted::Bug;
+use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Now};
 
@@ -24,6 +27,12 @@ pub(super) struct Control {
     /// Where each member was named, for all that is known: at the latest where the configuration stood when this node's term began.
     named: BTreeMap<NodeId, LogIndex>,
     suspects: BTreeSet<NodeId>,
+    /// How steadily members were heard.
+    stability: Stability,
+    /// When a change may be due that is not now.
+    look_at: Option<Instant>,
+    /// Not before this moment are voters exchanged only to spread them.
+    calm_until: Instant,
     /// Voters of an earlier configuration that are not in the group now.
     demoted: BTreeMap<NodeId, Demoted>,
     /// A change that was asked for: its context, and when it is asked for again.
@@ -37,7 +46,12 @@ pub(super) struct Control {
 impl Control {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let change = self.change.map(|(_, again)| again);
-        [change, self.rest].into_iter().flatten().filter(|_| self.leading).min()
+        [change, self.rest, self.look_at].into_iter().flatten().filter(|_| self.leading).min()
+    }
+
+    /// Of how many members is remembered that they were away.
+    pub(super) fn remembered(&self) -> usize {
+        self.stability.len()
     }
 
     /// Where the configuration stands.
@@ -82,6 +96,7 @@ impl Mesh {
         if news {
             self.ask_again(now);
             self.ask_reads_again(now);
+            self.heed_leader();
             self.look_soon(now);
         }
         if another {
@@ -103,6 +118,7 @@ impl Mesh {
         if committed && !configuration.is_joint() {
             control.change = None;
             control.rest = None;
+            control.calm_until = now.monotonic + self.config.voter_pause;
         }
         // What another replica on that node held says nothing of this one.
         let fresh = |node| configuration.on(node).any(|r| !control.configuration.on(node).any(|k| k == r));
@@ -143,6 +159,9 @@ impl Mesh {
     }
 
     pub(super) fn on_pair(&mut self, now: Now, node: NodeId, suspect: bool) {
+        if self.state.members.contains_key(&node) {
+            self.control.stability.note(now.monotonic, node, suspect, &self.config);
+        }
         let suspects = &mut self.control.suspects;
         let news = if suspect { suspects.insert(node) } else { suspects.remove(&node) };
         if news {
@@ -169,12 +188,15 @@ impl Mesh {
         if self.control.rest.is_some_and(|until| until <= now.monotonic) {
             self.control.rest = None;
         }
+        self.control.look_at.take_if(|at| *at <= now.monotonic);
         self.consider_change(now);
     }
 
     /// Members were admitted or came back.
     pub(super) fn on_members_changed(&mut self) {
         self.control.complete = false;
+        let members = &self.state.members;
+        self.control.stability.keep(|node| members.contains_key(&node));
         self.drop_introduced();
     }
 
@@ -186,6 +208,8 @@ impl Mesh {
         if !control.leading || !idle || self.is_fenced() {
             return;
         }
+        let steadiness = self.steadiness(now.monotonic);
+        let control = &self.control;
         let view = View {
             members: &self.state.members,
             configuration: &control.configuration,
@@ -193,6 +217,9 @@ impl Mesh {
             applied: self.state.applied,
             named: &control.named,
             suspects: &control.suspects,
+            lost: &steadiness.lost,
+            held: &steadiness.held,
+            falls: &steadiness.falls,
             demoted: &control.demoted,
             voters_max: self.settings().voters.unwrap_or(self.config.voters_max),
             own: self.own,
@@ -203,14 +230,97 @@ impl Mesh {
         let change = if control.complete && view.departing.is_none() { None } else { view.take_in() };
         let complete = change.is_none();
         let change = change.or_else(|| view.promote()).or_else(|| view.demote());
+        let exchange = if change.is_none() { view.replace_lost() } else { None };
+        rare!(VoterReplaced, exchange.is_some());
+        let calm = control.calm_until <= now.monotonic;
+        let quiet = change.is_none() && exchange.is_none() && calm;
+        let spread = if quiet { view.spread() } else { None };
+        rare!(VotersSpread, spread.is_some());
+        let change = change.or(exchange).or(spread);
         sometimes!(
             VotersDemoted,
             change.as_ref().is_some_and(|c| c.voters.len() < view.configuration.voters.len())
         );
         self.control.complete = complete;
+        self.control.look_at = steadiness.look_at.filter(|at| *at > now.monotonic);
         let Some(change) = change else { return };
         let context = self.next_number();
         self.control.change = Some((context, now.monotonic + self.config.change_retry.times(10)));
         self.outputs.push_back(Output::Change { voters: change.voters, learners: change.learners, context });
     }
+
+    /// How steady the members are by now.
+    fn steadiness(&self, now: Instant) -> Steadiness {
+        let (control, config) = (&self.control, &self.config);
+        let mut found = Steadiness { look_at: Some(control.calm_until), ..Steadiness::default() };
+        let mut later = |at: Instant| {
+            let due = at > now;
+            let first = found.look_at.filter(|known| *known > now);
+            found.look_at = if due { Some(first.map_or(at, |first| first.min(at))) } else { first };
+            due
+        };
+        for &node in self.state.members.keys().filter(|node| **node != self.own) {
+            if let Some(since) = control.stability.away_since(node) {
+                if !later(since + config.voter_away) {
+                    found.lost.insert(node);
+                }
+            } else if control.stability.held_until(node, config).is_some_and(&mut later) {
+                found.held.insert(node);
+            }
+            let falls = control.stability.falls(now, node, config);
+            if falls > 0 {
+                found.falls.insert(node, falls);
+            }
+        }
+        found
+    }
+
+    /// Why a member votes, or does not, as far as this node knows.
+    #[must_use]
+    pub fn voting(&self, now: Now, node: NodeId) -> String {
+        let (control, config) = (&self.control, &self.config);
+        let voters = &control.configuration.voters;
+        let region = |node: NodeId| self.member(node).and_then(|member| member.region.as_deref());
+        let votes = voters.iter().any(|voter| voter.node == node);
+        let away = control.stability.away_since(node);
+        let silent = away
+            .map(|since| alloc::format!("not heard for {} s", now.monotonic.since(since).as_millis() / 1000));
+        if votes {
+            let here = |own| voters.iter().filter(|voter| region(voter.node) == Some(own)).count();
+            return match (silent, region(node)) {
+                (Some(silent), _) => silent,
+                (None, Some(own)) if here(own) == 1 => alloc::format!("the one of region {own}"),
+                (None, Some(own)) => alloc::format!("one of {} of region {own}", here(own)),
+                (None, None) => String::new(),
+            };
+        }
+        if let Some(silent) = silent {
+            return silent;
+        }
+        if !control.leading {
+            return String::new();
+        }
+        let held = control.stability.held_until(node, config).filter(|at| *at > now.monotonic);
+        let most = self.settings().voters.unwrap_or(config.voters_max);
+        let want = super::voters::wanted(self.member_count(), most);
+        match held {
+            Some(until) => {
+                let (falls, left) =
+                    (control.stability.falls(now.monotonic, node, config), until.since(now.monotonic));
+                alloc::format!("away {falls} times lately, waits {} s", left.as_millis() / 1000 + 1)
+            }
+            None if voters.len() >= want => alloc::format!("{want} of {} members vote", self.member_count()),
+            None => String::from("catches up"),
+        }
+    }
+}
+
+/// What the leader makes of the members' steadiness.
+#[derive(Default)]
+struct Steadiness {
+    lost: BTreeSet<NodeId>,
+    held: BTreeSet<NodeId>,
+    falls: BTreeMap<NodeId, u32>,
+    /// When any of it may be otherwise.
+    look_at: Option<Instant>,
 }

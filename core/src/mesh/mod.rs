@@ -5,10 +5,11 @@
 //! mesh is a request: it is made at some node, forwarded to the leader, checked and stamped there, and done once the node it was made at has
 //! applied it.
 //!
-//! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader` and
-//! `voters` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
+//! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader`,
+//! `voters`, `spread` and `stability` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
 //! were admitted while this node was away), `eviction` and `evict` (how members go), `recovery`, `fencing` and `recover` (without a quorum), `parted` (a node that went), `mode` (how the mesh is, and what that
-//! forbids), `describe` (what members say of themselves), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
+//! forbids), `describe` (what members say of themselves), `stop` (a member
+//! that takes no part for a while), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
 //! this), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
 //! # Invariants
@@ -51,6 +52,9 @@
 //!   not give it up by itself.
 //! - **M37** What a recovery keeps is bounded by the members.
 //! - **M31** The mode that is shown and acted upon changes only once what it rests on has been so for a while.
+//! - **M38** A member that an operator stopped is offline, at its next starts too, until somebody starts it; it says so once that is on disk.
+//! - **M40** One voter at a time is exchanged for one learner: where that can be committed, the number of voters stays, and the exchanges come to rest.
+//! - **M41** What is remembered of how steadily members were heard is bounded by the members.
 
 pub mod config;
 pub mod entry;
@@ -84,6 +88,9 @@ mod room;
 mod roster;
 mod seed;
 mod snapshot;
+mod spread;
+mod stability;
+mod stop;
 mod store;
 mod transcript;
 pub mod updates;
@@ -108,7 +115,8 @@ pub use output::Output;
 pub use parted::Parted;
 pub use recover::View as RecoverView;
 pub use state::{Member, State, Stream};
-pub use wire::{JoinMessage, Malformed, Message, RosterEntry};
+pub use stop::Activity;
+pub use wire::{JoinMessage, Malformed, Message, RosterEntry, valid_region};
 
 use crate::agreed::MeshSettings;
 use crate::digest::Digest;
@@ -195,6 +203,8 @@ pub struct Mesh {
     shown: BTreeMap<u64, parted::Shown>,
     /// Where the links were told that the mesh stands.
     told_bounds: Option<(Epoch, Vec<NodeId>)>,
+    /// Whether this node takes part.
+    stopping: stop::Stopping,
     awaited: BTreeMap<Receipt, Awaited>,
     last_number: u64,
     outputs: VecDeque<Output>,
@@ -242,6 +252,7 @@ impl Mesh {
             parted: None,
             shown: BTreeMap::new(),
             told_bounds: None,
+            stopping: stop::Stopping::default(),
             awaited: BTreeMap::new(),
             last_number: 0,
             outputs: VecDeque::new(),
@@ -284,6 +295,7 @@ impl Mesh {
                 self.closed.insert(StreamInstance(key.id), store::read_closed(head).map_err(sense)?);
             }
             Space::Fence => self.recovery.restore(head).map_err(sense)?,
+            Space::Stopped => self.stopping.read(head).map_err(sense)?,
             Space::Parted => {
                 // Records come in the order in which they were written: all before this one are of a membership that is over.
                 self.forget_mesh();
@@ -308,6 +320,7 @@ impl Mesh {
         let Some(membership) = self.membership.clone() else { return };
         self.begin_cursors(membership.mesh);
         self.restored_fence();
+        self.restored_stop();
         let founding = self.founding_configuration(&membership);
         self.outputs.push_back(Output::CreateGroup { replica: membership.replica, founding });
         self.outputs.push_back(Output::Became { mesh: membership.mesh, remember: Vec::new() });
@@ -350,6 +363,10 @@ impl Mesh {
             Input::LogEnd { era, end } => self.on_log_end(era, end),
             Input::Founded { era, done } => self.on_group_founded(era, done),
             Input::Era(era) => self.on_era(now, era),
+            Input::Stop { request, lasting } => self.on_stop(now, request, lasting),
+            Input::Start { request } => self.on_start(now, request),
+            Input::HandedOver { left, neighbours } => self.on_handed_over(now, left, neighbours),
+            Input::OtherStopped { node, stopped } => self.on_other_stopped(node, stopped),
             Input::RoutesChanged => self.look_soon(now),
             Input::Unreached(nodes) => self.on_unreached(now, nodes),
             Input::Fenced { proof, endorsement } => self.on_fenced(&proof, &endorsement),
@@ -415,10 +432,10 @@ impl Mesh {
         let (reports, describing) = (self.reports.next_deadline(), self.describing.next_deadline());
         let (watches, reads) = (self.watches.next_deadline(), self.reads.next_deadline());
         let evicting = self.evicting.as_ref().map(evict::Evicting::next_deadline);
-        let mode = self.judgement.next_deadline();
+        let (mode, stopping) = (self.judgement.next_deadline(), self.stopping.next_deadline());
         let recovering = self.recovery.next_deadline();
         let own = [describing, joining, welcome, seeding, requests, control, recovering];
-        let others = [admissions, reports, watches, reads, evicting, mode];
+        let others = [admissions, reports, watches, reads, evicting, mode, stopping];
         own.into_iter().chain(others).flatten().min()
     }
 
@@ -447,6 +464,11 @@ impl Mesh {
         self.check_handlers();
         self.describing.check();
         self.check_fencing();
+        self.check_stop();
+        assert!(
+            self.control.remembered() <= self.state.members.len() + 1,
+            "M41: of whom is remembered that it was away"
+        );
         assert!(
             self.secrets.len() <= self.requests.pending(),
             "M5: secrets are kept while their request is open"
@@ -605,6 +627,7 @@ impl Mesh {
         self.on_evicting_deadline(now);
         self.on_mode_deadline(now);
         self.on_recovery_deadline(now);
+        self.on_stop_deadline(now);
     }
 
     fn next_number(&mut self) -> u64 {

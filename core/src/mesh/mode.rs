@@ -7,14 +7,15 @@
 //! | CRITICAL | half of them or more cannot, or nobody leads the control group | every change of the configuration but evictions; without a leader these, too |
 //!
 //! A member that comes back with an empty disk is let in again in every mode. Open streams go on in every mode, where they can. Each node judges by its own paths; what counts is the leader's judgement. It changes only once
-//! what it rests on has been so for a while, so that a link that flaps changes nothing (M31). What a leader forbids it has the log forbid, so that
+//! what it rests on has been so for a while, so that a link that flaps and a leader that is replaced change nothing (M31). Who leads forbids only what the absence of members forbids: that nobody led is
+//! over for it. What a leader forbids it has the log forbid, so that
 //! a copy of a refused request is not done later (M4, M30).
 
 use alloc::collections::BTreeSet;
 
 use super::entry::{Body, Request};
 use super::updates::Change;
-use super::{Mesh, Output};
+use super::{Activity, Mesh, Output};
 use crate::id::NodeId;
 use crate::node::output::{Event, MeshMode, Standing};
 use crate::rare;
@@ -48,7 +49,8 @@ impl Mesh {
     /// How the mesh is, as far as this node can tell; `None` while it belongs to none, and for a moment after its start.
     #[must_use]
     pub fn standing(&self) -> Option<Standing> {
-        self.judgement.shown.filter(|_| self.membership.is_some())
+        let takes_part = self.membership.is_some() && self.activity() != Activity::Stopped;
+        self.judgement.shown.filter(|_| takes_part)
     }
 
     /// Something that a judgement rests on may have changed: paths, members, who leads.
@@ -68,8 +70,21 @@ impl Mesh {
         }
     }
 
+    /// Another leads, or nobody does: what the last look saw of that has not been so until the next.
+    pub(super) fn heed_leader(&mut self) {
+        let led = self.control.leading || self.control.leader.is_some();
+        if matches!(&self.judgement.seen, Some((seen, _)) if seen.quorum != led) {
+            self.judgement.seen = None;
+        }
+    }
+
     /// Which members no path leads to.
     pub(super) fn on_unreached(&mut self, now: Now, unreached: BTreeSet<NodeId>) {
+        if self.activity() == Activity::Stopped {
+            // Of the others it knows nothing; what it knew is judged anew when it is back.
+            self.judgement = Judgement::default();
+            return;
+        }
         self.judgement.unreached = unreached;
         self.judge_mode(now);
     }
@@ -83,7 +98,7 @@ impl Mesh {
         let led = self.control.leading
             || leader.is_some_and(|leader| leader != own && !judgement.unreached.contains(&leader));
         let mode = match away {
-            _ if !led || (away > 0 && 2 * away >= members) => MeshMode::Critical,
+            _ if !led || half_away(away as u64, members as u64) => MeshMode::Critical,
             0 => MeshMode::Healthy,
             _ => MeshMode::Degraded,
         };
@@ -140,10 +155,15 @@ impl Mesh {
         let Some(standing) = self.standing().filter(|_| changes) else { return body };
         // What was decided before is only told again.
         let decided = self.state.decisions.contains_key(&request);
-        if standing.mode != MeshMode::Critical || decided {
+        if !half_away(standing.unreachable, standing.members) || decided {
             return body;
         }
         rare!(ChangeForbidden);
         Body::Forbidden { unreachable: standing.unreachable, members: standing.members }
     }
+}
+
+/// Whether that is too many, whoever leads.
+const fn half_away(away: u64, members: u64) -> bool {
+    away > 0 && 2 * away >= members
 }

@@ -33,6 +33,8 @@ pub enum Output {
         /// Its number.
         context: u64,
     },
+    /// The leader of the control group left a question of this node unanswered: it may not lead any more.
+    Unanswered,
     /// Do a job.
     Work {
         /// Its number.
@@ -165,6 +167,12 @@ pub enum Output {
     },
     /// Tell which members no path leads to.
     Look,
+    /// Have others lead what this node leads, and tell how much is left.
+    HandOver,
+    /// Say to all nodes that this one stops, or that it goes on.
+    Farewell(bool),
+    /// Let no link be up from now on, or let them come up again.
+    Offline(bool),
     /// A stream is open. May be repeated.
     StreamOpened {
         /// Its name.

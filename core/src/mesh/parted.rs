@@ -114,6 +114,9 @@ impl Mesh {
     /// Why nothing is served here, if this node was a member and is none any more.
     #[must_use]
     pub fn served_no_more(&self) -> Option<Refusal> {
+        if let Some(refusal) = self.stopped_by_operator() {
+            return Some(refusal);
+        }
         self.parted().map(|parted| match parted.eviction.left {
             true => Refusal::NotMember,
             false => Refusal::Evicted(parted.words()),
@@ -246,6 +249,7 @@ impl Mesh {
         }
         let waiting = self.reads.take().into_iter().chain(self.watches.take());
         let waiting = waiting.chain(self.describing.take()).chain(self.handlers.end());
+        let waiting = waiting.collect::<Vec<_>>().into_iter().chain(self.forget_stop());
         for id in waiting.collect::<Vec<_>>() {
             self.when_durable(super::Awaited::Reply(id, Err(refusal())));
         }
@@ -282,6 +286,7 @@ impl Mesh {
         self.evicting = None;
         self.recovery = super::fencing::Fencing::default();
         self.judgement = super::mode::Judgement::default();
+        self.stopping = super::stop::Stopping::default();
         self.shown.clear();
         self.told_bounds = None;
         self.spare_replica = None;

@@ -137,10 +137,18 @@ impl Mesh {
         for read in &mut self.reads.waiting {
             read.again = now.monotonic;
         }
-        self.on_read_deadline(now);
+        self.ask_due_reads(now);
     }
 
     pub(super) fn on_read_deadline(&mut self, now: Now) {
+        let due = self.reads.waiting.iter().any(|read| read.again <= now.monotonic);
+        if due && !self.control.leading && self.control.leader.is_some() {
+            self.on_unanswered();
+        }
+        self.ask_due_reads(now);
+    }
+
+    fn ask_due_reads(&mut self, now: Now) {
         let all = core::mem::take(&mut self.reads.waiting);
         let (over, waiting): (Vec<Waiting>, Vec<Waiting>) =
             all.into_iter().partition(|read| read.deadline <= now.monotonic);

@@ -245,7 +245,9 @@ impl Mesh {
                 let (seen, body) = (pending.seen, pending.body.clone());
                 self.forward(leader, request, seen, body);
             }
-            Verdict::NotLeader(_) | Verdict::Busy => {}
+            Verdict::NotLeader(_) => {}
+            // It does answer.
+            Verdict::Busy => pending.asked = None,
             Verdict::Refused(reason) => self.fail(now, request, Refusal::Invalid(reason)),
         }
     }
@@ -441,6 +443,18 @@ impl Mesh {
         }
     }
 
+    /// Ends the requests that applications wait for.
+    pub(super) fn fail_clients(&mut self, now: Now, refusal: &Refusal) {
+        let waited = |purpose: &Purpose| {
+            matches!(purpose, Purpose::Client(_) | Purpose::Update { waits: Some(_), .. })
+        };
+        let open: Vec<Request> =
+            self.requests.pending.iter().filter(|(_, p)| waited(&p.purpose)).map(|(r, _)| *r).collect();
+        for request in open {
+            self.fail(now, request, refusal.clone());
+        }
+    }
+
     /// Ends requests that were refused for good while something else was being done.
     pub(super) fn settle_failed(&mut self, now: Now) {
         for (request, refusal) in core::mem::take(&mut self.failed) {
@@ -456,11 +470,21 @@ impl Mesh {
             sometimes!(RequestTimedOut);
             self.fail(now, request, Refusal::NoQuorum);
         }
-        let again: Vec<Request> =
-            self.requests.pending.iter().filter(|(_, p)| p.again <= now.monotonic).map(|(r, _)| *r).collect();
+        let leader = self.control.leader;
+        let again = self.requests.pending.iter().filter(|(_, p)| p.again <= now.monotonic);
+        let (again, asked): (Vec<Request>, Vec<Option<NodeId>>) = again.map(|(r, p)| (*r, p.asked)).unzip();
+        if leader.is_some() && asked.contains(&leader) {
+            self.on_unanswered();
+        }
         for request in again {
             self.ask(now, request);
         }
+    }
+
+    /// The leader did not answer in time. It may be gone unnoticed: a group in which nothing happens says nothing (rule E3).
+    pub(super) fn on_unanswered(&mut self) {
+        sometimes!(QuestionUnanswered);
+        self.outputs.push_back(Output::Unanswered);
     }
 
     /// The mesh is there: nobody needs to begin it any more.
@@ -471,7 +495,9 @@ impl Mesh {
     /// Tells the mesh where this node is reached now, if that is not what it knows.
     pub(super) fn announce_own_change(&mut self, now: Now) {
         let Some(member) = self.state.members.get(&self.own) else { return };
-        let same = member.addresses == self.config.addresses && member.api == self.config.api;
+        let same = member.addresses == self.config.addresses
+            && member.api == self.config.api
+            && member.region == self.config.region;
         let known = self.control.leading || self.control.leader.is_some();
         if same || !known || self.requests.has(&Purpose::OwnChange) {
             return;
@@ -480,6 +506,7 @@ impl Mesh {
             node: self.own,
             addresses: self.config.addresses.clone(),
             api: self.config.api.clone(),
+            region: self.config.region.clone(),
         };
         let deadline = Some(now.monotonic + self.config.request_timeout);
         self.submit(now, Purpose::OwnChange, body, deadline);

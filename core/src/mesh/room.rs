@@ -28,6 +28,7 @@ impl Member {
     /// The most it takes of the encoded state.
     pub(super) fn bytes(&self) -> usize {
         member_bytes(&self.name, &self.addresses, self.api.as_deref(), &self.signature)
+            + self.region.as_ref().map_or(0, |region| region.len() + ITEM_BYTES)
             + self.former.len() * FORMER_BYTES
             + self.keys.len() * KEY_BYTES
     }

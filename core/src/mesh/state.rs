@@ -46,6 +46,8 @@ pub struct Member {
     pub addresses: Vec<String>,
     /// Where its API listens.
     pub api: Option<String>,
+    /// Where in the world it is, if it says so.
+    pub region: Option<String>,
     /// Its replica of the control group, as told when it was admitted.
     pub replica: ReplicaId,
     /// Replica ids it had before, newest last.
@@ -315,13 +317,14 @@ impl State {
             Body::RotateKey { salt, hash, lifetime, uses } => {
                 self.rotate_key(index, *salt, *hash, *lifetime, *uses)
             }
-            Body::Update { node, addresses, api } => {
+            Body::Update { node, addresses, api, region } => {
                 let Some(member) = self.members.get(node) else {
                     return Err(Refusal::UnknownNode(node.to_string()));
                 };
                 let mut updated = member.clone();
                 updated.addresses.clone_from(addresses);
                 updated.api.clone_from(api);
+                updated.region.clone_from(region);
                 let (before, after) = (member.bytes(), updated.bytes());
                 self.has_room(before, after).map_err(Refusal::Invalid)?;
                 self.bytes = self.bytes - before + after;
@@ -448,6 +451,7 @@ impl State {
             keys,
             addresses: admission.addresses.clone(),
             api: admission.api.clone(),
+            region: None,
             replica: admission.replica,
             former,
             admitter: admission.admitter,

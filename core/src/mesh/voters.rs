@@ -38,6 +38,12 @@ pub(super) struct View<'a> {
     /// Where each member was named: whose log does not hold that does not know the group, and cannot vote in it.
     pub(super) named: &'a BTreeMap<NodeId, LogIndex>,
     pub(super) suspects: &'a BTreeSet<NodeId>,
+    /// Who is not heard for so long that another is to vote in its place.
+    pub(super) lost: &'a BTreeSet<NodeId>,
+    /// Who was away more than once lately, and is not made a voter for a while.
+    pub(super) held: &'a BTreeSet<NodeId>,
+    /// How often members were away lately; who is not named was not.
+    pub(super) falls: &'a BTreeMap<NodeId, u32>,
     /// Who voted in the configuration before, and does not any more.
     pub(super) demoted: &'a BTreeMap<NodeId, Demoted>,
     /// This node, which leads.
@@ -52,7 +58,7 @@ pub(super) struct View<'a> {
 
 impl View<'_> {
     /// Whether a change can be thought of at all.
-    fn settled(&self) -> bool {
+    pub(super) fn settled(&self) -> bool {
         !self.configuration.is_joint() && !self.configuration.voters.is_empty()
     }
 
@@ -102,31 +108,29 @@ impl View<'_> {
             return;
         }
         let mut stay: Vec<Replica> = voters.iter().filter(|r| !goes(r)).copied().collect();
-        let fit: Vec<Replica> = self.fit().into_iter().filter(|r| learners.contains(r)).collect();
-        let want = odd(wanted(self.remaining(), self.voters_max).min(stay.len() + fit.len()));
+        let able: Vec<Replica> = self.able().into_iter().filter(|r| learners.contains(r)).collect();
+        let want = odd(wanted(self.remaining(), self.voters_max).min(stay.len() + able.len()));
         if want == 0 {
             return;
         }
-        // Who is least of use goes first: the suspected, then those that came last; never who leads.
-        let worth = |r: &Replica| {
-            let index = self.members.get(&r.node).map(|member| member.index);
-            (r.node != self.own, self.suspects.contains(&r.node), index, r.node)
-        };
-        stay.sort_unstable_by_key(worth);
-        let over = stay.split_off(want.min(stay.len()));
-        learners.extend(over);
+        let kept = self.keep(&stay, want.min(stay.len()));
+        learners.extend(stay.iter().filter(|r| !kept.contains(r)));
+        stay = kept;
         learners.extend(voters.iter().filter(|r| departs(r)));
-        let fill = want - stay.len();
-        stay.extend(fit.iter().take(fill));
+        stay.extend(self.choose(&stay, able, want - stay.len()));
         learners.retain(|r| !stay.contains(r));
         *voters = stay;
     }
 
-    /// The learners that could vote at once, those first that have been members longest.
-    fn fit(&self) -> Vec<Replica> {
+    /// The learners that could vote at once, and have been steady.
+    pub(super) fn fit(&self) -> Vec<Replica> {
+        self.able().into_iter().filter(|replica| !self.held.contains(&replica.node)).collect()
+    }
+
+    /// The learners that could vote at once.
+    fn able(&self) -> Vec<Replica> {
         let last = self.matches.values().copied().max().unwrap_or_default().max(self.applied);
-        let mut fit: Vec<Replica> = self
-            .configuration
+        self.configuration
             .learners
             .iter()
             .filter(|r| self.members.contains_key(&r.node) && !self.suspects.contains(&r.node))
@@ -137,9 +141,7 @@ impl View<'_> {
                 self.matches.get(&r.node).is_some_and(|&m| knows(m) && near(m))
             })
             .copied()
-            .collect();
-        fit.sort_unstable_by_key(|r| (self.members.get(&r.node).map(|m| m.index), r.node));
-        fit
+            .collect()
     }
 
     /// Learners become voters, two at a time or more, so that the number of voters stays odd.
@@ -154,7 +156,7 @@ impl View<'_> {
         if can <= have {
             return None;
         }
-        let chosen: Vec<Replica> = fit.into_iter().take(can - have).collect();
+        let chosen = self.choose(&self.configuration.voters, fit, can - have);
         let mut voters = self.configuration.voters.clone();
         voters.extend_from_slice(&chosen);
         let mut learners = self.configuration.learners.clone();
@@ -162,18 +164,16 @@ impl View<'_> {
         self.changed(voters, learners)
     }
 
-    /// Voters become learners when there are more of them than wanted: first those that are not heard, then the newest. Never the one that
-    /// decides this, and only if a majority of those that stay is heard, or the change could not be committed.
+    /// Voters become learners when there are more of them than wanted: first those that are not heard, then those of crowded regions, then the
+    /// newest. Never the one that decides this, and only if a majority of those that stay is heard, or the change could not be committed.
     pub(super) fn demote(&self) -> Option<Change> {
         let have = self.configuration.voters.len();
         let want = wanted(self.remaining(), self.voters_max);
         if !self.settled() || have <= want {
             return None;
         }
-        let mut voters = self.configuration.voters.clone();
-        let place = |r: &Replica| self.members.get(&r.node).map(|member| member.index);
-        voters.sort_by_key(|r| (r.node != self.own, self.suspects.contains(&r.node), place(r), r.node));
-        let dropped = voters.split_off(want);
+        let voters = self.keep(&self.configuration.voters, want);
+        let dropped = self.configuration.voters.iter().filter(|r| !voters.contains(r)).copied();
         let heard = voters.iter().filter(|r| !self.suspects.contains(&r.node)).count();
         if heard * 2 <= voters.len() {
             return None;
@@ -183,7 +183,7 @@ impl View<'_> {
         self.changed(voters, learners)
     }
 
-    fn changed(&self, voters: Vec<Replica>, learners: Vec<Replica>) -> Option<Change> {
+    pub(super) fn changed(&self, voters: Vec<Replica>, learners: Vec<Replica>) -> Option<Change> {
         let next = Configuration::simple(voters, learners);
         assert!(!next.voters.is_empty(), "M7: a group keeps a voter");
         let same = next.voters == self.configuration.voters && next.learners == self.configuration.learners;

@@ -331,7 +331,8 @@ fn body_out(body: &Body) -> proto::Body {
             first: Some(admission_out(first)),
         }),
         Body::Admit(admission) => Kind::Admit(admission_out(admission)),
-        Body::Update { node, addresses, api } => Kind::Update(proto::Update {
+        Body::Update { node, addresses, api, region } => Kind::Update(proto::Update {
+            region: region.clone(),
             node: id_bytes(node.to_bytes()),
             addresses: addresses.clone(),
             api: api.clone(),
@@ -381,9 +382,12 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
             first: admission_in(f.first.ok_or(Malformed("founder"))?)?,
         },
         Kind::Admit(admission) => Body::Admit(admission_in(admission)?),
-        Kind::Update(u) => {
-            Body::Update { node: node(&u.node)?, addresses: addresses(u.addresses)?, api: optional(u.api)? }
-        }
+        Kind::Update(u) => Body::Update {
+            node: node(&u.node)?,
+            addresses: addresses(u.addresses)?,
+            api: optional(u.api)?,
+            region: region(u.region)?,
+        },
         Kind::Open(o) => Body::Open {
             name: text(o.name, TEXT_MAX)?,
             source: text(o.source, TEXT_MAX)?,
@@ -568,6 +572,19 @@ fn value(bytes: Bytes) -> Result<Bytes, Malformed> {
 
 pub(super) fn optional(value: Option<String>) -> Result<Option<String>, Malformed> {
     value.map(|v| text(v, ADDRESS_MAX)).transpose()
+}
+
+/// A region: a short word.
+pub(super) fn region(value: Option<String>) -> Result<Option<String>, Malformed> {
+    let fits = value.as_deref().is_none_or(valid_region);
+    if fits { Ok(value) } else { Err(Malformed("region")) }
+}
+
+/// Whether that names a region: 1 to 64 characters of `[A-Za-z0-9._-]`.
+#[must_use]
+pub fn valid_region(region: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=64).contains(&region.len()) && region.chars().all(word)
 }
 
 pub(super) fn addresses(list: Vec<String>) -> Result<Vec<String>, Malformed> {

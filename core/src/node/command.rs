@@ -57,6 +57,14 @@ pub enum Command {
         /// Although this node is an end of open streams: they wait until they are closed or sealed.
         force: bool,
     },
+    /// Take no part in the mesh for a while: others lead what this node leads, all nodes are told, links go. Answered by [`Reply::MeshStopped`], within
+    /// five seconds; of a node that is stopped already, too.
+    StopMesh {
+        /// Until somebody starts it, whatever starts of the process lie between; otherwise until the process ends, which is about to.
+        lasting: bool,
+    },
+    /// Take part in the mesh again. Answered by [`Reply::MeshStarted`], also where nothing was stopped.
+    StartMesh,
     /// Publish messages. Answered by [`Reply::Published`] for each level up to `wait`, lowest first.
     Publish {
         /// The stream's name.
@@ -163,6 +171,10 @@ pub enum Reply {
     Recovery(RecoverReply),
     /// This node belongs to no mesh any more.
     Left,
+    /// This node takes no part in its mesh.
+    MeshStopped,
+    /// This node takes part in its mesh, or waits for one to seed or to join.
+    MeshStarted,
     /// A run of messages has come this far. Comes once per level, lowest first, up to the one waited for.
     Published(Receipt),
     /// Where a writer stands.
@@ -286,6 +298,9 @@ pub enum Refusal {
     /// This node was taken out of its mesh.
     #[error("{0}")]
     Evicted(String),
+    /// An operator stopped this node's mesh.
+    #[error("the mesh is stopped at this node: `wattle mesh start` lets it take part again")]
+    MeshStopped,
     /// A node that would leave is an end of open streams.
     #[error(
         "this node is an end of {} open streams ({}{}): close them first, or leave with --force, which lets them wait until they are closed",
@@ -413,9 +428,11 @@ pub enum Refusal {
     /// A closed writer id.
     #[error("this writer id is closed for this stream: use a new one")]
     WriterClosed,
-    /// A message over the limit.
-    #[error("a message of {got} bytes is over the limit of {limit}")]
+    /// Something over its limit.
+    #[error("{what} of {got} bytes is over the limit of {limit}")]
     TooLarge {
+        /// What it is, with its article.
+        what: &'static str,
         /// Its size.
         got: u64,
         /// The limit.

@@ -19,6 +19,11 @@ pub enum Input {
         /// Its bytes as read, trusted in nothing: the core checks them.
         bytes: Bytes,
     },
+    /// The world knows that every row up to this one was on disk once. Only before [`Input::Recovered`].
+    Synced {
+        /// The last such row.
+        upto: Ticket,
+    },
     /// There are no more rows: the node starts. Refused when the rows do not add up.
     Recovered,
     /// A connection is up and its far end has proven that it holds `peer_key` (TLS 1.3, both sides).

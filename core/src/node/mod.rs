@@ -4,7 +4,7 @@
 //! parts, until all are quiet. Then the step ends: everything it wrote becomes one row, and what it sends waits for that row or
 //! leaves at once, as each part said. Rows that are durable let go what they held, which may begin the next step at once.
 //!
-//! The order of calls: `recover`, `Row`*, `Recovered`; then, for ever, `handle` followed by `poll_output` until `None` and
+//! The order of calls: `recover`, `Row`*, `Synced`?, `Recovered`; then, for ever, `handle` followed by `poll_output` until `None` and
 //! `poll_transmit` for each of `ready_lanes` with room in its socket; `poll_timeout` says when to call again without an event.
 
 pub mod command;
@@ -236,8 +236,9 @@ impl Node {
         assert!(now.monotonic >= self.now.monotonic, "N1: the monotonic clock went back");
         match (&self.phase, &input) {
             (Phase::Stopped(why), _) => return Err(why.clone()),
-            (Phase::Recovering, Input::Row { .. } | Input::Recovered) => {}
-            (Phase::Recovering, _) | (Phase::Running, Input::Row { .. } | Input::Recovered) => {
+            (Phase::Recovering, Input::Row { .. } | Input::Synced { .. } | Input::Recovered) => {}
+            (Phase::Recovering, _)
+            | (Phase::Running, Input::Row { .. } | Input::Synced { .. } | Input::Recovered) => {
                 return Err(Rejected::OutOfPhase);
             }
             (Phase::Running, _) => {}
@@ -245,6 +246,7 @@ impl Node {
         self.now = now;
         match input {
             Input::Row { ticket, bytes } => self.journal.restore(ticket, &bytes),
+            Input::Synced { upto } => self.journal.vouch(upto),
             Input::Recovered => {
                 if let Err(damage) = self.start() {
                     let why = Rejected::Damaged(damage);
@@ -367,7 +369,7 @@ impl Node {
     fn take(&mut self, input: Input) {
         let now = self.now;
         match input {
-            Input::Row { .. } | Input::Recovered | Input::WriteFailed { .. } => {}
+            Input::Row { .. } | Input::Synced { .. } | Input::Recovered | Input::WriteFailed { .. } => {}
             Input::LaneUp { lane, dial, peer_key } => self.lane_up(lane, dial, peer_key),
             Input::LaneDown { lane } => self.lane_down(lane),
             Input::DialFailed { dial } => self.links.handle(now, link::Input::DialFailed { dial }),

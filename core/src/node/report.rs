@@ -10,6 +10,7 @@ use super::status::{FormerStatus, GroupStatus, LinkStatus, MemberStatus, Status,
 use crate::configuration::{Configuration, Member};
 use crate::digest::Digest;
 use crate::id::{BootId, Generation, GroupId, LogIndex, NodeId, StreamInstance};
+use crate::mesh::Activity;
 use crate::raft::{GroupPlace, Place};
 use crate::route::KnownLink;
 use crate::time::{Instant, Now};
@@ -33,10 +34,11 @@ impl Node {
             settings: self.mesh.settings().clone(),
             epoch: self.mesh.epoch(),
             standing: self.mesh.standing(),
+            activity: self.mesh.activity(),
             parted: self.mesh.parted().map(crate::mesh::Parted::words),
             recovery: self.mesh.recovery_status(),
             former: self.mesh.evicted().map(former_status).collect(),
-            members: self.member_status(control.as_ref()),
+            members: self.member_status(now, control.as_ref()),
             links: self.link_status(),
             control,
             updates: self.mesh.update_status(),
@@ -106,6 +108,9 @@ impl Node {
         if let Some(parted) = self.mesh.parted() {
             return Some(parted.words());
         }
+        if let Some(refusal) = self.mesh.served_no_more() {
+            return Some(refusal.to_string());
+        }
         self.streams.refusing(now).map(|refusal| refusal.to_string())
     }
 
@@ -117,7 +122,7 @@ impl Node {
         streams
     }
 
-    fn member_status(&self, control: Option<&GroupStatus>) -> Vec<MemberStatus> {
+    fn member_status(&self, now: Now, control: Option<&GroupStatus>) -> Vec<MemberStatus> {
         let own = self.config.identity.node;
         let voters: BTreeSet<NodeId> =
             control.iter().flat_map(|group| group.voters.iter().copied()).collect();
@@ -133,6 +138,12 @@ impl Node {
                 api: member.api.clone(),
                 reachable: here || hops.is_some(),
                 hops: if here { Some(0) } else { hops },
+                region: member.region.clone(),
+                voting: self.mesh.voting(now, member.node),
+                stopped: match here {
+                    true => self.mesh.activity() == Activity::Stopped,
+                    false => self.routes.is_stopped(member.node),
+                },
                 voter: voters.contains(&member.node),
                 described: self.mesh.description(member.node).cloned(),
             }

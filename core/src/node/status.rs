@@ -11,6 +11,7 @@ use crate::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, NodeId, Sequence, SessionEpoch,
     StreamInstance, Term,
 };
+use crate::mesh::Activity;
 use crate::node::output::Standing;
 use crate::recovery::RecoveryStatus;
 use crate::time::Span;
@@ -37,6 +38,8 @@ pub struct Status {
     pub epoch: Epoch,
     /// How the mesh is, as this node sees it; `None` while it belongs to none, and for a moment after its start.
     pub standing: Option<Standing>,
+    /// Whether this node takes part in its mesh.
+    pub activity: Activity,
     /// Why this node is no member any more, if it was one.
     pub parted: Option<String>,
     /// Recoveries of a lost quorum.
@@ -76,6 +79,12 @@ pub struct MemberStatus {
     pub reachable: bool,
     /// Links to go over; 0 for the node itself, `None` without a path.
     pub hops: Option<u32>,
+    /// Where in the world it is, if it says so.
+    pub region: Option<String>,
+    /// Why it votes or does not, as far as this node knows.
+    pub voting: String,
+    /// Whether it says that it is stopped.
+    pub stopped: bool,
     /// Whether it votes in the control group.
     pub voter: bool,
     /// What it says of itself.

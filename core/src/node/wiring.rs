@@ -127,7 +127,12 @@ impl Node {
     }
 
     fn wire_routes(&mut self, output: route::Output) {
-        let route::Output::Send { to, message } = output;
+        let (to, message) = match output {
+            route::Output::Send { to, message } => (to, message),
+            route::Output::Stopped { node, stopped } => {
+                return self.mesh.handle(self.now, mesh::Input::OtherStopped { node, stopped });
+            }
+        };
         let relay = RelayHeader::direct(Kind::Route, Class::Control);
         let outgoing = Outgoing { relay, header: message.encode(), payload: Payload::new() };
         // The whole database follows with the next link.
@@ -261,6 +266,7 @@ impl Node {
                 self.groups.handle(now, raft::Input::Propose { group, data, weight: 0, context });
             }
             O::Read { context } => self.groups.handle(now, raft::Input::Read { group, context }),
+            O::Unanswered => self.groups.handle(now, raft::Input::Unanswered { group }),
             O::CreateGroup { replica, founding } => {
                 self.groups.handle(now, raft::Input::Create { group, replica, founding });
                 self.peers_changed();
@@ -297,6 +303,9 @@ impl Node {
                     raft::Founding { era, above, holds: raft::Place { index, term, chain }, survivors };
                 self.groups.handle(now, raft::Input::Found { group, founding });
             }
+            O::HandOver => self.hand_over(),
+            O::Farewell(stopped) => self.routes.handle(now, route::Input::Stopped(stopped)),
+            O::Offline(offline) => self.links.handle(now, link::Input::Offline(offline)),
             O::Gone(node) => self.groups.handle(now, raft::Input::Gone { group, node }),
             O::Endorsement(endorsement) => {
                 self.links.handle(now, link::Input::Endorsement(endorsement));
@@ -345,6 +354,15 @@ impl Node {
         let trouble = group.and_then(|group| group.stopped);
         let view = mesh::RecoverView { unreached, last, term, trouble };
         self.mesh.handle(self.now, mesh::Input::Recover { request, command, view });
+    }
+
+    /// Has others lead what this node leads.
+    fn hand_over(&mut self) {
+        let members = self.mesh.members().map(|member| member.node);
+        let away = members.filter(|&node| self.routes.is_stopped(node)).collect();
+        let left = self.groups.hand_over(self.now, &away);
+        let neighbours = self.links.neighbours().next().is_some();
+        self.mesh.handle(self.now, mesh::Input::HandedOver { left, neighbours });
     }
 
     fn keep_dialling(&mut self, addresses: Vec<String>) {
@@ -515,7 +533,7 @@ impl Node {
         use Command as C;
         let now = self.now;
         if let Some(refusal) = self.mesh.served_no_more()
-            && !matches!(command, C::Seed { .. } | C::Join { .. })
+            && !matches!(command, C::Seed { .. } | C::Join { .. } | C::StopMesh { .. } | C::StartMesh)
         {
             return self.outputs.push_back(Output::Reply { request, reply: Err(refusal) });
         }
@@ -537,6 +555,8 @@ impl Node {
             C::Config(command) => self.mesh.handle(now, mesh::Input::Config { request, command }),
             C::Evict { member } => self.mesh.handle(now, mesh::Input::Evict { request, member }),
             C::Recover(command) => self.recover_mesh(request, command),
+            C::StopMesh { lasting } => self.mesh.handle(now, mesh::Input::Stop { request, lasting }),
+            C::StartMesh => self.mesh.handle(now, mesh::Input::Start { request }),
             C::Leave { force } => self.mesh.handle(now, mesh::Input::Leave { request, force }),
             C::Publish { stream, writer, first, messages, wait } => {
                 let input = stream::Input::Publish { request, stream, writer, first, messages, wait };

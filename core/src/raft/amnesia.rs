@@ -302,6 +302,8 @@ impl Group {
     /// Does nothing that counts, and asks for what it needs.
     pub(super) fn wait_amnesic(&mut self, context: &mut Context<'_>, what: String) {
         self.set_role(context, Role::Follower { leader: None });
+        self.let_go_of_state(context);
+        self.copying_to = None;
         self.election = None;
         self.persist_state();
         context.out.push_back(Output::Amnesia { group: self.id, node: context.own, what });
@@ -478,6 +480,8 @@ impl Group {
         rare!(StoppedAlone, alone);
         self.standing = Standing::Stopped { reason: reason.clone(), alone };
         self.set_role(context, Role::Follower { leader: None });
+        self.let_go_of_state(context);
+        self.copying_to = None;
         self.election = None;
         (self.ask_at, self.patience) = (None, None);
         self.persist_state();

@@ -364,7 +364,7 @@ mod tests {
                 term: Term(term),
                 kind: if flag(rng) { EntryKind::Command } else { EntryKind::Blank },
                 data: alloc::vec![7; rng.below(300) as usize].into(),
-                weight: number(rng),
+                weight: number(rng) >> 25,
             };
             let entries = terms[1..5].iter().enumerate().map(entry).collect();
             let (commit, durable) = (LogIndex(number(rng)), some_place(rng));
@@ -417,5 +417,106 @@ mod tests {
             assert_eq!(read, generated);
         }
         assert!(sound > 1_000, "{sound} could still be read");
+    }
+
+    fn both_read(bytes: Vec<u8>) -> Result<Message, wire::Malformed> {
+        let bytes = Bytes::from(bytes);
+        let read = Message::decode(bytes.clone());
+        assert_eq!(read, wire::decode_generated(bytes));
+        read
+    }
+
+    /// An append of one entry, with another value of some field put behind its other fields.
+    fn append_with(entry: Entry, more: impl Fn(&mut Writer)) -> Vec<u8> {
+        let place = |index| Place { index: LogIndex(index), term: Term(1), chain: Chain([1; 16]) };
+        let mut body = Writer(Vec::new());
+        body.place(field::PREVIOUS, &place(entry.index.0 - 1));
+        body.place(field::DURABLE, &place(1));
+        body.entry(field::ENTRIES, &entry);
+        more(&mut body);
+        message_of(field::APPEND, &body)
+    }
+
+    fn message_of(kind: u32, body: &Writer) -> Vec<u8> {
+        let mut writer = Writer(Vec::new());
+        writer.bytes(field::SENDER, &[1; 16]);
+        writer.number(field::TERM, 7);
+        writer.bytes(kind, &body.0);
+        writer.0
+    }
+
+    fn some_entry(index: u64, weight: u64) -> Entry {
+        Entry { index: LogIndex(index), term: Term(1), kind: EntryKind::Command, data: Bytes::new(), weight }
+    }
+
+    /// Entries are numbered from the place they follow. Were the first of two places taken for that, and the last one told, a log would be given
+    /// entries that do not follow its end.
+    #[test]
+    fn a_message_that_names_a_place_twice_is_read_as_the_generated_code_reads_it() {
+        let other = Place { index: LogIndex(4), term: Term(1), chain: Chain([2; 16]) };
+        assert_eq!(
+            decode(&append_with(some_entry(10, 0), |_| {}).into()).map(|message| message.term),
+            Some(Term(7))
+        );
+        for field in [field::PREVIOUS, field::DURABLE] {
+            let bytes = append_with(some_entry(10, 0), |body| body.place(field, &other));
+            assert_eq!(decode(&bytes.clone().into()), None, "the generated code must look at it");
+            let message = both_read(bytes).expect("the last one counts");
+            let append = message.append().expect("an append");
+            let (named, first) =
+                if field == field::PREVIOUS { (append.previous, 5) } else { (append.durable, 10) };
+            assert_eq!((named, append.entries[0].index), (other, LogIndex(first)));
+        }
+        let mut body = Writer(Vec::new());
+        body.place(field::REPLY_PLACE, &other);
+        body.place(field::REPLY_PLACE, &Place { index: LogIndex(3), ..other });
+        let bytes = message_of(field::REPLY, &body);
+        assert_eq!(decode(&bytes.clone().into()), None);
+        assert!(
+            matches!(both_read(bytes).expect("sound").body, Body::AppendReply { place, .. } if place.index == LogIndex(3))
+        );
+    }
+
+    #[test]
+    fn an_entry_that_weighs_more_than_can_be_added_up_is_not_read() {
+        for (weight, sound) in [(wire::WEIGHT_MAX - 1, true), (wire::WEIGHT_MAX, false), (u64::MAX, false)] {
+            assert_eq!(both_read(append_with(some_entry(1, weight), |_| {})).is_ok(), sound, "{weight}");
+        }
+        // Nor is one that was stored.
+        let run = wattle_proto::raft::Entry { term: 1, weight: u64::MAX, ..Default::default() };
+        assert!(wire::entries(alloc::vec![run], LogIndex(0)).is_err());
+    }
+
+    #[test]
+    fn no_message_names_a_term_that_no_message_could_bear() {
+        let body = |term: u64| {
+            let last = Place { index: LogIndex(1), term: Term(term), chain: Chain([1; 16]) };
+            let mark = crate::raft::Mark { replica: ReplicaId(1), term: Term(term), vote: None, last };
+            let of_mark = crate::raft::Mark { last: Place { term: Term(1), ..last }, ..mark };
+            let recall = |mark| Body::Recall { mark: Some(mark), question: false, start: 0, alone: false };
+            let reply = Body::AppendReply {
+                number: 1,
+                matched: true,
+                place: last,
+                more: false,
+                waiting: false,
+                round: 0,
+            };
+            [recall(mark), recall(of_mark), reply, Body::Copy { last }, Body::Vote { pre: false, last }]
+        };
+        for (term, sound) in [((1 << 61) - 1, true), (1 << 61, false)] {
+            for body in body(term) {
+                let message = Message {
+                    sender: ReplicaId(1),
+                    addressee: None,
+                    term: Term((1 << 61) - 1),
+                    life: 0,
+                    era: 0,
+                    body,
+                };
+                let bytes = message.encode().to_bytes().to_vec();
+                assert_eq!(both_read(bytes).is_ok(), sound, "{:?}", message.body);
+            }
+        }
     }
 }

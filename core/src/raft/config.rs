@@ -33,6 +33,11 @@ pub struct Config {
     pub chunks: usize,
     /// The longest snapshot that is taken from others: so much of it may be in memory.
     pub snapshot_bytes: u64,
+    /// The same for all groups together (one state is taken in any case). Beyond it a state that begins waits until another is whole or given up.
+    pub node_snapshot_bytes: u64,
+    /// A state of which nothing comes for so long is let go, and one that is given back and not asked for. Longer than the slowest resending
+    /// several times; shorter frees memory sooner after a sender fell.
+    pub snapshot_patience: Span,
     /// Reads that may wait in one group.
     pub reads: usize,
     /// Entries that may be appended and not committed; beyond it proposals are refused as full.
@@ -66,6 +71,8 @@ impl Default for Config {
             chunk_bytes: 64 << 10,
             chunks: 8,
             snapshot_bytes: 256 << 20,
+            node_snapshot_bytes: 512 << 20,
+            snapshot_patience: Span::secs(10),
             reads: 4096,
             uncommitted_entries: 16_384,
             uncommitted_bytes: 1 << 30,

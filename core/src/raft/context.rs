@@ -5,6 +5,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 
 use super::config::Config;
 use super::flow::Flows;
+use super::group::Group;
 use super::message::{Body, Message};
 use super::{Output, Receipt, Written};
 use crate::configuration::Member;
@@ -95,8 +96,9 @@ impl Context<'_> {
     }
 
     /// Wants to hear when everything of this step is durable.
-    pub(super) fn notify(&mut self, group: GroupId, what: Written) {
-        self.held.outputs.push_back(Output::Notify(Receipt { group, what }));
+    pub(super) fn notify(&mut self, group: &Group, what: Written) {
+        let (group, generation) = (group.id, group.generation);
+        self.held.outputs.push_back(Output::Notify(Receipt { group, generation, what }));
     }
 }
 

@@ -14,8 +14,7 @@ use super::entries::Entries;
 use super::group::{Group, Standing};
 use super::log::Mismatch;
 use super::message::{Append, Body, Mark, Place};
-use super::snapshot::CopyingTo;
-use super::{Entry, Output, wire};
+use super::{Entry, wire};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::planted::Bug;
@@ -102,8 +101,11 @@ impl Group {
         }
     }
 
-    /// Asks all from whom not everything came yet.
+    /// Asks all from whom not everything came yet. Not while a state comes in: whoever is asked sends the beginning of its own again.
     pub(super) fn ask_for_copies(&mut self, context: &mut Context<'_>) {
+        if self.takes_in_a_state() {
+            return;
+        }
         for node in self.others(context.own) {
             if self.copies_from(node) {
                 self.ask_for_copy(context, node);
@@ -169,9 +171,7 @@ impl Group {
         self.fenced = Some((asker.node, life));
         let durable = self.log.durable_place();
         let Some(previous) = self.log.place(last.index.min(durable.index)) else {
-            sometimes!(CopyBeganWithState);
-            self.copying_to = Some(Box::new(CopyingTo { member: asker, sending: None }));
-            return context.out.push_back(Output::SnapshotWanted { group: self.id, to: asker.node });
+            return self.give_state(context, asker, life, last.index);
         };
         self.copying_to = None;
         // Where the two logs part at a place the asker has committed, it will see that and stop.
@@ -280,6 +280,7 @@ impl Group {
             // Somebody whose log ended earlier called it by an older name.
             self.rename(known);
         }
+        self.let_go_of_state(context);
         self.term = self.term.max(mark.term).max(self.log.last().term).next();
         if !self.log.configuration().needs(self.member(context.own)) {
             rare!(OthersVoteByNow);

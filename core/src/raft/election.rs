@@ -31,15 +31,18 @@ impl Group {
     }
 
     pub(super) fn arm_election(&mut self, context: &mut Context<'_>) {
-        let electable =
-            self.standing == Standing::Sound && self.is_voter(context.own) && self.fence.is_none();
-        if !electable {
+        if self.standing != Standing::Sound || !self.is_electable(context) {
             self.election = None;
         } else if self.election.is_none() {
             let alone = self.is_only_voter(context.own);
             let wait = if alone { Span::ZERO } else { self.election_wait(context) };
             self.hold_election_at(context.now + wait);
         }
+    }
+
+    /// Whether it follows nobody, or somebody who may not lead any more.
+    pub(super) fn doubts_its_leader(&self) -> bool {
+        matches!(self.role, Role::Follower { leader } if leader.is_none() || self.in_doubt)
     }
 
     fn hold_election_at(&mut self, at: Instant) {
@@ -89,9 +92,24 @@ impl Group {
     /// Whether it may ask for votes.
     pub(super) fn may_stand(&self, context: &Context<'_>) -> bool {
         self.standing == Standing::Sound
-            && self.is_voter(context.own)
-            && self.fence.is_none()
+            && self.is_electable(context)
             && !matches!(self.role, Role::Leader(_))
+    }
+
+    /// Whether it can be elected: a voter, or one that a change takes out which is not known to be committed. Such a leader may hold that
+    /// change alone: whoever votes by it would need its vote, and could not get it (thesis 4.2.2). It asks the voters of the change.
+    fn is_electable(&self, context: &Context<'_>) -> bool {
+        let at = self.log.configured_at();
+        let member = self.member(context.own);
+        let taken_out = || {
+            at > self.commit
+                && at > self.log.base().index
+                && self.log.configuration_at(at.before()).votes(member)
+        };
+        let votes = self.is_voter(context.own)
+            || (taken_out()
+                && !context.planted.strikes(Bug::TakenOutNeverStands, || self.leader(context.own).is_none()));
+        votes && self.fence.is_none()
     }
 
     pub(super) fn campaign(&mut self, context: &mut Context<'_>) {
@@ -105,7 +123,7 @@ impl Group {
         } else {
             self.persist_state();
         }
-        context.notify(self.id, Written::Vote(self.term));
+        context.notify(self, Written::Vote(self.term));
         self.ask_for_votes(context, false, self.term);
         self.election = None;
         if !self.is_only_voter(context.own) {
@@ -359,6 +377,12 @@ impl Group {
         self.election = self.election.map(|at| at + by);
         sometimes!(ElectionPutOff, self.election.is_some());
         self.patience = self.patience.map(|at| at + by);
+        if let Some(receiving) = &mut self.receiving {
+            receiving.put_off(by);
+        }
+        if let Some(given) = &mut self.copying_to {
+            given.until = given.until + by;
+        }
         if let Role::Leader(leading) = &mut self.role {
             leading.quorum_lost = leading.quorum_lost.map(|at| at + by);
         }

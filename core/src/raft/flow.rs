@@ -39,12 +39,14 @@ pub(super) struct Flows {
     open: BTreeSet<NodeId>,
     /// What this node's leaders have proposed and not committed, by [`burden`].
     pub(super) uncommitted: u64,
+    /// What states that come in to this node's replicas take, or will when they are whole.
+    pub(super) states: u64,
     pub(super) planted: Planted,
 }
 
 impl Flows {
     pub(super) fn new(budget: u64, planted: Planted) -> Self {
-        Self { budget, nodes: BTreeMap::new(), open: BTreeSet::new(), uncommitted: 0, planted }
+        Self { budget, nodes: BTreeMap::new(), open: BTreeSet::new(), uncommitted: 0, states: 0, planted }
     }
 
     /// Whether the budget towards `node` is spent.

@@ -144,6 +144,8 @@ impl Group {
                 .is_some_and(|fence| fence.eras.contains(&message.era) && !fence.lost.contains(&from));
             if begun {
                 self.go_on_under(context, message.era);
+                // It is owed a leader (R18), though nobody but the founder can win.
+                self.arm_election(context);
                 return true;
             }
             rare!(OtherEraShutOut);

@@ -16,15 +16,17 @@ use super::log::Log;
 use super::message::{Body, Mark, Message, Place};
 use super::progress::Progress;
 use super::read::{Reads, Rounds};
+use super::receiving::Receiving;
 use super::replication::Reply;
 use super::segments::RunLimits;
 use super::slots::Slot;
-use super::snapshot::{CopyingTo, Receiving};
+use super::snapshot::CopyingTo;
 use super::transfer::Transfer;
-use super::{Output, RoleName, Written};
+use super::{Output, Receipt, RoleName, Written};
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::planted::{Bug, Planted};
+use crate::rare;
 use crate::sorted_map::SortedMap;
 use crate::time::{Instant, Span};
 use crate::when::When;
@@ -172,6 +174,8 @@ pub(super) struct Group {
     pub(super) armed: Option<Instant>,
     /// Where it lives among the groups of its node.
     pub(super) slot: Slot,
+    /// Of all replicas that lived there, or elsewhere on this node, in this life of it: no other has this number.
+    pub(super) generation: u32,
     /// The nodes by which it is found there.
     pub(super) indexed: Box<[NodeId]>,
     /// Whether these are the nodes of its members and its leader.
@@ -227,6 +231,7 @@ impl Group {
             reads: None,
             armed: None,
             slot: Slot::NONE,
+            generation: 0,
             indexed: Box::default(),
             listed: false,
             busy: false,
@@ -351,8 +356,13 @@ impl Group {
         }
     }
 
-    pub(super) fn handle_durable(&mut self, context: &mut Context<'_>, what: Written) {
-        match what {
+    pub(super) fn handle_durable(&mut self, context: &mut Context<'_>, receipt: Receipt) {
+        if receipt.generation != self.generation {
+            // What was written for a replica of this group that is no more.
+            rare!(ReceiptOfARemovedReplica);
+            return;
+        }
+        match receipt.what {
             Written::Log(serial) => {
                 if self.log.written(serial) {
                     self.durable_moved(context);
@@ -471,6 +481,11 @@ impl Group {
             let configuration = Arc::clone(&in_force);
             self.configured = Some((in_force, index, committed));
             self.listed = false;
+            let stands = self.told.is_some() && self.doubts_its_leader();
+            if stands && !context.planted.strikes(Bug::NewVoterDoesNotStand, || self.election.is_none()) {
+                // It may vote from now on, and then it is to stand: nobody will tell it again that its leader is in doubt.
+                self.arm_election(context);
+            }
             context.out.push_back(Output::Configured { group: self.id, configuration, index, committed });
         }
     }
@@ -488,7 +503,10 @@ impl Group {
             }
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => None,
         };
-        leading.into_iter().chain(self.election).chain(self.ask_at).chain(self.patience).min()
+        let receiving = self.receiving.as_ref().and_then(|receiving| receiving.until());
+        let giving = self.copying_to.as_ref().map(|given| given.until);
+        let states = receiving.into_iter().chain(giving);
+        leading.into_iter().chain(self.election).chain(self.ask_at).chain(self.patience).chain(states).min()
     }
 
     pub(super) fn handle_deadline(&mut self, context: &mut Context<'_>) {
@@ -505,6 +523,11 @@ impl Group {
             self.election = None;
             self.election_due(context);
         }
+        if due(self.receiving.as_ref().and_then(|receiving| receiving.until())) {
+            rare!(HalfStateLetGo);
+            self.let_go_of_state(context);
+        }
+        self.copying_to.take_if(|given| given.until <= now);
         self.leader_deadline(context);
     }
 }

@@ -13,6 +13,7 @@ use super::context::{Context, Held};
 use super::flow::Flows;
 use super::group::{Group, News, Role, Standing};
 use super::message::Place;
+use super::receiving::Receiving;
 use super::slots::{Slot, Slots};
 use super::store::Loading;
 use super::{Config, GroupPlace, GroupStatus, Input, Output, RefusedReason};
@@ -184,7 +185,7 @@ impl Groups {
                 self.with(now, group, |group, cx| group.installed(cx, taken))
             }
             Input::Durable(receipt) => {
-                self.with(now, receipt.group, |group, context| group.handle_durable(context, receipt.what));
+                self.with(now, receipt.group, |group, context| group.handle_durable(context, receipt));
             }
             Input::PairSuspect { node } => {
                 self.suspects.insert(node);
@@ -232,6 +233,7 @@ impl Groups {
             Input::Found { group, founding } => {
                 self.with(now, group, |group, context| group.found(context, &founding));
             }
+            Input::Unanswered { group } => self.with(now, group, Group::unanswered),
             Input::Stalled { by } => {
                 for slot in self.groups.all() {
                     self.act(now, slot, |group, _| group.stalled(by));
@@ -275,7 +277,7 @@ impl Groups {
         self.groups.next_due()
     }
 
-    /// Asserts the invariants R1 to R12.
+    /// Asserts the invariants R1 to R19.
     pub fn check_invariants(&self, level: Level) {
         for group in self.groups.values() {
             group.check_invariants(self.own, level);
@@ -286,8 +288,23 @@ impl Groups {
         }
     }
 
+    /// What states that come in take, and how many are given away.
+    #[cfg(test)]
+    pub(super) fn states(&self) -> (u64, usize) {
+        let given = self.groups.values().filter(|group| group.copying_to.is_some()).count();
+        (self.flows.states, given)
+    }
+
     fn check_flows(&self) {
         let (mut under_way, mut uncommitted) = (BTreeMap::<NodeId, u64>::new(), 0);
+        let states = || self.groups.values().filter_map(|group| group.receiving.as_deref());
+        let coming: u64 = states().map(Receiving::total).sum();
+        assert_eq!(self.flows.states, coming, "R16: what states take that come in");
+        let most = self.config.node_snapshot_bytes;
+        assert!(
+            coming <= most || states().filter(|state| state.total() > 0).count() == 1,
+            "R16: {coming} bytes of states"
+        );
         for group in self.groups.values() {
             let Role::Leader(leading) = &group.role else { continue };
             uncommitted += leading.uncommitted;
@@ -380,10 +397,17 @@ impl Groups {
     }
 
     fn remove(&mut self, now: Instant, id: GroupId) {
-        self.with(now, id, |group, context| group.set_role(context, Role::Follower { leader: None }));
+        self.with(now, id, |group, context| {
+            group.set_role(context, Role::Follower { leader: None });
+            group.end_receiving(context.flows);
+        });
         if self.groups.remove(id) {
             self.out.extend(super::store::forget_all(id));
         }
+    }
+
+    pub(super) fn slots(&self) -> Vec<Slot> {
+        self.groups.all()
     }
 
     fn refuse_unknown(&mut self, group: GroupId, context: u64) -> bool {
@@ -409,7 +433,7 @@ impl Groups {
     }
 
     /// Runs `act` on the group in a slot, and notes what it has to write, to send and to wait for.
-    fn act(&mut self, now: Instant, slot: Slot, act: impl FnOnce(&mut Group, &mut Context<'_>)) {
+    pub(super) fn act(&mut self, now: Instant, slot: Slot, act: impl FnOnce(&mut Group, &mut Context<'_>)) {
         self.now = now;
         let Some(group) = self.groups.get_mut(slot) else { return };
         let (term, commit) = (group.term, group.commit);

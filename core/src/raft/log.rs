@@ -295,6 +295,7 @@ impl Log {
 
     /// A write is durable, and all before it. Whether the durable end moved.
     pub(super) fn written(&mut self, serial: u64) -> bool {
+        assert!(serial <= self.serial, "R17: write {serial} is durable, and {} were made", self.serial);
         let before = self.durable;
         while let Some(&(number, last)) = self.writing.front()
             && number <= serial

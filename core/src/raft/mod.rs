@@ -2,7 +2,7 @@
 //! that acts at append; chained digests and vouched marks that recognise a disk that was rolled back.
 //!
 //! There is no tick and no heartbeat per group. Whether a *node* lives is known from heartbeats per pair of nodes; a group arms its election when
-//! the leader's pair is suspect, the leader's boot changed, or its node says that it does not lead. Writing is an output;
+//! the leader's pair is suspect, the leader's boot changed, its node says that it does not lead, or it left a question unanswered. Writing is an output;
 //! what must wait for the disk says so and waits elsewhere. Everything of one step is one row, so a term, its vote, a truncation and the entries that
 //! replace what was cut are durable together.
 //!
@@ -26,6 +26,11 @@
 //! - **R20** A fenced replica says nothing that counts; nobody hears what is said under another recovery than its own (see `force`).
 //! - **R21** Whoever founds a group anew holds what any survivor knows to be committed, decides alone at first, and leads above every term heard.
 //! - **R22** A replica goes on under an era only if it was fenced for it, and keeps it from the write that begins it.
+//! - **R15** A state that comes in reaches further than what is committed here. When the owner has taken it, it counts as said in the term in
+//!   which it was sent: whoever sent it is remembered for that term, and answered only in that term.
+//! - **R16** What states that come in take, over all groups of a node, is within a budget; one is taken in any case.
+//! - **R17** A receipt speaks for the replica that asked for it, and for no other of its group.
+//! - **R18**, **R19** Nobody waits in silence for what is owed to it, and who owes nothing waits for nothing: see [`idle`].
 
 mod amnesia;
 mod change;
@@ -40,6 +45,8 @@ mod flow;
 mod force;
 mod group;
 mod groups;
+mod hand_over;
+mod idle;
 mod introduction;
 mod log;
 mod message;
@@ -47,6 +54,7 @@ mod miscount;
 mod progress;
 mod quorum;
 mod read;
+mod receiving;
 mod replication;
 mod segments;
 mod slots;
@@ -84,6 +92,8 @@ use crate::when::When;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     group: GroupId,
+    /// Of the replica that asked for it (R17).
+    generation: u32,
     what: Written,
 }
 
@@ -148,6 +158,8 @@ pub enum RefusedReason {
     Transferring,
     /// Only a voter can lead.
     NotVoter,
+    /// It refers to more bytes than an entry may.
+    TooHeavy,
 }
 
 impl RefusedReason {
@@ -156,7 +168,12 @@ impl RefusedReason {
     pub const fn leader(self) -> Option<NodeId> {
         match self {
             Self::NotLeader { leader } => leader,
-            Self::Stopped | Self::ChangeUnderWay | Self::Full | Self::Transferring | Self::NotVoter => None,
+            Self::Stopped
+            | Self::ChangeUnderWay
+            | Self::Full
+            | Self::Transferring
+            | Self::NotVoter
+            | Self::TooHeavy => None,
         }
     }
 }
@@ -307,6 +324,11 @@ pub enum Input {
         group: GroupId,
         /// From where.
         founding: Founding,
+    },
+    /// The owner asked its leader for something and was not answered in time.
+    Unanswered {
+        /// Which group.
+        group: GroupId,
     },
     /// This node's own loop stood still: nobody is accused for that time.
     Stalled {

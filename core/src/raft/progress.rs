@@ -107,6 +107,16 @@ impl Progress {
         self.pace == Pace::Probe
     }
 
+    /// Whether appends leave as they come to be: it is known where the logs agree.
+    pub(super) fn is_streaming(&self) -> bool {
+        self.pace == Pace::Stream
+    }
+
+    /// Whether something will be sent to it, whatever it answers.
+    pub(super) fn is_attended(&self) -> bool {
+        self.retry_at.is_some() || self.is_in_line()
+    }
+
     /// Whether a snapshot was asked for or is under way.
     pub(super) fn awaits_snapshot(&self) -> bool {
         self.pace == Pace::Snapshot

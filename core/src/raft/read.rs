@@ -158,6 +158,8 @@ impl Group {
             rounds.last += 1;
         }
         let readers = core::mem::take(&mut rounds.next);
+        let before = rounds.asked.back().map_or(0, |round| round.number);
+        assert!(rounds.last > before, "R14: two rounds have number {before}");
         rounds.asked.push_back(Round { number: rounds.last, index: self.commit, readers });
         self.news_for_all();
         self.confirm_rounds(context);
@@ -166,6 +168,8 @@ impl Group {
     /// A member answered an append of a round.
     pub(super) fn round_answered(&mut self, context: &mut Context<'_>, from: Member, round: u64) {
         let Role::Leader(leading) = &mut self.role else { return };
+        // What it names must have begun: nobody confirms rounds to come.
+        let round = round.min(leading.rounds.last);
         let confirmed = leading.rounds.confirmed.get_or_insert_with(from.node, || 0);
         if round > *confirmed {
             *confirmed = round;
@@ -227,6 +231,25 @@ impl Group {
         for (_, number) in core::mem::take(&mut reads.asked) {
             self.refuse_read(context, number, RefusedReason::NotLeader { leader });
         }
+    }
+
+    /// Panics unless every round that is under way can be answered with what it noted.
+    pub(super) fn check_rounds(&self) {
+        let Role::Leader(leading) = &self.role else { return };
+        let rounds = &leading.rounds;
+        for round in &rounds.asked {
+            assert!(
+                round.index >= leading.begins,
+                "R14: a round at {} knows of no entry of its term",
+                round.index
+            );
+            assert!(round.index <= self.commit, "R14: a round at {} and commit {}", round.index, self.commit);
+        }
+        assert!(rounds.asked.iter().is_sorted_by_key(|round| round.number), "R14: rounds out of order");
+        let last = rounds.asked.back().map_or(0, |round| round.number);
+        assert!(last <= rounds.last, "R14: round {last} under way, and only {} began", rounds.last);
+        let answered = rounds.confirmed.values().copied().max().unwrap_or(0);
+        assert!(answered <= rounds.last, "R14: round {answered} is answered, and only {} began", rounds.last);
     }
 
     /// This replica leads no longer: nobody confirms what its owner wanted to read. Members ask whoever leads next.

@@ -11,6 +11,7 @@ use super::log::Mismatch;
 use super::message::{Append, Body, Entry, EntryKind, Place};
 use super::progress::{Progress, Sent};
 use super::quorum::committed;
+use super::wire::WEIGHT_MAX;
 use super::{Output, RefusedReason};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId, Term};
@@ -75,6 +76,7 @@ impl Group {
         let entry = Entry { index, term: self.term, kind: EntryKind::Command, data, weight };
         let refusal = match (&self.standing, &self.role) {
             (Standing::Stopped { .. }, _) => Some(RefusedReason::Stopped),
+            _ if weight >= WEIGHT_MAX => Some(RefusedReason::TooHeavy),
             (_, Role::Leader(leading)) if leading.transfer.is_some() => Some(RefusedReason::Transferring),
             (_, Role::Leader(leading)) => {
                 let entries = index.0 - 1 - self.commit.0;
@@ -279,6 +281,7 @@ impl Group {
         {
             return;
         }
+        self.needs_no_state(from.node);
         self.vouched(context, from, term, append.durable, None);
         self.last_append = Some((from, append.number));
         self.take_entries(context, from, append);
@@ -421,6 +424,8 @@ impl Group {
     /// Answers an append of that replica, once what is here is durable.
     pub(super) fn acknowledge(&self, context: &mut Context<'_>, to: Member, reply: Reply) {
         let (group, sender, life, era, term) = (self.id, self.replica, self.life, self.era, self.term);
+        let counts = self.standing == Standing::Sound || context.planted.has(Bug::AmnesicVotes);
+        assert!(counts || !reply.matched, "R8: a replica acknowledges that must not");
         let early = reply.matched && !reply.more && context.planted.has(Bug::AcknowledgedUnsynced);
         if early {
             return self.answer(context, to, term, reply.body(), When::Now);
@@ -573,6 +578,7 @@ impl Group {
     pub(super) fn commit_upto(&mut self, context: &mut Context<'_>, index: LogIndex) {
         if index > self.commit || context.planted.strikes(Bug::CommitGoesBack, || index < self.commit) {
             self.commit = index;
+            self.let_go_of_outdated_state(context);
         }
         self.apply(context);
     }

@@ -23,6 +23,8 @@ pub(super) struct Slots {
     slots: Vec<Option<Box<Group>>>,
     free: Vec<Slot>,
     by_id: BTreeMap<GroupId, Slot>,
+    /// How many replicas were ever taken in.
+    generations: u32,
     /// By the nodes of the members, and of the leader followed.
     by_node: BTreeMap<NodeId, BTreeSet<Slot>>,
     /// When each is to be woken: at its next deadline, or before it. Most deadlines move before they are reached, and nothing is done here for
@@ -37,7 +39,8 @@ impl Slots {
             self.slots.push(None);
             Slot(self.slots.len() as u32 - 1)
         });
-        group.slot = slot;
+        self.generations += 1;
+        (group.slot, group.generation) = (slot, self.generations);
         self.by_id.insert(group.id, slot);
         self.slots[slot.0 as usize] = Some(Box::new(group));
     }

@@ -1,13 +1,15 @@
-//! Snapshots: the owner's state, in chunks, for a log that does not reach back far enough.
+//! Snapshots: the owner's state, in chunks, for a log that does not reach back far enough. This is the end that sends; see [`receiving`] for
+//! the other.
 //!
 //! The sender holds the state until it has arrived and sends a few chunks ahead; the receiver answers each with how much of it is here. What is
-//! lost is sent again from there, also by another sender, and after the way was cut: a state is known by its place, its length and its digest.
-//! Only a whole state is offered to the owner, and nothing of it counts before the owner has taken it. A restart begins anew: what had come was
-//! in memory.
+//! lost is sent again from there, once: by its timer if a leader sends it; if a state is given back, when several answers are alike, or
+//! when it is asked again. No answer that brings no news is followed by chunks of its own: seven of eight chunks behind a
+//! lost one are answered alike, and were each followed by a window of chunks, they would soon be thousands.
+//!
+//! [`receiving`]: super::receiving
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
@@ -15,14 +17,12 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::Output;
 use super::config::Config;
 use super::context::Context;
-use super::entries::Entries;
 use super::flow::Flows;
 use super::group::{Group, Role};
 use super::message::{Body, Place, Snapshot};
 use super::progress::Progress;
-use super::replication::Reply;
 use crate::configuration::{Configuration, Member};
-use crate::id::{LogIndex, NodeId, Term};
+use crate::id::{LogIndex, NodeId};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
@@ -44,12 +44,17 @@ pub(super) struct Sending {
     sent: usize,
     /// The first chunk was sent.
     begun: bool,
+    /// Answers that said the same as the one before.
+    alike: u8,
 }
+
+/// So many answers that say the same tell of a chunk that was lost, and not of two that changed places on their way.
+const LOST: u8 = 3;
 
 impl Sending {
     fn new(place: Place, configuration: Arc<Configuration>, data: Bytes, number: u64) -> Self {
         let digest = xxh3_128(&data);
-        Self { place, configuration, data, digest, number, here: 0, sent: 0, begun: false }
+        Self { place, configuration, data, digest, number, here: 0, sent: 0, begun: false, alike: 0 }
     }
 
     pub(super) const fn number(&self) -> u64 {
@@ -67,6 +72,11 @@ impl Sending {
         self.begun = self.here > 0;
     }
 
+    /// It is sent from its beginning: the receiver may have let go of what it had. Its first answer says whether it did.
+    fn begin_again(&mut self) {
+        (self.here, self.sent, self.begun, self.alike) = (0, 0, false, 0);
+    }
+
     /// The receiver holds so much of it. What is no longer under way, or `None` if this is no news.
     pub(super) fn arrived(&mut self, here: usize) -> Option<u64> {
         let here = here.min(self.data.len());
@@ -74,9 +84,22 @@ impl Sending {
             return None;
         }
         let before = self.under_way();
-        self.here = here;
+        (self.here, self.alike) = (here, 0);
         self.sent = self.sent.max(here);
         Some(before.saturating_sub(self.under_way()))
+    }
+
+    /// As [`Self::arrived`], where no timer sends again what was lost. Whether there is something to send: more, or what is missing, once.
+    fn answered(&mut self, here: usize) -> bool {
+        let news = self.arrived(here).is_some();
+        if !news && here == self.here && here > 0 {
+            self.alike = self.alike.saturating_add(1);
+            if self.alike == LOST {
+                self.rewind();
+                return true;
+            }
+        }
+        news
     }
 
     /// The next chunk, if there is one and a window of so many has room. An empty state has one chunk, too.
@@ -94,28 +117,6 @@ impl Sending {
         let (total, digest) = (self.data.len() as u64, self.digest);
         let Self { place, number, .. } = *self;
         Some(Snapshot { place, configuration, total, digest, offset, data, number, copy })
-    }
-}
-
-/// A state that comes in chunks.
-#[derive(Clone, Debug)]
-pub(super) struct Receiving {
-    from: Member,
-    place: Place,
-    configuration: Configuration,
-    total: u64,
-    digest: u128,
-    number: u64,
-    copy: bool,
-    data: Vec<u8>,
-    /// It was offered to the owner.
-    offered: bool,
-}
-
-impl Receiving {
-    fn is(&self, chunk: &Snapshot) -> bool {
-        (self.place, self.total, self.digest, self.copy)
-            == (chunk.place, chunk.total, chunk.digest, chunk.copy)
     }
 }
 
@@ -187,11 +188,9 @@ impl Group {
         let here = usize::try_from(here).unwrap_or(usize::MAX);
         if number == 0 {
             let asker = self.copying_to.as_mut().filter(|asker| asker.member == from);
-            if let Some(sending) = asker.and_then(|asker| asker.sending.as_mut()) {
-                // It asks again what it does not get: there is no timer for it here.
-                if sending.arrived(here).is_none() {
-                    sending.rewind();
-                }
+            let Some(asker) = asker else { return };
+            if asker.sending.as_mut().is_some_and(|sending| sending.answered(here)) {
+                asker.until = context.now + context.config.snapshot_patience;
                 self.send_copied_state(context);
             }
             return;
@@ -204,143 +203,55 @@ impl Group {
             self.news_for(from.node);
         }
     }
-
-    pub(super) fn handle_snapshot(
-        &mut self,
-        context: &mut Context<'_>,
-        from: Member,
-        term: Term,
-        snapshot: Snapshot,
-    ) {
-        if snapshot.copy {
-            if !self.copies_from(from.node) {
-                return;
-            }
-            self.be_patient_anew(context);
-        } else if self.finds_others(
-            context,
-            from.node,
-            term,
-            (snapshot.place, &Entries::new()),
-            snapshot.place.index,
-        ) || !self.accepts_leader(context, from, term)
-        {
-            return;
-        }
-        let outdated = snapshot.place.index <= self.commit;
-        if outdated && !context.planted.strikes(Bug::OutdatedSnapshotTaken, || !snapshot.copy) {
-            sometimes!(SnapshotOutdated);
-            self.receiving = None;
-            // Out of date (etcd#1763): what is committed here goes further.
-            if snapshot.copy {
-                return self.copied_state(context, from.node, self.commit);
-            }
-            return self.snapshot_matched(context, from, snapshot.number);
-        }
-        self.take_chunk(context, from, snapshot);
-    }
-
-    /// Puts a chunk where it belongs, and says how much is here.
-    fn take_chunk(&mut self, context: &mut Context<'_>, from: Member, chunk: Snapshot) {
-        if chunk.total > context.config.snapshot_bytes {
-            rare!(SnapshotTooLarge);
-            return;
-        }
-        let known = self.receiving.as_ref().is_some_and(|receiving| receiving.is(&chunk));
-        let (number, copy) = (chunk.number, chunk.copy);
-        if !known && chunk.offset > 0 {
-            // Its beginning was lost, or was for another life of this node.
-            return self.say_here(context, from, number, 0);
-        }
-        let Snapshot { place, configuration, total, digest, offset, data, .. } = chunk;
-        if !known {
-            rare!(OtherSnapshotBegan, self.receiving.is_some());
-            let receiving = Receiving {
-                from,
-                place,
-                configuration,
-                total,
-                digest,
-                number,
-                copy,
-                data: Vec::new(),
-                offered: false,
-            };
-            self.receiving = Some(Box::new(receiving));
-        }
-        let Some(receiving) = &mut self.receiving else { return };
-        rare!(SnapshotResumed, receiving.number != number);
-        (receiving.from, receiving.number) = (from, number);
-        if receiving.offered {
-            return;
-        }
-        let misplaced = context.planted.strikes(Bug::ChunkMisplaced, || offset > receiving.data.len() as u64);
-        if offset == receiving.data.len() as u64 || misplaced {
-            receiving.data.extend_from_slice(&data);
-        }
-        let here = receiving.data.len() as u64;
-        if here < total {
-            return self.say_here(context, from, number, here);
-        }
-        let state = core::mem::take(&mut receiving.data);
-        if state.len() as u64 != total || (xxh3_128(&state) != digest && !misplaced) {
-            rare!(SnapshotDamaged);
-            self.receiving = None;
-            return self.say_here(context, from, number, 0);
-        }
-        receiving.offered = true;
-        let (group, from, index, term) = (self.id, from.node, place.index, place.term);
-        context.out.push_back(Output::Install { group, from, index, term, data: state.into() });
-    }
-
-    fn say_here(&self, context: &mut Context<'_>, to: Member, number: u64, here: u64) {
-        self.answer(context, to, self.term, Body::SnapshotReply { number, here }, When::Now);
-    }
-
-    /// The owner took the state, in this step, or did not.
-    pub(super) fn installed(&mut self, context: &mut Context<'_>, taken: bool) {
-        let Some(receiving) = self.receiving.take_if(|receiving| receiving.offered) else { return };
-        let Receiving { from, place, configuration, number, copy, .. } = *receiving;
-        let outdated = place.index <= self.commit;
-        if !taken || outdated && !context.planted.strikes(Bug::OutdatedSnapshotTaken, || !copy) {
-            rare!(StateNotTaken);
-            return;
-        }
-        let known = self.log.configuration();
-        let outdated = context.planted.strikes(Bug::SnapshotKeepsConfiguration, || *known != configuration);
-        let configuration = if outdated { known.clone() } else { configuration };
-        self.log.reset(place, configuration);
-        let lower = context.planted.strikes(Bug::SnapshotSetsTerm, || place.term < self.term);
-        if place.term > self.term || lower {
-            (self.term, self.vote) = (place.term, None);
-        }
-        self.commit = self.commit.max(place.index);
-        self.applied = self.applied.max(place.index);
-        if !copy {
-            // Who sends a state vouches for it (rule C2). An append may never follow.
-            self.vouched(context, from, self.term, place, None);
-        }
-        self.write_reset(context);
-        self.tell_configuration(context);
-        sometimes!(StateTaken);
-        if copy {
-            self.copied_state(context, from.node, self.log.base().index);
-        } else {
-            self.snapshot_matched(context, from, number);
-        }
-    }
-
-    fn snapshot_matched(&mut self, context: &mut Context<'_>, to: Member, number: u64) {
-        let place = self.log.place(self.commit.min(self.log.durable())).unwrap_or(self.log.base());
-        self.acknowledge(context, to, Reply::matched(number, place, 0));
-    }
 }
 
 /// A member that lost its log and asked for a state (rule C3).
 #[derive(Clone, Debug)]
 pub(super) struct CopyingTo {
-    pub(super) member: Member,
-    pub(super) sending: Option<Sending>,
+    member: Member,
+    /// The life in which it asked: in another it holds nothing of what came before.
+    life: u64,
+    sending: Option<Sending>,
+    /// The state is let go then, unless it asks again or answers.
+    pub(super) until: Instant,
+}
+
+impl CopyingTo {
+    /// Whether what was begun for it still serves one that holds everything up to `last`.
+    fn serves(&self, member: Member, life: u64, last: LogIndex) -> bool {
+        let goes_further = |sending: &Sending| sending.place.index > last;
+        (self.member, self.life) == (member, life) && self.sending.as_ref().is_none_or(goes_further)
+    }
+}
+
+impl Group {
+    /// A member that copies its log back needs a state. What was begun is gone on with: another state would have another place, and what it has
+    /// of this one would be of no use to it.
+    pub(super) fn give_state(&mut self, context: &mut Context<'_>, asker: Member, life: u64, last: LogIndex) {
+        sometimes!(CopyBeganWithState);
+        let until = context.now + context.config.snapshot_patience;
+        let given = self.copying_to.as_mut().filter(|given| given.serves(asker, life, last));
+        match given {
+            Some(given) => {
+                given.until = until;
+                if let Some(sending) = &mut given.sending {
+                    rare!(CopyGoneOnWith);
+                    sending.begin_again();
+                    return self.send_copied_state(context);
+                }
+            }
+            None => {
+                self.copying_to = Some(Box::new(CopyingTo { member: asker, life, sending: None, until }));
+            }
+        }
+        self.wake_at(until);
+        context.out.push_back(Output::SnapshotWanted { group: self.id, to: asker.node });
+    }
+
+    /// Whoever leads does not copy its log back any more.
+    pub(super) fn needs_no_state(&mut self, node: NodeId) {
+        self.copying_to.take_if(|given| given.member.node == node);
+    }
 }
 
 impl Progress {

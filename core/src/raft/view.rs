@@ -72,6 +72,9 @@ impl Group {
             assert!(follows && self.election.is_none(), "R20: a fenced replica follows or stands");
             assert!(fence.eras.last() != Some(&self.era), "R22: fenced for the era it goes on under");
         }
+        let begun = self.receiving.as_ref().and_then(|receiving| receiving.awaited());
+        let serves = begun.is_none_or(|place| place.index > self.commit);
+        assert!(serves, "R15: a state up to {begun:?} comes in, and {} is committed here", self.commit);
         if let Role::Leader(leading) = &self.role {
             assert_eq!(self.standing, Standing::Sound, "R8: a replica leads that must not");
             assert!(self.log.configured_at() <= last, "R5: a configuration beyond the log");
@@ -82,6 +85,7 @@ impl Group {
             assert!(leading.newcomers.values().all(tracked), "R1: somebody waits who is no member");
             let pending = self.log.configurations_above(self.commit);
             assert!(self.commit < leading.begins || pending <= 1, "R5: {pending} configurations pend");
+            self.check_rounds();
             if level == Level::Full {
                 let counted = leading.progress.values().all(|p| p.under_way() == p.count_under_way());
                 assert!(counted, "R12: what is under way is not what was sent");
@@ -90,6 +94,7 @@ impl Group {
             }
         }
         if level == Level::Full {
+            self.check_waits(own);
             self.log.check_invariants();
         }
     }

@@ -27,7 +27,9 @@ const ENTRIES_MAX: usize = 65_536;
 pub(super) const MEMBERS_MAX: usize = 4_096;
 /// Indexes and terms of entries are below this, so that what follows one is always a number.
 const NUMBER_MAX: u64 = 1 << 62;
-/// Terms of messages are below this: a node that enters the last of them can still write down the next.
+/// An entry refers to fewer bytes than this. What all entries that a node can hold weigh together is a number then.
+pub(super) const WEIGHT_MAX: u64 = 1 << 36;
+/// Terms in messages are below this, those of places and marks, too: a node that enters the last of them can still write down the next.
 pub(super) const TERM_MAX: u64 = 1 << 61;
 
 fn bad<T>(what: &str) -> Result<T, Malformed> {
@@ -36,6 +38,10 @@ fn bad<T>(what: &str) -> Result<T, Malformed> {
 
 fn number(found: u64) -> Result<u64, Malformed> {
     if found < NUMBER_MAX { Ok(found) } else { bad("a number out of range") }
+}
+
+fn weight(found: u64) -> Result<u64, Malformed> {
+    if found < WEIGHT_MAX { Ok(found) } else { bad("a number out of range") }
 }
 
 fn replica(bytes: &[u8]) -> Result<ReplicaId, Malformed> {
@@ -96,7 +102,8 @@ pub(super) fn entries(list: Vec<wire::Entry>, before: LogIndex) -> Result<Entrie
             }
         };
         let index = LogIndex(before.0 + 1 + place as u64);
-        Ok(Entry { index, term: Term(number(entry.term)?), kind, data: entry.data, weight: entry.weight })
+        let (term, weight) = (Term(number(entry.term)?), weight(entry.weight)?);
+        Ok(Entry { index, term, kind, data: entry.data, weight })
     };
     list.into_iter().enumerate().map(typed).collect()
 }
@@ -187,17 +194,23 @@ impl Message {
                 if behind.into_iter().any(|(entry, index)| entry.index.0 != index) {
                     return bad("entries that do not follow their place");
                 }
-                let places = [append.previous, append.durable];
-                let terms = append.entries.iter().map(|entry| entry.term.0);
-                let numbers = places.into_iter().flat_map(|place| [place.index.0, place.term.0]);
-                if numbers.chain(terms).any(|number| number >= NUMBER_MAX) {
+                append.entries.iter().try_for_each(|entry| weight(entry.weight).map(drop))?;
+                if append.entries.iter().any(|entry| entry.term.0 >= TERM_MAX) {
                     return bad("a number out of range");
                 }
             }
-            Body::AppendReply { place, .. } if place.index.0.max(place.term.0) >= NUMBER_MAX => {
+            _ => {}
+        }
+        if let Body::Recall { mark: Some(mark), .. } = &self.body
+            && mark.term.0 >= TERM_MAX
+        {
+            return bad("a number out of range");
+        }
+        for place in self.body.places().into_iter().flatten() {
+            number(place.index.0)?;
+            if place.term.0 >= TERM_MAX {
                 return bad("a number out of range");
             }
-            _ => {}
         }
         if !self.body.fits(self.term) {
             return bad("entries of falling terms, or of a later term than its own");
@@ -239,6 +252,25 @@ pub(super) fn encode_generated(message: &Message) -> Bytes {
 }
 
 impl Body {
+    /// The places it names.
+    fn places(&self) -> [Option<&Place>; 2] {
+        match self {
+            Self::Append(append) => [Some(&append.previous), Some(&append.durable)],
+            Self::AppendReply { place, .. } => [Some(place), None],
+            Self::Vote { last, .. } | Self::VoteReply { last, .. } | Self::Copy { last } => {
+                [Some(last), None]
+            }
+            Self::Recall { mark, .. } => [mark.as_ref().map(|mark| &mark.last), None],
+            Self::Snapshot(snapshot) => [Some(&snapshot.place), None],
+            Self::Read { .. }
+            | Self::ReadReply { .. }
+            | Self::Stand
+            | Self::Renamed { .. }
+            | Self::SnapshotReply { .. }
+            | Self::Stop { .. } => [None, None],
+        }
+    }
+
     /// Whether no term in a log that is sent falls, or passes the sender's.
     fn fits(&self, term: Term) -> bool {
         match self {

@@ -128,7 +128,7 @@ impl Group {
                 self.give(context, What::Run(run[0].index, run));
             }
             let serial = self.log.writing();
-            context.notify(self.id, Written::Log(serial));
+            context.notify(self, Written::Log(serial));
         }
         self.write_marks(context);
     }

@@ -84,7 +84,8 @@ impl Routes {
             label: link.label,
         };
         self.version = Some(version);
-        let state = LinkState::new(version, self.own, links.map(adjacency).collect());
+        let state =
+            LinkState::new(version, self.own, links.map(adjacency).collect()).with_stopped(self.stopped);
         let offered = self.table.offer(now, state, Span::ZERO);
         assert!(
             matches!(offered, Offered::Taken { .. }),
@@ -135,7 +136,7 @@ impl Routes {
         if origin == self.own {
             return self.on_own_state(now, from, announcement);
         }
-        if announcement.age >= self.config.lifetime {
+        if announcement.age >= self.config.lifetime && !announcement.stopped {
             return Ok(());
         }
         // Whose state is in the table is a member (T1): most are.
@@ -147,6 +148,7 @@ impl Routes {
         match self.table.standing(origin, announcement.rank()) {
             Standing::News => {
                 let state = announcement.read_after(self.table.get(origin))?;
+                self.note_stopped(origin, state.is_stopped());
                 let links = self.table.put(now, state, announcement.age);
                 self.on_taken(now, from, origin, links);
             }
@@ -256,6 +258,7 @@ impl Routes {
             let Some((from, state, age)) = self.held.take(now, origin) else { continue };
             if age < self.config.lifetime {
                 sometimes!(HeldStateTaken);
+                self.note_stopped(origin, state.is_stopped());
                 if let Offered::Taken { links } = self.table.offer(now, state, age) {
                     self.on_taken(now, from, origin, links);
                 }

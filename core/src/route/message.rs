@@ -31,6 +31,7 @@ pub struct LinkState {
     generation: Generation,
     sequence: u64,
     origin: NodeId,
+    stopped: bool,
     adjacencies: Arc<[Adjacency]>,
     links: Bytes,
 }
@@ -44,7 +45,19 @@ impl LinkState {
         adjacencies: Arc<[Adjacency]>,
     ) -> Self {
         let links = wire::encode_links(&adjacencies);
-        Self { generation, sequence, origin, adjacencies, links }
+        Self { generation, sequence, origin, stopped: false, adjacencies, links }
+    }
+
+    /// The same, saying whether its origin is stopped.
+    #[must_use]
+    pub fn with_stopped(self, stopped: bool) -> Self {
+        Self { stopped, ..self }
+    }
+
+    /// Whether its origin is stopped: its links count for nothing.
+    #[must_use]
+    pub const fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// What is compared first.
@@ -71,7 +84,7 @@ impl LinkState {
 
     /// Whether another state of the same node says the same of its links.
     pub(super) fn same_links(&self, other: &Self) -> bool {
-        self.links == other.links
+        self.links == other.links && self.stopped == other.stopped
     }
 
     /// The link to a neighbour.
@@ -85,8 +98,8 @@ impl LinkState {
     /// The state as it travels. Its encoded links are shared, not copied.
     #[must_use]
     pub fn announcement(&self, age: Span) -> Announcement {
-        let Self { generation, sequence, origin, .. } = *self;
-        Announcement { generation, sequence, origin, age, links: self.links.clone() }
+        let Self { generation, sequence, origin, stopped, .. } = *self;
+        Announcement { generation, sequence, origin, age, stopped, links: self.links.clone() }
     }
 }
 
@@ -104,6 +117,8 @@ pub struct Announcement {
     pub origin: NodeId,
     /// How long ago the origin wrote it, as far as is known.
     pub age: Span,
+    /// Whether the origin is stopped.
+    pub stopped: bool,
     /// The encoded links. Of a message that came, they are a part of the buffer that it came in.
     pub links: Bytes,
 }
@@ -120,8 +135,8 @@ impl Announcement {
     /// itself, at no cost, or with a label that is none.
     pub fn read(&self) -> Result<LinkState, Malformed> {
         let adjacencies = wire::decode_links(self.origin, &self.links)?;
-        let Self { generation, sequence, origin, .. } = *self;
-        Ok(LinkState { generation, sequence, origin, adjacencies, links: self.own_links() })
+        let Self { generation, sequence, origin, stopped, .. } = *self;
+        Ok(LinkState { generation, sequence, origin, stopped, adjacencies, links: self.own_links() })
     }
 
     /// Like [`Announcement::read`], where another state of the same origin is known already: if it says the same of the links, they
@@ -129,7 +144,8 @@ impl Announcement {
     pub(super) fn read_after(&self, known: Option<&LinkState>) -> Result<LinkState, Malformed> {
         match known {
             Some(known) if known.links == self.links => {
-                Ok(LinkState { generation: self.generation, sequence: self.sequence, ..known.clone() })
+                let Self { generation, sequence, stopped, .. } = *self;
+                Ok(LinkState { generation, sequence, stopped, ..known.clone() })
             }
             _ => self.read(),
         }

@@ -21,6 +21,7 @@
 //! - T7: a state of a node that is no member is held until the node is one, and then taken. Only if one had to be given up are whole tables
 //!   asked for when the members grow. Nothing is held of members.
 //! - T8: news for a neighbour leaves at once, or, after a burst, together with what follows it within a pause. None is left out.
+//! - T9: no path leads to, or over, a node whose state says that it is stopped; such a state counts until its origin says something later.
 
 mod burst;
 mod config;
@@ -31,6 +32,7 @@ mod held;
 mod message;
 mod paths;
 mod routes;
+mod stopped;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -77,6 +79,8 @@ pub enum Input {
     Members(BTreeSet<NodeId>),
     /// Members beside those that were told.
     Joined(BTreeSet<NodeId>),
+    /// Say to all nodes that this one stops, or that it goes on.
+    Stopped(bool),
     /// The deadline was reached, or the caller looks in.
     Deadline,
 }
@@ -90,5 +94,12 @@ pub enum Output {
         to: NodeId,
         /// What.
         message: Message,
+    },
+    /// Another node says that it is stopped, or that it goes on.
+    Stopped {
+        /// Which.
+        node: NodeId,
+        /// Whether it is stopped.
+        stopped: bool,
     },
 }

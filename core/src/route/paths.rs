@@ -115,7 +115,9 @@ impl Listed {
                 new.graph.push(before.graph.edges(number as u32).iter().copied());
                 new.labels.extend_from_slice(&before.labels[before.graph.span(number as u32)]);
             } else {
-                let adjacencies = state.map_or(&[][..], |(state, _)| state.adjacencies());
+                // T9: the links of who is stopped count for nothing.
+                let goes_on = state.filter(|(state, _)| !state.is_stopped());
+                let adjacencies = goes_on.map_or(&[][..], |(state, _)| state.adjacencies());
                 let others = adjacencies.iter().filter(|adjacency| adjacency.neighbour != own);
                 new.push(others.map(|link| (link.neighbour, link.cost, link.label)));
             }

@@ -9,7 +9,7 @@ use super::flood::Owed;
 use super::held::{HELD_BYTES_MAX, Held};
 use super::paths::{Path, Paths};
 use super::table::Table;
-use super::{Config, Input, Malformed, Message, Output, RELAYS_MAX};
+use super::{Config, Input, LinkState, Malformed, Message, Output, RELAYS_MAX};
 use crate::id::{Generation, NodeId};
 use crate::level::Level;
 use crate::planted::{Bug, Planted};
@@ -111,6 +111,8 @@ pub struct Routes {
     pub(super) up_untold: bool,
     /// The announcements of such links.
     up_burst: Burst,
+    /// Whether this node's own state says that it is stopped.
+    pub(super) stopped: bool,
 }
 
 impl Routes {
@@ -143,6 +145,7 @@ impl Routes {
             computed_count: 0,
             up_untold: false,
             up_burst: Burst::default(),
+            stopped: false,
         }
     }
 
@@ -164,6 +167,7 @@ impl Routes {
             Input::Cost { node, micros } => self.on_cost(now, node, micros),
             Input::Members(members) => self.on_members(now, members),
             Input::Joined(members) => self.on_joined(now, members),
+            Input::Stopped(stopped) => self.on_stopped(now, stopped),
             Input::Deadline => {}
         }
         self.run_due(now);
@@ -245,11 +249,12 @@ impl Routes {
     #[must_use]
     pub fn topology(&self) -> Vec<KnownLink> {
         let mut known = Vec::new();
-        for state in self.table.states() {
+        let stopped = |node| self.table.get(node).is_some_and(LinkState::is_stopped);
+        for state in self.table.states().filter(|state| !state.is_stopped()) {
             let origin = state.origin();
             for adjacency in state.adjacencies().iter().filter(|adjacency| origin < adjacency.neighbour) {
                 let back = self.table.get(adjacency.neighbour).and_then(|other| other.link(origin));
-                if back.is_some() {
+                if back.is_some() && !stopped(adjacency.neighbour) {
                     known.push(KnownLink { a: origin, b: adjacency.neighbour, cost: adjacency.cost });
                 }
             }

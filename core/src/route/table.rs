@@ -124,10 +124,12 @@ impl Table {
         self.len() < before
     }
 
-    /// Forgets states, other than that of `own`, that nobody has announced anew for `lifetime`. `true` if there were any.
+    /// Forgets states, other than that of `own`, that nobody has announced anew for `lifetime`. `true` if there were any. Who is stopped
+    /// announces nothing, and is stopped still.
     pub(super) fn expire(&mut self, now: Instant, lifetime: Span, own: NodeId) -> bool {
         let before = self.len();
-        self.entries.retain(|origin, entry| *origin == own || entry.age(now) < lifetime);
+        let counts = |entry: &Entry| entry.state.is_stopped() || entry.age(now) < lifetime;
+        self.entries.retain(|origin, entry| *origin == own || counts(entry));
         self.len() < before
     }
 

@@ -83,6 +83,7 @@ fn state_to_wire((announcement, origin): (&Announcement, Bytes)) -> wire::LinkSt
         sequence: announcement.sequence,
         age: u32::try_from(announcement.age.as_millis() / 1000).unwrap_or(u32::MAX),
         links: announcement.links.clone(),
+        stopped: announcement.stopped,
     }
 }
 
@@ -97,7 +98,8 @@ fn state_from_wire(state: wire::LinkState) -> Result<Announcement, Malformed> {
         .ok_or(Malformed("link state with an origin that is not 16 bytes"))?;
     let age = Span::secs(u64::from(state.age));
     let generation = Generation(state.generation);
-    Ok(Announcement { origin, generation, sequence: state.sequence, age, links: state.links })
+    let (sequence, stopped) = (state.sequence, state.stopped);
+    Ok(Announcement { origin, generation, sequence, age, stopped, links: state.links })
 }
 
 /// The links of a link state, as [`decode_links`] reads them.

@@ -11,10 +11,10 @@ struct Setup {
 fn setup(limit: Option<u64>) -> Setup {
     let dir = tempfile::tempdir().unwrap();
     let (urgent, answers) = tokio::sync::mpsc::unbounded_channel();
-    let path = dir.path().join("journal.redb");
+    let path = dir.path().join("journal");
     let reserve = Arc::new(Reserve::new(dir.path().join("reserve"), 1 << 16));
-    let store = Store::open(&path, 1 << 20, Arc::clone(&reserve)).unwrap();
-    let meter = Meter::new(dir.path().to_owned(), path, limit);
+    let store = Store::open(&path, Arc::clone(&reserve)).unwrap();
+    let meter = Meter::new(dir.path().to_owned(), limit);
     let disk = Disk::start(store, meter, reserve, &urgent).unwrap();
     Setup { dir, disk, answers }
 }
@@ -67,15 +67,15 @@ fn everything_submitted_is_answered_and_is_there_after_the_end() {
     assert_eq!(setup.disk.pending_bytes(), 0);
     setup.disk.write(vec![row(1001, 100)]);
     drop(setup.disk);
-    let path = setup.dir.path().join("journal.redb");
-    let mut store = Store::open(&path, 1 << 20, Arc::new(Reserve::new("none".into(), 0))).unwrap();
+    let path = setup.dir.path().join("journal");
+    let mut store = Store::open(&path, Arc::new(Reserve::new("none".into(), 0))).unwrap();
     let mut count = 0;
-    let recovered: Result<(), crate::store::RecoveryError<()>> = store.recover(|ticket, _| {
+    let recovered: Result<Ticket, crate::store::RecoveryError<()>> = store.recover(|ticket, _| {
         count += 1;
         assert_eq!(ticket, Ticket(count));
         Ok(())
     });
-    recovered.unwrap();
+    assert_eq!(recovered.unwrap(), Ticket(1001), "what is durable is marked at the end");
     assert_eq!(count, 1001, "the row submitted last was written before the disk was let go");
 }
 

@@ -47,7 +47,7 @@ impl Helpers {
                 let first = match orders.recv_timeout(IDLE) {
                     Ok(order) => Some(order),
                     Err(RecvTimeoutError::Timeout) => None,
-                    Err(RecvTimeoutError::Disconnected) => return,
+                    Err(RecvTimeoutError::Disconnected) => return writer.finish(),
                 };
                 if !writer.turn(first, orders.try_iter()) {
                     return;

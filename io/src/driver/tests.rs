@@ -154,6 +154,8 @@ impl Machine for StandIn {
                 self.next_row = ticket.0;
                 self.note(format!("row {ticket} {}", String::from_utf8_lossy(&bytes)));
             }
+            // It does not look back.
+            Input::Synced { .. } => {}
             Input::Command { request, command } => self.command(now, request, command),
             Input::Persisted { upto } => self.persisted(upto),
             Input::Deadline => {
@@ -218,7 +220,6 @@ impl Machine for StandIn {
 fn settings(dir: &tempfile::TempDir) -> Settings {
     Settings {
         reserve_bytes: 1 << 16,
-        cache_bytes: 1 << 20,
         listen: vec!["127.0.0.1:0".to_owned()],
         ..Settings::new(dir.path().join("node"))
     }
@@ -440,9 +441,16 @@ async fn a_node_that_cannot_start_says_why_and_what_to_do() {
     let text = refused(start_with(settings(&dir), damaged).await);
     assert!(text.contains("row 1 does not add up") && text.contains("backup"), "{text}");
 
-    std::fs::write(dir.path().join("node/journal.redb"), b"not a journal").unwrap();
+    let journal = dir.path().join("node/journal");
+    std::fs::write(journal.join("00000000000000000001.rows"), b"not a journal").unwrap();
     let text = refused(start_with(settings(&dir), |_, _, _| StandIn::default()).await);
-    assert!(text.contains("journal.redb"), "{text}");
+    assert!(text.contains("00000000000000000001.rows is damaged") && text.contains("node/journal"), "{text}");
+
+    std::fs::remove_dir_all(&journal).unwrap();
+    std::fs::write(dir.path().join("node/journal.redb"), b"a journal of an earlier version").unwrap();
+    let text = refused(start_with(settings(&dir), |_, _, _| StandIn::default()).await);
+    assert!(text.contains("earlier version") && text.contains("journal.redb"), "{text}");
+    assert!(!journal.exists(), "an empty journal beside it would be a node that forgot everything");
 
     std::fs::write(dir.path().join("file"), b"").unwrap();
     let no_directory = Settings::new(dir.path().join("file"));

@@ -52,7 +52,7 @@ impl Helpers {
                 writer.measure();
                 let first = match timeout(IDLE, orders.recv()).await {
                     Ok(Some(order)) => Some(order),
-                    Ok(None) => return,
+                    Ok(None) => return writer.finish(),
                     Err(_) => None,
                 };
                 sleep(COMMIT_TAKES).await;

@@ -1,7 +1,5 @@
 //! Agreed configuration.
 
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use wattle_core::agreed::{self as core, ConfigCommand, ConfigReply, Expected};
 use wattle_core::id::LogIndex;
@@ -12,7 +10,7 @@ use wattle_proto::api::{
     WatchConfigRequest, WatchConfigResponse,
 };
 
-use super::data::Answers;
+use super::data::{Answers, Sender, answers};
 use super::errors;
 use super::mesh::{ask, out_of_place};
 use crate::world::World;
@@ -69,20 +67,13 @@ pub(super) async fn list<W: World>(
 
 /// Asks the node again and again, each time from where its answer before ended.
 pub(super) fn watch<W: World>(world: W, request: WatchConfigRequest) -> Answers<WatchConfigResponse> {
-    let (responses, stream) = mpsc::channel(RESPONSES_QUEUED);
-    tokio::spawn(async move {
-        if let Err(status) = run(world, request, &responses).await {
-            // The client is gone if nobody takes it.
-            let _ = responses.send(Err(status)).await;
-        }
-    });
-    Box::pin(ReceiverStream::new(stream))
+    answers(RESPONSES_QUEUED, |responses| run(world, request, responses))
 }
 
 async fn run<W: World>(
     world: W,
     request: WatchConfigRequest,
-    responses: &mpsc::Sender<Result<WatchConfigResponse, Status>>,
+    responses: Sender<WatchConfigResponse>,
 ) -> Result<(), Status> {
     let WatchConfigRequest { prefix, after } = request;
     let mut after = after.map(LogIndex);

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tonic::Status;
 use wattle_core::id::{AuthorityEpoch, MeshId, NodeId, Sequence, StreamInstance, WriterId};
+use wattle_core::mesh::Activity;
 use wattle_core::node::command::{Position, Receipt, Waited};
 use wattle_core::node::output::{Delivered, MeshMode, Standing};
 use wattle_core::node::status as core;
@@ -148,6 +149,7 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         former: status.former.into_iter().map(former).collect(),
         standing: status.standing.map(standing),
         recovery: super::recovery::status(status.recovery),
+        activity: activity(status.activity).into(),
     }
 }
 
@@ -158,6 +160,15 @@ pub const fn mode(mode: MeshMode) -> api::MeshMode {
         MeshMode::Healthy => api::MeshMode::Healthy,
         MeshMode::Degraded => api::MeshMode::Degraded,
         MeshMode::Critical => api::MeshMode::Critical,
+    }
+}
+
+/// Whether a node takes part in its mesh, on the wire.
+const fn activity(activity: Activity) -> api::MeshActivity {
+    match activity {
+        Activity::Running => api::MeshActivity::Running,
+        Activity::Stopping => api::MeshActivity::Stopping,
+        Activity::Stopped => api::MeshActivity::Stopped,
     }
 }
 
@@ -182,6 +193,9 @@ fn member(member: core::MemberStatus) -> api::MemberStatus {
         reachable: member.reachable,
         hops: member.hops,
         voter: member.voter,
+        stopped: member.stopped,
+        region: member.region,
+        voting: member.voting,
         description: member.described.as_ref().map(super::nodes::description),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::pin::Pin;
 
+use tokio::sync::mpsc;
 use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 use wattle_core::node::command::{Command, Reply};
 use wattle_core::update::UpdateKind;
@@ -30,6 +32,39 @@ impl<W: World> Data<W> {
 
 /// What streaming calls answer with.
 pub(super) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Where a streaming call puts its answers. It is closed when the client is gone.
+pub(super) type Sender<T> = mpsc::Sender<Result<T, Status>>;
+
+/// The answers of a call that runs as a task of its own. At most `queued` are ready and not yet written; the status that the call fails
+/// with comes last.
+pub(super) fn answers<T, F>(queued: usize, run: impl FnOnce(Sender<T>) -> F) -> Answers<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    Box::pin(ReceiverStream::new(receiver(queued, run)))
+}
+
+/// The same for whoever does something with the answers before the client gets them.
+pub(super) fn receiver<T, F>(
+    queued: usize,
+    run: impl FnOnce(Sender<T>) -> F,
+) -> mpsc::Receiver<Result<T, Status>>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(queued);
+    let call = run(sender.clone());
+    tokio::spawn(async move {
+        if let Err(status) = call.await {
+            // The client is gone if nobody takes it.
+            let _ = sender.send(Err(status)).await;
+        }
+    });
+    receiver
+}
 
 #[async_trait]
 impl<W: World> MeshDataService for Data<W> {

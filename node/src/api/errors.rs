@@ -53,6 +53,9 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::JoinBarred { bar, .. } => classify_bar(*bar),
         Refusal::Impostor(_) => (Code::PermissionDenied, Reason::Impostor, ""),
         Refusal::Evicted(_) => (Code::FailedPrecondition, Reason::Evicted, ""),
+        Refusal::MeshStopped => {
+            (Code::FailedPrecondition, Reason::MeshStopped, "`wattle mesh start` lets it take part again")
+        }
         Refusal::StreamsOpen { .. } => {
             (Code::FailedPrecondition, Reason::StreamsOpen, "`wattle stream close` ends a stream for good")
         }
@@ -87,9 +90,11 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::WriterGap { .. } => (Code::OutOfRange, Reason::WriterGap, ""),
         Refusal::TooManyWriters { .. } => (Code::FailedPrecondition, Reason::Invalid, ""),
         Refusal::WriterClosed => (Code::FailedPrecondition, Reason::WriterClosed, ""),
-        Refusal::TooLarge { .. } => {
-            (Code::InvalidArgument, Reason::TooLarge, "cut the message into smaller ones")
-        }
+        Refusal::TooLarge { .. } => (
+            Code::InvalidArgument,
+            Reason::TooLarge,
+            "cut it into smaller ones, or keep large data elsewhere and send where it is",
+        ),
         Refusal::Busy => (Code::ResourceExhausted, Reason::Busy, ""),
         Refusal::Superseded => (Code::Aborted, Reason::Fenced, ""),
         Refusal::ForeignPosition(_) => (
@@ -174,6 +179,7 @@ fn retriable(reason: Reason) -> bool {
             | Reason::RecoveryUnderWay
             | Reason::RecoveryUnfinished
             | Reason::NotReady
+            | Reason::MeshStopped
             | Reason::UpdatesFull
     )
 }
@@ -223,6 +229,7 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         }
         Refusal::UpdateIdTaken { number } => detail.update_number = Some(number.0),
         Refusal::NotMember
+        | Refusal::MeshStopped
         | Refusal::UpdateTooOld { .. }
         | Refusal::Config(_)
         | Refusal::BadToken(_)
@@ -369,6 +376,7 @@ mod tests {
             Refusal::Critical { unreachable: 2, members: 4 },
             Refusal::StreamsOpen { names: vec![text()], more: 2 },
             Refusal::LastMember,
+            Refusal::MeshStopped,
             Refusal::OnlyVoter(text()),
             Refusal::Recovery(RecoverRefusal::Quorum { voters: text() }),
             Refusal::Recovery(RecoverRefusal::LostReachable(text())),
@@ -389,7 +397,7 @@ mod tests {
             Refusal::NoSpace { free: 5 },
             Refusal::WriterGap { expected: WriterSequence(6), got: WriterSequence(8) },
             Refusal::WriterClosed,
-            Refusal::TooLarge { got: 10, limit: 9 },
+            Refusal::TooLarge { what: "a message", got: 10, limit: 9 },
             Refusal::Busy,
             Refusal::ForeignPosition(text()),
             Refusal::StreamStopped(text()),

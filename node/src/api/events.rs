@@ -3,16 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use wattle_core::event::MeshEvent as M;
 use wattle_core::id::{GroupId, NodeId, StreamInstance};
 use wattle_core::node::output::Event;
 use wattle_proto::api::{MeshEvent, MeshEventFilter, MeshEventKind as Kind};
 
-use super::data::Answers;
+use super::data::{Answers, Sender, answers};
 use super::{convert, errors, updates};
 use crate::world::World;
 
@@ -28,37 +27,28 @@ pub(super) fn serve<W: World>(world: &W, filter: &MeshEventFilter) -> Result<Ans
     let kinds: BTreeSet<i32> = filter.kinds.iter().copied().collect();
     // From the moment of the call on, whenever the task below gets to run.
     let events = world.events();
-    let (sender, stream) = mpsc::channel(EVENTS_QUEUED);
-    tokio::spawn(run(events, kinds, sender));
-    Ok(Box::pin(ReceiverStream::new(stream)))
+    Ok(answers(EVENTS_QUEUED, |sender| run(events, kinds, sender)))
 }
 
 async fn run(
     mut events: broadcast::Receiver<Event>,
     kinds: BTreeSet<i32>,
-    sender: mpsc::Sender<Result<MeshEvent, Status>>,
-) {
+    sender: Sender<MeshEvent>,
+) -> Result<(), Status> {
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
-            () = sender.closed() => return,
+            () = sender.closed() => return Ok(()),
         };
         let event = match event {
-            Ok(Event::Parted { left, why, .. }) => {
-                let _ = sender.send(Err(errors::parted(left, why))).await;
-                return;
-            }
+            Ok(Event::Parted { left, why, .. }) => return Err(errors::parted(left, why)),
             Ok(event) => read(event).filter(|event| kinds.is_empty() || kinds.contains(&event.kind)),
             Err(RecvError::Lagged(missed)) => Some(MeshEvent { missed, ..of_kind(Kind::Missed) }),
-            Err(RecvError::Closed) => {
-                // The client is gone if nobody takes it.
-                let _ = sender.send(Err(errors::node_stopped())).await;
-                return;
-            }
+            Err(RecvError::Closed) => return Err(errors::node_stopped()),
         };
         let Some(event) = event else { continue };
         if sender.send(Ok(event)).await.is_err() {
-            return;
+            return Ok(());
         }
     }
 }
@@ -113,6 +103,8 @@ fn read_mesh(event: M) -> MeshEvent {
         },
         M::NodeUpdated { node, name } => of_node(Kind::NodeUpdated, node, name),
         M::NodeFailed { node, name } => of_node(Kind::NodeFailed, node, name),
+        M::NodeStopped { node, name } => of_node(Kind::NodeStopped, node, name),
+        M::NodeStarted { node, name } => of_node(Kind::NodeStarted, node, name),
         M::NodeRecovered { node, name } => of_node(Kind::NodeRecovered, node, name),
         M::LeaderChanged { leader, term, here } => {
             MeshEvent { node: leader.map(convert::node), term: term.0, here, ..of_kind(Kind::LeaderChanged) }

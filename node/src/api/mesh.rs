@@ -12,7 +12,7 @@ use wattle_proto::api::{
     MeshStatus, NodeDescription, RecoverMeshRequest, RecoverMeshResponse, RotateJoinKeyRequest,
     RotateJoinKeyResponse, SeedMeshRequest, SeedMeshResponse, SendUpdateRequest, SetConfigRequest,
     SetConfigResponse, SetMeshConfigRequest, SetMeshConfigResponse, SetUpdatePolicyRequest,
-    SetUpdatePolicyResponse, WatchConfigRequest, WatchConfigResponse,
+    SetUpdatePolicyResponse, StartMeshRequest, StopMeshRequest, WatchConfigRequest, WatchConfigResponse,
 };
 
 use super::data::Answers;
@@ -26,6 +26,11 @@ pub(super) struct Mesh<W> {
 impl<W: World> Mesh<W> {
     pub(super) fn new(world: W) -> Self {
         Self { world }
+    }
+
+    async fn status(&self) -> Result<Response<MeshStatus>, Status> {
+        let status = self.world.status().await.ok_or_else(errors::node_stopped)?;
+        Ok(Response::new(convert::status(status)))
     }
 }
 
@@ -93,6 +98,20 @@ impl<W: World> MeshService for Mesh<W> {
         }
     }
 
+    async fn stop_mesh(&self, _: Request<StopMeshRequest>) -> Result<Response<MeshStatus>, Status> {
+        match ask(&self.world, Command::StopMesh { lasting: true }).await? {
+            Reply::MeshStopped => self.status().await,
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn start_mesh(&self, _: Request<StartMeshRequest>) -> Result<Response<MeshStatus>, Status> {
+        match ask(&self.world, Command::StartMesh).await? {
+            Reply::MeshStarted => self.status().await,
+            other => Err(out_of_place(&other)),
+        }
+    }
+
     async fn evict_node(
         &self,
         request: Request<EvictNodeRequest>,
@@ -116,8 +135,7 @@ impl<W: World> MeshService for Mesh<W> {
         &self,
         _: Request<GetMeshStatusRequest>,
     ) -> Result<Response<MeshStatus>, Status> {
-        let status = self.world.status().await.ok_or_else(errors::node_stopped)?;
-        Ok(Response::new(convert::status(status)))
+        self.status().await
     }
 
     async fn send_node_update(

@@ -113,6 +113,8 @@ impl Api {
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_activity;
+#[cfg(test)]
 mod tests_events;
 #[cfg(test)]
 mod tests_recovery;

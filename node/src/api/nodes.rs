@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use wattle_core::description::{Described, Description};
 use wattle_core::event::MeshEvent;
@@ -14,7 +13,7 @@ use wattle_core::node::output::Event;
 use wattle_core::node::status::MemberStatus;
 use wattle_proto::api::{BroadcastResult, NodeDescription, NodeUpdate, UpdateState};
 
-use super::data::Answers;
+use super::data::{Answers, Sender, answers};
 use super::mesh::{ask, out_of_place};
 use super::{convert, errors};
 use crate::world::World;
@@ -50,20 +49,13 @@ pub(super) fn description(described: &Described) -> NodeDescription {
 pub(super) fn serve<W: World>(world: W) -> Answers<NodeUpdate> {
     // Before the first look: what changes between the two is looked at again.
     let events = world.events();
-    let (sender, stream) = mpsc::channel(UPDATES_QUEUED);
-    tokio::spawn(async move {
-        if let Err(status) = run(&world, events, &sender).await {
-            // The client is gone if nobody takes it.
-            let _ = sender.send(Err(status)).await;
-        }
-    });
-    Box::pin(ReceiverStream::new(stream))
+    answers(UPDATES_QUEUED, |sender| run(world, events, sender))
 }
 
 async fn run<W: World>(
-    world: &W,
+    world: W,
     mut events: broadcast::Receiver<Event>,
-    sender: &mpsc::Sender<Result<NodeUpdate, Status>>,
+    sender: Sender<NodeUpdate>,
 ) -> Result<(), Status> {
     let mut told = Told::default();
     loop {
@@ -140,6 +132,9 @@ mod tests {
             api: None,
             reachable: true,
             hops: None,
+            stopped: false,
+            region: None,
+            voting: String::new(),
             voter: false,
             described: counter.map(|counter| Described {
                 generation: Generation(2),

@@ -13,7 +13,7 @@ use wattle_core::node::command::{Command, Reply, Waited};
 use wattle_proto::api::publish_response::Answer;
 use wattle_proto::api::{PublishRequest, PublishResponse, Receipt};
 
-use super::data::Answers;
+use super::data::{Answers, Sender, receiver};
 use super::mesh::out_of_place;
 use super::{convert, errors};
 use crate::world::{Replies, World};
@@ -27,17 +27,9 @@ const ARRAY_MESSAGES_MAX: usize = 65_536;
 /// Answers that are ready and not yet written; when the client does not read, nothing more is taken.
 const ANSWERS_QUEUED: usize = 256;
 
-type Sender = mpsc::Sender<Result<PublishResponse, Status>>;
-
 /// Serves one call.
 pub(super) fn serve<W: World>(world: W, requests: Streaming<PublishRequest>) -> Answers<PublishResponse> {
-    let (answers, ready) = mpsc::channel(ANSWERS_QUEUED);
-    tokio::spawn(async move {
-        if let Err(status) = read(world, requests, &answers).await {
-            // The client is gone if nobody takes it.
-            let _ = answers.send(Err(status)).await;
-        }
-    });
+    let ready = receiver(ANSWERS_QUEUED, |answers| read(world, requests, answers));
     let (joined, stream) = mpsc::channel(ANSWERS_QUEUED);
     tokio::spawn(join(ready, joined));
     Box::pin(ReceiverStream::new(stream))
@@ -46,7 +38,7 @@ pub(super) fn serve<W: World>(world: W, requests: Streaming<PublishRequest>) -> 
 async fn read<W: World>(
     world: W,
     mut requests: Streaming<PublishRequest>,
-    answers: &Sender,
+    answers: Sender<PublishResponse>,
 ) -> Result<(), Status> {
     let bytes_left = Arc::new(Semaphore::new(UNANSWERED_BYTES_MAX as usize));
     let arrays_left = Arc::new(Semaphore::new(WAITING_ARRAYS_MAX));
@@ -91,7 +83,7 @@ struct Span {
 async fn forward<R: Replies>(
     mut replies: R,
     span: Span,
-    answers: Sender,
+    answers: Sender<PublishResponse>,
     _waiting: OwnedSemaphorePermit,
     unanswered: OwnedSemaphorePermit,
 ) {
@@ -125,7 +117,7 @@ async fn forward<R: Replies>(
 }
 
 /// Joins neighbouring receipts that are ready at the same moment.
-async fn join(mut ready: mpsc::Receiver<Result<PublishResponse, Status>>, joined: Sender) {
+async fn join(mut ready: mpsc::Receiver<Result<PublishResponse, Status>>, joined: Sender<PublishResponse>) {
     let mut batch = Vec::with_capacity(ANSWERS_QUEUED);
     while ready.recv_many(&mut batch, ANSWERS_QUEUED).await > 0 {
         let mut held: Option<Receipt> = None;

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use wattle_core::id::Sequence;
 use wattle_core::node::output::Delivered;
@@ -11,7 +9,7 @@ use wattle_proto::api::subscribe_request::Request;
 use wattle_proto::api::subscribe_response::Response;
 use wattle_proto::api::{Acknowledge, Attached, Messages, SubscribeRequest, SubscribeResponse};
 
-use super::data::Answers;
+use super::data::{Answers, Sender, answers};
 use super::{convert, errors, updates};
 use crate::world::{Handed, Handler, World};
 
@@ -24,20 +22,13 @@ const RESPONSES_QUEUED: usize = 16;
 
 /// Serves one call.
 pub(super) fn serve<W: World>(world: W, requests: Streaming<SubscribeRequest>) -> Answers<SubscribeResponse> {
-    let (responses, stream) = mpsc::channel(RESPONSES_QUEUED);
-    tokio::spawn(async move {
-        if let Err(status) = run(world, requests, &responses).await {
-            // The client is gone if nobody takes it.
-            let _ = responses.send(Err(status)).await;
-        }
-    });
-    Box::pin(ReceiverStream::new(stream))
+    answers(RESPONSES_QUEUED, |responses| run(world, requests, responses))
 }
 
 async fn run<W: World>(
     world: W,
     mut requests: Streaming<SubscribeRequest>,
-    responses: &mpsc::Sender<Result<SubscribeResponse, Status>>,
+    responses: Sender<SubscribeResponse>,
 ) -> Result<(), Status> {
     let Some(first) = requests.message().await? else { return Ok(()) };
     let Some(Request::Attach(attach)) = first.request else {

@@ -1,7 +1,5 @@
 //! Updates to all members: sending them, asking for their fate, and handlers of them.
 
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use wattle_core::id::{Sequence, UpdateId, UpdateNumber};
 use wattle_core::node::command::{Command, Reply};
@@ -15,7 +13,7 @@ use wattle_proto::api::{
     UpdateItem, UpdateLag, UpdateState, UpdateStatus, UpdatesAttached,
 };
 
-use super::data::Answers;
+use super::data::{Answers, Sender, answers};
 use super::mesh::{ask, out_of_place as answered_else};
 use super::{convert, errors};
 use crate::world::{Handed, Handler, World};
@@ -130,21 +128,14 @@ pub(super) fn serve<W: World>(
     kind: UpdateKind,
     requests: Streaming<SubscribeUpdatesRequest>,
 ) -> Answers<SubscribeUpdatesResponse> {
-    let (responses, stream) = mpsc::channel(RESPONSES_QUEUED);
-    tokio::spawn(async move {
-        if let Err(status) = run(world, kind, requests, &responses).await {
-            // The client is gone if nobody takes it.
-            let _ = responses.send(Err(status)).await;
-        }
-    });
-    Box::pin(ReceiverStream::new(stream))
+    answers(RESPONSES_QUEUED, |responses| run(world, kind, requests, responses))
 }
 
 async fn run<W: World>(
     world: W,
     kind: UpdateKind,
     mut requests: Streaming<SubscribeUpdatesRequest>,
-    responses: &mpsc::Sender<Result<SubscribeUpdatesResponse, Status>>,
+    responses: Sender<SubscribeUpdatesResponse>,
 ) -> Result<(), Status> {
     let Some(first) = requests.message().await? else { return Ok(()) };
     let Some(Request::Attach(attach)) = first.request else {

@@ -1,13 +1,45 @@
-//! Commands about who belongs to the mesh: how members go.
+//! Commands about who belongs to the mesh and takes part in it: how members go, stop and start.
 
 use serde_json::json;
-use wattle_proto::api::{EvictNodeRequest, LeaveMeshRequest};
+use wattle_proto::api::{EvictNodeRequest, LeaveMeshRequest, StartMeshRequest, StopMeshRequest};
 
 use super::commands::Desk;
 use crate::api::convert::id_text;
 use crate::client::{Client, Failure, connect, follow};
 
 impl Desk {
+    pub(super) async fn stop_mesh(&self) -> Result<(), Failure> {
+        let peer = self.finder.only().await?;
+        let mut client = Client::connect(peer.clone()).await?;
+        connect::answer(&peer, client.mesh.stop_mesh(StopMeshRequest {})).await?;
+        self.output.print(
+            || {
+                format!(
+                    "{peer} takes no part in its mesh any more, also if it is started anew. `wattle mesh start` brings it back."
+                )
+            },
+            || json!({ "stopped": true }),
+        );
+        Ok(())
+    }
+
+    pub(super) async fn start_mesh(&self) -> Result<(), Failure> {
+        let peer = self.finder.only().await?;
+        let mut client = Client::connect(peer.clone()).await?;
+        let status = connect::answer(&peer, client.mesh.start_mesh(StartMeshRequest {})).await?;
+        let member = status.mesh.is_some();
+        self.output.print(
+            || match member {
+                true => format!("{peer} takes part in mesh {}.", status.mesh_name),
+                false => format!(
+                    "{peer} belongs to no mesh: it waits for `wattle mesh seed` or `wattle mesh join`."
+                ),
+            },
+            || json!({ "stopped": false, "member": member }),
+        );
+        Ok(())
+    }
+
     pub(super) async fn leave(&self, force: bool) -> Result<(), Failure> {
         let peer = self.finder.only().await?;
         let mut client = Client::connect(peer.clone()).await?;

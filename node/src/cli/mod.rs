@@ -167,6 +167,15 @@ enum MeshCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Let this node take no part in its mesh until `wattle mesh start`
+    ///
+    /// Others lead what it leads, all nodes are told, its links go; within five seconds. The node runs on and answers that it is stopped, also
+    /// if it is started anew meanwhile. It stays a member and keeps all its data; the others count it among those that cannot be reached.
+    Stop,
+    /// Let this node take part in its mesh again
+    ///
+    /// It dials whom it knows, or waits for others to dial it. Harmless if nothing was stopped.
+    Start,
     /// Take a member out of the mesh
     ///
     /// It need not be reachable. Nobody talks to it any more; it comes back only by `wattle mesh join` with a token made afterwards.
@@ -346,6 +355,8 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Mesh(MeshCommand::Key(command)) => desk.mesh_key(command).await,
                 Command::Mesh(MeshCommand::Config(arguments)) => desk.mesh_config(arguments).await,
                 Command::Mesh(MeshCommand::Leave { force }) => desk.leave(force).await,
+                Command::Mesh(MeshCommand::Stop) => desk.stop_mesh().await,
+                Command::Mesh(MeshCommand::Start) => desk.start_mesh().await,
                 Command::Mesh(MeshCommand::Evict { member }) => desk.evict(member).await,
                 Command::Mesh(MeshCommand::Recover(arguments)) => desk.recover(arguments).await,
                 Command::Status => desk.status().await,

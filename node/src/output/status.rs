@@ -1,7 +1,7 @@
 //! `wattle status`.
 
 use serde_json::{Value, json};
-use wattle_proto::api::{MeshMode, MeshStanding, MeshStatus};
+use wattle_proto::api::{MeshActivity, MeshMode, MeshStanding, MeshStatus};
 
 use super::{Names, recovery, stream, table, updates};
 use crate::api::convert::id_text;
@@ -55,6 +55,13 @@ pub fn text(status: &MeshStatus) -> String {
     if let Some(config) = status.config.as_ref().filter(|config| !config.description.is_empty()) {
         out.push_str(&format!("{}\n", config.description));
     }
+    match status.activity() {
+        MeshActivity::Stopping => out.push_str("This node is about to stop its mesh.\n"),
+        MeshActivity::Stopped => out.push_str(
+            "The mesh is stopped at this node, which knows nothing of the others now: `wattle mesh start` lets it take part again.\n",
+        ),
+        MeshActivity::Running | MeshActivity::Unspecified => {}
+    }
     if status.mesh.is_some() {
         if let Some(standing) = &status.standing {
             out.push_str(&standing_text(standing));
@@ -85,6 +92,7 @@ pub fn text(status: &MeshStatus) -> String {
 fn members(status: &MeshStatus) -> String {
     let rows = status.members.iter().map(|member| {
         let reachable = match (member.reachable, member.hops) {
+            _ if member.stopped => "stopped".to_owned(),
             (true, Some(0)) => "this node".to_owned(),
             (true, Some(1)) => "1 link away".to_owned(),
             (true, Some(hops)) => format!("{hops} links away"),
@@ -103,9 +111,11 @@ fn members(status: &MeshStatus) -> String {
             reachable,
             addresses,
             member.api.clone().unwrap_or_default(),
+            member.region.clone().unwrap_or_default(),
+            member.voting.clone(),
         ]
     });
-    table(&["node", "id", "role", "reachable", "mesh address", "API"], rows)
+    table(&["node", "id", "role", "reachable", "mesh address", "API", "region", "why so"], rows)
 }
 
 /// The name that people know a mode by.
@@ -116,6 +126,16 @@ pub const fn mode_name(mode: MeshMode) -> &'static str {
         MeshMode::Healthy => "HEALTHY",
         MeshMode::Degraded => "DEGRADED",
         MeshMode::Critical => "CRITICAL",
+    }
+}
+
+/// What an activity is called in JSON.
+const fn activity_name(activity: MeshActivity) -> &'static str {
+    match activity {
+        MeshActivity::Unspecified => "unknown",
+        MeshActivity::Running => "running",
+        MeshActivity::Stopping => "stopping",
+        MeshActivity::Stopped => "stopped",
     }
 }
 
@@ -201,6 +221,7 @@ fn wants_one(status: &MeshStatus) -> bool {
 pub fn warnings(status: &MeshStatus) -> Vec<String> {
     let names = Names::of(status);
     let mut warnings = Vec::new();
+    let takes_part = status.activity() != MeshActivity::Stopped;
     if let Some(control) = &status.control {
         if let [voter] = control.voters.as_slice() {
             let voter = names.name(voter);
@@ -221,7 +242,7 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
             .iter()
             .filter(|voter| status.members.iter().any(|member| member.node == **voter && !member.reachable))
             .collect();
-        if !missing.is_empty() && control.voters.len() > 1 {
+        if !missing.is_empty() && control.voters.len() > 1 && takes_part {
             let left = control.voters.len() - missing.len();
             let state = if left * 2 > control.voters.len() {
                 "the others are still a majority"
@@ -234,7 +255,7 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
             warnings.push(format!("the control group stopped on this node: {why}"));
         }
     }
-    if let Some(why) = status.refusing.as_ref().filter(|_| status.parted.is_none()) {
+    if let Some(why) = status.refusing.as_ref().filter(|_| status.parted.is_none() && takes_part) {
         warnings.push(format!("publishing is refused here: {why}"));
     }
     warnings.extend(status.updates.iter().filter_map(updates::warning));
@@ -266,7 +287,8 @@ pub fn json(status: &MeshStatus) -> Value {
         "config": status.config.as_ref().map(super::mesh_config::json),
         "members": status.members.iter().map(|member| json!({
             "id": id_text(&member.node), "name": member.name, "addresses": member.addresses, "api": member.api,
-            "reachable": member.reachable, "hops": member.hops, "voter": member.voter,
+            "reachable": member.reachable, "hops": member.hops, "voter": member.voter, "stopped": member.stopped,
+            "region": member.region, "voting": member.voting,
             "role": role(status, &member.node, member.voter),
         })).collect::<Vec<_>>(),
         "links": status.links.iter().map(|link| json!({
@@ -285,6 +307,7 @@ pub fn json(status: &MeshStatus) -> Value {
         "standing": status.standing.as_ref().map(|standing| json!({
             "unreachable": standing.unreachable, "members": standing.members, "quorum": standing.quorum,
         })),
+        "activity": activity_name(status.activity()),
         "epoch": status.epoch,
         "parted": status.parted,
         "recovery": recovery::status_json(status.recovery.as_ref()),
@@ -370,6 +393,34 @@ mod tests {
             assert!(text(&mesh).contains(told), "{}", text(&mesh));
         }
         assert_eq!(json(&mesh)["mode"], "CRITICAL");
+    }
+
+    #[test]
+    fn who_votes_is_told_with_the_region_and_the_reason() {
+        let mut mesh = mesh();
+        mesh.members[0].region = Some("eu".to_owned());
+        mesh.members[0].voting = "the one of region eu".to_owned();
+        mesh.members[1].voting = "1 of 2 members vote".to_owned();
+        let told = text(&mesh);
+        assert!(told.contains("REGION") && told.contains("the one of region eu"), "{told}");
+        assert_eq!(json(&mesh)["members"][0]["region"], "eu");
+        assert_eq!(json(&mesh)["members"][1]["voting"], "1 of 2 members vote");
+    }
+
+    #[test]
+    fn who_is_stopped_is_told_as_stopped() {
+        let mut mesh = mesh();
+        mesh.members[1].stopped = true;
+        mesh.members[1].hops = None;
+        let told = text(&mesh);
+        assert!(told.contains("stopped") && !told.contains("no path"), "{told}");
+        assert_eq!(json(&mesh)["members"][1]["stopped"], true);
+        mesh.activity = MeshActivity::Stopped.into();
+        mesh.refusing = Some("stopped here".to_owned());
+        let told = text(&mesh);
+        assert!(told.contains("`wattle mesh start` lets it take part again"), "{told}");
+        assert!(!told.contains("publishing is refused"), "it is said once: {told}");
+        assert_eq!(json(&mesh)["activity"], "stopped");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub(crate) use suggest::nearest;
+use wattle_core::mesh::valid_region;
 
 /// A settings file with every setting and its default, for people who ask `wattle run --help`.
 pub const HELP: &str = r#"A settings file; these are the defaults (each may also be given as WATTLE_SECTION_KEY, which stands above it):
@@ -18,6 +19,7 @@ pub const HELP: &str = r#"A settings file; these are the defaults (each may also
 [node]
 # name = "a"                  # unique in the mesh; made from the node's id unless given
 # data_dir = "data"           # beside this file; $XDG_DATA_HOME/wattle or ~/.local/share/wattle unless given
+# region = "eu-west"          # where in the world it is: voters of the control group are spread over regions
 [mesh]
 listen = ["0.0.0.0:7946"]     # where other nodes are accepted; [] for a node that only dials out
 advertise = []                # where others are told to dial, if that differs from listen
@@ -43,6 +45,8 @@ pub struct Settings {
     pub name: Option<String>,
     /// `node.data_dir`: everything the node keeps.
     pub data_dir: PathBuf,
+    /// `node.region`: where in the world it is; the voters of the control group are spread over regions.
+    pub region: Option<String>,
     /// `mesh.listen`: where other nodes are accepted; empty for a node that only dials out.
     pub listen: Vec<String>,
     /// `mesh.advertise`: where others are told to dial, if that differs from `listen`.
@@ -66,6 +70,7 @@ impl Settings {
         Self {
             name: None,
             data_dir,
+            region: None,
             listen: vec![MESH_LISTEN.to_owned()],
             advertise: Vec::new(),
             dial: Vec::new(),
@@ -169,7 +174,7 @@ pub(crate) enum Value {
 }
 
 /// Section, key, how it is set.
-pub(crate) const KEYS: [(&str, &str, Set); 9] = [
+pub(crate) const KEYS: [(&str, &str, Set); 10] = [
     ("node", "name", |settings, value| {
         settings.name = Some(value.text()?);
         Ok(())
@@ -177,6 +182,12 @@ pub(crate) const KEYS: [(&str, &str, Set); 9] = [
     ("node", "data_dir", |settings, value| {
         settings.data_dir = value.text()?.into();
         Ok(())
+    }),
+    ("node", "region", |settings, value| {
+        const WANTED: &str = "a word of 1 to 64 characters out of A-Z a-z 0-9 . _ -";
+        let region = value.text().map_err(|_| WANTED)?;
+        settings.region = Some(region).filter(|region| valid_region(region));
+        settings.region.as_ref().map(|_| ()).ok_or(WANTED)
     }),
     ("mesh", "listen", |settings, value| {
         settings.listen = value.addresses()?;

@@ -19,6 +19,7 @@ fn every_key_reaches_its_field() {
         [node]
         name = "a"
         data_dir = "/var/lib/wattle"
+        region = "eu-west"
         [mesh]
         listen = ["0.0.0.0:7946", "[::]:7946"]
         advertise = ["a.example:7946"]
@@ -33,6 +34,7 @@ fn every_key_reaches_its_field() {
     let expected = Settings {
         name: Some("a".into()),
         data_dir: "/var/lib/wattle".into(),
+        region: Some("eu-west".into()),
         listen: vec!["0.0.0.0:7946".into(), "[::]:7946".into()],
         advertise: vec!["a.example:7946".into()],
         dial: vec!["b.example:7946".into()],
@@ -45,6 +47,7 @@ fn every_key_reaches_its_field() {
     let environment = [
         ("WATTLE_NODE_NAME", "a"),
         ("WATTLE_NODE_DATA_DIR", "/var/lib/wattle"),
+        ("WATTLE_NODE_REGION", "eu-west"),
         ("WATTLE_MESH_LISTEN", "0.0.0.0:7946, [::]:7946"),
         ("WATTLE_MESH_ADVERTISE", "a.example:7946"),
         ("WATTLE_MESH_DIAL", "b.example:7946"),
@@ -90,6 +93,10 @@ fn wrong_values_say_what_was_expected() {
         ("[mesh]\nlisten = [\"nowhere\"]", "wattle.toml:2: mesh.listen must be a list of \"host:port\""),
         ("[mesh]\nlisten = 7946", "wattle.toml:2: mesh.listen must be a list of \"host:port\""),
         ("[node]\nname = \"\"", "wattle.toml:2: node.name must be a text that is not empty"),
+        (
+            "[node]\nregion = \"New York\"",
+            "wattle.toml:2: node.region must be a word of 1 to 64 characters out of A-Z a-z 0-9 . _ -",
+        ),
         (
             "[storage]\nreserve_bytes = -1",
             "wattle.toml:2: storage.reserve_bytes must be a number of bytes, such as 67108864 or \"64 MiB\"",

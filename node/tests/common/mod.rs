@@ -1,5 +1,5 @@
 //! Real `wattle run` processes on loopback, and clients of their API.
-#![allow(unreachable_pub, reason = "a module of each test that uses it")]
+#![allow(unreachable_pub, dead_code, reason = "a module of each test that uses what it needs")]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -35,6 +36,34 @@ impl Interceptor for Token {
 pub type Mesh = MeshServiceClient<InterceptedService<Channel, Token>>;
 pub type Data = MeshDataServiceClient<InterceptedService<Channel, Token>>;
 
+/// Where a node answers: the same before and after it was killed.
+#[derive(Clone)]
+pub struct Door {
+    pub name: &'static str,
+    token: PathBuf,
+    api: SocketAddr,
+}
+
+impl Door {
+    async fn channel(&self) -> Option<InterceptedService<Channel, Token>> {
+        let token = std::fs::read_to_string(&self.token).ok()?;
+        let token = Token(format!("Bearer {}", token.trim()).parse().ok()?);
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.api)).ok()?;
+        let channel = endpoint.connect_timeout(Duration::from_secs(1)).connect().await.ok()?;
+        Some(InterceptedService::new(channel, token))
+    }
+
+    /// A client of the data service, if the node answers now.
+    pub async fn data(&self) -> Option<Data> {
+        self.channel().await.map(MeshDataServiceClient::new)
+    }
+
+    /// A client of the mesh service, if the node answers now.
+    pub async fn mesh(&self) -> Option<Mesh> {
+        self.channel().await.map(MeshServiceClient::new)
+    }
+}
+
 /// One node as a process that can be killed and started again.
 pub struct Process {
     pub name: &'static str,
@@ -57,20 +86,32 @@ fn free_addresses() -> [SocketAddr; 2] {
 impl Process {
     /// Writes the configuration and starts the node.
     pub fn start(root: &Path, name: &'static str, listens: bool, dial: &[SocketAddr], extra: &str) -> Self {
+        let mut process = Self::reserve(root, name);
+        process.configure(listens, dial, extra);
+        process.spawn();
+        process
+    }
+
+    /// A directory and addresses for a node that is yet to be configured and started.
+    pub fn reserve(root: &Path, name: &'static str) -> Self {
         let dir = root.join(name);
         std::fs::create_dir_all(&dir).expect("a directory");
         let [mesh_address, api] = free_addresses();
-        let listen = if listens { format!("\"{mesh_address}\"") } else { String::new() };
+        Self { name, dir, mesh_address, api, child: None }
+    }
+
+    /// Writes the configuration; the next start reads it.
+    pub fn configure(&self, listens: bool, dial: &[SocketAddr], extra: &str) {
+        let listen = if listens { format!("\"{}\"", self.mesh_address) } else { String::new() };
         let dial: Vec<String> = dial.iter().map(|address| format!("\"{address}\"")).collect();
         let config = format!(
             "[node]\nname = \"{name}\"\ndata_dir = {data:?}\n\n[mesh]\nlisten = [{listen}]\ndial = [{dial}]\n\n[api]\nlisten = \"{api}\"\n{extra}",
-            data = dir.join("data"),
+            name = self.name,
+            data = self.dir.join("data"),
             dial = dial.join(", "),
+            api = self.api,
         );
-        std::fs::write(dir.join("config.toml"), config).expect("written");
-        let mut process = Self { name, dir, mesh_address, api, child: None };
-        process.spawn();
-        process
+        std::fs::write(self.dir.join("config.toml"), config).expect("written");
     }
 
     /// Starts the process.
@@ -97,8 +138,15 @@ impl Process {
         }
     }
 
+    /// SIGTERM.
+    #[allow(dead_code, reason = "not every test asks a process to end")]
+    pub fn terminate(&self) {
+        let pid = self.child.as_ref().expect("running").id();
+        let status = Command::new("kill").arg(pid.to_string()).status().expect("kill runs");
+        assert!(status.success());
+    }
+
     /// Resident memory in KiB.
-    #[allow(dead_code, reason = "not every test looks at memory")]
     pub fn resident_kib(&self) -> u64 {
         let pid = self.child.as_ref().expect("running").id();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("running");
@@ -107,7 +155,6 @@ impl Process {
     }
 
     /// Waits until the process has ended by itself; its exit code.
-    #[allow(dead_code, reason = "not every test waits for an end")]
     pub fn ended(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("started");
         let start = Instant::now();
@@ -122,27 +169,23 @@ impl Process {
     }
 
     /// Whether the process is still there.
-    #[allow(dead_code, reason = "not every test asks")]
     pub fn alive(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    async fn channel(&self) -> Option<InterceptedService<Channel, Token>> {
-        let token = std::fs::read_to_string(self.dir.join("data/api-token")).ok()?;
-        let token = Token(format!("Bearer {}", token.trim()).parse().ok()?);
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.api)).ok()?;
-        let channel = endpoint.connect_timeout(Duration::from_secs(1)).connect().await.ok()?;
-        Some(InterceptedService::new(channel, token))
+    /// Where it answers.
+    pub fn door(&self) -> Door {
+        Door { name: self.name, token: self.dir.join("data/api-token"), api: self.api }
     }
 
     /// A client of the data service, if the node answers now.
     pub async fn data(&self) -> Option<Data> {
-        self.channel().await.map(MeshDataServiceClient::new)
+        self.door().data().await
     }
 
     /// A client of the mesh service, if the node answers now.
     pub async fn mesh(&self) -> Option<Mesh> {
-        self.channel().await.map(MeshServiceClient::new)
+        self.door().mesh().await
     }
 
     /// A client of the mesh service, once the node answers.
@@ -175,15 +218,12 @@ impl Drop for Process {
 }
 
 /// A handler of the stream `words`.
-#[allow(dead_code, reason = "not every test handles")]
 pub struct Handler {
     /// Messages start after it.
     pub position: Position,
     requests: mpsc::Sender<SubscribeRequest>,
     responses: Streaming<SubscribeResponse>,
 }
-
-#[allow(dead_code, reason = "not every test handles")]
 impl Handler {
     /// Attaches to the target, which keeps the place.
     pub async fn attach(target: Data, window: u32) -> Self {
@@ -236,4 +276,37 @@ pub async fn line(root: &Path, extra: &str) -> [Process; 3] {
     let mut data = a.data().await.expect("a answers");
     data.open_client_data_stream(open).await.expect("opened");
     [a, b, c]
+}
+
+/// Exit code, answer, and what was said beside it.
+pub fn wattle(root: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_wattle"))
+        .args(arguments)
+        .env("WATTLE_RUNTIME_DIR", root.join("runtime"))
+        .env("XDG_STATE_HOME", root.join("state"))
+        .env_remove("WATTLE_TOKEN")
+        .output()
+        .expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+}
+
+/// The answer for programs.
+pub fn json(root: &Path, arguments: &[&str]) -> Value {
+    let (code, text, error) = wattle(root, &[arguments, &["-o", "json"]].concat());
+    assert_eq!(code, 0, "{arguments:?}: {error}");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// Repeats a command until its answer is the one awaited.
+pub async fn until(root: &Path, arguments: &[&str], awaited: impl Fn(&str) -> bool) -> String {
+    let start = Instant::now();
+    loop {
+        let (_, text, error) = wattle(root, arguments);
+        if awaited(&text) {
+            return text;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "{arguments:?}: {text}{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

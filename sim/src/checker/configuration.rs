@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::linear::{Call, Model, OPERATIONS_MOST, linearizable};
+use super::linear::{Call, History, Model, OPERATIONS_MOST, linearizable};
 use super::watching::{Watched, Watching};
 use super::{Checked, ensure};
 use crate::event::Time;
@@ -53,8 +53,7 @@ const NOBODY: usize = usize::MAX;
 /// All wishes, by key.
 #[derive(Debug, Default)]
 pub struct Configuration {
-    calls: BTreeMap<u64, Vec<Call<Question>>>,
-    places: BTreeMap<usize, (u64, usize)>,
+    calls: History<Question>,
     /// What each version was said to be: of which key, and whose write (`None`: it took the key away).
     versions: BTreeMap<u64, (u64, Option<usize>)>,
     latest: BTreeMap<u64, u64>,
@@ -86,9 +85,7 @@ impl Configuration {
 
     /// Somebody asks something of a key.
     pub fn asks(&mut self, who: usize, key: u64, now: Time, what: Asked) {
-        let calls = self.calls.entry(key).or_default();
-        self.places.insert(who, (key, calls.len()));
-        calls.push(Call { from: now, until: None, operation: (who, what, None) });
+        self.calls.asks(who, key, now, (who, what, None));
     }
 
     /// Somebody is answered.
@@ -96,11 +93,7 @@ impl Configuration {
     /// # Errors
     /// X22, if a version means two things.
     pub fn told(&mut self, who: usize, now: Time, told: Told) -> Checked {
-        let Some((key, place)) = self.places.get(&who).copied() else { return Ok(()) };
-        let Some(call) = self.calls.get_mut(&key).and_then(|calls| calls.get_mut(place)) else {
-            return Ok(());
-        };
-        call.until = Some(now);
+        let Some((key, call)) = self.calls.answered(who, now) else { return Ok(()) };
         call.operation.2 = Some(told);
         let peeked = call.operation.1 == Asked::Peek;
         let (version, whose) = match told {
@@ -145,7 +138,7 @@ impl Configuration {
         }
         let written = self.versions.iter().map(|(&version, &(key, whose))| (version, (key, whose.is_some())));
         self.watching.finish(&written.collect())?;
-        for (key, calls) in &self.calls {
+        for (key, calls) in self.calls.objects() {
             let told = || calls.iter().filter_map(|call| call.operation.2);
             let found: BTreeSet<usize> = told()
                 .filter_map(|told| match told {

@@ -4,7 +4,7 @@
 //! (Lowe, "Testing for linearizability", 2017). Histories of different keys are judged apart, which is sound as
 //! linearizability is local (Herlihy and Wing, 1990).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::Time;
 
@@ -35,6 +35,48 @@ pub(super) struct Call<O> {
     pub(super) until: Option<Time>,
     /// What was asked, and answered.
     pub(super) operation: O,
+}
+
+/// Who asked what of which object, and when they were answered.
+#[derive(Clone, Debug)]
+pub(super) struct History<O> {
+    calls: BTreeMap<u64, Vec<Call<O>>>,
+    /// Object and place of the call of each who asked.
+    places: BTreeMap<usize, (u64, usize)>,
+}
+
+impl<O> Default for History<O> {
+    fn default() -> Self {
+        Self { calls: BTreeMap::new(), places: BTreeMap::new() }
+    }
+}
+
+impl<O> History<O> {
+    /// Somebody asks something of an object.
+    pub(super) fn asks(&mut self, who: usize, object: u64, now: Time, operation: O) {
+        let place = self.happened_since(object, now, operation);
+        self.places.insert(who, (object, place));
+    }
+
+    /// An operation may have happened since then, without anybody being answered. Gives its place.
+    pub(super) fn happened_since(&mut self, object: u64, from: Time, operation: O) -> usize {
+        let calls = self.calls.entry(object).or_default();
+        calls.push(Call { from, until: None, operation });
+        calls.len() - 1
+    }
+
+    /// Somebody who asked is answered: of which object, and the call.
+    pub(super) fn answered(&mut self, who: usize, now: Time) -> Option<(u64, &mut Call<O>)> {
+        let &(object, place) = self.places.get(&who)?;
+        let call = self.calls.get_mut(&object)?.get_mut(place)?;
+        call.until = Some(now);
+        Some((object, call))
+    }
+
+    /// All objects, with all that was asked of them.
+    pub(super) fn objects(&self) -> impl Iterator<Item = (u64, &[Call<O>])> {
+        self.calls.iter().map(|(&object, calls)| (object, calls.as_slice()))
+    }
 }
 
 /// Whether an order of all answered operations (and of some of the others) explains the answers.

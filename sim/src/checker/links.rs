@@ -196,10 +196,10 @@ impl Neighbours {
         }
     }
 
-    /// Whether a node holds its link with a neighbour for up.
+    /// How long a node has held its link with a neighbour for up, by its clock; `None` if it does not.
     #[must_use]
-    pub fn is_up(&self, node: usize, peer: usize) -> bool {
-        self.all.get(&(node, peer)).is_some_and(|own| own.up.is_some())
+    pub fn is_up_for(&self, node: usize, peer: usize, now: Instant) -> Option<Span> {
+        self.all.get(&(node, peer))?.up.map(|since| now.since(since))
     }
 
     /// A node says that a link is up.

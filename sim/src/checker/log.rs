@@ -303,6 +303,12 @@ impl Logs {
         }
     }
 
+    /// Whether all of a node's log, as it was seen last, is on its disk.
+    #[must_use]
+    pub fn is_synced(&self, node: usize, group: GroupId) -> bool {
+        self.seen.get(&(node, group)).is_some_and(|seen| seen.synced >= seen.place.last.index)
+    }
+
     /// Whether the disk of no other node reaches as far as what a group committed, known there to be committed or not.
     #[must_use]
     pub fn holds_alone(&self, node: usize, group: GroupId) -> bool {
@@ -394,13 +400,16 @@ impl Logs {
         self.doubtful.contains(&group) || rolled_back > 1
     }
 
-    /// Who had an entry committed that a node, told that its disk was rolled back, lacks.
+    /// Whose disks hold a log that a node's, told that its disk was rolled back, is behind.
     #[must_use]
-    pub fn holders_of_what_it_lost(&self, node: usize, group: GroupId, index: LogIndex) -> Vec<usize> {
-        let told = matches!(self.rolled_back.get(&(node, group)), Some(Memory::Told(..)));
-        let entry = self.groups.get(&group).and_then(|entries| entries.get(index.0 as usize)?.as_ref());
-        let holders = entry.into_iter().flat_map(|entry| entry.by.iter());
-        holders.filter(|&holder| told && holder != node).collect()
+    pub fn holders_of_what_it_lost(&self, node: usize, group: GroupId) -> Vec<usize> {
+        let key = (node, group);
+        let told = matches!(self.rolled_back.get(&key), Some(Memory::Told(..)));
+        let Some(own) = self.seen.get(&key).filter(|_| told).map(|seen| seen.place.last.rank()) else {
+            return Vec::new();
+        };
+        let others = self.seen.iter().filter(|((other, its), _)| *its == group && *other != node);
+        others.filter(|(_, seen)| seen.place.durable.rank() > own).map(|((other, _), _)| *other).collect()
     }
 
     /// A group goes on without what a disk lost, and may do so: anything may come of that, for ever.

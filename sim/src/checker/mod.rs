@@ -148,6 +148,7 @@ mod fixture {
             recovery: wattle_core::recovery::RecoveryStatus::default(),
             parted: None,
             standing: None,
+            activity: wattle_core::mesh::Activity::Running,
             former: Vec::new(),
             members: Vec::new(),
             links: Vec::new(),

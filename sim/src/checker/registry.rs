@@ -1,10 +1,10 @@
 //! What was told to those who open and close contested names: one order of all of it must explain every answer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use wattle_core::id::{NodeId, StreamInstance};
 
-use super::linear::{Call, Model, OPERATIONS_MOST, linearizable};
+use super::linear::{History, Model, OPERATIONS_MOST, linearizable};
 use super::{Checked, ensure};
 use crate::event::Time;
 
@@ -42,8 +42,7 @@ type Question = (Asked, Option<Told>);
 /// All calls, by name.
 #[derive(Debug, Default)]
 pub struct Registry {
-    calls: BTreeMap<u64, Vec<Call<Question>>>,
-    places: BTreeMap<usize, (u64, usize)>,
+    calls: History<Question>,
     /// Somebody alone held what was decided, and lost it: what was told before and after need not fit together.
     torn: bool,
 }
@@ -51,22 +50,18 @@ pub struct Registry {
 impl Registry {
     /// Somebody asks something of a name.
     pub fn asks(&mut self, who: usize, name: u64, now: Time, what: Asked) {
-        let calls = self.calls.entry(name).or_default();
-        self.places.insert(who, (name, calls.len()));
-        calls.push(Call { from: now, until: None, operation: (what, None) });
+        self.calls.asks(who, name, now, (what, None));
     }
 
     /// Somebody is answered.
     pub fn told(&mut self, who: usize, now: Time, told: Told) {
-        let Some((name, place)) = self.places.get(&who) else { return };
-        let Some(call) = self.calls.get_mut(name).and_then(|calls| calls.get_mut(*place)) else { return };
-        call.until = Some(now);
+        let Some((name, call)) = self.calls.answered(who, now) else { return };
         call.operation.1 = Some(told);
         let (from, asked) = (call.from, call.operation.0);
         if matches!(told, Told::Opened(_, false)) {
             // A node that skipped entries by a snapshot asks again, and tells what is open now. Its first asking may have opened a life that is
             // over since: an opening of which nobody was told.
-            self.calls.entry(*name).or_default().push(Call { from, until: None, operation: (asked, None) });
+            self.calls.happened_since(name, from, (asked, None));
         }
     }
 
@@ -88,7 +83,7 @@ impl Registry {
         if self.torn {
             return Ok(());
         }
-        for (name, calls) in &self.calls {
+        for (name, calls) in self.calls.objects() {
             let began = calls.iter().filter_map(|call| match call.operation.1 {
                 Some(Told::Opened(life, true)) => Some(life),
                 _ => None,

@@ -230,7 +230,7 @@ impl Bench {
         self.now.monotonic = self.now.monotonic.max(now.monotonic);
         self.now.wall = now.wall;
         match input {
-            Input::Row { .. } | Input::Recovered | Input::WriteFailed { .. } => {}
+            Input::Row { .. } | Input::Synced { .. } | Input::Recovered | Input::WriteFailed { .. } => {}
             Input::LaneUp { lane, dial, peer_key } => {
                 let known = dial.is_none_or(|dial| {
                     self.dials

@@ -50,6 +50,8 @@ impl Toy {
                 Ok(Reply::StreamOpened { instance, created: true })
             })),
             Command::Evict { member } => Some(Err(Refusal::UnknownNode(member))),
+            Command::StopMesh { .. } => Some(Ok(Reply::MeshStopped)),
+            Command::StartMesh => Some(Ok(Reply::MeshStarted)),
             Command::Leave { .. } => Some(Err(Refusal::LastMember)),
             Command::CloseStream { name } => Some(SHARED.with_borrow_mut(|shared| {
                 let open = shared.streams.iter_mut().find(|stream| stream.0 == name);

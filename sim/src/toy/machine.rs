@@ -55,6 +55,7 @@ impl Machine for Toy {
         }
         match input {
             Input::Row { ticket, bytes } => self.row(ticket.0, &bytes),
+            Input::Synced { .. } => {}
             Input::Recovered => {
                 self.tick(now.monotonic);
                 for address in self.config.dial.clone() {
@@ -151,6 +152,9 @@ impl Machine for Toy {
             api: None,
             reachable: true,
             hops: None,
+            stopped: false,
+            region: None,
+            voting: String::new(),
             voter: Some(*node) == first,
             described: None,
         };
@@ -179,6 +183,7 @@ impl Machine for Toy {
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
             standing: None,
+            activity: wattle_core::mesh::Activity::Running,
             former: Vec::new(),
             members: members.iter().map(member).collect(),
             updates: Vec::new(),

@@ -30,7 +30,7 @@ pub const SAME_IS_APPLIED: &str = "replicas commit and apply the same";
 pub const NOTHING_GOES_BACK: &str = "terms, commit indexes and what is applied never go back";
 /// Acknowledged is durable.
 pub const COMMITTED_IS_DURABLE: &str = "what is committed is on the disks of a quorum";
-/// R1 to R10, asserted by the engine.
+/// R1 to R19, asserted by the engine.
 pub const INVARIANTS_HOLD: &str = "the engine's invariants hold";
 /// No disk is rolled back here, so nobody may take one for that.
 pub const NOBODY_STOPS: &str = "no group stops";

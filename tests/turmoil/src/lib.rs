@@ -179,6 +179,5 @@ async fn up(
     // Free space must not depend on the disk that the test runs on.
     settings.space_limit = Some(256 << 20);
     settings.reserve_bytes = 0;
-    settings.cache_bytes = 1 << 20;
     start(settings).await
 }

@@ -113,6 +113,37 @@ fn a_higher_epoch_is_shown_to_whoever_can_check_it() {
 }
 
 #[test]
+fn an_epoch_that_rises_is_shown_to_those_whose_hello_was_answered_before() {
+    let mut links = member(1, 1, config());
+    let now = Instant::ZERO + Span::secs(1);
+    bring_up(&mut links, now, 10, hello(2, 1));
+    feed(&mut links, now, accept(11, 3));
+    feed(&mut links, now, say(11, Message::Hello(hello(3, 1))));
+    let raised = |outputs: &[Output]| -> Vec<LaneId> {
+        let lanes = outputs.iter().filter_map(|output| match output {
+            Output::Send { lane, message: Message::Raised { epoch_proofs }, .. } => {
+                assert_eq!(epoch_proofs[..], [Bytes::from_static(b"proof")]);
+                Some(*lane)
+            }
+            _ => None,
+        });
+        lanes.collect()
+    };
+    assert_eq!(raised(&feed(&mut links, now, bounds(&[4]))), [LaneId(10)]);
+    assert_eq!(raised(&feed(&mut links, now, bounds(&[4, 5]))), [], "said once");
+    let outputs = feed(&mut links, now, say(11, Message::Confirm));
+    assert_eq!(raised(&outputs), [LaneId(11)], "it rose while this link came up");
+
+    let proof = Bytes::from_static(b"raised");
+    let message = Message::Raised { epoch_proofs: Vec::from([proof.clone()]) };
+    let outputs = feed(&mut links, now, say(10, message.clone()));
+    assert!(outputs.contains(&Output::Fenced(Fence { proof, endorsement: Bytes::new() })));
+    feed(&mut links, now, accept(12, 6));
+    let outputs = feed(&mut links, now, say(12, message));
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Fenced(_))), "nobody knows who says it");
+}
+
+#[test]
 fn a_node_of_no_mesh_has_no_neighbours_and_dials_nobody() {
     let mut links = member(1, 1, config());
     let now = Instant::ZERO + Span::secs(1);

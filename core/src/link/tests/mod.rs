@@ -5,6 +5,7 @@ mod chaos;
 mod fence;
 mod handshake;
 mod keepalive;
+mod offline;
 mod pairs;
 mod redial;
 mod surplus;

@@ -14,6 +14,7 @@ fn messages() -> Vec<Message> {
         Message::Ping { sent: u64::MAX },
         Message::Pong { echo: 0 },
         Message::Leaving,
+        Message::Raised { epoch_proofs: alloc::vec![bytes::Bytes::from_static(b"proof")] },
     ]
 }
 

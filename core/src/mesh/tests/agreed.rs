@@ -296,6 +296,7 @@ fn a_read_waits_for_the_groups_word_and_is_asked_for_again_when_that_does_not_co
         assert_eq!(text(world.told(1, request).unwrap()).as_deref(), Some("old"));
     }
     assert_eq!(world.entries(|_| true), before, "reads put nothing into the log");
+    assert_eq!(world.doubted, 1, "whoever does not answer may not lead any more");
 }
 
 #[test]
@@ -450,12 +451,9 @@ fn a_snapshot_and_a_restart_keep_the_table_and_what_was_decided() {
     world.pump();
     assert!(world.mesh(0).state.config.get("k").is_some());
     // b gets the state in place of the entry, asks again, and is told what was decided then.
-    let (index, data) = (world.mesh(0).applied_index(), world.mesh(0).state.encode());
+    let (index, data) = world.state_of_first();
     world.hosts[1].up = true;
-    world.hosts[1].applied = index.0 as usize;
-    let from = world.id(0);
-    world.inbox.push_back((1, Input::Install { from, index, data }));
-    world.pump();
+    world.install(1, index, data);
     assert_eq!(world.told(1, request), None);
     world.pass(Span::secs(2));
     let done = version(world.told(1, request).unwrap());

@@ -41,6 +41,19 @@ fn who_goes_holds_up_no_update_and_is_described_no_longer() {
 }
 
 #[test]
+fn what_a_member_told_just_before_it_went_is_forgotten_with_it() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.hosts[0].mesh.config.update_report = Span::secs(60);
+    let handler = world.attach(2, KIND, 9);
+    world.send(0, update(KIND, 1, None, b"x")).unwrap();
+    world.verdict(&handler, 1);
+    world.pass(Span::secs(2));
+    assert_eq!(world.mesh(0).reports.heard(), 1, "c told, and no entry says so yet");
+    evicted(&mut world, 2);
+    assert_eq!(world.mesh(0).reports.heard(), 0, "M5");
+}
+
+#[test]
 fn handlers_of_a_node_that_went_are_told_why_and_go_on_where_it_is_a_member_again() {
     let mut world = World::grown(&["a", "b", "c"]);
     world.pass(Span::secs(2));

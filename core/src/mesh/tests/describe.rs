@@ -86,7 +86,7 @@ fn a_description_that_is_too_long_is_refused_with_the_limit() {
     let long = "x".repeat(DESCRIPTION_BYTES_MAX);
     let request = world.command(0, describe(says(&long)));
     let (got, limit) = (says(&long).bytes() as u64, DESCRIPTION_BYTES_MAX as u64);
-    assert_eq!(world.reply(0, request), Some(Err(Refusal::TooLarge { got, limit })));
+    assert_eq!(world.reply(0, request), Some(Err(Refusal::TooLarge { what: "a description", got, limit })));
     let many = Description { roles: alloc::vec![String::from("r"); 33], ..Description::default() };
     let request = world.command(0, describe(many));
     assert!(matches!(world.reply(0, request), Some(Err(Refusal::Invalid(why))) if why.contains("32 roles")));

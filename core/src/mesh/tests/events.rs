@@ -114,11 +114,8 @@ fn a_state_that_comes_whole_tells_what_is_other_than_before() {
         world.command(0, command(update(id)));
     }
     world.hosts[1].up = true;
-    let (from, index, data) = (world.id(0), world.mesh(0).applied_index(), world.mesh(0).snapshot());
-    let now = world.now;
-    world.hosts[1].mesh.handle(now, Input::Install { from, index, data });
-    world.hosts[1].applied = index.0 as usize;
-    world.pump();
+    let (index, data) = world.state_of_first();
+    world.install(1, index, data);
     assert_eq!(
         events(&mut world, 1),
         [

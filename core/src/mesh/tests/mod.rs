@@ -33,8 +33,10 @@ mod registry;
 mod room;
 mod settings;
 mod snapshots;
+mod stopping;
 mod tokens;
 mod updates;
+mod voting;
 
 #[derive(Clone)]
 enum Logged {
@@ -69,6 +71,10 @@ struct Host {
     eras: Vec<u64>,
     /// Under which it goes on.
     era: u64,
+    /// How many groups it leads that another could.
+    leads: usize,
+    farewell: bool,
+    offline: bool,
 }
 
 pub(super) struct World {
@@ -97,6 +103,8 @@ pub(super) struct World {
     inbox: VecDeque<(usize, Input)>,
     /// Reads that are not confirmed: host and number.
     reads: Vec<(usize, u64)>,
+    /// How often a host doubted whoever leads.
+    doubted: usize,
     /// The last request that one member forwarded to another.
     forwarded: Option<Message>,
     starts: u64,
@@ -124,6 +132,7 @@ impl World {
             refuse_changes: 0,
             inbox: VecDeque::new(),
             reads: Vec::new(),
+            doubted: 0,
             forwarded: None,
             starts: 0,
         };
@@ -164,6 +173,9 @@ impl World {
             bounds: (0, Vec::new()),
             eras: Vec::new(),
             era: 0,
+            leads: 0,
+            farewell: false,
+            offline: false,
         });
         self.hosts.len() - 1
     }
@@ -439,6 +451,7 @@ impl World {
                 Some(_) => self.reads.push((host, context)),
                 None => self.inbox.push_back((host, Input::Refused { context, leader: None })),
             },
+            Output::Unanswered => self.doubted += 1,
             Output::CreateGroup { replica, founding } => self.create_group(host, replica, founding),
             Output::Change { voters, learners, context } => self.change(host, voters, learners, context),
             Output::Compact { upto } => entry.compacted = Some(upto),
@@ -469,6 +482,12 @@ impl World {
                 let unreached = entry.unreached.iter().copied().collect();
                 self.inbox.push_back((host, Input::Unreached(unreached)));
             }
+            Output::HandOver => {
+                let input = Input::HandedOver { left: entry.leads, neighbours: true };
+                self.inbox.push_back((host, input));
+            }
+            Output::Farewell(stopped) => entry.farewell = stopped,
+            Output::Offline(offline) => entry.offline = offline,
             Output::Parted => {
                 entry.in_group = false;
                 entry.applied = 0;

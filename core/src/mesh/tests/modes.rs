@@ -64,6 +64,35 @@ fn without_a_leader_the_mesh_is_critical_and_read_only() {
 }
 
 #[test]
+fn leaders_that_follow_each_other_leave_the_mesh_as_it_is() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.pass(Span::secs(10));
+    for turn in 0..10 {
+        // Each look falls into a moment without a leader, and still there was one in between.
+        world.lead(None);
+        world.pass(Span::millis(600));
+        world.lead(Some(turn % 3));
+        world.pass(Span::millis(400));
+        for host in 0..3 {
+            assert_eq!(mode(&world, host), Some(MeshMode::Healthy), "M31");
+        }
+    }
+}
+
+#[test]
+fn whoever_leads_does_not_forbid_for_want_of_a_leader() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.pass(Span::secs(10));
+    world.lead(None);
+    world.pass(Span::secs(5));
+    assert_eq!(mode(&world, 0), Some(MeshMode::Critical));
+    world.lead(Some(0));
+    let command = ConfigCommand::Set { key: "k".into(), value: Bytes::new(), expected: Expected::Any };
+    let request = world.command(1, |request| Input::Config { request, command });
+    assert!(matches!(world.reply(1, request), Some(Ok(Reply::Config(_)))), "{:?}", world.reply(1, request));
+}
+
+#[test]
 fn a_critical_mesh_changes_nothing_but_lets_go_of_members() {
     let mut world = World::grown(&["a", "b", "c", "d"]);
     world.command(0, open("before", "a", "b"));

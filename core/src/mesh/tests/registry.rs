@@ -109,6 +109,7 @@ fn a_request_survives_lost_messages() {
     assert_eq!(world.reply(1, request), None);
     world.pass(Span::secs(4));
     assert!(opened(world.reply(1, request)).1);
+    assert_eq!(world.doubted, 3, "whoever does not answer may not lead any more");
     world.assert_equal();
 }
 
@@ -250,7 +251,8 @@ fn a_leader_that_answers_another_question_gets_its_client_a_refusal() {
     let (own, now) = (world.id(1), world.now);
     let request = world.hosts[1].mesh.requests.waiting().next().expect("it waits for the mesh");
     let applied = world.mesh(1).applied_index();
-    let body = Body::Update { node: own, addresses: Vec::new(), api: Some("elsewhere:1".into()) };
+    let body =
+        Body::Update { node: own, addresses: Vec::new(), api: Some("elsewhere:1".into()), region: None };
     let entry = Entry { origin: own, request, seen: applied, time: Wall(now.wall.0 + 1_000), body };
     let entry = Applied { index: applied.next(), term: Term(9), command: true, data: entry.encode() };
     world.hosts[1].mesh.handle(now, Input::Apply { entries: Vec::from([entry]) });

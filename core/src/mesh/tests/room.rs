@@ -39,7 +39,7 @@ impl Late {
     fn update(&mut self, addresses: &[&str]) -> Result<(), Refusal> {
         let node = *self.state.members.keys().next().expect("a member");
         let addresses = addresses.iter().map(ToString::to_string).collect();
-        self.give(Body::Update { node, addresses, api: None })
+        self.give(Body::Update { node, addresses, api: None, region: None })
     }
 }
 

@@ -4,6 +4,21 @@ fn outputs(mesh: &mut Mesh) -> Vec<Output> {
     core::iter::from_fn(|| mesh.poll()).collect()
 }
 
+impl World {
+    /// The state of the first host, and as of which entry it is.
+    pub(super) fn state_of_first(&self) -> (LogIndex, Bytes) {
+        (self.mesh(0).applied_index(), self.mesh(0).snapshot())
+    }
+
+    /// A host gets a state of the first in place of the entries.
+    pub(super) fn install(&mut self, host: usize, index: LogIndex, data: Bytes) {
+        self.hosts[host].applied = index.0 as usize;
+        let from = self.id(0);
+        self.inbox.push_back((host, Input::Install { from, index, data }));
+        self.pump();
+    }
+}
+
 #[test]
 fn a_snapshot_carries_everything() {
     let mut world = World::grown(&["a", "b", "c"]);
@@ -51,12 +66,9 @@ fn a_snapshot_closes_what_it_does_not_have() {
     world.hosts[1].up = false;
     world.command(0, close("s"));
     world.command(0, open("t", "a", "b"));
-    let (index, data) = (world.mesh(0).applied_index(), world.mesh(0).state.encode());
+    let (index, data) = world.state_of_first();
     world.hosts[1].up = true;
-    world.hosts[1].applied = index.0 as usize;
-    let from = world.id(0);
-    world.inbox.push_back((1, Input::Install { from, index, data }));
-    world.pump();
+    world.install(1, index, data);
     let names: Vec<&str> = world.hosts[1].open.values().map(String::as_str).collect();
     assert_eq!(names, ["t"]);
     world.assert_equal();
@@ -68,15 +80,12 @@ fn a_snapshot_closes_what_a_start_announced_and_no_entry_told_of() {
     world.command(0, open("s", "a", "b"));
     world.hosts[1].up = false;
     world.command(0, close("s"));
-    let (index, data) = (world.mesh(0).applied_index(), world.mesh(0).state.encode());
+    let (index, data) = world.state_of_first();
     world.hosts[1].up = true;
     world.quorum = false;
     world.restart(1);
     assert_eq!((world.hosts[1].open.len(), world.mesh(1).streams().count()), (1, 0));
-    world.hosts[1].applied = index.0 as usize;
-    let from = world.id(0);
-    world.inbox.push_back((1, Input::Install { from, index, data }));
-    world.pump();
+    world.install(1, index, data);
     assert!(world.hosts[1].open.is_empty(), "{:?}", world.hosts[1].open);
     world.quorum = true;
     world.pump();
@@ -87,21 +96,17 @@ fn a_snapshot_closes_what_a_start_announced_and_no_entry_told_of() {
 fn a_snapshot_leaves_open_what_was_opened_behind_it() {
     let mut world = World::grown(&["a", "b"]);
     world.command(0, open("s", "a", "b"));
-    let (index, data) = (world.mesh(0).applied_index(), world.mesh(0).state.encode());
+    let (index, data) = world.state_of_first();
     world.command(0, open("t", "a", "b"));
     world.quorum = false;
     world.restart(1);
     let announced = world.hosts[1].open.clone();
     assert_eq!((announced.len(), world.mesh(1).streams().count()), (2, 0));
-    world.hosts[1].applied = index.0 as usize;
-    let from = world.id(0);
-    let install = Input::Install { from, index, data };
     let (now, mut apart) = (world.now, world.hosts[1].mesh.clone());
-    apart.handle(now, install.clone());
+    apart.handle(now, Input::Install { from: world.id(0), index, data: data.clone() });
     let closes = outputs(&mut apart).iter().any(|o| matches!(o, Output::StreamClosed { .. }));
     assert!(!closes, "its bytes and its log would go, and the entry would open it anew, empty");
-    world.inbox.push_back((1, install));
-    world.pump();
+    world.install(1, index, data);
     assert_eq!(world.hosts[1].open, announced);
     world.quorum = true;
     world.pump();

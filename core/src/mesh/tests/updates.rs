@@ -176,7 +176,8 @@ fn what_is_too_large_is_refused_with_the_limit_and_nothing_happens() {
     let entries = world.log.len();
     let long = alloc::vec![1; UPDATE_BYTES_MAX + 1];
     let (got, limit) = (long.len() as u64, UPDATE_BYTES_MAX as u64);
-    assert_eq!(world.send(0, update(KIND, 1, None, &long)), Err(Refusal::TooLarge { got, limit }));
+    let refusal = Refusal::TooLarge { what: "an update", got, limit };
+    assert_eq!(world.send(0, update(KIND, 1, None, &long)), Err(refusal));
     assert_eq!(world.log.len(), entries);
     assert_eq!(world.send(0, update(KIND, 1, None, &long[1..])), Ok((1, false)));
 }

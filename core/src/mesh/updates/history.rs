@@ -60,12 +60,15 @@ impl Sent {
 
     /// Whether it is small enough, or the refusal.
     pub(super) fn fits(&self) -> Result<(), Refusal> {
-        let (got, limit) = (self.payload.len() as u64, UPDATE_BYTES_MAX as u64);
-        if got > limit {
-            return Err(Refusal::TooLarge { got, limit });
+        for (what, got, limit) in [
+            ("an update", self.payload.len(), UPDATE_BYTES_MAX),
+            ("the key of an update", self.key.len(), UPDATE_KEY_MAX),
+        ] {
+            if got > limit {
+                return Err(Refusal::TooLarge { what, got: got as u64, limit: limit as u64 });
+            }
         }
-        let (got, limit) = (self.key.len() as u64, UPDATE_KEY_MAX as u64);
-        if got > limit { Err(Refusal::TooLarge { got, limit }) } else { Ok(()) }
+        Ok(())
     }
 }
 

@@ -37,6 +37,11 @@ impl Reports {
         self.gather = None;
     }
 
+    /// Members went: what they told counts for nobody.
+    pub(in crate::mesh) fn retain(&mut self, is_member: impl Fn(&NodeId) -> bool) {
+        self.heard.retain(|node, _| is_member(node));
+    }
+
     pub(in crate::mesh) fn heard(&self) -> usize {
         self.heard.len()
     }

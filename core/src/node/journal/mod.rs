@@ -63,11 +63,15 @@ impl Located {
 
 /// A record that recovery found alive.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub(crate) key: Key,
-    pub(crate) last_slot: u64,
-    pub(crate) head: Bytes,
-    pub(crate) payload_len: usize,
+pub struct Found {
+    /// Its name.
+    pub key: Key,
+    /// The last slot it covers.
+    pub last_slot: u64,
+    /// What its owner reads back.
+    pub head: Bytes,
+    /// How long its payload is.
+    pub payload_len: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +91,7 @@ struct Row {
 
 /// The journal of one node.
 #[derive(Clone, Debug)]
-pub(crate) struct Journal {
+pub struct Journal {
     config: Config,
     generation: Generation,
     scan: Option<Scan>,
@@ -113,7 +117,9 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    pub(crate) fn new(config: Config, planted: Planted) -> Self {
+    /// A journal whose rows are about to be read.
+    #[must_use]
+    pub fn new(config: Config, planted: Planted) -> Self {
         Self {
             config,
             generation: Generation(0),
@@ -136,9 +142,16 @@ impl Journal {
     }
 
     /// Takes one stored row. Only before [`Self::recovered`].
-    pub(crate) fn restore(&mut self, ticket: Ticket, bytes: &Bytes) {
+    pub fn restore(&mut self, ticket: Ticket, bytes: &Bytes) {
         if let Some(scan) = &mut self.scan {
             scan.push(ticket, bytes);
+        }
+    }
+
+    /// Takes the store's word that every row up to `upto` was on disk once. Only before [`Self::recovered`].
+    pub(crate) fn vouch(&mut self, upto: Ticket) {
+        if let Some(scan) = &mut self.scan {
+            scan.vouch(upto);
         }
     }
 
@@ -146,7 +159,7 @@ impl Journal {
     ///
     /// # Errors
     /// The rows do not add up; says why.
-    pub(crate) fn recovered(&mut self) -> Result<Vec<Found>, String> {
+    pub fn recovered(&mut self) -> Result<Vec<Found>, String> {
         let scan = self.scan.take().unwrap_or_else(|| Scan::new(self.planted));
         let recovered = scan.finish(self.config.rows_may_tear)?;
         self.generation = recovered.generation;
@@ -159,11 +172,18 @@ impl Journal {
         self.rows = recovered.sizes.iter().map(|&bytes| Row { bytes, live: 0 }).collect();
         self.bytes = recovered.sizes.iter().map(|&bytes| u64::from(bytes)).sum();
         let mut found = Vec::with_capacity(recovered.found.len());
+        let mut places = Vec::with_capacity(recovered.found.len());
         for scan::Found { key, last_slot, born, row, head, extent } in recovered.found {
             let footprint = row::footprint(head.len(), extent.len as usize);
-            self.place(key, Place { last_slot, born, row, extent, footprint });
+            self.live_bytes += u64::from(footprint);
+            if let Some(row) = self.row_mut(row) {
+                row.live += 1;
+            }
+            places.push((key, Place { last_slot, born, row, extent, footprint }));
             found.push(Found { key, last_slot, head, payload_len: extent.len as usize });
         }
+        // All at once: a tree of millions is quicker made than grown.
+        self.places = places.into_iter().collect();
         Ok(found)
     }
 
@@ -173,7 +193,7 @@ impl Journal {
     }
 
     /// Rows written from now on belong to this generation.
-    pub(crate) fn begin(&mut self, generation: Generation) {
+    pub fn begin(&mut self, generation: Generation) {
         assert!(
             generation > self.generation,
             "J1: generation {generation} does not follow {}",
@@ -183,12 +203,12 @@ impl Journal {
     }
 
     /// Adds a record to the row of this step.
-    pub(crate) fn append(&mut self, record: Record) {
+    pub fn append(&mut self, record: Record) {
         self.pending.push(Entry { record, moved_from: None });
     }
 
     /// Lets records die, from this step on.
-    pub(crate) fn forget(&mut self, forget: &Forget) {
+    pub fn forget(&mut self, forget: &Forget) {
         let Forget { owner, space, id, below } = *forget;
         let key = |slot| Key { owner, space, id, slot };
         let dead: Vec<Key> = self
@@ -210,27 +230,21 @@ impl Journal {
     }
 
     /// Ends the step: its row, if it wrote anything.
-    pub(crate) fn seal(&mut self) -> Option<(Ticket, Payload)> {
+    pub fn seal(&mut self) -> Option<(Ticket, Payload)> {
         if self.pending.is_empty() {
             return None;
         }
         let entries = core::mem::take(&mut self.pending);
         let ticket = self.next();
-        let keys: Vec<(Key, u64, Born, u32)> = entries
-            .iter()
-            .enumerate()
-            .map(|(place, entry)| {
-                let record = &entry.record;
-                let born = entry.moved_from.unwrap_or(Born { row: ticket, place: place as u32 });
-                let footprint = row::footprint(record.head.len(), record.payload.len());
-                (record.key, record.last_slot, born, footprint)
-            })
-            .collect();
+        let extents = row::extents(&entries);
         // The floor depends on this row's own effects: what it supersedes or moves is dead once it is durable.
         self.rows.push_back(Row::default());
-        let nowhere = Extent { offset: 0, len: 0, crc: 0 };
-        for &(key, last_slot, born, footprint) in &keys {
-            self.place(key, Place { last_slot, born, row: ticket, extent: nowhere, footprint });
+        for (at, (entry, &extent)) in entries.iter().zip(&extents).enumerate() {
+            let record = &entry.record;
+            let born = entry.moved_from.unwrap_or(Born { row: ticket, place: at as u32 });
+            let footprint = row::footprint(record.head.len(), record.payload.len());
+            let last_slot = record.last_slot;
+            self.place(record.key, Place { last_slot, born, row: ticket, extent, footprint });
         }
         self.raise_floor(ticket);
         let header = Header {
@@ -240,15 +254,8 @@ impl Journal {
             floor: self.floor,
             previous: self.checksum,
         };
-        let (bytes, extents) = row::encode(header, entries);
+        let bytes = row::encode(header, entries, &extents);
         self.checksum = bytes.pieces().first().map_or(0, |header| row::checksum(header));
-        for ((key, _, born, _), extent) in keys.iter().zip(extents) {
-            if let Some(place) = self.places.get_mut(key)
-                && place.born == *born
-            {
-                place.extent = extent;
-            }
-        }
         if let Some(row) = self.rows.back_mut() {
             row.bytes = bytes.len() as u32;
         }
@@ -261,12 +268,12 @@ impl Journal {
     }
 
     /// The last row made, or 0.
-    pub(crate) fn last(&self) -> Ticket {
+    pub fn last(&self) -> Ticket {
         self.next().before()
     }
 
     /// Everything up to `upto` is on disk.
-    pub(crate) fn persisted(&mut self, upto: Ticket) {
+    pub fn persisted(&mut self, upto: Ticket) {
         self.synced = self.synced.max(upto);
         while let Some(&(ticket, floor)) = self.stated.front()
             && ticket <= upto
@@ -277,7 +284,7 @@ impl Journal {
     }
 
     /// Rows that may be trimmed now: everything below the returned ticket.
-    pub(crate) fn trim(&mut self) -> Option<Ticket> {
+    pub fn trim(&mut self) -> Option<Ticket> {
         let busy = self.loads.keys().next().is_some_and(|&row| row < self.trimmable);
         let busy = busy && !self.planted.has(Bug::TrimmedUnderLoad);
         sometimes!(TrimWaitedForLoad, busy);
@@ -389,20 +396,25 @@ impl Journal {
     }
 
     fn place(&mut self, key: Key, place: Place) {
-        self.bury(key);
         self.live_bytes += u64::from(place.footprint);
         if let Some(row) = self.row_mut(place.row) {
             row.live += 1;
         }
-        self.places.insert(key, place);
+        if let Some(before) = self.places.insert(key, place) {
+            self.let_die(before);
+        }
     }
 
     fn bury(&mut self, key: Key) {
         if let Some(place) = self.places.remove(&key) {
-            self.live_bytes -= u64::from(place.footprint);
-            if let Some(row) = self.row_mut(place.row) {
-                row.live -= 1;
-            }
+            self.let_die(place);
+        }
+    }
+
+    fn let_die(&mut self, place: Place) {
+        self.live_bytes -= u64::from(place.footprint);
+        if let Some(row) = self.row_mut(place.row) {
+            row.live -= 1;
         }
     }
 

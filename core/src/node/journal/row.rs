@@ -92,12 +92,28 @@ pub(super) fn footprint(head: usize, payload: usize) -> u32 {
     (ENTRY + BORN + head + payload) as u32
 }
 
-/// Encodes a row. Returns its bytes and the extent of each record's payload.
-pub(super) fn encode(header: Header, entries: Vec<Entry>) -> (Payload, Vec<Extent>) {
-    let meta_len: usize = entries
-        .iter()
-        .map(|e| ENTRY + e.record.head.len() + if e.moved_from.is_some() { BORN } else { 0 })
-        .sum();
+fn meta_len(entries: &[Entry]) -> usize {
+    let moved = |entry: &Entry| if entry.moved_from.is_some() { BORN } else { 0 };
+    entries.iter().map(|entry| ENTRY + entry.record.head.len() + moved(entry)).sum()
+}
+
+/// Where each record's payload will lie in the row that these make.
+pub(super) fn extents(entries: &[Entry]) -> Vec<Extent> {
+    let mut offset = HEADER + meta_len(entries);
+    let extent = |entry: &Entry| {
+        let payload = &entry.record.payload;
+        let mut crc = Crc32c::new();
+        payload.pieces().iter().for_each(|piece| crc.update(piece));
+        let extent = Extent { offset: offset as u32, len: payload.len() as u32, crc: crc.finish() };
+        offset += payload.len();
+        extent
+    };
+    entries.iter().map(extent).collect()
+}
+
+/// Encodes a row, whose [`extents`] are known.
+pub(super) fn encode(header: Header, entries: Vec<Entry>, extents: &[Extent]) -> Payload {
+    let meta_len = meta_len(&entries);
     let payload_len: usize = entries.iter().map(|e| e.record.payload.len()).sum();
     let mut out = BytesMut::with_capacity(HEADER + meta_len);
     out.put_slice(&MAGIC);
@@ -111,35 +127,31 @@ pub(super) fn encode(header: Header, entries: Vec<Entry>) -> (Payload, Vec<Exten
     out.put_u32_le(meta_len as u32);
     out.put_u32_le(payload_len as u32);
     out.put_u32_le(0);
-    let mut extents = Vec::with_capacity(entries.len());
     let mut payloads = Payload::new();
-    for Entry { record, moved_from } in entries {
-        let mut crc = Crc32c::new();
-        record.payload.pieces().iter().for_each(|piece| crc.update(piece));
-        let offset = (HEADER + meta_len + payloads.len()) as u32;
-        let extent = Extent { offset, len: record.payload.len() as u32, crc: crc.finish() };
-        put_entry(&mut out, &record, extent, moved_from);
-        extents.push(extent);
+    for (Entry { record, moved_from }, extent) in entries.into_iter().zip(extents) {
+        put_entry(&mut out, &record, *extent, moved_from);
         payloads.append(record.payload);
     }
     let crc = meta_crc(&out);
     out[CRC..HEADER].copy_from_slice(&crc.to_le_bytes());
     let mut row = Payload::from(out.freeze());
     row.append(payloads);
-    (row, extents)
+    row
 }
 
 fn put_entry(out: &mut BytesMut, record: &Record, extent: Extent, moved_from: Option<Born>) {
-    out.put_u8(record.key.owner as u8);
-    out.put_u8(record.key.space);
-    out.put_u8(if moved_from.is_some() { MOVED } else { 0 });
-    out.put_u8(0);
-    out.put_u128_le(record.key.id);
-    out.put_u64_le(record.key.slot);
-    out.put_u64_le(record.last_slot);
-    out.put_u32_le(record.head.len() as u32);
-    out.put_u32_le(extent.len);
-    out.put_u32_le(extent.crc);
+    // Together, for there may be thousands in a row.
+    let mut entry = [0; ENTRY];
+    entry[0] = record.key.owner as u8;
+    entry[1] = record.key.space;
+    entry[2] = if moved_from.is_some() { MOVED } else { 0 };
+    entry[4..20].copy_from_slice(&record.key.id.to_le_bytes());
+    entry[20..28].copy_from_slice(&record.key.slot.to_le_bytes());
+    entry[28..36].copy_from_slice(&record.last_slot.to_le_bytes());
+    entry[36..40].copy_from_slice(&(record.head.len() as u32).to_le_bytes());
+    entry[40..44].copy_from_slice(&extent.len.to_le_bytes());
+    entry[44..].copy_from_slice(&extent.crc.to_le_bytes());
+    out.put_slice(&entry);
     if let Some(born) = moved_from {
         out.put_u64_le(born.row.0);
         out.put_u32_le(born.place);
@@ -194,7 +206,7 @@ pub(super) fn decode(row: &Bytes, planted: Planted) -> Result<(Header, Vec<Store
         return Err("its checksum does not match".to_string());
     }
     let mut meta = row.slice(HEADER..HEADER + meta_len);
-    let mut stored = Vec::with_capacity(meta_len / ENTRY);
+    let mut stored = Vec::with_capacity((meta_len / ENTRY).min(count as usize));
     let mut offset = HEADER + meta_len;
     for place in 0..count {
         let record = take_entry(&mut meta, Born { row: header.ticket, place }, offset)?;
@@ -260,10 +272,16 @@ mod tests {
         )
     }
 
+    fn made(header: Header, entries: Vec<Entry>) -> Bytes {
+        let extents = extents(&entries);
+        encode(header, entries, &extents).to_bytes()
+    }
+
     #[test]
     fn a_row_survives_a_round_trip() {
         let (header, entries) = sample();
-        let (row, extents) = encode(header, entries.clone());
+        let extents = extents(&entries);
+        let row = encode(header, entries.clone(), &extents);
         let row = row.to_bytes();
         let (read, stored) = decode(&row, PLANTED).expect("just encoded");
         assert_eq!(read, header);
@@ -284,14 +302,14 @@ mod tests {
     fn a_row_holds_more_records_than_two_bytes_can_count() {
         let (header, entries) = sample();
         let many: Vec<Entry> = (0..65_537).map(|place| entries[place % entries.len()].clone()).collect();
-        let row = encode(header, many).0.to_bytes();
+        let row = made(header, many);
         assert_eq!(decode(&row, PLANTED).expect("just encoded").1.len(), 65_537);
     }
 
     #[test]
     fn a_row_that_holds_more_than_it_states_is_refused() {
         let (header, entries) = sample();
-        let mut row = encode(header, entries).0.to_bytes().to_vec();
+        let mut row = made(header, entries).to_vec();
         row[6..10].copy_from_slice(&1u32.to_le_bytes());
         let meta_len = u32::from_le_bytes(row[46..50].try_into().expect("4 bytes")) as usize;
         let crc = meta_crc(&row[..HEADER + meta_len]);
@@ -304,7 +322,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
         let (header, entries) = sample();
-        let row = encode(header, entries).0.to_bytes();
+        let row = made(header, entries);
         for bit in 0..row.len() * 8 {
             let mut damaged = row.to_vec();
             damaged[bit / 8] ^= 1 << (bit % 8);

@@ -48,6 +48,8 @@ struct Row {
 #[derive(Clone, Debug)]
 pub(super) struct Scan {
     rows: BTreeMap<Ticket, Result<Row, String>>,
+    /// The store's own word.
+    vouched: Ticket,
     planted: Planted,
 }
 
@@ -80,7 +82,12 @@ pub(super) struct Recovered {
 
 impl Scan {
     pub(super) fn new(planted: Planted) -> Self {
-        Self { rows: BTreeMap::new(), planted }
+        Self { rows: BTreeMap::new(), vouched: Ticket(0), planted }
+    }
+
+    /// The store knows that every row up to `upto` was on disk once.
+    pub(super) fn vouch(&mut self, upto: Ticket) {
+        self.vouched = self.vouched.max(upto);
     }
 
     /// Takes one row as read.
@@ -115,7 +122,7 @@ impl Scan {
     /// A row that was vouched for is missing or damaged; the text says which.
     pub(super) fn finish(self, rows_may_tear: bool) -> Result<Recovered, String> {
         let sound = || self.rows.iter().filter_map(|(&ticket, row)| Some((ticket, row.as_ref().ok()?)));
-        let vouched = sound().map(|(_, row)| row.synced).max().unwrap_or_default();
+        let vouched = sound().map(|(_, row)| row.synced).max().unwrap_or_default().max(self.vouched);
         let generation = sound().map(|(_, row)| row.generation).max().unwrap_or_default();
         let settled = sound().filter(|(ticket, _)| *ticket <= vouched).map(|(_, row)| row.floor).max();
         let settled = settled.unwrap_or_default().max(Ticket(1));
@@ -191,31 +198,41 @@ impl Scan {
         let checksum =
             self.rows.get(&end.before()).and_then(|row| row.as_ref().ok()).map_or(0, |row| row.checksum);
         let mut sizes = Vec::new();
-        let mut by_birth: BTreeMap<Born, Found> = BTreeMap::new();
+        let counting = self.rows.range(floor..end).filter_map(|(_, row)| row.as_ref().ok());
+        let mut found = Vec::with_capacity(counting.map(|row| row.records.len()).sum());
         for (ticket, row) in self.rows.into_iter().filter(|(t, _)| (floor..end).contains(t)) {
             sizes.push(row.as_ref().map_or(0, |row| row.bytes));
             let Ok(row) = row else { continue };
-            for Stored { key, last_slot, born, head, extent } in row.records {
-                // A moved copy stands in a later row and replaces the original.
-                by_birth.insert(born, Found { key, last_slot, born, row: ticket, head, extent });
-            }
+            found.extend(row.records.into_iter().map(|stored| {
+                let Stored { key, last_slot, born, head, extent } = stored;
+                Found { key, last_slot, born, row: ticket, head, extent }
+            }));
         }
-        let mut newest: BTreeMap<Key, Born> = BTreeMap::new();
-        for (&born, found) in &by_birth {
-            let older = self.planted.strikes(Bug::OlderRecordWins, || newest.contains_key(&found.key));
-            if !older {
-                newest.insert(found.key, born);
-            }
-        }
-        by_birth.retain(|born, found| newest.get(&found.key) == Some(born));
-        Recovered {
-            first,
-            floor,
-            last: end.before(),
-            checksum,
-            generation,
-            sizes,
-            found: by_birth.into_values().collect(),
-        }
+        keep_alive(&mut found, self.planted);
+        Recovered { first, floor, last: end.before(), checksum, generation, sizes, found }
     }
+}
+
+/// Leaves the records that are alive, in the order of their birth. There may be millions, in order but for those that were moved.
+fn keep_alive(found: &mut Vec<Found>, planted: Planted) {
+    found.sort_by_key(|found| (found.born, found.row));
+    // A moved copy stands in a later row and replaces the original.
+    found.dedup_by(|later, earlier| {
+        let same = later.born == earlier.born;
+        if same {
+            core::mem::swap(later, earlier);
+        }
+        same
+    });
+    let mut by_key: Vec<(Key, u32)> = found.iter().zip(0..).map(|(found, at)| (found.key, at)).collect();
+    by_key.sort_unstable();
+    let mut alive = alloc::vec![false; found.len()];
+    for same in by_key.chunk_by(|one, other| one.0 == other.0) {
+        let oldest = planted.strikes(Bug::OlderRecordWins, || same.len() > 1);
+        let newest = if oldest { same.first() } else { same.last() };
+        newest.iter().for_each(|(_, at)| alive[*at as usize] = true);
+    }
+    drop(by_key);
+    let mut alive = alive.into_iter();
+    found.retain(|_| alive.next().unwrap_or(false));
 }

@@ -106,6 +106,21 @@ fn a_vouched_row_that_is_damaged_or_missing_refuses_to_start() {
 }
 
 #[test]
+fn the_store_can_vouch_for_an_end_that_no_row_vouches_for() {
+    let mut disk = three_rows(false);
+    disk.flip(Ticket(3));
+    let recovered = |upto| {
+        let mut journal = Journal::new(CONFIG, Planted::none());
+        disk.0.iter().for_each(|(&ticket, bytes)| journal.restore(ticket, bytes));
+        journal.vouch(Ticket(upto));
+        journal.recovered().map(|found| found.len())
+    };
+    assert_eq!(recovered(2), Ok(2), "nobody says that row 3 was ever there");
+    assert!(recovered(3).expect_err("it was").contains("row 3 cannot be trusted"));
+    assert!(recovered(4).expect_err("so was row 4").contains("row 3 cannot be trusted"));
+}
+
+#[test]
 fn rows_left_behind_by_an_earlier_boot_do_not_join_a_later_timeline() {
     let mut disk = three_rows(false);
     let stale = disk.0[&Ticket(3)].clone();

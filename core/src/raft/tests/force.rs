@@ -292,7 +292,7 @@ fn whatever_happened_before_and_whoever_lives_on_survivors_keep_what_they_applie
         }
         cluster.cut.clear();
         for step in 0..600 {
-            if step % 100 == 0 {
+            if step % 100 == 0 && cluster.replicas[founder].up {
                 cluster.propose(founder, "after");
             }
             cluster.stir();

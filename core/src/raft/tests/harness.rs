@@ -73,6 +73,8 @@ pub(super) struct Cluster {
     founding: Vec<Configuration>,
     /// Every output, for who tells what happened.
     pub(super) outputs: Option<Vec<(usize, Output)>>,
+    /// No disk is rolled back, so nobody may be told that its own was.
+    pub(super) disks_are_kept: bool,
     planted: Planted,
 }
 
@@ -105,6 +107,7 @@ impl Cluster {
             group,
             founding: Vec::new(),
             outputs: None,
+            disks_are_kept: false,
             planted,
         };
         let founding = Configuration::simple(
@@ -134,7 +137,14 @@ impl Cluster {
         self.drain(node);
     }
 
-    fn drain(&mut self, node: usize) {
+    pub(super) fn hand_over(&mut self, node: usize, away: &alloc::collections::BTreeSet<NodeId>) -> usize {
+        let now = Now { monotonic: self.now, wall: Wall(0) };
+        let left = self.replicas[node].groups.hand_over(now, away);
+        self.drain(node);
+        left
+    }
+
+    pub(super) fn drain(&mut self, node: usize) {
         let mut loops = 0;
         while let Some(output) = self.replicas[node].groups.poll() {
             loops += 1;
@@ -204,12 +214,12 @@ impl Cluster {
             | Output::Era { .. }
             | Output::Founded { .. }
             | Output::Match { .. }
-            | Output::Configured { .. }
-            | Output::Amnesia { .. } => {}
+            | Output::Configured { .. } => {}
+            Output::Amnesia { what, .. } => assert!(!self.disks_are_kept, "C2: a sound disk, and {what}"),
         }
     }
 
-    fn tell_later(&mut self, node: usize, input: Input) {
+    pub(super) fn tell_later(&mut self, node: usize, input: Input) {
         let now = Now { monotonic: self.now, wall: Wall(0) };
         self.replicas[node].groups.handle(now, input);
     }
@@ -236,6 +246,15 @@ impl Cluster {
                 Pending::Send(to, message) => self.network.push((member(node).node, to, message)),
                 Pending::Notify(receipt) => self.tell(node, Input::Durable(receipt)),
             }
+        }
+    }
+
+    /// The disk catches up until it has told of so many writes.
+    pub(super) fn sync_until_notified(&mut self, node: usize, count: usize) {
+        for _ in 0..count {
+            let pending = &self.replicas[node].pending;
+            let told = pending.iter().position(|pending| matches!(pending, Pending::Notify(_)));
+            self.sync(node, told.expect("it waits to be told") + 1);
         }
     }
 

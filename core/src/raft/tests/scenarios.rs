@@ -279,6 +279,7 @@ scenarios! {
     joint_change_cut_back
     lagging_follower
     leader_removed
+    leader_taken_out
     learner_promotion
     log_conflict
     pre_vote

@@ -3,6 +3,7 @@
 mod flood;
 mod graph;
 mod routes;
+mod stopped;
 mod wire;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -102,7 +103,8 @@ impl World {
 
     fn input(&mut self, node: usize, step: impl Into<Step>) {
         let routes = self.nodes.get_mut(&node).expect("the node runs");
-        for Output::Send { to, message } in take_step(routes, self.now, step) {
+        for output in take_step(routes, self.now, step) {
+            let Output::Send { to, message } = output else { continue };
             let to = to.0 as usize;
             assert!(self.links.contains(&(node, to)), "{node} sends to {to}, no neighbour");
             self.sent += 1;

@@ -34,7 +34,7 @@ fn flood(from: usize, states: Vec<Announcement>) -> Step {
 fn flooded(outputs: &[Output], to: usize) -> Vec<(u128, u64, u64)> {
     let states = outputs.iter().filter_map(|output| match output {
         Output::Send { to: node, message: Message::Flood(states) } if *node == id(to) => Some(states),
-        Output::Send { .. } => None,
+        _ => None,
     });
     let version = |state: &Announcement| (state.origin.0, state.generation.0, state.sequence);
     states.flatten().map(version).collect()

@@ -137,7 +137,7 @@ fn the_largest_tables_go_out_in_messages_that_fit_into_a_header() {
     routes.handle(at(now), Input::LinkUp { node: id(3), label: 2 });
     let mut states = 0;
     while let Some(output) = routes.poll() {
-        let Output::Send { to, message } = output;
+        let Output::Send { to, message } = output else { continue };
         if to == id(3) && matches!(message, Message::Flood(_)) {
             let bytes = message.encode();
             assert!(bytes.len() <= usize::from(u16::MAX), "{} bytes", bytes.len());

@@ -144,7 +144,7 @@ impl Stream {
         };
         let limit = common.config.message_bytes;
         if let Some(large) = messages.iter().map(Bytes::len).find(|&len| len > limit) {
-            return Err(Refusal::TooLarge { got: large as u64, limit: limit as u64 });
+            return Err(Refusal::TooLarge { what: "a message", got: large as u64, limit: limit as u64 });
         }
         let place = self.place(writer);
         let repeated = last.min(place);

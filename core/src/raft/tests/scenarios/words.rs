@@ -165,6 +165,7 @@ fn refusal(reason: RefusedReason) -> String {
         RefusedReason::Full => "it is full".into(),
         RefusedReason::Transferring => "another is about to lead".into(),
         RefusedReason::NotVoter => "only a voter can lead".into(),
+        RefusedReason::TooHeavy => "it refers to too many bytes".into(),
     }
 }
 
