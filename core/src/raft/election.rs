@@ -381,7 +381,7 @@ impl Group {
             receiving.put_off(by);
         }
         if let Some(given) = &mut self.copying_to {
-            given.until = given.until + by;
+            given.until += by;
         }
         if let Role::Leader(leading) = &mut self.role {
             leading.quorum_lost = leading.quorum_lost.map(|at| at + by);

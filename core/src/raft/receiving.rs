@@ -78,7 +78,7 @@ impl Receiving {
 
     /// Nobody is accused for that time.
     pub(super) fn put_off(&mut self, by: Span) {
-        self.until = self.until + by;
+        self.until += by;
     }
 }
 

@@ -117,7 +117,9 @@ impl History {
 
     fn holds_its_name(&self, node: usize) -> bool {
         let known = self.cluster.configuration(node);
-        known.members().any(|one| one == member(node))
+        // On its disk: a crash takes the rest, and then it would not know that it votes.
+        let place = self.cluster.place(node);
+        known.members().any(|one| one == member(node)) && place.durable == place.last
     }
 
     /// All comes back; the present members agree, and one of them reads.
