@@ -298,10 +298,6 @@ marks! {
         MemberIntroduced: "a member was let in on the word of others before the log told of it";
         MemberEvicted: "a member was taken out of the mesh, or left it";
         FormerMemberFenced: "a former member was turned away and told why";
-        MeshStopped: "a node stopped its mesh";
-        StartedStopped: "a node started whose mesh an operator had stopped";
-        NodeSaidItStops: "a node heard of another that it stops";
-        CameOnline: "a node that had stopped its mesh took part again";
         FenceHeard: "a node was told that it is no member any more";
         ToldOfEviction: "a node believed that it is no member any more, and serves nothing since";
         FormerReplicaMeant: "a message came for a replica that its node gave up when it was taken out";
@@ -312,6 +308,10 @@ marks! {
         RaisedEpochShown: "a neighbour was shown an epoch that had risen since the hello";
     }
     Rare {
+        MeshStopped: "a node stopped its mesh";
+        StartedStopped: "a node started whose mesh an operator had stopped";
+        NodeSaidItStops: "a node heard of another that it stops";
+        CameOnline: "a node that had stopped its mesh took part again";
         VoterReplaced: "a learner took the place of a voter that was away for long";
         VotersSpread: "a voter was exchanged for another of a region with fewer";
         StoppedLeading: "a node stopped its mesh while it led what another could";

@@ -201,6 +201,7 @@ impl Mesh {
         // Who let whom in may look otherwise now.
         self.introductions.forget();
         self.reports.retain(|node| self.state.members.contains_key(node));
+        self.forget_stopped();
         self.tell_members(&[]);
         self.look_soon(now);
         self.on_members_changed();

@@ -18,7 +18,6 @@ use crate::id::{NodeId, RequestId};
 use crate::node::command::{Refusal, Reply};
 use crate::rare;
 use crate::record::Record;
-use crate::sometimes;
 use crate::time::{Instant, Now};
 
 /// How many may wait for a stop or a start.
@@ -110,7 +109,7 @@ impl Mesh {
     /// A start: what an operator stopped stays stopped.
     pub(super) fn restored_stop(&mut self) {
         if self.stopping.lasting {
-            sometimes!(StartedStopped);
+            rare!(StartedStopped);
             self.stopping.stage = Stage::Stopped;
             self.outputs.push_back(Output::Offline(true));
             self.outputs.push_back(Output::Farewell(true));
@@ -187,7 +186,7 @@ impl Mesh {
     }
 
     fn go_offline(&mut self, now: Now) {
-        sometimes!(MeshStopped);
+        rare!(MeshStopped);
         self.stopping.stage = Stage::Stopped;
         self.outputs.push_back(Output::Offline(true));
         if self.stopping.lasting {
@@ -257,6 +256,13 @@ impl Mesh {
             true => MeshEvent::NodeStopped { node, name },
             false => MeshEvent::NodeStarted { node, name },
         });
+    }
+
+    /// Members went: if one comes back, nothing is known of it.
+    pub(super) fn forget_stopped(&mut self) {
+        let members = &self.state.members;
+        self.stopping.others.retain(|node| members.contains_key(node));
+        self.stopping.failed.retain(|node| members.contains_key(node));
     }
 
     /// A member is not heard, or is heard again. Nobody is said to have failed who said that it stops.

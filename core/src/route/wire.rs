@@ -94,6 +94,10 @@ fn state_from_wire(state: wire::LinkState) -> Result<Announcement, Malformed> {
     if state.generation >= NUMBER_MAX || state.sequence >= NUMBER_MAX {
         return Err(Malformed("link state with an impossible version"));
     }
+    // A goodbye holds until its origin outdoes it, which it must be able to.
+    if state.stopped && state.generation >= NUMBER_MAX / 2 {
+        return Err(Malformed("goodbye under a generation that no node reaches"));
+    }
     let origin = NodeId::from_slice(&state.origin)
         .ok_or(Malformed("link state with an origin that is not 16 bytes"))?;
     let age = Span::secs(u64::from(state.age));

@@ -192,3 +192,23 @@ fn while_the_log_tells_of_a_membership_that_is_over_a_handler_waits() {
     world.send(0, update(KIND, 1, None, b"x")).unwrap();
     assert!(matches!(world.reply(2, request), Some(Ok(Reply::Update(_)))));
 }
+
+#[test]
+fn who_stopped_and_was_evicted_and_is_a_member_again_can_fail() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.pass(Span::secs(2));
+    let node = world.id(2);
+    world.inbox.push_back((0, Input::OtherStopped { node, stopped: true }));
+    world.pump();
+    evicted(&mut world, 2);
+    let input = shown(&world, 1, 2);
+    world.inbox.push_back((2, input));
+    world.pump();
+    let token = invite(&mut world, 1);
+    world.join(2, &token);
+    world.pass(Span::secs(2));
+    world.hosts[0].events.clear();
+    world.inbox.push_back((0, Input::PairSuspect { node }));
+    world.pump();
+    assert_eq!(world.hosts[0].events, [MeshEvent::NodeFailed { node, name: "c".into() }]);
+}

@@ -71,6 +71,11 @@ fn what_does_not_fit_is_refused() {
     assert!(refused(|state| state.origin = Bytes::from_static(&[1; 15])));
     assert!(refused(|state| state.sequence += 1));
     assert!(refused(|state| state.generation = u64::MAX));
+    let goodbye = |generation| {
+        move |state: &mut wire::LinkState| (state.stopped, state.generation) = (true, generation)
+    };
+    assert!(!refused(goodbye((1 << 61) - 1)));
+    assert!(refused(goodbye(1 << 61)), "its origin could not outdo it");
     assert!(!refused(|state| state.links = vec![0; LINKS_BYTES_MAX].into()));
     assert!(refused(|state| state.links = vec![0; LINKS_BYTES_MAX + 1].into()), "too many bytes");
     assert!(!unreadable(|_| {}));
