@@ -303,6 +303,11 @@ impl Progress {
         }
     }
 
+    /// Whether all that was sent is answered, and more of it was sent than it holds now.
+    pub(super) fn lost_the_rest(&self) -> bool {
+        self.is_streaming() && self.flights.is_empty() && self.next > self.matched.next()
+    }
+
     pub(super) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
@@ -421,7 +426,7 @@ mod tests {
         // It held the first entry of the last append; its answer that the others wait for bytes was lost.
         progress.sent(sent(6, 17), flows, NOW);
         progress.matched((6, LogIndex(15)), &config, flows, NOW);
-        assert!(!progress.is_awaited() && progress.retry_at().is_none());
+        assert!(!progress.is_awaited() && progress.retry_at().is_none() && progress.lost_the_rest());
         progress.resume(6, flows);
         assert_eq!(progress.next, LogIndex(16));
         progress.sent(sent(7, 17), flows, NOW);

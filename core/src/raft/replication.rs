@@ -526,10 +526,10 @@ impl Group {
         if context.planted.strikes(Bug::MatchGoesBack, || behind) {
             progress.matched = place.index;
         }
-        if more {
-            progress.resume(number, flows);
-        } else if waiting {
+        if waiting && !more {
             progress.pause(number, flows, now);
+        } else if more || progress.lost_the_rest() {
+            progress.resume(number, flows);
         }
         self.wake_for(from.node);
         if news {

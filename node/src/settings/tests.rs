@@ -84,7 +84,7 @@ fn misspelt_words_are_errors_that_name_the_line_and_the_nearest_word() {
         "wattle.toml:2: unknown key `dial` in [node]; it belongs into [mesh]"
     );
     let far = read("[node]\ncolour = 1\n", &[]).unwrap_err();
-    assert_eq!(far, "wattle.toml:2: unknown key of [node]: `colour`; there is name, data_dir");
+    assert_eq!(far, "wattle.toml:2: unknown key of [node]: `colour`; there is name, data_dir, region");
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Recoveries {
 mod tests {
     use super::super::fixture;
     use super::*;
-    use wattle_core::id::Term;
+    use wattle_core::id::{MeshId, Term};
     use wattle_core::node::status::GroupStatus;
     use wattle_core::recovery::{Recovered, RecoveryStatus};
     use wattle_core::time::Wall;
@@ -174,7 +174,13 @@ mod tests {
         let last = (number > 0).then_some(recovered);
         let recovery = RecoveryStatus { last, ..RecoveryStatus::default() };
         let epoch = Epoch { number, ..Epoch::default() };
-        Status { control: Some(control), recovery, epoch, ..fixture::status(node, Vec::new()) }
+        Status {
+            control: Some(control),
+            recovery,
+            epoch,
+            mesh: Some(MeshId(1)),
+            ..fixture::status(node, Vec::new())
+        }
     }
 
     fn place(index: LogIndex, chain: u8) -> Option<Place> {
