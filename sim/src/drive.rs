@@ -263,6 +263,7 @@ impl<M: Machine> World<M> {
             Event::Amnesia { group, node: whose, .. } if *whose == self.processes[node].id() => {
                 books.logs.told(node, *group);
             }
+            Event::Mesh(wattle_core::event::MeshEvent::NodeLeft { .. }) => books.departures.said(),
             Event::GroupStopped { group, reason } => {
                 ensure!(books.logs.excused(*group), "X11", "group {group} stopped on node {node}: {reason}");
             }
