@@ -272,7 +272,7 @@ fn history(seed: u64, planted: Planted) {
         }
     }
     for node in 0..6 {
-        if lost.contains(&node) && seed % 2 == 0 && cluster.replicas[node].up {
+        if lost.contains(&node) && seed.is_multiple_of(2) && cluster.replicas[node].up {
             cluster.crash(node);
         }
     }
