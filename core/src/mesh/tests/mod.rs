@@ -19,6 +19,7 @@ use crate::work::{Job, perform, public_key};
 mod agreed;
 mod departed;
 mod describe;
+mod doubles;
 mod events;
 mod growth;
 mod introductions;
@@ -75,6 +76,9 @@ struct Host {
     leads: usize,
     farewell: bool,
     offline: bool,
+    rejoined: usize,
+    claims: Vec<Bytes>,
+    identities: BTreeMap<NodeId, Told>,
 }
 
 pub(super) struct World {
@@ -176,6 +180,9 @@ impl World {
             leads: 0,
             farewell: false,
             offline: false,
+            rejoined: 0,
+            claims: Vec::new(),
+            identities: BTreeMap::new(),
         });
         self.hosts.len() - 1
     }
@@ -183,7 +190,9 @@ impl World {
     fn start(&mut self, config: &Config) -> Mesh {
         self.starts += 1;
         let rng = Rng::stream([self.starts as u8; 32], Purpose::Mesh);
-        Mesh::new(config.clone(), config.key.first_node_id(), rng, Planted::none())
+        let mut mesh = Mesh::new(config.clone(), config.key.first_node_id(), rng, Planted::none());
+        mesh.begins(crate::id::BootId(self.starts.into()), crate::id::Generation(0));
+        mesh
     }
 
     /// Ends the host's life and begins another from its disk.
@@ -488,6 +497,12 @@ impl World {
             }
             Output::Farewell(stopped) => entry.farewell = stopped,
             Output::Offline(offline) => entry.offline = offline,
+            Output::Rejoin => entry.rejoined += 1,
+            Output::Claim { claim, .. } => entry.claims.push(claim),
+            Output::Identity { node, told } => drop(match told {
+                Some(told) => entry.identities.insert(node, told),
+                None => entry.identities.remove(&node),
+            }),
             Output::Parted => {
                 entry.in_group = false;
                 entry.applied = 0;
