@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use wattle_core::id::LaneId;
+use wattle_core::id::{LaneId, Ticket};
 use wattle_core::node::command::{Command, Refusal, Reply};
 use wattle_core::node::output::{DialId, Event};
 use wattle_core::node::{Config, Input, Output, Status};
@@ -14,6 +14,9 @@ use crate::Solo;
 
 /// How often bytes are carried.
 const STEP: Span = Span::millis(5);
+
+/// Rows, in their order.
+pub type Disk = BTreeMap<Ticket, Bytes>;
 
 /// One end of a lane.
 type End = (usize, LaneId);
@@ -85,6 +88,19 @@ impl Crowd {
         solo.configure(settings);
         solo.restart_as(u128::from(self.last) << 64).expect("what is on disk makes sense");
         self.events[node].clear();
+    }
+
+    /// What is on a node's disk.
+    #[must_use]
+    pub fn disk(&mut self, node: usize) -> Disk {
+        self.nodes[node].sync();
+        self.nodes[node].rows.clone()
+    }
+
+    /// Ends a node's process and starts it anew on another disk.
+    pub fn replace_disk(&mut self, node: usize, disk: Disk) {
+        self.nodes[node].rows = disk;
+        self.restart(node, |_| {});
     }
 
     /// Lets two nodes reach each other, or not any more.

@@ -4,7 +4,7 @@ pub mod browser;
 mod crowd;
 mod duo;
 
-pub use crowd::Crowd;
+pub use crowd::{Crowd, Disk};
 pub use duo::Duo;
 
 use std::collections::{BTreeMap, VecDeque};

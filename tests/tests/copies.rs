@@ -4,7 +4,7 @@ use wattle_core::id::{BootId, NodeId};
 use wattle_core::node::command::{Command, Refusal, Reply};
 use wattle_core::node::output::Event;
 use wattle_core::time::Span;
-use wattle_tests::Crowd;
+use wattle_tests::{Crowd, Disk};
 
 /// The node that is copied, and its copy, which remembers whom the node joined through.
 const COPIED: usize = 3;
@@ -162,4 +162,65 @@ fn starts_that_follow_one_another_fast_are_one_node() {
     let status = crowd.status(0);
     assert!(status.members.iter().all(|member| member.reachable && !member.duplicated));
     assert_ne!(status.boot, BootId(0));
+}
+
+/// Restarts, cuts and a disk that is taken back, as they come.
+fn play(crowd: &mut Crowd, draws: &mut Draws, node: usize) {
+    let mut disks: Vec<Disk> = Vec::new();
+    for _ in 0..12 {
+        let other = draws.below(3);
+        match draws.below(5) {
+            0 => crowd.restart(node, |_| {}),
+            1 => disks.push(crowd.disk(node)),
+            2 if !disks.is_empty() => {
+                let disk = disks[draws.below(disks.len())].clone();
+                crowd.replace_disk(node, disk);
+            }
+            _ => crowd.cut(node, other, draws.below(2) == 0),
+        }
+        crowd.pass(Span::millis(draws.below(1_500) as u64));
+    }
+}
+
+#[test]
+fn in_random_histories_copies_are_found_and_nobody_else() {
+    for seed in 1..=8 {
+        let mut draws = Draws(seed);
+        let mut crowd = four();
+        for node in [2, COPIED] {
+            play(&mut crowd, &mut draws, node);
+            let sound = (0..4).all(|node| !stopped(&crowd, node));
+            assert!(sound, "seed {seed}: starts that follow one another prove nothing");
+        }
+        let dials = draws.below(3);
+        let copy = crowd.copy(COPIED, &[dials]);
+        for pair in
+            (0..3).flat_map(|other| [(COPIED, other), (copy, other), (2, other)]).filter(|(a, b)| a != b)
+        {
+            crowd.cut(pair.0, pair.1, draws.below(3) == 0);
+        }
+        crowd.pass(Span::millis(draws.below(4_000) as u64));
+        for pair in
+            (0..3).flat_map(|other| [(COPIED, other), (copy, other), (2, other)]).filter(|(a, b)| a != b)
+        {
+            crowd.cut(pair.0, pair.1, false);
+        }
+        crowd.pass(Span::secs(20));
+        assert!(stopped(&crowd, COPIED) && stopped(&crowd, copy), "seed {seed}");
+        assert!((0..3).all(|node| !stopped(&crowd, node)), "seed {seed}");
+        let (id, other) = (crowd.nodes[COPIED].id(), crowd.status(0));
+        assert!(other.members.iter().all(|member| member.duplicated == (member.node == id)), "seed {seed}");
+    }
+}
+
+/// SplitMix64.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) % end as u64) as usize
+    }
 }

@@ -184,8 +184,8 @@ impl Mesh {
                 other.boot
             ),
             Some(Record::Only(claim)) => alloc::format!(
-                "another copy of this node's data directory was started with --only-copy, as {} (this is {boot}): this copy is stopped. If that \
-                 was wrong, {REMEDY}",
+                "another copy of this node's data directory was started with --only-copy, as {} (this is {boot}), or this one was taken back to before \
+                 it was: it is stopped. If it is the one to go on, {REMEDY}",
                 claim.boot
             ),
             None => String::new(),

@@ -187,7 +187,8 @@ impl Routes {
             Input::Joined(members) => self.on_joined(now, members),
             Input::Claim(claim) => {
                 self.claim = claim;
-                self.announce(now);
+                // Not at once each time: others have a say in whom this start is told of.
+                self.pace_announce.want(now);
             }
             Input::Record { node, record } => self.on_record(node, record),
             Input::Stopped(stopped) => self.on_stopped(now, stopped),

@@ -141,3 +141,17 @@ fn starts_of_a_node_that_exists_twice_are_no_neighbours_until_a_round_begins() {
     let outputs = feed(&mut links, NOW, say(14, again(0, Bytes::new())));
     assert!(sent(&outputs).is_empty(), "{outputs:?}");
 }
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_bar_that_is_not_kept_shows() {
+    let planted = Planted::only(crate::planted::Bug::BarNotKept);
+    let rng = Rng::stream([1; 32], Stream::Link);
+    let mut links = Links::new(config(), id(1), BootId(1001), rng, planted);
+    links.restored(at(Instant::ZERO), Generation(1));
+    links.handle(at(Instant::ZERO), Input::Mesh(MESH));
+    links.handle(at(Instant::ZERO), Input::Roster(roster(&[1, 2])));
+    feed(&mut links, NOW, Input::Bar { node: id(2), bar: bar(1) });
+    bring_up(&mut links, NOW, 10, hello(2, 5));
+    assert_eq!(links.lane(id(2)), Some(LaneId(10)));
+}

@@ -43,13 +43,18 @@ impl World {
 
 /// A mesh of three, a copy of the second node, and the proof that it exists twice, as the copy found it.
 fn found() -> (World, usize, Bytes) {
+    found_with(Planted::none())
+}
+
+fn found_with(planted: Planted) -> (World, usize, Bytes) {
     let mut world = World::grown(&["a", "b", "c"]);
+    world.planted = planted;
     let (copy, [one, other]) = world.copied(1);
     world.hint(1, other, Bytes::new());
     assert!(!world.mesh(1).is_double(), "a hint is no proof");
     let claim = world.hosts[1].claims.pop().expect("it says whom it met");
     world.hint(copy, one, claim);
-    assert!(world.mesh(copy).is_double());
+    assert_eq!(world.mesh(copy).is_double(), !planted.has(crate::planted::Bug::DoubleGoesOn));
     let node = world.id(copy);
     let record = world.record_of(copy, node).expect("it shows why");
     (world, copy, record)
@@ -131,7 +136,10 @@ fn a_third_start_is_stopped_until_an_operator_says_that_it_is_the_only_copy() {
     world.show(copy, &only);
     assert!(world.mesh(copy).is_double(), "another copy is the only one");
     let words = world.mesh(copy).double().expect("it knows");
-    assert!(words.contains("another copy") && words.contains("--only-copy"), "{words}");
+    assert!(
+        words.contains("another copy") && words.contains("taken back") && words.contains("--only-copy"),
+        "{words}"
+    );
     world.hosts[copy].config.only_copy = true;
     world.restart(copy);
     world.pump();
@@ -162,21 +170,21 @@ fn both_copies_started_as_the_only_one_are_found_out_again() {
     assert!(world.mesh(copy).is_double());
 }
 
+/// A claim under the key of another member.
+fn forge(mut claim: Claim) -> Claim {
+    let job = crate::work::Job::Sign(claim.statement());
+    let crate::work::Done::Signature(signature) = perform(&job, &[1; 32]) else { panic!("not signed") };
+    claim.signature = signature.into();
+    claim
+}
+
 #[test]
 fn nobody_but_the_node_itself_can_say_so() {
     let mut world = World::grown(&["a", "b", "c"]);
     let node = world.id(1);
     world.restart(1);
     let (here, other) = (last_boot(&world), BootId(77));
-    // Claims that fit, under the key of another member.
-    let sign = |boot, other, round| {
-        let mut claim = Claim { node, round, boot, other, signature: Bytes::from_static(&[0; 64]) };
-        let job = crate::work::Job::Sign(claim.statement());
-        if let crate::work::Done::Signature(signature) = perform(&job, &[1; 32]) {
-            claim.signature = signature.into();
-        }
-        claim
-    };
+    let sign = |boot, other, round| forge(Claim { node, round, boot, other, signature: Bytes::new() });
     let forged = [sign(here, Some(other), 0), sign(other, Some(here), 0)];
     world.hint(1, other, forged[1].encode());
     for record in [Record::Twice(forged), Record::Only(sign(other, None, 9))] {
@@ -254,4 +262,37 @@ fn starts_that_follow_one_another_never_prove_anything() {
         }
         assert!(said.len() > 3, "seed {seed}: it met nobody");
     }
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn planted_bugs_of_copies_show() {
+    use crate::planted::Bug;
+    // A hint alone stops a sound node.
+    let mut world = World::grown(&["a", "b"]);
+    world.planted = Planted::only(Bug::OneSidedClaim);
+    world.restart(1);
+    world.hint(1, BootId(77), Bytes::new());
+    assert!(world.mesh(1).is_double());
+    // Any member stops any other.
+    let mut world = World::grown(&["a", "b"]);
+    world.planted = Planted::only(Bug::ClaimNotChecked);
+    (0..2).for_each(|host| world.restart(host));
+    let node = world.id(1);
+    let claim = |boot, other| {
+        let (boot, other, signature) = (BootId(boot), Some(BootId(other)), Bytes::new());
+        forge(Claim { node, round: 0, boot, other, signature })
+    };
+    world.show(0, &Record::Twice([claim(3, 4), claim(4, 3)]).encode());
+    assert!(world.mesh(0).is_twice(node));
+    // Copies go on.
+    let (mut world, _, record) = found_with(Planted::only(Bug::DoubleGoesOn));
+    world.show(1, &record);
+    assert!(!world.mesh(1).is_double());
+    // The only copy goes on under the names of the other.
+    let (mut world, copy, _) = found_with(Planted::only(Bug::KeptUnderOldReplica));
+    world.hosts[copy].config.only_copy = true;
+    world.restart(copy);
+    world.pump();
+    assert_eq!((world.mesh(copy).is_double(), world.hosts[copy].rejoined), (false, 0));
 }

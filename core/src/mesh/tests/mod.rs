@@ -112,6 +112,7 @@ pub(super) struct World {
     /// The last request that one member forwarded to another.
     forwarded: Option<Message>,
     starts: u64,
+    planted: Planted,
 }
 
 impl World {
@@ -139,6 +140,7 @@ impl World {
             doubted: 0,
             forwarded: None,
             starts: 0,
+            planted: Planted::none(),
         };
         for name in names {
             world.add(name);
@@ -190,7 +192,7 @@ impl World {
     fn start(&mut self, config: &Config) -> Mesh {
         self.starts += 1;
         let rng = Rng::stream([self.starts as u8; 32], Purpose::Mesh);
-        let mut mesh = Mesh::new(config.clone(), config.key.first_node_id(), rng, Planted::none());
+        let mut mesh = Mesh::new(config.clone(), config.key.first_node_id(), rng, self.planted);
         mesh.begins(crate::id::BootId(self.starts.into()), crate::id::Generation(0));
         mesh
     }
