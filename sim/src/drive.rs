@@ -164,6 +164,12 @@ impl<M: Machine> World<M> {
         for place in &places {
             // Not now and then: a log that grows for ever has hundreds of thousands of entries before the next look.
             log_is_bounded(node, place, self.plan.messages() + self.plan.update_calls())?;
+            let id = self.processes[node].id();
+            if self.books.votes.shows(id, place)
+                && let Some(configuration) = machine.group_configuration(place.group)
+            {
+                self.books.votes.leads(id, place, configuration)?;
+            }
             let before = self.books.logs.news(node, life, place);
             if synced {
                 self.books.logs.stands(node, life, *place)?;
@@ -266,6 +272,7 @@ impl<M: Machine> World<M> {
             Event::DuplicateIdentity { why, .. } => {
                 ensure!(false, "X40", "node {node}, of which no plan makes a copy, stops as one: {why}");
             }
+            Event::Mesh(wattle_core::event::MeshEvent::NodeLeft { .. }) => books.departures.said(),
             Event::GroupStopped { group, reason } => {
                 ensure!(books.logs.excused(*group), "X11", "group {group} stopped on node {node}: {reason}");
             }
