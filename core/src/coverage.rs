@@ -250,6 +250,7 @@ marks! {
         FarewellHeard: "the other end said that it leaves a lane";
         HelloRefused: "a hello was refused";
         NeighbourStartedAnew: "a neighbour's new start took the place of the one before";
+        RivalTold: "a start was told that another start of its node has its place";
         StrangerEndorsed: "a node that is no member as far as was known showed an endorsement";
         LaneProbed: "a lane was asked to prove itself";
         RedialsBackedOff: "an address that failed often was dialled more rarely";
@@ -308,6 +309,13 @@ marks! {
         RaisedEpochShown: "a neighbour was shown an epoch that had risen since the hello";
     }
     Rare {
+        RivalNamed: "a start named another start of its node that is said to be about";
+        ClaimHandedOn: "what a start claims of another was handed on to that one";
+        DoubleStopped: "a node stopped because it exists twice";
+        DoubleHeardOf: "a node heard that another exists twice";
+        BarredShown: "a start of a node that exists twice was turned away";
+        OnlyCopyStarted: "a copy of a node was started as the only one";
+        RecordsFull: "so many nodes existed twice that a further one was not kept";
         MeshStopped: "a node stopped its mesh";
         StartedStopped: "a node started whose mesh an operator had stopped";
         NodeSaidItStops: "a node heard of another that it stops";

@@ -75,6 +75,13 @@ pub enum MeshEvent {
         /// Its name.
         name: String,
     },
+    /// A member exists twice: its data directory was copied and both copies run. Nobody hears either.
+    NodeDuplicated {
+        /// Which.
+        node: NodeId,
+        /// Its name.
+        name: String,
+    },
     /// Another node leads the control group, or none is known to.
     LeaderChanged {
         /// Who leads.

@@ -283,6 +283,14 @@ bugs! {
             "a watcher that comes from before what is remembered is told what is remembered, as if that were all";
         SnapshotForgetsConfiguration = "snapshot-forgets-configuration":
             "a snapshot of the control group's state is without the agreed configuration";
+        OneSidedClaim = "one-sided-claim":
+            "a start that names another takes that for the proof that both are about";
+        ClaimNotChecked = "claim-not-checked":
+            "what is said of a node's identity is believed under whatever signature";
+        DoubleGoesOn = "double-goes-on":
+            "a node that is shown that it exists twice goes on";
+        KeptUnderOldReplica = "kept-under-old-replica":
+            "the only copy of a node goes on under the replica ids that another copy bore, too";
         EpochNotCompared = "epoch-not-compared":
             "a node that was evicted is let in again on its old admission: nobody compares mesh epochs";
         RecoveryFenceNotWritten = "recovery-fence-not-written":
@@ -437,6 +445,8 @@ bugs! {
             "an announcement too soon after the last one is lost rather than put off";
     }
     Link {
+        BarNotKept = "bar-not-kept":
+            "starts of a node that exists twice are neighbours all the same";
         PauseUnderstated = "pause-understated":
             "a beat to a far peer says that the next one comes as soon as to a near one";
         DeadLaneKept = "dead-lane-kept":

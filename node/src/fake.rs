@@ -434,6 +434,7 @@ impl World for FakeWorld {
             recovery: RecoveryStatus::default(),
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
+            duplicate: None,
             standing: None,
             activity: state.activity,
             former: Vec::new(),

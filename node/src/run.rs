@@ -1,6 +1,7 @@
 //! `wattle run`: one node in the foreground.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -11,16 +12,25 @@ use crate::serve::Serving;
 use crate::settings::Settings;
 use crate::stop::Stop;
 
+/// How long a node that exists twice goes on answering with why it takes no part.
+const DUPLICATE_LINGER: Duration = Duration::from_secs(1);
+
 /// Runs a node until it is asked to stop.
 ///
 /// # Errors
 /// When the settings are wrong, the node cannot start, or it stops by itself.
-pub async fn run(config: Option<&Path>, directory: &Directory, output: Output) -> Result<(), Failure> {
+pub async fn run(
+    config: Option<&Path>,
+    only_copy: bool,
+    directory: &Directory,
+    output: Output,
+) -> Result<(), Failure> {
     let settings = Settings::load(config).map_err(|mistakes| Failure::Usage(mistakes.to_string()))?;
     let mut stop =
         Stop::on_signals().map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
-    let serving =
-        Serving::start(for_io(&settings), settings.api_listen, directory).await.map_err(Failure::Failed)?;
+    let serving = Serving::start(for_io(&settings, only_copy), settings.api_listen, directory)
+        .await
+        .map_err(Failure::Failed)?;
     let listening: Vec<String> = serving.running.listening().iter().map(ToString::to_string).collect();
     let address = &serving.address;
     output.print(
@@ -50,6 +60,12 @@ pub async fn run(config: Option<&Path>, directory: &Directory, output: Output) -
             serving.stop().await;
             Ok(())
         }
+        why = serving.duplicated() => {
+            // What proves it leaves, and clients that ask meanwhile are told.
+            tokio::time::sleep(DUPLICATE_LINGER).await;
+            serving.stop().await;
+            Err(Failure::Duplicate(why))
+        }
         reason = serving.stopped() => {
             serving.stop().await;
             Err(Failure::Failed(format!("the node {reason}")))
@@ -58,7 +74,7 @@ pub async fn run(config: Option<&Path>, directory: &Directory, output: Output) -
 }
 
 /// What the settings mean to the node.
-fn for_io(settings: &Settings) -> wattle_io::Settings {
+fn for_io(settings: &Settings, only_copy: bool) -> wattle_io::Settings {
     wattle_io::Settings {
         name: settings.name.clone(),
         listen: settings.listen.clone(),
@@ -67,6 +83,7 @@ fn for_io(settings: &Settings) -> wattle_io::Settings {
         space_limit: settings.space_limit,
         reserve_bytes: settings.reserve_bytes,
         region: settings.region.clone(),
+        only_copy,
         ..wattle_io::Settings::new(&settings.data_dir)
     }
 }

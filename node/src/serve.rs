@@ -90,6 +90,25 @@ impl Serving {
         self.running.stopped().await
     }
 
+    /// Waits until the node finds that it exists twice, and says what happened and what to do.
+    pub async fn duplicated(&self) -> String {
+        let mut events = self.running.events();
+        loop {
+            // What it knew when it started was said before anybody listened.
+            if let Some(why) = self.running.status().await.and_then(|status| status.duplicate) {
+                return why;
+            }
+            loop {
+                match events.recv().await {
+                    Ok(Event::DuplicateIdentity { why, .. }) => return why,
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return std::future::pending().await,
+                }
+            }
+        }
+    }
+
     /// Stops the node, which tells the mesh that it goes and ends open calls with a reason, then the API, and removes the address file.
     pub async fn stop(self) {
         let mut gone = self.running.command(Command::StopMesh { lasting: false });
@@ -147,6 +166,7 @@ fn log_event(event: &Event) {
             );
         }
         Event::Mesh(event) => tracing::debug!(?event, "the mesh"),
+        Event::DuplicateIdentity { why, .. } => tracing::error!("{why}"),
         Event::Parted { mesh, left: true, .. } => tracing::info!(%mesh, "this node left its mesh"),
         Event::Parted { mesh, left: false, why } => tracing::error!(%mesh, "{why}"),
         Event::ModeChanged(Standing { mode: MeshMode::Critical, unreachable, members, quorum }) => {

@@ -269,6 +269,9 @@ impl<M: Machine> World<M> {
             Event::Amnesia { group, node: whose, .. } if *whose == self.processes[node].id() => {
                 books.logs.told(node, *group);
             }
+            Event::DuplicateIdentity { why, .. } => {
+                ensure!(false, "X40", "node {node}, of which no plan makes a copy, stops as one: {why}");
+            }
             Event::Mesh(wattle_core::event::MeshEvent::NodeLeft { .. }) => books.departures.said(),
             Event::GroupStopped { group, reason } => {
                 ensure!(books.logs.excused(*group), "X11", "group {group} stopped on node {node}: {reason}");

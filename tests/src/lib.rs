@@ -1,8 +1,10 @@
 //! A hand-driven world for one node, or two: every output is kept, and nothing happens unless the test says so. And a browser.
 
 pub mod browser;
+mod crowd;
 mod duo;
 
+pub use crowd::{Crowd, Disk};
 pub use duo::Duo;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -162,8 +164,26 @@ impl Solo {
     pub fn restart(&mut self, keep: Ticket) -> Result<(), Rejected> {
         self.rows.retain(|&ticket, _| ticket <= keep);
         self.synced = keep;
+        self.start(BootId(self.now.monotonic.0.into()))
+    }
+
+    /// The same with all that was written on disk, and a name for the start that no other bears; the clock goes on.
+    ///
+    /// # Errors
+    /// What the node says of the rows.
+    pub fn restart_as(&mut self, boot: u128) -> Result<(), Rejected> {
+        self.synced = self.rows.last_key_value().map_or(Ticket(0), |(&last, _)| last);
+        self.start(BootId(boot))
+    }
+
+    /// Changes the settings of its next start.
+    pub fn configure(&mut self, settings: impl FnOnce(&mut Config)) {
+        settings(&mut self.config);
+    }
+
+    fn start(&mut self, boot: BootId) -> Result<(), Rejected> {
         self.outputs.clear();
-        self.node = Node::recover(self.config.clone(), self.secret, BootId(self.now.monotonic.0.into()));
+        self.node = Node::recover(self.config.clone(), self.secret, boot);
         for (&ticket, bytes) in &self.rows {
             self.node.handle(self.now, Input::Row { ticket, bytes: bytes.clone() })?;
         }

@@ -67,6 +67,7 @@ impl Links {
     pub(super) fn on_parted(&mut self, now: Instant) {
         self.mesh = None;
         self.bounds = Bounds::default();
+        self.bars.clear();
         self.forget_endorsement();
         self.on_roster(now, Vec::new());
     }

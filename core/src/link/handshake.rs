@@ -46,10 +46,14 @@ impl Links {
                 self.probe_lanes(now, hello.node);
             }
             self.tell_of_stranger(key, &hello);
+            if matches!(reason, CloseReason::Unwelcome(_)) && self.turns_rival_away(now, id, &hello) {
+                return;
+            }
             return self.turn_away(now, id, &hello, reason);
         }
         if hello.purpose == Purpose::Link {
             self.note_epoch(&hello);
+            self.look_at_identity(&hello);
         }
         if !dialled {
             self.send_hello(id, hello.purpose, nonce);
@@ -95,6 +99,7 @@ impl Links {
             node: hello.node,
             boot: hello.boot,
             generation: hello.generation,
+            round: hello.round,
             preference: (Reverse(hello.generation), dialler, nonce),
         }
     }
@@ -176,6 +181,9 @@ impl Links {
         if !self.is_member(hello.node, &lane.key) {
             return unwelcome(format!("its key is none of those of {}", hello.node));
         }
+        if let Some(bar) = self.bar_of(hello) {
+            return unwelcome(bar.words.clone());
+        }
         let of_node = |lane: &&Lane| lane.peer().is_some_and(|peer| peer.node == hello.node);
         if self.lanes.values().filter(of_node).count() >= self.config.lanes_per_neighbour_max {
             return unwelcome(format!("{} has as many lanes as one neighbour may have", hello.node));
@@ -227,7 +235,7 @@ impl Links {
         {
             sometimes!(NeighbourStartedAnew);
             // L3: `check_start` let only a later start pass. Whatever the earlier one left behind is dead.
-            self.down(now, node);
+            self.tell_replaced(now, node, peer.boot);
         }
         let Some(label) = self.labels.assign(node) else {
             rare!(LabelsUsedUp);

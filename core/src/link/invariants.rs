@@ -25,6 +25,7 @@ impl Links {
             return;
         }
         self.check_offline();
+        self.check_bars();
         let strangers = self.lanes.values().filter(|lane| lane.stranger).count();
         assert_eq!(strangers, self.strangers, "L6: strangers are counted wrongly");
         for (id, lane) in self.lanes.iter() {

@@ -18,6 +18,8 @@ pub(super) struct Peer {
     pub(super) node: NodeId,
     pub(super) boot: BootId,
     pub(super) generation: Generation,
+    /// The round of its disk.
+    pub(super) round: u64,
     pub(super) preference: Preference,
 }
 
@@ -67,6 +69,10 @@ pub(super) struct Lane {
     pub(super) phase: Phase,
     /// The mesh epoch that the other end was shown here.
     pub(super) shown: u64,
+    /// Whether the other end said that another start of this node is about, and if so, whether that one has its place.
+    pub(super) rival_heard: Option<bool>,
+    /// The start that was told that here.
+    pub(super) rival_told: Option<(NodeId, BootId)>,
     pub(super) max_frame: usize,
     pub(super) heard: Instant,
     pub(super) ping_at: Instant,

@@ -10,6 +10,7 @@ use super::dial::{TargetId, Targets};
 use super::fence::Bounds;
 use super::label::Labels;
 use super::lane::{Lane, Phase};
+use super::rivals::{Bars, Identity};
 use super::survivor::Link;
 use super::{Config, Hello, Input, LabelError, Message, Output, Purpose};
 use crate::id::{BootId, Generation, LaneId, MeshId, NodeId};
@@ -30,6 +31,8 @@ pub enum Standing {
     Closed,
     /// Link messages only: the handshake is under way.
     Greeting,
+    /// Link messages; what else comes is passed over: the other end is about to hear that another start has its place.
+    Contending,
     /// Link and join messages.
     Joining,
     /// Everything: that neighbour is at the other end.
@@ -48,6 +51,8 @@ pub struct Links {
     pub(super) member_keys: BTreeSet<PublicKey>,
     endorsement: Bytes,
     pub(super) bounds: Bounds,
+    pub(super) bars: Bars,
+    pub(super) identity: Identity,
     pub(super) lanes: SortedMap<LaneId, Lane>,
     pub(super) links: SortedMap<NodeId, Link>,
     pub(super) labels: Labels,
@@ -75,6 +80,8 @@ impl Links {
             member_keys: BTreeSet::new(),
             endorsement: Bytes::new(),
             bounds: Bounds::default(),
+            bars: Bars::new(),
+            identity: Identity::default(),
             lanes: SortedMap::new(),
             links: SortedMap::new(),
             targets: Targets::new(planted),
@@ -112,6 +119,8 @@ impl Links {
             Input::Endorsement(endorsement) => self.endorsement = endorsement,
             Input::Bounds(bounds) => self.on_bounds(bounds),
             Input::Parted => self.on_parted(now),
+            Input::Claim { other, claim } => self.on_claim(now, other, claim),
+            Input::Bar { node, bar } => self.on_bar(now, node, bar),
             Input::Offline(offline) => self.on_offline(now, offline),
             Input::Target { address } => self.targets.keep(now, address),
             Input::JoinTarget { address } => self.targets.join(now, address),
@@ -140,7 +149,10 @@ impl Links {
     /// What messages a lane may carry now. Anything else on it is misbehaviour.
     #[must_use]
     pub fn standing(&self, lane: LaneId) -> Standing {
-        match self.lanes.get(&lane).map(|lane| &lane.phase) {
+        let lane = self.lanes.get(&lane);
+        let told = lane.is_some_and(|lane| lane.rival_told.is_some());
+        match lane.map(|lane| &lane.phase) {
+            Some(Phase::Fenced { .. }) if told => Standing::Contending,
             None | Some(Phase::Closed | Phase::Fenced { .. }) => Standing::Closed,
             Some(Phase::Greeting { .. } | Phase::Confirming { .. }) => Standing::Greeting,
             Some(Phase::Joining { .. }) => Standing::Joining,
@@ -220,6 +232,8 @@ impl Links {
             ping_at: now,
             rtt: None,
             shown: 0,
+            rival_heard: None,
+            rival_told: None,
             wake: None,
         };
         let nonce = lane.nonce;
@@ -283,13 +297,16 @@ impl Links {
             Message::Leaving => self.on_leaving(now, id),
             Message::Fenced(fence) => self.on_fenced(now, id, fence),
             Message::Raised { epoch_proofs } => self.on_raised(id, epoch_proofs),
+            Message::Rival { boot, claim } => self.on_rival(now, id, boot, claim),
+            Message::Claimed { claim } => self.on_claimed(id, claim),
+            Message::Barred { record } => self.on_barred(now, id, record),
         }
         self.arm(id);
     }
 
     fn on_ping(&mut self, now: Instant, id: LaneId, sent: u64) {
         match self.standing(id) {
-            Standing::Closed => {}
+            Standing::Closed | Standing::Contending => {}
             Standing::Greeting => self.misbehaved(now, id, "a ping before the handshake was done"),
             Standing::Joining | Standing::Linked(_) if self.said_farewell(id) => {}
             Standing::Joining | Standing::Linked(_) => self.send(id, Message::Pong { echo: sent }),
@@ -340,6 +357,8 @@ impl Links {
             endorsement: if purpose == Purpose::Link { self.endorsement.clone() } else { Bytes::new() },
             epoch: self.bounds.epoch,
             epoch_proofs: if purpose == Purpose::Link { self.proofs() } else { Vec::new() },
+            round: self.identity.round,
+            identity: if purpose == Purpose::Link { self.identity.record.clone() } else { Bytes::new() },
         };
         // The generation is said aloud only when it is on disk: a start that nobody remembers must not have been heard.
         let early = self.planted.has(Bug::GenerationToldEarly);
@@ -365,7 +384,7 @@ impl Links {
 
     /// Asks the world to close a lane; from here on it counts for nothing.
     pub(super) fn close(&mut self, now: Instant, id: LaneId, reason: CloseReason) {
-        if self.standing(id) == Standing::Closed {
+        if matches!(self.standing(id), Standing::Closed | Standing::Contending) {
             return;
         }
         let words = match &reason {

@@ -46,6 +46,10 @@ pub struct Hello {
     pub epoch: Epoch,
     /// What raised the mesh to it, and to some epochs before; not read here.
     pub epoch_proofs: Vec<Bytes>,
+    /// How often an operator said of the sender's disk that it is the only copy.
+    pub round: u64,
+    /// What shows that; not read here.
+    pub identity: Bytes,
 }
 
 /// A message between neighbours.
@@ -73,6 +77,23 @@ pub enum Message {
     Raised {
         /// The last one first.
         epoch_proofs: Vec<Bytes>,
+    },
+    /// Another start of the receiver is about.
+    Rival {
+        /// Which.
+        boot: BootId,
+        /// What that one claims of the receiver, or nothing; not read here.
+        claim: Bytes,
+    },
+    /// What the sender claims of another start of its node; not read here.
+    Claimed {
+        /// The encoded claim.
+        claim: Bytes,
+    },
+    /// The last message to a start that is turned away, because its node exists twice or another copy of it is the only one.
+    Barred {
+        /// What shows that; not read here.
+        record: Bytes,
     },
 }
 

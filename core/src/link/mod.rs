@@ -27,6 +27,7 @@
 //! - L8: every lane that is not closed has a deadline.
 //! - L9: `Up` and `Down` alternate for each node.
 //! - L10: who was taken out of the mesh, and is no member again, is no neighbour; it is told why.
+//! - L12: a start that is barred, because its node exists twice or another copy of it is the only one, is no neighbour; it is shown by what.
 //! - L11: a node that is offline has no link, greets nobody and dials nobody.
 //!
 //! Those of the pairs stand in [`pairs`].
@@ -42,6 +43,7 @@ mod links;
 mod message;
 mod offline;
 pub mod pairs;
+mod rivals;
 mod roster;
 mod survivor;
 #[cfg(test)]
@@ -58,6 +60,7 @@ pub use label::LabelError;
 pub use links::{Links, Standing};
 pub use message::{Fence, Hello, Message, Purpose};
 pub use pairs::{Beat, LeadsPage, Pairs};
+pub use rivals::Bar;
 pub use wire::Malformed;
 
 use crate::id::{BootId, Generation, LaneId, MeshId, NodeId};
@@ -119,6 +122,20 @@ pub enum Input {
     Bounds(Bounds),
     /// This node belongs to no mesh any more.
     Parted,
+    /// This start claims something of another start of its node.
+    Claim {
+        /// The other.
+        other: BootId,
+        /// What; not read here.
+        claim: Bytes,
+    },
+    /// Which starts of a node are turned away, if any.
+    Bar {
+        /// Whose.
+        node: NodeId,
+        /// Which.
+        bar: Option<Bar>,
+    },
     /// No link is to be up from now on, or links may come up again.
     Offline(bool),
     /// Dial there and keep dialling, for as long as this node lives.
@@ -203,6 +220,15 @@ pub enum Output {
         /// Not read here.
         endorsement: Bytes,
     },
+    /// Another start of this node is said to be about.
+    Rival {
+        /// Which.
+        boot: BootId,
+        /// What that one claims, or nothing; not read here.
+        claim: Bytes,
+    },
+    /// Somebody shows a record of a node's identity, its own or this node's; not read here.
+    Identity(Bytes),
     /// A neighbour shows what raised the mesh epoch, or took this very node out.
     Fenced(Fence),
     /// A lane for joining is open: `peer_key` is proven, whose it is has still to be judged.

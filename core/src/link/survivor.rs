@@ -124,14 +124,19 @@ impl Links {
 
     /// Ends a link and closes whatever lanes it has.
     pub(super) fn down(&mut self, now: Instant, node: NodeId) {
-        let Some(link) = self.links.remove(&node) else { return };
+        for id in self.take_down(now, node) {
+            self.close(now, id, CloseReason::Surplus);
+        }
+    }
+
+    /// Ends a link. Gives the lanes it had.
+    pub(super) fn take_down(&mut self, now: Instant, node: NodeId) -> BTreeSet<LaneId> {
+        let Some(link) = self.links.remove(&node) else { return BTreeSet::new() };
         self.labels.release(node);
         if !self.planted.has(Bug::NobodyRedials) {
             self.targets.arm(now, node, now.since(link.since), &self.config, &mut self.rng);
         }
         self.emit(Output::Down { node });
-        for id in link.lanes {
-            self.close(now, id, CloseReason::Surplus);
-        }
+        link.lanes
     }
 }

@@ -16,6 +16,8 @@ use crate::time::Span;
 
 /// The most proofs of a mesh epoch that a message has.
 pub(super) const PROOFS_MAX: usize = 16;
+/// The most bytes that a claim or record of a node's identity has.
+const IDENTITY_MAX: usize = 512;
 /// The longest name taken from a peer, in bytes.
 const NAME_MAX: usize = 255;
 
@@ -41,6 +43,11 @@ impl Message {
             Self::Raised { epoch_proofs } => {
                 wire::message::Kind::Raised(wire::Raised { epoch_proofs: epoch_proofs.clone() })
             }
+            Self::Rival { boot, claim } => {
+                wire::message::Kind::Rival(wire::Rival { boot: id_bytes(boot.0), claim: claim.clone() })
+            }
+            Self::Claimed { claim } => wire::message::Kind::Claimed(wire::Claimed { claim: claim.clone() }),
+            Self::Barred { record } => wire::message::Kind::Barred(wire::Barred { record: record.clone() }),
         };
         wire::Message { kind: Some(kind) }
     }
@@ -69,6 +76,12 @@ impl Message {
             wire::message::Kind::Raised(raised) => {
                 Self::Raised { epoch_proofs: proofs(raised.epoch_proofs)? }
             }
+            wire::message::Kind::Rival(rival) => Self::Rival {
+                boot: BootId(id(&rival.boot, "rival with a boot id that is not 16 bytes")?),
+                claim: identity(rival.claim)?,
+            },
+            wire::message::Kind::Claimed(claimed) => Self::Claimed { claim: identity(claimed.claim)? },
+            wire::message::Kind::Barred(barred) => Self::Barred { record: identity(barred.record)? },
         })
     }
 }
@@ -86,6 +99,14 @@ fn proofs(proofs: Vec<Bytes>) -> Result<Vec<Bytes>, Malformed> {
         return Err(Malformed("too many proofs of an epoch"));
     }
     Ok(proofs)
+}
+
+/// What is said of a node's identity.
+fn identity(bytes: Bytes) -> Result<Bytes, Malformed> {
+    if bytes.len() > IDENTITY_MAX {
+        return Err(Malformed("too many bytes about an identity"));
+    }
+    Ok(bytes)
 }
 
 fn hello_to_wire(hello: &Hello) -> wire::Hello {
@@ -111,6 +132,8 @@ fn hello_to_wire(hello: &Hello) -> wire::Hello {
             _ => hello.epoch.digest.0.to_vec(),
         },
         epoch_proofs: hello.epoch_proofs.clone(),
+        round: hello.round,
+        identity: hello.identity.clone(),
     }
 }
 
@@ -148,6 +171,8 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
         endorsement: hello.endorsement,
         epoch: Epoch { number: hello.epoch, digest },
         epoch_proofs: proofs(hello.epoch_proofs)?,
+        round: hello.round,
+        identity: identity(hello.identity)?,
     })
 }
 

@@ -50,6 +50,8 @@ pub struct Config {
     pub successor_timeout: Span,
     /// How long a recovery of a lost quorum may take before whoever asked is told what it waits for. Longer waits for slower survivors.
     pub recover_timeout: Span,
+    /// An operator says that no other copy of this node's disk runs or will. Counts only for a node that was found to exist twice.
+    pub only_copy: bool,
     /// How long a node that stops waits for others to lead what it leads.
     pub stop_timeout: Span,
     /// How often it looks whether they do.
@@ -131,6 +133,7 @@ impl Config {
             leave_timeout: Span::secs(5),
             successor_timeout: Span::secs(3),
             recover_timeout: Span::secs(20),
+            only_copy: false,
             stop_timeout: Span::millis(4_500),
             stop_look: Span::millis(50),
             stop_linger: Span::millis(200),

@@ -15,7 +15,7 @@ use super::requests::Purpose;
 use super::state::{Effect, State};
 use super::{Mesh, room};
 use crate::description::{DESCRIPTION_BYTES_MAX, DESCRIPTION_ITEMS_MAX, Described, Description};
-use crate::id::{Generation, NodeId, RequestId};
+use crate::id::{BootId, Generation, NodeId, RequestId};
 use crate::node::command::{Refusal, Reply};
 use crate::time::{Instant, Now};
 
@@ -61,7 +61,8 @@ impl Describing {
 
 impl Mesh {
     /// Which start of this node this is: what it says of itself is later than all that earlier ones said.
-    pub fn begins(&mut self, generation: Generation) {
+    pub fn begins(&mut self, boot: BootId, generation: Generation) {
+        self.doubles.begins(boot);
         self.describing.generation = generation;
     }
 

@@ -202,6 +202,7 @@ impl Mesh {
         self.introductions.forget();
         self.reports.retain(|node| self.state.members.contains_key(node));
         self.forget_stopped();
+        self.forget_records();
         self.tell_members(&[]);
         self.look_soon(now);
         self.on_members_changed();

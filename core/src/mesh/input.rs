@@ -12,7 +12,7 @@ use super::wire::{JoinMessage, Message};
 use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
 use crate::description::Description;
-use crate::id::{LaneId, LogIndex, NodeId, RequestId, Term};
+use crate::id::{BootId, LaneId, LogIndex, NodeId, RequestId, Term};
 use crate::recovery::{LogEnd, RecoverCommand};
 use crate::work::{Done, PublicKey};
 
@@ -154,6 +154,15 @@ pub enum Input {
         /// Whether it is stopped.
         stopped: bool,
     },
+    /// Another start of this node is said to be about.
+    Rival {
+        /// Which.
+        boot: BootId,
+        /// What that one says itself, encoded, or nothing.
+        claim: Bytes,
+    },
+    /// A member shows a record of a node's identity.
+    Identity(Bytes),
     /// Paths to members may be other ones than before.
     RoutesChanged,
     /// Answers [`super::Output::Look`]: the members that no path leads to.

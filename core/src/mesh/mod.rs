@@ -9,7 +9,7 @@
 //! `voters`, `spread` and `stability` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
 //! were admitted while this node was away), `eviction` and `evict` (how members go), `recovery`, `fencing` and `recover` (without a quorum), `parted` (a node that went), `mode` (how the mesh is, and what that
 //! forbids), `describe` (what members say of themselves), `stop` (a member
-//! that takes no part for a while), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
+//! that takes no part for a while), `identity` and `doubles` (a node that exists twice), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
 //! this), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
 //! # Invariants
@@ -53,6 +53,10 @@
 //! - **M37** What a recovery keeps is bounded by the members.
 //! - **M31** The mode that is shown and acted upon changes only once what it rests on has been so for a while.
 //! - **M38** A member that an operator stopped is offline, at its next starts too, until somebody starts it; it says so once that is on disk.
+//! - **M50** That a node exists twice is believed only on two claims under its own key that name each other; what is kept of that is bounded, and of
+//!   two records of a node the later one holds.
+//! - **M51** A node that is shown that it exists twice, or that another copy of it is the only one, says nothing that counts, at its next starts too,
+//!   until an operator says that it is the only copy; then it goes on under fresh replica ids.
 //! - **M40** One voter at a time is exchanged for one learner: where that can be committed, the number of voters stays, and the exchanges come to rest.
 //! - **M41** What is remembered of how steadily members were heard is bounded by the members.
 
@@ -70,10 +74,12 @@ pub mod wire;
 mod admit;
 mod apply;
 mod describe;
+mod doubles;
 mod events;
 mod evict;
 mod eviction;
 mod fencing;
+mod identity;
 mod introduce;
 mod join;
 mod leader;
@@ -108,7 +114,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use config::Config;
+pub use doubles::Told;
 pub use eviction::{Evict, Evicted, Eviction, Former};
+pub use identity::{Claim, Record as IdentityRecord};
 pub use input::{Applied, Input, Receipt};
 pub use join::JOIN_VERSION;
 pub use output::Output;
@@ -140,6 +148,7 @@ enum Awaited {
     Reply(RequestId, Result<Reply, Refusal>),
     JoinStored(ReplicaId),
     Cursors(updates::Cursors),
+    Round,
 }
 
 /// The part.
@@ -205,6 +214,8 @@ pub struct Mesh {
     told_bounds: Option<(Epoch, Vec<NodeId>)>,
     /// Whether this node takes part.
     stopping: stop::Stopping,
+    /// Nodes that exist twice.
+    doubles: doubles::Doubles,
     awaited: BTreeMap<Receipt, Awaited>,
     last_number: u64,
     outputs: VecDeque<Output>,
@@ -253,6 +264,7 @@ impl Mesh {
             shown: BTreeMap::new(),
             told_bounds: None,
             stopping: stop::Stopping::default(),
+            doubles: doubles::Doubles::default(),
             awaited: BTreeMap::new(),
             last_number: 0,
             outputs: VecDeque::new(),
@@ -296,6 +308,7 @@ impl Mesh {
             }
             Space::Fence => self.recovery.restore(head).map_err(sense)?,
             Space::Stopped => self.stopping.read(head).map_err(sense)?,
+            Space::Identity => self.doubles.restore(self.own, key, head).map_err(sense)?,
             Space::Parted => {
                 // Records come in the order in which they were written: all before this one are of a membership that is over.
                 self.forget_mesh();
@@ -317,6 +330,7 @@ impl Mesh {
             self.resume_join(now, join);
         }
         self.restored_kept_streams();
+        self.restored_identity();
         let Some(membership) = self.membership.clone() else { return };
         self.begin_cursors(membership.mesh);
         self.restored_fence();
@@ -367,6 +381,8 @@ impl Mesh {
             Input::Start { request } => self.on_start(now, request),
             Input::HandedOver { left, neighbours } => self.on_handed_over(now, left, neighbours),
             Input::OtherStopped { node, stopped } => self.on_other_stopped(node, stopped),
+            Input::Rival { boot, claim } => self.on_rival(now, boot, &claim),
+            Input::Identity(record) => self.on_identity(&record),
             Input::RoutesChanged => self.look_soon(now),
             Input::Unreached(nodes) => self.on_unreached(now, nodes),
             Input::Fenced { proof, endorsement } => self.on_fenced(&proof, &endorsement),
@@ -435,7 +451,8 @@ impl Mesh {
         let (mode, stopping) = (self.judgement.next_deadline(), self.stopping.next_deadline());
         let recovering = self.recovery.next_deadline();
         let own = [describing, joining, welcome, seeding, requests, control, recovering];
-        let others = [admissions, reports, watches, reads, evicting, mode, stopping];
+        let others =
+            [admissions, reports, watches, reads, evicting, mode, stopping, self.doubles.next_deadline()];
         own.into_iter().chain(others).flatten().min()
     }
 
@@ -465,6 +482,7 @@ impl Mesh {
         self.describing.check();
         self.check_fencing();
         self.check_stop();
+        self.check_doubles();
         assert!(
             self.control.remembered() <= self.state.members.len() + 1,
             "M41: of whom is remembered that it was away"
@@ -587,7 +605,8 @@ impl Mesh {
     fn on_work_done(&mut self, now: Now, token: u64, done: Done) {
         match done {
             Done::Signature(signature) => {
-                if !self.on_founding_signed(token, &signature)
+                if !self.on_identity_signed(now, token, &signature)
+                    && !self.on_founding_signed(token, &signature)
                     && !self.on_recovery_signed(now, token, &signature)
                     && !self.on_eviction_signed(now, token, &signature)
                 {
@@ -595,7 +614,9 @@ impl Mesh {
                 }
             }
             Done::Verified(valid) => {
-                if !self.on_introduction_verified(token, valid) && !self.on_shown_verified(now, token, valid)
+                if !self.on_identity_verified(now, token, valid)
+                    && !self.on_introduction_verified(token, valid)
+                    && !self.on_shown_verified(now, token, valid)
                 {
                     self.on_verified(now, token, valid);
                 }
@@ -609,6 +630,7 @@ impl Mesh {
             Some(Awaited::Reply(request, reply)) => self.reply(request, reply),
             Some(Awaited::JoinStored(replica)) => self.on_join_stored(now, replica),
             Some(Awaited::Cursors(stored)) => self.on_cursors_stored(now, &stored),
+            Some(Awaited::Round) => self.on_round_stored(),
             None => {}
         }
     }
@@ -628,6 +650,7 @@ impl Mesh {
         self.on_mode_deadline(now);
         self.on_recovery_deadline(now);
         self.on_stop_deadline(now);
+        self.on_double_deadline(now);
     }
 
     fn next_number(&mut self) -> u64 {

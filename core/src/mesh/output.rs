@@ -5,12 +5,13 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::doubles::Told;
 use super::eviction::Former;
 use super::input::Receipt;
 use super::wire::{JoinMessage, Message, RosterEntry};
 use crate::configuration::{Configuration, Member as Replica};
 use crate::epoch::Epoch;
-use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance, Term};
+use crate::id::{BootId, LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance, Term};
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
 use crate::record::{Forget, Record};
@@ -171,6 +172,22 @@ pub enum Output {
     HandOver,
     /// Say to all nodes that this one stops, or that it goes on.
     Farewell(bool),
+    /// Take fresh replica ids in all groups: another copy of this node may have spoken under the old ones.
+    Rejoin,
+    /// What this start says of another start of its node that is about.
+    Claim {
+        /// The other.
+        other: BootId,
+        /// The encoded claim.
+        claim: Bytes,
+    },
+    /// What counts of a node's identity, or that nothing is known of it any more.
+    Identity {
+        /// Whose.
+        node: NodeId,
+        /// What.
+        told: Option<Told>,
+    },
     /// Let no link be up from now on, or let them come up again.
     Offline(bool),
     /// A stream is open. May be repeated.

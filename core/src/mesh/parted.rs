@@ -114,7 +114,7 @@ impl Mesh {
     /// Why nothing is served here, if this node was a member and is none any more.
     #[must_use]
     pub fn served_no_more(&self) -> Option<Refusal> {
-        if let Some(refusal) = self.stopped_by_operator() {
+        if let Some(refusal) = self.refused_as_double().or_else(|| self.stopped_by_operator()) {
             return Some(refusal);
         }
         self.parted().map(|parted| match parted.eviction.left {
@@ -288,6 +288,7 @@ impl Mesh {
         self.judgement = super::mode::Judgement::default();
         self.stopping = super::stop::Stopping::default();
         self.shown.clear();
+        self.doubles.forget_others(self.own);
         self.told_bounds = None;
         self.spare_replica = None;
     }
@@ -300,6 +301,8 @@ impl Mesh {
         let members = self.marks.written().map(|node| Space::Member.forget(node.0));
         let dead: Vec<_> = tokens.chain(opened).chain(closed).chain(members).collect();
         self.outputs.extend(dead.into_iter().map(Output::Forget));
+        let others: Vec<_> = self.doubles.others(self.own).collect();
+        others.into_iter().for_each(|node| self.forget_record(node));
     }
 
     /// The streams whose data is kept, while the mesh has not told which of them are still open.

@@ -124,6 +124,10 @@ impl Mesh {
         if self.stopping.stops.len() >= WAITING_MAX {
             return self.reply(request, Err(Refusal::Busy));
         }
+        if let Some(refusal) = self.refused_as_double() {
+            // It takes no part as it is.
+            return self.reply(request, if lasting { Err(refusal) } else { Ok(Reply::MeshStopped) });
+        }
         if lasting && !self.stopping.lasting {
             self.stopping.lasting = true;
             self.outputs.push_back(Output::Persist(self.stopping.record()));
@@ -141,6 +145,9 @@ impl Mesh {
     }
 
     pub(super) fn on_start(&mut self, now: Now, request: RequestId) {
+        if let Some(refusal) = self.refused_as_double() {
+            return self.reply(request, Err(refusal));
+        }
         if self.stopping.starts.len() >= WAITING_MAX {
             return self.reply(request, Err(Refusal::Busy));
         }
@@ -190,7 +197,7 @@ impl Mesh {
         self.stopping.stage = Stage::Stopped;
         self.outputs.push_back(Output::Offline(true));
         if self.stopping.lasting {
-            self.end_waiting(now);
+            self.end_waiting(now, &Refusal::MeshStopped);
         }
         let (node, name) = (self.own, self.config.name.clone());
         self.tell(MeshEvent::NodeStopped { node, name });
@@ -200,14 +207,19 @@ impl Mesh {
         }
     }
 
-    /// Whoever waits for the mesh is told that it is stopped. What is on its way to the leader may be done all the same.
-    fn end_waiting(&mut self, now: Now) {
-        self.fail_clients(now, &Refusal::MeshStopped);
+    /// Whoever waits for the mesh is told that this node takes no part. What is on its way to the leader may be done all the same.
+    pub(super) fn end_waiting(&mut self, now: Now, refusal: &Refusal) {
+        self.fail_clients(now, refusal);
         let waiting = self.reads.take().into_iter().chain(self.watches.take());
         let waiting: Vec<RequestId> = waiting.chain(self.describing.take_waiting()).collect();
         for id in waiting {
-            self.reply(id, Err(Refusal::MeshStopped));
+            self.reply(id, Err(refusal.clone()));
         }
+    }
+
+    /// Whether links are down because this node is stopped.
+    pub(super) fn is_stopped_offline(&self) -> bool {
+        self.stopping.stage == Stage::Stopped
     }
 
     fn answer_stops(&mut self) {
@@ -226,7 +238,7 @@ impl Mesh {
         if self.stopping.stage == Stage::Stopped {
             self.stopping.stage = Stage::Running;
             self.outputs.push_back(Output::Farewell(false));
-            self.outputs.push_back(Output::Offline(false));
+            self.outputs.push_back(Output::Offline(self.is_double()));
             let (node, name) = (self.own, self.config.name.clone());
             self.tell(MeshEvent::NodeStarted { node, name });
             self.look_soon(now);
@@ -241,7 +253,7 @@ impl Mesh {
         let before = core::mem::take(&mut self.stopping);
         if before.stage != Stage::Running {
             self.outputs.push_back(Output::Farewell(false));
-            self.outputs.push_back(Output::Offline(false));
+            self.outputs.push_back(Output::Offline(self.is_double()));
         }
         before.stops.into_iter().chain(before.starts).collect()
     }

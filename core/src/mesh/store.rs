@@ -12,6 +12,7 @@
 //! | 8 | 0 | what became of the last membership that is over: everything written before it is void, but for the following |
 //! | 9 | mesh | what this node's handlers have processed of the mesh's updates |
 //! | 60 | 0 | the recovery of a lost quorum that this node takes part in, or that it takes part in none |
+//! | 61 | node | that a node exists twice, or which of its copies is the only one; of this node itself, the round of its disk, too: it outlasts memberships |
 //! | 20 | 0 | whether an operator stopped the mesh here |
 
 use alloc::string::{String, ToString};
@@ -43,6 +44,7 @@ pub(super) enum Space {
     Parted = 8,
     Cursors = 9,
     Fence = 60,
+    Identity = 61,
     Stopped = 20,
 }
 
@@ -59,6 +61,7 @@ impl Space {
             8 => Self::Parted,
             9 => Self::Cursors,
             60 => Self::Fence,
+            61 => Self::Identity,
             20 => Self::Stopped,
             _ => return None,
         })

@@ -301,6 +301,9 @@ pub enum Refusal {
     /// An operator stopped this node's mesh.
     #[error("the mesh is stopped at this node: `wattle mesh start` lets it take part again")]
     MeshStopped,
+    /// This node exists twice, or another copy of it is the only one.
+    #[error("{0}")]
+    DuplicateIdentity(String),
     /// A node that would leave is an end of open streams.
     #[error(
         "this node is an end of {} open streams ({}{}): close them first, or leave with --force, which lets them wait until they are closed",

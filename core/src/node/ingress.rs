@@ -134,6 +134,9 @@ impl Node {
             self.mesh.handle(now, mesh::Input::JoinMessage { lane, peer_key, message });
             return Ok(());
         }
+        if standing == Standing::Contending {
+            return Ok(());
+        }
         let Standing::Linked(neighbour) = standing else {
             return Err(format!("a message of kind {kind:?} before the handshake"));
         };
@@ -267,6 +270,10 @@ impl Node {
             self.mesh.handle(self.now, mesh::Input::Unknown { node: source, through: neighbour });
             return Ok(());
         }
+        if self.mesh.is_double() || self.mesh.is_twice(source) {
+            // Of two copies of a node nothing counts that either says (rule C6).
+            return Ok(());
+        }
         if self.routes.is_reached(source) {
             self.ways.reached(source);
         } else {
@@ -370,6 +377,9 @@ impl Node {
         let own = self.config.identity.node;
         if parcel.to == own {
             return self.loopback.push_back(parcel);
+        }
+        if self.mesh.is_double() {
+            return;
         }
         let Some((first, path)) = self.way_to(parcel.to) else {
             sometimes!(NoPath);

@@ -198,7 +198,9 @@ impl Node {
         Self {
             links: Tracked::new(Links::new(config.link.clone(), own, boot, rng(Purpose::Link), planted)),
             pairs: Tracked::new(Pairs::new(config.pairs.clone(), own, boot, rng(Purpose::Pair), planted)),
-            routes: Tracked::new(Routes::new(config.route.clone(), own, rng(Purpose::Route), planted)),
+            routes: Tracked::new(
+                Routes::new(config.route.clone(), own, rng(Purpose::Route), planted).with_boot(boot),
+            ),
             groups: Tracked::new(Groups::new(config.raft.clone(), own, rng(Purpose::Raft), planted)),
             mesh: Tracked::new(Mesh::new(config.mesh.clone(), own, rng(Purpose::Mesh), planted)),
             streams: Tracked::new(Streams::new(

@@ -204,6 +204,13 @@ pub enum Event {
         /// What happened, and what to do.
         why: String,
     },
+    /// This node exists twice, or another copy of it is the only one: it takes no part.
+    DuplicateIdentity {
+        /// The starts that were about at once, or that of the only copy.
+        boots: Vec<crate::id::BootId>,
+        /// What happened, and what to do.
+        why: String,
+    },
     /// The mode of the mesh changed, as this node sees it.
     ModeChanged(Standing),
     /// Accepting stopped for want of disk space, or started again.

@@ -48,7 +48,7 @@ impl Node {
         self.journal.begin(generation);
         let head = Bytes::from(NodeRecord { generation: generation.0 }.encode_to_vec());
         self.journal.append(Record::state(RECORD, head));
-        self.mesh.begins(generation);
+        self.mesh.begins(self.boot, generation);
         self.mesh.restored(now);
         self.forget_closed_streams();
         self.groups.set_applied(GroupId::CONTROL, self.mesh.applied_index());

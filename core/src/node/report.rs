@@ -35,6 +35,7 @@ impl Node {
             epoch: self.mesh.epoch(),
             standing: self.mesh.standing(),
             activity: self.mesh.activity(),
+            duplicate: self.mesh.double(),
             parted: self.mesh.parted().map(crate::mesh::Parted::words),
             recovery: self.mesh.recovery_status(),
             former: self.mesh.evicted().map(former_status).collect(),
@@ -140,6 +141,7 @@ impl Node {
                 hops: if here { Some(0) } else { hops },
                 region: member.region.clone(),
                 voting: self.mesh.voting(now, member.node),
+                duplicated: if here { self.mesh.is_double() } else { self.mesh.is_twice(member.node) },
                 stopped: match here {
                     true => self.mesh.activity() == Activity::Stopped,
                     false => self.routes.is_stopped(member.node),

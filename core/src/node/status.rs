@@ -40,6 +40,8 @@ pub struct Status {
     pub standing: Option<Standing>,
     /// Whether this node takes part in its mesh.
     pub activity: Activity,
+    /// Why this node takes no part and what to do, if it exists twice or another copy of it is the only one.
+    pub duplicate: Option<String>,
     /// Why this node is no member any more, if it was one.
     pub parted: Option<String>,
     /// Recoveries of a lost quorum.
@@ -85,6 +87,8 @@ pub struct MemberStatus {
     pub voting: String,
     /// Whether it says that it is stopped.
     pub stopped: bool,
+    /// Whether it exists twice, as far as this node knows: nobody hears what it says.
+    pub duplicated: bool,
     /// Whether it votes in the control group.
     pub voter: bool,
     /// What it says of itself.

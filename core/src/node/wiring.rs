@@ -83,6 +83,8 @@ impl Node {
             O::Stranger { node, key, endorsement } => {
                 self.mesh.handle(now, mesh::Input::Stranger { node, key, endorsement });
             }
+            O::Rival { boot, claim } => self.mesh.handle(now, mesh::Input::Rival { boot, claim }),
+            O::Identity(record) => self.mesh.handle(now, mesh::Input::Identity(record)),
             O::Fenced(link::Fence { proof, endorsement }) => {
                 self.mesh.handle(now, mesh::Input::Fenced { proof, endorsement });
             }
@@ -131,6 +133,12 @@ impl Node {
             route::Output::Send { to, message } => (to, message),
             route::Output::Stopped { node, stopped } => {
                 return self.mesh.handle(self.now, mesh::Input::OtherStopped { node, stopped });
+            }
+            route::Output::Rival { boot, claim } => {
+                return self.mesh.handle(self.now, mesh::Input::Rival { boot, claim });
+            }
+            route::Output::Record(record) => {
+                return self.mesh.handle(self.now, mesh::Input::Identity(record));
             }
         };
         let relay = RelayHeader::direct(Kind::Route, Class::Control);
@@ -304,6 +312,12 @@ impl Node {
                 self.groups.handle(now, raft::Input::Found { group, founding });
             }
             O::HandOver => self.hand_over(),
+            O::Rejoin => self.groups.rejoin(now),
+            O::Claim { other, claim } => {
+                self.links.handle(now, link::Input::Claim { other, claim: claim.clone() });
+                self.routes.handle(now, route::Input::Claim(claim));
+            }
+            O::Identity { node, told } => self.identity(node, told),
             O::Farewell(stopped) => self.routes.handle(now, route::Input::Stopped(stopped)),
             O::Offline(offline) => self.links.handle(now, link::Input::Offline(offline)),
             O::Gone(node) => self.groups.handle(now, raft::Input::Gone { group, node }),
@@ -323,6 +337,20 @@ impl Node {
             O::Reply { request, reply } => self.outputs.push_back(Output::Reply { request, reply }),
             O::Event(event) => self.event(event),
         }
+    }
+
+    /// What counts of a node's identity is another thing from now on.
+    fn identity(&mut self, node: NodeId, told: Option<mesh::Told>) {
+        let now = self.now;
+        if node == self.config.identity.node {
+            let (round, record) = self.mesh.identity_round();
+            self.links.note_round(round, record);
+        }
+        let record =
+            told.as_ref().map(|told| route::Record { lateness: told.lateness, bytes: told.record.clone() });
+        let bar = told.map(|mesh::Told { bar, words, record, .. }| link::Bar { below: bar, words, record });
+        self.links.handle(now, link::Input::Bar { node, bar });
+        self.routes.handle(now, route::Input::Record { node, record });
     }
 
     /// This node belongs to no mesh any more. The groups of its streams stay as they are: nobody hears them.
@@ -532,9 +560,12 @@ impl Node {
     pub(super) fn command(&mut self, request: RequestId, command: Command) {
         use Command as C;
         let now = self.now;
-        if let Some(refusal) = self.mesh.served_no_more()
-            && !matches!(command, C::Seed { .. } | C::Join { .. } | C::StopMesh { .. } | C::StartMesh)
-        {
+        let served_by_any = match command {
+            C::StopMesh { .. } => true,
+            C::Seed { .. } | C::Join { .. } | C::StartMesh => !self.mesh.is_double(),
+            _ => false,
+        };
+        if let Some(refusal) = self.mesh.served_no_more().filter(|_| !served_by_any) {
             return self.outputs.push_back(Output::Reply { request, reply: Err(refusal) });
         }
         match command {

@@ -55,6 +55,7 @@ mod progress;
 mod quorum;
 mod read;
 mod receiving;
+mod rejoin;
 mod replication;
 mod segments;
 mod slots;

@@ -4,13 +4,15 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
+use bytes::Bytes;
+
 use super::burst::Burst;
 use super::message::{Adjacency, Announcement, LinkState, Message, TableDigest};
 use super::routes::Routes;
 use super::table::{Offered, Standing};
 use super::wire::{Malformed, NUMBER_MAX, STATES_MAX};
 use super::{ADJACENCIES_MAX, Output};
-use crate::id::{Generation, NodeId};
+use crate::id::{BootId, Generation, NodeId};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
@@ -62,7 +64,7 @@ impl Owed {
 
 /// How many bytes a link state takes up, from above.
 pub(super) fn weight(announcement: &Announcement) -> usize {
-    64 + announcement.links.len()
+    96 + announcement.links.len() + announcement.claim.len()
 }
 
 impl Routes {
@@ -86,6 +88,7 @@ impl Routes {
         self.version = Some(version);
         let state =
             LinkState::new(version, self.own, links.map(adjacency).collect()).with_stopped(self.stopped);
+        let state = state.by(self.boot, self.claim.clone());
         let offered = self.table.offer(now, state, Span::ZERO);
         assert!(
             matches!(offered, Offered::Taken { .. }),
@@ -126,6 +129,9 @@ impl Routes {
                 states.iter().try_for_each(|announcement| self.on_state(now, from, announcement))?;
             }
             Message::Ask => self.owe_full(from),
+            Message::Records(records) => {
+                self.outputs.extend(records.iter().cloned().map(Output::Record));
+            }
             Message::Summary(digest) => self.on_summary(now, from, *digest),
         }
         Ok(())
@@ -181,6 +187,11 @@ impl Routes {
             Ordering::Equal => {}
             Ordering::Greater => {
                 said.read_after(Some(own))?;
+                if said.boot != self.boot && said.boot != BootId::default() {
+                    // It may have ended before this one began, and what it said been on its way.
+                    let (boot, claim) = (said.boot, Bytes::copy_from_slice(&said.claim));
+                    self.outputs.push_back(Output::Rival { boot, claim });
+                }
                 self.outdo_state(now, (said.generation, said.sequence));
             }
         }
@@ -214,7 +225,7 @@ impl Routes {
 
     fn on_summary(&mut self, now: Instant, from: NodeId, digest: TableDigest) {
         let last = self.owed.get(&from).and_then(|owed| owed.last_full).unwrap_or_default();
-        if digest != self.table.digest() && self.is_comparable(now, last) {
+        if digest != self.digest() && self.is_comparable(now, last) {
             sometimes!(TablesDiffered);
             self.owe_full(from);
         }
@@ -237,7 +248,7 @@ impl Routes {
         self.held.expire(now, self.config.lifetime);
         if self.is_comparable(now, self.compared_at) {
             self.compared_at = now;
-            let digest = self.table.digest();
+            let digest = self.digest();
             for &to in self.links.keys() {
                 self.outputs.push_back(Output::Send { to, message: Message::Summary(digest) });
             }
@@ -281,11 +292,13 @@ impl Routes {
         if self.owed_at.is_none_or(|at| at > now) {
             return;
         }
+        let mut records = Vec::new();
         for (&to, owed) in self.owed.iter_mut() {
             if owed.full_at().is_some_and(|at| at <= now) {
                 owed.full = false;
                 owed.last_full = Some(now);
                 owed.news.extend(self.table.origins());
+                records.extend(self.records.messages(to));
             }
             let news = owed.take_news(now);
             let mut batch: Vec<Announcement> = Vec::new();
@@ -305,6 +318,7 @@ impl Routes {
                 self.outputs.push_back(Output::Send { to, message: Message::Flood(batch) });
             }
         }
+        self.outputs.extend(records);
         self.owed_at = self.owed.values().filter_map(Owed::due_at).min();
     }
 }

@@ -7,7 +7,7 @@ use core::fmt;
 use bytes::Bytes;
 
 use super::wire::{self, Malformed};
-use crate::id::{Generation, NodeId};
+use crate::id::{BootId, Generation, NodeId};
 use crate::time::Span;
 
 /// One link, as the node at one end of it sees it.
@@ -22,8 +22,8 @@ pub struct Adjacency {
 }
 
 /// What decides which of two link states counts: (generation, sequence), and between two of one version, which only a node that exists
-/// twice can have written, the encoded links, so that all tables agree even then.
-pub(super) type Rank<'a> = (Generation, u64, &'a [u8]);
+/// twice can have written, the encoded links and the start that wrote it, so that all tables agree even then.
+pub(super) type Rank<'a> = (Generation, u64, &'a [u8], BootId);
 
 /// All links of one node: encoded as its origin did, and read.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct LinkState {
     sequence: u64,
     origin: NodeId,
     stopped: bool,
+    boot: BootId,
+    claim: Bytes,
     adjacencies: Arc<[Adjacency]>,
     links: Bytes,
 }
@@ -45,7 +47,14 @@ impl LinkState {
         adjacencies: Arc<[Adjacency]>,
     ) -> Self {
         let links = wire::encode_links(&adjacencies);
-        Self { generation, sequence, origin, stopped: false, adjacencies, links }
+        let (stopped, boot, claim) = (false, BootId::default(), Bytes::new());
+        Self { generation, sequence, origin, stopped, boot, claim, adjacencies, links }
+    }
+
+    /// The same, saying which start of its origin wrote it, and what that claims of another start of it.
+    #[must_use]
+    pub fn by(self, boot: BootId, claim: Bytes) -> Self {
+        Self { boot, claim, ..self }
     }
 
     /// The same, saying whether its origin is stopped.
@@ -79,7 +88,7 @@ impl LinkState {
     }
 
     pub(super) fn rank(&self) -> Rank<'_> {
-        (self.generation, self.sequence, &self.links)
+        (self.generation, self.sequence, &self.links, self.boot)
     }
 
     /// Whether another state of the same node says the same of its links.
@@ -98,8 +107,9 @@ impl LinkState {
     /// The state as it travels. Its encoded links are shared, not copied.
     #[must_use]
     pub fn announcement(&self, age: Span) -> Announcement {
-        let Self { generation, sequence, origin, stopped, .. } = *self;
-        Announcement { generation, sequence, origin, age, stopped, links: self.links.clone() }
+        let Self { generation, sequence, origin, stopped, boot, .. } = *self;
+        let (links, claim) = (self.links.clone(), self.claim.clone());
+        Announcement { generation, sequence, origin, age, stopped, boot, claim, links }
     }
 }
 
@@ -119,13 +129,17 @@ pub struct Announcement {
     pub age: Span,
     /// Whether the origin is stopped.
     pub stopped: bool,
+    /// The start of the origin that wrote it.
+    pub boot: BootId,
+    /// What that claims of another start of the origin, if it met one; not read here.
+    pub claim: Bytes,
     /// The encoded links. Of a message that came, they are a part of the buffer that it came in.
     pub links: Bytes,
 }
 
 impl Announcement {
     pub(super) fn rank(&self) -> Rank<'_> {
-        (self.generation, self.sequence, &self.links)
+        (self.generation, self.sequence, &self.links, self.boot)
     }
 
     /// Reads the links, into memory of their own, so that the buffer of the message can go.
@@ -135,8 +149,9 @@ impl Announcement {
     /// itself, at no cost, or with a label that is none.
     pub fn read(&self) -> Result<LinkState, Malformed> {
         let adjacencies = wire::decode_links(self.origin, &self.links)?;
-        let Self { generation, sequence, origin, stopped, .. } = *self;
-        Ok(LinkState { generation, sequence, origin, stopped, adjacencies, links: self.own_links() })
+        let Self { generation, sequence, origin, stopped, boot, .. } = *self;
+        let (claim, links) = (kept(&self.claim), kept(&self.links));
+        Ok(LinkState { generation, sequence, origin, stopped, boot, claim, adjacencies, links })
     }
 
     /// Like [`Announcement::read`], where another state of the same origin is known already: if it says the same of the links, they
@@ -144,8 +159,15 @@ impl Announcement {
     pub(super) fn read_after(&self, known: Option<&LinkState>) -> Result<LinkState, Malformed> {
         match known {
             Some(known) if known.links == self.links => {
-                let Self { generation, sequence, stopped, .. } = *self;
-                Ok(LinkState { generation, sequence, stopped, ..known.clone() })
+                let Self { generation, sequence, stopped, boot, .. } = *self;
+                Ok(LinkState {
+                    generation,
+                    sequence,
+                    stopped,
+                    boot,
+                    claim: kept(&self.claim),
+                    ..known.clone()
+                })
             }
             _ => self.read(),
         }
@@ -153,12 +175,13 @@ impl Announcement {
 
     /// The same with links in memory of their own, to be kept longer than the message.
     pub(super) fn to_keep(&self) -> Self {
-        Self { links: self.own_links(), ..*self }
+        Self { links: kept(&self.links), claim: kept(&self.claim), ..*self }
     }
+}
 
-    fn own_links(&self) -> Bytes {
-        Bytes::copy_from_slice(&self.links)
-    }
+/// Bytes in memory of their own.
+fn kept(bytes: &Bytes) -> Bytes {
+    if bytes.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(bytes) }
 }
 
 /// Digest of a whole table.
@@ -180,4 +203,6 @@ pub enum Message {
     Ask,
     /// What my whole table looks like.
     Summary(TableDigest),
+    /// What counts of the identity of nodes, encoded; not read here.
+    Records(Vec<Bytes>),
 }

@@ -21,6 +21,7 @@
 //! - T7: a state of a node that is no member is held until the node is one, and then taken. Only if one had to be given up are whole tables
 //!   asked for when the members grow. Nothing is held of members.
 //! - T8: news for a neighbour leaves at once, or, after a burst, together with what follows it within a pause. None is left out.
+//! - T10: what counts of the identity of nodes is told to all neighbours, late comers included; how much that is, this node's owner bounds.
 //! - T9: no path leads to, or over, a node whose state says that it is stopped; such a state counts until its origin says something later.
 
 mod burst;
@@ -31,6 +32,7 @@ mod graph;
 mod held;
 mod message;
 mod paths;
+mod records;
 mod routes;
 mod stopped;
 mod table;
@@ -40,13 +42,15 @@ mod wire;
 
 use alloc::collections::BTreeSet;
 
+use bytes::Bytes;
 pub use config::Config;
 pub use message::{Adjacency, Announcement, LinkState, Message, TableDigest};
 pub use paths::Path;
+pub use records::Record;
 pub use routes::{KnownLink, Routes};
 pub use wire::Malformed;
 
-use crate::id::NodeId;
+use crate::id::{BootId, NodeId};
 
 /// The most relays on a path.
 pub const RELAYS_MAX: usize = wattle_proto::frame::MAX_PATH;
@@ -79,6 +83,15 @@ pub enum Input {
     Members(BTreeSet<NodeId>),
     /// Members beside those that were told.
     Joined(BTreeSet<NodeId>),
+    /// What this start claims of another start of this node: all nodes are told with its links. Not read here.
+    Claim(Bytes),
+    /// What counts of a node's identity: all nodes are told. `None`: nothing is known of it any more.
+    Record {
+        /// Whose.
+        node: NodeId,
+        /// What.
+        record: Option<Record>,
+    },
     /// Say to all nodes that this one stops, or that it goes on.
     Stopped(bool),
     /// The deadline was reached, or the caller looks in.
@@ -95,6 +108,15 @@ pub enum Output {
         /// What.
         message: Message,
     },
+    /// Another start of this node writes link states above those of this one.
+    Rival {
+        /// Which.
+        boot: BootId,
+        /// What it claims, or nothing; not read here.
+        claim: Bytes,
+    },
+    /// A neighbour passes on what counts of a node's identity: not read here.
+    Record(Bytes),
     /// Another node says that it is stopped, or that it goes on.
     Stopped {
         /// Which.

@@ -3,14 +3,17 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use super::burst::Burst;
 use super::cost::{News, OwnLink};
 use super::flood::Owed;
 use super::held::{HELD_BYTES_MAX, Held};
 use super::paths::{Path, Paths};
+use super::records::Records;
 use super::table::Table;
 use super::{Config, Input, LinkState, Malformed, Message, Output, RELAYS_MAX};
-use crate::id::{Generation, NodeId};
+use crate::id::{BootId, Generation, NodeId};
 use crate::level::Level;
 use crate::planted::{Bug, Planted};
 use crate::rng::Rng;
@@ -89,6 +92,11 @@ pub struct Routes {
     /// No cost of a link is ripe before this; kept for the same reason.
     ripe_at: Option<Instant>,
     pub(super) table: Table,
+    /// Names this start.
+    pub(super) boot: BootId,
+    /// What it claims of another one.
+    pub(super) claim: Bytes,
+    pub(super) records: Records,
     pub(super) held: Held,
     pub(super) pace_announce: Pace,
     /// Of announcements of other costs alone. Any other announcement tells them, too.
@@ -130,6 +138,9 @@ impl Routes {
             owed_at: None,
             ripe_at: None,
             table: Table::new(planted),
+            boot: BootId::default(),
+            claim: Bytes::new(),
+            records: Records::default(),
             held: Held::default(),
             pace_announce: Pace::default(),
             pace_costs: Pace::default(),
@@ -147,6 +158,13 @@ impl Routes {
             up_burst: Burst::default(),
             stopped: false,
         }
+    }
+
+    /// The same, as the start of that name.
+    #[must_use]
+    pub fn with_boot(mut self, boot: BootId) -> Self {
+        self.boot = boot;
+        self
     }
 
     /// Recovery is over: this start's generation is known, and on disk before a link can be up.
@@ -167,6 +185,12 @@ impl Routes {
             Input::Cost { node, micros } => self.on_cost(now, node, micros),
             Input::Members(members) => self.on_members(now, members),
             Input::Joined(members) => self.on_joined(now, members),
+            Input::Claim(claim) => {
+                self.claim = claim;
+                // Not at once each time: others have a say in whom this start is told of.
+                self.pace_announce.want(now);
+            }
+            Input::Record { node, record } => self.on_record(node, record),
             Input::Stopped(stopped) => self.on_stopped(now, stopped),
             Input::Deadline => {}
         }

@@ -10,7 +10,7 @@ use wattle_proto::route as wire;
 
 use super::message::{Adjacency, Announcement, Message, TableDigest};
 use super::{ADJACENCIES_MAX, RELAYS_MAX};
-use crate::id::{Generation, NodeId};
+use crate::id::{BootId, Generation, NodeId};
 use crate::time::Span;
 
 /// The most link states in one message.
@@ -18,6 +18,10 @@ pub(super) const STATES_MAX: usize = 512;
 /// The most bytes of encoded links in a link state: an honest origin needs at most 30 for each. As a message has room for more,
 /// whoever takes such a state in can pass it on.
 pub(super) const LINKS_BYTES_MAX: usize = 32 * ADJACENCIES_MAX;
+/// The most bytes of a record or claim of a node's identity.
+pub(super) const RECORD_MAX: usize = 512;
+/// The most records in one message.
+pub(super) const RECORDS_IN_MESSAGE: usize = 64;
 /// Generations and sequences of peers stay below this, so that one can always jump above them.
 pub(super) const NUMBER_MAX: u64 = 1 << 62;
 
@@ -39,6 +43,9 @@ impl Message {
                 wire::message::Kind::Flood(wire::Flood { states })
             }
             Self::Ask => wire::message::Kind::Ask(wire::Ask {}),
+            Self::Records(records) => {
+                wire::message::Kind::Records(wire::Records { records: records.clone() })
+            }
             Self::Summary(digest) => {
                 wire::message::Kind::Summary(wire::Summary { digest: Bytes::copy_from_slice(&digest.0) })
             }
@@ -60,6 +67,13 @@ impl Message {
                 flood.states.into_iter().map(state_from_wire).collect::<Result<_, _>>().map(Self::Flood)
             }
             wire::message::Kind::Ask(_) => Ok(Self::Ask),
+            wire::message::Kind::Records(said)
+                if said.records.len() > RECORDS_IN_MESSAGE
+                    || said.records.iter().any(|record| record.len() > RECORD_MAX) =>
+            {
+                Err(Malformed("too much about identities"))
+            }
+            wire::message::Kind::Records(said) => Ok(Self::Records(said.records)),
             wire::message::Kind::Summary(summary) => {
                 let digest = summary.digest.as_ref().try_into();
                 digest
@@ -84,6 +98,8 @@ fn state_to_wire((announcement, origin): (&Announcement, Bytes)) -> wire::LinkSt
         age: u32::try_from(announcement.age.as_millis() / 1000).unwrap_or(u32::MAX),
         links: announcement.links.clone(),
         stopped: announcement.stopped,
+        boot: Bytes::copy_from_slice(&announcement.boot.to_bytes()),
+        claim: announcement.claim.clone(),
     }
 }
 
@@ -102,8 +118,16 @@ fn state_from_wire(state: wire::LinkState) -> Result<Announcement, Malformed> {
         .ok_or(Malformed("link state with an origin that is not 16 bytes"))?;
     let age = Span::secs(u64::from(state.age));
     let generation = Generation(state.generation);
-    let (sequence, stopped) = (state.sequence, state.stopped);
-    Ok(Announcement { origin, generation, sequence, age, stopped, links: state.links })
+    let (sequence, stopped, claim) = (state.sequence, state.stopped, state.claim);
+    let boot = match state.boot.is_empty() {
+        true => BootId::default(),
+        false => BootId::from_slice(&state.boot)
+            .ok_or(Malformed("link state with a start that is not 16 bytes"))?,
+    };
+    if claim.len() > RECORD_MAX {
+        return Err(Malformed("link state with too long a claim"));
+    }
+    Ok(Announcement { origin, generation, sequence, age, stopped, boot, claim, links: state.links })
 }
 
 /// The links of a link state, as [`decode_links`] reads them.

@@ -150,6 +150,7 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         standing: status.standing.map(standing),
         recovery: super::recovery::status(status.recovery),
         activity: activity(status.activity).into(),
+        duplicate: status.duplicate,
     }
 }
 
@@ -194,6 +195,7 @@ fn member(member: core::MemberStatus) -> api::MemberStatus {
         hops: member.hops,
         voter: member.voter,
         stopped: member.stopped,
+        duplicated: member.duplicated,
         region: member.region,
         voting: member.voting,
         description: member.described.as_ref().map(super::nodes::description),

@@ -53,6 +53,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::JoinBarred { bar, .. } => classify_bar(*bar),
         Refusal::Impostor(_) => (Code::PermissionDenied, Reason::Impostor, ""),
         Refusal::Evicted(_) => (Code::FailedPrecondition, Reason::Evicted, ""),
+        Refusal::DuplicateIdentity(_) => (Code::FailedPrecondition, Reason::DuplicateIdentity, ""),
         Refusal::MeshStopped => {
             (Code::FailedPrecondition, Reason::MeshStopped, "`wattle mesh start` lets it take part again")
         }
@@ -180,6 +181,7 @@ fn retriable(reason: Reason) -> bool {
             | Reason::RecoveryUnfinished
             | Reason::NotReady
             | Reason::MeshStopped
+            | Reason::DuplicateIdentity
             | Reason::UpdatesFull
     )
 }
@@ -230,6 +232,7 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         Refusal::UpdateIdTaken { number } => detail.update_number = Some(number.0),
         Refusal::NotMember
         | Refusal::MeshStopped
+        | Refusal::DuplicateIdentity(_)
         | Refusal::UpdateTooOld { .. }
         | Refusal::Config(_)
         | Refusal::BadToken(_)
@@ -377,6 +380,7 @@ mod tests {
             Refusal::StreamsOpen { names: vec![text()], more: 2 },
             Refusal::LastMember,
             Refusal::MeshStopped,
+            Refusal::DuplicateIdentity(text()),
             Refusal::OnlyVoter(text()),
             Refusal::Recovery(RecoverRefusal::Quorum { voters: text() }),
             Refusal::Recovery(RecoverRefusal::LostReachable(text())),

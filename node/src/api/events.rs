@@ -88,6 +88,7 @@ fn read(event: Event) -> Option<MeshEvent> {
         | Event::GroupStopped { .. }
         | Event::StateTooLarge { .. }
         | Event::Parted { .. }
+        | Event::DuplicateIdentity { .. }
         | Event::Space { .. } => return None,
     })
 }
@@ -103,6 +104,7 @@ fn read_mesh(event: M) -> MeshEvent {
         },
         M::NodeUpdated { node, name } => of_node(Kind::NodeUpdated, node, name),
         M::NodeFailed { node, name } => of_node(Kind::NodeFailed, node, name),
+        M::NodeDuplicated { node, name } => of_node(Kind::NodeDuplicated, node, name),
         M::NodeStopped { node, name } => of_node(Kind::NodeStopped, node, name),
         M::NodeStarted { node, name } => of_node(Kind::NodeStarted, node, name),
         M::NodeRecovered { node, name } => of_node(Kind::NodeRecovered, node, name),

@@ -133,6 +133,7 @@ mod tests {
             reachable: true,
             hops: None,
             stopped: false,
+            duplicated: false,
             region: None,
             voting: String::new(),
             voter: false,

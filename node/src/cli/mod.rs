@@ -33,7 +33,7 @@ struct Line {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 refused or failed, and the message says what to do; 2 the command or a setting is wrong; \
-3 no node answers.\n\nThe log goes to standard error; WATTLE_LOG sets its level (error, warn, info, debug, trace).";
+3 no node answers; 4 the node's data directory was copied and more than one copy ran.\n\nThe log goes to standard error; WATTLE_LOG sets its level (error, warn, info, debug, trace).";
 
 /// Over the options that every command takes.
 const COMMON: &str = "Common options";
@@ -82,6 +82,12 @@ enum Command {
         /// Settings in TOML; without it the defaults and the environment count
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// Go on although this node's data directory was copied: no other copy runs, or will
+        ///
+        /// Counts only for a node that stopped because more than one copy ran. It comes back into its groups under fresh replica ids, and all other
+        /// copies are turned away from then on.
+        #[arg(long)]
+        only_copy: bool,
     },
     /// Run a mesh of several nodes in this process, to try things
     ///
@@ -340,7 +346,9 @@ async fn execute(line: Line) -> Result<(), Failure> {
     let directory = Directory::of_user()
         .map_err(|error| Failure::Failed(format!("cannot use the directory of address files: {error}")))?;
     match command {
-        Command::Run { config } => crate::run::run(config.as_deref(), &directory, output).await,
+        Command::Run { config, only_copy } => {
+            crate::run::run(config.as_deref(), only_copy, &directory, output).await
+        }
         Command::Dev { nodes, data } => crate::dev::dev(nodes.into(), data, &directory, output).await,
         asking => {
             let state = directory.path().to_owned();

@@ -24,6 +24,8 @@ pub enum Failure {
     Failed(String),
     /// No node answers. Exit code 3.
     Unreachable(String),
+    /// The node of this process exists twice, or another copy of it is the only one. Exit code 4.
+    Duplicate(String),
 }
 
 impl Failure {
@@ -42,7 +44,7 @@ impl Failure {
         match self {
             Self::Unreachable(_) => true,
             Self::Refused { detail, .. } => detail.retriable || self.may_settle(),
-            Self::Usage(_) | Self::Failed(_) => false,
+            Self::Usage(_) | Self::Failed(_) | Self::Duplicate(_) => false,
         }
     }
 
@@ -61,13 +63,14 @@ impl Failure {
         }
     }
 
-    /// 1 refused or failed, 2 usage, 3 no node answers.
+    /// 1 refused or failed, 2 usage, 3 no node answers, 4 the node exists twice.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Refused { .. } | Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
+            Self::Duplicate(_) => 4,
         })
     }
 
@@ -85,7 +88,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) | Self::Failed(what) | Self::Unreachable(what) => f.write_str(what),
+            Self::Usage(what) | Self::Failed(what) | Self::Unreachable(what) | Self::Duplicate(what) => {
+                f.write_str(what)
+            }
             Self::Refused { message, .. } => f.write_str(message),
         }
     }

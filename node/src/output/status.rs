@@ -55,6 +55,9 @@ pub fn text(status: &MeshStatus) -> String {
     if let Some(config) = status.config.as_ref().filter(|config| !config.description.is_empty()) {
         out.push_str(&format!("{}\n", config.description));
     }
+    if let Some(why) = &status.duplicate {
+        out.push_str(&format!("DUPLICATE IDENTITY: {why}.\n"));
+    }
     match status.activity() {
         MeshActivity::Stopping => out.push_str("This node is about to stop its mesh.\n"),
         MeshActivity::Stopped => out.push_str(
@@ -92,6 +95,7 @@ pub fn text(status: &MeshStatus) -> String {
 fn members(status: &MeshStatus) -> String {
     let rows = status.members.iter().map(|member| {
         let reachable = match (member.reachable, member.hops) {
+            _ if member.duplicated => "exists twice".to_owned(),
             _ if member.stopped => "stopped".to_owned(),
             (true, Some(0)) => "this node".to_owned(),
             (true, Some(1)) => "1 link away".to_owned(),
@@ -259,6 +263,13 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
         warnings.push(format!("publishing is refused here: {why}"));
     }
     warnings.extend(status.updates.iter().filter_map(updates::warning));
+    for member in status.members.iter().filter(|member| member.duplicated && member.node != status.node) {
+        warnings.push(format!(
+            "{} exists twice: its data directory was copied and both copies ran, so nobody hears either; take all copies but one away for good, and \
+             start that one with `wattle run --only-copy`",
+            member.name
+        ));
+    }
     for stream in &status.streams {
         if let Some(why) = &stream.stopped {
             warnings.push(format!("stream {} stopped on this node: {why}", stream.name));
@@ -288,7 +299,7 @@ pub fn json(status: &MeshStatus) -> Value {
         "members": status.members.iter().map(|member| json!({
             "id": id_text(&member.node), "name": member.name, "addresses": member.addresses, "api": member.api,
             "reachable": member.reachable, "hops": member.hops, "voter": member.voter, "stopped": member.stopped,
-            "region": member.region, "voting": member.voting,
+            "duplicated": member.duplicated, "region": member.region, "voting": member.voting,
             "role": role(status, &member.node, member.voter),
         })).collect::<Vec<_>>(),
         "links": status.links.iter().map(|link| json!({
@@ -307,6 +318,7 @@ pub fn json(status: &MeshStatus) -> Value {
         "standing": status.standing.as_ref().map(|standing| json!({
             "unreachable": standing.unreachable, "members": standing.members, "quorum": standing.quorum,
         })),
+        "duplicate": status.duplicate,
         "activity": activity_name(status.activity()),
         "epoch": status.epoch,
         "parted": status.parted,

@@ -116,11 +116,17 @@ impl Process {
 
     /// Starts the process.
     pub fn spawn(&mut self) {
+        self.spawn_with(&[]);
+    }
+
+    /// Starts the process with more arguments.
+    pub fn spawn_with(&mut self, arguments: &[&str]) {
         let log =
             std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).expect("a log");
         let child = Command::new(env!("CARGO_BIN_EXE_wattle"))
             .args(["run", "--config"])
             .arg(self.dir.join("config.toml"))
+            .args(arguments)
             .env("WATTLE_RUNTIME_DIR", self.dir.parent().expect("a parent").join("runtime"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a handle"))

@@ -83,7 +83,10 @@ fn a_key_that_is_not_the_members_is_refused() {
 fn another_mesh_no_mesh_and_oneself_are_refused() {
     assert!(words(refusal_of(|hello| hello.mesh = Some(MeshId(1)), 2)).contains("belongs to mesh"));
     assert!(words(refusal_of(|hello| hello.mesh = None, 2)).contains("no mesh yet"));
-    assert!(words(refusal_of(|hello| hello.node = id(1), 1)).contains("this node itself"));
+    assert!(
+        words(refusal_of(|hello| (hello.node, hello.boot) = (id(1), BootId(1005)), 1))
+            .contains("this node itself")
+    );
 }
 
 #[test]

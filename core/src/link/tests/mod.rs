@@ -8,6 +8,7 @@ mod keepalive;
 mod offline;
 mod pairs;
 mod redial;
+mod rivals;
 mod surplus;
 mod wire;
 
@@ -83,6 +84,8 @@ fn hello(node: u8, generation: u64) -> Hello {
         endorsement: Bytes::new(),
         epoch: crate::epoch::Epoch::default(),
         epoch_proofs: Vec::new(),
+        round: 0,
+        identity: Bytes::new(),
     }
 }
 

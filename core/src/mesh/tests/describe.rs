@@ -25,7 +25,7 @@ fn status_of(world: &World, host: usize, of: usize) -> Option<String> {
 #[test]
 fn what_a_member_says_of_itself_is_known_everywhere_and_the_latest_counts() {
     let mut world = World::grown(&["a", "b", "c"]);
-    (0..3).for_each(|host| world.hosts[host].mesh.begins(Generation(1)));
+    (0..3).for_each(|host| world.hosts[host].mesh.begins(crate::id::BootId(1), Generation(1)));
     let first = world.command(2, describe(says("starting")));
     assert_eq!(world.reply(2, first), Some(Ok(Reply::Described { counter: 1 })));
     assert!((0..3).all(|host| status_of(&world, host, 2).as_deref() == Some("starting")));

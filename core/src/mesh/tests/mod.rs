@@ -19,6 +19,7 @@ use crate::work::{Job, perform, public_key};
 mod agreed;
 mod departed;
 mod describe;
+mod doubles;
 mod events;
 mod growth;
 mod introductions;
@@ -75,6 +76,9 @@ struct Host {
     leads: usize,
     farewell: bool,
     offline: bool,
+    rejoined: usize,
+    claims: Vec<Bytes>,
+    identities: BTreeMap<NodeId, Told>,
 }
 
 pub(super) struct World {
@@ -108,6 +112,7 @@ pub(super) struct World {
     /// The last request that one member forwarded to another.
     forwarded: Option<Message>,
     starts: u64,
+    planted: Planted,
 }
 
 impl World {
@@ -135,6 +140,7 @@ impl World {
             doubted: 0,
             forwarded: None,
             starts: 0,
+            planted: Planted::none(),
         };
         for name in names {
             world.add(name);
@@ -176,6 +182,9 @@ impl World {
             leads: 0,
             farewell: false,
             offline: false,
+            rejoined: 0,
+            claims: Vec::new(),
+            identities: BTreeMap::new(),
         });
         self.hosts.len() - 1
     }
@@ -183,7 +192,9 @@ impl World {
     fn start(&mut self, config: &Config) -> Mesh {
         self.starts += 1;
         let rng = Rng::stream([self.starts as u8; 32], Purpose::Mesh);
-        Mesh::new(config.clone(), config.key.first_node_id(), rng, Planted::none())
+        let mut mesh = Mesh::new(config.clone(), config.key.first_node_id(), rng, self.planted);
+        mesh.begins(crate::id::BootId(self.starts.into()), crate::id::Generation(0));
+        mesh
     }
 
     /// Ends the host's life and begins another from its disk.
@@ -488,6 +499,12 @@ impl World {
             }
             Output::Farewell(stopped) => entry.farewell = stopped,
             Output::Offline(offline) => entry.offline = offline,
+            Output::Rejoin => entry.rejoined += 1,
+            Output::Claim { claim, .. } => entry.claims.push(claim),
+            Output::Identity { node, told } => drop(match told {
+                Some(told) => entry.identities.insert(node, told),
+                None => entry.identities.remove(&node),
+            }),
             Output::Parted => {
                 entry.in_group = false;
                 entry.applied = 0;

@@ -137,6 +137,12 @@ impl Cluster {
         self.drain(node);
     }
 
+    pub(super) fn rejoin(&mut self, node: usize) {
+        let now = Now { monotonic: self.now, wall: Wall(0) };
+        self.replicas[node].groups.rejoin(now);
+        self.drain(node);
+    }
+
     pub(super) fn hand_over(&mut self, node: usize, away: &alloc::collections::BTreeSet<NodeId>) -> usize {
         let now = Now { monotonic: self.now, wall: Wall(0) };
         let left = self.replicas[node].groups.hand_over(now, away);

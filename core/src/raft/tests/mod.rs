@@ -12,6 +12,7 @@ mod newcomers;
 mod owner;
 mod random;
 mod reads;
+mod rejoin;
 mod restart;
 mod rolled_back;
 mod room;

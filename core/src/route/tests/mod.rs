@@ -2,6 +2,7 @@
 
 mod flood;
 mod graph;
+mod rivals;
 mod routes;
 mod stopped;
 mod wire;
@@ -74,6 +75,8 @@ struct World {
     /// How many of a hundred messages are lost.
     loss: u64,
     sent: u64,
+    /// What was shown to whom of the identity of nodes.
+    records: Vec<(usize, Bytes)>,
     rng: Rng,
 }
 
@@ -87,6 +90,7 @@ impl World {
             last: BTreeMap::new(),
             loss: 0,
             sent: 0,
+            records: Vec::new(),
             rng: rng(seed),
         };
         (1..=count).for_each(|node| world.start(node, count, 1));
@@ -104,6 +108,9 @@ impl World {
     fn input(&mut self, node: usize, step: impl Into<Step>) {
         let routes = self.nodes.get_mut(&node).expect("the node runs");
         for output in take_step(routes, self.now, step) {
+            if let Output::Record(record) = &output {
+                self.records.push((node, record.clone()));
+            }
             let Output::Send { to, message } = output else { continue };
             let to = to.0 as usize;
             assert!(self.links.contains(&(node, to)), "{node} sends to {to}, no neighbour");
