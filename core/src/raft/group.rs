@@ -6,8 +6,6 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use smallvec::SmallVec;
-
 use super::context::Context;
 use super::copy::Copying;
 use super::force::Fence;
@@ -64,11 +62,12 @@ pub(super) struct Remembered {
 }
 
 /// Whom a leader has news for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum News {
     #[default]
     None,
-    For(SmallVec<[NodeId; 1]>),
+    /// For those members of which it is noted.
+    ForSome,
     ForAll,
 }
 
@@ -291,8 +290,21 @@ impl Group {
     }
 
     pub(super) fn handle_message(&mut self, context: &mut Context<'_>, from: NodeId, message: Box<Message>) {
+        if self.is_next(context, from, &message) {
+            return self.take_next(context, from, message);
+        }
         if !self.hears_era(context, from, &message) {
             return;
+        }
+        if let &Body::AppendReply { number, matched, place, more, waiting, round } = &message.body
+            && message.addressee == Some(self.replica)
+            && !matches!(self.standing, Standing::Stopped { .. })
+        {
+            let (from, reply) = (
+                Member { node: from, replica: message.sender },
+                Reply { number, matched, place, more, waiting, round },
+            );
+            return self.handle_append_reply(context, from, message.term, reply);
         }
         let Message { sender, addressee, term, life, body, .. } = *message;
         if let Standing::Stopped { reason, alone } = &self.standing {
@@ -473,6 +485,11 @@ impl Group {
     pub(super) fn tell_configuration(&mut self, context: &mut Context<'_>) {
         let index = self.log.configured_at();
         let committed = index <= self.commit;
+        if let Some((configuration, _, true)) = &self.configured
+            && self.log.is_configured_by(configuration)
+        {
+            return;
+        }
         let known = self.configured.as_ref().is_some_and(|(configuration, at, was_committed)| {
             (*at, *was_committed) == (index, committed) && self.log.is_configured_by(configuration)
         });

@@ -462,6 +462,16 @@ impl Groups {
     /// polled behind both.
     fn give_out(&mut self) {
         let now = self.now;
+        if let &[slot] = self.busy.as_slices().0
+            && self.busy.len() == 1
+        {
+            self.busy.clear();
+            self.act(now, slot, |group, context| {
+                group.write(context);
+                group.send_news(context);
+                group.busy = false;
+            });
+        }
         for place in 0..self.busy.len() {
             let slot = self.busy[place];
             self.act(now, slot, Group::write);

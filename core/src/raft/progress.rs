@@ -78,6 +78,8 @@ pub(super) struct Progress {
     pub(super) round: u64,
     /// Waits in line for the budget of its node.
     in_line: bool,
+    /// It is to be sent what it lacks and has room for.
+    pub(super) has_news: bool,
     retry_at: Option<Instant>,
     backoff: Span,
 }
@@ -97,6 +99,7 @@ impl Progress {
             sending: None,
             round: 0,
             in_line: false,
+            has_news: true,
             retry_at: None,
             backoff: config.retry_min,
         }
@@ -156,6 +159,15 @@ impl Progress {
     /// Its turn has come.
     pub(super) fn leave_line(&mut self) {
         self.in_line = false;
+    }
+
+    /// Whether there may be something to send to it, of a log and a commit index that reach so far, and a round of reads.
+    pub(super) fn may_lack(&self, last: LogIndex, commit: LogIndex, round: u64) -> bool {
+        self.next <= last
+            || !self.is_streaming()
+            || self.sending.is_some()
+            || self.told() < commit
+            || self.round < round
     }
 
     /// Whether an append was sent and not answered yet.

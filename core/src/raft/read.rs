@@ -167,6 +167,9 @@ impl Group {
 
     /// A member answered an append of a round.
     pub(super) fn round_answered(&mut self, context: &mut Context<'_>, from: Member, round: u64) {
+        if round == 0 {
+            return;
+        }
         let Role::Leader(leading) = &mut self.role else { return };
         // What it names must have begun: nobody confirms rounds to come.
         let round = round.min(leading.rounds.last);

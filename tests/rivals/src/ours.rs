@@ -70,8 +70,8 @@ fn id(group: usize) -> GroupId {
     GroupId(group as u128 + 1)
 }
 
-/// What is written anew in place: a state, a base, a mark for each other replica.
-const REWRITTEN: usize = 4;
+/// What is written anew in place: a state, a base. What members vouched for is written with one of them or with entries.
+const REWRITTEN: usize = 2;
 
 impl Node {
     fn new(node: usize, keeps_disk: bool) -> Self {
