@@ -84,6 +84,11 @@ impl Flows {
         }
     }
 
+    /// Whether somebody's turn may have come.
+    pub(super) fn may_have_turns(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// Whose turn has come, and towards which node. It sends one message at most before the next is asked for.
     pub(super) fn next_turn(&mut self) -> Option<(NodeId, Slot)> {
         while let Some(&node) = self.open.first() {

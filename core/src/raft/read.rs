@@ -213,7 +213,14 @@ impl Group {
     }
 
     /// Answers the reads that waited for what is applied by now.
+    #[inline]
     pub(super) fn serve_reads(&mut self, context: &mut Context<'_>) {
+        if self.reads.is_some() {
+            self.serve_waiting_reads(context);
+        }
+    }
+
+    fn serve_waiting_reads(&mut self, context: &mut Context<'_>) {
         let (id, applied) = (self.id, self.applied);
         let Some(reads) = &mut self.reads else { return };
         reads.confirmed.retain(|&(index, number)| {

@@ -310,7 +310,7 @@ impl Group {
         }
         self.needs_no_state(from.node);
         self.vouched(context, from, term, append.durable, None);
-        self.last_append = Some((from, append.number));
+        self.last_append = Some(append.number);
         self.take_entries(context, from, append);
     }
 
@@ -363,7 +363,9 @@ impl Group {
             self.stop(context, what);
             return false;
         }
-        self.led_by = Some((term, from));
+        if self.led_by != Some((term, from)) {
+            (self.led_by, self.last_append) = (Some((term, from)), None);
+        }
         self.enter_term(context, term, Some(from.node));
         true
     }
@@ -371,7 +373,7 @@ impl Group {
     /// Whether that node is followed already, without doubt, and nothing is to be told or asked for that.
     pub(super) fn hears(&self, own: NodeId, leader: NodeId) -> bool {
         self.followed() == Some(leader)
-            && (self.compared_leader == Some((self.term, leader)) || !self.is_voter(own))
+            && (self.compared_leader == Some(self.term) || !self.is_voter(own))
             && !self.in_doubt
             && self.election.is_none()
             && self.attempts == 0
@@ -651,8 +653,8 @@ impl Group {
     /// Bytes or room came: the leader may send on behind what this log holds (rule B2).
     pub(super) fn ask_for_more(&mut self, context: &mut Context<'_>) {
         self.ask_for_rest_of_copies(context);
-        if let (Standing::Sound, Role::Follower { leader: Some(leader) }, Some((from, number))) =
-            (&self.standing, &self.role, self.last_append)
+        if let (Standing::Sound, Role::Follower { leader: Some(leader) }, Some((_, from)), Some(number)) =
+            (&self.standing, &self.role, self.led_by, self.last_append)
             && *leader == from.node
         {
             let place = self.log.place(self.commit.max(self.log.base().index)).unwrap_or(self.log.base());

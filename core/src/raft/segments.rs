@@ -189,6 +189,13 @@ impl Segments {
         if index < self.base.index || index > self.end.index {
             return None;
         }
+        if let Some(last) = self.closed.back()
+            && last.first == index.next()
+        {
+            // What the last run follows.
+            let before = self.closed.len().checked_sub(2);
+            return Some(before.map_or(self.base, |before| self.closed[before].end));
+        }
         let closed_end = self.closed_end();
         if index > closed_end.index {
             let upto = (index.0 - closed_end.index.0) as usize;
@@ -208,15 +215,18 @@ impl Segments {
     /// ones are gathered.
     pub(super) fn slice(&self, from: LogIndex, upto: LogIndex, limits: RunLimits) -> Entries {
         let upto = upto.min(self.end.index);
+        if let Some(last) = self.closed.back()
+            && (last.first, last.end.index) == (from, upto)
+            && last.entries.len() <= limits.entries
+            && last.bytes <= limits.bytes
+        {
+            return last.entries.clone();
+        }
         if from > upto || from <= self.base.index {
             return Entries::new();
         }
         if let Some(at) = self.find(from) {
             let segment = &self.closed[at];
-            let room = segment.entries.len() <= limits.entries && segment.bytes <= limits.bytes;
-            if segment.first == from && segment.end.index == upto && room {
-                return segment.entries.clone();
-            }
             let skip = (from.0 - segment.first.0) as usize;
             let most = (upto.0 + 1 - from.0) as usize;
             let end = segment.entries.len().min(skip + most);

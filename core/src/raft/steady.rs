@@ -39,7 +39,7 @@ impl Group {
             self.needs_no_state(from);
         }
         self.vouched(context, leader, message.term, durable, None);
-        self.last_append = Some((leader, number));
+        self.last_append = Some(number);
         sometimes!(AppendBehindBase, self.log.last() == self.log.base() && self.log.base().index.0 > 0);
         if !entries.is_empty() && !self.replace_suffix(context, entries) {
             return;

@@ -11,7 +11,7 @@ use wattle_proto::raft as wire;
 use super::codec::encode_run;
 use super::context::Context;
 use super::entries::Entries;
-use super::group::{Group, Remembered, Standing};
+use super::group::{Group, Standing};
 use super::message::Mark;
 use super::segments::RunLimits;
 use super::wire::{wire_configuration, wire_mark, wire_member, wire_place};
@@ -187,9 +187,12 @@ impl Group {
         if !core::mem::take(&mut self.unwritten_marks) || context.planted.has(Bug::MarksNotWritten) {
             return None;
         }
-        let unwritten = |(node, remembered): (&NodeId, &mut Remembered)| {
-            core::mem::take(&mut remembered.unwritten).then_some((*node, remembered.mark))
-        };
-        Some(self.marks.iter_mut().filter_map(unwritten).collect())
+        let count = self.marks.values().filter(|remembered| remembered.unwritten).count();
+        let mut marks = Vec::with_capacity(count);
+        for (&node, remembered) in self.marks.iter_mut().filter(|(_, remembered)| remembered.unwritten) {
+            remembered.unwritten = false;
+            marks.push((node, remembered.mark));
+        }
+        Some(marks.into())
     }
 }

@@ -10,7 +10,8 @@ mod statistics;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: wattle-rivals [load | idle] [--plain] [--batch N] [--rounds N] [--entries N] [--groups N]
+const USAGE: &str =
+    "usage: wattle-rivals [load | idle] [--plain] [--batch N] [--rounds N] [--entries N] [--groups N]
   load, idle     one of the two parts; both without
   --plain        without the runs in which messages are encoded
   --batch N      only batches of that many; otherwise of 1, 64 and 1024
