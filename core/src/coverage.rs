@@ -359,6 +359,8 @@ marks! {
         LeaderVotedOut: "a leader that votes no more stopped leading";
         ForgotTwice: "a disk forgot a replica id that its group knows";
         StoppedAlone: "a replica stopped and the others went on";
+        LeaderAskedForItsLog: "who copied its log back asked a leader that had committed more for its own";
+        CopyContradictedByALeader: "what was committed where a log was copied back stood otherwise at one who led";
         CopyGaveWay: "a copied log gave way to the later entries of another member";
         CopiedUnderOlderName: "a replica that copied its log back was known under another id";
         OthersVoteByNow: "others voted by the time a log was copied back";

@@ -7,6 +7,7 @@ use wattle_core::node::command::Command;
 
 use crate::checker::{
     Agreement, Configuration, Departures, Handling, Logs, Recoveries, Registry, StreamLedger, UpdateLedger,
+    Votes,
 };
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
 use crate::random::{Draws, Purpose};
@@ -124,6 +125,8 @@ pub struct Books {
     pub recoveries: Recoveries,
     /// What groups committed.
     pub logs: Logs,
+    /// Who voted for whom.
+    pub votes: Votes,
     /// Whether a disk lost something in this run that it had reported safe, so that a stream may stop.
     pub may_stop: bool,
 }

@@ -164,6 +164,12 @@ impl<M: Machine> World<M> {
         for place in &places {
             // Not now and then: a log that grows for ever has hundreds of thousands of entries before the next look.
             log_is_bounded(node, place, self.plan.messages() + self.plan.update_calls())?;
+            let id = self.processes[node].id();
+            if self.books.votes.shows(id, place)
+                && let Some(configuration) = machine.group_configuration(place.group)
+            {
+                self.books.votes.leads(id, place, configuration)?;
+            }
             let before = self.books.logs.news(node, life, place);
             if synced {
                 self.books.logs.stands(node, life, *place)?;
@@ -263,6 +269,7 @@ impl<M: Machine> World<M> {
             Event::Amnesia { group, node: whose, .. } if *whose == self.processes[node].id() => {
                 books.logs.told(node, *group);
             }
+            Event::Mesh(wattle_core::event::MeshEvent::NodeLeft { .. }) => books.departures.said(),
             Event::GroupStopped { group, reason } => {
                 ensure!(books.logs.excused(*group), "X11", "group {group} stopped on node {node}: {reason}");
             }

@@ -10,7 +10,7 @@ use wattle_core::time::Span;
 
 use crate::checker::{
     Agreement, Configuration, Departures, Failure, Handling, Logs, Neighbours, Pauses, Peers, Recoveries,
-    Registry, Relays, Starts, StreamLedger, Traffic, UpdateLedger, Watermarks,
+    Registry, Relays, Starts, StreamLedger, Traffic, UpdateLedger, Votes, Watermarks,
 };
 use crate::custody::Custody;
 use crate::desk::{Books, Calls};
@@ -152,6 +152,7 @@ impl<M: Machine> World<M> {
             departures: Departures::default(),
             recoveries: Recoveries::new(plan.recovery.as_ref().map_or(&[], |recovery| &recovery.lost)),
             logs: Logs::default(),
+            votes: Votes::default(),
             may_stop: false,
         };
         let nodes = plan.nodes.len();

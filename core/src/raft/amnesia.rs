@@ -328,6 +328,9 @@ impl Group {
     ///
     /// Then others hold what was committed, and this replica comes back as a rolled-back voter does (rule C5). It must not go on beside them:
     /// each would end the other's terms for ever.
+    ///
+    /// Who copies its log back is shown less by that: it may have helped to commit it, in a life that it forgot, and be needed still. The leader's log
+    /// tells, see [`Self::leader_holds_more`].
     pub(super) fn finds_others(
         &mut self,
         context: &mut Context<'_>,
@@ -336,11 +339,25 @@ impl Group {
         (previous, entries): (Place, &Entries),
         commit: LogIndex,
     ) -> bool {
-        let in_doubt = matches!(self.standing, Standing::Copying(_)) || self.decided_alone(context, term);
-        let proven = in_doubt && (commit > self.commit || self.parts_upto(commit, previous, entries));
-        if !proven || context.planted.has(Bug::AmnesicVotes) {
+        let copying = matches!(self.standing, Standing::Copying(_));
+        let in_doubt = copying || self.decided_alone(context, term);
+        if !in_doubt || context.planted.has(Bug::AmnesicVotes) {
             return false;
         }
+        let further = commit > self.commit;
+        let presumed = || context.planted.strikes(Bug::CommitProvesOthers, || true);
+        let proven = (further && (!copying || presumed()))
+            || self.parts_upto(commit.min(self.commit), previous, entries);
+        if proven {
+            self.yield_to(context, leader);
+        } else if further {
+            self.leader_holds_more(context, leader);
+        }
+        proven
+    }
+
+    /// Others decide without this replica: it waits to be admitted again. What it holds beyond what they decided is its own delusion.
+    pub(super) fn yield_to(&mut self, context: &mut Context<'_>, leader: NodeId) {
         sometimes!(OthersFound);
         self.deluded_upto = self.log.last().index;
         self.take_fresh_id(context);
@@ -348,7 +365,6 @@ impl Group {
             "{leader} leads, so it is not the only voter any more: it waits to be admitted under a fresh replica id"
         );
         self.wait_amnesic(context, what);
-        true
     }
 
     /// Whether it was decided, in an earlier term than this one, that this replica alone votes: as far as its disk knows.

@@ -37,6 +37,8 @@ pub(super) struct Copying {
     spoke: BTreeSet<NodeId>,
     /// Who said that its log goes on behind what came from it.
     behind: BTreeSet<NodeId>,
+    /// Who led meanwhile, and had committed more than was here.
+    leaders: BTreeSet<NodeId>,
 }
 
 impl Standing {
@@ -49,6 +51,7 @@ impl Standing {
             cut: BTreeSet::new(),
             spoke: BTreeSet::new(),
             behind: BTreeSet::new(),
+            leaders: BTreeSet::new(),
         }))
     }
 }
@@ -91,6 +94,20 @@ impl Group {
         }
     }
 
+    /// A leader has committed more than is here. Either others decide by now without this replica, or it helped to commit that in a life that it
+    /// forgot, and nothing more is decided before it is back. The leader's log tells the two apart, for it names who decides: it is asked for
+    /// it, whether or not it was known to be a member, and waited for without limit. To go on without it would fork in the first case.
+    pub(super) fn leader_holds_more(&mut self, context: &mut Context<'_>, leader: NodeId) {
+        let Some(copying) = self.copying_mut() else { return };
+        copying.leaders.insert(leader);
+        copying.done.remove(&leader);
+        if copying.behind.insert(leader) {
+            rare!(LeaderAskedForItsLog);
+            self.be_patient_anew(context);
+            self.ask_for_copy(context, leader);
+        }
+    }
+
     /// Who has not answered by now is waited for no longer.
     pub(super) fn patience_over(&mut self, context: &mut Context<'_>) {
         sometimes!(PatienceOver, matches!(self.standing, Standing::Verifying { .. }));
@@ -106,7 +123,9 @@ impl Group {
         if self.takes_in_a_state() {
             return;
         }
-        for node in self.others(context.own) {
+        let behind = self.copying().map(|copying| copying.behind.clone()).unwrap_or_default();
+        let nodes: BTreeSet<NodeId> = self.others(context.own).into_iter().chain(behind).collect();
+        for node in nodes {
             if self.copies_from(node) {
                 self.ask_for_copy(context, node);
             }
@@ -211,12 +230,12 @@ impl Group {
         }
         if agrees.is_err() && !lags {
             let what = alloc::format!("its log and {from}'s part at {} or before", previous.index);
-            return self.stop(context, what);
+            return self.copy_contradicted(context, from, what);
         }
         let entries = if lags { Entries::new() } else { entries };
         let Ok((covered, new)) = self.log.compare(previous, &entries) else {
             let what = alloc::format!("its log and {from}'s part behind {}", previous.index);
-            return self.stop(context, what);
+            return self.copy_contradicted(context, from, what);
         };
         let planted = context.planted;
         let uncommitted = |first: &Entry| commit < first.index && !planted.has(Bug::OlderTailStopsCopy);
@@ -248,6 +267,16 @@ impl Group {
         self.consider_copied(context);
     }
 
+    /// What is committed here stands otherwise in a member's log. If that one leads, and has committed more, this replica decided alone what the
+    /// others never heard of.
+    fn copy_contradicted(&mut self, context: &mut Context<'_>, from: NodeId, reason: String) {
+        if self.copying().is_some_and(|copying| copying.leaders.contains(&from)) {
+            rare!(CopyContradictedByALeader);
+            return self.yield_to(context, from);
+        }
+        self.stop(context, reason);
+    }
+
     /// A member's state was taken, or more than it is committed here: what follows is asked for.
     pub(super) fn copied_state(&mut self, context: &mut Context<'_>, from: NodeId, upto: LogIndex) {
         self.goes_on_from(from, upto);
@@ -257,7 +286,7 @@ impl Group {
     /// Whether enough others were heard to go on. Those who may have decided something together with this replica must be among them; of those
     /// whom it told only, the control group does without whoever stays silent; but not without one that said that it holds more.
     fn consider_copied(&mut self, context: &mut Context<'_>) {
-        let Some(Copying { mark, done, behind, .. }) = self.copying() else { return };
+        let Some(Copying { mark, done, behind, leaders, .. }) = self.copying() else { return };
         let (mark, configuration) = (*mark, self.log.configuration());
         let heard = |member: &&Member| done.contains(&member.node);
         let decided = |half: &[Member]| {
@@ -266,8 +295,11 @@ impl Group {
         };
         let all = self.others(context.own).iter().all(|node| done.contains(node));
         let waited = self.id == GroupId::CONTROL && self.patience.is_none() && !done.is_empty();
+        let waited = waited && decided(&configuration.voters) && decided(&configuration.outgoing);
         let known = behind.is_empty() || context.planted.has(Bug::RestOfCopyGivenUp);
-        if all || (waited && known && decided(&configuration.voters) && decided(&configuration.outgoing)) {
+        // By the log of one who leads others decide: none of these has to be waited for.
+        let led = !leaders.is_disjoint(done) && !configuration.needs(self.member(context.own));
+        if led || (known && (all || waited)) {
             self.copied(context, mark);
         }
     }
@@ -281,13 +313,14 @@ impl Group {
             self.rename(known);
         }
         self.let_go_of_state(context);
-        self.term = self.term.max(mark.term).max(self.log.last().term).next();
         if !self.log.configuration().needs(self.member(context.own)) {
             rare!(OthersVoteByNow);
             self.take_fresh_id(context);
             let what = String::from("others vote by now: it waits to be admitted under a fresh replica id");
             return self.wait_amnesic(context, what);
         }
+        // Only now: a leader that is to admit it must not hear of a term in which nobody stands.
+        self.term = self.term.max(mark.term).max(self.log.last().term).next();
         self.vote = None;
         sometimes!(CopyDone);
         self.fresh = Some(ReplicaId(context.rng.u128()));

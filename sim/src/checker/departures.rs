@@ -18,12 +18,19 @@ pub struct Departures {
     parted: BTreeSet<usize>,
     /// The highest epoch that each node showed.
     shown: BTreeMap<usize, u64>,
+    /// Some node said that another went.
+    said: bool,
 }
 
 impl Departures {
     /// Somebody was told that a node is no member any more.
     pub fn acknowledged(&mut self, node: usize) {
         self.gone.insert(node);
+    }
+
+    /// A node says that another went: it knows so before anybody is told, and before it shows its epoch.
+    pub fn said(&mut self) {
+        self.said = true;
     }
 
     /// It is asked to join again.
@@ -55,7 +62,7 @@ impl Departures {
     #[must_use]
     pub fn any(&self) -> bool {
         let raised = self.shown.values().any(|&epoch| epoch > 0);
-        raised || !(self.gone.is_empty() && self.back.is_empty() && self.parted.is_empty())
+        self.said || raised || !(self.gone.is_empty() && self.back.is_empty() && self.parted.is_empty())
     }
 
     /// How many are.
@@ -153,6 +160,14 @@ mod tests {
             former: vec![former],
             ..fixture::status(1, Vec::new())
         }
+    }
+
+    #[test]
+    fn somebody_went_as_soon_as_a_node_says_so() {
+        let mut departures = Departures::default();
+        assert!(!departures.any());
+        departures.said();
+        assert!(departures.any());
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! | X4 | receipts rise from level to level; completed only after the handler's success |
 //! | X5 | at most a window of calls is repeated after a crash |
 //! | X6 | watermarks stand in their order and never go back |
-//! | X7 | nodes agree: one leader per group and term, one meaning per name, and in the end one configuration and one state |
+//! | X7 | nodes agree: one leader per group and term, whom a majority voted for, one meaning per name, and in the end one configuration and one state |
 //! | X8 | traffic is bounded: nothing circles |
 //! | X9 | publishing again adds nothing and is answered alike |
 //! | X10 | what was refused never shows up |
@@ -48,6 +48,7 @@ mod status;
 mod stream;
 mod traffic;
 mod updates;
+mod votes;
 mod watching;
 mod whole;
 
@@ -68,6 +69,7 @@ pub use status::Watermarks;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
 pub use updates::UpdateLedger;
+pub use votes::Votes;
 pub use watching::Watched;
 pub use whole::{completed_is_marked, log_is_bounded, nobody_parted, refuses_for_want_of_room};
 

@@ -39,6 +39,12 @@ pub(super) fn plan(seed: u64) -> Plan {
     }
     write_on(&mut plan, &mut draws, lost_at);
     let asked_at = survivors[draws.index(survivors.len())];
+    let mut draws = Draws::new(seed, Purpose::Recovery, 2, 0);
+    match draws.weighted(&[50, 25, 25]) {
+        1 => lag(&mut plan, &mut draws, &survivors, lost_at),
+        2 => fall_within(&mut plan, &mut draws, &survivors, (asked_at, at)),
+        _ => {}
+    }
     plan.recovery = Some(RecoveryPlan { at, asked_at, lost });
     super::sort(&mut plan);
     plan
@@ -99,13 +105,46 @@ fn write_on(plan: &mut Plan, draws: &mut Draws, lost_at: u64) {
     }
 }
 
+/// One survivor hears nothing of what is decided last: its log ends before those of others.
+fn lag(plan: &mut Plan, draws: &mut Draws, survivors: &[usize], lost_at: u64) {
+    if survivors.len() < 2 {
+        return;
+    }
+    let behind = survivors[draws.index(survivors.len())];
+    let begins = lost_at - draws.between(SECOND, 2 * SECOND);
+    let length = lost_at - begins + draws.between(500 * MILLI, SECOND);
+    let kind = FaultKind::Isolate { node: behind, inbound: true, outbound: true, length };
+    plan.faults.push(Fault { id: KIND << 16 | 2 << 8, when: Trigger::At(begins), kind });
+    let others: Vec<usize> = (0..plan.nodes.len()).filter(|&node| node != behind).collect();
+    for key in 0..draws.between(2, 5) {
+        let at = draws.between(begins + 300 * MILLI, lost_at);
+        let (node, wish) = (others[draws.index(others.len())], ConfigWish::Set);
+        plan.config.push(ConfigPlan { at, node, leader: false, key: 100 + key, wish });
+    }
+}
+
+/// Who is asked cannot reach the other survivors for a while, and starts anew meanwhile, or they do.
+fn fall_within(plan: &mut Plan, draws: &mut Draws, survivors: &[usize], (asked_at, at): (usize, u64)) {
+    let others: Vec<usize> = survivors.iter().copied().filter(|&node| node != asked_at).collect();
+    let Some(&away) = others.get(draws.index(others.len().max(1))) else { return };
+    let begins = at - draws.below(SECOND);
+    let length = at - begins + draws.between(2 * SECOND, 4 * SECOND);
+    let kind = FaultKind::Isolate { node: away, inbound: true, outbound: true, length };
+    plan.faults.push(Fault { id: KIND << 16 | 3 << 8, when: Trigger::At(begins), kind });
+    let falls = if draws.percent(80) { asked_at } else { others[draws.index(others.len())] };
+    let down = draws.spread(MILLI, 500 * MILLI);
+    let kind = FaultKind::Crash { node: falls, power: draws.percent(50), after_outputs: None, down };
+    let when = Trigger::At(at + draws.between(300 * MILLI, 1_800 * MILLI));
+    plan.faults.push(Fault { id: KIND << 16 | 3 << 8 | 1, when, kind });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn such_plans_can_be_run_and_lose_a_majority_in_several_ways() {
-        let (mut cut, mut down, mut sizes) = (0, 0, [0u32; 7]);
+        let (mut cut, mut down, mut away, mut sizes) = (0, 0, 0, [0u32; 7]);
         for seed in 0..500 {
             let plan = plan(seed);
             plan.check().unwrap_or_else(|what| panic!("seed {seed}: {what}\n{plan:#?}"));
@@ -115,8 +154,9 @@ mod tests {
             let has = |wanted: fn(&FaultKind) -> bool| plan.faults.iter().any(|fault| wanted(&fault.kind));
             cut += u32::from(has(|kind| matches!(kind, FaultKind::Partition { .. })));
             down += u32::from(has(|kind| matches!(kind, FaultKind::Crash { .. })));
+            away += u32::from(has(|kind| matches!(kind, FaultKind::Isolate { .. })));
         }
         assert!(sizes[3..].iter().all(|&runs| runs > 30), "{sizes:?}");
-        assert!(cut > 150 && down > 150, "{cut} {down}");
+        assert!(cut > 150 && down > 150 && away > 50, "{cut} {down} {away}");
     }
 }

@@ -167,6 +167,75 @@ fn a_founder_that_forgot_a_change_under_way_hears_most_of_those_about_to_vote() 
     cluster.goes_on(3);
 }
 
+/// A change under way was committed by the founder alone, in a life that it forgot; and it helped another to lead, which nothing can be decided under
+/// without the founder. That one's commit index proves nothing: were the founder to wait for its admission, nobody could grant it.
+#[test]
+fn a_founder_that_copies_is_needed_by_the_leader_it_helped_to_elect() {
+    let mut cluster = founder_and_learners(50);
+    let image = cluster.replicas[0].disk.clone();
+    // What the founder hears of the change would commit it.
+    cluster.cut.extend([(1, 0), (2, 0)]);
+    cluster.change(&[0, 1, 2], &[]);
+    cluster.settle(Span::millis(300));
+    assert!(cluster.configuration(1).is_joint());
+    cluster.crash(0);
+    cluster.cut.clear();
+    // It asks nobody for votes itself; so another leads by its vote.
+    cluster.start(0);
+    while cluster.leader().is_none() {
+        cluster.network.retain(|(from, _, message)| {
+            *from != member(0).node || !matches!(message.body, Body::Vote { .. })
+        });
+        cluster.settle(Span::millis(10));
+    }
+    let leader = cluster.leader().expect("just seen");
+    assert_ne!(leader, 0);
+    // The new term's first entry does not come to the founder.
+    cluster.crash(0);
+    cluster.network.clear();
+    cluster.replicas[0].disk = image;
+    assert!(cluster.configuration(leader).is_joint(), "nothing was decided in that term");
+    cluster.restart(0);
+    // What that one sends as a leader comes before its log.
+    for _ in 0..100 {
+        cluster.settle(Span::millis(10));
+        let copy = |message: &Message| message.append().is_some_and(|append| append.copy);
+        cluster.network.retain(|(.., message)| !copy(message));
+    }
+    assert_eq!(cluster.role(0), Some(RoleName::Amnesic));
+    cluster.goes_on(3);
+}
+
+/// Who leads may not be known here: the founder's disk is from before it came. By its log others decide, and nobody else has to be heard.
+#[test]
+fn a_founder_that_copies_hears_a_leader_it_does_not_know() {
+    let mut cluster = Cluster::new(51, GroupId::CONTROL, 4, 1, 0);
+    cluster.settle(Span::millis(500));
+    cluster.change(&[0], &[1]);
+    cluster.settle(Span::secs(1));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.change(&[0], &[1, 2, 3]);
+    cluster.settle(Span::secs(1));
+    cluster.change(&[0, 2, 3], &[1]);
+    cluster.settle(Span::secs(1));
+    cluster.propose(0, "one");
+    cluster.settle(Span::secs(1));
+    cluster.crash(0);
+    cluster.settle(Span::secs(2));
+    assert!(matches!(cluster.leader(), Some(2 | 3)));
+    // The only one that it remembers can tell it that it forgot, and nothing more.
+    cluster.replicas[0].disk = image;
+    cluster.restart(0);
+    while cluster.role(0) != Some(RoleName::Amnesic) {
+        cluster.settle(Span::millis(10));
+    }
+    cluster.crash(1);
+    cluster.settle(Span::secs(4));
+    assert_eq!(cluster.commands(0), ["one"], "it was admitted again");
+    cluster.restart(1);
+    cluster.goes_on(3);
+}
+
 /// One of three decides something more with the others and falls. They go on, and its disk is taken back.
 fn the_others_go_on(cluster: &mut Cluster, image: Disk) {
     cluster.propose(0, "one");

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::harness::{Cluster, member};
 use crate::id::{GroupId, NodeId, Term};
+use crate::planted::{Bug, Planted};
 use crate::raft::{Body, End, Fence, Founding, Input, Output, RoleName};
 use crate::time::Span;
 
@@ -69,7 +70,10 @@ fn found(cluster: &mut Cluster, node: usize, founding: Founding) -> Result<(), S
 /// The survivors go on under that era; who founded.
 fn recover(cluster: &mut Cluster, era: u64, survivors: &[usize], lost: &[usize]) -> usize {
     let ends = fence(cluster, era, survivors, lost);
-    let (order, above, holds) = choose(&ends);
+    let (mut order, above, holds) = choose(&ends);
+    if cluster.planted.has(Bug::FounderNotHighest) {
+        order.reverse();
+    }
     for &node in order.iter().rev() {
         let founding = Founding { era, above, holds, survivors: nodes(survivors) };
         if found(cluster, node, founding).is_ok() {
@@ -253,64 +257,79 @@ fn a_founding_that_a_crash_undoes_is_done_again_and_one_that_is_on_disk_goes_on(
     }
 }
 
+/// A random history, in the middle of which three of five are lost, live on, and come back.
+fn history(seed: u64, planted: Planted) {
+    let mut cluster = Cluster::with_bug(seed, GroupId::CONTROL, (6, 5, 1), planted);
+    cluster.settle(Span::secs(1));
+    for _ in 0..400 {
+        cluster.stir();
+    }
+    let lost: Vec<usize> = (0..3).map(|place| (place + seed as usize) % 5).collect();
+    let survivors: Vec<usize> = (0..6).filter(|node| !lost.contains(node)).collect();
+    for &node in &survivors {
+        if !cluster.replicas[node].up {
+            cluster.restart(node);
+        }
+    }
+    for node in 0..6 {
+        if lost.contains(&node) && seed % 2 == 0 && cluster.replicas[node].up {
+            cluster.crash(node);
+        }
+    }
+    cluster.cut = survivors.iter().flat_map(|&a| lost.iter().flat_map(move |&b| [(a, b), (b, a)])).collect();
+    cluster.settle(Span::secs(1));
+    let before: Vec<_> = survivors.iter().map(|&node| cluster.replicas[node].applied.clone()).collect();
+    // Some are fenced for a recovery that nobody brought to its end.
+    fence(&mut cluster, 5, &survivors[1..], &lost);
+    // A start asks the other survivors first.
+    cluster.settle(Span::secs(2));
+    fence(&mut cluster, ERA, &survivors, &lost);
+    cluster.settle(Span::secs(2));
+    let founder = recover(&mut cluster, ERA, &survivors, &lost);
+    cluster.sync_all(founder);
+    for &node in &lost {
+        if !cluster.replicas[node].up {
+            cluster.restart(node);
+        }
+    }
+    cluster.cut.clear();
+    for step in 0..600 {
+        if step % 100 == 0 && cluster.replicas[founder].up {
+            cluster.propose(founder, "after");
+        }
+        cluster.stir();
+    }
+    cluster.heal();
+    assert_eq!(cluster.role(founder), Some(RoleName::Leader), "seed {seed}");
+    cluster.propose(founder, "the end");
+    cluster.settle(Span::secs(2));
+    let commands = cluster.commands(founder);
+    assert_eq!(commands.last(), Some(&"the end".into()), "seed {seed}");
+    for (&node, before) in survivors.iter().zip(&before) {
+        assert_eq!(cluster.commands(node), commands, "seed {seed}: node {node}");
+        let applied = &cluster.replicas[node].applied;
+        assert_eq!(applied[..before.len()], before[..], "seed {seed}: node {node} kept what it applied");
+        assert_eq!(cluster.place(node).era, ERA, "seed {seed}: node {node}");
+    }
+    for node in lost {
+        assert_eq!(cluster.place(node).era, 0, "seed {seed}: node {node} was lost");
+    }
+}
+
 #[test]
 fn whatever_happened_before_and_whoever_lives_on_survivors_keep_what_they_applied_and_agree() {
-    for seed in 0..12 {
-        let mut cluster = Cluster::new(seed, GroupId::CONTROL, 6, 5, 1);
-        cluster.settle(Span::secs(1));
-        for _ in 0..400 {
-            cluster.stir();
-        }
-        let lost: Vec<usize> = (0..3).map(|place| (place + seed as usize) % 5).collect();
-        let survivors: Vec<usize> = (0..6).filter(|node| !lost.contains(node)).collect();
-        for &node in &survivors {
-            if !cluster.replicas[node].up {
-                cluster.restart(node);
-            }
-        }
-        for node in 0..6 {
-            if lost.contains(&node) && seed % 2 == 0 && cluster.replicas[node].up {
-                cluster.crash(node);
-            }
-        }
-        cluster.cut =
-            survivors.iter().flat_map(|&a| lost.iter().flat_map(move |&b| [(a, b), (b, a)])).collect();
-        cluster.settle(Span::secs(1));
-        let before: Vec<_> = survivors.iter().map(|&node| cluster.replicas[node].applied.clone()).collect();
-        // Some are fenced for a recovery that nobody brought to its end.
-        fence(&mut cluster, 5, &survivors[1..], &lost);
-        // A start asks the other survivors first.
-        cluster.settle(Span::secs(2));
-        fence(&mut cluster, ERA, &survivors, &lost);
-        cluster.settle(Span::secs(2));
-        let founder = recover(&mut cluster, ERA, &survivors, &lost);
-        cluster.sync_all(founder);
-        for &node in &lost {
-            if !cluster.replicas[node].up {
-                cluster.restart(node);
-            }
-        }
-        cluster.cut.clear();
-        for step in 0..600 {
-            if step % 100 == 0 && cluster.replicas[founder].up {
-                cluster.propose(founder, "after");
-            }
-            cluster.stir();
-        }
-        cluster.heal();
-        assert_eq!(cluster.role(founder), Some(RoleName::Leader), "seed {seed}");
-        cluster.propose(founder, "the end");
-        cluster.settle(Span::secs(2));
-        let commands = cluster.commands(founder);
-        assert_eq!(commands.last(), Some(&"the end".into()), "seed {seed}");
-        for (&node, before) in survivors.iter().zip(&before) {
-            assert_eq!(cluster.commands(node), commands, "seed {seed}: node {node}");
-            let applied = &cluster.replicas[node].applied;
-            assert_eq!(applied[..before.len()], before[..], "seed {seed}: node {node} kept what it applied");
-            assert_eq!(cluster.place(node).era, ERA, "seed {seed}: node {node}");
-        }
-        for node in lost {
-            assert_eq!(cluster.place(node).era, 0, "seed {seed}: node {node} was lost");
-        }
+    (0..12).for_each(|seed| history(seed, Planted::none()));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn planted_bugs_of_recoveries_are_found_in_random_histories() {
+    extern crate std;
+
+    for bug in [Bug::EraNotCompared, Bug::FounderNotHighest] {
+        let fails = |seed: &u64| std::panic::catch_unwind(|| history(*seed, Planted::only(bug))).is_err();
+        let found = (0..60).find(fails);
+        assert!(found.is_some(), "not found: {}", bug.describe().name);
+        std::println!("{}: seed {found:?}", bug.describe().name);
     }
 }

@@ -75,7 +75,7 @@ pub(super) struct Cluster {
     pub(super) outputs: Option<Vec<(usize, Output)>>,
     /// No disk is rolled back, so nobody may be told that its own was.
     pub(super) disks_are_kept: bool,
-    planted: Planted,
+    pub(super) planted: Planted,
 }
 
 impl Cluster {
