@@ -40,6 +40,16 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.place(key).ok().map(|place| &mut self.entries[place].1)
     }
 
+    /// Where a key stands.
+    pub(crate) fn position(&self, key: &K) -> Option<usize> {
+        self.place(key).ok()
+    }
+
+    /// What stands at that place, if there are so many.
+    pub(crate) fn at_mut(&mut self, place: usize) -> Option<&mut V> {
+        self.entries.get_mut(place).map(|(_, value)| value)
+    }
+
     pub(crate) fn contains_key(&self, key: &K) -> bool {
         self.place(key).is_ok()
     }
@@ -129,6 +139,8 @@ mod tests {
             assert_eq!(map.get(&key), tree.get(&key));
             assert_eq!(map.get_mut(&key), tree.get_mut(&key));
             assert_eq!(map.contains_key(&key), tree.contains_key(&key));
+            let place = map.position(&key);
+            assert_eq!(place.and_then(|place| map.at_mut(place)), tree.get_mut(&key));
             assert!(map.iter().eq(&tree) && map.keys().eq(tree.keys()) && map.values().eq(tree.values()));
         }
     }

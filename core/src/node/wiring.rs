@@ -152,7 +152,7 @@ impl Node {
         let now = self.now;
         let control = |group: GroupId| group == GroupId::CONTROL;
         match output {
-            O::Persist(write) => self.journal.append(write.record()),
+            O::Persist(write) => write.records().for_each(|record| self.journal.append(record)),
             O::Forget(forget) => self.journal.forget(&forget),
             O::Notify(receipt) => self.send(When::Durable, Held::Raft(receipt)),
             O::Send { to, group, message, when } => {

@@ -36,6 +36,17 @@ impl Group {
         last: Place,
         vote: Option<Member>,
     ) {
+        if let Some(Remembered { mark, unwritten }) = self.marks.get_mut(&member.node)
+            && (mark.replica, mark.term) == (member.replica, term)
+            && (vote.is_none() || mark.vote.is_some())
+        {
+            if last.index > mark.last.index {
+                mark.last = last;
+                *unwritten = true;
+                self.unwritten_marks = true;
+            }
+            return;
+        }
         let known = self.marks.get(&member.node).is_some_and(|known| known.mark.replica == member.replica);
         let takes_part = || self.log.configuration().on(member.node).any(|m| m == member);
         if member.node == context.own || !(known || takes_part()) {

@@ -7,9 +7,8 @@ use super::config::Config;
 use super::flow::Flows;
 use super::group::Group;
 use super::message::{Body, Message};
-use super::{Output, Receipt, Written};
-use crate::configuration::Member;
-use crate::id::{GroupId, NodeId, ReplicaId, Term};
+use super::{Output, Receipt, Write, Written};
+use crate::id::{GroupId, LogIndex, NodeId};
 use crate::planted::Planted;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -38,35 +37,35 @@ pub(super) struct Held {
     acknowledgements: VecDeque<Acknowledgement>,
 }
 
-/// What a group last answered to appends in this step.
+/// An answer to an append.
 #[derive(Clone, Debug)]
 pub(super) struct Acknowledgement {
     pub(super) group: GroupId,
-    pub(super) sender: ReplicaId,
-    pub(super) life: u64,
-    pub(super) era: u64,
-    pub(super) to: Member,
-    pub(super) term: Term,
-    pub(super) reply: super::replication::Reply,
+    pub(super) to: NodeId,
+    pub(super) message: Box<Message>,
 }
 
 impl Acknowledgement {
     /// Whether `newer` says all that this one says: both found the logs equal, and ask for nothing.
     fn is_covered_by(&self, newer: &Self) -> bool {
-        let plain = |one: &Self| one.reply.matched && !one.reply.more && !one.reply.waiting;
-        let same = (self.group, self.sender, self.era, self.to, self.term)
-            == (newer.group, newer.sender, newer.era, newer.to, newer.term);
-        let further = newer.reply.number >= self.reply.number
-            && newer.reply.place.index >= self.reply.place.index
-            && newer.reply.round >= self.reply.round;
-        same && further && plain(self) && plain(newer)
+        let (one, other) = (&*self.message, &*newer.message);
+        let (Some((number, index, round)), Some(further)) = (plain(&one.body), plain(&other.body)) else {
+            return false;
+        };
+        let same = (self.group, self.to, one.sender, one.addressee)
+            == (newer.group, newer.to, other.sender, other.addressee)
+            && (one.era, one.term) == (other.era, other.term);
+        same && further.0 >= number && further.1 >= index && further.2 >= round
     }
+}
 
-    fn message(self) -> Output {
-        let Self { group, sender, life, era, to, term, reply } = self;
-        let addressee = Some(to.replica);
-        let message = Box::new(Message { sender, addressee, term, life, era, body: reply.body() });
-        Output::Send { to: to.node, group, message, when: When::Durable }
+/// Of an answer that found the logs equal and asks for nothing: to which append, up to where, in which round of reads.
+fn plain(body: &Body) -> Option<(u64, LogIndex, u64)> {
+    match body {
+        &Body::AppendReply { number, matched: true, place, more: false, waiting: false, round } => {
+            Some((number, place.index, round))
+        }
+        _ => None,
     }
 }
 
@@ -81,7 +80,12 @@ impl Held {
 
     /// The next thing that waited, once everything was given to be written.
     pub(super) fn pop(&mut self) -> Option<Output> {
-        self.outputs.pop_front().or_else(|| self.acknowledgements.pop_front().map(Acknowledgement::message))
+        let next = self.outputs.pop_front();
+        if next.is_some() {
+            return next;
+        }
+        let Acknowledgement { group, to, message } = self.acknowledgements.pop_front()?;
+        Some(Output::Send { to, group, message, when: When::Durable })
     }
 }
 
@@ -93,6 +97,11 @@ impl Context<'_> {
             When::Now => self.out.push_back(output),
             When::Durable => self.held.outputs.push_back(output),
         }
+    }
+
+    /// Something of a group is to be written, with what is to be remembered of its members.
+    pub(super) fn write(&mut self, write: Write) {
+        self.out.push_back(Output::Persist(write));
     }
 
     /// Wants to hear when everything of this step is durable.

@@ -23,6 +23,16 @@ impl Entries {
         Self { run: None, start: 0, end: 0, configures: false }
     }
 
+    /// Makes a run of what was gathered. Room for one entry stays: most who gather, gather one again.
+    pub(super) fn take(gathered: &mut Vec<Entry>) -> Self {
+        if gathered.capacity() > 1 {
+            return core::mem::take(gathered).into();
+        }
+        let Some(entry) = gathered.pop() else { return Self::new() };
+        let configures = entry.kind == EntryKind::Configuration;
+        Self { run: Some(Arc::new([entry])), start: 0, end: 1, configures }
+    }
+
     /// A part of this run.
     ///
     /// # Panics

@@ -21,6 +21,9 @@ pub(super) fn burden(entry: &Entry) -> u64 {
     size(entry).saturating_add(entry.weight)
 }
 
+/// So many nodes are remembered while nothing is under way to them: most are sent something again.
+const KEPT: usize = 64;
+
 /// What is under way to one node.
 #[derive(Clone, Debug, Default)]
 struct Flow {
@@ -68,14 +71,22 @@ impl Flows {
 
     /// So much is no longer under way to `node`.
     pub(super) fn arrived(&mut self, node: NodeId, bytes: u64) {
-        let Some(flow) = self.nodes.get_mut(&node).filter(|_| bytes > 0) else { return };
+        if bytes == 0 {
+            return;
+        }
+        let Some(flow) = self.nodes.get_mut(&node) else { return };
         assert!(flow.bytes >= bytes, "R12: more arrived at {node} than was sent");
         flow.bytes -= bytes;
         if !flow.line.is_empty() {
             self.open.insert(node);
-        } else if flow.bytes == 0 {
+        } else if flow.bytes == 0 && self.nodes.len() > KEPT {
             self.nodes.remove(&node);
         }
+    }
+
+    /// Whether somebody's turn may have come.
+    pub(super) fn may_have_turns(&self) -> bool {
+        !self.open.is_empty()
     }
 
     /// Whose turn has come, and towards which node. It sends one message at most before the next is asked for.

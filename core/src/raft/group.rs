@@ -6,8 +6,6 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use smallvec::SmallVec;
-
 use super::context::Context;
 use super::copy::Copying;
 use super::force::Fence;
@@ -64,11 +62,12 @@ pub(super) struct Remembered {
 }
 
 /// Whom a leader has news for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum News {
     #[default]
     None,
-    For(SmallVec<[NodeId; 1]>),
+    /// For those members of which it is noted.
+    ForSome,
     ForAll,
 }
 
@@ -94,6 +93,15 @@ pub(super) enum Standing {
     Renamed { old: ReplicaId },
     /// It goes no further; if it stopped alone, it was wrong and the others were right.
     Stopped { reason: String, alone: bool },
+}
+
+/// What the owner was told last. Of whom there is no word, that has no leader: so it takes less room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    role: RoleName,
+    led: bool,
+    term: Term,
+    leader: NodeId,
 }
 
 /// Whether only a leader says that.
@@ -143,8 +151,8 @@ pub(super) struct Group {
     pub(super) fence: Option<Box<Fence>>,
     /// An only voter, and the life in which it asked here last: what it led in other lives is not heard.
     pub(super) fenced: Option<(NodeId, u64)>,
-    /// The leader, and its term, whose node was asked anew what it leads since the last doubt.
-    pub(super) compared_leader: Option<(Term, NodeId)>,
+    /// The term whose leader's node was asked anew what it leads since the last doubt.
+    pub(super) compared_leader: Option<Term>,
     /// Elections since a leader was heard last.
     pub(super) attempts: u32,
     /// When an only voter last heard somebody else out.
@@ -157,13 +165,13 @@ pub(super) struct Group {
     pub(super) patience: Option<Instant>,
     /// A state that comes in chunks, or was offered to the owner.
     pub(super) receiving: Option<Box<Receiving>>,
-    /// The leader's replica, and the number of its last append: where asking for more goes.
-    pub(super) last_append: Option<(Member, u64)>,
+    /// The number of the last append of whoever led last: where asking for more goes.
+    pub(super) last_append: Option<u64>,
     /// A member that lost its log and asked for a snapshot of this one (rule C3).
     pub(super) copying_to: Option<Box<CopyingTo>>,
     /// The fresh replica id to take with the first entry of the next term (rule C3).
     pub(super) fresh: Option<ReplicaId>,
-    pub(super) told: Option<(RoleName, Term, Option<NodeId>)>,
+    pub(super) told: Option<Told>,
     /// The configuration that the owner was told of last, where it stands, and whether it is committed.
     pub(super) configured: Option<(Arc<Configuration>, LogIndex, bool)>,
     /// The next deadline is not before this moment.
@@ -291,8 +299,21 @@ impl Group {
     }
 
     pub(super) fn handle_message(&mut self, context: &mut Context<'_>, from: NodeId, message: Box<Message>) {
+        if self.is_next(context, from, &message) {
+            return self.take_next(context, from, message);
+        }
         if !self.hears_era(context, from, &message) {
             return;
+        }
+        if let &Body::AppendReply { number, matched, place, more, waiting, round } = &message.body
+            && message.addressee == Some(self.replica)
+            && !matches!(self.standing, Standing::Stopped { .. })
+        {
+            let (from, reply) = (
+                Member { node: from, replica: message.sender },
+                Reply { number, matched, place, more, waiting, round },
+            );
+            return self.handle_append_reply(context, from, message.term, reply);
         }
         let Message { sender, addressee, term, life, body, .. } = *message;
         if let Standing::Stopped { reason, alone } = &self.standing {
@@ -431,7 +452,7 @@ impl Group {
 
     /// Sees to it that what the node of a leader says it leads is heard since it is followed: once, until it is doubted.
     fn compare_leader(&mut self, context: &mut Context<'_>, leader: NodeId) {
-        let now = Some((self.term, leader));
+        let now = Some(self.term);
         if !self.in_doubt && self.compared_leader != now && self.is_voter(context.own) {
             self.compared_leader = now;
             if context.planted.has(Bug::ListNotCompared) {
@@ -459,18 +480,26 @@ impl Group {
 
     /// Tells the owner of a change of role, term or leader, once.
     pub(super) fn tell_role(&mut self, context: &mut Context<'_>) {
-        let now = (self.role_name(context.own), self.term, self.leader(context.own));
+        let (role, term, leader) = (self.role_name(context.own), self.term, self.leader(context.own));
+        let now = Told { role, led: leader.is_some(), term, leader: leader.unwrap_or(NodeId(0)) };
         if self.told != Some(now) {
             self.told = Some(now);
             self.listed = false;
             self.give_up_reads(context);
-            let (role, term, leader) = now;
             context.out.push_back(Output::Role { group: self.id, role, term, leader });
         }
     }
 
     /// Tells the owner which configuration is in force, and whether it is committed, once each.
+    #[inline]
     pub(super) fn tell_configuration(&mut self, context: &mut Context<'_>) {
+        match &self.configured {
+            Some((configuration, _, true)) if self.log.is_configured_by(configuration) => {}
+            _ => self.tell_other_configuration(context),
+        }
+    }
+
+    fn tell_other_configuration(&mut self, context: &mut Context<'_>) {
         let index = self.log.configured_at();
         let committed = index <= self.commit;
         let known = self.configured.as_ref().is_some_and(|(configuration, at, was_committed)| {

@@ -151,11 +151,12 @@ impl Groups {
                 self.with(now, group, |group, context| group.handle_message(context, from, message));
             }
             Input::AskAgain { group } => self.with(now, group, Group::ask_for_more),
-            Input::Propose { group, data, weight, context } => {
-                if !self.refuse_unknown(group, context) {
-                    self.with(now, group, |group, cx| group.propose(cx, data, weight, context));
+            Input::Propose { group, data, weight, context } => match self.groups.find(group) {
+                Some(slot) => self.act(now, slot, |group, cx| group.propose(cx, data, weight, context)),
+                None => {
+                    self.refuse_unknown(group, context);
                 }
-            }
+            },
             Input::Read { group, context } => {
                 if !self.refuse_unknown(group, context) {
                     self.with(now, group, |group, cx| group.read(cx, context));
@@ -259,7 +260,7 @@ impl Groups {
     /// The next thing wanted. What is written and sent comes once nothing else does: tell all there is to tell, then poll until `None`. Whom
     /// groups follow comes last, each node once.
     pub fn poll(&mut self) -> Option<Output> {
-        if self.out.is_empty() {
+        if self.out.is_empty() && (!self.busy.is_empty() || self.flows.may_have_turns()) {
             self.give_out();
         }
         if let Some(output) = self.out.pop_front() {
@@ -462,6 +463,16 @@ impl Groups {
     /// polled behind both.
     fn give_out(&mut self) {
         let now = self.now;
+        if let &[slot] = self.busy.as_slices().0
+            && self.busy.len() == 1
+        {
+            self.busy.clear();
+            self.act(now, slot, |group, context| {
+                group.write(context);
+                group.send_news(context);
+                group.busy = false;
+            });
+        }
         for place in 0..self.busy.len() {
             let slot = self.busy[place];
             self.act(now, slot, Group::write);

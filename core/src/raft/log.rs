@@ -1,8 +1,9 @@
 //! The log of one replica: entries above a base, their chain, what they make of the configuration, and how much of them is durable.
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+
+use smallvec::SmallVec;
 
 use super::delta::Delta;
 use super::entries::Entries;
@@ -29,7 +30,7 @@ pub(super) struct Log {
     /// The first entry that was not given to be written.
     unwritten: LogIndex,
     /// Appends on their way to the disk: serial number, last index (lowered by truncation).
-    writing: VecDeque<(u64, LogIndex)>,
+    writing: SmallVec<[(u64, LogIndex); 1]>,
     serial: u64,
     planted: Planted,
 }
@@ -53,7 +54,7 @@ impl Log {
             configuration,
             durable: base.index,
             unwritten: base.index.next(),
-            writing: VecDeque::new(),
+            writing: SmallVec::new(),
             serial: 0,
             planted,
         }
@@ -289,7 +290,7 @@ impl Log {
     /// The end of the log goes to the disk now; the number comes back through [`Self::written`].
     pub(super) fn writing(&mut self) -> u64 {
         self.serial += 1;
-        self.writing.push_back((self.serial, self.last().index));
+        self.writing.push((self.serial, self.last().index));
         self.serial
     }
 
@@ -297,12 +298,12 @@ impl Log {
     pub(super) fn written(&mut self, serial: u64) -> bool {
         assert!(serial <= self.serial, "R17: write {serial} is durable, and {} were made", self.serial);
         let before = self.durable;
-        while let Some(&(number, last)) = self.writing.front()
-            && number <= serial
-        {
+        let mut written = 0;
+        for &(_, last) in self.writing.iter().take_while(|(number, _)| *number <= serial) {
             self.durable = self.durable.max(last);
-            self.writing.pop_front();
+            written += 1;
         }
+        self.writing.drain(..written);
         self.durable > before
     }
 

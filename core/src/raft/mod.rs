@@ -60,6 +60,7 @@ mod replication;
 mod segments;
 mod slots;
 mod snapshot;
+mod steady;
 mod store;
 #[cfg(test)]
 mod tests;

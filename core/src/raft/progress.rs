@@ -1,7 +1,8 @@
 //! What a leader knows of one member, and what is under way to it.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+
+use smallvec::SmallVec;
 
 use super::config::Config;
 use super::flow::Flows;
@@ -13,9 +14,6 @@ use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Span};
-
-/// Room for so many appends under way is kept while there are none.
-const FLIGHTS_KEPT: usize = 4;
 
 /// An append that was not answered yet.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +67,8 @@ pub(super) struct Progress {
     outdated: u64,
     /// The commit index it is known to have heard.
     pub(super) heard: LogIndex,
-    flights: VecDeque<Flight>,
+    /// The oldest first. There is room for what one round after the other has under way.
+    flights: SmallVec<[Flight; 2]>,
     /// What all of them take on their way.
     bytes: u64,
     /// A state that is sent.
@@ -78,6 +77,8 @@ pub(super) struct Progress {
     pub(super) round: u64,
     /// Waits in line for the budget of its node.
     in_line: bool,
+    /// It is to be sent what it lacks and has room for.
+    pub(super) has_news: bool,
     retry_at: Option<Instant>,
     backoff: Span,
 }
@@ -92,11 +93,12 @@ impl Progress {
             last_sent: 0,
             outdated: 0,
             heard: LogIndex(0),
-            flights: VecDeque::new(),
+            flights: SmallVec::new(),
             bytes: 0,
             sending: None,
             round: 0,
             in_line: false,
+            has_news: true,
             retry_at: None,
             backoff: config.retry_min,
         }
@@ -158,6 +160,15 @@ impl Progress {
         self.in_line = false;
     }
 
+    /// Whether there may be something to send to it, of a log and a commit index that reach so far, and a round of reads.
+    pub(super) fn may_lack(&self, last: LogIndex, commit: LogIndex, round: u64) -> bool {
+        self.next <= last
+            || !self.is_streaming()
+            || self.sending.is_some()
+            || self.told() < commit
+            || self.round < round
+    }
+
     /// Whether an append was sent and not answered yet.
     pub(super) fn is_awaited(&self) -> bool {
         !self.flights.is_empty()
@@ -167,7 +178,7 @@ impl Progress {
     pub(super) fn sent(&mut self, sent: Sent, flows: &mut Flows, now: Instant) {
         let Sent { number, last, commit, bytes } = sent;
         self.last_sent = number;
-        self.flights.push_back(Flight { number, commit, bytes });
+        self.flights.push(Flight { number, commit, bytes });
         self.bytes += bytes;
         flows.sent(self.member.node, bytes);
         if self.pace == Pace::Stream {
@@ -178,7 +189,7 @@ impl Progress {
 
     /// The highest commit index that was sent or heard.
     pub(super) fn told(&self) -> LogIndex {
-        self.flights.back().map_or(self.heard, |flight| flight.commit.max(self.heard))
+        self.flights.last().map_or(self.heard, |flight| flight.commit.max(self.heard))
     }
 
     /// A snapshot was asked for.
@@ -233,22 +244,23 @@ impl Progress {
             sometimes!(MatchOutdated);
             return news;
         }
-        while let Some(&flight) = self.flights.front()
-            && flight.number <= number
-        {
+        let (mut answered, mut bytes) = (0, 0);
+        for flight in self.flights.iter().take_while(|flight| flight.number <= number) {
             self.heard = self.heard.max(flight.commit);
-            self.flights.pop_front();
-            self.bytes -= flight.bytes;
-            flows.arrived(self.member.node, flight.bytes);
+            bytes += flight.bytes;
+            answered += 1;
         }
+        self.flights.drain(..answered);
+        self.bytes -= bytes;
+        flows.arrived(self.member.node, bytes);
         self.end_state(flows);
         self.pace = Pace::Stream;
         self.backoff = config.retry_min;
         self.retry_at = None;
         if !self.flights.is_empty() {
             self.arm(now);
-        } else if self.flights.capacity() > FLIGHTS_KEPT {
-            self.flights = VecDeque::new();
+        } else if self.flights.spilled() {
+            self.flights = SmallVec::new();
         }
         news
     }
@@ -359,7 +371,7 @@ impl Progress {
     /// Nothing that is under way is waited for any more.
     pub(super) fn give_up(&mut self, flows: &mut Flows) {
         self.end_state(flows);
-        self.flights = VecDeque::new();
+        self.flights = SmallVec::new();
         if flows.planted.strikes(Bug::BytesStayUnderWay, || self.bytes > 0) {
             return;
         }

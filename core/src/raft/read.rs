@@ -167,6 +167,9 @@ impl Group {
 
     /// A member answered an append of a round.
     pub(super) fn round_answered(&mut self, context: &mut Context<'_>, from: Member, round: u64) {
+        if round == 0 {
+            return;
+        }
         let Role::Leader(leading) = &mut self.role else { return };
         // What it names must have begun: nobody confirms rounds to come.
         let round = round.min(leading.rounds.last);
@@ -210,7 +213,14 @@ impl Group {
     }
 
     /// Answers the reads that waited for what is applied by now.
+    #[inline]
     pub(super) fn serve_reads(&mut self, context: &mut Context<'_>) {
+        if self.reads.is_some() {
+            self.serve_waiting_reads(context);
+        }
+    }
+
+    fn serve_waiting_reads(&mut self, context: &mut Context<'_>) {
         let (id, applied) = (self.id, self.applied);
         let Some(reads) = &mut self.reads else { return };
         reads.confirmed.retain(|&(index, number)| {

@@ -1,14 +1,15 @@
 //! Replication: appends in windows, their replies, and commitment.
 
+use alloc::boxed::Box;
+
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use super::context::{Acknowledgement, Context};
 use super::entries::Entries;
 use super::flow::{Flows, burden, size};
 use super::group::{Group, Leading, News, Role, Standing};
 use super::log::Mismatch;
-use super::message::{Append, Body, Entry, EntryKind, Place};
+use super::message::{Append, Body, Entry, EntryKind, Message, Place};
 use super::progress::{Progress, Sent};
 use super::quorum::committed;
 use super::wire::WEIGHT_MAX;
@@ -151,25 +152,29 @@ impl Group {
 
     /// The member on that node is to be sent what it lacks and has room for.
     pub(super) fn news_for(&mut self, node: NodeId) {
-        match &mut self.news {
-            News::ForAll => {}
-            News::For(nodes) if nodes.contains(&node) => {}
-            News::For(nodes) => nodes.push(node),
-            News::None => self.news = News::For(SmallVec::from_slice(&[node])),
+        let Role::Leader(leading) = &mut self.role else { return };
+        if let Some(progress) = leading.progress.get_mut(&node) {
+            progress.has_news = true;
+            if self.news == News::None {
+                self.news = News::ForSome;
+            }
         }
     }
 
     /// A turn: every member for which there is news is sent one message. Whoever can be sent more has news again.
     pub(super) fn send_news(&mut self, context: &mut Context<'_>) {
+        if self.news == News::None {
+            return;
+        }
         self.begin_round(context);
-        let nodes: SmallVec<[NodeId; 6]> = match (core::mem::take(&mut self.news), &self.role) {
-            (News::For(nodes), Role::Leader(_)) => nodes.into_iter().collect(),
-            (News::ForAll, Role::Leader(leading)) => leading.progress.keys().copied().collect(),
-            _ => return,
-        };
-        for node in nodes {
-            if self.append_to(context, node) {
-                self.news_for(node);
+        let all = core::mem::take(&mut self.news) == News::ForAll;
+        for place in 0.. {
+            let Role::Leader(leading) = &mut self.role else { return };
+            let Some(progress) = leading.progress.at_mut(place) else { return };
+            let has_news = core::mem::take(&mut progress.has_news);
+            if has_news || all {
+                let more = self.append_to(context, place);
+                self.note_more(place, more);
             }
         }
     }
@@ -177,21 +182,41 @@ impl Group {
     /// Its turn towards that node has come, for the budget of which it waited.
     pub(super) fn take_turn(&mut self, context: &mut Context<'_>, node: NodeId) {
         let Role::Leader(leading) = &mut self.role else { return };
-        let Some(progress) = leading.progress.get_mut(&node) else { return };
+        let Some(place) = leading.progress.position(&node) else { return };
+        let Some(progress) = leading.progress.at_mut(place) else { return };
         progress.leave_line();
-        if self.append_to(context, node) {
-            self.news_for(node);
+        let more = self.append_to(context, place);
+        self.note_more(place, more);
+    }
+
+    /// The member at that place may be sent more after what it was sent now.
+    fn note_more(&mut self, place: usize, sent: bool) {
+        let (last, commit) = (self.log.last().index, self.commit);
+        let Role::Leader(leading) = &mut self.role else { return };
+        let round = leading.rounds.last();
+        let Some(progress) = leading.progress.at_mut(place).filter(|_| sent) else { return };
+        if progress.may_lack(last, commit, round) {
+            progress.has_news = true;
+            if self.news == News::None {
+                self.news = News::ForSome;
+            }
         }
     }
 
-    /// Sends an append if there is news and room. Whether one was sent, so that there may be more.
-    fn append_to(&mut self, context: &mut Context<'_>, node: NodeId) -> bool {
-        if self.waits_for_a_witness(context, node) {
+    /// Sends an append to the member at that place if there is news and room. Whether one was sent, so that there may be more.
+    fn append_to(&mut self, context: &mut Context<'_>, place: usize) -> bool {
+        let (base, last) = (self.log.base(), self.log.last().index);
+        let alone = self.is_only_voter(context.own);
+        let Role::Leader(leading) = &mut self.role else { return false };
+        let witnessed = leading.newcomers.is_empty();
+        let round = leading.rounds.last();
+        let Some(progress) = leading.progress.at_mut(place) else { return false };
+        let node = progress.member.node;
+        if !witnessed && self.waits_for_a_witness(context, node) {
             return false;
         }
-        let (base, last, durable) = (self.log.base(), self.log.last().index, self.log.durable());
         let Role::Leader(leading) = &mut self.role else { return false };
-        let Some(progress) = leading.progress.get_mut(&node) else { return false };
+        let Some(progress) = leading.progress.at_mut(place) else { return false };
         let in_line = progress.is_in_line();
         if progress.is_sending_state() {
             return !in_line && self.send_chunk(context, node);
@@ -201,7 +226,6 @@ impl Group {
         let follows = self.id == GroupId::CONTROL && !self.log.configuration().votes(progress.member);
         let early = context.planted.strikes(Bug::LearnersHearUncommitted, || follows && last > self.commit);
         let last = if follows && !early { last.min(self.commit) } else { last };
-        let round = leading.rounds.last();
         let asked = progress.round < round && !follows;
         let news = progress.next <= last || progress.is_probing() || progress.told() < self.commit || asked;
         let room = progress.has_room(context.config) && !(follows && progress.is_awaited());
@@ -234,15 +258,18 @@ impl Group {
         let bytes = entries.iter().map(size).sum();
         progress.round = round;
         progress.sent(Sent { number, last: end, commit, bytes }, context.flows, context.now);
+        let (to, retry_at) = (progress.member, progress.retry_at());
         // Rule A3 and thesis 10.2.1: only a source must not send what it has not on disk; its records are held by their owner,
         // but its descriptors travel here. So when this arrives, what it carries is on disk, and vouched for (rule C2).
-        let alone = self.is_only_voter(context.own);
-        let hasty = context.planted.strikes(Bug::SourceSendsUnsynced, || alone && end > durable);
+        let hasty = context.planted.strikes(Bug::SourceSendsUnsynced, || alone && end > self.log.durable());
         let when = if alone && !hasty { When::Durable } else { When::Now };
+        let durable = self.log.durable();
         let durable = self.log.place(if alone { end.max(durable) } else { durable }).unwrap_or(base);
         let append = Append { previous, commit, durable, entries, number, round, copy: false, cut: false };
-        self.send(context, node, self.term, Body::Append(append), when);
-        self.wake_for(node);
+        self.answer(context, to, self.term, Body::Append(append), when);
+        if let Some(at) = retry_at {
+            self.wake_at(at);
+        }
         true
     }
 
@@ -283,7 +310,7 @@ impl Group {
         }
         self.needs_no_state(from.node);
         self.vouched(context, from, term, append.durable, None);
-        self.last_append = Some((from, append.number));
+        self.last_append = Some(append.number);
         self.take_entries(context, from, append);
     }
 
@@ -301,7 +328,7 @@ impl Group {
                 }
             }
         }
-        if self.led_by == Some((term, from)) && term == self.term && self.hears(from.node) {
+        if self.led_by == Some((term, from)) && term == self.term && self.hears(context.own, from.node) {
             return true;
         }
         if context.planted.strikes(Bug::DeposedLeaderObeyed, || term < self.term) {
@@ -336,15 +363,17 @@ impl Group {
             self.stop(context, what);
             return false;
         }
-        self.led_by = Some((term, from));
+        if self.led_by != Some((term, from)) {
+            (self.led_by, self.last_append) = (Some((term, from)), None);
+        }
         self.enter_term(context, term, Some(from.node));
         true
     }
 
     /// Whether that node is followed already, without doubt, and nothing is to be told or asked for that.
-    fn hears(&self, leader: NodeId) -> bool {
+    pub(super) fn hears(&self, own: NodeId, leader: NodeId) -> bool {
         self.followed() == Some(leader)
-            && self.compared_leader == Some((self.term, leader))
+            && (self.compared_leader == Some(self.term) || !self.is_voter(own))
             && !self.in_doubt
             && self.election.is_none()
             && self.attempts == 0
@@ -423,14 +452,21 @@ impl Group {
 
     /// Answers an append of that replica, once what is here is durable.
     pub(super) fn acknowledge(&self, context: &mut Context<'_>, to: Member, reply: Reply) {
-        let (group, sender, life, era, term) = (self.id, self.replica, self.life, self.era, self.term);
-        let counts = self.standing == Standing::Sound || context.planted.has(Bug::AmnesicVotes);
-        assert!(counts || !reply.matched, "R8: a replica acknowledges that must not");
-        let early = reply.matched && !reply.more && context.planted.has(Bug::AcknowledgedUnsynced);
-        if early {
-            return self.answer(context, to, term, reply.body(), When::Now);
+        let (sender, life, era, term) = (self.replica, self.life, self.era, self.term);
+        let addressee = Some(to.replica);
+        let message = Box::new(Message { sender, addressee, term, life, era, body: reply.body() });
+        self.give_acknowledgement(context, to.node, message);
+    }
+
+    /// Gives out such an answer.
+    pub(super) fn give_acknowledgement(&self, context: &mut Context<'_>, to: NodeId, message: Box<Message>) {
+        let &Body::AppendReply { matched, more, .. } = &message.body else { return };
+        let counts = matches!(self.standing, Standing::Sound) || context.planted.has(Bug::AmnesicVotes);
+        assert!(counts || !matched, "R8: a replica acknowledges that must not");
+        if matched && !more && context.planted.has(Bug::AcknowledgedUnsynced) {
+            return context.send(to, self.id, message, When::Now);
         }
-        context.held.acknowledge(Acknowledgement { group, sender, life, era, to, term, reply });
+        context.held.acknowledge(Acknowledgement { group: self.id, to, message });
     }
 
     /// The log differs from the leader's: it is told where to go back to, or the group stops.
@@ -531,16 +567,46 @@ impl Group {
         } else if more || progress.lost_the_rest() {
             progress.resume(number, flows);
         }
-        self.wake_for(from.node);
+        let retry_at = progress.retry_at();
+        if let Some(at) = retry_at {
+            self.wake_at(at);
+        }
         if news {
             context.out.push_back(Output::Match { group: self.id, node: from.node, index: place.index });
-            self.advance_commit(context);
-            self.promote_returned(context, from);
-            self.witness(from);
-            self.hand_over(context);
+            if place.index > self.commit {
+                self.advance_commit(context);
+            }
+            self.member_advanced(context, from);
         }
         self.round_answered(context, from, round);
-        self.news_for(from.node);
+        self.news_if_lacking(from.node);
+    }
+
+    /// A member holds more than before: what waited for that goes on.
+    fn member_advanced(&mut self, context: &mut Context<'_>, member: Member) {
+        let Role::Leader(leading) = &self.role else { return };
+        if !leading.returning.is_empty() {
+            self.promote_returned(context, member);
+        }
+        let Role::Leader(leading) = &self.role else { return };
+        if !leading.newcomers.is_empty() {
+            self.witness(member);
+        }
+        self.hand_over(context);
+    }
+
+    /// As [`Self::news_for`], if there can be something to send.
+    fn news_if_lacking(&mut self, node: NodeId) {
+        let (last, commit) = (self.log.last().index, self.commit);
+        let Role::Leader(leading) = &mut self.role else { return };
+        let round = leading.rounds.last();
+        let Some(progress) = leading.progress.get_mut(&node) else { return };
+        if progress.may_lack(last, commit, round) {
+            progress.has_news = true;
+            if self.news == News::None {
+                self.news = News::ForSome;
+            }
+        }
     }
 
     pub(super) fn advance_commit(&mut self, context: &mut Context<'_>) {
@@ -560,9 +626,10 @@ impl Group {
         let miscounted = self.miscounted(context, &reached);
         let configuration = miscounted.as_ref().unwrap_or_else(|| self.log.configuration());
         let index = committed(configuration, reached, context.planted);
-        let own_term = self.log.term(index) == Some(self.term);
-        if index > self.commit && (own_term || context.planted.has(Bug::OldTermCommit)) {
-            let burden = self.burden_upto(index);
+        let own_term = || self.log.term(index) == Some(self.term);
+        if index > self.commit && (own_term() || context.planted.has(Bug::OldTermCommit)) {
+            // Mostly all that waits is decided together.
+            let burden = if index == last { leading.uncommitted } else { self.burden_upto(index) };
             let sizes = || self.log.range(self.commit.next(), index).map(size).sum();
             let other = context.planted.strikes(Bug::OtherMeasureReleased, || burden != sizes());
             let burden = if other { sizes() } else { burden };
@@ -586,8 +653,8 @@ impl Group {
     /// Bytes or room came: the leader may send on behind what this log holds (rule B2).
     pub(super) fn ask_for_more(&mut self, context: &mut Context<'_>) {
         self.ask_for_rest_of_copies(context);
-        if let (Standing::Sound, Role::Follower { leader: Some(leader) }, Some((from, number))) =
-            (&self.standing, &self.role, self.last_append)
+        if let (Standing::Sound, Role::Follower { leader: Some(leader) }, Some((_, from)), Some(number)) =
+            (&self.standing, &self.role, self.led_by, self.last_append)
             && *leader == from.node
         {
             let place = self.log.place(self.commit.max(self.log.base().index)).unwrap_or(self.log.base());

@@ -9,32 +9,32 @@ use alloc::vec::Vec;
 
 use super::entries::Entries;
 use super::message::{Entry, Place};
-use crate::digest::Chain;
 use crate::id::{LogIndex, Term};
 
 /// So many of the last runs are looked at one by one.
 const NEAR: usize = 4;
 
-/// A closed run.
+/// A closed run. What is asked all the time of it is kept beside it.
 #[derive(Clone, Debug)]
 struct Segment {
     entries: Entries,
-    /// Up to its last entry.
-    chain: Chain,
+    first: LogIndex,
+    /// Its last entry.
+    end: Place,
+    /// What its entries contain.
+    bytes: usize,
 }
 
 impl Segment {
-    fn first(&self) -> LogIndex {
-        self.entries[0].index
+    /// A run of so many bytes up to `end`; it is not empty.
+    fn new(entries: Entries, end: Place, bytes: usize) -> Self {
+        Self { first: entries[0].index, entries, end, bytes }
     }
 
-    fn last(&self) -> &Entry {
-        &self.entries[self.entries.len() - 1]
-    }
-
-    fn end(&self) -> Place {
-        let last = self.last();
-        Place { index: last.index, term: last.term, chain: self.chain }
+    /// A part of a run that ends at `end`.
+    fn of(entries: Entries, end: Place) -> Self {
+        let bytes = entries.iter().map(|entry| entry.data.len()).sum();
+        Self::new(entries, end, bytes)
     }
 }
 
@@ -59,6 +59,8 @@ pub(super) struct Segments {
     closed: VecDeque<Segment>,
     /// Appended one by one behind the closed runs.
     open: Vec<Entry>,
+    /// What these contain.
+    open_bytes: usize,
     /// How long the last open run became: the next may become as long.
     usual: usize,
     end: Place,
@@ -66,7 +68,7 @@ pub(super) struct Segments {
 
 impl Segments {
     pub(super) fn new(base: Place) -> Self {
-        Self { base, closed: VecDeque::new(), open: Vec::new(), usual: 0, end: base }
+        Self { base, closed: VecDeque::new(), open: Vec::new(), open_bytes: 0, usual: 0, end: base }
     }
 
     pub(super) fn base(&self) -> Place {
@@ -78,7 +80,7 @@ impl Segments {
     }
 
     fn closed_end(&self) -> Place {
-        self.closed.back().map_or(self.base, Segment::end)
+        self.closed.back().map_or(self.base, |segment| segment.end)
     }
 
     /// Adds one entry.
@@ -87,16 +89,30 @@ impl Segments {
         if self.open.is_empty() {
             self.open.reserve_exact(self.usual.max(1));
         }
+        self.open_bytes += entry.data.len();
         self.open.push(entry);
     }
 
     /// Adds a run, in one piece.
     pub(super) fn append(&mut self, entries: Entries) {
         self.close(RunLimits { entries: usize::MAX, bytes: usize::MAX });
-        self.end = entries.iter().fold(self.end, Place::then);
-        if !entries.is_empty() {
-            self.closed.push_back(Segment { entries, chain: self.end.chain });
+        let mut bytes = 0;
+        for entry in &entries {
+            self.end = self.end.then(entry);
+            bytes += entry.data.len();
         }
+        if !entries.is_empty() {
+            self.keep(Segment::new(entries, self.end, bytes));
+        }
+    }
+
+    /// Adds a closed run. Most logs are short most of the time, and there may be thousands.
+    fn keep(&mut self, segment: Segment) {
+        let held = self.closed.len();
+        if held < NEAR && held == self.closed.capacity() {
+            self.closed.reserve_exact(1);
+        }
+        self.closed.push_back(segment);
     }
 
     /// Makes runs of what is open.
@@ -105,11 +121,10 @@ impl Segments {
             return;
         }
         self.usual = self.open.len();
-        let whole = self.open.len() <= limits.entries
-            && self.open.iter().map(|entry| entry.data.len()).sum::<usize>() <= limits.bytes;
-        if whole {
-            let entries = Entries::from(core::mem::take(&mut self.open));
-            return self.closed.push_back(Segment { entries, chain: self.end.chain });
+        let bytes = core::mem::take(&mut self.open_bytes);
+        if self.open.len() <= limits.entries && bytes <= limits.bytes {
+            let entries = Entries::take(&mut self.open);
+            return self.keep(Segment::new(entries, self.end, bytes));
         }
         let mut open = core::mem::take(&mut self.open).into_iter().peekable();
         let mut end = self.closed_end();
@@ -120,24 +135,29 @@ impl Segments {
                 end = end.then(&entry);
                 run.push(entry);
             }
-            self.closed.push_back(Segment { entries: run.into(), chain: end.chain });
+            self.keep(Segment::new(run.into(), end, bytes));
         }
     }
 
     /// The closed run that holds `index`: mostly one of the last.
+    #[inline]
     fn find(&self, index: LogIndex) -> Option<usize> {
-        let count = self.closed.len();
-        let mut at = count.checked_sub(1)?;
-        if index > self.closed[at].last().index {
+        let last = self.closed.back()?;
+        if index > last.end.index {
             return None;
         }
-        while self.closed[at].first() > index {
-            at = at.checked_sub(1)?;
-            if at + NEAR < count {
-                at = self.closed.partition_point(|segment| segment.first() <= index).checked_sub(1)?;
+        let at = self.closed.len() - 1;
+        if index >= last.first { Some(at) } else { self.find_before(at, index) }
+    }
+
+    /// The same among the first runs.
+    fn find_before(&self, count: usize, index: LogIndex) -> Option<usize> {
+        for at in (count.saturating_sub(NEAR)..count).rev() {
+            if self.closed[at].first <= index {
+                return Some(at);
             }
         }
-        Some(at)
+        self.closed.partition_point(|segment| segment.first <= index).checked_sub(1)
     }
 
     pub(super) fn get(&self, index: LogIndex) -> Option<&Entry> {
@@ -145,7 +165,7 @@ impl Segments {
             return self.open.get((index.0 - first.index.0) as usize);
         }
         let segment = &self.closed[self.find(index)?];
-        segment.entries.get((index.0 - segment.first().0) as usize)
+        segment.entries.get((index.0 - segment.first.0) as usize)
     }
 
     /// Term of the entry at `index`, or of the base.
@@ -169,6 +189,13 @@ impl Segments {
         if index < self.base.index || index > self.end.index {
             return None;
         }
+        if let Some(last) = self.closed.back()
+            && last.first == index.next()
+        {
+            // What the last run follows.
+            let before = self.closed.len().checked_sub(2);
+            return Some(before.map_or(self.base, |before| self.closed[before].end));
+        }
         let closed_end = self.closed_end();
         if index > closed_end.index {
             let upto = (index.0 - closed_end.index.0) as usize;
@@ -176,10 +203,10 @@ impl Segments {
         }
         let at = self.find(index)?;
         let segment = &self.closed[at];
-        if segment.last().index == index {
-            return Some(segment.end());
+        if segment.end.index == index {
+            return Some(segment.end);
         }
-        let before = at.checked_sub(1).map_or(self.base, |before| self.closed[before].end());
+        let before = at.checked_sub(1).map_or(self.base, |before| self.closed[before].end);
         let upto = (index.0 - before.index.0) as usize;
         Some(segment.entries[..upto].iter().fold(before, Place::then))
     }
@@ -188,18 +215,25 @@ impl Segments {
     /// ones are gathered.
     pub(super) fn slice(&self, from: LogIndex, upto: LogIndex, limits: RunLimits) -> Entries {
         let upto = upto.min(self.end.index);
+        if let Some(last) = self.closed.back()
+            && (last.first, last.end.index) == (from, upto)
+            && last.entries.len() <= limits.entries
+            && last.bytes <= limits.bytes
+        {
+            return last.entries.clone();
+        }
         if from > upto || from <= self.base.index {
             return Entries::new();
         }
         if let Some(at) = self.find(from) {
             let segment = &self.closed[at];
-            let skip = (from.0 - segment.first().0) as usize;
+            let skip = (from.0 - segment.first.0) as usize;
             let most = (upto.0 + 1 - from.0) as usize;
             let end = segment.entries.len().min(skip + most);
             let run = &segment.entries[skip..end];
             let bytes = run.iter().map(|entry| entry.data.len()).sum::<usize>();
-            let alone = upto == segment.last().index || end < segment.entries.len() || {
-                let next = self.get(segment.last().index.next());
+            let alone = upto == segment.end.index || end < segment.entries.len() || {
+                let next = self.get(segment.end.index.next());
                 next.is_none_or(|next| !limits.fits(run.len(), bytes, next))
             };
             if alone && run.len() <= limits.entries && (bytes <= limits.bytes || run.len() == 1) {
@@ -243,26 +277,32 @@ impl Segments {
     pub(super) fn truncate(&mut self, end: LogIndex) {
         let Some(place) = self.place(end) else { return };
         self.open.retain(|entry| entry.index <= end);
-        while self.closed.back().is_some_and(|segment| segment.first() > end) {
+        self.open_bytes = self.open.iter().map(|entry| entry.data.len()).sum();
+        while self.closed.back().is_some_and(|segment| segment.first > end) {
             self.closed.pop_back();
         }
-        if let Some(segment) = self.closed.back_mut().filter(|segment| segment.last().index > end) {
-            let keep = (end.0 + 1 - segment.first().0) as usize;
-            *segment = Segment { entries: segment.entries.part(0..keep), chain: place.chain };
+        if let Some(segment) = self.closed.back_mut().filter(|segment| segment.end.index > end) {
+            let keep = (end.0 + 1 - segment.first.0) as usize;
+            *segment = Segment::of(segment.entries.part(0..keep), place);
         }
         self.end = place;
     }
 
     /// Removes everything up to `base`, which is in here.
     pub(super) fn advance(&mut self, base: Place) {
-        while self.closed.front().is_some_and(|segment| segment.last().index <= base.index) {
+        while self.closed.front().is_some_and(|segment| segment.end.index <= base.index) {
             self.closed.pop_front();
         }
-        if let Some(segment) = self.closed.front_mut().filter(|segment| segment.first() <= base.index) {
-            let skip = (base.index.0 + 1 - segment.first().0) as usize;
-            segment.entries = segment.entries.part(skip..segment.entries.len());
+        if let Some(segment) = self.closed.front_mut().filter(|segment| segment.first <= base.index) {
+            let skip = (base.index.0 + 1 - segment.first.0) as usize;
+            *segment = Segment::of(segment.entries.part(skip..segment.entries.len()), segment.end);
         } else {
             self.open.retain(|entry| entry.index > base.index);
+            self.open_bytes = self.open.iter().map(|entry| entry.data.len()).sum();
+        }
+        // What a burst took is given back; what one round after the other takes stays.
+        if self.closed.capacity() > 8 * (self.closed.len() + NEAR) {
+            self.closed.shrink_to(self.closed.len() + NEAR);
         }
         self.base = base;
     }
@@ -276,17 +316,22 @@ impl Segments {
     pub(super) fn check(&self) {
         let mut place = self.base;
         for segment in &self.closed {
+            assert_eq!(segment.first, place.index.next(), "R2: a gap in the log");
             for entry in &segment.entries {
                 assert_eq!(entry.index, place.index.next(), "R2: a gap in the log");
                 assert!(entry.term >= place.term, "R2: the term falls at {}", entry.index);
                 place = place.then(entry);
             }
-            assert_eq!(segment.chain, place.chain, "R2: the chain is broken at {}", place.index);
+            assert_eq!(segment.end, place, "R2: the chain is broken at {}", place.index);
+            let bytes: usize = segment.entries.iter().map(|entry| entry.data.len()).sum();
+            assert_eq!(segment.bytes, bytes, "R12: what a run weighs, up to {}", place.index);
         }
         for entry in &self.open {
             assert_eq!(entry.index, place.index.next(), "R2: a gap in the log");
             place = place.then(entry);
         }
+        let open: usize = self.open.iter().map(|entry| entry.data.len()).sum();
+        assert_eq!(self.open_bytes, open, "R12: what the open run weighs");
         assert_eq!(self.end, place, "R2: the chain is broken at the end");
     }
 }

@@ -38,6 +38,8 @@ pub(super) fn key(group: GroupId, space: u8, slot: u64) -> Key {
 pub struct Write {
     group: GroupId,
     what: What,
+    /// What members vouched for, which is written with it.
+    marks: Option<Box<[(NodeId, Mark)]>>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,8 +50,6 @@ enum What {
     Run(LogIndex, Entries),
     /// Where the log begins, and the configuration in force there.
     Base(Box<wire::Base>),
-    /// What a member vouched for.
-    Mark(Box<(NodeId, Mark)>),
 }
 
 impl Write {
@@ -64,42 +64,27 @@ impl Write {
     pub fn entries(&self) -> Option<&Entries> {
         match &self.what {
             What::Run(_, entries) => Some(entries),
-            What::State(_) | What::Base(_) | What::Mark(_) => None,
+            What::State(_) | What::Base(_) => None,
         }
     }
 
-    /// The name of the record it is stored as.
-    #[must_use]
-    pub fn key(&self) -> Key {
-        match &self.what {
-            What::State(_) => key(self.group, STATE, 0),
-            What::Base(_) => key(self.group, BASE, 0),
-            // Two nodes whose ids share these bits would share a slot; the content names the node, and a lost mark only weakens a check.
-            What::Mark(of) => key(self.group, MARKS, of.0.0 as u64),
-            What::Run(first, _) => key(self.group, LOG, first.0),
-        }
-    }
-
-    /// The last slot it covers.
-    #[must_use]
-    pub fn last_slot(&self) -> u64 {
-        let last = self.entries().and_then(|entries| entries.last());
-        last.map_or(self.key().slot, |last| last.index.0)
-    }
-
-    /// As it is stored.
-    #[must_use]
-    pub fn record(&self) -> Record {
-        let head = match &self.what {
-            What::State(state) => state.encode_to_vec().into(),
-            What::Base(base) => base.encode_to_vec().into(),
-            What::Mark(of) => {
-                let (node, mark) = (of.0.to_bytes().to_vec(), Some(wire_mark(&of.1)));
-                wire::MarkRecord { node, mark }.encode_to_vec().into()
+    /// The records it is stored as.
+    pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        let (slot, last_slot, head) = match &self.what {
+            What::State(state) => (key(self.group, STATE, 0), 0, state.encode_to_vec().into()),
+            What::Base(base) => (key(self.group, BASE, 0), 0, base.encode_to_vec().into()),
+            What::Run(first, entries) => {
+                let last = entries.last().map_or(*first, |last| last.index);
+                (key(self.group, LOG, first.0), last.0, encode_run(entries))
             }
-            What::Run(_, entries) => encode_run(entries),
         };
-        Record { last_slot: self.last_slot(), ..Record::state(self.key(), head) }
+        let first = Record { last_slot, ..Record::state(slot, head) };
+        core::iter::once(first).chain(self.marks.iter().flatten().map(|(node, mark)| {
+            // Two nodes whose ids share these bits would share a slot; the content names the node, and a lost mark only weakens a check.
+            let slot = key(self.group, MARKS, node.0 as u64);
+            let record = wire::MarkRecord { node: node.to_bytes().to_vec(), mark: Some(wire_mark(mark)) };
+            Record::state(slot, record.encode_to_vec().into())
+        }))
     }
 }
 
@@ -119,25 +104,34 @@ impl Group {
         if !self.has_unwritten() {
             return;
         }
+        let mut marks = self.take_unwritten_marks(context);
         if self.unwritten_state {
-            self.write_state(context);
+            let state = self.state();
+            context.write(Write { group: self.id, what: state, marks: marks.take() });
         }
         if self.log.has_unwritten() {
             self.log.close(context.config.message());
             while let Some(run) = self.log.take_unwritten(RUN) {
-                self.give(context, What::Run(run[0].index, run));
+                let what = What::Run(run[0].index, run);
+                context.write(Write { group: self.id, what, marks: marks.take() });
             }
             let serial = self.log.writing();
             context.notify(self, Written::Log(serial));
         }
-        self.write_marks(context);
     }
 
     fn give(&self, context: &mut Context<'_>, what: What) {
-        context.out.push_back(Output::Persist(Write { group: self.id, what }));
+        context.write(Write { group: self.id, what, marks: None });
     }
 
+    /// Gives out term, vote, replica id and standing.
     pub(super) fn write_state(&mut self, context: &mut Context<'_>) {
+        let state = self.state();
+        self.give(context, state);
+    }
+
+    /// Term, vote, replica id and standing, which are not to be written any more.
+    fn state(&mut self) -> What {
         self.unwritten_state = false;
         let (renamed_from, stopped, stopped_alone) = match &self.standing {
             Standing::Renamed { old } => (old.to_bytes().to_vec(), String::new(), false),
@@ -159,7 +153,7 @@ impl Group {
             era: self.era,
             former: self.former.iter().map(|replica| replica.to_bytes().to_vec()).collect(),
         };
-        self.give(context, What::State(Box::new(state)));
+        What::State(Box::new(state))
     }
 
     /// The base moved forward: what lies at or below it is dead.
@@ -189,14 +183,16 @@ impl Group {
     }
 
     /// Marks ride along with the next write (rule C2).
-    fn write_marks(&mut self, context: &mut Context<'_>) {
+    fn take_unwritten_marks(&mut self, context: &Context<'_>) -> Option<Box<[(NodeId, Mark)]>> {
         if !core::mem::take(&mut self.unwritten_marks) || context.planted.has(Bug::MarksNotWritten) {
-            return;
+            return None;
         }
+        let count = self.marks.values().filter(|remembered| remembered.unwritten).count();
+        let mut marks = Vec::with_capacity(count);
         for (&node, remembered) in self.marks.iter_mut().filter(|(_, remembered)| remembered.unwritten) {
             remembered.unwritten = false;
-            let what = What::Mark(Box::new((node, remembered.mark)));
-            context.out.push_back(Output::Persist(Write { group: self.id, what }));
+            marks.push((node, remembered.mark));
         }
+        Some(marks.into())
     }
 }

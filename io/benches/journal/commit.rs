@@ -264,7 +264,7 @@ impl Shelf {
 
     fn write(&mut self, output: Output) {
         match output {
-            Output::Persist(write) => self.journal.append(write.record()),
+            Output::Persist(write) => write.records().for_each(|record| self.journal.append(record)),
             Output::Forget(forget) => self.journal.forget(&forget),
             _ => {}
         }

@@ -336,7 +336,7 @@ impl Replica {
 
     fn fulfil(&mut self, effects: &mut Effects, row: &mut Row, output: Output) {
         match output {
-            Output::Persist(write) => row.writes.push(Write::Record(write.record())),
+            Output::Persist(write) => row.writes.extend(write.records().map(Write::Record)),
             Output::Forget(dead) => row.writes.push(Write::Forget(dead)),
             Output::Notify(receipt) => row.receipts.push(receipt),
             Output::Send { to, message, when, .. } => {

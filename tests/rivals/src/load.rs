@@ -1,11 +1,9 @@
 //! One group under load.
 
-use std::time::Instant;
-
 use crate::engine::{Engine, Setting, Traffic};
 use crate::ours::Ours;
 use crate::raft_rs::RaftRs;
-use crate::statistics::{median, range};
+use crate::statistics::{median, range, seconds};
 
 /// Bytes of an entry.
 const ENTRY_BYTES: usize = 128;
@@ -59,7 +57,7 @@ impl Contestant {
                 numbers.map(entry).collect()
             })
             .collect();
-        let begun = Instant::now();
+        let begun = seconds();
         for proposals in made {
             self.since_compaction += proposals.len();
             self.engine.round(0, proposals);
@@ -68,7 +66,7 @@ impl Contestant {
                 self.since_compaction = 0;
             }
         }
-        let took = begun.elapsed().as_secs_f64();
+        let took = seconds() - begun;
         for applied in self.engine.take_applied() {
             assert_eq!(applied.len() as u64, self.next - first, "entries that a replica applied");
             for (number, data) in (first..).zip(applied) {

@@ -10,8 +10,11 @@ mod statistics;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: wattle-rivals [load | idle] [--rounds N] [--entries N] [--groups N]
+const USAGE: &str =
+    "usage: wattle-rivals [load | idle] [--plain] [--batch N] [--rounds N] [--entries N] [--groups N]
   load, idle     one of the two parts; both without
+  --plain        without the runs in which messages are encoded
+  --batch N      only batches of that many; otherwise of 1, 64 and 1024
   --rounds N     times that each rival has its turn (9)
   --entries N    entries of a turn with batches of 64; a sixteenth of it with batches of one (131072)
   --groups N     idle groups (10000)";
@@ -19,13 +22,23 @@ const USAGE: &str = "usage: wattle-rivals [load | idle] [--rounds N] [--entries 
 struct Arguments {
     load: bool,
     idle: bool,
+    plain: bool,
+    batch: Option<usize>,
     rounds: usize,
     entries: usize,
     groups: usize,
 }
 
 fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut found = Arguments { load: false, idle: false, rounds: 9, entries: 131_072, groups: 10_000 };
+    let mut found = Arguments {
+        load: false,
+        idle: false,
+        plain: false,
+        batch: None,
+        rounds: 9,
+        entries: 131_072,
+        groups: 10_000,
+    };
     while let Some(word) = words.next() {
         let mut number = || {
             let text = words.next().unwrap_or_default();
@@ -35,6 +48,8 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Strin
         match word.as_str() {
             "load" => found.load = true,
             "idle" => found.idle = true,
+            "--plain" => found.plain = true,
+            "--batch" => found.batch = Some(number()?),
             "--rounds" => found.rounds = number()?,
             "--entries" => found.entries = number()?,
             "--groups" => found.groups = number()?,
@@ -47,14 +62,14 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<Arguments, Strin
     Ok(found)
 }
 
-fn load(entries: usize, rounds: usize) {
+fn load(batches: &[usize], entries: usize, rounds: usize, encodes: bool) {
     println!("\nOne group of three replicas, entries of 128 bytes.\n");
     println!(
         "| batch | engine | committed entries/s | messages per entry | ours against it (least to most) |"
     );
     println!("| ---: | --- | ---: | ---: | ---: |");
     let mut added = Vec::new();
-    for batch in [1, 64, 1_024] {
+    for &batch in batches {
         let entries = if batch == 1 { entries / 16 + 1 } else { entries };
         let plain = load::measure(batch, entries, rounds, false);
         for (name, row) in load::NAMES.iter().zip(&plain) {
@@ -64,7 +79,12 @@ fn load(entries: usize, rounds: usize) {
                 row.rate, row.messages
             );
         }
-        added.push((batch, plain, load::measure(batch, entries, rounds, true)));
+        if encodes {
+            added.push((batch, plain, load::measure(batch, entries, rounds, true)));
+        }
+    }
+    if !encodes {
+        return;
     }
     println!("\nThe same with every message encoded by its sender and decoded by its receiver.\n");
     println!(
@@ -122,7 +142,8 @@ fn main() -> ExitCode {
         println!("Built without optimisation: these figures say nothing. Use --release.");
     }
     if arguments.load {
-        load(arguments.entries, arguments.rounds);
+        let batches = arguments.batch.map_or(vec![1, 64, 1_024], |batch| vec![batch]);
+        load(&batches, arguments.entries, arguments.rounds, !arguments.plain);
     }
     if arguments.idle {
         idle(arguments.groups, arguments.rounds);

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use wattle_core::configuration::{Configuration, Member};
 use wattle_core::id::{GroupId, LogIndex, NodeId, ReplicaId};
 use wattle_core::planted::Planted;
-use wattle_core::raft::{Config, EntryKind, Groups, Input, Message, Output, Receipt, RoleName, Write};
+use wattle_core::raft::{
+    Config, Entries, EntryKind, Groups, Input, Message, Output, Receipt, RoleName, Write,
+};
 use wattle_core::record::Forget;
 use wattle_core::rng::{Purpose, Rng};
 use wattle_core::time::{Instant, Now, Span, Wall};
@@ -33,7 +35,8 @@ struct Node {
     /// What waits for the write of this step.
     receipts: Vec<Receipt>,
     held: Vec<(usize, Parcel)>,
-    applied: Vec<Bytes>,
+    /// As it was given.
+    applied: Vec<Entries>,
 }
 
 /// What was written, by group.
@@ -42,7 +45,7 @@ type Disk = BTreeMap<GroupId, Shelf>;
 #[derive(Default)]
 struct Shelf {
     /// Runs of entries, with the last entry of each.
-    runs: VecDeque<(LogIndex, Write)>,
+    runs: VecDeque<(LogIndex, Entries)>,
     /// What is written anew in place of what was written before.
     states: VecDeque<Write>,
 }
@@ -70,8 +73,8 @@ fn id(group: usize) -> GroupId {
     GroupId(group as u128 + 1)
 }
 
-/// What is written anew in place: a state, a base, a mark for each other replica.
-const REWRITTEN: usize = 4;
+/// What is written anew in place: a state, a base, and with whatever is written what members vouched for.
+const REWRITTEN: usize = 2;
 
 impl Node {
     fn new(node: usize, keeps_disk: bool) -> Self {
@@ -88,13 +91,13 @@ impl Node {
     fn write(&mut self, write: Write) {
         let Some(disk) = &mut self.disk else { return };
         let shelf = disk.entry(write.group()).or_default();
-        match write.entries().and_then(|entries| entries.last()) {
-            Some(last) => shelf.runs.push_back((last.index, write)),
-            None => {
-                shelf.states.truncate(REWRITTEN - 1);
-                shelf.states.push_front(write);
-            }
+        if let Some(entries) = write.entries()
+            && let Some(last) = entries.last()
+        {
+            shelf.runs.push_back((last.index, entries.clone()));
         }
+        shelf.states.truncate(REWRITTEN - 1);
+        shelf.states.push_front(write);
     }
 
     fn forget(&mut self, dead: Forget) {
@@ -129,6 +132,7 @@ impl Ours {
         ours.settle();
         ours.leaders = (0..setting.groups).map(|group| ours.leader(id(group))).collect();
         ours.inboxes = [const { Vec::new() }; 3];
+        ours.nodes.iter_mut().for_each(|node| node.applied = Vec::new());
         ours
     }
 
@@ -139,6 +143,7 @@ impl Ours {
 
     /// Goes from deadline to deadline until there is none.
     fn settle(&mut self) {
+        (0..3).for_each(|node| self.drain(node));
         self.run();
         while let Some(next) = self.nodes.iter().filter_map(|node| node.groups.next_deadline()).min() {
             self.now = self.now.max(next);
@@ -155,6 +160,7 @@ impl Ours {
             }
         }
         if due {
+            (0..3).for_each(|node| self.drain(node));
             self.run();
         }
     }
@@ -166,11 +172,15 @@ impl Ours {
     /// Until nobody has anything left to say.
     fn run(&mut self) {
         loop {
+            let mut silent = true;
             for node in 0..3 {
-                self.deliver(node);
-                self.drain(node);
+                if !self.inboxes[node].is_empty() {
+                    self.deliver(node);
+                    self.drain(node);
+                    silent = false;
+                }
             }
-            if self.inboxes.iter().all(Vec::is_empty) {
+            if silent {
                 return;
             }
         }
@@ -223,10 +233,7 @@ impl Ours {
                     When::Durable => self.nodes[node].held.push((place(to), parcel)),
                 }
             }
-            Output::Apply { entries, .. } => {
-                let commands = entries.iter().filter(|entry| entry.kind == EntryKind::Command);
-                self.nodes[node].applied.extend(commands.map(|entry| entry.data.clone()));
-            }
+            Output::Apply { entries, .. } => self.nodes[node].applied.push(entries),
             Output::Refused { reason, .. } => panic!("a proposal was refused: {reason:?}"),
             Output::Stopped { reason, .. } => panic!("the group stopped: {reason}"),
             _ => {}
@@ -271,7 +278,12 @@ impl Engine for Ours {
     }
 
     fn take_applied(&mut self) -> [Vec<Bytes>; 3] {
-        self.nodes.each_mut().map(|node| core::mem::take(&mut node.applied))
+        let commands = |runs: Vec<Entries>| {
+            let entries = runs.iter().flat_map(|run| run.iter());
+            let commands = entries.filter(|entry| entry.kind == EntryKind::Command);
+            commands.map(|entry| entry.data.clone()).collect()
+        };
+        self.nodes.each_mut().map(|node| commands(core::mem::take(&mut node.applied)))
     }
 
     fn traffic(&self) -> Traffic {

@@ -15,7 +15,8 @@ pub struct RaftRs {
     groups: Vec<[RawNode<MemStorage>; 3]>,
     /// What is under way to each node. One group is driven at a time, so all of it is that group's.
     inboxes: [Vec<Letter>; 3],
-    applied: [Vec<Bytes>; 3],
+    /// As it was given.
+    applied: [Vec<Vec<Entry>>; 3],
     traffic: Traffic,
 }
 
@@ -60,21 +61,27 @@ impl RaftRs {
         };
         for group in 0..setting.groups {
             engine.groups[group][group % 3].campaign().expect("it may");
+            engine.drain(group, group % 3);
             engine.run(group);
             assert_eq!(engine.groups[group][group % 3].raft.state, StateRole::Leader);
         }
         engine.inboxes = [const { Vec::new() }; 3];
+        engine.applied = [const { Vec::new() }; 3];
         engine
     }
 
     /// Until nobody has anything left to say.
     fn run(&mut self, group: usize) {
         loop {
+            let mut silent = true;
             for node in 0..3 {
-                self.deliver(group, node);
-                self.drain(group, node);
+                if !self.inboxes[node].is_empty() {
+                    self.deliver(group, node);
+                    self.drain(group, node);
+                    silent = false;
+                }
             }
-            if self.inboxes.iter().all(Vec::is_empty) {
+            if silent {
                 return;
             }
         }
@@ -126,10 +133,9 @@ impl RaftRs {
     }
 
     fn apply(&mut self, node: usize, entries: Vec<Entry>) {
-        let commands = entries
-            .into_iter()
-            .filter(|entry| entry.get_entry_type() == EntryType::EntryNormal && !entry.data.is_empty());
-        self.applied[node].extend(commands.map(|entry| entry.data));
+        if !entries.is_empty() {
+            self.applied[node].push(entries);
+        }
     }
 
     fn send(&mut self, messages: Vec<Message>) {
@@ -172,13 +178,20 @@ impl Engine for RaftRs {
                 ready |= replica.tick();
             }
             if ready {
+                (0..3).for_each(|node| self.drain(group, node));
                 self.run(group);
             }
         }
     }
 
     fn take_applied(&mut self) -> [Vec<Bytes>; 3] {
-        self.applied.each_mut().map(core::mem::take)
+        let commands = |runs: Vec<Vec<Entry>>| {
+            let entries = runs.into_iter().flatten();
+            let commands = entries
+                .filter(|entry| entry.get_entry_type() == EntryType::EntryNormal && !entry.data.is_empty());
+            commands.map(|entry| entry.data).collect()
+        };
+        self.applied.each_mut().map(|runs| commands(core::mem::take(runs)))
     }
 
     fn traffic(&self) -> Traffic {

@@ -168,7 +168,7 @@ impl Cluster {
         let replica = &mut self.replicas[node];
         let era = replica.groups.places().next().map_or(0, |place| place.era);
         match output {
-            Output::Persist(write) => replica.pending.push_back(Pending::Write(write.record())),
+            Output::Persist(write) => replica.pending.extend(write.records().map(Pending::Write)),
             Output::Forget(forget) => replica.pending.push_back(Pending::Forget(forget)),
             Output::Notify(receipt) => replica.pending.push_back(Pending::Notify(receipt)),
             Output::Send { to, message, when, .. } => match when {

@@ -17,6 +17,7 @@ mod restart;
 mod rolled_back;
 mod room;
 mod scenarios;
+mod sizes;
 mod snapshots;
 mod states;
 mod transfer;
