@@ -94,6 +94,6 @@ async fn two_copies_of_a_node_end_and_the_only_one_comes_back() {
     c.kill();
     c.spawn();
     c.ready().await;
-    std::fs::remove_dir_all(&twin.dir.join("data")).expect("removed");
+    std::fs::remove_dir_all(twin.dir.join("data")).expect("removed");
     drop(b);
 }
