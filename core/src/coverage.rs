@@ -308,6 +308,16 @@ marks! {
         RaisedEpochShown: "a neighbour was shown an epoch that had risen since the hello";
     }
     Rare {
+        EarlierFounderHeard: "a survivor that was fenced again heard the founder of an earlier recovery";
+        FreshIdTakenAnew: "a start took another fresh replica id than its former life";
+        NobodyToHandOverTo: "a leader without a quorum of voters that are there handed nothing over";
+        LostHoldsMoreUnapplied: "a lost node held entries that it had not applied, and did not follow";
+        LostBesideTheEnd: "a lost node had decided something in the place of what others went on from";
+        StrangersFound: "a survivor knew members that an order did not name";
+        AskedToFoundAgain: "a survivor that could not go on was asked again";
+        EarlierRecoveryWritten: "what an earlier founder decided ended a later recovery";
+        RefusedAtOnce: "a change was refused at once, for nobody led";
+        UnknownKindSkipped: "a message of a kind was skipped that only a later version knows";
         MeshStopped: "a node stopped its mesh";
         StartedStopped: "a node started whose mesh an operator had stopped";
         NodeSaidItStops: "a node heard of another that it stops";

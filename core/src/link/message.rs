@@ -74,6 +74,8 @@ pub enum Message {
         /// The last one first.
         epoch_proofs: Vec<Bytes>,
     },
+    /// Something that only a later version knows: it says nothing to this one.
+    Unknown,
 }
 
 /// What a node is shown that is no member any more.

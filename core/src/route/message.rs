@@ -22,8 +22,8 @@ pub struct Adjacency {
 }
 
 /// What decides which of two link states counts: (generation, sequence), and between two of one version, which only a node that exists
-/// twice can have written, the encoded links, so that all tables agree even then.
-pub(super) type Rank<'a> = (Generation, u64, &'a [u8]);
+/// twice can have written, whether it is stopped, and the encoded links, so that all tables agree even then.
+pub(super) type Rank<'a> = (Generation, u64, bool, &'a [u8]);
 
 /// All links of one node: encoded as its origin did, and read.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ impl LinkState {
     }
 
     pub(super) fn rank(&self) -> Rank<'_> {
-        (self.generation, self.sequence, &self.links)
+        (self.generation, self.sequence, self.stopped, &self.links)
     }
 
     /// Whether another state of the same node says the same of its links.
@@ -125,7 +125,7 @@ pub struct Announcement {
 
 impl Announcement {
     pub(super) fn rank(&self) -> Rank<'_> {
-        (self.generation, self.sequence, &self.links)
+        (self.generation, self.sequence, self.stopped, &self.links)
     }
 
     /// Reads the links, into memory of their own, so that the buffer of the message can go.
@@ -180,4 +180,6 @@ pub enum Message {
     Ask,
     /// What my whole table looks like.
     Summary(TableDigest),
+    /// Something that only a later version knows: it says nothing to this one.
+    Unknown,
 }
