@@ -16,6 +16,7 @@ use super::{Awaited, Mesh, Output};
 use crate::event::MeshEvent;
 use crate::id::{NodeId, RequestId};
 use crate::node::command::{Refusal, Reply};
+use crate::planted::Bug;
 use crate::rare;
 use crate::record::Record;
 use crate::time::{Instant, Now};
@@ -200,9 +201,11 @@ impl Mesh {
         }
     }
 
-    /// Whoever waits for the mesh is told that it is stopped. What is on its way to the leader may be done all the same.
+    /// Whoever waits for the mesh is told that it is stopped. What is on its way to the leader may be done all the same, and whoever waits for that is told so.
     fn end_waiting(&mut self, now: Now) {
-        self.fail_clients(now, &Refusal::MeshStopped);
+        let refused = self.planted.has(Bug::StoppedAnswersRefused);
+        let unknown = if refused { Refusal::MeshStopped } else { Refusal::StoppedMeanwhile };
+        self.fail_clients(now, &Refusal::MeshStopped, Some(&unknown));
         let waiting = self.reads.take().into_iter().chain(self.watches.take());
         let waiting: Vec<RequestId> = waiting.chain(self.describing.take_waiting()).collect();
         for id in waiting {

@@ -301,6 +301,11 @@ pub enum Refusal {
     /// An operator stopped this node's mesh.
     #[error("the mesh is stopped at this node: `wattle mesh start` lets it take part again")]
     MeshStopped,
+    /// An operator stopped this node's mesh while a change was under way.
+    #[error(
+        "the mesh was stopped at this node before it was known what became of this: it may have been done, or be done yet"
+    )]
+    StoppedMeanwhile,
     /// A node that would leave is an end of open streams.
     #[error(
         "this node is an end of {} open streams ({}{}): close them first, or leave with --force, which lets them wait until they are closed",

@@ -56,6 +56,11 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::MeshStopped => {
             (Code::FailedPrecondition, Reason::MeshStopped, "`wattle mesh start` lets it take part again")
         }
+        Refusal::StoppedMeanwhile => (
+            Code::Unavailable,
+            Reason::NodeStopped,
+            "read what is there before you ask again; `wattle mesh start` lets this node take part again",
+        ),
         Refusal::StreamsOpen { .. } => {
             (Code::FailedPrecondition, Reason::StreamsOpen, "`wattle stream close` ends a stream for good")
         }
@@ -230,6 +235,7 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         Refusal::UpdateIdTaken { number } => detail.update_number = Some(number.0),
         Refusal::NotMember
         | Refusal::MeshStopped
+        | Refusal::StoppedMeanwhile
         | Refusal::UpdateTooOld { .. }
         | Refusal::Config(_)
         | Refusal::BadToken(_)
@@ -377,6 +383,7 @@ mod tests {
             Refusal::StreamsOpen { names: vec![text()], more: 2 },
             Refusal::LastMember,
             Refusal::MeshStopped,
+            Refusal::StoppedMeanwhile,
             Refusal::OnlyVoter(text()),
             Refusal::Recovery(RecoverRefusal::Quorum { voters: text() }),
             Refusal::Recovery(RecoverRefusal::LostReachable(text())),
