@@ -44,8 +44,8 @@ pub struct Write {
 enum What {
     /// Term, vote, replica id and standing.
     State(Box<wire::HardState>),
-    /// Entries from the first index on. Whatever stood there and behind goes.
-    Run(LogIndex, Entries),
+    /// Entries from the first index on, and what was known to be committed then. Whatever stood there and behind goes.
+    Run(LogIndex, Entries, LogIndex),
     /// Where the log begins, and the configuration in force there.
     Base(Box<wire::Base>),
     /// What a member vouched for.
@@ -63,7 +63,7 @@ impl Write {
     #[must_use]
     pub fn entries(&self) -> Option<&Entries> {
         match &self.what {
-            What::Run(_, entries) => Some(entries),
+            What::Run(_, entries, _) => Some(entries),
             What::State(_) | What::Base(_) | What::Mark(_) => None,
         }
     }
@@ -76,7 +76,7 @@ impl Write {
             What::Base(_) => key(self.group, BASE, 0),
             // Two nodes whose ids share these bits would share a slot; the content names the node, and a lost mark only weakens a check.
             What::Mark(of) => key(self.group, MARKS, of.0.0 as u64),
-            What::Run(first, _) => key(self.group, LOG, first.0),
+            What::Run(first, ..) => key(self.group, LOG, first.0),
         }
     }
 
@@ -97,7 +97,7 @@ impl Write {
                 let (node, mark) = (of.0.to_bytes().to_vec(), Some(wire_mark(&of.1)));
                 wire::MarkRecord { node, mark }.encode_to_vec().into()
             }
-            What::Run(_, entries) => encode_run(entries),
+            What::Run(_, entries, commit) => encode_run(entries, *commit),
         };
         Record { last_slot: self.last_slot(), ..Record::state(self.key(), head) }
     }
@@ -125,7 +125,7 @@ impl Group {
         if self.log.has_unwritten() {
             self.log.close(context.config.message());
             while let Some(run) = self.log.take_unwritten(RUN) {
-                self.give(context, What::Run(run[0].index, run));
+                self.give(context, What::Run(run[0].index, run, self.commit));
             }
             let serial = self.log.writing();
             context.notify(self, Written::Log(serial));
@@ -178,7 +178,7 @@ impl Group {
         context.out.push_back(forget(base.index.0 + 1));
         if self.log.last() == self.log.base() && !context.planted.has(Bug::CutEntriesRiseAgain) {
             context.out.push_back(forget(u64::MAX));
-            self.give(context, What::Run(self.log.first(), Entries::new()));
+            self.give(context, What::Run(self.log.first(), Entries::new(), base.index));
         }
     }
 
