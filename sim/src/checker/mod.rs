@@ -28,7 +28,8 @@
 //! | X23 | a watcher of agreed configuration is told everything that is written, in order, or all there is |
 //! | X24 | an update that was acknowledged reaches every member, all in one order, each once but for calls in flight at an end |
 //! | X25 | who was evicted or left is no member, has no link and no vote wherever that is known; all members come to know it, and it itself |
-//! | X26 | survivors of a lost quorum that go on keep what they had applied, and never apply what the lost decided since; the lost are no members there, and at another epoch |
+//! | X26 | survivors of a lost quorum that go on keep what they had applied, and never apply what the lost decided since; the lost are no members there, and at another epoch; none of the lost gives up what it acknowledged |
+//! | X27 | a member that was stopped takes no part, at its next starts too if that was ordered, until it is started: nothing passes it, and it leads nothing that another could |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
@@ -45,6 +46,7 @@ mod registry;
 mod relay;
 mod starts;
 mod status;
+mod stops;
 mod stream;
 mod traffic;
 mod updates;
@@ -65,6 +67,7 @@ pub use registry::{Asked as Wished, CALLS_MOST, Ends, Registry, Told};
 pub use relay::Relays;
 pub use starts::Starts;
 pub use status::Watermarks;
+pub use stops::Stops;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
 pub use updates::UpdateLedger;
@@ -72,7 +75,7 @@ pub use watching::Watched;
 pub use whole::{completed_is_marked, log_is_bounded, nobody_parted, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 25;
+pub const CHECKERS: u32 = 27;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
