@@ -41,19 +41,19 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     found.sort();
 }
 
+/// What a crate of ours needs in any build.
+fn dependencies(name: &str) -> BTreeSet<String> {
+    let manifest = read(&root().join(name).join("Cargo.toml"));
+    let table = manifest.split("[dependencies]").nth(1).and_then(|rest| rest.split("\n[").next());
+    let needed = table.unwrap_or_default().lines().filter(|line| !line.contains("optional = true"));
+    let names = needed.filter_map(|line| line.split(['.', ' ', '=', '#']).next());
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
 fn crates_in_use() -> Graph {
     let mut graph = Graph::new();
     for name in CRATES {
-        let manifest = read(&root().join(name).join("Cargo.toml"));
-        let dependencies = manifest
-            .split("[dependencies]")
-            .nth(1)
-            .unwrap_or_default()
-            .split("\n[")
-            .next()
-            .unwrap_or_default();
-        let used = dependencies.lines().filter_map(|line| line.split(['.', ' ', '=']).next());
-        let used = used.filter(|word| word.starts_with("wattle-")).map(str::to_owned).collect();
+        let used = dependencies(name).into_iter().filter(|word| word.starts_with("wattle-")).collect();
         graph.insert(format!("wattle-{name}"), used);
     }
     graph
@@ -135,4 +135,26 @@ fn the_core_is_no_std_and_nothing_is_unsafe() {
         );
     }
     assert!(read(&root().join("Cargo.toml")).contains("unsafe_code = \"forbid\""));
+}
+
+/// They are built by commands of their own, so nothing else would notice.
+#[test]
+fn lock_files_of_other_workspaces_name_what_our_crates_need() {
+    for place in ["fuzz", "tests/model", "tests/rivals", "tests/turmoil"] {
+        let lock = read(&root().join(place).join("Cargo.lock"));
+        for name in CRATES {
+            let title = format!("name = \"wattle-{name}\"\n");
+            let Some(locked) = lock.split(&title).nth(1).and_then(|rest| rest.split("[[package]]").next())
+            else {
+                continue;
+            };
+            for needed in dependencies(name) {
+                let named = [format!("\"{needed}\""), format!("\"{needed} ")];
+                assert!(
+                    named.iter().any(|name| locked.contains(name)),
+                    "{place}/Cargo.lock does not name {needed}, which wattle-{name} needs: run `cargo update --workspace` there"
+                );
+            }
+        }
+    }
 }
