@@ -6,9 +6,10 @@
 //! sender goes on, and what bears another one is not heard. A fenced replica goes on under an era for which it was fenced once somebody speaks under
 //! it, for only a founder begins one; so whatever is under way from before, and whatever the lost say when they come back, ends here (R20).
 //!
-//! A replica may be fenced again before it hears of the founder. Whether that founder goes on or was fenced, too, nobody here can tell: so its appends
-//! are taken, which does no harm where it was, and the fence stays in all else until the later founder is heard, or the owner lifts it. Only whoever
-//! leads is taken at its word: what others say under an earlier era, asking each other of their past, may be long over.
+//! A replica may be fenced again before it hears of the founder, or before its owner knows what that one decided. Whether the founder goes on or was fenced,
+//! too, nobody here can tell: so it is followed, and voted for, which does no harm where it was, and the fence keeps this replica from standing until the
+//! later founder is heard, or the owner lifts it. Only whoever leads begins that: what others say under an earlier era, asking each other of their past,
+//! may be long over.
 //!
 //! The fence is kept by the owner, in a record of its own; the era is part of what the group keeps of itself.
 
@@ -183,7 +184,8 @@ impl Group {
         // Under the last nobody speaks but who goes on under it.
         let last = begun + 1 == fence.eras.len();
         rare!(EarlierFounderHeard, !last && leads(&message.body));
-        last || leads(&message.body) || planted.strikes(Bug::RecallLiftsFence, || message.era != self.era)
+        let goes_on = message.era == self.era;
+        last || goes_on || leads(&message.body) || planted.strikes(Bug::RecallLiftsFence, || true)
     }
 
     /// There is a founder: this replica goes on under its era.

@@ -148,3 +148,34 @@ fn who_says_that_it_stops_is_not_said_to_have_failed() {
     ];
     assert_eq!(world.hosts[0].events, events);
 }
+
+#[test]
+fn what_was_written_before_a_stop_is_told_to_who_watches_after_it() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    let set = |request, key: &str| Input::Config {
+        request,
+        command: crate::agreed::ConfigCommand::Set {
+            key: key.into(),
+            value: Bytes::from_static(b"1"),
+            expected: crate::agreed::Expected::Any,
+        },
+    };
+    let before = world.mesh(1).applied_index();
+    world.command(0, |request| set(request, "k/1"));
+    world.command(1, stop(true));
+    world.pass(Span::secs(1));
+    world.command(1, start());
+    world.command(0, |request| set(request, "k/2"));
+    world.pass(Span::secs(1));
+    let watch = world.command(1, |request| Input::Config {
+        request,
+        command: crate::agreed::ConfigCommand::Watch { prefix: "k/".into(), after: Some(before) },
+    });
+    let Some(Ok(Reply::Config(crate::agreed::ConfigReply::Changes { fresh, changes, .. }))) =
+        world.reply(1, watch)
+    else {
+        panic!("{:?}", world.reply(1, watch))
+    };
+    let keys: Vec<&str> = changes.iter().map(|change| &change.key[..]).collect();
+    assert_eq!((fresh, &keys[..]), (false, &["k/1", "k/2"][..]));
+}

@@ -408,7 +408,17 @@ fn an_earlier_founder_that_goes_on_is_followed_and_a_later_one_after_it() {
             assert_eq!((cluster.place(node).era, cluster.commands(node).len()), (ERA, 2), "node {node}");
             assert_ne!(cluster.role(node), Some(RoleName::Candidate));
         }
-        if later {
+        if !later {
+            // What it founded has grown by one of those that are fenced, and needs its vote.
+            let [voters, learners] =
+                [&[founder, told][..], &[untold]].map(|nodes| nodes.iter().copied().map(member).collect());
+            cluster.tell(founder, Input::Change { group: GroupId::CONTROL, voters, learners, context: 1 });
+            cluster.settle(Span::secs(1));
+            cluster.crash(founder);
+            cluster.restart(founder);
+            cluster.settle(Span::secs(3));
+            assert_eq!(cluster.leader(), Some(founder));
+        } else {
             recover(&mut cluster, ERA + 1, &survivors, &lost);
             cluster.settle(Span::secs(2));
             assert!(survivors.iter().all(|&node| cluster.place(node).era == ERA + 1));
