@@ -306,6 +306,12 @@ marks! {
         ToldOfOthersEviction: "a node believed a neighbour that another is no member any more";
         HigherEpochShown: "a neighbour showed a higher mesh epoch";
         RaisedEpochShown: "a neighbour was shown an epoch that had risen since the hello";
+        MeshStopped: "a node stopped its mesh";
+        StartedStopped: "a node started whose mesh an operator had stopped";
+        NodeSaidItStops: "a node heard of another that it stops";
+        CameOnline: "a node that had stopped its mesh took part again";
+        RefusedAtOnce: "a change was refused at once, for nobody led";
+        UnknownKindSkipped: "a message of a kind was skipped that only a later version knows";
     }
     Rare {
         EarlierFounderHeard: "a survivor that was fenced again heard the founder of an earlier recovery";
@@ -316,12 +322,6 @@ marks! {
         StrangersFound: "a survivor knew members that an order did not name";
         AskedToFoundAgain: "a survivor that could not go on was asked again";
         EarlierRecoveryWritten: "what an earlier founder decided ended a later recovery";
-        RefusedAtOnce: "a change was refused at once, for nobody led";
-        UnknownKindSkipped: "a message of a kind was skipped that only a later version knows";
-        MeshStopped: "a node stopped its mesh";
-        StartedStopped: "a node started whose mesh an operator had stopped";
-        NodeSaidItStops: "a node heard of another that it stops";
-        CameOnline: "a node that had stopped its mesh took part again";
         VoterReplaced: "a learner took the place of a voter that was away for long";
         VotersSpread: "a voter was exchanged for another of a region with fewer";
         StoppedLeading: "a node stopped its mesh while it led what another could";

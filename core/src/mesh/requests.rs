@@ -179,7 +179,7 @@ impl Mesh {
         }
         if self.lacks_quorum() {
             // Nobody was asked, so nothing of it is done.
-            rare!(RefusedAtOnce);
+            sometimes!(RefusedAtOnce);
             return self.reply(request, Err(Refusal::NoQuorum));
         }
         let leaves = matches!(&body, Body::Evict(wish) if wish.left);

@@ -19,6 +19,7 @@ use crate::node::command::{Refusal, Reply};
 use crate::planted::Bug;
 use crate::rare;
 use crate::record::Record;
+use crate::sometimes;
 use crate::time::{Instant, Now};
 
 /// How many may wait for a stop or a start.
@@ -110,7 +111,7 @@ impl Mesh {
     /// A start: what an operator stopped stays stopped.
     pub(super) fn restored_stop(&mut self) {
         if self.stopping.lasting {
-            rare!(StartedStopped);
+            sometimes!(StartedStopped);
             self.stopping.stage = Stage::Stopped;
             self.outputs.push_back(Output::Offline(true));
             self.outputs.push_back(Output::Farewell(true));
@@ -187,7 +188,7 @@ impl Mesh {
     }
 
     fn go_offline(&mut self, now: Now) {
-        rare!(MeshStopped);
+        sometimes!(MeshStopped);
         self.stopping.stage = Stage::Stopped;
         self.outputs.push_back(Output::Offline(true));
         if self.stopping.lasting {

@@ -127,7 +127,7 @@ impl Routes {
             }
             Message::Ask => self.owe_full(from),
             Message::Summary(digest) => self.on_summary(now, from, *digest),
-            Message::Unknown => rare!(UnknownKindSkipped),
+            Message::Unknown => sometimes!(UnknownKindSkipped),
         }
         Ok(())
     }
