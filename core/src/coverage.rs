@@ -307,6 +307,12 @@ marks! {
         ToldOfOthersEviction: "a node believed a neighbour that another is no member any more";
         HigherEpochShown: "a neighbour showed a higher mesh epoch";
         RaisedEpochShown: "a neighbour was shown an epoch that had risen since the hello";
+        MeshStopped: "a node stopped its mesh";
+        StartedStopped: "a node started whose mesh an operator had stopped";
+        NodeSaidItStops: "a node heard of another that it stops";
+        CameOnline: "a node that had stopped its mesh took part again";
+        RefusedAtOnce: "a change was refused at once, for nobody led";
+        UnknownKindSkipped: "a message of a kind was skipped that only a later version knows";
     }
     Rare {
         RivalNamed: "a start named another start of its node that is said to be about";
@@ -316,10 +322,14 @@ marks! {
         BarredShown: "a start of a node that exists twice was turned away";
         OnlyCopyStarted: "a copy of a node was started as the only one";
         RecordsFull: "so many nodes existed twice that a further one was not kept";
-        MeshStopped: "a node stopped its mesh";
-        StartedStopped: "a node started whose mesh an operator had stopped";
-        NodeSaidItStops: "a node heard of another that it stops";
-        CameOnline: "a node that had stopped its mesh took part again";
+        EarlierFounderHeard: "a survivor that was fenced again heard the founder of an earlier recovery";
+        FreshIdTakenAnew: "a start took another fresh replica id than its former life";
+        NobodyToHandOverTo: "a leader without a quorum of voters that are there handed nothing over";
+        LostHoldsMoreUnapplied: "a lost node held entries that it had not applied, and did not follow";
+        LostBesideTheEnd: "a lost node had decided something in the place of what others went on from";
+        StrangersFound: "a survivor knew members that an order did not name";
+        AskedToFoundAgain: "a survivor that could not go on was asked again";
+        EarlierRecoveryWritten: "what an earlier founder decided ended a later recovery";
         VoterReplaced: "a learner took the place of a voter that was away for long";
         VotersSpread: "a voter was exchanged for another of a region with fewer";
         StoppedLeading: "a node stopped its mesh while it led what another could";

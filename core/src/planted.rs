@@ -89,6 +89,14 @@ bugs! {
             "a group that was founded anew hears those who were lost";
         FounderNotHighest = "founder-not-highest":
             "a group is founded anew by the survivor whose log ends first";
+        BegunFounderWaits = "begun-founder-waits":
+            "who founded a group anew and is ordered to again takes its own vote for a quorum, and waits for ever";
+        RecallLiftsFence = "recall-lifts-fence":
+            "what a survivor asks another under an earlier recovery ends the fence of a later one";
+        LearnerTakenForCertain = "learner-taken-for-certain":
+            "all that a learner holds is taken for committed, though it may have been about to vote";
+        RenamedIdKept = "renamed-id-kept":
+            "a start waits for a fresh replica id to be admitted that an earlier life may have spoken under";
         VoteNotPersisted = "vote-not-persisted":
             "a vote is granted without its record: after a crash the replica votes again in the same term";
         OldTermCommit = "old-term-commit":
@@ -293,6 +301,14 @@ bugs! {
             "the only copy of a node goes on under the replica ids that another copy bore, too";
         EpochNotCompared = "epoch-not-compared":
             "a node that was evicted is let in again on its old admission: nobody compares mesh epochs";
+        LostJudgedByIndex = "lost-judged-by-index":
+            "who is named lost counts what it has applied behind the recovered log's last number, and not what it holds unapplied or beside it";
+        StrangersPassedOver = "strangers-passed-over":
+            "a member that only some survivors know is not asked, and is taken out with the lost";
+        FoundsAfterRefusal = "founds-after-refusal":
+            "who refused to found the control group anew does so when it is asked again, beside whoever was asked since";
+        StoppedAnswersRefused = "stopped-answers-refused":
+            "a change that is under way when the mesh stops is answered as not done";
         RecoveryFenceNotWritten = "recovery-fence-not-written":
             "a survivor forgets with a restart that it said where its log ends";
         RecoveryEpochNotRaised = "recovery-epoch-not-raised":
@@ -419,6 +435,8 @@ bugs! {
             "a run of which only the beginning is forgotten dies as a whole";
     }
     Route {
+        StoppedNotCompared = "stopped-not-compared":
+            "tables of link states count as equal whether or not a node says there that it is stopped";
         RouteLoop = "route-loop":
             "a relay whose next link is down sends the message back the way it came, without counting the hop, and no relay minds";
         TtlKept = "ttl-kept":

@@ -168,6 +168,20 @@ pub struct LogEnd {
     pub certain: LogPlace,
 }
 
+/// How many of its last terms a [`LogTrail`] tells of, at most.
+pub const TRAIL_TERMS_MAX: usize = 8;
+
+/// The log that survivors go on from, for those who are to find out whether their own holds more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogTrail {
+    /// Its last entry.
+    pub end: LogPlace,
+    /// Up to here a survivor knew it to be committed.
+    pub certain: LogIndex,
+    /// Its last terms behind that, each with its first entry; oldest first.
+    pub terms: Vec<(Term, LogIndex)>,
+}
+
 /// Why a recovery was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecoverRefusal {
@@ -203,6 +217,17 @@ pub enum RecoverRefusal {
         names: String,
         /// Whether there are several.
         several: bool,
+    },
+    /// Somebody lives, perhaps, of whom this node has not heard.
+    #[error(
+        "{by} knows of members that this node has not heard of yet: {members}. Ask {by} to recover, which asks them, too; or repeat the command and \
+         name them lost as well"
+    )]
+    Strangers {
+        /// Who knows them.
+        by: String,
+        /// Their names and ids.
+        members: String,
     },
     /// This node must come to itself first.
     #[error("this node cannot take part in a recovery now: {0}")]

@@ -2,36 +2,9 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Exit code, answer, and what was said beside it.
-fn wattle(root: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_wattle"))
-        .args(arguments)
-        .env("WATTLE_RUNTIME_DIR", root.join("runtime"))
-        .env("XDG_STATE_HOME", root.join("state"))
-        .env_remove("WATTLE_TOKEN")
-        .output()
-        .expect("the program starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
-}
-
-/// Repeats a command until its answer, or what is said beside it, is the one awaited.
-async fn until(root: &Path, arguments: &[&str], awaited: impl Fn(&str) -> bool) -> String {
-    let start = Instant::now();
-    loop {
-        let (_, text, error) = wattle(root, arguments);
-        let said = format!("{text}{error}");
-        if awaited(&said) {
-            return said;
-        }
-        assert!(start.elapsed() < Duration::from_secs(40), "{arguments:?}: {said}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
+use common::{until, wattle};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_survivor_goes_on_and_the_lost_decide_nothing_more_when_they_come_back() {
@@ -48,8 +21,11 @@ async fn a_survivor_goes_on_and_the_lost_decide_nothing_more_when_they_come_back
     a.kill();
     b.kill();
     until(root, &["status", "--node", "c"], |text| text.contains("nobody leads the control group")).await;
+    let since = Instant::now();
     let (code, _, error) = wattle(root, &["config", "set", "limits/upload", "2", "--node", "c"]);
     assert_eq!(code, 1, "{error}");
+    assert!(error.contains("the control group has no quorum now"), "{error}");
+    assert!(since.elapsed() < Duration::from_secs(6), "refused soon: {:?}", since.elapsed());
     let (code, _, error) = wattle(root, &["mesh", "recover", "--lost", "a", "--yes", "--node", "c"]);
     assert_eq!(code, 1);
     assert!(error.contains("b can not be reached and is not named lost"), "{error}");

@@ -2,43 +2,20 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Exit code, answer, and what was said beside it.
-fn wattle(root: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_wattle"))
-        .args(arguments)
-        .env("WATTLE_RUNTIME_DIR", root.join("runtime"))
-        .env("XDG_STATE_HOME", root.join("state"))
-        .env_remove("WATTLE_TOKEN")
-        .output()
-        .expect("the program starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
-}
-
-/// Repeats `wattle status` until it says what is awaited.
-async fn until(root: &Path, node: &str, awaited: impl Fn(&str) -> bool) -> String {
-    let start = Instant::now();
-    loop {
-        let (_, text, error) = wattle(root, &["status", "--node", node]);
-        if awaited(&text) {
-            return text;
-        }
-        assert!(start.elapsed() < Duration::from_secs(30), "{node}: {text}{error}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
+use common::{until, wattle};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_is_stopped_and_started_by_command() {
     let root = tempfile::tempdir().expect("a directory");
     let [mut a, b, _c] = common::line(root.path(), "").await;
     let root = root.path();
-    until(root, "b", |text| text.contains("voters a, b, c") && text.contains("a leads")).await;
-    until(root, "b", |text| text.contains("HEALTHY: all 3 members")).await;
+    until(root, &["status", "--node", "b"], |text| {
+        text.contains("voters a, b, c") && text.contains("a leads")
+    })
+    .await;
+    until(root, &["status", "--node", "b"], |text| text.contains("HEALTHY: all 3 members")).await;
 
     let since = Instant::now();
     let (code, text, error) = wattle(root, &["mesh", "stop", "--node", "a"]);
@@ -47,7 +24,10 @@ async fn a_node_is_stopped_and_started_by_command() {
     let (_, text, _) = wattle(root, &["status", "--node", "b"]);
     assert!(text.contains("stopped"), "it was told before the answer: {text}");
     assert!(text.contains("b leads") || text.contains("c leads"), "another leads already: {text}");
-    until(root, "b", |text| text.contains("DEGRADED: 1 of 3 members cannot be reached")).await;
+    until(root, &["status", "--node", "b"], |text| {
+        text.contains("DEGRADED: 1 of 3 members cannot be reached")
+    })
+    .await;
     let (_, text, _) = wattle(root, &["status", "--node", "a"]);
     assert!(text.contains("The mesh is stopped at this node"), "{text}");
     let (code, _, error) =
@@ -60,12 +40,15 @@ async fn a_node_is_stopped_and_started_by_command() {
     a.kill();
     a.spawn();
     a.ready().await;
-    until(root, "a", |text| text.contains("The mesh is stopped at this node")).await;
+    until(root, &["status", "--node", "a"], |text| text.contains("The mesh is stopped at this node")).await;
     let (_, text, _) = wattle(root, &["status", "--node", "b"]);
     assert!(text.contains("stopped"), "{text}");
     let (code, text, error) = wattle(root, &["mesh", "start", "--node", "a"]);
     assert_eq!((code, text.contains("takes part in mesh test")), (0, true), "{text}{error}");
-    until(root, "b", |text| text.contains("HEALTHY: all 3") && !text.contains("stopped")).await;
+    until(root, &["status", "--node", "b"], |text| {
+        text.contains("HEALTHY: all 3") && !text.contains("stopped")
+    })
+    .await;
     let (code, text, error) = wattle(root, &["mesh", "start", "--node", "a", "-o", "json"]);
     assert_eq!((code, text.contains("\"stopped\":false")), (0, true), "{text}{error}");
     drop(b);
@@ -76,13 +59,19 @@ async fn a_process_that_ends_says_goodbye_and_comes_back_by_itself() {
     let root = tempfile::tempdir().expect("a directory");
     let [mut a, b, _c] = common::line(root.path(), "").await;
     let root = root.path();
-    until(root, "b", |text| text.contains("voters a, b, c") && text.contains("a leads")).await;
+    until(root, &["status", "--node", "b"], |text| {
+        text.contains("voters a, b, c") && text.contains("a leads")
+    })
+    .await;
     a.terminate();
     assert_eq!(a.ended(), Some(0));
     let (_, text, _) = wattle(root, &["status", "--node", "b"]);
     assert!(text.contains("stopped"), "it was told at once: {text}");
     assert!(text.contains("b leads") || text.contains("c leads"), "{text}");
     a.spawn();
-    until(root, "b", |text| text.contains("HEALTHY: all 3") && !text.contains("stopped")).await;
+    until(root, &["status", "--node", "b"], |text| {
+        text.contains("HEALTHY: all 3") && !text.contains("stopped")
+    })
+    .await;
     drop(b);
 }

@@ -17,7 +17,8 @@
 //! Versions: the frame header keeps this layout for ever, and a [`FrameKind::Hello`] always bears version 1, so that any
 //! two ends can at least agree on a version; every other frame bears the version agreed on. Frame types and message kinds
 //! with the highest bit set may be skipped by an end that does not know them, all others that are unknown are refused, and so are
-//! unknown classes, flags and reserved bytes other than zero.
+//! unknown classes, flags and reserved bytes other than zero. A message of a known kind whose Protobuf body holds none of the alternatives that an
+//! end knows is skipped by it; only a hello must be one.
 //!
 //! Sizes are checked against the limit of the connection before anything is allocated for them: [`HANDSHAKE_FRAME`] until
 //! the handshake is done, then what both ends agreed on, at most [`MAX_FRAME`].

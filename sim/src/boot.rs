@@ -76,6 +76,7 @@ impl<M: Machine> World<M> {
         config.raft.chunk_bytes = replication.bytes.clamp(512, config.raft.chunk_bytes);
         config.gate.all_bytes = replication.held;
         config.mesh.voters_max = replication.voters;
+        config.mesh.region.clone_from(&self.plan.nodes[node].region);
         config.planted = planted(self.plan.planted);
         config
     }

@@ -6,8 +6,8 @@ use wattle_core::node::Input;
 use wattle_core::node::command::Command;
 
 use crate::checker::{
-    Agreement, Configuration, Departures, Handling, Logs, Recoveries, Registry, StreamLedger, UpdateLedger,
-    Votes,
+    Agreement, Configuration, Departures, Handling, Logs, Recoveries, Registry, Stops, StreamLedger,
+    UpdateLedger, Votes,
 };
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
 use crate::random::{Draws, Purpose};
@@ -81,6 +81,7 @@ pub fn request_of(actor: Actor, ordinal: u64) -> RequestId {
         Actor::Processor(index) => (11, index),
         Actor::Clerk(index) => (5, index),
         Actor::Leaver(index) => (90, index),
+        Actor::Stopper(index) => (91, index),
         Actor::Operator(index) => (160, index),
     };
     RequestId(kind << (ORDINAL_BITS + INDEX_BITS) | (index as u64) << ORDINAL_BITS | ordinal)
@@ -99,6 +100,7 @@ pub fn actor_of(request: RequestId) -> Option<Actor> {
         11 => Some(Actor::Processor(index)),
         5 => Some(Actor::Clerk(index)),
         90 => Some(Actor::Leaver(index)),
+        91 => Some(Actor::Stopper(index)),
         160 => Some(Actor::Operator(index)),
         _ => None,
     }
@@ -123,6 +125,8 @@ pub struct Books {
     pub departures: Departures,
     /// Who goes on without whom.
     pub recoveries: Recoveries,
+    /// Who was told to take no part for a while.
+    pub stops: Stops,
     /// What groups committed.
     pub logs: Logs,
     /// Who voted for whom.
@@ -194,6 +198,7 @@ mod tests {
             Actor::Clerk(7),
             Actor::Leaver(1),
             Actor::Operator(0),
+            Actor::Stopper(2),
             Actor::Sender(1),
             Actor::Processor(7),
         ] {

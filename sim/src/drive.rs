@@ -176,6 +176,12 @@ impl<M: Machine> World<M> {
             } else {
                 self.books.logs.stands_unsynced(node, life, *place)?;
             }
+            if self.books.stops.any() {
+                let own = Member { node: self.processes[node].id(), replica: place.replica };
+                let configuration = machine.group_configuration(place.group);
+                let alone = configuration.is_none_or(|group| group.voters.iter().all(|voter| *voter == own));
+                self.books.stops.stands(node, self.now, place, alone)?;
+            }
             let Some(before) = before else { continue };
             self.explain_commit(node, place, before.0);
             let mut index = place.commit;
@@ -253,6 +259,7 @@ impl<M: Machine> World<M> {
                 self.workload.rejoins(&mut desk!(self), node, through, true);
             }
         }
+        self.stops_or_starts(node, event);
         self.tells_of_neighbours(node, event)?;
         let books = &mut self.books;
         match event {
@@ -292,6 +299,7 @@ impl<M: Machine> World<M> {
             *outputs += 1;
             let moment = triggers::moment_of_output(&output);
             self.meets(node, machine, &output);
+            self.acknowledges(node, machine, &output);
             self.apply(node, output)?;
             if let Some(moment) = moment {
                 self.moment_within(moment, node);
@@ -362,7 +370,13 @@ impl<M: Machine> World<M> {
             Output::DeliverUpdates(delivery) => {
                 self.workload.updates_delivered(&mut desk!(self), node, &delivery)?;
             }
-            Output::Reply { request, reply } => self.workload.reply(&mut desk!(self), request, &reply)?,
+            Output::Reply { request, reply } => {
+                self.workload.reply(&mut desk!(self), request, &reply)?;
+                for (ends, down) in self.books.stops.take_ending() {
+                    let life = self.processes[ends].life;
+                    self.queue.push(self.now, Event::End { node: ends, life, down });
+                }
+            }
             Output::Event(event) => self.happened(node, &event)?,
         }
         Ok(())
@@ -488,6 +502,7 @@ impl<M: Machine> World<M> {
         });
         self.explain_crash(node);
         self.links.node_down(node);
+        self.books.stops.node_down(node);
         self.network.node_down(&mut self.queue, self.now, node, power);
         self.workload.node_down(&mut desk!(self), node);
     }

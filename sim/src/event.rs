@@ -192,6 +192,15 @@ pub enum Event {
         /// The fault's place in the plan.
         index: usize,
     },
+    /// A process ends that has stopped its mesh.
+    End {
+        /// Whose.
+        node: usize,
+        /// In which life.
+        life: u32,
+        /// After how long it starts again.
+        down: Time,
+    },
     /// The checkers look at every node's status.
     Sample,
     /// All faults end.
@@ -226,7 +235,9 @@ impl Event {
             Self::Wake { actor: Actor::Processor(index), epoch } => (61, index, epoch),
             Self::Wake { actor: Actor::Clerk(index), epoch } => (26, index, epoch),
             Self::Wake { actor: Actor::Leaver(index), epoch } => (90, index, epoch),
+            Self::Wake { actor: Actor::Stopper(index), epoch } => (91, index, epoch),
             Self::Wake { actor: Actor::Operator(index), epoch } => (160, index, epoch),
+            Self::End { node, life, .. } => (92, node, u64::from(life)),
             Self::Fault { index } => (18, index, 0),
             Self::FaultEnd { index } => (19, index, 0),
             Self::Image { index } => (20, index, 0),
@@ -261,6 +272,8 @@ pub enum Actor {
     Clerk(usize),
     /// Sees to it that a member goes.
     Leaver(usize),
+    /// Sees to it that a member stops for a while.
+    Stopper(usize),
     /// Has survivors of a lost quorum go on.
     Operator(usize),
 }

@@ -127,6 +127,14 @@ moments! {
     SendJoin,
     /// It sends link states.
     SendRoute,
+    /// It orders a survivor of a lost quorum to take part in a recovery.
+    SendOrder,
+    /// It says where its log ends, or why not.
+    SendLogEnd,
+    /// It asks a survivor to go on alone.
+    SendFound,
+    /// It says that it does, or why not.
+    SendFounded,
 }
 
 impl Moment {

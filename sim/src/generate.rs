@@ -12,6 +12,7 @@ mod moments;
 mod raft;
 mod recovery;
 pub(crate) mod scale;
+mod stops;
 mod storm;
 mod topology;
 mod trouble;
@@ -47,6 +48,8 @@ fn general(seed: u64) -> Plan {
     late::late(&mut plan);
     former::former(&mut plan);
     departures::departures(&mut plan);
+    stops::regions(&mut plan);
+    stops::stops(&mut plan);
     sort(&mut plan);
     // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
     if plan.departures.is_empty() {
@@ -86,6 +89,7 @@ fn basic(seed: u64, count: usize, fault_phase: Time) -> Plan {
         updates: updates::updates(seed, count, fault_phase),
         config,
         departures: Vec::new(),
+        stops: Vec::new(),
         recovery: None,
         faults,
         beyond_repair,

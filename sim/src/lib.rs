@@ -73,6 +73,7 @@ mod sender;
 mod settle;
 pub mod shrink;
 pub mod stop;
+mod stopper;
 pub mod swarm;
 mod task;
 #[cfg(test)]

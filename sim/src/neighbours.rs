@@ -1,7 +1,10 @@
 //! What a world's checkers hear of neighbours and peers: links, dials, and which start of whom counts where.
 
-use wattle_core::id::NodeId;
+use wattle_core::agreed::ConfigReply;
+use wattle_core::event::MeshEvent;
+use wattle_core::id::{GroupId, NodeId};
 use wattle_core::node::Input;
+use wattle_core::node::command::Reply;
 use wattle_core::node::output::{CloseReason, DialId, Event, Output};
 
 use crate::checker::{Failure, News};
@@ -38,12 +41,36 @@ impl<M: Machine> World<M> {
         }
     }
 
+    /// A node tells somebody that a change of the configuration is decided.
+    pub(crate) fn acknowledges(&mut self, node: usize, machine: &M, output: &Output) {
+        if let Output::Reply { reply: Ok(Reply::Config(reply)), .. } = output
+            && let ConfigReply::Written { version } | ConfigReply::Deleted { version } = *reply
+        {
+            let held = machine.group_place_at(GroupId::CONTROL, version);
+            self.books.recoveries.acknowledges(node, version, held);
+        }
+    }
+
     /// A node that tells of a start of another may know that one only since a moment ago.
     pub(crate) fn meets(&mut self, node: usize, machine: &M, output: &Output) {
         if let Output::Event(Event::PeerStarted { node: peer, .. }) = output
             && let Some(since) = machine.peer_met(*peer)
         {
             self.peers.met(node, *peer, since);
+        }
+    }
+
+    /// A node tells that it takes no part for a while, or that it does again.
+    pub(crate) fn stops_or_starts(&mut self, node: usize, event: &Event) {
+        let own = self.processes[node].id();
+        match event {
+            Event::Mesh(MeshEvent::NodeStopped { node: whose, .. }) if *whose == own => {
+                self.links.stops(node)
+            }
+            Event::Mesh(MeshEvent::NodeStarted { node: whose, .. }) if *whose == own => {
+                self.links.goes_on(node)
+            }
+            _ => {}
         }
     }
 

@@ -5,7 +5,7 @@
 //! - offer versions 1 to 2 in its hello, and send frames of version 2 to whoever offered that too, and to nobody else;
 //! - put fields nobody knows into every Protobuf header and body of its own, never into what it relays;
 //! - send messages and frames of kinds that nobody knows and that may be skipped (highest bit set), to anybody;
-//! - send bodies that nobody knows to the far end of a path, which drops them.
+//! - send bodies that nobody knows, to a neighbour or to the far end of a path: it skips them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -244,6 +244,9 @@ fn extended(draws: &mut Draws, frame: &[u8], part: &Part) -> Option<Vec<u8>> {
 /// A message to the same end as another, with a body that nobody knows.
 fn strange(frame: &[u8], part: &Part) -> Option<Vec<u8>> {
     let kind = Kind::from_number(part.kind)?;
+    if matches!(kind, Kind::Link | Kind::Route | Kind::Join) {
+        return message_with(frame, part, &unknown_field(b"a kind of the next version"), &[]);
+    }
     if !part.travels() || kind == Kind::Notice {
         return None;
     }

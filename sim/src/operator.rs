@@ -31,6 +31,8 @@ pub(crate) struct Operator {
     plan: RecoveryPlan,
     names: Vec<String>,
     survivors: Vec<usize>,
+    /// How often one was asked that did not do it.
+    asks: usize,
     step: Step,
     asked: Option<(RequestId, Time)>,
     epoch: u64,
@@ -43,11 +45,13 @@ impl Operator {
     pub(crate) fn new(plan: &Plan) -> Option<Self> {
         let recovery = plan.recovery.clone()?;
         let names = recovery.lost.iter().map(|&node| plan.nodes[node].name.clone()).collect();
-        let survivors = (0..plan.nodes.len()).filter(|node| !recovery.lost.contains(node)).collect();
-        let trouble = "never asked".into();
+        let survivors: Vec<usize> =
+            (0..plan.nodes.len()).filter(|node| !recovery.lost.contains(node)).collect();
+        let (trouble, asked_at) = ("never asked".into(), recovery.asked_at);
         Some(Self {
             plan: recovery,
             names,
+            asks: survivors.iter().position(|node| *node == asked_at).unwrap_or_default(),
             survivors,
             step: Step::Recover,
             asked: None,
@@ -61,6 +65,7 @@ impl Operator {
     pub(crate) fn node(&self) -> usize {
         match self.step {
             Step::Withdraw(place) => self.survivors[place % self.survivors.len()],
+            Step::Recover if self.plan.wanders => self.survivors[self.asks % self.survivors.len()],
             Step::Recover | Step::Write | Step::Done => self.plan.asked_at,
         }
     }
@@ -83,6 +88,7 @@ impl Operator {
 
     fn rest(&mut self, desk: &mut Desk<'_>) {
         self.asked = None;
+        self.asks += 1;
         self.ordinal += 1;
         let mut draws = Draws::new(desk.seed, Purpose::Recovery, 1, self.ordinal);
         self.sleep(desk, draws.between(50 * MILLI, 600 * MILLI));

@@ -67,6 +67,9 @@ pub struct Plan {
     /// Which members go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub departures: Vec<DeparturePlan>,
+    /// Which members take no part for a while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stops: Vec<StopPlan>,
     /// Whether a quorum is lost, and survivors go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryPlan>,
@@ -119,6 +122,9 @@ pub struct NodePlan {
     /// Whether it speaks the next version of the protocol, which only tests have.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub next_version: bool,
+    /// Where in the world it says that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
 }
 
 /// A pair of nodes that can be linked.
@@ -356,6 +362,22 @@ pub struct DeparturePlan {
     pub returns: Option<(Time, usize)>,
 }
 
+/// A member that takes no part for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopPlan {
+    /// When, at the earliest: not before all nodes were members.
+    #[serde(with = "text::time")]
+    pub at: Time,
+    /// Who.
+    pub node: usize,
+    /// Whether it is to stay stopped until it is started, whatever starts of its process lie between; otherwise its process ends, and starts again.
+    pub lasting: bool,
+    /// How long it is to be away.
+    #[serde(with = "text::time")]
+    pub away: Time,
+}
+
 /// A quorum that is lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -365,6 +387,9 @@ pub struct RecoveryPlan {
     pub at: Time,
     /// The survivor that is asked.
     pub asked_at: usize,
+    /// Whether another survivor is asked each time that one did not do it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wanders: bool,
     /// Who is named lost, in rising order.
     pub lost: Vec<usize>,
 }

@@ -75,6 +75,10 @@ pub enum Purpose {
     Updates = 61,
     /// Members that go.
     Departure = 90,
+    /// Members that stop for a while.
+    Stop = 92,
+    /// Where in the world nodes are.
+    Region = 93,
     /// Runs about consensus alone.
     Raft = 91,
     /// Meshes that lose their quorum, and who sees to that.

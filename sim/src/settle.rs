@@ -103,6 +103,10 @@ impl<M: Machine> World<M> {
             let whose = |id: NodeId| self.processes.iter().position(|process| process.id() == id);
             checked = checked.and_then(|()| self.books.departures.seen(node, &status, synced, whose));
             let held = |index| machine.group_place_at(GroupId::CONTROL, index);
+            if self.custody.has_lost(node) {
+                self.books.stops.may_forget(node);
+            }
+            checked = checked.and_then(|()| self.books.stops.seen(node, &status));
             checked = checked.and_then(|()| self.books.recoveries.seen(node, &status, synced, whose, held));
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
@@ -120,6 +124,7 @@ impl<M: Machine> World<M> {
         let checked = self.look_at_all(&statuses);
         self.judge(checked);
         self.complete = self.complete || self.is_complete(&statuses);
+        self.watch_voters(&statuses);
         if self.healed {
             let forsaken: Vec<NodeId> = self.forsaken.iter().map(|&node| self.processes[node].id()).collect();
             statuses.retain(|status| !forsaken.contains(&status.node));
@@ -129,6 +134,19 @@ impl<M: Machine> World<M> {
                 place.is_none_or(|node| !self.books.departures.is_gone(node))
             });
             self.settle(&statuses, untold);
+        }
+    }
+
+    /// A world whose voters are exchanged again and again is not content (M40).
+    fn watch_voters(&mut self, statuses: &[Status]) {
+        let leads =
+            |status: &&Status| status.control.as_ref().is_some_and(|control| control.role == "leader");
+        let led = statuses.iter().filter(leads).filter_map(|status| status.control.as_ref());
+        if let Some(control) = led.max_by_key(|control| control.term)
+            && control.voters != self.voters
+        {
+            self.voters.clone_from(&control.voters);
+            self.content_since = None;
         }
     }
 
@@ -174,7 +192,9 @@ impl<M: Machine> World<M> {
         if self.now - *self.content_since.get_or_insert(self.now) >= CONTENT_FOR {
             self.finish(statuses, missing.given_up);
         } else if self.now >= self.plan.fault_phase + self.plan.progress_bound + 4 * CONTENT_FOR {
-            self.stall("leaders are elected again and again, though nothing is wrong any more".into());
+            let what =
+                "leaders are elected, or voters exchanged, again and again, though nothing is wrong any more";
+            self.stall(what.into());
         }
     }
 

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use wattle_core::time::Now;
 
-use crate::checker::{Failure, ensure};
+use crate::checker::{Failure, Relays, ensure};
 use crate::describe;
 use crate::frames::Frames;
 use crate::machine::Machine;
@@ -66,6 +66,9 @@ impl<M: Machine> World<M> {
                     format!("-> {len} bytes on lane {lane}: {}", describe::messages(&bytes))
                 });
                 self.explain_transmit(connection, side, &bytes);
+                if self.books.stops.any() && Relays::travel(&bytes) {
+                    self.books.stops.sends(node)?;
+                }
                 self.relays.sent(node, &bytes)?;
                 if self.next_version.speaks(node) {
                     bytes = self.next_version.stamps((connection, side), bytes);

@@ -2,10 +2,12 @@
 //! such faults this costs a test of a bit.
 
 use bytes::Bytes;
+use prost::Message as _;
 use wattle_core::node::Output;
 use wattle_core::node::command::{Reply, Waited};
 use wattle_core::raft;
 use wattle_proto::frame::{Decoder, Kind, MAX_FRAME, Message};
+use wattle_proto::mesh as wire;
 
 use crate::event::Time;
 use crate::fault::{Condition, Fault, Moment, Trigger};
@@ -112,7 +114,7 @@ pub(crate) fn said(bytes: &Bytes) -> Vec<Moment> {
             frame
                 .into_iter()
                 .filter(|message| message.relay.path().hop() == 0)
-                .filter_map(|message| moment_of(&message)),
+                .flat_map(|message| [moment_of(&message), stage_of(&message)].into_iter().flatten()),
         );
     }
     moments
@@ -140,6 +142,23 @@ fn moment_of(message: &Message) -> Option<Moment> {
         Kind::Join => Some(Moment::SendJoin),
         Kind::Route => Some(Moment::SendRoute),
         Kind::Link | Kind::Pair | Kind::Notice => None,
+    }
+}
+
+/// Which stage of a recovery a message belongs to.
+fn stage_of(message: &Message) -> Option<Moment> {
+    use wire::recovery_message::Kind as Stage;
+    if message.relay.kind() != Kind::Mesh {
+        return None;
+    }
+    let message = wire::Message::decode(&message.payload[..]).ok()?;
+    let wire::message::Kind::Recovery(message) = message.kind? else { return None };
+    match message.kind? {
+        Stage::Order(_) => Some(Moment::SendOrder),
+        Stage::Report(_) => Some(Moment::SendLogEnd),
+        Stage::Founding(_) => Some(Moment::SendFound),
+        Stage::Founded(_) => Some(Moment::SendFounded),
+        Stage::Release(_) => None,
     }
 }
 

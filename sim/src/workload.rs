@@ -17,6 +17,7 @@ use crate::processor::Processor;
 use crate::publisher::Publisher;
 use crate::registrar::Registrar;
 use crate::sender::Sender;
+use crate::stopper::Stopper;
 use crate::task::Task;
 
 /// Of whom something is still wanted.
@@ -51,6 +52,7 @@ pub struct Workload {
     processors: Vec<Processor>,
     clerks: Vec<Clerk>,
     leavers: Vec<Leaver>,
+    stoppers: Vec<Stopper>,
     operator: Option<Operator>,
 }
 
@@ -71,6 +73,7 @@ impl Workload {
         let processors = Processor::all(plan.updates.as_ref(), plan.nodes.len());
         let clerks = plan.config.iter().enumerate().map(|(index, wish)| Clerk::new(index, *wish)).collect();
         let leavers = (0..plan.departures.len()).map(|index| Leaver::new(index, plan)).collect();
+        let stoppers = (0..plan.stops.len()).map(|index| Stopper::new(index, plan)).collect();
         Self {
             tasks: Task::all(plan),
             publishers,
@@ -80,6 +83,7 @@ impl Workload {
             processors,
             clerks,
             leavers,
+            stoppers,
             operator: Operator::new(plan),
         }
     }
@@ -94,6 +98,7 @@ impl Workload {
         self.processors.iter_mut().for_each(|processor| processor.start(desk));
         self.clerks.iter_mut().for_each(|clerk| clerk.start(desk));
         self.leavers.iter_mut().for_each(|leaver| leaver.start(desk));
+        self.stoppers.iter_mut().for_each(|stopper| stopper.start(desk));
         self.operator.iter_mut().for_each(|operator| operator.start(desk));
     }
 
@@ -117,6 +122,10 @@ impl Workload {
             Actor::Operator(_) => {
                 let ready = self.all_joined();
                 self.operator.iter_mut().for_each(|operator| operator.wake(desk, epoch, ready));
+            }
+            Actor::Stopper(index) => {
+                let ready = self.all_joined();
+                self.stoppers[index].wake(desk, epoch, ready);
             }
             Actor::Leaver(index) => {
                 let ready = self.all_joined();
@@ -151,6 +160,10 @@ impl Workload {
             Some(Actor::Clerk(index)) => self.clerks[index].reply(desk, request, reply),
             Some(Actor::Leaver(index)) => {
                 self.leavers[index].reply(desk, request, reply);
+                Ok(())
+            }
+            Some(Actor::Stopper(index)) => {
+                self.stoppers[index].reply(desk, request, reply);
                 Ok(())
             }
             Some(Actor::Operator(_)) => {
@@ -214,6 +227,7 @@ impl Workload {
             Some(Actor::Sender(index)) => self.senders[index].lost(desk, Some(request), node),
             Some(Actor::Processor(index)) => self.processors[index].lost(desk, Some(request), node),
             Some(Actor::Leaver(index)) => self.leavers[index].lost(desk, Some(request), node),
+            Some(Actor::Stopper(index)) => self.stoppers[index].lost(desk, Some(request), node),
             Some(Actor::Operator(_)) => {
                 self.operator.iter_mut().for_each(|operator| operator.lost(desk, Some(request), node));
             }
@@ -229,6 +243,7 @@ impl Workload {
         self.senders.iter_mut().for_each(|sender| sender.lost(desk, None, node));
         self.processors.iter_mut().for_each(|processor| processor.lost(desk, None, node));
         self.leavers.iter_mut().for_each(|leaver| leaver.lost(desk, None, node));
+        self.stoppers.iter_mut().for_each(|stopper| stopper.lost(desk, None, node));
         self.operator.iter_mut().for_each(|operator| operator.lost(desk, None, node));
     }
 
@@ -256,6 +271,7 @@ impl Workload {
         self.senders.iter_mut().for_each(|sender| sender.heal(desk));
         self.processors.iter_mut().for_each(|processor| processor.heal(desk));
         self.leavers.iter_mut().for_each(|leaver| leaver.heal(desk));
+        self.stoppers.iter_mut().for_each(|stopper| stopper.heal(desk));
         self.operator.iter_mut().for_each(|operator| operator.heal(desk));
     }
 
@@ -287,6 +303,8 @@ impl Workload {
         let tasks = tasks.filter_map(move |task| task.owed().map(|what| (from(task), what)));
         let leavers = self.leavers.iter();
         let leavers = leavers.filter_map(|l| l.owed().map(|what| (Owed::Mesh { at: l.node() }, what)));
+        let stoppers = self.stoppers.iter();
+        let stoppers = stoppers.filter_map(|s| s.owed().map(|what| (Owed::Mesh { at: s.node() }, what)));
         let operator =
             self.operator.iter().filter_map(|operator| operator.owed().map(|what| (Owed::Recovery, what)));
         let publishers = self.publishers.iter();
@@ -299,6 +317,7 @@ impl Workload {
         let processors = processors.filter_map(|p| p.owed().map(|what| (Owed::Mesh { at: p.node() }, what)));
         tasks
             .chain(leavers)
+            .chain(stoppers)
             .chain(operator)
             .chain(publishers)
             .chain(handlers)

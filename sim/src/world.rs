@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
-use wattle_core::id::LogIndex;
+use wattle_core::id::{LogIndex, NodeId};
 use wattle_core::node::{Config, Input, Node};
 use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
 
 use crate::checker::{
     Agreement, Configuration, Departures, Failure, Handling, Logs, Neighbours, Pauses, Peers, Recoveries,
-    Registry, Relays, Starts, StreamLedger, Traffic, UpdateLedger, Votes, Watermarks,
+    Registry, Relays, Starts, Stops, StreamLedger, Traffic, UpdateLedger, Votes, Watermarks,
 };
 use crate::custody::Custody;
 use crate::desk::{Books, Calls};
@@ -86,6 +86,8 @@ pub struct World<M> {
     pub(crate) links: Neighbours,
     pub(crate) starts: Starts,
     pub(crate) content_since: Option<Time>,
+    /// Who votes in the control group, as its leader says.
+    pub(crate) voters: Vec<NodeId>,
     pub(crate) verdict: Option<Verdict>,
     /// A checker whose failures are overlooked, to learn what only it sees.
     muted: Option<String>,
@@ -151,6 +153,7 @@ impl<M: Machine> World<M> {
             configuration: Configuration::default(),
             departures: Departures::default(),
             recoveries: Recoveries::new(plan.recovery.as_ref().map_or(&[], |recovery| &recovery.lost)),
+            stops: Stops::default(),
             logs: Logs::default(),
             votes: Votes::default(),
             may_stop: false,
@@ -205,6 +208,7 @@ impl<M: Machine> World<M> {
             }),
             starts: Starts::new(nodes),
             content_since: None,
+            voters: Vec::new(),
             verdict: None,
             muted: None,
             plan,
@@ -359,6 +363,7 @@ impl<M: Machine> World<M> {
         match *event {
             Event::Serve { node, life }
             | Event::CrashAgain { node, life, .. }
+            | Event::End { node, life, .. }
             | Event::Timer { node, life, .. }
             | Event::Synced { node, life }
             | Event::Loaded { node, life, .. }
@@ -409,6 +414,7 @@ impl<M: Machine> World<M> {
             Event::Serve { node, .. } => self.serve_next(node),
             Event::CrashAgain { index, node, .. } => self.crashes_again(index, node),
             Event::Repair { node, life } => self.repair(node, life),
+            Event::End { node, life, down } => self.crash(node, false, 3 << 60 | u64::from(life), down),
             Event::Timer { node, armed, .. } => self.timer(node, armed),
             Event::Synced { node, .. } => self.synced(node),
             Event::Loaded { node, slot, .. } => self.loaded(node, slot),

@@ -300,6 +300,7 @@ impl Links {
             Message::Rival { boot, claim } => self.on_rival(now, id, boot, claim),
             Message::Claimed { claim } => self.on_claimed(id, claim),
             Message::Barred { record } => self.on_barred(now, id, record),
+            Message::Unknown => sometimes!(UnknownKindSkipped),
         }
         self.arm(id);
     }

@@ -95,6 +95,8 @@ pub enum Message {
         /// What shows that; not read here.
         record: Bytes,
     },
+    /// Something that only a later version knows: it says nothing to this one.
+    Unknown,
 }
 
 /// What a node is shown that is no member any more.

@@ -6,7 +6,7 @@ use super::lane::Phase;
 use super::links::Links;
 use crate::id::LaneId;
 use crate::node::output::CloseReason;
-use crate::rare;
+use crate::sometimes;
 use crate::time::Instant;
 
 impl Links {
@@ -17,7 +17,7 @@ impl Links {
         }
         self.offline = offline;
         if !offline {
-            rare!(CameOnline);
+            sometimes!(CameOnline);
             return self.targets.begin_anew(now);
         }
         let open: Vec<LaneId> = self.lanes.keys().copied().collect();

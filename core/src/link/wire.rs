@@ -48,6 +48,7 @@ impl Message {
             }
             Self::Claimed { claim } => wire::message::Kind::Claimed(wire::Claimed { claim: claim.clone() }),
             Self::Barred { record } => wire::message::Kind::Barred(wire::Barred { record: record.clone() }),
+            Self::Unknown => return wire::Message::default(),
         };
         wire::Message { kind: Some(kind) }
     }
@@ -64,7 +65,8 @@ impl Message {
     /// [`Malformed`] says what is wrong with them.
     pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
         let message = wire::Message::decode(bytes).map_err(|_| Malformed("not a link message"))?;
-        Ok(match message.kind.ok_or(Malformed("empty link message"))? {
+        let Some(kind) = message.kind else { return Ok(Self::Unknown) };
+        Ok(match kind {
             wire::message::Kind::Hello(hello) => Self::Hello(hello_from_wire(hello)?),
             wire::message::Kind::Confirm(_) => Self::Confirm,
             wire::message::Kind::Ping(ping) => Self::Ping { sent: ping.sent },

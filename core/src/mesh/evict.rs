@@ -34,7 +34,7 @@ enum Stage {
     /// The group must decide without the member first. If nobody can vote in its place, it is refused at that moment.
     Replacing { patience: Instant },
     /// The leader's signature is being made.
-    Signing { token: u64, eviction: Eviction },
+    Signing { token: u64, eviction: Box<Eviction> },
     /// In the log, or about to be.
     Proposed,
 }
@@ -151,7 +151,7 @@ impl Mesh {
         let token = self.next_number();
         self.outputs.push_back(Output::Work { token, job: Job::Sign(eviction.statement(mesh)) });
         if let Some(evicting) = &mut self.evicting {
-            evicting.stage = Stage::Signing { token, eviction };
+            evicting.stage = Stage::Signing { token, eviction: eviction.into() };
         }
     }
 
@@ -162,7 +162,8 @@ impl Mesh {
         if *asked != token {
             return false;
         }
-        let eviction = Eviction { signature: Bytes::copy_from_slice(signature), ..eviction.clone() };
+        let signature = Bytes::copy_from_slice(signature);
+        let eviction = Eviction { signature, ..Eviction::clone(eviction) };
         let wish = Evict { raise: Some(Box::new(eviction)), ..evicting.wish.clone() };
         let (key, seen) = (evicting.key, evicting.seen);
         self.propose_eviction(now, key, seen, wish);

@@ -15,18 +15,19 @@ use super::entry::Request;
 use super::recovery::RecoveryOf;
 use super::room::description_bytes;
 use super::state::{Effect, FORMER_MAX, Member, State};
+use super::trail::{trail_bytes, trail_in, trail_out};
 use super::transcript::Transcript;
 use super::wire::{self, Malformed, id_bytes};
 use crate::digest::Digest;
 use crate::epoch::Epoch;
-use crate::id::{LogIndex, MeshId, NodeId, ReplicaId};
+use crate::id::{MeshId, NodeId, ReplicaId};
 use crate::node::command::Refusal;
 use crate::time::Wall;
 
 /// How many former members are remembered. The oldest give way: they are strangers then, whose admissions are of an epoch that is over.
 pub(super) const EVICTED_MAX: usize = 512;
 /// The most a former member takes of the encoded state.
-pub(super) const EVICTED_BYTES: usize = 480;
+pub(super) const EVICTED_BYTES: usize = 720;
 /// How many streams a refusal names.
 const STREAMS_NAMED: usize = 8;
 
@@ -114,9 +115,9 @@ impl Eviction {
             .field(&self.replica.to_bytes())
             .field(&[u8::from(self.left)])
             .field(&self.leader.to_bytes());
-        let transcript = match self.recovery {
+        let transcript = match &self.recovery {
             None => transcript,
-            Some(of) => transcript.field(&of.attempt.to_be_bytes()).field(&of.end.0.to_be_bytes()),
+            Some(of) => transcript.field(&of.attempt.to_be_bytes()).field(&trail_bytes(&of.trail)),
         };
         Bytes::copy_from_slice(transcript.finish().as_bytes())
     }
@@ -164,7 +165,7 @@ impl Evicted {
 
     /// What happened, for people.
     pub(super) fn words(&self) -> String {
-        let Eviction { node, number, left, recovery, .. } = self.eviction;
+        let Eviction { node, number, left, ref recovery, .. } = self.eviction;
         let name = &self.name;
         if let Some(RecoveryOf { attempt, .. }) = recovery {
             return alloc::format!(
@@ -284,7 +285,10 @@ pub(super) fn eviction_out(eviction: &Eviction) -> proto::Eviction {
         left: eviction.left,
         leader: id_bytes(eviction.leader.to_bytes()),
         signature: eviction.signature.clone(),
-        recovery: eviction.recovery.map(|of| proto::RecoveryOf { attempt: of.attempt, end: of.end.0 }),
+        recovery: eviction
+            .recovery
+            .as_ref()
+            .map(|of| proto::RecoveryOf { attempt: of.attempt, trail: Some(trail_out(&of.trail)) }),
     }
 }
 
@@ -302,7 +306,10 @@ pub(super) fn eviction_in(eviction: proto::Eviction) -> Result<Eviction, Malform
         left: eviction.left,
         leader: wire::node(&eviction.leader)?,
         signature: wire::signature(eviction.signature)?,
-        recovery: eviction.recovery.map(|of| RecoveryOf { attempt: of.attempt, end: LogIndex(of.end) }),
+        recovery: eviction
+            .recovery
+            .map(|of| Ok(RecoveryOf { attempt: of.attempt, trail: trail_in(of.trail)? }))
+            .transpose()?,
     })
 }
 

@@ -11,25 +11,26 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::entry::Body;
+use super::entry::{Body, Entry};
 use super::eviction::Eviction;
 use super::recover::Run;
 use super::recovery::{LOST_NAMED, Order, Recover, RecoveryMessage, Report, StoredFence};
 use super::store::Space;
 use super::wire::{Malformed, Message};
-use super::{Mesh, Output};
+use super::{Applied, Mesh, Output};
 use crate::event::MeshEvent;
 use crate::id::{NodeId, Term};
 use crate::planted::Bug;
 use crate::rare;
 use crate::record::Record;
-use crate::recovery::{FencedStatus, LogEnd, LogPlace, RecoveryStage, RecoveryStatus};
+use crate::recovery::{FencedStatus, LogEnd, LogPlace, LogTrail, RecoveryStage, RecoveryStatus};
 use crate::time::{Instant, Now};
 use crate::when::When;
 use crate::work::Job;
 
-/// For how many recoveries in a row a survivor may have answered. The oldest gives way: whoever founds under that one is not heard here.
-const ERAS_MAX: usize = 8;
+/// For how many recoveries in a row a survivor may have answered, of which none came to its end. Were the oldest to give way, whoever founded under that
+/// one would not be heard here.
+pub(super) const ERAS_MAX: usize = 64;
 
 /// The entry that ends a recovery, on its way into the log.
 #[derive(Clone, Debug)]
@@ -48,7 +49,11 @@ pub(super) struct Fencing {
     group_era: u64,
     writing: Option<Writing>,
     /// Others went on without this node, and it does not follow.
-    rival: Option<(u64, String)>,
+    pub(super) rival: Option<(u64, String)>,
+    /// What a neighbour showed of that, while logs are compared.
+    pub(super) weighed: Option<Eviction>,
+    /// Members of whom only other survivors know, as they told last.
+    strangers: Vec<(NodeId, String)>,
     /// What an operator asked of this node.
     pub(super) run: Option<Run>,
 }
@@ -73,9 +78,54 @@ impl Fencing {
         self.stored.attempt = self.stored.attempt.max(attempt);
     }
 
+    /// A member of whom only another survivor knows, by name or id.
+    pub(super) fn stranger(&self, name: &str) -> Option<NodeId> {
+        let id = NodeId::parse(name);
+        self.strangers.iter().find(|(node, known)| known == name || Some(*node) == id).map(|(node, _)| *node)
+    }
+
+    /// Another survivor knows of members that this node has not heard of.
+    pub(super) fn hear_of_strangers(&mut self, strangers: Vec<(NodeId, String)>) {
+        self.strangers = strangers;
+    }
+
+    /// Whether this node may answer for another recovery, in words if not.
+    pub(super) fn may_answer(&self, withdraw: bool) -> Result<(), String> {
+        if withdraw || self.stored.answered_for(self.group_era) < ERAS_MAX {
+            return Ok(());
+        }
+        Err(alloc::format!(
+            "it has answered for {ERAS_MAX} recoveries in a row, and none came to its end: take them back with `wattle mesh recover --withdraw`"
+        ))
+    }
+
     pub(super) fn restore(&mut self, head: &[u8]) -> Result<(), Malformed> {
         self.stored = StoredFence::decode(head)?;
         Ok(())
+    }
+}
+
+impl StoredFence {
+    /// The eras that a founder may have begun, of which this one is told yet.
+    fn open_eras(&self, group_era: u64) -> &[u64] {
+        // What takes back another is founded by nobody, and nobody goes back to before what it goes on under.
+        let founded = self.eras.len() - usize::from(self.order.as_ref().is_some_and(|order| order.withdraw));
+        let eras = self.eras.get(..founded).unwrap_or_default();
+        let begun = eras.iter().position(|era| *era == group_era).unwrap_or_default();
+        &eras[begun..]
+    }
+
+    /// For how many recoveries this node answered that may have been founded.
+    fn answered_for(&self, group_era: u64) -> usize {
+        self.open_eras(group_era).len()
+    }
+
+    /// This node takes part in what it is ordered.
+    fn answer_for(&mut self, order: Order, group_era: u64) {
+        let mut eras = self.open_eras(group_era).to_vec();
+        eras.push(order.era);
+        let attempt = self.attempt.max(order.attempt);
+        *self = Self { attempt, order: Some(order), eras, trail: None, declined: false };
     }
 }
 
@@ -156,13 +206,8 @@ impl Mesh {
             rare!(RecoveryRepeated, self.is_fenced());
             let lost = self.names_of(&order.lost);
             let (attempt, epoch, asked_at) = (order.attempt, order.epoch.number, order.coordinator);
-            let fence = &mut self.recovery.stored;
-            fence.attempt = fence.attempt.max(attempt);
-            fence.eras.push(era);
-            if fence.eras.len() > ERAS_MAX {
-                fence.eras.remove(0);
-            }
-            fence.order = Some(order);
+            let group_era = self.recovery.group_era;
+            self.recovery.stored.answer_for(order, group_era);
             self.store_fence();
             let stage = RecoveryStage::Fenced;
             self.tell(MeshEvent::Recovery { stage, attempt, epoch, asked_at, lost });
@@ -199,6 +244,7 @@ impl Mesh {
             }
             _ => {}
         }
+        self.recovery.may_answer(order.withdraw)?;
         let founded = self.recovery.stored.eras.contains(&self.recovery.group_era);
         if order.withdraw && founded {
             return Err("the recovery that was to be withdrawn has begun: it goes on under a founder".into());
@@ -212,12 +258,43 @@ impl Mesh {
         Ok(())
     }
 
-    /// This node's replica is fenced, and its log ends there; or it says why it does not know yet.
-    pub(super) fn on_log_end(&mut self, era: u64, end: Result<LogEnd, String>) {
+    /// This node's replica is fenced, and its log ends there; or it says why it does not know yet. `held` was not applied, and is all of that if it is
+    /// `whole`.
+    pub(super) fn on_log_end(
+        &mut self,
+        era: u64,
+        end: Result<LogEnd, String>,
+        held: &[Applied],
+        whole: bool,
+    ) {
         let Some(order) = self.recovery.order().filter(|order| order.era == era) else { return };
         let (to, attempt) = (order.coordinator, order.attempt);
-        let what = end.map_or_else(Report::Waits, Report::End);
+        let what = match end {
+            Ok(_) if !whole => Report::Waits("its log holds more than can be looked through".into()),
+            Ok(end) => Report::End { end, strangers: self.strangers_to(order, held) },
+            Err(why) => Report::Waits(why),
+        };
         self.tell_survivor(to, RecoveryMessage::Report { era, attempt, what });
+    }
+
+    /// The members that an order does not name: its coordinator has not heard of them. They would be taken out with the lost, and may hold what no
+    /// other does.
+    fn strangers_to(&self, order: &Order, held: &[Applied]) -> Vec<(NodeId, String)> {
+        if order.withdraw || self.planted.has(Bug::StrangersPassedOver) {
+            return Vec::new();
+        }
+        let members = self.state.members.values().map(|member| (member.node, member.name.clone()));
+        let entries = held.iter().filter(|applied| applied.command);
+        let entries = entries.filter_map(|applied| Entry::decode(&applied.data).ok());
+        // What stands in the log may be committed.
+        let admitted = entries.filter_map(|entry| {
+            entry.body.admission().map(|admission| (admission.node, admission.name.clone()))
+        });
+        let named = |node: &NodeId| order.survivors.contains(node) || order.lost.contains(node);
+        let strangers = members.chain(admitted).filter(|(node, _)| !named(node));
+        let strangers: BTreeMap<NodeId, String> = strangers.collect();
+        rare!(StrangersFound, !strangers.is_empty());
+        strangers.into_iter().take(LOST_NAMED).collect()
     }
 
     fn on_found(&mut self, from: NodeId, era: u64, above: Term, holds: LogPlace) {
@@ -225,6 +302,12 @@ impl Mesh {
         let survivors =
             order.filter(|order| order.era == era && order.coordinator == from && !order.withdraw);
         if let Some(survivors) = survivors.map(|order| order.survivors.clone()) {
+            if self.recovery.stored.declined {
+                // Somebody else was asked since: there is one founder.
+                rare!(AskedToFoundAgain);
+                let refused = "it was asked before, and could not".into();
+                return self.tell_survivor(from, RecoveryMessage::Founded { era, refused });
+            }
             return self.outputs.push_back(Output::Found { era, above, holds, survivors });
         }
         let done = self.state.recovered.as_ref().is_some_and(|recovered| recovered.era == era);
@@ -232,11 +315,25 @@ impl Mesh {
         self.tell_survivor(from, RecoveryMessage::Founded { era, refused });
     }
 
-    /// The group was founded anew here, or not.
-    pub(super) fn on_group_founded(&mut self, era: u64, done: Result<(), String>) {
+    /// The group was founded anew here, just now if it tells from what, or not.
+    pub(super) fn on_group_founded(&mut self, now: Now, era: u64, done: Result<Option<LogTrail>, String>) {
         let Some(order) = self.recovery.order().filter(|order| order.era == era) else { return };
-        let (to, refused) = (order.coordinator, done.err().unwrap_or_default());
+        let to = order.coordinator;
+        let refused = match done {
+            Ok(None) => String::new(),
+            Ok(trail) => {
+                self.recovery.stored.trail = trail;
+                self.store_fence();
+                String::new()
+            }
+            Err(why) => {
+                self.recovery.stored.declined = !self.planted.has(Bug::FoundsAfterRefusal);
+                self.store_fence();
+                why
+            }
+        };
         self.tell_survivor(to, RecoveryMessage::Founded { era, refused });
+        self.write_recovery(now);
     }
 
     /// The group goes on under that number here.
@@ -273,6 +370,7 @@ impl Mesh {
     pub(super) fn write_recovery(&mut self, now: Now) {
         let fencing = &self.recovery;
         let Some(order) = fencing.order().filter(|order| order.era == fencing.group_era) else { return };
+        let Some(trail) = fencing.stored.trail.clone() else { return };
         let busy = fencing.writing.as_ref().is_some_and(|writing| writing.era == order.era);
         let (mesh, founded_at) = (self.state.mesh, self.control.configured());
         if busy || !self.control.leading || self.state.applied < founded_at {
@@ -282,8 +380,7 @@ impl Mesh {
         if self.planted.has(Bug::RecoveryEpochNotRaised) {
             order.survivors = self.state.members.keys().copied().collect();
         }
-        let end = founded_at.before();
-        let evictions = self.state.losses(&order, self.own, end);
+        let evictions = self.state.losses(&order, self.own, &trail);
         let mut signing = BTreeMap::new();
         for (eviction, mesh) in evictions.iter().zip(core::iter::repeat(mesh).flatten()) {
             let token = self.next_number();
@@ -291,7 +388,7 @@ impl Mesh {
             self.outputs.push_back(Output::Work { token, job: Job::Sign(eviction.statement(mesh)) });
         }
         let era = order.era;
-        let recover = Recover { order, founder: self.own, evictions, end };
+        let recover = Recover { order, founder: self.own, evictions, trail };
         self.recovery.writing = Some(Writing { era, recover, signing });
         self.propose_recovery(now);
     }
@@ -325,54 +422,36 @@ impl Mesh {
         self.recovery.writing = None;
     }
 
-    /// The state may tell of a recovery's end.
+    /// The state may tell of a recovery's end: of the one ordered last, or of an earlier one whose founder this node follows. Where a later founder goes on
+    /// from what the earlier one decided, nobody may be left to be taken out.
     pub(super) fn settle_recovery(&mut self) {
         let Some(recovered) = self.state.recovered.clone() else { return };
         let Fencing { stored, group_era, .. } = &self.recovery;
-        let meant = stored.order.as_ref().is_some_and(|order| order.era == recovered.era);
-        let earlier = stored.eras.contains(&recovered.era) && *group_era == recovered.era;
-        if self.is_fenced() && (meant || earlier) {
+        let begun = |era: &u64| stored.eras.contains(era);
+        let nobody_left =
+            |order: &Order| self.state.members.keys().all(|node| order.survivors.contains(node));
+        let ended = stored.order.as_ref().filter(|order| {
+            let followed = begun(&recovered.era) && begun(group_era);
+            order.era == recovered.era || followed && (*group_era == recovered.era || nobody_left(order))
+        });
+        let ended = ended.map(|order| order.era);
+        if ended.is_some() {
             rare!(RecoveryWritten);
+            rare!(EarlierRecoveryWritten, ended != Some(recovered.era));
             self.end_fence();
+            self.outputs.push_back(Output::Unfence);
         }
-        self.end_run(&recovered);
-    }
-
-    /// A neighbour proves that others went on without this node. It follows, and belongs to no mesh, unless it has decided something
-    /// since that would be lost with it (M36).
-    pub(super) fn follows_recovery(&mut self, eviction: &Eviction) -> bool {
-        let Some(of) = eviction.recovery else { return true };
-        let since = self.state.decided.iter().rev().take_while(|decided| decided.index > of.end);
-        let decided = since.filter(|decided| decided.done).count();
-        if decided == 0 && self.state.epoch.number < eviction.number {
-            rare!(LostSideParted);
-            return true;
-        }
-        rare!(LostSideRival);
-        let founder = self.name_of(eviction.leader);
-        let at = self.name_of(eviction.origin);
-        let why = alloc::format!(
-            "this node was named lost by recovery {} (ordered at {at}, epoch {}): {founder} and others went on from entry {} without it. It does \
-             not follow, for {decided} changes were decided here since (epoch {} here): compare both sides, choose one, and let the nodes of the other \
-             join it anew with empty data directories",
-            of.attempt,
-            eviction.number,
-            of.end,
-            self.state.epoch
-        );
-        let before = self.recovery.rival.replace((eviction.number, why));
-        if before.is_none_or(|(number, _)| number != eviction.number) {
-            let (attempt, epoch, asked_at) = (of.attempt, eviction.number, eviction.origin);
-            let (stage, lost) = (RecoveryStage::Rival, Vec::new());
-            self.tell(MeshEvent::Recovery { stage, attempt, epoch, asked_at, lost });
-        }
-        false
+        self.end_run(&recovered, ended);
     }
 
     pub(super) fn name_of(&self, node: NodeId) -> String {
         let known = self.member(node).map(|member| member.name.clone());
         let former = || self.state.evicted.get(&node).map(|gone| gone.name().into());
-        known.or_else(former).unwrap_or_else(|| alloc::format!("{node}"))
+        let stranger = || {
+            let strangers = &self.recovery.strangers;
+            strangers.iter().find(|(known, _)| *known == node).map(|(_, name)| name.clone())
+        };
+        known.or_else(former).or_else(stranger).unwrap_or_else(|| alloc::format!("{node}"))
     }
 
     /// The names of some of these.
@@ -390,7 +469,7 @@ impl Mesh {
             stored.eras.last().copied(),
             "M34: fenced for another recovery than the last it answered"
         );
-        assert!(stored.eras.len() <= ERAS_MAX, "M37: recoveries answered are bounded");
+        assert!(stored.eras.len() <= ERAS_MAX + 1, "M37: recoveries answered are bounded");
         assert!(writing.is_none() || self.control.leading, "M35: only a founder takes out the lost");
         let counts = stored.order.as_ref().is_none_or(|order| order.attempt <= stored.attempt);
         assert!(counts, "M34: attempts grow");

@@ -13,7 +13,7 @@ use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
 use crate::description::Description;
 use crate::id::{BootId, LaneId, LogIndex, NodeId, RequestId, Term};
-use crate::recovery::{LogEnd, RecoverCommand};
+use crate::recovery::{LogEnd, LogTrail, RecoverCommand};
 use crate::work::{Done, PublicKey};
 
 /// What was persisted up to some step; comes back once that is on disk.
@@ -118,13 +118,26 @@ pub enum Input {
         era: u64,
         /// Where the log ends, or why that cannot be said now.
         end: Result<LogEnd, String>,
+        /// What it holds that was not applied yet.
+        held: Vec<Applied>,
+        /// Whether that is all of it.
+        whole: bool,
+    },
+    /// Answers [`super::Output::Compare`].
+    Compared {
+        /// Up to here both logs are one.
+        shared: LogIndex,
+        /// What the log here holds that was not applied yet.
+        held: Vec<Applied>,
+        /// Whether that is all of it.
+        whole: bool,
     },
     /// Answers [`super::Output::Found`].
     Founded {
         /// For which recovery.
         era: u64,
-        /// Why not.
-        done: Result<(), String>,
+        /// From what, if it began just now; or why not.
+        done: Result<Option<LogTrail>, String>,
     },
     /// The control group goes on under that number here.
     Era(u64),

@@ -59,6 +59,11 @@ impl Control {
         self.configured
     }
 
+    /// Whether somebody leads, as far as is known here.
+    pub(super) fn is_led(&self, own: NodeId, unreached: &BTreeSet<NodeId>) -> bool {
+        self.leading || self.leader.is_some_and(|leader| leader != own && !unreached.contains(&leader))
+    }
+
     /// Whether there may be a leader to ask.
     pub(super) fn to_ask(&self, own: NodeId) -> Option<NodeId> {
         self.leader.filter(|&leader| leader != own)

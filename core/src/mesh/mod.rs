@@ -7,7 +7,7 @@
 //!
 //! Files, in reading order: `entry` (the commands), `state` (what they do), `requests` (how they get there), `leader`,
 //! `voters`, `spread` and `stability` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
-//! were admitted while this node was away), `eviction` and `evict` (how members go), `recovery`, `fencing` and `recover` (without a quorum), `parted` (a node that went), `mode` (how the mesh is, and what that
+//! were admitted while this node was away), `eviction` and `evict` (how members go), `recovery`, `trail`, `fencing`, `recover` and `rival` (without a quorum), `parted` (a node that went), `mode` (how the mesh is, and what that
 //! forbids), `describe` (what members say of themselves), `stop` (a member
 //! that takes no part for a while), `identity` and `doubles` (a node that exists twice), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
 //! this), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
@@ -43,14 +43,14 @@
 //! - **M28** Who is evicted does not vote: the control group decides without it before the entry is written.
 //! - **M29** A node that was evicted or left belongs to no mesh, at its next starts too, until it joins one; it keeps the data of its streams.
 //! - **M30** While half of the members or more cannot be reached, the leader has the log refuse every change of the configuration but evictions.
-//! - **M32** Who said where its log ends, for a recovery, takes part in nothing else until that comes to its end, in its next lives too: it is said only
-//!   when it is on disk.
+//! - **M32** Who said where its log ends, for a recovery, takes part in nothing else until that comes to its end, in its next lives too, or an earlier one
+//!   does whose founder it hears: it is said only when it is on disk.
 //! - **M33** A recovery takes out everybody who is no survivor, raises the epoch once for each, and is decided once.
 //! - **M34** Of two recoveries the one with the higher attempt holds; what came to its end does not begin again.
 //! - **M35** Whoever founds the control group anew does nothing before the lost are taken out.
-//! - **M36** The lost do not decide for survivors, nor take them out: their word counts for nothing. Who was named lost and decided something since does
-//!   not give it up by itself.
-//! - **M37** What a recovery keeps is bounded by the members.
+//! - **M36** The lost do not decide for survivors, nor take them out: their word counts for nothing. Who was named lost and holds what may have been decided, and
+//!   is not in the log that others went on from, does not give it up by itself.
+//! - **M37** What a recovery keeps is bounded. Who is not named is not passed over, and who refused to found does not do it later.
 //! - **M31** The mode that is shown and acted upon changes only once what it rests on has been so for a while.
 //! - **M38** A member that an operator stopped is offline, at its next starts too, until somebody starts it; it says so once that is on disk.
 //! - **M50** That a node exists twice is believed only on two claims under its own key that name each other; what is kept of that is bounded, and of
@@ -90,6 +90,7 @@ mod reads;
 mod recover;
 mod recovery;
 mod requests;
+mod rival;
 mod room;
 mod roster;
 mod seed;
@@ -98,6 +99,7 @@ mod spread;
 mod stability;
 mod stop;
 mod store;
+mod trail;
 mod transcript;
 pub mod updates;
 mod voters;
@@ -374,8 +376,9 @@ impl Mesh {
             Input::Evict { request, member } => self.on_evict(now, request, member),
             Input::Leave { request, force } => self.on_leave(now, request, force),
             Input::Recover { request, command, view } => self.on_recover(now, request, command, &view),
-            Input::LogEnd { era, end } => self.on_log_end(era, end),
-            Input::Founded { era, done } => self.on_group_founded(era, done),
+            Input::LogEnd { era, end, held, whole } => self.on_log_end(era, end, &held, whole),
+            Input::Compared { shared, held, whole } => self.on_compared(now, shared, &held, whole),
+            Input::Founded { era, done } => self.on_group_founded(now, era, done),
             Input::Era(era) => self.on_era(now, era),
             Input::Stop { request, lasting } => self.on_stop(now, request, lasting),
             Input::Start { request } => self.on_start(now, request),
@@ -599,6 +602,7 @@ impl Mesh {
                 self.on_accepted(now, lane, peer_key, mesh, mesh_name, admitter, members);
             }
             JoinMessage::Rejected { reason, retry, bar } => self.on_rejected(now, lane, reason, retry, bar),
+            JoinMessage::Unknown => {}
         }
     }
 

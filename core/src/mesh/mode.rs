@@ -17,6 +17,7 @@ use super::entry::{Body, Request};
 use super::updates::Change;
 use super::{Activity, Mesh, Output};
 use crate::id::NodeId;
+use crate::node::command::Refusal;
 use crate::node::output::{Event, MeshMode, Standing};
 use crate::rare;
 use crate::sometimes;
@@ -94,9 +95,7 @@ impl Mesh {
         let members = self.member_count();
         let judgement = &mut self.judgement;
         let away = judgement.unreached.len();
-        let leader = self.control.leader;
-        let led = self.control.leading
-            || leader.is_some_and(|leader| leader != own && !judgement.unreached.contains(&leader));
+        let led = self.control.is_led(own, &judgement.unreached);
         let mode = match away {
             _ if !led || half_away(away as u64, members as u64) => MeshMode::Critical,
             0 => MeshMode::Healthy,
@@ -124,6 +123,15 @@ impl Mesh {
         sometimes!(MeshHealthyAgain, mode == MeshMode::Healthy && shown.is_some());
         judgement.shown = Some(standing);
         self.outputs.push_back(Output::Event(Event::ModeChanged(standing)));
+        if self.lacks_quorum() {
+            self.fail_clients(now, &Refusal::NoQuorum, None);
+        }
+    }
+
+    /// Whether it is known, and has been for a while, that nobody leads: then what is asked for is refused before anybody is asked for it.
+    pub(super) fn lacks_quorum(&self) -> bool {
+        let shown = self.standing().is_some_and(|standing| !standing.quorum);
+        shown && !self.control.is_led(self.own, &self.judgement.unreached)
     }
 
     /// What the log is to say of a request, for the mode forbids some.

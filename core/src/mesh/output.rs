@@ -15,7 +15,7 @@ use crate::id::{BootId, LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, 
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
 use crate::record::{Forget, Record};
-use crate::recovery::LogPlace;
+use crate::recovery::{LogPlace, LogTrail};
 use crate::update::UpdateDelivery;
 use crate::when::When;
 use crate::work::Job;
@@ -166,6 +166,8 @@ pub enum Output {
         /// Who goes on with it.
         survivors: Vec<NodeId>,
     },
+    /// Tell how the log of the control group compares with that one.
+    Compare(LogTrail),
     /// Tell which members no path leads to.
     Look,
     /// Have others lead what this node leads, and tell how much is left.

@@ -63,13 +63,13 @@ impl Parted {
                 "this node left mesh {mesh:?} (epoch {number}): join again with `wattle mesh join` and a new token"
             );
         }
-        if let Some(of) = self.eviction.recovery {
+        if let Some(of) = &self.eviction.recovery {
             return alloc::format!(
                 "this node was named lost when mesh {mesh:?} lost its quorum, and was evicted by recovery {} (epoch {number}, ordered at {}; what was \
                  decided beyond entry {} is void): it serves nothing and keeps its data; join again with `wattle mesh join` and a new token",
                 of.attempt,
                 self.by,
-                of.end
+                of.trail.end.index
             );
         }
         alloc::format!(
@@ -173,11 +173,13 @@ impl Mesh {
         } else if shown.eviction.node != self.own {
             sometimes!(ToldOfOthersEviction);
             self.outputs.push_back(Output::Gone(shown.eviction.node));
-        } else if self.membership.as_ref().is_some_and(|own| own.replica == shown.eviction.replica)
-            && self.follows_recovery(&shown.eviction)
-        {
-            sometimes!(ToldOfEviction);
-            self.depart(now, &shown.eviction);
+        } else if self.membership.as_ref().is_some_and(|own| own.replica == shown.eviction.replica) {
+            if shown.eviction.recovery.is_some() {
+                self.weigh_recovery(shown.eviction);
+            } else {
+                sometimes!(ToldOfEviction);
+                self.depart(now, &shown.eviction);
+            }
         }
         true
     }

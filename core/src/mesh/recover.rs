@@ -108,12 +108,15 @@ impl Mesh {
         if let Some(trouble) = &view.trouble {
             return Err(RecoverRefusal::NotReady(trouble.clone()).into());
         }
+        self.recovery.may_answer(false).map_err(RecoverRefusal::NotReady)?;
         if !self.caught_up() || self.control.configuration.is_empty() {
             let why = "it has just joined, and does not know the mesh yet".to_string();
             return Err(RecoverRefusal::NotReady(why).into());
         }
         let own = self.own;
-        let reached = |node: NodeId| node == own || !view.unreached.contains(&node);
+        let members = &self.state.members;
+        let reached =
+            |node: NodeId| node == own || (members.contains_key(&node) && !view.unreached.contains(&node));
         let here = |voter: &&Replica| reached(voter.node) && !lost.contains(&voter.node);
         let configuration = &self.control.configuration;
         let carried = |half: &[Replica]| half.is_empty() || 2 * half.iter().filter(here).count() > half.len();
@@ -142,7 +145,8 @@ impl Mesh {
             if name.len() > TEXT_MAX {
                 return Err(Refusal::Invalid("a node's name or id is too long".into()));
             }
-            let node = self.state.resolve(name).ok_or_else(|| Refusal::UnknownNode(name.clone()))?;
+            let node = self.state.resolve(name).or_else(|| self.recovery.stranger(name));
+            let node = node.ok_or_else(|| Refusal::UnknownNode(name.clone()))?;
             if node == self.own {
                 return Err(RecoverRefusal::SelfLost(name.clone()).into());
             }
@@ -245,7 +249,14 @@ impl Mesh {
             return;
         }
         match what {
-            Report::End(end) => {
+            Report::End { strangers, .. } if !strangers.is_empty() => {
+                let known = |(node, name): &(NodeId, String)| alloc::format!("{name} ({node})");
+                let members = strangers.iter().map(known).collect::<Vec<_>>().join(", ");
+                let by = self.name_of(from);
+                self.recovery.hear_of_strangers(strangers);
+                self.refuse_run(RecoverRefusal::Strangers { by, members });
+            }
+            Report::End { end, .. } => {
                 run.ends.insert(from, end);
                 run.waits.remove(&from);
                 self.choose_founder(now);
@@ -314,9 +325,9 @@ impl Mesh {
         }
     }
 
-    /// The state tells of that recovery.
-    pub(super) fn end_run(&mut self, recovered: &Recovered) {
-        let done = |run: &mut Run| run.order.era == recovered.era;
+    /// The state tells of that recovery; this node took part in `ended`, and does no longer.
+    pub(super) fn end_run(&mut self, recovered: &Recovered, ended: Option<u64>) {
+        let done = |run: &mut Run| run.order.era == recovered.era || ended == Some(run.order.era);
         if let Some(run) = self.recovery.run.take_if(done) {
             let reply = Reply::Recovery(RecoverReply::Recovered(recovered.clone()));
             self.reply(run.request, Ok(reply));

@@ -15,12 +15,13 @@ use wattle_proto::mesh as proto;
 use super::entry::Request;
 use super::eviction::{Eviction, eviction_in, eviction_out};
 use super::state::{Effect, MEMBERS_MAX, State};
+use super::trail::{trail_in, trail_out};
 use super::wire::{self, Malformed, id_bytes};
 use crate::digest::{Chain, Digest};
 use crate::epoch::Epoch;
 use crate::id::{LogIndex, NodeId, Term};
 use crate::node::command::Refusal;
-use crate::recovery::{LogEnd, LogPlace, Recovered};
+use crate::recovery::{LogEnd, LogPlace, LogTrail, Recovered};
 use crate::time::Wall;
 
 /// How many of the lost are remembered by name.
@@ -29,12 +30,12 @@ pub(super) const LOST_NAMED: usize = 32;
 const NUMBER_MAX: u64 = 1 << 61;
 
 /// Which recovery an eviction belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveryOf {
     /// Its attempt.
     pub attempt: u64,
-    /// The last entry of the log that is gone on from: what was decided beyond it is void.
-    pub end: LogIndex,
+    /// The log that is gone on from: what was decided beyond or beside it is void.
+    pub trail: LogTrail,
 }
 
 /// What a survivor orders all survivors to do.
@@ -110,7 +111,12 @@ pub enum RecoveryMessage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     /// Its log ends there.
-    End(LogEnd),
+    End {
+        /// Where.
+        end: LogEnd,
+        /// Members whom the order names neither lost nor survivors, as many as are named.
+        strangers: Vec<(NodeId, String)>,
+    },
     /// Ask again.
     Waits(String),
     /// It does not.
@@ -126,13 +132,13 @@ pub struct Recover {
     pub founder: NodeId,
     /// Who goes, each in an epoch of its own.
     pub evictions: Vec<Eviction>,
-    /// The last entry of the founder's log before it went on alone.
-    pub end: LogIndex,
+    /// The founder's log before it went on alone.
+    pub trail: LogTrail,
 }
 
 impl State {
     /// The evictions of everybody who is no survivor, not signed yet: each follows the one before it.
-    pub(super) fn losses(&self, order: &Order, leader: NodeId, end: LogIndex) -> Vec<Eviction> {
+    pub(super) fn losses(&self, order: &Order, leader: NodeId, trail: &LogTrail) -> Vec<Eviction> {
         let Some(mesh) = self.mesh else { return Vec::new() };
         let gone = self.members.values().filter(|member| !order.survivors.contains(&member.node));
         let mut epoch = self.epoch;
@@ -148,7 +154,7 @@ impl State {
                 left: false,
                 leader,
                 signature: Bytes::new(),
-                recovery: Some(RecoveryOf { attempt: order.attempt, end }),
+                recovery: Some(RecoveryOf { attempt: order.attempt, trail: trail.clone() }),
             };
             epoch = eviction.epoch(mesh);
             evictions.push(eviction);
@@ -158,9 +164,9 @@ impl State {
 
     /// Goes on without the lost (M33).
     pub(super) fn recover(&mut self, recover: &Recover) -> Result<Effect, Refusal> {
-        let Recover { order, founder, evictions, end } = recover;
+        let Recover { order, founder, evictions, trail } = recover;
         let founder = *founder;
-        let meant = self.losses(order, founder, *end);
+        let meant = self.losses(order, founder, trail);
         let unsigned = |eviction: &Eviction| Eviction { signature: Bytes::new(), ..eviction.clone() };
         if order.withdraw
             || !self.members.contains_key(&founder)
@@ -179,7 +185,7 @@ impl State {
         assert_eq!(number, before.number + lost.len() as u64, "M33: each of the lost raises the epoch");
         lost.truncate(LOST_NAMED);
         let (attempt, era) = (order.attempt, order.era);
-        let (asked_at, end, time) = (order.coordinator, *end, self.time);
+        let (asked_at, end, time) = (order.coordinator, trail.end.index, self.time);
         self.recovered = Some(Recovered { attempt, era, asked_at, founder, end, before, number, time, lost });
         Ok(Effect::Recovered { attempt, number })
     }
@@ -240,16 +246,16 @@ pub(super) fn order_in(order: proto::RecoveryOrder) -> Result<Order, Malformed> 
     })
 }
 
-fn place_out(place: &LogPlace) -> proto::LogPlace {
+pub(super) fn place_out(place: &LogPlace) -> proto::LogPlace {
     let chain = Bytes::copy_from_slice(&place.chain.0);
     proto::LogPlace { index: place.index.0, term: place.term.0, chain }
 }
 
-fn number(number: u64) -> Result<u64, Malformed> {
+pub(super) fn number(number: u64) -> Result<u64, Malformed> {
     if number < NUMBER_MAX { Ok(number) } else { Err(Malformed("a number out of range")) }
 }
 
-fn place_in(place: Option<proto::LogPlace>) -> Result<LogPlace, Malformed> {
+pub(super) fn place_in(place: Option<proto::LogPlace>) -> Result<LogPlace, Malformed> {
     let place = place.ok_or(Malformed("a place is missing"))?;
     let chain = Chain::from_slice(&place.chain).ok_or(Malformed("a chain"))?;
     Ok(LogPlace { index: LogIndex(number(place.index)?), term: Term(number(place.term)?), chain })
@@ -261,8 +267,12 @@ pub(super) fn message_out(message: &RecoveryMessage) -> proto::message::Kind {
     let kind = match message {
         RecoveryMessage::Order(order) => Kind::Order(order_out(order)),
         RecoveryMessage::Report { era, attempt, what } => {
+            let strangers = match what {
+                Report::End { strangers, .. } => strangers.iter().map(named_out).collect(),
+                Report::Waits(_) | Report::Declined(_) => Vec::new(),
+            };
             let what = Some(match what {
-                Report::End(end) => What::End(proto::LogEnd {
+                Report::End { end, .. } => What::End(proto::LogEnd {
                     term: end.term.0,
                     last: Some(place_out(&end.last)),
                     certain: Some(place_out(&end.certain)),
@@ -270,7 +280,7 @@ pub(super) fn message_out(message: &RecoveryMessage) -> proto::message::Kind {
                 Report::Waits(why) => What::Waits(why.clone()),
                 Report::Declined(why) => What::Declined(why.clone()),
             });
-            Kind::Report(proto::RecoveryReport { era: *era, attempt: *attempt, what })
+            Kind::Report(proto::RecoveryReport { era: *era, attempt: *attempt, what, strangers })
         }
         RecoveryMessage::Found { era, above, holds } => Kind::Founding(proto::RecoveryFounding {
             era: *era,
@@ -291,12 +301,13 @@ pub(super) fn message_in(message: proto::RecoveryMessage) -> Result<RecoveryMess
     Ok(match message.kind.ok_or(Malformed("recovery message"))? {
         Kind::Order(order) => RecoveryMessage::Order(order_in(order)?),
         Kind::Report(report) => {
+            let strangers = named_in(report.strangers)?;
             let what = match report.what.ok_or(Malformed("recovery report"))? {
-                What::End(end) => Report::End(LogEnd {
-                    term: Term(number(end.term)?),
-                    last: place_in(end.last)?,
-                    certain: place_in(end.certain)?,
-                }),
+                What::End(end) => {
+                    let (last, certain) = (place_in(end.last)?, place_in(end.certain)?);
+                    let end = LogEnd { term: Term(number(end.term)?), last, certain };
+                    Report::End { end, strangers }
+                }
                 What::Waits(why) => Report::Waits(wire::text(why, wire::TEXT_MAX)?),
                 What::Declined(why) => Report::Declined(wire::text(why, wire::TEXT_MAX)?),
             };
@@ -320,7 +331,7 @@ pub(super) fn recover_out(recover: &Recover) -> proto::Recover {
         order: Some(order_out(&recover.order)),
         founder: id_bytes(recover.founder.to_bytes()),
         evictions: recover.evictions.iter().map(eviction_out).collect(),
-        end: recover.end.0,
+        trail: Some(trail_out(&recover.trail)),
     }
 }
 
@@ -332,13 +343,23 @@ pub(super) fn recover_in(recover: proto::Recover) -> Result<Recover, Malformed> 
         order: order_in(recover.order.ok_or(Malformed("a recovery without an order"))?)?,
         founder: wire::node(&recover.founder)?,
         evictions: recover.evictions.into_iter().map(eviction_in).collect::<Result<_, _>>()?,
-        end: LogIndex(number(recover.end)?),
+        trail: trail_in(recover.trail)?,
     })
 }
 
+fn named_out((node, name): &(NodeId, String)) -> proto::Lost {
+    proto::Lost { node: id_bytes(node.to_bytes()), name: name.clone() }
+}
+
+fn named_in(named: Vec<proto::Lost>) -> Result<Vec<(NodeId, String)>, Malformed> {
+    if named.len() > LOST_NAMED {
+        return Err(Malformed("too many members are named"));
+    }
+    let one = |one: proto::Lost| Ok((wire::node(&one.node)?, wire::text(one.name, wire::TEXT_MAX)?));
+    named.into_iter().map(one).collect()
+}
+
 pub(super) fn recovered_out(recovered: &Recovered) -> proto::Recovered {
-    let lost =
-        |(node, name): &(NodeId, String)| proto::Lost { node: id_bytes(node.to_bytes()), name: name.clone() };
     proto::Recovered {
         attempt: recovered.attempt,
         era: recovered.era,
@@ -349,15 +370,11 @@ pub(super) fn recovered_out(recovered: &Recovered) -> proto::Recovered {
         before_digest: Bytes::copy_from_slice(&recovered.before.digest.0),
         number: recovered.number,
         time: recovered.time.0,
-        lost: recovered.lost.iter().map(lost).collect(),
+        lost: recovered.lost.iter().map(named_out).collect(),
     }
 }
 
 pub(super) fn recovered_in(recovered: proto::Recovered) -> Result<Recovered, Malformed> {
-    if recovered.lost.len() > LOST_NAMED {
-        return Err(Malformed("too many lost members"));
-    }
-    let lost = |lost: proto::Lost| Ok((wire::node(&lost.node)?, wire::text(lost.name, wire::TEXT_MAX)?));
     Ok(Recovered {
         attempt: recovered.attempt,
         era: recovered.era,
@@ -367,7 +384,7 @@ pub(super) fn recovered_in(recovered: proto::Recovered) -> Result<Recovered, Mal
         before: Epoch { number: recovered.before, digest: digest(&recovered.before_digest)? },
         number: recovered.number,
         time: Wall(recovered.time),
-        lost: recovered.lost.into_iter().map(lost).collect::<Result<_, _>>()?,
+        lost: named_in(recovered.lost)?,
     })
 }
 
@@ -380,12 +397,19 @@ pub(super) struct StoredFence {
     pub(super) order: Option<Order>,
     /// Of every recovery for which this node said where its log ends since the last that came to its end.
     pub(super) eras: Vec<u64>,
+    /// What this node went on from, if it founded the group anew as it was ordered last.
+    pub(super) trail: Option<LogTrail>,
+    /// It refused to: somebody else may have been asked since.
+    pub(super) declined: bool,
 }
 
 impl StoredFence {
     pub(super) fn encode(&self) -> Bytes {
         let order = self.order.as_ref().map(order_out);
-        proto::RecoveryFence { attempt: self.attempt, order, eras: self.eras.clone() }.encode_to_vec().into()
+        let (trail, eras) = (self.trail.as_ref().map(trail_out), self.eras.clone());
+        let stored =
+            proto::RecoveryFence { attempt: self.attempt, order, eras, trail, declined: self.declined };
+        stored.encode_to_vec().into()
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
@@ -394,6 +418,8 @@ impl StoredFence {
             attempt: stored.attempt,
             order: stored.order.map(order_in).transpose()?,
             eras: stored.eras,
+            trail: stored.trail.map(|trail| trail_in(Some(trail))).transpose()?,
+            declined: stored.declined,
         })
     }
 }

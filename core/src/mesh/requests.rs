@@ -57,6 +57,8 @@ struct Pending {
     body: Body,
     /// Whom it was last sent to.
     asked: Option<NodeId>,
+    /// It was given to a leader once, and may be done whatever is heard of that.
+    sent: bool,
     again: Instant,
     deadline: Option<Instant>,
 }
@@ -154,7 +156,7 @@ impl Mesh {
         let request = Request(self.rng.u128());
         let again = now.monotonic + self.config.request_retry;
         let seen = self.state.applied;
-        let pending = Pending { purpose, seen, body, asked: None, again, deadline };
+        let pending = Pending { purpose, seen, body, asked: None, sent: false, again, deadline };
         self.requests.pending.insert(request, pending);
         self.ask(now, request);
     }
@@ -175,6 +177,11 @@ impl Mesh {
         {
             return self.reply(request, Err(Refusal::UnknownStream(name.clone())));
         }
+        if self.lacks_quorum() {
+            // Nobody was asked, so nothing of it is done.
+            sometimes!(RefusedAtOnce);
+            return self.reply(request, Err(Refusal::NoQuorum));
+        }
         let leaves = matches!(&body, Body::Evict(wish) if wish.left);
         let timeout = if leaves { self.config.leave_timeout } else { self.config.request_timeout };
         let deadline = Some(now.monotonic + timeout);
@@ -187,6 +194,7 @@ impl Mesh {
         let Some(pending) = self.requests.pending.get_mut(&request) else { return };
         pending.again = now.monotonic + self.config.request_retry;
         let (seen, body) = (pending.seen, pending.body.clone());
+        pending.sent |= leading || leader.is_some();
         if leading {
             pending.asked = None;
             self.serve(now, self.own, request, seen, body);
@@ -443,15 +451,17 @@ impl Mesh {
         }
     }
 
-    /// Ends the requests that applications wait for.
-    pub(super) fn fail_clients(&mut self, now: Now, refusal: &Refusal) {
+    /// Ends the requests that applications wait for: with one refusal those that nobody was asked for yet, with another those that may be done.
+    pub(super) fn fail_clients(&mut self, now: Now, unasked: &Refusal, asked: Option<&Refusal>) {
         let waited = |purpose: &Purpose| {
             matches!(purpose, Purpose::Client(_) | Purpose::Update { waits: Some(_), .. })
         };
-        let open: Vec<Request> =
-            self.requests.pending.iter().filter(|(_, p)| waited(&p.purpose)).map(|(r, _)| *r).collect();
-        for request in open {
-            self.fail(now, request, refusal.clone());
+        let open = self.requests.pending.iter().filter(|(_, p)| waited(&p.purpose));
+        let open: Vec<(Request, bool)> = open.map(|(request, p)| (*request, p.sent)).collect();
+        for (request, sent) in open {
+            if let Some(refusal) = if sent { asked } else { Some(unasked) } {
+                self.fail(now, request, refusal.clone());
+            }
         }
     }
 

@@ -16,8 +16,10 @@ use super::{Awaited, Mesh, Output};
 use crate::event::MeshEvent;
 use crate::id::{NodeId, RequestId};
 use crate::node::command::{Refusal, Reply};
+use crate::planted::Bug;
 use crate::rare;
 use crate::record::Record;
+use crate::sometimes;
 use crate::time::{Instant, Now};
 
 /// How many may wait for a stop or a start.
@@ -109,7 +111,7 @@ impl Mesh {
     /// A start: what an operator stopped stays stopped.
     pub(super) fn restored_stop(&mut self) {
         if self.stopping.lasting {
-            rare!(StartedStopped);
+            sometimes!(StartedStopped);
             self.stopping.stage = Stage::Stopped;
             self.outputs.push_back(Output::Offline(true));
             self.outputs.push_back(Output::Farewell(true));
@@ -193,7 +195,7 @@ impl Mesh {
     }
 
     fn go_offline(&mut self, now: Now) {
-        rare!(MeshStopped);
+        sometimes!(MeshStopped);
         self.stopping.stage = Stage::Stopped;
         self.outputs.push_back(Output::Offline(true));
         if self.stopping.lasting {
@@ -207,9 +209,12 @@ impl Mesh {
         }
     }
 
-    /// Whoever waits for the mesh is told that this node takes no part. What is on its way to the leader may be done all the same.
+    /// Whoever waits for the mesh is told that this node takes no part. What is on its way to the leader may be done all the same, and whoever waits for
+    /// that is told so.
     pub(super) fn end_waiting(&mut self, now: Now, refusal: &Refusal) {
-        self.fail_clients(now, refusal);
+        let refused = self.planted.has(Bug::StoppedAnswersRefused);
+        let unknown = if refused { refusal } else { &Refusal::StoppedMeanwhile };
+        self.fail_clients(now, refusal, Some(unknown));
         let waiting = self.reads.take().into_iter().chain(self.watches.take());
         let waiting: Vec<RequestId> = waiting.chain(self.describing.take_waiting()).collect();
         for id in waiting {

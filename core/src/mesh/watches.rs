@@ -102,9 +102,9 @@ impl Watches {
         self.waiting.values().map(|watch| watch.until).min()
     }
 
-    /// Ends all of them, and gives whoever waits.
+    /// Ends all of them, and gives whoever waits. What was written stays known.
     pub(super) fn take(&mut self) -> Vec<RequestId> {
-        core::mem::take(self).waiting.into_keys().collect()
+        core::mem::take(&mut self.waiting).into_keys().collect()
     }
 
     pub(super) fn note(&mut self, change: ConfigChange) {

@@ -111,6 +111,8 @@ pub enum JoinMessage {
         /// Whether it is the policy or the key that bars it.
         bar: Option<JoinBar>,
     },
+    /// Something that only a later version knows: it says nothing to this one.
+    Unknown,
 }
 
 /// A wish to join.
@@ -251,6 +253,7 @@ impl JoinMessage {
                 retry: *retry,
                 bar: bar.map_or(0, JoinBar::to_number),
             }),
+            Self::Unknown => return Bytes::new(),
         };
         proto::JoinMessage { kind: Some(kind) }.encode_to_vec().into()
     }
@@ -262,7 +265,8 @@ impl JoinMessage {
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         use proto::join_message::Kind;
         let message = proto::JoinMessage::decode(bytes).map_err(|_| Malformed("join message"))?;
-        Ok(match message.kind.ok_or(Malformed("join message kind"))? {
+        let Some(kind) = message.kind else { return Ok(Self::Unknown) };
+        Ok(match kind {
             Kind::Request(r) => Self::Request(Box::new(JoinRequest {
                 version: r.version,
                 token: request(&r.token)?.0,

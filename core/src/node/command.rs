@@ -304,6 +304,11 @@ pub enum Refusal {
     /// This node exists twice, or another copy of it is the only one.
     #[error("{0}")]
     DuplicateIdentity(String),
+    /// An operator stopped this node's mesh while a change was under way.
+    #[error(
+        "the mesh was stopped at this node before it was known what became of this: it may have been done, or be done yet"
+    )]
+    StoppedMeanwhile,
     /// A node that would leave is an end of open streams.
     #[error(
         "this node is an end of {} open streams ({}{}): close them first, or leave with --force, which lets them wait until they are closed",

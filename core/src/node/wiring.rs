@@ -18,7 +18,7 @@ use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::record::Owner;
-use crate::recovery::{LogEnd, LogPlace, RecoverCommand};
+use crate::recovery::LogPlace;
 use crate::when::When;
 use crate::work::{Done, Job, WorkId};
 use crate::{link, mesh, raft, route, stream};
@@ -216,11 +216,9 @@ impl Node {
             }
             O::ReadReady { context, .. } => self.mesh.handle(now, mesh::Input::ReadReady { context }),
             O::Follows { node } => self.pairs.handle(now, link::pairs::Input::Compare { node }),
-            O::Fenced { era, end, .. } => {
-                self.mesh.handle(now, mesh::Input::LogEnd { era, end: end.map(log_end) });
-            }
+            O::Fenced { era, end, .. } => self.log_ends(era, end),
             O::Era { era, .. } => self.mesh.handle(now, mesh::Input::Era(era)),
-            O::Founded { era, done, .. } => self.mesh.handle(now, mesh::Input::Founded { era, done }),
+            O::Founded { era, done, .. } => self.founded(era, done),
             O::Amnesia { group, node, what } => self.event(Event::Amnesia { group, node, what }),
             O::Stopped { group, reason } => {
                 if !control(group) {
@@ -300,6 +298,7 @@ impl Node {
             }
             O::Parted => self.part(),
             O::Look => self.look(),
+            O::Compare(trail) => self.compare(trail),
             O::Fence { eras, lost } => {
                 let fence = raft::Fence { eras, lost };
                 self.groups.handle(now, raft::Input::Fence { group, fence });
@@ -368,20 +367,10 @@ impl Node {
         self.mesh.handle(self.now, mesh::Input::Unreached(unreached));
     }
 
-    fn unreached(&mut self) -> BTreeSet<NodeId> {
+    pub(super) fn unreached(&mut self) -> BTreeSet<NodeId> {
         let own = self.config.identity.node;
         let members: Vec<NodeId> = self.mesh.members().map(|member| member.node).collect();
         members.into_iter().filter(|&node| node != own && !self.routes.is_reached(node)).collect()
-    }
-
-    fn recover_mesh(&mut self, request: RequestId, command: RecoverCommand) {
-        let group = self.groups.status(GroupId::CONTROL);
-        let (last, term) =
-            group.as_ref().map(|group| (group.last.index, group.last.term)).unwrap_or_default();
-        let unreached = self.unreached();
-        let trouble = group.and_then(|group| group.stopped);
-        let view = mesh::RecoverView { unreached, last, term, trouble };
-        self.mesh.handle(self.now, mesh::Input::Recover { request, command, view });
     }
 
     /// Has others lead what this node leads.
@@ -611,12 +600,7 @@ fn banned(former: mesh::Former) -> (NodeId, link::Banned) {
     (node, link::Banned { words, fence: link::Fence { proof, endorsement } })
 }
 
-fn log_end(end: raft::End) -> LogEnd {
-    let place = |place: raft::Place| LogPlace { index: place.index, term: place.term, chain: place.chain };
-    LogEnd { term: end.term, last: place(end.last), certain: place(end.certain) }
-}
-
-fn mesh_entry(entry: &raft::Entry) -> mesh::Applied {
+pub(super) fn mesh_entry(entry: &raft::Entry) -> mesh::Applied {
     let command = entry.kind == raft::EntryKind::Command;
     mesh::Applied { index: entry.index, term: entry.term, command, data: entry.data.clone() }
 }

@@ -72,6 +72,9 @@ impl Group {
     /// After a restart: what must be asked before this replica counts again.
     pub(super) fn verify(&mut self, context: &mut Context<'_>) {
         self.life = context.rng.u64().max(1);
+        if let Standing::Renamed { old } = self.standing {
+            self.rename_anew(context, old);
+        }
         if self.standing != Standing::Sound {
             self.be_patient(context);
             return self.ask_again(context);
@@ -308,6 +311,18 @@ impl Group {
         self.rename(ReplicaId(context.rng.u128()));
         self.vote = None;
         self.patience = None;
+    }
+
+    /// A start with a fresh id that nobody may have admitted yet, or that was admitted, and spoken under, before the disk was taken back to this
+    /// moment. It vouched for nothing that it could be asked about: so it takes another one, whatever became of this one (rule C2).
+    fn rename_anew(&mut self, context: &mut Context<'_>, old: ReplicaId) {
+        if context.planted.has(Bug::RenamedIdKept) {
+            return;
+        }
+        rare!(FreshIdTakenAnew);
+        self.rename(ReplicaId(context.rng.u128()));
+        self.standing = Standing::Renamed { old };
+        self.persist_state();
     }
 
     /// Does nothing that counts, and asks for what it needs.

@@ -98,11 +98,12 @@ impl Writer {
     }
 }
 
-/// A run of entries as a `LogRun`.
-pub(super) fn encode_run(run: &Entries) -> Bytes {
-    let len = run.iter().map(|entry| field_len(entry_len(entry))).sum();
-    let mut writer = Writer(Vec::with_capacity(len));
+/// A run of entries as a `LogRun`, written when that was known to be committed.
+pub(super) fn encode_run(run: &Entries, commit: LogIndex) -> Bytes {
+    let len: usize = run.iter().map(|entry| field_len(entry_len(entry))).sum();
+    let mut writer = Writer(Vec::with_capacity(len + number_len(commit.0)));
     run.iter().for_each(|entry| writer.entry(1, entry));
+    writer.number(2, commit.0);
     writer.0.into()
 }
 

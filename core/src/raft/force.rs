@@ -3,8 +3,13 @@
 //! Who orders that is the group's owner; three things happen here. A *fence*: from then on this replica neither stands nor votes, takes nothing from
 //! a leader and acknowledges nothing, so that where its log ends is where it ends. The *founding*: the replica whose log is chosen goes on in
 //! a configuration in which it alone votes, above every term heard. And the *era*: every message bears the number of the recovery under which its
-//! sender goes on, and what bears another one is not heard. A fenced replica goes on under the first era it was fenced for of which it hears, for
-//! only a founder begins one; so whatever is under way from before, and whatever the lost say when they come back, ends here (R20).
+//! sender goes on, and what bears another one is not heard. A fenced replica goes on under an era for which it was fenced once somebody speaks under
+//! it, for only a founder begins one; so whatever is under way from before, and whatever the lost say when they come back, ends here (R20).
+//!
+//! A replica may be fenced again before it hears of the founder, or before its owner knows what that one decided. Whether the founder goes on or was fenced,
+//! too, nobody here can tell: so it is followed, and voted for, which does no harm where it was, and the fence keeps this replica from standing until the
+//! later founder is heard, or the owner lifts it. Only whoever leads begins that: what others say under an earlier era, asking each other of their past,
+//! may be long over.
 //!
 //! The fence is kept by the owner, in a record of its own; the era is part of what the group keeps of itself.
 
@@ -15,14 +20,14 @@ use alloc::vec::Vec;
 
 use super::context::Context;
 use super::delta::Delta;
-use super::group::{Group, Leading, Role, Standing};
+use super::group::{Group, Leading, Role, Standing, leads};
 use super::message::{Body, EntryKind, Message, Place};
 use super::quorum::carried;
 use super::wire::{TERM_MAX, encode_delta};
 use super::{Output, RoleName};
 use crate::configuration::{Configuration, Member};
 use crate::id::{LogIndex, NodeId, Term};
-use crate::planted::Bug;
+use crate::planted::{Bug, Planted};
 use crate::rare;
 
 /// What shuts a replica off from its group.
@@ -70,9 +75,12 @@ impl Group {
         if matches!(self.role, Role::Leader(_)) || self.fence.is_none() {
             self.set_role(context, Role::Follower { leader: None });
         }
-        (self.election, self.receiving) = (None, None);
+        self.election = None;
         let lost = fence.lost.clone();
-        self.fence = Some(Box::new(fence));
+        if self.fence.as_deref() != Some(&fence) {
+            self.let_go_of_state(context);
+            self.fence = Some(Box::new(fence));
+        }
         self.give_up_lost(context, &lost);
         self.tell_role(context);
         let end = self.end(context);
@@ -92,7 +100,9 @@ impl Group {
     pub(super) fn unfence(&mut self, context: &mut Context<'_>) {
         if self.fence.take().is_some() {
             rare!(FenceWithdrawn);
-            self.arm_election(context);
+            if self.doubts_its_leader() {
+                self.arm_election(context);
+            }
             self.ask_anew(context);
         }
     }
@@ -116,20 +126,26 @@ impl Group {
         if self.log.durable() < last.index {
             return Err("its log is being written".to_string());
         }
+        if self.receiving.is_some() {
+            return Err("it takes in a state".to_string());
+        }
         let (own, configuration) = (self.member(context.own), self.log.configuration());
-        let votes = configuration.votes(own);
         let survives =
             |member: Member| self.fence.as_ref().is_none_or(|fence| !fence.lost.contains(&member.node));
+        // Where a founder has begun and its recovery is repeated, its own vote is a quorum: nobody else's word is passed over by that.
+        let begun = self.fence.as_ref().is_some_and(|fence| fence.eras.contains(&self.era));
+        let begun = begun && !context.planted.has(Bug::BegunFounderWaits);
         // R21: were they one, they could elect somebody beside the founder.
-        if votes && carried(configuration, survives, context.planted) {
+        if !begun && configuration.votes(own) && carried(configuration, survives, context.planted) {
             return Err(
                 "by its log the voters that are not named lost are a quorum without the lost".to_string()
             );
         }
-        // R10: what came to a learner is committed, though it may not have been told after its last start.
-        let learns = !configuration.is_empty() && !votes;
-        let certain =
-            if learns && self.log.configured_at() <= self.commit { last.index } else { self.commit };
+        // What came to a learner is not all committed (R10): it may have been about to vote.
+        let certain = self.commit.max(self.once_committed).min(last.index);
+        let learns = !configuration.is_empty() && !configuration.votes(own);
+        let whole = context.planted.strikes(Bug::LearnerTakenForCertain, || learns && certain < last.index);
+        let certain = if whole { last.index } else { certain };
         let certain = self.log.place(certain).unwrap_or(self.log.base());
         Ok(End { term: self.term, last, certain })
     }
@@ -137,17 +153,15 @@ impl Group {
     /// Whether a message may be heard: it is of this era, and no fence is in its way (R20).
     pub(super) fn hears_era(&mut self, context: &mut Context<'_>, from: NodeId, message: &Message) -> bool {
         let planted = context.planted;
-        if message.era != self.era {
-            let begun = self
-                .fence
-                .as_ref()
-                .is_some_and(|fence| fence.eras.contains(&message.era) && !fence.lost.contains(&from));
-            if begun {
+        if self.is_of_a_founder(from, message, planted) {
+            if message.era != self.era {
                 self.go_on_under(context, message.era);
                 // It is owed a leader (R18), though nobody but the founder can win.
                 self.arm_election(context);
-                return true;
             }
+            return true;
+        }
+        if message.era != self.era {
             rare!(OtherEraShutOut);
             return planted.strikes(Bug::EraNotCompared, || true);
         }
@@ -157,11 +171,31 @@ impl Group {
         allowed || planted.strikes(Bug::FencedStillVotes, || true)
     }
 
+    /// Whether a message tells a fenced replica that somebody founded the group under an era for which it was fenced, not before the one it is in.
+    fn is_of_a_founder(&self, from: NodeId, message: &Message, planted: Planted) -> bool {
+        let Some(fence) = self.fence.as_ref().filter(|fence| !fence.lost.contains(&from)) else {
+            return false;
+        };
+        let place = |era: u64| fence.eras.iter().position(|known| *known == era);
+        let Some(begun) = place(message.era) else { return false };
+        if place(self.era).is_some_and(|present| begun < present) {
+            return false;
+        }
+        // Under the last nobody speaks but who goes on under it.
+        let last = begun + 1 == fence.eras.len();
+        rare!(EarlierFounderHeard, !last && leads(&message.body));
+        let goes_on = message.era == self.era;
+        last || goes_on || leads(&message.body) || planted.strikes(Bug::RecallLiftsFence, || true)
+    }
+
     /// There is a founder: this replica goes on under its era.
     fn go_on_under(&mut self, context: &mut Context<'_>, era: u64) {
         rare!(EraEntered);
         self.era = era;
-        self.fence = None;
+        // A later one may have been founded, too: until that is known it is only the earlier founder that is heard.
+        let later = |fence: &Fence| fence.eras.last() != Some(&era);
+        let fence = self.fence.take().filter(|fence| later(fence));
+        self.fence = fence.filter(|_| !context.planted.has(Bug::RecallLiftsFence));
         self.persist_state();
         context.out.push_back(Output::Era { group: self.id, era });
     }
@@ -170,10 +204,15 @@ impl Group {
     pub(super) fn found(&mut self, context: &mut Context<'_>, founding: &Founding) {
         let era = founding.era;
         let refused = self.bars_founding(context, founding);
-        let done = if self.era == era { Ok(()) } else { refused.map_or(Ok(()), Err) };
-        if self.era != era && done.is_ok() {
-            self.go_on_alone(context, founding);
-        }
+        let done = match refused {
+            _ if self.era == era => Ok(None),
+            Some(why) => Err(why),
+            None => {
+                let trail = self.trail(founding.holds.index.max(self.commit));
+                self.go_on_alone(context, founding);
+                Ok(Some(trail))
+            }
+        };
         context.out.push_back(Output::Founded { group: self.id, era, done });
     }
 

@@ -105,7 +105,7 @@ pub(super) struct Told {
 }
 
 /// Whether only a leader says that.
-fn leads(body: &Body) -> bool {
+pub(super) fn leads(body: &Body) -> bool {
     match body {
         Body::Append(append) => !append.copy,
         Body::Snapshot(snapshot) => !snapshot.copy,
@@ -124,6 +124,8 @@ pub(super) struct Group {
     pub(super) vote: Option<Member>,
     pub(super) log: Log,
     pub(super) commit: LogIndex,
+    /// What an earlier life knew to be committed, as far as it wrote that down.
+    pub(super) once_committed: LogIndex,
     /// Handed to the owner.
     pub(super) applied: LogIndex,
     pub(super) role: Role,
@@ -208,6 +210,7 @@ impl Group {
             vote: None,
             log: Log::new(base, configuration, planted),
             commit: base.index,
+            once_committed: base.index,
             applied: base.index,
             role: Role::Follower { leader: None },
             standing: Standing::Sound,

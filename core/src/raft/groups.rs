@@ -10,12 +10,14 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::context::{Context, Held};
+use super::entries::Entries;
 use super::flow::Flows;
 use super::group::{Group, News, Role, Standing};
 use super::message::Place;
 use super::receiving::Receiving;
 use super::slots::{Slot, Slots};
 use super::store::Loading;
+use super::trail::Trail;
 use super::{Config, GroupPlace, GroupStatus, Input, Output, RefusedReason};
 use crate::configuration::Configuration;
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
@@ -329,6 +331,18 @@ impl Groups {
     /// Where each replica of this node stands.
     pub fn places(&self) -> impl Iterator<Item = GroupPlace> + '_ {
         self.groups.values().map(|group| group.standpoint(self.own))
+    }
+
+    /// Up to where the log of a group is the one that others go on from.
+    #[must_use]
+    pub fn shared(&self, group: GroupId, trail: &Trail) -> Option<LogIndex> {
+        self.groups.by_id(group).map(|group| group.shared(trail))
+    }
+
+    /// What the log of a group holds and its owner was not given yet, as much of it as can be looked through at once, and whether that is all.
+    #[must_use]
+    pub fn not_applied(&self, group: GroupId) -> (Entries, bool) {
+        self.groups.by_id(group).map_or((Entries::new(), true), Group::not_applied)
     }
 
     /// What the log of a group holds at `index`, if it still holds it.

@@ -23,7 +23,8 @@
 //! - **R13** A replica is found by its group, by its members' nodes and by the leader it follows.
 //! - **R14** A read is answered with an index at which an entry of the leader's term was committed, and which a quorum confirmed in a round that
 //!   began after it was asked for.
-//! - **R20** A fenced replica says nothing that counts; nobody hears what is said under another recovery than its own (see `force`).
+//! - **R20** A fenced replica says nothing that counts, but to a founder that began before; nobody hears what is said under another recovery than its
+//!   own (see `force`).
 //! - **R21** Whoever founds a group anew holds what any survivor knows to be committed, decides alone at first, and leads above every term heard.
 //! - **R22** A replica goes on under an era only if it was fenced for it, and keeps it from the write that begins it.
 //! - **R15** A state that comes in reaches further than what is committed here. When the owner has taken it, it counts as said in the term in
@@ -64,6 +65,7 @@ mod steady;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod transfer;
 mod view;
 mod wire;
@@ -81,6 +83,7 @@ pub use entries::Entries;
 pub use force::{End, Fence, Founding};
 pub use groups::{Groups, Peers};
 pub use message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
+pub use trail::Trail;
 pub use wire::Malformed;
 pub use write::Write;
 
@@ -476,8 +479,8 @@ pub enum Output {
         group: GroupId,
         /// Under which era.
         era: u64,
-        /// Why not.
-        done: Result<(), String>,
+        /// What it goes on from, if it began just now; or why not.
+        done: Result<Option<Trail>, String>,
     },
     /// A rolled-back disk was recognised.
     Amnesia {

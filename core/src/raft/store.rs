@@ -31,6 +31,8 @@ pub(super) struct Loading {
     state: Option<wire::HardState>,
     base: Option<(Place, Configuration)>,
     entries: BTreeMap<LogIndex, Entry>,
+    /// What was known to be committed when any of it was written.
+    committed: LogIndex,
     marks: BTreeMap<NodeId, Mark>,
 }
 
@@ -57,6 +59,7 @@ impl Loading {
                 if !planted.strikes(Bug::CutEntriesReadBack, || behind(&self.entries)) {
                     self.entries.split_off(&LogIndex(slot));
                 }
+                self.committed = self.committed.max(LogIndex(run.commit));
                 let run = entries(run.entries, LogIndex(slot).before())?;
                 self.entries.extend(run.iter().map(|entry| (entry.index, entry.clone())));
             }
@@ -117,6 +120,7 @@ impl Loading {
             group.log.push(entry);
         }
         group.log.all_durable();
+        group.once_committed = self.committed.min(group.log.last().index);
         group.term = Term(state.term);
         group.era = state.era;
         group.vote = state.vote.and_then(|vote| {

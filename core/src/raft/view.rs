@@ -68,8 +68,10 @@ impl Group {
             self.wake
         );
         if let Some(fence) = &self.fence {
-            let follows = matches!(self.role, Role::Follower { leader: None });
-            assert!(follows && self.election.is_none(), "R20: a fenced replica follows or stands");
+            let follows = matches!(self.role, Role::Follower { .. });
+            assert!(follows && self.election.is_none(), "R20: a fenced replica leads or stands");
+            let begun = self.leader(own).is_none() || fence.eras.contains(&self.era);
+            assert!(begun, "R20: a fenced replica follows somebody who founded nothing");
             assert!(fence.eras.last() != Some(&self.era), "R22: fenced for the era it goes on under");
         }
         let begun = self.receiving.as_ref().and_then(|receiving| receiving.awaited());

@@ -46,8 +46,8 @@ pub struct Write {
 enum What {
     /// Term, vote, replica id and standing.
     State(Box<wire::HardState>),
-    /// Entries from the first index on. Whatever stood there and behind goes.
-    Run(LogIndex, Entries),
+    /// Entries from the first index on, and what was known to be committed then. Whatever stood there and behind goes.
+    Run(LogIndex, Entries, LogIndex),
     /// Where the log begins, and the configuration in force there.
     Base(Box<wire::Base>),
 }
@@ -63,7 +63,7 @@ impl Write {
     #[must_use]
     pub fn entries(&self) -> Option<&Entries> {
         match &self.what {
-            What::Run(_, entries) => Some(entries),
+            What::Run(_, entries, _) => Some(entries),
             What::State(_) | What::Base(_) => None,
         }
     }
@@ -73,9 +73,9 @@ impl Write {
         let (slot, last_slot, head) = match &self.what {
             What::State(state) => (key(self.group, STATE, 0), 0, state.encode_to_vec().into()),
             What::Base(base) => (key(self.group, BASE, 0), 0, base.encode_to_vec().into()),
-            What::Run(first, entries) => {
+            What::Run(first, entries, commit) => {
                 let last = entries.last().map_or(*first, |last| last.index);
-                (key(self.group, LOG, first.0), last.0, encode_run(entries))
+                (key(self.group, LOG, first.0), last.0, encode_run(entries, *commit))
             }
         };
         let first = Record { last_slot, ..Record::state(slot, head) };
@@ -112,7 +112,7 @@ impl Group {
         if self.log.has_unwritten() {
             self.log.close(context.config.message());
             while let Some(run) = self.log.take_unwritten(RUN) {
-                let what = What::Run(run[0].index, run);
+                let what = What::Run(run[0].index, run, self.commit);
                 context.write(Write { group: self.id, what, marks: marks.take() });
             }
             let serial = self.log.writing();
@@ -172,7 +172,7 @@ impl Group {
         context.out.push_back(forget(base.index.0 + 1));
         if self.log.last() == self.log.base() && !context.planted.has(Bug::CutEntriesRiseAgain) {
             context.out.push_back(forget(u64::MAX));
-            self.give(context, What::Run(self.log.first(), Entries::new()));
+            self.give(context, What::Run(self.log.first(), Entries::new(), base.index));
         }
     }
 

@@ -133,6 +133,7 @@ impl Routes {
                 self.outputs.extend(records.iter().cloned().map(Output::Record));
             }
             Message::Summary(digest) => self.on_summary(now, from, *digest),
+            Message::Unknown => sometimes!(UnknownKindSkipped),
         }
         Ok(())
     }

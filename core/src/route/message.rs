@@ -22,8 +22,8 @@ pub struct Adjacency {
 }
 
 /// What decides which of two link states counts: (generation, sequence), and between two of one version, which only a node that exists
-/// twice can have written, the encoded links and the start that wrote it, so that all tables agree even then.
-pub(super) type Rank<'a> = (Generation, u64, &'a [u8], BootId);
+/// twice can have written, whether it is stopped, the encoded links and the start that wrote it, so that all tables agree even then.
+pub(super) type Rank<'a> = (Generation, u64, bool, &'a [u8], BootId);
 
 /// All links of one node: encoded as its origin did, and read.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl LinkState {
     }
 
     pub(super) fn rank(&self) -> Rank<'_> {
-        (self.generation, self.sequence, &self.links, self.boot)
+        (self.generation, self.sequence, self.stopped, &self.links, self.boot)
     }
 
     /// Whether another state of the same node says the same of its links.
@@ -139,7 +139,7 @@ pub struct Announcement {
 
 impl Announcement {
     pub(super) fn rank(&self) -> Rank<'_> {
-        (self.generation, self.sequence, &self.links, self.boot)
+        (self.generation, self.sequence, self.stopped, &self.links, self.boot)
     }
 
     /// Reads the links, into memory of their own, so that the buffer of the message can go.
@@ -205,4 +205,6 @@ pub enum Message {
     Summary(TableDigest),
     /// What counts of the identity of nodes, encoded; not read here.
     Records(Vec<Bytes>),
+    /// Something that only a later version knows: it says nothing to this one.
+    Unknown,
 }

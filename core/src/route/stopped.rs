@@ -5,7 +5,7 @@ use super::Output;
 use super::message::LinkState;
 use super::routes::Routes;
 use crate::id::NodeId;
-use crate::rare;
+use crate::sometimes;
 use crate::time::Instant;
 
 impl Routes {
@@ -20,7 +20,7 @@ impl Routes {
     /// A state of another node is about to be taken: tells if that stopped, or goes on.
     pub(super) fn note_stopped(&mut self, node: NodeId, stopped: bool) {
         if self.is_stopped(node) != stopped {
-            rare!(NodeSaidItStops, stopped);
+            sometimes!(NodeSaidItStops, stopped);
             self.outputs.push_back(Output::Stopped { node, stopped });
         }
     }

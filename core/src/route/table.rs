@@ -141,6 +141,9 @@ impl Table {
             let (generation, sequence) = state.version();
             hasher.update(&generation.0.to_le_bytes());
             hasher.update(&sequence.to_le_bytes());
+            if !self.planted.strikes(Bug::StoppedNotCompared, || state.is_stopped()) {
+                hasher.update(&[u8::from(state.is_stopped())]);
+            }
         }
         let mut digest = [0; 16];
         digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);

@@ -49,6 +49,7 @@ impl Message {
             Self::Summary(digest) => {
                 wire::message::Kind::Summary(wire::Summary { digest: Bytes::copy_from_slice(&digest.0) })
             }
+            Self::Unknown => return Bytes::new(),
         };
         wire::Message { kind: Some(kind) }.encode_to_vec().into()
     }
@@ -59,7 +60,8 @@ impl Message {
     /// [`Malformed`] says what is wrong with them.
     pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
         let message = wire::Message::decode(bytes).map_err(|_| Malformed("not a route message"))?;
-        match message.kind.ok_or(Malformed("empty route message"))? {
+        let Some(kind) = message.kind else { return Ok(Self::Unknown) };
+        match kind {
             wire::message::Kind::Flood(flood) if flood.states.len() > STATES_MAX => {
                 Err(Malformed("flood of too many link states"))
             }

@@ -57,6 +57,11 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::MeshStopped => {
             (Code::FailedPrecondition, Reason::MeshStopped, "`wattle mesh start` lets it take part again")
         }
+        Refusal::StoppedMeanwhile => (
+            Code::Unavailable,
+            Reason::NodeStopped,
+            "read what is there before you ask again; `wattle mesh start` lets this node take part again",
+        ),
         Refusal::StreamsOpen { .. } => {
             (Code::FailedPrecondition, Reason::StreamsOpen, "`wattle stream close` ends a stream for good")
         }
@@ -233,6 +238,7 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         Refusal::NotMember
         | Refusal::MeshStopped
         | Refusal::DuplicateIdentity(_)
+        | Refusal::StoppedMeanwhile
         | Refusal::UpdateTooOld { .. }
         | Refusal::Config(_)
         | Refusal::BadToken(_)
@@ -381,6 +387,7 @@ mod tests {
             Refusal::LastMember,
             Refusal::MeshStopped,
             Refusal::DuplicateIdentity(text()),
+            Refusal::StoppedMeanwhile,
             Refusal::OnlyVoter(text()),
             Refusal::Recovery(RecoverRefusal::Quorum { voters: text() }),
             Refusal::Recovery(RecoverRefusal::LostReachable(text())),

@@ -48,6 +48,7 @@ pub(super) const fn classify(refusal: &RecoverRefusal) -> (Code, Reason, &'stati
         RecoverRefusal::Missing { .. } => {
             (Code::FailedPrecondition, Reason::SurvivorMissing, "`wattle status` shows who cannot be reached")
         }
+        RecoverRefusal::Strangers { .. } => (Code::FailedPrecondition, Reason::SurvivorMissing, ""),
         RecoverRefusal::NotReady(_) => (Code::FailedPrecondition, Reason::NotReady, ""),
         RecoverRefusal::UnderWay { .. } => (Code::Aborted, Reason::RecoveryUnderWay, ""),
         RecoverRefusal::Declined { .. } => (Code::FailedPrecondition, Reason::RecoveryDeclined, ""),

@@ -304,15 +304,16 @@ pub fn json(root: &Path, arguments: &[&str]) -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
-/// Repeats a command until its answer is the one awaited.
+/// Repeats a command until its answer, and what is said beside it, is what is awaited.
 pub async fn until(root: &Path, arguments: &[&str], awaited: impl Fn(&str) -> bool) -> String {
     let start = Instant::now();
     loop {
         let (_, text, error) = wattle(root, arguments);
-        if awaited(&text) {
-            return text;
+        let said = format!("{text}{error}");
+        if awaited(&said) {
+            return said;
         }
-        assert!(start.elapsed() < Duration::from_secs(30), "{arguments:?}: {text}{error}");
+        assert!(start.elapsed() < Duration::from_secs(40), "{arguments:?}: {said}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

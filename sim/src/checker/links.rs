@@ -79,6 +79,8 @@ pub struct Neighbours {
     order: u64,
     /// Nodes that belong to no mesh any more.
     parted: BTreeSet<usize>,
+    /// Nodes that take no part for a while.
+    stopped: BTreeSet<usize>,
 }
 
 impl Neighbours {
@@ -93,6 +95,7 @@ impl Neighbours {
             due: 0,
             order: 0,
             parted: BTreeSet::new(),
+            stopped: BTreeSet::new(),
         }
     }
 
@@ -109,14 +112,30 @@ impl Neighbours {
     pub fn node_down(&mut self, node: usize) {
         self.due -= self.all.iter().filter(|(pair, own)| pair.0 == node && own.due.is_some()).count();
         self.all.retain(|&(from, _), _| from != node);
+        self.stopped.remove(&node);
         for neighbour in self.all.iter_mut().filter(|(pair, _)| pair.1 == node).map(|(_, other)| other) {
             neighbour.carriers.iter_mut().for_each(|carrier| carrier.broke = true);
         }
     }
 
+    /// A node takes no part for a while: it dials nobody.
+    pub fn stops(&mut self, node: usize) {
+        self.stopped.insert(node);
+        self.owes_nobody(node);
+    }
+
+    /// It takes part again.
+    pub fn goes_on(&mut self, node: usize) {
+        self.stopped.remove(&node);
+    }
+
     /// A node belongs to no mesh: it dials nobody.
     pub fn parts(&mut self, node: usize) {
         self.parted.insert(node);
+        self.owes_nobody(node);
+    }
+
+    fn owes_nobody(&mut self, node: usize) {
         let own: Vec<usize> =
             self.all.range((node, 0)..=(node, usize::MAX)).map(|(pair, _)| pair.1).collect();
         own.into_iter().for_each(|peer| self.owe(node, peer, None));
@@ -221,7 +240,7 @@ impl Neighbours {
             .carriers
             .iter()
             .any(|carrier| carrier.dialled && !carrier.over && now.since(carrier.since) < handshake);
-        let dials = dials && !self.parted.contains(&node);
+        let dials = dials && !self.parted.contains(&node) && !self.stopped.contains(&node);
         let own = self.at(node, peer);
         let rests = dials && own.answered && !own.dialling && !greets;
         if rests && lasted >= healthy {

@@ -28,7 +28,8 @@
 //! | X23 | a watcher of agreed configuration is told everything that is written, in order, or all there is |
 //! | X24 | an update that was acknowledged reaches every member, all in one order, each once but for calls in flight at an end |
 //! | X25 | who was evicted or left is no member, has no link and no vote wherever that is known; all members come to know it, and it itself |
-//! | X26 | survivors of a lost quorum that go on keep what they had applied, and never apply what the lost decided since; the lost are no members there, and at another epoch |
+//! | X26 | survivors of a lost quorum that go on keep what they had applied, and never apply what the lost decided since; the lost are no members there, and at another epoch; none of the lost gives up what it acknowledged |
+//! | X27 | a member that was stopped takes no part, at its next starts too if that was ordered, until it is started: nothing passes it, and it leads nothing that another could |
 //! | X40 | no node takes itself for one that exists twice: starts that follow one another prove nothing, whatever the network repeats and wherever disks were rolled back |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
@@ -46,6 +47,7 @@ mod registry;
 mod relay;
 mod starts;
 mod status;
+mod stops;
 mod stream;
 mod traffic;
 mod updates;
@@ -67,6 +69,7 @@ pub use registry::{Asked as Wished, CALLS_MOST, Ends, Registry, Told};
 pub use relay::Relays;
 pub use starts::Starts;
 pub use status::Watermarks;
+pub use stops::Stops;
 pub use stream::{Asked, StreamLedger};
 pub use traffic::Traffic;
 pub use updates::UpdateLedger;
@@ -75,7 +78,7 @@ pub use watching::Watched;
 pub use whole::{completed_is_marked, log_is_bounded, nobody_parted, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 25;
+pub const CHECKERS: u32 = 27;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,6 +152,7 @@ mod fixture {
             settings: wattle_core::agreed::MeshSettings::default(),
             epoch: wattle_core::epoch::Epoch::default(),
             recovery: wattle_core::recovery::RecoveryStatus::default(),
+            duplicate: None,
             parted: None,
             standing: None,
             activity: wattle_core::mesh::Activity::Running,

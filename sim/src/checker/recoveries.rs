@@ -27,6 +27,10 @@ pub struct Recoveries {
     withdrawn: bool,
     /// The epoch of survivors that went on.
     epoch: Option<Epoch>,
+    /// What each of the lost told somebody is decided.
+    acknowledged: BTreeMap<usize, BTreeMap<LogIndex, Chain>>,
+    /// Which of that survivors went on without.
+    void: BTreeMap<usize, LogIndex>,
 }
 
 impl Recoveries {
@@ -49,6 +53,13 @@ impl Recoveries {
     /// Somebody was told that they do.
     pub fn recovered(&mut self) {
         self.recovered = true;
+    }
+
+    /// A node told somebody that a change is decided, by that entry of its log.
+    pub fn acknowledges(&mut self, node: usize, index: LogIndex, held: Option<Place>) {
+        if let Some(place) = held.filter(|_| self.lost.contains(&node)) {
+            self.acknowledged.entry(node).or_default().insert(index, place.chain);
+        }
     }
 
     /// Whether there may be two histories of the mesh.
@@ -80,6 +91,14 @@ impl Recoveries {
         whose: impl Fn(NodeId) -> Option<usize>,
         held: impl Fn(LogIndex) -> Option<Place>,
     ) -> Checked {
+        if let Some(index) = self.void.get(&node).filter(|_| status.mesh.is_none() && status.parted.is_some())
+        {
+            ensure!(
+                false,
+                "X26",
+                "node {node} is one of the lost, and gave up entry {index}, which it had acknowledged and others went on without"
+            );
+        }
         let Some(control) = status.control.as_ref().filter(|_| !self.lost.is_empty()) else { return Ok(()) };
         if self.lost.contains(&node) {
             return self.lost_seen(node, status, control.commit, control.chain);
@@ -116,6 +135,14 @@ impl Recoveries {
             "X26",
             "survivor {node} went on, and one of the lost is a member"
         );
+        for (&lost, entries) in &self.acknowledged {
+            let gone = |(index, chain): &(&LogIndex, &Chain)| {
+                **index > last.end || held(**index).is_some_and(|place| place.chain != **chain)
+            };
+            if let Some((&index, _)) = entries.iter().find(gone) {
+                self.void.insert(lost, index);
+            }
+        }
         for (&index, chains) in self.elsewhere.range(last.end.next()..=control.commit) {
             let taken = held(index).is_some_and(|place| chains.contains(&place.chain));
             ensure!(!taken, "X26", "survivor {node} applied entry {index} of the lost");
@@ -207,6 +234,20 @@ mod tests {
         assert!(format!("{why:?}").contains("had applied"), "{why:?}");
         let why = book.seen(1, &shows(2, 7, 7, 1), true, nobody, |_| None).unwrap_err();
         assert!(format!("{why:?}").contains("one of the lost"), "{why:?}");
+    }
+
+    #[test]
+    fn who_acknowledged_what_others_went_on_without_does_not_give_it_up() {
+        let mut book = Recoveries::new(&[1]);
+        let nobody = |_: NodeId| None;
+        book.acknowledges(1, LogIndex(4), place(LogIndex(4), 4));
+        book.acknowledges(1, LogIndex(6), place(LogIndex(6), 6));
+        let parted =
+            || Status { mesh: None, parted: Some("named lost".into()), ..fixture::status(2, Vec::new()) };
+        book.seen(1, &parted(), true, nobody, |_| None).unwrap();
+        book.seen(2, &shows(3, 7, 7, 1), true, nobody, |index| place(index, 4)).unwrap();
+        let why = book.seen(1, &parted(), true, nobody, |_| None).unwrap_err();
+        assert!(format!("{why:?}").contains("entry 6"), "{why:?}");
     }
 
     #[test]

@@ -75,6 +75,12 @@ impl Relays {
         Self { nodes, travels: HashMap::default() }
     }
 
+    /// Whether frames hold anything that travels further than to a neighbour.
+    #[must_use]
+    pub fn travel(frames: &[u8]) -> bool {
+        travelling(frames).next().is_some()
+    }
+
     /// A node puts frames on a link.
     ///
     /// # Errors

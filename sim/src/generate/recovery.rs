@@ -10,6 +10,18 @@ use crate::random::{Draws, Purpose};
 /// The names of the faults that only such runs have begin here.
 const KIND: u64 = 160;
 
+/// In what a survivor may fall.
+const STAGES: [Moment; 8] = [
+    Moment::SendMesh,
+    Moment::Lead,
+    Moment::Write,
+    Moment::SendOrder,
+    Moment::SendLogEnd,
+    Moment::SendFound,
+    Moment::SendFounded,
+    Moment::SendAppend,
+];
+
 /// The plan of that number.
 pub(super) fn plan(seed: u64) -> Plan {
     let mut draws = Draws::new(seed, Purpose::Recovery, 0, 0);
@@ -21,8 +33,8 @@ pub(super) fn plan(seed: u64) -> Plan {
     let survivors: Vec<usize> = (0..count).filter(|node| !lost.contains(node)).collect();
     let lost_at = draws.between(5 * SECOND, 7 * SECOND);
     let at = lost_at + draws.between(SECOND, 3 * SECOND);
-    lose(&mut plan, &mut draws, &lost, lost_at);
-    for ordinal in 0..draws.between(0, 3) {
+    lose(&mut plan, &mut draws, &lost, (lost_at, at));
+    for ordinal in 0..draws.between(0, 4) {
         let node = survivors[draws.index(survivors.len())];
         let after_outputs = draws.percent(40).then(|| draws.below(8) as u32);
         let down = draws.spread(MILLI, 2 * SECOND);
@@ -30,22 +42,27 @@ pub(super) fn plan(seed: u64) -> Plan {
         let when = if draws.percent(50) {
             Trigger::At(draws.between(at, at + 4 * SECOND))
         } else {
-            let moment = draws.pick(&[Moment::SendMesh, Moment::Lead, Moment::Write]);
+            let moment = draws.pick(&STAGES);
             let nth = draws.spread(1, 12) as u32;
-            let nth = if moment == Moment::Lead { 1 + nth % 3 } else { nth + 20 };
+            let nth = match moment {
+                Moment::Lead => 1 + nth % 3,
+                Moment::SendMesh | Moment::Write => nth + 20,
+                _ => nth.min(6),
+            };
             Trigger::On(Condition { moment, node: Some(node), nth, after: draws.below(20 * MILLI) })
         };
         plan.faults.push(Fault { id: KIND << 16 | 1 << 8 | ordinal, when, kind });
     }
     write_on(&mut plan, &mut draws, lost_at);
     let asked_at = survivors[draws.index(survivors.len())];
+    let wanders = draws.percent(50);
     let mut draws = Draws::new(seed, Purpose::Recovery, 2, 0);
     match draws.weighted(&[50, 25, 25]) {
         1 => lag(&mut plan, &mut draws, &survivors, lost_at),
         2 => fall_within(&mut plan, &mut draws, &survivors, (asked_at, at)),
         _ => {}
     }
-    plan.recovery = Some(RecoveryPlan { at, asked_at, lost });
+    plan.recovery = Some(RecoveryPlan { at, asked_at, wanders, lost });
     super::sort(&mut plan);
     plan
 }
@@ -77,11 +94,12 @@ fn lost(draws: &mut Draws, count: usize) -> Vec<usize> {
 }
 
 /// They are down, or live on by themselves; some come back before everything heals.
-fn lose(plan: &mut Plan, draws: &mut Draws, lost: &[usize], lost_at: u64) {
-    let until = if draws.percent(30) {
-        draws.between(4 * SECOND, plan.fault_phase - lost_at)
-    } else {
-        plan.fault_phase
+fn lose(plan: &mut Plan, draws: &mut Draws, lost: &[usize], (lost_at, ordered_at): (u64, u64)) {
+    let until = match draws.index(10) {
+        0..3 => draws.between(4 * SECOND, plan.fault_phase - lost_at),
+        // In the midst of it.
+        3..5 => ordered_at - lost_at + draws.spread(MILLI, 3 * SECOND),
+        _ => plan.fault_phase,
     };
     if draws.percent(50) {
         let kind = FaultKind::Partition { side: lost.to_vec(), length: until };
@@ -90,6 +108,8 @@ fn lose(plan: &mut Plan, draws: &mut Draws, lost: &[usize], lost_at: u64) {
     let power = draws.percent(50);
     for (ordinal, &node) in (0..).zip(lost) {
         let at = lost_at + draws.below(200 * MILLI);
+        // One of them may come back by itself, before the others.
+        let until = if draws.percent(20) { draws.between(SECOND, until) } else { until };
         let kind = FaultKind::Crash { node, power, after_outputs: None, down: until };
         plan.faults.push(Fault { id: KIND << 16 | ordinal, when: Trigger::At(at), kind });
     }

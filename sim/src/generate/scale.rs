@@ -38,6 +38,7 @@ pub(crate) fn plan(nodes: usize, seed: u64, length: Time) -> Plan {
         updates: None,
         config: Vec::new(),
         departures: Vec::new(),
+        stops: Vec::new(),
         recovery: None,
         faults: faults(nodes, seed, &edges, forming, until),
         beyond_repair: false,
@@ -91,6 +92,7 @@ fn tree(count: usize, seed: u64) -> (Vec<NodePlan>, Vec<Edge>) {
         wall_offset: 0,
         disk_factor: 1,
         next_version: false,
+        region: None,
     };
     (parents.iter().enumerate().map(node).collect(), edges)
 }

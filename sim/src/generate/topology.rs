@@ -75,6 +75,7 @@ pub(super) fn topology(seed: u64, count: usize) -> (Vec<NodePlan>, Vec<Edge>) {
                 wall_offset: 0,
                 disk_factor: 1,
                 next_version: false,
+                region: None,
             }
         })
         .collect();

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use wattle_core::mesh::valid_region;
+
 use super::{ConfigWish, FORMAT, Latency, MAX_NODES, Plan, Wish};
 use crate::checker::{CALLS_MOST, WISHES_MOST};
 use crate::event::{SECOND, Time};
@@ -30,6 +32,7 @@ impl Plan {
         self.check_config()?;
         self.check_departures()?;
         self.check_recovery()?;
+        self.check_stops()?;
         for &node in self.forsaken.iter().flat_map(|forsaken| &forsaken.nodes) {
             self.known(node, "who is forsaken")?;
         }
@@ -141,6 +144,28 @@ impl Plan {
             return Err("members go, or are lost with the quorum: not both in one plan".into());
         }
         Ok(())
+    }
+
+    fn check_stops(&self) -> Result<(), String> {
+        let mut stopped = BTreeSet::new();
+        for (index, stop) in self.stops.iter().enumerate() {
+            self.known(stop.node, &format!("who stops by stop {index}"))?;
+            if !stopped.insert(stop.node) {
+                return Err(format!("node {} stops twice: once is enough", stop.node));
+            }
+            if stop.at > LONGEST || stop.away > LONGEST {
+                return Err(format!("stop {index} begins or ends after 1000000s"));
+            }
+        }
+        if !self.stops.is_empty() && self.recovery.is_some() {
+            return Err("members stop, or a quorum is lost: not both in one plan".into());
+        }
+        match self.nodes.iter().filter_map(|node| node.region.as_ref()).find(|name| !valid_region(name)) {
+            Some(region) => {
+                Err(format!("{region:?} is no region: 1 to 64 characters out of A-Z a-z 0-9 . _ -"))
+            }
+            None => Ok(()),
+        }
     }
 
     fn check_nodes(&self) -> Result<(), String> {

@@ -131,6 +131,12 @@ fn keep_streams(plan: &mut Plan, moved: &dyn Fn(usize) -> usize, kept: &dyn Fn(u
         departure.returns = departure.returns.and_then(|(after, through)| Some((after, kept(through)?)));
         node != asked_at
     });
+    let mut stopped = BTreeSet::new();
+    plan.stops.retain_mut(|stop| {
+        let Some(node) = kept(stop.node) else { return false };
+        stop.node = node;
+        stopped.insert(node)
+    });
     plan.registry.retain_mut(|call| {
         let Some(node) = kept(call.node) else { return false };
         call.node = node;

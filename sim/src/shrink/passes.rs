@@ -178,6 +178,10 @@ fn calls(plan: &Plan, _: Hint) -> Vec<Edit> {
     for range in ranges(plan.departures.len()) {
         edits.push(edit(move |plan| drop(plan.departures.drain(range.clone()))));
     }
+    for range in ranges(plan.stops.len()) {
+        edits.push(edit(move |plan| drop(plan.stops.drain(range.clone()))));
+    }
+    edits.push(edit(|plan| plan.nodes.iter_mut().for_each(|node| node.region = None)));
     for departure in 0..plan.departures.len() {
         edits.push(edit(move |plan| plan.departures[departure].returns = None));
     }

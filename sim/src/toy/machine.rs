@@ -46,6 +46,7 @@ impl Machine for Toy {
             tokens: boot.0 as u64 >> 16 << 8,
             free: u64::MAX,
             stopped: false,
+            duplicated: false,
         }
     }
 
@@ -153,6 +154,7 @@ impl Machine for Toy {
             reachable: true,
             hops: None,
             stopped: false,
+            duplicated: false,
             region: None,
             voting: String::new(),
             voter: Some(*node) == first,
@@ -173,6 +175,7 @@ impl Machine for Toy {
         };
         Some(Status {
             recovery: wattle_core::recovery::RecoveryStatus::default(),
+            duplicate: None,
             node: self.me(),
             name: self.config.identity.name.clone(),
             boot: self.boot,

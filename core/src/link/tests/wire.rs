@@ -71,7 +71,10 @@ fn what_does_not_fit_is_refused_with_words() {
     for (place, change) in wrong.into_iter().enumerate() {
         assert!(hello_with(change).unwrap_err().starts_with("hello with"), "number {place}");
     }
-    assert!(Message::decode(Bytes::new()).is_err(), "an empty message says nothing");
+    let later = Bytes::from_static(b"\xc2\x3e\x04next");
+    for nothing in [Bytes::new(), later] {
+        assert_eq!(Message::decode(nothing), Ok(Message::Unknown), "it says nothing to this version");
+    }
     let too_many = vec![(GroupId(1), Term(1)); LEADS_PAGE_MAX + 1];
     for (page, pages, groups) in
         [(0, 0, vec![]), (2, 2, vec![]), (0, LEADS_PAGES_MAX + 1, vec![]), (0, 1, too_many)]

@@ -31,6 +31,7 @@ mod modes;
 mod random;
 mod recovery;
 mod registry;
+mod rivals;
 mod room;
 mod settings;
 mod snapshots;
@@ -72,6 +73,14 @@ struct Host {
     eras: Vec<u64>,
     /// Under which it goes on.
     era: u64,
+    /// Its fence was lifted.
+    unfenced: usize,
+    /// What its replica holds that was not applied.
+    held: Vec<Applied>,
+    /// Where its log leaves the one that others go on from, if not where the shorter one ends.
+    parts_at: Option<LogIndex>,
+    /// Why it does not go on alone, if it is asked.
+    cannot_found: Option<String>,
     /// How many groups it leads that another could.
     leads: usize,
     farewell: bool,
@@ -179,6 +188,10 @@ impl World {
             bounds: (0, Vec::new()),
             eras: Vec::new(),
             era: 0,
+            unfenced: 0,
+            held: Vec::new(),
+            parts_at: None,
+            cannot_found: None,
             leads: 0,
             farewell: false,
             offline: false,
@@ -513,7 +526,11 @@ impl World {
             }
             Output::Bounds { epoch, former, .. } => entry.bounds = (epoch.number, former),
             Output::Fence { eras, .. } => self.fenced(host, &eras),
-            Output::Unfence => self.hosts[host].eras.clear(),
+            Output::Unfence => {
+                entry.eras.clear();
+                entry.unfenced += 1;
+            }
+            Output::Compare(trail) => self.compared(host, &trail),
             Output::Found { era, holds, .. } => self.found_anew(host, era, holds),
             Output::Snapshot { .. }
             | Output::Installed { .. }

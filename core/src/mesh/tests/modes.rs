@@ -144,3 +144,28 @@ fn a_critical_mesh_changes_nothing_but_lets_go_of_members() {
     assert!(matches!(world.reply(1, request), Some(Ok(Reply::StreamOpened { created: true, .. }))));
     world.assert_equal();
 }
+
+#[test]
+fn without_a_leader_what_nobody_was_asked_for_is_refused_at_once_and_what_was_sent_waits() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.pass(Span::secs(10));
+    world.quorum = false;
+    let sent = world.command(1, open("sent", "a", "b"));
+    world.lead(None);
+    let early = world.command(1, open("early", "a", "b"));
+    world.pass(Span::secs(1));
+    assert_eq!(world.reply(1, early), None, "one may be elected");
+    world.pass(Span::secs(3));
+    let late = world.command(1, open("late", "a", "b"));
+    for refused in [early, late] {
+        assert_eq!(world.reply(1, refused), Some(Err(Refusal::NoQuorum)));
+    }
+    assert_eq!(world.reply(1, sent), None, "it may be done");
+    world.quorum = true;
+    world.lead(Some(0));
+    let led = world.command(1, open("led", "a", "b"));
+    world.pass(Span::secs(1));
+    for done in [sent, led] {
+        assert!(matches!(world.reply(1, done), Some(Ok(_))), "{:?}", world.reply(1, done));
+    }
+}

@@ -2,7 +2,9 @@ use super::leaving::{evict, invite, shown};
 use super::*;
 use crate::epoch::Epoch;
 use crate::mesh::recover::View;
-use crate::recovery::{LogEnd, LogPlace, RecoverCommand, RecoverRefusal, RecoverReply, RecoveryStage};
+use crate::recovery::{
+    LogEnd, LogPlace, LogTrail, RecoverCommand, RecoverRefusal, RecoverReply, RecoveryStage,
+};
 
 impl World {
     pub(super) fn configured_at(&self) -> LogIndex {
@@ -22,17 +24,37 @@ impl World {
         let index = LogIndex(self.hosts[host].applied as u64);
         let last = LogPlace { index, term, ..LogPlace::default() };
         let end = Ok(LogEnd { term, last, certain: last });
-        self.inbox.push_back((host, Input::LogEnd { era, end }));
+        let held = self.hosts[host].held.clone();
+        self.inbox.push_back((host, Input::LogEnd { era, end, held, whole: true }));
+    }
+
+    /// What a founder whose log ends there tells of it.
+    fn trail(&self, end: usize) -> LogTrail {
+        let end = LogPlace { index: LogIndex(end as u64), term: Term(self.term), ..LogPlace::default() };
+        LogTrail { end, certain: end.index, terms: Vec::new() }
+    }
+
+    /// How far the log there is the one that others go on from.
+    pub(super) fn compared(&mut self, host: usize, trail: &LogTrail) {
+        let shared = trail.end.index.min(LogIndex(self.hosts[host].applied as u64));
+        let shared = self.hosts[host].parts_at.unwrap_or(shared);
+        let held = self.hosts[host].held.clone();
+        self.inbox.push_back((host, Input::Compared { shared, held, whole: true }));
     }
 
     /// A replica is to go on alone.
     pub(super) fn found_anew(&mut self, host: usize, era: u64, holds: LogPlace) {
-        let done = Ok(());
-        self.inbox.push_back((host, Input::Founded { era, done }));
         if self.hosts[host].era == era {
-            return;
+            return self.inbox.push_back((host, Input::Founded { era, done: Ok(None) }));
+        }
+        if let Some(why) = self.hosts[host].cannot_found.clone() {
+            return self.inbox.push_back((host, Input::Founded { era, done: Err(why) }));
         }
         let end = self.hosts[host].applied;
+        let trail = self.trail(end);
+        // In the same step.
+        let founded = Input::Founded { era, done: Ok(Some(trail)) };
+        self.hosts[host].mesh.handle(self.now, founded);
         assert!(holds.index.0 <= end as u64, "the founder holds what is committed");
         self.log.truncate(end);
         let replica = |world: &Self, host: usize| {
@@ -74,7 +96,35 @@ impl World {
         self.pass(Span::secs(4));
     }
 
-    fn view(&self, host: usize) -> View {
+    /// One input at a time, until somebody leads: who.
+    pub(super) fn until_led(&mut self) -> usize {
+        for _ in 0..10_000 {
+            let Some((host, input)) = self.inbox.pop_front() else { break };
+            if self.hosts[host].up {
+                self.hosts[host].mesh.handle(self.now, input);
+            }
+            for host in 0..self.hosts.len() {
+                self.drain(host);
+            }
+            if self.leader.is_some() {
+                break;
+            }
+        }
+        self.leader.expect("somebody goes on")
+    }
+
+    /// A host hears what has come for it, and nothing that follows from that.
+    pub(super) fn pump_inputs_of(&mut self, host: usize) {
+        let (own, others) = core::mem::take(&mut self.inbox).into_iter().partition(|(to, _)| *to == host);
+        self.inbox = others;
+        let own: VecDeque<(usize, Input)> = own;
+        for (_, input) in own {
+            self.hosts[host].mesh.handle(self.now, input);
+        }
+        self.drain(host);
+    }
+
+    pub(super) fn view(&self, host: usize) -> View {
         let unreached = self.hosts[host].unreached.iter().copied().collect();
         View {
             unreached,
@@ -84,12 +134,12 @@ impl World {
         }
     }
 
-    fn recovery(&mut self, host: usize, command: RecoverCommand) -> RequestId {
+    pub(super) fn recovery(&mut self, host: usize, command: RecoverCommand) -> RequestId {
         let view = self.view(host);
         self.command(host, |request| Input::Recover { request, command, view })
     }
 
-    fn recovered(&self, host: usize, request: RequestId) -> crate::recovery::Recovered {
+    pub(super) fn recovered(&self, host: usize, request: RequestId) -> crate::recovery::Recovered {
         match self.reply(host, request) {
             Some(Ok(Reply::Recovery(RecoverReply::Recovered(recovered)))) => recovered,
             other => panic!("not recovered: {other:?}"),
@@ -105,16 +155,20 @@ impl World {
     }
 }
 
-fn names(lost: &[&str]) -> Vec<String> {
+pub(super) fn rival(world: &World, host: usize) -> String {
+    world.mesh(host).recovery_status().rival.expect("it is shown")
+}
+
+pub(super) fn names(lost: &[&str]) -> Vec<String> {
     lost.iter().map(ToString::to_string).collect()
 }
 
-fn recover(lost: &[&str]) -> RecoverCommand {
+pub(super) fn recover(lost: &[&str]) -> RecoverCommand {
     RecoverCommand::Recover { lost: names(lost) }
 }
 
 /// Five members, of which the first three are lost: a majority of the voters.
-fn without_quorum() -> World {
+pub(super) fn without_quorum() -> World {
     let mut world = World::grown(&["a", "b", "c", "d", "e"]);
     world.pass(Span::secs(2));
     world.command(0, open("words", "d", "e"));
@@ -304,7 +358,7 @@ fn the_lost_that_decided_more_do_not_give_it_up_and_take_nobody_out_elsewhere() 
     world.inbox.push_back((0, proof));
     world.pump();
     assert_eq!((world.hosts[0].parted, world.mesh(0).epoch().number), (0, 0));
-    let why = world.mesh(0).recovery_status().rival.expect("it is shown");
+    let why = rival(&world, 0);
     assert!(why.contains("recovery 1") && why.contains("does not follow"), "{why}");
     assert_eq!(world.stages(0), [RecoveryStage::Rival], "told once");
     // What they say of survivors counts for nothing there.
@@ -340,20 +394,7 @@ fn the_founder_that_falls_before_the_lost_are_taken_out_does_it_when_it_leads_ag
     let view = world.view(3);
     let command = recover(&["a", "b", "c"]);
     world.inbox.push_back((3, Input::Recover { request, command, view }));
-    // One input at a time, until somebody leads: it falls at that moment.
-    for _ in 0..10_000 {
-        let Some((host, input)) = world.inbox.pop_front() else { break };
-        if world.hosts[host].up {
-            world.hosts[host].mesh.handle(world.now, input);
-        }
-        for host in 0..world.hosts.len() {
-            world.drain(host);
-        }
-        if world.leader.is_some() {
-            break;
-        }
-    }
-    let founder = world.leader.expect("somebody goes on");
+    let founder = world.until_led();
     world.leader = None;
     world.restart(founder);
     assert_eq!(world.mesh(founder).epoch().number, 0);

@@ -159,9 +159,9 @@ fn a_node_that_does_not_lead_names_the_leader_it_knows() {
 }
 
 #[test]
-fn without_a_leader_a_request_ends_as_no_quorum() {
+fn a_request_that_a_leader_without_a_quorum_was_given_ends_as_no_quorum() {
     let mut world = World::grown(&["a", "b"]);
-    world.lead(None);
+    world.quorum = false;
     let request = world.command(1, open("s", "a", "b"));
     world.pass(Span::secs(9));
     assert_eq!(world.reply(1, request), None);

@@ -73,21 +73,27 @@ fn it_waits_for_others_to_lead_but_not_for_long() {
 }
 
 #[test]
-fn who_waits_for_the_mesh_is_told_that_it_stops() {
-    let mut world = World::grown(&["a", "b", "c"]);
-    world.quorum = false;
-    let open = world.command(1, open("words", "a", "b"));
-    let read = world.command(1, |request| Input::Config {
-        request,
-        command: crate::agreed::ConfigCommand::Get {
-            key: "k".into(),
-            consistency: crate::agreed::Consistency::Linearizable,
-        },
-    });
-    world.command(1, stop(true));
-    world.pass(Span::secs(1));
-    assert_eq!(world.reply(1, open), Some(Err(Refusal::MeshStopped)));
-    assert_eq!(world.reply(1, read), Some(Err(Refusal::MeshStopped)));
+fn who_waits_for_the_mesh_is_told_that_it_stops_and_that_what_was_sent_may_be_done() {
+    for sent in [true, false] {
+        let mut world = World::grown(&["a", "b", "c"]);
+        world.quorum = false;
+        if !sent {
+            world.lead(None);
+        }
+        let open = world.command(1, open("words", "a", "b"));
+        let read = world.command(1, |request| Input::Config {
+            request,
+            command: crate::agreed::ConfigCommand::Get {
+                key: "k".into(),
+                consistency: crate::agreed::Consistency::Linearizable,
+            },
+        });
+        world.command(1, stop(true));
+        world.pass(Span::secs(1));
+        let refusal = if sent { Refusal::StoppedMeanwhile } else { Refusal::MeshStopped };
+        assert_eq!(world.reply(1, open), Some(Err(refusal)));
+        assert_eq!(world.reply(1, read), Some(Err(Refusal::MeshStopped)));
+    }
 }
 
 #[test]
@@ -109,7 +115,7 @@ fn who_leaves_while_it_stops_can_join_again() {
     let leaves = world.ask(2, leave(true));
     let stops = world.ask(2, stop(true));
     world.pump();
-    assert!(matches!(world.reply(2, leaves), Some(Ok(Reply::Left) | Err(Refusal::MeshStopped))));
+    assert!(matches!(world.reply(2, leaves), Some(Ok(Reply::Left) | Err(Refusal::StoppedMeanwhile))));
     assert_eq!(world.reply(2, stops), Some(Err(Refusal::NotMember)), "there is nothing to stop any more");
     assert!(!world.hosts[2].offline);
     world.restart(2);
@@ -141,4 +147,35 @@ fn who_says_that_it_stops_is_not_said_to_have_failed() {
         MeshEvent::NodeRecovered { node, name },
     ];
     assert_eq!(world.hosts[0].events, events);
+}
+
+#[test]
+fn what_was_written_before_a_stop_is_told_to_who_watches_after_it() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    let set = |request, key: &str| Input::Config {
+        request,
+        command: crate::agreed::ConfigCommand::Set {
+            key: key.into(),
+            value: Bytes::from_static(b"1"),
+            expected: crate::agreed::Expected::Any,
+        },
+    };
+    let before = world.mesh(1).applied_index();
+    world.command(0, |request| set(request, "k/1"));
+    world.command(1, stop(true));
+    world.pass(Span::secs(1));
+    world.command(1, start());
+    world.command(0, |request| set(request, "k/2"));
+    world.pass(Span::secs(1));
+    let watch = world.command(1, |request| Input::Config {
+        request,
+        command: crate::agreed::ConfigCommand::Watch { prefix: "k/".into(), after: Some(before) },
+    });
+    let Some(Ok(Reply::Config(crate::agreed::ConfigReply::Changes { fresh, changes, .. }))) =
+        world.reply(1, watch)
+    else {
+        panic!("{:?}", world.reply(1, watch))
+    };
+    let keys: Vec<&str> = changes.iter().map(|change| &change.key[..]).collect();
+    assert_eq!((fresh, &keys[..]), (false, &["k/1", "k/2"][..]));
 }

@@ -61,7 +61,7 @@ fn found(cluster: &mut Cluster, node: usize, founding: Founding) -> Result<(), S
     cluster.tell(node, Input::Found { group: cluster.group, founding });
     let outputs = cluster.outputs.take().unwrap_or_default();
     let done = outputs.into_iter().find_map(|(_, output)| match output {
-        Output::Founded { done, .. } => Some(done),
+        Output::Founded { done, .. } => Some(done.map(drop)),
         _ => None,
     });
     done.expect("it is answered")
@@ -332,4 +332,155 @@ fn planted_bugs_of_recoveries_are_found_in_random_histories() {
         assert!(found.is_some(), "not found: {}", bug.describe().name);
         std::println!("{}: seed {found:?}", bug.describe().name);
     }
+}
+
+/// A message of a survivor that goes on under that era.
+fn said(cluster: &mut Cluster, (from, to): (usize, usize), era: u64, body: Body) {
+    let (sender, addressee, term) =
+        (member(from).replica, Some(member(to).replica), cluster.place(from).term);
+    let message = crate::raft::Message { sender, addressee, term, life: 0, era, body };
+    cluster.tell(
+        to,
+        Input::Message { from: member(from).node, group: GroupId::CONTROL, message: message.into() },
+    );
+    cluster.sync_all(to);
+}
+
+#[test]
+fn a_founder_that_is_ordered_again_is_no_quorum_by_itself() {
+    let mut cluster = five();
+    let (lost, survivors) = ([0, 1, 2], [3, 4, 5]);
+    for node in lost {
+        cluster.crash(node);
+    }
+    cluster.settle(Span::secs(1));
+    let founder = recover(&mut cluster, ERA, &survivors, &lost);
+    // Whether the others have heard of it or not.
+    for (heard, again) in [(false, ERA + 1), (true, ERA + 2)] {
+        cluster.sync_all(founder);
+        if heard {
+            cluster.settle(Span::secs(1));
+        }
+        let ends = fence(&mut cluster, again, &survivors, &lost);
+        assert!(ends.values().all(Result::is_ok), "{ends:?}");
+        recover(&mut cluster, again, &survivors, &lost);
+    }
+    cluster.settle(Span::secs(1));
+    let leader = cluster.leader().expect("one goes on");
+    cluster.propose(leader, "after");
+    cluster.settle(Span::secs(1));
+    for node in survivors {
+        assert_eq!(cluster.commands(node), ["before", "after"].map(bytes::Bytes::from), "node {node}");
+        assert_eq!(cluster.place(node).era, ERA + 2);
+    }
+}
+
+/// Three survivors, of which one founded and another heard of it; the third did not.
+fn founded_and_half_told() -> (Cluster, usize, usize, usize) {
+    let mut cluster = five();
+    let (lost, survivors) = ([0, 1, 2], [3, 4, 5]);
+    for node in lost {
+        cluster.crash(node);
+    }
+    cluster.settle(Span::secs(1));
+    let founder = recover(&mut cluster, ERA, &survivors, &lost);
+    let others: Vec<usize> = survivors.into_iter().filter(|&node| node != founder).collect();
+    let (told, untold) = (others[0], others[1]);
+    cluster.cut.extend(survivors.iter().filter(|&&node| node != untold).map(|&node| (node, untold)));
+    cluster.settle(Span::secs(1));
+    assert_eq!((cluster.place(told).era, cluster.place(untold).era), (ERA, 0));
+    (cluster, founder, told, untold)
+}
+
+#[test]
+fn what_survivors_ask_each_other_under_an_earlier_recovery_does_not_end_a_later_fence() {
+    let (mut cluster, _, told, untold) = founded_and_half_told();
+    let (lost, survivors) = ([0, 1, 2], [3, 4, 5]);
+    fence(&mut cluster, ERA + 1, &survivors, &lost);
+    said(
+        &mut cluster,
+        (told, untold),
+        ERA,
+        Body::Recall { mark: None, question: true, start: 5, alone: false },
+    );
+    assert_eq!(cluster.place(untold).era, 0, "nobody leads who says that");
+    recover(&mut cluster, ERA + 1, &survivors, &lost);
+    cluster.cut.clear();
+    cluster.settle(Span::secs(2));
+    for node in survivors {
+        assert_eq!(cluster.place(node).era, ERA + 1, "node {node}");
+    }
+}
+
+#[test]
+fn an_earlier_founder_that_goes_on_is_followed_and_a_later_one_after_it() {
+    // Nobody founds the later one: the earlier founder was never asked.
+    for later in [false, true] {
+        let (mut cluster, founder, told, untold) = founded_and_half_told();
+        let (lost, survivors) = ([0, 1, 2], [3, 4, 5]);
+        fence(&mut cluster, ERA + 1, &[told, untold], &lost);
+        cluster.cut.clear();
+        cluster.settle(Span::secs(2));
+        cluster.propose(founder, "after");
+        cluster.settle(Span::secs(1));
+        for node in survivors {
+            assert_eq!((cluster.place(node).era, cluster.commands(node).len()), (ERA, 2), "node {node}");
+            assert_ne!(cluster.role(node), Some(RoleName::Candidate));
+        }
+        if !later {
+            // What it founded has grown by one of those that are fenced, and needs its vote.
+            let [voters, learners] =
+                [&[founder, told][..], &[untold]].map(|nodes| nodes.iter().copied().map(member).collect());
+            cluster.tell(founder, Input::Change { group: GroupId::CONTROL, voters, learners, context: 1 });
+            cluster.settle(Span::secs(1));
+            cluster.crash(founder);
+            cluster.restart(founder);
+            cluster.settle(Span::secs(3));
+            assert_eq!(cluster.leader(), Some(founder));
+        } else {
+            recover(&mut cluster, ERA + 1, &survivors, &lost);
+            cluster.settle(Span::secs(2));
+            assert!(survivors.iter().all(|&node| cluster.place(node).era == ERA + 1));
+        }
+    }
+}
+
+#[test]
+fn what_a_learner_holds_is_certain_only_as_far_as_it_was_told() {
+    let mut cluster = five();
+    let leader = cluster.leader().unwrap();
+    let (last, term) = (cluster.place(5).last, cluster.place(leader).term);
+    for node in 0..5 {
+        cluster.crash(node);
+    }
+    cluster.settle(Span::secs(1));
+    // A start forgets nothing of what was known to be committed.
+    cluster.crash(5);
+    cluster.restart(5);
+    let ends = fence(&mut cluster, ERA, &[5], &[0, 1, 2, 3, 4]);
+    assert_eq!(ends[&5].as_ref().unwrap().certain, last);
+    cluster.fences.remove(&5);
+    cluster.tell(5, Input::Unfence { group: GroupId::CONTROL });
+    // It is about to vote, and the append was cut in front of the entry that says so.
+    let entry = crate::raft::Entry {
+        index: last.index.next(),
+        term,
+        kind: crate::raft::EntryKind::Command,
+        data: "not committed".into(),
+        weight: 0,
+    };
+    let append = crate::raft::Append {
+        previous: last,
+        commit: last.index,
+        durable: last,
+        entries: [entry].into_iter().collect(),
+        number: 1,
+        round: 0,
+        copy: false,
+        cut: false,
+    };
+    cluster.hear(5, leader, term, Body::Append(append));
+    let ends = fence(&mut cluster, ERA + 1, &[5], &[0, 1, 2, 3, 4]);
+    let end = ends[&5].clone().unwrap();
+    assert_eq!((end.last.index, end.certain), (last.index.next(), last));
 }

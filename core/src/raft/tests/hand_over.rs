@@ -24,3 +24,14 @@ fn what_is_led_is_handed_to_the_best_voter_that_is_there() {
     cluster.settle(Span::secs(1));
     assert_eq!(cluster.leader(), Some(other));
 }
+
+#[test]
+fn nothing_is_handed_over_without_a_quorum_that_could_elect_another() {
+    let mut cluster = Cluster::new(71, GROUP, 5, 5, 0);
+    cluster.settle(Span::secs(2));
+    let leader = cluster.leader().expect("a leader");
+    let away =
+        |count: usize| (1..=count).map(|step| member((leader + step) % 5).node).collect::<BTreeSet<_>>();
+    assert_eq!(cluster.hand_over(leader, &away(3)), 0, "two of five elect nobody");
+    assert_eq!(cluster.hand_over(leader, &away(2)), 1);
+}

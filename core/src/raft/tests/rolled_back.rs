@@ -112,3 +112,30 @@ fn a_candidate_that_forgot_its_term_is_told_of_it() {
     let voters = cluster.configuration(leader).voters;
     assert!(!voters.contains(&member(victim)), "it came back under a fresh replica id");
 }
+
+#[test]
+fn a_disk_that_is_taken_back_to_where_it_waited_under_a_fresh_id_takes_another_one() {
+    let mut cluster = Cluster::new(31, GROUP, 3, 3, 0);
+    cluster.settle(Span::secs(2));
+    let leader = cluster.leader().expect("a leader");
+    let victim = (leader + 1) % 3;
+    let image = cluster.replicas[victim].disk.clone();
+    cluster.propose(leader, "one");
+    cluster.settle(Span::millis(500));
+    cluster.take_back(victim, image);
+    while cluster.place(victim).replica == member(victim).replica {
+        cluster.settle(Span::millis(10));
+    }
+    let (fresh, waiting) = (cluster.place(victim).replica, cluster.replicas[victim].disk.clone());
+    let votes_as = |cluster: &Cluster, replica| {
+        let leader = cluster.leader().expect("a leader");
+        let node = member(victim).node;
+        cluster.configuration(leader).voters.contains(&crate::configuration::Member { node, replica })
+    };
+    cluster.settle(Span::secs(2));
+    assert!(votes_as(&cluster, fresh), "it was admitted, and has voted and answered since");
+    cluster.take_back(victim, waiting);
+    assert_ne!(cluster.place(victim).replica, fresh);
+    cluster.goes_on(3);
+    assert!(!votes_as(&cluster, fresh), "what it vouched for under that id is forgotten");
+}

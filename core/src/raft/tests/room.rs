@@ -11,7 +11,7 @@ use crate::digest::Chain;
 use crate::id::{GroupId, LogIndex, Term};
 use crate::level::Level;
 use crate::planted::Planted;
-use crate::raft::{Body, Config, Groups, Input, Message, Output, Place, RefusedReason, Snapshot};
+use crate::raft::{Body, Config, Fence, Groups, Input, Message, Output, Place, RefusedReason, Snapshot};
 use crate::rng::{Purpose, Rng};
 use crate::time::{Instant, Now, Span, Wall};
 
@@ -119,6 +119,31 @@ fn half_a_state_is_let_go_when_the_group_stops() {
     let message = Message { sender, addressee, term: Term(1), life: 0, era: 0, body }.into();
     node.tell(Input::Message { from: member(1).node, group: GroupId(1), message });
     assert_eq!(node.groups.states(), (0, 0));
+}
+
+#[test]
+fn half_a_state_is_let_go_when_a_fence_is_put_up_and_nothing_is_said_while_one_is_before_its_owner() {
+    let mut node = Node::new();
+    let group = GroupId(1);
+    let fence = |era| Input::Fence {
+        group,
+        fence: Fence { eras: [era].into(), lost: [member(1), member(2)].map(|m| m.node).into() },
+    };
+    node.half(1, false);
+    node.tell(fence(7));
+    assert_eq!(node.groups.states(), (0, 0));
+    node.tell(Input::Unfence { group });
+    node.half(1, false);
+    assert_eq!(node.half(1, true), Some(100));
+    let says = |outputs: Vec<Output>| {
+        outputs
+            .into_iter()
+            .find_map(|output| if let Output::Fenced { end, .. } = output { Some(end) } else { None })
+    };
+    assert!(says(node.tell(fence(8))).expect("it answers").is_err());
+    node.tell(Input::Installed { group, taken: false });
+    assert_eq!(node.groups.states(), (0, 0));
+    assert!(says(node.tell(fence(8))).expect("it answers").is_ok());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Nodes that say that they stop.
 
 use super::*;
+use crate::route::table::Offered;
 
 fn node(world: &mut World, node: usize) -> &mut Routes {
     world.nodes.get_mut(&node).expect("it runs")
@@ -53,4 +54,21 @@ fn what_a_stopped_node_said_is_replaced_by_its_next_start() {
     world.connect(1, 2, 10);
     world.run(Span::secs(2));
     assert!(!world.nodes[&1].is_stopped(id(2)));
+}
+
+#[test]
+fn a_table_that_differs_only_in_who_is_stopped_is_another_and_is_repaired() {
+    // Of a node that exists twice, one says under the same version that it stops.
+    let mut world = World::new(3, 7);
+    world.connect(1, 3, 10);
+    world.run(Span::secs(5));
+    let version = node(&mut world, 1).table.get(id(3)).expect("it is known").version();
+    let digest = node(&mut world, 1).table.digest();
+    let links = node(&mut world, 1).table.get(id(3)).expect("it is known").adjacencies().into();
+    let stopped = LinkState::new(version, id(3), links).with_stopped(true);
+    let now = world.now;
+    let routes = node(&mut world, 1);
+    assert!(matches!(routes.table.offer(now, stopped, Span::ZERO), Offered::Taken { links: true }));
+    assert_ne!(routes.table.digest(), digest);
+    assert!(routes.is_stopped(id(3)));
 }

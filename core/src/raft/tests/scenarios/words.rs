@@ -137,7 +137,7 @@ pub(super) fn described(node: usize, output: &Output) -> Option<String> {
         Output::Stopped { reason, .. } => format!("stops: {reason}"),
         Output::Era { era, .. } => format!("goes on under recovery {era}"),
         Output::Founded { done, .. } => match done {
-            Ok(()) => "founds the group anew".into(),
+            Ok(_) => "founds the group anew".into(),
             Err(why) => format!("does not found the group anew: {why}"),
         },
         Output::Fenced { end: Ok(end), .. } => {

@@ -1,0 +1,56 @@
+//! What the control group and the mesh tell each other of a lost quorum.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::Node;
+use super::wiring::mesh_entry;
+use crate::id::{GroupId, RequestId};
+use crate::recovery::{LogEnd, LogPlace, LogTrail, RecoverCommand};
+use crate::{mesh, raft};
+
+impl Node {
+    pub(super) fn recover_mesh(&mut self, request: RequestId, command: RecoverCommand) {
+        let group = self.groups.status(GroupId::CONTROL);
+        let (last, term) =
+            group.as_ref().map(|group| (group.last.index, group.last.term)).unwrap_or_default();
+        let unreached = self.unreached();
+        let trouble = group.and_then(|group| group.stopped);
+        let view = mesh::RecoverView { unreached, last, term, trouble };
+        self.mesh.handle(self.now, mesh::Input::Recover { request, command, view });
+    }
+
+    /// The control group is fenced here.
+    pub(super) fn log_ends(&mut self, era: u64, end: Result<raft::End, String>) {
+        let end =
+            end.map(|end| LogEnd { term: end.term, last: place(end.last), certain: place(end.certain) });
+        let (held, whole) = self.not_applied();
+        self.mesh.handle(self.now, mesh::Input::LogEnd { era, end, held, whole });
+    }
+
+    /// The control group was founded anew here, or not.
+    pub(super) fn founded(&mut self, era: u64, done: Result<Option<raft::Trail>, String>) {
+        let trail = |raft::Trail { end, certain, terms }| LogTrail { end: place(end), certain, terms };
+        let done = done.map(|begun| begun.map(trail));
+        self.mesh.handle(self.now, mesh::Input::Founded { era, done });
+    }
+
+    /// Tells the mesh part how the log compares with one that others went on from.
+    pub(super) fn compare(&mut self, trail: LogTrail) {
+        let LogPlace { index, term, chain } = trail.end;
+        let end = raft::Place { index, term, chain };
+        let trail = raft::Trail { end, certain: trail.certain, terms: trail.terms };
+        let shared = self.groups.shared(GroupId::CONTROL, &trail).unwrap_or_default();
+        let (held, whole) = self.not_applied();
+        self.mesh.handle(self.now, mesh::Input::Compared { shared, held, whole });
+    }
+
+    fn not_applied(&self) -> (Vec<mesh::Applied>, bool) {
+        let (held, whole) = self.groups.not_applied(GroupId::CONTROL);
+        (held.iter().map(mesh_entry).collect(), whole)
+    }
+}
+
+fn place(place: raft::Place) -> LogPlace {
+    LogPlace { index: place.index, term: place.term, chain: place.chain }
+}
