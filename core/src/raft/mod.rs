@@ -42,6 +42,7 @@ mod delta;
 mod election;
 mod entries;
 mod flow;
+mod following;
 mod force;
 mod group;
 mod groups;

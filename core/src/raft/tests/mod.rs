@@ -19,6 +19,7 @@ mod scenarios;
 mod sizes;
 mod snapshots;
 mod states;
+mod steady;
 mod transfer;
 mod unknown;
 
