@@ -43,6 +43,7 @@ mod delta;
 mod election;
 mod entries;
 mod flow;
+mod following;
 mod force;
 mod group;
 mod groups;

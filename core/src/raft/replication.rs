@@ -1,15 +1,11 @@
-//! Replication: appends in windows, their replies, and commitment.
-
-use alloc::boxed::Box;
+//! Replication as its leader does it: appends in windows, their replies, and commitment. The other end is in `following`.
 
 use bytes::Bytes;
 
-use super::context::{Acknowledgement, Context};
-use super::entries::Entries;
+use super::context::Context;
 use super::flow::{Flows, burden, size};
 use super::group::{Group, Leading, News, Role, Standing};
-use super::log::Mismatch;
-use super::message::{Append, Body, Entry, EntryKind, Message, Place};
+use super::message::{Append, Body, Entry, EntryKind, Place};
 use super::progress::{Progress, Sent};
 use super::quorum::committed;
 use super::wire::WEIGHT_MAX;
@@ -173,8 +169,7 @@ impl Group {
             let Some(progress) = leading.progress.at_mut(place) else { return };
             let has_news = core::mem::take(&mut progress.has_news);
             if has_news || all {
-                let more = self.append_to(context, place);
-                self.note_more(place, more);
+                self.send_to(context, place);
             }
         }
     }
@@ -185,16 +180,22 @@ impl Group {
         let Some(place) = leading.progress.position(&node) else { return };
         let Some(progress) = leading.progress.at_mut(place) else { return };
         progress.leave_line();
-        let more = self.append_to(context, place);
-        self.note_more(place, more);
+        self.send_to(context, place);
     }
 
-    /// The member at that place may be sent more after what it was sent now.
-    fn note_more(&mut self, place: usize, sent: bool) {
+    /// Sends the member at that place one message, if there is news and room.
+    fn send_to(&mut self, context: &mut Context<'_>, place: usize) {
+        if self.append_to(context, place) {
+            self.news_if_lacking(place);
+        }
+    }
+
+    /// The member at that place is to be sent what it lacks, if there can be anything.
+    fn news_if_lacking(&mut self, place: usize) {
         let (last, commit) = (self.log.last().index, self.commit);
         let Role::Leader(leading) = &mut self.role else { return };
         let round = leading.rounds.last();
-        let Some(progress) = leading.progress.at_mut(place).filter(|_| sent) else { return };
+        let Some(progress) = leading.progress.at_mut(place) else { return };
         if progress.may_lack(last, commit, round) {
             progress.has_news = true;
             if self.news == News::None {
@@ -208,13 +209,11 @@ impl Group {
         let (base, last) = (self.log.base(), self.log.last().index);
         let alone = self.is_only_voter(context.own);
         let Role::Leader(leading) = &mut self.role else { return false };
-        let witnessed = leading.newcomers.is_empty();
-        let round = leading.rounds.last();
-        let Some(progress) = leading.progress.at_mut(place) else { return false };
-        let node = progress.member.node;
-        if !witnessed && self.waits_for_a_witness(context, node) {
+        let (round, waits) = (leading.rounds.last(), !leading.newcomers.is_empty());
+        let node = leading.progress.at_mut(place).map(|progress| progress.member.node);
+        let Some(node) = node.filter(|&node| !waits || !self.waits_for_a_witness(context, node)) else {
             return false;
-        }
+        };
         let Role::Leader(leading) = &mut self.role else { return false };
         let Some(progress) = leading.progress.at_mut(place) else { return false };
         let in_line = progress.is_in_line();
@@ -291,228 +290,6 @@ impl Group {
         }
     }
 
-    pub(super) fn handle_append(
-        &mut self,
-        context: &mut Context<'_>,
-        from: Member,
-        term: Term,
-        append: Append,
-    ) {
-        if append.copy {
-            return self.handle_copied(context, from.node, term, append);
-        }
-        let shown = (append.previous, &append.entries);
-        if self.finds_others(context, from.node, term, shown, append.commit)
-            || self.hears_leader_out(context, from, term, &append)
-            || !self.accepts_leader(context, from, term)
-        {
-            return;
-        }
-        self.needs_no_state(from.node);
-        self.vouched(context, from, term, append.durable, None);
-        self.last_append = Some(append.number);
-        self.take_entries(context, from, append);
-    }
-
-    /// Whether a message of a leader is to be taken; enters its term, and answers an old one so that it hears of ours.
-    pub(super) fn accepts_leader(&mut self, context: &mut Context<'_>, from: Member, term: Term) -> bool {
-        match self.standing {
-            Standing::Sound => {}
-            Standing::Renamed { .. } => {
-                self.say_renamed(context, from.node);
-                return false;
-            }
-            Standing::Verifying { .. } | Standing::Copying(_) | Standing::Stopped { .. } => {
-                if !self.may_vote(context) {
-                    return false;
-                }
-            }
-        }
-        if self.led_by == Some((term, from)) && term == self.term && self.hears(context.own, from.node) {
-            return true;
-        }
-        if context.planted.strikes(Bug::DeposedLeaderObeyed, || term < self.term) {
-            return true;
-        }
-        if term < self.term {
-            sometimes!(DeposedLeaderAnswered);
-            let place = self.log.last();
-            self.refuse(context, from, 0, place);
-            return false;
-        }
-        if term == self.term && matches!(self.role, Role::Leader(_)) {
-            rare!(LedBesideAnother);
-            // R1 holds on disks that keep what they synced: one of the two lost a vote, and neither can tell which.
-            let what = alloc::format!(
-                "{} ({}) leads term {term}, too: the disk of a voter was rolled back",
-                from.node,
-                from.replica
-            );
-            self.stop(context, what);
-            return false;
-        }
-        if let Some((_, other)) = self.led_by.filter(|&(led, other)| led == term && other != from) {
-            rare!(TwoLedOneTerm);
-            let what = alloc::format!(
-                "{} ({}) and {} ({}) both lead term {term}: the disk of a voter was rolled back",
-                other.node,
-                other.replica,
-                from.node,
-                from.replica
-            );
-            self.stop(context, what);
-            return false;
-        }
-        if self.led_by != Some((term, from)) {
-            (self.led_by, self.last_append) = (Some((term, from)), None);
-        }
-        self.enter_term(context, term, Some(from.node));
-        true
-    }
-
-    /// Whether that node is followed already, without doubt, and nothing is to be told or asked for that.
-    pub(super) fn hears(&self, own: NodeId, leader: NodeId) -> bool {
-        self.followed() == Some(leader)
-            && (self.compared_leader == Some(self.term) || !self.is_voter(own))
-            && !self.in_doubt
-            && self.election.is_none()
-            && self.attempts == 0
-    }
-
-    fn take_entries(&mut self, context: &mut Context<'_>, from: Member, append: Append) {
-        let Append { previous, commit, entries, number, round, cut, .. } = append;
-        if let Err(mismatch) = self.log.agrees(previous)
-            && !context.planted.strikes(Bug::MatchedByIndex, || {
-                self.log.term(previous.index).is_some_and(|term| term != previous.term)
-            })
-        {
-            return self.disagree(context, from, number, previous.index, mismatch);
-        }
-        let below = LogIndex(previous.index.0 + entries.len() as u64) < self.log.base().index;
-        if below && self.log.base().index <= self.deluded_upto {
-            let what = alloc::format!("a leader sends what lies below the base {}", self.log.base().index);
-            return self.contradicted(context, self.log.base().index, what);
-        }
-        sometimes!(AppendBehindBase, previous.index == self.log.base().index && previous.index > LogIndex(0));
-        let (covered, new) = match self.log.compare(previous, &entries) {
-            Ok(compared) => compared,
-            Err(mismatch) => return self.disagree(context, from, number, previous.index, mismatch),
-        };
-        let (base, last) = (self.log.base().index, self.log.last().index);
-        if context
-            .planted
-            .strikes(Bug::CutsBehindEqual, || new.is_empty() && (self.commit..last).contains(&covered))
-            || context.planted.strikes(Bug::OriginFitsAlways, || {
-                previous.index == LogIndex(0) && base > LogIndex(0) && (base..last).contains(&covered)
-            })
-        {
-            self.log.truncate(covered.next());
-        }
-        sometimes!(AppendRepeated, new.is_empty() && covered > previous.index);
-        if !new.is_empty() && !self.replace_suffix(context, new) {
-            return;
-        }
-        let last = self.log.last();
-        let unclamped = context.planted.strikes(Bug::CommitNotClamped, || covered < commit.min(last.index));
-        self.commit_upto(context, commit.min(if unclamped { last.index } else { covered }));
-        let place = self.log.place(covered).expect("R2: covered by this very append");
-        let further = context.planted.strikes(Bug::OwnEndAcknowledged, || last != place);
-        let place = if further { last } else { place };
-        let reply = Reply { waiting: cut, ..Reply::matched(number, place, round) };
-        self.acknowledge(context, from, reply);
-    }
-
-    /// Puts new entries where they belong, after cutting off what stands there. `false` if that would cut what is committed, or
-    /// changes another configuration.
-    pub(super) fn replace_suffix(&mut self, context: &mut Context<'_>, new: Entries) -> bool {
-        let first = new[0].index;
-        if first <= self.log.last().index.min(self.commit) {
-            let what = alloc::format!(
-                "a leader wants to replace entry {first}, but everything up to {} is committed here",
-                self.commit
-            );
-            self.contradicted(context, first, what);
-            return false;
-        }
-        if let Some(index) = self.log.misfit(&new) {
-            // Logs that agree up to there have the same configuration there: one of the two forgot what it vouched for.
-            let what =
-                alloc::format!("entry {index} of a leader changes another configuration than the one here");
-            self.stop(context, what);
-            return false;
-        }
-        if first <= self.log.last().index {
-            sometimes!(EntriesTruncated);
-            self.log.truncate(first);
-        }
-        self.log.append(new);
-        self.tell_configuration(context);
-        true
-    }
-
-    /// Answers an append of that replica, once what is here is durable.
-    pub(super) fn acknowledge(&self, context: &mut Context<'_>, to: Member, reply: Reply) {
-        let (sender, life, era, term) = (self.replica, self.life, self.era, self.term);
-        let addressee = Some(to.replica);
-        let message = Box::new(Message { sender, addressee, term, life, era, body: reply.body() });
-        self.give_acknowledgement(context, to.node, message);
-    }
-
-    /// Gives out such an answer.
-    pub(super) fn give_acknowledgement(&self, context: &mut Context<'_>, to: NodeId, message: Box<Message>) {
-        let &Body::AppendReply { matched, more, .. } = &message.body else { return };
-        let counts = matches!(self.standing, Standing::Sound) || context.planted.has(Bug::AmnesicVotes);
-        assert!(counts || !matched, "R8: a replica acknowledges that must not");
-        if matched && !more && context.planted.has(Bug::AcknowledgedUnsynced) {
-            return context.send(to, self.id, message, When::Now);
-        }
-        context.held.acknowledge(Acknowledgement { group: self.id, to, message });
-    }
-
-    /// The log differs from the leader's: it is told where to go back to, or the group stops.
-    fn disagree(
-        &mut self,
-        context: &mut Context<'_>,
-        from: Member,
-        number: u64,
-        index: LogIndex,
-        mismatch: Mismatch,
-    ) {
-        if let Some(term) = self.log.term(index)
-            && context.planted.strikes(Bug::TermSetBack, || term < self.term)
-        {
-            self.term = term;
-        }
-        if let Mismatch::Forked(index) = mismatch {
-            rare!(ForkFound);
-            // Neither end can tell whose disk forgot. What is cut here may have been acknowledged, so nothing is (rule C1).
-            let what = alloc::format!(
-                "entry {index} of {}'s log differs from the one here, which has its term or is committed: a disk was rolled back",
-                from.node
-            );
-            return self.contradicted(context, index, what);
-        }
-        if index <= self.commit {
-            rare!(CommittedContradicted);
-            let what = alloc::format!(
-                "the leader's log differs at {index}, but everything up to {} is committed here",
-                self.commit
-            );
-            return self.contradicted(context, index, what);
-        }
-        sometimes!(AppendRefused);
-        // Whole terms at a time: where one entry of a term differs, those before it probably do (section 5.3 of the paper).
-        let committed = self.log.place(self.commit).unwrap_or(self.log.base());
-        let place = self.log.before_term_at(index);
-        let place = if place.index < committed.index { committed } else { place };
-        self.refuse(context, from, number, place);
-    }
-
-    /// Says that an append was not taken, and behind which place its sender should go on.
-    pub(super) fn refuse(&self, context: &mut Context<'_>, to: Member, number: u64, place: Place) {
-        self.acknowledge(context, to, Reply { matched: false, ..Reply::matched(number, place, 0) });
-    }
-
     pub(super) fn handle_append_reply(
         &mut self,
         context: &mut Context<'_>,
@@ -579,7 +356,10 @@ impl Group {
             self.member_advanced(context, from);
         }
         self.round_answered(context, from, round);
-        self.news_if_lacking(from.node);
+        let Role::Leader(leading) = &self.role else { return };
+        if let Some(place) = leading.progress.position(&from.node) {
+            self.news_if_lacking(place);
+        }
     }
 
     /// A member holds more than before: what waited for that goes on.
@@ -593,20 +373,6 @@ impl Group {
             self.witness(member);
         }
         self.hand_over(context);
-    }
-
-    /// As [`Self::news_for`], if there can be something to send.
-    fn news_if_lacking(&mut self, node: NodeId) {
-        let (last, commit) = (self.log.last().index, self.commit);
-        let Role::Leader(leading) = &mut self.role else { return };
-        let round = leading.rounds.last();
-        let Some(progress) = leading.progress.get_mut(&node) else { return };
-        if progress.may_lack(last, commit, round) {
-            progress.has_news = true;
-            if self.news == News::None {
-                self.news = News::ForSome;
-            }
-        }
     }
 
     pub(super) fn advance_commit(&mut self, context: &mut Context<'_>) {
@@ -648,18 +414,6 @@ impl Group {
             self.let_go_of_outdated_state(context);
         }
         self.apply(context);
-    }
-
-    /// Bytes or room came: the leader may send on behind what this log holds (rule B2).
-    pub(super) fn ask_for_more(&mut self, context: &mut Context<'_>) {
-        self.ask_for_rest_of_copies(context);
-        if let (Standing::Sound, Role::Follower { leader: Some(leader) }, Some((_, from)), Some(number)) =
-            (&self.standing, &self.role, self.led_by, self.last_append)
-            && *leader == from.node
-        {
-            let place = self.log.place(self.commit.max(self.log.base().index)).unwrap_or(self.log.base());
-            self.acknowledge(context, from, Reply { more: true, ..Reply::matched(number, place, 0) });
-        }
     }
 
     pub(super) fn leader_deadline(&mut self, context: &mut Context<'_>) {

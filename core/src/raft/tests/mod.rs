@@ -20,6 +20,7 @@ mod scenarios;
 mod sizes;
 mod snapshots;
 mod states;
+mod steady;
 mod transfer;
 mod unknown;
 
