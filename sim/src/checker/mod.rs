@@ -150,6 +150,7 @@ mod fixture {
             epoch: wattle_core::epoch::Epoch::default(),
             recovery: wattle_core::recovery::RecoveryStatus::default(),
             parted: None,
+            duplicate: None,
             standing: None,
             activity: wattle_core::mesh::Activity::Running,
             former: Vec::new(),
