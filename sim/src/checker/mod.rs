@@ -154,6 +154,7 @@ mod fixture {
             recovery: wattle_core::recovery::RecoveryStatus::default(),
             duplicate: None,
             parted: None,
+            duplicate: None,
             standing: None,
             activity: wattle_core::mesh::Activity::Running,
             former: Vec::new(),

@@ -185,6 +185,7 @@ impl Machine for Toy {
             settings: wattle_core::agreed::MeshSettings::default(),
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
+            duplicate: None,
             standing: None,
             activity: wattle_core::mesh::Activity::Running,
             former: Vec::new(),
