@@ -152,7 +152,6 @@ mod fixture {
             settings: wattle_core::agreed::MeshSettings::default(),
             epoch: wattle_core::epoch::Epoch::default(),
             recovery: wattle_core::recovery::RecoveryStatus::default(),
-            duplicate: None,
             parted: None,
             duplicate: None,
             standing: None,

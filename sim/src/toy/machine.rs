@@ -46,7 +46,6 @@ impl Machine for Toy {
             tokens: boot.0 as u64 >> 16 << 8,
             free: u64::MAX,
             stopped: false,
-            duplicated: false,
         }
     }
 
@@ -175,7 +174,6 @@ impl Machine for Toy {
         };
         Some(Status {
             recovery: wattle_core::recovery::RecoveryStatus::default(),
-            duplicate: None,
             node: self.me(),
             name: self.config.identity.name.clone(),
             boot: self.boot,
