@@ -12,7 +12,7 @@ use crate::time::{Now, Wall};
 #[test]
 fn the_short_way_comes_to_the_same_as_the_long_one() {
     let mut matched = 0;
-    for seed in 0..12 {
+    for seed in 0..24 {
         // Two vote and one learns, or all vote.
         let learners = (seed % 2) as usize;
         let mut cluster = Cluster::new(seed, GROUP, 3, 3 - learners, learners);
