@@ -59,7 +59,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         }
         Refusal::StoppedMeanwhile => (
             Code::Unavailable,
-            Reason::NodeStopped,
+            Reason::StoppedMeanwhile,
             "read what is there before you ask again; `wattle mesh start` lets this node take part again",
         ),
         Refusal::StreamsOpen { .. } => {
