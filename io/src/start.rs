@@ -315,6 +315,8 @@ fn recover<M: Machine>(
     let began = Instant::now();
     node.handle(clock.now(), Input::Synced { upto: synced }).map_err(refused)?;
     node.handle(clock.now(), Input::Recovered).map_err(refused)?;
+    // Before anybody is told anything.
+    store.settle().map_err(|source| StartError::Store { path: journal.to_owned(), source })?;
     read.started = began.elapsed();
     Ok(read)
 }

@@ -7,13 +7,9 @@
 //! A file is given its blocks, and its name is synced, before the first row in it counts. A write that finds the disk full gives up the
 //! reserve and is made again. What still fails after that is final, and so is any failed sync: nobody knows then what is on the disk.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
-use std::thread;
 
 use bytes::Bytes;
 use wattle_core::id::Ticket;
@@ -25,7 +21,7 @@ pub use self::files::{Files, System};
 use self::frame::{Heading, Kind, SEGMENT_HEADER, framed};
 use self::index::{Index, Shared};
 pub use self::index::{Part, Reader};
-use self::segment::{Found, Place, Segment};
+use self::segment::{Place, Segment};
 use crate::clock::entropy;
 use crate::space::{Reserve, is_full};
 
@@ -33,6 +29,7 @@ mod error;
 mod files;
 mod frame;
 mod index;
+mod recover;
 mod segment;
 
 /// Size of a segment; a row that does not fit has one of its own. Larger: fewer files and syncs of names; smaller: a start reads less at a
@@ -40,8 +37,6 @@ mod segment;
 const SEGMENT: u64 = 16 << 20;
 /// Sizes to fall back to on a disk that is nearly full.
 const SMALLER: [u64; 3] = [4 << 20, 1 << 20, 0];
-/// Segments read ahead of the one whose rows are being taken.
-const READ_AHEAD: usize = 1;
 /// Segments that one commit takes away at most, so that a long trim never holds up a write for long.
 const TRIM_SEGMENTS: usize = 16;
 /// Dead bytes in front of the oldest living row that are given back to the disk at a time: at least so many, and at least this part of the
@@ -57,7 +52,7 @@ const BLOCK: u64 = 4096;
 
 /// The last segment, as the writer knows it.
 #[derive(Debug)]
-struct Tail {
+struct Tail<File> {
     file: File,
     path: PathBuf,
     salt: u64,
@@ -67,17 +62,19 @@ struct Tail {
 
 /// The rows of one node.
 #[derive(Debug)]
-pub struct Store<F = System> {
+pub struct Store<F: Files = System> {
     directory: PathBuf,
     files: F,
     reserve: Arc<Reserve>,
-    shared: Shared,
+    shared: Shared<F>,
+    /// How large a segment is made.
+    segment: u64,
     /// Where the next row goes, once something was written.
-    tail: Option<Tail>,
+    tail: Option<Tail<F::File>>,
     recovered: bool,
     /// Rows below this one are to go.
     trim_below: u64,
-    /// The last row that a mark says was durable, and the last that is.
+    /// The last row of which the files say that it was durable, and the last that is.
     marked: u64,
     durable: u64,
     used: u64,
@@ -85,7 +82,9 @@ pub struct Store<F = System> {
     buffer: Vec<u8>,
     failed: bool,
     /// What a crash left before its first sync.
-    unfinished: Vec<PathBuf>,
+    unfinished: Option<PathBuf>,
+    /// What was read at the end of the last segment, and from where on: it may not be on the disk.
+    doubtful: Option<(u64, Bytes)>,
     gives_back: bool,
 }
 
@@ -95,6 +94,10 @@ impl Store {
     /// # Errors
     /// What the system said.
     pub fn open(directory: &Path, reserve: Arc<Reserve>) -> Result<Self, StoreError> {
+        let earlier = directory.with_extension("redb");
+        if earlier.exists() {
+            return Err(StoreError::Earlier { path: earlier });
+        }
         Self::open_on(directory, reserve, System)
     }
 }
@@ -105,20 +108,18 @@ impl<F: Files> Store<F> {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_on(directory: &Path, reserve: Arc<Reserve>, files: F) -> Result<Self, StoreError> {
-        let earlier = directory.with_extension("redb");
-        if earlier.exists() {
-            return Err(StoreError::Earlier { path: earlier });
-        }
-        if !directory.is_dir() {
-            DirBuilder::new().mode(0o700).create(directory).map_err(about(directory))?;
-            // Else a power failure might take the directory's name, and with it all that was synced into it.
-            sync_directory(directory.parent().unwrap_or(Path::new(".")))?;
-        }
+        files.make_directory(directory).map_err(about(directory))?;
+        // Else a power failure might take the directory's name, and with it all that is synced into it. One that is there may have been made by
+        // a start that came no further.
+        let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        files.sync_directory(parent).map_err(about(parent))?;
         Ok(Self {
             directory: directory.to_owned(),
+            shared: Shared::new(files.clone()),
             files,
             reserve,
-            shared: Shared::default(),
+            segment: SEGMENT,
             tail: None,
             recovered: false,
             trim_below: 0,
@@ -128,66 +129,10 @@ impl<F: Files> Store<F> {
             held: 0,
             buffer: Vec::new(),
             failed: false,
-            unfinished: Vec::new(),
+            unfinished: None,
+            doubtful: None,
             gives_back: true,
         })
-    }
-
-    /// Hands over every row in rising order of tickets. To be called once, before the first commit. Returns the last row that is known to
-    /// have been durable.
-    ///
-    /// # Errors
-    /// [`RecoveryError`]: the store's, or whatever `take` said of a row.
-    pub fn recover<E>(
-        &mut self,
-        mut take: impl FnMut(Ticket, Bytes) -> Result<(), E>,
-    ) -> Result<Ticket, RecoveryError<E>> {
-        let stored = RecoveryError::Store;
-        let paths = Segment::list(&self.directory).map_err(about(&self.directory)).map_err(stored)?;
-        let (ahead, read) = sync_channel(READ_AHEAD);
-        thread::scope(|scope| {
-            let reads = paths.clone();
-            // What is read is checked and decoded meanwhile.
-            scope.spawn(move || reads.iter().map(fs::read).try_for_each(|bytes| ahead.send(bytes)));
-            for (path, bytes) in paths.into_iter().zip(read) {
-                let bytes = Bytes::from(bytes.map_err(about(&path)).map_err(stored)?);
-                let segment = self.found(path, &bytes).map_err(stored)?;
-                for Place { ticket, at, len } in segment {
-                    let row = bytes.slice(at as usize..(at + len) as usize);
-                    take(Ticket(ticket), row).map_err(RecoveryError::Refused)?;
-                }
-            }
-            Ok(())
-        })?;
-        self.settle().map_err(stored)?;
-        Ok(Ticket(self.marked))
-    }
-
-    /// What was read may not be on the disk yet, after a crash that the system outlived. Those before the last segment are.
-    fn settle(&mut self) -> Result<(), StoreError> {
-        self.recovered = true;
-        let index = self.shared.read();
-        let Some(last) = index.segments.back() else { return Ok(()) };
-        let file = OpenOptions::new().write(true).open(&last.path).map_err(about(&last.path))?;
-        self.files.sync(&file).map_err(about(&last.path))
-    }
-
-    /// Takes a segment in. Returns the rows that are handed over.
-    fn found(&mut self, path: PathBuf, bytes: &[u8]) -> Result<Vec<Place>, StoreError> {
-        let damaged = |what| StoreError::Damaged { path: path.clone(), what };
-        match Segment::read(path.clone(), bytes).map_err(damaged)? {
-            Found::Unfinished => {
-                self.unfinished.push(path);
-                Ok(Vec::new())
-            }
-            Found::Segment { segment, marked } => {
-                let places = segment.places.clone();
-                self.marked = self.marked.max(marked);
-                self.shared.write().segments.push_back(segment);
-                self.count();
-                Ok(places)
-            }
-        }
     }
 
     /// Rows below this one may go; the next commits take them away, a bounded number of segments each.
@@ -236,17 +181,19 @@ impl<F: Files> Store<F> {
             self.skim()?;
         }
         if self.tail.is_none() {
+            self.settle()?;
             self.go_on_at(first.0)?;
         }
         let mut places = Vec::with_capacity(rows.len());
         for (ticket, row) in rows {
             let needed = framed(row.len()) as u64;
-            let fits = |tail: &Tail| tail.end + self.buffer.len() as u64 + needed + MARK <= tail.size;
+            let fits =
+                |tail: &Tail<F::File>| tail.end + self.buffer.len() as u64 + needed + MARK <= tail.size;
             if !self.tail.as_ref().is_some_and(fits) {
                 self.flush(&mut places)?;
                 self.new_segment(ticket.0, needed)?;
             }
-            let Some(Tail { salt, end, .. }) = self.tail else { continue };
+            let Some(&Tail { salt, end, .. }) = self.tail.as_ref() else { continue };
             let at = frame::put(&mut self.buffer, salt, Kind::Row, ticket.0, row.pieces());
             // A row and its place have 32 bits: only one row stands in a segment larger than usual.
             places.push(Place { ticket: ticket.0, at: (end + at as u64) as u32, len: row.len() as u32 });
@@ -255,23 +202,14 @@ impl<F: Files> Store<F> {
         if quick { self.mark() } else { Ok(()) }
     }
 
-    /// Finds out what is there without handing it to anybody.
-    fn skim(&mut self) -> Result<(), StoreError> {
-        match self.recover(|_, _| Ok::<(), std::convert::Infallible>(())) {
-            Ok(_) => Ok(()),
-            Err(RecoveryError::Store(error)) => Err(error),
-            Err(RecoveryError::Refused(never)) => match never {},
-        }
-    }
-
     /// Leaves a mark for what is durable.
     fn mark(&mut self) -> Result<(), StoreError> {
-        let Some(Tail { salt, end, size, .. }) = self.tail else { return Ok(()) };
+        let Some(&Tail { salt, end, size, .. }) = self.tail.as_ref() else { return Ok(()) };
         // Behind every row there is room for one.
         if self.marked < self.durable && end + MARK <= size {
             frame::put(&mut self.buffer, salt, Kind::Mark, self.durable, &[]);
-            self.marked = self.durable;
             self.flush(&mut Vec::new())?;
+            self.marked = self.durable;
         }
         Ok(())
     }
@@ -293,74 +231,29 @@ impl<F: Files> Store<F> {
         Ok(())
     }
 
-    /// Takes away everything from a row on: it was found and does not count. Then the rows that take its place may be written.
-    fn go_on_at(&mut self, first: u64) -> Result<(), StoreError> {
-        let mut gone: Vec<PathBuf> = std::mem::take(&mut self.unfinished);
-        let mut index = self.shared.write();
-        while index.segments.back().is_some_and(|last| last.first >= first) {
-            gone.extend(index.segments.pop_back().map(|last| last.path));
-        }
-        for path in &gone {
-            fs::remove_file(path).map_err(about(path))?;
-        }
-        if !gone.is_empty() {
-            // Were they to come back, they would stand behind what is written now.
-            sync_directory(&self.directory)?;
-        }
-        let Some(last) = index.segments.back_mut() else { return Ok(()) };
-        let kept = last.below(first);
-        let leftover = kept < last.places.len();
-        if leftover {
-            last.places.truncate(kept);
-            let end = |place: &Place| u64::from(place.at) + (framed(place.len as usize) - framed(0)) as u64;
-            last.end = last.places.last().map_or(SEGMENT_HEADER as u64, end);
-        }
-        let file = OpenOptions::new().write(true).open(&last.path).map_err(about(&last.path))?;
-        if leftover || !last.clean {
-            let emptied = file.set_len(last.end).and_then(|()| {
-                let size = last.size.max(last.end);
-                match with_reserve(&self.reserve, || self.files.allocate(&file, size)) {
-                    // Then what is written next has a file of its own, as large as there is room for.
-                    Err(error) if is_full(&error) => file.set_len(last.end).map(|()| last.end),
-                    done => done.map(|()| size),
-                }
-            });
-            last.size = emptied.map_err(about(&last.path))?;
-            self.files.sync(&file).map_err(about(&last.path))?;
-            last.clean = true;
-        }
-        self.durable = first.saturating_sub(1);
-        let (path, salt, end, size) = (last.path.clone(), last.salt, last.end, last.size);
-        self.tail = Some(Tail { file, path, salt, end, size });
-        Ok(())
-    }
-
     /// Begins a segment that takes so many bytes of frames at least.
     fn new_segment(&mut self, first: u64, needed: u64) -> Result<(), StoreError> {
+        if self.tail.as_ref().is_some_and(|tail| tail.end == SEGMENT_HEADER as u64) {
+            return self.grow(needed);
+        }
         let path = Segment::path(&self.directory, first);
         let salt = entropy().map(u64::from_le_bytes).map_err(about(&path))?;
-        let needed = (SEGMENT_HEADER as u64 + needed + MARK).next_multiple_of(BLOCK);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(about(&path))?;
-        let made = self.allocate(&file, needed).and_then(|size| {
+        let file = self.files.create(&path).map_err(about(&path))?;
+        let made = self.allocate(&file, 0, needed).and_then(|size| {
             self.files.write(&file, &Heading { first, salt }.encode(), 0)?;
             self.files.sync(&file)?;
             Ok(size)
         });
         let size = made.map_err(about(&path))?;
-        sync_directory(&self.directory)?;
-        let end = SEGMENT_HEADER as u64;
-        let (places, given_back, clean) = (Vec::new(), 0, true);
-        let segment = Segment { path: path.clone(), first, salt, places, end, size, given_back, clean };
+        self.sync_names()?;
+        // That there is a segment says that all in front of it was durable.
+        self.marked = self.marked.max(first.saturating_sub(1));
+        let segment = Segment::new(path.clone(), first, salt, size);
+        let end = segment.end;
         let mut index = self.shared.write();
         if let (Some(before), Some(last)) = (&self.tail, index.segments.back_mut()) {
             // What it has too much is free for others. That need not be durable.
-            if last.size > last.end && before.file.set_len(last.end).is_ok() {
+            if last.size > last.end && self.files.set_len(&before.file, last.end).is_ok() {
                 last.size = last.end;
             }
         }
@@ -369,14 +262,28 @@ impl<F: Files> Store<F> {
         Ok(())
     }
 
-    /// Gives a new segment its blocks: as many as there should be, or as the disk has.
-    fn allocate(&self, file: &File, needed: u64) -> io::Result<u64> {
-        let mut size = needed.max(SEGMENT);
+    /// Gives the segment that a crash left without rows the room that it needs.
+    fn grow(&mut self, needed: u64) -> Result<(), StoreError> {
+        let Some(tail) = &self.tail else { return Ok(()) };
+        let grown = self.allocate(&tail.file, tail.end, needed);
+        let size =
+            grown.and_then(|size| self.files.sync(&tail.file).map(|()| size)).map_err(about(&tail.path))?;
+        let mut index = self.shared.write();
+        if let (Some(tail), Some(last)) = (&mut self.tail, index.segments.back_mut()) {
+            (tail.size, last.size) = (size, size);
+        }
+        Ok(())
+    }
+
+    /// Gives a segment without rows its blocks: as many as there should be, or as the disk has. What it holds up to `keep` stays.
+    fn allocate(&self, file: &F::File, keep: u64, needed: u64) -> io::Result<u64> {
+        let needed = (SEGMENT_HEADER as u64 + needed + MARK).next_multiple_of(BLOCK);
+        let mut size = needed.max(self.segment);
         for smaller in SMALLER {
             match self.files.allocate(file, size) {
                 Err(error) if is_full(&error) => {
                     // It may hold what there was.
-                    file.set_len(0)?;
+                    self.files.set_len(file, keep)?;
                     size = needed.max(smaller);
                 }
                 done => return done.map(|()| size),
@@ -398,6 +305,9 @@ impl<F: Files> Store<F> {
         if takes {
             // The row that states what is dead must be known for sound, whatever a crash leaves of the dead.
             self.mark()?;
+            if self.marked < self.durable {
+                return Ok(());
+            }
         }
         let mut index = shared.write();
         for _ in 0..TRIM_SEGMENTS {
@@ -405,7 +315,7 @@ impl<F: Files> Store<F> {
                 break;
             }
             if let Some(gone) = index.segments.pop_front() {
-                fs::remove_file(&gone.path).map_err(about(&gone.path))?;
+                self.files.remove(&gone.path).map_err(about(&gone.path))?;
             }
         }
         if self.is_first_dead(&index) {
@@ -416,8 +326,8 @@ impl<F: Files> Store<F> {
         if let Some((from, bytes)) = self.dead_in_front(&index)
             && let Some(oldest) = index.segments.front_mut()
         {
-            let file = OpenOptions::new().write(true).open(&oldest.path).map_err(about(&oldest.path))?;
-            self.gives_back = files::punch(&file, from, bytes);
+            let file = self.files.open(&oldest.path).map_err(about(&oldest.path))?;
+            self.gives_back = self.files.punch(&file, from, bytes);
             if self.gives_back {
                 oldest.given_back = from + bytes;
             }
@@ -447,13 +357,13 @@ impl<F: Files> Store<F> {
 
     /// A reader of committed rows, for another thread.
     #[must_use]
-    pub fn reader(&self) -> Reader {
+    pub fn reader(&self) -> Reader<F> {
         Reader { shared: self.shared.clone() }
     }
-}
 
-fn sync_directory(path: &Path) -> Result<(), StoreError> {
-    File::open(path).and_then(|directory| directory.sync_all()).map_err(about(path))
+    fn sync_names(&self) -> Result<(), StoreError> {
+        self.files.sync_directory(&self.directory).map_err(about(&self.directory))
+    }
 }
 
 /// Gives up the reserve rather than fail for want of space.

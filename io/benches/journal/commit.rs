@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant as Clock};
@@ -55,7 +55,7 @@ impl Asked {
 }
 
 /// A file system that counts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Counting(Arc<Asked>);
 
 impl Asked {
@@ -70,9 +70,7 @@ impl Asked {
 }
 
 impl Files for Counting {
-    fn allocate(&self, file: &File, bytes: u64) -> io::Result<()> {
-        System.allocate(file, bytes)
-    }
+    type File = File;
 
     fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         self.0.wrote(bytes.len());
@@ -82,6 +80,54 @@ impl Files for Counting {
     fn sync(&self, file: &File) -> io::Result<()> {
         self.0.synced();
         System.sync(file)
+    }
+
+    fn make_directory(&self, path: &Path) -> io::Result<()> {
+        System.make_directory(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        System.list(directory)
+    }
+
+    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+        System.sync_directory(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        System.read(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<File> {
+        System.create(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        System.open(path)
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<File> {
+        System.open_to_read(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        System.remove(path)
+    }
+
+    fn read_at(&self, file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        System.read_at(file, bytes, at)
+    }
+
+    fn set_len(&self, file: &File, bytes: u64) -> io::Result<()> {
+        System.set_len(file, bytes)
+    }
+
+    fn allocate(&self, file: &File, bytes: u64) -> io::Result<()> {
+        System.allocate(file, bytes)
+    }
+
+    fn punch(&self, file: &File, from: u64, bytes: u64) -> bool {
+        System.punch(file, from, bytes)
     }
 }
 
@@ -122,7 +168,7 @@ impl StorageBackend for CountingBackend {
 
 /// A store of rows: ours, or the rival.
 enum Rows {
-    Ours(Store<Counting>),
+    Ours(Box<Store<Counting>>),
     Rival(Rival),
 }
 
@@ -136,7 +182,8 @@ impl Rows {
             return Self::Rival(Rival::open(CountingBackend { file, asked: Arc::clone(asked) }));
         }
         let reserve = Arc::new(Reserve::new(directory.join("reserve"), 0));
-        Self::Ours(Store::open_on(&path, reserve, Counting(Arc::clone(asked))).expect("a store"))
+        let store = Store::open_on(&path, reserve, Counting(Arc::clone(asked))).expect("a store");
+        Self::Ours(Box::new(store))
     }
 
     fn commit(&mut self, rows: &[(Ticket, Payload)]) {

@@ -1,12 +1,15 @@
-//! The figures of the journal in docs/PERFORMANCE.md: what a batch of many groups costs, and how long a restart takes.
+//! The figures of the journal in docs/PERFORMANCE.md: what a batch of many groups costs, how long a restart takes, and what a stream costs
+//! while nothing happens to it.
 //!
 //! ```sh
 //! cargo bench -p wattle-io --bench journal -- commit
 //! cargo bench -p wattle-io --bench journal -- restart
+//! cargo bench -p wattle-io --bench journal -- idle
 //! ```
 
 mod commit;
 mod fill;
+mod idle;
 mod restart;
 mod rival;
 
@@ -30,6 +33,8 @@ enum What {
     Commit(commit::Arguments),
     /// A node with many streams and a large journal, ended in several ways: the time until it serves again.
     Restart(restart::Arguments),
+    /// Two nodes with many streams in which nothing happens: memory for each replica.
+    Idle(idle::Arguments),
     /// Part of `restart`: a process that fills a data directory.
     #[command(hide = true)]
     Fill(fill::Arguments),
@@ -62,6 +67,7 @@ fn main() {
     match what {
         What::Commit(arguments) => commit::run(&arguments),
         What::Restart(arguments) => restart::run(&arguments),
+        What::Idle(arguments) => idle::run(&arguments),
         What::Fill(arguments) => fill::run(&arguments),
         What::Read { directory } => restart::read(&directory),
         What::Copy { directory, end } => restart::copy(&directory, end),

@@ -162,7 +162,7 @@ fn spent() -> String {
     format!("{:.3} s of the processor", time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
 }
 
-fn resident_kib() -> u64 {
+pub(crate) fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)

@@ -32,6 +32,14 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// Rows that were durable are to be written anew.
+    #[error("row {first} is to be written, though row {marked} and all before it were once safely on disk")]
+    Overwrites {
+        /// The first of them.
+        first: u64,
+        /// Everything up to this one was durable.
+        marked: u64,
+    },
     /// A write failed before.
     #[error("a write failed before, so nothing more is written: start the node again")]
     Failed,

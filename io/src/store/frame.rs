@@ -70,6 +70,14 @@ impl Heading {
         bytes
     }
 
+    /// Whether these bytes may be what a crash left of the write that begins a segment: nothing, or a part of the beginning.
+    pub(super) fn is_unfinished(segment: &[u8]) -> bool {
+        let (heading, rest) = segment.split_at(segment.len().min(HEADING));
+        let begins = heading.iter().zip(&SEGMENT_MAGIC).all(|(byte, magic)| *byte == 0 || byte == magic);
+        let whole = segment.first_chunk().is_some_and(|bytes| short(bytes, 12) == Self::crc(bytes));
+        begins && !whole && rest.iter().all(|&byte| byte == 0)
+    }
+
     /// Reads the beginning of a segment.
     ///
     /// # Errors

@@ -1,8 +1,6 @@
 //! Where every row lies, and how it is read again.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -10,11 +8,14 @@ use bytes::Bytes;
 use wattle_core::id::Ticket;
 
 use super::segment::{Place, Segment};
-use super::{StoreError, about};
+use super::{Files, StoreError, System, about};
 
 /// The segments, for the thread that writes and the one that loads.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Shared(Arc<RwLock<Index>>);
+#[derive(Clone, Debug)]
+pub(super) struct Shared<F> {
+    index: Arc<RwLock<Index>>,
+    files: F,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -23,13 +24,17 @@ pub(super) struct Index {
     pub(super) below: u64,
 }
 
-impl Shared {
+impl<F> Shared<F> {
+    pub(super) fn new(files: F) -> Self {
+        Self { index: Arc::default(), files }
+    }
+
     pub(super) fn read(&self) -> RwLockReadGuard<'_, Index> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn write(&self) -> RwLockWriteGuard<'_, Index> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -46,17 +51,18 @@ impl Index {
 
 /// Reads committed rows.
 #[derive(Clone, Debug)]
-pub struct Reader {
-    pub(super) shared: Shared,
+pub struct Reader<F = System> {
+    pub(super) shared: Shared<F>,
 }
 
-impl Reader {
+impl<F: Files> Reader<F> {
     /// Reads parts of rows. A row or part that is not there gives `None`.
     ///
     /// # Errors
     /// The store's.
     pub fn load(&self, parts: &[Part]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        let mut open: Option<(u64, PathBuf, File)> = None;
+        let files = &self.shared.files;
+        let mut open: Option<(u64, PathBuf, F::File)> = None;
         let mut loaded = Vec::with_capacity(parts.len());
         for part in parts {
             let index = self.shared.read();
@@ -69,14 +75,14 @@ impl Reader {
             };
             // A row is there as long as its file is in the index.
             if open.as_ref().is_none_or(|(first, _, _)| *first != segment.first) {
-                let file = segment.open().map_err(about(&segment.path))?;
+                let file = files.open_to_read(&segment.path).map_err(about(&segment.path))?;
                 open = Some((segment.first, segment.path.clone(), file));
             }
             drop(index);
             let Some((_, path, file)) = &open else { continue };
             let mut bytes = vec![0; part.len as usize];
             let at = u64::from(place.at) + u64::from(part.offset);
-            file.read_exact_at(&mut bytes, at).map_err(about(path))?;
+            files.read_at(file, &mut bytes, at).map_err(about(path))?;
             loaded.push(Some(Bytes::from(bytes)));
         }
         Ok(loaded)

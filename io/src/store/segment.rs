@@ -1,11 +1,10 @@
 //! One file of the journal, as it is known in memory.
 
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::frame::{Frames, HEADER, Heading, Kind, SEGMENT_HEADER};
-use super::{BLOCK, Part};
+use super::frame::{Frame, Frames, HEADER, Heading, Kind, SEGMENT_HEADER, framed};
+use super::{BLOCK, Files, Part};
 
 const EXTENSION: &str = "rows";
 
@@ -27,6 +26,8 @@ pub(super) struct Segment {
     pub(super) places: Vec<Place>,
     /// Where its last frame ends.
     pub(super) end: u64,
+    /// The highest row of which a mark in it says that it was durable, and where that mark ends: all in front of that was on the disk.
+    pub(super) marked: Option<(u64, u64)>,
     /// Where its file ends.
     pub(super) size: u64,
     /// What lies in front of this is dead and was given back to the disk.
@@ -37,31 +38,38 @@ pub(super) struct Segment {
 
 /// What a file of the journal turned out to be.
 pub(super) enum Found {
-    Segment {
-        segment: Segment,
-        /// The highest row that a mark in it says was durable.
-        marked: u64,
-    },
+    Segment(Segment),
     /// A crash came before its first sync.
     Unfinished,
 }
 
 impl Segment {
+    /// One without rows.
+    pub(super) fn new(path: PathBuf, first: u64, salt: u64, size: u64) -> Self {
+        let end = SEGMENT_HEADER as u64;
+        Self { path, first, salt, places: Vec::new(), end, marked: None, size, given_back: 0, clean: true }
+    }
+
     pub(super) fn path(directory: &Path, first: u64) -> PathBuf {
         directory.join(format!("{first:020}.{EXTENSION}"))
     }
 
     /// The segments in a directory, oldest first.
-    pub(super) fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == EXTENSION) {
-                found.push(path);
-            }
-        }
+    pub(super) fn list(files: &impl Files, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut found = files.list(directory)?;
+        found.retain(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
         found.sort();
         Ok(found)
+    }
+
+    /// The ticket that a file's name says it was made for.
+    ///
+    /// # Errors
+    /// It says none, in words.
+    pub(super) fn named(path: &Path) -> Result<u64, String> {
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        stem.and_then(|stem| stem.parse().ok())
+            .ok_or_else(|| "its name is not the number of a row".to_owned())
     }
 
     /// Reads a file's bytes for what they are.
@@ -72,37 +80,55 @@ impl Segment {
         let Heading { first, salt } = match Heading::decode(bytes) {
             Ok(heading) => heading,
             // It is synced before anything else is written to it.
-            Err(_) if bytes.iter().all(|&byte| byte == 0) => return Ok(Found::Unfinished),
+            Err(_) if Heading::is_unfinished(bytes) => return Ok(Found::Unfinished),
             Err(what) => return Err(what),
         };
-        let named = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        if named != Some(first) {
+        if Self::named(&path)? != first {
             return Err(format!("it says that it begins with row {first}"));
         }
-        let (mut end, mut marked) = (SEGMENT_HEADER as u64, 0);
-        let mut places: Vec<Place> = Vec::new();
+        let mut segment = Self::new(path, first, salt, bytes.len() as u64);
         for frame in Frames::of(bytes, salt) {
-            let follows = places.last().is_none_or(|last| last.ticket < frame.ticket);
-            match frame.kind {
-                Kind::Mark => marked = marked.max(frame.ticket),
-                // What is searched for where nothing can be read may be found in what is dead.
-                Kind::Row if !follows || frame.ticket < first => continue,
-                Kind::Row => {
-                    let (at, len) = (frame.at as u32, frame.len as u32);
-                    places.push(Place { ticket: frame.ticket, at, len });
-                }
-            }
-            end = frame.end() as u64;
+            segment.take(&frame);
         }
-        let clean = usize::try_from(end).ok().and_then(|end| bytes.get(end..)).unwrap_or_default();
-        let clean = clean.iter().all(|&byte| byte == 0);
-        let size = bytes.len() as u64;
+        let rest = usize::try_from(segment.end).ok().and_then(|end| bytes.get(end..)).unwrap_or_default();
+        segment.clean = rest.iter().all(|&byte| byte == 0);
         // What was dead in front of its rows was given back, all but the block of the header.
-        let in_front =
-            places.first().map_or(0, |place| (u64::from(place.at) - HEADER as u64) / BLOCK * BLOCK);
-        let given_back = if in_front > BLOCK { in_front } else { 0 };
-        let segment = Self { path, first, salt, places, end, size, given_back, clean };
-        Ok(Found::Segment { segment, marked })
+        let places = segment.places.first();
+        let in_front = places.map_or(0, |place| (u64::from(place.at) - HEADER as u64) / BLOCK * BLOCK);
+        segment.given_back = if in_front > BLOCK { in_front } else { 0 };
+        Ok(Found::Segment(segment))
+    }
+
+    fn take(&mut self, frame: &Frame) {
+        let end = frame.end() as u64;
+        match frame.kind {
+            Kind::Mark if self.marked.is_none_or(|(upto, _)| upto <= frame.ticket) => {
+                self.marked = Some((frame.ticket, end));
+            }
+            Kind::Mark => {}
+            // What is searched for where nothing can be read may be found in what is dead.
+            Kind::Row if frame.ticket <= self.last().unwrap_or(self.first.saturating_sub(1)) => return,
+            Kind::Row => {
+                let (at, len) = (frame.at as u32, frame.len as u32);
+                self.places.push(Place { ticket: frame.ticket, at, len });
+            }
+        }
+        self.end = end;
+    }
+
+    /// Its last row.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.places.last().map(|place| place.ticket)
+    }
+
+    /// Forgets the rows from one on, and with them what stands behind. No mark speaks for one of them.
+    pub(super) fn cut(&mut self, ticket: u64) {
+        self.places.truncate(self.below(ticket));
+        let end = |place: &Place| u64::from(place.at) + (framed(place.len as usize) - HEADER) as u64;
+        let rows = self.places.last().map_or(SEGMENT_HEADER as u64, end);
+        // The marks in front of what is cut still count.
+        self.end = self.marked.map_or(rows, |(_, end)| rows.max(end));
+        self.clean = false;
     }
 
     /// How many of its rows lie below a ticket.
@@ -129,9 +155,5 @@ impl Segment {
     /// Bytes of the disk that it takes.
     pub(super) fn held(&self) -> u64 {
         self.size.saturating_sub(self.given_back)
-    }
-
-    pub(super) fn open(&self) -> io::Result<File> {
-        File::open(&self.path)
     }
 }

@@ -1,7 +1,13 @@
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::fs;
+
+use bytes::Bytes;
 
 use super::*;
+
+mod crash;
+mod faults;
+mod memory;
 
 fn no_reserve() -> Arc<Reserve> {
     Arc::new(Reserve::new("/nonexistent/reserve".into(), 0))
@@ -62,7 +68,7 @@ impl Shelf {
     }
 
     fn segments(&self) -> Vec<PathBuf> {
-        Segment::list(&self.path()).unwrap()
+        Segment::list(&System, &self.path()).unwrap()
     }
 
     /// Why it cannot be read.
@@ -188,21 +194,53 @@ fn a_torn_end_is_handed_over_as_it_is_and_makes_way_for_what_is_written_next() {
 }
 
 #[test]
-fn segments_that_do_not_count_are_gone_before_anything_takes_their_place() {
+fn rows_that_do_not_count_are_gone_before_anything_takes_their_place() {
     let shelf = Shelf::new();
     let mut store = shelf.open();
     store.commit(&(1..=40).map(large).collect::<Vec<_>>(), false).unwrap();
     drop(store);
     let before = shelf.segments();
     assert_eq!(before.len(), 3);
-    let (mut store, rows, _) = shelf.recovered();
-    assert_eq!(rows.len(), 40);
-    store.commit(&[row(10)], false).unwrap();
-    let loaded = store.reader().load(&[part(10, 0, 4), part(11, 0, 1), part(40, 0, 1)]).unwrap();
+    let last = Segment::named(&before[2]).unwrap();
+    // The first row of the last segment is the first that does not count.
+    let (mut store, rows, marked) = shelf.recovered();
+    assert_eq!((rows.len(), marked), (40, last - 1), "what the last segment was begun behind was durable");
+    store.commit(&[row(last)], false).unwrap();
+    let loaded = store.reader().load(&[part(last, 0, 4), part(last + 1, 0, 1), part(40, 0, 1)]).unwrap();
     assert_eq!(loaded, [Some(Bytes::from_static(b"head")), None, None]);
     drop(store);
-    assert_eq!(shelf.tickets(), (1..=10).collect::<Vec<_>>());
-    assert_eq!(shelf.segments(), before[..1]);
+    assert_eq!(shelf.tickets(), (1..=last).collect::<Vec<_>>());
+    assert_eq!(shelf.segments(), before);
+}
+
+#[test]
+fn what_was_durable_is_never_written_over() {
+    let shelf = Shelf::filled(9);
+    let (mut store, _, _) = shelf.recovered();
+    store.commit(&[row(10)], true).unwrap();
+    for first in [1, 9, 10] {
+        let (mut store, _, marked) = shelf.recovered();
+        assert_eq!(marked, 10);
+        let refusal = store.commit(&[row(first)], false).expect_err("it was durable").to_string();
+        assert!(refusal.contains("row 10 and all before it were once safely on disk"), "{refusal}");
+        assert!(matches!(store.commit(&[row(11)], false), Err(StoreError::Failed)));
+    }
+    assert_eq!(shelf.tickets().len(), 10);
+}
+
+#[test]
+fn a_mark_stays_when_what_stands_behind_it_is_cut_off() {
+    let shelf = Shelf::filled(5);
+    let (mut store, _, _) = shelf.recovered();
+    store.commit(&[row(6)], true).unwrap();
+    store.commit(&[row(7), row(8)], false).unwrap();
+    drop(store);
+    let (mut store, _, marked) = shelf.recovered();
+    assert_eq!(marked, 6);
+    store.commit(&[row(7)], false).unwrap();
+    drop(store);
+    let (_, rows, marked) = shelf.recovered();
+    assert_eq!((rows.len(), marked), (7, 6));
 }
 
 #[test]
@@ -210,8 +248,8 @@ fn a_segment_that_a_crash_left_before_its_first_sync_is_nothing() {
     for len in [0, 31, 5000] {
         let shelf = Shelf::filled(3);
         fs::write(Segment::path(&shelf.path(), 4), vec![0; len]).unwrap();
-        let (mut store, rows, _) = shelf.recovered();
-        assert_eq!(rows.len(), 3);
+        let (mut store, rows, marked) = shelf.recovered();
+        assert_eq!((rows.len(), marked), (3, 3), "it was begun when they were durable");
         store.commit(&[row(4)], false).unwrap();
         drop(store);
         assert_eq!(shelf.tickets(), [1, 2, 3, 4]);
@@ -219,14 +257,38 @@ fn a_segment_that_a_crash_left_before_its_first_sync_is_nothing() {
 }
 
 #[test]
-fn a_missing_segment_is_a_gap_that_the_core_sees() {
+fn zeros_in_place_of_a_segment_are_damage_if_another_was_begun_behind_it() {
+    for (zeroed, behind) in [(0, 16), (1, 31)] {
+        let shelf = Shelf::new();
+        shelf.open().commit(&(1..=40).map(large).collect::<Vec<_>>(), false).unwrap();
+        shelf.change(zeroed, |bytes| bytes.fill(0));
+        let refusal = shelf.refusal();
+        let name = shelf.segments()[zeroed].display().to_string();
+        assert!(refusal.contains(&name) && refusal.contains("nothing is in it"), "{behind}: {refusal}");
+        assert_eq!(shelf.segments().len(), 3, "and it is left alone");
+    }
+}
+
+#[test]
+fn a_segment_that_reaches_into_the_next_is_damage() {
+    let shelf = Shelf::filled(9);
+    fs::write(Segment::path(&shelf.path(), 9), [0; 5000]).unwrap();
+    let refusal = shelf.refusal();
+    assert!(refusal.contains("it has row 9, though another segment begins with row 9"), "{refusal}");
+}
+
+#[test]
+fn a_missing_segment_is_a_gap_that_the_core_sees_in_front_of_what_was_durable() {
     let shelf = Shelf::new();
-    shelf.open().commit(&(1..=40).map(large).collect::<Vec<_>>(), false).unwrap();
+    let mut store = shelf.open();
+    store.commit(&(1..=40).map(large).collect::<Vec<_>>(), false).unwrap();
     let segments = shelf.segments();
+    // Even if nothing that can be read stands behind the gap.
+    shelf.change(2, |bytes| bytes.fill(0));
     fs::remove_file(&segments[1]).unwrap();
-    let tickets = shelf.tickets();
-    let gap: Vec<_> = (1..=40).filter(|ticket| !tickets.contains(ticket)).collect();
-    assert!(gap.len() > 10 && tickets.last() == Some(&40), "{tickets:?}");
+    let (_, rows, marked) = shelf.recovered();
+    let behind = Segment::named(&segments[2]).unwrap();
+    assert!(rows.len() < 20 && marked == behind - 1, "{} rows, {marked}", rows.len());
 }
 
 #[test]
@@ -339,142 +401,6 @@ fn what_is_dead_in_front_of_a_segment_is_given_back_and_the_rest_found_again() {
     store.commit(&[row(11)], false).unwrap();
     drop(store);
     assert_eq!(shelf.tickets(), [9, 10, 11]);
-}
-
-/// A disk that can be full as long as the reserve's file is there, whose syncs can fail, and whose writes can end in the middle.
-#[derive(Clone, Debug, Default)]
-struct BadDisk(Arc<Faults>);
-
-#[derive(Debug, Default)]
-struct Faults {
-    full: AtomicBool,
-    writes_end_early: AtomicBool,
-    syncs_fail: AtomicBool,
-    reserve: Mutex<PathBuf>,
-    refused: Mutex<u32>,
-    syncs: Mutex<u32>,
-}
-
-impl Faults {
-    fn room(&self) -> io::Result<()> {
-        if self.full.load(Ordering::SeqCst) && self.reserve.lock().unwrap().exists() {
-            *self.refused.lock().unwrap() += 1;
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-}
-
-impl Files for BadDisk {
-    fn allocate(&self, file: &File, bytes: u64) -> io::Result<()> {
-        self.0.room()?;
-        System.allocate(file, bytes)
-    }
-
-    fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
-        if self.0.writes_end_early.load(Ordering::SeqCst) {
-            System.write(file, &bytes[..bytes.len() / 2], at)?;
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        self.0.room()?;
-        System.write(file, bytes, at)
-    }
-
-    fn sync(&self, file: &File) -> io::Result<()> {
-        *self.0.syncs.lock().unwrap() += 1;
-        if self.0.syncs_fail.load(Ordering::SeqCst) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        System.sync(file)
-    }
-}
-
-impl Shelf {
-    /// A store with one row on a disk that is not bad yet, and with a reserve.
-    fn on_bad_disk(&self) -> (Store<BadDisk>, Arc<Faults>, Arc<Reserve>) {
-        let path = self.0.path().join("reserve");
-        let reserve = Arc::new(Reserve::new(path.clone(), 1 << 16));
-        assert!(reserve.take().unwrap());
-        let disk = BadDisk::default();
-        *disk.0.reserve.lock().unwrap() = path;
-        let faults = Arc::clone(&disk.0);
-        let mut store = Store::open_on(&self.path(), Arc::clone(&reserve), disk).unwrap();
-        store.commit(&[row(1)], false).unwrap();
-        (store, faults, reserve)
-    }
-}
-
-#[test]
-fn a_commit_is_one_sync_however_many_rows_it_has() {
-    let shelf = Shelf::new();
-    let (mut store, faults, _) = shelf.on_bad_disk();
-    for (rows, quick, syncs) in [(2..=2, false, 1), (3..=1000, false, 1), (1001..=1002, true, 2)] {
-        *faults.syncs.lock().unwrap() = 0;
-        store.commit(&rows.map(row).collect::<Vec<_>>(), quick).unwrap();
-        assert_eq!(*faults.syncs.lock().unwrap(), syncs);
-    }
-}
-
-#[test]
-fn a_commit_on_a_full_disk_gives_up_the_reserve_and_succeeds() {
-    let shelf = Shelf::new();
-    let (mut store, faults, reserve) = shelf.on_bad_disk();
-    faults.full.store(true, Ordering::SeqCst);
-    store.commit(&[row(2)], false).unwrap();
-    assert_eq!((*faults.refused.lock().unwrap(), reserve.missing()), (1, 1 << 16));
-    // The reserve comes back when there is room, and then serves a new segment.
-    assert!(reserve.take().unwrap());
-    store.commit(&(3..=20).map(large).collect::<Vec<_>>(), false).unwrap();
-    assert_eq!(reserve.missing(), 1 << 16);
-    assert_eq!(shelf.tickets(), (1..=20).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_start_on_a_full_disk_needs_no_more_room_than_it_writes() {
-    let shelf = Shelf::filled(9);
-    let path = shelf.0.path().join("reserve");
-    fs::write(&path, b"held by somebody else").unwrap();
-    let disk = BadDisk::default();
-    *disk.0.reserve.lock().unwrap() = path;
-    disk.0.full.store(true, Ordering::SeqCst);
-    let faults = Arc::clone(&disk.0);
-    let mut store = Store::open_on(&shelf.path(), no_reserve(), disk).unwrap();
-    assert_eq!(store.recover(|_, _| Ok::<(), ()>(())).unwrap(), Ticket(0));
-    // Rows 8 and 9 do not count, and what the file had beyond them is gone when there is no room to have it again.
-    assert!(store.commit(&[row(8)], false).is_err(), "nor is there room for a file of its own");
-    assert!(*faults.refused.lock().unwrap() > 1);
-    drop(store);
-    shelf.recovered().0.commit(&[row(8)], false).unwrap();
-    assert_eq!(shelf.tickets(), (1..=8).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_failed_sync_is_final_whatever_the_reserve() {
-    let shelf = Shelf::new();
-    let (mut store, faults, reserve) = shelf.on_bad_disk();
-    faults.syncs_fail.store(true, Ordering::SeqCst);
-    assert!(store.commit(&[row(2)], false).is_err());
-    faults.syncs_fail.store(false, Ordering::SeqCst);
-    let refusal = store.commit(&[row(3)], false).expect_err("nobody knows what is on the disk");
-    assert!(matches!(refusal, StoreError::Failed), "{refusal}");
-    assert_eq!(reserve.missing(), 0);
-    assert_eq!(store.reader().load(&[part(2, 0, 1)]).unwrap(), [None], "it never was durable");
-}
-
-#[test]
-fn a_write_that_ends_in_the_middle_is_final_and_its_rest_does_not_count() {
-    let shelf = Shelf::new();
-    let (mut store, faults, _) = shelf.on_bad_disk();
-    faults.writes_end_early.store(true, Ordering::SeqCst);
-    assert!(store.commit(&(2..=9).map(row).collect::<Vec<_>>(), false).is_err());
-    faults.writes_end_early.store(false, Ordering::SeqCst);
-    assert!(store.commit(&[row(2)], false).is_err());
-    drop(store);
-    let (mut store, rows, marked) = shelf.recovered();
-    assert!(rows.len() < 9 && marked == 0, "{} rows", rows.len());
-    store.commit(&[row(2), row(3)], false).unwrap();
-    drop(store);
-    assert_eq!(shelf.tickets(), [1, 2, 3]);
 }
 
 /// Whatever part of the unsynced rows a crash leaves: what was synced comes back whole, and so does what is written next.
