@@ -421,6 +421,8 @@ bugs! {
             "rows left behind by an earlier start count behind those of a later one";
         RowChainIgnored = "row-chain-ignored":
             "a row counts though the next one was written behind another";
+        StoreMarkIgnored = "store-mark-ignored":
+            "what the store itself says was durable counts for nothing";
         OlderRecordWins = "older-record-wins":
             "of two records with one key the older one is read back";
         MovedRecordBornAnew = "moved-record-born-anew":

@@ -1,5 +1,6 @@
 //! The batches a member keeps, the records behind them, and the payloads it has at hand.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
@@ -55,7 +56,8 @@ impl Kept {
 /// All batches a member keeps of one stream.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Store {
-    kept: BTreeMap<u64, Kept>,
+    /// Each by itself: a tree has room for several where it holds one.
+    kept: BTreeMap<u64, Box<Kept>>,
     by_identity: BTreeMap<Identity, u64>,
     /// Taken and not yet below the floor, by first sequence.
     pub(super) taken: BTreeMap<Sequence, u64>,
@@ -71,11 +73,11 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn get(&self, slot: u64) -> Option<&Kept> {
-        self.kept.get(&slot)
+        self.kept.get(&slot).map(Box::as_ref)
     }
 
     pub(super) fn get_mut(&mut self, slot: u64) -> Option<&mut Kept> {
-        self.kept.get_mut(&slot)
+        self.kept.get_mut(&slot).map(Box::as_mut)
     }
 
     pub(super) fn slot_of(&self, identity: &Identity) -> Option<u64> {
@@ -88,7 +90,7 @@ impl Store {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Kept)> + '_ {
-        self.kept.iter().map(|(&slot, kept)| (slot, kept))
+        self.kept.iter().map(|(&slot, kept)| (slot, &**kept))
     }
 
     /// The slot of the taken batch that holds `sequence`.
@@ -123,7 +125,7 @@ impl Store {
             self.pending.insert(slot);
         }
         self.index(slot, &kept.batch);
-        self.kept.insert(slot, kept);
+        self.kept.insert(slot, Box::new(kept));
     }
 
     /// Puts another reading of the same batch in place: other messages of it are void. Returns who waited by the reading before, if it
@@ -169,7 +171,7 @@ impl Store {
         } else {
             self.pending.remove(&slot);
         }
-        Some(kept)
+        Some(*kept)
     }
 
     fn index(&mut self, slot: u64, batch: &Batch) {
@@ -261,12 +263,13 @@ fn cached(payload: &Payload) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::entry::{BATCH_OVERHEAD, MESSAGE_OVERHEAD, SPAN_OVERHEAD, Span, held_weight};
+    use super::super::member::Stream;
     use super::super::message::Data;
     use super::super::state::Effect;
     use super::*;
     use crate::digest::Digest;
     use crate::id::{BootId, MessageId, WriterSequence};
-    use crate::record::{Key as RecordKey, Record};
+    use crate::record::Record;
     use crate::time::Wall;
 
     /// What entries of a tree cost: its nodes are two thirds full.
@@ -283,14 +286,22 @@ mod tests {
         Batch { identity, spans: [span].into(), lengths: [1].into(), base: MessageId(1), wall: Wall(0) }
     }
 
+    /// Beside its group, and where the journal notes its records.
+    #[test]
+    fn a_stream_in_which_nothing_happens_takes_one_block_of_less_than_a_kibibyte_and_a_half() {
+        assert!(size_of::<Stream>() <= 1_456, "{}", size_of::<Stream>());
+    }
+
     #[test]
     fn the_weight_of_a_batch_is_the_memory_it_takes() {
-        let indexes = tree::<u64, Kept>() + tree::<Identity, u64>() + tree::<Sequence, u64>();
+        let kept = tree::<u64, Box<Kept>>() + size_of::<Kept>() as u64;
+        let indexes = kept + tree::<Identity, u64>() + tree::<Sequence, u64>();
         let applied = size_of::<(LogIndex, Effect)>() as u64;
-        // The log's entry: its head, and the descriptor as it is encoded. The journal notes where two records lie.
+        // The log's entry: its head, and the descriptor as it is encoded. The journal notes where two records lie, in queues that may be half
+        // empty.
         let entry = 2 * size_of::<Record>() as u64 + 192;
-        let noted = 2 * tree::<RecordKey, [u64; 8]>();
-        let kept = indexes + applied + entry + noted + 4 * BLOCK;
+        let noted = 2 * 2 * size_of::<[u64; 7]>() as u64;
+        let kept = indexes + applied + entry + noted + 5 * BLOCK;
         assert!(kept <= BATCH_OVERHEAD, "a batch costs {kept}");
         let span = tree::<(WriterId, u64, u64), u64>() + size_of::<Span>() as u64;
         assert!(span <= SPAN_OVERHEAD, "a span costs {span}");

@@ -1,5 +1,6 @@
 //! All streams that begin or end at this node, by name and by instance.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -32,7 +33,8 @@ pub(super) struct Ends {
 #[derive(Clone, Debug)]
 pub struct Streams {
     pub(super) common: Common,
-    pub(super) streams: BTreeMap<StreamInstance, Stream>,
+    /// Each by itself: a tree has room for half as many again as it holds.
+    pub(super) streams: BTreeMap<StreamInstance, Box<Stream>>,
     /// Every open stream of the mesh.
     pub(super) directory: BTreeMap<StreamInstance, Ends>,
     names: BTreeMap<String, StreamInstance>,
@@ -74,7 +76,7 @@ impl Streams {
         let damaged = |what: &str| Damaged { key: *key, what: what.to_string() };
         let unread = |what: Malformed| damaged(what.0);
         let instance = StreamInstance(key.id);
-        let stream = self.streams.entry(instance).or_insert_with(|| Stream::new(instance));
+        let stream = self.streams.entry(instance).or_insert_with(|| Box::new(Stream::new(instance)));
         match key.space {
             space::STATE => {
                 let mut stored = decode_state(head).map_err(unread)?;
@@ -279,10 +281,9 @@ impl Streams {
     }
 
     fn with_peer(&mut self, node: NodeId, mut act: impl FnMut(&mut Stream, &mut Common)) {
-        let concerned =
-            |(_, stream): &(&StreamInstance, &Stream)| stream.part != Part::Unknown && stream.other == node;
-        let concerned: Vec<StreamInstance> =
-            self.streams.iter().filter(concerned).map(|(&instance, _)| instance).collect();
+        let concerned = |stream: &Stream| stream.part != Part::Unknown && stream.other == node;
+        let concerned = self.streams.iter().filter(|(_, stream)| concerned(stream));
+        let concerned: Vec<StreamInstance> = concerned.map(|(&instance, _)| instance).collect();
         for instance in concerned {
             self.with(instance, &mut act);
         }
@@ -351,7 +352,7 @@ impl Streams {
         if own != source && own != target {
             return;
         }
-        self.streams.entry(instance).or_insert_with(|| Stream::new(instance));
+        self.streams.entry(instance).or_insert_with(|| Box::new(Stream::new(instance)));
         let early = self.with(instance, |stream, common| {
             stream.name = name;
             if stream.part != Part::Unknown {
@@ -396,7 +397,7 @@ impl Streams {
 
     /// News of a stream's group. What comes before the stream is opened here waits for that.
     fn group(&mut self, now: Now, instance: StreamInstance, input: Input) {
-        let stream = self.streams.entry(instance).or_insert_with(|| Stream::new(instance));
+        let stream = self.streams.entry(instance).or_insert_with(|| Box::new(Stream::new(instance)));
         if stream.part == Part::Unknown {
             stream.early.push_back(input);
             return;
@@ -437,9 +438,8 @@ impl Streams {
         sometimes!(IntakeStopped, before.1 && !taking);
         let turned = |stream: &Stream| before.1 != taking && stream.part == Part::Target;
         let fed = |stream: &Stream| grown && taking && stream.starved;
-        let concerned = |stream: &&Stream| turned(stream) || fed(stream);
-        let concerned: Vec<StreamInstance> =
-            self.streams.values().filter(concerned).map(|stream| stream.instance).collect();
+        let concerned = self.streams.values().filter(|stream| turned(stream) || fed(stream));
+        let concerned: Vec<StreamInstance> = concerned.map(|stream| stream.instance).collect();
         for instance in concerned {
             self.with(instance, |stream, common| {
                 if before.1 != taking && stream.part == Part::Target {

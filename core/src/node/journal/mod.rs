@@ -13,6 +13,7 @@
 //! - **J3** Nothing is trimmed before a row that states the floor is durable, nor while a load from below it is under way.
 //! - **J4** The live counts of the rows add up to the index.
 
+mod index;
 mod row;
 mod scan;
 
@@ -22,6 +23,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use self::index::{Index, Place};
 use self::row::{Born, Entry, Extent, Header};
 use self::scan::Scan;
 use crate::crc32c::crc32c;
@@ -74,15 +76,6 @@ pub struct Found {
     pub payload_len: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    last_slot: u64,
-    born: Born,
-    row: Ticket,
-    extent: Extent,
-    footprint: u32,
-}
-
 #[derive(Clone, Copy, Debug, Default)]
 struct Row {
     bytes: u32,
@@ -98,7 +91,7 @@ pub struct Journal {
     /// The row of `rows[0]`.
     floor: Ticket,
     rows: VecDeque<Row>,
-    places: BTreeMap<Key, Place>,
+    places: Index,
     synced: Ticket,
     /// The checksum of the last row made, or 0.
     checksum: u32,
@@ -126,7 +119,7 @@ impl Journal {
             scan: Some(Scan::new(planted)),
             floor: Ticket(1),
             rows: VecDeque::new(),
-            places: BTreeMap::new(),
+            places: Index::default(),
             synced: Ticket(0),
             checksum: 0,
             stated: VecDeque::new(),
@@ -149,7 +142,7 @@ impl Journal {
     }
 
     /// Takes the store's word that every row up to `upto` was on disk once. Only before [`Self::recovered`].
-    pub(crate) fn vouch(&mut self, upto: Ticket) {
+    pub fn vouch(&mut self, upto: Ticket) {
         if let Some(scan) = &mut self.scan {
             scan.vouch(upto);
         }
@@ -171,20 +164,22 @@ impl Journal {
         self.checksum = recovered.checksum;
         self.rows = recovered.sizes.iter().map(|&bytes| Row { bytes, live: 0 }).collect();
         self.bytes = recovered.sizes.iter().map(|&bytes| u64::from(bytes)).sum();
-        let mut found = Vec::with_capacity(recovered.found.len());
-        let mut places = Vec::with_capacity(recovered.found.len());
-        for scan::Found { key, last_slot, born, row, head, extent } in recovered.found {
-            let footprint = row::footprint(head.len(), extent.len as usize);
-            self.live_bytes += u64::from(footprint);
-            if let Some(row) = self.row_mut(row) {
+        for found in &recovered.found {
+            self.live_bytes += u64::from(found.footprint());
+            if let Some(row) = self.row_mut(found.row) {
                 row.live += 1;
             }
-            places.push((key, Place { last_slot, born, row, extent, footprint }));
-            found.push(Found { key, last_slot, head, payload_len: extent.len as usize });
         }
-        // All at once: a tree of millions is quicker made than grown.
-        self.places = places.into_iter().collect();
-        Ok(found)
+        let by_key = recovered.by_key.iter().filter_map(|&at| recovered.found.get(at as usize));
+        self.places = Index::of(by_key.map(|found| (found.key, found.place())));
+        let found =
+            recovered.found.into_iter().map(|scan::Found { key, last_slot, head, extent, .. }| Found {
+                key,
+                last_slot,
+                head,
+                payload_len: extent.len as usize,
+            });
+        Ok(found.collect())
     }
 
     /// The generation found on disk: that of the last start that wrote anything.
@@ -210,18 +205,16 @@ impl Journal {
     /// Lets records die, from this step on.
     pub fn forget(&mut self, forget: &Forget) {
         let Forget { owner, space, id, below } = *forget;
-        let key = |slot| Key { owner, space, id, slot };
-        let dead: Vec<Key> = self
-            .places
-            .range(key(0)..key(below))
-            .filter(|(_, place)| {
-                let spans = place.last_slot >= below;
-                !spans || self.planted.has(Bug::ForgetTakesSpanningRun)
-            })
-            .map(|(&key, _)| key)
-            .collect();
-        for key in dead {
-            self.bury(key);
+        let mut dead = Vec::new();
+        self.places.retain((owner, space, id), below, |place| {
+            let spans = place.last_slot >= below && !self.planted.has(Bug::ForgetTakesSpanningRun);
+            if !spans {
+                dead.push(*place);
+            }
+            spans
+        });
+        for place in dead {
+            self.let_die(place);
         }
         self.pending.retain(|entry| {
             let k = entry.record.key;
@@ -377,7 +370,7 @@ impl Journal {
         );
         if level == Level::Full {
             let mut live = alloc::vec![0u32; self.rows.len()];
-            for (key, place) in &self.places {
+            for (key, place) in self.places.iter() {
                 assert!(
                     place.row >= self.floor,
                     "J2: {key:?} lives in row {} below floor {}",
@@ -400,14 +393,8 @@ impl Journal {
         if let Some(row) = self.row_mut(place.row) {
             row.live += 1;
         }
-        if let Some(before) = self.places.insert(key, place) {
+        if let Some(before) = self.places.insert(&key, place) {
             self.let_die(before);
-        }
-    }
-
-    fn bury(&mut self, key: Key) {
-        if let Some(place) = self.places.remove(&key) {
-            self.let_die(place);
         }
     }
 

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::index::Place;
 use super::row::{self, Born, Extent, Stored};
 use crate::id::{Generation, Ticket};
 use crate::planted::{Bug, Planted};
@@ -31,6 +32,18 @@ pub(super) struct Found {
     pub(super) row: Ticket,
     pub(super) head: Bytes,
     pub(super) extent: Extent,
+}
+
+impl Found {
+    /// Bytes that it takes in a row.
+    pub(super) fn footprint(&self) -> u32 {
+        row::footprint(self.head.len(), self.extent.len as usize)
+    }
+
+    pub(super) fn place(&self) -> Place {
+        let Self { last_slot, born, row, extent, .. } = *self;
+        Place { last_slot, born, row, extent, footprint: self.footprint() }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -78,6 +91,8 @@ pub(super) struct Recovered {
     pub(super) sizes: Vec<u32>,
     /// Live records, in order of birth.
     pub(super) found: Vec<Found>,
+    /// Places in `found`, in the order of keys.
+    pub(super) by_key: Vec<u32>,
 }
 
 impl Scan {
@@ -122,7 +137,9 @@ impl Scan {
     /// A row that was vouched for is missing or damaged; the text says which.
     pub(super) fn finish(self, rows_may_tear: bool) -> Result<Recovered, String> {
         let sound = || self.rows.iter().filter_map(|(&ticket, row)| Some((ticket, row.as_ref().ok()?)));
-        let vouched = sound().map(|(_, row)| row.synced).max().unwrap_or_default().max(self.vouched);
+        let by_rows = sound().map(|(_, row)| row.synced).max().unwrap_or_default();
+        let ignored = self.planted.strikes(Bug::StoreMarkIgnored, || self.vouched > by_rows);
+        let vouched = if ignored { by_rows } else { by_rows.max(self.vouched) };
         let generation = sound().map(|(_, row)| row.generation).max().unwrap_or_default();
         let settled = sound().filter(|(ticket, _)| *ticket <= vouched).map(|(_, row)| row.floor).max();
         let settled = settled.unwrap_or_default().max(Ticket(1));
@@ -208,13 +225,14 @@ impl Scan {
                 Found { key, last_slot, born, row: ticket, head, extent }
             }));
         }
-        keep_alive(&mut found, self.planted);
-        Recovered { first, floor, last: end.before(), checksum, generation, sizes, found }
+        let by_key = keep_alive(&mut found, self.planted);
+        Recovered { first, floor, last: end.before(), checksum, generation, sizes, found, by_key }
     }
 }
 
-/// Leaves the records that are alive, in the order of their birth. There may be millions, in order but for those that were moved.
-fn keep_alive(found: &mut Vec<Found>, planted: Planted) {
+/// Leaves the records that are alive, in the order of their birth. There may be millions, in order but for those that were moved. Returns
+/// their places in the order of keys.
+fn keep_alive(found: &mut Vec<Found>, planted: Planted) -> Vec<u32> {
     found.sort_by_key(|found| (found.born, found.row));
     // A moved copy stands in a later row and replaces the original.
     found.dedup_by(|later, earlier| {
@@ -227,12 +245,25 @@ fn keep_alive(found: &mut Vec<Found>, planted: Planted) {
     let mut by_key: Vec<(Key, u32)> = found.iter().zip(0..).map(|(found, at)| (found.key, at)).collect();
     by_key.sort_unstable();
     let mut alive = alloc::vec![false; found.len()];
+    let mut kept = Vec::with_capacity(found.len());
     for same in by_key.chunk_by(|one, other| one.0 == other.0) {
         let oldest = planted.strikes(Bug::OlderRecordWins, || same.len() > 1);
         let newest = if oldest { same.first() } else { same.last() };
-        newest.iter().for_each(|(_, at)| alive[*at as usize] = true);
+        if let Some(&(_, at)) = newest {
+            alive[at as usize] = true;
+            kept.push(at);
+        }
     }
     drop(by_key);
+    // Where each is once the dead are gone.
+    let mut places = Vec::with_capacity(alive.len());
+    let mut living = 0;
+    for &alive in &alive {
+        places.push(living);
+        living += u32::from(alive);
+    }
+    kept.iter_mut().for_each(|at| *at = places[*at as usize]);
     let mut alive = alive.into_iter();
     found.retain(|_| alive.next().unwrap_or(false));
+    kept
 }

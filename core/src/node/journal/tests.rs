@@ -281,12 +281,14 @@ fn dead_rows_behind_one_that_lives_are_trimmed_as_soon_as_room_is_scarce() {
     journal.recovered().expect("nothing is there");
     journal.begin(Generation(1));
     for slot in 1..=20 {
-        journal.append(record(1, slot, &[slot as u8; 1_000]));
+        journal.append(record(u128::from(slot), slot, &[slot as u8; 1_000]));
         let ticket = disk.write(&mut journal).expect("it wrote");
         journal.persisted(ticket);
     }
     // One in two lives, the first of all among them: nothing can be trimmed.
-    (2..=20).step_by(2).for_each(|slot| journal.bury(key(1, slot)));
+    for id in (2..=20).step_by(2) {
+        journal.forget(&Forget { owner: Owner::Stream, space: 1, id, below: u64::MAX });
+    }
     let full = journal.size().0;
     assert_eq!(journal.straggler(false), None, "half of it lives");
     let mut moved = 0;
