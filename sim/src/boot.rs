@@ -34,6 +34,7 @@ impl<M: Machine> World<M> {
             for (ticket, bytes) in disk.rows() {
                 machine.handle(now, Input::Row { ticket: Ticket(ticket), bytes: bytes.clone() })?;
             }
+            machine.handle(now, Input::Synced { upto: Ticket(disk.marked()) })?;
             Ok::<_, wattle_core::node::Rejected>(machine)
         });
         match recovered {

@@ -59,6 +59,7 @@ wattle_core::marks! {
         RowMisdirected: "a row was written in the place of another";
         RowNeverWritten: "a row was reported safe and never written";
         RowRotted: "a row that was safe went bad";
+        OnlyMarkSpoke: "a row was damaged of which nothing but a mark of the disk said that it had been safe";
         RowUnreadable: "a row that was safe could not be read any more";
         SlowMachineBehind: "events queued up at a slow machine";
         Flapped: "a flapping link came back";

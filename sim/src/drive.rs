@@ -318,6 +318,7 @@ impl<M: Machine> World<M> {
         let life = self.processes[node].life;
         match output {
             Output::Write { ticket, row } => {
+                self.processes[node].disk.passes(self.now);
                 let taken = self.processes[node].disk.write(ticket.0, row.to_bytes());
                 self.processes[node].wrote += 1;
                 if taken == Written::NoRoom {

@@ -2,11 +2,12 @@
 //! where nothing on the disk can show the loss, to start without what it lost.
 //!
 //! The ledger knows the contract and no format: which rows the node was told are safe, which it gave up by a trim, and, of each row,
-//! up to where the node knew its rows safe when it wrote it. A row *vouches* for all rows up to there.
+//! up to where the node knew its rows safe when it wrote it. A row *vouches* for all rows up to there, and so does a mark of the disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Row;
+use crate::coverage::sometimes;
 use crate::event::Time;
 
 /// What became of a row that was reported safe.
@@ -129,15 +130,16 @@ impl Ledger {
         settled.map(|&(below, _)| below).max().unwrap_or(0)
     }
 
-    /// What a start on these rows must come to.
-    pub(super) fn expects(&self, rows: &BTreeMap<u64, Row>, rows_may_tear: bool) -> Expected {
+    /// What a start on these rows must come to, where the disk itself says that all up to `marked` were safe once.
+    pub(super) fn expects(&self, rows: &BTreeMap<u64, Row>, marked: u64, rows_may_tear: bool) -> Expected {
         if self.wounds.is_empty() {
             return Expected::Start;
         }
         if let Some((&ticket, _)) = self.wounds.iter().find(|(_, wound)| wound.harm == Harm::Unreadable) {
             return Expected::Unreadable(ticket);
         }
-        let vouched = self.vouched(rows);
+        let by_rows = self.vouched(rows);
+        let vouched = by_rows.max(marked);
         let floor = self.floor(vouched);
         let given_up = self.given_up.last().map_or(0, |&(below, _)| below);
         let mut either = false;
@@ -151,6 +153,7 @@ impl Ledger {
                     either = true;
                     continue;
                 }
+                sometimes!(OnlyMarkSpoke, ticket > by_rows);
                 return Expected::Refusal(ticket);
             }
             if !rows_may_tear && rows.range(ticket..).next().is_some() {

@@ -5,6 +5,7 @@
 
 pub mod damage;
 pub mod ledger;
+mod marks;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 
 use self::damage::{Lie, Reach, Rot, rotten, torn};
 use self::ledger::{Expected, Harm, Ledger, Wound};
+use self::marks::Marks;
 use crate::coverage::sometimes;
 use crate::event::Time;
 use crate::plan::DiskPlan;
@@ -57,6 +59,7 @@ pub struct Disk {
     image: Option<Image>,
     told_free: Option<u64>,
     ledger: Ledger,
+    marks: Marks,
     /// The next sync that works lies in this way.
     lie: Option<(Lie, Draws)>,
     /// What the next failing sync covers is taken for written and never will be.
@@ -72,6 +75,7 @@ pub struct Disk {
 struct Image {
     rows: BTreeMap<u64, Row>,
     ledger: Ledger,
+    marks: Marks,
 }
 
 /// How a write was taken.
@@ -109,6 +113,7 @@ impl Disk {
             image: None,
             told_free: None,
             ledger: Ledger::default(),
+            marks: Marks::default(),
             lie: None,
             losing: false,
             rows_left: None,
@@ -119,6 +124,17 @@ impl Disk {
     /// All rows in rising order of tickets, as a node reads them when it starts.
     pub fn rows(&self) -> impl Iterator<Item = (u64, &Bytes)> {
         self.rows.iter().map(|(&ticket, row)| (ticket, &row.bytes))
+    }
+
+    /// Up to which row the disk itself says that all were durable once.
+    #[must_use]
+    pub fn marked(&self) -> u64 {
+        self.marks.kept()
+    }
+
+    /// It is that late: what a disk at rest does by itself was done.
+    pub fn passes(&mut self, now: Time) {
+        self.marks.wakes(now);
     }
 
     /// Takes a row.
@@ -174,6 +190,8 @@ impl Disk {
         let mut rows: Vec<(u64, Row)> = self.pending.drain(..covered).collect();
         rows.iter_mut().for_each(|(_, row)| row.since = now);
         let upto = rows.iter().map(|&(ticket, _)| ticket).max().unwrap_or(0);
+        let bytes = rows.iter().map(|(_, row)| row.len()).sum();
+        self.marks.synced(now, self.ledger.told, upto, bytes, self.pending.is_empty());
         self.ledger.told = self.ledger.told.max(upto);
         if !rows.is_empty()
             && let Some((lie, draws)) = self.lie.take()
@@ -251,8 +269,9 @@ impl Disk {
         self.ledger.hushed = true;
     }
 
-    /// Removes the rows below a ticket.
+    /// Removes the rows below a ticket, once a mark says that the rows were durable by which they were given up.
     pub fn trim(&mut self, below: u64) {
+        self.marks.keep(self.ledger.told);
         let kept = self.rows.split_off(&below);
         self.used -= self.rows.values().map(Row::len).sum::<u64>();
         self.rows = kept;
@@ -295,6 +314,8 @@ impl Disk {
                 }
             }
         }
+        let lucky = draws.percent(50);
+        self.marks.crash(now, self.plan.sync.1, lucky);
         // What was not reported safe and is there may state more given up than the node said; its next start says it.
         self.ledger.hushed |= left.kept > 0;
         self.restart();
@@ -321,7 +342,8 @@ impl Disk {
 
     /// Remembers the synced rows as they are now.
     pub fn take_image(&mut self) {
-        self.image = Some(Image { rows: self.rows.clone(), ledger: self.ledger.clone() });
+        let marks = self.marks.clone();
+        self.image = Some(Image { rows: self.rows.clone(), ledger: self.ledger.clone(), marks });
     }
 
     /// Puts the remembered rows in place of the present ones; `false` if none were remembered.
@@ -329,6 +351,7 @@ impl Disk {
         let Some(image) = self.image.clone() else { return false };
         self.rows = image.rows;
         self.ledger = image.ledger;
+        self.marks = image.marks;
         self.restart();
         true
     }
@@ -339,6 +362,7 @@ impl Disk {
         self.image = None;
         self.lie = None;
         self.ledger = Ledger::default();
+        self.marks = Marks::default();
         self.restart();
     }
 
@@ -379,6 +403,9 @@ impl Disk {
             self.replace(*ticket, bad);
             true
         });
+        if reach == Reach::Any && draws.percent(25) {
+            self.marks.lose();
+        }
         victims
     }
 
@@ -397,7 +424,7 @@ impl Disk {
 
     /// Draws sound rows within reach.
     fn within(&self, reach: Reach, rows: usize, draws: &mut Draws) -> Vec<u64> {
-        let vouched = self.ledger.vouched(&self.rows);
+        let vouched = self.ledger.vouched(&self.rows).max(self.marks.kept());
         let floor = self.ledger.floor(vouched);
         let sound =
             |ticket: &u64| !self.ledger.torn.contains(ticket) && !self.ledger.wounds.contains_key(ticket);
@@ -427,7 +454,7 @@ impl Disk {
     /// What a start on this disk must come to.
     #[must_use]
     pub fn expects(&self) -> Expected {
-        self.ledger.expects(&self.rows, self.plan.rows_may_tear)
+        self.ledger.expects(&self.rows, self.marks.kept(), self.plan.rows_may_tear)
     }
 
     /// Somebody has a copy of every damaged row and puts it in its place.
