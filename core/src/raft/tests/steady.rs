@@ -34,5 +34,5 @@ fn the_short_way_comes_to_the_same_as_the_long_one() {
             }
         }
     }
-    assert!(matched > 1_000, "only {matched} appends were taken");
+    assert!(matched > 500, "only {matched} appends were taken");
 }
