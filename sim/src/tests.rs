@@ -17,10 +17,11 @@ use crate::world::World;
 fn plan(seed: u64) -> Plan {
     let mut plan = Plan::generate(seed);
     plan.disk.capacity = plan.disk.capacity.max(64 << 20);
-    // Its mesh is led by the first node for ever, and tells nobody anything.
+    // Its mesh is led by the first node for ever, never stops, and tells nobody anything.
     plan.forsaken = None;
     plan.updates = None;
     plan.departures.clear();
+    plan.stops.clear();
     plan.faults.retain(|fault| match &fault.kind {
         FaultKind::Disturb { what, .. } => {
             !matches!(*what, Disturbance::Corrupt { caught: false, .. } | Disturbance::Translated { .. })
@@ -365,6 +366,7 @@ fn a_mesh_of_forty_nodes_runs_and_comes_back_from_its_text() {
         .map(|index| crate::plan::Edge { a: index, b: (index - 1) / 3, a_dials: true, b_dials: false })
         .collect();
     plan.departures.clear();
+    plan.stops.clear();
     plan.streams.truncate(1);
     (plan.streams[0].source, plan.streams[0].target, plan.streams[0].asked_at) = (0, 1, 0);
     let partition = FaultKind::Partition { side: (20..count).collect(), length: SECOND };
