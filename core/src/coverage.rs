@@ -143,6 +143,15 @@ marks! {
         ElectionPutOff: "an election was put off because the node itself had stood still";
         LogTooShortForMember: "a leader's log did not reach back to what a member lacked";
         DeposedLeaderAnswered: "a deposed leader was told of the newer term";
+        FedByRelay: "a learner took entries from a member that does not lead";
+        FedReviewed: "a leader asked a learner that others feed whether it has what is committed";
+        FeederFellBehind: "a learner did not get what was committed from whoever fed it";
+        FeederDeclined: "a member would not feed a learner";
+        FeederGaveUp: "a member told a learner that it feeds it no longer";
+        FeederNotToBe: "a feeder leads, or its learner votes, or one of the two is no member";
+        ChildSentAway: "a member may not feed a learner any more";
+        ChildForgotten: "a learner that was fed did not answer several times";
+        FedRunRefused: "a learner was fed what did not follow what it holds";
         AppendBehindBase: "an append fits at the base of a log that was cut";
         AppendRepeated: "an append brought only what was there already";
         AppendRefused: "an append did not fit behind the log it came to";
@@ -315,6 +324,15 @@ marks! {
         UnknownKindSkipped: "a message of a kind was skipped that only a later version knows";
     }
     Rare {
+        NobodyFeeds: "a learner asked several members to feed it, in vain";
+        FedUnasked: "a learner was fed by somebody it had not asked";
+        TermHeardFromFeeder: "a learner heard of a later term from whoever feeds it";
+        FeederDistrusted: "what a feeder sent did not fit what is committed at the learner";
+        FeederUnanswered: "a member that was asked to feed a learner did not answer";
+        AskerHoldsOther: "a learner that asked to be fed held something else at a committed place";
+        ChildHoldsOther: "a learner that is fed held something else than its feeder";
+        ChildTooFarBehind: "a learner needed more than its feeder's log held";
+        FeederFull: "a member fed as many as it may";
         RivalNamed: "a start named another start of its node that is said to be about";
         ClaimHandedOn: "what a start claims of another was handed on to that one";
         DoubleStopped: "a node stopped because it exists twice";

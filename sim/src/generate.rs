@@ -11,6 +11,7 @@ mod links;
 mod moments;
 mod raft;
 mod recovery;
+mod relays;
 pub(crate) mod scale;
 mod stops;
 mod storm;
@@ -21,7 +22,7 @@ mod workload;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::plan::{
-    DiskPlan, Edge, FORMAT, Forsaken, ForsakenPlan, Latency, LinkPlan, NetworkPlan, PROGRESS_BOUND, Plan,
+    DiskPlan, Edge, FAN_OUT, FORMAT, Forsaken, ForsakenPlan, Latency, LinkPlan, NetworkPlan, PROGRESS_BOUND, Plan,
     ReplicationPlan, VOTERS,
 };
 use crate::random::{Draws, Purpose};
@@ -50,6 +51,7 @@ fn general(seed: u64) -> Plan {
     departures::departures(&mut plan);
     stops::regions(&mut plan);
     stops::stops(&mut plan);
+    relays::relays(&mut plan);
     sort(&mut plan);
     // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
     if plan.departures.is_empty() {
@@ -152,6 +154,7 @@ fn replication(seed: u64) -> ReplicationPlan {
         window: draws.pick(&[1, 2, 32, 32]),
         held: draws.pick(&[0, 1_000, 32 << 20, 32 << 20]),
         voters: VOTERS,
+        fan_out: FAN_OUT,
     }
 }
 

@@ -257,6 +257,21 @@ pub struct ReplicationPlan {
     /// The most voters of the control group.
     #[serde(default = "voters", skip_serializing_if = "is_usual")]
     pub voters: usize,
+    /// Learners of the control group that each member feeds.
+    #[serde(default = "fan_out", skip_serializing_if = "is_usual_fan_out")]
+    pub fan_out: usize,
+}
+
+/// How many learners a member feeds, unless it is told otherwise.
+pub const FAN_OUT: usize = 16;
+
+fn fan_out() -> usize {
+    FAN_OUT
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual_fan_out(fan_out: &usize) -> bool {
+    *fan_out == FAN_OUT
 }
 
 /// The most voters of a control group, unless it is told otherwise.
@@ -278,7 +293,7 @@ fn held_bytes() -> usize {
 impl Default for ReplicationPlan {
     /// What a node has unless it is told otherwise.
     fn default() -> Self {
-        Self { entries: 256, bytes: 256 << 10, window: 32, held: held_bytes(), voters: VOTERS }
+        Self { entries: 256, bytes: 256 << 10, window: 32, held: held_bytes(), voters: VOTERS, fan_out: FAN_OUT }
     }
 }
 

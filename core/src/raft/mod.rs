@@ -31,6 +31,7 @@
 //!   which it was sent: whoever sent it is remembered for that term, and answered only in that term.
 //! - **R16** What states that come in take, over all groups of a node, is within a budget; one is taken in any case.
 //! - **R17** A receipt speaks for the replica that asked for it, and for no other of its group.
+//! - **R23** to **R25** Who is fed by others than its leader, see [`relay`].
 //! - **R18**, **R19** Nobody waits in silence for what is owed to it, and who owes nothing waits for nothing: see [`idle`].
 
 mod amnesia;
@@ -43,6 +44,7 @@ mod delta;
 mod election;
 mod entries;
 mod flow;
+mod feeding;
 mod following;
 mod force;
 mod group;
@@ -58,6 +60,7 @@ mod quorum;
 mod read;
 mod receiving;
 mod rejoin;
+mod relay;
 mod replication;
 mod segments;
 mod slots;

@@ -76,6 +76,7 @@ pub(super) struct Cluster {
     /// No disk is rolled back, so nobody may be told that its own was.
     pub(super) disks_are_kept: bool,
     pub(super) planted: Planted,
+    config: Config,
 }
 
 impl Cluster {
@@ -88,14 +89,25 @@ impl Cluster {
     pub(super) fn with_bug(
         seed: u64,
         group: GroupId,
+        sizes: (usize, usize, usize),
+        planted: Planted,
+    ) -> Self {
+        Self::with_config(seed, group, sizes, planted, Config::default())
+    }
+
+    /// The same, with other settings in every node.
+    pub(super) fn with_config(
+        seed: u64,
+        group: GroupId,
         (size, voters, learners): (usize, usize, usize),
         planted: Planted,
+        config: Config,
     ) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         let mut cluster = Self {
             now: Instant(1),
-            replicas: (0..size).map(|node| Replica::new(key, node, planted)).collect(),
+            replicas: (0..size).map(|node| Replica::new(key, node, planted, &config)).collect(),
             network: Vec::new(),
             rng: Rng::stream(key, Purpose::Mesh),
             cut: BTreeSet::new(),
@@ -109,6 +121,7 @@ impl Cluster {
             outputs: None,
             disks_are_kept: false,
             planted,
+            config,
         };
         let founding = Configuration::simple(
             (0..voters).map(member).collect(),
@@ -336,7 +349,7 @@ impl Cluster {
         let mut key = [node as u8; 32];
         key[8..16].copy_from_slice(&replica.boots.to_le_bytes());
         let mut groups =
-            Groups::new(Config::default(), member(node).node, Rng::stream(key, Purpose::Raft), self.planted);
+            Groups::new(self.config.clone(), member(node).node, Rng::stream(key, Purpose::Raft), self.planted);
         for (key, record) in &replica.disk {
             groups.restore(key, record.last_slot, &record.head, 0).expect("just written");
         }
@@ -400,6 +413,11 @@ impl Cluster {
 
     /// One small step, in which everything that is delivered is seen.
     pub(super) fn settle_and_watch(&mut self, seen: &mut impl FnMut(&Message)) {
+        self.settle_and_follow(&mut |_, _, message| seen(message));
+    }
+
+    /// The same, with who sends it to whom.
+    pub(super) fn settle_and_follow(&mut self, seen: &mut impl FnMut(NodeId, NodeId, &Message)) {
         self.now += Span::millis(10);
         self.watch_pairs();
         for node in 0..self.replicas.len() {
@@ -409,8 +427,8 @@ impl Cluster {
             }
         }
         for _ in 0..self.network.len() {
-            if let Some((_, _, message)) = self.network.first() {
-                seen(message);
+            if let Some((from, to, message)) = self.network.first() {
+                seen(*from, *to, message);
                 self.deliver(0);
             }
         }
@@ -545,12 +563,12 @@ impl Cluster {
 }
 
 impl Replica {
-    fn new(key: [u8; 32], node: usize, planted: Planted) -> Self {
+    fn new(key: [u8; 32], node: usize, planted: Planted, config: &Config) -> Self {
         let mut own = key;
         own[31] = node as u8;
         let rng = Rng::stream(own, Purpose::Raft);
         Self {
-            groups: Groups::new(Config::default(), member(node).node, rng, planted),
+            groups: Groups::new(config.clone(), member(node).node, rng, planted),
             pending: VecDeque::new(),
             disk: Vec::new(),
             applied: Vec::new(),

@@ -13,6 +13,7 @@ mod owner;
 mod random;
 mod reads;
 mod rejoin;
+mod relay;
 mod restart;
 mod rolled_back;
 mod room;
