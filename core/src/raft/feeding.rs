@@ -23,6 +23,9 @@ use crate::when::When;
 /// After so many messages in a row without an answer a child is forgotten.
 const UNANSWERED: u8 = 8;
 
+/// So many entries stay in a log that is cut if a child is about to be sent them.
+const KEPT: u64 = 64;
+
 /// A learner that this replica feeds.
 #[derive(Clone, Debug)]
 pub(super) struct Child {
@@ -95,12 +98,21 @@ impl Group {
 
     /// Sends everybody who is fed what came to be committed.
     pub(super) fn feed_all(&mut self, context: &mut Context<'_>) {
-        for place in 0.. {
+        let mut place = 0;
+        loop {
             let Some(relay) = &mut self.relay else { return };
             let Some(child) = relay.children.at_mut(place) else { return };
             let node = child.progress.member.node;
             self.feed(context, node);
+            // Who is too far behind is fed no longer, and the next one stands there.
+            place += usize::from(self.relay.as_ref().is_some_and(|relay| relay.children.contains_key(&node)));
         }
+    }
+
+    /// Up to where the log may be cut: what children are about to be sent stays, if it is little.
+    pub(super) fn keeps_for_children(&self, upto: LogIndex) -> LogIndex {
+        let sent = self.relay.iter().flat_map(|relay| relay.progress()).map(|progress| progress.next.before());
+        sent.filter(|sent| sent.0.saturating_add(KEPT) >= upto.0).fold(upto, LogIndex::min)
     }
 
     /// Sends a child one message, if there is something for it and nothing under way.

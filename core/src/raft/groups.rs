@@ -176,7 +176,7 @@ impl Groups {
             }
             Input::Compact { group, upto } => self.with(now, group, |group, context| {
                 let before = group.log.base();
-                group.log.compact(upto.min(group.applied));
+                group.log.compact(group.keeps_for_children(upto.min(group.applied)));
                 if group.log.base() != before {
                     group.write_base(context);
                 }

@@ -1,6 +1,7 @@
 //! What a leader knows of one member, and what is under way to it.
 
 use alloc::boxed::Box;
+use core::num::NonZeroU64;
 
 use smallvec::SmallVec;
 
@@ -81,8 +82,8 @@ pub(super) struct Progress {
     pub(super) has_news: bool,
     /// It says that another member sends it what is committed.
     fed: bool,
-    /// When it is looked at whether it has that.
-    review: Option<Instant>,
+    /// When it is looked at whether it has that, by the clock that began at zero.
+    review: Option<NonZeroU64>,
     /// That moment has come.
     review_due: bool,
     retry_at: Option<Instant>,
@@ -143,7 +144,8 @@ impl Progress {
 
     /// The moment at which it is looked at whether it has that, which `settle` says if nothing is settled yet.
     pub(super) fn review_at(&mut self, settle: impl FnOnce() -> Instant) -> Instant {
-        *self.review.get_or_insert_with(settle)
+        let at = *self.review.get_or_insert_with(|| NonZeroU64::new(settle().0).unwrap_or(NonZeroU64::MIN));
+        Instant(at.get())
     }
 
     /// Whether that moment has come, and it is not known to have what was committed long enough ago, and to know that.
@@ -153,7 +155,7 @@ impl Progress {
 
     /// Whether the moment comes now. It comes once.
     pub(super) fn review_comes(&mut self, now: Instant) -> bool {
-        self.review_due |= self.review.take_if(|at| *at <= now).is_some();
+        self.review_due |= self.review.take_if(|at| at.get() <= now.0).is_some();
         self.review_due
     }
 
@@ -369,7 +371,7 @@ impl Progress {
 
     /// When something is to be done for it.
     pub(super) fn due_at(&self) -> Option<Instant> {
-        self.retry_at.into_iter().chain(self.review).min()
+        self.retry_at.into_iter().chain(self.review.map(|at| Instant(at.get()))).min()
     }
 
     /// Nothing was answered in time.

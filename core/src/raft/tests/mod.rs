@@ -7,6 +7,7 @@ mod frames;
 mod hand_over;
 mod harness;
 mod idle;
+mod large;
 mod late;
 mod newcomers;
 mod owner;
