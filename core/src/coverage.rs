@@ -151,7 +151,6 @@ marks! {
         FeederNotToBe: "a feeder leads, or its learner votes, or one of the two is no member";
         ChildSentAway: "a member may not feed a learner any more";
         ChildForgotten: "a learner that was fed did not answer several times";
-        FedRunRefused: "a learner was fed what did not follow what it holds";
         AppendBehindBase: "an append fits at the base of a log that was cut";
         AppendRepeated: "an append brought only what was there already";
         AppendRefused: "an append did not fit behind the log it came to";
@@ -324,6 +323,7 @@ marks! {
         UnknownKindSkipped: "a message of a kind was skipped that only a later version knows";
     }
     Rare {
+        FedRunRefused: "a learner was fed what did not follow what it holds";
         NobodyFeeds: "a learner asked several members to feed it, in vain";
         FedUnasked: "a learner was fed by somebody it had not asked";
         TermHeardFromFeeder: "a learner heard of a later term from whoever feeds it";

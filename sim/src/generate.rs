@@ -22,8 +22,8 @@ mod workload;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::plan::{
-    DiskPlan, Edge, FAN_OUT, FORMAT, Forsaken, ForsakenPlan, Latency, LinkPlan, NetworkPlan, PROGRESS_BOUND, Plan,
-    ReplicationPlan, VOTERS,
+    DiskPlan, Edge, FAN_OUT, FORMAT, Forsaken, ForsakenPlan, Latency, LinkPlan, NetworkPlan, PROGRESS_BOUND,
+    Plan, ReplicationPlan, VOTERS,
 };
 use crate::random::{Draws, Purpose};
 use crate::scarce::scarce;

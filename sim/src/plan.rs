@@ -293,7 +293,14 @@ fn held_bytes() -> usize {
 impl Default for ReplicationPlan {
     /// What a node has unless it is told otherwise.
     fn default() -> Self {
-        Self { entries: 256, bytes: 256 << 10, window: 32, held: held_bytes(), voters: VOTERS, fan_out: FAN_OUT }
+        Self {
+            entries: 256,
+            bytes: 256 << 10,
+            window: 32,
+            held: held_bytes(),
+            voters: VOTERS,
+            fan_out: FAN_OUT,
+        }
     }
 }
 

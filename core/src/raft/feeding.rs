@@ -111,7 +111,8 @@ impl Group {
 
     /// Up to where the log may be cut: what children are about to be sent stays, if it is little.
     pub(super) fn keeps_for_children(&self, upto: LogIndex) -> LogIndex {
-        let sent = self.relay.iter().flat_map(|relay| relay.progress()).map(|progress| progress.next.before());
+        let sent =
+            self.relay.iter().flat_map(|relay| relay.progress()).map(|progress| progress.next.before());
         sent.filter(|sent| sent.0.saturating_add(KEPT) >= upto.0).fold(upto, LogIndex::min)
     }
 
@@ -183,7 +184,7 @@ impl Group {
         if matched {
             child.progress.matched((number, place.index), context.config, context.flows, context.now);
         } else {
-            sometimes!(FedRunRefused);
+            rare!(FedRunRefused);
             child.progress.refused(number, place.index, agree, context.flows);
         }
         self.wake_for_children();
@@ -237,8 +238,7 @@ impl Group {
         for (&node, child) in relay.children.iter() {
             assert!(votes || own < node, "R24: {node} is fed, and stands before who feeds it");
             let progress = &child.progress;
-            let lacks =
-                progress.next <= self.commit || progress.is_awaited() || !progress.is_streaming();
+            let lacks = progress.next <= self.commit || progress.is_awaited() || !progress.is_streaming();
             assert!(
                 !lacks || progress.retry_at().is_some(),
                 "R18: {node} is fed, lacks something up to {}, and nothing is sent to it",

@@ -350,8 +350,12 @@ impl Cluster {
         self.told_leads.retain(|(to, of), _| *to != node && *of != node);
         let mut key = [node as u8; 32];
         key[8..16].copy_from_slice(&replica.boots.to_le_bytes());
-        let mut groups =
-            Groups::new(self.config.clone(), member(node).node, Rng::stream(key, Purpose::Raft), self.planted);
+        let mut groups = Groups::new(
+            self.config.clone(),
+            member(node).node,
+            Rng::stream(key, Purpose::Raft),
+            self.planted,
+        );
         for (key, record) in &replica.disk {
             groups.restore(key, record.last_slot, &record.head, 0).expect("just written");
         }

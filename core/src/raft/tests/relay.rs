@@ -47,13 +47,16 @@ fn holds(cluster: &Cluster, node: usize, text: &str) -> bool {
 }
 
 fn all_hold(cluster: &Cluster, text: &str) -> bool {
-    (0..cluster.replicas.len()).filter(|&node| cluster.replicas[node].up).all(|node| holds(cluster, node, text))
+    (0..cluster.replicas.len())
+        .filter(|&node| cluster.replicas[node].up)
+        .all(|node| holds(cluster, node, text))
 }
 
 /// To how many learners a leader sends entries itself.
 fn led(cluster: &Cluster, seen: &[(NodeId, NodeId, bool)]) -> usize {
     let voters = cluster.configuration(cluster.leader().expect("a leader")).voters;
-    let learners = seen.iter().filter(|(_, to, leads)| *leads && voters.iter().all(|voter| voter.node != *to));
+    let learners =
+        seen.iter().filter(|(_, to, leads)| *leads && voters.iter().all(|voter| voter.node != *to));
     learners.map(|(_, to, _)| to).collect::<BTreeSet<_>>().len()
 }
 
@@ -107,10 +110,13 @@ fn what_a_leader_knows_of_who_is_fed_comes_from_its_own_answers() {
     assert!(took < Span::millis(500));
     cluster.settle(Span::secs(6));
     let commit = cluster.place(leader).commit;
-    let known = cluster.outputs.take().expect("recorded").into_iter().filter_map(|(node, output)| match output {
-        crate::raft::Output::Match { node: of, index, .. } if node == leader && index == commit => Some(of),
-        _ => None,
-    });
+    let known =
+        cluster.outputs.take().expect("recorded").into_iter().filter_map(|(node, output)| match output {
+            crate::raft::Output::Match { node: of, index, .. } if node == leader && index == commit => {
+                Some(of)
+            }
+            _ => None,
+        });
     assert_eq!(known.collect::<BTreeSet<_>>().len(), 17);
 }
 
@@ -141,8 +147,10 @@ fn everybody_who_is_connected_gets_each_entry_while_half_of_the_members_are_sile
     for seed in 0..2 {
         let mut cluster = relayed(20 + seed, 12, 2, Planted::none());
         let leader = cluster.leader().expect("a leader");
-        let silent: Vec<usize> =
-            (0..15).filter(|&node| node != leader && (node + seed as usize).is_multiple_of(2)).take(7).collect();
+        let silent: Vec<usize> = (0..15)
+            .filter(|&node| node != leader && (node + seed as usize).is_multiple_of(2))
+            .take(7)
+            .collect();
         let voters = silent.iter().filter(|&&node| node < VOTERS).count();
         let silent: Vec<usize> = silent.into_iter().skip(voters.saturating_sub(1)).collect();
         silent.iter().for_each(|&node| cluster.crash(node));
@@ -297,7 +305,10 @@ fn random_histories_of_meshes_that_feed_themselves_keep_every_promise() {
         }
         cluster.heal();
         cluster.settle(Span::secs(4));
-        assert!(cluster.replicas.iter().all(|replica| !replica.stopped), "seed {seed}: stopped without cause");
+        assert!(
+            cluster.replicas.iter().all(|replica| !replica.stopped),
+            "seed {seed}: stopped without cause"
+        );
         let leader = cluster.leader().unwrap_or_else(|| panic!("seed {seed}: no leader"));
         let (_, took) = travels(&mut cluster, "the end", Span::secs(10));
         assert!(all_hold(&cluster, "the end"), "seed {seed}: {took}");

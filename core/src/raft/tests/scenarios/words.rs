@@ -74,7 +74,11 @@ pub(super) fn message(from: NodeId, to: NodeId, message: &Message) -> String {
             } else {
                 format!(": {}", entries(&append.entries))
             };
-            format!("{fed}append{copy} behind {}, commit {}{round}{rest}", at(append.previous), append.commit.0)
+            format!(
+                "{fed}append{copy} behind {}, commit {}{round}{rest}",
+                at(append.previous),
+                append.commit.0
+            )
         }
         Body::AppendReply { matched, place, more, waiting, round, fed, .. } => {
             let word = if *matched { "matched" } else { "go back to" };
