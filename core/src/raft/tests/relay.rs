@@ -320,7 +320,8 @@ fn random_histories_of_meshes_that_feed_themselves_keep_every_promise() {
 
 /// Whether the test fails with that bug in every node.
 #[cfg(feature = "planted")]
-fn breaks(bug: crate::planted::Bug, run: impl Fn(Planted) + std::panic::RefUnwindSafe) -> bool {
+fn breaks(bug: crate::planted::Bug, run: impl Fn(Planted) + core::panic::RefUnwindSafe) -> bool {
+    extern crate std;
     run(Planted::none());
     std::panic::catch_unwind(|| run(Planted::only(bug))).is_err()
 }
@@ -353,7 +354,17 @@ fn each_of_these_bugs_breaks_an_invariant_or_a_promise() {
     };
     assert!(breaks(Bug::SilentFeederKept, fallen), "it waits for its leader each time");
     assert!(breaks(Bug::FedNeverReviewed, fallen), "R18");
-    assert!(breaks(Bug::FedTakenForMatched, fallen), "what is taken for held is never sent");
+    let led_alone = |planted: Planted| {
+        let mut cluster = relayed(55, 8, 1, planted);
+        let (_, learner) = a_fed_one(&mut cluster);
+        let leader = cluster.leader().expect("a leader");
+        for other in (0..11).filter(|&node| node != leader && node != learner) {
+            cluster.cut.extend([(learner, other), (other, learner)]);
+        }
+        travels(&mut cluster, "fourth", Span::secs(20));
+        assert!(holds(&cluster, learner, "fourth"), "its leader is all it has");
+    };
+    assert!(breaks(Bug::FedTakenForMatched, led_alone), "what is taken for held is never sent");
     let made_up = |planted: Planted| {
         let mut cluster = relayed(52, 8, 1, planted);
         let (feeder, learner) = a_fed_one(&mut cluster);
