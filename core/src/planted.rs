@@ -171,6 +171,8 @@ bugs! {
             "a voter passes on to learners what it holds and does not know to be committed";
         FedRunNotCompared = "fed-run-not-compared":
             "a learner puts what it is fed behind what it holds, though the chain says that it belongs elsewhere";
+        FedTermIgnored = "fed-term-ignored":
+            "a learner takes what it is fed and stays in an earlier term, the leader of which need not have it";
         SilentFeederKept = "silent-feeder-kept":
             "a learner that did not get what was committed keeps the feeder that was to send it";
         FedNeverReviewed = "fed-never-reviewed":

@@ -379,7 +379,7 @@ impl Group {
                 self.handle_append_reply(context, from, term, reply);
             }
             Body::Feed { last, heard } => self.handle_feed(context, from, last, heard),
-            Body::Fed(append) => self.handle_fed(context, from, append),
+            Body::Fed(append) => self.handle_fed(context, from, term, append),
             Body::Unfed => self.handle_unfed(context, from),
             Body::Vote { pre, last } => self.handle_vote(context, from, term, pre, last),
             Body::VoteReply { pre, granted, .. } => {

@@ -9,7 +9,8 @@
 //! place i is to be fed by the member at place i / fan-out of that list; if that one does not, by any of those around it, then by the leader.
 //!
 //! Invariants:
-//! - **R23** Only what is committed is passed on; it is taken only behind what is here, by the chain, and only from whoever was asked for it.
+//! - **R23** Only what is committed is passed on; it is taken only behind what is here, by the chain, only from whoever was asked for it, and in no
+//!   earlier term than that of whoever passes it on.
 //! - **R24** Who learns feeds only those behind it, so that nobody feeds itself through others; nobody feeds more than twice the fan-out.
 //! - **R25** What a leader holds to be here of its log was said by this very replica; and who is fed is asked for it.
 
@@ -24,7 +25,7 @@ use super::log::Mismatch;
 use super::message::{Append, Body};
 use super::replication::Reply;
 use crate::configuration::Member;
-use crate::id::{GroupId, LogIndex, NodeId};
+use crate::id::{GroupId, LogIndex, NodeId, Term};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
@@ -283,11 +284,17 @@ impl Group {
     }
 
     /// Committed entries from a member that need not lead.
-    pub(super) fn handle_fed(&mut self, context: &mut Context<'_>, from: Member, append: Append) {
+    pub(super) fn handle_fed(&mut self, context: &mut Context<'_>, from: Member, term: Term, append: Append) {
         let awaited = self.relay.as_ref().is_some_and(|relay| relay.feeder() == Some(from.node));
         if !awaited || self.may_be_fed(context).is_none() {
             rare!(FedUnasked);
             return self.answer(context, from, self.term, Body::Unfed, When::Now);
+        }
+        // What is committed in a term is in the logs of the leaders of later ones, and need not be in those of earlier ones: whoever takes it
+        // hears these no more. What comes from an earlier term than this one is in the log of its leader, too.
+        if term > self.term && !context.planted.strikes(Bug::FedTermIgnored, || true) {
+            rare!(TermHeardFromFeeder);
+            self.enter_term(context, term, None);
         }
         let committed = self.log.place(self.commit).unwrap_or(self.log.base());
         let unseen = context.planted.strikes(Bug::FedRunNotCompared, || {
@@ -314,13 +321,9 @@ impl Group {
             return self.distrust_feeder(context);
         };
         if let Some(first) = new.first() {
-            if first.index <= self.commit || self.log.misfit(&new).is_some() {
+            let ahead = new.last().is_some_and(|last| last.term > self.term);
+            if ahead || first.index <= self.commit || self.log.misfit(&new).is_some() {
                 return self.distrust_feeder(context);
-            }
-            let term = new.last().map_or(self.term, |last| last.term);
-            if term > self.term {
-                rare!(TermHeardFromFeeder);
-                self.enter_term(context, term, None);
             }
             if !self.replace_suffix(context, new) {
                 return;

@@ -11,12 +11,16 @@ use crate::planted::Planted;
 use crate::raft::{Append, Body, Config, Entries, Entry, EntryKind, Place, RoleName};
 use crate::time::Span;
 
-const VOTERS: usize = 3;
+pub(super) const VOTERS: usize = 3;
 
 /// Three voters and so many learners; each member feeds so many of them.
-fn relayed(seed: u64, learners: usize, fan_out: usize, planted: Planted) -> Cluster {
+pub(super) fn relayed(seed: u64, learners: usize, fan_out: usize, planted: Planted) -> Cluster {
+    relayed_by(seed, learners, planted, Config { fan_out, ..Config::default() })
+}
+
+/// The same, with other settings.
+pub(super) fn relayed_by(seed: u64, learners: usize, planted: Planted, config: Config) -> Cluster {
     let sizes = (VOTERS + learners, VOTERS, learners);
-    let config = Config { fan_out, ..Config::default() };
     let mut cluster = Cluster::with_config(seed, GroupId::CONTROL, sizes, planted, config);
     cluster.settle(Span::secs(2));
     for text in ["first", "second"] {
@@ -28,7 +32,7 @@ fn relayed(seed: u64, learners: usize, fan_out: usize, planted: Planted) -> Clus
 }
 
 /// What travels until everybody who is up holds a new command, at most for so long: from whom to whom, and whether it is an append of a leader.
-fn travels(cluster: &mut Cluster, text: &str, most: Span) -> (Vec<(NodeId, NodeId, bool)>, Span) {
+pub(super) fn travels(cluster: &mut Cluster, text: &str, most: Span) -> (Vec<(NodeId, NodeId, bool)>, Span) {
     let leader = cluster.leader().expect("a leader");
     let (from, mut seen) = (cluster.now, Vec::new());
     cluster.propose(leader, text);
@@ -42,11 +46,11 @@ fn travels(cluster: &mut Cluster, text: &str, most: Span) -> (Vec<(NodeId, NodeI
     (seen, cluster.now.since(from))
 }
 
-fn holds(cluster: &Cluster, node: usize, text: &str) -> bool {
+pub(super) fn holds(cluster: &Cluster, node: usize, text: &str) -> bool {
     cluster.commands(node).last().map(|command| &command[..]) == Some(text.as_bytes())
 }
 
-fn all_hold(cluster: &Cluster, text: &str) -> bool {
+pub(super) fn all_hold(cluster: &Cluster, text: &str) -> bool {
     (0..cluster.replicas.len())
         .filter(|&node| cluster.replicas[node].up)
         .all(|node| holds(cluster, node, text))
@@ -215,7 +219,7 @@ fn fed(previous: Place, term: Term) -> Body {
 }
 
 /// The learner that somebody else than the leader feeds, and who does.
-fn a_fed_one(cluster: &mut Cluster) -> (usize, usize) {
+pub(super) fn a_fed_one(cluster: &mut Cluster) -> (usize, usize) {
     let (seen, _) = travels(cluster, "third", Span::secs(1));
     let (from, to, _) = seen.iter().find(|(.., leads)| !leads).expect("somebody is fed");
     (from.0 as usize - 1, to.0 as usize - 1)
@@ -320,7 +324,7 @@ fn random_histories_of_meshes_that_feed_themselves_keep_every_promise() {
 
 /// Whether the test fails with that bug in every node.
 #[cfg(feature = "planted")]
-fn breaks(bug: crate::planted::Bug, run: impl Fn(Planted) + core::panic::RefUnwindSafe) -> bool {
+pub(super) fn breaks(bug: crate::planted::Bug, run: impl Fn(Planted) + core::panic::RefUnwindSafe) -> bool {
     extern crate std;
     run(Planted::none());
     std::panic::catch_unwind(|| run(Planted::only(bug))).is_err()

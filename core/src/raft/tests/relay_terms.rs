@@ -1,0 +1,99 @@
+//! What learners of the control group that feed each other say to leaders of earlier terms (decision 17).
+
+use super::harness::{Cluster, member};
+use super::relay::{VOTERS, all_hold, relayed_by, travels};
+use crate::id::NodeId;
+use crate::planted::Planted;
+use crate::raft::{Body, Config};
+use crate::time::Span;
+
+/// A voter that leads, one that is to lead next, one that feeds a learner, and that learner.
+struct Parts {
+    first: usize,
+    second: usize,
+    feeder: usize,
+    learner: usize,
+}
+
+/// Nothing crosses between two nodes.
+fn part(cluster: &mut Cluster, one: usize, other: usize) {
+    cluster.cut.extend([(one, other), (other, one)]);
+}
+
+/// Small steps until something is so.
+fn until(cluster: &mut Cluster, what: &str, so: impl Fn(&Cluster) -> bool) {
+    let end = cluster.now + Span::secs(10);
+    while !so(cluster) {
+        assert!(cluster.now < end, "not in time: {what}");
+        cluster.settle(Span::millis(10));
+    }
+}
+
+/// The first leader has an entry that nobody else has, and stands still; the second is elected, has its own entry in that place, is heard by the
+/// learners, and stands still; the first is elected again and commits its entry, which only its voter and the learner that this one feeds take.
+fn commits_what_another_leader_lacks(cluster: &mut Cluster) -> Parts {
+    let (seen, _) = travels(cluster, "third", Span::secs(1));
+    let first = cluster.leader().expect("a leader");
+    cluster.propose(first, "lonely");
+    cluster.sync_all(first);
+    cluster.network.clear();
+    cluster.replicas[first].up = false;
+    let granted = |cluster: &Cluster| {
+        let mut votes = cluster.network.iter();
+        votes.find(|(.., m)| matches!(m.body, Body::VoteReply { pre: false, granted: true, .. })).cloned()
+    };
+    until(cluster, "a vote", |cluster| granted(cluster).is_some());
+    let (feeder, second, _) = granted(cluster).expect("just seen");
+    let [feeder, second] = [feeder, second].map(|node: NodeId| node.0 as usize - 1);
+    cluster.cut.insert((second, feeder));
+    let learners = VOTERS..cluster.replicas.len();
+    let term = cluster.place(second).term;
+    let heard = |cluster: &Cluster, node: usize| cluster.place(node).term == term;
+    until(cluster, "the learners hear it", |cluster| learners.clone().all(|node| heard(cluster, node)));
+    assert_eq!(cluster.leader(), Some(second));
+    let at = cluster.place(second).last.index;
+    assert!(cluster.place(feeder).last.index < at, "its entry came to nobody");
+    cluster.replicas[second].up = false;
+    let child = seen.iter().find(|(from, _, leads)| !leads && *from == member(feeder).node);
+    let learner = child.map(|(_, to, _)| to.0 as usize - 1).expect("it feeds one");
+    for node in learners {
+        part(cluster, first, node);
+        if node != learner {
+            part(cluster, learner, node);
+        }
+    }
+    cluster.network.clear();
+    cluster.replicas[first].up = true;
+    until(cluster, "the learner is fed", |cluster| cluster.place(learner).commit == at);
+    assert!(cluster.place(feeder).term > term);
+    Parts { first, second, feeder, learner }
+}
+
+#[test]
+fn a_leader_of_an_earlier_term_hears_from_who_was_fed_that_it_is_deposed() {
+    deposed(Planted::none());
+}
+
+fn deposed(planted: Planted) {
+    let config = Config { fan_out: 2, message_entries: 1, ..Config::default() };
+    let mut cluster = relayed_by(60, 8, planted, config);
+    let Parts { first, second, feeder, learner } = commits_what_another_leader_lacks(&mut cluster);
+    [first, feeder].into_iter().for_each(|node| part(&mut cluster, second, node));
+    part(&mut cluster, feeder, learner);
+    cluster.network.clear();
+    // Whoever feeds it goes away, so it turns to its leader, as far as it knows of one.
+    let term = cluster.place(feeder).term;
+    cluster.hear(learner, feeder, term, Body::Unfed);
+    cluster.replicas[second].up = true;
+    cluster.settle(Span::millis(200));
+    assert!(cluster.replicas.iter().all(|replica| !replica.stopped), "stopped without cause");
+    cluster.heal();
+    travels(&mut cluster, "the end", Span::secs(10));
+    assert!(all_hold(&cluster, "the end"));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_term_of_a_feeder_that_is_ignored_stops_the_group() {
+    assert!(super::relay::breaks(crate::planted::Bug::FedTermIgnored, deposed), "R23");
+}
