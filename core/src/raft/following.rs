@@ -247,17 +247,24 @@ impl Group {
     /// Bytes or room came: the leader may send on behind what this log holds (rule B2).
     pub(super) fn ask_for_more(&mut self, context: &mut Context<'_>) {
         self.ask_for_rest_of_copies(context);
-        self.ask_leader(context);
+        if let Some((from, number, place)) = self.asks_leader_from() {
+            self.acknowledge(context, from, Reply { more: true, ..Reply::matched(number, place, 0) });
+        }
     }
 
-    /// The leader is to send what follows what is committed here.
+    /// The leader is to compare what is committed here with its log, and to send what follows. Others passed that on: to vouch for it to
+    /// a leader that never compared it would make it a matter between two disks which of them forgot (rule C2).
     pub(super) fn ask_leader(&self, context: &mut Context<'_>) {
-        if let (Standing::Sound, Role::Follower { leader: Some(leader) }, Some((_, from)), Some(number)) =
-            (&self.standing, &self.role, self.led_by, self.last_append)
-            && *leader == from.node
-        {
-            let place = self.log.place(self.commit.max(self.log.base().index)).unwrap_or(self.log.base());
-            self.acknowledge(context, from, Reply { more: true, ..Reply::matched(number.get(), place, 0) });
+        if let Some((from, number, place)) = self.asks_leader_from() {
+            self.refuse(context, from, number, place);
         }
+    }
+
+    /// Whom to ask for what follows, in answer to which append, and what place is committed here.
+    fn asks_leader_from(&self) -> Option<(Member, u64, Place)> {
+        let Role::Follower { leader: Some(leader) } = self.role else { return None };
+        let ((_, from), number) = (self.led_by?, self.last_append?);
+        let place = self.log.place(self.commit.max(self.log.base().index)).unwrap_or(self.log.base());
+        (self.standing == Standing::Sound && leader == from.node).then_some((from, number.get(), place))
     }
 }

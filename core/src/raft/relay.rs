@@ -340,7 +340,7 @@ impl Group {
         self.acknowledge(context, from, Reply::matched(number, place, 0));
     }
 
-    /// What the feeder holds to be committed is not what is committed here. One of the two is wrong, and the leader will say which.
+    /// What the feeder holds to be committed is not what is committed here. One of the two is wrong, and the leader compares.
     fn distrust_feeder(&mut self, context: &mut Context<'_>) {
         rare!(FeederDistrusted);
         self.drop_feeder(context);

@@ -359,6 +359,10 @@ impl Group {
         progress.says_fed(fed);
         if !matched {
             if progress.refused(number, place.index, self.log.may_agree_upto(place), flows) {
+                if self.log.place(place.index) == Some(place) {
+                    // Others sent it what this leader does not know to be there, and may have cut off.
+                    progress.next = progress.next.max(place.index.next());
+                }
                 self.remind_if_behind(context, from, place);
             }
             return self.news_for(from.node);

@@ -212,7 +212,7 @@ fn entry_behind(place: Place, term: Term) -> Entry {
 }
 
 /// What a learner would be fed behind `previous`.
-fn fed(previous: Place, term: Term) -> Body {
+pub(super) fn fed(previous: Place, term: Term) -> Body {
     let entries: Entries = [entry_behind(previous, term)].into_iter().collect();
     let (commit, durable) = (previous.index.next(), Place::default());
     Body::Fed(Append { previous, commit, durable, entries, number: 77, round: 0, copy: false, cut: false })

@@ -1,10 +1,12 @@
-//! What learners of the control group that feed each other say to leaders of earlier terms (decision 17).
+//! What learners of the control group that feed each other say to their leaders (decision 17).
+
+use alloc::vec::Vec;
 
 use super::harness::{Cluster, member};
-use super::relay::{VOTERS, all_hold, relayed_by, travels};
-use crate::id::NodeId;
+use super::relay::{VOTERS, a_fed_one, all_hold, fed, relayed, relayed_by, travels};
+use crate::id::{GroupId, NodeId};
 use crate::planted::Planted;
-use crate::raft::{Body, Config};
+use crate::raft::{Body, Config, Input, Output};
 use crate::time::Span;
 
 /// A voter that leads, one that is to lead next, one that feeds a learner, and that learner.
@@ -96,4 +98,52 @@ fn deposed(planted: Planted) {
 #[test]
 fn a_term_of_a_feeder_that_is_ignored_stops_the_group() {
     assert!(super::relay::breaks(crate::planted::Bug::FedTermIgnored, deposed), "R23");
+}
+
+/// What a learner says to its leader when nobody feeds it any more, after others fed it what its leader never compared.
+fn asks_its_leader(seed: u64, loses_feeder: impl Fn(&mut Cluster, usize, usize)) {
+    let mut cluster = relayed(seed, 8, 2, Planted::none());
+    let (feeder, learner) = a_fed_one(&mut cluster);
+    let leader = cluster.leader().expect("a leader");
+    for text in ["a", "b", "c"] {
+        travels(&mut cluster, text, Span::secs(1));
+    }
+    cluster.settle(Span::millis(100));
+    let commit = cluster.place(learner).commit;
+    cluster.compact(leader, 0);
+    cluster.sync_all(leader);
+    cluster.network.clear();
+    loses_feeder(&mut cluster, feeder, learner);
+    cluster.sync_all(learner);
+    let to_leader = |from: NodeId, to: NodeId| (from, to) == (member(learner).node, member(leader).node);
+    let said = cluster.network.iter().filter(|(from, to, _)| to_leader(*from, *to));
+    let said: Vec<_> = said
+        .filter_map(|(.., message)| match message.body {
+            Body::AppendReply { matched, place, fed, .. } => Some((matched, place.index, fed)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said, [(false, commit, false)], "it vouches for what its leader never compared");
+    cluster.outputs = Some(Vec::new());
+    travels(&mut cluster, "d", Span::secs(1));
+    assert!(all_hold(&cluster, "d"));
+    let states = cluster.outputs.take().expect("recorded").into_iter();
+    let mut states = states.filter(|(_, output)| matches!(output, Output::SnapshotWanted { .. }));
+    assert!(states.next().is_none(), "it has all that was cut off");
+}
+
+#[test]
+fn who_was_fed_vouches_for_nothing_that_its_leader_did_not_compare() {
+    asks_its_leader(61, |cluster, feeder, learner| {
+        let term = cluster.place(learner).term;
+        cluster.hear(learner, feeder, term, Body::Unfed);
+    });
+    asks_its_leader(62, |cluster, feeder, learner| {
+        let (mut other, term) = (cluster.place(learner).last, cluster.place(learner).term);
+        other.chain.0[0] ^= 1;
+        cluster.hear(learner, feeder, term, fed(other, term));
+    });
+    asks_its_leader(63, |cluster, _, learner| {
+        cluster.tell(learner, Input::Unanswered { group: GroupId::CONTROL });
+    });
 }
