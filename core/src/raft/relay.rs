@@ -24,7 +24,7 @@ use super::group::{Group, Role, Standing};
 use super::log::Mismatch;
 use super::message::{Append, Body};
 use super::replication::Reply;
-use crate::configuration::Member;
+use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, Term};
 use crate::planted::Bug;
 use crate::rare;
@@ -34,7 +34,8 @@ use crate::time::{Instant, Span};
 use crate::when::When;
 
 /// Nobody is fed where fewer vote: what each learner remembers of an only voter decides (rule C3), and it hears that from the voter itself.
-pub(super) const VOTERS: usize = 3;
+/// That holds for those who are to vote no longer, too, while they do.
+const VOTERS: usize = 3;
 /// So many are asked before a learner stays with its leader for a while.
 const ATTEMPTS: u32 = 5;
 /// So many of these are nearer to the leader than whom it belongs to.
@@ -73,6 +74,12 @@ enum Feeder {
         heard: LogIndex,
     },
     Found(NodeId),
+}
+
+/// Whether learners of these members may be fed by others than their leader.
+pub(super) fn may_relay(configuration: &Configuration) -> bool {
+    let alone = configuration.is_joint() && configuration.outgoing.len() < VOTERS;
+    configuration.voters.len() >= VOTERS && !alone
 }
 
 /// When the learner at `place` of so many members is asked next whether it has what was committed: each at a moment of its own, again and again.
@@ -142,7 +149,7 @@ impl Group {
     fn may_be_fed(&self, context: &Context<'_>) -> Option<usize> {
         let configuration = self.log.configuration();
         let own = self.member(context.own);
-        let large = configuration.voters.len() >= VOTERS
+        let large = may_relay(configuration)
             && configuration.learners.len() > context.config.fan_out
             && self.id == GroupId::CONTROL;
         let sound = self.standing == Standing::Sound && self.fence.is_none();

@@ -242,7 +242,7 @@ impl Group {
         }
         // R25. What others pass on has time to come; then it is asked for, by an append without entries.
         let mut asked_upto = None;
-        if follows && progress.is_fed() && self.log.configuration().voters.len() >= relay::VOTERS {
+        if follows && progress.is_fed() && relay::may_relay(self.log.configuration()) {
             if context.planted.strikes(Bug::FedNeverReviewed, || true) {
                 return false;
             }

@@ -147,3 +147,27 @@ fn who_was_fed_vouches_for_nothing_that_its_leader_did_not_compare() {
         cluster.tell(learner, Input::Unanswered { group: GroupId::CONTROL });
     });
 }
+
+/// While an only voter is to be joined by others, it is needed still, and remembers of nobody what others passed on (rule C3).
+#[test]
+fn nobody_is_fed_by_others_while_the_former_only_voter_is_needed() {
+    let config = Config { fan_out: 1, ..Config::default() };
+    let mut cluster = Cluster::with_config(64, GroupId::CONTROL, (9, 1, 8), Planted::none(), config);
+    cluster.settle(Span::secs(2));
+    cluster.change(&[0, 1, 2], &[3, 4, 5, 6, 7, 8]);
+    let mut joint = 0;
+    for _ in 0..300 {
+        cluster.settle(Span::millis(10));
+        let needed = |node: NodeId| cluster.configuration(node.0 as usize - 1).needs(member(0));
+        joint += usize::from(needed(NodeId(9)));
+        for (from, _, message) in &cluster.network {
+            // Whoever asks knows the configuration; whoever is asked may be behind.
+            let asks = matches!(message.body, Body::Feed { .. });
+            assert!(!asks || !needed(*from), "{from}: {message:?}");
+        }
+    }
+    assert!(joint > 0);
+    assert_eq!(cluster.configuration(8).voters.len(), VOTERS);
+    let (seen, _) = travels(&mut cluster, "third", Span::secs(1));
+    assert!(seen.iter().any(|(.., leads)| !leads), "now they are fed");
+}
