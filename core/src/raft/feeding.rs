@@ -26,6 +26,10 @@ const UNANSWERED: u8 = 8;
 /// So many entries stay in a log that is cut if a child is about to be sent them.
 const KEPT: u64 = 64;
 
+/// What is fed is numbered from somewhere behind this: apart from what the same member led it, and from what it fed it before it started anew.
+/// An answer that comes late would count for what was not sent yet, or was lost.
+const NUMBERS: u64 = 1 << 40;
+
 /// A learner that this replica feeds.
 #[derive(Clone, Debug)]
 pub(super) struct Child {
@@ -141,6 +145,9 @@ impl Group {
         };
         let end = entries.last().map_or(previous.index, |entry| entry.index);
         assert!(end <= self.commit, "R23: {node} is sent entry {end}, which is not committed here");
+        if relay.next_number == 0 {
+            relay.next_number = NUMBERS + context.rng.below(NUMBERS);
+        }
         relay.next_number += 1;
         let number = relay.next_number;
         let bytes = entries.iter().map(size).sum();

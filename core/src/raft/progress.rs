@@ -289,6 +289,9 @@ impl Progress {
             sometimes!(MatchOutdated);
             return news;
         }
+        if self.answers_another(number) {
+            return news;
+        }
         let (mut answered, mut bytes) = (0, 0);
         for flight in self.flights.iter().take_while(|flight| flight.number <= number) {
             self.heard = self.heard.max(flight.commit);
@@ -310,6 +313,12 @@ impl Progress {
         news
     }
 
+    /// Whether that answers what was sent in another part: to feed it, to lead it, or before this replica forgot what it had sent.
+    fn answers_another(&self, number: u64) -> bool {
+        rare!(AnswerToAnotherPart, number > self.last_sent);
+        number > self.last_sent
+    }
+
     /// An append did not match: go back to where the other log may agree. Whether the answer counts.
     pub(super) fn refused(
         &mut self,
@@ -320,6 +329,9 @@ impl Progress {
     ) -> bool {
         if number <= self.outdated {
             sometimes!(RefusalOutdated);
+            return false;
+        }
+        if self.answers_another(number) {
             return false;
         }
         let lower = self.next.before().min(other_end.next()).min(own_end.next());
@@ -512,6 +524,17 @@ mod tests {
             assert!(!progress.refused(stale, LogIndex(8), LogIndex(14), flows));
             assert!(!progress.has_room(&config), "the probe is still under way");
         }
+    }
+
+    #[test]
+    fn an_answer_to_what_was_not_sent_answers_nothing() {
+        let (config, flows) = (Config::default(), &mut Flows::new(u64::MAX, Planted::none()));
+        let mut progress = streaming(&config, flows);
+        progress.matched((6, LogIndex(12)), &config, flows, NOW);
+        assert_eq!((progress.matched, progress.under_way()), (LogIndex(12), 40));
+        assert!(progress.is_awaited() && progress.retry_at().is_some());
+        assert!(!progress.refused(6, LogIndex(12), LogIndex(14), flows));
+        assert!(progress.is_streaming());
     }
 
     #[test]

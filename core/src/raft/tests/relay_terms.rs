@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::harness::{Cluster, member};
-use super::relay::{VOTERS, a_fed_one, all_hold, fed, relayed, relayed_by, travels};
+use super::relay::{VOTERS, a_fed_one, all_hold, fed, holds, relayed, relayed_by, travels};
 use crate::id::{GroupId, NodeId};
 use crate::planted::Planted;
 use crate::raft::{Body, Config, Input, Output};
@@ -170,4 +170,26 @@ fn nobody_is_fed_by_others_while_the_former_only_voter_is_needed() {
     assert_eq!(cluster.configuration(8).voters.len(), VOTERS);
     let (seen, _) = travels(&mut cluster, "third", Span::secs(1));
     assert!(seen.iter().any(|(.., leads)| !leads), "now they are fed");
+}
+
+/// A member led a learner before it fed it. What it sends is lost, and an old answer comes late.
+#[test]
+fn an_answer_to_what_was_led_does_not_count_for_what_is_fed() {
+    let mut cluster = relayed(65, 8, 2, Planted::none());
+    let (feeder, learner) = a_fed_one(&mut cluster);
+    cluster.settle(Span::secs(6));
+    for other in (0..cluster.replicas.len()).filter(|&node| node != feeder && node != learner) {
+        part(&mut cluster, other, learner);
+    }
+    cluster.cut.insert((feeder, learner));
+    let (place, term) = (cluster.place(learner).last, cluster.place(learner).term);
+    let leader = cluster.leader().expect("a leader");
+    cluster.propose(leader, "fourth");
+    cluster.settle(Span::millis(100));
+    let (number, matched, fed) = (5_000, true, false);
+    let late = Body::AppendReply { number, matched, place, more: false, waiting: false, round: 0, fed };
+    cluster.hear(feeder, learner, term, late);
+    cluster.cut.remove(&(feeder, learner));
+    cluster.settle(Span::secs(1));
+    assert!(holds(&cluster, learner, "fourth"), "what was lost is sent again");
 }
