@@ -53,6 +53,8 @@ pub(super) struct Relay {
     pub(super) most: usize,
     pub(super) next_number: u64,
     feeder: Feeder,
+    /// What its feeder had not sent in time when the leader asked for it, the first time; nothing if it sent something since.
+    lacked: LogIndex,
     /// How many were asked in vain since somebody fed it.
     attempts: u32,
     /// Nobody is asked before.
@@ -106,6 +108,7 @@ impl Relay {
             most: 2 * fan_out,
             next_number: 0,
             feeder: Feeder::Leader,
+            lacked: LogIndex(0),
             attempts: 0,
             rest_until: None,
             rests: 0,
@@ -140,9 +143,10 @@ impl Relay {
 }
 
 impl Group {
-    /// Whether another member sends this one what is committed.
+    /// Whether another member sends this one what is committed, and the leader need not.
     pub(super) fn is_fed(&self) -> bool {
-        self.relay.as_ref().is_some_and(|relay| matches!(relay.feeder, Feeder::Found(_)))
+        let fed = |relay: &Relay| matches!(relay.feeder, Feeder::Found(_)) && relay.lacked <= self.commit;
+        self.relay.as_deref().is_some_and(fed)
     }
 
     /// Where this replica stands among the learners, if others may feed it.
@@ -247,16 +251,22 @@ impl Group {
         (slot > 0 && node != context.own).then_some(node)
     }
 
-    /// The leader asks for what was committed a while ago: if that did not come, whoever was to send it is of no use.
+    /// The leader asks for what was committed a while ago. If that did not come, the leader sends it, and if that comes to be twice in a row,
+    /// whoever was to send it is of no use. Once may be the fault of one further up: were each to drop its feeder then, all behind one that
+    /// fell would look for others at once, and mostly come to be further from the leader.
     pub(super) fn look_back(&mut self, context: &mut Context<'_>, append: &Append) {
         let upto = append.previous.index;
         let lacks = append.entries.is_empty() && append.commit >= upto && upto > self.log.last().index;
-        if lacks && self.is_fed() {
-            sometimes!(FeederFellBehind);
-            if !context.planted.has(Bug::SilentFeederKept) {
-                self.drop_feeder(context);
-                self.ask_feeder(context, upto);
-            }
+        if !lacks || !self.is_fed() {
+            return;
+        }
+        let Some(relay) = &mut self.relay else { return };
+        if core::mem::replace(&mut relay.lacked, upto) == LogIndex(0) {
+            sometimes!(FeederLate);
+        } else if !context.planted.has(Bug::SilentFeederKept) {
+            rare!(FeederFellBehind);
+            self.drop_feeder(context);
+            self.ask_feeder(context, upto);
         }
     }
 
@@ -264,7 +274,7 @@ impl Group {
     pub(super) fn drop_feeder(&mut self, context: &mut Context<'_>) {
         let Some(relay) = &mut self.relay else { return };
         let node = relay.feeder();
-        relay.feeder = Feeder::Leader;
+        (relay.feeder, relay.lacked) = (Feeder::Leader, LogIndex(0));
         relay.attempts = relay.attempts.saturating_add(1);
         if let Some(node) = node {
             self.send(context, node, self.term, Body::Unfed, When::Now);
@@ -283,7 +293,7 @@ impl Group {
             }
             Feeder::Found(node) if node == from.node => {
                 sometimes!(FeederGaveUp);
-                relay.feeder = Feeder::Leader;
+                (relay.feeder, relay.lacked) = (Feeder::Leader, LogIndex(0));
                 self.ask_leader(context);
             }
             _ => {}
@@ -336,6 +346,9 @@ impl Group {
                 return;
             }
             sometimes!(FedByRelay);
+            if let Some(relay) = &mut self.relay {
+                relay.lacked = LogIndex(0);
+            }
         }
         self.commit_upto(context, commit.min(covered));
         if let Some(relay) = &mut self.relay

@@ -193,3 +193,33 @@ fn an_answer_to_what_was_led_does_not_count_for_what_is_fed() {
     cluster.settle(Span::secs(1));
     assert!(holds(&cluster, learner, "fourth"), "what was lost is sent again");
 }
+
+/// One of a chain hears no more from its feeder. It finds another; those behind it keep theirs, whoever of them is asked first.
+#[test]
+fn who_is_behind_one_that_lost_its_feeder_keeps_its_own() {
+    for phase in 0..4 {
+        let mut cluster = relayed(66, 8, 1, Planted::none());
+        let (seen, _) = travels(&mut cluster, "third", Span::secs(1));
+        let feeds = |node: NodeId| seen.iter().any(|(from, _, leads)| !leads && *from == node);
+        let from_voter = |from: NodeId| (from.0 as usize) <= VOTERS;
+        let pair = seen.iter().find(|(from, to, leads)| !leads && from_voter(*from) && feeds(*to));
+        let (feeder, learner) = pair.map(|(from, to, _)| (*from, *to)).expect("a chain");
+        cluster.settle(Span::millis(4_000 + 500 * phase));
+        part(&mut cluster, feeder.0 as usize - 1, learner.0 as usize - 1);
+        for text in ["a", "b", "c"] {
+            let leader = cluster.leader().expect("a leader");
+            cluster.propose(leader, text);
+            let end = cluster.now + Span::secs(5);
+            while cluster.now < end {
+                cluster.settle_and_follow(&mut |from, to, message| {
+                    let drops =
+                        matches!(message.body, Body::Unfed) && feeds(to) && !from_voter(to) && to < from;
+                    assert!(!drops || from == learner, "{phase}: {from} drops {to}, behind {learner}");
+                });
+            }
+            assert!(all_hold(&cluster, text), "{phase}: {text}");
+        }
+        let (_, took) = travels(&mut cluster, "d", Span::secs(5));
+        assert!(took < Span::millis(500), "{phase}: all are fed again: {took}");
+    }
+}
