@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 
 use super::context::Context;
 use super::entries::Entries;
-use super::flow::{Flows, size};
+use super::flow::size;
 use super::group::{Group, Role, Standing};
 use super::message::{Append, Body, Place};
 use super::progress::{Progress, Sent};
@@ -46,12 +46,6 @@ impl Relay {
     /// What is known of those it feeds.
     pub(super) fn progress(&self) -> impl Iterator<Item = &Progress> {
         self.children.values().map(|child| &child.progress)
-    }
-
-    /// It feeds nobody any more.
-    pub(super) fn end(&mut self, flows: &mut Flows) {
-        self.children.values_mut().for_each(|child| child.progress.give_up(flows));
-        self.children = crate::sorted_map::SortedMap::new();
     }
 }
 
@@ -224,6 +218,16 @@ impl Group {
     pub(super) fn leave(&mut self, context: &mut Context<'_>, member: Member) {
         self.drop_child(context, member.node);
         self.answer(context, member, self.term, Body::Unfed, When::Now);
+    }
+
+    /// Feeds nobody any more, and is not fed. Nobody else would say so: a replica that is removed may have heard of it last of all.
+    pub(super) fn end_relay(&mut self, context: &mut Context<'_>) {
+        let children = self.relay.iter().flat_map(|relay| relay.progress()).map(|progress| progress.member);
+        for member in children.collect::<alloc::vec::Vec<_>>() {
+            self.leave(context, member);
+        }
+        self.drop_feeder(context);
+        self.relay = None;
     }
 
     /// A learner is not fed here any more.

@@ -385,7 +385,7 @@ impl Groups {
         self.with(now, id, |group, context| {
             group.set_role(context, Role::Follower { leader: None });
             group.end_receiving(context.flows);
-            group.relay.take().into_iter().for_each(|mut relay| relay.end(context.flows));
+            group.end_relay(context);
         });
         if self.groups.remove(id) {
             self.out.extend(super::store::forget_all(id));

@@ -223,3 +223,14 @@ fn who_is_behind_one_that_lost_its_feeder_keeps_its_own() {
         assert!(took < Span::millis(500), "{phase}: all are fed again: {took}");
     }
 }
+
+#[test]
+fn a_replica_that_is_removed_tells_those_it_fed() {
+    let mut cluster = relayed(67, 8, 1, Planted::none());
+    let (feeder, learner) = a_fed_one(&mut cluster);
+    cluster.settle(Span::millis(100));
+    cluster.network.clear();
+    cluster.tell(feeder, Input::Remove { group: GroupId::CONTROL });
+    let mut said = cluster.network.iter().filter(|(.., message)| matches!(message.body, Body::Unfed));
+    assert!(said.any(|(from, to, _)| (*from, *to) == (member(feeder).node, member(learner).node)));
+}
