@@ -122,6 +122,11 @@ macro_rules! rare {
 
 marks! {
     Sometimes {
+        NextKeyMade: "a node made its next key and kept it on its disk";
+        NextKeyShown: "a node began to prove its next key";
+        OldKeyGone: "a key that gave way went from its node's disk";
+        RetirementWaits: "a leader put off the end of a rotation, for members within reach did not know the next key";
+        LinkRenewed: "a neighbour was dialled anew under another key";
         ElectionTimedOut: "a replica gave up on its leader and asked for pre-votes";
         VoteRefused: "a vote was refused because the candidate's log is behind";
         EntriesTruncated: "a follower removed entries that a newer leader does not have";
@@ -315,6 +320,15 @@ marks! {
         UnknownKindSkipped: "a message of a kind was skipped that only a later version knows";
     }
     Rare {
+        RotationUnderWay: "a rotation was asked for while one was under way";
+        NextKeyNotMade: "a next key could not be stored";
+        RotationPutOff: "a step of a rotation was refused or not answered";
+        StartedWithinRotation: "a node started with two keys on its disk";
+        KeyLost: "a node saw that its disk holds only keys it gave up";
+        RetirementShown: "a node learned from a neighbour that its next key took the place of the present one";
+        NextKeyIntroduced: "a member was let in under a key that the log had not told of";
+        JoinedUnderLaterKey: "a joiner came with a token older than the key of its door";
+        RetiredKeyShown: "who came with a key it gave up was shown that";
         RivalNamed: "a start named another start of its node that is said to be about";
         ClaimHandedOn: "what a start claims of another was handed on to that one";
         DoubleStopped: "a node stopped because it exists twice";

@@ -253,6 +253,14 @@ bugs! {
             "what a state took that came in goes on counting when it is whole or given up";
     }
     Mesh {
+        RotationNotSigned = "rotation-not-signed":
+            "the next key of a member is taken without the old key's signature";
+        RotationNumberIgnored = "rotation-number-ignored":
+            "rotations of a key are not compared by number, and an old one comes back";
+        NewKeyShownEarly = "new-key-shown-early":
+            "a node proves its next key before the mesh agreed on it";
+        NextKeyNotStored = "next-key-not-stored":
+            "a next key is agreed on that is not on the disk of its node";
         UpdateCursorBeforeHandler = "update-cursor-before-handler":
             "the cursor of a handler of updates is stored when they are handed over, not when it has succeeded";
         UpdatesCutAtQuickest = "updates-cut-at-quickest":
@@ -465,6 +473,8 @@ bugs! {
             "an announcement too soon after the last one is lost rather than put off";
     }
     Link {
+        RetiredKeyAccepted = "retired-key-accepted":
+            "keys that a member gave up are good on connections and under what is signed";
         BarNotKept = "bar-not-kept":
             "starts of a node that exists twice are neighbours all the same";
         PauseUnderstated = "pause-understated":

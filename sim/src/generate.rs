@@ -11,6 +11,7 @@ mod links;
 mod moments;
 mod raft;
 mod recovery;
+mod rotations;
 pub(crate) mod scale;
 mod stops;
 mod storm;
@@ -50,6 +51,7 @@ fn general(seed: u64) -> Plan {
     departures::departures(&mut plan);
     stops::regions(&mut plan);
     stops::stops(&mut plan);
+    rotations::rotations(&mut plan);
     sort(&mut plan);
     // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
     if plan.departures.is_empty() {
@@ -90,6 +92,7 @@ fn basic(seed: u64, count: usize, fault_phase: Time) -> Plan {
         config,
         departures: Vec::new(),
         stops: Vec::new(),
+        rotations: Vec::new(),
         recovery: None,
         faults,
         beyond_repair,

@@ -70,6 +70,9 @@ pub struct Plan {
     /// Which members take no part for a while.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stops: Vec<StopPlan>,
+    /// Which members have new keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<RotationPlan>,
     /// Whether a quorum is lost, and survivors go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryPlan>,
@@ -376,6 +379,20 @@ pub struct StopPlan {
     /// How long it is to be away.
     #[serde(with = "text::time")]
     pub away: Time,
+}
+
+/// A member's identity key gives way to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotationPlan {
+    /// When, at the earliest: not before all nodes were members.
+    #[serde(with = "text::time")]
+    pub at: Time,
+    /// Whose.
+    pub node: usize,
+    /// Whether the old one is to be good no more as soon as that can be.
+    #[serde(default)]
+    pub finish: bool,
 }
 
 /// A quorum that is lost.

@@ -77,6 +77,8 @@ pub enum Purpose {
     Departure = 90,
     /// Members that stop for a while.
     Stop = 92,
+    /// Members whose keys give way.
+    Rotation = 94,
     /// Where in the world nodes are.
     Region = 93,
     /// Runs about consensus alone.

@@ -186,6 +186,14 @@ impl Targets {
         }
     }
 
+    /// The link to `node` is to be carried by another lane: one of those who rest with it dials at that time.
+    pub(super) fn renew(&mut self, at: Instant, node: NodeId) {
+        let resting = |target: &&mut Target| target.node == Some(node) && target.state == State::Resting;
+        if let Some(target) = self.all.values_mut().find(resting) {
+            target.state = State::Waiting(at);
+        }
+    }
+
     /// The link to `node`, up for `lasted`, is down.
     pub(super) fn arm(&mut self, now: Instant, node: NodeId, lasted: Span, config: &Config, rng: &mut Rng) {
         let resting = |target: &&mut Target| target.node == Some(node) && target.state == State::Resting;

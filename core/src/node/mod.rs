@@ -61,12 +61,24 @@ pub struct Identity {
     pub node: NodeId,
     /// Unique in the mesh, for people.
     pub name: String,
-    /// The key it proves on every connection.
+    /// The first key on its disk: it proves that on every connection until it knows of a better one.
     pub key: PublicKey,
+    /// The key that is to take its place, if there is one.
+    pub next_key: Option<PublicKey>,
+    /// The rotation that brought the first; 0 if it is the node's first key.
+    pub key_number: u64,
     /// Where others can dial it, `host:port`; empty if it only dials out.
     pub addresses: Vec<String>,
     /// Where its API listens, told to clients that ask the wrong node.
     pub api: Option<String>,
+}
+
+impl Identity {
+    /// A node with its first key.
+    #[must_use]
+    pub fn new(name: String, key: PublicKey, addresses: Vec<String>) -> Self {
+        Self { node: key.first_node_id(), name, key, next_key: None, key_number: 0, addresses, api: None }
+    }
 }
 
 /// Settings of a node.
@@ -100,16 +112,18 @@ impl Config {
     /// The defaults for a node of that identity.
     #[must_use]
     pub fn new(identity: Identity) -> Self {
-        let Identity { name, key, addresses, api, .. } = identity.clone();
+        let Identity { name, key, next_key, key_number, addresses, api, .. } = identity.clone();
+        let mesh =
+            mesh::Config { next_key, key_number, ..mesh::Config::new(name.clone(), key, addresses, api) };
         Self {
             identity,
             dial: Vec::new(),
             journal: journal::Config { rows_may_tear: false, slack_bytes: 1 << 20 },
-            link: link::Config::new(name.clone()),
+            link: link::Config::new(name),
             pairs: link::pairs::Config::default(),
             route: route::Config::default(),
             raft: raft::Config::default(),
-            mesh: mesh::Config::new(name, key, addresses, api),
+            mesh,
             stream: stream::Config::default(),
             gate: gate::Config::default(),
             planted: Planted::none(),
@@ -343,7 +357,10 @@ impl Node {
             assert!(linked, "N4: the routes do not know which links are up");
         }
         if level == Level::Full {
-            let all = self.mesh.members().all(|member| self.links.keys_of(member.node) == Some(&member.keys));
+            let all = self
+                .mesh
+                .members()
+                .all(|member| self.links.keys_of(member.node) == Some(&self.mesh.accepted_keys(member.node)));
             let only = self.links.roster().all(|node| self.mesh.is_member(node));
             assert!(all && only, "M15: the links do not know the members");
             self.check_deadlines();
