@@ -60,11 +60,11 @@ pub async fn run(
             serving.stop().await;
             Ok(())
         }
-        why = serving.duplicated() => {
+        failure = serving.barred() => {
             // What proves it leaves, and clients that ask meanwhile are told.
             tokio::time::sleep(DUPLICATE_LINGER).await;
             serving.stop().await;
-            Err(Failure::Duplicate(why))
+            Err(failure)
         }
         reason = serving.stopped() => {
             serving.stop().await;

@@ -196,6 +196,8 @@ fn member(member: core::MemberStatus) -> api::MemberStatus {
         voter: member.voter,
         stopped: member.stopped,
         duplicated: member.duplicated,
+        keys: member.keys.iter().map(|key| key.0.to_vec().into()).collect(),
+        rotation: member.rotation,
         region: member.region,
         voting: member.voting,
         description: member.described.as_ref().map(super::nodes::description),
