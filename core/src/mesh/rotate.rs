@@ -136,8 +136,9 @@ impl Mesh {
         self.keys.lost.as_deref()
     }
 
+    /// This node as the mesh knows it. Who came back after it had gone reads in the log first what it was before.
     fn own_member(&self) -> Option<&Member> {
-        self.membership.as_ref().and_then(|_| self.state.members.get(&self.own))
+        self.state.members.get(&self.own).filter(|_| self.caught_up())
     }
 
     pub(super) fn on_rotate_node_key(&mut self, now: Now, request: RequestId, finish: bool) {

@@ -6,6 +6,7 @@ mod fence;
 mod handshake;
 mod keepalive;
 mod offline;
+mod own_key;
 mod pairs;
 mod redial;
 mod rivals;
