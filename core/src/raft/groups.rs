@@ -14,6 +14,7 @@ use super::entries::Entries;
 use super::flow::Flows;
 use super::group::{Group, News, Role, Standing};
 use super::message::Place;
+use super::neighbours::{Moved, Peers};
 use super::receiving::Receiving;
 use super::slots::{Slot, Slots};
 use super::store::Loading;
@@ -26,15 +27,6 @@ use crate::planted::{Bug, Planted};
 use crate::record::{Damaged, Key};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
-
-/// The other nodes whose liveness matters to a node.
-#[derive(Clone, Debug, Default)]
-pub struct Peers {
-    /// Whose silence is acted upon.
-    pub near: BTreeSet<NodeId>,
-    /// The others; a node may be among both.
-    pub far: BTreeSet<NodeId>,
-}
 
 /// Every consensus group that has a replica on this node.
 #[derive(Clone, Debug)]
@@ -68,7 +60,7 @@ impl Groups {
             own,
             rng,
             planted,
-            groups: Slots::default(),
+            groups: Slots::new(own),
             loading: BTreeMap::new(),
             applied: BTreeMap::new(),
             suspects: BTreeSet::new(),
@@ -357,39 +349,15 @@ impl Groups {
         self.groups.by_id(group).map(|group| group.log.configuration())
     }
 
-    /// The groups this node leads, by the other nodes that have a member in them.
-    #[must_use]
-    pub fn led(&self) -> BTreeMap<NodeId, Vec<(GroupId, Term)>> {
-        let mut led: BTreeMap<NodeId, Vec<(GroupId, Term)>> = BTreeMap::new();
-        for group in self.groups.values().filter(|group| matches!(group.role, Role::Leader(_))) {
-            for node in group.others(self.own) {
-                led.entry(node).or_default().push((group.id, group.term));
-            }
-        }
-        led
-    }
-
-    /// The other nodes whose liveness matters here: voters of groups this node is in, whoever leads one, and all members of groups it votes in. A
-    /// leader may have been elected by a configuration that has not come here yet: unwatched, it would be taken to live for ever. A mesh of a
-    /// thousand nodes has five thousand pairs of a voter and a learner in its control group. Nothing there waits for a learner, which
-    /// decides nothing by itself either, so these pairs are far.
+    /// The other nodes whose liveness matters here.
     #[must_use]
     pub fn peers(&self) -> Peers {
-        let mut peers = Peers::default();
-        for group in self.groups.values() {
-            let configuration = group.log.configuration();
-            let voters = configuration.voters.iter().chain(&configuration.outgoing).map(|member| member.node);
-            let votes = group.is_voter(self.own);
-            if votes || group.id != GroupId::CONTROL { &mut peers.near } else { &mut peers.far }
-                .extend(voters.chain(group.followed()));
-            if votes {
-                let learners = configuration.learners.iter().map(|member| member.node);
-                if group.id == GroupId::CONTROL { &mut peers.far } else { &mut peers.near }.extend(learners);
-            }
-        }
-        peers.near.remove(&self.own);
-        peers.far.remove(&self.own);
-        peers
+        self.groups.peers()
+    }
+
+    /// What changed since the last call, if anything did: whose liveness matters, and what is led for whom.
+    pub fn take_moved(&mut self) -> Option<Moved> {
+        self.groups.take_moved()
     }
 
     fn create(&mut self, now: Instant, id: GroupId, replica: ReplicaId, founding: Configuration) {

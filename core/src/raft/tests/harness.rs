@@ -11,7 +11,7 @@ use crate::id::{BootId, GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
 use crate::planted::Planted;
 use crate::raft::{
-    Body, Config, Entry, EntryKind, Fence, GroupPlace, Groups, Input, Message, Output, Receipt, RoleName,
+    Body, Config, Entry, EntryKind, Fence, GroupPlace, Groups, Input, Led, Message, Output, Receipt, RoleName,
 };
 use crate::record::{Forget, Key, Record};
 use crate::rng::{Purpose, Rng};
@@ -40,6 +40,8 @@ pub(super) type Disk = Vec<(Key, Record)>;
 
 pub(super) struct Replica {
     pub(super) groups: Groups,
+    /// What it leads, and for whom.
+    led: BTreeMap<(NodeId, GroupId), Term>,
     pending: VecDeque<Pending>,
     pub(super) disk: Disk,
     /// What the owner was given.
@@ -347,6 +349,7 @@ impl Cluster {
         }
         groups.restored(now).expect("what was written fits together");
         replica.groups = groups;
+        replica.led.clear();
         self.drain(node);
         self.create(node);
     }
@@ -379,7 +382,7 @@ impl Cluster {
                     self.tell(a, Input::PairAlive { node });
                 }
                 if watched && !silent {
-                    let groups = self.replicas[b].groups.led().remove(&member(a).node).unwrap_or_default();
+                    let groups = self.replicas[b].leads_for(member(a).node);
                     // As with heartbeats: when it is known first, when it changed, and when it is wanted anew.
                     if self.told_leads.get(&(a, b)) != Some(&groups) {
                         self.told_leads.insert((a, b), groups.clone());
@@ -545,12 +548,25 @@ impl Cluster {
 }
 
 impl Replica {
+    /// What it leads for that node, as its heartbeats would say.
+    fn leads_for(&mut self, node: NodeId) -> Vec<(GroupId, Term)> {
+        for Led { node, group, term } in self.groups.take_moved().unwrap_or_default().led {
+            match term {
+                Some(term) => self.led.insert((node, group), term),
+                None => self.led.remove(&(node, group)),
+            };
+        }
+        let led = self.led.iter().filter(|((of, _), _)| *of == node);
+        led.map(|((_, group), term)| (*group, *term)).collect()
+    }
+
     fn new(key: [u8; 32], node: usize, planted: Planted) -> Self {
         let mut own = key;
         own[31] = node as u8;
         let rng = Rng::stream(own, Purpose::Raft);
         Self {
             groups: Groups::new(Config::default(), member(node).node, rng, planted),
+            led: BTreeMap::new(),
             pending: VecDeque::new(),
             disk: Vec::new(),
             applied: Vec::new(),
