@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Door, Process, json, line, wattle};
+use common::{Door, Process, json, line, until};
 use tokio::task::JoinHandle;
 use wattle_proto::api::{
     MeshEventFilter, MeshEventKind, RotateNodeKeyRequest, RotateNodeKeyResponse, SetConfigRequest,
@@ -125,8 +125,12 @@ async fn a_key_gives_way_under_load_and_its_old_copies_are_refused() {
     b.kill();
     copy(&b.dir.join("data"), &b.dir.join("backup"));
     b.spawn();
-    let (code, text, error) = wattle(root, &["node", "key", "rotate", "--finish", "--node", "b"]);
-    assert!(code == 0 && text.contains("retired"), "{text}{error}");
+    b.ready().await;
+    let said = until(root, &["node", "key", "rotate", "--finish", "--node", "b"], |said| {
+        said.contains("the key of")
+    })
+    .await;
+    assert!(said.contains("the one before is retired"), "{said}");
     rotated(&b, 2).await;
     b.kill();
     std::fs::remove_dir_all(b.dir.join("data")).expect("removed");

@@ -284,7 +284,7 @@ impl<M: Machine> World<M> {
             }
             _ => {}
         }
-        books.keys.event(node, event)?;
+        books.keys.event(self.now, node, event)?;
         books.agreement.event(node, event)
     }
 

@@ -74,6 +74,7 @@ impl<M: Machine> World<M> {
             let lives = self.processes[ends[1 - side].node].life == ends[1 - side].life;
             let open = ends[side].state == EndState::Up && lives && self.peers.waits(node);
             let news = if open { self.peers.news(node, &bytes) } else { Vec::new() };
+            self.books.keys.heard(node, ends[side].lane);
             self.step(node, Input::Received { lane: ends[side].lane, bytes });
             self.heard(&news, ends[side]);
         }

@@ -107,7 +107,7 @@ impl<M: Machine> World<M> {
                 self.books.stops.may_forget(node);
             }
             checked = checked.and_then(|()| self.books.stops.seen(node, &status));
-            checked = checked.and_then(|()| self.books.keys.rests(node));
+            checked = checked.and_then(|()| self.books.keys.rests(self.now, node));
             checked = checked.and_then(|()| self.books.recoveries.seen(node, &status, synced, whose, held));
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));

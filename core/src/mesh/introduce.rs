@@ -297,11 +297,12 @@ impl Mesh {
     pub(super) fn drop_introduced(&mut self) {
         let members = &self.state.members;
         self.introductions.known.retain(|node, _| !members.contains_key(node));
-        let (recalled, known) = (&self.marks, &self.introductions.known);
-        self.introductions.next_keys.retain(|node, (number, _)| {
-            let member = recalled.recalled(*node).or_else(|| members.get(node));
-            member.map_or(known.contains_key(node), |member| member.rotations.number < *number)
+        let mut next_keys = core::mem::take(&mut self.introductions.next_keys);
+        next_keys.retain(|&node, (number, _)| {
+            let later = self.member(node).is_none_or(|member| member.rotations.number < *number);
+            later && self.is_member(node)
         });
+        self.introductions.next_keys = next_keys;
     }
 }
 

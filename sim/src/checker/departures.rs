@@ -132,7 +132,8 @@ impl Departures {
     pub fn owed(&self, statuses: &[(usize, &Status)], hears: impl Fn(usize) -> bool) -> Option<String> {
         // Who does not follow a recovery says so.
         let told = |status: &Status| status.parted.is_some() || status.recovery.rival.is_some();
-        let untold = |(node, status): &&(usize, &Status)| self.is_gone(*node) && !told(status) && hears(*node);
+        let untold =
+            |(node, status): &&(usize, &Status)| self.is_gone(*node) && !told(status) && hears(*node);
         if let Some((node, _)) = statuses.iter().find(untold) {
             return Some(format!("node {node} is gone, and does not know it"));
         }

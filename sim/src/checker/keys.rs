@@ -8,13 +8,20 @@ use wattle_core::node::output::Event;
 use wattle_core::work::PublicKey;
 
 use super::{Checked, ensure};
+use crate::event::{SECOND, Time};
+
+/// How long what is said last on a connection may take, by a clock that may be slow.
+const LAST_WORDS: Time = 2 * SECOND;
 
 /// What one start of a node told of keys, and the lanes that it was given.
 #[derive(Clone, Debug, Default)]
 struct Told {
     /// Of each member: its keys by the numbers of their rotations, and the last number before which all are retired.
     keys: BTreeMap<NodeId, (BTreeMap<u64, PublicKey>, u64)>,
-    lanes: BTreeMap<LaneId, (NodeId, PublicKey)>,
+    /// When it last told that one is retired.
+    retired: Time,
+    /// Connections: whose they are, under which key, and whether anything came.
+    lanes: BTreeMap<LaneId, (NodeId, PublicKey, bool)>,
 }
 
 /// What nodes told of the keys of members.
@@ -40,7 +47,14 @@ impl Keys {
 
     /// A connection is up, and its far end proved a key.
     pub fn lane_up(&mut self, node: usize, lane: LaneId, peer: NodeId, key: PublicKey) {
-        self.told[node].lanes.insert(lane, (peer, key));
+        self.told[node].lanes.insert(lane, (peer, key, false));
+    }
+
+    /// Something came on a connection.
+    pub fn heard(&mut self, node: usize, lane: LaneId) {
+        if let Some((_, _, heard)) = self.told[node].lanes.get_mut(&lane) {
+            *heard = true;
+        }
     }
 
     /// A node wants a connection closed, or it is gone.
@@ -61,12 +75,14 @@ impl Keys {
     ///
     /// # Errors
     /// X41 if a sound node says that its key is retired.
-    pub fn event(&mut self, node: usize, event: &Event) -> Checked {
+    pub fn event(&mut self, now: Time, node: usize, event: &Event) -> Checked {
         match event {
             Event::Mesh(MeshEvent::NodeKeyChanged { node: of, key, number, retired, .. }) => {
-                let (keys, before) = self.told[node].keys.entry(*of).or_default();
+                let told = &mut self.told[node];
+                let (keys, before) = told.keys.entry(*of).or_default();
                 keys.insert(*number, *key);
                 if *retired {
+                    told.retired = now;
                     *before = (*before).max(*number);
                 }
             }
@@ -78,13 +94,16 @@ impl Keys {
         Ok(())
     }
 
-    /// All that happens at once at a node has happened.
+    /// A while has passed. Connections on which nobody ever said hello may wait for that; a last word may be under way on others.
     ///
     /// # Errors
     /// X41 if it keeps a connection under a key that it knows to be retired.
-    pub fn rests(&self, node: usize) -> Checked {
-        let Told { keys, lanes } = &self.told[node];
-        for (lane, (peer, key)) in lanes {
+    pub fn rests(&self, now: Time, node: usize) -> Checked {
+        let Told { keys, lanes, retired } = &self.told[node];
+        if now < retired + LAST_WORDS {
+            return Ok(());
+        }
+        for (lane, (peer, key, _)) in lanes.iter().filter(|(_, (_, _, heard))| *heard) {
             let Some((known, before)) = keys.get(peer).filter(|(_, before)| *before > 0) else { continue };
             let present = known.get(before) == Some(key);
             let earlier = known.range(..before).any(|(_, earlier)| earlier == key);

@@ -292,6 +292,41 @@ fn who_was_away_knows_a_member_that_one_with_another_key_let_in() {
     assert_eq!(world.keys_of(0, c), [key]);
 }
 
+/// What a joiner was told of the members is all it knows of them before the log comes: a key that gave way since is led to from there, too.
+#[test]
+fn a_node_that_just_joined_is_led_to_a_key_that_came_since() {
+    let mut world = World::new(&["a", "b"]);
+    let token = world.seed(0);
+    assert!(matches!(world.join(1, &token), Some(Ok(_))));
+    let c = world.add("c");
+    world.hosts[c].up = true;
+    let token = {
+        let request = world.command(0, |request| Input::Invite { request });
+        let Some(Ok(Reply::Token { token })) = world.reply(0, request) else { panic!("no token") };
+        token
+    };
+    world.join(c, &token);
+    // Its disk is taken back to where it had just been told.
+    let told = world.mesh(0).roster();
+    let membership = crate::mesh::store::Membership {
+        roster: told,
+        ..world.mesh(c).membership.clone().expect("a member")
+    };
+    world.rotate_key(1, true);
+    world.quorum = false;
+    world.hosts[c].disk.clear();
+    let record = membership.record();
+    let key = (record.key.space, record.key.id, record.key.slot);
+    world.hosts[c].disk.insert(key, (1, record.head));
+    world.restart(c);
+    let (key, node) = (world.own_key(1, 0), world.id(1));
+    assert!(world.mesh(c).member(node).is_none() && !world.keys_of(c, 1).contains(&key));
+    let endorsement = world.mesh(1).endorsement(node);
+    world.inbox.push_back((c, Input::Stranger { node, key, endorsement }));
+    world.pump();
+    assert_eq!(world.keys_of(c, 1).last(), Some(&key));
+}
+
 #[test]
 fn a_token_from_before_leads_to_the_door_under_its_later_key() {
     let mut world = World::grown(&["a", "b"]);
