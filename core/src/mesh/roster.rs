@@ -74,6 +74,8 @@ impl Mesh {
         for member in self.state.members.values().chain(self.marks.all_recalled()) {
             all.insert(member.node, self.roster_entry(member));
         }
+        // Also of whom only the join or others told: what was shown since counts.
+        all.values_mut().for_each(|entry| entry.keys = self.accepted_keys(entry.node));
         all.into_values().collect()
     }
 

@@ -358,7 +358,10 @@ impl Node {
                 .mesh
                 .members()
                 .all(|member| self.links.keys_of(member.node) == Some(&self.mesh.accepted_keys(member.node)));
-            let only = self.links.roster().all(|node| self.mesh.is_member(node));
+            let only = self.links.roster().all(|node| {
+                let keys = self.mesh.accepted_keys(node);
+                !keys.is_empty() && self.links.keys_of(node) == Some(&keys)
+            });
             assert!(all && only, "M15: the links do not know the members");
             self.check_deadlines();
         }

@@ -325,6 +325,8 @@ fn a_node_that_just_joined_is_led_to_a_key_that_came_since() {
     world.inbox.push_back((c, Input::Stranger { node, key, endorsement }));
     world.pump();
     assert_eq!(world.keys_of(c, 1).last(), Some(&key));
+    let told = world.hosts[c].roster.iter().find(|entry| entry.node == node).expect("it is told");
+    assert_eq!(told.keys, world.keys_of(c, 1), "those who talk to it are told");
 }
 
 #[test]
