@@ -14,10 +14,13 @@ use super::entries::Entries;
 use super::flow::Flows;
 use super::group::{Group, News, Role, Standing};
 use super::message::Place;
+use super::progress::Progress;
 use super::receiving::Receiving;
+use super::shelf::{Reading, Shelf};
 use super::slots::{Slot, Slots};
-use super::store::Loading;
+use super::store::{Loading, Stored, decode_run};
 use super::trail::Trail;
+use super::write::{LOG, key};
 use super::{Config, GroupPlace, GroupStatus, Input, Output, RefusedReason};
 use crate::configuration::Configuration;
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
@@ -26,6 +29,7 @@ use crate::planted::{Bug, Planted};
 use crate::record::{Damaged, Key};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
+use crate::{rare, sometimes};
 
 /// The other nodes whose liveness matters to a node.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +38,19 @@ pub struct Peers {
     pub near: BTreeSet<NodeId>,
     /// The others; a node may be among both.
     pub far: BTreeSet<NodeId>,
+}
+
+/// What the logs of a node take in memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Entries of logs.
+    pub logs: u64,
+    /// Entries that were read back, or are about to be.
+    pub read: u64,
+    /// Runs of entries that are on the disk only.
+    pub stored_runs: u64,
+    /// Runs that were read back since the start.
+    pub loads: u64,
 }
 
 /// Every consensus group that has a replica on this node.
@@ -52,6 +69,7 @@ pub struct Groups {
     out: VecDeque<Output>,
     held: Held,
     flows: Flows,
+    shelf: Shelf,
     /// Groups that have something to write or to send.
     busy: VecDeque<Slot>,
     /// Leaders followed anew, by whatever number of groups.
@@ -64,6 +82,7 @@ impl Groups {
     pub fn new(config: Config, own: NodeId, rng: Rng, planted: Planted) -> Self {
         Self {
             flows: Flows::new(config.node_bytes, planted),
+            shelf: Shelf::new(config.log_bytes, planted),
             config,
             own,
             rng,
@@ -80,21 +99,21 @@ impl Groups {
         }
     }
 
-    /// Takes a stored record, in the order in which they were written.
+    /// Takes a stored record, in the order in which they were written: how long its payload is, and the payload itself where [`recall`](super::recall)
+    /// asked for it.
     ///
     /// # Errors
     /// [`Damaged`] if it makes no sense.
     pub fn restore(
         &mut self,
         key: &Key,
-        _last_slot: u64,
+        last_slot: u64,
         head: &Bytes,
-        _payload_len: usize,
+        (payload_len, payload): (usize, Option<Bytes>),
     ) -> Result<(), Damaged> {
         let loading = self.loading.entry(GroupId(key.id)).or_default();
-        loading
-            .take(key.space, key.slot, head, self.planted)
-            .map_err(|error| Damaged { key: *key, what: error.to_string() })
+        let stored = Stored { key, last_slot, head, payload, payload_len };
+        loading.take(stored, self.planted).map_err(|error| Damaged { key: *key, what: error.to_string() })
     }
 
     /// The owner's persisted state reaches up to `index`. Between `restore` and `restored`.
@@ -127,6 +146,7 @@ impl Groups {
                 if self.planted.strikes(Bug::WholeLogCommittedAtStart, || group.commit < end) {
                     group.commit = end;
                 }
+                self.shelf.held += group.log.held();
                 self.groups.insert(group);
                 self.with(now.monotonic, id, |group, context| {
                     if group.era > 0 {
@@ -141,6 +161,51 @@ impl Groups {
             }
         }
         Ok(())
+    }
+
+    /// A record that was asked for was read; `None` if it was not to be had, or is not what was written.
+    ///
+    /// # Errors
+    /// [`Damaged`] if that is not what the log of its group had there. Nothing of it is used.
+    pub fn loaded(&mut self, now: Now, token: u64, payload: Option<&Bytes>) -> Result<(), Damaged> {
+        let Some(Reading { name, slot, run }) = self.shelf.answered(token) else { return Ok(()) };
+        let mut damaged = None;
+        let other =
+            |group: &Group| group.generation != name.0 && !self.planted.has(Bug::ReadForAnotherReplica);
+        if self.groups.get(slot).is_none_or(other) {
+            rare!(LoadOfARemovedReplica);
+        } else {
+            self.act(now.monotonic, slot, |group, context| {
+                let entries = payload.and_then(|payload| decode_run(run.slot, payload).ok());
+                match group.read_back(context, &run, entries) {
+                    Ok(Some((end, entries))) => context.shelf.keep(name, entries, end),
+                    Ok(None) => {}
+                    Err(what) => {
+                        let what =
+                            alloc::format!("the entries up to {} cannot be read back: {what}", run.end.index);
+                        damaged = Some(Damaged { key: key(group.id, LOG, run.slot.0), what });
+                    }
+                }
+                if damaged.is_none() && !context.planted.has(Bug::LoadWakesNobody) {
+                    group.go_on_reading(context);
+                }
+            });
+        }
+        while let Some(slot) = self.shelf.next_in_line() {
+            self.act(now.monotonic, slot, Group::go_on_reading);
+        }
+        damaged.map_or(Ok(()), Err)
+    }
+
+    /// What the logs take in memory.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        Memory {
+            logs: self.shelf.held,
+            read: self.shelf.read_bytes(),
+            stored_runs: self.groups.values().map(|group| group.log.stored_runs() as u64).sum(),
+            loads: self.shelf.loads,
+        }
     }
 
     /// Takes an input.
@@ -271,6 +336,9 @@ impl Groups {
         if let Some(output) = self.held.pop() {
             return Some(output);
         }
+        if self.shelf.is_over() {
+            self.make_room();
+        }
         self.follows.pop_first().map(|node| Output::Follows { node })
     }
 
@@ -288,6 +356,7 @@ impl Groups {
         if level == Level::Full {
             self.groups.check();
             self.check_flows();
+            self.check_memory();
         }
     }
 
@@ -296,6 +365,32 @@ impl Groups {
     pub(super) fn states(&self) -> (u64, usize) {
         let given = self.groups.values().filter(|group| group.copying_to.is_some()).count();
         (self.flows.states, given)
+    }
+
+    fn check_memory(&self) {
+        self.shelf.check(self.groups.values().map(|group| group.log.held()).sum());
+        if !self.out.is_empty() || !self.busy.is_empty() {
+            return;
+        }
+        let stays = |group: &Group| group.log.evictable(group.applied) == 0;
+        assert!(
+            !self.shelf.is_over() || self.groups.values().all(stays),
+            "R24: logs take {} bytes, and some could go",
+            self.shelf.taken()
+        );
+        for group in self.groups.values() {
+            let reads = match &group.role {
+                Role::Leader(leading) => leading.progress.values().any(Progress::is_reading),
+                _ => false,
+            };
+            let waits = reads || group.awaits_stored();
+            let stopped = matches!(group.standing, Standing::Stopped { .. });
+            assert!(
+                !waits || stopped || self.shelf.attends(group.slot),
+                "R26: {} waits for what nobody reads",
+                group.id
+            );
+        }
     }
 
     fn check_flows(&self) {
@@ -415,7 +510,9 @@ impl Groups {
         self.with(now, id, |group, context| {
             group.set_role(context, Role::Follower { leader: None });
             group.end_receiving(context.flows);
+            context.shelf.forget(group.generation);
         });
+        self.shelf.held -= self.groups.by_id(id).map_or(0, |group| group.log.held());
         if self.groups.remove(id) {
             self.out.extend(super::store::forget_all(id));
         }
@@ -451,7 +548,7 @@ impl Groups {
     pub(super) fn act(&mut self, now: Instant, slot: Slot, act: impl FnOnce(&mut Group, &mut Context<'_>)) {
         self.now = now;
         let Some(group) = self.groups.get_mut(slot) else { return };
-        let (term, commit) = (group.term, group.commit);
+        let (term, commit, held) = (group.term, group.commit, group.log.held());
         let mut context = Context {
             now,
             own: self.own,
@@ -462,15 +559,47 @@ impl Groups {
             out: &mut self.out,
             held: &mut self.held,
             flows: &mut self.flows,
+            shelf: &mut self.shelf,
             follows: &mut self.follows,
         };
         act(group, &mut context);
         assert!(group.term >= term && group.commit >= commit, "R4: term or commit index went back");
+        self.shelf.held = self.shelf.held + group.log.held() - held;
+        // All others have nothing that can go.
+        while self.shelf.exhausted && self.let_go(slot) {}
+        let Some(group) = self.groups.get_mut(slot) else { return };
         if !group.busy && (group.has_unwritten() || group.news != News::None) {
             group.busy = true;
             self.busy.push_back(slot);
         }
         self.groups.note(slot);
+    }
+
+    /// Logs let go of their oldest runs, in turns, until there is room enough or nothing that can go.
+    fn make_room(&mut self) {
+        if self.shelf.exhausted {
+            return;
+        }
+        let (count, mut passed) = (self.groups.count(), 0);
+        while !self.shelf.has_slack() && passed <= count {
+            self.shelf.hand = if self.shelf.hand + 1 < count { self.shelf.hand + 1 } else { 0 };
+            passed = if self.let_go(Slot(self.shelf.hand)) { 0 } else { passed + 1 };
+        }
+        self.shelf.exhausted = self.shelf.is_over();
+    }
+
+    /// The log in a slot lets go of its oldest runs: as many as are one turn. Whether there were any.
+    fn let_go(&mut self, slot: Slot) -> bool {
+        let Some(group) = self.groups.get_mut(slot) else { return false };
+        let mut freed = 0;
+        while freed < self.shelf.quantum() && !self.shelf.has_slack() {
+            let Some(cost) = group.log.evict(group.applied) else { break };
+            sometimes!(RunLetGo);
+            freed += cost.max(1);
+            self.shelf.held -= if self.planted.has(Bug::EvictedNotCountedBack) { 0 } else { cost };
+        }
+        self.shelf.exhausted &= self.shelf.is_over();
+        freed > 0
     }
 
     /// Gives out what is to be written, then what is to be sent: a message at a time for each group and member. What waits for the writes is

@@ -14,6 +14,7 @@
 //! - **J4** The live counts of the rows add up to the index.
 
 mod index;
+mod recalled;
 mod row;
 mod scan;
 
@@ -24,6 +25,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use self::index::{Index, Place};
+pub use self::recalled::Recall;
 use self::row::{Born, Entry, Extent, Header};
 use self::scan::Scan;
 use crate::crc32c::crc32c;
@@ -74,6 +76,8 @@ pub struct Found {
     pub head: Bytes,
     /// How long its payload is.
     pub payload_len: usize,
+    /// The payload, where it was asked for and there was room; see [`Journal::recalling`].
+    pub payload: Option<Bytes>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -134,6 +138,15 @@ impl Journal {
         }
     }
 
+    /// At a start, payloads of which `recall` says so are read with their records; those that are settled stay within so many bytes.
+    #[must_use]
+    pub fn recalling(mut self, recall: Recall, bytes: u64) -> Self {
+        if let Some(scan) = &mut self.scan {
+            scan.recalling(recall, bytes);
+        }
+        self
+    }
+
     /// Takes one stored row. Only before [`Self::recovered`].
     pub fn restore(&mut self, ticket: Ticket, bytes: &Bytes) {
         if let Some(scan) = &mut self.scan {
@@ -172,13 +185,15 @@ impl Journal {
         }
         let by_key = recovered.by_key.iter().filter_map(|&at| recovered.found.get(at as usize));
         self.places = Index::of(by_key.map(|found| (found.key, found.place())));
-        let found =
-            recovered.found.into_iter().map(|scan::Found { key, last_slot, head, extent, .. }| Found {
+        let found = recovered.found.into_iter().map(
+            |scan::Found { key, last_slot, head, extent, payload, .. }| Found {
                 key,
                 last_slot,
                 head,
                 payload_len: extent.len as usize,
-            });
+                payload,
+            },
+        );
         Ok(found.collect())
     }
 
