@@ -251,6 +251,10 @@ impl Group {
         }
         let (next, limits) = (progress.next, context.config.message());
         let stored = self.log.stored_run(next);
+        if stored.is_some() && progress.is_awaited() && progress.under_way() >= context.shelf.for_one() {
+            // What is lost on the way is to be here still when it is sent again.
+            return false;
+        }
         let (previous, entries) = match stored {
             None => {
                 let previous = self.log.place(next.before()).expect("R2: next lies within the log");

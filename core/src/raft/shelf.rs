@@ -132,6 +132,11 @@ impl Shelf {
         self.taken() <= self.budget - self.budget / SLACK_PART
     }
 
+    /// How much of what was read may be under way to one member.
+    pub(super) fn for_one(&self) -> u64 {
+        self.budget / SHELF_PART / 2
+    }
+
     /// How much a log lets go in one turn, at least.
     pub(super) fn quantum(&self) -> u64 {
         (self.budget / 64).max(1)

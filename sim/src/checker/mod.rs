@@ -165,6 +165,7 @@ mod fixture {
             refusing: None,
             journal_bytes: 0,
             journal_live_bytes: 0,
+            logs: Default::default(),
         }
     }
 }

@@ -51,16 +51,20 @@ pub struct Config {
 
 /// Where a payload is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Located {
-    pub(crate) row: Ticket,
-    pub(crate) offset: u32,
-    pub(crate) len: u32,
+pub struct Located {
+    /// In which row.
+    pub row: Ticket,
+    /// From which byte of it on.
+    pub offset: u32,
+    /// How many bytes.
+    pub len: u32,
     crc: u32,
 }
 
 impl Located {
     /// Whether `bytes` are what was written there.
-    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
+    #[must_use]
+    pub fn is(&self, bytes: &[u8]) -> bool {
         bytes.len() == self.len as usize && crc32c(bytes) == self.crc
     }
 }
@@ -307,7 +311,7 @@ impl Journal {
     }
 
     /// Where the payload of a record lies. Until [`Self::loaded`] is called for it, its row is not trimmed.
-    pub(crate) fn load(&mut self, key: Key) -> Option<Located> {
+    pub fn load(&mut self, key: Key) -> Option<Located> {
         let place = self.places.get(&key)?;
         let Extent { offset, len, crc } = place.extent;
         *self.loads.entry(place.row).or_default() += 1;
@@ -315,7 +319,7 @@ impl Journal {
     }
 
     /// A load from `row` ended.
-    pub(crate) fn loaded(&mut self, row: Ticket) {
+    pub fn loaded(&mut self, row: Ticket) {
         if let Some(count) = self.loads.get_mut(&row) {
             *count -= 1;
             if *count == 0 {
