@@ -251,8 +251,6 @@ bugs! {
             "whoever waited for entries from the disk is not told that they were read";
         ReadChainNotCompared = "read-chain-not-compared":
             "entries read back are used though their chain is not the one that the log had there";
-        ReadForAnotherReplica = "read-for-another-replica":
-            "entries read for a replica that was removed are given to the one that lives in its place";
         OtherMeasureReleased = "other-measure-released":
             "what is proposed is added by one measure and taken off by another (cockroach#31618)";
         CutLogNotSent = "cut-log-not-sent":

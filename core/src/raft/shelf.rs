@@ -82,6 +82,8 @@ pub(super) struct Shelf {
     /// Who found no room for a load, the longest waiting first.
     line: VecDeque<Slot>,
     in_line: BTreeSet<Slot>,
+    /// Whose turn it is: all others who come stand in line, if there is one.
+    turn: Option<Slot>,
     /// Members that asked for a copy of what is being read, by the generation of the replica that was asked.
     questions: BTreeMap<u32, VecDeque<Question>>,
     /// No log can let go of anything, but those that were acted on since.
@@ -108,6 +110,7 @@ impl Shelf {
             last_token: 0,
             line: VecDeque::new(),
             in_line: BTreeSet::new(),
+            turn: None,
             questions: BTreeMap::new(),
             exhausted: false,
             hand: 0,
@@ -177,6 +180,9 @@ impl Shelf {
     pub(super) fn read(&mut self, reading: Reading, ahead: Option<(usize, u64)>) -> Option<u64> {
         let cost = reading.run.cost;
         let part = self.budget / SHELF_PART;
+        if !self.line.is_empty() && (ahead.is_some() || self.turn != Some(reading.slot)) {
+            return None;
+        }
         let fits = match ahead {
             Some((runs, bytes)) => {
                 let reads_on = runs < AHEAD && bytes + cost <= self.budget / AHEAD_PART;
@@ -215,14 +221,27 @@ impl Shelf {
         Some(reading)
     }
 
+    /// How many wait for room.
+    pub(super) fn line_len(&self) -> usize {
+        self.line.len()
+    }
+
     /// Who waits longest for room, if there is any.
     pub(super) fn next_in_line(&mut self) -> Option<Slot> {
-        if self.reading.len() >= LOADS || self.reading_bytes >= self.budget / SHELF_PART {
+        self.turn = None;
+        let spent = self.reading.len() >= LOADS || self.reading_bytes >= self.budget / SHELF_PART;
+        if spent && !self.reading.is_empty() {
             return None;
         }
         let slot = self.line.pop_front()?;
         self.in_line.remove(&slot);
+        self.turn = Some(slot);
         Some(slot)
+    }
+
+    /// Nobody is called from the line any more.
+    pub(super) fn end_turns(&mut self) {
+        self.turn = None;
     }
 
     /// Puts a run on the shelf, and takes away what was used longest ago if there is too much.
@@ -292,6 +311,42 @@ impl Shelf {
         assert_eq!(self.reading_bytes, reading, "R24: what is under way from the disk");
         let same = self.by_name.len() == self.reading.len() && self.order.len() == self.kept.len();
         assert!(same && self.line.len() == self.in_line.len(), "R24: a run is lost on the shelf");
+        assert!(
+            self.line.is_empty() || !self.reading.is_empty(),
+            "R26: who stands in line is called by nobody"
+        );
         assert!(self.kept.len() <= 1 || kept <= self.budget / SHELF_PART, "R24: {kept} bytes on the shelf");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(slot: u32) -> Reading {
+        let run = Run { first: LogIndex(1), end: Place::default(), slot: LogIndex(1), cost: 100 };
+        Reading { name: (slot, LogIndex(u64::from(slot))), slot: Slot(slot), run }
+    }
+
+    #[test]
+    fn who_finds_no_room_is_called_in_turn_though_the_one_before_reads_on() {
+        let mut shelf = Shelf::new(0, Planted::none());
+        let first = shelf.read(reading(1), None).expect("one load is made in any case");
+        for slot in [2, 3] {
+            assert_eq!(shelf.read(reading(slot), None), None);
+            shelf.wait(Slot(slot));
+        }
+        shelf.answered(first).expect("it was asked for");
+        assert_eq!(shelf.read(reading(1), None), None, "others wait");
+        shelf.wait(Slot(1));
+        for slot in [2, 3, 1] {
+            assert_eq!(shelf.next_in_line(), Some(Slot(slot)));
+            let token = shelf.read(reading(slot), None).expect("it is its turn");
+            assert_eq!(shelf.next_in_line(), None, "the room is taken");
+            shelf.check(0);
+            shelf.answered(token).expect("it was asked for");
+        }
+        assert_eq!(shelf.next_in_line(), None);
+        shelf.check(0);
     }
 }
