@@ -317,6 +317,8 @@ bugs! {
             "a member that only some survivors know is not asked, and is taken out with the lost";
         FoundsAfterRefusal = "founds-after-refusal":
             "who refused to found the control group anew does so when it is asked again, beside whoever was asked since";
+        WithdrawalWaitsForEnds = "withdrawal-waits-for-ends":
+            "a recovery is not taken back while a survivor cannot say where its log ends";
         StoppedAnswersRefused = "stopped-answers-refused":
             "a change that is under way when the mesh stops is answered as not done";
         RecoveryFenceNotWritten = "recovery-fence-not-written":

@@ -3,39 +3,12 @@
 mod common;
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::Process;
+use common::{Process, until, wattle};
 
 /// How the program ends whose node exists twice.
 const DUPLICATE: Option<i32> = Some(4);
-
-/// Exit code, answer, and what was said beside it.
-fn wattle(root: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_wattle"))
-        .args(arguments)
-        .env("WATTLE_RUNTIME_DIR", root.join("runtime"))
-        .env("XDG_STATE_HOME", root.join("state"))
-        .env_remove("WATTLE_TOKEN")
-        .output()
-        .expect("the program starts");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
-}
-
-/// Repeats `wattle status` until it says what is awaited.
-async fn until(root: &Path, node: &str, awaited: impl Fn(&str) -> bool) -> String {
-    let start = Instant::now();
-    loop {
-        let (_, text, error) = wattle(root, &["status", "--node", node]);
-        if awaited(&text) {
-            return text;
-        }
-        assert!(start.elapsed() < Duration::from_secs(40), "{node}: {text}{error}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a directory");
@@ -60,12 +33,15 @@ async fn two_copies_of_a_node_end_and_the_only_one_comes_back() {
     let directory = tempfile::tempdir().expect("a directory");
     let root = directory.path();
     let [a, b, mut c] = common::line(root, "").await;
-    until(root, "a", |text| text.contains("voters a, b, c") && text.contains("HEALTHY: all 3")).await;
+    until(root, &["status", "--node", "a"], |text| {
+        text.contains("voters a, b, c") && text.contains("HEALTHY: all 3")
+    })
+    .await;
     c.kill();
     let elsewhere = root.join("elsewhere");
     copy(&c.dir.join("data"), &elsewhere.join("c").join("data"));
     c.spawn();
-    until(root, "a", |text| text.contains("HEALTHY: all 3")).await;
+    until(root, &["status", "--node", "a"], |text| text.contains("HEALTHY: all 3")).await;
 
     let start = Instant::now();
     let mut twin = Process::start(&elsewhere, "c", false, &[a.mesh_address], "");
@@ -75,7 +51,10 @@ async fn two_copies_of_a_node_end_and_the_only_one_comes_back() {
         assert!(log.contains("both copies ran at once") && log.contains("--only-copy"), "{log}");
     }
     assert!(start.elapsed() < Duration::from_secs(10), "they ended after {:?}", start.elapsed());
-    let text = until(root, "a", |text| text.contains("exists twice: its data directory was copied")).await;
+    let text = until(root, &["status", "--node", "a"], |text| {
+        text.contains("exists twice: its data directory was copied")
+    })
+    .await;
     assert!(text.contains("exists twice"), "{text}");
     let (code, error) = open(root, "others", "b", "a");
     assert_eq!(code, 0, "the mesh goes on: {error}");
@@ -86,8 +65,11 @@ async fn two_copies_of_a_node_end_and_the_only_one_comes_back() {
         assert_eq!(process.ended(), DUPLICATE, "{}", process.log());
     }
     c.spawn_with(&["--only-copy"]);
-    until(root, "a", |text| text.contains("HEALTHY: all 3") && !text.contains("exists twice")).await;
-    until(root, "a", |text| text.contains("voters a, b, c")).await;
+    until(root, &["status", "--node", "a"], |text| {
+        text.contains("HEALTHY: all 3") && !text.contains("exists twice")
+    })
+    .await;
+    until(root, &["status", "--node", "a"], |text| text.contains("voters a, b, c")).await;
     let (code, error) = open(root, "more", "c", "c");
     assert_eq!(code, 0, "{error}");
     // It was said once; the other copy is turned away.

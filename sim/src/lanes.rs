@@ -68,7 +68,9 @@ impl<M: Machine> World<M> {
         };
         if !bytes.is_empty() {
             let node = ends[side].node;
-            let open = ends[side].state == EndState::Up && self.peers.waits(node);
+            // What a neighbour that fell left on its way may come behind its next start, whose link has taken the place of this one.
+            let lives = self.processes[ends[1 - side].node].life == ends[1 - side].life;
+            let open = ends[side].state == EndState::Up && lives && self.peers.waits(node);
             let news = if open { self.peers.news(node, &bytes) } else { Vec::new() };
             self.step(node, Input::Received { lane: ends[side].lane, bytes });
             self.heard(&news, ends[side]);

@@ -114,8 +114,8 @@ impl Operator {
         let command = match self.step {
             Step::Recover => {
                 desk.books.recoveries.orders();
-                // Two histories of one group from now on: which of them is right is judged by the book of recoveries.
-                desk.books.logs.forks(GroupId::CONTROL);
+                // Which of the two is right is judged by the book of recoveries.
+                desk.books.logs.divides(GroupId::CONTROL);
                 Command::Recover(RecoverCommand::Recover { lost: self.names.clone() })
             }
             Step::Withdraw(place) if place >= 2 * self.survivors.len() => {

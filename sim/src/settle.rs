@@ -204,7 +204,7 @@ impl<M: Machine> World<M> {
             Some(control) if group == GroupId::CONTROL => control.stopped.is_some(),
             _ => status.streams.iter().any(|entry| group == entry.instance.into() && entry.stopped.is_some()),
         };
-        if !self.books.logs.excused(group) {
+        if !self.books.logs.may_stand_still(group) {
             Owes::All
         } else if self.books.agreement.has_stopped(group) || statuses.iter().any(shown) {
             Owes::Nothing
@@ -283,7 +283,10 @@ impl<M: Machine> World<M> {
         let place = |status: &Status| self.processes.iter().position(|process| process.id() == status.node);
         let known: Vec<(usize, &Status)> =
             statuses.iter().filter_map(|status| Some((place(status)?, status))).collect();
-        self.books.departures.owed(&known)
+        // Who went must be told by one of those that are left; others that went as well may go on beside them for ever.
+        let stays = |node: &usize| !self.is_forsaken(*node) && !self.books.departures.is_gone(*node);
+        let hears = |node| self.neighbours_of(node).any(|other| stays(&other));
+        self.books.departures.owed(&known, hears)
     }
 
     /// How a stream's source shows that not all it accepted is completed.

@@ -19,6 +19,7 @@
 
 mod beat;
 mod config;
+mod ours;
 mod peer;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -26,6 +27,7 @@ use alloc::vec::Vec;
 
 pub use beat::{Beat, LeadsDigest, LeadsPage};
 pub use config::Config;
+use ours::Ours;
 use peer::{Peer, REPLACED_MAX};
 
 use crate::id::{BootId, Generation, GroupId, NodeId, Term};
@@ -57,12 +59,14 @@ pub enum Input {
         /// The beat.
         beat: Beat,
     },
-    /// The groups this node leads and that peer takes part in: all of them.
+    /// This node leads a group in which another takes part, or no more.
     Leads {
-        /// The peer.
+        /// The other node; it is told while it is a peer.
         node: NodeId,
-        /// The groups and their terms.
-        list: Vec<(GroupId, Term)>,
+        /// The group.
+        group: GroupId,
+        /// Under which term.
+        term: Option<Term>,
     },
     /// What a peer leads is acted upon again: its list is wanted anew, though it may be the one that was told.
     Compare {
@@ -124,6 +128,8 @@ pub struct Pairs {
     boot: BootId,
     generation: Option<Generation>,
     peers: BTreeMap<NodeId, Peer>,
+    /// What this node leads, by the nodes for which it does.
+    ours: BTreeMap<NodeId, Ours>,
     /// Order of beats.
     beats: BTreeSet<(Instant, NodeId)>,
     /// When somebody may become suspect, at the earliest.
@@ -145,6 +151,7 @@ impl Pairs {
             boot,
             generation: None,
             peers: BTreeMap::new(),
+            ours: BTreeMap::new(),
             beats: BTreeSet::new(),
             watch: None,
             oldest_write: None,
@@ -168,7 +175,7 @@ impl Pairs {
         match input {
             Input::Peers { near, far } => self.on_peers(now, &near, &far),
             Input::Beat { from, beat } => self.on_beat(now, from, beat),
-            Input::Leads { node, list } => self.on_leads(now, node, list),
+            Input::Leads { node, group, term } => self.on_leads(now, node, group, term),
             Input::Compare { node } => self.on_compare(now, node),
             Input::OldestWrite(since) => self.oldest_write = since,
             Input::Deadline => {}
@@ -253,18 +260,13 @@ impl Pairs {
         self.watch_again();
     }
 
-    fn on_leads(&mut self, now: Instant, node: NodeId, mut list: Vec<(GroupId, Term)>) {
-        let Some(peer) = self.peers.get_mut(&node) else { return };
-        list.sort_unstable();
-        if list == peer.ours {
-            return;
+    fn on_leads(&mut self, now: Instant, node: NodeId, group: GroupId, term: Option<Term>) {
+        let ours = self.ours.entry(node).or_default();
+        let news = ours.set(group, term);
+        if ours.is_empty() {
+            self.ours.remove(&node);
         }
-        list.truncate(LEADS_PAGE_MAX * LEADS_PAGES_MAX as usize);
-        let digest = LeadsDigest::of(&list);
-        if digest != peer.ours_digest {
-            peer.ours = list;
-            peer.ours_digest = digest;
-            peer.next_page = 0;
+        if news {
             self.hurry(now, node);
         }
     }
@@ -381,6 +383,8 @@ impl Pairs {
         if self.planted.strikes(Bug::PauseUnderstated, || pause > self.config.interval) {
             peer.promised = self.config.interval;
         }
+        let mut nothing = Ours::default();
+        let ours = self.ours.get_mut(&node).unwrap_or(&mut nothing);
         let beat = Beat {
             boot: self.boot,
             generation,
@@ -388,9 +392,9 @@ impl Pairs {
             pause: peer.promised,
             lag: self.lag,
             oldest_write: self.oldest_write.map(|since| now.since(since)),
-            leads_digest: peer.ours_digest,
+            leads_digest: ours.digest(),
             seen_digest: peer.theirs_digest,
-            leads: peer.page(),
+            leads: ours.page(peer.acknowledged),
         };
         let more = beat.leads.as_ref().is_some_and(|page| page.page + 1 < page.pages);
         let pause = if more { self.config.interval_min } else { pause };

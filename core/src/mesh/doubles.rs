@@ -194,9 +194,7 @@ impl Mesh {
 
     /// A start: what this disk knows of its node holds until an operator says that it is the only copy.
     pub(super) fn restored_identity(&mut self) {
-        let others: Vec<NodeId> = self.doubles.others(self.own).collect();
-        let strangers = others.into_iter().filter(|node| !self.is_member(*node)).collect::<Vec<_>>();
-        strangers.into_iter().for_each(|node| self.forget_record(node));
+        self.forget_records();
         let known: Vec<NodeId> = self.doubles.records.keys().copied().collect();
         known.into_iter().for_each(|node| self.tell_identity(node));
         let Some(record) = self.doubles.records.get(&self.own).filter(|r| r.bar() > self.doubles.round)

@@ -269,7 +269,10 @@ impl Mesh {
     ) {
         let Some(order) = self.recovery.order().filter(|order| order.era == era) else { return };
         let (to, attempt) = (order.coordinator, order.attempt);
+        let waits = self.planted.strikes(Bug::WithdrawalWaitsForEnds, || order.withdraw && end.is_err());
         let what = match end {
+            // Nobody goes on from there: that it is fenced is all.
+            _ if order.withdraw && !waits => Report::End { end: LogEnd::default(), strangers: Vec::new() },
             Ok(_) if !whole => Report::Waits("its log holds more than can be looked through".into()),
             Ok(end) => Report::End { end, strangers: self.strangers_to(order, held) },
             Err(why) => Report::Waits(why),
@@ -280,7 +283,7 @@ impl Mesh {
     /// The members that an order does not name: its coordinator has not heard of them. They would be taken out with the lost, and may hold what no
     /// other does.
     fn strangers_to(&self, order: &Order, held: &[Applied]) -> Vec<(NodeId, String)> {
-        if order.withdraw || self.planted.has(Bug::StrangersPassedOver) {
+        if self.planted.has(Bug::StrangersPassedOver) {
             return Vec::new();
         }
         let members = self.state.members.values().map(|member| (member.node, member.name.clone()));

@@ -173,8 +173,6 @@ pub struct Node {
     /// Parcels this node sent to itself.
     loopback: VecDeque<Parcel>,
     ways: Ways,
-    /// The groups of this node, their members or their leaders changed in this step.
-    peers_stale: bool,
     /// As of so many computations of paths the mesh part was told that they are other ones.
     routes_seen: u64,
     dropped: Drops,
@@ -223,7 +221,6 @@ impl Node {
             outputs: VecDeque::new(),
             loopback: VecDeque::new(),
             ways: Ways::default(),
-            peers_stale: false,
             routes_seen: 0,
             dropped: Drops::default(),
             phase: Phase::Recovering,

@@ -45,8 +45,8 @@ impl Node {
             } else if let Some(output) = self.groups.take(raft::Groups::poll) {
                 // Last: what the others had to say in this step is written and sent together.
                 self.wire_groups(output);
-            } else if core::mem::take(&mut self.peers_stale) {
-                self.tell_peers();
+            } else if let Some(moved) = self.groups.take_moved() {
+                self.tell_peers(moved);
             } else {
                 return;
             }
@@ -200,7 +200,6 @@ impl Node {
                     let configuration = Configuration::clone(&configuration);
                     self.mesh.handle(now, mesh::Input::Configured { configuration, index, committed });
                 }
-                self.peers_changed();
             }
             O::SnapshotWanted { group, to } if control(group) => {
                 self.mesh.handle(now, mesh::Input::SnapshotWanted { to });
@@ -240,8 +239,6 @@ impl Node {
             self.streams.handle(now, stream::Input::Role { instance: group.into(), leading, term });
         }
         self.event(Event::RoleChanged { group, role: role.text(), term });
-        // Whoever leads now is watched, whether or not it is known to vote.
-        self.peers_changed();
     }
 
     fn wire_mesh(&mut self, output: mesh::Output) {
@@ -276,7 +273,6 @@ impl Node {
             O::Unanswered => self.groups.handle(now, raft::Input::Unanswered { group }),
             O::CreateGroup { replica, founding } => {
                 self.groups.handle(now, raft::Input::Create { group, replica, founding });
-                self.peers_changed();
             }
             O::Change { voters, learners, context } => {
                 self.groups.handle(now, raft::Input::Change { group, voters, learners, context });
@@ -331,7 +327,6 @@ impl Node {
                 self.streams.handle(now, stream::Input::Closed { instance });
                 self.groups.handle(now, raft::Input::Remove { group: instance.into() });
                 self.gate.forget(instance.into());
-                self.peers_changed();
             }
             O::DeliverUpdates(delivery) => self.outputs.push_back(Output::DeliverUpdates(delivery)),
             O::Reply { request, reply } => self.outputs.push_back(Output::Reply { request, reply }),
@@ -359,7 +354,6 @@ impl Node {
         self.groups.handle(now, raft::Input::Remove { group });
         self.links.handle(now, link::Input::Parted);
         self.routes.handle(now, route::Input::Members(Default::default()));
-        self.peers_changed();
     }
 
     /// Tells the mesh part which members no path leads to.
@@ -413,7 +407,6 @@ impl Node {
             let founding = raft::founding(member(source), member(target));
             let group = instance.into();
             self.groups.handle(now, raft::Input::Create { group, replica: member(own).replica, founding });
-            self.peers_changed();
         }
     }
 
@@ -543,19 +536,13 @@ impl Node {
         self.outputs.push_back(Output::Event(event));
     }
 
-    /// Groups changed: before the step ends, it is told who shares one with this node, and which of those it leads.
-    fn peers_changed(&mut self) {
-        self.peers_stale = true;
-    }
-
-    fn tell_peers(&mut self) {
-        let raft::Peers { near, far } = self.groups.peers();
-        let mut led = self.groups.led();
-        let peers: Vec<NodeId> = near.union(&far).copied().collect();
-        self.pairs.handle(self.now, link::pairs::Input::Peers { near, far });
-        for node in peers {
-            let list = led.remove(&node).unwrap_or_default();
-            self.pairs.handle(self.now, link::pairs::Input::Leads { node, list });
+    /// Who shares a group with this node, and which of those it leads.
+    fn tell_peers(&mut self, moved: raft::Moved) {
+        if let Some(raft::Peers { near, far }) = moved.peers {
+            self.pairs.handle(self.now, link::pairs::Input::Peers { near, far });
+        }
+        for raft::Led { node, group, term } in moved.led {
+            self.pairs.handle(self.now, link::pairs::Input::Leads { node, group, term });
         }
     }
 

@@ -257,6 +257,7 @@ impl Group {
     pub(super) fn rename(&mut self, replica: ReplicaId) {
         self.remember_former(self.replica);
         self.replica = replica;
+        self.listed = false;
     }
 
     fn remember_former(&mut self, replica: ReplicaId) {

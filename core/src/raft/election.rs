@@ -19,7 +19,7 @@ use crate::time::{Instant, Span};
 use crate::when::When;
 
 /// Elections that wait twice as long as the one before.
-const ATTEMPTS_DOUBLED: u32 = 4;
+const ATTEMPTS_DOUBLED: u8 = 4;
 
 impl Group {
     pub(super) fn may_vote(&self, context: &Context<'_>) -> bool {

@@ -13,6 +13,7 @@ use super::force::Fence;
 use super::introduction::Newcomer;
 use super::log::Log;
 use super::message::{Body, Mark, Message, Place};
+use super::neighbours::Listing;
 use super::progress::Progress;
 use super::read::{Reads, Rounds};
 use super::receiving::Receiving;
@@ -157,7 +158,7 @@ pub(super) struct Group {
     /// The term whose leader's node was asked anew what it leads since the last doubt.
     pub(super) compared_leader: Option<Term>,
     /// Elections since a leader was heard last.
-    pub(super) attempts: u32,
+    pub(super) attempts: u8,
     /// When an only voter last heard somebody else out.
     pub(super) heard_out_at: Option<Instant>,
     /// When to ask again while verifying, copying or renamed.
@@ -188,9 +189,11 @@ pub(super) struct Group {
     /// Of all replicas that lived there, or elsewhere on this node, in this life of it: no other has this number.
     pub(super) generation: u32,
     /// The nodes by which it is found there.
-    pub(super) indexed: Box<[NodeId]>,
+    pub(super) listing: Listing,
     /// Whether these are the nodes of its members and its leader.
     pub(super) listed: bool,
+    /// Whether these were told that it leads.
+    pub(super) listed_as_led: bool,
     /// Waits for its turn to write and to send.
     pub(super) busy: bool,
 }
@@ -244,8 +247,9 @@ impl Group {
             armed: None,
             slot: Slot::NONE,
             generation: 0,
-            indexed: Box::default(),
+            listing: Listing::default(),
             listed: false,
+            listed_as_led: false,
             busy: false,
         }
     }

@@ -14,13 +14,12 @@ use super::entries::Entries;
 use super::flow::Flows;
 use super::group::{Group, News, Role, Standing};
 use super::message::Place;
-use super::progress::Progress;
+use super::neighbours::{Moved, Peers};
 use super::receiving::Receiving;
-use super::shelf::{Reading, Shelf};
+use super::shelf::Shelf;
 use super::slots::{Slot, Slots};
-use super::store::{Loading, Stored, decode_run};
+use super::store::{Loading, Stored};
 use super::trail::Trail;
-use super::write::{LOG, key};
 use super::{Config, GroupPlace, GroupStatus, Input, Output, RefusedReason};
 use crate::configuration::Configuration;
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
@@ -29,29 +28,6 @@ use crate::planted::{Bug, Planted};
 use crate::record::{Damaged, Key};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
-use crate::{rare, sometimes};
-
-/// The other nodes whose liveness matters to a node.
-#[derive(Clone, Debug, Default)]
-pub struct Peers {
-    /// Whose silence is acted upon.
-    pub near: BTreeSet<NodeId>,
-    /// The others; a node may be among both.
-    pub far: BTreeSet<NodeId>,
-}
-
-/// What the logs of a node take in memory, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// Entries of logs.
-    pub logs: u64,
-    /// Entries that were read back, or are about to be.
-    pub read: u64,
-    /// Runs of entries that are on the disk only.
-    pub stored_runs: u64,
-    /// Runs that were read back since the start.
-    pub loads: u64,
-}
 
 /// Every consensus group that has a replica on this node.
 #[derive(Clone, Debug)]
@@ -59,19 +35,19 @@ pub struct Groups {
     config: Config,
     own: NodeId,
     rng: Rng,
-    planted: Planted,
-    groups: Slots,
+    pub(super) planted: Planted,
+    pub(super) groups: Slots,
     loading: BTreeMap<GroupId, Loading>,
     applied: BTreeMap<GroupId, LogIndex>,
     suspects: BTreeSet<NodeId>,
     /// The last moment that was told.
     now: Instant,
-    out: VecDeque<Output>,
+    pub(super) out: VecDeque<Output>,
     held: Held,
     flows: Flows,
-    shelf: Shelf,
+    pub(super) shelf: Shelf,
     /// Groups that have something to write or to send.
-    busy: VecDeque<Slot>,
+    pub(super) busy: VecDeque<Slot>,
     /// Leaders followed anew, by whatever number of groups.
     follows: BTreeSet<NodeId>,
 }
@@ -87,7 +63,7 @@ impl Groups {
             own,
             rng,
             planted,
-            groups: Slots::default(),
+            groups: Slots::new(own),
             loading: BTreeMap::new(),
             applied: BTreeMap::new(),
             suspects: BTreeSet::new(),
@@ -161,53 +137,6 @@ impl Groups {
             }
         }
         Ok(())
-    }
-
-    /// A record that was asked for was read; `None` if it was not to be had, or is not what was written.
-    ///
-    /// # Errors
-    /// [`Damaged`] if that is not what the log of its group had there. Nothing of it is used.
-    pub fn loaded(&mut self, now: Now, token: u64, payload: Option<&Bytes>) -> Result<(), Damaged> {
-        let Some(Reading { name, slot, run }) = self.shelf.answered(token) else { return Ok(()) };
-        let mut damaged = None;
-        let other = |group: &Group| group.generation != name.0;
-        if self.groups.get(slot).is_none_or(other) {
-            rare!(LoadOfARemovedReplica);
-        } else {
-            self.act(now.monotonic, slot, |group, context| {
-                let entries = payload.and_then(|payload| decode_run(run.slot, payload).ok());
-                match group.read_back(context, &run, entries) {
-                    Ok(Some((end, entries))) => context.shelf.keep(name, entries, end),
-                    Ok(None) => {}
-                    Err(what) => {
-                        let what =
-                            alloc::format!("the entries up to {} cannot be read back: {what}", run.end.index);
-                        damaged = Some(Damaged { key: key(group.id, LOG, run.slot.0), what });
-                    }
-                }
-                if damaged.is_none() && !context.planted.has(Bug::LoadWakesNobody) {
-                    group.go_on_reading(context);
-                }
-            });
-        }
-        // Each once: what is wanted may be too much for the room there is.
-        for _ in 0..self.shelf.line_len() {
-            let Some(slot) = self.shelf.next_in_line() else { break };
-            self.act(now.monotonic, slot, Group::go_on_reading);
-        }
-        self.shelf.end_turns();
-        damaged.map_or(Ok(()), Err)
-    }
-
-    /// What the logs take in memory.
-    #[must_use]
-    pub fn memory(&self) -> Memory {
-        Memory {
-            logs: self.shelf.held,
-            read: self.shelf.read_bytes(),
-            stored_runs: self.groups.values().map(|group| group.log.stored_runs() as u64).sum(),
-            loads: self.shelf.loads,
-        }
     }
 
     /// Takes an input.
@@ -369,32 +298,6 @@ impl Groups {
         (self.flows.states, given)
     }
 
-    fn check_memory(&self) {
-        self.shelf.check(self.groups.values().map(|group| group.log.held()).sum());
-        if !self.out.is_empty() || !self.busy.is_empty() {
-            return;
-        }
-        let stays = |group: &Group| group.log.evictable(group.applied) == 0;
-        assert!(
-            !self.shelf.is_over() || self.groups.values().all(stays),
-            "R24: logs take {} bytes, and some could go",
-            self.shelf.taken()
-        );
-        for group in self.groups.values() {
-            let reads = match &group.role {
-                Role::Leader(leading) => leading.progress.values().any(Progress::is_reading),
-                _ => false,
-            };
-            let waits = reads || group.awaits_stored();
-            let stopped = matches!(group.standing, Standing::Stopped { .. });
-            assert!(
-                !waits || stopped || self.shelf.attends(group.slot),
-                "R26: {} waits for what nobody reads",
-                group.id
-            );
-        }
-    }
-
     fn check_flows(&self) {
         let (mut under_way, mut uncommitted) = (BTreeMap::<NodeId, u64>::new(), 0);
         let states = || self.groups.values().filter_map(|group| group.receiving.as_deref());
@@ -454,39 +357,15 @@ impl Groups {
         self.groups.by_id(group).map(|group| group.log.configuration())
     }
 
-    /// The groups this node leads, by the other nodes that have a member in them.
-    #[must_use]
-    pub fn led(&self) -> BTreeMap<NodeId, Vec<(GroupId, Term)>> {
-        let mut led: BTreeMap<NodeId, Vec<(GroupId, Term)>> = BTreeMap::new();
-        for group in self.groups.values().filter(|group| matches!(group.role, Role::Leader(_))) {
-            for node in group.others(self.own) {
-                led.entry(node).or_default().push((group.id, group.term));
-            }
-        }
-        led
-    }
-
-    /// The other nodes whose liveness matters here: voters of groups this node is in, whoever leads one, and all members of groups it votes in. A
-    /// leader may have been elected by a configuration that has not come here yet: unwatched, it would be taken to live for ever. A mesh of a
-    /// thousand nodes has five thousand pairs of a voter and a learner in its control group. Nothing there waits for a learner, which
-    /// decides nothing by itself either, so these pairs are far.
+    /// The other nodes whose liveness matters here.
     #[must_use]
     pub fn peers(&self) -> Peers {
-        let mut peers = Peers::default();
-        for group in self.groups.values() {
-            let configuration = group.log.configuration();
-            let voters = configuration.voters.iter().chain(&configuration.outgoing).map(|member| member.node);
-            let votes = group.is_voter(self.own);
-            if votes || group.id != GroupId::CONTROL { &mut peers.near } else { &mut peers.far }
-                .extend(voters.chain(group.followed()));
-            if votes {
-                let learners = configuration.learners.iter().map(|member| member.node);
-                if group.id == GroupId::CONTROL { &mut peers.far } else { &mut peers.near }.extend(learners);
-            }
-        }
-        peers.near.remove(&self.own);
-        peers.far.remove(&self.own);
-        peers
+        self.groups.peers()
+    }
+
+    /// What changed since the last call, if anything did: whose liveness matters, and what is led for whom.
+    pub fn take_moved(&mut self) -> Option<Moved> {
+        self.groups.take_moved()
     }
 
     fn create(&mut self, now: Instant, id: GroupId, replica: ReplicaId, founding: Configuration) {
@@ -575,33 +454,6 @@ impl Groups {
             self.busy.push_back(slot);
         }
         self.groups.note(slot);
-    }
-
-    /// Logs let go of their oldest runs, in turns, until there is room enough or nothing that can go.
-    fn make_room(&mut self) {
-        if self.shelf.exhausted {
-            return;
-        }
-        let (count, mut passed) = (self.groups.count(), 0);
-        while !self.shelf.has_slack() && passed <= count {
-            self.shelf.hand = if self.shelf.hand + 1 < count { self.shelf.hand + 1 } else { 0 };
-            passed = if self.let_go(Slot(self.shelf.hand)) { 0 } else { passed + 1 };
-        }
-        self.shelf.exhausted = self.shelf.is_over();
-    }
-
-    /// The log in a slot lets go of its oldest runs: as many as are one turn. Whether there were any.
-    fn let_go(&mut self, slot: Slot) -> bool {
-        let Some(group) = self.groups.get_mut(slot) else { return false };
-        let mut freed = 0;
-        while freed < self.shelf.quantum() && !self.shelf.has_slack() {
-            let Some(cost) = group.log.evict(group.applied) else { break };
-            sometimes!(RunLetGo);
-            freed += cost.max(1);
-            self.shelf.held -= if self.planted.has(Bug::EvictedNotCountedBack) { 0 } else { cost };
-        }
-        self.shelf.exhausted &= self.shelf.is_over();
-        freed > 0
     }
 
     /// Gives out what is to be written, then what is to be sent: a message at a time for each group and member. What waits for the writes is

@@ -5,6 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::group::{Group, Standing};
+use super::neighbours::{Moved, Neighbours, Peers};
 use crate::id::{GroupId, NodeId};
 use crate::time::Instant;
 
@@ -18,21 +19,34 @@ impl Slot {
 }
 
 /// All replicas of a node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Slots {
+    own: NodeId,
     slots: Vec<Option<Box<Group>>>,
     free: Vec<Slot>,
     by_id: BTreeMap<GroupId, Slot>,
     /// How many replicas were ever taken in.
     generations: u32,
-    /// By the nodes of the members, and of the leader followed.
-    by_node: BTreeMap<NodeId, BTreeSet<Slot>>,
+    neighbours: Neighbours,
     /// When each is to be woken: at its next deadline, or before it. Most deadlines move before they are reached, and nothing is done here for
     /// that.
     due: BTreeSet<(Instant, Slot)>,
 }
 
 impl Slots {
+    /// None yet, on `own`.
+    pub(super) fn new(own: NodeId) -> Self {
+        Self {
+            own,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_id: BTreeMap::new(),
+            generations: 0,
+            neighbours: Neighbours::default(),
+            due: BTreeSet::new(),
+        }
+    }
+
     /// Takes a replica in; its group has none here yet.
     pub(super) fn insert(&mut self, mut group: Group) {
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -49,23 +63,12 @@ impl Slots {
     pub(super) fn remove(&mut self, id: GroupId) -> bool {
         let Some(slot) = self.by_id.remove(&id) else { return false };
         let Some(group) = self.slots[slot.0 as usize].take() else { return false };
-        for node in group.indexed {
-            self.unlist(node, slot);
-        }
+        self.neighbours.unlist(self.own, &group);
         if let Some(at) = group.armed {
             self.due.remove(&(at, slot));
         }
         self.free.push(slot);
         true
-    }
-
-    fn unlist(&mut self, node: NodeId, slot: Slot) {
-        if let Some(listed) = self.by_node.get_mut(&node) {
-            listed.remove(&slot);
-            if listed.is_empty() {
-                self.by_node.remove(&node);
-            }
-        }
     }
 
     pub(super) fn find(&self, id: GroupId) -> Option<Slot> {
@@ -101,7 +104,17 @@ impl Slots {
 
     /// The replicas whose group has a member on `node`, or follows it.
     pub(super) fn with_member_on(&self, node: NodeId) -> Vec<Slot> {
-        self.by_node.get(&node).into_iter().flatten().copied().collect()
+        self.neighbours.with_member_on(node).collect()
+    }
+
+    /// Whose liveness matters.
+    pub(super) fn peers(&self) -> Peers {
+        self.neighbours.peers()
+    }
+
+    /// What changed of the nodes that share groups with this one since the last call, if anything did.
+    pub(super) fn take_moved(&mut self) -> Option<Moved> {
+        self.neighbours.take_moved()
     }
 
     /// The replica in a slot may have other members, another leader, or wait for another moment than before.
@@ -119,19 +132,7 @@ impl Slots {
             self.due.extend(group.armed.map(|at| (at, slot)));
         }
         if !group.listed {
-            group.listed = true;
-            let mut nodes: Vec<NodeId> =
-                group.log.configuration().members().map(|member| member.node).collect();
-            nodes.extend(group.followed());
-            nodes.sort_unstable();
-            nodes.dedup();
-            let before = core::mem::replace(&mut group.indexed, nodes.as_slice().into());
-            for node in before.iter().filter(|node| nodes.binary_search(node).is_err()) {
-                self.unlist(*node, slot);
-            }
-            for node in nodes.into_iter().filter(|node| before.binary_search(node).is_err()) {
-                self.by_node.entry(node).or_default().insert(slot);
-            }
+            self.neighbours.list(self.own, group);
         }
     }
 
@@ -156,14 +157,12 @@ impl Slots {
             let group =
                 self.slots[slot.0 as usize].as_ref().expect("R13: a group is listed that is not here");
             assert_eq!((group.id, group.slot), (*id, *slot), "R13: a group is not where it is looked for");
-            let listed = |node| self.by_node.get(&node).is_some_and(|slots| slots.contains(slot));
-            let mut nodes = group.log.configuration().members().map(|m| m.node).chain(group.followed());
-            assert!(nodes.all(listed), "R13: {id} is not found by its members");
             let due = group.armed.is_none_or(|at| self.due.contains(&(at, *slot)));
             assert!(due, "R11: {id} waits for a moment that does not come");
             let woken = group.wake.is_none_or(|wake| group.armed.is_some_and(|armed| armed <= wake));
             assert!(woken, "R11: {id} is to be woken, and nobody will");
         }
+        self.neighbours.check(self.own, self.values());
         let here = self.slots.iter().flatten().count();
         assert_eq!((here, self.free.len()), (self.by_id.len(), self.slots.len() - here), "R13: a lost slot");
     }

@@ -127,12 +127,13 @@ impl Departures {
         Ok(())
     }
 
-    /// What the members that are left still owe, in words: one epoch for all, and each gone node told.
+    /// What the members that are left still owe, in words: one epoch for all, and each gone node told that `hears` one of them.
     #[must_use]
-    pub fn owed(&self, statuses: &[(usize, &Status)]) -> Option<String> {
+    pub fn owed(&self, statuses: &[(usize, &Status)], hears: impl Fn(usize) -> bool) -> Option<String> {
         // Who does not follow a recovery says so.
         let told = |status: &Status| status.parted.is_some() || status.recovery.rival.is_some();
-        let untold = |(node, status): &&(usize, &Status)| self.is_gone(*node) && !told(status);
+        let untold =
+            |(node, status): &&(usize, &Status)| self.is_gone(*node) && !told(status) && hears(*node);
         if let Some((node, _)) = statuses.iter().find(untold) {
             return Some(format!("node {node} is gone, and does not know it"));
         }
@@ -187,10 +188,10 @@ mod tests {
     fn it_is_owed_that_everybody_is_told() {
         let mut departures = Departures::default();
         let (one, other) = (status(1), status(0));
-        assert!(departures.owed(&[(0, &one), (1, &other)]).unwrap().contains("epoch"));
+        assert!(departures.owed(&[(0, &one), (1, &other)], |_| true).unwrap().contains("epoch"));
         departures.acknowledged(1);
-        assert!(departures.owed(&[(0, &one), (1, &other)]).unwrap().contains("does not know"));
+        assert!(departures.owed(&[(0, &one), (1, &other)], |_| true).unwrap().contains("does not know"));
         let told = Status { parted: Some("it was evicted".into()), ..other };
-        assert_eq!(departures.owed(&[(0, &one), (1, &told)]), None);
+        assert_eq!(departures.owed(&[(0, &one), (1, &told)], |_| true), None);
     }
 }

@@ -100,6 +100,8 @@ pub struct Logs {
     told_on_disk: BTreeSet<(usize, GroupId)>,
     /// Groups in which a replica that had lost something counted once: anything may come of that, for ever.
     doubtful: BTreeSet<GroupId>,
+    /// Groups that some were told to go on in without the others: they have two histories.
+    divided: BTreeSet<GroupId>,
     /// What was void last at a place, with the disk that alone held it.
     voided: BTreeMap<(GroupId, LogIndex), (Term, Chain)>,
     /// Entries that were void when a node heard in a life of its that they are committed, and that were not on its disk then.
@@ -392,10 +394,16 @@ impl Logs {
         }
     }
 
-    /// Whether a group may stop, differ or stand still: a replica that lost something by a roll-back voted, stood or led before anybody told it
-    /// so (nobody it could ask remembered); or replicas on more than one node lost something.
+    /// Whether a group may stop or differ.
     #[must_use]
     pub fn excused(&self, group: GroupId) -> bool {
+        self.divided.contains(&group) || self.may_stand_still(group)
+    }
+
+    /// Whether a group need not go on: a replica that lost something by a roll-back voted, stood or led before anybody told it so (nobody it
+    /// could ask remembered); or replicas on more than one node lost something.
+    #[must_use]
+    pub fn may_stand_still(&self, group: GroupId) -> bool {
         let rolled_back = self.rolled_back.keys().filter(|(_, its)| *its == group).count();
         self.doubtful.contains(&group) || rolled_back > 1
     }
@@ -410,6 +418,12 @@ impl Logs {
         };
         let others = self.seen.iter().filter(|((other, its), _)| *its == group && *other != node);
         others.filter(|(_, seen)| seen.place.durable.rank() > own).map(|((other, _), _)| *other).collect()
+    }
+
+    /// Some are told to go on without the others, who may go on as well.
+    pub fn divides(&mut self, group: GroupId) {
+        self.changes += 1;
+        self.divided.insert(group);
     }
 
     /// A group goes on without what a disk lost, and may do so: anything may come of that, for ever.

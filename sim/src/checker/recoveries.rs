@@ -118,7 +118,10 @@ impl Recoveries {
         if let Some(attempt) = fenced.filter(|_| synced) {
             self.fenced.insert(node, attempt);
         }
-        self.decided.entry(control.commit).or_insert((control.chain, node));
+        if synced {
+            // What is not on the disk of a survivor may go with its next crash, and nobody else who is left need hold it.
+            self.decided.entry(control.commit).or_insert((control.chain, node));
+        }
         let Some(last) = &status.recovery.last else { return Ok(()) };
         self.recovered = true;
         self.epoch = Some(status.epoch);

@@ -3,25 +3,40 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use crate::id::{BootId, Generation, GroupId, Term};
 use crate::time::Span;
 
-/// Digest of a list of groups that one node leads for another.
+/// Digest of a list of groups that one node leads for another: the sum of what stands for each group, so that one more or less costs as much in a
+/// long list as in a short one. It tells lists apart that came about by chance; the sender may say of itself what it likes anyway.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeadsDigest(pub [u8; 16]);
 
 impl LeadsDigest {
-    /// Of a list sorted by group.
+    /// Of a list, in any order.
     #[must_use]
     pub fn of(groups: &[(GroupId, Term)]) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for (group, term) in groups {
-            hasher.update(&group.to_bytes());
-            hasher.update(&term.0.to_le_bytes());
-        }
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        Self(digest)
+        groups.iter().fold(Self::default(), |digest, led| digest.with(*led))
+    }
+
+    /// With one group more.
+    #[must_use]
+    pub(super) fn with(self, led: (GroupId, Term)) -> Self {
+        Self(u128::from_le_bytes(self.0).wrapping_add(Self::one(led)).to_le_bytes())
+    }
+
+    /// Without one of its groups.
+    #[must_use]
+    pub(super) fn without(self, led: (GroupId, Term)) -> Self {
+        Self(u128::from_le_bytes(self.0).wrapping_sub(Self::one(led)).to_le_bytes())
+    }
+
+    fn one((group, term): (GroupId, Term)) -> u128 {
+        let mut bytes = [0; 24];
+        bytes[..16].copy_from_slice(&group.to_bytes());
+        bytes[16..].copy_from_slice(&term.0.to_le_bytes());
+        xxh3_128(&bytes)
     }
 }
 

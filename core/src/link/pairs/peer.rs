@@ -1,9 +1,9 @@
-//! What is known of one peer, and the lists of groups that go to and fro.
+//! What is known of one peer, and what it leads.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::{Beat, Config, LEADS_PAGE_MAX, LeadsDigest, LeadsPage};
+use super::{Beat, Config, LeadsDigest};
 use crate::id::{BootId, Generation, GroupId, Term};
 use crate::planted::{Bug, Planted};
 use crate::time::{Instant, Span};
@@ -32,12 +32,8 @@ pub(super) struct Peer {
     pub(super) promised: Span,
     /// After how long its next beat leaves, by what it said last.
     pub(super) pause: Span,
-    /// What this node leads for it.
-    pub(super) ours: Vec<(GroupId, Term)>,
-    pub(super) ours_digest: LeadsDigest,
-    /// What it says it has of `ours`.
+    /// The last list of what this node leads for it that it says it has.
     pub(super) acknowledged: Option<LeadsDigest>,
-    pub(super) next_page: u32,
     /// The last whole list it gave.
     pub(super) theirs_digest: Option<LeadsDigest>,
     pub(super) collecting: Option<Collecting>,
@@ -69,10 +65,7 @@ impl Peer {
             interval,
             promised: interval,
             pause: interval,
-            ours: Vec::new(),
-            ours_digest: LeadsDigest::of(&[]),
             acknowledged: None,
-            next_page: 0,
             theirs_digest: None,
             collecting: None,
             beaten: None,
@@ -131,19 +124,6 @@ impl Peer {
         self.start = Some((boot, generation));
         self.theirs_digest = None;
         self.collecting = None;
-    }
-
-    /// The page to send now: none once the peer has the list.
-    pub(super) fn page(&mut self) -> Option<LeadsPage> {
-        if self.acknowledged == Some(self.ours_digest) {
-            return None;
-        }
-        let pages = self.ours.len().div_ceil(LEADS_PAGE_MAX).max(1) as u32;
-        let page = self.next_page % pages;
-        self.next_page = (page + 1) % pages;
-        let from = page as usize * LEADS_PAGE_MAX;
-        let to = self.ours.len().min(from + LEADS_PAGE_MAX);
-        Some(LeadsPage { page, pages, groups: self.ours[from..to].to_vec() })
     }
 
     /// Takes a page in; the list, once it is whole and new.

@@ -136,7 +136,10 @@ fn no_sequence_of_inputs_breaks_an_invariant_of_pairs() {
                     pairs::Input::Peers { near, far: peers }
                 }
                 0 => pairs::Input::OldestWrite((rng.below(2) == 0).then_some(now)),
-                1 => pairs::Input::Leads { node, list: groups },
+                1 => {
+                    let term = (rng.below(3) > 0).then(|| Term(1 + rng.below(3)));
+                    pairs::Input::Leads { node, group: GroupId(u128::from(rng.below(3))), term }
+                }
                 2 => pairs::Input::Deadline,
                 _ => {
                     let honest = rng.below(4) > 0;

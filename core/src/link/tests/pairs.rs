@@ -380,19 +380,22 @@ fn what_a_peer_leads_is_told_whole_once_and_on_each_change() {
         let (mut one, mut two) = (pairs(1, 1), pairs(2, 1));
         give(&mut one, T, peers(&[2]));
         give(&mut two, T, peers(&[1]));
-        let list =
-            |count: u128, term| (0..count).map(|group| (GroupId(group), Term(term))).collect::<Vec<_>>();
+        let leads = |pairs: &mut Pairs, now, count: u128, term| {
+            for group in (0..count).map(GroupId) {
+                give(pairs, now, Input::Leads { node: id(2), group, term: Some(Term(term)) });
+            }
+        };
         let many = 2 * LEADS_PAGE_MAX + 1;
-        give(&mut one, T, Input::Leads { node: id(2), list: list(3, 1) });
+        leads(&mut one, T, 3, 1);
         let told = exchange(&mut one, &mut two, T, Span::secs(2), lose);
         let mut first = lists(&told);
         first.sort_unstable();
         assert_eq!(first, [(id(1), 0), (id(2), 3)], "losing each {lose}th");
         let later = T + Span::secs(2);
-        give(&mut one, later, Input::Leads { node: id(2), list: list(3, 1) });
+        leads(&mut one, later, 3, 1);
         assert_eq!(lists(&exchange(&mut one, &mut two, later, Span::secs(1), lose)), [], "nothing changed");
         let later = later + Span::secs(1);
-        give(&mut one, later, Input::Leads { node: id(2), list: list(many as u128, 2) });
+        leads(&mut one, later, many as u128, 2);
         let told = exchange(&mut one, &mut two, later, Span::secs(3), lose);
         assert_eq!(lists(&told), [(id(2), many)], "three pages, losing each {lose}th");
         let quiet = give(&mut one, later + Span::secs(3) + Span::millis(100), Input::Deadline);
@@ -415,7 +418,7 @@ fn a_restarted_peer_is_told_again() {
     let (mut one, mut two) = (pairs(1, 1), pairs(2, 1));
     give(&mut one, T, peers(&[2]));
     give(&mut two, T, peers(&[1]));
-    give(&mut one, T, Input::Leads { node: id(2), list: vec![(GroupId(4), Term(2))] });
+    give(&mut one, T, Input::Leads { node: id(2), group: GroupId(4), term: Some(Term(2)) });
     exchange(&mut one, &mut two, T, Span::secs(1), u64::MAX);
     let later = T + Span::secs(1);
     let mut two = pairs(2, 2);

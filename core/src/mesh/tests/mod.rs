@@ -81,6 +81,8 @@ struct Host {
     parts_at: Option<LogIndex>,
     /// Why it does not go on alone, if it is asked.
     cannot_found: Option<String>,
+    /// Why it does not say where its log ends.
+    no_end: Option<String>,
     /// How many groups it leads that another could.
     leads: usize,
     farewell: bool,
@@ -192,6 +194,7 @@ impl World {
             held: Vec::new(),
             parts_at: None,
             cannot_found: None,
+            no_end: None,
             leads: 0,
             farewell: false,
             offline: false,

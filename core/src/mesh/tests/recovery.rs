@@ -23,7 +23,8 @@ impl World {
         self.inbox.push_back((host, Input::Role { leading: false, term, leader }));
         let index = LogIndex(self.hosts[host].applied as u64);
         let last = LogPlace { index, term, ..LogPlace::default() };
-        let end = Ok(LogEnd { term, last, certain: last });
+        let end = LogEnd { term, last, certain: last };
+        let end = self.hosts[host].no_end.clone().map_or(Ok(end), Err);
         let held = self.hosts[host].held.clone();
         self.inbox.push_back((host, Input::LogEnd { era, end, held, whole: true }));
     }
@@ -316,6 +317,7 @@ fn a_recovery_is_taken_back_everywhere_or_not_at_all() {
     world.pass(Span::secs(3));
     assert_eq!(world.reply(3, request), None, "not without those that may have been fenced, too");
     world.hosts[4].up = true;
+    world.hosts[4].no_end = Some("by its log those that are left are a quorum".into());
     world.pass(Span::secs(3));
     let withdrawn = Reply::Recovery(RecoverReply::Withdrawn { attempt: 2 });
     assert_eq!(world.reply(3, request), Some(Ok(withdrawn)));

@@ -92,6 +92,17 @@ fn five() -> Cluster {
     cluster
 }
 
+/// Three voters of the five are down; who these are, and the others.
+fn five_without_three() -> (Cluster, [usize; 3], [usize; 3]) {
+    let mut cluster = five();
+    let (lost, survivors) = ([0, 1, 2], [3, 4, 5]);
+    for node in lost {
+        cluster.crash(node);
+    }
+    cluster.settle(Span::secs(1));
+    (cluster, lost, survivors)
+}
+
 #[test]
 fn survivors_go_on_and_the_lost_are_not_heard_when_they_come_back() {
     let mut cluster = five();
@@ -232,12 +243,7 @@ fn who_lacks_what_another_survivor_knows_to_be_committed_does_not_found() {
 
 #[test]
 fn a_founding_that_a_crash_undoes_is_done_again_and_one_that_is_on_disk_goes_on() {
-    let mut cluster = five();
-    let (lost, survivors) = ([0, 1, 2], [3, 4, 5]);
-    for node in lost {
-        cluster.crash(node);
-    }
-    cluster.settle(Span::secs(1));
+    let (mut cluster, lost, survivors) = five_without_three();
     let founder = recover(&mut cluster, ERA, &survivors, &lost);
     cluster.crash(founder);
     cluster.restart(founder);
@@ -348,12 +354,7 @@ fn said(cluster: &mut Cluster, (from, to): (usize, usize), era: u64, body: Body)
 
 #[test]
 fn a_founder_that_is_ordered_again_is_no_quorum_by_itself() {
-    let mut cluster = five();
-    let (lost, survivors) = ([0, 1, 2], [3, 4, 5]);
-    for node in lost {
-        cluster.crash(node);
-    }
-    cluster.settle(Span::secs(1));
+    let (mut cluster, lost, survivors) = five_without_three();
     let founder = recover(&mut cluster, ERA, &survivors, &lost);
     // Whether the others have heard of it or not.
     for (heard, again) in [(false, ERA + 1), (true, ERA + 2)] {
@@ -377,12 +378,7 @@ fn a_founder_that_is_ordered_again_is_no_quorum_by_itself() {
 
 /// Three survivors, of which one founded and another heard of it; the third did not.
 fn founded_and_half_told() -> (Cluster, usize, usize, usize) {
-    let mut cluster = five();
-    let (lost, survivors) = ([0, 1, 2], [3, 4, 5]);
-    for node in lost {
-        cluster.crash(node);
-    }
-    cluster.settle(Span::secs(1));
+    let (mut cluster, lost, survivors) = five_without_three();
     let founder = recover(&mut cluster, ERA, &survivors, &lost);
     let others: Vec<usize> = survivors.into_iter().filter(|&node| node != founder).collect();
     let (told, untold) = (others[0], others[1]);

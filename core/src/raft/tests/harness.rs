@@ -11,8 +11,8 @@ use crate::id::{BootId, GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
 use crate::planted::Planted;
 use crate::raft::{
-    Body, Config, Entry, EntryKind, Fence, GroupPlace, Groups, Input, Message, Output, Receipt, RoleName,
-    recall,
+    Body, Config, Entry, EntryKind, Fence, GroupPlace, Groups, Input, Led, Message, Output, Receipt,
+    RoleName, recall,
 };
 use crate::record::{Forget, Key, Record};
 use crate::rng::{Purpose, Rng};
@@ -44,6 +44,8 @@ pub(super) type Disk = Vec<(Key, Record)>;
 
 pub(super) struct Replica {
     pub(super) groups: Groups,
+    /// What it leads, and for whom.
+    led: BTreeMap<(NodeId, GroupId), Term>,
     pending: VecDeque<Pending>,
     /// Loads under way, and what they will give.
     pub(super) loads: VecDeque<(u64, Option<Bytes>)>,
@@ -386,6 +388,7 @@ impl Cluster {
         }
         groups.restored(now).expect("what was written fits together");
         replica.groups = groups;
+        replica.led.clear();
         self.drain(node);
         self.create(node);
     }
@@ -418,7 +421,7 @@ impl Cluster {
                     self.tell(a, Input::PairAlive { node });
                 }
                 if watched && !silent {
-                    let groups = self.replicas[b].groups.led().remove(&member(a).node).unwrap_or_default();
+                    let groups = self.replicas[b].leads_for(member(a).node);
                     // As with heartbeats: when it is known first, when it changed, and when it is wanted anew.
                     if self.told_leads.get(&(a, b)) != Some(&groups) {
                         self.told_leads.insert((a, b), groups.clone());
@@ -596,12 +599,25 @@ impl Replica {
         pending.or_else(kept).map(|record| record.payload.to_bytes())
     }
 
+    /// What it leads for that node, as its heartbeats would say.
+    fn leads_for(&mut self, node: NodeId) -> Vec<(GroupId, Term)> {
+        for Led { node, group, term } in self.groups.take_moved().unwrap_or_default().led {
+            match term {
+                Some(term) => self.led.insert((node, group), term),
+                None => self.led.remove(&(node, group)),
+            };
+        }
+        let led = self.led.iter().filter(|((of, _), _)| *of == node);
+        led.map(|((_, group), term)| (*group, *term)).collect()
+    }
+
     fn new(key: [u8; 32], node: usize, planted: Planted) -> Self {
         let mut own = key;
         own[31] = node as u8;
         let rng = Rng::stream(own, Purpose::Raft);
         Self {
             groups: Groups::new(Config::default(), member(node).node, rng, planted),
+            led: BTreeMap::new(),
             pending: VecDeque::new(),
             loads: VecDeque::new(),
             disk: Vec::new(),
