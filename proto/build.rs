@@ -19,6 +19,7 @@ const SHARED: [&str; 15] = [
     ".wattle.link.Barred",
     ".wattle.link.KeyRetired",
     ".wattle.raft.Entry.data",
+    ".wattle.raft.Change.data",
     ".wattle.raft.Snapshot.data",
 ];
 

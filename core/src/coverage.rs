@@ -154,6 +154,17 @@ marks! {
         AnswerToAFormerLife: "a replica that forgot was answered what it had sent before";
         LeaderGaveUp: "a leader stopped leading because it heard no quorum for long";
         WriteOfCutUnderWay: "a log was cut while what was cut was still being written";
+        RunLetGo: "a log let go of the entries of a run, which are on the disk";
+        StoredSent: "a member was sent entries that were read from the disk";
+        StoredApplied: "an owner was given entries that were read from the disk";
+        StoredCopied: "a copy of a log was given from the disk";
+        EntriesReadAhead: "entries were read from the disk before they were asked for";
+        LoadShared: "entries that somebody asked for were on their way from the disk already";
+        LoadWaitedInLine: "there was no room for another load of entries";
+        LoadOutlived: "a log had given up the entries that were read for it";
+        CutWithinStored: "a log was to be cut in the middle of a run that is only stored";
+        PlaceWithinStored: "a place was compared that lies in the middle of a run that is only stored";
+        StartLeftEntriesStored: "a start left entries of a log on the disk";
         AppendBelowBase: "an append ended below the base of the log";
         SnapshotKeptSuffix: "a state was taken over and the log behind it kept";
         RefusalOutdated: "a refusal of an append was outdated";
@@ -386,6 +397,7 @@ marks! {
         ForkFound: "two logs held different entries at one place and term";
         CommittedContradicted: "a leader held something else at a place that is committed";
         MemberResumedUnheard: "a member asked for more though its leader had not heard that it waited";
+        LoadOfARemovedReplica: "entries were read for a replica that is no more";
         MemberHoldsMore: "a member held durably what its leader lacks";
         ConfigurationCut: "a configuration was cut off with its entry";
         LeaderVotedOut: "a leader that votes no more stopped leading";

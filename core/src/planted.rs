@@ -241,6 +241,16 @@ bugs! {
             "a configuration decides once it is committed rather than appended (etcd#11284)";
         BytesStayUnderWay = "bytes-stay-under-way":
             "what was under way to a member goes on counting when it is given up (etcd-io/raft#54)";
+        EvictedUnsynced = "evicted-unsynced":
+            "a log lets go of entries that are not durable, or not applied";
+        EvictedNotCountedBack = "evicted-not-counted-back":
+            "what a log lets go of goes on counting as held";
+        LoadNotCountedBack = "load-not-counted-back":
+            "a load that was answered goes on counting as under way";
+        LoadWakesNobody = "load-wakes-nobody":
+            "whoever waited for entries from the disk is not told that they were read";
+        ReadChainNotCompared = "read-chain-not-compared":
+            "entries read back are used though their chain is not the one that the log had there";
         OtherMeasureReleased = "other-measure-released":
             "what is proposed is added by one measure and taken off by another (cockroach#31618)";
         CutLogNotSent = "cut-log-not-sent":

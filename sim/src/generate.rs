@@ -22,8 +22,8 @@ mod workload;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::plan::{
-    DiskPlan, Edge, FORMAT, Forsaken, ForsakenPlan, Latency, LinkPlan, NetworkPlan, PROGRESS_BOUND, Plan,
-    ReplicationPlan, VOTERS,
+    DiskPlan, Edge, FORMAT, Forsaken, ForsakenPlan, LOG_BYTES, Latency, LinkPlan, NetworkPlan,
+    PROGRESS_BOUND, Plan, ReplicationPlan, VOTERS,
 };
 use crate::random::{Draws, Purpose};
 use crate::scarce::scarce;
@@ -154,6 +154,7 @@ fn replication(seed: u64) -> ReplicationPlan {
         bytes: draws.pick(&[1, 4 << 10, 256 << 10, 256 << 10]),
         window: draws.pick(&[1, 2, 32, 32]),
         held: draws.pick(&[0, 1_000, 32 << 20, 32 << 20]),
+        log: draws.pick(&[0, 600, 4_000, 20_000, LOG_BYTES, LOG_BYTES]),
         voters: VOTERS,
     }
 }

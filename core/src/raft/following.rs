@@ -1,6 +1,7 @@
 //! Replication as a follower does it: appends of a leader, and their answers. The leader's end is in `replication`.
 
 use alloc::boxed::Box;
+use core::num::NonZeroU64;
 
 use super::context::{Acknowledgement, Context};
 use super::entries::Entries;
@@ -35,7 +36,7 @@ impl Group {
         }
         self.needs_no_state(from.node);
         self.vouched(context, from, term, append.durable, None);
-        self.last_append = Some(append.number);
+        self.last_append = NonZeroU64::new(append.number);
         self.take_entries(context, from, append);
     }
 
@@ -151,10 +152,10 @@ impl Group {
     /// changes another configuration.
     pub(super) fn replace_suffix(&mut self, context: &mut Context<'_>, new: Entries) -> bool {
         let first = new[0].index;
-        if first <= self.log.last().index.min(self.commit) {
+        let decided = self.commit.max(self.log.stored_upto().unwrap_or_default());
+        if first <= self.log.last().index.min(decided) {
             let what = alloc::format!(
-                "a leader wants to replace entry {first}, but everything up to {} is committed here",
-                self.commit
+                "a leader wants to replace entry {first}, but everything up to {decided} is committed here"
             );
             self.contradicted(context, first, what);
             return false;
@@ -217,17 +218,17 @@ impl Group {
             );
             return self.contradicted(context, index, what);
         }
-        if index <= self.commit {
+        let decided = self.commit.max(self.log.stored_upto().unwrap_or_default());
+        if index <= decided {
             rare!(CommittedContradicted);
             let what = alloc::format!(
-                "the leader's log differs at {index}, but everything up to {} is committed here",
-                self.commit
+                "the leader's log differs at {index}, but everything up to {decided} is committed here"
             );
             return self.contradicted(context, index, what);
         }
         sometimes!(AppendRefused);
         // Whole terms at a time: where one entry of a term differs, those before it probably do (section 5.3 of the paper).
-        let committed = self.log.place(self.commit).unwrap_or(self.log.base());
+        let committed = self.log.place_upto(decided);
         let place = self.log.before_term_at(index);
         let place = if place.index < committed.index { committed } else { place };
         self.refuse(context, from, number, place);
@@ -245,8 +246,8 @@ impl Group {
             (&self.standing, &self.role, self.led_by, self.last_append)
             && *leader == from.node
         {
-            let place = self.log.place(self.commit.max(self.log.base().index)).unwrap_or(self.log.base());
-            self.acknowledge(context, from, Reply { more: true, ..Reply::matched(number, place, 0) });
+            let place = self.log.place_upto(self.commit);
+            self.acknowledge(context, from, Reply { more: true, ..Reply::matched(number.get(), place, 0) });
         }
     }
 }

@@ -5,6 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use super::context::Context;
 use super::copy::Copying;
@@ -169,7 +170,7 @@ pub(super) struct Group {
     /// A state that comes in chunks, or was offered to the owner.
     pub(super) receiving: Option<Box<Receiving>>,
     /// The number of the last append of whoever led last: where asking for more goes.
-    pub(super) last_append: Option<u64>,
+    pub(super) last_append: Option<NonZeroU64>,
     /// A member that lost its log and asked for a snapshot of this one (rule C3).
     pub(super) copying_to: Option<Box<CopyingTo>>,
     /// The fresh replica id to take with the first entry of the next term (rule C3).
@@ -476,7 +477,14 @@ impl Group {
             upto = self.commit.min(self.log.last().index);
         }
         while self.applied < upto {
-            let entries = self.log.slice(self.applied.next(), upto, APPLIED);
+            let entries = match self.log.stored_run(self.applied.next()) {
+                None => self.log.slice(self.applied.next(), upto, APPLIED),
+                // The rest follows when these were read.
+                Some(run) => match self.stored_entries(context, run, (self.applied.next(), upto), APPLIED) {
+                    Some((_, entries)) => entries,
+                    None => return,
+                },
+            };
             let Some(last) = entries.last() else { return };
             self.applied = last.index;
             context.out.push_back(Output::Apply { group: self.id, entries });

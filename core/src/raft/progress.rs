@@ -77,6 +77,8 @@ pub(super) struct Progress {
     pub(super) round: u64,
     /// Waits in line for the budget of its node.
     in_line: bool,
+    /// What it is sent next is read from the disk.
+    reading: bool,
     /// It is to be sent what it lacks and has room for.
     pub(super) has_news: bool,
     retry_at: Option<Instant>,
@@ -98,6 +100,7 @@ impl Progress {
             sending: None,
             round: 0,
             in_line: false,
+            reading: false,
             has_news: true,
             retry_at: None,
             backoff: config.retry_min,
@@ -116,7 +119,22 @@ impl Progress {
 
     /// Whether something will be sent to it, whatever it answers.
     pub(super) fn is_attended(&self) -> bool {
-        self.retry_at.is_some() || self.is_in_line()
+        self.retry_at.is_some() || self.is_in_line() || self.reading
+    }
+
+    /// What it is sent next is not here: it is told when that was read.
+    pub(super) fn begins_reading(&mut self) {
+        self.reading = true;
+    }
+
+    /// Something was read. Whether it waited for that.
+    pub(super) fn ends_reading(&mut self) -> bool {
+        core::mem::take(&mut self.reading)
+    }
+
+    /// Whether it waits for something that is read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reading
     }
 
     /// Whether a snapshot was asked for or is under way.

@@ -3,6 +3,7 @@
 //! goes the long one, which comes to the same.
 
 use alloc::boxed::Box;
+use core::num::NonZeroU64;
 
 use super::context::Context;
 use super::group::{Group, Standing};
@@ -39,7 +40,7 @@ impl Group {
             self.needs_no_state(from);
         }
         self.vouched(context, leader, message.term, durable, None);
-        self.last_append = Some(number);
+        self.last_append = NonZeroU64::new(number);
         sometimes!(AppendBehindBase, self.log.last() == self.log.base() && self.log.base().index.0 > 0);
         if !entries.is_empty() && !self.replace_suffix(context, entries) {
             return;

@@ -168,6 +168,7 @@ mod fixture {
             refusing: None,
             journal_bytes: 0,
             journal_live_bytes: 0,
+            logs: Default::default(),
         }
     }
 }

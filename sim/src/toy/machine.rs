@@ -206,6 +206,7 @@ impl Machine for Toy {
             refusing: self.is_full().then(|| Refusal::NoSpace { free: self.free }.to_string()),
             journal_bytes: 0,
             journal_live_bytes: 0,
+            logs: Default::default(),
         })
     }
 }
