@@ -167,6 +167,20 @@ bugs! {
             "what others vouched for is kept in memory only (rule C2)";
         LearnersHearUncommitted = "learners-hear-uncommitted":
             "a learner of the control group is sent entries before they are committed";
+        UncommittedPassedOn = "uncommitted-passed-on":
+            "a voter passes on to learners what it holds and does not know to be committed";
+        FedRunNotCompared = "fed-run-not-compared":
+            "a learner puts what it is fed behind what it holds, though the chain says that it belongs elsewhere";
+        SilentFeederKept = "silent-feeder-kept":
+            "a learner that did not get what was committed keeps the feeder that was to send it";
+        FedNeverReviewed = "fed-never-reviewed":
+            "a leader takes it that who is fed by another gets everything, and never asks";
+        FedTakenForMatched = "fed-taken-for-matched":
+            "a leader takes it that who is fed by another holds everything that is committed";
+        FedInCircles = "fed-in-circles":
+            "a learner feeds whoever asks, also one that feeds it through others";
+        FeedsAnyNumber = "feeds-any-number":
+            "a member feeds all learners that ask";
         CutKeepsOldConfiguration = "cut-keeps-old-configuration":
             "a log that is cut keeps the configuration of its former base beside the new one";
         OnlyVoterAsksNobody = "only-voter-asks-nobody":

@@ -263,6 +263,21 @@ pub struct ReplicationPlan {
     /// The most voters of the control group.
     #[serde(default = "voters", skip_serializing_if = "is_usual")]
     pub voters: usize,
+    /// Learners of the control group that each member feeds.
+    #[serde(default = "fan_out", skip_serializing_if = "is_usual_fan_out")]
+    pub fan_out: usize,
+}
+
+/// How many learners a member feeds, unless it is told otherwise.
+pub const FAN_OUT: usize = 16;
+
+fn fan_out() -> usize {
+    FAN_OUT
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual_fan_out(fan_out: &usize) -> bool {
+    *fan_out == FAN_OUT
 }
 
 /// The most voters of a control group, unless it is told otherwise.
@@ -303,6 +318,7 @@ impl Default for ReplicationPlan {
             held: held_bytes(),
             log: LOG_BYTES,
             voters: VOTERS,
+            fan_out: FAN_OUT,
         }
     }
 }

@@ -65,7 +65,7 @@ impl Acknowledgement {
 /// Of an answer that found the logs equal and asks for nothing: to which append, up to where, in which round of reads.
 fn plain(body: &Body) -> Option<(u64, LogIndex, u64)> {
     match body {
-        &Body::AppendReply { number, matched: true, place, more: false, waiting: false, round } => {
+        &Body::AppendReply { number, matched: true, place, more: false, waiting: false, round, .. } => {
             Some((number, place.index, round))
         }
         _ => None,
@@ -116,7 +116,7 @@ impl Context<'_> {
 
 impl super::replication::Reply {
     pub(super) fn body(self) -> Body {
-        let Self { number, matched, place, more, waiting, round } = self;
-        Body::AppendReply { number, matched, place, more, waiting, round }
+        let Self { number, matched, place, more, waiting, round, fed } = self;
+        Body::AppendReply { number, matched, place, more, waiting, round, fed }
     }
 }

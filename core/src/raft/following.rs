@@ -36,8 +36,12 @@ impl Group {
         }
         self.needs_no_state(from.node);
         self.vouched(context, from, term, append.durable, None);
-        self.last_append = NonZeroU64::new(append.number);
+        let earlier = core::mem::replace(&mut self.last_append, NonZeroU64::new(append.number));
+        if earlier.is_some() {
+            self.look_back(context, &append);
+        }
         self.take_entries(context, from, append);
+        self.look_for_feeder(context);
     }
 
     /// Whether a message of a leader is to be taken; enters its term, and answers an old one so that it hears of ours.
@@ -178,6 +182,7 @@ impl Group {
 
     /// Answers an append of that replica, once what is here is durable.
     pub(super) fn acknowledge(&self, context: &mut Context<'_>, to: Member, reply: Reply) {
+        let reply = Reply { fed: self.is_fed(), ..reply };
         let (sender, life, era, term) = (self.replica, self.life, self.era, self.term);
         let addressee = Some(to.replica);
         let message = Box::new(Message { sender, addressee, term, life, era, body: reply.body() });
@@ -242,6 +247,11 @@ impl Group {
     /// Bytes or room came: the leader may send on behind what this log holds (rule B2).
     pub(super) fn ask_for_more(&mut self, context: &mut Context<'_>) {
         self.ask_for_rest_of_copies(context);
+        self.ask_leader(context);
+    }
+
+    /// The leader is to send what follows what is committed here.
+    pub(super) fn ask_leader(&self, context: &mut Context<'_>) {
         if let (Standing::Sound, Role::Follower { leader: Some(leader) }, Some((_, from)), Some(number)) =
             (&self.standing, &self.role, self.led_by, self.last_append)
             && *leader == from.node

@@ -83,6 +83,7 @@ impl Group {
         }
         self.give_up_lost(context, &lost);
         self.tell_role(context);
+        self.rearrange(context);
         let end = self.end(context);
         rare!(FencedNotReady, end.is_err());
         context.out.push_back(Output::Fenced { group: self.id, era, end });

@@ -17,6 +17,7 @@ use super::neighbours::Listing;
 use super::progress::Progress;
 use super::read::{Reads, Rounds};
 use super::receiving::Receiving;
+use super::relay::Relay;
 use super::replication::Reply;
 use super::segments::RunLimits;
 use super::slots::Slot;
@@ -180,6 +181,8 @@ pub(super) struct Group {
     pub(super) configured: Option<(Arc<Configuration>, LogIndex, bool)>,
     /// The next deadline is not before this moment.
     pub(super) wake: Option<Instant>,
+    /// Whom it feeds, and who feeds it.
+    pub(super) relay: Option<Box<Relay>>,
     /// Reads of the owner that wait.
     pub(super) reads: Option<Box<Reads>>,
     /// When it will be woken.
@@ -243,6 +246,7 @@ impl Group {
             told: None,
             configured: None,
             wake: None,
+            relay: None,
             reads: None,
             armed: None,
             slot: Slot::NONE,
@@ -313,13 +317,13 @@ impl Group {
         if !self.hears_era(context, from, &message) {
             return;
         }
-        if let &Body::AppendReply { number, matched, place, more, waiting, round } = &message.body
+        if let &Body::AppendReply { number, matched, place, more, waiting, round, fed } = &message.body
             && message.addressee == Some(self.replica)
             && !matches!(self.standing, Standing::Stopped { .. })
         {
             let (from, reply) = (
                 Member { node: from, replica: message.sender },
-                Reply { number, matched, place, more, waiting, round },
+                Reply { number, matched, place, more, waiting, round, fed },
             );
             return self.handle_append_reply(context, from, message.term, reply);
         }
@@ -370,10 +374,13 @@ impl Group {
             Body::Append(append) => self.handle_append(context, from, term, append),
             Body::Snapshot(snapshot) => self.handle_snapshot(context, from, term, *snapshot),
             Body::SnapshotReply { number, here } => self.handle_snapshot_reply(context, from, number, here),
-            Body::AppendReply { number, matched, place, more, waiting, round } => {
-                let reply = Reply { number, matched, place, more, waiting, round };
+            Body::AppendReply { number, matched, place, more, waiting, round, fed } => {
+                let reply = Reply { number, matched, place, more, waiting, round, fed };
                 self.handle_append_reply(context, from, term, reply);
             }
+            Body::Feed { last, heard } => self.handle_feed(context, from, last, heard),
+            Body::Fed(append) => self.handle_fed(context, from, append),
+            Body::Unfed => self.handle_unfed(context, from),
             Body::Vote { pre, last } => self.handle_vote(context, from, term, pre, last),
             Body::VoteReply { pre, granted, .. } => {
                 self.handle_vote_reply(context, from, term, pre, granted);
@@ -502,6 +509,7 @@ impl Group {
             self.listed = false;
             self.give_up_reads(context);
             context.out.push_back(Output::Role { group: self.id, role, term, leader });
+            self.rearrange(context);
         }
     }
 
@@ -531,13 +539,14 @@ impl Group {
                 self.arm_election(context);
             }
             context.out.push_back(Output::Configured { group: self.id, configuration, index, committed });
+            self.rearrange(context);
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let leading = match &self.role {
             Role::Leader(leading) => {
-                let retries = leading.progress.values().filter_map(Progress::retry_at);
+                let retries = leading.progress.values().filter_map(Progress::due_at);
                 let newcomers = leading.newcomers.values().map(|newcomer| newcomer.until);
                 retries
                     .chain(leading.quorum_lost)
@@ -549,7 +558,8 @@ impl Group {
         };
         let receiving = self.receiving.as_ref().and_then(|receiving| receiving.until());
         let giving = self.copying_to.as_ref().map(|given| given.until);
-        let states = receiving.into_iter().chain(giving);
+        let relaying = self.relay.as_ref().and_then(|relay| relay.next_deadline());
+        let states = receiving.into_iter().chain(giving).chain(relaying);
         leading.into_iter().chain(self.election).chain(self.ask_at).chain(self.patience).chain(states).min()
     }
 
@@ -572,6 +582,7 @@ impl Group {
             self.let_go_of_state(context);
         }
         self.copying_to.take_if(|given| given.until <= now);
+        self.relay_deadline(context);
         self.leader_deadline(context);
     }
 }

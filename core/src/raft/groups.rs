@@ -172,7 +172,7 @@ impl Groups {
             }
             Input::Compact { group, upto } => self.with(now, group, |group, context| {
                 let before = group.log.base();
-                group.log.compact(upto.min(group.applied));
+                group.log.compact(group.keeps_for_children(upto.min(group.applied)));
                 if group.log.base() != before {
                     group.write_base(context);
                 }
@@ -309,11 +309,13 @@ impl Groups {
             "R16: {coming} bytes of states"
         );
         for group in self.groups.values() {
-            let Role::Leader(leading) = &group.role else { continue };
-            uncommitted += leading.uncommitted;
-            for (&node, progress) in leading.progress.iter().filter(|(_, progress)| progress.under_way() > 0)
-            {
-                *under_way.entry(node).or_default() += progress.under_way();
+            let fed = group.relay.iter().flat_map(|relay| relay.progress());
+            let led = if let Role::Leader(leading) = &group.role { Some(leading) } else { None };
+            uncommitted += led.map_or(0, |leading| leading.uncommitted);
+            for progress in led.iter().flat_map(|leading| leading.progress.values()).chain(fed) {
+                if progress.under_way() > 0 {
+                    *under_way.entry(progress.member.node).or_default() += progress.under_way();
+                }
             }
         }
         assert_eq!(self.flows.uncommitted, uncommitted, "R12: what waits to be committed on this node");
@@ -392,6 +394,7 @@ impl Groups {
             group.set_role(context, Role::Follower { leader: None });
             group.end_receiving(context.flows);
             context.shelf.forget(group.generation);
+            group.relay.take().into_iter().for_each(|mut relay| relay.end(context.flows));
         });
         self.shelf.held -= self.groups.by_id(id).map_or(0, |group| group.log.held());
         if self.groups.remove(id) {

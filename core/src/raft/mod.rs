@@ -32,6 +32,7 @@
 //! - **R16** What states that come in take, over all groups of a node, is within a budget; one is taken in any case.
 //! - **R17** A receipt speaks for the replica that asked for it, and for no other of its group.
 //! - **R23** to **R26** What is only stored of a log, and what is read back: see [`shelf`].
+//! - **R23** to **R25** Who is fed by others than its leader, see [`relay`].
 //! - **R18**, **R19** Nobody waits in silence for what is owed to it, and who owes nothing waits for nothing: see [`idle`].
 
 mod amnesia;
@@ -43,6 +44,7 @@ mod copy;
 mod delta;
 mod election;
 mod entries;
+mod feeding;
 mod flow;
 mod following;
 mod force;
@@ -62,6 +64,7 @@ mod read;
 mod reading;
 mod receiving;
 mod rejoin;
+mod relay;
 mod replication;
 mod segments;
 mod shelf;

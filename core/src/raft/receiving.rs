@@ -272,6 +272,9 @@ impl Group {
         }
         self.commit = self.commit.max(place.index);
         self.applied = self.applied.max(place.index);
+        if self.relay.is_some() {
+            self.news_for_all();
+        }
         if !copy {
             // Who sends a state vouches for it (rule C2). An append may never follow.
             self.vouched(context, from, term, place, None);

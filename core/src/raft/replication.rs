@@ -3,11 +3,13 @@
 use bytes::Bytes;
 
 use super::context::Context;
+use super::entries::Entries;
 use super::flow::{Flows, burden, size};
 use super::group::{Group, Leading, News, Role, Standing};
 use super::message::{Append, Body, Entry, EntryKind, Place};
 use super::progress::{Progress, Sent};
 use super::quorum::committed;
+use super::relay;
 use super::wire::WEIGHT_MAX;
 use super::{Output, RefusedReason};
 use crate::configuration::Member;
@@ -26,12 +28,13 @@ pub(super) struct Reply {
     pub(super) more: bool,
     pub(super) waiting: bool,
     pub(super) round: u64,
+    pub(super) fed: bool,
 }
 
 impl Reply {
     /// The end of that append is equal at both ends, and durable here.
     pub(super) const fn matched(number: u64, place: Place, round: u64) -> Self {
-        Self { number, matched: true, place, more: false, waiting: false, round }
+        Self { number, matched: true, place, more: false, waiting: false, round, fed: false }
     }
 }
 
@@ -167,6 +170,10 @@ impl Group {
         if self.news == News::None {
             return;
         }
+        if !matches!(self.role, Role::Leader(_)) {
+            self.news = News::None;
+            return self.feed_all(context);
+        }
         self.begin_round(context);
         let all = core::mem::take(&mut self.news) == News::ForAll;
         for place in 0.. {
@@ -201,11 +208,12 @@ impl Group {
         let Role::Leader(leading) = &mut self.role else { return };
         let round = leading.rounds.last();
         let Some(progress) = leading.progress.at_mut(place) else { return };
-        if progress.may_lack(last, commit, round) {
-            progress.has_news = true;
-            if self.news == News::None {
-                self.news = News::ForSome;
-            }
+        if !progress.may_lack(last, commit, round) {
+            return progress.end_review();
+        }
+        progress.has_news = true;
+        if self.news == News::None {
+            self.news = News::ForSome;
         }
     }
 
@@ -215,6 +223,7 @@ impl Group {
         let alone = self.is_only_voter(context.own);
         let Role::Leader(leading) = &mut self.role else { return false };
         let (round, waits) = (leading.rounds.last(), !leading.newcomers.is_empty());
+        let members = leading.progress.len();
         let node = leading.progress.at_mut(place).map(|progress| progress.member.node);
         let Some(node) = node.filter(|&node| !waits || !self.waits_for_a_witness(context, node)) else {
             return false;
@@ -236,7 +245,27 @@ impl Group {
         if !news || !room || in_line {
             return false;
         }
-        if progress.next <= base.index {
+        // R25. What others pass on has time to come; then it is asked for, by an append without entries.
+        let mut asked_upto = None;
+        if follows && progress.is_fed() && self.log.configuration().voters.len() >= relay::VOTERS {
+            if context.planted.strikes(Bug::FedNeverReviewed, || true) {
+                return false;
+            }
+            let commit = self.commit;
+            if context.planted.strikes(Bug::FedTakenForMatched, || progress.matched < commit) {
+                progress.matched = commit;
+            }
+            let by = context.now - context.config.review;
+            let settled = self.relay.as_ref().map_or(LogIndex(0), |relay| relay.committed_by(by));
+            if !progress.takes_review(settled) {
+                let at = progress.review_at(|| relay::review_moment(context, (place, members)));
+                self.wake_at(at);
+                return false;
+            }
+            sometimes!(FedReviewed);
+            asked_upto = Some(settled.max(base.index));
+        }
+        if progress.next <= base.index && asked_upto.is_none() {
             if context.planted.strikes(Bug::CutLogNotSent, || last == base.index) {
                 return false;
             }
@@ -250,17 +279,25 @@ impl Group {
             return false;
         }
         let (next, limits) = (progress.next, context.config.message());
-        let stored = self.log.stored_run(next);
-        if stored.is_some() && progress.is_awaited() && progress.under_way() >= context.shelf.for_one() {
+        let stored = self.log.stored_run(asked_upto.unwrap_or(next));
+        if asked_upto.is_none()
+            && stored.is_some()
+            && progress.is_awaited()
+            && progress.under_way() >= context.shelf.for_one()
+        {
             // What is lost on the way is to be here still when it is sent again.
             return false;
         }
-        let (previous, entries) = match stored {
-            None => {
+        let (previous, entries) = match (asked_upto, stored) {
+            (Some(upto), stored) => {
+                let end = stored.map(|(_, run)| run.end).or_else(|| self.log.place(upto));
+                (end.expect("R2: committed, and not below the base"), Entries::new())
+            }
+            (None, None) => {
                 let previous = self.log.place(next.before()).expect("R2: next lies within the log");
                 (previous, self.log.slice(next, last, limits))
             }
-            Some(run) => {
+            (None, Some(run)) => {
                 let Some(found) = self.stored_entries(context, run, (next, last), limits) else {
                     return self.waits_for_entries(place);
                 };
@@ -330,7 +367,12 @@ impl Group {
         term: Term,
         reply: Reply,
     ) {
-        let Reply { number, matched, place, more, waiting, round } = reply;
+        if let Some(relay) = self.relay.as_deref()
+            && relay.feeds(from)
+        {
+            return self.handle_fed_reply(context, from, term, reply);
+        }
+        let Reply { number, matched, place, more, waiting, round, fed } = reply;
         if matched {
             self.vouched(context, from, term, place, None);
         }
@@ -342,6 +384,7 @@ impl Group {
         if term > self.term {
             return self.enter_term(context, term, None);
         }
+        self.hear_whether_fed(context, fed);
         let (now, config, flows) = (context.now, context.config, &mut *context.flows);
         let Role::Leader(leading) = &mut self.role else { return };
         let Some(progress) = leading.progress.get_mut(&from.node).filter(|p| {
@@ -350,6 +393,7 @@ impl Group {
         }) else {
             return;
         };
+        progress.says_fed(fed);
         if !matched {
             if progress.refused(number, place.index, self.log.may_agree_upto(place), flows) {
                 self.remind_if_behind(context, from, place);
@@ -436,6 +480,7 @@ impl Group {
                 leading.decided(context.flows, burden);
             }
             self.commit_upto(context, index);
+            self.note_past(context);
             self.configuration_committed(context);
             self.news_for_all();
         }
@@ -445,6 +490,9 @@ impl Group {
         if index > self.commit || context.planted.strikes(Bug::CommitGoesBack, || index < self.commit) {
             self.commit = index;
             self.let_go_of_outdated_state(context);
+            if self.relay.is_some() {
+                self.news_for_all();
+            }
         }
         self.apply(context);
     }
@@ -460,8 +508,11 @@ impl Group {
         let (now, config) = (context.now, context.config);
         let mut silent = alloc::vec::Vec::new();
         for (&node, progress) in leading.progress.iter_mut() {
-            if progress.retry_at().is_some_and(|at| at <= now) {
+            let unanswered = progress.retry_at().is_some_and(|at| at <= now);
+            if unanswered {
                 progress.retry(config, context.flows, now);
+            }
+            if progress.review_comes(now) || unanswered {
                 silent.push(node);
             }
         }

@@ -47,10 +47,11 @@ impl Group {
         }
         let place = self.log.last();
         self.commit_upto(context, commit.min(place.index));
-        let reply = Reply { waiting: cut, ..Reply::matched(number, place, round) };
+        let reply = Reply { waiting: cut, fed: self.is_fed(), ..Reply::matched(number, place, round) };
         (message.sender, message.addressee) = (self.replica, Some(leader.replica));
         (message.term, message.life, message.era) = (self.term, self.life, self.era);
         message.body = reply.body();
         self.give_acknowledgement(context, from, message);
+        self.look_for_feeder(context);
     }
 }

@@ -86,6 +86,7 @@ pub(super) struct Cluster {
     pub(super) planted: Planted,
     /// What logs may take, from the next start of a node on.
     pub(super) log_bytes: u64,
+    config: Config,
 }
 
 impl Cluster {
@@ -98,14 +99,25 @@ impl Cluster {
     pub(super) fn with_bug(
         seed: u64,
         group: GroupId,
+        sizes: (usize, usize, usize),
+        planted: Planted,
+    ) -> Self {
+        Self::with_config(seed, group, sizes, planted, Config::default())
+    }
+
+    /// The same, with other settings in every node.
+    pub(super) fn with_config(
+        seed: u64,
+        group: GroupId,
         (size, voters, learners): (usize, usize, usize),
         planted: Planted,
+        config: Config,
     ) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         let mut cluster = Self {
             now: Instant(1),
-            replicas: (0..size).map(|node| Replica::new(key, node, planted)).collect(),
+            replicas: (0..size).map(|node| Replica::new(key, node, planted, &config)).collect(),
             network: Vec::new(),
             rng: Rng::stream(key, Purpose::Mesh),
             cut: BTreeSet::new(),
@@ -120,6 +132,7 @@ impl Cluster {
             disks_are_kept: false,
             planted,
             log_bytes: Config::default().log_bytes,
+            config,
         };
         let founding = Configuration::simple(
             (0..voters).map(member).collect(),
@@ -370,7 +383,7 @@ impl Cluster {
         self.told_leads.retain(|(to, of), _| *to != node && *of != node);
         let mut key = [node as u8; 32];
         key[8..16].copy_from_slice(&replica.boots.to_le_bytes());
-        let config = Config { log_bytes: self.log_bytes, ..Config::default() };
+        let config = Config { log_bytes: self.log_bytes, ..self.config.clone() };
         let mut groups =
             Groups::new(config, member(node).node, Rng::stream(key, Purpose::Raft), self.planted);
         let settled = replica.disk.iter().filter_map(|(key, record)| recall(key, &record.head)).max();
@@ -442,6 +455,11 @@ impl Cluster {
 
     /// One small step, in which everything that is delivered is seen.
     pub(super) fn settle_and_watch(&mut self, seen: &mut impl FnMut(&Message)) {
+        self.settle_and_follow(&mut |_, _, message| seen(message));
+    }
+
+    /// The same, with who sends it to whom.
+    pub(super) fn settle_and_follow(&mut self, seen: &mut impl FnMut(NodeId, NodeId, &Message)) {
         self.now += Span::millis(10);
         self.watch_pairs();
         for node in 0..self.replicas.len() {
@@ -452,8 +470,8 @@ impl Cluster {
             }
         }
         for _ in 0..self.network.len() {
-            if let Some((_, _, message)) = self.network.first() {
-                seen(message);
+            if let Some((from, to, message)) = self.network.first() {
+                seen(*from, *to, message);
                 self.deliver(0);
             }
         }
@@ -611,12 +629,12 @@ impl Replica {
         led.map(|((_, group), term)| (*group, *term)).collect()
     }
 
-    fn new(key: [u8; 32], node: usize, planted: Planted) -> Self {
+    fn new(key: [u8; 32], node: usize, planted: Planted, config: &Config) -> Self {
         let mut own = key;
         own[31] = node as u8;
         let rng = Rng::stream(own, Purpose::Raft);
         Self {
-            groups: Groups::new(Config::default(), member(node).node, rng, planted),
+            groups: Groups::new(config.clone(), member(node).node, rng, planted),
             led: BTreeMap::new(),
             pending: VecDeque::new(),
             loads: VecDeque::new(),
