@@ -90,7 +90,7 @@ impl Group {
         entries: Option<Entries>,
     ) -> Result<Option<(Place, Entries)>, &'static str> {
         let now = self.log.stored_run(run.end.index);
-        let Some((before, now)) = now.filter(|(_, now)| now.end == run.end) else {
+        let Some((before, now)) = now.filter(|(_, now)| (now.end, now.slot) == (run.end, run.slot)) else {
             sometimes!(LoadOutlived);
             return Ok(None);
         };

@@ -60,6 +60,13 @@ struct Kept {
     used: u64,
 }
 
+impl Kept {
+    /// Whether it holds that run: one that ends there may have begun elsewhere, before the log was cut and filled again.
+    fn serves(&self, run: &Run) -> bool {
+        self.end == run.end && self.entries.first().is_some_and(|first| first.index <= run.first)
+    }
+}
+
 /// What is kept and read for all groups of a node.
 #[derive(Clone, Debug)]
 pub(super) struct Shelf {
@@ -155,7 +162,7 @@ impl Shelf {
     ) -> Option<(Place, Entries)> {
         let name = (generation, run.end.index);
         let uses = self.uses + 1;
-        let kept = self.kept.get_mut(&name).filter(|kept| kept.end == run.end)?;
+        let kept = self.kept.get_mut(&name).filter(|kept| kept.serves(run))?;
         self.uses = uses;
         self.order.remove(&kept.used);
         kept.used = uses;
@@ -172,7 +179,7 @@ impl Shelf {
     /// Whether a run is here, or on its way.
     pub(super) fn has(&self, generation: u32, run: &Run) -> bool {
         let name = (generation, run.end.index);
-        self.by_name.contains_key(&name) || self.kept.get(&name).is_some_and(|kept| kept.end == run.end)
+        self.by_name.contains_key(&name) || self.kept.get(&name).is_some_and(|kept| kept.serves(run))
     }
 
     /// Notes that a run is to be read and gives the token of the load, if there is room. `ahead`: what is read ahead already, if nobody needs this
