@@ -103,7 +103,7 @@ impl Group {
     /// Whether that node is followed already, without doubt, and nothing is to be told or asked for that.
     pub(super) fn hears(&self, own: NodeId, leader: NodeId) -> bool {
         self.followed() == Some(leader)
-            && (self.compared_leader == Some(self.term) || !self.is_voter(own))
+            && (self.compared_leader == NonZeroU64::new(self.term.0) || !self.is_voter(own))
             && !self.in_doubt
             && self.election.is_none()
             && self.attempts == 0

@@ -157,7 +157,7 @@ pub(super) struct Group {
     /// An only voter, and the life in which it asked here last: what it led in other lives is not heard.
     pub(super) fenced: Option<(NodeId, u64)>,
     /// The term whose leader's node was asked anew what it leads since the last doubt.
-    pub(super) compared_leader: Option<Term>,
+    pub(super) compared_leader: Option<NonZeroU64>,
     /// Elections since a leader was heard last.
     pub(super) attempts: u8,
     /// When an only voter last heard somebody else out.
@@ -467,7 +467,7 @@ impl Group {
 
     /// Sees to it that what the node of a leader says it leads is heard since it is followed: once, until it is doubted.
     fn compare_leader(&mut self, context: &mut Context<'_>, leader: NodeId) {
-        let now = Some(self.term);
+        let now = NonZeroU64::new(self.term.0);
         if !self.in_doubt && self.compared_leader != now && self.is_voter(context.own) {
             self.compared_leader = now;
             if context.planted.has(Bug::ListNotCompared) {
