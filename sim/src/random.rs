@@ -84,7 +84,7 @@ pub enum Purpose {
     /// Runs about consensus alone.
     Raft = 91,
     /// Learners that others feed.
-    Relay = 94,
+    Relay = 95,
     /// Meshes that lose their quorum, and who sees to that.
     Recovery = 160,
 }

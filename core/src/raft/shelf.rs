@@ -172,7 +172,8 @@ impl Shelf {
         let entries = kept.entries.part(here);
         let skip = (from.0 - before.index.0 - 1) as usize;
         let previous = entries[..skip].iter().fold(before, Place::then);
-        let end = (upto.min(run.end.index).0 - before.index.0) as usize;
+        // After a start more may be stored than is known to be committed, and a learner is sent none of that yet.
+        let end = upto.min(run.end.index).0.saturating_sub(before.index.0) as usize;
         Some((previous, entries.part(skip..end.max(skip))))
     }
 
@@ -328,7 +329,10 @@ impl Shelf {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::id::Term;
 
     fn reading(slot: u32) -> Reading {
         let run = Run { first: LogIndex(1), end: Place::default(), slot: LogIndex(1), cost: 100 };
@@ -355,5 +359,27 @@ mod tests {
         }
         assert_eq!(shelf.next_in_line(), None);
         shelf.check(0);
+    }
+
+    #[test]
+    fn of_a_run_beyond_what_is_known_to_be_committed_nothing_is_given_but_the_place_in_front() {
+        let mut shelf = Shelf::new(1 << 20, Planted::none());
+        let entry = |index| Entry {
+            index: LogIndex(index),
+            term: Term(1),
+            kind: crate::raft::EntryKind::Command,
+            data: Bytes::new(),
+            weight: 0,
+        };
+        let entries: Entries = [entry(5), entry(6)].into_iter().collect();
+        let before = Place { index: LogIndex(4), term: Term(1), ..Place::default() };
+        let end = entries.iter().fold(before, Place::then);
+        let run = Run { first: LogIndex(5), end, slot: LogIndex(5), cost: 0 };
+        shelf.keep((1, end.index), entries.clone(), end);
+        for (upto, given) in [(3, 0), (4, 0), (5, 0), (6, 1), (9, 1)] {
+            let (previous, part) =
+                shelf.part((1, before), &run, (LogIndex(6), LogIndex(upto))).expect("it is here");
+            assert_eq!((previous, part.len()), (before.then(&entries[0]), given), "up to {upto}");
+        }
     }
 }
