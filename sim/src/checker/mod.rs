@@ -157,6 +157,7 @@ mod fixture {
             recovery: wattle_core::recovery::RecoveryStatus::default(),
             parted: None,
             duplicate: None,
+            key_retired: None,
             standing: None,
             activity: wattle_core::mesh::Activity::Running,
             former: Vec::new(),
