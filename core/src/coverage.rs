@@ -122,6 +122,11 @@ macro_rules! rare {
 
 marks! {
     Sometimes {
+        NextKeyMade: "a node made its next key and kept it on its disk";
+        NextKeyShown: "a node began to prove its next key";
+        OldKeyGone: "a key that gave way went from its node's disk";
+        RetirementWaits: "a leader put off the end of a rotation, for members within reach did not know the next key";
+        LinkRenewed: "a neighbour was dialled anew under another key";
         ElectionTimedOut: "a replica gave up on its leader and asked for pre-votes";
         VoteRefused: "a vote was refused because the candidate's log is behind";
         EntriesTruncated: "a follower removed entries that a newer leader does not have";
@@ -157,6 +162,17 @@ marks! {
         AnswerToAFormerLife: "a replica that forgot was answered what it had sent before";
         LeaderGaveUp: "a leader stopped leading because it heard no quorum for long";
         WriteOfCutUnderWay: "a log was cut while what was cut was still being written";
+        RunLetGo: "a log let go of the entries of a run, which are on the disk";
+        StoredSent: "a member was sent entries that were read from the disk";
+        StoredApplied: "an owner was given entries that were read from the disk";
+        StoredCopied: "a copy of a log was given from the disk";
+        EntriesReadAhead: "entries were read from the disk before they were asked for";
+        LoadShared: "entries that somebody asked for were on their way from the disk already";
+        LoadWaitedInLine: "there was no room for another load of entries";
+        LoadOutlived: "a log had given up the entries that were read for it";
+        CutWithinStored: "a log was to be cut in the middle of a run that is only stored";
+        PlaceWithinStored: "a place was compared that lies in the middle of a run that is only stored";
+        StartLeftEntriesStored: "a start left entries of a log on the disk";
         AppendBelowBase: "an append ended below the base of the log";
         SnapshotKeptSuffix: "a state was taken over and the log behind it kept";
         RefusalOutdated: "a refusal of an append was outdated";
@@ -323,6 +339,15 @@ marks! {
         UnknownKindSkipped: "a message of a kind was skipped that only a later version knows";
     }
     Rare {
+        RotationUnderWay: "a rotation was asked for while one was under way";
+        NextKeyNotMade: "a next key could not be stored";
+        RotationPutOff: "a step of a rotation was refused or not answered";
+        StartedWithinRotation: "a node started with two keys on its disk";
+        KeyLost: "a node saw that its disk holds only keys it gave up";
+        RetirementShown: "a node learned from a neighbour that its next key took the place of the present one";
+        NextKeyIntroduced: "a member was let in under a key that the log had not told of";
+        JoinedUnderLaterKey: "a joiner came with a token older than the key of its door";
+        RetiredKeyShown: "who came with a key it gave up was shown that";
         FedRunRefused: "a learner was fed what did not follow what it holds";
         NobodyFeeds: "a learner asked several members to feed it, in vain";
         FedUnasked: "a learner was fed by somebody it had not asked";
@@ -390,6 +415,7 @@ marks! {
         ForkFound: "two logs held different entries at one place and term";
         CommittedContradicted: "a leader held something else at a place that is committed";
         MemberResumedUnheard: "a member asked for more though its leader had not heard that it waited";
+        LoadOfARemovedReplica: "entries were read for a replica that is no more";
         MemberHoldsMore: "a member held durably what its leader lacks";
         ConfigurationCut: "a configuration was cut off with its entry";
         LeaderVotedOut: "a leader that votes no more stopped leading";

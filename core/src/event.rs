@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use crate::id::{LogIndex, NodeId, StreamInstance, Term, UpdateNumber};
 use crate::recovery::RecoveryStage;
 use crate::update::UpdateKind;
+use crate::work::PublicKey;
 
 /// How a member went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,19 @@ pub enum MeshEvent {
         node: NodeId,
         /// Its name.
         name: String,
+    },
+    /// A member has another key: beside the one it had, or from now on in its place.
+    NodeKeyChanged {
+        /// Which.
+        node: NodeId,
+        /// Its name.
+        name: String,
+        /// The new key.
+        key: PublicKey,
+        /// Counts the rotations of its key.
+        number: u64,
+        /// Whether the old key is good no more.
+        retired: bool,
     },
     /// Another node leads the control group, or none is known to.
     LeaderChanged {

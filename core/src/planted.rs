@@ -257,6 +257,16 @@ bugs! {
             "a configuration decides once it is committed rather than appended (etcd#11284)";
         BytesStayUnderWay = "bytes-stay-under-way":
             "what was under way to a member goes on counting when it is given up (etcd-io/raft#54)";
+        EvictedUnsynced = "evicted-unsynced":
+            "a log lets go of entries that are not durable, or not applied";
+        EvictedNotCountedBack = "evicted-not-counted-back":
+            "what a log lets go of goes on counting as held";
+        LoadNotCountedBack = "load-not-counted-back":
+            "a load that was answered goes on counting as under way";
+        LoadWakesNobody = "load-wakes-nobody":
+            "whoever waited for entries from the disk is not told that they were read";
+        ReadChainNotCompared = "read-chain-not-compared":
+            "entries read back are used though their chain is not the one that the log had there";
         OtherMeasureReleased = "other-measure-released":
             "what is proposed is added by one measure and taken off by another (cockroach#31618)";
         CutLogNotSent = "cut-log-not-sent":
@@ -269,6 +279,14 @@ bugs! {
             "what a state took that came in goes on counting when it is whole or given up";
     }
     Mesh {
+        RotationNotSigned = "rotation-not-signed":
+            "the next key of a member is taken without the old key's signature";
+        RotationNumberIgnored = "rotation-number-ignored":
+            "rotations of a key are not compared by number, and an old one comes back";
+        NewKeyShownEarly = "new-key-shown-early":
+            "a node proves its next key before the mesh agreed on it";
+        NextKeyNotStored = "next-key-not-stored":
+            "a next key is agreed on that is not on the disk of its node";
         UpdateCursorBeforeHandler = "update-cursor-before-handler":
             "the cursor of a handler of updates is stored when they are handed over, not when it has succeeded";
         UpdatesCutAtQuickest = "updates-cut-at-quickest":
@@ -483,6 +501,8 @@ bugs! {
             "an announcement too soon after the last one is lost rather than put off";
     }
     Link {
+        RetiredKeyAccepted = "retired-key-accepted":
+            "keys that a member gave up are good on connections and under what is signed";
         BarNotKept = "bar-not-kept":
             "starts of a node that exists twice are neighbours all the same";
         PauseUnderstated = "pause-understated":

@@ -1,6 +1,7 @@
 //! Heavy work: hashing and signatures of any size leave the core as jobs, are done elsewhere and come back as inputs.
 //! Both worlds do them with [`perform`], so a job's result never depends on where it ran.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -45,16 +46,30 @@ pub struct WorkId {
 pub enum Job {
     /// BLAKE3 over a payload.
     Digest(Payload),
-    /// Sign with the node's current identity key.
-    Sign(Bytes),
+    /// Sign with one of the node's own identity keys.
+    Sign {
+        /// Which.
+        key: PublicKey,
+        /// What is signed.
+        message: Bytes,
+    },
     /// Check a signature.
     Verify {
-        /// Claimed signer.
-        key: PublicKey,
+        /// Who may have signed: any of these keys.
+        keys: Vec<PublicKey>,
         /// What was signed.
         message: Bytes,
         /// The signature, 64 bytes (anything else is invalid).
         signature: Bytes,
+    },
+    /// Make the node's next identity key and keep it on disk beside the present one. If there is one already, that one. The world alone can do it.
+    NextKey,
+    /// From now on that key, one of the node's own, is its only one: the others go from the disk. The world alone can do it.
+    KeepKey {
+        /// Which.
+        key: PublicKey,
+        /// The rotation that brought it.
+        number: u64,
     },
 }
 
@@ -67,21 +82,36 @@ pub enum Done {
     Signature(Vec<u8>),
     /// Of [`Job::Verify`].
     Verified(bool),
+    /// Of [`Job::NextKey`], once it is durable; or why it is not.
+    NextKey(Result<PublicKey, String>),
+    /// Of [`Job::KeepKey`]: whether the disk holds it so.
+    Kept(bool),
 }
 
-/// Does a job. `secret` is the node's Ed25519 secret key.
+/// Does a job. `secrets` are the node's Ed25519 secret keys. What the world alone can do is not done.
 #[must_use]
-pub fn perform(job: &Job, secret: &[u8; 32]) -> Done {
+pub fn perform(job: &Job, secrets: &[[u8; 32]]) -> Done {
     match job {
         Job::Digest(payload) => Done::Digest(Digest::of(payload)),
-        Job::Sign(message) => {
-            Done::Signature(SigningKey::from_bytes(secret).sign(message).to_bytes().to_vec())
+        Job::Sign { key, message } => Done::Signature(sign(key, message, secrets)),
+        Job::Verify { keys, message, signature } => {
+            Done::Verified(keys.iter().any(|key| verify(key, message, signature)))
         }
-        Job::Verify { key, message, signature } => Done::Verified(verify(key, message, signature)),
+        Job::NextKey => Done::NextKey(Err("this world keeps no keys".into())),
+        Job::KeepKey { .. } => Done::Kept(false),
     }
 }
 
-fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+/// Empty without the secret.
+fn sign(key: &PublicKey, message: &[u8], secrets: &[[u8; 32]]) -> Vec<u8> {
+    let mut own = secrets.iter().map(SigningKey::from_bytes);
+    let own = own.find(|own| own.verifying_key().to_bytes() == key.0);
+    own.map(|own| own.sign(message).to_bytes().to_vec()).unwrap_or_default()
+}
+
+/// Whether `signature` is that of `key` under `message`.
+#[must_use]
+pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
     let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(&key.0), Signature::from_slice(signature))
     else {
         return false;

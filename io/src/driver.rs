@@ -24,6 +24,7 @@ use crate::disk::Disk;
 use crate::error::StopReason;
 use crate::event::{Ask, LaneEnds, LaneEvent, Urgent};
 use crate::handle::Handed;
+use crate::keyring::Keyring;
 use crate::lanes::{LANE_BYTES, Lanes};
 use crate::store::Part;
 use crate::work::Workers;
@@ -100,6 +101,7 @@ pub(crate) struct Hands {
     pub(crate) lanes: Lanes,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) urgent: mpsc::UnboundedSender<Urgent>,
+    pub(crate) keyring: Keyring,
 }
 
 /// The loop's own state.
@@ -363,6 +365,10 @@ impl<M: Machine> Driver<M> {
             Output::Trim { below } => self.hands.disk.trim(below),
             Output::Work { work, job } => self.hands.workers.submit(work, job),
             Output::Dial { dial, address } => self.hands.lanes.dial(dial, address),
+            Output::ShowKey(key) => match self.hands.keyring.tls(&key) {
+                Ok(tls) => self.hands.lanes.show(tls),
+                Err(error) => tracing::error!(%error, "connections are still made under the key before"),
+            },
             Output::Deliver(delivery) => self.requests.deliver(delivery.token, Handed::Delivery(delivery)),
             Output::DeliverUpdates(delivery) => {
                 self.requests.deliver(delivery.token, Handed::Updates(delivery));

@@ -1,7 +1,8 @@
 //! The data directory: who the node is, and that only one process is this node.
 //!
 //! `identity.toml` (mode 0600) holds the node's id, name and Ed25519 secret. It is made once, by writing a file beside it,
-//! syncing it and renaming it, so that a crash leaves either none or a whole one. `lock` is held for as long as the node runs.
+//! syncing it and renaming it, so that a crash leaves either none or a whole one. While its key gives way to another, the file holds both; it is
+//! changed in the same way. `lock` is held for as long as the node runs.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -78,6 +79,10 @@ pub struct NodeKeys {
     pub name: String,
     /// The Ed25519 secret it proves on every connection.
     pub secret: [u8; 32],
+    /// The one that is to take its place, while there is one.
+    pub next: Option<[u8; 32]>,
+    /// The rotation that brought `secret`; 0 for the node's first.
+    pub rotation: u64,
 }
 
 impl fmt::Debug for NodeKeys {
@@ -143,6 +148,15 @@ struct KeyFile {
     node: String,
     name: String,
     secret: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    #[serde(default, skip_serializing_if = "is_first")]
+    rotation: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as it is called")]
+const fn is_first(rotation: &u64) -> bool {
+    *rotation == 0
 }
 
 impl NodeKeys {
@@ -180,6 +194,11 @@ impl NodeKeys {
         public_key(&self.secret)
     }
 
+    /// The present secret, and the next if there is one.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = [u8; 32]> + use<> {
+        core::iter::once(self.secret).chain(self.next)
+    }
+
     fn read(path: &Path) -> Result<Self, IdentityError> {
         let text = fs::read_to_string(path)
             .map_err(|source| IdentityError::File { path: path.to_owned(), source })?;
@@ -193,13 +212,18 @@ impl NodeKeys {
         let node = NodeId::parse(&file.node).ok_or_else(|| damaged("`node` is not a node id"))?;
         let secret =
             from_hex(&file.secret).ok_or_else(|| damaged("`secret` is not 64 hexadecimal digits"))?;
-        if public_key(&secret).first_node_id() != node {
+        let next = file
+            .next
+            .as_deref()
+            .map(|next| from_hex(next).ok_or_else(|| damaged("`next` is not 64 hexadecimal digits")));
+        let next = next.transpose()?;
+        if file.rotation == 0 && public_key(&secret).first_node_id() != node {
             return Err(damaged("`node` and `secret` do not belong together"));
         }
         if !is_name(&file.name) {
             return Err(damaged("`name` is not a name"));
         }
-        Ok(Self { node, name: file.name, secret })
+        Ok(Self { node, name: file.name, secret, next, rotation: file.rotation })
     }
 
     fn create(dir: &Path, path: &Path, name: Option<&str>) -> Result<Self, IdentityError> {
@@ -207,9 +231,15 @@ impl NodeKeys {
         let secret = entropy().map_err(failed)?;
         let node = public_key(&secret).first_node_id();
         let name = name.map_or_else(|| host_name(node), ToOwned::to_owned);
-        let keys = Self { node, name, secret };
+        let keys = Self { node, name, secret, next: None, rotation: 0 };
         keys.write(dir, path).map_err(failed)?;
         Ok(keys)
+    }
+
+    /// Takes the place of what the directory holds.
+    pub(crate) fn store(&self, dir: &Path) -> Result<(), IdentityError> {
+        let path = dir.join(IDENTITY_FILE);
+        self.write(dir, &path).map_err(|source| IdentityError::File { path, source })
     }
 
     fn write(&self, dir: &Path, path: &Path) -> io::Result<()> {
@@ -218,6 +248,8 @@ impl NodeKeys {
             node: self.node.to_string(),
             name: self.name.clone(),
             secret: to_hex(&self.secret),
+            next: self.next.as_ref().map(|next| to_hex(next)),
+            rotation: self.rotation,
         };
         let text = toml::to_string(&file).map_err(io::Error::other)?;
         let beside = path.with_extension("toml.new");

@@ -65,7 +65,8 @@ pub(crate) struct Lanes(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    tls: Tls,
+    /// What new connections are made with.
+    tls: Mutex<Tls>,
     limits: Limits,
     runtime: Handle,
     /// Names the node in what tasks log.
@@ -105,7 +106,7 @@ impl Lanes {
         events: mpsc::Sender<LaneEvent>,
         urgent: mpsc::UnboundedSender<Urgent>,
     ) -> Self {
-        let (next_lane, tasks) = (AtomicU64::new(1), Mutex::default());
+        let (tls, next_lane, tasks) = (Mutex::new(tls), AtomicU64::new(1), Mutex::default());
         let span = Span::current();
         Self(Arc::new(Shared { tls, limits, runtime, span, events, urgent, next_lane, tasks }))
     }
@@ -143,6 +144,11 @@ impl Lanes {
                 }
             }
         });
+    }
+
+    /// Proves another key on connections made from now on. Those that are up stay.
+    pub(crate) fn show(&self, tls: Tls) {
+        *self.0.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls;
     }
 
     /// Ends every task at once; no new ones start.
@@ -259,8 +265,8 @@ impl Shared {
 
     async fn handshake(&self, stream: TcpStream, dialled: bool) -> Result<(Secure, PublicKey), TlsError> {
         let stream = under_lane(stream)?;
-        let shake =
-            async { if dialled { self.tls.connect(stream).await } else { self.tls.accept(stream).await } };
+        let tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let shake = async { if dialled { tls.connect(stream).await } else { tls.accept(stream).await } };
         timeout(self.limits.handshake_timeout, shake)
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?

@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | [`settings`], [`error`] | what a node is started with, and why it cannot start or stopped |
 //! | [`handle`] | [`Running`], the face towards the application |
-//! | [`identity`] | the data directory, its lock, the key file |
+//! | [`identity`], `keyring` | the data directory, its lock, the key file; whatever takes the secrets in it |
 //! | `driver`, `event` | the loop, and what can happen to it |
 //! | [`store`], `disk` | rows in files; the threads that write and load them |
 //! | [`space`] | free space and the reserve that keeps draining possible |
@@ -29,6 +29,7 @@ pub mod handle;
 #[cfg(not(feature = "turmoil"))]
 mod helper;
 pub mod identity;
+mod keyring;
 mod lanes;
 mod net;
 pub mod settings;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 use wattle_core::id::BootId;
 use wattle_core::node::{Config, Identity, Input, Node, Rejected};
+use wattle_core::work::public_key;
 
 use crate::clock::{Clock, boot_id, entropy};
 use crate::disk::Disk;
@@ -25,12 +26,12 @@ use crate::driver::{Driver, Hands, Inbox, Machine};
 use crate::error::{StartError, StopReason};
 use crate::handle::{COMMANDS_WAITING_MAX, Running, Wires};
 use crate::identity::{DataDir, NodeKeys};
+use crate::keyring::Keyring;
 use crate::lanes::Lanes;
 use crate::net::TcpListener;
 use crate::settings::Settings;
 use crate::space::{Meter, Reserve};
 use crate::store::{RecoveryError, Store};
-use crate::tls::Tls;
 use crate::work::Workers;
 
 /// Events that a slow receiver may be behind.
@@ -66,7 +67,9 @@ async fn start_in<M: Machine>(
     keys: NodeKeys,
     make: impl FnOnce(Config, [u8; 32], BootId) -> M + Send + 'static,
 ) -> Result<Running, StartError> {
-    let tls = Tls::new(&keys.secret, keys.node)?;
+    let keyring = Keyring::new(&dir, keys.clone());
+    // Until the node knows better.
+    let tls = keyring.tls(&keys.public_key())?;
     let (listeners, listening) = bind(&settings.listen).await?;
     let config = config(&settings, &keys, &listening);
 
@@ -82,7 +85,7 @@ async fn start_in<M: Machine>(
     let world = World {
         settings,
         dir,
-        keys,
+        keyring,
         listeners,
         inbox: Inbox { urgent: urgents, lanes: from_lanes, asks: asked },
         lanes,
@@ -172,11 +175,14 @@ fn config(settings: &Settings, keys: &NodeKeys, listening: &[SocketAddr]) -> Con
         node: keys.node,
         name: keys.name.clone(),
         key: keys.public_key(),
+        next_key: keys.next.as_ref().map(public_key),
+        key_number: keys.rotation,
         addresses,
         api: settings.api.clone(),
     };
     let mut config = Config { dial: settings.dial.clone(), ..Config::new(identity) };
     config.journal.rows_may_tear = true;
+    config.raft.log_bytes = settings.log_memory;
     config.mesh.only_copy = settings.only_copy;
     config.mesh.region.clone_from(&settings.region);
     config
@@ -192,7 +198,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 struct World {
     settings: Settings,
     dir: DataDir,
-    keys: NodeKeys,
+    keyring: Keyring,
     listeners: Vec<TcpListener>,
     inbox: Inbox,
     lanes: Lanes,
@@ -255,12 +261,13 @@ impl World {
         );
         let meter = Meter::new(self.dir.path().to_owned(), self.settings.space_limit);
         let disk = Disk::start(store, meter, reserve, &self.urgent).map_err(system("a thread"))?;
-        let workers = Workers::start(self.keys.secret, &self.urgent).map_err(system("a thread"))?;
-        for listener in self.listeners {
-            self.lanes.listen(listener);
+        let workers = Workers::start(&self.keyring, &self.urgent).map_err(system("a thread"))?;
+        let Self { lanes, events, urgent, keyring, listeners, inbox, dir, .. } = self;
+        for listener in listeners {
+            lanes.listen(listener);
         }
-        let hands = Hands { disk, workers, lanes: self.lanes, events: self.events, urgent: self.urgent };
-        Ok((Driver::new(node, clock, self.inbox, hands), self.dir))
+        let hands = Hands { disk, workers, lanes, events, urgent, keyring };
+        Ok((Driver::new(node, clock, inbox, hands), dir))
     }
 }
 

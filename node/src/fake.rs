@@ -24,6 +24,7 @@ use wattle_core::recovery::{
 };
 use wattle_core::time::Wall;
 use wattle_core::update::UpdateKind;
+use wattle_core::work::PublicKey;
 
 use crate::world::{Answer, Ended, Handed, Handler, Replies, World};
 
@@ -205,6 +206,10 @@ impl State {
                 self.activity = Activity::Stopped;
                 Ok(Reply::MeshStopped)
             }
+            Command::RotateNodeKey { finish: true } => {
+                Ok(Reply::NodeKey { key: PublicKey([9; 32]), retired: true })
+            }
+            Command::RotateNodeKey { finish: false } => Err(Refusal::RotationUnderWay(1)),
             Command::StartMesh => {
                 self.activity = Activity::Running;
                 Ok(Reply::MeshStarted)
@@ -435,6 +440,7 @@ impl World for FakeWorld {
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
             duplicate: None,
+            key_retired: None,
             standing: None,
             activity: state.activity,
             former: Vec::new(),
@@ -453,6 +459,7 @@ impl World for FakeWorld {
             refusing: None,
             journal_bytes: 0,
             journal_live_bytes: 0,
+            logs: Default::default(),
         })
     }
 }

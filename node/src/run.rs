@@ -60,11 +60,11 @@ pub async fn run(
             serving.stop().await;
             Ok(())
         }
-        why = serving.duplicated() => {
+        failure = serving.barred() => {
             // What proves it leaves, and clients that ask meanwhile are told.
             tokio::time::sleep(DUPLICATE_LINGER).await;
             serving.stop().await;
-            Err(Failure::Duplicate(why))
+            Err(failure)
         }
         reason = serving.stopped() => {
             serving.stop().await;
@@ -82,6 +82,7 @@ fn for_io(settings: &Settings, only_copy: bool) -> wattle_io::Settings {
         dial: settings.dial.clone(),
         space_limit: settings.space_limit,
         reserve_bytes: settings.reserve_bytes,
+        log_memory: settings.log_memory,
         region: settings.region.clone(),
         only_copy,
         ..wattle_io::Settings::new(&settings.data_dir)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::Instrument as _;
+use wattle_core::event::MeshEvent;
 use wattle_core::id::GroupId;
 use wattle_core::node::command::Command;
 use wattle_core::node::output::{Event, MeshMode, Standing};
@@ -13,6 +14,7 @@ use wattle_io::{Running, StopReason};
 
 use crate::address::{Address, Directory, Published};
 use crate::api::{Api, Token};
+use crate::client::Failure;
 
 /// How long a node may take to hand over what it leads and to tell the others that it goes.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
@@ -90,17 +92,21 @@ impl Serving {
         self.running.stopped().await
     }
 
-    /// Waits until the node finds that it exists twice, and says what happened and what to do.
-    pub async fn duplicated(&self) -> String {
+    /// Waits until the node finds that it exists twice, or that its key is retired, and says what happened and what to do.
+    pub async fn barred(&self) -> Failure {
         let mut events = self.running.events();
         loop {
             // What it knew when it started was said before anybody listened.
-            if let Some(why) = self.running.status().await.and_then(|status| status.duplicate) {
-                return why;
+            let status = self.running.status().await;
+            let (twice, retired) =
+                status.map(|status| (status.duplicate, status.key_retired)).unwrap_or_default();
+            if let Some(failure) = twice.map(Failure::Duplicate).or(retired.map(Failure::Failed)) {
+                return failure;
             }
             loop {
                 match events.recv().await {
-                    Ok(Event::DuplicateIdentity { why, .. }) => return why,
+                    Ok(Event::DuplicateIdentity { why, .. }) => return Failure::Duplicate(why),
+                    Ok(Event::KeyRetired { why }) => return Failure::Failed(why),
                     Ok(_) => {}
                     Err(RecvError::Lagged(_)) => break,
                     Err(RecvError::Closed) => return std::future::pending().await,
@@ -165,8 +171,12 @@ fn log_event(event: &Event) {
                 "the state of a stream is too large to be sent to a node that is behind its log: open another stream"
             );
         }
+        Event::Mesh(MeshEvent::NodeKeyChanged { node, name, key, number, retired }) => {
+            let (key, rotation) = (key.first_node_id(), number);
+            tracing::info!(target: "wattle::audit", %node, name, %key, rotation, retired, "the key of a member changed");
+        }
         Event::Mesh(event) => tracing::debug!(?event, "the mesh"),
-        Event::DuplicateIdentity { why, .. } => tracing::error!("{why}"),
+        Event::KeyRetired { why } | Event::DuplicateIdentity { why, .. } => tracing::error!("{why}"),
         Event::Parted { mesh, left: true, .. } => tracing::info!(%mesh, "this node left its mesh"),
         Event::Parted { mesh, left: false, why } => tracing::error!(%mesh, "{why}"),
         Event::ModeChanged(Standing { mode: MeshMode::Critical, unreachable, members, quorum }) => {

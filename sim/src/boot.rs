@@ -3,6 +3,7 @@
 use wattle_core::id::{BootId, Ticket};
 use wattle_core::node::{Config, Input};
 use wattle_core::planted::{Bug, Planted};
+use wattle_core::time::Span;
 
 use crate::checker::Failure;
 use crate::describe;
@@ -20,6 +21,10 @@ impl<M: Machine> World<M> {
             return;
         }
         let Some(expected) = self.opens(node) else { return };
+        let process = &mut self.processes[node];
+        process.keyring.tell(&mut process.identity);
+        process.shown = process.identity.key;
+        self.books.keys.starts(node);
         let config = self.config(node);
         let mut draws = Draws::new(self.plan.seed, Purpose::Node, node as u64, 1 + u64::from(life));
         let seed = draws.bytes32();
@@ -76,9 +81,16 @@ impl<M: Machine> World<M> {
         config.raft.window = replication.window;
         config.raft.fan_out = replication.fan_out;
         config.raft.chunk_bytes = replication.bytes.clamp(512, config.raft.chunk_bytes);
+        config.raft.log_bytes = replication.log;
         config.gate.all_bytes = replication.held;
         config.mesh.voters_max = replication.voters;
         config.mesh.region.clone_from(&self.plan.nodes[node].region);
+        // A rotation is to come to its end within the runs there are.
+        config.mesh.key_settle = Span::millis(300);
+        config.mesh.key_overlap = Span::millis(1_500);
+        config.mesh.key_window = Span::secs(20);
+        config.mesh.key_retry = Span::secs(1);
+        config.link.renew_after = Span::millis(700);
         config.planted = planted(self.plan.planted);
         config
     }

@@ -28,6 +28,7 @@ pub(crate) mod fired;
 
 wattle_core::marks! {
     Sometimes {
+        KeyTurned: "a node's key gave way to another";
         CrashedBetweenOutputs: "a node crashed between two outputs of one step";
         CrashTore: "a crash left a torn row";
         CrashLost: "a crash lost rows that no sync had covered";

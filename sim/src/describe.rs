@@ -165,6 +165,7 @@ pub(crate) fn output(output: &Output) -> (u8, u64) {
             (39, request.0 ^ receipt.last.0 << 20 ^ receipt.last_writer.0 << 40 ^ receipt.level as u64)
         }
         Output::Reply { request, reply } => (39, request.0 ^ u64::from(reply.is_ok()) << 63),
+        Output::ShowKey(key) => (42, digest(&key.0)),
         Output::Event(_) => (40, 0),
     }
 }
@@ -193,6 +194,7 @@ pub(crate) fn output_line(output: &Output) -> String {
             Ok(reply) => format!("-> answer {:x}: {reply:?}", request.0),
             Err(refusal) => format!("-> refuse {:x}: {refusal}", request.0),
         },
+        Output::ShowKey(key) => format!("-> show key {}", key.first_node_id()),
         Output::Event(event) => format!("-> event {event:?}"),
     }
 }

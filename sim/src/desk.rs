@@ -6,7 +6,7 @@ use wattle_core::node::Input;
 use wattle_core::node::command::Command;
 
 use crate::checker::{
-    Agreement, Configuration, Departures, Handling, Logs, Recoveries, Registry, Stops, StreamLedger,
+    Agreement, Configuration, Departures, Handling, Keys, Logs, Recoveries, Registry, Stops, StreamLedger,
     UpdateLedger, Votes,
 };
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
@@ -82,6 +82,7 @@ pub fn request_of(actor: Actor, ordinal: u64) -> RequestId {
         Actor::Clerk(index) => (5, index),
         Actor::Leaver(index) => (90, index),
         Actor::Stopper(index) => (91, index),
+        Actor::Rotator(index) => (94, index),
         Actor::Operator(index) => (160, index),
     };
     RequestId(kind << (ORDINAL_BITS + INDEX_BITS) | (index as u64) << ORDINAL_BITS | ordinal)
@@ -101,6 +102,7 @@ pub fn actor_of(request: RequestId) -> Option<Actor> {
         5 => Some(Actor::Clerk(index)),
         90 => Some(Actor::Leaver(index)),
         91 => Some(Actor::Stopper(index)),
+        94 => Some(Actor::Rotator(index)),
         160 => Some(Actor::Operator(index)),
         _ => None,
     }
@@ -127,6 +129,8 @@ pub struct Books {
     pub recoveries: Recoveries,
     /// Who was told to take no part for a while.
     pub stops: Stops,
+    /// What was told of keys that give way.
+    pub keys: Keys,
     /// What groups committed.
     pub logs: Logs,
     /// Who voted for whom.
@@ -199,6 +203,7 @@ mod tests {
             Actor::Leaver(1),
             Actor::Operator(0),
             Actor::Stopper(2),
+            Actor::Rotator(3),
             Actor::Sender(1),
             Actor::Processor(7),
         ] {

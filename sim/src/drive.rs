@@ -7,9 +7,8 @@ use wattle_core::node::output::{CloseReason, Deadline};
 use wattle_core::node::{Input, Output, Rejected};
 use wattle_core::raft::{GroupPlace, RoleName};
 use wattle_core::time::{Now, Span};
-use wattle_core::work::perform;
 
-use crate::checker::{Ballot, Failure, ensure, log_is_bounded};
+use crate::checker::{Ballot, Failure, Keys, ensure, log_is_bounded};
 use crate::coverage::{rare, sometimes};
 use crate::describe;
 use crate::disk::ledger::Expected;
@@ -285,6 +284,7 @@ impl<M: Machine> World<M> {
             }
             _ => {}
         }
+        books.keys.event(self.now, node, event)?;
         books.agreement.event(node, event)
     }
 
@@ -344,7 +344,8 @@ impl<M: Machine> World<M> {
             Output::Work { work, job } => {
                 let process = &mut self.processes[node];
                 let slot = process.works.len();
-                process.works.push(Some((work, perform(&job, &process.secret))));
+                let done = process.keyring.perform(&job, self.plan.seed, node, self.plan.planted);
+                process.works.push(Some((work, done)));
                 let who = (node as u64) << 32 | u64::from(life);
                 let mut draws = Draws::new(self.plan.seed, Purpose::Work, who, slot as u64);
                 self.queue
@@ -358,11 +359,17 @@ impl<M: Machine> World<M> {
                 self.network.dial(&mut self.queue, self.now, Dial { from: node, life, dial, to });
             }
             Output::Close { lane, reason } => {
+                self.books.keys.lane_over(node, lane);
                 if let Some(&(connection, side)) = self.processes[node].lanes.get(&lane) {
                     let peer = self.network.connection(connection).ends[1 - side].node;
                     self.links.closes(node, peer, connection, reason == CloseReason::Surplus);
                     self.network.close(&mut self.queue, self.now, connection, side);
                 }
+            }
+            Output::ShowKey(key) => {
+                let process = &mut self.processes[node];
+                process.shown = key;
+                Keys::shown(node, process.keyring.holds(&key))?;
             }
             Output::Deliver(delivery) => {
                 self.deliveries += delivery.messages.len() as u64;

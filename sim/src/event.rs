@@ -236,6 +236,7 @@ impl Event {
             Self::Wake { actor: Actor::Clerk(index), epoch } => (26, index, epoch),
             Self::Wake { actor: Actor::Leaver(index), epoch } => (90, index, epoch),
             Self::Wake { actor: Actor::Stopper(index), epoch } => (91, index, epoch),
+            Self::Wake { actor: Actor::Rotator(index), epoch } => (94, index, epoch),
             Self::Wake { actor: Actor::Operator(index), epoch } => (160, index, epoch),
             Self::End { node, life, .. } => (92, node, u64::from(life)),
             Self::Fault { index } => (18, index, 0),
@@ -274,6 +275,8 @@ pub enum Actor {
     Leaver(usize),
     /// Sees to it that a member stops for a while.
     Stopper(usize),
+    /// Has a member's key give way to another.
+    Rotator(usize),
     /// Has survivors of a lost quorum go on.
     Operator(usize),
 }

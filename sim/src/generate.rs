@@ -12,6 +12,7 @@ mod moments;
 mod raft;
 mod recovery;
 mod relays;
+mod rotations;
 pub(crate) mod scale;
 mod stops;
 mod storm;
@@ -22,8 +23,8 @@ mod workload;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::plan::{
-    DiskPlan, Edge, FAN_OUT, FORMAT, Forsaken, ForsakenPlan, Latency, LinkPlan, NetworkPlan, PROGRESS_BOUND,
-    Plan, ReplicationPlan, VOTERS,
+    DiskPlan, Edge, FAN_OUT, FORMAT, Forsaken, ForsakenPlan, LOG_BYTES, Latency, LinkPlan, NetworkPlan,
+    PROGRESS_BOUND, Plan, ReplicationPlan, VOTERS,
 };
 use crate::random::{Draws, Purpose};
 use crate::scarce::scarce;
@@ -51,6 +52,7 @@ fn general(seed: u64) -> Plan {
     departures::departures(&mut plan);
     stops::regions(&mut plan);
     stops::stops(&mut plan);
+    rotations::rotations(&mut plan);
     relays::relays(&mut plan);
     sort(&mut plan);
     // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
@@ -92,6 +94,7 @@ fn basic(seed: u64, count: usize, fault_phase: Time) -> Plan {
         config,
         departures: Vec::new(),
         stops: Vec::new(),
+        rotations: Vec::new(),
         recovery: None,
         faults,
         beyond_repair,
@@ -153,6 +156,7 @@ fn replication(seed: u64) -> ReplicationPlan {
         bytes: draws.pick(&[1, 4 << 10, 256 << 10, 256 << 10]),
         window: draws.pick(&[1, 2, 32, 32]),
         held: draws.pick(&[0, 1_000, 32 << 20, 32 << 20]),
+        log: draws.pick(&[0, 600, 4_000, 20_000, LOG_BYTES, LOG_BYTES]),
         voters: VOTERS,
         fan_out: FAN_OUT,
     }

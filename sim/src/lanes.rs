@@ -35,7 +35,8 @@ impl<M: Machine> World<M> {
         process.lanes.insert(lane, (connection, side));
         let read = process.clock.read(self.now).monotonic;
         self.links.lane_up(node, peer, connection, side == 0, read);
-        let peer_key = self.processes[peer].identity.key;
+        let peer_key = self.processes[peer].shown;
+        self.books.keys.lane_up(node, lane, self.processes[peer].id(), peer_key);
         self.step(node, Input::LaneUp { lane, dial, peer_key });
     }
 
@@ -49,6 +50,7 @@ impl<M: Machine> World<M> {
             EndState::Up | EndState::Closing => {
                 self.links.lane_down(end.node, peer, connection);
                 self.processes[end.node].lanes.remove(&end.lane);
+                self.books.keys.lane_over(end.node, end.lane);
                 self.step(end.node, Input::LaneDown { lane: end.lane });
             }
             EndState::Pending if side == 0 => self.dial_failed(end.node, Some(peer), dial),
@@ -72,6 +74,7 @@ impl<M: Machine> World<M> {
             let lives = self.processes[ends[1 - side].node].life == ends[1 - side].life;
             let open = ends[side].state == EndState::Up && lives && self.peers.waits(node);
             let news = if open { self.peers.news(node, &bytes) } else { Vec::new() };
+            self.books.keys.heard(node, ends[side].lane);
             self.step(node, Input::Received { lane: ends[side].lane, bytes });
             self.heard(&news, ends[side]);
         }

@@ -48,6 +48,7 @@ mod generate;
 mod handler;
 mod hinder;
 mod inject;
+mod keyring;
 mod lanes;
 mod leaver;
 pub mod machine;
@@ -65,6 +66,7 @@ pub mod random;
 pub mod record;
 mod registrar;
 pub mod regression;
+mod rotator;
 mod scarce;
 #[cfg(feature = "planted")]
 pub mod score;

@@ -70,6 +70,9 @@ pub struct Plan {
     /// Which members take no part for a while.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stops: Vec<StopPlan>,
+    /// Which members have new keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<RotationPlan>,
     /// Whether a quorum is lost, and survivors go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryPlan>,
@@ -254,6 +257,9 @@ pub struct ReplicationPlan {
     /// Bytes of appends that a node holds while they wait for payloads. What it cannot hold is sent again.
     #[serde(default = "held_bytes")]
     pub held: usize,
+    /// Bytes that the logs of a node may take in memory: what is older is read back for who needs it.
+    #[serde(default = "log_bytes", skip_serializing_if = "is_usual_log")]
+    pub log: u64,
     /// The most voters of the control group.
     #[serde(default = "voters", skip_serializing_if = "is_usual")]
     pub voters: usize,
@@ -290,6 +296,18 @@ fn held_bytes() -> usize {
     32 << 20
 }
 
+/// What logs may take in memory, unless it is told otherwise.
+pub const LOG_BYTES: u64 = 64 << 20;
+
+fn log_bytes() -> u64 {
+    LOG_BYTES
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual_log(bytes: &u64) -> bool {
+    *bytes == LOG_BYTES
+}
+
 impl Default for ReplicationPlan {
     /// What a node has unless it is told otherwise.
     fn default() -> Self {
@@ -298,6 +316,7 @@ impl Default for ReplicationPlan {
             bytes: 256 << 10,
             window: 32,
             held: held_bytes(),
+            log: LOG_BYTES,
             voters: VOTERS,
             fan_out: FAN_OUT,
         }
@@ -398,6 +417,20 @@ pub struct StopPlan {
     /// How long it is to be away.
     #[serde(with = "text::time")]
     pub away: Time,
+}
+
+/// A member's identity key gives way to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotationPlan {
+    /// When, at the earliest: not before all nodes were members.
+    #[serde(with = "text::time")]
+    pub at: Time,
+    /// Whose.
+    pub node: usize,
+    /// Whether the old one is to be good no more as soon as that can be.
+    #[serde(default)]
+    pub finish: bool,
 }
 
 /// A quorum that is lost.

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::disk::ledger::Expected;
 use crate::event::{Event, Side, Time};
+use crate::keyring::Keyring;
 use crate::plan::{DiskPlan, Plan};
 use crate::random::{Draws, Purpose};
 
@@ -55,8 +56,10 @@ pub struct Sleep {
 pub struct Process<M> {
     /// Who it is.
     pub identity: Identity,
-    /// Its secret key.
-    pub secret: [u8; 32],
+    /// Its identity keys, on disk.
+    pub keyring: Keyring,
+    /// The one it proves on new connections.
+    pub shown: PublicKey,
     /// The machine, while it runs.
     pub machine: Option<Box<M>>,
     /// What it does.
@@ -127,14 +130,9 @@ impl<M> Process<M> {
         let addresses = if entry.listens { vec![plan.address(node)] } else { Vec::new() };
         let start = Draws::new(plan.seed, Purpose::Clock, node as u64, 1).below(1 << 50);
         Self {
-            identity: Identity {
-                node: key.first_node_id(),
-                name: entry.name.clone(),
-                key,
-                addresses,
-                api: None,
-            },
-            secret,
+            identity: Identity::new(entry.name.clone(), key, addresses),
+            keyring: Keyring::new(secret),
+            shown: key,
             machine: None,
             state: State::Down,
             life: 0,
@@ -201,6 +199,7 @@ impl<M> Process<M> {
         self.asleep = None;
         self.expected = None;
         self.misread = false;
+        self.keyring.end();
     }
 
     /// Nothing hinders it any more. Says whether its deadlines come at other moments now.

@@ -77,12 +77,14 @@ pub enum Purpose {
     Departure = 90,
     /// Members that stop for a while.
     Stop = 92,
+    /// Members whose keys give way.
+    Rotation = 94,
     /// Where in the world nodes are.
     Region = 93,
     /// Runs about consensus alone.
     Raft = 91,
     /// Learners that others feed.
-    Relay = 94,
+    Relay = 95,
     /// Meshes that lose their quorum, and who sees to that.
     Recovery = 160,
 }

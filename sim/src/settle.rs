@@ -107,6 +107,7 @@ impl<M: Machine> World<M> {
                 self.books.stops.may_forget(node);
             }
             checked = checked.and_then(|()| self.books.stops.seen(node, &status));
+            checked = checked.and_then(|()| self.books.keys.rests(self.now, node));
             checked = checked.and_then(|()| self.books.recoveries.seen(node, &status, synced, whose, held));
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
@@ -177,6 +178,12 @@ impl<M: Machine> World<M> {
         let mut missing = self.missing(statuses);
         if let Some(what) = untold {
             missing.note(self.owes(statuses, GroupId::CONTROL), || what);
+        }
+        let turns =
+            |status: &&Status| self.processes.iter().any(|p| p.id() == status.node && p.keyring.turns());
+        if let Some(status) = statuses.iter().find(turns) {
+            let what = || format!("the key of {} does not come to give way", status.node);
+            missing.note(self.owes(statuses, GroupId::CONTROL), what);
         }
         if missing.owed.is_some() || missing.doubtful.is_some() {
             self.content_since = None;

@@ -16,6 +16,7 @@ use crate::plan::Plan;
 use crate::processor::Processor;
 use crate::publisher::Publisher;
 use crate::registrar::Registrar;
+use crate::rotator::Rotator;
 use crate::sender::Sender;
 use crate::stopper::Stopper;
 use crate::task::Task;
@@ -53,6 +54,7 @@ pub struct Workload {
     clerks: Vec<Clerk>,
     leavers: Vec<Leaver>,
     stoppers: Vec<Stopper>,
+    rotators: Vec<Rotator>,
     operator: Option<Operator>,
 }
 
@@ -74,6 +76,7 @@ impl Workload {
         let clerks = plan.config.iter().enumerate().map(|(index, wish)| Clerk::new(index, *wish)).collect();
         let leavers = (0..plan.departures.len()).map(|index| Leaver::new(index, plan)).collect();
         let stoppers = (0..plan.stops.len()).map(|index| Stopper::new(index, plan)).collect();
+        let rotators = (0..plan.rotations.len()).map(|index| Rotator::new(index, plan)).collect();
         Self {
             tasks: Task::all(plan),
             publishers,
@@ -84,6 +87,7 @@ impl Workload {
             clerks,
             leavers,
             stoppers,
+            rotators,
             operator: Operator::new(plan),
         }
     }
@@ -99,6 +103,7 @@ impl Workload {
         self.clerks.iter_mut().for_each(|clerk| clerk.start(desk));
         self.leavers.iter_mut().for_each(|leaver| leaver.start(desk));
         self.stoppers.iter_mut().for_each(|stopper| stopper.start(desk));
+        self.rotators.iter_mut().for_each(|rotator| rotator.start(desk));
         self.operator.iter_mut().for_each(|operator| operator.start(desk));
     }
 
@@ -126,6 +131,10 @@ impl Workload {
             Actor::Stopper(index) => {
                 let ready = self.all_joined();
                 self.stoppers[index].wake(desk, epoch, ready);
+            }
+            Actor::Rotator(index) => {
+                let ready = self.all_joined();
+                self.rotators[index].wake(desk, epoch, ready);
             }
             Actor::Leaver(index) => {
                 let ready = self.all_joined();
@@ -160,6 +169,10 @@ impl Workload {
             Some(Actor::Clerk(index)) => self.clerks[index].reply(desk, request, reply),
             Some(Actor::Leaver(index)) => {
                 self.leavers[index].reply(desk, request, reply);
+                Ok(())
+            }
+            Some(Actor::Rotator(index)) => {
+                self.rotators[index].reply(desk, request, reply);
                 Ok(())
             }
             Some(Actor::Stopper(index)) => {
@@ -228,6 +241,7 @@ impl Workload {
             Some(Actor::Processor(index)) => self.processors[index].lost(desk, Some(request), node),
             Some(Actor::Leaver(index)) => self.leavers[index].lost(desk, Some(request), node),
             Some(Actor::Stopper(index)) => self.stoppers[index].lost(desk, Some(request), node),
+            Some(Actor::Rotator(index)) => self.rotators[index].lost(desk, Some(request), node),
             Some(Actor::Operator(_)) => {
                 self.operator.iter_mut().for_each(|operator| operator.lost(desk, Some(request), node));
             }
@@ -244,6 +258,7 @@ impl Workload {
         self.processors.iter_mut().for_each(|processor| processor.lost(desk, None, node));
         self.leavers.iter_mut().for_each(|leaver| leaver.lost(desk, None, node));
         self.stoppers.iter_mut().for_each(|stopper| stopper.lost(desk, None, node));
+        self.rotators.iter_mut().for_each(|rotator| rotator.lost(desk, None, node));
         self.operator.iter_mut().for_each(|operator| operator.lost(desk, None, node));
     }
 

@@ -7,10 +7,11 @@ use wattle_core::id::{LogIndex, NodeId};
 use wattle_core::node::{Config, Input, Node};
 use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
+use wattle_core::work::Done;
 
 use crate::checker::{
-    Agreement, Configuration, Departures, Failure, Handling, Logs, Neighbours, Pauses, Peers, Recoveries,
-    Registry, Relays, Starts, Stops, StreamLedger, Traffic, UpdateLedger, Votes, Watermarks,
+    Agreement, Configuration, Departures, Failure, Handling, Keys, Logs, Neighbours, Pauses, Peers,
+    Recoveries, Registry, Relays, Starts, Stops, StreamLedger, Traffic, UpdateLedger, Votes, Watermarks,
 };
 use crate::custody::Custody;
 use crate::desk::{Books, Calls};
@@ -144,6 +145,8 @@ impl<M: Machine> World<M> {
             let ids: Vec<_> = (0..stream.publishers.len()).map(|w| writer_id(plan.seed, index, w)).collect();
             StreamLedger::new(index, &ids)
         };
+        let nodes = plan.nodes.len();
+        let processes: Vec<Process<M>> = (0..nodes).map(|node| Process::new(&plan, node)).collect();
         let books = Books {
             streams: plan.streams.iter().enumerate().map(ledger).collect(),
             handlings: (0..plan.streams.len()).map(Handling::new).collect(),
@@ -154,12 +157,11 @@ impl<M: Machine> World<M> {
             departures: Departures::default(),
             recoveries: Recoveries::new(plan.recovery.as_ref().map_or(&[], |recovery| &recovery.lost)),
             stops: Stops::default(),
+            keys: Keys::new(processes.iter().map(|process| (process.id(), process.identity.key))),
             logs: Logs::default(),
             votes: Votes::default(),
             may_stop: false,
         };
-        let nodes = plan.nodes.len();
-        let processes: Vec<Process<M>> = (0..nodes).map(|node| Process::new(&plan, node)).collect();
         let ids: Vec<_> = processes.iter().map(|process| process.id()).collect();
         let defaults = Config::new(processes[0].identity.clone());
         Self {
@@ -420,6 +422,9 @@ impl<M: Machine> World<M> {
             Event::Loaded { node, slot, .. } => self.loaded(node, slot),
             Event::Worked { node, slot, .. } => {
                 if let Some((work, done)) = self.processes[node].works[slot].take() {
+                    if matches!(done, Done::NextKey(_) | Done::Kept(_)) {
+                        self.processes[node].keyring.settle();
+                    }
                     self.step(node, Input::WorkDone { work, done });
                 }
             }

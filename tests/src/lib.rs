@@ -48,13 +48,7 @@ impl Solo {
         let mut secret = [0; 32];
         secret[..name.len().min(32)].copy_from_slice(&name.as_bytes()[..name.len().min(32)]);
         let key = public_key(&secret);
-        let identity = Identity {
-            node: key.first_node_id(),
-            name: name.to_owned(),
-            key,
-            addresses: Vec::new(),
-            api: None,
-        };
+        let identity = Identity::new(name.to_owned(), key, Vec::new());
         let mut config = Config::new(identity);
         settings(&mut config);
         let node = Node::recover(config.clone(), secret, BootId(1));
@@ -98,7 +92,7 @@ impl Solo {
                 }
                 Output::Trim { below } => self.rows.retain(|&ticket, _| ticket >= below),
                 Output::Work { work, job } => {
-                    let done = perform(&job, &self.secret);
+                    let done = perform(&job, &[self.secret]);
                     self.node.handle(self.now, Input::WorkDone { work, done }).expect("running");
                 }
                 Output::Load { load, row, offset, len } => {

@@ -34,6 +34,8 @@ pub struct Config {
     pub redial_cap: Span,
     /// A link that lasted so long makes its target start again from `redial_base`.
     pub healthy: Span,
+    /// How long after a neighbour may prove another key it is dialled anew. Must leave it time to begin with that.
+    pub renew_after: Span,
     /// How many dials and greetings of dialled lanes may be under way at once.
     pub dials_max: usize,
     /// A deadline handled later than this means that this node itself stood still: nobody is accused for that time.
@@ -58,6 +60,7 @@ impl Config {
             redial_base: Span::millis(250),
             redial_cap: Span::secs(10),
             healthy: Span::secs(10),
+            renew_after: Span::secs(4),
             dials_max: 16,
             stall: Span::millis(100),
         }

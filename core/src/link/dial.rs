@@ -25,6 +25,8 @@ pub(super) enum State {
     Dialling(DialId),
     /// A lane is up and the handshake under way.
     Greeting(LaneId),
+    /// Its node is up, and is dialled at that time for a lane under another key.
+    Renewing(Instant),
     /// Its node is up, or (a target for joining) its lane is.
     Resting,
 }
@@ -95,13 +97,13 @@ impl Targets {
         let (mut under_way, mut first) = (0, None);
         for (&id, target) in self.all.iter() {
             match target.state {
-                State::Waiting(at) if in_mesh || target.joining => {
+                State::Waiting(at) | State::Renewing(at) if in_mesh || target.joining => {
                     if first.is_none_or(|first| (at, id) < first) {
                         first = Some((at, id));
                     }
                 }
                 State::Dialling(_) | State::Greeting(_) => under_way += 1,
-                State::Waiting(_) | State::Resting => {}
+                State::Waiting(_) | State::Renewing(_) | State::Resting => {}
             }
         }
         first.filter(|_| under_way < config.dials_max)
@@ -180,15 +182,24 @@ impl Targets {
     /// The link to `node` is up: nobody needs to dial it.
     pub(super) fn rest(&mut self, node: NodeId) {
         for target in self.all.values_mut().filter(|target| target.node == Some(node)) {
-            if matches!(target.state, State::Waiting(_)) {
+            if matches!(target.state, State::Waiting(_) | State::Renewing(_)) {
                 target.state = State::Resting;
             }
         }
     }
 
+    /// The link to `node` is to be carried by another lane: one of those who rest with it dials at that time.
+    pub(super) fn renew(&mut self, at: Instant, node: NodeId) {
+        let resting = |target: &&mut Target| target.node == Some(node) && target.state == State::Resting;
+        if let Some(target) = self.all.values_mut().find(resting) {
+            target.state = State::Renewing(at);
+        }
+    }
+
     /// The link to `node`, up for `lasted`, is down.
     pub(super) fn arm(&mut self, now: Instant, node: NodeId, lasted: Span, config: &Config, rng: &mut Rng) {
-        let resting = |target: &&mut Target| target.node == Some(node) && target.state == State::Resting;
+        let at_rest = |state| matches!(state, State::Resting | State::Renewing(_));
+        let resting = |target: &&mut Target| target.node == Some(node) && at_rest(target.state);
         for target in self.all.values_mut().filter(resting) {
             if lasted >= config.healthy
                 && !self.planted.strikes(Bug::BackoffNeverResets, || target.failures > 0)

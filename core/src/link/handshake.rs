@@ -4,6 +4,8 @@ use alloc::format;
 use alloc::string::String;
 use core::cmp::Reverse;
 
+use bytes::Bytes;
+
 use wattle_proto::frame::{HANDSHAKE_FRAME, VERSIONS};
 
 use super::lane::{Lane, Linked, Peer, Phase, Probe};
@@ -46,6 +48,9 @@ impl Links {
                 self.probe_lanes(now, hello.node);
             }
             self.tell_of_stranger(key, &hello);
+            if self.shows_retired(now, id, &hello) {
+                return;
+            }
             if matches!(reason, CloseReason::Unwelcome(_)) && self.turns_rival_away(now, id, &hello) {
                 return;
             }
@@ -59,16 +64,16 @@ impl Links {
             self.send_hello(id, hello.purpose, nonce);
         }
         match hello.purpose {
-            Purpose::Join => self.open_for_joining(now, id),
+            Purpose::Join => self.open_for_joining(now, id, hello.endorsement),
             Purpose::Link if dialled => {
-                let peer = self.peer_of(&hello, self.own, nonce);
+                let peer = self.peer_of(id, &hello, self.own, nonce);
                 self.send(id, Message::Confirm);
                 self.take_up(now, id, peer, Some(now + self.config.handshake_timeout));
             }
             Purpose::Link => {
                 let own_first = self.planted.has(Bug::KeepsOwnDial);
                 let dialler = if own_first { NodeId(u128::MAX) } else { hello.node };
-                let peer = self.peer_of(&hello, dialler, hello.nonce);
+                let peer = self.peer_of(id, &hello, dialler, hello.nonce);
                 if let Some(lane) = self.lanes.get_mut(&id) {
                     lane.phase = Phase::Confirming { peer, until: now + self.config.handshake_timeout };
                 }
@@ -76,7 +81,7 @@ impl Links {
         }
     }
 
-    /// Who is turned away only because nothing is known of it here may be a member since this node last heard.
+    /// Who is turned away only because nothing is known of it here, or not of its key, may be a member since this node last heard.
     fn tell_of_stranger(&mut self, key: PublicKey, hello: &Hello) {
         let Hello { mesh, purpose, node, ref endorsement, .. } = *hello;
         let (low, high) = VERSIONS;
@@ -85,7 +90,7 @@ impl Links {
         if same_mesh
             && understood
             && node != self.own
-            && !self.roster.contains_key(&node)
+            && !self.is_member(node, &key)
             && !endorsement.is_empty()
             && self.may_be_newer(hello)
         {
@@ -94,13 +99,15 @@ impl Links {
         }
     }
 
-    fn peer_of(&self, hello: &Hello, dialler: NodeId, nonce: u64) -> Peer {
+    fn peer_of(&self, id: LaneId, hello: &Hello, dialler: NodeId, nonce: u64) -> Peer {
+        let own = self.lanes.get(&id).map_or(0, |lane| lane.rotation);
+        let keys = own.saturating_add(hello.rotation);
         Peer {
             node: hello.node,
             boot: hello.boot,
             generation: hello.generation,
             round: hello.round,
-            preference: (Reverse(hello.generation), dialler, nonce),
+            preference: (Reverse(hello.generation), Reverse(keys), dialler, nonce),
         }
     }
 
@@ -153,16 +160,16 @@ impl Links {
             return unwelcome(String::from("it is this node itself, or says so"));
         }
         match hello.purpose {
-            Purpose::Link => self.check_member(lane, hello),
+            Purpose::Link => self.check_member(id, lane, hello),
             Purpose::Join if lane.dialled => match hello.mesh {
                 Some(_) => Ok(()),
                 None => unwelcome(String::from("it belongs to no mesh that one could join")),
             },
-            Purpose::Join => self.check_joiner(lane, hello),
+            Purpose::Join => self.check_joiner(hello),
         }
     }
 
-    fn check_member(&self, lane: &Lane, hello: &Hello) -> Result<(), CloseReason> {
+    fn check_member(&self, id: LaneId, lane: &Lane, hello: &Hello) -> Result<(), CloseReason> {
         let Some(mesh) = self.mesh else {
             return unwelcome(String::from("this node belongs to no mesh yet"));
         };
@@ -188,7 +195,7 @@ impl Links {
         if self.lanes.values().filter(of_node).count() >= self.config.lanes_per_neighbour_max {
             return unwelcome(format!("{} has as many lanes as one neighbour may have", hello.node));
         }
-        self.check_start(&self.peer_of(hello, self.own, 0))
+        self.check_start(&self.peer_of(id, hello, self.own, 0))
     }
 
     /// A later start replaces an earlier one. Of anything else there is one at a time, for as long as it answers.
@@ -202,20 +209,18 @@ impl Links {
         }
     }
 
-    fn check_joiner(&self, lane: &Lane, hello: &Hello) -> Result<(), CloseReason> {
+    /// Whether its key is its own is judged with its wish: it may have been a member under that key.
+    fn check_joiner(&self, hello: &Hello) -> Result<(), CloseReason> {
         if self.mesh.is_none() {
             return unwelcome(String::from("this node belongs to no mesh, so nobody can join through it"));
         }
         if hello.mesh.is_some() {
             return unwelcome(String::from("it wants to join and belongs to a mesh already"));
         }
-        if lane.key.first_node_id() != hello.node {
-            return unwelcome(format!("its key does not give the node id {}", hello.node));
-        }
         Ok(())
     }
 
-    fn open_for_joining(&mut self, now: Instant, id: LaneId) {
+    fn open_for_joining(&mut self, now: Instant, id: LaneId, rotations: Bytes) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.phase = Phase::Joining { until: now + self.config.join_timeout };
         lane.ping_at = now + self.config.keepalive;
@@ -223,7 +228,7 @@ impl Links {
         if let Some(target) = lane.target {
             self.targets.answered(target, None);
         }
-        self.emit(Output::JoinLaneUp { lane: id, peer_key });
+        self.emit(Output::JoinLaneUp { lane: id, peer_key, rotations });
     }
 
     /// A lane may be used from here on.

@@ -57,7 +57,9 @@ impl Links {
                 State::Waiting(_) | State::Dialling(_) => true,
                 State::Greeting(lane) => self.lanes.contains_key(&lane),
                 State::Resting if target.joining => true,
-                State::Resting => target.node.is_some_and(|node| self.links.contains_key(&node)),
+                State::Resting | State::Renewing(_) => {
+                    target.node.is_some_and(|node| self.links.contains_key(&node))
+                }
             };
             assert!(cared_for, "L5: nobody will dial {} again", target.address);
         }

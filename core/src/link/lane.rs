@@ -8,9 +8,9 @@ use crate::id::{BootId, Generation, NodeId};
 use crate::time::{Instant, Span};
 use crate::work::PublicKey;
 
-/// Which of two lanes both ends prefer: the smaller. Newest generation first, then smaller dialling node, then smaller nonce of
-/// the dialling end. (The accepting end's part of the generations is the same for all lanes it compares.)
-pub(super) type Preference = (Reverse<Generation>, NodeId, u64);
+/// Which of two lanes both ends prefer: the smaller. Newest generation first, then that under newer keys of both ends, then smaller dialling node, then
+/// smaller nonce of the dialling end. (The accepting end's part of the generations is the same for all lanes it compares.)
+pub(super) type Preference = (Reverse<Generation>, Reverse<u32>, NodeId, u64);
 
 /// What a peer's hello said, checked.
 #[derive(Clone, Debug)]
@@ -67,6 +67,8 @@ pub(super) struct Lane {
     /// This end's nonce.
     pub(super) nonce: u64,
     pub(super) phase: Phase,
+    /// What this end said here of its own key.
+    pub(super) rotation: u32,
     /// The mesh epoch that the other end was shown here.
     pub(super) shown: u64,
     /// Whether the other end said that another start of this node is about, and if so, whether that one has its place.

@@ -10,6 +10,7 @@ use super::dial::{TargetId, Targets};
 use super::fence::Bounds;
 use super::label::Labels;
 use super::lane::{Lane, Phase};
+use super::own_key::OwnKey;
 use super::rivals::{Bars, Identity};
 use super::survivor::Link;
 use super::{Config, Hello, Input, LabelError, Message, Output, Purpose};
@@ -53,6 +54,9 @@ pub struct Links {
     pub(super) bounds: Bounds,
     pub(super) bars: Bars,
     pub(super) identity: Identity,
+    pub(super) own_key: OwnKey,
+    /// What shows who comes with a key that a member gave up that this is so.
+    pub(super) gave_up: BTreeMap<NodeId, Bytes>,
     pub(super) lanes: SortedMap<LaneId, Lane>,
     pub(super) links: SortedMap<NodeId, Link>,
     pub(super) labels: Labels,
@@ -82,6 +86,8 @@ impl Links {
             bounds: Bounds::default(),
             bars: Bars::new(),
             identity: Identity::default(),
+            own_key: OwnKey::default(),
+            gave_up: BTreeMap::new(),
             lanes: SortedMap::new(),
             links: SortedMap::new(),
             targets: Targets::new(planted),
@@ -117,6 +123,9 @@ impl Links {
             Input::Roster(roster) => self.on_roster(now, roster),
             Input::Members(members) => self.on_members(now, members),
             Input::Endorsement(endorsement) => self.endorsement = endorsement,
+            Input::OwnRotations(rotations) => self.own_key.rotations = rotations,
+            Input::KeyShown { number } => self.on_key_shown(now, number),
+            Input::GaveUpKey { node, rotations } => drop(self.gave_up.insert(node, rotations)),
             Input::Bounds(bounds) => self.on_bounds(bounds),
             Input::Parted => self.on_parted(now),
             Input::Claim { other, claim } => self.on_claim(now, other, claim),
@@ -231,6 +240,7 @@ impl Links {
             heard: now,
             ping_at: now,
             rtt: None,
+            rotation: 0,
             shown: 0,
             rival_heard: None,
             rival_told: None,
@@ -300,6 +310,7 @@ impl Links {
             Message::Rival { boot, claim } => self.on_rival(now, id, boot, claim),
             Message::Claimed { claim } => self.on_claimed(id, claim),
             Message::Barred { record } => self.on_barred(now, id, record),
+            Message::KeyRetired { rotations } => self.on_key_retired(now, id, rotations),
             Message::Unknown => sometimes!(UnknownKindSkipped),
         }
         self.arm(id);
@@ -341,8 +352,10 @@ impl Links {
     /// Says who this node is, and what it wants of the other end.
     pub(super) fn send_hello(&mut self, lane: LaneId, purpose: Purpose, nonce: u64) {
         let (version_low, version_high) = wattle_proto::frame::VERSIONS;
+        let mut answers = false;
         if let Some(lane) = self.lanes.get_mut(&lane) {
-            lane.shown = self.bounds.epoch.number;
+            (lane.shown, lane.rotation) = (self.bounds.epoch.number, self.own_key.number);
+            answers = !lane.dialled;
         }
         let hello = Hello {
             version_low,
@@ -355,11 +368,16 @@ impl Links {
             boot: self.boot,
             nonce,
             max_frame: self.config.max_frame,
-            endorsement: if purpose == Purpose::Link { self.endorsement.clone() } else { Bytes::new() },
+            endorsement: match purpose {
+                Purpose::Link => self.endorsement.clone(),
+                Purpose::Join if answers => self.own_key.rotations.clone(),
+                Purpose::Join => Bytes::new(),
+            },
             epoch: self.bounds.epoch,
             epoch_proofs: if purpose == Purpose::Link { self.proofs() } else { Vec::new() },
             round: self.identity.round,
             identity: if purpose == Purpose::Link { self.identity.record.clone() } else { Bytes::new() },
+            rotation: self.own_key.number,
         };
         // The generation is said aloud only when it is on disk: a start that nobody remembers must not have been heard.
         let early = self.planted.has(Bug::GenerationToldEarly);

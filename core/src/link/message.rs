@@ -40,7 +40,7 @@ pub struct Hello {
     pub nonce: u64,
     /// The largest frame it takes, in bytes of messages.
     pub max_frame: u32,
-    /// Shows an end that does not know the sender who let it in; empty when joining.
+    /// Shows an end that does not know the sender who let it in; shows a joiner what leads to the sender's key. A joiner shows nothing.
     pub endorsement: Bytes,
     /// The sender's mesh epoch.
     pub epoch: Epoch,
@@ -50,6 +50,8 @@ pub struct Hello {
     pub round: u64,
     /// What shows that; not read here.
     pub identity: Bytes,
+    /// The number of the rotation that brought the key the sender proves, as far as it knows.
+    pub rotation: u32,
 }
 
 /// A message between neighbours.
@@ -94,6 +96,11 @@ pub enum Message {
     Barred {
         /// What shows that; not read here.
         record: Bytes,
+    },
+    /// The last message to a node that proved a key it gave up.
+    KeyRetired {
+        /// What shows that; not read here.
+        rotations: Bytes,
     },
     /// Something that only a later version knows: it says nothing to this one.
     Unknown,

@@ -28,6 +28,7 @@
 //! - L9: `Up` and `Down` alternate for each node.
 //! - L10: who was taken out of the mesh, and is no member again, is no neighbour; it is told why.
 //! - L12: a start that is barred, because its node exists twice or another copy of it is the only one, is no neighbour; it is shown by what.
+//! - L13: no link is carried by a lane whose key its node gave up, as far as the roster tells; who comes with one is shown by what.
 //! - L11: a node that is offline has no link, greets nobody and dials nobody.
 //!
 //! Those of the pairs stand in [`pairs`].
@@ -42,6 +43,7 @@ mod lane;
 mod links;
 mod message;
 mod offline;
+mod own_key;
 pub mod pairs;
 mod rivals;
 mod roster;
@@ -118,6 +120,20 @@ pub enum Input {
     Members(Vec<(NodeId, Vec<PublicKey>)>),
     /// What this node's hello shows to an end that does not know it as a member.
     Endorsement(Bytes),
+    /// What leads from keys this node had to the one it has: shown to a joiner.
+    OwnRotations(Bytes),
+    /// On connections from now on this node proves a key that came by that rotation; neighbours are dialled anew.
+    KeyShown {
+        /// Counts the rotations of its key.
+        number: u64,
+    },
+    /// A member gave up a key: whoever comes with it is shown this.
+    GaveUpKey {
+        /// Which.
+        node: NodeId,
+        /// Not read here.
+        rotations: Bytes,
+    },
     /// Where the mesh stands: its epoch, and who is no member any more.
     Bounds(Bounds),
     /// This node belongs to no mesh any more.
@@ -210,7 +226,7 @@ pub enum Output {
         /// There and back.
         rtt: Span,
     },
-    /// A node of this mesh that the roster does not name was turned away. It showed an endorsement: if that is good it may be named when
+    /// A node of this mesh that the roster does not name, or not under that key, was turned away. It showed an endorsement: if that is good it may be named when
     /// it comes again.
     Stranger {
         /// Who it says it is.
@@ -229,6 +245,8 @@ pub enum Output {
     },
     /// Somebody shows a record of a node's identity, its own or this node's; not read here.
     Identity(Bytes),
+    /// The other end says that the key this node proved is retired, and by what; not read here.
+    KeyRetired(Bytes),
     /// A neighbour shows what raised the mesh epoch, or took this very node out.
     Fenced(Fence),
     /// A lane for joining is open: `peer_key` is proven, whose it is has still to be judged.
@@ -237,6 +255,8 @@ pub enum Output {
         lane: LaneId,
         /// The proven key.
         peer_key: PublicKey,
+        /// What may lead to it from an earlier one; not read here.
+        rotations: Bytes,
     },
     /// A lane for joining is gone.
     JoinLaneDown {

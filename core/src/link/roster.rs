@@ -13,6 +13,8 @@ impl Links {
     /// Members changed: who is not one any more, or not under that key, is no neighbour.
     pub(super) fn on_roster(&mut self, now: Instant, roster: Vec<(NodeId, Vec<PublicKey>)>) {
         self.roster = roster.into_iter().collect();
+        let roster = &self.roster;
+        self.gave_up.retain(|node, _| roster.contains_key(node));
         self.member_keys = self.roster.values().flatten().copied().collect();
         let unwelcome: Vec<(LaneId, NodeId)> = self
             .lanes
@@ -38,6 +40,7 @@ impl Links {
     pub(super) fn on_members(&mut self, now: Instant, members: Vec<(NodeId, Vec<PublicKey>)>) {
         let mut replaced = false;
         for (node, keys) in members {
+            self.renew_from(now, node, &keys);
             self.member_keys.extend(keys.iter().copied());
             let before = self.roster.insert(node, keys);
             replaced |= before.is_some_and(|before| self.roster.get(&node) != Some(&before));

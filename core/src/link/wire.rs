@@ -18,6 +18,8 @@ use crate::time::Span;
 pub(super) const PROOFS_MAX: usize = 16;
 /// The most bytes that a claim or record of a node's identity has.
 const IDENTITY_MAX: usize = 512;
+/// The most bytes that say how a node came to its key.
+const ROTATIONS_BYTES_MAX: usize = 4096;
 /// The longest name taken from a peer, in bytes.
 const NAME_MAX: usize = 255;
 
@@ -48,6 +50,9 @@ impl Message {
             }
             Self::Claimed { claim } => wire::message::Kind::Claimed(wire::Claimed { claim: claim.clone() }),
             Self::Barred { record } => wire::message::Kind::Barred(wire::Barred { record: record.clone() }),
+            Self::KeyRetired { rotations } => {
+                wire::message::Kind::KeyRetired(wire::KeyRetired { rotations: rotations.clone() })
+            }
             Self::Unknown => return wire::Message::default(),
         };
         wire::Message { kind: Some(kind) }
@@ -83,6 +88,9 @@ impl Message {
                 claim: identity(rival.claim)?,
             },
             wire::message::Kind::Claimed(claimed) => Self::Claimed { claim: identity(claimed.claim)? },
+            wire::message::Kind::KeyRetired(retired) => {
+                Self::KeyRetired { rotations: rotations(retired.rotations)? }
+            }
             wire::message::Kind::Barred(barred) => Self::Barred { record: identity(barred.record)? },
         })
     }
@@ -107,6 +115,14 @@ fn proofs(proofs: Vec<Bytes>) -> Result<Vec<Bytes>, Malformed> {
 fn identity(bytes: Bytes) -> Result<Bytes, Malformed> {
     if bytes.len() > IDENTITY_MAX {
         return Err(Malformed("too many bytes about an identity"));
+    }
+    Ok(bytes)
+}
+
+/// How a node came to its key.
+fn rotations(bytes: Bytes) -> Result<Bytes, Malformed> {
+    if bytes.len() > ROTATIONS_BYTES_MAX {
+        return Err(Malformed("too many bytes about a key"));
     }
     Ok(bytes)
 }
@@ -136,6 +152,7 @@ fn hello_to_wire(hello: &Hello) -> wire::Hello {
         epoch_proofs: hello.epoch_proofs.clone(),
         round: hello.round,
         identity: hello.identity.clone(),
+        rotation: hello.rotation,
     }
 }
 
@@ -175,6 +192,7 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
         epoch_proofs: proofs(hello.epoch_proofs)?,
         round: hello.round,
         identity: identity(hello.identity)?,
+        rotation: hello.rotation,
     })
 }
 

@@ -16,6 +16,7 @@ use super::join_key::{self, JoinKey};
 use super::requests::Purpose;
 use super::state::Effect;
 use super::store::{IssuedToken, Space};
+use super::token::Verifier;
 use super::wire::{JoinMessage, JoinRequest, ROSTER_MAX, RosterEntry};
 use super::{Mesh, Output};
 use crate::agreed::JoinPolicy;
@@ -26,7 +27,7 @@ use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Now};
 use crate::when::When;
-use crate::work::{Job, PublicKey};
+use crate::work::PublicKey;
 
 /// A node in the middle of being admitted.
 #[derive(Clone, Debug)]
@@ -202,16 +203,21 @@ impl Mesh {
     fn proven(&self, mesh: MeshId, request: &JoinRequest) -> Result<By, &'static str> {
         let Some(secret) = &request.secret else {
             let token = self.tokens.get(&request.token);
-            let token = token.filter(|t| t.verifier.accepts(mesh, &self.config.key, request));
+            let token = token.filter(|token| self.is_meant(&token.verifier, mesh, request));
             return token
                 .map(|_| By::Token(request.token))
                 .ok_or("this node has made no such token, or it is no longer good: ask for a new one");
         };
         let key = self.state.join_key.as_ref().filter(|key| key.opens(mesh, secret));
-        let bound = secret.verifier().accepts(mesh, &self.config.key, request);
+        let bound = self.is_meant(&secret.verifier(), mesh, request);
         key.filter(|_| bound).map(|key| By::Key(key.version)).ok_or(
             "this is not the mesh's join key, or no longer: ask for the new one (`wattle mesh key rotate`)",
         )
+    }
+
+    /// Whether the proof of a joiner is meant for this node: under the key that it proved to the joiner, one of its own.
+    fn is_meant(&self, verifier: &Verifier, mesh: MeshId, request: &JoinRequest) -> bool {
+        self.keys.held().iter().any(|key| verifier.accepts(mesh, key, request))
     }
 
     /// Whether what a joiner came with is still good for it, as far as is known here.
@@ -266,8 +272,7 @@ impl Mesh {
             return self.reject(now, lane, Some(node), Rejection::later(reason));
         }
         let Some(mesh) = self.mesh_id() else { return };
-        let work = self.next_number();
-        self.outputs.push_back(Output::Work { token: work, job: Job::Sign(admission.statement(mesh)) });
+        let work = self.sign(admission.statement(mesh));
         let admitting = Admitting { lane: Some(lane), by, admission, signing: Some(work) };
         self.admissions.open.insert(node, admitting);
     }

@@ -74,6 +74,7 @@ impl Mesh {
         self.consider_change(now);
         self.updates_changed(now);
         self.go_on_evicting(now);
+        self.go_on_rotating(now);
         self.compact();
     }
 
@@ -111,6 +112,7 @@ impl Mesh {
                 Some(first.node)
             }
             (Effect::Admitted(node) | Effect::Updated(node), _) => Some(*node),
+            (Effect::KeyChanged { node, .. }, _) => Some(*node),
             (Effect::ConfigSet(_) | Effect::ConfigDeleted(_) | Effect::Configured(_), _) => {
                 self.note_config(entry, effect);
                 None
@@ -145,6 +147,7 @@ impl Mesh {
             return;
         };
         sometimes!(MeshStateTaken);
+        let state = State { planted: self.planted, ..state };
         let before = core::mem::replace(&mut self.state, state);
         // A start announces what was opened after the stored state, too, before it knows the entries in between. Of what was opened behind
         // the state that came, that state knows nothing: it stays open.
@@ -185,6 +188,7 @@ impl Mesh {
         self.announce_own_change(now);
         self.consider_change(now);
         self.updates_changed(now);
+        self.go_on_rotating(now);
     }
 
     /// Writes the state and lets the log go up to it, once the log has grown enough.

@@ -12,8 +12,21 @@ use crate::work::PublicKey;
 pub struct Config {
     /// This node's name, told to the mesh when it seeds or joins: 1 to 64 characters of `[A-Za-z0-9._-]`.
     pub name: String,
-    /// The key this node proves on every connection.
+    /// The key that this node's disk held first.
     pub key: PublicKey,
+    /// The one that is to take its place, if there is one on its disk.
+    pub next_key: Option<PublicKey>,
+    /// The rotation that brought the first; 0 if it is the node's first key.
+    pub key_number: u64,
+    /// How long after a next key is agreed on this node begins to prove it. Longer lets more members hear of it from the log first.
+    pub key_settle: Span,
+    /// How long it then waits before it asks that the old key be good no more. Must leave neighbours time to dial anew.
+    pub key_overlap: Span,
+    /// How long the leader waits with that for members that are within reach and do not know of the new key. A key that was stolen is good that long at most,
+    /// unless an operator hurries.
+    pub key_window: Span,
+    /// The pause before a step of a rotation that did not work is tried again.
+    pub key_retry: Span,
     /// Where others can dial this node, `host:port`; empty if it only dials out. When they change, a member tells the mesh.
     pub addresses: Vec<String>,
     /// Where in the world it is: 1 to 64 characters of `[A-Za-z0-9._-]`. Voters are spread over regions. When it changes, a member tells the mesh.
@@ -117,6 +130,12 @@ impl Config {
         Self {
             name,
             key,
+            next_key: None,
+            key_number: 0,
+            key_settle: Span::secs(2),
+            key_overlap: Span::secs(10),
+            key_window: Span::secs(300),
+            key_retry: Span::secs(5),
             addresses,
             api,
             region: None,

@@ -29,7 +29,7 @@ use crate::planted::Bug;
 use crate::rare;
 use crate::record::{self, Key};
 use crate::time::{Instant, Now, Span};
-use crate::work::{Job, PublicKey};
+use crate::work::Job;
 
 /// Of how many nodes a record is kept, at some 300 bytes each. Copies of further ones stop all the same when they meet.
 const RECORDS_MAX: usize = 256;
@@ -226,7 +226,7 @@ impl Mesh {
         };
         match Claim::decode(claim).ok().filter(mine) {
             Some(claim) if self.doubles.met.as_ref() != Some(&claim) => {
-                let job = claim.check(self.config.key);
+                let job = claim.check(self.keys.held());
                 let twice = self
                     .doubles
                     .checking
@@ -256,9 +256,8 @@ impl Mesh {
     fn sign_claim(&mut self, round: u64, other: Option<BootId>) {
         let (node, boot) = (self.own, self.doubles.boot);
         let claim = Claim { node, round, boot, other, signature: Bytes::new() };
-        let (token, job) = (self.next_number(), Job::Sign(claim.statement()));
+        let token = self.sign(claim.statement());
         self.doubles.signing = Some((token, claim));
-        self.outputs.push_back(Output::Work { token, job });
     }
 
     fn begin_check(&mut self, checking: Checking, job: Job) {
@@ -328,13 +327,15 @@ impl Mesh {
     pub(super) fn on_identity(&mut self, bytes: &[u8]) {
         let Ok(record) = Record::decode(bytes) else { return };
         let node = record.node();
-        let key: Option<PublicKey> = if node == self.own { Some(self.config.key) } else { self.key_of(node) };
+        let keys = if node == self.own { self.keys.held().to_vec() } else { self.accepted_keys(node) };
         let under_way =
             self.doubles.checking.values().any(
                 |checking| matches!(checking, Checking::Record { record: other, .. } if *other == record),
             );
-        let Some(key) = key.filter(|_| self.is_later(&record) && !under_way) else { return };
-        let mut left: Vec<Job> = record.claims().iter().map(|claim| claim.check(key)).collect();
+        if keys.is_empty() || !self.is_later(&record) || under_way {
+            return;
+        }
+        let mut left: Vec<Job> = record.claims().iter().map(|claim| claim.check(&keys)).collect();
         if let Some(job) = left.pop() {
             self.begin_check(Checking::Record { record, left }, job);
         }
@@ -381,6 +382,14 @@ impl Mesh {
         self.outputs.push_back(Output::Persist(self.doubles.mark(self.own, &record)));
         self.doubles.records.insert(self.own, record);
         self.when_durable(Awaited::Round);
+    }
+
+    /// Another key signs for this node: what shows that it is the only copy is to be good for who never knew the old one.
+    pub(super) fn renew_own_claim(&mut self) {
+        let only = matches!(self.doubles.records.get(&self.own), Some(Record::Only(_)));
+        if only && !self.is_double() {
+            self.sign_claim(self.doubles.round, None);
+        }
     }
 
     /// The round is on disk: this node takes part again.

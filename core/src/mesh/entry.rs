@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::eviction::Evict;
 use super::recovery::Recover;
+use super::rotation::Step;
 use super::transcript::Transcript;
 use super::updates;
 use crate::agreed::Expected;
@@ -133,6 +134,13 @@ pub enum Body {
     },
     /// Takes a member out.
     Evict(Evict),
+    /// A member's key gives way to another.
+    RotateNodeKey {
+        /// The member.
+        node: NodeId,
+        /// How far.
+        step: Step,
+    },
     /// Goes on without those with whom the quorum was lost.
     Recover(Box<Recover>),
     /// Refuses the request, for the mesh is critical.

@@ -85,6 +85,12 @@ impl Mesh {
             (Effect::Updates(updates::Effect::Sent { kind, number, repeated: false, .. }), _) => {
                 MeshEvent::UpdateCommitted { kind: *kind, number: *number }
             }
+            (&Effect::KeyChanged { node, retired }, _) => {
+                let Some(member) = self.state.members.get(&node) else { return };
+                let (name, number) = (member.name.clone(), member.rotations.number);
+                let Some(&key) = member.keys.last() else { return };
+                MeshEvent::NodeKeyChanged { node, name, key, number, retired }
+            }
             (
                 Effect::Updates(updates::Effect::PolicySet),
                 Some(updates::Change::PassOver { kind, allowed }),

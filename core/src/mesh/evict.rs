@@ -23,7 +23,6 @@ use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Now};
-use crate::work::Job;
 
 /// How many evictions a hello shows.
 const PROOFS_MAX: usize = 16;
@@ -148,8 +147,7 @@ impl Mesh {
             signature: Bytes::new(),
             recovery: None,
         };
-        let token = self.next_number();
-        self.outputs.push_back(Output::Work { token, job: Job::Sign(eviction.statement(mesh)) });
+        let token = self.sign(eviction.statement(mesh));
         if let Some(evicting) = &mut self.evicting {
             evicting.stage = Stage::Signing { token, eviction: eviction.into() };
         }

@@ -23,11 +23,12 @@ use crate::epoch::Epoch;
 use crate::id::{MeshId, NodeId, ReplicaId};
 use crate::node::command::Refusal;
 use crate::time::Wall;
+use crate::work::PublicKey;
 
 /// How many former members are remembered. The oldest give way: they are strangers then, whose admissions are of an epoch that is over.
 pub(super) const EVICTED_MAX: usize = 512;
 /// The most a former member takes of the encoded state.
-pub(super) const EVICTED_BYTES: usize = 720;
+pub(super) const EVICTED_BYTES: usize = 804;
 /// How many streams a refusal names.
 const STREAMS_NAMED: usize = 8;
 
@@ -82,6 +83,10 @@ pub struct Evicted {
     pub former: Vec<ReplicaId>,
     /// When.
     pub time: Wall,
+    /// The keys it had: it comes back under one of them or not at all.
+    pub keys: Vec<PublicKey>,
+    /// How many rotations of its key had begun.
+    pub rotated: u64,
 }
 
 /// A former member for those who must turn it away.
@@ -243,8 +248,9 @@ impl State {
             let oldest = self.evicted.values().min_by_key(|e| e.eviction.number).map(|e| e.eviction.node);
             oldest.and_then(|oldest| self.evicted.remove(&oldest));
         }
-        let Member { name, former, .. } = member;
-        let evicted = Evicted { eviction: raise.clone(), name, former, time: self.time };
+        let Member { name, former, keys, rotations, .. } = member;
+        let rotated = rotations.number;
+        let evicted = Evicted { eviction: raise.clone(), name, former, time: self.time, keys, rotated };
         self.evicted.insert(node, evicted);
     }
 
@@ -339,6 +345,8 @@ pub(super) fn evicted_out(evicted: &Evicted) -> proto::Evicted {
         name: evicted.name.clone(),
         former: evicted.former.iter().map(|replica| id_bytes(replica.to_bytes())).collect(),
         time: evicted.time.0,
+        keys: evicted.keys.iter().map(wire::key_bytes).collect(),
+        rotated: evicted.rotated,
     }
 }
 
@@ -351,5 +359,7 @@ pub(super) fn evicted_in(evicted: proto::Evicted) -> Result<Evicted, Malformed> 
         name: wire::text(evicted.name, wire::TEXT_MAX)?,
         former: evicted.former.iter().map(|replica| wire::replica(replica)).collect::<Result<_, _>>()?,
         time: Wall(evicted.time),
+        keys: wire::keys(&evicted.keys)?,
+        rotated: evicted.rotated,
     })
 }

@@ -26,7 +26,6 @@ use crate::record::Record;
 use crate::recovery::{FencedStatus, LogEnd, LogPlace, LogTrail, RecoveryStage, RecoveryStatus};
 use crate::time::{Instant, Now};
 use crate::when::When;
-use crate::work::Job;
 
 /// For how many recoveries in a row a survivor may have answered, of which none came to its end. Were the oldest to give way, whoever founded under that
 /// one would not be heard here.
@@ -386,9 +385,8 @@ impl Mesh {
         let evictions = self.state.losses(&order, self.own, &trail);
         let mut signing = BTreeMap::new();
         for (eviction, mesh) in evictions.iter().zip(core::iter::repeat(mesh).flatten()) {
-            let token = self.next_number();
+            let token = self.sign(eviction.statement(mesh));
             signing.insert(token, signing.len());
-            self.outputs.push_back(Output::Work { token, job: Job::Sign(eviction.statement(mesh)) });
         }
         let era = order.era;
         let recover = Recover { order, founder: self.own, evictions, trail };

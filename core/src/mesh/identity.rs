@@ -70,8 +70,8 @@ impl Claim {
             && other.other == Some(self.boot)
     }
 
-    pub(super) fn check(&self, key: PublicKey) -> Job {
-        Job::Verify { key, message: self.statement(), signature: self.signature.clone() }
+    pub(super) fn check(&self, keys: &[PublicKey]) -> Job {
+        Job::Verify { keys: keys.to_vec(), message: self.statement(), signature: self.signature.clone() }
     }
 
     /// The bytes that travel.

@@ -176,6 +176,15 @@ pub enum Input {
     },
     /// A member shows a record of a node's identity.
     Identity(Bytes),
+    /// Have this node's own key give way to another.
+    RotateNodeKey {
+        /// Who asks.
+        request: RequestId,
+        /// The old key is to be good no more as soon as that can be; also of a rotation under way.
+        finish: bool,
+    },
+    /// A neighbour says that the key this node proved is retired.
+    KeyRetired(Bytes),
     /// Paths to members may be other ones than before.
     RoutesChanged,
     /// Answers [`super::Output::Look`]: the members that no path leads to.
@@ -193,6 +202,8 @@ pub enum Input {
         lane: LaneId,
         /// The key its far end has proven.
         peer_key: PublicKey,
+        /// What may lead to it from an earlier one; not read yet.
+        rotations: Bytes,
     },
     /// A dial for joining came to nothing.
     JoinFailed {

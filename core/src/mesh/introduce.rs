@@ -5,6 +5,9 @@
 //! its admitter's, and so on towards the founder. Whoever does not know the member follows the chain to the first admitter it knows and
 //! checks every signature up to there. From then on the member is a member like any other, until the log tells of it. Of a node whose
 //! messages come through a neighbour, that neighbour is asked for the endorsement.
+//!
+//! Beside each admission stand the rotations of that node's key: they lead from the key it was admitted with, or a key that is known, to the one it has
+//! now. So a member that is known, but not under the key it proves, is let in, too.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -15,11 +18,13 @@ use super::entry::Admission;
 use prost::Message as _;
 use wattle_proto::mesh as proto;
 
+use super::rotation::{self, Rotation};
 use super::state::Member;
 use super::wire::{Malformed, Message, RosterEntry, admission_in, admission_out};
 use super::{Mesh, Output};
 use crate::id::{MeshId, NodeId};
 use crate::planted::Bug;
+use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Now};
 use crate::when::When;
@@ -27,11 +32,29 @@ use crate::work::{Job, PublicKey};
 
 /// The most admissions in an endorsement. Who joined through a longer row of members is believed by those that know one of the nearest.
 const ENDORSEMENT_MAX: usize = 32;
+/// The most rotations in one, all its nodes counted together: some 18 KiB. It must fit a hello.
+const ENDORSED_ROTATIONS_MAX: usize = 80;
+
+/// A node in an endorsement.
+#[derive(Clone, Debug)]
+pub(super) struct Endorsed {
+    pub(super) admission: Admission,
+    pub(super) rotations: Vec<Rotation>,
+}
+
+/// What follows if a chain is good.
+#[derive(Clone, Debug)]
+enum Introduced {
+    /// A member that was not known.
+    Member(RosterEntry),
+    /// The next key of one that was, by the rotation of that number.
+    NextKey { number: u64, key: PublicKey },
+}
 
 /// A chain of admissions being checked.
 #[derive(Clone, Debug)]
 struct Checking {
-    entry: RosterEntry,
+    introduced: Introduced,
     /// Signatures still to be checked after the present one.
     left: Vec<Job>,
     token: u64,
@@ -42,17 +65,24 @@ struct Checking {
 pub(super) struct Introductions {
     checking: BTreeMap<NodeId, Checking>,
     known: BTreeMap<NodeId, RosterEntry>,
+    /// Keys of members that the log has not told of yet, and the numbers of the rotations that brought them.
+    next_keys: BTreeMap<NodeId, (u64, PublicKey)>,
     /// About whom a neighbour was asked, and when.
     asked: BTreeMap<NodeId, Instant>,
 }
 
 impl Introductions {
     pub(super) fn len(&self) -> usize {
-        self.checking.len() + self.known.len() + self.asked.len()
+        self.checking.len() + self.known.len() + self.next_keys.len() + self.asked.len()
     }
 
     pub(super) fn get(&self, node: NodeId) -> Option<&RosterEntry> {
         self.known.get(&node)
+    }
+
+    /// A key of a member that the log has not told of yet.
+    pub(super) fn next_key(&self, node: NodeId) -> Option<PublicKey> {
+        self.next_keys.get(&node).map(|(_, key)| *key)
     }
 
     /// Nobody is let in on the word of others any more; those who should be come again.
@@ -68,24 +98,29 @@ impl Introductions {
 impl Mesh {
     /// What is shown to members that may not know `node`; empty unless its admission is applied here.
     pub(super) fn endorsement(&self, node: NodeId) -> Bytes {
-        let mut chain = Vec::new();
+        let (mut chain, mut rotations) = (Vec::new(), 0);
         for member in self.endorsers(node) {
             // Who was taken out may have been let in again by somebody it had let in.
-            let again = chain.iter().any(|known: &Admission| known.node == member.node);
-            let Some(&key) = member.keys.first().filter(|_| !again) else { break };
-            chain.push(Admission {
+            let again = chain.iter().any(|known: &Endorsed| known.admission.node == member.node);
+            let records = &member.rotations.records;
+            rotations += records.len();
+            if again || rotations > ENDORSED_ROTATIONS_MAX {
+                break;
+            }
+            let admission = Admission {
                 node: member.node,
                 name: member.name.clone(),
-                key,
+                key: member.admitted,
                 // Not signed, and of use only to whoever dials this very node.
                 addresses: if chain.is_empty() { member.addresses.clone() } else { Vec::new() },
                 api: None,
                 replica: member.replica,
                 admitter: member.admitter,
                 signature: member.signature.clone(),
-            });
+            };
+            chain.push(Endorsed { admission, rotations: records.clone() });
         }
-        proto::Endorsement { chain: chain.iter().map(admission_out).collect() }.encode_to_vec().into()
+        proto::Endorsement { chain: chain.iter().map(Endorsed::to_wire).collect() }.encode_to_vec().into()
     }
 
     /// A member, its admitter, and so on towards the founder, as far as an endorsement goes.
@@ -97,15 +132,30 @@ impl Mesh {
         core::iter::successors(self.state.members.get(&node), admitter).take(ENDORSEMENT_MAX)
     }
 
-    /// A node that is no member as far as this one knows proved `key` and shows an endorsement.
+    /// A node that is no member as far as this one knows, or not under `key`, proved that and shows an endorsement.
     pub(super) fn on_stranger(&mut self, node: NodeId, key: PublicKey, endorsement: &[u8]) {
         let room = self.introductions.len() < self.config.introductions_max;
-        if let Ok(chain) = read(endorsement)
-            && room
-            && self.may_introduce(&chain)
-            && chain.first().is_some_and(|first| first.node == node && first.key == key)
+        let Ok(chain) = read(endorsement) else { return };
+        if !room || chain.first().is_none_or(|first| first.admission.node != node) {
+            return;
+        }
+        if self.is_member(node) {
+            self.check_next_key(key, &chain[0]);
+        } else if self.may_introduce(&chain) {
+            self.check(Some(key), &chain);
+        }
+    }
+
+    /// A member is to have a key that the log has not told of yet.
+    fn check_next_key(&mut self, key: PublicKey, shown: &Endorsed) {
+        let node = shown.admission.node;
+        let (keys, left) = rotation::lead(node, &shown.rotations, &self.accepted_keys(node));
+        let number = shown.rotations.iter().rev().find(|rotation| rotation.new == key).map(|r| r.number);
+        let known = self.member(node).map_or(0, |member| member.rotations.number);
+        if let Some(number) = number.filter(|number| *number > known)
+            && keys.contains(&key)
         {
-            self.check(&chain);
+            self.begin_introduction(node, Introduced::NextKey { number, key }, left);
         }
     }
 
@@ -133,60 +183,81 @@ impl Mesh {
 
     pub(super) fn on_introduce(&mut self, endorsement: &[u8]) {
         let Ok(chain) = read(endorsement) else { return };
-        let Some(first) = chain.first().filter(|first| first.key.first_node_id() == first.node) else {
-            return;
-        };
-        if self.introductions.asked.remove(&first.node).is_some() && self.may_introduce(&chain) {
-            self.check(&chain);
+        let Some(first) = chain.first() else { return };
+        if self.introductions.asked.remove(&first.admission.node).is_some() && self.may_introduce(&chain) {
+            self.check(None, &chain);
         }
     }
 
     /// Whether admissions may count, as far as they lead to a member that is known: who was taken out lets nobody in, and is let in again
     /// under a replica id it never had (M27).
-    fn may_introduce(&self, chain: &[Admission]) -> bool {
+    fn may_introduce(&self, chain: &[Endorsed]) -> bool {
         let evicted = &self.state.evicted;
         let mut over = false;
-        for admission in chain {
+        for Endorsed { admission, .. } in chain {
             let had = evicted.get(&admission.node).is_some_and(|gone| gone.had(admission.replica));
             over |= had || evicted.contains_key(&admission.admitter);
-            if over || self.key_of(admission.admitter).is_some() {
+            if over || self.is_member(admission.admitter) {
                 break;
             }
         }
         !over || self.planted.strikes(Bug::EpochNotCompared, || true)
     }
 
-    /// Begins to check a chain whose first admission names the right key.
-    fn check(&mut self, chain: &[Admission]) {
+    /// Begins to check a chain of a node that proved `key`, or of one that a member brought.
+    fn check(&mut self, key: Option<PublicKey>, chain: &[Endorsed]) {
         let (Some(mesh), Some(first)) = (self.mesh_id(), chain.first()) else { return };
-        let node = first.node;
-        if self.is_member(node) || self.introductions.checking.contains_key(&node) {
+        let node = first.admission.node;
+        let Some((keys, jobs)) = first.keys() else { return };
+        // Of the keys that it had, the last is good, and the one before while it gives way.
+        let under_way = first.rotations.last().is_some_and(|last| last.retired.is_none());
+        let good = keys.len().saturating_sub(if under_way { 2 } else { 1 });
+        let keys = keys[good..].to_vec();
+        if self.is_member(node) || key.is_some_and(|key| !keys.contains(&key)) {
             return;
         }
         let entry = RosterEntry {
             node,
-            name: first.name.clone(),
-            keys: Vec::from([first.key]),
-            addresses: first.addresses.clone(),
+            name: first.admission.name.clone(),
+            keys,
+            addresses: first.admission.addresses.clone(),
+            rotations: Bytes::new(),
         };
         let Some(mut left) = self.signatures(mesh, chain) else { return };
+        left.extend(jobs);
+        self.begin_introduction(node, Introduced::Member(entry), left);
+    }
+
+    fn begin_introduction(&mut self, node: NodeId, introduced: Introduced, mut left: Vec<Job>) {
+        if self.introductions.checking.contains_key(&node) {
+            return;
+        }
         let Some(job) = left.pop() else { return };
         let token = self.next_number();
-        self.introductions.checking.insert(node, Checking { entry, left, token });
+        self.introductions.checking.insert(node, Checking { introduced, left, token });
         self.outputs.push_back(Output::Work { token, job });
     }
 
-    /// The signatures that bind the first of a chain to a member known here; `None` if the chain does not lead to one.
-    pub(super) fn signatures(&self, mesh: MeshId, chain: &[Admission]) -> Option<Vec<Job>> {
+    /// The signatures that bind the first of a chain, under the key that its admission names, to a member known here; `None` if the chain does not lead to one.
+    pub(super) fn signatures(&self, mesh: MeshId, chain: &[Endorsed]) -> Option<Vec<Job>> {
         let mut jobs = Vec::new();
-        for (place, admission) in chain.iter().enumerate() {
-            let known = self.key_of(admission.admitter);
-            // The next one says which key its node has; an id is bound to its first key, so nobody can say another.
-            let claimed = chain.get(place + 1).filter(|next| next.node == admission.admitter);
-            let claimed = claimed.filter(|next| next.key.first_node_id() == next.node).map(|next| next.key);
+        for (place, Endorsed { admission, .. }) in chain.iter().enumerate() {
+            let next = chain.get(place + 1).filter(|next| next.admission.node == admission.admitter);
+            let known = self.accepted_keys(admission.admitter);
+            let is_known = !known.is_empty();
+            // The next one says which keys its node had; an id is bound to its first key, so nobody can say another.
+            let (keys, more) = match next {
+                Some(next) if is_known => rotation::lead(next.admission.node, &next.rotations, &known),
+                Some(next) => next.keys()?,
+                None => (known, Vec::new()),
+            };
+            if keys.is_empty() {
+                return None;
+            }
             let (message, signature) = (admission.statement(mesh), admission.signature.clone());
-            jobs.push(Job::Verify { key: known.or(claimed)?, message, signature });
-            if known.is_some() {
+            jobs.extend(more);
+            jobs.push(Job::Verify { keys, message, signature });
+            if is_known {
                 return Some(jobs);
             }
         }
@@ -204,11 +275,21 @@ impl Mesh {
             checking.token = self.next_number();
             self.outputs.push_back(Output::Work { token: checking.token, job });
             self.introductions.checking.insert(node, checking);
-        } else if !self.is_member(node) {
-            sometimes!(MemberIntroduced);
-            self.introductions.known.insert(node, checking.entry);
-            self.announce_roster();
+            return true;
         }
+        match checking.introduced {
+            Introduced::Member(entry) if !self.is_member(node) => {
+                sometimes!(MemberIntroduced);
+                self.introductions.known.insert(node, entry);
+            }
+            Introduced::NextKey { number, key } if self.is_member(node) => {
+                rare!(NextKeyIntroduced);
+                self.introductions.next_keys.insert(node, (number, key));
+                self.drop_introduced();
+            }
+            Introduced::Member(_) | Introduced::NextKey { .. } => return true,
+        }
+        self.announce_roster();
         true
     }
 
@@ -216,14 +297,45 @@ impl Mesh {
     pub(super) fn drop_introduced(&mut self) {
         let members = &self.state.members;
         self.introductions.known.retain(|node, _| !members.contains_key(node));
+        let mut next_keys = core::mem::take(&mut self.introductions.next_keys);
+        next_keys.retain(|&node, (number, _)| {
+            let later = self.member(node).is_none_or(|member| member.rotations.number < *number);
+            later && self.is_member(node)
+        });
+        self.introductions.next_keys = next_keys;
+    }
+}
+
+impl Endorsed {
+    /// The keys the node had, the present one last, and what to check before that is believed. An id is bound to its first key: the key that the admission
+    /// names is that, or the rotations lead to it from there.
+    pub(super) fn keys(&self) -> Option<(Vec<PublicKey>, Vec<Job>)> {
+        let Self { admission: Admission { node, key, .. }, rotations } = self;
+        if key.first_node_id() == *node {
+            return Some(rotation::lead(*node, rotations, &[*key]));
+        }
+        let first = rotations.iter().map(|rotation| rotation.old).find(|old| old.first_node_id() == *node)?;
+        Some(rotation::lead(*node, rotations, &[first])).filter(|(keys, _)| keys.contains(key))
+    }
+
+    pub(super) fn to_wire(&self) -> proto::Admission {
+        proto::Admission {
+            rotations: self.rotations.iter().map(rotation::rotation_out).collect(),
+            ..admission_out(&self.admission)
+        }
+    }
+
+    fn from_wire(mut shown: proto::Admission) -> Result<Self, Malformed> {
+        let rotations = rotation::records_in(core::mem::take(&mut shown.rotations))?;
+        Ok(Self { admission: admission_in(shown)?, rotations })
     }
 }
 
 /// Reads an endorsement: a node's own admission first.
-pub(super) fn read(endorsement: &[u8]) -> Result<Vec<Admission>, Malformed> {
+pub(super) fn read(endorsement: &[u8]) -> Result<Vec<Endorsed>, Malformed> {
     let found = proto::Endorsement::decode(endorsement).map_err(|_| Malformed("endorsement"))?;
     if found.chain.len() > ENDORSEMENT_MAX {
         return Err(Malformed("an endorsement is too long"));
     }
-    found.chain.into_iter().map(admission_in).collect()
+    found.chain.into_iter().map(Endorsed::from_wire).collect()
 }

@@ -7,6 +7,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use super::rotation;
 use super::state::{bad_node_name, valid_node_name};
 use super::store::{Membership, StoredJoin};
 use super::token::{Door, JoinToken, TokenError};
@@ -21,7 +22,7 @@ use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Now, Span};
 use crate::when::When;
-use crate::work::PublicKey;
+use crate::work::{Job, PublicKey};
 
 /// Version of the conversation between joiner and admitting node.
 pub const JOIN_VERSION: u32 = 1;
@@ -37,6 +38,8 @@ pub(super) struct Joining {
     stored: bool,
     /// The connection to the right node.
     lane: Option<LaneId>,
+    /// A connection to a node that may be the right one under a later key, and what is left to check of that.
+    proving: Option<Proving>,
     dials: u32,
     again: Instant,
     deadline: Instant,
@@ -44,6 +47,15 @@ pub(super) struct Joining {
     trouble: String,
     /// Whether the admitting node itself said so: that tells more than silence after it.
     told: bool,
+}
+
+/// The node that the token names may have another key by now.
+#[derive(Clone, Debug)]
+struct Proving {
+    lane: LaneId,
+    peer_key: PublicKey,
+    token: u64,
+    left: Vec<Job>,
 }
 
 /// A join that succeeded, answered when this node has applied its own admission: whatever it is asked then works.
@@ -174,6 +186,7 @@ impl Mesh {
             replica,
             stored: false,
             lane: None,
+            proving: None,
             dials: 0,
             again,
             deadline,
@@ -219,19 +232,67 @@ impl Mesh {
     }
 
     /// A dialled lane is up and its far end has proven `peer_key`.
-    pub(super) fn on_join_lane_up(&mut self, now: Now, lane: LaneId, peer_key: PublicKey) {
-        let Some(joining) = self.joining.as_mut().filter(|j| j.lane.is_none()) else {
+    pub(super) fn on_join_lane_up(&mut self, now: Now, lane: LaneId, peer_key: PublicKey, rotations: &[u8]) {
+        let Some(joining) = self.joining.as_mut().filter(|j| j.lane.is_none() && j.proving.is_none()) else {
             return self.close(lane, CloseReason::Surplus);
         };
-        let expected = joining.way().map(|(_, door)| door.key_hash);
-        if Some(Digest::of_bytes(&peer_key.0)) != expected {
-            let reason = CloseReason::Unwelcome("it does not hold the key that the join token names".into());
-            rare!(JoinedAnImpostor);
-            let address = joining.address();
-            self.close(lane, reason.clone());
-            self.outputs.push_back(Output::Event(Event::PeerRefused { node: None, reason }));
-            return self.end_join(Err(Refusal::Impostor(address)));
+        let Some((_, door)) = joining.way() else { return self.close(lane, CloseReason::Surplus) };
+        if Digest::of_bytes(&peer_key.0) == door.key_hash {
+            return self.ask_to_join(now, lane, peer_key);
         }
+        // The token may be older than the key.
+        let rotations = rotation::decode(rotations).unwrap_or_default();
+        let named = |key: &PublicKey| Digest::of_bytes(&key.0) == door.key_hash;
+        let from: Vec<PublicKey> = rotations.iter().map(|r| r.old).filter(named).take(1).collect();
+        let (keys, mut left) = rotation::lead(door.node, &rotations, &from);
+        match left.pop() {
+            Some(job) if keys.contains(&peer_key) => {
+                let token = self.next_number();
+                if let Some(joining) = &mut self.joining {
+                    joining.proving = Some(Proving { lane, peer_key, token, left });
+                    joining.again = now.monotonic + self.config.join_retry.times(8);
+                }
+                self.outputs.push_back(Output::Work { token, job });
+            }
+            _ => self.meet_impostor(lane),
+        }
+    }
+
+    /// A signature under a rotation was checked; `false` if it belongs to no join.
+    pub(super) fn on_door_verified(&mut self, now: Now, token: u64, valid: bool) -> bool {
+        let Some(joining) = &mut self.joining else { return false };
+        let Some(mut proving) = joining.proving.take_if(|proving| proving.token == token) else {
+            return false;
+        };
+        if !valid {
+            self.meet_impostor(proving.lane);
+            return true;
+        }
+        if let Some(job) = proving.left.pop() {
+            proving.token = self.next_number();
+            self.outputs.push_back(Output::Work { token: proving.token, job });
+            if let Some(joining) = &mut self.joining {
+                joining.proving = Some(proving);
+            }
+        } else {
+            rare!(JoinedUnderLaterKey);
+            self.ask_to_join(now, proving.lane, proving.peer_key);
+        }
+        true
+    }
+
+    fn meet_impostor(&mut self, lane: LaneId) {
+        let reason = CloseReason::Unwelcome("it does not hold the key that the join token names".into());
+        rare!(JoinedAnImpostor);
+        let address = self.joining.as_ref().map(Joining::address).unwrap_or_default();
+        self.close(lane, reason.clone());
+        self.outputs.push_back(Output::Event(Event::PeerRefused { node: None, reason }));
+        self.end_join(Err(Refusal::Impostor(address)));
+    }
+
+    /// The right node is at the other end.
+    fn ask_to_join(&mut self, now: Now, lane: LaneId, peer_key: PublicKey) {
+        let Some(joining) = &mut self.joining else { return };
         joining.lane = Some(lane);
         joining.note("the admitting node did not answer");
         joining.again =
@@ -242,7 +303,7 @@ impl Mesh {
             token: joining.token.secret.token_id(),
             node: self.own,
             name: self.config.name.clone(),
-            key: self.config.key,
+            key: self.keys.shown(),
             addresses: self.config.addresses.clone(),
             api: self.config.api.clone(),
             replica: joining.replica,
@@ -258,6 +319,12 @@ impl Mesh {
 
     pub(super) fn on_joining_lane_down(&mut self, now: Now, lane: LaneId) {
         let retry = self.config.join_retry;
+        if let Some(joining) = self.joining.as_mut()
+            && joining.proving.take_if(|proving| proving.lane == lane).is_some()
+        {
+            joining.note("the connection was lost before an answer came");
+            joining.again = now.monotonic + retry;
+        }
         if let Some(joining) = self.joining.as_mut().filter(|j| j.lane == Some(lane)) {
             joining.lane = None;
             sometimes!(JoinAnswerLost);
@@ -356,7 +423,7 @@ impl Mesh {
         self.spare_replica = result.is_err().then_some(joining.replica);
         let stored = StoredJoin { token: None, replica: self.spare_replica };
         self.outputs.push_back(Output::Persist(stored.record()));
-        if let Some(lane) = joining.lane {
+        if let Some(lane) = joining.lane.or(joining.proving.map(|proving| proving.lane)) {
             self.close(lane, CloseReason::Surplus);
         }
         if let (Some(request), Err(refusal)) = (joining.request, result) {
@@ -374,7 +441,8 @@ impl Mesh {
         }
         if joining.stored && joining.again <= now.monotonic {
             sometimes!(JoinDialledAgain);
-            if let Some(lane) = joining.lane.take() {
+            let proving = joining.proving.take().map(|proving| proving.lane);
+            if let Some(lane) = joining.lane.take().or(proving) {
                 self.close(lane, CloseReason::Silent);
             }
             self.dial(now);

@@ -54,6 +54,11 @@ impl Control {
         self.stability.len()
     }
 
+    /// Whether a member is known to hold an entry.
+    pub(super) fn holds(&self, node: NodeId, index: LogIndex) -> bool {
+        self.matches.get(&node).is_some_and(|known| *known >= index)
+    }
+
     /// Where the configuration stands.
     pub(super) fn configured(&self) -> LogIndex {
         self.configured

@@ -9,7 +9,7 @@
 //! `voters`, `spread` and `stability` (who votes), `seed`, `token`, `join`, `admit` (how a mesh begins and grows), `join_key` (the key of the mesh itself), `introduce` (members that
 //! were admitted while this node was away), `eviction` and `evict` (how members go), `recovery`, `trail`, `fencing`, `recover` and `rival` (without a quorum), `parted` (a node that went), `mode` (how the mesh is, and what that
 //! forbids), `describe` (what members say of themselves), `stop` (a member
-//! that takes no part for a while), `identity` and `doubles` (a node that exists twice), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
+//! that takes no part for a while), `identity` and `doubles` (a node that exists twice), `rotation` and `rotate` (a node's key gives way to another), `updates` (what reaches every member; invariants M20 to M23), `events` (what is told of all
 //! this), `wire`, `snapshot`, `store`. Agreed configuration: `table` and `handlers` (what it holds), `writes`, `reads`, `watches`.
 //!
 //! # Invariants
@@ -57,6 +57,10 @@
 //!   two records of a node the later one holds.
 //! - **M51** A node that is shown that it exists twice, or that another copy of it is the only one, says nothing that counts, at its next starts too,
 //!   until an operator says that it is the only copy; then it goes on under fresh replica ids.
+//! - **M60** A member has another key only by a rotation that follows its last one and is signed by both keys; a key that it gave up is none of its keys again.
+//! - **M61** What a node proves and signs with is a key that is on its disk; its next key not before the mesh agreed on it.
+//! - **M62** A key that is not known is taken for a member's only if rotations lead to it from one that is.
+//! - **M63** A node whose disk holds nothing but keys it gave up says nothing that counts.
 //! - **M40** One voter at a time is exchanged for one learner: where that can be committed, the number of voters stays, and the exchanges come to rest.
 //! - **M41** What is remembered of how steadily members were heard is bounded by the members.
 
@@ -93,6 +97,8 @@ mod requests;
 mod rival;
 mod room;
 mod roster;
+mod rotate;
+pub mod rotation;
 mod seed;
 mod snapshot;
 mod spread;
@@ -218,6 +224,8 @@ pub struct Mesh {
     stopping: stop::Stopping,
     /// Nodes that exist twice.
     doubles: doubles::Doubles,
+    /// This node's own keys.
+    keys: rotate::Keys,
     awaited: BTreeMap<Receipt, Awaited>,
     last_number: u64,
     outputs: VecDeque<Output>,
@@ -229,10 +237,11 @@ impl Mesh {
     #[must_use]
     pub fn new(config: Config, own: NodeId, rng: Rng, planted: Planted) -> Self {
         Self {
+            keys: rotate::Keys::new(config.key, config.next_key, config.key_number),
             config,
             own,
             rng,
-            state: State::default(),
+            state: State { planted, ..State::default() },
             stored: LogIndex(0),
             cut: LogIndex(0),
             membership: None,
@@ -289,7 +298,7 @@ impl Mesh {
         match Space::from_number(key.space).ok_or_else(|| store::damaged(key, &"unknown space"))? {
             Space::Membership => self.membership = Some(Membership::read(head).map_err(sense)?),
             Space::State => {
-                self.state = State::decode(head).map_err(sense)?;
+                self.state = State { planted: self.planted, ..State::decode(head).map_err(sense)? };
                 self.stored = self.state.applied;
             }
             Space::Token => {
@@ -333,6 +342,7 @@ impl Mesh {
         }
         self.restored_kept_streams();
         self.restored_identity();
+        self.restored_keys(now);
         let Some(membership) = self.membership.clone() else { return };
         self.begin_cursors(membership.mesh);
         self.restored_fence();
@@ -389,7 +399,11 @@ impl Mesh {
             Input::RoutesChanged => self.look_soon(now),
             Input::Unreached(nodes) => self.on_unreached(now, nodes),
             Input::Fenced { proof, endorsement } => self.on_fenced(&proof, &endorsement),
-            Input::JoinLaneUp { lane, peer_key } => self.on_join_lane_up(now, lane, peer_key),
+            Input::JoinLaneUp { lane, peer_key, rotations } => {
+                self.on_join_lane_up(now, lane, peer_key, &rotations);
+            }
+            Input::RotateNodeKey { request, finish } => self.on_rotate_node_key(now, request, finish),
+            Input::KeyRetired(rotations) => self.on_key_retired(&rotations),
             Input::JoinFailed { address, what } => self.on_join_failed(&address, &what),
             Input::JoinMessage { lane, peer_key, message } => {
                 self.on_join_message(now, lane, peer_key, message);
@@ -454,9 +468,9 @@ impl Mesh {
         let (mode, stopping) = (self.judgement.next_deadline(), self.stopping.next_deadline());
         let recovering = self.recovery.next_deadline();
         let own = [describing, joining, welcome, seeding, requests, control, recovering];
-        let others =
-            [admissions, reports, watches, reads, evicting, mode, stopping, self.doubles.next_deadline()];
-        own.into_iter().chain(others).flatten().min()
+        let others = [admissions, reports, watches, reads, evicting, mode, stopping];
+        let identity = [self.doubles.next_deadline(), self.keys.next_deadline()];
+        own.into_iter().chain(others).chain(identity).flatten().min()
     }
 
     /// Panics if an invariant does not hold.
@@ -464,8 +478,8 @@ impl Mesh {
         assert!(self.stored <= self.state.applied, "M11: what is stored was applied");
         assert!(self.cut <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
-        // Beside commands: one request per admission, the founding, the node's own change, its description, cursors, and a barrier.
-        let most = self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + 5;
+        // Beside commands: one request per admission, the founding, the node's own change, its description, cursors, its key, and a barrier.
+        let most = self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + 6;
         assert!(self.requests.pending() <= most, "M5: requests are bounded");
         assert!(self.requests.served() <= self.config.served_max, "M5: served requests are bounded");
         assert!(self.requests.served() == 0 || self.control.leading, "M7: only a leader serves");
@@ -486,6 +500,7 @@ impl Mesh {
         self.check_fencing();
         self.check_stop();
         self.check_doubles();
+        self.check_keys();
         assert!(
             self.control.remembered() <= self.state.members.len() + 1,
             "M41: of whom is remembered that it was away"
@@ -609,7 +624,8 @@ impl Mesh {
     fn on_work_done(&mut self, now: Now, token: u64, done: Done) {
         match done {
             Done::Signature(signature) => {
-                if !self.on_identity_signed(now, token, &signature)
+                if !self.on_key_signed(now, token, &signature)
+                    && !self.on_identity_signed(now, token, &signature)
                     && !self.on_founding_signed(token, &signature)
                     && !self.on_recovery_signed(now, token, &signature)
                     && !self.on_eviction_signed(now, token, &signature)
@@ -618,13 +634,17 @@ impl Mesh {
                 }
             }
             Done::Verified(valid) => {
-                if !self.on_identity_verified(now, token, valid)
+                if !self.on_key_verified(now, token, valid)
+                    && !self.on_door_verified(now, token, valid)
+                    && !self.on_identity_verified(now, token, valid)
                     && !self.on_introduction_verified(token, valid)
                     && !self.on_shown_verified(now, token, valid)
                 {
                     self.on_verified(now, token, valid);
                 }
             }
+            Done::NextKey(made) => self.on_next_key(now, token, made),
+            Done::Kept(kept) => self.on_key_kept(now, token, kept),
             Done::Digest(_) => {}
         }
     }
@@ -655,6 +675,7 @@ impl Mesh {
         self.on_recovery_deadline(now);
         self.on_stop_deadline(now);
         self.on_double_deadline(now);
+        self.on_key_deadline(now);
     }
 
     fn next_number(&mut self) -> u64 {

@@ -40,6 +40,11 @@ impl Judgement {
         self.look_at
     }
 
+    /// Whether no path leads to a member, as far as was seen.
+    pub(super) fn misses(&self, node: NodeId) -> bool {
+        self.unreached.contains(&node)
+    }
+
     /// Whether a path leads to a member, as far as was seen.
     pub(super) fn reaches(&self, node: NodeId) -> bool {
         self.seen.is_some() && !self.unreached.contains(&node)
@@ -155,6 +160,8 @@ impl Mesh {
             | Body::Update { .. }
             | Body::Evict(_)
             | Body::Recover(_)
+            // A key that was stolen must not stay good because half of the mesh is away.
+            | Body::RotateNodeKey { .. }
             // What a member says of itself, and what it has processed, changes nothing for others.
             | Body::Describe { .. }
             | Body::Updates(Change::Processed { .. })

@@ -18,7 +18,7 @@ use crate::record::{Forget, Record};
 use crate::recovery::{LogPlace, LogTrail};
 use crate::update::UpdateDelivery;
 use crate::when::When;
-use crate::work::Job;
+use crate::work::{Job, PublicKey};
 
 /// What the part wants.
 #[derive(Clone, Debug)]
@@ -132,7 +132,19 @@ pub enum Output {
     /// Members that are new, or of whom something has changed since they were told.
     Members(Vec<RosterEntry>),
     /// What this node shows to members that do not know it: comes with the roster, and when it has changed.
-    Endorsement(Bytes),
+    Endorsement {
+        /// Its admission, its admitter's, and so on.
+        endorsement: Bytes,
+        /// Its own rotations, for joiners.
+        rotations: Bytes,
+    },
+    /// Prove that key of this node's on new connections.
+    ShowKey {
+        /// Which.
+        key: PublicKey,
+        /// The rotation that brought it.
+        number: u64,
+    },
     /// Where the mesh stands. Comes before the roster that follows from it.
     Bounds {
         /// Its epoch.

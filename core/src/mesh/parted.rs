@@ -13,6 +13,7 @@ use wattle_proto::mesh as proto;
 use super::entry::Body;
 use super::eviction::{Eviction, eviction_in, eviction_out};
 use super::introduce;
+use super::rotation;
 use super::snapshot;
 use super::store::{Space, state_record};
 use super::wire::{self, Malformed, id_bytes};
@@ -114,7 +115,10 @@ impl Mesh {
     /// Why nothing is served here, if this node was a member and is none any more.
     #[must_use]
     pub fn served_no_more(&self) -> Option<Refusal> {
-        if let Some(refusal) = self.refused_as_double().or_else(|| self.stopped_by_operator()) {
+        let lost = self.key_lost().map(|why| Refusal::KeyRetired(why.into()));
+        if let Some(refusal) =
+            lost.or_else(|| self.refused_as_double()).or_else(|| self.stopped_by_operator())
+        {
             return Some(refusal);
         }
         self.parted().map(|parted| match parted.eviction.left {
@@ -142,18 +146,24 @@ impl Mesh {
         }
         let (message, signature) = (eviction.statement(mesh), eviction.signature.clone());
         let mut left = Vec::new();
-        if let Some(key) = self.key_of(leader) {
-            left.push(Job::Verify { key, message, signature });
-        } else {
-            let Ok(chain) = introduce::read(endorsement) else { return };
-            let Some(first) = chain.first().filter(|a| a.node == leader && a.key.first_node_id() == leader)
-            else {
-                return;
-            };
-            let Some(chain_jobs) = self.signatures(mesh, &chain) else { return };
-            left.extend(chain_jobs);
-            left.push(Job::Verify { key: first.key, message, signature });
-        }
+        let known = self.accepted_keys(leader);
+        let chain = introduce::read(endorsement).unwrap_or_default();
+        let first = chain.first().filter(|first| first.admission.node == leader);
+        let (keys, more) = match first {
+            Some(first) if !known.is_empty() => rotation::lead(leader, &first.rotations, &known),
+            Some(first) => {
+                let (Some((keys, mut more)), Some(jobs)) = (first.keys(), self.signatures(mesh, &chain))
+                else {
+                    return;
+                };
+                more.extend(jobs);
+                (keys, more)
+            }
+            None if known.is_empty() => return,
+            None => (known, Vec::new()),
+        };
+        left.extend(more);
+        left.push(Job::Verify { keys, message, signature });
         let Some(job) = left.pop() else { return };
         let token = self.next_number();
         self.shown.insert(token, Shown { eviction, left });
@@ -255,6 +265,9 @@ impl Mesh {
         for id in waiting.collect::<Vec<_>>() {
             self.when_durable(super::Awaited::Reply(id, Err(refusal())));
         }
+        for id in self.keys.take_waiting() {
+            self.when_durable(super::Awaited::Reply(id, Err(refusal())));
+        }
         if let Some(run) = self.recovery.run.take() {
             self.when_durable(super::Awaited::Reply(run.request(), Err(refusal())));
         }
@@ -289,6 +302,7 @@ impl Mesh {
         self.recovery = super::fencing::Fencing::default();
         self.judgement = super::mode::Judgement::default();
         self.stopping = super::stop::Stopping::default();
+        self.keys.forget();
         self.shown.clear();
         self.doubles.forget_others(self.own);
         self.told_bounds = None;

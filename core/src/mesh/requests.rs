@@ -9,6 +9,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::entry::{Body, Entry, Request};
+use super::rotation::Step;
 use super::state::Effect;
 use super::updates::Change;
 use super::wire::{Message, Verdict};
@@ -48,6 +49,10 @@ pub(super) enum Purpose {
     Cursors,
     /// What this node says of itself.
     Describe,
+    /// This node has a next key.
+    NextKey,
+    /// The old one is good no more.
+    RetireKey,
 }
 
 #[derive(Clone, Debug)]
@@ -104,6 +109,8 @@ impl Requests {
             | Purpose::Cursors
             | Purpose::Describe
             | Purpose::Founding
+            | Purpose::NextKey
+            | Purpose::RetireKey
             | Purpose::OwnChange => None,
         };
         pending.into_iter().filter_map(client).collect()
@@ -121,6 +128,11 @@ impl Requests {
     /// How many requests are for such a purpose.
     pub(super) fn count(&self, purpose: impl Fn(&Purpose) -> bool) -> usize {
         self.pending.values().filter(|p| purpose(&p.purpose)).count()
+    }
+
+    /// Asks for it no more; what was asked may be done yet.
+    pub(super) fn give_up(&mut self, purpose: &Purpose) {
+        self.pending.retain(|_, pending| pending.purpose != *purpose);
     }
 
     /// Whether the command is on its way to the log.
@@ -284,9 +296,16 @@ impl Mesh {
             return self.answer(from, request, Verdict::Refused("a member speaks for itself only".into()));
         }
         match &body {
-            Body::Describe { node, .. } if *node != from => {
+            Body::Describe { node, .. } | Body::RotateNodeKey { node, .. } if *node != from => {
                 let reason = "a member speaks for itself only".into();
                 return self.answer(from, request, Verdict::Refused(reason));
+            }
+            Body::RotateNodeKey { node, step: Step::Retire { hurry, .. } } => {
+                let member = self.state.members.get(node);
+                if member.is_some_and(|member| !self.may_retire(now, member, *hurry)) {
+                    sometimes!(RetirementWaits);
+                    return self.answer(from, request, Verdict::Busy);
+                }
             }
             Body::Updates(Change::Processed { .. }) if from != self.own => {
                 let reason = "what members have processed is gathered by the leader".into();
@@ -310,8 +329,8 @@ impl Mesh {
         let Some(admission) = body.admission() else {
             return self.propose(now, key, seen, body);
         };
-        let admitter = if admission.admitter == from { self.key_of(from) } else { None };
-        let (Some(signer), Some(mesh)) = (admitter, self.mesh_id()) else {
+        let signers = self.accepted_keys(from);
+        let Some(mesh) = self.mesh_id().filter(|_| admission.admitter == from && !signers.is_empty()) else {
             return self.answer(
                 from,
                 request,
@@ -319,7 +338,7 @@ impl Mesh {
             );
         };
         let job = Job::Verify {
-            key: signer,
+            keys: signers,
             message: admission.statement(mesh),
             signature: admission.signature.clone(),
         };
@@ -416,6 +435,7 @@ impl Mesh {
                     | Effect::Described(_)
                     | Effect::Updates(_)
                     | Effect::KeyRotated(_)
+                    | Effect::KeyChanged { .. }
                     | Effect::Recovered { .. }
                     | Effect::Evicted { .. } => {
                         let reason = "the mesh decided something else under this request's number";
@@ -433,6 +453,7 @@ impl Mesh {
                 self.on_update_decided((kind, id), waits, result);
             }
             (Purpose::Describe, result) => self.on_described(now, result),
+            (Purpose::NextKey | Purpose::RetireKey, result) => self.on_rotation_decided(now, &result),
             (Purpose::Founding | Purpose::OwnChange | Purpose::Cursors, _) => {}
         }
     }
@@ -447,6 +468,7 @@ impl Mesh {
             Purpose::Admission(node) => self.on_admission_decided(now, node, Err(refusal)),
             Purpose::Update { kind, id, waits } => self.on_update_decided((kind, id), waits, Err(refusal)),
             Purpose::Describe => self.on_described(now, Err(refusal)),
+            Purpose::NextKey | Purpose::RetireKey => self.on_rotation_decided(now, &Err(refusal)),
             Purpose::Founding | Purpose::OwnChange | Purpose::Cursors => {}
         }
     }

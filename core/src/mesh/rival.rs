@@ -92,6 +92,7 @@ fn asked_for(data: &[u8]) -> bool {
         | Body::DeleteConfig { .. }
         | Body::Configure { .. }
         | Body::RotateKey { .. }
+        | Body::RotateNodeKey { .. }
         | Body::Evict(_) => true,
     }
 }

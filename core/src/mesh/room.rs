@@ -9,6 +9,7 @@ use crate::description::{Described, Description};
 
 use super::entry::Admission;
 use super::eviction::{EVICTED_BYTES, EVICTED_MAX};
+use super::rotation::Rotations;
 use super::state::{DECIDED_MAX, FORMER_MAX, Member, State, Stream};
 
 /// Most bytes of the encoded state, updates not counted: they have [`super::updates::UPDATES_BYTES_MAX`] of their own. Room for as many members as
@@ -21,6 +22,10 @@ pub(super) const TABLES_BYTES_MAX: usize =
 const FIXED_BYTES: usize = 96;
 const FORMER_BYTES: usize = 18;
 const KEY_BYTES: usize = 34;
+/// A rotation, with the signatures of both keys and the one that ends it.
+const ROTATION_BYTES: usize = 284;
+/// The counts beside the rotations.
+const ROTATIONS_BYTES: usize = 40;
 /// Tag and length of a text in a list.
 const ITEM_BYTES: usize = 4;
 
@@ -30,7 +35,14 @@ impl Member {
         member_bytes(&self.name, &self.addresses, self.api.as_deref(), &self.signature)
             + self.region.as_ref().map_or(0, |region| region.len() + ITEM_BYTES)
             + self.former.len() * FORMER_BYTES
-            + self.keys.len() * KEY_BYTES
+            + (self.keys.len() + 1) * KEY_BYTES
+            + self.rotations.bytes()
+    }
+}
+
+impl Rotations {
+    fn bytes(&self) -> usize {
+        ROTATIONS_BYTES + self.records.len() * ROTATION_BYTES
     }
 }
 
@@ -78,12 +90,17 @@ impl State {
     /// Whether the member that `admission` makes has room, in words if not.
     pub(super) fn has_room_for_member(&self, admission: &Admission) -> Result<(), String> {
         let Admission { name, addresses, api, signature, .. } = admission;
+        let none = Rotations::default().bytes();
         let (before, keys, former) = match self.members.get(&admission.node) {
-            Some(member) => (member.bytes(), member.keys.len(), (member.former.len() + 1).min(FORMER_MAX)),
+            Some(member) => (
+                member.bytes() + none - member.rotations.bytes(),
+                member.keys.len(),
+                (member.former.len() + 1).min(FORMER_MAX),
+            ),
             None => (0, 1, 0),
         };
         let after = member_bytes(name, addresses, api.as_deref(), signature);
-        self.has_room(before, after + keys * KEY_BYTES + former * FORMER_BYTES)
+        self.has_room(before, after + (keys + 1) * KEY_BYTES + none + former * FORMER_BYTES)
     }
 
     /// Panics if the bytes were miscounted or are too many.

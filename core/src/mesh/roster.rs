@@ -6,6 +6,9 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
+use super::rotation;
 use super::state::Member;
 use super::wire::RosterEntry;
 use super::{Mesh, Output};
@@ -42,11 +45,22 @@ impl Mesh {
         self.state.members.contains_key(&node) || self.heard_of(node).is_some()
     }
 
-    /// The current key of a member.
+    /// The keys that are good for `node`, everywhere: on connections and under whatever it signs. They are those of the last entry that this node knows, in
+    /// this life or the one before; until the log tells of the node, those it was told or shown; and a next key that it was shown leads from these.
+    /// None for a node that is no member.
     #[must_use]
-    pub fn key_of(&self, node: NodeId) -> Option<PublicKey> {
-        let agreed = self.state.members.get(&node).and_then(|m| m.keys.first());
-        agreed.copied().or_else(|| self.heard_of(node).and_then(|keys| keys.first().copied()))
+    pub fn accepted_keys(&self, node: NodeId) -> Vec<PublicKey> {
+        let member = self.member(node);
+        let known = member.map(|member| &member.keys[..]).or_else(|| self.heard_of(node));
+        let mut keys = known.map(<[PublicKey]>::to_vec).unwrap_or_default();
+        if self.planted.has(Bug::RetiredKeyAccepted) {
+            keys.extend(member.iter().flat_map(|member| member.rotations.records.iter().map(|r| r.old)));
+            keys.dedup();
+        }
+        if let Some(next) = self.introductions.next_key(node).filter(|key| !keys.contains(key)) {
+            keys.push(next);
+        }
+        keys
     }
 
     /// The members for those who talk to them.
@@ -57,10 +71,11 @@ impl Mesh {
             all.extend(membership.roster.iter().map(|entry| (entry.node, entry.clone())));
         }
         all.extend(self.introductions.known().map(|e| (e.node, e.clone())));
-        for member in self.state.members.values() {
-            all.insert(member.node, roster_entry(member));
+        for member in self.state.members.values().chain(self.marks.all_recalled()) {
+            all.insert(member.node, self.roster_entry(member));
         }
-        all.extend(self.marks.all_recalled().map(|member| (member.node, roster_entry(member))));
+        // Also of whom only the join or others told: what was shown since counts.
+        all.values_mut().for_each(|entry| entry.keys = self.accepted_keys(entry.node));
         all.into_values().collect()
     }
 
@@ -92,7 +107,7 @@ impl Mesh {
     /// Tells of members that entries just admitted or changed.
     pub(super) fn announce_members(&mut self, changed: &[NodeId]) {
         self.announce_bounds();
-        let member = |node: &NodeId| self.state.members.get(node).map(roster_entry);
+        let member = |node: &NodeId| self.member(*node).map(|member| self.roster_entry(member));
         let members: Vec<RosterEntry> = changed.iter().filter_map(member).collect();
         if !self.planted.strikes(Bug::NewMembersNotTold, || !members.is_empty()) {
             self.outputs.push_back(Output::Members(members));
@@ -104,16 +119,21 @@ impl Mesh {
 
     fn announce_endorsement(&mut self) {
         let endorsement = self.endorsement(self.own);
-        self.outputs.push_back(Output::Endorsement(endorsement));
+        let own = self.state.members.get(&self.own);
+        let rotations = own.map(|own| rotation::encode(&own.rotations.records)).unwrap_or_default();
+        self.outputs.push_back(Output::Endorsement { endorsement, rotations });
     }
-}
 
-/// A member for those who talk to it.
-fn roster_entry(member: &Member) -> RosterEntry {
-    RosterEntry {
-        node: member.node,
-        name: member.name.clone(),
-        keys: member.keys.clone(),
-        addresses: member.addresses.clone(),
+    /// A member for those who talk to it.
+    fn roster_entry(&self, member: &Member) -> RosterEntry {
+        let records = &member.rotations.records;
+        let gave_up = records.iter().any(|rotation| rotation.retired.is_some());
+        RosterEntry {
+            node: member.node,
+            name: member.name.clone(),
+            keys: self.accepted_keys(member.node),
+            addresses: member.addresses.clone(),
+            rotations: if gave_up { rotation::encode(records) } else { Bytes::new() },
+        }
     }
 }

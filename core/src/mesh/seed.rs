@@ -21,7 +21,6 @@ use crate::digest::Digest;
 use crate::id::{MeshId, ReplicaId, RequestId};
 use crate::node::command::{Refusal, Reply};
 use crate::time::{Instant, Now, Wall};
-use crate::work::Job;
 
 /// A seeding that was asked for and is not answered yet.
 #[derive(Clone, Debug)]
@@ -57,8 +56,7 @@ impl Mesh {
         let mesh = MeshId(u128::from(now.wall.0) << 80 | self.rng.u128() >> 48);
         let replica = ReplicaId(self.rng.u128());
         let message = self.own_admission(replica, Bytes::new()).statement(mesh);
-        let token = self.next_number();
-        self.outputs.push_back(Output::Work { token, job: Job::Sign(message) });
+        let token = self.sign(message);
         let deadline = now.monotonic + self.config.join_timeout;
         self.seeding = Some(Seeding { request, mesh, name, replica, signing: Some(token), deadline });
     }
@@ -67,7 +65,7 @@ impl Mesh {
         Admission {
             node: self.own,
             name: self.config.name.clone(),
-            key: self.config.key,
+            key: self.keys.shown(),
             addresses: self.config.addresses.clone(),
             api: self.config.api.clone(),
             replica,
@@ -174,7 +172,7 @@ impl Mesh {
         let token = JoinToken {
             mesh: self.mesh_id()?,
             node: self.own,
-            key_hash: Digest::of_bytes(&self.config.key.0),
+            key_hash: Digest::of_bytes(&self.keys.shown().0),
             addresses: self.config.addresses.clone(),
             secret,
             expiry: Wall(now.wall.0.saturating_add(self.config.token_lifetime.as_millis())),

@@ -10,12 +10,14 @@ use super::eviction::{EVICTED_MAX, evicted_in, evicted_out, eviction_in, evictio
 use super::join_key::JoinKey;
 use super::recovery::{recovered_in, recovered_out};
 use super::room::{TABLES_BYTES_MAX, description_bytes};
+use super::rotation::{rotations_in, rotations_out};
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
 use super::table::Table;
 use super::updates;
 use super::wire::{self, Malformed, id_bytes};
 use crate::digest::Digest;
 use crate::id::{LogIndex, StreamInstance};
+use crate::planted::Planted;
 use crate::time::Wall;
 
 impl State {
@@ -74,6 +76,7 @@ impl State {
             join_key: stored.join_key.map(join_key_in).transpose()?,
             config: Table::decode(stored.config, stored.settled)?,
             bytes: 0,
+            planted: Planted::none(),
             members: BTreeMap::new(),
             names: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -155,6 +158,8 @@ pub(super) fn member_out(member: &Member) -> proto::Member {
         signature: member.signature.clone(),
         joined: member.joined.0,
         index: member.index.0,
+        rotations: rotations_out(&member.rotations),
+        admitted: wire::key_bytes(&member.admitted),
     }
 }
 
@@ -166,6 +171,8 @@ pub(super) fn member_in(member: proto::Member) -> Result<Member, Malformed> {
         node: wire::node(&member.node)?,
         name: wire::text(member.name, wire::TEXT_MAX)?,
         keys: wire::keys(&member.keys)?,
+        admitted: wire::key(&member.admitted)?,
+        rotations: rotations_in(member.rotations)?,
         addresses: wire::addresses(member.addresses)?,
         api: wire::optional(member.api)?,
         region: wire::region(member.region)?,

@@ -161,6 +161,8 @@ mod tests {
                     node: node(number),
                     name: alloc::format!("n{number}"),
                     keys: alloc::vec![PublicKey([number as u8; 32])],
+                    admitted: PublicKey([number as u8; 32]),
+                    rotations: Default::default(),
                     addresses: Vec::new(),
                     api: None,
                     region: Some(String::from(*region)).filter(|region| !region.is_empty()),

@@ -10,12 +10,14 @@ use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{Evicted, Eviction};
 use super::join_key::JoinKey;
 use super::room::stream_bytes;
+use super::rotation::{Rotations, Step};
 use super::table::Table;
 use super::updates::{self, Updates};
 use crate::description::Described;
 use crate::epoch::Epoch;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::node::command::Refusal;
+use crate::planted::Planted;
 use crate::recovery::Recovered;
 use crate::time::Wall;
 use crate::work::PublicKey;
@@ -40,8 +42,12 @@ pub struct Member {
     pub node: NodeId,
     /// Its name, unique in the mesh.
     pub name: String,
-    /// Its accepted keys, the current one first.
+    /// Its accepted keys: the present one, and while it gives way the next.
     pub keys: Vec<PublicKey>,
+    /// The key that its admission names.
+    pub admitted: PublicKey,
+    /// How it came to its keys.
+    pub rotations: Rotations,
     /// Where others dial it; empty if it only dials out.
     pub addresses: Vec<String>,
     /// Where its API listens.
@@ -120,6 +126,13 @@ pub enum Effect {
     Configured(LogIndex),
     /// The mesh has another join key, by that entry.
     KeyRotated(LogIndex),
+    /// A member has another key, beside the one it had or, if that is retired, in its place.
+    KeyChanged {
+        /// Which member.
+        node: NodeId,
+        /// Whether the old key is good no more.
+        retired: bool,
+    },
     /// A member is one no more.
     Evicted {
         /// Who.
@@ -188,6 +201,7 @@ pub struct State {
     pub recovered: Option<Recovered>,
     /// What members, streams and descriptions take of the encoded state, at most.
     pub(super) bytes: usize,
+    pub(super) planted: Planted,
 }
 
 /// Whether `name` can name a stream.
@@ -278,6 +292,10 @@ impl State {
             Body::Close { .. } => Err(Refusal::Busy),
             Body::Describe { node, .. } if done => Ok(Effect::Described(*node)),
             Body::Describe { .. } => Err(Refusal::Busy),
+            Body::RotateNodeKey { node, step } if done => {
+                Ok(Effect::KeyChanged { node: *node, retired: matches!(step, Step::Retire { .. }) })
+            }
+            Body::RotateNodeKey { .. } => Err(Refusal::Busy),
             Body::Updates(change) => self.updates.recall(change, done).map(Effect::Updates),
             Body::SetConfig { .. } if done => Ok(Effect::ConfigSet(self.decided_by(entry.request))),
             Body::DeleteConfig { .. } if done => Ok(Effect::ConfigDeleted(self.decided_by(entry.request))),
@@ -346,6 +364,12 @@ impl State {
                 let done = self.updates.apply(entry.origin, self.time, change, &self.members);
                 done.map(Effect::Updates)
             }
+            // The leader saw who asks; whoever else puts it into the log does nothing by it.
+            Body::RotateNodeKey { node, .. } if *node != entry.origin => Err(Refusal::Busy),
+            Body::RotateNodeKey { node, step: Step::Next(rotation) } => self.next_key(index, *node, rotation),
+            Body::RotateNodeKey { node, step: Step::Retire { number, signature, .. } } => {
+                self.retire_key(*node, *number, signature)
+            }
             Body::Evict(wish) => self.evict(entry.request, wish),
             Body::Recover(recover) => self.recover(recover),
             &Body::Forbidden { unreachable, members } => Err(Refusal::Critical { unreachable, members }),
@@ -387,8 +411,8 @@ impl State {
             None if self.evicted.get(&admission.node).is_some_and(|gone| gone.had(admission.replica)) => {
                 return Err("its replica id was given up before".into());
             }
-            None if admission.node != admission.key.first_node_id() => {
-                return Err("its node id does not belong to its key".into());
+            None if !self.belongs(admission) => {
+                return Err("its node id does not belong to its key, or that key gave way to another".into());
             }
             None if self.members.len() >= MEMBERS_MAX => {
                 return Err(alloc::format!("the mesh is full: it has {MEMBERS_MAX} members"));
@@ -402,6 +426,15 @@ impl State {
                 admission.name
             )),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether the key of a node that is no member is its own: the one it had when it was a member, if that is remembered, or else its first.
+    fn belongs(&self, admission: &Admission) -> bool {
+        let Admission { node, key, .. } = admission;
+        match self.evicted.get(node) {
+            Some(gone) => gone.keys.contains(key),
+            None => key.first_node_id() == *node,
         }
     }
 
@@ -428,7 +461,9 @@ impl State {
 
     fn insert(&mut self, index: LogIndex, admission: &Admission) {
         let before = self.members.remove(&admission.node);
-        let past = self.evicted.remove(&admission.node).map(Evicted::replicas).unwrap_or_default();
+        let evicted = self.evicted.remove(&admission.node);
+        let number = evicted.as_ref().map_or(0, |gone| gone.rotated);
+        let past = evicted.map(Evicted::replicas).unwrap_or_default();
         if let Some(before) = &before {
             self.names.remove(&before.name);
         }
@@ -436,6 +471,8 @@ impl State {
             Some(b) => (b.joined, b.index, b.keys.clone(), b.former.clone()),
             None => (self.time, index, Vec::from([admission.key]), past),
         };
+        let fresh = Rotations { number, ..Rotations::default() };
+        let rotations = before.as_ref().map_or(fresh, |before| before.rotations.clone());
         if let Some(before) = &before
             && before.replica != admission.replica
         {
@@ -449,6 +486,8 @@ impl State {
             node: admission.node,
             name: admission.name.clone(),
             keys,
+            admitted: admission.key,
+            rotations,
             addresses: admission.addresses.clone(),
             api: admission.api.clone(),
             region: None,
@@ -535,7 +574,7 @@ impl State {
         for (node, member) in &self.members {
             assert_eq!(*node, member.node, "M2: members stand under their id");
             assert_eq!(self.names.get(&member.name), Some(node), "M2: names and members agree");
-            assert!(!member.keys.is_empty(), "M3: a member has a key");
+            member.check_keys();
             assert!(member.former.len() <= FORMER_MAX, "M5: former replicas are bounded");
             assert!(!member.former.contains(&member.replica), "M3: a replica id given up never returns");
         }

@@ -12,6 +12,7 @@ use wattle_proto::mesh as proto;
 use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{evict_in, evict_out};
 use super::recovery::{self, RecoveryMessage};
+use super::rotation;
 use super::token::Secret;
 use super::updates::{self, Cursors};
 use crate::agreed::{CHANGES_MAX, Expected, VALUE_BYTES_MAX};
@@ -155,6 +156,8 @@ pub struct RosterEntry {
     pub keys: Vec<PublicKey>,
     /// Where it can be dialled.
     pub addresses: Vec<String>,
+    /// What shows who comes with a key that it gave up that this is so; empty if it gave up none. A joiner is not told.
+    pub rotations: Bytes,
 }
 
 impl Message {
@@ -368,6 +371,7 @@ fn body_out(body: &Body) -> proto::Body {
             changes: changes.iter().map(|(key, value)| setting_out(key, value)).collect(),
             expected: expected.map(|version| version.0),
         }),
+        Body::RotateNodeKey { node, step } => Kind::RotateNodeKey(rotation::step_out(*node, step)),
         Body::Evict(wish) => Kind::Evict(evict_out(wish)),
         Body::Recover(recover) => Kind::Recover(recovery::recover_out(recover)),
         &Body::Forbidden { unreachable, members } => {
@@ -423,6 +427,10 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
         Kind::Configure(c) => {
             Body::Configure { changes: settings_in(c.changes)?, expected: c.expected.map(LogIndex) }
         }
+        Kind::RotateNodeKey(asked) => {
+            let (node, step) = rotation::step_in(asked)?;
+            Body::RotateNodeKey { node, step }
+        }
         Kind::Evict(wish) => Body::Evict(evict_in(wish)?),
         Kind::Recover(recover) => Body::Recover(Box::new(recovery::recover_in(recover)?)),
         Kind::Forbidden(proto::Forbidden { unreachable, members }) => {
@@ -468,6 +476,7 @@ pub(super) fn admission_out(admission: &Admission) -> proto::Admission {
         replica: id_bytes(admission.replica.to_bytes()),
         admitter: id_bytes(admission.admitter.to_bytes()),
         signature: admission.signature.clone(),
+        rotations: Vec::new(),
     }
 }
 
@@ -503,6 +512,7 @@ pub(super) fn roster(entries: Vec<proto::RosterEntry>) -> Result<Vec<RosterEntry
             name: text(e.name, TEXT_MAX)?,
             keys: keys(&e.keys)?,
             addresses: addresses(e.addresses)?,
+            rotations: Bytes::new(),
         })
     };
     entries.into_iter().map(read).collect()

@@ -13,6 +13,7 @@ use crate::id::{
 };
 use crate::recovery::{RecoverCommand, RecoverRefusal, RecoverReply};
 use crate::update::{Lagging, UpdateCommand, UpdateKind, UpdateReply};
+use crate::work::PublicKey;
 
 /// A wish of the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,11 @@ pub enum Command {
     },
     /// Go on without those with whom the mesh lost its quorum. Answered by [`Reply::Recovery`].
     Recover(RecoverCommand),
+    /// Have this node's identity key give way to a new one, during which either is good. Answered by [`Reply::NodeKey`].
+    RotateNodeKey {
+        /// The old key is to be good no more as soon as that can be, also of a rotation under way; the answer comes then.
+        finish: bool,
+    },
     /// Leave the mesh. Answered by [`Reply::Left`].
     Leave {
         /// Although this node is an end of open streams: they wait until they are closed or sealed.
@@ -169,6 +175,13 @@ pub enum Reply {
     },
     /// About the recovery of a lost quorum.
     Recovery(RecoverReply),
+    /// This node has another key.
+    NodeKey {
+        /// Which.
+        key: PublicKey,
+        /// Whether the old one is good no more.
+        retired: bool,
+    },
     /// This node belongs to no mesh any more.
     Left,
     /// This node takes no part in its mesh.
@@ -304,6 +317,17 @@ pub enum Refusal {
     /// This node exists twice, or another copy of it is the only one.
     #[error("{0}")]
     DuplicateIdentity(String),
+    /// This node's disk holds nothing but a key that was retired.
+    #[error("{0}")]
+    KeyRetired(String),
+    /// The key of this node is giving way to another already.
+    #[error(
+        "the key of this node is giving way to another already (rotation {0}): that ends by itself once the members know the new one;          `wattle node key rotate --finish` ends it now"
+    )]
+    RotationUnderWay(u64),
+    /// The next key could not be stored, so nobody heard of it.
+    #[error("the next key of this node could not be stored beside the present one, which stays: {0}")]
+    KeyNotStored(String),
     /// An operator stopped this node's mesh while a change was under way.
     #[error(
         "the mesh was stopped at this node before it was known what became of this: it may have been done, or be done yet"

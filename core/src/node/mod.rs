@@ -61,12 +61,24 @@ pub struct Identity {
     pub node: NodeId,
     /// Unique in the mesh, for people.
     pub name: String,
-    /// The key it proves on every connection.
+    /// The first key on its disk: it proves that on every connection until it knows of a better one.
     pub key: PublicKey,
+    /// The key that is to take its place, if there is one.
+    pub next_key: Option<PublicKey>,
+    /// The rotation that brought the first; 0 if it is the node's first key.
+    pub key_number: u64,
     /// Where others can dial it, `host:port`; empty if it only dials out.
     pub addresses: Vec<String>,
     /// Where its API listens, told to clients that ask the wrong node.
     pub api: Option<String>,
+}
+
+impl Identity {
+    /// A node with its first key.
+    #[must_use]
+    pub fn new(name: String, key: PublicKey, addresses: Vec<String>) -> Self {
+        Self { node: key.first_node_id(), name, key, next_key: None, key_number: 0, addresses, api: None }
+    }
 }
 
 /// Settings of a node.
@@ -100,16 +112,18 @@ impl Config {
     /// The defaults for a node of that identity.
     #[must_use]
     pub fn new(identity: Identity) -> Self {
-        let Identity { name, key, addresses, api, .. } = identity.clone();
+        let Identity { name, key, next_key, key_number, addresses, api, .. } = identity.clone();
+        let mesh =
+            mesh::Config { next_key, key_number, ..mesh::Config::new(name.clone(), key, addresses, api) };
         Self {
             identity,
             dial: Vec::new(),
             journal: journal::Config { rows_may_tear: false, slack_bytes: 1 << 20 },
-            link: link::Config::new(name.clone()),
+            link: link::Config::new(name),
             pairs: link::pairs::Config::default(),
             route: route::Config::default(),
             raft: raft::Config::default(),
-            mesh: mesh::Config::new(name, key, addresses, api),
+            mesh,
             stream: stream::Config::default(),
             gate: gate::Config::default(),
             planted: Planted::none(),
@@ -143,6 +157,8 @@ enum Phase {
 enum Loading {
     /// A payload of the stream part.
     Payload { token: u64, located: journal::Located },
+    /// Entries of a log.
+    Entries { token: u64, located: journal::Located },
     /// The oldest row, to be moved.
     Straggler,
 }
@@ -213,7 +229,7 @@ impl Node {
             lanes: Lanes::default(),
             egress: Tracked::new(Egress::default()),
             durability: Durability::new(planted),
-            journal: Journal::new(config.journal, planted),
+            journal: Journal::new(config.journal, planted).recalling(raft::recall, config.raft.log_bytes),
             loads: BTreeMap::new(),
             next_load: LoadId(1),
             outputs: VecDeque::new(),
@@ -340,8 +356,14 @@ impl Node {
             assert!(linked, "N4: the routes do not know which links are up");
         }
         if level == Level::Full {
-            let all = self.mesh.members().all(|member| self.links.keys_of(member.node) == Some(&member.keys));
-            let only = self.links.roster().all(|node| self.mesh.is_member(node));
+            let all = self
+                .mesh
+                .members()
+                .all(|member| self.links.keys_of(member.node) == Some(&self.mesh.accepted_keys(member.node)));
+            let only = self.links.roster().all(|node| {
+                let keys = self.mesh.accepted_keys(node);
+                !keys.is_empty() && self.links.keys_of(node) == Some(&keys)
+            });
             assert!(all && only, "M15: the links do not know the members");
             self.check_deadlines();
         }
@@ -489,7 +511,7 @@ impl Node {
     fn later(&self, load: LoadId) -> Option<u64> {
         let payload = |loading: &Loading| match loading {
             Loading::Payload { token, .. } => Some(*token),
-            Loading::Straggler => None,
+            Loading::Entries { .. } | Loading::Straggler => None,
         };
         self.loads.range(load..).rev().find_map(|(_, loading)| payload(loading))
     }
@@ -507,6 +529,14 @@ impl Node {
                 let token = self.later(load).filter(|_| mixed).unwrap_or(token);
                 let bytes = bytes.filter(|bytes| located.is(bytes));
                 self.streams.handle(self.now, stream::Input::Loaded { token, bytes });
+            }
+            Some(Loading::Entries { token, located }) => {
+                self.journal.loaded(located.row);
+                let bytes = bytes.filter(|bytes| located.is(bytes));
+                if let Err(damage) = self.groups.loaded(self.now, token, bytes.as_ref()) {
+                    let what = alloc::format!("row {} cannot be read back: {damage}", located.row);
+                    self.stop(Rejected::Damaged(what));
+                }
             }
             None => {}
         }

@@ -14,7 +14,7 @@ use crate::id::{
 use crate::payload::Payload;
 use crate::time::Instant;
 use crate::update::UpdateDelivery;
-use crate::work::{Job, WorkId};
+use crate::work::{Job, PublicKey, WorkId};
 
 /// Names a dial; never used twice in one life of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +71,8 @@ pub enum Output {
         /// Why, for people.
         reason: CloseReason,
     },
+    /// Prove that identity key of the node's own on connections made from now on; those that are up stay as they are.
+    ShowKey(PublicKey),
     /// Messages for a handler, in order.
     Deliver(Delivery),
     /// Updates for a handler, in order.
@@ -208,6 +210,11 @@ pub enum Event {
     DuplicateIdentity {
         /// The starts that were about at once, or that of the only copy.
         boots: Vec<crate::id::BootId>,
+        /// What happened, and what to do.
+        why: String,
+    },
+    /// This node's disk holds nothing but an identity key that was retired: it takes no part.
+    KeyRetired {
         /// What happened, and what to do.
         why: String,
     },

@@ -36,6 +36,7 @@ impl Node {
             standing: self.mesh.standing(),
             activity: self.mesh.activity(),
             duplicate: self.mesh.double(),
+            key_retired: self.mesh.key_lost().map(Into::into),
             parted: self.mesh.parted().map(crate::mesh::Parted::words),
             recovery: self.mesh.recovery_status(),
             former: self.mesh.evicted().map(former_status).collect(),
@@ -47,6 +48,7 @@ impl Node {
             refusing: self.refusing(now),
             journal_bytes,
             journal_live_bytes,
+            logs: self.groups.memory(),
         })
     }
 
@@ -141,6 +143,8 @@ impl Node {
                 hops: if here { Some(0) } else { hops },
                 region: member.region.clone(),
                 voting: self.mesh.voting(now, member.node),
+                keys: self.mesh.accepted_keys(member.node),
+                rotation: member.rotations.number,
                 duplicated: if here { self.mesh.is_double() } else { self.mesh.is_twice(member.node) },
                 stopped: match here {
                     true => self.mesh.activity() == Activity::Stopped,

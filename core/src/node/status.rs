@@ -13,9 +13,11 @@ use crate::id::{
 };
 use crate::mesh::Activity;
 use crate::node::output::Standing;
+use crate::raft::Memory;
 use crate::recovery::RecoveryStatus;
 use crate::time::Span;
 use crate::update::UpdateStatus;
+use crate::work::PublicKey;
 
 /// The whole picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct Status {
     pub activity: Activity,
     /// Why this node takes no part and what to do, if it exists twice or another copy of it is the only one.
     pub duplicate: Option<String>,
+    /// What happened to this node, and what to do, if its disk holds nothing but a key that was retired.
+    pub key_retired: Option<String>,
     /// Why this node is no member any more, if it was one.
     pub parted: Option<String>,
     /// Recoveries of a lost quorum.
@@ -64,6 +68,8 @@ pub struct Status {
     pub journal_bytes: u64,
     /// Bytes of records that are alive.
     pub journal_live_bytes: u64,
+    /// What the logs of all groups take in memory, and what of them is on the disk only.
+    pub logs: Memory,
 }
 
 /// A member as seen from here.
@@ -89,6 +95,10 @@ pub struct MemberStatus {
     pub stopped: bool,
     /// Whether it exists twice, as far as this node knows: nobody hears what it says.
     pub duplicated: bool,
+    /// Its accepted keys: the present one, and while it gives way the next.
+    pub keys: Vec<PublicKey>,
+    /// How many rotations of its key were begun.
+    pub rotation: u64,
     /// Whether it votes in the control group.
     pub voter: bool,
     /// What it says of itself.

@@ -7,8 +7,7 @@ use crate::work::public_key;
 
 fn node() -> Node {
     let key = public_key(&[7; 32]);
-    let identity =
-        Identity { node: key.first_node_id(), name: "a".into(), key, addresses: Vec::new(), api: None };
+    let identity = Identity::new("a".into(), key, Vec::new());
     let mut config = Config::new(identity);
     config.journal.slack_bytes = 0;
     let mut node = Node::recover(config, [1; 32], BootId(1));

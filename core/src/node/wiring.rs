@@ -85,12 +85,13 @@ impl Node {
             }
             O::Rival { boot, claim } => self.mesh.handle(now, mesh::Input::Rival { boot, claim }),
             O::Identity(record) => self.mesh.handle(now, mesh::Input::Identity(record)),
+            O::KeyRetired(rotations) => self.mesh.handle(now, mesh::Input::KeyRetired(rotations)),
             O::Fenced(link::Fence { proof, endorsement }) => {
                 self.mesh.handle(now, mesh::Input::Fenced { proof, endorsement });
             }
             // Whoever dialled to join speaks first; the other end hears of it with the first message.
-            O::JoinLaneUp { lane, peer_key } if self.lanes.dialled(lane) => {
-                self.mesh.handle(now, mesh::Input::JoinLaneUp { lane, peer_key });
+            O::JoinLaneUp { lane, peer_key, rotations } if self.lanes.dialled(lane) => {
+                self.mesh.handle(now, mesh::Input::JoinLaneUp { lane, peer_key, rotations });
             }
             O::JoinLaneUp { .. } => {}
             O::JoinLaneDown { lane } => self.mesh.handle(now, mesh::Input::JoinLaneDown { lane }),
@@ -154,6 +155,7 @@ impl Node {
         match output {
             O::Persist(write) => write.records().for_each(|record| self.journal.append(record)),
             O::Forget(forget) => self.journal.forget(&forget),
+            O::Load { token, key } => self.load_entries(token, key),
             O::Notify(receipt) => self.send(When::Durable, Held::Raft(receipt)),
             O::Send { to, group, message, when } => {
                 self.parcel(
@@ -316,8 +318,13 @@ impl Node {
             O::Farewell(stopped) => self.routes.handle(now, route::Input::Stopped(stopped)),
             O::Offline(offline) => self.links.handle(now, link::Input::Offline(offline)),
             O::Gone(node) => self.groups.handle(now, raft::Input::Gone { group, node }),
-            O::Endorsement(endorsement) => {
+            O::Endorsement { endorsement, rotations } => {
                 self.links.handle(now, link::Input::Endorsement(endorsement));
+                self.links.handle(now, link::Input::OwnRotations(rotations));
+            }
+            O::ShowKey { key, number } => {
+                self.links.handle(now, link::Input::KeyShown { number });
+                self.outputs.push_back(Output::ShowKey(key));
             }
             O::StreamOpened { name, instance, source, target } => {
                 self.stream_opened(name, instance, source, target)
@@ -384,6 +391,7 @@ impl Node {
 
     fn roster(&mut self, roster: Vec<mesh::RosterEntry>) {
         let members = roster.iter().map(|entry| entry.node).collect();
+        self.gave_up(&roster);
         let keys = roster.into_iter().map(|entry| (entry.node, entry.keys)).collect();
         self.links.handle(self.now, link::Input::Roster(keys));
         self.routes.handle(self.now, route::Input::Members(members));
@@ -391,9 +399,18 @@ impl Node {
 
     fn members(&mut self, members: Vec<mesh::RosterEntry>) {
         let nodes = members.iter().map(|entry| entry.node).collect();
+        self.gave_up(&members);
         let keys = members.into_iter().map(|entry| (entry.node, entry.keys)).collect();
         self.links.handle(self.now, link::Input::Members(keys));
         self.routes.handle(self.now, route::Input::Joined(nodes));
+    }
+
+    /// Members that gave up keys: who comes with one of these is shown that.
+    fn gave_up(&mut self, members: &[mesh::RosterEntry]) {
+        for mesh::RosterEntry { node, rotations, .. } in members.iter().filter(|m| !m.rotations.is_empty()) {
+            let (node, rotations) = (*node, rotations.clone());
+            self.links.handle(self.now, link::Input::GaveUpKey { node, rotations });
+        }
     }
 
     /// The group of a stream lives at its two ends: the source votes, the target learns (rule C3).
@@ -519,6 +536,18 @@ impl Node {
         self.outputs.push_back(journal_place);
     }
 
+    fn load_entries(&mut self, token: u64, key: crate::record::Key) {
+        let located = self.journal.load(key).expect("R23: what a log takes for stored is in the journal");
+        let load = self.next_load();
+        self.loads.insert(load, Loading::Entries { token, located });
+        self.outputs.push_back(Output::Load {
+            load,
+            row: located.row,
+            offset: located.offset,
+            len: located.len,
+        });
+    }
+
     fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
@@ -564,6 +593,9 @@ impl Node {
             C::Recover(command) => self.recover_mesh(request, command),
             C::StopMesh { lasting } => self.mesh.handle(now, mesh::Input::Stop { request, lasting }),
             C::StartMesh => self.mesh.handle(now, mesh::Input::Start { request }),
+            C::RotateNodeKey { finish } => {
+                self.mesh.handle(now, mesh::Input::RotateNodeKey { request, finish });
+            }
             C::Leave { force } => self.mesh.handle(now, mesh::Input::Leave { request, force }),
             C::Publish { stream, writer, first, messages, wait } => {
                 let input = stream::Input::Publish { request, stream, writer, first, messages, wait };

@@ -99,12 +99,29 @@ impl Writer {
     }
 }
 
-/// A run of entries as a `LogRun`, written when that was known to be committed.
-pub(super) fn encode_run(run: &Entries, commit: LogIndex) -> Bytes {
+/// A run of entries as a `LogRun`.
+pub(super) fn encode_run(run: &Entries) -> Bytes {
     let len: usize = run.iter().map(|entry| field_len(entry_len(entry))).sum();
-    let mut writer = Writer(Vec::with_capacity(len + number_len(commit.0)));
+    let mut writer = Writer(Vec::with_capacity(len));
     run.iter().for_each(|entry| writer.entry(1, entry));
-    writer.number(2, commit.0);
+    writer.0.into()
+}
+
+/// What is read of it at every start, as a `RunHead`: it stands behind `before`, and was written when so much was known to be committed.
+pub(super) fn encode_head(run: &Entries, before: Chain, commit: LogIndex) -> Bytes {
+    let term = run.first().map_or(0, |entry| entry.term.0);
+    let change_len = |entry: &Entry| number_len(entry.index.0) + field_len(entry.data.len());
+    let changes: usize = run.configurations().map(|entry| field_len(change_len(entry))).sum();
+    let len = number_len(commit.0) + field_len(before.0.len()) + number_len(term) + changes;
+    let mut writer = Writer(Vec::with_capacity(len));
+    writer.number(1, commit.0);
+    writer.bytes(2, &before.0);
+    writer.number(3, term);
+    for entry in run.configurations() {
+        writer.length(4, change_len(entry));
+        writer.number(1, entry.index.0);
+        writer.bytes(2, &entry.data);
+    }
     writer.0.into()
 }
 

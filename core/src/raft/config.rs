@@ -59,6 +59,9 @@ pub struct Config {
     pub uncommitted_bytes: u64,
     /// The same for all groups together.
     pub node_uncommitted_bytes: u64,
+    /// What the logs of all groups may take in memory, what is read back of them included. Beyond it the oldest entries that are durable and
+    /// applied are on the disk only, but for the last run of each group. More serves members that lag from memory.
+    pub log_bytes: u64,
 }
 
 impl Config {
@@ -95,6 +98,7 @@ impl Default for Config {
             uncommitted_entries: 16_384,
             uncommitted_bytes: 1 << 30,
             node_uncommitted_bytes: 4 << 30,
+            log_bytes: 64 << 20,
         }
     }
 }

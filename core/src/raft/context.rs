@@ -7,6 +7,7 @@ use super::config::Config;
 use super::flow::Flows;
 use super::group::Group;
 use super::message::{Body, Message};
+use super::shelf::Shelf;
 use super::{Output, Receipt, Write, Written};
 use crate::id::{GroupId, LogIndex, NodeId};
 use crate::planted::Planted;
@@ -26,6 +27,8 @@ pub(super) struct Context<'a> {
     pub(super) held: &'a mut Held,
     /// What is under way to each node.
     pub(super) flows: &'a mut Flows,
+    /// What is read back from the disk.
+    pub(super) shelf: &'a mut Shelf,
     /// Leaders that are followed anew.
     pub(super) follows: &'a mut BTreeSet<NodeId>,
 }

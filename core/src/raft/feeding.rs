@@ -126,7 +126,7 @@ impl Group {
             return;
         }
         let member = progress.member;
-        if progress.next <= base.index {
+        if progress.next <= base.index || self.log.stored_run(progress.next).is_some() {
             rare!(ChildTooFarBehind);
             return self.leave(context, member);
         }
@@ -138,7 +138,7 @@ impl Group {
             Entries::new()
         };
         let end = entries.last().map_or(previous.index, |entry| entry.index);
-        assert!(end <= self.commit, "R23: {node} is sent entry {end}, which is not committed here");
+        assert!(end <= self.commit, "R27: {node} is sent entry {end}, which is not committed here");
         if relay.next_number == 0 {
             relay.next_number = NUMBERS + context.rng.below(NUMBERS);
         }
@@ -245,9 +245,9 @@ impl Group {
         let votes = self.log.configuration().votes(member);
         let mut owes = relay.asks();
         let count = relay.children.len();
-        assert!(count <= relay.most, "R24: {count} learners are fed");
+        assert!(count <= relay.most, "R28: {count} learners are fed");
         for (&node, child) in relay.children.iter() {
-            assert!(votes || own < node, "R24: {node} is fed, and stands before who feeds it");
+            assert!(votes || own < node, "R28: {node} is fed, and stands before who feeds it");
             let progress = &child.progress;
             let lacks = progress.next <= self.commit || progress.is_awaited() || !progress.is_streaming();
             assert!(

@@ -103,7 +103,7 @@ impl Group {
     /// Whether that node is followed already, without doubt, and nothing is to be told or asked for that.
     pub(super) fn hears(&self, own: NodeId, leader: NodeId) -> bool {
         self.followed() == Some(leader)
-            && (self.compared_leader == Some(self.term) || !self.is_voter(own))
+            && (self.compared_leader == NonZeroU64::new(self.term.0) || !self.is_voter(own))
             && !self.in_doubt
             && self.election.is_none()
             && self.attempts == 0
@@ -156,10 +156,10 @@ impl Group {
     /// changes another configuration.
     pub(super) fn replace_suffix(&mut self, context: &mut Context<'_>, new: Entries) -> bool {
         let first = new[0].index;
-        if first <= self.log.last().index.min(self.commit) {
+        let decided = self.decided_upto();
+        if first <= self.log.last().index.min(decided) {
             let what = alloc::format!(
-                "a leader wants to replace entry {first}, but everything up to {} is committed here",
-                self.commit
+                "a leader wants to replace entry {first}, but everything up to {decided} is committed here"
             );
             self.contradicted(context, first, what);
             return false;
@@ -223,17 +223,17 @@ impl Group {
             );
             return self.contradicted(context, index, what);
         }
-        if index <= self.commit {
+        let decided = self.decided_upto();
+        if index <= decided {
             rare!(CommittedContradicted);
             let what = alloc::format!(
-                "the leader's log differs at {index}, but everything up to {} is committed here",
-                self.commit
+                "the leader's log differs at {index}, but everything up to {decided} is committed here"
             );
             return self.contradicted(context, index, what);
         }
         sometimes!(AppendRefused);
         // Whole terms at a time: where one entry of a term differs, those before it probably do (section 5.3 of the paper).
-        let committed = self.log.place(self.commit).unwrap_or(self.log.base());
+        let committed = self.log.place_upto(decided);
         let place = self.log.before_term_at(index);
         let place = if place.index < committed.index { committed } else { place };
         self.refuse(context, from, number, place);
@@ -264,7 +264,7 @@ impl Group {
     fn asks_leader_from(&self) -> Option<(Member, u64, Place)> {
         let Role::Follower { leader: Some(leader) } = self.role else { return None };
         let ((_, from), number) = (self.led_by?, self.last_append?);
-        let place = self.log.place(self.commit.max(self.log.base().index)).unwrap_or(self.log.base());
+        let place = self.log.place_upto(self.commit);
         (self.standing == Standing::Sound && leader == from.node).then_some((from, number.get(), place))
     }
 }

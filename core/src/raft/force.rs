@@ -147,7 +147,7 @@ impl Group {
         let learns = !configuration.is_empty() && !configuration.votes(own);
         let whole = context.planted.strikes(Bug::LearnerTakenForCertain, || learns && certain < last.index);
         let certain = if whole { last.index } else { certain };
-        let certain = self.log.place(certain).unwrap_or(self.log.base());
+        let certain = self.log.place_upto(certain);
         Ok(End { term: self.term, last, certain })
     }
 

@@ -157,7 +157,7 @@ pub(super) struct Group {
     /// An only voter, and the life in which it asked here last: what it led in other lives is not heard.
     pub(super) fenced: Option<(NodeId, u64)>,
     /// The term whose leader's node was asked anew what it leads since the last doubt.
-    pub(super) compared_leader: Option<Term>,
+    pub(super) compared_leader: Option<NonZeroU64>,
     /// Elections since a leader was heard last.
     pub(super) attempts: u8,
     /// When an only voter last heard somebody else out.
@@ -467,7 +467,7 @@ impl Group {
 
     /// Sees to it that what the node of a leader says it leads is heard since it is followed: once, until it is doubted.
     fn compare_leader(&mut self, context: &mut Context<'_>, leader: NodeId) {
-        let now = Some(self.term);
+        let now = NonZeroU64::new(self.term.0);
         if !self.in_doubt && self.compared_leader != now && self.is_voter(context.own) {
             self.compared_leader = now;
             if context.planted.has(Bug::ListNotCompared) {
@@ -484,7 +484,14 @@ impl Group {
             upto = self.commit.min(self.log.last().index);
         }
         while self.applied < upto {
-            let entries = self.log.slice(self.applied.next(), upto, APPLIED);
+            let entries = match self.log.stored_run(self.applied.next()) {
+                None => self.log.slice(self.applied.next(), upto, APPLIED),
+                // The rest follows when these were read.
+                Some(run) => match self.stored_entries(context, run, (self.applied.next(), upto), APPLIED) {
+                    Some((_, entries)) => entries,
+                    None => return,
+                },
+            };
             let Some(last) = entries.last() else { return };
             self.applied = last.index;
             context.out.push_back(Output::Apply { group: self.id, entries });

@@ -78,6 +78,8 @@ pub(super) struct Progress {
     pub(super) round: u64,
     /// Waits in line for the budget of its node.
     in_line: bool,
+    /// What it is sent next is read from the disk.
+    reading: bool,
     /// It is to be sent what it lacks and has room for.
     pub(super) has_news: bool,
     /// It says that another member sends it what is committed.
@@ -105,6 +107,7 @@ impl Progress {
             sending: None,
             round: 0,
             in_line: false,
+            reading: false,
             has_news: true,
             fed: false,
             review: None,
@@ -126,7 +129,22 @@ impl Progress {
 
     /// Whether something will be sent to it, whatever it answers.
     pub(super) fn is_attended(&self) -> bool {
-        self.due_at().is_some() || self.is_in_line()
+        self.due_at().is_some() || self.is_in_line() || self.reading
+    }
+
+    /// What it is sent next is not here: it is told when that was read.
+    pub(super) fn begins_reading(&mut self) {
+        self.reading = true;
+    }
+
+    /// Something was read. Whether it waited for that.
+    pub(super) fn ends_reading(&mut self) -> bool {
+        core::mem::take(&mut self.reading)
+    }
+
+    /// Whether it waits for something that is read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reading
     }
 
     /// It says whether another member sends it what is committed.

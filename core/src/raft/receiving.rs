@@ -292,7 +292,7 @@ impl Group {
     }
 
     fn snapshot_matched(&mut self, context: &mut Context<'_>, to: Member, number: u64) {
-        let place = self.log.place(self.commit.min(self.log.durable())).unwrap_or(self.log.base());
+        let place = self.log.place_upto(self.commit.min(self.log.durable()));
         self.acknowledge(context, to, Reply::matched(number, place, 0));
     }
 }

@@ -9,10 +9,10 @@
 //! place i is to be fed by the member at place i / fan-out of that list; if that one does not, by any of those around it, then by the leader.
 //!
 //! Invariants:
-//! - **R23** Only what is committed is passed on; it is taken only behind what is here, by the chain, only from whoever was asked for it, and in no
+//! - **R27** Only what is committed is passed on; it is taken only behind what is here, by the chain, only from whoever was asked for it, and in no
 //!   earlier term than that of whoever passes it on.
-//! - **R24** Who learns feeds only those behind it, so that nobody feeds itself through others; nobody feeds more than twice the fan-out.
-//! - **R25** What a leader holds to be here of its log was said by this very replica; and who is fed is asked for it.
+//! - **R28** Who learns feeds only those behind it, so that nobody feeds itself through others; nobody feeds more than twice the fan-out.
+//! - **R29** What a leader holds to be here of its log was said by this very replica; and who is fed is asked for it.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -230,7 +230,7 @@ impl Group {
         let until = context.now + context.config.feed_patience;
         relay.feeder = Feeder::Asked { node, until, heard };
         self.wake_at(until);
-        let last = self.log.place(self.commit).unwrap_or(self.log.base());
+        let last = self.log.place_upto(self.decided_upto());
         self.send(context, node, self.term, Body::Feed { last, heard }, When::Now);
     }
 
@@ -313,7 +313,7 @@ impl Group {
             rare!(TermHeardFromFeeder);
             self.enter_term(context, term, None);
         }
-        let committed = self.log.place(self.commit).unwrap_or(self.log.base());
+        let committed = self.log.place_upto(self.decided_upto());
         let unseen = context.planted.strikes(Bug::FedRunNotCompared, || {
             append.previous.index == committed.index && append.previous != committed
         });
@@ -339,7 +339,7 @@ impl Group {
         };
         if let Some(first) = new.first() {
             let ahead = new.last().is_some_and(|last| last.term > self.term);
-            if ahead || first.index <= self.commit || self.log.misfit(&new).is_some() {
+            if ahead || first.index <= self.decided_upto() || self.log.misfit(&new).is_some() {
                 return self.distrust_feeder(context);
             }
             if !self.replace_suffix(context, new) {

@@ -111,9 +111,14 @@ impl Group {
         self.log.push(entry);
     }
 
-    /// What the entries behind the commit index weigh, up to `upto`.
+    /// Entries up to there are not counted as waiting to be committed. What is only stored was decided, in an earlier life if not in this one.
+    pub(super) fn decided_upto(&self) -> LogIndex {
+        self.commit.max(self.log.stored_upto().unwrap_or_default())
+    }
+
+    /// What the entries behind those that are decided weigh, up to `upto`.
     pub(super) fn burden_upto(&self, upto: LogIndex) -> u64 {
-        self.log.range(self.commit.next(), upto).map(burden).sum()
+        self.log.range(self.decided_upto().next(), upto).map(burden).sum()
     }
 
     /// Keeps one progress per other member of the configuration in force.
@@ -240,7 +245,7 @@ impl Group {
         if !news || !room || in_line {
             return false;
         }
-        // R25. What others pass on has time to come; then it is asked for, by an append without entries.
+        // R29. What others pass on has time to come; then it is asked for, by an append without entries.
         let mut asked_upto = None;
         if follows && progress.is_fed() && relay::may_relay(self.log.configuration()) {
             if context.planted.strikes(Bug::FedNeverReviewed, || true) {
@@ -273,14 +278,37 @@ impl Group {
         if progress.next <= last && progress.must_wait(context.flows, self.slot) {
             return false;
         }
+        let (next, limits) = (progress.next, context.config.message());
+        let stored = self.log.stored_run(asked_upto.unwrap_or(next));
+        if asked_upto.is_none()
+            && stored.is_some()
+            && progress.is_awaited()
+            && progress.under_way() >= context.shelf.for_one()
+        {
+            // What is lost on the way is to be here still when it is sent again.
+            return false;
+        }
+        let (previous, entries) = match (asked_upto, stored) {
+            (Some(upto), stored) => {
+                let end = stored.map(|(_, run)| run.end).or_else(|| self.log.place(upto));
+                (end.expect("R2: committed, and not below the base"), Entries::new())
+            }
+            (None, None) => {
+                let previous = self.log.place(next.before()).expect("R2: next lies within the log");
+                (previous, self.log.slice(next, last, limits))
+            }
+            (None, Some(run)) => {
+                let Some(found) = self.stored_entries(context, run, (next, last), limits) else {
+                    return self.waits_for_entries(place);
+                };
+                sometimes!(StoredSent);
+                found
+            }
+        };
+        let Role::Leader(leading) = &mut self.role else { return false };
+        let Some(progress) = leading.progress.at_mut(place) else { return false };
         leading.next_number += 1;
         let number = leading.next_number;
-        let previous = asked_upto.unwrap_or(progress.next.before());
-        let previous = self.log.place(previous).expect("R2: next lies within the log");
-        let entries = match asked_upto {
-            Some(_) => Entries::new(),
-            None => self.log.slice(progress.next, last, context.config.message()),
-        };
         let end = entries.last().map_or(previous.index, |entry| entry.index);
         let decided = !follows || entries.is_empty() || end <= self.commit;
         assert!(decided, "R10: {node} only learns, and hears of entry {end} before it is committed");
@@ -303,6 +331,15 @@ impl Group {
             self.wake_at(at);
         }
         true
+    }
+
+    /// The member at that place is sent nothing until entries for it were read. Says that nothing was sent.
+    fn waits_for_entries(&mut self, place: usize) -> bool {
+        let Role::Leader(leading) = &mut self.role else { return false };
+        if let Some(progress) = leading.progress.at_mut(place) {
+            progress.begins_reading();
+        }
+        false
     }
 
     /// What was sent to a member is sent again if it is not answered.
@@ -367,7 +404,7 @@ impl Group {
             }
             return self.news_for(from.node);
         }
-        if place.index > self.log.base().index && self.log.place(place.index) != Some(place) {
+        if place.index > self.log.base().index && !self.log.holds(place) {
             rare!(MemberHoldsMore);
             // It is durable there, and either this leader sent it in this term or it is committed: one of the two disks was rolled back.
             let what = alloc::format!(
@@ -440,7 +477,7 @@ impl Group {
         if index > self.commit && (own_term() || context.planted.has(Bug::OldTermCommit)) {
             // Mostly all that waits is decided together.
             let burden = if index == last { leading.uncommitted } else { self.burden_upto(index) };
-            let sizes = || self.log.range(self.commit.next(), index).map(size).sum();
+            let sizes = || self.log.range(self.decided_upto().next(), index).map(size).sum();
             let other = context.planted.strikes(Bug::OtherMeasureReleased, || burden != sizes());
             let burden = if other { sizes() } else { burden };
             if let Role::Leader(leading) = &mut self.role {

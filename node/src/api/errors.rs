@@ -54,6 +54,13 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::Impostor(_) => (Code::PermissionDenied, Reason::Impostor, ""),
         Refusal::Evicted(_) => (Code::FailedPrecondition, Reason::Evicted, ""),
         Refusal::DuplicateIdentity(_) => (Code::FailedPrecondition, Reason::DuplicateIdentity, ""),
+        Refusal::KeyRetired(_) => (Code::FailedPrecondition, Reason::KeyRetired, ""),
+        Refusal::RotationUnderWay(_) => (Code::FailedPrecondition, Reason::RotationUnderWay, ""),
+        Refusal::KeyNotStored(_) => (
+            Code::ResourceExhausted,
+            Reason::KeyNotStored,
+            "see to the data directory of that node, and ask again",
+        ),
         Refusal::MeshStopped => {
             (Code::FailedPrecondition, Reason::MeshStopped, "`wattle mesh start` lets it take part again")
         }
@@ -187,6 +194,8 @@ fn retriable(reason: Reason) -> bool {
             | Reason::NotReady
             | Reason::MeshStopped
             | Reason::DuplicateIdentity
+            | Reason::RotationUnderWay
+            | Reason::KeyNotStored
             | Reason::UpdatesFull
     )
 }
@@ -238,6 +247,9 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         Refusal::NotMember
         | Refusal::MeshStopped
         | Refusal::DuplicateIdentity(_)
+        | Refusal::KeyRetired(_)
+        | Refusal::RotationUnderWay(_)
+        | Refusal::KeyNotStored(_)
         | Refusal::StoppedMeanwhile
         | Refusal::UpdateTooOld { .. }
         | Refusal::Config(_)
@@ -387,6 +399,9 @@ mod tests {
             Refusal::LastMember,
             Refusal::MeshStopped,
             Refusal::DuplicateIdentity(text()),
+            Refusal::KeyRetired(text()),
+            Refusal::RotationUnderWay(3),
+            Refusal::KeyNotStored(text()),
             Refusal::StoppedMeanwhile,
             Refusal::OnlyVoter(text()),
             Refusal::Recovery(RecoverRefusal::Quorum { voters: text() }),

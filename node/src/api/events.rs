@@ -89,6 +89,7 @@ fn read(event: Event) -> Option<MeshEvent> {
         | Event::StateTooLarge { .. }
         | Event::Parted { .. }
         | Event::DuplicateIdentity { .. }
+        | Event::KeyRetired { .. }
         | Event::Space { .. } => return None,
     })
 }
@@ -105,6 +106,12 @@ fn read_mesh(event: M) -> MeshEvent {
         M::NodeUpdated { node, name } => of_node(Kind::NodeUpdated, node, name),
         M::NodeFailed { node, name } => of_node(Kind::NodeFailed, node, name),
         M::NodeDuplicated { node, name } => of_node(Kind::NodeDuplicated, node, name),
+        M::NodeKeyChanged { node, name, key, number, retired } => MeshEvent {
+            node_key: key.0.to_vec().into(),
+            rotation: number,
+            retired,
+            ..of_node(Kind::NodeKeyChanged, node, name)
+        },
         M::NodeStopped { node, name } => of_node(Kind::NodeStopped, node, name),
         M::NodeStarted { node, name } => of_node(Kind::NodeStarted, node, name),
         M::NodeRecovered { node, name } => of_node(Kind::NodeRecovered, node, name),

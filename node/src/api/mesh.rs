@@ -10,9 +10,10 @@ use wattle_proto::api::{
     GetMeshStatusRequest, InviteToMeshRequest, InviteToMeshResponse, JoinMeshRequest, JoinMeshResponse,
     LeaveMeshRequest, LeaveMeshResponse, ListConfigRequest, ListConfigResponse, MeshEvent, MeshEventFilter,
     MeshStatus, NodeDescription, RecoverMeshRequest, RecoverMeshResponse, RotateJoinKeyRequest,
-    RotateJoinKeyResponse, SeedMeshRequest, SeedMeshResponse, SendUpdateRequest, SetConfigRequest,
-    SetConfigResponse, SetMeshConfigRequest, SetMeshConfigResponse, SetUpdatePolicyRequest,
-    SetUpdatePolicyResponse, StartMeshRequest, StopMeshRequest, WatchConfigRequest, WatchConfigResponse,
+    RotateJoinKeyResponse, RotateNodeKeyRequest, RotateNodeKeyResponse, SeedMeshRequest, SeedMeshResponse,
+    SendUpdateRequest, SetConfigRequest, SetConfigResponse, SetMeshConfigRequest, SetMeshConfigResponse,
+    SetUpdatePolicyRequest, SetUpdatePolicyResponse, StartMeshRequest, StopMeshRequest, WatchConfigRequest,
+    WatchConfigResponse,
 };
 
 use super::data::Answers;
@@ -234,6 +235,19 @@ impl<W: World> MeshService for Mesh<W> {
         request: Request<RotateJoinKeyRequest>,
     ) -> Result<Response<RotateJoinKeyResponse>, Status> {
         mesh_config::rotate(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn rotate_node_key(
+        &self,
+        request: Request<RotateNodeKeyRequest>,
+    ) -> Result<Response<RotateNodeKeyResponse>, Status> {
+        let finish = request.into_inner().finish;
+        match ask(&self.world, Command::RotateNodeKey { finish }).await? {
+            Reply::NodeKey { key, retired } => {
+                Ok(Response::new(RotateNodeKeyResponse { key: key.0.to_vec().into(), retired }))
+            }
+            other => Err(out_of_place(&other)),
+        }
     }
 
     type WatchConfigStream = Answers<WatchConfigResponse>;

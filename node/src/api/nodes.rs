@@ -134,6 +134,8 @@ mod tests {
             hops: None,
             stopped: false,
             duplicated: false,
+            keys: Vec::new(),
+            rotation: 0,
             region: None,
             voting: String::new(),
             voter: false,

@@ -8,7 +8,7 @@ use super::commands::Desk;
 use crate::api::convert::id_text;
 use crate::client::{Client, Failure};
 use crate::output::status::{mode_name, standing_text};
-use crate::output::{Names, updates};
+use crate::output::{Names, fingerprint, updates};
 use crate::stop::Stop;
 
 /// How to watch.
@@ -31,6 +31,7 @@ enum Named {
     NodeFailed,
     NodeRecovered,
     NodeDuplicated,
+    NodeKeyChanged,
     NodeStopped,
     NodeStarted,
     LeaderChanged,
@@ -54,6 +55,7 @@ impl From<Named> for Kind {
             Named::NodeFailed => Self::NodeFailed,
             Named::NodeRecovered => Self::NodeRecovered,
             Named::NodeDuplicated => Self::NodeDuplicated,
+            Named::NodeKeyChanged => Self::NodeKeyChanged,
             Named::NodeStopped => Self::NodeStopped,
             Named::NodeStarted => Self::NodeStarted,
             Named::LeaderChanged => Self::LeaderChanged,
@@ -139,6 +141,11 @@ fn text(event: &MeshEvent, names: &Names) -> String {
         }
         Kind::ModeChanged => event.standing.as_ref().map_or_else(String::new, standing_text),
         Kind::Recovery => recovery_text(event, names),
+        Kind::NodeKeyChanged => {
+            let what = if event.retired { "in place of the one before" } else { "beside the one it has" };
+            let (key, rotation) = (fingerprint(&event.node_key), event.rotation);
+            format!("{} has key {key} {what} (rotation {rotation})", node_name(event, names))
+        }
         Kind::StreamOpened | Kind::StreamClosed => event.name.clone(),
         Kind::UpdateCommitted => {
             format!("{} update {}", updates::kind_name(event.update_kind()), event.update_number)
@@ -201,6 +208,13 @@ fn json(event: &MeshEvent, names: &Names) -> Value {
             with("evicted", event.evicted.into());
             with("epoch", event.epoch.into());
             with("asked_at", event.asked_at.as_ref().map(|node| names.name(node)).into());
+        }
+        Kind::NodeKeyChanged => {
+            with("node", node_name(event, names).into());
+            with("id", event.node.as_ref().map(|node| id_text(node)).into());
+            with("key", fingerprint(&event.node_key).into());
+            with("rotation", event.rotation.into());
+            with("retired", event.retired.into());
         }
         Kind::Recovery => {
             with("stage", event.stage.clone().into());

@@ -6,6 +6,7 @@ mod events;
 mod membership;
 mod mesh_config;
 mod mesh_key;
+mod node;
 mod recover;
 mod updates;
 
@@ -104,6 +105,9 @@ enum Command {
     /// Make, join or leave a mesh, or take a member out of it
     #[command(subcommand)]
     Mesh(MeshCommand),
+    /// Show one node and its identity key, or have that key give way to a new one
+    #[command(subcommand)]
+    Node(node::NodeCommand),
     /// Show the mesh: nodes, links, control group, streams
     ///
     /// As the node that is asked sees it, with a warning wherever the loss of a node would hurt or something stands still.
@@ -367,6 +371,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Mesh(MeshCommand::Start) => desk.start_mesh().await,
                 Command::Mesh(MeshCommand::Evict { member }) => desk.evict(member).await,
                 Command::Mesh(MeshCommand::Recover(arguments)) => desk.recover(arguments).await,
+                Command::Node(command) => desk.node_command(command).await,
                 Command::Status => desk.status().await,
                 Command::Config(command) => desk.config(command).await,
                 Command::Stream(StreamCommand::Open { name, from, to }) => desk.open(name, from, to).await,

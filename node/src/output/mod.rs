@@ -12,6 +12,7 @@ use std::io::Write;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
+use wattle_core::work::PublicKey;
 use wattle_proto::api::MeshStatus;
 
 use crate::api::convert::id_text;
@@ -60,6 +61,12 @@ impl Output {
         };
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
+}
+
+/// What people compare of a public key: an id made from it. That of a node's first key is the node's own.
+#[must_use]
+pub fn fingerprint(key: &[u8]) -> String {
+    PublicKey::from_slice(key).map_or_else(String::new, |key| key.first_node_id().to_string())
 }
 
 /// Rows under headings, in columns as wide as they must be.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wattle_proto::api::{MeshActivity, MeshMode, MeshStanding, MeshStatus};
 
-use super::{Names, recovery, stream, table, updates};
+use super::{Names, fingerprint, recovery, stream, table, updates};
 use crate::api::convert::id_text;
 
 /// The same in an order that people can find things in: by name.
@@ -270,6 +270,16 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
             member.name
         ));
     }
+    for member in status.members.iter().filter(|member| member.keys.len() > 1) {
+        warnings.push(format!(
+            "the key of {} is giving way (rotation {}): {} and {} are both good; if that does not end by itself, `wattle node key rotate --finish --node {}`",
+            member.name,
+            member.rotation,
+            fingerprint(&member.keys[0]),
+            fingerprint(&member.keys[1]),
+            member.name
+        ));
+    }
     for stream in &status.streams {
         if let Some(why) = &stream.stopped {
             warnings.push(format!("stream {} stopped on this node: {why}", stream.name));
@@ -299,6 +309,7 @@ pub fn json(status: &MeshStatus) -> Value {
         "members": status.members.iter().map(|member| json!({
             "id": id_text(&member.node), "name": member.name, "addresses": member.addresses, "api": member.api,
             "reachable": member.reachable, "hops": member.hops, "voter": member.voter, "stopped": member.stopped,
+            "keys": member.keys.iter().map(|key| fingerprint(key)).collect::<Vec<_>>(), "rotation": member.rotation,
             "duplicated": member.duplicated, "region": member.region, "voting": member.voting,
             "role": role(status, &member.node, member.voter),
         })).collect::<Vec<_>>(),
@@ -328,6 +339,10 @@ pub fn json(status: &MeshStatus) -> Value {
         })).collect::<Vec<_>>(),
         "journal_bytes": status.journal_bytes,
         "journal_live_bytes": status.journal_live_bytes,
+        "logs": json!({
+            "bytes": status.log_bytes, "read_bytes": status.log_read_bytes,
+            "stored_runs": status.log_stored_runs, "loads": status.log_loads,
+        }),
         "warnings": warnings(status),
     })
 }

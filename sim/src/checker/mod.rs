@@ -31,6 +31,7 @@
 //! | X26 | survivors of a lost quorum that go on keep what they had applied, and never apply what the lost decided since; the lost are no members there, and at another epoch; none of the lost gives up what it acknowledged |
 //! | X27 | a member that was stopped takes no part, at its next starts too if that was ordered, until it is started: nothing passes it, and it leads nothing that another could |
 //! | X40 | no node takes itself for one that exists twice: starts that follow one another prove nothing, whatever the network repeats and wherever disks were rolled back |
+//! | X41 | a node proves only keys that are on its disk; who knows that a key is retired keeps no connection under it; a sound node is never locked out by a new key |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
@@ -38,6 +39,7 @@ mod agreement;
 mod configuration;
 mod departures;
 mod handling;
+mod keys;
 mod linear;
 mod links;
 mod log;
@@ -61,6 +63,7 @@ pub use agreement::Agreement;
 pub use configuration::{Asked as ConfigAsked, Configuration, Told as ConfigTold, WISHES_MOST};
 pub use departures::Departures;
 pub use handling::Handling;
+pub use keys::Keys;
 pub use links::{Neighbours, Pauses};
 pub use log::{Ballot, Logs};
 pub use peers::{News, Peers};
@@ -154,6 +157,7 @@ mod fixture {
             recovery: wattle_core::recovery::RecoveryStatus::default(),
             parted: None,
             duplicate: None,
+            key_retired: None,
             standing: None,
             activity: wattle_core::mesh::Activity::Running,
             former: Vec::new(),
@@ -165,6 +169,7 @@ mod fixture {
             refusing: None,
             journal_bytes: 0,
             journal_live_bytes: 0,
+            logs: Default::default(),
         }
     }
 }

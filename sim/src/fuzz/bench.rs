@@ -188,7 +188,7 @@ impl Bench {
             }
             Operation::WorkDone(place) => {
                 if let Some((work, job)) = take(&mut self.works, place) {
-                    self.tell(Input::WorkDone { work, done: perform(&job, &self.secret()) });
+                    self.tell(Input::WorkDone { work, done: perform(&job, &[self.secret()]) });
                 }
             }
             Operation::Space(free) => self.tell(Input::Space { free }),
@@ -211,7 +211,7 @@ impl Bench {
     pub fn finish(&mut self) {
         for _ in 0..3 {
             for (work, job) in std::mem::take(&mut self.works) {
-                self.tell(Input::WorkDone { work, done: perform(&job, &self.secret()) });
+                self.tell(Input::WorkDone { work, done: perform(&job, &[self.secret()]) });
             }
             for load in std::mem::take(&mut self.loads) {
                 self.loaded(load, true);
@@ -274,7 +274,7 @@ impl Bench {
             Input::WorkDone { work, .. } => {
                 if let Some(place) = self.works.iter().position(|(open, _)| *open == work) {
                     let (work, job) = self.works.remove(place);
-                    self.tell(Input::WorkDone { work, done: perform(&job, &self.secret()) });
+                    self.tell(Input::WorkDone { work, done: perform(&job, &[self.secret()]) });
                 }
             }
             input => self.tell(input),
@@ -329,7 +329,7 @@ impl Bench {
                     }
                 }
                 Output::Deliver(delivery) => self.tally.delivered += delivery.messages.len() as u64,
-                Output::Reply { .. } | Output::Event(_) | Output::DeliverUpdates(_) => {}
+                Output::Reply { .. } | Output::Event(_) | Output::ShowKey(_) | Output::DeliverUpdates(_) => {}
             }
         }
     }

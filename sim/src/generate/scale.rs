@@ -39,6 +39,7 @@ pub(crate) fn plan(nodes: usize, seed: u64, length: Time) -> Plan {
         config: Vec::new(),
         departures: Vec::new(),
         stops: Vec::new(),
+        rotations: Vec::new(),
         recovery: None,
         faults: faults(nodes, seed, &edges, forming, until),
         beyond_repair: false,

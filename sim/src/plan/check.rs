@@ -33,6 +33,7 @@ impl Plan {
         self.check_departures()?;
         self.check_recovery()?;
         self.check_stops()?;
+        self.check_rotations()?;
         for &node in self.forsaken.iter().flat_map(|forsaken| &forsaken.nodes) {
             self.known(node, "who is forsaken")?;
         }
@@ -145,6 +146,16 @@ impl Plan {
         }
         if !self.departures.is_empty() {
             return Err("members go, or are lost with the quorum: not both in one plan".into());
+        }
+        Ok(())
+    }
+
+    fn check_rotations(&self) -> Result<(), String> {
+        for (index, rotation) in self.rotations.iter().enumerate() {
+            self.known(rotation.node, &format!("whose key gives way by rotation {index}"))?;
+            if rotation.at > LONGEST {
+                return Err(format!("rotation {index} begins after 1000000s"));
+            }
         }
         Ok(())
     }

@@ -107,7 +107,7 @@ impl<M: Machine> World<M> {
                     recorder.ended.entry(connection).or_insert(noted);
                 }
             }
-            Output::Trim { .. } | Output::Event(_) | Output::DeliverUpdates(_) => {}
+            Output::Trim { .. } | Output::Event(_) | Output::ShowKey(_) | Output::DeliverUpdates(_) => {}
         }
     }
 

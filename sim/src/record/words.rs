@@ -220,6 +220,7 @@ pub(super) fn output_fields(output: &Output) -> Vec<Field> {
             fields
         }
         Output::Close { lane, reason } => vec![field("lane", lane), field("reason", format!("{reason:?}"))],
+        Output::ShowKey(key) => vec![field("key of", key.first_node_id())],
         Output::Event(event) => vec![field("event", format!("{event:?}"))],
         Output::Trim { .. } | Output::Work { .. } | Output::Dial { .. } => Vec::new(),
     }

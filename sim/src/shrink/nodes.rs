@@ -137,6 +137,11 @@ fn keep_streams(plan: &mut Plan, moved: &dyn Fn(usize) -> usize, kept: &dyn Fn(u
         stop.node = node;
         stopped.insert(node)
     });
+    plan.rotations.retain_mut(|rotation| {
+        let Some(node) = kept(rotation.node) else { return false };
+        rotation.node = node;
+        true
+    });
     plan.registry.retain_mut(|call| {
         let Some(node) = kept(call.node) else { return false };
         call.node = node;

@@ -178,6 +178,9 @@ fn calls(plan: &Plan, _: Hint) -> Vec<Edit> {
     for range in ranges(plan.departures.len()) {
         edits.push(edit(move |plan| drop(plan.departures.drain(range.clone()))));
     }
+    for range in ranges(plan.rotations.len()) {
+        edits.push(edit(move |plan| drop(plan.rotations.drain(range.clone()))));
+    }
     for range in ranges(plan.stops.len()) {
         edits.push(edit(move |plan| drop(plan.stops.drain(range.clone()))));
     }

@@ -52,6 +52,9 @@ impl Toy {
             Command::Evict { member } => Some(Err(Refusal::UnknownNode(member))),
             Command::StopMesh { .. } => Some(Ok(Reply::MeshStopped)),
             Command::StartMesh => Some(Ok(Reply::MeshStarted)),
+            Command::RotateNodeKey { .. } => {
+                Some(Ok(Reply::NodeKey { key: self.config.identity.key, retired: true }))
+            }
             Command::Leave { .. } => Some(Err(Refusal::LastMember)),
             Command::CloseStream { name } => Some(SHARED.with_borrow_mut(|shared| {
                 let open = shared.streams.iter_mut().find(|stream| stream.0 == name);

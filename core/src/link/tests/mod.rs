@@ -6,6 +6,7 @@ mod fence;
 mod handshake;
 mod keepalive;
 mod offline;
+mod own_key;
 mod pairs;
 mod redial;
 mod rivals;
@@ -86,6 +87,7 @@ fn hello(node: u8, generation: u64) -> Hello {
         epoch_proofs: Vec::new(),
         round: 0,
         identity: Bytes::new(),
+        rotation: 0,
     }
 }
 

@@ -17,10 +17,11 @@ impl World {
         let one = last_boot(self);
         let name = self.hosts[host].config.name.clone();
         let copy = self.add(&name);
-        let Host { secret, config, disk, .. } = &self.hosts[host];
-        let (secret, config, disk) = (*secret, config.clone(), disk.clone());
+        let Host { secrets, config, disk, .. } = &self.hosts[host];
+        let (secrets, config, disk) = (secrets.clone(), config.clone(), disk.clone());
         let entry = &mut self.hosts[copy];
-        (entry.secret, entry.config, entry.disk) = (secret, config, disk);
+        (entry.secrets, entry.config, entry.disk) = (secrets, config, disk);
+        entry.node = entry.config.key.first_node_id();
         self.restart(copy);
         (copy, [one, last_boot(self)])
     }
@@ -173,8 +174,8 @@ fn both_copies_started_as_the_only_one_are_found_out_again() {
 
 /// A claim under the key of another member.
 fn forge(mut claim: Claim) -> Claim {
-    let job = crate::work::Job::Sign(claim.statement());
-    let crate::work::Done::Signature(signature) = perform(&job, &[1; 32]) else { panic!("not signed") };
+    let job = crate::work::Job::Sign { key: public_key(&[1; 32]), message: claim.statement() };
+    let crate::work::Done::Signature(signature) = perform(&job, &[[1; 32]]) else { panic!("not signed") };
     claim.signature = signature.into();
     claim
 }

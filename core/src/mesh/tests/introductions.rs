@@ -43,7 +43,7 @@ fn a_chain_of_admissions_introduces_a_member_until_the_log_does() {
         let (endorsement, key) = (world.mesh(2).endorsement(world.id(2)), world.hosts[2].config.key);
         shows(&mut world, endorsement, key);
         assert!(knows(&world, 2));
-        assert_eq!(world.mesh(0).key_of(world.id(2)), Some(key));
+        assert_eq!(world.mesh(0).accepted_keys(world.id(2)), [key]);
         assert_eq!(world.hosts[0].roster.iter().find(|e| e.name == "c").unwrap().addresses, ["c:7000"]);
         assert_eq!(knows(&world, 1), forgotten == 2, "b itself showed nothing");
         world.quorum = true;

@@ -54,7 +54,7 @@ fn a_node_joins_and_everybody_knows_it() {
     for host in 0..2 {
         assert_eq!(world.mesh(host).resolve("b"), Some(b));
         assert_eq!(world.mesh(host).resolve(&b.to_string()), Some(b));
-        assert_eq!(world.mesh(host).key_of(b), Some(world.hosts[1].config.key));
+        assert_eq!(world.mesh(host).accepted_keys(b), [world.hosts[1].config.key]);
         assert_eq!(world.mesh(host).member(b).unwrap().api.as_deref(), Some("b:8000"));
         assert_eq!(world.hosts[host].roster.len(), 2);
     }
@@ -84,11 +84,11 @@ fn any_member_invites_and_admissions_reach_the_leader_signed() {
         signature: member.signature.clone(),
     };
     let job = Job::Verify {
-        key: world.hosts[1].config.key,
+        keys: Vec::from([world.hosts[1].config.key]),
         message: admission.statement(world.mesh(0).mesh_id().unwrap()),
         signature: member.signature.clone(),
     };
-    assert_eq!(perform(&job, &[0; 32]), Done::Verified(true), "the entry bears its admitter's signature");
+    assert_eq!(perform(&job, &[]), Done::Verified(true), "the entry bears its admitter's signature");
 }
 
 #[test]
@@ -560,12 +560,12 @@ fn a_tokens_use_is_on_disk_before_the_admission_leaves() {
     };
     ask.mac = token.secret.verifier().mac(token.mesh, &world.hosts[1].config.key, &ask);
     let message = JoinMessage::Request(alloc::boxed::Box::new(ask));
-    let secret = world.hosts[1].secret;
+    let secrets = world.hosts[1].secrets.clone();
     let now = world.now;
     let mesh = &mut world.hosts[1].mesh;
     mesh.handle(now, Input::JoinMessage { lane: LaneId(9), peer_key: key, message });
     let Some(Output::Work { token, job }) = mesh.poll() else { panic!("nothing to sign") };
-    mesh.handle(now, Input::WorkDone { token, done: perform(&job, &secret) });
+    mesh.handle(now, Input::WorkDone { token, done: perform(&job, &secrets) });
     let Some(Output::Persist(record)) = mesh.poll() else { panic!("M9: the use is not recorded first") };
     assert_eq!(record.key.space, Space::Token as u8);
     let sent = mesh.poll();
@@ -679,7 +679,7 @@ fn a_joiner_goes_by_what_it_was_told_until_the_log_says_more() {
     for life in 0..2 {
         assert_eq!(world.mesh(c).applied_index(), LogIndex(0));
         assert_eq!(world.hosts[c].roster.len(), 3, "life {life}");
-        assert_eq!(world.mesh(c).key_of(world.id(0)), Some(world.hosts[0].config.key));
+        assert_eq!(world.mesh(c).accepted_keys(world.id(0)), [world.hosts[0].config.key]);
         assert!(world.mesh(c).is_member(world.id(1)));
         world.restart(c);
     }

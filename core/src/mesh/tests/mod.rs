@@ -33,6 +33,7 @@ mod recovery;
 mod registry;
 mod rivals;
 mod room;
+mod rotations;
 mod settings;
 mod snapshots;
 mod stopping;
@@ -47,7 +48,14 @@ enum Logged {
 }
 
 struct Host {
-    secret: [u8; 32],
+    /// Its disk's keys, the present one first.
+    secrets: Vec<[u8; 32]>,
+    node: NodeId,
+    /// What it proves on new connections.
+    shown: PublicKey,
+    retired: Option<String>,
+    /// What it shows joiners of its keys.
+    rotations: Bytes,
     config: Config,
     mesh: Mesh,
     up: bool,
@@ -90,6 +98,30 @@ struct Host {
     rejoined: usize,
     claims: Vec<Bytes>,
     identities: BTreeMap<NodeId, Told>,
+}
+
+impl Host {
+    /// Does a job, as a world with a disk does.
+    fn work(&mut self, job: &Job) -> Done {
+        match job {
+            Job::NextKey => {
+                if self.secrets.len() == 1 {
+                    let [mut next] = self.secrets[..] else { unreachable!() };
+                    next[31] += 1;
+                    self.secrets.push(next);
+                }
+                self.config.next_key = Some(public_key(&self.secrets[1]));
+                Done::NextKey(Ok(public_key(&self.secrets[1])))
+            }
+            Job::KeepKey { key, number } => {
+                self.secrets.retain(|secret| public_key(secret) == *key);
+                (self.config.key, self.config.next_key) = (*key, None);
+                self.config.key_number = *number;
+                Done::Kept(true)
+            }
+            job => perform(job, &self.secrets),
+        }
+    }
 }
 
 pub(super) struct World {
@@ -165,9 +197,13 @@ impl World {
         let key = public_key(&secret);
         let address = alloc::format!("{name}:7000");
         let config = Config::new(name.into(), key, Vec::from([address]), Some(alloc::format!("{name}:8000")));
-        let mesh = self.start(&config);
+        let mesh = self.start(&config, key.first_node_id());
         self.hosts.push(Host {
-            secret,
+            secrets: Vec::from([secret]),
+            node: key.first_node_id(),
+            shown: key,
+            retired: None,
+            rotations: Bytes::new(),
             config,
             mesh,
             up: true,
@@ -205,10 +241,10 @@ impl World {
         self.hosts.len() - 1
     }
 
-    fn start(&mut self, config: &Config) -> Mesh {
+    fn start(&mut self, config: &Config, own: NodeId) -> Mesh {
         self.starts += 1;
         let rng = Rng::stream([self.starts as u8; 32], Purpose::Mesh);
-        let mut mesh = Mesh::new(config.clone(), config.key.first_node_id(), rng, self.planted);
+        let mut mesh = Mesh::new(config.clone(), own, rng, self.planted);
         mesh.begins(crate::id::BootId(self.starts.into()), crate::id::Generation(0));
         mesh
     }
@@ -224,7 +260,8 @@ impl World {
             self.inbox.push_back((other, Input::JoinLaneDown { lane }));
         }
         let config = self.hosts[host].config.clone();
-        let mut mesh = self.start(&config);
+        let own = self.id(host);
+        let mut mesh = self.start(&config, own);
         let mut records: Vec<_> = self.hosts[host].disk.clone().into_iter().collect();
         records.sort_by_key(|(_, (order, _))| *order);
         for ((space, id, slot), (_, head)) in records {
@@ -269,7 +306,7 @@ impl World {
     }
 
     pub(super) fn id(&self, host: usize) -> NodeId {
-        self.hosts[host].config.key.first_node_id()
+        self.hosts[host].node
     }
 
     fn host_of(&self, node: NodeId) -> Option<usize> {
@@ -447,7 +484,7 @@ impl World {
             }
             Output::Notify(receipt) => self.inbox.push_back((host, Input::Durable(receipt))),
             Output::Work { token, job } => {
-                let done = perform(&job, &entry.secret);
+                let done = entry.work(&job);
                 self.inbox.push_back((host, Input::WorkDone { token, done }));
             }
             Output::DialJoin { address } => self.dial(host, &address),
@@ -501,6 +538,9 @@ impl World {
                 entry.open.remove(&instance);
                 entry.closed.insert(instance);
             }
+            Output::Endorsement { rotations, .. } => entry.rotations = rotations,
+            Output::ShowKey { key, .. } => entry.shown = key,
+            Output::Event(crate::node::output::Event::KeyRetired { why }) => entry.retired = Some(why),
             Output::Reply { request, reply } => entry.replies.push((request, reply)),
             Output::DeliverUpdates(delivery) => entry.updates.push(delivery),
             Output::Event(crate::node::output::Event::Mesh(event)) => entry.events.push(event),
@@ -535,10 +575,7 @@ impl World {
             }
             Output::Compare(trail) => self.compared(host, &trail),
             Output::Found { era, holds, .. } => self.found_anew(host, era, holds),
-            Output::Snapshot { .. }
-            | Output::Installed { .. }
-            | Output::Endorsement(_)
-            | Output::Event(_) => {}
+            Output::Snapshot { .. } | Output::Installed { .. } | Output::Event(_) => {}
         }
     }
 
@@ -588,8 +625,8 @@ impl World {
         let lane = LaneId(self.next_lane);
         self.next_lane += 1;
         self.lanes.insert(lane, (host, to));
-        let peer_key = self.hosts[to].config.key;
-        self.inbox.push_back((host, Input::JoinLaneUp { lane, peer_key }));
+        let (peer_key, rotations) = (self.hosts[to].shown, self.hosts[to].rotations.clone());
+        self.inbox.push_back((host, Input::JoinLaneUp { lane, peer_key, rotations }));
     }
 
     fn send_lane(&mut self, host: usize, lane: LaneId, message: &JoinMessage) {
@@ -601,7 +638,7 @@ impl World {
             return self.close_lane(lane);
         }
         let message = JoinMessage::decode(&message.encode()).unwrap();
-        let peer_key = self.hosts[host].config.key;
+        let peer_key = self.hosts[host].shown;
         self.inbox.push_back((to, Input::JoinMessage { lane, peer_key, message }));
     }
 

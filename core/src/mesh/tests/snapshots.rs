@@ -141,13 +141,13 @@ fn damaged_records_are_refused_by_name() {
     let config = world.hosts[0].config.clone();
     let disk = world.hosts[0].disk.clone();
     for ((space, id, slot), _) in disk {
-        let mut mesh = world.start(&config);
+        let mut mesh = world.start(&config, config.key.first_node_id());
         let key = Key { owner: Owner::Mesh, space, id, slot };
         let damaged = mesh.restore(&key, slot, b"\xff\xff\xff", 0).unwrap_err();
         assert_eq!(damaged.key, key);
     }
     let key = Key { owner: Owner::Mesh, space: 99, id: 0, slot: 0 };
-    assert!(world.start(&config).restore(&key, 0, b"", 0).is_err());
+    assert!(world.start(&config, config.key.first_node_id()).restore(&key, 0, b"", 0).is_err());
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod sizes;
 mod snapshots;
 mod states;
 mod steady;
+mod storage;
 mod transfer;
 mod unknown;
 

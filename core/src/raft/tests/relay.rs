@@ -343,7 +343,7 @@ fn each_of_these_bugs_breaks_an_invariant_or_a_promise() {
             cluster.settle(Span::millis(10));
         }
     };
-    assert!(breaks(Bug::UncommittedPassedOn, many), "R23");
+    assert!(breaks(Bug::UncommittedPassedOn, many), "R27");
     let fallen = |planted: Planted| {
         let mut cluster = relayed(51, 8, 1, planted);
         let (feeder, _) = a_fed_one(&mut cluster);
@@ -389,11 +389,11 @@ fn each_of_these_bugs_breaks_an_invariant_or_a_promise() {
             cluster.hear(voter, asker, term, Body::Feed { last, heard: LogIndex(0) });
         }
     };
-    assert!(breaks(Bug::FeedsAnyNumber, asked), "R24");
+    assert!(breaks(Bug::FeedsAnyNumber, asked), "R28");
     let behind = |planted: Planted| {
         let mut cluster = relayed(54, 8, 1, planted);
         let (last, term) = (cluster.place(5).last, cluster.place(5).term);
         cluster.hear(9, 5, term, Body::Feed { last, heard: LogIndex(0) });
     };
-    assert!(breaks(Bug::FedInCircles, behind), "R24");
+    assert!(breaks(Bug::FedInCircles, behind), "R28");
 }

@@ -97,7 +97,7 @@ fn deposed(planted: Planted) {
 #[cfg(feature = "planted")]
 #[test]
 fn a_term_of_a_feeder_that_is_ignored_stops_the_group() {
-    assert!(super::relay::breaks(crate::planted::Bug::FedTermIgnored, deposed), "R23");
+    assert!(super::relay::breaks(crate::planted::Bug::FedTermIgnored, deposed), "R27");
 }
 
 /// What a learner says to its leader when nobody feeds it any more, after others fed it what its leader never compared.

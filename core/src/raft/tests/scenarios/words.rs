@@ -137,6 +137,7 @@ pub(super) fn described(node: usize, output: &Output) -> Option<String> {
         Output::ReadReady { context, index, .. } => format!("may read {context}, true up to {}", index.0),
         Output::Refused { reason, .. } => format!("refuses: {}", refusal(*reason)),
         Output::SnapshotWanted { to, .. } => format!("needs its state for {}", number(*to)),
+        Output::Load { key, .. } => format!("reads its entries from {}", key.slot),
         Output::Install { from, index, .. } => {
             format!("takes the state up to {} from {}", index.0, number(*from))
         }
