@@ -150,7 +150,7 @@ marks! {
         DeposedLeaderAnswered: "a deposed leader was told of the newer term";
         FedByRelay: "a learner took entries from a member that does not lead";
         FedReviewed: "a leader asked a learner that others feed whether it has what is committed";
-        FeederFellBehind: "a learner did not get what was committed from whoever fed it";
+        FeederLate: "a learner did not get in time what its feeder was to send, for the first time";
         FeederDeclined: "a member would not feed a learner";
         FeederGaveUp: "a member told a learner that it feeds it no longer";
         FeederNotToBe: "a feeder leads, or its learner votes, or one of the two is no member";
@@ -352,6 +352,8 @@ marks! {
         NobodyFeeds: "a learner asked several members to feed it, in vain";
         FedUnasked: "a learner was fed by somebody it had not asked";
         TermHeardFromFeeder: "a learner heard of a later term from whoever feeds it";
+        FeederFellBehind: "a learner did not get what was committed from whoever fed it, twice in a row";
+        AnswerToAnotherPart: "an answer to what was not sent in this part came from a member";
         FeederDistrusted: "what a feeder sent did not fit what is committed at the learner";
         FeederUnanswered: "a member that was asked to feed a learner did not answer";
         AskerHoldsOther: "a learner that asked to be fed held something else at a committed place";
