@@ -32,6 +32,14 @@ impl Group {
         Some((previous, entries.part(0..fits)))
     }
 
+    /// The member at that place is sent nothing until entries for it were read.
+    pub(super) fn waits_for_entries(&mut self, place: usize) {
+        let Role::Leader(leading) = &mut self.role else { return };
+        if let Some(progress) = leading.progress.at_mut(place) {
+            progress.begins_reading();
+        }
+    }
+
     /// The place at `index`, if it is known or at hand. Else it will be.
     pub(super) fn place_or_read(&self, context: &mut Context<'_>, index: LogIndex) -> Option<Place> {
         let known = self.log.place(index);

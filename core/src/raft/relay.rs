@@ -19,10 +19,11 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::context::Context;
+use super::entries::Entries;
 use super::feeding::Child;
 use super::group::{Group, Role, Standing};
 use super::log::Mismatch;
-use super::message::{Append, Body};
+use super::message::{Append, Body, Place};
 use super::replication::Reply;
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, Term};
@@ -85,7 +86,7 @@ pub(super) fn may_relay(configuration: &Configuration) -> bool {
 }
 
 /// When the learner at `place` of so many members is asked next whether it has what was committed: each at a moment of its own, again and again.
-pub(super) fn review_moment(context: &Context<'_>, (place, members): (usize, usize)) -> Instant {
+fn review_moment(context: &Context<'_>, (place, members): (usize, usize)) -> Instant {
     let config = context.config;
     let (place, members) = (place as u64, members.max(1) as u64);
     let period = config.review.max(config.review_each.times(members)).max(Span(members));
@@ -174,6 +175,34 @@ impl Group {
         while relay.past.get(1).is_some_and(|past| now.since(past.until) >= review) {
             relay.past.pop_front();
         }
+    }
+
+    /// R29. What others pass on has time to come; then it is asked for, by an append without entries behind this place. `None` if there is nothing to
+    /// ask, or not yet.
+    pub(super) fn review(&mut self, context: &mut Context<'_>, place: usize) -> Option<(Place, Entries)> {
+        let commit = self.commit;
+        let Role::Leader(leading) = &mut self.role else { return None };
+        let members = leading.progress.len();
+        let progress = leading.progress.at_mut(place)?;
+        if context.planted.strikes(Bug::FedNeverReviewed, || true) {
+            return None;
+        }
+        if context.planted.strikes(Bug::FedTakenForMatched, || progress.matched < commit) {
+            progress.matched = commit;
+        }
+        let by = context.now - context.config.review;
+        let settled = self.relay.as_ref().map_or(LogIndex(0), |relay| relay.committed_by(by));
+        if !progress.takes_review(settled) {
+            let at = progress.review_at(|| review_moment(context, (place, members)));
+            self.wake_at(at);
+            return None;
+        }
+        sometimes!(FedReviewed);
+        let upto = settled.max(self.log.base().index);
+        // In a run that is only stored its end is known, and that was committed before, too.
+        let stored = self.log.stored_run(upto).map(|(_, run)| run.end);
+        let end = stored.or_else(|| self.log.place(upto)).expect("R2: committed, and not below the base");
+        Some((end, Entries::new()))
     }
 
     /// A learner says whether another member feeds it.

@@ -219,11 +219,9 @@ impl Group {
 
     /// Sends an append to the member at that place if there is news and room. Whether one was sent, so that there may be more.
     fn append_to(&mut self, context: &mut Context<'_>, place: usize) -> bool {
-        let (base, last) = (self.log.base(), self.log.last().index);
-        let alone = self.is_only_voter(context.own);
+        let last = self.log.last().index;
         let Role::Leader(leading) = &mut self.role else { return false };
         let (round, waits) = (leading.rounds.last(), !leading.newcomers.is_empty());
-        let members = leading.progress.len();
         let node = leading.progress.at_mut(place).map(|progress| progress.member.node);
         let Some(node) = node.filter(|&node| !waits || !self.waits_for_a_witness(context, node)) else {
             return false;
@@ -245,73 +243,70 @@ impl Group {
         if !news || !room || in_line {
             return false;
         }
-        // R29. What others pass on has time to come; then it is asked for, by an append without entries.
-        let mut asked_upto = None;
-        if follows && progress.is_fed() && relay::may_relay(self.log.configuration()) {
-            if context.planted.strikes(Bug::FedNeverReviewed, || true) {
-                return false;
-            }
-            let commit = self.commit;
-            if context.planted.strikes(Bug::FedTakenForMatched, || progress.matched < commit) {
-                progress.matched = commit;
-            }
-            let by = context.now - context.config.review;
-            let settled = self.relay.as_ref().map_or(LogIndex(0), |relay| relay.committed_by(by));
-            if !progress.takes_review(settled) {
-                let at = progress.review_at(|| relay::review_moment(context, (place, members)));
-                self.wake_at(at);
-                return false;
-            }
-            sometimes!(FedReviewed);
-            asked_upto = Some(settled.max(base.index));
-        }
-        if progress.next <= base.index && asked_upto.is_none() {
-            if context.planted.strikes(Bug::CutLogNotSent, || last == base.index) {
-                return false;
+        let fed = follows && progress.is_fed() && relay::may_relay(self.log.configuration());
+        let found = if fed { self.review(context, place) } else { self.found_for(context, place, last) };
+        let Some((previous, entries)) = found else { return false };
+        let end = entries.last().map_or(previous.index, |entry| entry.index);
+        let decided = !follows || entries.is_empty() || end <= self.commit;
+        assert!(decided, "R10: {node} only learns, and hears of entry {end} before it is committed");
+        self.send_append(context, place, (previous, entries));
+        true
+    }
+
+    /// What the member at that place lacks of a log that ends at `last`, as far as one message holds it, and the place in front of it. `None` if it
+    /// is a state that it lacks, or must be read first, or has to wait.
+    fn found_for(
+        &mut self,
+        context: &mut Context<'_>,
+        place: usize,
+        last: LogIndex,
+    ) -> Option<(Place, Entries)> {
+        let Role::Leader(leading) = &mut self.role else { return None };
+        let progress = leading.progress.at_mut(place)?;
+        let (base, node, next) = (self.log.base().index, progress.member.node, progress.next);
+        if next <= base {
+            if context.planted.strikes(Bug::CutLogNotSent, || last == base) {
+                return None;
             }
             sometimes!(LogTooShortForMember);
             progress.snapshot_wanted(context.flows, context.now);
             context.out.push_back(Output::SnapshotWanted { group: self.id, to: node });
             self.wake_for(node);
-            return false;
+            return None;
         }
-        if progress.next <= last && progress.must_wait(context.flows, self.slot) {
-            return false;
+        if next <= last && progress.must_wait(context.flows, self.slot) {
+            return None;
         }
-        let (next, limits) = (progress.next, context.config.message());
-        let stored = self.log.stored_run(asked_upto.unwrap_or(next));
-        if asked_upto.is_none()
-            && stored.is_some()
-            && progress.is_awaited()
-            && progress.under_way() >= context.shelf.for_one()
-        {
-            // What is lost on the way is to be here still when it is sent again.
-            return false;
-        }
-        let (previous, entries) = match (asked_upto, stored) {
-            (Some(upto), stored) => {
-                let end = stored.map(|(_, run)| run.end).or_else(|| self.log.place(upto));
-                (end.expect("R2: committed, and not below the base"), Entries::new())
-            }
-            (None, None) => {
-                let previous = self.log.place(next.before()).expect("R2: next lies within the log");
-                (previous, self.log.slice(next, last, limits))
-            }
-            (None, Some(run)) => {
-                let Some(found) = self.stored_entries(context, run, (next, last), limits) else {
-                    return self.waits_for_entries(place);
-                };
-                sometimes!(StoredSent);
-                found
-            }
+        let limits = context.config.message();
+        let Some(run) = self.log.stored_run(next) else {
+            let previous = self.log.place(next.before()).expect("R2: next lies within the log");
+            return Some((previous, self.log.slice(next, last, limits)));
         };
-        let Role::Leader(leading) = &mut self.role else { return false };
-        let Some(progress) = leading.progress.at_mut(place) else { return false };
+        if progress.is_awaited() && progress.under_way() >= context.shelf.for_one() {
+            // What is lost on the way is to be here still when it is sent again.
+            return None;
+        }
+        let found = self.stored_entries(context, run, (next, last), limits);
+        sometimes!(StoredSent, found.is_some());
+        if found.is_none() {
+            self.waits_for_entries(place);
+        }
+        found
+    }
+
+    /// Sends an append to the member at that place.
+    fn send_append(
+        &mut self,
+        context: &mut Context<'_>,
+        place: usize,
+        (previous, entries): (Place, Entries),
+    ) {
+        let alone = self.is_only_voter(context.own);
+        let Role::Leader(leading) = &mut self.role else { return };
+        let Some(progress) = leading.progress.at_mut(place) else { return };
         leading.next_number += 1;
-        let number = leading.next_number;
+        let (number, round) = (leading.next_number, leading.rounds.last());
         let end = entries.last().map_or(previous.index, |entry| entry.index);
-        let decided = !follows || entries.is_empty() || end <= self.commit;
-        assert!(decided, "R10: {node} only learns, and hears of entry {end} before it is committed");
         let commit = self.commit.min(end);
         let ahead = context.planted.strikes(Bug::CommitNotClamped, || self.commit > end);
         let commit = if ahead { self.commit } else { commit };
@@ -324,22 +319,13 @@ impl Group {
         let hasty = context.planted.strikes(Bug::SourceSendsUnsynced, || alone && end > self.log.durable());
         let when = if alone && !hasty { When::Durable } else { When::Now };
         let durable = self.log.durable();
-        let durable = self.log.place(if alone { end.max(durable) } else { durable }).unwrap_or(base);
+        let durable = self.log.place(if alone { end.max(durable) } else { durable });
+        let durable = durable.unwrap_or(self.log.base());
         let append = Append { previous, commit, durable, entries, number, round, copy: false, cut: false };
         self.answer(context, to, self.term, Body::Append(append), when);
         if let Some(at) = retry_at {
             self.wake_at(at);
         }
-        true
-    }
-
-    /// The member at that place is sent nothing until entries for it were read. Says that nothing was sent.
-    fn waits_for_entries(&mut self, place: usize) -> bool {
-        let Role::Leader(leading) = &mut self.role else { return false };
-        if let Some(progress) = leading.progress.at_mut(place) {
-            progress.begins_reading();
-        }
-        false
     }
 
     /// What was sent to a member is sent again if it is not answered.
