@@ -119,6 +119,12 @@ moments! {
     SendRecall,
     /// It says that it goes on under a fresh replica id.
     SendRenamed,
+    /// It asks another member than its leader for what is committed.
+    SendFeed,
+    /// It sends that to a learner without leading it.
+    SendFed,
+    /// It says that it feeds somebody no longer, or is to be fed no longer.
+    SendUnfed,
     /// It sends a request or an answer to another member.
     SendMesh,
     /// It sends anything of a stream beside consensus: sessions, payloads, restated marks.

@@ -130,10 +130,10 @@ fn moment_of(message: &Message) -> Option<Moment> {
             raft::Body::Snapshot(_) => Some(Moment::SendSnapshot),
             raft::Body::Recall { .. } => Some(Moment::SendRecall),
             raft::Body::Renamed { .. } => Some(Moment::SendRenamed),
-            raft::Body::Feed { .. }
-            | raft::Body::Fed(_)
-            | raft::Body::Unfed
-            | raft::Body::Copy { .. }
+            raft::Body::Feed { .. } => Some(Moment::SendFeed),
+            raft::Body::Fed(_) => Some(Moment::SendFed),
+            raft::Body::Unfed => Some(Moment::SendUnfed),
+            raft::Body::Copy { .. }
             | raft::Body::Stop { .. }
             | raft::Body::SnapshotReply { .. }
             | raft::Body::Read { .. }
