@@ -107,11 +107,10 @@ impl Group {
         }
     }
 
-    /// Up to where the log may be cut: what children are about to be sent stays, if it is little.
+    /// Up to where the log may be cut: what children are about to be sent, or sent again, stays, if it is little.
     pub(super) fn keeps_for_children(&self, upto: LogIndex) -> LogIndex {
-        let sent =
-            self.relay.iter().flat_map(|relay| relay.progress()).map(|progress| progress.next.before());
-        sent.filter(|sent| sent.0.saturating_add(KEPT) >= upto.0).fold(upto, LogIndex::min)
+        let got = self.relay.iter().flat_map(|relay| relay.progress()).map(Progress::resumes_behind);
+        got.filter(|got| got.0.saturating_add(KEPT) >= upto.0).fold(upto, LogIndex::min)
     }
 
     /// Sends a child one message, if there is something for it and nothing under way.

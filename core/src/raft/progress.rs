@@ -420,6 +420,11 @@ impl Progress {
         self.probe(flows);
     }
 
+    /// Behind which place it is sent what follows, if what is under way is lost.
+    pub(super) fn resumes_behind(&self) -> LogIndex {
+        if self.is_probing() { self.next.before() } else { self.matched }
+    }
+
     /// Another pace: what is under way counts no longer.
     fn change(&mut self, pace: Pace, flows: &mut Flows) {
         self.pace = pace;

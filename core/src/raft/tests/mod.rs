@@ -15,6 +15,7 @@ mod random;
 mod reads;
 mod rejoin;
 mod relay;
+mod relay_logs;
 mod relay_terms;
 mod restart;
 mod rolled_back;
