@@ -242,12 +242,15 @@ impl Group {
         let Some(relay) = &self.relay else { return false };
         let member = self.member(own);
         let votes = self.log.configuration().votes(member);
+        assert!(relay.fed_in <= self.term, "R27: fed in term {}, and still in {}", relay.fed_in, self.term);
         let mut owes = relay.asks();
         let count = relay.children.len();
         assert!(count <= relay.most, "R28: {count} learners are fed");
         for (&node, child) in relay.children.iter() {
             assert!(votes || own < node, "R28: {node} is fed, and stands before who feeds it");
             let progress = &child.progress;
+            let counted = progress.under_way() == progress.count_under_way();
+            assert!(counted, "R12: what is under way to {node}, which is fed, is not what was sent");
             let lacks = progress.next <= self.commit || progress.is_awaited() || !progress.is_streaming();
             assert!(
                 !lacks || progress.retry_at().is_some(),

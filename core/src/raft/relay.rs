@@ -54,6 +54,8 @@ pub(super) struct Relay {
     pub(super) most: usize,
     pub(super) next_number: u64,
     feeder: Feeder,
+    /// The latest term in which it took something from a feeder.
+    pub(super) fed_in: Term,
     /// What its feeder had not sent in time when the leader asked for it, the first time; nothing if it sent something since.
     lacked: LogIndex,
     /// How many were asked in vain since somebody fed it.
@@ -109,6 +111,7 @@ impl Relay {
             most: 2 * fan_out,
             next_number: 0,
             feeder: Feeder::Leader,
+            fed_in: Term(0),
             lacked: LogIndex(0),
             attempts: 0,
             rest_until: None,
@@ -357,11 +360,11 @@ impl Group {
             }
             return self.distrust_feeder(context);
         }
-        self.take_fed(context, from, append);
+        self.take_fed(context, from, term, append);
     }
 
     /// Puts what a feeder sent where it belongs, if it fits there.
-    fn take_fed(&mut self, context: &mut Context<'_>, from: Member, append: Append) {
+    fn take_fed(&mut self, context: &mut Context<'_>, from: Member, term: Term, append: Append) {
         let Append { previous, commit, entries, number, .. } = append;
         let Ok((covered, new)) = self.log.compare(previous, &entries) else {
             return self.distrust_feeder(context);
@@ -376,7 +379,7 @@ impl Group {
             }
             sometimes!(FedByRelay);
             if let Some(relay) = &mut self.relay {
-                relay.lacked = LogIndex(0);
+                (relay.lacked, relay.fed_in) = (LogIndex(0), relay.fed_in.max(term));
             }
         }
         self.commit_upto(context, commit.min(covered));
