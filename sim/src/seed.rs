@@ -12,9 +12,9 @@ pub enum Profile {
     /// Everything.
     #[default]
     General,
-    /// Consensus: three to seven members most of which vote, few messages, leaders that fall, members that come and go, short logs.
+    /// Consensus: three to nine members most of which vote, few messages, leaders that fall, members that come and go, short logs.
     Raft,
-    /// Three to six members that lose their quorum, and an operator who has the others go on.
+    /// Three to nine members that lose their quorum, and an operator who has the others go on.
     Recovery,
 }
 

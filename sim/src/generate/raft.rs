@@ -1,8 +1,8 @@
-//! Runs about consensus alone, for who wants to know whether the engine is right: three to seven members, most of which vote, on links of
+//! Runs about consensus alone, for who wants to know whether the engine is right: three to nine members, most of which vote, on links of
 //! every kind; few messages of streams, so that a run is short; logs that are cut often; and in each run one thing that goes wrong again and again.
 
 use super::contest::{FIRST, link_all};
-use super::{contest, departures, fork, former, late, storm};
+use super::{contest, departures, fork, former, late, relays, storm};
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
 use crate::plan::Plan;
@@ -34,7 +34,7 @@ enum Subject {
 /// The plan of that number.
 pub(super) fn plan(seed: u64) -> Plan {
     let mut draws = Draws::new(seed, Purpose::Raft, 0, 0);
-    let count = 3 + draws.weighted(&[40, 12, 30, 8, 10]);
+    let count = relays::size(seed, 3 + draws.weighted(&[40, 12, 30, 8, 10]));
     let subject = subject(&mut draws, count);
     let fault_phase = draws.spread(3 * SECOND, 9 * SECOND);
     let mut plan = super::basic(seed, count, fault_phase);
@@ -54,7 +54,7 @@ pub(super) fn plan(seed: u64) -> Plan {
         Subject::Former => former::stage(&mut plan, own),
         Subject::Storm => storm::stage(&mut plan, own),
     }
-    super::relays::relays(&mut plan);
+    relays::relays(&mut plan);
     super::sort(&mut plan);
     plan
 }
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn such_plans_can_be_run_and_vary_in_what_they_are_about() {
-        let (mut sizes, mut departures, mut back, mut deposed, mut short) = ([0u32; 8], 0, 0, 0, 0);
+        let (mut sizes, mut departures, mut back, mut deposed, mut short) = ([0u32; 10], 0, 0, 0, 0);
         for seed in 0..1000 {
             let plan = plan(seed);
             plan.check().unwrap_or_else(|what| panic!("seed {seed}: {what}\n{plan:#?}"));
@@ -156,7 +156,8 @@ mod tests {
             deposed += u32::from(has(|kind| matches!(kind, FaultKind::Depose { .. })));
             short += u32::from(plan.disk.slack <= 4_000);
         }
-        assert!(sizes[3..].iter().all(|&runs| runs > 40), "{sizes:?}");
+        assert!(sizes[3..8].iter().all(|&runs| runs > 40), "{sizes:?}");
+        assert!(sizes[8..].iter().all(|&runs| runs > 10), "{sizes:?}");
         let often = [departures, back, deposed, short];
         assert!(often.iter().all(|runs| (150..950).contains(runs)), "{often:?}");
     }

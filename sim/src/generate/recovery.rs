@@ -2,6 +2,7 @@
 //! the middle of it, and the lost live on, or come back.
 
 use super::contest::link_all;
+use super::relays;
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
 use crate::plan::{ConfigPlan, ConfigWish, Plan, RecoveryPlan};
@@ -25,7 +26,7 @@ const STAGES: [Moment; 8] = [
 /// The plan of that number.
 pub(super) fn plan(seed: u64) -> Plan {
     let mut draws = Draws::new(seed, Purpose::Recovery, 0, 0);
-    let count = 3 + draws.weighted(&[30, 20, 35, 15]);
+    let count = relays::size(seed, 3 + draws.weighted(&[30, 20, 35, 15]));
     let fault_phase = draws.between(16 * SECOND, 26 * SECOND);
     let mut plan = super::basic(seed, count, fault_phase);
     be_about_it(&mut plan, &mut draws);
@@ -63,6 +64,7 @@ pub(super) fn plan(seed: u64) -> Plan {
         _ => {}
     }
     plan.recovery = Some(RecoveryPlan { at, asked_at, wanders, lost });
+    relays::relays(&mut plan);
     super::sort(&mut plan);
     plan
 }
@@ -164,7 +166,7 @@ mod tests {
 
     #[test]
     fn such_plans_can_be_run_and_lose_a_majority_in_several_ways() {
-        let (mut cut, mut down, mut away, mut sizes) = (0, 0, 0, [0u32; 7]);
+        let (mut cut, mut down, mut away, mut sizes) = (0, 0, 0, [0u32; 10]);
         for seed in 0..500 {
             let plan = plan(seed);
             plan.check().unwrap_or_else(|what| panic!("seed {seed}: {what}\n{plan:#?}"));
@@ -176,7 +178,8 @@ mod tests {
             down += u32::from(has(|kind| matches!(kind, FaultKind::Crash { .. })));
             away += u32::from(has(|kind| matches!(kind, FaultKind::Isolate { .. })));
         }
-        assert!(sizes[3..].iter().all(|&runs| runs > 30), "{sizes:?}");
+        assert!(sizes[3..7].iter().all(|&runs| runs > 30), "{sizes:?}");
+        assert!(sizes[7..].iter().all(|&runs| runs > 5), "{sizes:?}");
         assert!(cut > 150 && down > 150 && away > 50, "{cut} {down} {away}");
     }
 }
