@@ -335,6 +335,8 @@ bugs! {
             "the only copy of a node goes on under the replica ids that another copy bore, too";
         EpochNotCompared = "epoch-not-compared":
             "a node that was evicted is let in again on its old admission: nobody compares mesh epochs";
+        ReturnedStaysVoid = "returned-stays-void":
+            "the word of a member that was evicted counts for nothing with who was away since, although it is shown that it was let in again";
         LostJudgedByIndex = "lost-judged-by-index":
             "who is named lost counts what it has applied behind the recovered log's last number, and not what it holds unapplied or beside it";
         StrangersPassedOver = "strangers-passed-over":

@@ -423,8 +423,7 @@ fn fingerprint(write: impl FnOnce(&mut DefaultHasher)) -> u64 {
 }
 
 fn hash(record: &Record, hasher: &mut DefaultHasher) {
-    assert!(record.payload.pieces().is_empty(), "a group's records are heads only");
-    (record.key, record.last_slot, &record.head).hash(hasher);
+    (record.key, record.last_slot, &record.head, record.payload.to_bytes()).hash(hasher);
 }
 
 fn view(groups: &Groups) -> View {
