@@ -237,17 +237,25 @@ impl Group {
         }
     }
 
-    /// Whether somebody waits for something; panics if nothing is done about it, or an invariant does not hold.
-    pub(super) fn check_relay(&self, own: NodeId) -> bool {
-        let Some(relay) = &self.relay else { return false };
-        let member = self.member(own);
-        let votes = self.log.configuration().votes(member);
+    /// Panics if it is fed or feeds as it must not.
+    pub(super) fn check_relay(&self, own: NodeId) {
+        let Some(relay) = &self.relay else { return };
         assert!(relay.fed_in <= self.term, "R27: fed in term {}, and still in {}", relay.fed_in, self.term);
-        let mut owes = relay.asks();
         let count = relay.children.len();
         assert!(count <= relay.most, "R28: {count} learners are fed");
+        let Some((first, _)) = relay.children.iter().next() else { return };
+        if self.busy || self.standing != Standing::Sound {
+            return;
+        }
+        let behind = own < *first || self.log.configuration().votes(self.member(own));
+        assert!(behind, "R28: {first} is fed, and stands before who feeds it");
+    }
+
+    /// Whether somebody waits for something; panics if nothing is done about it.
+    pub(super) fn check_children(&self) -> bool {
+        let Some(relay) = &self.relay else { return false };
+        let mut owes = relay.asks();
         for (&node, child) in relay.children.iter() {
-            assert!(votes || own < node, "R28: {node} is fed, and stands before who feeds it");
             let progress = &child.progress;
             let counted = progress.under_way() == progress.count_under_way();
             assert!(counted, "R12: what is under way to {node}, which is fed, is not what was sent");

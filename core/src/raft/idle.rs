@@ -62,7 +62,7 @@ impl Group {
             }
         };
         let states = self.receiving.is_some() || self.copying_to.is_some();
-        let feeds = self.check_relay(own);
+        let feeds = self.check_children();
         let owes = owes || states || feeds || self.election.is_some();
         let next = self.next_deadline();
         assert!(owes || next.is_none(), "R19: {} is idle and waits until {next:?}", self.id);
