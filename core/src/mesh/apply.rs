@@ -81,9 +81,9 @@ impl Mesh {
     /// Members came or changed, each by the entry beside it: the rest of the node is told, and the next life is.
     fn members_changed(&mut self, now: Now, changed: &[(NodeId, LogIndex)], only_these: bool) {
         self.look_soon(now);
-        self.on_members_changed();
+        let fell = self.on_members_changed();
         let nodes: Vec<NodeId> = changed.iter().map(|(node, _)| *node).collect();
-        if only_these && self.caught_up() {
+        if only_these && !fell && self.caught_up() {
             self.announce_members(&nodes);
         } else {
             // What was told at the join may count no more: whom the log does not know goes.

@@ -152,7 +152,7 @@ impl Mesh {
         let (keys, more) = match first {
             Some(first) if !known.is_empty() => rotation::lead(leader, &first.rotations, &known),
             Some(first) => {
-                let (Some((keys, mut more)), Some(jobs)) = (first.keys(), self.signatures(mesh, &chain))
+                let (Some((keys, mut more)), Some((jobs, _))) = (first.keys(), self.signatures(mesh, &chain))
                 else {
                     return;
                 };
