@@ -327,6 +327,8 @@ marks! {
         KeyLost: "a node saw that its disk holds only keys it gave up";
         RetirementShown: "a node learned from a neighbour that its next key took the place of the present one";
         NextKeyIntroduced: "a member was let in under a key that the log had not told of";
+        RetirementByStranger: "somebody who proved no member's key said that the key of this node is retired";
+        RetirementContradicted: "a node was shown that its key is retired by a rotation of which the log tells otherwise";
         IntroducedInVain: "who was let in on the word of a key is none after all: the log says that the key is good no more";
         JoinedUnderLaterKey: "a joiner came with a token older than the key of its door";
         RetiredKeyShown: "who came with a key it gave up was shown that";

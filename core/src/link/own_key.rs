@@ -66,8 +66,19 @@ impl Links {
         if over || self.standing(id) == Standing::Closed {
             return;
         }
-        self.emit(Output::KeyRetired(rotations));
+        // Whoever stole the key could make such a proof himself, and reaches this node without being let in anywhere.
+        if self.is_other_member(id) {
+            self.emit(Output::KeyRetired(rotations));
+        } else {
+            rare!(RetirementByStranger);
+        }
         let words = alloc::string::String::from("the other end says that the key of this node is retired");
         self.close(now, id, CloseReason::Unwelcome(words));
+    }
+
+    /// Whether the other end of a lane proved a key of another member.
+    fn is_other_member(&self, id: LaneId) -> bool {
+        let Some(lane) = self.lanes.get(&id) else { return false };
+        self.roster.iter().any(|(node, keys)| *node != self.own && keys.contains(&lane.key))
     }
 }

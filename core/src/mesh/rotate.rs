@@ -385,9 +385,9 @@ impl Mesh {
         }
         rare!(KeyLost);
         let why = alloc::format!(
-            "the key of node {} in this data directory was retired by rotation {number}, and no member accepts it: this is an older copy of identity.toml. \
-             Put back the identity.toml of after that rotation and start again; if it is gone for good, evict the node (`wattle mesh evict`) and join with an \
-             empty data directory",
+            "the key of node {} in this data directory was retired by rotation {number}, and no member accepts it: this is an older copy of identity.toml, or \
+             somebody who had a copy of that key rotated it. In the first case put back the identity.toml of after that rotation and start again. If that is gone \
+             for good, or nobody here rotated the key, so that it may be stolen, evict the node (`wattle mesh evict`) and join with an empty data directory",
             self.own
         );
         self.keys.lost = Some(why.clone());
@@ -403,7 +403,12 @@ impl Mesh {
         let (Ok(rotations), Some(&held)) = (rotation::decode(bytes), self.keys.held.first()) else { return };
         let busy = self.keys.shown_retired.is_some() || self.keys.lost.is_some();
         let Some(last) = rotations.into_iter().find(|r| r.old == held && r.retired.is_some()) else { return };
-        if busy || self.membership.is_none() {
+        // The log, as far as it is applied here, has the last word on the rotations that it tells of.
+        let told = self
+            .own_member()
+            .is_some_and(|own| own.rotations.number >= last.number && own.keys.contains(&held));
+        rare!(RetirementContradicted, told);
+        if busy || told || self.membership.is_none() {
             return;
         }
         let (_, mut left) = rotation::lead(self.own, core::slice::from_ref(&last), &[held]);

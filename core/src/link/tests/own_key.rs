@@ -112,3 +112,18 @@ fn what_retires_a_key_is_handed_on_once_and_ends_the_lane() {
     let message = Message::KeyRetired { rotations: Bytes::from_static(&[0; 5000]) };
     assert!(Message::decode(message.encode()).is_err(), "it is bounded");
 }
+
+/// Whoever stole a key can sign that it gave way to one of his own. He proves no member's key, or that of this very node.
+#[test]
+fn what_retires_a_key_is_believed_from_members_only() {
+    for byte in [200, 1] {
+        let mut links = member(1, 5, config());
+        let now = Instant::ZERO + Span::secs(1);
+        feed(&mut links, now, Input::Members(vec![(id(1), vec![key(1)])]));
+        feed(&mut links, now, accept(11, byte));
+        let outputs =
+            feed(&mut links, now, say(11, Message::KeyRetired { rotations: Bytes::from_static(b"how") }));
+        assert!(!outputs.iter().any(|output| matches!(output, Output::KeyRetired(_))), "{outputs:?}");
+        assert_eq!(closes(&outputs).len(), 1);
+    }
+}

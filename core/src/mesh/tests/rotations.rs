@@ -457,6 +457,28 @@ fn a_disk_with_nothing_but_a_retired_key_takes_no_part_and_says_why() {
 }
 
 #[test]
+fn what_the_log_says_of_a_key_counts_more_than_what_a_holder_of_the_one_before_made() {
+    let mut world = World::grown(&["a", "b"]);
+    let b = world.id(1);
+    let mut made = rotation(b, 1, [2; 32], [77; 32]);
+    world.rotate_key(1, false);
+    let first = public_key(&[2; 32]);
+    assert_eq!(world.keys_of(1, 1)[0], first, "the first key is good as yet");
+    let Done::Signature(signature) =
+        perform(&Job::Sign { key: made.new, message: made.retirement(b) }, &[[77; 32]])
+    else {
+        unreachable!()
+    };
+    made.retired = Some(signature.into());
+    let proof = crate::mesh::rotation::encode(&[made]);
+    world.inbox.push_back((1, Input::KeyRetired(proof)));
+    world.pump();
+    assert_eq!(world.hosts[1].retired, None);
+    world.pass(Span::secs(30));
+    assert_eq!(world.keys_of(0, 1), [world.own_key(1, 0)], "its rotation comes to its end");
+}
+
+#[test]
 fn who_leaves_comes_back_under_the_key_it_had_last_and_not_under_one_before() {
     let mut world = World::grown(&["a", "b"]);
     let first = (world.hosts[1].secrets.clone(), world.hosts[1].config.clone());
