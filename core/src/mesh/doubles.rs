@@ -144,6 +144,11 @@ impl Mesh {
         self.doubles.stage != Stage::Sound
     }
 
+    /// Whether it has no links by that. While what proves it leaves, it has.
+    pub(super) fn is_offline_as_double(&self) -> bool {
+        matches!(self.doubles.stage, Stage::Renewing | Stage::Stopped)
+    }
+
     /// What happened to this node, and what to do, if it exists twice.
     #[must_use]
     pub fn double(&self) -> Option<String> {
@@ -201,14 +206,14 @@ impl Mesh {
         else {
             return;
         };
-        self.outputs.push_back(Output::Offline(true));
-        if !self.config.only_copy {
-            self.doubles.stage = Stage::Stopped;
+        let round = record.round() + 1;
+        let only = self.config.only_copy;
+        self.doubles.stage = if only { Stage::Renewing } else { Stage::Stopped };
+        self.tell_offline();
+        if !only {
             return self.tell_double();
         }
         rare!(OnlyCopyStarted);
-        self.doubles.stage = Stage::Renewing;
-        let round = record.round() + 1;
         self.sign_claim(round, None);
         if !self.planted.has(Bug::KeptUnderOldReplica) {
             self.outputs.push_back(Output::Rejoin);
@@ -396,9 +401,7 @@ impl Mesh {
     pub(super) fn on_round_stored(&mut self) {
         self.doubles.stage = Stage::Sound;
         self.tell_identity(self.own);
-        if !self.is_stopped_offline() {
-            self.outputs.push_back(Output::Offline(false));
-        }
+        self.tell_offline();
     }
 
     pub(super) fn on_double_deadline(&mut self, now: Now) {
@@ -406,7 +409,7 @@ impl Mesh {
             && until <= now.monotonic
         {
             self.doubles.stage = Stage::Stopped;
-            self.outputs.push_back(Output::Offline(true));
+            self.tell_offline();
         }
     }
 

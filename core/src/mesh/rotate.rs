@@ -391,7 +391,7 @@ impl Mesh {
             self.own
         );
         self.keys.lost = Some(why.clone());
-        self.outputs.push_back(Output::Offline(true));
+        self.tell_offline();
         self.outputs.push_back(Output::Event(Event::KeyRetired { why: why.clone() }));
         let refusal = Refusal::KeyRetired(why);
         self.answer_rotation(&Err(refusal.clone()), true);

@@ -456,6 +456,25 @@ fn a_disk_with_nothing_but_a_retired_key_takes_no_part_and_says_why() {
     assert!(world.hosts[1].retired.is_some());
 }
 
+/// What an operator stopped is started again by him, but not under a key that nobody accepts.
+#[test]
+fn a_stopped_node_whose_key_is_retired_does_not_start() {
+    let mut world = World::grown(&["a", "b"]);
+    let old = (world.hosts[1].secrets.clone(), world.hosts[1].config.clone());
+    world.rotate_key(1, true);
+    world.command(1, |request| Input::Stop { request, lasting: true });
+    world.pass(Span::secs(10));
+    (world.hosts[1].secrets, world.hosts[1].config) = old;
+    world.restart(1);
+    assert!(world.hosts[1].retired.is_some() && world.hosts[1].offline);
+    let request = world.command(1, |request| Input::Start { request });
+    assert!(matches!(world.reply(1, request), Some(Err(Refusal::KeyRetired(_)))));
+    assert!(world.hosts[1].offline, "M63");
+    let request = world.command(1, |request| Input::Leave { request, force: true });
+    world.pass(Span::secs(60));
+    assert!(world.hosts[1].offline, "M63: {:?}", world.reply(1, request));
+}
+
 #[test]
 fn what_the_log_says_of_a_key_counts_more_than_what_a_holder_of_the_one_before_made() {
     let mut world = World::grown(&["a", "b"]);
