@@ -329,6 +329,7 @@ marks! {
         NextKeyIntroduced: "a member was let in under a key that the log had not told of";
         RetirementByStranger: "somebody who proved no member's key said that the key of this node is retired";
         RetirementContradicted: "a node was shown that its key is retired by a rotation of which the log tells otherwise";
+        RenewedInVain: "a node was proven to exist twice while it signed that it is the only copy";
         IntroducedInVain: "who was let in on the word of a key is none after all: the log says that the key is good no more";
         JoinedUnderLaterKey: "a joiner came with a token older than the key of its door";
         RetiredKeyShown: "who came with a key it gave up was shown that";

@@ -280,7 +280,12 @@ impl Mesh {
         };
         claim.signature = Bytes::copy_from_slice(signature);
         let Some(other) = claim.other else {
-            self.begin_round(claim);
+            match self.doubles.stage {
+                Stage::Renewing => self.begin_round(claim),
+                Stage::Sound => self.replace_claim(claim),
+                // It was proven meanwhile that this node exists twice, and stays so until an operator says otherwise.
+                Stage::Parting { .. } | Stage::Stopped => rare!(RenewedInVain),
+            }
             return true;
         };
         if self.is_double() {
@@ -397,9 +402,24 @@ impl Mesh {
         }
     }
 
-    /// The round is on disk: this node takes part again.
+    /// The same, signed with another key.
+    fn replace_claim(&mut self, claim: Claim) {
+        let record = Record::Only(claim);
+        if self.doubles.records.get(&self.own).is_some_and(|known| known.lateness() == record.lateness()) {
+            self.outputs.push_back(Output::Persist(self.doubles.mark(self.own, &record)));
+            self.doubles.records.insert(self.own, record);
+            self.tell_identity(self.own);
+        }
+    }
+
+    /// The round is on disk: this node takes part again, unless a later one was begun by another copy meanwhile.
     pub(super) fn on_round_stored(&mut self) {
-        self.doubles.stage = Stage::Sound;
+        let barred = self.doubles.records.get(&self.own).is_some_and(|own| own.bar() > self.doubles.round);
+        self.doubles.stage = if barred { Stage::Stopped } else { Stage::Sound };
+        if barred {
+            rare!(RenewedInVain);
+            self.tell_double();
+        }
         self.tell_identity(self.own);
         self.tell_offline();
     }

@@ -341,8 +341,10 @@ impl Mesh {
             self.resume_join(now, join);
         }
         self.restored_kept_streams();
+        // Whatever is signed from here on is signed with a key that the members accept.
+        self.restored_keys();
         self.restored_identity();
-        self.restored_keys(now);
+        self.go_on_rotating(now);
         let Some(membership) = self.membership.clone() else { return };
         self.begin_cursors(membership.mesh);
         self.restored_fence();

@@ -361,12 +361,11 @@ impl Mesh {
     }
 
     /// A start: shows what the members accept, as far as this disk knows.
-    pub(super) fn restored_keys(&mut self, now: Now) {
+    pub(super) fn restored_keys(&mut self) {
         let accepted = self.own_member().map(|member| member.keys.clone()).unwrap_or_default();
         let newest = self.keys.held.iter().rev().find(|key| accepted.contains(key)).copied();
         rare!(StartedWithinRotation, self.keys.held.len() > 1 && newest.is_some());
         self.show_key(newest.unwrap_or(self.keys.shown));
-        self.go_on_rotating(now);
     }
 
     /// The state may tell that all keys of this disk were given up.

@@ -36,6 +36,7 @@ mod room;
 mod rotations;
 mod settings;
 mod snapshots;
+mod stolen_keys;
 mod stopping;
 mod tokens;
 mod updates;
