@@ -87,6 +87,7 @@ mod identity;
 mod introduce;
 mod join;
 mod leader;
+mod lost_key;
 mod marks;
 mod mode;
 mod parted;

@@ -18,12 +18,11 @@ use bytes::Bytes;
 
 use super::entry::Body;
 use super::requests::Purpose;
-use super::rotation::{self, Rotation, Step};
+use super::rotation::{Rotation, Step};
 use super::state::{Effect, Member};
 use super::{Mesh, Output};
 use crate::id::RequestId;
 use crate::node::command::{Refusal, Reply};
-use crate::node::output::Event;
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
@@ -59,9 +58,9 @@ enum Stage {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
     /// Those whose secrets are on its disk: the present one, and while there is one the next.
-    held: Vec<PublicKey>,
+    pub(super) held: Vec<PublicKey>,
     /// The rotation that brought the first of them.
-    number: u64,
+    pub(super) number: u64,
     /// What it proves on new connections and signs with.
     shown: PublicKey,
     stage: Stage,
@@ -70,9 +69,9 @@ pub(super) struct Keys {
     /// An operator wants the old key to be good no more as soon as that can be.
     hurry: bool,
     /// Somebody showed that a key of this node is retired: what is left to check of that.
-    shown_retired: Option<(u64, Vec<Job>, Rotation)>,
+    pub(super) shown_retired: Option<(u64, Vec<Job>, Rotation)>,
     /// Why this node takes part in nothing.
-    lost: Option<String>,
+    pub(super) lost: Option<String>,
 }
 
 impl Keys {
@@ -137,7 +136,7 @@ impl Mesh {
     }
 
     /// This node as the mesh knows it. Who came back after it had gone reads in the log first what it was before.
-    fn own_member(&self) -> Option<&Member> {
+    pub(super) fn own_member(&self) -> Option<&Member> {
         self.state.members.get(&self.own).filter(|_| self.caught_up())
     }
 
@@ -170,7 +169,7 @@ impl Mesh {
             self.on_key_deadline(now);
         } else if let (Stage::EndAsked, Some(&next)) = (&self.keys.stage, self.keys.held.get(1)) {
             self.requests.give_up(&Purpose::RetireKey);
-            self.end_rotation(next);
+            self.end_rotation(now, next);
         }
     }
 
@@ -200,6 +199,7 @@ impl Mesh {
     /// Looks what is to be done next, by what is on disk and in the state.
     pub(super) fn go_on_rotating(&mut self, now: Now) {
         self.look_for_lost_key(now);
+        self.look_for_displaced_key();
         let Some(member) = self.own_member().filter(|_| matches!(self.keys.stage, Stage::Idle)) else {
             return;
         };
@@ -238,6 +238,22 @@ impl Mesh {
         let by_old = self.sign_with(old, statement.clone());
         let by_new = self.sign_with(next, statement);
         self.keys.stage = Stage::Signing { rotation, by_old, by_new };
+    }
+
+    /// Another rotation took the place of the one under way: what this node showed is good no more, and it goes back to the key before.
+    fn look_for_displaced_key(&mut self) {
+        let begun = matches!(self.keys.stage, Stage::Open { .. } | Stage::Ending { .. } | Stage::EndAsked);
+        let (Some(member), &[old, next]) = (self.own_member().filter(|_| begun), &self.keys.held[..]) else {
+            return;
+        };
+        if !member.keys.contains(&next) && member.keys.contains(&old) {
+            rare!(RotationDisplaced);
+            self.requests.give_up(&Purpose::RetireKey);
+            self.keys.stage = Stage::Idle;
+            if self.keys.shown != old {
+                self.show_key(old);
+            }
+        }
     }
 
     /// A signature is there; `false` if it was asked for something else.
@@ -289,7 +305,7 @@ impl Mesh {
         }
     }
 
-    fn answer_rotation(&mut self, reply: &Result<Reply, Refusal>, all: bool) {
+    pub(super) fn answer_rotation(&mut self, reply: &Result<Reply, Refusal>, all: bool) {
         let (over, waiting) = core::mem::take(&mut self.keys.waiting)
             .into_iter()
             .partition::<Vec<_>, _>(|(_, until_retired)| all || !until_retired);
@@ -310,16 +326,20 @@ impl Mesh {
                     self.show_key(next);
                 }
                 if end_at <= now.monotonic {
-                    self.end_rotation(next);
+                    self.end_rotation(now, next);
                 }
             }
             _ => {}
         }
     }
 
-    fn end_rotation(&mut self, next: PublicKey) {
-        let Some(member) = self.own_member() else { return };
-        let Some(last) = member.rotations.records.last().filter(|last| last.new == next) else { return };
+    fn end_rotation(&mut self, now: Now, next: PublicKey) {
+        let last = self.own_member().and_then(|member| member.rotations.records.last());
+        let Some(last) = last.filter(|last| last.new == next) else {
+            // What this state knows does not reach that far again, yet.
+            self.keys.stage = Stage::Resting { until: now.monotonic + self.config.key_retry };
+            return;
+        };
         let (number, message) = (last.number, last.retirement(self.own));
         let token = self.sign_with(next, message);
         self.keys.stage = Stage::Ending { token, number };
@@ -336,7 +356,7 @@ impl Mesh {
     }
 
     /// The old key is good no more: it goes from the disk.
-    fn keep_key(&mut self, key: PublicKey, number: u64) {
+    pub(super) fn keep_key(&mut self, key: PublicKey, number: u64) {
         if self.keys.shown != key {
             self.show_key(key);
         }
@@ -366,78 +386,6 @@ impl Mesh {
         let newest = self.keys.held.iter().rev().find(|key| accepted.contains(key)).copied();
         rare!(StartedWithinRotation, self.keys.held.len() > 1 && newest.is_some());
         self.show_key(newest.unwrap_or(self.keys.shown));
-    }
-
-    /// The state may tell that all keys of this disk were given up.
-    fn look_for_lost_key(&mut self, now: Now) {
-        let Some(member) = self.own_member() else { return };
-        let good = self.keys.held.iter().any(|key| member.keys.contains(key));
-        if !good && member.rotations.number > self.keys.number {
-            let number = member.rotations.number;
-            self.lose_key(now, number);
-        }
-    }
-
-    fn lose_key(&mut self, now: Now, number: u64) {
-        if self.keys.lost.is_some() {
-            return;
-        }
-        rare!(KeyLost);
-        let why = alloc::format!(
-            "the key of node {} in this data directory was retired by rotation {number}, and no member accepts it: this is an older copy of identity.toml, or \
-             somebody who had a copy of that key rotated it. In the first case put back the identity.toml of after that rotation and start again. If that is gone \
-             for good, or nobody here rotated the key, so that it may be stolen, evict the node (`wattle mesh evict`) and join with an empty data directory",
-            self.own
-        );
-        self.keys.lost = Some(why.clone());
-        self.tell_offline();
-        self.outputs.push_back(Output::Event(Event::KeyRetired { why: why.clone() }));
-        let refusal = Refusal::KeyRetired(why);
-        self.answer_rotation(&Err(refusal.clone()), true);
-        self.end_waiting(now, &refusal);
-    }
-
-    /// A neighbour that turns this node away shows that the key it proved is retired.
-    pub(super) fn on_key_retired(&mut self, bytes: &[u8]) {
-        let (Ok(rotations), Some(&held)) = (rotation::decode(bytes), self.keys.held.first()) else { return };
-        let busy = self.keys.shown_retired.is_some() || self.keys.lost.is_some();
-        let Some(last) = rotations.into_iter().find(|r| r.old == held && r.retired.is_some()) else { return };
-        // The log, as far as it is applied here, has the last word on the rotations that it tells of.
-        let told = self
-            .own_member()
-            .is_some_and(|own| own.rotations.number >= last.number && own.keys.contains(&held));
-        rare!(RetirementContradicted, told);
-        if busy || told || self.membership.is_none() {
-            return;
-        }
-        let (_, mut left) = rotation::lead(self.own, core::slice::from_ref(&last), &[held]);
-        left.extend(last.retirement_job(self.own));
-        let Some(job) = left.pop() else { return };
-        let token = self.next_number();
-        self.keys.shown_retired = Some((token, left, last));
-        self.outputs.push_back(Output::Work { token, job });
-    }
-
-    /// A signature was checked; `false` if it belongs to no rotation of this node.
-    pub(super) fn on_key_verified(&mut self, now: Now, token: u64, valid: bool) -> bool {
-        let Some((_, mut left, last)) = self.keys.shown_retired.take_if(|(asked, ..)| *asked == token) else {
-            return false;
-        };
-        if !valid {
-            return true;
-        }
-        if let Some(job) = left.pop() {
-            let token = self.next_number();
-            self.keys.shown_retired = Some((token, left, last));
-            self.outputs.push_back(Output::Work { token, job });
-        } else if self.keys.held.get(1) == Some(&last.new) {
-            // Its state forgot what it had asked for, or was taken back to before it.
-            rare!(RetirementShown);
-            self.keep_key(last.new, last.number);
-        } else if self.keys.held.first() == Some(&last.old) {
-            self.lose_key(now, last.number);
-        }
-        true
     }
 
     /// Whether a leader may put the end of a rotation into the log: every member that it reaches holds its begin, or the window is over.

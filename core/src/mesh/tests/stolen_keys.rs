@@ -1,6 +1,6 @@
 //! A key that somebody else has, too, or that is retired (M60 to M63).
 
-use super::rotations::{rotation, shows};
+use super::rotations::{next, rotation, shows};
 use super::*;
 use crate::mesh::introduce;
 use crate::mesh::rotation::Rotation;
@@ -123,4 +123,27 @@ fn what_the_log_says_of_a_key_counts_more_than_what_a_holder_of_the_one_before_m
     assert_eq!(world.hosts[1].retired, None);
     world.pass(Span::secs(30));
     assert_eq!(world.keys_of(0, 1), [world.own_key(1, 0)], "its rotation comes to its end");
+}
+
+/// Until the end of the window whoever has the old key may rotate it, too: the node goes back to that, which is good yet, and begins again.
+#[test]
+fn a_node_whose_rotation_is_displaced_goes_back_to_the_key_that_is_good() {
+    for wait in [1, 3, 14] {
+        let mut world = World::grown(&["a", "b", "c"]);
+        let (b, old, thief) = (world.id(1), [2; 32], [77; 32]);
+        world.hosts[2].up = wait < 14;
+        world.rotate_key(1, false);
+        let own = world.own_key(1, 1);
+        world.pass(Span::secs(wait));
+        assert_eq!(world.hosts[1].shown == own, wait > 1);
+        world.log(b, 1 << 100, next(b, rotation(b, 2, old, thief)));
+        world.mesh(1).check_invariants(Level::Full);
+        assert!(world.keys_of(0, 1).contains(&world.hosts[1].shown), "{wait}: it is locked out");
+        world.hosts[2].up = true;
+        world.pass(Span::secs(400));
+        let due = world.mesh(1).next_deadline();
+        assert!(due.is_none_or(|due| due > world.now.monotonic), "{wait}: a deadline of the past");
+        assert_eq!(world.keys_of(0, 1), [own], "{wait}: it comes to its end all the same");
+        assert_eq!((world.hosts[1].shown, world.hosts[1].secrets.len()), (own, 1));
+    }
 }
