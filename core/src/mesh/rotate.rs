@@ -170,6 +170,16 @@ impl Mesh {
         } else if let (Stage::EndAsked, Some(&next)) = (&self.keys.stage, self.keys.held.get(1)) {
             self.requests.give_up(&Purpose::RetireKey);
             self.end_rotation(now, next);
+        } else {
+            if matches!(self.keys.stage, Stage::Resting { .. }) {
+                self.keys.stage = Stage::Idle;
+            }
+            self.go_on_rotating(now);
+            if matches!(self.keys.stage, Stage::Idle) {
+                // What the log tells here is older than the disk: it goes on once that has come.
+                rare!(RotationAwaitsLog);
+                self.answer_rotation(&Err(Refusal::Busy), true);
+            }
         }
     }
 
@@ -191,6 +201,8 @@ impl Mesh {
             }
             Err(why) => {
                 rare!(NextKeyNotMade);
+                let why =
+                    alloc::format!("the next key did not go beside the present one, which stays: {why}");
                 self.answer_rotation(&Err(Refusal::KeyNotStored(why)), true);
             }
         }
@@ -205,11 +217,13 @@ impl Mesh {
         };
         let (number, keys) = (member.rotations.number, member.keys.clone());
         let &[old, next] = &self.keys.held[..] else { return };
+        let brought = member.rotations.records.iter().find(|rotation| rotation.new == next);
+        let brought = brought.map_or(number, |rotation| rotation.number);
         if self.keys.lost.is_some() || self.is_double() {
             return;
         }
-        if keys == [next] {
-            return self.keep_key(next, number);
+        if keys.first() == Some(&next) {
+            return self.keep_key(next, brought);
         }
         if keys == [old, next] {
             let (settle, overlap) = match self.keys.hurry {
@@ -360,6 +374,9 @@ impl Mesh {
         if self.keys.shown != key {
             self.show_key(key);
         }
+        // What the log was asked for is done, or was overtaken.
+        self.requests.give_up(&Purpose::NextKey);
+        self.requests.give_up(&Purpose::RetireKey);
         let token = self.next_number();
         self.keys.stage = Stage::Keeping { token, key, number };
         self.outputs.push_back(Output::Work { token, job: Job::KeepKey { key, number } });
@@ -374,9 +391,13 @@ impl Mesh {
             sometimes!(OldKeyGone);
             (self.keys.held, self.keys.number) = (Vec::from([key]), number);
             (self.keys.stage, self.keys.hurry) = (Stage::Idle, false);
+            self.answer_rotation(&Ok(Reply::NodeKey { key, retired: true }), true);
             self.renew_own_claim();
         } else {
+            rare!(OldKeyNotGone);
             self.keys.stage = Stage::Resting { until: now.monotonic + self.config.key_retry };
+            let why = "the old key is good no more, and could not be taken from the disk: the node tries again by itself";
+            self.answer_rotation(&Err(Refusal::KeyNotStored(why.into())), true);
         }
     }
 

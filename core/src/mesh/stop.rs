@@ -221,6 +221,11 @@ impl Mesh {
         for id in waiting {
             self.reply(id, Err(refusal.clone()));
         }
+        // A rotation goes on when this node takes part again.
+        let rotations: Vec<RequestId> = self.keys.take_waiting().collect();
+        for id in rotations {
+            self.reply(id, Err(unknown.clone()));
+        }
     }
 
     /// Tells whether this node has links: not while it is stopped, nor as long as another copy of it may be the one that counts, nor under a key that nobody

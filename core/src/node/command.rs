@@ -325,8 +325,8 @@ pub enum Refusal {
         "the key of this node is giving way to another already (rotation {0}): that ends by itself once the members know the new one;          `wattle node key rotate --finish` ends it now"
     )]
     RotationUnderWay(u64),
-    /// The next key could not be stored, so nobody heard of it.
-    #[error("the next key of this node could not be stored beside the present one, which stays: {0}")]
+    /// A step of a rotation could not be written to the disk.
+    #[error("the keys of this node could not be written: {0}")]
     KeyNotStored(String),
     /// An operator stopped this node's mesh while a change was under way.
     #[error(

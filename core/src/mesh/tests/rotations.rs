@@ -159,11 +159,55 @@ fn a_disk_that_lost_the_next_key_goes_on_with_the_present_one_and_makes_another(
     world.restart(1);
     world.pass(Span::secs(60));
     assert_eq!(world.keys_of(0, 1), [world.own_key(1, 0), lost], "nobody can end that rotation");
-    world.hosts[1].secrets[0][30] = 0;
     let request = world.rotate_key(1, true);
-    // The world of these tests makes the same secret again from the same one.
     let reply = world.reply(1, request);
-    assert!(matches!(reply, Some(Ok(Reply::NodeKey { retired: true, .. })) | None), "{reply:?}");
+    assert!(matches!(reply, Some(Ok(Reply::NodeKey { retired: true, .. }))), "{reply:?}");
+    assert_eq!(world.keys_of(0, 1), [world.own_key(1, 0)]);
+    assert_ne!(world.own_key(1, 0), lost);
+}
+
+/// Whoever waits for a rotation hears of it, whatever it comes to.
+#[test]
+fn no_request_for_a_rotation_goes_without_an_answer() {
+    // The old key does not go from the disk.
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.hosts[1].disk_full = true;
+    world.rotate_key(1, false);
+    world.pass(Span::secs(30));
+    let request = world.rotate_key(1, true);
+    assert!(matches!(world.reply(1, request), Some(Err(Refusal::KeyNotStored(_)))));
+    world.hosts[1].disk_full = false;
+    let request = world.rotate_key(1, true);
+    let key = world.own_key(1, 0);
+    assert_eq!(world.reply(1, request), Some(Ok(Reply::NodeKey { key, retired: true })));
+    assert_eq!(world.hosts[1].secrets.len(), 1);
+
+    // It is asked for while the old key goes.
+    let mut world = World::grown(&["a", "b"]);
+    let first = world.ask(1, |request| Input::RotateNodeKey { request, finish: true });
+    let mut late = None;
+    for _ in 0..1000 {
+        let Some((host, input)) = world.inbox.pop_front() else { break };
+        if matches!(&input, Input::WorkDone { done: Done::Kept(_), .. }) && late.is_none() {
+            let request = RequestId(7000);
+            world.hosts[1].mesh.handle(world.now, Input::RotateNodeKey { request, finish: true });
+            late = Some(request);
+        }
+        world.hosts[host].mesh.handle(world.now, input);
+        (0..2).for_each(|host| drop(world.drain(host)));
+        world.replicate();
+    }
+    assert!(matches!(world.reply(1, first), Some(Ok(Reply::NodeKey { retired: true, .. }))));
+    let replied = world.reply(1, late.expect("it goes"));
+    assert!(matches!(replied, Some(Ok(Reply::NodeKey { retired: true, .. }))), "{replied:?}");
+
+    // The mesh is stopped meanwhile.
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.quorum = false;
+    let request = world.rotate_key(1, true);
+    world.command(1, |request| Input::Stop { request, lasting: true });
+    world.pass(Span::secs(8));
+    assert_eq!(world.reply(1, request), Some(Err(Refusal::StoppedMeanwhile)));
 }
 
 #[test]
