@@ -194,7 +194,9 @@ fn no_request_for_a_rotation_goes_without_an_answer() {
             late = Some(request);
         }
         world.hosts[host].mesh.handle(world.now, input);
-        (0..2).for_each(|host| drop(world.drain(host)));
+        for host in 0..2 {
+            world.drain(host);
+        }
         world.replicate();
     }
     assert!(matches!(world.reply(1, first), Some(Ok(Reply::NodeKey { retired: true, .. }))));
