@@ -112,7 +112,11 @@ impl Mesh {
                 Some(first.node)
             }
             (Effect::Admitted(node) | Effect::Updated(node), _) => Some(*node),
-            (Effect::KeyChanged { node, .. }, _) => Some(*node),
+            (Effect::KeyChanged { node, .. }, _) => {
+                // Former members may know it under either key, if it took them out.
+                self.told_bounds = None;
+                Some(*node)
+            }
             (Effect::ConfigSet(_) | Effect::ConfigDeleted(_) | Effect::Configured(_), _) => {
                 self.note_config(entry, effect);
                 None
@@ -162,6 +166,7 @@ impl Mesh {
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.drop_recalled(&[]);
+        self.told_bounds = None;
         self.settle_recovery();
         if self.state.epoch == before.epoch {
             self.on_members_changed();

@@ -266,7 +266,7 @@ impl Mesh {
             let is_known = !known.is_empty();
             // The next one says which keys its node had; an id is bound to its first key, so nobody can say another.
             let (keys, more) = match next {
-                Some(next) if is_known => rotation::lead(next.admission.node, &next.rotations, &known),
+                Some(next) if is_known => self.signers(next.admission.node, &next.rotations),
                 Some(next) => next.keys()?,
                 None => (known, Vec::new()),
             };
@@ -282,6 +282,16 @@ impl Mesh {
             }
         }
         None
+    }
+
+    /// The keys with which a member that is known may have signed what this node does not know of yet, if these are its rotations, and what to check before that
+    /// is believed. Of whom only others told that is any key it had, since what it signed may be older than what they told. Of whom the log told that is none before
+    /// those that were good then: what was done under such a key is in the log.
+    pub(super) fn signers(&self, node: NodeId, rotations: &[Rotation]) -> (Vec<PublicKey>, Vec<Job>) {
+        let led = rotation::lead(node, rotations, &self.accepted_keys(node));
+        let (_, told) = self.told_keys(node);
+        let introduced = self.introductions.get(node).is_some();
+        rotation::trace(node, rotations, led, |key| !introduced && told.contains(key))
     }
 
     /// A signature was checked; `false` if it belongs to no introduction.

@@ -123,6 +123,23 @@ pub(super) fn lead(node: NodeId, rotations: &[Rotation], from: &[PublicKey]) -> 
     (keys, jobs)
 }
 
+/// Adds the keys before those of `keys` that rotations lead from, and the signatures to check before that is believed: both keys of each said so. Nothing before a
+/// key of which `first` holds is looked for.
+pub(super) fn trace(
+    node: NodeId,
+    rotations: &[Rotation],
+    (mut keys, mut jobs): (Vec<PublicKey>, Vec<Job>),
+    first: impl Fn(&PublicKey) -> bool,
+) -> (Vec<PublicKey>, Vec<Job>) {
+    for rotation in rotations.iter().rev() {
+        if keys.contains(&rotation.new) && !keys.contains(&rotation.old) && !first(&rotation.new) {
+            keys.push(rotation.old);
+            jobs.extend(rotation.jobs(node));
+        }
+    }
+    (keys, jobs)
+}
+
 /// The encoded rotations of a member; empty if there are none.
 pub(super) fn encode(rotations: &[Rotation]) -> Bytes {
     proto::Rotations { records: rotations.iter().map(rotation_out).collect(), ..Default::default() }

@@ -69,10 +69,10 @@ fn who_was_let_in_with_a_stolen_key_goes_with_it() {
         if late {
             // The signatures are being checked when the log tells.
             let now = world.now;
-            world.hosts[0].mesh.handle(now, shown);
+            world.hosts[0].mesh.handle(now, shown.clone());
             world.rotate_key(1, true);
         } else {
-            world.inbox.push_back((0, shown));
+            world.inbox.push_back((0, shown.clone()));
             world.pump();
             assert!(world.mesh(0).is_member(stranger), "nothing tells them apart yet");
             world.rotate_key(1, true);
@@ -80,6 +80,9 @@ fn who_was_let_in_with_a_stolen_key_goes_with_it() {
         assert_eq!(world.keys_of(0, 1), [world.own_key(1, 0)]);
         assert!(!world.mesh(0).is_member(stranger), "late: {late}");
         assert!(!world.hosts[0].roster.iter().any(|entry| entry.node == stranger));
+        world.inbox.push_back((0, shown));
+        world.pump();
+        assert!(!world.mesh(0).is_member(stranger), "what was done under that key is in the log: {late}");
         assert_eq!(world.mesh(0).introductions.len(), 0);
     }
 }
