@@ -91,7 +91,7 @@ impl Mesh {
     }
 
     /// The keys of `node` as it was known in the last life, or told when this node joined, or by introduction, while that is the best there is.
-    fn heard_of(&self, node: NodeId) -> Option<&[PublicKey]> {
+    pub(super) fn heard_of(&self, node: NodeId) -> Option<&[PublicKey]> {
         let recalled = self.marks.recalled(node).map(|member| &member.keys[..]);
         let joining = || {
             let membership = self.membership.as_ref().filter(|_| !self.caught_up())?;

@@ -360,7 +360,7 @@ impl Mesh {
     }
 
     /// This node proves that key from now on.
-    fn show_key(&mut self, key: PublicKey) {
+    pub(super) fn show_key(&mut self, key: PublicKey) {
         let next = self.keys.held.first() != Some(&key);
         let last = self.own_member().map_or(0, |member| member.rotations.number);
         let number = if next { last } else { self.keys.number };
@@ -403,7 +403,9 @@ impl Mesh {
 
     /// A start: shows what the members accept, as far as this disk knows.
     pub(super) fn restored_keys(&mut self) {
-        let accepted = self.own_member().map(|member| member.keys.clone()).unwrap_or_default();
+        // Who just joined may have nothing of the log yet.
+        let told = || self.heard_of(self.own).map(<[PublicKey]>::to_vec).unwrap_or_default();
+        let accepted = self.own_member().map_or_else(told, |member| member.keys.clone());
         let newest = self.keys.held.iter().rev().find(|key| accepted.contains(key)).copied();
         rare!(StartedWithinRotation, self.keys.held.len() > 1 && newest.is_some());
         self.show_key(newest.unwrap_or(self.keys.shown));

@@ -446,6 +446,56 @@ fn who_leaves_comes_back_under_the_key_it_had_last_and_not_under_one_before() {
     assert_eq!(world.mesh(0).member(world.id(1)).unwrap().rotations.number, 2);
 }
 
+/// Its disk holds two keys, and it does not know any more which of them the mesh knows.
+#[test]
+fn who_left_before_its_old_key_was_gone_joins_under_whichever_is_good() {
+    for crash in [false, true] {
+        let mut world = World::grown(&["a", "b"]);
+        world.hosts[1].disk_full = true;
+        world.rotate_key(1, true);
+        let next = world.own_key(1, 1);
+        let request = world.command(1, |request| Input::Leave { request, force: false });
+        assert_eq!(world.reply(1, request), Some(Ok(Reply::Left)));
+        world.restart(1);
+        assert_eq!(world.hosts[1].shown, world.own_key(1, 0));
+        let token = leaving::invite(&mut world, 0);
+        let request = world.command(1, |request| Input::Join { request, token });
+        world.pass(Span::secs(10));
+        assert!(matches!(world.reply(1, request), Some(Ok(Reply::Joined { .. }))));
+        assert_eq!((world.hosts[1].shown, world.keys_of(0, 1)), (next, Vec::from([next])));
+        if crash {
+            // All that it knows is what it was told when it joined.
+            let roster = world.mesh(0).roster();
+            let membership = world.mesh(1).membership.clone().expect("a member");
+            let stored = crate::mesh::store::Membership { roster, ..membership }.record();
+            let key = (stored.key.space, stored.key.id, stored.key.slot);
+            world.hosts[1].disk.clear();
+            world.hosts[1].disk.insert(key, (1, stored.head));
+            world.quorum = false;
+            world.hosts[1].in_group = false;
+            world.restart(1);
+            assert_eq!(world.hosts[1].shown, next);
+            continue;
+        }
+        world.hosts[1].disk_full = false;
+        world.pass(Span::secs(10));
+        assert_eq!((world.hosts[1].secrets.len(), world.own_key(1, 0)), (1, next));
+    }
+    // If none is, it hears of both.
+    let mut world = World::grown(&["a", "b"]);
+    let others = [[55; 32], [56; 32]];
+    let token = leaving::invite(&mut world, 0);
+    let c = world.add("c");
+    world.hosts[c].secrets = others.to_vec();
+    (world.hosts[c].config.key, world.hosts[c].config.next_key) =
+        (public_key(&others[0]), Some(public_key(&others[1])));
+    world.restart(c);
+    let request = world.command(c, |request| Input::Join { request, token });
+    world.pass(Span::secs(10));
+    assert!(matches!(world.reply(c, request), Some(Err(Refusal::JoinRefused(_)))));
+    assert_eq!(world.hosts[c].shown, public_key(&others[0]));
+}
+
 #[test]
 fn the_end_waits_for_members_within_reach_and_not_for_ever() {
     let mut world = World::grown(&["a", "b", "c"]);
