@@ -332,6 +332,7 @@ marks! {
         RenewedInVain: "a node was proven to exist twice while it signed that it is the only copy";
         RotationDisplaced: "another rotation of a node's key took the place of the one it was at";
         JoinsUnderOtherKey: "a joiner that was refused under one of its two keys came with the other";
+        StepNotSigned: "a step of a rotation was not signed as it should be, and kept out of the log";
         LinkRenewedAgain: "a neighbour that was dialled anew under another key was so once more";
         RotationAwaitsLog: "the end of a rotation was asked for before the log told how far it is";
         OldKeyNotGone: "an old key could not be taken from the disk";

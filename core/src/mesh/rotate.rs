@@ -31,6 +31,8 @@ use crate::work::{Job, PublicKey};
 
 /// How many commands may wait for one rotation.
 const WAITING_MAX: usize = 8;
+/// How often the time after which a refused step is tried again doubles.
+const DOUBLINGS_MAX: u32 = 10;
 
 #[derive(Clone, Debug, Default)]
 enum Stage {
@@ -68,6 +70,8 @@ pub(super) struct Keys {
     waiting: Vec<(RequestId, bool)>,
     /// An operator wants the old key to be good no more as soon as that can be.
     hurry: bool,
+    /// How many steps in a row were refused for what they are.
+    refused: u32,
     /// Somebody showed that a key of this node is retired: what is left to check of that.
     pub(super) shown_retired: Option<(u64, Vec<Job>, Rotation)>,
     /// Why this node takes part in nothing.
@@ -105,7 +109,7 @@ impl Keys {
 
     /// What the last membership had under way is over.
     pub(super) fn forget(&mut self) {
-        (self.stage, self.hurry) = (Stage::Idle, false);
+        (self.stage, self.hurry, self.refused) = (Stage::Idle, false, 0);
         self.waiting.clear();
         self.shown_retired = None;
     }
@@ -157,6 +161,7 @@ impl Mesh {
             rare!(RotationUnderWay);
             return self.reply(request, Err(Refusal::RotationUnderWay(number)));
         }
+        self.keys.refused = 0;
         self.keys.waiting.push((request, finish));
         self.keys.hurry |= finish;
         if idle {
@@ -306,15 +311,20 @@ impl Mesh {
         match result {
             Ok(effect) => {
                 let retired = matches!(effect, Effect::KeyChanged { retired: true, .. });
-                self.keys.stage = Stage::Idle;
+                (self.keys.stage, self.keys.refused) = (Stage::Idle, 0);
                 self.go_on_rotating(now);
                 let reply = self.keys.held.last().map(|&key| Reply::NodeKey { key, retired });
                 reply.into_iter().for_each(|reply| self.answer_rotation(&Ok(reply), retired));
             }
             Err(refusal) => {
                 rare!(RotationPutOff);
-                self.keys.stage = Stage::Resting { until: now.monotonic + self.config.key_retry };
-                self.answer_rotation(&Err(refusal.clone()), true);
+                // What was refused for what it is may be so for ever, and costs the members something each time.
+                let lasting = matches!(refusal, Refusal::Invalid(_));
+                self.keys.refused = if lasting { self.keys.refused.saturating_add(1) } else { 0 };
+                let pause = self.config.key_retry.times(1 << self.keys.refused.min(DOUBLINGS_MAX));
+                self.keys.stage = Stage::Resting { until: now.monotonic + pause };
+                let why = Refusal::RotationPutOff { why: alloc::format!("{refusal}"), again: pause };
+                self.answer_rotation(&Err(why), true);
             }
         }
     }

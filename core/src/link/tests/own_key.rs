@@ -209,7 +209,7 @@ fn a_node_with_two_keys_renews_its_own_links_until_they_are_under_the_new_one() 
     let (mut links, mut now) = dialled();
     feed(&mut links, now, Input::Members(vec![(id(1), vec![key(1), key(101)])]));
     assert_eq!(next_dial(&mut links, now, now + Span::secs(60), 4), None, "it proves the old one still");
-    now = now + Span::secs(60);
+    now += Span::secs(60);
     let outputs = feed(&mut links, now, Input::KeyShown { number: 1 });
     let dial = dials(&outputs).expect("it dials at once");
     feed(&mut links, now, Input::DialFailed { dial });

@@ -1,5 +1,7 @@
 //! A member's key gives way to another (M60 to M63).
 
+use alloc::boxed::Box;
+
 use super::*;
 use crate::event::MeshEvent;
 use crate::mesh::entry::{Body, Entry, Request};
@@ -112,7 +114,8 @@ fn without_a_quorum_a_rotation_is_put_off_and_goes_on_by_itself() {
     let request = world.rotate_key(1, false);
     assert_eq!(world.reply(1, request), None);
     world.pass(Span::secs(11));
-    assert_eq!(world.reply(1, request), Some(Err(Refusal::NoQuorum)));
+    let reply = world.reply(1, request);
+    assert!(matches!(reply, Some(Err(Refusal::RotationPutOff { .. }))), "{reply:?}");
     assert_eq!(world.hosts[1].shown, world.own_key(1, 0));
     world.restart(1);
     assert_eq!(world.hosts[1].shown, world.own_key(1, 0), "nobody agreed on the next one");
@@ -238,6 +241,66 @@ fn a_rotation_that_either_key_did_not_sign_changes_nothing() {
     world.log(b, 1 << 100, next(b, good));
     assert_eq!(world.keys_of(0, 1), [public_key(&own), public_key(&fresh)]);
     world.assert_equal();
+}
+
+/// Whoever leads looks at what a member signed before anybody else does.
+#[test]
+fn a_step_that_cannot_be_done_or_is_not_signed_does_not_come_into_the_log() {
+    let (own, fresh, other) = ([2; 32], [77; 32], [78; 32]);
+    let mut world = World::grown(&["a", "b", "c"]);
+    let b = world.id(1);
+    let asked = |world: &mut World, number: u128, step: Step| {
+        let before = world.log.len();
+        let (request, seen) = (Request(number), world.mesh(1).applied_index());
+        let message =
+            Message::Forward { request, seen, body: Box::new(Body::RotateNodeKey { node: b, step }) };
+        world.inbox.push_back((0, Input::Message { from: b, message }));
+        world.pump();
+        world.log.len() - before
+    };
+    let good = rotation(b, 1, own, fresh);
+    let by_other = rotation(b, 1, own, other);
+    let wrong = [
+        Rotation { by_old: by_other.by_old.clone(), ..good.clone() },
+        Rotation { by_new: by_other.by_new.clone(), ..good.clone() },
+        rotation(b, 2, own, fresh),
+        rotation(b, 1, other, fresh),
+        rotation(b, 1, own, [1; 32]),
+    ];
+    for (place, wrong) in wrong.into_iter().enumerate() {
+        assert_eq!(asked(&mut world, 100 + place as u128, Step::Next(wrong)), 0, "{place}");
+    }
+    let retire =
+        |number, signature: &Bytes| Step::Retire { number, signature: signature.clone(), hurry: true };
+    assert_eq!(asked(&mut world, 200, retire(1, &good.by_new)), 0, "nothing is under way");
+    assert_eq!(asked(&mut world, 201, Step::Next(good.clone())), 1);
+    assert_eq!(asked(&mut world, 202, retire(1, &good.by_new)), 0, "it says something else");
+    let Done::Signature(end) = perform(&Job::Sign { key: good.new, message: good.retirement(b) }, &[fresh])
+    else {
+        unreachable!()
+    };
+    assert_eq!(asked(&mut world, 203, retire(1, &end.into())), 1);
+    assert_eq!(world.keys_of(0, 1), [good.new]);
+}
+
+#[test]
+fn a_step_that_is_refused_for_what_it_is_is_tried_ever_less_often() {
+    let mut world = World::grown(&["a", "b"]);
+    // The next key that the world makes is another member's.
+    let (mut next, b) = ([2; 32], world.id(1));
+    next[31] += 1;
+    world.log(world.id(0), 1 << 100, self::next(world.id(0), rotation(world.id(0), 1, [1; 32], next)));
+    let request = world.rotate_key(1, false);
+    let reply = world.reply(1, request);
+    assert!(matches!(reply, Some(Err(Refusal::RotationPutOff { .. }))), "{reply:?}");
+    let mut tries = 0;
+    for _ in 0..3600 {
+        let before = world.mesh(1).next_deadline();
+        world.pass(Span::secs(1));
+        tries += u32::from(world.mesh(1).next_deadline() != before);
+    }
+    assert_eq!(world.keys_of(0, 1).len(), 1);
+    assert!((6..30).contains(&tries), "{tries} tries of {b}");
 }
 
 #[test]
