@@ -4,7 +4,7 @@ const PARTS: [&str; 6] = ["node", "link", "route", "raft", "mesh", "stream"];
 
 /// Whose bytes are shared with the frame they came in, instead of copied: all that may be long, and families with nothing short in what
 /// they say often. An id of 16 bytes costs less to copy than to share.
-const SHARED: [&str; 15] = [
+const SHARED: [&str; 16] = [
     ".wattle.node",
     ".wattle.route",
     ".wattle.mesh",
@@ -19,6 +19,7 @@ const SHARED: [&str; 15] = [
     ".wattle.link.Barred",
     ".wattle.link.KeyRetired",
     ".wattle.raft.Entry.data",
+    ".wattle.raft.Change.data",
     ".wattle.raft.Snapshot.data",
 ];
 

@@ -167,6 +167,20 @@ bugs! {
             "what others vouched for is kept in memory only (rule C2)";
         LearnersHearUncommitted = "learners-hear-uncommitted":
             "a learner of the control group is sent entries before they are committed";
+        UncommittedPassedOn = "uncommitted-passed-on":
+            "a voter passes on to learners what it holds and does not know to be committed";
+        FedRunNotCompared = "fed-run-not-compared":
+            "a learner puts what it is fed behind what it holds, though the chain says that it belongs elsewhere";
+        SilentFeederKept = "silent-feeder-kept":
+            "a learner that did not get what was committed keeps the feeder that was to send it";
+        FedNeverReviewed = "fed-never-reviewed":
+            "a leader takes it that who is fed by another gets everything, and never asks";
+        FedTakenForMatched = "fed-taken-for-matched":
+            "a leader takes it that who is fed by another holds everything that is committed";
+        FedInCircles = "fed-in-circles":
+            "a learner feeds whoever asks, also one that feeds it through others";
+        FeedsAnyNumber = "feeds-any-number":
+            "a member feeds all learners that ask";
         CutKeepsOldConfiguration = "cut-keeps-old-configuration":
             "a log that is cut keeps the configuration of its former base beside the new one";
         OnlyVoterAsksNobody = "only-voter-asks-nobody":
@@ -241,6 +255,16 @@ bugs! {
             "a configuration decides once it is committed rather than appended (etcd#11284)";
         BytesStayUnderWay = "bytes-stay-under-way":
             "what was under way to a member goes on counting when it is given up (etcd-io/raft#54)";
+        EvictedUnsynced = "evicted-unsynced":
+            "a log lets go of entries that are not durable, or not applied";
+        EvictedNotCountedBack = "evicted-not-counted-back":
+            "what a log lets go of goes on counting as held";
+        LoadNotCountedBack = "load-not-counted-back":
+            "a load that was answered goes on counting as under way";
+        LoadWakesNobody = "load-wakes-nobody":
+            "whoever waited for entries from the disk is not told that they were read";
+        ReadChainNotCompared = "read-chain-not-compared":
+            "entries read back are used though their chain is not the one that the log had there";
         OtherMeasureReleased = "other-measure-released":
             "what is proposed is added by one measure and taken off by another (cockroach#31618)";
         CutLogNotSent = "cut-log-not-sent":
@@ -309,6 +333,8 @@ bugs! {
             "the only copy of a node goes on under the replica ids that another copy bore, too";
         EpochNotCompared = "epoch-not-compared":
             "a node that was evicted is let in again on its old admission: nobody compares mesh epochs";
+        ReturnedStaysVoid = "returned-stays-void":
+            "the word of a member that was evicted counts for nothing with who was away since, although it is shown that it was let in again";
         LostJudgedByIndex = "lost-judged-by-index":
             "who is named lost counts what it has applied behind the recovered log's last number, and not what it holds unapplied or beside it";
         StrangersPassedOver = "strangers-passed-over":

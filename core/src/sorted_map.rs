@@ -40,6 +40,11 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.place(key).ok().map(|place| &mut self.entries[place].1)
     }
 
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Where a key stands.
     pub(crate) fn position(&self, key: &K) -> Option<usize> {
         self.place(key).ok()

@@ -24,6 +24,8 @@ pub struct Settings {
     pub space_limit: Option<u64>,
     /// Bytes kept aside so that a full disk can still drain. More means that longer queues drain; 0 keeps none.
     pub reserve_bytes: u64,
+    /// Bytes that the logs of consensus groups may take in memory; see [`wattle_core::raft::Config::log_bytes`].
+    pub log_memory: u64,
     /// Whether an operator says that no other copy of the data directory runs or will. Counts only for a node that was found to exist twice.
     pub only_copy: bool,
     /// Bounds on connections.
@@ -44,6 +46,7 @@ impl Settings {
             region: None,
             space_limit: None,
             reserve_bytes: 64 << 20,
+            log_memory: 64 << 20,
             only_copy: false,
             limits: Limits::default(),
         }

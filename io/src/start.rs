@@ -182,6 +182,7 @@ fn config(settings: &Settings, keys: &NodeKeys, listening: &[SocketAddr]) -> Con
     };
     let mut config = Config { dial: settings.dial.clone(), ..Config::new(identity) };
     config.journal.rows_may_tear = true;
+    config.raft.log_bytes = settings.log_memory;
     config.mesh.only_copy = settings.only_copy;
     config.mesh.region.clone_from(&settings.region);
     config

@@ -459,6 +459,7 @@ impl World for FakeWorld {
             refusing: None,
             journal_bytes: 0,
             journal_live_bytes: 0,
+            logs: Default::default(),
         })
     }
 }

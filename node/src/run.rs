@@ -82,6 +82,7 @@ fn for_io(settings: &Settings, only_copy: bool) -> wattle_io::Settings {
         dial: settings.dial.clone(),
         space_limit: settings.space_limit,
         reserve_bytes: settings.reserve_bytes,
+        log_memory: settings.log_memory,
         region: settings.region.clone(),
         only_copy,
         ..wattle_io::Settings::new(&settings.data_dir)

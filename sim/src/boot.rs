@@ -79,7 +79,9 @@ impl<M: Machine> World<M> {
         config.raft.message_entries = replication.entries;
         config.raft.message_bytes = replication.bytes;
         config.raft.window = replication.window;
+        config.raft.fan_out = replication.fan_out;
         config.raft.chunk_bytes = replication.bytes.clamp(512, config.raft.chunk_bytes);
+        config.raft.log_bytes = replication.log;
         config.gate.all_bytes = replication.held;
         config.mesh.voters_max = replication.voters;
         config.mesh.region.clone_from(&self.plan.nodes[node].region);

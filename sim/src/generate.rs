@@ -11,6 +11,7 @@ mod links;
 mod moments;
 mod raft;
 mod recovery;
+mod relays;
 mod rotations;
 pub(crate) mod scale;
 mod stops;
@@ -22,8 +23,8 @@ mod workload;
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::plan::{
-    DiskPlan, Edge, FORMAT, Forsaken, ForsakenPlan, Latency, LinkPlan, NetworkPlan, PROGRESS_BOUND, Plan,
-    ReplicationPlan, VOTERS,
+    DiskPlan, Edge, FAN_OUT, FORMAT, Forsaken, ForsakenPlan, LOG_BYTES, Latency, LinkPlan, NetworkPlan,
+    PROGRESS_BOUND, Plan, ReplicationPlan, VOTERS,
 };
 use crate::random::{Draws, Purpose};
 use crate::scarce::scarce;
@@ -52,6 +53,7 @@ fn general(seed: u64) -> Plan {
     stops::regions(&mut plan);
     stops::stops(&mut plan);
     rotations::rotations(&mut plan);
+    relays::relays(&mut plan);
     sort(&mut plan);
     // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
     if plan.departures.is_empty() {
@@ -154,7 +156,9 @@ fn replication(seed: u64) -> ReplicationPlan {
         bytes: draws.pick(&[1, 4 << 10, 256 << 10, 256 << 10]),
         window: draws.pick(&[1, 2, 32, 32]),
         held: draws.pick(&[0, 1_000, 32 << 20, 32 << 20]),
+        log: draws.pick(&[0, 600, 4_000, 20_000, LOG_BYTES, LOG_BYTES]),
         voters: VOTERS,
+        fan_out: FAN_OUT,
     }
 }
 

@@ -257,9 +257,27 @@ pub struct ReplicationPlan {
     /// Bytes of appends that a node holds while they wait for payloads. What it cannot hold is sent again.
     #[serde(default = "held_bytes")]
     pub held: usize,
+    /// Bytes that the logs of a node may take in memory: what is older is read back for who needs it.
+    #[serde(default = "log_bytes", skip_serializing_if = "is_usual_log")]
+    pub log: u64,
     /// The most voters of the control group.
     #[serde(default = "voters", skip_serializing_if = "is_usual")]
     pub voters: usize,
+    /// Learners of the control group that each member feeds.
+    #[serde(default = "fan_out", skip_serializing_if = "is_usual_fan_out")]
+    pub fan_out: usize,
+}
+
+/// How many learners a member feeds, unless it is told otherwise.
+pub const FAN_OUT: usize = 16;
+
+fn fan_out() -> usize {
+    FAN_OUT
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual_fan_out(fan_out: &usize) -> bool {
+    *fan_out == FAN_OUT
 }
 
 /// The most voters of a control group, unless it is told otherwise.
@@ -278,10 +296,30 @@ fn held_bytes() -> usize {
     32 << 20
 }
 
+/// What logs may take in memory, unless it is told otherwise.
+pub const LOG_BYTES: u64 = 64 << 20;
+
+fn log_bytes() -> u64 {
+    LOG_BYTES
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_usual_log(bytes: &u64) -> bool {
+    *bytes == LOG_BYTES
+}
+
 impl Default for ReplicationPlan {
     /// What a node has unless it is told otherwise.
     fn default() -> Self {
-        Self { entries: 256, bytes: 256 << 10, window: 32, held: held_bytes(), voters: VOTERS }
+        Self {
+            entries: 256,
+            bytes: 256 << 10,
+            window: 32,
+            held: held_bytes(),
+            log: LOG_BYTES,
+            voters: VOTERS,
+            fan_out: FAN_OUT,
+        }
     }
 }
 

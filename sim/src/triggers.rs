@@ -130,7 +130,10 @@ fn moment_of(message: &Message) -> Option<Moment> {
             raft::Body::Snapshot(_) => Some(Moment::SendSnapshot),
             raft::Body::Recall { .. } => Some(Moment::SendRecall),
             raft::Body::Renamed { .. } => Some(Moment::SendRenamed),
-            raft::Body::Copy { .. }
+            raft::Body::Feed { .. }
+            | raft::Body::Fed(_)
+            | raft::Body::Unfed
+            | raft::Body::Copy { .. }
             | raft::Body::Stop { .. }
             | raft::Body::SnapshotReply { .. }
             | raft::Body::Read { .. }

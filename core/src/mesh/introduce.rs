@@ -209,17 +209,32 @@ impl Mesh {
 
     /// Whether admissions may count, as far as they lead to a member that is known: who was taken out lets nobody in, and is let in again
     /// under a replica id it never had (M27).
-    fn may_introduce(&self, chain: &[Endorsed]) -> bool {
-        let evicted = &self.state.evicted;
+    pub(super) fn may_introduce(&self, chain: &[Endorsed]) -> bool {
         let mut over = false;
-        for Endorsed { admission, .. } in chain {
-            let had = evicted.get(&admission.node).is_some_and(|gone| gone.had(admission.replica));
-            over |= had || evicted.contains_key(&admission.admitter);
-            if over || self.is_member(admission.admitter) {
+        for (place, Endorsed { admission, .. }) in chain.iter().enumerate() {
+            let (gone, admitter) = (self.state.evicted.get(&admission.node), admission.admitter);
+            over |= gone.is_some_and(|gone| gone.had(admission.replica))
+                || (self.state.evicted.contains_key(&admitter)
+                    && !self.comes_back(admitter, &chain[place + 1..]));
+            if over || !self.trusted_keys(admitter).is_empty() {
                 break;
             }
         }
         !over || self.planted.strikes(Bug::EpochNotCompared, || true)
+    }
+
+    /// The keys under which the word of a node counts here: none of who was taken out, as long as the log does not tell that it was let in again.
+    pub(super) fn trusted_keys(&self, node: NodeId) -> Vec<PublicKey> {
+        let gone = self.state.evicted.contains_key(&node);
+        if gone { Vec::new() } else { self.accepted_keys(node) }
+    }
+
+    /// Whether admissions, once their signatures are checked, show that a node was let in again.
+    fn comes_back(&self, node: NodeId, shown: &[Endorsed]) -> bool {
+        let Some(gone) = self.state.evicted.get(&node) else { return false };
+        let again = |admission: &Admission| admission.node == node && !gone.had(admission.replica);
+        let back = shown.iter().any(|shown| again(&shown.admission));
+        back && !self.planted.strikes(Bug::ReturnedStaysVoid, || true)
     }
 
     /// Begins to check a chain of a node that proved `key`, or of one that a member brought.
@@ -262,7 +277,7 @@ impl Mesh {
         let (mut jobs, mut vouched) = (Vec::new(), Vec::new());
         for (place, Endorsed { admission, .. }) in chain.iter().enumerate() {
             let next = chain.get(place + 1).filter(|next| next.admission.node == admission.admitter);
-            let known = self.accepted_keys(admission.admitter);
+            let known = self.trusted_keys(admission.admitter);
             let is_known = !known.is_empty();
             // The next one says which keys its node had; an id is bound to its first key, so nobody can say another.
             let (keys, more) = match next {

@@ -20,6 +20,7 @@ use super::{Mesh, Output, State, Stream};
 use crate::id::MeshId;
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
+use crate::planted::Bug;
 use crate::rare;
 use crate::record::Record;
 use crate::sometimes;
@@ -138,15 +139,18 @@ impl Mesh {
             self.state.members.get(&eviction.node).is_some_and(|member| member.replica == eviction.replica);
         let news = eviction.number > self.state.epoch.number && eviction.node != self.own && member;
         let twice = self.shown.values().any(|shown| shown.eviction == eviction);
+        if !(own || news) || twice || self.shown.len() >= SHOWN_MAX {
+            return;
+        }
         // The word of who was taken out, or is taken for lost, counts for nothing here (M36).
-        let void = self.state.evicted.contains_key(&leader) || self.is_named_lost(leader);
-        if !(own || news) || void || twice || self.shown.len() >= SHOWN_MAX {
+        let (known, chain) = (self.trusted_keys(leader), introduce::read(endorsement).unwrap_or_default());
+        let void = self.is_named_lost(leader) || (known.is_empty() && !self.may_introduce(&chain));
+        let gone = || self.state.evicted.contains_key(&leader);
+        if void || self.planted.strikes(Bug::ReturnedStaysVoid, gone) {
             return;
         }
         let (message, signature) = (eviction.statement(mesh), eviction.signature.clone());
         let mut left = Vec::new();
-        let known = self.accepted_keys(leader);
-        let chain = introduce::read(endorsement).unwrap_or_default();
         let first = chain.first().filter(|first| first.admission.node == leader);
         let (keys, more) = match first {
             Some(first) if !known.is_empty() => self.signers(leader, &first.rotations),

@@ -157,6 +157,8 @@ enum Phase {
 enum Loading {
     /// A payload of the stream part.
     Payload { token: u64, located: journal::Located },
+    /// Entries of a log.
+    Entries { token: u64, located: journal::Located },
     /// The oldest row, to be moved.
     Straggler,
 }
@@ -227,7 +229,7 @@ impl Node {
             lanes: Lanes::default(),
             egress: Tracked::new(Egress::default()),
             durability: Durability::new(planted),
-            journal: Journal::new(config.journal, planted),
+            journal: Journal::new(config.journal, planted).recalling(raft::recall, config.raft.log_bytes),
             loads: BTreeMap::new(),
             next_load: LoadId(1),
             outputs: VecDeque::new(),
@@ -509,7 +511,7 @@ impl Node {
     fn later(&self, load: LoadId) -> Option<u64> {
         let payload = |loading: &Loading| match loading {
             Loading::Payload { token, .. } => Some(*token),
-            Loading::Straggler => None,
+            Loading::Entries { .. } | Loading::Straggler => None,
         };
         self.loads.range(load..).rev().find_map(|(_, loading)| payload(loading))
     }
@@ -527,6 +529,14 @@ impl Node {
                 let token = self.later(load).filter(|_| mixed).unwrap_or(token);
                 let bytes = bytes.filter(|bytes| located.is(bytes));
                 self.streams.handle(self.now, stream::Input::Loaded { token, bytes });
+            }
+            Some(Loading::Entries { token, located }) => {
+                self.journal.loaded(located.row);
+                let bytes = bytes.filter(|bytes| located.is(bytes));
+                if let Err(damage) = self.groups.loaded(self.now, token, bytes.as_ref()) {
+                    let what = alloc::format!("row {} cannot be read back: {damage}", located.row);
+                    self.stop(Rejected::Damaged(what));
+                }
             }
             None => {}
         }

@@ -35,7 +35,8 @@ impl Node {
                     self.mesh.restore(&record.key, record.last_slot, &record.head, record.payload_len)
                 }
                 Owner::Raft => {
-                    self.groups.restore(&record.key, record.last_slot, &record.head, record.payload_len)
+                    let payload = (record.payload_len, record.payload);
+                    self.groups.restore(&record.key, record.last_slot, &record.head, payload)
                 }
                 Owner::Stream => {
                     self.streams.restore(&record.key, record.last_slot, &record.head, record.payload_len)

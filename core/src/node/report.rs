@@ -48,6 +48,7 @@ impl Node {
             refusing: self.refusing(now),
             journal_bytes,
             journal_live_bytes,
+            logs: self.groups.memory(),
         })
     }
 

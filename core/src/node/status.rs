@@ -13,6 +13,7 @@ use crate::id::{
 };
 use crate::mesh::Activity;
 use crate::node::output::Standing;
+use crate::raft::Memory;
 use crate::recovery::RecoveryStatus;
 use crate::time::Span;
 use crate::update::UpdateStatus;
@@ -67,6 +68,8 @@ pub struct Status {
     pub journal_bytes: u64,
     /// Bytes of records that are alive.
     pub journal_live_bytes: u64,
+    /// What the logs of all groups take in memory, and what of them is on the disk only.
+    pub logs: Memory,
 }
 
 /// A member as seen from here.

@@ -155,6 +155,7 @@ impl Node {
         match output {
             O::Persist(write) => write.records().for_each(|record| self.journal.append(record)),
             O::Forget(forget) => self.journal.forget(&forget),
+            O::Load { token, key } => self.load_entries(token, key),
             O::Notify(receipt) => self.send(When::Durable, Held::Raft(receipt)),
             O::Send { to, group, message, when } => {
                 self.parcel(
@@ -533,6 +534,18 @@ impl Node {
         self.loads.insert(load, Loading::Payload { token, located });
         let journal_place = Output::Load { load, row: located.row, offset: located.offset, len: located.len };
         self.outputs.push_back(journal_place);
+    }
+
+    fn load_entries(&mut self, token: u64, key: crate::record::Key) {
+        let located = self.journal.load(key).expect("R23: what a log takes for stored is in the journal");
+        let load = self.next_load();
+        self.loads.insert(load, Loading::Entries { token, located });
+        self.outputs.push_back(Output::Load {
+            load,
+            row: located.row,
+            offset: located.offset,
+            len: located.len,
+        });
     }
 
     fn event(&mut self, event: Event) {

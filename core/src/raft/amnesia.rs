@@ -226,7 +226,7 @@ impl Group {
         }
         let place = mark.last;
         let lost = self.log.last().index < place.index
-            || (place.index > self.log.base().index && self.log.place(place.index) != Some(place));
+            || (place.index > self.log.base().index && !self.log.holds(place));
         let vote_lost = mark.vote.is_some() && self.vote != mark.vote;
         lost || vote_lost
     }
@@ -433,7 +433,7 @@ impl Group {
         }
         self.vouched(context, from, term, append.durable, None);
         if self.log.agrees(append.previous).is_err() {
-            let place = self.log.place(self.log.configured_at()).unwrap_or(self.log.base());
+            let place = self.log.place_upto(self.log.configured_at());
             self.refuse(context, from, append.number, place);
         }
         // Else it begins where both agree. It repeats that until it is answered, with what it has committed meanwhile.

@@ -38,6 +38,7 @@ mod field {
     pub(super) const MORE: u32 = 4;
     pub(super) const WAITING: u32 = 5;
     pub(super) const REPLY_ROUND: u32 = 6;
+    pub(super) const FED: u32 = 7;
 }
 
 /// Bytes of a field that holds a number; none if it is 0. Fields here have one byte of key.
@@ -98,12 +99,29 @@ impl Writer {
     }
 }
 
-/// A run of entries as a `LogRun`, written when that was known to be committed.
-pub(super) fn encode_run(run: &Entries, commit: LogIndex) -> Bytes {
+/// A run of entries as a `LogRun`.
+pub(super) fn encode_run(run: &Entries) -> Bytes {
     let len: usize = run.iter().map(|entry| field_len(entry_len(entry))).sum();
-    let mut writer = Writer(Vec::with_capacity(len + number_len(commit.0)));
+    let mut writer = Writer(Vec::with_capacity(len));
     run.iter().for_each(|entry| writer.entry(1, entry));
-    writer.number(2, commit.0);
+    writer.0.into()
+}
+
+/// What is read of it at every start, as a `RunHead`: it stands behind `before`, and was written when so much was known to be committed.
+pub(super) fn encode_head(run: &Entries, before: Chain, commit: LogIndex) -> Bytes {
+    let term = run.first().map_or(0, |entry| entry.term.0);
+    let change_len = |entry: &Entry| number_len(entry.index.0) + field_len(entry.data.len());
+    let changes: usize = run.configurations().map(|entry| field_len(change_len(entry))).sum();
+    let len = number_len(commit.0) + field_len(before.0.len()) + number_len(term) + changes;
+    let mut writer = Writer(Vec::with_capacity(len));
+    writer.number(1, commit.0);
+    writer.bytes(2, &before.0);
+    writer.number(3, term);
+    for entry in run.configurations() {
+        writer.length(4, change_len(entry));
+        writer.number(1, entry.index.0);
+        writer.bytes(2, &entry.data);
+    }
     writer.0.into()
 }
 
@@ -120,8 +138,8 @@ pub(super) fn encode(message: &Message) -> Option<Bytes> {
                 + number_len(append.copy.into())
                 + number_len(append.round)
         }
-        &Body::AppendReply { number, matched, ref place, more, waiting, round } => {
-            let flags = [matched, more, waiting].map(|flag| number_len(flag.into()));
+        &Body::AppendReply { number, matched, ref place, more, waiting, round, fed } => {
+            let flags = [matched, more, waiting, fed].map(|flag| number_len(flag.into()));
             number_len(number)
                 + flags.into_iter().sum::<usize>()
                 + field_len(place_len(place))
@@ -151,7 +169,7 @@ pub(super) fn encode(message: &Message) -> Option<Bytes> {
             writer.number(field::COPY, append.copy.into());
             writer.number(field::ROUND, append.round);
         }
-        &Body::AppendReply { number, matched, ref place, more, waiting, round } => {
+        &Body::AppendReply { number, matched, ref place, more, waiting, round, fed } => {
             writer.length(field::REPLY, body_len);
             writer.number(field::REPLY_NUMBER, number);
             writer.number(field::MATCHED, matched.into());
@@ -159,6 +177,7 @@ pub(super) fn encode(message: &Message) -> Option<Bytes> {
             writer.number(field::MORE, more.into());
             writer.number(field::WAITING, waiting.into());
             writer.number(field::REPLY_ROUND, round);
+            writer.number(field::FED, fed.into());
         }
         _ => return None,
     }
@@ -281,7 +300,8 @@ fn append(bytes: &[u8], whole: &Bytes) -> Option<Body> {
 
 fn reply(bytes: &[u8]) -> Option<Body> {
     let (mut reader, mut at) = (Reader(bytes), None);
-    let (mut number, mut round, mut matched, mut more, mut waiting) = (0, 0, false, false, false);
+    let (mut number, mut round) = (0, 0);
+    let (mut matched, mut more, mut waiting, mut fed) = (false, false, false, false);
     while !reader.0.is_empty() {
         match reader.key()? {
             (field::REPLY_NUMBER, WireType::Varint) => number = reader.varint()?,
@@ -292,10 +312,11 @@ fn reply(bytes: &[u8]) -> Option<Body> {
             (field::MORE, WireType::Varint) => more = reader.flag()?,
             (field::WAITING, WireType::Varint) => waiting = reader.flag()?,
             (field::REPLY_ROUND, WireType::Varint) => round = reader.varint()?,
+            (field::FED, WireType::Varint) => fed = reader.flag()?,
             _ => return None,
         }
     }
-    Some(Body::AppendReply { number, matched, place: at?, more, waiting, round })
+    Some(Body::AppendReply { number, matched, place: at?, more, waiting, round, fed })
 }
 
 /// Reads an append or an answer to one. `None` says nothing but that the generated code must look at it. Whether the numbers make sense is for
@@ -373,8 +394,8 @@ mod tests {
             Body::Append(Append { previous, commit, durable, entries, number, round, copy, cut: false })
         } else {
             let (number, round) = (number(rng), number(rng));
-            let [matched, more, waiting] = [0; 3].map(|_| flag(rng));
-            Body::AppendReply { number, matched, place: previous, more, waiting, round }
+            let [matched, more, waiting, fed] = [0; 4].map(|_| flag(rng));
+            Body::AppendReply { number, matched, place: previous, more, waiting, round, fed }
         };
         let addressee = flag(rng).then(|| ReplicaId(rng.u128()));
         let life = if flag(rng) { rng.u64() } else { 0 };
@@ -502,6 +523,7 @@ mod tests {
                 more: false,
                 waiting: false,
                 round: 0,
+                fed: false,
             };
             [recall(mark), recall(of_mark), reply, Body::Copy { last }, Body::Vote { pre: false, last }]
         };

@@ -38,6 +38,19 @@ pub struct Config {
     /// A state of which nothing comes for so long is let go, and one that is given back and not asked for. Longer than the slowest resending
     /// several times; shorter frees memory sooner after a sender fell.
     pub snapshot_patience: Span,
+    /// Learners of the control group that a member sends the log to, if there are more of them; who looks for another feeder may find it at twice
+    /// as many. More make the way to the last shorter, and the leader busier.
+    pub fan_out: usize,
+    /// A member that was asked to feed this one answers within this time. Longer than the slowest round trip; shorter finds another sooner.
+    pub feed_patience: Span,
+    /// For so long at most, and for [`Self::feed_patience`] at first, nobody is asked to feed this one after several would not or did not: its
+    /// leader does. Shorter spares the leader, longer the others.
+    pub feed_rest: Span,
+    /// A leader asks a learner that others feed whether it has what is committed no sooner than after this, and no later than after twice this.
+    /// Shorter mends sooner what a feeder left undone; longer than an entry takes to reach everybody.
+    pub review: Span,
+    /// The same for each learner, if that is more: a leader asks one such learner per time at most.
+    pub review_each: Span,
     /// Reads that may wait in one group.
     pub reads: usize,
     /// Entries that may be appended and not committed; beyond it proposals are refused as full.
@@ -46,6 +59,9 @@ pub struct Config {
     pub uncommitted_bytes: u64,
     /// The same for all groups together.
     pub node_uncommitted_bytes: u64,
+    /// What the logs of all groups may take in memory, what is read back of them included. Beyond it the oldest entries that are durable and
+    /// applied are on the disk only, but for the last run of each group. More serves members that lag from memory.
+    pub log_bytes: u64,
 }
 
 impl Config {
@@ -73,10 +89,16 @@ impl Default for Config {
             snapshot_bytes: 256 << 20,
             node_snapshot_bytes: 512 << 20,
             snapshot_patience: Span::secs(10),
+            fan_out: 16,
+            feed_patience: Span::secs(1),
+            feed_rest: Span::secs(10),
+            review: Span::secs(2),
+            review_each: Span::millis(10),
             reads: 4096,
             uncommitted_entries: 16_384,
             uncommitted_bytes: 1 << 30,
             node_uncommitted_bytes: 4 << 30,
+            log_bytes: 64 << 20,
         }
     }
 }

@@ -7,6 +7,7 @@ use super::config::Config;
 use super::flow::Flows;
 use super::group::Group;
 use super::message::{Body, Message};
+use super::shelf::Shelf;
 use super::{Output, Receipt, Write, Written};
 use crate::id::{GroupId, LogIndex, NodeId};
 use crate::planted::Planted;
@@ -26,6 +27,8 @@ pub(super) struct Context<'a> {
     pub(super) held: &'a mut Held,
     /// What is under way to each node.
     pub(super) flows: &'a mut Flows,
+    /// What is read back from the disk.
+    pub(super) shelf: &'a mut Shelf,
     /// Leaders that are followed anew.
     pub(super) follows: &'a mut BTreeSet<NodeId>,
 }
@@ -62,7 +65,7 @@ impl Acknowledgement {
 /// Of an answer that found the logs equal and asks for nothing: to which append, up to where, in which round of reads.
 fn plain(body: &Body) -> Option<(u64, LogIndex, u64)> {
     match body {
-        &Body::AppendReply { number, matched: true, place, more: false, waiting: false, round } => {
+        &Body::AppendReply { number, matched: true, place, more: false, waiting: false, round, .. } => {
             Some((number, place.index, round))
         }
         _ => None,
@@ -113,7 +116,7 @@ impl Context<'_> {
 
 impl super::replication::Reply {
     pub(super) fn body(self) -> Body {
-        let Self { number, matched, place, more, waiting, round } = self;
-        Body::AppendReply { number, matched, place, more, waiting, round }
+        let Self { number, matched, place, more, waiting, round, fed } = self;
+        Body::AppendReply { number, matched, place, more, waiting, round, fed }
     }
 }

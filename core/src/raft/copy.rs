@@ -22,6 +22,14 @@ use crate::rare;
 use crate::sometimes;
 use crate::when::When;
 
+/// A member's question for the log behind a place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question {
+    pub(super) asker: Member,
+    life: u64,
+    last: Place,
+}
+
 /// What a replica knows of its copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Copying {
@@ -151,7 +159,7 @@ impl Group {
         let Standing::Copying(copying) = &mut self.standing else { return };
         copying.cut.remove(&node);
         let upto = *copying.next.entry(node).or_insert(committed);
-        let last = self.log.place(upto).unwrap_or(self.log.base());
+        let last = self.log.place_upto(upto);
         copying.next.insert(node, last.index);
         self.send(context, node, self.term, Body::Copy { last }, When::Durable);
     }
@@ -189,17 +197,34 @@ impl Group {
         // What the asker sent in its former lives and is still under way must not come in behind the copy.
         self.fenced = Some((asker.node, life));
         let durable = self.log.durable_place();
-        let Some(previous) = self.log.place(last.index.min(durable.index)) else {
+        let from = last.index.min(durable.index);
+        if from < self.log.base().index {
             return self.give_state(context, asker, life, last.index);
-        };
+        }
         self.copying_to = None;
         // Where the two logs part at a place the asker has committed, it will see that and stop.
-        let entries = self.log.slice(previous.index.next(), durable.index, context.config.message());
+        let limits = context.config.message();
+        let found = match self.log.stored_run(from.next()) {
+            None => Some((self.log.place_upto(from), self.log.slice(from.next(), durable.index, limits))),
+            Some(run) => self.stored_entries(context, run, (from.next(), durable.index), limits),
+        };
+        let Some((previous, entries)) = found else {
+            // It is answered when they were read.
+            return context.shelf.ask(self.generation, Question { asker, life, last });
+        };
         let end = entries.last().map_or(previous.index, |entry| entry.index);
         let commit = self.commit.min(end);
         let append =
             Append { previous, commit, durable, entries, number: 0, round: 0, copy: true, cut: false };
         self.answer(context, asker, self.term, Body::Append(append), When::Durable);
+    }
+
+    /// Answers those who asked for what had to be read.
+    pub(super) fn give_copies_again(&mut self, context: &mut Context<'_>) {
+        for Question { asker, life, last } in context.shelf.take_questions(self.generation) {
+            sometimes!(StoredCopied);
+            self.handle_copy(context, asker, life, last);
+        }
     }
 
     pub(super) fn handle_copied(

@@ -1,6 +1,7 @@
 //! Replication as a follower does it: appends of a leader, and their answers. The leader's end is in `replication`.
 
 use alloc::boxed::Box;
+use core::num::NonZeroU64;
 
 use super::context::{Acknowledgement, Context};
 use super::entries::Entries;
@@ -35,8 +36,12 @@ impl Group {
         }
         self.needs_no_state(from.node);
         self.vouched(context, from, term, append.durable, None);
-        self.last_append = Some(append.number);
+        let earlier = core::mem::replace(&mut self.last_append, NonZeroU64::new(append.number));
+        if earlier.is_some() {
+            self.look_back(context, &append);
+        }
         self.take_entries(context, from, append);
+        self.look_for_feeder(context);
     }
 
     /// Whether a message of a leader is to be taken; enters its term, and answers an old one so that it hears of ours.
@@ -98,7 +103,7 @@ impl Group {
     /// Whether that node is followed already, without doubt, and nothing is to be told or asked for that.
     pub(super) fn hears(&self, own: NodeId, leader: NodeId) -> bool {
         self.followed() == Some(leader)
-            && (self.compared_leader == Some(self.term) || !self.is_voter(own))
+            && (self.compared_leader == NonZeroU64::new(self.term.0) || !self.is_voter(own))
             && !self.in_doubt
             && self.election.is_none()
             && self.attempts == 0
@@ -151,10 +156,10 @@ impl Group {
     /// changes another configuration.
     pub(super) fn replace_suffix(&mut self, context: &mut Context<'_>, new: Entries) -> bool {
         let first = new[0].index;
-        if first <= self.log.last().index.min(self.commit) {
+        let decided = self.commit.max(self.log.stored_upto().unwrap_or_default());
+        if first <= self.log.last().index.min(decided) {
             let what = alloc::format!(
-                "a leader wants to replace entry {first}, but everything up to {} is committed here",
-                self.commit
+                "a leader wants to replace entry {first}, but everything up to {decided} is committed here"
             );
             self.contradicted(context, first, what);
             return false;
@@ -177,6 +182,7 @@ impl Group {
 
     /// Answers an append of that replica, once what is here is durable.
     pub(super) fn acknowledge(&self, context: &mut Context<'_>, to: Member, reply: Reply) {
+        let reply = Reply { fed: self.is_fed(), ..reply };
         let (sender, life, era, term) = (self.replica, self.life, self.era, self.term);
         let addressee = Some(to.replica);
         let message = Box::new(Message { sender, addressee, term, life, era, body: reply.body() });
@@ -217,17 +223,17 @@ impl Group {
             );
             return self.contradicted(context, index, what);
         }
-        if index <= self.commit {
+        let decided = self.commit.max(self.log.stored_upto().unwrap_or_default());
+        if index <= decided {
             rare!(CommittedContradicted);
             let what = alloc::format!(
-                "the leader's log differs at {index}, but everything up to {} is committed here",
-                self.commit
+                "the leader's log differs at {index}, but everything up to {decided} is committed here"
             );
             return self.contradicted(context, index, what);
         }
         sometimes!(AppendRefused);
         // Whole terms at a time: where one entry of a term differs, those before it probably do (section 5.3 of the paper).
-        let committed = self.log.place(self.commit).unwrap_or(self.log.base());
+        let committed = self.log.place_upto(decided);
         let place = self.log.before_term_at(index);
         let place = if place.index < committed.index { committed } else { place };
         self.refuse(context, from, number, place);
@@ -241,12 +247,17 @@ impl Group {
     /// Bytes or room came: the leader may send on behind what this log holds (rule B2).
     pub(super) fn ask_for_more(&mut self, context: &mut Context<'_>) {
         self.ask_for_rest_of_copies(context);
+        self.ask_leader(context);
+    }
+
+    /// The leader is to send what follows what is committed here.
+    pub(super) fn ask_leader(&self, context: &mut Context<'_>) {
         if let (Standing::Sound, Role::Follower { leader: Some(leader) }, Some((_, from)), Some(number)) =
             (&self.standing, &self.role, self.led_by, self.last_append)
             && *leader == from.node
         {
-            let place = self.log.place(self.commit.max(self.log.base().index)).unwrap_or(self.log.base());
-            self.acknowledge(context, from, Reply { more: true, ..Reply::matched(number, place, 0) });
+            let place = self.log.place_upto(self.commit);
+            self.acknowledge(context, from, Reply { more: true, ..Reply::matched(number.get(), place, 0) });
         }
     }
 }

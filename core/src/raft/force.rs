@@ -83,6 +83,7 @@ impl Group {
         }
         self.give_up_lost(context, &lost);
         self.tell_role(context);
+        self.rearrange(context);
         let end = self.end(context);
         rare!(FencedNotReady, end.is_err());
         context.out.push_back(Output::Fenced { group: self.id, era, end });
@@ -146,7 +147,7 @@ impl Group {
         let learns = !configuration.is_empty() && !configuration.votes(own);
         let whole = context.planted.strikes(Bug::LearnerTakenForCertain, || learns && certain < last.index);
         let certain = if whole { last.index } else { certain };
-        let certain = self.log.place(certain).unwrap_or(self.log.base());
+        let certain = self.log.place_upto(certain);
         Ok(End { term: self.term, last, certain })
     }
 

@@ -5,6 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use super::context::Context;
 use super::copy::Copying;
@@ -16,6 +17,7 @@ use super::neighbours::Listing;
 use super::progress::Progress;
 use super::read::{Reads, Rounds};
 use super::receiving::Receiving;
+use super::relay::Relay;
 use super::replication::Reply;
 use super::segments::RunLimits;
 use super::slots::Slot;
@@ -155,7 +157,7 @@ pub(super) struct Group {
     /// An only voter, and the life in which it asked here last: what it led in other lives is not heard.
     pub(super) fenced: Option<(NodeId, u64)>,
     /// The term whose leader's node was asked anew what it leads since the last doubt.
-    pub(super) compared_leader: Option<Term>,
+    pub(super) compared_leader: Option<NonZeroU64>,
     /// Elections since a leader was heard last.
     pub(super) attempts: u8,
     /// When an only voter last heard somebody else out.
@@ -169,7 +171,7 @@ pub(super) struct Group {
     /// A state that comes in chunks, or was offered to the owner.
     pub(super) receiving: Option<Box<Receiving>>,
     /// The number of the last append of whoever led last: where asking for more goes.
-    pub(super) last_append: Option<u64>,
+    pub(super) last_append: Option<NonZeroU64>,
     /// A member that lost its log and asked for a snapshot of this one (rule C3).
     pub(super) copying_to: Option<Box<CopyingTo>>,
     /// The fresh replica id to take with the first entry of the next term (rule C3).
@@ -179,6 +181,8 @@ pub(super) struct Group {
     pub(super) configured: Option<(Arc<Configuration>, LogIndex, bool)>,
     /// The next deadline is not before this moment.
     pub(super) wake: Option<Instant>,
+    /// Whom it feeds, and who feeds it.
+    pub(super) relay: Option<Box<Relay>>,
     /// Reads of the owner that wait.
     pub(super) reads: Option<Box<Reads>>,
     /// When it will be woken.
@@ -242,6 +246,7 @@ impl Group {
             told: None,
             configured: None,
             wake: None,
+            relay: None,
             reads: None,
             armed: None,
             slot: Slot::NONE,
@@ -312,13 +317,13 @@ impl Group {
         if !self.hears_era(context, from, &message) {
             return;
         }
-        if let &Body::AppendReply { number, matched, place, more, waiting, round } = &message.body
+        if let &Body::AppendReply { number, matched, place, more, waiting, round, fed } = &message.body
             && message.addressee == Some(self.replica)
             && !matches!(self.standing, Standing::Stopped { .. })
         {
             let (from, reply) = (
                 Member { node: from, replica: message.sender },
-                Reply { number, matched, place, more, waiting, round },
+                Reply { number, matched, place, more, waiting, round, fed },
             );
             return self.handle_append_reply(context, from, message.term, reply);
         }
@@ -369,10 +374,13 @@ impl Group {
             Body::Append(append) => self.handle_append(context, from, term, append),
             Body::Snapshot(snapshot) => self.handle_snapshot(context, from, term, *snapshot),
             Body::SnapshotReply { number, here } => self.handle_snapshot_reply(context, from, number, here),
-            Body::AppendReply { number, matched, place, more, waiting, round } => {
-                let reply = Reply { number, matched, place, more, waiting, round };
+            Body::AppendReply { number, matched, place, more, waiting, round, fed } => {
+                let reply = Reply { number, matched, place, more, waiting, round, fed };
                 self.handle_append_reply(context, from, term, reply);
             }
+            Body::Feed { last, heard } => self.handle_feed(context, from, last, heard),
+            Body::Fed(append) => self.handle_fed(context, from, append),
+            Body::Unfed => self.handle_unfed(context, from),
             Body::Vote { pre, last } => self.handle_vote(context, from, term, pre, last),
             Body::VoteReply { pre, granted, .. } => {
                 self.handle_vote_reply(context, from, term, pre, granted);
@@ -459,7 +467,7 @@ impl Group {
 
     /// Sees to it that what the node of a leader says it leads is heard since it is followed: once, until it is doubted.
     fn compare_leader(&mut self, context: &mut Context<'_>, leader: NodeId) {
-        let now = Some(self.term);
+        let now = NonZeroU64::new(self.term.0);
         if !self.in_doubt && self.compared_leader != now && self.is_voter(context.own) {
             self.compared_leader = now;
             if context.planted.has(Bug::ListNotCompared) {
@@ -476,7 +484,14 @@ impl Group {
             upto = self.commit.min(self.log.last().index);
         }
         while self.applied < upto {
-            let entries = self.log.slice(self.applied.next(), upto, APPLIED);
+            let entries = match self.log.stored_run(self.applied.next()) {
+                None => self.log.slice(self.applied.next(), upto, APPLIED),
+                // The rest follows when these were read.
+                Some(run) => match self.stored_entries(context, run, (self.applied.next(), upto), APPLIED) {
+                    Some((_, entries)) => entries,
+                    None => return,
+                },
+            };
             let Some(last) = entries.last() else { return };
             self.applied = last.index;
             context.out.push_back(Output::Apply { group: self.id, entries });
@@ -494,6 +509,7 @@ impl Group {
             self.listed = false;
             self.give_up_reads(context);
             context.out.push_back(Output::Role { group: self.id, role, term, leader });
+            self.rearrange(context);
         }
     }
 
@@ -523,13 +539,14 @@ impl Group {
                 self.arm_election(context);
             }
             context.out.push_back(Output::Configured { group: self.id, configuration, index, committed });
+            self.rearrange(context);
         }
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let leading = match &self.role {
             Role::Leader(leading) => {
-                let retries = leading.progress.values().filter_map(Progress::retry_at);
+                let retries = leading.progress.values().filter_map(Progress::due_at);
                 let newcomers = leading.newcomers.values().map(|newcomer| newcomer.until);
                 retries
                     .chain(leading.quorum_lost)
@@ -541,7 +558,8 @@ impl Group {
         };
         let receiving = self.receiving.as_ref().and_then(|receiving| receiving.until());
         let giving = self.copying_to.as_ref().map(|given| given.until);
-        let states = receiving.into_iter().chain(giving);
+        let relaying = self.relay.as_ref().and_then(|relay| relay.next_deadline());
+        let states = receiving.into_iter().chain(giving).chain(relaying);
         leading.into_iter().chain(self.election).chain(self.ask_at).chain(self.patience).chain(states).min()
     }
 
@@ -564,6 +582,7 @@ impl Group {
             self.let_go_of_state(context);
         }
         self.copying_to.take_if(|given| given.until <= now);
+        self.relay_deadline(context);
         self.leader_deadline(context);
     }
 }

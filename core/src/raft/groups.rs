@@ -16,8 +16,9 @@ use super::group::{Group, News, Role, Standing};
 use super::message::Place;
 use super::neighbours::{Moved, Peers};
 use super::receiving::Receiving;
+use super::shelf::Shelf;
 use super::slots::{Slot, Slots};
-use super::store::Loading;
+use super::store::{Loading, Stored};
 use super::trail::Trail;
 use super::{Config, GroupPlace, GroupStatus, Input, Output, RefusedReason};
 use crate::configuration::Configuration;
@@ -34,18 +35,19 @@ pub struct Groups {
     config: Config,
     own: NodeId,
     rng: Rng,
-    planted: Planted,
-    groups: Slots,
+    pub(super) planted: Planted,
+    pub(super) groups: Slots,
     loading: BTreeMap<GroupId, Loading>,
     applied: BTreeMap<GroupId, LogIndex>,
     suspects: BTreeSet<NodeId>,
     /// The last moment that was told.
     now: Instant,
-    out: VecDeque<Output>,
+    pub(super) out: VecDeque<Output>,
     held: Held,
     flows: Flows,
+    pub(super) shelf: Shelf,
     /// Groups that have something to write or to send.
-    busy: VecDeque<Slot>,
+    pub(super) busy: VecDeque<Slot>,
     /// Leaders followed anew, by whatever number of groups.
     follows: BTreeSet<NodeId>,
 }
@@ -56,6 +58,7 @@ impl Groups {
     pub fn new(config: Config, own: NodeId, rng: Rng, planted: Planted) -> Self {
         Self {
             flows: Flows::new(config.node_bytes, planted),
+            shelf: Shelf::new(config.log_bytes, planted),
             config,
             own,
             rng,
@@ -72,21 +75,21 @@ impl Groups {
         }
     }
 
-    /// Takes a stored record, in the order in which they were written.
+    /// Takes a stored record, in the order in which they were written: how long its payload is, and the payload itself where [`recall`](super::recall)
+    /// asked for it.
     ///
     /// # Errors
     /// [`Damaged`] if it makes no sense.
     pub fn restore(
         &mut self,
         key: &Key,
-        _last_slot: u64,
+        last_slot: u64,
         head: &Bytes,
-        _payload_len: usize,
+        (payload_len, payload): (usize, Option<Bytes>),
     ) -> Result<(), Damaged> {
         let loading = self.loading.entry(GroupId(key.id)).or_default();
-        loading
-            .take(key.space, key.slot, head, self.planted)
-            .map_err(|error| Damaged { key: *key, what: error.to_string() })
+        let stored = Stored { key, last_slot, head, payload, payload_len };
+        loading.take(stored, self.planted).map_err(|error| Damaged { key: *key, what: error.to_string() })
     }
 
     /// The owner's persisted state reaches up to `index`. Between `restore` and `restored`.
@@ -119,6 +122,7 @@ impl Groups {
                 if self.planted.strikes(Bug::WholeLogCommittedAtStart, || group.commit < end) {
                     group.commit = end;
                 }
+                self.shelf.held += group.log.held();
                 self.groups.insert(group);
                 self.with(now.monotonic, id, |group, context| {
                     if group.era > 0 {
@@ -168,7 +172,7 @@ impl Groups {
             }
             Input::Compact { group, upto } => self.with(now, group, |group, context| {
                 let before = group.log.base();
-                group.log.compact(upto.min(group.applied));
+                group.log.compact(group.keeps_for_children(upto.min(group.applied)));
                 if group.log.base() != before {
                     group.write_base(context);
                 }
@@ -263,6 +267,9 @@ impl Groups {
         if let Some(output) = self.held.pop() {
             return Some(output);
         }
+        if self.shelf.is_over() {
+            self.make_room();
+        }
         self.follows.pop_first().map(|node| Output::Follows { node })
     }
 
@@ -280,6 +287,7 @@ impl Groups {
         if level == Level::Full {
             self.groups.check();
             self.check_flows();
+            self.check_memory();
         }
     }
 
@@ -301,11 +309,13 @@ impl Groups {
             "R16: {coming} bytes of states"
         );
         for group in self.groups.values() {
-            let Role::Leader(leading) = &group.role else { continue };
-            uncommitted += leading.uncommitted;
-            for (&node, progress) in leading.progress.iter().filter(|(_, progress)| progress.under_way() > 0)
-            {
-                *under_way.entry(node).or_default() += progress.under_way();
+            let fed = group.relay.iter().flat_map(|relay| relay.progress());
+            let led = if let Role::Leader(leading) = &group.role { Some(leading) } else { None };
+            uncommitted += led.map_or(0, |leading| leading.uncommitted);
+            for progress in led.iter().flat_map(|leading| leading.progress.values()).chain(fed) {
+                if progress.under_way() > 0 {
+                    *under_way.entry(progress.member.node).or_default() += progress.under_way();
+                }
             }
         }
         assert_eq!(self.flows.uncommitted, uncommitted, "R12: what waits to be committed on this node");
@@ -383,7 +393,10 @@ impl Groups {
         self.with(now, id, |group, context| {
             group.set_role(context, Role::Follower { leader: None });
             group.end_receiving(context.flows);
+            context.shelf.forget(group.generation);
+            group.relay.take().into_iter().for_each(|mut relay| relay.end(context.flows));
         });
+        self.shelf.held -= self.groups.by_id(id).map_or(0, |group| group.log.held());
         if self.groups.remove(id) {
             self.out.extend(super::store::forget_all(id));
         }
@@ -419,7 +432,7 @@ impl Groups {
     pub(super) fn act(&mut self, now: Instant, slot: Slot, act: impl FnOnce(&mut Group, &mut Context<'_>)) {
         self.now = now;
         let Some(group) = self.groups.get_mut(slot) else { return };
-        let (term, commit) = (group.term, group.commit);
+        let (term, commit, held) = (group.term, group.commit, group.log.held());
         let mut context = Context {
             now,
             own: self.own,
@@ -430,10 +443,15 @@ impl Groups {
             out: &mut self.out,
             held: &mut self.held,
             flows: &mut self.flows,
+            shelf: &mut self.shelf,
             follows: &mut self.follows,
         };
         act(group, &mut context);
         assert!(group.term >= term && group.commit >= commit, "R4: term or commit index went back");
+        self.shelf.held = self.shelf.held + group.log.held() - held;
+        // All others have nothing that can go.
+        while self.shelf.exhausted && self.let_go(slot) {}
+        let Some(group) = self.groups.get_mut(slot) else { return };
         if !group.busy && (group.has_unwritten() || group.news != News::None) {
             group.busy = true;
             self.busy.push_back(slot);

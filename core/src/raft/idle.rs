@@ -6,6 +6,7 @@
 //!
 //! - A leader owes a member what it lacks: entries (in the control group a learner only those that are committed), the commit index, a state,
 //!   a round of reads. What it sent and was not answered it sends again. While a quorum of nodes is suspect it owes its resignation.
+//! - Who feeds another learner of the control group owes it what is committed here; who asked to be fed waits for the answer for a while.
 //! - A voter owes the group an election while it knows no leader, or doubts it.
 //! - Whoever started anew, copies its log back or took a fresh replica id owes the others its question, until it is answered.
 //!
@@ -61,7 +62,8 @@ impl Group {
             }
         };
         let states = self.receiving.is_some() || self.copying_to.is_some();
-        let owes = owes || states || self.election.is_some();
+        let feeds = self.check_relay(own);
+        let owes = owes || states || feeds || self.election.is_some();
         let next = self.next_deadline();
         assert!(owes || next.is_none(), "R19: {} is idle and waits until {next:?}", self.id);
     }
@@ -89,6 +91,11 @@ impl Group {
     pub(super) fn unanswered(&mut self, context: &mut super::context::Context<'_>) {
         if let Some(leader) = self.followed() {
             self.leader_in_doubt(context, leader);
+        }
+        if self.is_fed() {
+            // What it waits for may have been decided, and not have come.
+            self.drop_feeder(context);
+            self.ask_leader(context);
         }
     }
 }

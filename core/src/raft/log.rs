@@ -9,6 +9,7 @@ use super::delta::Delta;
 use super::entries::Entries;
 use super::message::{Entry, EntryKind, Place};
 use super::segments::{RunLimits, Segments};
+use super::stored::Run;
 use super::wire::decode_delta;
 use crate::configuration::{Configuration, Member};
 use crate::id::{LogIndex, Term};
@@ -81,8 +82,83 @@ impl Log {
         self.place(self.durable).unwrap_or(self.base())
     }
 
+    /// The place at `index`, if it is known: not in the middle of a run that is only stored.
+    #[inline]
     pub(super) fn place(&self, index: LogIndex) -> Option<Place> {
         self.segments.place(index)
+    }
+
+    /// The last place up to `index` that is known, the base at least.
+    pub(super) fn place_upto(&self, index: LogIndex) -> Place {
+        let before = || self.segments.stored_run(index).map(|(before, _)| before);
+        self.place(index).or_else(before).unwrap_or(self.base())
+    }
+
+    /// Whether the log holds what ends at `place`, above the base, as far as is known here.
+    pub(super) fn holds(&self, place: Place) -> bool {
+        place.index <= self.last().index && self.agrees(place).is_ok()
+    }
+
+    /// Up to where the log is only stored, if any of it is: all that is decided.
+    pub(super) fn stored_upto(&self) -> Option<LogIndex> {
+        self.segments.stored_upto()
+    }
+
+    /// The run that is only stored and holds `index`, and the place in front of it.
+    #[inline]
+    pub(super) fn stored_run(&self, index: LogIndex) -> Option<(Place, Run)> {
+        self.segments.stored_run(index)
+    }
+
+    /// How many runs are only stored.
+    pub(super) fn stored_runs(&self) -> usize {
+        self.segments.stored_runs()
+    }
+
+    /// What the entries in memory take.
+    #[inline]
+    pub(super) fn held(&self) -> u64 {
+        self.segments.held()
+    }
+
+    /// Lets go of the contents of the oldest run that is durable and was given to the owner, which is all up to `applied`. Says what that
+    /// frees.
+    pub(super) fn evict(&mut self, applied: LogIndex) -> Option<u64> {
+        let durable = applied.min(self.durable);
+        let early = || self.segments.end().index > durable;
+        let upto =
+            if self.planted.strikes(Bug::EvictedUnsynced, early) { self.last().index } else { durable };
+        self.segments.evict(upto)
+    }
+
+    /// What it could let go of.
+    pub(super) fn evictable(&self, applied: LogIndex) -> u64 {
+        self.segments.evictable(applied.min(self.durable))
+    }
+
+    /// Adds a run that was read back and need not be in memory, with the configurations in it; none may be in memory yet.
+    ///
+    /// # Errors
+    /// The entry that changes another configuration than the one in force.
+    pub(super) fn append_stored(
+        &mut self,
+        run: Run,
+        changes: Vec<(LogIndex, Delta)>,
+    ) -> Result<(), LogIndex> {
+        for (index, delta) in changes {
+            if !delta.fits(&self.configuration) {
+                return Err(index);
+            }
+            self.change(index, delta);
+        }
+        self.segments.push_stored(run);
+        Ok(())
+    }
+
+    /// Adds a run that was read back from the record of that slot.
+    pub(super) fn append_read(&mut self, entries: Entries, slot: LogIndex) {
+        self.append(entries);
+        self.segments.last_is_of(slot);
     }
 
     /// Entries from `from` on, within limits; one at least, if there is one.
@@ -173,24 +249,30 @@ impl Log {
                     Err(Mismatch::Forked(place.index))
                 }
             }
+            None if self.segments.stored_term(place.index) == Some(place.term) => {
+                // In the middle of a run that is only stored. What follows tells, at its end.
+                sometimes!(PlaceWithinStored);
+                Ok(())
+            }
             Some(_) | None => Err(Mismatch::Differs),
         }
     }
 
     /// The last index up to which another log that holds `place` may be equal: entries of later terms are not in it.
     pub(super) fn may_agree_upto(&self, place: Place) -> LogIndex {
-        self.segments.last_while(|entry| entry.index <= place.index && entry.term <= place.term)
+        self.segments.last_upto(place.index, place.term)
     }
 
     /// The place before the first entry of the term that the entry at `index` has, or the end of the log if it is not there.
     pub(super) fn before_term_at(&self, index: LogIndex) -> Place {
         let Some(term) = self.term(index) else { return self.last() };
-        let older = self.segments.last_while(|entry| entry.term < term);
+        let older = self.segments.last_upto(LogIndex(u64::MAX), Term(term.0.saturating_sub(1)));
         self.place(older).unwrap_or(self.base())
     }
 
     /// Compares entries behind `previous`, at which the logs agree, with what stands here: up to where both are equal if the rest is put in
-    /// place, and that rest, from the first that differs or is missing. Entries that end below the base cover the base: it is committed.
+    /// place, and that rest, from the first that differs or is missing. Entries that end below the base cover the base, and those that end
+    /// within a run that is only stored cover that run: both are committed.
     pub(super) fn compare(
         &self,
         previous: Place,
@@ -220,6 +302,11 @@ impl Log {
                 Err(Mismatch::Forked(_) | Mismatch::Differs) => return Err(Mismatch::Forked(place.index)),
             }
         }
+        if differs.is_none()
+            && let Some((_, run)) = self.stored_run(covered)
+        {
+            return Ok((run.end.index, Entries::new()));
+        }
         // Only what stands here above the base can be equal: what was skipped below it was compared at the base, through the chain.
         Ok((covered, differs.map_or_else(Entries::new, |at| entries.part(at..entries.len()))))
     }
@@ -247,11 +334,15 @@ impl Log {
 
     fn configure(&mut self, entry: &Entry) {
         let delta = decode_delta(&entry.data).expect("checked when it was decoded or made");
-        assert!(delta.fits(&self.configuration), "R9: {} changes what is not in force", entry.index);
+        self.change(entry.index, delta);
+    }
+
+    fn change(&mut self, index: LogIndex, delta: Delta) {
+        assert!(delta.fits(&self.configuration), "R9: {index} changes what is not in force");
         let mut configuration = Configuration::clone(&self.configuration);
         delta.apply(&mut configuration);
         self.configuration = Arc::new(configuration);
-        self.deltas.push((entry.index, delta));
+        self.deltas.push((index, delta));
     }
 
     /// Removes everything from `index` on, and with it what the disk was said to hold of it.
@@ -280,11 +371,11 @@ impl Log {
         self.unwritten <= self.last().index
     }
 
-    /// The next run to be written. When all are, [`Self::writing`] follows.
-    pub(super) fn take_unwritten(&mut self, limits: RunLimits) -> Option<Entries> {
-        let run = self.segments.slice(self.unwritten, self.last().index, limits);
-        self.unwritten = run.last()?.index.next();
-        Some(run)
+    /// The next run to be written, entries of one term, and the place in front of it. When all are, [`Self::writing`] follows.
+    pub(super) fn take_unwritten(&mut self, limits: RunLimits) -> Option<(Place, Entries)> {
+        let (before, run, end) = self.segments.take_run(self.unwritten, limits)?;
+        self.unwritten = end.index.next();
+        Some((before, run))
     }
 
     /// The end of the log goes to the disk now; the number comes back through [`Self::written`].
@@ -313,26 +404,35 @@ impl Log {
         self.unwritten = self.durable.next();
     }
 
-    /// Drops entries up to `index`, which becomes the base.
+    /// Drops entries up to `index`, which becomes the base, or the last place before it that is known.
     pub(super) fn compact(&mut self, index: LogIndex) {
-        let base = self.base().index;
-        let Some(place) = self.place(index).filter(|place| place.index > base) else { return };
+        let place = self.place_upto(index.min(self.last().index));
+        sometimes!(CutWithinStored, place.index < index);
+        if place.index > self.base().index {
+            self.advance(place);
+        }
+    }
+
+    fn advance(&mut self, place: Place) {
+        let index = place.index;
         let founding = self.configuration_at(index);
         if !self.planted.strikes(Bug::CutKeepsOldConfiguration, || founding != self.founding) {
             self.founding = founding;
         }
         self.segments.advance(place);
         self.deltas.retain(|(at, _)| *at > index);
-        self.durable = self.durable.max(place.index);
-        self.unwritten = self.unwritten.max(place.index.next());
+        self.durable = self.durable.max(index);
+        self.unwritten = self.unwritten.max(index.next());
     }
 
     /// Starts anew behind a snapshot. A log that holds the snapshot's place keeps what follows it.
     pub(super) fn reset(&mut self, place: Place, configuration: Configuration) {
-        let keeps = self.place(place.index) == Some(place);
+        let keeps = place.index >= self.base().index && self.holds(place);
         if keeps && !self.planted.strikes(Bug::SnapshotDropsSuffix, || self.last().index > place.index) {
             sometimes!(SnapshotKeptSuffix);
-            self.compact(place.index);
+            if place.index > self.base().index {
+                self.advance(place);
+            }
             self.founding = Arc::new(configuration);
             self.configuration = self.changed_by(self.deltas.len());
             return;
@@ -356,136 +456,14 @@ impl Log {
         assert!(follows, "R3: unwritten from {unwritten}, durable up to {}", self.durable);
         assert!(self.deltas.is_sorted_by_key(|(at, _)| *at), "R5: configurations out of order");
         let changes = self.segments.all().filter(|entry| entry.kind == EntryKind::Configuration);
-        assert!(
-            self.deltas.iter().map(|(at, _)| *at).eq(changes.map(|entry| entry.index)),
-            "R5: the configurations are not those of the log"
-        );
+        let stored = self.stored_upto().unwrap_or_default();
+        let here = self.deltas.iter().map(|(at, _)| *at).filter(|at| *at > stored);
+        assert!(here.eq(changes.map(|entry| entry.index)), "R5: the configurations are not those of the log");
+        assert!(stored <= self.durable, "R23: what is not durable up to {stored} is taken for stored");
         let follows = self.changed_by(self.deltas.len()) == self.configuration;
         assert!(follows, "R9: the configuration does not follow from the log");
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::digest::Chain;
-    use crate::id::{NodeId, ReplicaId};
-    use crate::raft::wire::encode_delta;
-    use bytes::Bytes;
-
-    fn log(terms: &[u64]) -> Log {
-        let mut log = Log::new(Place::default(), Configuration::default(), Planted::none());
-        for &term in terms {
-            push(&mut log, term);
-        }
-        log
-    }
-
-    fn push(log: &mut Log, term: u64) {
-        let index = log.last().index.next();
-        log.push(Entry { index, term: Term(term), kind: EntryKind::Command, data: Bytes::new(), weight: 0 });
-    }
-
-    #[test]
-    fn truncation_lowers_what_is_durable_and_what_is_being_written() {
-        let mut log = log(&[1, 1]);
-        let first = log.writing();
-        push(&mut log, 1);
-        let second = log.writing();
-        assert!(log.written(first));
-        assert_eq!(log.durable(), LogIndex(2));
-        log.truncate(LogIndex(2));
-        push(&mut log, 2);
-        push(&mut log, 2);
-        let third = log.writing();
-        assert!(!log.written(second), "the second write held entries that are no more");
-        assert_eq!(log.durable(), LogIndex(1));
-        assert!(log.written(third));
-        assert_eq!(log.durable(), LogIndex(3));
-    }
-
-    #[test]
-    fn equal_places_with_other_content_are_a_fork() {
-        let mut a = log(&[1, 1]);
-        let mut b = log(&[1, 1]);
-        a.push(Entry {
-            index: LogIndex(3),
-            term: Term(2),
-            kind: EntryKind::Command,
-            data: Bytes::new(),
-            weight: 0,
-        });
-        let data = Bytes::from_static(b"other");
-        b.push(Entry { index: LogIndex(3), term: Term(2), kind: EntryKind::Command, data, weight: 0 });
-        assert_eq!(a.agrees(b.last()), Err(Mismatch::Forked(LogIndex(3))));
-        assert_eq!(a.agrees(log(&[1, 1]).last()), Ok(()));
-        assert_eq!(a.agrees(log(&[1, 1, 3]).last()), Err(Mismatch::Differs));
-        assert_eq!(a.agrees(log(&[1, 1, 2, 2]).last()), Err(Mismatch::Differs));
-    }
-
-    fn learners(numbers: &[u128]) -> Configuration {
-        let member = |&n: &u128| Member { node: NodeId(n), replica: ReplicaId(n) };
-        Configuration::simple(Vec::new(), numbers.iter().map(member).collect())
-    }
-
-    fn run<const N: usize>(entries: [Entry; N]) -> Entries {
-        entries.into_iter().collect()
-    }
-
-    fn change(index: u64, before: &[u128], after: &[u128]) -> Entry {
-        let data = encode_delta(&Delta::between(&learners(before), &learners(after)));
-        Entry { index: LogIndex(index), term: Term(1), kind: EntryKind::Configuration, data, weight: 0 }
-    }
-
-    #[test]
-    fn the_configuration_follows_from_the_log_whatever_is_cut_at_either_end() {
-        let mut log = log(&[1]);
-        let steps: [&[u128]; 4] = [&[], &[1, 2], &[2, 3], &[3]];
-        for (before, after) in steps.iter().zip(&steps[1..]) {
-            log.push(change(log.last().index.next().0, before, after));
-        }
-        let at = |log: &Log, index| Configuration::clone(&log.configuration_at(LogIndex(index)));
-        for (index, step) in (1..).zip(&steps) {
-            assert_eq!(at(&log, index), learners(step));
-        }
-        let named = |log: &Log, n| log.named_at(Member { node: NodeId(n), replica: ReplicaId(n) });
-        assert_eq!([1, 2, 3].map(|n| named(&log, n)), [2, 2, 3].map(LogIndex));
-        log.truncate(LogIndex(4));
-        assert_eq!((log.configuration(), log.configured_at()), (&learners(&[2, 3]), LogIndex(3)));
-        log.compact(LogIndex(2));
-        assert_eq!((at(&log, 2), at(&log, 3)), (learners(&[1, 2]), learners(&[2, 3])));
-        log.compact(LogIndex(3));
-        assert_eq!((log.configuration(), log.configured_at()), (&learners(&[2, 3]), LogIndex(3)));
-        assert_eq!(named(&log, 3), LogIndex(3), "at the base or before");
-        log.check_invariants();
-    }
-
-    #[test]
-    fn an_entry_that_changes_another_configuration_does_not_fit() {
-        let mut log = log(&[1]);
-        log.push(change(2, &[], &[1, 2]));
-        assert_eq!(log.misfit(&run([change(3, &[1, 2], &[1]), change(4, &[1], &[])])), None);
-        assert_eq!(log.misfit(&run([change(3, &[], &[2])])), Some(LogIndex(3)), "it learns already");
-        let twice = run([change(3, &[1, 2], &[1]), change(4, &[2], &[])]);
-        assert_eq!(log.misfit(&twice), Some(LogIndex(4)));
-        assert_eq!(log.misfit(&run([change(2, &[], &[2])])), None, "in the place of what stands there");
-        let blank = Entry { kind: EntryKind::Blank, data: Bytes::new(), ..change(2, &[], &[]) };
-        assert_eq!(log.misfit(&run([blank, change(3, &[], &[2])])), None, "what stands there is cut off");
-    }
-
-    #[test]
-    fn compaction_and_reset_keep_what_follows() {
-        let mut log = log(&[1, 1, 2, 2]);
-        let place = log.place(LogIndex(3)).expect("there");
-        log.compact(LogIndex(2));
-        assert_eq!((log.first(), log.last().index), (LogIndex(3), LogIndex(4)));
-        log.reset(place, Configuration::default());
-        assert_eq!((log.first(), log.last().index), (LogIndex(4), LogIndex(4)));
-        log.check_invariants();
-        log.reset(
-            Place { index: LogIndex(9), term: Term(3), chain: Chain([1; 16]) },
-            Configuration::default(),
-        );
-        assert_eq!((log.base().index, log.last().index), (LogIndex(9), LogIndex(9)));
-    }
-}
+mod tests;

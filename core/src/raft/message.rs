@@ -105,7 +105,20 @@ pub enum Body {
         waiting: bool,
         /// As in the append.
         round: u64,
+        /// Another member sends it what is committed.
+        fed: bool,
     },
+    /// A learner asks a member to send it what is committed behind `last`, from now on.
+    Feed {
+        /// Up to where its log is committed.
+        last: Place,
+        /// What it knows to be committed: who has not got so far cannot help.
+        heard: LogIndex,
+    },
+    /// What is committed, from a member that feeds this one and need not lead.
+    Fed(Append),
+    /// The sender does not feed the addressee, or is not fed by it.
+    Unfed,
     /// A member asks its leader up to where it must have applied the log to read what is true now.
     Read {
         /// Returned in the answer.

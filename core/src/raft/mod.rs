@@ -31,6 +31,8 @@
 //!   which it was sent: whoever sent it is remembered for that term, and answered only in that term.
 //! - **R16** What states that come in take, over all groups of a node, is within a budget; one is taken in any case.
 //! - **R17** A receipt speaks for the replica that asked for it, and for no other of its group.
+//! - **R23** to **R26** What is only stored of a log, and what is read back: see [`shelf`].
+//! - **R23** to **R25** Who is fed by others than its leader, see [`relay`].
 //! - **R18**, **R19** Nobody waits in silence for what is owed to it, and who owes nothing waits for nothing: see [`idle`].
 
 mod amnesia;
@@ -42,6 +44,7 @@ mod copy;
 mod delta;
 mod election;
 mod entries;
+mod feeding;
 mod flow;
 mod following;
 mod force;
@@ -51,20 +54,25 @@ mod hand_over;
 mod idle;
 mod introduction;
 mod log;
+mod memory;
 mod message;
 mod miscount;
 mod neighbours;
 mod progress;
 mod quorum;
 mod read;
+mod reading;
 mod receiving;
 mod rejoin;
+mod relay;
 mod replication;
 mod segments;
+mod shelf;
 mod slots;
 mod snapshot;
 mod steady;
 mod store;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -84,15 +92,17 @@ pub use config::Config;
 pub use entries::Entries;
 pub use force::{End, Fence, Founding};
 pub use groups::Groups;
+pub use memory::Memory;
 pub use message::{Append, Body, Entry, EntryKind, Mark, Message, Place, Snapshot};
 pub use neighbours::{Led, Moved, Peers};
+pub use store::recall;
 pub use trail::Trail;
 pub use wire::Malformed;
 pub use write::Write;
 
 use crate::configuration::{Configuration, Member};
 use crate::id::{BootId, GroupId, LogIndex, NodeId, ReplicaId, Term};
-use crate::record::Forget;
+use crate::record::{Forget, Key};
 use crate::time::Span;
 use crate::when::When;
 
@@ -354,6 +364,13 @@ pub enum Output {
     Persist(Write),
     /// These records are dead.
     Forget(Forget),
+    /// Load the whole payload of a record; answered by [`Groups::loaded`].
+    Load {
+        /// Returned in the answer.
+        token: u64,
+        /// The record.
+        key: Key,
+    },
     /// Give this back once everything written so far is durable.
     Notify(Receipt),
     /// Send a message.

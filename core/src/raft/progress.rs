@@ -1,6 +1,7 @@
 //! What a leader knows of one member, and what is under way to it.
 
 use alloc::boxed::Box;
+use core::num::NonZeroU64;
 
 use smallvec::SmallVec;
 
@@ -77,8 +78,16 @@ pub(super) struct Progress {
     pub(super) round: u64,
     /// Waits in line for the budget of its node.
     in_line: bool,
+    /// What it is sent next is read from the disk.
+    reading: bool,
     /// It is to be sent what it lacks and has room for.
     pub(super) has_news: bool,
+    /// It says that another member sends it what is committed.
+    fed: bool,
+    /// When it is looked at whether it has that, by the clock that began at zero.
+    review: Option<NonZeroU64>,
+    /// That moment has come.
+    review_due: bool,
     retry_at: Option<Instant>,
     backoff: Span,
 }
@@ -98,7 +107,11 @@ impl Progress {
             sending: None,
             round: 0,
             in_line: false,
+            reading: false,
             has_news: true,
+            fed: false,
+            review: None,
+            review_due: false,
             retry_at: None,
             backoff: config.retry_min,
         }
@@ -116,7 +129,57 @@ impl Progress {
 
     /// Whether something will be sent to it, whatever it answers.
     pub(super) fn is_attended(&self) -> bool {
-        self.retry_at.is_some() || self.is_in_line()
+        self.due_at().is_some() || self.is_in_line() || self.reading
+    }
+
+    /// What it is sent next is not here: it is told when that was read.
+    pub(super) fn begins_reading(&mut self) {
+        self.reading = true;
+    }
+
+    /// Something was read. Whether it waited for that.
+    pub(super) fn ends_reading(&mut self) -> bool {
+        core::mem::take(&mut self.reading)
+    }
+
+    /// Whether it waits for something that is read.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reading
+    }
+
+    /// It says whether another member sends it what is committed.
+    pub(super) fn says_fed(&mut self, fed: bool) {
+        self.fed = fed;
+        if !fed {
+            self.end_review();
+        }
+    }
+
+    /// Whether another member sends it what is committed, as far as is known.
+    pub(super) fn is_fed(&self) -> bool {
+        self.fed && self.is_streaming()
+    }
+
+    /// The moment at which it is looked at whether it has that, which `settle` says if nothing is settled yet.
+    pub(super) fn review_at(&mut self, settle: impl FnOnce() -> Instant) -> Instant {
+        let at = *self.review.get_or_insert_with(|| NonZeroU64::new(settle().0).unwrap_or(NonZeroU64::MIN));
+        Instant(at.get())
+    }
+
+    /// Whether that moment has come, and it is not known to have what was committed long enough ago, and to know that.
+    pub(super) fn takes_review(&mut self, settled: LogIndex) -> bool {
+        core::mem::take(&mut self.review_due) && (self.matched < settled || self.heard < settled)
+    }
+
+    /// Whether the moment comes now. It comes once.
+    pub(super) fn review_comes(&mut self, now: Instant) -> bool {
+        self.review_due |= self.review.take_if(|at| at.get() <= now.0).is_some();
+        self.review_due
+    }
+
+    /// It has everything.
+    pub(super) fn end_review(&mut self) {
+        (self.review, self.review_due) = (None, false);
     }
 
     /// Whether a snapshot was asked for or is under way.
@@ -324,6 +387,11 @@ impl Progress {
         self.retry_at
     }
 
+    /// When something is to be done for it.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        self.retry_at.into_iter().chain(self.review.map(|at| Instant(at.get()))).min()
+    }
+
     /// Nothing was answered in time.
     pub(super) fn retry(&mut self, config: &Config, flows: &mut Flows, now: Instant) {
         self.backoff = self.backoff.times(2).at_most(config.retry_max);
@@ -333,6 +401,7 @@ impl Progress {
             return self.arm(now);
         }
         sometimes!(AppendUnanswered);
+        self.says_fed(false);
         if !self.is_probing() {
             self.next = self.matched.next();
         }

@@ -272,6 +272,9 @@ impl Group {
         }
         self.commit = self.commit.max(place.index);
         self.applied = self.applied.max(place.index);
+        if self.relay.is_some() {
+            self.news_for_all();
+        }
         if !copy {
             // Who sends a state vouches for it (rule C2). An append may never follow.
             self.vouched(context, from, term, place, None);
@@ -289,7 +292,7 @@ impl Group {
     }
 
     fn snapshot_matched(&mut self, context: &mut Context<'_>, to: Member, number: u64) {
-        let place = self.log.place(self.commit.min(self.log.durable())).unwrap_or(self.log.base());
+        let place = self.log.place_upto(self.commit.min(self.log.durable()));
         self.acknowledge(context, to, Reply::matched(number, place, 0));
     }
 }

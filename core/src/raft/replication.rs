@@ -3,11 +3,13 @@
 use bytes::Bytes;
 
 use super::context::Context;
+use super::entries::Entries;
 use super::flow::{Flows, burden, size};
 use super::group::{Group, Leading, News, Role, Standing};
 use super::message::{Append, Body, Entry, EntryKind, Place};
 use super::progress::{Progress, Sent};
 use super::quorum::committed;
+use super::relay;
 use super::wire::WEIGHT_MAX;
 use super::{Output, RefusedReason};
 use crate::configuration::Member;
@@ -26,12 +28,13 @@ pub(super) struct Reply {
     pub(super) more: bool,
     pub(super) waiting: bool,
     pub(super) round: u64,
+    pub(super) fed: bool,
 }
 
 impl Reply {
     /// The end of that append is equal at both ends, and durable here.
     pub(super) const fn matched(number: u64, place: Place, round: u64) -> Self {
-        Self { number, matched: true, place, more: false, waiting: false, round }
+        Self { number, matched: true, place, more: false, waiting: false, round, fed: false }
     }
 }
 
@@ -108,9 +111,14 @@ impl Group {
         self.log.push(entry);
     }
 
-    /// What the entries behind the commit index weigh, up to `upto`.
+    /// Entries up to there are not counted as waiting to be committed. What is only stored was decided, in an earlier life if not in this one.
+    fn decided_upto(&self) -> LogIndex {
+        self.commit.max(self.log.stored_upto().unwrap_or_default())
+    }
+
+    /// What the entries behind those that are decided weigh, up to `upto`.
     pub(super) fn burden_upto(&self, upto: LogIndex) -> u64 {
-        self.log.range(self.commit.next(), upto).map(burden).sum()
+        self.log.range(self.decided_upto().next(), upto).map(burden).sum()
     }
 
     /// Keeps one progress per other member of the configuration in force.
@@ -162,6 +170,10 @@ impl Group {
         if self.news == News::None {
             return;
         }
+        if !matches!(self.role, Role::Leader(_)) {
+            self.news = News::None;
+            return self.feed_all(context);
+        }
         self.begin_round(context);
         let all = core::mem::take(&mut self.news) == News::ForAll;
         for place in 0.. {
@@ -196,11 +208,12 @@ impl Group {
         let Role::Leader(leading) = &mut self.role else { return };
         let round = leading.rounds.last();
         let Some(progress) = leading.progress.at_mut(place) else { return };
-        if progress.may_lack(last, commit, round) {
-            progress.has_news = true;
-            if self.news == News::None {
-                self.news = News::ForSome;
-            }
+        if !progress.may_lack(last, commit, round) {
+            return progress.end_review();
+        }
+        progress.has_news = true;
+        if self.news == News::None {
+            self.news = News::ForSome;
         }
     }
 
@@ -210,6 +223,7 @@ impl Group {
         let alone = self.is_only_voter(context.own);
         let Role::Leader(leading) = &mut self.role else { return false };
         let (round, waits) = (leading.rounds.last(), !leading.newcomers.is_empty());
+        let members = leading.progress.len();
         let node = leading.progress.at_mut(place).map(|progress| progress.member.node);
         let Some(node) = node.filter(|&node| !waits || !self.waits_for_a_witness(context, node)) else {
             return false;
@@ -231,7 +245,27 @@ impl Group {
         if !news || !room || in_line {
             return false;
         }
-        if progress.next <= base.index {
+        // R25. What others pass on has time to come; then it is asked for, by an append without entries.
+        let mut asked_upto = None;
+        if follows && progress.is_fed() && self.log.configuration().voters.len() >= relay::VOTERS {
+            if context.planted.strikes(Bug::FedNeverReviewed, || true) {
+                return false;
+            }
+            let commit = self.commit;
+            if context.planted.strikes(Bug::FedTakenForMatched, || progress.matched < commit) {
+                progress.matched = commit;
+            }
+            let by = context.now - context.config.review;
+            let settled = self.relay.as_ref().map_or(LogIndex(0), |relay| relay.committed_by(by));
+            if !progress.takes_review(settled) {
+                let at = progress.review_at(|| relay::review_moment(context, (place, members)));
+                self.wake_at(at);
+                return false;
+            }
+            sometimes!(FedReviewed);
+            asked_upto = Some(settled.max(base.index));
+        }
+        if progress.next <= base.index && asked_upto.is_none() {
             if context.planted.strikes(Bug::CutLogNotSent, || last == base.index) {
                 return false;
             }
@@ -244,10 +278,37 @@ impl Group {
         if progress.next <= last && progress.must_wait(context.flows, self.slot) {
             return false;
         }
+        let (next, limits) = (progress.next, context.config.message());
+        let stored = self.log.stored_run(asked_upto.unwrap_or(next));
+        if asked_upto.is_none()
+            && stored.is_some()
+            && progress.is_awaited()
+            && progress.under_way() >= context.shelf.for_one()
+        {
+            // What is lost on the way is to be here still when it is sent again.
+            return false;
+        }
+        let (previous, entries) = match (asked_upto, stored) {
+            (Some(upto), stored) => {
+                let end = stored.map(|(_, run)| run.end).or_else(|| self.log.place(upto));
+                (end.expect("R2: committed, and not below the base"), Entries::new())
+            }
+            (None, None) => {
+                let previous = self.log.place(next.before()).expect("R2: next lies within the log");
+                (previous, self.log.slice(next, last, limits))
+            }
+            (None, Some(run)) => {
+                let Some(found) = self.stored_entries(context, run, (next, last), limits) else {
+                    return self.waits_for_entries(place);
+                };
+                sometimes!(StoredSent);
+                found
+            }
+        };
+        let Role::Leader(leading) = &mut self.role else { return false };
+        let Some(progress) = leading.progress.at_mut(place) else { return false };
         leading.next_number += 1;
         let number = leading.next_number;
-        let previous = self.log.place(progress.next.before()).expect("R2: next lies within the log");
-        let entries = self.log.slice(progress.next, last, context.config.message());
         let end = entries.last().map_or(previous.index, |entry| entry.index);
         let decided = !follows || entries.is_empty() || end <= self.commit;
         assert!(decided, "R10: {node} only learns, and hears of entry {end} before it is committed");
@@ -270,6 +331,15 @@ impl Group {
             self.wake_at(at);
         }
         true
+    }
+
+    /// The member at that place is sent nothing until entries for it were read. Says that nothing was sent.
+    fn waits_for_entries(&mut self, place: usize) -> bool {
+        let Role::Leader(leading) = &mut self.role else { return false };
+        if let Some(progress) = leading.progress.at_mut(place) {
+            progress.begins_reading();
+        }
+        false
     }
 
     /// What was sent to a member is sent again if it is not answered.
@@ -297,7 +367,12 @@ impl Group {
         term: Term,
         reply: Reply,
     ) {
-        let Reply { number, matched, place, more, waiting, round } = reply;
+        if let Some(relay) = self.relay.as_deref()
+            && relay.feeds(from)
+        {
+            return self.handle_fed_reply(context, from, term, reply);
+        }
+        let Reply { number, matched, place, more, waiting, round, fed } = reply;
         if matched {
             self.vouched(context, from, term, place, None);
         }
@@ -309,6 +384,7 @@ impl Group {
         if term > self.term {
             return self.enter_term(context, term, None);
         }
+        self.hear_whether_fed(context, fed);
         let (now, config, flows) = (context.now, context.config, &mut *context.flows);
         let Role::Leader(leading) = &mut self.role else { return };
         let Some(progress) = leading.progress.get_mut(&from.node).filter(|p| {
@@ -317,13 +393,14 @@ impl Group {
         }) else {
             return;
         };
+        progress.says_fed(fed);
         if !matched {
             if progress.refused(number, place.index, self.log.may_agree_upto(place), flows) {
                 self.remind_if_behind(context, from, place);
             }
             return self.news_for(from.node);
         }
-        if place.index > self.log.base().index && self.log.place(place.index) != Some(place) {
+        if place.index > self.log.base().index && !self.log.holds(place) {
             rare!(MemberHoldsMore);
             // It is durable there, and either this leader sent it in this term or it is committed: one of the two disks was rolled back.
             let what = alloc::format!(
@@ -396,13 +473,14 @@ impl Group {
         if index > self.commit && (own_term() || context.planted.has(Bug::OldTermCommit)) {
             // Mostly all that waits is decided together.
             let burden = if index == last { leading.uncommitted } else { self.burden_upto(index) };
-            let sizes = || self.log.range(self.commit.next(), index).map(size).sum();
+            let sizes = || self.log.range(self.decided_upto().next(), index).map(size).sum();
             let other = context.planted.strikes(Bug::OtherMeasureReleased, || burden != sizes());
             let burden = if other { sizes() } else { burden };
             if let Role::Leader(leading) = &mut self.role {
                 leading.decided(context.flows, burden);
             }
             self.commit_upto(context, index);
+            self.note_past(context);
             self.configuration_committed(context);
             self.news_for_all();
         }
@@ -412,6 +490,9 @@ impl Group {
         if index > self.commit || context.planted.strikes(Bug::CommitGoesBack, || index < self.commit) {
             self.commit = index;
             self.let_go_of_outdated_state(context);
+            if self.relay.is_some() {
+                self.news_for_all();
+            }
         }
         self.apply(context);
     }
@@ -427,8 +508,11 @@ impl Group {
         let (now, config) = (context.now, context.config);
         let mut silent = alloc::vec::Vec::new();
         for (&node, progress) in leading.progress.iter_mut() {
-            if progress.retry_at().is_some_and(|at| at <= now) {
+            let unanswered = progress.retry_at().is_some_and(|at| at <= now);
+            if unanswered {
                 progress.retry(config, context.flows, now);
+            }
+            if progress.review_comes(now) || unanswered {
                 silent.push(node);
             }
         }

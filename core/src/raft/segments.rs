@@ -2,13 +2,17 @@
 //!
 //! Entries are appended in batches, and a batch is what travels, is written and is handed to the owner. So the log keeps batches; what is
 //! appended one by one gathers in an open run until somebody needs it whole. Chains within a run are computed when somebody asks for one:
-//! most places that are asked for are ends of runs, for a message ends where a run does.
+//! most places that are asked for are ends of runs, for a message ends where a run does. What is written is cut into records where the log
+//! has runs, so that the contents of a run can go when nobody here needs them any more: then only its outline stays (see
+//! [`stored`](super::stored)).
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::entries::Entries;
 use super::message::{Entry, Place};
+use super::stored::{Run, Stored};
 use crate::id::{LogIndex, Term};
 
 /// So many of the last runs are looked at one by one.
@@ -22,13 +26,30 @@ struct Segment {
     /// Its last entry.
     end: Place,
     /// What its entries contain.
-    bytes: usize,
+    bytes: u32,
+    /// So many entries of its record stand in front of it: the log was cut there.
+    cut: u32,
+}
+
+/// What an entry contains. Nothing that long travels, nor goes into one record.
+fn weight(entry: &Entry) -> u32 {
+    u32::try_from(entry.data.len()).unwrap_or(u32::MAX)
+}
+
+/// What so many entries take in memory that contain so much.
+fn cost(entries: usize, bytes: usize) -> u64 {
+    (entries * size_of::<Entry>() + bytes) as u64
 }
 
 impl Segment {
     /// A run of so many bytes up to `end`; it is not empty.
     fn new(entries: Entries, end: Place, bytes: usize) -> Self {
-        Self { first: entries[0].index, entries, end, bytes }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self { first: entries[0].index, entries, end, bytes, cut: 0 }
+    }
+
+    fn cost(&self) -> u64 {
+        cost(self.entries.len(), self.bytes as usize)
     }
 
     /// A part of a run that ends at `end`.
@@ -50,29 +71,82 @@ impl RunLimits {
     fn fits(&self, entries: usize, bytes: usize, next: &Entry) -> bool {
         entries == 0 || (entries < self.entries && bytes + next.data.len() <= self.bytes)
     }
+
+    /// How many of the first entries of a run it takes.
+    pub(super) fn count(&self, run: &[Entry]) -> usize {
+        let mut bytes = 0;
+        let fitting = run.iter().enumerate().take_while(|(at, entry)| {
+            let fits = self.fits(*at, bytes, entry);
+            bytes += entry.data.len();
+            fits
+        });
+        fitting.count()
+    }
 }
 
 /// Contiguous entries behind a base.
 #[derive(Clone, Debug)]
 pub(super) struct Segments {
-    base: Place,
+    /// What of them is only stored; the rest follows.
+    stored: Option<Box<Stored>>,
+    /// What the runs in memory stand behind.
+    from: Place,
     closed: VecDeque<Segment>,
+    /// What the closed runs take.
+    held: u64,
     /// Appended one by one behind the closed runs.
     open: Vec<Entry>,
     /// What these contain.
-    open_bytes: usize,
+    open_bytes: u32,
     /// How long the last open run became: the next may become as long.
-    usual: usize,
+    usual: u32,
     end: Place,
 }
 
 impl Segments {
     pub(super) fn new(base: Place) -> Self {
-        Self { base, closed: VecDeque::new(), open: Vec::new(), open_bytes: 0, usual: 0, end: base }
+        Self {
+            stored: None,
+            from: base,
+            closed: VecDeque::new(),
+            held: 0,
+            open: Vec::new(),
+            open_bytes: 0,
+            usual: 0,
+            end: base,
+        }
     }
 
+    #[inline]
     pub(super) fn base(&self) -> Place {
-        self.base
+        self.stored.as_ref().map_or(self.from, |stored| stored.base())
+    }
+
+    /// Up to where the log is only stored, if any of it is.
+    pub(super) fn stored_upto(&self) -> Option<LogIndex> {
+        self.stored.as_ref().map(|_| self.from.index)
+    }
+
+    /// The run that is only stored and holds `index`, and the place in front of it.
+    #[inline]
+    pub(super) fn stored_run(&self, index: LogIndex) -> Option<(Place, Run)> {
+        self.stored.as_ref()?.find(index)
+    }
+
+    /// Term of the entry at `index`, if that is only stored.
+    pub(super) fn stored_term(&self, index: LogIndex) -> Option<Term> {
+        self.stored.as_ref()?.term(index)
+    }
+
+    /// How many runs are only stored.
+    pub(super) fn stored_runs(&self) -> usize {
+        self.stored.as_ref().map_or(0, |stored| stored.len())
+    }
+
+    /// What the entries in memory take.
+    #[inline]
+    pub(super) fn held(&self) -> u64 {
+        self.held + cost(self.open.len(), self.open_bytes as usize)
     }
 
     pub(super) fn end(&self) -> Place {
@@ -80,16 +154,16 @@ impl Segments {
     }
 
     fn closed_end(&self) -> Place {
-        self.closed.back().map_or(self.base, |segment| segment.end)
+        self.closed.back().map_or(self.from, |segment| segment.end)
     }
 
     /// Adds one entry.
     pub(super) fn push(&mut self, entry: Entry) {
         self.end = self.end.then(&entry);
         if self.open.is_empty() {
-            self.open.reserve_exact(self.usual.max(1));
+            self.open.reserve_exact(self.usual.max(1) as usize);
         }
-        self.open_bytes += entry.data.len();
+        self.open_bytes += weight(&entry);
         self.open.push(entry);
     }
 
@@ -112,6 +186,7 @@ impl Segments {
         if held < NEAR && held == self.closed.capacity() {
             self.closed.reserve_exact(1);
         }
+        self.held += segment.cost();
         self.closed.push_back(segment);
     }
 
@@ -120,8 +195,8 @@ impl Segments {
         if self.open.is_empty() {
             return;
         }
-        self.usual = self.open.len();
-        let bytes = core::mem::take(&mut self.open_bytes);
+        self.usual = self.open.len() as u32;
+        let bytes = core::mem::take(&mut self.open_bytes) as usize;
         if self.open.len() <= limits.entries && bytes <= limits.bytes {
             let entries = Entries::take(&mut self.open);
             return self.keep(Segment::new(entries, self.end, bytes));
@@ -170,23 +245,30 @@ impl Segments {
 
     /// Term of the entry at `index`, or of the base.
     pub(super) fn term(&self, index: LogIndex) -> Option<Term> {
-        if index == self.base.index {
-            return Some(self.base.term);
+        if index == self.from.index {
+            return Some(self.from.term);
         }
         if index == self.end.index {
             return Some(self.end.term);
         }
+        if index < self.from.index {
+            return self.stored_term(index);
+        }
         self.get(index).map(|entry| entry.term)
     }
 
+    /// The place at `index`, if it is known: not in the middle of a run that is only stored.
     pub(super) fn place(&self, index: LogIndex) -> Option<Place> {
         if index == self.end.index {
             return Some(self.end);
         }
-        if index == self.base.index {
-            return Some(self.base);
+        if index == self.from.index {
+            return Some(self.from);
         }
-        if index < self.base.index || index > self.end.index {
+        if index < self.from.index {
+            return self.stored.as_ref()?.place(index);
+        }
+        if index > self.end.index {
             return None;
         }
         if let Some(last) = self.closed.back()
@@ -194,7 +276,7 @@ impl Segments {
         {
             // What the last run follows.
             let before = self.closed.len().checked_sub(2);
-            return Some(before.map_or(self.base, |before| self.closed[before].end));
+            return Some(before.map_or(self.from, |before| self.closed[before].end));
         }
         let closed_end = self.closed_end();
         if index > closed_end.index {
@@ -206,7 +288,7 @@ impl Segments {
         if segment.end.index == index {
             return Some(segment.end);
         }
-        let before = at.checked_sub(1).map_or(self.base, |before| self.closed[before].end);
+        let before = at.checked_sub(1).map_or(self.from, |before| self.closed[before].end);
         let upto = (index.0 - before.index.0) as usize;
         Some(segment.entries[..upto].iter().fold(before, Place::then))
     }
@@ -218,11 +300,11 @@ impl Segments {
         if let Some(last) = self.closed.back()
             && (last.first, last.end.index) == (from, upto)
             && last.entries.len() <= limits.entries
-            && last.bytes <= limits.bytes
+            && last.bytes as usize <= limits.bytes
         {
             return last.entries.clone();
         }
-        if from > upto || from <= self.base.index {
+        if from > upto || from <= self.from.index {
             return Entries::new();
         }
         if let Some(at) = self.find(from) {
@@ -238,6 +320,10 @@ impl Segments {
             };
             if alone && run.len() <= limits.entries && (bytes <= limits.bytes || run.len() == 1) {
                 return segment.entries.part(skip..end);
+            }
+            let fits = limits.count(run);
+            if fits < run.len() {
+                return segment.entries.part(skip..skip + fits);
             }
         }
         let (mut run, mut bytes) = (Vec::new(), 0);
@@ -261,60 +347,156 @@ impl Segments {
             .take_while(move |entry| entry.index <= upto)
     }
 
-    /// The last index whose entry fulfils `holds`, which is true of all entries up to some place and of none behind it.
-    pub(super) fn last_while(&self, holds: impl Fn(&Entry) -> bool) -> LogIndex {
-        if self.open.first().is_some_and(&holds) {
+    /// The last index up to `index` at which an entry has that term or an older one.
+    pub(super) fn last_upto(&self, index: LogIndex, term: Term) -> LogIndex {
+        let holds = |entry: &Entry| entry.index <= index && entry.term <= term;
+        if self.open.first().is_some_and(holds) {
             let count = self.open.partition_point(holds);
             return self.open[count - 1].index;
         }
         let runs = self.closed.partition_point(|segment| holds(&segment.entries[0]));
-        let Some(run) = runs.checked_sub(1) else { return self.base.index };
+        let Some(run) = runs.checked_sub(1) else {
+            return self.stored.as_ref().map_or(self.from.index, |stored| stored.last_upto(index, term));
+        };
         let segment = &self.closed[run];
         segment.entries[segment.entries.partition_point(holds) - 1].index
+    }
+
+    /// The next run to be written, from `from` on: entries of one term, with the places in front of them and at their end. What it holds is one
+    /// run of the log from now on, so that a record holds whole runs.
+    pub(super) fn take_run(&mut self, from: LogIndex, limits: RunLimits) -> Option<(Place, Entries, Place)> {
+        if let Some(last) = self.closed.back()
+            && last.first == from
+            && last.entries[0].term == last.end.term
+            && last.entries.len() <= limits.entries
+            && (last.bytes as usize <= limits.bytes || last.entries.len() == 1)
+        {
+            return Some((self.place(from.before())?, last.entries.clone(), last.end));
+        }
+        let upto = self.last_upto(self.end.index, self.term(from)?);
+        let run = self.slice(from, upto, limits);
+        let end = self.place(run.last()?.index)?;
+        self.recast(run.clone(), end);
+        Some((self.place(from.before())?, run, end))
+    }
+
+    /// Puts a run in the place of those that hold its entries; one begins where it begins.
+    fn recast(&mut self, run: Entries, end: Place) {
+        let Some(at) = self.find(run[0].index) else { return };
+        if self.closed[at].end == end {
+            return;
+        }
+        let mut rest = None;
+        while let Some(old) = self.closed.get(at).filter(|old| old.first <= end.index) {
+            self.held -= old.cost();
+            if old.end.index > end.index {
+                let skip = (end.index.0 + 1 - old.first.0) as usize;
+                rest = Some(Segment::of(old.entries.part(skip..old.entries.len()), old.end));
+            }
+            self.closed.remove(at);
+        }
+        for (at, segment) in (at..).zip([Segment::of(run, end)].into_iter().chain(rest)) {
+            self.held += segment.cost();
+            self.closed.insert(at, segment);
+        }
+    }
+
+    /// Lets go of the contents of the oldest run in memory, if it ends at or below `upto`. The last one stays. Says what that frees.
+    pub(super) fn evict(&mut self, upto: LogIndex) -> Option<u64> {
+        if self.closed.len() < 2 || self.closed.front()?.end.index > upto {
+            return None;
+        }
+        let oldest = self.closed.pop_front()?;
+        let cost = oldest.cost();
+        self.held -= cost;
+        let slot = LogIndex(oldest.first.0 - u64::from(oldest.cut));
+        self.push_stored(Run { first: oldest.first, end: oldest.end, slot, cost });
+        Some(cost)
+    }
+
+    /// What [`Self::evict`] could free.
+    pub(super) fn evictable(&self, upto: LogIndex) -> u64 {
+        let all = self.closed.len().saturating_sub(1);
+        self.closed.iter().take(all).take_while(|run| run.end.index <= upto).map(Segment::cost).sum()
+    }
+
+    /// The last run is the end of what the record of that slot holds.
+    pub(super) fn last_is_of(&mut self, slot: LogIndex) {
+        if let Some(last) = self.closed.back_mut() {
+            last.cut = (last.first.0 - slot.0) as u32;
+        }
+    }
+
+    /// Adds a run that is only stored behind all others, where nothing is in memory.
+    pub(super) fn push_stored(&mut self, run: Run) {
+        let base = self.from;
+        self.stored.get_or_insert_with(|| Box::new(Stored::new(base))).push(run);
+        self.from = run.end;
+        if self.closed.is_empty() && self.open.is_empty() {
+            self.end = run.end;
+        }
     }
 
     /// Removes everything behind `end`, which is not below the base.
     pub(super) fn truncate(&mut self, end: LogIndex) {
         let Some(place) = self.place(end) else { return };
+        assert!(end >= self.from.index, "R23: what is only stored is cut at {end}");
         self.open.retain(|entry| entry.index <= end);
-        self.open_bytes = self.open.iter().map(|entry| entry.data.len()).sum();
-        while self.closed.back().is_some_and(|segment| segment.first > end) {
+        self.open_bytes = self.open.iter().map(weight).sum();
+        while let Some(last) = self.closed.back().filter(|segment| segment.first > end) {
+            self.held -= last.cost();
             self.closed.pop_back();
         }
         if let Some(segment) = self.closed.back_mut().filter(|segment| segment.end.index > end) {
+            self.held -= segment.cost();
             let keep = (end.0 + 1 - segment.first.0) as usize;
-            *segment = Segment::of(segment.entries.part(0..keep), place);
+            let cut = segment.cut;
+            *segment = Segment { cut, ..Segment::of(segment.entries.part(0..keep), place) };
+            self.held += segment.cost();
         }
         self.end = place;
     }
 
     /// Removes everything up to `base`, which is in here.
     pub(super) fn advance(&mut self, base: Place) {
-        while self.closed.front().is_some_and(|segment| segment.end.index <= base.index) {
+        if let Some(stored) = self.stored.as_mut().filter(|stored| base.index < stored.end().index) {
+            return stored.advance(base);
+        }
+        self.stored = None;
+        while let Some(first) = self.closed.front().filter(|segment| segment.end.index <= base.index) {
+            self.held -= first.cost();
             self.closed.pop_front();
         }
         if let Some(segment) = self.closed.front_mut().filter(|segment| segment.first <= base.index) {
+            self.held -= segment.cost();
             let skip = (base.index.0 + 1 - segment.first.0) as usize;
-            *segment = Segment::of(segment.entries.part(skip..segment.entries.len()), segment.end);
+            let cut = segment.cut + skip as u32;
+            let rest = segment.entries.part(skip..segment.entries.len());
+            *segment = Segment { cut, ..Segment::of(rest, segment.end) };
+            self.held += segment.cost();
         } else {
             self.open.retain(|entry| entry.index > base.index);
-            self.open_bytes = self.open.iter().map(|entry| entry.data.len()).sum();
+            self.open_bytes = self.open.iter().map(weight).sum();
         }
         // What a burst took is given back; what one round after the other takes stays.
         if self.closed.capacity() > 8 * (self.closed.len() + NEAR) {
             self.closed.shrink_to(self.closed.len() + NEAR);
         }
-        self.base = base;
+        self.from = base;
     }
 
-    /// All entries, for checks.
+    /// All entries in memory, for checks.
     pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
-        self.range(self.base.index.next(), self.end.index)
+        self.range(self.from.index.next(), self.end.index)
     }
 
     /// Panics unless entries are contiguous and the chains are theirs.
     pub(super) fn check(&self) {
-        let mut place = self.base;
+        if let Some(stored) = &self.stored {
+            stored.check();
+            assert_eq!(stored.end(), self.from, "R2: a gap behind what is stored of the log");
+        }
+        let mut place = self.from;
         for segment in &self.closed {
             assert_eq!(segment.first, place.index.next(), "R2: a gap in the log");
             for entry in &segment.entries {
@@ -324,130 +506,19 @@ impl Segments {
             }
             assert_eq!(segment.end, place, "R2: the chain is broken at {}", place.index);
             let bytes: usize = segment.entries.iter().map(|entry| entry.data.len()).sum();
-            assert_eq!(segment.bytes, bytes, "R12: what a run weighs, up to {}", place.index);
+            assert_eq!(segment.bytes as usize, bytes, "R12: what a run weighs, up to {}", place.index);
         }
+        let held: u64 = self.closed.iter().map(Segment::cost).sum();
+        assert_eq!(self.held, held, "R24: what the runs in memory take");
         for entry in &self.open {
             assert_eq!(entry.index, place.index.next(), "R2: a gap in the log");
             place = place.then(entry);
         }
-        let open: usize = self.open.iter().map(|entry| entry.data.len()).sum();
+        let open: u32 = self.open.iter().map(weight).sum();
         assert_eq!(self.open_bytes, open, "R12: what the open run weighs");
         assert_eq!(self.end, place, "R2: the chain is broken at the end");
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::raft::message::EntryKind;
-    use crate::rng::{Purpose, Rng};
-
-    const LIMITS: RunLimits = RunLimits { entries: 5, bytes: 40 };
-
-    fn entry(index: u64, term: u64, len: u64) -> Entry {
-        let data = Bytes::from(alloc::vec![index as u8; len as usize]);
-        Entry { index: LogIndex(index), term: Term(term), kind: EntryKind::Command, data, weight: 0 }
-    }
-
-    /// The twin is a plain list with a place for every entry.
-    struct List(Vec<(Entry, Place)>, Place);
-
-    impl List {
-        fn end(&self) -> Place {
-            self.0.last().map_or(self.1, |(_, place)| *place)
-        }
-
-        fn push(&mut self, entry: Entry) {
-            let place = self.end().then(&entry);
-            self.0.push((entry, place));
-        }
-
-        fn place(&self, index: LogIndex) -> Option<Place> {
-            if index == self.1.index {
-                return Some(self.1);
-            }
-            self.0.iter().map(|(_, place)| *place).find(|place| place.index == index)
-        }
-    }
-
-    fn slice_of(list: &List, from: LogIndex, upto: LogIndex) -> Vec<Entry> {
-        let mut bytes = 0;
-        let wanted = list.0.iter().map(|(entry, _)| entry).filter(|e| e.index >= from && e.index <= upto);
-        let (mut run, mut whole) = (Vec::new(), true);
-        wanted.for_each(|entry| {
-            whole &= LIMITS.fits(run.len(), bytes, entry);
-            if whole {
-                bytes += entry.data.len();
-                run.push(entry.clone());
-            }
-        });
-        run
-    }
-
-    #[test]
-    fn it_holds_what_a_plain_list_holds_whatever_is_done_to_it() {
-        let mut rng = Rng::stream([3; 32], Purpose::Raft);
-        let base = Place::default();
-        let (mut log, mut list, mut term) = (Segments::new(base), List(Vec::new(), base), 1);
-        for _ in 0..4_000 {
-            let end = list.end().index.0;
-            let any = LogIndex(rng.between(list.1.index.0, end));
-            term += rng.below(2);
-            match rng.below(9) {
-                0..=2 => {
-                    let entry = entry(end + 1, term, rng.below(20));
-                    list.push(entry.clone());
-                    log.push(entry);
-                }
-                3 | 4 => {
-                    let count = rng.below(7);
-                    let run: Vec<Entry> = (1..=count).map(|n| entry(end + n, term, 4)).collect();
-                    run.iter().for_each(|entry| list.push(entry.clone()));
-                    log.append(run.into());
-                }
-                5 => log.close(LIMITS),
-                6 => {
-                    list.0.retain(|(entry, _)| entry.index <= any);
-                    log.truncate(any);
-                }
-                7 => {
-                    let place = list.place(any).expect("in the list");
-                    list.0.retain(|(entry, _)| entry.index > any);
-                    list.1 = place;
-                    log.advance(place);
-                }
-                _ => {
-                    let from = any.next();
-                    let upto = LogIndex(rng.between(any.0, end));
-                    assert_eq!(log.slice(from, upto, LIMITS)[..], slice_of(&list, from, upto)[..]);
-                    let older = Term(rng.below(term + 1));
-                    let last = list.0.iter().rev().find(|(entry, _)| entry.term < older);
-                    let last = last.map_or(list.1.index, |(entry, _)| entry.index);
-                    assert_eq!(log.last_while(|entry| entry.term < older), last);
-                }
-            }
-            log.check();
-            assert_eq!(log.end(), list.end());
-            let index = LogIndex(rng.below(list.end().index.0 + 3));
-            assert_eq!(log.place(index), list.place(index));
-            assert_eq!(log.term(index), list.place(index).map(|place| place.term));
-            let in_list = list.0.iter().map(|(entry, _)| entry).find(|entry| entry.index == index);
-            assert_eq!(log.get(index), in_list);
-            assert!(log.all().eq(list.0.iter().map(|(entry, _)| entry)));
-        }
-    }
-
-    #[test]
-    fn a_batch_is_shared_by_all_who_read_it() {
-        let mut log = Segments::new(Place::default());
-        (1..=4).for_each(|index| log.push(entry(index, 1, 4)));
-        log.close(LIMITS);
-        let [a, b] = [1, 1].map(|from| log.slice(LogIndex(from), LogIndex(4), LIMITS));
-        assert!(core::ptr::eq(&a[0], &b[0]));
-        log.append([entry(5, 1, 4)].into_iter().collect());
-        let gathered = log.slice(LogIndex(1), LogIndex(5), LIMITS);
-        assert_eq!(gathered.len(), 5, "short runs travel together");
-    }
-}
+mod tests;

@@ -79,6 +79,15 @@ impl Slots {
         self.slots[self.find(id)?.0 as usize].as_deref()
     }
 
+    /// So many slots there are, taken or free.
+    pub(super) fn count(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> Option<&Group> {
+        self.slots.get(slot.0 as usize)?.as_deref()
+    }
+
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Group> {
         self.slots.get_mut(slot.0 as usize)?.as_deref_mut()
     }

@@ -129,7 +129,8 @@ impl Group {
         index: LogIndex,
         data: Bytes,
     ) {
-        let Some(place) = self.log.place(index) else { return };
+        // Else it will be known when the member is asked for again.
+        let Some(place) = self.place_or_read(context, index) else { return };
         let off = context.planted.has(Bug::SnapshotOffByOne);
         let place = if off { self.log.place(index.next()).unwrap_or(place) } else { place };
         let configuration = self.log.configuration_at(index);

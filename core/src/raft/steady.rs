@@ -3,6 +3,7 @@
 //! goes the long one, which comes to the same.
 
 use alloc::boxed::Box;
+use core::num::NonZeroU64;
 
 use super::context::Context;
 use super::group::{Group, Standing};
@@ -39,17 +40,18 @@ impl Group {
             self.needs_no_state(from);
         }
         self.vouched(context, leader, message.term, durable, None);
-        self.last_append = Some(number);
+        self.last_append = NonZeroU64::new(number);
         sometimes!(AppendBehindBase, self.log.last() == self.log.base() && self.log.base().index.0 > 0);
         if !entries.is_empty() && !self.replace_suffix(context, entries) {
             return;
         }
         let place = self.log.last();
         self.commit_upto(context, commit.min(place.index));
-        let reply = Reply { waiting: cut, ..Reply::matched(number, place, round) };
+        let reply = Reply { waiting: cut, fed: self.is_fed(), ..Reply::matched(number, place, round) };
         (message.sender, message.addressee) = (self.replica, Some(leader.replica));
         (message.term, message.life, message.era) = (self.term, self.life, self.era);
         message.body = reply.body();
         self.give_acknowledgement(context, from, message);
+        self.look_for_feeder(context);
     }
 }

@@ -95,6 +95,9 @@ impl Group {
                 assert_eq!(leading.uncommitted, uncommitted, "R12: what waits to be committed");
             }
         }
+        let stored = self.log.stored_upto().unwrap_or_default();
+        let decided = self.applied.max(self.once_committed);
+        assert!(stored <= decided, "R23: up to {stored} only stored, and {decided} is decided");
         if level == Level::Full {
             self.check_waits(own);
             self.log.check_invariants();

@@ -188,8 +188,10 @@ impl Message {
             return bad("a term out of range");
         }
         match &self.body {
-            Body::Append(append) if append.entries.len() > ENTRIES_MAX => return bad("too many entries"),
-            Body::Append(append) => {
+            Body::Append(append) | Body::Fed(append) if append.entries.len() > ENTRIES_MAX => {
+                return bad("too many entries");
+            }
+            Body::Append(append) | Body::Fed(append) => {
                 let behind = append.entries.iter().zip(append.previous.index.0 + 1..);
                 if behind.into_iter().any(|(entry, index)| entry.index.0 != index) {
                     return bad("entries that do not follow their place");
@@ -255,16 +257,18 @@ impl Body {
     /// The places it names.
     fn places(&self) -> [Option<&Place>; 2] {
         match self {
-            Self::Append(append) => [Some(&append.previous), Some(&append.durable)],
+            Self::Append(append) | Self::Fed(append) => [Some(&append.previous), Some(&append.durable)],
             Self::AppendReply { place, .. } => [Some(place), None],
-            Self::Vote { last, .. } | Self::VoteReply { last, .. } | Self::Copy { last } => {
-                [Some(last), None]
-            }
+            Self::Vote { last, .. }
+            | Self::VoteReply { last, .. }
+            | Self::Copy { last }
+            | Self::Feed { last, .. } => [Some(last), None],
             Self::Recall { mark, .. } => [mark.as_ref().map(|mark| &mark.last), None],
             Self::Snapshot(snapshot) => [Some(&snapshot.place), None],
             Self::Read { .. }
             | Self::ReadReply { .. }
             | Self::Stand
+            | Self::Unfed
             | Self::Renamed { .. }
             | Self::SnapshotReply { .. }
             | Self::Stop { .. } => [None, None],
@@ -274,7 +278,7 @@ impl Body {
     /// Whether no term in a log that is sent falls, or passes the sender's.
     fn fits(&self, term: Term) -> bool {
         match self {
-            Self::Append(append) => {
+            Self::Append(append) | Self::Fed(append) => {
                 let terms = core::iter::once(append.previous.term)
                     .chain(append.entries.iter().map(|entry| entry.term))
                     .chain(core::iter::once(term));
@@ -286,22 +290,41 @@ impl Body {
     }
 }
 
+fn decode_append(append: wire::Append) -> Result<Append, Malformed> {
+    let previous = place(append.previous.as_ref())?;
+    Ok(Append {
+        previous,
+        commit: LogIndex(append.commit),
+        durable: place(append.durable.as_ref())?,
+        entries: entries(append.entries, previous.index)?,
+        number: append.number,
+        round: append.round,
+        copy: append.copy,
+        cut: false,
+    })
+}
+
+fn encode_append(append: &Append) -> wire::Append {
+    wire::Append {
+        previous: Some(wire_place(&append.previous)),
+        commit: append.commit.0,
+        durable: Some(wire_place(&append.durable)),
+        entries: append.entries.iter().map(wire_entry).collect(),
+        number: append.number,
+        copy: append.copy,
+        round: append.round,
+    }
+}
+
 fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
     use wire::message::Body as W;
     Ok(match body {
-        W::Append(append) => {
-            let previous = place(append.previous.as_ref())?;
-            Body::Append(Append {
-                previous,
-                commit: LogIndex(append.commit),
-                durable: place(append.durable.as_ref())?,
-                entries: entries(append.entries, previous.index)?,
-                number: append.number,
-                round: append.round,
-                copy: append.copy,
-                cut: false,
-            })
+        W::Append(append) => Body::Append(decode_append(append)?),
+        W::Fed(append) => Body::Fed(decode_append(append)?),
+        W::Feed(feed) => {
+            Body::Feed { last: place(feed.last.as_ref())?, heard: LogIndex(number(feed.heard)?) }
         }
+        W::Unfed(_) => Body::Unfed,
         W::AppendReply(reply) => Body::AppendReply {
             number: reply.number,
             matched: reply.matched,
@@ -309,6 +332,7 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
             more: reply.more,
             waiting: reply.waiting,
             round: reply.round,
+            fed: reply.fed,
         },
         W::Vote(vote) => Body::Vote { pre: vote.pre, last: place(vote.last.as_ref())? },
         W::VoteReply(reply) => {
@@ -360,16 +384,13 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
 fn encode_body(body: &Body) -> wire::message::Body {
     use wire::message::Body as W;
     match body {
-        Body::Append(append) => W::Append(wire::Append {
-            previous: Some(wire_place(&append.previous)),
-            commit: append.commit.0,
-            durable: Some(wire_place(&append.durable)),
-            entries: append.entries.iter().map(wire_entry).collect(),
-            number: append.number,
-            copy: append.copy,
-            round: append.round,
-        }),
-        &Body::AppendReply { number, matched, ref place, more, waiting, round } => {
+        Body::Append(append) => W::Append(encode_append(append)),
+        Body::Fed(append) => W::Fed(encode_append(append)),
+        &Body::Feed { ref last, heard } => {
+            W::Feed(wire::Feed { last: Some(wire_place(last)), heard: heard.0 })
+        }
+        Body::Unfed => W::Unfed(wire::Unfed {}),
+        &Body::AppendReply { number, matched, ref place, more, waiting, round, fed } => {
             W::AppendReply(wire::AppendReply {
                 number,
                 matched,
@@ -377,6 +398,7 @@ fn encode_body(body: &Body) -> wire::message::Body {
                 more,
                 waiting,
                 round,
+                fed,
             })
         }
         Body::Vote { pre, last } => W::Vote(wire::Vote { pre: *pre, last: Some(wire_place(last)) }),

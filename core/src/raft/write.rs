@@ -8,14 +8,15 @@ use alloc::vec::Vec;
 use prost::Message as _;
 use wattle_proto::raft as wire;
 
-use super::codec::encode_run;
+use super::codec::{encode_head, encode_run};
 use super::context::Context;
 use super::entries::Entries;
 use super::group::{Group, Standing};
-use super::message::Mark;
+use super::message::{Mark, Place};
 use super::segments::RunLimits;
 use super::wire::{wire_configuration, wire_mark, wire_member, wire_place};
 use super::{Output, Written};
+use crate::digest::Chain;
 use crate::id::{GroupId, LogIndex, NodeId};
 use crate::planted::Bug;
 use crate::record::{Forget, Key, Owner, Record};
@@ -46,8 +47,10 @@ pub struct Write {
 enum What {
     /// Term, vote, replica id and standing.
     State(Box<wire::HardState>),
-    /// Entries from the first index on, and what was known to be committed then. Whatever stood there and behind goes.
-    Run(LogIndex, Entries, LogIndex),
+    /// Entries of one term behind an entry that has that chain, and what was known to be committed then. Whatever stood there and behind goes.
+    Run(Entries, Chain, LogIndex),
+    /// Nothing stands behind that place; it is committed.
+    End(Box<Place>),
     /// Where the log begins, and the configuration in force there.
     Base(Box<wire::Base>),
 }
@@ -63,22 +66,26 @@ impl Write {
     #[must_use]
     pub fn entries(&self) -> Option<&Entries> {
         match &self.what {
-            What::Run(_, entries, _) => Some(entries),
-            What::State(_) | What::Base(_) => None,
+            What::Run(entries, ..) => Some(entries),
+            What::State(_) | What::Base(_) | What::End(_) => None,
         }
     }
 
     /// The records it is stored as.
     pub fn records(&self) -> impl Iterator<Item = Record> + '_ {
-        let (slot, last_slot, head) = match &self.what {
-            What::State(state) => (key(self.group, STATE, 0), 0, state.encode_to_vec().into()),
-            What::Base(base) => (key(self.group, BASE, 0), 0, base.encode_to_vec().into()),
-            What::Run(first, entries, commit) => {
-                let last = entries.last().map_or(*first, |last| last.index);
-                (key(self.group, LOG, first.0), last.0, encode_run(entries, *commit))
+        let log = |first: LogIndex, head| Record::state(key(self.group, LOG, first.0), head);
+        let first = match &self.what {
+            What::State(state) => Record::state(key(self.group, STATE, 0), state.encode_to_vec().into()),
+            What::Base(base) => Record::state(key(self.group, BASE, 0), base.encode_to_vec().into()),
+            What::End(place) => {
+                log(place.index.next(), encode_head(&Entries::new(), place.chain, place.index))
+            }
+            What::Run(entries, before, commit) => {
+                let head = encode_head(entries, *before, *commit);
+                let (first, last) = (entries[0].index, entries[entries.len() - 1].index);
+                Record { last_slot: last.0, payload: encode_run(entries).into(), ..log(first, head) }
             }
         };
-        let first = Record { last_slot, ..Record::state(slot, head) };
         core::iter::once(first).chain(self.marks.iter().flatten().map(|(node, mark)| {
             // Two nodes whose ids share these bits would share a slot; the content names the node, and a lost mark only weakens a check.
             let slot = key(self.group, MARKS, node.0 as u64);
@@ -111,8 +118,12 @@ impl Group {
         }
         if self.log.has_unwritten() {
             self.log.close(context.config.message());
-            while let Some(run) = self.log.take_unwritten(RUN) {
-                let what = What::Run(run[0].index, run, self.commit);
+            let message = context.config.message();
+            // As messages carry them: a member that lags is sent what was read.
+            let limits =
+                RunLimits { entries: message.entries.min(RUN.entries), bytes: message.bytes.min(RUN.bytes) };
+            while let Some((before, run)) = self.log.take_unwritten(limits) {
+                let what = What::Run(run, before.chain, self.commit);
                 context.write(Write { group: self.id, what, marks: marks.take() });
             }
             let serial = self.log.writing();
@@ -172,7 +183,7 @@ impl Group {
         context.out.push_back(forget(base.index.0 + 1));
         if self.log.last() == self.log.base() && !context.planted.has(Bug::CutEntriesRiseAgain) {
             context.out.push_back(forget(u64::MAX));
-            self.give(context, What::Run(self.log.first(), Entries::new(), base.index));
+            self.give(context, What::End(Box::new(base)));
         }
     }
 

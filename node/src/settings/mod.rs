@@ -29,7 +29,8 @@ listen = "127.0.0.1:50056"    # where applications and this program ask
 allow_plaintext = false       # whether that may be another address than loopback
 [storage]
 reserve_bytes = "64 MiB"      # kept free, so that what was accepted can drain when the disk is full
-# space_limit = "10 GiB"      # how much the node may store; all the disk gives unless given"#;
+# space_limit = "10 GiB"      # how much the node may store; all the disk gives unless given
+log_memory = "64 MiB"         # of what is decided, and perhaps owed to members that are away, so much is kept in memory; the rest is read"#;
 
 /// Where the API listens unless told otherwise.
 pub const API_LISTEN: &str = "127.0.0.1:50056";
@@ -37,6 +38,9 @@ pub const API_LISTEN: &str = "127.0.0.1:50056";
 pub const MESH_LISTEN: &str = "0.0.0.0:7946";
 /// Bytes kept free for draining unless told otherwise.
 pub const RESERVE_BYTES: u64 = 64 << 20;
+
+/// Bytes of logs in memory unless told otherwise.
+pub const LOG_MEMORY: u64 = 64 << 20;
 
 /// Everything `wattle run` can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +65,8 @@ pub struct Settings {
     pub reserve_bytes: u64,
     /// `storage.space_limit`: how much the node may store; all the disk gives if absent.
     pub space_limit: Option<u64>,
+    /// `storage.log_memory`: how much of the logs of consensus groups is kept in memory; what lags behind that is read from the disk.
+    pub log_memory: u64,
 }
 
 impl Settings {
@@ -78,6 +84,7 @@ impl Settings {
             api_allow_plaintext: false,
             reserve_bytes: RESERVE_BYTES,
             space_limit: None,
+            log_memory: LOG_MEMORY,
         }
     }
 
@@ -174,7 +181,7 @@ pub(crate) enum Value {
 }
 
 /// Section, key, how it is set.
-pub(crate) const KEYS: [(&str, &str, Set); 10] = [
+pub(crate) const KEYS: [(&str, &str, Set); 11] = [
     ("node", "name", |settings, value| {
         settings.name = Some(value.text()?);
         Ok(())
@@ -218,6 +225,10 @@ pub(crate) const KEYS: [(&str, &str, Set); 10] = [
     }),
     ("storage", "space_limit", |settings, value| {
         settings.space_limit = Some(value.bytes()?);
+        Ok(())
+    }),
+    ("storage", "log_memory", |settings, value| {
+        settings.log_memory = value.bytes()?;
         Ok(())
     }),
 ];

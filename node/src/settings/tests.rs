@@ -30,6 +30,7 @@ fn every_key_reaches_its_field() {
         [storage]
         reserve_bytes = "1 MiB"
         space_limit = 1_000_000
+        log_memory = "2 MiB"
     "#;
     let expected = Settings {
         name: Some("a".into()),
@@ -42,6 +43,7 @@ fn every_key_reaches_its_field() {
         api_allow_plaintext: true,
         reserve_bytes: 1 << 20,
         space_limit: Some(1_000_000),
+        log_memory: 2 << 20,
     };
     assert_eq!(read(text, &[]).unwrap(), expected);
     let environment = [
@@ -55,6 +57,7 @@ fn every_key_reaches_its_field() {
         ("WATTLE_API_ALLOW_PLAINTEXT", "true"),
         ("WATTLE_STORAGE_RESERVE_BYTES", "1MiB"),
         ("WATTLE_STORAGE_SPACE_LIMIT", "1000000"),
+        ("WATTLE_STORAGE_LOG_MEMORY", "2097152"),
     ];
     assert_eq!(environment.len(), KEYS.len(), "every key has its variable");
     assert_eq!(read("", &environment).unwrap(), expected);

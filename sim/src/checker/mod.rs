@@ -157,6 +157,7 @@ mod fixture {
             recovery: wattle_core::recovery::RecoveryStatus::default(),
             parted: None,
             duplicate: None,
+            key_retired: None,
             standing: None,
             activity: wattle_core::mesh::Activity::Running,
             former: Vec::new(),
@@ -168,6 +169,7 @@ mod fixture {
             refusing: None,
             journal_bytes: 0,
             journal_live_bytes: 0,
+            logs: Default::default(),
         }
     }
 }

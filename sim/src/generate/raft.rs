@@ -54,6 +54,7 @@ pub(super) fn plan(seed: u64) -> Plan {
         Subject::Former => former::stage(&mut plan, own),
         Subject::Storm => storm::stage(&mut plan, own),
     }
+    super::relays::relays(&mut plan);
     super::sort(&mut plan);
     plan
 }

@@ -50,6 +50,9 @@ impl Plan {
         if self.fault_phase > LONGEST || self.progress_bound > LONGEST {
             return Err("fault_phase and progress_bound must stay below 1000000s".into());
         }
+        if self.replication.fan_out == 0 {
+            return Err("replication.fan_out is 0: a leader feeds one learner at least".to_string());
+        }
         if self.replication.voters.is_multiple_of(2) {
             let voters = self.replication.voters;
             return Err(format!("replication.voters is {voters}: the most voters are an odd number"));

@@ -1,7 +1,9 @@
 //! What makes a plan less plain than it could be, one thing at a time.
 
 use crate::event::{MILLI, SECOND};
-use crate::plan::{HandlerKind, HandlerPlan, Latency, Plan, PublisherPlan, ReplicationPlan};
+use crate::plan::{
+    FAN_OUT, HandlerKind, HandlerPlan, LOG_BYTES, Latency, Plan, PublisherPlan, ReplicationPlan,
+};
 
 /// Above so many nodes, what nodes have of their own is made plain for all of them at once.
 const ONE_BY_ONE: usize = 12;
@@ -63,6 +65,8 @@ fn world() -> Vec<Setter> {
         Box::new(|plan| plan.replication.entries = 256),
         Box::new(|plan| plan.replication.bytes = 256 << 10),
         Box::new(|plan| plan.replication.window = 32),
+        Box::new(|plan| plan.replication.log = LOG_BYTES),
+        Box::new(|plan| plan.replication.fan_out = FAN_OUT),
     ]
 }
 

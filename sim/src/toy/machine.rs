@@ -154,6 +154,8 @@ impl Machine for Toy {
             hops: None,
             stopped: false,
             duplicated: false,
+            keys: Vec::new(),
+            rotation: 0,
             region: None,
             voting: String::new(),
             voter: Some(*node) == first,
@@ -184,6 +186,7 @@ impl Machine for Toy {
             epoch: wattle_core::epoch::Epoch::default(),
             parted: None,
             duplicate: None,
+            key_retired: None,
             standing: None,
             activity: wattle_core::mesh::Activity::Running,
             former: Vec::new(),
@@ -206,6 +209,7 @@ impl Machine for Toy {
             refusing: self.is_full().then(|| Refusal::NoSpace { free: self.free }.to_string()),
             journal_bytes: 0,
             journal_live_bytes: 0,
+            logs: Default::default(),
         })
     }
 }

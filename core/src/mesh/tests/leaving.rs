@@ -211,6 +211,57 @@ fn a_former_member_is_not_introduced_on_its_old_admission_and_introduces_nobody(
     assert!(!world.mesh(0).is_member(c) && !world.mesh(0).is_member(node), "M27");
 }
 
+/// b was evicted and is back, and leads. d, which last read the log when b was gone or back, is evicted, and e joins, both by b.
+fn led_by_one_that_is_back(read_of_return: bool, planted: Planted) -> (World, usize) {
+    let mut world = World::grown(&["a", "b", "c", "d"]);
+    world.pass(Span::secs(2));
+    world.planted = planted;
+    world.restart(3);
+    world.pass(Span::secs(1));
+    world.command(0, evict("b"));
+    world.pass(Span::secs(2));
+    world.hosts[3].up = read_of_return;
+    let token = invite(&mut world, 0);
+    assert!(matches!(world.join(1, &token), Some(Ok(Reply::Joined { .. }))));
+    world.pass(Span::secs(2));
+    world.hosts[3].up = false;
+    let newcomer = world.add("e");
+    let token = invite(&mut world, 1);
+    let joined = world.join(newcomer, &token);
+    assert!(matches!(joined, Some(Ok(Reply::Joined { .. }))), "{joined:?}");
+    world.pass(Span::secs(2));
+    let admitter = world.mesh(0).member(world.id(newcomer)).map(|member| member.admitter);
+    assert_eq!(admitter, Some(world.id(1)));
+    world.lead(Some(1));
+    world.command(0, evict("d"));
+    world.pass(Span::secs(2));
+    world.hosts[3].up = true;
+    (world, newcomer)
+}
+
+#[test]
+fn the_word_of_who_is_back_counts_again() {
+    for (read_of_return, planted) in
+        [(false, Planted::none()), (true, Planted::none()), (false, Planted::only(Bug::ReturnedStaysVoid))]
+    {
+        let (mut world, newcomer) = led_by_one_that_is_back(read_of_return, planted);
+        let (node, key) = (world.id(newcomer), world.hosts[newcomer].config.key);
+        let endorsement = world.mesh(0).endorsement(node);
+        world.hosts[3].mesh.handle(world.now, Input::Stranger { node, key, endorsement });
+        while let Some(job) = (world.drain(3), world.inbox.pop_back()).1 {
+            world.hosts[3].mesh.handle(world.now, job.1);
+        }
+        let good = planted == Planted::none();
+        assert_eq!(world.mesh(3).is_member(node), good, "it is introduced");
+        let eviction = shown(&world, 0, 3);
+        world.hosts[3].mesh.handle(world.now, eviction);
+        while let Some(job) = (world.drain(3), world.inbox.pop_back()).1 {
+            world.hosts[3].mesh.handle(world.now, job.1);
+        }
+        assert_eq!(world.hosts[3].parted == 1, good, "it is told that it was evicted");
+    }
+}
+
 #[test]
 fn a_mesh_remembers_its_epoch_over_snapshots_and_starts() {
     let mut world = World::grown(&["a", "b", "c"]);

@@ -14,6 +14,7 @@
 //! - **J4** The live counts of the rows add up to the index.
 
 mod index;
+mod recalled;
 mod row;
 mod scan;
 
@@ -24,6 +25,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use self::index::{Index, Place};
+pub use self::recalled::Recall;
 use self::row::{Born, Entry, Extent, Header};
 use self::scan::Scan;
 use crate::crc32c::crc32c;
@@ -49,16 +51,20 @@ pub struct Config {
 
 /// Where a payload is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Located {
-    pub(crate) row: Ticket,
-    pub(crate) offset: u32,
-    pub(crate) len: u32,
+pub struct Located {
+    /// In which row.
+    pub row: Ticket,
+    /// From which byte of it on.
+    pub offset: u32,
+    /// How many bytes.
+    pub len: u32,
     crc: u32,
 }
 
 impl Located {
     /// Whether `bytes` are what was written there.
-    pub(crate) fn is(&self, bytes: &[u8]) -> bool {
+    #[must_use]
+    pub fn is(&self, bytes: &[u8]) -> bool {
         bytes.len() == self.len as usize && crc32c(bytes) == self.crc
     }
 }
@@ -74,6 +80,8 @@ pub struct Found {
     pub head: Bytes,
     /// How long its payload is.
     pub payload_len: usize,
+    /// The payload, where it was asked for and there was room; see [`Journal::recalling`].
+    pub payload: Option<Bytes>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -134,6 +142,15 @@ impl Journal {
         }
     }
 
+    /// At a start, payloads of which `recall` says so are read with their records; those that are settled stay within so many bytes.
+    #[must_use]
+    pub fn recalling(mut self, recall: Recall, bytes: u64) -> Self {
+        if let Some(scan) = &mut self.scan {
+            scan.recalling(recall, bytes);
+        }
+        self
+    }
+
     /// Takes one stored row. Only before [`Self::recovered`].
     pub fn restore(&mut self, ticket: Ticket, bytes: &Bytes) {
         if let Some(scan) = &mut self.scan {
@@ -172,13 +189,15 @@ impl Journal {
         }
         let by_key = recovered.by_key.iter().filter_map(|&at| recovered.found.get(at as usize));
         self.places = Index::of(by_key.map(|found| (found.key, found.place())));
-        let found =
-            recovered.found.into_iter().map(|scan::Found { key, last_slot, head, extent, .. }| Found {
+        let found = recovered.found.into_iter().map(
+            |scan::Found { key, last_slot, head, extent, payload, .. }| Found {
                 key,
                 last_slot,
                 head,
                 payload_len: extent.len as usize,
-            });
+                payload,
+            },
+        );
         Ok(found.collect())
     }
 
@@ -292,7 +311,7 @@ impl Journal {
     }
 
     /// Where the payload of a record lies. Until [`Self::loaded`] is called for it, its row is not trimmed.
-    pub(crate) fn load(&mut self, key: Key) -> Option<Located> {
+    pub fn load(&mut self, key: Key) -> Option<Located> {
         let place = self.places.get(&key)?;
         let Extent { offset, len, crc } = place.extent;
         *self.loads.entry(place.row).or_default() += 1;
@@ -300,7 +319,7 @@ impl Journal {
     }
 
     /// A load from `row` ended.
-    pub(crate) fn loaded(&mut self, row: Ticket) {
+    pub fn loaded(&mut self, row: Ticket) {
         if let Some(count) = self.loads.get_mut(&row) {
             *count -= 1;
             if *count == 0 {

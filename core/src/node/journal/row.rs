@@ -85,6 +85,8 @@ pub(super) struct Stored {
     pub(super) born: Born,
     pub(super) head: Bytes,
     pub(super) extent: Extent,
+    /// The payload, if it was read.
+    pub(super) payload: Option<Bytes>,
 }
 
 /// Bytes a record takes in a row.
@@ -243,7 +245,7 @@ fn take_entry(meta: &mut Bytes, here: Born, offset: usize) -> Result<Stored, Str
         return Err("a record is cut short".to_string());
     }
     let born = if moved { Born { row: Ticket(meta.get_u64_le()), place: meta.get_u32_le() } } else { here };
-    Ok(Stored { key, last_slot, born, head: meta.split_to(head_len), extent })
+    Ok(Stored { key, last_slot, born, head: meta.split_to(head_len), extent, payload: None })
 }
 
 #[cfg(test)]

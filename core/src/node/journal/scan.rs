@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::index::Place;
+use super::recalled::{Recall, Recalled};
 use super::row::{self, Born, Extent, Stored};
 use crate::id::{Generation, Ticket};
 use crate::planted::{Bug, Planted};
@@ -32,6 +33,7 @@ pub(super) struct Found {
     pub(super) row: Ticket,
     pub(super) head: Bytes,
     pub(super) extent: Extent,
+    pub(super) payload: Option<Bytes>,
 }
 
 impl Found {
@@ -63,6 +65,7 @@ pub(super) struct Scan {
     rows: BTreeMap<Ticket, Result<Row, String>>,
     /// The store's own word.
     vouched: Ticket,
+    recalled: Recalled,
     planted: Planted,
 }
 
@@ -97,7 +100,12 @@ pub(super) struct Recovered {
 
 impl Scan {
     pub(super) fn new(planted: Planted) -> Self {
-        Self { rows: BTreeMap::new(), vouched: Ticket(0), planted }
+        Self { rows: BTreeMap::new(), vouched: Ticket(0), recalled: Recalled::default(), planted }
+    }
+
+    /// Payloads of which `recall` says so are read, and those that need not be stay within `bytes`.
+    pub(super) fn recalling(&mut self, recall: Recall, bytes: u64) {
+        self.recalled = Recalled::new(recall, bytes);
     }
 
     /// The store knows that every row up to `upto` was on disk once.
@@ -112,8 +120,10 @@ impl Scan {
                 return Err(format!("it says that it is row {}", header.ticket));
             }
             // Heads are copied out so that the row's payload bytes can go.
-            for record in &mut records {
+            self.recalled.vouched(header.synced);
+            for (place, record) in records.iter_mut().enumerate() {
                 record.head = Bytes::copy_from_slice(&record.head);
+                self.recalled.take((ticket, place), record, bytes);
             }
             Ok(Row {
                 generation: header.generation,
@@ -126,6 +136,12 @@ impl Scan {
             })
         });
         self.rows.insert(ticket, row);
+        while let Some((row, place)) = self.recalled.next_to_go() {
+            let row = self.rows.get_mut(&row).and_then(|row| row.as_mut().ok());
+            if let Some(record) = row.and_then(|row| row.records.get_mut(place)) {
+                record.payload = None;
+            }
+        }
     }
 
     /// Decides what counts.
@@ -221,8 +237,8 @@ impl Scan {
             sizes.push(row.as_ref().map_or(0, |row| row.bytes));
             let Ok(row) = row else { continue };
             found.extend(row.records.into_iter().map(|stored| {
-                let Stored { key, last_slot, born, head, extent } = stored;
-                Found { key, last_slot, born, row: ticket, head, extent }
+                let Stored { key, last_slot, born, head, extent, payload } = stored;
+                Found { key, last_slot, born, row: ticket, head, extent, payload }
             }));
         }
         let by_key = keep_alive(&mut found, self.planted);

@@ -122,8 +122,15 @@ fn equal_entries_below_the_base_are_passed_over() {
     let replies = said(&mut cluster, 0);
     let four = behind(Place::default(), &[held[0], held[1], held[2], (1, "four")]);
     let matched = |at: Place| {
-        let expected =
-            Body::AppendReply { number: 1, matched: true, place: at, more: false, waiting: false, round: 0 };
+        let expected = Body::AppendReply {
+            number: 1,
+            matched: true,
+            place: at,
+            more: false,
+            waiting: false,
+            round: 0,
+            fed: false,
+        };
         vec![(1, expected)]
     };
     assert_eq!(replies, matched(four));
@@ -140,7 +147,15 @@ fn a_leader_that_lacks_what_its_member_has_committed_stops() {
     let status = cluster.replicas[0].groups.status(GROUP).expect("there");
     let place = Place { index: LogIndex(100), ..status.last };
     cluster.network.clear();
-    let reply = Body::AppendReply { number: 99, matched: true, place, more: false, waiting: false, round: 0 };
+    let reply = Body::AppendReply {
+        number: 99,
+        matched: true,
+        place,
+        more: false,
+        waiting: false,
+        round: 0,
+        fed: false,
+    };
     say(&mut cluster, 1, 0, status.term.0, reply);
     assert_eq!(cluster.role(0), Some(RoleName::Stopped));
     assert!(said(&mut cluster, 0).iter().all(|(_, body)| matches!(body, Body::Stop { .. })), "no appends");
@@ -231,7 +246,15 @@ fn a_leader_passes_over_its_entries_of_terms_later_than_its_member_names() {
     let (number, previous) = probe(&mut cluster);
     assert!(previous > LogIndex(300));
     let place = Place { index: LogIndex(200), term: Term(2), chain: Chain([7; 16]) };
-    let reply = Body::AppendReply { number, matched: false, place, more: false, waiting: false, round: 0 };
+    let reply = Body::AppendReply {
+        number,
+        matched: false,
+        place,
+        more: false,
+        waiting: false,
+        round: 0,
+        fed: false,
+    };
     say(&mut cluster, 2, 0, 5, reply);
     assert_eq!(probe(&mut cluster).1, LogIndex(1));
 }

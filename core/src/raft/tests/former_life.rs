@@ -30,6 +30,7 @@ fn an_answer_to_a_former_life_does_not_raise_the_term_while_marks_are_awaited() 
                 more: false,
                 waiting: false,
                 round: 0,
+                fed: false,
             }
         };
         cluster.hear(victim, (victim + 1) % 3, term.next().next(), body);

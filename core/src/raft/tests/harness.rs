@@ -11,12 +11,16 @@ use crate::id::{BootId, GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
 use crate::planted::Planted;
 use crate::raft::{
-    Body, Config, Entry, EntryKind, Fence, GroupPlace, Groups, Input, Led, Message, Output, Receipt, RoleName,
+    Body, Config, Entry, EntryKind, Fence, GroupPlace, Groups, Input, Led, Message, Output, Receipt,
+    RoleName, recall,
 };
 use crate::record::{Forget, Key, Record};
 use crate::rng::{Purpose, Rng};
 use crate::time::{Instant, Now, Span, Wall};
 use crate::when::When;
+
+/// With less room for logs a start reads what it must.
+const SMALL: u64 = 64 << 10;
 
 pub(super) const GROUP: GroupId = GroupId(7);
 
@@ -43,6 +47,8 @@ pub(super) struct Replica {
     /// What it leads, and for whom.
     led: BTreeMap<(NodeId, GroupId), Term>,
     pending: VecDeque<Pending>,
+    /// Loads under way, and what they will give.
+    pub(super) loads: VecDeque<(u64, Option<Bytes>)>,
     pub(super) disk: Disk,
     /// What the owner was given.
     pub(super) applied: Vec<Entry>,
@@ -78,6 +84,9 @@ pub(super) struct Cluster {
     /// No disk is rolled back, so nobody may be told that its own was.
     pub(super) disks_are_kept: bool,
     pub(super) planted: Planted,
+    /// What logs may take, from the next start of a node on.
+    pub(super) log_bytes: u64,
+    config: Config,
 }
 
 impl Cluster {
@@ -90,14 +99,25 @@ impl Cluster {
     pub(super) fn with_bug(
         seed: u64,
         group: GroupId,
+        sizes: (usize, usize, usize),
+        planted: Planted,
+    ) -> Self {
+        Self::with_config(seed, group, sizes, planted, Config::default())
+    }
+
+    /// The same, with other settings in every node.
+    pub(super) fn with_config(
+        seed: u64,
+        group: GroupId,
         (size, voters, learners): (usize, usize, usize),
         planted: Planted,
+        config: Config,
     ) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         let mut cluster = Self {
             now: Instant(1),
-            replicas: (0..size).map(|node| Replica::new(key, node, planted)).collect(),
+            replicas: (0..size).map(|node| Replica::new(key, node, planted, &config)).collect(),
             network: Vec::new(),
             rng: Rng::stream(key, Purpose::Mesh),
             cut: BTreeSet::new(),
@@ -111,6 +131,8 @@ impl Cluster {
             outputs: None,
             disks_are_kept: false,
             planted,
+            log_bytes: Config::default().log_bytes,
+            config,
         };
         let founding = Configuration::simple(
             (0..voters).map(member).collect(),
@@ -122,6 +144,16 @@ impl Cluster {
             cluster.create(node);
         }
         cluster
+    }
+
+    /// Nodes start anew, with so much room for logs.
+    pub(super) fn keep_logs_within(&mut self, bytes: u64) {
+        self.log_bytes = bytes;
+        for node in 0..self.replicas.len() {
+            self.sync_all(node);
+            self.crash(node);
+            self.restart(node);
+        }
     }
 
     /// The owner creates the group at each start; where it is already, nothing happens.
@@ -172,6 +204,10 @@ impl Cluster {
         match output {
             Output::Persist(write) => replica.pending.extend(write.records().map(Pending::Write)),
             Output::Forget(forget) => replica.pending.push_back(Pending::Forget(forget)),
+            Output::Load { token, key } => {
+                let found = replica.recorded(&key);
+                replica.loads.push_back((token, found));
+            }
             Output::Notify(receipt) => replica.pending.push_back(Pending::Notify(receipt)),
             Output::Send { to, message, when, .. } => match when {
                 When::Now => self.network.push((own, to, *message)),
@@ -271,6 +307,15 @@ impl Cluster {
         !self.replicas[node].pending.is_empty()
     }
 
+    /// What is being read is there.
+    pub(super) fn read_all(&mut self, node: usize) {
+        while let Some((token, payload)) = self.replicas[node].loads.pop_front() {
+            let now = Now { monotonic: self.now, wall: Wall(0) };
+            self.replicas[node].groups.loaded(now, token, payload.as_ref()).expect("as it was written");
+            self.drain(node);
+        }
+    }
+
     pub(super) fn sync_all(&mut self, node: usize) {
         while !self.replicas[node].pending.is_empty() {
             let count = self.replicas[node].pending.len();
@@ -315,6 +360,7 @@ impl Cluster {
     /// Loses what was not synced. A step's records share a row, so the crash falls between steps' rows only: `pending` begins with whole rows.
     pub(super) fn crash(&mut self, node: usize) {
         self.replicas[node].pending.clear();
+        self.replicas[node].loads.clear();
         self.replicas[node].up = false;
     }
 
@@ -337,10 +383,16 @@ impl Cluster {
         self.told_leads.retain(|(to, of), _| *to != node && *of != node);
         let mut key = [node as u8; 32];
         key[8..16].copy_from_slice(&replica.boots.to_le_bytes());
+        let config = Config { log_bytes: self.log_bytes, ..self.config.clone() };
         let mut groups =
-            Groups::new(Config::default(), member(node).node, Rng::stream(key, Purpose::Raft), self.planted);
+            Groups::new(config, member(node).node, Rng::stream(key, Purpose::Raft), self.planted);
+        let settled = replica.disk.iter().filter_map(|(key, record)| recall(key, &record.head)).max();
         for (key, record) in &replica.disk {
-            groups.restore(key, record.last_slot, &record.head, 0).expect("just written");
+            let must = settled.is_none_or(|settled| record.last_slot > settled);
+            let payload = Some(record.payload.to_bytes()).filter(|_| must || self.log_bytes > SMALL);
+            groups
+                .restore(key, record.last_slot, &record.head, (record.payload.len(), payload))
+                .expect("just written");
         }
         // This owner keeps only what was cut off its log: it is given everything behind that again.
         replica.applied = replica.kept.clone();
@@ -403,17 +455,23 @@ impl Cluster {
 
     /// One small step, in which everything that is delivered is seen.
     pub(super) fn settle_and_watch(&mut self, seen: &mut impl FnMut(&Message)) {
+        self.settle_and_follow(&mut |_, _, message| seen(message));
+    }
+
+    /// The same, with who sends it to whom.
+    pub(super) fn settle_and_follow(&mut self, seen: &mut impl FnMut(NodeId, NodeId, &Message)) {
         self.now += Span::millis(10);
         self.watch_pairs();
         for node in 0..self.replicas.len() {
             if self.replicas[node].up {
                 self.deadline(node);
                 self.sync_all(node);
+                self.read_all(node);
             }
         }
         for _ in 0..self.network.len() {
-            if let Some((_, _, message)) = self.network.first() {
-                seen(message);
+            if let Some((from, to, message)) = self.network.first() {
+                seen(*from, *to, message);
                 self.deliver(0);
             }
         }
@@ -506,7 +564,8 @@ impl Cluster {
                 self.deliver(place);
             }
             60..85 if self.replicas[node].up => self.sync_all(node),
-            85..95 if self.replicas[node].up => self.deadline(node),
+            85..92 if self.replicas[node].up => self.deadline(node),
+            92..95 if self.replicas[node].up => self.read_all(node),
             95..100 => {
                 if let Some(leader) = self.leader() {
                     let text = alloc::format!("{}", self.rng.u64());
@@ -548,6 +607,16 @@ impl Cluster {
 }
 
 impl Replica {
+    /// The payload of a record, as of everything written so far.
+    fn recorded(&self, key: &Key) -> Option<Bytes> {
+        let pending = self.pending.iter().rev().find_map(|pending| match pending {
+            Pending::Write(record) if record.key == *key => Some(record),
+            _ => None,
+        });
+        let kept = || self.disk.iter().find(|(other, _)| other == key).map(|(_, record)| record);
+        pending.or_else(kept).map(|record| record.payload.to_bytes())
+    }
+
     /// What it leads for that node, as its heartbeats would say.
     fn leads_for(&mut self, node: NodeId) -> Vec<(GroupId, Term)> {
         for Led { node, group, term } in self.groups.take_moved().unwrap_or_default().led {
@@ -560,14 +629,15 @@ impl Replica {
         led.map(|((_, group), term)| (*group, *term)).collect()
     }
 
-    fn new(key: [u8; 32], node: usize, planted: Planted) -> Self {
+    fn new(key: [u8; 32], node: usize, planted: Planted, config: &Config) -> Self {
         let mut own = key;
         own[31] = node as u8;
         let rng = Rng::stream(own, Purpose::Raft);
         Self {
-            groups: Groups::new(Config::default(), member(node).node, rng, planted),
+            groups: Groups::new(config.clone(), member(node).node, rng, planted),
             led: BTreeMap::new(),
             pending: VecDeque::new(),
+            loads: VecDeque::new(),
             disk: Vec::new(),
             applied: Vec::new(),
             kept: Vec::new(),

@@ -32,6 +32,9 @@ impl History {
         let (size, voters, learners) = [(3, 3, 0), (5, 3, 2), (5, 5, 0), (4, 3, 0)][seed as usize % 4];
         let mut cluster = Cluster::with_bug(seed + 7_000, GROUP, (size, voters, learners), planted);
         cluster.disks_are_kept = true;
+        if seed.is_multiple_of(3) {
+            cluster.keep_logs_within(seed % 7 * 100);
+        }
         Self {
             cluster,
             asked: BTreeMap::new(),

@@ -17,7 +17,8 @@ fn start(records: &[Record], applied: LogIndex) -> Result<Groups, Damaged> {
     let rng = Rng::stream([1; 32], Purpose::Raft);
     let mut groups = Groups::new(Config::default(), member(0).node, rng, Planted::none());
     for record in records {
-        groups.restore(&record.key, record.last_slot, &record.head, 0)?;
+        let payload = (record.payload.len(), Some(record.payload.to_bytes()));
+        groups.restore(&record.key, record.last_slot, &record.head, payload)?;
     }
     groups.set_applied(GROUP, applied);
     groups.restored(Now { monotonic: crate::time::Instant(1), wall: Wall(0) })?;

@@ -65,7 +65,8 @@ fn entries<'a>(all: impl IntoIterator<Item = &'a Entry>) -> String {
 pub(super) fn message(from: NodeId, to: NodeId, message: &Message) -> String {
     let term = message.term.0;
     let body = match &message.body {
-        Body::Append(append) => {
+        Body::Append(append) | Body::Fed(append) => {
+            let fed = if matches!(message.body, Body::Fed(_)) { "fed: " } else { "" };
             let round = if append.round > 0 { format!(", round {}", append.round) } else { String::new() };
             let copy = if append.copy { " (a copy)" } else { "" };
             let rest = if append.entries.is_empty() {
@@ -73,12 +74,16 @@ pub(super) fn message(from: NodeId, to: NodeId, message: &Message) -> String {
             } else {
                 format!(": {}", entries(&append.entries))
             };
-            format!("append{copy} behind {}, commit {}{round}{rest}", at(append.previous), append.commit.0)
+            format!(
+                "{fed}append{copy} behind {}, commit {}{round}{rest}",
+                at(append.previous),
+                append.commit.0
+            )
         }
-        Body::AppendReply { matched, place, more, waiting, round, .. } => {
+        Body::AppendReply { matched, place, more, waiting, round, fed, .. } => {
             let word = if *matched { "matched" } else { "go back to" };
             let mut text = format!("{word} {}", at(*place));
-            for (is, word) in [(*more, ", more"), (*waiting, ", waits")] {
+            for (is, word) in [(*more, ", more"), (*waiting, ", waits"), (*fed, ", fed")] {
                 if is {
                     text.push_str(word);
                 }
@@ -88,6 +93,8 @@ pub(super) fn message(from: NodeId, to: NodeId, message: &Message) -> String {
             }
             text
         }
+        Body::Feed { last, .. } => format!("feed me behind {}", at(*last)),
+        Body::Unfed => "you are not fed by me, nor I by you".into(),
         Body::Read { number } => format!("read {number}"),
         Body::ReadReply { number, index } => format!("read {number} at {}", index.0),
         Body::Stand => "stand".into(),
@@ -130,6 +137,7 @@ pub(super) fn described(node: usize, output: &Output) -> Option<String> {
         Output::ReadReady { context, index, .. } => format!("may read {context}, true up to {}", index.0),
         Output::Refused { reason, .. } => format!("refuses: {}", refusal(*reason)),
         Output::SnapshotWanted { to, .. } => format!("needs its state for {}", number(*to)),
+        Output::Load { key, .. } => format!("reads its entries from {}", key.slot),
         Output::Install { from, index, .. } => {
             format!("takes the state up to {} from {}", index.0, number(*from))
         }
