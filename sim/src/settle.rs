@@ -7,7 +7,8 @@ use wattle_core::node::Status;
 use wattle_core::node::status::StreamStatus;
 
 use crate::checker::{
-    Checked, Failure, StreamLedger, completed_is_marked, nobody_parted, refuses_for_want_of_room,
+    Checked, Failure, StreamLedger, completed_is_marked, disagree_on_keys, nobody_parted,
+    refuses_for_want_of_room,
 };
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::machine::Machine;
@@ -267,6 +268,9 @@ impl<M: Machine> World<M> {
             let strangers =
                 (0..self.processes.len()).any(|node| !self.custody.joined(node) && !self.is_forsaken(node));
             missing.note(if strangers { mesh } else { Owes::All }, || what);
+        }
+        if let Some(what) = disagree_on_keys(statuses) {
+            missing.note(mesh, || what);
         }
         let departures = &self.books.departures;
         let members =

@@ -432,6 +432,21 @@ impl Mesh {
         others.all(|&node| holds(node) || self.judgement.misses(node))
     }
 
+    #[cfg(test)]
+    pub(super) fn rotation_stage(&self) -> &'static str {
+        match self.keys.stage {
+            Stage::Idle => "Idle",
+            Stage::Resting { .. } => "Resting",
+            Stage::Making { .. } => "Making",
+            Stage::Signing { .. } => "Signing",
+            Stage::Asked => "Asked",
+            Stage::Open { .. } => "Open",
+            Stage::Ending { .. } => "Ending",
+            Stage::EndAsked => "EndAsked",
+            Stage::Keeping { .. } => "Keeping",
+        }
+    }
+
     pub(super) fn check_keys(&self) {
         let Keys { held, shown, waiting, .. } = &self.keys;
         assert!(held.contains(shown), "M61: this node proves a key that is not on its disk");

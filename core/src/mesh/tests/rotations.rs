@@ -152,6 +152,43 @@ fn a_rotation_goes_on_from_wherever_a_life_ended() {
     }
 }
 
+/// The same while both keys are good, at the end of that, and while the old one goes from the disk.
+#[test]
+fn a_rotation_goes_on_from_any_moment_of_its_window() {
+    let mut cut = BTreeSet::new();
+    for (wait, crash) in [0, 1, 5, 11].into_iter().flat_map(|wait| (0..16).map(move |crash| (wait, crash))) {
+        let mut world = World::grown(&["a", "b", "c"]);
+        let (b, first) = (world.id(1), world.own_key(1, 0));
+        world.rotate_key(1, false);
+        world.pass(Span::secs(wait));
+        // What is due at that moment is done step by step.
+        world.now.monotonic += Span::secs(1);
+        world.inbox.push_back((1, Input::Deadline));
+        for _ in 0..crash {
+            if let Some((host, input)) = world.inbox.pop_front() {
+                world.hosts[host].mesh.handle(world.now, input);
+            }
+            for host in 0..3 {
+                world.drain(host);
+            }
+            world.replicate();
+        }
+        cut.insert(world.mesh(1).rotation_stage());
+        world.restart(1);
+        let shown = world.hosts[1].shown;
+        assert!(world.keys_of(0, 1).contains(&shown), "{wait} s, {crash}: it is locked out");
+        world.pass(Span::secs(60));
+        let key = world.own_key(1, 0);
+        assert_eq!((world.keys_of(0, 1), key == first), (Vec::from([key]), false), "{wait} s, {crash}");
+        assert_eq!(world.mesh(0).member(b).unwrap().rotations.number, 1);
+        assert_eq!(world.hosts[1].secrets.len(), 1, "{wait} s, {crash}");
+        world.assert_equal();
+    }
+    for stage in ["Open", "Ending", "EndAsked", "Keeping"] {
+        assert!(cut.contains(stage), "{stage} is cut nowhere: {cut:?}");
+    }
+}
+
 #[test]
 fn a_disk_that_lost_the_next_key_goes_on_with_the_present_one_and_makes_another() {
     let mut world = World::grown(&["a", "b"]);
