@@ -346,6 +346,16 @@ marks! {
         KeyLost: "a node saw that its disk holds only keys it gave up";
         RetirementShown: "a node learned from a neighbour that its next key took the place of the present one";
         NextKeyIntroduced: "a member was let in under a key that the log had not told of";
+        RetirementByStranger: "somebody who proved no member's key said that the key of this node is retired";
+        RetirementContradicted: "a node was shown that its key is retired by a rotation of which the log tells otherwise";
+        RenewedInVain: "a node was proven to exist twice while it signed that it is the only copy";
+        RotationDisplaced: "another rotation of a node's key took the place of the one it was at";
+        JoinsUnderOtherKey: "a joiner that was refused under one of its two keys came with the other";
+        StepNotSigned: "a step of a rotation was not signed as it should be, and kept out of the log";
+        LinkRenewedAgain: "a neighbour that was dialled anew under another key was so once more";
+        RotationAwaitsLog: "the end of a rotation was asked for before the log told how far it is";
+        OldKeyNotGone: "an old key could not be taken from the disk";
+        IntroducedInVain: "who was let in on the word of a key is none after all: the log says that the key is good no more";
         JoinedUnderLaterKey: "a joiner came with a token older than the key of its door";
         RetiredKeyShown: "who came with a key it gave up was shown that";
         FedRunRefused: "a learner was fed what did not follow what it holds";

@@ -503,6 +503,8 @@ bugs! {
             "an announcement too soon after the last one is lost rather than put off";
     }
     Link {
+        LinkRenewedOnce = "link-renewed-once":
+            "a link whose node has two keys is renewed once and no more, whatever comes of that";
         RetiredKeyAccepted = "retired-key-accepted":
             "keys that a member gave up are good on connections and under what is signed";
         BarNotKept = "bar-not-kept":

@@ -7,7 +7,8 @@ use wattle_core::node::Status;
 use wattle_core::node::status::StreamStatus;
 
 use crate::checker::{
-    Checked, Failure, StreamLedger, completed_is_marked, nobody_parted, refuses_for_want_of_room,
+    Checked, Failure, StreamLedger, completed_is_marked, disagree_on_keys, nobody_parted,
+    refuses_for_want_of_room,
 };
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::machine::Machine;
@@ -266,7 +267,14 @@ impl<M: Machine> World<M> {
             // Who has lost its disk is out of reach until the mesh takes it in again.
             let strangers =
                 (0..self.processes.len()).any(|node| !self.custody.joined(node) && !self.is_forsaken(node));
-            missing.note(if strangers { mesh } else { Owes::All }, || what);
+            // Whose admission a log lost with a disk that was taken back, unnoticed, is shown by it to who signed that. Under a key that gave way since nobody may
+            // believe it: whoever stole the key could have made it.
+            let rotated = |status: &Status| status.members.iter().any(|member| member.rotation > 0);
+            let unproven = statuses.iter().any(rotated);
+            missing.note(if strangers || unproven { mesh } else { Owes::All }, || what);
+        }
+        if let Some(what) = disagree_on_keys(statuses) {
+            missing.note(mesh, || what);
         }
         let departures = &self.books.departures;
         let members =

@@ -188,12 +188,37 @@ impl Targets {
         }
     }
 
-    /// The link to `node` is to be carried by another lane: one of those who rest with it dials at that time.
-    pub(super) fn renew(&mut self, at: Instant, node: NodeId) {
-        let resting = |target: &&mut Target| target.node == Some(node) && target.state == State::Resting;
-        if let Some(target) = self.all.values_mut().find(resting) {
-            target.state = State::Renewing(at);
+    /// The link to `node` is to be carried by another lane: one of those who rest with it dials at that time, unless one is at it already. Whether one is
+    /// to do so that was not before.
+    pub(super) fn renew(&mut self, at: Instant, node: NodeId) -> bool {
+        if self.with(node).any(|target| matches!(target.state, State::Dialling(_) | State::Greeting(_))) {
+            return false;
         }
+        let all = self.all.values_mut().filter(|target| target.node == Some(node));
+        let mut resting = None;
+        for target in all {
+            match target.state {
+                State::Renewing(before) => {
+                    target.state = State::Renewing(before.min(at));
+                    return false;
+                }
+                State::Resting if resting.is_none() => resting = Some(target),
+                _ => {}
+            }
+        }
+        let Some(target) = resting else { return false };
+        target.state = State::Renewing(at);
+        true
+    }
+
+    /// Those at which `node` answered last.
+    pub(super) fn with(&self, node: NodeId) -> impl Iterator<Item = &Target> {
+        self.all.values().filter(move |target| target.node == Some(node))
+    }
+
+    /// The next dial's name.
+    pub(super) fn next_dial(&self) -> DialId {
+        DialId(self.next_dial)
     }
 
     /// The link to `node`, up for `lasted`, is down.

@@ -100,8 +100,9 @@ impl Links {
     }
 
     fn peer_of(&self, id: LaneId, hello: &Hello, dialler: NodeId, nonce: u64) -> Peer {
-        let own = self.lanes.get(&id).map_or(0, |lane| lane.rotation);
-        let keys = own.saturating_add(hello.rotation);
+        // What each end said of the other's key: so both count the same, whatever either knows by now.
+        let said = self.lanes.get(&id).map_or(0, |lane| lane.rank_said);
+        let keys = said.saturating_add(hello.key_rank);
         Peer {
             node: hello.node,
             boot: hello.boot,

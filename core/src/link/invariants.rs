@@ -26,6 +26,7 @@ impl Links {
         }
         self.check_offline();
         self.check_bars();
+        self.check_renewals();
         let strangers = self.lanes.values().filter(|lane| lane.stranger).count();
         assert_eq!(strangers, self.strangers, "L6: strangers are counted wrongly");
         for (id, lane) in self.lanes.iter() {

@@ -67,8 +67,10 @@ pub(super) struct Lane {
     /// This end's nonce.
     pub(super) nonce: u64,
     pub(super) phase: Phase,
-    /// What this end said here of its own key.
-    pub(super) rotation: u32,
+    /// What this end said here of the key that the other one proved.
+    pub(super) rank_said: u32,
+    /// This end proved the key that this rotation brought, or a later one.
+    pub(super) own_number: u32,
     /// The mesh epoch that the other end was shown here.
     pub(super) shown: u64,
     /// Whether the other end said that another start of this node is about, and if so, whether that one has its place.

@@ -50,6 +50,8 @@ pub struct Links {
     pub(super) mesh: Option<MeshId>,
     pub(super) roster: BTreeMap<NodeId, Vec<PublicKey>>,
     pub(super) member_keys: BTreeSet<PublicKey>,
+    /// How many keys of its member came before a key, as far as this start was told. 0 is left out.
+    pub(super) ranks: BTreeMap<PublicKey, u32>,
     endorsement: Bytes,
     pub(super) bounds: Bounds,
     pub(super) bars: Bars,
@@ -82,6 +84,7 @@ impl Links {
             mesh: None,
             roster: BTreeMap::new(),
             member_keys: BTreeSet::new(),
+            ranks: BTreeMap::new(),
             endorsement: Bytes::new(),
             bounds: Bounds::default(),
             bars: Bars::new(),
@@ -240,7 +243,8 @@ impl Links {
             heard: now,
             ping_at: now,
             rtt: None,
-            rotation: 0,
+            rank_said: 0,
+            own_number: self.own_key.proven(now, dial, &self.config),
             shown: 0,
             rival_heard: None,
             rival_told: None,
@@ -285,10 +289,11 @@ impl Links {
         if let Some(gone) = self.targets.retry(now, id, &self.config, &mut self.rng) {
             self.emit(Output::JoinFailed { address: gone.address, what: String::from(what) });
         }
-        // The other end may have dialled meanwhile.
-        node.filter(|node| self.links.contains_key(node))
-            .into_iter()
-            .for_each(|node| self.targets.rest(node));
+        // The other end may have dialled meanwhile, or this was to renew the link.
+        if let Some(node) = node.filter(|node| self.links.contains_key(node)) {
+            self.targets.rest(node);
+            self.renew_if_old(now, node);
+        }
     }
 
     fn on_heard(&mut self, now: Instant, id: LaneId) {
@@ -353,8 +358,10 @@ impl Links {
     pub(super) fn send_hello(&mut self, lane: LaneId, purpose: Purpose, nonce: u64) {
         let (version_low, version_high) = wattle_proto::frame::VERSIONS;
         let mut answers = false;
+        let mut key_rank = 0;
         if let Some(lane) = self.lanes.get_mut(&lane) {
-            (lane.shown, lane.rotation) = (self.bounds.epoch.number, self.own_key.number);
+            key_rank = self.ranks.get(&lane.key).copied().unwrap_or_default();
+            (lane.shown, lane.rank_said) = (self.bounds.epoch.number, key_rank);
             answers = !lane.dialled;
         }
         let hello = Hello {
@@ -377,7 +384,7 @@ impl Links {
             epoch_proofs: if purpose == Purpose::Link { self.proofs() } else { Vec::new() },
             round: self.identity.round,
             identity: if purpose == Purpose::Link { self.identity.record.clone() } else { Bytes::new() },
-            rotation: self.own_key.number,
+            key_rank,
         };
         // The generation is said aloud only when it is on disk: a start that nobody remembers must not have been heard.
         let early = self.planted.has(Bug::GenerationToldEarly);

@@ -50,8 +50,8 @@ pub struct Hello {
     pub round: u64,
     /// What shows that; not read here.
     pub identity: Bytes,
-    /// The number of the rotation that brought the key the sender proves, as far as it knows.
-    pub rotation: u32,
+    /// How new the key is that the receiver proved on this lane: the sender counts those that it was told of, in the order in which they came.
+    pub key_rank: u32,
 }
 
 /// A message between neighbours.

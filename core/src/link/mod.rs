@@ -13,7 +13,7 @@
 //! # Several lanes at once
 //! Both ends may dial at the same time, and an end that lost a connection dials while the other still believes in it. So nobody is
 //! refused for being second. Older lanes prove themselves with a ping, the new one once it is confirmed; those that do not are closed. Of those that do,
-//! both ends prefer the same one (newest generation, then smaller dialling node, then its smaller nonce), switch to it once it is confirmed, say
+//! both ends prefer the same one (newest generation, then newer keys, then smaller dialling node, then its smaller nonce), switch to it once it is confirmed, say
 //! `Leaving` as their last word on the others, and close on hearing it.
 //!
 //! # Invariants
@@ -29,6 +29,7 @@
 //! - L10: who was taken out of the mesh, and is no member again, is no neighbour; it is told why.
 //! - L12: a start that is barred, because its node exists twice or another copy of it is the only one, is no neighbour; it is shown by what.
 //! - L13: no link is carried by a lane whose key its node gave up, as far as the roster tells; who comes with one is shown by what.
+//! - L14: while a node has two keys, a link to it that this node dialled, and that is carried under the first, is about to be renewed, or is being.
 //! - L11: a node that is offline has no link, greets nobody and dials nobody.
 //!
 //! Those of the pairs stand in [`pairs`].

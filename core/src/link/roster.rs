@@ -12,10 +12,36 @@ use crate::work::PublicKey;
 impl Links {
     /// Members changed: who is not one any more, or not under that key, is no neighbour.
     pub(super) fn on_roster(&mut self, now: Instant, roster: Vec<(NodeId, Vec<PublicKey>)>) {
+        let changed: Vec<NodeId> =
+            roster.iter().filter(|(node, keys)| self.rank_keys(*node, keys)).map(|(node, _)| *node).collect();
         self.roster = roster.into_iter().collect();
+        self.close_unwelcome(now);
+        self.renew_from(now, &changed);
+    }
+
+    /// Members came, or have other keys now; all others stay as they are.
+    pub(super) fn on_members(&mut self, now: Instant, members: Vec<(NodeId, Vec<PublicKey>)>) {
+        let (mut changed, mut replaced) = (Vec::new(), false);
+        for (node, keys) in members {
+            if self.rank_keys(node, &keys) {
+                self.member_keys.extend(keys.iter().copied());
+                replaced |= self.roster.insert(node, keys).is_some();
+                changed.push(node);
+            }
+        }
+        if replaced {
+            // A key that is not accepted any more may have a lane.
+            self.close_unwelcome(now);
+        }
+        self.renew_from(now, &changed);
+    }
+
+    fn close_unwelcome(&mut self, now: Instant) {
         let roster = &self.roster;
         self.gave_up.retain(|node, _| roster.contains_key(node));
         self.member_keys = self.roster.values().flatten().copied().collect();
+        let member_keys = &self.member_keys;
+        self.ranks.retain(|key, _| member_keys.contains(key));
         let unwelcome: Vec<(LaneId, NodeId)> = self
             .lanes
             .iter()
@@ -33,22 +59,6 @@ impl Links {
                 id,
                 CloseReason::Unwelcome(format!("{node} is no member under this key any more")),
             );
-        }
-    }
-
-    /// Members came, or have other keys now; all others stay as they are.
-    pub(super) fn on_members(&mut self, now: Instant, members: Vec<(NodeId, Vec<PublicKey>)>) {
-        let mut replaced = false;
-        for (node, keys) in members {
-            self.renew_from(now, node, &keys);
-            self.member_keys.extend(keys.iter().copied());
-            let before = self.roster.insert(node, keys);
-            replaced |= before.is_some_and(|before| self.roster.get(&node) != Some(&before));
-        }
-        if replaced {
-            // A key that is not accepted any more may have a lane.
-            let roster = core::mem::take(&mut self.roster);
-            self.on_roster(now, roster.into_iter().collect());
         }
     }
 

@@ -22,11 +22,13 @@ pub(super) struct Link {
     /// All lanes that could, and those that are being left.
     pub(super) lanes: BTreeSet<LaneId>,
     since: Instant,
+    /// How often it was to be renewed since keys last changed.
+    pub(super) renewals: u32,
 }
 
 impl Link {
     pub(super) fn new(boot: BootId, generation: Generation, lane: LaneId, since: Instant) -> Self {
-        Self { boot, generation, current: lane, lanes: BTreeSet::from([lane]), since }
+        Self { boot, generation, current: lane, lanes: BTreeSet::from([lane]), since, renewals: 0 }
     }
 }
 
@@ -60,6 +62,7 @@ impl Links {
         for id in surplus {
             self.leave(now, id, best);
         }
+        self.renew_if_old(now, node);
     }
 
     fn switch(&mut self, node: NodeId, lane: LaneId) {

@@ -152,7 +152,7 @@ fn hello_to_wire(hello: &Hello) -> wire::Hello {
         epoch_proofs: hello.epoch_proofs.clone(),
         round: hello.round,
         identity: hello.identity.clone(),
-        rotation: hello.rotation,
+        key_rank: hello.key_rank,
     }
 }
 
@@ -192,7 +192,7 @@ fn hello_from_wire(hello: wire::Hello) -> Result<Hello, Malformed> {
         epoch_proofs: proofs(hello.epoch_proofs)?,
         round: hello.round,
         identity: identity(hello.identity)?,
-        rotation: hello.rotation,
+        key_rank: hello.key_rank,
     })
 }
 

@@ -122,7 +122,7 @@ impl Mesh {
         match self.judge(now, &peer_key, &request) {
             Ok(Judgement::Member) => {
                 sometimes!(MemberToldAgain);
-                self.accept(now, lane);
+                self.accept(now, lane, request.node);
             }
             Ok(Judgement::Admit(admission, by)) => self.begin_admission(now, lane, by, *admission),
             Err(rejection) => self.reject(now, lane, Some(request.node), rejection),
@@ -321,7 +321,7 @@ impl Mesh {
         match result {
             Ok(_) => {
                 if let Some(lane) = admitting.lane {
-                    self.accept(now, lane);
+                    self.accept(now, lane, node);
                 }
             }
             Err(Refusal::JoinRefused(reason)) => {
@@ -372,13 +372,13 @@ impl Mesh {
         self.answered(now, lane);
     }
 
-    fn accept(&mut self, now: Now, lane: LaneId) {
+    fn accept(&mut self, now: Now, lane: LaneId, joiner: NodeId) {
         let Some(mesh) = self.mesh_id() else { return };
         let message = JoinMessage::Accepted {
             mesh,
             mesh_name: self.mesh_name().into(),
             admitter: self.own,
-            members: self.roster_for_joiner(),
+            members: self.roster_for_joiner(joiner),
         };
         // Whoever was let in counts on being known here after any restart.
         self.outputs.push_back(Output::SendLane { lane, message, when: When::Durable });
@@ -396,12 +396,13 @@ impl Mesh {
         }
     }
 
-    /// This node, then voters, then others, as many as fit.
-    fn roster_for_joiner(&self) -> Vec<RosterEntry> {
+    /// This node and the joiner, then voters, then others, as many as fit.
+    fn roster_for_joiner(&self, joiner: NodeId) -> Vec<RosterEntry> {
         let voters = self.voters();
         let all = self.roster();
         let rank = |e: &RosterEntry| match e.node {
-            node if node == self.own => 0,
+            // It may hold two keys, and begin again before it hears more.
+            node if node == self.own || node == joiner => 0,
             node if voters.contains(&node) => 1,
             _ => 2,
         };

@@ -81,9 +81,9 @@ impl Mesh {
     /// Members came or changed, each by the entry beside it: the rest of the node is told, and the next life is.
     fn members_changed(&mut self, now: Now, changed: &[(NodeId, LogIndex)], only_these: bool) {
         self.look_soon(now);
-        self.on_members_changed();
+        let fell = self.on_members_changed();
         let nodes: Vec<NodeId> = changed.iter().map(|(node, _)| *node).collect();
-        if only_these && self.caught_up() {
+        if only_these && !fell && self.caught_up() {
             self.announce_members(&nodes);
         } else {
             // What was told at the join may count no more: whom the log does not know goes.
@@ -112,7 +112,11 @@ impl Mesh {
                 Some(first.node)
             }
             (Effect::Admitted(node) | Effect::Updated(node), _) => Some(*node),
-            (Effect::KeyChanged { node, .. }, _) => Some(*node),
+            (Effect::KeyChanged { node, .. }, _) => {
+                // Former members may know it under either key, if it took them out.
+                self.told_bounds = None;
+                Some(*node)
+            }
             (Effect::ConfigSet(_) | Effect::ConfigDeleted(_) | Effect::Configured(_), _) => {
                 self.note_config(entry, effect);
                 None
@@ -162,6 +166,7 @@ impl Mesh {
         self.outputs.push_back(Output::Installed { taken: true });
         self.drop_founding();
         self.drop_recalled(&[]);
+        self.told_bounds = None;
         self.settle_recovery();
         if self.state.epoch == before.epoch {
             self.on_members_changed();

@@ -144,6 +144,11 @@ impl Mesh {
         self.doubles.stage != Stage::Sound
     }
 
+    /// Whether it has no links by that. While what proves it leaves, it has.
+    pub(super) fn is_offline_as_double(&self) -> bool {
+        matches!(self.doubles.stage, Stage::Renewing | Stage::Stopped)
+    }
+
     /// What happened to this node, and what to do, if it exists twice.
     #[must_use]
     pub fn double(&self) -> Option<String> {
@@ -201,14 +206,14 @@ impl Mesh {
         else {
             return;
         };
-        self.outputs.push_back(Output::Offline(true));
-        if !self.config.only_copy {
-            self.doubles.stage = Stage::Stopped;
+        let round = record.round() + 1;
+        let only = self.config.only_copy;
+        self.doubles.stage = if only { Stage::Renewing } else { Stage::Stopped };
+        self.tell_offline();
+        if !only {
             return self.tell_double();
         }
         rare!(OnlyCopyStarted);
-        self.doubles.stage = Stage::Renewing;
-        let round = record.round() + 1;
         self.sign_claim(round, None);
         if !self.planted.has(Bug::KeptUnderOldReplica) {
             self.outputs.push_back(Output::Rejoin);
@@ -275,7 +280,12 @@ impl Mesh {
         };
         claim.signature = Bytes::copy_from_slice(signature);
         let Some(other) = claim.other else {
-            self.begin_round(claim);
+            match self.doubles.stage {
+                Stage::Renewing => self.begin_round(claim),
+                Stage::Sound => self.replace_claim(claim),
+                // It was proven meanwhile that this node exists twice, and stays so until an operator says otherwise.
+                Stage::Parting { .. } | Stage::Stopped => rare!(RenewedInVain),
+            }
             return true;
         };
         if self.is_double() {
@@ -392,13 +402,26 @@ impl Mesh {
         }
     }
 
-    /// The round is on disk: this node takes part again.
-    pub(super) fn on_round_stored(&mut self) {
-        self.doubles.stage = Stage::Sound;
-        self.tell_identity(self.own);
-        if !self.is_stopped_offline() {
-            self.outputs.push_back(Output::Offline(false));
+    /// The same, signed with another key.
+    fn replace_claim(&mut self, claim: Claim) {
+        let record = Record::Only(claim);
+        if self.doubles.records.get(&self.own).is_some_and(|known| known.lateness() == record.lateness()) {
+            self.outputs.push_back(Output::Persist(self.doubles.mark(self.own, &record)));
+            self.doubles.records.insert(self.own, record);
+            self.tell_identity(self.own);
         }
+    }
+
+    /// The round is on disk: this node takes part again, unless a later one was begun by another copy meanwhile.
+    pub(super) fn on_round_stored(&mut self) {
+        let barred = self.doubles.records.get(&self.own).is_some_and(|own| own.bar() > self.doubles.round);
+        self.doubles.stage = if barred { Stage::Stopped } else { Stage::Sound };
+        if barred {
+            rare!(RenewedInVain);
+            self.tell_double();
+        }
+        self.tell_identity(self.own);
+        self.tell_offline();
     }
 
     pub(super) fn on_double_deadline(&mut self, now: Now) {
@@ -406,7 +429,7 @@ impl Mesh {
             && until <= now.monotonic
         {
             self.doubles.stage = Stage::Stopped;
-            self.outputs.push_back(Output::Offline(true));
+            self.tell_offline();
         }
     }
 

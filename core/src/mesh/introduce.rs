@@ -46,10 +46,22 @@ pub(super) struct Endorsed {
 #[derive(Clone, Debug)]
 enum Introduced {
     /// A member that was not known.
-    Member(RosterEntry),
-    /// The next key of one that was, by the rotation of that number.
-    NextKey { number: u64, key: PublicKey },
+    Member(Known),
+    /// The next key of one that was, by these rotations.
+    NextKey(Vec<Rotation>),
 }
+
+/// A member that was introduced.
+#[derive(Clone, Debug)]
+struct Known {
+    entry: RosterEntry,
+    /// The members whose word it is, and the keys each may have given it with. Once the log says that one of these is good no more, it has told of all that
+    /// was let in with it: the word of such a key counts for nobody else.
+    vouched: Vouched,
+}
+
+/// Members, and the keys they may have signed with.
+pub(super) type Vouched = Vec<(NodeId, Vec<PublicKey>)>;
 
 /// A chain of admissions being checked.
 #[derive(Clone, Debug)]
@@ -64,9 +76,9 @@ struct Checking {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Introductions {
     checking: BTreeMap<NodeId, Checking>,
-    known: BTreeMap<NodeId, RosterEntry>,
-    /// Keys of members that the log has not told of yet, and the numbers of the rotations that brought them.
-    next_keys: BTreeMap<NodeId, (u64, PublicKey)>,
+    known: BTreeMap<NodeId, Known>,
+    /// Rotations of members that the log has not told of yet, checked. They count as far as they lead on from the keys that the log tells of.
+    next_keys: BTreeMap<NodeId, Vec<Rotation>>,
     /// About whom a neighbour was asked, and when.
     asked: BTreeMap<NodeId, Instant>,
 }
@@ -77,12 +89,16 @@ impl Introductions {
     }
 
     pub(super) fn get(&self, node: NodeId) -> Option<&RosterEntry> {
-        self.known.get(&node)
+        self.known.get(&node).map(|known| &known.entry)
     }
 
-    /// A key of a member that the log has not told of yet.
-    pub(super) fn next_key(&self, node: NodeId) -> Option<PublicKey> {
-        self.next_keys.get(&node).map(|(_, key)| *key)
+    /// The keys of a member that has `keys` by its rotation `number`, as far as the log tells, and has shown more.
+    pub(super) fn led_to(&self, node: NodeId, number: u64, keys: Vec<PublicKey>) -> Vec<PublicKey> {
+        let shown = self.next_keys.get(&node).into_iter().flatten();
+        shown.filter(|rotation| rotation.number > number).fold(keys, |keys, rotation| {
+            let leads = keys.contains(&rotation.old) && !keys.contains(&rotation.new);
+            if leads { Vec::from([rotation.old, rotation.new]) } else { keys }
+        })
     }
 
     /// Nobody is let in on the word of others any more; those who should be come again.
@@ -91,7 +107,7 @@ impl Introductions {
     }
 
     pub(super) fn known(&self) -> impl Iterator<Item = &RosterEntry> {
-        self.known.values()
+        self.known.values().map(|known| &known.entry)
     }
 }
 
@@ -149,13 +165,15 @@ impl Mesh {
     /// A member is to have a key that the log has not told of yet.
     fn check_next_key(&mut self, key: PublicKey, shown: &Endorsed) {
         let node = shown.admission.node;
-        let (keys, left) = rotation::lead(node, &shown.rotations, &self.accepted_keys(node));
-        let number = shown.rotations.iter().rev().find(|rotation| rotation.new == key).map(|r| r.number);
-        let known = self.member(node).map_or(0, |member| member.rotations.number);
-        if let Some(number) = number.filter(|number| *number > known)
-            && keys.contains(&key)
-        {
-            self.begin_introduction(node, Introduced::NextKey { number, key }, left);
+        // Not from what was shown before: whoever has an old key could show anything that leads from there.
+        let (number, known) = self.told_keys(node);
+        let mut shown: Vec<Rotation> =
+            shown.rotations.iter().filter(|r| r.number > number).cloned().collect();
+        shown.sort_by_key(|rotation| rotation.number);
+        let (keys, left) = rotation::lead(node, &shown, &known);
+        shown.truncate(shown.iter().rposition(|rotation| rotation.new == key).map_or(0, |last| last + 1));
+        if !known.contains(&key) && keys.contains(&key) && !shown.is_empty() {
+            self.begin_introduction(node, Introduced::NextKey(shown), left);
         }
     }
 
@@ -238,9 +256,9 @@ impl Mesh {
             addresses: first.admission.addresses.clone(),
             rotations: Bytes::new(),
         };
-        let Some(mut left) = self.signatures(mesh, chain) else { return };
+        let Some((mut left, vouched)) = self.signatures(mesh, chain) else { return };
         left.extend(jobs);
-        self.begin_introduction(node, Introduced::Member(entry), left);
+        self.begin_introduction(node, Introduced::Member(Known { entry, vouched }), left);
     }
 
     fn begin_introduction(&mut self, node: NodeId, introduced: Introduced, mut left: Vec<Job>) {
@@ -253,16 +271,17 @@ impl Mesh {
         self.outputs.push_back(Output::Work { token, job });
     }
 
-    /// The signatures that bind the first of a chain, under the key that its admission names, to a member known here; `None` if the chain does not lead to one.
-    pub(super) fn signatures(&self, mesh: MeshId, chain: &[Endorsed]) -> Option<Vec<Job>> {
-        let mut jobs = Vec::new();
+    /// The signatures that bind the first of a chain, under the key that its admission names, to a member known here, and whose they are; `None` if the chain
+    /// does not lead to one.
+    pub(super) fn signatures(&self, mesh: MeshId, chain: &[Endorsed]) -> Option<(Vec<Job>, Vouched)> {
+        let (mut jobs, mut vouched) = (Vec::new(), Vec::new());
         for (place, Endorsed { admission, .. }) in chain.iter().enumerate() {
             let next = chain.get(place + 1).filter(|next| next.admission.node == admission.admitter);
             let known = self.trusted_keys(admission.admitter);
             let is_known = !known.is_empty();
             // The next one says which keys its node had; an id is bound to its first key, so nobody can say another.
             let (keys, more) = match next {
-                Some(next) if is_known => rotation::lead(next.admission.node, &next.rotations, &known),
+                Some(next) if is_known => self.signers(next.admission.node, &next.rotations),
                 Some(next) => next.keys()?,
                 None => (known, Vec::new()),
             };
@@ -271,12 +290,23 @@ impl Mesh {
             }
             let (message, signature) = (admission.statement(mesh), admission.signature.clone());
             jobs.extend(more);
+            vouched.push((admission.admitter, keys.clone()));
             jobs.push(Job::Verify { keys, message, signature });
             if is_known {
-                return Some(jobs);
+                return Some((jobs, vouched));
             }
         }
         None
+    }
+
+    /// The keys with which a member that is known may have signed what this node does not know of yet, if these are its rotations, and what to check before that
+    /// is believed. Of whom only others told that is any key it had, since what it signed may be older than what they told. Of whom the log told that is none before
+    /// those that were good then: what was done under such a key is in the log.
+    pub(super) fn signers(&self, node: NodeId, rotations: &[Rotation]) -> (Vec<PublicKey>, Vec<Job>) {
+        let led = rotation::lead(node, rotations, &self.accepted_keys(node));
+        let (_, told) = self.told_keys(node);
+        let introduced = self.introductions.get(node).is_some();
+        rotation::trace(node, rotations, led, |key| !introduced && told.contains(key))
     }
 
     /// A signature was checked; `false` if it belongs to no introduction.
@@ -293,31 +323,48 @@ impl Mesh {
             return true;
         }
         match checking.introduced {
-            Introduced::Member(entry) if !self.is_member(node) => {
+            Introduced::Member(known) if !self.is_member(node) => {
                 sometimes!(MemberIntroduced);
-                self.introductions.known.insert(node, entry);
+                self.introductions.known.insert(node, known);
             }
-            Introduced::NextKey { number, key } if self.is_member(node) => {
+            Introduced::NextKey(rotations) if self.is_member(node) => {
                 rare!(NextKeyIntroduced);
-                self.introductions.next_keys.insert(node, (number, key));
-                self.drop_introduced();
+                self.introductions.next_keys.insert(node, rotations);
             }
-            Introduced::Member(_) | Introduced::NextKey { .. } => return true,
+            Introduced::Member(_) | Introduced::NextKey(_) => return true,
         }
+        // The log may have told more while that was checked.
+        self.drop_introduced();
         self.announce_roster();
         true
     }
 
-    /// The log tells of members by itself now.
-    pub(super) fn drop_introduced(&mut self) {
+    /// The log tells of members by itself now, or says that keys are good no more: what was shown counts as far as it still follows from what the log tells.
+    /// `true` if somebody is no member any more by that.
+    pub(super) fn drop_introduced(&mut self) -> bool {
         let members = &self.state.members;
-        self.introductions.known.retain(|node, _| !members.contains_key(node));
-        let mut next_keys = core::mem::take(&mut self.introductions.next_keys);
-        next_keys.retain(|&node, (number, _)| {
-            let later = self.member(node).is_none_or(|member| member.rotations.number < *number);
-            later && self.is_member(node)
+        let gone = |(node, keys): &(NodeId, Vec<PublicKey>)| {
+            let records = members.get(node).map(|member| &member.rotations.records);
+            records.into_iter().flatten().any(|r| r.retired.is_some() && keys.contains(&r.old))
+        };
+        let mut known = core::mem::take(&mut self.introductions.known);
+        let mut fell = false;
+        known.retain(|node, known| {
+            let told = members.contains_key(node);
+            let void = !told && known.vouched.iter().any(gone);
+            rare!(IntroducedInVain, void);
+            fell |= void;
+            !told && !void
         });
-        self.introductions.next_keys = next_keys;
+        self.introductions.known = known;
+        let all: Vec<NodeId> = self.introductions.next_keys.keys().copied().collect();
+        for node in all {
+            let (_, told) = self.told_keys(node);
+            if !self.is_member(node) || self.accepted_keys(node) == told {
+                self.introductions.next_keys.remove(&node);
+            }
+        }
+        fell
     }
 }
 

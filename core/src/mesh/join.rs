@@ -47,6 +47,8 @@ pub(super) struct Joining {
     trouble: String,
     /// Whether the admitting node itself said so: that tells more than silence after it.
     told: bool,
+    /// Why it was refused under the other of two keys.
+    refused: Option<String>,
 }
 
 /// The node that the token names may have another key by now.
@@ -192,6 +194,7 @@ impl Mesh {
             deadline,
             trouble,
             told: false,
+            refused: None,
         }
     }
 
@@ -342,15 +345,28 @@ impl Mesh {
         bar: Option<JoinBar>,
     ) {
         let Some(joining) = self.joining.as_mut().filter(|j| j.lane == Some(lane)) else { return };
-        if !retry {
-            let refusal = match bar {
-                Some(bar) => Refusal::JoinBarred { bar, reason },
-                None => Refusal::JoinRefused(reason),
+        let other = self.keys.held().iter().find(|key| **key != self.keys.shown()).copied();
+        let other = other.filter(|_| !retry && bar.is_none() && joining.refused.is_none());
+        if !retry && other.is_none() {
+            let refusal = match (bar, joining.refused.clone().filter(|earlier| *earlier != reason)) {
+                (Some(bar), _) => Refusal::JoinBarred { bar, reason },
+                (None, Some(earlier)) => {
+                    Refusal::JoinRefused(alloc::format!("{reason} (and under its other key: {earlier})"))
+                }
+                (None, None) => Refusal::JoinRefused(reason),
             };
             return self.end_join(Err(refusal));
         }
         joining.lane = None;
-        sometimes!(JoinPutOff);
+        if let Some(key) = other {
+            // Of a rotation that did not come to its end before it lost its membership it does not know how far it came.
+            rare!(JoinsUnderOtherKey);
+            joining.refused = Some(reason.clone());
+            self.show_key(key);
+        } else {
+            sometimes!(JoinPutOff);
+        }
+        let Some(joining) = &mut self.joining else { return };
         joining.trouble = reason;
         joining.told = true;
         joining.again = now.monotonic + self.config.join_retry;
@@ -423,6 +439,11 @@ impl Mesh {
         self.spare_replica = result.is_err().then_some(joining.replica);
         let stored = StoredJoin { token: None, replica: self.spare_replica };
         self.outputs.push_back(Output::Persist(stored.record()));
+        let first = self.keys.held().first().copied();
+        if let Some(first) = first.filter(|_| joining.refused.is_some() && result.is_err()) {
+            // The other one was no better.
+            self.show_key(first);
+        }
         if let Some(lane) = joining.lane.or(joining.proving.map(|proving| proving.lane)) {
             self.close(lane, CloseReason::Surplus);
         }

@@ -202,12 +202,12 @@ impl Mesh {
         self.consider_change(now);
     }
 
-    /// Members were admitted or came back.
-    pub(super) fn on_members_changed(&mut self) {
+    /// Members were admitted, came back, or have other keys. `true` if somebody who was introduced is none after all.
+    pub(super) fn on_members_changed(&mut self) -> bool {
         self.control.complete = false;
         let members = &self.state.members;
         self.control.stability.keep(|node| members.contains_key(&node));
-        self.drop_introduced();
+        self.drop_introduced()
     }
 
     /// Asks for the next change of the group, if one is due and none is under way. The group itself refuses while an

@@ -57,7 +57,8 @@
 //!   two records of a node the later one holds.
 //! - **M51** A node that is shown that it exists twice, or that another copy of it is the only one, says nothing that counts, at its next starts too,
 //!   until an operator says that it is the only copy; then it goes on under fresh replica ids.
-//! - **M60** A member has another key only by a rotation that follows its last one and is signed by both keys; a key that it gave up is none of its keys again.
+//! - **M60** A member has another key only by a rotation that follows its last one and is signed by both keys; a key that it gave up is none of its keys again,
+//!   as far as the state remembers: its last rotations of this membership, and of who was taken out the keys it had last, for as long as its eviction is kept.
 //! - **M61** What a node proves and signs with is a key that is on its disk; its next key not before the mesh agreed on it.
 //! - **M62** A key that is not known is taken for a member's only if rotations lead to it from one that is.
 //! - **M63** A node whose disk holds nothing but keys it gave up says nothing that counts.
@@ -87,6 +88,7 @@ mod identity;
 mod introduce;
 mod join;
 mod leader;
+mod lost_key;
 mod marks;
 mod mode;
 mod parted;
@@ -341,8 +343,10 @@ impl Mesh {
             self.resume_join(now, join);
         }
         self.restored_kept_streams();
+        // Whatever is signed from here on is signed with a key that the members accept.
+        self.restored_keys();
         self.restored_identity();
-        self.restored_keys(now);
+        self.go_on_rotating(now);
         let Some(membership) = self.membership.clone() else { return };
         self.begin_cursors(membership.mesh);
         self.restored_fence();

@@ -13,7 +13,6 @@ use wattle_proto::mesh as proto;
 use super::entry::Body;
 use super::eviction::{Eviction, eviction_in, eviction_out};
 use super::introduce;
-use super::rotation;
 use super::snapshot;
 use super::store::{Space, state_record};
 use super::wire::{self, Malformed, id_bytes};
@@ -154,9 +153,9 @@ impl Mesh {
         let mut left = Vec::new();
         let first = chain.first().filter(|first| first.admission.node == leader);
         let (keys, more) = match first {
-            Some(first) if !known.is_empty() => rotation::lead(leader, &first.rotations, &known),
+            Some(first) if !known.is_empty() => self.signers(leader, &first.rotations),
             Some(first) => {
-                let (Some((keys, mut more)), Some(jobs)) = (first.keys(), self.signatures(mesh, &chain))
+                let (Some((keys, mut more)), Some((jobs, _))) = (first.keys(), self.signatures(mesh, &chain))
                 else {
                     return;
                 };

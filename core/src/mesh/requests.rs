@@ -70,8 +70,8 @@ struct Pending {
 
 #[derive(Clone, Debug)]
 enum Stage {
-    /// The admitting member's signature is being checked.
-    Verifying { token: u64, seen: LogIndex, body: Box<Body> },
+    /// The signatures under it are being checked: one, and those that are left.
+    Verifying { token: u64, left: Vec<Job>, seen: LogIndex, body: Box<Body> },
     /// In the log, or about to be.
     Proposed { context: u64 },
 }
@@ -326,37 +326,47 @@ impl Mesh {
         if let Body::Evict(wish) = body {
             return self.serve_eviction(now, key, seen, wish);
         }
-        let Some(admission) = body.admission() else {
-            return self.propose(now, key, seen, body);
-        };
+        match self.signatures_under(from, &body) {
+            Ok(jobs) => self.verify(now, key, seen, body, jobs),
+            // It may follow from what is not applied here yet.
+            Err(_) if seen > self.state.applied => self.answer(from, request, Verdict::Busy),
+            Err(refusal) => self.answer(from, request, Verdict::Refused(refusal.to_string())),
+        }
+    }
+
+    /// What to check before a request of a member goes into the log: nothing that is signed may fill it and be refused by everybody.
+    fn signatures_under(&self, from: NodeId, body: &Body) -> Result<Vec<Job>, Refusal> {
+        if let Body::RotateNodeKey { node, step } = body {
+            return self.state.check_step(*node, step);
+        }
+        let Some(admission) = body.admission() else { return Ok(Vec::new()) };
         let signers = self.accepted_keys(from);
-        let Some(mesh) = self.mesh_id().filter(|_| admission.admitter == from && !signers.is_empty()) else {
-            return self.answer(
-                from,
-                request,
-                Verdict::Refused("it does not bear its admitter's name".into()),
-            );
-        };
-        let job = Job::Verify {
-            keys: signers,
-            message: admission.statement(mesh),
-            signature: admission.signature.clone(),
-        };
+        let mesh = self.mesh_id().filter(|_| admission.admitter == from && !signers.is_empty());
+        let mesh = mesh.ok_or_else(|| Refusal::Invalid("it does not bear its admitter's name".into()))?;
+        let (message, signature) = (admission.statement(mesh), admission.signature.clone());
+        Ok(Vec::from([Job::Verify { keys: signers, message, signature }]))
+    }
+
+    /// Has the signatures under a request checked; then it goes into the log.
+    fn verify(&mut self, now: Now, key: (NodeId, Request), seen: LogIndex, body: Body, mut left: Vec<Job>) {
+        let Some(job) = left.pop() else { return self.propose(now, key, seen, body) };
         let token = self.next_number();
-        self.requests.served.insert(key, Stage::Verifying { token, seen, body: Box::new(body) });
+        self.requests.served.insert(key, Stage::Verifying { token, left, seen, body: Box::new(body) });
         self.requests.verifying.insert(token, key);
         self.outputs.push_back(Output::Work { token, job });
     }
 
     pub(super) fn on_verified(&mut self, now: Now, token: u64, valid: bool) {
         let Some(key) = self.requests.verifying.remove(&token) else { return };
-        let Some(Stage::Verifying { seen, body, .. }) = self.requests.served.remove(&key) else { return };
+        let Some(Stage::Verifying { left, seen, body, .. }) = self.requests.served.remove(&key) else {
+            return;
+        };
         if valid {
-            self.propose(now, key, seen, *body);
-        } else {
-            let reason = "the admission's signature is not its admitter's".into();
-            self.answer(key.0, key.1, Verdict::Refused(reason));
+            return self.verify(now, key, seen, *body, left);
         }
+        rare!(StepNotSigned, matches!(*body, Body::RotateNodeKey { .. }));
+        let reason = "a signature under it is not of who should have signed it";
+        self.answer(key.0, key.1, Verdict::Refused(reason.into()));
     }
 
     pub(super) fn propose(&mut self, now: Now, key: (NodeId, Request), seen: LogIndex, body: Body) {

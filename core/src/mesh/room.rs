@@ -11,6 +11,7 @@ use super::entry::Admission;
 use super::eviction::{EVICTED_BYTES, EVICTED_MAX};
 use super::rotation::Rotations;
 use super::state::{DECIDED_MAX, FORMER_MAX, Member, State, Stream};
+use super::wire::KEYS_MAX;
 
 /// Most bytes of the encoded state, updates not counted: they have [`super::updates::UPDATES_BYTES_MAX`] of their own. Room for as many members as
 /// there may be, all described at length, and a full configuration, beside tens of thousands of streams.
@@ -30,19 +31,19 @@ const ROTATIONS_BYTES: usize = 40;
 const ITEM_BYTES: usize = 4;
 
 impl Member {
-    /// The most it takes of the encoded state.
+    /// The most it takes of the encoded state, with room for a rotation of its key.
     pub(super) fn bytes(&self) -> usize {
         member_bytes(&self.name, &self.addresses, self.api.as_deref(), &self.signature)
             + self.region.as_ref().map_or(0, |region| region.len() + ITEM_BYTES)
             + self.former.len() * FORMER_BYTES
-            + (self.keys.len() + 1) * KEY_BYTES
+            + (KEYS_MAX + 1) * KEY_BYTES
             + self.rotations.bytes()
     }
 }
 
 impl Rotations {
     fn bytes(&self) -> usize {
-        ROTATIONS_BYTES + self.records.len() * ROTATION_BYTES
+        ROTATIONS_BYTES + self.records.len().max(1) * ROTATION_BYTES
     }
 }
 
@@ -91,16 +92,14 @@ impl State {
     pub(super) fn has_room_for_member(&self, admission: &Admission) -> Result<(), String> {
         let Admission { name, addresses, api, signature, .. } = admission;
         let none = Rotations::default().bytes();
-        let (before, keys, former) = match self.members.get(&admission.node) {
-            Some(member) => (
-                member.bytes() + none - member.rotations.bytes(),
-                member.keys.len(),
-                (member.former.len() + 1).min(FORMER_MAX),
-            ),
-            None => (0, 1, 0),
+        let (before, former) = match self.members.get(&admission.node) {
+            Some(member) => {
+                (member.bytes() + none - member.rotations.bytes(), (member.former.len() + 1).min(FORMER_MAX))
+            }
+            None => (0, 0),
         };
         let after = member_bytes(name, addresses, api.as_deref(), signature);
-        self.has_room(before, after + (keys + 1) * KEY_BYTES + none + former * FORMER_BYTES)
+        self.has_room(before, after + (KEYS_MAX + 1) * KEY_BYTES + none + former * FORMER_BYTES)
     }
 
     /// Panics if the bytes were miscounted or are too many.

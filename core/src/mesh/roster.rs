@@ -50,17 +50,22 @@ impl Mesh {
     /// None for a node that is no member.
     #[must_use]
     pub fn accepted_keys(&self, node: NodeId) -> Vec<PublicKey> {
-        let member = self.member(node);
-        let known = member.map(|member| &member.keys[..]).or_else(|| self.heard_of(node));
-        let mut keys = known.map(<[PublicKey]>::to_vec).unwrap_or_default();
+        let (number, told) = self.told_keys(node);
+        let mut keys = self.introductions.led_to(node, number, told);
         if self.planted.has(Bug::RetiredKeyAccepted) {
-            keys.extend(member.iter().flat_map(|member| member.rotations.records.iter().map(|r| r.old)));
+            let records = self.member(node).map(|member| &member.rotations.records);
+            keys.extend(records.into_iter().flatten().map(|rotation| rotation.old));
             keys.dedup();
         }
-        if let Some(next) = self.introductions.next_key(node).filter(|key| !keys.contains(key)) {
-            keys.push(next);
-        }
         keys
+    }
+
+    /// The keys of a node without those it has shown since, and the number of its last rotation that counts in them.
+    pub(super) fn told_keys(&self, node: NodeId) -> (u64, Vec<PublicKey>) {
+        match self.member(node) {
+            Some(member) => (member.rotations.number, member.keys.clone()),
+            None => (0, self.heard_of(node).map(<[PublicKey]>::to_vec).unwrap_or_default()),
+        }
     }
 
     /// The members for those who talk to them.
@@ -86,7 +91,7 @@ impl Mesh {
     }
 
     /// The keys of `node` as it was known in the last life, or told when this node joined, or by introduction, while that is the best there is.
-    fn heard_of(&self, node: NodeId) -> Option<&[PublicKey]> {
+    pub(super) fn heard_of(&self, node: NodeId) -> Option<&[PublicKey]> {
         let recalled = self.marks.recalled(node).map(|member| &member.keys[..]);
         let joining = || {
             let membership = self.membership.as_ref().filter(|_| !self.caught_up())?;

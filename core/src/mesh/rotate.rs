@@ -18,12 +18,11 @@ use bytes::Bytes;
 
 use super::entry::Body;
 use super::requests::Purpose;
-use super::rotation::{self, Rotation, Step};
+use super::rotation::{Rotation, Step};
 use super::state::{Effect, Member};
 use super::{Mesh, Output};
 use crate::id::RequestId;
 use crate::node::command::{Refusal, Reply};
-use crate::node::output::Event;
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
@@ -32,6 +31,8 @@ use crate::work::{Job, PublicKey};
 
 /// How many commands may wait for one rotation.
 const WAITING_MAX: usize = 8;
+/// How often the time after which a refused step is tried again doubles.
+const DOUBLINGS_MAX: u32 = 10;
 
 #[derive(Clone, Debug, Default)]
 enum Stage {
@@ -59,9 +60,9 @@ enum Stage {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
     /// Those whose secrets are on its disk: the present one, and while there is one the next.
-    held: Vec<PublicKey>,
+    pub(super) held: Vec<PublicKey>,
     /// The rotation that brought the first of them.
-    number: u64,
+    pub(super) number: u64,
     /// What it proves on new connections and signs with.
     shown: PublicKey,
     stage: Stage,
@@ -69,10 +70,12 @@ pub(super) struct Keys {
     waiting: Vec<(RequestId, bool)>,
     /// An operator wants the old key to be good no more as soon as that can be.
     hurry: bool,
+    /// How many steps in a row were refused for what they are.
+    refused: u32,
     /// Somebody showed that a key of this node is retired: what is left to check of that.
-    shown_retired: Option<(u64, Vec<Job>, Rotation)>,
+    pub(super) shown_retired: Option<(u64, Vec<Job>, Rotation)>,
     /// Why this node takes part in nothing.
-    lost: Option<String>,
+    pub(super) lost: Option<String>,
 }
 
 impl Keys {
@@ -106,7 +109,7 @@ impl Keys {
 
     /// What the last membership had under way is over.
     pub(super) fn forget(&mut self) {
-        (self.stage, self.hurry) = (Stage::Idle, false);
+        (self.stage, self.hurry, self.refused) = (Stage::Idle, false, 0);
         self.waiting.clear();
         self.shown_retired = None;
     }
@@ -137,7 +140,7 @@ impl Mesh {
     }
 
     /// This node as the mesh knows it. Who came back after it had gone reads in the log first what it was before.
-    fn own_member(&self) -> Option<&Member> {
+    pub(super) fn own_member(&self) -> Option<&Member> {
         self.state.members.get(&self.own).filter(|_| self.caught_up())
     }
 
@@ -158,6 +161,7 @@ impl Mesh {
             rare!(RotationUnderWay);
             return self.reply(request, Err(Refusal::RotationUnderWay(number)));
         }
+        self.keys.refused = 0;
         self.keys.waiting.push((request, finish));
         self.keys.hurry |= finish;
         if idle {
@@ -170,7 +174,17 @@ impl Mesh {
             self.on_key_deadline(now);
         } else if let (Stage::EndAsked, Some(&next)) = (&self.keys.stage, self.keys.held.get(1)) {
             self.requests.give_up(&Purpose::RetireKey);
-            self.end_rotation(next);
+            self.end_rotation(now, next);
+        } else {
+            if matches!(self.keys.stage, Stage::Resting { .. }) {
+                self.keys.stage = Stage::Idle;
+            }
+            self.go_on_rotating(now);
+            if matches!(self.keys.stage, Stage::Idle) {
+                // What the log tells here is older than the disk: it goes on once that has come.
+                rare!(RotationAwaitsLog);
+                self.answer_rotation(&Err(Refusal::Busy), true);
+            }
         }
     }
 
@@ -192,6 +206,8 @@ impl Mesh {
             }
             Err(why) => {
                 rare!(NextKeyNotMade);
+                let why =
+                    alloc::format!("the next key did not go beside the present one, which stays: {why}");
                 self.answer_rotation(&Err(Refusal::KeyNotStored(why)), true);
             }
         }
@@ -200,16 +216,19 @@ impl Mesh {
     /// Looks what is to be done next, by what is on disk and in the state.
     pub(super) fn go_on_rotating(&mut self, now: Now) {
         self.look_for_lost_key(now);
+        self.look_for_displaced_key();
         let Some(member) = self.own_member().filter(|_| matches!(self.keys.stage, Stage::Idle)) else {
             return;
         };
         let (number, keys) = (member.rotations.number, member.keys.clone());
         let &[old, next] = &self.keys.held[..] else { return };
+        let brought = member.rotations.records.iter().find(|rotation| rotation.new == next);
+        let brought = brought.map_or(number, |rotation| rotation.number);
         if self.keys.lost.is_some() || self.is_double() {
             return;
         }
-        if keys == [next] {
-            return self.keep_key(next, number);
+        if keys.first() == Some(&next) {
+            return self.keep_key(next, brought);
         }
         if keys == [old, next] {
             let (settle, overlap) = match self.keys.hurry {
@@ -238,6 +257,22 @@ impl Mesh {
         let by_old = self.sign_with(old, statement.clone());
         let by_new = self.sign_with(next, statement);
         self.keys.stage = Stage::Signing { rotation, by_old, by_new };
+    }
+
+    /// Another rotation took the place of the one under way: what this node showed is good no more, and it goes back to the key before.
+    fn look_for_displaced_key(&mut self) {
+        let begun = matches!(self.keys.stage, Stage::Open { .. } | Stage::Ending { .. } | Stage::EndAsked);
+        let (Some(member), &[old, next]) = (self.own_member().filter(|_| begun), &self.keys.held[..]) else {
+            return;
+        };
+        if !member.keys.contains(&next) && member.keys.contains(&old) {
+            rare!(RotationDisplaced);
+            self.requests.give_up(&Purpose::RetireKey);
+            self.keys.stage = Stage::Idle;
+            if self.keys.shown != old {
+                self.show_key(old);
+            }
+        }
     }
 
     /// A signature is there; `false` if it was asked for something else.
@@ -276,20 +311,25 @@ impl Mesh {
         match result {
             Ok(effect) => {
                 let retired = matches!(effect, Effect::KeyChanged { retired: true, .. });
-                self.keys.stage = Stage::Idle;
+                (self.keys.stage, self.keys.refused) = (Stage::Idle, 0);
                 self.go_on_rotating(now);
                 let reply = self.keys.held.last().map(|&key| Reply::NodeKey { key, retired });
                 reply.into_iter().for_each(|reply| self.answer_rotation(&Ok(reply), retired));
             }
             Err(refusal) => {
                 rare!(RotationPutOff);
-                self.keys.stage = Stage::Resting { until: now.monotonic + self.config.key_retry };
-                self.answer_rotation(&Err(refusal.clone()), true);
+                // What was refused for what it is may be so for ever, and costs the members something each time.
+                let lasting = matches!(refusal, Refusal::Invalid(_));
+                self.keys.refused = if lasting { self.keys.refused.saturating_add(1) } else { 0 };
+                let pause = self.config.key_retry.times(1 << self.keys.refused.min(DOUBLINGS_MAX));
+                self.keys.stage = Stage::Resting { until: now.monotonic + pause };
+                let why = Refusal::RotationPutOff { why: alloc::format!("{refusal}"), again: pause };
+                self.answer_rotation(&Err(why), true);
             }
         }
     }
 
-    fn answer_rotation(&mut self, reply: &Result<Reply, Refusal>, all: bool) {
+    pub(super) fn answer_rotation(&mut self, reply: &Result<Reply, Refusal>, all: bool) {
         let (over, waiting) = core::mem::take(&mut self.keys.waiting)
             .into_iter()
             .partition::<Vec<_>, _>(|(_, until_retired)| all || !until_retired);
@@ -310,23 +350,27 @@ impl Mesh {
                     self.show_key(next);
                 }
                 if end_at <= now.monotonic {
-                    self.end_rotation(next);
+                    self.end_rotation(now, next);
                 }
             }
             _ => {}
         }
     }
 
-    fn end_rotation(&mut self, next: PublicKey) {
-        let Some(member) = self.own_member() else { return };
-        let Some(last) = member.rotations.records.last().filter(|last| last.new == next) else { return };
+    fn end_rotation(&mut self, now: Now, next: PublicKey) {
+        let last = self.own_member().and_then(|member| member.rotations.records.last());
+        let Some(last) = last.filter(|last| last.new == next) else {
+            // What this state knows does not reach that far again, yet.
+            self.keys.stage = Stage::Resting { until: now.monotonic + self.config.key_retry };
+            return;
+        };
         let (number, message) = (last.number, last.retirement(self.own));
         let token = self.sign_with(next, message);
         self.keys.stage = Stage::Ending { token, number };
     }
 
     /// This node proves that key from now on.
-    fn show_key(&mut self, key: PublicKey) {
+    pub(super) fn show_key(&mut self, key: PublicKey) {
         let next = self.keys.held.first() != Some(&key);
         let last = self.own_member().map_or(0, |member| member.rotations.number);
         let number = if next { last } else { self.keys.number };
@@ -336,10 +380,13 @@ impl Mesh {
     }
 
     /// The old key is good no more: it goes from the disk.
-    fn keep_key(&mut self, key: PublicKey, number: u64) {
+    pub(super) fn keep_key(&mut self, key: PublicKey, number: u64) {
         if self.keys.shown != key {
             self.show_key(key);
         }
+        // What the log was asked for is done, or was overtaken.
+        self.requests.give_up(&Purpose::NextKey);
+        self.requests.give_up(&Purpose::RetireKey);
         let token = self.next_number();
         self.keys.stage = Stage::Keeping { token, key, number };
         self.outputs.push_back(Output::Work { token, job: Job::KeepKey { key, number } });
@@ -354,86 +401,24 @@ impl Mesh {
             sometimes!(OldKeyGone);
             (self.keys.held, self.keys.number) = (Vec::from([key]), number);
             (self.keys.stage, self.keys.hurry) = (Stage::Idle, false);
+            self.answer_rotation(&Ok(Reply::NodeKey { key, retired: true }), true);
             self.renew_own_claim();
         } else {
+            rare!(OldKeyNotGone);
             self.keys.stage = Stage::Resting { until: now.monotonic + self.config.key_retry };
+            let why = "the old key is good no more, and could not be taken from the disk: the node tries again by itself";
+            self.answer_rotation(&Err(Refusal::KeyNotStored(why.into())), true);
         }
     }
 
     /// A start: shows what the members accept, as far as this disk knows.
-    pub(super) fn restored_keys(&mut self, now: Now) {
-        let accepted = self.own_member().map(|member| member.keys.clone()).unwrap_or_default();
+    pub(super) fn restored_keys(&mut self) {
+        // Who just joined may have nothing of the log yet.
+        let told = || self.heard_of(self.own).map(<[PublicKey]>::to_vec).unwrap_or_default();
+        let accepted = self.own_member().map_or_else(told, |member| member.keys.clone());
         let newest = self.keys.held.iter().rev().find(|key| accepted.contains(key)).copied();
         rare!(StartedWithinRotation, self.keys.held.len() > 1 && newest.is_some());
         self.show_key(newest.unwrap_or(self.keys.shown));
-        self.go_on_rotating(now);
-    }
-
-    /// The state may tell that all keys of this disk were given up.
-    fn look_for_lost_key(&mut self, now: Now) {
-        let Some(member) = self.own_member() else { return };
-        let good = self.keys.held.iter().any(|key| member.keys.contains(key));
-        if !good && member.rotations.number > self.keys.number {
-            let number = member.rotations.number;
-            self.lose_key(now, number);
-        }
-    }
-
-    fn lose_key(&mut self, now: Now, number: u64) {
-        if self.keys.lost.is_some() {
-            return;
-        }
-        rare!(KeyLost);
-        let why = alloc::format!(
-            "the key of node {} in this data directory was retired by rotation {number}, and no member accepts it: this is an older copy of identity.toml. \
-             Put back the identity.toml of after that rotation and start again; if it is gone for good, evict the node (`wattle mesh evict`) and join with an \
-             empty data directory",
-            self.own
-        );
-        self.keys.lost = Some(why.clone());
-        self.outputs.push_back(Output::Offline(true));
-        self.outputs.push_back(Output::Event(Event::KeyRetired { why: why.clone() }));
-        let refusal = Refusal::KeyRetired(why);
-        self.answer_rotation(&Err(refusal.clone()), true);
-        self.end_waiting(now, &refusal);
-    }
-
-    /// A neighbour that turns this node away shows that the key it proved is retired.
-    pub(super) fn on_key_retired(&mut self, bytes: &[u8]) {
-        let (Ok(rotations), Some(&held)) = (rotation::decode(bytes), self.keys.held.first()) else { return };
-        let busy = self.keys.shown_retired.is_some() || self.keys.lost.is_some();
-        let Some(last) = rotations.into_iter().find(|r| r.old == held && r.retired.is_some()) else { return };
-        if busy || self.membership.is_none() {
-            return;
-        }
-        let (_, mut left) = rotation::lead(self.own, core::slice::from_ref(&last), &[held]);
-        left.extend(last.retirement_job(self.own));
-        let Some(job) = left.pop() else { return };
-        let token = self.next_number();
-        self.keys.shown_retired = Some((token, left, last));
-        self.outputs.push_back(Output::Work { token, job });
-    }
-
-    /// A signature was checked; `false` if it belongs to no rotation of this node.
-    pub(super) fn on_key_verified(&mut self, now: Now, token: u64, valid: bool) -> bool {
-        let Some((_, mut left, last)) = self.keys.shown_retired.take_if(|(asked, ..)| *asked == token) else {
-            return false;
-        };
-        if !valid {
-            return true;
-        }
-        if let Some(job) = left.pop() {
-            let token = self.next_number();
-            self.keys.shown_retired = Some((token, left, last));
-            self.outputs.push_back(Output::Work { token, job });
-        } else if self.keys.held.get(1) == Some(&last.new) {
-            // Its state forgot what it had asked for, or was taken back to before it.
-            rare!(RetirementShown);
-            self.keep_key(last.new, last.number);
-        } else if self.keys.held.first() == Some(&last.old) {
-            self.lose_key(now, last.number);
-        }
-        true
     }
 
     /// Whether a leader may put the end of a rotation into the log: every member that it reaches holds its begin, or the window is over.
@@ -445,6 +430,21 @@ impl Mesh {
         let holds = |node| self.control.holds(node, member.rotations.index);
         let mut others = self.state.members.keys().filter(|&&node| node != self.own);
         others.all(|&node| holds(node) || self.judgement.misses(node))
+    }
+
+    #[cfg(test)]
+    pub(super) fn rotation_stage(&self) -> &'static str {
+        match self.keys.stage {
+            Stage::Idle => "Idle",
+            Stage::Resting { .. } => "Resting",
+            Stage::Making { .. } => "Making",
+            Stage::Signing { .. } => "Signing",
+            Stage::Asked => "Asked",
+            Stage::Open { .. } => "Open",
+            Stage::Ending { .. } => "Ending",
+            Stage::EndAsked => "EndAsked",
+            Stage::Keeping { .. } => "Keeping",
+        }
     }
 
     pub(super) fn check_keys(&self) {

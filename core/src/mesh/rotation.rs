@@ -123,6 +123,23 @@ pub(super) fn lead(node: NodeId, rotations: &[Rotation], from: &[PublicKey]) -> 
     (keys, jobs)
 }
 
+/// Adds the keys before those of `keys` that rotations lead from, and the signatures to check before that is believed: both keys of each said so. Nothing before a
+/// key of which `first` holds is looked for.
+pub(super) fn trace(
+    node: NodeId,
+    rotations: &[Rotation],
+    (mut keys, mut jobs): (Vec<PublicKey>, Vec<Job>),
+    first: impl Fn(&PublicKey) -> bool,
+) -> (Vec<PublicKey>, Vec<Job>) {
+    for rotation in rotations.iter().rev() {
+        if keys.contains(&rotation.new) && !keys.contains(&rotation.old) && !first(&rotation.new) {
+            keys.push(rotation.old);
+            jobs.extend(rotation.jobs(node));
+        }
+    }
+    (keys, jobs)
+}
+
 /// The encoded rotations of a member; empty if there are none.
 pub(super) fn encode(rotations: &[Rotation]) -> Bytes {
     proto::Rotations { records: rotations.iter().map(rotation_out).collect(), ..Default::default() }
@@ -148,26 +165,55 @@ impl State {
     ) -> Result<Effect, Refusal> {
         let member = self.may_rotate(node, rotation)?;
         let Some(member) = member else { return Ok(Effect::KeyChanged { node, retired: false }) };
+        let statement = rotation.statement(node);
+        let old = verify(&rotation.old, &statement, &rotation.by_old)
+            || self.planted.strikes(Bug::RotationNotSigned, || true);
+        if !old || !verify(&rotation.new, &statement, &rotation.by_new) {
+            return Err(refused(alloc::format!("the next key of {node} is not signed by both")));
+        }
         let before = member.bytes();
         let mut after = member.clone();
         after.keys.truncate(1);
         after.keys.push(rotation.new);
-        let records = &mut after.rotations.records;
-        records.retain(|earlier| earlier.retired.is_some());
-        records.push(Rotation { retired: None, ..rotation.clone() });
-        if records.len() > ROTATIONS_MAX {
-            records.remove(0);
+        after.rotations.records.retain(|earlier| earlier.retired.is_some());
+        after.rotations.records.push(Rotation { retired: None, ..rotation.clone() });
+        let too_many = |after: &Member| {
+            let kept = after.rotations.records.len();
+            kept > ROTATIONS_MAX || kept > 1 && self.has_room(before, after.bytes()).is_err()
+        };
+        // Every member has room for one. A key that was stolen gives way, however full the tables are.
+        while too_many(&after) {
+            after.rotations.records.remove(0);
         }
         assert!(rotation.number > after.rotations.number, "M60: a rotation of {node} comes back");
         after.rotations.number = rotation.number;
         (after.rotations.index, after.rotations.time) = (index, self.time);
-        self.has_room(before, after.bytes()).map_err(Refusal::Invalid)?;
         self.bytes = self.bytes - before + after.bytes();
         self.members.insert(node, after);
         Ok(Effect::KeyChanged { node, retired: false })
     }
 
-    /// The member whose key may so give way; `None` if that is done.
+    /// What to check before a step goes into the log.
+    ///
+    /// # Errors
+    /// It cannot be done, whatever is signed.
+    pub(super) fn check_step(&self, node: NodeId, step: &Step) -> Result<Vec<Job>, Refusal> {
+        match step {
+            Step::Next(rotation) => {
+                let to_do = self.may_rotate(node, rotation)?;
+                Ok(to_do.map(|_| rotation.jobs(node).to_vec()).unwrap_or_default())
+            }
+            Step::Retire { number, signature, .. } => {
+                let records = self.members.get(&node).map(|member| &member.rotations.records[..]);
+                let last = records.unwrap_or_default().last().filter(|last| last.number == *number);
+                let last = last.ok_or_else(|| not_under_way(node, *number))?;
+                let retired = Some(signature.clone()).filter(|_| last.retired.is_none());
+                Ok(Rotation { retired, ..last.clone() }.retirement_job(node).into_iter().collect())
+            }
+        }
+    }
+
+    /// The member whose key may so give way; `None` if that is done. Signatures are not looked at.
     fn may_rotate(&self, node: NodeId, rotation: &Rotation) -> Result<Option<&Member>, Refusal> {
         let member = self.members.get(&node).ok_or_else(|| Refusal::UnknownNode(alloc::format!("{node}")))?;
         let last = member.rotations.number;
@@ -187,12 +233,6 @@ impl State {
         if given_up || known.any(|key| *key == rotation.new) {
             return Err(refused(alloc::format!("the next key of {node} is or was one of a member")));
         }
-        let statement = rotation.statement(node);
-        let old = verify(&rotation.old, &statement, &rotation.by_old)
-            || self.planted.strikes(Bug::RotationNotSigned, || true);
-        if !old || !verify(&rotation.new, &statement, &rotation.by_new) {
-            return Err(refused(alloc::format!("the next key of {node} is not signed by both")));
-        }
         Ok(Some(member))
     }
 
@@ -208,7 +248,7 @@ impl State {
         let before = member.bytes();
         let done = Ok(Effect::KeyChanged { node, retired: true });
         let Some(last) = member.rotations.records.last_mut().filter(|last| last.number == number) else {
-            return Err(refused(alloc::format!("no rotation {number} of the key of {node} is under way")));
+            return Err(not_under_way(node, number));
         };
         if last.retired.is_some() {
             return done;
@@ -223,6 +263,10 @@ impl State {
         self.bytes = self.bytes - before + member.bytes();
         done
     }
+}
+
+fn not_under_way(node: NodeId, number: u64) -> Refusal {
+    refused(alloc::format!("no rotation {number} of the key of {node} is under way"))
 }
 
 fn refused(why: String) -> Refusal {

@@ -113,7 +113,7 @@ impl Mesh {
         if self.stopping.lasting {
             sometimes!(StartedStopped);
             self.stopping.stage = Stage::Stopped;
-            self.outputs.push_back(Output::Offline(true));
+            self.tell_offline();
             self.outputs.push_back(Output::Farewell(true));
         }
     }
@@ -147,7 +147,8 @@ impl Mesh {
     }
 
     pub(super) fn on_start(&mut self, now: Now, request: RequestId) {
-        if let Some(refusal) = self.refused_as_double() {
+        let lost = self.key_lost().map(|why| Refusal::KeyRetired(why.into()));
+        if let Some(refusal) = lost.or_else(|| self.refused_as_double()) {
             return self.reply(request, Err(refusal));
         }
         if self.stopping.starts.len() >= WAITING_MAX {
@@ -197,7 +198,7 @@ impl Mesh {
     fn go_offline(&mut self, now: Now) {
         sometimes!(MeshStopped);
         self.stopping.stage = Stage::Stopped;
-        self.outputs.push_back(Output::Offline(true));
+        self.tell_offline();
         if self.stopping.lasting {
             self.end_waiting(now, &Refusal::MeshStopped);
         }
@@ -220,11 +221,19 @@ impl Mesh {
         for id in waiting {
             self.reply(id, Err(refusal.clone()));
         }
+        // A rotation goes on when this node takes part again.
+        let rotations: Vec<RequestId> = self.keys.take_waiting().collect();
+        for id in rotations {
+            self.reply(id, Err(unknown.clone()));
+        }
     }
 
-    /// Whether links are down because this node is stopped.
-    pub(super) fn is_stopped_offline(&self) -> bool {
-        self.stopping.stage == Stage::Stopped
+    /// Tells whether this node has links: not while it is stopped, nor as long as another copy of it may be the one that counts, nor under a key that nobody
+    /// accepts (M63).
+    pub(super) fn tell_offline(&mut self) {
+        let stopped = self.stopping.stage == Stage::Stopped;
+        let offline = stopped || self.is_offline_as_double() || self.key_lost().is_some();
+        self.outputs.push_back(Output::Offline(offline));
     }
 
     fn answer_stops(&mut self) {
@@ -243,7 +252,7 @@ impl Mesh {
         if self.stopping.stage == Stage::Stopped {
             self.stopping.stage = Stage::Running;
             self.outputs.push_back(Output::Farewell(false));
-            self.outputs.push_back(Output::Offline(self.is_double()));
+            self.tell_offline();
             let (node, name) = (self.own, self.config.name.clone());
             self.tell(MeshEvent::NodeStarted { node, name });
             self.look_soon(now);
@@ -258,7 +267,7 @@ impl Mesh {
         let before = core::mem::take(&mut self.stopping);
         if before.stage != Stage::Running {
             self.outputs.push_back(Output::Farewell(false));
-            self.outputs.push_back(Output::Offline(self.is_double()));
+            self.tell_offline();
         }
         before.stops.into_iter().chain(before.starts).collect()
     }

@@ -12,6 +12,7 @@ use crate::id::{
     WriterId, WriterSequence,
 };
 use crate::recovery::{RecoverCommand, RecoverRefusal, RecoverReply};
+use crate::time::Span;
 use crate::update::{Lagging, UpdateCommand, UpdateKind, UpdateReply};
 use crate::work::PublicKey;
 
@@ -322,11 +323,19 @@ pub enum Refusal {
     KeyRetired(String),
     /// The key of this node is giving way to another already.
     #[error(
-        "the key of this node is giving way to another already (rotation {0}): that ends by itself once the members know the new one;          `wattle node key rotate --finish` ends it now"
+        "the key of this node is giving way to another already (rotation {0}): that ends by itself once the members know the new one; `wattle node key rotate --finish` ends it now"
     )]
     RotationUnderWay(u64),
-    /// The next key could not be stored, so nobody heard of it.
-    #[error("the next key of this node could not be stored beside the present one, which stays: {0}")]
+    /// The mesh did not agree on a step of a rotation. The node tries again by itself after `again`.
+    #[error("the key of this node has not given way to another yet, and is to do so by itself: tried again in {} s. {why}", again.as_millis() / 1000)]
+    RotationPutOff {
+        /// What was in the way.
+        why: String,
+        /// When it tries again.
+        again: Span,
+    },
+    /// A step of a rotation could not be written to the disk.
+    #[error("the keys of this node could not be written: {0}")]
     KeyNotStored(String),
     /// An operator stopped this node's mesh while a change was under way.
     #[error(

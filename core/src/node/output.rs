@@ -17,7 +17,7 @@ use crate::update::UpdateDelivery;
 use crate::work::{Job, PublicKey, WorkId};
 
 /// Names a dial; never used twice in one life of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub u64);
 
 /// Names a load; never used twice in one life of a node.

@@ -567,7 +567,9 @@ impl Node {
         let now = self.now;
         let served_by_any = match command {
             C::StopMesh { .. } => true,
-            C::Seed { .. } | C::Join { .. } | C::StartMesh => !self.mesh.is_double(),
+            C::Seed { .. } | C::Join { .. } | C::StartMesh => {
+                !self.mesh.is_double() && self.mesh.key_lost().is_none()
+            }
             _ => false,
         };
         if let Some(refusal) = self.mesh.served_no_more().filter(|_| !served_by_any) {

@@ -55,7 +55,9 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::Evicted(_) => (Code::FailedPrecondition, Reason::Evicted, ""),
         Refusal::DuplicateIdentity(_) => (Code::FailedPrecondition, Reason::DuplicateIdentity, ""),
         Refusal::KeyRetired(_) => (Code::FailedPrecondition, Reason::KeyRetired, ""),
-        Refusal::RotationUnderWay(_) => (Code::FailedPrecondition, Reason::RotationUnderWay, ""),
+        Refusal::RotationUnderWay(_) | Refusal::RotationPutOff { .. } => {
+            (Code::FailedPrecondition, Reason::RotationUnderWay, "")
+        }
         Refusal::KeyNotStored(_) => (
             Code::ResourceExhausted,
             Reason::KeyNotStored,
@@ -249,6 +251,7 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         | Refusal::DuplicateIdentity(_)
         | Refusal::KeyRetired(_)
         | Refusal::RotationUnderWay(_)
+        | Refusal::RotationPutOff { .. }
         | Refusal::KeyNotStored(_)
         | Refusal::StoppedMeanwhile
         | Refusal::UpdateTooOld { .. }
@@ -401,6 +404,7 @@ mod tests {
             Refusal::DuplicateIdentity(text()),
             Refusal::KeyRetired(text()),
             Refusal::RotationUnderWay(3),
+            Refusal::RotationPutOff { why: text(), again: wattle_core::time::Span::secs(5) },
             Refusal::KeyNotStored(text()),
             Refusal::StoppedMeanwhile,
             Refusal::OnlyVoter(text()),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use wattle_core::event::MeshEvent;
 use wattle_core::id::{LaneId, NodeId};
+use wattle_core::node::Status;
 use wattle_core::node::output::Event;
+use wattle_core::node::status::MemberStatus;
 use wattle_core::work::PublicKey;
 
 use super::{Checked, ensure};
@@ -22,6 +24,29 @@ struct Told {
     retired: Time,
     /// Connections: whose they are, under which key, and whether anything came.
     lanes: BTreeMap<LaneId, (NodeId, PublicKey, bool)>,
+}
+
+/// In the end all members accept the same keys of each: those that the log tells, and none that anybody showed beside it. In words if not.
+#[must_use]
+pub fn disagree_on_keys(statuses: &[Status]) -> Option<String> {
+    let mut first: BTreeMap<NodeId, (NodeId, &MemberStatus)> = BTreeMap::new();
+    for status in statuses {
+        for member in &status.members {
+            let &mut (other, known) = first.entry(member.node).or_insert((status.node, member));
+            if (&known.keys, known.rotation) != (&member.keys, member.rotation) {
+                return Some(format!(
+                    "{} accepts {} keys of {} by rotation {}, and {other} {} by rotation {}",
+                    status.node,
+                    member.keys.len(),
+                    member.node,
+                    member.rotation,
+                    known.keys.len(),
+                    known.rotation
+                ));
+            }
+        }
+    }
+    None
 }
 
 /// What nodes told of the keys of members.
@@ -115,5 +140,26 @@ impl Keys {
             );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    #[test]
+    fn a_key_that_one_node_alone_accepts_is_seen() {
+        let key = |byte| PublicKey([byte; 32]);
+        let seen = |keys: &[PublicKey], rotation| {
+            let mut status = fixture::status(1, Vec::new());
+            status.members.push(fixture::member(7, keys, rotation));
+            status
+        };
+        let sound = seen(&[key(2)], 1);
+        assert_eq!(disagree_on_keys(&[sound.clone(), fixture::status(3, Vec::new()), sound.clone()]), None);
+        for (keys, rotation) in [(&[key(2), key(9)][..], 1), (&[key(1)], 1), (&[key(2)], 2)] {
+            assert!(disagree_on_keys(&[sound.clone(), seen(keys, rotation)]).is_some());
+        }
     }
 }

@@ -31,7 +31,7 @@
 //! | X26 | survivors of a lost quorum that go on keep what they had applied, and never apply what the lost decided since; the lost are no members there, and at another epoch; none of the lost gives up what it acknowledged |
 //! | X27 | a member that was stopped takes no part, at its next starts too if that was ordered, until it is started: nothing passes it, and it leads nothing that another could |
 //! | X40 | no node takes itself for one that exists twice: starts that follow one another prove nothing, whatever the network repeats and wherever disks were rolled back |
-//! | X41 | a node proves only keys that are on its disk; who knows that a key is retired keeps no connection under it; a sound node is never locked out by a new key |
+//! | X41 | a node proves only keys that are on its disk; who knows that a key is retired keeps no connection under it; a sound node is never locked out by a new key; in the end all accept the same |
 //!
 //! Besides, the first word of a panicking assertion inside a node (R3, S4 ...) is a checker of its own.
 
@@ -63,7 +63,7 @@ pub use agreement::Agreement;
 pub use configuration::{Asked as ConfigAsked, Configuration, Told as ConfigTold, WISHES_MOST};
 pub use departures::Departures;
 pub use handling::Handling;
-pub use keys::Keys;
+pub use keys::{Keys, disagree_on_keys};
 pub use links::{Neighbours, Pauses};
 pub use log::{Ballot, Logs};
 pub use peers::{News, Peers};
@@ -136,11 +136,32 @@ pub(crate) use ensure;
 mod fixture {
     use wattle_core::id::{BootId, Generation, NodeId, StreamInstance};
     use wattle_core::node::Status;
-    use wattle_core::node::status::StreamStatus;
+    use wattle_core::node::status::{MemberStatus, StreamStatus};
+    use wattle_core::work::PublicKey;
 
     /// A stream from node 1 to node 2.
     pub(super) fn stream(instance: u128) -> StreamStatus {
         StreamStatus::between(NodeId(1), NodeId(2), "words".into(), StreamInstance(instance))
+    }
+
+    /// A member with those keys, of which nothing else is known.
+    pub(super) fn member(node: u128, keys: &[PublicKey], rotation: u64) -> MemberStatus {
+        MemberStatus {
+            node: NodeId(node),
+            name: String::new(),
+            addresses: Vec::new(),
+            api: None,
+            reachable: true,
+            hops: None,
+            region: None,
+            voting: String::new(),
+            stopped: false,
+            duplicated: false,
+            keys: keys.to_vec(),
+            rotation,
+            voter: false,
+            described: None,
+        }
     }
 
     /// A node that shows streams and knows of nothing else.

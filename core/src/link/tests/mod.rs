@@ -87,7 +87,7 @@ fn hello(node: u8, generation: u64) -> Hello {
         epoch_proofs: Vec::new(),
         round: 0,
         identity: Bytes::new(),
-        rotation: 0,
+        key_rank: 0,
     }
 }
 

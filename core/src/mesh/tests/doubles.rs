@@ -17,11 +17,12 @@ impl World {
         let one = last_boot(self);
         let name = self.hosts[host].config.name.clone();
         let copy = self.add(&name);
+        let node = self.id(host);
         let Host { secrets, config, disk, .. } = &self.hosts[host];
         let (secrets, config, disk) = (secrets.clone(), config.clone(), disk.clone());
         let entry = &mut self.hosts[copy];
         (entry.secrets, entry.config, entry.disk) = (secrets, config, disk);
-        entry.node = entry.config.key.first_node_id();
+        entry.node = node;
         self.restart(copy);
         (copy, [one, last_boot(self)])
     }
@@ -48,7 +49,10 @@ fn found() -> (World, usize, Bytes) {
 }
 
 fn found_with(planted: Planted) -> (World, usize, Bytes) {
-    let mut world = World::grown(&["a", "b", "c"]);
+    found_in(World::grown(&["a", "b", "c"]), planted)
+}
+
+fn found_in(mut world: World, planted: Planted) -> (World, usize, Bytes) {
     world.planted = planted;
     let (copy, [one, other]) = world.copied(1);
     world.hint(1, other, Bytes::new());
@@ -149,6 +153,58 @@ fn a_third_start_is_stopped_until_an_operator_says_that_it_is_the_only_copy() {
     let last = world.record_of(copy, node).expect("it shows that");
     world.show(1, &last);
     assert!(world.mesh(1).is_double());
+}
+
+/// The record that it is the only copy is signed anew under a next key. Meanwhile it is proven to exist twice, again.
+#[test]
+fn what_a_node_signs_anew_is_no_answer_to_a_proof_that_it_exists_twice() {
+    let (mut world, _, record) = found();
+    let node = world.id(1);
+    world.show(1, &record);
+    world.hosts[1].config.only_copy = true;
+    world.restart(1);
+    world.pump();
+    world.hosts[1].config.only_copy = false;
+    let (mut world, _, record) = found_in(world, Planted::none());
+    let signing = {
+        let now = world.now;
+        let mesh = &mut world.hosts[1].mesh;
+        assert!(!mesh.is_double());
+        mesh.renew_own_claim();
+        mesh.handle(now, Input::Deadline);
+        core::iter::from_fn(|| mesh.poll()).find(|o| matches!(o, Output::Work { .. })).expect("it signs")
+    };
+    world.show(1, &record);
+    assert!(world.mesh(1).is_double());
+    world.perform(1, signing);
+    world.pump();
+    assert!(world.mesh(1).is_double() && world.mesh(1).is_twice(node), "M51");
+    world.pass(Span::secs(2));
+    assert!(world.hosts[1].offline);
+    world.restart(1);
+    assert!(world.mesh(1).is_double(), "the next start knows");
+}
+
+/// Both keys are on its disk, and the first is retired: with that it would not be believed.
+#[test]
+fn the_only_copy_says_so_with_the_key_that_is_good() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    let (first, key) = (world.hosts[1].secrets[0], world.hosts[1].config.key);
+    world.rotate_key(1, true);
+    let (mut world, _, record) = found_in(world, Planted::none());
+    let node = world.id(1);
+    for host in [0, 1] {
+        world.show(host, &record);
+    }
+    let Host { secrets, config, .. } = &mut world.hosts[1];
+    secrets.insert(0, first);
+    (config.next_key, config.key, config.key_number) = (Some(config.key), key, 0);
+    config.only_copy = true;
+    world.restart(1);
+    world.pump();
+    let only = world.record_of(1, node).expect("it shows that");
+    world.show(0, &only);
+    assert!(!world.mesh(0).is_twice(node) && !world.mesh(1).is_double());
 }
 
 #[test]

@@ -7,6 +7,11 @@ use wattle_proto::mesh as proto;
 
 /// c was let in by b, and b by a; then a's disk is taken back to before `forgotten` joined, and nothing of the log comes to it.
 fn forgetful(forgotten: usize) -> World {
+    forgetful_of_keys(forgotten, 0)
+}
+
+/// So, and the key of b gave way that often since c was let in.
+fn forgetful_of_keys(forgotten: usize, rotations: usize) -> World {
     let mut world = World::new(&["a", "b", "c"]);
     let token = world.seed(0);
     let mut images = vec![world.hosts[0].disk.clone()];
@@ -16,6 +21,9 @@ fn forgetful(forgotten: usize) -> World {
     let Some(Ok(Reply::Token { token })) = world.reply(1, request) else { panic!("no token") };
     assert!(matches!(world.join(2, &token), Some(Ok(_))));
     assert_eq!(world.mesh(0).member(world.id(2)).unwrap().admitter, world.id(1));
+    for _ in 0..rotations {
+        world.rotate_key(1, true);
+    }
     world.lead(Some(1));
     world.quorum = false;
     world.hosts[0].disk = images[forgotten - 1].clone();
@@ -52,6 +60,60 @@ fn a_chain_of_admissions_introduces_a_member_until_the_log_does() {
         assert_eq!(world.mesh(0).introductions.len(), 0);
         world.assert_equal();
     }
+}
+
+/// c was let in under a key that its admitter gave up since: whoever knows the admitter only under a later one is led back to that.
+#[test]
+fn who_knows_a_member_under_its_later_key_only_believes_what_it_signed_before() {
+    for (forgotten, rotations) in [(1, 1), (1, 3), (2, 3)] {
+        let mut world = forgetful_of_keys(forgotten, rotations);
+        let (b, key) = (world.id(1), world.own_key(1, 0));
+        let endorsement = world.mesh(1).endorsement(b);
+        world.inbox.push_back((0, Input::Stranger { node: b, key, endorsement }));
+        world.pump();
+        assert_eq!(world.keys_of(0, 1).last(), Some(&key));
+        let good = world.mesh(2).endorsement(world.id(2));
+        let key = world.hosts[2].config.key;
+        let mut chain = proto::Endorsement::decode(good.clone()).unwrap().chain;
+        for rotation in &mut chain[1].rotations {
+            rotation.by_new = rotation.by_old.clone();
+        }
+        shows(&mut world, proto::Endorsement { chain }.encode_to_vec().into(), key);
+        assert!(!knows(&world, 2), "the later key did not say that the earlier one was b's");
+        shows(&mut world, good, key);
+        assert!(knows(&world, 2), "{forgotten}, {rotations}");
+        world.quorum = true;
+        world.pump();
+        assert!(knows(&world, 1) && knows(&world, 2));
+        assert_eq!((world.mesh(0).introductions.len(), world.keys_of(0, 1).len()), (0, 1));
+        world.assert_equal();
+    }
+}
+
+#[test]
+fn who_was_taken_out_under_a_key_that_gave_way_since_is_told_so() {
+    let mut world = World::new(&["a", "b", "c"]);
+    let token = world.seed(0);
+    let image = world.hosts[0].disk.clone();
+    assert!(matches!(world.join(1, &token), Some(Ok(_))));
+    assert!(matches!(world.join(2, &token), Some(Ok(_))));
+    world.pass(Span::secs(2));
+    world.hosts[0].up = false;
+    world.lead(Some(1));
+    world.command(1, leaving::evict("a"));
+    world.pass(Span::secs(2));
+    world.rotate_key(1, true);
+    (world.hosts[0].up, world.hosts[0].disk) = (true, image);
+    world.restart(0);
+    let (b, key) = (world.id(1), world.own_key(1, 0));
+    let endorsement = world.mesh(1).endorsement(b);
+    world.inbox.push_back((0, Input::Stranger { node: b, key, endorsement }));
+    world.pump();
+    assert_eq!((world.keys_of(0, 1), world.hosts[0].parted), (Vec::from([key]), 0));
+    let input = leaving::shown(&world, 2, 0);
+    world.inbox.push_back((0, input));
+    world.pump();
+    assert_eq!(world.hosts[0].parted, 1);
 }
 
 #[test]

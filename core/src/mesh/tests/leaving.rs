@@ -241,13 +241,13 @@ fn led_by_one_that_is_back(read_of_return: bool, planted: Planted) -> (World, us
 
 #[test]
 fn the_word_of_who_is_back_counts_again() {
-    let cases = [
+    let worlds = [
         (false, Planted::none()),
         (true, Planted::none()),
         #[cfg(feature = "planted")]
-        (false, Planted::only(Bug::ReturnedStaysVoid)),
+        (false, Planted::only(crate::planted::Bug::ReturnedStaysVoid)),
     ];
-    for (read_of_return, planted) in cases {
+    for (read_of_return, planted) in worlds {
         let (mut world, newcomer) = led_by_one_that_is_back(read_of_return, planted);
         let (node, key) = (world.id(newcomer), world.hosts[newcomer].config.key);
         let endorsement = world.mesh(0).endorsement(node);

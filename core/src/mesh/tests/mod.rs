@@ -36,6 +36,7 @@ mod room;
 mod rotations;
 mod settings;
 mod snapshots;
+mod stolen_keys;
 mod stopping;
 mod tokens;
 mod updates;
@@ -51,6 +52,10 @@ struct Host {
     /// Its disk's keys, the present one first.
     secrets: Vec<[u8; 32]>,
     node: NodeId,
+    /// No old key can be taken from its disk.
+    disk_full: bool,
+    /// How many next keys it made.
+    made: u8,
     /// What it proves on new connections.
     shown: PublicKey,
     retired: Option<String>,
@@ -107,12 +112,14 @@ impl Host {
             Job::NextKey => {
                 if self.secrets.len() == 1 {
                     let [mut next] = self.secrets[..] else { unreachable!() };
-                    next[31] += 1;
+                    self.made += 1;
+                    next[31] += self.made;
                     self.secrets.push(next);
                 }
                 self.config.next_key = Some(public_key(&self.secrets[1]));
                 Done::NextKey(Ok(public_key(&self.secrets[1])))
             }
+            Job::KeepKey { .. } if self.disk_full => Done::Kept(false),
             Job::KeepKey { key, number } => {
                 self.secrets.retain(|secret| public_key(secret) == *key);
                 (self.config.key, self.config.next_key) = (*key, None);
@@ -201,6 +208,8 @@ impl World {
         self.hosts.push(Host {
             secrets: Vec::from([secret]),
             node: key.first_node_id(),
+            disk_full: false,
+            made: 0,
             shown: key,
             retired: None,
             rotations: Bytes::new(),

@@ -1,6 +1,7 @@
 use super::*;
 use crate::mesh::entry::{Body, Entry, Request};
 use crate::mesh::room::{STATE_BYTES_MAX, TABLES_BYTES_MAX};
+use crate::mesh::rotation::Step;
 use crate::mesh::state::DECIDED_MAX;
 
 /// A state of two members, and whoever gives it entries, late in its life: all numbers in it are long.
@@ -19,9 +20,17 @@ impl Late {
     }
 
     fn give(&mut self, body: Body) -> Result<(), Refusal> {
+        self.give_from(NodeId(1), body)
+    }
+
+    fn rotate(&mut self, node: NodeId, step: Step) -> Result<(), Refusal> {
+        self.give_from(node, Body::RotateNodeKey { node, step })
+    }
+
+    fn give_from(&mut self, origin: NodeId, body: Body) -> Result<(), Refusal> {
         self.given += 1;
         let entry = Entry {
-            origin: NodeId(1),
+            origin,
             request: Request(u128::MAX - self.given),
             seen: self.state.applied,
             time: Wall(0),
@@ -41,6 +50,36 @@ impl Late {
         let addresses = addresses.iter().map(ToString::to_string).collect();
         self.give(Body::Update { node, addresses, api: None, region: None })
     }
+}
+
+/// It may have been stolen.
+#[test]
+fn a_key_gives_way_however_full_the_tables_are() {
+    let mut late = Late::new();
+    let node = public_key(&[2; 32]).first_node_id();
+    let key = |number: u64| [100 + number as u8; 32];
+    let mut opened = 0;
+    for number in 1..=10 {
+        // Whatever room is left is taken.
+        while late.open(opened).is_ok() {
+            opened += 1;
+        }
+        let old = if number == 1 { [2; 32] } else { key(number - 1) };
+        let made = rotations::rotation(node, number, old, key(number));
+        late.rotate(node, Step::Next(made.clone())).expect("there is room");
+        late.state.check();
+        let Done::Signature(signature) =
+            perform(&Job::Sign { key: made.new, message: made.retirement(node) }, &[key(number)])
+        else {
+            unreachable!()
+        };
+        late.rotate(node, Step::Retire { number, signature: signature.into(), hurry: true })
+            .expect("it ends");
+        late.state.check();
+        let kept = late.state.members.get(&node).expect("a member").rotations.records.len();
+        assert_eq!(kept, 1, "the last one is kept");
+    }
+    assert!(late.state.encode().len() <= STATE_BYTES_MAX);
 }
 
 #[test]

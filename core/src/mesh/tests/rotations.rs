@@ -1,5 +1,7 @@
 //! A member's key gives way to another (M60 to M63).
 
+use alloc::boxed::Box;
+
 use super::*;
 use crate::event::MeshEvent;
 use crate::mesh::entry::{Body, Entry, Request};
@@ -7,20 +9,20 @@ use crate::mesh::introduce;
 use crate::mesh::rotation::{Rotation, Step};
 
 impl World {
-    fn rotate_key(&mut self, host: usize, finish: bool) -> RequestId {
+    pub(super) fn rotate_key(&mut self, host: usize, finish: bool) -> RequestId {
         self.command(host, |request| Input::RotateNodeKey { request, finish })
     }
 
-    fn own_key(&self, host: usize, place: usize) -> PublicKey {
+    pub(super) fn own_key(&self, host: usize, place: usize) -> PublicKey {
         public_key(&self.hosts[host].secrets[place])
     }
 
-    fn keys_of(&self, at: usize, of: usize) -> Vec<PublicKey> {
+    pub(super) fn keys_of(&self, at: usize, of: usize) -> Vec<PublicKey> {
         self.mesh(at).accepted_keys(self.id(of))
     }
 
     /// Puts something into the log that no sound leader would.
-    fn log(&mut self, origin: NodeId, number: u128, body: Body) {
+    pub(super) fn log(&mut self, origin: NodeId, number: u128, body: Body) {
         let seen = self.mesh(0).applied_index();
         let time = Wall(self.now.wall.0 + number as u64);
         let entry = Entry { origin, request: Request(number), seen, time, body };
@@ -30,7 +32,7 @@ impl World {
 }
 
 /// Of node `node`, from the key of one secret to that of another.
-fn rotation(node: NodeId, number: u64, old: [u8; 32], new: [u8; 32]) -> Rotation {
+pub(super) fn rotation(node: NodeId, number: u64, old: [u8; 32], new: [u8; 32]) -> Rotation {
     let empty = Bytes::new();
     let (old_key, new_key) = (public_key(&old), public_key(&new));
     let mut made =
@@ -44,7 +46,7 @@ fn rotation(node: NodeId, number: u64, old: [u8; 32], new: [u8; 32]) -> Rotation
     made
 }
 
-fn next(node: NodeId, rotation: Rotation) -> Body {
+pub(super) fn next(node: NodeId, rotation: Rotation) -> Body {
     Body::RotateNodeKey { node, step: Step::Next(rotation) }
 }
 
@@ -112,7 +114,8 @@ fn without_a_quorum_a_rotation_is_put_off_and_goes_on_by_itself() {
     let request = world.rotate_key(1, false);
     assert_eq!(world.reply(1, request), None);
     world.pass(Span::secs(11));
-    assert_eq!(world.reply(1, request), Some(Err(Refusal::NoQuorum)));
+    let reply = world.reply(1, request);
+    assert!(matches!(reply, Some(Err(Refusal::RotationPutOff { .. }))), "{reply:?}");
     assert_eq!(world.hosts[1].shown, world.own_key(1, 0));
     world.restart(1);
     assert_eq!(world.hosts[1].shown, world.own_key(1, 0), "nobody agreed on the next one");
@@ -149,6 +152,43 @@ fn a_rotation_goes_on_from_wherever_a_life_ended() {
     }
 }
 
+/// The same while both keys are good, at the end of that, and while the old one goes from the disk.
+#[test]
+fn a_rotation_goes_on_from_any_moment_of_its_window() {
+    let mut cut = BTreeSet::new();
+    for (wait, crash) in [0, 1, 5, 11].into_iter().flat_map(|wait| (0..16).map(move |crash| (wait, crash))) {
+        let mut world = World::grown(&["a", "b", "c"]);
+        let (b, first) = (world.id(1), world.own_key(1, 0));
+        world.rotate_key(1, false);
+        world.pass(Span::secs(wait));
+        // What is due at that moment is done step by step.
+        world.now.monotonic += Span::secs(1);
+        world.inbox.push_back((1, Input::Deadline));
+        for _ in 0..crash {
+            if let Some((host, input)) = world.inbox.pop_front() {
+                world.hosts[host].mesh.handle(world.now, input);
+            }
+            for host in 0..3 {
+                world.drain(host);
+            }
+            world.replicate();
+        }
+        cut.insert(world.mesh(1).rotation_stage());
+        world.restart(1);
+        let shown = world.hosts[1].shown;
+        assert!(world.keys_of(0, 1).contains(&shown), "{wait} s, {crash}: it is locked out");
+        world.pass(Span::secs(60));
+        let key = world.own_key(1, 0);
+        assert_eq!((world.keys_of(0, 1), key == first), (Vec::from([key]), false), "{wait} s, {crash}");
+        assert_eq!(world.mesh(0).member(b).unwrap().rotations.number, 1);
+        assert_eq!(world.hosts[1].secrets.len(), 1, "{wait} s, {crash}");
+        world.assert_equal();
+    }
+    for stage in ["Open", "Ending", "EndAsked", "Keeping"] {
+        assert!(cut.contains(stage), "{stage} is cut nowhere: {cut:?}");
+    }
+}
+
 #[test]
 fn a_disk_that_lost_the_next_key_goes_on_with_the_present_one_and_makes_another() {
     let mut world = World::grown(&["a", "b"]);
@@ -159,11 +199,57 @@ fn a_disk_that_lost_the_next_key_goes_on_with_the_present_one_and_makes_another(
     world.restart(1);
     world.pass(Span::secs(60));
     assert_eq!(world.keys_of(0, 1), [world.own_key(1, 0), lost], "nobody can end that rotation");
-    world.hosts[1].secrets[0][30] = 0;
     let request = world.rotate_key(1, true);
-    // The world of these tests makes the same secret again from the same one.
     let reply = world.reply(1, request);
-    assert!(matches!(reply, Some(Ok(Reply::NodeKey { retired: true, .. })) | None), "{reply:?}");
+    assert!(matches!(reply, Some(Ok(Reply::NodeKey { retired: true, .. }))), "{reply:?}");
+    assert_eq!(world.keys_of(0, 1), [world.own_key(1, 0)]);
+    assert_ne!(world.own_key(1, 0), lost);
+}
+
+/// Whoever waits for a rotation hears of it, whatever it comes to.
+#[test]
+fn no_request_for_a_rotation_goes_without_an_answer() {
+    // The old key does not go from the disk.
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.hosts[1].disk_full = true;
+    world.rotate_key(1, false);
+    world.pass(Span::secs(30));
+    let request = world.rotate_key(1, true);
+    assert!(matches!(world.reply(1, request), Some(Err(Refusal::KeyNotStored(_)))));
+    world.hosts[1].disk_full = false;
+    let request = world.rotate_key(1, true);
+    let key = world.own_key(1, 0);
+    assert_eq!(world.reply(1, request), Some(Ok(Reply::NodeKey { key, retired: true })));
+    assert_eq!(world.hosts[1].secrets.len(), 1);
+
+    // It is asked for while the old key goes.
+    let mut world = World::grown(&["a", "b"]);
+    let first = world.ask(1, |request| Input::RotateNodeKey { request, finish: true });
+    let mut late = None;
+    for _ in 0..1000 {
+        let Some((host, input)) = world.inbox.pop_front() else { break };
+        if matches!(&input, Input::WorkDone { done: Done::Kept(_), .. }) && late.is_none() {
+            let request = RequestId(7000);
+            world.hosts[1].mesh.handle(world.now, Input::RotateNodeKey { request, finish: true });
+            late = Some(request);
+        }
+        world.hosts[host].mesh.handle(world.now, input);
+        for host in 0..2 {
+            world.drain(host);
+        }
+        world.replicate();
+    }
+    assert!(matches!(world.reply(1, first), Some(Ok(Reply::NodeKey { retired: true, .. }))));
+    let replied = world.reply(1, late.expect("it goes"));
+    assert!(matches!(replied, Some(Ok(Reply::NodeKey { retired: true, .. }))), "{replied:?}");
+
+    // The mesh is stopped meanwhile.
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.quorum = false;
+    let request = world.rotate_key(1, true);
+    world.command(1, |request| Input::Stop { request, lasting: true });
+    world.pass(Span::secs(8));
+    assert_eq!(world.reply(1, request), Some(Err(Refusal::StoppedMeanwhile)));
 }
 
 #[test]
@@ -192,6 +278,66 @@ fn a_rotation_that_either_key_did_not_sign_changes_nothing() {
     world.log(b, 1 << 100, next(b, good));
     assert_eq!(world.keys_of(0, 1), [public_key(&own), public_key(&fresh)]);
     world.assert_equal();
+}
+
+/// Whoever leads looks at what a member signed before anybody else does.
+#[test]
+fn a_step_that_cannot_be_done_or_is_not_signed_does_not_come_into_the_log() {
+    let (own, fresh, other) = ([2; 32], [77; 32], [78; 32]);
+    let mut world = World::grown(&["a", "b", "c"]);
+    let b = world.id(1);
+    let asked = |world: &mut World, number: u128, step: Step| {
+        let before = world.log.len();
+        let (request, seen) = (Request(number), world.mesh(1).applied_index());
+        let message =
+            Message::Forward { request, seen, body: Box::new(Body::RotateNodeKey { node: b, step }) };
+        world.inbox.push_back((0, Input::Message { from: b, message }));
+        world.pump();
+        world.log.len() - before
+    };
+    let good = rotation(b, 1, own, fresh);
+    let by_other = rotation(b, 1, own, other);
+    let wrong = [
+        Rotation { by_old: by_other.by_old.clone(), ..good.clone() },
+        Rotation { by_new: by_other.by_new.clone(), ..good.clone() },
+        rotation(b, 2, own, fresh),
+        rotation(b, 1, other, fresh),
+        rotation(b, 1, own, [1; 32]),
+    ];
+    for (place, wrong) in wrong.into_iter().enumerate() {
+        assert_eq!(asked(&mut world, 100 + place as u128, Step::Next(wrong)), 0, "{place}");
+    }
+    let retire =
+        |number, signature: &Bytes| Step::Retire { number, signature: signature.clone(), hurry: true };
+    assert_eq!(asked(&mut world, 200, retire(1, &good.by_new)), 0, "nothing is under way");
+    assert_eq!(asked(&mut world, 201, Step::Next(good.clone())), 1);
+    assert_eq!(asked(&mut world, 202, retire(1, &good.by_new)), 0, "it says something else");
+    let Done::Signature(end) = perform(&Job::Sign { key: good.new, message: good.retirement(b) }, &[fresh])
+    else {
+        unreachable!()
+    };
+    assert_eq!(asked(&mut world, 203, retire(1, &end.into())), 1);
+    assert_eq!(world.keys_of(0, 1), [good.new]);
+}
+
+#[test]
+fn a_step_that_is_refused_for_what_it_is_is_tried_ever_less_often() {
+    let mut world = World::grown(&["a", "b"]);
+    // The next key that the world makes is another member's.
+    let (mut next, b) = ([2; 32], world.id(1));
+    next[31] += 1;
+    world.log(world.id(0), 1 << 100, self::next(world.id(0), rotation(world.id(0), 1, [1; 32], next)));
+    let request = world.rotate_key(1, false);
+    let reply = world.reply(1, request);
+    assert!(matches!(reply, Some(Err(Refusal::RotationPutOff { .. }))), "{reply:?}");
+    let mut tries = 0;
+    for _ in 0..3600 {
+        let before = world.mesh(1).next_deadline();
+        world.pass(Span::secs(1));
+        tries += u32::from(world.mesh(1).next_deadline() != before);
+    }
+    assert_eq!(world.keys_of(0, 1).len(), 1);
+    assert!((6..30).contains(&tries), "{tries} tries of {b}");
 }
 
 #[test]
@@ -239,7 +385,7 @@ fn behind() -> World {
     world
 }
 
-fn shows(world: &mut World, of: usize, key: PublicKey, endorsement: Bytes) {
+pub(super) fn shows(world: &mut World, of: usize, key: PublicKey, endorsement: Bytes) {
     let node = world.id(of);
     world.inbox.push_back((0, Input::Stranger { node, key, endorsement }));
     world.pump();
@@ -398,6 +544,56 @@ fn who_leaves_comes_back_under_the_key_it_had_last_and_not_under_one_before() {
     let request = world.rotate_key(1, true);
     assert!(matches!(world.reply(1, request), Some(Ok(Reply::NodeKey { retired: true, .. }))));
     assert_eq!(world.mesh(0).member(world.id(1)).unwrap().rotations.number, 2);
+}
+
+/// Its disk holds two keys, and it does not know any more which of them the mesh knows.
+#[test]
+fn who_left_before_its_old_key_was_gone_joins_under_whichever_is_good() {
+    for crash in [false, true] {
+        let mut world = World::grown(&["a", "b"]);
+        world.hosts[1].disk_full = true;
+        world.rotate_key(1, true);
+        let next = world.own_key(1, 1);
+        let request = world.command(1, |request| Input::Leave { request, force: false });
+        assert_eq!(world.reply(1, request), Some(Ok(Reply::Left)));
+        world.restart(1);
+        assert_eq!(world.hosts[1].shown, world.own_key(1, 0));
+        let token = leaving::invite(&mut world, 0);
+        let request = world.command(1, |request| Input::Join { request, token });
+        world.pass(Span::secs(10));
+        assert!(matches!(world.reply(1, request), Some(Ok(Reply::Joined { .. }))));
+        assert_eq!((world.hosts[1].shown, world.keys_of(0, 1)), (next, Vec::from([next])));
+        if crash {
+            // All that it knows is what it was told when it joined.
+            let roster = world.mesh(0).roster();
+            let membership = world.mesh(1).membership.clone().expect("a member");
+            let stored = crate::mesh::store::Membership { roster, ..membership }.record();
+            let key = (stored.key.space, stored.key.id, stored.key.slot);
+            world.hosts[1].disk.clear();
+            world.hosts[1].disk.insert(key, (1, stored.head));
+            world.quorum = false;
+            world.hosts[1].in_group = false;
+            world.restart(1);
+            assert_eq!(world.hosts[1].shown, next);
+            continue;
+        }
+        world.hosts[1].disk_full = false;
+        world.pass(Span::secs(10));
+        assert_eq!((world.hosts[1].secrets.len(), world.own_key(1, 0)), (1, next));
+    }
+    // If none is, it hears of both.
+    let mut world = World::grown(&["a", "b"]);
+    let others = [[55; 32], [56; 32]];
+    let token = leaving::invite(&mut world, 0);
+    let c = world.add("c");
+    world.hosts[c].secrets = others.to_vec();
+    (world.hosts[c].config.key, world.hosts[c].config.next_key) =
+        (public_key(&others[0]), Some(public_key(&others[1])));
+    world.restart(c);
+    let request = world.command(c, |request| Input::Join { request, token });
+    world.pass(Span::secs(10));
+    assert!(matches!(world.reply(c, request), Some(Err(Refusal::JoinRefused(_)))));
+    assert_eq!(world.hosts[c].shown, public_key(&others[0]));
 }
 
 #[test]
