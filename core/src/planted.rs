@@ -267,6 +267,10 @@ bugs! {
             "whoever waited for entries from the disk is not told that they were read";
         ReadChainNotCompared = "read-chain-not-compared":
             "entries read back are used though their chain is not the one that the log had there";
+        HistoryIgnored = "history-ignored":
+            "what was committed in any history of a log counts as committed in the one it is in after a start";
+        HistoryOutlivesCut = "history-outlives-cut":
+            "a log goes on in its history though what an earlier life took for committed was cut off it";
         OtherMeasureReleased = "other-measure-released":
             "what is proposed is added by one measure and taken off by another (cockroach#31618)";
         CutLogNotSent = "cut-log-not-sent":

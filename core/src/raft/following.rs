@@ -171,6 +171,13 @@ impl Group {
             self.stop(context, what);
             return false;
         }
+        if first <= self.once_committed && !context.planted.has(Bug::HistoryOutlivesCut) {
+            // An earlier life decided that alone, and was wrong. What stands in front of it is the same for those who are right, and only this
+            // replica decided there.
+            rare!(HistoryBegunByACut);
+            self.begin_history(context, first.before());
+            self.write_base(context);
+        }
         if first <= self.log.last().index {
             sometimes!(EntriesTruncated);
             self.log.truncate(first);

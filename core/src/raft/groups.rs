@@ -26,7 +26,7 @@ use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
 use crate::planted::{Bug, Planted};
 use crate::record::{Damaged, Key};
-use crate::rng::Rng;
+use crate::rng::{Purpose, Rng};
 use crate::time::{Instant, Now};
 
 /// Every consensus group that has a replica on this node.
@@ -35,6 +35,7 @@ pub struct Groups {
     config: Config,
     own: NodeId,
     rng: Rng,
+    histories: Rng,
     pub(super) planted: Planted,
     pub(super) groups: Slots,
     loading: BTreeMap<GroupId, Loading>,
@@ -61,6 +62,7 @@ impl Groups {
             shelf: Shelf::new(config.log_bytes, planted),
             config,
             own,
+            histories: rng.beside(Purpose::History),
             rng,
             planted,
             groups: Slots::new(own),
@@ -376,6 +378,7 @@ impl Groups {
         }
         self.groups.insert(Group::new(id, replica, Place::default(), founding, self.planted));
         self.with(now, id, |group, context| {
+            group.begin_history(context, LogIndex(0));
             group.write_base(context);
             group.persist_state();
             group.tell_configuration(context);
@@ -438,6 +441,7 @@ impl Groups {
             own: self.own,
             config: &self.config,
             rng: &mut self.rng,
+            histories: &mut self.histories,
             suspects: &self.suspects,
             planted: self.planted,
             out: &mut self.out,
