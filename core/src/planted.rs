@@ -269,6 +269,8 @@ bugs! {
             "entries read back are used though their chain is not the one that the log had there";
         HistoryIgnored = "history-ignored":
             "what was committed in any history of a log counts as committed in the one it is in after a start";
+        StoredTakenForUndecided = "stored-taken-for-undecided":
+            "a start does not know that what it left on the disk is committed";
         HistoryOutlivesCut = "history-outlives-cut":
             "a log goes on in its history though what an earlier life took for committed was cut off it";
         OtherMeasureReleased = "other-measure-released":

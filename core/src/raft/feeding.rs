@@ -129,10 +129,8 @@ impl Group {
             rare!(ChildTooFarBehind);
             return self.leave(context, member);
         }
-        let Some(previous) = self.log.place(progress.next.before().min(upto)) else {
-            // What is known to be committed ends within a run that is only stored. Others have more of it at hand.
-            return self.leave(context, member);
-        };
+        let previous = progress.next.before().min(upto);
+        let previous = self.log.place(previous).expect("R23: committed, and not within what is only stored");
         let entries = if previous.index < upto {
             self.log.slice(previous.index.next(), upto, context.config.message())
         } else {

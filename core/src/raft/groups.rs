@@ -119,7 +119,10 @@ impl Groups {
             if let Some(mut group) = loading.build(id, applied, self.planted)? {
                 let applied = applied.min(group.log.last().index);
                 group.applied = applied.max(group.applied);
-                group.commit = group.applied;
+                // What is only stored was known to be committed (R23): it is read again, and given to the owner, whoever leads.
+                let stored = group.log.stored_upto().unwrap_or_default();
+                let unknown = self.planted.strikes(Bug::StoredTakenForUndecided, || stored > group.applied);
+                group.commit = if unknown { group.applied } else { group.applied.max(stored) };
                 let end = group.log.last().index;
                 if self.planted.strikes(Bug::WholeLogCommittedAtStart, || group.commit < end) {
                     group.commit = end;
@@ -134,6 +137,8 @@ impl Groups {
                     group.verify(context);
                     if let Standing::Stopped { reason, .. } = &group.standing {
                         context.out.push_back(Output::Stopped { group: id, reason: reason.clone() });
+                    } else {
+                        group.apply(context);
                     }
                 });
             }
@@ -341,6 +346,12 @@ impl Groups {
     #[must_use]
     pub fn shared(&self, group: GroupId, trail: &Trail) -> Option<LogIndex> {
         self.groups.by_id(group).map(|group| group.shared(trail))
+    }
+
+    /// Whether the log of a group is being read from the disk, because its owner was not given all that is only there.
+    #[must_use]
+    pub fn is_read_back(&self, group: GroupId) -> bool {
+        self.groups.by_id(group).is_some_and(Group::awaits_stored)
     }
 
     /// What the log of a group holds and its owner was not given yet, as much of it as can be looked through at once, and whether that is all.

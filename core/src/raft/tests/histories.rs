@@ -48,6 +48,7 @@ fn says_of_its_log(cluster: &mut Cluster, node: usize, log_bytes: u64) -> LogInd
     cluster.log_bytes = log_bytes;
     cluster.crash(node);
     cluster.restart(node);
+    cluster.read_all(node);
     let others: Vec<usize> = (0..cluster.replicas.len()).filter(|&other| other != node).collect();
     let ends = fence(cluster, 77, &[node], &others);
     ends[&node].as_ref().expect("nobody else is asked").certain.index
