@@ -135,7 +135,8 @@ pub(super) struct Group {
     pub(super) applied: LogIndex,
     pub(super) role: Role,
     pub(super) standing: Standing,
-    /// Held here, but perhaps by this replica alone after its disk forgot the others: the end of the log when it learned of that.
+    /// Held here, but perhaps by this replica alone after its disk forgot the others: the end of the log when it learned of that, until more is
+    /// committed.
     pub(super) deluded_upto: LogIndex,
     /// What the others vouched for, by node.
     pub(super) marks: SortedMap<NodeId, Remembered>,

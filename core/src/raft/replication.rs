@@ -474,6 +474,7 @@ impl Group {
     pub(super) fn commit_upto(&mut self, context: &mut Context<'_>, index: LogIndex) {
         if index > self.commit || context.planted.strikes(Bug::CommitGoesBack, || index < self.commit) {
             self.commit = index;
+            self.outlives_delusion();
             self.let_go_of_outdated_state(context);
             if self.relay.is_some() {
                 self.news_for_all();

@@ -196,6 +196,7 @@ impl Loading {
         (group.once_committed, group.history) = (committed.min(group.log.last().index), history);
         group.term = Term(state.term);
         group.era = state.era;
+        group.deluded_upto = LogIndex(state.deluded_upto);
         group.vote = state.vote.and_then(|vote| {
             Some(Member {
                 node: NodeId::from_slice(&vote.node)?,

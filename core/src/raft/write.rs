@@ -17,7 +17,7 @@ use super::segments::RunLimits;
 use super::wire::{wire_configuration, wire_mark, wire_member, wire_place};
 use super::{Output, Written};
 use crate::id::{GroupId, LogIndex, NodeId};
-use crate::planted::Bug;
+use crate::planted::{Bug, Planted};
 use crate::record::{Forget, Key, Owner, Record};
 
 pub(super) const STATE: u8 = 1;
@@ -110,7 +110,7 @@ impl Group {
         }
         let mut marks = self.take_unwritten_marks(context);
         if self.unwritten_state {
-            let state = self.state();
+            let state = self.state(context.planted);
             context.write(Write { group: self.id, what: state, marks: marks.take() });
         }
         if self.log.has_unwritten() {
@@ -147,12 +147,12 @@ impl Group {
 
     /// Gives out term, vote, replica id and standing.
     pub(super) fn write_state(&mut self, context: &mut Context<'_>) {
-        let state = self.state();
+        let state = self.state(context.planted);
         self.give(context, state);
     }
 
     /// Term, vote, replica id and standing, which are not to be written any more.
-    fn state(&mut self) -> What {
+    fn state(&mut self, planted: Planted) -> What {
         self.unwritten_state = false;
         let (renamed_from, stopped, stopped_alone) = match &self.standing {
             Standing::Renamed { old } => (old.to_bytes().to_vec(), String::new(), false),
@@ -171,6 +171,7 @@ impl Group {
             stopped,
             stopped_alone,
             copying,
+            deluded_upto: if planted.has(Bug::DelusionForgotten) { 0 } else { self.deluded_upto.0 },
             era: self.era,
             former: self.former.iter().map(|replica| replica.to_bytes().to_vec()).collect(),
         };
