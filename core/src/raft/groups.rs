@@ -351,7 +351,9 @@ impl Groups {
     /// Whether the log of a group is being read from the disk, because its owner was not given all that is only there.
     #[must_use]
     pub fn is_read_back(&self, group: GroupId) -> bool {
-        self.groups.by_id(group).is_some_and(Group::awaits_stored)
+        let reads =
+            |group: &Group| !matches!(group.standing, Standing::Stopped { .. }) && group.awaits_stored();
+        self.groups.by_id(group).is_some_and(reads)
     }
 
     /// What the log of a group holds and its owner was not given yet, as much of it as can be looked through at once, and whether that is all.
