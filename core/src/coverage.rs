@@ -426,6 +426,9 @@ marks! {
         ForkFound: "two logs held different entries at one place and term";
         CommittedContradicted: "a leader held something else at a place that is committed";
         MemberResumedUnheard: "a member asked for more though its leader had not heard that it waited";
+        HistoryBegunByACut: "what an earlier life took for committed was cut off a log, which is in another history since";
+        DelusionOver: "more was committed than a replica had decided alone";
+        ComparedLater: "a log was not compared with one that others went on from, for it was being read";
         LoadOfARemovedReplica: "entries were read for a replica that is no more";
         MemberHoldsMore: "a member held durably what its leader lacks";
         ConfigurationCut: "a configuration was cut off with its entry";

@@ -267,6 +267,14 @@ bugs! {
             "whoever waited for entries from the disk is not told that they were read";
         ReadChainNotCompared = "read-chain-not-compared":
             "entries read back are used though their chain is not the one that the log had there";
+        HistoryIgnored = "history-ignored":
+            "what was committed in any history of a log counts as committed in the one it is in after a start";
+        StoredTakenForUndecided = "stored-taken-for-undecided":
+            "a start does not know that what it left on the disk is committed";
+        DelusionForgotten = "delusion-forgotten":
+            "a replica that decided alone forgets at a start that it learned of the others, and stops them";
+        HistoryOutlivesCut = "history-outlives-cut":
+            "a log goes on in its history though what an earlier life took for committed was cut off it";
         OtherMeasureReleased = "other-measure-released":
             "what is proposed is added by one measure and taken off by another (cockroach#31618)";
         CutLogNotSent = "cut-log-not-sent":

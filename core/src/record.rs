@@ -80,6 +80,15 @@ pub struct Forget {
     pub below: u64,
 }
 
+/// What the record of a thing says of all records of that thing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// A thing that begins anew is in another history: what was settled in one is not in another.
+    pub history: u64,
+    /// What lies in this history up to that slot was settled when the record was written.
+    pub upto: u64,
+}
+
 /// A stored record that passes its checksum and yet makes no sense to its owner: written by a newer version, or damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record {key:?} cannot be read: {what}")]

@@ -19,6 +19,8 @@ pub enum Purpose {
     Stream = 5,
     /// Heartbeats of pairs.
     Pair = 6,
+    /// Histories of logs.
+    History = 7,
 }
 
 /// A deterministic random stream.
@@ -32,6 +34,12 @@ impl Rng {
         let mut rng = ChaCha8Rng::from_seed(seed);
         rng.set_stream(purpose as u64);
         Self(rng)
+    }
+
+    /// The stream of the same seed for another purpose.
+    #[must_use]
+    pub fn beside(&self, purpose: Purpose) -> Self {
+        Self::stream(self.0.get_seed(), purpose)
     }
 
     /// 64 random bits.

@@ -7,7 +7,7 @@ use super::Node;
 use super::wiring::mesh_entry;
 use crate::id::{GroupId, RequestId};
 use crate::recovery::{LogEnd, LogPlace, LogTrail, RecoverCommand};
-use crate::{mesh, raft};
+use crate::{mesh, raft, rare};
 
 impl Node {
     pub(super) fn recover_mesh(&mut self, request: RequestId, command: RecoverCommand) {
@@ -37,6 +37,11 @@ impl Node {
 
     /// Tells the mesh part how the log compares with one that others went on from.
     pub(super) fn compare(&mut self, trail: LogTrail) {
+        if self.groups.is_read_back(GroupId::CONTROL) {
+            // What it holds has to be looked through. Whoever is out of its mesh is shown that again, whenever it speaks to a member.
+            rare!(ComparedLater);
+            return;
+        }
         let LogPlace { index, term, chain } = trail.end;
         let end = raft::Place { index, term, chain };
         let trail = raft::Trail { end, certain: trail.certain, terms: trail.terms };

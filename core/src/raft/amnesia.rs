@@ -383,6 +383,15 @@ impl Group {
         self.wait_amnesic(context, what);
     }
 
+    /// More came to be committed: once that reaches as far as its delusion may have, nothing of that is left here.
+    pub(super) fn outlives_delusion(&mut self) {
+        if self.deluded_upto > LogIndex(0) && self.commit >= self.deluded_upto {
+            rare!(DelusionOver);
+            self.deluded_upto = LogIndex(0);
+            self.persist_state();
+        }
+    }
+
     /// Whether it was decided, in an earlier term than this one, that this replica alone votes: as far as its disk knows.
     fn decided_alone(&self, context: &Context<'_>, term: Term) -> bool {
         let decided = self.log.configured_at();

@@ -41,6 +41,9 @@ mod field {
     pub(super) const FED: u32 = 7;
 }
 
+/// Bytes of a field of eight bytes.
+const FIXED: usize = 9;
+
 /// Bytes of a field that holds a number; none if it is 0. Fields here have one byte of key.
 fn number_len(value: u64) -> usize {
     if value == 0 { 0 } else { 1 + encoded_len_varint(value) }
@@ -107,12 +110,23 @@ pub(super) fn encode_run(run: &Entries) -> Bytes {
     writer.0.into()
 }
 
-/// What is read of it at every start, as a `RunHead`: it stands behind `before`, and was written when so much was known to be committed.
-pub(super) fn encode_head(run: &Entries, before: Chain, commit: LogIndex) -> Bytes {
+/// What the head of a run says beside what is in the run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    /// The chain of the entry in front of it.
+    pub(super) before: Chain,
+    /// What was known to be committed when it was written.
+    pub(super) commit: LogIndex,
+    /// The history that the log was in then.
+    pub(super) history: u64,
+}
+
+/// What is read of a run at every start, as a `RunHead`.
+pub(super) fn encode_head(run: &Entries, Head { before, commit, history }: Head) -> Bytes {
     let term = run.first().map_or(0, |entry| entry.term.0);
     let change_len = |entry: &Entry| number_len(entry.index.0) + field_len(entry.data.len());
     let changes: usize = run.configurations().map(|entry| field_len(change_len(entry))).sum();
-    let len = number_len(commit.0) + field_len(before.0.len()) + number_len(term) + changes;
+    let len = number_len(commit.0) + field_len(before.0.len()) + number_len(term) + changes + FIXED;
     let mut writer = Writer(Vec::with_capacity(len));
     writer.number(1, commit.0);
     writer.bytes(2, &before.0);
@@ -122,6 +136,8 @@ pub(super) fn encode_head(run: &Entries, before: Chain, commit: LogIndex) -> Byt
         writer.number(1, entry.index.0);
         writer.bytes(2, &entry.data);
     }
+    encode_key(5, WireType::SixtyFourBit, &mut writer.0);
+    writer.0.extend_from_slice(&history.to_le_bytes());
     writer.0.into()
 }
 

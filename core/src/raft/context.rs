@@ -21,6 +21,8 @@ pub(super) struct Context<'a> {
     pub(super) own: NodeId,
     pub(super) config: &'a Config,
     pub(super) rng: &'a mut Rng,
+    /// Names histories of logs.
+    pub(super) histories: &'a mut Rng,
     pub(super) suspects: &'a BTreeSet<NodeId>,
     pub(super) planted: Planted,
     pub(super) out: &'a mut VecDeque<Output>,

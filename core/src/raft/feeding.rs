@@ -130,7 +130,7 @@ impl Group {
             return self.leave(context, member);
         }
         let previous = progress.next.before().min(upto);
-        let previous = self.log.place(previous).expect("R2: committed, and not below the base");
+        let previous = self.log.place(previous).expect("R23: committed, and not within what is only stored");
         let entries = if previous.index < upto {
             self.log.slice(previous.index.next(), upto, context.config.message())
         } else {

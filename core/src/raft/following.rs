@@ -156,10 +156,10 @@ impl Group {
     /// changes another configuration.
     pub(super) fn replace_suffix(&mut self, context: &mut Context<'_>, new: Entries) -> bool {
         let first = new[0].index;
-        let decided = self.decided_upto();
-        if first <= self.log.last().index.min(decided) {
+        if first <= self.log.last().index.min(self.commit) {
             let what = alloc::format!(
-                "a leader wants to replace entry {first}, but everything up to {decided} is committed here"
+                "a leader wants to replace entry {first}, but everything up to {} is committed here",
+                self.commit
             );
             self.contradicted(context, first, what);
             return false;
@@ -170,6 +170,13 @@ impl Group {
                 alloc::format!("entry {index} of a leader changes another configuration than the one here");
             self.stop(context, what);
             return false;
+        }
+        if first <= self.once_committed && !context.planted.has(Bug::HistoryOutlivesCut) {
+            // An earlier life decided that alone, and was wrong. What stands in front of it is the same for those who are right, and only this
+            // replica decided there.
+            rare!(HistoryBegunByACut);
+            self.begin_history(context, first.before());
+            self.write_base(context);
         }
         if first <= self.log.last().index {
             sometimes!(EntriesTruncated);
@@ -223,17 +230,17 @@ impl Group {
             );
             return self.contradicted(context, index, what);
         }
-        let decided = self.decided_upto();
-        if index <= decided {
+        if index <= self.commit {
             rare!(CommittedContradicted);
             let what = alloc::format!(
-                "the leader's log differs at {index}, but everything up to {decided} is committed here"
+                "the leader's log differs at {index}, but everything up to {} is committed here",
+                self.commit
             );
             return self.contradicted(context, index, what);
         }
         sometimes!(AppendRefused);
         // Whole terms at a time: where one entry of a term differs, those before it probably do (section 5.3 of the paper).
-        let committed = self.log.place_upto(decided);
+        let committed = self.log.place_upto(self.commit);
         let place = self.log.before_term_at(index);
         let place = if place.index < committed.index { committed } else { place };
         self.refuse(context, from, number, place);

@@ -130,6 +130,10 @@ impl Group {
         if self.receiving.is_some() {
             return Err("it takes in a state".to_string());
         }
+        if self.awaits_stored() {
+            // What its owner was not given has to be looked through.
+            return Err("its log is being read".to_string());
+        }
         let (own, configuration) = (self.member(context.own), self.log.configuration());
         let survives =
             |member: Member| self.fence.as_ref().is_none_or(|fence| !fence.lost.contains(&member.node));

@@ -129,11 +129,14 @@ pub(super) struct Group {
     pub(super) commit: LogIndex,
     /// What an earlier life knew to be committed, as far as it wrote that down.
     pub(super) once_committed: LogIndex,
+    /// The history that the log is in: what records say was committed counts for theirs (R30).
+    pub(super) history: u64,
     /// Handed to the owner.
     pub(super) applied: LogIndex,
     pub(super) role: Role,
     pub(super) standing: Standing,
-    /// Held here, but perhaps by this replica alone after its disk forgot the others: the end of the log when it learned of that.
+    /// Held here, but perhaps by this replica alone after its disk forgot the others: the end of the log when it learned of that, until more is
+    /// committed.
     pub(super) deluded_upto: LogIndex,
     /// What the others vouched for, by node.
     pub(super) marks: SortedMap<NodeId, Remembered>,
@@ -218,6 +221,7 @@ impl Group {
             log: Log::new(base, configuration, planted),
             commit: base.index,
             once_committed: base.index,
+            history: 0,
             applied: base.index,
             role: Role::Follower { leader: None },
             standing: Standing::Sound,

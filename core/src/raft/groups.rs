@@ -26,7 +26,7 @@ use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::level::Level;
 use crate::planted::{Bug, Planted};
 use crate::record::{Damaged, Key};
-use crate::rng::Rng;
+use crate::rng::{Purpose, Rng};
 use crate::time::{Instant, Now};
 
 /// Every consensus group that has a replica on this node.
@@ -35,6 +35,7 @@ pub struct Groups {
     config: Config,
     own: NodeId,
     rng: Rng,
+    histories: Rng,
     pub(super) planted: Planted,
     pub(super) groups: Slots,
     loading: BTreeMap<GroupId, Loading>,
@@ -61,6 +62,7 @@ impl Groups {
             shelf: Shelf::new(config.log_bytes, planted),
             config,
             own,
+            histories: rng.beside(Purpose::History),
             rng,
             planted,
             groups: Slots::new(own),
@@ -117,7 +119,10 @@ impl Groups {
             if let Some(mut group) = loading.build(id, applied, self.planted)? {
                 let applied = applied.min(group.log.last().index);
                 group.applied = applied.max(group.applied);
-                group.commit = group.applied;
+                // What is only stored was known to be committed (R23): it is read again, and given to the owner, whoever leads.
+                let stored = group.log.stored_upto().unwrap_or_default();
+                let unknown = self.planted.strikes(Bug::StoredTakenForUndecided, || stored > group.applied);
+                group.commit = if unknown { group.applied } else { group.applied.max(stored) };
                 let end = group.log.last().index;
                 if self.planted.strikes(Bug::WholeLogCommittedAtStart, || group.commit < end) {
                     group.commit = end;
@@ -132,6 +137,8 @@ impl Groups {
                     group.verify(context);
                     if let Standing::Stopped { reason, .. } = &group.standing {
                         context.out.push_back(Output::Stopped { group: id, reason: reason.clone() });
+                    } else {
+                        group.apply(context);
                     }
                 });
             }
@@ -341,6 +348,14 @@ impl Groups {
         self.groups.by_id(group).map(|group| group.shared(trail))
     }
 
+    /// Whether the log of a group is being read from the disk, because its owner was not given all that is only there.
+    #[must_use]
+    pub fn is_read_back(&self, group: GroupId) -> bool {
+        let reads =
+            |group: &Group| !matches!(group.standing, Standing::Stopped { .. }) && group.awaits_stored();
+        self.groups.by_id(group).is_some_and(reads)
+    }
+
     /// What the log of a group holds and its owner was not given yet, as much of it as can be looked through at once, and whether that is all.
     #[must_use]
     pub fn not_applied(&self, group: GroupId) -> (Entries, bool) {
@@ -376,6 +391,7 @@ impl Groups {
         }
         self.groups.insert(Group::new(id, replica, Place::default(), founding, self.planted));
         self.with(now, id, |group, context| {
+            group.begin_history(context, LogIndex(0));
             group.write_base(context);
             group.persist_state();
             group.tell_configuration(context);
@@ -438,6 +454,7 @@ impl Groups {
             own: self.own,
             config: &self.config,
             rng: &mut self.rng,
+            histories: &mut self.histories,
             suspects: &self.suspects,
             planted: self.planted,
             out: &mut self.out,

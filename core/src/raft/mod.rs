@@ -33,6 +33,8 @@
 //! - **R17** A receipt speaks for the replica that asked for it, and for no other of its group.
 //! - **R23** to **R26** What is only stored of a log, and what is read back: see [`shelf`].
 //! - **R27** to **R29** Who is fed by others than its leader, see [`relay`].
+//! - **R30** What a record says was committed counts for the history in which its log was then. A log that is created or begins behind a state is
+//!   in another one, and so is one of which something was cut that an earlier life took for committed.
 //! - **R18**, **R19** Nobody waits in silence for what is owed to it, and who owes nothing waits for nothing: see [`idle`].
 
 mod amnesia;

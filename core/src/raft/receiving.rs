@@ -279,6 +279,7 @@ impl Group {
             // Who sends a state vouches for it (rule C2). An append may never follow.
             self.vouched(context, from, term, place, None);
         }
+        self.begin_history(context, place.index);
         self.write_reset(context);
         self.tell_configuration(context);
         sometimes!(StateTaken);

@@ -262,7 +262,7 @@ impl Group {
         let until = context.now + context.config.feed_patience;
         relay.feeder = Feeder::Asked { node, until, heard };
         self.wake_at(until);
-        let last = self.log.place_upto(self.decided_upto());
+        let last = self.log.place_upto(self.commit);
         self.send(context, node, self.term, Body::Feed { last, heard }, When::Now);
     }
 
@@ -345,7 +345,7 @@ impl Group {
             rare!(TermHeardFromFeeder);
             self.enter_term(context, term, None);
         }
-        let committed = self.log.place_upto(self.decided_upto());
+        let committed = self.log.place_upto(self.commit);
         let unseen = context.planted.strikes(Bug::FedRunNotCompared, || {
             append.previous.index == committed.index && append.previous != committed
         });
@@ -371,7 +371,7 @@ impl Group {
         };
         if let Some(first) = new.first() {
             let ahead = new.last().is_some_and(|last| last.term > self.term);
-            if ahead || first.index <= self.decided_upto() || self.log.misfit(&new).is_some() {
+            if ahead || first.index <= self.commit || self.log.misfit(&new).is_some() {
                 return self.distrust_feeder(context);
             }
             if !self.replace_suffix(context, new) {

@@ -111,14 +111,9 @@ impl Group {
         self.log.push(entry);
     }
 
-    /// Entries up to there are not counted as waiting to be committed. What is only stored was decided, in an earlier life if not in this one.
-    pub(super) fn decided_upto(&self) -> LogIndex {
-        self.commit.max(self.log.stored_upto().unwrap_or_default())
-    }
-
-    /// What the entries behind those that are decided weigh, up to `upto`.
+    /// What the entries weigh that wait to be committed, up to `upto`.
     pub(super) fn burden_upto(&self, upto: LogIndex) -> u64 {
-        self.log.range(self.decided_upto().next(), upto).map(burden).sum()
+        self.log.range(self.commit.next(), upto).map(burden).sum()
     }
 
     /// Keeps one progress per other member of the configuration in force.
@@ -463,7 +458,7 @@ impl Group {
         if index > self.commit && (own_term() || context.planted.has(Bug::OldTermCommit)) {
             // Mostly all that waits is decided together.
             let burden = if index == last { leading.uncommitted } else { self.burden_upto(index) };
-            let sizes = || self.log.range(self.decided_upto().next(), index).map(size).sum();
+            let sizes = || self.log.range(self.commit.next(), index).map(size).sum();
             let other = context.planted.strikes(Bug::OtherMeasureReleased, || burden != sizes());
             let burden = if other { sizes() } else { burden };
             if let Role::Leader(leading) = &mut self.role {
@@ -479,6 +474,7 @@ impl Group {
     pub(super) fn commit_upto(&mut self, context: &mut Context<'_>, index: LogIndex) {
         if index > self.commit || context.planted.strikes(Bug::CommitGoesBack, || index < self.commit) {
             self.commit = index;
+            self.outlives_delusion();
             self.let_go_of_outdated_state(context);
             if self.relay.is_some() {
                 self.news_for_all();

@@ -7,7 +7,8 @@
 //! A few of the runs that follow are read ahead.
 //!
 //! Invariants:
-//! - **R23** What is only stored is durable, and was given to the owner here or known to be committed by an earlier life.
+//! - **R23** What is only stored is durable and committed: it was given to the owner here, or an earlier life knew. Then it is given to the owner without
+//!   waiting for anybody.
 //! - **R24** What logs, shelf and loads take is counted as it is, and is within the budget unless nothing can be let go: each group keeps its last
 //!   run, and what is not durable or not applied. One load is made in any case.
 //! - **R25** What is read back is what was appended: its chain ends where the log says, or the node stops and names the record.
@@ -172,7 +173,7 @@ impl Shelf {
         let entries = kept.entries.part(here);
         let skip = (from.0 - before.index.0 - 1) as usize;
         let previous = entries[..skip].iter().fold(before, Place::then);
-        // After a start more may be stored than is known to be committed, and a learner is sent none of that yet.
+        // What is asked for may end within the run, or in front of it.
         let end = upto.min(run.end.index).0.saturating_sub(before.index.0) as usize;
         Some((previous, entries.part(skip..end.max(skip))))
     }
@@ -362,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_run_beyond_what_is_known_to_be_committed_nothing_is_given_but_the_place_in_front() {
+    fn of_a_run_nothing_is_given_beyond_what_is_asked_for_but_the_place_in_front() {
         let mut shelf = Shelf::new(1 << 20, Planted::none());
         let entry = |index| Entry {
             index: LogIndex(index),

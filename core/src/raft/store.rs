@@ -22,7 +22,7 @@ use crate::configuration::{Configuration, Member};
 use crate::digest::Chain;
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::planted::{Bug, Planted};
-use crate::record::{Damaged, Forget, Key, Owner};
+use crate::record::{Damaged, Forget, Key, Owner, Settled};
 use crate::sometimes;
 
 /// Lets every record of a group die.
@@ -32,14 +32,14 @@ pub(super) fn forget_all(group: GroupId) -> impl Iterator<Item = Output> {
         .map(move |space| Output::Forget(Forget { owner: Owner::Raft, space, id: group.0, below: u64::MAX }))
 }
 
-/// Of a record whose payload is read at a start: up to which slot the payloads of its kind need not be, if there is no room for them. What was
-/// known to be committed is not cut any more, and is read when somebody needs it. The last run is read in any case.
+/// Of a record whose payload is read at a start: up to which slot the payloads of its kind need not be, if there is no room for them, in the history
+/// of which it is. What was known to be committed is not cut any more, and is read when somebody needs it.
 #[must_use]
-pub fn recall(key: &Key, head: &Bytes) -> Option<u64> {
+pub fn recall(key: &Key, head: &Bytes) -> Option<Settled> {
     let is_run = (key.owner, key.space) == (Owner::Raft, LOG);
     // One that cannot be read is refused when it is taken.
-    let settled = |head: wire::RunHead| head.commit.min(key.slot.saturating_sub(1));
-    is_run.then(|| wire::RunHead::decode(head.clone()).map_or(0, settled))
+    let settled = |head: wire::RunHead| Settled { history: head.history, upto: head.commit };
+    is_run.then(|| wire::RunHead::decode(head.clone()).map_or_else(|_| Settled::default(), settled))
 }
 
 /// The entries of a stored run of which the first has that slot.
@@ -90,11 +90,11 @@ impl Recorded {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Loading {
     state: Option<wire::HardState>,
-    base: Option<(Place, Configuration)>,
+    base: Option<(Place, Configuration, u64)>,
     /// By slot. They do not overlap.
     runs: BTreeMap<LogIndex, Recorded>,
-    /// What was known to be committed when any of it was written.
-    committed: LogIndex,
+    /// What was known to be committed when any of it was written, by the history of the log.
+    committed: BTreeMap<u64, LogIndex>,
     marks: BTreeMap<NodeId, Mark>,
 }
 
@@ -118,7 +118,8 @@ impl Loading {
             STATE => self.state = Some(read(head)?),
             LOG => {
                 let head: wire::RunHead = read(head)?;
-                self.committed = self.committed.max(LogIndex(head.commit));
+                let committed = self.committed.entry(head.history).or_default();
+                *committed = LogIndex(head.commit).max(*committed);
                 let run = Recorded::new(last_slot, head, payload, payload_len)?;
                 self.take_run(LogIndex(key.slot), run, planted);
             }
@@ -126,7 +127,7 @@ impl Loading {
                 let base: wire::Base = read(head)?;
                 let members =
                     base.configuration.ok_or_else(|| Malformed("a base without configuration".into()))?;
-                self.base = Some((place(base.place.as_ref())?, configuration(&members)?));
+                self.base = Some((place(base.place.as_ref())?, configuration(&members)?, base.history));
             }
             MARKS => {
                 let record: wire::MarkRecord = read(head)?;
@@ -168,7 +169,9 @@ impl Loading {
         applied: LogIndex,
         planted: Planted,
     ) -> Result<Option<Group>, Damaged> {
-        let (Some(state), Some((base, configuration))) = (self.state, self.base) else { return Ok(None) };
+        let (Some(state), Some((base, configuration, history))) = (self.state, self.base) else {
+            return Ok(None);
+        };
         let Some(replica) = ReplicaId::from_slice(&state.replica) else { return Ok(None) };
         if applied < base.index {
             let what = format!(
@@ -180,10 +183,20 @@ impl Loading {
         let mut group = Group::new(id, replica, base, configuration, planted);
         read_log(&mut group.log, id, self.runs)?;
         group.log.all_durable();
-        let stored = group.log.stored_upto().unwrap_or_default();
-        group.once_committed = self.committed.max(stored).min(group.log.last().index);
+        let own = self.committed.get(&history).copied().unwrap_or_default();
+        let all = || self.committed.values().copied().max().unwrap_or_default();
+        let any = planted.strikes(Bug::HistoryIgnored, || all() > own);
+        let committed = if any { all() } else { own }.max(base.index);
+        if let Some(stored) = group.log.stored_upto().filter(|&stored| stored > committed) {
+            let what = format!(
+                "entries up to {stored} were not read, and only those up to {committed} are known to be decided"
+            );
+            return Err(Damaged { key: key(id, LOG, stored.0), what });
+        }
+        (group.once_committed, group.history) = (committed.min(group.log.last().index), history);
         group.term = Term(state.term);
         group.era = state.era;
+        group.deluded_upto = LogIndex(state.deluded_upto);
         group.vote = state.vote.and_then(|vote| {
             Some(Member {
                 node: NodeId::from_slice(&vote.node)?,

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use prost::Message as _;
 use wattle_proto::raft as wire;
 
-use super::codec::{encode_head, encode_run};
+use super::codec::{Head, encode_head, encode_run};
 use super::context::Context;
 use super::entries::Entries;
 use super::group::{Group, Standing};
@@ -16,9 +16,8 @@ use super::message::{Mark, Place};
 use super::segments::RunLimits;
 use super::wire::{wire_configuration, wire_mark, wire_member, wire_place};
 use super::{Output, Written};
-use crate::digest::Chain;
 use crate::id::{GroupId, LogIndex, NodeId};
-use crate::planted::Bug;
+use crate::planted::{Bug, Planted};
 use crate::record::{Forget, Key, Owner, Record};
 
 pub(super) const STATE: u8 = 1;
@@ -47,10 +46,10 @@ pub struct Write {
 enum What {
     /// Term, vote, replica id and standing.
     State(Box<wire::HardState>),
-    /// Entries of one term behind an entry that has that chain, and what was known to be committed then. Whatever stood there and behind goes.
-    Run(Entries, Chain, LogIndex),
-    /// Nothing stands behind that place; it is committed.
-    End(Box<Place>),
+    /// Entries of one term. Whatever stood there and behind goes.
+    Run(Entries, Head),
+    /// Nothing stands from there on.
+    End(LogIndex, Head),
     /// Where the log begins, and the configuration in force there.
     Base(Box<wire::Base>),
 }
@@ -66,8 +65,8 @@ impl Write {
     #[must_use]
     pub fn entries(&self) -> Option<&Entries> {
         match &self.what {
-            What::Run(entries, ..) => Some(entries),
-            What::State(_) | What::Base(_) | What::End(_) => None,
+            What::Run(entries, _) => Some(entries),
+            What::State(_) | What::Base(_) | What::End(..) => None,
         }
     }
 
@@ -77,11 +76,9 @@ impl Write {
         let first = match &self.what {
             What::State(state) => Record::state(key(self.group, STATE, 0), state.encode_to_vec().into()),
             What::Base(base) => Record::state(key(self.group, BASE, 0), base.encode_to_vec().into()),
-            What::End(place) => {
-                log(place.index.next(), encode_head(&Entries::new(), place.chain, place.index))
-            }
-            What::Run(entries, before, commit) => {
-                let head = encode_head(entries, *before, *commit);
+            What::End(first, head) => log(*first, encode_head(&Entries::new(), *head)),
+            What::Run(entries, head) => {
+                let head = encode_head(entries, *head);
                 let (first, last) = (entries[0].index, entries[entries.len() - 1].index);
                 Record { last_slot: last.0, payload: encode_run(entries).into(), ..log(first, head) }
             }
@@ -113,7 +110,7 @@ impl Group {
         }
         let mut marks = self.take_unwritten_marks(context);
         if self.unwritten_state {
-            let state = self.state();
+            let state = self.state(context.planted);
             context.write(Write { group: self.id, what: state, marks: marks.take() });
         }
         if self.log.has_unwritten() {
@@ -123,12 +120,25 @@ impl Group {
             let limits =
                 RunLimits { entries: message.entries.min(RUN.entries), bytes: message.bytes.min(RUN.bytes) };
             while let Some((before, run)) = self.log.take_unwritten(limits) {
-                let what = What::Run(run, before.chain, self.commit);
+                let what = What::Run(run, self.head(before));
                 context.write(Write { group: self.id, what, marks: marks.take() });
             }
             let serial = self.log.writing();
             context.notify(self, Written::Log(serial));
         }
+    }
+
+    /// What is said with the entries behind that place. What an earlier life knew is not forgotten by this one.
+    fn head(&self, before: Place) -> Head {
+        let commit = self.commit.max(self.once_committed);
+        Head { before: before.chain, commit, history: self.history }
+    }
+
+    /// The log is in a history of its own from now on, in which everything up to `upto` is committed (R30). Its base is to be written, which says
+    /// so.
+    pub(super) fn begin_history(&mut self, context: &mut Context<'_>, upto: LogIndex) {
+        self.history = context.histories.u64();
+        self.once_committed = upto;
     }
 
     fn give(&self, context: &mut Context<'_>, what: What) {
@@ -137,12 +147,12 @@ impl Group {
 
     /// Gives out term, vote, replica id and standing.
     pub(super) fn write_state(&mut self, context: &mut Context<'_>) {
-        let state = self.state();
+        let state = self.state(context.planted);
         self.give(context, state);
     }
 
     /// Term, vote, replica id and standing, which are not to be written any more.
-    fn state(&mut self) -> What {
+    fn state(&mut self, planted: Planted) -> What {
         self.unwritten_state = false;
         let (renamed_from, stopped, stopped_alone) = match &self.standing {
             Standing::Renamed { old } => (old.to_bytes().to_vec(), String::new(), false),
@@ -161,6 +171,7 @@ impl Group {
             stopped,
             stopped_alone,
             copying,
+            deluded_upto: if planted.has(Bug::DelusionForgotten) { 0 } else { self.deluded_upto.0 },
             era: self.era,
             former: self.former.iter().map(|replica| replica.to_bytes().to_vec()).collect(),
         };
@@ -177,13 +188,14 @@ impl Group {
         let record = wire::Base {
             place: Some(wire_place(&base)),
             configuration: Some(wire_configuration(&configuration)),
+            history: self.history,
         };
         self.give(context, What::Base(Box::new(record)));
         let forget = |below| Output::Forget(Forget { owner: Owner::Raft, space: LOG, id: self.id.0, below });
         context.out.push_back(forget(base.index.0 + 1));
         if self.log.last() == self.log.base() && !context.planted.has(Bug::CutEntriesRiseAgain) {
             context.out.push_back(forget(u64::MAX));
-            self.give(context, What::End(Box::new(base)));
+            self.give(context, What::End(base.index.next(), self.head(base)));
         }
     }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::planted::Planted;
-use crate::record::Owner;
+use crate::record::{Owner, Settled};
 use crate::rng::{Purpose, Rng};
 
 const CONFIG: Config = Config { rows_may_tear: true, slack_bytes: 2_000 };
@@ -380,4 +380,53 @@ fn the_index_agrees_with_a_naive_twin_over_random_histories() {
             journal.size()
         );
     }
+}
+
+/// A record whose payload is read at a start, of a history in which everything up to a slot is settled.
+fn recalled(slot: u64, history: u8, upto: u8) -> Record {
+    Record { head: Bytes::copy_from_slice(&[history, upto]), ..record(9, slot, b"payload") }
+}
+
+/// Which of these payloads are read where there is room for none.
+fn read_of(records: &[Record]) -> Vec<(u64, bool)> {
+    let mut disk = Disk::default();
+    let mut journal = disk.recover(CONFIG).expect("an empty disk").0;
+    journal.begin(Generation(1));
+    for record in records {
+        journal.append(record.clone());
+        let ticket = disk.write(&mut journal).expect("a row");
+        journal.persisted(ticket);
+    }
+    let recall = |_: &Key, head: &Bytes| {
+        let [history, upto] = head[..] else { return None };
+        Some(Settled { history: u64::from(history), upto: u64::from(upto) })
+    };
+    let mut journal = Journal::new(CONFIG, Planted::none()).recalling(recall, 0);
+    disk.0.iter().for_each(|(&ticket, bytes)| journal.restore(ticket, bytes));
+    let found = journal.recovered().expect("sound");
+    found.into_iter().map(|found| (found.key.slot, found.payload.is_some())).collect()
+}
+
+#[test]
+fn what_is_settled_is_not_read_where_there_is_no_room() {
+    let records =
+        [recalled(1, 1, 0), recalled(2, 1, 1), recalled(3, 1, 2), recalled(4, 1, 2), recalled(5, 1, 2)];
+    assert_eq!(read_of(&records), [(1, false), (2, false), (3, true), (4, true), (5, true)]);
+}
+
+#[test]
+fn what_was_settled_in_one_history_is_not_in_the_next() {
+    let before = (1..=20).map(|slot| recalled(slot, 1, slot as u8 - 1));
+    let records: Vec<_> =
+        before.chain((1..=5).map(|slot| recalled(slot, 2, slot.min(3) as u8 - 1))).collect();
+    let read = read_of(&records);
+    assert!(read[..15].iter().all(|&(slot, read)| slot > 5 && read == (slot == 20)), "{read:?}");
+    assert_eq!(read[15..], [(1, false), (2, false), (3, true), (4, true), (5, true)]);
+}
+
+#[test]
+fn the_last_of_a_thing_is_read_whatever_is_said() {
+    let records: Vec<_> = (1..=3).map(|slot| recalled(slot, 1, 9)).collect();
+    // No row vouches for the last one, so it may be that the one before is.
+    assert_eq!(read_of(&records), [(1, false), (2, true), (3, true)]);
 }

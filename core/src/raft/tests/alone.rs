@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::harness::{Cluster, Disk, GROUP, member};
 use crate::id::GroupId;
+use crate::planted::Planted;
 use crate::raft::{Body, Message, Place, RoleName};
 use crate::time::Span;
 
@@ -284,6 +285,59 @@ fn a_founder_that_forgot_the_other_voters_stops_alone() {
     cluster.settle(Span::secs(2));
     assert_eq!(cluster.role(0), Some(RoleName::Stopped));
     assert!(!cluster.replicas[1].stopped && !cluster.replicas[2].stopped, "it keeps its stop to itself");
+}
+
+/// The same, and it starts anew before it hears more, with most of what it decided on the disk only: committed, by its own word.
+#[test]
+fn a_founder_that_was_alone_knows_that_after_a_start() {
+    was_alone(Planted::none());
+}
+
+fn was_alone(planted: Planted) {
+    let mut cluster = Cluster::with_bug(26, GroupId::CONTROL, (3, 1, 0), planted);
+    cluster.settle(Span::millis(500));
+    cluster.change(&[0], &[1, 2]);
+    cluster.settle(Span::secs(1));
+    let image = cluster.replicas[0].disk.clone();
+    cluster.change(&[0, 1, 2], &[]);
+    cluster.settle(Span::secs(1));
+    the_others_go_on(&mut cluster, image);
+    let (agreed, leaders) = (core::mem::take(&mut cluster.agreed), core::mem::take(&mut cluster.leaders));
+    cluster.cut.extend([between(0, 1), between(0, 2)].concat());
+    cluster.restart(0);
+    cluster.settle(Span::secs(3));
+    for _ in 0..20 {
+        cluster.propose(0, "delusion");
+        cluster.settle(Span::millis(20));
+    }
+    (cluster.agreed, cluster.leaders) = (agreed, leaders);
+    cluster.cut.retain(|&(from, _)| from == 0);
+    cluster.settle(Span::secs(2));
+    assert_eq!(cluster.role(0), Some(RoleName::Amnesic), "somebody else leads");
+    cluster.crash(0);
+    cluster.log_bytes = 0;
+    let others = (core::mem::take(&mut cluster.agreed), core::mem::take(&mut cluster.leaders));
+    cluster.restart(0);
+    cluster.read_all(0);
+    assert!(cluster.commands(0).len() > 15, "it was given what it decided");
+    (cluster.agreed, cluster.leaders) = others;
+    cluster.cut.clear();
+    cluster.settle(Span::secs(4));
+    assert_eq!(cluster.role(0), Some(RoleName::Stopped));
+    assert!(!cluster.replicas[1].stopped && !cluster.replicas[2].stopped, "it keeps its stop to itself");
+    let leader = cluster.leader().expect("the others go on");
+    cluster.propose(leader, "two");
+    cluster.settle(Span::secs(1));
+    assert_eq!(cluster.commands(3 - leader), ["one", "two"]);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_delusion_that_a_start_forgets_is_found() {
+    extern crate std;
+
+    let bug = crate::planted::Bug::DelusionForgotten;
+    assert!(std::panic::catch_unwind(|| was_alone(Planted::only(bug))).is_err());
 }
 
 /// A founder that forgot everybody and has decided much since, in many terms of its own; and two others that have decided less without it, and hold

@@ -17,7 +17,7 @@ fn nodes(places: &[usize]) -> Vec<NodeId> {
 }
 
 /// All survivors are fenced, and say where their logs end, or why not.
-fn fence(
+pub(super) fn fence(
     cluster: &mut Cluster,
     era: u64,
     survivors: &[usize],

@@ -14,7 +14,7 @@ use crate::raft::{
     Body, Config, Entry, EntryKind, Fence, GroupPlace, Groups, Input, Led, Message, Output, Receipt,
     RoleName, recall,
 };
-use crate::record::{Forget, Key, Record};
+use crate::record::{Forget, Key, Record, Settled};
 use crate::rng::{Purpose, Rng};
 use crate::time::{Instant, Now, Span, Wall};
 use crate::when::When;
@@ -157,7 +157,7 @@ impl Cluster {
     }
 
     /// The owner creates the group at each start; where it is already, nothing happens.
-    fn create(&mut self, node: usize) {
+    pub(super) fn create(&mut self, node: usize) {
         let founding = self.founding[node].clone();
         self.tell(node, Input::Create { group: self.group, replica: member(node).replica, founding });
         if let Some(fence) = self.fences.get(&node).cloned() {
@@ -386,9 +386,17 @@ impl Cluster {
         let config = Config { log_bytes: self.log_bytes, ..self.config.clone() };
         let mut groups =
             Groups::new(config, member(node).node, Rng::stream(key, Purpose::Raft), self.planted);
-        let settled = replica.disk.iter().filter_map(|(key, record)| recall(key, &record.head)).max();
-        for (key, record) in &replica.disk {
-            let must = settled.is_none_or(|settled| record.last_slot > settled);
+        let mut settled = BTreeMap::new();
+        let said = |(at, (key, record)): (usize, &(Key, Record))| Some((at, recall(key, &record.head)?));
+        let said: Vec<_> = replica.disk.iter().enumerate().filter_map(said).collect();
+        for (_, Settled { history, upto }) in &said {
+            let known: &mut u64 = settled.entry(*history).or_default();
+            *known = (*known).max(*upto);
+        }
+        let newest = said.last().map(|(at, _)| *at);
+        for (at, (key, record)) in replica.disk.iter().enumerate() {
+            let of = recall(key, &record.head).map(|said| settled[&said.history]);
+            let must = newest == Some(at) || of.is_none_or(|settled| record.last_slot > settled);
             let payload = Some(record.payload.to_bytes()).filter(|_| must || self.log_bytes > SMALL);
             groups
                 .restore(key, record.last_slot, &record.head, (record.payload.len(), payload))

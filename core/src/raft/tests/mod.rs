@@ -6,6 +6,7 @@ mod former_life;
 mod frames;
 mod hand_over;
 mod harness;
+mod histories;
 mod idle;
 mod large;
 mod late;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::force::fence;
 use super::harness::{Cluster, GROUP, member};
 use crate::id::{GroupId, LogIndex, NodeId};
 use crate::planted::Planted;
@@ -171,6 +172,35 @@ fn a_start_leaves_on_the_disk_what_is_settled_and_gives_it_to_its_owner() {
     assert_eq!(cluster.commands(leader).len(), 301);
 }
 
+/// Nobody leads any more, and nobody will: what was decided and is on the disk only is looked through all the same.
+#[test]
+fn a_survivor_that_starts_without_a_quorum_looks_through_what_it_has_stored() {
+    survivor_looks_through(Planted::none());
+}
+
+fn survivor_looks_through(planted: Planted) {
+    let (mut cluster, leader, away) = one_away(49, 150, planted);
+    let other = 3 - leader - away;
+    cluster.crash(leader);
+    let commands = cluster.commands(other);
+    cluster.crash(other);
+    cluster.restart(other);
+    assert!(memory(&cluster, other).stored_runs > 25, "{:?}", memory(&cluster, other));
+    let ends = |cluster: &mut Cluster| {
+        let end = fence(cluster, 77, &[other], &[leader, away]).remove(&other).expect("it says so");
+        end.map(|end| (end, cluster.replicas[other].groups.not_applied(GROUP)))
+    };
+    let why = ends(&mut cluster).expect_err("it reads first");
+    assert!(why.contains("being read"), "{why}");
+    cluster.settle(Span::secs(4));
+    assert_eq!(cluster.leader(), None);
+    let (end, (held, whole)) = ends(&mut cluster).expect("everything was read");
+    assert!(whole && held.len() < 10, "{} entries", held.len());
+    assert!(cluster.commands(other).len() + held.len() >= commands.len());
+    assert!(commands.starts_with(&cluster.commands(other)));
+    assert_eq!(held.last().map(|entry| entry.index), Some(end.last.index));
+}
+
 #[test]
 fn a_log_cut_in_the_middle_of_a_run_that_is_stored_keeps_the_run() {
     let (mut cluster, leader, away) = one_away(44, 120, Planted::none());
@@ -298,6 +328,7 @@ fn planted_bugs_of_what_is_stored_are_found() {
     for (bug, test) in [
         (Bug::EvictedUnsynced, unsynced_stay as fn(Planted)),
         (Bug::ReadChainNotCompared, entries_are_compared),
+        (Bug::StoredTakenForUndecided, survivor_looks_through),
     ] {
         assert!(catch_unwind(|| test(Planted::only(bug))).is_err(), "{}", bug.describe().name);
     }
