@@ -479,6 +479,13 @@ marks! {
         NobodyVotesInItsPlace: "a member could not be taken out, for nothing could be decided without it";
         FencedNotReady: "a replica was fenced and could not say yet where its log ends";
         FenceWithdrawn: "a recovery was withdrawn, and its group went on as before";
+        StreamSealMoved: "a stream whose group lost its quorum came closer to its seal";
+        StreamEndNotKnown: "a survivor could not say yet where its log of a stream ends";
+        StreamSettled: "whoever founded a stream's group anew knew its last message";
+        SealedOut: "a member found that others go on with its stream without it";
+        SealedOutToldSo: "who was shut out of a stream spoke, and was told so";
+        PositionAboveSealMet: "a handler stood above the end at which its authority was sealed";
+        PositionOfOldAuthority: "a handler went on with a position of before a seal";
         EraEntered: "a replica went on under a recovery";
         OtherEraShutOut: "a message of another recovery came to a replica";
         FounderLacksCommitted: "the furthest log lacked what another survivor knows to be committed";

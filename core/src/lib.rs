@@ -41,6 +41,7 @@ pub mod record;
 pub mod recovery;
 pub mod rng;
 pub mod route;
+pub mod sealing;
 mod sorted_map;
 pub mod stream;
 pub mod time;

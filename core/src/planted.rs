@@ -355,6 +355,16 @@ bugs! {
             "a recovery is not taken back while a survivor cannot say where its log ends";
         StoppedAnswersRefused = "stopped-answers-refused":
             "a change that is under way when the mesh stops is answered as not done";
+        SealKeepsAuthority = "seal-keeps-authority":
+            "the seal of a stream leaves it under the authority it had";
+        SealWaitsForOne = "seal-waits-for-one":
+            "where a sealed stream ends is fixed when the first survivor has answered";
+        SealedAtFurthest = "sealed-at-furthest":
+            "a sealed stream goes on from the furthest log by its numbers, though it lacks what another survivor knows to be committed";
+        LostHaveASay = "lost-have-a-say":
+            "who is named lost says where a sealed stream ends";
+        SealNotWritten = "seal-not-written":
+            "a survivor forgets with a restart that it said where its log of a stream ends";
         RecoveryFenceNotWritten = "recovery-fence-not-written":
             "a survivor forgets with a restart that it said where its log ends";
         RecoveryEpochNotRaised = "recovery-epoch-not-raised":
@@ -363,6 +373,12 @@ bugs! {
             "a voter that is evicted goes on being counted among the voters";
     }
     Stream {
+        SealedOutGoesOn = "sealed-out-goes-on":
+            "a source that was named lost and came back goes on accepting";
+        PositionAboveSeal = "position-above-seal":
+            "a handler that stands above the end at which its authority was sealed is taken";
+        OrphansDropped = "orphans-dropped":
+            "what a source accepted that was shut out of its stream is dropped";
         DescriptorWithoutPayload = "descriptor-without-payload":
             "a member appends a descriptor without holding its payload";
         HandlerBeforeCommit = "handler-before-commit":

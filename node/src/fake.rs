@@ -215,9 +215,10 @@ impl State {
                 Ok(Reply::MeshStarted)
             }
             Command::OpenStream { .. } if self.activity == Activity::Stopped => Err(Refusal::MeshStopped),
-            Command::OpenStream { .. } | Command::CloseStream { .. } | Command::Attach { .. } => {
-                Err(Refusal::NoQuorum)
-            }
+            Command::OpenStream { .. }
+            | Command::CloseStream { .. }
+            | Command::SealStream { .. }
+            | Command::Attach { .. } => Err(Refusal::NoQuorum),
             Command::Describe(_) | Command::Update(_) => Err(Refusal::NotMember),
             Command::Config(command) => return self.config(command).into_iter().collect(),
             Command::CloseWriter { .. } => Ok(Reply::WriterClosed),

@@ -4,10 +4,11 @@
 use wattle_core::id::{AttachToken, RequestId, Sequence};
 use wattle_core::node::Input;
 use wattle_core::node::command::Command;
+use wattle_core::sealing::Sealed;
 
 use crate::checker::{
-    Agreement, Configuration, Departures, Handling, Keys, Logs, Recoveries, Registry, Stops, StreamLedger,
-    UpdateLedger, Votes,
+    Agreement, Checked, Configuration, Departures, Handling, Keys, Logs, Recoveries, Registry, Seals, Stops,
+    StreamLedger, UpdateLedger, Votes,
 };
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
 use crate::random::{Draws, Purpose};
@@ -127,6 +128,8 @@ pub struct Books {
     pub departures: Departures,
     /// Who goes on without whom.
     pub recoveries: Recoveries,
+    /// Which streams are sealed.
+    pub seals: Seals,
     /// Who was told to take no part for a while.
     pub stops: Stops,
     /// What was told of keys that give way.
@@ -137,6 +140,17 @@ pub struct Books {
     pub votes: Votes,
     /// Whether a disk lost something in this run that it had reported safe, so that a stream may stop.
     pub may_stop: bool,
+}
+
+impl Books {
+    /// Somebody says how far a stream is sealed.
+    ///
+    /// # Errors
+    /// X28.
+    pub fn sealed(&mut self, stream: usize, sealed: &Sealed) -> Checked {
+        self.seals.told(stream, sealed)?;
+        self.seals.end(stream).map_or(Ok(()), |end| self.streams[stream].sealed(end))
+    }
 }
 
 /// The desk, for the length of one event.

@@ -14,6 +14,7 @@ mod recovery;
 mod relays;
 mod rotations;
 pub(crate) mod scale;
+mod seals;
 mod stops;
 mod storm;
 mod topology;
@@ -54,9 +55,10 @@ fn general(seed: u64) -> Plan {
     stops::stops(&mut plan);
     rotations::rotations(&mut plan);
     relays::relays(&mut plan);
+    seals::seals(&mut plan);
     sort(&mut plan);
     // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
-    if plan.departures.is_empty() {
+    if plan.departures.is_empty() && plan.seal.is_none() {
         scarce(&mut plan);
     }
     updates::settle(&mut plan);
@@ -96,6 +98,7 @@ fn basic(seed: u64, count: usize, fault_phase: Time) -> Plan {
         stops: Vec::new(),
         rotations: Vec::new(),
         recovery: None,
+        seal: None,
         faults,
         beyond_repair,
         forsaken: forsaken(seed, count),

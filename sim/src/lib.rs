@@ -70,6 +70,7 @@ mod rotator;
 mod scarce;
 #[cfg(feature = "planted")]
 pub mod score;
+pub mod sealer;
 pub mod seed;
 mod sender;
 mod settle;

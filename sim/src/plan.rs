@@ -76,6 +76,9 @@ pub struct Plan {
     /// Whether a quorum is lost, and survivors go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryPlan>,
+    /// Whether a source is lost, and its streams are sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<SealPlan>,
     /// What goes wrong, in the order of its beginning.
     #[serde(default)]
     pub faults: Vec<Fault>,
@@ -447,6 +450,19 @@ pub struct RecoveryPlan {
     pub wanders: bool,
     /// Who is named lost, in rising order.
     pub lost: Vec<usize>,
+}
+
+/// A source that is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealPlan {
+    /// When an operator has its streams sealed, at the earliest: not before all nodes were members.
+    #[serde(with = "text::time")]
+    pub at: Time,
+    /// The node that is asked.
+    pub asked_at: usize,
+    /// Who is named lost.
+    pub node: usize,
 }
 
 /// How a member goes.

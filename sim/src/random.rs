@@ -77,6 +77,8 @@ pub enum Purpose {
     Departure = 90,
     /// Members that stop for a while.
     Stop = 92,
+    /// Streams that are sealed without their source.
+    Seal = 100,
     /// Members whose keys give way.
     Rotation = 94,
     /// Where in the world nodes are.

@@ -112,6 +112,11 @@ impl<M: Machine> World<M> {
             checked = checked.and_then(|()| self.books.recoveries.seen(node, &status, synced, whose, held));
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
+                let known = Some(stream.instance);
+                let index = self.books.streams.iter().position(|ledger| ledger.instance() == known);
+                if let Some((index, sealed)) = index.zip(stream.seal.as_ref()) {
+                    checked = checked.and_then(|()| self.books.sealed(index, sealed));
+                }
             }
             let told = self.processes[node].disk.told_free();
             checked = checked.and_then(|()| refuses_for_want_of_room(node, told, status.refusing.as_deref()));
@@ -251,7 +256,8 @@ impl<M: Machine> World<M> {
                 Owed::Opening { at, stream } if self.is_severed(stream) || self.is_forsaken(at) => {}
                 Owed::Recovery => missing.note(Owes::All, || what),
                 Owed::Mesh { .. } | Owed::Opening { .. } => missing.note(mesh, || what),
-                Owed::Stream(stream) if self.is_severed(stream) => {}
+                // Its publishers are refused for good, and the rest is judged by the book of seals.
+                Owed::Stream(stream) if self.is_severed(stream) || self.books.seals.begun(stream) => {}
                 Owed::Stream(stream) => missing.note(streams[stream], || what),
             }
         }
@@ -259,7 +265,11 @@ impl<M: Machine> World<M> {
             if self.is_severed(index) {
                 continue;
             }
-            if let Some(what) = ledger.owed().or_else(|| self.unfinished(statuses, index)) {
+            let unfinished = || match self.books.seals.begun(index) {
+                true => self.unsealed(statuses, index),
+                false => self.unfinished(statuses, index),
+            };
+            if let Some(what) = ledger.owed().or_else(unfinished) {
                 missing.note(streams[index], || what);
             }
         }
@@ -319,6 +329,18 @@ impl<M: Machine> World<M> {
             "stream {index}: accepted {}, replicated {}, processed {}, completed {}: waits for {:?}",
             stream.accepted, stream.replicated, stream.processed, stream.completed, stream.waiting_for
         ))
+    }
+
+    /// How the ends of a sealed stream show that not all is done.
+    fn unsealed(&self, statuses: &[Status], index: usize) -> Option<String> {
+        let plan = &self.plan.streams[index];
+        let ends = [plan.source, plan.target].map(|node| self.processes[node].id());
+        let ledger = &self.books.streams[index];
+        let known = ledger.instance();
+        let own = statuses.iter().filter(|status| ends.contains(&status.node));
+        let shown = own.flat_map(|status| status.streams.iter().map(|stream| (status.node, stream)));
+        let shown: Vec<_> = shown.filter(|(_, stream)| Some(stream.instance) == known).collect();
+        self.books.seals.owed(index, ledger.void(), ends[0], &shown)
     }
 
     fn finish(&mut self, statuses: &[Status], given_up: Option<String>) {

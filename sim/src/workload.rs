@@ -17,6 +17,7 @@ use crate::processor::Processor;
 use crate::publisher::Publisher;
 use crate::registrar::Registrar;
 use crate::rotator::Rotator;
+use crate::sealer::Sealer;
 use crate::sender::Sender;
 use crate::stopper::Stopper;
 use crate::task::Task;
@@ -56,6 +57,7 @@ pub struct Workload {
     stoppers: Vec<Stopper>,
     rotators: Vec<Rotator>,
     operator: Option<Operator>,
+    sealer: Option<Sealer>,
 }
 
 impl Workload {
@@ -89,6 +91,7 @@ impl Workload {
             stoppers,
             rotators,
             operator: Operator::new(plan),
+            sealer: Sealer::new(plan),
         }
     }
 
@@ -105,6 +108,7 @@ impl Workload {
         self.stoppers.iter_mut().for_each(|stopper| stopper.start(desk));
         self.rotators.iter_mut().for_each(|rotator| rotator.start(desk));
         self.operator.iter_mut().for_each(|operator| operator.start(desk));
+        self.sealer.iter_mut().for_each(|sealer| sealer.start(desk));
     }
 
     /// Somebody goes on.
@@ -124,6 +128,10 @@ impl Workload {
             Actor::Sender(index) => self.senders[index].wake(desk, epoch),
             Actor::Processor(index) => self.processors[index].wake(desk, epoch),
             Actor::Clerk(index) => self.clerks[index].wake(desk),
+            Actor::Operator(1) => {
+                let ready = self.all_joined();
+                self.sealer.iter_mut().for_each(|sealer| sealer.wake(desk, epoch, ready));
+            }
             Actor::Operator(_) => {
                 let ready = self.all_joined();
                 self.operator.iter_mut().for_each(|operator| operator.wake(desk, epoch, ready));
@@ -178,6 +186,9 @@ impl Workload {
             Some(Actor::Stopper(index)) => {
                 self.stoppers[index].reply(desk, request, reply);
                 Ok(())
+            }
+            Some(Actor::Operator(1)) => {
+                self.sealer.as_mut().map_or(Ok(()), |sealer| sealer.reply(desk, request, reply))
             }
             Some(Actor::Operator(_)) => {
                 self.operator.iter_mut().for_each(|operator| operator.reply(desk, request, reply));
@@ -242,6 +253,9 @@ impl Workload {
             Some(Actor::Leaver(index)) => self.leavers[index].lost(desk, Some(request), node),
             Some(Actor::Stopper(index)) => self.stoppers[index].lost(desk, Some(request), node),
             Some(Actor::Rotator(index)) => self.rotators[index].lost(desk, Some(request), node),
+            Some(Actor::Operator(1)) => {
+                self.sealer.iter_mut().for_each(|sealer| sealer.lost(desk, Some(request), node));
+            }
             Some(Actor::Operator(_)) => {
                 self.operator.iter_mut().for_each(|operator| operator.lost(desk, Some(request), node));
             }
@@ -260,6 +274,7 @@ impl Workload {
         self.stoppers.iter_mut().for_each(|stopper| stopper.lost(desk, None, node));
         self.rotators.iter_mut().for_each(|rotator| rotator.lost(desk, None, node));
         self.operator.iter_mut().for_each(|operator| operator.lost(desk, None, node));
+        self.sealer.iter_mut().for_each(|sealer| sealer.lost(desk, None, node));
     }
 
     /// A node is no member any more and joins again, through another. `evicted`: it may not know yet that it is none.
@@ -288,6 +303,7 @@ impl Workload {
         self.leavers.iter_mut().for_each(|leaver| leaver.heal(desk));
         self.stoppers.iter_mut().for_each(|stopper| stopper.heal(desk));
         self.operator.iter_mut().for_each(|operator| operator.heal(desk));
+        self.sealer.iter_mut().for_each(|sealer| sealer.heal(desk));
     }
 
     /// Whether every node was told that it belongs to the mesh.
@@ -322,6 +338,7 @@ impl Workload {
         let stoppers = stoppers.filter_map(|s| s.owed().map(|what| (Owed::Mesh { at: s.node() }, what)));
         let operator =
             self.operator.iter().filter_map(|operator| operator.owed().map(|what| (Owed::Recovery, what)));
+        let sealer = self.sealer.iter().filter_map(|sealer| sealer.owed().map(|what| (Owed::Recovery, what)));
         let publishers = self.publishers.iter();
         let publishers = publishers.filter_map(|p| p.owed().map(|what| (Owed::Stream(p.stream()), what)));
         let handlers = self.handlers.iter().enumerate();
@@ -334,6 +351,7 @@ impl Workload {
             .chain(leavers)
             .chain(stoppers)
             .chain(operator)
+            .chain(sealer)
             .chain(publishers)
             .chain(handlers)
             .chain(senders)

@@ -11,7 +11,8 @@ use wattle_core::work::Done;
 
 use crate::checker::{
     Agreement, Configuration, Departures, Failure, Handling, Keys, Logs, Neighbours, Pauses, Peers,
-    Recoveries, Registry, Relays, Starts, Stops, StreamLedger, Traffic, UpdateLedger, Votes, Watermarks,
+    Recoveries, Registry, Relays, Seals, Starts, Stops, StreamLedger, Traffic, UpdateLedger, Votes,
+    Watermarks,
 };
 use crate::custody::Custody;
 use crate::desk::{Books, Calls};
@@ -156,6 +157,7 @@ impl<M: Machine> World<M> {
             configuration: Configuration::default(),
             departures: Departures::default(),
             recoveries: Recoveries::new(plan.recovery.as_ref().map_or(&[], |recovery| &recovery.lost)),
+            seals: Seals::default(),
             stops: Stops::default(),
             keys: Keys::new(processes.iter().map(|process| (process.id(), process.identity.key))),
             logs: Logs::default(),

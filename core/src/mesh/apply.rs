@@ -5,6 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::entry::{Body, Entry};
+use super::sealing::SettleEnd;
 use super::state::{Effect, Outcome, State};
 use super::store::{Space, closed_record, opened_record, state_record};
 use super::{Applied, Mesh, Output, Stream};
@@ -128,12 +129,24 @@ impl Mesh {
                 self.tell(MeshEvent::StreamOpened { name: name.clone(), instance });
                 None
             }
+            (
+                Effect::Sealed { changed: true, .. },
+                Body::SealStream { name, .. } | Body::SettleEnd(SettleEnd { name, .. }),
+            ) => {
+                self.seal_changed(now, name);
+                None
+            }
+            (Effect::Sealed { changed: true, .. }, Body::ReportEnd(report)) => {
+                self.seal_changed(now, &report.name);
+                None
+            }
             (Effect::Closed(Some(instance)), Body::Close { name }) => {
                 // Until the stored state says so too, a start would take the stream for open.
                 self.closed.insert(*instance, index);
                 if !self.planted.has(Bug::ClosedMarkNotWritten) {
                     self.outputs.push_back(Output::Persist(closed_record(*instance, index)));
                 }
+                self.seal_over(*instance);
                 self.outputs.push_back(Output::StreamClosed { instance: *instance, name: name.to_string() });
                 self.tell(MeshEvent::StreamClosed { name: name.clone(), instance: *instance });
                 None
@@ -186,6 +199,7 @@ impl Mesh {
             }
         }
         self.announce_streams();
+        self.seals_announced(now);
         self.reads.note_applied(now);
         self.watches.begin(index);
         self.serve_watches();
@@ -275,11 +289,12 @@ impl Mesh {
 
     /// Announces an open stream, unless it is known to be closed by a later entry.
     fn announce_stream(&mut self, name: &str) {
-        let Some(stream) = self.state.streams.get(name) else { return };
+        let Some(stream) = self.state.streams.get(name).cloned() else { return };
         if self.closed.contains_key(&stream.instance) {
             return;
         }
-        self.outputs.push_back(stream_opened(stream));
+        self.outputs.push_back(stream_opened(&stream));
+        self.announce_seal(&stream);
     }
 }
 

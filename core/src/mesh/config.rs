@@ -121,6 +121,8 @@ pub struct Config {
     pub caught_up_within: u64,
     /// The pause before a refused or unanswered membership change is tried again.
     pub change_retry: Span,
+    /// How often a member looks again for a word that it owes to the seal of a stream and cannot give yet. Shorter seals sooner.
+    pub seal_retry: Span,
 }
 
 impl Config {
@@ -180,6 +182,7 @@ impl Config {
             voter_pause: Span::secs(5),
             caught_up_within: 64,
             change_retry: Span::secs(1),
+            seal_retry: Span::millis(500),
         }
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::eviction::Evict;
 use super::recovery::Recover;
 use super::rotation::Step;
+use super::sealing::{ReportEnd, SettleEnd};
 use super::transcript::Transcript;
 use super::updates;
 use crate::agreed::Expected;
@@ -82,6 +83,17 @@ pub enum Body {
         /// The stream's name.
         name: String,
     },
+    /// Members of a stream's group are lost for good.
+    SealStream {
+        /// The stream's name.
+        name: String,
+        /// Their names or ids.
+        lost: Vec<String>,
+    },
+    /// A survivor says where its log of a stream ends.
+    ReportEnd(Box<ReportEnd>),
+    /// Whoever founded a stream's group anew says which message was the last.
+    SettleEnd(SettleEnd),
     /// A member says what it is.
     Describe {
         /// The member.

@@ -12,8 +12,11 @@ use super::wire::{JoinMessage, Message};
 use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
 use crate::description::Description;
-use crate::id::{BootId, LaneId, LogIndex, NodeId, RequestId, Term};
+use crate::id::{
+    AuthorityEpoch, BootId, LaneId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
+};
 use crate::recovery::{LogEnd, LogTrail, RecoverCommand};
+use crate::sealing::StreamEnd;
 use crate::work::{Done, PublicKey};
 
 /// What was persisted up to some step; comes back once that is on disk.
@@ -72,6 +75,33 @@ pub enum Input {
         request: RequestId,
         /// Its name.
         name: String,
+    },
+    /// Seal a stream without those who are lost.
+    SealStream {
+        /// Who asks.
+        request: RequestId,
+        /// The stream's name.
+        name: String,
+        /// Names or ids of the lost.
+        lost: Vec<String>,
+    },
+    /// Answers [`super::Output::FenceStream`].
+    StreamEnd {
+        /// Of which stream.
+        instance: StreamInstance,
+        /// For which seal.
+        authority: AuthorityEpoch,
+        /// Where its log ends, or why that cannot be said now.
+        end: Result<StreamEnd, String>,
+    },
+    /// The log that a stream is gone on from is applied here up to its end.
+    StreamSettled {
+        /// Which stream.
+        instance: StreamInstance,
+        /// For which seal.
+        authority: AuthorityEpoch,
+        /// The last message in it.
+        sequence: Sequence,
     },
     /// Say what this node is.
     Describe {

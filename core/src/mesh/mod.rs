@@ -62,6 +62,10 @@
 //! - **M61** What a node proves and signs with is a key that is on its disk; its next key not before the mesh agreed on it.
 //! - **M62** A key that is not known is taken for a member's only if rotations lead to it from one that is.
 //! - **M63** A node whose disk holds nothing but keys it gave up says nothing that counts.
+//! - **M70** A stream's authority grows by one with each seal of it, and with nothing else.
+//! - **M71** Where a sealed stream ends is fixed once: when every survivor has said where its log ends. Who is named lost has no say in it.
+//! - **M72** That end holds whatever a survivor knew to be committed.
+//! - **M73** A survivor says where its log ends only when what it was told of the seal is on its disk.
 //! - **M40** One voter at a time is exchanged for one learner: where that can be committed, the number of voters stays, and the exchanges come to rest.
 //! - **M41** What is remembered of how steadily members were heard is bounded by the members.
 
@@ -101,6 +105,8 @@ mod room;
 mod roster;
 mod rotate;
 pub mod rotation;
+mod sealer;
+mod sealing;
 mod seed;
 mod snapshot;
 mod spread;
@@ -117,6 +123,7 @@ mod writes;
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -132,6 +139,7 @@ pub use join::JOIN_VERSION;
 pub use output::Output;
 pub use parted::Parted;
 pub use recover::View as RecoverView;
+pub use sealing::{ReportEnd, Seal, SettleEnd};
 pub use state::{Member, State, Stream};
 pub use stop::Activity;
 pub use wire::{JoinMessage, Malformed, Message, RosterEntry, valid_region};
@@ -159,6 +167,7 @@ enum Awaited {
     JoinStored(ReplicaId),
     Cursors(updates::Cursors),
     Round,
+    ReportEnd(sealing::ReportEnd),
 }
 
 /// The part.
@@ -226,6 +235,8 @@ pub struct Mesh {
     stopping: stop::Stopping,
     /// Nodes that exist twice.
     doubles: doubles::Doubles,
+    /// What this node owes to seals of streams.
+    sealer: sealer::Sealer,
     /// This node's own keys.
     keys: rotate::Keys,
     awaited: BTreeMap<Receipt, Awaited>,
@@ -263,6 +274,7 @@ impl Mesh {
             closed: BTreeMap::new(),
             stored_join: StoredJoin::default(),
             spare_replica: None,
+            sealer: sealer::Sealer::default(),
             welcome: None,
             told: events::Told::new(),
             describing: describe::Describing::default(),
@@ -360,6 +372,7 @@ impl Mesh {
         self.announce_roster();
         self.announce_streams();
         self.announce_opened();
+        self.seals_announced(now);
         self.updates_changed(now);
     }
 
@@ -383,6 +396,11 @@ impl Mesh {
             }
             Input::CloseStream { request, name } => {
                 self.on_client_request(now, request, Body::Close { name });
+            }
+            Input::SealStream { request, name, lost } => self.on_seal_stream(now, request, name, lost),
+            Input::StreamEnd { instance, authority, end } => self.on_stream_end(instance, authority, end),
+            Input::StreamSettled { instance, authority, sequence } => {
+                self.on_stream_settled(now, instance, authority, sequence);
             }
             Input::Describe { request, description } => self.on_describe(now, request, description),
             Input::Updates(input) => self.on_updates(now, input),
@@ -473,7 +491,7 @@ impl Mesh {
         let recovering = self.recovery.next_deadline();
         let own = [describing, joining, welcome, seeding, requests, control, recovering];
         let others = [admissions, reports, watches, reads, evicting, mode, stopping];
-        let identity = [self.doubles.next_deadline(), self.keys.next_deadline()];
+        let identity = [self.doubles.next_deadline(), self.keys.next_deadline(), self.sealer.next_deadline()];
         own.into_iter().chain(others).chain(identity).flatten().min()
     }
 
@@ -482,8 +500,11 @@ impl Mesh {
         assert!(self.stored <= self.state.applied, "M11: what is stored was applied");
         assert!(self.cut <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
-        // Beside commands: one request per admission, the founding, the node's own change, its description, cursors, its key, and a barrier.
-        let most = self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + 6;
+        // Beside commands: one request per admission, the founding, the node's own change, its description, cursors, its key, a barrier, and words
+        // for seals.
+        let seals = sealer::SEALS_AT_ONCE;
+        let most =
+            self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + seals + 6;
         assert!(self.requests.pending() <= most, "M5: requests are bounded");
         assert!(self.requests.served() <= self.config.served_max, "M5: served requests are bounded");
         assert!(self.requests.served() == 0 || self.control.leading, "M7: only a leader serves");
@@ -505,6 +526,7 @@ impl Mesh {
         self.check_stop();
         self.check_doubles();
         self.check_keys();
+        self.check_seals();
         assert!(
             self.control.remembered() <= self.state.members.len() + 1,
             "M41: of whom is remembered that it was away"
@@ -659,6 +681,10 @@ impl Mesh {
             Some(Awaited::JoinStored(replica)) => self.on_join_stored(now, replica),
             Some(Awaited::Cursors(stored)) => self.on_cursors_stored(now, &stored),
             Some(Awaited::Round) => self.on_round_stored(),
+            Some(Awaited::ReportEnd(report)) => {
+                let instance = report.instance;
+                self.say_seal(now, instance, Body::ReportEnd(Box::new(report)));
+            }
             None => {}
         }
     }
@@ -680,6 +706,7 @@ impl Mesh {
         self.on_stop_deadline(now);
         self.on_double_deadline(now);
         self.on_key_deadline(now);
+        self.on_seal_deadline(now);
     }
 
     fn next_number(&mut self) -> u64 {

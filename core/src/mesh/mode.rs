@@ -159,6 +159,10 @@ impl Mesh {
             Body::Found { .. }
             | Body::Update { .. }
             | Body::Evict(_)
+            // What is lost with half of the mesh is what it is for.
+            | Body::SealStream { .. }
+            | Body::ReportEnd(_)
+            | Body::SettleEnd(_)
             | Body::Recover(_)
             // A key that was stolen must not stay good because half of the mesh is away.
             | Body::RotateNodeKey { .. }

@@ -11,11 +11,14 @@ use super::input::Receipt;
 use super::wire::{JoinMessage, Message, RosterEntry};
 use crate::configuration::{Configuration, Member as Replica};
 use crate::epoch::Epoch;
-use crate::id::{BootId, LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance, Term};
+use crate::id::{
+    AuthorityEpoch, BootId, LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance, Term,
+};
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
 use crate::record::{Forget, Record};
 use crate::recovery::{LogPlace, LogTrail};
+use crate::sealing::Sealed;
 use crate::update::UpdateDelivery;
 use crate::when::When;
 use crate::work::{Job, PublicKey};
@@ -214,6 +217,35 @@ pub enum Output {
         source: NodeId,
         /// Who processes.
         target: NodeId,
+    },
+    /// A stream whose group lost its quorum is sealed, or is further on the way to that. Follows [`Output::StreamOpened`]; may be repeated.
+    StreamSealed {
+        /// Its life.
+        instance: StreamInstance,
+        /// How far.
+        sealed: Sealed,
+    },
+    /// Shut the stream's replica here off from its group. Answered by [`super::Input::StreamEnd`].
+    FenceStream {
+        /// Which stream.
+        instance: StreamInstance,
+        /// Under which authority it goes on.
+        authority: AuthorityEpoch,
+        /// Who is taken for lost.
+        lost: Vec<NodeId>,
+    },
+    /// Found the stream's group anew.
+    FoundStream {
+        /// Which stream.
+        instance: StreamInstance,
+        /// Under which authority.
+        authority: AuthorityEpoch,
+        /// No survivor entered a higher term.
+        above: Term,
+        /// Where the log ended when this node said so: it must do so still.
+        holds: LogPlace,
+        /// Who goes on.
+        survivors: Vec<NodeId>,
     },
     /// A stream is closed. May be repeated.
     StreamClosed {

@@ -311,6 +311,7 @@ impl Mesh {
         self.doubles.forget_others(self.own);
         self.told_bounds = None;
         self.spare_replica = None;
+        self.sealer = super::sealer::Sealer::default();
     }
 
     /// What stands beside the state is dead, too. If it comes back with a start, the record of the parting voids it.
@@ -337,7 +338,10 @@ impl Mesh {
             parted.streams.clear();
         }
         let kept: Vec<Stream> = self.kept_streams().cloned().collect();
-        self.outputs.extend(kept.iter().map(super::apply::stream_opened));
+        for stream in kept {
+            self.outputs.push_back(super::apply::stream_opened(&stream));
+            self.announce_seal(&stream);
+        }
     }
 
     fn close_admissions(&mut self) {

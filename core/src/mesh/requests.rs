@@ -53,6 +53,8 @@ pub(super) enum Purpose {
     NextKey,
     /// The old one is good no more.
     RetireKey,
+    /// A word that this node owes to the seal of a stream.
+    Seal(StreamInstance),
 }
 
 #[derive(Clone, Debug)]
@@ -111,6 +113,7 @@ impl Requests {
             | Purpose::Founding
             | Purpose::NextKey
             | Purpose::RetireKey
+            | Purpose::Seal(_)
             | Purpose::OwnChange => None,
         };
         pending.into_iter().filter_map(client).collect()
@@ -433,6 +436,7 @@ impl Mesh {
                 let reply = match effect {
                     Effect::Opened { instance, created } => Ok(Reply::StreamOpened { instance, created }),
                     Effect::Closed(_) => Ok(Reply::StreamClosed),
+                    Effect::Sealed { instance, .. } => self.sealed_reply(instance),
                     Effect::Updates(updates::Effect::PolicySet) => Ok(Reply::Update(UpdateReply::PolicySet)),
                     Effect::ConfigSet(version) | Effect::Configured(version) => {
                         Ok(Reply::Config(ConfigReply::Written { version }))
@@ -464,7 +468,8 @@ impl Mesh {
             }
             (Purpose::Describe, result) => self.on_described(now, result),
             (Purpose::NextKey | Purpose::RetireKey, result) => self.on_rotation_decided(now, &result),
-            (Purpose::Founding | Purpose::OwnChange | Purpose::Cursors, _) => {}
+            // What is still owed then is said again.
+            (Purpose::Founding | Purpose::OwnChange | Purpose::Cursors | Purpose::Seal(_), _) => {}
         }
     }
 
@@ -479,7 +484,7 @@ impl Mesh {
             Purpose::Update { kind, id, waits } => self.on_update_decided((kind, id), waits, Err(refusal)),
             Purpose::Describe => self.on_described(now, Err(refusal)),
             Purpose::NextKey | Purpose::RetireKey => self.on_rotation_decided(now, &Err(refusal)),
-            Purpose::Founding | Purpose::OwnChange | Purpose::Cursors => {}
+            Purpose::Founding | Purpose::OwnChange | Purpose::Cursors | Purpose::Seal(_) => {}
         }
     }
 

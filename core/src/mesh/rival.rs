@@ -81,12 +81,16 @@ fn asked_for(data: &[u8]) -> bool {
         | Body::Update { .. }
         | Body::Describe { .. }
         | Body::Recover(_)
+        // Words of survivors, which say them until they see that they are heard.
+        | Body::ReportEnd(_)
+        | Body::SettleEnd(_)
         | Body::Forbidden { .. }
         | Body::Updates(Change::Processed { .. }) => false,
         Body::Admit(_)
         | Body::AdmitByKey { .. }
         | Body::Open { .. }
         | Body::Close { .. }
+        | Body::SealStream { .. }
         | Body::Updates(_)
         | Body::SetConfig { .. }
         | Body::DeleteConfig { .. }

@@ -50,7 +50,7 @@ impl Rotations {
 impl Stream {
     /// The most it takes of the encoded state.
     pub(super) fn bytes(&self) -> usize {
-        stream_bytes(&self.name)
+        stream_bytes(&self.name) + self.seal_bytes()
     }
 }
 

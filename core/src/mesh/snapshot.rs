@@ -1,5 +1,6 @@
 //! The state as bytes: for snapshots, for the record beside which the log is compacted, and for comparing members.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use super::join_key::JoinKey;
 use super::recovery::{recovered_in, recovered_out};
 use super::room::{TABLES_BYTES_MAX, description_bytes};
 use super::rotation::{rotations_in, rotations_out};
+use super::sealing::{seal_in, seal_out};
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
 use super::table::Table;
 use super::updates;
@@ -193,6 +195,7 @@ pub(super) fn stream_out(stream: &Stream) -> proto::Stream {
         target: id_bytes(stream.target.to_bytes()),
         opened: stream.opened.0,
         index: stream.index.0,
+        seal: stream.seal.as_deref().map(seal_out),
     }
 }
 
@@ -204,6 +207,7 @@ pub(super) fn stream_in(stream: proto::Stream) -> Result<Stream, Malformed> {
         target: wire::node(&stream.target)?,
         opened: Wall(stream.opened),
         index: LogIndex(stream.index),
+        seal: stream.seal.map(|seal| seal_in(seal).map(Box::new)).transpose()?,
     })
 }
 

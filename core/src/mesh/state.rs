@@ -1,5 +1,6 @@
 //! The replicated state: equal at every member after the same entry, and changed by nothing but entries.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -11,6 +12,7 @@ use super::eviction::{Evicted, Eviction};
 use super::join_key::JoinKey;
 use super::room::stream_bytes;
 use super::rotation::{Rotations, Step};
+use super::sealing::Seal;
 use super::table::Table;
 use super::updates::{self, Updates};
 use crate::description::Described;
@@ -83,6 +85,8 @@ pub struct Stream {
     pub opened: Wall,
     /// The entry that opened it.
     pub index: LogIndex,
+    /// What became of it, if its group lost its quorum.
+    pub seal: Option<Box<Seal>>,
 }
 
 /// A request that was decided.
@@ -114,6 +118,13 @@ pub enum Effect {
     },
     /// A stream is closed; `None` if this is only remembered.
     Closed(Option<StreamInstance>),
+    /// A stream is sealed, or is further on the way to that.
+    Sealed {
+        /// Its life.
+        instance: StreamInstance,
+        /// Whether this entry changed anything.
+        changed: bool,
+    },
     /// What a member says of itself is known.
     Described(NodeId),
     /// Something about updates.
@@ -290,6 +301,9 @@ impl State {
             Body::Close { .. } if done => Ok(Effect::Closed(None)),
             // There may have been none of that name, or the mesh was critical: nothing was done.
             Body::Close { .. } => Err(Refusal::Busy),
+            Body::SealStream { name, .. } => self.recall_seal(name, done),
+            Body::ReportEnd(report) => self.recall_seal(&report.name, done),
+            Body::SettleEnd(settled) => self.recall_seal(&settled.name, done),
             Body::Describe { node, .. } if done => Ok(Effect::Described(*node)),
             Body::Describe { .. } => Err(Refusal::Busy),
             Body::RotateNodeKey { node, step } if done => {
@@ -359,6 +373,9 @@ impl State {
                 }
                 None => Err(Refusal::UnknownStream(name.clone())),
             },
+            Body::SealStream { name, lost } => self.seal_stream(name, lost),
+            Body::ReportEnd(report) => self.report_end(entry.origin, report),
+            Body::SettleEnd(settled) => self.settle_end(entry.origin, settled),
             Body::Describe { node, described } => self.describe(entry.origin, *node, described),
             Body::Updates(change) => {
                 let done = self.updates.apply(entry.origin, self.time, change, &self.members);
@@ -520,7 +537,8 @@ impl State {
         if let Some(stream) = self.streams.get(name) {
             return Ok(Effect::Opened { instance: stream.instance, created: false });
         }
-        let stream = Stream { name: name.into(), instance, source, target, opened: self.time, index };
+        let stream =
+            Stream { name: name.into(), instance, source, target, opened: self.time, index, seal: None };
         self.bytes += stream.bytes();
         self.streams.insert(name.into(), stream);
         Ok(Effect::Opened { instance, created: true })
@@ -582,6 +600,7 @@ impl State {
         assert_eq!(instances.len(), self.streams.len(), "M4: no two streams share an instance");
         for stream in self.streams.values() {
             assert_ne!(stream.source, stream.target, "M4: a stream has two ends");
+            stream.check_seal();
             assert!(stream.index <= self.applied, "M1: nothing comes from entries not applied");
         }
         assert_eq!(self.decided.len(), self.decisions.len(), "M4: decisions are remembered once");

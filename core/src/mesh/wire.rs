@@ -13,6 +13,7 @@ use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{evict_in, evict_out};
 use super::recovery::{self, RecoveryMessage};
 use super::rotation;
+use super::sealing;
 use super::token::Secret;
 use super::updates::{self, Cursors};
 use crate::agreed::{CHANGES_MAX, Expected, VALUE_BYTES_MAX};
@@ -348,6 +349,11 @@ fn body_out(body: &Body) -> proto::Body {
             Kind::Open(proto::Open { name: name.clone(), source: source.clone(), target: target.clone() })
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
+        Body::SealStream { name, lost } => {
+            Kind::SealStream(proto::SealStream { name: name.clone(), lost: lost.clone() })
+        }
+        Body::ReportEnd(report) => Kind::ReportEnd(sealing::report_out(report)),
+        Body::SettleEnd(settled) => Kind::SettleEnd(sealing::settle_out(settled)),
         Body::Describe { node, described } => Kind::Describe(describe_out(*node, described)),
         Body::Updates(change) => updates::change_out(change),
         Body::SetConfig { key, value, expected } => Kind::SetConfig(proto::SetConfig {
@@ -402,6 +408,11 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
             target: text(o.target, TEXT_MAX)?,
         },
         Kind::Close(c) => Body::Close { name: text(c.name, TEXT_MAX)? },
+        Kind::SealStream(s) => {
+            Body::SealStream { name: text(s.name, TEXT_MAX)?, lost: sealing::lost_in(s.lost)? }
+        }
+        Kind::ReportEnd(report) => Body::ReportEnd(Box::new(sealing::report_in(report)?)),
+        Kind::SettleEnd(settled) => Body::SettleEnd(sealing::settle_in(settled)?),
         Kind::Describe(describe) => {
             let (node, described) = describe_in(describe)?;
             Body::Describe { node, described }

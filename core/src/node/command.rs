@@ -12,6 +12,7 @@ use crate::id::{
     WriterId, WriterSequence,
 };
 use crate::recovery::{RecoverCommand, RecoverRefusal, RecoverReply};
+use crate::sealing::{SealRefusal, Sealed};
 use crate::time::Span;
 use crate::update::{Lagging, UpdateCommand, UpdateKind, UpdateReply};
 use crate::work::PublicKey;
@@ -44,6 +45,14 @@ pub enum Command {
     CloseStream {
         /// Its name.
         name: String,
+    },
+    /// Members of a stream's group are lost for good, and with them its quorum: seal the stream, and go on without them. Answered by
+    /// [`Reply::StreamSealed`]; asking again tells how far that is.
+    SealStream {
+        /// The stream's name.
+        name: String,
+        /// Names or ids of those who are lost.
+        lost: Vec<String>,
     },
     /// Something about agreed configuration. Answered by [`Reply::Config`].
     Config(ConfigCommand),
@@ -165,6 +174,13 @@ pub enum Reply {
     },
     /// The stream is closed.
     StreamClosed,
+    /// The stream is sealed, or is on the way to that.
+    StreamSealed {
+        /// Its life.
+        instance: StreamInstance,
+        /// How far.
+        sealed: Sealed,
+    },
     /// About agreed configuration.
     Config(ConfigReply),
     /// The member is one no more.
@@ -417,6 +433,22 @@ pub enum Refusal {
     /// A recovery of a lost quorum was not done.
     #[error(transparent)]
     Recovery(#[from] RecoverRefusal),
+    /// A stream was not sealed.
+    #[error(transparent)]
+    Seal(#[from] SealRefusal),
+    /// Others go on with the stream without this node (rule D4).
+    #[error("the stream was sealed, and this node is shut out of it: {0}")]
+    SealedOut(String),
+    /// A presented position above the end at which its authority was sealed (rule D4).
+    #[error(
+        "the handler's position is {position}, and the stream was sealed at {end}: what it holds above that is void; bring its store back to {end} or          below, or begin another stream"
+    )]
+    AboveSeal {
+        /// The position.
+        position: Sequence,
+        /// The last message in front of the end.
+        end: Sequence,
+    },
     /// Half of the mesh or more cannot be reached.
     #[error(
         "the mesh is CRITICAL: {unreachable} of {members} members cannot be reached from the leader, and until fewer than half are away nothing but an \

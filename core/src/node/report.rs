@@ -120,6 +120,8 @@ impl Node {
     fn stream_status(&self) -> Vec<StreamStatus> {
         let mut streams = self.streams.status();
         for stream in &mut streams {
+            stream.seal = self.mesh.sealed(&stream.name);
+            stream.authority = stream.seal.as_ref().map_or(stream.authority, |seal| seal.authority);
             stream.gone = self.mesh.ends_gone(stream.source, stream.target);
         }
         streams

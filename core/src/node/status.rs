@@ -15,6 +15,7 @@ use crate::mesh::Activity;
 use crate::node::output::Standing;
 use crate::raft::Memory;
 use crate::recovery::RecoveryStatus;
+use crate::sealing::Sealed;
 use crate::time::Span;
 use crate::update::UpdateStatus;
 use crate::work::PublicKey;
@@ -194,6 +195,10 @@ pub struct StreamStatus {
     pub waiting_for: Vec<String>,
     /// Why it stopped, if it did.
     pub stopped: Option<String>,
+    /// How far it is sealed, if its group lost its quorum for good.
+    pub seal: Option<Sealed>,
+    /// Messages that this node accepted and that those who go on without it do not hold; known where it is shut out, once the seal is settled.
+    pub orphaned: Option<u64>,
     /// Its ends that are no members any more: it waits until they are again, or it is sealed.
     pub gone: Vec<NodeId>,
 }
@@ -220,6 +225,8 @@ impl StreamStatus {
             outbox_bytes: 0,
             waiting_for: Vec::new(),
             stopped: None,
+            seal: None,
+            orphaned: None,
             gone: Vec::new(),
         }
     }

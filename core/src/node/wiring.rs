@@ -13,12 +13,12 @@ use super::command::Command;
 use super::egress::Outgoing;
 use super::output::{Event, Output};
 use super::parcel::{Held, Parcel};
+use super::without_quorum::founding;
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::record::Owner;
-use crate::recovery::LogPlace;
 use crate::when::When;
 use crate::work::{Done, Job, WorkId};
 use crate::{link, mesh, raft, route, stream};
@@ -217,9 +217,13 @@ impl Node {
             }
             O::ReadReady { context, .. } => self.mesh.handle(now, mesh::Input::ReadReady { context }),
             O::Follows { node } => self.pairs.handle(now, link::pairs::Input::Compare { node }),
-            O::Fenced { era, end, .. } => self.log_ends(era, end),
-            O::Era { era, .. } => self.mesh.handle(now, mesh::Input::Era(era)),
-            O::Founded { era, done, .. } => self.founded(era, done),
+            O::Fenced { group, era, end } if control(group) => self.log_ends(era, end),
+            O::Fenced { group, era, end } => self.stream_ends(group, era, end),
+            O::Era { group, era } if control(group) => self.mesh.handle(now, mesh::Input::Era(era)),
+            // What follows from it is seen when its log is applied; until then the mesh part asks again.
+            O::Era { .. } => {}
+            O::Founded { group, era, done } if control(group) => self.founded(era, done),
+            O::Founded { .. } => {}
             O::Amnesia { group, node, what } => self.event(Event::Amnesia { group, node, what }),
             O::Stopped { group, reason } => {
                 if !control(group) {
@@ -303,9 +307,7 @@ impl Node {
             }
             O::Unfence => self.groups.handle(now, raft::Input::Unfence { group }),
             O::Found { era, above, holds, survivors } => {
-                let LogPlace { index, term, chain } = holds;
-                let founding =
-                    raft::Founding { era, above, holds: raft::Place { index, term, chain }, survivors };
+                let founding = founding(era, above, holds, survivors);
                 self.groups.handle(now, raft::Input::Found { group, founding });
             }
             O::HandOver => self.hand_over(),
@@ -328,6 +330,14 @@ impl Node {
             }
             O::StreamOpened { name, instance, source, target } => {
                 self.stream_opened(name, instance, source, target)
+            }
+            O::StreamSealed { instance, sealed } => {
+                self.streams.handle(now, stream::Input::Sealed { instance, sealed });
+            }
+            O::FenceStream { instance, authority, lost } => self.fence_stream(instance, authority, lost),
+            O::FoundStream { instance, authority, above, holds, survivors } => {
+                let founding = founding(authority.0, above, holds, survivors);
+                self.groups.handle(now, raft::Input::Found { group: instance.into(), founding });
             }
             O::StreamClosed { instance, .. } => {
                 self.streams.handle(now, stream::Input::Closed { instance });
@@ -453,6 +463,9 @@ impl Node {
             }
             O::Installed { instance, taken } => {
                 self.groups.handle(now, raft::Input::Installed { group: instance.into(), taken });
+            }
+            O::Settled { instance, authority, sequence } => {
+                self.mesh.handle(now, mesh::Input::StreamSettled { instance, authority, sequence });
             }
             O::Deliver(delivery) => self.outputs.push_back(Output::Deliver(delivery)),
             O::Reply { request, reply } => {
@@ -583,6 +596,9 @@ impl Node {
                 self.mesh.handle(now, mesh::Input::OpenStream { request, name, source, target });
             }
             C::CloseStream { name } => self.mesh.handle(now, mesh::Input::CloseStream { request, name }),
+            C::SealStream { name, lost } => {
+                self.mesh.handle(now, mesh::Input::SealStream { request, name, lost });
+            }
             C::Describe(description) => {
                 self.mesh.handle(now, mesh::Input::Describe { request, description });
             }

@@ -1,12 +1,13 @@
-//! What the control group and the mesh tell each other of a lost quorum.
+//! What groups and the mesh tell each other of a lost quorum.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Node;
 use super::wiring::mesh_entry;
-use crate::id::{GroupId, RequestId};
+use crate::id::{AuthorityEpoch, GroupId, NodeId, RequestId, StreamInstance, Term};
 use crate::recovery::{LogEnd, LogPlace, LogTrail, RecoverCommand};
+use crate::sealing::StreamEnd;
 use crate::{mesh, raft, rare};
 
 impl Node {
@@ -26,6 +27,34 @@ impl Node {
             end.map(|end| LogEnd { term: end.term, last: place(end.last), certain: place(end.certain) });
         let (held, whole) = self.not_applied();
         self.mesh.handle(self.now, mesh::Input::LogEnd { era, end, held, whole });
+    }
+
+    /// The replica of a stream is shut off from its group: what waits before the gate will not be appended.
+    pub(super) fn fence_stream(
+        &mut self,
+        instance: StreamInstance,
+        authority: AuthorityEpoch,
+        lost: Vec<NodeId>,
+    ) {
+        let group = instance.into();
+        // Whoever answered for an earlier seal may hear of its founder yet.
+        let fence = raft::Fence { eras: (1..=authority.0).collect(), lost };
+        self.groups.handle(self.now, raft::Input::Fence { group, fence });
+        self.gate.forget(group);
+    }
+
+    /// A stream's group is fenced here.
+    pub(super) fn stream_ends(&mut self, group: GroupId, era: u64, end: Result<raft::End, String>) {
+        let instance = group.into();
+        let end = end.map(|end| StreamEnd {
+            term: end.term,
+            last: place(end.last),
+            certain: place(end.certain),
+            terms: self.groups.trail(group, end.certain.index).terms,
+            heard: self.streams.heard_of(instance),
+        });
+        let authority = AuthorityEpoch(era);
+        self.mesh.handle(self.now, mesh::Input::StreamEnd { instance, authority, end });
     }
 
     /// The control group was founded anew here, or not.
@@ -54,6 +83,11 @@ impl Node {
         let (held, whole) = self.groups.not_applied(GroupId::CONTROL);
         (held.iter().map(mesh_entry).collect(), whole)
     }
+}
+
+pub(super) fn founding(era: u64, above: Term, holds: LogPlace, survivors: Vec<NodeId>) -> raft::Founding {
+    let LogPlace { index, term, chain } = holds;
+    raft::Founding { era, above, holds: raft::Place { index, term, chain }, survivors }
 }
 
 fn place(place: raft::Place) -> LogPlace {

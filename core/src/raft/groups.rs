@@ -356,6 +356,12 @@ impl Groups {
         self.groups.by_id(group).is_some_and(reads)
     }
 
+    /// The terms of a group's log behind `certain`, the last of them, each with its first entry.
+    #[must_use]
+    pub fn trail(&self, group: GroupId, certain: LogIndex) -> Trail {
+        self.groups.by_id(group).map(|group| group.trail(certain)).unwrap_or_default()
+    }
+
     /// What the log of a group holds and its owner was not given yet, as much of it as can be looked through at once, and whether that is all.
     #[must_use]
     pub fn not_applied(&self, group: GroupId) -> (Entries, bool) {

@@ -1,5 +1,6 @@
 //! One stream at one of its ends: what source and target have in common.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,6 +20,7 @@ use crate::id::{BootId, LogIndex, NodeId, Sequence, StreamInstance};
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::record::Record;
+use crate::sealing::Sealed;
 use crate::sometimes;
 use crate::time::{Instant, Now};
 
@@ -72,6 +74,10 @@ pub(super) struct Stream {
     pub(super) store: Store,
     pub(super) leading: bool,
     pub(super) stopped: Option<String>,
+    /// Others go on with the stream without this member.
+    pub(super) shut_out: bool,
+    /// What is known of its seal, if its group lost its quorum.
+    pub(super) seal: Option<Box<Sealed>>,
     /// What the group said before the stream was opened here.
     pub(super) early: VecDeque<Input>,
     pub(super) peer: Peer,
@@ -113,6 +119,8 @@ impl Stream {
             store: Store::default(),
             leading: false,
             stopped: None,
+            shut_out: false,
+            seal: None,
             early: VecDeque::new(),
             peer: Peer::default(),
             wanted: BTreeMap::new(),
@@ -158,6 +166,7 @@ impl Stream {
             Part::Target => self.pump_target(common, now),
             Part::Unknown => {}
         }
+        self.settle_seal(common);
         self.maybe_checkpoint(common, now);
     }
 
@@ -204,7 +213,7 @@ impl Stream {
         self.wait_anew(common, moved);
         match self.part {
             Part::Source => self.source_applied(common, now, effect, entry.as_ref()),
-            Part::Target => self.target_applied(effect),
+            Part::Target => self.target_applied(effect, entry.as_ref()),
             Part::Unknown => {}
         }
         if let Effect::Completed { .. } = effect {
@@ -328,6 +337,7 @@ impl Stream {
             Body::Mark(upto) if self.part == Part::Source => self.marked(common, now, upto),
             Body::Mark(_) => {}
             Body::Status(standing) => self.peer_stands(common, now, &standing),
+            Body::SealedOut(_) => {}
         }
         self.arm(common, now);
     }
@@ -362,7 +372,7 @@ impl Stream {
     /// The other end started anew.
     pub(super) fn peer_started(&mut self, common: &mut Common, now: Now, boot: BootId) {
         sometimes!(PeerStartedAnew, self.peer.boot.is_some_and(|known| known != boot));
-        if self.peer.boot == Some(boot) || self.stopped.is_some() {
+        if self.peer.boot == Some(boot) || self.stopped.is_some() || self.alone() {
             return;
         }
         self.news(common, now);

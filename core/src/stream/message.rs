@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::entry::Identity;
-use crate::id::{BootId, Sequence, SessionEpoch, StreamInstance};
+use crate::id::{AuthorityEpoch, BootId, Sequence, SessionEpoch, StreamInstance};
 use crate::payload::Payload;
 
 /// A message between the ends of a stream.
@@ -26,6 +26,8 @@ pub enum Body {
     Mark(Sequence),
     /// Where the sender stands.
     Status(Standing),
+    /// The stream goes on under this authority, without whom this is said to.
+    SealedOut(AuthorityEpoch),
 }
 
 /// The bytes of a batch.

@@ -36,6 +36,8 @@
 //! - **S11** A handler is handed what follows its position without a gap: nobody is attached before it is known where handling goes on,
 //!   and a handler that stands below the mark (unless it replays) or below what is kept must attach again.
 //! - **S12** Who waits at a source is counted, by how long it may wait, and forgotten when it is gone.
+//! - **S13** A member that others go on without accepts nothing and hands nothing over.
+//! - **S14** What goes on without the source takes nothing above the sealed end.
 
 mod admit;
 mod common;
@@ -44,6 +46,7 @@ mod entry;
 mod floor;
 mod member;
 mod message;
+mod seal;
 mod source;
 mod state;
 mod status;
@@ -74,11 +77,9 @@ use crate::id::{
 use crate::node::command::{Position, Refusal, Reply, Waited};
 use crate::node::output::{Delivery, Event};
 use crate::record::{Forget, Key, Record};
+use crate::sealing::Sealed;
 use crate::when::When;
 use crate::work::{Done, Job};
-
-/// The authority under which sequences are given: only the control group moves it, past a lost quorum.
-pub const AUTHORITY: AuthorityEpoch = AuthorityEpoch(0);
 
 /// An applied log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +124,13 @@ pub enum Input {
         source: NodeId,
         /// Who processes.
         target: NodeId,
+    },
+    /// An open stream is sealed, or is further on the way to that. Telling it twice is harmless.
+    Sealed {
+        /// Its life.
+        instance: StreamInstance,
+        /// How far.
+        sealed: Sealed,
     },
     /// A stream is closed: everything of it goes.
     Closed {
@@ -378,6 +386,15 @@ pub enum Output {
         instance: StreamInstance,
         /// Whether the state was taken over, and written in this very step.
         taken: bool,
+    },
+    /// The log that a sealed stream is gone on from is applied here up to its end.
+    Settled {
+        /// Its life.
+        instance: StreamInstance,
+        /// For which seal.
+        authority: AuthorityEpoch,
+        /// The last message in it.
+        sequence: Sequence,
     },
     /// Messages for a handler.
     Deliver(Delivery),

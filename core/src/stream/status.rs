@@ -3,7 +3,6 @@
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
-use super::AUTHORITY;
 use super::common::Common;
 use super::entry::held_weight;
 use super::member::{Part, Stream};
@@ -20,8 +19,7 @@ impl Streams {
     pub fn status(&self) -> Vec<StreamStatus> {
         let each = self.directory.iter().map(|(&instance, ends)| {
             let (source, target, name) = (ends.source, ends.target, ends.name.clone());
-            let ends = StreamStatus::between(source, target, name, instance);
-            let mut status = StreamStatus { authority: AUTHORITY, ..ends };
+            let mut status = StreamStatus::between(source, target, name, instance);
             if let Some(stream) = self.streams.get(&instance) {
                 stream.fill(&mut status);
             }
@@ -62,6 +60,7 @@ impl Stream {
         status.completed = self.head.completed;
         status.released = self.head.completed;
         status.stopped = self.stopped.clone();
+        status.orphaned = self.orphaned();
         if self.part == Part::Source {
             status.accepted = self.source.accepted.max(self.head.taken);
             status.replicated = self.source.replicated.max(self.head.completed);
@@ -83,7 +82,8 @@ impl Stream {
         // Nothing is committed in a session but by the start that opened it, which holds what it commits.
         let opened = self.part == Part::Target && self.peer.boot == Some(self.head.boot);
         let stands = self.peer.standing.is_some() && (opened || self.peer.holds >= status.replicated);
-        let holds = |node: &NodeId| *node != self.other || (stands && !self.peer.silent);
+        let stands = stands && !self.peer.silent && !self.alone();
+        let holds = |node: &NodeId| *node != self.other || stands;
         [status.source, status.target].into_iter().filter(holds).collect()
     }
 
@@ -110,7 +110,11 @@ impl Stream {
                 if self.target.attaching.is_some() {
                     wait("the log to reach the position of the handler that attaches");
                 }
-                if self.peer.silent || self.peer.standing.is_none() {
+                if self.alone() {
+                    if self.seal.as_ref().is_some_and(|seal| seal.sequence.is_none()) {
+                        wait("the seal of the stream to be settled");
+                    }
+                } else if self.peer.silent || self.peer.standing.is_none() {
                     wait("the source to be reachable");
                 }
                 if !self.wanted.is_empty() {
@@ -132,6 +136,7 @@ impl Stream {
         let instance = self.instance;
         assert!(self.floor.applied <= self.head.applied, "S9: the floor of {instance} is above its head");
         assert!(self.floor.taken <= self.head.completed, "S9: {instance} let go of what is not completed");
+        self.check_seal();
         assert!(self.head.completed <= self.head.taken, "S9: {instance} completed more than was taken");
         if self.part == Part::Target {
             self.check_target(common);

@@ -199,6 +199,9 @@ impl Streams {
             Input::Opened { name, instance, source, target } => {
                 self.opened(now, name, instance, source, target)
             }
+            Input::Sealed { instance, sealed } => {
+                self.with(instance, |stream, common| stream.sealed(common, now, sealed));
+            }
             Input::Closed { instance } => self.closed(instance),
             Input::Publish { request, stream, writer, first, messages, wait } => {
                 let wish = Wish { request, writer, first, messages, wait };
@@ -234,8 +237,8 @@ impl Streams {
             Input::Message { from, message } => {
                 let body = message.body;
                 self.with(message.instance, |stream, common| {
-                    if stream.part != Part::Unknown && stream.other == from {
-                        stream.heard(common, now, body);
+                    if stream.part != Part::Unknown {
+                        stream.heard_from(common, now, from, body);
                     }
                 });
             }

@@ -12,7 +12,8 @@ use super::state::LogState;
 use super::writers::Writers;
 use crate::digest::Digest;
 use crate::id::{
-    BootId, LogIndex, MessageId, NodeId, Sequence, SessionEpoch, StreamInstance, WriterId, WriterSequence,
+    AuthorityEpoch, BootId, LogIndex, MessageId, NodeId, Sequence, SessionEpoch, StreamInstance, WriterId,
+    WriterSequence,
 };
 use crate::payload::Payload;
 use crate::time::Wall;
@@ -166,6 +167,7 @@ pub(super) fn encode_message(message: &Message) -> (Bytes, Payload) {
         }
         Body::Want(identity) => Kind::Want(proto::Want { identity: Some(identity_proto(identity)) }),
         Body::Mark(upto) => Kind::Mark(proto::Mark { upto: upto.0 }),
+        Body::SealedOut(authority) => Kind::SealedOut(proto::SealedOut { authority: authority.0 }),
         Body::Status(standing) => Kind::Status(proto::Status {
             boot: id_bytes(standing.boot.to_bytes()),
             peer: id_bytes(standing.peer.to_bytes()),
@@ -206,6 +208,7 @@ pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> 
         }
         Kind::Want(want) => Body::Want(identity(want.identity)?),
         Kind::Mark(mark) => Body::Mark(sequence(mark.upto)?),
+        Kind::SealedOut(out) => Body::SealedOut(AuthorityEpoch(number(out.authority)?)),
         Kind::Status(status) => Body::Status(Standing {
             boot: boot(&status.boot)?,
             peer: boot(&status.peer)?,
@@ -321,6 +324,7 @@ mod tests {
         for body in [
             Body::Status(standing),
             Body::Mark(Sequence(3)),
+            Body::SealedOut(AuthorityEpoch(1)),
             Body::Want(batch_of(2).identity),
             Body::Data(Data {
                 boot: BootId(1),

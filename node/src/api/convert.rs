@@ -7,6 +7,7 @@ use wattle_core::mesh::Activity;
 use wattle_core::node::command::{Position, Receipt, Waited};
 use wattle_core::node::output::{Delivered, MeshMode, Standing};
 use wattle_core::node::status as core;
+use wattle_core::sealing::Sealed;
 use wattle_proto::api;
 
 use super::{errors, mesh_config};
@@ -250,6 +251,24 @@ fn stream(stream: core::StreamStatus) -> api::StreamStatus {
         waiting_for: stream.waiting_for,
         stopped: stream.stopped,
         gone: stream.gone.into_iter().map(node).collect(),
+        seal: stream.seal.map(|sealed| seal(stream.instance, sealed)),
+        orphaned: stream.orphaned,
+    }
+}
+
+/// How far a stream is sealed.
+pub(super) fn seal(stream: StreamInstance, sealed: Sealed) -> api::StreamSeal {
+    let end = sealed.end.map(|(_, place)| place).unwrap_or_default();
+    api::StreamSeal {
+        instance: instance(stream),
+        authority: sealed.authority.0,
+        lost: sealed.lost.into_iter().map(node).collect(),
+        waits_for: sealed.waits_for.into_iter().map(node).collect(),
+        founder: sealed.end.map(|(founder, _)| node(founder)).unwrap_or_default(),
+        end_index: end.index.0,
+        end_term: end.term.0,
+        sequence: sealed.sequence.map(|sequence| sequence.0),
+        heard: sealed.heard.0,
     }
 }
 

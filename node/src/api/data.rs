@@ -12,8 +12,8 @@ use wattle_proto::api::mesh_data_service_server::MeshDataService;
 use wattle_proto::api::{
     CloseClientDataStreamRequest, CloseClientDataStreamResponse, CloseWriterRequest, CloseWriterResponse,
     FindWriterRequest, FindWriterResponse, NodeUpdate, OpenClientDataStreamRequest, PublishRequest,
-    PublishResponse, StreamHandle, SubscribeNodeUpdatesRequest, SubscribeRequest, SubscribeResponse,
-    SubscribeUpdatesRequest, SubscribeUpdatesResponse,
+    PublishResponse, SealClientDataStreamRequest, StreamHandle, StreamSeal, SubscribeNodeUpdatesRequest,
+    SubscribeRequest, SubscribeResponse, SubscribeUpdatesRequest, SubscribeUpdatesResponse,
 };
 
 use super::mesh::{ask, out_of_place};
@@ -93,6 +93,17 @@ impl<W: World> MeshDataService for Data<W> {
     ) -> Result<Response<CloseClientDataStreamResponse>, Status> {
         match ask(&self.world, Command::CloseStream { name: request.into_inner().name }).await? {
             Reply::StreamClosed => Ok(Response::new(CloseClientDataStreamResponse {})),
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn seal_client_data_stream(
+        &self,
+        request: Request<SealClientDataStreamRequest>,
+    ) -> Result<Response<StreamSeal>, Status> {
+        let SealClientDataStreamRequest { name, lost } = request.into_inner();
+        match ask(&self.world, Command::SealStream { name, lost }).await? {
+            Reply::StreamSealed { instance, sealed } => Ok(Response::new(convert::seal(instance, sealed))),
             other => Err(out_of_place(&other)),
         }
     }

@@ -5,6 +5,7 @@ use prost::Message;
 use tonic::{Code, Status};
 use wattle_core::agreed::ConfigRefusal;
 use wattle_core::node::command::{JoinBar, Refusal};
+use wattle_core::sealing::SealRefusal;
 use wattle_io::Ended;
 use wattle_proto::api::{Behind, ErrorDetail, MeshMode, Reason, Refused, WrongNode};
 
@@ -120,6 +121,22 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             Code::FailedPrecondition,
             Reason::StreamStopped,
             "`wattle stream show` says what happened; an operator must decide",
+        ),
+        Refusal::Seal(SealRefusal::NobodyLost | SealRefusal::NotOfStream(_)) => {
+            (Code::InvalidArgument, Reason::NotSealed, "`wattle stream list` shows source and target")
+        }
+        Refusal::Seal(SealRefusal::LostReachable(_)) => (Code::FailedPrecondition, Reason::LostReachable, ""),
+        Refusal::Seal(SealRefusal::Quorum(_)) => (Code::FailedPrecondition, Reason::QuorumLives, ""),
+        Refusal::Seal(SealRefusal::NobodyLeft) => (Code::FailedPrecondition, Reason::NotSealed, ""),
+        Refusal::SealedOut(_) => (
+            Code::FailedPrecondition,
+            Reason::SealedOut,
+            "`wattle stream show` says how many messages this node keeps as orphaned; publish what matters again on another stream",
+        ),
+        Refusal::AboveSeal { .. } => (
+            Code::FailedPrecondition,
+            Reason::AboveSeal,
+            "an operator must decide: restore the handler's store to the sealed end or below, or keep what it holds beyond that and begin another stream",
         ),
         Refusal::StreamClosed => (Code::Aborted, Reason::StreamClosed, ""),
         Refusal::UpdatesFull { .. } => (
@@ -274,6 +291,9 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         | Refusal::ForeignPosition(_)
         | Refusal::StreamStopped(_)
         | Refusal::StreamClosed
+        | Refusal::Seal(_)
+        | Refusal::SealedOut(_)
+        | Refusal::AboveSeal { .. }
         | Refusal::Invalid(_) => {}
     }
     detail

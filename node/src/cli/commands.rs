@@ -8,7 +8,7 @@ use serde_json::json;
 use wattle_core::id::WriterId;
 use wattle_proto::api::{
     CloseClientDataStreamRequest, JoinMeshRequest, MeshStatus, OpenClientDataStreamRequest, Reason,
-    SeedMeshRequest, StreamHandle, StreamStatus, WrongNode,
+    SealClientDataStreamRequest, SeedMeshRequest, StreamHandle, StreamStatus, WrongNode,
 };
 
 use super::{PublishArgs, SubscribeArgs};
@@ -22,6 +22,9 @@ use crate::stop::Stop;
 
 /// How long `stream open` waits for the stream's ends to hear of it.
 const OPEN_WAIT: Duration = Duration::from_secs(2);
+
+/// How long `stream seal` waits for the seal to be settled.
+const SEAL_WAIT: Duration = Duration::from_secs(20);
 
 /// What all of them need.
 pub(super) struct Desk {
@@ -203,6 +206,30 @@ impl Desk {
         .await?;
         self.output.print(|| format!("Stream {name} is closed."), || json!({ "name": name, "closed": true }));
         Ok(())
+    }
+
+    /// Asks until the seal is settled, or it is clear what it waits for.
+    pub(super) async fn seal(&self, name: String, lost: Vec<String>) -> Result<(), Failure> {
+        let seen = self.ask_status().await?;
+        let until = tokio::time::Instant::now() + SEAL_WAIT;
+        loop {
+            let peers = self.finder.peers(None).await?;
+            let (seal, _) = follow(&self.finder, peers, async |client| {
+                let peer = client.peer.clone();
+                let request = SealClientDataStreamRequest { name: name.clone(), lost: lost.clone() };
+                connect::answer(&peer, client.data.seal_client_data_stream(request)).await
+            })
+            .await?;
+            if seal.sequence.is_some() || tokio::time::Instant::now() >= until {
+                let names = Names::of(&seen);
+                self.output.print(
+                    || stream::seal_text(&name, &seal, &names),
+                    || stream::seal_json(&name, &seal, &names),
+                );
+                return Ok(());
+            }
+            tokio::time::sleep(SEAL_WAIT / 100).await;
+        }
     }
 
     pub(super) async fn show(&self, name: String) -> Result<(), Failure> {

@@ -223,6 +223,18 @@ enum StreamCommand {
         /// Its name
         name: String,
     },
+    /// Seal a stream whose source is lost for good: its target goes on without it, up to the end of what it holds
+    ///
+    /// Only for a source that does not come back: what it accepted and the target does not hold is void, whatever publishers were told. Should it come back,
+    /// it serves this stream no more, and keeps what is void until the stream is closed. The target's handler is still given everything up to the sealed end.
+    /// Asking again tells how far that is.
+    Seal {
+        /// Its name
+        name: String,
+        /// Who is lost: name or id; may be given several times
+        #[arg(long, value_name = "NODE", required = true)]
+        lost: Vec<String>,
+    },
     /// List the open streams
     List,
     /// Tell how far a stream has come, who holds it and what it waits for
@@ -376,6 +388,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Config(command) => desk.config(command).await,
                 Command::Stream(StreamCommand::Open { name, from, to }) => desk.open(name, from, to).await,
                 Command::Stream(StreamCommand::Close { name }) => desk.close(name).await,
+                Command::Stream(StreamCommand::Seal { name, lost }) => desk.seal(name, lost).await,
                 Command::Stream(StreamCommand::List) => desk.list().await,
                 Command::Stream(StreamCommand::Show { name }) => desk.show(name).await,
                 Command::Publish(arguments) => desk.publish(arguments).await,

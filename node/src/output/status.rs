@@ -284,9 +284,9 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
         if let Some(why) = &stream.stopped {
             warnings.push(format!("stream {} stopped on this node: {why}", stream.name));
         }
-        if !stream.gone.is_empty() {
+        if !stream.gone.is_empty() && stream.seal.is_none() {
             warnings.push(format!(
-                "stream {} needs a seal, or to be closed: {} no member any more",
+                "stream {} needs a seal (`wattle stream seal`), or to be closed: {} no member any more",
                 stream.name,
                 match stream.gone.len() {
                     1 => format!("{} is", names.list(&stream.gone)),

@@ -1,7 +1,7 @@
 //! `wattle stream list` and `wattle stream show`.
 
 use serde_json::{Value, json};
-use wattle_proto::api::{MeshStatus, StreamStatus};
+use wattle_proto::api::{MeshStatus, StreamSeal, StreamStatus};
 
 use super::{Names, table};
 use crate::api::convert::id_text;
@@ -36,6 +36,12 @@ pub fn list_text(status: &MeshStatus) -> String {
 fn state(stream: &StreamStatus) -> String {
     match &stream.stopped {
         Some(why) => format!("stopped: {why}"),
+        None if stream.seal.as_ref().is_some_and(|seal| seal.sequence.is_none()) => {
+            "is being sealed".to_owned()
+        }
+        None if stream.seal.is_some() => {
+            format!("sealed at {}", stream.seal.as_ref().and_then(|seal| seal.sequence).unwrap_or_default())
+        }
         None if !stream.gone.is_empty() => "needs a seal: an end is no member any more".to_owned(),
         None if !stream.local => "figures are at its ends".to_owned(),
         None if stream.waiting_for.is_empty() => "up to date".to_owned(),
@@ -72,6 +78,8 @@ pub fn merge(source: Option<StreamStatus>, target: Option<StreamStatus>) -> Opti
     merged.waiting_for.retain(|reason| !said_there(reason));
     merged.waiting_for.extend(other.waiting_for);
     merged.stopped = merged.stopped.or(other.stopped);
+    merged.orphaned = merged.orphaned.or(other.orphaned);
+    merged.seal = merged.seal.or(other.seal);
     Some(merged)
 }
 
@@ -125,7 +133,61 @@ pub fn show_text(stream: &StreamStatus, names: &Names, target_known: bool) -> St
     if let Some(why) = &stream.stopped {
         text.push_str(&format!("  stopped     {why}\n"));
     }
+    if let Some(orphaned) = stream.orphaned {
+        text.push_str(&format!(
+            "  orphaned    {orphaned} messages, kept on that node's disk until the stream is closed\n"
+        ));
+    }
+    if let Some(seal) = &stream.seal {
+        text.push_str(&format!("\n{}\n", seal_text(&stream.name, seal, names)));
+    }
     text
+}
+
+/// How far a stream is sealed, and what that means.
+#[must_use]
+pub fn seal_text(name: &str, seal: &StreamSeal, names: &Names) -> String {
+    let (lost, authority, heard) = (names.list(&seal.lost), seal.authority, seal.heard);
+    let Some(end) = seal.sequence else {
+        let waits = match (seal.waits_for.is_empty(), seal.founder.is_empty()) {
+            (false, _) => format!("{} to say where the log ends", names.list(&seal.waits_for)),
+            (true, true) => {
+                "survivors whose logs contradict each other: name one of them lost, too".to_owned()
+            }
+            (true, false) => format!("{} to go on from its log", names.name(&seal.founder)),
+        };
+        return format!(
+            "Stream {name} is being sealed without {lost} (authority {authority}): it waits for {waits}. Repeat the command to see how far that is."
+        );
+    };
+    let beyond = match heard > end {
+        true => format!("Messages up to {heard} were heard of, so at least {} are void", heard - end),
+        false => format!("No message above {end} was heard of"),
+    };
+    format!(
+        "Stream {name} is sealed at message {end}, without {lost}, and goes on under authority {authority} from the log of {} (entry {}, term {}).\n\
+         What {lost} accepted above message {end} is void, whatever publishers were told. {beyond}; there may be more.",
+        names.name(&seal.founder),
+        seal.end_index,
+        seal.end_term
+    )
+}
+
+/// For programs.
+#[must_use]
+pub fn seal_json(name: &str, seal: &StreamSeal, names: &Names) -> Value {
+    let list = |nodes: &[bytes::Bytes]| nodes.iter().map(|node| names.name(node)).collect::<Vec<_>>();
+    json!({
+        "name": name,
+        "instance": id_text(&seal.instance),
+        "authority": seal.authority,
+        "lost": list(&seal.lost),
+        "waits_for": list(&seal.waits_for),
+        "founder": (!seal.founder.is_empty()).then(|| names.name(&seal.founder)),
+        "end": { "index": seal.end_index, "term": seal.end_term },
+        "sequence": seal.sequence,
+        "heard": seal.heard,
+    })
 }
 
 /// For programs.
@@ -150,7 +212,8 @@ pub fn json(stream: &StreamStatus, names: &Names) -> Value {
             "completed": stream.completed, "released": stream.released,
             "holders": stream.holders.iter().map(|holder| names.name(holder)).collect::<Vec<_>>(),
             "handler": stream.handler, "outbox_bytes": stream.outbox_bytes,
-            "waiting_for": stream.waiting_for, "stopped": stream.stopped,
+            "waiting_for": stream.waiting_for, "stopped": stream.stopped, "orphaned": stream.orphaned,
+            "seal": stream.seal.as_ref().map(|seal| seal_json(&stream.name, seal, names)),
             "gone": stream.gone.iter().map(|node| names.name(node)).collect::<Vec<_>>(),
         });
         if let (Value::Object(value), Value::Object(figures)) = (&mut value, figures) {

@@ -30,6 +30,7 @@
 //! | X25 | who was evicted or left is no member, has no link and no vote wherever that is known; all members come to know it, and it itself |
 //! | X26 | survivors of a lost quorum that go on keep what they had applied, and never apply what the lost decided since; the lost are no members there, and at another epoch; none of the lost gives up what it acknowledged |
 //! | X27 | a member that was stopped takes no part, at its next starts too if that was ordered, until it is started: nothing passes it, and it leads nothing that another could |
+//! | X28 | a stream without its source is sealed once, at one message: what was told replicated lies in front of it, nothing behind it is handed over; whoever comes back acknowledges nothing more, and keeps what it accepted |
 //! | X40 | no node takes itself for one that exists twice: starts that follow one another prove nothing, whatever the network repeats and wherever disks were rolled back |
 //! | X41 | a node proves only keys that are on its disk; who knows that a key is retired keeps no connection under it; a sound node is never locked out by a new key; in the end all accept the same |
 //!
@@ -47,6 +48,7 @@ mod peers;
 mod recoveries;
 mod registry;
 mod relay;
+mod seals;
 mod starts;
 mod status;
 mod stops;
@@ -70,6 +72,7 @@ pub use peers::{News, Peers};
 pub use recoveries::Recoveries;
 pub use registry::{Asked as Wished, CALLS_MOST, Ends, Registry, Told};
 pub use relay::Relays;
+pub use seals::Seals;
 pub use starts::Starts;
 pub use status::Watermarks;
 pub use stops::Stops;
@@ -81,7 +84,7 @@ pub use watching::Watched;
 pub use whole::{completed_is_marked, log_is_bounded, nobody_parted, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 27;
+pub const CHECKERS: u32 = 28;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! The ledger of one stream: everything its publishers sent and were told, and what of it was delivered (X2, X3, X4, X9, X10).
 
+use std::collections::BTreeSet;
+
 use wattle_core::id::{GroupId, StreamInstance, WriterId};
 use wattle_core::node::command::{Receipt, Waited};
 use wattle_core::node::output::Delivered;
@@ -55,6 +57,10 @@ pub struct StreamLedger {
     /// The highest sequence for which a handler reported success.
     reported: u64,
     source_rolled_back: bool,
+    /// The last message in front of its end, once it was sealed without its source.
+    end: Option<u64>,
+    /// Messages, by writer and number, that were told accepted and are void since.
+    void: BTreeSet<(usize, u64)>,
 }
 
 impl StreamLedger {
@@ -70,6 +76,8 @@ impl StreamLedger {
             delivered: 0,
             reported: 0,
             source_rolled_back: false,
+            end: None,
+            void: BTreeSet::new(),
         }
     }
 
@@ -227,7 +235,8 @@ impl StreamLedger {
                 message.told_at = now;
             }
         }
-        if receipt.provisional || forgotten {
+        self.void_behind_end(receipt, writer, forgotten)?;
+        if receipt.provisional || forgotten || self.end.is_some_and(|end| high > end) {
             return Ok(());
         }
         let contiguous = high - low == last - first;
@@ -295,6 +304,10 @@ impl StreamLedger {
 
     /// A node answered that it has all of a writer's messages below `next`: that is a promise too.
     pub fn vouched(&mut self, now: Time, writer: usize, next: u64) {
+        if self.end.is_some() {
+            // How much of that lies in front of the end nobody says.
+            return;
+        }
         for number in 1..next {
             if let Some(message) = self.message(writer, number)
                 && message.level.is_none()
@@ -351,6 +364,7 @@ impl StreamLedger {
         if known.delivered {
             return Ok(false);
         }
+        self.in_front_of_end(writer, number, sequence)?;
         ensure!(
             sequence == self.delivered + 1,
             "X1",
@@ -443,6 +457,8 @@ impl StreamLedger {
         Ok(())
     }
 }
+
+mod seal;
 
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,7 @@ pub(crate) fn plan(nodes: usize, seed: u64, length: Time) -> Plan {
         stops: Vec::new(),
         rotations: Vec::new(),
         recovery: None,
+        seal: None,
         faults: faults(nodes, seed, &edges, forming, until),
         beyond_repair: false,
         breaks: None,

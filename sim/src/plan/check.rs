@@ -34,6 +34,7 @@ impl Plan {
         self.check_recovery()?;
         self.check_stops()?;
         self.check_rotations()?;
+        self.check_seal()?;
         for &node in self.forsaken.iter().flat_map(|forsaken| &forsaken.nodes) {
             self.known(node, "who is forsaken")?;
         }
@@ -146,6 +147,19 @@ impl Plan {
         }
         if !self.departures.is_empty() {
             return Err("members go, or are lost with the quorum: not both in one plan".into());
+        }
+        Ok(())
+    }
+
+    fn check_seal(&self) -> Result<(), String> {
+        let Some(seal) = self.seal else { return Ok(()) };
+        self.known(seal.asked_at, "whom the operator asks for a seal")?;
+        self.known(seal.node, "without whom streams are sealed")?;
+        if seal.asked_at == seal.node {
+            return Err("a seal names somebody lost, and asks somebody else".into());
+        }
+        if !self.departures.is_empty() || self.recovery.is_some() {
+            return Err("members go, or streams are sealed without them: not both in one plan".into());
         }
         Ok(())
     }

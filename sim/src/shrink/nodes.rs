@@ -53,6 +53,10 @@ pub(super) fn without(plan: &Plan, gone: usize, heir: usize, heritage: Heritage)
         recovery.asked_at = kept(recovery.asked_at)?;
         smaller.recovery = Some(recovery);
     }
+    if let Some(mut seal) = smaller.seal.take() {
+        (seal.asked_at, seal.node) = (kept(seal.asked_at)?, kept(seal.node)?);
+        smaller.seal = Some(seal);
+    }
     let gone: Vec<usize> = smaller.departures.iter().map(|departure| departure.node).collect();
     if !gone.is_empty() && !hangs_together(&smaller, &gone) {
         smaller.departures.clear();

@@ -28,7 +28,9 @@ impl Toy {
             Command::Describe(_) | Command::Update(_) => {
                 Some(Err(Refusal::Invalid("the toy has no updates".into())))
             }
-            Command::Recover(_) => Some(Err(Refusal::Invalid("the toy is never lost".into()))),
+            Command::SealStream { .. } | Command::Recover(_) => {
+                Some(Err(Refusal::Invalid("the toy is never lost".into())))
+            }
             Command::Invite => Some(Ok(Reply::Token { token: "please".into() })),
             Command::OpenStream { name, source, target } => Some(SHARED.with_borrow_mut(|shared| {
                 let id =

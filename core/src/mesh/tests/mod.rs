@@ -34,6 +34,7 @@ mod registry;
 mod rivals;
 mod room;
 mod rotations;
+mod sealing;
 mod settings;
 mod snapshots;
 mod stolen_keys;
@@ -92,6 +93,13 @@ struct Host {
     held: Vec<Applied>,
     /// Where its log leaves the one that others go on from, if not where the shorter one ends.
     parts_at: Option<LogIndex>,
+    /// How far it was told that streams are sealed.
+    sealed: BTreeMap<StreamInstance, crate::sealing::Sealed>,
+    /// For which seals its replica of a stream is fenced, and founded the group anew.
+    fences: Vec<(StreamInstance, u64)>,
+    foundings: Vec<(StreamInstance, u64)>,
+    /// Where its logs of streams end, if it can say so.
+    stream_end: Option<crate::sealing::StreamEnd>,
     /// Why it does not go on alone, if it is asked.
     cannot_found: Option<String>,
     /// Why it does not say where its log ends.
@@ -238,6 +246,10 @@ impl World {
             unfenced: 0,
             held: Vec::new(),
             parts_at: None,
+            sealed: BTreeMap::new(),
+            fences: Vec::new(),
+            foundings: Vec::new(),
+            stream_end: None,
             cannot_found: None,
             no_end: None,
             leads: 0,
@@ -546,6 +558,11 @@ impl World {
             Output::StreamClosed { instance, .. } => {
                 entry.open.remove(&instance);
                 entry.closed.insert(instance);
+            }
+            Output::StreamSealed { instance, sealed } => drop(entry.sealed.insert(instance, sealed)),
+            Output::FenceStream { instance, authority, .. } => self.stream_fenced(host, instance, authority),
+            Output::FoundStream { instance, authority, holds, .. } => {
+                self.stream_founded(host, instance, authority, holds);
             }
             Output::Endorsement { rotations, .. } => entry.rotations = rotations,
             Output::ShowKey { key, .. } => entry.shown = key,

@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::super::Receipt;
 use super::super::common::{Common, Work};
 use super::super::entry::{Batch, Identity, MESSAGE_OVERHEAD, QUEUED_OVERHEAD, Span};
 use super::super::member::Stream;
-use super::super::{AUTHORITY, Receipt};
 use super::{Item, Waiter};
 use crate::digest::Digest;
 use crate::id::{MessageId, RequestId, Sequence, SessionEpoch, WriterId, WriterSequence};
@@ -105,8 +105,8 @@ impl Stream {
 
     /// Why nothing can be accepted now, whatever it is.
     pub(in crate::stream) fn refusal(&self, common: &Common, more: u64) -> Option<Refusal> {
-        if let Some(reason) = &self.stopped {
-            return Some(Refusal::StreamStopped(reason.clone()));
+        if let Some(refusal) = self.stop_refusal() {
+            return Some(refusal);
         }
         if !common.may_accept(more) {
             sometimes!(NoRoomRefused);
@@ -131,8 +131,8 @@ impl Stream {
 
     fn accept(&mut self, common: &mut Common, wish: Wish) -> Result<(), Refusal> {
         let Wish { request, writer, first, mut messages, wait } = wish;
-        if let Some(reason) = &self.stopped {
-            return Err(Refusal::StreamStopped(reason.clone()));
+        if let Some(refusal) = self.stop_refusal() {
+            return Err(refusal);
         }
         if first.0 == 0 {
             return Err(Refusal::Invalid(String::from("writer sequences begin with 1")));
@@ -401,7 +401,7 @@ impl Stream {
             let receipt = command::Receipt {
                 level,
                 instance: self.instance,
-                authority: AUTHORITY,
+                authority: self.authority(),
                 session: if provisional { SessionEpoch(0) } else { self.head.session },
                 first_writer: WriterSequence(waiter.first),
                 last_writer: WriterSequence(waiter.last),

@@ -85,7 +85,7 @@ pub(super) struct Source {
     /// How many at the front of the outbox are proposed.
     proposed: usize,
     /// The completion under way.
-    completing: Option<Sequence>,
+    pub(super) completing: Option<Sequence>,
     /// `completed` as publishers were told.
     told_completed: Sequence,
     /// The highest processed mark heard (rule C4).

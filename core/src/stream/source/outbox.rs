@@ -202,7 +202,7 @@ impl Stream {
 
     /// Nothing will come of what waits here: says so.
     pub(in crate::stream) fn refuse_waiting(&mut self, common: &mut Common) {
-        let refusal = self.stopped.clone().map_or(Refusal::StreamClosed, Refusal::StreamStopped);
+        let refusal = self.stop_refusal().unwrap_or(Refusal::StreamClosed);
         if self.part == Part::Source {
             let mut requests = Vec::new();
             let slots: Vec<u64> = self.store.iter().map(|(slot, _)| slot).collect();

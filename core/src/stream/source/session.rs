@@ -112,7 +112,7 @@ impl Stream {
     }
 
     /// One at a time: what is heard meanwhile goes with the next.
-    fn propose_completion(&mut self, common: &mut Common) {
+    pub(in crate::stream) fn propose_completion(&mut self, common: &mut Common) {
         let mut upto = self.source.heard.min(self.head.taken);
         if common.planted.strikes(Bug::CompletedOneTooMany, || upto < self.head.taken) {
             upto = upto.next();

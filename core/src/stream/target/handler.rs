@@ -6,13 +6,14 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::super::common::Common;
+use super::super::entry::Entry;
 use super::super::entry::MESSAGE_OVERHEAD;
 use super::super::member::{Part, Stream};
 use super::super::message::{Body, Standing};
 use super::super::state::Effect;
 use super::super::store::{key, space};
 use super::super::wire::encode_mark;
-use super::super::{AUTHORITY, Output, Receipt};
+use super::super::{Output, Receipt};
 use super::{Attaching, Handler};
 use crate::id::{AttachToken, RequestId, Sequence};
 use crate::node::command::{Position, Refusal, Reply};
@@ -41,19 +42,12 @@ impl Stream {
         presented: Option<Position>,
         window: u32,
     ) {
-        if let Some(reason) = &self.stopped {
-            return common.reply(request, Err(Refusal::StreamStopped(reason.clone())));
+        if let Some(refusal) = self.stop_refusal() {
+            return common.reply(request, Err(refusal));
         }
-        let foreign = |what: String| Some(Refusal::ForeignPosition(what));
         let refusal = match presented {
             _ if window == 0 => Some(Refusal::Invalid(String::from("a handler's window is at least 1"))),
-            Some(position) if position.instance != self.instance => {
-                foreign(format!("it is of stream {}, this one is {}", position.instance, self.instance))
-            }
-            Some(position) if position.authority != AUTHORITY && position.sequence > Sequence(0) => {
-                foreign(format!("it was given under authority {}, now it is {AUTHORITY}", position.authority))
-            }
-            Some(position) => self.below_what_is_kept(position.sequence).and_then(foreign),
+            Some(position) => self.refused_position(common, position),
             None => None,
         };
         if let Some(refusal) = refusal {
@@ -72,7 +66,7 @@ impl Stream {
     }
 
     /// Why a handler at `position` cannot be brought up to date.
-    fn below_what_is_kept(&self, position: Sequence) -> Option<String> {
+    pub(in crate::stream) fn below_what_is_kept(&self, position: Sequence) -> Option<String> {
         let kept = self.floor.taken;
         (position < kept).then(|| {
             format!(
@@ -114,7 +108,7 @@ impl Stream {
         if from > self.target.mark {
             self.move_mark(common, from);
         }
-        let position = Position { instance: self.instance, authority: AUTHORITY, sequence: from };
+        let position = Position { instance: self.instance, authority: self.authority(), sequence: from };
         common.reply(request, Ok(Reply::Attached { token, instance: self.instance, position }));
         self.pump_target(common, now);
     }
@@ -226,12 +220,17 @@ impl Stream {
         let mark = self.target.mark_durable;
         if mark > self.target.told_mark {
             self.target.told_mark = mark;
-            common.say(self.other, self.instance, Body::Mark(mark));
+            if !self.alone() {
+                common.say(self.other, self.instance, Body::Mark(mark));
+            }
         }
     }
 
     /// What an applied entry means to the target.
-    pub(in crate::stream) fn target_applied(&mut self, effect: Effect) {
+    pub(in crate::stream) fn target_applied(&mut self, effect: Effect, entry: Option<&Entry>) {
+        if let Some(Entry::Complete { .. }) = entry {
+            self.source.completing = None;
+        }
         if let Effect::Session { .. } = effect {
             self.held.begin_session(self.head.session);
         }
@@ -253,6 +252,11 @@ impl Stream {
         self.drop_held();
         self.settle_attaching(common, now, None);
         while self.target.greeted && self.hand_over(common) {}
+        if self.alone() && self.leading {
+            // Nobody else would.
+            self.source.heard = self.target.mark_durable;
+            self.propose_completion(common);
+        }
         self.say_progress(common);
         self.arm(common, now);
     }
@@ -324,11 +328,13 @@ impl Stream {
     ) {
         let Some(attaching) = self.target.attaching.as_ref().filter(|_| self.target.greeted) else { return };
         let from = attaching.presented.map_or(self.target.mark, |position| position.sequence);
+        let sealed = self.seal.as_ref().filter(|_| self.alone()).and_then(|seal| seal.sequence);
         let answered = source.filter(|source| source.confirmed && source.answer >= attaching.question);
-        let end = answered.map_or(Sequence(u64::MAX), |source| source.taken);
+        let end = answered.map(|source| source.taken).or(sealed).unwrap_or(Sequence(u64::MAX));
         let above = attaching.presented.is_some()
             && from > self.head.taken
-            && !common.planted.has(Bug::PositionUnchecked);
+            && !common.planted.has(Bug::PositionUnchecked)
+            && !common.planted.strikes(Bug::PositionAboveSeal, || sealed.is_some());
         if above && from <= end {
             sometimes!(PositionAwaited);
             return;
@@ -338,7 +344,12 @@ impl Stream {
             true => Some(format!("it is {from}, and the stream ends at {end}")),
             false => self.below_what_is_kept(from),
         };
-        let Some(Attaching { token, request, window, .. }) = self.target.attaching.take() else { return };
+        let Some(Attaching { token, request, window, presented, .. }) = self.target.attaching.take() else {
+            return;
+        };
+        if let Some(refusal) = presented.and_then(|position| self.above_seal(common, position)) {
+            return common.reply(request, Err(refusal));
+        }
         match foreign {
             Some(what) => common.reply(request, Err(Refusal::ForeignPosition(what))),
             None => self.attached(common, now, token, request, from, window),
@@ -367,6 +378,9 @@ impl Stream {
 
     /// Whether the target waits for anything that must be said again if nothing comes.
     pub(in crate::stream) fn target_outstanding(&self) -> bool {
+        if self.alone() {
+            return self.target.mark_durable > self.head.completed;
+        }
         self.target.mark_durable > self.head.completed
             || self.target.attaching.is_some()
             || !self.target.greeted
@@ -376,6 +390,9 @@ impl Stream {
 
     /// Nothing came for a while: says again what counts.
     pub(in crate::stream) fn restate_target(&mut self, common: &mut Common, now: Now) {
+        if self.alone() {
+            return self.pump_target(common, now);
+        }
         let uncompleted = self.target.mark_durable > self.head.completed;
         if uncompleted {
             self.target.told_mark = Sequence(0);

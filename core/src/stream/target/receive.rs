@@ -118,6 +118,13 @@ impl Held {
         }
     }
 
+    /// The last message of which bytes are held.
+    pub(in crate::stream) fn last(&self) -> Sequence {
+        let ends =
+            self.by_identity.values().map(|(first, count, _)| Sequence((first.0 + count).saturating_sub(1)));
+        ends.max().unwrap_or_default()
+    }
+
     /// The end of what is held contiguously from `from` on.
     fn contiguous(&self, from: Sequence) -> Sequence {
         let mut have = from;
@@ -304,6 +311,8 @@ impl Stream {
             self.target.unsaid = false;
             self.target.received_since = 0;
         }
-        common.say(self.other, self.instance, Body::Status(standing));
+        if !self.alone() {
+            common.say(self.other, self.instance, Body::Status(standing));
+        }
     }
 }

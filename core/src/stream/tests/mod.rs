@@ -4,5 +4,6 @@ mod closing;
 mod limits;
 mod promises;
 mod random;
+mod sealing;
 mod waiting;
 mod world;

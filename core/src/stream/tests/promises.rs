@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::world::{INSTANCE, NAME, SOURCE, TARGET, World, node};
-use crate::id::{AttachToken, RequestId, Sequence, StreamInstance, WriterId, WriterSequence};
+use crate::id::{AttachToken, AuthorityEpoch, RequestId, Sequence, StreamInstance, WriterId, WriterSequence};
 use crate::node::command::{Position, Receipt, Refusal, Reply, Waited};
-use crate::stream::{AUTHORITY, Input};
+use crate::stream::Input;
 use crate::time::Span;
 
 pub(super) fn world() -> World {
@@ -177,7 +177,7 @@ fn a_presented_position_is_weighed() {
     assert_eq!(world.effects.len(), 8);
     let foreign = world.request();
     let presented =
-        Some(Position { instance: StreamInstance(1), authority: AUTHORITY, sequence: Sequence(3) });
+        Some(Position { instance: StreamInstance(1), authority: AuthorityEpoch(0), sequence: Sequence(3) });
     world.give(TARGET, Input::Attach { request: foreign, stream: NAME.to_string(), presented, window: 1 });
     assert!(matches!(refusal(&world, foreign), Refusal::ForeignPosition(_)));
     let gone = world.attach(Some(2), 1);

@@ -154,6 +154,8 @@ pub(super) struct World {
     pub(super) token: Option<AttachToken>,
     next_request: u64,
     pub(super) verdicts: bool,
+    /// At which message a founder said that the stream was sealed.
+    pub(super) settled: Vec<u64>,
 }
 
 impl World {
@@ -198,6 +200,7 @@ impl World {
             token: None,
             next_request: 0,
             verdicts: true,
+            settled: Vec::new(),
         };
         world.after(1, Event::Beat);
         world
@@ -353,7 +356,7 @@ impl World {
                 }
             }
             Output::Propose { instance, data, context, .. } => {
-                if !machine.leading || which != SOURCE {
+                if !machine.leading {
                     return inputs.push_back(Input::Refused { instance, context });
                 }
                 let index = machine.log.last() + 1;
@@ -361,6 +364,10 @@ impl World {
                 machine.log.act(&op);
                 row.log.push(op);
                 inputs.push_back(Input::Proposed { instance, context, index: LogIndex(index) });
+                if which == TARGET {
+                    // It goes on as the only voter.
+                    machine.commit = index;
+                }
                 self.replicate();
             }
             Output::OfferAgain { .. } => {
@@ -397,6 +404,7 @@ impl World {
                 self.replies.push((request, reply));
             }
             Output::Event(event) => self.events.push(event),
+            Output::Settled { sequence, .. } => self.settled.push(sequence.0),
         }
     }
 
@@ -541,7 +549,7 @@ impl World {
         let request = self.request();
         let presented = presented.map(|sequence| Position {
             instance: INSTANCE,
-            authority: crate::stream::AUTHORITY,
+            authority: crate::id::AuthorityEpoch(0),
             sequence: crate::id::Sequence(sequence),
         });
         self.give(TARGET, Input::Attach { request, stream: String::from(NAME), presented, window });

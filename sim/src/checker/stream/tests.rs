@@ -166,3 +166,38 @@ fn a_rolled_back_source_may_lose_what_it_alone_held_and_nothing_else() {
     ledger.reported(2);
     assert_eq!(ledger.owed(), None, "what it alone held is not");
 }
+
+/// Three messages are accepted, two of them replicated and one handed over.
+fn half_done() -> StreamLedger {
+    let mut ledger = ledger(3);
+    let mut call = asked(1, 3);
+    ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 3), (1, 3))).unwrap();
+    let mut call = asked(1, 2);
+    let again = Receipt { duplicate: true, ..receipt(Waited::Replicated, (1, 2), (1, 2)) };
+    ledger.sent(0, 1, LEN, 0);
+    ledger.sent(0, 2, LEN, 0);
+    ledger.receipt(2, 0, &mut call, &again).unwrap();
+    ledger.seen(&message(1, 0, 1, 0)).unwrap();
+    ledger
+}
+
+#[test]
+fn what_lies_behind_the_end_of_a_sealed_stream_is_void_and_nothing_else() {
+    assert_eq!(broken(half_done().sealed(1)), "X28", "the second was told replicated");
+    assert_eq!(broken(half_done().sealed(0)), "X28", "the first was handed over");
+    let mut ledger = half_done();
+    ledger.sealed(2).unwrap();
+    assert_eq!(ledger.void(), 1);
+    assert!(ledger.owed().is_some(), "the second is owed");
+    ledger.seen(&message(2, 0, 2, 0)).unwrap();
+    ledger.reported(2);
+    assert_eq!(ledger.owed(), None, "the third is void");
+    assert_eq!(broken(ledger.seen(&message(3, 0, 3, 0))), "X28");
+    let mut call = asked(3, 3);
+    let late = Receipt { duplicate: true, ..receipt(Waited::Replicated, (3, 3), (3, 3)) };
+    ledger.sent(0, 3, LEN, 0);
+    assert_eq!(broken(ledger.receipt(3, 0, &mut call, &late)), "X28", "by a source that came back");
+    let mut call = asked(3, 3);
+    ledger.receipt(3, 0, &mut call, &Receipt { level: Waited::Accepted, ..late }).unwrap();
+    assert_eq!((ledger.void(), ledger.owed()), (1, None), "it does not know better, and that is void, too");
+}

@@ -102,6 +102,21 @@ impl World {
         self.give(SOURCE, Input::Role { instance: INSTANCE, leading: true, term: Term(term) });
     }
 
+    /// The target goes on from its own log as the only voter.
+    pub(in crate::stream::tests) fn go_on_alone(&mut self) {
+        let machine = &mut self.machines[TARGET];
+        machine.term += 1;
+        machine.leading = true;
+        machine.held_append = None;
+        let term = machine.term;
+        let op = LogOp::Put(machine.log.last() + 1, LogEntry { term, command: false, data: Bytes::new() });
+        machine.log.act(&op);
+        machine.commit = machine.log.last();
+        let row = Row { log: alloc::vec![op], ..Row::default() };
+        self.seal(TARGET, row, Vec::new());
+        self.give(TARGET, Input::Role { instance: INSTANCE, leading: true, term: Term(term) });
+    }
+
     /// A source whose disk was rolled back takes the learner's log, through the gate. `false`: some bytes are still missing.
     pub(in crate::stream::tests) fn copy_back(&mut self) -> bool {
         let now = self.at();

@@ -1,0 +1,185 @@
+//! A stream that goes on without members that were lost with the quorum of its group (rules D2 to D4).
+//!
+//! The control group says who is lost, under which authority the others go on, and in the end which message was the last in front of the seal. Survivors
+//! hear the lost no more, and tell them so. Whoever is lost and comes back stops: it accepts nothing and hands nothing over, and keeps what it
+//! accepted, as orphaned, until the stream is closed.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::Output;
+use super::common::Common;
+use super::member::{Part, Stream};
+use super::message::Body;
+use super::store::Kept;
+use super::streams::Streams;
+use super::target::Held;
+use crate::id::{AuthorityEpoch, NodeId, Sequence, StreamInstance};
+use crate::node::command::{Position, Refusal};
+use crate::planted::Bug;
+use crate::rare;
+use crate::sealing::Sealed;
+use crate::time::Now;
+
+impl Streams {
+    /// The last message of a stream of which this node heard, whether it holds it or not.
+    #[must_use]
+    pub fn heard_of(&self, instance: StreamInstance) -> Sequence {
+        self.streams.get(&instance).map_or(Sequence(0), |stream| stream.heard_of())
+    }
+}
+
+impl Stream {
+    /// The authority under which this member serves the stream.
+    pub(super) fn authority(&self) -> AuthorityEpoch {
+        self.seal.as_ref().map_or(AuthorityEpoch(0), |seal| seal.authority)
+    }
+
+    /// Whether the other end is lost, and this one goes on without it.
+    pub(super) fn alone(&self) -> bool {
+        !self.shut_out && self.is_lost(self.other)
+    }
+
+    fn is_lost(&self, node: NodeId) -> bool {
+        self.seal.as_ref().is_some_and(|seal| seal.lost.contains(&node))
+    }
+
+    fn heard_of(&self) -> Sequence {
+        let said = self.peer.standing.map(|standing| standing.taken).unwrap_or_default();
+        let kept = self.store.iter().map(|(_, kept)| kept.last()).max().unwrap_or_default();
+        said.max(kept).max(self.held.last()).max(self.head.taken).max(self.target.mark)
+    }
+
+    /// How far the stream is sealed.
+    pub(super) fn sealed(&mut self, common: &mut Common, now: Now, sealed: Sealed) {
+        let out = sealed.lost.contains(&common.own);
+        self.seal = Some(Box::new(sealed));
+        if out {
+            return self.shut_out(common);
+        }
+        if !self.alone() {
+            return;
+        }
+        if self.seal.as_ref().is_some_and(|seal| seal.end.is_some()) {
+            // Nobody is left who would send what an append waits for, or say what was processed.
+            self.held = Held::default();
+            self.wanted.clear();
+            (self.starved, self.peer.standing) = (false, None);
+        }
+        if !self.target.greeted {
+            self.greet();
+        }
+        self.settle_seal(common);
+        self.pump_target(common, now);
+    }
+
+    /// Others go on without this member.
+    fn shut_out(&mut self, common: &mut Common) {
+        if common.planted.has(Bug::SealedOutGoesOn) {
+            return;
+        }
+        rare!(SealedOut, !self.shut_out);
+        self.shut_out = true;
+        let end = self.seal.as_ref().and_then(|seal| Some((seal.authority, seal.sequence?)));
+        let reason = match end {
+            Some((authority, end)) => format!(
+                "others go on with it under authority {authority}, and it was sealed at message {end}; what this node accepted above that is void, and kept \
+                 as orphaned until the stream is closed"
+            ),
+            None => String::from(
+                "others go on with it under a later authority, and say in time at which message it was sealed",
+            ),
+        };
+        let open = |kept: &Kept| kept.last() > self.head.completed;
+        if common.planted.strikes(Bug::OrphansDropped, || self.store.iter().any(|(_, kept)| open(kept))) {
+            let slots: Vec<u64> = self.store.iter().map(|(slot, _)| slot).collect();
+            slots.into_iter().for_each(|slot| drop(self.discard(common, slot)));
+        }
+        self.stop(common, reason.clone());
+        self.stopped = Some(reason);
+    }
+
+    /// What is answered to whatever is asked of a member that stopped.
+    pub(super) fn stop_refusal(&self) -> Option<Refusal> {
+        let reason = self.stopped.clone()?;
+        Some(if self.shut_out { Refusal::SealedOut(reason) } else { Refusal::StreamStopped(reason) })
+    }
+
+    /// How many messages this member accepted that those who go on without it do not hold, once it is known where they ended.
+    pub(super) fn orphaned(&self) -> Option<u64> {
+        let end = self.seal.as_ref().filter(|_| self.shut_out)?.sequence?;
+        let above =
+            |first: Sequence, last: Sequence| last.0.saturating_sub(end.0.max(first.0.saturating_sub(1)));
+        // By the numbers it gave them: what its log says more is not applied any more.
+        let kept = self.store.iter().filter(|_| self.part == Part::Source);
+        Some(kept.map(|(_, kept)| above(kept.first, kept.last())).sum())
+    }
+
+    /// Says which message was the last, once the log that is gone on from is applied up to its end.
+    pub(super) fn settle_seal(&self, common: &mut Common) {
+        let Some(seal) = self.seal.as_ref().filter(|seal| seal.sequence.is_none()) else { return };
+        let own = common.own;
+        if seal.end.is_some_and(|(founder, end)| founder == own && self.head.applied >= end.index) {
+            rare!(StreamSettled);
+            let (instance, authority, sequence) = (self.instance, seal.authority, self.head.taken);
+            common.emit(Output::Settled { instance, authority, sequence });
+        }
+    }
+
+    /// Something came from a member of the stream's group.
+    pub(super) fn heard_from(&mut self, common: &mut Common, now: Now, from: NodeId, body: Body) {
+        if let Body::SealedOut(authority) = body {
+            if authority > self.authority() && self.other == from {
+                self.shut_out(common);
+            }
+        } else if self.is_lost(from) {
+            rare!(SealedOutToldSo);
+            let (instance, authority) = (self.instance, self.authority());
+            common.say(from, instance, Body::SealedOut(authority));
+        } else if self.other == from {
+            self.heard(common, now, body);
+        }
+    }
+
+    /// Why a handler cannot go on from a position of its own, as far as that is known at once.
+    pub(super) fn refused_position(&self, common: &Common, position: Position) -> Option<Refusal> {
+        let authority = self.authority();
+        if position.instance != self.instance {
+            let what = format!("it is of stream {}, this one is {}", position.instance, self.instance);
+            return Some(Refusal::ForeignPosition(what));
+        }
+        if position.authority > authority && position.sequence > Sequence(0) {
+            let what = format!("it was given under authority {}, now it is {authority}", position.authority);
+            return Some(Refusal::ForeignPosition(what));
+        }
+        let above = self.above_seal(common, position);
+        above.or_else(|| self.below_what_is_kept(position.sequence).map(Refusal::ForeignPosition))
+    }
+
+    /// The refusal of a position above the end at which its authority was sealed (rule D4).
+    pub(super) fn above_seal(&self, common: &Common, position: Position) -> Option<Refusal> {
+        let seal = self.seal.as_ref().filter(|seal| position.authority < seal.authority)?;
+        let (position, end) = (position.sequence, seal.sequence?);
+        rare!(PositionOfOldAuthority, position <= end);
+        rare!(PositionAboveSealMet, position > end);
+        let taken = common.planted.strikes(Bug::PositionAboveSeal, || position > end);
+        (position > end && !taken).then_some(Refusal::AboveSeal { position, end })
+    }
+
+    pub(super) fn check_seal(&self) {
+        let instance = self.instance;
+        let Some(seal) = &self.seal else { return };
+        if self.shut_out {
+            let serves = self.target.handler.is_some() || self.target.attaching.is_some();
+            assert!(
+                self.stopped.is_some() && !serves,
+                "S13: {instance} is served by a member that is shut out"
+            );
+        } else if let Some(end) = seal.sequence.filter(|_| self.alone()) {
+            let taken = self.head.taken;
+            assert!(taken <= end, "S14: {instance} was sealed at {end}, and {taken} are taken");
+        }
+    }
+}
