@@ -111,7 +111,9 @@ impl Group {
         sometimes!(FreshIdAdmitted);
         let Role::Leader(leading) = &mut self.role else { return };
         if voted {
-            leading.returning.insert(fresh);
+            leading.change_entering(|entering| {
+                entering.returning.insert(fresh);
+            });
         }
         let voters = configuration.voters.into_iter().filter(|&member| member != old).collect();
         let learners =
@@ -123,7 +125,8 @@ impl Group {
     pub(super) fn promote_returned(&mut self, context: &mut Context<'_>, member: Member) {
         let caught_up = |leading: &super::group::Leading| {
             let matched = leading.progress.get(&member.node).map(|progress| progress.matched);
-            leading.returning.contains(&member) && matched >= Some(self.commit)
+            leading.entering.as_ref().is_some_and(|entering| entering.returning.contains(&member))
+                && matched >= Some(self.commit)
         };
         let settled = self.log.configured_at() <= self.commit && !self.log.configuration().is_joint();
         let Role::Leader(leading) = &self.role else { return };
@@ -135,7 +138,9 @@ impl Group {
         voters.push(member);
         let learners = self.log.configuration().learners.clone();
         if let Role::Leader(leading) = &mut self.role {
-            leading.returning.remove(&member);
+            leading.change_entering(|entering| {
+                entering.returning.remove(&member);
+            });
         }
         self.change(context, voters, learners, None);
     }

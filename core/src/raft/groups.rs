@@ -16,6 +16,7 @@ use super::group::{Group, News, Role, Standing};
 use super::message::Place;
 use super::neighbours::{Moved, Peers};
 use super::receiving::Receiving;
+use super::sharing::Configurations;
 use super::shelf::Shelf;
 use super::slots::{Slot, Slots};
 use super::store::{Loading, Stored};
@@ -27,7 +28,7 @@ use crate::level::Level;
 use crate::planted::{Bug, Planted};
 use crate::record::{Damaged, Key};
 use crate::rng::Rng;
-use crate::time::{Instant, Now};
+use crate::time::{At, Instant, Now};
 
 /// Every consensus group that has a replica on this node.
 #[derive(Clone, Debug)]
@@ -40,6 +41,7 @@ pub struct Groups {
     loading: BTreeMap<GroupId, Loading>,
     applied: BTreeMap<GroupId, LogIndex>,
     suspects: BTreeSet<NodeId>,
+    configurations: Configurations,
     /// The last moment that was told.
     now: Instant,
     pub(super) out: VecDeque<Output>,
@@ -67,6 +69,7 @@ impl Groups {
             loading: BTreeMap::new(),
             applied: BTreeMap::new(),
             suspects: BTreeSet::new(),
+            configurations: Configurations::default(),
             now: Instant(0),
             out: VecDeque::new(),
             held: Held::default(),
@@ -114,7 +117,7 @@ impl Groups {
     pub fn restored(&mut self, now: Now) -> Result<(), Damaged> {
         for (id, loading) in core::mem::take(&mut self.loading) {
             let applied = self.applied.get(&id).copied().unwrap_or_default();
-            if let Some(mut group) = loading.build(id, applied, self.planted)? {
+            if let Some(mut group) = loading.build(id, (self.own, applied), &mut self.configurations, self.planted)? {
                 let applied = applied.min(group.log.last().index);
                 group.applied = applied.max(group.applied);
                 group.commit = group.applied;
@@ -130,8 +133,8 @@ impl Groups {
                     }
                     group.tell_configuration(context);
                     group.verify(context);
-                    if let Standing::Stopped { reason, .. } = &group.standing {
-                        context.out.push_back(Output::Stopped { group: id, reason: reason.clone() });
+                    if let Standing::Stopped(stopped) = &group.standing {
+                        context.out.push_back(Output::Stopped { group: id, reason: stopped.reason.clone() });
                     }
                 });
             }
@@ -242,7 +245,7 @@ impl Groups {
                 while let Some(slot) = self.groups.take_due(now) {
                     self.act(now, slot, |group, context| {
                         group.handle_deadline(context);
-                        group.wake = group.next_deadline();
+                        group.wake = group.next_deadline().map(At::from);
                     });
                 }
             }
@@ -374,6 +377,7 @@ impl Groups {
         if self.contains(id) {
             return;
         }
+        let founding = self.configurations.shared(founding);
         self.groups.insert(Group::new(id, replica, Place::default(), founding, self.planted));
         self.with(now, id, |group, context| {
             group.write_base(context);
@@ -391,7 +395,7 @@ impl Groups {
 
     fn remove(&mut self, now: Instant, id: GroupId) {
         self.with(now, id, |group, context| {
-            group.set_role(context, Role::Follower { leader: None });
+            group.set_role(context, Role::Follower { led: false });
             group.end_receiving(context.flows);
             group.end_relay(context);
             context.shelf.forget(group.generation);

@@ -71,12 +71,12 @@ impl Group {
     /// Whether a leader owes anybody something; panics if it does, and does nothing for it.
     fn check_members(&self, leading: &Leading) -> bool {
         let mut owes =
-            leading.quorum_lost.is_some() || leading.transfer.is_some() || !leading.newcomers.is_empty();
+            leading.quorum_lost.is_some() || leading.transfer.is_some() || leading.newcomers().next().is_some();
         for (node, progress) in leading.progress.iter() {
             let follows = self.id == GroupId::CONTROL && !self.log.configuration().votes(progress.member);
             let last = if follows { self.commit } else { self.log.last().index };
             let lacks = progress.lacks(last, self.commit);
-            let waits = leading.newcomers.contains_key(node);
+            let waits = leading.is_newcomer(*node);
             assert!(
                 !lacks || waits || progress.is_attended(),
                 "R18: {node} lacks something of {} up to {last}, and nothing is sent to it: {progress:?}",

@@ -47,12 +47,16 @@ impl Group {
         sometimes!(NewcomerWaits, wait);
         let until = context.now + context.config.alone_patience;
         let Role::Leader(leading) = &mut self.role else { return };
-        let progress = &leading.progress;
+        let progress = core::mem::take(&mut leading.progress);
         let learns = |node: &NodeId, member| progress.get(node).is_some_and(|known| known.member == member);
-        leading.newcomers.retain(|node, newcomer| learns(node, newcomer.member));
-        if wait {
+        leading.change_entering(|entering| {
+            entering.newcomers.retain(|node, newcomer| learns(node, newcomer.member));
             let newcomers = joining.into_iter().map(|(member, named)| Newcomer { member, named, until });
-            leading.newcomers.extend(newcomers.map(|newcomer| (newcomer.member.node, newcomer)));
+            let waiting = newcomers.filter(|_| wait);
+            entering.newcomers.extend(waiting.map(|newcomer| (newcomer.member.node, newcomer)));
+        });
+        leading.progress = progress;
+        if wait {
             self.wake_at(until);
         }
     }
@@ -60,7 +64,7 @@ impl Group {
     /// Whether a member is told nothing yet.
     pub(super) fn waits_for_a_witness(&self, context: &Context<'_>, node: NodeId) -> bool {
         let Role::Leader(leading) = &self.role else { return false };
-        leading.newcomers.contains_key(&node) && !context.planted.has(Bug::NewcomerToldAtOnce)
+        leading.is_newcomer(node) && !context.planted.has(Bug::NewcomerToldAtOnce)
     }
 
     /// A member holds more than before: perhaps the entry that names somebody who waits.
@@ -83,9 +87,9 @@ impl Group {
     fn tell_newcomers(&mut self, meant: impl Fn(&Newcomer) -> bool) -> bool {
         let Role::Leader(leading) = &mut self.role else { return false };
         let nodes: Vec<NodeId> =
-            leading.newcomers.values().filter(|&newcomer| meant(newcomer)).map(|n| n.member.node).collect();
-        for node in &nodes {
-            leading.newcomers.remove(node);
+            leading.newcomers().filter(|&newcomer| meant(newcomer)).map(|n| n.member.node).collect();
+        if !nodes.is_empty() {
+            leading.change_entering(|entering| entering.newcomers.retain(|node, _| !nodes.contains(node)));
         }
         for &node in &nodes {
             self.news_for(node);
@@ -95,6 +99,6 @@ impl Group {
 
     /// Whether a replica ever vouched for anything here.
     fn has_vouched(&self, member: Member) -> bool {
-        self.mark(member.node).is_some_and(|mark| mark.replica == member.replica)
+        self.marks.get(&member.node).is_some_and(|known| known.replica() == member.replica)
     }
 }

@@ -268,7 +268,8 @@ impl Group {
         self.log.reset(place, configuration);
         let lower = context.planted.strikes(Bug::SnapshotSetsTerm, || place.term < self.term);
         if place.term > self.term || lower {
-            (self.term, self.vote) = (place.term, None);
+            self.term = place.term;
+            self.set_vote(None);
         }
         self.commit = self.commit.max(place.index);
         self.applied = self.applied.max(place.index);

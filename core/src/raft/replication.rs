@@ -108,6 +108,10 @@ impl Group {
         if let Role::Leader(leading) = &mut self.role {
             leading.proposed(context.flows, burden(&entry));
         }
+        if entry.kind == EntryKind::Blank {
+            // It stands alone, and most groups are given nothing more for long: no room is made for another.
+            return self.log.append(Entries::from(alloc::vec![entry]));
+        }
         self.log.push(entry);
     }
 
@@ -221,7 +225,7 @@ impl Group {
     fn append_to(&mut self, context: &mut Context<'_>, place: usize) -> bool {
         let last = self.log.last().index;
         let Role::Leader(leading) = &mut self.role else { return false };
-        let (round, waits) = (leading.rounds.last(), !leading.newcomers.is_empty());
+        let (round, waits) = (leading.rounds.last(), leading.entering.is_some());
         let node = leading.progress.at_mut(place).map(|progress| progress.member.node);
         let Some(node) = node.filter(|&node| !waits || !self.waits_for_a_witness(context, node)) else {
             return false;
@@ -432,11 +436,8 @@ impl Group {
     /// A member holds more than before: what waited for that goes on.
     fn member_advanced(&mut self, context: &mut Context<'_>, member: Member) {
         let Role::Leader(leading) = &self.role else { return };
-        if !leading.returning.is_empty() {
+        if leading.entering.is_some() {
             self.promote_returned(context, member);
-        }
-        let Role::Leader(leading) = &self.role else { return };
-        if !leading.newcomers.is_empty() {
             self.witness(member);
         }
         self.hand_over(context);
@@ -489,7 +490,7 @@ impl Group {
 
     pub(super) fn leader_deadline(&mut self, context: &mut Context<'_>) {
         let Role::Leader(leading) = &mut self.role else { return };
-        if leading.quorum_lost.is_some_and(|at| at <= context.now) {
+        if leading.quorum_lost.is_some_and(|at| at.instant() <= context.now) {
             sometimes!(LeaderGaveUp);
             return self.follow(context, None);
         }

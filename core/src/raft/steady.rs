@@ -20,7 +20,7 @@ impl Group {
         let leader = Member { node: from, replica: message.sender };
         message.term == self.term
             && append.previous == self.log.last()
-            && self.led_by == Some((message.term, leader))
+            && self.is_led_by(message.term, leader)
             && message.addressee == Some(self.replica)
             && message.era == self.era
             && !append.copy

@@ -1,5 +1,6 @@
 //! How a replica is put together from what was stored of it.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -12,9 +13,10 @@ use wattle_proto::raft as wire;
 use super::Output;
 use super::delta::Delta;
 use super::entries::Entries;
-use super::group::{Group, Remembered, Standing};
+use super::group::{Group, Remembered, Standing, Stopped};
 use super::log::Log;
 use super::message::{Mark, Place};
+use super::sharing::Configurations;
 use super::stored::Run;
 use super::wire::{Malformed, configuration, decode_delta, entries, mark, place};
 use super::write::{BASE, LOG, MARKS, SPACES, STATE, key};
@@ -165,7 +167,8 @@ impl Loading {
     pub(super) fn build(
         self,
         id: GroupId,
-        applied: LogIndex,
+        (own, applied): (NodeId, LogIndex),
+        configurations: &mut Configurations,
         planted: Planted,
     ) -> Result<Option<Group>, Damaged> {
         let (Some(state), Some((base, configuration))) = (self.state, self.base) else { return Ok(None) };
@@ -177,27 +180,31 @@ impl Loading {
             );
             return Err(Damaged { key: key(id, BASE, 0), what });
         }
-        let mut group = Group::new(id, replica, base, configuration, planted);
+        let mut group = Group::new(id, replica, base, configurations.shared(configuration), planted);
         read_log(&mut group.log, id, self.runs)?;
         group.log.all_durable();
         let stored = group.log.stored_upto().unwrap_or_default();
         group.once_committed = self.committed.max(stored).min(group.log.last().index);
         group.term = Term(state.term);
         group.era = state.era;
-        group.vote = state.vote.and_then(|vote| {
+        group.set_vote(state.vote.and_then(|vote| {
             Some(Member {
                 node: NodeId::from_slice(&vote.node)?,
                 replica: ReplicaId::from_slice(&vote.replica)?,
             })
-        });
-        group.former = state.former.iter().filter_map(|id| ReplicaId::from_slice(id)).collect();
+        }));
+        if !state.former.is_empty() {
+            group.past_mut().former = state.former.iter().filter_map(|id| ReplicaId::from_slice(id)).collect();
+        }
         for (node, mark) in self.marks {
-            group.marks.insert(node, Remembered { mark, unwritten: false });
+            let remembered = Remembered::new(group.member(own), node, mark, false);
+            group.marks.insert(node, remembered);
         }
         if !state.stopped.is_empty() {
-            group.standing = Standing::Stopped { reason: state.stopped, alone: state.stopped_alone };
+            let stopped = Stopped { reason: state.stopped, alone: state.stopped_alone };
+            group.standing = Standing::Stopped(Box::new(stopped));
         } else if let Some(old) = ReplicaId::from_slice(&state.renamed_from) {
-            group.standing = Standing::Renamed { old };
+            group.standing = Standing::Renamed(Box::new(old));
         } else if let Some(goal) = &state.copying
             && let Ok(mark) = mark(goal)
         {

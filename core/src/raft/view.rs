@@ -31,7 +31,7 @@ impl Group {
             durable: self.log.durable(),
             first: self.log.first(),
             stopped: match &self.standing {
-                Standing::Stopped { reason, .. } => Some(reason.clone()),
+                Standing::Stopped(stopped) => Some(stopped.reason.clone()),
                 _ => None,
             },
         }
@@ -43,7 +43,7 @@ impl Group {
             replica: self.replica,
             role: self.role_name(own),
             term: self.term,
-            vote: self.vote,
+            vote: self.vote(),
             era: self.era,
             commit: self.commit,
             durable: self.log.durable_place(),
@@ -61,7 +61,7 @@ impl Group {
         assert!(self.commit <= last.max(self.applied), "R3: commit {} above the end {last}", self.commit);
         assert!(self.log.last().term <= self.term, "R4: an entry of a term that has not begun");
         let next = self.next_deadline();
-        let woken = next.is_none_or(|next| self.wake.is_some_and(|wake| wake <= next));
+        let woken = next.is_none_or(|next| self.wake.is_some_and(|wake| wake.instant() <= next));
         assert!(
             woken || matches!(self.standing, Standing::Stopped { .. }),
             "R11: due at {next:?}, woken at {:?}",
@@ -84,7 +84,7 @@ impl Group {
             let tracked = |newcomer: &Newcomer| {
                 leading.progress.get(&newcomer.member.node).is_some_and(|p| p.member == newcomer.member)
             };
-            assert!(leading.newcomers.values().all(tracked), "R1: somebody waits who is no member");
+            assert!(leading.newcomers().all(tracked), "R1: somebody waits who is no member");
             let pending = self.log.configurations_above(self.commit);
             assert!(self.commit < leading.begins || pending <= 1, "R5: {pending} configurations pend");
             self.check_rounds();

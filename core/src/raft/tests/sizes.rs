@@ -19,6 +19,7 @@ fn what_a_replica_consists_of_stays_small() {
         ("an input", size_of::<Input>(), 112),
     ];
     for (what, bytes, most) in sizes {
+        println!("{what} {bytes}");
         assert!(bytes <= most, "{what} takes {bytes} bytes, more than {most}");
     }
 }
