@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 
 use super::context::Context;
 use super::delta::Delta;
-use super::group::{Group, Role, Standing};
+use super::group::Group;
 use super::message::EntryKind;
+use super::roles::{Entering, Role, Standing};
 use super::wire::encode_delta;
 use super::{Output, RefusedReason};
 use crate::configuration::{Configuration, Member};
@@ -111,7 +112,7 @@ impl Group {
         sometimes!(FreshIdAdmitted);
         let Role::Leader(leading) = &mut self.role else { return };
         if voted {
-            leading.change_entering(|entering| {
+            Entering::change(&mut leading.entering, |entering| {
                 entering.returning.insert(fresh);
             });
         }
@@ -123,8 +124,8 @@ impl Group {
 
     /// A former voter has caught up under its fresh replica id: it votes again.
     pub(super) fn promote_returned(&mut self, context: &mut Context<'_>, member: Member) {
-        let caught_up = |leading: &super::group::Leading| {
-            let matched = leading.progress.get(&member.node).map(|progress| progress.matched);
+        let caught_up = |leading: &super::roles::Leading| {
+            let matched = leading.progress.on(member.node).map(|progress| progress.matched);
             leading.entering.as_ref().is_some_and(|entering| entering.returning.contains(&member))
                 && matched >= Some(self.commit)
         };
@@ -138,7 +139,7 @@ impl Group {
         voters.push(member);
         let learners = self.log.configuration().learners.clone();
         if let Role::Leader(leading) = &mut self.role {
-            leading.change_entering(|entering| {
+            Entering::change(&mut leading.entering, |entering| {
                 entering.returning.remove(&member);
             });
         }

@@ -7,9 +7,10 @@ use alloc::collections::BTreeSet;
 
 use super::Written;
 use super::context::Context;
-use super::group::{Granted, Group, Leading, Role, Standing};
+use super::group::Group;
 use super::message::{Body, EntryKind, Place};
 use super::quorum::carried;
+use super::roles::{Granted, Leading, Role, Standing};
 use crate::configuration::Member;
 use crate::id::{NodeId, Term};
 use crate::planted::Bug;
@@ -255,7 +256,7 @@ impl Group {
     fn reassure(&mut self, context: &mut Context<'_>, node: NodeId) {
         if let Role::Leader(leading) = &mut self.role
             && leading.quorum_lost.is_none()
-            && let Some(progress) = leading.progress.get_mut(&node)
+            && let Some(progress) = leading.progress.on_mut(node)
         {
             sometimes!(LeaderReassured);
             progress.probe(context.flows);

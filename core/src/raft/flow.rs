@@ -7,8 +7,8 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::message::Entry;
-use super::progress::Spare;
 use super::slots::Slot;
+use super::under_way::Spare;
 use crate::id::NodeId;
 use crate::planted::Planted;
 

@@ -5,10 +5,11 @@ use core::num::NonZeroU64;
 
 use super::context::{Acknowledgement, Context};
 use super::entries::Entries;
-use super::group::{Group, Role, Standing};
+use super::group::Group;
 use super::log::Mismatch;
 use super::message::{Append, Body, Message, Place};
 use super::replication::Reply;
+use super::roles::{Role, Standing};
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId, Term};
 use crate::planted::Bug;

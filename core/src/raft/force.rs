@@ -20,9 +20,10 @@ use alloc::vec::Vec;
 
 use super::context::Context;
 use super::delta::Delta;
-use super::group::{Group, Leading, Role, Standing, leads};
+use super::group::{Group, leads};
 use super::message::{Body, EntryKind, Message, Place};
 use super::quorum::carried;
+use super::roles::{Leading, Role, Standing};
 use super::wire::{TERM_MAX, encode_delta};
 use super::{Output, RoleName};
 use crate::configuration::{Configuration, Member};

@@ -1,28 +1,26 @@
 //! One replica of one group: its state, and which of its ideas a message concerns.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::String;
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
 use super::context::Context;
-use super::copy::Copying;
 use super::force::Fence;
-use super::introduction::Newcomer;
 use super::log::Log;
 use super::message::{Body, Mark, Message, Place};
 use super::neighbours::Listing;
 use super::progress::Progress;
-use super::read::{Reads, Rounds};
+use super::read::Reads;
 use super::receiving::Receiving;
 use super::relay::Relay;
+use super::remembered::Remembered;
 use super::replication::Reply;
+use super::roles::{Role, Standing};
 use super::segments::RunLimits;
 use super::slots::Slot;
 use super::snapshot::CopyingTo;
-use super::transfer::Transfer;
 use super::{Output, Receipt, RoleName, Written};
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
@@ -34,127 +32,6 @@ use crate::when::When;
 
 /// Entries handed to the owner at once.
 const APPLIED: RunLimits = RunLimits { entries: 1024, bytes: 1 << 20 };
-
-/// What a leader keeps.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Leading {
-    pub(super) progress: SortedMap<NodeId, Progress>,
-    /// Where its term begins.
-    pub(super) begins: LogIndex,
-    pub(super) next_number: u64,
-    /// Steps down then, unless a quorum is heard again.
-    pub(super) quorum_lost: Option<At>,
-    /// Who is on the way to its full part, if anybody is.
-    pub(super) entering: Option<Box<Entering>>,
-    /// Reads that are to be confirmed.
-    pub(super) rounds: Rounds,
-    /// Another is to lead.
-    pub(super) transfer: Option<Box<Transfer>>,
-    /// What was proposed and is not committed, by [`burden`](super::flow::burden).
-    pub(super) uncommitted: u64,
-}
-
-/// Members that do not take their full part yet. Nobody keeps it while there are none.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Entering {
-    /// Former voters under fresh replica ids, to be promoted once they have caught up (rule C5).
-    pub(super) returning: BTreeSet<Member>,
-    /// Learners that never vouched for anything, and wait for another to hold the entry that names them (rule C3).
-    pub(super) newcomers: BTreeMap<NodeId, Newcomer>,
-}
-
-impl Leading {
-    /// Learners that are told nothing yet.
-    pub(super) fn newcomers(&self) -> impl Iterator<Item = &Newcomer> {
-        self.entering.iter().flat_map(|entering| entering.newcomers.values())
-    }
-
-    /// Whether the member on that node is told nothing yet.
-    pub(super) fn is_newcomer(&self, node: NodeId) -> bool {
-        self.entering.as_ref().is_some_and(|entering| entering.newcomers.contains_key(&node))
-    }
-
-    /// Changes who is on the way.
-    pub(super) fn change_entering(&mut self, change: impl FnOnce(&mut Entering)) {
-        let entering = self.entering.get_or_insert_default();
-        change(entering);
-        if entering.returning.is_empty() && entering.newcomers.is_empty() {
-            self.entering = None;
-        }
-    }
-}
-
-/// Whom a replica voted for, as far as another one knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Vote {
-    Unknown,
-    ForItself,
-    /// For the replica that remembers it.
-    ForThis,
-    For(Box<Member>),
-}
-
-/// What another replica vouched for: a [`Mark`], in less room.
-#[derive(Clone, Debug)]
-pub(super) struct Remembered {
-    replica: ReplicaId,
-    term: Term,
-    last: Place,
-    vote: Vote,
-    /// It goes to the disk with the next write.
-    pub(super) unwritten: bool,
-}
-
-impl Remembered {
-    /// What the replica on `node` vouched for; `this` remembers it.
-    pub(super) fn new(this: Member, node: NodeId, mark: Mark, unwritten: bool) -> Self {
-        let Mark { replica, term, vote, last } = mark;
-        let vote = match vote {
-            None => Vote::Unknown,
-            Some(vote) if vote == this => Vote::ForThis,
-            Some(vote) if vote == (Member { node, replica }) => Vote::ForItself,
-            Some(other) => Vote::For(Box::new(other)),
-        };
-        Self { replica, term, last, vote, unwritten }
-    }
-
-    /// See [`Self::new`].
-    pub(super) fn mark(&self, this: Member, node: NodeId) -> Mark {
-        let vote = match &self.vote {
-            Vote::Unknown => None,
-            Vote::ForItself => Some(Member { node, replica: self.replica }),
-            Vote::ForThis => Some(this),
-            Vote::For(other) => Some(**other),
-        };
-        Mark { replica: self.replica, term: self.term, vote, last: self.last }
-    }
-
-    /// The replica that remembers it was `this`, and is another now.
-    pub(super) fn forgets_its_name(&mut self, this: Member) {
-        if self.vote == Vote::ForThis {
-            self.vote = Vote::For(Box::new(this));
-        }
-    }
-
-    /// Which disk history it is of.
-    pub(super) const fn replica(&self) -> ReplicaId {
-        self.replica
-    }
-
-    /// Takes what that replica vouches for in a term, if it is no more than a place in the term that is known of it, or a vote that is known. Whether
-    /// that place is further than the last.
-    pub(super) fn takes(&mut self, (replica, term): (ReplicaId, Term), last: Place, votes: bool) -> Option<bool> {
-        if (self.replica, self.term) != (replica, term) || (votes && self.vote == Vote::Unknown) {
-            return None;
-        }
-        let further = last.index > self.last.index;
-        if further {
-            self.last = last;
-            self.unwritten = true;
-        }
-        Some(further)
-    }
-}
 
 /// What became of the names and the log of a replica whose disk was rolled back once.
 #[derive(Clone, Debug, Default)]
@@ -175,52 +52,6 @@ pub(super) enum News {
     /// For those members of which it is noted.
     ForSome,
     ForAll,
-}
-
-/// The part of the paper a replica plays.
-#[derive(Clone, Debug)]
-pub(super) enum Role {
-    /// Of whoever led last, if that one leads still.
-    Follower { led: bool },
-    PreCandidate { granted: Box<Granted> },
-    Candidate { granted: Box<Granted> },
-    Leader(Box<Leading>),
-}
-
-/// Who would vote, or did, for a candidate.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Granted {
-    pub(super) by: BTreeSet<Member>,
-}
-
-/// Whether a replica's memory can be trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It may vote, lead and acknowledge.
-    Sound,
-    /// It restarted, and waits for the word of others (rules C2, C3).
-    Verifying(Box<Verifying>),
-    /// Nothing can be decided without it, it lost part of its log, and it copies it back from the other members (rule C3).
-    Copying(Box<Copying>),
-    /// It lost part of its log or a vote under that replica id, took a fresh one, and waits to be admitted under it (rule C5).
-    Renamed(Box<ReplicaId>),
-    /// It goes no further.
-    Stopped(Box<Stopped>),
-}
-
-/// See [`Standing::Verifying`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Verifying {
-    /// Who answered. These are to be joined by more.
-    pub(super) answered: BTreeSet<NodeId>,
-}
-
-/// See [`Standing::Stopped`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stopped {
-    pub(super) reason: String,
-    /// It was wrong, and the others were right.
-    pub(super) alone: bool,
 }
 
 /// What the owner was told last. A term has one leader, so it is enough to know that there was one.
@@ -608,7 +439,10 @@ impl Group {
 
     /// Follows from now on; waits for an election unless somebody leads.
     pub(super) fn follow(&mut self, context: &mut Context<'_>, leader: Option<NodeId>) {
-        assert!(leader.is_none_or(|leader| leader == self.last_leader.node), "R1: it follows whom it did not hear");
+        assert!(
+            leader.is_none_or(|leader| leader == self.last_leader.node),
+            "R1: it follows whom it did not hear"
+        );
         self.set_role(context, Role::Follower { led: leader.is_some() });
         if let Some(leader) = leader {
             self.in_doubt = context.suspects.contains(&leader);
@@ -703,7 +537,7 @@ impl Group {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let leading = match &self.role {
             Role::Leader(leading) => {
-                let retries = leading.progress.values().filter_map(Progress::due_at);
+                let retries = leading.progress.iter().filter_map(Progress::due_at);
                 let newcomers = leading.newcomers().map(|newcomer| newcomer.until);
                 retries
                     .chain(leading.quorum_lost.map(At::instant))

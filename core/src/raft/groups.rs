@@ -12,10 +12,11 @@ use bytes::Bytes;
 use super::context::{Context, Held};
 use super::entries::Entries;
 use super::flow::Flows;
-use super::group::{Group, News, Role, Standing};
+use super::group::{Group, News};
 use super::message::Place;
 use super::neighbours::{Moved, Peers};
 use super::receiving::Receiving;
+use super::roles::{Role, Standing};
 use super::sharing::Configurations;
 use super::shelf::Shelf;
 use super::slots::{Slot, Slots};
@@ -117,7 +118,9 @@ impl Groups {
     pub fn restored(&mut self, now: Now) -> Result<(), Damaged> {
         for (id, loading) in core::mem::take(&mut self.loading) {
             let applied = self.applied.get(&id).copied().unwrap_or_default();
-            if let Some(mut group) = loading.build(id, (self.own, applied), &mut self.configurations, self.planted)? {
+            if let Some(mut group) =
+                loading.build(id, (self.own, applied), &mut self.configurations, self.planted)?
+            {
                 let applied = applied.min(group.log.last().index);
                 group.applied = applied.max(group.applied);
                 group.commit = group.applied;
@@ -211,7 +214,7 @@ impl Groups {
                 group.leader_in_doubt(context, node);
                 group.ask_anew(context);
                 if let Role::Leader(leading) = &mut group.role
-                    && let Some(progress) = leading.progress.get_mut(&node)
+                    && let Some(progress) = leading.progress.on_mut(node)
                 {
                     progress.probe(context.flows);
                 }
@@ -315,7 +318,7 @@ impl Groups {
             let fed = group.relay.iter().flat_map(|relay| relay.progress());
             let led = if let Role::Leader(leading) = &group.role { Some(leading) } else { None };
             uncommitted += led.map_or(0, |leading| leading.uncommitted);
-            for progress in led.iter().flat_map(|leading| leading.progress.values()).chain(fed) {
+            for progress in led.iter().flat_map(|leading| leading.progress.iter()).chain(fed) {
                 if progress.under_way() > 0 {
                     *under_way.entry(progress.member.node).or_default() += progress.under_way();
                 }

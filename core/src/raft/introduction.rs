@@ -11,7 +11,8 @@
 use alloc::vec::Vec;
 
 use super::context::Context;
-use super::group::{Group, Role};
+use super::group::Group;
+use super::roles::{Entering, Role};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId};
 use crate::planted::Bug;
@@ -47,15 +48,14 @@ impl Group {
         sometimes!(NewcomerWaits, wait);
         let until = context.now + context.config.alone_patience;
         let Role::Leader(leading) = &mut self.role else { return };
-        let progress = core::mem::take(&mut leading.progress);
-        let learns = |node: &NodeId, member| progress.get(node).is_some_and(|known| known.member == member);
-        leading.change_entering(|entering| {
-            entering.newcomers.retain(|node, newcomer| learns(node, newcomer.member));
+        let progress = &leading.progress;
+        let learns = |node, member| progress.on(node).is_some_and(|known| known.member == member);
+        Entering::change(&mut leading.entering, |entering| {
+            entering.newcomers.retain(|&node, newcomer| learns(node, newcomer.member));
             let newcomers = joining.into_iter().map(|(member, named)| Newcomer { member, named, until });
             let waiting = newcomers.filter(|_| wait);
             entering.newcomers.extend(waiting.map(|newcomer| (newcomer.member.node, newcomer)));
         });
-        leading.progress = progress;
         if wait {
             self.wake_at(until);
         }
@@ -70,7 +70,7 @@ impl Group {
     /// A member holds more than before: perhaps the entry that names somebody who waits.
     pub(super) fn witness(&mut self, by: Member) {
         let Role::Leader(leading) = &self.role else { return };
-        let Some(progress) = leading.progress.get(&by.node).filter(|_| self.has_vouched(by)) else { return };
+        let Some(progress) = leading.progress.on(by.node).filter(|_| self.has_vouched(by)) else { return };
         let matched = progress.matched;
         self.tell_newcomers(|newcomer| newcomer.member != by && newcomer.named <= matched);
     }
@@ -89,7 +89,8 @@ impl Group {
         let nodes: Vec<NodeId> =
             leading.newcomers().filter(|&newcomer| meant(newcomer)).map(|n| n.member.node).collect();
         if !nodes.is_empty() {
-            leading.change_entering(|entering| entering.newcomers.retain(|node, _| !nodes.contains(node)));
+            let told = |entering: &mut Entering| entering.newcomers.retain(|node, _| !nodes.contains(node));
+            Entering::change(&mut leading.entering, told);
         }
         for &node in &nodes {
             self.news_for(node);

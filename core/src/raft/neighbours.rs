@@ -8,7 +8,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::group::{Group, Role};
+use super::group::Group;
+use super::roles::Role;
 use super::slot_set::SlotSet;
 use super::slots::Slot;
 use crate::configuration::Configuration;
@@ -230,7 +231,8 @@ impl Neighbours {
 
 /// Those nodes, the near ones first.
 fn nearest_first(nodes: &BTreeMap<NodeId, Nearness>) -> impl Iterator<Item = NodeId> {
-    let mut parts: Vec<(Nearness, NodeId)> = nodes.iter().map(|(&node, &nearness)| (nearness, node)).collect();
+    let mut parts: Vec<(Nearness, NodeId)> =
+        nodes.iter().map(|(&node, &nearness)| (nearness, node)).collect();
     parts.sort_unstable();
     parts.into_iter().map(|(_, node)| node)
 }

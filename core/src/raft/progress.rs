@@ -1,29 +1,18 @@
 //! What a leader knows of one member, and what is under way to it.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
-
-use smallvec::SmallVec;
 
 use super::config::Config;
 use super::flow::Flows;
 use super::slots::Slot;
 use super::snapshot::Sending;
+use super::under_way::{Flight, UnderWay};
 use crate::configuration::Member;
 use crate::id::LogIndex;
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
 use crate::time::{At, Instant, Span};
-
-/// An append that was not answered yet.
-#[derive(Clone, Copy, Debug)]
-struct Flight {
-    number: u64,
-    commit: LogIndex,
-    /// What its entries take on their way.
-    bytes: u64,
-}
 
 /// An append as it leaves.
 #[derive(Clone, Copy, Debug)]
@@ -34,43 +23,6 @@ pub(super) struct Sent {
     pub(super) commit: LogIndex,
     /// What its entries take on their way.
     pub(super) bytes: u64,
-}
-
-/// What is under way to one member: never nothing. Who has something under way borrows the room for it from all others of its node that have not.
-#[derive(Clone, Debug, Default)]
-pub(super) struct UnderWay {
-    /// The oldest first. There is room for what one round after the other has under way.
-    flights: SmallVec<[Flight; 4]>,
-    /// What all of them take on their way.
-    bytes: u64,
-}
-
-/// Room for what is under way, kept for whoever needs it next. It tells nothing of any group, so two nodes that differ only in it are alike.
-#[derive(Clone, Default)]
-pub(super) struct Spare(VecDeque<Box<UnderWay>>);
-
-impl Spare {
-    /// So much of it is kept.
-    const MOST: usize = 64;
-
-    fn take(&mut self) -> Box<UnderWay> {
-        self.0.pop_back().unwrap_or_default()
-    }
-
-    /// What a burst took is given back to the system.
-    fn put_back(&mut self, mut under_way: Box<UnderWay>) {
-        if self.0.len() < Self::MOST && !under_way.flights.spilled() {
-            under_way.flights.clear();
-            under_way.bytes = 0;
-            self.0.push_back(under_way);
-        }
-    }
-}
-
-impl core::fmt::Debug for Spare {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Spare")
-    }
 }
 
 /// How fast appends leave.
@@ -517,7 +469,8 @@ impl Progress {
     /// What is under way by the messages themselves, for checks.
     pub(super) fn count_under_way(&self) -> u64 {
         let flights = self.under_way.iter().flat_map(|under_way| &under_way.flights);
-        flights.map(|flight| flight.bytes).sum::<u64>() + self.sending.as_ref().map_or(0, |sending| sending.under_way())
+        flights.map(|flight| flight.bytes).sum::<u64>()
+            + self.sending.as_ref().map_or(0, |sending| sending.under_way())
     }
 
     fn arm(&mut self, now: Instant) {

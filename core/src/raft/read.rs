@@ -14,9 +14,10 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::context::Context;
-use super::group::{Group, Role, Standing};
+use super::group::Group;
 use super::message::Body;
 use super::quorum::carried;
+use super::roles::{Role, Standing};
 use super::{Output, RefusedReason};
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId};
@@ -220,7 +221,9 @@ impl Group {
                 return;
             }
             let Role::Leader(leading) = &mut self.role else { return };
-            let Some(Round { index, readers, .. }) = leading.rounds.waiting().asked.pop_front() else { return };
+            let Some(Round { index, readers, .. }) = leading.rounds.waiting().asked.pop_front() else {
+                return;
+            };
             sometimes!(ReadsShareARound, readers.len() > 1);
             for reader in readers {
                 match reader {

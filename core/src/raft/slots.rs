@@ -4,8 +4,9 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use super::group::{Group, Standing};
+use super::group::Group;
 use super::neighbours::{Moved, Neighbours, Peers};
+use super::roles::Standing;
 use crate::id::{GroupId, NodeId};
 use crate::time::Instant;
 
@@ -163,7 +164,9 @@ impl Slots {
             assert_eq!((group.id, group.slot), (*id, *slot), "R13: a group is not where it is looked for");
             let due = group.armed.is_none_or(|at| self.due.contains(&(at.instant(), *slot)));
             assert!(due, "R11: {id} waits for a moment that does not come");
-            let woken = group.wake.is_none_or(|wake| group.armed.is_some_and(|armed| armed.instant() <= wake.instant()));
+            let woken = group
+                .wake
+                .is_none_or(|wake| group.armed.is_some_and(|armed| armed.instant() <= wake.instant()));
             assert!(woken, "R11: {id} is to be woken, and nobody will");
         }
         self.neighbours.check(self.own, self.values());

@@ -6,9 +6,10 @@ use alloc::boxed::Box;
 use core::num::NonZeroU64;
 
 use super::context::Context;
-use super::group::{Group, Standing};
+use super::group::Group;
 use super::message::{Append, Body, Message};
 use super::replication::Reply;
+use super::roles::Standing;
 use crate::configuration::Member;
 use crate::id::NodeId;
 use crate::sometimes;

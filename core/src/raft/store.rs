@@ -13,9 +13,11 @@ use wattle_proto::raft as wire;
 use super::Output;
 use super::delta::Delta;
 use super::entries::Entries;
-use super::group::{Group, Remembered, Standing, Stopped};
+use super::group::Group;
 use super::log::Log;
 use super::message::{Mark, Place};
+use super::remembered::Remembered;
+use super::roles::{Standing, Stopped};
 use super::sharing::Configurations;
 use super::stored::Run;
 use super::wire::{Malformed, configuration, decode_delta, entries, mark, place};
@@ -194,7 +196,8 @@ impl Loading {
             })
         }));
         if !state.former.is_empty() {
-            group.past_mut().former = state.former.iter().filter_map(|id| ReplicaId::from_slice(id)).collect();
+            group.past_mut().former =
+                state.former.iter().filter_map(|id| ReplicaId::from_slice(id)).collect();
         }
         for (node, mark) in self.marks {
             let remembered = Remembered::new(group.member(own), node, mark, false);

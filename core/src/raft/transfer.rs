@@ -4,8 +4,9 @@
 use alloc::boxed::Box;
 
 use super::context::Context;
-use super::group::{Group, Role, Standing};
+use super::group::Group;
 use super::message::Body;
+use super::roles::{Role, Standing};
 use super::{Output, RefusedReason};
 use crate::configuration::Member;
 use crate::id::{NodeId, Term};
@@ -55,9 +56,11 @@ impl Group {
     pub(super) fn hand_over(&mut self, context: &mut Context<'_>) {
         let last = self.log.last().index;
         let Role::Leader(leading) = &mut self.role else { return };
-        let Some(transfer) = leading.transfer.as_deref_mut().filter(|transfer| !transfer.told) else { return };
+        let Some(transfer) = leading.transfer.as_deref_mut().filter(|transfer| !transfer.told) else {
+            return;
+        };
         let to = transfer.to;
-        let progress = leading.progress.get(&to.node).filter(|progress| progress.member == to);
+        let progress = leading.progress.on(to.node).filter(|progress| progress.member == to);
         if progress.is_some_and(|progress| progress.matched == last) {
             transfer.told = true;
             self.answer(context, to, self.term, Body::Stand, When::Now);

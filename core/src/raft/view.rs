@@ -1,7 +1,8 @@
 //! A replica as seen from outside, and what must be true of it.
 
-use super::group::{Group, Role, Standing};
+use super::group::Group;
 use super::introduction::Newcomer;
+use super::roles::{Role, Standing};
 use super::{GroupPlace, GroupStatus, RoleName};
 use crate::id::NodeId;
 use crate::level::Level;
@@ -80,16 +81,16 @@ impl Group {
         if let Role::Leader(leading) = &self.role {
             assert_eq!(self.standing, Standing::Sound, "R8: a replica leads that must not");
             assert!(self.log.configured_at() <= last, "R5: a configuration beyond the log");
-            assert!(!leading.progress.contains_key(&own), "R1: a leader replicates to itself");
+            assert!(leading.progress.on(own).is_none(), "R1: a leader replicates to itself");
             let tracked = |newcomer: &Newcomer| {
-                leading.progress.get(&newcomer.member.node).is_some_and(|p| p.member == newcomer.member)
+                leading.progress.on(newcomer.member.node).is_some_and(|p| p.member == newcomer.member)
             };
             assert!(leading.newcomers().all(tracked), "R1: somebody waits who is no member");
             let pending = self.log.configurations_above(self.commit);
             assert!(self.commit < leading.begins || pending <= 1, "R5: {pending} configurations pend");
             self.check_rounds();
             if level == Level::Full {
-                let counted = leading.progress.values().all(|p| p.under_way() == p.count_under_way());
+                let counted = leading.progress.iter().all(|p| p.under_way() == p.count_under_way());
                 assert!(counted, "R12: what is under way is not what was sent");
                 let uncommitted = self.burden_upto(last);
                 assert_eq!(leading.uncommitted, uncommitted, "R12: what waits to be committed");
