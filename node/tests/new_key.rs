@@ -116,7 +116,7 @@ async fn a_key_gives_way_under_load_and_its_old_copies_are_refused() {
     std::fs::write(&identity, old).expect("written");
     c.spawn();
     assert_eq!(c.ended(), Some(1), "{}", c.log());
-    assert!(c.log().contains("Put back the identity.toml of after that rotation"), "{}", c.log());
+    assert!(c.log().contains("put back the identity.toml of after that rotation"), "{}", c.log());
     std::fs::write(&identity, good).expect("written");
     c.spawn();
     c.ready().await;

@@ -94,11 +94,10 @@ impl Introductions {
 
     /// The keys of a member that has `keys` by its rotation `number`, as far as the log tells, and has shown more.
     pub(super) fn led_to(&self, node: NodeId, number: u64, keys: Vec<PublicKey>) -> Vec<PublicKey> {
-        let shown = self.next_keys.get(&node).into_iter().flatten();
-        shown.filter(|rotation| rotation.number > number).fold(keys, |keys, rotation| {
-            let leads = keys.contains(&rotation.old) && !keys.contains(&rotation.new);
-            if leads { Vec::from([rotation.old, rotation.new]) } else { keys }
-        })
+        match self.next_keys.get(&node) {
+            Some(shown) => rotation::follow(number, keys, shown),
+            None => keys,
+        }
     }
 
     /// Nobody is let in on the word of others any more; those who should be come again.
@@ -170,9 +169,10 @@ impl Mesh {
         let mut shown: Vec<Rotation> =
             shown.rotations.iter().filter(|r| r.number > number).cloned().collect();
         shown.sort_by_key(|rotation| rotation.number);
-        let (keys, left) = rotation::lead(node, &shown, &known);
+        let (_, left) = rotation::lead(node, &shown, &known);
         shown.truncate(shown.iter().rposition(|rotation| rotation.new == key).map_or(0, |last| last + 1));
-        if !known.contains(&key) && keys.contains(&key) && !shown.is_empty() {
+        let follows = rotation::follow(number, known.clone(), &shown).last() == Some(&key);
+        if follows && !known.contains(&key) {
             self.begin_introduction(node, Introduced::NextKey(shown), left);
         }
     }
@@ -241,7 +241,7 @@ impl Mesh {
     fn check(&mut self, key: Option<PublicKey>, chain: &[Endorsed]) {
         let (Some(mesh), Some(first)) = (self.mesh_id(), chain.first()) else { return };
         let node = first.admission.node;
-        let Some((keys, jobs)) = first.keys() else { return };
+        let Some((keys, jobs)) = self.shown_keys(first) else { return };
         // Of the keys that it had, the last is good, and the one before while it gives way.
         let under_way = first.rotations.last().is_some_and(|last| last.retired.is_none());
         let good = keys.len().saturating_sub(if under_way { 2 } else { 1 });
@@ -282,7 +282,7 @@ impl Mesh {
             // The next one says which keys its node had; an id is bound to its first key, so nobody can say another.
             let (keys, more) = match next {
                 Some(next) if is_known => self.signers(next.admission.node, &next.rotations),
-                Some(next) => next.keys()?,
+                Some(next) => self.shown_keys(next)?,
                 None => (known, Vec::new()),
             };
             if keys.is_empty() {
@@ -293,10 +293,21 @@ impl Mesh {
             vouched.push((admission.admitter, keys.clone()));
             jobs.push(Job::Verify { keys, message, signature });
             if is_known {
+                // Who is here on the word of others vouches with theirs.
+                let known = self.introductions.known.get(&admission.admitter);
+                vouched.extend(known.into_iter().flat_map(|known| known.vouched.iter().cloned()));
                 return Some((jobs, vouched));
             }
         }
         None
+    }
+
+    /// The keys of a node that is shown, the present one last, and what to check before that is believed. Who was taken out had given up those before the ones that
+    /// were good then.
+    pub(super) fn shown_keys(&self, shown: &Endorsed) -> Option<(Vec<PublicKey>, Vec<Job>)> {
+        let Admission { node, key, .. } = &shown.admission;
+        let Some(gone) = self.state.evicted.get(node) else { return shown.keys() };
+        Some(rotation::lead(*node, &shown.rotations, &gone.keys)).filter(|(keys, _)| keys.contains(key))
     }
 
     /// The keys with which a member that is known may have signed what this node does not know of yet, if these are its rotations, and what to check before that

@@ -155,7 +155,8 @@ impl Mesh {
         let (keys, more) = match first {
             Some(first) if !known.is_empty() => self.signers(leader, &first.rotations),
             Some(first) => {
-                let (Some((keys, mut more)), Some((jobs, _))) = (first.keys(), self.signatures(mesh, &chain))
+                let (Some((keys, mut more)), Some((jobs, _))) =
+                    (self.shown_keys(first), self.signatures(mesh, &chain))
                 else {
                     return;
                 };

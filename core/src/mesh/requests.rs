@@ -237,9 +237,9 @@ impl Mesh {
                 if matches!(*body, Body::Found { .. } | Body::Forbidden { .. } | Body::Recover(_)) {
                     return self.answer(from, request, Verdict::Refused("nobody asks for that".into()));
                 }
-                if !self.is_member(from) {
+                if !self.state.members.contains_key(&from) {
                     rare!(AskedByAStranger);
-                    // A new leader may not have applied its admission yet.
+                    // Whoever is here on the word of others changes nothing; and a new leader may not have applied its admission yet.
                     return self.answer(from, request, Verdict::Busy);
                 }
                 self.serve(now, from, request, seen, *body);

@@ -123,6 +123,16 @@ pub(super) fn lead(node: NodeId, rotations: &[Rotation], from: &[PublicKey]) -> 
     (keys, jobs)
 }
 
+/// The keys of a node that has `keys` by its rotation `number`, once it has shown more: those of the last that follows. Only the newest key leads on, so that nobody
+/// who has one that is giving way takes the place of the next.
+pub(super) fn follow(number: u64, keys: Vec<PublicKey>, shown: &[Rotation]) -> Vec<PublicKey> {
+    let later = shown.iter().filter(|rotation| rotation.number > number);
+    later.fold(keys, |keys, rotation| {
+        let leads = keys.last() == Some(&rotation.old) && !keys.contains(&rotation.new);
+        if leads { Vec::from([rotation.old, rotation.new]) } else { keys }
+    })
+}
+
 /// Adds the keys before those of `keys` that rotations lead from, and the signatures to check before that is believed: both keys of each said so. Nothing before a
 /// key of which `first` holds is looked for.
 pub(super) fn trace(

@@ -55,9 +55,8 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::Evicted(_) => (Code::FailedPrecondition, Reason::Evicted, ""),
         Refusal::DuplicateIdentity(_) => (Code::FailedPrecondition, Reason::DuplicateIdentity, ""),
         Refusal::KeyRetired(_) => (Code::FailedPrecondition, Reason::KeyRetired, ""),
-        Refusal::RotationUnderWay(_) | Refusal::RotationPutOff { .. } => {
-            (Code::FailedPrecondition, Reason::RotationUnderWay, "")
-        }
+        Refusal::RotationUnderWay(_) => (Code::FailedPrecondition, Reason::RotationUnderWay, ""),
+        Refusal::RotationPutOff { .. } => (Code::FailedPrecondition, Reason::RotationPutOff, ""),
         Refusal::KeyNotStored(_) => (
             Code::ResourceExhausted,
             Reason::KeyNotStored,
@@ -197,6 +196,7 @@ fn retriable(reason: Reason) -> bool {
             | Reason::MeshStopped
             | Reason::DuplicateIdentity
             | Reason::RotationUnderWay
+            | Reason::RotationPutOff
             | Reason::KeyNotStored
             | Reason::UpdatesFull
     )

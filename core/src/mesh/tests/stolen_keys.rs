@@ -2,14 +2,15 @@
 
 use super::rotations::{next, rotation, shows};
 use super::*;
-use crate::mesh::introduce;
+use crate::mesh::entry::Admission;
+use crate::mesh::introduce::{self, Endorsed};
 use crate::mesh::rotation::Rotation;
 
 /// What b shows of itself, were these the rotations of its key.
 fn forged(world: &World, rotations: Vec<Rotation>) -> Bytes {
     let mut chain = introduce::read(&world.mesh(1).endorsement(world.id(1))).unwrap();
     chain[0].rotations = rotations;
-    let chain = chain.iter().map(introduce::Endorsed::to_wire).collect();
+    let chain = chain.iter().map(Endorsed::to_wire).collect();
     prost::Message::encode_to_vec(&wattle_proto::mesh::Endorsement { chain }).into()
 }
 
@@ -37,35 +38,38 @@ fn a_key_planted_with_a_stolen_one_ends_with_it() {
     }
 }
 
+/// The node of a secret, let in by b's stolen key if that is all there is, else by the last of `chain`.
+fn let_in(world: &World, secret: [u8; 32], by: [u8; 32], mut chain: Vec<Endorsed>) -> (Input, Vec<Endorsed>) {
+    let key = public_key(&secret);
+    let admission = Admission {
+        node: key.first_node_id(),
+        name: "z".into(),
+        key,
+        addresses: Vec::new(),
+        api: None,
+        replica: crate::id::ReplicaId(u128::from(secret[0])),
+        admitter: chain[0].admission.node,
+        signature: Bytes::new(),
+    };
+    let message = admission.statement(world.mesh(0).mesh_id().unwrap());
+    let Done::Signature(signature) = perform(&Job::Sign { key: public_key(&by), message }, &[by]) else {
+        unreachable!()
+    };
+    let admission = Admission { signature: signature.into(), ..admission };
+    chain.insert(0, Endorsed { admission, rotations: Vec::new() });
+    let wire = chain.iter().map(Endorsed::to_wire).collect();
+    let endorsement = prost::Message::encode_to_vec(&wattle_proto::mesh::Endorsement { chain: wire }).into();
+    (Input::Stranger { node: key.first_node_id(), key, endorsement }, chain)
+}
+
 /// The same for whom the stolen key lets in.
 #[test]
 fn who_was_let_in_with_a_stolen_key_goes_with_it() {
-    let (own, fresh) = ([2; 32], [88; 32]);
     for late in [false, true] {
         let mut world = World::grown(&["a", "b", "c"]);
-        let key = public_key(&fresh);
-        let stranger = key.first_node_id();
-        let mut chain = introduce::read(&world.mesh(1).endorsement(world.id(1))).unwrap();
-        let mut own_link = chain[0].clone();
-        own_link.admission = crate::mesh::entry::Admission {
-            node: stranger,
-            name: "z".into(),
-            key,
-            replica: crate::id::ReplicaId(99),
-            admitter: world.id(1),
-            ..own_link.admission
-        };
-        let message = own_link.admission.statement(world.mesh(0).mesh_id().unwrap());
-        let Done::Signature(signature) = perform(&Job::Sign { key: public_key(&own), message }, &[own])
-        else {
-            unreachable!()
-        };
-        own_link.admission.signature = signature.into();
-        chain.insert(0, own_link);
-        let chain = chain.iter().map(introduce::Endorsed::to_wire).collect();
-        let endorsement: Bytes =
-            prost::Message::encode_to_vec(&wattle_proto::mesh::Endorsement { chain }).into();
-        let shown = Input::Stranger { node: stranger, key, endorsement };
+        let stranger = public_key(&[88; 32]).first_node_id();
+        let chain = introduce::read(&world.mesh(1).endorsement(world.id(1))).unwrap();
+        let (shown, _) = let_in(&world, [88; 32], [2; 32], chain);
         if late {
             // The signatures are being checked when the log tells.
             let now = world.now;
@@ -85,6 +89,99 @@ fn who_was_let_in_with_a_stolen_key_goes_with_it() {
         assert!(!world.mesh(0).is_member(stranger), "what was done under that key is in the log: {late}");
         assert_eq!(world.mesh(0).introductions.len(), 0);
     }
+}
+
+/// And for whom these let in.
+#[test]
+fn who_was_let_in_by_one_that_a_stolen_key_let_in_goes_with_it_and_changes_nothing_before() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    let chain = introduce::read(&world.mesh(1).endorsement(world.id(1))).unwrap();
+    let (first, chain) = let_in(&world, [88; 32], [2; 32], chain);
+    let (second, _) = let_in(&world, [99; 32], [88; 32], chain);
+    for shown in [first, second.clone()] {
+        world.inbox.push_back((0, shown));
+        world.pump();
+    }
+    let strangers = [[88; 32], [99; 32]].map(|secret| public_key(&secret).first_node_id());
+    assert!(strangers.iter().all(|&node| world.mesh(0).is_member(node)), "nothing tells them apart yet");
+    let body = Body::Evict(crate::mesh::eviction::Evict {
+        member: "c".into(),
+        left: false,
+        force: true,
+        blocked: false,
+        raise: None,
+    });
+    let request = crate::mesh::entry::Request(9);
+    let message = Message::Forward { request, seen: LogIndex(0), body: body.into() };
+    world.inbox.push_back((0, Input::Message { from: strangers[1], message }));
+    world.pass(Span::secs(3));
+    assert_eq!(world.mesh(0).epoch().number, 0, "a leader does nothing for who is no member by its log");
+    world.rotate_key(1, true);
+    assert!(!strangers.iter().any(|&node| world.mesh(0).is_member(node)));
+    world.inbox.push_back((0, second));
+    world.pump();
+    assert!(!world.mesh(0).is_member(strangers[1]));
+}
+
+#[test]
+fn within_the_window_nobody_takes_the_next_key_off_a_member() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.rotate_key(1, false);
+    let told = world.keys_of(0, 1);
+    assert_eq!(told.len(), 2);
+    for number in [2, u64::MAX] {
+        let shown = forged(&world, Vec::from([rotation(world.id(1), number, [2; 32], [77; 32])]));
+        shows(&mut world, 1, public_key(&[77; 32]), shown);
+        assert_eq!(world.keys_of(0, 1), told);
+    }
+}
+
+/// Of who was taken out it is known which keys it had given up, also when it is back and that is all that is not known.
+#[test]
+fn a_key_given_up_before_an_eviction_does_not_count_again_after_it() {
+    let mut world = World::grown(&["a", "b", "c", "d"]);
+    world.rotate_key(1, true);
+    world.pass(Span::secs(2));
+    let retired = [2; 32];
+    assert_ne!(world.keys_of(3, 1), [public_key(&retired)]);
+    let records = world.mesh(0).member(world.id(1)).unwrap().rotations.records.clone();
+    world.command(0, leaving::evict("b"));
+    world.pass(Span::secs(2));
+    world.hosts[3].up = false;
+    let token = leaving::invite(&mut world, 0);
+    assert!(matches!(world.join(1, &token), Some(Ok(Reply::Joined { .. }))));
+    world.pass(Span::secs(2));
+    let d = world.mesh(0).member(world.id(3)).unwrap().clone();
+    let mesh = world.mesh(0).mesh_id().unwrap();
+    let eviction = crate::mesh::eviction::Eviction {
+        number: 2,
+        previous: crate::digest::Digest::default(),
+        request: crate::mesh::entry::Request(9),
+        origin: world.id(1),
+        node: d.node,
+        replica: d.replica,
+        left: false,
+        leader: world.id(1),
+        signature: Bytes::new(),
+        recovery: None,
+    };
+    let message = eviction.statement(mesh);
+    let Done::Signature(signature) = perform(&Job::Sign { key: public_key(&retired), message }, &[retired])
+    else {
+        unreachable!()
+    };
+    let eviction = crate::mesh::eviction::Eviction { signature: signature.into(), ..eviction };
+    let mut chain = introduce::read(&world.mesh(0).endorsement(world.id(1))).unwrap();
+    chain[0].rotations = records;
+    let chain = chain.iter().map(Endorsed::to_wire).collect();
+    let endorsement = prost::Message::encode_to_vec(&wattle_proto::mesh::Endorsement { chain }).into();
+    world.hosts[3].up = true;
+    let now = world.now;
+    world.hosts[3].mesh.handle(now, Input::Fenced { proof: eviction.encode(), endorsement });
+    while let Some(job) = (world.drain(3), world.inbox.pop_back()).1 {
+        world.hosts[3].mesh.handle(now, job.1);
+    }
+    assert_eq!(world.hosts[3].parted, 0);
 }
 
 /// What an operator stopped is started again by him, but not under a key that nobody accepts.
