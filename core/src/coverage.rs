@@ -250,7 +250,6 @@ marks! {
         SentFromDisk: "bytes to send were read from the disk";
         SentAgain: "what made no progress was sent again";
         HandlerTakenOver: "a handler took over from another";
-        HandlerOutrun: "a handler stood below what others know to be processed";
         PositionAwaited: "a handler stood above what its node knows";
         WindowFull: "a handler had as much as its window allows";
         MarkRecalled: "a target was told of a mark that its disk forgot";
@@ -469,6 +468,7 @@ marks! {
         UpdateGapTold: "a handler was told of updates that are kept no longer";
         UpdatesBeginAtFloor: "a node became a member when updates had been let go";
         UpdateVerdictOutOfPlace: "a verdict was about no update that a handler has to do";
+        HandlerOutrun: "a handler stood below what others know to be processed";
         UpdateHandlerOutrun: "the mesh knew of a higher cursor than a handler stood at";
         UpdateFailedUnwaited: "an update that nobody waited for came to nothing";
         KeptStreamOver: "a stream whose data a former member kept was closed when it was a member again";

@@ -163,6 +163,7 @@ mod tests {
         let part = Part::Fault("crash".into());
         let score = |bug: &str| Score {
             bug: bug.into(),
+            profile: Profile::General,
             tried: 9,
             reached: 1,
             triggered: 1,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use wattle_core::planted::{Bug, Description, counts};
 
 use crate::outcome::Outcome;
+use crate::seed::Profile;
 use crate::swarm::{self, Request};
 
 /// How a bug was detected.
@@ -36,12 +37,35 @@ impl Detection {
 pub const UNASKED: [Bug; 4] =
     [Bug::ReadBeforeOwnTerm, Bug::ReadRoundReused, Bug::LeaderReadsAlone, Bug::ReadsAlikeInEachLife];
 
+/// Bugs of how a group goes on without its quorum: only runs in which an operator asks for that come there.
+const OF_RECOVERIES: [Bug; 7] = [
+    Bug::FencedStillVotes,
+    Bug::EraNotCompared,
+    Bug::FounderNotHighest,
+    Bug::BegunFounderWaits,
+    Bug::RecallLiftsFence,
+    Bug::LearnerTakenForCertain,
+    Bug::RenamedIdKept,
+];
+
+/// What the runs are about in which a bug is looked for, where those about consensus are asked for.
+#[must_use]
+pub fn home(bug: Bug, asked: Profile) -> Profile {
+    match asked {
+        Profile::Raft if OF_RECOVERIES.contains(&bug) => Profile::Recovery,
+        asked => asked,
+    }
+}
+
 /// What a bug came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Score {
     /// Its name.
     pub bug: String,
+    /// What the runs were about.
+    #[serde(default)]
+    pub profile: Profile,
     /// How many seeds were run at most.
     pub tried: u64,
     /// How often the place it sits in was passed.
@@ -59,7 +83,7 @@ pub struct Score {
 pub fn score(bug: &Description, request: Request) -> Option<Score> {
     let before = counts::of(bug.bug);
     let request = Request { bug: Some(bug.bug), ..request };
-    let seeds = request.seeds.clone();
+    let (profile, seeds) = (request.profile, request.seeds.clone());
     let summary = swarm::run(&request, &|_| ());
     if summary.stopped && summary.failure.is_none() {
         return None;
@@ -70,6 +94,7 @@ pub fn score(bug: &Description, request: Request) -> Option<Score> {
     let cpu: Duration = counted.map(|(time, _)| *time).sum();
     Some(Score {
         bug: bug.name.into(),
+        profile,
         tried: last - seeds.start,
         reached: after.0 - before.0,
         triggered: after.1 - before.1,
@@ -122,12 +147,13 @@ pub fn table(scores: &[Score]) -> String {
     );
     let known = |score: &Score| Some((score.clone(), Bug::named(&score.bug)?.describe()));
     for (score, bug) in scores.iter().filter_map(known) {
+        let of = if score.profile == Profile::Recovery { " of recoveries" } else { "" };
         let (checker, seeds) = match &score.detected {
             Some(detected) => (detected.checker.clone(), detected.seeds.to_string()),
             None => ("**not detected**".into(), format!("> {}", score.tried)),
         };
         text.push_str(&format!(
-            "| {} `{}` | {} | {} | {} | {checker} | {seeds} | {}.{:02} |\n",
+            "| {} `{}` | {} | {} | {} | {checker} | {seeds}{of} | {}.{:02} |\n",
             bug.family.name(),
             bug.name,
             bug.mechanism,
@@ -159,7 +185,16 @@ mod tests {
     fn scored(bug: Bug, seeds: Option<u64>) -> Score {
         let detection = |seeds| Detection { seed: seeds - 1, seeds, checker: "R1".into() };
         let (bug, tried) = (bug.describe().name.into(), seeds.unwrap_or(500));
-        Score { bug, tried, reached: 3, triggered: 2, cpu_millis: 1234, detected: seeds.map(detection) }
+        let profile = Profile::General;
+        Score {
+            bug,
+            profile,
+            tried,
+            reached: 3,
+            triggered: 2,
+            cpu_millis: 1234,
+            detected: seeds.map(detection),
+        }
     }
 
     #[test]
@@ -170,6 +205,15 @@ mod tests {
         assert_eq!(seconds(&scores), (Some(1234), None));
         assert_eq!(seconds(&scores[..2]), (Some(1234), Some(1234)));
         assert_eq!(summary(&[]), Summary { bugs: 0, detected: 0, median: None, most: None });
+    }
+
+    #[test]
+    fn a_bug_of_recoveries_is_looked_for_where_there_are_any() {
+        assert_eq!(home(Bug::FencedStillVotes, Profile::Raft), Profile::Recovery);
+        assert_eq!(home(Bug::FencedStillVotes, Profile::General), Profile::General);
+        assert_eq!(home(Bug::VoteNotPersisted, Profile::Raft), Profile::Raft);
+        let found = Score { profile: Profile::Recovery, ..scored(Bug::FencedStillVotes, Some(3)) };
+        assert!(table(&[found]).contains("| R1 | 3 of recoveries | 1.23 |"));
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct Score {
     /// The seeds, the last one not included
     #[arg(long, value_name = "FROM..TO", value_parser = parse_range, default_value = "0..10000")]
     seeds: Range<u64>,
-    /// What the runs are about: general or raft; raft for the family of that name unless given
+    /// What the runs are about: general, raft or recovery; raft for the family of that name unless given, but for its bugs that only recoveries show
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
     /// How many seeds at a time; as many as there are cores unless given
@@ -127,7 +127,8 @@ fn score_all(
             {
                 return Ok(true);
             }
-            let request = Request { profile: state.profile, jobs, ..Request::of(asked.seeds.clone()) };
+            let profile = score::home(bug.bug, state.profile);
+            let request = Request { profile, jobs, ..Request::of(asked.seeds.clone()) };
             let Some(scored) = score::score(bug, Request { stop: stop.clone(), ..request }) else {
                 return Ok(false);
             };

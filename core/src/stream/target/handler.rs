@@ -209,7 +209,7 @@ impl Stream {
         if !self.handler_can_go_on()
             && let Some(old) = self.target.handler.take()
         {
-            sometimes!(HandlerOutrun);
+            rare!(HandlerOutrun);
             common.reply(old.request, Ok(Reply::Outrun { token: old.token }));
         }
     }
