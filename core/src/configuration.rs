@@ -14,9 +14,14 @@ pub struct Member {
     pub replica: ReplicaId,
 }
 
+impl Member {
+    /// Stands where no member is named.
+    pub(crate) const NOBODY: Self = Self { node: NodeId(0), replica: ReplicaId(0) };
+}
+
 /// The members of a group. Joint while `outgoing` is not empty: decisions then need a majority of `voters` *and* of `outgoing`
 /// (Ongaro's thesis, section 4.3). Lists are sorted by member and hold each node at most once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Configuration {
     /// The (incoming) voters.
     pub voters: Vec<Member>,

@@ -1,6 +1,7 @@
 //! Two clocks. [`Instant`] is monotonic and decides; [`Wall`] may step and serves people and retention only.
 
 use core::fmt;
+use core::num::NonZeroU64;
 use core::ops::{Add, AddAssign, Sub};
 
 /// A span of time in nanoseconds.
@@ -85,6 +86,29 @@ impl Add<Span> for Instant {
 impl AddAssign<Span> for Instant {
     fn add_assign(&mut self, span: Span) {
         *self = *self + span;
+    }
+}
+
+/// A moment for which something may wait: `Option<At>` is as large as a moment. The end of the clock, which is never reached, is taken for
+/// the moment before it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct At(NonZeroU64);
+
+impl At {
+    pub(crate) const fn instant(self) -> Instant {
+        Instant(!self.0.get())
+    }
+}
+
+impl From<Instant> for At {
+    fn from(moment: Instant) -> Self {
+        Self(NonZeroU64::new(!moment.0).unwrap_or(NonZeroU64::MIN))
+    }
+}
+
+impl fmt::Debug for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.instant().fmt(f)
     }
 }
 

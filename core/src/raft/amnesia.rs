@@ -7,15 +7,17 @@
 //! A replica that restarts asks its peers for their marks before it does anything that counts. If it finds itself amnesic it either copies the
 //! log back (a voter without which nothing can be decided, see `copy`) or takes a fresh replica id and waits until the group has admitted it.
 
-use alloc::collections::BTreeSet;
+use alloc::boxed::Box;
 use alloc::string::String;
 
 use super::Output;
 use super::context::Context;
 use super::entries::Entries;
-use super::group::{Group, Remembered, Role, Standing};
+use super::group::Group;
 use super::message::{Append, Body, Mark, Place};
 use super::quorum::carried;
+use super::remembered::Remembered;
+use super::roles::{Role, Standing, Stopped};
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId, ReplicaId, Term};
 use crate::planted::Bug;
@@ -25,6 +27,8 @@ use crate::when::When;
 
 /// Replica ids that are remembered after they were given up.
 const FORMER_MAX: usize = 16;
+/// Questions that wait twice as long as the one before, if no limit is reached earlier.
+const ASKED_DOUBLED: u8 = 32;
 
 impl Group {
     /// `member` vouched, in `term`, for a vote or a place. Kept in memory now, on disk with the next write (rule C2).
@@ -36,26 +40,24 @@ impl Group {
         last: Place,
         vote: Option<Member>,
     ) {
-        if let Some(Remembered { mark, unwritten }) = self.marks.get_mut(&member.node)
-            && (mark.replica, mark.term) == (member.replica, term)
-            && (vote.is_none() || mark.vote.is_some())
+        if let Some(remembered) = self.marks.get_mut(&member.node)
+            && let Some(further) = remembered.takes((member.replica, term), last, vote.is_some())
         {
-            if last.index > mark.last.index {
-                mark.last = last;
-                *unwritten = true;
-                self.unwritten_marks = true;
-            }
+            self.unwritten_marks |= further;
             return;
         }
-        let known = self.marks.get(&member.node).is_some_and(|known| known.mark.replica == member.replica);
+        let known = self.marks.get(&member.node).is_some_and(|known| known.replica() == member.replica);
         let takes_part = || self.log.configuration().on(member.node).any(|m| m == member);
         if member.node == context.own || !(known || takes_part()) {
             return;
         }
-        let Remembered { mark, unwritten } = self.marks.get_or_insert_with(member.node, Remembered::default);
-        let before = *mark;
+        let (this, node) = (self.member(context.own), member.node);
+        let nothing = || Remembered::new(this, node, Mark::default(), false);
+        let remembered = self.marks.get_or_insert_with(node, nothing);
+        let before = remembered.mark(this, node);
+        let mut mark = before;
         if mark.replica != member.replica || term > mark.term {
-            *mark = Mark { replica: member.replica, term, vote: None, last: Place::default() };
+            mark = Mark { replica: member.replica, term, vote: None, last: Place::default() };
         }
         if term == mark.term {
             mark.vote = mark.vote.or(vote);
@@ -63,8 +65,8 @@ impl Group {
                 mark.last = last;
             }
         }
-        if *mark != before {
-            *unwritten = true;
+        if mark != before {
+            *remembered = Remembered::new(this, node, mark, true);
             self.unwritten_marks = true;
         }
     }
@@ -72,8 +74,8 @@ impl Group {
     /// After a restart: what must be asked before this replica counts again.
     pub(super) fn verify(&mut self, context: &mut Context<'_>) {
         self.life = context.rng.u64().max(1);
-        if let Standing::Renamed { old } = self.standing {
-            self.rename_anew(context, old);
+        if let Standing::Renamed(old) = &self.standing {
+            self.rename_anew(context, **old);
         }
         if self.standing != Standing::Sound {
             self.be_patient(context);
@@ -85,7 +87,7 @@ impl Group {
         if nobody_to_ask || context.planted.strikes(Bug::OnlyVoterAsksNobody, || alone) {
             return self.arm_election(context);
         }
-        self.standing = Standing::Verifying { answered: BTreeSet::new() };
+        self.standing = Standing::Verifying(Box::default());
         if alone {
             self.be_patient(context);
         }
@@ -98,8 +100,9 @@ impl Group {
         self.ask_at = None;
         match self.standing.clone() {
             Standing::Sound | Standing::Stopped { .. } => return,
-            Standing::Verifying { answered } => {
-                for node in self.others(context.own).into_iter().filter(|node| !answered.contains(node)) {
+            Standing::Verifying(verifying) => {
+                let silent = |node: &NodeId| !verifying.answered.contains(node);
+                for node in self.others(context.own).into_iter().filter(silent) {
                     self.ask(context, node);
                 }
             }
@@ -110,16 +113,16 @@ impl Group {
                 }
             }
         }
-        let wait = self.ask_wait.max(context.config.retry_min);
+        let wait = context.config.retry_min.times(1 << self.asked).at_most(context.config.retry_max);
         let at = context.now + wait;
-        self.ask_at = Some(at);
+        self.ask_at = Some(at.into());
         self.wake_at(at);
-        self.ask_wait = wait.times(2).at_most(context.config.retry_max);
+        self.asked = (self.asked + 1).min(ASKED_DOUBLED);
     }
 
     /// Somebody who may not have heard the question is there (again).
     pub(super) fn ask_anew(&mut self, context: &mut Context<'_>) {
-        self.ask_wait = context.config.retry_min;
+        self.asked = 0;
         self.ask_again(context);
     }
 
@@ -136,7 +139,7 @@ impl Group {
 
     /// Asks a member what this replica vouched for in its former lives.
     fn ask(&self, context: &mut Context<'_>, node: NodeId) {
-        let mark = self.mark(node);
+        let mark = self.mark(context.own, node);
         let alone = self.is_only_voter(context.own);
         let recall = Body::Recall { mark, question: true, start: self.life, alone };
         self.send(context, node, self.term, recall, When::Durable);
@@ -151,10 +154,10 @@ impl Group {
         alone: bool,
     ) {
         self.hears_question(context, asker);
-        if alone || self.fenced.is_some_and(|(node, _)| node == asker) {
-            self.fenced = Some((asker, start));
+        if alone || self.fenced.as_ref().is_some_and(|fenced| fenced.0 == asker) {
+            self.fenced = Some(Box::new((asker, start)));
         }
-        let known = self.mark(asker);
+        let known = self.mark(context.own, asker);
         let mark = known.filter(|_| !context.planted.has(Bug::MarksNotTold));
         let answer = Body::Recall { mark, question: false, start, alone: false };
         self.send(context, asker, self.term, answer, When::Now);
@@ -171,11 +174,11 @@ impl Group {
             return;
         }
         let alone = self.log.configuration().voters.iter().all(|voter| voter.node == from);
-        if let Standing::Verifying { answered } = &mut self.standing {
+        if let Standing::Verifying(verifying) = &mut self.standing {
             if alone {
-                self.fenced = Some((from, life));
+                self.fenced = Some(Box::new((from, life)));
             }
-            answered.insert(from);
+            verifying.answered.insert(from);
             self.maybe_verified(context);
         }
     }
@@ -184,9 +187,8 @@ impl Group {
     /// its present life, it would contradict what the voter decides next, and nobody would have told it. No term tells the two
     /// apart: a disk that was taken back may forget terms of which nobody else ever heard.
     pub(super) fn is_of_a_former_life(&self, context: &mut Context<'_>, from: NodeId, life: u64) -> bool {
-        let Some((_, heard)) = self.fenced.filter(|&(node, heard)| node == from && heard != life) else {
-            return false;
-        };
+        let fenced = self.fenced.as_deref().filter(|&&(node, heard)| node == from && heard != life);
+        let Some(&(_, heard)) = fenced else { return false };
         if context.planted.has(Bug::FormerLifeNotFenced) {
             return false;
         }
@@ -198,7 +200,8 @@ impl Group {
     }
 
     fn maybe_verified(&mut self, context: &mut Context<'_>) {
-        let Standing::Verifying { answered } = &self.standing else { return };
+        let Standing::Verifying(verifying) = &self.standing else { return };
+        let answered = &verifying.answered;
         let (own, configuration) = (context.own, self.log.configuration());
         let enough = if self.is_only_voter(own) {
             // One of them may know of a place that the others never heard of.
@@ -227,7 +230,7 @@ impl Group {
         let place = mark.last;
         let lost = self.log.last().index < place.index
             || (place.index > self.log.base().index && !self.log.holds(place));
-        let vote_lost = mark.vote.is_some() && self.vote != mark.vote;
+        let vote_lost = mark.vote.is_some() && self.vote() != mark.vote;
         lost || vote_lost
     }
 
@@ -240,8 +243,8 @@ impl Group {
 
     fn never_bore(&self, from: NodeId, replica: ReplicaId) -> bool {
         replica != self.replica
-            && !self.former.contains(&replica)
-            && self.fresh != Some(replica)
+            && !self.past().former.contains(&replica)
+            && self.past().fresh != Some(replica)
             && (self.log.configuration().is_empty() || self.log.configuration().on(from).next().is_some())
     }
 
@@ -254,17 +257,20 @@ impl Group {
     }
 
     /// Gives up the present replica id for another.
-    pub(super) fn rename(&mut self, replica: ReplicaId) {
+    pub(super) fn rename(&mut self, own: NodeId, replica: ReplicaId) {
         self.remember_former(self.replica);
+        let before = self.member(own);
+        self.marks.values_mut().for_each(|remembered| remembered.forgets_its_name(before));
         self.replica = replica;
         self.listed = false;
     }
 
     fn remember_former(&mut self, replica: ReplicaId) {
-        if self.former.len() == FORMER_MAX {
-            self.former.remove(0);
+        let former = &mut self.past_mut().former;
+        if former.len() == FORMER_MAX {
+            former.remove(0);
         }
-        self.former.push(replica);
+        former.push(replica);
     }
 
     pub(super) fn become_amnesic(&mut self, context: &mut Context<'_>, from: NodeId, mark: Mark) {
@@ -272,8 +278,8 @@ impl Group {
         if context.planted.has(Bug::AmnesicVotes) {
             let what = String::from("it was told that its disk was rolled back");
             context.out.push_back(Output::Amnesia { group: self.id, node: context.own, what });
-            if let Standing::Verifying { answered } = &mut self.standing {
-                answered.insert(from);
+            if let Standing::Verifying(verifying) = &mut self.standing {
+                verifying.answered.insert(from);
                 self.maybe_verified(context);
             }
             return;
@@ -291,7 +297,7 @@ impl Group {
         if mark.replica != self.replica {
             sometimes!(RolledBackBehindItsId);
             // The id under which the others know this node now.
-            self.rename(mark.replica);
+            self.rename(context.own, mark.replica);
         }
         let remedy = if needed {
             sometimes!(CopyBegun);
@@ -308,9 +314,9 @@ impl Group {
 
     /// Goes on under a fresh replica id, once the group has admitted that.
     pub(super) fn take_fresh_id(&mut self, context: &mut Context<'_>) {
-        self.standing = Standing::Renamed { old: self.replica };
-        self.rename(ReplicaId(context.rng.u128()));
-        self.vote = None;
+        self.standing = Standing::Renamed(Box::new(self.replica));
+        self.rename(context.own, ReplicaId(context.rng.u128()));
+        self.set_vote(None);
         self.patience = None;
     }
 
@@ -321,14 +327,14 @@ impl Group {
             return;
         }
         rare!(FreshIdTakenAnew);
-        self.rename(ReplicaId(context.rng.u128()));
-        self.standing = Standing::Renamed { old };
+        self.rename(context.own, ReplicaId(context.rng.u128()));
+        self.standing = Standing::Renamed(Box::new(old));
         self.persist_state();
     }
 
     /// Does nothing that counts, and asks for what it needs.
     pub(super) fn wait_amnesic(&mut self, context: &mut Context<'_>, what: String) {
-        self.set_role(context, Role::Follower { leader: None });
+        self.set_role(context, Role::Follower { led: false });
         self.let_go_of_state(context);
         self.copying_to = None;
         self.election = None;
@@ -375,7 +381,7 @@ impl Group {
     /// Others decide without this replica: it waits to be admitted again. What it holds beyond what they decided is its own delusion.
     pub(super) fn yield_to(&mut self, context: &mut Context<'_>, leader: NodeId) {
         sometimes!(OthersFound);
-        self.deluded_upto = self.log.last().index;
+        self.past_mut().deluded_upto = self.log.last().index;
         self.take_fresh_id(context);
         let what = alloc::format!(
             "{leader} leads, so it is not the only voter any more: it waits to be admitted under a fresh replica id"
@@ -385,9 +391,10 @@ impl Group {
 
     /// More came to be committed: once that reaches as far as its delusion may have, nothing of that is left here.
     pub(super) fn outlives_delusion(&mut self) {
-        if self.deluded_upto > LogIndex(0) && self.commit >= self.deluded_upto {
+        let upto = self.past().deluded_upto;
+        if upto > LogIndex(0) && self.commit >= upto {
             rare!(DelusionOver);
-            self.deluded_upto = LogIndex(0);
+            self.past_mut().deluded_upto = LogIndex(0);
             self.persist_state();
         }
     }
@@ -424,7 +431,7 @@ impl Group {
         append: &Append,
     ) -> bool {
         let beside = term == self.term && matches!(self.role, Role::Leader(_));
-        let helped = term == self.term && self.vote == Some(from);
+        let helped = term == self.term && self.vote() == Some(from);
         if term < self.term
             || beside
             || helped
@@ -451,7 +458,7 @@ impl Group {
 
     /// A leader whose member ends below what it vouched for reminds it.
     pub(super) fn remind_if_behind(&mut self, context: &mut Context<'_>, member: Member, end: Place) {
-        let mark = self.mark(member.node).filter(|mark| mark.replica == member.replica);
+        let mark = self.mark(context.own, member.node).filter(|mark| mark.replica == member.replica);
         if let Some(mark) = mark.filter(|mark| end.index < mark.last.index) {
             sometimes!(MemberReminded);
             let recall = Body::Recall { mark: Some(mark), question: false, start: 0, alone: false };
@@ -460,8 +467,8 @@ impl Group {
     }
 
     pub(super) fn say_renamed(&mut self, context: &mut Context<'_>, to: NodeId) {
-        if let Standing::Renamed { old } = self.standing {
-            self.send(context, to, self.term, Body::Renamed { old }, When::Durable);
+        if let Standing::Renamed(old) = &self.standing {
+            self.send(context, to, self.term, Body::Renamed { old: **old }, When::Durable);
         }
     }
 
@@ -472,7 +479,7 @@ impl Group {
         if matches!(self.standing, Standing::Renamed { .. }) {
             self.remember_former(later);
             rare!(ForgotTwice);
-            self.standing = Standing::Renamed { old: later };
+            self.standing = Standing::Renamed(Box::new(later));
             self.persist_state();
         }
     }
@@ -481,7 +488,7 @@ impl Group {
     /// admitted it: a leader may fall before that is committed.
     pub(super) fn correct(&self, context: &mut Context<'_>, to: NodeId, addressee: Option<ReplicaId>) {
         let stopped = matches!(self.standing, Standing::Stopped { .. });
-        if let Some(old) = addressee.filter(|replica| !stopped && self.former.contains(replica)) {
+        if let Some(old) = addressee.filter(|replica| !stopped && self.past().former.contains(replica)) {
             sometimes!(FormerIdAddressed);
             self.send(context, to, self.term, Body::Renamed { old }, When::Durable);
         }
@@ -509,7 +516,7 @@ impl Group {
     /// A leader holds something else at a place that is committed here. If that was committed while this replica alone took itself for the
     /// group, the others are right, and go on without it.
     pub(super) fn contradicted(&mut self, context: &mut Context<'_>, at: LogIndex, reason: String) {
-        if at <= self.deluded_upto {
+        if at <= self.past().deluded_upto {
             return self.halt(context, alloc::format!("{reason}, by a disk that was rolled back"), true);
         }
         self.stop(context, reason);
@@ -530,8 +537,8 @@ impl Group {
     fn halt(&mut self, context: &mut Context<'_>, reason: String, alone: bool) {
         sometimes!(GroupStopped, !alone);
         rare!(StoppedAlone, alone);
-        self.standing = Standing::Stopped { reason: reason.clone(), alone };
-        self.set_role(context, Role::Follower { leader: None });
+        self.standing = Standing::Stopped(Box::new(Stopped { reason: reason.clone(), alone }));
+        self.set_role(context, Role::Follower { led: false });
         self.let_go_of_state(context);
         self.copying_to = None;
         self.election = None;

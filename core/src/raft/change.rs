@@ -4,8 +4,9 @@ use alloc::vec::Vec;
 
 use super::context::Context;
 use super::delta::Delta;
-use super::group::{Group, Role, Standing};
+use super::group::Group;
 use super::message::EntryKind;
+use super::roles::{Entering, Role, Standing};
 use super::wire::encode_delta;
 use super::{Output, RefusedReason};
 use crate::configuration::{Configuration, Member};
@@ -111,7 +112,9 @@ impl Group {
         sometimes!(FreshIdAdmitted);
         let Role::Leader(leading) = &mut self.role else { return };
         if voted {
-            leading.returning.insert(fresh);
+            Entering::change(&mut leading.entering, |entering| {
+                entering.returning.insert(fresh);
+            });
         }
         let voters = configuration.voters.into_iter().filter(|&member| member != old).collect();
         let learners =
@@ -121,9 +124,10 @@ impl Group {
 
     /// A former voter has caught up under its fresh replica id: it votes again.
     pub(super) fn promote_returned(&mut self, context: &mut Context<'_>, member: Member) {
-        let caught_up = |leading: &super::group::Leading| {
-            let matched = leading.progress.get(&member.node).map(|progress| progress.matched);
-            leading.returning.contains(&member) && matched >= Some(self.commit)
+        let caught_up = |leading: &super::roles::Leading| {
+            let matched = leading.progress.on(member.node).map(|progress| progress.matched);
+            leading.entering.as_ref().is_some_and(|entering| entering.returning.contains(&member))
+                && matched >= Some(self.commit)
         };
         let settled = self.log.configured_at() <= self.commit && !self.log.configuration().is_joint();
         let Role::Leader(leading) = &self.role else { return };
@@ -135,7 +139,9 @@ impl Group {
         voters.push(member);
         let learners = self.log.configuration().learners.clone();
         if let Role::Leader(leading) = &mut self.role {
-            leading.returning.remove(&member);
+            Entering::change(&mut leading.entering, |entering| {
+                entering.returning.remove(&member);
+            });
         }
         self.change(context, voters, learners, None);
     }

@@ -11,9 +11,10 @@ use alloc::string::String;
 use super::context::Context;
 use super::delta::Delta;
 use super::entries::Entries;
-use super::group::{Group, Standing};
+use super::group::Group;
 use super::log::Mismatch;
 use super::message::{Append, Body, Mark, Place};
+use super::roles::Standing;
 use super::{Entry, wire};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
@@ -79,7 +80,7 @@ impl Group {
         let waits = matches!(self.standing, Standing::Verifying { .. } | Standing::Copying(_));
         if waits && self.id == GroupId::CONTROL && self.patience.is_none() {
             let until = context.now + context.config.alone_patience;
-            self.patience = Some(until);
+            self.patience = Some(until.into());
             self.wake_at(until);
         }
     }
@@ -195,7 +196,7 @@ impl Group {
             return;
         }
         // What the asker sent in its former lives and is still under way must not come in behind the copy.
-        self.fenced = Some((asker.node, life));
+        self.fenced = Some(Box::new((asker.node, life)));
         let durable = self.log.durable_place();
         let from = last.index.min(durable.index);
         if from < self.log.base().index {
@@ -239,7 +240,8 @@ impl Group {
         }
         self.be_patient_anew(context);
         if term > self.term {
-            (self.term, self.vote) = (term, None);
+            self.term = term;
+            self.set_vote(None);
             self.persist_state();
         }
         let Append { previous, commit, entries, durable, cut, .. } = append;
@@ -335,7 +337,7 @@ impl Group {
         if let Some(known) = known.filter(|&known| known != self.replica) {
             rare!(CopiedUnderOlderName);
             // Somebody whose log ended earlier called it by an older name.
-            self.rename(known);
+            self.rename(context.own, known);
         }
         self.let_go_of_state(context);
         if !self.log.configuration().needs(self.member(context.own)) {
@@ -346,9 +348,9 @@ impl Group {
         }
         // Only now: a leader that is to admit it must not hear of a term in which nobody stands.
         self.term = self.term.max(mark.term).max(self.log.last().term).next();
-        self.vote = None;
+        self.set_vote(None);
         sometimes!(CopyDone);
-        self.fresh = Some(ReplicaId(context.rng.u128()));
+        self.past_mut().fresh = Some(ReplicaId(context.rng.u128()));
         self.standing = Standing::Sound;
         self.persist_state();
         self.verified(context);
@@ -357,8 +359,9 @@ impl Group {
     /// The first entry of the new term names the fresh replica id wherever the old one stood.
     pub(super) fn under_fresh_id(&mut self, context: &Context<'_>) -> Option<bytes::Bytes> {
         let old = self.member(context.own);
-        let fresh = self.fresh.take().filter(|_| self.log.configuration().needs(old))?;
-        self.rename(fresh);
+        let fresh = self.past.as_mut().and_then(|past| past.fresh.take());
+        let fresh = fresh.filter(|_| self.log.configuration().needs(old))?;
+        self.rename(context.own, fresh);
         let new = self.member(context.own);
         let before = self.log.configuration();
         let mut configuration = before.clone();

@@ -7,15 +7,16 @@ use alloc::collections::BTreeSet;
 
 use super::Written;
 use super::context::Context;
-use super::group::{Group, Leading, Role, Standing};
+use super::group::Group;
 use super::message::{Body, EntryKind, Place};
 use super::quorum::carried;
+use super::roles::{Granted, Leading, Role, Standing};
 use crate::configuration::Member;
 use crate::id::{NodeId, Term};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
-use crate::time::{Instant, Span};
+use crate::time::{At, Instant, Span};
 use crate::when::When;
 
 /// Elections that wait twice as long as the one before.
@@ -42,11 +43,11 @@ impl Group {
 
     /// Whether it follows nobody, or somebody who may not lead any more.
     pub(super) fn doubts_its_leader(&self) -> bool {
-        matches!(self.role, Role::Follower { leader } if leader.is_none() || self.in_doubt)
+        matches!(self.role, Role::Follower { led } if !led || self.in_doubt)
     }
 
     fn hold_election_at(&mut self, at: Instant) {
-        self.election = Some(at);
+        self.election = Some(at.into());
         self.wake_at(at);
     }
 
@@ -58,9 +59,7 @@ impl Group {
 
     /// Somebody seems not to lead any more: its node is suspect, restarted, or says so itself.
     pub(super) fn leader_in_doubt(&mut self, context: &mut Context<'_>, node: NodeId) {
-        if let Role::Follower { leader: Some(leader) } = self.role
-            && leader == node
-        {
+        if self.followed() == Some(node) {
             self.in_doubt = true;
             self.compared_leader = None;
             sometimes!(LeaderDoubted);
@@ -80,8 +79,8 @@ impl Group {
         self.attempts = self.attempts.saturating_add(1);
         sometimes!(ElectionHeldAgain, self.attempts > 1);
         sometimes!(ElectionTimedOut);
-        let granted = BTreeSet::from([self.member(context.own)]);
-        self.set_role(context, Role::PreCandidate { granted });
+        let granted = Granted { by: BTreeSet::from([self.member(context.own)]) };
+        self.set_role(context, Role::PreCandidate { granted: Box::new(granted) });
         self.ask_for_votes(context, true, self.term.next());
         if !context.planted.has(Bug::ElectionNotRearmed) {
             self.arm_election(context);
@@ -114,12 +113,13 @@ impl Group {
 
     pub(super) fn campaign(&mut self, context: &mut Context<'_>) {
         self.term = self.term.next();
-        self.vote = Some(self.member(context.own));
-        self.set_role(context, Role::Candidate { granted: BTreeSet::new() });
+        self.set_vote(Some(self.member(context.own)));
+        self.set_role(context, Role::Candidate { granted: Box::default() });
         if context.planted.has(Bug::OwnVoteNotWritten) {
-            let vote = self.vote.take();
+            let vote = self.vote();
+            self.set_vote(None);
             self.write_state(context);
-            self.vote = vote;
+            self.set_vote(vote);
         } else {
             self.persist_state();
         }
@@ -151,10 +151,10 @@ impl Group {
     pub(super) fn own_vote_durable(&mut self, context: &mut Context<'_>, term: Term) {
         let own = self.member(context.own);
         if term == self.term
-            && self.vote == Some(own)
+            && self.vote() == Some(own)
             && let Role::Candidate { granted } = &mut self.role
         {
-            granted.insert(own);
+            granted.by.insert(own);
             self.count_votes(context);
         }
     }
@@ -184,12 +184,11 @@ impl Group {
             // Who hears a leader does not help to depose it (thesis 9.6).
             let leader_lives = match &self.role {
                 Role::Leader(leading) => leading.quorum_lost.is_none(),
-                Role::Follower { leader: Some(leader) } => !self.in_doubt && *leader != from.node,
-                _ => false,
+                _ => self.followed().is_some_and(|leader| !self.in_doubt && leader != from.node),
             };
             let granted = term > self.term && up_to_date && !leader_lives;
-            if granted && context.planted.strikes(Bug::PreVoteTakesVote, || self.vote != Some(from)) {
-                self.vote = Some(from);
+            if granted && context.planted.strikes(Bug::PreVoteTakesVote, || self.vote() != Some(from)) {
+                self.set_vote(Some(from));
                 self.persist_state();
             }
             sometimes!(PreVoteBehind, !up_to_date);
@@ -204,27 +203,27 @@ impl Group {
             self.enter_term(context, term, None);
         }
         let own = self.member(context.own);
-        let free = self.vote.is_none_or(|vote| vote == from)
+        let free = self.vote().is_none_or(|vote| vote == from)
             || context
                 .planted
-                .strikes(Bug::CandidateVotesAgain, || term == self.term && self.vote == Some(own));
+                .strikes(Bug::CandidateVotesAgain, || term == self.term && self.vote() == Some(own));
         sometimes!(VoteSpent, term == self.term && !free);
         let granted = term == self.term && up_to_date && free;
         sometimes!(VoteRefused, !up_to_date);
         let last = self.log.last();
         let mut when = When::Durable;
-        let newly = granted && self.vote.is_none();
+        let newly = granted && self.vote().is_none();
         if granted {
             if context.planted.has(Bug::VoteNotPersisted) {
                 when = When::Now;
-                self.vote = Some(from);
-            } else if self.vote.is_none() {
+                self.set_vote(Some(from));
+            } else if self.vote().is_none() {
                 if context.planted.strikes(Bug::VoteMissesTermsRow, || risen) {
                     self.write_state(context);
                 } else {
                     self.persist_state();
                 }
-                self.vote = Some(from);
+                self.set_vote(Some(from));
             }
         }
         if newly {
@@ -243,10 +242,10 @@ impl Group {
         if self.standing == Standing::Sound && self.is_only_voter(context.own) && self.fence.is_none() {
             rare!(OnlyVoterHeardOut);
             let quiet = context.config.election_max.times(2 << ATTEMPTS_DOUBLED);
-            if self.heard_out_at.is_some_and(|at| context.now > at + quiet) {
+            if self.heard_out_at.is_some_and(|at| context.now > at.instant() + quiet) {
                 self.attempts = 0;
             }
-            self.heard_out_at = Some(context.now);
+            self.heard_out_at = Some(context.now.into());
             self.attempts = self.attempts.saturating_add(1);
             let wait = self.election_wait(context);
             self.hold_election_at(context.now + wait);
@@ -257,7 +256,7 @@ impl Group {
     fn reassure(&mut self, context: &mut Context<'_>, node: NodeId) {
         if let Role::Leader(leading) = &mut self.role
             && leading.quorum_lost.is_none()
-            && let Some(progress) = leading.progress.get_mut(&node)
+            && let Some(progress) = leading.progress.on_mut(node)
         {
             sometimes!(LeaderReassured);
             progress.probe(context.flows);
@@ -298,9 +297,9 @@ impl Group {
             return;
         }
         let (first, count) = match &mut self.role {
-            Role::PreCandidate { granted } if pre => (granted.insert(from), granted.len()),
+            Role::PreCandidate { granted } if pre => (granted.by.insert(from), granted.by.len()),
             Role::Candidate { granted } if !pre || context.planted.has(Bug::PreVoteCounted) => {
-                (granted.insert(from), granted.len())
+                (granted.by.insert(from), granted.by.len())
             }
             _ => return,
         };
@@ -314,15 +313,15 @@ impl Group {
     fn count_votes(&mut self, context: &mut Context<'_>) {
         let former = self.former_configuration(context.planted);
         let configuration = former.as_deref().unwrap_or_else(|| self.log.configuration());
-        let won = |granted: &BTreeSet<Member>| {
-            carried(configuration, |member| granted.contains(&member), context.planted)
+        let won = |granted: &Granted| {
+            carried(configuration, |member| granted.by.contains(&member), context.planted)
         };
         match &self.role {
             Role::PreCandidate { granted } if won(granted) => self.campaign(context),
             Role::Candidate { granted } if won(granted) => self.lead(context),
             Role::Candidate { granted }
                 if context.planted.strikes(Bug::OwnVoteTwice, || {
-                    2 * (granted.len() + 1) > self.log.configuration().voters.len()
+                    2 * (granted.by.len() + 1) > self.log.configuration().voters.len()
                 }) =>
             {
                 self.lead(context);
@@ -366,17 +365,18 @@ impl Group {
         let limit = context.now + context.config.election_max;
         if let Role::Leader(leading) = &mut self.role {
             sometimes!(QuorumMissed, !quorum);
-            leading.quorum_lost = if quorum { None } else { Some(leading.quorum_lost.unwrap_or(limit)) };
+            leading.quorum_lost = if quorum { None } else { leading.quorum_lost.or(Some(limit.into())) };
             if let Some(at) = leading.quorum_lost {
-                self.wake_at(at);
+                self.wake_at(at.instant());
             }
         }
     }
 
     pub(super) fn stalled(&mut self, by: Span) {
-        self.election = self.election.map(|at| at + by);
+        let later = |at: At| At::from(at.instant() + by);
+        self.election = self.election.map(later);
         sometimes!(ElectionPutOff, self.election.is_some());
-        self.patience = self.patience.map(|at| at + by);
+        self.patience = self.patience.map(later);
         if let Some(receiving) = &mut self.receiving {
             receiving.put_off(by);
         }
@@ -384,7 +384,7 @@ impl Group {
             given.until += by;
         }
         if let Role::Leader(leading) = &mut self.role {
-            leading.quorum_lost = leading.quorum_lost.map(|at| at + by);
+            leading.quorum_lost = leading.quorum_lost.map(later);
         }
     }
 }

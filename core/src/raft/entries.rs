@@ -11,16 +11,18 @@ use super::message::{Entry, EntryKind};
 pub struct Entries {
     run: Option<Arc<[Entry]>>,
     start: u32,
+    /// Behind the last, and [`CONFIGURES`].
     end: u32,
-    /// Whether any of the run changes the configuration: most runs change none, and need not be looked through.
-    configures: bool,
 }
+
+/// Whether any of the run changes the configuration: most runs change none, and need not be looked through.
+const CONFIGURES: u32 = 1 << 31;
 
 impl Entries {
     /// An empty run.
     #[must_use]
     pub const fn new() -> Self {
-        Self { run: None, start: 0, end: 0, configures: false }
+        Self { run: None, start: 0, end: 0 }
     }
 
     /// Makes a run of what was gathered. Room for one entry stays: most who gather, gather one again.
@@ -29,8 +31,8 @@ impl Entries {
             return core::mem::take(gathered).into();
         }
         let Some(entry) = gathered.pop() else { return Self::new() };
-        let configures = entry.kind == EntryKind::Configuration;
-        Self { run: Some(Arc::new([entry])), start: 0, end: 1, configures }
+        let configures = if entry.kind == EntryKind::Configuration { CONFIGURES } else { 0 };
+        Self { run: Some(Arc::new([entry])), start: 0, end: 1 | configures }
     }
 
     /// A part of this run.
@@ -44,12 +46,13 @@ impl Entries {
             return Self::new();
         }
         let start = self.start + range.start as u32;
-        Self { run: self.run.clone(), start, end: start + range.len() as u32, configures: self.configures }
+        let end = (start + range.len() as u32) | (self.end & CONFIGURES);
+        Self { run: self.run.clone(), start, end }
     }
 
     /// Those that change the configuration.
     pub(super) fn configurations(&self) -> impl Iterator<Item = &Entry> {
-        let all: &[Entry] = if self.configures { self } else { &[] };
+        let all: &[Entry] = if self.end & CONFIGURES > 0 { self } else { &[] };
         all.iter().filter(|entry| entry.kind == EntryKind::Configuration)
     }
 }
@@ -58,16 +61,17 @@ impl Deref for Entries {
     type Target = [Entry];
 
     fn deref(&self) -> &[Entry] {
-        self.run.as_ref().map_or(&[], |run| &run[self.start as usize..self.end as usize])
+        self.run.as_ref().map_or(&[], |run| &run[self.start as usize..(self.end & !CONFIGURES) as usize])
     }
 }
 
 impl From<Vec<Entry>> for Entries {
     fn from(entries: Vec<Entry>) -> Self {
-        let Ok(end) = u32::try_from(entries.len()) else { unreachable!("messages and logs hold fewer") };
-        let configures = entries.iter().any(|entry| entry.kind == EntryKind::Configuration);
-        let run = (end > 0).then(|| Arc::from(entries));
-        Self { run, start: 0, end, configures }
+        let count = u32::try_from(entries.len()).ok().filter(|count| *count < CONFIGURES);
+        let Some(count) = count else { unreachable!("messages and logs hold fewer") };
+        let changes = entries.iter().any(|entry| entry.kind == EntryKind::Configuration);
+        let run = (count > 0).then(|| Arc::from(entries));
+        Self { run, start: 0, end: if changes { count | CONFIGURES } else { count } }
     }
 }
 

@@ -8,6 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::message::Entry;
 use super::slots::Slot;
+use super::under_way::Spare;
 use crate::id::NodeId;
 use crate::planted::Planted;
 
@@ -44,12 +45,15 @@ pub(super) struct Flows {
     pub(super) uncommitted: u64,
     /// What states that come in to this node's replicas take, or will when they are whole.
     pub(super) states: u64,
+    /// Room for what is under way.
+    pub(super) spare: Spare,
     pub(super) planted: Planted,
 }
 
 impl Flows {
     pub(super) fn new(budget: u64, planted: Planted) -> Self {
-        Self { budget, nodes: BTreeMap::new(), open: BTreeSet::new(), uncommitted: 0, states: 0, planted }
+        let (nodes, open, spare) = (BTreeMap::new(), BTreeSet::new(), Spare::default());
+        Self { budget, nodes, open, uncommitted: 0, states: 0, spare, planted }
     }
 
     /// Whether the budget towards `node` is spent.

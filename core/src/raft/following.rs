@@ -5,10 +5,11 @@ use core::num::NonZeroU64;
 
 use super::context::{Acknowledgement, Context};
 use super::entries::Entries;
-use super::group::{Group, Role, Standing};
+use super::group::Group;
 use super::log::Mismatch;
 use super::message::{Append, Body, Message, Place};
 use super::replication::Reply;
+use super::roles::{Role, Standing};
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId, Term};
 use crate::planted::Bug;
@@ -58,7 +59,7 @@ impl Group {
                 }
             }
         }
-        if self.led_by == Some((term, from)) && term == self.term && self.hears(context.own, from.node) {
+        if self.is_led_by(term, from) && term == self.term && self.hears(context.own, from.node) {
             return true;
         }
         if context.planted.strikes(Bug::DeposedLeaderObeyed, || term < self.term) {
@@ -81,7 +82,7 @@ impl Group {
             self.stop(context, what);
             return false;
         }
-        if let Some((_, other)) = self.led_by.filter(|&(led, other)| led == term && other != from) {
+        if let Some((_, other)) = self.led_by().filter(|&(led, other)| led == term && other != from) {
             rare!(TwoLedOneTerm);
             let what = alloc::format!(
                 "{} ({}) and {} ({}) both lead term {term}: the disk of a voter was rolled back",
@@ -93,8 +94,9 @@ impl Group {
             self.stop(context, what);
             return false;
         }
-        if self.led_by != Some((term, from)) {
-            (self.led_by, self.last_append) = (Some((term, from)), None);
+        if !self.is_led_by(term, from) {
+            self.hear_leader(term, from);
+            self.last_append = None;
         }
         self.enter_term(context, term, Some(from.node));
         true
@@ -119,7 +121,7 @@ impl Group {
             return self.disagree(context, from, number, previous.index, mismatch);
         }
         let below = LogIndex(previous.index.0 + entries.len() as u64) < self.log.base().index;
-        if below && self.log.base().index <= self.deluded_upto {
+        if below && self.log.base().index <= self.past().deluded_upto {
             let what = alloc::format!("a leader sends what lies below the base {}", self.log.base().index);
             return self.contradicted(context, self.log.base().index, what);
         }
@@ -269,8 +271,8 @@ impl Group {
 
     /// Whom to ask for what follows, in answer to which append, and what place is committed here.
     fn asks_leader_from(&self) -> Option<(Member, u64, Place)> {
-        let Role::Follower { leader: Some(leader) } = self.role else { return None };
-        let ((_, from), number) = (self.led_by?, self.last_append?);
+        let leader = self.followed()?;
+        let ((_, from), number) = (self.led_by()?, self.last_append?);
         let place = self.log.place_upto(self.commit);
         (self.standing == Standing::Sound && leader == from.node).then_some((from, number.get(), place))
     }

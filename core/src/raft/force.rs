@@ -20,9 +20,10 @@ use alloc::vec::Vec;
 
 use super::context::Context;
 use super::delta::Delta;
-use super::group::{Group, Leading, Role, Standing, leads};
+use super::group::{Group, leads};
 use super::message::{Body, EntryKind, Message, Place};
 use super::quorum::carried;
+use super::roles::{Leading, Role, Standing};
 use super::wire::{TERM_MAX, encode_delta};
 use super::{Output, RoleName};
 use crate::configuration::{Configuration, Member};
@@ -73,7 +74,7 @@ impl Group {
             return self.give_up_lost(context, &fence.lost);
         }
         if matches!(self.role, Role::Leader(_)) || self.fence.is_none() {
-            self.set_role(context, Role::Follower { leader: None });
+            self.set_role(context, Role::Follower { led: false });
         }
         self.election = None;
         let lost = fence.lost.clone();
@@ -250,8 +251,10 @@ impl Group {
         let last = self.log.last();
         self.go_on_under(context, founding.era);
         self.term = self.term.max(founding.above).max(last.term).next();
-        self.vote = Some(own);
-        self.fresh = None;
+        self.set_vote(Some(own));
+        if let Some(past) = &mut self.past {
+            past.fresh = None;
+        }
         (self.election, self.ask_at, self.patience, self.attempts) = (None, None, None, 0);
         let others = founding.survivors.iter().filter(|&&node| node != context.own);
         let known = |&node: &NodeId| self.replica_on(node).map(|replica| Member { node, replica });

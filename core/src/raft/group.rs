@@ -1,67 +1,48 @@
 //! One replica of one group: its state, and which of its ideas a message concerns.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::String;
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
 use super::context::Context;
-use super::copy::Copying;
 use super::force::Fence;
-use super::introduction::Newcomer;
 use super::log::Log;
 use super::message::{Body, Mark, Message, Place};
 use super::neighbours::Listing;
 use super::progress::Progress;
-use super::read::{Reads, Rounds};
+use super::read::Reads;
 use super::receiving::Receiving;
 use super::relay::Relay;
+use super::remembered::Remembered;
 use super::replication::Reply;
+use super::roles::{Role, Standing};
 use super::segments::RunLimits;
 use super::slots::Slot;
 use super::snapshot::CopyingTo;
-use super::transfer::Transfer;
 use super::{Output, Receipt, RoleName, Written};
 use crate::configuration::{Configuration, Member};
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
 use crate::planted::{Bug, Planted};
 use crate::rare;
 use crate::sorted_map::SortedMap;
-use crate::time::{Instant, Span};
+use crate::time::{At, Instant};
 use crate::when::When;
 
 /// Entries handed to the owner at once.
 const APPLIED: RunLimits = RunLimits { entries: 1024, bytes: 1 << 20 };
 
-/// What a leader keeps.
+/// What became of the names and the log of a replica whose disk was rolled back once.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Leading {
-    pub(super) progress: SortedMap<NodeId, Progress>,
-    /// Where its term begins.
-    pub(super) begins: LogIndex,
-    pub(super) next_number: u64,
-    /// Steps down then, unless a quorum is heard again.
-    pub(super) quorum_lost: Option<Instant>,
-    /// Former voters under fresh replica ids, to be promoted once they have caught up (rule C5).
-    pub(super) returning: BTreeSet<Member>,
-    /// Learners that never vouched for anything, and wait for another to hold the entry that names them (rule C3).
-    pub(super) newcomers: BTreeMap<NodeId, Newcomer>,
-    /// Reads that are to be confirmed.
-    pub(super) rounds: Rounds,
-    /// Another is to lead.
-    pub(super) transfer: Option<Transfer>,
-    /// What was proposed and is not committed, by [`burden`](super::flow::burden).
-    pub(super) uncommitted: u64,
-}
-
-/// What another replica vouched for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Remembered {
-    pub(super) mark: Mark,
-    /// It goes to the disk with the next write.
-    pub(super) unwritten: bool,
+pub(super) struct Past {
+    /// Replica ids given up, oldest first.
+    pub(super) former: Vec<ReplicaId>,
+    /// The fresh replica id to take with the first entry of the next term (rule C3).
+    pub(super) fresh: Option<ReplicaId>,
+    /// Held here, but perhaps by this replica alone after its disk forgot the others: the end of the log when it learned of that, until more
+    /// is committed.
+    pub(super) deluded_upto: LogIndex,
 }
 
 /// Whom a leader has news for.
@@ -74,37 +55,12 @@ pub(super) enum News {
     ForAll,
 }
 
-/// The part of the paper a replica plays.
-#[derive(Clone, Debug)]
-pub(super) enum Role {
-    Follower { leader: Option<NodeId> },
-    PreCandidate { granted: BTreeSet<Member> },
-    Candidate { granted: BTreeSet<Member> },
-    Leader(Box<Leading>),
-}
-
-/// Whether a replica's memory can be trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// It may vote, lead and acknowledge.
-    Sound,
-    /// It restarted, and waits for these to be joined by more (rules C2, C3).
-    Verifying { answered: BTreeSet<NodeId> },
-    /// Nothing can be decided without it, it lost part of its log, and it copies it back from the other members (rule C3).
-    Copying(Box<Copying>),
-    /// It lost part of its log or a vote, took a fresh replica id, and waits to be admitted under it (rule C5).
-    Renamed { old: ReplicaId },
-    /// It goes no further; if it stopped alone, it was wrong and the others were right.
-    Stopped { reason: String, alone: bool },
-}
-
-/// What the owner was told last. Of whom there is no word, that has no leader: so it takes less room.
+/// What the owner was told last. A term has one leader, so it is enough to know that there was one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Told {
     role: RoleName,
     led: bool,
     term: Term,
-    leader: NodeId,
 }
 
 /// Whether only a leader says that.
@@ -121,10 +77,12 @@ pub(super) fn leads(body: &Body) -> bool {
 pub(super) struct Group {
     pub(super) id: GroupId,
     pub(super) replica: ReplicaId,
-    /// Replica ids given up, oldest first.
-    pub(super) former: Vec<ReplicaId>,
+    /// What its disk forgot once, if it ever did.
+    pub(super) past: Option<Box<Past>>,
     pub(super) term: Term,
-    pub(super) vote: Option<Member>,
+    /// Whom it voted for in that term, if it did: see [`Self::vote`].
+    voted_for: Member,
+    voted: bool,
     pub(super) log: Log,
     pub(super) commit: LogIndex,
     /// What an earlier life knew to be committed, as far as it wrote that down.
@@ -135,9 +93,6 @@ pub(super) struct Group {
     pub(super) applied: LogIndex,
     pub(super) role: Role,
     pub(super) standing: Standing,
-    /// Held here, but perhaps by this replica alone after its disk forgot the others: the end of the log when it learned of that, until more is
-    /// committed.
-    pub(super) deluded_upto: LogIndex,
     /// What the others vouched for, by node.
     pub(super) marks: SortedMap<NodeId, Remembered>,
     /// Whether some of that is to be written.
@@ -146,9 +101,10 @@ pub(super) struct Group {
     pub(super) unwritten_state: bool,
     /// To whom something is to be sent.
     pub(super) news: News,
-    pub(super) election: Option<Instant>,
-    /// Who led last, as far as this life heard: a term has one leader.
-    pub(super) led_by: Option<(Term, Member)>,
+    pub(super) election: Option<At>,
+    /// Who led last, as far as this life heard, and in which term: see [`Self::led_by`].
+    last_leader: Member,
+    led_in: Term,
     /// The leader's node was suspected, restarted or disowned since the leader was heard last.
     pub(super) in_doubt: bool,
     /// Drawn at the start; 0 in the life in which the group was created here.
@@ -158,48 +114,44 @@ pub(super) struct Group {
     /// What shuts it off from its group.
     pub(super) fence: Option<Box<Fence>>,
     /// An only voter, and the life in which it asked here last: what it led in other lives is not heard.
-    pub(super) fenced: Option<(NodeId, u64)>,
+    pub(super) fenced: Option<Box<(NodeId, u64)>>,
     /// The term whose leader's node was asked anew what it leads since the last doubt.
     pub(super) compared_leader: Option<NonZeroU64>,
     /// Elections since a leader was heard last.
     pub(super) attempts: u8,
     /// When an only voter last heard somebody else out.
-    pub(super) heard_out_at: Option<Instant>,
+    pub(super) heard_out_at: Option<At>,
     /// When to ask again while verifying, copying or renamed.
-    pub(super) ask_at: Option<Instant>,
-    /// How long the next of these waits may be.
-    pub(super) ask_wait: Span,
+    pub(super) ask_at: Option<At>,
+    /// How often that was put off for longer.
+    pub(super) asked: u8,
     /// Until when every other member's word is waited for, in the control group (rule C3).
-    pub(super) patience: Option<Instant>,
+    pub(super) patience: Option<At>,
     /// A state that comes in chunks, or was offered to the owner.
     pub(super) receiving: Option<Box<Receiving>>,
     /// The number of the last append of whoever led last: where asking for more goes.
     pub(super) last_append: Option<NonZeroU64>,
     /// A member that lost its log and asked for a snapshot of this one (rule C3).
     pub(super) copying_to: Option<Box<CopyingTo>>,
-    /// The fresh replica id to take with the first entry of the next term (rule C3).
-    pub(super) fresh: Option<ReplicaId>,
     pub(super) told: Option<Told>,
     /// The configuration that the owner was told of last, where it stands, and whether it is committed.
     pub(super) configured: Option<(Arc<Configuration>, LogIndex, bool)>,
     /// The next deadline is not before this moment.
-    pub(super) wake: Option<Instant>,
+    pub(super) wake: Option<At>,
     /// Whom it feeds, and who feeds it.
     pub(super) relay: Option<Box<Relay>>,
     /// Reads of the owner that wait.
     pub(super) reads: Option<Box<Reads>>,
     /// When it will be woken.
-    pub(super) armed: Option<Instant>,
+    pub(super) armed: Option<At>,
     /// Where it lives among the groups of its node.
     pub(super) slot: Slot,
     /// Of all replicas that lived there, or elsewhere on this node, in this life of it: no other has this number.
     pub(super) generation: u32,
     /// The nodes by which it is found there.
     pub(super) listing: Listing,
-    /// Whether these are the nodes of its members and its leader.
+    /// Whether these are the nodes of its members and its leader, and were told whether it leads.
     pub(super) listed: bool,
-    /// Whether these were told that it leads.
-    pub(super) listed_as_led: bool,
     /// Waits for its turn to write and to send.
     pub(super) busy: bool,
 }
@@ -209,29 +161,30 @@ impl Group {
         id: GroupId,
         replica: ReplicaId,
         base: Place,
-        configuration: Configuration,
+        configuration: Arc<Configuration>,
         planted: Planted,
     ) -> Self {
         Self {
             id,
             replica,
-            former: Vec::new(),
+            past: None,
             term: base.term,
-            vote: None,
+            voted_for: Member::NOBODY,
+            voted: false,
             log: Log::new(base, configuration, planted),
             commit: base.index,
             once_committed: base.index,
             history: 0,
             applied: base.index,
-            role: Role::Follower { leader: None },
+            role: Role::Follower { led: false },
             standing: Standing::Sound,
-            deluded_upto: LogIndex(0),
             marks: SortedMap::new(),
             unwritten_marks: false,
             unwritten_state: false,
             news: News::None,
             election: None,
-            led_by: None,
+            last_leader: Member::NOBODY,
+            led_in: Term(0),
             in_doubt: false,
             life: 0,
             era: 0,
@@ -241,12 +194,11 @@ impl Group {
             attempts: 0,
             heard_out_at: None,
             ask_at: None,
-            ask_wait: Span::ZERO,
+            asked: 0,
             patience: None,
             receiving: None,
             last_append: None,
             copying_to: None,
-            fresh: None,
             told: None,
             configured: None,
             wake: None,
@@ -257,13 +209,47 @@ impl Group {
             generation: 0,
             listing: Listing::default(),
             listed: false,
-            listed_as_led: false,
             busy: false,
         }
     }
 
     pub(super) fn member(&self, own: NodeId) -> Member {
         Member { node: own, replica: self.replica }
+    }
+
+    /// Whom it voted for in its term.
+    pub(super) fn vote(&self) -> Option<Member> {
+        self.voted.then_some(self.voted_for)
+    }
+
+    pub(super) fn set_vote(&mut self, vote: Option<Member>) {
+        (self.voted, self.voted_for) = (vote.is_some(), vote.unwrap_or(Member::NOBODY));
+    }
+
+    /// Whether that one leads in that term, as far as this life heard: a term has one leader.
+    #[inline]
+    pub(super) fn is_led_by(&self, term: Term, leader: Member) -> bool {
+        self.led_in == term && self.last_leader == leader && term > Term(0)
+    }
+
+    /// Who led last, as far as this life heard, and in which term.
+    pub(super) fn led_by(&self) -> Option<(Term, Member)> {
+        (self.led_in > Term(0)).then_some((self.led_in, self.last_leader))
+    }
+
+    /// That one leads in that term.
+    pub(super) fn hear_leader(&mut self, term: Term, leader: Member) {
+        (self.led_in, self.last_leader) = (term, leader);
+    }
+
+    /// What its disk forgot once.
+    pub(super) fn past(&self) -> &Past {
+        static NOTHING: Past = Past { former: Vec::new(), fresh: None, deluded_upto: LogIndex(0) };
+        self.past.as_deref().unwrap_or(&NOTHING)
+    }
+
+    pub(super) fn past_mut(&mut self) -> &mut Past {
+        self.past.get_or_insert_default()
     }
 
     pub(super) fn is_voter(&self, own: NodeId) -> bool {
@@ -277,15 +263,14 @@ impl Group {
 
     pub(super) fn leader(&self, own: NodeId) -> Option<NodeId> {
         match &self.role {
-            Role::Follower { leader } => *leader,
             Role::Leader(_) => Some(own),
-            Role::PreCandidate { .. } | Role::Candidate { .. } => None,
+            Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => self.followed(),
         }
     }
 
     /// The other node that is taken to lead.
     pub(super) fn followed(&self) -> Option<NodeId> {
-        if let Role::Follower { leader } = self.role { leader } else { None }
+        matches!(self.role, Role::Follower { led: true }).then_some(self.last_leader.node)
     }
 
     /// Other members' nodes, each once.
@@ -332,10 +317,10 @@ impl Group {
             return self.handle_append_reply(context, from, message.term, reply);
         }
         let Message { sender, addressee, term, life, body, .. } = *message;
-        if let Standing::Stopped { reason, alone } = &self.standing {
+        if let Standing::Stopped(stopped) = &self.standing {
             // Who speaks has not heard of it (rule C2): word of a stop may be lost. What is said then is bounded by what comes in.
-            if !alone && !matches!(body, Body::Stop { .. }) {
-                let stop = Body::Stop { reason: reason.clone() };
+            if !stopped.alone && !matches!(body, Body::Stop { .. }) {
+                let stop = Body::Stop { reason: stopped.reason.clone() };
                 self.answer(context, Member { node: from, replica: sender }, self.term, stop, When::Now);
             }
             return;
@@ -431,12 +416,14 @@ impl Group {
 
     /// Something is due then: the replica is woken at that moment, or earlier.
     pub(super) fn wake_at(&mut self, at: Instant) {
-        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+        if self.wake.is_none_or(|wake| at < wake.instant()) {
+            self.wake = Some(at.into());
+        }
     }
 
-    /// What the replica on `node` vouched for.
-    pub(super) fn mark(&self, node: NodeId) -> Option<Mark> {
-        self.marks.get(&node).map(|remembered| remembered.mark)
+    /// What the replica on `node` vouched for, to this one on `own`.
+    pub(super) fn mark(&self, own: NodeId, node: NodeId) -> Option<Mark> {
+        self.marks.get(&node).map(|remembered| remembered.mark(self.member(own), node))
     }
 
     /// A higher term was heard.
@@ -444,19 +431,23 @@ impl Group {
         assert!(term >= self.term, "R4: term {term} after {}", self.term);
         if term > self.term {
             self.term = term;
-            self.vote = None;
+            self.set_vote(None);
             if !context.planted.has(Bug::HeardTermNotWritten) {
                 self.persist_state();
             }
-        } else if context.planted.strikes(Bug::StepDownForgetsVote, || self.vote.is_some()) {
-            self.vote = None;
+        } else if context.planted.strikes(Bug::StepDownForgetsVote, || self.voted) {
+            self.set_vote(None);
         }
         self.follow(context, leader);
     }
 
     /// Follows from now on; waits for an election unless somebody leads.
     pub(super) fn follow(&mut self, context: &mut Context<'_>, leader: Option<NodeId>) {
-        self.set_role(context, Role::Follower { leader });
+        assert!(
+            leader.is_none_or(|leader| leader == self.last_leader.node),
+            "R1: it follows whom it did not hear"
+        );
+        self.set_role(context, Role::Follower { led: leader.is_some() });
         if let Some(leader) = leader {
             self.in_doubt = context.suspects.contains(&leader);
             self.compare_leader(context, leader);
@@ -507,7 +498,7 @@ impl Group {
     /// Tells the owner of a change of role, term or leader, once.
     pub(super) fn tell_role(&mut self, context: &mut Context<'_>) {
         let (role, term, leader) = (self.role_name(context.own), self.term, self.leader(context.own));
-        let now = Told { role, led: leader.is_some(), term, leader: leader.unwrap_or(NodeId(0)) };
+        let now = Told { role, led: leader.is_some(), term };
         if self.told != Some(now) {
             self.told = Some(now);
             self.listed = false;
@@ -550,12 +541,12 @@ impl Group {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let leading = match &self.role {
             Role::Leader(leading) => {
-                let retries = leading.progress.values().filter_map(Progress::due_at);
-                let newcomers = leading.newcomers.values().map(|newcomer| newcomer.until);
+                let retries = leading.progress.iter().filter_map(Progress::due_at);
+                let newcomers = leading.newcomers().map(|newcomer| newcomer.until);
                 retries
-                    .chain(leading.quorum_lost)
+                    .chain(leading.quorum_lost.map(At::instant))
                     .chain(newcomers)
-                    .chain(leading.transfer.map(|transfer| transfer.until))
+                    .chain(leading.transfer.as_ref().map(|transfer| transfer.until))
                     .min()
             }
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => None,
@@ -564,12 +555,13 @@ impl Group {
         let giving = self.copying_to.as_ref().map(|given| given.until);
         let relaying = self.relay.as_ref().and_then(|relay| relay.next_deadline());
         let states = receiving.into_iter().chain(giving).chain(relaying);
-        leading.into_iter().chain(self.election).chain(self.ask_at).chain(self.patience).chain(states).min()
+        let waits = [self.election, self.ask_at, self.patience].into_iter().flatten().map(At::instant);
+        leading.into_iter().chain(waits).chain(states).min()
     }
 
     pub(super) fn handle_deadline(&mut self, context: &mut Context<'_>) {
         let now = context.now;
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let due = |at: Option<At>| at.is_some_and(|at| at.instant() <= now);
         if due(self.ask_at) {
             self.ask_again(context);
         }
@@ -581,7 +573,7 @@ impl Group {
             self.election = None;
             self.election_due(context);
         }
-        if due(self.receiving.as_ref().and_then(|receiving| receiving.until())) {
+        if self.receiving.as_ref().and_then(|receiving| receiving.until()).is_some_and(|until| until <= now) {
             rare!(HalfStateLetGo);
             self.let_go_of_state(context);
         }

@@ -12,10 +12,12 @@ use bytes::Bytes;
 use super::context::{Context, Held};
 use super::entries::Entries;
 use super::flow::Flows;
-use super::group::{Group, News, Role, Standing};
+use super::group::{Group, News};
 use super::message::Place;
 use super::neighbours::{Moved, Peers};
 use super::receiving::Receiving;
+use super::roles::{Role, Standing};
+use super::sharing::Configurations;
 use super::shelf::Shelf;
 use super::slots::{Slot, Slots};
 use super::store::{Loading, Stored};
@@ -27,7 +29,7 @@ use crate::level::Level;
 use crate::planted::{Bug, Planted};
 use crate::record::{Damaged, Key};
 use crate::rng::{Purpose, Rng};
-use crate::time::{Instant, Now};
+use crate::time::{At, Instant, Now};
 
 /// Every consensus group that has a replica on this node.
 #[derive(Clone, Debug)]
@@ -41,6 +43,7 @@ pub struct Groups {
     loading: BTreeMap<GroupId, Loading>,
     applied: BTreeMap<GroupId, LogIndex>,
     suspects: BTreeSet<NodeId>,
+    configurations: Configurations,
     /// The last moment that was told.
     now: Instant,
     pub(super) out: VecDeque<Output>,
@@ -69,6 +72,7 @@ impl Groups {
             loading: BTreeMap::new(),
             applied: BTreeMap::new(),
             suspects: BTreeSet::new(),
+            configurations: Configurations::default(),
             now: Instant(0),
             out: VecDeque::new(),
             held: Held::default(),
@@ -116,7 +120,9 @@ impl Groups {
     pub fn restored(&mut self, now: Now) -> Result<(), Damaged> {
         for (id, loading) in core::mem::take(&mut self.loading) {
             let applied = self.applied.get(&id).copied().unwrap_or_default();
-            if let Some(mut group) = loading.build(id, applied, self.planted)? {
+            if let Some(mut group) =
+                loading.build(id, (self.own, applied), &mut self.configurations, self.planted)?
+            {
                 let applied = applied.min(group.log.last().index);
                 group.applied = applied.max(group.applied);
                 // What is only stored was known to be committed (R23): it is read again, and given to the owner, whoever leads.
@@ -135,8 +141,8 @@ impl Groups {
                     }
                     group.tell_configuration(context);
                     group.verify(context);
-                    if let Standing::Stopped { reason, .. } = &group.standing {
-                        context.out.push_back(Output::Stopped { group: id, reason: reason.clone() });
+                    if let Standing::Stopped(stopped) = &group.standing {
+                        context.out.push_back(Output::Stopped { group: id, reason: stopped.reason.clone() });
                     } else {
                         group.apply(context);
                     }
@@ -215,7 +221,7 @@ impl Groups {
                 group.leader_in_doubt(context, node);
                 group.ask_anew(context);
                 if let Role::Leader(leading) = &mut group.role
-                    && let Some(progress) = leading.progress.get_mut(&node)
+                    && let Some(progress) = leading.progress.on_mut(node)
                 {
                     progress.probe(context.flows);
                 }
@@ -249,7 +255,7 @@ impl Groups {
                 while let Some(slot) = self.groups.take_due(now) {
                     self.act(now, slot, |group, context| {
                         group.handle_deadline(context);
-                        group.wake = group.next_deadline();
+                        group.wake = group.next_deadline().map(At::from);
                     });
                 }
             }
@@ -319,7 +325,7 @@ impl Groups {
             let fed = group.relay.iter().flat_map(|relay| relay.progress());
             let led = if let Role::Leader(leading) = &group.role { Some(leading) } else { None };
             uncommitted += led.map_or(0, |leading| leading.uncommitted);
-            for progress in led.iter().flat_map(|leading| leading.progress.values()).chain(fed) {
+            for progress in led.iter().flat_map(|leading| leading.progress.iter()).chain(fed) {
                 if progress.under_way() > 0 {
                     *under_way.entry(progress.member.node).or_default() += progress.under_way();
                 }
@@ -352,7 +358,7 @@ impl Groups {
     #[must_use]
     pub fn is_read_back(&self, group: GroupId) -> bool {
         let reads =
-            |group: &Group| !matches!(group.standing, Standing::Stopped { .. }) && group.awaits_stored();
+            |group: &Group| !matches!(group.standing, Standing::Stopped(_)) && group.awaits_stored();
         self.groups.by_id(group).is_some_and(reads)
     }
 
@@ -395,6 +401,7 @@ impl Groups {
         if self.contains(id) {
             return;
         }
+        let founding = self.configurations.shared(founding);
         self.groups.insert(Group::new(id, replica, Place::default(), founding, self.planted));
         self.with(now, id, |group, context| {
             group.begin_history(context, LogIndex(0));
@@ -413,7 +420,7 @@ impl Groups {
 
     fn remove(&mut self, now: Instant, id: GroupId) {
         self.with(now, id, |group, context| {
-            group.set_role(context, Role::Follower { leader: None });
+            group.set_role(context, Role::Follower { led: false });
             group.end_receiving(context.flows);
             group.end_relay(context);
             context.shelf.forget(group.generation);

@@ -4,9 +4,10 @@ use alloc::collections::BTreeSet;
 use core::cmp::Reverse;
 
 use super::context::Context;
-use super::group::{Group, Role};
+use super::group::Group;
 use super::groups::Groups;
 use super::quorum::carried;
+use super::roles::Role;
 use crate::id::NodeId;
 use crate::rare;
 use crate::time::Now;
@@ -48,12 +49,12 @@ impl Group {
         if leading.transfer.is_some() {
             return true;
         }
-        let able = leading
-            .progress
-            .iter()
-            .filter(|(node, progress)| configuration.votes(progress.member) && **node != own && here(**node));
-        let best = able.max_by_key(|(node, progress)| (progress.matched, Reverse(**node)));
-        let Some(to) = best.map(|(node, _)| *node) else { return false };
+        let able =
+            leading.progress.iter().map(|progress| (progress.member, progress.matched)).filter(
+                |&(member, _)| configuration.votes(member) && member.node != own && here(member.node),
+            );
+        let best = able.max_by_key(|&(member, matched)| (matched, Reverse(member.node)));
+        let Some(to) = best.map(|(member, _)| member.node) else { return false };
         let settled = self.log.configured_at() <= self.commit && !configuration.is_joint();
         if settled && self.commit >= leading.begins && *room > 0 {
             *room -= 1;

@@ -33,7 +33,8 @@
 //!   something is to send it again. Asserted when nothing is left to be given out.
 //! - **R19** Who owes nothing waits for no moment.
 
-use super::group::{Group, Leading, News, Role, Standing};
+use super::group::{Group, News};
+use super::roles::{Leading, Role, Standing};
 use crate::id::{GroupId, LogIndex, NodeId};
 
 impl Group {
@@ -70,13 +71,15 @@ impl Group {
 
     /// Whether a leader owes anybody something; panics if it does, and does nothing for it.
     fn check_members(&self, leading: &Leading) -> bool {
-        let mut owes =
-            leading.quorum_lost.is_some() || leading.transfer.is_some() || !leading.newcomers.is_empty();
-        for (node, progress) in leading.progress.iter() {
+        let mut owes = leading.quorum_lost.is_some()
+            || leading.transfer.is_some()
+            || leading.newcomers().next().is_some();
+        for progress in leading.progress.iter() {
+            let node = progress.member.node;
             let follows = self.id == GroupId::CONTROL && !self.log.configuration().votes(progress.member);
             let last = if follows { self.commit } else { self.log.last().index };
             let lacks = progress.lacks(last, self.commit);
-            let waits = leading.newcomers.contains_key(node);
+            let waits = leading.is_newcomer(node);
             assert!(
                 !lacks || waits || progress.is_attended(),
                 "R18: {node} lacks something of {} up to {last}, and nothing is sent to it: {progress:?}",

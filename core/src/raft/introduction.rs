@@ -11,7 +11,8 @@
 use alloc::vec::Vec;
 
 use super::context::Context;
-use super::group::{Group, Role};
+use super::group::Group;
+use super::roles::{Entering, Role};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId};
 use crate::planted::Bug;
@@ -48,11 +49,14 @@ impl Group {
         let until = context.now + context.config.alone_patience;
         let Role::Leader(leading) = &mut self.role else { return };
         let progress = &leading.progress;
-        let learns = |node: &NodeId, member| progress.get(node).is_some_and(|known| known.member == member);
-        leading.newcomers.retain(|node, newcomer| learns(node, newcomer.member));
-        if wait {
+        let learns = |node, member| progress.on(node).is_some_and(|known| known.member == member);
+        Entering::change(&mut leading.entering, |entering| {
+            entering.newcomers.retain(|&node, newcomer| learns(node, newcomer.member));
             let newcomers = joining.into_iter().map(|(member, named)| Newcomer { member, named, until });
-            leading.newcomers.extend(newcomers.map(|newcomer| (newcomer.member.node, newcomer)));
+            let waiting = newcomers.filter(|_| wait);
+            entering.newcomers.extend(waiting.map(|newcomer| (newcomer.member.node, newcomer)));
+        });
+        if wait {
             self.wake_at(until);
         }
     }
@@ -60,13 +64,13 @@ impl Group {
     /// Whether a member is told nothing yet.
     pub(super) fn waits_for_a_witness(&self, context: &Context<'_>, node: NodeId) -> bool {
         let Role::Leader(leading) = &self.role else { return false };
-        leading.newcomers.contains_key(&node) && !context.planted.has(Bug::NewcomerToldAtOnce)
+        leading.is_newcomer(node) && !context.planted.has(Bug::NewcomerToldAtOnce)
     }
 
     /// A member holds more than before: perhaps the entry that names somebody who waits.
     pub(super) fn witness(&mut self, by: Member) {
         let Role::Leader(leading) = &self.role else { return };
-        let Some(progress) = leading.progress.get(&by.node).filter(|_| self.has_vouched(by)) else { return };
+        let Some(progress) = leading.progress.on(by.node).filter(|_| self.has_vouched(by)) else { return };
         let matched = progress.matched;
         self.tell_newcomers(|newcomer| newcomer.member != by && newcomer.named <= matched);
     }
@@ -83,9 +87,10 @@ impl Group {
     fn tell_newcomers(&mut self, meant: impl Fn(&Newcomer) -> bool) -> bool {
         let Role::Leader(leading) = &mut self.role else { return false };
         let nodes: Vec<NodeId> =
-            leading.newcomers.values().filter(|&newcomer| meant(newcomer)).map(|n| n.member.node).collect();
-        for node in &nodes {
-            leading.newcomers.remove(node);
+            leading.newcomers().filter(|&newcomer| meant(newcomer)).map(|n| n.member.node).collect();
+        if !nodes.is_empty() {
+            let told = |entering: &mut Entering| entering.newcomers.retain(|node, _| !nodes.contains(node));
+            Entering::change(&mut leading.entering, told);
         }
         for &node in &nodes {
             self.news_for(node);
@@ -95,6 +100,6 @@ impl Group {
 
     /// Whether a replica ever vouched for anything here.
     fn has_vouched(&self, member: Member) -> bool {
-        self.mark(member.node).is_some_and(|mark| mark.replica == member.replica)
+        self.marks.get(&member.node).is_some_and(|known| known.replica() == member.replica)
     }
 }

@@ -1,5 +1,6 @@
 //! The log of one replica: entries above a base, their chain, what they make of the configuration, and how much of them is durable.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -21,12 +22,10 @@ use crate::sometimes;
 #[derive(Clone, Debug)]
 pub(super) struct Log {
     segments: Segments,
-    /// The configuration that is in force at the base.
-    founding: Arc<Configuration>,
-    /// What the entries change of it, by index.
-    deltas: Vec<(LogIndex, Delta)>,
-    /// What they come to: the configuration in force.
+    /// The configuration in force.
     configuration: Arc<Configuration>,
+    /// How it came to that, if it is not simply the one at the base.
+    changes: Option<Box<Changes>>,
     durable: LogIndex,
     /// The first entry that was not given to be written.
     unwritten: LogIndex,
@@ -34,6 +33,15 @@ pub(super) struct Log {
     writing: SmallVec<[(u64, LogIndex); 1]>,
     serial: u64,
     planted: Planted,
+}
+
+/// How a log comes to the configuration in force.
+#[derive(Clone, Debug)]
+struct Changes {
+    /// The configuration that is in force at the base.
+    founding: Arc<Configuration>,
+    /// What the entries change of it, by index.
+    deltas: Vec<(LogIndex, Delta)>,
 }
 
 /// What is wrong with an append.
@@ -46,13 +54,11 @@ pub(super) enum Mismatch {
 }
 
 impl Log {
-    pub(super) fn new(base: Place, configuration: Configuration, planted: Planted) -> Self {
-        let configuration = Arc::new(configuration);
+    pub(super) fn new(base: Place, configuration: Arc<Configuration>, planted: Planted) -> Self {
         Self {
             segments: Segments::new(base),
-            founding: Arc::clone(&configuration),
-            deltas: Vec::new(),
             configuration,
+            changes: None,
             durable: base.index,
             unwritten: base.index.next(),
             writing: SmallVec::new(),
@@ -185,20 +191,35 @@ impl Log {
         &self.configuration
     }
 
+    /// The same, for whoever keeps it.
+    pub(super) fn shared_configuration(&self) -> &Arc<Configuration> {
+        &self.configuration
+    }
+
+    /// The configuration at the base.
+    fn founding(&self) -> &Arc<Configuration> {
+        self.changes.as_ref().map_or(&self.configuration, |changes| &changes.founding)
+    }
+
+    /// What entries change of it, by index.
+    fn deltas(&self) -> &[(LogIndex, Delta)] {
+        self.changes.as_ref().map_or(&[], |changes| &changes.deltas)
+    }
+
     /// Where the configuration in force stands.
     pub(super) fn configured_at(&self) -> LogIndex {
-        self.deltas.last().map_or(self.base().index, |(at, _)| *at)
+        self.deltas().last().map_or(self.base().index, |(at, _)| *at)
     }
 
     /// The entry that made a learner of `member`, of which it has been one since; the base if that lies behind.
     pub(super) fn named_at(&self, member: Member) -> LogIndex {
         let named = |(_, delta): &&(LogIndex, Delta)| delta.joining.binary_search(&member).is_ok();
-        self.deltas.iter().rev().find(named).map_or(self.base().index, |(at, _)| *at)
+        self.deltas().iter().rev().find(named).map_or(self.base().index, |(at, _)| *at)
     }
 
     /// How many configurations stand above `index`.
     pub(super) fn configurations_above(&self, index: LogIndex) -> usize {
-        self.deltas.iter().rev().take_while(|(at, _)| *at > index).count()
+        self.deltas().iter().rev().take_while(|(at, _)| *at > index).count()
     }
 
     /// The configuration in force at `index`.
@@ -206,17 +227,17 @@ impl Log {
         if index >= self.configured_at() {
             return Arc::clone(&self.configuration);
         }
-        let upto = self.deltas.iter().take_while(|(at, _)| *at <= index).count();
+        let upto = self.deltas().iter().take_while(|(at, _)| *at <= index).count();
         self.changed_by(upto)
     }
 
     /// What the first changes make of the configuration at the base.
     fn changed_by(&self, changes: usize) -> Arc<Configuration> {
         if changes == 0 {
-            return Arc::clone(&self.founding);
+            return Arc::clone(self.founding());
         }
-        let mut configuration = Configuration::clone(&self.founding);
-        self.deltas[..changes].iter().for_each(|(_, delta)| delta.apply(&mut configuration));
+        let mut configuration = Configuration::clone(self.founding());
+        self.deltas()[..changes].iter().for_each(|(_, delta)| delta.apply(&mut configuration));
         Arc::new(configuration)
     }
 
@@ -341,8 +362,9 @@ impl Log {
         assert!(delta.fits(&self.configuration), "R9: {index} changes what is not in force");
         let mut configuration = Configuration::clone(&self.configuration);
         delta.apply(&mut configuration);
-        self.configuration = Arc::new(configuration);
-        self.deltas.push((index, delta));
+        let before = core::mem::replace(&mut self.configuration, Arc::new(configuration));
+        let nothing = || Box::new(Changes { founding: before, deltas: Vec::new() });
+        self.changes.get_or_insert_with(nothing).deltas.push((index, delta));
     }
 
     /// Removes everything from `index` on, and with it what the disk was said to hold of it.
@@ -353,8 +375,8 @@ impl Log {
         let end = index.before();
         self.segments.truncate(end);
         if self.configured_at() >= index && !self.planted.has(Bug::ConfigurationSurvivesCut) {
-            self.configuration = self.configuration_at(end);
-            self.deltas.retain(|(at, _)| *at < index);
+            let configuration = self.configuration_at(end);
+            self.keep_changes(configuration, |at| at < index);
         }
         self.durable = self.durable.min(end);
         self.unwritten = self.unwritten.min(index);
@@ -398,6 +420,16 @@ impl Log {
         self.durable > before
     }
 
+    /// Another configuration is in force, and these of the changes stay.
+    fn keep_changes(&mut self, configuration: Arc<Configuration>, stays: impl Fn(LogIndex) -> bool) {
+        self.configuration = configuration;
+        let Some(changes) = &mut self.changes else { return };
+        changes.deltas.retain(|(at, _)| stays(*at));
+        if changes.deltas.is_empty() && Arc::ptr_eq(&changes.founding, &self.configuration) {
+            self.changes = None;
+        }
+    }
+
     /// Everything read back at recovery is durable.
     pub(super) fn all_durable(&mut self) {
         self.durable = self.last().index;
@@ -416,11 +448,13 @@ impl Log {
     fn advance(&mut self, place: Place) {
         let index = place.index;
         let founding = self.configuration_at(index);
-        if !self.planted.strikes(Bug::CutKeepsOldConfiguration, || founding != self.founding) {
-            self.founding = founding;
+        if !self.planted.strikes(Bug::CutKeepsOldConfiguration, || founding != *self.founding())
+            && let Some(changes) = &mut self.changes
+        {
+            changes.founding = founding;
         }
         self.segments.advance(place);
-        self.deltas.retain(|(at, _)| *at > index);
+        self.keep_changes(Arc::clone(&self.configuration), |at| at > index);
         self.durable = self.durable.max(index);
         self.unwritten = self.unwritten.max(index.next());
     }
@@ -433,12 +467,18 @@ impl Log {
             if place.index > self.base().index {
                 self.advance(place);
             }
-            self.founding = Arc::new(configuration);
-            self.configuration = self.changed_by(self.deltas.len());
+            let configuration = Arc::new(configuration);
+            match &mut self.changes {
+                None => self.configuration = configuration,
+                Some(changes) => {
+                    changes.founding = configuration;
+                    self.configuration = self.changed_by(self.deltas().len());
+                }
+            }
             return;
         }
         let serial = self.serial;
-        *self = Self::new(place, configuration, self.planted);
+        *self = Self::new(place, Arc::new(configuration), self.planted);
         self.serial = serial;
     }
 
@@ -454,13 +494,13 @@ impl Log {
         let unwritten = self.unwritten;
         let follows = unwritten > self.durable && unwritten <= last.next();
         assert!(follows, "R3: unwritten from {unwritten}, durable up to {}", self.durable);
-        assert!(self.deltas.is_sorted_by_key(|(at, _)| *at), "R5: configurations out of order");
+        assert!(self.deltas().is_sorted_by_key(|(at, _)| *at), "R5: configurations out of order");
         let changes = self.segments.all().filter(|entry| entry.kind == EntryKind::Configuration);
         let stored = self.stored_upto().unwrap_or_default();
-        let here = self.deltas.iter().map(|(at, _)| *at).filter(|at| *at > stored);
+        let here = self.deltas().iter().map(|(at, _)| *at).filter(|at| *at > stored);
         assert!(here.eq(changes.map(|entry| entry.index)), "R5: the configurations are not those of the log");
         assert!(stored <= self.durable, "R23: what is not durable up to {stored} is taken for stored");
-        let follows = self.changed_by(self.deltas.len()) == self.configuration;
+        let follows = self.changed_by(self.deltas().len()) == self.configuration;
         assert!(follows, "R9: the configuration does not follow from the log");
     }
 }

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use super::Groups;
-use super::group::{Group, Role, Standing};
+use super::group::Group;
 use super::progress::Progress;
+use super::roles::{Role, Standing};
 use super::shelf::Reading;
 use super::slots::Slot;
 use super::store::decode_run;
@@ -115,7 +116,7 @@ impl Groups {
         );
         for group in self.groups.values() {
             let reads = match &group.role {
-                Role::Leader(leading) => leading.progress.values().any(Progress::is_reading),
+                Role::Leader(leading) => leading.progress.iter().any(Progress::is_reading),
                 _ => false,
             };
             let waits = reads || group.awaits_stored();

@@ -5,10 +5,14 @@
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::group::{Group, Role};
+use super::group::Group;
+use super::roles::Role;
+use super::slot_set::SlotSet;
 use super::slots::Slot;
+use crate::configuration::Configuration;
 use crate::id::{GroupId, NodeId, Term};
 
 /// The other nodes whose liveness matters to a node.
@@ -49,39 +53,60 @@ pub(super) enum Nearness {
     Listed,
 }
 
-/// The nodes by which a replica is found: its members', its own among them, and that of the leader it follows.
+/// The nodes by which a replica is found, by what they follow from: its members', its own among them, and that of the leader it follows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Listing {
-    /// Those near, then those far, then the rest; each part in order.
-    nodes: Box<[NodeId]>,
-    near: u32,
-    far: u32,
+    /// Who its members are; `None` if it is found by nobody yet.
+    members: Option<Arc<Configuration>>,
+    /// The node of a leader that does not vote there.
+    stranger: Option<Box<NodeId>>,
+    /// Whether the replica votes.
+    votes: bool,
+    /// Whether it leads.
+    leads: bool,
 }
 
 impl Listing {
-    fn new(nodes: &BTreeMap<NodeId, Nearness>) -> Self {
-        let mut parts: Vec<(Nearness, NodeId)> =
-            nodes.iter().map(|(node, nearness)| (*nearness, *node)).collect();
-        parts.sort_unstable();
-        let count = |part| parts.iter().filter(|(nearness, _)| *nearness == part).count() as u32;
-        let (near, far) = (count(Nearness::Near), count(Nearness::Far));
-        Self { nodes: parts.into_iter().map(|(_, node)| node).collect(), near, far }
+    /// As it is to be by now.
+    fn of(group: &Group, own: NodeId) -> Self {
+        let members = group.log.shared_configuration();
+        let votes = |node: NodeId| members.voters.iter().chain(&members.outgoing).any(|m| m.node == node);
+        let stranger = group.followed().filter(|&leader| !votes(leader)).map(Box::new);
+        let leads = matches!(group.role, Role::Leader(_));
+        Self { members: Some(Arc::clone(members)), stranger, votes: group.is_voter(own), leads }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (NodeId, Nearness)> + '_ {
-        let (near, far) = (self.near as usize, (self.near + self.far) as usize);
-        self.nodes.iter().enumerate().map(move |(place, node)| match place {
-            _ if place < near => (*node, Nearness::Near),
-            _ if place < far => (*node, Nearness::Far),
-            _ => (*node, Nearness::Listed),
-        })
+    /// By which nodes a replica of that group on `own` is found, and what their liveness means to it: that of voters, and of whoever leads; to a
+    /// voter also that of learners. A leader may have been elected by a configuration that has not come here yet: unwatched, it would be taken to
+    /// live for ever. A mesh of a thousand nodes has five thousand pairs of a voter and a learner in its control group. Nothing there waits for a
+    /// learner, which decides nothing by itself either, so these pairs are far.
+    fn nodes(&self, id: GroupId, own: NodeId) -> BTreeMap<NodeId, Nearness> {
+        let mut nodes = BTreeMap::new();
+        let Some(members) = &self.members else { return nodes };
+        let control = id == GroupId::CONTROL;
+        let to_voters = if self.votes || !control { Nearness::Near } else { Nearness::Far };
+        let to_learners = match (self.votes, control) {
+            (true, true) => Nearness::Far,
+            (true, false) => Nearness::Near,
+            (false, _) => Nearness::Listed,
+        };
+        let mut add = |node, nearness| {
+            let nearness = if node == own { Nearness::Listed } else { nearness };
+            let known = nodes.entry(node).or_insert(nearness);
+            *known = nearness.min(*known);
+        };
+        members.voters.iter().chain(&members.outgoing).for_each(|member| add(member.node, to_voters));
+        self.stranger.iter().for_each(|node| add(**node, to_voters));
+        members.members().for_each(|member| add(member.node, Nearness::Listed));
+        members.learners.iter().for_each(|member| add(member.node, to_learners));
+        nodes
     }
 }
 
 /// What all replicas here have to do with one node.
 #[derive(Clone, Debug, Default)]
 struct Shared {
-    slots: BTreeSet<Slot>,
+    slots: SlotSet,
     /// To how many groups it is near, and far.
     near: u32,
     far: u32,
@@ -108,29 +133,30 @@ pub(super) struct Neighbours {
 impl Neighbours {
     /// The replicas whose group has a member on `node`, or follows it.
     pub(super) fn with_member_on(&self, node: NodeId) -> impl Iterator<Item = Slot> + '_ {
-        self.by_node.get(&node).into_iter().flat_map(|shared| &shared.slots).copied()
+        self.by_node.get(&node).into_iter().flat_map(|shared| shared.slots.iter())
     }
 
     /// Lists a replica on `own` anew.
     pub(super) fn list(&mut self, own: NodeId, group: &mut Group) {
-        let after = nodes_of(group, own);
-        let before = core::mem::replace(&mut group.listing, Listing::new(&after));
-        let (was_led, term) = (group.listed_as_led, led_term(group));
-        (group.listed, group.listed_as_led) = (true, term.is_some());
-        for (node, nearness) in before.iter() {
-            if after.get(&node) != Some(&nearness) {
-                self.leave(node, nearness, group.slot, !after.contains_key(&node));
-            }
-            if was_led && node != own && (term.is_none() || !after.contains_key(&node)) {
+        let listing = Listing::of(group, own);
+        let after = listing.nodes(group.id, own);
+        let (leads, term) = (listing.leads, Some(group.term));
+        let listed = core::mem::replace(&mut group.listing, listing);
+        let (before, was_led) = (listed.nodes(group.id, own), listed.leads);
+        group.listed = true;
+        for (&node, &nearness) in before.iter().filter(|(node, nearness)| after.get(node) != Some(nearness)) {
+            self.leave(node, nearness, group.slot, !after.contains_key(&node));
+        }
+        for node in nearest_first(&before).filter(|&node| was_led && node != own) {
+            if !leads || !after.contains_key(&node) {
                 self.led.push(Led { node, group: group.id, term: None });
             }
         }
-        let before: BTreeMap<NodeId, Nearness> = before.iter().collect();
         for (&node, &nearness) in &after {
             if before.get(&node) != Some(&nearness) {
                 self.join(node, nearness, group.slot);
             }
-            if term.is_some() && node != own {
+            if leads && node != own {
                 self.led.push(Led { node, group: group.id, term });
             }
         }
@@ -138,11 +164,12 @@ impl Neighbours {
 
     /// Lets a replica on `own` go.
     pub(super) fn unlist(&mut self, own: NodeId, group: &Group) {
-        for (node, nearness) in group.listing.iter() {
+        let listed = group.listing.nodes(group.id, own);
+        for (&node, &nearness) in &listed {
             self.leave(node, nearness, group.slot, true);
-            if group.listed_as_led && node != own {
-                self.led.push(Led { node, group: group.id, term: None });
-            }
+        }
+        for node in nearest_first(&listed).filter(|&node| group.listing.leads && node != own) {
+            self.led.push(Led { node, group: group.id, term: None });
         }
     }
 
@@ -162,7 +189,7 @@ impl Neighbours {
             self.peers_moved |= *count == 0;
         }
         if for_good {
-            shared.slots.remove(&slot);
+            shared.slots.remove(slot);
             if shared.slots.is_empty() {
                 self.by_node.remove(&node);
             }
@@ -188,49 +215,24 @@ impl Neighbours {
     pub(super) fn check<'a>(&self, own: NodeId, groups: impl Iterator<Item = &'a Group>) {
         let mut counted = Self::default();
         for group in groups {
-            let nodes = nodes_of(group, own);
-            assert!(
-                group.listing.iter().collect::<BTreeMap<_, _>>() == nodes,
-                "R13: {} is listed wrongly",
-                group.id
-            );
-            assert_eq!(group.listed_as_led, led_term(group).is_some(), "R13: who leads {}", group.id);
+            let (listing, id) = (Listing::of(group, own), group.id);
+            let nodes = listing.nodes(id, own);
+            assert!(group.listing.nodes(id, own) == nodes, "R13: {id} is listed wrongly");
+            assert_eq!(group.listing.leads, listing.leads, "R13: who leads {id}");
             nodes.into_iter().for_each(|(node, nearness)| counted.join(node, nearness, group.slot));
         }
         let plain = |neighbours: &Self| -> Vec<(NodeId, Vec<Slot>, u32, u32)> {
             let shared = neighbours.by_node.iter();
-            shared.map(|(node, s)| (*node, s.slots.iter().copied().collect(), s.near, s.far)).collect()
+            shared.map(|(node, s)| (*node, s.slots.iter().collect(), s.near, s.far)).collect()
         };
         assert_eq!(plain(self), plain(&counted), "R13: the nodes that share groups with this one");
     }
 }
 
-fn led_term(group: &Group) -> Option<Term> {
-    matches!(group.role, Role::Leader(_)).then_some(group.term)
-}
-
-/// By which nodes a replica on `own` is found, and what their liveness means to it: that of voters, and of whoever leads; to a voter also that of
-/// learners. A leader may have been elected by a configuration that has not come here yet: unwatched, it would be taken to live for ever. A
-/// mesh of a thousand nodes has five thousand pairs of a voter and a learner in its control group. Nothing there waits for a learner, which
-/// decides nothing by itself either, so these pairs are far.
-fn nodes_of(group: &Group, own: NodeId) -> BTreeMap<NodeId, Nearness> {
-    let configuration = group.log.configuration();
-    let votes = group.is_voter(own);
-    let control = group.id == GroupId::CONTROL;
-    let to_voters = if votes || !control { Nearness::Near } else { Nearness::Far };
-    let to_learners = match (votes, control) {
-        (true, true) => Nearness::Far,
-        (true, false) => Nearness::Near,
-        (false, _) => Nearness::Listed,
-    };
-    let mut nodes = BTreeMap::new();
-    let mut add = |node, nearness| {
-        let nearness = if node == own { Nearness::Listed } else { nearness };
-        nodes.entry(node).and_modify(|held: &mut Nearness| *held = (*held).min(nearness)).or_insert(nearness);
-    };
-    configuration.voters.iter().chain(&configuration.outgoing).for_each(|member| add(member.node, to_voters));
-    group.followed().into_iter().for_each(|node| add(node, to_voters));
-    configuration.members().for_each(|member| add(member.node, Nearness::Listed));
-    configuration.learners.iter().for_each(|member| add(member.node, to_learners));
-    nodes
+/// Those nodes, the near ones first.
+fn nearest_first(nodes: &BTreeMap<NodeId, Nearness>) -> impl Iterator<Item = NodeId> {
+    let mut parts: Vec<(Nearness, NodeId)> =
+        nodes.iter().map(|(&node, &nearness)| (nearness, node)).collect();
+    parts.sort_unstable();
+    parts.into_iter().map(|(_, node)| node)
 }

@@ -1,29 +1,18 @@
 //! What a leader knows of one member, and what is under way to it.
 
 use alloc::boxed::Box;
-use core::num::NonZeroU64;
-
-use smallvec::SmallVec;
 
 use super::config::Config;
 use super::flow::Flows;
 use super::slots::Slot;
 use super::snapshot::Sending;
+use super::under_way::{Flight, UnderWay};
 use crate::configuration::Member;
 use crate::id::LogIndex;
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
-use crate::time::{Instant, Span};
-
-/// An append that was not answered yet.
-#[derive(Clone, Copy, Debug)]
-struct Flight {
-    number: u64,
-    commit: LogIndex,
-    /// What its entries take on their way.
-    bytes: u64,
-}
+use crate::time::{At, Instant, Span};
 
 /// An append as it leaves.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +57,8 @@ pub(super) struct Progress {
     outdated: u64,
     /// The commit index it is known to have heard.
     pub(super) heard: LogIndex,
-    /// The oldest first. There is room for what one round after the other has under way.
-    flights: SmallVec<[Flight; 2]>,
-    /// What all of them take on their way.
-    bytes: u64,
+    /// Appends that were not answered.
+    under_way: Option<Box<UnderWay>>,
     /// A state that is sent.
     sending: Option<Box<Sending>>,
     /// The last round of reads that was sent.
@@ -84,11 +71,11 @@ pub(super) struct Progress {
     pub(super) has_news: bool,
     /// It says that another member sends it what is committed.
     fed: bool,
-    /// When it is looked at whether it has that, by the clock that began at zero.
-    review: Option<NonZeroU64>,
+    /// When it is looked at whether it has that.
+    review: Option<At>,
     /// That moment has come.
     review_due: bool,
-    retry_at: Option<Instant>,
+    retry_at: Option<At>,
     backoff: Span,
 }
 
@@ -102,8 +89,7 @@ impl Progress {
             last_sent: 0,
             outdated: 0,
             heard: LogIndex(0),
-            flights: SmallVec::new(),
-            bytes: 0,
+            under_way: None,
             sending: None,
             round: 0,
             in_line: false,
@@ -162,8 +148,7 @@ impl Progress {
 
     /// The moment at which it is looked at whether it has that, which `settle` says if nothing is settled yet.
     pub(super) fn review_at(&mut self, settle: impl FnOnce() -> Instant) -> Instant {
-        let at = *self.review.get_or_insert_with(|| NonZeroU64::new(settle().0).unwrap_or(NonZeroU64::MIN));
-        Instant(at.get())
+        self.review.get_or_insert_with(|| settle().into()).instant()
     }
 
     /// Whether that moment has come, and it is not known to have what was committed long enough ago, and to know that.
@@ -173,7 +158,7 @@ impl Progress {
 
     /// Whether the moment comes now. It comes once.
     pub(super) fn review_comes(&mut self, now: Instant) -> bool {
-        self.review_due |= self.review.take_if(|at| at.get() <= now.0).is_some();
+        self.review_due |= self.review.take_if(|at| at.instant() <= now).is_some();
         self.review_due
     }
 
@@ -194,12 +179,16 @@ impl Progress {
             Pace::Stream => config.window,
             Pace::Pause | Pace::Snapshot => 0,
         };
-        self.flights.len() < most && self.bytes < config.window_bytes
+        match &self.under_way {
+            None => most > 0 && config.window_bytes > 0,
+            Some(under_way) => under_way.flights.len() < most && under_way.bytes < config.window_bytes,
+        }
     }
 
     /// What is under way to it, in bytes of entries or of a state.
     pub(super) fn under_way(&self) -> u64 {
-        self.bytes + self.sending.as_ref().map_or(0, |sending| sending.under_way())
+        let appends = self.under_way.as_ref().map_or(0, |under_way| under_way.bytes);
+        appends + self.sending.as_ref().map_or(0, |sending| sending.under_way())
     }
 
     /// Whether it waits in line for the budget of its node. Who has nothing under way need not: nothing would call it.
@@ -234,15 +223,16 @@ impl Progress {
 
     /// Whether an append was sent and not answered yet.
     pub(super) fn is_awaited(&self) -> bool {
-        !self.flights.is_empty()
+        self.under_way.as_ref().is_some_and(|under_way| !under_way.flights.is_empty())
     }
 
     /// An append with entries up to `last` leaves; they take so many bytes on their way.
     pub(super) fn sent(&mut self, sent: Sent, flows: &mut Flows, now: Instant) {
         let Sent { number, last, commit, bytes } = sent;
         self.last_sent = number;
-        self.flights.push(Flight { number, commit, bytes });
-        self.bytes += bytes;
+        let under_way = self.under_way.get_or_insert_with(|| flows.spare.take());
+        under_way.flights.push(Flight { number, commit, bytes });
+        under_way.bytes += bytes;
         flows.sent(self.member.node, bytes);
         if self.pace == Pace::Stream {
             self.next = last.next();
@@ -252,7 +242,8 @@ impl Progress {
 
     /// The highest commit index that was sent or heard.
     pub(super) fn told(&self) -> LogIndex {
-        self.flights.last().map_or(self.heard, |flight| flight.commit.max(self.heard))
+        let last = self.under_way.as_ref().and_then(|under_way| under_way.flights.last());
+        last.map_or(self.heard, |flight| flight.commit.max(self.heard))
     }
 
     /// A snapshot was asked for.
@@ -310,25 +301,33 @@ impl Progress {
         if self.answers_another(number) {
             return news;
         }
-        let (mut answered, mut bytes) = (0, 0);
-        for flight in self.flights.iter().take_while(|flight| flight.number <= number) {
-            self.heard = self.heard.max(flight.commit);
-            bytes += flight.bytes;
-            answered += 1;
-        }
-        self.flights.drain(..answered);
-        self.bytes -= bytes;
-        flows.arrived(self.member.node, bytes);
+        self.flights_answered(number, flows);
         self.end_state(flows);
         self.pace = Pace::Stream;
         self.backoff = config.retry_min;
         self.retry_at = None;
-        if !self.flights.is_empty() {
+        if self.is_awaited() {
             self.arm(now);
-        } else if self.flights.spilled() {
-            self.flights = SmallVec::new();
         }
         news
+    }
+
+    /// All appends up to that one are under way no longer.
+    fn flights_answered(&mut self, number: u64, flows: &mut Flows) {
+        let Some(under_way) = &mut self.under_way else { return };
+        let (mut answered, mut bytes) = (0, 0);
+        for flight in under_way.flights.iter().take_while(|flight| flight.number <= number) {
+            self.heard = self.heard.max(flight.commit);
+            bytes += flight.bytes;
+            answered += 1;
+        }
+        flows.arrived(self.member.node, bytes);
+        if answered < under_way.flights.len() {
+            under_way.flights.drain(..answered);
+            under_way.bytes -= bytes;
+        } else if let Some(under_way) = self.under_way.take() {
+            flows.spare.put_back(under_way);
+        }
     }
 
     /// Whether that answers what was sent in another part: to feed it, to lead it, or before this replica forgot what it had sent.
@@ -392,16 +391,16 @@ impl Progress {
 
     /// Whether all that was sent is answered, and more of it was sent than it holds now.
     pub(super) fn lost_the_rest(&self) -> bool {
-        self.is_streaming() && self.flights.is_empty() && self.next > self.matched.next()
+        self.is_streaming() && !self.is_awaited() && self.next > self.matched.next()
     }
 
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+        self.retry_at.map(At::instant)
     }
 
     /// When something is to be done for it.
     pub(super) fn due_at(&self) -> Option<Instant> {
-        self.retry_at.into_iter().chain(self.review.map(|at| Instant(at.get()))).min()
+        self.retry_at().into_iter().chain(self.review.map(At::instant)).min()
     }
 
     /// Nothing was answered in time.
@@ -457,22 +456,26 @@ impl Progress {
     /// Nothing that is under way is waited for any more.
     pub(super) fn give_up(&mut self, flows: &mut Flows) {
         self.end_state(flows);
-        self.flights = SmallVec::new();
-        if flows.planted.strikes(Bug::BytesStayUnderWay, || self.bytes > 0) {
+        let Some(mut under_way) = self.under_way.take() else { return };
+        if flows.planted.strikes(Bug::BytesStayUnderWay, || under_way.bytes > 0) {
+            under_way.flights.clear();
+            self.under_way = Some(under_way);
             return;
         }
-        flows.arrived(self.member.node, core::mem::take(&mut self.bytes));
+        flows.arrived(self.member.node, under_way.bytes);
+        flows.spare.put_back(under_way);
     }
 
     /// What is under way by the messages themselves, for checks.
     pub(super) fn count_under_way(&self) -> u64 {
-        let flights: u64 = self.flights.iter().map(|flight| flight.bytes).sum();
-        flights + self.sending.as_ref().map_or(0, |sending| sending.under_way())
+        let flights = self.under_way.iter().flat_map(|under_way| &under_way.flights);
+        flights.map(|flight| flight.bytes).sum::<u64>()
+            + self.sending.as_ref().map_or(0, |sending| sending.under_way())
     }
 
     fn arm(&mut self, now: Instant) {
         if self.retry_at.is_none() {
-            self.retry_at = Some(now + self.backoff);
+            self.retry_at = Some((now + self.backoff).into());
         }
     }
 }

@@ -9,13 +9,15 @@
 //! Invariant **R14**: a read is answered with an index at which an entry of the leader's own term was committed, and which a quorum confirmed
 //! in a round that began after the read was asked for.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::context::Context;
-use super::group::{Group, Role, Standing};
+use super::group::Group;
 use super::message::Body;
 use super::quorum::carried;
+use super::roles::{Role, Standing};
 use super::{Output, RefusedReason};
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId};
@@ -47,6 +49,13 @@ struct Round {
 pub(super) struct Rounds {
     /// The last one that began; every append bears it.
     last: u64,
+    /// Those that are not over, since one was asked for in this term.
+    waiting: Option<Box<Waiting>>,
+}
+
+/// Rounds that are not over.
+#[derive(Clone, Debug, Default)]
+struct Waiting {
     /// Who waits for the next.
     next: Vec<Reader>,
     /// Those under way, the oldest first.
@@ -61,11 +70,19 @@ impl Rounds {
     }
 
     fn count(&self) -> usize {
-        self.next.len() + self.asked.iter().map(|round| round.readers.len()).sum::<usize>()
+        let count = |waiting: &Waiting| {
+            waiting.next.len() + waiting.asked.iter().map(|round| round.readers.len()).sum::<usize>()
+        };
+        self.waiting.as_deref().map_or(0, count)
+    }
+
+    fn waiting(&mut self) -> &mut Waiting {
+        self.waiting.get_or_insert_default()
     }
 
     fn into_readers(self) -> impl Iterator<Item = Reader> {
-        self.asked.into_iter().flat_map(|round| round.readers).chain(self.next)
+        let Waiting { next, asked, .. } = self.waiting.map_or_else(Waiting::default, |waiting| *waiting);
+        asked.into_iter().flat_map(|round| round.readers).chain(next)
     }
 }
 
@@ -82,7 +99,7 @@ pub(super) struct Reads {
 impl Group {
     /// The owner wants to read.
     pub(super) fn read(&mut self, context: &mut Context<'_>, number: u64) {
-        let most = context.config.reads;
+        let (most, followed) = (context.config.reads, self.followed());
         let reads = self.reads.get_or_insert_default();
         let here = reads.asked.len() + reads.confirmed.len();
         let leader = match (&self.standing, &mut self.role) {
@@ -90,14 +107,18 @@ impl Group {
                 return self.refuse_read(context, number, RefusedReason::Stopped);
             }
             (_, Role::Leader(leading)) if leading.rounds.count() + here < most => {
-                leading.rounds.next.push(Reader::Owner(number));
+                leading.rounds.waiting().next.push(Reader::Owner(number));
                 return self.news_for_all();
             }
-            (_, Role::Follower { leader: Some(leader) }) if here < most || !reads.asked.is_empty() => *leader,
-            (_, Role::Leader(_) | Role::Follower { leader: Some(_) }) => {
-                return self.refuse_read(context, number, RefusedReason::Full);
-            }
-            _ => return self.refuse_read(context, number, RefusedReason::NotLeader { leader: None }),
+            (_, Role::Leader(_)) => return self.refuse_read(context, number, RefusedReason::Full),
+            _ => match followed {
+                Some(leader) if here < most || !reads.asked.is_empty() => leader,
+                Some(_) => return self.refuse_read(context, number, RefusedReason::Full),
+                None => {
+                    let reason = RefusedReason::NotLeader { leader: None };
+                    return self.refuse_read(context, number, reason);
+                }
+            },
         };
         // Of what was lost nobody hears again: the oldest question gives way.
         let given_up = if here < most { None } else { reads.asked.pop_first() };
@@ -130,7 +151,7 @@ impl Group {
             && leading.rounds.count() < most
         {
             sometimes!(ReadAskedByMember);
-            leading.rounds.next.push(Reader::Member(from, number));
+            leading.rounds.waiting().next.push(Reader::Member(from, number));
             self.news_for_all();
         }
     }
@@ -150,17 +171,19 @@ impl Group {
     pub(super) fn begin_round(&mut self, context: &mut Context<'_>) {
         let Role::Leader(leading) = &mut self.role else { return };
         let early = context.planted.strikes(Bug::ReadBeforeOwnTerm, || self.commit < leading.begins);
-        if leading.rounds.next.is_empty() || (self.commit < leading.begins && !early) {
+        let asked = leading.rounds.waiting.as_ref().is_some_and(|waiting| !waiting.next.is_empty());
+        if !asked || (self.commit < leading.begins && !early) {
             return;
         }
         let rounds = &mut leading.rounds;
         if !(context.planted.strikes(Bug::ReadRoundReused, || rounds.last > 0)) {
             rounds.last += 1;
         }
-        let readers = core::mem::take(&mut rounds.next);
-        let before = rounds.asked.back().map_or(0, |round| round.number);
-        assert!(rounds.last > before, "R14: two rounds have number {before}");
-        rounds.asked.push_back(Round { number: rounds.last, index: self.commit, readers });
+        let (number, waiting) = (rounds.last, rounds.waiting());
+        let readers = core::mem::take(&mut waiting.next);
+        let before = waiting.asked.back().map_or(0, |round| round.number);
+        assert!(number > before, "R14: two rounds have number {before}");
+        waiting.asked.push_back(Round { number, index: self.commit, readers });
         self.news_for_all();
         self.confirm_rounds(context);
     }
@@ -173,7 +196,10 @@ impl Group {
         let Role::Leader(leading) = &mut self.role else { return };
         // What it names must have begun: nobody confirms rounds to come.
         let round = round.min(leading.rounds.last);
-        let confirmed = leading.rounds.confirmed.get_or_insert_with(from.node, || 0);
+        if round == 0 {
+            return;
+        }
+        let confirmed = leading.rounds.waiting().confirmed.get_or_insert_with(from.node, || 0);
         if round > *confirmed {
             *confirmed = round;
             self.confirm_rounds(context);
@@ -185,7 +211,7 @@ impl Group {
         loop {
             let configuration = self.log.configuration();
             let Role::Leader(leading) = &self.role else { return };
-            let rounds = &leading.rounds;
+            let Some(rounds) = leading.rounds.waiting.as_deref() else { return };
             let Some(round) = rounds.asked.front() else { return };
             let answered =
                 |node: NodeId| rounds.confirmed.get(&node).is_some_and(|&last| last >= round.number);
@@ -195,7 +221,9 @@ impl Group {
                 return;
             }
             let Role::Leader(leading) = &mut self.role else { return };
-            let Some(Round { index, readers, .. }) = leading.rounds.asked.pop_front() else { return };
+            let Some(Round { index, readers, .. }) = leading.rounds.waiting().asked.pop_front() else {
+                return;
+            };
             sometimes!(ReadsShareARound, readers.len() > 1);
             for reader in readers {
                 match reader {
@@ -246,7 +274,8 @@ impl Group {
     /// Panics unless every round that is under way can be answered with what it noted.
     pub(super) fn check_rounds(&self) {
         let Role::Leader(leading) = &self.role else { return };
-        let rounds = &leading.rounds;
+        let Some(rounds) = leading.rounds.waiting.as_deref() else { return };
+        let began = leading.rounds.last;
         for round in &rounds.asked {
             assert!(
                 round.index >= leading.begins,
@@ -257,9 +286,9 @@ impl Group {
         }
         assert!(rounds.asked.iter().is_sorted_by_key(|round| round.number), "R14: rounds out of order");
         let last = rounds.asked.back().map_or(0, |round| round.number);
-        assert!(last <= rounds.last, "R14: round {last} under way, and only {} began", rounds.last);
+        assert!(last <= began, "R14: round {last} under way, and only {began} began");
         let answered = rounds.confirmed.values().copied().max().unwrap_or(0);
-        assert!(answered <= rounds.last, "R14: round {answered} is answered, and only {} began", rounds.last);
+        assert!(answered <= began, "R14: round {answered} is answered, and only {began} began");
     }
 
     /// This replica leads no longer: nobody confirms what its owner wanted to read. Members ask whoever leads next.

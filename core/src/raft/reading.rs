@@ -3,8 +3,9 @@
 use super::Output;
 use super::context::Context;
 use super::entries::Entries;
-use super::group::{Group, Role};
+use super::group::Group;
 use super::message::Place;
+use super::roles::Role;
 use super::segments::RunLimits;
 use super::shelf::Reading;
 use super::stored::Run;
@@ -124,9 +125,9 @@ impl Group {
         }
         let mut waiting = alloc::vec::Vec::new();
         if let Role::Leader(leading) = &mut self.role {
-            for (&node, progress) in leading.progress.iter_mut() {
+            for progress in leading.progress.iter_mut() {
                 if progress.ends_reading() {
-                    waiting.push(node);
+                    waiting.push(progress.member.node);
                 }
             }
         }

@@ -17,9 +17,10 @@ use super::Output;
 use super::context::Context;
 use super::entries::Entries;
 use super::flow::Flows;
-use super::group::{Group, Standing};
+use super::group::Group;
 use super::message::{Body, Place, Snapshot};
 use super::replication::Reply;
+use super::roles::Standing;
 use crate::configuration::{Configuration, Member};
 use crate::id::Term;
 use crate::planted::Bug;
@@ -268,7 +269,8 @@ impl Group {
         self.log.reset(place, configuration);
         let lower = context.planted.strikes(Bug::SnapshotSetsTerm, || place.term < self.term);
         if place.term > self.term || lower {
-            (self.term, self.vote) = (place.term, None);
+            self.term = place.term;
+            self.set_vote(None);
         }
         self.commit = self.commit.max(place.index);
         self.applied = self.applied.max(place.index);

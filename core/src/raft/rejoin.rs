@@ -2,9 +2,10 @@
 //! acknowledged under the same replica ids (rule C6).
 
 use super::context::Context;
-use super::group::{Group, Standing};
+use super::group::Group;
 use super::groups::Groups;
 use super::message::{Mark, Place};
+use super::roles::Standing;
 use crate::time::Now;
 
 impl Groups {

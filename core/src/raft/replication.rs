@@ -5,11 +5,12 @@ use bytes::Bytes;
 use super::context::Context;
 use super::entries::Entries;
 use super::flow::{Flows, burden, size};
-use super::group::{Group, Leading, News, Role, Standing};
+use super::group::{Group, News};
 use super::message::{Append, Body, Entry, EntryKind, Place};
 use super::progress::{Progress, Sent};
 use super::quorum::committed;
 use super::relay;
+use super::roles::{Leading, Role, Standing};
 use super::wire::WEIGHT_MAX;
 use super::{Output, RefusedReason};
 use crate::configuration::Member;
@@ -41,7 +42,7 @@ impl Reply {
 impl Leading {
     /// Leads no longer: nothing is under way, nothing waits to be committed.
     pub(super) fn resign(&mut self, context: &mut Context<'_>) {
-        for progress in self.progress.values_mut() {
+        for progress in self.progress.iter_mut() {
             progress.give_up(context.flows);
         }
         context.flows.uncommitted -= core::mem::take(&mut self.uncommitted);
@@ -108,6 +109,10 @@ impl Group {
         if let Role::Leader(leading) = &mut self.role {
             leading.proposed(context.flows, burden(&entry));
         }
+        if entry.kind == EntryKind::Blank {
+            // It stands alone, and most groups are given nothing more for long: no room is made for another.
+            return self.log.append(Entries::from(alloc::vec![entry]));
+        }
         self.log.push(entry);
     }
 
@@ -122,8 +127,8 @@ impl Group {
         let Role::Leader(leading) = &mut self.role else { return };
         let configuration = self.log.configuration();
         let (config, flows) = (context.config, &mut *context.flows);
-        leading.progress.retain(|&node, progress| {
-            let stays = configuration.on(node).any(|member| member == progress.member);
+        leading.progress.retain(|progress| {
+            let stays = configuration.on(progress.member.node).any(|member| member == progress.member);
             if !stays {
                 progress.give_up(flows);
             }
@@ -133,7 +138,7 @@ impl Group {
             // While a replica id is being replaced, the newer one is the one that is there.
             let member = configuration.on(node).last().expect("just listed");
             let anew = || Progress::new(member, last.before(), config);
-            let progress = leading.progress.get_or_insert_with(node, anew);
+            let progress = leading.progress.on_or(anew());
             if progress.member != member {
                 progress.give_up(flows);
                 *progress = anew();
@@ -152,7 +157,7 @@ impl Group {
     /// The member on that node is to be sent what it lacks and has room for.
     pub(super) fn news_for(&mut self, node: NodeId) {
         let Role::Leader(leading) = &mut self.role else { return };
-        if let Some(progress) = leading.progress.get_mut(&node) {
+        if let Some(progress) = leading.progress.on_mut(node) {
             progress.has_news = true;
             if self.news == News::None {
                 self.news = News::ForSome;
@@ -184,7 +189,7 @@ impl Group {
     /// Its turn towards that node has come, for the budget of which it waited.
     pub(super) fn take_turn(&mut self, context: &mut Context<'_>, node: NodeId) {
         let Role::Leader(leading) = &mut self.role else { return };
-        let Some(place) = leading.progress.position(&node) else { return };
+        let Some(place) = leading.progress.position(node) else { return };
         let Some(progress) = leading.progress.at_mut(place) else { return };
         progress.leave_line();
         self.send_to(context, place);
@@ -216,7 +221,7 @@ impl Group {
     fn append_to(&mut self, context: &mut Context<'_>, place: usize) -> bool {
         let last = self.log.last().index;
         let Role::Leader(leading) = &mut self.role else { return false };
-        let (round, waits) = (leading.rounds.last(), !leading.newcomers.is_empty());
+        let (round, waits) = (leading.rounds.last(), leading.entering.is_some());
         let node = leading.progress.at_mut(place).map(|progress| progress.member.node);
         let Some(node) = node.filter(|&node| !waits || !self.waits_for_a_witness(context, node)) else {
             return false;
@@ -326,7 +331,7 @@ impl Group {
     /// What was sent to a member is sent again if it is not answered.
     pub(super) fn wake_for(&mut self, node: NodeId) {
         let Role::Leader(leading) = &self.role else { return };
-        if let Some(at) = leading.progress.get(&node).and_then(Progress::retry_at) {
+        if let Some(at) = leading.progress.on(node).and_then(Progress::retry_at) {
             self.wake_at(at);
         }
     }
@@ -335,7 +340,7 @@ impl Group {
     /// of no pair and says nothing: it is spoken to until it answers. Other groups know their members from the start.
     pub(super) fn look_for(&mut self, context: &mut Context<'_>, node: NodeId) {
         let Role::Leader(leading) = &mut self.role else { return };
-        if let Some(progress) = leading.progress.get_mut(&node).filter(|_| self.id == GroupId::CONTROL) {
+        if let Some(progress) = leading.progress.on_mut(node).filter(|_| self.id == GroupId::CONTROL) {
             progress.probe(context.flows);
             self.news_for(node);
         }
@@ -368,7 +373,7 @@ impl Group {
         self.hear_whether_fed(context, fed);
         let (now, config, flows) = (context.now, context.config, &mut *context.flows);
         let Role::Leader(leading) = &mut self.role else { return };
-        let Some(progress) = leading.progress.get_mut(&from.node).filter(|p| {
+        let Some(progress) = leading.progress.on_mut(from.node).filter(|p| {
             let older = context.planted.strikes(Bug::OlderAnswerCounted, || term < self.term);
             p.member == from && (term == self.term || older)
         }) else {
@@ -419,7 +424,7 @@ impl Group {
         }
         self.round_answered(context, from, round);
         let Role::Leader(leading) = &self.role else { return };
-        if let Some(place) = leading.progress.position(&from.node) {
+        if let Some(place) = leading.progress.position(from.node) {
             self.news_if_lacking(place);
         }
     }
@@ -427,11 +432,8 @@ impl Group {
     /// A member holds more than before: what waited for that goes on.
     fn member_advanced(&mut self, context: &mut Context<'_>, member: Member) {
         let Role::Leader(leading) = &self.role else { return };
-        if !leading.returning.is_empty() {
+        if leading.entering.is_some() {
             self.promote_returned(context, member);
-        }
-        let Role::Leader(leading) = &self.role else { return };
-        if !leading.newcomers.is_empty() {
             self.witness(member);
         }
         self.hand_over(context);
@@ -448,7 +450,7 @@ impl Group {
                 }
                 return durable;
             }
-            let progress = leading.progress.get(&member.node).filter(|progress| progress.member == member);
+            let progress = leading.progress.on(member.node).filter(|progress| progress.member == member);
             progress.map_or(LogIndex(0), |progress| progress.matched)
         };
         let miscounted = self.miscounted(context, &reached);
@@ -485,7 +487,7 @@ impl Group {
 
     pub(super) fn leader_deadline(&mut self, context: &mut Context<'_>) {
         let Role::Leader(leading) = &mut self.role else { return };
-        if leading.quorum_lost.is_some_and(|at| at <= context.now) {
+        if leading.quorum_lost.is_some_and(|at| at.instant() <= context.now) {
             sometimes!(LeaderGaveUp);
             return self.follow(context, None);
         }
@@ -493,13 +495,13 @@ impl Group {
         let Role::Leader(leading) = &mut self.role else { return };
         let (now, config) = (context.now, context.config);
         let mut silent = alloc::vec::Vec::new();
-        for (&node, progress) in leading.progress.iter_mut() {
+        for progress in leading.progress.iter_mut() {
             let unanswered = progress.retry_at().is_some_and(|at| at <= now);
             if unanswered {
                 progress.retry(config, context.flows, now);
             }
             if progress.review_comes(now) || unanswered {
-                silent.push(node);
+                silent.push(progress.member.node);
             }
         }
         for node in silent {

@@ -478,8 +478,10 @@ impl Segments {
             self.open.retain(|entry| entry.index > base.index);
             self.open_bytes = self.open.iter().map(weight).sum();
         }
-        // What a burst took is given back; what one round after the other takes stays.
-        if self.closed.capacity() > 8 * (self.closed.len() + NEAR) {
+        // What a burst took is given back; what one round after the other takes stays, but for that of a log that is empty now.
+        if self.closed.is_empty() && self.open.is_empty() {
+            (self.closed, self.open) = (VecDeque::new(), Vec::new());
+        } else if self.closed.capacity() > 8 * (self.closed.len() + NEAR) {
             self.closed.shrink_to(self.closed.len() + NEAR);
         }
         self.from = base;

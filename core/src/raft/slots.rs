@@ -4,8 +4,9 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use super::group::{Group, Standing};
+use super::group::Group;
 use super::neighbours::{Moved, Neighbours, Peers};
+use super::roles::Standing;
 use crate::id::{GroupId, NodeId};
 use crate::time::Instant;
 
@@ -50,6 +51,9 @@ impl Slots {
     /// Takes a replica in; its group has none here yet.
     pub(super) fn insert(&mut self, mut group: Group) {
         let slot = self.free.pop().unwrap_or_else(|| {
+            if self.slots.len() == self.slots.capacity() {
+                self.slots.reserve_exact(1 + self.slots.len() / 8);
+            }
             self.slots.push(None);
             Slot(self.slots.len() as u32 - 1)
         });
@@ -65,7 +69,7 @@ impl Slots {
         let Some(group) = self.slots[slot.0 as usize].take() else { return false };
         self.neighbours.unlist(self.own, &group);
         if let Some(at) = group.armed {
-            self.due.remove(&(at, slot));
+            self.due.remove(&(at.instant(), slot));
         }
         self.free.push(slot);
         true
@@ -124,12 +128,13 @@ impl Slots {
         if stopped {
             group.wake = None;
         }
-        if group.wake.is_some_and(|wake| group.armed.is_none_or(|armed| wake < armed)) {
-            let before = core::mem::replace(&mut group.armed, group.wake);
-            if let Some(before) = before {
-                self.due.remove(&(before, slot));
+        if let Some(wake) = group.wake
+            && group.armed.is_none_or(|armed| wake.instant() < armed.instant())
+        {
+            if let Some(before) = group.armed.replace(wake) {
+                self.due.remove(&(before.instant(), slot));
             }
-            self.due.extend(group.armed.map(|at| (at, slot)));
+            self.due.insert((wake.instant(), slot));
         }
         if !group.listed {
             self.neighbours.list(self.own, group);
@@ -157,9 +162,11 @@ impl Slots {
             let group =
                 self.slots[slot.0 as usize].as_ref().expect("R13: a group is listed that is not here");
             assert_eq!((group.id, group.slot), (*id, *slot), "R13: a group is not where it is looked for");
-            let due = group.armed.is_none_or(|at| self.due.contains(&(at, *slot)));
+            let due = group.armed.is_none_or(|at| self.due.contains(&(at.instant(), *slot)));
             assert!(due, "R11: {id} waits for a moment that does not come");
-            let woken = group.wake.is_none_or(|wake| group.armed.is_some_and(|armed| armed <= wake));
+            let woken = group
+                .wake
+                .is_none_or(|wake| group.armed.is_some_and(|armed| armed.instant() <= wake.instant()));
             assert!(woken, "R11: {id} is to be woken, and nobody will");
         }
         self.neighbours.check(self.own, self.values());

@@ -18,9 +18,10 @@ use super::Output;
 use super::config::Config;
 use super::context::Context;
 use super::flow::Flows;
-use super::group::{Group, Role};
+use super::group::Group;
 use super::message::{Body, Place, Snapshot};
 use super::progress::Progress;
+use super::roles::Role;
 use crate::configuration::{Configuration, Member};
 use crate::id::{LogIndex, NodeId};
 use crate::planted::Bug;
@@ -140,8 +141,7 @@ impl Group {
             return self.send_copied_state(context);
         }
         let Role::Leader(leading) = &mut self.role else { return };
-        let Some(progress) = leading.progress.get_mut(&to).filter(|progress| progress.awaits_snapshot())
-        else {
+        let Some(progress) = leading.progress.on_mut(to).filter(|progress| progress.awaits_snapshot()) else {
             return;
         };
         leading.next_number += 1;
@@ -154,7 +154,7 @@ impl Group {
     pub(super) fn send_chunk(&mut self, context: &mut Context<'_>, node: NodeId) -> bool {
         let (chunk, window) = (context.config.chunk_bytes, context.config.chunks);
         let Role::Leader(leading) = &mut self.role else { return false };
-        let Some(progress) = leading.progress.get_mut(&node) else { return false };
+        let Some(progress) = leading.progress.on_mut(node) else { return false };
         if progress.must_wait(context.flows, self.slot) {
             return false;
         }
@@ -198,7 +198,7 @@ impl Group {
         }
         let (now, config) = (context.now, context.config);
         let Role::Leader(leading) = &mut self.role else { return };
-        if let Some(progress) = leading.progress.get_mut(&from.node).filter(|p| p.member == from) {
+        if let Some(progress) = leading.progress.on_mut(from.node).filter(|p| p.member == from) {
             progress.state_arrived((number, here), config, context.flows, now);
             self.wake_for(from.node);
             self.news_for(from.node);

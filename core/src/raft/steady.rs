@@ -6,9 +6,10 @@ use alloc::boxed::Box;
 use core::num::NonZeroU64;
 
 use super::context::Context;
-use super::group::{Group, Standing};
+use super::group::Group;
 use super::message::{Append, Body, Message};
 use super::replication::Reply;
+use super::roles::Standing;
 use crate::configuration::Member;
 use crate::id::NodeId;
 use crate::sometimes;
@@ -20,7 +21,7 @@ impl Group {
         let leader = Member { node: from, replica: message.sender };
         message.term == self.term
             && append.previous == self.log.last()
-            && self.led_by == Some((message.term, leader))
+            && self.is_led_by(message.term, leader)
             && message.addressee == Some(self.replica)
             && message.era == self.era
             && !append.copy

@@ -1,5 +1,6 @@
 //! How a replica is put together from what was stored of it.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -12,9 +13,12 @@ use wattle_proto::raft as wire;
 use super::Output;
 use super::delta::Delta;
 use super::entries::Entries;
-use super::group::{Group, Remembered, Standing};
+use super::group::Group;
 use super::log::Log;
 use super::message::{Mark, Place};
+use super::remembered::Remembered;
+use super::roles::{Standing, Stopped};
+use super::sharing::Configurations;
 use super::stored::Run;
 use super::wire::{Malformed, configuration, decode_delta, entries, mark, place};
 use super::write::{BASE, LOG, MARKS, SPACES, STATE, key};
@@ -166,7 +170,8 @@ impl Loading {
     pub(super) fn build(
         self,
         id: GroupId,
-        applied: LogIndex,
+        (own, applied): (NodeId, LogIndex),
+        configurations: &mut Configurations,
         planted: Planted,
     ) -> Result<Option<Group>, Damaged> {
         let (Some(state), Some((base, configuration, history))) = (self.state, self.base) else {
@@ -180,13 +185,13 @@ impl Loading {
             );
             return Err(Damaged { key: key(id, BASE, 0), what });
         }
-        let mut group = Group::new(id, replica, base, configuration, planted);
+        let mut group = Group::new(id, replica, base, configurations.shared(configuration), planted);
         read_log(&mut group.log, id, self.runs)?;
         group.log.all_durable();
-        let own = self.committed.get(&history).copied().unwrap_or_default();
+        let here = self.committed.get(&history).copied().unwrap_or_default();
         let all = || self.committed.values().copied().max().unwrap_or_default();
-        let any = planted.strikes(Bug::HistoryIgnored, || all() > own);
-        let committed = if any { all() } else { own }.max(base.index);
+        let any = planted.strikes(Bug::HistoryIgnored, || all() > here);
+        let committed = if any { all() } else { here }.max(base.index);
         if let Some(stored) = group.log.stored_upto().filter(|&stored| stored > committed) {
             let what = format!(
                 "entries up to {stored} were not read, and only those up to {committed} are known to be decided"
@@ -196,21 +201,28 @@ impl Loading {
         (group.once_committed, group.history) = (committed.min(group.log.last().index), history);
         group.term = Term(state.term);
         group.era = state.era;
-        group.deluded_upto = LogIndex(state.deluded_upto);
-        group.vote = state.vote.and_then(|vote| {
+        if state.deluded_upto > 0 {
+            group.past_mut().deluded_upto = LogIndex(state.deluded_upto);
+        }
+        group.set_vote(state.vote.and_then(|vote| {
             Some(Member {
                 node: NodeId::from_slice(&vote.node)?,
                 replica: ReplicaId::from_slice(&vote.replica)?,
             })
-        });
-        group.former = state.former.iter().filter_map(|id| ReplicaId::from_slice(id)).collect();
+        }));
+        if !state.former.is_empty() {
+            group.past_mut().former =
+                state.former.iter().filter_map(|id| ReplicaId::from_slice(id)).collect();
+        }
         for (node, mark) in self.marks {
-            group.marks.insert(node, Remembered { mark, unwritten: false });
+            let remembered = Remembered::new(group.member(own), node, mark, false);
+            group.marks.insert(node, remembered);
         }
         if !state.stopped.is_empty() {
-            group.standing = Standing::Stopped { reason: state.stopped, alone: state.stopped_alone };
+            let stopped = Stopped { reason: state.stopped, alone: state.stopped_alone };
+            group.standing = Standing::Stopped(Box::new(stopped));
         } else if let Some(old) = ReplicaId::from_slice(&state.renamed_from) {
-            group.standing = Standing::Renamed { old };
+            group.standing = Standing::Renamed(Box::new(old));
         } else if let Some(goal) = &state.copying
             && let Ok(mark) = mark(goal)
         {

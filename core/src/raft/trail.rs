@@ -76,8 +76,9 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
+    use alloc::sync::Arc;
+
     use super::*;
-    use crate::configuration::Configuration;
     use crate::id::{GroupId, ReplicaId};
     use crate::planted::Planted;
     use crate::raft::{Entry, EntryKind};
@@ -85,13 +86,8 @@ mod tests {
 
     fn group(terms: &[u64], text: &'static str) -> Group {
         let replica = ReplicaId(1);
-        let mut group = Group::new(
-            GroupId::CONTROL,
-            replica,
-            Place::default(),
-            Configuration::default(),
-            Planted::none(),
-        );
+        let mut group =
+            Group::new(GroupId::CONTROL, replica, Place::default(), Arc::default(), Planted::none());
         for &term in terms {
             let index = group.log.last().index.next();
             let data = Bytes::from_static(text.as_bytes());

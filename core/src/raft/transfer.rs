@@ -1,9 +1,12 @@
 //! Leadership is handed over (thesis 3.10): nothing is proposed meanwhile, the other one catches up, and stands for election at once. If it does
 //! not lead after an election's time, the old leader goes on.
 
+use alloc::boxed::Box;
+
 use super::context::Context;
-use super::group::{Group, Role, Standing};
+use super::group::Group;
 use super::message::Body;
+use super::roles::{Role, Standing};
 use super::{Output, RefusedReason};
 use crate::configuration::Member;
 use crate::id::{NodeId, Term};
@@ -43,7 +46,7 @@ impl Group {
         let until = context.now + context.config.election_max;
         let (Role::Leader(leading), Some(to)) = (&mut self.role, to) else { return };
         rare!(TransferBegun);
-        leading.transfer = Some(Transfer { to, until, told: false });
+        leading.transfer = Some(Box::new(Transfer { to, until, told: false }));
         self.wake_at(until);
         self.news_for(node);
         self.hand_over(context);
@@ -53,9 +56,11 @@ impl Group {
     pub(super) fn hand_over(&mut self, context: &mut Context<'_>) {
         let last = self.log.last().index;
         let Role::Leader(leading) = &mut self.role else { return };
-        let Some(transfer) = leading.transfer.as_mut().filter(|transfer| !transfer.told) else { return };
+        let Some(transfer) = leading.transfer.as_deref_mut().filter(|transfer| !transfer.told) else {
+            return;
+        };
         let to = transfer.to;
-        let progress = leading.progress.get(&to.node).filter(|progress| progress.member == to);
+        let progress = leading.progress.on(to.node).filter(|progress| progress.member == to);
         if progress.is_some_and(|progress| progress.matched == last) {
             transfer.told = true;
             self.answer(context, to, self.term, Body::Stand, When::Now);
@@ -65,7 +70,7 @@ impl Group {
     /// A transfer that came to nothing is over.
     pub(super) fn end_transfer(&mut self, context: &Context<'_>) {
         let Role::Leader(leading) = &mut self.role else { return };
-        if leading.transfer.is_some_and(|transfer| transfer.until <= context.now) {
+        if leading.transfer.as_ref().is_some_and(|transfer| transfer.until <= context.now) {
             rare!(TransferGivenUp);
             leading.transfer = None;
         }

@@ -1,7 +1,8 @@
 //! A replica as seen from outside, and what must be true of it.
 
-use super::group::{Group, Role, Standing};
+use super::group::Group;
 use super::introduction::Newcomer;
+use super::roles::{Role, Standing};
 use super::{GroupPlace, GroupStatus, RoleName};
 use crate::id::NodeId;
 use crate::level::Level;
@@ -31,7 +32,7 @@ impl Group {
             durable: self.log.durable(),
             first: self.log.first(),
             stopped: match &self.standing {
-                Standing::Stopped { reason, .. } => Some(reason.clone()),
+                Standing::Stopped(stopped) => Some(stopped.reason.clone()),
                 _ => None,
             },
         }
@@ -43,7 +44,7 @@ impl Group {
             replica: self.replica,
             role: self.role_name(own),
             term: self.term,
-            vote: self.vote,
+            vote: self.vote(),
             era: self.era,
             commit: self.commit,
             durable: self.log.durable_place(),
@@ -61,7 +62,7 @@ impl Group {
         assert!(self.commit <= last.max(self.applied), "R3: commit {} above the end {last}", self.commit);
         assert!(self.log.last().term <= self.term, "R4: an entry of a term that has not begun");
         let next = self.next_deadline();
-        let woken = next.is_none_or(|next| self.wake.is_some_and(|wake| wake <= next));
+        let woken = next.is_none_or(|next| self.wake.is_some_and(|wake| wake.instant() <= next));
         assert!(
             woken || matches!(self.standing, Standing::Stopped { .. }),
             "R11: due at {next:?}, woken at {:?}",
@@ -80,16 +81,16 @@ impl Group {
         if let Role::Leader(leading) = &self.role {
             assert_eq!(self.standing, Standing::Sound, "R8: a replica leads that must not");
             assert!(self.log.configured_at() <= last, "R5: a configuration beyond the log");
-            assert!(!leading.progress.contains_key(&own), "R1: a leader replicates to itself");
+            assert!(leading.progress.on(own).is_none(), "R1: a leader replicates to itself");
             let tracked = |newcomer: &Newcomer| {
-                leading.progress.get(&newcomer.member.node).is_some_and(|p| p.member == newcomer.member)
+                leading.progress.on(newcomer.member.node).is_some_and(|p| p.member == newcomer.member)
             };
-            assert!(leading.newcomers.values().all(tracked), "R1: somebody waits who is no member");
+            assert!(leading.newcomers().all(tracked), "R1: somebody waits who is no member");
             let pending = self.log.configurations_above(self.commit);
             assert!(self.commit < leading.begins || pending <= 1, "R5: {pending} configurations pend");
             self.check_rounds();
             if level == Level::Full {
-                let counted = leading.progress.values().all(|p| p.under_way() == p.count_under_way());
+                let counted = leading.progress.iter().all(|p| p.under_way() == p.count_under_way());
                 assert!(counted, "R12: what is under way is not what was sent");
                 let uncommitted = self.burden_upto(last);
                 assert_eq!(leading.uncommitted, uncommitted, "R12: what waits to be committed");

@@ -11,8 +11,9 @@ use wattle_proto::raft as wire;
 use super::codec::{Head, encode_head, encode_run};
 use super::context::Context;
 use super::entries::Entries;
-use super::group::{Group, Standing};
+use super::group::Group;
 use super::message::{Mark, Place};
+use super::roles::Standing;
 use super::segments::RunLimits;
 use super::wire::{wire_configuration, wire_mark, wire_member, wire_place};
 use super::{Output, Written};
@@ -155,8 +156,8 @@ impl Group {
     fn state(&mut self, planted: Planted) -> What {
         self.unwritten_state = false;
         let (renamed_from, stopped, stopped_alone) = match &self.standing {
-            Standing::Renamed { old } => (old.to_bytes().to_vec(), String::new(), false),
-            Standing::Stopped { reason, alone } => (Vec::new(), reason.clone(), *alone),
+            Standing::Renamed(old) => (old.to_bytes().to_vec(), String::new(), false),
+            Standing::Stopped(stopped) => (Vec::new(), stopped.reason.clone(), stopped.alone),
             _ => (Vec::new(), String::new(), false),
         };
         let copying = match &self.standing {
@@ -165,15 +166,15 @@ impl Group {
         };
         let state = wire::HardState {
             term: self.term.0,
-            vote: self.vote.as_ref().map(wire_member),
+            vote: self.vote().as_ref().map(wire_member),
             replica: self.replica.to_bytes().to_vec(),
             renamed_from,
             stopped,
             stopped_alone,
             copying,
-            deluded_upto: if planted.has(Bug::DelusionForgotten) { 0 } else { self.deluded_upto.0 },
+            deluded_upto: if planted.has(Bug::DelusionForgotten) { 0 } else { self.past().deluded_upto.0 },
             era: self.era,
-            former: self.former.iter().map(|replica| replica.to_bytes().to_vec()).collect(),
+            former: self.past().former.iter().map(|replica| replica.to_bytes().to_vec()).collect(),
         };
         What::State(Box::new(state))
     }
@@ -210,11 +211,12 @@ impl Group {
         if !core::mem::take(&mut self.unwritten_marks) || context.planted.has(Bug::MarksNotWritten) {
             return None;
         }
+        let this = self.member(context.own);
         let count = self.marks.values().filter(|remembered| remembered.unwritten).count();
         let mut marks = Vec::with_capacity(count);
         for (&node, remembered) in self.marks.iter_mut().filter(|(_, remembered)| remembered.unwritten) {
             remembered.unwritten = false;
-            marks.push((node, remembered.mark));
+            marks.push((node, remembered.mark(this, node)));
         }
         Some(marks.into())
     }

@@ -15,11 +15,16 @@ pub struct Row {
     pub nanoseconds: f64,
     /// Of the least and the dearest round.
     pub range: (f64, f64),
-    /// Bytes held for each replica.
+    /// Bytes held for each replica, since it has a leader.
     pub bytes: f64,
+    /// The same once it was given [`USED`] entries, applied them and let go of them.
+    pub used: f64,
     /// Messages for each group and second.
     pub messages: f64,
 }
+
+/// So many entries each group is given in the end.
+const USED: u64 = 64;
 
 /// Simulated seconds in a round of ours, which costs next to nothing, and of theirs.
 const SECONDS: [u32; 2] = [100, 2];
@@ -46,10 +51,12 @@ pub fn measure(groups: usize, rounds: usize) -> [Row; 2] {
     let mut seconds = SECONDS.into_iter().map(|seconds| f64::from(seconds) * rounds as f64);
     rivals.map(|(mut engine, bytes, messages, costs)| {
         wake(engine.as_mut(), groups);
+        let ((), more) = counted(|| use_all(engine.as_mut(), groups));
         Row {
             nanoseconds: median(&costs),
             range: range(&costs),
             bytes: bytes as f64 / replicas,
+            used: (bytes + more) as f64 / replicas,
             messages: messages as f64 / groups as f64 / seconds.next().expect("one for each"),
         }
     })
@@ -66,6 +73,15 @@ fn wake(engine: &mut dyn Engine, groups: usize) {
     }
 }
 
+/// Each group is given entries, which are applied and let go of.
+fn use_all(engine: &mut dyn Engine, groups: usize) {
+    for group in 0..groups {
+        engine.round(group, (0..USED).map(|number| vec![number as u8; 128]).collect());
+        engine.compact(group);
+        engine.take_applied();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +91,6 @@ mod tests {
         let [ours, theirs] = measure(100, 2);
         assert_eq!(ours.messages, 0.0);
         assert!(theirs.messages > 0.0, "raft-rs beats");
-        assert!(ours.bytes > 0.0 && theirs.bytes > 0.0);
+        assert!(ours.bytes > 0.0 && theirs.bytes > 0.0 && ours.used > 0.0 && theirs.used > 0.0);
     }
 }

@@ -105,16 +105,17 @@ fn load(batches: &[usize], entries: usize, rounds: usize, encodes: bool) {
 fn idle(groups: usize, rounds: usize) {
     println!("\n{groups} idle groups of three replicas.\n");
     println!(
-        "| engine | ns per replica and second (least to most) | share of a core | bytes per replica | messages per group and second |"
+        "| engine | ns per replica and second (least to most) | share of a core | bytes per replica | after 64 entries | messages per group and second |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: |");
     for (name, row) in idle::NAMES.iter().zip(idle::measure(groups, rounds)) {
         let (least, most) = row.range;
         println!(
-            "| {name} | {:.3} ({least:.3} to {most:.3}) | {:.6} % | {:.0} | {:.2} |",
+            "| {name} | {:.3} ({least:.3} to {most:.3}) | {:.6} % | {:.0} | {:.0} | {:.2} |",
             row.nanoseconds,
             row.nanoseconds * 3.0 * groups as f64 / 1e7,
             row.bytes,
+            row.used,
             row.messages
         );
     }

@@ -205,6 +205,8 @@ impl Ours {
             while let Some(output) = self.nodes[node].groups.poll() {
                 self.fulfil(node, output);
             }
+            // As the owner of all groups does: what is led by now is told to other nodes.
+            self.nodes[node].groups.take_moved();
             let mut held = core::mem::take(&mut self.nodes[node].held);
             for (to, parcel) in held.drain(..) {
                 self.inboxes[to].push(parcel);

@@ -5,7 +5,7 @@ use crate::raft::wire::encode_delta;
 use bytes::Bytes;
 
 fn log(terms: &[u64]) -> Log {
-    let mut log = Log::new(Place::default(), Configuration::default(), Planted::none());
+    let mut log = Log::new(Place::default(), Arc::default(), Planted::none());
     for &term in terms {
         push(&mut log, term);
     }

@@ -1,0 +1,117 @@
+//! The parts a replica plays, and what it keeps for each of them only.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+
+use super::copy::Copying;
+use super::introduction::Newcomer;
+use super::members::Members;
+use super::read::Rounds;
+use super::transfer::Transfer;
+use crate::configuration::Member;
+use crate::id::{LogIndex, NodeId, ReplicaId};
+use crate::time::At;
+
+/// The part of the paper a replica plays.
+#[derive(Clone, Debug)]
+pub(super) enum Role {
+    /// Of whoever led last, if that one leads still.
+    Follower {
+        led: bool,
+    },
+    PreCandidate {
+        granted: Box<Granted>,
+    },
+    Candidate {
+        granted: Box<Granted>,
+    },
+    Leader(Box<Leading>),
+}
+
+/// Who would vote, or did, for a candidate.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Granted {
+    pub(super) by: BTreeSet<Member>,
+}
+
+/// Whether a replica's memory can be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It may vote, lead and acknowledge.
+    Sound,
+    /// It restarted, and waits for the word of others (rules C2, C3).
+    Verifying(Box<Verifying>),
+    /// Nothing can be decided without it, it lost part of its log, and it copies it back from the other members (rule C3).
+    Copying(Box<Copying>),
+    /// It lost part of its log or a vote under that replica id, took a fresh one, and waits to be admitted under it (rule C5).
+    Renamed(Box<ReplicaId>),
+    /// It goes no further.
+    Stopped(Box<Stopped>),
+}
+
+/// See [`Standing::Verifying`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Verifying {
+    /// Who answered. These are to be joined by more.
+    pub(super) answered: BTreeSet<NodeId>,
+}
+
+/// See [`Standing::Stopped`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stopped {
+    pub(super) reason: String,
+    /// It was wrong, and the others were right.
+    pub(super) alone: bool,
+}
+
+/// What a leader keeps.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Leading {
+    pub(super) progress: Members,
+    /// Where its term begins.
+    pub(super) begins: LogIndex,
+    pub(super) next_number: u64,
+    /// Steps down then, unless a quorum is heard again.
+    pub(super) quorum_lost: Option<At>,
+    /// Who is on the way to its full part, if anybody is.
+    pub(super) entering: Option<Box<Entering>>,
+    /// Reads that are to be confirmed.
+    pub(super) rounds: Rounds,
+    /// Another is to lead.
+    pub(super) transfer: Option<Box<Transfer>>,
+    /// What was proposed and is not committed, by [`burden`](super::flow::burden).
+    pub(super) uncommitted: u64,
+}
+
+/// Members that do not take their full part yet. Nobody keeps it while there are none.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entering {
+    /// Former voters under fresh replica ids, to be promoted once they have caught up (rule C5).
+    pub(super) returning: BTreeSet<Member>,
+    /// Learners that never vouched for anything, and wait for another to hold the entry that names them (rule C3).
+    pub(super) newcomers: BTreeMap<NodeId, Newcomer>,
+}
+
+impl Leading {
+    /// Learners that are told nothing yet.
+    pub(super) fn newcomers(&self) -> impl Iterator<Item = &Newcomer> {
+        self.entering.iter().flat_map(|entering| entering.newcomers.values())
+    }
+
+    /// Whether the member on that node is told nothing yet.
+    pub(super) fn is_newcomer(&self, node: NodeId) -> bool {
+        self.entering.as_ref().is_some_and(|entering| entering.newcomers.contains_key(&node))
+    }
+}
+
+impl Entering {
+    /// Changes who is on the way.
+    pub(super) fn change(entering: &mut Option<Box<Self>>, change: impl FnOnce(&mut Self)) {
+        let present = entering.get_or_insert_default();
+        change(present);
+        if present.returning.is_empty() && present.newcomers.is_empty() {
+            *entering = None;
+        }
+    }
+}
