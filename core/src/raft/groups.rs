@@ -357,8 +357,7 @@ impl Groups {
     /// Whether the log of a group is being read from the disk, because its owner was not given all that is only there.
     #[must_use]
     pub fn is_read_back(&self, group: GroupId) -> bool {
-        let reads =
-            |group: &Group| !matches!(group.standing, Standing::Stopped(_)) && group.awaits_stored();
+        let reads = |group: &Group| !matches!(group.standing, Standing::Stopped(_)) && group.awaits_stored();
         self.groups.by_id(group).is_some_and(reads)
     }
 
