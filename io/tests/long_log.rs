@@ -55,7 +55,7 @@ impl Replica {
         let config = Config { log_bytes: BUDGET, ..Config::default() };
         let mut journal =
             Journal::new(journal::Config { rows_may_tear: true, slack_bytes: 1 << 20 }, Planted::none())
-                .recalling(wattle_core::raft::recall, BUDGET);
+                .recalling(wattle_core::raft::recall, config.recalled_bytes());
         store
             .recover(|ticket, row| {
                 journal.restore(ticket, &row);

@@ -229,7 +229,8 @@ impl Node {
             lanes: Lanes::default(),
             egress: Tracked::new(Egress::default()),
             durability: Durability::new(planted),
-            journal: Journal::new(config.journal, planted).recalling(raft::recall, config.raft.log_bytes),
+            journal: Journal::new(config.journal, planted)
+                .recalling(raft::recall, config.raft.recalled_bytes()),
             loads: BTreeMap::new(),
             next_load: LoadId(1),
             outputs: VecDeque::new(),

@@ -1,6 +1,7 @@
 //! Settings of consensus groups.
 
 use super::segments::RunLimits;
+use super::shelf::SHELF_PART;
 use crate::time::Span;
 
 /// Settings of consensus groups; the same for all groups of a node.
@@ -65,6 +66,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// What of the stored logs a start takes into memory at most, in bytes. It has to read the rest beside that for the owners, and cannot let go of
+    /// what these were not given yet.
+    #[must_use]
+    pub const fn recalled_bytes(&self) -> u64 {
+        self.log_bytes - self.log_bytes / SHELF_PART
+    }
+
     /// How large a message of entries may become.
     pub(super) fn message(&self) -> RunLimits {
         RunLimits { entries: self.message_entries, bytes: self.message_bytes }

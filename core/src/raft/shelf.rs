@@ -26,7 +26,7 @@ use crate::planted::{Bug, Planted};
 use crate::sometimes;
 
 /// One part in so many of the budget may be on the shelf or under way.
-const SHELF_PART: u64 = 4;
+pub(super) const SHELF_PART: u64 = 4;
 /// One part in so many may be read ahead for one who reads on.
 const AHEAD_PART: u64 = 16;
 /// Runs that may be read ahead.
