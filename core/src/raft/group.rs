@@ -134,8 +134,10 @@ pub(super) struct Group {
     /// A member that lost its log and asked for a snapshot of this one (rule C3).
     pub(super) copying_to: Option<Box<CopyingTo>>,
     pub(super) told: Option<Told>,
-    /// The configuration that the owner was told of last, where it stands, and whether it is committed.
-    pub(super) configured: Option<(Arc<Configuration>, LogIndex, bool)>,
+    /// The configuration that the owner was told of last, and where it stands.
+    pub(super) configured: Option<(Arc<Configuration>, LogIndex)>,
+    /// Whether it was told that this one is committed.
+    told_committed: bool,
     /// The next deadline is not before this moment.
     pub(super) wake: Option<At>,
     /// Whom it feeds, and who feeds it.
@@ -201,6 +203,7 @@ impl Group {
             copying_to: None,
             told: None,
             configured: None,
+            told_committed: false,
             wake: None,
             relay: None,
             reads: None,
@@ -512,7 +515,7 @@ impl Group {
     #[inline]
     pub(super) fn tell_configuration(&mut self, context: &mut Context<'_>) {
         match &self.configured {
-            Some((configuration, _, true)) if self.log.is_configured_by(configuration) => {}
+            Some((configuration, _)) if self.told_committed && self.log.is_configured_by(configuration) => {}
             _ => self.tell_other_configuration(context),
         }
     }
@@ -520,13 +523,13 @@ impl Group {
     fn tell_other_configuration(&mut self, context: &mut Context<'_>) {
         let index = self.log.configured_at();
         let committed = index <= self.commit;
-        let known = self.configured.as_ref().is_some_and(|(configuration, at, was_committed)| {
-            (*at, *was_committed) == (index, committed) && self.log.is_configured_by(configuration)
+        let known = self.configured.as_ref().is_some_and(|(configuration, at)| {
+            (*at, self.told_committed) == (index, committed) && self.log.is_configured_by(configuration)
         });
         if !known {
             let in_force = self.log.configuration_at(index);
             let configuration = Arc::clone(&in_force);
-            self.configured = Some((in_force, index, committed));
+            (self.configured, self.told_committed) = (Some((in_force, index)), committed);
             self.listed = false;
             let stands = self.told.is_some() && self.doubts_its_leader();
             if stands && !context.planted.strikes(Bug::NewVoterDoesNotStand, || self.election.is_none()) {
