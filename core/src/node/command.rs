@@ -441,7 +441,7 @@ pub enum Refusal {
     SealedOut(String),
     /// A presented position above the end at which its authority was sealed (rule D4).
     #[error(
-        "the handler's position is {position}, and the stream was sealed at {end}: what it holds above that is void; bring its store back to {end} or          below, or begin another stream"
+        "the handler's position is {position}, and the stream was sealed at {end}: what it holds above that is void; bring its store back to {end} or below, or begin another stream"
     )]
     AboveSeal {
         /// The position.

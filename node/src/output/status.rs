@@ -460,7 +460,9 @@ mod tests {
         let text = text(&mesh);
         assert!(text.contains("Mesh epoch 2; former members: c (evicted, epoch 2)."), "{text}");
         assert!(
-            text.contains("stream words needs a seal, or to be closed: c is no member any more"),
+            text.contains(
+                "stream words needs a seal (`wattle stream seal`), or to be closed: c is no member any more"
+            ),
             "{text}"
         );
         let parted = MeshStatus {
