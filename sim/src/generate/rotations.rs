@@ -1,7 +1,7 @@
 //! Members whose identity keys give way to others.
 
+use super::stops::fall;
 use crate::event::{MILLI, SECOND};
-use crate::fault::{Fault, FaultKind, Trigger};
 use crate::plan::{Plan, RotationPlan};
 use crate::random::{Draws, Purpose};
 
@@ -22,11 +22,8 @@ pub(super) fn rotations(plan: &mut Plan) {
         let at = SECOND + draws.below(plan.fault_phase);
         plan.rotations.push(RotationPlan { at, node, finish: draws.percent(30) });
         let crashes = at + draws.spread(MILLI, 6 * SECOND);
-        if draws.percent(60) && crashes < plan.fault_phase {
-            let (power, down) = (draws.percent(50), draws.spread(MILLI, 2 * SECOND));
-            let after_outputs = draws.percent(50).then(|| draws.below(8) as u32);
-            let kind = FaultKind::Crash { node, power, after_outputs, down };
-            plan.faults.push(Fault { id: KIND << 16 | ordinal, when: Trigger::At(crashes), kind });
+        if draws.percent(60) {
+            fall(plan, &mut draws, KIND << 16 | ordinal, node, crashes);
         }
     }
 }

@@ -45,12 +45,19 @@ pub(super) fn stops(plan: &mut Plan) {
         plan.stops.push(StopPlan { at, node, lasting, away });
         // While it stops, or is stopped.
         let crashes = at + draws.spread(MILLI, 4 * SECOND);
-        if draws.percent(40) && crashes < plan.fault_phase {
-            let (power, down) = (draws.percent(50), draws.spread(MILLI, 2 * SECOND));
-            let after_outputs = draws.percent(50).then(|| draws.below(8) as u32);
-            let kind = FaultKind::Crash { node, power, after_outputs, down };
-            plan.faults.push(Fault { id: KIND << 16 | ordinal, when: Trigger::At(crashes), kind });
+        if draws.percent(40) {
+            fall(plan, &mut draws, KIND << 16 | ordinal, node, crashes);
         }
+    }
+}
+
+/// A node falls in the middle of what was begun at it, if that is before faults end.
+pub(super) fn fall(plan: &mut Plan, draws: &mut Draws, id: u64, node: usize, at: u64) {
+    if at < plan.fault_phase {
+        let (power, down) = (draws.percent(50), draws.spread(MILLI, 2 * SECOND));
+        let after_outputs = draws.percent(50).then(|| draws.below(8) as u32);
+        let kind = FaultKind::Crash { node, power, after_outputs, down };
+        plan.faults.push(Fault { id, when: Trigger::At(at), kind });
     }
 }
 
