@@ -277,17 +277,8 @@ impl Mesh {
         let (mut jobs, mut vouched) = (Vec::new(), Vec::new());
         for (place, Endorsed { admission, .. }) in chain.iter().enumerate() {
             let next = chain.get(place + 1).filter(|next| next.admission.node == admission.admitter);
-            let known = self.trusted_keys(admission.admitter);
-            let is_known = !known.is_empty();
-            // The next one says which keys its node had; an id is bound to its first key, so nobody can say another.
-            let (keys, more) = match next {
-                Some(next) if is_known => self.signers(next.admission.node, &next.rotations),
-                Some(next) => self.shown_keys(next)?,
-                None => (known, Vec::new()),
-            };
-            if keys.is_empty() {
-                return None;
-            }
+            let is_known = !self.trusted_keys(admission.admitter).is_empty();
+            let (keys, more) = self.keys_of_word(admission.admitter, next)?;
             let (message, signature) = (admission.statement(mesh), admission.signature.clone());
             jobs.extend(more);
             vouched.push((admission.admitter, keys.clone()));
@@ -302,9 +293,25 @@ impl Mesh {
         None
     }
 
+    /// The keys with which a node may have signed what is shown with its own admission, and what to check before that is believed; `None` if its word counts for
+    /// nothing. An admission says which keys its node had; an id is bound to its first key, so nobody can say another.
+    pub(super) fn keys_of_word(
+        &self,
+        node: NodeId,
+        shown: Option<&Endorsed>,
+    ) -> Option<(Vec<PublicKey>, Vec<Job>)> {
+        let known = self.trusted_keys(node);
+        match shown {
+            Some(shown) if !known.is_empty() => Some(self.signers(node, &shown.rotations)),
+            Some(shown) => self.shown_keys(shown),
+            None => Some((known, Vec::new())),
+        }
+        .filter(|(keys, _)| !keys.is_empty())
+    }
+
     /// The keys of a node that is shown, the present one last, and what to check before that is believed. Who was taken out had given up those before the ones that
     /// were good then.
-    pub(super) fn shown_keys(&self, shown: &Endorsed) -> Option<(Vec<PublicKey>, Vec<Job>)> {
+    fn shown_keys(&self, shown: &Endorsed) -> Option<(Vec<PublicKey>, Vec<Job>)> {
         let Admission { node, key, .. } = &shown.admission;
         let Some(gone) = self.state.evicted.get(node) else { return shown.keys() };
         Some(rotation::lead(*node, &shown.rotations, &gone.keys)).filter(|(keys, _)| keys.contains(key))
@@ -313,7 +320,7 @@ impl Mesh {
     /// The keys with which a member that is known may have signed what this node does not know of yet, if these are its rotations, and what to check before that
     /// is believed. Of whom only others told that is any key it had, since what it signed may be older than what they told. Of whom the log told that is none before
     /// those that were good then: what was done under such a key is in the log.
-    pub(super) fn signers(&self, node: NodeId, rotations: &[Rotation]) -> (Vec<PublicKey>, Vec<Job>) {
+    fn signers(&self, node: NodeId, rotations: &[Rotation]) -> (Vec<PublicKey>, Vec<Job>) {
         let led = rotation::lead(node, rotations, &self.accepted_keys(node));
         let (_, told) = self.told_keys(node);
         let introduced = self.introductions.get(node).is_some();

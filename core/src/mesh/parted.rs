@@ -143,30 +143,20 @@ impl Mesh {
             return;
         }
         // The word of who was taken out, or is taken for lost, counts for nothing here (M36).
-        let (known, chain) = (self.trusted_keys(leader), introduce::read(endorsement).unwrap_or_default());
-        let void = self.is_named_lost(leader) || (known.is_empty() && !self.may_introduce(&chain));
+        let is_known = !self.trusted_keys(leader).is_empty();
+        let chain = introduce::read(endorsement).unwrap_or_default();
+        let void = self.is_named_lost(leader) || !(is_known || self.may_introduce(&chain));
         let gone = || self.state.evicted.contains_key(&leader);
         if void || self.planted.strikes(Bug::ReturnedStaysVoid, gone) {
             return;
         }
-        let (message, signature) = (eviction.statement(mesh), eviction.signature.clone());
-        let mut left = Vec::new();
         let first = chain.first().filter(|first| first.admission.node == leader);
-        let (keys, more) = match first {
-            Some(first) if !known.is_empty() => self.signers(leader, &first.rotations),
-            Some(first) => {
-                let (Some((keys, mut more)), Some((jobs, _))) =
-                    (self.shown_keys(first), self.signatures(mesh, &chain))
-                else {
-                    return;
-                };
-                more.extend(jobs);
-                (keys, more)
-            }
-            None if known.is_empty() => return,
-            None => (known, Vec::new()),
-        };
-        left.extend(more);
+        let Some((keys, mut left)) = self.keys_of_word(leader, first) else { return };
+        if !is_known {
+            let Some((jobs, _)) = self.signatures(mesh, &chain) else { return };
+            left.extend(jobs);
+        }
+        let (message, signature) = (eviction.statement(mesh), eviction.signature.clone());
         left.push(Job::Verify { keys, message, signature });
         let Some(job) = left.pop() else { return };
         let token = self.next_number();

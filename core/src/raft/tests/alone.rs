@@ -247,11 +247,9 @@ fn the_others_go_on(cluster: &mut Cluster, image: Disk) {
     assert!(matches!(cluster.leader(), Some(1 | 2)));
 }
 
-/// A founder whose disk forgot that others vote waits for its learners, and not for ever (rule C3). Then it leads, and commits what nobody else
-/// has. When it hears the others' leader it must neither end their terms for ever nor stop them.
-#[test]
-fn a_founder_that_forgot_the_other_voters_stops_alone() {
-    let mut cluster = Cluster::new(26, GroupId::CONTROL, 3, 1, 0);
+/// The founder of three is down, and its disk forgot that the others vote, too.
+fn parted_from_the_others(planted: Planted) -> Cluster {
+    let mut cluster = Cluster::with_bug(26, GroupId::CONTROL, (3, 1, 0), planted);
     cluster.settle(Span::millis(500));
     cluster.change(&[0], &[1, 2]);
     cluster.settle(Span::secs(1));
@@ -259,11 +257,24 @@ fn a_founder_that_forgot_the_other_voters_stops_alone() {
     cluster.change(&[0, 1, 2], &[]);
     cluster.settle(Span::secs(1));
     the_others_go_on(&mut cluster, image);
-    // What it does in a world of its own is nobody else's.
-    let (agreed, leaders) = (core::mem::take(&mut cluster.agreed), core::mem::take(&mut cluster.leaders));
-    cluster.cut.extend([(0, 1), (1, 0), (0, 2), (2, 0)]);
+    cluster
+}
+
+/// It starts where it hears nobody, until it leads.
+fn leads_alone(cluster: &mut Cluster) {
+    cluster.cut.extend([between(0, 1), between(0, 2)].concat());
     cluster.restart(0);
     cluster.settle(Span::secs(3));
+}
+
+/// A founder whose disk forgot that others vote waits for its learners, and not for ever (rule C3). Then it leads, and commits what nobody else
+/// has. When it hears the others' leader it must neither end their terms for ever nor stop them.
+#[test]
+fn a_founder_that_forgot_the_other_voters_stops_alone() {
+    let mut cluster = parted_from_the_others(Planted::none());
+    // What it does in a world of its own is nobody else's.
+    let (agreed, leaders) = (core::mem::take(&mut cluster.agreed), core::mem::take(&mut cluster.leaders));
+    leads_alone(&mut cluster);
     cluster.propose(0, "delusion");
     cluster.settle(Span::millis(50));
     assert_eq!(cluster.commands(0), ["delusion"]);
@@ -294,18 +305,9 @@ fn a_founder_that_was_alone_knows_that_after_a_start() {
 }
 
 fn was_alone(planted: Planted) {
-    let mut cluster = Cluster::with_bug(26, GroupId::CONTROL, (3, 1, 0), planted);
-    cluster.settle(Span::millis(500));
-    cluster.change(&[0], &[1, 2]);
-    cluster.settle(Span::secs(1));
-    let image = cluster.replicas[0].disk.clone();
-    cluster.change(&[0, 1, 2], &[]);
-    cluster.settle(Span::secs(1));
-    the_others_go_on(&mut cluster, image);
+    let mut cluster = parted_from_the_others(planted);
     let (agreed, leaders) = (core::mem::take(&mut cluster.agreed), core::mem::take(&mut cluster.leaders));
-    cluster.cut.extend([between(0, 1), between(0, 2)].concat());
-    cluster.restart(0);
-    cluster.settle(Span::secs(3));
+    leads_alone(&mut cluster);
     for _ in 0..20 {
         cluster.propose(0, "delusion");
         cluster.settle(Span::millis(20));

@@ -234,15 +234,20 @@ pub(super) fn a_fed_one(cluster: &mut Cluster) -> (usize, usize) {
     (from.0 as usize - 1, to.0 as usize - 1)
 }
 
-#[test]
-fn what_does_not_fit_the_chain_is_not_taken_and_stops_nobody() {
-    let mut cluster = relayed(40, 14, 2, Planted::none());
-    let (feeder, learner) = a_fed_one(&mut cluster);
+/// A learner hears from its feeder what stands behind something else than it has.
+fn is_fed_what_does_not_fit(cluster: &mut Cluster) {
+    let (feeder, learner) = a_fed_one(cluster);
     let (last, term) = (cluster.place(learner).last, cluster.place(learner).term);
     let mut other = last;
     other.chain.0[0] ^= 1;
     cluster.hear(learner, feeder, term, fed(other, term));
     assert_eq!(cluster.place(learner).last, last);
+}
+
+#[test]
+fn what_does_not_fit_the_chain_is_not_taken_and_stops_nobody() {
+    let mut cluster = relayed(40, 14, 2, Planted::none());
+    is_fed_what_does_not_fit(&mut cluster);
     let (_, took) = travels(&mut cluster, "fourth", Span::secs(10));
     assert!(took < Span::secs(1), "its leader took over: {took}");
     assert!(cluster.replicas.iter().all(|replica| !replica.stopped));
@@ -389,12 +394,7 @@ fn each_of_these_bugs_breaks_an_invariant_or_a_promise() {
     assert!(breaks(Bug::FedTakenForMatched, led_alone), "what is taken for held is never sent");
     let made_up = |planted: Planted| {
         let mut cluster = relayed(52, 8, 1, planted);
-        let (feeder, learner) = a_fed_one(&mut cluster);
-        let (last, term) = (cluster.place(learner).last, cluster.place(learner).term);
-        let mut other = last;
-        other.chain.0[0] ^= 1;
-        cluster.hear(learner, feeder, term, fed(other, term));
-        assert_eq!(cluster.place(learner).last, last);
+        is_fed_what_does_not_fit(&mut cluster);
     };
     assert!(breaks(Bug::FedRunNotCompared, made_up), "the chain");
     let asked = |planted: Planted| {
