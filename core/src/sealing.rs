@@ -62,4 +62,9 @@ pub enum SealRefusal {
         "{0}, named lost, can be reached now: bring its node to an end for good first, or have it leave the mesh"
     )]
     LostReachable(String),
+    /// A named one may only be late.
+    #[error(
+        "no path leads to {0}, named lost, but not for long enough to tell that it is not about to come: ask again in a few seconds"
+    )]
+    NotMissed(String),
 }

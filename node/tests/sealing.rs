@@ -10,7 +10,10 @@ async fn a_target_goes_on_without_its_source_and_the_source_keeps_what_is_void()
     let root = tempfile::tempdir().expect("a directory");
     let [mut a, b, mut c] = common::line(root.path(), "").await;
     let root = root.path();
-    until(root, &["status", "--node", "b"], |text| text.contains("voters a, b, c")).await;
+    until(root, &["status", "--node", "b"], |text| {
+        text.contains("voters a, b, c") && text.contains("HEALTHY: all 3")
+    })
+    .await;
     let publish = |what: &str, count: usize, wait: &str| {
         let file = root.join(format!("{what}.txt"));
         let lines: String = (0..count).map(|line| format!("{what} {line}\n")).collect();

@@ -89,6 +89,8 @@ pub enum Body {
         name: String,
         /// Their names or ids.
         lost: Vec<String>,
+        /// Those of them that the origin knew, and that no path had led to for a while.
+        missed: Vec<NodeId>,
     },
     /// A survivor says where its log of a stream ends.
     ReportEnd(Box<ReportEnd>),

@@ -4,6 +4,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
 use super::evict::Evicting;
+use super::mode::Judgement;
 use super::stability::Stability;
 use super::voters::{Demoted, View};
 use super::{Mesh, Output};
@@ -65,8 +66,8 @@ impl Control {
     }
 
     /// Whether somebody leads, as far as is known here.
-    pub(super) fn is_led(&self, own: NodeId, unreached: &BTreeSet<NodeId>) -> bool {
-        self.leading || self.leader.is_some_and(|leader| leader != own && !unreached.contains(&leader))
+    pub(super) fn is_led(&self, own: NodeId, judgement: &Judgement) -> bool {
+        self.leading || self.leader.is_some_and(|leader| leader != own && !judgement.misses(leader))
     }
 
     /// Whether there may be a leader to ask.

@@ -11,7 +11,7 @@
 //! over for it. What a leader forbids it has the log forbid, so that
 //! a copy of a refused request is not done later (M4, M30).
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use super::entry::{Body, Request};
 use super::updates::Change;
@@ -21,7 +21,7 @@ use crate::node::command::Refusal;
 use crate::node::output::{Event, MeshMode, Standing};
 use crate::rare;
 use crate::sometimes;
-use crate::time::{Instant, Now};
+use crate::time::{Instant, Now, Span};
 
 /// What this node makes of the mesh.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,8 @@ pub(super) struct Judgement {
     seen: Option<(Standing, Instant)>,
     /// When to look again.
     look_at: Option<Instant>,
-    unreached: BTreeSet<NodeId>,
+    /// Which members no path leads to, and since when.
+    unreached: BTreeMap<NodeId, Instant>,
 }
 
 impl Judgement {
@@ -42,12 +43,17 @@ impl Judgement {
 
     /// Whether no path leads to a member, as far as was seen.
     pub(super) fn misses(&self, node: NodeId) -> bool {
-        self.unreached.contains(&node)
+        self.unreached.contains_key(&node)
+    }
+
+    /// Whether no path has led to a member for that long, so that neither a link that flaps nor one that is still being made is why.
+    pub(super) fn misses_for(&self, node: NodeId, hold: Span, now: Now) -> bool {
+        self.unreached.get(&node).is_some_and(|&since| now.monotonic.since(since) >= hold)
     }
 
     /// Whether a path leads to a member, as far as was seen.
     pub(super) fn reaches(&self, node: NodeId) -> bool {
-        self.seen.is_some() && !self.unreached.contains(&node)
+        self.seen.is_some() && !self.misses(node)
     }
 }
 
@@ -91,7 +97,9 @@ impl Mesh {
             self.judgement = Judgement::default();
             return;
         }
-        self.judgement.unreached = unreached;
+        let before = core::mem::take(&mut self.judgement.unreached);
+        let since = |node| before.get(&node).copied().unwrap_or(now.monotonic);
+        self.judgement.unreached = unreached.into_iter().map(|node| (node, since(node))).collect();
         self.judge_mode(now);
     }
 
@@ -100,7 +108,7 @@ impl Mesh {
         let members = self.member_count();
         let judgement = &mut self.judgement;
         let away = judgement.unreached.len();
-        let led = self.control.is_led(own, &judgement.unreached);
+        let led = self.control.is_led(own, judgement);
         let mode = match away {
             _ if !led || half_away(away as u64, members as u64) => MeshMode::Critical,
             0 => MeshMode::Healthy,
@@ -136,7 +144,7 @@ impl Mesh {
     /// Whether it is known, and has been for a while, that nobody leads: then what is asked for is refused before anybody is asked for it.
     pub(super) fn lacks_quorum(&self) -> bool {
         let shown = self.standing().is_some_and(|standing| !standing.quorum);
-        shown && !self.control.is_led(self.own, &self.judgement.unreached)
+        shown && !self.control.is_led(self.own, &self.judgement)
     }
 
     /// What the log is to say of a request, for the mode forbids some.

@@ -10,10 +10,10 @@ use alloc::vec::Vec;
 
 use super::entry::Body;
 use super::requests::Purpose;
-use super::sealing::{ReportEnd, Seal, SettleEnd};
+use super::sealing::{ReportEnd, SEAL_MEMBERS_MAX, Seal, SettleEnd};
 use super::wire::TEXT_MAX;
 use super::{Awaited, Mesh, Output, Stream};
-use crate::id::{AuthorityEpoch, RequestId, Sequence, StreamInstance};
+use crate::id::{AuthorityEpoch, NodeId, RequestId, Sequence, StreamInstance};
 use crate::node::command::{Refusal, Reply};
 use crate::planted::Bug;
 use crate::rare;
@@ -40,23 +40,26 @@ impl Sealer {
 
 impl Mesh {
     pub(super) fn on_seal_stream(&mut self, now: Now, request: RequestId, name: String, lost: Vec<String>) {
-        if lost.iter().chain([&name]).any(|text| text.len() > TEXT_MAX) {
-            return self.reply(request, Err(Refusal::Invalid("a name or id is too long".into())));
+        if lost.len() > SEAL_MEMBERS_MAX || lost.iter().chain([&name]).any(|text| text.len() > TEXT_MAX) {
+            return self.reply(
+                request,
+                Err(Refusal::Invalid("too many are named, or a name or id is too long".into())),
+            );
         }
         // What this node does not know yet is for the log to say.
         let named = self.state.named_lost(&name, &lost).unwrap_or_default();
-        let reached = named
-            .iter()
-            .zip(&lost)
-            .find(|&(&node, _)| node == self.own || self.is_member(node) && self.judgement.reaches(node));
-        let known = |stream: &Stream| {
-            stream.sealed().is_some_and(|sealed| named.iter().all(|n| sealed.lost.contains(n)))
+        let sealed = self.sealed(&name).map(|sealed| sealed.lost).unwrap_or_default();
+        let reached = |node: NodeId| {
+            !sealed.contains(&node)
+                && (node == self.own || self.is_member(node) && self.judgement.reaches(node))
         };
-        if let Some((_, name)) = reached.filter(|_| !self.stream(&name).is_some_and(known)) {
+        if let Some((_, name)) = named.iter().zip(&lost).find(|&(&node, _)| reached(node)) {
             let refusal = SealRefusal::LostReachable(name.clone());
             return self.reply(request, Err(refusal.into()));
         }
-        self.on_client_request(now, request, Body::SealStream { name, lost });
+        let hold = self.config.mode_hold;
+        let missed = named.into_iter().filter(|&node| self.judgement.misses_for(node, hold, now)).collect();
+        self.on_client_request(now, request, Body::SealStream { name, lost, missed });
     }
 
     /// What a client that asked for a seal is told.

@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use wattle_proto::mesh as proto;
 
+use super::entry::Body;
 use super::recovery::{number, place_in, place_out};
 use super::state::{Effect, State, Stream};
 use super::wire::{self, Malformed, id_bytes};
@@ -208,14 +209,26 @@ impl State {
         lost.iter().map(|lost| self.resolve_end(stream, lost)).collect()
     }
 
-    /// Members of a stream's group are lost for good: the first entry of a seal, or one more of the lost.
-    pub(super) fn seal_stream(&mut self, name: &str, lost: &[String]) -> Result<Effect, Refusal> {
+    /// Members of a stream's group are lost for good: the first entry of a seal, or one more of the lost. Whoever asks says whom of them it misses: that
+    /// a member is lost is nothing the log can know, and who was asked may not know the stream yet.
+    pub(super) fn seal_stream(
+        &mut self,
+        name: &str,
+        lost: &[String],
+        missed: &[NodeId],
+    ) -> Result<Effect, Refusal> {
         let nodes = self.named_lost(name, lost)?;
         let planted = self.planted;
         let Some(stream) = self.streams.get(name) else { return Err(Refusal::UnknownStream(name.into())) };
         let (group, instance, before) = (stream.group(), stream.instance, stream.bytes());
         let next = seal_without(stream.seal.as_deref(), &group, &nodes, &lost.join(", "), planted)?;
         let Some(next) = next else { return Ok(Effect::Sealed { instance, changed: false }) };
+        let present = |node: &NodeId| {
+            !stream.lost().contains(node) && self.members.contains_key(node) && !missed.contains(node)
+        };
+        if let Some((_, name)) = nodes.iter().zip(lost).find(|(node, _)| present(node)) {
+            return Err(SealRefusal::NotMissed(name.clone()).into());
+        }
         assert!(next.authority >= stream.authority(), "M70: the authority of a stream grows");
         let sealed = Stream { seal: Some(Box::new(next)), ..stream.clone() };
         let after = sealed.bytes();
@@ -423,10 +436,21 @@ pub(super) fn settle_in(settled: proto::SettleEnd) -> Result<SettleEnd, Malforme
     })
 }
 
-/// Reads whom an operator names.
-pub(super) fn lost_in(lost: Vec<String>) -> Result<Vec<String>, Malformed> {
-    if lost.len() > SEAL_MEMBERS_MAX {
+pub(super) fn begin_out(name: &str, lost: &[String], missed: &[NodeId]) -> proto::SealStream {
+    proto::SealStream { name: name.into(), lost: lost.to_vec(), missed: nodes_out(missed) }
+}
+
+pub(super) fn begin_in(begin: proto::SealStream) -> Result<Body, Malformed> {
+    if begin.lost.len() > SEAL_MEMBERS_MAX || begin.missed.len() > begin.lost.len() {
         return Err(Malformed("too many are lost"));
     }
-    lost.into_iter().map(|name| wire::text(name, wire::TEXT_MAX)).collect()
+    Ok(Body::SealStream {
+        name: wire::text(begin.name, wire::TEXT_MAX)?,
+        lost: begin
+            .lost
+            .into_iter()
+            .map(|name| wire::text(name, wire::TEXT_MAX))
+            .collect::<Result<_, _>>()?,
+        missed: begin.missed.iter().map(|node| wire::node(node)).collect::<Result<_, _>>()?,
+    })
 }

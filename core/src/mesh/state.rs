@@ -373,7 +373,7 @@ impl State {
                 }
                 None => Err(Refusal::UnknownStream(name.clone())),
             },
-            Body::SealStream { name, lost } => self.seal_stream(name, lost),
+            Body::SealStream { name, lost, missed } => self.seal_stream(name, lost, missed),
             Body::ReportEnd(report) => self.report_end(entry.origin, report),
             Body::SettleEnd(settled) => self.settle_end(entry.origin, settled),
             Body::Describe { node, described } => self.describe(entry.origin, *node, described),

@@ -349,9 +349,7 @@ fn body_out(body: &Body) -> proto::Body {
             Kind::Open(proto::Open { name: name.clone(), source: source.clone(), target: target.clone() })
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
-        Body::SealStream { name, lost } => {
-            Kind::SealStream(proto::SealStream { name: name.clone(), lost: lost.clone() })
-        }
+        Body::SealStream { name, lost, missed } => Kind::SealStream(sealing::begin_out(name, lost, missed)),
         Body::ReportEnd(report) => Kind::ReportEnd(sealing::report_out(report)),
         Body::SettleEnd(settled) => Kind::SettleEnd(sealing::settle_out(settled)),
         Body::Describe { node, described } => Kind::Describe(describe_out(*node, described)),
@@ -408,9 +406,7 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
             target: text(o.target, TEXT_MAX)?,
         },
         Kind::Close(c) => Body::Close { name: text(c.name, TEXT_MAX)? },
-        Kind::SealStream(s) => {
-            Body::SealStream { name: text(s.name, TEXT_MAX)?, lost: sealing::lost_in(s.lost)? }
-        }
+        Kind::SealStream(begin) => sealing::begin_in(begin)?,
         Kind::ReportEnd(report) => Body::ReportEnd(Box::new(sealing::report_in(report)?)),
         Kind::SettleEnd(settled) => Body::SettleEnd(sealing::settle_in(settled)?),
         Kind::Describe(describe) => {

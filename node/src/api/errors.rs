@@ -126,6 +126,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             (Code::InvalidArgument, Reason::NotSealed, "`wattle stream list` shows source and target")
         }
         Refusal::Seal(SealRefusal::LostReachable(_)) => (Code::FailedPrecondition, Reason::LostReachable, ""),
+        Refusal::Seal(SealRefusal::NotMissed(_)) => (Code::Unavailable, Reason::LostReachable, ""),
         Refusal::Seal(SealRefusal::Quorum(_)) => (Code::FailedPrecondition, Reason::QuorumLives, ""),
         Refusal::Seal(SealRefusal::NobodyLeft) => (Code::FailedPrecondition, Reason::NotSealed, ""),
         Refusal::SealedOut(_) => (
@@ -461,6 +462,7 @@ mod tests {
             Refusal::UpdateTooOld { after: UpdateNumber(1), forgotten: UpdateNumber(2) },
             Refusal::UpdateIdTaken { number: UpdateNumber(8) },
             Refusal::Seal(SealRefusal::NobodyLost),
+            Refusal::Seal(SealRefusal::NotMissed(text())),
             Refusal::SealedOut(text()),
             Refusal::AboveSeal { position: Sequence(9), end: Sequence(7) },
             Refusal::Invalid(text()),

@@ -3,6 +3,7 @@ use super::*;
 use crate::digest::Chain;
 use crate::id::{AuthorityEpoch, Sequence};
 use crate::mesh::sealing::{Seal, StreamGroup, seal_without};
+use crate::mesh::state::Effect;
 use crate::recovery::LogPlace;
 use crate::sealing::{SealRefusal, Sealed, StreamEnd};
 
@@ -120,10 +121,43 @@ fn what_cannot_be_sealed_is_refused_with_the_reason() {
     let c = world.id(2);
     world.hosts[1].unreached.push(c);
     world.inbox.push_back((1, Input::RoutesChanged));
+    world.pump();
     world.pass(Span::secs(3));
     assert_eq!(world.seal(1, &["c"]), refusal(SealRefusal::Quorum("c".into())), "the source votes alone");
     assert_eq!(world.seal(1, &["a", "c"]), refusal(SealRefusal::NobodyLeft));
     assert_eq!(world.mesh(1).sealed("words"), None, "nothing is half done");
+}
+
+#[test]
+fn who_was_not_missed_for_a_while_is_not_lost() {
+    let refusal = Err(Refusal::Seal(SealRefusal::NotMissed("a".into())));
+    let (mut world, _) = bereaved();
+    world.restart(2);
+    assert_eq!(world.seal(2, &["a"]), refusal, "nothing was seen yet");
+    world.pass(Span::secs(1));
+    assert_eq!(world.seal(2, &["a"]), refusal, "a path may still come");
+    let a = world.id(0);
+    for away in [false, true] {
+        world.hosts[2].unreached.retain(|&node| node != a);
+        world.hosts[2].unreached.extend(away.then_some(a));
+        world.inbox.push_back((2, Input::RoutesChanged));
+        world.pump();
+        world.pass(Span::millis(2_000));
+    }
+    assert_eq!(world.seal(2, &["a"]), refusal, "a path was there not long ago");
+    world.pass(Span::millis(800));
+    assert!(world.seal(2, &["a"]).is_ok());
+}
+
+#[test]
+fn who_did_not_know_the_stream_when_it_was_asked_misses_nobody() {
+    let (world, _) = bereaved();
+    let mut state = world.mesh(1).state.clone();
+    let refused = state.seal_stream("words", &["a".into()], &[]).unwrap_err();
+    assert_eq!(refused, Refusal::Seal(SealRefusal::NotMissed("a".into())));
+    assert_eq!(state.streams["words"].sealed(), None);
+    let done = state.seal_stream("words", &["a".into()], &[world.id(0)]).unwrap();
+    assert!(matches!(done, Effect::Sealed { changed: true, .. }));
 }
 
 #[test]
