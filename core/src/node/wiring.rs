@@ -429,7 +429,7 @@ impl Node {
         let own = self.config.identity.node;
         self.streams.handle(now, stream::Input::Opened { name, instance, source, target });
         if own == source || own == target {
-            let member = |node| Member { node, replica: raft::founding_replica(instance.into(), node) };
+            let member = |node| Member { node, replica: raft::founding_replica(node) };
             let founding = raft::founding(member(source), member(target));
             let group = instance.into();
             self.groups.handle(now, raft::Input::Create { group, replica: member(own).replica, founding });
