@@ -337,6 +337,7 @@ impl Node {
             O::FenceStream { instance, authority, lost } => self.fence_stream(instance, authority, lost),
             O::FoundStream { instance, authority, above, holds, survivors } => {
                 let founding = founding(authority.0, above, holds, survivors);
+                let founding = raft::Founding { ends: true, ..founding };
                 self.groups.handle(now, raft::Input::Found { group: instance.into(), founding });
             }
             O::StreamClosed { instance, .. } => {
