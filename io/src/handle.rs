@@ -20,6 +20,7 @@ use crate::event::{Ask, Urgent, Verdict};
 use crate::identity::NodeKeys;
 use crate::lanes::{Counts, Lanes};
 use crate::settings::Settings;
+use crate::store::{Tally, Written};
 
 /// Commands that may wait for the node.
 pub(crate) const COMMANDS_WAITING_MAX: usize = 1024;
@@ -47,6 +48,7 @@ pub(crate) struct Wires {
     pub(crate) urgent: mpsc::UnboundedSender<Urgent>,
     pub(crate) events: broadcast::WeakSender<Event>,
     pub(crate) stopped: watch::Receiver<Option<StopReason>>,
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl Running {
@@ -196,6 +198,12 @@ impl Running {
     #[must_use]
     pub fn connections(&self) -> Counts {
         self.0.lanes.counts()
+    }
+
+    /// What its journal has written since it started.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        self.0.wires.tally.written()
     }
 
     /// Waits until the node has stopped, and tells why.

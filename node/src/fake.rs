@@ -26,7 +26,7 @@ use wattle_core::time::Wall;
 use wattle_core::update::UpdateKind;
 use wattle_core::work::PublicKey;
 
-use crate::world::{Answer, Ended, Handed, Handler, Replies, World};
+use crate::world::{Answer, Ended, Handed, Handler, Replies, World, Written};
 
 /// Events kept for who is slow to take them.
 pub(crate) const EVENTS_KEPT: usize = 32;
@@ -462,6 +462,10 @@ impl World for FakeWorld {
             journal_live_bytes: 0,
             logs: Default::default(),
         })
+    }
+
+    fn written(&self) -> Written {
+        Written { bytes: 4096, syncs: 3 }
     }
 }
 

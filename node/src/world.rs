@@ -7,6 +7,7 @@ use wattle_core::node::command::{Command, Position, Refusal, Reply};
 use wattle_core::node::output::Event;
 use wattle_core::node::status::Status;
 use wattle_core::update::UpdateKind;
+pub use wattle_io::store::Written;
 pub use wattle_io::{Ended, Handed};
 
 /// One answer to a command.
@@ -45,6 +46,9 @@ pub trait World: Clone + Send + Sync + 'static {
 
     /// What it knows; `None` once it has stopped.
     async fn status(&self) -> Option<Status>;
+
+    /// What its journal has written since it started.
+    fn written(&self) -> Written;
 }
 
 /// The answers to one command, in order.
@@ -106,6 +110,10 @@ impl World for wattle_io::Running {
 
     async fn status(&self) -> Option<Status> {
         Self::status(self).await
+    }
+
+    fn written(&self) -> Written {
+        Self::written(self)
     }
 }
 
