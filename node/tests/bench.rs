@@ -48,6 +48,11 @@ fn every_scenario_completes_messages_once_and_leaves_nothing_behind() {
     }
     assert_eq!(number(&told["opening"]["at_once"]), 8.0);
     assert!(number(&told["opening"]["in_turn"]["count"]) >= 1.0);
+
+    let relayed = [&["bench", "stream", "--line", "--only", "single"], &small[..]].concat();
+    let relayed = json(root.path(), &relayed);
+    assert_eq!((relayed["source"].as_str(), relayed["targets"][0].as_str()), (Some("a"), Some("c")));
+    assert!(number(&relayed["scenarios"][0]["messages"]) > 0.0);
     assert_eq!(processes_of(root.path()), BTreeSet::new());
     assert_eq!(std::fs::read_dir(data).expect("there").count(), 0);
 }

@@ -43,11 +43,13 @@ pub(super) struct Mesh {
     opened: Vec<String>,
 }
 
-/// Which nodes are to be the ends.
+/// Which nodes are to be the ends, and how nodes that are started are linked.
 #[derive(Clone, Debug)]
 pub(super) struct Ends {
     pub(super) source: Option<String>,
     pub(super) targets: Vec<String>,
+    /// Each dials the one before it only, and the last one listens nowhere.
+    pub(super) line: bool,
 }
 
 fn failed(what: &str) -> impl Fn(std::io::Error) -> Failure {
@@ -55,7 +57,7 @@ fn failed(what: &str) -> impl Fn(std::io::Error) -> Failure {
 }
 
 impl Mesh {
-    /// Starts three nodes that all dial each other, with their data in a new directory in `data`.
+    /// Starts three nodes with their data in a new directory in `data`. They all dial each other unless they are to form a line.
     pub(super) async fn start(data: Option<&Path>, ends: &Ends) -> Result<Self, Failure> {
         let mut making = tempfile::Builder::new();
         making.prefix("wattle-bench-");
@@ -71,10 +73,12 @@ impl Mesh {
                 .push(Process::reserve(&program, own.path(), name).map_err(failed("cannot prepare a node"))?);
         }
         let addresses: Vec<SocketAddr> = processes.iter().map(|process| process.mesh_address).collect();
-        for process in &mut processes {
+        for (at, process) in processes.iter_mut().enumerate() {
+            let dials = |other: usize| if ends.line { other + 1 == at } else { other != at };
             let others: Vec<_> =
-                addresses.iter().copied().filter(|address| *address != process.mesh_address).collect();
-            process.configure(true, &others, "").map_err(failed("cannot write settings"))?;
+                (0..NAMES.len()).filter(|other| dials(*other)).map(|other| addresses[other]).collect();
+            let listens = !ends.line || at + 1 < NAMES.len();
+            process.configure(listens, &others, "").map_err(failed("cannot write settings"))?;
             process.spawn(&[]).map_err(failed("cannot start a node"))?;
         }
         let mut nodes = Vec::new();
@@ -84,7 +88,9 @@ impl Mesh {
         form(&mut nodes).await?;
         let source = place(&nodes, ends.source.as_deref().unwrap_or(NAMES[0]))?;
         let named = ends.targets.iter().map(|target| place(&nodes, target)).collect::<Result<Vec<_>, _>>()?;
-        let targets = if named.is_empty() { vec![(source + 1) % nodes.len()] } else { named };
+        // In a line, the one that is furthest away.
+        let other = if ends.line && source == 0 { NAMES.len() - 1 } else { (source + 1) % NAMES.len() };
+        let targets = if named.is_empty() { vec![other] } else { named };
         Self { nodes, source, targets, processes, own: Some(own), opened: Vec::new() }.checked()
     }
 

@@ -72,6 +72,9 @@ pub struct StreamArgs {
     /// How often `kill` kills
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     kills: u32,
+    /// Let the nodes form a line a - b - c, and send from a to c, which only dials out: b relays
+    #[arg(long)]
+    line: bool,
     /// Keep the nodes' data in a new directory in this one while it runs, and measure its disk; without it where temporary files are
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -99,10 +102,16 @@ pub async fn stream(
             "`kill` kills processes: only those that are started here, without --node".to_owned(),
         ));
     }
+    if named && arguments.line {
+        return Err(Failure::Usage(
+            "the nodes of a mesh that runs are linked as they are: leave --line away".to_owned(),
+        ));
+    }
     let mut stop =
         Stop::on_signals().map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
     let stopped = || Failure::Failed("stopped before all was measured".to_owned());
-    let ends = Ends { source: arguments.source.clone(), targets: arguments.targets.clone() };
+    let StreamArgs { source, targets, line, .. } = arguments.clone();
+    let ends = Ends { source, targets, line };
     let begin = async {
         if named {
             Mesh::running(finder, directory, &ends).await
