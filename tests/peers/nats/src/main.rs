@@ -120,10 +120,14 @@ impl Run {
         };
         let admin = async_nats::jetstream::new(client);
         let run = Self { arguments, servers, admin, many: Vec::new(), opened: 0 };
-        // The servers have to find each other first.
-        while let Err(error) = run.admin.create_stream(stream_named("first")).await {
+        // The servers have to find each other first, and what is asked before that is never answered.
+        let once = Duration::from_secs(1);
+        while !matches!(
+            tokio::time::timeout(once, run.admin.create_stream(stream_named("first"))).await,
+            Ok(Ok(_))
+        ) {
             if begun.elapsed() > PATIENCE {
-                return Err(error.into());
+                return Err("the servers do not make a cluster".into());
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -332,8 +336,8 @@ impl Run {
             });
             all.collect::<Vec<_>>().join("/")
         };
-        let bytes = |at: usize| Some((after.written[at]? - before.written[at]?) as f64);
-        let time = |at: usize| Some((after.time[at]? - before.time[at]?).as_secs_f64() * 1e6);
+        let bytes = |at: usize| Some(after.written[at]?.saturating_sub(before.written[at]?) as f64);
+        let time = |at: usize| Some(after.time[at]?.saturating_sub(before.time[at]?).as_secs_f64() * 1e6);
         let own =
             after.own_time.zip(before.own_time).map(|(after, before)| (after - before).as_secs_f64() * 1e6);
         let (stored, confirmed) = (seen.stored(), seen.confirmed());

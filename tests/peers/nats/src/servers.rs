@@ -47,11 +47,12 @@ impl Servers {
         let free: Vec<TcpListener> =
             (0..6).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<Result<_, _>>()?;
         let free: Vec<SocketAddr> = free.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
-        let routes: Vec<String> = free[3..].iter().map(|route| format!("\"nats://{route}\"")).collect();
         let mut all = Vec::new();
         for (at, (address, route)) in free[..3].iter().zip(&free[3..]).enumerate() {
             let name = format!("n{}", at + 1);
             let store = place.path().join(&name);
+            let others = free[3..].iter().filter(|other| *other != route);
+            let routes: Vec<String> = others.map(|other| format!("\"nats://{other}\"")).collect();
             let always = if syncs { ", sync_interval: always" } else { "" };
             let settings = format!(
                 "server_name: {name}\nlisten: \"{address}\"\njetstream {{ store_dir: {store:?}{always} }}\n\
