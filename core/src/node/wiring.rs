@@ -337,6 +337,7 @@ impl Node {
             O::FenceStream { instance, authority, lost } => self.fence_stream(instance, authority, lost),
             O::FoundStream { instance, authority, above, holds, survivors } => {
                 let founding = founding(authority.0, above, holds, survivors);
+                let founding = raft::Founding { ends: true, ..founding };
                 self.groups.handle(now, raft::Input::Found { group: instance.into(), founding });
             }
             O::StreamClosed { instance, .. } => {
@@ -429,7 +430,7 @@ impl Node {
         let own = self.config.identity.node;
         self.streams.handle(now, stream::Input::Opened { name, instance, source, target });
         if own == source || own == target {
-            let member = |node| Member { node, replica: raft::founding_replica(instance.into(), node) };
+            let member = |node| Member { node, replica: raft::founding_replica(node) };
             let founding = raft::founding(member(source), member(target));
             let group = instance.into();
             self.groups.handle(now, raft::Input::Create { group, replica: member(own).replica, founding });

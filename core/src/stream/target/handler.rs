@@ -331,6 +331,10 @@ impl Stream {
         let sealed = self.seal.as_ref().filter(|_| self.alone()).and_then(|seal| seal.sequence);
         let answered = source.filter(|source| source.confirmed && source.answer >= attaching.question);
         let end = answered.map(|source| source.taken).or(sealed).unwrap_or(Sequence(u64::MAX));
+        let unknown = attaching.presented.is_some_and(|position| self.ahead_of_authority(position));
+        if unknown && answered.is_none() && !self.alone() {
+            return rare!(AuthorityAwaited);
+        }
         let above = attaching.presented.is_some()
             && from > self.head.taken
             && !common.planted.has(Bug::PositionUnchecked)
@@ -342,6 +346,10 @@ impl Stream {
         rare!(PositionForeign, above);
         let foreign = match above {
             true => Some(format!("it is {from}, and the stream ends at {end}")),
+            false if unknown => Some(format!(
+                "it was given under a later authority than {}, which is the latest",
+                self.authority()
+            )),
             false => self.below_what_is_kept(from),
         };
         let Some(Attaching { token, request, window, presented, .. }) = self.target.attaching.take() else {
