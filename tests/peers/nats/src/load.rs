@@ -54,8 +54,9 @@ pub struct Seen {
     again: AtomicU64,
 }
 
-fn histogram() -> Mutex<Histogram<u64>> {
-    Mutex::new(Histogram::new_with_bounds(1, 600_000_000, 3).expect("these bounds are sound"))
+/// An empty histogram of microseconds, for up to some minutes.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 600_000_000, 3).expect("these bounds are sound")
 }
 
 impl Seen {
@@ -64,8 +65,8 @@ impl Seen {
             begun: Instant::now(),
             counts: AtomicBool::new(false),
             stop: AtomicBool::new(false),
-            stored: histogram(),
-            confirmed: histogram(),
+            stored: Mutex::new(histogram()),
+            confirmed: Mutex::new(histogram()),
             published: AtomicU64::new(0),
             completed: AtomicU64::new(0),
             moved_micros: AtomicU64::new(0),

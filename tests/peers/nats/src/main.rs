@@ -16,7 +16,7 @@ use async_nats::jetstream::Context;
 use clap::{Parser, ValueEnum};
 use futures_util::StreamExt;
 use hdrhistogram::Histogram;
-use load::{Load, PATIENCE, Running, Seen, stream_named};
+use load::{Load, PATIENCE, Running, Seen, histogram, stream_named};
 use servers::Servers;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -193,7 +193,7 @@ impl Run {
 
     async fn open(&mut self) -> Result<String, Failure> {
         let sync = machine::sync_p50(self.servers.place())?;
-        let (begun, mut each) = (Instant::now(), Histogram::<u64>::new(3)?);
+        let (begun, mut each) = (Instant::now(), histogram());
         for number in 0..self.arguments.streams {
             let asked = Instant::now();
             self.admin.create_stream(stream_named(&format!("turn-{number}"))).await?;
@@ -291,9 +291,11 @@ impl Run {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let begun = Instant::now();
         let at = loop {
-            let info = match self.admin.get_stream(stream).await {
-                Ok(stream) => stream.cached_info().cluster.clone(),
-                Err(_) => None,
+            // What is asked of a server that is gone is never answered.
+            let asked = tokio::time::timeout(Duration::from_secs(1), self.admin.get_stream(stream)).await;
+            let info = match asked {
+                Ok(Ok(stream)) => stream.cached_info().cluster.clone(),
+                Ok(Err(_)) | Err(_) => None,
             };
             let leader = info.and_then(|cluster| cluster.leader);
             let place = self.servers.all.iter().position(|server| Some(&server.name) == leader.as_ref());
