@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
+use wattle_core::digest::Digest;
 use wattle_core::event::MeshEvent;
 use wattle_core::id::{LaneId, RequestId, Ticket};
 use wattle_core::node::output::{Deadline, Event, Output, Transmit};
@@ -17,6 +18,7 @@ use wattle_core::node::status::Status;
 use wattle_core::node::{Input, Node, Rejected};
 use wattle_core::payload::Payload;
 use wattle_core::time::Now;
+use wattle_core::work::{Done, Job};
 
 use self::requests::Requests;
 use crate::clock::Clock;
@@ -36,6 +38,8 @@ const BUFFER_BYTES_KEPT: usize = 256 << 10;
 const URGENT_PER_ROUND: usize = 256;
 const LANE_EVENTS_PER_ROUND: usize = 64;
 const ASKS_PER_ROUND: usize = 64;
+/// So few bytes are digested by the loop itself: that takes less than waking another thread and hearing from it.
+const DIGEST_HERE_MAX: usize = 4 << 10;
 /// Bytes not yet on disk at which the node is told nothing new: its peers and publishers then wait.
 const UNWRITTEN_BYTES_MAX: u64 = 128 << 20;
 /// How long a stopping node waits for the disk, and for lanes beyond their own grace.
@@ -334,14 +338,32 @@ impl<M: Machine> Driver<M> {
             let mut rows = Vec::new();
             let mut loads = Vec::new();
             let mut closes = Vec::new();
+            let mut digests = Vec::new();
             let mut any = false;
-            while let Some(output) = self.node.poll_output() {
-                any = true;
-                match output {
-                    Output::Write { ticket, row } => rows.push((ticket, row)),
-                    Output::Load { load, row, offset, len } => loads.push((load, Part { row, offset, len })),
-                    Output::Close { lane, reason } => closes.push((lane, reason)),
-                    other => self.carry_out_one(other),
+            loop {
+                while let Some(output) = self.node.poll_output() {
+                    any = true;
+                    match output {
+                        Output::Write { ticket, row } => rows.push((ticket, row)),
+                        Output::Load { load, row, offset, len } => {
+                            loads.push((load, Part { row, offset, len }));
+                        }
+                        Output::Close { lane, reason } => closes.push((lane, reason)),
+                        Output::Work { work, job: Job::Digest(payload) }
+                            if payload.len() <= DIGEST_HERE_MAX =>
+                        {
+                            digests.push((work, Digest::of(&payload)));
+                        }
+                        other => self.carry_out_one(other),
+                    }
+                }
+                if digests.is_empty() {
+                    break;
+                }
+                // What the node writes upon them shares a sync with the rest.
+                let now = self.clock.now();
+                for (work, digest) in digests.drain(..) {
+                    self.input(now, Input::WorkDone { work, done: Done::Digest(digest) });
                 }
             }
             self.write(rows);

@@ -34,6 +34,9 @@ use crate::space::{Meter, Reserve};
 use crate::store::{RecoveryError, Store, Tally};
 use crate::work::Workers;
 
+/// Bytes up to which the journal of a node grows before rows are moved together. Where thousands of streams take turns, each leaves something alive in rows
+/// that are dead otherwise: were it less, they would be written again every few messages. A start reads that much in a few milliseconds.
+const JOURNAL_SLACK: u64 = 32 << 20;
 /// Events that a slow receiver may be behind.
 const EVENTS_KEPT: usize = 1024;
 /// Things from connections that may wait for the node, up to 64 KiB each.
@@ -190,6 +193,7 @@ fn config(settings: &Settings, keys: &NodeKeys, listening: &[SocketAddr]) -> Con
     };
     let mut config = Config { dial: settings.dial.clone(), ..Config::new(identity) };
     config.journal.rows_may_tear = true;
+    config.journal.slack_bytes = JOURNAL_SLACK;
     config.raft.log_bytes = settings.log_memory;
     config.mesh.only_copy = settings.only_copy;
     config.mesh.region.clone_from(&settings.region);

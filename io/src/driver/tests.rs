@@ -281,9 +281,12 @@ async fn deadlines_are_kept_and_work_comes_back() {
     assert_eq!(reply, Some(Ok(Reply::Token { token: "in time".to_owned() })));
     let took = asked.elapsed();
     assert!((Duration::from_millis(29)..Duration::from_secs(5)).contains(&took), "{took:?}");
-    let find = Command::FindWriter { stream: "words".to_owned(), writer: WriterId(1) };
-    let next = WriterSequence(u64::from(Digest::of_bytes(b"words").0[0]));
-    assert_eq!(node.command(find).next().await, Some(Ok(Reply::Writer { next })));
+    // Digested by the loop, and by a thread.
+    for words in ["words".to_owned(), "word".repeat(DIGEST_HERE_MAX)] {
+        let next = WriterSequence(u64::from(Digest::of_bytes(words.as_bytes()).0[0]));
+        let find = Command::FindWriter { stream: words, writer: WriterId(1) };
+        assert_eq!(node.command(find).next().await, Some(Ok(Reply::Writer { next })));
+    }
     node.stop().await;
 }
 

@@ -38,6 +38,8 @@ use crate::sometimes;
 
 /// While room is scarce, one part in so many of the journal may be dead.
 const DEAD_WHEN_SCARCE: u64 = 16;
+/// And then the journal is let grow to this many bytes, whatever the settings say.
+const SLACK_WHEN_SCARCE: u64 = 1 << 20;
 
 /// Settings of the journal.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +47,7 @@ pub struct Config {
     /// Whether a crash may leave any subset of the unsynced rows, torn ones included (a raw disk), or only a prefix of
     /// them (a transactional store). Decides what a bad row at the end means.
     pub rows_may_tear: bool,
-    /// Below this many bytes nothing is ever moved. More saves rewriting, less saves disk.
+    /// Below this many bytes nothing is moved, unless room is scarce. More saves rewriting, less saves disk and reading at a start.
     pub slack_bytes: u64,
 }
 
@@ -333,15 +335,17 @@ impl Journal {
     pub(crate) fn straggler(&mut self, scarce: bool) -> Option<(Ticket, u32)> {
         // What moving can free; a row's header is there however little it holds.
         let dead = self.bytes.saturating_sub(self.live_bytes + row::HEADER as u64 * self.rows.len() as u64);
-        let wasteful =
-            self.live_bytes * 10 < self.bytes * 3 || (scarce && dead > self.bytes / DEAD_WHEN_SCARCE);
-        let wasteful = wasteful && self.bytes > self.config.slack_bytes;
+        let sparse = self.live_bytes * 10 < self.bytes * 3;
+        let slack =
+            if scarce { self.config.slack_bytes.min(SLACK_WHEN_SCARCE) } else { self.config.slack_bytes };
+        let wasteful = sparse || (scarce && dead > self.bytes / DEAD_WHEN_SCARCE);
+        let wasteful = wasteful && self.bytes > slack;
         let oldest = *self.rows.front()?;
         if !wasteful || self.moving.is_some() || self.floor > self.synced || oldest.live == 0 {
             return None;
         }
         sometimes!(RowMoved);
-        sometimes!(RowMovedForRoom, self.live_bytes * 10 >= self.bytes * 3);
+        sometimes!(RowMovedForRoom, !sparse);
         self.moving = Some(self.floor);
         *self.loads.entry(self.floor).or_default() += 1;
         Some((self.floor, oldest.bytes))
