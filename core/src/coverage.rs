@@ -131,6 +131,12 @@ marks! {
         VoteRefused: "a vote was refused because the candidate's log is behind";
         EntriesTruncated: "a follower removed entries that a newer leader does not have";
         AmnesiaProven: "a replica learned from a peer that its disk is older than it thinks";
+        OfferProposed: "a leader proposed what a stream's source offered";
+        OfferedAnew: "a source offered again what its leader had not answered";
+        OfferWaitsForBytes: "what was offered waited for its bytes";
+        BytesOfAnother: "bytes came from another holder than the source";
+        MarkUnanswered: "a leader did not answer to a mark";
+        SourceAskedToLead: "a leader had the stream's source lead in its place";
         AppendCut: "an append was cut at a batch whose bytes were missing";
         LinkSuperseded: "two connections of a pair were up, and one was closed for the other";
         PreVoteRefusedForALeader: "a replica that hears its leader refused a pre-vote";
@@ -484,6 +490,13 @@ marks! {
         StreamSettled: "whoever founded a stream's group anew knew its last message";
         SealedOut: "a member found that others go on with its stream without it";
         SealedOutToldSo: "who was shut out of a stream spoke, and was told so";
+        BytesAskedOfAnother: "bytes that did not come were asked of the next holder";
+        OfferOutOfPlace: "somebody who does not lead was offered something";
+        OfferGaveWay: "a leader had too many offers, and dropped the last";
+        OfferBehindGap: "what was offered began behind a gap";
+        OfferedBehindGap: "a source heard that what it had offered began behind a gap";
+        OfferedAgain: "what was offered was in the log already, or of a session that was over";
+        OfferDoesNotContinue: "what was offered did not continue its writers";
         PositionAboveSealMet: "a handler stood above the end at which its authority was sealed";
         PositionOfOldAuthority: "a handler went on with a position of before a seal";
         EraEntered: "a replica went on under a recovery";

@@ -459,6 +459,20 @@ bugs! {
             "what a replaced handler says counts";
         TakeoverSkipsUnfinished = "takeover-skips-unfinished":
             "a handler that takes over goes on behind what the one before was handed";
+        CompletedByAny = "completed-by-any":
+            "a message is completed when any target has processed it, whatever the policy";
+        ReleasedBeforeSlowest = "released-before-slowest":
+            "bytes go that are completed, though a target has not processed them";
+        ReplicatedCountsVoters = "replicated-counts-voters":
+            "replicated is told when most voters hold a message, not most members";
+        OffersNotRepeated = "offers-not-repeated":
+            "what a source offered to a leader is not offered to the next one (rule A1)";
+        GapAppended = "gap-appended":
+            "a leader appends what is offered behind a gap (rule A6)";
+        MarkNotRestated = "mark-not-restated":
+            "a mark is not told again to a new leader (rule E3)";
+        SourceNotSteeredTo = "source-not-steered-to":
+            "whoever leads a stream goes on leading while its source could";
         StartKeepsSession = "start-keeps-session":
             "a source that starts anew is still held to the sessions and numbers of its former start";
     }

@@ -366,8 +366,10 @@ impl<M: Machine> World<M> {
             if stream.source == node {
                 self.books.streams[index].source_rolled_back(since);
             }
-            if stream.target == node {
-                self.books.handlings[index].target_rolled_back();
+        }
+        for (number, &(stream, place)) in self.plan.handlers().iter().enumerate() {
+            if self.plan.streams[stream].targets().nth(place) == Some(node) {
+                self.books.handlings[number].target_rolled_back();
             }
         }
     }

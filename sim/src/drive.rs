@@ -373,7 +373,7 @@ impl<M: Machine> World<M> {
             }
             Output::Deliver(delivery) => {
                 self.deliveries += delivery.messages.len() as u64;
-                self.workload.delivered(&mut desk!(self), &delivery)?;
+                self.workload.delivered(&mut desk!(self), node, &delivery)?;
             }
             Output::DeliverUpdates(delivery) => {
                 self.workload.updates_delivered(&mut desk!(self), node, &delivery)?;

@@ -29,7 +29,7 @@ impl<M: Machine> World<M> {
         let plan = &self.plan.streams[stream];
         let unopened = self.books.streams[stream].instance().is_none();
         let away = |node| self.is_forsaken(node) || self.books.departures.is_gone(node);
-        away(plan.source) || away(plan.target) || unopened && away(plan.asked_at)
+        plan.ends().any(away) || unopened && away(plan.asked_at)
     }
 
     /// Who will stay broken: whom the plan says, if the others can do without them.

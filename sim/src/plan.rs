@@ -12,8 +12,10 @@ use crate::{generate, text};
 
 mod check;
 mod document;
+mod streams;
 mod updates;
 
+pub use streams::{CompletePlan, StreamPlan, TargetPlan};
 pub use updates::{SendPlan, Sequence, UpdatesPlan};
 
 /// The most nodes a plan may have.
@@ -324,27 +326,6 @@ impl Default for ReplicationPlan {
             fan_out: FAN_OUT,
         }
     }
-}
-
-/// A stream and who uses it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StreamPlan {
-    /// Its name.
-    pub name: String,
-    /// The node that accepts.
-    pub source: usize,
-    /// The node that processes.
-    pub target: usize,
-    /// The node that is asked to open it.
-    pub asked_at: usize,
-    /// When.
-    #[serde(with = "text::time")]
-    pub opens_at: Time,
-    /// Who writes.
-    pub publishers: Vec<PublisherPlan>,
-    /// Who handles.
-    pub handler: HandlerPlan,
 }
 
 /// Nodes that stay broken for ever when the others heal: the others owe what they can do among themselves. Where they could do nothing

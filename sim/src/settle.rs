@@ -235,7 +235,7 @@ impl<M: Machine> World<M> {
             let mut own = statuses.iter().filter(|status| status.node == node);
             own.any(|status| status.streams.iter().any(|entry| entry.instance == instance))
         };
-        let known = instance.filter(|&instance| knows(plan.source, instance) && knows(plan.target, instance));
+        let known = instance.filter(|&instance| plan.ends().all(|node| knows(node, instance)));
         known.map_or(GroupId::CONTROL, Into::into)
     }
 
@@ -334,7 +334,7 @@ impl<M: Machine> World<M> {
     /// How the ends of a sealed stream show that not all is done.
     fn unsealed(&self, statuses: &[Status], index: usize) -> Option<String> {
         let plan = &self.plan.streams[index];
-        let ends = [plan.source, plan.target].map(|node| self.processes[node].id());
+        let ends: Vec<NodeId> = plan.ends().map(|node| self.processes[node].id()).collect();
         let ledger = &self.books.streams[index];
         let known = ledger.instance();
         let own = statuses.iter().filter(|status| ends.contains(&status.node));

@@ -70,8 +70,10 @@ impl Workload {
                 publishers.push(Publisher::new(plan.seed, publishers.len(), stream, entry, writer));
             }
         }
-        let handlers =
-            plan.streams.iter().enumerate().map(|(index, stream)| Handler::new(index, stream)).collect();
+        let handler = |(number, &(stream, place)): (usize, &(usize, usize))| {
+            Handler::new(number, stream, place, &plan.streams[stream])
+        };
+        let handlers = plan.handlers().iter().enumerate().map(handler).collect();
         let registrars = (0..plan.registry.len()).map(|index| Registrar::new(index, plan, ids)).collect();
         let senders = (0..plan.sends().len()).map(|index| Sender::new(index, plan)).collect();
         let processors = Processor::all(plan.updates.as_ref(), plan.nodes.len());
@@ -205,10 +207,11 @@ impl Workload {
     ///
     /// # Errors
     /// A broken promise.
-    pub fn delivered(&mut self, desk: &mut Desk<'_>, delivery: &Delivery) -> Checked {
+    pub fn delivered(&mut self, desk: &mut Desk<'_>, node: usize, delivery: &Delivery) -> Checked {
         let index = desk.books.streams.iter().position(|stream| stream.instance() == Some(delivery.instance));
-        match index {
-            Some(index) => self.handlers[index].delivered(desk, delivery),
+        let mut handlers = self.handlers.iter_mut();
+        match handlers.find(|handler| Some(handler.stream()) == index && handler.node() == node) {
+            Some(handler) => handler.delivered(desk, delivery),
             None => {
                 Err(Failure::new("X1", format!("a call for {}, which is no known stream", delivery.instance)))
             }

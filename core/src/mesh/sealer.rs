@@ -87,7 +87,7 @@ impl Mesh {
         let (Some(seal), Some(sealed)) = (&stream.seal, stream.sealed()) else { return };
         let instance = stream.instance;
         self.outputs.push_back(Output::StreamSealed { instance, sealed: sealed.clone() });
-        if self.own != stream.source && self.own != stream.target {
+        if !stream.ends.has(self.own) {
             return;
         }
         let (authority, lost) = (seal.authority, seal.lost.clone());
@@ -207,7 +207,7 @@ impl Mesh {
     pub(super) fn check_seals(&self) {
         let ends_here = |name: &String| {
             let stream = self.state.streams.get(name);
-            stream.is_none_or(|stream| [stream.source, stream.target].contains(&self.own))
+            stream.is_none_or(|stream| stream.ends.has(self.own))
         };
         assert!(self.sealer.owed.values().all(ends_here), "M71: a word is owed for a stream of others");
         let armed = self.sealer.owed.is_empty() || self.sealer.again.is_some();

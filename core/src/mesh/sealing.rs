@@ -6,7 +6,8 @@
 //! replaced, where another survivor knows of others that were committed since (decision 12). Whose log that is founds the group anew, and says which
 //! message was the last in it; nothing is proposed before.
 //!
-//! Nothing here knows how large a group is; a stream of one source and one target has two members, of which the source votes.
+//! Nothing here knows how large a group is: a stream of one source and one target has two members, of which the source votes, and others have up to
+//! five voters and may have many who learn.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -119,15 +120,15 @@ impl Seal {
 }
 
 impl Stream {
-    /// Who makes up its group: the source votes and the target learns; past a seal, whoever founded it anew votes.
+    /// Who makes up its group: as its ends have it; past a seal, whoever founded it anew votes.
     pub(super) fn group(&self) -> StreamGroup {
-        let all = [self.source, self.target];
         match self.seal.as_ref().and_then(|seal| Some((seal, seal.founder?))) {
             Some((seal, founder)) => {
                 let learns = |node: &NodeId| *node != founder && !seal.lost.contains(node);
-                StreamGroup { voters: [founder].into(), learners: all.into_iter().filter(learns).collect() }
+                let learners = self.ends.members().filter(learns).collect();
+                StreamGroup { voters: [founder].into(), learners }
             }
-            None => StreamGroup { voters: [self.source].into(), learners: [self.target].into() },
+            None => StreamGroup { voters: self.ends.voters(), learners: self.ends.learners() },
         }
     }
 
@@ -145,8 +146,7 @@ impl Stream {
 
     /// The most that its seal takes of the encoded state, from its begin on.
     pub(super) fn seal_bytes(&self) -> usize {
-        let members = [self.source, self.target].len();
-        self.seal.as_ref().map_or(0, |_| SEAL_BYTES + members * SEAL_MEMBER_BYTES)
+        self.seal.as_ref().map_or(0, |_| SEAL_BYTES + self.ends.members().count() * SEAL_MEMBER_BYTES)
     }
 
     fn lost(&self) -> &[NodeId] {
@@ -306,7 +306,7 @@ impl Stream {
             end.unwrap_or_else(|| panic!("M71: {name} is gone on from by a survivor that did not answer"));
         let answered = |node: &NodeId| !says(node) || seal.ends.contains_key(node);
         assert!(
-            [self.source, self.target].iter().all(answered),
+            self.ends.members().all(|member| answered(&member)),
             "M71: the end of {name} is fixed before all survivors have answered"
         );
         let held = seal.ends.values().all(|other| end.holds(other.certain));
@@ -340,7 +340,7 @@ pub struct SettleEnd {
     pub sequence: Sequence,
 }
 
-fn nodes_out(nodes: &[NodeId]) -> Vec<Bytes> {
+pub(super) fn nodes_out(nodes: &[NodeId]) -> Vec<Bytes> {
     nodes.iter().map(|node| id_bytes(node.to_bytes())).collect()
 }
 

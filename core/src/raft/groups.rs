@@ -407,8 +407,8 @@ impl Groups {
             group.write_base(context);
             group.persist_state();
             group.tell_configuration(context);
-            if group.is_only_voter(context.own) {
-                // A disk may have been rolled back to before the group was there: the learner knows (rule C3).
+            if group.log.configuration().votes(group.member(context.own)) {
+                // A disk may have been rolled back to before the group was there: the others know (rules C2 and C3).
                 group.verify(context);
             } else {
                 group.arm_election(context);

@@ -213,7 +213,8 @@ pub enum Input {
         group: GroupId,
         /// This replica.
         replica: ReplicaId,
-        /// The founding configuration, equal at all founders; empty for a replica that waits to be told by a leader.
+        /// The founding configuration, equal at all founders; empty for a replica that waits to be told by a leader. Whoever votes in it asks the
+        /// others first what it may have vouched for before its disk was rolled back to before this.
         founding: Configuration,
     },
     /// The group is gone: everything of it is forgotten.
@@ -583,10 +584,4 @@ pub fn founding_replica(group: GroupId, node: NodeId) -> ReplicaId {
     let mut id = [0; 16];
     id.copy_from_slice(&digest.0[..16]);
     ReplicaId(u128::from_be_bytes(id))
-}
-
-/// The founding configuration of a stream's group: the source votes, the target learns.
-#[must_use]
-pub fn founding(source: Member, target: Member) -> Configuration {
-    Configuration::simple(alloc::vec![source], alloc::vec![target])
 }

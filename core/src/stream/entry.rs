@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::marks::Marks;
 use crate::digest::Digest;
 use crate::id::{BootId, MessageId, NodeId, Sequence, SessionEpoch, WriterId, WriterSequence};
 use crate::time::Wall;
@@ -180,10 +181,14 @@ pub enum Entry {
         /// The batch.
         batch: Batch,
     },
-    /// The target has processed up to here.
+    /// Targets have processed so much. Who proposes it counts; applied, it only makes these numbers grow.
     Complete {
-        /// The last processed message.
+        /// The last message that is processed by whom it must be.
         upto: Sequence,
+        /// The last message that every target has processed.
+        released: Sequence,
+        /// What each target has processed: who is below `upto` was missing.
+        marks: Marks,
     },
     /// A writer writes no more.
     CloseWriter {

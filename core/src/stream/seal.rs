@@ -13,6 +13,7 @@ use super::Output;
 use super::common::Common;
 use super::member::{Part, Stream};
 use super::message::Body;
+use super::peer::Peer;
 use super::store::Kept;
 use super::streams::Streams;
 use super::target::Held;
@@ -37,17 +38,19 @@ impl Stream {
         self.seal.as_ref().map_or(AuthorityEpoch(0), |seal| seal.authority)
     }
 
-    /// Whether the other end is lost, and this one goes on without it.
-    pub(super) fn alone(&self) -> bool {
-        !self.shut_out && self.is_lost(self.other)
+    /// Whether the source is lost, and this target goes on without it.
+    pub(super) fn sourceless(&self) -> bool {
+        !self.shut_out && self.part == Part::Target && self.is_lost(self.ends.source)
     }
 
-    fn is_lost(&self, node: NodeId) -> bool {
+    /// Whether a member was named lost.
+    pub(super) fn is_lost(&self, node: NodeId) -> bool {
         self.seal.as_ref().is_some_and(|seal| seal.lost.contains(&node))
     }
 
     fn heard_of(&self) -> Sequence {
-        let said = self.peer.standing.map(|standing| standing.taken).unwrap_or_default();
+        let said = self.peers.iter().filter_map(|peer| peer.standing).map(|standing| standing.taken);
+        let said = said.max().unwrap_or_default();
         let kept = self.store.iter().map(|(_, kept)| kept.last()).max().unwrap_or_default();
         said.max(kept).max(self.held.last()).max(self.head.taken).max(self.target.mark)
     }
@@ -59,20 +62,24 @@ impl Stream {
         if out {
             return self.shut_out(common);
         }
-        if !self.alone() {
-            return;
+        let seal = self.seal.as_deref();
+        let lost = |peer: &&mut Peer| seal.is_some_and(|seal| seal.lost.contains(&peer.node));
+        for peer in self.peers.iter_mut().filter(lost) {
+            peer.standing = None;
         }
         if self.seal.as_ref().is_some_and(|seal| seal.end.is_some()) {
-            // Nobody is left who would send what an append waits for, or say what was processed.
-            self.held = Held::default();
+            // What appends wait for is named by a log that is gone on from no more; whoever goes on sends its own.
             self.wanted.clear();
-            (self.starved, self.peer.standing) = (false, None);
+            self.starved = false;
+            if self.sourceless() {
+                self.held = Held::default();
+            }
         }
-        if !self.target.greeted {
+        if self.sourceless() && !self.target.greeted {
             self.greet();
         }
         self.settle_seal(common);
-        self.pump_target(common, now);
+        self.pump(common, now);
     }
 
     /// Others go on without this member.
@@ -131,15 +138,15 @@ impl Stream {
     /// Something came from a member of the stream's group.
     pub(super) fn heard_from(&mut self, common: &mut Common, now: Now, from: NodeId, body: Body) {
         if let Body::SealedOut(authority) = body {
-            if authority > self.authority() && self.other == from {
+            if authority > self.authority() && self.peer(from).is_some() {
                 self.shut_out(common);
             }
         } else if self.is_lost(from) {
             rare!(SealedOutToldSo);
             let (instance, authority) = (self.instance, self.authority());
             common.say(from, instance, Body::SealedOut(authority));
-        } else if self.other == from {
-            self.heard(common, now, body);
+        } else if self.peer(from).is_some() {
+            self.heard(common, now, from, body);
         }
     }
 
@@ -177,7 +184,7 @@ impl Stream {
                 self.stopped.is_some() && !serves,
                 "S13: {instance} is served by a member that is shut out"
             );
-        } else if let Some(end) = seal.sequence.filter(|_| self.alone()) {
+        } else if let Some(end) = seal.sequence.filter(|_| self.sourceless()) {
             let taken = self.head.taken;
             assert!(taken <= end, "S14: {instance} was sealed at {end}, and {taken} are taken");
         }

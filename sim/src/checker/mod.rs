@@ -137,6 +137,7 @@ pub(crate) use ensure;
 /// What tests of several checkers make up.
 #[cfg(test)]
 mod fixture {
+    use wattle_core::ends::Ends;
     use wattle_core::id::{BootId, Generation, NodeId, StreamInstance};
     use wattle_core::node::Status;
     use wattle_core::node::status::{MemberStatus, StreamStatus};
@@ -144,7 +145,8 @@ mod fixture {
 
     /// A stream from node 1 to node 2.
     pub(super) fn stream(instance: u128) -> StreamStatus {
-        StreamStatus::between(NodeId(1), NodeId(2), "words".into(), StreamInstance(instance))
+        let ends = Ends::between(NodeId(1), NodeId(2));
+        StreamStatus::between(&ends, "words".into(), StreamInstance(instance))
     }
 
     /// A member with those keys, of which nothing else is known.

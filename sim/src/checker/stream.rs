@@ -9,6 +9,7 @@ use wattle_core::node::output::Delivered;
 use super::{Checked, Failure, ensure};
 use crate::content::{self, Name};
 use crate::event::Time;
+use crate::plan::StreamPlan;
 
 /// One call of a publisher, as far as receipts are judged by it.
 #[derive(Clone, Debug)]
@@ -34,15 +35,16 @@ struct Message {
     told_at: Time,
     /// Its sequence, told as final or seen by a handler.
     sequence: Option<u64>,
-    delivered: bool,
+    /// To which targets it was delivered, a bit for each.
+    delivered: u64,
 }
 
 #[derive(Debug)]
 struct Writer {
     id: WriterId,
     messages: Vec<Message>,
-    /// How many were delivered: always the first so many.
-    delivered: u64,
+    /// How many were delivered to each target: always the first so many.
+    delivered: Vec<u64>,
 }
 
 /// What is known of a stream from outside.
@@ -53,9 +55,12 @@ pub struct StreamLedger {
     writers: Vec<Writer>,
     /// Which message bears a sequence (from 1), where that was told as final or seen.
     sequences: Vec<Option<(usize, u64)>>,
-    delivered: u64,
-    /// The highest sequence for which a handler reported success.
-    reported: u64,
+    /// The last sequence delivered to each target.
+    delivered: Vec<u64>,
+    /// The highest sequence for which each target's handler reported success.
+    reported: Vec<u64>,
+    /// By whom a message must be processed; by its only target if there is no plan.
+    plan: Option<StreamPlan>,
     source_rolled_back: bool,
     /// The last message in front of its end, once it was sealed without its source.
     end: Option<u64>,
@@ -67,24 +72,47 @@ impl StreamLedger {
     /// The ledger of the plan's stream `index`, whose publishers bear the given ids.
     #[must_use]
     pub fn new(index: usize, writers: &[WriterId]) -> Self {
-        let writers = writers.iter().map(|&id| Writer { id, messages: Vec::new(), delivered: 0 }).collect();
+        let writer = |&id| Writer { id, messages: Vec::new(), delivered: vec![0] };
+        let writers = writers.iter().map(writer).collect();
         Self {
             index,
             instance: None,
             writers,
             sequences: Vec::new(),
-            delivered: 0,
-            reported: 0,
+            delivered: vec![0],
+            reported: vec![0],
+            plan: None,
             source_rolled_back: false,
             end: None,
             void: BTreeSet::new(),
         }
     }
 
+    /// The same for a stream to the targets of that plan, completed as that says.
+    #[must_use]
+    pub fn to(mut self, plan: &StreamPlan) -> Self {
+        let targets = plan.targets().count();
+        self.delivered.resize(targets, 0);
+        self.reported.resize(targets, 0);
+        self.writers.iter_mut().for_each(|writer| writer.delivered.resize(targets, 0));
+        self.plan = Some(plan.clone());
+        self
+    }
+
+    /// Up to where handlers reported so much success that it is completed.
+    fn completed(&self) -> u64 {
+        self.plan.as_ref().map_or(self.reported[0], |plan| plan.completed(&self.reported))
+    }
+
     /// The highest sequence that was ever delivered.
     #[must_use]
     pub fn delivered(&self) -> u64 {
-        self.delivered
+        self.delivered.iter().copied().max().unwrap_or_default()
+    }
+
+    /// Whether a message was delivered to all targets.
+    fn everywhere(&self, message: &Message) -> bool {
+        message.delivered.count_ones() as usize == self.delivered.len()
     }
 
     /// The stream's life, once a node told it.
@@ -108,7 +136,7 @@ impl StreamLedger {
 
     /// Who alone knew the stream forgot it: it may be opened again, in another life.
     pub fn forgotten(&mut self) {
-        if self.delivered == 0 {
+        if self.delivered() == 0 {
             self.instance = None;
         }
     }
@@ -217,9 +245,9 @@ impl StreamLedger {
         );
         asked.told.push((first, receipt.level));
         ensure!(
-            receipt.level != Waited::Completed || high <= self.reported,
+            receipt.level != Waited::Completed || high <= self.completed(),
             "X4",
-            "stream {index}: told completed up to {high} while handlers reported success up to {} only",
+            "stream {index}: told completed up to {high} while handlers reported success up to {:?} only",
             self.reported
         );
         self.check_repeat(writer, first, last, receipt)?;
@@ -254,7 +282,7 @@ impl StreamLedger {
     fn may_be_forgotten(&self, writer: usize, first: u64, last: u64, receipt: &Receipt) -> bool {
         let messages = &self.writers[writer].messages;
         let delivered =
-            |number: u64| messages.get(number as usize - 1).is_some_and(|message| message.delivered);
+            |number: u64| messages.get(number as usize - 1).is_some_and(|message| self.everywhere(message));
         receipt.duplicate && (first..=last).all(delivered)
     }
 
@@ -318,11 +346,11 @@ impl StreamLedger {
         }
     }
 
-    /// A handler was given a message. Tells whether it was the first to see it.
+    /// The handler at a target was given a message. Tells whether that is the first time.
     ///
     /// # Errors
     /// X2, X10.
-    pub fn seen(&mut self, delivered: &Delivered) -> Result<bool, Failure> {
+    pub fn seen(&mut self, target: usize, delivered: &Delivered) -> Result<bool, Failure> {
         let index = self.index;
         let sequence = delivered.sequence.0;
         let Some(name) = content::read(&delivered.bytes).filter(|name| name.stream == index) else {
@@ -361,37 +389,37 @@ impl StreamLedger {
             delivered.writer
         );
         self.bind("X2", writer, number, sequence)?;
-        if known.delivered {
+        if known.delivered & 1 << target != 0 {
             return Ok(false);
         }
         self.in_front_of_end(writer, number, sequence)?;
         ensure!(
-            sequence == self.delivered + 1,
+            sequence == self.delivered[target] + 1,
             "X1",
-            "stream {index}: {sequence} is the first that is new after {}",
-            self.delivered
+            "stream {index}: {sequence} is the first that is new after {} at target {target}",
+            self.delivered[target]
         );
-        let before = self.writers[writer].delivered;
+        let before = self.writers[writer].delivered[target];
         ensure!(
             number == before + 1,
             "X2",
             "stream {index}: {sequence} is message {number} of writer {writer}, after {before}"
         );
-        self.writers[writer].delivered = number;
-        self.delivered = sequence;
-        self.message(writer, number).expect("found above").delivered = true;
+        self.writers[writer].delivered[target] = number;
+        self.delivered[target] = sequence;
+        self.message(writer, number).expect("found above").delivered |= 1 << target;
         Ok(true)
     }
 
-    /// A handler reports success.
-    pub fn reported(&mut self, upto: u64) {
-        self.reported = self.reported.max(upto);
+    /// The handler at a target reports success.
+    pub fn reported(&mut self, target: usize, upto: u64) {
+        self.reported[target] = self.reported[target].max(upto);
     }
 
-    /// The highest sequence for which a handler reported success.
+    /// Up to where every target's handler reported success.
     #[must_use]
     pub fn success(&self) -> u64 {
-        self.reported
+        self.reported.iter().copied().min().unwrap_or_default()
     }
 
     /// Whether a closed writer may be open again: the source's disk may be one from before it was closed.
@@ -405,7 +433,10 @@ impl StreamLedger {
         self.source_rolled_back = true;
         for writer in &mut self.writers {
             for message in &mut writer.messages {
-                if message.level == Some(Waited::Accepted) && message.told_at >= image && !message.delivered {
+                if message.level == Some(Waited::Accepted)
+                    && message.told_at >= image
+                    && message.delivered == 0
+                {
                     message.level = None;
                     if let Some(sequence) = message.sequence.take() {
                         self.sequences[sequence as usize - 1] = None;
@@ -419,19 +450,19 @@ impl StreamLedger {
     #[must_use]
     pub fn owed(&self) -> Option<String> {
         for (place, writer) in self.writers.iter().enumerate() {
-            let late =
-                writer.messages.iter().position(|message| message.level.is_some() && !message.delivered);
-            if let Some(late) = late {
+            let late = |message: &Message| message.level.is_some() && !self.everywhere(message);
+            if let Some(late) = writer.messages.iter().position(late) {
                 let (number, level) = (late + 1, writer.messages[late].level);
                 return Some(format!(
-                    "stream {}: message {number} of writer {place} was told {level:?} and never delivered; {} of its messages were",
+                    "stream {}: message {number} of writer {place} was told {level:?} and never delivered to everybody; of its messages {:?} were",
                     self.index, writer.delivered
                 ));
             }
         }
-        (self.reported < self.delivered).then(|| {
+        let late = |(reported, delivered): (&u64, &u64)| reported < delivered;
+        self.reported.iter().zip(&self.delivered).any(late).then(|| {
             format!(
-                "stream {}: delivered up to {}, success up to {}",
+                "stream {}: delivered up to {:?}, success up to {:?}",
                 self.index, self.delivered, self.reported
             )
         })
@@ -445,7 +476,7 @@ impl StreamLedger {
         for (place, slot) in self.sequences.iter().enumerate() {
             let sequence = place as u64 + 1;
             ensure!(
-                slot.is_some() || sequence > self.delivered,
+                slot.is_some() || sequence > self.delivered(),
                 "X2",
                 "stream {}: nothing was ever seen at {sequence}",
                 self.index

@@ -1,6 +1,7 @@
 //! What is seen only when several nodes are looked at at the same moment (X15), and how long logs grow (X8).
 
-use wattle_core::id::{GroupId, LogIndex, NodeId};
+use wattle_core::ends::Policy;
+use wattle_core::id::{GroupId, LogIndex, NodeId, Sequence};
 use wattle_core::node::Status;
 use wattle_core::node::command::Refusal;
 use wattle_core::node::status::StreamStatus;
@@ -13,8 +14,8 @@ const ENTRIES_BESIDE: u64 = 5_000;
 /// Entries a message may cost: a descriptor and a completion, a few times over.
 const ENTRIES_PER_MESSAGE: u64 = 10;
 
-/// What a source calls completed, its target has marked on disk (rules F1 and F2). Targets whose disk may have been taken back since
-/// are `forgetful`.
+/// What a source calls completed, as many of its targets have marked on disk as its policy asks for, and what it lets go, all of them (rules F1
+/// and F2). Targets whose disk may have been taken back since are `forgetful`.
 ///
 /// # Errors
 /// X15.
@@ -25,16 +26,32 @@ pub fn completed_is_marked(statuses: &[Status], forgetful: impl Fn(NodeId) -> bo
     };
     for status in statuses {
         let sources = entries(status.node).filter(|entry| entry.source == status.node);
-        for source in sources.filter(|source| !forgetful(source.target)) {
+        for source in sources.filter(|source| !source.targets.iter().any(|target| forgetful(target.node))) {
             let same = |entry: &&StreamStatus| entry.instance == source.instance;
-            let Some(target) = entries(source.target).find(same) else { continue };
+            let marks = source.targets.iter().map(|target| entries(target.node).find(same));
+            let marks: Option<Vec<Sequence>> = marks.map(|own| Some(own?.processed)).collect();
+            let Some(marks) = marks else { continue };
+            let mut seen = marks.clone();
+            seen.sort_unstable_by(|a, b| b.cmp(a));
+            let of = |node: &NodeId| source.targets.iter().position(|target| target.node == *node);
+            let completed = match &source.policy {
+                Policy::All => seen.last(),
+                Policy::Count(count) => seen.get(*count as usize - 1),
+                Policy::Named(named) => named.iter().filter_map(of).map(|place| &marks[place]).min(),
+            };
             ensure!(
-                source.completed <= target.processed,
+                source.completed <= completed.copied().unwrap_or_default(),
                 "X15",
-                "stream {:?}: completed up to {} at its source, while its target has marked up to {} on disk",
+                "stream {:?}: completed up to {} at its source, while its targets have marked up to {marks:?} on disk",
                 source.name,
-                source.completed,
-                target.processed
+                source.completed
+            );
+            ensure!(
+                Some(&source.released) <= seen.last(),
+                "X15",
+                "stream {:?}: the bytes up to {} may go, while its targets have marked up to {marks:?} on disk",
+                source.name,
+                source.released
             );
         }
     }
@@ -114,7 +131,7 @@ pub fn nobody_parted(
 mod tests {
     use super::super::fixture;
     use super::*;
-    use wattle_core::id::{GroupId, LogIndex, ReplicaId, Sequence, SessionEpoch, Term};
+    use wattle_core::id::{GroupId, LogIndex, ReplicaId, SessionEpoch, Term};
     use wattle_core::raft::{Place, RoleName};
 
     fn status(node: u128, processed: u64, completed: u64) -> Status {

@@ -282,7 +282,7 @@ mod planted {
             world.hosts[2].stream_end = None;
             world.seal(1, &["a"]).unwrap();
             let stream = world.mesh(1).stream("words").cloned().unwrap();
-            let (end, origin) = (end((9, 9), (9, 9), &[]), stream.source);
+            let (end, origin) = (end((9, 9), (9, 9), &[]), stream.ends.source);
             let report = crate::mesh::ReportEnd {
                 name: "words".into(),
                 instance: stream.instance,

@@ -114,10 +114,24 @@ impl Stream {
         }
         let full = self.store.bytes() + self.source.unformed + more > common.config.outbox_bytes;
         full.then(|| Refusal::Backpressure {
-            behind: self.other.to_string(),
-            processed: self.source.heard.max(self.head.completed),
+            behind: self.behind(),
+            processed: self.processed_by_all(),
             accepted: self.source.accepted,
         })
+    }
+
+    /// What every target is known to have processed.
+    pub(in crate::stream) fn processed_by_all(&self) -> Sequence {
+        let processed = self.ends.released(|place| self.heard.get(place), |node| self.is_lost(node));
+        processed.max(self.head.released)
+    }
+
+    /// The targets behind which no other is.
+    fn behind(&self) -> String {
+        let least = self.processed_by_all();
+        let targets = self.ends.targets.iter().enumerate();
+        let behind = targets.filter(|(place, node)| self.heard.get(*place) <= least && !self.is_lost(**node));
+        behind.map(|(_, node)| node.to_string()).collect::<Vec<_>>().join(", ")
     }
 
     pub(in crate::stream) fn publish(&mut self, common: &mut Common, now: Now, wish: Wish) {

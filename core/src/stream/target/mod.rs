@@ -1,6 +1,7 @@
-//! The target's side: receive, deliver, mark.
+//! A target's side: receive, deliver, mark.
 
 mod handler;
+mod marks;
 mod receive;
 
 use alloc::collections::VecDeque;
@@ -59,8 +60,6 @@ pub(super) struct Target {
     pub(super) unsaid: bool,
     /// Bytes received since the source was told.
     received_since: u64,
-    /// The last mark told.
-    told_mark: Sequence,
 }
 
 impl Handler {

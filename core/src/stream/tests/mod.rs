@@ -5,5 +5,6 @@ mod limits;
 mod promises;
 mod random;
 mod sealing;
+mod several;
 mod waiting;
 mod world;

@@ -16,15 +16,15 @@ impl StreamLedger {
         }
         let index = self.index;
         ensure!(
-            self.delivered <= end,
+            self.delivered() <= end,
             "X28",
             "stream {index}: sealed at {end}, and {} was handed over",
-            self.delivered
+            self.delivered()
         );
         for (place, writer) in self.writers.iter_mut().enumerate() {
             for (message, number) in writer.messages.iter_mut().zip(1..) {
                 let behind = message.sequence.is_none_or(|sequence| sequence > end);
-                if message.delivered || !behind {
+                if message.delivered != 0 || !behind {
                     continue;
                 }
                 ensure!(
@@ -59,7 +59,7 @@ impl StreamLedger {
             receipt.level
         );
         for number in receipt.first_writer.0..=receipt.last_writer.0 {
-            let Some(message) = self.message(writer, number).filter(|message| !message.delivered) else {
+            let Some(message) = self.message(writer, number).filter(|message| message.delivered == 0) else {
                 continue;
             };
             if message.sequence.is_none_or(|sequence| sequence > end) {

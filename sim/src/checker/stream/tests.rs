@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::{CompletePlan, TargetPlan};
 use wattle_core::id::{AuthorityEpoch, MessageId, Sequence, SessionEpoch, WriterSequence};
 
 const LEN: usize = 40;
@@ -51,11 +52,11 @@ fn an_orderly_stream_passes_and_owes_nothing_once_delivered() {
     ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 3), (1, 3))).unwrap();
     assert!(ledger.owed().is_some());
     for number in 1..=3 {
-        assert_eq!(ledger.seen(&message(number, 0, number, 0)), Ok(true));
+        assert_eq!(ledger.seen(0, &message(number, 0, number, 0)), Ok(true));
     }
-    assert_eq!(ledger.seen(&message(2, 0, 2, 0)), Ok(false), "a repeat is not new");
+    assert_eq!(ledger.seen(0, &message(2, 0, 2, 0)), Ok(false), "a repeat is not new");
     assert!(ledger.owed().is_some(), "no success yet");
-    ledger.reported(3);
+    ledger.reported(0, 3);
     ledger.receipt(2, 0, &mut call, &receipt(Waited::Replicated, (1, 3), (1, 3))).unwrap();
     ledger.receipt(3, 0, &mut call, &receipt(Waited::Completed, (1, 3), (1, 3))).unwrap();
     assert_eq!(ledger.owed(), None);
@@ -64,25 +65,25 @@ fn an_orderly_stream_passes_and_owes_nothing_once_delivered() {
 
 #[test]
 fn losing_doubling_swapping_or_altering_a_message_is_seen() {
-    assert_eq!(broken(ledger(3).seen(&message(2, 0, 1, 0))), "X1", "starts with a gap");
+    assert_eq!(broken(ledger(3).seen(0, &message(2, 0, 1, 0))), "X1", "starts with a gap");
     let begun = || {
         let mut ledger = ledger(3);
-        ledger.seen(&message(1, 0, 1, 0)).unwrap();
+        ledger.seen(0, &message(1, 0, 1, 0)).unwrap();
         ledger
     };
-    assert_eq!(broken(begun().seen(&message(2, 0, 3, 0))), "X2", "a writer's message is missing");
-    assert_eq!(broken(begun().seen(&message(2, 0, 1, 0))), "X2", "a message comes at two sequences");
+    assert_eq!(broken(begun().seen(0, &message(2, 0, 3, 0))), "X2", "a writer's message is missing");
+    assert_eq!(broken(begun().seen(0, &message(2, 0, 1, 0))), "X2", "a message comes at two sequences");
     let mut late = begun();
-    late.seen(&message(2, 0, 2, 0)).unwrap();
+    late.seen(0, &message(2, 0, 2, 0)).unwrap();
     late.sent(1, 1, LEN, 0);
-    assert_eq!(broken(late.seen(&message(2, 1, 1, 0))), "X2", "a sequence bears two messages");
+    assert_eq!(broken(late.seen(0, &message(2, 1, 1, 0))), "X2", "a sequence bears two messages");
     let mut altered = message(3, 0, 3, 0);
     altered.bytes = content::write(Name { stream: 0, writer: 0, number: 3, version: 0 }, LEN + 1);
-    assert_eq!(broken(late.seen(&altered)), "X2", "bytes differ");
-    assert_eq!(broken(late.seen(&message(3, 0, 9, 0))), "X2", "never published");
+    assert_eq!(broken(late.seen(0, &altered)), "X2", "bytes differ");
+    assert_eq!(broken(late.seen(0, &message(3, 0, 9, 0))), "X2", "never published");
     let mut other = message(3, 0, 3, 0);
     other.writer = WriterId(71);
-    assert_eq!(broken(late.seen(&other)), "X2", "another writer's name");
+    assert_eq!(broken(late.seen(0, &other)), "X2", "another writer's name");
 }
 
 #[test]
@@ -90,8 +91,8 @@ fn what_was_refused_must_not_show_up() {
     let mut ledger = ledger(1);
     assert_eq!(ledger.accepted(0), 0);
     ledger.reworded(0, 1, LEN, 1);
-    assert_eq!(broken(ledger.seen(&message(1, 0, 1, 0))), "X10");
-    assert_eq!(broken(ledger.seen(&message(1, 0, 7, content::FORBIDDEN))), "X10");
+    assert_eq!(broken(ledger.seen(0, &message(1, 0, 1, 0))), "X10");
+    assert_eq!(broken(ledger.seen(0, &message(1, 0, 7, content::FORBIDDEN))), "X10");
 }
 
 #[test]
@@ -99,12 +100,12 @@ fn a_promised_sequence_is_kept_and_a_provisional_one_need_not_be() {
     let mut firm = ledger(2);
     firm.receipt(1, 0, &mut asked(1, 2), &receipt(Waited::Accepted, (1, 2), (1, 2))).unwrap();
     firm.sent(1, 1, LEN, 0);
-    assert_eq!(broken(firm.seen(&message(1, 1, 1, 0))), "X2", "sequence 1 was promised to another");
+    assert_eq!(broken(firm.seen(0, &message(1, 1, 1, 0))), "X2", "sequence 1 was promised to another");
     let mut loose = ledger(2);
     let provisional = Receipt { provisional: true, ..receipt(Waited::Accepted, (1, 2), (1, 2)) };
     loose.receipt(1, 0, &mut asked(1, 2), &provisional).unwrap();
     loose.sent(1, 1, LEN, 0);
-    assert_eq!(loose.seen(&message(1, 1, 1, 0)), Ok(true));
+    assert_eq!(loose.seen(0, &message(1, 1, 1, 0)), Ok(true));
     assert!(loose.owed().is_some(), "but both are owed somewhere");
 }
 
@@ -146,7 +147,7 @@ fn sequences_may_be_unknown_only_in_repeats_of_what_was_delivered() {
     ledger.sent(0, 1, LEN, 0);
     let unknown = Receipt { duplicate: true, ..receipt(Waited::Accepted, (1, 1), (0, 0)) };
     assert_eq!(broken(ledger.receipt(2, 0, &mut asked(1, 1), &unknown)), "X4", "not delivered yet");
-    assert_eq!(ledger.seen(&message(1, 0, 1, 0)), Ok(true));
+    assert_eq!(ledger.seen(0, &message(1, 0, 1, 0)), Ok(true));
     ledger.receipt(3, 0, &mut asked(1, 1), &unknown).unwrap();
     let new = Receipt { duplicate: false, ..unknown };
     assert_eq!(broken(ledger.receipt(4, 0, &mut asked(1, 1), &new)), "X4", "no repeat");
@@ -160,10 +161,10 @@ fn a_rolled_back_source_may_lose_what_it_alone_held_and_nothing_else() {
     ledger.receipt(20, 0, &mut asked(3, 3), &receipt(Waited::Accepted, (3, 3), (3, 3))).unwrap();
     ledger.source_rolled_back(15);
     ledger.expects(0, 3).unwrap();
-    assert_eq!(ledger.seen(&message(1, 0, 1, 0)), Ok(true));
+    assert_eq!(ledger.seen(0, &message(1, 0, 1, 0)), Ok(true));
     assert!(ledger.owed().is_some(), "what was replicated is still owed");
-    assert_eq!(ledger.seen(&message(2, 0, 2, 0)), Ok(true));
-    ledger.reported(2);
+    assert_eq!(ledger.seen(0, &message(2, 0, 2, 0)), Ok(true));
+    ledger.reported(0, 2);
     assert_eq!(ledger.owed(), None, "what it alone held is not");
 }
 
@@ -177,7 +178,7 @@ fn half_done() -> StreamLedger {
     ledger.sent(0, 1, LEN, 0);
     ledger.sent(0, 2, LEN, 0);
     ledger.receipt(2, 0, &mut call, &again).unwrap();
-    ledger.seen(&message(1, 0, 1, 0)).unwrap();
+    ledger.seen(0, &message(1, 0, 1, 0)).unwrap();
     ledger
 }
 
@@ -189,10 +190,10 @@ fn what_lies_behind_the_end_of_a_sealed_stream_is_void_and_nothing_else() {
     ledger.sealed(2).unwrap();
     assert_eq!(ledger.void(), 1);
     assert!(ledger.owed().is_some(), "the second is owed");
-    ledger.seen(&message(2, 0, 2, 0)).unwrap();
-    ledger.reported(2);
+    ledger.seen(0, &message(2, 0, 2, 0)).unwrap();
+    ledger.reported(0, 2);
     assert_eq!(ledger.owed(), None, "the third is void");
-    assert_eq!(broken(ledger.seen(&message(3, 0, 3, 0))), "X28");
+    assert_eq!(broken(ledger.seen(0, &message(3, 0, 3, 0))), "X28");
     let mut call = asked(3, 3);
     let late = Receipt { duplicate: true, ..receipt(Waited::Replicated, (3, 3), (3, 3)) };
     ledger.sent(0, 3, LEN, 0);
@@ -200,4 +201,38 @@ fn what_lies_behind_the_end_of_a_sealed_stream_is_void_and_nothing_else() {
     let mut call = asked(3, 3);
     ledger.receipt(3, 0, &mut call, &Receipt { level: Waited::Accepted, ..late }).unwrap();
     assert_eq!((ledger.void(), ledger.owed()), (1, None), "it does not know better, and that is void, too");
+}
+
+#[test]
+fn each_target_sees_everything_once_and_completed_is_what_the_policy_says() {
+    let mut plan = crate::plan::Plan::generate(1);
+    let stream = &mut plan.streams[0];
+    let more = |node| TargetPlan { node, handler: stream.handler.clone() };
+    (stream.target, stream.more, stream.complete) = (1, vec![more(2), more(3)], CompletePlan::Count(2));
+    let mut ledger = ledger(2).to(stream);
+    let mut call = asked(1, 2);
+    ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 2), (1, 2))).unwrap();
+    for target in [0, 2] {
+        for number in 1..=2 {
+            assert_eq!(ledger.seen(target, &message(number, 0, number, 0)), Ok(true));
+        }
+        ledger.reported(target, 2);
+    }
+    assert_eq!(ledger.seen(0, &message(2, 0, 2, 0)), Ok(false));
+    assert!(ledger.owed().unwrap().contains("[2, 0, 2]"), "{:?}", ledger.owed());
+    let completed = receipt(Waited::Completed, (1, 2), (1, 2));
+    ledger.receipt(1, 0, &mut call, &completed).unwrap();
+    assert_eq!(broken(ledger.seen(1, &message(2, 0, 2, 0))), "X1", "the third target begins with a gap");
+    stream.complete = CompletePlan::Named(vec![1, 2]);
+    let mut ledger = super::StreamLedger::new(0, &[WriterId(70)]).to(stream);
+    (1..=2).for_each(|number| ledger.sent(0, number, LEN, 0));
+    for target in [0, 2] {
+        (1..=2).for_each(|at| assert_eq!(ledger.seen(target, &message(at, 0, at, 0)), Ok(true)));
+        ledger.reported(target, 2);
+    }
+    assert_eq!(
+        broken(ledger.receipt(1, 0, &mut asked(1, 2), &completed)),
+        "X4",
+        "node 2 has processed nothing"
+    );
 }
