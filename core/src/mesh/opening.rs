@@ -115,13 +115,13 @@ pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
 }
 
 /// By whom a message must be processed, as it is stored.
-pub(super) fn policy_out(policy: &Policy) -> proto::StreamPolicy {
+pub(super) fn policy_out(policy: &Policy) -> Option<proto::StreamPolicy> {
     let (count, named) = match policy {
-        Policy::All => (0, Vec::new()),
+        Policy::All => return None,
         Policy::Count(count) => (*count, Vec::new()),
         Policy::Named(named) => (0, nodes_out(named)),
     };
-    proto::StreamPolicy { count, named }
+    Some(proto::StreamPolicy { count, named })
 }
 
 /// The ends of a stream as it is stored.

@@ -194,7 +194,7 @@ pub(super) fn stream_out(stream: &Stream) -> proto::Stream {
         instance: id_bytes(stream.instance.to_bytes()),
         source: id_bytes(stream.ends.source.to_bytes()),
         targets: nodes_out(&stream.ends.targets),
-        policy: Some(policy_out(&stream.ends.policy)),
+        policy: policy_out(&stream.ends.policy),
         opened: stream.opened.0,
         index: stream.index.0,
         seal: stream.seal.as_deref().map(seal_out),

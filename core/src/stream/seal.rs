@@ -71,6 +71,10 @@ impl Stream {
             // What appends wait for is named by a log that is gone on from no more; whoever goes on sends its own.
             self.wanted.clear();
             self.starved = false;
+            if self.peers.len() > 1 {
+                // That may have come already.
+                common.emit(Output::OfferAgain { instance: self.instance });
+            }
             if self.sourceless() {
                 self.held = Held::default();
             }
