@@ -133,6 +133,7 @@ marks! {
         AmnesiaProven: "a replica learned from a peer that its disk is older than it thinks";
         OfferProposed: "a leader proposed what a stream's source offered";
         OfferedAnew: "a source offered again what its leader had not answered";
+        OfferTakenUnseen: "what a source had offered was taken and released before it saw that";
         OfferWaitsForBytes: "what was offered waited for its bytes";
         BytesOfAnother: "bytes came from another holder than the source";
         MarkUnanswered: "a leader did not answer to a mark";

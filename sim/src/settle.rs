@@ -112,6 +112,9 @@ impl<M: Machine> World<M> {
             checked = checked.and_then(|()| self.books.recoveries.seen(node, &status, synced, whose, held));
             for stream in &status.streams {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
+                if stream.targets.len() > 1 {
+                    self.books.logs.several_vote(stream.instance.into());
+                }
                 let known = Some(stream.instance);
                 let index = self.books.streams.iter().position(|ledger| ledger.instance() == known);
                 if let Some((index, sealed)) = index.zip(stream.seal.as_ref()) {

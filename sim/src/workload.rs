@@ -344,8 +344,8 @@ impl Workload {
         let sealer = self.sealer.iter().filter_map(|sealer| sealer.owed().map(|what| (Owed::Recovery, what)));
         let publishers = self.publishers.iter();
         let publishers = publishers.filter_map(|p| p.owed().map(|what| (Owed::Stream(p.stream()), what)));
-        let handlers = self.handlers.iter().enumerate();
-        let handlers = handlers.filter_map(|(stream, h)| h.owed().map(|what| (Owed::Stream(stream), what)));
+        let handlers = self.handlers.iter();
+        let handlers = handlers.filter_map(|h| h.owed().map(|what| (Owed::Stream(h.stream()), what)));
         let senders = self.senders.iter();
         let senders = senders.filter_map(|s| s.owed().map(|what| (Owed::Mesh { at: s.node() }, what)));
         let processors = self.processors.iter();

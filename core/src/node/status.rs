@@ -186,7 +186,7 @@ pub struct StreamStatus {
     /// Who is known to hold everything up to `replicated`, in its present start: a node that is away is not named, nor one that came
     /// back on an older disk.
     pub holders: Vec<NodeId>,
-    /// At a target, processed by it; elsewhere, by every target.
+    /// At a target, processed by it; at the source, by as many targets as the policy asks for.
     pub processed: Sequence,
     /// The policy is met and a committed entry says so.
     pub completed: Sequence,

@@ -65,7 +65,8 @@ impl Stream {
             status.accepted = self.source.accepted.max(self.head.taken);
             status.replicated = self.source.replicated.max(self.head.completed);
             // A source whose disk was rolled back hears of more than it holds, until it has copied its log back.
-            status.processed = self.processed_by_all().min(self.head.taken).max(self.head.released);
+            let processed = self.ends.completed(|place| self.heard.get(place), |node| self.is_lost(node));
+            status.processed = processed.min(self.head.taken).max(self.head.completed);
             status.outbox_bytes = self.store.bytes();
         } else {
             status.accepted = self.head.taken;

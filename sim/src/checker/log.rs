@@ -98,6 +98,8 @@ pub struct Logs {
     unjudged: BTreeSet<(usize, GroupId)>,
     /// Replicas whose own disks say that they were told what they lost.
     told_on_disk: BTreeSet<(usize, GroupId)>,
+    /// Groups of streams in which several vote.
+    several: BTreeSet<GroupId>,
     /// Groups in which a replica that had lost something counted once: anything may come of that, for ever.
     doubtful: BTreeSet<GroupId>,
     /// Groups that some were told to go on in without the others: they have two histories.
@@ -276,9 +278,17 @@ impl Logs {
         }
     }
 
-    /// A replica that lost something counts, and nobody told it so. In the group of a stream one member votes, and asks the other first: so
-    /// the other, whose disk was never taken back, does not hold more.
+    /// Several vote in the group of a stream: whoever starts anew asks as many as could elect it, as in the control group, not all.
+    pub fn several_vote(&mut self, group: GroupId) {
+        self.several.insert(group);
+    }
+
+    /// A replica that lost something counts, and nobody told it so. In the group of a stream with one target one member votes, and asks the other
+    /// first: so the other, whose disk was never taken back, does not hold more.
     fn could_not_be_told(&self, node: usize, group: GroupId) -> Checked {
+        if self.several.contains(&group) {
+            return Ok(());
+        }
         let Some(seen) = self.seen.get(&(node, group)).filter(|_| group != GroupId::CONTROL) else {
             return Ok(());
         };

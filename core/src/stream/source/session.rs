@@ -249,13 +249,32 @@ impl Stream {
         self.restart_senders(common, now);
     }
 
+    /// What was offered under the current session, whose numbers are final, and lies below the state that replaced the log: it was taken, and all targets
+    /// are past it, though this member did not live through that.
+    fn pass_outbox(&mut self, common: &mut Common) {
+        let passed = |slot: &u64| self.store.get(*slot).is_some_and(|kept| kept.last() <= self.head.taken);
+        let passed: Vec<u64> = self.store.outbox.iter().copied().take_while(passed).collect();
+        for slot in passed {
+            sometimes!(OfferTakenUnseen);
+            let Some(kept) = self.discard(common, slot) else { continue };
+            self.source.places.hand_on(&kept.batch, &self.head.writers);
+            self.released_unseen(common, kept);
+        }
+    }
+
     /// The log was replaced by a member's state.
     pub(in crate::stream) fn session_passed(&mut self, common: &mut Common, now: Now) {
-        self.source.current = self.head.boot == common.boot;
+        let before = core::mem::replace(&mut self.source.current, self.head.boot == common.boot);
         sometimes!(LogReplacedByState);
-        self.source.session_proposed = false;
+        self.propose_again();
         self.source.told_completed = self.head.completed;
         self.source.told_released = self.head.released;
+        match (before, self.source.current) {
+            (true, true) => self.pass_outbox(common),
+            // Its entry lies below the state.
+            (false, true) => self.session_current(common, now),
+            _ => {}
+        }
         self.pump_source(common, now);
     }
 }

@@ -315,7 +315,8 @@ impl Stream {
         let from = attaching.presented.map_or(self.target.mark, |position| position.sequence);
         let sealed = self.seal.as_ref().filter(|_| self.sourceless()).and_then(|seal| seal.sequence);
         let answered = leader.filter(|leader| leader.confirmed && leader.answer >= attaching.question);
-        let own = Some(self.head.taken).filter(|_| self.lead.is_some() && self.knows_end());
+        let own = self.lead.is_some() && self.seal.is_none() && self.knows_end();
+        let own = own.then_some(self.head.taken);
         let end = answered.map(|leader| leader.taken).or(sealed).or(own).unwrap_or(Sequence(u64::MAX));
         let above = attaching.presented.is_some()
             && from > self.head.taken
