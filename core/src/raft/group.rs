@@ -91,6 +91,9 @@ pub(super) struct Group {
     pub(super) history: u64,
     /// Handed to the owner.
     pub(super) applied: LogIndex,
+    /// The owner of a stream let go of what entries up to here refer to, though the log may not be cut within a run that is only stored: whoever lacks
+    /// one of them needs the state (rule B1).
+    pub(super) let_go: LogIndex,
     pub(super) role: Role,
     pub(super) standing: Standing,
     /// What the others vouched for, by node.
@@ -178,6 +181,7 @@ impl Group {
             once_committed: base.index,
             history: 0,
             applied: base.index,
+            let_go: LogIndex(0),
             role: Role::Follower { led: false },
             standing: Standing::Sound,
             marks: SortedMap::new(),

@@ -263,7 +263,8 @@ impl Group {
     ) -> Option<(Place, Entries)> {
         let Role::Leader(leading) = &mut self.role else { return None };
         let progress = leading.progress.at_mut(place)?;
-        let (base, node, next) = (self.log.base().index, progress.member.node, progress.next);
+        let base = self.log.base().index.max(self.let_go);
+        let (node, next) = (progress.member.node, progress.next);
         if next <= base {
             if context.planted.strikes(Bug::CutLogNotSent, || last == base) {
                 return None;
@@ -302,7 +303,8 @@ impl Group {
         (previous, entries): (Place, Entries),
     ) {
         // What a stream's leader sends is durable: it is the source almost always, and must not send what it has not on disk.
-        let durably = self.id != GroupId::CONTROL || self.is_only_voter(context.own);
+        let of_stream = context.config.of_streams && self.id != GroupId::CONTROL;
+        let durably = of_stream || self.is_only_voter(context.own);
         let Role::Leader(leading) = &mut self.role else { return };
         let Some(progress) = leading.progress.at_mut(place) else { return };
         leading.next_number += 1;

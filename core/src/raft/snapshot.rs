@@ -23,7 +23,7 @@ use super::message::{Body, Place, Snapshot};
 use super::progress::Progress;
 use super::roles::Role;
 use crate::configuration::{Configuration, Member};
-use crate::id::{LogIndex, NodeId};
+use crate::id::{GroupId, LogIndex, NodeId};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
@@ -122,6 +122,13 @@ impl Sending {
 }
 
 impl Group {
+    /// The owner's state up to `upto` is written. That of the control group holds all there is; entries of a stream refer to bytes, which are gone.
+    pub(super) fn lets_go(&mut self, upto: LogIndex) {
+        if self.id != GroupId::CONTROL {
+            self.let_go = self.let_go.max(upto);
+        }
+    }
+
     /// The owner gives its state, for a member that needs it.
     pub(super) fn send_snapshot(
         &mut self,

@@ -316,10 +316,12 @@ impl Stream {
 
     /// Who asked for the payload in a slot, and waits for it to be loaded.
     fn asked_for(&mut self, slot: u64) -> Vec<NodeId> {
-        self.answering
-            .extract_if((slot, NodeId(0))..=(slot, NodeId(u128::MAX)), |_| true)
-            .map(|(_, node)| node)
-            .collect()
+        let asked = self.answering.range((slot, NodeId(0))..=(slot, NodeId(u128::MAX)));
+        let asked: Vec<NodeId> = asked.map(|&(_, node)| node).collect();
+        for &node in &asked {
+            self.answering.remove(&(slot, node));
+        }
+        asked
     }
 
     /// Makes sure that what is owed is said again if nothing comes.

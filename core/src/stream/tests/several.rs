@@ -329,7 +329,7 @@ fn all_targets_are_handed_everything_and_completed_follows_the_policy() {
     let status = world.status(SOURCE);
     assert_eq!(
         (status.completed, status.released, status.processed),
-        (Sequence(10), Sequence(0), Sequence(0))
+        (Sequence(10), Sequence(0), Sequence(10))
     );
     let targets: Vec<u64> = status.targets.iter().map(|target| target.processed.0).collect();
     assert_eq!(targets, [10, 10, 0]);
