@@ -487,6 +487,7 @@ marks! {
         FencedNotReady: "a replica was fenced and could not say yet where its log ends";
         FenceWithdrawn: "a recovery was withdrawn, and its group went on as before";
         StreamSealMoved: "a stream whose group lost its quorum came closer to its seal";
+        FounderBeyondEnd: "the log that a sealed stream was to go on from had become longer than it was said to be";
         StreamEndNotKnown: "a survivor could not say yet where its log of a stream ends";
         StreamSettled: "whoever founded a stream's group anew knew its last message";
         SealedOut: "a member found that others go on with its stream without it";
@@ -498,6 +499,7 @@ marks! {
         OfferedBehindGap: "a source heard that what it had offered began behind a gap";
         OfferedAgain: "what was offered was in the log already, or of a session that was over";
         OfferDoesNotContinue: "what was offered did not continue its writers";
+        AuthorityAwaited: "a handler's position was given under an authority its node did not know yet";
         PositionAboveSealMet: "a handler stood above the end at which its authority was sealed";
         PositionOfOldAuthority: "a handler went on with a position of before a seal";
         EraEntered: "a replica went on under a recovery";

@@ -25,7 +25,7 @@ async fn an_evicted_node_stops_serving_and_comes_back_with_a_new_token() {
     assert_eq!((code, text.contains("\"epoch\":1")), (0, true), "{text}{error}");
     let text = until(root, &["status", "--node", "a"], |text| text.contains("Mesh epoch 1")).await;
     assert!(text.contains("former members: c (evicted, epoch 1)"), "{text}");
-    assert!(text.contains("stream words needs a seal"), "{text}");
+    assert!(text.contains("stream words needs its target to join again"), "{text}");
 
     c.spawn();
     c.ready().await;

@@ -59,6 +59,10 @@ async fn a_target_goes_on_without_its_source_and_the_source_keeps_what_is_void()
         text.contains("\"orphaned\":2")
     })
     .await;
+    // Void messages are nothing that is there already.
+    let (code, _, error) = publish("void", 2, "accepted");
+    assert_eq!(code, 1, "{error}");
+    assert!(error.contains("this node is shut out of it"), "{error}");
     let (code, _, error) = publish("late", 1, "accepted");
     assert_eq!(code, 1, "{error}");
     assert!(error.contains("this node is shut out of it"), "{error}");

@@ -19,6 +19,7 @@ fn plan(seed: u64) -> Plan {
     plan.disk.capacity = plan.disk.capacity.max(64 << 20);
     // Its mesh is led by the first node for ever, never stops, and tells nobody anything.
     plan.forsaken = None;
+    plan.seal = None;
     plan.updates = None;
     plan.departures.clear();
     plan.stops.clear();

@@ -92,6 +92,8 @@ pub enum Body {
         name: String,
         /// Their names or ids.
         lost: Vec<String>,
+        /// The stream's life, if the origin knew it.
+        instance: Option<StreamInstance>,
         /// Those of them that the origin knew, and that no path had led to for a while.
         missed: Vec<NodeId>,
     },

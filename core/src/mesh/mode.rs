@@ -147,8 +147,11 @@ impl Mesh {
         shown && !self.control.is_led(self.own, &self.judgement)
     }
 
-    /// What the log is to say of a request, for the mode forbids some.
-    pub(super) fn unless_forbidden(&self, request: Request, body: Body) -> Body {
+    /// What the log is to say of a request, for the mode forbids some, and whoever is reached here was missed elsewhere, or some time ago.
+    pub(super) fn unless_forbidden(&self, request: Request, mut body: Body) -> Body {
+        if let Body::SealStream { missed, .. } = &mut body {
+            missed.retain(|&node| !self.judgement.reaches(node));
+        }
         let changes = match &body {
             Body::Open { .. }
             | Body::Close { .. }

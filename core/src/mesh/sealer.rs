@@ -58,8 +58,9 @@ impl Mesh {
             return self.reply(request, Err(refusal.into()));
         }
         let hold = self.config.mode_hold;
+        let instance = self.stream(&name).map(|stream| stream.instance);
         let missed = named.into_iter().filter(|&node| self.judgement.misses_for(node, hold, now)).collect();
-        self.on_client_request(now, request, Body::SealStream { name, lost, missed });
+        self.on_client_request(now, request, Body::SealStream { name, lost, instance, missed });
     }
 
     /// What a client that asked for a seal is told.
@@ -72,13 +73,12 @@ impl Mesh {
     /// A seal began, or came further.
     pub(super) fn seal_changed(&mut self, now: Now, name: &str) {
         rare!(StreamSealMoved);
+        let Some(stream) = self.state.streams.get(name).cloned() else { return };
         // A start must know it before its replica hears anything.
-        if !self.planted.has(Bug::SealNotWritten) {
+        if self.has_part(&stream) && !self.planted.has(Bug::SealNotWritten) {
             self.store_state();
         }
-        if let Some(stream) = self.state.streams.get(name).cloned() {
-            self.announce_seal(&stream);
-        }
+        self.announce_seal(&stream);
         self.arm_seals(now);
     }
 
@@ -87,7 +87,7 @@ impl Mesh {
         let (Some(seal), Some(sealed)) = (&stream.seal, stream.sealed()) else { return };
         let instance = stream.instance;
         self.outputs.push_back(Output::StreamSealed { instance, sealed: sealed.clone() });
-        if !stream.ends.has(self.own) {
+        if !self.has_part(stream) {
             return;
         }
         let (authority, lost) = (seal.authority, seal.lost.clone());
@@ -112,6 +112,10 @@ impl Mesh {
         } else {
             self.sealer.owed.remove(&instance);
         }
+    }
+
+    fn has_part(&self, stream: &Stream) -> bool {
+        stream.group().members().any(|member| member == self.own)
     }
 
     fn arm_seals(&mut self, now: Now) {
@@ -207,7 +211,7 @@ impl Mesh {
     pub(super) fn check_seals(&self) {
         let ends_here = |name: &String| {
             let stream = self.state.streams.get(name);
-            stream.is_none_or(|stream| stream.ends.has(self.own))
+            stream.is_none_or(|stream| self.has_part(stream))
         };
         assert!(self.sealer.owed.values().all(ends_here), "M71: a word is owed for a stream of others");
         let armed = self.sealer.owed.is_empty() || self.sealer.again.is_some();

@@ -42,7 +42,7 @@ pub(super) struct StreamGroup {
 }
 
 impl StreamGroup {
-    fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+    pub(super) fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.voters.iter().chain(&self.learners).copied()
     }
 }
@@ -210,11 +210,12 @@ impl State {
     }
 
     /// Members of a stream's group are lost for good: the first entry of a seal, or one more of the lost. Whoever asks says whom of them it misses: that
-    /// a member is lost is nothing the log can know, and who was asked may not know the stream yet.
+    /// a member is lost is nothing the log can know, and who was asked may not know the stream yet, or an earlier life of it.
     pub(super) fn seal_stream(
         &mut self,
         name: &str,
         lost: &[String],
+        judged: Option<StreamInstance>,
         missed: &[NodeId],
     ) -> Result<Effect, Refusal> {
         let nodes = self.named_lost(name, lost)?;
@@ -223,9 +224,9 @@ impl State {
         let (group, instance, before) = (stream.group(), stream.instance, stream.bytes());
         let next = seal_without(stream.seal.as_deref(), &group, &nodes, &lost.join(", "), planted)?;
         let Some(next) = next else { return Ok(Effect::Sealed { instance, changed: false }) };
-        let present = |node: &NodeId| {
-            !stream.lost().contains(node) && self.members.contains_key(node) && !missed.contains(node)
-        };
+        let missed = |node: &NodeId| judged == Some(instance) && missed.contains(node);
+        let present =
+            |node: &NodeId| !stream.lost().contains(node) && self.members.contains_key(node) && !missed(node);
         if let Some((_, name)) = nodes.iter().zip(lost).find(|(node, _)| present(node)) {
             return Err(SealRefusal::NotMissed(name.clone()).into());
         }
@@ -436,15 +437,30 @@ pub(super) fn settle_in(settled: proto::SettleEnd) -> Result<SettleEnd, Malforme
     })
 }
 
-pub(super) fn begin_out(name: &str, lost: &[String], missed: &[NodeId]) -> proto::SealStream {
-    proto::SealStream { name: name.into(), lost: lost.to_vec(), missed: nodes_out(missed) }
+pub(super) fn begin_out(
+    name: &str,
+    lost: &[String],
+    instance: Option<StreamInstance>,
+    missed: &[NodeId],
+) -> proto::SealStream {
+    proto::SealStream {
+        name: name.into(),
+        lost: lost.to_vec(),
+        missed: nodes_out(missed),
+        instance: instance.map(|instance| id_bytes(instance.to_bytes())).unwrap_or_default(),
+    }
 }
 
 pub(super) fn begin_in(begin: proto::SealStream) -> Result<Body, Malformed> {
     if begin.lost.len() > SEAL_MEMBERS_MAX || begin.missed.len() > begin.lost.len() {
         return Err(Malformed("too many are lost"));
     }
+    let instance = StreamInstance::from_slice(&begin.instance);
+    if instance.is_none() && !begin.instance.is_empty() {
+        return Err(Malformed("stream instance"));
+    }
     Ok(Body::SealStream {
+        instance,
         name: wire::text(begin.name, wire::TEXT_MAX)?,
         lost: begin
             .lost

@@ -372,7 +372,9 @@ impl State {
                 }
                 None => Err(Refusal::UnknownStream(name.clone())),
             },
-            Body::SealStream { name, lost, missed } => self.seal_stream(name, lost, missed),
+            Body::SealStream { name, lost, instance, missed } => {
+                self.seal_stream(name, lost, *instance, missed)
+            }
             Body::ReportEnd(report) => self.report_end(entry.origin, report),
             Body::SettleEnd(settled) => self.settle_end(entry.origin, settled),
             Body::Describe { node, described } => self.describe(entry.origin, *node, described),

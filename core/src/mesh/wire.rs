@@ -350,7 +350,9 @@ fn body_out(body: &Body) -> proto::Body {
             Kind::Open(opening::open_out(name, source, targets, policy))
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
-        Body::SealStream { name, lost, missed } => Kind::SealStream(sealing::begin_out(name, lost, missed)),
+        Body::SealStream { name, lost, instance, missed } => {
+            Kind::SealStream(sealing::begin_out(name, lost, *instance, missed))
+        }
         Body::ReportEnd(report) => Kind::ReportEnd(sealing::report_out(report)),
         Body::SettleEnd(settled) => Kind::SettleEnd(sealing::settle_out(settled)),
         Body::Describe { node, described } => Kind::Describe(describe_out(*node, described)),

@@ -339,6 +339,7 @@ impl Node {
             O::FenceStream { instance, authority, lost } => self.fence_stream(instance, authority, lost),
             O::FoundStream { instance, authority, above, holds, survivors } => {
                 let founding = founding(authority.0, above, holds, survivors);
+                let founding = raft::Founding { ends: true, ..founding };
                 self.groups.handle(now, raft::Input::Found { group: instance.into(), founding });
             }
             O::StreamClosed { instance, .. } => {
@@ -430,7 +431,7 @@ impl Node {
         let now = self.now;
         let own = self.config.identity.node;
         let group = GroupId::from(instance);
-        let member = |node| Member { node, replica: raft::founding_replica(group, node) };
+        let member = |node| Member { node, replica: raft::founding_replica(node) };
         let members = |nodes: Vec<NodeId>| nodes.into_iter().map(member).collect();
         let founding = Configuration::simple(members(ends.voters()), members(ends.learners()));
         let takes_part = ends.has(own);

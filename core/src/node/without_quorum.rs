@@ -87,7 +87,7 @@ impl Node {
 
 pub(super) fn founding(era: u64, above: Term, holds: LogPlace, survivors: Vec<NodeId>) -> raft::Founding {
     let LogPlace { index, term, chain } = holds;
-    raft::Founding { era, above, holds: raft::Place { index, term, chain }, survivors }
+    raft::Founding { era, above, holds: raft::Place { index, term, chain }, ends: false, survivors }
 }
 
 fn place(place: raft::Place) -> LogPlace {

@@ -534,7 +534,7 @@ impl Group {
         }
     }
 
-    fn halt(&mut self, context: &mut Context<'_>, reason: String, alone: bool) {
+    pub(super) fn halt(&mut self, context: &mut Context<'_>, reason: String, alone: bool) {
         sometimes!(GroupStopped, !alone);
         rare!(StoppedAlone, alone);
         self.standing = Standing::Stopped(Box::new(Stopped { reason: reason.clone(), alone }));

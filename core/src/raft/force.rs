@@ -60,6 +60,8 @@ pub struct Founding {
     pub above: Term,
     /// A survivor knows that this is committed: the founder's log must hold it.
     pub holds: Place,
+    /// That was the end of the founder's log, and others were told so: it must be still.
+    pub ends: bool,
     /// Who goes on.
     pub survivors: Vec<NodeId>,
 }
@@ -209,6 +211,18 @@ impl Group {
     /// Goes on as the only voter, above every term heard.
     pub(super) fn found(&mut self, context: &mut Context<'_>, founding: &Founding) {
         let era = founding.era;
+        if founding.ends
+            && self.era != era
+            && self.end(context).is_ok()
+            && self.log.last().index > founding.holds.index
+        {
+            rare!(FounderBeyondEnd);
+            let at = founding.holds.index;
+            let reason = format!(
+                "its log was to end at entry {at} and goes on behind it: its disk was taken back to before it was shut off, and it heard more since"
+            );
+            self.halt(context, reason, false);
+        }
         let refused = self.bars_founding(context, founding);
         let done = match refused {
             _ if self.era == era => Ok(None),

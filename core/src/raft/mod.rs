@@ -577,10 +577,11 @@ pub struct GroupPlace {
     pub last: Place,
 }
 
-/// The replica id of a founder: derived, so that all founders of a group agree on each other's without talking.
+/// The replica id of a founder: derived, so that all founders of a group agree on each other's without talking. It is the same in all groups that a node
+/// founds, so that groups of the same members keep one configuration between them.
 #[must_use]
-pub fn founding_replica(group: GroupId, node: NodeId) -> ReplicaId {
-    let digest = crate::digest::Digest::of_bytes(&[group.to_bytes(), node.to_bytes()].concat());
+pub fn founding_replica(node: NodeId) -> ReplicaId {
+    let digest = crate::digest::Digest::of_bytes(&node.to_bytes());
     let mut id = [0; 16];
     id.copy_from_slice(&digest.0[..16]);
     ReplicaId(u128::from_be_bytes(id))

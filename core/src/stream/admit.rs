@@ -51,7 +51,10 @@ impl Stream {
         if common.planted.has(Bug::DescriptorWithoutPayload) {
             return true;
         }
-        self.want(common, now, batch.identity, batch.bytes());
+        // Of what the lost sent nobody is left who has the bytes.
+        if !self.alone() {
+            self.want(common, now, batch.identity, batch.bytes());
+        }
         false
     }
 

@@ -43,6 +43,11 @@ impl Stream {
         !self.shut_out && self.part == Part::Target && self.is_lost(self.ends.source)
     }
 
+    /// Whether all others are lost, and this one goes on without them.
+    pub(super) fn alone(&self) -> bool {
+        !self.shut_out && self.seal.is_some() && self.peers.iter().all(|peer| self.is_lost(peer.node))
+    }
+
     /// Whether a member was named lost.
     pub(super) fn is_lost(&self, node: NodeId) -> bool {
         self.seal.as_ref().is_some_and(|seal| seal.lost.contains(&node))
@@ -156,17 +161,17 @@ impl Stream {
 
     /// Why a handler cannot go on from a position of its own, as far as that is known at once.
     pub(super) fn refused_position(&self, common: &Common, position: Position) -> Option<Refusal> {
-        let authority = self.authority();
         if position.instance != self.instance {
             let what = format!("it is of stream {}, this one is {}", position.instance, self.instance);
             return Some(Refusal::ForeignPosition(what));
         }
-        if position.authority > authority && position.sequence > Sequence(0) {
-            let what = format!("it was given under authority {}, now it is {authority}", position.authority);
-            return Some(Refusal::ForeignPosition(what));
-        }
         let above = self.above_seal(common, position);
         above.or_else(|| self.below_what_is_kept(position.sequence).map(Refusal::ForeignPosition))
+    }
+
+    /// Whether a position was given under an authority of which this member does not know: its disk was taken back, or it is yet to hear of a seal.
+    pub(super) fn ahead_of_authority(&self, position: Position) -> bool {
+        position.authority > self.authority() && position.sequence > Sequence(0)
     }
 
     /// The refusal of a position above the end at which its authority was sealed (rule D4).

@@ -168,7 +168,8 @@ impl Streams {
     #[must_use]
     pub fn awaits(&self, instance: StreamInstance, entry: Option<&[u8]>) -> bool {
         let Some(stream) = self.streams.get(&instance) else { return true };
-        if stream.part == Part::Unknown || stream.stopped.is_some() {
+        // Of what the lost said nothing is waited for.
+        if stream.part == Part::Unknown || stream.stopped.is_some() || stream.alone() {
             return true;
         }
         match entry {

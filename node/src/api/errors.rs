@@ -126,7 +126,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             (Code::InvalidArgument, Reason::NotSealed, "`wattle stream list` shows source and target")
         }
         Refusal::Seal(SealRefusal::LostReachable(_)) => (Code::FailedPrecondition, Reason::LostReachable, ""),
-        Refusal::Seal(SealRefusal::NotMissed(_)) => (Code::Unavailable, Reason::LostReachable, ""),
+        Refusal::Seal(SealRefusal::NotMissed(_)) => (Code::Unavailable, Reason::NotMissed, ""),
         Refusal::Seal(SealRefusal::Quorum(_)) => (Code::FailedPrecondition, Reason::QuorumLives, ""),
         Refusal::Seal(SealRefusal::NobodyLeft) => (Code::FailedPrecondition, Reason::NotSealed, ""),
         Refusal::SealedOut(_) => (

@@ -285,14 +285,14 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
             warnings.push(format!("stream {} stopped on this node: {why}", stream.name));
         }
         if !stream.gone.is_empty() && stream.seal.is_none() {
-            warnings.push(format!(
-                "stream {} needs a seal (`wattle stream seal`), or to be closed: {} no member any more",
-                stream.name,
-                match stream.gone.len() {
-                    1 => format!("{} is", names.list(&stream.gone)),
-                    _ => format!("{} are", names.list(&stream.gone)),
-                }
-            ));
+            let needs = match stream.gone.contains(&stream.source) {
+                true if stream.gone.len() == 1 => "a seal (`wattle stream seal`), or to be closed",
+                true => "to be closed",
+                false => "its target to join again, or to be closed",
+            };
+            let verb = if stream.gone.len() == 1 { "is" } else { "are" };
+            let gone = names.list(&stream.gone);
+            warnings.push(format!("stream {} needs {needs}: {gone} {verb} no member any more", stream.name));
         }
     }
     warnings
@@ -457,14 +457,15 @@ mod tests {
         mesh.former = vec![FormerMember { node: id(3), name: "c".to_owned(), epoch: 2, left: false }];
         let gone = vec![id(3)];
         mesh.streams = vec![StreamStatus { name: "words".to_owned(), gone, ..StreamStatus::default() }];
-        let text = text(&mesh);
-        assert!(text.contains("Mesh epoch 2; former members: c (evicted, epoch 2)."), "{text}");
-        assert!(
-            text.contains(
-                "stream words needs a seal (`wattle stream seal`), or to be closed: c is no member any more"
-            ),
-            "{text}"
-        );
+        let told = text(&mesh);
+        assert!(told.contains("Mesh epoch 2; former members: c (evicted, epoch 2)."), "{told}");
+        let what = "stream words needs its target to join again, or to be closed: c is no member any more";
+        assert!(told.contains(what), "{told}");
+        mesh.streams[0].source = id(3);
+        let told = text(&mesh);
+        let what =
+            "stream words needs a seal (`wattle stream seal`), or to be closed: c is no member any more";
+        assert!(told.contains(what), "{told}");
         let parted = MeshStatus {
             name: "x".to_owned(),
             node: id(1),

@@ -43,7 +43,10 @@ fn state(stream: &StreamStatus) -> String {
         None if stream.seal.is_some() => {
             format!("sealed at {}", stream.seal.as_ref().and_then(|seal| seal.sequence).unwrap_or_default())
         }
-        None if !stream.gone.is_empty() => "needs a seal: an end is no member any more".to_owned(),
+        None if stream.gone.contains(&stream.source) => {
+            "needs a seal: the source is no member any more".to_owned()
+        }
+        None if !stream.gone.is_empty() => "the target is no member any more".to_owned(),
         None if !stream.local => "figures are at its ends".to_owned(),
         None if stream.waiting_for.is_empty() => "up to date".to_owned(),
         None => format!("waiting: {}", stream.waiting_for.join("; ")),

@@ -150,13 +150,27 @@ fn who_was_not_missed_for_a_while_is_not_lost() {
 }
 
 #[test]
-fn who_did_not_know_the_stream_when_it_was_asked_misses_nobody() {
-    let (world, _) = bereaved();
+fn whom_the_leader_reaches_is_not_lost_whoever_missed_it() {
+    let (mut world, _) = bereaved();
+    let a = world.id(0);
+    world.hosts[1].unreached.retain(|&node| node != a);
+    world.inbox.push_back((1, Input::RoutesChanged));
+    world.pump();
+    world.pass(Span::secs(1));
+    assert_eq!(world.seal(2, &["a"]), Err(Refusal::Seal(SealRefusal::NotMissed("a".into()))));
+}
+
+#[test]
+fn who_judged_without_the_stream_or_an_earlier_life_of_it_misses_nobody() {
+    let (world, instance) = bereaved();
     let mut state = world.mesh(1).state.clone();
-    let refused = state.seal_stream("words", &["a".into()], &[]).unwrap_err();
-    assert_eq!(refused, Refusal::Seal(SealRefusal::NotMissed("a".into())));
-    assert_eq!(state.streams["words"].sealed(), None);
-    let done = state.seal_stream("words", &["a".into()], &[world.id(0)]).unwrap();
+    let (lost, missed) = (["a".to_string()], [world.id(0)]);
+    for (judged, missed) in [(None, &[][..]), (Some(StreamInstance(7)), &missed), (Some(instance), &[])] {
+        let refused = state.seal_stream("words", &lost, judged, missed).unwrap_err();
+        assert_eq!(refused, Refusal::Seal(SealRefusal::NotMissed("a".into())));
+        assert_eq!(state.streams["words"].sealed(), None);
+    }
+    let done = state.seal_stream("words", &lost, Some(instance), &missed).unwrap();
     assert!(matches!(done, Effect::Sealed { changed: true, .. }));
 }
 

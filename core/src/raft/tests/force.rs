@@ -5,9 +5,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::harness::{Cluster, member};
-use crate::id::{GroupId, NodeId, Term};
+use crate::id::{GroupId, LogIndex, NodeId, Term};
 use crate::planted::{Bug, Planted};
-use crate::raft::{Body, End, Fence, Founding, Input, Output, RoleName};
+use crate::raft::{Body, End, Fence, Founding, Input, Output, Place, RoleName};
 use crate::time::Span;
 
 const ERA: u64 = 77;
@@ -75,7 +75,7 @@ fn recover(cluster: &mut Cluster, era: u64, survivors: &[usize], lost: &[usize])
         order.reverse();
     }
     for &node in order.iter().rev() {
-        let founding = Founding { era, above, holds, survivors: nodes(survivors) };
+        let founding = Founding { era, above, holds, ends: false, survivors: nodes(survivors) };
         if found(cluster, node, founding).is_ok() {
             return node;
         }
@@ -232,13 +232,25 @@ fn who_lacks_what_another_survivor_knows_to_be_committed_does_not_found() {
         cluster.tell(node, Input::Fence { group: GroupId::CONTROL, fence });
         cluster.sync_all(node);
     }
-    let founding = Founding { era: ERA, above, holds, survivors: nodes(&[second, third]) };
+    let founding = Founding { era: ERA, above, holds, ends: false, survivors: nodes(&[second, third]) };
     let why = found(&mut cluster, third, founding.clone()).unwrap_err();
     assert!(why.contains("does not hold entry"), "{why}");
     assert_eq!(found(&mut cluster, second, founding.clone()), Ok(()));
     assert_eq!(found(&mut cluster, second, founding), Ok(()), "asked twice");
     cluster.settle(Span::secs(2));
     assert!(cluster.commands(second).contains(&"committed".into()));
+}
+
+#[test]
+fn a_founder_whose_log_goes_on_behind_what_was_said_to_be_its_end_stops() {
+    let (mut cluster, lost, survivors) = five_without_three();
+    let ends = fence(&mut cluster, ERA, &survivors, &lost);
+    let (order, above, holds) = choose(&ends);
+    let founder = *order.last().expect("somebody");
+    let holds = Place { index: LogIndex(holds.index.0 - 1), ..holds };
+    let founding = Founding { era: ERA, above, holds, ends: true, survivors: nodes(&survivors) };
+    assert!(found(&mut cluster, founder, founding).is_err());
+    assert_eq!(cluster.role(founder), Some(RoleName::Stopped));
 }
 
 #[test]

@@ -47,6 +47,10 @@ impl Stream {
     }
 
     pub(in crate::stream) fn find_writer(&self, common: &Common, writer: WriterId) -> Result<Reply, Refusal> {
+        // A publisher that is told where it stands takes what lies in front of that for good; here it may be void.
+        if let Some(refusal) = self.stop_refusal() {
+            return Err(refusal);
+        }
         if self.writer_closed(writer) {
             return Err(Refusal::WriterClosed);
         }
@@ -74,6 +78,9 @@ impl Stream {
         request: RequestId,
         writer: WriterId,
     ) {
+        if let Some(refusal) = self.stop_refusal() {
+            return common.reply(request, Err(refusal));
+        }
         if self.head.writers.get(writer).closed {
             return common.reply(request, Ok(Reply::WriterClosed));
         }

@@ -318,6 +318,10 @@ impl Stream {
         let own = self.lead.is_some() && self.seal.is_none() && self.knows_end();
         let own = own.then_some(self.head.taken);
         let end = answered.map(|leader| leader.taken).or(sealed).or(own).unwrap_or(Sequence(u64::MAX));
+        let unknown = attaching.presented.is_some_and(|position| self.ahead_of_authority(position));
+        if unknown && answered.is_none() && !self.sourceless() {
+            return rare!(AuthorityAwaited);
+        }
         let above = attaching.presented.is_some()
             && from > self.head.taken
             && !common.planted.has(Bug::PositionUnchecked)
@@ -329,6 +333,10 @@ impl Stream {
         rare!(PositionForeign, above);
         let foreign = match above {
             true => Some(format!("it is {from}, and the stream ends at {end}")),
+            false if unknown => Some(format!(
+                "it was given under a later authority than {}, which is the latest",
+                self.authority()
+            )),
             false => self.below_what_is_kept(from),
         };
         let Some(Attaching { token, request, window, presented, .. }) = self.target.attaching.take() else {

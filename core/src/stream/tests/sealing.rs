@@ -5,7 +5,7 @@ use alloc::string::ToString as _;
 use super::promises::{attached_at, receipts, refusal, world};
 use super::world::{INSTANCE, NAME, SOURCE, TARGET, World, node};
 use crate::digest::Chain;
-use crate::id::{AuthorityEpoch, LogIndex, RequestId, Sequence, Term};
+use crate::id::{AuthorityEpoch, LogIndex, RequestId, Sequence, Term, WriterId};
 use crate::node::command::{Position, Refusal, Reply, Waited};
 use crate::recovery::LogPlace;
 use crate::sealing::Sealed;
@@ -101,6 +101,20 @@ fn a_position_above_the_sealed_end_is_refused_once_that_is_known() {
 }
 
 #[test]
+fn a_position_of_an_authority_that_is_not_known_yet_waits_for_the_word_of_the_source() {
+    let mut world = world();
+    world.publish(1, 1, 4, Waited::Accepted);
+    world.run(Span::secs(1));
+    world.cut = true;
+    let early = present(&mut world, 1, 3);
+    world.run(Span::secs(2));
+    assert!(world.answers(early).is_empty(), "of the seal it may be yet to hear");
+    world.cut = false;
+    world.run(Span::secs(4));
+    assert!(matches!(refusal(&world, early), Refusal::ForeignPosition(_)), "there was none");
+}
+
+#[test]
 fn a_source_that_comes_back_is_told_and_keeps_what_it_accepted() {
     let mut world = bereaved();
     tell(&mut world, TARGET, sealed(Some(1), Some(8)));
@@ -110,6 +124,12 @@ fn a_source_that_comes_back_is_told_and_keeps_what_it_accepted() {
     assert!(matches!(refusal(&world, waits), Refusal::SealedOut(_)), "told by the target");
     let refused = world.publish(1, 13, 1, Waited::Accepted);
     assert!(matches!(refusal(&world, refused), Refusal::SealedOut(_)));
+    let (stream, writer, request) = (NAME.to_string(), WriterId(1), world.request());
+    world.give(SOURCE, Input::FindWriter { request, stream: stream.clone(), writer });
+    assert!(matches!(refusal(&world, request), Refusal::SealedOut(_)), "what it has may be void");
+    let request = world.request();
+    world.give(SOURCE, Input::CloseWriter { request, stream, writer });
+    assert!(matches!(refusal(&world, request), Refusal::SealedOut(_)));
     assert_eq!(world.status(SOURCE).orphaned, None, "where it was sealed is for the control group to say");
     assert_eq!(world.status(TARGET).accepted, Sequence(8), "nothing of it was taken");
     tell(&mut world, SOURCE, sealed(Some(1), Some(8)));
