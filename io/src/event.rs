@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use wattle_core::id::{AttachToken, LaneId, RequestId, Sequence, Ticket};
-use wattle_core::node::command::{Command, Refusal, Reply};
+use wattle_core::node::command::{Command, Refusal};
 use wattle_core::node::output::{DialId, LoadId};
 use wattle_core::node::status::Status;
 use wattle_core::work::{Done, PublicKey, WorkId};
 
-use crate::handle::Attachment;
+use crate::handle::{Answered, Attachment};
 
 /// Answers to the node's wishes, and the little that must never wait.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub(crate) enum Ask {
     Command {
         request: RequestId,
         command: Command,
-        replies: mpsc::UnboundedSender<Result<Reply, Refusal>>,
+        replies: mpsc::UnboundedSender<Answered>,
         /// Held until the node has the command.
         room: OwnedSemaphorePermit,
     },

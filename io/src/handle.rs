@@ -1,5 +1,6 @@
 //! The face of a running node towards the application.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::event::{Ask, Urgent, Verdict};
 use crate::identity::NodeKeys;
 use crate::lanes::{Counts, Lanes};
 use crate::settings::Settings;
+use crate::store::{Tally, Written};
 
 /// Commands that may wait for the node.
 pub(crate) const COMMANDS_WAITING_MAX: usize = 1024;
@@ -41,12 +43,16 @@ struct Shared {
     room: Arc<Semaphore>,
 }
 
+/// An answer, and to which request.
+pub type Answered = (RequestId, Result<Reply, Refusal>);
+
 /// What leads to the node's thread, and from it.
 pub(crate) struct Wires {
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) urgent: mpsc::UnboundedSender<Urgent>,
     pub(crate) events: broadcast::WeakSender<Event>,
     pub(crate) stopped: watch::Receiver<Option<StopReason>>,
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl Running {
@@ -111,7 +117,7 @@ impl Running {
             }
         };
         if let Some(refusal) = refused {
-            let _ = sender.send(Err(refusal));
+            let _ = sender.send((replies.request, Err(refusal)));
         }
         replies
     }
@@ -119,23 +125,35 @@ impl Running {
     /// Like [`Running::command`], but waits until there is room: for callers that pass the waiting on to a publisher.
     pub async fn submit(&self, command: Command) -> Replies {
         let (sender, replies) = self.replies();
-        let room = Arc::clone(&self.0.room).acquire_many_owned(weight(&command)).await;
-        if let Ok(room) = room {
-            // Fails only when the node has stopped, and then the replies end.
-            let _ = self
-                .0
-                .wires
-                .asks
-                .send(Ask::Command { request: replies.request, command, replies: sender, room })
-                .await;
-        }
+        self.submit_for(replies.request, command, sender).await;
         replies
     }
 
-    fn replies(&self) -> (mpsc::UnboundedSender<Result<Reply, Refusal>>, Replies) {
+    async fn submit_for(
+        &self,
+        request: RequestId,
+        command: Command,
+        replies: mpsc::UnboundedSender<Answered>,
+    ) {
+        let room = Arc::clone(&self.0.room).acquire_many_owned(weight(&command)).await;
+        if let Ok(room) = room {
+            // Fails only when the node has stopped, and then no answer comes.
+            let _ = self.0.wires.asks.send(Ask::Command { request, command, replies, room }).await;
+        }
+    }
+
+    fn replies(&self) -> (mpsc::UnboundedSender<Answered>, Replies) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let request = self.request();
         (sender, Replies { request, receiver, urgent: self.0.wires.urgent.clone() })
+    }
+
+    /// A queue for the answers to many commands.
+    #[must_use]
+    pub fn queue(&self) -> Queue {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let stopped = self.0.wires.stopped.clone();
+        Queue { running: self.clone(), sender, receiver, stopped, open: BTreeSet::new() }
     }
 
     fn request(&self) -> RequestId {
@@ -198,6 +216,12 @@ impl Running {
         self.0.lanes.counts()
     }
 
+    /// What its journal has written since it started.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        self.0.wires.tally.written()
+    }
+
     /// Waits until the node has stopped, and tells why.
     pub async fn stopped(&self) -> StopReason {
         let mut stopped = self.0.wires.stopped.clone();
@@ -239,7 +263,7 @@ fn weight(command: &Command) -> u32 {
 #[derive(Debug)]
 pub struct Replies {
     request: RequestId,
-    receiver: mpsc::UnboundedReceiver<Result<Reply, Refusal>>,
+    receiver: mpsc::UnboundedReceiver<Answered>,
     urgent: mpsc::UnboundedSender<Urgent>,
 }
 
@@ -247,7 +271,7 @@ impl Replies {
     /// The next answer; `None` when there are no more, or the node has stopped. For a publish that means: what was not
     /// answered is unknown, and is asked again with the same writer and numbers.
     pub async fn next(&mut self) -> Option<Result<Reply, Refusal>> {
-        self.receiver.recv().await
+        self.receiver.recv().await.map(|(_, answer)| answer)
     }
 }
 
@@ -257,6 +281,59 @@ impl Drop for Replies {
             // Before the node hears of it: it may not have taken the command yet, and then looks whether anybody waits.
             self.receiver.close();
             let _ = self.urgent.send(Urgent::Forget { request: self.request });
+        }
+    }
+}
+
+/// Answers to many commands, in the order in which the node gives them: whoever has many commands under way waits once for all of them. Dropping
+/// it forgets the requests that are open, which are carried out all the same.
+#[derive(Debug)]
+pub struct Queue {
+    running: Running,
+    sender: mpsc::UnboundedSender<Answered>,
+    receiver: mpsc::UnboundedReceiver<Answered>,
+    stopped: watch::Receiver<Option<StopReason>>,
+    open: BTreeSet<RequestId>,
+}
+
+impl Queue {
+    /// Asks the node for something; waits until there is room. Its answers bear the number that this gives.
+    pub async fn submit(&mut self, command: Command) -> RequestId {
+        let request = self.running.request();
+        self.open.insert(request);
+        self.running.submit_for(request, command, self.sender.clone()).await;
+        request
+    }
+
+    /// No more answers are expected to a request.
+    pub fn close(&mut self, request: RequestId) {
+        self.open.remove(&request);
+    }
+
+    /// Waits for answers and takes up to so many of those that are there. Returns how many; 0 when the node has stopped, and what was not
+    /// answered is unknown. May be dropped while it waits without losing an answer.
+    pub async fn take(&mut self, answers: &mut Vec<Answered>, most: usize) -> usize {
+        tokio::select! {
+            biased;
+            count = self.receiver.recv_many(answers, most) => count,
+            _ = self.stopped.wait_for(Option::is_some) => {
+                // The node said all this before it stopped.
+                let before = answers.len();
+                while answers.len() - before < most && let Ok(answer) = self.receiver.try_recv() {
+                    answers.push(answer);
+                }
+                answers.len() - before
+            }
+        }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // Before the node hears of it: it may not have taken a command yet, and then looks whether anybody waits.
+        self.receiver.close();
+        for request in std::mem::take(&mut self.open) {
+            let _ = self.running.0.wires.urgent.send(Urgent::Forget { request });
         }
     }
 }

@@ -45,7 +45,7 @@ pub mod tls;
 mod work;
 
 pub use error::{StartError, StopReason};
-pub use handle::{Attachment, Ended, Handed, Replies, Running};
+pub use handle::{Answered, Attachment, Ended, Handed, Queue, Replies, Running};
 pub use lanes::Counts;
 pub use settings::{Limits, Settings};
 pub use start::start;

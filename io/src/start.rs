@@ -31,7 +31,7 @@ use crate::lanes::Lanes;
 use crate::net::TcpListener;
 use crate::settings::Settings;
 use crate::space::{Meter, Reserve};
-use crate::store::{RecoveryError, Store};
+use crate::store::{RecoveryError, Store, Tally};
 use crate::work::Workers;
 
 /// Events that a slow receiver may be behind.
@@ -80,7 +80,14 @@ async fn start_in<M: Machine>(
     let (stopping, stopped) = watch::channel(None);
     let (ready, is_ready) = oneshot::channel();
     let lanes = Lanes::new(tls, settings.limits, Handle::current(), lane_events, urgent.clone());
-    let wires = Wires { asks, urgent: urgent.clone(), events: events.downgrade(), stopped };
+    let tally = Arc::<Tally>::default();
+    let wires = Wires {
+        asks,
+        urgent: urgent.clone(),
+        events: events.downgrade(),
+        stopped,
+        tally: Arc::clone(&tally),
+    };
     let running = Running::new(&keys, listening, wires, lanes.clone());
     let world = World {
         settings,
@@ -91,6 +98,7 @@ async fn start_in<M: Machine>(
         lanes,
         events,
         urgent,
+        tally,
     };
     set_going(world, config, make, ready, stopping)?;
     match is_ready.await {
@@ -204,6 +212,7 @@ struct World {
     lanes: Lanes,
     events: broadcast::Sender<wattle_core::node::output::Event>,
     urgent: mpsc::UnboundedSender<crate::event::Urgent>,
+    tally: Arc<Tally>,
 }
 
 impl World {
@@ -248,7 +257,7 @@ impl World {
         let reserve = Arc::new(Reserve::new(self.dir.reserve(), self.settings.reserve_bytes));
         let journal = self.dir.journal();
         let began = Instant::now();
-        let mut store = open_store(&journal, &reserve)?;
+        let mut store = open_store(&journal, &reserve)?.counting(Arc::clone(&self.tally));
         let mut node = make(config, seed, boot);
         let read = recover(&mut node, clock, &mut store, &journal)?;
         tracing::info!(

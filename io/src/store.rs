@@ -22,6 +22,7 @@ use self::frame::{Heading, Kind, SEGMENT_HEADER, framed};
 use self::index::{Index, Shared};
 pub use self::index::{Part, Reader};
 use self::segment::{Place, Segment};
+pub use self::tally::{Tally, Written};
 use crate::clock::entropy;
 use crate::space::{Reserve, is_full};
 
@@ -31,6 +32,7 @@ mod frame;
 mod index;
 mod recover;
 mod segment;
+mod tally;
 
 /// Size of a segment; a row that does not fit has one of its own. Larger: fewer files and syncs of names; smaller: a start reads less at a
 /// time, and what is trimmed goes sooner.
@@ -86,6 +88,7 @@ pub struct Store<F: Files = System> {
     /// What was read at the end of the last segment, and from where on: it may not be on the disk.
     doubtful: Option<(u64, Bytes)>,
     gives_back: bool,
+    tally: Arc<Tally>,
 }
 
 impl Store {
@@ -132,7 +135,15 @@ impl<F: Files> Store<F> {
             unfinished: None,
             doubtful: None,
             gives_back: true,
+            tally: Arc::default(),
         })
+    }
+
+    /// Counts what it writes from now on there.
+    #[must_use]
+    pub fn counting(mut self, tally: Arc<Tally>) -> Self {
+        self.tally = tally;
+        self
     }
 
     /// Rows below this one may go; the next commits take them away, a bounded number of segments each.
@@ -219,7 +230,9 @@ impl<F: Files> Store<F> {
         let Some(tail) = self.tail.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
         with_reserve(&self.reserve, || self.files.write(&tail.file, &self.buffer, tail.end))
             .map_err(about(&tail.path))?;
+        self.tally.wrote(self.buffer.len());
         self.files.sync(&tail.file).map_err(about(&tail.path))?;
+        self.tally.synced();
         tail.end += self.buffer.len() as u64;
         self.durable = places.last().map_or(self.durable, |place| place.ticket);
         if let Some(last) = self.shared.write().segments.back_mut() {
@@ -240,8 +253,10 @@ impl<F: Files> Store<F> {
         let salt = entropy().map(u64::from_le_bytes).map_err(about(&path))?;
         let file = self.files.create(&path).map_err(about(&path))?;
         let made = self.allocate(&file, 0, needed).and_then(|size| {
-            self.files.write(&file, &Heading { first, salt }.encode(), 0)?;
-            self.files.sync(&file)?;
+            let heading = Heading { first, salt }.encode();
+            self.files.write(&file, &heading, 0)?;
+            self.tally.wrote(heading.len());
+            self.sync(&file)?;
             Ok(size)
         });
         let size = made.map_err(about(&path))?;
@@ -266,8 +281,7 @@ impl<F: Files> Store<F> {
     fn grow(&mut self, needed: u64) -> Result<(), StoreError> {
         let Some(tail) = &self.tail else { return Ok(()) };
         let grown = self.allocate(&tail.file, tail.end, needed);
-        let size =
-            grown.and_then(|size| self.files.sync(&tail.file).map(|()| size)).map_err(about(&tail.path))?;
+        let size = grown.and_then(|size| self.sync(&tail.file).map(|()| size)).map_err(about(&tail.path))?;
         let mut index = self.shared.write();
         if let (Some(tail), Some(last)) = (&mut self.tail, index.segments.back_mut()) {
             (tail.size, last.size) = (size, size);
@@ -361,7 +375,13 @@ impl<F: Files> Store<F> {
         Reader { shared: self.shared.clone() }
     }
 
+    fn sync(&self, file: &F::File) -> io::Result<()> {
+        self.tally.synced();
+        self.files.sync(file)
+    }
+
     fn sync_names(&self) -> Result<(), StoreError> {
+        self.tally.synced();
         self.files.sync_directory(&self.directory).map_err(about(&self.directory))
     }
 }

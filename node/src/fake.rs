@@ -11,8 +11,8 @@ use wattle_core::agreed::{
 };
 use wattle_core::epoch::Epoch;
 use wattle_core::id::{
-    AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, MessageId, NodeId, Sequence,
-    SessionEpoch, StreamInstance, Term, WriterId, WriterSequence,
+    AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, MessageId, NodeId, RequestId,
+    Sequence, SessionEpoch, StreamInstance, Term, WriterId, WriterSequence,
 };
 use wattle_core::mesh::Activity;
 use wattle_core::mesh::handlers::{DESCRIPTION, VOTERS};
@@ -26,7 +26,7 @@ use wattle_core::time::Wall;
 use wattle_core::update::UpdateKind;
 use wattle_core::work::PublicKey;
 
-use crate::world::{Answer, Ended, Handed, Handler, Replies, World};
+use crate::world::{Answer, Ended, Handed, Handler, Queue, Replies, World, Written};
 
 /// Events kept for who is slow to take them.
 pub(crate) const EVENTS_KEPT: usize = 32;
@@ -371,6 +371,7 @@ impl State {
 #[async_trait]
 impl World for FakeWorld {
     type Replies = FakeReplies;
+    type Queue = FakeQueue;
     type Handler = FakeHandler;
 
     fn node(&self) -> NodeId {
@@ -394,6 +395,10 @@ impl World for FakeWorld {
         drop(state);
         self.change();
         FakeReplies { world: self.clone(), answers, owed }
+    }
+
+    fn queue(&self) -> FakeQueue {
+        FakeQueue { world: self.clone(), answers: VecDeque::new(), asked: 0 }
     }
 
     async fn attach(
@@ -463,6 +468,10 @@ impl World for FakeWorld {
             logs: Default::default(),
         })
     }
+
+    fn written(&self) -> Written {
+        Written { bytes: 4096, syncs: 3 }
+    }
 }
 
 /// Answers that are there at once; what is still owed comes only when the node stops, as an end.
@@ -483,6 +492,38 @@ impl Replies for FakeReplies {
             changed.changed().await.ok()?;
         }
         None
+    }
+}
+
+/// Answers to many commands. What is still owed comes only when the node stops, as an end.
+pub(crate) struct FakeQueue {
+    world: FakeWorld,
+    answers: VecDeque<(RequestId, Answer)>,
+    asked: u64,
+}
+
+#[async_trait]
+impl Queue for FakeQueue {
+    async fn submit(&mut self, command: Command) -> RequestId {
+        self.asked += 1;
+        let request = RequestId(self.asked);
+        let answers = self.world.command(command).await.answers;
+        self.answers.extend(answers.into_iter().map(|answer| (request, answer)));
+        request
+    }
+
+    fn close(&mut self, _: RequestId) {}
+
+    async fn take(&mut self, answers: &mut Vec<(RequestId, Answer)>, most: usize) -> usize {
+        let mut changed = self.world.changed.subscribe();
+        while self.answers.is_empty() && !self.world.state().stopped {
+            if changed.changed().await.is_err() {
+                return 0;
+            }
+        }
+        let count = self.answers.len().min(most);
+        answers.extend(self.answers.drain(..count));
+        count
     }
 }
 

@@ -9,17 +9,20 @@
 //! | [`address`] | how commands find the nodes of this machine |
 //! | [`client`] | the other side of the API: asking, publishing, subscribing |
 //! | [`sim`] | the simulator |
+//! | [`bench`], [`process`] | measuring real processes |
 //! | [`output`] | tables and JSON |
 #![deny(missing_docs)]
 
 pub mod address;
 pub mod api;
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod dev;
 #[cfg(test)]
 mod fake;
 pub mod output;
+pub mod process;
 pub mod run;
 pub mod serve;
 pub mod settings;

@@ -69,20 +69,23 @@ impl Serving {
         let (token, token_path) =
             Token::of_directory(data_dir).map_err(|error| format!("cannot keep an API token: {error}"))?;
         let token_path = token_path.canonicalize().unwrap_or(token_path);
+        let api_address =
+            listener.local_addr().map_err(|error| format!("the API has no address: {error}"))?;
+        let address = Address {
+            name: running.name().to_owned(),
+            id: running.node_id().to_string(),
+            api: api_address.to_string(),
+            token: token_path,
+            pid: std::process::id(),
+        };
+        // Before anybody is answered: whoever was answered finds the node by its name, too.
+        let published = directory.publish(&address).map_err(|error| {
+            format!("cannot leave an address file in {}: {error}", directory.path().display())
+        })?;
         let api = running
             .span()
             .in_scope(|| Api::serve(listener, running.clone(), &token))
             .map_err(|error| format!("the API: {error}"))?;
-        let address = Address {
-            name: running.name().to_owned(),
-            id: running.node_id().to_string(),
-            api: api.address().to_string(),
-            token: token_path,
-            pid: std::process::id(),
-        };
-        let published = directory.publish(&address).map_err(|error| {
-            format!("cannot leave an address file in {}: {error}", directory.path().display())
-        })?;
         log_events(&running);
         Ok(Self { running, address, api, published })
     }

@@ -2,11 +2,12 @@
 
 use tokio::sync::broadcast;
 use tonic::async_trait;
-use wattle_core::id::{AttachToken, NodeId, Sequence};
+use wattle_core::id::{AttachToken, NodeId, RequestId, Sequence};
 use wattle_core::node::command::{Command, Position, Refusal, Reply};
 use wattle_core::node::output::Event;
 use wattle_core::node::status::Status;
 use wattle_core::update::UpdateKind;
+pub use wattle_io::store::Written;
 pub use wattle_io::{Ended, Handed};
 
 /// One answer to a command.
@@ -17,6 +18,8 @@ pub type Answer = Result<Reply, Refusal>;
 pub trait World: Clone + Send + Sync + 'static {
     /// The answers to one command.
     type Replies: Replies;
+    /// The answers to many commands.
+    type Queue: Queue;
     /// An attached handler.
     type Handler: Handler;
 
@@ -28,6 +31,9 @@ pub trait World: Clone + Send + Sync + 'static {
 
     /// Gives it a command; waits while too many wait already. Commands are taken in the order in which these calls return.
     async fn command(&self, command: Command) -> Self::Replies;
+
+    /// A queue for the answers to many commands.
+    fn queue(&self) -> Self::Queue;
 
     /// Attaches a handler to a stream that ends here.
     async fn attach(
@@ -45,6 +51,9 @@ pub trait World: Clone + Send + Sync + 'static {
 
     /// What it knows; `None` once it has stopped.
     async fn status(&self) -> Option<Status>;
+
+    /// What its journal has written since it started.
+    fn written(&self) -> Written;
 }
 
 /// The answers to one command, in order.
@@ -52,6 +61,20 @@ pub trait World: Clone + Send + Sync + 'static {
 pub trait Replies: Send + 'static {
     /// The next one; `None` when there will be no more. May be dropped while it waits without losing an answer.
     async fn next(&mut self) -> Option<Answer>;
+}
+
+/// Answers to many commands, in the order in which the node gives them. Dropping it forgets those that are open.
+#[async_trait]
+pub trait Queue: Send + 'static {
+    /// Gives the node a command; waits while too many wait already. Its answers bear the number that this gives.
+    async fn submit(&mut self, command: Command) -> RequestId;
+
+    /// No more answers are expected to a command.
+    fn close(&mut self, request: RequestId);
+
+    /// Waits for answers and takes up to so many of those that are there. Returns how many; 0 when the node stops. May be dropped while it
+    /// waits without losing an answer.
+    async fn take(&mut self, answers: &mut Vec<(RequestId, Answer)>, most: usize) -> usize;
 }
 
 /// An attached handler. Dropping it detaches.
@@ -73,6 +96,7 @@ pub trait Handler: Send + 'static {
 #[async_trait]
 impl World for wattle_io::Running {
     type Replies = wattle_io::Replies;
+    type Queue = wattle_io::Queue;
     type Handler = wattle_io::Attachment;
 
     fn node(&self) -> NodeId {
@@ -85,6 +109,10 @@ impl World for wattle_io::Running {
 
     async fn command(&self, command: Command) -> Self::Replies {
         self.submit(command).await
+    }
+
+    fn queue(&self) -> Self::Queue {
+        Self::queue(self)
     }
 
     async fn attach(
@@ -107,12 +135,31 @@ impl World for wattle_io::Running {
     async fn status(&self) -> Option<Status> {
         Self::status(self).await
     }
+
+    fn written(&self) -> Written {
+        Self::written(self)
+    }
 }
 
 #[async_trait]
 impl Replies for wattle_io::Replies {
     async fn next(&mut self) -> Option<Answer> {
         Self::next(self).await
+    }
+}
+
+#[async_trait]
+impl Queue for wattle_io::Queue {
+    async fn submit(&mut self, command: Command) -> RequestId {
+        Self::submit(self, command).await
+    }
+
+    fn close(&mut self, request: RequestId) {
+        Self::close(self, request);
+    }
+
+    async fn take(&mut self, answers: &mut Vec<(RequestId, Answer)>, most: usize) -> usize {
+        Self::take(self, answers, most).await
     }
 }
 

@@ -4,12 +4,11 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
 use wattle_proto::mesh as proto;
 
 use super::entry::Body;
+use super::recovery::{nodes_in, nodes_out};
 use super::room::stream_bytes;
-use super::sealing::nodes_out;
 use super::state::{Effect, STREAMS_MAX, State, Stream, bad_stream_name, valid_stream_name};
 use super::wire::{self, Malformed, TEXT_MAX};
 use crate::ends::{Ends, Policy, TARGETS_MAX};
@@ -126,12 +125,11 @@ pub(super) fn policy_out(policy: &Policy) -> Option<proto::StreamPolicy> {
 
 /// The ends of a stream as it is stored.
 pub(super) fn ends_in(stream: &proto::Stream) -> Result<Ends, Malformed> {
-    let nodes = |nodes: &[Bytes]| nodes.iter().map(|node| wire::node(node)).collect::<Result<Vec<_>, _>>();
     let policy = match &stream.policy {
-        Some(policy) if !policy.named.is_empty() => Policy::Named(nodes(&policy.named)?),
+        Some(policy) if !policy.named.is_empty() => Policy::Named(nodes_in(&policy.named)?),
         Some(policy) if policy.count > 0 => Policy::Count(policy.count),
         _ => Policy::All,
     };
-    Ends::new(wire::node(&stream.source)?, nodes(&stream.targets)?, policy)
+    Ends::new(wire::node(&stream.source)?, nodes_in(&stream.targets)?, policy)
         .map_err(|_| Malformed("the ends of a stream"))
 }

@@ -199,11 +199,11 @@ impl State {
     }
 }
 
-fn nodes_out(nodes: &[NodeId]) -> Vec<Bytes> {
+pub(super) fn nodes_out(nodes: &[NodeId]) -> Vec<Bytes> {
     nodes.iter().map(|node| id_bytes(node.to_bytes())).collect()
 }
 
-fn nodes_in(nodes: &[Bytes]) -> Result<Vec<NodeId>, Malformed> {
+pub(super) fn nodes_in(nodes: &[Bytes]) -> Result<Vec<NodeId>, Malformed> {
     if nodes.len() > MEMBERS_MAX {
         return Err(Malformed("too many members"));
     }

@@ -14,11 +14,10 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
 use wattle_proto::mesh as proto;
 
 use super::entry::Body;
-use super::recovery::{number, place_in, place_out};
+use super::recovery::{nodes_in, nodes_out, number, place_in, place_out};
 use super::state::{Effect, State, Stream};
 use super::wire::{self, Malformed, id_bytes};
 use crate::id::{AuthorityEpoch, LogIndex, NodeId, Sequence, StreamInstance, Term};
@@ -341,10 +340,6 @@ pub struct SettleEnd {
     pub sequence: Sequence,
 }
 
-pub(super) fn nodes_out(nodes: &[NodeId]) -> Vec<Bytes> {
-    nodes.iter().map(|node| id_bytes(node.to_bytes())).collect()
-}
-
 fn end_out(node: NodeId, end: &StreamEnd) -> proto::StreamEnd {
     proto::StreamEnd {
         node: id_bytes(node.to_bytes()),
@@ -393,7 +388,7 @@ pub(super) fn seal_in(seal: proto::StreamSeal) -> Result<Seal, Malformed> {
     }
     Ok(Seal {
         authority: AuthorityEpoch(number(seal.authority)?),
-        lost: seal.lost.iter().map(|node| wire::node(node)).collect::<Result<_, _>>()?,
+        lost: nodes_in(&seal.lost)?,
         ends,
         founder,
         sequence: seal.sequence.map(|sequence| number(sequence).map(Sequence)).transpose()?,
@@ -467,6 +462,6 @@ pub(super) fn begin_in(begin: proto::SealStream) -> Result<Body, Malformed> {
             .into_iter()
             .map(|name| wire::text(name, wire::TEXT_MAX))
             .collect::<Result<_, _>>()?,
-        missed: begin.missed.iter().map(|node| wire::node(node)).collect::<Result<_, _>>()?,
+        missed: nodes_in(&begin.missed)?,
     })
 }

@@ -9,7 +9,7 @@ use super::Written;
 use super::context::Context;
 use super::group::Group;
 use super::message::{Body, EntryKind, Place};
-use super::quorum::carried;
+use super::quorum::{carried, is_majority};
 use super::roles::{Granted, Leading, Role, Standing};
 use crate::configuration::Member;
 use crate::id::{NodeId, Term};
@@ -333,6 +333,11 @@ impl Group {
     /// Wins: begins the term with an entry of its own.
     fn lead(&mut self, context: &mut Context<'_>) {
         assert!(self.may_vote(context), "R8: a replica leads that must not");
+        let voted = |member: Member| match &self.role {
+            Role::Candidate { granted } => granted.by.contains(&member),
+            _ => false,
+        };
+        assert!(is_majority(self.log.configuration(), voted), "R31: a replica leads by the votes of too few");
         self.election = None;
         if !self.is_only_voter(context.own) {
             self.attempts = 0;

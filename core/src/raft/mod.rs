@@ -35,6 +35,9 @@
 //! - **R27** to **R29** Who is fed by others than its leader, see [`relay`].
 //! - **R30** What a record says was committed counts for the history in which its log was then. A log that is created or begins behind a state is
 //!   in another one, and so is one of which something was cut that an earlier life took for committed.
+//! - **R31** Whoever begins to lead was voted for by a majority, of both halves if the configuration is joint.
+//! - **R32** What a leader commits by counting is durable with such a majority, by what its members said in its term.
+//! - **R33** What a leader takes to be durable at a member does not go back.
 //! - **R18**, **R19** Nobody waits in silence for what is owed to it, and who owes nothing waits for nothing: see [`idle`].
 
 mod amnesia;

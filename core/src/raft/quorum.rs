@@ -66,6 +66,11 @@ pub(super) fn carried(configuration: &Configuration, yes: impl Fn(Member) -> boo
     incoming && (outgoing || planted.has(Bug::OutgoingHalfIgnored))
 }
 
+/// The same, for checks: whatever bug is planted counts right here.
+pub(super) fn is_majority(configuration: &Configuration, yes: impl Fn(Member) -> bool) -> bool {
+    carried(configuration, yes, Planted::none())
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::vec::Vec;

@@ -8,7 +8,7 @@ use super::flow::{Flows, burden, size};
 use super::group::{Group, News};
 use super::message::{Append, Body, Entry, EntryKind, Place};
 use super::progress::{Progress, Sent};
-use super::quorum::committed;
+use super::quorum::{committed, is_majority};
 use super::relay;
 use super::roles::{Leading, Role, Standing};
 use super::wire::WEIGHT_MAX;
@@ -404,11 +404,13 @@ impl Group {
             );
             return self.stop(context, what);
         }
-        let behind = place.index < progress.matched;
+        assert_eq!(term, self.term, "R32: what was said in another term counts");
+        let before = progress.matched;
         let news = progress.matched((number, place.index), config, flows, now);
-        if context.planted.strikes(Bug::MatchGoesBack, || behind) {
+        if context.planted.strikes(Bug::MatchGoesBack, || place.index < before) {
             progress.matched = place.index;
         }
+        assert!(progress.matched >= before, "R33: what {} holds goes back to {}", from.node, place.index);
         if waiting && !more {
             progress.pause(number, flows, now);
         } else if more || progress.lost_the_rest() {
@@ -448,19 +450,20 @@ impl Group {
         let last = self.log.last().index;
         let reached = |member: Member| {
             if member == own {
-                if context.planted.strikes(Bug::LeaderCountsUnsynced, || durable < last) {
-                    return last;
-                }
                 return durable;
             }
             let progress = leading.progress.on(member.node).filter(|progress| progress.member == member);
             progress.map_or(LogIndex(0), |progress| progress.matched)
         };
-        let miscounted = self.miscounted(context, &reached);
+        let unsynced = context.planted.strikes(Bug::LeaderCountsUnsynced, || durable < last);
+        let counted = |member: Member| if unsynced && member == own { last } else { reached(member) };
+        let miscounted = self.miscounted(context, &counted);
         let configuration = miscounted.as_ref().unwrap_or_else(|| self.log.configuration());
-        let index = committed(configuration, reached, context.planted);
+        let index = committed(configuration, counted, context.planted);
         let own_term = || self.log.term(index) == Some(self.term);
         if index > self.commit && (own_term() || context.planted.has(Bug::OldTermCommit)) {
+            let held = |member| reached(member) >= index;
+            assert!(is_majority(self.log.configuration(), held), "R32: too few hold what a leader commits");
             // Mostly all that waits is decided together.
             let burden = if index == last { leading.uncommitted } else { self.burden_upto(index) };
             let sizes = || self.log.range(self.commit.next(), index).map(size).sum();

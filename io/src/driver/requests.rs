@@ -8,7 +8,7 @@ use wattle_core::node::command::{Command, Refusal, Reply, Waited};
 use wattle_core::update::{UpdateCommand, UpdateReply};
 
 use crate::event::Urgent;
-use crate::handle::{Attachment, Ended, Handed};
+use crate::handle::{Answered, Attachment, Ended, Handed};
 
 pub(super) struct Requests {
     open: BTreeMap<RequestId, Open>,
@@ -23,7 +23,7 @@ struct Handler {
 }
 
 enum Open {
-    Command { replies: mpsc::UnboundedSender<Result<Reply, Refusal>>, last: Last },
+    Command { replies: mpsc::UnboundedSender<Answered>, last: Last },
     Attach { answer: oneshot::Sender<Result<Attachment, Refusal>> },
 }
 
@@ -66,10 +66,11 @@ impl Requests {
         &mut self,
         request: RequestId,
         command: &Command,
-        replies: mpsc::UnboundedSender<Result<Reply, Refusal>>,
+        replies: mpsc::UnboundedSender<Answered>,
     ) -> bool {
         if matches!(command, Command::Attach { .. } | Command::Update(UpdateCommand::Attach { .. })) {
-            let _ = replies.send(Err(Refusal::Invalid("handlers attach by `Running::attach`".to_owned())));
+            let refusal = Refusal::Invalid("handlers attach by `Running::attach`".to_owned());
+            let _ = replies.send((request, Err(refusal)));
             return false;
         }
         // Noted even if nobody waits any more, for the moment between the two; the answer takes it away.
@@ -98,7 +99,7 @@ impl Requests {
         match self.open.remove(&request) {
             Some(Open::Command { replies, last }) => {
                 let is_last = last.is(&reply);
-                if replies.send(reply).is_ok() && !is_last {
+                if replies.send((request, reply)).is_ok() && !is_last {
                     self.open.insert(request, Open::Command { replies, last });
                 }
             }

@@ -377,6 +377,34 @@ async fn the_node_hears_of_it_when_nobody_waits_for_an_answer_any_more() {
 }
 
 #[tokio::test]
+async fn answers_to_many_commands_come_in_one_queue_which_ends_with_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, notes) = running(settings(&dir)).await;
+    let mut queue = node.queue();
+    let asked = [queue.submit(publish(1, &["one", "two"])).await, queue.submit(publish(3, &["three"])).await];
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        assert_eq!(queue.take(&mut heard, 1).await, 1);
+    }
+    for ((request, answer), (wanted, last)) in heard.drain(..).zip(asked.into_iter().zip([2, 3])) {
+        let Ok(Reply::Published(receipt)) = answer else { panic!("{answer:?}") };
+        assert_eq!((request, receipt.last_writer), (wanted, WriterSequence(last)));
+        queue.close(request);
+    }
+    let join = || Command::Join { token: "wattle1.AA".to_owned() };
+    let waits = queue.submit(join()).await;
+    noted(&notes, &format!("never answered {}", waits.0)).await;
+    drop(queue);
+    noted(&notes, &format!("forget {}", waits.0)).await;
+    assert!(!notes.lock().unwrap().contains(&format!("forget {}", asked[0].0)), "closed");
+
+    let mut queue = node.queue();
+    queue.submit(publish(4, &["four"])).await;
+    assert_eq!(node.stop().await, StopReason::Asked);
+    assert_eq!((queue.take(&mut heard, 9).await, queue.take(&mut heard, 9).await), (1, 0));
+}
+
+#[tokio::test]
 async fn a_node_that_is_too_busy_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let (open, gate) = std_mpsc::channel();

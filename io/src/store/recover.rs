@@ -143,7 +143,8 @@ impl<F: Files> Store<F> {
         let file = self.files.open(&last.path).map_err(about(&last.path))?;
         with_reserve(&self.reserve, || self.files.write(&file, &doubtful, from))
             .map_err(about(&last.path))?;
-        self.files.sync(&file).map_err(about(&last.path))
+        self.tally.wrote(doubtful.len());
+        self.sync(&file).map_err(about(&last.path))
     }
 
     /// Takes away everything from a row on: it was found and does not count. Then the rows that take its place may be written.
@@ -180,7 +181,7 @@ impl<F: Files> Store<F> {
             Err(error) if is_full(&error) => self.files.set_len(file, end).map(|()| end)?,
             done => done.map(|()| size)?,
         };
-        self.files.sync(file)?;
+        self.sync(file)?;
         Ok(size)
     }
 }

@@ -357,6 +357,31 @@ fn marks_say_what_was_durable_and_are_left_when_asked() {
 }
 
 #[test]
+fn bytes_and_syncs_are_counted() {
+    let shelf = Shelf::new();
+    let tally = Arc::<Tally>::default();
+    let mut store = shelf.open().counting(Arc::clone(&tally));
+    let since = |before: Written| {
+        let Written { bytes, syncs } = tally.written();
+        (bytes - before.bytes, syncs - before.syncs)
+    };
+    store.commit(&[row(1)], false).unwrap();
+    let framed_row = framed(row(1).1.len()) as u64;
+    let heading = Heading { first: 1, salt: 0 }.encode().len() as u64;
+    let first = (heading + framed_row, 3);
+    assert_eq!(since(Written::default()), first, "the segment and its name besides");
+    let before = tally.written();
+    store.commit(&(2..=9).map(row).collect::<Vec<_>>(), false).unwrap();
+    assert_eq!(since(before), (8 * framed_row, 1), "rows of one commit share a sync");
+    let before = tally.written();
+    store.commit(&[row(10)], true).unwrap();
+    assert_eq!(since(before).1, 2, "a mark has a sync of its own");
+    let before = tally.written();
+    store.commit(&[], false).unwrap();
+    assert_eq!(since(before), (0, 0));
+}
+
+#[test]
 fn trimmed_segments_go_a_bounded_number_each_time() {
     let shelf = Shelf::new();
     let mut store = shelf.open();

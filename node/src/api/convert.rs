@@ -12,6 +12,7 @@ use wattle_core::sealing::Sealed;
 use wattle_proto::api;
 
 use super::{errors, mesh_config};
+use crate::world::Written;
 
 fn id(bytes: [u8; 16]) -> Bytes {
     Bytes::copy_from_slice(&bytes)
@@ -128,7 +129,7 @@ pub fn message(message: Delivered) -> api::Message {
 
 /// The whole picture.
 #[must_use]
-pub fn status(status: core::Status) -> api::MeshStatus {
+pub fn status(status: core::Status, written: Written) -> api::MeshStatus {
     api::MeshStatus {
         node: node(status.node),
         name: status.name,
@@ -144,6 +145,8 @@ pub fn status(status: core::Status) -> api::MeshStatus {
         refusing: status.refusing,
         journal_bytes: status.journal_bytes,
         journal_live_bytes: status.journal_live_bytes,
+        journal_written_bytes: written.bytes,
+        journal_syncs: written.syncs,
         log_bytes: status.logs.logs,
         log_read_bytes: status.logs.read,
         log_stored_runs: status.logs.stored_runs,

@@ -43,18 +43,6 @@ where
     T: Send + 'static,
     F: Future<Output = Result<(), Status>> + Send + 'static,
 {
-    Box::pin(ReceiverStream::new(receiver(queued, run)))
-}
-
-/// The same for whoever does something with the answers before the client gets them.
-pub(super) fn receiver<T, F>(
-    queued: usize,
-    run: impl FnOnce(Sender<T>) -> F,
-) -> mpsc::Receiver<Result<T, Status>>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<(), Status>> + Send + 'static,
-{
     let (sender, receiver) = mpsc::channel(queued);
     let call = run(sender.clone());
     tokio::spawn(async move {
@@ -63,7 +51,7 @@ where
             let _ = sender.send(Err(status)).await;
         }
     });
-    receiver
+    Box::pin(ReceiverStream::new(receiver))
 }
 
 #[async_trait]

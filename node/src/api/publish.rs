@@ -3,23 +3,21 @@
 //! Arrays are given to the node in the order they came. What one call can make the node hold is bounded twice: by the bytes of arrays
 //! that have no answer yet, and by the number of arrays still waited for; beyond that the call is not read, and HTTP/2 holds the client.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
-use wattle_core::id::{WriterId, WriterSequence};
+use wattle_core::id::{RequestId, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Reply, Waited};
-use wattle_proto::api::publish_response::Answer;
+use wattle_proto::api::publish_response::Answer as Said;
 use wattle_proto::api::{PublishRequest, PublishResponse, Receipt};
 
-use super::data::{Answers, Sender, receiver};
+use super::data::{Answers, Sender, answers};
 use super::mesh::out_of_place;
 use super::{convert, errors};
-use crate::world::{Replies, World};
+use crate::world::{Answer, Queue, World};
 
-/// Bytes of arrays without any answer yet, per call.
-const UNANSWERED_BYTES_MAX: u32 = 32 << 20;
+/// Bytes of arrays without any answer yet, per call: at most one array more.
+const UNANSWERED_BYTES_MAX: usize = 32 << 20;
 /// Arrays still waited for, per call: more lets a publisher that waits for `completed` run further ahead, at some hundred bytes each.
 const WAITING_ARRAYS_MAX: usize = 4096;
 /// Messages in one array: what the node does in one step is bounded.
@@ -29,134 +27,132 @@ const ANSWERS_QUEUED: usize = 256;
 
 /// Serves one call.
 pub(super) fn serve<W: World>(world: W, requests: Streaming<PublishRequest>) -> Answers<PublishResponse> {
-    let ready = receiver(ANSWERS_QUEUED, |answers| read(world, requests, answers));
-    let (joined, stream) = mpsc::channel(ANSWERS_QUEUED);
-    tokio::spawn(join(ready, joined));
-    Box::pin(ReceiverStream::new(stream))
+    answers(ANSWERS_QUEUED, |answers| {
+        let call =
+            Call { queue: world.queue(), open: BTreeMap::new(), unanswered: 0, pending: VecDeque::new() };
+        call.run(requests, answers)
+    })
 }
 
-async fn read<W: World>(
-    world: W,
-    mut requests: Streaming<PublishRequest>,
-    answers: Sender<PublishResponse>,
-) -> Result<(), Status> {
-    let bytes_left = Arc::new(Semaphore::new(UNANSWERED_BYTES_MAX as usize));
-    let arrays_left = Arc::new(Semaphore::new(WAITING_ARRAYS_MAX));
-    let mut defaults = Defaults::default();
-    loop {
-        let request = tokio::select! {
-            request = requests.message() => request?,
-            () = answers.closed() => return Ok(()),
-        };
-        let Some(request) = request else { return Ok(()) };
-        let array = defaults.complete(request)?;
-        let size = array.messages.iter().map(|message| message.len() + 64).sum::<usize>();
-        let size = u32::try_from(size).unwrap_or(u32::MAX).min(UNANSWERED_BYTES_MAX);
-        let waiting = Arc::clone(&arrays_left).acquire_owned().await.expect("never closed");
-        let unanswered = Arc::clone(&bytes_left).acquire_many_owned(size).await.expect("never closed");
-        let span = Span {
-            first: array.first.0,
-            last: array.first.0 + (array.messages.len() as u64 - 1),
-            wait: array.wait,
-        };
-        let command = Command::Publish {
-            stream: array.stream,
-            writer: array.writer,
-            first: array.first,
-            messages: array.messages,
-            wait: array.wait,
-        };
-        let replies = world.command(command).await;
-        tokio::spawn(forward(replies, span, answers.clone(), waiting, unanswered));
-    }
+/// One call: all its arrays wait in one place, so that what is answered at the same moment costs one turn.
+struct Call<Q> {
+    queue: Q,
+    open: BTreeMap<RequestId, Open>,
+    /// Bytes of arrays without any answer.
+    unanswered: usize,
+    /// Answers that do not fit into what is ready; while there are any, nothing more is taken.
+    pending: VecDeque<PublishResponse>,
 }
 
-/// An array on its way.
+/// An array that is waited for.
 #[derive(Clone, Copy, Debug)]
-struct Span {
+struct Open {
     first: u64,
     last: u64,
     wait: Waited,
+    /// Messages that have not come far enough. The node may cut an array into batches, each with a receipt of its own.
+    left: u64,
+    /// Its bytes, until there is an answer.
+    bytes: usize,
 }
 
-/// Passes on what the node answers for one array.
-async fn forward<R: Replies>(
-    mut replies: R,
-    span: Span,
-    answers: Sender<PublishResponse>,
-    _waiting: OwnedSemaphorePermit,
-    unanswered: OwnedSemaphorePermit,
-) {
-    let mut unanswered = Some(unanswered);
-    // The node may cut an array into batches, each with a receipt of its own.
-    let mut left = span.last - span.first + 1;
-    loop {
-        let reply = tokio::select! {
-            reply = replies.next() => reply,
-            () = answers.closed() => return,
-        };
-        drop(unanswered.take());
-        let (answer, over) = match reply {
-            Some(Ok(Reply::Published(receipt))) => {
-                if receipt.level >= span.wait {
-                    left = left.saturating_sub(receipt.last_writer.0 + 1 - receipt.first_writer.0);
+impl<Q: Queue> Call<Q> {
+    async fn run(
+        mut self,
+        mut requests: Streaming<PublishRequest>,
+        answers: Sender<PublishResponse>,
+    ) -> Result<(), Status> {
+        let mut defaults = Defaults::default();
+        let (mut heard, mut more) = (Vec::with_capacity(ANSWERS_QUEUED), true);
+        while more || !self.open.is_empty() || !self.pending.is_empty() {
+            let idle = self.pending.is_empty();
+            let room = self.open.len() < WAITING_ARRAYS_MAX && self.unanswered < UNANSWERED_BYTES_MAX;
+            tokio::select! {
+                biased;
+                permit = answers.reserve(), if !idle => {
+                    let (Ok(permit), Some(answer)) = (permit, self.pending.pop_front()) else { return Ok(()) };
+                    permit.send(Ok(answer));
+                    self.pass_on(&answers);
                 }
-                (Ok(Answer::Receipt(convert::receipt(&receipt))), left == 0)
+                () = answers.closed(), if idle => return Ok(()),
+                count = self.queue.take(&mut heard, ANSWERS_QUEUED), if idle && !self.open.is_empty() => {
+                    if count == 0 {
+                        return Err(errors::node_stopped());
+                    }
+                    for (request, answer) in heard.drain(..) {
+                        self.hear(request, answer)?;
+                    }
+                    self.pass_on(&answers);
+                }
+                request = requests.message(), if idle && room && more => match request? {
+                    Some(request) => self.submit(defaults.complete(request)?).await,
+                    None => more = false,
+                },
             }
-            Some(Ok(other)) => (Err(out_of_place(&other)), true),
-            Some(Err(refusal)) => {
-                (Ok(Answer::Refused(errors::refused(span.first, span.last, &refusal))), true)
+        }
+        Ok(())
+    }
+
+    async fn submit(&mut self, array: Array) {
+        let Array { stream, writer, first, messages, wait } = array;
+        let left = messages.len() as u64;
+        let bytes = messages.iter().map(|message| message.len() + 64).sum();
+        let open = Open { first: first.0, last: first.0 + (left - 1), wait, left, bytes };
+        let request = self.queue.submit(Command::Publish { stream, writer, first, messages, wait }).await;
+        self.open.insert(request, open);
+        self.unanswered += bytes;
+    }
+
+    /// Takes what the node answers. Receipts of neighbours that wait at the same time become one.
+    fn hear(&mut self, request: RequestId, answer: Answer) -> Result<(), Status> {
+        let Some(open) = self.open.get_mut(&request) else { return Ok(()) };
+        self.unanswered -= std::mem::take(&mut open.bytes);
+        let over = match answer {
+            Ok(Reply::Published(receipt)) => {
+                if receipt.level >= open.wait {
+                    open.left = open.left.saturating_sub(receipt.last_writer.0 + 1 - receipt.first_writer.0);
+                }
+                let over = open.left == 0;
+                self.tell_receipt(convert::receipt(&receipt));
+                over
             }
-            None => (Err(errors::node_stopped()), true),
+            Ok(other) => return Err(out_of_place(&other)),
+            Err(refusal) => {
+                let refused = errors::refused(open.first, open.last, &refusal);
+                self.pending.push_back(PublishResponse { answer: Some(Said::Refused(refused)) });
+                true
+            }
         };
-        let answer = answer.map(|answer| PublishResponse { answer: Some(answer) });
-        if answers.send(answer).await.is_err() || over {
-            return;
+        if over {
+            self.open.remove(&request);
+            self.queue.close(request);
+        }
+        Ok(())
+    }
+
+    fn tell_receipt(&mut self, next: Receipt) {
+        if let Some(PublishResponse { answer: Some(Said::Receipt(receipt)) }) = self.pending.back_mut()
+            && follows(receipt, &next)
+        {
+            (receipt.last_writer, receipt.last) = (next.last_writer, next.last);
+        } else {
+            self.pending.push_back(receipt_answer(next));
         }
     }
-}
 
-/// Joins neighbouring receipts that are ready at the same moment.
-async fn join(mut ready: mpsc::Receiver<Result<PublishResponse, Status>>, joined: Sender<PublishResponse>) {
-    let mut batch = Vec::with_capacity(ANSWERS_QUEUED);
-    while ready.recv_many(&mut batch, ANSWERS_QUEUED).await > 0 {
-        let mut held: Option<Receipt> = None;
-        for answer in batch.drain(..) {
-            if let Ok(PublishResponse { answer: Some(Answer::Receipt(next)) }) = &answer {
-                match &mut held {
-                    Some(receipt) if follows(receipt, next) => {
-                        receipt.last_writer = next.last_writer;
-                        receipt.last = next.last;
-                    }
-                    _ => {
-                        if let Some(done) = held.replace(next.clone())
-                            && joined.send(Ok(receipt_answer(done))).await.is_err()
-                        {
-                            return;
-                        }
-                    }
-                }
-                continue;
-            }
-            if let Some(done) = held.take()
-                && joined.send(Ok(receipt_answer(done))).await.is_err()
-            {
-                return;
-            }
-            if joined.send(answer).await.is_err() {
-                return;
-            }
-        }
-        if let Some(done) = held
-            && joined.send(Ok(receipt_answer(done))).await.is_err()
+    /// Gives what there is room for to the client.
+    fn pass_on(&mut self, answers: &Sender<PublishResponse>) {
+        while !self.pending.is_empty()
+            && let Ok(permit) = answers.try_reserve()
+            && let Some(answer) = self.pending.pop_front()
         {
-            return;
+            permit.send(Ok(answer));
         }
     }
 }
 
 const fn receipt_answer(receipt: Receipt) -> PublishResponse {
-    PublishResponse { answer: Some(Answer::Receipt(receipt)) }
+    PublishResponse { answer: Some(Said::Receipt(receipt)) }
 }
 
 /// Whether `next` says of the messages right after `receipt` exactly what that says of its own.
@@ -239,31 +235,34 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn neighbouring_receipts_come_as_one_and_others_stay_apart() {
-        let (send, ready) = mpsc::channel(16);
-        let (joined, mut out) = mpsc::channel(16);
+    /// A queue that nobody is asked through.
+    struct Silent;
+
+    #[tonic::async_trait]
+    impl Queue for Silent {
+        async fn submit(&mut self, _: Command) -> RequestId {
+            RequestId(1)
+        }
+
+        fn close(&mut self, _: RequestId) {}
+
+        async fn take(&mut self, _: &mut Vec<(RequestId, Answer)>, _: usize) -> usize {
+            std::future::pending().await
+        }
+    }
+
+    #[test]
+    fn neighbouring_receipts_come_as_one_and_others_stay_apart() {
+        let mut call = Call { queue: Silent, open: BTreeMap::new(), unanswered: 0, pending: VecDeque::new() };
         let other_level = Receipt { level: 2, ..receipt((6, 7), (16, 17)) };
-        for next in [
-            receipt((1, 2), (11, 12)),
-            receipt((3, 5), (13, 15)),
-            other_level.clone(),
-            // Follows by the writer's numbers, not by the stream's.
-            Receipt { level: 2, ..receipt((8, 8), (30, 30)) },
-        ] {
-            send.send(Ok(receipt_answer(next))).await.unwrap();
-        }
-        drop(send);
-        join(ready, joined).await;
-        let mut seen = Vec::new();
-        while let Some(answer) = out.recv().await {
-            match answer.unwrap().answer.unwrap() {
-                Answer::Receipt(receipt) => seen.push(receipt),
-                Answer::Refused(refused) => panic!("{refused:?}"),
-            }
-        }
+        // Follows by the writer's numbers, not by the stream's.
         let last = Receipt { level: 2, ..receipt((8, 8), (30, 30)) };
-        assert_eq!(seen, [receipt((1, 5), (11, 15)), other_level, last]);
+        for next in [receipt((1, 2), (11, 12)), receipt((3, 5), (13, 15)), other_level.clone(), last.clone()]
+        {
+            call.tell_receipt(next);
+        }
+        let told: Vec<_> = call.pending.into_iter().map(|response| response.answer).collect();
+        assert_eq!(told, [receipt((1, 5), (11, 15)), other_level, last].map(Said::Receipt).map(Some));
     }
 
     #[test]

@@ -168,7 +168,8 @@ async fn all_but_health_needs_the_token() {
     assert_eq!(reflected.code(), Code::Unauthenticated);
 
     let mut client = Client::connect(desk.finder(Some("a")).only().await.unwrap()).await.unwrap();
-    assert_eq!(client.status().await.unwrap().name, "a");
+    let status = client.status().await.unwrap();
+    assert_eq!((status.name.as_str(), status.journal_written_bytes, status.journal_syncs), ("a", 4096, 3));
     let refused = client.mesh.join_mesh(JoinMeshRequest { token: "nonsense".to_owned() }).await.unwrap_err();
     assert_eq!(errors::detail_of(&refused).unwrap().reason(), Reason::BadToken);
 }

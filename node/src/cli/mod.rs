@@ -133,6 +133,9 @@ enum Command {
     /// Send updates to all members, and process them
     #[command(subcommand)]
     Update(updates::UpdateCommand),
+    /// Measure what real processes do on this machine
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Simulate meshes from seeds: the very core that runs here, with faults and checkers around it
     #[command(subcommand)]
     Sim(wattle_sim::cli::Command),
@@ -200,6 +203,15 @@ enum MeshCommand {
     /// not, and they come back only by `wattle mesh join`. All members that are not named lost must be within reach. With a quorum use `wattle
     /// mesh evict`, which loses nothing.
     Recover(recover::RecoverArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// Measure streams: messages a second, latencies, bytes and syncs per message, the gap after a kill
+    ///
+    /// Without --node it starts three nodes on loopback, of this very program, each a process of its own, with data that goes when it ends. With --node
+    /// it opens streams in the mesh of that node and closes them in the end.
+    Stream(crate::bench::StreamArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -331,7 +343,7 @@ struct SubscribeArgs {
     patience: Option<Duration>,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is not a number of seconds"))?;
     Duration::try_from_secs_f64(seconds)
         .ok()
@@ -388,9 +400,13 @@ async fn execute(line: Line) -> Result<(), Failure> {
         Command::Dev { nodes, data } => crate::dev::dev(nodes.into(), data, &directory, output).await,
         asking => {
             let state = directory.path().to_owned();
-            let finder = Finder::new(directory, common.node, token(common.token_file)?);
+            let named = common.node.is_some();
+            let finder = Finder::new(directory.clone(), common.node, token(common.token_file)?);
             let desk = commands::Desk { finder, output, state };
             match asking {
+                Command::Bench(BenchCommand::Stream(arguments)) => {
+                    crate::bench::stream(arguments, &desk.finder, &directory, named, output).await
+                }
                 Command::Run { .. } | Command::Dev { .. } | Command::Sim(_) => unreachable!("done by now"),
                 Command::Mesh(MeshCommand::Seed { name }) => desk.seed(name).await,
                 Command::Mesh(MeshCommand::Invite) => desk.invite().await,

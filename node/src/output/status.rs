@@ -339,6 +339,8 @@ pub fn json(status: &MeshStatus) -> Value {
         })).collect::<Vec<_>>(),
         "journal_bytes": status.journal_bytes,
         "journal_live_bytes": status.journal_live_bytes,
+        "journal_written_bytes": status.journal_written_bytes,
+        "journal_syncs": status.journal_syncs,
         "logs": json!({
             "bytes": status.log_bytes, "read_bytes": status.log_read_bytes,
             "stored_runs": status.log_stored_runs, "loads": status.log_loads,

@@ -1,10 +1,10 @@
 //! Real `wattle run` processes on loopback, and clients of their API.
 #![allow(unreachable_pub, dead_code, reason = "a module of each test that uses what it needs")]
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -67,20 +67,21 @@ impl Door {
 /// One node as a process that can be killed and started again.
 pub struct Process {
     pub name: &'static str,
-    pub dir: PathBuf,
-    pub mesh_address: SocketAddr,
-    pub api: SocketAddr,
-    child: Option<Child>,
+    node: wattle_node::process::Process,
 }
 
-/// Two addresses that stay free while a node is down: on a loopback address of this node's own, where nobody else looks for a port.
-fn free_addresses() -> [SocketAddr; 2] {
-    static NODES: AtomicU8 = AtomicU8::new(1);
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    let ip = Ipv4Addr::new(127, NODES.fetch_add(1, Ordering::Relaxed), high, low.clamp(1, 254));
-    // Both at once, or they might be the same.
-    let listeners = [(); 2].map(|()| TcpListener::bind((ip, 0)).expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound"))
+impl Deref for Process {
+    type Target = wattle_node::process::Process;
+
+    fn deref(&self) -> &Self::Target {
+        &self.node
+    }
+}
+
+impl DerefMut for Process {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.node
+    }
 }
 
 impl Process {
@@ -94,24 +95,14 @@ impl Process {
 
     /// A directory and addresses for a node that is yet to be configured and started.
     pub fn reserve(root: &Path, name: &'static str) -> Self {
-        let dir = root.join(name);
-        std::fs::create_dir_all(&dir).expect("a directory");
-        let [mesh_address, api] = free_addresses();
-        Self { name, dir, mesh_address, api, child: None }
+        let program = Path::new(env!("CARGO_BIN_EXE_wattle"));
+        let node = wattle_node::process::Process::reserve(program, root, name).expect("free addresses");
+        Self { name, node }
     }
 
     /// Writes the configuration; the next start reads it.
     pub fn configure(&self, listens: bool, dial: &[SocketAddr], extra: &str) {
-        let listen = if listens { format!("\"{}\"", self.mesh_address) } else { String::new() };
-        let dial: Vec<String> = dial.iter().map(|address| format!("\"{address}\"")).collect();
-        let config = format!(
-            "[node]\nname = \"{name}\"\ndata_dir = {data:?}\n\n[mesh]\nlisten = [{listen}]\ndial = [{dial}]\n\n[api]\nlisten = \"{api}\"\n{extra}",
-            name = self.name,
-            data = self.dir.join("data"),
-            dial = dial.join(", "),
-            api = self.api,
-        );
-        std::fs::write(self.dir.join("config.toml"), config).expect("written");
+        self.node.configure(listens, dial, extra).expect("written");
     }
 
     /// Starts the process.
@@ -121,40 +112,19 @@ impl Process {
 
     /// Starts the process with more arguments.
     pub fn spawn_with(&mut self, arguments: &[&str]) {
-        let log =
-            std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_wattle"))
-            .args(["run", "--config"])
-            .arg(self.dir.join("config.toml"))
-            .args(arguments)
-            .env("WATTLE_RUNTIME_DIR", self.dir.parent().expect("a parent").join("runtime"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a handle"))
-            .stderr(log)
-            .spawn()
-            .expect("the program starts");
-        self.child = Some(child);
-    }
-
-    /// SIGKILL, and waits until the process is gone.
-    pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.node.spawn(arguments).expect("the program starts");
     }
 
     /// SIGTERM.
-    #[allow(dead_code, reason = "not every test asks a process to end")]
     pub fn terminate(&self) {
-        let pid = self.child.as_ref().expect("running").id();
+        let pid = self.pid().expect("running");
         let status = Command::new("kill").arg(pid.to_string()).status().expect("kill runs");
         assert!(status.success());
     }
 
     /// Resident memory in KiB.
     pub fn resident_kib(&self) -> u64 {
-        let pid = self.child.as_ref().expect("running").id();
+        let pid = self.pid().expect("running");
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("running");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
         line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
@@ -162,26 +132,24 @@ impl Process {
 
     /// Waits until the process has ended by itself; its exit code.
     pub fn ended(&mut self) -> Option<i32> {
-        let mut child = self.child.take().expect("started");
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(20) {
-            if let Some(status) = child.try_wait().expect("a child") {
+            if let Some(status) = self.node.ended() {
                 return status.code();
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        self.child = Some(child);
         panic!("{} still runs: {}", self.name, self.log());
     }
 
     /// Whether the process is still there.
     pub fn alive(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.node.pid().is_some() && self.node.ended().is_none()
     }
 
     /// Where it answers.
     pub fn door(&self) -> Door {
-        Door { name: self.name, token: self.dir.join("data/api-token"), api: self.api }
+        Door { name: self.name, token: self.token_file(), api: self.api }
     }
 
     /// A client of the data service, if the node answers now.
@@ -209,17 +177,6 @@ impl Process {
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    }
-
-    /// What the process wrote.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 

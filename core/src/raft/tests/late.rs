@@ -63,11 +63,24 @@ fn an_answer_of_an_earlier_term_confirms_no_read() {
 }
 
 #[cfg(feature = "planted")]
-#[test]
-fn each_of_these_answers_counts_with_the_bug_planted_that_lets_it() {
+mod planted {
+    extern crate std;
+
+    use super::*;
     use crate::planted::Bug;
 
-    let (by_two, _) = elected_by(Planted::only(Bug::SecondAnswerCounted));
-    assert_eq!(by_two, Some(RoleName::Leader));
-    assert_eq!(confirmed_by(Planted::only(Bug::OlderAnswerCounted)), [1, 2]);
+    fn broken(act: impl FnOnce() + std::panic::UnwindSafe) -> std::string::String {
+        let what = std::panic::catch_unwind(act).expect_err("an invariant is broken");
+        what.downcast_ref::<std::string::String>().cloned().unwrap_or_else(|| {
+            what.downcast_ref::<&str>().map(|text| std::string::String::from(*text)).unwrap_or_default()
+        })
+    }
+
+    #[test]
+    fn each_of_these_answers_breaks_an_invariant_if_it_counts() {
+        let by_two = broken(|| drop(elected_by(Planted::only(Bug::SecondAnswerCounted))));
+        assert!(by_two.contains("R31"), "{by_two}");
+        let older = broken(|| drop(confirmed_by(Planted::only(Bug::OlderAnswerCounted))));
+        assert!(older.contains("R32"), "{older}");
+    }
 }
