@@ -285,6 +285,8 @@ bugs! {
             "who hears that it votes while its leader is in doubt does not stand: nobody will tell it again that it should";
         StateStaysCounted = "state-stays-counted":
             "what a state took that came in goes on counting when it is whole or given up";
+        CopyNamesWhatIsGone = "copy-names-what-is-gone":
+            "a log is copied back from where it was cut, and not from where its owner still has the bytes (rule B1)";
     }
     Mesh {
         RotationNotSigned = "rotation-not-signed":

@@ -33,7 +33,8 @@ use crate::when::When;
 /// Entries handed to the owner at once.
 const APPLIED: RunLimits = RunLimits { entries: 1024, bytes: 1 << 20 };
 
-/// What became of the names and the log of a replica whose disk was rolled back once.
+/// What few replicas have behind them: a disk that was rolled back once, and what became of names and log then; a log that goes further back than its
+/// entries are given to others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past {
     /// Replica ids given up, oldest first.
@@ -43,6 +44,9 @@ pub(super) struct Past {
     /// Held here, but perhaps by this replica alone after its disk forgot the others: the end of the log when it learned of that, until more
     /// is committed.
     pub(super) deluded_upto: LogIndex,
+    /// The owner of a stream let go of what entries up to here refer to, though the log may not be cut within a run that is only stored: see
+    /// [`Group::given_behind`].
+    pub(super) let_go: LogIndex,
 }
 
 /// Whom a leader has news for.
@@ -77,7 +81,7 @@ pub(super) fn leads(body: &Body) -> bool {
 pub(super) struct Group {
     pub(super) id: GroupId,
     pub(super) replica: ReplicaId,
-    /// What its disk forgot once, if it ever did.
+    /// What it has behind it that few have.
     pub(super) past: Option<Box<Past>>,
     pub(super) term: Term,
     /// Whom it voted for in that term, if it did: see [`Self::vote`].
@@ -91,9 +95,6 @@ pub(super) struct Group {
     pub(super) history: u64,
     /// Handed to the owner.
     pub(super) applied: LogIndex,
-    /// The owner of a stream let go of what entries up to here refer to, though the log may not be cut within a run that is only stored: whoever lacks
-    /// one of them needs the state (rule B1).
-    pub(super) let_go: LogIndex,
     pub(super) role: Role,
     pub(super) standing: Standing,
     /// What the others vouched for, by node.
@@ -181,7 +182,6 @@ impl Group {
             once_committed: base.index,
             history: 0,
             applied: base.index,
-            let_go: LogIndex(0),
             role: Role::Follower { led: false },
             standing: Standing::Sound,
             marks: SortedMap::new(),
@@ -251,7 +251,8 @@ impl Group {
 
     /// What its disk forgot once.
     pub(super) fn past(&self) -> &Past {
-        static NOTHING: Past = Past { former: Vec::new(), fresh: None, deluded_upto: LogIndex(0) };
+        static NOTHING: Past =
+            Past { former: Vec::new(), fresh: None, deluded_upto: LogIndex(0), let_go: LogIndex(0) };
         self.past.as_deref().unwrap_or(&NOTHING)
     }
 

@@ -188,10 +188,10 @@ impl Groups {
             }
             Input::Compact { group, upto } => self.with(now, group, |group, context| {
                 let before = group.log.base();
+                group.log.compact(group.keeps_for_children(upto.min(group.applied)));
                 if context.config.of_streams {
                     group.lets_go(upto.min(group.applied));
                 }
-                group.log.compact(group.keeps_for_children(upto.min(group.applied)));
                 if group.log.base() != before {
                     group.write_base(context);
                 }

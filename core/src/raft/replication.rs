@@ -261,9 +261,9 @@ impl Group {
         place: usize,
         last: LogIndex,
     ) -> Option<(Place, Entries)> {
+        let base = self.given_behind();
         let Role::Leader(leading) = &mut self.role else { return None };
         let progress = leading.progress.at_mut(place)?;
-        let base = self.log.base().index.max(self.let_go);
         let (node, next) = (progress.member.node, progress.next);
         if next <= base {
             if context.planted.strikes(Bug::CutLogNotSent, || last == base) {

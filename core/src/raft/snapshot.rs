@@ -124,9 +124,15 @@ impl Sending {
 impl Group {
     /// The owner's state up to `upto` is written. That of the control group holds all there is; entries of a stream refer to bytes, which are gone.
     pub(super) fn lets_go(&mut self, upto: LogIndex) {
-        if self.id != GroupId::CONTROL {
-            self.let_go = self.let_go.max(upto);
+        if self.id != GroupId::CONTROL && upto > self.log.base().index {
+            let past = self.past_mut();
+            past.let_go = past.let_go.max(upto);
         }
+    }
+
+    /// Where what is given of this log to others begins: whoever lacks an entry up to here needs the state (rule B1).
+    pub(super) fn given_behind(&self) -> LogIndex {
+        self.log.base().index.max(self.past().let_go)
     }
 
     /// The owner gives its state, for a member that needs it.

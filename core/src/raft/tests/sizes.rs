@@ -11,7 +11,7 @@ use crate::raft::{Input, Output, Write};
 #[test]
 fn what_a_replica_consists_of_stays_small() {
     let sizes = [
-        ("a replica", size_of::<Group>(), 640),
+        ("a replica", size_of::<Group>(), 624),
         ("of it, its log", size_of::<Log>(), 208),
         ("what a leader keeps", size_of::<Leading>(), 88),
         ("and of each member", size_of::<Progress>(), 128),
