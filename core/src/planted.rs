@@ -475,6 +475,10 @@ bugs! {
             "a mark is not told again to a new leader (rule E3)";
         SourceNotSteeredTo = "source-not-steered-to":
             "whoever leads a stream goes on leading while its source could";
+        StoppedStillLeads = "stopped-still-leads":
+            "a member at which a stream stopped goes on leading its group, and nothing is done any more";
+        StoppedAskedToLead = "stopped-asked-to-lead":
+            "a source that has stopped, and not said so, is handed over to again and again";
         StartKeepsSession = "start-keeps-session":
             "a source that starts anew is still held to the sessions and numbers of its former start";
     }

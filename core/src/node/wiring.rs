@@ -467,6 +467,9 @@ impl Node {
             O::Unanswered { instance } => {
                 self.groups.handle(now, raft::Input::Unanswered { group: instance.into() });
             }
+            O::Resign { instance } => {
+                self.groups.handle(now, raft::Input::Resign { group: instance.into() });
+            }
             O::Compact { instance, upto } => {
                 self.groups.handle(now, raft::Input::Compact { group: instance.into(), upto });
             }

@@ -111,6 +111,8 @@ pub(super) struct Group {
     led_in: Term,
     /// The leader's node was suspected, restarted or disowned since the leader was heard last.
     pub(super) in_doubt: bool,
+    /// Its owner is of no use in this life (R34).
+    pub(super) unfit: bool,
     /// Drawn at the start; 0 in the life in which the group was created here.
     pub(super) life: u64,
     /// The recovery under which this replica goes on; 0 before the first.
@@ -192,6 +194,7 @@ impl Group {
             last_leader: Member::NOBODY,
             led_in: Term(0),
             in_doubt: false,
+            unfit: false,
             life: 0,
             era: 0,
             fence: None,

@@ -252,6 +252,7 @@ impl Groups {
                 self.with(now, group, |group, context| group.found(context, &founding));
             }
             Input::Unanswered { group } => self.with(now, group, Group::unanswered),
+            Input::Resign { group } => self.with(now, group, Group::resign),
             Input::Stalled { by } => {
                 for slot in self.groups.all() {
                     self.act(now, slot, |group, _| group.stalled(by));

@@ -38,6 +38,7 @@
 //! - **R31** Whoever begins to lead was voted for by a majority, of both halves if the configuration is joint.
 //! - **R32** What a leader commits by counting is durable with such a majority, by what its members said in its term.
 //! - **R33** What a leader takes to be durable at a member does not go back.
+//! - **R34** Whose owner is of no use leads only where nobody else votes.
 //! - **R18**, **R19** Nobody waits in silence for what is owed to it, and who owes nothing waits for nothing: see [`idle`].
 
 mod amnesia;
@@ -357,6 +358,11 @@ pub enum Input {
     },
     /// The owner asked its leader for something and was not answered in time.
     Unanswered {
+        /// Which group.
+        group: GroupId,
+    },
+    /// The owner is of no use any more until the next start: this replica is to lead, or to stand, only where nobody else could.
+    Resign {
         /// Which group.
         group: GroupId,
     },

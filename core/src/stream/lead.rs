@@ -10,7 +10,7 @@ use super::Output;
 use super::common::Common;
 use super::entry::{Batch, Entry};
 use super::member::{Part, Stream};
-use super::message::Body;
+use super::message::{Body, Standing};
 use super::wire::encode_entry;
 use super::writers::Writers;
 use crate::id::{LogIndex, NodeId, Sequence, SessionEpoch, Term};
@@ -64,8 +64,25 @@ pub(super) struct Lead {
     told_end: Option<(SessionEpoch, Sequence)>,
     /// What of `replicated` the source was told.
     told: Sequence,
+    /// The source's answers to questions from this one on were given while this member leads.
+    began: u64,
+    /// The source said so: it serves.
+    source_serves: bool,
     /// When it was last tried to have the source lead.
     steered: Option<Instant>,
+}
+
+impl Lead {
+    /// The source said where it stands.
+    pub(super) fn source_stands(&mut self, standing: &Standing) {
+        let fresh = standing.answer >= self.began;
+        self.source_serves = !standing.stopped && (fresh || self.source_serves);
+    }
+
+    /// The source is another start of itself.
+    pub(super) fn source_left(&mut self) {
+        self.source_serves = false;
+    }
 }
 
 impl Stream {
@@ -86,6 +103,7 @@ impl Stream {
         }
         if !helps || other {
             self.lead = helps.then(Box::default);
+            self.ask_source(common);
         }
         match self.part {
             Part::Source => self.leadership_moved(common, now),
@@ -101,8 +119,10 @@ impl Stream {
         self.news(common, now);
         self.peer_holds(node, index);
         self.fire_replicated(common);
-        if self.part == Part::Source {
-            self.pump_source(common, now);
+        match self.part {
+            Part::Source => self.pump_source(common, now),
+            // The source may be able to lead now, and in a stream in which nothing happens nothing else will tell.
+            _ => self.arm(common, now),
         }
     }
 
@@ -356,9 +376,18 @@ impl Stream {
         }
     }
 
-    /// Whether the source should lead in place of this member: it is heard in its present start, and has what is applied here.
+    /// Begins to lead: what the source said before says nothing of now. It may have stopped since, and been followed by this member for that.
+    fn ask_source(&mut self, common: &mut Common) {
+        let source = self.ends.source;
+        if let Some(lead) = &mut self.lead {
+            lead.began = common.serial();
+            self.tell_standing(common, source, true, 0);
+        }
+    }
+
+    /// Whether the source should lead in place of this member, if it says that it serves: it is heard in its present start, and has what is applied here.
     fn yields(&self) -> bool {
-        let source = || self.source_peer().filter(|peer| peer.stands() && peer.knows_us);
+        let source = || self.source_peer().filter(|peer| peer.stands() && peer.knows_us && !peer.stopped());
         self.lead.is_some()
             && self.seal.is_none()
             && self.knows_end()
@@ -379,6 +408,9 @@ impl Stream {
         }
         let (instance, to, pause) = (self.instance, self.ends.source, common.config.restate_most);
         let Some(lead) = &mut self.lead else { return };
+        if !lead.source_serves && !common.planted.strikes(Bug::StoppedAskedToLead, || true) {
+            return self.tell_standing(common, to, true, 0);
+        }
         if lead.steered.is_none_or(|at| now.monotonic.since(at) >= pause) {
             sometimes!(SourceAskedToLead);
             lead.steered = Some(now.monotonic);

@@ -182,6 +182,19 @@ impl Stream {
             self.stopped = Some(reason);
             sometimes!(StreamStopped);
             self.refuse_waiting(common);
+            self.resign(common);
+        }
+    }
+
+    /// Others are to do without this member until its next start (S17).
+    fn resign(&mut self, common: &mut Common) {
+        if !common.planted.strikes(Bug::StoppedStillLeads, || self.leading) {
+            common.emit(Output::Resign { instance: self.instance });
+        }
+        let others = self.peers.iter().filter(|_| !self.shut_out);
+        let others: Vec<NodeId> = others.map(|peer| peer.node).collect();
+        for node in others {
+            self.tell_standing(common, node, false, 0);
         }
     }
 
@@ -376,6 +389,11 @@ impl Stream {
     /// Another member said something.
     pub(super) fn heard(&mut self, common: &mut Common, now: Now, from: NodeId, body: Body) {
         if self.stopped.is_some() {
+            if let Body::Status(Standing { ask: ask @ 1.., .. }) = body
+                && !self.shut_out
+            {
+                self.tell_standing(common, from, false, ask);
+            }
             return;
         }
         self.news(common, now);
@@ -405,6 +423,9 @@ impl Stream {
         peer.standing = Some(*standing);
         peer.holds = peer.holds.max(standing.taken);
         peer.knows_us = standing.peer == common.boot;
+        if from == self.ends.source {
+            self.lead.iter_mut().for_each(|lead| lead.source_stands(standing));
+        }
         match self.part {
             Part::Source => self.target_stands(common, now, from, standing),
             Part::Target => self.member_stands(common, now, from, standing),
@@ -419,6 +440,7 @@ impl Stream {
         }
         let ahead = || self.held.epoch > self.head.session;
         let source = self.part == Part::Target && node == self.ends.source;
+        self.lead.iter_mut().filter(|_| source).for_each(|lead| lead.source_left());
         if source && !common.planted.strikes(Bug::StartKeepsSession, ahead) {
             self.held.begin_start(self.head.session);
         }

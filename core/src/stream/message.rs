@@ -88,6 +88,8 @@ pub struct Standing {
     pub answer: u64,
     /// Bytes up to here may be gone at the sender.
     pub floor: Sequence,
+    /// The stream stopped at the sender, which does nothing for it until its next start.
+    pub stopped: bool,
 }
 
 /// Bytes that say nothing a stream understands.

@@ -44,6 +44,8 @@
 //! - **S14** What goes on without the source takes nothing above the sealed end.
 //! - **S15** A leader that is not the source proposes a batch only behind the end of its log, which it knows once it has applied an entry of its own
 //!   term (rule A6).
+//! - **S17** A member at which the stream stopped leads only where nobody else votes, and nobody hands over to a source that did not say since it
+//!   leads itself that it serves.
 //! - **S16** `floor <= released <= completed`: bytes go only when every target that is left is past them.
 
 mod admit;
@@ -380,6 +382,11 @@ pub enum Output {
     },
     /// Whoever leads was asked for something and did not answer in time (rule E3).
     Unanswered {
+        /// Of this stream.
+        instance: StreamInstance,
+    },
+    /// The stream stopped here: this node is not to lead its group where others could (S17).
+    Resign {
         /// Of this stream.
         instance: StreamInstance,
     },

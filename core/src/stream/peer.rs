@@ -40,6 +40,11 @@ impl Peer {
         *self = Self { node, silent, matched, boot: Some(boot), ..Self::default() };
     }
 
+    /// Whether the stream stopped there, as far as it said.
+    pub(super) fn stopped(&self) -> bool {
+        self.standing.is_some_and(|standing| standing.stopped)
+    }
+
     /// Whether it is heard, and said where it stands in its present start.
     pub(super) fn stands(&self) -> bool {
         !self.silent && self.standing.is_some()

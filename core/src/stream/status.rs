@@ -109,19 +109,24 @@ impl Stream {
     /// What a source waits for of its targets.
     fn waiting_for_targets(&self) -> Vec<String> {
         let away = |node: &NodeId| self.peer(*node).is_some_and(|peer| !peer.stands());
+        let stopped = |node: &NodeId| self.peer(*node).is_some_and(Peer::stopped);
         let behind = self.head.released < self.source.replicated;
         if let [target] = self.ends.targets[..] {
             let what = match away(&target) {
                 true => "the target to be reachable",
+                false if stopped(&target) => "the target, where the stream has stopped",
                 false if behind => "the target's handler",
                 false => return Vec::new(),
             };
             return alloc::vec![what.to_string()];
         }
         let away_now = self.of_targets("to be reachable: targets", |_, node| away(node));
-        let slow = |place, node: &NodeId| !away(node) && self.heard.get(place) < self.source.replicated;
+        let stopped_there = self.of_targets("targets where the stream has stopped:", |_, node| stopped(node));
+        let slow = |place, node: &NodeId| {
+            !away(node) && !stopped(node) && self.heard.get(place) < self.source.replicated
+        };
         let slow = self.of_targets("handlers of targets", slow).filter(|_| behind);
-        away_now.into_iter().chain(slow).collect()
+        away_now.into_iter().chain(stopped_there).chain(slow).collect()
     }
 
     fn waiting_for(&self) -> Vec<String> {

@@ -220,6 +220,7 @@ pub(super) fn encode_message(message: &Message) -> (Bytes, Payload) {
             ask: standing.ask,
             answer: standing.answer,
             floor: standing.floor.0,
+            stopped: standing.stopped,
         }),
     };
     let instance = id_bytes(message.instance.to_bytes());
@@ -267,6 +268,7 @@ pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> 
             ask: status.ask,
             answer: status.answer,
             floor: sequence(status.floor)?,
+            stopped: status.stopped,
         }),
     };
     Ok(Message { instance, body })
@@ -367,7 +369,8 @@ mod tests {
     fn what_is_said_is_read_back_and_anything_else_is_an_error() {
         let entry = Entry::Descriptor { epoch: SessionEpoch(2), first: Sequence(8), batch: batch_of(4) };
         assert_eq!(decode_entry(&encode_entry(&entry)), Ok(entry.clone()));
-        let standing = Standing { serial: 4, have: Sequence(9), room: 10, ..Standing::default() };
+        let standing =
+            Standing { serial: 4, have: Sequence(9), room: 10, stopped: true, ..Standing::default() };
         for body in [
             Body::Status(standing),
             Body::Mark(Sequence(3)),

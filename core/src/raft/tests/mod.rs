@@ -18,6 +18,7 @@ mod rejoin;
 mod relay;
 mod relay_logs;
 mod relay_terms;
+mod resign;
 mod restart;
 mod rolled_back;
 mod room;

@@ -175,10 +175,12 @@ impl Stream {
         common.say(to, self.instance, Body::Data(data));
     }
 
-    /// Whether a target owes an answer. Of several, one that is silent is asked when it is heard again.
+    /// Whether a target owes an answer. Of several, one that is silent is asked when it is heard again; and one at which the stream stopped, after its next
+    /// start.
     fn unanswered(&self, peer: &Peer) -> bool {
         let sender = &peer.sender;
-        if !self.source.current || self.is_lost(peer.node) || peer.silent && self.peers.len() > 1 {
+        let away = peer.stopped() || peer.silent && self.peers.len() > 1;
+        if !self.source.current || self.is_lost(peer.node) || away {
             return false;
         }
         !sender.known || sender.asked || sender.acked < self.source.accepted.max(self.head.taken)

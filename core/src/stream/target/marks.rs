@@ -57,7 +57,7 @@ impl Stream {
     fn unheard_by(&self, common: &Common) -> Vec<NodeId> {
         let mark = self.target.mark_durable;
         let unheard = |node: &NodeId| {
-            let peer = self.peer(*node).filter(|peer| !peer.silent);
+            let peer = self.peer(*node).filter(|peer| !peer.silent && !peer.stopped());
             peer.is_some_and(|peer| peer.standing.is_none_or(|said| said.heard < mark))
         };
         let ignored = |node: NodeId| common.planted.has(Bug::MarkNotRestated) && node != self.ends.source;

@@ -313,7 +313,7 @@ impl Stream {
         answer: u64,
     ) {
         let serial = common.serial();
-        let target = self.part == Part::Target;
+        let (target, stopped) = (self.part == Part::Target, self.stopped.is_some());
         let current = self.source.current || self.part == Part::Target && self.lead.is_some();
         let heard = self.ends.place(to).map(|place| self.heard.get(place));
         let standing = Standing {
@@ -322,14 +322,15 @@ impl Stream {
             serial,
             epoch: if target { self.held.epoch.max(self.head.session) } else { self.head.session },
             have: if target { self.have() } else { self.head.taken },
-            room: if target { self.room(common) } else { 0 },
+            room: if target && !stopped { self.room(common) } else { 0 },
             taken: self.head.taken,
             mark: if target { self.target.mark_durable } else { Sequence(0) },
             heard: heard.unwrap_or_default(),
-            confirmed: current && self.knows_end(),
+            confirmed: current && self.knows_end() && !stopped,
             ask: if ask { serial } else { 0 },
             answer,
             floor: self.floor.taken,
+            stopped,
         };
         if target && to == self.ends.source {
             self.target.unsaid = false;

@@ -2,9 +2,11 @@
 
 mod closing;
 mod limits;
+mod members;
 mod promises;
 mod random;
 mod sealing;
 mod several;
+mod stopped;
 mod waiting;
 mod world;
