@@ -496,6 +496,13 @@ marks! {
         OfferOutOfPlace: "somebody who does not lead was offered something";
         OfferGaveWay: "a leader had too many offers, and dropped the last";
         OfferBehindGap: "what was offered began behind a gap";
+        LeaderResigned: "a leader whose owner stopped left its group to others";
+        ReplicatedAskedFor: "a source that does not lead asked what most members hold";
+        MarkProvesCommitted: "a mark told that more of a log is committed than was known after a start";
+        SealAwaited: "a handler's position waited for it to be known where its authority ended";
+        WantedLetGo: "bytes were wanted no more, for what named them counts no more";
+        WantPutOff: "a member asked again for bytes it had just been given, or for many at once";
+        HeldOfAnEarlierTerm: "an append of an earlier term was let go of that waited for bytes";
         OfferedBehindGap: "a source heard that what it had offered began behind a gap";
         OfferedAgain: "what was offered was in the log already, or of a session that was over";
         OfferDoesNotContinue: "what was offered did not continue its writers";

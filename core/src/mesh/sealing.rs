@@ -59,6 +59,8 @@ pub struct Seal {
     pub(super) founder: Option<NodeId>,
     /// The last message in front of its end.
     pub(super) sequence: Option<Sequence>,
+    /// The seals before, oldest first: the authority that each began, and the last message in front of it (rule D4).
+    pub(super) former: Vec<(AuthorityEpoch, Sequence)>,
 }
 
 impl StreamEnd {
@@ -114,6 +116,7 @@ impl Seal {
             end,
             sequence: self.sequence,
             heard: self.ends.values().map(|end| end.heard).max().unwrap_or_default(),
+            former: self.former.clone(),
         }
     }
 }
@@ -183,7 +186,11 @@ pub(super) fn seal_without(
         next.ends.retain(|node, _| !new.contains(node));
     } else {
         let authority = next.authority.0 + u64::from(!planted.has(Bug::SealKeepsAuthority));
-        next = Seal { authority: AuthorityEpoch(authority), lost: next.lost, ..Seal::default() };
+        // Whoever founded it may be lost before it said where that was: then nothing given under what it ended is known to be of use.
+        let ended = seal.map(|seal| (seal.authority, seal.sequence.unwrap_or_default()));
+        let mut former = next.former;
+        former.extend(ended.filter(|_| !planted.has(Bug::FormerEndForgotten)));
+        next = Seal { authority: AuthorityEpoch(authority), lost: next.lost, former, ..Seal::default() };
     }
     next.settle(group, planted);
     Ok(Some(next))
@@ -374,6 +381,8 @@ pub(super) fn seal_out(seal: &Seal) -> proto::StreamSeal {
         ends: seal.ends.iter().map(|(node, end)| end_out(*node, end)).collect(),
         founder: seal.founder.map(|founder| id_bytes(founder.to_bytes())).unwrap_or_default(),
         sequence: seal.sequence.map(|sequence| sequence.0),
+        former_authorities: seal.former.iter().map(|(authority, _)| authority.0).collect(),
+        former_ends: seal.former.iter().map(|(_, end)| end.0).collect(),
     }
 }
 
@@ -381,6 +390,13 @@ pub(super) fn seal_in(seal: proto::StreamSeal) -> Result<Seal, Malformed> {
     if seal.lost.len() > SEAL_MEMBERS_MAX || seal.ends.len() > SEAL_MEMBERS_MAX || seal.authority == 0 {
         return Err(Malformed("a seal"));
     }
+    if seal.former_ends.len() != seal.former_authorities.len() || seal.former_ends.len() > SEAL_MEMBERS_MAX {
+        return Err(Malformed("the seals before a seal"));
+    }
+    let former = seal.former_authorities.into_iter().zip(seal.former_ends);
+    let former =
+        former.map(|(authority, end)| Ok((AuthorityEpoch(number(authority)?), Sequence(number(end)?))));
+    let former = former.collect::<Result<Vec<_>, Malformed>>()?;
     let founder = if seal.founder.is_empty() { None } else { Some(wire::node(&seal.founder)?) };
     let ends = seal.ends.into_iter().map(end_in).collect::<Result<BTreeMap<_, _>, _>>()?;
     if founder.is_some_and(|founder| !ends.contains_key(&founder)) {
@@ -392,6 +408,7 @@ pub(super) fn seal_in(seal: proto::StreamSeal) -> Result<Seal, Malformed> {
         ends,
         founder,
         sequence: seal.sequence.map(|sequence| number(sequence).map(Sequence)).transpose()?,
+        former,
     })
 }
 

@@ -465,7 +465,7 @@ pub enum Refusal {
     },
     /// The log or its disk is full; who is behind.
     #[error(
-        "the stream is full: {behind} has processed only up to {processed} while {accepted} are accepted; publish again later"
+        "the stream is full: {behind} has processed only up to {processed} while {accepted} are accepted; publish again later. What is gone for good is waited for, too: then close the stream, and open one without it"
     )]
     Backpressure {
         /// The target that is behind.

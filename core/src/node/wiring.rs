@@ -245,6 +245,7 @@ impl Node {
         if group == GroupId::CONTROL {
             self.mesh.handle(now, mesh::Input::Role { leading, term, leader });
         } else {
+            self.gate.forget_before(group, term);
             self.streams.handle(now, stream::Input::Role { instance: group.into(), leading, term, leader });
         }
         self.event(Event::RoleChanged { group, role: role.text(), term });
@@ -657,7 +658,7 @@ pub(super) fn mesh_entry(entry: &raft::Entry) -> mesh::Applied {
     mesh::Applied { index: entry.index, term: entry.term, command, data: entry.data.clone() }
 }
 
-fn stream_entry(entry: &raft::Entry) -> stream::Applied {
+pub(super) fn stream_entry(entry: &raft::Entry) -> stream::Applied {
     stream::Applied {
         index: entry.index,
         term: entry.term,

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::Output;
 use super::common::Common;
 use super::entry::{Entry, Identity, held_weight};
 use super::member::{Part, Stream, Wanted};
@@ -53,7 +54,8 @@ impl Stream {
         }
         // Of what the lost sent nobody is left who has the bytes.
         if !self.alone() {
-            self.want(common, now, batch.identity, batch.bytes());
+            let wanted = Wanted { bytes: batch.bytes(), session: epoch, last, ..Wanted::default() };
+            self.want(common, now, batch.identity, wanted);
         }
         false
     }
@@ -66,7 +68,8 @@ impl Stream {
     }
 
     /// Notes that an append waits for the bytes of a batch.
-    fn want(&mut self, common: &mut Common, now: Now, identity: Identity, bytes: u64) {
+    fn want(&mut self, common: &mut Common, now: Now, identity: Identity, wanted: Wanted) {
+        let bytes = wanted.bytes;
         if self.wanted.contains_key(&identity) {
             return;
         }
@@ -82,16 +85,45 @@ impl Stream {
             && self.source_peer().is_some_and(|peer| !peer.silent || self.peers.len() == 1)
             && !self.is_lost(self.ends.source);
         let asked = expected.then_some(now.monotonic);
-        self.wanted.insert(identity, Wanted { asked, times: 0, bytes });
+        self.wanted.insert(identity, Wanted { asked, ..wanted });
         if asked.is_none() {
             self.ask_for_wanted(common, now, false);
         }
+    }
+
+    /// What was waited for is named by appends that count no more (S19). Whether there was anything: then what is held is to be looked at again, and asks
+    /// anew for what it needs.
+    pub(super) fn wants_nothing(&mut self, common: &Common) -> bool {
+        let any = !self.wanted.is_empty() && !common.planted.has(Bug::WantedForEver);
+        if any {
+            rare!(WantedLetGo);
+            self.wanted.clear();
+        }
+        any
+    }
+
+    /// See [`Self::wants_nothing`].
+    pub(super) fn look_again(&self, common: &mut Common, any: bool) {
+        if any {
+            common.emit(Output::OfferAgain { instance: self.instance });
+        }
+    }
+
+    /// Nobody needs what is certainly a no-op by now.
+    pub(super) fn drop_futile(&mut self, common: &mut Common) {
+        let head = (self.head.session, self.head.taken);
+        let futile = |wanted: &Wanted| wanted.session < head.0 || wanted.last <= head.1;
+        let any = self.wanted.values().any(futile) && self.wants_nothing(common);
+        self.look_again(common, any);
     }
 
     /// Asks for the bytes that appends wait for. Those asked for lately are left out unless `all`.
     pub(super) fn ask_for_wanted(&mut self, common: &mut Common, now: Now, all: bool) {
         let instance = self.instance;
         let holders = self.holders_to_ask();
+        let peers = &self.peers;
+        let bit =
+            |node: NodeId| peers.iter().position(|peer| peer.node == node).map_or(0, |place| 1 << place);
         for (identity, wanted) in &mut self.wanted {
             let patience = common.config.pause_after(wanted.times);
             let due = wanted.asked.is_none_or(|at| now.monotonic.since(at) >= patience);
@@ -102,6 +134,7 @@ impl Stream {
                 wanted.times = if all { 1 } else { wanted.times.saturating_add(1) };
                 if let Some(&holder) = holders.get(turn % holders.len().max(1)) {
                     rare!(BytesAskedOfAnother, turn > 0 && holders.len() > 1);
+                    wanted.of |= bit(holder);
                     common.say(holder, instance, Body::Want(*identity));
                 }
             }
@@ -121,9 +154,22 @@ impl Stream {
         holders
     }
 
-    /// Another member wants the bytes of a batch.
-    pub(super) fn answer_want(&mut self, common: &mut Common, from: NodeId, identity: &Identity) {
+    /// Another member wants the bytes of a batch. A question is some seventy bytes, and its answer may be a megabyte: so a member is given what may be
+    /// under way to it in the time after which it asks again, and the same once (S20).
+    pub(super) fn answer_want(&mut self, common: &mut Common, now: Now, from: NodeId, identity: &Identity) {
         let Some(slot) = self.store.slot_of(identity) else { return };
+        let bytes = self.store.get(slot).map_or(0, |kept| held_weight(kept.batch.bytes()));
+        let answered = self.peer_mut(from).is_some_and(|peer| {
+            peer.served.serves(
+                now.monotonic,
+                (slot, bytes),
+                common.config.restate,
+                common.config.flight_bytes,
+            )
+        });
+        if !answered && !common.planted.strikes(Bug::EveryWantAnswered, || true) {
+            return rare!(WantPutOff);
+        }
         // S5: a source shows nothing that is not durable.
         if self.part == Part::Source && !self.store.get(slot).is_some_and(|kept| kept.durable) {
             return;

@@ -193,10 +193,12 @@ impl Stream {
             self.fence_outrun(common);
         }
         common.emit(Output::Installed { instance, taken: true });
+        let wanted = self.wants_nothing(common);
         match self.part {
             Part::Source => self.session_passed(common, now),
             Part::Target => self.pump_target(common, now),
             Part::Unknown => {}
         }
+        self.look_again(common, wanted);
     }
 }

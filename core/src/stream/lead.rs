@@ -24,6 +24,9 @@ const OFFERED: u64 = 1 << 62;
 /// The number of a completion.
 pub(super) const COMPLETE: u64 = u64::MAX - 1;
 
+/// What the outlines of batches that are offered may take, and once more those that are proposed; one of each is kept in any case.
+const OFFERED_BYTES: u64 = 8 << 20;
+
 /// Where a log ends.
 #[derive(Clone, Debug)]
 struct End {
@@ -55,8 +58,12 @@ pub(super) struct Lead {
     offers: BTreeMap<(SessionEpoch, Sequence), Batch>,
     /// A session offered before it was known here where the log ends.
     session: Option<Entry>,
+    /// What they take.
+    pub(super) offered: u64,
     /// What was offered and proposed, and is not applied, in order.
     under_way: VecDeque<(u64, Entry)>,
+    /// What these take.
+    proposed: u64,
     /// Where the log ends; `None` to have it counted again.
     end: Option<End>,
     number: u64,
@@ -72,7 +79,22 @@ pub(super) struct Lead {
     steered: Option<Instant>,
 }
 
+/// What an entry takes that was offered.
+fn outline(entry: &Entry) -> u64 {
+    if let Entry::Descriptor { batch, .. } = entry { batch.outline() } else { 0 }
+}
+
 impl Lead {
+    /// Keeps what is offered; of two under one number the later.
+    fn offer(&mut self, key: (SessionEpoch, Sequence), batch: Batch) {
+        self.offered += batch.outline();
+        self.offered -= self.offers.insert(key, batch).map_or(0, |before| before.outline());
+    }
+
+    fn drop_last(&mut self) {
+        self.offered -= self.offers.pop_last().map_or(0, |(_, batch)| batch.outline());
+    }
+
     /// The source said where it stands.
     pub(super) fn source_stands(&mut self, standing: &Standing) {
         let fresh = standing.answer >= self.began;
@@ -97,6 +119,7 @@ impl Stream {
     ) {
         let other = core::mem::replace(&mut self.leader, leader) != leader || term != self.term;
         (self.leading, self.term, self.completing) = (leading, term, false);
+        let wanted = other && self.wants_nothing(common);
         let helps = leading && self.part == Part::Target;
         if other && self.ends.targets.len() > 1 {
             self.peers.iter_mut().for_each(|peer| peer.matched = LogIndex(0));
@@ -110,6 +133,7 @@ impl Stream {
             Part::Target => self.tell_new_leader(common, now),
             Part::Unknown => {}
         }
+        self.look_again(common, wanted);
     }
 
     /// A member's log is durable up to `index`.
@@ -177,11 +201,11 @@ impl Stream {
             self.source.replicated = last;
             self.report(common, slot);
         }
-        let (replicated, source, instance) = (self.source.replicated, self.ends.source, self.instance);
+        let (replicated, source) = (self.source.replicated, self.ends.source);
         let lost = self.is_lost(source);
         if let Some(lead) = self.lead.as_mut().filter(|lead| lead.told < replicated && !lost) {
             lead.told = replicated;
-            common.say(source, instance, Body::Replicated(replicated));
+            self.tell_standing(common, source, false, 0);
         }
     }
 
@@ -241,17 +265,23 @@ impl Stream {
                 if source != from || boot.is_some_and(|boot| boot != opens) => {}
             Entry::Session { .. } => lead.session = Some(entry),
             Entry::Descriptor { epoch, first, batch } => {
-                lead.offers.insert((epoch, first), batch);
-                if lead.offers.len() > common.config.proposals {
+                lead.offer((epoch, first), batch);
+                let bytes = if common.planted.has(Bug::OffersUnweighed) { u64::MAX } else { OFFERED_BYTES };
+                while lead.offers.len() > common.config.proposals.max(1)
+                    || (lead.offered > bytes && lead.offers.len() > 1)
+                {
                     rare!(OfferGaveWay);
-                    lead.offers.pop_last();
+                    lead.drop_last();
                 }
             }
-            Entry::CloseWriter { .. } if self.applied_term == self.term => {
-                self.propose_offered(common, entry)
+            Entry::CloseWriter { writer } => {
+                let known = lead.under_way.iter().any(|(_, other)| *other == entry);
+                let room = lead.under_way.len() < common.config.proposals;
+                if self.applied_term == self.term && !known && room && !self.head.writers.get(writer).closed {
+                    self.propose_offered(common, entry);
+                }
             }
-            // It is offered again.
-            Entry::CloseWriter { .. } | Entry::Complete { .. } => {}
+            Entry::Complete { .. } => {}
         }
         self.pump_lead(common, now);
         self.tell_gap(common);
@@ -302,7 +332,7 @@ impl Stream {
             if !self.admit(common, now, &data) {
                 sometimes!(OfferWaitsForBytes);
                 if let (Some(lead), Entry::Descriptor { epoch, first, batch }) = (&mut self.lead, entry) {
-                    lead.offers.insert((epoch, first), batch);
+                    lead.offer((epoch, first), batch);
                 }
                 break;
             }
@@ -319,8 +349,9 @@ impl Stream {
         if lead.offers.first_key_value().is_some_and(|(key, _)| *key < next) {
             rare!(OfferedAgain);
             lead.offers = lead.offers.split_off(&next);
+            lead.offered = lead.offers.values().map(Batch::outline).sum();
         }
-        if lead.under_way.len() >= common.config.proposals {
+        if lead.under_way.len() >= common.config.proposals || lead.proposed >= OFFERED_BYTES {
             return None;
         }
         let behind = || lead.offers.first_key_value().map(|(key, _)| *key).filter(|key| *key != next);
@@ -329,6 +360,7 @@ impl Stream {
             _ => next,
         };
         let batch = lead.offers.remove(&key)?;
+        lead.offered -= batch.outline();
         let none = Writers::default();
         let ahead = lead.end.as_ref().map_or(&none, |end| &end.places);
         if !self.head.writers.continued_by(ahead, &batch) {
@@ -353,6 +385,7 @@ impl Stream {
             end.follow(&entry);
         }
         let (instance, data) = (self.instance, encode_entry(&entry));
+        lead.proposed += outline(&entry);
         lead.under_way.push_back((context, entry));
         common.emit(Output::Propose { instance, data, weight, context });
     }
@@ -361,6 +394,7 @@ impl Stream {
     pub(super) fn offer_refused(&mut self, context: u64) {
         if let Some(lead) = &mut self.lead {
             lead.under_way.retain(|(number, _)| *number != context);
+            lead.proposed = lead.under_way.iter().map(|(_, entry)| outline(entry)).sum();
             lead.end = None;
         }
     }
@@ -369,7 +403,7 @@ impl Stream {
     pub(super) fn lead_applied(&mut self, entry: Option<&Entry>) {
         let Some(lead) = &mut self.lead else { return };
         if lead.under_way.front().is_some_and(|(_, first)| Some(first) == entry) {
-            lead.under_way.pop_front();
+            lead.proposed -= lead.under_way.pop_front().map_or(0, |(_, entry)| outline(&entry));
         }
         if lead.under_way.is_empty() {
             lead.end = None;

@@ -21,7 +21,7 @@ use super::target::Target;
 use super::wire::{decode_entry, encode_head};
 use super::{Applied, Input, Output};
 use crate::ends::Ends;
-use crate::id::{BootId, LogIndex, NodeId, Sequence, StreamInstance, Term};
+use crate::id::{BootId, LogIndex, NodeId, Sequence, SessionEpoch, StreamInstance, Term};
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::record::Record;
@@ -46,6 +46,11 @@ pub(super) struct Wanted {
     /// How often it was asked for: each time it gets twice as long, for what was sent may wait before a lane that is full.
     pub(super) times: u32,
     pub(super) bytes: u64,
+    /// Of whom it was asked: a bit for each other member, by its place among them.
+    pub(super) of: u64,
+    /// The session of the descriptor that names it, and its last message: once both are past, nobody needs it.
+    pub(super) session: SessionEpoch,
+    pub(super) last: Sequence,
 }
 
 /// One stream.
@@ -261,7 +266,7 @@ impl Stream {
         let batch = slot.and_then(|slot| self.store.get(slot)).map(|kept| &kept.batch);
         self.head.advance(applied.index, effect, batch);
         self.applied_term = applied.term;
-        self.tail.push_back((applied.index, effect));
+        self.note(applied.index, effect);
         self.applied_since += 1;
         self.wait_anew(common, moved);
         if let Some(Entry::Complete { marks, .. }) = &entry {
@@ -276,6 +281,22 @@ impl Stream {
         }
         if let Effect::Completed { .. } = effect {
             self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+        }
+    }
+
+    /// Notes what an entry did, for the floor to follow. Where a target is behind the policy, others complete message by message while the floor stands:
+    /// what comes to the same is one note.
+    fn note(&mut self, index: LogIndex, effect: Effect) {
+        let folds = matches!(effect, Effect::Completed { .. } | Effect::Nothing);
+        match self.tail.back_mut() {
+            Some(last @ (_, Effect::Nothing)) if folds => *last = (index, effect),
+            Some((last, Effect::Completed { upto, released })) if folds => {
+                *last = index;
+                if let Effect::Completed { upto: more, released: gone } = effect {
+                    (*upto, *released) = ((*upto).max(more), (*released).max(gone));
+                }
+            }
+            _ => self.tail.push_back((index, effect)),
         }
     }
 
@@ -375,6 +396,7 @@ impl Stream {
         if due(self.restate_at) {
             self.restate_at = None;
             self.restated = self.restated.saturating_add(1);
+            self.drop_futile(common);
             self.ask_for_wanted(common, now, false);
             self.steer(common, now);
             match self.part {
@@ -399,12 +421,11 @@ impl Stream {
         self.news(common, now);
         match body {
             Body::Data(data) => self.receive(common, from, data),
-            Body::Want(identity) => self.answer_want(common, from, &identity),
+            Body::Want(identity) => self.answer_want(common, now, from, &identity),
             Body::Mark(upto) => self.marked(common, now, from, upto),
             Body::Status(standing) => self.peer_stands(common, now, from, &standing),
             Body::Offer(entry) => self.offered(common, now, from, entry),
             Body::Follow { epoch, taken } => self.must_follow(common, now, from, epoch, taken),
-            Body::Replicated(upto) => self.replicated_elsewhere(common, now, from, upto),
             Body::SealedOut(_) => {}
         }
         self.arm(common, now);

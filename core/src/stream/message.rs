@@ -37,8 +37,6 @@ pub enum Body {
         /// The last message.
         taken: Sequence,
     },
-    /// To a source that does not lead: everything up to here is committed, and durable at most members.
-    Replicated(Sequence),
 }
 
 /// The bytes of a batch.
@@ -90,6 +88,10 @@ pub struct Standing {
     pub floor: Sequence,
     /// The stream stopped at the sender, which does nothing for it until its next start.
     pub stopped: bool,
+    /// The authority under which the sender serves.
+    pub authority: AuthorityEpoch,
+    /// From whoever leads in place of the source: everything up to here is committed, and durable at most of those who are left under that authority.
+    pub replicated: Sequence,
 }
 
 /// Bytes that say nothing a stream understands.

@@ -46,6 +46,10 @@
 //!   term (rule A6).
 //! - **S17** A member at which the stream stopped leads only where nobody else votes, and nobody hands over to a source that did not say since it
 //!   leads itself that it serves.
+//! - **S18** What is replicated is counted among those who are left under the present authority.
+//! - **S19** Bytes are asked for while an append, or an offer, of whoever leads waits for them, and no longer.
+//! - **S20** Nobody but the source and whoever leads has a word on what a target processed; bytes are taken of whom they were asked, and given so many in
+//!   a while.
 //! - **S16** `floor <= released <= completed`: bytes go only when every target that is left is past them.
 
 mod admit;

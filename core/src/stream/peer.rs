@@ -3,6 +3,7 @@
 use super::message::Standing;
 use super::source::Sender;
 use crate::id::{BootId, LogIndex, NodeId, Sequence};
+use crate::time::{Instant, Span};
 
 /// Another member.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +25,33 @@ pub(super) struct Peer {
     pub(super) asked_mark: Sequence,
     /// Its log is durable up to here, as far as this member was told while it leads.
     pub(super) matched: LogIndex,
+    /// What it was given lately because it asked.
+    pub(super) served: Served,
     /// How far sending to it has come, at the source.
     pub(super) sender: Sender,
+}
+
+/// What a member was given because it asked for it by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Served {
+    since: Option<Instant>,
+    bytes: u64,
+    last: u64,
+}
+
+impl Served {
+    /// Whether it may be given what is in that slot, and is as large as that: once in a while, and so much in that while, or one.
+    pub(super) fn serves(&mut self, now: Instant, (slot, bytes): (u64, u64), span: Span, most: u64) -> bool {
+        let fresh = self.since.is_none_or(|since| now.since(since) >= span);
+        let room = fresh || (slot != self.last && self.bytes + bytes <= most);
+        if fresh {
+            (self.since, self.bytes) = (Some(now), 0);
+        }
+        if room {
+            (self.bytes, self.last) = (self.bytes + bytes, slot);
+        }
+        room
+    }
 }
 
 impl Peer {

@@ -9,15 +9,18 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::Output;
 use super::common::Common;
+use super::entry::Entry;
 use super::member::{Part, Stream};
 use super::message::Body;
 use super::peer::Peer;
+use super::state::Effect;
 use super::store::Kept;
 use super::streams::Streams;
 use super::target::Held;
-use crate::id::{AuthorityEpoch, NodeId, Sequence, StreamInstance};
+use super::wire::decode_entry;
+use super::{Applied, Output};
+use crate::id::{AuthorityEpoch, LogIndex, NodeId, Sequence, StreamInstance};
 use crate::node::command::{Position, Refusal};
 use crate::planted::Bug;
 use crate::rare;
@@ -29,6 +32,37 @@ impl Streams {
     #[must_use]
     pub fn heard_of(&self, instance: StreamInstance) -> Sequence {
         self.streams.get(&instance).map_or(Sequence(0), |stream| stream.heard_of())
+    }
+}
+
+impl Streams {
+    /// The last of these entries, which follow what is applied here, that this member's own mark tells to be committed: it was only ever set on what was.
+    /// What else is known of that is written with the next entries, and may not have been before a restart (rule D2).
+    #[must_use]
+    pub fn proven(
+        &self,
+        instance: StreamInstance,
+        entries: impl IntoIterator<Item = Applied>,
+    ) -> Option<LogIndex> {
+        let stream = self.streams.get(&instance)?;
+        let mut state = stream.head.clone();
+        for Applied { index, command, data, .. } in entries {
+            if state.taken >= stream.target.mark_taken || self.common.planted.has(Bug::MarkProvesNothing) {
+                return None;
+            }
+            let entry = if command { decode_entry(&data).ok() } else { None };
+            let effect = entry.as_ref().map_or(Effect::Nothing, |entry| state.effect(entry, false));
+            let batch = match &entry {
+                Some(Entry::Descriptor { batch, .. }) => Some(batch),
+                _ => None,
+            };
+            state.advance(index, effect, batch);
+            if state.taken >= stream.target.mark_taken {
+                rare!(MarkProvesCommitted);
+                return Some(index);
+            }
+        }
+        None
     }
 }
 
@@ -63,6 +97,9 @@ impl Stream {
     /// How far the stream is sealed.
     pub(super) fn sealed(&mut self, common: &mut Common, now: Now, sealed: Sealed) {
         let out = sealed.lost.contains(&common.own);
+        if sealed.authority > self.authority() {
+            self.count_anew(common);
+        }
         self.seal = Some(Box::new(sealed));
         if out {
             return self.shut_out(common);
@@ -89,6 +126,18 @@ impl Stream {
         }
         self.settle_seal(common);
         self.pump(common, now);
+    }
+
+    /// Another authority: what most members held was counted with those who are lost (S18).
+    fn count_anew(&mut self, common: &Common) {
+        if common.planted.strikes(Bug::ReplicatedByTheLost, || self.source.told_replicated > self.head.taken)
+        {
+            return;
+        }
+        self.source.told_replicated = Sequence(0);
+        if self.part == Part::Target {
+            self.source.replicated = Sequence(0);
+        }
     }
 
     /// Others go on without this member.
@@ -174,10 +223,21 @@ impl Stream {
         position.authority > self.authority() && position.sequence > Sequence(0)
     }
 
+    /// Where the authority of a position ended, if it did, and if that is known: none of those that followed goes on with more than it began with. What
+    /// they took themselves is of no account to whoever stopped before.
+    pub(super) fn sealed_end(&self, position: Position) -> Option<Option<Sequence>> {
+        let seal = self.seal.as_ref().filter(|seal| position.authority < seal.authority)?;
+        let former = seal.former.iter().filter(|(authority, _)| position.authority < *authority);
+        let former = former.map(|&(_, end)| end).min();
+        match (seal.sequence, former) {
+            (Some(end), former) => Some(Some(former.map_or(end, |former| former.min(end)))),
+            (None, former) => Some(former.filter(|former| position.sequence > *former)),
+        }
+    }
+
     /// The refusal of a position above the end at which its authority was sealed (rule D4).
     pub(super) fn above_seal(&self, common: &Common, position: Position) -> Option<Refusal> {
-        let seal = self.seal.as_ref().filter(|seal| position.authority < seal.authority)?;
-        let (position, end) = (position.sequence, seal.sequence?);
+        let (position, end) = (position.sequence, self.sealed_end(position)??);
         rare!(PositionOfOldAuthority, position <= end);
         rare!(PositionAboveSealMet, position > end);
         let taken = common.planted.strikes(Bug::PositionAboveSeal, || position > end);

@@ -98,7 +98,9 @@ impl Streams {
                 let kept = Kept { batch, first, own, durable: true, taken: None, waiters: Vec::new() };
                 self.restoring.entry(instance).or_default().insert(key.slot, kept);
             }
-            space::MARK => stream.target.mark = decode_mark(head).map_err(unread)?,
+            space::MARK => {
+                (stream.target.mark, stream.target.mark_taken) = decode_mark(head).map_err(unread)?;
+            }
             space::CLOSING if self.common.planted.has(Bug::ClosingForgotten) => {}
             space::CLOSING => stream.restore_closing(key.slot, decode_closing(head).map_err(unread)?),
             _ => return Err(damaged("a record of an unknown kind: run a newer version")),
@@ -432,8 +434,8 @@ impl Streams {
             Some(Work::Form(instance)) => {
                 self.with(instance, |stream, common| stream.formed(common, now, digest));
             }
-            Some(Work::Verify(instance, data, source)) => {
-                self.with(instance, |stream, common| stream.verified(common, now, data, source, digest));
+            Some(Work::Verify(instance, data, from)) => {
+                self.with(instance, |stream, common| stream.verified(common, now, data, from, digest));
             }
             None => {}
         }

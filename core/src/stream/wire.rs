@@ -205,7 +205,6 @@ pub(super) fn encode_message(message: &Message) -> (Bytes, Payload) {
         Body::SealedOut(authority) => Kind::SealedOut(proto::SealedOut { authority: authority.0 }),
         Body::Offer(entry) => Kind::Offer(proto::Offer { entry: Some(entry_proto(entry)) }),
         Body::Follow { epoch, taken } => Kind::Follow(proto::Follow { epoch: epoch.0, taken: taken.0 }),
-        Body::Replicated(upto) => Kind::Replicated(proto::Replicated { upto: upto.0 }),
         Body::Status(standing) => Kind::Status(proto::Status {
             boot: id_bytes(standing.boot.to_bytes()),
             peer: id_bytes(standing.peer.to_bytes()),
@@ -221,6 +220,8 @@ pub(super) fn encode_message(message: &Message) -> (Bytes, Payload) {
             answer: standing.answer,
             floor: standing.floor.0,
             stopped: standing.stopped,
+            authority: standing.authority.0,
+            replicated: standing.replicated.0,
         }),
     };
     let instance = id_bytes(message.instance.to_bytes());
@@ -253,7 +254,6 @@ pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> 
         Kind::Follow(found) => {
             Body::Follow { epoch: SessionEpoch(number(found.epoch)?), taken: sequence(found.taken)? }
         }
-        Kind::Replicated(found) => Body::Replicated(sequence(found.upto)?),
         Kind::Status(status) => Body::Status(Standing {
             boot: boot(&status.boot)?,
             peer: boot(&status.peer)?,
@@ -269,6 +269,8 @@ pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> 
             answer: status.answer,
             floor: sequence(status.floor)?,
             stopped: status.stopped,
+            authority: AuthorityEpoch(number(status.authority)?),
+            replicated: sequence(status.replicated)?,
         }),
     };
     Ok(Message { instance, body })
@@ -333,13 +335,14 @@ pub(super) fn decode_head(bytes: &[u8]) -> Decoded<(bool, Sequence, Batch)> {
     Ok((found.own, sequence(found.first)?, batch(found.batch)?))
 }
 
-pub(super) fn encode_mark(upto: Sequence) -> Bytes {
-    proto::MarkHead { upto: upto.0 }.encode_to_vec().into()
+pub(super) fn encode_mark(upto: Sequence, taken: Sequence) -> Bytes {
+    proto::MarkHead { upto: upto.0, taken: taken.0 }.encode_to_vec().into()
 }
 
-pub(super) fn decode_mark(bytes: &[u8]) -> Decoded<Sequence> {
+/// A mark, and how much of it was taken here when it was written.
+pub(super) fn decode_mark(bytes: &[u8]) -> Decoded<(Sequence, Sequence)> {
     let found = proto::MarkHead::decode(bytes).map_err(|_| Malformed("not a mark"))?;
-    sequence(found.upto)
+    Ok((sequence(found.upto)?, sequence(found.taken)?))
 }
 
 pub(super) fn encode_closing(writer: WriterId) -> Bytes {
@@ -369,15 +372,21 @@ mod tests {
     fn what_is_said_is_read_back_and_anything_else_is_an_error() {
         let entry = Entry::Descriptor { epoch: SessionEpoch(2), first: Sequence(8), batch: batch_of(4) };
         assert_eq!(decode_entry(&encode_entry(&entry)), Ok(entry.clone()));
-        let standing =
-            Standing { serial: 4, have: Sequence(9), room: 10, stopped: true, ..Standing::default() };
+        let standing = Standing {
+            serial: 4,
+            have: Sequence(9),
+            room: 10,
+            stopped: true,
+            authority: AuthorityEpoch(2),
+            replicated: Sequence(7),
+            ..Standing::default()
+        };
         for body in [
             Body::Status(standing),
             Body::Mark(Sequence(3)),
             Body::SealedOut(AuthorityEpoch(1)),
             Body::Offer(entry.clone()),
             Body::Follow { epoch: SessionEpoch(3), taken: Sequence(8) },
-            Body::Replicated(Sequence(7)),
             Body::Want(batch_of(2).identity),
             Body::Data(Data {
                 boot: BootId(1),

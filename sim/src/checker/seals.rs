@@ -117,6 +117,7 @@ mod tests {
             end: None,
             sequence: sequence.map(Sequence),
             heard: Sequence(0),
+            former: Vec::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::super::Receipt;
 use super::super::common::{Common, Work};
-use super::super::entry::{Batch, Identity, MESSAGE_OVERHEAD, QUEUED_OVERHEAD, Span};
+use super::super::entry::{Batch, ENTRY_OVERHEAD, Identity, MESSAGE_OVERHEAD, QUEUED_OVERHEAD, Span};
 use super::super::member::Stream;
 use super::{Item, Waiter};
 use crate::digest::Digest;
@@ -119,12 +119,22 @@ impl Stream {
             sometimes!(NoRoomRefused);
             return Some(Refusal::NoSpace { free: common.free });
         }
-        let full = self.store.bytes() + self.source.unformed + more > common.config.outbox_bytes;
+        let full = self.kept_bytes(common) + self.source.unformed + more > common.config.outbox_bytes;
         full.then(|| Refusal::Backpressure {
             behind: self.behind(),
             processed: self.processed_by_all(),
             accepted: self.source.accepted,
         })
+    }
+
+    /// What is kept until it is released: batches, and what the log holds besides. Where a target is behind the policy that is what the others complete,
+    /// message by message perhaps, and at every member.
+    pub(in crate::stream) fn kept_bytes(&self, common: &Common) -> u64 {
+        let slow = self.head.released < self.head.completed;
+        let entries = self.head.applied.0 - self.floor.applied.0;
+        let besides = entries.saturating_sub(self.store.taken.len() as u64);
+        let counted = slow && !common.planted.has(Bug::CompletionsUncounted);
+        self.store.bytes() + if counted { besides * ENTRY_OVERHEAD } else { 0 }
     }
 
     /// What every target is known to have processed.

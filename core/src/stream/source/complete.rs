@@ -16,6 +16,7 @@ impl Stream {
         standing: &Standing,
     ) {
         self.credit(from, standing);
+        self.replicated_elsewhere(common, standing);
         self.marked(common, now, from, standing.mark);
         if standing.ask != 0 {
             self.tell_standing(common, from, false, standing.ask);

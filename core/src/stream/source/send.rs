@@ -197,7 +197,7 @@ impl Stream {
             return true;
         }
         if self.led_by().is_some() {
-            return self.owes_leader();
+            return self.owes_leader() || self.unreplicated();
         }
         let owed = !self.source.closing.is_empty() || self.source.proposed < self.store.outbox.len();
         let session = self.leading && !self.source.session_proposed && !self.source.current;
@@ -217,6 +217,11 @@ impl Stream {
         }
         for place in 0..self.peers.len() {
             self.restate_to(common, now, place);
+        }
+        let unsure = self.unreplicated() && !common.planted.has(Bug::ReplicatedToldOnce);
+        if let Some(leader) = self.led_by().filter(|_| unsure) {
+            sometimes!(ReplicatedAskedFor);
+            self.tell_standing(common, leader, true, 0);
         }
         self.pump_source(common, now);
     }

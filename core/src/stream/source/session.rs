@@ -8,7 +8,7 @@ use super::super::common::Common;
 use super::super::entry::Entry;
 use super::super::lead::COMPLETE;
 use super::super::member::{Part, Stream};
-use super::super::message::Body;
+use super::super::message::{Body, Standing};
 use super::super::state::Effect;
 use super::super::wire::encode_entry;
 use crate::id::{NodeId, RequestId, Sequence, SessionEpoch, WriterId};
@@ -72,19 +72,22 @@ impl Stream {
         }
     }
 
-    /// Whoever leads says what most members hold.
-    pub(in crate::stream) fn replicated_elsewhere(
-        &mut self,
-        common: &mut Common,
-        now: Now,
-        from: NodeId,
-        upto: Sequence,
-    ) {
-        if self.part == Part::Source && !self.is_lost(from) {
-            self.source.told_replicated = self.source.told_replicated.max(upto);
+    /// Whoever leads says what most members hold. What was counted under another authority was counted with those who are lost (S18).
+    pub(super) fn replicated_elsewhere(&mut self, common: &mut Common, standing: &Standing) {
+        let other = standing.authority != self.authority();
+        if standing.replicated > self.source.told_replicated
+            && (!other || common.planted.strikes(Bug::ReplicatedByTheLost, || true))
+        {
+            self.source.told_replicated = standing.replicated;
             self.fire_replicated(common);
-            self.pump_source(common, now);
         }
+    }
+
+    /// Whoever leads in place of this source may know that more is held by most members than it is known here: its word was lost, or is to come.
+    pub(super) fn unreplicated(&self) -> bool {
+        let known = self.source.replicated.max(self.head.completed);
+        let leader = self.led_by().and_then(|leader| self.peer(leader)).filter(|peer| !peer.silent);
+        leader.is_some() && self.source.current && known < self.head.taken
     }
 
     /// A proposal was not appended: it is made again when this stream is looked at next.
@@ -190,8 +193,7 @@ impl Stream {
                 sometimes!(AnotherSession);
                 self.source.session_proposed &= common.planted.has(Bug::SessionNotProposedAgain);
                 if core::mem::replace(&mut self.source.current, false) {
-                    let reason = "another start of this source opened a session: its disk was cloned";
-                    self.stop(common, String::from(reason));
+                    self.superseded(common);
                 }
             }
             Effect::Taken { first } => {
@@ -213,6 +215,14 @@ impl Stream {
                 }
             }
             Effect::Nothing => self.no_op(common, entry),
+        }
+    }
+
+    /// Its session was the current one, and another is (rule A5).
+    fn superseded(&mut self, common: &mut Common) {
+        let reason = "another start of this source opened a session: its disk was cloned";
+        if !common.planted.has(Bug::SupersededByStateGoesOn) {
+            self.stop(common, String::from(reason));
         }
     }
 
@@ -273,7 +283,8 @@ impl Stream {
             (true, true) => self.pass_outbox(common),
             // Its entry lies below the state.
             (false, true) => self.session_current(common, now),
-            _ => {}
+            (true, false) => self.superseded(common),
+            (false, false) => {}
         }
         self.pump_source(common, now);
     }

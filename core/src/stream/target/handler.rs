@@ -174,7 +174,10 @@ impl Stream {
     fn move_mark(&mut self, common: &mut Common, upto: Sequence) {
         assert!(upto > self.target.mark, "S8: the mark of {} goes back to {upto}", self.instance);
         self.target.mark = upto;
-        let record = Record::state(key(self.instance, space::MARK, 0), encode_mark(upto));
+        // A mark may be known of here by the word of others, and be above what this log held then.
+        self.target.mark_taken = self.target.mark_taken.max(upto.min(self.head.taken));
+        let head = encode_mark(upto, self.target.mark_taken);
+        let record = Record::state(key(self.instance, space::MARK, 0), head);
         if !common.planted.has(Bug::MarkNotWritten) {
             common.emit(Output::Persist(record));
         }
@@ -315,12 +318,19 @@ impl Stream {
         let from = attaching.presented.map_or(self.target.mark, |position| position.sequence);
         let sealed = self.seal.as_ref().filter(|_| self.sourceless()).and_then(|seal| seal.sequence);
         let answered = leader.filter(|leader| leader.confirmed && leader.answer >= attaching.question);
-        let own = self.lead.is_some() && self.seal.is_none() && self.knows_end();
+        // Whoever leads knows, past a seal too: what was given under an earlier authority is held against its end besides (rule D4).
+        let own = self.lead.is_some() && self.knows_end();
+        let own = own && !common.planted.strikes(Bug::FounderAsksTheSource, || self.seal.is_some());
         let own = own.then_some(self.head.taken);
         let end = answered.map(|leader| leader.taken).or(sealed).or(own).unwrap_or(Sequence(u64::MAX));
         let unknown = attaching.presented.is_some_and(|position| self.ahead_of_authority(position));
-        if unknown && answered.is_none() && !self.sourceless() {
+        if unknown && answered.is_none() && own.is_none() && !self.sourceless() {
             return rare!(AuthorityAwaited);
+        }
+        // Nobody can tell yet what of its authority there is: a leader that goes on may be past that already.
+        let unsettled = |position| self.sealed_end(position).is_some_and(|end| end.is_none());
+        if attaching.presented.is_some_and(unsettled) && !common.planted.has(Bug::UnsettledPositionTaken) {
+            return rare!(SealAwaited);
         }
         let above = attaching.presented.is_some()
             && from > self.head.taken
@@ -362,7 +372,13 @@ impl Stream {
         if let Some(place) = self.ends.place(from) {
             self.heard.raise(place, standing.mark);
         }
-        self.raise_mark(common, standing.heard);
+        // Marks are told to the source, and to whoever leads: nobody else has a word on what was processed here (rule C4). It may be more than anybody
+        // else's log holds by now, for that one's disk may have been taken back, too.
+        let superior = from == self.ends.source || Some(from) == self.leader;
+        if superior || common.planted.strikes(Bug::AnybodyRecallsMarks, || standing.heard > self.target.mark)
+        {
+            self.raise_mark(common, standing.heard);
+        }
         self.released_elsewhere(common, now, standing.floor);
         let knows_us = self.source_peer().is_some_and(|peer| peer.knows_us);
         if !self.target.greeted && from == self.ends.source && knows_us {

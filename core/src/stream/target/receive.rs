@@ -23,8 +23,8 @@ pub(in crate::stream) struct Held {
     by_first: BTreeMap<Sequence, Identity>,
     /// Bytes held, what they cost beside themselves included.
     bytes: u64,
-    /// Being verified: bytes each, counted likewise.
-    verifying: BTreeMap<Identity, u64>,
+    /// Being verified: bytes each, counted likewise. By who sent them: what one calls by a name is no word on what another does.
+    verifying: BTreeMap<(Identity, NodeId), u64>,
     /// The session whose numbers these are.
     pub(in crate::stream) epoch: SessionEpoch,
 }
@@ -199,8 +199,14 @@ impl Stream {
     pub(in crate::stream) fn receive(&mut self, common: &mut Common, from: NodeId, data: Data) {
         let boot = self.peer(from).and_then(|peer| peer.boot);
         let len = data.bytes.len() as u64;
-        let wanted = self.wanted.get(&data.identity).is_some_and(|wanted| wanted.bytes == len);
         let source = from == self.ends.source;
+        let place = self.peers.iter().position(|peer| peer.node == from);
+        let bit = place.map_or(0, |place| 1 << place);
+        let asked = |wanted: &Wanted| {
+            source || wanted.of & bit != 0 || common.planted.strikes(Bug::BytesOfAnybody, || true)
+        };
+        let wanted =
+            self.wanted.get(&data.identity).is_some_and(|wanted| wanted.bytes == len && asked(wanted));
         if self.stopped.is_some() || boot.is_some_and(|boot| boot != data.boot) || (!source && !wanted) {
             return;
         }
@@ -208,7 +214,7 @@ impl Stream {
         if source {
             self.held.begin_session(data.epoch);
         }
-        let known = self.held.verifying.contains_key(&data.identity)
+        let known = self.held.verifying.contains_key(&(data.identity, from))
             || self.held.get(&data.identity).is_some()
             || (!wanted && self.store.slot_of(&data.identity).is_some());
         let stale = data.epoch < self.held.epoch || data.first.0 + data.count - 1 <= self.head.taken.0;
@@ -226,9 +232,9 @@ impl Stream {
             self.target.unsaid = true;
             return;
         }
-        self.held.verifying.insert(data.identity, len);
+        self.held.verifying.insert((data.identity, from), len);
         let job = Job::Digest(data.bytes.clone());
-        common.work(Work::Verify(self.instance, data, source), job);
+        common.work(Work::Verify(self.instance, data, from), job);
     }
 
     /// Lets go of what lies farther ahead, for bytes that are needed first.
@@ -256,10 +262,11 @@ impl Stream {
         common: &mut Common,
         now: Now,
         data: Data,
-        source: bool,
+        from: NodeId,
         digest: Digest,
     ) {
-        self.held.verifying.remove(&data.identity);
+        self.held.verifying.remove(&(data.identity, from));
+        let source = from == self.ends.source;
         rare!(BytesNotWhatTheyAreCalled, digest != data.identity.digest);
         if self.stopped.is_some() || digest != data.identity.digest {
             return;
@@ -331,6 +338,8 @@ impl Stream {
             answer,
             floor: self.floor.taken,
             stopped,
+            authority: self.authority(),
+            replicated: self.lead.as_ref().map(|_| self.source.replicated).unwrap_or_default(),
         };
         if target && to == self.ends.source {
             self.target.unsaid = false;

@@ -13,7 +13,7 @@ use crate::node::status::StreamStatus;
 use crate::planted::Planted;
 use crate::record::Record;
 use crate::rng::{Purpose, Rng};
-use crate::stream::{Applied, Config, Input, Message, Output, Streams};
+use crate::stream::{Applied, Body, Config, Input, Message, Output, Standing, Streams};
 use crate::time::{Instant, Now, Span, Wall};
 use crate::work::perform;
 
@@ -40,6 +40,13 @@ pub(super) struct World {
     pub(super) leader: Option<usize>,
     pub(super) commit: usize,
     pub(super) wires: VecDeque<(usize, usize, Message)>,
+    pub(super) planted: Planted,
+    /// What is said to the source of what most members hold is lost, unless it asked.
+    pub(super) untold: bool,
+    /// To whom the log does not come, and who is given nothing of it.
+    pub(super) deaf: BTreeSet<usize>,
+    /// Who votes alone, past a seal.
+    pub(super) founder: Option<usize>,
     /// Nodes that nobody hears.
     pub(super) cut: BTreeSet<usize>,
     pub(super) now: u64,
@@ -84,6 +91,10 @@ impl World {
             leader: None,
             commit: 0,
             wires: VecDeque::new(),
+            planted,
+            untold: false,
+            deaf: BTreeSet::new(),
+            founder: None,
             cut: BTreeSet::new(),
             now: 1,
             replies: Vec::new(),
@@ -145,7 +156,9 @@ impl World {
             Output::Send { to, message, .. } => {
                 let to = (to.0 - 1) as usize;
                 self.payloads += usize::from(which == SOURCE && !message.encode().1.is_empty());
-                if !self.cut.contains(&which) && !self.cut.contains(&to) {
+                let told = |status: &Standing| status.replicated > Sequence(0) && status.answer == 0;
+                let lost = self.untold && matches!(&message.body, Body::Status(status) if told(status));
+                if !lost && !self.cut.contains(&which) && !self.cut.contains(&to) {
                     self.wires.push_back((which, to, message));
                 }
             }
@@ -178,7 +191,7 @@ impl World {
             Output::Lead { to, .. } => self.steered.push(to),
             Output::Resign { .. } => drop(self.resigned.insert(which)),
             Output::Forget(_) | Output::OfferAgain { .. } | Output::Compact { .. } => {}
-            Output::Unanswered { .. } | Output::Event(_) => {}
+            Output::Unanswered { .. } | Output::Event(_) | Output::Installed { .. } => {}
             other => panic!("nobody asked for {other:?}"),
         }
     }
@@ -201,13 +214,42 @@ impl World {
         }
     }
 
+    /// That member goes on from its own log, as the only voter.
+    pub(super) fn found(&mut self, which: usize) {
+        self.founder = Some(which);
+        self.commit = self.members[which].held;
+        self.lead(which);
+    }
+
+    /// What the log holds behind an index.
+    pub(super) fn behind(&self, index: usize) -> Vec<Applied> {
+        let entry = |at: usize| {
+            let (term, data) = self.log[at].clone();
+            let (command, data) = (data.is_some(), data.unwrap_or_default());
+            Applied { index: LogIndex(at as u64 + 1), term, command, data }
+        };
+        (index..self.log.len()).map(entry).collect()
+    }
+
+    /// The streams of a member, from its records.
+    pub(super) fn restored(&self, which: usize) -> Streams {
+        let member = &self.members[which];
+        let (boot, rng) = (BootId(200 + which as u128), Rng::stream([99; 32], Purpose::Stream));
+        let mut streams = Streams::new(Config::default(), node(which), boot, rng, self.planted);
+        for (key, record) in &member.records {
+            streams.restore(key, record.last_slot, &record.head, record.payload.len()).expect("as written");
+        }
+        streams.restored(self.at());
+        streams
+    }
+
     /// Lets the log travel as far as gates and wires allow. Tells whether anything moved.
     pub(super) fn replicate(&mut self) -> bool {
         let Some(leader) = self.leader.filter(|leader| !self.cut.contains(leader)) else { return false };
         let mut moved = false;
         let now = self.at();
         for which in (0..self.members.len()).filter(|&which| which != leader) {
-            if self.cut.contains(&which) {
+            if self.cut.contains(&which) || self.deaf.contains(&which) {
                 continue;
             }
             let before = self.members[which].held;
@@ -230,20 +272,19 @@ impl World {
                 self.give(leader, Input::Match { instance: INSTANCE, node: node(which), index });
             }
         }
-        let voters: Vec<usize> = self.ends.voters().iter().map(|voter| (voter.0 - 1) as usize).collect();
+        let voters: Vec<usize> = match self.founder {
+            Some(founder) => [founder].into(),
+            None => self.ends.voters().iter().map(|voter| (voter.0 - 1) as usize).collect(),
+        };
         let mut held: Vec<usize> = voters.iter().map(|&voter| self.members[voter].held).collect();
         held.sort_unstable_by(|a, b| b.cmp(a));
         self.commit = self.commit.max(held[voters.len() / 2]);
         for which in (0..self.members.len()).filter(|which| !self.cut.contains(which)).collect::<Vec<_>>() {
             let member = &mut self.members[which];
             let upto = self.commit.min(member.held);
-            let entries: Vec<Applied> = (member.applied..upto)
-                .map(|at| {
-                    let (term, data) = self.log[at].clone();
-                    let (command, data) = (data.is_some(), data.unwrap_or_default());
-                    Applied { index: LogIndex(at as u64 + 1), term, command, data }
-                })
-                .collect();
+            let applied = member.applied;
+            let mut entries = self.behind(applied);
+            entries.truncate(upto.saturating_sub(applied));
             if !entries.is_empty() {
                 self.members[which].applied = upto;
                 moved = true;

@@ -3,10 +3,11 @@
 use alloc::vec::Vec;
 
 use super::members::{SECOND, SOURCE, World};
-use super::world::node;
+use super::world::{INSTANCE, node};
 use crate::ends::Policy;
 use crate::id::Sequence;
 use crate::node::command::Waited;
+use crate::planted::Planted;
 use crate::stream::Input;
 use crate::time::Span;
 
@@ -130,4 +131,41 @@ fn bytes_that_the_source_cannot_send_any_more_come_from_another_holder() {
     let sent = world.payloads;
     world.run(Span::secs(10));
     assert_eq!((world.members[3].seen.len(), world.payloads), (6, sent), "not from the source");
+}
+
+/// A target is stuck, another one processes message by message: what that leaves in the log is counted, and noted once.
+fn message_by_message(planted: Planted) -> (World, u64) {
+    let mut world = World::with_bug(2, Policy::Count(1), planted);
+    (world.members[1].stuck, world.members[2].stuck) = (true, true);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.publish(1, 300, Waited::Accepted);
+    world.run(SECOND);
+    let token = world.members[1].token.expect("attached");
+    for upto in 1..=300 {
+        world.give(1, Input::Verdict { token, upto: Sequence(upto) });
+        world.settle();
+    }
+    world.run(SECOND);
+    assert_eq!(world.status(SOURCE).completed, Sequence(300));
+    let streams = &world.members[SOURCE].streams;
+    let stream = &streams.streams[&INSTANCE];
+    let besides = stream.kept_bytes(&streams.common) - stream.store.bytes();
+    (world, besides)
+}
+
+#[test]
+fn what_is_completed_message_by_message_while_a_target_is_stuck_is_noted_once_and_counted() {
+    let (world, besides) = message_by_message(Planted::none());
+    assert!(besides >= 300 * 128, "{besides} bytes for 300 entries");
+    for which in 0..=2 {
+        let noted = world.members[which].streams.streams[&INSTANCE].tail.len();
+        assert!(noted <= 8, "{noted} notes at {which}");
+    }
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn completions_that_are_not_counted_show() {
+    assert_eq!(message_by_message(Planted::only(crate::planted::Bug::CompletionsUncounted)).1, 0);
 }
