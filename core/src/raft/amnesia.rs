@@ -293,7 +293,7 @@ impl Group {
             last.index,
             self.term
         );
-        let needed = self.log.configuration().needs(self.member(context.own));
+        let needed = self.is_needed(context);
         if mark.replica != self.replica {
             sometimes!(RolledBackBehindItsId);
             // The id under which the others know this node now.

@@ -66,6 +66,17 @@ impl Standing {
 }
 
 impl Group {
+    /// Whether the others may be unable to decide anything without this replica: by the configuration of what is committed here, or by one that was
+    /// appended since. That a later one would free them is of no use before it is decided, which may take this replica; and they may not even
+    /// hold it.
+    pub(super) fn is_needed(&self, context: &Context<'_>) -> bool {
+        let this = self.member(context.own);
+        let needed = self.log.configuration().needs(this);
+        let may_be =
+            || self.log.configurations_since(self.commit).any(|configuration| configuration.needs(this));
+        needed || (!context.planted.strikes(Bug::AppendedFreesOthers, may_be) && may_be())
+    }
+
     /// What it knows of its copy, if it makes one.
     fn copying(&self) -> Option<&Copying> {
         if let Standing::Copying(copying) = &self.standing { Some(copying) } else { None }
@@ -329,7 +340,7 @@ impl Group {
         let waited = waited && decided(&configuration.voters) && decided(&configuration.outgoing);
         let known = behind.is_empty() || context.planted.has(Bug::RestOfCopyGivenUp);
         // By the log of one who leads others decide: none of these has to be waited for.
-        let led = !leaders.is_disjoint(done) && !configuration.needs(self.member(context.own));
+        let led = !leaders.is_disjoint(done) && !self.is_needed(context);
         if led || (known && (all || waited)) {
             self.copied(context, mark);
         }
@@ -344,7 +355,7 @@ impl Group {
             self.rename(context.own, known);
         }
         self.let_go_of_state(context);
-        if !self.log.configuration().needs(self.member(context.own)) {
+        if !self.is_needed(context) {
             rare!(OthersVoteByNow);
             self.take_fresh_id(context);
             let what = String::from("others vote by now: it waits to be admitted under a fresh replica id");
@@ -364,7 +375,7 @@ impl Group {
     pub(super) fn under_fresh_id(&mut self, context: &Context<'_>) -> Option<bytes::Bytes> {
         let old = self.member(context.own);
         let fresh = self.past.as_mut().and_then(|past| past.fresh.take());
-        let fresh = fresh.filter(|_| self.log.configuration().needs(old))?;
+        let fresh = fresh.filter(|_| self.is_needed(context))?;
         self.rename(context.own, fresh);
         let new = self.member(context.own);
         let before = self.log.configuration();

@@ -231,6 +231,12 @@ impl Log {
         self.changed_by(upto)
     }
 
+    /// The configurations in force at `index` and behind it.
+    pub(super) fn configurations_since(&self, index: LogIndex) -> impl Iterator<Item = Arc<Configuration>> {
+        let before = self.deltas().iter().take_while(|(at, _)| *at <= index).count();
+        (before..=self.deltas().len()).map(|changes| self.changed_by(changes))
+    }
+
     /// What the first changes make of the configuration at the base.
     fn changed_by(&self, changes: usize) -> Arc<Configuration> {
         if changes == 0 {

@@ -25,7 +25,7 @@ impl Group {
             return;
         }
         let found = "a copy of its disk may have spoken under its name";
-        let remedy = if self.log.configuration().needs(self.member(context.own)) {
+        let remedy = if self.is_needed(context) {
             let mark = Mark { replica: self.replica, term: self.term, vote: None, last: Place::default() };
             self.standing = Standing::copying(mark);
             self.be_patient(context);

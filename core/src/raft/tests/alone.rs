@@ -207,6 +207,40 @@ fn a_founder_that_copies_is_needed_by_the_leader_it_helped_to_elect() {
     cluster.goes_on(3);
 }
 
+/// The founder alone holds the end of a change: by that entry others could do without it, by what they hold they cannot. It led once more with their
+/// votes, and forgot that. Nobody could admit it.
+#[test]
+fn a_founder_that_alone_holds_the_end_of_a_change_is_needed_until_that_is_decided() {
+    let mut cluster = founder_and_learners(52);
+    cluster.change(&[0, 1, 2], &[]);
+    let changed = |cluster: &Cluster| {
+        let configuration = cluster.configuration(0);
+        configuration.voters.len() == 3 && !configuration.is_joint()
+    };
+    while !changed(&cluster) {
+        for node in 0..3 {
+            cluster.sync_all(node);
+        }
+        cluster.deliver(0);
+    }
+    cluster.network.clear();
+    cluster.sync_all(0);
+    cluster.network.clear();
+    let image = cluster.replicas[0].disk.clone();
+    assert!((1..3).all(|node| cluster.configuration(node).is_joint()));
+    cluster.crash(0);
+    cluster.restart(0);
+    while cluster.leader() != Some(0) {
+        cluster.settle(Span::millis(1));
+        let end = |message: &Message| message.append().is_some_and(|append| !append.entries.is_empty());
+        cluster.network.retain(|(.., message)| !end(message));
+    }
+    cluster.network.clear();
+    cluster.take_back(0, image);
+    assert!((1..3).all(|node| cluster.configuration(node).is_joint()));
+    cluster.goes_on(3);
+}
+
 /// Who leads may not be known here: the founder's disk is from before it came. By its log others decide, and nobody else has to be heard.
 #[test]
 fn a_founder_that_copies_hears_a_leader_it_does_not_know() {
