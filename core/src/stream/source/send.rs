@@ -220,7 +220,7 @@ impl Stream {
         }
         let unsure = self.unreplicated() && !common.planted.has(Bug::ReplicatedToldOnce);
         if let Some(leader) = self.led_by().filter(|_| unsure) {
-            sometimes!(ReplicatedAskedFor);
+            rare!(ReplicatedAskedFor);
             self.tell_standing(common, leader, true, 0);
         }
         self.pump_source(common, now);
