@@ -328,7 +328,9 @@ impl Stream {
             return rare!(AuthorityAwaited);
         }
         // Nobody can tell yet what of its authority there is: a leader that goes on may be past that already.
-        let unsettled = |position| self.sealed_end(position).is_some_and(|end| end.is_none());
+        let unsettled = |position: Position| {
+            position.sequence > Sequence(0) && self.sealed_end(position).is_some_and(|end| end.is_none())
+        };
         if attaching.presented.is_some_and(unsettled) && !common.planted.has(Bug::UnsettledPositionTaken) {
             return rare!(SealAwaited);
         }
@@ -372,9 +374,9 @@ impl Stream {
         if let Some(place) = self.ends.place(from) {
             self.heard.raise(place, standing.mark);
         }
-        // Marks are told to the source, and to whoever leads: nobody else has a word on what was processed here (rule C4). It may be more than anybody
-        // else's log holds by now, for that one's disk may have been taken back, too.
-        let superior = from == self.ends.source || Some(from) == self.leader;
+        // Marks are told to the source, and to whoever leads: nobody else has a word on what was processed here (rule C4), unless the source is lost, and
+        // this member may lead itself. It may be more than anybody else's log holds by now, for that one's disk may have been taken back, too.
+        let superior = from == self.ends.source || Some(from) == self.leader || self.sourceless();
         if superior || common.planted.strikes(Bug::AnybodyRecallsMarks, || standing.heard > self.target.mark)
         {
             self.raise_mark(common, standing.heard);

@@ -6,9 +6,10 @@ use super::members::{SECOND, SOURCE, World};
 use super::world::{INSTANCE, node};
 use crate::digest::Digest;
 use crate::ends::Policy;
-use crate::id::{BootId, MessageId, Sequence, SessionEpoch, WriterId, WriterSequence};
+use crate::id::{AuthorityEpoch, BootId, MessageId, Sequence, SessionEpoch, WriterId, WriterSequence};
 use crate::node::command::Waited;
 use crate::planted::Planted;
+use crate::sealing::Sealed;
 use crate::stream::wire::encode_entry;
 use crate::stream::{Batch, Body, Data, Entry, Identity, Input, Message, Span, Standing};
 use crate::time::Wall;
@@ -49,6 +50,25 @@ fn mark_claimed(planted: Planted, from: usize) -> Sequence {
 fn only_who_is_told_marks_has_a_word_on_them() {
     assert_eq!(mark_claimed(Planted::none(), 3), Sequence(5));
     assert_eq!(mark_claimed(Planted::none(), SOURCE), Sequence(1 << 40), "a disk may have been taken back");
+}
+
+#[test]
+fn past_the_loss_of_the_source_a_target_is_told_its_mark_by_those_who_are_left() {
+    let mut world = world(SOURCE, Planted::none());
+    world.silence(SOURCE);
+    let sealed = Sealed {
+        authority: AuthorityEpoch(1),
+        lost: [node(SOURCE)].into(),
+        waits_for: [].into(),
+        end: None,
+        sequence: None,
+        heard: Sequence(5),
+        former: [].into(),
+    };
+    world.give(2, Input::Sealed { instance: INSTANCE, sealed });
+    let standing = Standing { boot: BootId(103), serial: 1 << 40, heard: Sequence(9), ..Standing::default() };
+    say(&mut world, 3, 2, Body::Status(standing));
+    assert_eq!(world.members[2].streams.status()[0].processed, Sequence(9));
 }
 
 /// A target waits for bytes of which it asked nobody yet, for the source is to send them; another member sends them.

@@ -17,7 +17,7 @@ fn word_lost(planted: Planted) -> (World, RequestId) {
     let mut world = World::with_bug(4, Policy::All, planted);
     world.lead(1);
     world.run(SECOND);
-    [3, 4].map(|away| world.silence(away));
+    [3, 4].into_iter().for_each(|away| world.silence(away));
     world.deaf.insert(2);
     let request = world.publish(1, 5, Waited::Replicated);
     world.run(SECOND);
