@@ -478,6 +478,7 @@ marks! {
         UpdateGapTold: "a handler was told of updates that are kept no longer";
         UpdatesBeginAtFloor: "a node became a member when updates had been let go";
         UpdateVerdictOutOfPlace: "a verdict was about no update that a handler has to do";
+        HandlerOfFormerAuthority: "a stream with its source was sealed while a handler was attached to a target that is left";
         HandlerOutrun: "a handler stood below what others know to be processed";
         UpdateHandlerOutrun: "the mesh knew of a higher cursor than a handler stood at";
         UpdateFailedUnwaited: "an update that nobody waited for came to nothing";

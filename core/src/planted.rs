@@ -469,6 +469,10 @@ bugs! {
             "bytes go that are completed, though a target has not processed them";
         ReplicatedCountsVoters = "replicated-counts-voters":
             "replicated is told when most voters hold a message, not most members";
+        ReplicatedByPolicy = "replicated-by-policy":
+            "what the policy calls completed is called replicated, though fewer than most members may hold it";
+        HandlerOutlivesAuthority = "handler-outlives-authority":
+            "a handler is handed messages of an authority that began after it was attached (rule D4)";
         OffersNotRepeated = "offers-not-repeated":
             "what a source offered to a leader is not offered to the next one (rule A1)";
         GapAppended = "gap-appended":

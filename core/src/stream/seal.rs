@@ -97,12 +97,16 @@ impl Stream {
     /// How far the stream is sealed.
     pub(super) fn sealed(&mut self, common: &mut Common, now: Now, sealed: Sealed) {
         let out = sealed.lost.contains(&common.own);
-        if sealed.authority > self.authority() {
+        let raised = sealed.authority > self.authority();
+        if raised {
             self.count_anew(common);
         }
         self.seal = Some(Box::new(sealed));
         if out {
             return self.shut_out(common);
+        }
+        if raised {
+            self.fence_former(common);
         }
         let seal = self.seal.as_deref();
         let lost = |peer: &&mut Peer| seal.is_some_and(|seal| seal.lost.contains(&peer.node));

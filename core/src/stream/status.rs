@@ -63,7 +63,7 @@ impl Stream {
         status.orphaned = self.orphaned();
         if self.part == Part::Source {
             status.accepted = self.source.accepted.max(self.head.taken);
-            status.replicated = self.source.replicated.max(self.head.completed);
+            status.replicated = self.source.replicated.max(self.head.released);
             // A source whose disk was rolled back hears of more than it holds, until it has copied its log back.
             let processed = self.ends.completed(|place| self.heard.get(place), |node| self.is_lost(node));
             status.processed = processed.min(self.head.taken).max(self.head.completed);

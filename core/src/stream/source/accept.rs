@@ -407,21 +407,21 @@ impl Stream {
             released.push((next, upto));
         }
         for (first, last) in released {
-            self.tell(common, &mut Waiter { first, last, ..*waiter }, Waited::Completed, None);
+            self.tell(common, &mut Waiter { first, last, ..*waiter }, |_| true, None);
         }
     }
 
-    /// Tells a publisher of each level up to `reached` that it waits for and was not told of.
+    /// Tells a publisher of each level that is `reached`, that it waits for and was not told of.
     pub(in crate::stream) fn tell(
         &self,
         common: &mut Common,
         waiter: &mut Waiter,
-        reached: Waited,
+        reached: impl Fn(Waited) -> bool,
         sequences: Option<(Sequence, Sequence)>,
     ) {
         let (first, last) = sequences.unwrap_or_default();
         for level in [Waited::Accepted, Waited::Replicated, Waited::Completed] {
-            if level > reached || level > waiter.wait || waiter.told >= Some(level) {
+            if !reached(level) || level > waiter.wait || waiter.told >= Some(level) {
                 continue;
             }
             waiter.told = Some(level);

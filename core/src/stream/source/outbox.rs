@@ -33,12 +33,12 @@ impl Stream {
         for mut waiter in waiters {
             let from = Sequence(first.0 + waiter.at);
             let upto = Sequence(from.0 + waiter.last - waiter.first);
-            let reached = if taken && upto <= self.head.completed {
-                Waited::Completed
-            } else if replicated {
-                Waited::Replicated
-            } else {
-                Waited::Accepted
+            // A policy may be met by fewer than most members.
+            let completed = taken && upto <= self.head.completed;
+            let reached = |level| match level {
+                Waited::Accepted => true,
+                Waited::Replicated => replicated,
+                Waited::Completed => completed,
             };
             self.tell(common, &mut waiter, reached, Some((from, upto)));
             if waiter.told == Some(waiter.wait) {
@@ -59,11 +59,14 @@ impl Stream {
         before: Sequence,
         kept: Sequence,
     ) {
-        let completed = self.head.completed;
-        self.source.replicated = self.source.replicated.max(completed);
+        let (completed, released) = (self.head.completed, self.head.released);
+        let next = before.min(self.source.replicated).next();
+        // All targets hold what they all processed; what the policy calls completed perhaps one of them does.
+        let by_policy = common.planted.strikes(Bug::ReplicatedByPolicy, || completed > released);
+        self.source.replicated = self.source.replicated.max(if by_policy { completed } else { released });
         let mut slots = Vec::new();
-        let from = self.store.holding(before.next()).and_then(|slot| self.store.get(slot));
-        let from = from.map_or(before.next(), |kept| kept.first);
+        let from = self.store.holding(next).and_then(|slot| self.store.get(slot));
+        let from = from.map_or(next, |kept| kept.first);
         for (_, &slot) in self.store.taken.range(from..=completed.max(from)) {
             slots.push(slot);
         }
@@ -82,7 +85,7 @@ impl Stream {
             rare!(ReleasedUnseen);
             let from = Sequence(kept.first.0 + waiter.at);
             let upto = Sequence(from.0 + waiter.last - waiter.first);
-            self.tell(common, &mut waiter, Waited::Completed, Some((from, upto)));
+            self.tell(common, &mut waiter, |_| true, Some((from, upto)));
             self.waited(common, &waiter);
         }
     }

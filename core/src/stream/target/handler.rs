@@ -113,6 +113,19 @@ impl Stream {
         self.pump_target(common, now);
     }
 
+    /// A source that is left goes on under a later authority: what it sends now is of that, and the position of the handler that is here names the
+    /// one before (rule D4). It attaches again.
+    pub(in crate::stream) fn fence_former(&mut self, common: &mut Common) {
+        let goes_on = !self.sourceless() && self.target.handler.is_some();
+        if goes_on
+            && !common.planted.has(Bug::HandlerOutlivesAuthority)
+            && let Some(old) = self.target.handler.take()
+        {
+            rare!(HandlerOfFormerAuthority);
+            common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
+        }
+    }
+
     pub(super) fn ask_attaching(&mut self, common: &mut Common, now: Now) {
         if let Some(attaching) = &mut self.target.attaching {
             // Any answer to a question asked from now on says where the log ended after this handler came.

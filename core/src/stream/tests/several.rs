@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 use super::members::{SECOND, SOURCE, World};
 use super::world::{INSTANCE, node};
 use crate::ends::Policy;
-use crate::id::Sequence;
-use crate::node::command::Waited;
+use crate::id::{AuthorityEpoch, RequestId, Sequence};
+use crate::node::command::{Refusal, Reply, Waited};
 use crate::planted::Planted;
+use crate::sealing::Sealed;
 use crate::stream::Input;
 use crate::time::Span;
 
@@ -94,6 +95,56 @@ fn replicated_means_most_members_not_most_voters() {
     world.back(6);
     world.run(Span::secs(10));
     assert_eq!(world.told(request), Some(Waited::Replicated), "a learner is the fourth");
+}
+
+/// A policy may be met by fewer than hold what is called replicated.
+#[test]
+fn what_the_policy_completes_is_replicated_when_most_members_hold_it() {
+    let mut world = World::new(6, Policy::Count(1));
+    world.lead(SOURCE);
+    world.run(SECOND);
+    for which in 3..=6 {
+        world.silence(which);
+    }
+    let (replicated, completed) =
+        (world.publish(1, 4, Waited::Replicated), world.publish(5, 4, Waited::Completed));
+    world.run(SECOND);
+    assert_eq!(world.told(completed), Some(Waited::Completed), "one target has processed it");
+    assert_eq!(world.told(replicated), Some(Waited::Accepted), "three of seven members hold it");
+    let status = world.status(SOURCE);
+    assert_eq!((status.completed, status.replicated), (Sequence(8), Sequence(0)));
+    world.back(6);
+    world.run(Span::secs(10));
+    assert_eq!(world.told(replicated), Some(Waited::Replicated));
+    assert_eq!(world.status(SOURCE).replicated, Sequence(8));
+}
+
+/// What is handed over after a seal is of another authority than the handler's position names.
+#[test]
+fn a_handler_attaches_again_when_its_source_goes_on_under_another_authority() {
+    let mut world = World::new(3, Policy::All);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    let token = world.members[1].token.expect("attached");
+    let sealed = |authority| Sealed {
+        authority: AuthorityEpoch(authority),
+        lost: [node(2), node(3)].into(),
+        waits_for: [].into(),
+        end: None,
+        sequence: None,
+        heard: Sequence(0),
+        former: [].into(),
+    };
+    let fenced = |world: &World| {
+        let told = |(_, reply): &&(RequestId, Result<Reply, Refusal>)| *reply == Ok(Reply::Fenced { token });
+        world.replies.iter().filter(told).count()
+    };
+    assert_eq!(fenced(&world), 0);
+    for _ in 0..2 {
+        world.give(1, Input::Sealed { instance: INSTANCE, sealed: sealed(1) });
+        assert_eq!(fenced(&world), 1, "once for each authority");
+    }
+    assert!(world.status(1).handler.is_none());
 }
 
 #[test]
