@@ -362,6 +362,7 @@ impl<M: Machine> World<M> {
         self.books.updates.rolled_back(node);
         self.starts.a_disk_lost(node);
         self.peers.a_disk_lost(node);
+        self.look_at_disk(node);
         for (index, stream) in self.plan.streams.iter().enumerate() {
             if stream.source == node {
                 self.books.streams[index].source_rolled_back(since);

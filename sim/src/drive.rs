@@ -445,6 +445,7 @@ impl<M: Machine> World<M> {
 
     /// A sync ends.
     pub(crate) fn synced(&mut self, node: usize) {
+        self.keeps(node);
         match self.processes[node].disk.end_sync(self.now) {
             Synced::Upto(upto) => {
                 self.step(node, Input::Persisted { upto: Ticket(upto) });

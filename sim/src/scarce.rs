@@ -19,8 +19,8 @@ pub(crate) fn scarce(plan: &mut Plan) {
     }
     plan.disk.capacity = FLOOR + draws.spread(400_000, 1_200_000);
     plan.disk.slack = 2_000;
-    if plan.streams.len() > 1 {
-        // Who stays away would keep the disk of its source full, of which the other streams need some.
+    if plan.streams.len() > 1 || plan.streams.iter().any(|stream| !stream.more.is_empty()) {
+        // Who stays away would keep the disk of its source full, of which the other streams need some, and the other targets.
         plan.forsaken = None;
     }
     for stream in &mut plan.streams {

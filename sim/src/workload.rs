@@ -39,8 +39,15 @@ pub enum Owed {
     },
     /// Of the survivors of a lost quorum.
     Recovery,
-    /// Of a stream.
+    /// Of a stream, by a publisher.
     Stream(usize),
+    /// Of a stream, by the handler at one of its targets.
+    Handler {
+        /// That target.
+        at: usize,
+        /// The stream.
+        stream: usize,
+    },
 }
 
 /// All actors of a run.
@@ -345,7 +352,8 @@ impl Workload {
         let publishers = self.publishers.iter();
         let publishers = publishers.filter_map(|p| p.owed().map(|what| (Owed::Stream(p.stream()), what)));
         let handlers = self.handlers.iter();
-        let handlers = handlers.filter_map(|h| h.owed().map(|what| (Owed::Stream(h.stream()), what)));
+        let whose = |handler: &Handler| Owed::Handler { at: handler.node(), stream: handler.stream() };
+        let handlers = handlers.filter_map(move |h| h.owed().map(|what| (whose(h), what)));
         let senders = self.senders.iter();
         let senders = senders.filter_map(|s| s.owed().map(|what| (Owed::Mesh { at: s.node() }, what)));
         let processors = self.processors.iter();

@@ -149,6 +149,7 @@ impl<M: Machine> World<M> {
         let nodes = plan.nodes.len();
         let processes: Vec<Process<M>> = (0..nodes).map(|node| Process::new(&plan, node)).collect();
         let books = Books {
+            ids: processes.iter().map(Process::id).collect(),
             streams: plan.streams.iter().enumerate().map(ledger).collect(),
             handlings: plan.handlers().iter().map(|&(stream, _)| Handling::new(stream)).collect(),
             agreement: Agreement::new(plan.streams.iter().map(|stream| stream.name.as_str())),

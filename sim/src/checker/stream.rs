@@ -1,4 +1,4 @@
-//! The ledger of one stream: everything its publishers sent and were told, and what of it was delivered (X2, X3, X4, X9, X10).
+//! The ledger of one stream: everything its publishers sent and were told, and what of it was delivered (X2, X3, X4, X9, X10, X29).
 
 use std::collections::BTreeSet;
 
@@ -37,6 +37,10 @@ struct Message {
     sequence: Option<u64>,
     /// To which targets it was delivered, a bit for each.
     delivered: u64,
+    /// Which ends hold it on their disks, a bit for each: the source's is the lowest.
+    held: u64,
+    /// Whether most members held it at some moment.
+    safe: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +70,10 @@ pub struct StreamLedger {
     end: Option<u64>,
     /// Messages, by writer and number, that were told accepted and are void since.
     void: BTreeSet<(usize, u64)>,
+    /// Ends that were named lost when it was sealed, a bit for each as in [`Message::held`].
+    lost: u64,
+    /// The last message in front of the seal, if its source is left.
+    source_sealed: Option<u64>,
 }
 
 impl StreamLedger {
@@ -85,6 +93,8 @@ impl StreamLedger {
             source_rolled_back: false,
             end: None,
             void: BTreeSet::new(),
+            lost: 0,
+            source_sealed: None,
         }
     }
 
@@ -101,7 +111,18 @@ impl StreamLedger {
 
     /// Up to where handlers reported so much success that it is completed.
     fn completed(&self) -> u64 {
-        self.plan.as_ref().map_or(self.reported[0], |plan| plan.completed(&self.reported))
+        let Some(plan) = &self.plan else { return self.reported[0] };
+        // What was completed before some were lost is.
+        let before = plan.completed(&self.reported, |_| false);
+        before.max(plan.completed(&self.reported, |place| self.lost & 2 << place != 0))
+    }
+
+    /// Up to where handlers of those who are left reported so much success that it is completed without all others.
+    #[must_use]
+    pub fn completed_by(&self, left: &Left) -> u64 {
+        let marks = self.reported.iter().enumerate();
+        let marks: Vec<u64> = marks.map(|(place, &mark)| if left.has(place) { mark } else { 0 }).collect();
+        self.plan.as_ref().map_or(marks[0], |plan| plan.completed(&marks, |_| false))
     }
 
     /// The highest sequence that was ever delivered.
@@ -110,9 +131,14 @@ impl StreamLedger {
         self.delivered.iter().copied().max().unwrap_or_default()
     }
 
-    /// Whether a message was delivered to all targets.
+    /// Whether a message was delivered to all targets that were not lost.
     fn everywhere(&self, message: &Message) -> bool {
-        message.delivered.count_ones() as usize == self.delivered.len()
+        (message.delivered | self.lost >> 1).count_ones() as usize == self.delivered.len()
+    }
+
+    /// Whether a message was delivered to all targets that are left.
+    fn wherever(&self, message: &Message, left: &Left) -> bool {
+        (0..self.delivered.len()).all(|place| !left.has(place) || message.delivered & 1 << place != 0)
     }
 
     /// The stream's life, once a node told it.
@@ -209,7 +235,7 @@ impl StreamLedger {
     /// A publisher was given a receipt.
     ///
     /// # Errors
-    /// X3, X4, X7, X9.
+    /// X3, X4, X7, X9, X29.
     pub fn receipt(&mut self, now: Time, writer: usize, asked: &mut Asked, receipt: &Receipt) -> Checked {
         self.named(receipt.instance)?;
         let index = self.index;
@@ -251,6 +277,7 @@ impl StreamLedger {
             self.reported
         );
         self.check_repeat(writer, first, last, receipt)?;
+        self.check_kept(writer, receipt)?;
         for number in first..=last {
             let Some(message) = self.message(writer, number) else {
                 return Err(Failure::new(
@@ -392,7 +419,7 @@ impl StreamLedger {
         if known.delivered & 1 << target != 0 {
             return Ok(false);
         }
-        self.in_front_of_end(writer, number, sequence)?;
+        self.in_front_of_end(target, writer, number, sequence)?;
         ensure!(
             sequence == self.delivered[target] + 1,
             "X1",
@@ -446,11 +473,12 @@ impl StreamLedger {
         }
     }
 
-    /// What was promised and has not happened, in words; `None` if all has.
+    /// What was promised and those who are left have not done, in words; `None` if all is done. Without its source what was told replicated is.
     #[must_use]
-    pub fn owed(&self) -> Option<String> {
+    pub fn owed(&self, left: &Left) -> Option<String> {
+        let least = if left.source || self.end.is_some() { Waited::Accepted } else { Waited::Replicated };
         for (place, writer) in self.writers.iter().enumerate() {
-            let late = |message: &Message| message.level.is_some() && !self.everywhere(message);
+            let late = |message: &Message| message.level >= Some(least) && !self.wherever(message, left);
             if let Some(late) = writer.messages.iter().position(late) {
                 let (number, level) = (late + 1, writer.messages[late].level);
                 return Some(format!(
@@ -459,8 +487,9 @@ impl StreamLedger {
                 ));
             }
         }
-        let late = |(reported, delivered): (&u64, &u64)| reported < delivered;
-        self.reported.iter().zip(&self.delivered).any(late).then(|| {
+        let late =
+            |(place, (reported, delivered)): (usize, (&u64, &u64))| left.has(place) && reported < delivered;
+        self.reported.iter().zip(&self.delivered).enumerate().any(late).then(|| {
             format!(
                 "stream {}: delivered up to {:?}, success up to {:?}",
                 self.index, self.delivered, self.reported
@@ -472,7 +501,7 @@ impl StreamLedger {
     ///
     /// # Errors
     /// X2, X3.
-    pub fn finish(&self) -> Checked {
+    pub fn finish(&self, left: &Left) -> Checked {
         for (place, slot) in self.sequences.iter().enumerate() {
             let sequence = place as u64 + 1;
             ensure!(
@@ -482,14 +511,18 @@ impl StreamLedger {
                 self.index
             );
         }
-        if let Some(owed) = self.owed() {
+        if let Some(owed) = self.owed(left) {
             return Err(Failure::new("X3", owed));
         }
         Ok(())
     }
 }
 
+mod kept;
+mod left;
 mod seal;
+
+pub use left::Left;
 
 #[cfg(test)]
 mod tests;

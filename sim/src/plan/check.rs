@@ -153,11 +153,14 @@ impl Plan {
     }
 
     fn check_seal(&self) -> Result<(), String> {
-        let Some(seal) = self.seal else { return Ok(()) };
+        let Some(seal) = &self.seal else { return Ok(()) };
         self.known(seal.asked_at, "whom the operator asks for a seal")?;
-        self.known(seal.node, "without whom streams are sealed")?;
-        if seal.asked_at == seal.node {
-            return Err("a seal names somebody lost, and asks somebody else".into());
+        let lost = seal.lost();
+        for (place, &node) in lost.iter().enumerate() {
+            self.known(node, "without whom streams are sealed")?;
+            if seal.asked_at == node || lost[..place].contains(&node) {
+                return Err("a seal names those who are lost, each once, and asks somebody else".into());
+            }
         }
         if !self.departures.is_empty() || self.recovery.is_some() {
             return Err("members go, or streams are sealed without them: not both in one plan".into());

@@ -6,6 +6,9 @@ use super::{HandlerPlan, Plan, PublisherPlan};
 use crate::event::Time;
 use crate::text;
 
+/// So many ends of a stream vote at most.
+pub(crate) const VOTERS_MOST: usize = 5;
+
 /// A stream and who uses it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,17 +87,34 @@ impl StreamPlan {
         std::iter::once(&mut self.handler).chain(self.more.iter_mut().map(|more| &mut more.handler))
     }
 
-    /// What must have processed a message that is completed, by these marks of targets, in order.
+    /// What must have processed a message that is completed, by these marks of targets, in order. Who is `lost`, by its place, counts no more: all are
+    /// all who are left, and of a set of which nobody is left they all are.
     #[must_use]
-    pub fn completed(&self, marks: &[u64]) -> u64 {
-        let mut marks: Vec<(usize, u64)> = self.targets().zip(marks.iter().copied()).collect();
+    pub fn completed(&self, marks: &[u64], lost: impl Fn(usize) -> bool) -> u64 {
+        let places = self.targets().zip(marks.iter().copied()).enumerate();
+        let left = places.filter(|(place, _)| !lost(*place)).map(|(_, target)| target);
+        let mut marks: Vec<(usize, u64)> = left.collect();
         marks.sort_by_key(|&(_, mark)| std::cmp::Reverse(mark));
         let needed = match &self.complete {
             CompletePlan::All => marks.last(),
-            CompletePlan::Count(count) => marks.get(*count as usize - 1),
-            CompletePlan::Named(named) => marks.iter().rfind(|(node, _)| named.contains(node)),
+            CompletePlan::Count(count) => marks.get(*count as usize - 1).or(marks.last()),
+            CompletePlan::Named(named) => {
+                marks.iter().rfind(|(node, _)| named.contains(node)).or(marks.last())
+            }
         };
         needed.map_or(0, |&(_, mark)| mark)
+    }
+
+    /// Whether these are gone with the quorum of its group, and somebody is left.
+    #[must_use]
+    pub fn needs_seal(&self, lost: &[usize]) -> bool {
+        let gone = |node: &usize| lost.contains(node);
+        let voters = match self.more.len() {
+            0 => 1,
+            more => (more + 2).min(VOTERS_MOST),
+        };
+        let left = self.ends().take(voters).filter(|node| !gone(node)).count();
+        2 * left <= voters && !self.ends().all(|node| gone(&node))
     }
 }
 

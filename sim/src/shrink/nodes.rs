@@ -56,6 +56,7 @@ pub(super) fn without(plan: &Plan, gone: usize, heir: usize, heritage: Heritage)
     }
     if let Some(mut seal) = smaller.seal.take() {
         (seal.asked_at, seal.node) = (kept(seal.asked_at)?, kept(seal.node)?);
+        seal.more = seal.more.iter().filter_map(|&node| kept(node)).collect();
         smaller.seal = Some(seal);
     }
     let gone: Vec<usize> = smaller.departures.iter().map(|departure| departure.node).collect();

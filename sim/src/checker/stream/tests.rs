@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::{CompletePlan, TargetPlan};
+use crate::plan::{CompletePlan, StreamPlan, TargetPlan};
 use wattle_core::id::{AuthorityEpoch, MessageId, Sequence, SessionEpoch, WriterSequence};
 
 const LEN: usize = 40;
@@ -50,17 +50,17 @@ fn an_orderly_stream_passes_and_owes_nothing_once_delivered() {
     let mut ledger = ledger(3);
     let mut call = asked(1, 3);
     ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 3), (1, 3))).unwrap();
-    assert!(ledger.owed().is_some());
+    assert!(ledger.owed(&Left::all(1)).is_some());
     for number in 1..=3 {
         assert_eq!(ledger.seen(0, &message(number, 0, number, 0)), Ok(true));
     }
     assert_eq!(ledger.seen(0, &message(2, 0, 2, 0)), Ok(false), "a repeat is not new");
-    assert!(ledger.owed().is_some(), "no success yet");
+    assert!(ledger.owed(&Left::all(1)).is_some(), "no success yet");
     ledger.reported(0, 3);
     ledger.receipt(2, 0, &mut call, &receipt(Waited::Replicated, (1, 3), (1, 3))).unwrap();
     ledger.receipt(3, 0, &mut call, &receipt(Waited::Completed, (1, 3), (1, 3))).unwrap();
-    assert_eq!(ledger.owed(), None);
-    ledger.finish().unwrap();
+    assert_eq!(ledger.owed(&Left::all(1)), None);
+    ledger.finish(&Left::all(1)).unwrap();
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_promised_sequence_is_kept_and_a_provisional_one_need_not_be() {
     loose.receipt(1, 0, &mut asked(1, 2), &provisional).unwrap();
     loose.sent(1, 1, LEN, 0);
     assert_eq!(loose.seen(0, &message(1, 1, 1, 0)), Ok(true));
-    assert!(loose.owed().is_some(), "but both are owed somewhere");
+    assert!(loose.owed(&Left::all(1)).is_some(), "but both are owed somewhere");
 }
 
 #[test]
@@ -162,10 +162,10 @@ fn a_rolled_back_source_may_lose_what_it_alone_held_and_nothing_else() {
     ledger.source_rolled_back(15);
     ledger.expects(0, 3).unwrap();
     assert_eq!(ledger.seen(0, &message(1, 0, 1, 0)), Ok(true));
-    assert!(ledger.owed().is_some(), "what was replicated is still owed");
+    assert!(ledger.owed(&Left::all(1)).is_some(), "what was replicated is still owed");
     assert_eq!(ledger.seen(0, &message(2, 0, 2, 0)), Ok(true));
     ledger.reported(0, 2);
-    assert_eq!(ledger.owed(), None, "what it alone held is not");
+    assert_eq!(ledger.owed(&Left::all(1)), None, "what it alone held is not");
 }
 
 /// Three messages are accepted, two of them replicated and one handed over.
@@ -184,15 +184,15 @@ fn half_done() -> StreamLedger {
 
 #[test]
 fn what_lies_behind_the_end_of_a_sealed_stream_is_void_and_nothing_else() {
-    assert_eq!(broken(half_done().sealed(1)), "X28", "the second was told replicated");
-    assert_eq!(broken(half_done().sealed(0)), "X28", "the first was handed over");
+    assert_eq!(broken(half_done().sealed([0].into_iter(), Some(1))), "X28", "the second was told replicated");
+    assert_eq!(broken(half_done().sealed([0].into_iter(), Some(0))), "X28", "the first was handed over");
     let mut ledger = half_done();
-    ledger.sealed(2).unwrap();
+    ledger.sealed([0].into_iter(), Some(2)).unwrap();
     assert_eq!(ledger.void(), 1);
-    assert!(ledger.owed().is_some(), "the second is owed");
+    assert!(ledger.owed(&Left::all(1)).is_some(), "the second is owed");
     ledger.seen(0, &message(2, 0, 2, 0)).unwrap();
     ledger.reported(0, 2);
-    assert_eq!(ledger.owed(), None, "the third is void");
+    assert_eq!(ledger.owed(&Left::all(1)), None, "the third is void");
     assert_eq!(broken(ledger.seen(0, &message(3, 0, 3, 0))), "X28");
     let mut call = asked(3, 3);
     let late = Receipt { duplicate: true, ..receipt(Waited::Replicated, (3, 3), (3, 3)) };
@@ -200,15 +200,103 @@ fn what_lies_behind_the_end_of_a_sealed_stream_is_void_and_nothing_else() {
     assert_eq!(broken(ledger.receipt(3, 0, &mut call, &late)), "X28", "by a source that came back");
     let mut call = asked(3, 3);
     ledger.receipt(3, 0, &mut call, &Receipt { level: Waited::Accepted, ..late }).unwrap();
-    assert_eq!((ledger.void(), ledger.owed()), (1, None), "it does not know better, and that is void, too");
+    assert_eq!(
+        (ledger.void(), ledger.owed(&Left::all(1))),
+        (1, None),
+        "it does not know better, and that is void, too"
+    );
+}
+
+/// A stream of node 0 to the next three.
+fn to_three(complete: CompletePlan) -> StreamPlan {
+    let stream = crate::plan::Plan::generate(1).streams.swap_remove(0);
+    let more = |node| TargetPlan { node, handler: stream.handler.clone() };
+    StreamPlan { source: 0, target: 1, more: vec![more(2), more(3)], complete, ..stream }
+}
+
+/// Messages, one behind the other, as they lie on a disk.
+fn stored(numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
+    let write = |number| content::write(Name { stream: 0, writer: 0, number, version: 0 }, LEN);
+    numbers.into_iter().flat_map(write).collect()
+}
+
+#[test]
+fn what_is_told_replicated_was_once_on_the_disks_of_most_members() {
+    let told = |ledger: &mut StreamLedger, number: u64| {
+        let wanted = receipt(Waited::Replicated, (number, number), (number, number));
+        ledger.receipt(1, 0, &mut asked(number, number), &wanted).map_err(|failure| failure.checker)
+    };
+    let mut ledger = ledger(3).to(&to_three(CompletePlan::All));
+    for node in [0, 1] {
+        ledger.on_disk(node, &stored(1..=3));
+    }
+    assert_eq!(told(&mut ledger, 1), Err("X29".into()), "two of four");
+    ledger.on_disk(7, &stored(1..=3));
+    assert_eq!(told(&mut ledger, 1), Err("X29".into()), "node 7 is none of them");
+    ledger.on_disk(3, &stored(1..=2));
+    assert_eq!([1, 2].map(|number| told(&mut ledger, number)), [Ok(()), Ok(())]);
+    assert_eq!(told(&mut ledger, 3), Err("X29".into()), "the last came to two disks");
+    ledger.disk_in_doubt(1);
+    ledger.sent(0, 2, LEN, 0);
+    assert_eq!(told(&mut ledger, 2), Ok(()), "it was, once");
+    ledger.on_disk(3, &stored(3..=3));
+    assert_eq!(told(&mut ledger, 3), Err("X29".into()), "one of them came back without");
+}
+
+#[test]
+fn a_source_that_goes_on_without_others_counts_who_is_left() {
+    let mut ledger = ledger(3).to(&to_three(CompletePlan::All));
+    let mut call = asked(1, 3);
+    ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 3), (1, 3))).unwrap();
+    for node in [0, 2, 3] {
+        ledger.on_disk(node, &stored(1..=3));
+    }
+    ledger.sealed([2, 3].into_iter(), Some(1)).unwrap();
+    assert_eq!(ledger.void(), 0, "what the source accepted it still holds");
+    assert!(!ledger.is_sourceless());
+    let told = |upto: u64, authority: u64| {
+        let receipt = receipt(Waited::Replicated, (upto, upto), (upto, upto));
+        Receipt { authority: AuthorityEpoch(authority), ..receipt }
+    };
+    let mut tell = |upto, authority| ledger.receipt(2, 0, &mut asked(upto, upto), &told(upto, authority));
+    tell(1, 1).expect("in front of the end");
+    tell(2, 0).expect("void, for it was said before");
+    assert_eq!(broken(tell(3, 1)), "X29", "one of two");
+    ledger.on_disk(1, &stored(2..=3));
+    ledger.receipt(2, 0, &mut asked(3, 3), &told(3, 1)).unwrap();
+    let left = Left::sealed(&to_three(CompletePlan::All), |node| node >= 2);
+    assert!(ledger.owed(&left).is_some());
+    for number in 1..=3 {
+        ledger.seen(0, &message(number, 0, number, 0)).unwrap();
+    }
+    ledger.reported(0, 3);
+    assert_eq!(ledger.owed(&left), None, "the lost owe nothing");
+    let completed = Receipt { level: Waited::Completed, ..told(3, 1) };
+    ledger.receipt(3, 0, &mut asked(3, 3), &completed).expect("by all who are left");
+}
+
+#[test]
+fn what_most_members_held_that_were_lost_together_is_void_unless_all_who_are_left_hold_it() {
+    let sealed = |holders: &[usize], lost: &[usize], end: u64| {
+        let mut ledger = ledger(2).to(&to_three(CompletePlan::Count(1)));
+        holders.iter().for_each(|&node| ledger.on_disk(node, &stored(1..=2)));
+        let mut call = asked(1, 2);
+        ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 2), (1, 2))).unwrap();
+        ledger.receipt(1, 0, &mut call, &receipt(Waited::Replicated, (1, 2), (1, 2))).unwrap();
+        ledger.seen(0, &message(1, 0, 1, 0)).unwrap();
+        ledger.sealed(lost.iter().copied(), Some(end)).map(|()| ledger).map_err(|failure| failure.checker)
+    };
+    assert_eq!(sealed(&[0, 1, 2], &[0, 2], 1).err(), Some("X28".into()), "two of four decided nothing alone");
+    assert_eq!(sealed(&[0, 1, 2, 3], &[0, 1, 2], 1).err(), Some("X28".into()), "the only one left has it");
+    let mut ledger = sealed(&[0, 1, 2], &[0, 1, 2], 0).unwrap();
+    assert_eq!(ledger.void(), 2, "the handler of one that was lost had the first");
+    ledger.seen(0, &message(2, 0, 2, 0)).expect("they go on until they hear of it");
+    assert_eq!(ledger.seen(2, &message(1, 0, 1, 0)).unwrap_err().checker, "X28");
 }
 
 #[test]
 fn each_target_sees_everything_once_and_completed_is_what_the_policy_says() {
-    let mut plan = crate::plan::Plan::generate(1);
-    let stream = &mut plan.streams[0];
-    let more = |node| TargetPlan { node, handler: stream.handler.clone() };
-    (stream.target, stream.more, stream.complete) = (1, vec![more(2), more(3)], CompletePlan::Count(2));
+    let stream = &mut to_three(CompletePlan::Count(2));
     let mut ledger = ledger(2).to(stream);
     let mut call = asked(1, 2);
     ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 2), (1, 2))).unwrap();
@@ -219,7 +307,11 @@ fn each_target_sees_everything_once_and_completed_is_what_the_policy_says() {
         ledger.reported(target, 2);
     }
     assert_eq!(ledger.seen(0, &message(2, 0, 2, 0)), Ok(false));
-    assert!(ledger.owed().unwrap().contains("[2, 0, 2]"), "{:?}", ledger.owed());
+    assert!(ledger.owed(&Left::all(3)).is_some_and(|owed| owed.contains("[2, 0, 2]")));
+    let without = |away: usize| Left::without(stream, |node| node == away).unwrap();
+    assert_eq!(ledger.owed(&without(2)), None, "the others have done all they can");
+    assert!(ledger.owed(&without(3)).is_some());
+    assert_eq!((ledger.completed_by(&without(2)), ledger.completed_by(&without(3))), (2, 0));
     let completed = receipt(Waited::Completed, (1, 2), (1, 2));
     ledger.receipt(1, 0, &mut call, &completed).unwrap();
     assert_eq!(broken(ledger.seen(1, &message(2, 0, 2, 0))), "X1", "the third target begins with a gap");
