@@ -30,6 +30,7 @@ mod snapshots;
 mod states;
 mod steady;
 mod storage;
+mod streams;
 mod transfer;
 mod unknown;
 
