@@ -27,6 +27,7 @@ pub mod coverage;
 pub mod crc32c;
 pub mod description;
 pub mod digest;
+pub mod ends;
 pub mod epoch;
 pub mod event;
 pub mod id;

@@ -287,6 +287,8 @@ bugs! {
             "who hears that it votes while its leader is in doubt does not stand: nobody will tell it again that it should";
         StateStaysCounted = "state-stays-counted":
             "what a state took that came in goes on counting when it is whole or given up";
+        CopyNamesWhatIsGone = "copy-names-what-is-gone":
+            "a log is copied back from where it was cut, and not from where its owner still has the bytes (rule B1)";
     }
     Mesh {
         RotationNotSigned = "rotation-not-signed":
@@ -461,6 +463,54 @@ bugs! {
             "what a replaced handler says counts";
         TakeoverSkipsUnfinished = "takeover-skips-unfinished":
             "a handler that takes over goes on behind what the one before was handed";
+        CompletedByAny = "completed-by-any":
+            "a message is completed when any target has processed it, whatever the policy";
+        ReleasedBeforeSlowest = "released-before-slowest":
+            "bytes go that are completed, though a target has not processed them";
+        ReplicatedCountsVoters = "replicated-counts-voters":
+            "replicated is told when most voters hold a message, not most members";
+        ReplicatedByPolicy = "replicated-by-policy":
+            "what the policy calls completed is called replicated, though fewer than most members may hold it";
+        HandlerOutlivesAuthority = "handler-outlives-authority":
+            "a handler is handed messages of an authority that began after it was attached (rule D4)";
+        OffersNotRepeated = "offers-not-repeated":
+            "what a source offered to a leader is not offered to the next one (rule A1)";
+        GapAppended = "gap-appended":
+            "a leader appends what is offered behind a gap (rule A6)";
+        MarkNotRestated = "mark-not-restated":
+            "a mark is not told again to a new leader (rule E3)";
+        SourceNotSteeredTo = "source-not-steered-to":
+            "whoever leads a stream goes on leading while its source could";
+        StoppedStillLeads = "stopped-still-leads":
+            "a member at which a stream stopped goes on leading its group, and nothing is done any more";
+        StoppedAskedToLead = "stopped-asked-to-lead":
+            "a source that has stopped, and not said so, is handed over to again and again";
+        ReplicatedByTheLost = "replicated-by-the-lost":
+            "what a leader counted before a seal, with those who are lost, counts after it (S18)";
+        ReplicatedToldOnce = "replicated-told-once":
+            "a source that does not lead, and missed that most members hold something, does not ask";
+        MarkProvesNothing = "mark-proves-nothing":
+            "what a survivor of a stream processed is not taken for committed when the stream is sealed";
+        SupersededByStateGoesOn = "superseded-by-state-goes-on":
+            "a source that finds another start's session in a state goes on, and opens the next (rule A5)";
+        FounderAsksTheSource = "founder-asks-the-source":
+            "a target that founded a stream anew waits for its source to say where the log ends";
+        WantedForEver = "wanted-for-ever":
+            "bytes are asked for on and on that a leader named whose append nobody goes on with";
+        FormerEndForgotten = "former-end-forgotten":
+            "the second seal of a stream forgets where the first one ended it (rule D4)";
+        UnsettledPositionTaken = "unsettled-position-taken":
+            "a position of an authority that was sealed is held against what was taken since, before it is known where that ended (rule D4)";
+        AnybodyRecallsMarks = "anybody-recalls-marks":
+            "what any member says of a target's mark moves it (rule C4)";
+        BytesOfAnybody = "bytes-of-anybody":
+            "bytes that were asked of one member are taken of another (S20)";
+        EveryWantAnswered = "every-want-answered":
+            "a member is given the same bytes as often as it asks (S20)";
+        OffersUnweighed = "offers-unweighed":
+            "offers are counted and not weighed, and a source makes whoever leads keep a gigabyte";
+        CompletionsUncounted = "completions-uncounted":
+            "what a slow target leaves standing in the log beside batches is not counted";
         StartKeepsSession = "start-keeps-session":
             "a source that starts anew is still held to the sessions and numbers of its former start";
     }

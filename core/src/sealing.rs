@@ -36,6 +36,8 @@ pub struct Sealed {
     pub sequence: Option<Sequence>,
     /// The last message of which any survivor heard from those who are lost; they may have accepted more.
     pub heard: Sequence,
+    /// The seals before this one, oldest first: the authority that began, and the last message in front of it; 0 if whoever knew is lost, too.
+    pub former: Vec<(AuthorityEpoch, Sequence)>,
 }
 
 /// Why a stream was not sealed.
@@ -51,7 +53,7 @@ pub enum SealRefusal {
     NotOfStream(String),
     /// There is no need.
     #[error(
-        "without {0} the group of this stream still has a quorum, so nothing needs to be sealed: it goes on, or `wattle stream close` ends it"
+        "without {0} the group of this stream still has a quorum, and cannot be sealed: it goes on. But what is not processed by all targets is kept, so publishers are refused once the source is full, and by then the stream is to be closed, and opened without those who are gone: `wattle stream close`"
     )]
     Quorum(String),
     /// There is nobody to go on.

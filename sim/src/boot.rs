@@ -21,6 +21,7 @@ impl<M: Machine> World<M> {
             return;
         }
         let Some(expected) = self.opens(node) else { return };
+        self.look_at_disk(node);
         let process = &mut self.processes[node];
         process.keyring.tell(&mut process.identity);
         process.shown = process.identity.key;

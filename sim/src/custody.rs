@@ -362,12 +362,15 @@ impl<M: Machine> World<M> {
         self.books.updates.rolled_back(node);
         self.starts.a_disk_lost(node);
         self.peers.a_disk_lost(node);
+        self.look_at_disk(node);
         for (index, stream) in self.plan.streams.iter().enumerate() {
             if stream.source == node {
                 self.books.streams[index].source_rolled_back(since);
             }
-            if stream.target == node {
-                self.books.handlings[index].target_rolled_back();
+        }
+        for (number, &(stream, place)) in self.plan.handlers().iter().enumerate() {
+            if self.plan.streams[stream].targets().nth(place) == Some(node) {
+                self.books.handlings[number].target_rolled_back();
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The desk at which those outside the nodes (tasks, publishers, handlers) do their business: it carries their calls to the nodes,
 //! wakes them, and keeps the ledgers by which the promises are judged.
 
-use wattle_core::id::{AttachToken, RequestId, Sequence};
+use wattle_core::id::{AttachToken, NodeId, RequestId, Sequence};
 use wattle_core::node::Input;
 use wattle_core::node::command::Command;
 use wattle_core::sealing::Sealed;
@@ -112,6 +112,8 @@ pub fn actor_of(request: RequestId) -> Option<Actor> {
 /// What is known outside the nodes, and by which the promises are judged.
 #[derive(Debug)]
 pub struct Books {
+    /// Who is who: the id of each node.
+    pub ids: Vec<NodeId>,
     /// One ledger per stream of the plan.
     pub streams: Vec<StreamLedger>,
     /// The calls of each stream's handler.
@@ -149,7 +151,8 @@ impl Books {
     /// X28.
     pub fn sealed(&mut self, stream: usize, sealed: &Sealed) -> Checked {
         self.seals.told(stream, sealed)?;
-        self.seals.end(stream).map_or(Ok(()), |end| self.streams[stream].sealed(end))
+        let lost = sealed.lost.iter().filter_map(|lost| self.ids.iter().position(|id| id == lost));
+        self.streams[stream].sealed(lost, self.seals.end(stream))
     }
 }
 

@@ -373,7 +373,7 @@ impl<M: Machine> World<M> {
             }
             Output::Deliver(delivery) => {
                 self.deliveries += delivery.messages.len() as u64;
-                self.workload.delivered(&mut desk!(self), &delivery)?;
+                self.workload.delivered(&mut desk!(self), node, &delivery)?;
             }
             Output::DeliverUpdates(delivery) => {
                 self.workload.updates_delivered(&mut desk!(self), node, &delivery)?;
@@ -445,6 +445,7 @@ impl<M: Machine> World<M> {
 
     /// A sync ends.
     pub(crate) fn synced(&mut self, node: usize) {
+        self.keeps(node);
         match self.processes[node].disk.end_sync(self.now) {
             Synced::Upto(upto) => {
                 self.step(node, Input::Persisted { upto: Ticket(upto) });

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use wattle_core::configuration::Member;
 use wattle_core::id::{GroupId, NodeId};
 
+use crate::checker::Left;
 use crate::coverage::sometimes;
 use crate::describe;
 use crate::machine::Machine;
@@ -24,12 +25,31 @@ impl<M: Machine> World<M> {
             && self.plan.forsaken.as_ref().is_some_and(|forsaken| forsaken.how == Forsaken::Down)
     }
 
-    /// Whether an end of a stream stays broken or is no member any more, or who was to have it opened and never had.
+    /// Whether a node stays broken, or is no member any more.
+    pub(crate) fn is_away(&self, node: usize) -> bool {
+        self.is_forsaken(node) || self.books.departures.is_gone(node)
+    }
+
+    /// Whether an end of a stream is away, or who was to have it opened and never had.
     pub(crate) fn is_severed(&self, stream: usize) -> bool {
         let plan = &self.plan.streams[stream];
         let unopened = self.books.streams[stream].instance().is_none();
-        let away = |node| self.is_forsaken(node) || self.books.departures.is_gone(node);
-        away(plan.source) || away(plan.target) || unopened && away(plan.asked_at)
+        plan.ends().any(|node| self.is_away(node)) || unopened && self.is_away(plan.asked_at)
+    }
+
+    /// Who of a stream's ends is left to do what is owed; `None` if they can decide nothing: then nothing is.
+    pub(crate) fn left(&self, stream: usize) -> Option<Left> {
+        let plan = &self.plan.streams[stream];
+        if self.is_severed(stream) && self.books.streams[stream].instance().is_none() {
+            return None;
+        }
+        let sealed = self.books.seals.lost(stream);
+        if sealed.is_empty() {
+            return Left::without(plan, |node| self.is_away(node));
+        }
+        // Whoever goes on does so without the lost, and they count nowhere.
+        let lost = |node: usize| sealed.contains(&self.processes[node].id());
+        Some(Left::sealed(plan, lost))
     }
 
     /// Who will stay broken: whom the plan says, if the others can do without them.

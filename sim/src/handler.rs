@@ -35,10 +35,15 @@ struct Asked {
     forged: bool,
 }
 
-/// The handler of one stream.
+/// The handler of one target of a stream.
 #[derive(Debug)]
 pub(crate) struct Handler {
+    /// Its number among all handlers.
+    number: usize,
+    /// Its stream.
     index: usize,
+    /// The place of its target.
+    place: usize,
     stream_name: String,
     node: usize,
     plan: HandlerPlan,
@@ -63,22 +68,25 @@ pub(crate) struct Handler {
 }
 
 impl Handler {
-    /// The handler of the plan's stream `index`.
+    /// The handler of that number, at a target of the plan's stream `index`.
     #[must_use]
-    pub(crate) fn new(index: usize, stream: &StreamPlan) -> Self {
+    pub(crate) fn new(number: usize, index: usize, place: usize, stream: &StreamPlan) -> Self {
+        let plan = stream.handler_at(place);
         Self {
+            number,
             index,
+            place,
             stream_name: stream.name.clone(),
-            node: stream.target,
-            plan: stream.handler.clone(),
+            node: stream.targets().nth(place).unwrap_or(stream.target),
+            plan: plan.clone(),
             attached: None,
             asked: Vec::new(),
             ask_again_at: 0,
             stored: None,
             given: None,
             messages: stream.publishers.iter().map(|publisher| publisher.messages).sum(),
-            away_until: stream.handler.attaches_at,
-            interruptions: stream.handler.interruptions.iter().copied().collect(),
+            away_until: plan.attaches_at,
+            interruptions: plan.interruptions.iter().copied().collect(),
             late_verdict: None,
             epoch: 0,
             ordinal: 0,
@@ -102,12 +110,12 @@ impl Handler {
 
     fn sleep(&mut self, desk: &mut Desk<'_>, time: Time) {
         self.epoch += 1;
-        desk.wake(Actor::Handler(self.index), self.epoch, time);
+        desk.wake(Actor::Handler(self.number), self.epoch, time);
     }
 
     fn draws(&mut self, desk: &Desk<'_>) -> Draws {
         self.ordinal += 1;
-        Draws::new(desk.seed, Purpose::Handler, self.index as u64, self.ordinal)
+        Draws::new(desk.seed, Purpose::Handler, self.number as u64, self.ordinal)
     }
 
     /// Goes on.
@@ -165,7 +173,7 @@ impl Handler {
         let forged = self.forges(desk);
         let window =
             self.draws(desk).between(u64::from(self.plan.window.0), u64::from(self.plan.window.1)) as u32;
-        let request = request_of(Actor::Handler(self.index), self.ordinal);
+        let request = request_of(Actor::Handler(self.number), self.ordinal);
         let presented = match self.plan.kind {
             _ if forged.is_some() => forged,
             HandlerKind::Transactional => self.stored,
@@ -180,7 +188,7 @@ impl Handler {
     /// Now and then it comes with another's store, whose position lies behind all that this stream will ever hold.
     fn forges(&self, desk: &Desk<'_>) -> Option<Position> {
         let given = self.given.filter(|_| self.attached.is_none() && !desk.healed)?;
-        let mut draws = Draws::new(desk.seed, Purpose::Forged, self.index as u64, self.ordinal);
+        let mut draws = Draws::new(desk.seed, Purpose::Forged, self.number as u64, self.ordinal);
         let above = draws.spread(1, 1 << 20);
         let sequence = Sequence(self.messages + above);
         draws.one_in(self.plan.forges_one_in).then_some(Position { sequence, ..given })
@@ -223,9 +231,9 @@ impl Handler {
     /// # Errors
     /// X1, X2, X10.
     pub(crate) fn delivered(&mut self, desk: &mut Desk<'_>, delivery: &Delivery) -> Checked {
-        desk.books.handlings[self.index].handed(delivery)?;
+        desk.books.handlings[self.number].handed(delivery)?;
         for message in &delivery.messages {
-            desk.books.streams[self.index].seen(message)?;
+            desk.books.streams[self.index].seen(self.place, message)?;
         }
         let service = {
             let mut draws = self.draws(desk);
@@ -269,9 +277,9 @@ impl Handler {
                 desk.books.streams[self.index].named(*instance)?;
                 if let Some(presented) = asked.presented {
                     // What it keeps beside its position is done, whether or not its verdict came through.
-                    desk.books.streams[self.index].reported(presented.sequence.0);
+                    desk.books.streams[self.index].reported(self.place, presented.sequence.0);
                 }
-                desk.books.handlings[self.index].attached(
+                desk.books.handlings[self.number].attached(
                     *token,
                     *instance,
                     *position,
@@ -292,7 +300,7 @@ impl Handler {
             }
             Ok(Reply::Fenced { token } | Reply::Outrun { token }) => {
                 if self.attached.as_ref().is_some_and(|attached| attached.token == *token) {
-                    desk.books.handlings[self.index].gone();
+                    desk.books.handlings[self.number].gone();
                     self.lose(desk);
                 }
             }
@@ -334,16 +342,16 @@ impl Handler {
     pub(crate) fn arrives(&mut self, desk: &mut Desk<'_>, call: &Call) {
         match *call {
             Call::Verdict(token, upto) => {
-                if desk.books.handlings[self.index].verdict(token, upto) {
-                    desk.books.streams[self.index].reported(upto);
+                if desk.books.handlings[self.number].verdict(token, upto) {
+                    desk.books.streams[self.index].reported(self.place, upto);
                 }
             }
-            Call::Detach(token) => desk.books.handlings[self.index].left(token),
+            Call::Detach(token) => desk.books.handlings[self.number].left(token),
             // Who presents a position has stored it with the effect: that is success, whatever became of its verdicts.
             Call::Command(request, Command::Attach { ref stream, presented: Some(position), .. })
                 if *stream == self.stream_name && !self.is_forged(request) =>
             {
-                desk.books.streams[self.index].reported(position.sequence.0);
+                desk.books.streams[self.index].reported(self.place, position.sequence.0);
             }
             Call::Command(..) => {}
         }
@@ -351,6 +359,12 @@ impl Handler {
 
     fn is_forged(&self, request: RequestId) -> bool {
         self.asked.iter().any(|asked| asked.request == request && asked.forged)
+    }
+
+    /// Its stream.
+    #[must_use]
+    pub(crate) fn stream(&self) -> usize {
+        self.index
     }
 
     /// The node it attaches to.
@@ -368,7 +382,7 @@ impl Handler {
             Some(request) => self.asked.retain(|asked| asked.request != request),
             None => {
                 self.asked.clear();
-                desk.books.handlings[self.index].gone();
+                desk.books.handlings[self.number].gone();
             }
         }
         self.trouble = "the node went down".into();

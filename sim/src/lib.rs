@@ -48,6 +48,7 @@ mod generate;
 mod handler;
 mod hinder;
 mod inject;
+mod keeping;
 mod keyring;
 mod lanes;
 mod leaver;

@@ -12,8 +12,11 @@ use crate::{generate, text};
 
 mod check;
 mod document;
+mod streams;
 mod updates;
 
+pub(crate) use streams::VOTERS_MOST;
+pub use streams::{CompletePlan, StreamPlan, TargetPlan};
 pub use updates::{SendPlan, Sequence, UpdatesPlan};
 
 /// The most nodes a plan may have.
@@ -76,7 +79,7 @@ pub struct Plan {
     /// Whether a quorum is lost, and survivors go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryPlan>,
-    /// Whether a source is lost, and its streams are sealed.
+    /// Whether nodes are lost, and streams are sealed without them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<SealPlan>,
     /// What goes wrong, in the order of its beginning.
@@ -326,27 +329,6 @@ impl Default for ReplicationPlan {
     }
 }
 
-/// A stream and who uses it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StreamPlan {
-    /// Its name.
-    pub name: String,
-    /// The node that accepts.
-    pub source: usize,
-    /// The node that processes.
-    pub target: usize,
-    /// The node that is asked to open it.
-    pub asked_at: usize,
-    /// When.
-    #[serde(with = "text::time")]
-    pub opens_at: Time,
-    /// Who writes.
-    pub publishers: Vec<PublisherPlan>,
-    /// Who handles.
-    pub handler: HandlerPlan,
-}
-
 /// Nodes that stay broken for ever when the others heal: the others owe what they can do among themselves. Where they could do nothing
 /// alone (they hold no majority of the control group, are not connected without these, or something was lost before), all heal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -452,17 +434,28 @@ pub struct RecoveryPlan {
     pub lost: Vec<usize>,
 }
 
-/// A source that is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Nodes that are lost, for good as far as an operator knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealPlan {
-    /// When an operator has its streams sealed, at the earliest: not before all nodes were members.
+    /// When an operator has streams sealed whose quorum they were, at the earliest: not before all nodes were members.
     #[serde(with = "text::time")]
     pub at: Time,
     /// The node that is asked.
     pub asked_at: usize,
     /// Who is named lost.
     pub node: usize,
+    /// Who else is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<usize>,
+}
+
+impl SealPlan {
+    /// All who are named lost.
+    #[must_use]
+    pub fn lost(&self) -> Vec<usize> {
+        std::iter::once(self.node).chain(self.more.iter().copied()).collect()
+    }
 }
 
 /// How a member goes.

@@ -65,6 +65,8 @@ pub enum Purpose {
     Forged = 48,
     /// Wishes about agreed configuration.
     Configuration = 60,
+    /// Further targets of streams.
+    Targets = 161,
     /// Inputs of fuzz targets.
     Fuzz = 50,
     /// Votes that come again late.

@@ -1,5 +1,6 @@
 //! Those who open and close contested names of streams: each asks once, and one order must explain what all of them were told.
 
+use wattle_core::ends::Policy;
 use wattle_core::id::{NodeId, RequestId};
 use wattle_core::node::command::{Command, Refusal, Reply};
 
@@ -26,7 +27,8 @@ impl Registrar {
         let (command, wished) = match entry.wish {
             Wish::Open { source, target } => {
                 let named = |node: usize| plan.nodes[node].name.clone();
-                let command = Command::OpenStream { name, source: named(source), target: named(target) };
+                let (source_name, targets) = (named(source), vec![named(target)]);
+                let command = Command::OpenStream { name, source: source_name, targets, policy: Policy::All };
                 (command, Wished::Open((ids[source], ids[target])))
             }
             Wish::Close => (Command::CloseStream { name }, Wished::Close),
@@ -53,9 +55,7 @@ impl Registrar {
         let told = match reply {
             Ok(Reply::StreamOpened { instance, created }) => Told::Opened(*instance, *created),
             Ok(Reply::StreamClosed) => Told::Closed,
-            Err(Refusal::OpenElsewhere { source_node, target, .. }) => {
-                Told::Elsewhere((*source_node, *target))
-            }
+            Err(Refusal::OpenElsewhere { ends, .. }) => Told::Elsewhere((ends.source, ends.targets[0])),
             Err(Refusal::UnknownStream(_)) => Told::Absent,
             _ => return,
         };

@@ -19,8 +19,8 @@ pub(crate) fn scarce(plan: &mut Plan) {
     }
     plan.disk.capacity = FLOOR + draws.spread(400_000, 1_200_000);
     plan.disk.slack = 2_000;
-    if plan.streams.len() > 1 {
-        // Who stays away would keep the disk of its source full, of which the other streams need some.
+    if plan.streams.len() > 1 || plan.streams.iter().any(|stream| !stream.more.is_empty()) {
+        // Who stays away would keep the disk of its source full, of which the other streams need some, and the other targets.
         plan.forsaken = None;
     }
     for stream in &mut plan.streams {
@@ -68,9 +68,11 @@ mod tests {
     fn nodes_full_of_what_they_accepted_for_each_other_let_it_through() {
         let crossing = |plan: &Plan| {
             let back = |a: usize, b: usize| {
-                plan.streams.iter().any(|stream| (stream.source, stream.target) == (a, b))
+                plan.streams
+                    .iter()
+                    .any(|stream| stream.source == a && stream.targets().any(|target| target == b))
             };
-            plan.streams.iter().any(|stream| back(stream.target, stream.source))
+            plan.streams.iter().any(|stream| stream.targets().any(|target| back(target, stream.source)))
         };
         let mut both_full = 0;
         for plan in (0..).filter_map(scarce).filter(crossing).take(6) {

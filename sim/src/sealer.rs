@@ -1,5 +1,5 @@
-//! An operator who lost the source of streams for good, and has them sealed: asks until each is settled. What was not begun when the source comes back is
-//! let be.
+//! An operator who lost nodes for good, and with them the quorum of streams, and has these sealed: asks until each is settled. What was not begun when they
+//! come back is let be.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use wattle_core::sealing::SealRefusal;
 use crate::checker::Checked;
 use crate::desk::{Call, Desk, request_of};
 use crate::event::{Actor, MILLI, SECOND, Time};
-use crate::plan::{Plan, SealPlan};
+use crate::plan::{Plan, SealPlan, StreamPlan};
 use crate::random::{Draws, Purpose};
 
 /// Beside the operator of a lost quorum.
@@ -20,9 +20,8 @@ const ACTOR: Actor = Actor::Operator(1);
 #[derive(Debug)]
 pub(crate) struct Sealer {
     plan: SealPlan,
-    lost: String,
-    /// The streams that are to be sealed, in the order in which they are asked for, and their names.
-    left: VecDeque<(usize, String)>,
+    /// The streams that are to be sealed, in the order in which they are asked for, their names, and who of their ends is lost.
+    left: VecDeque<(usize, String, Vec<String>)>,
     asked: Option<(RequestId, Time)>,
     epoch: u64,
     ordinal: u64,
@@ -32,12 +31,16 @@ pub(crate) struct Sealer {
 impl Sealer {
     /// The operator of a plan, if it has one.
     pub(crate) fn new(plan: &Plan) -> Option<Self> {
-        let seal = plan.seal?;
-        let streams = plan.streams.iter().enumerate().filter(|(_, stream)| stream.source == seal.node);
+        let seal = plan.seal.clone()?;
+        let lost = seal.lost();
+        let streams = plan.streams.iter().enumerate().filter(|(_, stream)| stream.needs_seal(&lost));
+        let named = |stream: &StreamPlan| {
+            let ends = stream.ends().filter(|node| lost.contains(node));
+            ends.map(|node| plan.nodes[node].name.clone()).collect()
+        };
         Some(Self {
             plan: seal,
-            lost: plan.nodes[seal.node].name.clone(),
-            left: streams.map(|(index, stream)| (index, stream.name.clone())).collect(),
+            left: streams.map(|(index, stream)| (index, stream.name.clone(), named(stream))).collect(),
             asked: None,
             epoch: 0,
             ordinal: 0,
@@ -47,8 +50,8 @@ impl Sealer {
 
     /// What is left to do, in words.
     pub(crate) fn owed(&self) -> Option<String> {
-        let (_, name) = self.left.front()?;
-        Some(format!("stream {name} is to be sealed without {}: {}", self.lost, self.trouble))
+        let (_, name, lost) = self.left.front()?;
+        Some(format!("stream {name} is to be sealed without {}: {}", lost.join(", "), self.trouble))
     }
 
     /// Sets the first wake.
@@ -71,7 +74,9 @@ impl Sealer {
 
     /// Goes on. `ready` tells whether all nodes were members.
     pub(crate) fn wake(&mut self, desk: &mut Desk<'_>, epoch: u64, ready: bool) {
-        let Some((stream, name)) = self.left.front().cloned().filter(|_| epoch == self.epoch) else { return };
+        let Some((stream, name, lost)) = self.left.front().cloned().filter(|_| epoch == self.epoch) else {
+            return;
+        };
         if self.asked.is_some_and(|(_, until)| desk.now < until) {
             return self.sleep(desk, 100 * MILLI);
         }
@@ -88,7 +93,6 @@ impl Sealer {
         self.ordinal += 1;
         let request = request_of(ACTOR, self.ordinal);
         self.asked = Some((request, desk.now + 12 * SECOND));
-        let lost = vec![self.lost.clone()];
         desk.call(self.plan.asked_at, Call::Command(request, Command::SealStream { name, lost }));
         self.sleep(desk, 100 * MILLI);
     }
@@ -106,7 +110,7 @@ impl Sealer {
         if self.asked.is_none_or(|(asked, _)| asked != request) {
             return Ok(());
         }
-        let Some(&(stream, _)) = self.left.front() else { return Ok(()) };
+        let Some(&(stream, ..)) = self.left.front() else { return Ok(()) };
         match reply {
             Ok(Reply::StreamSealed { sealed, .. }) => {
                 desk.books.sealed(stream, sealed)?;

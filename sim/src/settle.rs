@@ -4,16 +4,17 @@
 use wattle_core::id::{GroupId, NodeId, StreamInstance};
 use wattle_core::level::Level;
 use wattle_core::node::Status;
-use wattle_core::node::status::StreamStatus;
+use wattle_core::raft::RoleName;
 
 use crate::checker::{
-    Checked, Failure, StreamLedger, completed_is_marked, disagree_on_keys, nobody_parted,
+    Checked, Failure, Left, StreamLedger, completed_is_marked, disagree_on_keys, nobody_parted,
     refuses_for_want_of_room,
 };
 use crate::event::{Event, MILLI, SECOND, Time};
 use crate::machine::Machine;
 use crate::outcome::Verdict;
 use crate::panics::watch;
+use crate::plan::VOTERS_MOST;
 use crate::process::State;
 use crate::workload::Owed;
 use crate::world::World;
@@ -114,6 +115,12 @@ impl<M: Machine> World<M> {
                 checked = checked.and_then(|()| self.watermarks.seen(node, life, id, stream));
                 let known = Some(stream.instance);
                 let index = self.books.streams.iter().position(|ledger| ledger.instance() == known);
+                if let Some(plan) =
+                    index.map(|index| &self.plan.streams[index]).filter(|plan| !plan.more.is_empty())
+                {
+                    let voters = plan.ends().take(VOTERS_MOST).collect();
+                    self.books.logs.several_vote(stream.instance.into(), voters);
+                }
                 if let Some((index, sealed)) = index.zip(stream.seal.as_ref()) {
                     checked = checked.and_then(|()| self.books.sealed(index, sealed));
                 }
@@ -235,7 +242,8 @@ impl<M: Machine> World<M> {
             let mut own = statuses.iter().filter(|status| status.node == node);
             own.any(|status| status.streams.iter().any(|entry| entry.instance == instance))
         };
-        let known = instance.filter(|&instance| knows(plan.source, instance) && knows(plan.target, instance));
+        let mut here = plan.ends().filter(|&node| !self.is_away(node));
+        let known = instance.filter(|&instance| here.all(|node| knows(node, instance)));
         known.map_or(GroupId::CONTROL, Into::into)
     }
 
@@ -250,26 +258,24 @@ impl<M: Machine> World<M> {
         let streams: Vec<Owes> = (0..self.books.streams.len())
             .map(|stream| self.owes(statuses, self.group_of(statuses, stream)))
             .collect();
+        let left: Vec<Option<Left>> = (0..streams.len()).map(|stream| self.left(stream)).collect();
         for (from, what) in self.workload.owed() {
             match from {
                 Owed::Mesh { at } if self.is_forsaken(at) || self.books.departures.is_gone(at) => {}
                 Owed::Opening { at, stream } if self.is_severed(stream) || self.is_forsaken(at) => {}
                 Owed::Recovery => missing.note(Owes::All, || what),
                 Owed::Mesh { .. } | Owed::Opening { .. } => missing.note(mesh, || what),
-                // Its publishers are refused for good, and the rest is judged by the book of seals.
-                Owed::Stream(stream) if self.is_severed(stream) || self.books.seals.begun(stream) => {}
-                Owed::Stream(stream) => missing.note(streams[stream], || what),
+                // Publishers of a lost source are refused for good, and so are handlers where it was; they wait for ever for what nobody can do.
+                Owed::Stream(stream) if !left[stream].as_ref().is_some_and(Left::serves) => {}
+                Owed::Handler { at, stream } if !self.is_handled(stream, left[stream].as_ref(), at) => {}
+                Owed::Stream(stream) | Owed::Handler { stream, .. } => missing.note(streams[stream], || what),
             }
         }
         for (index, ledger) in self.books.streams.iter().enumerate() {
-            if self.is_severed(index) {
-                continue;
-            }
-            let unfinished = || match self.books.seals.begun(index) {
-                true => self.unsealed(statuses, index),
-                false => self.unfinished(statuses, index),
-            };
-            if let Some(what) = ledger.owed().or_else(unfinished) {
+            let Some(left) = &left[index] else { continue };
+            let unsealed = || self.unsealed(statuses, index);
+            let unfinished = || self.unfinished(statuses, index, left);
+            if let Some(what) = ledger.owed(left).or_else(unsealed).or_else(unfinished) {
                 missing.note(streams[index], || what);
             }
         }
@@ -314,27 +320,69 @@ impl<M: Machine> World<M> {
         self.books.departures.owed(&known, hears)
     }
 
-    /// How a stream's source shows that not all it accepted is completed.
-    fn unfinished(&self, statuses: &[Status], index: usize) -> Option<String> {
-        let source = self.processes[self.plan.streams[index].source].id();
-        let instance = self.books.streams[index].instance();
-        let mut shown =
-            statuses.iter().filter(|status| status.node == source).flat_map(|status| &status.streams);
-        let open = |stream: &&StreamStatus| {
-            Some(stream.instance) == instance
-                && (stream.completed != stream.accepted || stream.replicated != stream.accepted)
+    /// Whether the handler at a node is to be attached.
+    fn is_handled(&self, stream: usize, left: Option<&Left>, at: usize) -> bool {
+        let mut targets = self.plan.streams[stream].targets();
+        left.zip(targets.position(|target| target == at)).is_some_and(|(left, place)| left.has(place))
+    }
+
+    /// How a stream's ends that are left show that they have not done all that they can.
+    fn unfinished(&self, statuses: &[Status], index: usize, left: &Left) -> Option<String> {
+        let plan = &self.plan.streams[index];
+        let instance = self.books.streams[index].instance()?;
+        let shown = |node: usize| {
+            let id = self.processes[node].id();
+            let mut own = statuses.iter().filter(|status| status.node == id);
+            own.find_map(|status| status.streams.iter().find(|stream| stream.instance == instance))
         };
-        let stream = shown.find(open)?;
-        Some(format!(
-            "stream {index}: accepted {}, replicated {}, processed {}, completed {}: waits for {:?}",
-            stream.accepted, stream.replicated, stream.processed, stream.completed, stream.waiting_for
-        ))
+        if left.source {
+            let stream = shown(plan.source)?;
+            let open = left.policy && stream.completed != stream.accepted
+                || left.most && stream.replicated != stream.accepted;
+            if open {
+                return Some(format!(
+                    "stream {index}: accepted {}, replicated {}, processed {}, completed {}: waits for {:?}",
+                    stream.accepted,
+                    stream.replicated,
+                    stream.processed,
+                    stream.completed,
+                    stream.waiting_for
+                ));
+            }
+            return self.misled(index, instance);
+        }
+        if self.books.seals.begun(index) {
+            return None;
+        }
+        // Without the source whoever leads completes what was processed.
+        let owed = self.books.streams[index].completed_by(left);
+        let mut here = plan.targets().enumerate().filter(|(place, _)| left.has(*place));
+        here.find_map(|(_, node)| {
+            let stream = shown(node).filter(|stream| stream.completed.0 < owed)?;
+            let (completed, waits) = (stream.completed, &stream.waiting_for);
+            Some(format!(
+                "stream {index}: those who are left without its source have processed up to {owed}, and node {node} has completed {completed}: waits for {waits:?}"
+            ))
+        })
+    }
+
+    /// Who leads a stream of several targets though its source is there to do so. After a seal it is whoever founded it anew.
+    fn misled(&self, index: usize, instance: StreamInstance) -> Option<String> {
+        let plan = &self.plan.streams[index];
+        if plan.more.is_empty() || self.books.seals.begun(index) {
+            return None;
+        }
+        let mut places = Vec::new();
+        self.processes[plan.source].machine.as_ref()?.group_places(&mut places);
+        let own = places.iter().find(|place| place.group == instance.into())?;
+        (own.role != RoleName::Leader)
+            .then(|| format!("stream {index}: its source does not lead it, and is {:?} there", own.role))
     }
 
     /// How the ends of a sealed stream show that not all is done.
     fn unsealed(&self, statuses: &[Status], index: usize) -> Option<String> {
         let plan = &self.plan.streams[index];
-        let ends = [plan.source, plan.target].map(|node| self.processes[node].id());
+        let ends: Vec<NodeId> = plan.ends().map(|node| self.processes[node].id()).collect();
         let ledger = &self.books.streams[index];
         let known = ledger.instance();
         let own = statuses.iter().filter(|status| ends.contains(&status.node));
@@ -355,11 +403,11 @@ impl<M: Machine> World<M> {
             self.judge(checked);
         }
         for index in 0..self.books.streams.len() {
-            if self.custody.beyond_repair().is_none()
-                && !self.is_severed(index)
+            if let Some(left) = self.left(index)
+                && self.custody.beyond_repair().is_none()
                 && self.owes(statuses, self.group_of(statuses, index)) == Owes::All
             {
-                let checked = self.books.streams[index].finish();
+                let checked = self.books.streams[index].finish(&left);
                 self.judge(checked);
             }
         }

@@ -1,11 +1,13 @@
 //! Administration: seeding the mesh, joining it, opening streams; each asked again until it is done, as a careful operator would.
 
+use wattle_core::ends::Policy;
 use wattle_core::id::RequestId;
 use wattle_core::node::command::{Command, Refusal, Reply};
 
 use crate::checker::{Checked, ensure};
 use crate::desk::{Call, Desk, request_of};
 use crate::event::{Actor, MILLI, SECOND, Time};
+use crate::plan::CompletePlan;
 use crate::plan::Plan;
 use crate::random::{Draws, Purpose};
 
@@ -66,10 +68,16 @@ impl Task {
             new(node, node, entry.joins_at, errand)
         });
         let streams = plan.streams.iter().enumerate().map(|(stream, entry)| {
+            let name = |node: usize| plan.nodes[node].name.clone();
             let command = Command::OpenStream {
                 name: entry.name.clone(),
                 source: plan.nodes[entry.source].name.clone(),
-                target: plan.nodes[entry.target].name.clone(),
+                targets: entry.targets().map(name).collect(),
+                policy: match &entry.complete {
+                    CompletePlan::All => Policy::All,
+                    CompletePlan::Count(count) => Policy::Count(*count),
+                    CompletePlan::Named(named) => Policy::Named(named.iter().copied().map(name).collect()),
+                },
             };
             new(plan.nodes.len() + stream, entry.asked_at, entry.opens_at, Errand::Open { stream, command })
         });

@@ -39,8 +39,15 @@ pub enum Owed {
     },
     /// Of the survivors of a lost quorum.
     Recovery,
-    /// Of a stream.
+    /// Of a stream, by a publisher.
     Stream(usize),
+    /// Of a stream, by the handler at one of its targets.
+    Handler {
+        /// That target.
+        at: usize,
+        /// The stream.
+        stream: usize,
+    },
 }
 
 /// All actors of a run.
@@ -70,8 +77,10 @@ impl Workload {
                 publishers.push(Publisher::new(plan.seed, publishers.len(), stream, entry, writer));
             }
         }
-        let handlers =
-            plan.streams.iter().enumerate().map(|(index, stream)| Handler::new(index, stream)).collect();
+        let handler = |(number, &(stream, place)): (usize, &(usize, usize))| {
+            Handler::new(number, stream, place, &plan.streams[stream])
+        };
+        let handlers = plan.handlers().iter().enumerate().map(handler).collect();
         let registrars = (0..plan.registry.len()).map(|index| Registrar::new(index, plan, ids)).collect();
         let senders = (0..plan.sends().len()).map(|index| Sender::new(index, plan)).collect();
         let processors = Processor::all(plan.updates.as_ref(), plan.nodes.len());
@@ -205,10 +214,11 @@ impl Workload {
     ///
     /// # Errors
     /// A broken promise.
-    pub fn delivered(&mut self, desk: &mut Desk<'_>, delivery: &Delivery) -> Checked {
+    pub fn delivered(&mut self, desk: &mut Desk<'_>, node: usize, delivery: &Delivery) -> Checked {
         let index = desk.books.streams.iter().position(|stream| stream.instance() == Some(delivery.instance));
-        match index {
-            Some(index) => self.handlers[index].delivered(desk, delivery),
+        let mut handlers = self.handlers.iter_mut();
+        match handlers.find(|handler| Some(handler.stream()) == index && handler.node() == node) {
+            Some(handler) => handler.delivered(desk, delivery),
             None => {
                 Err(Failure::new("X1", format!("a call for {}, which is no known stream", delivery.instance)))
             }
@@ -341,8 +351,9 @@ impl Workload {
         let sealer = self.sealer.iter().filter_map(|sealer| sealer.owed().map(|what| (Owed::Recovery, what)));
         let publishers = self.publishers.iter();
         let publishers = publishers.filter_map(|p| p.owed().map(|what| (Owed::Stream(p.stream()), what)));
-        let handlers = self.handlers.iter().enumerate();
-        let handlers = handlers.filter_map(|(stream, h)| h.owed().map(|what| (Owed::Stream(stream), what)));
+        let handlers = self.handlers.iter();
+        let whose = |handler: &Handler| Owed::Handler { at: handler.node(), stream: handler.stream() };
+        let handlers = handlers.filter_map(move |h| h.owed().map(|what| (whose(h), what)));
         let senders = self.senders.iter();
         let senders = senders.filter_map(|s| s.owed().map(|what| (Owed::Mesh { at: s.node() }, what)));
         let processors = self.processors.iter();

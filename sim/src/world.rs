@@ -144,13 +144,14 @@ impl<M: Machine> World<M> {
         }
         let ledger = |(index, stream): (usize, &crate::plan::StreamPlan)| {
             let ids: Vec<_> = (0..stream.publishers.len()).map(|w| writer_id(plan.seed, index, w)).collect();
-            StreamLedger::new(index, &ids)
+            StreamLedger::new(index, &ids).to(stream)
         };
         let nodes = plan.nodes.len();
         let processes: Vec<Process<M>> = (0..nodes).map(|node| Process::new(&plan, node)).collect();
         let books = Books {
+            ids: processes.iter().map(Process::id).collect(),
             streams: plan.streams.iter().enumerate().map(ledger).collect(),
-            handlings: (0..plan.streams.len()).map(Handling::new).collect(),
+            handlings: plan.handlers().iter().map(|&(stream, _)| Handling::new(stream)).collect(),
             agreement: Agreement::new(plan.streams.iter().map(|stream| stream.name.as_str())),
             registry: Registry::default(),
             updates: UpdateLedger::new(&plan),

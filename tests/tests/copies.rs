@@ -1,5 +1,6 @@
 //! A node's disk is copied, and both copies run (rule C6).
 
+use wattle_core::ends::Policy;
 use wattle_core::id::{BootId, NodeId};
 use wattle_core::node::command::{Command, Refusal, Reply};
 use wattle_core::node::output::Event;
@@ -41,7 +42,12 @@ fn assert_found(crowd: &mut Crowd, copies: [usize; 2], others: &[usize]) {
 }
 
 fn open(name: &str) -> Command {
-    Command::OpenStream { name: name.to_owned(), source: "a".to_owned(), target: "b".to_owned() }
+    Command::OpenStream {
+        name: name.to_owned(),
+        source: "a".to_owned(),
+        targets: vec!["b".to_owned()],
+        policy: Policy::All,
+    }
 }
 
 fn assert_goes_on(crowd: &mut Crowd, name: &str) {

@@ -1,6 +1,7 @@
 //! The six laws of the contract between a node and its world, one test each.
 
 use bytes::Bytes;
+use wattle_core::ends::Policy;
 use wattle_core::id::{LaneId, Ticket};
 use wattle_core::level::Level;
 use wattle_core::node::command::{Command, Reply};
@@ -87,7 +88,12 @@ fn the_same_calls_get_the_same_answers() {
         solo.command(2, Command::Invite);
         solo.command(
             3,
-            Command::OpenStream { name: "s".into(), source: "four".into(), target: "nobody".into() },
+            Command::OpenStream {
+                name: "s".into(),
+                source: "four".into(),
+                targets: vec!["nobody".into()],
+                policy: Policy::All,
+            },
         );
         solo.sync();
         solo.pass(Span::secs(3));

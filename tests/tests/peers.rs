@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
+use wattle_core::ends::Policy;
 use wattle_core::id::{GroupId, NodeId, ReplicaId, Term, WriterId, WriterSequence};
 use wattle_core::level::Level;
 use wattle_core::node::command::{Command, Reply, Waited};
@@ -14,7 +15,12 @@ use wattle_proto::node::Envelope;
 use wattle_tests::Duo;
 
 fn open(duo: &mut Duo, name: &str) {
-    let command = Command::OpenStream { name: name.into(), source: "left".into(), target: "right".into() };
+    let command = Command::OpenStream {
+        name: name.into(),
+        source: "left".into(),
+        targets: vec!["right".into()],
+        policy: Policy::All,
+    };
     let opened = duo.ask(false, command);
     assert!(matches!(opened, Reply::StreamOpened { .. }), "{opened:?}");
 }

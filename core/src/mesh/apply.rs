@@ -299,10 +299,5 @@ impl Mesh {
 }
 
 pub(super) fn stream_opened(stream: &Stream) -> Output {
-    Output::StreamOpened {
-        name: stream.name.clone(),
-        instance: stream.instance,
-        source: stream.source,
-        target: stream.target,
-    }
+    Output::StreamOpened { name: stream.name.clone(), instance: stream.instance, ends: stream.ends.clone() }
 }

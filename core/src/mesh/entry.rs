@@ -14,6 +14,7 @@ use super::transcript::Transcript;
 use super::updates;
 use crate::agreed::Expected;
 use crate::description::Described;
+use crate::ends::Policy;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::time::{Span, Wall};
 use crate::work::PublicKey;
@@ -75,8 +76,10 @@ pub enum Body {
         name: String,
         /// Name or id of its source.
         source: String,
-        /// Name or id of its target.
-        target: String,
+        /// Names or ids of its targets.
+        targets: Vec<String>,
+        /// By whom of them a message must be processed.
+        policy: Policy<String>,
     },
     /// Closes the stream of that name.
     Close {

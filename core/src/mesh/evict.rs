@@ -249,10 +249,10 @@ impl Mesh {
 
     /// Which ends of a stream are no members any more: it waits until they are again, or it is sealed.
     #[must_use]
-    pub fn ends_gone(&self, source: NodeId, target: NodeId) -> Vec<NodeId> {
+    pub fn ends_gone(&self, ends: impl Iterator<Item = NodeId>) -> Vec<NodeId> {
         let known = self.membership.is_some() && self.caught_up();
         let gone = |node: &NodeId| known && !self.state.members.contains_key(node);
-        [source, target].into_iter().filter(gone).collect()
+        ends.filter(gone).collect()
     }
 
     /// Whether that is a replica id of the control group that this node had, and gave up.

@@ -12,6 +12,7 @@ use super::wire::{JoinMessage, Message};
 use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
 use crate::description::Description;
+use crate::ends::Policy;
 use crate::id::{
     AuthorityEpoch, BootId, LaneId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
 };
@@ -66,8 +67,10 @@ pub enum Input {
         name: String,
         /// Name or id of its source.
         source: String,
-        /// Name or id of its target.
-        target: String,
+        /// Names or ids of its targets.
+        targets: Vec<String>,
+        /// By whom of them a message must be processed.
+        policy: Policy<String>,
     },
     /// Close a stream.
     CloseStream {

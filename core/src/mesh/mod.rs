@@ -74,7 +74,8 @@ pub mod entry;
 pub mod handlers;
 pub mod input;
 pub mod join_key;
-pub mod output;
+pub mod opening;
+mod output;
 pub mod state;
 pub mod table;
 pub mod token;
@@ -125,7 +126,6 @@ mod tests;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -146,6 +146,7 @@ pub use wire::{JoinMessage, Malformed, Message, RosterEntry, valid_region};
 
 use crate::agreed::MeshSettings;
 use crate::digest::Digest;
+use crate::ends::{BadEnds, Policy, TARGETS_MAX};
 use crate::epoch::Epoch;
 use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance};
 use crate::level::Level;
@@ -391,8 +392,8 @@ impl Mesh {
             Input::Seed { request, name } => self.on_seed(now, request, name),
             Input::Invite { request } => self.on_invite(now, request),
             Input::Join { request, token } => self.on_join(now, request, &token),
-            Input::OpenStream { request, name, source, target } => {
-                self.on_open_stream(now, request, name, source, target);
+            Input::OpenStream { request, name, source, targets, policy } => {
+                self.on_open_stream(now, request, Body::Open { name, source, targets, policy });
             }
             Input::CloseStream { request, name } => {
                 self.on_client_request(now, request, Body::Close { name });
@@ -600,14 +601,19 @@ impl Mesh {
         self.state.digest()
     }
 
-    fn on_open_stream(&mut self, now: Now, request: RequestId, name: String, source: String, target: String) {
-        if !valid_stream_name(&name) {
-            return self.reply(request, Err(state::bad_stream_name(&name)));
+    fn on_open_stream(&mut self, now: Now, request: RequestId, open: Body) {
+        let Body::Open { name, source, targets, policy } = &open else { return };
+        if !valid_stream_name(name) {
+            return self.reply(request, Err(state::bad_stream_name(name)));
         }
-        if source.len() > wire::TEXT_MAX || target.len() > wire::TEXT_MAX {
+        let named = if let Policy::Named(named) = policy { &named[..] } else { &[] };
+        if targets.len() > TARGETS_MAX || named.len() > TARGETS_MAX {
+            return self.reply(request, Err(Refusal::BadEnds(BadEnds::TooMany)));
+        }
+        if targets.iter().chain(named).chain([source]).any(|name| name.len() > wire::TEXT_MAX) {
             return self.reply(request, Err(Refusal::Invalid("a node's name or id is too long".into())));
         }
-        self.on_client_request(now, request, Body::Open { name, source, target });
+        self.on_client_request(now, request, open);
     }
 
     /// The state for a member whose log ends too early.

@@ -10,6 +10,7 @@ use super::eviction::Former;
 use super::input::Receipt;
 use super::wire::{JoinMessage, Message, RosterEntry};
 use crate::configuration::{Configuration, Member as Replica};
+use crate::ends::Ends;
 use crate::epoch::Epoch;
 use crate::id::{
     AuthorityEpoch, BootId, LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance, Term,
@@ -213,10 +214,8 @@ pub enum Output {
         name: String,
         /// Its life.
         instance: StreamInstance,
-        /// Who accepts.
-        source: NodeId,
-        /// Who processes.
-        target: NodeId,
+        /// Its ends.
+        ends: Ends,
     },
     /// A stream whose group lost its quorum is sealed, or is further on the way to that. Follows [`Output::StreamOpened`]; may be repeated.
     StreamSealed {

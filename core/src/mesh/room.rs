@@ -5,13 +5,13 @@
 
 use alloc::string::String;
 
-use crate::description::{Described, Description};
-
 use super::entry::Admission;
 use super::eviction::{EVICTED_BYTES, EVICTED_MAX};
 use super::rotation::Rotations;
 use super::state::{DECIDED_MAX, FORMER_MAX, Member, State, Stream};
 use super::wire::KEYS_MAX;
+use crate::description::{Described, Description};
+use crate::ends::{Ends, Policy};
 
 /// Most bytes of the encoded state, updates not counted: they have [`super::updates::UPDATES_BYTES_MAX`] of their own. Room for as many members as
 /// there may be, all described at length, and a full configuration, beside tens of thousands of streams.
@@ -50,13 +50,14 @@ impl Rotations {
 impl Stream {
     /// The most it takes of the encoded state.
     pub(super) fn bytes(&self) -> usize {
-        stream_bytes(&self.name) + self.seal_bytes()
+        stream_bytes(&self.name, &self.ends) + self.seal_bytes()
     }
 }
 
-/// The most a stream of that name takes of the encoded state.
-pub(super) fn stream_bytes(name: &str) -> usize {
-    FIXED_BYTES + name.len()
+/// The most a stream of that name between these takes of the encoded state.
+pub(super) fn stream_bytes(name: &str, ends: &Ends) -> usize {
+    let named = if let Policy::Named(named) = &ends.policy { named.len() } else { 0 };
+    FIXED_BYTES + name.len() + (ends.targets.len().saturating_sub(1) + named) * FORMER_BYTES
 }
 
 /// The most a description takes of the encoded state.

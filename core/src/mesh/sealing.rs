@@ -6,7 +6,8 @@
 //! replaced, where another survivor knows of others that were committed since (decision 12). Whose log that is founds the group anew, and says which
 //! message was the last in it; nothing is proposed before.
 //!
-//! Nothing here knows how large a group is; a stream of one source and one target has two members, of which the source votes.
+//! Nothing here knows how large a group is: a stream of one source and one target has two members, of which the source votes, and others have up to
+//! five voters and may have many who learn.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -58,6 +59,8 @@ pub struct Seal {
     pub(super) founder: Option<NodeId>,
     /// The last message in front of its end.
     pub(super) sequence: Option<Sequence>,
+    /// The seals before, oldest first: the authority that each began, and the last message in front of it (rule D4).
+    pub(super) former: Vec<(AuthorityEpoch, Sequence)>,
 }
 
 impl StreamEnd {
@@ -113,20 +116,21 @@ impl Seal {
             end,
             sequence: self.sequence,
             heard: self.ends.values().map(|end| end.heard).max().unwrap_or_default(),
+            former: self.former.clone(),
         }
     }
 }
 
 impl Stream {
-    /// Who makes up its group: the source votes and the target learns; past a seal, whoever founded it anew votes.
+    /// Who makes up its group: as its ends have it; past a seal, whoever founded it anew votes.
     pub(super) fn group(&self) -> StreamGroup {
-        let all = [self.source, self.target];
         match self.seal.as_ref().and_then(|seal| Some((seal, seal.founder?))) {
             Some((seal, founder)) => {
                 let learns = |node: &NodeId| *node != founder && !seal.lost.contains(node);
-                StreamGroup { voters: [founder].into(), learners: all.into_iter().filter(learns).collect() }
+                let learners = self.ends.members().filter(learns).collect();
+                StreamGroup { voters: [founder].into(), learners }
             }
-            None => StreamGroup { voters: [self.source].into(), learners: [self.target].into() },
+            None => StreamGroup { voters: self.ends.voters(), learners: self.ends.learners() },
         }
     }
 
@@ -144,8 +148,7 @@ impl Stream {
 
     /// The most that its seal takes of the encoded state, from its begin on.
     pub(super) fn seal_bytes(&self) -> usize {
-        let members = [self.source, self.target].len();
-        self.seal.as_ref().map_or(0, |_| SEAL_BYTES + members * SEAL_MEMBER_BYTES)
+        self.seal.as_ref().map_or(0, |_| SEAL_BYTES + self.ends.members().count() * SEAL_MEMBER_BYTES)
     }
 
     fn lost(&self) -> &[NodeId] {
@@ -183,7 +186,11 @@ pub(super) fn seal_without(
         next.ends.retain(|node, _| !new.contains(node));
     } else {
         let authority = next.authority.0 + u64::from(!planted.has(Bug::SealKeepsAuthority));
-        next = Seal { authority: AuthorityEpoch(authority), lost: next.lost, ..Seal::default() };
+        // Whoever founded it may be lost before it said where that was: then nothing given under what it ended is known to be of use.
+        let ended = seal.map(|seal| (seal.authority, seal.sequence.unwrap_or_default()));
+        let mut former = next.former;
+        former.extend(ended.filter(|_| !planted.has(Bug::FormerEndForgotten)));
+        next = Seal { authority: AuthorityEpoch(authority), lost: next.lost, former, ..Seal::default() };
     }
     next.settle(group, planted);
     Ok(Some(next))
@@ -306,7 +313,7 @@ impl Stream {
             end.unwrap_or_else(|| panic!("M71: {name} is gone on from by a survivor that did not answer"));
         let answered = |node: &NodeId| !says(node) || seal.ends.contains_key(node);
         assert!(
-            [self.source, self.target].iter().all(answered),
+            self.ends.members().all(|member| answered(&member)),
             "M71: the end of {name} is fixed before all survivors have answered"
         );
         let held = seal.ends.values().all(|other| end.holds(other.certain));
@@ -374,6 +381,8 @@ pub(super) fn seal_out(seal: &Seal) -> proto::StreamSeal {
         ends: seal.ends.iter().map(|(node, end)| end_out(*node, end)).collect(),
         founder: seal.founder.map(|founder| id_bytes(founder.to_bytes())).unwrap_or_default(),
         sequence: seal.sequence.map(|sequence| sequence.0),
+        former_authorities: seal.former.iter().map(|(authority, _)| authority.0).collect(),
+        former_ends: seal.former.iter().map(|(_, end)| end.0).collect(),
     }
 }
 
@@ -381,6 +390,13 @@ pub(super) fn seal_in(seal: proto::StreamSeal) -> Result<Seal, Malformed> {
     if seal.lost.len() > SEAL_MEMBERS_MAX || seal.ends.len() > SEAL_MEMBERS_MAX || seal.authority == 0 {
         return Err(Malformed("a seal"));
     }
+    if seal.former_ends.len() != seal.former_authorities.len() || seal.former_ends.len() > SEAL_MEMBERS_MAX {
+        return Err(Malformed("the seals before a seal"));
+    }
+    let former = seal.former_authorities.into_iter().zip(seal.former_ends);
+    let former =
+        former.map(|(authority, end)| Ok((AuthorityEpoch(number(authority)?), Sequence(number(end)?))));
+    let former = former.collect::<Result<Vec<_>, Malformed>>()?;
     let founder = if seal.founder.is_empty() { None } else { Some(wire::node(&seal.founder)?) };
     let ends = seal.ends.into_iter().map(end_in).collect::<Result<BTreeMap<_, _>, _>>()?;
     if founder.is_some_and(|founder| !ends.contains_key(&founder)) {
@@ -392,6 +408,7 @@ pub(super) fn seal_in(seal: proto::StreamSeal) -> Result<Seal, Malformed> {
         ends,
         founder,
         sequence: seal.sequence.map(|sequence| number(sequence).map(Sequence)).transpose()?,
+        former,
     })
 }
 

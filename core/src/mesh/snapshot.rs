@@ -9,6 +9,8 @@ use wattle_proto::mesh as proto;
 
 use super::eviction::{EVICTED_MAX, evicted_in, evicted_out, eviction_in, eviction_out};
 use super::join_key::JoinKey;
+use super::opening::{ends_in, policy_out};
+use super::recovery::nodes_out;
 use super::recovery::{recovered_in, recovered_out};
 use super::room::{TABLES_BYTES_MAX, description_bytes};
 use super::rotation::{rotations_in, rotations_out};
@@ -191,8 +193,9 @@ pub(super) fn stream_out(stream: &Stream) -> proto::Stream {
     proto::Stream {
         name: stream.name.clone(),
         instance: id_bytes(stream.instance.to_bytes()),
-        source: id_bytes(stream.source.to_bytes()),
-        target: id_bytes(stream.target.to_bytes()),
+        source: id_bytes(stream.ends.source.to_bytes()),
+        targets: nodes_out(&stream.ends.targets),
+        policy: policy_out(&stream.ends.policy),
         opened: stream.opened.0,
         index: stream.index.0,
         seal: stream.seal.as_deref().map(seal_out),
@@ -200,11 +203,11 @@ pub(super) fn stream_out(stream: &Stream) -> proto::Stream {
 }
 
 pub(super) fn stream_in(stream: proto::Stream) -> Result<Stream, Malformed> {
+    let ends = ends_in(&stream)?;
     Ok(Stream {
         name: wire::text(stream.name, wire::TEXT_MAX)?,
         instance: StreamInstance::from_slice(&stream.instance).ok_or(Malformed("stream instance"))?,
-        source: wire::node(&stream.source)?,
-        target: wire::node(&stream.target)?,
+        ends,
         opened: Wall(stream.opened),
         index: LogIndex(stream.index),
         seal: stream.seal.map(|seal| seal_in(seal).map(Box::new)).transpose()?,

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{Evicted, Eviction};
 use super::join_key::JoinKey;
-use super::room::stream_bytes;
 use super::rotation::{Rotations, Step};
 use super::sealing::Seal;
 use super::table::Table;
 use super::updates::{self, Updates};
 use crate::description::Described;
+use crate::ends::Ends;
 use crate::epoch::Epoch;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::node::command::Refusal;
@@ -77,10 +77,8 @@ pub struct Stream {
     pub name: String,
     /// This life of it.
     pub instance: StreamInstance,
-    /// Who accepts.
-    pub source: NodeId,
-    /// Who processes.
-    pub target: NodeId,
+    /// Its ends.
+    pub ends: Ends,
     /// When it was opened.
     pub opened: Wall,
     /// The entry that opened it.
@@ -291,8 +289,8 @@ impl State {
                 Err(Refusal::JoinRefused("it was refused before".into()))
             }
             Body::Update { node, .. } if done => Ok(Effect::Updated(*node)),
-            Body::Open { name, source, target } => match self.streams.get(name) {
-                Some(stream) if done && self.joins(stream, source, target) => Ok(Effect::Opened {
+            Body::Open { name, source, targets, policy } => match self.streams.get(name) {
+                Some(stream) if done && self.joins(stream, source, targets, policy) => Ok(Effect::Opened {
                     instance: stream.instance,
                     created: stream.instance.0 == entry.request.0,
                 }),
@@ -363,8 +361,9 @@ impl State {
                 self.members.insert(*node, updated);
                 Ok(Effect::Updated(*node))
             }
-            Body::Open { name, source, target } => {
-                self.open(index, StreamInstance(entry.request.0), name, source, target)
+            Body::Open { name, source, targets, policy } => {
+                let ends = self.may_open(name, source, targets, policy)?;
+                Ok(self.open(index, StreamInstance(entry.request.0), name, ends))
             }
             Body::Close { name } => match self.streams.remove(name) {
                 Some(stream) => {
@@ -527,58 +526,6 @@ impl State {
         );
     }
 
-    fn open(
-        &mut self,
-        index: LogIndex,
-        instance: StreamInstance,
-        name: &str,
-        source: &str,
-        target: &str,
-    ) -> Result<Effect, Refusal> {
-        let (source, target) = self.may_open(name, source, target)?;
-        if let Some(stream) = self.streams.get(name) {
-            return Ok(Effect::Opened { instance: stream.instance, created: false });
-        }
-        let stream =
-            Stream { name: name.into(), instance, source, target, opened: self.time, index, seal: None };
-        self.bytes += stream.bytes();
-        self.streams.insert(name.into(), stream);
-        Ok(Effect::Opened { instance, created: true })
-    }
-
-    /// The ends of the stream, if it can be opened or is open between them.
-    fn may_open(&self, name: &str, source: &str, target: &str) -> Result<(NodeId, NodeId), Refusal> {
-        if !valid_stream_name(name) {
-            return Err(bad_stream_name(name));
-        }
-        let source = self.resolve(source).ok_or_else(|| Refusal::UnknownNode(source.into()))?;
-        let target = self.resolve(target).ok_or_else(|| Refusal::UnknownNode(target.into()))?;
-        if source == target {
-            return Err(Refusal::SameNode);
-        }
-        if let Some(stream) = self.streams.get(name) {
-            if stream.source == source && stream.target == target {
-                return Ok((source, target));
-            }
-            return Err(Refusal::OpenElsewhere {
-                name: name.into(),
-                source_node: stream.source,
-                target: stream.target,
-            });
-        }
-        if self.streams.len() >= STREAMS_MAX {
-            return Err(Refusal::Invalid(alloc::format!(
-                "the mesh has {STREAMS_MAX} open streams, which is its limit: close some first"
-            )));
-        }
-        self.has_room(0, stream_bytes(name)).map_err(Refusal::Invalid)?;
-        Ok((source, target))
-    }
-
-    fn joins(&self, stream: &Stream, source: &str, target: &str) -> bool {
-        self.resolve(source) == Some(stream.source) && self.resolve(target) == Some(stream.target)
-    }
-
     /// The member of that name or id.
     #[must_use]
     pub fn resolve(&self, name: &str) -> Option<NodeId> {
@@ -601,7 +548,8 @@ impl State {
         let instances: alloc::collections::BTreeSet<_> = self.streams.values().map(|s| s.instance).collect();
         assert_eq!(instances.len(), self.streams.len(), "M4: no two streams share an instance");
         for stream in self.streams.values() {
-            assert_ne!(stream.source, stream.target, "M4: a stream has two ends");
+            let Ends { source, targets, policy } = stream.ends.clone();
+            assert!(Ends::new(source, targets, policy).is_ok(), "M4: a stream has a source and targets");
             stream.check_seal();
             assert!(stream.index <= self.applied, "M1: nothing comes from entries not applied");
         }

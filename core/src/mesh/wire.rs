@@ -11,6 +11,7 @@ use wattle_proto::mesh as proto;
 
 use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{evict_in, evict_out};
+use super::opening;
 use super::recovery::{self, RecoveryMessage};
 use super::rotation;
 use super::sealing;
@@ -345,8 +346,8 @@ fn body_out(body: &Body) -> proto::Body {
             addresses: addresses.clone(),
             api: api.clone(),
         }),
-        Body::Open { name, source, target } => {
-            Kind::Open(proto::Open { name: name.clone(), source: source.clone(), target: target.clone() })
+        Body::Open { name, source, targets, policy } => {
+            Kind::Open(opening::open_out(name, source, targets, policy))
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
         Body::SealStream { name, lost, instance, missed } => {
@@ -402,11 +403,7 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
             api: optional(u.api)?,
             region: region(u.region)?,
         },
-        Kind::Open(o) => Body::Open {
-            name: text(o.name, TEXT_MAX)?,
-            source: text(o.source, TEXT_MAX)?,
-            target: text(o.target, TEXT_MAX)?,
-        },
+        Kind::Open(open) => opening::open_in(open)?,
         Kind::Close(c) => Body::Close { name: text(c.name, TEXT_MAX)? },
         Kind::SealStream(begin) => sealing::begin_in(begin)?,
         Kind::ReportEnd(report) => Body::ReportEnd(Box::new(sealing::report_in(report)?)),

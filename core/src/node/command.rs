@@ -1,12 +1,14 @@
 //! What applications and operators ask for, and what they are told.
 
-use alloc::string::String;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use crate::agreed::{ConfigCommand, ConfigRefusal, ConfigReply};
 use crate::description::Description;
+use crate::ends::{BadEnds, Ends, Policy};
 use crate::id::{
     AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, UpdateNumber,
     WriterId, WriterSequence,
@@ -38,8 +40,10 @@ pub enum Command {
         name: String,
         /// Name or id of the node that accepts.
         source: String,
-        /// Name or id of the node that processes.
-        target: String,
+        /// Names or ids of the nodes that process.
+        targets: Vec<String>,
+        /// By whom of them a message must be processed to be completed.
+        policy: Policy<String>,
     },
     /// Close a stream: nothing more is accepted and its bytes go. Answered by [`Reply::StreamClosed`].
     CloseStream {
@@ -399,19 +403,18 @@ pub enum Refusal {
     UnknownStream(String),
     /// The stream is open with other ends.
     #[error(
-        "stream {name:?} is already open from {source_node} to {target}: close it first, or choose another name"
+        "stream {name:?} is already open from {}: close it first, or choose another name",
+        .ends.words(|node| node.to_string())
     )]
     OpenElsewhere {
         /// Its name.
         name: String,
-        /// Its source.
-        source_node: NodeId,
-        /// Its target.
-        target: NodeId,
+        /// Its ends.
+        ends: Box<Ends>,
     },
-    /// Source and target are one node.
-    #[error("a stream needs two different nodes")]
-    SameNode,
+    /// These nodes cannot be the ends of a stream.
+    #[error("{0}")]
+    BadEnds(BadEnds),
     /// Another node must be asked.
     #[error("this is done at node {name} ({node}){}", address.as_deref().map(|a| alloc::format!(", API at {a}")).unwrap_or_default())]
     WrongNode {
@@ -462,7 +465,7 @@ pub enum Refusal {
     },
     /// The log or its disk is full; who is behind.
     #[error(
-        "the stream is full: {behind} has processed only up to {processed} while {accepted} are accepted; publish again later"
+        "the stream is full: {behind} has processed only up to {processed} while {accepted} are accepted; publish again later. What is gone for good is waited for, too: then close the stream, and open one without it"
     )]
     Backpressure {
         /// The target that is behind.

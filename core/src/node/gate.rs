@@ -7,8 +7,9 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use crate::id::{GroupId, LogIndex, NodeId};
+use crate::id::{GroupId, LogIndex, NodeId, Term};
 use crate::raft::{self, Body, Entries, EntryKind};
+use crate::rare;
 use crate::sometimes;
 
 /// Settings of the gate.
@@ -149,6 +150,18 @@ impl Gate {
     pub(crate) fn forget(&mut self, group: GroupId) {
         self.owed.remove(&group);
         self.release(group);
+    }
+
+    /// Lets go of what a leader of an earlier term sent: whoever leads sends its own.
+    pub(crate) fn forget_before(&mut self, group: GroupId, term: Term) {
+        let older = |held: &Held| {
+            held.message.term < term && held.message.append().is_some_and(|append| !append.copy)
+        };
+        if self.held.get(&group).is_some_and(older) {
+            rare!(HeldOfAnEarlierTerm);
+            self.release(group);
+            self.owed.insert(group);
+        }
     }
 
     /// Takes out what is held for a group.

@@ -216,7 +216,12 @@ impl Node {
             routes: Tracked::new(
                 Routes::new(config.route.clone(), own, rng(Purpose::Route), planted).with_boot(boot),
             ),
-            groups: Tracked::new(Groups::new(config.raft.clone(), own, rng(Purpose::Raft), planted)),
+            groups: Tracked::new(Groups::new(
+                raft::Config { of_streams: true, ..config.raft.clone() },
+                own,
+                rng(Purpose::Raft),
+                planted,
+            )),
             mesh: Tracked::new(Mesh::new(config.mesh.clone(), own, rng(Purpose::Mesh), planted)),
             streams: Tracked::new(Streams::new(
                 config.stream.clone(),

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use crate::agreed::MeshSettings;
 use crate::description::Described;
 use crate::digest::Chain;
+use crate::ends::{Ends, Policy};
 use crate::epoch::Epoch;
 use crate::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, NodeId, Sequence, SessionEpoch,
@@ -166,10 +167,14 @@ pub struct StreamStatus {
     pub instance: StreamInstance,
     /// Who accepts.
     pub source: NodeId,
-    /// Who processes.
-    pub target: NodeId,
-    /// Whether the figures below are known here (this node is source or target).
+    /// Who processes, and how far each has come.
+    pub targets: Vec<TargetStatus>,
+    /// By whom of them a message must be processed.
+    pub policy: Policy,
+    /// Whether the figures below are known here (this node is the source or a target).
     pub local: bool,
+    /// Who leads its group, if known.
+    pub leader: Option<NodeId>,
     /// Current session.
     pub session: SessionEpoch,
     /// Current authority.
@@ -181,13 +186,13 @@ pub struct StreamStatus {
     /// Who is known to hold everything up to `replicated`, in its present start: a node that is away is not named, nor one that came
     /// back on an older disk.
     pub holders: Vec<NodeId>,
-    /// Processed by the target.
+    /// At a target, processed by it; at the source, by as many targets as the policy asks for.
     pub processed: Sequence,
     /// The policy is met and a committed entry says so.
     pub completed: Sequence,
     /// Bytes up to here may go.
     pub released: Sequence,
-    /// The attached handler, known at the target.
+    /// The attached handler, known at its target.
     pub handler: Option<AttachToken>,
     /// Bytes waiting in the outbox, known at the source.
     pub outbox_bytes: u64,
@@ -203,16 +208,32 @@ pub struct StreamStatus {
     pub gone: Vec<NodeId>,
 }
 
+/// A target of a stream as seen here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetStatus {
+    /// Which node.
+    pub node: NodeId,
+    /// What it has processed, durably, as far as it is known here.
+    pub processed: Sequence,
+    /// Whether it is heard, and said where it stands.
+    pub reached: bool,
+    /// The attached handler, known at that target.
+    pub handler: Option<AttachToken>,
+}
+
 impl StreamStatus {
     /// A stream of which only the ends are known.
     #[must_use]
-    pub fn between(source: NodeId, target: NodeId, name: String, instance: StreamInstance) -> Self {
+    pub fn between(ends: &Ends, name: String, instance: StreamInstance) -> Self {
+        let target = |&node| TargetStatus { node, processed: Sequence(0), reached: false, handler: None };
         Self {
             name,
             instance,
-            source,
-            target,
+            source: ends.source,
+            targets: ends.targets.iter().map(target).collect(),
+            policy: ends.policy.clone(),
             local: false,
+            leader: None,
             session: SessionEpoch(0),
             authority: AuthorityEpoch(0),
             accepted: Sequence(0),
@@ -229,5 +250,10 @@ impl StreamStatus {
             orphaned: None,
             gone: Vec::new(),
         }
+    }
+
+    /// Its source and its targets.
+    pub fn ends(&self) -> impl Iterator<Item = NodeId> + '_ {
+        core::iter::once(self.source).chain(self.targets.iter().map(|target| target.node))
     }
 }

@@ -15,6 +15,7 @@ use super::output::{Event, Output};
 use super::parcel::{Held, Parcel};
 use super::without_quorum::founding;
 use crate::configuration::{Configuration, Member};
+use crate::ends::Ends;
 use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
 use crate::payload::Payload;
 use crate::planted::Bug;
@@ -22,6 +23,9 @@ use crate::record::Owner;
 use crate::when::When;
 use crate::work::{Done, Job, WorkId};
 use crate::{link, mesh, raft, route, stream};
+
+/// The number under which leadership is handed to a stream's source. That is tried again if it comes to nothing.
+const STEERED: u64 = u64::MAX - 3;
 
 impl Node {
     /// Hands outputs on until every part is quiet.
@@ -241,7 +245,8 @@ impl Node {
         if group == GroupId::CONTROL {
             self.mesh.handle(now, mesh::Input::Role { leading, term, leader });
         } else {
-            self.streams.handle(now, stream::Input::Role { instance: group.into(), leading, term });
+            self.gate.forget_before(group, term);
+            self.streams.handle(now, stream::Input::Role { instance: group.into(), leading, term, leader });
         }
         self.event(Event::RoleChanged { group, role: role.text(), term });
     }
@@ -328,9 +333,7 @@ impl Node {
                 self.links.handle(now, link::Input::KeyShown { number });
                 self.outputs.push_back(Output::ShowKey(key));
             }
-            O::StreamOpened { name, instance, source, target } => {
-                self.stream_opened(name, instance, source, target)
-            }
+            O::StreamOpened { name, instance, ends } => self.stream_opened(name, instance, ends),
             O::StreamSealed { instance, sealed } => {
                 self.streams.handle(now, stream::Input::Sealed { instance, sealed });
             }
@@ -424,15 +427,17 @@ impl Node {
         }
     }
 
-    /// The group of a stream lives at its two ends: the source votes, the target learns (rule C3).
-    fn stream_opened(&mut self, name: String, instance: StreamInstance, source: NodeId, target: NodeId) {
+    /// The group of a stream lives at its ends. Of two, the source votes and the target learns (rule C3).
+    fn stream_opened(&mut self, name: String, instance: StreamInstance, ends: Ends) {
         let now = self.now;
         let own = self.config.identity.node;
-        self.streams.handle(now, stream::Input::Opened { name, instance, source, target });
-        if own == source || own == target {
-            let member = |node| Member { node, replica: raft::founding_replica(node) };
-            let founding = raft::founding(member(source), member(target));
-            let group = instance.into();
+        let group = GroupId::from(instance);
+        let member = |node| Member { node, replica: raft::founding_replica(node) };
+        let members = |nodes: Vec<NodeId>| nodes.into_iter().map(member).collect();
+        let founding = Configuration::simple(members(ends.voters()), members(ends.learners()));
+        let takes_part = ends.has(own);
+        self.streams.handle(now, stream::Input::Opened { name, instance, ends });
+        if takes_part {
             self.groups.handle(now, raft::Input::Create { group, replica: member(own).replica, founding });
         }
     }
@@ -456,6 +461,16 @@ impl Node {
                     .handle(now, raft::Input::Propose { group: instance.into(), data, weight, context });
             }
             O::OfferAgain { instance } => self.offer_again(instance.into()),
+            O::Lead { instance, to } => {
+                self.groups
+                    .handle(now, raft::Input::Transfer { group: instance.into(), to, context: STEERED });
+            }
+            O::Unanswered { instance } => {
+                self.groups.handle(now, raft::Input::Unanswered { group: instance.into() });
+            }
+            O::Resign { instance } => {
+                self.groups.handle(now, raft::Input::Resign { group: instance.into() });
+            }
             O::Compact { instance, upto } => {
                 self.groups.handle(now, raft::Input::Compact { group: instance.into(), upto });
             }
@@ -593,8 +608,8 @@ impl Node {
             C::Seed { name } => self.mesh.handle(now, mesh::Input::Seed { request, name }),
             C::Invite => self.mesh.handle(now, mesh::Input::Invite { request }),
             C::Join { token } => self.mesh.handle(now, mesh::Input::Join { request, token }),
-            C::OpenStream { name, source, target } => {
-                self.mesh.handle(now, mesh::Input::OpenStream { request, name, source, target });
+            C::OpenStream { name, source, targets, policy } => {
+                self.mesh.handle(now, mesh::Input::OpenStream { request, name, source, targets, policy });
             }
             C::CloseStream { name } => self.mesh.handle(now, mesh::Input::CloseStream { request, name }),
             C::SealStream { name, lost } => {
@@ -643,9 +658,10 @@ pub(super) fn mesh_entry(entry: &raft::Entry) -> mesh::Applied {
     mesh::Applied { index: entry.index, term: entry.term, command, data: entry.data.clone() }
 }
 
-fn stream_entry(entry: &raft::Entry) -> stream::Applied {
+pub(super) fn stream_entry(entry: &raft::Entry) -> stream::Applied {
     stream::Applied {
         index: entry.index,
+        term: entry.term,
         command: entry.kind == raft::EntryKind::Command,
         data: entry.data.clone(),
     }

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Node;
-use super::wiring::mesh_entry;
+use super::wiring::{mesh_entry, stream_entry};
 use crate::id::{AuthorityEpoch, GroupId, NodeId, RequestId, StreamInstance, Term};
 use crate::recovery::{LogEnd, LogPlace, LogTrail, RecoverCommand};
 use crate::sealing::StreamEnd;
@@ -46,15 +46,26 @@ impl Node {
     /// A stream's group is fenced here.
     pub(super) fn stream_ends(&mut self, group: GroupId, era: u64, end: Result<raft::End, String>) {
         let instance = group.into();
-        let end = end.map(|end| StreamEnd {
-            term: end.term,
-            last: place(end.last),
-            certain: place(end.certain),
-            terms: self.groups.trail(group, end.certain.index).terms,
-            heard: self.streams.heard_of(instance),
+        let end = end.map(|end| {
+            let certain = self.certain(group, end.certain);
+            StreamEnd {
+                term: end.term,
+                last: place(end.last),
+                certain: place(certain),
+                terms: self.groups.trail(group, certain.index).terms,
+                heard: self.streams.heard_of(instance),
+            }
         });
         let authority = AuthorityEpoch(era);
         self.mesh.handle(self.now, mesh::Input::StreamEnd { instance, authority, end });
+    }
+
+    /// The last entry of a stream's log that is known here to be committed: by the log, or by what was processed of it.
+    fn certain(&self, group: GroupId, certain: raft::Place) -> raft::Place {
+        let (held, _) = self.groups.not_applied(group);
+        let proven = self.streams.proven(group.into(), held.iter().map(stream_entry));
+        let proven = proven.and_then(|index| self.groups.place(group, index));
+        proven.filter(|proven| proven.index > certain.index).unwrap_or(certain)
     }
 
     /// The control group was founded anew here, or not.

@@ -7,6 +7,9 @@ use crate::time::Span;
 /// Settings of consensus groups; the same for all groups of a node.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// All groups but the control group are of streams: their founders ask first what they vouched for before their disks were rolled back (rule C2),
+    /// what their leaders send is on disk (rule A3), and what their owner let go is sent to nobody (rule B1).
+    pub of_streams: bool,
     /// An armed election waits this long at least. Longer than the slowest round trip between voters; shorter fails over faster.
     pub election_min: Span,
     /// And this long at most. The further from the minimum, the rarer two candidates meet.
@@ -87,6 +90,7 @@ impl Default for Config {
             alone_patience: Span::secs(2),
             retry_min: Span::millis(200),
             retry_max: Span::secs(1),
+            of_streams: false,
             message_entries: 256,
             message_bytes: 256 << 10,
             window: 32,

@@ -210,7 +210,11 @@ impl Group {
         self.fenced = Some(Box::new((asker.node, life)));
         let durable = self.log.durable_place();
         let from = last.index.min(durable.index);
-        if from < self.log.base().index {
+        let (base, mut behind) = (self.log.base().index, self.given_behind());
+        if context.planted.strikes(Bug::CopyNamesWhatIsGone, || base <= from && from < behind) {
+            behind = base;
+        }
+        if from < behind {
             return self.give_state(context, asker, life, last.index);
         }
         self.copying_to = None;

@@ -108,7 +108,23 @@ impl Group {
         let votes = self.is_voter(context.own)
             || (taken_out()
                 && !context.planted.strikes(Bug::TakenOutNeverStands, || self.leader(context.own).is_none()));
-        votes && self.fence.is_none()
+        votes && self.fence.is_none() && !self.gives_way(context.own)
+    }
+
+    /// Whether it leaves it to others to lead (R34).
+    pub(super) fn gives_way(&self, own: NodeId) -> bool {
+        self.unfit && !self.is_only_voter(own)
+    }
+
+    /// Its owner is of no use any more. Whoever has no part in a group leads nothing in it; where nobody else votes, it goes on keeping the log.
+    pub(super) fn resign(&mut self, context: &mut Context<'_>) {
+        self.unfit = true;
+        let follows = matches!(self.role, Role::Follower { led: true });
+        if self.gives_way(context.own) && !matches!(self.standing, Standing::Stopped { .. }) && !follows {
+            rare!(LeaderResigned, matches!(self.role, Role::Leader(_)));
+            self.follow(context, None);
+        }
+        self.election = self.election.filter(|_| !self.gives_way(context.own));
     }
 
     pub(super) fn campaign(&mut self, context: &mut Context<'_>) {

@@ -126,6 +126,10 @@ impl Group {
             }
             RoleName::Leader | RoleName::Follower | RoleName::Candidate | RoleName::Learner => {}
         }
+        if self.unfit {
+            // It could found the group, and nobody could be served by it.
+            return Err("its part stopped, as `wattle stream list` says there: restart it".to_string());
+        }
         let last = self.log.last();
         if self.log.durable() < last.index {
             return Err("its log is being written".to_string());

@@ -33,7 +33,8 @@ use crate::when::When;
 /// Entries handed to the owner at once.
 const APPLIED: RunLimits = RunLimits { entries: 1024, bytes: 1 << 20 };
 
-/// What became of the names and the log of a replica whose disk was rolled back once.
+/// What few replicas have behind them: a disk that was rolled back once, and what became of names and log then; a log that goes further back than its
+/// entries are given to others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past {
     /// Replica ids given up, oldest first.
@@ -43,6 +44,9 @@ pub(super) struct Past {
     /// Held here, but perhaps by this replica alone after its disk forgot the others: the end of the log when it learned of that, until more
     /// is committed.
     pub(super) deluded_upto: LogIndex,
+    /// The owner of a stream let go of what entries up to here refer to, though the log may not be cut within a run that is only stored: see
+    /// [`Group::given_behind`].
+    pub(super) let_go: LogIndex,
 }
 
 /// Whom a leader has news for.
@@ -77,7 +81,7 @@ pub(super) fn leads(body: &Body) -> bool {
 pub(super) struct Group {
     pub(super) id: GroupId,
     pub(super) replica: ReplicaId,
-    /// What its disk forgot once, if it ever did.
+    /// What it has behind it that few have.
     pub(super) past: Option<Box<Past>>,
     pub(super) term: Term,
     /// Whom it voted for in that term, if it did: see [`Self::vote`].
@@ -107,6 +111,8 @@ pub(super) struct Group {
     led_in: Term,
     /// The leader's node was suspected, restarted or disowned since the leader was heard last.
     pub(super) in_doubt: bool,
+    /// Its owner is of no use in this life (R34).
+    pub(super) unfit: bool,
     /// Drawn at the start; 0 in the life in which the group was created here.
     pub(super) life: u64,
     /// The recovery under which this replica goes on; 0 before the first.
@@ -188,6 +194,7 @@ impl Group {
             last_leader: Member::NOBODY,
             led_in: Term(0),
             in_doubt: false,
+            unfit: false,
             life: 0,
             era: 0,
             fence: None,
@@ -247,7 +254,8 @@ impl Group {
 
     /// What its disk forgot once.
     pub(super) fn past(&self) -> &Past {
-        static NOTHING: Past = Past { former: Vec::new(), fresh: None, deluded_upto: LogIndex(0) };
+        static NOTHING: Past =
+            Past { former: Vec::new(), fresh: None, deluded_upto: LogIndex(0), let_go: LogIndex(0) };
         self.past.as_deref().unwrap_or(&NOTHING)
     }
 

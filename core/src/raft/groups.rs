@@ -125,6 +125,9 @@ impl Groups {
             {
                 let applied = applied.min(group.log.last().index);
                 group.applied = applied.max(group.applied);
+                if self.config.of_streams {
+                    group.lets_go(applied);
+                }
                 // What is only stored was known to be committed (R23): it is read again, and given to the owner, whoever leads.
                 let stored = group.log.stored_upto().unwrap_or_default();
                 let unknown = self.planted.strikes(Bug::StoredTakenForUndecided, || stored > group.applied);
@@ -186,6 +189,9 @@ impl Groups {
             Input::Compact { group, upto } => self.with(now, group, |group, context| {
                 let before = group.log.base();
                 group.log.compact(group.keeps_for_children(upto.min(group.applied)));
+                if context.config.of_streams {
+                    group.lets_go(upto.min(group.applied));
+                }
                 if group.log.base() != before {
                     group.write_base(context);
                 }
@@ -246,6 +252,7 @@ impl Groups {
                 self.with(now, group, |group, context| group.found(context, &founding));
             }
             Input::Unanswered { group } => self.with(now, group, Group::unanswered),
+            Input::Resign { group } => self.with(now, group, Group::resign),
             Input::Stalled { by } => {
                 for slot in self.groups.all() {
                     self.act(now, slot, |group, _| group.stalled(by));
@@ -407,8 +414,9 @@ impl Groups {
             group.write_base(context);
             group.persist_state();
             group.tell_configuration(context);
-            if group.is_only_voter(context.own) {
-                // A disk may have been rolled back to before the group was there: the learner knows (rule C3).
+            let founder = group.log.configuration().votes(group.member(context.own));
+            if founder && context.config.of_streams || group.is_only_voter(context.own) {
+                // A disk may have been rolled back to before the group was there: the others know (rules C2 and C3).
                 group.verify(context);
             } else {
                 group.arm_election(context);

@@ -47,8 +47,9 @@ impl Group {
             Role::Leader(leading) => self.check_members(leading),
             Role::Follower { .. } => {
                 let doubts = self.doubts_its_leader();
-                // Who is fenced waits for a founder, and for its owner.
-                let stands = self.election.is_some() || !self.is_voter(own) || self.fence.is_some();
+                // Who is fenced waits for a founder, and for its owner; who gives way, for others.
+                let excused = self.fence.is_some() || self.gives_way(own);
+                let stands = self.election.is_some() || !self.is_voter(own) || excused;
                 assert!(
                     stands || !doubts,
                     "R18: {} knows of no leader, or doubts it, and does nothing",

@@ -38,6 +38,7 @@
 //! - **R31** Whoever begins to lead was voted for by a majority, of both halves if the configuration is joint.
 //! - **R32** What a leader commits by counting is durable with such a majority, by what its members said in its term.
 //! - **R33** What a leader takes to be durable at a member does not go back.
+//! - **R34** Whose owner is of no use leads only where nobody else votes.
 //! - **R18**, **R19** Nobody waits in silence for what is owed to it, and who owes nothing waits for nothing: see [`idle`].
 
 mod amnesia;
@@ -216,7 +217,8 @@ pub enum Input {
         group: GroupId,
         /// This replica.
         replica: ReplicaId,
-        /// The founding configuration, equal at all founders; empty for a replica that waits to be told by a leader.
+        /// The founding configuration, equal at all founders; empty for a replica that waits to be told by a leader. Whoever votes in it asks the
+        /// others first what it may have vouched for before its disk was rolled back to before this.
         founding: Configuration,
     },
     /// The group is gone: everything of it is forgotten.
@@ -356,6 +358,11 @@ pub enum Input {
     },
     /// The owner asked its leader for something and was not answered in time.
     Unanswered {
+        /// Which group.
+        group: GroupId,
+    },
+    /// The owner is of no use any more until the next start: this replica is to lead, or to stand, only where nobody else could.
+    Resign {
         /// Which group.
         group: GroupId,
     },
@@ -587,10 +594,4 @@ pub fn founding_replica(node: NodeId) -> ReplicaId {
     let mut id = [0; 16];
     id.copy_from_slice(&digest.0[..16]);
     ReplicaId(u128::from_be_bytes(id))
-}
-
-/// The founding configuration of a stream's group: the source votes, the target learns.
-#[must_use]
-pub fn founding(source: Member, target: Member) -> Configuration {
-    Configuration::simple(alloc::vec![source], alloc::vec![target])
 }

@@ -261,9 +261,10 @@ impl Group {
         place: usize,
         last: LogIndex,
     ) -> Option<(Place, Entries)> {
+        let base = self.given_behind();
         let Role::Leader(leading) = &mut self.role else { return None };
         let progress = leading.progress.at_mut(place)?;
-        let (base, node, next) = (self.log.base().index, progress.member.node, progress.next);
+        let (node, next) = (progress.member.node, progress.next);
         if next <= base {
             if context.planted.strikes(Bug::CutLogNotSent, || last == base) {
                 return None;
@@ -301,7 +302,9 @@ impl Group {
         place: usize,
         (previous, entries): (Place, Entries),
     ) {
-        let alone = self.is_only_voter(context.own);
+        // What a stream's leader sends is durable: it is the source almost always, and must not send what it has not on disk.
+        let of_stream = context.config.of_streams && self.id != GroupId::CONTROL;
+        let durably = of_stream || self.is_only_voter(context.own);
         let Role::Leader(leading) = &mut self.role else { return };
         let Some(progress) = leading.progress.at_mut(place) else { return };
         leading.next_number += 1;
@@ -316,10 +319,10 @@ impl Group {
         let (to, retry_at) = (progress.member, progress.retry_at());
         // Rule A3 and thesis 10.2.1: only a source must not send what it has not on disk; its records are held by their owner,
         // but its descriptors travel here. So when this arrives, what it carries is on disk, and vouched for (rule C2).
-        let hasty = context.planted.strikes(Bug::SourceSendsUnsynced, || alone && end > self.log.durable());
-        let when = if alone && !hasty { When::Durable } else { When::Now };
+        let hasty = context.planted.strikes(Bug::SourceSendsUnsynced, || durably && end > self.log.durable());
+        let when = if durably && !hasty { When::Durable } else { When::Now };
         let durable = self.log.durable();
-        let durable = self.log.place(if alone { end.max(durable) } else { durable });
+        let durable = self.log.place(if durably { end.max(durable) } else { durable });
         let durable = durable.unwrap_or(self.log.base());
         let append = Append { previous, commit, durable, entries, number, round, copy: false, cut: false };
         self.answer(context, to, self.term, Body::Append(append), when);

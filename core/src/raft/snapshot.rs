@@ -23,7 +23,7 @@ use super::message::{Body, Place, Snapshot};
 use super::progress::Progress;
 use super::roles::Role;
 use crate::configuration::{Configuration, Member};
-use crate::id::{LogIndex, NodeId};
+use crate::id::{GroupId, LogIndex, NodeId};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
@@ -122,6 +122,19 @@ impl Sending {
 }
 
 impl Group {
+    /// The owner's state up to `upto` is written. That of the control group holds all there is; entries of a stream refer to bytes, which are gone.
+    pub(super) fn lets_go(&mut self, upto: LogIndex) {
+        if self.id != GroupId::CONTROL && upto > self.log.base().index {
+            let past = self.past_mut();
+            past.let_go = past.let_go.max(upto);
+        }
+    }
+
+    /// Where what is given of this log to others begins: whoever lacks an entry up to here needs the state (rule B1).
+    pub(super) fn given_behind(&self) -> LogIndex {
+        self.log.base().index.max(self.past().let_go)
+    }
+
     /// The owner gives its state, for a member that needs it.
     pub(super) fn send_snapshot(
         &mut self,

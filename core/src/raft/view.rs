@@ -78,6 +78,8 @@ impl Group {
         let begun = self.receiving.as_ref().and_then(|receiving| receiving.awaited());
         let serves = begun.is_none_or(|place| place.index > self.commit);
         assert!(serves, "R15: a state up to {begun:?} comes in, and {} is committed here", self.commit);
+        let leads = !matches!(self.role, Role::Follower { .. });
+        assert!(!leads || !self.gives_way(own), "R34: a replica leads or stands whose owner is of no use");
         if let Role::Leader(leading) = &self.role {
             assert_eq!(self.standing, Standing::Sound, "R8: a replica leads that must not");
             assert!(self.log.configured_at() <= last, "R5: a configuration beyond the log");

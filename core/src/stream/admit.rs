@@ -1,11 +1,14 @@
 //! The gate of one stream (rules B1 to B3): what may be appended here, and the bytes that appends wait for.
 
+use alloc::vec::Vec;
+
+use super::Output;
 use super::common::Common;
 use super::entry::{Entry, Identity, held_weight};
 use super::member::{Part, Stream, Wanted};
 use super::message::Body;
 use super::wire::decode_entry;
-use crate::id::Sequence;
+use crate::id::{NodeId, Sequence};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
@@ -51,7 +54,8 @@ impl Stream {
         }
         // Of what the lost sent nobody is left who has the bytes.
         if !self.alone() {
-            self.want(common, now, batch.identity, batch.bytes());
+            let wanted = Wanted { bytes: batch.bytes(), session: epoch, last, ..Wanted::default() };
+            self.want(common, now, batch.identity, wanted);
         }
         false
     }
@@ -64,7 +68,8 @@ impl Stream {
     }
 
     /// Notes that an append waits for the bytes of a batch.
-    fn want(&mut self, common: &mut Common, now: Now, identity: Identity, bytes: u64) {
+    fn want(&mut self, common: &mut Common, now: Now, identity: Identity, wanted: Wanted) {
+        let bytes = wanted.bytes;
         if self.wanted.contains_key(&identity) {
             return;
         }
@@ -75,40 +80,104 @@ impl Stream {
             // An append stops at the first batch that is missing: what was wanted before is of appends that this one replaced.
             self.wanted.clear();
         }
-        // The target's bytes are under way already, most likely; the source never expects any.
-        let asked = (self.part == Part::Target).then_some(now.monotonic);
-        self.wanted.insert(identity, Wanted { asked, times: 0, bytes });
+        // A target's bytes are under way already, most likely; the source never expects any.
+        let expected = self.part == Part::Target
+            && self.source_peer().is_some_and(|peer| !peer.silent || self.peers.len() == 1)
+            && !self.is_lost(self.ends.source);
+        let asked = expected.then_some(now.monotonic);
+        self.wanted.insert(identity, Wanted { asked, ..wanted });
         if asked.is_none() {
             self.ask_for_wanted(common, now, false);
         }
     }
 
+    /// What was waited for is named by appends that count no more (S19). Whether there was anything: then what is held is to be looked at again, and asks
+    /// anew for what it needs.
+    pub(super) fn wants_nothing(&mut self, common: &Common) -> bool {
+        let any = !self.wanted.is_empty() && !common.planted.has(Bug::WantedForEver);
+        if any {
+            rare!(WantedLetGo);
+            self.wanted.clear();
+        }
+        any
+    }
+
+    /// See [`Self::wants_nothing`].
+    pub(super) fn look_again(&self, common: &mut Common, any: bool) {
+        if any {
+            common.emit(Output::OfferAgain { instance: self.instance });
+        }
+    }
+
+    /// Nobody needs what is certainly a no-op by now.
+    pub(super) fn drop_futile(&mut self, common: &mut Common) {
+        let head = (self.head.session, self.head.taken);
+        let futile = |wanted: &Wanted| wanted.session < head.0 || wanted.last <= head.1;
+        let any = self.wanted.values().any(futile) && self.wants_nothing(common);
+        self.look_again(common, any);
+    }
+
     /// Asks for the bytes that appends wait for. Those asked for lately are left out unless `all`.
     pub(super) fn ask_for_wanted(&mut self, common: &mut Common, now: Now, all: bool) {
-        let (other, instance) = (self.other, self.instance);
+        let instance = self.instance;
+        let holders = self.holders_to_ask();
+        let peers = &self.peers;
+        let bit =
+            |node: NodeId| peers.iter().position(|peer| peer.node == node).map_or(0, |place| 1 << place);
         for (identity, wanted) in &mut self.wanted {
             let patience = common.config.pause_after(wanted.times);
             let due = wanted.asked.is_none_or(|at| now.monotonic.since(at) >= patience);
             if (due || all) && common.has_space_for(wanted.bytes) {
                 sometimes!(BytesAskedForAgain, wanted.times > 0);
                 wanted.asked = Some(now.monotonic);
+                let turn = if all { 0 } else { wanted.times as usize };
                 wanted.times = if all { 1 } else { wanted.times.saturating_add(1) };
-                common.say(other, instance, Body::Want(*identity));
+                if let Some(&holder) = holders.get(turn % holders.len().max(1)) {
+                    rare!(BytesAskedOfAnother, turn > 0 && holders.len() > 1);
+                    wanted.of |= bit(holder);
+                    common.say(holder, instance, Body::Want(*identity));
+                }
             }
         }
     }
 
-    /// The other end wants the bytes of a batch.
-    pub(super) fn answer_want(&mut self, common: &mut Common, identity: &Identity) {
+    /// Whom to ask for bytes: who leads, then the source, then the others, one after the other. Who is silent is left out, unless all are.
+    fn holders_to_ask(&self) -> Vec<NodeId> {
+        let left = || self.peers.iter().filter(|peer| !self.is_lost(peer.node));
+        let heard = left().filter(|peer| !peer.silent && !peer.stopped()).map(|peer| peer.node);
+        let mut holders: Vec<NodeId> = heard.collect();
+        if holders.is_empty() {
+            holders = left().map(|peer| peer.node).collect();
+        }
+        let (leader, source) = (self.leader, self.ends.source);
+        holders.sort_by_key(|&node| (Some(node) != leader, node != source));
+        holders
+    }
+
+    /// Another member wants the bytes of a batch. A question is some seventy bytes, and its answer may be a megabyte: so a member is given what may be
+    /// under way to it in the time after which it asks again, and the same once (S20).
+    pub(super) fn answer_want(&mut self, common: &mut Common, now: Now, from: NodeId, identity: &Identity) {
         let Some(slot) = self.store.slot_of(identity) else { return };
+        let bytes = self.store.get(slot).map_or(0, |kept| held_weight(kept.batch.bytes()));
+        let answered = self.peer_mut(from).is_some_and(|peer| {
+            peer.served.serves(
+                now.monotonic,
+                (slot, bytes),
+                common.config.restate,
+                common.config.flight_bytes,
+            )
+        });
+        if !answered && !common.planted.strikes(Bug::EveryWantAnswered, || true) {
+            return rare!(WantPutOff);
+        }
         // S5: a source shows nothing that is not durable.
         if self.part == Part::Source && !self.store.get(slot).is_some_and(|kept| kept.durable) {
             return;
         }
         if self.payload(common, slot).is_some() {
-            self.send_data(common, slot);
+            self.send_data(common, from, slot);
         } else {
-            self.answering.insert(slot);
+            self.answering.insert((slot, from));
         }
     }
 }

@@ -21,7 +21,8 @@ pub(super) enum Work {
     /// The batch that a source forms.
     Form(StreamInstance),
     /// Bytes that came; are they what they are called?
-    Verify(StreamInstance, Data),
+    /// The last says who sent them.
+    Verify(StreamInstance, Data, NodeId),
 }
 
 /// What all streams of a node share.

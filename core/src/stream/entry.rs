@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::marks::Marks;
 use crate::digest::Digest;
 use crate::id::{BootId, MessageId, NodeId, Sequence, SessionEpoch, WriterId, WriterSequence};
 use crate::time::Wall;
@@ -11,6 +12,9 @@ pub(super) const MESSAGE_OVERHEAD: u64 = 32;
 /// Memory a batch costs beside its messages, wherever it is kept: its place in the store and its indexes, the log's entry that names it
 /// (in memory while it may have to be sent again), and the journal's notes on both their records.
 pub(super) const BATCH_OVERHEAD: u64 = 1536;
+/// Memory an entry costs that names no batch, while it may have to be sent again or applied anew: itself with up to 64 marks, what the log notes of its
+/// run, and the journal of its record.
+pub(super) const ENTRY_OVERHEAD: u64 = 256;
 /// Memory each run of one writer's messages costs, with its place in the index of writers.
 pub(super) const SPAN_OVERHEAD: u64 = 160;
 /// Memory a request costs whose messages are not in a batch yet.
@@ -90,6 +94,13 @@ impl Batch {
     pub fn weight(&self) -> u64 {
         let (messages, spans) = (self.lengths.len() as u64, self.spans.len() as u64);
         self.bytes() + BATCH_OVERHEAD + MESSAGE_OVERHEAD * messages + SPAN_OVERHEAD * spans
+    }
+
+    /// What it costs in memory while it is offered, and its bytes are elsewhere.
+    #[must_use]
+    pub(super) fn outline(&self) -> u64 {
+        let (messages, spans) = (self.lengths.len(), self.spans.len());
+        (size_of::<Self>() + messages * size_of::<u32>() + spans * size_of::<Span>()) as u64
     }
 
     /// Makes void what `covered` says was taken: for a writer, the last writer sequence taken. Returns whether anything changed.
@@ -180,10 +191,14 @@ pub enum Entry {
         /// The batch.
         batch: Batch,
     },
-    /// The target has processed up to here.
+    /// Targets have processed so much. Who proposes it counts; applied, it only makes these numbers grow.
     Complete {
-        /// The last processed message.
+        /// The last message that is processed by whom it must be.
         upto: Sequence,
+        /// The last message that every target has processed.
+        released: Sequence,
+        /// What each target has processed: who is below `upto` was missing.
+        marks: Marks,
     },
     /// A writer writes no more.
     CloseWriter {

@@ -19,13 +19,22 @@ use crate::time::Now;
 
 impl Stream {
     /// Up to where bytes may go: everything released, at the target also marked durably and passed by a handler that replays.
-    fn releasable(&self) -> Sequence {
+    fn releasable(&self, common: &Common) -> Sequence {
         match self.part {
             Part::Target => {
-                self.head.completed.min(self.target.mark_durable).min(self.target.replaying_from())
+                self.let_go(common).min(self.target.mark_durable).min(self.target.replaying_from())
             }
-            _ => self.head.completed,
+            _ => self.let_go(common),
         }
+    }
+
+    /// Up to where nobody needs the bytes any more (S16).
+    fn let_go(&self, common: &Common) -> Sequence {
+        let slow = || self.head.released < self.head.completed;
+        if common.planted.strikes(Bug::ReleasedBeforeSlowest, slow) {
+            return self.head.completed;
+        }
+        self.head.released
     }
 
     /// Writes the state at a new floor now, later, or not at all.
@@ -47,7 +56,7 @@ impl Stream {
         self.checkpoint_at = None;
         self.applied_since = 0;
         self.freed_since = 0;
-        let mut bound = self.releasable();
+        let mut bound = self.releasable(common);
         if common
             .planted
             .strikes(Bug::ReleasedOnCommit, || self.part == Part::Source && bound < self.head.taken)
@@ -71,6 +80,7 @@ impl Stream {
         if self.floor.applied > before {
             // The entry that completed it may stand above the floor: a restart must know it all the same.
             self.floor.completed = self.floor.completed.max(self.floor.taken);
+            self.floor.released = self.floor.released.max(self.floor.taken);
             self.drop_passed(common);
             self.persist_state(common);
         }
@@ -95,17 +105,18 @@ impl Stream {
     }
 
     fn stored_state(&self) -> Stored {
-        let released = self.head.completed;
-        Stored { state: self.floor.clone(), released, slot_floor: self.store.slot_floor() }
+        let (state, marks) = (self.floor.clone(), self.heard.clone());
+        Stored { state, marks, slot_floor: self.store.slot_floor() }
     }
 
-    /// The source has let go of everything up to here: it is completed, though the entry that says so may stand behind bytes for which
-    /// this member has no room (rule B3).
+    /// Another member has let go of everything up to here: every target is past it, though the entry that says so may stand behind bytes for
+    /// which this member has no room (rule B3).
     pub(super) fn released_elsewhere(&mut self, common: &Common, now: Now, upto: Sequence) {
         let upto = upto.min(self.head.taken).min(self.target.mark_durable);
-        if upto > self.head.completed {
+        if upto > self.head.released {
             sometimes!(ReleasedElsewhere);
-            self.head.completed = upto;
+            self.head.released = upto;
+            self.head.completed = self.head.completed.max(upto);
             self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
         }
     }
@@ -172,17 +183,22 @@ impl Stream {
         self.tail.clear();
         self.drop_passed(common);
         self.persist_state(common);
-        if self.part == Part::Target {
-            if !common.planted.strikes(Bug::SnapshotWithoutMark, || stored.released > self.target.mark) {
-                self.raise_mark(common, stored.released);
+        self.heard.raise_all(&stored.marks);
+        if let Some(place) = self.ends.place(common.own) {
+            // Whoever lets go of bytes knows that this target is past them.
+            let mark = self.heard.get(place).max(self.floor.taken);
+            if !common.planted.strikes(Bug::SnapshotWithoutMark, || mark > self.target.mark) {
+                self.raise_mark(common, mark);
             }
             self.fence_outrun(common);
         }
         common.emit(Output::Installed { instance, taken: true });
+        let wanted = self.wants_nothing(common);
         match self.part {
             Part::Source => self.session_passed(common, now),
             Part::Target => self.pump_target(common, now),
             Part::Unknown => {}
         }
+        self.look_again(common, wanted);
     }
 }

@@ -1,22 +1,27 @@
-//! One stream at one of its ends: what source and target have in common.
+//! One stream at one of its ends: what source and targets have in common.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::common::Common;
 use super::entry::{Entry, Identity};
+use super::lead::Lead;
+use super::marks::Marks;
 use super::message::{Body, Standing};
+use super::peer::Peer;
 use super::source::Source;
 use super::state::{Effect, LogState};
 use super::store::{Kept, Store, key, space};
 use super::target::Target;
 use super::wire::{decode_entry, encode_head};
 use super::{Applied, Input, Output};
-use crate::id::{BootId, LogIndex, NodeId, Sequence, StreamInstance};
+use crate::ends::Ends;
+use crate::id::{BootId, LogIndex, NodeId, Sequence, SessionEpoch, StreamInstance, Term};
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::record::Record;
@@ -33,20 +38,6 @@ pub(super) enum Part {
     Target,
 }
 
-/// What is known of the other end.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Peer {
-    /// Its start.
-    pub(super) boot: Option<BootId>,
-    pub(super) silent: bool,
-    /// Its log is known to hold, durably and in its present start, everything taken up to here.
-    pub(super) holds: Sequence,
-    /// What it said last, in its present start.
-    pub(super) standing: Option<Standing>,
-    /// Its last statement was made to this start of ours.
-    pub(super) knows_us: bool,
-}
-
 /// A payload an append waits for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wanted {
@@ -55,6 +46,11 @@ pub(super) struct Wanted {
     /// How often it was asked for: each time it gets twice as long, for what was sent may wait before a lane that is full.
     pub(super) times: u32,
     pub(super) bytes: u64,
+    /// Of whom it was asked: a bit for each other member, by its place among them.
+    pub(super) of: u64,
+    /// The session of the descriptor that names it, and its last message: once both are past, nobody needs it.
+    pub(super) session: SessionEpoch,
+    pub(super) last: Sequence,
 }
 
 /// One stream.
@@ -63,8 +59,9 @@ pub(super) struct Stream {
     pub(super) instance: StreamInstance,
     pub(super) name: String,
     pub(super) part: Part,
-    /// The other end.
-    pub(super) other: NodeId,
+    pub(super) ends: Arc<Ends>,
+    /// The other members, in the order of the ends.
+    pub(super) peers: Vec<Peer>,
     /// The state after everything applied.
     pub(super) head: LogState,
     /// The state at the place below which every batch is released.
@@ -73,6 +70,18 @@ pub(super) struct Stream {
     pub(super) tail: VecDeque<(LogIndex, Effect)>,
     pub(super) store: Store,
     pub(super) leading: bool,
+    /// In this term.
+    pub(super) term: Term,
+    /// Who leads, as far as it is known here.
+    pub(super) leader: Option<NodeId>,
+    /// The term of the last entry applied, by this start.
+    pub(super) applied_term: Term,
+    /// What a leader that is not the source keeps.
+    pub(super) lead: Option<Box<Lead>>,
+    /// The highest processed mark heard of each target (rule C4).
+    pub(super) heard: Marks,
+    /// A completion is under way.
+    pub(super) completing: bool,
     pub(super) stopped: Option<String>,
     /// Others go on with the stream without this member.
     pub(super) shut_out: bool,
@@ -80,7 +89,6 @@ pub(super) struct Stream {
     pub(super) seal: Option<Box<Sealed>>,
     /// What the group said before the stream was opened here.
     pub(super) early: VecDeque<Input>,
-    pub(super) peer: Peer,
     /// Payloads an append waits for.
     pub(super) wanted: BTreeMap<Identity, Wanted>,
     /// A member needs the state, which has so many bytes that it cannot be sent.
@@ -91,11 +99,11 @@ pub(super) struct Stream {
     pub(super) held: super::target::Held,
     /// Slots being loaded.
     pub(super) loading: BTreeSet<u64>,
-    /// Slots whose payload the other end asked for.
-    pub(super) answering: BTreeSet<u64>,
+    /// Slots whose payload was asked for, and by whom.
+    pub(super) answering: BTreeSet<(u64, NodeId)>,
     pub(super) checkpoint_at: Option<Instant>,
     pub(super) restate_at: Option<Instant>,
-    /// How often was restated since anything was heard of the other end.
+    /// How often was restated since anything was heard of another member.
     restated: u32,
     /// The deadline under which this stream stands in the list of deadlines.
     pub(super) armed: Option<Instant>,
@@ -112,17 +120,23 @@ impl Stream {
             instance,
             name: String::new(),
             part: Part::Unknown,
-            other: NodeId(0),
+            ends: Arc::default(),
+            peers: Vec::new(),
             head: LogState::default(),
             floor: LogState::default(),
             tail: VecDeque::new(),
             store: Store::default(),
             leading: false,
+            term: Term(0),
+            leader: None,
+            applied_term: Term(0),
+            lead: None,
+            heard: Marks::default(),
+            completing: false,
             stopped: None,
             shut_out: false,
             seal: None,
             early: VecDeque::new(),
-            peer: Peer::default(),
             wanted: BTreeMap::new(),
             oversized: None,
             starved: false,
@@ -140,12 +154,52 @@ impl Stream {
         }
     }
 
+    /// The other member on that node, if it is one.
+    pub(super) fn peer(&self, node: NodeId) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.node == node)
+    }
+
+    pub(super) fn peer_mut(&mut self, node: NodeId) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| peer.node == node)
+    }
+
+    /// Whether another member is heard.
+    pub(super) fn silent(&mut self, node: NodeId, silent: bool) {
+        if let Some(peer) = self.peer_mut(node) {
+            peer.silent = silent;
+        }
+    }
+
+    /// What is known of the source, at a target.
+    pub(super) fn source_peer(&self) -> Option<&Peer> {
+        self.peer(self.ends.source)
+    }
+
+    /// Whether it is known here, at the leader, where the log ends: everything in it that others proposed is applied (S15). Of two members only one
+    /// ever proposes, and what it repeats of itself is a no-op.
+    pub(super) fn knows_end(&self) -> bool {
+        self.leading && (self.ends.targets.len() == 1 || self.applied_term == self.term)
+    }
+
     /// Stops taking part: everything stays as it is, for an operator to see.
     pub(super) fn stop(&mut self, common: &mut Common, reason: String) {
         if self.stopped.is_none() {
             self.stopped = Some(reason);
             sometimes!(StreamStopped);
             self.refuse_waiting(common);
+            self.resign(common);
+        }
+    }
+
+    /// Others are to do without this member until its next start (S17).
+    fn resign(&mut self, common: &mut Common) {
+        if !common.planted.strikes(Bug::StoppedStillLeads, || self.leading) {
+            common.emit(Output::Resign { instance: self.instance });
+        }
+        let others = self.peers.iter().filter(|_| !self.shut_out);
+        let others: Vec<NodeId> = others.map(|peer| peer.node).collect();
+        for node in others {
+            self.tell_standing(common, node, false, 0);
         }
     }
 
@@ -158,16 +212,19 @@ impl Stream {
                 self.apply_one(common, now, &applied);
             }
         }
+        self.fire_replicated(common);
+        self.pump(common, now);
+        self.settle_seal(common);
+        self.maybe_checkpoint(common, now);
+    }
+
+    /// Does what can be done now.
+    pub(super) fn pump(&mut self, common: &mut Common, now: Now) {
         match self.part {
-            Part::Source => {
-                self.fire_replicated(common);
-                self.pump_source(common, now);
-            }
+            Part::Source => self.pump_source(common, now),
             Part::Target => self.pump_target(common, now),
             Part::Unknown => {}
         }
-        self.settle_seal(common);
-        self.maybe_checkpoint(common, now);
     }
 
     fn apply_one(&mut self, common: &mut Common, now: Now, applied: &Applied) {
@@ -208,16 +265,38 @@ impl Stream {
         }
         let batch = slot.and_then(|slot| self.store.get(slot)).map(|kept| &kept.batch);
         self.head.advance(applied.index, effect, batch);
-        self.tail.push_back((applied.index, effect));
+        self.applied_term = applied.term;
+        self.note(applied.index, effect);
         self.applied_since += 1;
         self.wait_anew(common, moved);
+        if let Some(Entry::Complete { marks, .. }) = &entry {
+            self.heard.raise_all(marks);
+            self.completing &= common.planted.has(Bug::CompletionOnce) && effect != Effect::Nothing;
+        }
+        self.lead_applied(entry.as_ref());
         match self.part {
             Part::Source => self.source_applied(common, now, effect, entry.as_ref()),
-            Part::Target => self.target_applied(effect, entry.as_ref()),
+            Part::Target => self.target_applied(effect),
             Part::Unknown => {}
         }
         if let Effect::Completed { .. } = effect {
             self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+        }
+    }
+
+    /// Notes what an entry did, for the floor to follow. Where a target is behind the policy, others complete message by message while the floor stands:
+    /// what comes to the same is one note.
+    fn note(&mut self, index: LogIndex, effect: Effect) {
+        let folds = matches!(effect, Effect::Completed { .. } | Effect::Nothing);
+        match self.tail.back_mut() {
+            Some(last @ (_, Effect::Nothing)) if folds => *last = (index, effect),
+            Some((last, Effect::Completed { upto, released })) if folds => {
+                *last = index;
+                if let Effect::Completed { upto: more, released: gone } = effect {
+                    (*upto, *released) = ((*upto).max(more), (*released).max(gone));
+                }
+            }
+            _ => self.tail.push_back((index, effect)),
         }
     }
 
@@ -255,33 +334,38 @@ impl Stream {
 
     pub(super) fn loaded(&mut self, common: &mut Common, now: Now, slot: u64, bytes: Option<Bytes>) {
         self.loading.remove(&slot);
-        let Some(kept) = self.store.get(slot) else {
-            self.answering.remove(&slot);
-            return;
-        };
+        let asked = self.asked_for(slot);
+        let Some(kept) = self.store.get(slot) else { return };
         let Some(bytes) = bytes.filter(|bytes| bytes.len() as u64 == kept.batch.bytes()) else {
             let first = kept.first;
             return self
                 .stop(common, alloc::format!("the stored bytes of the batch at {first} cannot be read"));
         };
         common.remember(self.instance, slot, bytes.into());
-        if self.answering.remove(&slot) {
-            self.send_data(common, slot);
+        for node in asked {
+            self.send_data(common, node, slot);
         }
-        match self.part {
-            Part::Source => self.pump_source(common, now),
-            Part::Target => self.pump_target(common, now),
-            Part::Unknown => {}
+        self.pump(common, now);
+    }
+
+    /// Who asked for the payload in a slot, and waits for it to be loaded.
+    fn asked_for(&mut self, slot: u64) -> Vec<NodeId> {
+        let asked = self.answering.range((slot, NodeId(0))..=(slot, NodeId(u128::MAX)));
+        let asked: Vec<NodeId> = asked.map(|&(_, node)| node).collect();
+        for &node in &asked {
+            self.answering.remove(&(slot, node));
         }
+        asked
     }
 
     /// Makes sure that what is owed is said again if nothing comes.
     pub(super) fn arm(&mut self, common: &Common, now: Now) {
         let outstanding = self.stopped.is_none()
             && (!self.wanted.is_empty()
+                || self.lead_outstanding(common)
                 || match self.part {
                     Part::Source => self.source_outstanding(),
-                    Part::Target => self.target_outstanding(),
+                    Part::Target => self.target_outstanding(common),
                     Part::Unknown => false,
                 });
         if !outstanding {
@@ -291,7 +375,7 @@ impl Stream {
         }
     }
 
-    /// The other end is heard of: what is restated next is restated soon.
+    /// Another member is heard of: what is restated next is restated soon.
     pub(super) fn news(&mut self, common: &Common, now: Now) {
         if core::mem::take(&mut self.restated) > 0 {
             let soon = now.monotonic + common.config.restate;
@@ -312,7 +396,9 @@ impl Stream {
         if due(self.restate_at) {
             self.restate_at = None;
             self.restated = self.restated.saturating_add(1);
+            self.drop_futile(common);
             self.ask_for_wanted(common, now, false);
+            self.steer(common, now);
             match self.part {
                 Part::Source => self.restate_source(common, now),
                 Part::Target => self.restate_target(common, now),
@@ -322,68 +408,83 @@ impl Stream {
         }
     }
 
-    /// The other end said something.
-    pub(super) fn heard(&mut self, common: &mut Common, now: Now, body: Body) {
+    /// Another member said something.
+    pub(super) fn heard(&mut self, common: &mut Common, now: Now, from: NodeId, body: Body) {
         if self.stopped.is_some() {
+            if let Body::Status(Standing { ask: ask @ 1.., .. }) = body
+                && !self.shut_out
+            {
+                self.tell_standing(common, from, false, ask);
+            }
             return;
         }
         self.news(common, now);
         match body {
-            Body::Data(data) if self.peer.boot.is_none_or(|boot| boot == data.boot) => {
-                self.receive(common, data)
-            }
-            Body::Data(_) => {}
-            Body::Want(identity) => self.answer_want(common, &identity),
-            Body::Mark(upto) if self.part == Part::Source => self.marked(common, now, upto),
-            Body::Mark(_) => {}
-            Body::Status(standing) => self.peer_stands(common, now, &standing),
+            Body::Data(data) => self.receive(common, from, data),
+            Body::Want(identity) => self.answer_want(common, now, from, &identity),
+            Body::Mark(upto) => self.marked(common, now, from, upto),
+            Body::Status(standing) => self.peer_stands(common, now, from, &standing),
+            Body::Offer(entry) => self.offered(common, now, from, entry),
+            Body::Follow { epoch, taken } => self.must_follow(common, now, from, epoch, taken),
             Body::SealedOut(_) => {}
         }
         self.arm(common, now);
     }
 
-    fn peer_stands(&mut self, common: &mut Common, now: Now, standing: &Standing) {
-        let older = self.peer.standing.is_some_and(|before| before.serial >= standing.serial);
-        if older || self.peer.boot.is_some_and(|boot| boot != standing.boot) {
+    fn peer_stands(&mut self, common: &mut Common, now: Now, from: NodeId, standing: &Standing) {
+        let Some(peer) = self.peer(from) else { return };
+        let older = peer.standing.is_some_and(|before| before.serial >= standing.serial);
+        if older || peer.boot.is_some_and(|boot| boot != standing.boot) {
             return;
         }
-        if self.peer.boot.is_none() {
-            self.learn_boot(common, standing.boot);
+        if peer.boot.is_none() {
+            self.learn_boot(common, from, standing.boot);
         }
-        self.peer.standing = Some(*standing);
-        self.peer.holds = self.peer.holds.max(standing.taken);
-        self.peer.knows_us = standing.peer == common.boot;
+        let Some(peer) = self.peer_mut(from) else { return };
+        peer.standing = Some(*standing);
+        peer.holds = peer.holds.max(standing.taken);
+        peer.knows_us = standing.peer == common.boot;
+        if from == self.ends.source {
+            self.lead.iter_mut().for_each(|lead| lead.source_stands(standing));
+        }
         match self.part {
-            Part::Source => self.target_stands(common, now, standing),
-            Part::Target => self.source_stands(common, now, standing),
+            Part::Source => self.target_stands(common, now, from, standing),
+            Part::Target => self.member_stands(common, now, from, standing),
             Part::Unknown => {}
         }
     }
 
-    /// The other end is known by this start from now on: where another stood, and how it numbered what it sent, counts no more.
-    fn learn_boot(&mut self, common: &Common, boot: BootId) {
-        self.peer = Peer { boot: Some(boot), silent: self.peer.silent, ..Peer::default() };
+    /// Another member is known by this start from now on: where another stood, and how it numbered what it sent, counts no more.
+    fn learn_boot(&mut self, common: &Common, node: NodeId, boot: BootId) {
+        if let Some(peer) = self.peer_mut(node) {
+            peer.learn_boot(boot);
+        }
         let ahead = || self.held.epoch > self.head.session;
-        if self.part == Part::Target && !common.planted.strikes(Bug::StartKeepsSession, ahead) {
+        let source = self.part == Part::Target && node == self.ends.source;
+        self.lead.iter_mut().filter(|_| source).for_each(|lead| lead.source_left());
+        if source && !common.planted.strikes(Bug::StartKeepsSession, ahead) {
             self.held.begin_start(self.head.session);
         }
     }
 
-    /// The other end started anew.
-    pub(super) fn peer_started(&mut self, common: &mut Common, now: Now, boot: BootId) {
-        sometimes!(PeerStartedAnew, self.peer.boot.is_some_and(|known| known != boot));
-        if self.peer.boot == Some(boot) || self.stopped.is_some() || self.alone() {
+    /// Another member started anew.
+    pub(super) fn peer_started(&mut self, common: &mut Common, now: Now, node: NodeId, boot: BootId) {
+        let Some(peer) = self.peer(node) else { return };
+        sometimes!(PeerStartedAnew, peer.boot.is_some_and(|known| known != boot));
+        if peer.boot == Some(boot) || self.stopped.is_some() || self.is_lost(node) {
             return;
         }
         self.news(common, now);
-        self.learn_boot(common, boot);
-        self.peer.silent = false;
+        self.learn_boot(common, node, boot);
+        if let Some(peer) = self.peer_mut(node) {
+            peer.silent = false;
+        }
         match self.part {
             Part::Source => {
                 self.ask_for_wanted(common, now, true);
-                self.restart_sender(common, now);
+                self.restart_sender(common, now, node);
             }
-            Part::Target => self.greet_again(common, now),
+            Part::Target => self.greet_again(common, now, node),
             Part::Unknown => {}
         }
         self.arm(common, now);

@@ -1,8 +1,8 @@
-//! What the two ends of a stream say to each other.
+//! What the ends of a stream say to each other.
 
 use bytes::Bytes;
 
-use super::entry::Identity;
+use super::entry::{Entry, Identity};
 use crate::id::{AuthorityEpoch, BootId, Sequence, SessionEpoch, StreamInstance};
 use crate::payload::Payload;
 
@@ -28,6 +28,15 @@ pub enum Body {
     Status(Standing),
     /// The stream goes on under this authority, without whom this is said to.
     SealedOut(AuthorityEpoch),
+    /// From a source that does not lead: append this (rule A1).
+    Offer(Entry),
+    /// To an offer that does not follow the log's end: where that is (rule A6).
+    Follow {
+        /// The session.
+        epoch: SessionEpoch,
+        /// The last message.
+        taken: Sequence,
+    },
 }
 
 /// The bytes of a batch.
@@ -65,9 +74,11 @@ pub struct Standing {
     pub room: u64,
     /// The last message taken at apply.
     pub taken: Sequence,
-    /// From the target, its processed mark; from the source, the highest it heard (rule C4).
+    /// From a target, its processed mark.
     pub mark: Sequence,
-    /// The source's session is current: `taken` is the committed end.
+    /// The highest processed mark heard of the receiver, if that is a target (rule C4).
+    pub heard: Sequence,
+    /// The sender leads, and has applied what came before: `taken` is the committed end.
     pub confirmed: bool,
     /// Not 0: please answer, naming this number.
     pub ask: u64,
@@ -75,6 +86,12 @@ pub struct Standing {
     pub answer: u64,
     /// Bytes up to here may be gone at the sender.
     pub floor: Sequence,
+    /// The stream stopped at the sender, which does nothing for it until its next start.
+    pub stopped: bool,
+    /// The authority under which the sender serves.
+    pub authority: AuthorityEpoch,
+    /// From whoever leads in place of the source: everything up to here is committed, and durable at most of those who are left under that authority.
+    pub replicated: Sequence,
 }
 
 /// Bytes that say nothing a stream understands.

@@ -1,10 +1,14 @@
-//! Exactly-once, ordered delivery from a source to a target.
+//! Exactly-once, ordered delivery from a source to its targets.
 //!
 //! Accepting is not an act of agreement: the source writes a payload record, and that write is `accepted`. A *descriptor* then
-//! names the record in the stream's log (a Raft group in which the source votes and the target learns), and the gate lets a member
+//! names the record in the stream's log (a Raft group of source and targets; of two members, the source alone votes), and the gate lets a member
 //! append a descriptor only together with the verified payload or after it. So who has the entry has the bytes, and the rules of
-//! agreement stay plain. The handler at the target is called only for what is committed and durable there; its success travels
-//! back as a *mark*, and the entry `Complete` tells both ends that the bytes may go.
+//! agreement stay plain. The handler at a target is called only for what is committed and durable there; its success travels
+//! back as a *mark*, and the entry `Complete` tells all members what is processed by whom it must be, and up to where the bytes may go.
+//!
+//! Only the source numbers, whoever leads. While another member does, the source offers it what it would propose itself, in order, from the
+//! first message that it has not seen taken; and again to each new leader, for whom what the log has already is a no-op by its number
+//! (decision 20). Targets tell their marks to the source and to whoever leads.
 //!
 //! A restart begins from the state *at the floor*: the place in the log below which every batch is released. Entries above it are
 //! applied again, and payload records above it are alive; so the state that is written never grows with the backlog, and
@@ -38,14 +42,26 @@
 //! - **S12** Who waits at a source is counted, by how long it may wait, and forgotten when it is gone.
 //! - **S13** A member that others go on without accepts nothing and hands nothing over.
 //! - **S14** What goes on without the source takes nothing above the sealed end.
+//! - **S15** A leader that is not the source proposes a batch only behind the end of its log, which it knows once it has applied an entry of its own
+//!   term (rule A6).
+//! - **S17** A member at which the stream stopped leads only where nobody else votes, and nobody hands over to a source that did not say since it
+//!   leads itself that it serves.
+//! - **S18** What is replicated is counted among those who are left under the present authority.
+//! - **S19** Bytes are asked for while an append, or an offer, of whoever leads waits for them, and no longer.
+//! - **S20** Nobody but the source and whoever leads has a word on what a target processed; bytes are taken of whom they were asked, and given so many in
+//!   a while.
+//! - **S16** `floor <= released <= completed`: bytes go only when every target that is left is past them.
 
 mod admit;
 mod common;
 mod config;
 mod entry;
 mod floor;
+mod lead;
+mod marks;
 mod member;
 mod message;
+mod peer;
 mod seal;
 mod source;
 mod state;
@@ -67,9 +83,11 @@ use bytes::Bytes;
 
 pub use config::Config;
 pub use entry::{Batch, Entry, Identity, MessageAt, Span};
+pub use marks::Marks;
 pub use message::{Body, Data, Malformed, Message, Standing};
 pub use streams::Streams;
 
+use crate::ends::Ends;
 use crate::id::{
     AttachToken, AuthorityEpoch, BootId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
     WriterId, WriterSequence,
@@ -86,6 +104,8 @@ use crate::work::{Done, Job};
 pub struct Applied {
     /// Its place.
     pub index: LogIndex,
+    /// Of this term.
+    pub term: Term,
     /// Whether it is a command (rather than blank, or a configuration).
     pub command: bool,
     /// The command.
@@ -120,10 +140,8 @@ pub enum Input {
         name: String,
         /// Its life.
         instance: StreamInstance,
-        /// Who accepts.
-        source: NodeId,
-        /// Who processes.
-        target: NodeId,
+        /// Its ends.
+        ends: Ends,
     },
     /// An open stream is sealed, or is further on the way to that. Telling it twice is harmless.
     Sealed {
@@ -221,6 +239,8 @@ pub enum Input {
         leading: bool,
         /// In this term.
         term: Term,
+        /// Who leads, if known.
+        leader: Option<NodeId>,
     },
     /// A member's log is durable up to here; told to the leader.
     Match {
@@ -356,6 +376,23 @@ pub enum Output {
         weight: u64,
         /// The proposal's number.
         context: u64,
+    },
+    /// Another member shall lead; nobody is told whether it comes to that.
+    Lead {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// Who.
+        to: NodeId,
+    },
+    /// Whoever leads was asked for something and did not answer in time (rule E3).
+    Unanswered {
+        /// Of this stream.
+        instance: StreamInstance,
+    },
+    /// The stream stopped here: this node is not to lead its group where others could (S17).
+    Resign {
+        /// Of this stream.
+        instance: StreamInstance,
     },
     /// Bytes or room came, for which an append may wait: offer it again, or ask the leader for it.
     OfferAgain {

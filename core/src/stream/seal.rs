@@ -9,14 +9,18 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::Output;
 use super::common::Common;
+use super::entry::Entry;
 use super::member::{Part, Stream};
 use super::message::Body;
+use super::peer::Peer;
+use super::state::Effect;
 use super::store::Kept;
 use super::streams::Streams;
 use super::target::Held;
-use crate::id::{AuthorityEpoch, NodeId, Sequence, StreamInstance};
+use super::wire::decode_entry;
+use super::{Applied, Output};
+use crate::id::{AuthorityEpoch, LogIndex, NodeId, Sequence, StreamInstance};
 use crate::node::command::{Position, Refusal};
 use crate::planted::Bug;
 use crate::rare;
@@ -31,23 +35,61 @@ impl Streams {
     }
 }
 
+impl Streams {
+    /// The last of these entries, which follow what is applied here, that this member's own mark tells to be committed: it was only ever set on what was.
+    /// What else is known of that is written with the next entries, and may not have been before a restart (rule D2).
+    #[must_use]
+    pub fn proven(
+        &self,
+        instance: StreamInstance,
+        entries: impl IntoIterator<Item = Applied>,
+    ) -> Option<LogIndex> {
+        let stream = self.streams.get(&instance)?;
+        let mut state = stream.head.clone();
+        for Applied { index, command, data, .. } in entries {
+            if state.taken >= stream.target.mark_taken || self.common.planted.has(Bug::MarkProvesNothing) {
+                return None;
+            }
+            let entry = if command { decode_entry(&data).ok() } else { None };
+            let effect = entry.as_ref().map_or(Effect::Nothing, |entry| state.effect(entry, false));
+            let batch = match &entry {
+                Some(Entry::Descriptor { batch, .. }) => Some(batch),
+                _ => None,
+            };
+            state.advance(index, effect, batch);
+            if state.taken >= stream.target.mark_taken {
+                rare!(MarkProvesCommitted);
+                return Some(index);
+            }
+        }
+        None
+    }
+}
+
 impl Stream {
     /// The authority under which this member serves the stream.
     pub(super) fn authority(&self) -> AuthorityEpoch {
         self.seal.as_ref().map_or(AuthorityEpoch(0), |seal| seal.authority)
     }
 
-    /// Whether the other end is lost, and this one goes on without it.
-    pub(super) fn alone(&self) -> bool {
-        !self.shut_out && self.is_lost(self.other)
+    /// Whether the source is lost, and this target goes on without it.
+    pub(super) fn sourceless(&self) -> bool {
+        !self.shut_out && self.part == Part::Target && self.is_lost(self.ends.source)
     }
 
-    fn is_lost(&self, node: NodeId) -> bool {
+    /// Whether all others are lost, and this one goes on without them.
+    pub(super) fn alone(&self) -> bool {
+        !self.shut_out && self.seal.is_some() && self.peers.iter().all(|peer| self.is_lost(peer.node))
+    }
+
+    /// Whether a member was named lost.
+    pub(super) fn is_lost(&self, node: NodeId) -> bool {
         self.seal.as_ref().is_some_and(|seal| seal.lost.contains(&node))
     }
 
     fn heard_of(&self) -> Sequence {
-        let said = self.peer.standing.map(|standing| standing.taken).unwrap_or_default();
+        let said = self.peers.iter().filter_map(|peer| peer.standing).map(|standing| standing.taken);
+        let said = said.max().unwrap_or_default();
         let kept = self.store.iter().map(|(_, kept)| kept.last()).max().unwrap_or_default();
         said.max(kept).max(self.held.last()).max(self.head.taken).max(self.target.mark)
     }
@@ -55,24 +97,51 @@ impl Stream {
     /// How far the stream is sealed.
     pub(super) fn sealed(&mut self, common: &mut Common, now: Now, sealed: Sealed) {
         let out = sealed.lost.contains(&common.own);
+        let raised = sealed.authority > self.authority();
+        if raised {
+            self.count_anew(common);
+        }
         self.seal = Some(Box::new(sealed));
         if out {
             return self.shut_out(common);
         }
-        if !self.alone() {
-            return;
+        if raised {
+            self.fence_former(common);
+        }
+        let seal = self.seal.as_deref();
+        let lost = |peer: &&mut Peer| seal.is_some_and(|seal| seal.lost.contains(&peer.node));
+        for peer in self.peers.iter_mut().filter(lost) {
+            peer.standing = None;
         }
         if self.seal.as_ref().is_some_and(|seal| seal.end.is_some()) {
-            // Nobody is left who would send what an append waits for, or say what was processed.
-            self.held = Held::default();
+            // What appends wait for is named by a log that is gone on from no more; whoever goes on sends its own.
             self.wanted.clear();
-            (self.starved, self.peer.standing) = (false, None);
+            self.starved = false;
+            if self.peers.len() > 1 {
+                // That may have come already.
+                common.emit(Output::OfferAgain { instance: self.instance });
+            }
+            if self.sourceless() {
+                self.held = Held::default();
+            }
         }
-        if !self.target.greeted {
+        if self.sourceless() && !self.target.greeted {
             self.greet();
         }
         self.settle_seal(common);
-        self.pump_target(common, now);
+        self.pump(common, now);
+    }
+
+    /// Another authority: what most members held was counted with those who are lost (S18).
+    fn count_anew(&mut self, common: &Common) {
+        if common.planted.strikes(Bug::ReplicatedByTheLost, || self.source.told_replicated > self.head.taken)
+        {
+            return;
+        }
+        self.source.told_replicated = Sequence(0);
+        if self.part == Part::Target {
+            self.source.replicated = Sequence(0);
+        }
     }
 
     /// Others go on without this member.
@@ -131,15 +200,15 @@ impl Stream {
     /// Something came from a member of the stream's group.
     pub(super) fn heard_from(&mut self, common: &mut Common, now: Now, from: NodeId, body: Body) {
         if let Body::SealedOut(authority) = body {
-            if authority > self.authority() && self.other == from {
+            if authority > self.authority() && self.peer(from).is_some() {
                 self.shut_out(common);
             }
         } else if self.is_lost(from) {
             rare!(SealedOutToldSo);
             let (instance, authority) = (self.instance, self.authority());
             common.say(from, instance, Body::SealedOut(authority));
-        } else if self.other == from {
-            self.heard(common, now, body);
+        } else if self.peer(from).is_some() {
+            self.heard(common, now, from, body);
         }
     }
 
@@ -158,10 +227,21 @@ impl Stream {
         position.authority > self.authority() && position.sequence > Sequence(0)
     }
 
+    /// Where the authority of a position ended, if it did, and if that is known: none of those that followed goes on with more than it began with. What
+    /// they took themselves is of no account to whoever stopped before.
+    pub(super) fn sealed_end(&self, position: Position) -> Option<Option<Sequence>> {
+        let seal = self.seal.as_ref().filter(|seal| position.authority < seal.authority)?;
+        let former = seal.former.iter().filter(|(authority, _)| position.authority < *authority);
+        let former = former.map(|&(_, end)| end).min();
+        match (seal.sequence, former) {
+            (Some(end), former) => Some(Some(former.map_or(end, |former| former.min(end)))),
+            (None, former) => Some(former.filter(|former| position.sequence > *former)),
+        }
+    }
+
     /// The refusal of a position above the end at which its authority was sealed (rule D4).
     pub(super) fn above_seal(&self, common: &Common, position: Position) -> Option<Refusal> {
-        let seal = self.seal.as_ref().filter(|seal| position.authority < seal.authority)?;
-        let (position, end) = (position.sequence, seal.sequence?);
+        let (position, end) = (position.sequence, self.sealed_end(position)??);
         rare!(PositionOfOldAuthority, position <= end);
         rare!(PositionAboveSealMet, position > end);
         let taken = common.planted.strikes(Bug::PositionAboveSeal, || position > end);
@@ -177,7 +257,7 @@ impl Stream {
                 self.stopped.is_some() && !serves,
                 "S13: {instance} is served by a member that is shut out"
             );
-        } else if let Some(end) = seal.sequence.filter(|_| self.alone()) {
+        } else if let Some(end) = seal.sequence.filter(|_| self.sourceless()) {
             let taken = self.head.taken;
             assert!(taken <= end, "S14: {instance} was sealed at {end}, and {taken} are taken");
         }

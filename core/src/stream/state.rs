@@ -1,4 +1,4 @@
-//! What a stream's log says when it is applied: the same at both ends.
+//! What a stream's log says when it is applied: the same at all ends.
 
 use super::entry::{Batch, Entry};
 use super::writers::Writers;
@@ -14,6 +14,8 @@ pub(super) struct LogState {
     /// The last message taken.
     pub(super) taken: Sequence,
     pub(super) completed: Sequence,
+    /// Processed by every target.
+    pub(super) released: Sequence,
     pub(super) writers: Writers,
 }
 
@@ -26,8 +28,8 @@ pub(super) enum Effect {
     Session { boot: BootId },
     /// A batch was taken at this sequence.
     Taken { first: Sequence },
-    /// Processed up to here.
-    Completed { upto: Sequence },
+    /// Processed by whom it must be, and by all.
+    Completed { upto: Sequence, released: Sequence },
     /// A writer is closed.
     Closed { writer: WriterId },
 }
@@ -43,12 +45,16 @@ impl LogState {
                 if *epoch == self.session
                     && *first == self.taken.next()
                     && batch.live() > 0
-                    && (lenient || self.writers.continued_by(batch)) =>
+                    && (lenient || self.writers.continued_by(&Writers::default(), batch)) =>
             {
                 Effect::Taken { first: *first }
             }
-            Entry::Complete { upto } if *upto > self.completed && *upto <= self.taken => {
-                Effect::Completed { upto: *upto }
+            &Entry::Complete { upto, released, .. }
+                if released <= upto
+                    && (self.completed..=self.taken).contains(&upto)
+                    && (upto > self.completed || released > self.released) =>
+            {
+                Effect::Completed { upto, released }
             }
             Entry::CloseWriter { writer } => Effect::Closed { writer: *writer },
             _ => Effect::Nothing,
@@ -71,7 +77,10 @@ impl LogState {
                 self.taken = Sequence(self.taken.0 + batch.live());
                 self.writers.take(batch);
             }
-            Effect::Completed { upto } => self.completed = self.completed.max(upto).min(self.taken),
+            Effect::Completed { upto, released } => {
+                self.completed = self.completed.max(upto).min(self.taken);
+                self.released = self.released.max(released).min(self.taken);
+            }
             Effect::Closed { writer } => self.writers.close(writer),
         }
     }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::common::Common;
 use super::entry::held_weight;
 use super::member::{Part, Stream};
+use super::peer::Peer;
 use super::streams::Streams;
 use crate::id::NodeId;
 use crate::level::Level;
@@ -17,9 +18,8 @@ impl Streams {
     /// Every open stream; those of other nodes only by name.
     #[must_use]
     pub fn status(&self) -> Vec<StreamStatus> {
-        let each = self.directory.iter().map(|(&instance, ends)| {
-            let (source, target, name) = (ends.source, ends.target, ends.name.clone());
-            let mut status = StreamStatus::between(source, target, name, instance);
+        let each = self.directory.iter().map(|(&instance, open)| {
+            let mut status = StreamStatus::between(&open.ends, open.name.clone(), instance);
             if let Some(stream) = self.streams.get(&instance) {
                 stream.fill(&mut status);
             }
@@ -58,14 +58,15 @@ impl Stream {
         status.local = true;
         status.session = self.head.session;
         status.completed = self.head.completed;
-        status.released = self.head.completed;
+        status.released = self.head.released;
         status.stopped = self.stopped.clone();
         status.orphaned = self.orphaned();
         if self.part == Part::Source {
             status.accepted = self.source.accepted.max(self.head.taken);
-            status.replicated = self.source.replicated.max(self.head.completed);
+            status.replicated = self.source.replicated.max(self.head.released);
             // A source whose disk was rolled back hears of more than it holds, until it has copied its log back.
-            status.processed = self.source.heard.min(self.head.taken).max(self.head.completed);
+            let processed = self.ends.completed(|place| self.heard.get(place), |node| self.is_lost(node));
+            status.processed = processed.min(self.head.taken).max(self.head.completed);
             status.outbox_bytes = self.store.bytes();
         } else {
             status.accepted = self.head.taken;
@@ -73,18 +74,59 @@ impl Stream {
             status.processed = self.target.mark_durable;
             status.handler = self.target.handler.as_ref().map(|handler| handler.token);
         }
+        for (place, target) in status.targets.iter_mut().enumerate() {
+            let own = self.part == Part::Target && self.peer(target.node).is_none();
+            let mark =
+                if own { self.target.mark_durable } else { self.heard.get(place).min(self.head.taken) };
+            target.processed = mark.max(self.head.released);
+            target.reached = own || self.peer(target.node).is_some_and(Peer::stands);
+            target.handler = status.handler.filter(|_| own);
+        }
+        status.leader = self.leader;
         status.holders = self.holders(status);
         status.waiting_for = self.waiting_for();
     }
 
-    /// Who is known to hold everything up to `replicated`: this member, and the other end if it said so in its present start.
+    /// Who is known to hold everything up to `replicated`: this member, and others if they said so in their present starts.
     fn holders(&self, status: &StreamStatus) -> Vec<NodeId> {
-        // Nothing is committed in a session but by the start that opened it, which holds what it commits.
-        let opened = self.part == Part::Target && self.peer.boot == Some(self.head.boot);
-        let stands = self.peer.standing.is_some() && (opened || self.peer.holds >= status.replicated);
-        let stands = stands && !self.peer.silent && !self.alone();
-        let holds = |node: &NodeId| *node != self.other || stands;
-        [status.source, status.target].into_iter().filter(holds).collect()
+        let holds = |node: &NodeId| {
+            let Some(peer) = self.peer(*node) else { return true };
+            // Nothing is committed in a session but what the start that opened it holds.
+            let opened = *node == self.ends.source && peer.boot == Some(self.head.boot);
+            peer.stands() && (opened || peer.holds >= status.replicated) && !self.is_lost(*node)
+        };
+        self.ends.members().filter(holds).collect()
+    }
+
+    /// Of several targets, those of which something holds, by name.
+    fn of_targets(&self, what: &str, holds: impl Fn(usize, &NodeId) -> bool) -> Option<String> {
+        let targets = self.ends.targets.iter().enumerate();
+        let named = targets.filter(|(place, node)| holds(*place, node) && !self.is_lost(**node));
+        let named: Vec<String> = named.map(|(_, node)| node.to_string()).collect();
+        (!named.is_empty()).then(|| alloc::format!("{what} {}", named.join(", ")))
+    }
+
+    /// What a source waits for of its targets.
+    fn waiting_for_targets(&self) -> Vec<String> {
+        let away = |node: &NodeId| self.peer(*node).is_some_and(|peer| !peer.stands());
+        let stopped = |node: &NodeId| self.peer(*node).is_some_and(Peer::stopped);
+        let behind = self.head.released < self.source.replicated;
+        if let [target] = self.ends.targets[..] {
+            let what = match away(&target) {
+                true => "the target to be reachable",
+                false if stopped(&target) => "the target, where the stream has stopped",
+                false if behind => "the target's handler",
+                false => return Vec::new(),
+            };
+            return alloc::vec![what.to_string()];
+        }
+        let away_now = self.of_targets("to be reachable: targets", |_, node| away(node));
+        let stopped_there = self.of_targets("targets where the stream has stopped:", |_, node| stopped(node));
+        let slow = |place, node: &NodeId| {
+            !away(node) && !stopped(node) && self.heard.get(place) < self.source.replicated
+        };
+        let slow = self.of_targets("handlers of targets", slow).filter(|_| behind);
+        away_now.into_iter().chain(stopped_there).chain(slow).collect()
     }
 
     fn waiting_for(&self) -> Vec<String> {
@@ -92,16 +134,15 @@ impl Stream {
         let mut wait = |what: &str| waiting.push(what.to_string());
         match self.part {
             Part::Source => {
-                if !self.leading {
-                    wait("leading the stream's group, which needs an answer of the target after a start");
+                if !self.leading && self.led_by().is_none() {
+                    wait(match self.peers.len() {
+                        1 => "leading the stream's group, which needs an answer of the target after a start",
+                        _ => "the stream's group to have a leader, which needs most of those who vote",
+                    });
                 } else if !self.source.current {
                     wait("its session to be committed");
                 }
-                if self.peer.silent || self.peer.standing.is_none() {
-                    wait("the target to be reachable");
-                } else if self.head.completed < self.source.replicated {
-                    wait("the target's handler");
-                }
+                self.waiting_for_targets().iter().for_each(|what| wait(what));
             }
             Part::Target => {
                 if self.target.handler.is_none() {
@@ -110,11 +151,11 @@ impl Stream {
                 if self.target.attaching.is_some() {
                     wait("the log to reach the position of the handler that attaches");
                 }
-                if self.alone() {
+                if self.sourceless() {
                     if self.seal.as_ref().is_some_and(|seal| seal.sequence.is_none()) {
                         wait("the seal of the stream to be settled");
                     }
-                } else if self.peer.silent || self.peer.standing.is_none() {
+                } else if !self.source_peer().is_some_and(Peer::stands) {
                     wait("the source to be reachable");
                 }
                 if !self.wanted.is_empty() {
@@ -136,6 +177,14 @@ impl Stream {
         let instance = self.instance;
         assert!(self.floor.applied <= self.head.applied, "S9: the floor of {instance} is above its head");
         assert!(self.floor.taken <= self.head.completed, "S9: {instance} let go of what is not completed");
+        assert!(
+            self.floor.taken <= self.head.released,
+            "S16: {instance} let go of what a target has not processed"
+        );
+        assert!(
+            self.head.released <= self.head.completed,
+            "S16: {instance} lets go of more than it has completed"
+        );
         self.check_seal();
         assert!(self.head.completed <= self.head.taken, "S9: {instance} completed more than was taken");
         if self.part == Part::Target {

@@ -296,7 +296,8 @@ mod tests {
     fn the_weight_of_a_batch_is_the_memory_it_takes() {
         let kept = tree::<u64, Box<Kept>>() + size_of::<Kept>() as u64;
         let indexes = kept + tree::<Identity, u64>() + tree::<Sequence, u64>();
-        let applied = size_of::<(LogIndex, Effect)>() as u64;
+        // Beside what took it, what was completed until the next one was taken.
+        let applied = 2 * size_of::<(LogIndex, Effect)>() as u64;
         // The log's entry: its head, and the descriptor as it is encoded. The journal notes where two records lie, in queues that may be half
         // empty.
         let entry = 2 * size_of::<Record>() as u64 + 192;

@@ -3,14 +3,17 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString as _};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::common::{Common, Work};
 use super::member::{Part, Stream};
+use super::peer::Peer;
 use super::source::Wish;
 use super::store::{Kept, forget, space};
 use super::wire::{decode_closing, decode_head, decode_mark, decode_state};
 use super::{Config, Input, Malformed, Output, Receipt};
+use crate::ends::Ends;
 use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance};
 use crate::node::command::Refusal;
 use crate::node::output::Event;
@@ -21,12 +24,11 @@ use crate::sometimes;
 use crate::time::{Instant, Now};
 use crate::work::Done;
 
-/// The two ends of an open stream.
+/// An open stream.
 #[derive(Clone, Debug)]
-pub(super) struct Ends {
+pub(super) struct Open {
     pub(super) name: String,
-    pub(super) source: NodeId,
-    pub(super) target: NodeId,
+    pub(super) ends: Arc<Ends>,
 }
 
 /// All streams of a node.
@@ -36,7 +38,7 @@ pub struct Streams {
     /// Each by itself: a tree has room for half as many again as it holds.
     pub(super) streams: BTreeMap<StreamInstance, Box<Stream>>,
     /// Every open stream of the mesh.
-    pub(super) directory: BTreeMap<StreamInstance, Ends>,
+    pub(super) directory: BTreeMap<StreamInstance, Open>,
     names: BTreeMap<String, StreamInstance>,
     handlers: BTreeMap<AttachToken, StreamInstance>,
     timers: BTreeSet<(Instant, StreamInstance)>,
@@ -85,6 +87,7 @@ impl Streams {
                 }
                 stream.head = stored.state.clone();
                 stream.floor = stored.state;
+                stream.heard = stored.marks;
                 self.slot_floors.insert(instance, stored.slot_floor);
             }
             space::PAYLOAD => {
@@ -95,7 +98,9 @@ impl Streams {
                 let kept = Kept { batch, first, own, durable: true, taken: None, waiters: Vec::new() };
                 self.restoring.entry(instance).or_default().insert(key.slot, kept);
             }
-            space::MARK => stream.target.mark = decode_mark(head).map_err(unread)?,
+            space::MARK => {
+                (stream.target.mark, stream.target.mark_taken) = decode_mark(head).map_err(unread)?;
+            }
             space::CLOSING if self.common.planted.has(Bug::ClosingForgotten) => {}
             space::CLOSING => stream.restore_closing(key.slot, decode_closing(head).map_err(unread)?),
             _ => return Err(damaged("a record of an unknown kind: run a newer version")),
@@ -197,9 +202,7 @@ impl Streams {
     /// Tells this part something.
     pub fn handle(&mut self, now: Now, input: Input) {
         match input {
-            Input::Opened { name, instance, source, target } => {
-                self.opened(now, name, instance, source, target)
-            }
+            Input::Opened { name, instance, ends } => self.opened(now, name, instance, ends),
             Input::Sealed { instance, sealed } => {
                 self.with(instance, |stream, common| stream.sealed(common, now, sealed));
             }
@@ -221,7 +224,11 @@ impl Streams {
                 })
             }
             Input::Attach { request, stream, presented, window } => {
-                let found = self.find(stream, |ends| ends.target);
+                let own = self.common.own;
+                let found = self.find(stream, |ends| match ends.place(own) {
+                    Some(_) => own,
+                    None => ends.targets.first().copied().unwrap_or_default(),
+                });
                 self.attach(now, request, found, presented, window);
             }
             Input::Forget { request } => self.forget(request),
@@ -264,11 +271,11 @@ impl Streams {
                 self.with(instance, |stream, common| stream.mark_durable(common, now, upto));
             }
             Input::PeerBoot { node, boot } => {
-                self.with_peer(node, |stream, common| stream.peer_started(common, now, boot));
+                self.with_peer(node, |stream, common| stream.peer_started(common, now, node, boot));
             }
-            Input::PairSuspect { node } => self.with_peer(node, |stream, _| stream.peer.silent = true),
+            Input::PairSuspect { node } => self.with_peer(node, |stream, _| stream.silent(node, true)),
             Input::PairAlive { node } => self.with_peer(node, |stream, common| {
-                stream.peer.silent = false;
+                stream.silent(node, false);
                 stream.news(common, now);
                 stream.arm(common, now);
             }),
@@ -285,7 +292,7 @@ impl Streams {
     }
 
     fn with_peer(&mut self, node: NodeId, mut act: impl FnMut(&mut Stream, &mut Common)) {
-        let concerned = |stream: &Stream| stream.part != Part::Unknown && stream.other == node;
+        let concerned = |stream: &Stream| stream.part != Part::Unknown && stream.peer(node).is_some();
         let concerned = self.streams.iter().filter(|(_, stream)| concerned(stream));
         let concerned: Vec<StreamInstance> = concerned.map(|(&instance, _)| instance).collect();
         for instance in concerned {
@@ -296,7 +303,7 @@ impl Streams {
     /// The stream of a name, if this node is its `end`.
     fn find(&self, name: String, end: impl Fn(&Ends) -> NodeId) -> Result<StreamInstance, Refusal> {
         let Some(&instance) = self.names.get(&name) else { return Err(Refusal::UnknownStream(name)) };
-        let node = self.directory.get(&instance).map(end).unwrap_or_default();
+        let node = self.directory.get(&instance).map(|open| end(&open.ends)).unwrap_or_default();
         if node != self.common.own {
             return Err(Refusal::WrongNode { node, name: String::new(), address: None });
         }
@@ -349,11 +356,12 @@ impl Streams {
         }
     }
 
-    fn opened(&mut self, now: Now, name: String, instance: StreamInstance, source: NodeId, target: NodeId) {
+    fn opened(&mut self, now: Now, name: String, instance: StreamInstance, ends: Ends) {
         self.names.insert(name.clone(), instance);
-        self.directory.insert(instance, Ends { name: name.clone(), source, target });
+        let ends = Arc::new(ends);
+        self.directory.insert(instance, Open { name: name.clone(), ends: Arc::clone(&ends) });
         let own = self.common.own;
-        if own != source && own != target {
+        if !ends.has(own) {
             return;
         }
         self.streams.entry(instance).or_insert_with(|| Box::new(Stream::new(instance)));
@@ -362,12 +370,14 @@ impl Streams {
             if stream.part != Part::Unknown {
                 return None;
             }
-            if own == source {
-                (stream.part, stream.other) = (Part::Source, target);
+            stream.peers = ends.members().filter(|&node| node != own).map(Peer::new).collect();
+            stream.ends = ends;
+            if own == stream.ends.source {
+                stream.part = Part::Source;
                 stream.begin_source(common);
                 stream.pump_source(common, now);
             } else {
-                (stream.part, stream.other) = (Part::Target, source);
+                stream.part = Part::Target;
                 stream.begin_target(common, now);
             }
             Some(core::mem::take(&mut stream.early))
@@ -408,7 +418,7 @@ impl Streams {
         }
         self.with(instance, |stream, common| match input {
             Input::Apply { entries, .. } => stream.apply(common, now, entries),
-            Input::Role { leading, .. } => stream.role(common, now, leading),
+            Input::Role { leading, term, leader, .. } => stream.role(common, now, leading, term, leader),
             Input::Match { node, index, .. } => stream.matched(common, now, node, index),
             Input::Stopped { reason, .. } => stream.stop(common, reason),
             Input::Refused { context, .. } => stream.refused(common, now, context),
@@ -424,8 +434,8 @@ impl Streams {
             Some(Work::Form(instance)) => {
                 self.with(instance, |stream, common| stream.formed(common, now, digest));
             }
-            Some(Work::Verify(instance, data)) => {
-                self.with(instance, |stream, common| stream.verified(common, now, data, digest));
+            Some(Work::Verify(instance, data, from)) => {
+                self.with(instance, |stream, common| stream.verified(common, now, data, from, digest));
             }
             None => {}
         }
@@ -447,7 +457,7 @@ impl Streams {
         for instance in concerned {
             self.with(instance, |stream, common| {
                 if before.1 != taking && stream.part == Part::Target {
-                    stream.tell_standing(common, false, 0);
+                    stream.tell_standing(common, stream.ends.source, false, 0);
                 }
                 if taking
                     && (core::mem::take(&mut stream.starved) || !stream.wanted.is_empty())

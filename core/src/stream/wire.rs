@@ -7,10 +7,12 @@ use prost::Message as _;
 use wattle_proto::stream as proto;
 
 use super::entry::{Batch, Entry, Identity, Span};
+use super::marks::Marks;
 use super::message::{Body, Data, Malformed, Message, Standing};
 use super::state::LogState;
 use super::writers::Writers;
 use crate::digest::Digest;
+use crate::ends::TARGETS_MAX;
 use crate::id::{
     AuthorityEpoch, BootId, LogIndex, MessageId, NodeId, Sequence, SessionEpoch, StreamInstance, WriterId,
     WriterSequence,
@@ -108,7 +110,29 @@ fn batch(found: Option<proto::Batch>) -> Decoded<Batch> {
     })
 }
 
-pub(super) fn encode_entry(entry: &Entry) -> Bytes {
+fn one_mark(upto: Sequence) -> Marks {
+    core::iter::once(upto).collect()
+}
+
+fn numbers(marks: &Marks) -> Vec<u64> {
+    marks.iter().map(|mark| mark.0).collect()
+}
+
+fn marks(found: &[u64]) -> Decoded<Marks> {
+    if found.len() > TARGETS_MAX {
+        return Err(Malformed("too many marks"));
+    }
+    found.iter().map(|&mark| sequence(mark)).collect()
+}
+
+fn complete(found: &proto::Complete) -> Decoded<Entry> {
+    let upto = sequence(found.upto)?;
+    let released = upto.0.checked_sub(found.behind).ok_or(Malformed("more is let go than is completed"))?;
+    let marks = if found.marks.is_empty() { one_mark(upto) } else { marks(&found.marks)? };
+    Ok(Entry::Complete { upto, released: Sequence(released), marks })
+}
+
+fn entry_proto(entry: &Entry) -> proto::Entry {
     use proto::entry::Kind;
     let kind = match entry {
         Entry::Session { source, boot, follows } => Kind::Session(proto::Session {
@@ -121,17 +145,28 @@ pub(super) fn encode_entry(entry: &Entry) -> Bytes {
             first: first.0,
             batch: Some(batch_proto(batch)),
         }),
-        Entry::Complete { upto } => Kind::Complete(proto::Complete { upto: upto.0 }),
+        Entry::Complete { upto, released, marks } => Kind::Complete(proto::Complete {
+            upto: upto.0,
+            behind: upto.0.saturating_sub(released.0),
+            marks: if *marks == one_mark(*upto) { Vec::new() } else { numbers(marks) },
+        }),
         Entry::CloseWriter { writer } => {
             Kind::CloseWriter(proto::CloseWriter { writer: id_bytes(writer.to_bytes()) })
         }
     };
-    proto::Entry { kind: Some(kind) }.encode_to_vec().into()
+    proto::Entry { kind: Some(kind) }
+}
+
+pub(super) fn encode_entry(entry: &Entry) -> Bytes {
+    entry_proto(entry).encode_to_vec().into()
 }
 
 pub(super) fn decode_entry(data: &[u8]) -> Decoded<Entry> {
+    entry(proto::Entry::decode(data).map_err(|_| Malformed("not an entry"))?)
+}
+
+fn entry(found: proto::Entry) -> Decoded<Entry> {
     use proto::entry::Kind;
-    let found = proto::Entry::decode(data).map_err(|_| Malformed("not an entry"))?;
     Ok(match found.kind.ok_or(Malformed("an entry of an unknown kind"))? {
         Kind::Session(session) => Entry::Session {
             source: NodeId::from_slice(&session.source).ok_or(Malformed("a node id is not 16 bytes"))?,
@@ -146,7 +181,7 @@ pub(super) fn decode_entry(data: &[u8]) -> Decoded<Entry> {
             let (epoch, first) = (SessionEpoch(number(descriptor.epoch)?), sequence(descriptor.first)?);
             Entry::Descriptor { epoch, first, batch }
         }
-        Kind::Complete(complete) => Entry::Complete { upto: sequence(complete.upto)? },
+        Kind::Complete(found) => complete(&found)?,
         Kind::CloseWriter(close) => Entry::CloseWriter { writer: writer(&close.writer)? },
     })
 }
@@ -168,6 +203,8 @@ pub(super) fn encode_message(message: &Message) -> (Bytes, Payload) {
         Body::Want(identity) => Kind::Want(proto::Want { identity: Some(identity_proto(identity)) }),
         Body::Mark(upto) => Kind::Mark(proto::Mark { upto: upto.0 }),
         Body::SealedOut(authority) => Kind::SealedOut(proto::SealedOut { authority: authority.0 }),
+        Body::Offer(entry) => Kind::Offer(proto::Offer { entry: Some(entry_proto(entry)) }),
+        Body::Follow { epoch, taken } => Kind::Follow(proto::Follow { epoch: epoch.0, taken: taken.0 }),
         Body::Status(standing) => Kind::Status(proto::Status {
             boot: id_bytes(standing.boot.to_bytes()),
             peer: id_bytes(standing.peer.to_bytes()),
@@ -177,10 +214,14 @@ pub(super) fn encode_message(message: &Message) -> (Bytes, Payload) {
             room: standing.room,
             taken: standing.taken.0,
             mark: standing.mark.0,
+            heard: standing.heard.0,
             confirmed: standing.confirmed,
             ask: standing.ask,
             answer: standing.answer,
             floor: standing.floor.0,
+            stopped: standing.stopped,
+            authority: standing.authority.0,
+            replicated: standing.replicated.0,
         }),
     };
     let instance = id_bytes(message.instance.to_bytes());
@@ -209,6 +250,10 @@ pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> 
         Kind::Want(want) => Body::Want(identity(want.identity)?),
         Kind::Mark(mark) => Body::Mark(sequence(mark.upto)?),
         Kind::SealedOut(out) => Body::SealedOut(AuthorityEpoch(number(out.authority)?)),
+        Kind::Offer(offer) => Body::Offer(entry(offer.entry.ok_or(Malformed("an offer of nothing"))?)?),
+        Kind::Follow(found) => {
+            Body::Follow { epoch: SessionEpoch(number(found.epoch)?), taken: sequence(found.taken)? }
+        }
         Kind::Status(status) => Body::Status(Standing {
             boot: boot(&status.boot)?,
             peer: boot(&status.peer)?,
@@ -218,10 +263,14 @@ pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> 
             room: status.room.min(NUMBER_MAX),
             taken: sequence(status.taken)?,
             mark: sequence(status.mark)?,
+            heard: sequence(status.heard)?,
             confirmed: status.confirmed,
             ask: status.ask,
             answer: status.answer,
             floor: sequence(status.floor)?,
+            stopped: status.stopped,
+            authority: AuthorityEpoch(number(status.authority)?),
+            replicated: sequence(status.replicated)?,
         }),
     };
     Ok(Message { instance, body })
@@ -231,7 +280,7 @@ pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) state: LogState,
-    pub(super) released: Sequence,
+    pub(super) marks: Marks,
     pub(super) slot_floor: u64,
 }
 
@@ -249,7 +298,8 @@ pub(super) fn encode_state(stored: &Stored) -> Bytes {
         taken: state.taken.0,
         completed: state.completed.0,
         writers: writers.collect(),
-        released: stored.released.0,
+        released: state.released.0,
+        marks: numbers(&stored.marks),
         slot_floor: stored.slot_floor,
     };
     stored.encode_to_vec().into()
@@ -267,12 +317,13 @@ pub(super) fn decode_state(bytes: &[u8]) -> Decoded<Stored> {
         boot: boot(&found.boot)?,
         taken: sequence(found.taken)?,
         completed: sequence(found.completed)?,
+        released: sequence(found.released)?,
         writers,
     };
-    if state.completed > state.taken || found.released < found.completed {
+    if state.completed > state.taken || state.released > state.completed {
         return Err(Malformed("the watermarks of a stream's state contradict each other"));
     }
-    Ok(Stored { state, released: sequence(found.released)?, slot_floor: number(found.slot_floor)? })
+    Ok(Stored { state, marks: marks(&found.marks)?, slot_floor: number(found.slot_floor)? })
 }
 
 pub(super) fn encode_head(own: bool, first: Sequence, batch: &Batch) -> Bytes {
@@ -284,13 +335,14 @@ pub(super) fn decode_head(bytes: &[u8]) -> Decoded<(bool, Sequence, Batch)> {
     Ok((found.own, sequence(found.first)?, batch(found.batch)?))
 }
 
-pub(super) fn encode_mark(upto: Sequence) -> Bytes {
-    proto::MarkHead { upto: upto.0 }.encode_to_vec().into()
+pub(super) fn encode_mark(upto: Sequence, taken: Sequence) -> Bytes {
+    proto::MarkHead { upto: upto.0, taken: taken.0 }.encode_to_vec().into()
 }
 
-pub(super) fn decode_mark(bytes: &[u8]) -> Decoded<Sequence> {
+/// A mark, and how much of it was taken here when it was written.
+pub(super) fn decode_mark(bytes: &[u8]) -> Decoded<(Sequence, Sequence)> {
     let found = proto::MarkHead::decode(bytes).map_err(|_| Malformed("not a mark"))?;
-    sequence(found.upto)
+    Ok((sequence(found.upto)?, sequence(found.taken)?))
 }
 
 pub(super) fn encode_closing(writer: WriterId) -> Bytes {
@@ -320,11 +372,21 @@ mod tests {
     fn what_is_said_is_read_back_and_anything_else_is_an_error() {
         let entry = Entry::Descriptor { epoch: SessionEpoch(2), first: Sequence(8), batch: batch_of(4) };
         assert_eq!(decode_entry(&encode_entry(&entry)), Ok(entry.clone()));
-        let standing = Standing { serial: 4, have: Sequence(9), room: 10, ..Standing::default() };
+        let standing = Standing {
+            serial: 4,
+            have: Sequence(9),
+            room: 10,
+            stopped: true,
+            authority: AuthorityEpoch(2),
+            replicated: Sequence(7),
+            ..Standing::default()
+        };
         for body in [
             Body::Status(standing),
             Body::Mark(Sequence(3)),
             Body::SealedOut(AuthorityEpoch(1)),
+            Body::Offer(entry.clone()),
+            Body::Follow { epoch: SessionEpoch(3), taken: Sequence(8) },
             Body::Want(batch_of(2).identity),
             Body::Data(Data {
                 boot: BootId(1),
@@ -347,7 +409,15 @@ mod tests {
                 let _ = Message::decode(damaged.into(), Bytes::new());
             }
         }
-        let forged = Entry::Complete { upto: Sequence(u64::MAX) };
+        for (upto, released, marks) in
+            [(9, 9, &[9][..]), (9, 0, &[9]), (9, 4, &[4, 9, 5]), (9, 9, &[12, 9]), (9, 0, &[10])]
+        {
+            let marks = marks.iter().copied().map(Sequence).collect();
+            let complete = Entry::Complete { upto: Sequence(upto), released: Sequence(released), marks };
+            assert_eq!(decode_entry(&encode_entry(&complete)), Ok(complete));
+        }
+        let upto = Sequence(u64::MAX);
+        let forged = Entry::Complete { upto, released: upto, marks: one_mark(upto) };
         assert_eq!(decode_entry(&encode_entry(&forged)), Err(Malformed("a number out of range")));
     }
 }

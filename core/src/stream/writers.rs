@@ -65,10 +65,13 @@ impl Writers {
 
     /// Whether every live message of `batch` is the next of its writer (rule A7, apply's last word). Closed or not: a source whose disk
     /// was rolled back may have accepted of a writer that its log had closed, and what was accepted is not dropped.
-    pub(super) fn continued_by(&self, batch: &Batch) -> bool {
-        let mut ahead: BTreeMap<WriterId, u64> = BTreeMap::new();
+    ///
+    /// Writers may be further in `ahead`.
+    pub(super) fn continued_by(&self, ahead: &Self, batch: &Batch) -> bool {
+        let reached = |writer| self.get(writer).last.max(ahead.get(writer).last);
+        let mut places: BTreeMap<WriterId, u64> = BTreeMap::new();
         batch.spans.iter().filter(|span| !span.void).all(|span| {
-            let last = ahead.entry(span.writer).or_insert_with(|| self.get(span.writer).last);
+            let last = places.entry(span.writer).or_insert_with(|| reached(span.writer));
             let fits = span.first.0 == *last + 1;
             *last = span.last().0;
             fits
@@ -109,17 +112,17 @@ mod tests {
     #[test]
     fn a_batch_must_continue_each_of_its_writers() {
         let mut writers = Writers::default();
-        assert!(writers.continued_by(&batch(&[(1, 1, 2), (2, 1, 1), (1, 3, 1)])));
-        assert!(!writers.continued_by(&batch(&[(1, 2, 1)])), "a gap");
+        assert!(writers.continued_by(&Writers::default(), &batch(&[(1, 1, 2), (2, 1, 1), (1, 3, 1)])));
+        assert!(!writers.continued_by(&Writers::default(), &batch(&[(1, 2, 1)])), "a gap");
         writers.take(&batch(&[(1, 1, 3)]));
-        assert!(!writers.continued_by(&batch(&[(1, 3, 2)])), "a repetition");
-        assert!(writers.continued_by(&batch(&[(1, 4, 2)])));
+        assert!(!writers.continued_by(&Writers::default(), &batch(&[(1, 3, 2)])), "a repetition");
+        assert!(writers.continued_by(&Writers::default(), &batch(&[(1, 4, 2)])));
         writers.close(WriterId(1));
         assert!(
-            writers.continued_by(&batch(&[(1, 4, 2)])),
+            writers.continued_by(&Writers::default(), &batch(&[(1, 4, 2)])),
             "accepted before it was known that the writer is closed"
         );
-        assert!(!writers.continued_by(&batch(&[(1, 3, 2)])), "a repetition still");
+        assert!(!writers.continued_by(&Writers::default(), &batch(&[(1, 3, 2)])), "a repetition still");
     }
 
     #[test]
@@ -140,7 +143,7 @@ mod tests {
         for writer in 0..1_000 {
             state.writers.restore(WriterId(u128::MAX - writer), (1 << 62) - 1, true);
         }
-        let stored = crate::stream::wire::Stored { state, released: Sequence(0), slot_floor: 0 };
+        let stored = crate::stream::wire::Stored { state, marks: Default::default(), slot_floor: 0 };
         let each = crate::stream::wire::encode_state(&stored).len().div_ceil(1_000);
         assert!(each * config.writers <= config.snapshot_bytes, "{each} bytes each");
         assert!(config.snapshot_bytes < wattle_proto::frame::MAX_FRAME, "a frame must hold them");

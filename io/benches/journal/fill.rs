@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
+use wattle_core::ends::Policy;
 use wattle_core::id::{WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Refusal, Reply, Waited};
 use wattle_io::{Running, Settings, start};
@@ -126,8 +127,9 @@ async fn fill(arguments: &Arguments) {
     each(streams, move |number| {
         let node = node.clone();
         async move {
-            let (source, target) = ("source".to_owned(), "target".to_owned());
-            ask(&node, Command::OpenStream { name: stream(number), source, target }).await;
+            let (source, targets) = ("source".to_owned(), vec!["target".to_owned()]);
+            let (name, policy) = (stream(number), Policy::All);
+            ask(&node, Command::OpenStream { name, source, targets, policy }).await;
         }
     })
     .await;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use wattle_core::ends::Policy;
 use wattle_core::node::command::{Command, Reply};
 use wattle_io::{Running, Settings, start};
 
@@ -63,8 +64,9 @@ async fn open(node: &Running, numbers: std::ops::Range<usize>) {
     each(numbers.len(), move |number| {
         let node = node.clone();
         async move {
-            let (source, target) = ("source".to_owned(), "target".to_owned());
-            ask(&node, Command::OpenStream { name: stream(from + number), source, target }).await;
+            let (source, targets) = ("source".to_owned(), vec!["target".to_owned()]);
+            let (name, policy) = (stream(from + number), Policy::All);
+            ask(&node, Command::OpenStream { name, source, targets, policy }).await;
         }
     })
     .await;

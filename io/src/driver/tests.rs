@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use wattle_core::digest::Digest;
+use wattle_core::ends::Policy;
 use wattle_core::id::{
     AttachToken, AuthorityEpoch, MessageId, RequestId, Sequence, SessionEpoch, StreamInstance, WriterId,
     WriterSequence,
@@ -428,7 +429,12 @@ async fn a_node_that_is_too_busy_says_so() {
 async fn a_failed_assertion_ends_the_node_with_its_text_and_frees_the_directory() {
     let dir = tempfile::tempdir().unwrap();
     let (node, _) = running(settings(&dir)).await;
-    let open = Command::OpenStream { name: "w".to_owned(), source: "a".to_owned(), target: "b".to_owned() };
+    let open = Command::OpenStream {
+        name: "w".to_owned(),
+        source: "a".to_owned(),
+        targets: vec!["b".to_owned()],
+        policy: Policy::All,
+    };
     assert_eq!(node.command(open).next().await, None);
     assert_eq!(node.stopped().await, StopReason::Panicked("S1: the stand-in stumbles".to_owned()));
     assert_eq!(node.command(Command::Invite).next().await, None);

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use tonic::Status;
+use wattle_core::ends::Policy;
 use wattle_core::id::{AuthorityEpoch, MeshId, NodeId, Sequence, StreamInstance, WriterId};
 use wattle_core::mesh::Activity;
 use wattle_core::node::command::{Position, Receipt, Waited};
@@ -239,7 +240,9 @@ fn stream(stream: core::StreamStatus) -> api::StreamStatus {
         name: stream.name,
         instance: instance(stream.instance),
         source: node(stream.source),
-        target: node(stream.target),
+        targets: stream.targets.into_iter().map(target).collect(),
+        complete: Some(policy_out(stream.policy)),
+        leader: stream.leader.map(node),
         local: stream.local,
         session: stream.session.0,
         authority: stream.authority.0,
@@ -256,6 +259,40 @@ fn stream(stream: core::StreamStatus) -> api::StreamStatus {
         gone: stream.gone.into_iter().map(node).collect(),
         seal: stream.seal.map(|sealed| seal(stream.instance, sealed)),
         orphaned: stream.orphaned,
+    }
+}
+
+fn target(target: core::TargetStatus) -> api::StreamTarget {
+    api::StreamTarget {
+        node: node(target.node),
+        processed: target.processed.0,
+        reached: target.reached,
+        handler: target.handler.map(|token| token.0),
+    }
+}
+
+fn policy_out(policy: Policy) -> api::StreamPolicy {
+    match policy {
+        Policy::All => api::StreamPolicy::default(),
+        Policy::Count(count) => api::StreamPolicy { count, named: Vec::new() },
+        Policy::Named(named) => {
+            api::StreamPolicy { count: 0, named: named.iter().map(ToString::to_string).collect() }
+        }
+    }
+}
+
+/// By whom a message must be processed, as it is asked for.
+///
+/// # Errors
+/// It is said in two ways.
+pub(super) fn policy(policy: Option<api::StreamPolicy>) -> Result<Policy<String>, Status> {
+    match policy.unwrap_or_default() {
+        api::StreamPolicy { count: 0, named } if named.is_empty() => Ok(Policy::All),
+        api::StreamPolicy { count: 0, named } => Ok(Policy::Named(named)),
+        api::StreamPolicy { count, named } if named.is_empty() => Ok(Policy::Count(count)),
+        _ => Err(Status::invalid_argument(
+            "a message is completed by so many targets, or by targets that are named: give one of the two",
+        )),
     }
 }
 

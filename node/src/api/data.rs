@@ -66,8 +66,9 @@ impl<W: World> MeshDataService for Data<W> {
         &self,
         request: Request<OpenClientDataStreamRequest>,
     ) -> Result<Response<StreamHandle>, Status> {
-        let OpenClientDataStreamRequest { name, source, target } = request.into_inner();
-        match ask(&self.world, Command::OpenStream { name: name.clone(), source, target }).await? {
+        let OpenClientDataStreamRequest { name, source, targets, complete } = request.into_inner();
+        let policy = convert::policy(complete)?;
+        match ask(&self.world, Command::OpenStream { name: name.clone(), source, targets, policy }).await? {
             Reply::StreamOpened { instance, created } => {
                 Ok(Response::new(StreamHandle { name, instance: convert::instance(instance), created }))
             }

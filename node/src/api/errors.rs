@@ -84,7 +84,7 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             (Code::NotFound, Reason::UnknownStream, "`wattle stream list` lists the open streams")
         }
         Refusal::OpenElsewhere { .. } => (Code::AlreadyExists, Reason::OpenElsewhere, ""),
-        Refusal::SameNode => (Code::InvalidArgument, Reason::SameNode, "`wattle status` lists the members"),
+        Refusal::BadEnds(_) => (Code::InvalidArgument, Reason::BadEnds, "`wattle status` lists the members"),
         Refusal::WrongNode { .. } => (Code::FailedPrecondition, Reason::WrongNode, "ask the node named here"),
         Refusal::Critical { .. } => (
             Code::FailedPrecondition,
@@ -285,7 +285,7 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         | Refusal::UnknownNode(_)
         | Refusal::UnknownStream(_)
         | Refusal::OpenElsewhere { .. }
-        | Refusal::SameNode
+        | Refusal::BadEnds(_)
         | Refusal::WriterClosed
         | Refusal::Busy
         | Refusal::Superseded
@@ -401,6 +401,7 @@ pub fn detail_of(status: &Status) -> Option<ErrorDetail> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use wattle_core::ends::{BadEnds, Ends};
     use wattle_core::id::{LogIndex, MeshId, NodeId, Sequence, UpdateNumber, WriterSequence};
     use wattle_core::recovery::RecoverRefusal;
     use wattle_core::update::{Lagging, UpdateKind};
@@ -440,8 +441,8 @@ mod tests {
             Refusal::KeepsStreams { mesh: MeshId(7), streams: 3 },
             Refusal::UnknownNode(text()),
             Refusal::UnknownStream(text()),
-            Refusal::OpenElsewhere { name: text(), source_node: NodeId(1), target: NodeId(2) },
-            Refusal::SameNode,
+            Refusal::OpenElsewhere { name: text(), ends: Box::new(Ends::between(NodeId(1), NodeId(2))) },
+            Refusal::BadEnds(BadEnds::Twice),
             Refusal::WrongNode { node: NodeId(9), name: text(), address: Some(text()) },
             Refusal::NoQuorum,
             Refusal::Backpressure { behind: text(), processed: Sequence(3), accepted: Sequence(4) },

@@ -39,7 +39,8 @@ async fn stopping_and_starting_answer_with_what_the_node_is_then() {
     let open = wattle_core::node::command::Command::OpenStream {
         name: "words".into(),
         source: "a".into(),
-        target: "b".into(),
+        targets: vec!["b".into()],
+        policy: wattle_core::ends::Policy::All,
     };
     let refused = super::mesh::ask(&world, open).await.unwrap_err();
     let detail = errors::detail_of(&refused).unwrap();

@@ -190,7 +190,12 @@ impl Mesh {
     pub(super) fn opening(&mut self, name: String) -> OpenClientDataStreamRequest {
         self.opened.push(name.clone());
         let target = self.nodes[self.targets[0]].name.clone();
-        OpenClientDataStreamRequest { name, source: self.source().name.clone(), target }
+        OpenClientDataStreamRequest {
+            name,
+            source: self.source().name.clone(),
+            targets: vec![target],
+            complete: None,
+        }
     }
 
     /// Opens a stream between the ends.

@@ -4,11 +4,12 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::json;
 use wattle_core::id::WriterId;
 use wattle_proto::api::{
     CloseClientDataStreamRequest, JoinMeshRequest, MeshStatus, OpenClientDataStreamRequest, Reason,
-    SealClientDataStreamRequest, SeedMeshRequest, StreamHandle, StreamStatus, WrongNode,
+    SealClientDataStreamRequest, SeedMeshRequest, StreamHandle, StreamPolicy, StreamStatus, WrongNode,
 };
 
 use super::{PublishArgs, SubscribeArgs};
@@ -132,10 +133,21 @@ impl Desk {
         }
     }
 
-    pub(super) async fn open(&self, name: String, from: String, to: String) -> Result<(), Failure> {
+    pub(super) async fn open(
+        &self,
+        name: String,
+        from: String,
+        targets: Vec<String>,
+        complete: StreamPolicy,
+    ) -> Result<(), Failure> {
         let peers = self.finder.peers(None).await?;
-        let request =
-            OpenClientDataStreamRequest { name: name.clone(), source: from.clone(), target: to.clone() };
+        let to = stream::ends_text(&targets, &complete);
+        let request = OpenClientDataStreamRequest {
+            name: name.clone(),
+            source: from.clone(),
+            targets,
+            complete: Some(complete),
+        };
         let asked = follow(&self.finder, peers, async |client| client.open_stream(request.clone()).await);
         let (handle, mut client) = match asked.await {
             Ok(opened) => opened,
@@ -143,15 +155,20 @@ impl Desk {
         };
         let absent = match client.status().await {
             Ok(seen) => self.wait_until_known(&seen, &handle).await,
-            Err(_) => None,
+            Err(_) => Vec::new(),
         };
         let instance = id_text(&handle.instance);
         self.output.print(
             || {
                 let done = if handle.created { "is open" } else { "was open already" };
-                let waiting = absent.as_ref().map_or_else(String::new, |absent| {
-                    format!("; waiting for {absent}: what is published is kept until it is back")
-                });
+                let waiting = match &absent[..] {
+                    [] => String::new(),
+                    [absent] => format!("; waiting for {absent}: what is published is kept until it is back"),
+                    several => format!(
+                        "; waiting for {}: what is published is kept until they are back",
+                        several.join(", ")
+                    ),
+                };
                 format!("Stream {name} from {from} to {to} {done} ({instance}){waiting}")
             },
             || json!({ "name": name, "instance": instance, "created": handle.created, "waiting_for": absent }),
@@ -160,16 +177,16 @@ impl Desk {
     }
 
     /// A node refuses with ids; people know names.
-    async fn in_names(&self, failure: Failure, stream: &str) -> Failure {
+    async fn in_names(&self, failure: Failure, name: &str) -> Failure {
         let Failure::Refused { detail, .. } = &failure else { return failure };
         let Ok(seen) = self.ask_status().await else { return failure };
-        let open = seen.streams.iter().find(|known| known.name == stream);
+        let open = seen.streams.iter().find(|known| known.name == name);
         match (detail.reason(), open) {
             (Reason::OpenElsewhere, Some(open)) => {
                 let names = Names::of(&seen);
-                let (source, target) = (names.name(&open.source), names.name(&open.target));
+                let (source, to) = (names.name(&open.source), stream::to_text(open, &names));
                 let message = format!(
-                    "stream {stream:?} is already open from {source} to {target}: close it first, or choose another name"
+                    "stream {name:?} is already open from {source} to {to}: close it first, or choose another name"
                 );
                 Failure::Refused { message, detail: detail.clone() }
             }
@@ -177,12 +194,13 @@ impl Desk {
         }
     }
 
-    /// Waits a moment until the stream's ends know it, so that the next command finds it. Gives the name of a target that has no path now:
-    /// worth a word, and no reason to fail, because messages wait for it.
-    async fn wait_until_known(&self, seen: &MeshStatus, handle: &StreamHandle) -> Option<String> {
-        let stream = seen.streams.iter().find(|stream| stream.instance == handle.instance)?;
+    /// Waits a moment until the stream's ends know it, so that the next command finds it. Gives the names of targets that have no path now:
+    /// worth a word, and no reason to fail, because messages wait for them.
+    async fn wait_until_known(&self, seen: &MeshStatus, handle: &StreamHandle) -> Vec<String> {
+        let stream = seen.streams.iter().find(|stream| stream.instance == handle.instance);
+        let Some(stream) = stream else { return Vec::new() };
         let until = tokio::time::Instant::now() + OPEN_WAIT;
-        for node in [&stream.source, &stream.target] {
+        for node in stream::ends(stream) {
             while let Some(status) = self.status_of(seen, node).await {
                 let known =
                     status.streams.iter().any(|stream| stream.instance == handle.instance && stream.local);
@@ -192,8 +210,11 @@ impl Desk {
                 tokio::time::sleep(OPEN_WAIT / 100).await;
             }
         }
-        let target = seen.members.iter().find(|member| member.node == stream.target)?;
-        (!target.reachable).then(|| target.name.clone())
+        let away = |node: &Bytes| {
+            let member = seen.members.iter().find(|member| member.node == *node)?;
+            (!member.reachable).then(|| member.name.clone())
+        };
+        stream.targets.iter().filter_map(|target| away(&target.node)).collect()
     }
 
     pub(super) async fn close(&self, name: String) -> Result<(), Failure> {
@@ -241,19 +262,18 @@ impl Desk {
             )));
         };
         let names = Names::of(&seen);
-        let mut ends: [Option<StreamStatus>; 2] = [None, None];
-        for (end, node) in ends.iter_mut().zip([&known.source, &known.target]) {
-            *end = if seen.node == *node {
+        let mut answers: Vec<(Bytes, StreamStatus)> = Vec::new();
+        for node in stream::ends(&known) {
+            let answer = if seen.node == *node {
                 Some(known.clone())
             } else {
                 self.status_of(&seen, node).await.and_then(|status| find(&status))
             };
+            answers.extend(answer.map(|answer| (node.clone(), answer)));
         }
-        let target_known = ends[1].is_some();
-        let [source, target] = ends;
-        let merged = stream::merge(source, target).unwrap_or(known);
-        self.output
-            .print(|| stream::show_text(&merged, &names, target_known), || stream::json(&merged, &names));
+        let asked: Vec<Bytes> = answers.iter().map(|(node, _)| node.clone()).collect();
+        let merged = stream::merge(answers).unwrap_or(known);
+        self.output.print(|| stream::show_text(&merged, &names, &asked), || stream::json(&merged, &names));
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
-use wattle_proto::api::Level;
+use wattle_proto::api::{Level, StreamPolicy};
 
 use crate::address::Directory;
 use crate::api::Token;
@@ -218,17 +218,20 @@ enum BenchCommand {
 enum StreamCommand {
     /// Open a stream
     ///
-    /// A target that is away is no hindrance: what is published is kept until it is back. Opening a stream that is open with the same ends
-    /// changes nothing.
+    /// A target that is away is no hindrance: what is published is kept until it is back. With several targets, each message goes to all of them,
+    /// and its bytes are kept until all have processed it. Opening a stream that is open with the same ends changes nothing.
     Open {
         /// Its name, unique in the mesh: 1 to 128 characters out of A-Z a-z 0-9 . _ -
         name: String,
         /// Its source, the node that accepts messages: name or id
-        #[arg(long, value_name = "NODE")]
+        #[arg(long, visible_alias = "source", value_name = "NODE")]
         from: String,
-        /// Its target, the node whose handler processes them: name or id
-        #[arg(long, value_name = "NODE")]
-        to: String,
+        /// A target, a node whose handler processes them: name or id; may be given up to 63 times
+        #[arg(long, visible_alias = "target", value_name = "NODE", required = true)]
+        to: Vec<String>,
+        /// By whom a message must be processed to be completed: all targets, so many of them, or those named (as in b,c)
+        #[arg(long, value_name = "all|N|NODES", default_value = "all", value_parser = policy)]
+        complete: StreamPolicy,
     },
     /// Close a stream for good: what was not delivered goes with it
     Close {
@@ -256,13 +259,30 @@ enum StreamCommand {
     },
 }
 
+/// By whom a message must be processed.
+fn policy(text: &str) -> Result<StreamPolicy, String> {
+    if text == "all" {
+        return Ok(StreamPolicy::default());
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let count = text.parse().ok().filter(|count| *count > 0);
+        let count = count.ok_or("it is completed by at least one target")?;
+        return Ok(StreamPolicy { count, named: Vec::new() });
+    }
+    let named: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    if named.iter().any(String::is_empty) {
+        return Err("name the targets, with commas between them".to_owned());
+    }
+    Ok(StreamPolicy { count: 0, named })
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Wait {
     /// Durable at the stream's source
     Accepted,
     /// Durable at a majority of its members
     Replicated,
-    /// Processed by its target
+    /// Processed by its target, or by those of several that it was opened with
     Completed,
 }
 
@@ -402,7 +422,9 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Node(command) => desk.node_command(command).await,
                 Command::Status => desk.status().await,
                 Command::Config(command) => desk.config(command).await,
-                Command::Stream(StreamCommand::Open { name, from, to }) => desk.open(name, from, to).await,
+                Command::Stream(StreamCommand::Open { name, from, to, complete }) => {
+                    desk.open(name, from, to, complete).await
+                }
                 Command::Stream(StreamCommand::Close { name }) => desk.close(name).await,
                 Command::Stream(StreamCommand::Seal { name, lost }) => desk.seal(name, lost).await,
                 Command::Stream(StreamCommand::List) => desk.list().await,

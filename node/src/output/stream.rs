@@ -1,7 +1,8 @@
 //! `wattle stream list` and `wattle stream show`.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
-use wattle_proto::api::{MeshStatus, StreamSeal, StreamStatus};
+use wattle_proto::api::{MeshStatus, StreamPolicy, StreamSeal, StreamStatus, StreamTarget};
 
 use super::{Names, table};
 use crate::api::convert::id_text;
@@ -18,7 +19,7 @@ pub fn list_text(status: &MeshStatus) -> String {
         vec![
             stream.name.clone(),
             names.name(&stream.source),
-            names.name(&stream.target),
+            to_text(stream, &names),
             figure(stream.accepted),
             figure(stream.replicated),
             figure(stream.processed),
@@ -52,52 +53,113 @@ fn state(stream: &StreamStatus) -> String {
     }
 }
 
-/// One picture from what the two ends say.
+/// Its source, and its targets.
+pub fn ends(stream: &StreamStatus) -> impl Iterator<Item = &Bytes> {
+    std::iter::once(&stream.source).chain(stream.targets.iter().map(|target| &target.node))
+}
+
+/// The targets of a stream and by whom of them its messages are completed, in words.
 #[must_use]
-pub fn merge(source: Option<StreamStatus>, target: Option<StreamStatus>) -> Option<StreamStatus> {
-    let (mut merged, other) = match (source, target) {
-        (Some(source), Some(target)) if source.instance == target.instance && target.local => {
-            (source, target)
-        }
-        (Some(one), _) | (None, Some(one)) => return Some(one),
-        (None, None) => return None,
-    };
-    if !merged.local {
-        return Some(other);
+pub fn ends_text(targets: &[String], complete: &StreamPolicy) -> String {
+    let to = targets.join(", ");
+    match complete {
+        StreamPolicy { count: 0, named } if named.is_empty() => to,
+        StreamPolicy { count: 0, named } => format!("{to} (completed by {})", named.join(", ")),
+        StreamPolicy { count, .. } => format!("{to} (completed by {count} of {})", targets.len()),
     }
+}
+
+/// The same for an open stream.
+#[must_use]
+pub fn to_text(stream: &StreamStatus, names: &Names) -> String {
+    let targets: Vec<String> = stream.targets.iter().map(|target| names.name(&target.node)).collect();
+    ends_text(&targets, &in_names(stream, names))
+}
+
+/// By whom its messages are completed, by name.
+fn in_names(stream: &StreamStatus, names: &Names) -> StreamPolicy {
+    let complete = stream.complete.clone().unwrap_or_default();
+    let known = |id: &String| stream.targets.iter().find(|target| id_text(&target.node) == *id);
+    let name = |id: String| known(&id).map_or(id, |target| names.name(&target.node));
+    StreamPolicy { named: complete.named.into_iter().map(name).collect(), ..complete }
+}
+
+/// One picture from what its ends say, each with who said it; the source's word comes first.
+#[must_use]
+pub fn merge(answers: Vec<(Bytes, StreamStatus)>) -> Option<StreamStatus> {
+    let life = answers.first().map(|(_, answer)| answer.instance.clone())?;
+    let (local, others): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, answer)| answer.local);
+    let mut local = local.into_iter().filter(|(_, answer)| answer.instance == life);
+    let Some((_, mut merged)) = local.next() else { return others.into_iter().next().map(|(_, one)| one) };
+    for (node, other) in local {
+        add(&mut merged, &node, other);
+    }
+    Some(merged)
+}
+
+fn add(merged: &mut StreamStatus, node: &Bytes, other: StreamStatus) {
     if other.replicated > merged.replicated {
         merged.holders.clone_from(&other.holders);
     }
     merged.accepted = merged.accepted.max(other.accepted);
     merged.replicated = merged.replicated.max(other.replicated);
-    merged.processed = merged.processed.max(other.processed);
     merged.completed = merged.completed.max(other.completed);
     merged.released = merged.released.max(other.released);
     merged.session = merged.session.max(other.session);
-    merged.handler = other.handler;
+    for (target, there) in merged.targets.iter_mut().zip(&other.targets) {
+        target.processed = target.processed.max(there.processed);
+        if target.node == *node {
+            target.handler = there.handler;
+        }
+    }
+    merged.processed = processed(merged);
+    merged.handler = merged.handler.or(other.handler);
     // Both may wait for the same; the target knows more of its handler.
     let said_there =
         |reason: &String| other.waiting_for.iter().any(|there| there.starts_with(reason.as_str()));
     merged.waiting_for.retain(|reason| !said_there(reason));
     merged.waiting_for.extend(other.waiting_for);
-    merged.stopped = merged.stopped.or(other.stopped);
+    merged.stopped = merged.stopped.take().or(other.stopped);
     merged.orphaned = merged.orphaned.or(other.orphaned);
-    merged.seal = merged.seal.or(other.seal);
-    Some(merged)
+    merged.seal = merged.seal.take().or(other.seal);
+    merged.leader = merged.leader.take().or(other.leader);
 }
 
-/// The five watermarks in words. `target_known` says whether the target itself was asked.
+/// What is processed by whom it must be, by what is known of each target.
+fn processed(stream: &StreamStatus) -> u64 {
+    let complete = stream.complete.clone().unwrap_or_default();
+    let named =
+        |target: &&StreamTarget| complete.named.is_empty() || complete.named.contains(&id_text(&target.node));
+    let mut marks: Vec<u64> = stream.targets.iter().filter(named).map(|target| target.processed).collect();
+    marks.sort_unstable_by(|a, b| b.cmp(a));
+    let needed = match complete.count as usize {
+        0 => marks.len(),
+        count => count,
+    };
+    marks.get(needed.wrapping_sub(1)).copied().unwrap_or(stream.processed)
+}
+
+/// The five watermarks in words. `asked` are the ends that answered.
 #[must_use]
-pub fn show_text(stream: &StreamStatus, names: &Names, target_known: bool) -> String {
-    let (source, target) = (names.name(&stream.source), names.name(&stream.target));
+pub fn show_text(stream: &StreamStatus, names: &Names, asked: &[Bytes]) -> String {
+    let (source, to) = (names.name(&stream.source), to_text(stream, names));
     let mut text =
-        format!("Stream {} from {source} to {target} ({})\n\n", stream.name, id_text(&stream.instance));
+        format!("Stream {} from {source} to {to} ({})\n\n", stream.name, id_text(&stream.instance));
     if !stream.local {
+        let targets: Vec<String> = stream.targets.iter().map(|target| names.name(&target.node)).collect();
         text.push_str(&format!(
-            "Its figures are known at {source} and {target}, and neither could be asked.\n"
+            "Its figures are known at {source} and {}, and none of them could be asked.\n",
+            targets.join(", ")
         ));
         return text;
     }
+    let by = match &stream.targets[..] {
+        [target] => format!(
+            "by target {}: its handler is done with it, and that is durable",
+            names.name(&target.node)
+        ),
+        _ => "by whom it must be: their handlers are done with it, and that is durable".to_owned(),
+    };
     let lines = [
         ("accepted", stream.accepted, format!("durable at {source}")),
         (
@@ -105,11 +167,7 @@ pub fn show_text(stream: &StreamStatus, names: &Names, target_known: bool) -> St
             stream.replicated,
             format!("committed, and durable at {}", names.list(&stream.holders)),
         ),
-        (
-            "processed",
-            stream.processed,
-            format!("by target {target}: its handler is done with it, and that is durable"),
-        ),
+        ("processed", stream.processed, by),
         (
             "completed",
             stream.completed,
@@ -121,12 +179,8 @@ pub fn show_text(stream: &StreamStatus, names: &Names, target_known: bool) -> St
     for (name, number, words) in lines {
         text.push_str(&format!("  {name:<10}  {number:>width$}  {words}\n"));
     }
-    let handler = match (stream.handler, target_known) {
-        (Some(token), _) => format!("attached at {target} (token {token})"),
-        (None, true) => format!("none is attached at {target}: `processed` stands still"),
-        (None, false) => format!("not known: {target} could not be asked"),
-    };
-    text.push_str(&format!("\n  handler     {handler}\n"));
+    text.push('\n');
+    text.push_str(&targets_text(stream, names, asked));
     text.push_str(&format!("  outbox      {} bytes at {source}\n", stream.outbox_bytes));
     let session = if stream.session == 0 { "none yet".to_owned() } else { stream.session.to_string() };
     text.push_str(&format!("  epochs      session {session}, authority {}\n", stream.authority));
@@ -145,6 +199,34 @@ pub fn show_text(stream: &StreamStatus, names: &Names, target_known: bool) -> St
         text.push_str(&format!("\n{}\n", seal_text(&stream.name, seal, names)));
     }
     text
+}
+
+/// What each target is about.
+fn targets_text(stream: &StreamStatus, names: &Names, asked: &[Bytes]) -> String {
+    let handler = |target: &StreamTarget| {
+        let name = names.name(&target.node);
+        match (target.handler, asked.contains(&target.node)) {
+            (Some(token), _) => format!("attached at {name} (token {token})"),
+            (None, true) => format!("none is attached at {name}: `processed` stands still"),
+            (None, false) => format!("not known: {name} could not be asked"),
+        }
+    };
+    if let [target] = &stream.targets[..] {
+        return format!("  handler     {}\n", handler(target));
+    }
+    let line = |target: &StreamTarget| {
+        let behind = match stream.replicated.saturating_sub(target.processed) {
+            0 => "up to date".to_owned(),
+            behind => format!("{behind} behind"),
+        };
+        let name = names.name(&target.node);
+        format!(
+            "  target {name:<10} processed {}, {behind}; handler: {}\n",
+            target.processed,
+            handler(target)
+        )
+    };
+    stream.targets.iter().map(line).collect()
 }
 
 /// How far a stream is sealed, and what that means.
@@ -200,16 +282,19 @@ pub fn json(stream: &StreamStatus, names: &Names) -> Value {
         "name": stream.name,
         "instance": id_text(&stream.instance),
         "source": names.name(&stream.source),
-        "target": names.name(&stream.target),
         "local": stream.local,
     });
     if stream.local {
-        // One today; a program that reads the list needs no change when there are more.
-        let targets = json!([
-            { "node": names.name(&stream.target), "processed": stream.processed, "handler": stream.handler }
-        ]);
+        let target = |target: &StreamTarget| json!({ "node": names.name(&target.node), "processed": target.processed, "handler": target.handler });
+        let targets: Vec<Value> = stream.targets.iter().map(target).collect();
+        let policy = in_names(stream, names);
+        let complete = match policy {
+            StreamPolicy { count: 0, named } if named.is_empty() => json!("all"),
+            StreamPolicy { count: 0, named } => json!(named),
+            StreamPolicy { count, .. } => json!(count),
+        };
         let figures = json!({
-            "targets": targets,
+            "targets": targets, "complete": complete, "leader": stream.leader.as_ref().map(|leader| names.name(leader)),
             "session": stream.session, "authority": stream.authority,
             "accepted": stream.accepted, "replicated": stream.replicated, "processed": stream.processed,
             "completed": stream.completed, "released": stream.released,
@@ -229,12 +314,18 @@ pub fn json(stream: &StreamStatus, names: &Names) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
+
+    const SOURCE: Bytes = Bytes::from_static(&[1; 16]);
+    const TARGET: Bytes = Bytes::from_static(&[2; 16]);
+    const OTHER: Bytes = Bytes::from_static(&[3; 16]);
 
     fn stream(accepted: u64, processed: u64) -> StreamStatus {
+        let target = StreamTarget { node: TARGET, processed, ..StreamTarget::default() };
         StreamStatus {
             name: "words".to_owned(),
             instance: Bytes::from_static(&[5; 16]),
+            source: SOURCE,
+            targets: vec![target],
             local: true,
             accepted,
             replicated: accepted,
@@ -244,30 +335,56 @@ mod tests {
     }
 
     #[test]
-    fn two_ends_make_one_picture() {
+    fn what_its_ends_say_makes_one_picture() {
         let waiting_for = vec!["its handler".into(), "a session".into()];
         let source = StreamStatus { outbox_bytes: 7, waiting_for, ..stream(100, 40) };
         let waiting_for = vec!["its handler: none is attached".into()];
-        let target = StreamStatus { handler: Some(3), waiting_for, ..stream(90, 60) };
-        let merged = merge(Some(source.clone()), Some(target.clone())).unwrap();
+        let mut target = StreamStatus { handler: Some(3), waiting_for, ..stream(90, 60) };
+        target.targets[0].handler = Some(3);
+        let both = vec![(SOURCE, source.clone()), (TARGET, target.clone())];
+        let merged = merge(both).unwrap();
         assert_eq!(
-            (merged.accepted, merged.processed, merged.outbox_bytes, merged.handler),
+            (merged.accepted, merged.processed, merged.outbox_bytes, merged.targets[0].handler),
             (100, 60, 7, Some(3))
         );
         assert_eq!(merged.waiting_for, ["a session", "its handler: none is attached"]);
         assert_eq!(json(&merged, &Names::default())["targets"][0]["processed"], 60);
-        assert_eq!(merge(Some(source.clone()), None), Some(source.clone()));
+        assert_eq!(merge(vec![(SOURCE, source.clone())]), Some(source.clone()));
         let reopened = StreamStatus { instance: Bytes::from_static(&[6; 16]), ..target };
-        assert_eq!(merge(Some(source.clone()), Some(reopened)), Some(source), "another life of the name");
-        assert_eq!(merge(None, None), None);
+        let both = vec![(SOURCE, source.clone()), (TARGET, reopened)];
+        assert_eq!(merge(both), Some(source), "another life of the name");
+        assert_eq!(merge(Vec::new()), None);
+    }
+
+    #[test]
+    fn each_of_several_targets_is_told_with_how_far_it_is_behind() {
+        let mut source = stream(100, 40);
+        source.targets.push(StreamTarget { node: OTHER, processed: 100, ..StreamTarget::default() });
+        source.complete = Some(StreamPolicy { count: 1, named: Vec::new() });
+        let mut there = source.clone();
+        (there.targets[0].processed, there.targets[0].handler) = (70, Some(9));
+        let merged = merge(vec![(SOURCE, source), (TARGET, there)]).unwrap();
+        assert_eq!(merged.processed, 100, "one of them is enough");
+        let text = show_text(&merged, &Names::default(), &[SOURCE, TARGET]);
+        for words in [
+            "1 of 2",
+            "processed 70, 30 behind",
+            "token 9",
+            "processed 100, up to date",
+            "could not be asked",
+        ] {
+            assert!(text.contains(words), "{words} in {text}");
+        }
+        let shown = json(&merged, &Names::default());
+        assert_eq!((&shown["complete"], &shown["targets"][1]["processed"]), (&json!(1), &json!(100)));
     }
 
     #[test]
     fn the_five_watermarks_are_told_in_words() {
-        let text = show_text(&stream(100, 40), &Names::default(), true);
+        let text = show_text(&stream(100, 40), &Names::default(), &[TARGET]);
         for word in ["accepted", "replicated", "processed", "completed", "released", "none is attached"] {
             assert!(text.contains(word), "{word} in {text}");
         }
-        assert!(show_text(&stream(1, 1), &Names::default(), false).contains("could not be asked"));
+        assert!(show_text(&stream(1, 1), &Names::default(), &[]).contains("could not be asked"));
     }
 }

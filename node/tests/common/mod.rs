@@ -235,7 +235,12 @@ pub async fn line(root: &Path, extra: &str) -> [Process; 3] {
     let invited = at_b.invite_to_mesh(InviteToMeshRequest {}).await.expect("a token").into_inner();
     let mut at_c = c.ready().await;
     at_c.join_mesh(JoinMeshRequest { token: invited.token }).await.expect("c joins through b");
-    let open = OpenClientDataStreamRequest { name: "words".into(), source: "a".into(), target: "c".into() };
+    let open = OpenClientDataStreamRequest {
+        name: "words".into(),
+        source: "a".into(),
+        targets: vec!["c".into()],
+        complete: None,
+    };
     let mut data = a.data().await.expect("a answers");
     data.open_client_data_stream(open).await.expect("opened");
     [a, b, c]

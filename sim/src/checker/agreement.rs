@@ -15,7 +15,7 @@ pub struct Agreement {
     leaders: BTreeMap<(GroupId, Term), usize>,
     names: BTreeMap<NodeId, String>,
     ids: BTreeMap<String, NodeId>,
-    streams: BTreeMap<StreamInstance, (String, NodeId, NodeId)>,
+    streams: BTreeMap<StreamInstance, (String, NodeId, Vec<NodeId>)>,
     /// The names that nobody ever closes, and what they stand for.
     kept: BTreeMap<String, Option<StreamInstance>>,
     /// The last entry that opened a stream, as nodes knew it when they ended.
@@ -101,20 +101,21 @@ impl Agreement {
             );
         }
         for stream in &status.streams {
-            let Some((name, source, target)) = self.streams.get(&stream.instance) else {
+            let targets = || stream.targets.iter().map(|target| target.node);
+            let Some((name, source, known)) = self.streams.get(&stream.instance) else {
                 self.opened(&stream.name, stream.instance)?;
-                let meaning = (stream.name.clone(), stream.source, stream.target);
+                let meaning = (stream.name.clone(), stream.source, targets().collect());
                 self.streams.insert(stream.instance, meaning);
                 continue;
             };
             ensure!(
-                *name == stream.name && *source == stream.source && *target == stream.target,
+                *name == stream.name && *source == stream.source && targets().eq(known.iter().copied()),
                 "X7",
-                "node {node} says that {} is {:?} from {} to {}, others {name:?} from {source} to {target}",
+                "node {node} says that {} is {:?} from {} to {:?}, others {name:?} from {source} to {known:?}",
                 stream.instance,
                 stream.name,
                 stream.source,
-                stream.target
+                targets().collect::<Vec<_>>()
             );
         }
         Ok(())

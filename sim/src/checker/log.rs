@@ -98,6 +98,12 @@ pub struct Logs {
     unjudged: BTreeSet<(usize, GroupId)>,
     /// Replicas whose own disks say that they were told what they lost.
     told_on_disk: BTreeSet<(usize, GroupId)>,
+    /// Who votes in groups of streams in which several do.
+    several: BTreeMap<GroupId, Vec<usize>>,
+    /// Who led those in which term.
+    led: BTreeMap<(GroupId, Term), usize>,
+    /// For replicas whose node's disk was taken back: which voters had entries of theirs on disk then, and up to where.
+    vouched: BTreeMap<(usize, GroupId), BTreeMap<usize, Place>>,
     /// Groups in which a replica that had lost something counted once: anything may come of that, for ever.
     doubtful: BTreeSet<GroupId>,
     /// Groups that some were told to go on in without the others: they have two histories.
@@ -234,6 +240,9 @@ impl Logs {
             self.rolled_back.remove(&(node, place.group));
         }
         self.forgot_the_word(node, life, &place);
+        if place.role == RoleName::Leader && self.several.contains_key(&place.group) {
+            self.led.insert((place.group, place.term), node);
+        }
         if voted || matches!(place.role, RoleName::Leader | RoleName::Follower | RoleName::Candidate) {
             self.counts(node, place.group);
         }
@@ -276,23 +285,69 @@ impl Logs {
         }
     }
 
-    /// A replica that lost something counts, and nobody told it so. In the group of a stream one member votes, and asks the other first: so
-    /// the other, whose disk was never taken back, does not hold more.
+    /// Several vote in the group of a stream: whoever starts anew asks as many as could elect it, as in the control group, not all.
+    pub fn several_vote(&mut self, group: GroupId, voters: Vec<usize>) {
+        self.several.insert(group, voters);
+    }
+
+    /// A replica that lost something counts, and nobody told it so. In the group of a stream with one target one member votes, and asks the other
+    /// first: so the other, whose disk was never taken back, does not hold more. Where several vote it asks as many as could elect it: so not
+    /// too few of them are left that do not know what it had.
     fn could_not_be_told(&self, node: usize, group: GroupId) -> Checked {
         let Some(seen) = self.seen.get(&(node, group)).filter(|_| group != GroupId::CONTROL) else {
             return Ok(());
         };
-        let (end, replica) = (seen.place.last.index, seen.place.replica);
+        let (end, replica) = (seen.place.last, seen.place.replica);
+        if let Some(voters) = self.several.get(&group) {
+            return self.not_all_could_forget(node, voters, &seen.place);
+        }
         let others = self.seen.iter().filter(|((other, its), _)| *its == group && *other != node);
         for ((other, _), theirs) in others.filter(|(who, _)| !self.rolled_back.contains_key(who)) {
             let holds = theirs.place.durable.index;
             ensure!(
-                holds <= end,
+                holds <= end.index,
                 "X13",
-                "node {node} counts in group {group} as replica {replica} with a log that its disk lost from {end} on; nobody told it, and node {other} holds entry {holds}"
+                "node {node} counts in group {group} as replica {replica} with a log that its disk lost from {} on; nobody told it, and node {other} holds entry {holds}",
+                end.index
             );
         }
         Ok(())
+    }
+
+    /// Whoever has an entry on its disk that a replica appended as a leader, which sends nothing in the group of a stream before it is on its own disk,
+    /// knows what that replica had. Of any majority with that replica in it somebody must, or it may rightly not have been told.
+    fn not_all_could_forget(&self, node: usize, voters: &[usize], stands: &GroupPlace) -> Checked {
+        let group = stands.group;
+        let none = BTreeMap::new();
+        let vouched = self.vouched.get(&(node, group)).unwrap_or(&none);
+        let knows = |other: &usize| {
+            let sound = !self.rolled_back.contains_key(&(*other, group));
+            sound && vouched.get(other).is_some_and(|place| place.rank() > stands.last.rank())
+        };
+        let know: Vec<usize> = voters.iter().copied().filter(knows).collect();
+        let others = voters.iter().filter(|other| **other != node).count();
+        let may_forget = self.divided.contains(&group) || !voters.contains(&node);
+        ensure!(
+            may_forget || others - know.len() >= voters.len() / 2,
+            "X13",
+            "node {node} counts in group {group} as replica {} with a log that its disk lost from {} on; nobody told it, and whomever it asked, one of nodes {know:?} was among them, which hold more that it appended",
+            stands.replica,
+            stands.last.index
+        );
+        Ok(())
+    }
+
+    /// A disk is taken back: remembers who holds what that node's replica appended while it led.
+    fn remember_whom_it_led(&mut self, node: usize, group: GroupId) {
+        let Some(voters) = self.several.get(&group) else { return };
+        for &other in voters.iter().filter(|other| **other != node) {
+            let Some(seen) = self.seen.get(&(other, group)) else { continue };
+            let held = seen.place.durable;
+            if held.index <= seen.synced && self.led.get(&(group, held.term)) == Some(&node) {
+                let known = self.vouched.entry((node, group)).or_default().entry(other).or_default();
+                *known = if held.rank() > known.rank() { held } else { *known };
+            }
+        }
     }
 
     /// A node says that its own disk was rolled back, as somebody told it.
@@ -379,6 +434,7 @@ impl Logs {
             .map(|((_, group), seen)| (*group, seen.place))
             .collect();
         for (group, place) in seen {
+            self.remember_whom_it_led(node, group);
             self.seen.remove(&(node, group));
             self.told_on_disk.remove(&(node, group));
             // Who did not notice the last time has not regained what it lost then, nor has who was told and bears the old name still: that

@@ -30,7 +30,8 @@
 //! | X25 | who was evicted or left is no member, has no link and no vote wherever that is known; all members come to know it, and it itself |
 //! | X26 | survivors of a lost quorum that go on keep what they had applied, and never apply what the lost decided since; the lost are no members there, and at another epoch; none of the lost gives up what it acknowledged |
 //! | X27 | a member that was stopped takes no part, at its next starts too if that was ordered, until it is started: nothing passes it, and it leads nothing that another could |
-//! | X28 | a stream without its source is sealed once, at one message: what was told replicated lies in front of it, nothing behind it is handed over; whoever comes back acknowledges nothing more, and keeps what it accepted |
+//! | X28 | a stream that lost its quorum is sealed once, at one message: without its source what was told replicated and survivors hold lies in front of it, nothing behind it is handed over; whoever comes back acknowledges nothing more, and keeps what it accepted |
+//! | X29 | what is told replicated was on the disks of most members, learners included |
 //! | X40 | no node takes itself for one that exists twice: starts that follow one another prove nothing, whatever the network repeats and wherever disks were rolled back |
 //! | X41 | a node proves only keys that are on its disk; who knows that a key is retired keeps no connection under it; a sound node is never locked out by a new key; in the end all accept the same |
 //!
@@ -76,7 +77,7 @@ pub use seals::Seals;
 pub use starts::Starts;
 pub use status::Watermarks;
 pub use stops::Stops;
-pub use stream::{Asked, StreamLedger};
+pub use stream::{Asked, Left, StreamLedger};
 pub use traffic::Traffic;
 pub use updates::UpdateLedger;
 pub use votes::Votes;
@@ -84,7 +85,7 @@ pub use watching::Watched;
 pub use whole::{completed_is_marked, log_is_bounded, nobody_parted, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 28;
+pub const CHECKERS: u32 = 29;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +138,7 @@ pub(crate) use ensure;
 /// What tests of several checkers make up.
 #[cfg(test)]
 mod fixture {
+    use wattle_core::ends::Ends;
     use wattle_core::id::{BootId, Generation, NodeId, StreamInstance};
     use wattle_core::node::Status;
     use wattle_core::node::status::{MemberStatus, StreamStatus};
@@ -144,7 +146,8 @@ mod fixture {
 
     /// A stream from node 1 to node 2.
     pub(super) fn stream(instance: u128) -> StreamStatus {
-        StreamStatus::between(NodeId(1), NodeId(2), "words".into(), StreamInstance(instance))
+        let ends = Ends::between(NodeId(1), NodeId(2));
+        StreamStatus::between(&ends, "words".into(), StreamInstance(instance))
     }
 
     /// A member with those keys, of which nothing else is known.

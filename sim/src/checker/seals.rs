@@ -1,6 +1,6 @@
-//! Streams whose source was lost for good (X28). From outside three things are known: what the operator asked for, how far each node says that a stream is
-//! sealed, and what publishers and handlers were told. Where a stream ends is said once; what was told *replicated* lies in front of that end, for the
-//! survivors held it; nothing behind it is handed over; and a source that comes back stops, and keeps what it accepted.
+//! Streams whose group lost its quorum for good (X28). From outside three things are known: what the operator asked for, how far each node says that a stream is
+//! sealed, and what publishers and handlers were told. Where a stream ends is said once; without its source nothing behind that end is handed over, and what was
+//! told *replicated* lies in front of it as long as survivors held it; who comes back of the lost stops, and a source keeps what it accepted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +33,12 @@ impl Seals {
     #[must_use]
     pub fn begun(&self, stream: usize) -> bool {
         self.told.contains_key(&stream)
+    }
+
+    /// Who was lost when a stream was sealed, as far as anybody knows of that.
+    #[must_use]
+    pub fn lost(&self, stream: usize) -> &[NodeId] {
+        self.told.get(&stream).map_or(&[], |sealed| &sealed.lost)
     }
 
     /// Somebody says how far a stream is sealed.
@@ -70,7 +76,8 @@ impl Seals {
         Ok(())
     }
 
-    /// What a sealed stream still owes, by what its ends show; `void` messages were told accepted by the lost source and are void.
+    /// What a sealed stream still owes, by what its ends show; `void` messages were told accepted by the lost source and are void. Where its source is
+    /// left, what that accepted is judged as ever.
     #[must_use]
     pub fn owed(
         &self,
@@ -83,16 +90,18 @@ impl Seals {
         let Some(end) = sealed.sequence else {
             return Some(format!("stream {stream}: its seal is not settled: {sealed:?}"));
         };
+        let sourceless = sealed.lost.contains(&source);
         for (node, status) in shown {
-            if *node == source {
+            if sealed.lost.contains(node) {
                 let kept = status.orphaned.filter(|_| status.stopped.is_some());
-                if kept.is_none_or(|kept| kept < void) {
+                let least = if *node == source { void } else { 0 };
+                if kept.is_none_or(|kept| kept < least) {
                     return Some(format!(
-                        "stream {stream}: its lost source keeps {kept:?} messages as orphaned, and {void} are void; it says {:?}",
+                        "stream {stream}: {node}, which was lost, keeps {kept:?} messages as orphaned, and {least} are void; it says {:?}",
                         status.stopped
                     ));
                 }
-            } else if status.completed != end {
+            } else if sourceless && status.completed != end {
                 return Some(format!(
                     "stream {stream}: sealed at {end}, and completed up to {}: waits for {:?}",
                     status.completed, status.waiting_for
@@ -117,6 +126,7 @@ mod tests {
             end: None,
             sequence: sequence.map(Sequence),
             heard: Sequence(0),
+            former: Vec::new(),
         }
     }
 

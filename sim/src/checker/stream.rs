@@ -1,4 +1,4 @@
-//! The ledger of one stream: everything its publishers sent and were told, and what of it was delivered (X2, X3, X4, X9, X10).
+//! The ledger of one stream: everything its publishers sent and were told, and what of it was delivered (X2, X3, X4, X9, X10, X29).
 
 use std::collections::BTreeSet;
 
@@ -9,6 +9,7 @@ use wattle_core::node::output::Delivered;
 use super::{Checked, Failure, ensure};
 use crate::content::{self, Name};
 use crate::event::Time;
+use crate::plan::StreamPlan;
 
 /// One call of a publisher, as far as receipts are judged by it.
 #[derive(Clone, Debug)]
@@ -34,15 +35,20 @@ struct Message {
     told_at: Time,
     /// Its sequence, told as final or seen by a handler.
     sequence: Option<u64>,
-    delivered: bool,
+    /// To which targets it was delivered, a bit for each.
+    delivered: u64,
+    /// Which ends hold it on their disks, a bit for each: the source's is the lowest.
+    held: u64,
+    /// Whether most members held it at some moment.
+    safe: bool,
 }
 
 #[derive(Debug)]
 struct Writer {
     id: WriterId,
     messages: Vec<Message>,
-    /// How many were delivered: always the first so many.
-    delivered: u64,
+    /// How many were delivered to each target: always the first so many.
+    delivered: Vec<u64>,
 }
 
 /// What is known of a stream from outside.
@@ -53,38 +59,86 @@ pub struct StreamLedger {
     writers: Vec<Writer>,
     /// Which message bears a sequence (from 1), where that was told as final or seen.
     sequences: Vec<Option<(usize, u64)>>,
-    delivered: u64,
-    /// The highest sequence for which a handler reported success.
-    reported: u64,
+    /// The last sequence delivered to each target.
+    delivered: Vec<u64>,
+    /// The highest sequence for which each target's handler reported success.
+    reported: Vec<u64>,
+    /// By whom a message must be processed; by its only target if there is no plan.
+    plan: Option<StreamPlan>,
     source_rolled_back: bool,
     /// The last message in front of its end, once it was sealed without its source.
     end: Option<u64>,
     /// Messages, by writer and number, that were told accepted and are void since.
     void: BTreeSet<(usize, u64)>,
+    /// Ends that were named lost when it was sealed, a bit for each as in [`Message::held`].
+    lost: u64,
+    /// The last message in front of the seal, if its source is left.
+    source_sealed: Option<u64>,
 }
 
 impl StreamLedger {
     /// The ledger of the plan's stream `index`, whose publishers bear the given ids.
     #[must_use]
     pub fn new(index: usize, writers: &[WriterId]) -> Self {
-        let writers = writers.iter().map(|&id| Writer { id, messages: Vec::new(), delivered: 0 }).collect();
+        let writer = |&id| Writer { id, messages: Vec::new(), delivered: vec![0] };
+        let writers = writers.iter().map(writer).collect();
         Self {
             index,
             instance: None,
             writers,
             sequences: Vec::new(),
-            delivered: 0,
-            reported: 0,
+            delivered: vec![0],
+            reported: vec![0],
+            plan: None,
             source_rolled_back: false,
             end: None,
             void: BTreeSet::new(),
+            lost: 0,
+            source_sealed: None,
         }
+    }
+
+    /// The same for a stream to the targets of that plan, completed as that says.
+    #[must_use]
+    pub fn to(mut self, plan: &StreamPlan) -> Self {
+        let targets = plan.targets().count();
+        self.delivered.resize(targets, 0);
+        self.reported.resize(targets, 0);
+        self.writers.iter_mut().for_each(|writer| writer.delivered.resize(targets, 0));
+        self.plan = Some(plan.clone());
+        self
+    }
+
+    /// Up to where handlers reported so much success that it is completed.
+    fn completed(&self) -> u64 {
+        let Some(plan) = &self.plan else { return self.reported[0] };
+        // What was completed before some were lost is.
+        let before = plan.completed(&self.reported, |_| false);
+        before.max(plan.completed(&self.reported, |place| self.lost & 2 << place != 0))
+    }
+
+    /// Up to where handlers of those who are left reported so much success that it is completed without all others.
+    #[must_use]
+    pub fn completed_by(&self, left: &Left) -> u64 {
+        let marks = self.reported.iter().enumerate();
+        let marks: Vec<u64> = marks.map(|(place, &mark)| if left.has(place) { mark } else { 0 }).collect();
+        self.plan.as_ref().map_or(marks[0], |plan| plan.completed(&marks, |_| false))
     }
 
     /// The highest sequence that was ever delivered.
     #[must_use]
     pub fn delivered(&self) -> u64 {
-        self.delivered
+        self.delivered.iter().copied().max().unwrap_or_default()
+    }
+
+    /// Whether a message was delivered to all targets that were not lost.
+    fn everywhere(&self, message: &Message) -> bool {
+        (message.delivered | self.lost >> 1).count_ones() as usize == self.delivered.len()
+    }
+
+    /// Whether a message was delivered to all targets that are left.
+    fn wherever(&self, message: &Message, left: &Left) -> bool {
+        (0..self.delivered.len()).all(|place| !left.has(place) || message.delivered & 1 << place != 0)
     }
 
     /// The stream's life, once a node told it.
@@ -108,7 +162,7 @@ impl StreamLedger {
 
     /// Who alone knew the stream forgot it: it may be opened again, in another life.
     pub fn forgotten(&mut self) {
-        if self.delivered == 0 {
+        if self.delivered() == 0 {
             self.instance = None;
         }
     }
@@ -181,7 +235,7 @@ impl StreamLedger {
     /// A publisher was given a receipt.
     ///
     /// # Errors
-    /// X3, X4, X7, X9.
+    /// X3, X4, X7, X9, X29.
     pub fn receipt(&mut self, now: Time, writer: usize, asked: &mut Asked, receipt: &Receipt) -> Checked {
         self.named(receipt.instance)?;
         let index = self.index;
@@ -217,12 +271,13 @@ impl StreamLedger {
         );
         asked.told.push((first, receipt.level));
         ensure!(
-            receipt.level != Waited::Completed || high <= self.reported,
+            receipt.level != Waited::Completed || high <= self.completed(),
             "X4",
-            "stream {index}: told completed up to {high} while handlers reported success up to {} only",
+            "stream {index}: told completed up to {high} while handlers reported success up to {:?} only",
             self.reported
         );
         self.check_repeat(writer, first, last, receipt)?;
+        self.check_kept(writer, receipt)?;
         for number in first..=last {
             let Some(message) = self.message(writer, number) else {
                 return Err(Failure::new(
@@ -254,7 +309,7 @@ impl StreamLedger {
     fn may_be_forgotten(&self, writer: usize, first: u64, last: u64, receipt: &Receipt) -> bool {
         let messages = &self.writers[writer].messages;
         let delivered =
-            |number: u64| messages.get(number as usize - 1).is_some_and(|message| message.delivered);
+            |number: u64| messages.get(number as usize - 1).is_some_and(|message| self.everywhere(message));
         receipt.duplicate && (first..=last).all(delivered)
     }
 
@@ -318,11 +373,11 @@ impl StreamLedger {
         }
     }
 
-    /// A handler was given a message. Tells whether it was the first to see it.
+    /// The handler at a target was given a message. Tells whether that is the first time.
     ///
     /// # Errors
     /// X2, X10.
-    pub fn seen(&mut self, delivered: &Delivered) -> Result<bool, Failure> {
+    pub fn seen(&mut self, target: usize, delivered: &Delivered) -> Result<bool, Failure> {
         let index = self.index;
         let sequence = delivered.sequence.0;
         let Some(name) = content::read(&delivered.bytes).filter(|name| name.stream == index) else {
@@ -361,37 +416,37 @@ impl StreamLedger {
             delivered.writer
         );
         self.bind("X2", writer, number, sequence)?;
-        if known.delivered {
+        if known.delivered & 1 << target != 0 {
             return Ok(false);
         }
-        self.in_front_of_end(writer, number, sequence)?;
+        self.in_front_of_end(target, writer, number, sequence)?;
         ensure!(
-            sequence == self.delivered + 1,
+            sequence == self.delivered[target] + 1,
             "X1",
-            "stream {index}: {sequence} is the first that is new after {}",
-            self.delivered
+            "stream {index}: {sequence} is the first that is new after {} at target {target}",
+            self.delivered[target]
         );
-        let before = self.writers[writer].delivered;
+        let before = self.writers[writer].delivered[target];
         ensure!(
             number == before + 1,
             "X2",
             "stream {index}: {sequence} is message {number} of writer {writer}, after {before}"
         );
-        self.writers[writer].delivered = number;
-        self.delivered = sequence;
-        self.message(writer, number).expect("found above").delivered = true;
+        self.writers[writer].delivered[target] = number;
+        self.delivered[target] = sequence;
+        self.message(writer, number).expect("found above").delivered |= 1 << target;
         Ok(true)
     }
 
-    /// A handler reports success.
-    pub fn reported(&mut self, upto: u64) {
-        self.reported = self.reported.max(upto);
+    /// The handler at a target reports success.
+    pub fn reported(&mut self, target: usize, upto: u64) {
+        self.reported[target] = self.reported[target].max(upto);
     }
 
-    /// The highest sequence for which a handler reported success.
+    /// Up to where every target's handler reported success.
     #[must_use]
     pub fn success(&self) -> u64 {
-        self.reported
+        self.reported.iter().copied().min().unwrap_or_default()
     }
 
     /// Whether a closed writer may be open again: the source's disk may be one from before it was closed.
@@ -405,7 +460,10 @@ impl StreamLedger {
         self.source_rolled_back = true;
         for writer in &mut self.writers {
             for message in &mut writer.messages {
-                if message.level == Some(Waited::Accepted) && message.told_at >= image && !message.delivered {
+                if message.level == Some(Waited::Accepted)
+                    && message.told_at >= image
+                    && message.delivered == 0
+                {
                     message.level = None;
                     if let Some(sequence) = message.sequence.take() {
                         self.sequences[sequence as usize - 1] = None;
@@ -415,23 +473,25 @@ impl StreamLedger {
         }
     }
 
-    /// What was promised and has not happened, in words; `None` if all has.
+    /// What was promised and those who are left have not done, in words; `None` if all is done. Without its source what was told replicated is.
     #[must_use]
-    pub fn owed(&self) -> Option<String> {
+    pub fn owed(&self, left: &Left) -> Option<String> {
+        let least = if left.source || self.end.is_some() { Waited::Accepted } else { Waited::Replicated };
         for (place, writer) in self.writers.iter().enumerate() {
-            let late =
-                writer.messages.iter().position(|message| message.level.is_some() && !message.delivered);
-            if let Some(late) = late {
+            let late = |message: &Message| message.level >= Some(least) && !self.wherever(message, left);
+            if let Some(late) = writer.messages.iter().position(late) {
                 let (number, level) = (late + 1, writer.messages[late].level);
                 return Some(format!(
-                    "stream {}: message {number} of writer {place} was told {level:?} and never delivered; {} of its messages were",
+                    "stream {}: message {number} of writer {place} was told {level:?} and never delivered to everybody; of its messages {:?} were",
                     self.index, writer.delivered
                 ));
             }
         }
-        (self.reported < self.delivered).then(|| {
+        let late =
+            |(place, (reported, delivered)): (usize, (&u64, &u64))| left.has(place) && reported < delivered;
+        self.reported.iter().zip(&self.delivered).enumerate().any(late).then(|| {
             format!(
-                "stream {}: delivered up to {}, success up to {}",
+                "stream {}: delivered up to {:?}, success up to {:?}",
                 self.index, self.delivered, self.reported
             )
         })
@@ -441,24 +501,28 @@ impl StreamLedger {
     ///
     /// # Errors
     /// X2, X3.
-    pub fn finish(&self) -> Checked {
+    pub fn finish(&self, left: &Left) -> Checked {
         for (place, slot) in self.sequences.iter().enumerate() {
             let sequence = place as u64 + 1;
             ensure!(
-                slot.is_some() || sequence > self.delivered,
+                slot.is_some() || sequence > self.delivered(),
                 "X2",
                 "stream {}: nothing was ever seen at {sequence}",
                 self.index
             );
         }
-        if let Some(owed) = self.owed() {
+        if let Some(owed) = self.owed(left) {
             return Err(Failure::new("X3", owed));
         }
         Ok(())
     }
 }
 
+mod kept;
+mod left;
 mod seal;
+
+pub use left::Left;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 //! What is seen only when several nodes are looked at at the same moment (X15), and how long logs grow (X8).
 
-use wattle_core::id::{GroupId, LogIndex, NodeId};
+use wattle_core::ends::Policy;
+use wattle_core::id::{GroupId, LogIndex, NodeId, Sequence};
 use wattle_core::node::Status;
 use wattle_core::node::command::Refusal;
-use wattle_core::node::status::StreamStatus;
 use wattle_core::raft::{GroupPlace, Place, RoleName};
 
 use super::{Checked, ensure};
@@ -13,8 +13,8 @@ const ENTRIES_BESIDE: u64 = 5_000;
 /// Entries a message may cost: a descriptor and a completion, a few times over.
 const ENTRIES_PER_MESSAGE: u64 = 10;
 
-/// What a source calls completed, its target has marked on disk (rules F1 and F2). Targets whose disk may have been taken back since
-/// are `forgetful`.
+/// What a source calls completed, as many of its targets have marked on disk as its policy asks for, and what it lets go, all of them (rules F1
+/// and F2). A target that is not seen now, or whose disk may have been taken back since (`forgetful`), may have marked anything; who was lost counts no more.
 ///
 /// # Errors
 /// X15.
@@ -24,22 +24,51 @@ pub fn completed_is_marked(statuses: &[Status], forgetful: impl Fn(NodeId) -> bo
         own.flat_map(|status| &status.streams).filter(|entry| entry.local)
     };
     for status in statuses {
-        let sources = entries(status.node).filter(|entry| entry.source == status.node);
-        for source in sources.filter(|source| !forgetful(source.target)) {
-            let same = |entry: &&StreamStatus| entry.instance == source.instance;
-            let Some(target) = entries(source.target).find(same) else { continue };
+        for source in entries(status.node).filter(|entry| entry.source == status.node) {
+            let lost = |node: &NodeId| source.seal.as_ref().is_some_and(|seal| seal.lost.contains(node));
+            if lost(&source.source) {
+                continue;
+            }
+            let mark = |node: NodeId| {
+                let seen = entries(node).find(|entry| entry.instance == source.instance);
+                seen.filter(|_| !forgetful(node)).map_or(ANY, |entry| entry.processed)
+            };
+            let left = source.targets.iter().map(|target| target.node).filter(|node| !lost(node));
+            let marks: Vec<(NodeId, Sequence)> = left.map(|node| (node, mark(node))).collect();
+            let mut seen: Vec<Sequence> = marks.iter().map(|&(_, mark)| mark).collect();
+            seen.sort_unstable_by(|a, b| b.cmp(a));
+            let completed = match &source.policy {
+                Policy::All => None,
+                Policy::Count(count) => seen.get(*count as usize - 1).copied(),
+                Policy::Named(named) => {
+                    let named = marks.iter().filter(|(node, _)| named.contains(node));
+                    named.map(|&(_, mark)| mark).min()
+                }
+            };
+            // In front of a seal those who are lost may have marked it.
+            let sealed = source.seal.as_ref().map_or(Sequence(0), |seal| seal.sequence.unwrap_or(ANY));
+            let all = seen.last().copied().unwrap_or_default();
             ensure!(
-                source.completed <= target.processed,
+                source.completed <= completed.unwrap_or(all).max(sealed),
                 "X15",
-                "stream {:?}: completed up to {} at its source, while its target has marked up to {} on disk",
+                "stream {:?}: completed up to {} at its source, while its targets have marked up to {marks:?} on disk",
                 source.name,
-                source.completed,
-                target.processed
+                source.completed
+            );
+            ensure!(
+                source.released <= if seen.is_empty() { sealed } else { all },
+                "X15",
+                "stream {:?}: the bytes up to {} may go, while its targets have marked up to {marks:?} on disk",
+                source.name,
+                source.released
             );
         }
     }
     Ok(())
 }
+
+/// As much as a target may have marked of which nothing is known.
+const ANY: Sequence = Sequence(u64::MAX);
 
 /// Whoever was told how little room its disk has says so and refuses, and not longer than that (rule B3). Between the two lies what may have
 /// been accepted and is not written yet.
@@ -90,7 +119,9 @@ pub fn nobody_parted(
         |place: &GroupPlace| matches!(place.role, RoleName::Leader | RoleName::Follower | RoleName::Learner);
     let leaders = places.iter().filter(|(_, place)| place.role == RoleName::Leader);
     for (leader, leads) in leaders {
-        let same = |place: &GroupPlace| (place.group, place.term) == (leads.group, leads.term);
+        // Whoever is shut out of a group stays in the terms of an era that is over.
+        let same =
+            |place: &GroupPlace| (place.group, place.era, place.term) == (leads.group, leads.era, leads.term);
         for (node, place) in places.iter().filter(|(_, place)| takes_part(place) && same(place)) {
             let index = place.commit.min(leads.commit);
             let (Some(theirs), Some(own)) =
@@ -114,7 +145,9 @@ pub fn nobody_parted(
 mod tests {
     use super::super::fixture;
     use super::*;
-    use wattle_core::id::{GroupId, LogIndex, ReplicaId, Sequence, SessionEpoch, Term};
+    use wattle_core::ends::Ends;
+    use wattle_core::id::{GroupId, LogIndex, ReplicaId, SessionEpoch, StreamInstance, Term};
+    use wattle_core::node::status::StreamStatus;
     use wattle_core::raft::{Place, RoleName};
 
     fn status(node: u128, processed: u64, completed: u64) -> Status {
@@ -139,6 +172,29 @@ mod tests {
         assert_eq!(completed_is_marked(&seen(4), |_| false).unwrap_err().checker, "X15");
         completed_is_marked(&seen(4), |node| node == NodeId(2)).unwrap();
         completed_is_marked(&seen(4)[..1], |_| false).unwrap();
+    }
+
+    #[test]
+    fn one_forgetful_target_does_not_excuse_the_others() {
+        let several = |policy, completed: u64, released: u64| {
+            let ends = Ends::new(NodeId(1), [2, 3, 4].map(NodeId).to_vec(), policy).unwrap();
+            let shown = |node: u128, processed: u64| {
+                let mut entry = StreamStatus::between(&ends, "words".into(), StreamInstance(1));
+                (entry.local, entry.processed) = (true, Sequence(processed));
+                (entry.completed, entry.released) = (Sequence(completed), Sequence(released));
+                fixture::status(node, vec![entry])
+            };
+            let statuses = [shown(1, 9), shown(2, 6), shown(3, 0), shown(4, 4)];
+            completed_is_marked(&statuses, |node| node == NodeId(3)).map_err(|failure| failure.checker)
+        };
+        let count = |count| Policy::Count(count);
+        assert_eq!(several(count(1), 9, 4), Ok(()), "the forgetful one may have marked it");
+        assert_eq!(several(count(2), 6, 4), Ok(()));
+        assert_eq!(several(count(2), 7, 4), Err("X15".into()));
+        assert_eq!(several(count(1), 6, 5), Err("X15".into()), "node 4 is behind that");
+        assert_eq!(several(Policy::All, 5, 4), Err("X15".into()));
+        assert_eq!(several(Policy::Named([3, 4].map(NodeId).to_vec()), 5, 4), Err("X15".into()));
+        assert_eq!(several(Policy::Named([3].map(NodeId).to_vec()), 9, 4), Ok(()));
     }
 
     #[test]

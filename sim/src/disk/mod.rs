@@ -6,6 +6,7 @@
 pub mod damage;
 pub mod ledger;
 mod marks;
+pub(crate) mod payloads;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -151,6 +152,12 @@ impl Disk {
         self.used += len;
         self.pending.push_back((ticket, Row { bytes: row, vouches: self.ledger.told, since: 0 }));
         Written::Pending
+    }
+
+    /// The rows that the sync under way makes durable, unless it fails.
+    pub fn under_way(&self) -> impl Iterator<Item = &Bytes> {
+        let covered = if self.failing { 0 } else { self.syncing.unwrap_or(0) };
+        self.pending.iter().take(covered).map(|(_, row)| &row.bytes)
     }
 
     /// Whether nothing waits for a sync, and nothing was lost with one that failed.

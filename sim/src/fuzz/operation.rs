@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
+use wattle_core::ends::Policy;
 use wattle_core::id::{AuthorityEpoch, Sequence, StreamInstance, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Position, Waited};
 use wattle_core::time::Span;
@@ -147,7 +148,12 @@ fn call(source: &mut Source<'_>, tape: &Tape) -> Call {
         0 => Command::Seed { name: name(source) },
         1 => Command::Invite,
         2 => Command::Join { token: String::from_utf8_lossy(source.take(40)).into_owned() },
-        3 => Command::OpenStream { name: name(source), source: name(source), target: name(source) },
+        3 => Command::OpenStream {
+            name: name(source),
+            source: name(source),
+            targets: vec![name(source)],
+            policy: Policy::All,
+        },
         4 => Command::CloseStream { name: name(source) },
         5 => Command::FindWriter { stream: name(source), writer: writer(source) },
         8 => Command::Evict { member: name(source) },

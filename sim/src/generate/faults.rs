@@ -42,7 +42,7 @@ pub(super) fn faults(
     fault_phase: Time,
 ) -> (Vec<Fault>, bool) {
     let mut draws = Draws::new(seed, Purpose::Swarm, 0, 0);
-    let ends: Vec<usize> = streams.iter().flat_map(|stream| [stream.source, stream.target]).collect();
+    let ends: Vec<usize> = streams.iter().flat_map(|stream| stream.ends()).collect();
     let from = if draws.percent(30) { 0 } else { (2 * SECOND).min(fault_phase / 3) };
     let favourite = draws.pick(&ends);
     let edges = edges.iter().map(|edge| (edge.a, edge.b)).collect();

@@ -3,6 +3,7 @@
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
+use crate::plan::CompletePlan;
 use crate::plan::{
     DiskPlan, Edge, FORMAT, HandlerKind, HandlerPlan, Latency, NetworkPlan, NodePlan, PROGRESS_BOUND, Plan,
     PublisherPlan, ReplicationPlan, StreamPlan, node_name,
@@ -127,6 +128,8 @@ fn streams(nodes: usize, seed: u64, from: Time, length: Time) -> Vec<StreamPlan>
             name: format!("stream-{index}"),
             source,
             target: (source + 1 + draws.index(nodes - 1)) % nodes,
+            more: Vec::new(),
+            complete: CompletePlan::All,
             asked_at: source,
             opens_at: from - 5 * SECOND,
             publishers: vec![publisher.clone()],

@@ -26,7 +26,7 @@ pub(super) fn storm(plan: &mut Plan) {
 pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     plan.disk.rows_may_tear = draws.percent(80);
     plan.disk.slack = draws.pick(&[2_000, plan.disk.slack]);
-    let ends: Vec<usize> = plan.streams.iter().flat_map(|stream| [stream.source, stream.target]).collect();
+    let ends: Vec<usize> = plan.streams.iter().flat_map(|stream| stream.ends()).collect();
     let swarm = Swarm {
         draws: draws.clone(),
         seed: plan.seed,

@@ -2,10 +2,13 @@
 
 use crate::event::{MICRO, MILLI, SECOND, Time};
 use crate::plan::{
-    ConfigPlan, ConfigWish, HandlerKind, HandlerPlan, Interruption, InterruptionKind, PublisherPlan,
-    RegistryPlan, StreamPlan, Wish,
+    CompletePlan, ConfigPlan, ConfigWish, HandlerKind, HandlerPlan, Interruption, InterruptionKind,
+    PublisherPlan, RegistryPlan, StreamPlan, TargetPlan, Wish,
 };
 use crate::random::{Draws, Purpose};
+
+/// The first number of handlers at further targets.
+const MORE_HANDLERS: usize = 1 << 20;
 
 pub(super) fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamPlan> {
     let mut draws = Draws::new(seed, Purpose::Topology, 2, 0);
@@ -16,10 +19,13 @@ pub(super) fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamP
             let source = draws.index(count);
             let target = (source + 1 + draws.index(count - 1)) % count;
             let writers = 1 + draws.weighted(&[60, 30, 10]);
+            let (more, complete) = more_targets(seed, index, count, source, target, fault_phase);
             StreamPlan {
                 name: format!("stream-{index}"),
                 source,
                 target,
+                more,
+                complete,
                 asked_at: draws.index(count),
                 opens_at: draws.below(fault_phase / 4),
                 publishers: (0..writers)
@@ -29,6 +35,40 @@ pub(super) fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamP
             }
         })
         .collect()
+}
+
+/// Some streams go to several targets.
+fn more_targets(
+    seed: u64,
+    index: usize,
+    count: usize,
+    source: usize,
+    target: usize,
+    fault_phase: Time,
+) -> (Vec<TargetPlan>, CompletePlan) {
+    let mut draws = Draws::new(seed, Purpose::Targets, index as u64, 0);
+    let most = (count - 2).min(6);
+    if most == 0 || draws.percent(60) {
+        return (Vec::new(), CompletePlan::All);
+    }
+    let number = 1 + draws.weighted(&[50, 25, 15, 4, 3, 3]).min(most - 1);
+    let mut left: Vec<usize> = (0..count).filter(|node| ![source, target].contains(node)).collect();
+    let more: Vec<TargetPlan> = (0..number)
+        .map(|place| {
+            let node = left.swap_remove(draws.index(left.len()));
+            TargetPlan { node, handler: handler(seed, MORE_HANDLERS + index * 8 + place, fault_phase) }
+        })
+        .collect();
+    let named = std::iter::once(target).chain(more.iter().map(|more| more.node));
+    let complete = match draws.index(4) {
+        0 => CompletePlan::Count(draws.between(1, number as u64) as u32),
+        1 => {
+            let named: Vec<usize> = named.filter(|_| draws.percent(50)).collect();
+            if named.is_empty() { CompletePlan::Count(1) } else { CompletePlan::Named(named) }
+        }
+        _ => CompletePlan::All,
+    };
+    (more, complete)
 }
 
 /// Names that several open and close, in bursts, so that what is asked at different nodes overlaps.

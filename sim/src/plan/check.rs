@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use wattle_core::ends::TARGETS_MAX;
 use wattle_core::mesh::valid_region;
 
-use super::{ConfigWish, FORMAT, Latency, MAX_NODES, Plan, Wish};
+use super::{CompletePlan, ConfigWish, FORMAT, Latency, MAX_NODES, Plan, Wish};
 use crate::checker::{CALLS_MOST, WISHES_MOST};
 use crate::event::{SECOND, Time};
 use crate::fault::{Fault, FaultKind, Trigger};
@@ -152,11 +153,14 @@ impl Plan {
     }
 
     fn check_seal(&self) -> Result<(), String> {
-        let Some(seal) = self.seal else { return Ok(()) };
+        let Some(seal) = &self.seal else { return Ok(()) };
         self.known(seal.asked_at, "whom the operator asks for a seal")?;
-        self.known(seal.node, "without whom streams are sealed")?;
-        if seal.asked_at == seal.node {
-            return Err("a seal names somebody lost, and asks somebody else".into());
+        let lost = seal.lost();
+        for (place, &node) in lost.iter().enumerate() {
+            self.known(node, "without whom streams are sealed")?;
+            if seal.asked_at == node || lost[..place].contains(&node) {
+                return Err("a seal names those who are lost, each once, and asks somebody else".into());
+            }
         }
         if !self.departures.is_empty() || self.recovery.is_some() {
             return Err("members go, or streams are sealed without them: not both in one plan".into());
@@ -260,10 +264,26 @@ impl Plan {
                 return Err(format!("two streams are called {name}: give each its own name"));
             }
             self.known(stream.source, &format!("the source of {name}"))?;
-            self.known(stream.target, &format!("the target of {name}"))?;
+            for target in stream.targets() {
+                self.known(target, &format!("the target of {name}"))?;
+            }
             self.known(stream.asked_at, &format!("where {name} is asked for"))?;
-            if stream.source == stream.target {
+            if stream.targets().any(|target| target == stream.source) {
                 return Err(format!("stream {name} begins and ends at one node"));
+            }
+            let targets: BTreeSet<usize> = stream.targets().collect();
+            if targets.len() != stream.targets().count() || targets.len() > TARGETS_MAX {
+                return Err(format!("stream {name} goes to a node twice, or to more than {TARGETS_MAX}"));
+            }
+            let fits = match &stream.complete {
+                CompletePlan::All => true,
+                CompletePlan::Count(count) => (1..=targets.len()).contains(&(*count as usize)),
+                CompletePlan::Named(named) => {
+                    !named.is_empty() && named.iter().all(|node| targets.contains(node))
+                }
+            };
+            if !fits {
+                return Err(format!("stream {name} is completed by other targets than it has, or by none"));
             }
             for publisher in &stream.publishers {
                 if publisher.waits.iter().sum::<u64>() == 0 {

@@ -98,8 +98,8 @@ pub(super) fn input_words(input: &Input) -> Option<String> {
                 first.0 + messages.len() as u64 - 1
             )),
             Command::Attach { stream, .. } => Some(format!("attach a handler to {stream}")),
-            Command::OpenStream { name, source, target } => {
-                Some(format!("open {name} from {source} to {target}"))
+            Command::OpenStream { name, source, targets, .. } => {
+                Some(format!("open {name} from {source} to {}", targets.join(", ")))
             }
             Command::Join { .. } => Some("join the mesh".into()),
             other => Some(first_word(other)),
@@ -171,8 +171,10 @@ pub(super) fn command_fields(request: u64, command: &Command) -> Vec<Field> {
         Command::Attach { stream, window, .. } => {
             fields.extend([field("stream", stream), field("window", window)]);
         }
-        Command::OpenStream { name, source, target } => {
-            fields.extend([field("stream", name), field("source", source), field("target", target)]);
+        Command::OpenStream { name, source, targets, policy } => {
+            fields.extend([field("stream", name), field("source", source)]);
+            fields.extend(targets.iter().map(|target| field("target", target)));
+            fields.push(field("completed by", format!("{policy:?}").to_lowercase()));
         }
         other => fields.push(field("command", format!("{other:?}"))),
     }

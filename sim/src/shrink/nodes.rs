@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::fault::{Fault, FaultKind, Trigger};
 use crate::generate::departures::hangs_together;
+use crate::plan::CompletePlan;
 use crate::plan::{Edge, Plan, Wish};
 
 /// What becomes of streams, calls and faults that name a node which goes.
@@ -55,6 +56,7 @@ pub(super) fn without(plan: &Plan, gone: usize, heir: usize, heritage: Heritage)
     }
     if let Some(mut seal) = smaller.seal.take() {
         (seal.asked_at, seal.node) = (kept(seal.asked_at)?, kept(seal.node)?);
+        seal.more = seal.more.iter().filter_map(|&node| kept(node)).collect();
         smaller.seal = Some(seal);
     }
     let gone: Vec<usize> = smaller.departures.iter().map(|departure| departure.node).collect();
@@ -113,6 +115,24 @@ fn keep_streams(plan: &mut Plan, moved: &dyn Fn(usize) -> usize, kept: &dyn Fn(u
     plan.streams.retain_mut(|stream| {
         let (Some(source), Some(target)) = (kept(stream.source), kept(stream.target)) else { return false };
         (stream.source, stream.target, stream.asked_at) = (source, target, moved(stream.asked_at));
+        let mut left = BTreeSet::from([source, target]);
+        stream.more.retain_mut(|more| {
+            let node = kept(more.node).filter(|&node| left.insert(node));
+            more.node = node.unwrap_or_default();
+            node.is_some()
+        });
+        stream.complete = match core::mem::take(&mut stream.complete) {
+            CompletePlan::Count(count) if count as usize <= stream.targets().count() => {
+                CompletePlan::Count(count)
+            }
+            CompletePlan::Named(named) => {
+                let named: Vec<usize> = named.into_iter().filter_map(kept).collect();
+                let known =
+                    !named.is_empty() && named.iter().all(|node| stream.targets().any(|t| t == *node));
+                if known { CompletePlan::Named(named) } else { CompletePlan::All }
+            }
+            _ => CompletePlan::All,
+        };
         source != target
     });
     if let Some(updates) = &mut plan.updates {

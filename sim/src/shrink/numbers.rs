@@ -23,10 +23,13 @@ pub(super) fn times(plan: &mut Plan) -> Vec<&mut Time> {
         for publisher in &mut stream.publishers {
             times.extend([&mut publisher.starts_at, &mut publisher.pause.1]);
         }
-        let handler = &mut stream.handler;
-        times.extend([&mut handler.attaches_at, &mut handler.service.1]);
-        for interruption in &mut handler.interruptions {
-            times.extend([&mut interruption.at, &mut interruption.away]);
+        for handler in
+            std::iter::once(&mut stream.handler).chain(stream.more.iter_mut().map(|more| &mut more.handler))
+        {
+            times.extend([&mut handler.attaches_at, &mut handler.service.1]);
+            for interruption in &mut handler.interruptions {
+                times.extend([&mut interruption.at, &mut interruption.away]);
+            }
         }
     }
     times.extend(plan.registry.iter_mut().map(|call| &mut call.at));
@@ -58,8 +61,9 @@ pub(super) fn in_order(plan: &mut Plan) {
             own.batch.0 = own.batch.0.min(own.batch.1);
             own.bytes.0 = own.bytes.0.min(own.bytes.1);
         }
-        let service = &mut stream.handler.service;
-        service.0 = service.0.min(service.1);
+        for handler in stream.handlers_mut() {
+            handler.service.0 = handler.service.0.min(handler.service.1);
+        }
     }
     if let Some(updates) = &mut plan.updates {
         updates.service.0 = updates.service.0.min(updates.service.1);

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use wattle_core::agreed::{ConfigCommand, ConfigRecord, ConfigRefusal, ConfigReply, ReadPoint};
+use wattle_core::ends::Ends;
 use wattle_core::id::{
     AttachToken, AuthorityEpoch, LogIndex, MeshId, RequestId, Sequence, StreamInstance, WriterId,
     WriterSequence,
@@ -32,18 +33,20 @@ impl Toy {
                 Some(Err(Refusal::Invalid("the toy is never lost".into())))
             }
             Command::Invite => Some(Ok(Reply::Token { token: "please".into() })),
-            Command::OpenStream { name, source, target } => Some(SHARED.with_borrow_mut(|shared| {
+            Command::OpenStream { name, source, mut targets, .. } => Some(SHARED.with_borrow_mut(|shared| {
                 let id =
                     |name: &str| shared.members.iter().find(|(_, other)| other == name).map(|(id, _)| *id);
+                let target = targets.pop().unwrap_or_default();
                 let (Some(from), Some(to)) = (id(&source), id(&target)) else {
-                    return Err(Refusal::UnknownNode(target.clone()));
+                    return Err(Refusal::UnknownNode(target));
                 };
                 match shared.streams.iter().find(|stream| stream.0 == name) {
                     Some(&(_, instance, source, target)) if (source, target) == (from, to) => {
                         return Ok(Reply::StreamOpened { instance, created: false });
                     }
-                    Some(&(_, _, source_node, target)) => {
-                        return Err(Refusal::OpenElsewhere { name, source_node, target });
+                    Some(&(_, _, source, target)) => {
+                        let ends = Box::new(Ends::between(source, target));
+                        return Err(Refusal::OpenElsewhere { name, ends });
                     }
                     None => {}
                 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wattle_core::configuration::Configuration;
+use wattle_core::ends::Ends;
 use wattle_core::id::{
     BootId, Generation, GroupId, LaneId, LogIndex, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance,
     Term,
@@ -171,7 +172,7 @@ impl Machine for Toy {
                 replicated: count(|source| source.acked),
                 processed: count(|source| source.marked),
                 completed: count(|source| source.marked),
-                ..StreamStatus::between(*source, *target, name.clone(), *instance)
+                ..StreamStatus::between(&Ends::between(*source, *target), name.clone(), *instance)
             }
         };
         Some(Status {

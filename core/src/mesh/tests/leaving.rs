@@ -132,7 +132,7 @@ fn who_leaves_is_told_of_streams_it_is_an_end_of() {
     world.restart(2);
     assert!(world.mesh(2).open_streams().contains(&instance));
     let stream = world.mesh(0).stream("words").unwrap();
-    assert_eq!(world.mesh(0).ends_gone(stream.source, stream.target), [world.id(2)]);
+    assert_eq!(world.mesh(0).ends_gone(stream.ends.members()), [world.id(2)]);
 }
 
 #[test]

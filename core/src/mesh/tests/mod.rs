@@ -684,8 +684,24 @@ impl World {
 }
 
 pub(super) fn open(name: &str, source: &str, target: &str) -> impl FnOnce(RequestId) -> Input + use<> {
-    let (name, source, target) = (name.to_string(), source.to_string(), target.to_string());
-    move |request| Input::OpenStream { request, name, source, target }
+    open_to(name, source, &[target], Policy::All)
+}
+
+pub(super) fn open_to(
+    name: &str,
+    source: &str,
+    targets: &[&str],
+    policy: Policy<String>,
+) -> impl FnOnce(RequestId) -> Input + use<> {
+    let (name, source) = (name.to_string(), source.to_string());
+    let targets = targets.iter().map(ToString::to_string).collect();
+    move |request| Input::OpenStream { request, name, source, targets, policy }
+}
+
+/// The wish for a stream from a to b.
+pub(super) fn opening(name: &str) -> Body {
+    let targets = Vec::from(["b".to_string()]);
+    Body::Open { name: name.into(), source: "a".into(), targets, policy: Policy::All }
 }
 
 pub(super) fn close(name: &str) -> impl FnOnce(RequestId) -> Input + use<> {

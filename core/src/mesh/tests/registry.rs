@@ -1,6 +1,7 @@
 use alloc::boxed::Box;
 
 use super::*;
+use crate::ends::Ends;
 use crate::mesh::entry::Entry;
 use crate::mesh::state::{DECIDED_MAX, Effect};
 
@@ -22,7 +23,7 @@ fn a_stream_opens_once_and_is_found_again() {
     assert_eq!(opened(world.reply(1, again)), (instance, false));
     for host in 0..3 {
         assert_eq!(world.hosts[host].open.get(&instance).map(String::as_str), Some("words"));
-        assert_eq!(world.mesh(host).stream("words").unwrap().source, world.id(0));
+        assert_eq!(world.mesh(host).stream("words").unwrap().ends.source, world.id(0));
     }
     world.assert_equal();
     let closed = world.command(1, close("words"));
@@ -42,7 +43,7 @@ fn what_cannot_be_opened_is_refused_with_the_reason() {
         let request = world.command(1, open(name, source, target));
         world.reply(1, request).unwrap().unwrap_err()
     };
-    assert_eq!(refusal(&mut world, "s", "a", "a"), Refusal::SameNode);
+    assert_eq!(refusal(&mut world, "s", "a", "a"), Refusal::BadEnds(BadEnds::Twice));
     assert_eq!(refusal(&mut world, "s", "a", "nobody"), Refusal::UnknownNode("nobody".into()));
     let stranger = NodeId(5).to_string();
     assert_eq!(refusal(&mut world, "s", &stranger, "a"), Refusal::UnknownNode(stranger.clone()));
@@ -54,19 +55,48 @@ fn what_cannot_be_opened_is_refused_with_the_reason() {
     assert!(opened(world.reply(0, request)).1);
     let request = world.command(0, open("s", "a", "b"));
     assert!(opened(world.reply(0, request)).1);
-    let (source_node, target) = (world.id(0), world.id(1));
-    assert_eq!(
-        refusal(&mut world, "s", "b", "a"),
-        Refusal::OpenElsewhere { name: "s".into(), source_node, target }
-    );
+    let ends = Box::new(Ends::between(world.id(0), world.id(1)));
+    assert_eq!(refusal(&mut world, "s", "b", "a"), Refusal::OpenElsewhere { name: "s".into(), ends });
+}
+
+#[test]
+fn a_stream_goes_to_several_targets_under_a_policy_and_is_the_same_however_that_is_said() {
+    let mut world = World::grown(&["a", "b", "c", "d"]);
+    let named = |names: &[&str]| Policy::Named(names.iter().map(ToString::to_string).collect());
+    let mut ask = |targets: &[&str], policy: Policy<String>| {
+        let request = world.command(1, open_to("fan", "a", targets, policy));
+        world.reply(1, request).unwrap()
+    };
+    for (targets, policy, bad) in [
+        (&[][..], Policy::All, BadEnds::NoTarget),
+        (&["b", "c", "b"], Policy::All, BadEnds::Twice),
+        (&["b", "c"], Policy::Count(3), BadEnds::Policy),
+        (&["b", "c"], named(&["d"]), BadEnds::Policy),
+    ] {
+        assert_eq!(ask(targets, policy), Err(Refusal::BadEnds(bad)));
+    }
+    let targets: Vec<String> = (0..64).map(|at| alloc::format!("n{at}")).collect();
+    let many: Vec<&str> = targets.iter().map(String::as_str).collect();
+    assert_eq!(ask(&many, Policy::All), Err(Refusal::BadEnds(BadEnds::TooMany)));
+    let (instance, created) = opened(Some(ask(&["b", "c", "d"], Policy::Count(2))));
+    assert!(created);
+    assert_eq!(opened(Some(ask(&["d", "b", "c"], Policy::Count(2)))), (instance, false));
+    let other = [(&["b", "c"][..], Policy::Count(2)), (&["b", "c", "d"], Policy::Count(1))];
+    for (targets, policy) in other.into_iter().chain([(&["b", "c", "d"][..], named(&["b", "c"]))]) {
+        assert!(matches!(ask(targets, policy), Err(Refusal::OpenElsewhere { .. })));
+    }
+    let stream = world.mesh(3).stream("fan").unwrap().clone();
+    assert_eq!(stream.ends.targets, [1, 2, 3].map(|at| world.id(at)));
+    let state = &world.mesh(3).state;
+    assert_eq!(State::decode(&state.encode()).as_ref(), Ok(state));
 }
 
 #[test]
 fn every_refusal_is_decided_by_the_log_and_told_in_words() {
     let mut world = World::grown(&["a", "b", "c"]);
     world.command(0, open("s", "a", "b"));
-    let (source_node, target) = (world.id(0), world.id(1));
-    let elsewhere = Refusal::OpenElsewhere { name: "s".into(), source_node, target };
+    let ends = Box::new(Ends::between(world.id(0), world.id(1)));
+    let elsewhere = Refusal::OpenElsewhere { name: "s".into(), ends };
     for host in 0..3 {
         let mut refusal = |input: Box<dyn FnOnce(RequestId) -> Input>| {
             let entries = world.log.len();
@@ -75,7 +105,7 @@ fn every_refusal_is_decided_by_the_log_and_told_in_words() {
             world.reply(host, request).unwrap().unwrap_err()
         };
         assert_eq!(refusal(Box::new(open("t", "a", "nobody"))), Refusal::UnknownNode("nobody".into()));
-        assert_eq!(refusal(Box::new(open("t", "a", "a"))), Refusal::SameNode);
+        assert_eq!(refusal(Box::new(open("t", "a", "a"))), Refusal::BadEnds(BadEnds::Twice));
         assert_eq!(refusal(Box::new(open("s", "b", "a"))), elsewhere);
         assert_eq!(refusal(Box::new(close("t"))), Refusal::UnknownStream("t".into()));
     }
@@ -225,7 +255,7 @@ fn a_request_too_old_to_be_remembered_is_not_done() {
     }
     state.check();
     assert!(state.floor > first);
-    let old = entry(1 << 70, first, Body::Open { name: "x".into(), source: "a".into(), target: "b".into() });
+    let old = entry(1 << 70, first, opening("x"));
     let outcome = state.apply(state.applied.next(), Some(&old)).unwrap();
     assert_eq!((outcome.result, outcome.fresh), (Err(Refusal::Busy), false));
     let new = Entry { seen: state.applied, ..old };

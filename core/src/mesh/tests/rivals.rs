@@ -63,14 +63,10 @@ fn comes_back(world: &mut World, host: usize) {
     world.pump();
 }
 
-fn opens(name: &str) -> Body {
-    Body::Open { name: name.into(), source: "a".into(), target: "b".into() }
-}
-
 #[test]
 fn what_the_lost_hold_and_have_not_applied_may_be_decided_and_is_not_given_up() {
     let mut world = recovered();
-    world.holds(0, opens("elsewhere"));
+    world.holds(0, opening("elsewhere"));
     comes_back(&mut world, 0);
     assert!(rival(&world, 0).contains("1 stand in the log"), "{}", rival(&world, 0));
     assert_eq!(world.hosts[0].parted, 0);
@@ -83,7 +79,7 @@ fn what_the_lost_hold_and_have_not_applied_may_be_decided_and_is_not_given_up() 
     world.holds(1, Body::Update { node, addresses, api: None, region: None });
     comes_back(&mut world, 1);
     assert_eq!(world.hosts[1].parted, 1);
-    world.holds(2, opens("everywhere"));
+    world.holds(2, opening("everywhere"));
     world.hosts[2].parts_at = world.hosts[2].held.first().map(|held| held.index);
     comes_back(&mut world, 2);
     assert_eq!(world.hosts[2].parted, 1);

@@ -42,7 +42,7 @@ impl Late {
 
     fn open(&mut self, number: usize) -> Result<(), Refusal> {
         let name = alloc::format!("{number:0>128}");
-        self.give(Body::Open { name, source: "a".into(), target: "b".into() })
+        self.give(opening(&name))
     }
 
     fn update(&mut self, addresses: &[&str]) -> Result<(), Refusal> {

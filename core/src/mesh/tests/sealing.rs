@@ -266,9 +266,12 @@ fn who_goes_on_may_lose_its_quorum_again() {
     let planted = Planted::none();
     let learner = seal_without(Some(&seal), &now, &NODES[3..4], "it", planted);
     assert_eq!(learner, Err(SealRefusal::Quorum("it".into())));
+    seal.sequence = Some(Sequence(7));
     let again = seal_without(Some(&seal), &now, &[founder], "it", planted).unwrap().unwrap();
     assert_eq!((again.authority, again.founder), (AuthorityEpoch(2), None));
     assert!(again.ends.is_empty() && again.lost == NODES[..3]);
+    assert_eq!(again.former, [(AuthorityEpoch(1), Sequence(7))], "a position of before is held against that");
+    assert_eq!(super::super::sealing::seal_in(super::super::sealing::seal_out(&again)), Ok(again));
 }
 
 #[cfg(feature = "planted")]
@@ -296,7 +299,7 @@ mod planted {
             world.hosts[2].stream_end = None;
             world.seal(1, &["a"]).unwrap();
             let stream = world.mesh(1).stream("words").cloned().unwrap();
-            let (end, origin) = (end((9, 9), (9, 9), &[]), stream.source);
+            let (end, origin) = (end((9, 9), (9, 9), &[]), stream.ends.source);
             let report = crate::mesh::ReportEnd {
                 name: "words".into(),
                 instance: stream.instance,
@@ -333,6 +336,19 @@ mod planted {
         world.seal(1, &["a"]).unwrap();
         let (_, state) = world.hosts[2].disk.get(&(2, 0, 0))?;
         State::decode(state).unwrap().streams.get("words")?.sealed().map(|sealed| sealed.authority)
+    }
+
+    #[test]
+    fn a_second_seal_that_forgets_the_first_makes_a_difference() {
+        let mut seal = lost(None, &NODES[..2]).unwrap().unwrap();
+        for node in &NODES[2..] {
+            reported(&mut seal, *node, end((2, 4), (2, 4), &[]));
+        }
+        let founder = seal.founder.unwrap();
+        let now = StreamGroup { voters: [founder].into(), learners: NODES[3..].into() };
+        let planted = Planted::only(Bug::FormerEndForgotten);
+        let again = seal_without(Some(&seal), &now, &[founder], "it", planted).unwrap().unwrap();
+        assert!(again.former.is_empty());
     }
 
     #[test]

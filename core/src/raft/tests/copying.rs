@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::harness::{Cluster, GROUP, member};
 use crate::id::{LogIndex, Term};
+use crate::planted::Planted;
 use crate::raft::{Append, Body, Config, Entry, EntryKind, Input, Place, RoleName};
 use crate::time::Span;
 
@@ -261,4 +262,89 @@ fn the_rest_of_a_copy_that_waited_for_bytes_is_asked_for_when_they_come() {
     assert_eq!(questions(&mut cluster), [member(1).node]);
     cluster.tell(0, Input::AskAgain { group: GROUP });
     assert_eq!(questions(&mut cluster), [], "it is asked once");
+}
+
+/// A log is not cut within a run that is only stored. What the owner of a stream let go of in there names bytes that nobody has any more: a copy
+/// that brought it would wait for them for ever (rule B1).
+#[test]
+fn what_the_owner_of_a_stream_let_go_of_is_not_copied_though_the_log_goes_further_back() {
+    let config = Config { of_streams: true, ..Config::default() };
+    let mut cluster = Cluster::with_config(31, GROUP, (2, 1, 1), Planted::none(), config);
+    cluster.keep_logs_within(20_000);
+    let text = "x".repeat(436);
+    let propose = |cluster: &mut Cluster, count: usize| {
+        for _ in 0..count {
+            cluster.propose(0, &text);
+            cluster.settle(Span::millis(10));
+        }
+    };
+    propose(&mut cluster, 20);
+    // The learner is given a long run at once, and the voter's disk will be one of meanwhile.
+    cluster.cut.insert((0, 1));
+    propose(&mut cluster, 10);
+    let (image, kept) = (cluster.replicas[0].disk.clone(), cluster.replicas[0].applied.clone());
+    let place = kept.last().expect("applied").index;
+    propose(&mut cluster, 10);
+    cluster.cut.clear();
+    cluster.settle(Span::secs(1));
+    propose(&mut cluster, 60);
+    cluster.settle(Span::secs(1));
+    let gone = LogIndex(place.0 + 5);
+    cluster.tell(1, Input::Compact { group: GROUP, upto: gone });
+    let first = cluster.replicas[1].groups.status(GROUP).expect("there").first;
+    assert!(first <= place, "the log begins at {first}, and a copy from {place} on is to be had");
+    cluster.replicas[0].kept = kept;
+    cluster.take_back(0, image);
+    let mut oldest = LogIndex(u64::MAX);
+    for _ in 0..300 {
+        cluster.settle_and_watch(&mut |message| match &message.body {
+            Body::Append(append) if append.copy => {
+                let first = append.entries.first().map_or(oldest, |entry| entry.index);
+                oldest = oldest.min(first);
+            }
+            _ => {}
+        });
+    }
+    assert!(oldest > gone, "entry {oldest} is copied, and the owner let go of what is named up to {gone}");
+    cluster.goes_on(1);
+}
+
+/// The same, of what a leader sends a member that lags.
+#[test]
+fn what_the_owner_of_a_stream_let_go_of_is_not_sent_though_the_log_goes_further_back() {
+    let config = Config { of_streams: true, ..Config::default() };
+    let mut cluster = Cluster::with_config(32, GROUP, (3, 3, 0), Planted::none(), config);
+    cluster.keep_logs_within(20_000);
+    cluster.settle(Span::secs(2));
+    let first = cluster.leader().expect("a leader");
+    let (leader, away) = ((first + 1) % 3, (first + 2) % 3);
+    let text = "x".repeat(436);
+    let begin = cluster.replicas[away].applied.last().expect("applied").index;
+    cluster.crash(away);
+    // Who will lead is given long runs.
+    for _ in 0..8 {
+        cluster.cut.insert((first, leader));
+        (0..10).for_each(|_| cluster.propose(first, &text));
+        cluster.settle(Span::millis(20));
+        cluster.cut.clear();
+        cluster.settle(Span::millis(500));
+    }
+    cluster.tell(first, Input::Transfer { group: GROUP, to: member(leader).node, context: 1 });
+    cluster.settle(Span::secs(1));
+    assert_eq!(cluster.leader(), Some(leader));
+    let gone = LogIndex(begin.0 + 5);
+    cluster.tell(leader, Input::Compact { group: GROUP, upto: gone });
+    let first = cluster.replicas[leader].groups.status(GROUP).expect("there").first;
+    assert!(first <= begin.next(), "the log begins at {first}, and {begin} is what is known to be there");
+    cluster.restart(away);
+    let mut oldest = LogIndex(u64::MAX);
+    for _ in 0..200 {
+        cluster.settle_and_watch(&mut |message| {
+            if let Body::Append(append) = &message.body {
+                oldest = oldest.min(append.entries.first().map_or(oldest, |entry| entry.index));
+            }
+        });
+    }
+    assert!(oldest > gone, "entry {oldest} is sent, and the owner let go of what is named up to {gone}");
+    cluster.goes_on(3);
 }

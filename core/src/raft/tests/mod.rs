@@ -18,6 +18,7 @@ mod rejoin;
 mod relay;
 mod relay_logs;
 mod relay_terms;
+mod resign;
 mod restart;
 mod rolled_back;
 mod room;
@@ -29,6 +30,7 @@ mod snapshots;
 mod states;
 mod steady;
 mod storage;
+mod streams;
 mod transfer;
 mod unknown;
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::super::Receipt;
 use super::super::common::{Common, Work};
-use super::super::entry::{Batch, Identity, MESSAGE_OVERHEAD, QUEUED_OVERHEAD, Span};
+use super::super::entry::{Batch, ENTRY_OVERHEAD, Identity, MESSAGE_OVERHEAD, QUEUED_OVERHEAD, Span};
 use super::super::member::Stream;
 use super::{Item, Waiter};
 use crate::digest::Digest;
@@ -119,12 +119,36 @@ impl Stream {
             sometimes!(NoRoomRefused);
             return Some(Refusal::NoSpace { free: common.free });
         }
-        let full = self.store.bytes() + self.source.unformed + more > common.config.outbox_bytes;
+        let full = self.kept_bytes(common) + self.source.unformed + more > common.config.outbox_bytes;
         full.then(|| Refusal::Backpressure {
-            behind: self.other.to_string(),
-            processed: self.source.heard.max(self.head.completed),
+            behind: self.behind(),
+            processed: self.processed_by_all(),
             accepted: self.source.accepted,
         })
+    }
+
+    /// What is kept until it is released: batches, and what the log holds besides. Where a target is behind the policy that is what the others complete,
+    /// message by message perhaps, and at every member.
+    pub(in crate::stream) fn kept_bytes(&self, common: &Common) -> u64 {
+        let slow = self.head.released < self.head.completed;
+        let entries = self.head.applied.0 - self.floor.applied.0;
+        let besides = entries.saturating_sub(self.store.taken.len() as u64);
+        let counted = slow && !common.planted.has(Bug::CompletionsUncounted);
+        self.store.bytes() + if counted { besides * ENTRY_OVERHEAD } else { 0 }
+    }
+
+    /// What every target is known to have processed.
+    pub(in crate::stream) fn processed_by_all(&self) -> Sequence {
+        let processed = self.ends.released(|place| self.heard.get(place), |node| self.is_lost(node));
+        processed.max(self.head.released)
+    }
+
+    /// The targets behind which no other is.
+    fn behind(&self) -> String {
+        let least = self.processed_by_all();
+        let targets = self.ends.targets.iter().enumerate();
+        let behind = targets.filter(|(place, node)| self.heard.get(*place) <= least && !self.is_lost(**node));
+        behind.map(|(_, node)| node.to_string()).collect::<Vec<_>>().join(", ")
     }
 
     pub(in crate::stream) fn publish(&mut self, common: &mut Common, now: Now, wish: Wish) {
@@ -383,21 +407,21 @@ impl Stream {
             released.push((next, upto));
         }
         for (first, last) in released {
-            self.tell(common, &mut Waiter { first, last, ..*waiter }, Waited::Completed, None);
+            self.tell(common, &mut Waiter { first, last, ..*waiter }, |_| true, None);
         }
     }
 
-    /// Tells a publisher of each level up to `reached` that it waits for and was not told of.
+    /// Tells a publisher of each level that is `reached`, that it waits for and was not told of.
     pub(in crate::stream) fn tell(
         &self,
         common: &mut Common,
         waiter: &mut Waiter,
-        reached: Waited,
+        reached: impl Fn(Waited) -> bool,
         sequences: Option<(Sequence, Sequence)>,
     ) {
         let (first, last) = sequences.unwrap_or_default();
         for level in [Waited::Accepted, Waited::Replicated, Waited::Completed] {
-            if level > reached || level > waiter.wait || waiter.told >= Some(level) {
+            if !reached(level) || level > waiter.wait || waiter.told >= Some(level) {
                 continue;
             }
             waiter.told = Some(level);

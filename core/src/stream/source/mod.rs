@@ -1,4 +1,4 @@
-//! The source's side: accept, number, propose, send, complete.
+//! The source's side: accept, number, propose or offer, send.
 
 mod accept;
 mod closing;
@@ -15,10 +15,11 @@ use bytes::Bytes;
 
 use super::entry::{MESSAGE_OVERHEAD, QUEUED_OVERHEAD};
 use super::writers::Writers;
-use crate::id::{LogIndex, RequestId, Sequence, WriterId};
+use crate::id::{RequestId, Sequence, WriterId};
 use crate::node::command::Waited;
 
 pub(super) use accept::Wish;
+pub(super) use send::Sender;
 pub(super) use waiting::Asker;
 
 /// A publisher that waits for part of a batch.
@@ -77,26 +78,25 @@ pub(super) struct Source {
     numbered: Sequence,
     /// Durable here.
     pub(super) accepted: Sequence,
-    /// Committed, and durable at the target.
+    /// Committed, and durable at most members; a leader that is not the source counts it, too.
     pub(super) replicated: Sequence,
+    /// What of that another leader told.
+    pub(super) told_replicated: Sequence,
     /// The session of this start is the current one.
     pub(super) current: bool,
     session_proposed: bool,
+    /// Where the log stood when it was last found that whoever leads owed an answer.
+    restated: Option<Sequence>,
     /// How many at the front of the outbox are proposed.
     proposed: usize,
-    /// The completion under way.
-    pub(super) completing: Option<Sequence>,
     /// `completed` as publishers were told.
     told_completed: Sequence,
-    /// The highest processed mark heard (rule C4).
-    pub(super) heard: Sequence,
-    /// The target's log is durable up to here.
-    matched: LogIndex,
+    /// `released` as it was when it was counted last.
+    told_released: Sequence,
     /// Writers to be closed, who asked, and whether it is proposed.
     closing: BTreeMap<WriterId, (Vec<RequestId>, bool)>,
     /// The records that say so after a restart, until the state does.
     closing_records: BTreeMap<u64, WriterId>,
     /// The last slot of such a record.
     closing_slot: u64,
-    sender: send::Sender,
 }

@@ -7,7 +7,7 @@ use super::super::entry::Batch;
 use super::super::member::{Part, Stream};
 use super::super::store::Kept;
 use super::Waiter;
-use crate::id::{LogIndex, Sequence};
+use crate::id::Sequence;
 use crate::node::command::{Refusal, Waited};
 use crate::planted::Bug;
 use crate::rare;
@@ -33,12 +33,12 @@ impl Stream {
         for mut waiter in waiters {
             let from = Sequence(first.0 + waiter.at);
             let upto = Sequence(from.0 + waiter.last - waiter.first);
-            let reached = if taken && upto <= self.head.completed {
-                Waited::Completed
-            } else if replicated {
-                Waited::Replicated
-            } else {
-                Waited::Accepted
+            // A policy may be met by fewer than most members.
+            let completed = taken && upto <= self.head.completed;
+            let reached = |level| match level {
+                Waited::Accepted => true,
+                Waited::Replicated => replicated,
+                Waited::Completed => completed,
             };
             self.tell(common, &mut waiter, reached, Some((from, upto)));
             if waiter.told == Some(waiter.wait) {
@@ -52,54 +52,31 @@ impl Stream {
         }
     }
 
-    /// Raises `replicated` to what the target's log holds durably and tells who waits for that.
-    pub(in crate::stream) fn fire_replicated(&mut self, common: &mut Common) {
-        loop {
-            let next = self.source.replicated.max(self.floor.taken).next();
-            let Some(slot) = self.store.holding(next) else { return };
-            let Some(kept) = self.store.get(slot) else { return };
-            if kept.taken.is_none_or(|index| index > self.source.matched)
-                && !common.planted.strikes(Bug::ReplicatedByOne, || kept.taken.is_some())
-            {
-                return;
-            }
-            self.source.replicated = kept.last();
-            self.report(common, slot);
-        }
-    }
-
-    /// The target's log is durable up to `index`, in its present start.
-    pub(super) fn peer_holds(&mut self, index: LogIndex) {
-        if index >= self.floor.applied {
-            self.peer.holds = self.peer.holds.max(self.floor.taken);
-        }
-        loop {
-            let next = self.store.holding(self.peer.holds.next()).and_then(|slot| self.store.get(slot));
-            let Some(kept) = next.filter(|kept| kept.taken.is_some_and(|taken| taken <= index)) else {
-                return;
-            };
-            self.peer.holds = kept.last();
-        }
-    }
-
-    /// `completed` rose from `before`: tells who waits for that, and counts what is released.
-    pub(in crate::stream) fn fire_completed(&mut self, common: &mut Common, before: Sequence) {
-        let completed = self.head.completed;
-        self.source.replicated = self.source.replicated.max(completed);
-        let mut freed = 0;
+    /// `completed` rose from `before`, or `released` from `kept`: tells who waits for the one, and counts the other.
+    pub(in crate::stream) fn fire_completed(
+        &mut self,
+        common: &mut Common,
+        before: Sequence,
+        kept: Sequence,
+    ) {
+        let (completed, released) = (self.head.completed, self.head.released);
+        let next = before.min(self.source.replicated).next();
+        // All targets hold what they all processed; what the policy calls completed perhaps one of them does.
+        let by_policy = common.planted.strikes(Bug::ReplicatedByPolicy, || completed > released);
+        self.source.replicated = self.source.replicated.max(if by_policy { completed } else { released });
         let mut slots = Vec::new();
-        let from = self.store.holding(before.next()).and_then(|slot| self.store.get(slot));
-        let from = from.map_or(before.next(), |kept| kept.first);
+        let from = self.store.holding(next).and_then(|slot| self.store.get(slot));
+        let from = from.map_or(next, |kept| kept.first);
         for (_, &slot) in self.store.taken.range(from..=completed.max(from)) {
             slots.push(slot);
-            if let Some(kept) = self.store.get(slot).filter(|kept| kept.last() <= completed) {
-                freed += kept.batch.bytes();
-            }
         }
         for slot in slots {
             self.report(common, slot);
         }
-        self.freed(freed);
+        let gone = self.store.taken.range(kept.next()..=self.head.released.max(kept.next()));
+        let gone = gone.filter_map(|(_, &slot)| self.store.get(slot));
+        let gone = gone.filter(|batch| batch.last() <= self.head.released);
+        self.freed(gone.map(|batch| batch.batch.bytes()).sum());
     }
 
     /// A batch is gone whose release this member did not live through: it ended well.
@@ -108,7 +85,7 @@ impl Stream {
             rare!(ReleasedUnseen);
             let from = Sequence(kept.first.0 + waiter.at);
             let upto = Sequence(from.0 + waiter.last - waiter.first);
-            self.tell(common, &mut waiter, Waited::Completed, Some((from, upto)));
+            self.tell(common, &mut waiter, |_| true, Some((from, upto)));
             self.waited(common, &waiter);
         }
     }

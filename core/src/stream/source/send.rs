@@ -1,20 +1,23 @@
-//! Bytes to the target: in order, durable, under a current session, within its credit (rules A3, B3).
+//! Bytes to each target: in order, durable, under a current session, within its credit (rules A3, B3).
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
+use super::super::Output;
 use super::super::common::Common;
 use super::super::entry::held_weight;
 use super::super::member::{Part, Stream};
 use super::super::message::{Body, Data, Standing};
-use crate::id::Sequence;
+use super::super::peer::Peer;
+use crate::id::{NodeId, Sequence};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
 use crate::time::{Instant, Now, Span};
 
-/// How far sending has come.
+/// How far sending to a target has come.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sender {
+pub(in crate::stream) struct Sender {
     /// The last message sent.
     sent: Sequence,
     /// The last message that the target has.
@@ -64,39 +67,61 @@ impl Stream {
         outbox.get(place).copied()
     }
 
-    /// A new session, or a new start of the target: it says anew where it stands before anything is sent.
-    pub(in crate::stream) fn restart_sender(&mut self, common: &mut Common, now: Now) {
-        self.source.sender = Sender::default();
-        self.source.sender.rewind(self.floor.taken);
-        self.source.sender.asked = true;
-        self.tell_standing(common, true, 0);
+    /// A new session: every target says anew where it stands before anything is sent to it.
+    pub(super) fn restart_senders(&mut self, common: &mut Common, now: Now) {
+        let nodes: Vec<NodeId> = self.peers.iter().map(|peer| peer.node).collect();
+        for node in nodes {
+            self.begin_sender(common, node);
+        }
         self.pump_source(common, now);
     }
 
-    /// The target told where it stands.
-    pub(super) fn credit(&mut self, standing: &Standing) {
-        let sender = &mut self.source.sender;
+    /// A new start of a target: it says anew where it stands.
+    pub(in crate::stream) fn restart_sender(&mut self, common: &mut Common, now: Now, node: NodeId) {
+        self.begin_sender(common, node);
+        self.pump_source(common, now);
+    }
+
+    fn begin_sender(&mut self, common: &mut Common, node: NodeId) {
+        let floor = self.floor.taken;
+        let Some(peer) = self.peer_mut(node) else { return };
+        peer.sender = Sender::default();
+        peer.sender.rewind(floor);
+        peer.sender.asked = true;
+        self.tell_standing(common, node, true, 0);
+    }
+
+    /// A target told where it stands, if it said so to this start.
+    pub(super) fn credit(&mut self, node: NodeId, standing: &Standing) {
+        let (session, floor) = (self.head.session, self.floor.taken);
+        let Some(peer) = self.peer_mut(node).filter(|peer| peer.knows_us) else { return };
+        let sender = &mut peer.sender;
         sender.asked = false;
         sender.room = standing.room;
-        let have = if standing.epoch == self.head.session { standing.have } else { standing.taken };
+        let have = if standing.epoch == session { standing.have } else { standing.taken };
         if !sender.known {
             sender.known = true;
-            sender.rewind(have.max(self.floor.taken));
+            sender.rewind(have.max(floor));
         } else {
             sender.acknowledge(have.min(sender.sent));
         }
     }
 
     /// Sends what may be sent.
-    pub(super) fn pump_sender(&mut self, common: &mut Common, _now: Now) {
-        if !self.source.current || !self.source.sender.known {
-            return;
+    pub(super) fn pump_senders(&mut self, common: &mut Common) {
+        if self.source.current {
+            (0..self.peers.len()).for_each(|place| self.pump_sender(common, place));
         }
+    }
+
+    fn pump_sender(&mut self, common: &mut Common, place: usize) {
+        let floor = self.floor.taken;
+        let Some(peer) = self.peers.get_mut(place).filter(|peer| peer.sender.known) else { return };
         // In its present start: what it held before its disk was rolled back is sent again.
-        let held = self.peer.holds.max(self.floor.taken);
-        self.source.sender.acknowledge(held);
+        peer.sender.acknowledge(peer.holds.max(floor));
+        let node = peer.node;
         loop {
-            let next = self.source.sender.sent.next();
+            let next = self.peers[place].sender.sent.next();
             let Some(slot) = self.slot_at(next) else { return };
             let Some(kept) = self.store.get(slot) else { return };
             // S5: what was taken here is durable, for apply waits for that.
@@ -104,7 +129,7 @@ impl Stream {
                 return;
             }
             let (last, bytes) = (kept.last(), held_weight(kept.batch.bytes()));
-            let sender = &self.source.sender;
+            let sender = &self.peers[place].sender;
             let under_way = sender.flight_bytes + bytes;
             let fits = under_way <= common.config.flight_bytes || sender.flight.is_empty();
             sometimes!(CreditUsedUp, under_way > sender.room);
@@ -120,16 +145,16 @@ impl Stream {
                 }
                 return;
             }
-            self.send_data(common, slot);
-            let sender = &mut self.source.sender;
+            self.send_data(common, node, slot);
+            let sender = &mut self.peers[place].sender;
             sender.sent = last;
             sender.flight.push_back((last, bytes));
             sender.flight_bytes += bytes;
         }
     }
 
-    /// Sends the bytes of a batch, which are at hand.
-    pub(in crate::stream) fn send_data(&mut self, common: &mut Common, slot: u64) {
+    /// Sends the bytes of a batch, which are at hand, to another member.
+    pub(in crate::stream) fn send_data(&self, common: &mut Common, to: NodeId, slot: u64) {
         let (Some(kept), Some(payload)) = (self.store.get(slot), common.cache.get(self.instance, slot))
         else {
             return;
@@ -147,31 +172,64 @@ impl Stream {
             identity: kept.batch.identity,
             bytes: payload.clone(),
         };
-        common.say(self.other, self.instance, Body::Data(data));
+        common.say(to, self.instance, Body::Data(data));
     }
 
-    /// Whether the target owes an answer.
-    fn unanswered(&self) -> bool {
-        let sender = &self.source.sender;
-        if !self.source.current {
+    /// Whether a target owes an answer. Of several, one that is silent is asked when it is heard again; and one at which the stream stopped, after its next
+    /// start.
+    fn unanswered(&self, peer: &Peer) -> bool {
+        let sender = &peer.sender;
+        let away = peer.stopped() || peer.silent && self.peers.len() > 1;
+        if !self.source.current || self.is_lost(peer.node) || away {
             return false;
         }
         !sender.known || sender.asked || sender.acked < self.source.accepted.max(self.head.taken)
     }
 
+    /// Whether whoever leads owes an answer to an offer.
+    fn owes_leader(&self) -> bool {
+        !self.source.current || !self.source.closing.is_empty() || !self.store.outbox.is_empty()
+    }
+
     /// Whether the source waits for anything that must be said again if nothing comes.
     pub(in crate::stream) fn source_outstanding(&self) -> bool {
+        if self.peers.iter().any(|peer| self.unanswered(peer)) {
+            return true;
+        }
+        if self.led_by().is_some() {
+            return self.owes_leader() || self.unreplicated();
+        }
         let owed = !self.source.closing.is_empty() || self.source.proposed < self.store.outbox.len();
         let session = self.leading && !self.source.session_proposed && !self.source.current;
-        let completion =
-            self.source.completing.is_none() && self.source.heard.min(self.head.taken) > self.head.completed;
-        self.unanswered() || session || (self.leading && self.source.current && (owed || completion))
+        session || (self.leading && self.source.current && (owed || self.owes_completion()))
     }
 
     /// Nothing came for a while: ask, and send again what made no progress.
     pub(in crate::stream) fn restate_source(&mut self, common: &mut Common, now: Now) {
-        if self.unanswered() {
-            let sender = &mut self.source.sender;
+        if self.led_by().is_some() && self.owes_leader() {
+            let before = self.source.restated.replace(self.head.taken);
+            if before == Some(self.head.taken) {
+                // Rule E3: no answer is a reason to doubt who leads.
+                sometimes!(OfferedAnew);
+                common.emit(Output::Unanswered { instance: self.instance });
+                self.propose_again();
+            }
+        }
+        for place in 0..self.peers.len() {
+            self.restate_to(common, now, place);
+        }
+        let unsure = self.unreplicated() && !common.planted.has(Bug::ReplicatedToldOnce);
+        if let Some(leader) = self.led_by().filter(|_| unsure) {
+            rare!(ReplicatedAskedFor);
+            self.tell_standing(common, leader, true, 0);
+        }
+        self.pump_source(common, now);
+    }
+
+    fn restate_to(&mut self, common: &mut Common, now: Now, place: usize) {
+        if self.unanswered(&self.peers[place]) {
+            let peer = &mut self.peers[place];
+            let (node, sender) = (peer.node, &mut peer.sender);
             let stuck = sender.known && sender.acked == sender.seen && !sender.flight.is_empty();
             if !stuck {
                 sender.pause = Span::default();
@@ -185,8 +243,7 @@ impl Stream {
             }
             sender.seen = sender.acked;
             sender.asked = true;
-            self.tell_standing(common, true, 0);
+            self.tell_standing(common, node, true, 0);
         }
-        self.pump_source(common, now);
     }
 }

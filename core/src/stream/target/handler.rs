@@ -6,7 +6,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::super::common::Common;
-use super::super::entry::Entry;
 use super::super::entry::MESSAGE_OVERHEAD;
 use super::super::member::{Part, Stream};
 use super::super::message::{Body, Standing};
@@ -15,7 +14,7 @@ use super::super::store::{key, space};
 use super::super::wire::encode_mark;
 use super::super::{Output, Receipt};
 use super::{Attaching, Handler};
-use crate::id::{AttachToken, RequestId, Sequence};
+use crate::id::{AttachToken, NodeId, RequestId, Sequence};
 use crate::node::command::{Position, Refusal, Reply};
 use crate::node::output::{Delivered, Delivery};
 use crate::planted::Bug;
@@ -29,7 +28,8 @@ impl Stream {
     pub(in crate::stream) fn begin_target(&mut self, common: &mut Common, now: Now) {
         self.target.mark_durable = self.target.mark;
         self.target.patience_until = Some(now.monotonic + common.config.handshake_patience);
-        self.tell_standing(common, true, 0);
+        self.tell_own_mark(common);
+        self.ask_all(common);
         self.arm(common, now);
     }
 
@@ -113,11 +113,24 @@ impl Stream {
         self.pump_target(common, now);
     }
 
-    fn ask_attaching(&mut self, common: &mut Common, now: Now) {
+    /// A source that is left goes on under a later authority: what it sends now is of that, and the position of the handler that is here names the
+    /// one before (rule D4). It attaches again.
+    pub(in crate::stream) fn fence_former(&mut self, common: &mut Common) {
+        let goes_on = !self.sourceless() && self.target.handler.is_some();
+        if goes_on
+            && !common.planted.has(Bug::HandlerOutlivesAuthority)
+            && let Some(old) = self.target.handler.take()
+        {
+            rare!(HandlerOfFormerAuthority);
+            common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
+        }
+    }
+
+    pub(super) fn ask_attaching(&mut self, common: &mut Common, now: Now) {
         if let Some(attaching) = &mut self.target.attaching {
             // Any answer to a question asked from now on says where the log ended after this handler came.
             attaching.question = common.serial();
-            self.tell_standing(common, true, 0);
+            self.ask_all(common);
         }
         self.arm(common, now);
     }
@@ -174,12 +187,17 @@ impl Stream {
     fn move_mark(&mut self, common: &mut Common, upto: Sequence) {
         assert!(upto > self.target.mark, "S8: the mark of {} goes back to {upto}", self.instance);
         self.target.mark = upto;
-        let record = Record::state(key(self.instance, space::MARK, 0), encode_mark(upto));
+        // A mark may be known of here by the word of others, and be above what this log held then.
+        self.target.mark_taken = self.target.mark_taken.max(upto.min(self.head.taken));
+        let head = encode_mark(upto, self.target.mark_taken);
+        let record = Record::state(key(self.instance, space::MARK, 0), head);
         if !common.planted.has(Bug::MarkNotWritten) {
             common.emit(Output::Persist(record));
         }
         if common.planted.has(Bug::MarkToldBeforeDurable) {
-            common.say(self.other, self.instance, Body::Mark(upto));
+            for node in self.superiors() {
+                common.say(node, self.instance, Body::Mark(upto));
+            }
         }
         common.notify(Receipt::Mark { instance: self.instance, upto });
     }
@@ -210,27 +228,14 @@ impl Stream {
 
     pub(in crate::stream) fn mark_durable(&mut self, common: &mut Common, now: Now, upto: Sequence) {
         self.target.mark_durable = self.target.mark_durable.max(upto);
+        self.tell_own_mark(common);
         self.tell_mark(common);
         self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
         self.pump_target(common, now);
     }
 
-    fn tell_mark(&mut self, common: &mut Common) {
-        // S8: only what is durable is told.
-        let mark = self.target.mark_durable;
-        if mark > self.target.told_mark {
-            self.target.told_mark = mark;
-            if !self.alone() {
-                common.say(self.other, self.instance, Body::Mark(mark));
-            }
-        }
-    }
-
     /// What an applied entry means to the target.
-    pub(in crate::stream) fn target_applied(&mut self, effect: Effect, entry: Option<&Entry>) {
-        if let Some(Entry::Complete { .. }) = entry {
-            self.source.completing = None;
-        }
+    pub(in crate::stream) fn target_applied(&mut self, effect: Effect) {
         if let Effect::Session { .. } = effect {
             self.held.begin_session(self.head.session);
         }
@@ -252,11 +257,7 @@ impl Stream {
         self.drop_held();
         self.settle_attaching(common, now, None);
         while self.target.greeted && self.hand_over(common) {}
-        if self.alone() && self.leading {
-            // Nobody else would.
-            self.source.heard = self.target.mark_durable;
-            self.propose_completion(common);
-        }
+        self.pump_lead(common, now);
         self.say_progress(common);
         self.arm(common, now);
     }
@@ -319,21 +320,32 @@ impl Stream {
     }
 
     /// Ends an attachment that waits, once it is known where this handler goes on: the source said what it heard of the mark, and
-    /// the log reached the position or the source said that it never did.
+    /// the log reached the position or whoever leads said that it never did.
     pub(in crate::stream) fn settle_attaching(
         &mut self,
         common: &mut Common,
         now: Now,
-        source: Option<&Standing>,
+        leader: Option<&Standing>,
     ) {
         let Some(attaching) = self.target.attaching.as_ref().filter(|_| self.target.greeted) else { return };
         let from = attaching.presented.map_or(self.target.mark, |position| position.sequence);
-        let sealed = self.seal.as_ref().filter(|_| self.alone()).and_then(|seal| seal.sequence);
-        let answered = source.filter(|source| source.confirmed && source.answer >= attaching.question);
-        let end = answered.map(|source| source.taken).or(sealed).unwrap_or(Sequence(u64::MAX));
+        let sealed = self.seal.as_ref().filter(|_| self.sourceless()).and_then(|seal| seal.sequence);
+        let answered = leader.filter(|leader| leader.confirmed && leader.answer >= attaching.question);
+        // Whoever leads knows, past a seal too: what was given under an earlier authority is held against its end besides (rule D4).
+        let own = self.lead.is_some() && self.knows_end();
+        let own = own && !common.planted.strikes(Bug::FounderAsksTheSource, || self.seal.is_some());
+        let own = own.then_some(self.head.taken);
+        let end = answered.map(|leader| leader.taken).or(sealed).or(own).unwrap_or(Sequence(u64::MAX));
         let unknown = attaching.presented.is_some_and(|position| self.ahead_of_authority(position));
-        if unknown && answered.is_none() && !self.alone() {
+        if unknown && answered.is_none() && own.is_none() && !self.sourceless() {
             return rare!(AuthorityAwaited);
+        }
+        // Nobody can tell yet what of its authority there is: a leader that goes on may be past that already.
+        let unsettled = |position: Position| {
+            position.sequence > Sequence(0) && self.sealed_end(position).is_some_and(|end| end.is_none())
+        };
+        if attaching.presented.is_some_and(unsettled) && !common.planted.has(Bug::UnsettledPositionTaken) {
+            return rare!(SealAwaited);
         }
         let above = attaching.presented.is_some()
             && from > self.head.taken
@@ -364,16 +376,32 @@ impl Stream {
         }
     }
 
-    /// The source told where it stands.
-    pub(in crate::stream) fn source_stands(&mut self, common: &mut Common, now: Now, standing: &Standing) {
-        self.raise_mark(common, standing.mark);
+    /// Another member told where it stands.
+    pub(in crate::stream) fn member_stands(
+        &mut self,
+        common: &mut Common,
+        now: Now,
+        from: NodeId,
+        standing: &Standing,
+    ) {
+        if let Some(place) = self.ends.place(from) {
+            self.heard.raise(place, standing.mark);
+        }
+        // Marks are told to the source, and to whoever leads: nobody else has a word on what was processed here (rule C4), unless the source is lost, and
+        // this member may lead itself. It may be more than anybody else's log holds by now, for that one's disk may have been taken back, too.
+        let superior = from == self.ends.source || Some(from) == self.leader || self.sourceless();
+        if superior || common.planted.strikes(Bug::AnybodyRecallsMarks, || standing.heard > self.target.mark)
+        {
+            self.raise_mark(common, standing.heard);
+        }
         self.released_elsewhere(common, now, standing.floor);
-        if !self.target.greeted && self.peer.knows_us {
+        let knows_us = self.source_peer().is_some_and(|peer| peer.knows_us);
+        if !self.target.greeted && from == self.ends.source && knows_us {
             self.greet();
         }
         self.settle_attaching(common, now, Some(standing));
         if standing.ask != 0 {
-            self.tell_standing(common, false, standing.ask);
+            self.tell_standing(common, from, false, standing.ask);
         }
         self.pump_target(common, now);
     }
@@ -382,48 +410,6 @@ impl Stream {
     pub(in crate::stream) fn greet(&mut self) {
         self.target.greeted = true;
         self.target.patience_until = None;
-    }
-
-    /// Whether the target waits for anything that must be said again if nothing comes.
-    pub(in crate::stream) fn target_outstanding(&self) -> bool {
-        if self.alone() {
-            return self.target.mark_durable > self.head.completed;
-        }
-        self.target.mark_durable > self.head.completed
-            || self.target.attaching.is_some()
-            || !self.target.greeted
-            || self.target.unsaid
-            || !self.held.is_empty()
-    }
-
-    /// Nothing came for a while: says again what counts.
-    pub(in crate::stream) fn restate_target(&mut self, common: &mut Common, now: Now) {
-        if self.alone() {
-            return self.pump_target(common, now);
-        }
-        let uncompleted = self.target.mark_durable > self.head.completed;
-        if uncompleted {
-            self.target.told_mark = Sequence(0);
-            self.tell_mark(common);
-        }
-        // What completes the marks may stand in the log behind bytes for which there is no room, and a source that knows these bytes
-        // to be held here has nothing to ask: only its answer tells what is released (rule B3).
-        let ask = uncompleted || !self.target.greeted;
-        if self.target.attaching.is_some() {
-            self.ask_attaching(common, now);
-        } else if ask || self.target.unsaid || !self.held.is_empty() {
-            self.tell_standing(common, ask, 0);
-        }
-        self.pump_target(common, now);
-    }
-
-    /// The other end started anew: it forgot what it was told.
-    pub(in crate::stream) fn greet_again(&mut self, common: &mut Common, now: Now) {
-        self.target.told_mark = Sequence(0);
-        self.tell_mark(common);
-        self.ask_for_wanted(common, now, true);
-        self.tell_standing(common, true, 0);
-        self.ask_attaching(common, now);
     }
 
     pub(in crate::stream) fn refuse_handlers(&mut self, common: &mut Common, refusal: &Refusal) {

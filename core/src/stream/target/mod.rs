@@ -1,6 +1,7 @@
-//! The target's side: receive, deliver, mark.
+//! A target's side: receive, deliver, mark.
 
 mod handler;
+mod marks;
 mod receive;
 
 use alloc::collections::VecDeque;
@@ -51,6 +52,8 @@ pub(super) struct Target {
     pub(super) mark: Sequence,
     /// Processed, and that is on disk.
     pub(super) mark_durable: Sequence,
+    /// So much of the mark was taken here when it was written: a record says so of what is committed, though the log may not yet after a start.
+    pub(super) mark_taken: Sequence,
     /// The source has told what it heard of our mark (rule C4), or patience ended.
     pub(super) greeted: bool,
     /// When a start without word from the source goes on without.
@@ -59,8 +62,6 @@ pub(super) struct Target {
     pub(super) unsaid: bool,
     /// Bytes received since the source was told.
     received_since: u64,
-    /// The last mark told.
-    told_mark: Sequence,
 }
 
 impl Handler {

@@ -8,7 +8,7 @@ use super::super::entry::{Identity, held_weight};
 use super::super::member::{Part, Stream, Wanted};
 use super::super::message::{Body, Data, Standing};
 use crate::digest::Digest;
-use crate::id::{Sequence, SessionEpoch};
+use crate::id::{NodeId, Sequence, SessionEpoch};
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::rare;
@@ -23,8 +23,8 @@ pub(in crate::stream) struct Held {
     by_first: BTreeMap<Sequence, Identity>,
     /// Bytes held, what they cost beside themselves included.
     bytes: u64,
-    /// Being verified: bytes each, counted likewise.
-    verifying: BTreeMap<Identity, u64>,
+    /// Being verified: bytes each, counted likewise. By who sent them: what one calls by a name is no word on what another does.
+    verifying: BTreeMap<(Identity, NodeId), u64>,
     /// The session whose numbers these are.
     pub(in crate::stream) epoch: SessionEpoch,
 }
@@ -195,22 +195,33 @@ impl Stream {
         common.config.receive_bytes.min(space).saturating_sub(self.held.numbered())
     }
 
-    /// Bytes came.
-    pub(in crate::stream) fn receive(&mut self, common: &mut Common, data: Data) {
+    /// Bytes came. Who is not the source numbers nothing: what comes from there must have been asked for.
+    pub(in crate::stream) fn receive(&mut self, common: &mut Common, from: NodeId, data: Data) {
+        let boot = self.peer(from).and_then(|peer| peer.boot);
         let len = data.bytes.len() as u64;
-        let wanted = self.wanted.get(&data.identity).is_some_and(|wanted| wanted.bytes == len);
-        if self.stopped.is_some() || (self.part == Part::Source && !wanted) {
+        let source = from == self.ends.source;
+        let place = self.peers.iter().position(|peer| peer.node == from);
+        let bit = place.map_or(0, |place| 1 << place);
+        let asked = |wanted: &Wanted| {
+            source || wanted.of & bit != 0 || common.planted.strikes(Bug::BytesOfAnybody, || true)
+        };
+        let wanted =
+            self.wanted.get(&data.identity).is_some_and(|wanted| wanted.bytes == len && asked(wanted));
+        if self.stopped.is_some() || boot.is_some_and(|boot| boot != data.boot) || (!source && !wanted) {
             return;
         }
-        self.held.begin_session(data.epoch);
-        let known = self.held.verifying.contains_key(&data.identity)
+        sometimes!(BytesOfAnother, !source && self.part == Part::Target);
+        if source {
+            self.held.begin_session(data.epoch);
+        }
+        let known = self.held.verifying.contains_key(&(data.identity, from))
             || self.held.get(&data.identity).is_some()
             || (!wanted && self.store.slot_of(&data.identity).is_some());
         let stale = data.epoch < self.held.epoch || data.first.0 + data.count - 1 <= self.head.taken.0;
         sometimes!(BytesKnown, known);
         sometimes!(BytesTooLate, stale && !wanted);
         if known || (stale && !wanted) {
-            if !stale {
+            if !stale && source {
                 self.held.renumber(data.identity, data.first);
             }
             self.target.unsaid = true;
@@ -221,9 +232,9 @@ impl Stream {
             self.target.unsaid = true;
             return;
         }
-        self.held.verifying.insert(data.identity, len);
+        self.held.verifying.insert((data.identity, from), len);
         let job = Job::Digest(data.bytes.clone());
-        common.work(Work::Verify(self.instance, data), job);
+        common.work(Work::Verify(self.instance, data, from), job);
     }
 
     /// Lets go of what lies farther ahead, for bytes that are needed first.
@@ -246,8 +257,16 @@ impl Stream {
     }
 
     /// The digest of bytes that came is known.
-    pub(in crate::stream) fn verified(&mut self, common: &mut Common, now: Now, data: Data, digest: Digest) {
-        self.held.verifying.remove(&data.identity);
+    pub(in crate::stream) fn verified(
+        &mut self,
+        common: &mut Common,
+        now: Now,
+        data: Data,
+        from: NodeId,
+        digest: Digest,
+    ) {
+        self.held.verifying.remove(&(data.identity, from));
+        let source = from == self.ends.source;
         rare!(BytesNotWhatTheyAreCalled, digest != data.identity.digest);
         if self.stopped.is_some() || digest != data.identity.digest {
             return;
@@ -262,7 +281,8 @@ impl Stream {
         }
         self.target.received_since += held_weight(data.bytes.len() as u64);
         // Another session or another start of the source may have begun meanwhile.
-        let numbered = data.epoch >= self.held.epoch && self.peer.boot.is_none_or(|boot| boot == data.boot);
+        let boot = self.source_peer().and_then(|peer| peer.boot);
+        let numbered = source && data.epoch >= self.held.epoch && boot.is_none_or(|boot| boot == data.boot);
         if wanted || numbered {
             self.held.put(data, numbered);
         }
@@ -270,6 +290,8 @@ impl Stream {
             common.emit(Output::OfferAgain { instance: self.instance });
         }
         if self.part == Part::Target {
+            // An offer may wait for them.
+            self.pump_lead(common, now);
             self.say_progress(common);
             self.arm(common, now);
         }
@@ -278,7 +300,7 @@ impl Stream {
     /// Tells the source of progress or room, if it is worth a message.
     pub(in crate::stream) fn say_progress(&mut self, common: &mut Common) {
         if self.target.received_since >= common.config.flight_bytes / 4 {
-            self.tell_standing(common, false, 0);
+            self.tell_standing(common, self.ends.source, false, 0);
         }
     }
 
@@ -289,30 +311,42 @@ impl Stream {
         }
     }
 
-    /// Tells the other end where this one stands.
-    pub(in crate::stream) fn tell_standing(&mut self, common: &mut Common, ask: bool, answer: u64) {
+    /// Tells another member where this one stands.
+    pub(in crate::stream) fn tell_standing(
+        &mut self,
+        common: &mut Common,
+        to: NodeId,
+        ask: bool,
+        answer: u64,
+    ) {
         let serial = common.serial();
-        let target = self.part == Part::Target;
+        let (target, stopped) = (self.part == Part::Target, self.stopped.is_some());
+        let current = self.source.current || self.part == Part::Target && self.lead.is_some();
+        let heard = self.ends.place(to).map(|place| self.heard.get(place));
         let standing = Standing {
             boot: common.boot,
-            peer: self.peer.boot.unwrap_or_default(),
+            peer: self.peer(to).and_then(|peer| peer.boot).unwrap_or_default(),
             serial,
             epoch: if target { self.held.epoch.max(self.head.session) } else { self.head.session },
             have: if target { self.have() } else { self.head.taken },
-            room: if target { self.room(common) } else { 0 },
+            room: if target && !stopped { self.room(common) } else { 0 },
             taken: self.head.taken,
-            mark: if target { self.target.mark_durable } else { self.source.heard.max(self.head.completed) },
-            confirmed: !target && self.source.current,
+            mark: if target { self.target.mark_durable } else { Sequence(0) },
+            heard: heard.unwrap_or_default(),
+            confirmed: current && self.knows_end() && !stopped,
             ask: if ask { serial } else { 0 },
             answer,
             floor: self.floor.taken,
+            stopped,
+            authority: self.authority(),
+            replicated: self.lead.as_ref().map(|_| self.source.replicated).unwrap_or_default(),
         };
-        if target {
+        if target && to == self.ends.source {
             self.target.unsaid = false;
             self.target.received_since = 0;
         }
-        if !self.alone() {
-            common.say(self.other, self.instance, Body::Status(standing));
+        if !self.is_lost(to) {
+            common.say(to, self.instance, Body::Status(standing));
         }
     }
 }

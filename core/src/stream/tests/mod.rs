@@ -1,9 +1,15 @@
 //! A source and a target over a make-believe log, disk and network.
 
 mod closing;
+mod evidence;
+mod hostile;
 mod limits;
+mod members;
 mod promises;
 mod random;
+mod replicated;
 mod sealing;
+mod several;
+mod stopped;
 mod waiting;
 mod world;

@@ -22,6 +22,7 @@ fn sealed(end: Option<u64>, sequence: Option<u64>) -> Sealed {
         end: end.map(|index| (node(TARGET), place(index))),
         sequence: sequence.map(Sequence),
         heard: Sequence(0),
+        former: [].into(),
     }
 }
 
@@ -98,6 +99,28 @@ fn a_position_above_the_sealed_end_is_refused_once_that_is_known() {
     world.position = 8;
     let good = present(&mut world, 0, 8);
     assert_eq!(attached_at(&world, good), Some(Sequence(8)));
+}
+
+#[test]
+fn a_position_is_held_against_the_end_of_its_own_authority_after_a_second_seal() {
+    let mut world = bereaved();
+    let second = |sequence: Option<u64>| Sealed {
+        authority: AuthorityEpoch(2),
+        former: [(AuthorityEpoch(1), Sequence(6))].into(),
+        ..sealed(Some(1), sequence)
+    };
+    tell(&mut world, TARGET, second(None));
+    let end = Sequence(6);
+    let above = present(&mut world, 0, 7);
+    let position = Sequence(7);
+    assert_eq!(refusal(&world, above), Refusal::AboveSeal { position, end }, "of another life of the stream");
+    let waits = present(&mut world, 1, 7);
+    assert!(world.answers(waits).is_empty(), "where that authority ended is not known");
+    world.position = 7;
+    tell(&mut world, TARGET, second(Some(8)));
+    assert_eq!(attached_at(&world, waits), Some(Sequence(7)));
+    let above = present(&mut world, 0, 7);
+    assert_eq!(refusal(&world, above), Refusal::AboveSeal { position, end });
 }
 
 #[test]

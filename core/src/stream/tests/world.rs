@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::ends::Ends;
 use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance, WriterId, WriterSequence};
 use crate::level::Level;
 use crate::node::command::{Position, Refusal, Reply, Waited};
@@ -259,8 +260,8 @@ impl World {
         assert!(machine.log.base <= machine.applied, "what is cut from the log is in the state");
         streams.restored(now);
         machine.streams = Some(streams);
-        let (name, source, target) = (String::from(NAME), node(SOURCE), node(TARGET));
-        self.give(which, Input::Opened { name, instance: INSTANCE, source, target });
+        let (name, ends) = (String::from(NAME), Ends::between(node(SOURCE), node(TARGET)));
+        self.give(which, Input::Opened { name, instance: INSTANCE, ends });
         if self.machines[1 - which].streams.is_some() {
             self.give(1 - which, Input::PeerBoot { node: node(which), boot });
             let boot = self.machines[1 - which].boot;
@@ -404,6 +405,9 @@ impl World {
                 self.replies.push((request, reply));
             }
             Output::Event(event) => self.events.push(event),
+            Output::Resign { .. } => {}
+            // Of two members only one ever leads.
+            Output::Lead { .. } | Output::Unanswered { .. } => unreachable!(),
             Output::Settled { sequence, .. } => self.settled.push(sequence.0),
         }
     }

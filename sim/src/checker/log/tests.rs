@@ -322,3 +322,26 @@ fn a_vote_counts_whatever_the_voter_takes_itself_for() {
     logs.stands(0, 1, learner(Some(Member { node: NodeId(2), replica: ReplicaId(2) }))).unwrap();
     assert!(logs.excused(GROUP), "nobody had told it");
 }
+
+#[test]
+fn where_several_vote_whoever_led_is_told_by_one_of_any_majority_what_it_had() {
+    // Node 0 led term 1; the others hold so much of what it appended, and some of their disks were taken back, too.
+    let back = |held: &[u64], led: bool, taken_back: Option<usize>| {
+        let mut logs = Logs::default();
+        logs.several_vote(GROUP, (0..=held.len()).collect());
+        let role = if led { RoleName::Leader } else { RoleName::Follower };
+        logs.stands(0, 0, GroupPlace { role, ..ended(1, 4) }).unwrap();
+        for (node, &held) in (1..).zip(held) {
+            logs.stands(node, 0, ended(1 + node as u128, held)).unwrap();
+        }
+        logs.rolled_back(0);
+        taken_back.into_iter().for_each(|node| logs.rolled_back(node));
+        logs.stands(0, 1, ended(1, 2)).map(|()| logs.excused(GROUP)).map_err(|failure| failure.checker)
+    };
+    assert_eq!(back(&[3, 4], true, None), Err("X13".into()), "either of them knows");
+    assert_eq!(back(&[3, 2], true, None), Ok(true), "one knows, and the other may have been asked");
+    assert_eq!(back(&[3, 3], false, None), Ok(true), "another led, and it alone knows");
+    assert_eq!(back(&[3, 4], true, Some(2)), Ok(true), "one of them forgot it, too");
+    assert_eq!(back(&[3, 3, 3, 2], true, None), Err("X13".into()), "three of four know");
+    assert_eq!(back(&[3, 3, 2, 2], true, None), Ok(true));
+}

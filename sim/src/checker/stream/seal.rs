@@ -1,34 +1,43 @@
-//! What becomes of the ledger of a stream that was sealed without its source (X28).
+//! What becomes of the ledger of a stream that was sealed (X28).
 
 use wattle_core::node::command::{Receipt, Waited};
 
 use super::super::{Checked, ensure};
 use super::StreamLedger;
+use super::kept::most;
 
 impl StreamLedger {
-    /// The stream was sealed without its source at that message.
+    /// The stream is sealed without these nodes, and ends at that message if its source is among them and that is known. A source that is left keeps
+    /// what it accepted, and goes on with the same numbers: nothing is void then.
     ///
     /// # Errors
     /// X28.
-    pub fn sealed(&mut self, end: u64) -> Checked {
+    pub fn sealed(&mut self, lost: impl Iterator<Item = usize>, end: Option<u64>) -> Checked {
+        self.without(lost);
+        let Some(end) = end else { return Ok(()) };
+        if !self.is_sourceless() {
+            self.goes_on_from(end);
+            return Ok(());
+        }
         if self.end.replace(end).is_some() {
             return Ok(());
         }
         let index = self.index;
-        ensure!(
-            self.delivered <= end,
-            "X28",
-            "stream {index}: sealed at {end}, and {} was handed over",
-            self.delivered
-        );
+        let left = self.targets_left();
+        let handed = self.delivered.iter().enumerate().filter(|(place, _)| left & 1 << place != 0);
+        let handed = handed.map(|(_, &upto)| upto).max().unwrap_or_default();
+        ensure!(handed <= end, "X28", "stream {index}: sealed at {end}, and {handed} was handed over");
+        let apart = self.lost_rule();
         for (place, writer) in self.writers.iter_mut().enumerate() {
             for (message, number) in writer.messages.iter_mut().zip(1..) {
                 let behind = message.sequence.is_none_or(|sequence| sequence > end);
-                if message.delivered || !behind {
+                if message.delivered & left != 0 || !behind {
                     continue;
                 }
+                // Most members may all be lost: then what they had together counts only if whoever is left holds it, whoever that goes on from.
+                let held = message.held >> 1 & left;
                 ensure!(
-                    message.level <= Some(Waited::Accepted),
+                    message.level <= Some(Waited::Accepted) || apart && held != left,
                     "X28",
                     "stream {index}: sealed at {end}, and message {number} of writer {place} was told {:?} at {:?}",
                     message.level,
@@ -45,6 +54,36 @@ impl StreamLedger {
         Ok(())
     }
 
+    /// The source is left: what was replicated behind the end, with the help of those who are lost, is so when most of the others hold it.
+    fn goes_on_from(&mut self, end: u64) {
+        if self.source_sealed.replace(end).is_some() {
+            return;
+        }
+        let (lost, ends) = (self.lost, self.delivered.len() as u32 + 1);
+        for message in self.writers.iter_mut().flat_map(|writer| &mut writer.messages) {
+            if message.sequence.is_none_or(|sequence| sequence > end) {
+                message.safe = most(message.held, lost, ends);
+            }
+        }
+    }
+
+    /// Whether the source was named lost.
+    #[must_use]
+    pub fn is_sourceless(&self) -> bool {
+        self.lost & 1 != 0
+    }
+
+    /// The targets that were not, a bit for each.
+    fn targets_left(&self) -> u64 {
+        let all = (1 << self.delivered.len()) - 1;
+        all & !(self.lost >> 1)
+    }
+
+    /// Whether those who were named lost are most of the members: they may have decided without the others.
+    fn lost_rule(&self) -> bool {
+        2 * self.lost.count_ones() as usize > self.delivered.len() + 1
+    }
+
     /// Whatever a source that was lost says of messages behind the end is void.
     pub(super) fn void_behind_end(&mut self, receipt: &Receipt, writer: usize, forgotten: bool) -> Checked {
         let (Some(end), high) = (self.end, receipt.last.0) else { return Ok(()) };
@@ -52,14 +91,17 @@ impl StreamLedger {
             return Ok(());
         }
         let index = self.index;
+        // Who was lost together may decide together until they hear of it.
         ensure!(
-            receipt.level == Waited::Accepted,
+            receipt.level == Waited::Accepted || self.lost_rule(),
             "X28",
             "stream {index}: sealed at {end}, and {:?} was told up to {high}",
             receipt.level
         );
+        let left = self.targets_left();
         for number in receipt.first_writer.0..=receipt.last_writer.0 {
-            let Some(message) = self.message(writer, number).filter(|message| !message.delivered) else {
+            let Some(message) = self.message(writer, number).filter(|message| message.delivered & left == 0)
+            else {
                 continue;
             };
             if message.sequence.is_none_or(|sequence| sequence > end) {
@@ -77,8 +119,17 @@ impl StreamLedger {
     }
 
     /// A handler is given a message for the first time.
-    pub(super) fn in_front_of_end(&mut self, writer: usize, number: u64, sequence: u64) -> Checked {
+    pub(super) fn in_front_of_end(
+        &mut self,
+        target: usize,
+        writer: usize,
+        number: u64,
+        sequence: u64,
+    ) -> Checked {
         let index = self.index;
+        if self.lost_rule() && self.lost & 2 << target != 0 {
+            return Ok(());
+        }
         ensure!(
             self.end.is_none_or(|end| sequence <= end),
             "X28",

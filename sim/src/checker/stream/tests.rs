@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::{CompletePlan, StreamPlan, TargetPlan};
 use wattle_core::id::{AuthorityEpoch, MessageId, Sequence, SessionEpoch, WriterSequence};
 
 const LEN: usize = 40;
@@ -49,40 +50,40 @@ fn an_orderly_stream_passes_and_owes_nothing_once_delivered() {
     let mut ledger = ledger(3);
     let mut call = asked(1, 3);
     ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 3), (1, 3))).unwrap();
-    assert!(ledger.owed().is_some());
+    assert!(ledger.owed(&Left::all(1)).is_some());
     for number in 1..=3 {
-        assert_eq!(ledger.seen(&message(number, 0, number, 0)), Ok(true));
+        assert_eq!(ledger.seen(0, &message(number, 0, number, 0)), Ok(true));
     }
-    assert_eq!(ledger.seen(&message(2, 0, 2, 0)), Ok(false), "a repeat is not new");
-    assert!(ledger.owed().is_some(), "no success yet");
-    ledger.reported(3);
+    assert_eq!(ledger.seen(0, &message(2, 0, 2, 0)), Ok(false), "a repeat is not new");
+    assert!(ledger.owed(&Left::all(1)).is_some(), "no success yet");
+    ledger.reported(0, 3);
     ledger.receipt(2, 0, &mut call, &receipt(Waited::Replicated, (1, 3), (1, 3))).unwrap();
     ledger.receipt(3, 0, &mut call, &receipt(Waited::Completed, (1, 3), (1, 3))).unwrap();
-    assert_eq!(ledger.owed(), None);
-    ledger.finish().unwrap();
+    assert_eq!(ledger.owed(&Left::all(1)), None);
+    ledger.finish(&Left::all(1)).unwrap();
 }
 
 #[test]
 fn losing_doubling_swapping_or_altering_a_message_is_seen() {
-    assert_eq!(broken(ledger(3).seen(&message(2, 0, 1, 0))), "X1", "starts with a gap");
+    assert_eq!(broken(ledger(3).seen(0, &message(2, 0, 1, 0))), "X1", "starts with a gap");
     let begun = || {
         let mut ledger = ledger(3);
-        ledger.seen(&message(1, 0, 1, 0)).unwrap();
+        ledger.seen(0, &message(1, 0, 1, 0)).unwrap();
         ledger
     };
-    assert_eq!(broken(begun().seen(&message(2, 0, 3, 0))), "X2", "a writer's message is missing");
-    assert_eq!(broken(begun().seen(&message(2, 0, 1, 0))), "X2", "a message comes at two sequences");
+    assert_eq!(broken(begun().seen(0, &message(2, 0, 3, 0))), "X2", "a writer's message is missing");
+    assert_eq!(broken(begun().seen(0, &message(2, 0, 1, 0))), "X2", "a message comes at two sequences");
     let mut late = begun();
-    late.seen(&message(2, 0, 2, 0)).unwrap();
+    late.seen(0, &message(2, 0, 2, 0)).unwrap();
     late.sent(1, 1, LEN, 0);
-    assert_eq!(broken(late.seen(&message(2, 1, 1, 0))), "X2", "a sequence bears two messages");
+    assert_eq!(broken(late.seen(0, &message(2, 1, 1, 0))), "X2", "a sequence bears two messages");
     let mut altered = message(3, 0, 3, 0);
     altered.bytes = content::write(Name { stream: 0, writer: 0, number: 3, version: 0 }, LEN + 1);
-    assert_eq!(broken(late.seen(&altered)), "X2", "bytes differ");
-    assert_eq!(broken(late.seen(&message(3, 0, 9, 0))), "X2", "never published");
+    assert_eq!(broken(late.seen(0, &altered)), "X2", "bytes differ");
+    assert_eq!(broken(late.seen(0, &message(3, 0, 9, 0))), "X2", "never published");
     let mut other = message(3, 0, 3, 0);
     other.writer = WriterId(71);
-    assert_eq!(broken(late.seen(&other)), "X2", "another writer's name");
+    assert_eq!(broken(late.seen(0, &other)), "X2", "another writer's name");
 }
 
 #[test]
@@ -90,8 +91,8 @@ fn what_was_refused_must_not_show_up() {
     let mut ledger = ledger(1);
     assert_eq!(ledger.accepted(0), 0);
     ledger.reworded(0, 1, LEN, 1);
-    assert_eq!(broken(ledger.seen(&message(1, 0, 1, 0))), "X10");
-    assert_eq!(broken(ledger.seen(&message(1, 0, 7, content::FORBIDDEN))), "X10");
+    assert_eq!(broken(ledger.seen(0, &message(1, 0, 1, 0))), "X10");
+    assert_eq!(broken(ledger.seen(0, &message(1, 0, 7, content::FORBIDDEN))), "X10");
 }
 
 #[test]
@@ -99,13 +100,13 @@ fn a_promised_sequence_is_kept_and_a_provisional_one_need_not_be() {
     let mut firm = ledger(2);
     firm.receipt(1, 0, &mut asked(1, 2), &receipt(Waited::Accepted, (1, 2), (1, 2))).unwrap();
     firm.sent(1, 1, LEN, 0);
-    assert_eq!(broken(firm.seen(&message(1, 1, 1, 0))), "X2", "sequence 1 was promised to another");
+    assert_eq!(broken(firm.seen(0, &message(1, 1, 1, 0))), "X2", "sequence 1 was promised to another");
     let mut loose = ledger(2);
     let provisional = Receipt { provisional: true, ..receipt(Waited::Accepted, (1, 2), (1, 2)) };
     loose.receipt(1, 0, &mut asked(1, 2), &provisional).unwrap();
     loose.sent(1, 1, LEN, 0);
-    assert_eq!(loose.seen(&message(1, 1, 1, 0)), Ok(true));
-    assert!(loose.owed().is_some(), "but both are owed somewhere");
+    assert_eq!(loose.seen(0, &message(1, 1, 1, 0)), Ok(true));
+    assert!(loose.owed(&Left::all(1)).is_some(), "but both are owed somewhere");
 }
 
 #[test]
@@ -146,7 +147,7 @@ fn sequences_may_be_unknown_only_in_repeats_of_what_was_delivered() {
     ledger.sent(0, 1, LEN, 0);
     let unknown = Receipt { duplicate: true, ..receipt(Waited::Accepted, (1, 1), (0, 0)) };
     assert_eq!(broken(ledger.receipt(2, 0, &mut asked(1, 1), &unknown)), "X4", "not delivered yet");
-    assert_eq!(ledger.seen(&message(1, 0, 1, 0)), Ok(true));
+    assert_eq!(ledger.seen(0, &message(1, 0, 1, 0)), Ok(true));
     ledger.receipt(3, 0, &mut asked(1, 1), &unknown).unwrap();
     let new = Receipt { duplicate: false, ..unknown };
     assert_eq!(broken(ledger.receipt(4, 0, &mut asked(1, 1), &new)), "X4", "no repeat");
@@ -160,11 +161,11 @@ fn a_rolled_back_source_may_lose_what_it_alone_held_and_nothing_else() {
     ledger.receipt(20, 0, &mut asked(3, 3), &receipt(Waited::Accepted, (3, 3), (3, 3))).unwrap();
     ledger.source_rolled_back(15);
     ledger.expects(0, 3).unwrap();
-    assert_eq!(ledger.seen(&message(1, 0, 1, 0)), Ok(true));
-    assert!(ledger.owed().is_some(), "what was replicated is still owed");
-    assert_eq!(ledger.seen(&message(2, 0, 2, 0)), Ok(true));
-    ledger.reported(2);
-    assert_eq!(ledger.owed(), None, "what it alone held is not");
+    assert_eq!(ledger.seen(0, &message(1, 0, 1, 0)), Ok(true));
+    assert!(ledger.owed(&Left::all(1)).is_some(), "what was replicated is still owed");
+    assert_eq!(ledger.seen(0, &message(2, 0, 2, 0)), Ok(true));
+    ledger.reported(0, 2);
+    assert_eq!(ledger.owed(&Left::all(1)), None, "what it alone held is not");
 }
 
 /// Three messages are accepted, two of them replicated and one handed over.
@@ -177,27 +178,153 @@ fn half_done() -> StreamLedger {
     ledger.sent(0, 1, LEN, 0);
     ledger.sent(0, 2, LEN, 0);
     ledger.receipt(2, 0, &mut call, &again).unwrap();
-    ledger.seen(&message(1, 0, 1, 0)).unwrap();
+    ledger.seen(0, &message(1, 0, 1, 0)).unwrap();
     ledger
 }
 
 #[test]
 fn what_lies_behind_the_end_of_a_sealed_stream_is_void_and_nothing_else() {
-    assert_eq!(broken(half_done().sealed(1)), "X28", "the second was told replicated");
-    assert_eq!(broken(half_done().sealed(0)), "X28", "the first was handed over");
+    assert_eq!(broken(half_done().sealed([0].into_iter(), Some(1))), "X28", "the second was told replicated");
+    assert_eq!(broken(half_done().sealed([0].into_iter(), Some(0))), "X28", "the first was handed over");
     let mut ledger = half_done();
-    ledger.sealed(2).unwrap();
+    ledger.sealed([0].into_iter(), Some(2)).unwrap();
     assert_eq!(ledger.void(), 1);
-    assert!(ledger.owed().is_some(), "the second is owed");
-    ledger.seen(&message(2, 0, 2, 0)).unwrap();
-    ledger.reported(2);
-    assert_eq!(ledger.owed(), None, "the third is void");
-    assert_eq!(broken(ledger.seen(&message(3, 0, 3, 0))), "X28");
+    assert!(ledger.owed(&Left::all(1)).is_some(), "the second is owed");
+    ledger.seen(0, &message(2, 0, 2, 0)).unwrap();
+    ledger.reported(0, 2);
+    assert_eq!(ledger.owed(&Left::all(1)), None, "the third is void");
+    assert_eq!(broken(ledger.seen(0, &message(3, 0, 3, 0))), "X28");
     let mut call = asked(3, 3);
     let late = Receipt { duplicate: true, ..receipt(Waited::Replicated, (3, 3), (3, 3)) };
     ledger.sent(0, 3, LEN, 0);
     assert_eq!(broken(ledger.receipt(3, 0, &mut call, &late)), "X28", "by a source that came back");
     let mut call = asked(3, 3);
     ledger.receipt(3, 0, &mut call, &Receipt { level: Waited::Accepted, ..late }).unwrap();
-    assert_eq!((ledger.void(), ledger.owed()), (1, None), "it does not know better, and that is void, too");
+    assert_eq!(
+        (ledger.void(), ledger.owed(&Left::all(1))),
+        (1, None),
+        "it does not know better, and that is void, too"
+    );
+}
+
+/// A stream of node 0 to the next three.
+fn to_three(complete: CompletePlan) -> StreamPlan {
+    let stream = crate::plan::Plan::generate(1).streams.swap_remove(0);
+    let more = |node| TargetPlan { node, handler: stream.handler.clone() };
+    StreamPlan { source: 0, target: 1, more: vec![more(2), more(3)], complete, ..stream }
+}
+
+/// Messages, one behind the other, as they lie on a disk.
+fn stored(numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
+    let write = |number| content::write(Name { stream: 0, writer: 0, number, version: 0 }, LEN);
+    numbers.into_iter().flat_map(write).collect()
+}
+
+#[test]
+fn what_is_told_replicated_was_once_on_the_disks_of_most_members() {
+    let told = |ledger: &mut StreamLedger, number: u64| {
+        let wanted = receipt(Waited::Replicated, (number, number), (number, number));
+        ledger.receipt(1, 0, &mut asked(number, number), &wanted).map_err(|failure| failure.checker)
+    };
+    let mut ledger = ledger(3).to(&to_three(CompletePlan::All));
+    for node in [0, 1] {
+        ledger.on_disk(node, &stored(1..=3));
+    }
+    assert_eq!(told(&mut ledger, 1), Err("X29".into()), "two of four");
+    ledger.on_disk(7, &stored(1..=3));
+    assert_eq!(told(&mut ledger, 1), Err("X29".into()), "node 7 is none of them");
+    ledger.on_disk(3, &stored(1..=2));
+    assert_eq!([1, 2].map(|number| told(&mut ledger, number)), [Ok(()), Ok(())]);
+    assert_eq!(told(&mut ledger, 3), Err("X29".into()), "the last came to two disks");
+    ledger.disk_in_doubt(1);
+    ledger.sent(0, 2, LEN, 0);
+    assert_eq!(told(&mut ledger, 2), Ok(()), "it was, once");
+    ledger.on_disk(3, &stored(3..=3));
+    assert_eq!(told(&mut ledger, 3), Err("X29".into()), "one of them came back without");
+}
+
+#[test]
+fn a_source_that_goes_on_without_others_counts_who_is_left() {
+    let mut ledger = ledger(3).to(&to_three(CompletePlan::All));
+    let mut call = asked(1, 3);
+    ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 3), (1, 3))).unwrap();
+    for node in [0, 2, 3] {
+        ledger.on_disk(node, &stored(1..=3));
+    }
+    ledger.sealed([2, 3].into_iter(), Some(1)).unwrap();
+    assert_eq!(ledger.void(), 0, "what the source accepted it still holds");
+    assert!(!ledger.is_sourceless());
+    let told = |upto: u64, authority: u64| {
+        let receipt = receipt(Waited::Replicated, (upto, upto), (upto, upto));
+        Receipt { authority: AuthorityEpoch(authority), ..receipt }
+    };
+    let mut tell = |upto, authority| ledger.receipt(2, 0, &mut asked(upto, upto), &told(upto, authority));
+    tell(1, 1).expect("in front of the end");
+    tell(2, 0).expect("void, for it was said before");
+    assert_eq!(broken(tell(3, 1)), "X29", "one of two");
+    ledger.on_disk(1, &stored(2..=3));
+    ledger.receipt(2, 0, &mut asked(3, 3), &told(3, 1)).unwrap();
+    let left = Left::sealed(&to_three(CompletePlan::All), |node| node >= 2);
+    assert!(ledger.owed(&left).is_some());
+    for number in 1..=3 {
+        ledger.seen(0, &message(number, 0, number, 0)).unwrap();
+    }
+    ledger.reported(0, 3);
+    assert_eq!(ledger.owed(&left), None, "the lost owe nothing");
+    let completed = Receipt { level: Waited::Completed, ..told(3, 1) };
+    ledger.receipt(3, 0, &mut asked(3, 3), &completed).expect("by all who are left");
+}
+
+#[test]
+fn what_most_members_held_that_were_lost_together_is_void_unless_all_who_are_left_hold_it() {
+    let sealed = |holders: &[usize], lost: &[usize], end: u64| {
+        let mut ledger = ledger(2).to(&to_three(CompletePlan::Count(1)));
+        holders.iter().for_each(|&node| ledger.on_disk(node, &stored(1..=2)));
+        let mut call = asked(1, 2);
+        ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 2), (1, 2))).unwrap();
+        ledger.receipt(1, 0, &mut call, &receipt(Waited::Replicated, (1, 2), (1, 2))).unwrap();
+        ledger.seen(0, &message(1, 0, 1, 0)).unwrap();
+        ledger.sealed(lost.iter().copied(), Some(end)).map(|()| ledger).map_err(|failure| failure.checker)
+    };
+    assert_eq!(sealed(&[0, 1, 2], &[0, 2], 1).err(), Some("X28".into()), "two of four decided nothing alone");
+    assert_eq!(sealed(&[0, 1, 2, 3], &[0, 1, 2], 1).err(), Some("X28".into()), "the only one left has it");
+    let mut ledger = sealed(&[0, 1, 2], &[0, 1, 2], 0).unwrap();
+    assert_eq!(ledger.void(), 2, "the handler of one that was lost had the first");
+    ledger.seen(0, &message(2, 0, 2, 0)).expect("they go on until they hear of it");
+    assert_eq!(ledger.seen(2, &message(1, 0, 1, 0)).unwrap_err().checker, "X28");
+}
+
+#[test]
+fn each_target_sees_everything_once_and_completed_is_what_the_policy_says() {
+    let stream = &mut to_three(CompletePlan::Count(2));
+    let mut ledger = ledger(2).to(stream);
+    let mut call = asked(1, 2);
+    ledger.receipt(1, 0, &mut call, &receipt(Waited::Accepted, (1, 2), (1, 2))).unwrap();
+    for target in [0, 2] {
+        for number in 1..=2 {
+            assert_eq!(ledger.seen(target, &message(number, 0, number, 0)), Ok(true));
+        }
+        ledger.reported(target, 2);
+    }
+    assert_eq!(ledger.seen(0, &message(2, 0, 2, 0)), Ok(false));
+    assert!(ledger.owed(&Left::all(3)).is_some_and(|owed| owed.contains("[2, 0, 2]")));
+    let without = |away: usize| Left::without(stream, |node| node == away).unwrap();
+    assert_eq!(ledger.owed(&without(2)), None, "the others have done all they can");
+    assert!(ledger.owed(&without(3)).is_some());
+    assert_eq!((ledger.completed_by(&without(2)), ledger.completed_by(&without(3))), (2, 0));
+    let completed = receipt(Waited::Completed, (1, 2), (1, 2));
+    ledger.receipt(1, 0, &mut call, &completed).unwrap();
+    assert_eq!(broken(ledger.seen(1, &message(2, 0, 2, 0))), "X1", "the third target begins with a gap");
+    stream.complete = CompletePlan::Named(vec![1, 2]);
+    let mut ledger = super::StreamLedger::new(0, &[WriterId(70)]).to(stream);
+    (1..=2).for_each(|number| ledger.sent(0, number, LEN, 0));
+    for target in [0, 2] {
+        (1..=2).for_each(|at| assert_eq!(ledger.seen(target, &message(at, 0, at, 0)), Ok(true)));
+        ledger.reported(target, 2);
+    }
+    assert_eq!(
+        broken(ledger.receipt(1, 0, &mut asked(1, 2), &completed)),
+        "X4",
+        "node 2 has processed nothing"
+    );
 }

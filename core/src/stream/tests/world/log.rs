@@ -69,6 +69,7 @@ impl World {
         let entry = |index| {
             machine.log.get(index).map(|entry| Applied {
                 index: LogIndex(index),
+                term: Term(entry.term),
                 command: entry.command,
                 data: entry.data.clone(),
             })
@@ -99,7 +100,8 @@ impl World {
         let row = Row { log: alloc::vec![op], ..Row::default() };
         self.seal(SOURCE, row, Vec::new());
         self.learner_at = u64::MAX;
-        self.give(SOURCE, Input::Role { instance: INSTANCE, leading: true, term: Term(term) });
+        let leader = Some(node(SOURCE));
+        self.give(SOURCE, Input::Role { instance: INSTANCE, leading: true, term: Term(term), leader });
     }
 
     /// The target goes on from its own log as the only voter.
@@ -114,7 +116,8 @@ impl World {
         machine.commit = machine.log.last();
         let row = Row { log: alloc::vec![op], ..Row::default() };
         self.seal(TARGET, row, Vec::new());
-        self.give(TARGET, Input::Role { instance: INSTANCE, leading: true, term: Term(term) });
+        let leader = Some(node(TARGET));
+        self.give(TARGET, Input::Role { instance: INSTANCE, leading: true, term: Term(term), leader });
     }
 
     /// A source whose disk was rolled back takes the learner's log, through the gate. `false`: some bytes are still missing.

@@ -1,0 +1,272 @@
+//! The ends of a stream, who of them votes in its group, and when a message counts as completed.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::id::{NodeId, Sequence};
+
+/// Most targets of one stream.
+pub const TARGETS_MAX: usize = 63;
+/// How many targets vote beside the source, if there are several. More would wait for more disks, and outlive more losses.
+pub const VOTING_TARGETS: usize = 4;
+
+/// By whom a message must be processed to be completed. `N` names a target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Policy<N = NodeId> {
+    /// By all targets.
+    #[default]
+    All,
+    /// By so many of them, whoever they are.
+    Count(u32),
+    /// By these.
+    Named(Vec<N>),
+}
+
+/// The ends of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Who accepts.
+    pub source: NodeId,
+    /// Who processes; at least one, each once, none of them the source.
+    pub targets: Vec<NodeId>,
+    /// By whom it must be.
+    pub policy: Policy,
+}
+
+/// Why nodes cannot be the ends of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadEnds {
+    /// There is no target.
+    NoTarget,
+    /// There are more than [`TARGETS_MAX`].
+    TooMany,
+    /// A node is two ends of it.
+    Twice,
+    /// The policy asks for none of the targets, for more than there are, or for another node.
+    Policy,
+}
+
+impl fmt::Display for BadEnds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTarget => f.write_str("a stream needs a target"),
+            Self::TooMany => write!(f, "a stream has at most {TARGETS_MAX} targets"),
+            Self::Twice => f.write_str("a stream needs different nodes: one is named twice"),
+            Self::Policy => f.write_str(
+                "a message is completed when all targets have processed it, or so many of them as there are at most, or targets that are named",
+            ),
+        }
+    }
+}
+
+impl Ends {
+    /// A stream from `source` to these targets. What a policy says in several ways is said in one.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn new(source: NodeId, targets: Vec<NodeId>, policy: Policy) -> Result<Self, BadEnds> {
+        if targets.is_empty() {
+            return Err(BadEnds::NoTarget);
+        }
+        if targets.len() > TARGETS_MAX {
+            return Err(BadEnds::TooMany);
+        }
+        let twice = |(at, node): (usize, &NodeId)| *node == source || targets[..at].contains(node);
+        if targets.iter().enumerate().any(twice) {
+            return Err(BadEnds::Twice);
+        }
+        let policy = match policy {
+            Policy::All => Policy::All,
+            Policy::Count(count) if count == 0 || count as usize > targets.len() => {
+                return Err(BadEnds::Policy);
+            }
+            Policy::Count(count) if count as usize == targets.len() => Policy::All,
+            Policy::Count(count) => Policy::Count(count),
+            Policy::Named(named) => {
+                if named.is_empty() || named.iter().any(|node| !targets.contains(node)) {
+                    return Err(BadEnds::Policy);
+                }
+                let named: Vec<NodeId> =
+                    targets.iter().copied().filter(|node| named.contains(node)).collect();
+                if named.len() == targets.len() { Policy::All } else { Policy::Named(named) }
+            }
+        };
+        Ok(Self { source, targets, policy })
+    }
+
+    /// A stream from one node to another.
+    #[must_use]
+    pub fn between(source: NodeId, target: NodeId) -> Self {
+        Self { source, targets: [target].into(), policy: Policy::All }
+    }
+
+    /// Source and targets.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        core::iter::once(self.source).chain(self.targets.iter().copied())
+    }
+
+    /// Whether the node is one of them.
+    #[must_use]
+    pub fn has(&self, node: NodeId) -> bool {
+        self.members().any(|member| member == node)
+    }
+
+    /// The place of a target among them.
+    #[must_use]
+    pub fn place(&self, target: NodeId) -> Option<usize> {
+        self.targets.iter().position(|&node| node == target)
+    }
+
+    /// How many targets vote: none beside a source that has but one, for it could decide nothing without that.
+    fn voting(&self) -> usize {
+        if self.targets.len() == 1 { 0 } else { self.targets.len().min(VOTING_TARGETS) }
+    }
+
+    /// Who votes in its group from its beginning.
+    #[must_use]
+    pub fn voters(&self) -> Vec<NodeId> {
+        self.members().take(1 + self.voting()).collect()
+    }
+
+    /// Who learns.
+    #[must_use]
+    pub fn learners(&self) -> Vec<NodeId> {
+        self.targets[self.voting()..].to_vec()
+    }
+
+    /// In words, with `name` for each node: "a to b, c (1 of 2)".
+    #[must_use]
+    pub fn words(&self, name: impl Fn(NodeId) -> String) -> String {
+        let list = |nodes: &[NodeId]| nodes.iter().map(|&node| name(node)).collect::<Vec<_>>().join(", ");
+        let (source, targets) = (name(self.source), list(&self.targets));
+        match &self.policy {
+            Policy::All => alloc::format!("{source} to {targets}"),
+            Policy::Count(count) => {
+                alloc::format!("{source} to {targets} ({count} of {})", self.targets.len())
+            }
+            Policy::Named(named) => alloc::format!("{source} to {targets} (completed by {})", list(named)),
+        }
+    }
+
+    /// Whether they are the same, whatever the order of the targets: it says only who of them votes.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        let covers = |a: &[NodeId], b: &[NodeId]| a.len() == b.len() && a.iter().all(|node| b.contains(node));
+        let policy = match (&self.policy, &other.policy) {
+            (Policy::Named(these), Policy::Named(those)) => covers(these, those),
+            (this, that) => this == that,
+        };
+        self.source == other.source && covers(&self.targets, &other.targets) && policy
+    }
+
+    /// Up to where the policy is met by these marks, told by the place of the target; those of whom `gone` holds are out of it, and
+    /// nothing is asked of them. Were nobody left of those who are named, all who are left would have to.
+    #[must_use]
+    pub fn completed(&self, mark: impl Fn(usize) -> Sequence, gone: impl Fn(NodeId) -> bool) -> Sequence {
+        let left = || self.left(&mark, &gone);
+        let least =
+            |named: &[NodeId]| left().filter(|(node, _)| named.contains(node)).map(|(_, mark)| mark).min();
+        match &self.policy {
+            Policy::All => self.released(&mark, &gone),
+            Policy::Named(named) => least(named).unwrap_or_else(|| self.released(&mark, &gone)),
+            Policy::Count(count) => {
+                let mut marks: Vec<Sequence> = left().map(|(_, mark)| mark).collect();
+                marks.sort_unstable_by(|a, b| b.cmp(a));
+                let enough = (*count as usize).min(marks.len());
+                marks.get(enough.wrapping_sub(1)).copied().unwrap_or_default()
+            }
+        }
+    }
+
+    /// Up to where every target has processed what there is, those left out of whom `gone` holds.
+    #[must_use]
+    pub fn released(&self, mark: impl Fn(usize) -> Sequence, gone: impl Fn(NodeId) -> bool) -> Sequence {
+        self.left(&mark, &gone).map(|(_, mark)| mark).min().unwrap_or_default()
+    }
+
+    /// The targets that are not gone, with their marks.
+    fn left<'a>(
+        &'a self,
+        mark: &'a impl Fn(usize) -> Sequence,
+        gone: &'a impl Fn(NodeId) -> bool,
+    ) -> impl Iterator<Item = (NodeId, Sequence)> + 'a {
+        let each = self.targets.iter().enumerate().filter(|(_, node)| !gone(**node));
+        each.map(|(place, &node)| (node, mark(place)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(ids: impl IntoIterator<Item = u128>) -> Vec<NodeId> {
+        ids.into_iter().map(NodeId).collect()
+    }
+
+    fn marks<const N: usize>(upto: [u64; N]) -> impl Fn(usize) -> Sequence + Copy {
+        move |place| Sequence(upto[place])
+    }
+
+    fn ends(targets: u128, policy: Policy) -> Ends {
+        Ends::new(NodeId(1), nodes(2..2 + targets), policy).expect("fits")
+    }
+
+    #[test]
+    fn two_have_one_voter_and_more_have_at_most_five() {
+        assert_eq!(
+            (ends(1, Policy::All).voters(), ends(1, Policy::All).learners()),
+            (nodes([1]), nodes([2]))
+        );
+        assert_eq!(
+            (ends(2, Policy::All).voters(), ends(2, Policy::All).learners()),
+            (nodes(1..=3), nodes([]))
+        );
+        let six = ends(6, Policy::All);
+        assert_eq!((six.voters(), six.learners()), (nodes(1..=5), nodes([6, 7])));
+    }
+
+    #[test]
+    fn a_policy_is_met_by_whom_it_names_and_bytes_go_when_all_are_past_them() {
+        let here = |_: NodeId| false;
+        let told = marks([9, 4, 7]);
+        let completed = |policy: Policy| ends(3, policy).completed(told, here).0;
+        assert_eq!(completed(Policy::All), 4);
+        assert_eq!([1, 2].map(|count| completed(Policy::Count(count))), [9, 7]);
+        assert_eq!(completed(Policy::Named(nodes([2, 4]))), 7);
+        let two = ends(3, Policy::Count(2));
+        assert_eq!(two.released(told, here), Sequence(4));
+        let gone = |node: NodeId| node == NodeId(3);
+        assert_eq!((two.completed(told, gone), two.released(told, gone)), (Sequence(7), Sequence(7)));
+        let named = ends(3, Policy::Named(nodes([3])));
+        assert_eq!(named.completed(told, gone), Sequence(7), "nobody is left of whom it names");
+        assert_eq!(ends(1, Policy::All).completed(marks([3]), |_| true), Sequence(0));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_and_what_means_the_same_is_the_same() {
+        let new = |targets: Vec<NodeId>, policy| Ends::new(NodeId(1), targets, policy);
+        assert_eq!(new(nodes([]), Policy::All), Err(BadEnds::NoTarget));
+        assert_eq!(new(nodes(2..70), Policy::All), Err(BadEnds::TooMany));
+        for twice in [nodes([2, 2]), nodes([2, 1])] {
+            assert_eq!(new(twice, Policy::All), Err(BadEnds::Twice));
+        }
+        for policy in
+            [Policy::Count(0), Policy::Count(3), Policy::Named(nodes([])), Policy::Named(nodes([4]))]
+        {
+            assert_eq!(new(nodes([2, 3]), policy), Err(BadEnds::Policy));
+        }
+        for policy in [Policy::Count(2), Policy::Named(nodes([3, 2]))] {
+            assert_eq!(new(nodes([2, 3]), policy), new(nodes([2, 3]), Policy::All));
+        }
+        let (one, other) =
+            (new(nodes([2, 3]), Policy::All).unwrap(), new(nodes([3, 2]), Policy::All).unwrap());
+        assert!(one.same(&other) && one != other);
+        assert!(!one.same(&new(nodes([2, 3]), Policy::Count(1)).unwrap()));
+        assert!(!one.same(&new(nodes([2, 3, 4]), Policy::All).unwrap()));
+        let words = |ends: &Ends| ends.words(|node| alloc::format!("n{}", node.0));
+        assert_eq!(words(&one), "n1 to n2, n3");
+        assert_eq!(words(&ends(3, Policy::Count(2))), "n1 to n2, n3, n4 (2 of 3)");
+        assert_eq!(words(&ends(2, Policy::Named(nodes([3])))), "n1 to n2, n3 (completed by n3)");
+    }
+}

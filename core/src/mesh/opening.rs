@@ -1,0 +1,135 @@
+//! Opening a stream: between which nodes, and by whom of them a message must be processed.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use wattle_proto::mesh as proto;
+
+use super::entry::Body;
+use super::recovery::{nodes_in, nodes_out};
+use super::room::stream_bytes;
+use super::state::{Effect, STREAMS_MAX, State, Stream, bad_stream_name, valid_stream_name};
+use super::wire::{self, Malformed, TEXT_MAX};
+use crate::ends::{Ends, Policy, TARGETS_MAX};
+use crate::id::{LogIndex, StreamInstance};
+use crate::node::command::Refusal;
+
+impl State {
+    pub(super) fn open(
+        &mut self,
+        index: LogIndex,
+        instance: StreamInstance,
+        name: &str,
+        ends: Ends,
+    ) -> Effect {
+        if let Some(stream) = self.streams.get(name) {
+            return Effect::Opened { instance: stream.instance, created: false };
+        }
+        let stream = Stream { name: name.into(), instance, ends, opened: self.time, index, seal: None };
+        self.bytes += stream.bytes();
+        self.streams.insert(name.into(), stream);
+        Effect::Opened { instance, created: true }
+    }
+
+    /// The ends that names stand for.
+    fn ends(&self, source: &str, targets: &[String], policy: &Policy<String>) -> Result<Ends, Refusal> {
+        let node = |name: &str| self.resolve(name).ok_or_else(|| Refusal::UnknownNode(name.into()));
+        let nodes = |names: &[String]| names.iter().map(|name| node(name)).collect::<Result<Vec<_>, _>>();
+        let (source, targets) = (node(source)?, nodes(targets)?);
+        let policy = match policy {
+            Policy::All => Policy::All,
+            Policy::Count(count) => Policy::Count(*count),
+            Policy::Named(names) => Policy::Named(nodes(names)?),
+        };
+        Ends::new(source, targets, policy).map_err(Refusal::BadEnds)
+    }
+
+    /// The ends of the stream, if it can be opened or is open between them.
+    pub(super) fn may_open(
+        &self,
+        name: &str,
+        source: &str,
+        targets: &[String],
+        policy: &Policy<String>,
+    ) -> Result<Ends, Refusal> {
+        if !valid_stream_name(name) {
+            return Err(bad_stream_name(name));
+        }
+        let ends = self.ends(source, targets, policy)?;
+        if let Some(stream) = self.streams.get(name) {
+            if stream.ends.same(&ends) {
+                return Ok(ends);
+            }
+            let open = Box::new(stream.ends.clone());
+            return Err(Refusal::OpenElsewhere { name: name.into(), ends: open });
+        }
+        if self.streams.len() >= STREAMS_MAX {
+            return Err(Refusal::Invalid(alloc::format!(
+                "the mesh has {STREAMS_MAX} open streams, which is its limit: close some first"
+            )));
+        }
+        self.has_room(0, stream_bytes(name, &ends)).map_err(Refusal::Invalid)?;
+        Ok(ends)
+    }
+
+    /// Whether these names stand for the ends of an open stream.
+    pub(super) fn joins(
+        &self,
+        stream: &Stream,
+        source: &str,
+        targets: &[String],
+        policy: &Policy<String>,
+    ) -> bool {
+        self.ends(source, targets, policy).is_ok_and(|ends| stream.ends.same(&ends))
+    }
+}
+
+pub(super) fn open_out(name: &str, source: &str, targets: &[String], policy: &Policy<String>) -> proto::Open {
+    let (count, named) = match policy {
+        Policy::All => (0, Vec::new()),
+        Policy::Count(count) => (*count, Vec::new()),
+        Policy::Named(named) => (0, named.clone()),
+    };
+    proto::Open { name: name.into(), source: source.into(), targets: targets.to_vec(), count, named }
+}
+
+pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
+    if open.targets.len() > TARGETS_MAX || open.named.len() > TARGETS_MAX {
+        return Err(Malformed("too many targets of a stream"));
+    }
+    let texts = |texts: Vec<String>| -> Result<Vec<String>, Malformed> {
+        texts.into_iter().map(|name| wire::text(name, TEXT_MAX)).collect()
+    };
+    Ok(Body::Open {
+        name: wire::text(open.name, TEXT_MAX)?,
+        source: wire::text(open.source, TEXT_MAX)?,
+        targets: texts(open.targets)?,
+        policy: match texts(open.named)? {
+            named if !named.is_empty() => Policy::Named(named),
+            _ if open.count > 0 => Policy::Count(open.count),
+            _ => Policy::All,
+        },
+    })
+}
+
+/// By whom a message must be processed, as it is stored.
+pub(super) fn policy_out(policy: &Policy) -> Option<proto::StreamPolicy> {
+    let (count, named) = match policy {
+        Policy::All => return None,
+        Policy::Count(count) => (*count, Vec::new()),
+        Policy::Named(named) => (0, nodes_out(named)),
+    };
+    Some(proto::StreamPolicy { count, named })
+}
+
+/// The ends of a stream as it is stored.
+pub(super) fn ends_in(stream: &proto::Stream) -> Result<Ends, Malformed> {
+    let policy = match &stream.policy {
+        Some(policy) if !policy.named.is_empty() => Policy::Named(nodes_in(&policy.named)?),
+        Some(policy) if policy.count > 0 => Policy::Count(policy.count),
+        _ => Policy::All,
+    };
+    Ends::new(wire::node(&stream.source)?, nodes_in(&stream.targets)?, policy)
+        .map_err(|_| Malformed("the ends of a stream"))
+}

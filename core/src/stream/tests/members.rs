@@ -1,0 +1,368 @@
+//! A world of one source and several targets: who leads is said by the test, the log is one for all, disks are quick, and only the gate and the cut wires hold back.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::world::{INSTANCE, NAME, body, node};
+use crate::ends::{Ends, Policy};
+use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, Sequence, Term, WriterId, WriterSequence};
+use crate::level::Level;
+use crate::node::command::{Refusal, Reply, Waited};
+use crate::node::status::StreamStatus;
+use crate::planted::Planted;
+use crate::record::Record;
+use crate::rng::{Purpose, Rng};
+use crate::stream::{Applied, Body, Config, Input, Message, Output, Standing, Streams};
+use crate::time::{Instant, Now, Span, Wall};
+use crate::work::perform;
+
+pub(super) const SOURCE: usize = 0;
+
+pub(super) struct Member {
+    pub(super) streams: Streams,
+    pub(super) records: BTreeMap<crate::record::Key, Record>,
+    /// How much of the log it holds, and has applied.
+    pub(super) held: usize,
+    pub(super) applied: usize,
+    pub(super) token: Option<AttachToken>,
+    /// What its handler was given, in order: nothing twice.
+    pub(super) seen: Vec<u64>,
+    /// Its handler reports no success.
+    pub(super) stuck: bool,
+}
+
+pub(super) struct World {
+    pub(super) ends: Ends,
+    pub(super) members: Vec<Member>,
+    pub(super) log: Vec<(Term, Option<bytes::Bytes>)>,
+    pub(super) term: u64,
+    pub(super) leader: Option<usize>,
+    pub(super) commit: usize,
+    pub(super) wires: VecDeque<(usize, usize, Message)>,
+    pub(super) planted: Planted,
+    /// What is said to the source of what most members hold is lost, unless it asked.
+    pub(super) untold: bool,
+    /// To whom the log does not come, and who is given nothing of it.
+    pub(super) deaf: BTreeSet<usize>,
+    /// Who votes alone, past a seal.
+    pub(super) founder: Option<usize>,
+    /// Nodes that nobody hears.
+    pub(super) cut: BTreeSet<usize>,
+    pub(super) now: u64,
+    pub(super) replies: Vec<(RequestId, Result<Reply, Refusal>)>,
+    /// Who is not to lead any more.
+    pub(super) resigned: BTreeSet<usize>,
+    /// Whom leaders asked to lead.
+    pub(super) steered: Vec<NodeId>,
+    pub(super) requests: u64,
+    /// Payloads that left the source.
+    pub(super) payloads: usize,
+}
+
+impl World {
+    pub(super) fn new(targets: usize, policy: Policy) -> Self {
+        Self::with_bug(targets, policy, Planted::none())
+    }
+
+    /// The same, with a bug in every member.
+    pub(super) fn with_bug(targets: usize, policy: Policy, planted: Planted) -> Self {
+        let ends = Ends::new(node(SOURCE), (1..=targets).map(node).collect(), policy).expect("fits");
+        let member = |which: usize| Member {
+            streams: Streams::new(
+                Config::default(),
+                node(which),
+                BootId(100 + which as u128),
+                Rng::stream([which as u8; 32], Purpose::Stream),
+                planted,
+            ),
+            records: BTreeMap::new(),
+            held: 0,
+            applied: 0,
+            token: None,
+            seen: Vec::new(),
+            stuck: false,
+        };
+        let mut world = Self {
+            ends: ends.clone(),
+            members: (0..=targets).map(member).collect(),
+            log: Vec::new(),
+            term: 0,
+            leader: None,
+            commit: 0,
+            wires: VecDeque::new(),
+            planted,
+            untold: false,
+            deaf: BTreeSet::new(),
+            founder: None,
+            cut: BTreeSet::new(),
+            now: 1,
+            replies: Vec::new(),
+            resigned: BTreeSet::new(),
+            steered: Vec::new(),
+            requests: 0,
+            payloads: 0,
+        };
+        for which in 0..=targets {
+            let (name, ends) = (String::from(NAME), ends.clone());
+            world.give(which, Input::Opened { name, instance: INSTANCE, ends });
+        }
+        for which in 0..=targets {
+            for other in (0..=targets).filter(|other| *other != which) {
+                let boot = BootId(100 + other as u128);
+                world.give(which, Input::PeerBoot { node: node(other), boot });
+            }
+        }
+        for which in 1..=targets {
+            let request = world.request();
+            world.give(which, Input::Attach { request, stream: NAME.into(), presented: None, window: 100 });
+        }
+        world
+    }
+
+    pub(super) fn request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId(self.requests)
+    }
+
+    pub(super) fn at(&self) -> Now {
+        Now { monotonic: Instant(self.now), wall: Wall(1_700_000_000_000) }
+    }
+
+    pub(super) fn give(&mut self, which: usize, input: Input) {
+        let now = self.at();
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            self.members[which].streams.handle(now, input);
+            while let Some(output) = self.members[which].streams.poll() {
+                self.output(which, output, &mut inputs);
+            }
+            self.members[which].streams.check_invariants(Level::Full);
+        }
+    }
+
+    pub(super) fn output(&mut self, which: usize, output: Output, inputs: &mut VecDeque<Input>) {
+        let member = &mut self.members[which];
+        match output {
+            Output::Persist(record) => drop(member.records.insert(record.key, record)),
+            Output::Notify(receipt) => inputs.push_back(Input::Durable(receipt)),
+            Output::Work { token, job } => {
+                inputs.push_back(Input::WorkDone { token, done: perform(&job, &[]) });
+            }
+            Output::Load { token, key } => {
+                let bytes = member.records.get(&key).map(|record| record.payload.to_bytes());
+                inputs.push_back(Input::Loaded { token, bytes });
+            }
+            Output::Send { to, message, .. } => {
+                let to = (to.0 - 1) as usize;
+                self.payloads += usize::from(which == SOURCE && !message.encode().1.is_empty());
+                let told = |status: &Standing| status.replicated > Sequence(0) && status.answer == 0;
+                let lost = self.untold && matches!(&message.body, Body::Status(status) if told(status));
+                if !lost && !self.cut.contains(&which) && !self.cut.contains(&to) {
+                    self.wires.push_back((which, to, message));
+                }
+            }
+            Output::Propose { instance, data, context, .. } => {
+                if self.leader != Some(which) {
+                    return inputs.push_back(Input::Refused { instance, context });
+                }
+                self.log.push((Term(self.term), Some(data)));
+                member.held = self.log.len();
+            }
+            Output::Deliver(delivery) => {
+                let sequences: Vec<u64> =
+                    delivery.messages.iter().map(|message| message.sequence.0).collect();
+                assert_eq!(
+                    sequences[0],
+                    member.seen.last().map_or(1, |last| last + 1),
+                    "in order, each once"
+                );
+                member.seen.extend(&sequences);
+                if let Some((&upto, token)) = sequences.last().zip(member.token).filter(|_| !member.stuck) {
+                    inputs.push_back(Input::Verdict { token, upto: Sequence(upto) });
+                }
+            }
+            Output::Reply { request, reply } => {
+                if let Ok(Reply::Attached { token, .. }) = &reply {
+                    member.token = Some(*token);
+                }
+                self.replies.push((request, reply));
+            }
+            Output::Lead { to, .. } => self.steered.push(to),
+            Output::Resign { .. } => drop(self.resigned.insert(which)),
+            Output::Forget(_) | Output::OfferAgain { .. } | Output::Compact { .. } => {}
+            Output::Unanswered { .. } | Output::Event(_) | Output::Installed { .. } => {}
+            other => panic!("nobody asked for {other:?}"),
+        }
+    }
+
+    /// That member leads from now on. What of the log no other holds is gone, if it did not lead before.
+    pub(super) fn lead(&mut self, which: usize) {
+        self.term += 1;
+        let held = self.members[which].held;
+        self.log.truncate(held.max(self.commit));
+        let last = self.log.len();
+        self.members.iter_mut().for_each(|member| member.held = member.held.min(last));
+        self.leader = Some(which);
+        self.log.push((Term(self.term), None));
+        self.members[which].held = self.log.len();
+        let (instance, leader) = (INSTANCE, Some(node(which)));
+        let heard: Vec<usize> = (0..self.members.len()).filter(|other| !self.cut.contains(other)).collect();
+        for other in heard {
+            let (leading, term) = (other == which, Term(self.term));
+            self.give(other, Input::Role { instance, leading, term, leader });
+        }
+    }
+
+    /// That member goes on from its own log, as the only voter.
+    pub(super) fn found(&mut self, which: usize) {
+        self.founder = Some(which);
+        self.commit = self.members[which].held;
+        self.lead(which);
+    }
+
+    /// What the log holds behind an index.
+    pub(super) fn behind(&self, index: usize) -> Vec<Applied> {
+        let entry = |at: usize| {
+            let (term, data) = self.log[at].clone();
+            let (command, data) = (data.is_some(), data.unwrap_or_default());
+            Applied { index: LogIndex(at as u64 + 1), term, command, data }
+        };
+        (index..self.log.len()).map(entry).collect()
+    }
+
+    /// The streams of a member, from its records.
+    pub(super) fn restored(&self, which: usize) -> Streams {
+        let member = &self.members[which];
+        let (boot, rng) = (BootId(200 + which as u128), Rng::stream([99; 32], Purpose::Stream));
+        let mut streams = Streams::new(Config::default(), node(which), boot, rng, self.planted);
+        for (key, record) in &member.records {
+            streams.restore(key, record.last_slot, &record.head, record.payload.len()).expect("as written");
+        }
+        streams.restored(self.at());
+        streams
+    }
+
+    /// Lets the log travel as far as gates and wires allow. Tells whether anything moved.
+    pub(super) fn replicate(&mut self) -> bool {
+        let Some(leader) = self.leader.filter(|leader| !self.cut.contains(leader)) else { return false };
+        let mut moved = false;
+        let now = self.at();
+        for which in (0..self.members.len()).filter(|&which| which != leader) {
+            if self.cut.contains(&which) || self.deaf.contains(&which) {
+                continue;
+            }
+            let before = self.members[which].held;
+            while let Some((_, data)) = self.log.get(self.members[which].held).cloned() {
+                let admitted =
+                    data.is_none_or(|data| self.members[which].streams.admit(now, INSTANCE, &data));
+                let mut inputs = VecDeque::new();
+                while let Some(output) = self.members[which].streams.poll() {
+                    self.output(which, output, &mut inputs);
+                }
+                inputs.into_iter().for_each(|input| self.give(which, input));
+                if !admitted {
+                    break;
+                }
+                self.members[which].held += 1;
+            }
+            if self.members[which].held > before {
+                moved = true;
+                let index = LogIndex(self.members[which].held as u64);
+                self.give(leader, Input::Match { instance: INSTANCE, node: node(which), index });
+            }
+        }
+        let voters: Vec<usize> = match self.founder {
+            Some(founder) => [founder].into(),
+            None => self.ends.voters().iter().map(|voter| (voter.0 - 1) as usize).collect(),
+        };
+        let mut held: Vec<usize> = voters.iter().map(|&voter| self.members[voter].held).collect();
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        self.commit = self.commit.max(held[voters.len() / 2]);
+        for which in (0..self.members.len()).filter(|which| !self.cut.contains(which)).collect::<Vec<_>>() {
+            let member = &mut self.members[which];
+            let upto = self.commit.min(member.held);
+            let applied = member.applied;
+            let mut entries = self.behind(applied);
+            entries.truncate(upto.saturating_sub(applied));
+            if !entries.is_empty() {
+                self.members[which].applied = upto;
+                moved = true;
+                self.give(which, Input::Apply { instance: INSTANCE, entries });
+            }
+        }
+        moved
+    }
+
+    /// Everything that can happen at once happens.
+    pub(super) fn settle(&mut self) {
+        loop {
+            if let Some((from, to, message)) = self.wires.pop_front() {
+                if !self.cut.contains(&from) && !self.cut.contains(&to) {
+                    self.give(to, Input::Message { from: node(from), message });
+                }
+            } else if !self.replicate() {
+                return;
+            }
+        }
+    }
+
+    /// Time passes.
+    pub(super) fn run(&mut self, span: Span) {
+        let until = self.now + span.as_nanos();
+        self.settle();
+        loop {
+            let due = (0..self.members.len()).filter_map(|which| {
+                let at = self.members[which].streams.next_deadline()?;
+                Some((at.0, which)).filter(|_| !self.cut.contains(&which))
+            });
+            let Some((at, which)) = due.min().filter(|(at, _)| *at <= until) else { break };
+            self.now = self.now.max(at);
+            self.give(which, Input::Deadline);
+            self.settle();
+        }
+        self.now = until;
+    }
+
+    pub(super) fn publish(&mut self, first: u64, count: u64, wait: Waited) -> RequestId {
+        let request = self.request();
+        let messages = (first..first + count).map(|at| body(WriterId(1), at)).collect();
+        let (stream, writer, first) = (String::from(NAME), WriterId(1), WriterSequence(first));
+        self.give(SOURCE, Input::Publish { request, stream, writer, first, messages, wait });
+        request
+    }
+
+    pub(super) fn told(&self, request: RequestId) -> Option<Waited> {
+        let receipts = self.replies.iter().filter(|(other, _)| *other == request);
+        let level = |reply: &Result<Reply, Refusal>| match reply {
+            Ok(Reply::Published(receipt)) => receipt.level,
+            other => panic!("not published: {other:?}"),
+        };
+        receipts.map(|(_, reply)| level(reply)).max()
+    }
+
+    pub(super) fn status(&self, which: usize) -> StreamStatus {
+        self.members[which].streams.status().pop().expect("it is open")
+    }
+
+    pub(super) fn silence(&mut self, which: usize) {
+        self.cut.insert(which);
+        for other in (0..self.members.len()).filter(|other| *other != which) {
+            self.give(other, Input::PairSuspect { node: node(which) });
+        }
+    }
+
+    pub(super) fn back(&mut self, which: usize) {
+        self.cut.remove(&which);
+        for other in (0..self.members.len()).filter(|other| *other != which) {
+            self.give(other, Input::PairAlive { node: node(which) });
+            self.give(which, Input::PairAlive { node: node(other) });
+        }
+        if let Some(leader) = self.leader {
+            let (leading, term, leader) = (leader == which, Term(self.term), Some(node(leader)));
+            self.give(which, Input::Role { instance: INSTANCE, leading, term, leader });
+        }
+    }
+}
+
+pub(super) const SECOND: Span = Span::secs(1);

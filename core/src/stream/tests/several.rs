@@ -1,0 +1,222 @@
+//! One source and several targets.
+
+use alloc::vec::Vec;
+
+use super::members::{SECOND, SOURCE, World};
+use super::world::{INSTANCE, node};
+use crate::ends::Policy;
+use crate::id::{AuthorityEpoch, RequestId, Sequence};
+use crate::node::command::{Refusal, Reply, Waited};
+use crate::planted::Planted;
+use crate::sealing::Sealed;
+use crate::stream::Input;
+use crate::time::Span;
+
+#[test]
+fn all_targets_are_handed_everything_and_completed_follows_the_policy() {
+    let mut world = World::new(3, Policy::Count(2));
+    world.members[3].stuck = true;
+    world.lead(SOURCE);
+    world.run(SECOND);
+    let request = world.publish(1, 10, Waited::Completed);
+    world.run(SECOND);
+    assert_eq!(world.told(request), Some(Waited::Completed), "two of three have processed it");
+    let status = world.status(SOURCE);
+    assert_eq!(
+        (status.completed, status.released, status.processed),
+        (Sequence(10), Sequence(0), Sequence(10))
+    );
+    let targets: Vec<u64> = status.targets.iter().map(|target| target.processed.0).collect();
+    assert_eq!(targets, [10, 10, 0]);
+    assert!(status.waiting_for.iter().any(|what| what.contains(&alloc::format!("{}", node(3)))));
+    let token = world.members[3].token.expect("attached");
+    world.give(3, Input::Verdict { token, upto: Sequence(10) });
+    world.run(SECOND);
+    for which in 0..=3 {
+        assert_eq!(world.status(which).released, Sequence(10), "at {which}");
+        assert_eq!(world.members[which].seen.len(), if which == SOURCE { 0 } else { 10 });
+    }
+}
+
+#[test]
+fn a_named_set_completes_and_the_others_hold_back_only_the_bytes() {
+    let mut world = World::new(3, Policy::Named([node(2)].into()));
+    (world.members[1].stuck, world.members[3].stuck) = (true, true);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    let request = world.publish(1, 3, Waited::Completed);
+    world.run(SECOND);
+    assert_eq!(world.told(request), Some(Waited::Completed));
+    let status = world.status(2);
+    assert_eq!((status.completed, status.released), (Sequence(3), Sequence(0)));
+}
+
+#[test]
+fn a_source_that_does_not_lead_offers_and_what_fell_with_a_leader_is_offered_to_the_next() {
+    let mut world = World::new(2, Policy::All);
+    world.lead(1);
+    world.run(SECOND);
+    let first = world.publish(1, 5, Waited::Completed);
+    world.run(SECOND);
+    assert_eq!(world.told(first), Some(Waited::Completed), "the leader proposed it");
+    assert!(world.steered.contains(&node(SOURCE)), "the source should lead");
+    // The next batches reach the leader, and fall with it.
+    let silent = world.leader.take();
+    let lost = world.publish(6, 5, Waited::Completed);
+    world.settle();
+    assert_eq!(world.told(lost), Some(Waited::Accepted));
+    world.silence(silent.expect("it led"));
+    world.lead(2);
+    world.run(SECOND);
+    let more = world.publish(11, 5, Waited::Replicated);
+    world.run(SECOND);
+    assert_eq!(world.told(more), Some(Waited::Replicated), "two of three hold it");
+    assert_eq!(world.told(lost), Some(Waited::Replicated), "one target is away");
+    world.back(1);
+    world.run(Span::secs(10));
+    assert_eq!(world.told(lost), Some(Waited::Completed));
+    for which in [1, 2] {
+        assert_eq!(world.members[which].seen, (1..=15).collect::<Vec<u64>>());
+    }
+}
+
+#[test]
+fn replicated_means_most_members_not_most_voters() {
+    let mut world = World::new(6, Policy::All);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    for which in 3..=6 {
+        world.silence(which);
+    }
+    let request = world.publish(1, 4, Waited::Replicated);
+    world.run(SECOND);
+    assert_eq!(world.commit, world.log.len(), "three of five voters decide");
+    assert_eq!(world.told(request), Some(Waited::Accepted), "three of seven members hold it");
+    world.back(6);
+    world.run(Span::secs(10));
+    assert_eq!(world.told(request), Some(Waited::Replicated), "a learner is the fourth");
+}
+
+/// A policy may be met by fewer than hold what is called replicated.
+#[test]
+fn what_the_policy_completes_is_replicated_when_most_members_hold_it() {
+    let mut world = World::new(6, Policy::Count(1));
+    world.lead(SOURCE);
+    world.run(SECOND);
+    for which in 3..=6 {
+        world.silence(which);
+    }
+    let (replicated, completed) =
+        (world.publish(1, 4, Waited::Replicated), world.publish(5, 4, Waited::Completed));
+    world.run(SECOND);
+    assert_eq!(world.told(completed), Some(Waited::Completed), "one target has processed it");
+    assert_eq!(world.told(replicated), Some(Waited::Accepted), "three of seven members hold it");
+    let status = world.status(SOURCE);
+    assert_eq!((status.completed, status.replicated), (Sequence(8), Sequence(0)));
+    world.back(6);
+    world.run(Span::secs(10));
+    assert_eq!(world.told(replicated), Some(Waited::Replicated));
+    assert_eq!(world.status(SOURCE).replicated, Sequence(8));
+}
+
+/// What is handed over after a seal is of another authority than the handler's position names.
+#[test]
+fn a_handler_attaches_again_when_its_source_goes_on_under_another_authority() {
+    let mut world = World::new(3, Policy::All);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    let token = world.members[1].token.expect("attached");
+    let sealed = |authority| Sealed {
+        authority: AuthorityEpoch(authority),
+        lost: [node(2), node(3)].into(),
+        waits_for: [].into(),
+        end: None,
+        sequence: None,
+        heard: Sequence(0),
+        former: [].into(),
+    };
+    let fenced = |world: &World| {
+        let told = |(_, reply): &&(RequestId, Result<Reply, Refusal>)| *reply == Ok(Reply::Fenced { token });
+        world.replies.iter().filter(told).count()
+    };
+    assert_eq!(fenced(&world), 0);
+    for _ in 0..2 {
+        world.give(1, Input::Sealed { instance: INSTANCE, sealed: sealed(1) });
+        assert_eq!(fenced(&world), 1, "once for each authority");
+    }
+    assert!(world.status(1).handler.is_none());
+}
+
+#[test]
+fn marks_are_told_to_each_new_leader() {
+    let mut world = World::new(3, Policy::All);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.members[3].stuck = true;
+    world.publish(1, 6, Waited::Accepted);
+    world.run(SECOND);
+    world.silence(SOURCE);
+    world.lead(1);
+    world.run(SECOND);
+    assert_eq!(world.status(1).targets[1].processed, Sequence(6), "the second target told the new leader");
+    let token = world.members[3].token.expect("attached");
+    world.give(3, Input::Verdict { token, upto: Sequence(6) });
+    world.run(SECOND);
+    for which in 1..=3 {
+        assert_eq!(world.status(which).completed, Sequence(6), "without the source, at {which}");
+    }
+}
+
+#[test]
+fn bytes_that_the_source_cannot_send_any_more_come_from_another_holder() {
+    let mut world = World::new(3, Policy::Count(1));
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.silence(3);
+    let request = world.publish(1, 6, Waited::Replicated);
+    world.run(SECOND);
+    assert_eq!(world.told(request), Some(Waited::Replicated));
+    world.silence(SOURCE);
+    world.lead(1);
+    world.back(3);
+    let sent = world.payloads;
+    world.run(Span::secs(10));
+    assert_eq!((world.members[3].seen.len(), world.payloads), (6, sent), "not from the source");
+}
+
+/// A target is stuck, another one processes message by message: what that leaves in the log is counted, and noted once.
+fn message_by_message(planted: Planted) -> (World, u64) {
+    let mut world = World::with_bug(2, Policy::Count(1), planted);
+    (world.members[1].stuck, world.members[2].stuck) = (true, true);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.publish(1, 300, Waited::Accepted);
+    world.run(SECOND);
+    let token = world.members[1].token.expect("attached");
+    for upto in 1..=300 {
+        world.give(1, Input::Verdict { token, upto: Sequence(upto) });
+        world.settle();
+    }
+    world.run(SECOND);
+    assert_eq!(world.status(SOURCE).completed, Sequence(300));
+    let streams = &world.members[SOURCE].streams;
+    let stream = &streams.streams[&INSTANCE];
+    let besides = stream.kept_bytes(&streams.common) - stream.store.bytes();
+    (world, besides)
+}
+
+#[test]
+fn what_is_completed_message_by_message_while_a_target_is_stuck_is_noted_once_and_counted() {
+    let (world, besides) = message_by_message(Planted::none());
+    assert!(besides >= 300 * 128, "{besides} bytes for 300 entries");
+    for which in 0..=2 {
+        let noted = world.members[which].streams.streams[&INSTANCE].tail.len();
+        assert!(noted <= 8, "{noted} notes at {which}");
+    }
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn completions_that_are_not_counted_show() {
+    assert_eq!(message_by_message(Planted::only(crate::planted::Bug::CompletionsUncounted)).1, 0);
+}

@@ -1,0 +1,82 @@
+//! What lies on the disks of a stream's ends (X29): a message that is told replicated was on the disks of most of them.
+
+use wattle_core::node::command::{Receipt, Waited};
+
+use super::super::{Checked, Failure};
+use super::StreamLedger;
+use crate::content::{self, Name};
+
+/// Whether these are most of so many ends, of which some are lost.
+pub(super) fn most(held: u64, lost: u64, ends: u32) -> bool {
+    2 * (held & !lost).count_ones() > ends - lost.count_ones()
+}
+
+impl StreamLedger {
+    /// The bit of an end in [`super::Message::held`].
+    fn end(&self, node: usize) -> Option<u64> {
+        let place = self.plan.as_ref().map_or(Some(node), |plan| plan.ends().position(|end| end == node))?;
+        Some(1 << place)
+    }
+
+    /// Messages lie durably, one behind the other, on a node's disk.
+    pub fn on_disk(&mut self, node: usize, bytes: &[u8]) {
+        let Some(end) = self.end(node) else { return };
+        let (lost, ends) = (self.counts_no_more(), self.delivered.len() as u32 + 1);
+        let mut left = bytes;
+        while let Some(Name { writer, number, version, .. }) = content::read(left) {
+            let messages = self.writers.get_mut(writer).map(|writer| &mut writer.messages);
+            let place = (number as usize).wrapping_sub(1);
+            let Some(message) = messages.and_then(|messages| messages.get_mut(place)) else { return };
+            let Some((_, behind)) = left.split_at_checked(message.len as usize) else { return };
+            if message.version == version {
+                message.held |= end;
+                message.safe |= most(message.held, lost, ends);
+            }
+            left = behind;
+        }
+    }
+
+    /// What a node's disk holds must be looked up anew.
+    pub fn disk_in_doubt(&mut self, node: usize) {
+        let Some(end) = self.end(node) else { return };
+        for message in self.writers.iter_mut().flat_map(|writer| &mut writer.messages) {
+            message.held &= !end;
+        }
+    }
+
+    /// The stream goes on without these, whose disks do not count any more. What was told of messages behind its end is void.
+    pub(super) fn without(&mut self, lost: impl Iterator<Item = usize>) {
+        self.lost = lost.filter_map(|node| self.end(node)).fold(self.lost, |all, end| all | end);
+    }
+
+    /// Whose disks do not count any more. A source that was lost goes by what it knows until it hears of that: what it says then is void.
+    fn counts_no_more(&self) -> u64 {
+        if self.is_sourceless() { 0 } else { self.lost }
+    }
+
+    /// Publishers are told that these are replicated. What was told under an authority that ended is void.
+    pub(super) fn check_kept(&self, writer: usize, receipt: &Receipt) -> Checked {
+        let Some(plan) = &self.plan else { return Ok(()) };
+        let ended = self.source_sealed.is_some() && receipt.authority.0 == 0;
+        if receipt.level != Waited::Replicated || ended {
+            return Ok(());
+        }
+        let (first, last) = (receipt.first_writer.0, receipt.last_writer.0);
+        for number in first..=last {
+            let message = self.writers[writer].messages.get(number as usize - 1);
+            let Some(message) = message.filter(|message| !message.safe) else { continue };
+            let held = message.held & !self.counts_no_more();
+            let on = |place: &usize| held & 1 << place != 0;
+            let ends: Vec<usize> = plan.ends().collect();
+            let disks: Vec<usize> = (0..ends.len()).filter(on).map(|place| ends[place]).collect();
+            return Err(Failure::new(
+                "X29",
+                format!(
+                    "stream {}: message {number} of writer {writer} is told replicated, and of its ends {ends:?} the disks of {disks:?} hold it",
+                    self.index
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
