@@ -122,6 +122,16 @@ impl Group {
         self.change(context, voters, learners, None);
     }
 
+    /// More is committed. Whoever has acknowledged all of that before has nothing more to say in a group in which nothing happens.
+    pub(super) fn promote_all_returned(&mut self, context: &mut Context<'_>) {
+        let Role::Leader(leading) = &self.role else { return };
+        let Some(entering) = &leading.entering else { return };
+        let returning: Vec<Member> = entering.returning.iter().copied().collect();
+        for member in returning {
+            self.promote_returned(context, member);
+        }
+    }
+
     /// A former voter has caught up under its fresh replica id: it votes again.
     pub(super) fn promote_returned(&mut self, context: &mut Context<'_>, member: Member) {
         let caught_up = |leading: &super::roles::Leading| {

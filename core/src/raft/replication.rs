@@ -476,6 +476,7 @@ impl Group {
             self.note_past(context);
             self.configuration_committed(context);
             self.news_for_all();
+            self.promote_all_returned(context);
         }
     }
 

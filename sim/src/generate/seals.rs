@@ -9,7 +9,7 @@ use crate::random::{Draws, Purpose};
 /// One plan in so many has streams that are sealed, of those that are not about something else.
 const ONE_IN: u64 = 8;
 /// The same for those of so many nodes that two may be lost and most are left of those who vote on the mesh.
-const ONE_IN_LARGER: u64 = 3;
+const ONE_IN_LARGER: u64 = 2;
 const ENOUGH: usize = 5;
 /// Faults of plans that are about one thing bear names of these kinds.
 const SPECIAL: std::ops::RangeInclusive<u64> = 56..=62;
@@ -161,10 +161,7 @@ mod tests {
         };
         for source in [false, true] {
             let several = plans.iter().filter(|plan| sealed(plan, source)).count();
-            assert!(
-                several >= 10,
-                "{several} of 2000 runs seal several targets, their source left: {source}"
-            );
+            assert!(several >= 8, "{several} of 2000 runs seal several targets, their source left: {source}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use wattle_core::node::command::{Receipt, Waited};
 
 use super::super::{Checked, Failure};
-use super::StreamLedger;
+use super::{Message, StreamLedger};
 use crate::content::{self, Name};
 
 /// Whether these are most of so many ends, of which some are lost.
@@ -64,8 +64,11 @@ impl StreamLedger {
         let (first, last) = (receipt.first_writer.0, receipt.last_writer.0);
         for number in first..=last {
             let message = self.writers[writer].messages.get(number as usize - 1);
-            let Some(message) = message.filter(|message| !message.safe) else { continue };
-            let held = message.held & !self.counts_no_more();
+            let (lost, ends) = (self.counts_no_more(), self.delivered.len() as u32 + 1);
+            // Fewer may be needed since it came to the last disk: some were lost.
+            let unsafe_now = |message: &&Message| !message.safe && !most(message.held, lost, ends);
+            let Some(message) = message.filter(unsafe_now) else { continue };
+            let held = message.held & !lost;
             let on = |place: &usize| held & 1 << place != 0;
             let ends: Vec<usize> = plan.ends().collect();
             let disks: Vec<usize> = (0..ends.len()).filter(on).map(|place| ends[place]).collect();
