@@ -474,7 +474,7 @@ bugs! {
         HandlerOutlivesAuthority = "handler-outlives-authority":
             "a handler is handed messages of an authority that began after it was attached (rule D4)";
         OffersNotRepeated = "offers-not-repeated":
-            "what a source offered to a leader is not offered to the next one (rule A1)";
+            "what a source offered to a leader is not offered again, to that one or the next (rule A1)";
         GapAppended = "gap-appended":
             "a leader appends what is offered behind a gap (rule A6)";
         MarkNotRestated = "mark-not-restated":

@@ -212,7 +212,9 @@ impl Stream {
                 // Rule E3: no answer is a reason to doubt who leads.
                 sometimes!(OfferedAnew);
                 common.emit(Output::Unanswered { instance: self.instance });
-                self.propose_again();
+                if !common.planted.strikes(Bug::OffersNotRepeated, || self.source.proposed > 0) {
+                    self.propose_again();
+                }
             }
         }
         for place in 0..self.peers.len() {
