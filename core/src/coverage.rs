@@ -438,6 +438,7 @@ marks! {
         ComparedLater: "a log was not compared with one that others went on from, for it was being read";
         LoadOfARemovedReplica: "entries were read for a replica that is no more";
         MemberHoldsMore: "a member held durably what its leader lacks";
+        PromotionTakenOver: "a leader has somebody vote again whom an earlier one had admitted";
         ConfigurationCut: "a configuration was cut off with its entry";
         LeaderVotedOut: "a leader that votes no more stopped leading";
         ForgotTwice: "a disk forgot a replica id that its group knows";

@@ -209,6 +209,8 @@ bugs! {
             "who copies its log back takes it that others decide without it where a leader has committed more (rule C3)";
         AppendedFreesOthers = "appended-frees-others":
             "who forgot takes it that others decide without it by a configuration that is only appended (rule C3)";
+        PromotionForgotten = "promotion-forgotten":
+            "a leader does not have those vote again whom an earlier one had admitted under a fresh replica id";
         OlderTailStopsCopy = "older-tail-stops-copy":
             "a lagging member's uncommitted tail counts against what others have committed, and stops the copy (rule C3)";
         OwnVoteBeforeDurable = "own-vote-before-durable":

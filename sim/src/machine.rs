@@ -10,6 +10,9 @@ use wattle_core::time::{Instant, Now};
 
 /// What the world asks of a node.
 pub trait Machine: Sized {
+    /// Whether its rows are laid out as the journal's, so that what they hold of streams can be read (X29).
+    const ROWS_CAN_BE_READ: bool = true;
+
     /// A node about to read its journal.
     fn recover(config: Config, seed: [u8; 32], boot: BootId) -> Self;
 

@@ -144,7 +144,8 @@ impl<M: Machine> World<M> {
         }
         let ledger = |(index, stream): (usize, &crate::plan::StreamPlan)| {
             let ids: Vec<_> = (0..stream.publishers.len()).map(|w| writer_id(plan.seed, index, w)).collect();
-            StreamLedger::new(index, &ids).to(stream)
+            let ledger = StreamLedger::new(index, &ids).to(stream);
+            if M::ROWS_CAN_BE_READ { ledger } else { ledger.blind_to_disks() }
         };
         let nodes = plan.nodes.len();
         let processes: Vec<Process<M>> = (0..nodes).map(|node| Process::new(&plan, node)).collect();

@@ -468,6 +468,9 @@ impl Node {
             O::Unanswered { instance } => {
                 self.groups.handle(now, raft::Input::Unanswered { group: instance.into() });
             }
+            O::Voting { instance, nodes } => {
+                self.groups.handle(now, raft::Input::Voting { group: instance.into(), nodes });
+            }
             O::Resign { instance } => {
                 self.groups.handle(now, raft::Input::Resign { group: instance.into() });
             }

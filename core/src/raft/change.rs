@@ -122,6 +122,19 @@ impl Group {
         self.change(context, voters, learners, None);
     }
 
+    /// Learners on these nodes are to vote. Who was to be promoted is known to the leader that admitted them, and goes with it.
+    pub(super) fn expect_voters(&mut self, context: &mut Context<'_>, nodes: &[NodeId]) {
+        let learners = self.log.configuration().learners.iter().copied();
+        let returning: Vec<Member> = learners.filter(|member| nodes.contains(&member.node)).collect();
+        let Role::Leader(leading) = &mut self.role else { return };
+        if context.planted.strikes(Bug::PromotionForgotten, || !returning.is_empty()) {
+            return;
+        }
+        rare!(PromotionTakenOver, !returning.is_empty());
+        Entering::change(&mut leading.entering, |entering| entering.returning.extend(returning));
+        self.promote_all_returned(context);
+    }
+
     /// More is committed. Whoever has acknowledged all of that before has nothing more to say in a group in which nothing happens.
     pub(super) fn promote_all_returned(&mut self, context: &mut Context<'_>) {
         let Role::Leader(leading) = &self.role else { return };
@@ -141,6 +154,8 @@ impl Group {
         };
         let settled = self.log.configured_at() <= self.commit && !self.log.configuration().is_joint();
         let Role::Leader(leading) = &self.role else { return };
+        // Else the change would be refused, and nobody would ask for it again.
+        let settled = settled && self.commit >= leading.begins;
         if !settled || !caught_up(leading) {
             return;
         }

@@ -252,6 +252,9 @@ impl Groups {
                 self.with(now, group, |group, context| group.found(context, &founding));
             }
             Input::Unanswered { group } => self.with(now, group, Group::unanswered),
+            Input::Voting { group, nodes } => {
+                self.with(now, group, |group, context| group.expect_voters(context, &nodes));
+            }
             Input::Resign { group } => self.with(now, group, Group::resign),
             Input::Stalled { by } => {
                 for slot in self.groups.all() {

@@ -361,6 +361,14 @@ pub enum Input {
         /// Which group.
         group: GroupId,
     },
+    /// Who votes by the owner's word. If this replica leads, a learner on one of these nodes votes once it has caught up: one that came back under a fresh
+    /// replica id, and that an earlier leader was to promote.
+    Voting {
+        /// Which group.
+        group: GroupId,
+        /// On which nodes.
+        nodes: Vec<NodeId>,
+    },
     /// The owner is of no use any more until the next start: this replica is to lead, or to stand, only where nobody else could.
     Resign {
         /// Which group.

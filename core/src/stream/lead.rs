@@ -119,6 +119,9 @@ impl Stream {
     ) {
         let other = core::mem::replace(&mut self.leader, leader) != leader || term != self.term;
         (self.leading, self.term, self.completing) = (leading, term, false);
+        if leading && other && self.ends.targets.len() > 1 && self.seal.is_none() {
+            common.emit(Output::Voting { instance: self.instance, nodes: self.ends.voters() });
+        }
         let wanted = other && self.wants_nothing(common);
         let helps = leading && self.part == Part::Target;
         if other && self.ends.targets.len() > 1 {

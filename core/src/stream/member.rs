@@ -440,10 +440,13 @@ impl Stream {
         if peer.boot.is_none() {
             self.learn_boot(common, from, standing.boot);
         }
+        // What a former start of this node asked bears numbers that this one uses again.
+        let mine = standing.peer == common.boot;
+        let standing = &if mine { *standing } else { Standing { answer: 0, confirmed: false, ..*standing } };
         let Some(peer) = self.peer_mut(from) else { return };
         peer.standing = Some(*standing);
         peer.holds = peer.holds.max(standing.taken);
-        peer.knows_us = standing.peer == common.boot;
+        peer.knows_us = mine;
         if from == self.ends.source {
             self.lead.iter_mut().for_each(|lead| lead.source_stands(standing));
         }

@@ -394,6 +394,13 @@ pub enum Output {
         /// Of this stream.
         instance: StreamInstance,
     },
+    /// This node leads, and these vote from the beginning: who of them only learns is to vote again.
+    Voting {
+        /// In the group of this stream.
+        instance: StreamInstance,
+        /// Who.
+        nodes: Vec<NodeId>,
+    },
     /// Bytes or room came, for which an append may wait: offer it again, or ask the leader for it.
     OfferAgain {
         /// Of this stream.

@@ -65,6 +65,8 @@ pub struct StreamLedger {
     reported: Vec<u64>,
     /// By whom a message must be processed; by its only target if there is no plan.
     plan: Option<StreamPlan>,
+    /// Nothing is known of what lies on disks.
+    blind: bool,
     source_rolled_back: bool,
     /// The last message in front of its end, once it was sealed without its source.
     end: Option<u64>,
@@ -90,12 +92,20 @@ impl StreamLedger {
             delivered: vec![0],
             reported: vec![0],
             plan: None,
+            blind: false,
             source_rolled_back: false,
             end: None,
             void: BTreeSet::new(),
             lost: 0,
             source_sealed: None,
         }
+    }
+
+    /// The same where nothing is known of what lies on disks: what is told replicated is not held against them.
+    #[must_use]
+    pub fn blind_to_disks(mut self) -> Self {
+        self.blind = true;
+        self
     }
 
     /// The same for a stream to the targets of that plan, completed as that says.

@@ -20,6 +20,8 @@ use super::{SHARED, Source, Toy, WRONG, Wrong};
 use crate::machine::Machine;
 
 impl Machine for Toy {
+    const ROWS_CAN_BE_READ: bool = false;
+
     fn recover(config: Config, _: [u8; 32], boot: BootId) -> Self {
         Self {
             config,

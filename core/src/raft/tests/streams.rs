@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::harness::{Cluster, GROUP, member};
 use crate::id::GroupId;
 use crate::planted::Planted;
-use crate::raft::{Append, Body, Config, Message, RoleName};
+use crate::raft::{Append, Body, Config, Input, Message, RoleName};
 use crate::time::Span;
 
 fn cluster(seed: u64, group: GroupId, (size, voters, learners): (usize, usize, usize)) -> Cluster {
@@ -97,4 +97,18 @@ fn a_founder_of_a_stream_is_told_by_one_of_any_majority_that_its_disk_forgot() {
     cluster.cut.clear();
     cluster.goes_on(2);
     assert_eq!(cluster.commands(away).len(), 6);
+}
+
+/// Who was to be promoted is known to the leader that admitted it only. That one followed another before it came to it.
+#[test]
+fn a_voter_that_an_earlier_leader_was_to_promote_votes_again_at_the_word_of_the_owner() {
+    let (mut cluster, _, forgetful) = founder_forgets(GROUP);
+    cluster.settle(Span::secs(2));
+    cluster.cut.clear();
+    cluster.goes_on(2);
+    let leader = cluster.leader().expect("a leader");
+    assert!(!cluster.configuration(leader).voters.iter().any(|voter| voter.node == member(forgetful).node));
+    let nodes: Vec<_> = (0..3).map(|node| member(node).node).collect();
+    cluster.tell(leader, Input::Voting { group: GROUP, nodes });
+    cluster.goes_on(3);
 }

@@ -85,7 +85,7 @@ impl Stream {
 
     /// Whoever leads in place of this source may know that more is held by most members than it is known here: its word was lost, or is to come.
     pub(super) fn unreplicated(&self) -> bool {
-        let known = self.source.replicated.max(self.head.completed);
+        let known = self.source.replicated.max(self.head.released);
         let leader = self.led_by().and_then(|leader| self.peer(leader)).filter(|peer| !peer.silent);
         leader.is_some() && self.source.current && known < self.head.taken
     }

@@ -122,7 +122,7 @@ impl Stream {
             && let Some(old) = self.target.handler.take()
         {
             rare!(HandlerOfFormerAuthority);
-            common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
+            common.reply(old.request, Ok(Reply::Outrun { token: old.token }));
         }
     }
 

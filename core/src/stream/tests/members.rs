@@ -190,7 +190,10 @@ impl World {
             }
             Output::Lead { to, .. } => self.steered.push(to),
             Output::Resign { .. } => drop(self.resigned.insert(which)),
-            Output::Forget(_) | Output::OfferAgain { .. } | Output::Compact { .. } => {}
+            Output::Forget(_)
+            | Output::OfferAgain { .. }
+            | Output::Compact { .. }
+            | Output::Voting { .. } => {}
             Output::Unanswered { .. } | Output::Event(_) | Output::Installed { .. } => {}
             other => panic!("nobody asked for {other:?}"),
         }

@@ -13,8 +13,8 @@ use crate::stream::Input;
 use crate::time::Span;
 
 /// A target leads, and a third of five members comes to hold what the source published. What the leader says of that by itself is lost.
-fn word_lost(planted: Planted) -> (World, RequestId) {
-    let mut world = World::with_bug(4, Policy::All, planted);
+fn word_lost(policy: Policy, planted: Planted) -> (World, RequestId) {
+    let mut world = World::with_bug(4, policy, planted);
     world.lead(1);
     world.run(SECOND);
     [3, 4].into_iter().for_each(|away| world.silence(away));
@@ -30,8 +30,10 @@ fn word_lost(planted: Planted) -> (World, RequestId) {
 
 #[test]
 fn a_source_asks_for_what_it_was_not_told() {
-    let (world, request) = word_lost(Planted::none());
-    assert_eq!(world.told(request), Some(Waited::Replicated));
+    for policy in [Policy::All, Policy::Count(1)] {
+        let (world, request) = word_lost(policy.clone(), Planted::none());
+        assert_eq!(world.told(request), Some(Waited::Replicated), "{policy:?}");
+    }
 }
 
 /// The source's log lags at the tenth message while twenty are replicated by those who burn. It goes on with one more, and accepts ten anew.
@@ -85,7 +87,7 @@ fn what_the_lost_held_is_not_replicated_after_a_seal() {
 #[test]
 fn planted_bugs_of_what_is_replicated_show() {
     use crate::planted::Bug;
-    let (world, request) = word_lost(Planted::only(Bug::ReplicatedToldOnce));
+    let (world, request) = word_lost(Policy::All, Planted::only(Bug::ReplicatedToldOnce));
     assert_eq!(world.told(request), Some(Waited::Accepted));
     let (world, request) = after_a_seal(Planted::only(Bug::ReplicatedByTheLost));
     assert_eq!(world.told(request), Some(Waited::Replicated));

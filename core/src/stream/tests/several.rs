@@ -135,14 +135,15 @@ fn a_handler_attaches_again_when_its_source_goes_on_under_another_authority() {
         heard: Sequence(0),
         former: [].into(),
     };
-    let fenced = |world: &World| {
-        let told = |(_, reply): &&(RequestId, Result<Reply, Refusal>)| *reply == Ok(Reply::Fenced { token });
+    // Nobody took over: it is to attach again.
+    let outrun = |world: &World| {
+        let told = |(_, reply): &&(RequestId, Result<Reply, Refusal>)| *reply == Ok(Reply::Outrun { token });
         world.replies.iter().filter(told).count()
     };
-    assert_eq!(fenced(&world), 0);
+    assert_eq!(outrun(&world), 0);
     for _ in 0..2 {
         world.give(1, Input::Sealed { instance: INSTANCE, sealed: sealed(1) });
-        assert_eq!(fenced(&world), 1, "once for each authority");
+        assert_eq!(outrun(&world), 1, "once for each authority");
     }
     assert!(world.status(1).handler.is_none());
 }

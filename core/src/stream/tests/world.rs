@@ -405,7 +405,7 @@ impl World {
                 self.replies.push((request, reply));
             }
             Output::Event(event) => self.events.push(event),
-            Output::Resign { .. } => {}
+            Output::Resign { .. } | Output::Voting { .. } => {}
             // Of two members only one ever leads.
             Output::Lead { .. } | Output::Unanswered { .. } => unreachable!(),
             Output::Settled { sequence, .. } => self.settled.push(sequence.0),
