@@ -431,17 +431,29 @@ impl Stream {
             && source().is_some_and(|peer| peer.matched >= self.head.applied)
     }
 
+    /// Whether the source is there and may come to lead in place of this member. It may have met what it was asked as the word of a start that it did not know,
+    /// and is asked again until it leads, or is silent, or says that it does not serve.
+    fn awaits_source(&self) -> bool {
+        self.lead.is_some()
+            && self.seal.is_none()
+            && self.knows_end()
+            && self.source_peer().is_some_and(|peer| !peer.silent && !peer.stopped())
+    }
+
     pub(super) fn lead_outstanding(&self, common: &Common) -> bool {
         let helps = self.lead.as_ref().is_some_and(|lead| !lead.offers.is_empty());
         helps
             || self.lead.is_some() && self.owes_completion()
-            || self.yields() && !common.planted.has(Bug::SourceNotSteeredTo)
+            || self.awaits_source() && !common.planted.has(Bug::SourceNotSteeredTo)
     }
 
     /// Has the source lead. It may come to nothing, and is tried again.
     pub(super) fn steer(&mut self, common: &mut Common, now: Now) {
-        if !self.yields() || common.planted.has(Bug::SourceNotSteeredTo) {
+        if !self.awaits_source() || common.planted.has(Bug::SourceNotSteeredTo) {
             return;
+        }
+        if !self.yields() {
+            return self.tell_standing(common, self.ends.source, true, 0);
         }
         let (instance, to, pause) = (self.instance, self.ends.source, common.config.restate_most);
         let Some(lead) = &mut self.lead else { return };

@@ -45,8 +45,9 @@ impl Left {
     /// Whom a stream is left that was sealed without the `lost`: what the others do is all there is.
     #[must_use]
     pub fn sealed(plan: &StreamPlan, lost: impl Fn(usize) -> bool) -> Self {
-        let targets = plan.targets().map(|node| !lost(node)).collect();
-        Self { source: !lost(plan.source), targets, policy: true, most: true }
+        let targets: Vec<bool> = plan.targets().map(|node| !lost(node)).collect();
+        // Nobody processes anything any more where all targets are lost.
+        Self { source: !lost(plan.source), policy: targets.contains(&true), targets, most: true }
     }
 
     /// Whether the target in that place is left.
