@@ -23,6 +23,28 @@ pub enum Policy<N = NodeId> {
     Named(Vec<N>),
 }
 
+impl<N> Policy<N> {
+    /// The policy of so many (0: any number) or of those named, as messages have it. Those named come first.
+    #[must_use]
+    pub fn of(count: u32, named: Vec<N>) -> Self {
+        match count {
+            _ if !named.is_empty() => Self::Named(named),
+            0 => Self::All,
+            _ => Self::Count(count),
+        }
+    }
+
+    /// How many it asks for, or 0, and whom it names.
+    #[must_use]
+    pub fn parts(&self) -> (u32, &[N]) {
+        match self {
+            Self::All => (0, &[]),
+            Self::Count(count) => (*count, &[]),
+            Self::Named(named) => (0, named),
+        }
+    }
+}
+
 /// The ends of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ends {
@@ -171,10 +193,9 @@ impl Ends {
             Policy::All => self.released(&mark, &gone),
             Policy::Named(named) => least(named).unwrap_or_else(|| self.released(&mark, &gone)),
             Policy::Count(count) => {
-                let mut marks: Vec<Sequence> = left().map(|(_, mark)| mark).collect();
-                marks.sort_unstable_by(|a, b| b.cmp(a));
-                let enough = (*count as usize).min(marks.len());
-                marks.get(enough.wrapping_sub(1)).copied().unwrap_or_default()
+                let enough = (*count as usize).min(left().count());
+                let met = |upto: &Sequence| left().filter(|(_, mark)| mark >= upto).count() >= enough;
+                left().map(|(_, mark)| mark).filter(met).max().unwrap_or_default()
             }
         }
     }

@@ -338,32 +338,14 @@ impl<M: Machine> Driver<M> {
             let mut rows = Vec::new();
             let mut loads = Vec::new();
             let mut closes = Vec::new();
-            let mut digests = Vec::new();
             let mut any = false;
-            loop {
-                while let Some(output) = self.node.poll_output() {
-                    any = true;
-                    match output {
-                        Output::Write { ticket, row } => rows.push((ticket, row)),
-                        Output::Load { load, row, offset, len } => {
-                            loads.push((load, Part { row, offset, len }));
-                        }
-                        Output::Close { lane, reason } => closes.push((lane, reason)),
-                        Output::Work { work, job: Job::Digest(payload) }
-                            if payload.len() <= DIGEST_HERE_MAX =>
-                        {
-                            digests.push((work, Digest::of(&payload)));
-                        }
-                        other => self.carry_out_one(other),
-                    }
-                }
-                if digests.is_empty() {
-                    break;
-                }
-                // What the node writes upon them shares a sync with the rest.
-                let now = self.clock.now();
-                for (work, digest) in digests.drain(..) {
-                    self.input(now, Input::WorkDone { work, done: Done::Digest(digest) });
+            while let Some(output) = self.node.poll_output() {
+                any = true;
+                match output {
+                    Output::Write { ticket, row } => rows.push((ticket, row)),
+                    Output::Load { load, row, offset, len } => loads.push((load, Part { row, offset, len })),
+                    Output::Close { lane, reason } => closes.push((lane, reason)),
+                    other => self.carry_out_one(other),
                 }
             }
             self.write(rows);
@@ -385,6 +367,11 @@ impl<M: Machine> Driver<M> {
     fn carry_out_one(&mut self, output: Output) {
         match output {
             Output::Trim { below } => self.hands.disk.trim(below),
+            Output::Work { work, job: Job::Digest(payload) } if payload.len() <= DIGEST_HERE_MAX => {
+                // What the node writes upon it shares a sync with the rest of this round.
+                let done = Done::Digest(Digest::of(&payload));
+                self.input(self.clock.now(), Input::WorkDone { work, done });
+            }
             Output::Work { work, job } => self.hands.workers.submit(work, job),
             Output::Dial { dial, address } => self.hands.lanes.dial(dial, address),
             Output::ShowKey(key) => match self.hands.keyring.tls(&key) {

@@ -74,8 +74,7 @@ pub mod entry;
 pub mod handlers;
 pub mod input;
 pub mod join_key;
-pub mod opening;
-mod output;
+pub mod output;
 pub mod state;
 pub mod table;
 pub mod token;
@@ -96,6 +95,7 @@ mod leader;
 mod lost_key;
 mod marks;
 mod mode;
+mod opening;
 mod parted;
 mod reads;
 mod recover;
@@ -146,7 +146,7 @@ pub use wire::{JoinMessage, Malformed, Message, RosterEntry, valid_region};
 
 use crate::agreed::MeshSettings;
 use crate::digest::Digest;
-use crate::ends::{BadEnds, Policy, TARGETS_MAX};
+use crate::ends::{BadEnds, TARGETS_MAX};
 use crate::epoch::Epoch;
 use crate::id::{LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance};
 use crate::level::Level;
@@ -606,7 +606,7 @@ impl Mesh {
         if !valid_stream_name(name) {
             return self.reply(request, Err(state::bad_stream_name(name)));
         }
-        let named = if let Policy::Named(named) = policy { &named[..] } else { &[] };
+        let (_, named) = policy.parts();
         if targets.len() > TARGETS_MAX || named.len() > TARGETS_MAX {
             return self.reply(request, Err(Refusal::BadEnds(BadEnds::TooMany)));
         }

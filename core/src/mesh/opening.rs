@@ -38,9 +38,9 @@ impl State {
         let nodes = |names: &[String]| names.iter().map(|name| node(name)).collect::<Result<Vec<_>, _>>();
         let (source, targets) = (node(source)?, nodes(targets)?);
         let policy = match policy {
-            Policy::All => Policy::All,
-            Policy::Count(count) => Policy::Count(*count),
             Policy::Named(names) => Policy::Named(nodes(names)?),
+            Policy::Count(count) => Policy::Count(*count),
+            Policy::All => Policy::All,
         };
         Ends::new(source, targets, policy).map_err(Refusal::BadEnds)
     }
@@ -86,12 +86,9 @@ impl State {
 }
 
 pub(super) fn open_out(name: &str, source: &str, targets: &[String], policy: &Policy<String>) -> proto::Open {
-    let (count, named) = match policy {
-        Policy::All => (0, Vec::new()),
-        Policy::Count(count) => (*count, Vec::new()),
-        Policy::Named(named) => (0, named.clone()),
-    };
-    proto::Open { name: name.into(), source: source.into(), targets: targets.to_vec(), count, named }
+    let (count, named) = policy.parts();
+    let (targets, named) = (targets.to_vec(), named.to_vec());
+    proto::Open { name: name.into(), source: source.into(), targets, count, named }
 }
 
 pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
@@ -105,31 +102,20 @@ pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
         name: wire::text(open.name, TEXT_MAX)?,
         source: wire::text(open.source, TEXT_MAX)?,
         targets: texts(open.targets)?,
-        policy: match texts(open.named)? {
-            named if !named.is_empty() => Policy::Named(named),
-            _ if open.count > 0 => Policy::Count(open.count),
-            _ => Policy::All,
-        },
+        policy: Policy::of(open.count, texts(open.named)?),
     })
 }
 
 /// By whom a message must be processed, as it is stored.
 pub(super) fn policy_out(policy: &Policy) -> Option<proto::StreamPolicy> {
-    let (count, named) = match policy {
-        Policy::All => return None,
-        Policy::Count(count) => (*count, Vec::new()),
-        Policy::Named(named) => (0, nodes_out(named)),
-    };
-    Some(proto::StreamPolicy { count, named })
+    let (count, named) = policy.parts();
+    (*policy != Policy::All).then(|| proto::StreamPolicy { count, named: nodes_out(named) })
 }
 
 /// The ends of a stream as it is stored.
 pub(super) fn ends_in(stream: &proto::Stream) -> Result<Ends, Malformed> {
-    let policy = match &stream.policy {
-        Some(policy) if !policy.named.is_empty() => Policy::Named(nodes_in(&policy.named)?),
-        Some(policy) if policy.count > 0 => Policy::Count(policy.count),
-        _ => Policy::All,
-    };
+    let policy = stream.policy.as_ref().map(|policy| Ok(Policy::of(policy.count, nodes_in(&policy.named)?)));
+    let policy = policy.transpose()?.unwrap_or_default();
     Ends::new(wire::node(&stream.source)?, nodes_in(&stream.targets)?, policy)
         .map_err(|_| Malformed("the ends of a stream"))
 }

@@ -11,7 +11,7 @@ use super::rotation::Rotations;
 use super::state::{DECIDED_MAX, FORMER_MAX, Member, State, Stream};
 use super::wire::KEYS_MAX;
 use crate::description::{Described, Description};
-use crate::ends::{Ends, Policy};
+use crate::ends::Ends;
 
 /// Most bytes of the encoded state, updates not counted: they have [`super::updates::UPDATES_BYTES_MAX`] of their own. Room for as many members as
 /// there may be, all described at length, and a full configuration, beside tens of thousands of streams.
@@ -56,8 +56,8 @@ impl Stream {
 
 /// The most a stream of that name between these takes of the encoded state.
 pub(super) fn stream_bytes(name: &str, ends: &Ends) -> usize {
-    let named = if let Policy::Named(named) = &ends.policy { named.len() } else { 0 };
-    FIXED_BYTES + name.len() + (ends.targets.len().saturating_sub(1) + named) * FORMER_BYTES
+    let (_, named) = ends.policy.parts();
+    FIXED_BYTES + name.len() + (ends.targets.len().saturating_sub(1) + named.len()) * FORMER_BYTES
 }
 
 /// The most a description takes of the encoded state.

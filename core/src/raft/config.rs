@@ -2,6 +2,7 @@
 
 use super::segments::RunLimits;
 use super::shelf::SHELF_PART;
+use crate::id::GroupId;
 use crate::time::Span;
 
 /// Settings of consensus groups; the same for all groups of a node.
@@ -74,6 +75,11 @@ impl Config {
     #[must_use]
     pub const fn recalled_bytes(&self) -> u64 {
         self.log_bytes - self.log_bytes / SHELF_PART
+    }
+
+    /// Whether that group is a stream's.
+    pub(super) fn is_of_stream(&self, group: GroupId) -> bool {
+        self.of_streams && group != GroupId::CONTROL
     }
 
     /// How large a message of entries may become.

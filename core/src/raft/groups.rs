@@ -125,9 +125,7 @@ impl Groups {
             {
                 let applied = applied.min(group.log.last().index);
                 group.applied = applied.max(group.applied);
-                if self.config.of_streams {
-                    group.lets_go(applied);
-                }
+                group.lets_go(&self.config, applied);
                 // What is only stored was known to be committed (R23): it is read again, and given to the owner, whoever leads.
                 let stored = group.log.stored_upto().unwrap_or_default();
                 let unknown = self.planted.strikes(Bug::StoredTakenForUndecided, || stored > group.applied);
@@ -189,9 +187,7 @@ impl Groups {
             Input::Compact { group, upto } => self.with(now, group, |group, context| {
                 let before = group.log.base();
                 group.log.compact(group.keeps_for_children(upto.min(group.applied)));
-                if context.config.of_streams {
-                    group.lets_go(upto.min(group.applied));
-                }
+                group.lets_go(context.config, upto.min(group.applied));
                 if group.log.base() != before {
                     group.write_base(context);
                 }
@@ -418,7 +414,7 @@ impl Groups {
             group.persist_state();
             group.tell_configuration(context);
             let founder = group.log.configuration().votes(group.member(context.own));
-            if founder && context.config.of_streams || group.is_only_voter(context.own) {
+            if founder && context.config.is_of_stream(group.id) || group.is_only_voter(context.own) {
                 // A disk may have been rolled back to before the group was there: the others know (rules C2 and C3).
                 group.verify(context);
             } else {

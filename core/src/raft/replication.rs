@@ -303,8 +303,7 @@ impl Group {
         (previous, entries): (Place, Entries),
     ) {
         // What a stream's leader sends is durable: it is the source almost always, and must not send what it has not on disk.
-        let of_stream = context.config.of_streams && self.id != GroupId::CONTROL;
-        let durably = of_stream || self.is_only_voter(context.own);
+        let durably = context.config.is_of_stream(self.id) || self.is_only_voter(context.own);
         let Role::Leader(leading) = &mut self.role else { return };
         let Some(progress) = leading.progress.at_mut(place) else { return };
         leading.next_number += 1;

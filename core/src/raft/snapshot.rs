@@ -23,7 +23,7 @@ use super::message::{Body, Place, Snapshot};
 use super::progress::Progress;
 use super::roles::Role;
 use crate::configuration::{Configuration, Member};
-use crate::id::{GroupId, LogIndex, NodeId};
+use crate::id::{LogIndex, NodeId};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
@@ -123,8 +123,8 @@ impl Sending {
 
 impl Group {
     /// The owner's state up to `upto` is written. That of the control group holds all there is; entries of a stream refer to bytes, which are gone.
-    pub(super) fn lets_go(&mut self, upto: LogIndex) {
-        if self.id != GroupId::CONTROL && upto > self.log.base().index {
+    pub(super) fn lets_go(&mut self, config: &Config, upto: LogIndex) {
+        if config.is_of_stream(self.id) && upto > self.log.base().index {
             let past = self.past_mut();
             past.let_go = past.let_go.max(upto);
         }

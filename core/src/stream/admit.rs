@@ -7,6 +7,7 @@ use super::common::Common;
 use super::entry::{Entry, Identity, held_weight};
 use super::member::{Part, Stream, Wanted};
 use super::message::Body;
+use super::peer::bit_of;
 use super::wire::decode_entry;
 use crate::id::{NodeId, Sequence};
 use crate::planted::Bug;
@@ -121,9 +122,6 @@ impl Stream {
     pub(super) fn ask_for_wanted(&mut self, common: &mut Common, now: Now, all: bool) {
         let instance = self.instance;
         let holders = self.holders_to_ask();
-        let peers = &self.peers;
-        let bit =
-            |node: NodeId| peers.iter().position(|peer| peer.node == node).map_or(0, |place| 1 << place);
         for (identity, wanted) in &mut self.wanted {
             let patience = common.config.pause_after(wanted.times);
             let due = wanted.asked.is_none_or(|at| now.monotonic.since(at) >= patience);
@@ -134,7 +132,7 @@ impl Stream {
                 wanted.times = if all { 1 } else { wanted.times.saturating_add(1) };
                 if let Some(&holder) = holders.get(turn % holders.len().max(1)) {
                     rare!(BytesAskedOfAnother, turn > 0 && holders.len() > 1);
-                    wanted.of |= bit(holder);
+                    wanted.of |= bit_of(&self.peers, holder);
                     common.say(holder, instance, Body::Want(*identity));
                 }
             }

@@ -11,6 +11,7 @@ use super::common::Common;
 use super::entry::{Batch, Entry};
 use super::member::{Part, Stream};
 use super::message::{Body, Standing};
+use super::peer::Peer;
 use super::wire::encode_entry;
 use super::writers::Writers;
 use crate::id::{LogIndex, NodeId, Sequence, SessionEpoch, Term};
@@ -222,13 +223,18 @@ impl Stream {
         }
     }
 
+    /// Up to where the policy is met by the marks that were heard, and up to where every target is past by them.
+    pub(super) fn heard_upto(&self) -> (Sequence, Sequence) {
+        let (mark, gone) = (|place| self.heard.get(place), |node| self.is_lost(node));
+        (self.ends.completed(mark, gone), self.ends.released(mark, gone))
+    }
+
     /// Whether more is completed or may go than the log says, and nothing is under way that says so.
     pub(super) fn owes_completion(&self) -> bool {
-        let (mark, gone) = (|place| self.heard.get(place), |node| self.is_lost(node));
-        let reached = |upto: Sequence| upto.min(self.head.taken);
+        let (completed, released) = self.heard_upto();
+        let taken = self.head.taken;
         !self.completing
-            && (reached(self.ends.completed(mark, gone)) > self.head.completed
-                || reached(self.ends.released(mark, gone)) > self.head.released)
+            && (completed.min(taken) > self.head.completed || released.min(taken) > self.head.released)
     }
 
     /// One at a time: what is heard meanwhile goes with the next.
@@ -236,8 +242,7 @@ impl Stream {
         if self.completing || !self.knows_end() {
             return;
         }
-        let (mark, gone) = (|place| self.heard.get(place), |node| self.is_lost(node));
-        let mut upto = self.ends.completed(mark, gone);
+        let (mut upto, released) = self.heard_upto();
         let any = || self.heard.iter().max().unwrap_or_default();
         if common.planted.strikes(Bug::CompletedByAny, || any().min(self.head.taken) > upto) {
             upto = any();
@@ -246,7 +251,7 @@ impl Stream {
         if common.planted.strikes(Bug::CompletedOneTooMany, || upto < self.head.taken) {
             upto = upto.next();
         }
-        let released = self.ends.released(mark, gone).min(upto).max(self.head.released);
+        let released = released.min(upto).max(self.head.released);
         if upto > self.head.completed || released > self.head.released {
             self.completing = true;
             let entry = Entry::Complete { upto, released, marks: self.heard.clone() };
@@ -422,15 +427,6 @@ impl Stream {
         }
     }
 
-    /// Whether the source should lead in place of this member, if it says that it serves: it is heard in its present start, and has what is applied here.
-    fn yields(&self) -> bool {
-        let source = || self.source_peer().filter(|peer| peer.stands() && peer.knows_us && !peer.stopped());
-        self.lead.is_some()
-            && self.seal.is_none()
-            && self.knows_end()
-            && source().is_some_and(|peer| peer.matched >= self.head.applied)
-    }
-
     /// Whether the source is there and may come to lead in place of this member. It may have met what it was asked as the word of a start that it did not know,
     /// and is asked again until it leads, or is silent, or says that it does not serve.
     fn awaits_source(&self) -> bool {
@@ -452,12 +448,13 @@ impl Stream {
         if !self.awaits_source() || common.planted.has(Bug::SourceNotSteeredTo) {
             return;
         }
-        if !self.yields() {
-            return self.tell_standing(common, self.ends.source, true, 0);
-        }
         let (instance, to, pause) = (self.instance, self.ends.source, common.config.restate_most);
+        // In its present start, to this one, and with what is applied here.
+        let ready = |peer: &Peer| peer.stands() && peer.knows_us && peer.matched >= self.head.applied;
+        let ready = self.source_peer().is_some_and(ready);
         let Some(lead) = &mut self.lead else { return };
-        if !lead.source_serves && !common.planted.strikes(Bug::StoppedAskedToLead, || true) {
+        let serves = || lead.source_serves || common.planted.strikes(Bug::StoppedAskedToLead, || true);
+        if !ready || !serves() {
             return self.tell_standing(common, to, true, 0);
         }
         if lead.steered.is_none_or(|at| now.monotonic.since(at) >= pause) {

@@ -196,8 +196,10 @@ impl Stream {
         if !common.planted.strikes(Bug::StoppedStillLeads, || self.leading) {
             common.emit(Output::Resign { instance: self.instance });
         }
-        let others = self.peers.iter().filter(|_| !self.shut_out);
-        let others: Vec<NodeId> = others.map(|peer| peer.node).collect();
+        if self.shut_out {
+            return;
+        }
+        let others: Vec<NodeId> = self.peers.iter().map(|peer| peer.node).collect();
         for node in others {
             self.tell_standing(common, node, false, 0);
         }

@@ -54,6 +54,11 @@ impl Served {
     }
 }
 
+/// What stands for a member in [`super::member::Wanted::of`]; 0 if it is none of these.
+pub(super) fn bit_of(peers: &[Peer], node: NodeId) -> u64 {
+    peers.iter().position(|peer| peer.node == node).map_or(0, |place| 1 << place)
+}
+
 impl Peer {
     /// Another member of which nothing is known.
     pub(super) fn new(node: NodeId) -> Self {

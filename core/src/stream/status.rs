@@ -65,7 +65,7 @@ impl Stream {
             status.accepted = self.source.accepted.max(self.head.taken);
             status.replicated = self.source.replicated.max(self.head.released);
             // A source whose disk was rolled back hears of more than it holds, until it has copied its log back.
-            let processed = self.ends.completed(|place| self.heard.get(place), |node| self.is_lost(node));
+            let (processed, _) = self.heard_upto();
             status.processed = processed.min(self.head.taken).max(self.head.completed);
             status.outbox_bytes = self.store.bytes();
         } else {

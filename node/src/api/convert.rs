@@ -241,7 +241,7 @@ fn stream(stream: core::StreamStatus) -> api::StreamStatus {
         instance: instance(stream.instance),
         source: node(stream.source),
         targets: stream.targets.into_iter().map(target).collect(),
-        complete: Some(policy_out(stream.policy)),
+        complete: Some(policy_out(&stream.policy)),
         leader: stream.leader.map(node),
         local: stream.local,
         session: stream.session.0,
@@ -271,14 +271,9 @@ fn target(target: core::TargetStatus) -> api::StreamTarget {
     }
 }
 
-fn policy_out(policy: Policy) -> api::StreamPolicy {
-    match policy {
-        Policy::All => api::StreamPolicy::default(),
-        Policy::Count(count) => api::StreamPolicy { count, named: Vec::new() },
-        Policy::Named(named) => {
-            api::StreamPolicy { count: 0, named: named.iter().map(ToString::to_string).collect() }
-        }
-    }
+fn policy_out(policy: &Policy) -> api::StreamPolicy {
+    let (count, named) = policy.parts();
+    api::StreamPolicy { count, named: named.iter().map(ToString::to_string).collect() }
 }
 
 /// By whom a message must be processed, as it is asked for.
@@ -286,14 +281,13 @@ fn policy_out(policy: Policy) -> api::StreamPolicy {
 /// # Errors
 /// It is said in two ways.
 pub(super) fn policy(policy: Option<api::StreamPolicy>) -> Result<Policy<String>, Status> {
-    match policy.unwrap_or_default() {
-        api::StreamPolicy { count: 0, named } if named.is_empty() => Ok(Policy::All),
-        api::StreamPolicy { count: 0, named } => Ok(Policy::Named(named)),
-        api::StreamPolicy { count, named } if named.is_empty() => Ok(Policy::Count(count)),
-        _ => Err(Status::invalid_argument(
+    let api::StreamPolicy { count, named } = policy.unwrap_or_default();
+    if count > 0 && !named.is_empty() {
+        return Err(Status::invalid_argument(
             "a message is completed by so many targets, or by targets that are named: give one of the two",
-        )),
+        ));
     }
+    Ok(Policy::of(count, named))
 }
 
 /// How far a stream is sealed.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::configuration::{Configuration, Member as Replica};
+use crate::ends::Policy;
 use crate::id::Term;
 use crate::record::Owner;
 use crate::rng::Purpose;

@@ -255,14 +255,19 @@ fn of_two_logs_that_are_equal_by_numbers_only_people_choose() {
     assert_eq!(seal.founder, Some(NODES[2]));
 }
 
-#[test]
-fn who_goes_on_may_lose_its_quorum_again() {
+/// A stream sealed without two of its members, who founds it anew, and its group since.
+fn founded_anew() -> (Seal, NodeId, StreamGroup) {
     let mut seal = lost(None, &NODES[..2]).unwrap().unwrap();
     for node in &NODES[2..] {
         reported(&mut seal, *node, end((2, 4), (2, 4), &[]));
     }
     let founder = seal.founder.unwrap();
-    let now = StreamGroup { voters: [founder].into(), learners: NODES[3..].into() };
+    (seal, founder, StreamGroup { voters: [founder].into(), learners: NODES[3..].into() })
+}
+
+#[test]
+fn who_goes_on_may_lose_its_quorum_again() {
+    let (mut seal, founder, now) = founded_anew();
     let planted = Planted::none();
     let learner = seal_without(Some(&seal), &now, &NODES[3..4], "it", planted);
     assert_eq!(learner, Err(SealRefusal::Quorum("it".into())));
@@ -340,12 +345,7 @@ mod planted {
 
     #[test]
     fn a_second_seal_that_forgets_the_first_makes_a_difference() {
-        let mut seal = lost(None, &NODES[..2]).unwrap().unwrap();
-        for node in &NODES[2..] {
-            reported(&mut seal, *node, end((2, 4), (2, 4), &[]));
-        }
-        let founder = seal.founder.unwrap();
-        let now = StreamGroup { voters: [founder].into(), learners: NODES[3..].into() };
+        let (seal, founder, now) = founded_anew();
         let planted = Planted::only(Bug::FormerEndForgotten);
         let again = seal_without(Some(&seal), &now, &[founder], "it", planted).unwrap().unwrap();
         assert!(again.former.is_empty());

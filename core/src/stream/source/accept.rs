@@ -139,7 +139,7 @@ impl Stream {
 
     /// What every target is known to have processed.
     pub(in crate::stream) fn processed_by_all(&self) -> Sequence {
-        let processed = self.ends.released(|place| self.heard.get(place), |node| self.is_lost(node));
+        let (_, processed) = self.heard_upto();
         processed.max(self.head.released)
     }
 

@@ -7,6 +7,7 @@ use super::super::common::{Common, Work};
 use super::super::entry::{Identity, held_weight};
 use super::super::member::{Part, Stream, Wanted};
 use super::super::message::{Body, Data, Standing};
+use super::super::peer::bit_of;
 use crate::digest::Digest;
 use crate::id::{NodeId, Sequence, SessionEpoch};
 use crate::payload::Payload;
@@ -200,8 +201,7 @@ impl Stream {
         let boot = self.peer(from).and_then(|peer| peer.boot);
         let len = data.bytes.len() as u64;
         let source = from == self.ends.source;
-        let place = self.peers.iter().position(|peer| peer.node == from);
-        let bit = place.map_or(0, |place| 1 << place);
+        let bit = bit_of(&self.peers, from);
         let asked = |wanted: &Wanted| {
             source || wanted.of & bit != 0 || common.planted.strikes(Bug::BytesOfAnybody, || true)
         };
