@@ -479,6 +479,12 @@ marks! {
         UpdateGapTold: "a handler was told of updates that are kept no longer";
         UpdatesBeginAtFloor: "a node became a member when updates had been let go";
         UpdateVerdictOutOfPlace: "a verdict was about no update that a handler has to do";
+        GroupConforms: "a group's configuration changed at its owner's word";
+        StreamMembersMoved: "a change of a stream's members was recorded, or its outcome";
+        TargetDetached: "a target was taken out of its stream";
+        TakenOutHeard: "a target that was taken out spoke";
+        TakenOutTold: "a target was told that it was taken out";
+        ChangeWaitsForCopies: "a change of members waited for those who stay to hold what was told replicated";
         HandlerOfFormerAuthority: "a stream with its source was sealed while a handler was attached to a target that is left";
         HandlerOutrun: "a handler stood below what others know to be processed";
         UpdateHandlerOutrun: "the mesh knew of a higher cursor than a handler stood at";

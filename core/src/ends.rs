@@ -123,6 +123,13 @@ impl Ends {
         Self { source, targets: [target].into(), policy: Policy::All }
     }
 
+    /// The same without some of the targets. A policy that asks for these is met as if they were lost, see [`Self::completed`].
+    #[must_use]
+    pub fn without(&self, gone: impl Fn(NodeId) -> bool) -> Self {
+        let targets = self.targets.iter().copied().filter(|&node| !gone(node)).collect();
+        Self { targets, ..self.clone() }
+    }
+
     /// Source and targets.
     pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
         core::iter::once(self.source).chain(self.targets.iter().copied())

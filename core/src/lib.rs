@@ -33,6 +33,7 @@ pub mod event;
 pub mod id;
 pub mod level;
 pub mod link;
+pub mod members;
 pub mod mesh;
 pub mod node;
 pub mod payload;

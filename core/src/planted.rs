@@ -83,6 +83,8 @@ macro_rules! bugs {
 
 bugs! {
     Raft {
+        ConformedBeforeCommitted = "conformed-before-committed":
+            "a stream is told that its group goes on without a member before the configuration without it is committed (R35)";
         FencedStillVotes = "fenced-still-votes":
             "a survivor of a lost quorum says where its log ends, and goes on voting for the lost and acknowledging what they send";
         EraNotCompared = "era-not-compared":
@@ -379,6 +381,14 @@ bugs! {
             "a voter that is evicted goes on being counted among the voters";
     }
     Stream {
+        MembersBeforeEntry = "members-before-entry":
+            "whoever leads a stream does without a target as soon as that is intended, before the log says so (S21)";
+        TakenOutCounts = "taken-out-counts":
+            "a target that was taken out counts again once it is heard again (S22)";
+        TakenOutPassesAll = "taken-out-passes-all":
+            "a target that was taken out takes over from a state that it processed what others let go (S22)";
+        ChangeProposedOnce = "change-proposed-once":
+            "whoever leads next does not go on with a change of members that the one before began";
         SealedOutGoesOn = "sealed-out-goes-on":
             "a source that was named lost and came back goes on accepting";
         PositionAboveSeal = "position-above-seal":

@@ -140,6 +140,14 @@ impl Mesh {
                 self.seal_changed(now, &report.name);
                 None
             }
+            (Effect::Members { changed: true, .. }, Body::ChangeMembers(wish)) => {
+                self.members_moved(&wish.stream);
+                None
+            }
+            (Effect::Members { changed: true, .. }, Body::MembersChanged(done)) => {
+                self.members_moved(&done.name);
+                None
+            }
             (Effect::Closed(Some(instance)), Body::Close { name }) => {
                 // Until the stored state says so too, a start would take the stream for open.
                 self.closed.insert(*instance, index);
@@ -287,14 +295,26 @@ impl Mesh {
         }
     }
 
+    /// Announces a stream, and what became of it. Whoever is out of it takes no part in it from the first.
+    pub(super) fn announce_open(&mut self, stream: &Stream) {
+        let out = stream.is_out(self.own);
+        if out {
+            self.announce_changes(stream);
+        }
+        self.outputs.push_back(stream_opened(stream));
+        if !out {
+            self.announce_changes(stream);
+        }
+        self.announce_seal(stream);
+    }
+
     /// Announces an open stream, unless it is known to be closed by a later entry.
     fn announce_stream(&mut self, name: &str) {
         let Some(stream) = self.state.streams.get(name).cloned() else { return };
         if self.closed.contains_key(&stream.instance) {
             return;
         }
-        self.outputs.push_back(stream_opened(&stream));
-        self.announce_seal(&stream);
+        self.announce_open(&stream);
     }
 }
 

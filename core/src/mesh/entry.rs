@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::eviction::Evict;
+use super::members::MembersChanged;
 use super::recovery::Recover;
 use super::rotation::Step;
 use super::sealing::{ReportEnd, SettleEnd};
@@ -16,6 +17,7 @@ use crate::agreed::Expected;
 use crate::description::Described;
 use crate::ends::Policy;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
+use crate::members::MembersWish;
 use crate::time::{Span, Wall};
 use crate::work::PublicKey;
 
@@ -101,6 +103,10 @@ pub enum Body {
     ReportEnd(Box<ReportEnd>),
     /// Whoever founded a stream's group anew says which message was the last.
     SettleEnd(SettleEnd),
+    /// The members of a stream are to change.
+    ChangeMembers(Box<MembersWish>),
+    /// They did.
+    MembersChanged(MembersChanged),
     /// A member says what it is.
     Describe {
         /// The member.

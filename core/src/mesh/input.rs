@@ -17,6 +17,7 @@ use crate::id::{
     AuthorityEpoch, BootId, LaneId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
 };
 use crate::recovery::{LogEnd, LogTrail, RecoverCommand};
+use crate::members::MembersWish;
 use crate::sealing::StreamEnd;
 use crate::work::{Done, PublicKey};
 
@@ -105,6 +106,20 @@ pub enum Input {
         authority: AuthorityEpoch,
         /// The last message in it.
         sequence: Sequence,
+    },
+    /// Change the members of a stream.
+    ChangeMembers {
+        /// Who asks.
+        request: RequestId,
+        /// What.
+        wish: MembersWish,
+    },
+    /// A change of a stream's members is done, and this node leads its group.
+    MembersChanged {
+        /// Which stream.
+        instance: StreamInstance,
+        /// The change.
+        number: LogIndex,
     },
     /// Say what this node is.
     Describe {

@@ -66,6 +66,8 @@
 //! - **M71** Where a sealed stream ends is fixed once: when every survivor has said where its log ends. Who is named lost has no say in it.
 //! - **M72** That end holds whatever a survivor knew to be committed.
 //! - **M73** A survivor says where its log ends only when what it was told of the seal is on its disk.
+//! - **M74** One change of a stream's members is under way at a time, and done only when the stream's own log and the configuration of its group say so.
+//! - **M75** Who was taken out of a stream was one of its targets, is out of it for good, and was not the last.
 //! - **M40** One voter at a time is exchanged for one learner: where that can be committed, the number of voters stays, and the exchanges come to rest.
 //! - **M41** What is remembered of how steadily members were heard is bounded by the members.
 
@@ -82,6 +84,7 @@ pub mod wire;
 
 mod admit;
 mod apply;
+mod changer;
 mod describe;
 mod doubles;
 mod events;
@@ -94,6 +97,7 @@ mod join;
 mod leader;
 mod lost_key;
 mod marks;
+mod members;
 mod mode;
 mod opening;
 mod parted;
@@ -139,6 +143,7 @@ pub use join::JOIN_VERSION;
 pub use output::Output;
 pub use parted::Parted;
 pub use recover::View as RecoverView;
+pub use members::MembersChanged;
 pub use sealing::{ReportEnd, Seal, SettleEnd};
 pub use state::{Member, State, Stream};
 pub use stop::Activity;
@@ -399,6 +404,8 @@ impl Mesh {
                 self.on_client_request(now, request, Body::Close { name });
             }
             Input::SealStream { request, name, lost } => self.on_seal_stream(now, request, name, lost),
+            Input::ChangeMembers { request, wish } => self.on_change_members(now, request, wish),
+            Input::MembersChanged { instance, number } => self.on_members_done(now, instance, number),
             Input::StreamEnd { instance, authority, end } => self.on_stream_end(instance, authority, end),
             Input::StreamSettled { instance, authority, sequence } => {
                 self.on_stream_settled(now, instance, authority, sequence);
@@ -502,10 +509,10 @@ impl Mesh {
         assert!(self.cut <= self.stored, "M11: what was cut is stored");
         assert!(self.admissions.len() <= self.config.joins_max, "M5: admissions are bounded");
         // Beside commands: one request per admission, the founding, the node's own change, its description, cursors, its key, a barrier, and words
-        // for seals.
-        let seals = sealer::SEALS_AT_ONCE;
+        // for seals and changes of streams.
+        let streams = sealer::SEALS_AT_ONCE + changer::CHANGES_AT_ONCE;
         let most =
-            self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + seals + 6;
+            self.config.requests_max + self.config.updates_pending_max + self.config.joins_max + streams + 6;
         assert!(self.requests.pending() <= most, "M5: requests are bounded");
         assert!(self.requests.served() <= self.config.served_max, "M5: served requests are bounded");
         assert!(self.requests.served() == 0 || self.control.leading, "M7: only a leader serves");

@@ -174,6 +174,9 @@ impl Mesh {
             | Body::SealStream { .. }
             | Body::ReportEnd(_)
             | Body::SettleEnd(_)
+            // So is what is lost with one target.
+            | Body::ChangeMembers(_)
+            | Body::MembersChanged(_)
             | Body::Recover(_)
             // A key that was stolen must not stay good because half of the mesh is away.
             | Body::RotateNodeKey { .. }

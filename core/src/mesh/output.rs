@@ -19,6 +19,7 @@ use crate::node::command::{Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
 use crate::record::{Forget, Record};
 use crate::recovery::{LogPlace, LogTrail};
+use crate::members::StreamMembers;
 use crate::sealing::Sealed;
 use crate::update::UpdateDelivery;
 use crate::when::When;
@@ -223,6 +224,13 @@ pub enum Output {
         instance: StreamInstance,
         /// How far.
         sealed: Sealed,
+    },
+    /// The members of a stream are to change, or did. Stands before [`Output::StreamOpened`] or after it; may be repeated.
+    StreamMembers {
+        /// Its life.
+        instance: StreamInstance,
+        /// How they differ from those it was opened with.
+        members: StreamMembers,
     },
     /// Shut the stream's replica here off from its group. Answered by [`super::Input::StreamEnd`].
     FenceStream {

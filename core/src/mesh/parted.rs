@@ -327,8 +327,7 @@ impl Mesh {
         }
         let kept: Vec<Stream> = self.kept_streams().cloned().collect();
         for stream in kept {
-            self.outputs.push_back(super::apply::stream_opened(&stream));
-            self.announce_seal(&stream);
+            self.announce_open(&stream);
         }
     }
 

@@ -55,6 +55,8 @@ pub(super) enum Purpose {
     RetireKey,
     /// A word that this node owes to the seal of a stream.
     Seal(StreamInstance),
+    /// The members of a stream changed, as this node, which leads its group, says.
+    Members(StreamInstance),
 }
 
 #[derive(Clone, Debug)]
@@ -114,6 +116,7 @@ impl Requests {
             | Purpose::NextKey
             | Purpose::RetireKey
             | Purpose::Seal(_)
+            | Purpose::Members(_)
             | Purpose::OwnChange => None,
         };
         pending.into_iter().filter_map(client).collect()
@@ -437,6 +440,7 @@ impl Mesh {
                     Effect::Opened { instance, created } => Ok(Reply::StreamOpened { instance, created }),
                     Effect::Closed(_) => Ok(Reply::StreamClosed),
                     Effect::Sealed { instance, .. } => self.sealed_reply(instance),
+                    Effect::Members { instance, .. } => self.members_reply(instance),
                     Effect::Updates(updates::Effect::PolicySet) => Ok(Reply::Update(UpdateReply::PolicySet)),
                     Effect::ConfigSet(version) | Effect::Configured(version) => {
                         Ok(Reply::Config(ConfigReply::Written { version }))
@@ -469,7 +473,14 @@ impl Mesh {
             (Purpose::Describe, result) => self.on_described(now, result),
             (Purpose::NextKey | Purpose::RetireKey, result) => self.on_rotation_decided(now, &result),
             // What is still owed then is said again.
-            (Purpose::Founding | Purpose::OwnChange | Purpose::Cursors | Purpose::Seal(_), _) => {}
+            (
+                Purpose::Founding
+                | Purpose::OwnChange
+                | Purpose::Cursors
+                | Purpose::Seal(_)
+                | Purpose::Members(_),
+                _,
+            ) => {}
         }
     }
 
@@ -484,7 +495,11 @@ impl Mesh {
             Purpose::Update { kind, id, waits } => self.on_update_decided((kind, id), waits, Err(refusal)),
             Purpose::Describe => self.on_described(now, Err(refusal)),
             Purpose::NextKey | Purpose::RetireKey => self.on_rotation_decided(now, &Err(refusal)),
-            Purpose::Founding | Purpose::OwnChange | Purpose::Cursors | Purpose::Seal(_) => {}
+            Purpose::Founding
+            | Purpose::OwnChange
+            | Purpose::Cursors
+            | Purpose::Seal(_)
+            | Purpose::Members(_) => {}
         }
     }
 

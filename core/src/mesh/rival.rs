@@ -84,6 +84,8 @@ fn asked_for(data: &[u8]) -> bool {
         // Words of survivors, which say them until they see that they are heard.
         | Body::ReportEnd(_)
         | Body::SettleEnd(_)
+        // Whoever leads says it again where it is not known.
+        | Body::MembersChanged(_)
         | Body::Forbidden { .. }
         | Body::Updates(Change::Processed { .. }) => false,
         Body::Admit(_)
@@ -91,6 +93,7 @@ fn asked_for(data: &[u8]) -> bool {
         | Body::Open { .. }
         | Body::Close { .. }
         | Body::SealStream { .. }
+        | Body::ChangeMembers(_)
         | Body::Updates(_)
         | Body::SetConfig { .. }
         | Body::DeleteConfig { .. }

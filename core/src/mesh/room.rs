@@ -50,7 +50,7 @@ impl Rotations {
 impl Stream {
     /// The most it takes of the encoded state.
     pub(super) fn bytes(&self) -> usize {
-        stream_bytes(&self.name, &self.ends) + self.seal_bytes()
+        stream_bytes(&self.name, &self.ends) + self.seal_bytes() + self.members_bytes()
     }
 }
 

@@ -122,15 +122,16 @@ impl Seal {
 }
 
 impl Stream {
-    /// Who makes up its group: as its ends have it; past a seal, whoever founded it anew votes.
+    /// Who makes up its group: as its ends have it, without those who were taken out; past a seal, whoever founded it anew votes.
     pub(super) fn group(&self) -> StreamGroup {
+        let ends = self.ends_left();
         match self.seal.as_ref().and_then(|seal| Some((seal, seal.founder?))) {
             Some((seal, founder)) => {
                 let learns = |node: &NodeId| *node != founder && !seal.lost.contains(node);
-                let learners = self.ends.members().filter(learns).collect();
+                let learners = ends.members().filter(learns).collect();
                 StreamGroup { voters: [founder].into(), learners }
             }
-            None => StreamGroup { voters: self.ends.voters(), learners: self.ends.learners() },
+            None => StreamGroup { voters: ends.voters(), learners: ends.learners() },
         }
     }
 
@@ -156,10 +157,12 @@ impl Stream {
     }
 }
 
-/// The seal of a group after these were named lost, too; `None` if all of them were known to be.
+/// The seal of a group after these were named lost, too; `None` if all of them were known to be. While the group's members change it may decide by the
+/// old ones or by those that are `to_be`: that it can go on by itself is certain only where most of both are left.
 pub(super) fn seal_without(
     seal: Option<&Seal>,
     group: &StreamGroup,
+    to_be: Option<&StreamGroup>,
     lost: &[NodeId],
     names: &str,
     planted: Planted,
@@ -174,8 +177,8 @@ pub(super) fn seal_without(
         return Err(SealRefusal::NobodyLeft);
     }
     let open = seal.filter(|seal| seal.founder.is_none());
-    let left = group.voters.iter().filter(|node| !gone(node)).count();
-    if open.is_none() && 2 * left > group.voters.len() {
+    let left = |voters: &[NodeId]| 2 * voters.iter().filter(|node| !gone(node)).count() > voters.len();
+    if open.is_none() && left(&group.voters) && to_be.is_none_or(|to_be| left(&to_be.voters)) {
         return Err(SealRefusal::Quorum(names.into()));
     }
     let mut next = seal.cloned().unwrap_or_default();
@@ -197,10 +200,15 @@ pub(super) fn seal_without(
 }
 
 impl State {
-    /// A member of a stream's group, by name or id; it may be no member of the mesh any more.
-    fn resolve_end(&self, stream: &Stream, name: &str) -> Result<NodeId, Refusal> {
+    /// A node, by name or id; it may be no member of the mesh any more.
+    pub(super) fn resolve_former(&self, name: &str) -> Option<NodeId> {
         let former = || self.evicted.iter().find(|(_, gone)| gone.name() == name).map(|(node, _)| *node);
-        let node = self.resolve(name).or_else(|| NodeId::parse(name)).or_else(former);
+        self.resolve(name).or_else(|| NodeId::parse(name)).or_else(former)
+    }
+
+    /// A member of a stream's group.
+    fn resolve_end(&self, stream: &Stream, name: &str) -> Result<NodeId, Refusal> {
+        let node = self.resolve_former(name);
         let node = node.ok_or_else(|| Refusal::UnknownNode(name.into()))?;
         let known = stream.group().members().any(|member| member == node) || stream.lost().contains(&node);
         if known { Ok(node) } else { Err(SealRefusal::NotOfStream(name.into()).into()) }
@@ -228,7 +236,8 @@ impl State {
         let planted = self.planted;
         let Some(stream) = self.streams.get(name) else { return Err(Refusal::UnknownStream(name.into())) };
         let (group, instance, before) = (stream.group(), stream.instance, stream.bytes());
-        let next = seal_without(stream.seal.as_deref(), &group, &nodes, &lost.join(", "), planted)?;
+        let (seal, to_be) = (stream.seal.as_deref(), stream.group_to_be());
+        let next = seal_without(seal, &group, to_be.as_ref(), &nodes, &lost.join(", "), planted)?;
         let Some(next) = next else { return Ok(Effect::Sealed { instance, changed: false }) };
         let missed = |node: &NodeId| judged == Some(instance) && missed.contains(node);
         let present =
@@ -311,7 +320,7 @@ impl Stream {
         let end = seal.ends.get(&founder);
         let end =
             end.unwrap_or_else(|| panic!("M71: {name} is gone on from by a survivor that did not answer"));
-        let answered = |node: &NodeId| !says(node) || seal.ends.contains_key(node);
+        let answered = |node: &NodeId| !says(node) || seal.ends.contains_key(node) || self.is_out(*node);
         assert!(
             self.ends.members().all(|member| answered(&member)),
             "M71: the end of {name} is fixed before all survivors have answered"

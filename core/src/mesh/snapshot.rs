@@ -13,6 +13,7 @@ use super::opening::{ends_in, policy_out};
 use super::recovery::{nodes_out, recovered_in, recovered_out};
 use super::room::{TABLES_BYTES_MAX, description_bytes};
 use super::rotation::{rotations_in, rotations_out};
+use super::members::{members_in, members_out};
 use super::sealing::{seal_in, seal_out};
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
 use super::table::Table;
@@ -198,6 +199,7 @@ pub(super) fn stream_out(stream: &Stream) -> proto::Stream {
         opened: stream.opened.0,
         index: stream.index.0,
         seal: stream.seal.as_deref().map(seal_out),
+        members: stream.members.as_deref().map(members_out),
     }
 }
 
@@ -210,6 +212,7 @@ pub(super) fn stream_in(stream: proto::Stream) -> Result<Stream, Malformed> {
         opened: Wall(stream.opened),
         index: LogIndex(stream.index),
         seal: stream.seal.map(|seal| seal_in(seal).map(Box::new)).transpose()?,
+        members: stream.members.map(|members| members_in(members).map(Box::new)).transpose()?,
     })
 }
 

@@ -17,6 +17,7 @@ use super::updates::{self, Updates};
 use crate::description::Described;
 use crate::ends::Ends;
 use crate::epoch::Epoch;
+use crate::members::StreamMembers;
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::node::command::Refusal;
 use crate::planted::Planted;
@@ -85,6 +86,8 @@ pub struct Stream {
     pub index: LogIndex,
     /// What became of it, if its group lost its quorum.
     pub seal: Option<Box<Seal>>,
+    /// How its members differ from its ends, if they ever changed.
+    pub members: Option<Box<StreamMembers>>,
 }
 
 /// A request that was decided.
@@ -118,6 +121,13 @@ pub enum Effect {
     Closed(Option<StreamInstance>),
     /// A stream is sealed, or is further on the way to that.
     Sealed {
+        /// Its life.
+        instance: StreamInstance,
+        /// Whether this entry changed anything.
+        changed: bool,
+    },
+    /// A stream's members are to change, or did.
+    Members {
         /// Its life.
         instance: StreamInstance,
         /// Whether this entry changed anything.
@@ -302,6 +312,8 @@ impl State {
             Body::SealStream { name, .. } => self.recall_seal(name, done),
             Body::ReportEnd(report) => self.recall_seal(&report.name, done),
             Body::SettleEnd(settled) => self.recall_seal(&settled.name, done),
+            Body::ChangeMembers(wish) => self.recall_members(&wish.stream, done),
+            Body::MembersChanged(change) => self.recall_members(&change.name, done),
             Body::Describe { node, .. } if done => Ok(Effect::Described(*node)),
             Body::Describe { .. } => Err(Refusal::Busy),
             Body::RotateNodeKey { node, step } if done => {
@@ -377,6 +389,8 @@ impl State {
             }
             Body::ReportEnd(report) => self.report_end(entry.origin, report),
             Body::SettleEnd(settled) => self.settle_end(entry.origin, settled),
+            Body::ChangeMembers(wish) => self.change_members(index, wish),
+            Body::MembersChanged(done) => self.members_changed(entry.origin, done),
             Body::Describe { node, described } => self.describe(entry.origin, *node, described),
             Body::Updates(change) => {
                 let done = self.updates.apply(entry.origin, self.time, change, &self.members);
@@ -551,6 +565,7 @@ impl State {
             let Ends { source, targets, policy } = stream.ends.clone();
             assert!(Ends::new(source, targets, policy).is_ok(), "M4: a stream has a source and targets");
             stream.check_seal();
+            stream.check_members();
             assert!(stream.index <= self.applied, "M1: nothing comes from entries not applied");
         }
         assert_eq!(self.decided.len(), self.decisions.len(), "M4: decisions are remembered once");

@@ -14,6 +14,7 @@ use super::eviction::{evict_in, evict_out};
 use super::opening;
 use super::recovery::{self, RecoveryMessage};
 use super::rotation;
+use super::members;
 use super::sealing;
 use super::token::Secret;
 use super::updates::{self, Cursors};
@@ -355,6 +356,8 @@ fn body_out(body: &Body) -> proto::Body {
         }
         Body::ReportEnd(report) => Kind::ReportEnd(sealing::report_out(report)),
         Body::SettleEnd(settled) => Kind::SettleEnd(sealing::settle_out(settled)),
+        Body::ChangeMembers(wish) => Kind::ChangeMembers(members::wish_out(wish)),
+        Body::MembersChanged(done) => Kind::MembersChanged(members::changed_out(done)),
         Body::Describe { node, described } => Kind::Describe(describe_out(*node, described)),
         Body::Updates(change) => updates::change_out(change),
         Body::SetConfig { key, value, expected } => Kind::SetConfig(proto::SetConfig {
@@ -408,6 +411,8 @@ fn body_in(body: Option<proto::Body>) -> Result<Body, Malformed> {
         Kind::SealStream(begin) => sealing::begin_in(begin)?,
         Kind::ReportEnd(report) => Body::ReportEnd(Box::new(sealing::report_in(report)?)),
         Kind::SettleEnd(settled) => Body::SettleEnd(sealing::settle_in(settled)?),
+        Kind::ChangeMembers(wish) => Body::ChangeMembers(Box::new(members::wish_in(wish)?)),
+        Kind::MembersChanged(done) => Body::MembersChanged(members::changed_in(done)?),
         Kind::Describe(describe) => {
             let (node, described) = describe_in(describe)?;
             Body::Describe { node, described }

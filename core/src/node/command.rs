@@ -14,6 +14,7 @@ use crate::id::{
     WriterId, WriterSequence,
 };
 use crate::recovery::{RecoverCommand, RecoverRefusal, RecoverReply};
+use crate::members::{MembersRefusal, MembersWish, StreamMembers};
 use crate::sealing::{SealRefusal, Sealed};
 use crate::time::Span;
 use crate::update::{Lagging, UpdateCommand, UpdateKind, UpdateReply};
@@ -58,6 +59,8 @@ pub enum Command {
         /// Names or ids of those who are lost.
         lost: Vec<String>,
     },
+    /// The members of an open stream are to change. Answered by [`Reply::StreamMembers`]; asking again tells how far that is.
+    ChangeMembers(MembersWish),
     /// Something about agreed configuration. Answered by [`Reply::Config`].
     Config(ConfigCommand),
     /// Take a member out of the mesh. It needs not be reachable. Answered by [`Reply::Evicted`].
@@ -184,6 +187,13 @@ pub enum Reply {
         instance: StreamInstance,
         /// How far.
         sealed: Sealed,
+    },
+    /// The members of the stream are to change, or did.
+    StreamMembers {
+        /// Its life.
+        instance: StreamInstance,
+        /// How they differ from those it was opened with.
+        members: StreamMembers,
     },
     /// About agreed configuration.
     Config(ConfigReply),
@@ -439,6 +449,12 @@ pub enum Refusal {
     /// A stream was not sealed.
     #[error(transparent)]
     Seal(#[from] SealRefusal),
+    /// The members of a stream were not changed.
+    #[error(transparent)]
+    Members(#[from] MembersRefusal),
+    /// This node is no target of the stream any more.
+    #[error("this node was taken out of the stream and serves it no more: {0}")]
+    TakenOut(String),
     /// Others go on with the stream without this node (rule D4).
     #[error("the stream was sealed, and this node is shut out of it: {0}")]
     SealedOut(String),

@@ -122,6 +122,7 @@ impl Node {
         for stream in &mut streams {
             stream.seal = self.mesh.sealed(&stream.name);
             stream.authority = stream.seal.as_ref().map_or(stream.authority, |seal| seal.authority);
+            stream.members = self.mesh.stream_members(&stream.name);
             stream.gone = self.mesh.ends_gone(stream.ends());
         }
         streams

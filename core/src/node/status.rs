@@ -16,6 +16,7 @@ use crate::mesh::Activity;
 use crate::node::output::Standing;
 use crate::raft::Memory;
 use crate::recovery::RecoveryStatus;
+use crate::members::StreamMembers;
 use crate::sealing::Sealed;
 use crate::time::Span;
 use crate::update::UpdateStatus;
@@ -202,6 +203,8 @@ pub struct StreamStatus {
     pub stopped: Option<String>,
     /// How far it is sealed, if its group lost its quorum for good.
     pub seal: Option<Sealed>,
+    /// How its members differ from those above, with which it was opened.
+    pub members: StreamMembers,
     /// Messages that this node accepted and that those who go on without it do not hold; known where it is shut out, once the seal is settled.
     pub orphaned: Option<u64>,
     /// Its ends that are no members any more: it waits until they are again, or it is sealed.
@@ -247,6 +250,7 @@ impl StreamStatus {
             waiting_for: Vec::new(),
             stopped: None,
             seal: None,
+            members: StreamMembers::default(),
             orphaned: None,
             gone: Vec::new(),
         }

@@ -17,6 +17,7 @@ use super::without_quorum::founding;
 use crate::configuration::{Configuration, Member};
 use crate::ends::Ends;
 use crate::id::{GroupId, LaneId, NodeId, RequestId, StreamInstance, Term};
+use crate::members::StreamMembers;
 use crate::payload::Payload;
 use crate::planted::Bug;
 use crate::record::Owner;
@@ -204,7 +205,12 @@ impl Node {
                 if control(group) {
                     let configuration = Configuration::clone(&configuration);
                     self.mesh.handle(now, mesh::Input::Configured { configuration, index, committed });
+                } else {
+                    self.streams.handle(now, stream::Input::Configured { instance: group.into() });
                 }
+            }
+            O::Conforms { group } => {
+                self.streams.handle(now, stream::Input::Conforms { instance: group.into() });
             }
             O::SnapshotWanted { group, to } if control(group) => {
                 self.mesh.handle(now, mesh::Input::SnapshotWanted { to });
@@ -337,6 +343,7 @@ impl Node {
             O::StreamSealed { instance, sealed } => {
                 self.streams.handle(now, stream::Input::Sealed { instance, sealed });
             }
+            O::StreamMembers { instance, members } => self.stream_members(instance, members),
             O::FenceStream { instance, authority, lost } => self.fence_stream(instance, authority, lost),
             O::FoundStream { instance, authority, above, holds, survivors } => {
                 let founding = founding(authority.0, above, holds, survivors);
@@ -435,10 +442,19 @@ impl Node {
         let member = |node| Member { node, replica: raft::founding_replica(node) };
         let members = |nodes: Vec<NodeId>| nodes.into_iter().map(member).collect();
         let founding = Configuration::simple(members(ends.voters()), members(ends.learners()));
-        let takes_part = ends.has(own);
+        let takes_part = ends.has(own) && !self.streams.is_out(instance);
         self.streams.handle(now, stream::Input::Opened { name, instance, ends });
         if takes_part {
             self.groups.handle(now, raft::Input::Create { group, replica: member(own).replica, founding });
+        }
+    }
+
+    /// Who is taken out of a stream has no replica of its group any more.
+    fn stream_members(&mut self, instance: StreamInstance, members: StreamMembers) {
+        self.streams.handle(self.now, stream::Input::Members { instance, members });
+        if self.streams.is_out(instance) {
+            self.groups.handle(self.now, raft::Input::Remove { group: instance.into() });
+            self.gate.forget(instance.into());
         }
     }
 
@@ -470,6 +486,12 @@ impl Node {
             }
             O::Voting { instance, nodes } => {
                 self.groups.handle(now, raft::Input::Voting { group: instance.into(), nodes });
+            }
+            O::Conform { instance, voters, out } => {
+                self.groups.handle(now, raft::Input::Conform { group: instance.into(), voters, out });
+            }
+            O::MembersChanged { instance, number } => {
+                self.mesh.handle(now, mesh::Input::MembersChanged { instance, number });
             }
             O::Resign { instance } => {
                 self.groups.handle(now, raft::Input::Resign { group: instance.into() });
@@ -618,6 +640,7 @@ impl Node {
             C::SealStream { name, lost } => {
                 self.mesh.handle(now, mesh::Input::SealStream { request, name, lost });
             }
+            C::ChangeMembers(wish) => self.mesh.handle(now, mesh::Input::ChangeMembers { request, wish }),
             C::Describe(description) => {
                 self.mesh.handle(now, mesh::Input::Describe { request, description });
             }

@@ -10,7 +10,7 @@ use super::roles::{Entering, Role, Standing};
 use super::wire::encode_delta;
 use super::{Output, RefusedReason};
 use crate::configuration::{Configuration, Member};
-use crate::id::{NodeId, ReplicaId};
+use crate::id::{GroupId, NodeId, ReplicaId};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
@@ -48,7 +48,11 @@ impl Group {
         wanted.learners.dedup();
         wanted.learners.retain(|member| !wanted.voters.contains(member));
         if wanted.voters != current {
-            wanted.learners.retain(|member| !current.contains(member));
+            // Whoever only learns in the control group is sent what is committed (R10): who votes no more leaves that group first, and comes back. In
+            // a stream's it goes on as a learner, in the change that takes its vote.
+            if self.id == GroupId::CONTROL {
+                wanted.learners.retain(|member| !current.contains(member));
+            }
             wanted.outgoing = current;
         }
         let index = self.append_configuration(context, &wanted);

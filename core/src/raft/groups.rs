@@ -251,6 +251,9 @@ impl Groups {
             Input::Voting { group, nodes } => {
                 self.with(now, group, |group, context| group.expect_voters(context, &nodes));
             }
+            Input::Conform { group, voters, out } => {
+                self.with(now, group, |group, context| group.conform(context, &voters, &out));
+            }
             Input::Resign { group } => self.with(now, group, Group::resign),
             Input::Stalled { by } => {
                 for slot in self.groups.all() {

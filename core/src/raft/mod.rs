@@ -39,12 +39,14 @@
 //! - **R32** What a leader commits by counting is durable with such a majority, by what its members said in its term.
 //! - **R33** What a leader takes to be durable at a member does not go back.
 //! - **R34** Whose owner is of no use leads only where nobody else votes.
+//! - **R35** The owner is told that the group conforms to its word only when the configuration that does is committed.
 //! - **R18**, **R19** Nobody waits in silence for what is owed to it, and who owes nothing waits for nothing: see [`idle`].
 
 mod amnesia;
 mod change;
 mod codec;
 mod config;
+mod conforming;
 mod context;
 mod copy;
 mod delta;
@@ -369,6 +371,16 @@ pub enum Input {
         /// On which nodes.
         nodes: Vec<NodeId>,
     },
+    /// Who is out of the group by the owner's word, and who votes in it; nobody, if it makes no difference. Said again until it is answered by
+    /// [`Output::Conforms`].
+    Conform {
+        /// Which group.
+        group: GroupId,
+        /// On which nodes there are to be voters.
+        voters: Vec<NodeId>,
+        /// On which nodes there is to be no member.
+        out: Vec<NodeId>,
+    },
     /// The owner is of no use any more until the next start: this replica is to lead, or to stand, only where nobody else could.
     Resign {
         /// Which group.
@@ -482,6 +494,11 @@ pub enum Output {
         index: LogIndex,
         /// Whether it is committed.
         committed: bool,
+    },
+    /// At the leader: the configuration that its owner asked for is committed.
+    Conforms {
+        /// Which group.
+        group: GroupId,
     },
     /// The leader needs the owner's state for a member whose log does not reach back far enough.
     SnapshotWanted {

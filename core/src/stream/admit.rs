@@ -141,7 +141,7 @@ impl Stream {
 
     /// Whom to ask for bytes: who leads, then the source, then the others, one after the other. Who is silent is left out, unless all are.
     fn holders_to_ask(&self) -> Vec<NodeId> {
-        let left = || self.peers.iter().filter(|peer| !self.is_lost(peer.node));
+        let left = || self.peers.iter().filter(|peer| !self.is_gone(peer.node));
         let heard = left().filter(|peer| !peer.silent && !peer.stopped()).map(|peer| peer.node);
         let mut holders: Vec<NodeId> = heard.collect();
         if holders.is_empty() {

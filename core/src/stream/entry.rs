@@ -205,4 +205,9 @@ pub enum Entry {
         /// Who.
         writer: WriterId,
     },
+    /// A target is out from here on (S22).
+    Detach {
+        /// Its place among the targets.
+        place: usize,
+    },
 }

@@ -171,6 +171,15 @@ impl Stream {
             rare!(StreamStateRefused);
             return common.emit(Output::Installed { instance, taken: false });
         };
+        let own = self.ends.place(common.own);
+        if own.is_some_and(|place| stored.state.is_out(place))
+            && !common.planted.strikes(Bug::TakenOutPassesAll, || true)
+        {
+            // S22: what was let go there this member was not waited for.
+            self.head.out = stored.state.out;
+            self.left_out(common);
+            return common.emit(Output::Installed { instance, taken: false });
+        }
         for slot in self.store.taken.values().copied().collect::<Vec<_>>() {
             // Of an own batch below the end there may be publishers that wait: it ended well.
             if let Some(kept) = self.discard(common, slot) {

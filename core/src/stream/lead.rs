@@ -120,8 +120,9 @@ impl Stream {
     ) {
         let other = core::mem::replace(&mut self.leader, leader) != leader || term != self.term;
         (self.leading, self.term, self.completing) = (leading, term, false);
+        self.change_again(common);
         if leading && other && self.ends.targets.len() > 1 && self.seal.is_none() {
-            common.emit(Output::Voting { instance: self.instance, nodes: self.ends.voters() });
+            common.emit(Output::Voting { instance: self.instance, nodes: self.voters() });
         }
         let wanted = other && self.wants_nothing(common);
         let helps = leading && self.part == Part::Target;
@@ -137,6 +138,8 @@ impl Stream {
             Part::Target => self.tell_new_leader(common, now),
             Part::Unknown => {}
         }
+        self.go_on_changing(common);
+        self.arm(common, now);
         self.look_again(common, wanted);
     }
 
@@ -173,18 +176,17 @@ impl Stream {
 
     /// The last entry that most members hold durably, learners included, as far as the leader knows.
     fn replicated_index(&self, common: &Common) -> LogIndex {
-        let left = || self.peers.iter().filter(|peer| !self.is_lost(peer.node));
-        let members = 1 + left().count();
-        let mut others = members / 2;
-        let voters = self.ends.voters().len();
-        if common.planted.strikes(Bug::ReplicatedCountsVoters, || voters / 2 < others) {
-            others = voters / 2;
+        let members = 1 + self.peers.iter().filter(|peer| !self.is_gone(peer.node)).count();
+        let voters = self.ends.voters();
+        if common.planted.strikes(Bug::ReplicatedCountsVoters, || voters.len() < members) {
+            return self.held_by_most(|node| self.is_gone(node) || !voters.contains(&node));
         }
-        if others == 0 {
-            return self.head.applied;
+        let now = self.held_by_most(|node| self.is_gone(node));
+        match self.leaving() {
+            // Rule D1: by the old members, and by those who stay.
+            Some(leaving) => now.min(self.held_by_most(|node| node == leaving || self.is_gone(node))),
+            None => now,
         }
-        let enough = |index: &LogIndex| left().filter(|peer| peer.matched >= *index).count() >= others;
-        left().map(|peer| peer.matched).filter(enough).max().unwrap_or_default()
     }
 
     /// Raises `replicated` to what most members hold durably, and tells who waits for that.
@@ -224,14 +226,14 @@ impl Stream {
     }
 
     /// Up to where the policy is met by the marks that were heard, and up to where every target is past by them.
-    pub(super) fn heard_upto(&self) -> (Sequence, Sequence) {
-        let (mark, gone) = (|place| self.heard.get(place), |node| self.is_lost(node));
+    pub(super) fn heard_upto(&self, common: &Common) -> (Sequence, Sequence) {
+        let (mark, gone) = (|place| self.heard.get(place), |node| self.passed_over(common, node));
         (self.ends.completed(mark, gone), self.ends.released(mark, gone))
     }
 
     /// Whether more is completed or may go than the log says, and nothing is under way that says so.
-    pub(super) fn owes_completion(&self) -> bool {
-        let (completed, released) = self.heard_upto();
+    pub(super) fn owes_completion(&self, common: &Common) -> bool {
+        let (completed, released) = self.heard_upto(common);
         let taken = self.head.taken;
         !self.completing
             && (completed.min(taken) > self.head.completed || released.min(taken) > self.head.released)
@@ -242,7 +244,7 @@ impl Stream {
         if self.completing || !self.knows_end() {
             return;
         }
-        let (mut upto, released) = self.heard_upto();
+        let (mut upto, released) = self.heard_upto(common);
         let any = || self.heard.iter().max().unwrap_or_default();
         if common.planted.strikes(Bug::CompletedByAny, || any().min(self.head.taken) > upto) {
             upto = any();
@@ -289,7 +291,7 @@ impl Stream {
                     self.propose_offered(common, entry);
                 }
             }
-            Entry::Complete { .. } => {}
+            Entry::Complete { .. } | Entry::Detach { .. } => {}
         }
         self.pump_lead(common, now);
         self.tell_gap(common);
@@ -439,7 +441,7 @@ impl Stream {
     pub(super) fn lead_outstanding(&self, common: &Common) -> bool {
         let helps = self.lead.as_ref().is_some_and(|lead| !lead.offers.is_empty());
         helps
-            || self.lead.is_some() && self.owes_completion()
+            || self.lead.is_some() && self.owes_completion(common)
             || self.awaits_source() && !common.planted.has(Bug::SourceNotSteeredTo)
     }
 

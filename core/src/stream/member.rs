@@ -85,6 +85,8 @@ pub(super) struct Stream {
     pub(super) stopped: Option<String>,
     /// Others go on with the stream without this member.
     pub(super) shut_out: bool,
+    /// A change of its members that is under way.
+    pub(super) changing: Option<Box<super::changing::Changing>>,
     /// What is known of its seal, if its group lost its quorum.
     pub(super) seal: Option<Box<Sealed>>,
     /// What the group said before the stream was opened here.
@@ -135,6 +137,7 @@ impl Stream {
             completing: false,
             stopped: None,
             shut_out: false,
+            changing: None,
             seal: None,
             early: VecDeque::new(),
             wanted: BTreeMap::new(),
@@ -215,6 +218,7 @@ impl Stream {
             }
         }
         self.fire_replicated(common);
+        self.go_on_changing(common);
         self.pump(common, now);
         self.settle_seal(common);
         self.maybe_checkpoint(common, now);
@@ -265,6 +269,7 @@ impl Stream {
             self.store.take(found, first, applied.index);
             slot = Some(found);
         }
+        self.check_let_go(entry.as_ref());
         let batch = slot.and_then(|slot| self.store.get(slot)).map(|kept| &kept.batch);
         self.head.advance(applied.index, effect, batch);
         self.applied_term = applied.term;
@@ -276,6 +281,7 @@ impl Stream {
             self.completing &= common.planted.has(Bug::CompletionOnce) && effect != Effect::Nothing;
         }
         self.lead_applied(entry.as_ref());
+        self.detached(common, effect);
         match self.part {
             Part::Source => self.source_applied(common, now, effect, entry.as_ref()),
             Part::Target => self.target_applied(effect),
@@ -365,8 +371,9 @@ impl Stream {
         let outstanding = self.stopped.is_none()
             && (!self.wanted.is_empty()
                 || self.lead_outstanding(common)
+                || self.changes()
                 || match self.part {
-                    Part::Source => self.source_outstanding(),
+                    Part::Source => self.source_outstanding(common),
                     Part::Target => self.target_outstanding(common),
                     Part::Unknown => false,
                 });
@@ -401,6 +408,7 @@ impl Stream {
             self.drop_futile(common);
             self.ask_for_wanted(common, now, false);
             self.steer(common, now);
+            self.go_on_changing(common);
             match self.part {
                 Part::Source => self.restate_source(common, now),
                 Part::Target => self.restate_target(common, now),
@@ -476,7 +484,7 @@ impl Stream {
     pub(super) fn peer_started(&mut self, common: &mut Common, now: Now, node: NodeId, boot: BootId) {
         let Some(peer) = self.peer(node) else { return };
         sometimes!(PeerStartedAnew, peer.boot.is_some_and(|known| known != boot));
-        if peer.boot == Some(boot) || self.stopped.is_some() || self.is_lost(node) {
+        if peer.boot == Some(boot) || self.stopped.is_some() || self.is_gone(node) {
             return;
         }
         self.news(common, now);

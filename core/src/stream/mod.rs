@@ -50,9 +50,12 @@
 //! - **S19** Bytes are asked for while an append, or an offer, of whoever leads waits for them, and no longer.
 //! - **S20** Nobody but the source and whoever leads has a word on what a target processed; bytes are taken of whom they were asked, and given so many in
 //!   a while.
+//! - **S21** What is let go was processed by every target that is not out by an entry of the log in front of it, and not lost.
+//! - **S22** What a target does that is out counts no more, and it hands nothing over.
 //! - **S16** `floor <= released <= completed`: bytes go only when every target that is left is past them.
 
 mod admit;
+mod changing;
 mod common;
 mod config;
 mod entry;
@@ -92,6 +95,7 @@ use crate::id::{
     AttachToken, AuthorityEpoch, BootId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
     WriterId, WriterSequence,
 };
+use crate::members::StreamMembers;
 use crate::node::command::{Position, Refusal, Reply, Waited};
 use crate::node::output::{Delivery, Event};
 use crate::record::{Forget, Key, Record};
@@ -149,6 +153,23 @@ pub enum Input {
         instance: StreamInstance,
         /// How far.
         sealed: Sealed,
+    },
+    /// The members of a stream are to change, or did. May come before the stream is opened, and more than once.
+    Members {
+        /// Its life.
+        instance: StreamInstance,
+        /// How they differ from its ends.
+        members: StreamMembers,
+    },
+    /// The configuration of the stream's group is another one, or is committed.
+    Configured {
+        /// Of this stream.
+        instance: StreamInstance,
+    },
+    /// Answers [`Output::Conform`]: so it is, and that is committed.
+    Conforms {
+        /// Of this stream.
+        instance: StreamInstance,
     },
     /// A stream is closed: everything of it goes.
     Closed {
@@ -400,6 +421,22 @@ pub enum Output {
         instance: StreamInstance,
         /// Who.
         nodes: Vec<NodeId>,
+    },
+    /// This node leads: its group is to be without these, and these are to vote in it. Said again until it is answered by [`Input::Conforms`].
+    Conform {
+        /// The group of this stream.
+        instance: StreamInstance,
+        /// Who votes; nobody, if that is to stay as it is.
+        voters: Vec<NodeId>,
+        /// Who is out.
+        out: Vec<NodeId>,
+    },
+    /// A change of the members is done.
+    MembersChanged {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// Which change.
+        number: LogIndex,
     },
     /// Bytes or room came, for which an append may wait: offer it again, or ask the leader for it.
     OfferAgain {

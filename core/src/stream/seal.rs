@@ -79,7 +79,7 @@ impl Stream {
 
     /// Whether all others are lost, and this one goes on without them.
     pub(super) fn alone(&self) -> bool {
-        !self.shut_out && self.seal.is_some() && self.peers.iter().all(|peer| self.is_lost(peer.node))
+        !self.shut_out && self.seal.is_some() && self.peers.iter().all(|peer| self.is_gone(peer.node))
     }
 
     /// Whether a member was named lost.
@@ -173,6 +173,9 @@ impl Stream {
     /// What is answered to whatever is asked of a member that stopped.
     pub(super) fn stop_refusal(&self) -> Option<Refusal> {
         let reason = self.stopped.clone()?;
+        if self.is_out_itself() {
+            return Some(Refusal::TakenOut(reason));
+        }
         Some(if self.shut_out { Refusal::SealedOut(reason) } else { Refusal::StreamStopped(reason) })
     }
 
@@ -207,6 +210,8 @@ impl Stream {
             rare!(SealedOutToldSo);
             let (instance, authority) = (self.instance, self.authority());
             common.say(from, instance, Body::SealedOut(authority));
+        } else if self.is_out(from) && !common.planted.strikes(Bug::TakenOutCounts, || true) {
+            rare!(TakenOutHeard);
         } else if self.peer(from).is_some() {
             self.heard(common, now, from, body);
         }

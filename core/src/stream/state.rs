@@ -2,6 +2,7 @@
 
 use super::entry::{Batch, Entry};
 use super::writers::Writers;
+use crate::ends::TARGETS_MAX;
 use crate::id::{BootId, LogIndex, Sequence, SessionEpoch, WriterId};
 
 /// The state after the entries up to `applied`.
@@ -17,6 +18,8 @@ pub(super) struct LogState {
     /// Processed by every target.
     pub(super) released: Sequence,
     pub(super) writers: Writers,
+    /// The targets that were taken out: a bit for each, by its place.
+    pub(super) out: u64,
 }
 
 /// What an entry did.
@@ -32,9 +35,16 @@ pub(super) enum Effect {
     Completed { upto: Sequence, released: Sequence },
     /// A writer is closed.
     Closed { writer: WriterId },
+    /// The target at that place is out.
+    Detached { place: usize },
 }
 
 impl LogState {
+    /// Whether the target at that place was taken out.
+    pub(super) fn is_out(&self, place: usize) -> bool {
+        place < TARGETS_MAX && self.out & 1 << place != 0
+    }
+
     /// What `entry` does to this state, without doing it. `lenient` leaves the writers' places unchecked.
     pub(super) fn effect(&self, entry: &Entry, lenient: bool) -> Effect {
         match entry {
@@ -57,6 +67,9 @@ impl LogState {
                 Effect::Completed { upto, released }
             }
             Entry::CloseWriter { writer } => Effect::Closed { writer: *writer },
+            &Entry::Detach { place } if place < TARGETS_MAX && !self.is_out(place) => {
+                Effect::Detached { place }
+            }
             _ => Effect::Nothing,
         }
     }
@@ -82,6 +95,7 @@ impl LogState {
                 self.released = self.released.max(released).min(self.taken);
             }
             Effect::Closed { writer } => self.writers.close(writer),
+            Effect::Detached { place } => self.out |= 1 << place,
         }
     }
 }

@@ -21,7 +21,7 @@ impl Streams {
         let each = self.directory.iter().map(|(&instance, open)| {
             let mut status = StreamStatus::between(&open.ends, open.name.clone(), instance);
             if let Some(stream) = self.streams.get(&instance) {
-                stream.fill(&mut status);
+                stream.fill(&self.common, &mut status);
             }
             status
         });
@@ -54,7 +54,7 @@ impl Streams {
 }
 
 impl Stream {
-    fn fill(&self, status: &mut StreamStatus) {
+    fn fill(&self, common: &Common, status: &mut StreamStatus) {
         status.local = true;
         status.session = self.head.session;
         status.completed = self.head.completed;
@@ -65,7 +65,7 @@ impl Stream {
             status.accepted = self.source.accepted.max(self.head.taken);
             status.replicated = self.source.replicated.max(self.head.released);
             // A source whose disk was rolled back hears of more than it holds, until it has copied its log back.
-            let (processed, _) = self.heard_upto();
+            let (processed, _) = self.heard_upto(common);
             status.processed = processed.min(self.head.taken).max(self.head.completed);
             status.outbox_bytes = self.store.bytes();
         } else {
@@ -93,7 +93,7 @@ impl Stream {
             let Some(peer) = self.peer(*node) else { return true };
             // Nothing is committed in a session but what the start that opened it holds.
             let opened = *node == self.ends.source && peer.boot == Some(self.head.boot);
-            peer.stands() && (opened || peer.holds >= status.replicated) && !self.is_lost(*node)
+            peer.stands() && (opened || peer.holds >= status.replicated) && !self.is_gone(*node)
         };
         self.ends.members().filter(holds).collect()
     }
@@ -101,7 +101,7 @@ impl Stream {
     /// Of several targets, those of which something holds, by name.
     fn of_targets(&self, what: &str, holds: impl Fn(usize, &NodeId) -> bool) -> Option<String> {
         let targets = self.ends.targets.iter().enumerate();
-        let named = targets.filter(|(place, node)| holds(*place, node) && !self.is_lost(**node));
+        let named = targets.filter(|(place, node)| holds(*place, node) && !self.is_gone(**node));
         let named: Vec<String> = named.map(|(_, node)| node.to_string()).collect();
         (!named.is_empty()).then(|| alloc::format!("{what} {}", named.join(", ")))
     }
@@ -163,6 +163,9 @@ impl Stream {
                 }
             }
             Part::Unknown => {}
+        }
+        if let Some(what) = self.change_waits() {
+            wait(&what);
         }
         if self.oversized.is_some() {
             wait("its state, too large to be sent to a member that is behind its log: open another stream");

@@ -42,6 +42,8 @@ pub struct Streams {
     names: BTreeMap<String, StreamInstance>,
     handlers: BTreeMap<AttachToken, StreamInstance>,
     timers: BTreeSet<(Instant, StreamInstance)>,
+    /// Open streams that this node was taken out of, and why.
+    pub(super) out: BTreeMap<StreamInstance, String>,
     /// Payload records read so far; only while the journal is read.
     restoring: BTreeMap<StreamInstance, BTreeMap<u64, Kept>>,
     /// The slots below this one are dead; only while the journal is read.
@@ -59,6 +61,7 @@ impl Streams {
             names: BTreeMap::new(),
             handlers: BTreeMap::new(),
             timers: BTreeSet::new(),
+            out: BTreeMap::new(),
             restoring: BTreeMap::new(),
             slot_floors: BTreeMap::new(),
         }
@@ -181,7 +184,7 @@ impl Streams {
     }
 
     /// Does something with one stream and keeps its deadline in the list.
-    fn with<T>(
+    pub(super) fn with<T>(
         &mut self,
         instance: StreamInstance,
         act: impl FnOnce(&mut Stream, &mut Common) -> T,
@@ -205,6 +208,13 @@ impl Streams {
             Input::Opened { name, instance, ends } => self.opened(now, name, instance, ends),
             Input::Sealed { instance, sealed } => {
                 self.with(instance, |stream, common| stream.sealed(common, now, sealed));
+            }
+            Input::Members { instance, members } => self.members(now, instance, members),
+            Input::Configured { instance } => {
+                self.with(instance, |stream, common| stream.go_on_changing(common));
+            }
+            Input::Conforms { instance } => {
+                self.with(instance, |stream, common| stream.conforms(common));
             }
             Input::Closed { instance } => self.closed(instance),
             Input::Publish { request, stream, writer, first, messages, wait } => {
@@ -328,6 +338,10 @@ impl Streams {
         window: u32,
     ) {
         match found {
+            Ok(instance) if self.is_out(instance) => {
+                let refusal = self.out_of(instance).unwrap_or(Refusal::StreamClosed);
+                self.common.reply(request, Err(refusal));
+            }
             Ok(instance) => {
                 let attach = |stream: &mut Stream, common: &mut Common| {
                     stream.attach(common, now, request, presented, window);
@@ -361,7 +375,7 @@ impl Streams {
         let ends = Arc::new(ends);
         self.directory.insert(instance, Open { name: name.clone(), ends: Arc::clone(&ends) });
         let own = self.common.own;
-        if !ends.has(own) {
+        if !ends.has(own) || self.is_out(instance) {
             return;
         }
         self.streams.entry(instance).or_insert_with(|| Box::new(Stream::new(instance)));
@@ -379,6 +393,7 @@ impl Streams {
             } else {
                 stream.part = Part::Target;
                 stream.begin_target(common, now);
+                stream.left_out(common);
             }
             Some(core::mem::take(&mut stream.early))
         });
@@ -393,20 +408,18 @@ impl Streams {
         {
             self.names.remove(&ends.name);
         }
+        self.out.remove(&instance);
+        self.drop_stream(instance);
+    }
+
+    /// Takes a stream out of the lists.
+    pub(super) fn take_stream(&mut self, instance: StreamInstance) -> Option<Box<Stream>> {
         self.handlers.retain(|_, other| *other != instance);
-        let Some(mut stream) = self.streams.remove(&instance) else { return };
+        let stream = self.streams.remove(&instance)?;
         if let Some(at) = stream.armed {
             self.timers.remove(&(at, instance));
         }
-        if stream.stopped.take().is_none() {
-            stream.refuse_waiting(&mut self.common);
-        }
-        for slot in stream.store.iter().map(|(slot, _)| slot).collect::<Vec<_>>() {
-            self.common.cache.remove(instance, slot);
-        }
-        for space in space::ALL {
-            self.common.emit(Output::Forget(forget(instance, space, u64::MAX)));
-        }
+        Some(stream)
     }
 
     /// News of a stream's group. What comes before the stream is opened here waits for that.

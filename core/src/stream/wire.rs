@@ -153,6 +153,7 @@ fn entry_proto(entry: &Entry) -> proto::Entry {
         Entry::CloseWriter { writer } => {
             Kind::CloseWriter(proto::CloseWriter { writer: id_bytes(writer.to_bytes()) })
         }
+        Entry::Detach { place } => Kind::Detach(proto::Detach { place: *place as u32 }),
     };
     proto::Entry { kind: Some(kind) }
 }
@@ -183,6 +184,10 @@ fn entry(found: proto::Entry) -> Decoded<Entry> {
         }
         Kind::Complete(found) => complete(&found)?,
         Kind::CloseWriter(close) => Entry::CloseWriter { writer: writer(&close.writer)? },
+        Kind::Detach(detach) if (detach.place as usize) < TARGETS_MAX => {
+            Entry::Detach { place: detach.place as usize }
+        }
+        Kind::Detach(_) => return Err(Malformed("a target out of range")),
     })
 }
 
@@ -301,6 +306,7 @@ pub(super) fn encode_state(stored: &Stored) -> Bytes {
         released: state.released.0,
         marks: numbers(&stored.marks),
         slot_floor: stored.slot_floor,
+        out: state.out,
     };
     stored.encode_to_vec().into()
 }
@@ -319,7 +325,11 @@ pub(super) fn decode_state(bytes: &[u8]) -> Decoded<Stored> {
         completed: sequence(found.completed)?,
         released: sequence(found.released)?,
         writers,
+        out: found.out,
     };
+    if state.out >> TARGETS_MAX != 0 {
+        return Err(Malformed("a target out of range"));
+    }
     if state.completed > state.taken || state.released > state.completed {
         return Err(Malformed("the watermarks of a stream's state contradict each other"));
     }
@@ -416,6 +426,10 @@ mod tests {
             let complete = Entry::Complete { upto: Sequence(upto), released: Sequence(released), marks };
             assert_eq!(decode_entry(&encode_entry(&complete)), Ok(complete));
         }
+        let detach = Entry::Detach { place: TARGETS_MAX - 1 };
+        assert_eq!(decode_entry(&encode_entry(&detach)), Ok(detach));
+        let forged = encode_entry(&Entry::Detach { place: TARGETS_MAX });
+        assert_eq!(decode_entry(&forged), Err(Malformed("a target out of range")));
         let upto = Sequence(u64::MAX);
         let forged = Entry::Complete { upto, released: upto, marks: one_mark(upto) };
         assert_eq!(decode_entry(&encode_entry(&forged)), Err(Malformed("a number out of range")));

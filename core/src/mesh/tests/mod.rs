@@ -35,6 +35,7 @@ mod registry;
 mod rivals;
 mod room;
 mod rotations;
+mod members;
 mod sealing;
 mod settings;
 mod snapshots;
@@ -94,6 +95,8 @@ struct Host {
     held: Vec<Applied>,
     /// Where its log leaves the one that others go on from, if not where the shorter one ends.
     parts_at: Option<LogIndex>,
+    /// How it was told that the members of streams changed.
+    members: BTreeMap<StreamInstance, crate::members::StreamMembers>,
     /// How far it was told that streams are sealed.
     sealed: BTreeMap<StreamInstance, crate::sealing::Sealed>,
     /// For which seals its replica of a stream is fenced, and founded the group anew.
@@ -247,6 +250,7 @@ impl World {
             unfenced: 0,
             held: Vec::new(),
             parts_at: None,
+            members: BTreeMap::new(),
             sealed: BTreeMap::new(),
             fences: Vec::new(),
             foundings: Vec::new(),
@@ -560,6 +564,7 @@ impl World {
                 entry.open.remove(&instance);
                 entry.closed.insert(instance);
             }
+            Output::StreamMembers { instance, members } => drop(entry.members.insert(instance, members)),
             Output::StreamSealed { instance, sealed } => drop(entry.sealed.insert(instance, sealed)),
             Output::FenceStream { instance, authority, .. } => self.stream_fenced(host, instance, authority),
             Output::FoundStream { instance, authority, holds, .. } => {

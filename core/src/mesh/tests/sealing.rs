@@ -193,7 +193,7 @@ fn group() -> StreamGroup {
 }
 
 fn lost(seal: Option<&Seal>, nodes: &[NodeId]) -> Result<Option<Seal>, SealRefusal> {
-    seal_without(seal, &group(), nodes, "them", Planted::none())
+    seal_without(seal, &group(), None, nodes, "them", Planted::none())
 }
 
 fn reported(seal: &mut Seal, node: NodeId, end: StreamEnd) {
@@ -269,10 +269,10 @@ fn founded_anew() -> (Seal, NodeId, StreamGroup) {
 fn who_goes_on_may_lose_its_quorum_again() {
     let (mut seal, founder, now) = founded_anew();
     let planted = Planted::none();
-    let learner = seal_without(Some(&seal), &now, &NODES[3..4], "it", planted);
+    let learner = seal_without(Some(&seal), &now, None, &NODES[3..4], "it", planted);
     assert_eq!(learner, Err(SealRefusal::Quorum("it".into())));
     seal.sequence = Some(Sequence(7));
-    let again = seal_without(Some(&seal), &now, &[founder], "it", planted).unwrap().unwrap();
+    let again = seal_without(Some(&seal), &now, None, &[founder], "it", planted).unwrap().unwrap();
     assert_eq!((again.authority, again.founder), (AuthorityEpoch(2), None));
     assert!(again.ends.is_empty() && again.lost == NODES[..3]);
     assert_eq!(again.former, [(AuthorityEpoch(1), Sequence(7))], "a position of before is held against that");
@@ -347,7 +347,7 @@ mod planted {
     fn a_second_seal_that_forgets_the_first_makes_a_difference() {
         let (seal, founder, now) = founded_anew();
         let planted = Planted::only(Bug::FormerEndForgotten);
-        let again = seal_without(Some(&seal), &now, &[founder], "it", planted).unwrap().unwrap();
+        let again = seal_without(Some(&seal), &now, None, &[founder], "it", planted).unwrap().unwrap();
         assert!(again.former.is_empty());
     }
 

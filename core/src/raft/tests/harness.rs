@@ -61,6 +61,8 @@ pub(super) struct Replica {
     pub(super) numbers: BTreeSet<u64>,
     /// The reads that were answered, and up to where.
     pub(super) read: Vec<(u64, LogIndex)>,
+    /// How often its owner was told that the group conforms to its word.
+    pub(super) conforms: usize,
 }
 
 pub(super) struct Cluster {
@@ -209,6 +211,7 @@ impl Cluster {
                 replica.loads.push_back((token, found));
             }
             Output::Notify(receipt) => replica.pending.push_back(Pending::Notify(receipt)),
+            Output::Conforms { .. } => replica.conforms += 1,
             Output::Send { to, message, when, .. } => match when {
                 When::Now => self.network.push((own, to, *message)),
                 When::Durable => replica.pending.push_back(Pending::Send(to, *message)),
@@ -654,6 +657,7 @@ impl Replica {
             stopped: false,
             numbers: BTreeSet::new(),
             read: Vec::new(),
+            conforms: 0,
         }
     }
 }

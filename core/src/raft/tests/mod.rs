@@ -1,4 +1,5 @@
 mod alone;
+mod conforming;
 mod copying;
 mod force;
 mod forked;

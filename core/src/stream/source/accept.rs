@@ -121,8 +121,8 @@ impl Stream {
         }
         let full = self.kept_bytes(common) + self.source.unformed + more > common.config.outbox_bytes;
         full.then(|| Refusal::Backpressure {
-            behind: self.behind(),
-            processed: self.processed_by_all(),
+            behind: self.behind(common),
+            processed: self.processed_by_all(common),
             accepted: self.source.accepted,
         })
     }
@@ -138,16 +138,16 @@ impl Stream {
     }
 
     /// What every target is known to have processed.
-    pub(in crate::stream) fn processed_by_all(&self) -> Sequence {
-        let (_, processed) = self.heard_upto();
+    pub(in crate::stream) fn processed_by_all(&self, common: &Common) -> Sequence {
+        let (_, processed) = self.heard_upto(common);
         processed.max(self.head.released)
     }
 
     /// The targets behind which no other is.
-    fn behind(&self) -> String {
-        let least = self.processed_by_all();
+    fn behind(&self, common: &Common) -> String {
+        let least = self.processed_by_all(common);
         let targets = self.ends.targets.iter().enumerate();
-        let behind = targets.filter(|(place, node)| self.heard.get(*place) <= least && !self.is_lost(**node));
+        let behind = targets.filter(|(place, node)| self.heard.get(*place) <= least && !self.is_gone(**node));
         behind.map(|(_, node)| node.to_string()).collect::<Vec<_>>().join(", ")
     }
 

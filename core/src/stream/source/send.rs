@@ -116,6 +116,9 @@ impl Stream {
 
     fn pump_sender(&mut self, common: &mut Common, place: usize) {
         let floor = self.floor.taken;
+        if self.is_out(self.peers[place].node) {
+            return;
+        }
         let Some(peer) = self.peers.get_mut(place).filter(|peer| peer.sender.known) else { return };
         // In its present start: what it held before its disk was rolled back is sent again.
         peer.sender.acknowledge(peer.holds.max(floor));
@@ -180,7 +183,7 @@ impl Stream {
     fn unanswered(&self, peer: &Peer) -> bool {
         let sender = &peer.sender;
         let away = peer.stopped() || peer.silent && self.peers.len() > 1;
-        if !self.source.current || self.is_lost(peer.node) || away {
+        if !self.source.current || self.is_gone(peer.node) || away {
             return false;
         }
         !sender.known || sender.asked || sender.acked < self.source.accepted.max(self.head.taken)
@@ -192,7 +195,7 @@ impl Stream {
     }
 
     /// Whether the source waits for anything that must be said again if nothing comes.
-    pub(in crate::stream) fn source_outstanding(&self) -> bool {
+    pub(in crate::stream) fn source_outstanding(&self, common: &Common) -> bool {
         if self.peers.iter().any(|peer| self.unanswered(peer)) {
             return true;
         }
@@ -201,7 +204,7 @@ impl Stream {
         }
         let owed = !self.source.closing.is_empty() || self.source.proposed < self.store.outbox.len();
         let session = self.leading && !self.source.session_proposed && !self.source.current;
-        session || (self.leading && self.source.current && (owed || self.owes_completion()))
+        session || (self.leading && self.source.current && (owed || self.owes_completion(common)))
     }
 
     /// Nothing came for a while: ask, and send again what made no progress.

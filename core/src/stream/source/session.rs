@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::super::Output;
+use super::super::changing::CHANGE;
 use super::super::common::Common;
 use super::super::entry::Entry;
 use super::super::lead::COMPLETE;
@@ -96,6 +97,7 @@ impl Stream {
         match context {
             SESSION => self.source.session_proposed = false,
             COMPLETE => self.completing = false,
+            CHANGE => self.change_again(common),
             CLOSE => self.source.closing.values_mut().for_each(|(_, proposed)| *proposed = false),
             _ if self.part == Part::Target => self.offer_refused(context),
             _ => self.source.proposed = 0,
@@ -214,6 +216,7 @@ impl Stream {
                     common.reply(request, Ok(Reply::WriterClosed));
                 }
             }
+            Effect::Detached { .. } => {}
             Effect::Nothing => self.no_op(common, entry),
         }
     }

@@ -22,7 +22,7 @@ impl Stream {
     /// Who must hear of marks: the source, and whoever leads.
     pub(super) fn superiors(&self) -> Vec<NodeId> {
         let superior = |node: NodeId| node == self.ends.source || Some(node) == self.leader;
-        let left = self.peers.iter().map(|peer| peer.node).filter(|&node| !self.is_lost(node));
+        let left = self.peers.iter().map(|peer| peer.node).filter(|&node| !self.is_gone(node));
         left.filter(|&node| superior(node)).collect()
     }
 

@@ -345,7 +345,7 @@ impl Stream {
             self.target.unsaid = false;
             self.target.received_since = 0;
         }
-        if !self.is_lost(to) {
+        if !self.is_gone(to) {
             common.say(to, self.instance, Body::Status(standing));
         }
     }

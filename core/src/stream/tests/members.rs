@@ -58,6 +58,10 @@ pub(super) struct World {
     pub(super) requests: u64,
     /// Payloads that left the source.
     pub(super) payloads: usize,
+    /// Whom leaders had taken out of the group, and who is to vote in it since.
+    pub(super) conformed: Option<(Vec<NodeId>, Vec<NodeId>)>,
+    /// Changes of which leaders said that they are done.
+    pub(super) changed: Vec<LogIndex>,
 }
 
 impl World {
@@ -102,6 +106,8 @@ impl World {
             steered: Vec::new(),
             requests: 0,
             payloads: 0,
+            conformed: None,
+            changed: Vec::new(),
         };
         for which in 0..=targets {
             let (name, ends) = (String::from(NAME), ends.clone());
@@ -189,6 +195,11 @@ impl World {
                 self.replies.push((request, reply));
             }
             Output::Lead { to, .. } => self.steered.push(to),
+            Output::Conform { instance, voters, out } => {
+                self.conformed = Some((voters, out));
+                inputs.push_back(Input::Conforms { instance });
+            }
+            Output::MembersChanged { number, .. } => self.changed.push(number),
             Output::Resign { .. } => drop(self.resigned.insert(which)),
             Output::Forget(_)
             | Output::OfferAgain { .. }
@@ -252,7 +263,8 @@ impl World {
         let mut moved = false;
         let now = self.at();
         for which in (0..self.members.len()).filter(|&which| which != leader) {
-            if self.cut.contains(&which) || self.deaf.contains(&which) {
+            let out = self.conformed.as_ref().is_some_and(|(_, out)| out.contains(&node(which)));
+            if self.cut.contains(&which) || self.deaf.contains(&which) || out {
                 continue;
             }
             let before = self.members[which].held;
@@ -275,9 +287,11 @@ impl World {
                 self.give(leader, Input::Match { instance: INSTANCE, node: node(which), index });
             }
         }
-        let voters: Vec<usize> = match self.founder {
-            Some(founder) => [founder].into(),
-            None => self.ends.voters().iter().map(|voter| (voter.0 - 1) as usize).collect(),
+        let places = |voters: &[NodeId]| voters.iter().map(|voter| (voter.0 - 1) as usize).collect();
+        let voters: Vec<usize> = match (self.founder, &self.conformed) {
+            (Some(founder), _) => [founder].into(),
+            (None, Some((voters, _))) => places(voters),
+            (None, None) => places(&self.ends.voters()),
         };
         let mut held: Vec<usize> = voters.iter().map(|&voter| self.members[voter].held).collect();
         held.sort_unstable_by(|a, b| b.cmp(a));

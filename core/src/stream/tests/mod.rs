@@ -1,5 +1,6 @@
 //! A source and a target over a make-believe log, disk and network.
 
+mod changing;
 mod closing;
 mod evidence;
 mod hostile;

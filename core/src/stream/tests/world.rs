@@ -407,7 +407,10 @@ impl World {
             Output::Event(event) => self.events.push(event),
             Output::Resign { .. } | Output::Voting { .. } => {}
             // Of two members only one ever leads.
-            Output::Lead { .. } | Output::Unanswered { .. } => unreachable!(),
+            Output::Lead { .. }
+            | Output::Unanswered { .. }
+            | Output::Conform { .. }
+            | Output::MembersChanged { .. } => unreachable!(),
             Output::Settled { sequence, .. } => self.settled.push(sequence.0),
         }
     }

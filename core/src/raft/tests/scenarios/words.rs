@@ -156,6 +156,7 @@ pub(super) fn described(node: usize, output: &Output) -> Option<String> {
         | Output::Persist(_)
         | Output::Forget(_)
         | Output::Notify(_)
+        | Output::Conforms { .. }
         | Output::Send { .. }
         | Output::Proposed { .. }
         | Output::Follows { .. }

@@ -1,0 +1,98 @@
+//! Changes of a live stream's members: what is asked for, what is told, and why it is refused.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::id::{LogIndex, NodeId};
+
+/// Longest reason that an operator may give for a change, in bytes.
+pub const REASON_MAX: usize = 256;
+
+/// What becomes of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It is out at once, whatever it has processed: for one that is gone for good.
+    Detach,
+}
+
+/// A change that is asked for. Nodes are named by name or id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembersWish {
+    /// The stream's name.
+    pub stream: String,
+    /// The target.
+    pub target: String,
+    /// What becomes of it.
+    pub kind: ChangeKind,
+    /// Why, for people; not empty.
+    pub reason: String,
+}
+
+/// A change of a stream's members that is not done yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberChange {
+    /// The entry of the control group that began it.
+    pub number: LogIndex,
+    /// The target.
+    pub node: NodeId,
+    /// What becomes of it.
+    pub kind: ChangeKind,
+    /// Why.
+    pub reason: String,
+}
+
+/// A target that was taken out of a stream. It has no say in it any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenOut {
+    /// Which node.
+    pub node: NodeId,
+    /// How.
+    pub kind: ChangeKind,
+    /// Why.
+    pub reason: String,
+}
+
+/// How the members of a stream differ from those it was opened with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamMembers {
+    /// The change under way.
+    pub change: Option<MemberChange>,
+    /// Who was taken out, in that order.
+    pub out: Vec<TakenOut>,
+}
+
+impl StreamMembers {
+    /// How a node was taken out, if it was.
+    #[must_use]
+    pub fn taken_out(&self, node: NodeId) -> Option<&TakenOut> {
+        self.out.iter().find(|out| out.node == node)
+    }
+}
+
+/// Why the members of a stream were not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MembersRefusal {
+    /// Without it there is no stream.
+    #[error(
+        "{0} is the source of this stream, and stays that: if it is lost for good, `wattle stream seal`; if it is to be another node, open another stream"
+    )]
+    Source(String),
+    /// A node that has no part in it.
+    #[error("{0} is no target of this stream")]
+    NotTarget(String),
+    /// Nobody would be left to process anything.
+    #[error("{0} is the last target of this stream: `wattle stream close` ends the stream")]
+    LastTarget(String),
+    /// One change at a time.
+    #[error("another change of this stream's members is under way ({0}): it must come to its end first")]
+    UnderWay(String),
+    /// Its group is being founded anew.
+    #[error("this stream is being sealed: wait until that is settled")]
+    BeingSealed,
+    /// It counts no more since a seal.
+    #[error("{0} was named lost when this stream was sealed, and counts no more since then")]
+    Lost(String),
+    /// Nobody would know later why.
+    #[error("say why, in 1 to {REASON_MAX} bytes: whoever looks at the stream later is told that")]
+    NoReason,
+}

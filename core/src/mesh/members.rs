@@ -1,0 +1,287 @@
+//! Changes of a live stream's members, in the replicated state (rules C5, D1, D2).
+//!
+//! The control group records what a stream's members are to be before anything is done about it, and that it was done afterwards; what lies between is the
+//! business of the stream's own group (see `stream/changing.rs`). Only one change of a stream is under way at a time. Until its outcome is here, nobody can
+//! tell by which members the group decides, and a seal asks all of them.
+
+use alloc::boxed::Box;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use wattle_proto::mesh as proto;
+
+use super::recovery::number;
+use super::sealing::StreamGroup;
+use super::state::{Effect, State, Stream};
+use super::wire::{self, Malformed, TEXT_MAX, id_bytes};
+use crate::ends::{Ends, TARGETS_MAX};
+use crate::id::{LogIndex, NodeId, StreamInstance};
+use crate::members::{
+    ChangeKind, MemberChange, MembersRefusal, MembersWish, REASON_MAX, StreamMembers, TakenOut,
+};
+use crate::node::command::Refusal;
+
+/// What a change takes of the encoded state beside its reason, at most.
+const CHANGE_BYTES: usize = 40;
+/// What all of them take besides.
+const MEMBERS_BYTES: usize = 8;
+
+/// A change is done: the stream's log says so, and so does the configuration of its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembersChanged {
+    /// The stream's name.
+    pub name: String,
+    /// Its life.
+    pub instance: StreamInstance,
+    /// The change.
+    pub number: LogIndex,
+}
+
+impl Stream {
+    /// How its members differ from those it was opened with.
+    #[must_use]
+    pub fn members(&self) -> StreamMembers {
+        self.members.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// Whether a node was taken out of it.
+    pub(super) fn is_out(&self, node: NodeId) -> bool {
+        self.members.as_ref().is_some_and(|members| members.taken_out(node).is_some())
+    }
+
+    /// Its ends without those who were taken out.
+    pub(super) fn ends_left(&self) -> Ends {
+        self.ends.without(|node| self.is_out(node))
+    }
+
+    /// Who makes up its group once the change under way is done, if one is.
+    pub(super) fn group_to_be(&self) -> Option<StreamGroup> {
+        let change = self.members.as_ref()?.change.as_ref()?;
+        let mut done = self.clone();
+        done.change_done(change.number);
+        Some(done.group())
+    }
+
+    /// The change of that number is done. Whether it was under way.
+    fn change_done(&mut self, number: LogIndex) -> bool {
+        let Some(members) = self.members.as_deref_mut() else { return false };
+        let Some(MemberChange { node, kind, reason, .. }) =
+            members.change.take_if(|change| change.number == number)
+        else {
+            return false;
+        };
+        members.out.push(TakenOut { node, kind, reason });
+        true
+    }
+
+    /// The most that changes of its members take of the encoded state.
+    pub(super) fn members_bytes(&self) -> usize {
+        let Some(members) = &self.members else { return 0 };
+        let reasons = members.out.iter().map(|out| &out.reason);
+        let reasons = reasons.chain(members.change.iter().map(|change| &change.reason));
+        MEMBERS_BYTES + reasons.map(|reason| CHANGE_BYTES + reason.len()).sum::<usize>()
+    }
+
+    /// Panics if its members break a rule.
+    pub(super) fn check_members(&self) {
+        let Some(members) = &self.members else { return };
+        let name = &self.name;
+        let targets = |node: &NodeId| self.ends.place(*node).is_some();
+        let out: Vec<NodeId> = members.out.iter().map(|out| out.node).collect();
+        assert!(out.iter().all(targets), "M75: who was never a target of {name} was taken out of it");
+        let twice = (1..out.len()).any(|at| out[..at].contains(&out[at]));
+        assert!(!twice, "M75: a target of {name} was taken out twice");
+        let changing = members.change.as_ref().map(|change| change.node);
+        let fits = changing.is_none_or(|node| targets(&node) && !out.contains(&node));
+        assert!(fits, "M74: a change of {name} is under way that can do nothing");
+        assert!(out.len() < self.ends.targets.len(), "M75: nobody of {name} is left to process anything");
+    }
+}
+
+impl State {
+    /// The change that a wish asks for; `None` if it is under way, or done.
+    fn wished(
+        &self,
+        stream: &Stream,
+        wish: &MembersWish,
+        index: LogIndex,
+    ) -> Result<Option<MemberChange>, Refusal> {
+        let MembersWish { target, kind, reason, .. } = wish;
+        let node = self.resolve_former(target).ok_or_else(|| Refusal::UnknownNode(target.clone()))?;
+        if node == stream.ends.source {
+            return Err(MembersRefusal::Source(target.clone()).into());
+        }
+        if stream.ends.place(node).is_none() {
+            return Err(MembersRefusal::NotTarget(target.clone()).into());
+        }
+        if stream.is_out(node) {
+            return Ok(None);
+        }
+        if reason.is_empty() || reason.len() > REASON_MAX {
+            return Err(MembersRefusal::NoReason.into());
+        }
+        let lost = stream.seal.as_ref().map(|seal| &seal.lost[..]).unwrap_or_default();
+        if lost.contains(&node) {
+            return Err(MembersRefusal::Lost(target.clone()).into());
+        }
+        let under_way = stream.members.as_ref().and_then(|members| members.change.as_ref());
+        if let Some(change) = under_way {
+            if (change.node, change.kind) == (node, *kind) {
+                return Ok(None);
+            }
+            let name = self.members.get(&change.node).map(|member| member.name.clone());
+            let name = name.unwrap_or_else(|| change.node.to_string());
+            return Err(MembersRefusal::UnderWay(change.words(&name)).into());
+        }
+        if stream.seal.as_ref().is_some_and(|seal| seal.sequence.is_none()) {
+            return Err(MembersRefusal::BeingSealed.into());
+        }
+        let left = stream.ends_left().without(|other| other == node || lost.contains(&other));
+        if left.targets.is_empty() {
+            return Err(MembersRefusal::LastTarget(target.clone()).into());
+        }
+        Ok(Some(MemberChange { number: index, node, kind: *kind, reason: reason.clone() }))
+    }
+
+    /// The members of a stream are to change.
+    pub(super) fn change_members(&mut self, index: LogIndex, wish: &MembersWish) -> Result<Effect, Refusal> {
+        let stream = self.streams.get(&wish.stream);
+        let stream = stream.ok_or_else(|| Refusal::UnknownStream(wish.stream.clone()))?;
+        let (instance, before) = (stream.instance, stream.bytes());
+        let Some(change) = self.wished(stream, wish, index)? else {
+            return Ok(Effect::Members { instance, changed: false });
+        };
+        let mut members = stream.members();
+        members.change = Some(change);
+        let changed = Stream { members: Some(Box::new(members)), ..stream.clone() };
+        let after = changed.bytes();
+        self.has_room(before, after).map_err(Refusal::Invalid)?;
+        self.bytes = self.bytes - before + after;
+        self.streams.insert(wish.stream.clone(), changed);
+        Ok(Effect::Members { instance, changed: true })
+    }
+
+    /// A change is done. Whoever leads the stream's group says so until it is seen here.
+    pub(super) fn members_changed(
+        &mut self,
+        origin: NodeId,
+        done: &MembersChanged,
+    ) -> Result<Effect, Refusal> {
+        let instance = done.instance;
+        let stream = self.streams.get_mut(&done.name).filter(|stream| stream.instance == instance);
+        let stream = stream.ok_or_else(|| Refusal::UnknownStream(done.name.clone()))?;
+        if !stream.ends.has(origin) || stream.is_out(origin) {
+            return Err(Refusal::Busy);
+        }
+        let before = stream.bytes();
+        let changed = stream.change_done(done.number);
+        let after = stream.bytes();
+        self.bytes = self.bytes - before + after;
+        Ok(Effect::Members { instance, changed })
+    }
+
+    /// What to say of a wish to change members that was decided before.
+    pub(super) fn recall_members(&self, name: &str, done: bool) -> Result<Effect, Refusal> {
+        let stream = self.streams.get(name).filter(|stream| done && stream.members.is_some());
+        let instance = stream.map(|stream| stream.instance).ok_or(Refusal::Busy)?;
+        Ok(Effect::Members { instance, changed: false })
+    }
+}
+
+impl MemberChange {
+    fn words(&self, name: &str) -> String {
+        match self.kind {
+            ChangeKind::Detach => alloc::format!("{name} is being detached"),
+        }
+    }
+}
+
+impl ChangeKind {
+    fn number(self) -> u32 {
+        match self {
+            Self::Detach => 1,
+        }
+    }
+
+    fn of(number: u32) -> Result<Self, Malformed> {
+        match number {
+            1 => Ok(Self::Detach),
+            _ => Err(Malformed("what becomes of a target")),
+        }
+    }
+}
+
+fn reason_in(reason: String) -> Result<String, Malformed> {
+    wire::text(reason, REASON_MAX)
+}
+
+fn change_in(change: proto::MemberChange) -> Result<MemberChange, Malformed> {
+    Ok(MemberChange {
+        number: LogIndex(number(change.number)?),
+        node: wire::node(&change.node)?,
+        kind: ChangeKind::of(change.kind)?,
+        reason: reason_in(change.reason)?,
+    })
+}
+
+fn change_out(node: NodeId, kind: ChangeKind, reason: &str, number: LogIndex) -> proto::MemberChange {
+    proto::MemberChange {
+        node: id_bytes(node.to_bytes()),
+        kind: kind.number(),
+        reason: reason.into(),
+        number: number.0,
+    }
+}
+
+pub(super) fn members_out(members: &StreamMembers) -> proto::StreamMembers {
+    let out = members.out.iter().map(|out| change_out(out.node, out.kind, &out.reason, LogIndex(0)));
+    let change = members.change.as_ref();
+    let change = change.map(|change| change_out(change.node, change.kind, &change.reason, change.number));
+    proto::StreamMembers { change, out: out.collect() }
+}
+
+pub(super) fn members_in(members: proto::StreamMembers) -> Result<StreamMembers, Malformed> {
+    if members.out.len() > TARGETS_MAX {
+        return Err(Malformed("too many targets were taken out of a stream"));
+    }
+    let out = members.out.into_iter().map(|out| {
+        let MemberChange { node, kind, reason, .. } = change_in(out)?;
+        Ok(TakenOut { node, kind, reason })
+    });
+    let out = out.collect::<Result<_, Malformed>>()?;
+    Ok(StreamMembers { change: members.change.map(change_in).transpose()?, out })
+}
+
+pub(super) fn wish_out(wish: &MembersWish) -> proto::ChangeMembers {
+    proto::ChangeMembers {
+        stream: wish.stream.clone(),
+        target: wish.target.clone(),
+        kind: wish.kind.number(),
+        reason: wish.reason.clone(),
+    }
+}
+
+pub(super) fn wish_in(wish: proto::ChangeMembers) -> Result<MembersWish, Malformed> {
+    Ok(MembersWish {
+        stream: wire::text(wish.stream, TEXT_MAX)?,
+        target: wire::text(wish.target, TEXT_MAX)?,
+        kind: ChangeKind::of(wish.kind)?,
+        reason: reason_in(wish.reason)?,
+    })
+}
+
+pub(super) fn changed_out(done: &MembersChanged) -> proto::MembersChanged {
+    proto::MembersChanged {
+        name: done.name.clone(),
+        instance: id_bytes(done.instance.to_bytes()),
+        number: done.number.0,
+    }
+}
+
+pub(super) fn changed_in(done: proto::MembersChanged) -> Result<MembersChanged, Malformed> {
+    Ok(MembersChanged {
+        name: wire::text(done.name, TEXT_MAX)?,
+        instance: StreamInstance::from_slice(&done.instance).ok_or(Malformed("stream instance"))?,
+        number: LogIndex(number(done.number)?),
+    })
+}

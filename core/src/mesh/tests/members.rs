@@ -1,0 +1,123 @@
+use super::leaving::evict;
+use super::*;
+use crate::ends::Policy;
+use crate::mesh::members::MembersChanged;
+use crate::mesh::sealing::seal_without;
+use crate::mesh::state::Effect;
+use crate::members::{ChangeKind, MembersRefusal, MembersWish, REASON_MAX, StreamMembers};
+use crate::planted::Planted;
+use crate::sealing::SealRefusal;
+
+fn wish(target: &str) -> MembersWish {
+    let (stream, target) = ("words".to_string(), target.to_string());
+    MembersWish { stream, target, kind: ChangeKind::Detach, reason: "its disk burnt".into() }
+}
+
+impl World {
+    fn change_members(&mut self, host: usize, wish: MembersWish) -> Result<StreamMembers, Refusal> {
+        let request = self.command(host, |request| Input::ChangeMembers { request, wish });
+        match self.reply(host, request).expect("it is answered") {
+            Ok(Reply::StreamMembers { members, .. }) => Ok(members),
+            Ok(other) => panic!("{other:?}"),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    fn done(&mut self, host: usize, instance: StreamInstance, number: LogIndex) {
+        self.inbox.push_back((host, Input::MembersChanged { instance, number }));
+        self.pump();
+    }
+}
+
+/// A stream from `a` to `b`, `c` and `d`.
+fn stream() -> (World, StreamInstance) {
+    let mut world = World::grown(&["a", "b", "c", "d", "e"]);
+    let request = world.command(1, open_to("words", "a", &["b", "c", "d"], Policy::All));
+    let Some(Ok(Reply::StreamOpened { instance, .. })) = world.reply(1, request) else { panic!("not open") };
+    (world, instance)
+}
+
+fn refused(asked: Result<StreamMembers, Refusal>) -> MembersRefusal {
+    match asked {
+        Err(Refusal::Members(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_change_is_recorded_told_to_everybody_and_done_when_whoever_leads_the_stream_says_so() {
+    let (mut world, instance) = stream();
+    let members = world.change_members(2, wish("c")).unwrap();
+    let change = members.change.clone().expect("under way");
+    assert_eq!((change.node, members.out.len()), (world.id(2), 0));
+    for host in 0..5 {
+        assert_eq!(world.hosts[host].members[&instance], members, "at {host}");
+    }
+    assert_eq!(world.change_members(1, wish("c")).unwrap(), members, "asking again tells how far it is");
+    world.done(0, instance, LogIndex(change.number.0 + 1));
+    assert!(world.hosts[3].members[&instance].change.is_some(), "that was another one");
+    world.done(0, instance, change.number);
+    let after = world.hosts[3].members[&instance].clone();
+    assert!(after.change.is_none());
+    assert_eq!(after.taken_out(world.id(2)).expect("it is out").reason, "its disk burnt");
+    assert_eq!(world.change_members(1, wish("c")).unwrap(), after, "it is out for good");
+    world.hosts[2].members.clear();
+    world.restart(2);
+    world.pump();
+    assert_eq!(world.hosts[2].members[&instance], after, "a start of the one who is out knows it");
+}
+
+#[test]
+fn what_cannot_be_is_refused_each_with_its_own_reason() {
+    let (mut world, instance) = stream();
+    let mut ask = |wish| refused(world.change_members(1, wish));
+    assert_eq!(ask(wish("a")), MembersRefusal::Source("a".into()));
+    assert_eq!(ask(wish("e")), MembersRefusal::NotTarget("e".into()));
+    for reason in [String::new(), "x".repeat(REASON_MAX + 1)] {
+        assert_eq!(ask(MembersWish { reason, ..wish("b") }), MembersRefusal::NoReason);
+    }
+    assert!(matches!(world.change_members(1, wish("z")), Err(Refusal::UnknownNode(_))));
+    let other = MembersWish { stream: "none".into(), ..wish("b") };
+    assert!(matches!(world.change_members(1, other), Err(Refusal::UnknownStream(_))));
+    let change = world.change_members(1, wish("b")).unwrap().change.expect("under way");
+    assert_eq!(
+        refused(world.change_members(1, wish("c"))),
+        MembersRefusal::UnderWay("b is being detached".into())
+    );
+    world.done(0, instance, change.number);
+    let change = world.change_members(1, wish("c")).unwrap().change.expect("under way");
+    world.done(0, instance, change.number);
+    assert_eq!(refused(world.change_members(1, wish("d"))), MembersRefusal::LastTarget("d".into()));
+}
+
+#[test]
+fn whoever_is_no_member_of_the_mesh_any_more_can_be_detached() {
+    let (mut world, _) = stream();
+    world.command(1, evict("d"));
+    world.pump();
+    let members = world.change_members(1, wish("d")).unwrap();
+    assert_eq!(members.change.expect("under way").node, world.id(3));
+}
+
+#[test]
+fn a_seal_asks_everybody_by_whom_the_group_may_decide() {
+    let (world, instance) = stream();
+    let mut state = world.hosts[0].mesh.state.clone();
+    let (b, c, d) = (world.id(1), world.id(2), world.id(3));
+    let effect = state.change_members(state.applied, &wish("c")).unwrap();
+    assert_eq!(effect, Effect::Members { instance, changed: true });
+    let stream = state.streams["words"].clone();
+    let (group, to_be) = (stream.group(), stream.group_to_be().expect("under way"));
+    assert_eq!((group.voters.len(), to_be.voters.len()), (4, 3));
+    assert!(!to_be.members().any(|node| node == c));
+    let seal = |lost: &[_]| seal_without(None, &group, Some(&to_be), lost, "them", Planted::none());
+    assert_eq!(seal(&[b]), Err(SealRefusal::Quorum("them".into())));
+    let began = seal(&[b, d]).unwrap().expect("neither two of four nor one of three");
+    assert!(began.told(&group).waits_for.contains(&c), "the group may decide with it yet");
+    let done = MembersChanged { name: "words".into(), instance, number: state.applied };
+    state.members_changed(world.id(0), &done).unwrap();
+    assert_eq!(state.streams["words"].group(), to_be);
+    state.check();
+    let again = State::decode(&state.encode()).unwrap();
+    assert_eq!(again.streams, state.streams);
+}

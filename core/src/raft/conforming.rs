@@ -1,0 +1,53 @@
+//! A group whose owner says who is out of it, and who votes (rules C5, D1).
+//!
+//! The owner says so again and again. Each time the leader makes the next change, if none is under way: it takes out whoever is out, and of those who are left it has as
+//! many vote as are to, in one joint change; whoever votes no more goes on as a learner, under the replica id it has. Then learners that are to vote are promoted one
+//! by one, as after any admission. What the owner is told is told only of a configuration that is committed (R35).
+
+use alloc::vec::Vec;
+
+use super::Output;
+use super::context::Context;
+use super::group::Group;
+use super::roles::Role;
+use crate::configuration::{Configuration, Member};
+use crate::id::NodeId;
+use crate::planted::Bug;
+use crate::rare;
+
+impl Group {
+    /// Takes a step towards a configuration without those who are `out`, in which these vote (whoever votes, if nobody is named), or tells that it is in force.
+    pub(super) fn conform(&mut self, context: &mut Context<'_>, voters: &[NodeId], out: &[NodeId]) {
+        if !matches!(self.role, Role::Leader(_)) {
+            return;
+        }
+        let configuration = self.log.configuration();
+        let stays = |member: &Member| !out.contains(&member.node);
+        let votes = |member: &Member| stays(member) && (voters.is_empty() || voters.contains(&member.node));
+        let kept: Vec<Member> = configuration.voters.iter().copied().filter(votes).collect();
+        let others = configuration.members().filter(|member| stays(member) && !kept.contains(member));
+        let others = others.collect();
+        let wanted = Configuration::simple(kept, others);
+        let same = wanted == *configuration;
+        let settled = !configuration.is_joint() && self.log.configured_at() <= self.commit;
+        if !settled && !context.planted.strikes(Bug::ConformedBeforeCommitted, || same) {
+            return;
+        }
+        if !same {
+            // Whoever leads goes on doing so: it says later that all is done.
+            if wanted.votes(self.member(context.own)) {
+                rare!(GroupConforms);
+                self.change(context, wanted.voters, wanted.learners, None);
+            }
+            return;
+        }
+        let votes = |node: &NodeId| wanted.voters.iter().any(|member| member.node == *node);
+        if voters.iter().all(votes) {
+            let committed = self.log.configured_at() <= self.commit;
+            assert!(committed, "R35: the owner is told of a configuration that is not committed");
+            context.out.push_back(Output::Conforms { group: self.id });
+        } else {
+            self.expect_voters(context, voters);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Members of a live stream change (rules C5, D1; decision 21).
+//!
+//! The control group says what is intended, to everybody. Whoever leads the stream's group goes on from wherever the leader before it came to: an entry takes the
+//! target out of the policy, and of what must be kept (S21); once it is applied the group's configuration goes on without the target's replica; once that is committed
+//! the control group is told. Each step is seen in the log or in the configuration, so nobody remembers how far a change has come.
+//!
+//! What most members hold is counted by the old members and by the new ones while a change is known. The entry, and after it the configuration, waits until those
+//! who stay hold what was told replicated.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use super::Output;
+use super::common::Common;
+use super::entry::Entry;
+use super::member::{Part, Stream};
+use super::state::Effect;
+use super::store::{forget, space};
+use super::streams::Streams;
+use super::wire::encode_entry;
+use crate::id::{LogIndex, NodeId, StreamInstance};
+use crate::members::{ChangeKind, MemberChange, StreamMembers, TakenOut};
+use crate::node::command::Refusal;
+use crate::planted::Bug;
+use crate::rare;
+use crate::time::Now;
+
+/// The number of the proposal that takes a target out.
+pub(super) const CHANGE: u64 = u64::MAX - 4;
+
+/// A change of the members that is not done yet.
+#[derive(Clone, Debug)]
+pub(super) struct Changing {
+    change: MemberChange,
+    /// Its entry is proposed, under the present leader.
+    proposed: bool,
+}
+
+impl Streams {
+    /// The members of a stream are to change, or did.
+    pub(super) fn members(&mut self, now: Now, instance: StreamInstance, members: StreamMembers) {
+        if let Some(out) = members.taken_out(self.common.own) {
+            return self.taken_out(instance, out);
+        }
+        self.with(instance, |stream, common| stream.members(common, now, members));
+    }
+
+    /// This node has no part in a stream any more: all that it kept of it goes.
+    fn taken_out(&mut self, instance: StreamInstance, out: &TakenOut) {
+        if self.out.insert(instance, out.reason.clone()).is_some() && !self.streams.contains_key(&instance) {
+            return;
+        }
+        rare!(TakenOutTold);
+        if let Some(stream) = self.streams.get_mut(&instance) {
+            stream.refuse_handlers(&mut self.common, &Refusal::TakenOut(out.reason.clone()));
+        }
+        self.drop_stream(instance);
+    }
+
+    /// Why this node has no part in a stream that it was a target of.
+    pub(super) fn out_of(&self, instance: StreamInstance) -> Option<Refusal> {
+        self.out.get(&instance).map(|reason| Refusal::TakenOut(reason.clone()))
+    }
+
+    /// Whether this node was taken out of a stream.
+    #[must_use]
+    pub fn is_out(&self, instance: StreamInstance) -> bool {
+        self.out.contains_key(&instance)
+    }
+
+    /// Lets go of all that is kept of a stream.
+    pub(super) fn drop_stream(&mut self, instance: StreamInstance) {
+        let Some(mut stream) = self.take_stream(instance) else { return };
+        if stream.stopped.take().is_none() {
+            stream.refuse_waiting(&mut self.common);
+        }
+        for slot in stream.store.iter().map(|(slot, _)| slot).collect::<Vec<_>>() {
+            self.common.cache.remove(instance, slot);
+        }
+        for space in space::ALL {
+            self.common.emit(Output::Forget(forget(instance, space, u64::MAX)));
+        }
+    }
+}
+
+impl Stream {
+    /// Whether a member was taken out of the stream, by an entry that is applied here.
+    pub(super) fn is_out(&self, node: NodeId) -> bool {
+        self.ends.place(node).is_some_and(|place| self.head.is_out(place))
+    }
+
+    /// Whether a member counts no more: it was named lost, or taken out.
+    pub(super) fn is_gone(&self, node: NodeId) -> bool {
+        self.is_lost(node) || self.is_out(node)
+    }
+
+    /// The same for what targets processed.
+    pub(super) fn passed_over(&self, common: &Common, node: NodeId) -> bool {
+        if self.leaving().is_some_and(|leaving| leaving == node && !self.is_gone(node))
+            && common.planted.strikes(Bug::MembersBeforeEntry, || true)
+        {
+            return true;
+        }
+        let back = || self.is_out(node) && self.peer(node).is_some_and(|peer| peer.standing.is_some());
+        self.is_gone(node) && !common.planted.strikes(Bug::TakenOutCounts, back)
+    }
+
+    /// The target that is on its way out.
+    pub(super) fn leaving(&self) -> Option<NodeId> {
+        self.changing.as_ref().map(|changing| changing.change.node)
+    }
+
+    /// The control group told how the members are to change, or did.
+    fn members(&mut self, common: &mut Common, now: Now, members: StreamMembers) {
+        let known = self.changing.as_ref().map(|changing| changing.change.number);
+        if members.change.as_ref().map(|change| change.number) != known {
+            self.changing = members.change.map(|change| Box::new(Changing { change, proposed: false }));
+        }
+        self.go_on_changing(common);
+        self.pump(common, now);
+        self.arm(common, now);
+    }
+
+    /// Another leader, or another term: what was proposed may have come to nothing.
+    pub(super) fn change_again(&mut self, common: &Common) {
+        let proposed = || self.changing.as_ref().is_some_and(|changing| changing.proposed);
+        if common.planted.strikes(Bug::ChangeProposedOnce, proposed) {
+            return;
+        }
+        if let Some(changing) = &mut self.changing {
+            changing.proposed = false;
+        }
+    }
+
+    /// Whether this member leads, and a change is to go on.
+    pub(super) fn changes(&self) -> bool {
+        let sealing = self.seal.as_ref().is_some_and(|seal| seal.sequence.is_none());
+        self.leading && self.changing.is_some() && self.stopped.is_none() && !sealing
+    }
+
+    /// Takes the next step of the change that is under way.
+    pub(super) fn go_on_changing(&mut self, common: &mut Common) {
+        if !self.changes() || !self.knows_end() {
+            return;
+        }
+        let (instance, own) = (self.instance, common.own);
+        let Some(MemberChange { node, kind, .. }) = self.changing.as_ref().map(|c| c.change.clone()) else {
+            return;
+        };
+        let Some(place) = self.ends.place(node) else { return };
+        if node == own {
+            // Whoever is to go does not decide about it.
+            return common.emit(Output::Resign { instance });
+        }
+        if !self.copied(node) {
+            return rare!(ChangeWaitsForCopies);
+        }
+        let out = self.head.is_out(place);
+        match (&mut self.changing, kind) {
+            (Some(changing), ChangeKind::Detach) if !out => {
+                if !core::mem::replace(&mut changing.proposed, true) {
+                    let data = encode_entry(&Entry::Detach { place });
+                    common.emit(Output::Propose { instance, data, weight: 0, context: CHANGE });
+                }
+            }
+            _ => {
+                let targets = self.ends.targets.iter().copied();
+                let out = targets.filter(|&node| self.is_out(node)).collect();
+                common.emit(Output::Conform { instance, voters: self.voters(), out });
+            }
+        }
+    }
+
+    /// Who is to vote in its group: as at its begin, of those who are left; as it is, once it was founded anew.
+    pub(super) fn voters(&self) -> Vec<NodeId> {
+        match self.seal {
+            Some(_) => Vec::new(),
+            None => self.ends.without(|node| self.is_out(node)).voters(),
+        }
+    }
+
+    /// Whether most of those who stay hold what was told to be held by most, as far as the leader knows (rule D1).
+    fn copied(&self, leaving: NodeId) -> bool {
+        let replicated = self.source.replicated.max(self.source.told_replicated).min(self.head.taken);
+        let slot = self.store.holding(replicated).and_then(|slot| self.store.get(slot));
+        let index = slot.and_then(|kept| kept.taken).unwrap_or_default();
+        self.held_by_most(|node| node == leaving || self.is_gone(node)) >= index
+    }
+
+    /// The last entry that most of the members hold durably of whom `gone` does not hold, as far as the leader knows.
+    pub(super) fn held_by_most(&self, gone: impl Fn(NodeId) -> bool) -> LogIndex {
+        let left = || self.peers.iter().filter(|peer| !gone(peer.node));
+        let others = left().count().div_ceil(2);
+        if others == 0 {
+            return self.head.applied;
+        }
+        let enough = |index: &LogIndex| left().filter(|peer| peer.matched >= *index).count() >= others;
+        left().map(|peer| peer.matched).filter(enough).max().unwrap_or_default()
+    }
+
+    /// The group's configuration is as the log has it: the change is done.
+    pub(super) fn conforms(&mut self, common: &mut Common) {
+        let done = self.leaving().is_some_and(|node| self.is_out(node));
+        if let Some(changing) = self.changing.as_ref().filter(|_| done && self.leading) {
+            let (instance, number) = (self.instance, changing.change.number);
+            common.emit(Output::MembersChanged { instance, number });
+        }
+    }
+
+    /// What an entry that takes a target out means to this member.
+    pub(super) fn detached(&mut self, common: &mut Common, effect: Effect) {
+        let Effect::Detached { place } = effect else { return };
+        rare!(TargetDetached);
+        let Some(&node) = self.ends.targets.get(place) else { return };
+        if let Some(peer) = self.peer_mut(node) {
+            peer.standing = None;
+        }
+        self.left_out(common);
+    }
+
+    /// The log says that this member is out: it does nothing more, and keeps what it has until the control group says so, too.
+    pub(super) fn left_out(&mut self, common: &mut Common) {
+        if self.is_out_itself() {
+            self.stop(common, String::from("its log says so"));
+        }
+    }
+
+    /// Whether this member was taken out.
+    pub(super) fn is_out_itself(&self) -> bool {
+        let own = self.ends.targets.iter().position(|&node| self.peer(node).is_none());
+        self.part == Part::Target && own.is_some_and(|place| self.head.is_out(place))
+    }
+
+    /// What a change waits for, as far as it is known here.
+    pub(super) fn change_waits(&self) -> Option<String> {
+        let node = self.leaving()?;
+        let out = self.is_out(node);
+        Some(match self.leader {
+            None => "the change of its members: nobody leads its group, which needs most of those who vote".into(),
+            Some(leader) if leader == node && !out => {
+                "the change of its members: another than the one who is to go must lead".into()
+            }
+            _ if !self.leading => return None,
+            _ if !self.copied(node) => {
+                "the change of its members: those who stay are to hold what was told replicated".into()
+            }
+            Some(leader) if out && self.voters().len() == 1 && leader != self.ends.source => {
+                format!("the change of its members: its source {} must lead", self.ends.source)
+            }
+            _ if out => "the change of its members: those who stay are to agree on it".to_string(),
+            _ => "the change of its members: its log is to say so".to_string(),
+        })
+    }
+}
+
+impl Stream {
+    /// Panics if an entry that is about to be applied lets go of what a target has not processed that is in. Where a seal changes who counts, members may
+    /// hear of that at different moments.
+    pub(super) fn check_let_go(&self, entry: Option<&Entry>) {
+        let Some(Entry::Complete { released, marks, .. }) = entry.filter(|_| self.seal.is_none()) else {
+            return;
+        };
+        let all = self.ends.released(|place| marks.get(place), |node| self.is_out(node));
+        assert!(
+            *released <= all.max(self.head.released),
+            "S21: {} lets go of what a target that is in has not processed",
+            self.instance
+        );
+    }
+}
