@@ -218,6 +218,7 @@ impl State {
             Command::OpenStream { .. }
             | Command::CloseStream { .. }
             | Command::SealStream { .. }
+            | Command::ChangeMembers(_)
             | Command::Attach { .. } => Err(Refusal::NoQuorum),
             Command::Describe(_) | Command::Update(_) => Err(Refusal::NotMember),
             Command::Config(command) => return self.config(command).into_iter().collect(),

@@ -49,3 +49,67 @@ async fn each_target_is_handed_everything_and_the_policy_says_what_is_completed(
     assert_eq!(text, "four\nfive\n", "nothing comes twice");
     until(root, &["stream", "show", "fan"], |text| text.contains("released    5")).await;
 }
+
+/// What `stream members` is asked to do about a target of "fan".
+fn detach(root: &std::path::Path, node: &str, reason: &str) -> (i32, String, String) {
+    wattle(root, &["stream", "members", "fan", "--detach", node, "--reason", reason, "--node", "b"])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_is_gone_is_detached_and_told_so_when_it_comes_back() {
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let [a, _b, mut c] = common::line(root, "").await;
+    until(root, &["status", "--node", "b"], |text| text.contains("voters a, b, c")).await;
+    let open = ["stream", "open", "fan", "--source", "a", "--target", "b", "--target", "c"];
+    assert_eq!(wattle(root, &open).0, 0);
+    let (code, _, error) = publish(root, &["one"], "replicated");
+    assert_eq!(code, 0, "{error}");
+    for (node, says) in
+        [("a", "is the source of this stream"), ("z", "no member of the mesh is called"), ("b", "")]
+    {
+        let (code, text, error) = match says {
+            "" => wattle(root, &["stream", "members", "fan", "--detach", node]),
+            _ => detach(root, node, "it burnt"),
+        };
+        assert_ne!(code, 0, "{text}");
+        assert!(error.contains(if says.is_empty() { "--reason" } else { says }), "{node}: {error}");
+    }
+
+    c.kill();
+    let (code, _, error) = publish(root, &["one", "two", "three"], "accepted");
+    assert_eq!(code, 0, "{error}");
+    let (code, text, _) = wattle(root, &["subscribe", "fan", "--at", "b", "--count", "3"]);
+    assert_eq!((code, text.as_str()), (0, "one\ntwo\nthree\n"));
+    let shown =
+        until(root, &["stream", "show", "fan"], |text| text.contains("target b          processed 3")).await;
+    assert!(shown.contains("completed   0"), "all means c, too: {shown}");
+    let (code, text, error) = detach(root, "c", "it burnt");
+    assert_eq!(code, 0, "{error}");
+    assert!(text.contains("goes on with its other members. c was detached: it burnt."), "{text}");
+    let shown = until(root, &["stream", "show", "fan"], |text| text.contains("released    3")).await;
+    assert!(shown.contains("completed   3") && shown.contains("c was detached: it burnt"), "{shown}");
+    let (code, text, error) = detach(root, "c", "again");
+    assert_eq!((code, text.contains("it burnt")), (0, true), "it is out for good: {text}{error}");
+    let (code, _, error) = detach(root, "b", "too");
+    assert_eq!(code, 1);
+    assert!(error.contains("b is the last target of this stream"), "{error}");
+
+    c.spawn();
+    c.ready().await;
+    until(root, &["stream", "show", "fan", "--node", "c"], |text| text.contains("c was detached")).await;
+    let (code, _, error) = wattle(root, &["subscribe", "fan", "--at", "c", "--count", "1"]);
+    assert_ne!(code, 0);
+    assert!(
+        error.contains("this node was taken out of the stream and serves it no more: it burnt"),
+        "{error}"
+    );
+    // The source alone votes now, and goes on alone.
+    let lines = ["one", "two", "three", "four"];
+    let (code, _, error) = publish(root, &lines, "replicated");
+    assert_eq!(code, 0, "{error}");
+    let members = common::json(root, &["stream", "members", "fan"]);
+    assert_eq!(members["targets"], serde_json::json!(["b"]), "{members}");
+    assert_eq!(members["out"][0]["node"], "c", "{members}");
+    drop(a);
+}

@@ -2,13 +2,14 @@
 //! wakes them, and keeps the ledgers by which the promises are judged.
 
 use wattle_core::id::{AttachToken, NodeId, RequestId, Sequence};
+use wattle_core::members::StreamMembers;
 use wattle_core::node::Input;
 use wattle_core::node::command::Command;
 use wattle_core::sealing::Sealed;
 
 use crate::checker::{
-    Agreement, Checked, Configuration, Departures, Handling, Keys, Logs, Recoveries, Registry, Seals, Stops,
-    StreamLedger, UpdateLedger, Votes,
+    Agreement, Checked, Configuration, Departures, Handling, Keys, Logs, Members, Recoveries, Registry,
+    Seals, Stops, StreamLedger, UpdateLedger, Votes,
 };
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
 use crate::random::{Draws, Purpose};
@@ -132,6 +133,8 @@ pub struct Books {
     pub recoveries: Recoveries,
     /// Which streams are sealed.
     pub seals: Seals,
+    /// How the members of streams changed.
+    pub members: Members,
     /// Who was told to take no part for a while.
     pub stops: Stops,
     /// What was told of keys that give way.
@@ -153,6 +156,22 @@ impl Books {
         self.seals.told(stream, sealed)?;
         let lost = sealed.lost.iter().filter_map(|lost| self.ids.iter().position(|id| id == lost));
         self.streams[stream].sealed(lost, self.seals.end(stream))
+    }
+
+    /// An operator asks for a target to be taken out of a stream.
+    pub fn asks_for_change(&mut self, stream: usize, node: usize) {
+        self.members.asked(stream, self.ids[node]);
+        self.streams[stream].may_leave(node);
+    }
+
+    /// Somebody says how the members of a stream changed, or are to.
+    ///
+    /// # Errors
+    /// X30.
+    pub fn changed(&mut self, stream: usize, members: &StreamMembers) -> Checked {
+        let fresh = self.members.told(stream, members)?;
+        let nodes = fresh.iter().filter_map(|out| self.ids.iter().position(|id| id == out));
+        nodes.into_iter().try_for_each(|node| self.streams[stream].taken_out(node))
     }
 }
 

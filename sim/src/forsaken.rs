@@ -45,7 +45,9 @@ impl<M: Machine> World<M> {
         }
         let sealed = self.books.seals.lost(stream);
         if sealed.is_empty() {
-            return Left::without(plan, |node| self.is_away(node));
+            let out = self.books.members.out(stream);
+            let out = |node: usize| out.contains(&self.processes[node].id());
+            return Left::without(plan, out, |node| self.is_away(node));
         }
         // Whoever goes on does so without the lost, and they count nowhere.
         let lost = |node: usize| sealed.contains(&self.processes[node].id());

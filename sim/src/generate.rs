@@ -8,6 +8,7 @@ mod fork;
 mod former;
 mod late;
 mod links;
+mod members;
 mod moments;
 mod raft;
 mod recovery;
@@ -56,9 +57,10 @@ fn general(seed: u64) -> Plan {
     rotations::rotations(&mut plan);
     relays::relays(&mut plan);
     seals::seals(&mut plan);
+    members::members(&mut plan);
     sort(&mut plan);
     // What waits for a member that is gone keeps its bytes, and may fill a small disk for good.
-    if plan.departures.is_empty() && plan.seal.is_none() {
+    if plan.departures.is_empty() && plan.seal.is_none() && plan.changes.is_empty() {
         scarce(&mut plan);
     }
     updates::settle(&mut plan);
@@ -99,6 +101,7 @@ fn basic(seed: u64, count: usize, fault_phase: Time) -> Plan {
         rotations: Vec::new(),
         recovery: None,
         seal: None,
+        changes: Vec::new(),
         faults,
         beyond_repair,
         forsaken: forsaken(seed, count),

@@ -25,6 +25,7 @@
 pub mod ablate;
 pub mod bench;
 mod boot;
+mod changer;
 pub mod checker;
 mod clerk;
 pub mod cli;

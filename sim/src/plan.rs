@@ -12,9 +12,11 @@ use crate::{generate, text};
 
 mod check;
 mod document;
+mod members;
 mod streams;
 mod updates;
 
+pub use members::{Change, ChangePlan};
 pub(crate) use streams::VOTERS_MOST;
 pub use streams::{CompletePlan, StreamPlan, TargetPlan};
 pub use updates::{SendPlan, Sequence, UpdatesPlan};
@@ -82,6 +84,9 @@ pub struct Plan {
     /// Whether nodes are lost, and streams are sealed without them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<SealPlan>,
+    /// Which targets are taken out of streams, in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangePlan>,
     /// What goes wrong, in the order of its beginning.
     #[serde(default)]
     pub faults: Vec<Fault>,

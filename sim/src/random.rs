@@ -81,6 +81,8 @@ pub enum Purpose {
     Stop = 92,
     /// Streams that are sealed without their source.
     Seal = 100,
+    /// Streams whose members change.
+    Members = 101,
     /// Members whose keys give way.
     Rotation = 94,
     /// Where in the world nodes are.

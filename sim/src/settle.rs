@@ -4,6 +4,7 @@
 use wattle_core::id::{GroupId, NodeId, StreamInstance};
 use wattle_core::level::Level;
 use wattle_core::node::Status;
+use wattle_core::node::status::StreamStatus;
 use wattle_core::raft::RoleName;
 
 use crate::checker::{
@@ -120,6 +121,9 @@ impl<M: Machine> World<M> {
                 {
                     let voters = plan.ends().take(VOTERS_MOST).collect();
                     self.books.logs.several_vote(stream.instance.into(), voters);
+                }
+                if let Some(index) = index {
+                    checked = checked.and_then(|()| self.books.changed(index, &stream.members));
                 }
                 if let Some((index, sealed)) = index.zip(stream.seal.as_ref()) {
                     checked = checked.and_then(|()| self.books.sealed(index, sealed));
@@ -274,8 +278,9 @@ impl<M: Machine> World<M> {
         for (index, ledger) in self.books.streams.iter().enumerate() {
             let Some(left) = &left[index] else { continue };
             let unsealed = || self.unsealed(statuses, index);
+            let unchanged = || self.unchanged(statuses, index);
             let unfinished = || self.unfinished(statuses, index, left);
-            if let Some(what) = ledger.owed(left).or_else(unsealed).or_else(unfinished) {
+            if let Some(what) = ledger.owed(left).or_else(unsealed).or_else(unchanged).or_else(unfinished) {
                 missing.note(streams[index], || what);
             }
         }
@@ -381,14 +386,24 @@ impl<M: Machine> World<M> {
 
     /// How the ends of a sealed stream show that not all is done.
     fn unsealed(&self, statuses: &[Status], index: usize) -> Option<String> {
+        let source = self.processes[self.plan.streams[index].source].id();
+        let void = self.books.streams[index].void();
+        self.books.seals.owed(index, void, source, &self.shown(statuses, index))
+    }
+
+    /// How the ends of a stream show that a change of its members is not done.
+    fn unchanged(&self, statuses: &[Status], index: usize) -> Option<String> {
+        self.books.members.owed(index, &self.shown(statuses, index))
+    }
+
+    /// What the ends of a stream show of it.
+    fn shown<'a>(&self, statuses: &'a [Status], index: usize) -> Vec<(NodeId, &'a StreamStatus)> {
         let plan = &self.plan.streams[index];
         let ends: Vec<NodeId> = plan.ends().map(|node| self.processes[node].id()).collect();
-        let ledger = &self.books.streams[index];
-        let known = ledger.instance();
+        let known = self.books.streams[index].instance();
         let own = statuses.iter().filter(|status| ends.contains(&status.node));
         let shown = own.flat_map(|status| status.streams.iter().map(|stream| (status.node, stream)));
-        let shown: Vec<_> = shown.filter(|(_, stream)| Some(stream.instance) == known).collect();
-        self.books.seals.owed(index, ledger.void(), ends[0], &shown)
+        shown.filter(|(_, stream)| Some(stream.instance) == known).collect()
     }
 
     fn finish(&mut self, statuses: &[Status], given_up: Option<String>) {

@@ -5,6 +5,7 @@ use wattle_core::node::command::{Refusal, Reply};
 use wattle_core::node::output::Delivery;
 use wattle_core::update::UpdateDelivery;
 
+use crate::changer::Changer;
 use crate::checker::{Checked, Failure};
 use crate::clerk::Clerk;
 use crate::desk::{Call, Desk, actor_of};
@@ -65,6 +66,7 @@ pub struct Workload {
     rotators: Vec<Rotator>,
     operator: Option<Operator>,
     sealer: Option<Sealer>,
+    changer: Changer,
 }
 
 impl Workload {
@@ -101,6 +103,7 @@ impl Workload {
             rotators,
             operator: Operator::new(plan),
             sealer: Sealer::new(plan),
+            changer: Changer::new(plan),
         }
     }
 
@@ -118,6 +121,7 @@ impl Workload {
         self.rotators.iter_mut().for_each(|rotator| rotator.start(desk));
         self.operator.iter_mut().for_each(|operator| operator.start(desk));
         self.sealer.iter_mut().for_each(|sealer| sealer.start(desk));
+        self.changer.start(desk);
     }
 
     /// Somebody goes on.
@@ -140,6 +144,10 @@ impl Workload {
             Actor::Operator(1) => {
                 let ready = self.all_joined();
                 self.sealer.iter_mut().for_each(|sealer| sealer.wake(desk, epoch, ready));
+            }
+            Actor::Operator(2) => {
+                let ready = self.all_joined();
+                self.changer.wake(desk, epoch, ready);
             }
             Actor::Operator(_) => {
                 let ready = self.all_joined();
@@ -199,6 +207,7 @@ impl Workload {
             Some(Actor::Operator(1)) => {
                 self.sealer.as_mut().map_or(Ok(()), |sealer| sealer.reply(desk, request, reply))
             }
+            Some(Actor::Operator(2)) => self.changer.reply(desk, request, reply),
             Some(Actor::Operator(_)) => {
                 self.operator.iter_mut().for_each(|operator| operator.reply(desk, request, reply));
                 Ok(())
@@ -266,6 +275,7 @@ impl Workload {
             Some(Actor::Operator(1)) => {
                 self.sealer.iter_mut().for_each(|sealer| sealer.lost(desk, Some(request), node));
             }
+            Some(Actor::Operator(2)) => self.changer.lost(desk, Some(request), node),
             Some(Actor::Operator(_)) => {
                 self.operator.iter_mut().for_each(|operator| operator.lost(desk, Some(request), node));
             }
@@ -285,6 +295,7 @@ impl Workload {
         self.rotators.iter_mut().for_each(|rotator| rotator.lost(desk, None, node));
         self.operator.iter_mut().for_each(|operator| operator.lost(desk, None, node));
         self.sealer.iter_mut().for_each(|sealer| sealer.lost(desk, None, node));
+        self.changer.lost(desk, None, node);
     }
 
     /// A node is no member any more and joins again, through another. `evicted`: it may not know yet that it is none.
@@ -314,6 +325,7 @@ impl Workload {
         self.stoppers.iter_mut().for_each(|stopper| stopper.heal(desk));
         self.operator.iter_mut().for_each(|operator| operator.heal(desk));
         self.sealer.iter_mut().for_each(|sealer| sealer.heal(desk));
+        self.changer.heal(desk);
     }
 
     /// Whether every node was told that it belongs to the mesh.
@@ -349,6 +361,7 @@ impl Workload {
         let operator =
             self.operator.iter().filter_map(|operator| operator.owed().map(|what| (Owed::Recovery, what)));
         let sealer = self.sealer.iter().filter_map(|sealer| sealer.owed().map(|what| (Owed::Recovery, what)));
+        let changer = self.changer.owed().map(|what| (Owed::Recovery, what));
         let publishers = self.publishers.iter();
         let publishers = publishers.filter_map(|p| p.owed().map(|what| (Owed::Stream(p.stream()), what)));
         let handlers = self.handlers.iter();
@@ -363,6 +376,7 @@ impl Workload {
             .chain(stoppers)
             .chain(operator)
             .chain(sealer)
+            .chain(changer)
             .chain(publishers)
             .chain(handlers)
             .chain(senders)

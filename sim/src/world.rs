@@ -10,7 +10,7 @@ use wattle_core::time::Span;
 use wattle_core::work::Done;
 
 use crate::checker::{
-    Agreement, Configuration, Departures, Failure, Handling, Keys, Logs, Neighbours, Pauses, Peers,
+    Agreement, Configuration, Departures, Failure, Handling, Keys, Logs, Members, Neighbours, Pauses, Peers,
     Recoveries, Registry, Relays, Seals, Starts, Stops, StreamLedger, Traffic, UpdateLedger, Votes,
     Watermarks,
 };
@@ -160,6 +160,7 @@ impl<M: Machine> World<M> {
             departures: Departures::default(),
             recoveries: Recoveries::new(plan.recovery.as_ref().map_or(&[], |recovery| &recovery.lost)),
             seals: Seals::default(),
+            members: Members::default(),
             stops: Stops::default(),
             keys: Keys::new(processes.iter().map(|process| (process.id(), process.identity.key))),
             logs: Logs::default(),

@@ -16,8 +16,8 @@ use crate::ends::Policy;
 use crate::id::{
     AuthorityEpoch, BootId, LaneId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
 };
-use crate::recovery::{LogEnd, LogTrail, RecoverCommand};
 use crate::members::MembersWish;
+use crate::recovery::{LogEnd, LogTrail, RecoverCommand};
 use crate::sealing::StreamEnd;
 use crate::work::{Done, PublicKey};
 

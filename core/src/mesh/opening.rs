@@ -26,7 +26,8 @@ impl State {
         if let Some(stream) = self.streams.get(name) {
             return Effect::Opened { instance: stream.instance, created: false };
         }
-        let stream = Stream { name: name.into(), instance, ends, opened: self.time, index, seal: None, members: None };
+        let stream =
+            Stream { name: name.into(), instance, ends, opened: self.time, index, seal: None, members: None };
         self.bytes += stream.bytes();
         self.streams.insert(name.into(), stream);
         Effect::Opened { instance, created: true }

@@ -15,11 +15,11 @@ use crate::epoch::Epoch;
 use crate::id::{
     AuthorityEpoch, BootId, LaneId, LogIndex, MeshId, NodeId, ReplicaId, RequestId, StreamInstance, Term,
 };
+use crate::members::StreamMembers;
 use crate::node::command::{Refusal, Reply};
 use crate::node::output::{CloseReason, Event};
 use crate::record::{Forget, Record};
 use crate::recovery::{LogPlace, LogTrail};
-use crate::members::StreamMembers;
 use crate::sealing::Sealed;
 use crate::update::UpdateDelivery;
 use crate::when::When;

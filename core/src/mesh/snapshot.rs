@@ -9,11 +9,11 @@ use wattle_proto::mesh as proto;
 
 use super::eviction::{EVICTED_MAX, evicted_in, evicted_out, eviction_in, eviction_out};
 use super::join_key::JoinKey;
+use super::members::{members_in, members_out};
 use super::opening::{ends_in, policy_out};
 use super::recovery::{nodes_out, recovered_in, recovered_out};
 use super::room::{TABLES_BYTES_MAX, description_bytes};
 use super::rotation::{rotations_in, rotations_out};
-use super::members::{members_in, members_out};
 use super::sealing::{seal_in, seal_out};
 use super::state::{DECIDED_MAX, Decided, FORMER_MAX, MEMBERS_MAX, Member, STREAMS_MAX, State, Stream};
 use super::table::Table;

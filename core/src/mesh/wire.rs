@@ -11,10 +11,10 @@ use wattle_proto::mesh as proto;
 
 use super::entry::{Admission, Body, Entry, Request};
 use super::eviction::{evict_in, evict_out};
+use super::members;
 use super::opening;
 use super::recovery::{self, RecoveryMessage};
 use super::rotation;
-use super::members;
 use super::sealing;
 use super::token::Secret;
 use super::updates::{self, Cursors};

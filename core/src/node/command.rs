@@ -13,8 +13,8 @@ use crate::id::{
     AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, UpdateNumber,
     WriterId, WriterSequence,
 };
-use crate::recovery::{RecoverCommand, RecoverRefusal, RecoverReply};
 use crate::members::{MembersRefusal, MembersWish, StreamMembers};
+use crate::recovery::{RecoverCommand, RecoverRefusal, RecoverReply};
 use crate::sealing::{SealRefusal, Sealed};
 use crate::time::Span;
 use crate::update::{Lagging, UpdateCommand, UpdateKind, UpdateReply};

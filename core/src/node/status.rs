@@ -12,11 +12,11 @@ use crate::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, NodeId, Sequence, SessionEpoch,
     StreamInstance, Term,
 };
+use crate::members::StreamMembers;
 use crate::mesh::Activity;
 use crate::node::output::Standing;
 use crate::raft::Memory;
 use crate::recovery::RecoveryStatus;
-use crate::members::StreamMembers;
 use crate::sealing::Sealed;
 use crate::time::Span;
 use crate::update::UpdateStatus;

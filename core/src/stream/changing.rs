@@ -238,7 +238,9 @@ impl Stream {
         let node = self.leaving()?;
         let out = self.is_out(node);
         Some(match self.leader {
-            None => "the change of its members: nobody leads its group, which needs most of those who vote".into(),
+            None => {
+                "the change of its members: nobody leads its group, which needs most of those who vote".into()
+            }
             Some(leader) if leader == node && !out => {
                 "the change of its members: another than the one who is to go must lead".into()
             }

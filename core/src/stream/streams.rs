@@ -424,6 +424,10 @@ impl Streams {
 
     /// News of a stream's group. What comes before the stream is opened here waits for that.
     fn group(&mut self, now: Now, instance: StreamInstance, input: Input) {
+        if self.is_out(instance) {
+            // Its replica said so before it went.
+            return;
+        }
         let stream = self.streams.entry(instance).or_insert_with(|| Box::new(Stream::new(instance)));
         if stream.part == Part::Unknown {
             stream.early.push_back(input);

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use tonic::Status;
 use wattle_core::ends::Policy;
 use wattle_core::id::{AuthorityEpoch, MeshId, NodeId, Sequence, StreamInstance, WriterId};
+use wattle_core::members::StreamMembers;
 use wattle_core::mesh::Activity;
 use wattle_core::node::command::{Position, Receipt, Waited};
 use wattle_core::node::output::{Delivered, MeshMode, Standing};
@@ -259,7 +260,12 @@ fn stream(stream: core::StreamStatus) -> api::StreamStatus {
         gone: stream.gone.into_iter().map(node).collect(),
         seal: stream.seal.map(|sealed| seal(stream.instance, sealed)),
         orphaned: stream.orphaned,
+        members: members(stream.instance, stream.members),
     }
+}
+
+fn members(stream: StreamInstance, members: StreamMembers) -> Option<api::StreamMembers> {
+    (members != StreamMembers::default()).then(|| super::members::told(stream, members))
 }
 
 fn target(target: core::TargetStatus) -> api::StreamTarget {

@@ -10,14 +10,15 @@ use wattle_core::node::command::{Command, Reply};
 use wattle_core::update::UpdateKind;
 use wattle_proto::api::mesh_data_service_server::MeshDataService;
 use wattle_proto::api::{
-    CloseClientDataStreamRequest, CloseClientDataStreamResponse, CloseWriterRequest, CloseWriterResponse,
-    FindWriterRequest, FindWriterResponse, NodeUpdate, OpenClientDataStreamRequest, PublishRequest,
-    PublishResponse, SealClientDataStreamRequest, StreamHandle, StreamSeal, SubscribeNodeUpdatesRequest,
-    SubscribeRequest, SubscribeResponse, SubscribeUpdatesRequest, SubscribeUpdatesResponse,
+    ChangeClientDataStreamMembersRequest, CloseClientDataStreamRequest, CloseClientDataStreamResponse,
+    CloseWriterRequest, CloseWriterResponse, FindWriterRequest, FindWriterResponse, NodeUpdate,
+    OpenClientDataStreamRequest, PublishRequest, PublishResponse, SealClientDataStreamRequest, StreamHandle,
+    StreamMembers, StreamSeal, SubscribeNodeUpdatesRequest, SubscribeRequest, SubscribeResponse,
+    SubscribeUpdatesRequest, SubscribeUpdatesResponse,
 };
 
 use super::mesh::{ask, out_of_place};
-use super::{convert, nodes, publish, subscribe, updates};
+use super::{convert, members, nodes, publish, subscribe, updates};
 use crate::world::World;
 
 pub(super) struct Data<W> {
@@ -93,6 +94,17 @@ impl<W: World> MeshDataService for Data<W> {
         let SealClientDataStreamRequest { name, lost } = request.into_inner();
         match ask(&self.world, Command::SealStream { name, lost }).await? {
             Reply::StreamSealed { instance, sealed } => Ok(Response::new(convert::seal(instance, sealed))),
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn change_client_data_stream_members(
+        &self,
+        request: Request<ChangeClientDataStreamMembersRequest>,
+    ) -> Result<Response<StreamMembers>, Status> {
+        let wish = members::wish(request.into_inner())?;
+        match ask(&self.world, Command::ChangeMembers(wish)).await? {
+            Reply::StreamMembers { instance, members } => Ok(Response::new(members::told(instance, members))),
             other => Err(out_of_place(&other)),
         }
     }

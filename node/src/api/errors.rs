@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 use tonic::{Code, Status};
 use wattle_core::agreed::ConfigRefusal;
+use wattle_core::members::MembersRefusal;
 use wattle_core::node::command::{JoinBar, Refusal};
 use wattle_core::sealing::SealRefusal;
 use wattle_io::Ended;
@@ -129,6 +130,20 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
         Refusal::Seal(SealRefusal::NotMissed(_)) => (Code::Unavailable, Reason::NotMissed, ""),
         Refusal::Seal(SealRefusal::Quorum(_)) => (Code::FailedPrecondition, Reason::QuorumLives, ""),
         Refusal::Seal(SealRefusal::NobodyLeft) => (Code::FailedPrecondition, Reason::NotSealed, ""),
+        Refusal::Members(MembersRefusal::UnderWay(_) | MembersRefusal::BeingSealed) => (
+            Code::FailedPrecondition,
+            Reason::ChangeUnderWay,
+            "`wattle stream show` tells what that waits for",
+        ),
+        Refusal::Members(MembersRefusal::NotTarget(_) | MembersRefusal::NoReason) => {
+            (Code::InvalidArgument, Reason::MembersStay, "`wattle stream list` shows source and targets")
+        }
+        Refusal::Members(_) => (Code::FailedPrecondition, Reason::MembersStay, ""),
+        Refusal::TakenOut(_) => (
+            Code::FailedPrecondition,
+            Reason::TakenOut,
+            "`wattle stream show` tells who is a target now; what the handler was given counts as far as it was reported before",
+        ),
         Refusal::SealedOut(_) => (
             Code::FailedPrecondition,
             Reason::SealedOut,
@@ -293,6 +308,8 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         | Refusal::StreamStopped(_)
         | Refusal::StreamClosed
         | Refusal::Seal(_)
+        | Refusal::Members(_)
+        | Refusal::TakenOut(_)
         | Refusal::SealedOut(_)
         | Refusal::AboveSeal { .. }
         | Refusal::Invalid(_) => {}
@@ -465,6 +482,9 @@ mod tests {
             Refusal::Seal(SealRefusal::NobodyLost),
             Refusal::Seal(SealRefusal::NotMissed(text())),
             Refusal::SealedOut(text()),
+            Refusal::Members(MembersRefusal::LastTarget(text())),
+            Refusal::Members(MembersRefusal::UnderWay(text())),
+            Refusal::TakenOut(text()),
             Refusal::AboveSeal { position: Sequence(9), end: Sequence(7) },
             Refusal::Invalid(text()),
             Refusal::Config(ConfigRefusal::Conflict { key: text(), present: Some(LogIndex(7)) }),

@@ -6,6 +6,7 @@ pub mod convert;
 mod data;
 pub mod errors;
 mod events;
+mod members;
 mod mesh;
 mod mesh_config;
 mod nodes;

@@ -111,7 +111,7 @@ impl Desk {
     }
 
     /// What the best node knows: with several on this machine, one that belongs to a mesh.
-    async fn ask_status(&self) -> Result<MeshStatus, Failure> {
+    pub(super) async fn ask_status(&self) -> Result<MeshStatus, Failure> {
         let peers = self.finder.peers(None).await?;
         let mut outside = None;
         let mut failed = None;

@@ -8,6 +8,7 @@ mod mesh_config;
 mod mesh_key;
 mod node;
 mod recover;
+mod stream_members;
 mod updates;
 
 use std::path::PathBuf;
@@ -250,6 +251,8 @@ enum StreamCommand {
         #[arg(long, value_name = "NODE", required = true)]
         lost: Vec<String>,
     },
+    /// Tell who the members of a stream are, or change that while it is open
+    Members(stream_members::MembersArgs),
     /// List the open streams
     List,
     /// Tell how far a stream has come, who holds it and what it waits for
@@ -427,6 +430,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 }
                 Command::Stream(StreamCommand::Close { name }) => desk.close(name).await,
                 Command::Stream(StreamCommand::Seal { name, lost }) => desk.seal(name, lost).await,
+                Command::Stream(StreamCommand::Members(arguments)) => desk.members(arguments).await,
                 Command::Stream(StreamCommand::List) => desk.list().await,
                 Command::Stream(StreamCommand::Show { name }) => desk.show(name).await,
                 Command::Publish(arguments) => desk.publish(arguments).await,

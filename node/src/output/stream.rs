@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use wattle_proto::api::{MeshStatus, StreamPolicy, StreamSeal, StreamStatus, StreamTarget};
 
-use super::{Names, table};
+use super::{Names, members, table};
 use crate::api::convert::id_text;
 
 /// All streams, a line each.
@@ -123,6 +123,7 @@ fn add(merged: &mut StreamStatus, node: &Bytes, other: StreamStatus) {
     merged.orphaned = merged.orphaned.or(other.orphaned);
     merged.seal = merged.seal.take().or(other.seal);
     merged.leader = merged.leader.take().or(other.leader);
+    merged.members = merged.members.take().or(other.members);
 }
 
 /// What is processed by whom it must be, by what is known of each target.
@@ -130,6 +131,12 @@ fn processed(stream: &StreamStatus) -> u64 {
     let complete = stream.complete.clone().unwrap_or_default();
     let named =
         |target: &&StreamTarget| complete.named.is_empty() || complete.named.contains(&id_text(&target.node));
+    let out = stream.members.iter().flat_map(|members| &members.out);
+    let out: Vec<&Bytes> = out.map(|out| &out.node).collect();
+    if !out.is_empty() {
+        // Who of those that are left it asks for is said by whoever leads.
+        return stream.processed;
+    }
     let mut marks: Vec<u64> = stream.targets.iter().filter(named).map(|target| target.processed).collect();
     marks.sort_unstable_by(|a, b| b.cmp(a));
     let needed = match complete.count as usize {
@@ -181,6 +188,9 @@ pub fn show_text(stream: &StreamStatus, names: &Names, asked: &[Bytes]) -> Strin
     }
     text.push('\n');
     text.push_str(&targets_text(stream, names, asked));
+    if let Some(changed) = &stream.members {
+        text.push_str(&members::changes_text(changed, names));
+    }
     text.push_str(&format!("  outbox      {} bytes at {source}\n", stream.outbox_bytes));
     let session = if stream.session == 0 { "none yet".to_owned() } else { stream.session.to_string() };
     text.push_str(&format!("  epochs      session {session}, authority {}\n", stream.authority));
@@ -215,6 +225,9 @@ fn targets_text(stream: &StreamStatus, names: &Names, asked: &[Bytes]) -> String
         return format!("  handler     {}\n", handler(target));
     }
     let line = |target: &StreamTarget| {
+        if stream.members.iter().flat_map(|members| &members.out).any(|out| out.node == target.node) {
+            return format!("  target {:<10} was taken out\n", names.name(&target.node));
+        }
         let behind = match stream.replicated.saturating_sub(target.processed) {
             0 => "up to date".to_owned(),
             behind => format!("{behind} behind"),
@@ -302,6 +315,7 @@ pub fn json(stream: &StreamStatus, names: &Names) -> Value {
             "handler": stream.handler, "outbox_bytes": stream.outbox_bytes,
             "waiting_for": stream.waiting_for, "stopped": stream.stopped, "orphaned": stream.orphaned,
             "seal": stream.seal.as_ref().map(|seal| seal_json(&stream.name, seal, names)),
+            "members": stream.members.as_ref().map(|changed| members::changes_json(changed, names)),
             "gone": stream.gone.iter().map(|node| names.name(node)).collect::<Vec<_>>(),
         });
         if let (Value::Object(value), Value::Object(figures)) = (&mut value, figures) {

@@ -32,6 +32,7 @@
 //! | X27 | a member that was stopped takes no part, at its next starts too if that was ordered, until it is started: nothing passes it, and it leads nothing that another could |
 //! | X28 | a stream that lost its quorum is sealed once, at one message: without its source what was told replicated and survivors hold lies in front of it, nothing behind it is handed over; whoever comes back acknowledges nothing more, and keeps what it accepted |
 //! | X29 | what is told replicated was on the disks of most members, learners included |
+//! | X30 | members of a stream change as they were asked to, each change once and in one order; whoever is out is waited for no more, counts no more and keeps nothing, and those who stay hold what was told replicated |
 //! | X40 | no node takes itself for one that exists twice: starts that follow one another prove nothing, whatever the network repeats and wherever disks were rolled back |
 //! | X41 | a node proves only keys that are on its disk; who knows that a key is retired keeps no connection under it; a sound node is never locked out by a new key; in the end all accept the same |
 //!
@@ -45,6 +46,7 @@ mod keys;
 mod linear;
 mod links;
 mod log;
+mod members;
 mod peers;
 mod recoveries;
 mod registry;
@@ -69,6 +71,7 @@ pub use handling::Handling;
 pub use keys::{Keys, disagree_on_keys};
 pub use links::{Neighbours, Pauses};
 pub use log::{Ballot, Logs};
+pub use members::Members;
 pub use peers::{News, Peers};
 pub use recoveries::Recoveries;
 pub use registry::{Asked as Wished, CALLS_MOST, Ends, Registry, Told};

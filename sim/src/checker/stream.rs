@@ -76,6 +76,9 @@ pub struct StreamLedger {
     lost: u64,
     /// The last message in front of the seal, if its source is left.
     source_sealed: Option<u64>,
+    /// Targets that an operator wants to be taken out, and those that were, a bit for each as in [`Message::held`].
+    leaving: u64,
+    out: u64,
 }
 
 impl StreamLedger {
@@ -98,6 +101,8 @@ impl StreamLedger {
             void: BTreeSet::new(),
             lost: 0,
             source_sealed: None,
+            leaving: 0,
+            out: 0,
         }
     }
 
@@ -122,9 +127,8 @@ impl StreamLedger {
     /// Up to where handlers reported so much success that it is completed.
     fn completed(&self) -> u64 {
         let Some(plan) = &self.plan else { return self.reported[0] };
-        // What was completed before some were lost is.
-        let before = plan.completed(&self.reported, |_| false);
-        before.max(plan.completed(&self.reported, |place| self.lost & 2 << place != 0))
+        // What was completed before some were lost, or taken out, is.
+        self.completed_without(plan)
     }
 
     /// Up to where handlers of those who are left reported so much success that it is completed without all others.
@@ -132,7 +136,7 @@ impl StreamLedger {
     pub fn completed_by(&self, left: &Left) -> u64 {
         let marks = self.reported.iter().enumerate();
         let marks: Vec<u64> = marks.map(|(place, &mark)| if left.has(place) { mark } else { 0 }).collect();
-        self.plan.as_ref().map_or(marks[0], |plan| plan.completed(&marks, |_| false))
+        self.plan.as_ref().map_or(marks[0], |plan| plan.completed(&marks, |place| self.is_out(place)))
     }
 
     /// The highest sequence that was ever delivered.
@@ -141,9 +145,10 @@ impl StreamLedger {
         self.delivered.iter().copied().max().unwrap_or_default()
     }
 
-    /// Whether a message was delivered to all targets that were not lost.
+    /// Whether a message was delivered to all targets that were not lost, and are not out or about to be.
     fn everywhere(&self, message: &Message) -> bool {
-        (message.delivered | self.lost >> 1).count_ones() as usize == self.delivered.len()
+        let gone = (self.lost | self.out | self.leaving) >> 1;
+        (message.delivered | gone).count_ones() as usize == self.delivered.len()
     }
 
     /// Whether a message was delivered to all targets that are left.
@@ -450,7 +455,9 @@ impl StreamLedger {
 
     /// The handler at a target reports success.
     pub fn reported(&mut self, target: usize, upto: u64) {
-        self.reported[target] = self.reported[target].max(upto);
+        if !self.is_out(target) {
+            self.reported[target] = self.reported[target].max(upto);
+        }
     }
 
     /// Up to where every target's handler reported success.
@@ -530,6 +537,7 @@ impl StreamLedger {
 
 mod kept;
 mod left;
+mod members;
 mod seal;
 
 pub use left::Left;

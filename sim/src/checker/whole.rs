@@ -29,7 +29,15 @@ pub fn completed_is_marked(statuses: &[Status], forgetful: impl Fn(NodeId) -> bo
             if lost(&source.source) {
                 continue;
             }
+            // What was completed before one was taken out it may have marked; released is nothing that those who stay have not.
+            let out = |node: NodeId| {
+                let change = source.members.change.as_ref().is_some_and(|change| change.node == node);
+                change || source.members.taken_out(node).is_some()
+            };
             let mark = |node: NodeId| {
+                if out(node) {
+                    return ANY;
+                }
                 let seen = entries(node).find(|entry| entry.instance == source.instance);
                 seen.filter(|_| !forgetful(node)).map_or(ANY, |entry| entry.processed)
             };

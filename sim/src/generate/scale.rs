@@ -43,6 +43,7 @@ pub(crate) fn plan(nodes: usize, seed: u64, length: Time) -> Plan {
         rotations: Vec::new(),
         recovery: None,
         seal: None,
+        changes: Vec::new(),
         faults: faults(nodes, seed, &edges, forming, until),
         beyond_repair: false,
         breaks: None,

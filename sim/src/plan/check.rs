@@ -36,6 +36,7 @@ impl Plan {
         self.check_stops()?;
         self.check_rotations()?;
         self.check_seal()?;
+        self.check_changes()?;
         for &node in self.forsaken.iter().flat_map(|forsaken| &forsaken.nodes) {
             self.known(node, "who is forsaken")?;
         }

@@ -59,6 +59,12 @@ pub(super) fn without(plan: &Plan, gone: usize, heir: usize, heritage: Heritage)
         seal.more = seal.more.iter().filter_map(|&node| kept(node)).collect();
         smaller.seal = Some(seal);
     }
+    smaller.changes.retain_mut(|change| {
+        let places = kept(change.node).zip(kept(change.asked_at));
+        (change.node, change.asked_at) = places.unwrap_or_default();
+        places.is_some()
+    });
+    smaller.drop_idle_changes();
     let gone: Vec<usize> = smaller.departures.iter().map(|departure| departure.node).collect();
     if !gone.is_empty() && !hangs_together(&smaller, &gone) {
         smaller.departures.clear();

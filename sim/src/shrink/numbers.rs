@@ -40,6 +40,7 @@ pub(super) fn times(plan: &mut Plan) -> Vec<&mut Time> {
     times.extend(plan.config.iter_mut().map(|wish| &mut wish.at));
     times.extend(plan.departures.iter_mut().map(|departure| &mut departure.at));
     times.extend(plan.seal.iter_mut().map(|seal| &mut seal.at));
+    times.extend(plan.changes.iter_mut().map(|change| &mut change.at));
     times.extend(plan.rotations.iter_mut().map(|rotation| &mut rotation.at));
     times.extend(plan.stops.iter_mut().flat_map(|stop| [&mut stop.at, &mut stop.away]));
     times

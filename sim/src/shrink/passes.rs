@@ -139,7 +139,12 @@ fn without_range(plan: &Plan, range: std::ops::Range<usize>) -> Option<Plan> {
 }
 
 fn streams(plan: &Plan, _: Hint) -> Vec<Edit> {
-    let drop = |range: std::ops::Range<usize>| edit(move |plan| drop(plan.streams.drain(range.clone())));
+    let drop = |range: std::ops::Range<usize>| {
+        edit(move |plan| {
+            drop(plan.streams.drain(range.clone()));
+            plan.drop_idle_changes();
+        })
+    };
     ranges(plan.streams.len()).into_iter().map(drop).collect()
 }
 
@@ -177,6 +182,9 @@ fn calls(plan: &Plan, _: Hint) -> Vec<Edit> {
     }
     for range in ranges(plan.departures.len()) {
         edits.push(edit(move |plan| drop(plan.departures.drain(range.clone()))));
+    }
+    for range in ranges(plan.changes.len()) {
+        edits.push(edit(move |plan| drop(plan.changes.drain(range.clone()))));
     }
     for range in ranges(plan.rotations.len()) {
         edits.push(edit(move |plan| drop(plan.rotations.drain(range.clone()))));

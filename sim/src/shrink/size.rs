@@ -14,7 +14,7 @@ pub struct Size {
     pub streams: usize,
     /// Publishers.
     pub publishers: usize,
-    /// Calls to the registry, wishes about configuration, departures, stops, regions, updates and interruptions of handlers.
+    /// Calls to the registry, wishes about configuration, departures, changes of members, stops, regions, updates and interruptions of handlers.
     pub extras: usize,
     /// Messages.
     pub messages: u64,
@@ -42,6 +42,7 @@ impl Size {
             streams: plan.streams.len(),
             publishers: plan.streams.iter().map(|stream| stream.publishers.len()).sum(),
             extras: plan.departures.len()
+                + plan.changes.len()
                 + plan.stops.len()
                 + plan.rotations.len()
                 + plan.nodes.iter().filter(|node| node.region.is_some()).count()

@@ -29,7 +29,7 @@ impl Toy {
             Command::Describe(_) | Command::Update(_) => {
                 Some(Err(Refusal::Invalid("the toy has no updates".into())))
             }
-            Command::SealStream { .. } | Command::Recover(_) => {
+            Command::SealStream { .. } | Command::ChangeMembers(_) | Command::Recover(_) => {
                 Some(Err(Refusal::Invalid("the toy is never lost".into())))
             }
             Command::Invite => Some(Ok(Reply::Token { token: "please".into() })),

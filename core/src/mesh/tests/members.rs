@@ -1,10 +1,10 @@
 use super::leaving::evict;
 use super::*;
 use crate::ends::Policy;
+use crate::members::{ChangeKind, MembersRefusal, MembersWish, REASON_MAX, StreamMembers};
 use crate::mesh::members::MembersChanged;
 use crate::mesh::sealing::seal_without;
 use crate::mesh::state::Effect;
-use crate::members::{ChangeKind, MembersRefusal, MembersWish, REASON_MAX, StreamMembers};
 use crate::planted::Planted;
 use crate::sealing::SealRefusal;
 

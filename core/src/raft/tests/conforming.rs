@@ -19,7 +19,8 @@ fn cluster(seed: u64, size: (usize, usize, usize)) -> (Cluster, usize) {
 
 /// The owner says it as often as it takes.
 fn conform(cluster: &mut Cluster, leader: usize, voters: &[usize], out: usize) {
-    let nodes = |places: &[usize]| -> Vec<NodeId> { places.iter().map(|&place| member(place).node).collect() };
+    let nodes =
+        |places: &[usize]| -> Vec<NodeId> { places.iter().map(|&place| member(place).node).collect() };
     for _ in 0..20 {
         let input = Input::Conform { group: GROUP, voters: nodes(voters), out: nodes(&[out]) };
         cluster.tell(leader, input);
@@ -60,7 +61,11 @@ fn nothing_is_told_while_those_who_are_left_cannot_decide() {
     let (mut cluster, leader) = cluster(2, (3, 3, 0));
     let (gone, other) = ((leader + 1) % 3, (leader + 2) % 3);
     cluster.cut.extend([gone, other].iter().flat_map(|&away| [(leader, away), (away, leader)]));
-    let input = Input::Conform { group: GROUP, voters: [member(leader).node].into(), out: [member(gone).node].into() };
+    let input = Input::Conform {
+        group: GROUP,
+        voters: [member(leader).node].into(),
+        out: [member(gone).node].into(),
+    };
     for _ in 0..5 {
         cluster.tell(leader, input.clone());
         cluster.settle(Span::millis(20));

@@ -119,7 +119,11 @@ fn nobody_is_taken_out_before_those_who_stay_hold_what_was_told_replicated() {
     assert!(world.status(SOURCE).waiting_for.iter().any(|what| what.contains("are to hold")));
     let request = world.publish(6, 5, Waited::Replicated);
     world.run(SECOND);
-    assert_eq!(world.told(request), Some(Waited::Accepted), "most of the old members are not most of the new");
+    assert_eq!(
+        world.told(request),
+        Some(Waited::Accepted),
+        "most of the old members are not most of the new"
+    );
     world.deaf.clear();
     world.run(Span::secs(3));
     assert_eq!(world.told(request), Some(Waited::Replicated));

@@ -13,7 +13,7 @@ pub(super) fn most(held: u64, lost: u64, ends: u32) -> bool {
 
 impl StreamLedger {
     /// The bit of an end in [`super::Message::held`].
-    fn end(&self, node: usize) -> Option<u64> {
+    pub(super) fn end(&self, node: usize) -> Option<u64> {
         let place = self.plan.as_ref().map_or(Some(node), |plan| plan.ends().position(|end| end == node))?;
         Some(1 << place)
     }
@@ -65,8 +65,10 @@ impl StreamLedger {
         for number in first..=last {
             let message = self.writers[writer].messages.get(number as usize - 1);
             let (lost, ends) = (self.counts_no_more(), self.delivered.len() as u32 + 1);
-            // Fewer may be needed since it came to the last disk: some were lost.
-            let unsafe_now = |message: &&Message| !message.safe && !most(message.held, lost, ends);
+            // Fewer may be needed since it came to the last disk: some were lost, or taken out.
+            let gone = [lost, lost | self.out, lost | self.out | self.leaving];
+            let held = |message: &Message| gone.iter().any(|&gone| most(message.held, gone, ends));
+            let unsafe_now = |message: &&Message| !message.safe && !held(message);
             let Some(message) = message.filter(unsafe_now) else { continue };
             let held = message.held & !lost;
             let on = |place: &usize| held & 1 << place != 0;

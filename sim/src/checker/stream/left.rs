@@ -22,11 +22,15 @@ impl Left {
         Self { source: true, targets: vec![true; targets], policy: true, most: true }
     }
 
-    /// Whom a stream is left without those that are `away`; `None` if its group can decide nothing then. At most five of its ends vote,
-    /// and the source alone beside one target.
+    /// Whom a stream is left without those that are `away`, and those who are `out` of it; `None` if its group can decide nothing then. At most five of its
+    /// members vote, and the source alone beside one target.
     #[must_use]
-    pub fn without(plan: &StreamPlan, away: impl Fn(usize) -> bool) -> Option<Self> {
-        let here: Vec<bool> = plan.ends().map(|node| !away(node)).collect();
+    pub fn without(
+        plan: &StreamPlan,
+        out: impl Fn(usize) -> bool,
+        away: impl Fn(usize) -> bool,
+    ) -> Option<Self> {
+        let here: Vec<bool> = plan.ends().filter(|&node| !out(node)).map(|node| !away(node)).collect();
         let voters = if here.len() == 2 { 1 } else { here.len().min(VOTERS_MOST) };
         let rules = |of: &[bool]| 2 * of.iter().filter(|&&here| here).count() > of.len();
         let alone = here.len() == 2 && here.contains(&false);
@@ -34,12 +38,15 @@ impl Left {
             return None;
         }
         let count = here[1..].iter().filter(|&&here| here).count();
+        let all = count + 1 == here.len();
         let policy = match &plan.complete {
-            CompletePlan::All => count + 1 == here.len(),
-            CompletePlan::Count(needed) => count >= *needed as usize,
-            CompletePlan::Named(named) => !named.iter().any(|&node| away(node)),
+            CompletePlan::All => all,
+            CompletePlan::Count(needed) => count >= (*needed as usize).min(here.len() - 1),
+            CompletePlan::Named(named) if named.iter().all(|&node| out(node)) => all,
+            CompletePlan::Named(named) => !named.iter().any(|&node| away(node) && !out(node)),
         };
-        Some(Self { source: here[0], most: rules(&here), targets: here[1..].to_vec(), policy })
+        let targets = plan.targets().map(|node| !out(node) && !away(node)).collect();
+        Some(Self { source: here[0], most: rules(&here), targets, policy })
     }
 
     /// Whom a stream is left that was sealed without the `lost`: what the others do is all there is.
@@ -78,7 +85,7 @@ mod tests {
     #[test]
     fn a_stream_goes_on_while_most_of_its_voters_are_left_and_completes_by_its_policy() {
         let left = |targets, complete, away: &[usize]| {
-            Left::without(&stream(targets, complete), |node| away.contains(&node))
+            Left::without(&stream(targets, complete), |_| false, |node| away.contains(&node))
         };
         assert_eq!(left(1, CompletePlan::All, &[]), Some(Left::all(1)));
         assert_eq!(left(1, CompletePlan::All, &[1]), None, "its only target");
@@ -91,6 +98,13 @@ mod tests {
         let learner = left(5, CompletePlan::Count(2), &[0, 1]).unwrap();
         assert!(!learner.source && learner.policy && learner.most);
         assert_eq!(left(5, CompletePlan::Count(2), &[0, 1, 2]), None, "three of five voters");
+        let out = |targets, complete, out: &[usize], away: &[usize]| {
+            Left::without(&stream(targets, complete), |node| out.contains(&node), |node| away.contains(&node))
+        };
+        assert!(out(3, CompletePlan::All, &[3], &[]).unwrap().serves(), "who is out is not waited for");
+        assert!(!out(3, CompletePlan::Count(2), &[3], &[2]).unwrap().policy);
+        assert!(out(3, CompletePlan::Named(vec![3]), &[3], &[]).unwrap().policy);
+        assert_eq!(out(2, CompletePlan::All, &[2], &[1]), None, "two are left, and one of them is away");
         assert!(!left(5, CompletePlan::Count(2), &[1, 2, 5]).is_some_and(|left| left.most), "three of six");
     }
 }

@@ -308,7 +308,7 @@ fn each_target_sees_everything_once_and_completed_is_what_the_policy_says() {
     }
     assert_eq!(ledger.seen(0, &message(2, 0, 2, 0)), Ok(false));
     assert!(ledger.owed(&Left::all(3)).is_some_and(|owed| owed.contains("[2, 0, 2]")));
-    let without = |away: usize| Left::without(stream, |node| node == away).unwrap();
+    let without = |away: usize| Left::without(stream, |_| false, |node| node == away).unwrap();
     assert_eq!(ledger.owed(&without(2)), None, "the others have done all they can");
     assert!(ledger.owed(&without(3)).is_some());
     assert_eq!((ledger.completed_by(&without(2)), ledger.completed_by(&without(3))), (2, 0));

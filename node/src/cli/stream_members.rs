@@ -1,0 +1,73 @@
+//! `wattle stream members`.
+
+use std::time::Duration;
+
+use clap::Args;
+use wattle_proto::api::change_client_data_stream_members_request::Change;
+use wattle_proto::api::{ChangeClientDataStreamMembersRequest, DetachTarget, StreamMembers};
+
+use super::commands::Desk;
+use crate::client::{Failure, connect, follow};
+use crate::output::{Names, members};
+
+/// How long it waits for a change to be done.
+const WAIT: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Args)]
+pub(super) struct MembersArgs {
+    /// The stream's name
+    name: String,
+    /// Take a target out that is gone for good, whatever it has processed: name or id
+    ///
+    /// The stream goes on without it: it is waited for no more, and what was kept for it is let go. Should it come back, nothing that it does for this stream
+    /// counts, and it lets go of what it holds of it. Needs most of those who vote in the stream's group; where these are lost, too, see `wattle stream seal`.
+    #[arg(long, value_name = "NODE", requires = "reason")]
+    detach: Option<String>,
+    /// Why, for whoever looks at the stream later
+    #[arg(long, value_name = "TEXT", requires = "detach")]
+    reason: Option<String>,
+}
+
+impl Desk {
+    /// Asks until the change is done, or it is clear what it waits for. Without one, tells who the members are.
+    pub(super) async fn members(&self, arguments: MembersArgs) -> Result<(), Failure> {
+        let MembersArgs { name, detach, reason } = arguments;
+        let seen = self.ask_status().await?;
+        let names = Names::of(&seen);
+        let Some(node) = detach else {
+            let known = seen.streams.iter().find(|stream| stream.name == name);
+            let Some(stream) = known else {
+                return Err(Failure::Failed(format!(
+                    "no stream is called {name:?}: `wattle stream list` lists the open streams"
+                )));
+            };
+            self.output.print(|| members::text(stream, &names), || members::json(stream, &names));
+            return Ok(());
+        };
+        let change = Change::Detach(DetachTarget { node, reason: reason.unwrap_or_default() });
+        let told = self.change_members(&name, &change).await?;
+        self.output
+            .print(|| members::told_text(&name, &told, &names), || members::told_json(&name, &told, &names));
+        Ok(())
+    }
+
+    async fn change_members(&self, name: &str, change: &Change) -> Result<StreamMembers, Failure> {
+        let until = tokio::time::Instant::now() + WAIT;
+        loop {
+            let peers = self.finder.peers(None).await?;
+            let (told, _) = follow(&self.finder, peers, async |client| {
+                let peer = client.peer.clone();
+                let request = ChangeClientDataStreamMembersRequest {
+                    name: name.to_owned(),
+                    change: Some(change.clone()),
+                };
+                connect::answer(&peer, client.data.change_client_data_stream_members(request)).await
+            })
+            .await?;
+            if told.change.is_none() || tokio::time::Instant::now() >= until {
+                return Ok(told);
+            }
+            tokio::time::sleep(WAIT / 100).await;
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Members of streams that change (X30). From outside three things are known: what the operator asked for, how each node says that the members of a stream differ
+//! from its ends, and what publishers and handlers were told. Only what was asked for is done, once, in one order for everybody; who is out keeps nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wattle_core::id::NodeId;
+use wattle_core::members::StreamMembers;
+use wattle_core::node::status::StreamStatus;
+
+use super::{Failure, ensure};
+
+/// The book of changes.
+#[derive(Debug, Default)]
+pub struct Members {
+    asked: BTreeSet<(usize, NodeId)>,
+    /// Who was taken out of each stream, as far as anybody said.
+    out: BTreeMap<usize, Vec<NodeId>>,
+}
+
+impl Members {
+    /// An operator asks for a target to be taken out of a stream.
+    pub fn asked(&mut self, stream: usize, node: NodeId) {
+        self.asked.insert((stream, node));
+    }
+
+    /// Who was taken out of a stream, as far as anybody said.
+    #[must_use]
+    pub fn out(&self, stream: usize) -> &[NodeId] {
+        self.out.get(&stream).map_or(&[], Vec::as_slice)
+    }
+
+    /// Somebody says how the members of a stream changed, or are to. Gives those that nobody had said before to be out.
+    ///
+    /// # Errors
+    /// X30.
+    pub fn told(&mut self, stream: usize, members: &StreamMembers) -> Result<Vec<NodeId>, Failure> {
+        let said: Vec<NodeId> = members.out.iter().map(|out| out.node).collect();
+        let change = members.change.as_ref().map(|change| change.node);
+        for &node in said.iter().chain(&change) {
+            ensure!(
+                self.asked.contains(&(stream, node)),
+                "X30",
+                "stream {stream}: {node} is taken out, and nobody asked for that"
+            );
+        }
+        let known = self.out.entry(stream).or_default();
+        let common = known.len().min(said.len());
+        ensure!(
+            known[..common] == said[..common],
+            "X30",
+            "stream {stream}: some say that {known:?} were taken out, others {said:?}"
+        );
+        ensure!(
+            change.is_none_or(|node| !said.contains(&node)),
+            "X30",
+            "stream {stream}: {change:?} is out, and is being taken out"
+        );
+        let fresh = said[common..].to_vec();
+        known.extend(&fresh);
+        Ok(fresh)
+    }
+
+    /// What is still owed to changes of a stream, by what its ends show.
+    #[must_use]
+    pub fn owed(&self, stream: usize, shown: &[(NodeId, &StreamStatus)]) -> Option<String> {
+        let out = self.out(stream);
+        shown.iter().find_map(|(node, status)| {
+            let keeps = out.contains(node) && status.local;
+            let open = status.members.change.is_some() || status.members.out.len() != out.len();
+            (keeps || open).then(|| {
+                format!(
+                    "stream {stream}: {out:?} were taken out, and {node} (which takes part: {}) says {:?}: waits for {:?}",
+                    status.local, status.members, status.waiting_for
+                )
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wattle_core::id::LogIndex;
+    use wattle_core::members::{ChangeKind, MemberChange, TakenOut};
+
+    use super::super::fixture::stream;
+    use super::*;
+
+    fn members(change: Option<u128>, out: &[u128]) -> StreamMembers {
+        let (kind, reason) = (ChangeKind::Detach, String::new);
+        let change = change.map(|node| MemberChange {
+            number: LogIndex(3),
+            node: NodeId(node),
+            kind,
+            reason: reason(),
+        });
+        let out = out.iter().map(|&node| TakenOut { node: NodeId(node), kind, reason: reason() });
+        StreamMembers { change, out: out.collect() }
+    }
+
+    fn book() -> Members {
+        let mut book = Members::default();
+        book.asked(0, NodeId(2));
+        book.asked(0, NodeId(3));
+        book
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_done_and_in_one_order() {
+        let mut book = book();
+        assert_eq!(book.told(0, &members(Some(2), &[])), Ok(vec![]));
+        assert!(
+            book.told(0, &members(Some(4), &[])).is_err() && book.told(1, &members(Some(2), &[])).is_err()
+        );
+        assert_eq!(book.told(0, &members(Some(3), &[2])), Ok(vec![NodeId(2)]));
+        assert_eq!(book.told(0, &members(None, &[])), Ok(vec![]), "who knows less says less");
+        assert!(
+            book.told(0, &members(None, &[3])).is_err() && book.told(0, &members(Some(2), &[2])).is_err()
+        );
+        assert_eq!((book.told(0, &members(None, &[2, 3])), book.out(0).len()), (Ok(vec![NodeId(3)]), 2));
+    }
+
+    #[test]
+    fn in_the_end_everybody_knows_and_who_is_out_keeps_nothing() {
+        let mut book = book();
+        book.told(0, &members(None, &[2])).unwrap();
+        let mut status = stream(4);
+        status.members = members(None, &[2]);
+        assert_eq!(book.owed(0, &[(NodeId(1), &status)]), None);
+        assert!(book.owed(0, &[(NodeId(2), &status)]).is_some(), "it takes part");
+        status.local = false;
+        assert_eq!(book.owed(0, &[(NodeId(2), &status)]), None);
+        status.members = members(Some(3), &[2]);
+        assert!(book.owed(0, &[(NodeId(1), &status)]).is_some(), "one is not done");
+    }
+}

@@ -1,0 +1,49 @@
+//! What becomes of the ledger of a stream whose members change (X30).
+
+use wattle_core::node::command::Waited;
+
+use super::super::{Checked, ensure};
+use super::StreamLedger;
+use super::kept::most;
+
+impl StreamLedger {
+    /// An operator wants the target on that node to be taken out: from now on it may be done without.
+    pub fn may_leave(&mut self, node: usize) {
+        self.leaving |= self.end(node).unwrap_or_default();
+    }
+
+    /// The target on that node is out: what its handler does counts no more. Whatever was told replicated, and is not handed over to everybody who stays, lies
+    /// on the disks of most of these (rule D1).
+    ///
+    /// # Errors
+    /// X30.
+    pub fn taken_out(&mut self, node: usize) -> Checked {
+        self.out |= self.end(node).unwrap_or_default();
+        let (index, ends) = (self.index, self.delivered.len() as u32 + 1);
+        for (place, writer) in self.writers.iter().enumerate() {
+            for (message, number) in writer.messages.iter().zip(1..) {
+                let told = message.level >= Some(Waited::Replicated) && !self.everywhere(message);
+                ensure!(
+                    !told || self.blind || most(message.held, self.lost | self.out, ends),
+                    "X30",
+                    "stream {index}: node {node} is taken out, and message {number} of writer {place}, told {:?}, lies on the disks of {:b} only",
+                    message.level,
+                    message.held
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the target at that place was taken out, as far as anybody said.
+    pub(super) fn is_out(&self, place: usize) -> bool {
+        self.out & 2 << place != 0
+    }
+
+    /// Up to where handlers reported so much success that it is completed: by all, or without those who were lost or taken out, or are being.
+    pub(super) fn completed_without(&self, plan: &crate::plan::StreamPlan) -> u64 {
+        let sets = [0, self.lost, self.lost | self.out, self.lost | self.out | self.leaving];
+        let by = |gone: u64| plan.completed(&self.reported, |place| gone & 2 << place != 0);
+        sets.map(by).into_iter().max().unwrap_or_default()
+    }
+}
