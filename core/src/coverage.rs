@@ -482,6 +482,8 @@ marks! {
         GroupConforms: "a group's configuration changed at its owner's word";
         StreamMembersMoved: "a change of a stream's members was recorded, or its outcome";
         TargetDetached: "a target was taken out of its stream";
+        TargetDraining: "a target was being drained";
+        TargetDrained: "a target that was being drained had processed all that it had to";
         TakenOutHeard: "a target that was taken out spoke";
         TakenOutTold: "a target was told that it was taken out";
         ChangeWaitsForCopies: "a change of members waited for those who stay to hold what was told replicated";

@@ -11,6 +11,8 @@ pub const REASON_MAX: usize = 256;
 /// What becomes of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
+    /// It is out once it has processed everything up to where that was decided: for one that lives.
+    Drain,
     /// It is out at once, whatever it has processed: for one that is gone for good.
     Detach,
 }
@@ -83,6 +85,23 @@ pub enum MembersRefusal {
     /// Nobody would be left to process anything.
     #[error("{0} is the last target of this stream: `wattle stream close` ends the stream")]
     LastTarget(String),
+    /// The policy would ask for more than there are.
+    #[error(
+        "without {target} {left} targets are left, and a message is completed by {needed}: open another stream, or detach it if it is gone for good"
+    )]
+    BelowCount {
+        /// Who was to go.
+        target: String,
+        /// How many would be left.
+        left: usize,
+        /// How many the policy asks for.
+        needed: u32,
+    },
+    /// The policy would name nobody.
+    #[error(
+        "{0} is the last of those by whom a message must be processed: open another stream, or detach it if it is gone for good"
+    )]
+    LastNamed(String),
     /// One change at a time.
     #[error("another change of this stream's members is under way ({0}): it must come to its end first")]
     UnderWay(String),

@@ -383,6 +383,8 @@ bugs! {
     Stream {
         MembersBeforeEntry = "members-before-entry":
             "whoever leads a stream does without a target as soon as that is intended, before the log says so (S21)";
+        DrainForgetsLast = "drain-forgets-last":
+            "a target that is being drained is done without before it has processed all that was in front of that (S21)";
         TakenOutCounts = "taken-out-counts":
             "a target that was taken out counts again once it is heard again (S22)";
         TakenOutPassesAll = "taken-out-passes-all":

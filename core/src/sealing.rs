@@ -53,7 +53,7 @@ pub enum SealRefusal {
     NotOfStream(String),
     /// There is no need.
     #[error(
-        "without {0} the group of this stream still has a quorum, and cannot be sealed: it goes on. But what is not processed by all targets is kept, so publishers are refused once the source is full, and by then the stream is to be closed, and opened without those who are gone: `wattle stream close`"
+        "without {0} the group of this stream still has a quorum, and cannot be sealed: it goes on. What is not processed by all targets is kept until the source is full: take targets out that are gone for good, `wattle stream members --detach`"
     )]
     Quorum(String),
     /// There is nobody to go on.

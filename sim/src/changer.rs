@@ -87,7 +87,7 @@ impl Changer {
             self.trouble = "nobody knows of the stream".into();
             return self.rest(desk);
         };
-        desk.books.asks_for_change(stream, change.node);
+        desk.books.asks_for_change(stream, change.node, change.change);
         self.ordinal += 1;
         let request = request_of(ACTOR, self.ordinal);
         self.asked = Some((request, desk.now + 12 * SECOND));

@@ -12,6 +12,7 @@ use crate::checker::{
     Seals, Stops, StreamLedger, UpdateLedger, Votes,
 };
 use crate::event::{Actor, Event, MICRO, MILLI, Queue, Time};
+use crate::plan::Change;
 use crate::random::{Draws, Purpose};
 
 /// What is said to a node.
@@ -159,9 +160,9 @@ impl Books {
     }
 
     /// An operator asks for a target to be taken out of a stream.
-    pub fn asks_for_change(&mut self, stream: usize, node: usize) {
+    pub fn asks_for_change(&mut self, stream: usize, node: usize, change: Change) {
         self.members.asked(stream, self.ids[node]);
-        self.streams[stream].may_leave(node);
+        self.streams[stream].may_leave(node, change);
     }
 
     /// Somebody says how the members of a stream changed, or are to.

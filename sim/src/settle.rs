@@ -174,7 +174,11 @@ impl<M: Machine> World<M> {
             let place = self.processes.iter().position(|process| process.id() == id);
             place.is_some_and(|node| self.custody.has_lost(node))
         };
-        completed_is_marked(statuses, lost)
+        let leaves = |instance: StreamInstance, node: NodeId| {
+            let of = self.books.streams.iter().position(|ledger| ledger.instance() == Some(instance));
+            of.is_some_and(|stream| self.books.members.leaves(stream, node))
+        };
+        completed_is_marked(statuses, lost, leaves)
     }
 
     fn is_complete(&self, statuses: &[Status]) -> bool {

@@ -126,12 +126,16 @@ impl State {
         }
         let under_way = stream.members.as_ref().and_then(|members| members.change.as_ref());
         if let Some(change) = under_way {
-            if (change.node, change.kind) == (node, *kind) {
+            // Who was to be drained and is gone before that came to its end can be detached; who is being detached need not be drained.
+            let same = change.node == node;
+            if same && (change.kind == *kind || *kind == ChangeKind::Drain) {
                 return Ok(None);
             }
             let name = self.members.get(&change.node).map(|member| member.name.clone());
             let name = name.unwrap_or_else(|| change.node.to_string());
-            return Err(MembersRefusal::UnderWay(change.words(&name)).into());
+            if !same {
+                return Err(MembersRefusal::UnderWay(change.words(&name)).into());
+            }
         }
         if stream.seal.as_ref().is_some_and(|seal| seal.sequence.is_none()) {
             return Err(MembersRefusal::BeingSealed.into());
@@ -139,6 +143,9 @@ impl State {
         let left = stream.ends_left().without(|other| other == node || lost.contains(&other));
         if left.targets.is_empty() {
             return Err(MembersRefusal::LastTarget(target.clone()).into());
+        }
+        if *kind == ChangeKind::Drain {
+            policy_stays(target, &left)?;
         }
         Ok(Some(MemberChange { number: index, node, kind: *kind, reason: reason.clone() }))
     }
@@ -188,10 +195,24 @@ impl State {
     }
 }
 
+/// Whether a policy can be met by those who are left, as it was meant. Past a seal, or where one is detached, it is met as far as it can be.
+fn policy_stays(target: &str, left: &Ends) -> Result<(), MembersRefusal> {
+    let (count, named) = left.policy.parts();
+    if (count as usize) > left.targets.len() {
+        let (target, left) = (target.to_string(), left.targets.len());
+        return Err(MembersRefusal::BelowCount { target, left, needed: count });
+    }
+    if !named.is_empty() && !named.iter().any(|node| left.targets.contains(node)) {
+        return Err(MembersRefusal::LastNamed(target.to_string()));
+    }
+    Ok(())
+}
+
 impl MemberChange {
     fn words(&self, name: &str) -> String {
         match self.kind {
             ChangeKind::Detach => alloc::format!("{name} is being detached"),
+            ChangeKind::Drain => alloc::format!("{name} is being drained"),
         }
     }
 }
@@ -200,12 +221,14 @@ impl ChangeKind {
     fn number(self) -> u32 {
         match self {
             Self::Detach => 1,
+            Self::Drain => 2,
         }
     }
 
     fn of(number: u32) -> Result<Self, Malformed> {
         match number {
             1 => Ok(Self::Detach),
+            2 => Ok(Self::Drain),
             _ => Err(Malformed("what becomes of a target")),
         }
     }

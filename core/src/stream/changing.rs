@@ -20,7 +20,7 @@ use super::state::Effect;
 use super::store::{forget, space};
 use super::streams::Streams;
 use super::wire::encode_entry;
-use crate::id::{LogIndex, NodeId, StreamInstance};
+use crate::id::{LogIndex, NodeId, Sequence, StreamInstance};
 use crate::members::{ChangeKind, MemberChange, StreamMembers, TakenOut};
 use crate::node::command::Refusal;
 use crate::planted::Bug;
@@ -103,8 +103,23 @@ impl Stream {
         {
             return true;
         }
+        if self.has_drained(node, self.ends.place(node).map(|place| self.heard.get(place)))
+            || self.drains(node).is_some() && common.planted.strikes(Bug::DrainForgetsLast, || true)
+        {
+            return true;
+        }
         let back = || self.is_out(node) && self.peer(node).is_some_and(|peer| peer.standing.is_some());
         self.is_gone(node) && !common.planted.strikes(Bug::TakenOutCounts, back)
+    }
+
+    /// The last message that a target has to process, if it is being drained.
+    fn drains(&self, node: NodeId) -> Option<Sequence> {
+        self.head.drains(self.ends.place(node)?)
+    }
+
+    /// Whether a target that is being drained has processed what it has to, by this mark.
+    fn has_drained(&self, node: NodeId, mark: Option<Sequence>) -> bool {
+        self.drains(node).zip(mark).is_some_and(|(upto, mark)| mark >= upto)
     }
 
     /// The target that is on its way out.
@@ -151,25 +166,34 @@ impl Stream {
         };
         let Some(place) = self.ends.place(node) else { return };
         if node == own {
-            // Whoever is to go does not decide about it.
-            return common.emit(Output::Resign { instance });
+            // Whoever is to go does not decide about it. One that lives goes on until then, and hands over to its source as ever.
+            if kind == ChangeKind::Detach {
+                common.emit(Output::Resign { instance });
+            }
+            return;
         }
-        if !self.copied(node) {
+        let drained = || self.has_drained(node, Some(self.heard.get(place)));
+        let entry = match kind {
+            _ if self.head.is_out(place) => None,
+            ChangeKind::Drain if self.drains(node).is_none() => Some(Entry::Drain { place }),
+            ChangeKind::Drain if !drained() && !common.planted.has(Bug::DrainForgetsLast) => return,
+            ChangeKind::Drain | ChangeKind::Detach => Some(Entry::Detach { place }),
+        };
+        rare!(TargetDrained, kind == ChangeKind::Drain && drained());
+        let leaves = entry.as_ref().is_none_or(|entry| matches!(entry, Entry::Detach { .. }));
+        if leaves && !self.copied(node) {
             return rare!(ChangeWaitsForCopies);
         }
-        let out = self.head.is_out(place);
-        match (&mut self.changing, kind) {
-            (Some(changing), ChangeKind::Detach) if !out => {
-                if !core::mem::replace(&mut changing.proposed, true) {
-                    let data = encode_entry(&Entry::Detach { place });
-                    common.emit(Output::Propose { instance, data, weight: 0, context: CHANGE });
-                }
-            }
-            _ => {
-                let targets = self.ends.targets.iter().copied();
-                let out = targets.filter(|&node| self.is_out(node)).collect();
-                common.emit(Output::Conform { instance, voters: self.voters(), out });
-            }
+        let Some(entry) = entry else {
+            let targets = self.ends.targets.iter().copied();
+            let out = targets.filter(|&node| self.is_out(node)).collect();
+            return common.emit(Output::Conform { instance, voters: self.voters(), out });
+        };
+        if let Some(changing) = &mut self.changing
+            && !core::mem::replace(&mut changing.proposed, true)
+        {
+            let data = encode_entry(&entry);
+            common.emit(Output::Propose { instance, data, weight: 0, context: CHANGE });
         }
     }
 
@@ -211,6 +235,13 @@ impl Stream {
 
     /// What an entry that takes a target out means to this member.
     pub(super) fn detached(&mut self, common: &mut Common, effect: Effect) {
+        if let Effect::Draining { .. } = effect {
+            rare!(TargetDraining);
+            // Its next entry is another one.
+            if let Some(changing) = &mut self.changing {
+                changing.proposed = false;
+            }
+        }
         let Effect::Detached { place } = effect else { return };
         rare!(TargetDetached);
         let Some(&node) = self.ends.targets.get(place) else { return };
@@ -237,6 +268,7 @@ impl Stream {
     pub(super) fn change_waits(&self) -> Option<String> {
         let node = self.leaving()?;
         let out = self.is_out(node);
+        let drained = self.has_drained(node, self.ends.place(node).map(|place| self.heard.get(place)));
         Some(match self.leader {
             None => {
                 "the change of its members: nobody leads its group, which needs most of those who vote".into()
@@ -245,6 +277,9 @@ impl Stream {
                 "the change of its members: another than the one who is to go must lead".into()
             }
             _ if !self.leading => return None,
+            _ if !drained && let Some(upto) = self.drains(node) => {
+                format!("the change of its members: target {node} is to process everything up to {upto}")
+            }
             _ if !self.copied(node) => {
                 "the change of its members: those who stay are to hold what was told replicated".into()
             }
@@ -264,7 +299,8 @@ impl Stream {
         let Some(Entry::Complete { released, marks, .. }) = entry.filter(|_| self.seal.is_none()) else {
             return;
         };
-        let all = self.ends.released(|place| marks.get(place), |node| self.is_out(node));
+        let drained = |node| self.has_drained(node, self.ends.place(node).map(|place| marks.get(place)));
+        let all = self.ends.released(|place| marks.get(place), |node| self.is_out(node) || drained(node));
         assert!(
             *released <= all.max(self.head.released),
             "S21: {} lets go of what a target that is in has not processed",

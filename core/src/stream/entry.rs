@@ -205,6 +205,11 @@ pub enum Entry {
         /// Who.
         writer: WriterId,
     },
+    /// A target has to process everything in front of this, and nothing behind it.
+    Drain {
+        /// Its place among the targets.
+        place: usize,
+    },
     /// A target is out from here on (S22).
     Detach {
         /// Its place among the targets.

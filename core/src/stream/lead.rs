@@ -219,6 +219,7 @@ impl Stream {
     pub(super) fn marked(&mut self, common: &mut Common, now: Now, from: NodeId, upto: Sequence) {
         let Some(place) = self.ends.place(from) else { return };
         self.heard.raise(place, upto);
+        self.go_on_changing(common);
         match self.part {
             Part::Source => self.pump_source(common, now),
             _ => self.pump_lead(common, now),
@@ -291,7 +292,7 @@ impl Stream {
                     self.propose_offered(common, entry);
                 }
             }
-            Entry::Complete { .. } | Entry::Detach { .. } => {}
+            Entry::Complete { .. } | Entry::Drain { .. } | Entry::Detach { .. } => {}
         }
         self.pump_lead(common, now);
         self.tell_gap(common);

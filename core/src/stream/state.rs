@@ -20,6 +20,8 @@ pub(super) struct LogState {
     pub(super) writers: Writers,
     /// The targets that were taken out: a bit for each, by its place.
     pub(super) out: u64,
+    /// The target at that place has to process so much, and no more.
+    pub(super) drained: Option<(usize, Sequence)>,
 }
 
 /// What an entry did.
@@ -35,6 +37,8 @@ pub(super) enum Effect {
     Completed { upto: Sequence, released: Sequence },
     /// A writer is closed.
     Closed { writer: WriterId },
+    /// The target at that place has to process what was taken so far, and no more.
+    Draining { place: usize },
     /// The target at that place is out.
     Detached { place: usize },
 }
@@ -43,6 +47,11 @@ impl LogState {
     /// Whether the target at that place was taken out.
     pub(super) fn is_out(&self, place: usize) -> bool {
         place < TARGETS_MAX && self.out & 1 << place != 0
+    }
+
+    /// The last message that a target has to process, if it is being drained.
+    pub(super) fn drains(&self, place: usize) -> Option<Sequence> {
+        self.drained.filter(|(drained, _)| *drained == place).map(|(_, upto)| upto)
     }
 
     /// What `entry` does to this state, without doing it. `lenient` leaves the writers' places unchecked.
@@ -67,6 +76,11 @@ impl LogState {
                 Effect::Completed { upto, released }
             }
             Entry::CloseWriter { writer } => Effect::Closed { writer: *writer },
+            &Entry::Drain { place }
+                if place < TARGETS_MAX && !self.is_out(place) && self.drains(place).is_none() =>
+            {
+                Effect::Draining { place }
+            }
             &Entry::Detach { place } if place < TARGETS_MAX && !self.is_out(place) => {
                 Effect::Detached { place }
             }
@@ -95,7 +109,11 @@ impl LogState {
                 self.released = self.released.max(released).min(self.taken);
             }
             Effect::Closed { writer } => self.writers.close(writer),
-            Effect::Detached { place } => self.out |= 1 << place,
+            Effect::Draining { place } => self.drained = Some((place, self.taken)),
+            Effect::Detached { place } => {
+                self.out |= 1 << place;
+                self.drained.take_if(|(drained, _)| *drained == place);
+            }
         }
     }
 }

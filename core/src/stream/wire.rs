@@ -153,6 +153,7 @@ fn entry_proto(entry: &Entry) -> proto::Entry {
         Entry::CloseWriter { writer } => {
             Kind::CloseWriter(proto::CloseWriter { writer: id_bytes(writer.to_bytes()) })
         }
+        Entry::Drain { place } => Kind::Drain(proto::Drain { place: *place as u32 }),
         Entry::Detach { place } => Kind::Detach(proto::Detach { place: *place as u32 }),
     };
     proto::Entry { kind: Some(kind) }
@@ -164,6 +165,12 @@ pub(super) fn encode_entry(entry: &Entry) -> Bytes {
 
 pub(super) fn decode_entry(data: &[u8]) -> Decoded<Entry> {
     entry(proto::Entry::decode(data).map_err(|_| Malformed("not an entry"))?)
+}
+
+/// A place among the targets.
+fn place(found: u32) -> Decoded<usize> {
+    let place = found as usize;
+    if place < TARGETS_MAX { Ok(place) } else { Err(Malformed("a target out of range")) }
 }
 
 fn entry(found: proto::Entry) -> Decoded<Entry> {
@@ -184,10 +191,8 @@ fn entry(found: proto::Entry) -> Decoded<Entry> {
         }
         Kind::Complete(found) => complete(&found)?,
         Kind::CloseWriter(close) => Entry::CloseWriter { writer: writer(&close.writer)? },
-        Kind::Detach(detach) if (detach.place as usize) < TARGETS_MAX => {
-            Entry::Detach { place: detach.place as usize }
-        }
-        Kind::Detach(_) => return Err(Malformed("a target out of range")),
+        Kind::Drain(drain) => Entry::Drain { place: place(drain.place)? },
+        Kind::Detach(detach) => Entry::Detach { place: place(detach.place)? },
     })
 }
 
@@ -307,6 +312,7 @@ pub(super) fn encode_state(stored: &Stored) -> Bytes {
         marks: numbers(&stored.marks),
         slot_floor: stored.slot_floor,
         out: state.out,
+        drained: state.drained.map(|(place, upto)| proto::Drained { place: place as u32, upto: upto.0 }),
     };
     stored.encode_to_vec().into()
 }
@@ -326,6 +332,10 @@ pub(super) fn decode_state(bytes: &[u8]) -> Decoded<Stored> {
         released: sequence(found.released)?,
         writers,
         out: found.out,
+        drained: found
+            .drained
+            .map(|drained| Ok((place(drained.place)?, sequence(drained.upto)?)))
+            .transpose()?,
     };
     if state.out >> TARGETS_MAX != 0 {
         return Err(Malformed("a target out of range"));
@@ -426,8 +436,11 @@ mod tests {
             let complete = Entry::Complete { upto: Sequence(upto), released: Sequence(released), marks };
             assert_eq!(decode_entry(&encode_entry(&complete)), Ok(complete));
         }
-        let detach = Entry::Detach { place: TARGETS_MAX - 1 };
-        assert_eq!(decode_entry(&encode_entry(&detach)), Ok(detach));
+        for place in [0, TARGETS_MAX - 1] {
+            for entry in [Entry::Detach { place }, Entry::Drain { place }] {
+                assert_eq!(decode_entry(&encode_entry(&entry)), Ok(entry));
+            }
+        }
         let forged = encode_entry(&Entry::Detach { place: TARGETS_MAX });
         assert_eq!(decode_entry(&forged), Err(Malformed("a target out of range")));
         let upto = Sequence(u64::MAX);

@@ -15,6 +15,7 @@ pub(super) fn wish(request: api::ChangeClientDataStreamMembersRequest) -> Result
     let nothing = || Status::invalid_argument("say how the members of the stream are to change");
     let (kind, target, reason) = match request.change.ok_or_else(nothing)? {
         Change::Detach(api::DetachTarget { node, reason }) => (ChangeKind::Detach, node, reason),
+        Change::Drain(api::DrainTarget { node, reason }) => (ChangeKind::Drain, node, reason),
     };
     Ok(MembersWish { stream: request.name, target, kind, reason })
 }
@@ -22,6 +23,7 @@ pub(super) fn wish(request: api::ChangeClientDataStreamMembersRequest) -> Result
 fn change(node: NodeId, kind: ChangeKind, reason: String) -> api::MemberChange {
     let kind = match kind {
         ChangeKind::Detach => "detach",
+        ChangeKind::Drain => "drain",
     };
     api::MemberChange { node: Bytes::copy_from_slice(&node.to_bytes()), kind: kind.to_owned(), reason }
 }

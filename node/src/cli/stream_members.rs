@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use wattle_proto::api::change_client_data_stream_members_request::Change;
-use wattle_proto::api::{ChangeClientDataStreamMembersRequest, DetachTarget, StreamMembers};
+use wattle_proto::api::{ChangeClientDataStreamMembersRequest, DetachTarget, DrainTarget, StreamMembers};
 
 use super::commands::Desk;
 use crate::client::{Failure, connect, follow};
@@ -12,6 +12,9 @@ use crate::output::{Names, members};
 
 /// How long it waits for a change to be done.
 const WAIT: Duration = Duration::from_secs(20);
+
+/// Why a target is drained, if nobody says.
+const DRAINED: &str = "an operator had it drained";
 
 #[derive(Debug, Args)]
 pub(super) struct MembersArgs {
@@ -21,20 +24,28 @@ pub(super) struct MembersArgs {
     ///
     /// The stream goes on without it: it is waited for no more, and what was kept for it is let go. Should it come back, nothing that it does for this stream
     /// counts, and it lets go of what it holds of it. Needs most of those who vote in the stream's group; where these are lost, too, see `wattle stream seal`.
-    #[arg(long, value_name = "NODE", requires = "reason")]
+    #[arg(long, value_name = "NODE", requires = "reason", conflicts_with = "drain")]
     detach: Option<String>,
+    /// Take a target out that lives, once it has processed everything that the stream holds by then: name or id
+    ///
+    /// What is published later it need not process. If it is lost before it comes to that, it can still be detached.
+    #[arg(long, value_name = "NODE")]
+    drain: Option<String>,
     /// Why, for whoever looks at the stream later
-    #[arg(long, value_name = "TEXT", requires = "detach")]
+    #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
 impl Desk {
     /// Asks until the change is done, or it is clear what it waits for. Without one, tells who the members are.
     pub(super) async fn members(&self, arguments: MembersArgs) -> Result<(), Failure> {
-        let MembersArgs { name, detach, reason } = arguments;
+        let MembersArgs { name, detach, drain, reason } = arguments;
         let seen = self.ask_status().await?;
         let names = Names::of(&seen);
-        let Some(node) = detach else {
+        let reason = reason.unwrap_or_else(|| DRAINED.to_owned());
+        let detach = detach.map(|node| Change::Detach(DetachTarget { node, reason: reason.clone() }));
+        let drain = drain.map(|node| Change::Drain(DrainTarget { node, reason }));
+        let Some(change) = detach.or(drain) else {
             let known = seen.streams.iter().find(|stream| stream.name == name);
             let Some(stream) = known else {
                 return Err(Failure::Failed(format!(
@@ -44,7 +55,6 @@ impl Desk {
             self.output.print(|| members::text(stream, &names), || members::json(stream, &names));
             return Ok(());
         };
-        let change = Change::Detach(DetachTarget { node, reason: reason.unwrap_or_default() });
         let told = self.change_members(&name, &change).await?;
         self.output
             .print(|| members::told_text(&name, &told, &names), || members::told_json(&name, &told, &names));

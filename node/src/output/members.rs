@@ -11,6 +11,7 @@ fn under_way(change: &MemberChange, names: &Names) -> String {
     let node = names.name(&change.node);
     match change.kind.as_str() {
         "detach" => format!("{node} is being detached: {}", change.reason),
+        "drain" => format!("{node} is being drained: {}", change.reason),
         other => format!("{node}: {other}: {}", change.reason),
     }
 }
@@ -20,6 +21,7 @@ fn done(change: &MemberChange, names: &Names) -> String {
     let node = names.name(&change.node);
     match change.kind.as_str() {
         "detach" => format!("{node} was detached: {}", change.reason),
+        "drain" => format!("{node} was drained: {}", change.reason),
         other => format!("{node}: {other}: {}", change.reason),
     }
 }

@@ -23,6 +23,12 @@ impl Members {
         self.asked.insert((stream, node));
     }
 
+    /// Whether a node was taken out of a stream, or is to be.
+    #[must_use]
+    pub fn leaves(&self, stream: usize, node: NodeId) -> bool {
+        self.asked.contains(&(stream, node))
+    }
+
     /// Who was taken out of a stream, as far as anybody said.
     #[must_use]
     pub fn out(&self, stream: usize) -> &[NodeId] {

@@ -1,6 +1,6 @@
 //! The ledger of one stream: everything its publishers sent and were told, and what of it was delivered (X2, X3, X4, X9, X10, X29).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wattle_core::id::{GroupId, StreamInstance, WriterId};
 use wattle_core::node::command::{Receipt, Waited};
@@ -79,6 +79,8 @@ pub struct StreamLedger {
     /// Targets that an operator wants to be taken out, and those that were, a bit for each as in [`Message::held`].
     leaving: u64,
     out: u64,
+    /// What targets that are to be drained have to process at least, by their places.
+    drains: BTreeMap<usize, u64>,
 }
 
 impl StreamLedger {
@@ -103,6 +105,7 @@ impl StreamLedger {
             source_sealed: None,
             leaving: 0,
             out: 0,
+            drains: BTreeMap::new(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What is seen only when several nodes are looked at at the same moment (X15), and how long logs grow (X8).
 
 use wattle_core::ends::Policy;
-use wattle_core::id::{GroupId, LogIndex, NodeId, Sequence};
+use wattle_core::id::{GroupId, LogIndex, NodeId, Sequence, StreamInstance};
 use wattle_core::node::Status;
 use wattle_core::node::command::Refusal;
 use wattle_core::raft::{GroupPlace, Place, RoleName};
@@ -14,11 +14,15 @@ const ENTRIES_BESIDE: u64 = 5_000;
 const ENTRIES_PER_MESSAGE: u64 = 10;
 
 /// What a source calls completed, as many of its targets have marked on disk as its policy asks for, and what it lets go, all of them (rules F1
-/// and F2). A target that is not seen now, or whose disk may have been taken back since (`forgetful`), may have marked anything; who was lost counts no more.
+/// and F2). A target that is not seen now, or whose disk may have been taken back since (`forgetful`), may have marked anything; who was lost counts no more, nor who was taken out, or is to be (`leaves`).
 ///
 /// # Errors
 /// X15.
-pub fn completed_is_marked(statuses: &[Status], forgetful: impl Fn(NodeId) -> bool) -> Checked {
+pub fn completed_is_marked(
+    statuses: &[Status],
+    forgetful: impl Fn(NodeId) -> bool,
+    leaves: impl Fn(StreamInstance, NodeId) -> bool,
+) -> Checked {
     let entries = |node: NodeId| {
         let own = statuses.iter().filter(move |status| status.node == node);
         own.flat_map(|status| &status.streams).filter(|entry| entry.local)
@@ -30,12 +34,8 @@ pub fn completed_is_marked(statuses: &[Status], forgetful: impl Fn(NodeId) -> bo
                 continue;
             }
             // What was completed before one was taken out it may have marked; released is nothing that those who stay have not.
-            let out = |node: NodeId| {
-                let change = source.members.change.as_ref().is_some_and(|change| change.node == node);
-                change || source.members.taken_out(node).is_some()
-            };
             let mark = |node: NodeId| {
-                if out(node) {
+                if leaves(source.instance, node) {
                     return ANY;
                 }
                 let seen = entries(node).find(|entry| entry.instance == source.instance);
@@ -173,13 +173,18 @@ mod tests {
         fixture::status(node, vec![stream])
     }
 
+    fn stays(_: StreamInstance, _: NodeId) -> bool {
+        false
+    }
+
     #[test]
     fn what_is_completed_is_marked_by_a_target_that_forgot_nothing() {
         let seen = |marked| [status(1, 5, 5), status(2, marked, 4)];
-        completed_is_marked(&seen(5), |_| false).unwrap();
-        assert_eq!(completed_is_marked(&seen(4), |_| false).unwrap_err().checker, "X15");
-        completed_is_marked(&seen(4), |node| node == NodeId(2)).unwrap();
-        completed_is_marked(&seen(4)[..1], |_| false).unwrap();
+        completed_is_marked(&seen(5), |_| false, stays).unwrap();
+        assert_eq!(completed_is_marked(&seen(4), |_| false, stays).unwrap_err().checker, "X15");
+        completed_is_marked(&seen(4), |node| node == NodeId(2), stays).unwrap();
+        completed_is_marked(&seen(4)[..1], |_| false, stays).unwrap();
+        completed_is_marked(&seen(4), |_| false, |_, node| node == NodeId(2)).unwrap();
     }
 
     #[test]
@@ -193,7 +198,7 @@ mod tests {
                 fixture::status(node, vec![entry])
             };
             let statuses = [shown(1, 9), shown(2, 6), shown(3, 0), shown(4, 4)];
-            completed_is_marked(&statuses, |node| node == NodeId(3)).map_err(|failure| failure.checker)
+            completed_is_marked(&statuses, |node| node == NodeId(3), stays).map_err(|failure| failure.checker)
         };
         let count = |count| Policy::Count(count);
         assert_eq!(several(count(1), 9, 4), Ok(()), "the forgetful one may have marked it");

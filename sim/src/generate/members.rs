@@ -2,7 +2,7 @@
 
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Fault, FaultKind, Trigger};
-use crate::plan::{Change, ChangePlan, Plan};
+use crate::plan::{Change, ChangePlan, CompletePlan, Plan, StreamPlan};
 use crate::random::{Draws, Purpose};
 
 /// One plan in so many that has a stream with several targets, of those that are not about something else.
@@ -48,7 +48,9 @@ pub(super) fn members(plan: &mut Plan) {
         let others: Vec<usize> = (0..plan.nodes.len()).filter(|other| *other != node).collect();
         let asked_at = others[draws.index(others.len())];
         let name = plan.streams[stream].name.clone();
-        plan.changes.push(ChangePlan { stream: name, node, change: Change::Detach, at, asked_at });
+        let drains = draws.percent(40) && drainable(&mut plan.streams[stream], node, &targets);
+        let change = if drains { Change::Drain } else { Change::Detach };
+        plan.changes.push(ChangePlan { stream: name, node, change, at, asked_at });
         let (source, other) = (plan.streams[stream].source, targets[draws.index(targets.len())]);
         for fault in 0..if falls { draws.below(3) } else { 0 } {
             let node = if draws.percent(60) { source } else { other };
@@ -58,6 +60,18 @@ pub(super) fn members(plan: &mut Plan) {
             let kind = FaultKind::Crash { node, power, after_outputs, down };
             plan.faults.push(Fault { id: KIND << 16 | (1 + 8 * ordinal + fault), when, kind });
         }
+    }
+}
+
+/// Whether the policy of a stream stays what it is without a target, of which the others are left; it is made to be if that is easily done.
+fn drainable(stream: &mut StreamPlan, node: usize, left: &[usize]) -> bool {
+    match &mut stream.complete {
+        CompletePlan::All => true,
+        CompletePlan::Count(count) => {
+            *count = (*count).min(left.len() as u32);
+            true
+        }
+        CompletePlan::Named(named) => named.iter().any(|other| *other != node && left.contains(other)),
     }
 }
 
@@ -82,7 +96,7 @@ fn loses(plan: &mut Plan, draws: &mut Draws, (ordinal, node): (u64, usize), at: 
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::Plan;
+    use crate::plan::{Change, Plan};
 
     #[test]
     fn members_of_streams_change_in_some_runs() {
@@ -93,6 +107,8 @@ mod tests {
             |plan: &Plan| plan.stream_named(&plan.changes[0].stream).expect("it is one of its streams");
         let to_two = |plan: &&&Plan| plan.streams[stream(plan)].more.len() == 1;
         assert!(with.iter().filter(to_two).count() >= 10, "from three members to two");
+        let drains = |plan: &&&Plan| plan.changes.iter().any(|change| change.change == Change::Drain);
+        assert!(with.iter().filter(drains).count() >= 10, "drained");
         assert!(with.iter().filter(|plan| plan.changes.len() > 1).count() >= 5, "one after the other");
     }
 }

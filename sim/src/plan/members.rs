@@ -13,6 +13,8 @@ use crate::text;
 pub enum Change {
     /// It is taken out at once.
     Detach,
+    /// It is taken out when it has processed all there is.
+    Drain,
 }
 
 impl Change {
@@ -21,6 +23,7 @@ impl Change {
     pub fn kind(self) -> ChangeKind {
         match self {
             Self::Detach => ChangeKind::Detach,
+            Self::Drain => ChangeKind::Drain,
         }
     }
 }

@@ -121,3 +121,32 @@ fn a_seal_asks_everybody_by_whom_the_group_may_decide() {
     let again = State::decode(&state.encode()).unwrap();
     assert_eq!(again.streams, state.streams);
 }
+
+#[test]
+fn who_is_drained_leaves_a_policy_that_means_what_it_did() {
+    let drain = |target: &str| MembersWish { kind: ChangeKind::Drain, ..wish(target) };
+    let with = |policy: Policy<String>| {
+        let mut world = World::grown(&["a", "b", "c", "d"]);
+        let request = world.command(1, open_to("words", "a", &["b", "c", "d"], policy));
+        assert!(matches!(world.reply(1, request), Some(Ok(Reply::StreamOpened { .. }))));
+        world
+    };
+    let mut two = with(Policy::Count(2));
+    let change = two.change_members(1, drain("b")).unwrap().change.expect("two are left");
+    assert_eq!(change.kind, ChangeKind::Drain);
+    assert_eq!(two.change_members(1, drain("b")).unwrap().change, Some(change.clone()), "asked again");
+    assert!(matches!(two.change_members(1, drain("c")), Err(Refusal::Members(MembersRefusal::UnderWay(_)))));
+    let instead = two.change_members(1, wish("b")).unwrap().change.expect("it was lost meanwhile");
+    assert!(instead.kind == ChangeKind::Detach && instead.number > change.number);
+    let (host, (&instance, _)) = (0, two.hosts[0].open.first_key_value().expect("open"));
+    two.done(host, instance, instead.number);
+    let refusal = MembersRefusal::BelowCount { target: "c".into(), left: 1, needed: 2 };
+    assert_eq!(refused(two.change_members(1, drain("c"))), refusal);
+    assert!(two.change_members(1, wish("c")).is_ok(), "who is gone is gone");
+
+    let mut named = with(Policy::Named(["c".into(), "d".into()].into()));
+    let change = named.change_members(1, drain("c")).unwrap().change.expect("the other is left");
+    let (&instance, _) = named.hosts[0].open.first_key_value().expect("open");
+    named.done(0, instance, change.number);
+    assert_eq!(refused(named.change_members(1, drain("d"))), MembersRefusal::LastNamed("d".into()));
+}

@@ -17,6 +17,12 @@ fn intended(which: usize) -> StreamMembers {
     StreamMembers { change: Some(change), out: Vec::new() }
 }
 
+fn drained(which: usize) -> StreamMembers {
+    let mut members = intended(which);
+    members.change.as_mut().expect("intended").kind = ChangeKind::Drain;
+    members
+}
+
 fn outcome(which: usize) -> StreamMembers {
     let out = TakenOut { node: node(which), kind: ChangeKind::Detach, reason: "gone".into() };
     StreamMembers { change: None, out: [out].into() }
@@ -148,4 +154,68 @@ fn who_finds_in_the_log_that_it_is_out_stops_and_one_that_leads_leaves_that_to_o
     world.give(3, Input::Attach { request: asked, stream: NAME.into(), presented: None, window: 9 });
     let refusal = world.replies.iter().rfind(|(request, _)| *request == asked).expect("answered");
     assert!(matches!(refusal.1, Err(Refusal::TakenOut(_))));
+}
+
+#[test]
+fn a_target_that_is_drained_is_required_up_to_where_that_was_decided_and_gone_when_it_is_there() {
+    let mut world = World::new(2, Policy::All);
+    world.members[2].stuck = true;
+    world.lead(SOURCE);
+    world.run(SECOND);
+    let before = world.publish(1, 5, Waited::Completed);
+    world.run(SECOND);
+    world.tell_members(0..3, &drained(2));
+    world.run(SECOND);
+    let behind = world.publish(6, 5, Waited::Completed);
+    world.run(SECOND);
+    assert_eq!(world.told(before), Some(Waited::Replicated), "it has to process these");
+    assert_eq!(world.told(behind), Some(Waited::Replicated), "what is completed is so in order");
+    assert!(world.conformed.is_none());
+    assert!(world.status(SOURCE).waiting_for.iter().any(|what| what.ends_with("everything up to 5")));
+    let token = world.members[2].token.expect("attached");
+    world.give(2, Input::Verdict { token, upto: Sequence(4) });
+    world.run(SECOND);
+    assert_eq!((world.status(SOURCE).released, world.conformed.is_none()), (Sequence(4), true));
+    world.give(2, Input::Verdict { token, upto: Sequence(5) });
+    world.run(Span::secs(3));
+    assert_eq!(world.told(behind), Some(Waited::Completed), "these it has not to process");
+    assert_eq!(world.status(SOURCE).released, Sequence(10));
+    assert_eq!(world.conformed, Some(([node(SOURCE)].into(), [node(2)].into())));
+    assert_eq!(world.changed.first(), Some(&LogIndex(77)));
+}
+
+#[test]
+fn a_target_that_is_lost_while_it_is_drained_can_be_detached() {
+    let mut world = World::new(3, Policy::All);
+    world.members[3].stuck = true;
+    world.lead(SOURCE);
+    world.run(SECOND);
+    let request = world.publish(1, 5, Waited::Completed);
+    world.run(SECOND);
+    world.tell_members(0..4, &drained(3));
+    world.run(SECOND);
+    world.silence(3);
+    world.run(SECOND);
+    assert_eq!(world.told(request), Some(Waited::Replicated));
+    let mut instead = intended(3);
+    instead.change.as_mut().expect("intended").number = LogIndex(78);
+    world.tell_members(0..3, &instead);
+    world.run(SECOND);
+    assert_eq!(world.told(request), Some(Waited::Completed));
+    assert_eq!(world.changed.first(), Some(&LogIndex(78)));
+}
+
+#[test]
+fn a_target_that_leads_while_it_is_drained_goes_on_until_its_source_does() {
+    let mut world = World::new(3, Policy::All);
+    world.lead(3);
+    world.run(SECOND);
+    world.publish(1, 5, Waited::Accepted);
+    world.run(SECOND);
+    world.tell_members(0..4, &drained(3));
+    world.run(SECOND);
+    assert!(!world.resigned.contains(&3) && world.steered.contains(&node(SOURCE)));
+    world.lead(SOURCE);
+    world.run(SECOND);
+    assert_eq!(world.conformed.as_ref().map(|(_, out)| out.clone()), Some([node(3)].into()));
 }

@@ -11,7 +11,35 @@ pub(super) fn most(held: u64, lost: u64, ends: u32) -> bool {
     2 * (held & !lost).count_ones() > ends - lost.count_ones()
 }
 
+/// Whose disks count.
+pub(super) struct Counts {
+    /// Whose do not, as a stream may see it: without those who are lost, without those who were taken out, and without those who are being.
+    gone: [u64; 3],
+    ends: u32,
+}
+
+impl Counts {
+    /// Whether these are most.
+    pub(super) fn enough(&self, held: u64) -> bool {
+        self.gone.iter().any(|&gone| most(held, gone, self.ends))
+    }
+}
+
 impl StreamLedger {
+    /// Whose disks count now.
+    pub(super) fn counts(&self) -> Counts {
+        let (lost, out) = (self.counts_no_more(), self.out);
+        let ends = self.delivered.len() as u32 + 1;
+        Counts { gone: [lost, lost | out, lost | out | self.leaving], ends }
+    }
+
+    /// Other disks count from now on: what lies on most of these was safe at this moment.
+    pub(super) fn count_anew(&mut self) {
+        let counts = self.counts();
+        let messages = self.writers.iter_mut().flat_map(|writer| &mut writer.messages);
+        messages.for_each(|message| message.safe |= counts.enough(message.held));
+    }
+
     /// The bit of an end in [`super::Message::held`].
     pub(super) fn end(&self, node: usize) -> Option<u64> {
         let place = self.plan.as_ref().map_or(Some(node), |plan| plan.ends().position(|end| end == node))?;
@@ -21,7 +49,7 @@ impl StreamLedger {
     /// Messages lie durably, one behind the other, on a node's disk.
     pub fn on_disk(&mut self, node: usize, bytes: &[u8]) {
         let Some(end) = self.end(node) else { return };
-        let (lost, ends) = (self.counts_no_more(), self.delivered.len() as u32 + 1);
+        let counts = self.counts();
         let mut left = bytes;
         while let Some(Name { writer, number, version, .. }) = content::read(left) {
             let messages = self.writers.get_mut(writer).map(|writer| &mut writer.messages);
@@ -30,7 +58,7 @@ impl StreamLedger {
             let Some((_, behind)) = left.split_at_checked(message.len as usize) else { return };
             if message.version == version {
                 message.held |= end;
-                message.safe |= most(message.held, lost, ends);
+                message.safe |= counts.enough(message.held);
             }
             left = behind;
         }
@@ -64,13 +92,11 @@ impl StreamLedger {
         let (first, last) = (receipt.first_writer.0, receipt.last_writer.0);
         for number in first..=last {
             let message = self.writers[writer].messages.get(number as usize - 1);
-            let (lost, ends) = (self.counts_no_more(), self.delivered.len() as u32 + 1);
-            // Fewer may be needed since it came to the last disk: some were lost, or taken out.
-            let gone = [lost, lost | self.out, lost | self.out | self.leaving];
-            let held = |message: &Message| gone.iter().any(|&gone| most(message.held, gone, ends));
-            let unsafe_now = |message: &&Message| !message.safe && !held(message);
+            // Fewer may be needed since it came to the last disk: some were lost.
+            let counts = self.counts();
+            let unsafe_now = |message: &&Message| !message.safe && !counts.enough(message.held);
             let Some(message) = message.filter(unsafe_now) else { continue };
-            let held = message.held & !lost;
+            let held = message.held & !self.counts_no_more();
             let on = |place: &usize| held & 1 << place != 0;
             let ends: Vec<usize> = plan.ends().collect();
             let disks: Vec<usize> = (0..ends.len()).filter(on).map(|place| ends[place]).collect();

@@ -5,11 +5,28 @@ use wattle_core::node::command::Waited;
 use super::super::{Checked, ensure};
 use super::StreamLedger;
 use super::kept::most;
+use crate::plan::Change;
 
 impl StreamLedger {
-    /// An operator wants the target on that node to be taken out: from now on it may be done without.
-    pub fn may_leave(&mut self, node: usize) {
-        self.leaving |= self.end(node).unwrap_or_default();
+    /// An operator wants the target on that node to be taken out: from now on it may be done without. One that is to be drained has to process at least what
+    /// was told replicated before.
+    pub fn may_leave(&mut self, node: usize, change: Change) {
+        let end = self.end(node).unwrap_or_default();
+        let place = (end.trailing_zeros() as usize).saturating_sub(1);
+        if change == Change::Drain && self.leaving & end == 0 {
+            let messages = self.writers.iter().flat_map(|writer| &writer.messages);
+            let told = messages.filter(|message| message.level >= Some(Waited::Replicated));
+            let upto = told.filter_map(|message| message.sequence).max().unwrap_or_default();
+            self.drains.insert(place, upto);
+        }
+        self.leaving |= end;
+        self.count_anew();
+    }
+
+    /// The targets that an operator wants to be taken out, without those that are to be drained and have not processed what they have to.
+    fn may_be_gone(&self) -> u64 {
+        let owes = |&(&place, &upto): &(&usize, &u64)| self.reported[place] < upto;
+        self.drains.iter().filter(owes).fold(self.leaving, |all, (place, _)| all & !(2 << place))
     }
 
     /// The target on that node is out: what its handler does counts no more. Whatever was told replicated, and is not handed over to everybody who stays, lies
@@ -18,7 +35,18 @@ impl StreamLedger {
     /// # Errors
     /// X30.
     pub fn taken_out(&mut self, node: usize) -> Checked {
-        self.out |= self.end(node).unwrap_or_default();
+        let end = self.end(node).unwrap_or_default();
+        let place = (end.trailing_zeros() as usize).saturating_sub(1);
+        let owed = self.drains.get(&place).copied().unwrap_or_default();
+        ensure!(
+            self.reported.get(place).is_none_or(|&reported| reported >= owed),
+            "X30",
+            "stream {}: node {node} was drained, and its handler reported success up to {} of {owed} that were told replicated before",
+            self.index,
+            self.reported[place]
+        );
+        self.out |= end;
+        self.count_anew();
         let (index, ends) = (self.index, self.delivered.len() as u32 + 1);
         for (place, writer) in self.writers.iter().enumerate() {
             for (message, number) in writer.messages.iter().zip(1..) {
@@ -42,7 +70,7 @@ impl StreamLedger {
 
     /// Up to where handlers reported so much success that it is completed: by all, or without those who were lost or taken out, or are being.
     pub(super) fn completed_without(&self, plan: &crate::plan::StreamPlan) -> u64 {
-        let sets = [0, self.lost, self.lost | self.out, self.lost | self.out | self.leaving];
+        let sets = [0, self.lost, self.lost | self.out, self.lost | self.out | self.may_be_gone()];
         let by = |gone: u64| plan.completed(&self.reported, |place| gone & 2 << place != 0);
         sets.map(by).into_iter().max().unwrap_or_default()
     }
