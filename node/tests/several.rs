@@ -113,3 +113,34 @@ async fn a_target_that_is_gone_is_detached_and_told_so_when_it_comes_back() {
     assert_eq!(members["out"][0]["node"], "c", "{members}");
     drop(a);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_lives_is_drained_unless_the_policy_needs_it() {
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let _mesh = common::line(root, "").await;
+    let open =
+        ["stream", "open", "fan", "--source", "a", "--target", "b", "--target", "c", "--complete", "b"];
+    assert_eq!(wattle(root, &open).0, 0);
+    let drain = |node: &str| wattle(root, &["stream", "members", "fan", "--drain", node]);
+    let (code, _, error) = drain("b");
+    assert_eq!(code, 1);
+    assert!(error.contains("b is the last of those by whom a message must be processed"), "{error}");
+    let (code, _, error) = publish(root, &["one", "two"], "replicated");
+    assert_eq!(code, 0, "{error}");
+    for node in ["b", "c"] {
+        let (code, text, _) = wattle(root, &["subscribe", "fan", "--at", node, "--count", "2"]);
+        assert_eq!((code, text.as_str()), (0, "one\ntwo\n"));
+    }
+    let (code, text, error) = drain("c");
+    assert_eq!(code, 0, "{error}");
+    assert!(text.contains("c was drained: an operator had it drained."), "{text}");
+    let (code, _, error) = publish(root, &["one", "two", "three"], "replicated");
+    assert_eq!(code, 0, "{error}");
+    let (code, _, error) = wattle(root, &["subscribe", "fan", "--at", "c", "--count", "1"]);
+    assert_ne!(code, 0);
+    assert!(error.contains("this node was taken out of the stream"), "{error}");
+    let (_, text, _) = wattle(root, &["subscribe", "fan", "--at", "b", "--count", "1"]);
+    assert_eq!(text, "three\n");
+    until(root, &["stream", "show", "fan"], |text| text.contains("released    3")).await;
+}

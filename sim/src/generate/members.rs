@@ -5,8 +5,8 @@ use crate::fault::{Fault, FaultKind, Trigger};
 use crate::plan::{Change, ChangePlan, CompletePlan, Plan, StreamPlan};
 use crate::random::{Draws, Purpose};
 
-/// One plan in so many that has a stream with several targets, of those that are not about something else.
-const ONE_IN: u64 = 3;
+/// So many of a hundred plans that have a stream with several targets, of those that are not about something else.
+const PERCENT: u64 = 80;
 /// Faults of plans that are about one thing bear names of these kinds.
 const SPECIAL: std::ops::RangeInclusive<u64> = 56..=62;
 /// The names of the faults that only such runs have begin here.
@@ -22,7 +22,7 @@ pub(super) fn members(plan: &mut Plan) {
     let other = !plan.departures.is_empty() || !plan.stops.is_empty() || !plan.rotations.is_empty();
     let several: Vec<usize> =
         (0..plan.streams.len()).filter(|&stream| !plan.streams[stream].more.is_empty()).collect();
-    if special || damaged || other || plan.seal.is_some() || several.is_empty() || !draws.one_in(ONE_IN) {
+    if special || damaged || other || plan.seal.is_some() || several.is_empty() || !draws.percent(PERCENT) {
         return;
     }
     plan.beyond_repair = false;

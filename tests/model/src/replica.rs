@@ -373,6 +373,7 @@ impl Replica {
             | Output::Refused { .. }
             | Output::Follows { .. }
             | Output::Match { .. }
+            | Output::Conforms { .. }
             | Output::ReadReady { .. }
             | Output::Configured { .. } => {}
         }

@@ -8,7 +8,10 @@ use crate::ends::Policy;
 use crate::id::{LogIndex, Sequence};
 use crate::members::{ChangeKind, MemberChange, StreamMembers, TakenOut};
 use crate::node::command::{Refusal, Waited};
+use crate::planted::Planted;
 use crate::stream::Input;
+use crate::stream::store::space;
+use crate::stream::wire::decode_state;
 use crate::time::Span;
 
 fn intended(which: usize) -> StreamMembers {
@@ -218,4 +221,65 @@ fn a_target_that_leads_while_it_is_drained_goes_on_until_its_source_does() {
     world.lead(SOURCE);
     world.run(SECOND);
     assert_eq!(world.conformed.as_ref().map(|(_, out)| out.clone()), Some([node(3)].into()));
+}
+
+/// A target that was taken out is sent the state of its source, which let go of what was kept for it: what its mark is then.
+fn sent_a_state(planted: Planted) -> Sequence {
+    let mut world = World::with_bug(2, Policy::Count(1), planted);
+    world.members[2].stuck = true;
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.deaf.insert(2);
+    world.publish(1, 5, Waited::Completed);
+    world.run(SECOND);
+    world.tell_members(0..2, &intended(2));
+    world.run(Span::secs(30));
+    assert_eq!(world.status(SOURCE).released, Sequence(5), "all who stay are past it");
+    let state = world.members[SOURCE].records.values().find(|record| record.key.space == space::STATE);
+    let state = state.expect("what is let go is let go with a state").head.clone();
+    let stored = decode_state(&state).expect("as written");
+    assert!(stored.state.is_out(1) && stored.state.taken == Sequence(5));
+    let index = stored.state.applied;
+    world.give(2, Input::Install { instance: INSTANCE, from: node(SOURCE), index, data: state });
+    world.status(2).processed
+}
+
+#[test]
+fn who_is_out_does_not_take_over_what_others_let_go_for_what_it_processed() {
+    assert_eq!(sent_a_state(Planted::none()), Sequence(0));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_target_that_passes_what_others_let_go_is_seen() {
+    let planted = Planted::only(crate::planted::Bug::TakenOutPassesAll);
+    assert_eq!(sent_a_state(planted), Sequence(5));
+}
+
+/// A leader proposes the entry of a change, which is lost with its leadership, and leads again after one who knew nothing of the change.
+fn led_again(planted: Planted) -> World {
+    let mut world = World::with_bug(3, Policy::All, planted);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.deaf.extend([1, 2, 3]);
+    world.tell_members([SOURCE], &intended(3));
+    world.settle();
+    world.members[SOURCE].held = world.commit;
+    world.deaf.clear();
+    world.lead(1);
+    world.run(SECOND);
+    world.lead(SOURCE);
+    world.run(Span::secs(5));
+    world
+}
+
+#[test]
+fn what_was_proposed_under_an_earlier_term_is_proposed_again() {
+    assert_eq!(led_again(Planted::none()).changed.first(), Some(&LogIndex(77)));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_change_that_is_proposed_once_is_seen() {
+    assert_eq!(led_again(Planted::only(crate::planted::Bug::ChangeProposedOnce)).changed, []);
 }
