@@ -205,10 +205,12 @@ impl Stream {
         }
     }
 
-    /// Whether most of those who stay hold what was told to be held by most, as far as the leader knows (rule D1).
+    /// Whether most of those who stay hold what was told to be held by most, or to be completed, as far as the leader knows (rule D1). The target that leaves may be
+    /// the only one that processed it.
     fn copied(&self, leaving: NodeId) -> bool {
         let replicated = self.source.replicated.max(self.source.told_replicated).min(self.head.taken);
-        let slot = self.store.holding(replicated).and_then(|slot| self.store.get(slot));
+        let told = replicated.max(self.head.completed);
+        let slot = self.store.holding(told).and_then(|slot| self.store.get(slot));
         let index = slot.and_then(|kept| kept.taken).unwrap_or_default();
         self.held_by_most(|node| node == leaving || self.is_gone(node)) >= index
     }

@@ -130,6 +130,7 @@ mod tests {
         let mut book = book();
         book.told(0, &members(None, &[2])).unwrap();
         let mut status = stream(4);
+        status.local = true;
         status.members = members(None, &[2]);
         assert_eq!(book.owed(0, &[(NodeId(1), &status)]), None);
         assert!(book.owed(0, &[(NodeId(2), &status)]).is_some(), "it takes part");

@@ -140,6 +140,25 @@ fn nobody_is_taken_out_before_those_who_stay_hold_what_was_told_replicated() {
 }
 
 #[test]
+fn nobody_is_taken_out_before_those_who_stay_hold_what_it_alone_completed() {
+    let mut world = World::new(2, Policy::Count(1));
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.deaf.insert(1);
+    // The entry is not in the log yet when its target completes more.
+    world.tell_members([1, 2], &intended(2));
+    let request = world.publish(1, 5, Waited::Completed);
+    world.settle();
+    world.tell_members([SOURCE], &intended(2));
+    world.run(SECOND);
+    assert_eq!(world.told(request), Some(Waited::Completed), "by the second");
+    assert!(world.conformed.is_none(), "the first does not hold it");
+    world.deaf.clear();
+    world.run(Span::secs(3));
+    assert_eq!(world.conformed, Some(([node(SOURCE)].into(), [node(2)].into())));
+}
+
+#[test]
 fn who_finds_in_the_log_that_it_is_out_stops_and_one_that_leads_leaves_that_to_others() {
     let mut world = World::new(3, Policy::All);
     world.lead(3);
