@@ -2,7 +2,7 @@
 //!
 //! The owner says so again and again. Each time the leader makes the next change, if none is under way: it takes out whoever is out, and of those who are left it has as
 //! many vote as are to, in one joint change; whoever votes no more goes on as a learner, under the replica id it has. Then learners that are to vote are promoted one
-//! by one, as after any admission. What the owner is told is told only of a configuration that is committed (R35).
+//! by one, as after any admission. What the owner is told is told only of a configuration that is committed (R37).
 
 use alloc::vec::Vec;
 
@@ -44,7 +44,7 @@ impl Group {
         let votes = |node: &NodeId| wanted.voters.iter().any(|member| member.node == *node);
         if voters.iter().all(votes) {
             let committed = self.log.configured_at() <= self.commit;
-            assert!(committed, "R35: the owner is told of a configuration that is not committed");
+            assert!(committed, "R37: the owner is told of a configuration that is not committed");
             context.out.push_back(Output::Conforms { group: self.id });
         } else {
             self.expect_voters(context, voters);

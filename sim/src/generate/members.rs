@@ -20,9 +20,17 @@ pub(super) fn members(plan: &mut Plan) {
     let special = plan.faults.iter().any(|fault| fault.id >> 16 == 48 || SPECIAL.contains(&(fault.id >> 16)));
     let damaged = plan.faults.iter().any(|fault| fault.kind.damages());
     let other = !plan.departures.is_empty() || !plan.stops.is_empty() || !plan.rotations.is_empty();
+    if special || damaged || other || plan.seal.is_some() || !draws.percent(PERCENT) {
+        return;
+    }
+    stage(plan, draws);
+}
+
+/// Members of a stream with several targets change, if there is one.
+pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     let several: Vec<usize> =
         (0..plan.streams.len()).filter(|&stream| !plan.streams[stream].more.is_empty()).collect();
-    if special || damaged || other || plan.seal.is_some() || several.is_empty() || !draws.percent(PERCENT) {
+    if several.is_empty() {
         return;
     }
     plan.beyond_repair = false;

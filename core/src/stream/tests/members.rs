@@ -62,6 +62,10 @@ pub(super) struct World {
     pub(super) conformed: Option<(Vec<NodeId>, Vec<NodeId>)>,
     /// Changes of which leaders said that they are done.
     pub(super) changed: Vec<LogIndex>,
+    /// Who was given a state that is not of its log.
+    pub(super) contradicted: BTreeSet<usize>,
+    /// Messages that left anybody.
+    pub(super) said: usize,
 }
 
 impl World {
@@ -108,6 +112,8 @@ impl World {
             payloads: 0,
             conformed: None,
             changed: Vec::new(),
+            contradicted: BTreeSet::new(),
+            said: 0,
         };
         for which in 0..=targets {
             let (name, ends) = (String::from(NAME), ends.clone());
@@ -161,6 +167,7 @@ impl World {
             }
             Output::Send { to, message, .. } => {
                 let to = (to.0 - 1) as usize;
+                self.said += 1;
                 self.payloads += usize::from(which == SOURCE && !message.encode().1.is_empty());
                 let told = |status: &Standing| status.replicated > Sequence(0) && status.answer == 0;
                 let lost = self.untold && matches!(&message.body, Body::Status(status) if told(status));
@@ -200,6 +207,7 @@ impl World {
                 inputs.push_back(Input::Conforms { instance });
             }
             Output::MembersChanged { number, .. } => self.changed.push(number),
+            Output::Contradicted { .. } => drop(self.contradicted.insert(which)),
             Output::Resign { .. } => drop(self.resigned.insert(which)),
             Output::Forget(_)
             | Output::OfferAgain { .. }

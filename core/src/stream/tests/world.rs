@@ -412,6 +412,7 @@ impl World {
             | Output::Conform { .. }
             | Output::MembersChanged { .. } => unreachable!(),
             Output::Settled { sequence, .. } => self.settled.push(sequence.0),
+            Output::Contradicted { reason, .. } => panic!("the log is one: {reason}"),
         }
     }
 
