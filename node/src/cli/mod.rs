@@ -8,6 +8,7 @@ mod mesh_config;
 mod mesh_key;
 mod node;
 mod recover;
+mod stored;
 mod updates;
 
 use std::path::PathBuf;
@@ -252,6 +253,10 @@ enum StreamCommand {
     },
     /// List the open streams
     List,
+    /// Read what a handler of kind "store" keeps of a stream: a key, a tab and its value, a line each
+    ///
+    /// Such a handler is a [[handler]] in the settings of a target; `wattle run --help` shows one.
+    Stored(stored::StoredArgs),
     /// Tell how far a stream has come, who holds it and what it waits for
     Show {
         /// Its name
@@ -429,6 +434,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Stream(StreamCommand::Seal { name, lost }) => desk.seal(name, lost).await,
                 Command::Stream(StreamCommand::List) => desk.list().await,
                 Command::Stream(StreamCommand::Show { name }) => desk.show(name).await,
+                Command::Stream(StreamCommand::Stored(arguments)) => desk.stored(arguments).await,
                 Command::Publish(arguments) => desk.publish(arguments).await,
                 Command::Subscribe(arguments) => desk.subscribe(arguments).await,
                 Command::Update(command) => desk.update(command).await,
