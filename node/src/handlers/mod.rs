@@ -3,10 +3,12 @@
 //! | kind | contract | does |
 //! | --- | --- | --- |
 //! | `no-op` | | nothing |
+//! | `postgresql` | transactional | makes rows of messages in a database ([`postgresql`]) |
 //! | `store` | transactional | keeps messages, or the values they put, in a file of its own ([`store`]) |
 //!
 //! What calls them is [`wattle_io::handler`]. A stream that is closed takes no handler away: it waits for the next stream of that name.
 
+pub mod postgresql;
 pub mod store;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,7 @@ use wattle_io::Running;
 use wattle_io::handler::{Failure, Handler, Message, Options, Over};
 
 use crate::settings::{HandlerKind, HandlerSettings};
+use postgresql::PostgreSql;
 use store::{Store, StoreFile};
 
 /// How long calls that are under way may take when the node stops.
@@ -43,11 +46,14 @@ impl Prepared {
     pub fn open(settings: Vec<HandlerSettings>, data_dir: &Path) -> Result<Self, String> {
         let mut stores = BTreeMap::new();
         for handler in &settings {
+            let of = |error: String| format!("the handler of stream {:?}: {error}", handler.stream);
+            if let HandlerKind::PostgreSql(database) = &handler.kind {
+                postgresql::check(database).map_err(of)?;
+            }
             if let HandlerKind::Store(kept) = &handler.kind {
                 let named = || data_dir.join(format!("stored-{}.redb", handler.stream));
                 let path = kept.file.clone().unwrap_or_else(named);
-                let file = StoreFile::open(path, kept.keep)
-                    .map_err(|error| format!("the handler of stream {:?}: {error}", handler.stream))?;
+                let file = StoreFile::open(path, kept.keep).map_err(of)?;
                 stores.insert(handler.stream.clone(), Arc::new(file));
             }
         }
@@ -76,6 +82,9 @@ impl Prepared {
             let at = (node.clone(), stream.clone(), stopped.clone());
             tasks.push(match kind {
                 HandlerKind::NoOp => tokio::spawn(run(at, NoOp, options("no-op"))),
+                HandlerKind::PostgreSql(database) => {
+                    tokio::spawn(run(at, PostgreSql::new(database.clone()), options("postgresql")))
+                }
                 HandlerKind::Store(_) => match self.stores.get(stream) {
                     Some(file) => tokio::spawn(run(at, Store::new(Arc::clone(file)), options("store"))),
                     None => unreachable!("opened before"),

@@ -1,5 +1,6 @@
 //! `[[handler]]`: what this node itself does with the messages of streams that end at it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -28,6 +29,49 @@ pub enum HandlerKind {
     NoOp,
     /// `store`: keeps them in a file of its own.
     Store(StoreSettings),
+    /// `postgresql`: makes rows of a database of them.
+    PostgreSql(PostgreSqlSettings),
+}
+
+/// Of the kind `postgresql`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgreSqlSettings {
+    /// `connect`: the server, the database and the user, as `key=value` words or as a URL.
+    pub connect: String,
+    /// `password_file`: holds the password alone.
+    pub password_file: Option<PathBuf>,
+    /// `table`: where messages become rows.
+    pub table: String,
+    /// `statement`: what is done for each message instead.
+    pub statement: Option<String>,
+    /// `positions`: the table of positions.
+    pub positions: String,
+    /// `allow_plaintext`: whether the server may be on another machine.
+    pub allow_plaintext: bool,
+}
+
+impl Default for PostgreSqlSettings {
+    fn default() -> Self {
+        Self {
+            connect: String::new(),
+            password_file: None,
+            table: "wattle_messages".to_owned(),
+            statement: None,
+            positions: "wattle_positions".to_owned(),
+            allow_plaintext: false,
+        }
+    }
+}
+
+impl fmt::Debug for PostgreSqlSettings {
+    /// Without what may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgreSqlSettings")
+            .field("table", &self.table)
+            .field("statement", &self.statement)
+            .field("positions", &self.positions)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Of the kind `store`.
@@ -65,12 +109,13 @@ struct Draft {
     batch: Option<u32>,
     file: Option<PathBuf>,
     keep: Option<Keep>,
+    database: PostgreSqlSettings,
 }
 
 type Set = fn(&mut Draft, Value) -> Result<(), &'static str>;
 
 /// Key, the kind that it belongs to (all, if empty), how it is set.
-const KEYS: [(&str, &str, Set); 6] = [
+const KEYS: [(&str, &str, Set); 12] = [
     ("stream", "", |draft, value| {
         draft.stream = Some(value.text()?);
         Ok(())
@@ -99,13 +144,48 @@ const KEYS: [(&str, &str, Set); 6] = [
         });
         Ok(())
     }),
+    ("connect", "postgresql", |draft, value| {
+        draft.database.connect = value.text()?;
+        Ok(())
+    }),
+    ("password_file", "postgresql", |draft, value| {
+        draft.database.password_file = Some(value.text()?.into());
+        Ok(())
+    }),
+    ("table", "postgresql", |draft, value| {
+        draft.database.table = table(value)?;
+        Ok(())
+    }),
+    ("statement", "postgresql", |draft, value| {
+        draft.database.statement = Some(value.text()?);
+        Ok(())
+    }),
+    ("positions", "postgresql", |draft, value| {
+        draft.database.positions = table(value)?;
+        Ok(())
+    }),
+    ("allow_plaintext", "postgresql", |draft, value| {
+        draft.database.allow_plaintext = value.flag()?;
+        Ok(())
+    }),
 ];
 
-const KINDS: [&str; 2] = ["no-op", "store"];
+const KINDS: [&str; 3] = ["no-op", "store", "postgresql"];
 
 fn count(value: Value) -> Result<u32, &'static str> {
     let Value::Number(number) = value else { return Err("a number from 1 to 65536") };
     u32::try_from(number).ok().filter(|number| (1..=MOST).contains(number)).ok_or("a number from 1 to 65536")
+}
+
+fn table(value: Value) -> Result<String, &'static str> {
+    const WANTED: &str = "the name of a table, such as \"words\" or \"shop.words\", out of A-Z a-z 0-9 _";
+    let name = value.text().map_err(|_| WANTED)?;
+    let word = |part: &str| {
+        (1..=63).contains(&part.len())
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    let right = name.split('.').count() <= 2 && name.split('.').all(word);
+    if right { Ok(name) } else { Err(WANTED) }
 }
 
 /// Reads all `[[handler]]`s of a file.
@@ -183,6 +263,13 @@ fn finish(draft: Draft, table: &DeTable<'_>) -> Result<HandlerSettings, String> 
         "store" => {
             HandlerKind::Store(StoreSettings { file: draft.file, keep: draft.keep.unwrap_or_default() })
         }
+        "postgresql" if draft.database.connect.is_empty() => {
+            return Err("a handler of kind \"postgresql\" needs `connect`: \"host=/run/postgresql dbname=shop user=wattle\"".to_owned());
+        }
+        "postgresql" if draft.database.statement.is_some() && set("table") => {
+            return Err("a `statement` takes the place of the `table`: leave one of them away".to_owned());
+        }
+        "postgresql" => HandlerKind::PostgreSql(draft.database),
         _ => HandlerKind::NoOp,
     };
     let window = draft.window.unwrap_or(WINDOW);
@@ -195,7 +282,10 @@ impl HandlerSettings {
     pub(super) fn beside(&mut self, folder: &Path) {
         match &mut self.kind {
             HandlerKind::Store(StoreSettings { file: Some(file), .. }) => *file = folder.join(&file),
-            HandlerKind::Store(_) | HandlerKind::NoOp => {}
+            HandlerKind::PostgreSql(PostgreSqlSettings { password_file: Some(file), .. }) => {
+                *file = folder.join(&file)
+            }
+            HandlerKind::Store(_) | HandlerKind::PostgreSql(_) | HandlerKind::NoOp => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use handlers::{HandlerKind, HandlerSettings, Keep, StoreSettings};
+pub use handlers::{HandlerKind, HandlerSettings, Keep, PostgreSqlSettings, StoreSettings};
 pub(crate) use suggest::nearest;
 use wattle_core::mesh::valid_region;
 
@@ -40,6 +40,15 @@ log_memory = "64 MiB"         # of what is decided, and perhaps owed to members 
 # file = "words.redb"         # beside this file; in the data directory unless given
 # window = 1024               # messages with the handler before their marks are on the disk: so many may be handed over again after a crash
 # batch = 256                 # most messages of one call, and of one transaction
+# [[handler]]
+# stream = "orders"
+# kind = "postgresql"         # makes rows of them, with the position in the same transaction; docs/HANDLERS.md has the tables
+# connect = "host=/run/postgresql dbname=shop user=wattle"
+# password_file = "password"  # beside this file; none unless given
+# table = "wattle_messages"   # made if it is not there; in its place, what is to be done with each message may be given:
+## statement = "insert into orders (id, content) values ({id}, {body})"   # also {sequence}, {writer}, {writer_sequence}, {instance}
+# positions = "wattle_positions"
+# allow_plaintext = false     # whether the server may be on another machine
 # [[handler]]
 # stream = "noise"
 # kind = "no-op"              # does nothing, and says that it is done"#;

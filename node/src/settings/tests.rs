@@ -137,7 +137,12 @@ fn the_help_is_a_settings_file_with_every_setting_and_its_default() {
     let all: String = file.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
     let kinds: Vec<_> = read(&all, &[]).unwrap().handlers.into_iter().map(|handler| handler.kind).collect();
     let store = StoreSettings { file: Some("words.redb".into()), keep: Keep::Messages };
-    assert_eq!(kinds, [HandlerKind::Store(store), HandlerKind::NoOp]);
+    let database = PostgreSqlSettings {
+        connect: "host=/run/postgresql dbname=shop user=wattle".into(),
+        password_file: Some("password".into()),
+        ..PostgreSqlSettings::default()
+    };
+    assert_eq!(kinds, [HandlerKind::Store(store), HandlerKind::PostgreSql(database), HandlerKind::NoOp]);
     for (section, key, _) in &KEYS {
         let (_, rest) = all.split_once(&format!("[{section}]\n")).expect("the section");
         let lines = rest.lines().take_while(|line| !line.starts_with('['));
@@ -178,7 +183,14 @@ fn what_is_wrong_with_a_handler_is_said_with_its_line() {
     assert!(
         mistake("[[handler]]\nkind = \"no-op\"\n").starts_with("wattle.toml:1: a handler needs a `stream`")
     );
-    assert!(of("").starts_with("wattle.toml:1: a handler needs a `kind`: \"no-op\", \"store\""));
+    assert!(
+        of("").starts_with("wattle.toml:1: a handler needs a `kind`: \"no-op\", \"store\", \"postgresql\"")
+    );
+    assert!(of("kind = \"postgresql\"").contains("needs `connect`"));
+    let table = of("kind = \"postgresql\"\nconnect = \"host=/run\"\ntable = \"a; drop\"");
+    assert!(table.starts_with("wattle.toml:5: handler.table must be the name of a table"), "{table}");
+    let both = of("kind = \"postgresql\"\nconnect = \"host=/run\"\ntable = \"a\"\nstatement = \"select $1\"");
+    assert!(both.contains("leave one of them away"), "{both}");
     assert!(of("kind = \"noop\"").contains("no kind of handler is called \"noop\""));
     assert_eq!(
         of("kind = \"store\"\nkep = \"values\""),
