@@ -44,7 +44,6 @@ impl Serving {
         api_listen: SocketAddr,
         directory: &Directory,
     ) -> Result<Self, String> {
-        let handlers = Prepared::open(handlers, &settings.data_dir)?;
         // The node tells others where its API is, so the port must be known before it starts.
         let listener = TcpListener::bind(api_listen).await.map_err(|error| {
             format!(
@@ -67,11 +66,13 @@ impl Serving {
 
     fn around(
         running: Running,
-        handlers: Prepared,
+        handlers: Vec<HandlerSettings>,
         listener: TcpListener,
         data_dir: &std::path::Path,
         directory: &Directory,
     ) -> Result<Self, String> {
+        // The directory is this node's by now.
+        let handlers = Prepared::open(handlers, data_dir)?;
         let (token, token_path) =
             Token::of_directory(data_dir).map_err(|error| format!("cannot keep an API token: {error}"))?;
         let token_path = token_path.canonicalize().unwrap_or(token_path);

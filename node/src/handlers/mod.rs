@@ -31,7 +31,7 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 /// The files of handlers of the kind `store`, by the name of their stream.
 pub type Stores = Arc<BTreeMap<String, Arc<StoreFile>>>;
 
-/// Handlers that are ready to run: what can be found wrong before the node starts was found.
+/// Handlers that are ready to run: what can be found wrong before they run was found.
 #[derive(Debug)]
 pub struct Prepared {
     settings: Vec<HandlerSettings>,

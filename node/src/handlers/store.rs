@@ -9,6 +9,8 @@
 //! A file belongs to one life of one stream: its position is presented at each attaching, and the node refuses that of another.
 
 use std::fmt;
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -177,18 +179,23 @@ impl Open {
     fn at(path: &Path, keep: Keep) -> Result<Self, String> {
         let shown = path.display();
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         }
-        let database =
-            redb::Builder::new().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+        // What is in it is for its owner, as all the node keeps.
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(path).map_err(|error| format!("cannot open {shown}: {error}"))?;
+        let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create_file(file).map_err(
+            |error| match error {
                 redb::DatabaseError::DatabaseAlreadyOpen => {
                     format!("{shown} is in use: another handler, or another process, has it open")
                 }
                 error => format!(
                     "cannot open {shown}: {error}; name another `file`, or move this one away to begin anew"
                 ),
-            })?;
+            },
+        )?;
         let open = Self { database, repaired: Mutex::new(Instant::now()) };
         let other = open.holds_other(keep).map_err(|error| format!("cannot read {shown}: {error}"))?;
         if other {

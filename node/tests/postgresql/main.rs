@@ -168,7 +168,8 @@ async fn what_the_database_does_not_want_is_a_failure_of_that_message_in_its_own
     let client = server.client().await;
     client
         .batch_execute(
-            "create table orders (id text primary key, content jsonb not null, unique (content) deferrable initially deferred, \
+            "create table orders (id text primary key, content jsonb not null, \
+             durable text not null default current_setting('synchronous_commit'), unique (content) deferrable initially deferred, \
              constraint small check ((content->>'n')::int < 100))",
         )
         .await
@@ -189,6 +190,12 @@ async fn what_the_database_does_not_want_is_a_failure_of_that_message_in_its_own
     assert!(said.contains("violates check constraint \"small\"") && said.contains("(23514)"), "{said}");
     let session = sessions().await;
     assert_eq!((count().await, session.len()), (2, 1), "those before it count");
+    let durable = "select count(*) from orders where durable = 'on'";
+    let durable: i64 = client.query_one(durable, &[]).await.expect("read").get(0);
+    assert_eq!(
+        durable, 2,
+        "what the node lets go is on the disk, though this server would not see to that by itself"
+    );
 
     client.batch_execute("alter table orders drop constraint small").await.expect("altered");
     // Of that the database knows at the commit only.
