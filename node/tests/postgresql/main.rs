@@ -300,18 +300,25 @@ async fn a_position_that_moves_behind_its_back_is_noticed() {
     shown(root, "done 12, attached").await;
     assert_eq!(bodies(&server).await, lines(12));
 
-    // On: somebody else is at work. Nothing is written, and a person must look.
-    client.batch_execute("update wattle_positions set sequence = 14").await.expect("moved");
+    // On, with the row of the next message: somebody else is at work. Nothing is written, and a person must look.
+    client
+        .batch_execute(
+            "begin; insert into wattle_messages (instance, sequence, id, writer, writer_sequence, body) \
+             select instance, 13, id, writer, 13, 'message 13' from wattle_messages where sequence = 12; \
+             update wattle_positions set sequence = 14; commit",
+        )
+        .await
+        .expect("moved");
     publish(root, &lines(13), "replicated");
     let said = shown(root, "ended: somebody else moved the position in the database from 12 to 14").await;
     assert!(said.contains("received 13, done 12"), "{said}");
-    assert_eq!(bodies(&server).await, lines(12));
+    assert_eq!(bodies(&server).await, lines(13));
 
     // Started again it presents a position that the stream never had.
     nodes[1].kill();
     nodes[1].spawn();
     shown(root, "it is 14, and the stream ends at 13").await;
-    client.batch_execute("update wattle_positions set sequence = 12").await.expect("moved");
+    client.batch_execute("update wattle_positions set sequence = 13").await.expect("moved");
     shown(root, "done 13, attached").await;
     assert_eq!(bodies(&server).await, lines(13));
     // A server that is away is waited for, and that is shown.

@@ -147,12 +147,14 @@ impl Session {
         for params in &params {
             steps.push(row::boxed(self.client.execute(&self.effect.statement, params)));
         }
-        // Each error but the first says only that there was one.
-        let done = together(steps).await.into_iter().collect::<Result<Vec<u64>, _>>()?;
-        if done.get(1) != Some(&1) {
+        let answers = together(steps).await;
+        // Before all else: where somebody else moved the position, the rows are there already, and refused for that.
+        if matches!(answers.get(1), Some(Ok(0))) {
             self.client.batch_execute("rollback").await?;
             return Ok(false);
         }
+        // Each error but the first says only that there was one.
+        answers.into_iter().collect::<Result<Vec<u64>, _>>()?;
         self.client.batch_execute("commit").await?;
         Ok(true)
     }
