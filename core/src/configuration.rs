@@ -75,6 +75,13 @@ impl Configuration {
         self.voters == [member] || self.outgoing == [member]
     }
 
+    /// Whether no list names a node twice.
+    #[must_use]
+    pub fn has_each_node_once(&self) -> bool {
+        let lists = [&self.voters, &self.outgoing, &self.learners];
+        lists.iter().all(|list| list.windows(2).all(|pair| pair[0].node < pair[1].node))
+    }
+
     /// Whether `member` votes, in either half.
     #[must_use]
     pub fn votes(&self, member: Member) -> bool {

@@ -460,6 +460,8 @@ marks! {
         HeldGaveWay: "bytes held for later gave way to bytes needed first";
         SessionForgotten: "a source started anew below a session of which bytes had come";
         BytesNotWhatTheyAreCalled: "bytes came that are not what they are called";
+        LedFromLess: "a member remembered more of a replica than that had begun to lead with";
+        StateOfAnotherHistory: "a state came that is without what is committed here";
         StreamStateRefused: "a stream's state came and was not taken over";
         StrangersCrowd: "so many strangers were at the door that one was sent away";
         DialledWhileStarting: "a connection came before the start was over";

@@ -211,6 +211,18 @@ bugs! {
             "who forgot takes it that others decide without it by a configuration that is only appended (rule C3)";
         PromotionForgotten = "promotion-forgotten":
             "a leader does not have those vote again whom an earlier one had admitted under a fresh replica id";
+        UnadmittedPromoted = "unadmitted-promoted":
+            "a leader has a fresh replica id vote whose admission it could not begin, and which its node has given up since";
+        FormerReplicaHolds = "former-replica-holds":
+            "what a replica held counts after its node came back under a fresh id: a message is told replicated that too few hold (rule C5)";
+        SourceKeepsItsCount = "source-keeps-its-count":
+            "a source that goes on past a seal tells replicated what it counted with those who are lost";
+        SealTellsFenced = "seal-tells-fenced":
+            "a handler is told at a seal that another took over, and so that it must not attach again";
+        OtherHistoryInstalled = "other-history-installed":
+            "a state takes the place of what is committed here and is not in it, and all that is gone counts as completed (rule C2)";
+        LedFromLessBelieved = "led-from-less-believed":
+            "a later term hides that a replica began to lead without what it had vouched for (rule C2)";
         OlderTailStopsCopy = "older-tail-stops-copy":
             "a lagging member's uncommitted tail counts against what others have committed, and stops the copy (rule C3)";
         OwnVoteBeforeDurable = "own-vote-before-durable":

@@ -17,6 +17,7 @@ pub(crate) mod scale;
 mod seals;
 mod stops;
 mod storm;
+mod streams;
 mod topology;
 mod trouble;
 mod updates;
@@ -37,6 +38,7 @@ pub(crate) fn plan(seed: Seed) -> Plan {
         Profile::General => general(seed.number),
         Profile::Raft => raft::plan(seed.number),
         Profile::Recovery => recovery::plan(seed.number),
+        Profile::Streams => streams::plan(seed.number),
     }
 }
 

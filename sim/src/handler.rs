@@ -298,8 +298,14 @@ impl Handler {
                 }
                 self.sleep_until_needed(desk);
             }
-            Ok(Reply::Fenced { token } | Reply::Outrun { token }) => {
+            Ok(ended @ (Reply::Fenced { token } | Reply::Outrun { token })) => {
                 if self.attached.as_ref().is_some_and(|attached| attached.token == *token) {
+                    ensure!(
+                        !matches!(ended, Reply::Fenced { .. }) || !self.asked.is_empty(),
+                        "X1",
+                        "stream {}: the handler is told that another took over, and nobody else attached",
+                        self.index
+                    );
                     desk.books.handlings[self.number].gone();
                     self.lose(desk);
                 }

@@ -87,6 +87,8 @@ pub enum Purpose {
     Region = 93,
     /// Runs about consensus alone.
     Raft = 91,
+    /// Runs about streams.
+    Streams = 96,
     /// Learners that others feed.
     Relay = 95,
     /// Meshes that lose their quorum, and who sees to that.

@@ -16,12 +16,18 @@ pub enum Profile {
     Raft,
     /// Three to nine members that lose their quorum, and an operator who has the others go on.
     Recovery,
+    /// Streams: two to seven members, streams of several targets, ends that fall, lose their disks, go, or are lost for good.
+    Streams,
 }
 
 impl Profile {
     /// All of them, with the names used on the command line.
-    pub const ALL: [(&'static str, Self); 3] =
-        [("general", Self::General), ("raft", Self::Raft), ("recovery", Self::Recovery)];
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("general", Self::General),
+        ("raft", Self::Raft),
+        ("recovery", Self::Recovery),
+        ("streams", Self::Streams),
+    ];
 
     /// Its name.
     #[must_use]
@@ -79,7 +85,7 @@ impl fmt::Display for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.profile {
             Profile::General => write!(f, "{}", self.number),
-            Profile::Raft | Profile::Recovery => write!(f, "{}:{}", self.profile.name(), self.number),
+            profile => write!(f, "{}:{}", profile.name(), self.number),
         }
     }
 }
@@ -90,7 +96,7 @@ mod tests {
 
     #[test]
     fn seeds_are_read_as_they_are_written() {
-        for text in ["7", "raft:7", "raft:0", "recovery:3"] {
+        for text in ["7", "raft:7", "raft:0", "recovery:3", "streams:5"] {
             assert_eq!(text.parse::<Seed>().map(|seed| seed.to_string()), Ok(text.into()));
         }
         assert_eq!("general:7".parse(), Ok(Seed::from(7)));

@@ -483,6 +483,9 @@ impl Node {
             O::Installed { instance, taken } => {
                 self.groups.handle(now, raft::Input::Installed { group: instance.into(), taken });
             }
+            O::Contradicted { instance, reason } => {
+                self.groups.handle(now, raft::Input::Contradicted { group: instance.into(), reason });
+            }
             O::Settled { instance, authority, sequence } => {
                 self.mesh.handle(now, mesh::Input::StreamSettled { instance, authority, sequence });
             }

@@ -20,7 +20,7 @@ use super::remembered::Remembered;
 use super::roles::{Role, Standing, Stopped};
 use crate::configuration::Member;
 use crate::id::{LogIndex, NodeId, ReplicaId, Term};
-use crate::planted::Bug;
+use crate::planted::{Bug, Planted};
 use crate::rare;
 use crate::sometimes;
 use crate::when::When;
@@ -131,7 +131,7 @@ impl Group {
         if let Some(mark) = mark
             && mark.replica == self.replica
             && matches!(self.standing, Standing::Sound | Standing::Verifying { .. })
-            && self.forgot(&mark)
+            && self.forgot(context.planted, &mark)
         {
             self.become_amnesic(context, from, mark);
         }
@@ -223,7 +223,12 @@ impl Group {
     }
 
     /// Whether this disk holds less than what it once vouched for.
-    fn forgot(&self, mark: &Mark) -> bool {
+    fn forgot(&self, planted: Planted, mark: &Mark) -> bool {
+        let led = self.led().is_some_and(|led| led.lacked(mark));
+        if led && !planted.has(Bug::LedFromLessBelieved) {
+            rare!(LedFromLess);
+            return true;
+        }
         if self.term != mark.term {
             return self.term < mark.term;
         }
@@ -262,6 +267,7 @@ impl Group {
         let before = self.member(own);
         self.marks.values_mut().for_each(|remembered| remembered.forgets_its_name(before));
         self.replica = replica;
+        self.past_mut().led = None;
         self.listed = false;
     }
 

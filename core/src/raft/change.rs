@@ -16,15 +16,15 @@ use crate::rare;
 use crate::sometimes;
 
 impl Group {
-    /// Asks for another configuration. `number` is that of whoever asked; a change that the group makes by itself has none, and its
-    /// owner hears of it only by what becomes of the configuration.
+    /// Asks for another configuration, and says whether it was appended. `number` is that of whoever asked; a change that the group makes by
+    /// itself has none, and its owner hears of it only by what becomes of the configuration.
     pub(super) fn change(
         &mut self,
         context: &mut Context<'_>,
         voters: Vec<Member>,
         learners: Vec<Member>,
         number: Option<u64>,
-    ) {
+    ) -> bool {
         let refusal = match (&self.standing, &self.role) {
             (Standing::Stopped { .. }, _) => Some(RefusedReason::Stopped),
             (_, Role::Leader(leading)) => {
@@ -40,7 +40,7 @@ impl Group {
             if let Some(number) = number {
                 context.out.push_back(Output::Refused { group: self.id, context: number, reason });
             }
-            return;
+            return false;
         }
         let current = self.log.configuration().voters.clone();
         let mut wanted = Configuration::simple(voters, learners);
@@ -57,6 +57,7 @@ impl Group {
             context.out.push_back(Output::Proposed { group: self.id, context: number, index, term });
         }
         self.news_for_all();
+        true
     }
 
     fn append_configuration(
@@ -108,18 +109,22 @@ impl Group {
             sometimes!(FreshIdKnown, holds(old));
             return;
         }
-        let voted = configuration.votes(old);
-        sometimes!(FreshIdAdmitted);
-        let Role::Leader(leading) = &mut self.role else { return };
-        if voted {
-            Entering::change(&mut leading.entering, |entering| {
-                entering.returning.insert(fresh);
-            });
-        }
+        let Role::Leader(leading) = &self.role else { return };
+        let returning = leading.entering.as_ref().is_some_and(|entering| entering.returning.contains(&old));
+        let voted = returning || configuration.votes(old);
         let voters = configuration.voters.into_iter().filter(|&member| member != old).collect();
         let learners =
             configuration.learners.into_iter().filter(|&member| member != old).chain([fresh]).collect();
-        self.change(context, voters, learners, None);
+        let admitted = self.change(context, voters, learners, None);
+        sometimes!(FreshIdAdmitted, admitted);
+        // Else it asks again, perhaps under another id: its disk may be taken back before anybody has admitted this one.
+        if voted && (admitted || context.planted.strikes(Bug::UnadmittedPromoted, || true)) {
+            let Role::Leader(leading) = &mut self.role else { return };
+            Entering::change(&mut leading.entering, |entering| {
+                entering.returning.remove(&old);
+                entering.returning.insert(fresh);
+            });
+        }
     }
 
     /// Learners on these nodes are to vote. Who was to be promoted is known to the leader that admitted them, and goes with it.
@@ -147,10 +152,12 @@ impl Group {
 
     /// A former voter has caught up under its fresh replica id: it votes again.
     pub(super) fn promote_returned(&mut self, context: &mut Context<'_>, member: Member) {
+        let unadmitted = context.planted.has(Bug::UnadmittedPromoted);
         let caught_up = |leading: &super::roles::Leading| {
-            let matched = leading.progress.on(member.node).map(|progress| progress.matched);
+            let progress = leading.progress.on(member.node);
+            let progress = progress.filter(|progress| progress.member == member || unadmitted);
             leading.entering.as_ref().is_some_and(|entering| entering.returning.contains(&member))
-                && matched >= Some(self.commit)
+                && progress.map(|progress| progress.matched) >= Some(self.commit)
         };
         let settled = self.log.configured_at() <= self.commit && !self.log.configuration().is_joint();
         let Role::Leader(leading) = &self.role else { return };

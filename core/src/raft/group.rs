@@ -17,7 +17,7 @@ use super::receiving::Receiving;
 use super::relay::Relay;
 use super::remembered::Remembered;
 use super::replication::Reply;
-use super::roles::{Role, Standing};
+use super::roles::{Led, Role, Standing};
 use super::segments::RunLimits;
 use super::slots::Slot;
 use super::snapshot::CopyingTo;
@@ -41,6 +41,8 @@ pub(super) struct Past {
     pub(super) former: Vec<ReplicaId>,
     /// The fresh replica id to take with the first entry of the next term (rule C3).
     pub(super) fresh: Option<ReplicaId>,
+    /// In which term it led last, if it does not now.
+    pub(super) led: Option<Led>,
     /// Held here, but perhaps by this replica alone after its disk forgot the others: the end of the log when it learned of that, until more
     /// is committed.
     pub(super) deluded_upto: LogIndex,
@@ -254,13 +256,26 @@ impl Group {
 
     /// What its disk forgot once.
     pub(super) fn past(&self) -> &Past {
-        static NOTHING: Past =
-            Past { former: Vec::new(), fresh: None, deluded_upto: LogIndex(0), let_go: LogIndex(0) };
+        static NOTHING: Past = Past {
+            former: Vec::new(),
+            fresh: None,
+            led: None,
+            deluded_upto: LogIndex(0),
+            let_go: LogIndex(0),
+        };
         self.past.as_deref().unwrap_or(&NOTHING)
     }
 
     pub(super) fn past_mut(&mut self) -> &mut Past {
         self.past.get_or_insert_default()
+    }
+
+    /// In which term it led last.
+    pub(super) fn led(&self) -> Option<Led> {
+        match &self.role {
+            Role::Leader(leading) => Some(leading.led),
+            _ => self.past().led,
+        }
     }
 
     pub(super) fn is_voter(&self, own: NodeId) -> bool {
@@ -421,6 +436,7 @@ impl Group {
     pub(super) fn set_role(&mut self, context: &mut Context<'_>, role: Role) {
         if let Role::Leader(mut leading) = core::mem::replace(&mut self.role, role) {
             leading.resign(context);
+            self.past_mut().led = Some(leading.led);
             self.end_rounds(context, leading.rounds);
         }
     }

@@ -181,7 +181,9 @@ impl Groups {
             }
             Input::Change { group, voters, learners, context } => {
                 if !self.refuse_unknown(group, context) {
-                    self.with(now, group, |group, cx| group.change(cx, voters, learners, Some(context)));
+                    self.with(now, group, |group, cx| {
+                        group.change(cx, voters, learners, Some(context));
+                    });
                 }
             }
             Input::Compact { group, upto } => self.with(now, group, |group, context| {
@@ -198,6 +200,9 @@ impl Groups {
             Input::Installed { group, taken } => {
                 self.with(now, group, |group, cx| group.installed(cx, taken))
             }
+            Input::Contradicted { group, reason } => self.with(now, group, |group, context| {
+                group.contradicted(context, group.commit, reason);
+            }),
             Input::Durable(receipt) => {
                 self.with(now, receipt.group, |group, context| group.handle_durable(context, receipt));
             }

@@ -39,6 +39,8 @@
 //! - **R32** What a leader commits by counting is durable with such a majority, by what its members said in its term.
 //! - **R33** What a leader takes to be durable at a member does not go back.
 //! - **R34** Whose owner is of no use leads only where nobody else votes.
+//! - **R35** In a configuration each node votes at most once, and learns at most once.
+//! - **R36** Whoever begins to lead holds what it vouched for in earlier terms, as far as anybody remembers it to this replica id.
 //! - **R18**, **R19** Nobody waits in silence for what is owed to it, and who owes nothing waits for nothing: see [`idle`].
 
 mod amnesia;
@@ -304,6 +306,13 @@ pub enum Input {
         /// Whether the owner took it and wrote it in this step.
         taken: bool,
     },
+    /// Answers [`Output::Install`], too: the state is without something that is committed here (rule C2).
+    Contradicted {
+        /// Which group.
+        group: GroupId,
+        /// What is missing.
+        reason: String,
+    },
     /// What a receipt stands for is durable.
     Durable(Receipt),
     /// A node with which groups are shared may be gone.
@@ -463,7 +472,7 @@ pub enum Output {
         /// The leader.
         node: NodeId,
     },
-    /// At the leader: a member's durable end moved.
+    /// At the leader: a member's durable end moved; back to 0 if another replica takes its place, of which nothing is known yet.
     Match {
         /// Which group.
         group: GroupId,

@@ -79,7 +79,8 @@ impl Listing {
     /// By which nodes a replica of that group on `own` is found, and what their liveness means to it: that of voters, and of whoever leads; to a
     /// voter also that of learners. A leader may have been elected by a configuration that has not come here yet: unwatched, it would be taken to
     /// live for ever. A mesh of a thousand nodes has five thousand pairs of a voter and a learner in its control group. Nothing there waits for a
-    /// learner, which decides nothing by itself either, so these pairs are far.
+    /// learner, which decides nothing by itself either, so these pairs are far. In other groups owners talk to each other, whoever votes: they
+    /// need not be quick to hear that one of them is silent, but each must hear of the other's next start.
     fn nodes(&self, id: GroupId, own: NodeId) -> BTreeMap<NodeId, Nearness> {
         let mut nodes = BTreeMap::new();
         let Some(members) = &self.members else { return nodes };
@@ -88,7 +89,8 @@ impl Listing {
         let to_learners = match (self.votes, control) {
             (true, true) => Nearness::Far,
             (true, false) => Nearness::Near,
-            (false, _) => Nearness::Listed,
+            (false, false) => Nearness::Far,
+            (false, true) => Nearness::Listed,
         };
         let mut add = |node, nearness| {
             let nearness = if node == own { Nearness::Listed } else { nearness };

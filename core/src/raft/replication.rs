@@ -142,6 +142,7 @@ impl Group {
             if progress.member != member {
                 progress.give_up(flows);
                 *progress = anew();
+                context.out.push_back(Output::Match { group: self.id, node, index: LogIndex(0) });
             }
             if context.planted.strikes(Bug::MatchAssumed, || progress.matched < last.before()) {
                 progress.matched = last.before();

@@ -7,10 +7,11 @@ use alloc::string::String;
 use super::copy::Copying;
 use super::introduction::Newcomer;
 use super::members::Members;
+use super::message::Mark;
 use super::read::Rounds;
 use super::transfer::Transfer;
 use crate::configuration::Member;
-use crate::id::{LogIndex, NodeId, ReplicaId};
+use crate::id::{LogIndex, NodeId, ReplicaId, Term};
 use crate::time::At;
 
 /// The part of the paper a replica plays.
@@ -65,9 +66,26 @@ pub(super) struct Stopped {
     pub(super) alone: bool,
 }
 
+/// A term in which a replica led. It appended to what it had, and that was everything it had vouched for in terms before: so whoever remembers more of it
+/// shows that its disk was rolled back in front of that (rule C2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Led {
+    pub(super) term: Term,
+    /// Where its log ended.
+    pub(super) behind: (Term, LogIndex),
+}
+
+impl Led {
+    /// Whether it lacked something that it had vouched for.
+    pub(super) fn lacked(&self, mark: &Mark) -> bool {
+        mark.term < self.term && mark.last.rank() > self.behind
+    }
+}
+
 /// What a leader keeps.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Leading {
+    pub(super) led: Led,
     pub(super) progress: Members,
     /// Where its term begins.
     pub(super) begins: LogIndex,

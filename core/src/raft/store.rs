@@ -17,7 +17,7 @@ use super::group::Group;
 use super::log::Log;
 use super::message::{Mark, Place};
 use super::remembered::Remembered;
-use super::roles::{Standing, Stopped};
+use super::roles::{Led, Standing, Stopped};
 use super::sharing::Configurations;
 use super::stored::Run;
 use super::wire::{Malformed, configuration, decode_delta, entries, mark, place};
@@ -203,6 +203,10 @@ impl Loading {
         group.era = state.era;
         if state.deluded_upto > 0 {
             group.past_mut().deluded_upto = LogIndex(state.deluded_upto);
+        }
+        if let Some(led) = state.led {
+            let behind = (Term(led.behind_term), LogIndex(led.behind));
+            group.past_mut().led = Some(Led { term: Term(led.term), behind });
         }
         group.set_vote(state.vote.and_then(|vote| {
             Some(Member {

@@ -88,6 +88,7 @@ impl Group {
                 leading.progress.on(newcomer.member.node).is_some_and(|p| p.member == newcomer.member)
             };
             assert!(leading.newcomers().all(tracked), "R1: somebody waits who is no member");
+            assert!(self.log.configuration().has_each_node_once(), "R35: a node takes part twice");
             let pending = self.log.configurations_above(self.commit);
             assert!(self.commit < leading.begins || pending <= 1, "R5: {pending} configurations pend");
             self.check_rounds();

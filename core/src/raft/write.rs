@@ -174,6 +174,11 @@ impl Group {
             copying,
             deluded_upto: if planted.has(Bug::DelusionForgotten) { 0 } else { self.past().deluded_upto.0 },
             era: self.era,
+            led: self.led().map(|led| wire::Led {
+                term: led.term.0,
+                behind_term: led.behind.0.0,
+                behind: led.behind.1.0,
+            }),
             former: self.past().former.iter().map(|replica| replica.to_bytes().to_vec()).collect(),
         };
         What::State(Box::new(state))

@@ -1,6 +1,7 @@
 //! What a member keeps of a stream: the state at its floor, written when the floor moves up, and the state of a member that is ahead,
 //! taken over.
 
+use alloc::format;
 use alloc::vec::Vec;
 
 use super::Output;
@@ -163,7 +164,13 @@ impl Stream {
     }
 
     /// Takes over the state of a member that is ahead. It stands at that member's floor: no bytes above it are implied.
-    pub(super) fn install(&mut self, common: &mut Common, now: Now, index: LogIndex, data: &[u8]) {
+    pub(super) fn install(
+        &mut self,
+        common: &mut Common,
+        now: Now,
+        from: NodeId,
+        (index, data): (LogIndex, &[u8]),
+    ) {
         let instance = self.instance;
         let found = super::wire::decode_state(data).ok();
         let found = found.filter(|stored| stored.state.applied == index && index > self.head.applied);
@@ -171,6 +178,15 @@ impl Stream {
             rare!(StreamStateRefused);
             return common.emit(Output::Installed { instance, taken: false });
         };
+        let lacks = stored.state.lacks(&self.head);
+        if let Some(what) = lacks.filter(|_| !common.planted.has(Bug::OtherHistoryInstalled)) {
+            rare!(StateOfAnotherHistory);
+            let reason = format!(
+                "{from} sends its state at entry {index}, and that is without {what} that are committed here: the disk of a member was rolled back, \
+                 and others decided again what it forgot"
+            );
+            return common.emit(Output::Contradicted { instance, reason });
+        }
         for slot in self.store.taken.values().copied().collect::<Vec<_>>() {
             // Of an own batch below the end there may be publishers that wait: it ended well.
             if let Some(kept) = self.discard(common, slot) {

@@ -140,10 +140,11 @@ impl Stream {
         self.look_again(common, wanted);
     }
 
-    /// A member's log is durable up to `index`.
+    /// A member's log is durable up to `index`. That falls to 0 where another replica takes the place of one whose disk was rolled back.
     pub(super) fn matched(&mut self, common: &mut Common, now: Now, node: NodeId, index: LogIndex) {
         let Some(peer) = self.peer_mut(node) else { return };
-        peer.matched = peer.matched.max(index);
+        let stale = common.planted.strikes(Bug::FormerReplicaHolds, || index < peer.matched);
+        peer.matched = if stale { peer.matched } else { index };
         self.news(common, now);
         self.peer_holds(node, index);
         self.fire_replicated(common);

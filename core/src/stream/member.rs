@@ -420,7 +420,9 @@ impl Stream {
             }
             return;
         }
-        self.news(common, now);
+        if !self.is_said_again(from, &body) {
+            self.news(common, now);
+        }
         match body {
             Body::Data(data) => self.receive(common, from, data),
             Body::Want(identity) => self.answer_want(common, now, from, &identity),
@@ -431,6 +433,14 @@ impl Stream {
             Body::SealedOut(_) => {}
         }
         self.arm(common, now);
+    }
+
+    /// Whether another member says what it said last. Who asks for what is not there yet is answered so, and would ask as often as it can if each
+    /// answer were news.
+    fn is_said_again(&self, from: NodeId, body: &Body) -> bool {
+        let Body::Status(standing) = body else { return false };
+        let before = self.peer(from).and_then(|peer| peer.standing);
+        before.is_some_and(|before| before.says_the_same(standing))
     }
 
     fn peer_stands(&mut self, common: &mut Common, now: Now, from: NodeId, standing: &Standing) {

@@ -94,6 +94,15 @@ pub struct Standing {
     pub replicated: Sequence,
 }
 
+impl Standing {
+    /// Whether another statement of the same member says the same: questions and answers tie them to others and say nothing.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let Self { serial, ask, answer, .. } = *other;
+        Self { serial, ask, answer, ..*self } == *other
+    }
+}
+
 /// Bytes that say nothing a stream understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a stream message cannot be read: {0}")]

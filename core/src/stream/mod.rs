@@ -242,7 +242,7 @@ pub enum Input {
         /// Who leads, if known.
         leader: Option<NodeId>,
     },
-    /// A member's log is durable up to here; told to the leader.
+    /// A member's log is durable up to here, and no further as far as is known; told to the leader.
     Match {
         /// Of this stream.
         instance: StreamInstance,
@@ -430,6 +430,13 @@ pub enum Output {
         instance: StreamInstance,
         /// Whether the state was taken over, and written in this very step.
         taken: bool,
+    },
+    /// Answers [`Input::Install`], too: what is committed here is not in that state, so the logs are not one (rule C2).
+    Contradicted {
+        /// Of this stream.
+        instance: StreamInstance,
+        /// What is missing.
+        reason: String,
     },
     /// The log that a sealed stream is gone on from is applied here up to its end.
     Settled {

@@ -139,8 +139,8 @@ impl Stream {
             return;
         }
         self.source.told_replicated = Sequence(0);
-        if self.part == Part::Target {
-            self.source.replicated = Sequence(0);
+        if !common.planted.strikes(Bug::SourceKeepsItsCount, || self.part == Part::Source) {
+            self.source.replicated = self.head.released;
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a stream's log says when it is applied: the same at all ends.
 
 use super::entry::{Batch, Entry};
-use super::writers::Writers;
+use super::writers::{WriterAt, Writers};
 use crate::id::{BootId, LogIndex, Sequence, SessionEpoch, WriterId};
 
 /// The state after the entries up to `applied`.
@@ -35,6 +35,20 @@ pub(super) enum Effect {
 }
 
 impl LogState {
+    /// What of an earlier state of the same log is not in this one, which is further. There is nothing if the log is the same: what it says only
+    /// grows.
+    pub(super) fn lacks(&self, earlier: &Self) -> Option<&'static str> {
+        let fewer = |&(writer, at): &(WriterId, WriterAt)| self.writers.get(writer).last < at.last;
+        let ended = self.completed >= earlier.completed && self.released >= earlier.released;
+        let lost = [
+            (self.taken < earlier.taken, "messages"),
+            (self.session < earlier.session, "a session of the source"),
+            (!ended, "completions"),
+            (earlier.writers.iter().any(|writer| fewer(&writer)), "messages of a writer"),
+        ];
+        lost.into_iter().find(|(lost, _)| *lost).map(|(_, what)| what)
+    }
+
     /// What `entry` does to this state, without doing it. `lenient` leaves the writers' places unchecked.
     pub(super) fn effect(&self, entry: &Entry, lenient: bool) -> Effect {
         match entry {

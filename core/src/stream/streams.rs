@@ -423,7 +423,7 @@ impl Streams {
             Input::Stopped { reason, .. } => stream.stop(common, reason),
             Input::Refused { context, .. } => stream.refused(common, now, context),
             Input::SnapshotWanted { to, .. } => stream.snapshot(common, to),
-            Input::Install { index, data, .. } => stream.install(common, now, index, &data),
+            Input::Install { from, index, data, .. } => stream.install(common, now, from, (index, &data)),
             _ => {}
         });
     }

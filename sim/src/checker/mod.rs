@@ -3,7 +3,7 @@
 //!
 //! | number | promise |
 //! | --- | --- |
-//! | X1 | a handler is called in order, without gap, within its window, under its newest token only |
+//! | X1 | a handler is called in order, without gap, within its window, under its newest token only, and is told that another took over if one did |
 //! | X2 | each message of a writer is in its stream once, bytes equal, in the writer's order; a transactional handler stores exactly that |
 //! | X3 | what was reported accepted is delivered, at the sequence that was reported as final |
 //! | X4 | receipts rise from level to level; completed only after the handler's success |

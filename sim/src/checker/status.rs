@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use wattle_core::id::{NodeId, SessionEpoch, StreamInstance};
+use wattle_core::id::{AuthorityEpoch, NodeId, SessionEpoch, StreamInstance};
 use wattle_core::node::status::StreamStatus;
 
 use super::{Checked, ensure};
@@ -11,6 +11,7 @@ use super::{Checked, ensure};
 struct Marks {
     life: u32,
     session: SessionEpoch,
+    authority: AuthorityEpoch,
     accepted: u64,
     replicated: u64,
     processed: u64,
@@ -36,6 +37,7 @@ impl Watermarks {
         let now = Marks {
             life,
             session: stream.session,
+            authority: stream.authority,
             accepted: stream.accepted.0,
             replicated: stream.replicated.0,
             processed: stream.processed.0,
@@ -65,9 +67,11 @@ impl Watermarks {
         }
         let before = self.seen.insert((stream.instance, node), now);
         if let Some(before) = before.filter(|before| before.life == life && before.session == now.session) {
+            // Those who held it may be the lost: under another authority that is counted anew.
+            let replicated = if before.authority == now.authority { before.replicated } else { 0 };
             let pairs = [
                 ("accepted", before.accepted, now.accepted),
-                ("replicated", before.replicated, now.replicated),
+                ("replicated", replicated, now.replicated),
                 ("processed", before.processed, now.processed),
                 ("completed", before.completed, now.completed),
                 ("released", before.released, now.released),
@@ -120,5 +124,18 @@ mod tests {
             assert_eq!(after(wrong, 0).unwrap_err().checker, "X6", "{wrong:?} is out of order");
         }
         after([5, 0, 0, 0, 0], 1).unwrap();
+    }
+
+    #[test]
+    fn what_is_replicated_and_nothing_else_is_counted_anew_under_another_authority() {
+        let under = |marks| StreamStatus { authority: AuthorityEpoch(1), ..stream(marks) };
+        let after = |marks| {
+            let mut watermarks = Watermarks::default();
+            watermarks.seen(0, 0, NodeId(1), &stream([5, 4, 3, 2, 1])).unwrap();
+            watermarks.seen(0, 0, NodeId(1), &under(marks))
+        };
+        after([5, 2, 3, 2, 1]).unwrap();
+        after([4, 2, 3, 2, 1]).unwrap_err();
+        after([5, 2, 2, 2, 1]).unwrap_err();
     }
 }

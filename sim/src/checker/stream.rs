@@ -507,15 +507,17 @@ impl StreamLedger {
         })
     }
 
-    /// Every sequence up to the last delivered one is known and was delivered.
+    /// Every sequence up to the last delivered one, at those who are left if the stream is sealed, is known and was delivered.
     ///
     /// # Errors
     /// X2, X3.
     pub fn finish(&self, left: &Left) -> Checked {
+        // Who was lost together may have been handed what is void now.
+        let delivered = if self.end.is_some() { self.delivered_to_left() } else { self.delivered() };
         for (place, slot) in self.sequences.iter().enumerate() {
             let sequence = place as u64 + 1;
             ensure!(
-                slot.is_some() || sequence > self.delivered(),
+                slot.is_some() || sequence > delivered,
                 "X2",
                 "stream {}: nothing was ever seen at {sequence}",
                 self.index

@@ -19,7 +19,7 @@ use crate::swarm::Request;
 /// Which bugs are looked for, and where.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Score {
-    /// Only the bugs of a family: raft, mesh, stream, durability, journal, route, link, node
+    /// Only the bugs of a family: raft, mesh, stream (or streams), durability, journal, route, link, node
     #[arg(long, value_name = "NAME", value_parser = parse_family)]
     family: Option<Family>,
     /// Only this bug; may be given several times
@@ -28,7 +28,8 @@ pub struct Score {
     /// The seeds, the last one not included
     #[arg(long, value_name = "FROM..TO", value_parser = parse_range, default_value = "0..10000")]
     seeds: Range<u64>,
-    /// What the runs are about: general, raft or recovery; raft for the family of that name unless given, but for its bugs that only recoveries show
+    /// What the runs are about: general, raft, recovery or streams. Unless given, raft for the family of that name, but for its bugs that only recoveries
+    /// show, and streams for that of streams
     #[arg(long, value_name = "NAME")]
     profile: Option<Profile>,
     /// How many seeds at a time; as many as there are cores unless given
@@ -41,22 +42,25 @@ pub struct Score {
     #[arg(long, requires = "state")]
     ablate: bool,
     /// Write the tables into a document, between its lines `<!-- score begins -->` and `<!-- score ends -->`, and the same
-    /// with `ablation`; with the profile raft, between those with `raft score`
+    /// with `ablation`; with the profiles raft and streams, between those with `raft score` and `streams score`
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
 }
 
 fn parse_family(name: &str) -> Result<Family, String> {
     let known = || Family::ALL.map(|(name, _)| name).join(", ");
-    let found = Family::ALL.into_iter().find(|(other, _)| *other == name);
+    let found = Family::ALL.into_iter().find(|(other, _)| *other == name.strip_suffix('s').unwrap_or(name));
     found.map(|(_, family)| family).ok_or_else(|| format!("there are: {}", known()))
 }
 
 pub(super) fn run(asked: &Score, out: &mut dyn Write) -> Result<u8, Trouble> {
     let jobs = asked.jobs.unwrap_or(Request::of(0..1).jobs);
     let bugs = chosen(asked)?;
-    let raft = asked.family == Some(Family::Raft);
-    let profile = asked.profile.unwrap_or(if raft { Profile::Raft } else { Profile::General });
+    let profile = asked.profile.unwrap_or(match asked.family {
+        Some(Family::Raft) => Profile::Raft,
+        Some(Family::Stream) => Profile::Streams,
+        _ => Profile::General,
+    });
     if asked.ablate && profile != Profile::General {
         return Err(Trouble::Usage("--ablate goes with the general profile".into()));
     }
@@ -230,7 +234,11 @@ fn keep(asked: &Score, state: &State) -> Result<(), Trouble> {
 fn write_tables(file: &Path, table: &str, state: &State) -> Result<(), Trouble> {
     let wrong = |what: String| Trouble::Usage(format!("{}: {what}", file.display()));
     let mut text = fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
-    let name = if state.profile == Profile::General { "score" } else { "raft score" };
+    let name = match state.profile {
+        Profile::General => "score",
+        Profile::Raft | Profile::Recovery => "raft score",
+        Profile::Streams => "streams score",
+    };
     text = score::replace(&text, name, table).map_err(wrong)?;
     if !state.pairs.is_empty() {
         text = score::replace(&text, "ablation", &ablate::table(state)).map_err(wrong)?;

@@ -38,7 +38,8 @@ pub struct Swarm {
     /// The seeds, the last one not included
     #[arg(long, value_name = "FROM..TO", value_parser = parse_range)]
     seeds: Range<u64>,
-    /// What the runs are about: general (everything), raft (elections, changes of members, short logs, faulty disks) or recovery (a quorum is lost)
+    /// What the runs are about: general (everything), raft (elections, changes of members, short logs, faulty disks), recovery (a quorum is lost) or
+    /// streams (several targets, ends that fall, lose their disks or are lost for good)
     #[arg(long, value_name = "NAME", default_value = "general")]
     profile: Profile,
     /// How many seeds at a time; as many as there are cores unless given

@@ -30,6 +30,11 @@ pub(super) fn seals(plan: &mut Plan) {
     if special || other || plan.nodes.len() < 3 || plan.streams.is_empty() || !draws.one_in(one_in) {
         return;
     }
+    stage(plan, draws);
+}
+
+/// Such nodes are lost, in a plan of at least three nodes and one stream in which nothing else is lost.
+pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     plan.beyond_repair = false;
     plan.forsaken = None;
     let lost = if plan.nodes.len() >= ENOUGH { several(plan, &mut draws) } else { Vec::new() };

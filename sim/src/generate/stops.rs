@@ -35,6 +35,10 @@ pub(super) fn stops(plan: &mut Plan) {
     if special || plan.recovery.is_some() || !draws.one_in(ONE_IN) {
         return;
     }
+    stage(plan, draws);
+}
+
+pub(super) fn stage(plan: &mut Plan, mut draws: Draws) {
     for ordinal in 0..draws.between(1, 2) {
         let node = draws.index(plan.nodes.len());
         let at = SECOND + draws.below(plan.fault_phase);

@@ -19,7 +19,12 @@ pub(super) fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamP
             let source = draws.index(count);
             let target = (source + 1 + draws.index(count - 1)) % count;
             let writers = 1 + draws.weighted(&[60, 30, 10]);
-            let (more, complete) = more_targets(seed, index, count, source, target, fault_phase);
+            let mut own = Draws::new(seed, Purpose::Targets, index as u64, 0);
+            let (more, complete) = if count == 2 || own.percent(60) {
+                (Vec::new(), CompletePlan::All)
+            } else {
+                more_targets(&mut own, (seed, index), count, (source, target), fault_phase)
+            };
             StreamPlan {
                 name: format!("stream-{index}"),
                 source,
@@ -37,20 +42,15 @@ pub(super) fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamP
         .collect()
 }
 
-/// Some streams go to several targets.
-fn more_targets(
-    seed: u64,
-    index: usize,
+/// The further targets of a stream, of at least three nodes, and by whom its messages must be processed.
+pub(super) fn more_targets(
+    draws: &mut Draws,
+    (seed, index): (u64, usize),
     count: usize,
-    source: usize,
-    target: usize,
+    (source, target): (usize, usize),
     fault_phase: Time,
 ) -> (Vec<TargetPlan>, CompletePlan) {
-    let mut draws = Draws::new(seed, Purpose::Targets, index as u64, 0);
     let most = (count - 2).min(6);
-    if most == 0 || draws.percent(60) {
-        return (Vec::new(), CompletePlan::All);
-    }
     let number = 1 + draws.weighted(&[50, 25, 15, 4, 3, 3]).min(most - 1);
     let mut left: Vec<usize> = (0..count).filter(|node| ![source, target].contains(node)).collect();
     let more: Vec<TargetPlan> = (0..number)

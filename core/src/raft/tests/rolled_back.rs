@@ -1,7 +1,10 @@
 //! Disks of members that come back older than they were (rules C2, C5).
 
+use alloc::vec::Vec;
+
 use super::harness::{Cluster, GROUP, member};
-use crate::id::GroupId;
+use crate::id::{GroupId, ReplicaId};
+use crate::planted::Planted;
 use crate::raft::{Body, Input, Message, Place, RoleName};
 use crate::time::Span;
 
@@ -138,4 +141,81 @@ fn a_disk_that_is_taken_back_to_where_it_waited_under_a_fresh_id_takes_another_o
     assert_ne!(cluster.place(victim).replica, fresh);
     cluster.goes_on(3);
     assert!(!votes_as(&cluster, fresh), "what it vouched for under that id is forgotten");
+}
+
+/// A leader cannot begin a change while another is under way; who asks again then may be somebody else.
+#[test]
+fn a_fresh_id_that_was_asked_for_in_vain_is_forgotten_with_the_disk_that_bore_it() {
+    let mut cluster = Cluster::new(33, GROUP, 3, 3, 0);
+    cluster.settle(Span::secs(2));
+    let leader = cluster.leader().expect("a leader");
+    let victim = (leader + 1) % 3;
+    let image = cluster.replicas[victim].disk.clone();
+    cluster.propose(leader, "one");
+    cluster.settle(Span::millis(500));
+    let voters = cluster.configuration(leader).voters;
+    cluster.tell(leader, Input::Change { group: GROUP, voters, learners: Vec::new(), context: 1 });
+    let message = Message {
+        sender: ReplicaId(77),
+        addressee: None,
+        term: cluster.place(leader).term,
+        life: 0,
+        era: 0,
+        body: Body::Renamed { old: member(victim).replica },
+    };
+    cluster.tell(leader, Input::Message { from: member(victim).node, group: GROUP, message: message.into() });
+    cluster.take_back(victim, image);
+    cluster.goes_on(3);
+    let voters = cluster.configuration(leader).voters;
+    assert!(voters.iter().all(|voter| voter.replica != ReplicaId(77)), "nobody bears that id any more");
+}
+
+/// Nobody who is there knows what a disk forgot, so its replica is elected, in a term in which nobody remembers it. Then one is back who does.
+fn elected_with_less(planted: Planted) -> Cluster {
+    let mut cluster = Cluster::with_bug(34, GROUP, (3, 3, 0), planted);
+    cluster.settle(Span::secs(2));
+    let leader = cluster.leader().expect("a leader");
+    let (other, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    let image = cluster.replicas[leader].disk.clone();
+    cluster.cut.extend([(leader, third), (third, leader), (other, third), (third, other)]);
+    cluster.propose(leader, "one");
+    cluster.settle(Span::secs(1));
+    assert_eq!(cluster.commands(other), ["one"]);
+    cluster.cut = [(leader, other), (other, leader), (other, third), (third, other)].into();
+    cluster.take_back(leader, image);
+    let elected = |cluster: &Cluster| cluster.role(leader) == Some(RoleName::Leader);
+    for _ in 0..1_000 {
+        if !elected(&cluster) {
+            cluster.settle(Span::millis(10));
+        }
+    }
+    assert!(elected(&cluster), "by those who do not know");
+    // It falls before it has told anybody anything, and starts again with that term on its disk.
+    cluster.network.clear();
+    cluster.sync_all(leader);
+    cluster.crash(leader);
+    cluster.cut = [(leader, third), (third, leader)].into();
+    cluster.restart(leader);
+    cluster
+}
+
+#[test]
+fn who_led_with_less_than_it_vouched_for_is_told_by_whoever_remembers() {
+    let mut cluster = elected_with_less(Planted::none());
+    cluster.settle(Span::secs(2));
+    cluster.cut.clear();
+    cluster.goes_on(3);
+    assert_eq!(cluster.commands(0), ["one", "the end"]);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn without_that_what_it_forgot_is_lost() {
+    use crate::planted::Bug;
+    let mut cluster = elected_with_less(Planted::only(Bug::LedFromLessBelieved));
+    cluster.settle(Span::secs(2));
+    cluster.cut.clear();
+    cluster.settle(Span::secs(8));
+    let leader = cluster.leader();
+    assert!(leader.is_none_or(|leader| cluster.commands(leader) != ["one"]), "decided by two of three");
 }

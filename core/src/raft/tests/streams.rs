@@ -112,3 +112,15 @@ fn a_voter_that_an_earlier_leader_was_to_promote_votes_again_at_the_word_of_the_
     cluster.tell(leader, Input::Voting { group: GROUP, nodes });
     cluster.goes_on(3);
 }
+
+/// Owners talk to each other whether they vote or not. In the control group nobody waits for a learner's learner.
+#[test]
+fn learners_of_a_stream_hear_of_each_others_starts() {
+    for (group, far) in [(GROUP, true), (GroupId::CONTROL, false)] {
+        let mut cluster = cluster(41, group, (3, 1, 2));
+        cluster.settle(Span::secs(1));
+        let peers = cluster.replicas[1].groups.peers();
+        assert_eq!(peers.far.contains(&member(2).node), far);
+        assert!(!peers.near.contains(&member(2).node), "its silence stops nothing");
+    }
+}

@@ -117,6 +117,29 @@ fn a_source_that_is_superseded_in_a_state_stops() {
     assert!(superseded(Planted::none()).status(SOURCE).stopped.is_some());
 }
 
+/// A member to which ten messages are committed is given a state that goes on from the fifth.
+fn forgotten(planted: Planted) -> (World, RequestId) {
+    let mut world = World::with_bug(2, Policy::All, planted);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.members.iter_mut().for_each(|member| member.stuck = true);
+    world.publish(1, 5, Waited::Accepted);
+    let request = world.publish(6, 5, Waited::Completed);
+    world.run(SECOND);
+    install(&mut world, SOURCE, |stored| {
+        (stored.state.taken, stored.state.completed, stored.state.released) =
+            (Sequence(5), Sequence(5), Sequence(5));
+    });
+    (world, request)
+}
+
+#[test]
+fn a_state_without_what_is_committed_here_is_of_another_history() {
+    let (world, request) = forgotten(Planted::none());
+    assert_eq!(world.told(request), Some(Waited::Replicated), "nobody has processed the last five");
+    assert!(world.contradicted.contains(&SOURCE));
+}
+
 /// A target founded the stream anew, and its source lives.
 fn founded(planted: Planted) -> World {
     let mut world = World::with_bug(4, Policy::Count(1), planted);
@@ -179,6 +202,8 @@ fn planted_bugs_of_what_is_known_show() {
     let mut world = waits_in_vain(Planted::only(Bug::WantedForEver));
     world.lead(1);
     assert!(waits(&world));
+    let (world, request) = forgotten(Planted::only(Bug::OtherHistoryInstalled));
+    assert_eq!(world.told(request), Some(Waited::Completed));
     assert!(superseded(Planted::only(Bug::SupersededByStateGoesOn)).status(SOURCE).stopped.is_none());
     let mut world = founded(Planted::only(Bug::FounderAsksTheSource));
     let request = present(&mut world, 1, 99);

@@ -58,6 +58,10 @@ pub(super) struct World {
     pub(super) requests: u64,
     /// Payloads that left the source.
     pub(super) payloads: usize,
+    /// Who was given a state that is not of its log.
+    pub(super) contradicted: BTreeSet<usize>,
+    /// Messages that left anybody.
+    pub(super) said: usize,
 }
 
 impl World {
@@ -102,6 +106,8 @@ impl World {
             steered: Vec::new(),
             requests: 0,
             payloads: 0,
+            contradicted: BTreeSet::new(),
+            said: 0,
         };
         for which in 0..=targets {
             let (name, ends) = (String::from(NAME), ends.clone());
@@ -155,6 +161,7 @@ impl World {
             }
             Output::Send { to, message, .. } => {
                 let to = (to.0 - 1) as usize;
+                self.said += 1;
                 self.payloads += usize::from(which == SOURCE && !message.encode().1.is_empty());
                 let told = |status: &Standing| status.replicated > Sequence(0) && status.answer == 0;
                 let lost = self.untold && matches!(&message.body, Body::Status(status) if told(status));
@@ -189,6 +196,7 @@ impl World {
                 self.replies.push((request, reply));
             }
             Output::Lead { to, .. } => self.steered.push(to),
+            Output::Contradicted { .. } => drop(self.contradicted.insert(which)),
             Output::Resign { .. } => drop(self.resigned.insert(which)),
             Output::Forget(_)
             | Output::OfferAgain { .. }

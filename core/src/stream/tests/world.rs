@@ -409,6 +409,7 @@ impl World {
             // Of two members only one ever leads.
             Output::Lead { .. } | Output::Unanswered { .. } => unreachable!(),
             Output::Settled { sequence, .. } => self.settled.push(sequence.0),
+            Output::Contradicted { reason, .. } => panic!("the log is one: {reason}"),
         }
     }
 

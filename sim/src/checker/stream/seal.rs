@@ -24,8 +24,7 @@ impl StreamLedger {
         }
         let index = self.index;
         let left = self.targets_left();
-        let handed = self.delivered.iter().enumerate().filter(|(place, _)| left & 1 << place != 0);
-        let handed = handed.map(|(_, &upto)| upto).max().unwrap_or_default();
+        let handed = self.delivered_to_left();
         ensure!(handed <= end, "X28", "stream {index}: sealed at {end}, and {handed} was handed over");
         let apart = self.lost_rule();
         for (place, writer) in self.writers.iter_mut().enumerate() {
@@ -77,6 +76,13 @@ impl StreamLedger {
     fn targets_left(&self) -> u64 {
         let all = (1 << self.delivered.len()) - 1;
         all & !(self.lost >> 1)
+    }
+
+    /// The last message delivered at any target that was not lost.
+    pub(super) fn delivered_to_left(&self) -> u64 {
+        let left = self.targets_left();
+        let handed = self.delivered.iter().enumerate().filter(|(place, _)| left & 1 << place != 0);
+        handed.map(|(_, &upto)| upto).max().unwrap_or_default()
     }
 
     /// Whether those who were named lost are most of the members: they may have decided without the others.
