@@ -18,6 +18,7 @@ use wattle_core::update::{UpdateCommand, UpdateDelivery, UpdateKind};
 
 use crate::error::{StartError, StopReason};
 use crate::event::{Ask, Urgent, Verdict};
+use crate::handler::{Handler, Handling, List, Listed, Options};
 use crate::identity::NodeKeys;
 use crate::lanes::{Counts, Lanes};
 use crate::settings::Settings;
@@ -41,6 +42,7 @@ struct Shared {
     lanes: Lanes,
     requests: AtomicU64,
     room: Arc<Semaphore>,
+    handlers: Arc<List>,
 }
 
 /// An answer, and to which request.
@@ -74,6 +76,7 @@ impl Running {
             lanes,
             requests: AtomicU64::new(1),
             room: Arc::new(Semaphore::new(COMMAND_BYTES_MAX as usize)),
+            handlers: Arc::default(),
         }))
     }
 
@@ -192,6 +195,23 @@ impl Running {
         let result = answered.await.map_err(|_| stopped())?;
         given_up.urgent = None;
         result
+    }
+
+    /// Has a handler called with the messages of a stream that ends at this node: now and whenever there is a stream of that name. It holds the node
+    /// while it runs, on the tokio runtime of the caller.
+    #[must_use = "dropping it stops the handler"]
+    pub fn handle<H: Handler>(&self, stream: &str, handler: H, options: Options) -> Handling {
+        Handling::begin(self.clone(), stream, handler, options)
+    }
+
+    /// The handlers that were given to [`Running::handle`] and are held.
+    #[must_use]
+    pub fn handlers(&self) -> Vec<Listed> {
+        self.0.handlers.all()
+    }
+
+    pub(crate) fn list(&self) -> Arc<List> {
+        Arc::clone(&self.0.handlers)
     }
 
     /// What the node knows of itself and the mesh; `None` when it has stopped.
@@ -406,6 +426,11 @@ impl Attachment {
     /// attaching bounds what can wait here.
     pub async fn next(&mut self) -> Option<Handed> {
         self.handed.recv().await
+    }
+
+    /// What is handed over and was not taken yet.
+    pub(crate) fn try_next(&mut self) -> Option<Handed> {
+        self.handed.try_recv().ok()
     }
 
     /// Everything up to `upto` was processed successfully.

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`settings`], [`error`] | what a node is started with, and why it cannot start or stopped |
 //! | [`handle`] | [`Running`], the face towards the application |
+//! | [`handler`] | [`Handler`]s inside the process, and what calls them |
 //! | [`identity`], `keyring` | the data directory, its lock, the key file; whatever takes the secrets in it |
 //! | `driver`, `event` | the loop, and what can happen to it |
 //! | [`store`], `disk` | rows in files; the threads that write and load them |
@@ -26,6 +27,7 @@ mod driver;
 pub mod error;
 mod event;
 pub mod handle;
+pub mod handler;
 #[cfg(not(feature = "turmoil"))]
 mod helper;
 pub mod identity;
@@ -46,6 +48,7 @@ mod work;
 
 pub use error::{StartError, StopReason};
 pub use handle::{Answered, Attachment, Ended, Handed, Queue, Replies, Running};
+pub use handler::{Handler, Handling};
 pub use lanes::Counts;
 pub use settings::{Limits, Settings};
 pub use start::start;

@@ -139,7 +139,9 @@ async fn start(
         ..wattle_io::Settings::new(data.join(&name))
     };
     let api = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Serving::start(settings, api, directory).await.map_err(|error| format!("node {name}: {error}"))
+    Serving::start(settings, Vec::new(), api, directory)
+        .await
+        .map_err(|error| format!("node {name}: {error}"))
 }
 
 fn listening(serving: &Serving) -> Option<String> {

@@ -26,7 +26,7 @@ use wattle_core::time::Wall;
 use wattle_core::update::UpdateKind;
 use wattle_core::work::PublicKey;
 
-use crate::world::{Answer, Ended, Handed, Handler, Queue, Replies, World, Written};
+use crate::world::{Answer, Ended, Handed, Handler, Listed, Queue, Replies, World, Written};
 
 /// Events kept for who is slow to take them.
 pub(crate) const EVENTS_KEPT: usize = 32;
@@ -468,6 +468,10 @@ impl World for FakeWorld {
             journal_live_bytes: 0,
             logs: Default::default(),
         })
+    }
+
+    fn handlers(&self) -> Vec<Listed> {
+        Vec::new()
     }
 
     fn written(&self) -> Written {

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`cli`] | the command line: what can be said, and who does it |
 //! | [`settings`], [`run`], [`dev`], [`serve`], [`stop`] | running nodes in this process |
+//! | [`handlers`] | what a node itself does with messages, by its settings |
 //! | [`world`] | the node as the API sees it |
 //! | [`api`] | the API for applications and operators |
 //! | [`address`] | how commands find the nodes of this machine |
@@ -21,6 +22,7 @@ pub mod client;
 pub mod dev;
 #[cfg(test)]
 mod fake;
+pub mod handlers;
 pub mod output;
 pub mod process;
 pub mod run;

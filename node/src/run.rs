@@ -28,9 +28,14 @@ pub async fn run(
     let settings = Settings::load(config).map_err(|mistakes| Failure::Usage(mistakes.to_string()))?;
     let mut stop =
         Stop::on_signals().map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")))?;
-    let serving = Serving::start(for_io(&settings, only_copy), settings.api_listen, directory)
-        .await
-        .map_err(Failure::Failed)?;
+    let serving = Serving::start(
+        for_io(&settings, only_copy),
+        settings.handlers.clone(),
+        settings.api_listen,
+        directory,
+    )
+    .await
+    .map_err(Failure::Failed)?;
     let listening: Vec<String> = serving.running.listening().iter().map(ToString::to_string).collect();
     let address = &serving.address;
     output.print(

@@ -15,6 +15,8 @@ use wattle_io::{Running, StopReason};
 use crate::address::{Address, Directory, Published};
 use crate::api::{Api, Token};
 use crate::client::Failure;
+use crate::handlers::{Handlers, Prepared};
+use crate::settings::HandlerSettings;
 
 /// How long a node may take to hand over what it leads and to tell the others that it goes.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
@@ -27,6 +29,7 @@ pub struct Serving {
     /// What its address file says.
     pub address: Address,
     api: Api,
+    handlers: Handlers,
     published: Published,
 }
 
@@ -37,6 +40,7 @@ impl Serving {
     /// A sentence that says what to do.
     pub async fn start(
         mut settings: wattle_io::Settings,
+        handlers: Vec<HandlerSettings>,
         api_listen: SocketAddr,
         directory: &Directory,
     ) -> Result<Self, String> {
@@ -51,7 +55,7 @@ impl Serving {
         settings.api = Some(api_address.to_string());
         let data_dir = settings.data_dir.clone();
         let running = Running::start(settings).await.map_err(|error| error.to_string())?;
-        match Self::around(running.clone(), listener, &data_dir, directory) {
+        match Self::around(running.clone(), handlers, listener, &data_dir, directory) {
             Ok(serving) => Ok(serving),
             Err(error) => {
                 running.stop().await;
@@ -62,10 +66,13 @@ impl Serving {
 
     fn around(
         running: Running,
+        handlers: Vec<HandlerSettings>,
         listener: TcpListener,
         data_dir: &std::path::Path,
         directory: &Directory,
     ) -> Result<Self, String> {
+        // The directory is this node's by now.
+        let handlers = Prepared::open(handlers, data_dir)?;
         let (token, token_path) =
             Token::of_directory(data_dir).map_err(|error| format!("cannot keep an API token: {error}"))?;
         let token_path = token_path.canonicalize().unwrap_or(token_path);
@@ -84,10 +91,11 @@ impl Serving {
         })?;
         let api = running
             .span()
-            .in_scope(|| Api::serve(listener, running.clone(), &token))
+            .in_scope(|| Api::serve(listener, running.clone(), handlers.stores(), &token))
             .map_err(|error| format!("the API: {error}"))?;
         log_events(&running);
-        Ok(Self { running, address, api, published })
+        let handlers = handlers.run(&running);
+        Ok(Self { running, address, api, handlers, published })
     }
 
     /// Waits until the node stops by itself, and says why.
@@ -120,6 +128,7 @@ impl Serving {
 
     /// Stops the node, which tells the mesh that it goes and ends open calls with a reason, then the API, and removes the address file.
     pub async fn stop(self) {
+        self.handlers.stop().await;
         let mut gone = self.running.command(Command::StopMesh { lasting: false });
         if tokio::time::timeout(LEAVE_WITHIN, gone.next()).await.is_err() {
             tracing::warn!("the node stops without having told the mesh");

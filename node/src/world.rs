@@ -7,6 +7,7 @@ use wattle_core::node::command::{Command, Position, Refusal, Reply};
 use wattle_core::node::output::Event;
 use wattle_core::node::status::Status;
 use wattle_core::update::UpdateKind;
+pub use wattle_io::handler::Listed;
 pub use wattle_io::store::Written;
 pub use wattle_io::{Ended, Handed};
 
@@ -54,6 +55,9 @@ pub trait World: Clone + Send + Sync + 'static {
 
     /// What its journal has written since it started.
     fn written(&self) -> Written;
+
+    /// The handlers that run in its process.
+    fn handlers(&self) -> Vec<Listed>;
 }
 
 /// The answers to one command, in order.
@@ -138,6 +142,10 @@ impl World for wattle_io::Running {
 
     fn written(&self) -> Written {
         Self::written(self)
+    }
+
+    fn handlers(&self) -> Vec<Listed> {
+        Self::handlers(self)
     }
 }
 

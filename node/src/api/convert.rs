@@ -13,7 +13,7 @@ use wattle_core::sealing::Sealed;
 use wattle_proto::api;
 
 use super::{errors, mesh_config};
-use crate::world::Written;
+use crate::world::{Listed, Written};
 
 fn id(bytes: [u8; 16]) -> Bytes {
     Bytes::copy_from_slice(&bytes)
@@ -130,7 +130,7 @@ pub fn message(message: Delivered) -> api::Message {
 
 /// The whole picture.
 #[must_use]
-pub fn status(status: core::Status, written: Written) -> api::MeshStatus {
+pub fn status(status: core::Status, written: Written, handlers: Vec<Listed>) -> api::MeshStatus {
     api::MeshStatus {
         node: node(status.node),
         name: status.name,
@@ -161,6 +161,7 @@ pub fn status(status: core::Status, written: Written) -> api::MeshStatus {
         recovery: super::recovery::status(status.recovery),
         activity: activity(status.activity).into(),
         duplicate: status.duplicate,
+        handlers: handlers.into_iter().map(super::handlers::status).collect(),
     }
 }
 

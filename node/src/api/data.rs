@@ -12,22 +12,25 @@ use wattle_proto::api::mesh_data_service_server::MeshDataService;
 use wattle_proto::api::{
     ChangeClientDataStreamMembersRequest, CloseClientDataStreamRequest, CloseClientDataStreamResponse,
     CloseWriterRequest, CloseWriterResponse, FindWriterRequest, FindWriterResponse, NodeUpdate,
-    OpenClientDataStreamRequest, PublishRequest, PublishResponse, SealClientDataStreamRequest, StreamHandle,
-    StreamMembers, StreamSeal, SubscribeNodeUpdatesRequest, SubscribeRequest, SubscribeResponse,
-    SubscribeUpdatesRequest, SubscribeUpdatesResponse,
+    OpenClientDataStreamRequest, PublishRequest, PublishResponse, ReadHandlerStoreRequest,
+    ReadHandlerStoreResponse, SealClientDataStreamRequest, StreamHandle, StreamMembers, StreamSeal,
+    SubscribeNodeUpdatesRequest, SubscribeRequest, SubscribeResponse, SubscribeUpdatesRequest,
+    SubscribeUpdatesResponse,
 };
 
 use super::mesh::{ask, out_of_place};
-use super::{convert, members, nodes, publish, subscribe, updates};
+use super::{convert, handlers, members, nodes, publish, subscribe, updates};
+use crate::handlers::Stores;
 use crate::world::World;
 
 pub(super) struct Data<W> {
     world: W,
+    stores: Stores,
 }
 
 impl<W: World> Data<W> {
-    pub(super) fn new(world: W) -> Self {
-        Self { world }
+    pub(super) fn new(world: W, stores: Stores) -> Self {
+        Self { world, stores }
     }
 }
 
@@ -138,6 +141,13 @@ impl<W: World> MeshDataService for Data<W> {
             Reply::WriterClosed => Ok(Response::new(CloseWriterResponse {})),
             other => Err(out_of_place(&other)),
         }
+    }
+
+    async fn read_handler_store(
+        &self,
+        request: Request<ReadHandlerStoreRequest>,
+    ) -> Result<Response<ReadHandlerStoreResponse>, Status> {
+        handlers::read(&self.stores, request.into_inner()).await.map(Response::new)
     }
 
     async fn subscribe_client_data(

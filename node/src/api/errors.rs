@@ -400,6 +400,12 @@ pub fn invalid(what: impl Into<String>) -> Status {
     status(&Refusal::Invalid(what.into()))
 }
 
+/// A refusal of the API itself.
+pub(super) fn with_reason(code: Code, reason: Reason, message: String, hint: &str) -> Status {
+    let detail = ErrorDetail { reason: reason.into(), hint: hint.to_owned(), ..ErrorDetail::default() };
+    with_detail(code, message, detail)
+}
+
 fn with_detail(code: Code, message: String, detail: ErrorDetail) -> Status {
     let any = Any { type_url: TYPE_URL.to_owned(), value: detail.encode_to_vec().into() };
     let rich = RichStatus { code: code.into(), message: message.clone(), details: vec![any] };

@@ -31,7 +31,7 @@ impl<W: World> Mesh<W> {
 
     async fn status(&self) -> Result<Response<MeshStatus>, Status> {
         let status = self.world.status().await.ok_or_else(errors::node_stopped)?;
-        Ok(Response::new(convert::status(status, self.world.written())))
+        Ok(Response::new(convert::status(status, self.world.written(), self.world.handlers())))
     }
 }
 

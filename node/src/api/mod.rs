@@ -7,6 +7,7 @@ mod data;
 pub mod errors;
 mod events;
 mod members;
+mod handlers;
 mod mesh;
 mod mesh_config;
 mod nodes;
@@ -29,6 +30,7 @@ use wattle_proto::api::DESCRIPTORS;
 use wattle_proto::api::mesh_data_service_server::MeshDataServiceServer;
 use wattle_proto::api::mesh_service_server::MeshServiceServer;
 
+use crate::handlers::Stores;
 use crate::world::World;
 pub use auth::Token;
 
@@ -50,11 +52,16 @@ pub struct Api {
 }
 
 impl Api {
-    /// Serves `world` on a socket that already listens.
+    /// Serves `world`, and what its handlers keep, on a socket that already listens.
     ///
     /// # Errors
     /// When the socket has no local address.
-    pub fn serve<W: World>(listener: TcpListener, world: W, token: &Token) -> std::io::Result<Self> {
+    pub fn serve<W: World>(
+        listener: TcpListener,
+        world: W,
+        stores: Stores,
+        token: &Token,
+    ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let guard = token.guard();
         let (health_reporter, health) = tonic_health::server::health_reporter();
@@ -64,7 +71,7 @@ impl Api {
             .build_v1()
             .expect("the descriptors were made by the compiler of this build");
         let mesh = MeshServiceServer::new(mesh::Mesh::new(world.clone()));
-        let data = MeshDataServiceServer::new(data::Data::new(world))
+        let data = MeshDataServiceServer::new(data::Data::new(world, stores))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let server = Server::builder()

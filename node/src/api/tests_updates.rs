@@ -21,6 +21,7 @@ use wattle_proto::api::{
 };
 
 use super::{Api, Token, errors};
+use crate::handlers::Stores;
 
 /// A node that is a mesh by itself, and its API.
 struct Alone {
@@ -51,7 +52,7 @@ impl Alone {
         let running = Running::start(settings).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (token, _) = Token::of_directory(place.path()).unwrap();
-        let api = Api::serve(listener, running.clone(), &token).unwrap();
+        let api = Api::serve(listener, running.clone(), Stores::default(), &token).unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", api.address())).unwrap();
         let channel = endpoint.connect().await.unwrap();
         let bearer = token.bearer();

@@ -18,7 +18,7 @@ use crate::client::publish::{self, Grpc, record};
 use crate::client::source::Source;
 use crate::client::subscribe::{self, Format, PositionFile, Stdout};
 use crate::client::{Client, Failure, Finder, connect, follow};
-use crate::output::{Names, Output, status, stream};
+use crate::output::{Names, Output, handlers, status, stream};
 use crate::stop::Stop;
 
 /// How long `stream open` waits for the stream's ends to hear of it.
@@ -263,17 +263,32 @@ impl Desk {
         };
         let names = Names::of(&seen);
         let mut answers: Vec<(Bytes, StreamStatus)> = Vec::new();
+        let mut running = Vec::new();
         for node in stream::ends(&known) {
-            let answer = if seen.node == *node {
-                Some(known.clone())
-            } else {
-                self.status_of(&seen, node).await.and_then(|status| find(&status))
+            let there = match seen.node == *node {
+                true => Some(seen.clone()),
+                false => self.status_of(&seen, node).await,
             };
-            answers.extend(answer.map(|answer| (node.clone(), answer)));
+            let Some(there) = there else { continue };
+            answers.extend(find(&there).map(|answer| (node.clone(), answer)));
+            let its = there.handlers.into_iter().filter(|handler| handler.stream == name);
+            running.extend(its.map(|handler| (node.clone(), handler)));
         }
         let asked: Vec<Bytes> = answers.iter().map(|(node, _)| node.clone()).collect();
         let merged = stream::merge(answers).unwrap_or(known);
-        self.output.print(|| stream::show_text(&merged, &names, &asked), || stream::json(&merged, &names));
+        self.output.print(
+            || stream::show_text(&merged, &names, &asked) + &handlers::of_stream(&running, &names),
+            || {
+                let at = |(node, handler): &(Bytes, _)| (names.name(node), handlers::json(handler));
+                let mut shown = stream::json(&merged, &names);
+                shown["handlers"] = running
+                    .iter()
+                    .map(at)
+                    .map(|(node, handler)| json!({ "node": node, "handler": handler }))
+                    .collect();
+                shown
+            },
+        );
         Ok(())
     }
 

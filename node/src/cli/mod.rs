@@ -9,6 +9,7 @@ mod mesh_key;
 mod node;
 mod recover;
 mod stream_members;
+mod stored;
 mod updates;
 
 use std::path::PathBuf;
@@ -255,6 +256,10 @@ enum StreamCommand {
     Members(stream_members::MembersArgs),
     /// List the open streams
     List,
+    /// Read what a handler of kind "store" keeps of a stream: a key, a tab and its value, a line each
+    ///
+    /// Such a handler is a [[handler]] in the settings of a target; `wattle run --help` shows one.
+    Stored(stored::StoredArgs),
     /// Tell how far a stream has come, who holds it and what it waits for
     Show {
         /// Its name
@@ -433,6 +438,7 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Stream(StreamCommand::Members(arguments)) => desk.members(arguments).await,
                 Command::Stream(StreamCommand::List) => desk.list().await,
                 Command::Stream(StreamCommand::Show { name }) => desk.show(name).await,
+                Command::Stream(StreamCommand::Stored(arguments)) => desk.stored(arguments).await,
                 Command::Publish(arguments) => desk.publish(arguments).await,
                 Command::Subscribe(arguments) => desk.subscribe(arguments).await,
                 Command::Update(command) => desk.update(command).await,

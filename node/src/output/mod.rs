@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod members;
+pub mod handlers;
 pub mod mesh_config;
 pub mod recovery;
 pub mod status;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wattle_proto::api::{MeshActivity, MeshMode, MeshStanding, MeshStatus};
 
-use super::{Names, fingerprint, recovery, stream, table, updates};
+use super::{Names, fingerprint, handlers, recovery, stream, table, updates};
 use crate::api::convert::id_text;
 
 /// The same in an order that people can find things in: by name.
@@ -85,6 +85,7 @@ pub fn text(status: &MeshStatus) -> String {
         out.push('\n');
         out.push_str(&stream::list_text(status));
         out.push_str(&updates::text(status));
+        out.push_str(&handlers::text(&status.handlers));
     }
     for warning in warnings(status) {
         out.push_str(&format!("\nwarning: {warning}\n"));
@@ -263,6 +264,7 @@ pub fn warnings(status: &MeshStatus) -> Vec<String> {
         warnings.push(format!("publishing is refused here: {why}"));
     }
     warnings.extend(status.updates.iter().filter_map(updates::warning));
+    warnings.extend(status.handlers.iter().filter_map(handlers::warning));
     for member in status.members.iter().filter(|member| member.duplicated && member.node != status.node) {
         warnings.push(format!(
             "{} exists twice: its data directory was copied and both copies ran, so nobody hears either; take all copies but one away for good, and \
@@ -324,6 +326,7 @@ pub fn json(status: &MeshStatus) -> Value {
         })),
         "streams": status.streams.iter().map(|one| stream::json(one, &names)).collect::<Vec<_>>(),
         "updates": status.updates.iter().map(updates::json).collect::<Vec<_>>(),
+        "handlers": status.handlers.iter().map(handlers::json).collect::<Vec<_>>(),
         "refusing": status.refusing,
         "mode": status.standing.as_ref().map(|standing| mode_name(standing.mode())),
         "standing": status.standing.as_ref().map(|standing| json!({

@@ -3,6 +3,7 @@
 //! One table, [`KEYS`], says what there is; everything else follows from it. Whatever is not in it is an error that names the line
 //! and the nearest key, because a misspelt setting that is ignored is found out too late.
 
+mod handlers;
 mod read;
 mod suggest;
 
@@ -10,6 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use handlers::{HandlerKind, HandlerSettings, Keep, PostgreSqlSettings, StoreSettings};
 pub(crate) use suggest::nearest;
 use wattle_core::mesh::valid_region;
 
@@ -30,7 +32,26 @@ allow_plaintext = false       # whether that may be another address than loopbac
 [storage]
 reserve_bytes = "64 MiB"      # kept free, so that what was accepted can drain when the disk is full
 # space_limit = "10 GiB"      # how much the node may store; all the disk gives unless given
-log_memory = "64 MiB"         # of what is decided, and perhaps owed to members that are away, so much is kept in memory; the rest is read"#;
+log_memory = "64 MiB"         # of what is decided, and perhaps owed to members that are away, so much is kept in memory; the rest is read
+# [[handler]]                 # what this node itself does with the messages of a stream that ends here; one for each such stream, in the file only
+# stream = "words"            # which stream
+# kind = "store"              # keeps them in a file of its own, which `wattle stream stored words` reads
+# keep = "messages"           # or "values": the last value of each key, from messages such as {"put": "k", "value": 1} and {"delete": "k"}
+# file = "words.redb"         # beside this file; in the data directory unless given
+# window = 1024               # messages with the handler before their marks are on the disk: so many may be handed over again after a crash
+# batch = 256                 # most messages of one call, and of one transaction
+# [[handler]]
+# stream = "orders"
+# kind = "postgresql"         # makes rows of them, with the position in the same transaction; docs/HANDLERS.md has the tables
+# connect = "host=/run/postgresql dbname=shop user=wattle"
+# password_file = "password"  # beside this file; none unless given
+# table = "wattle_messages"   # made if it is not there; in its place, what is to be done with each message may be given:
+## statement = "insert into orders (id, content) values ({id}, {body})"   # also {sequence}, {writer}, {writer_sequence}, {instance}
+# positions = "wattle_positions"
+# allow_plaintext = false     # whether the server may be on another machine
+# [[handler]]
+# stream = "noise"
+# kind = "no-op"              # does nothing, and says that it is done"#;
 
 /// Where the API listens unless told otherwise.
 pub const API_LISTEN: &str = "127.0.0.1:50056";
@@ -67,6 +88,8 @@ pub struct Settings {
     pub space_limit: Option<u64>,
     /// `storage.log_memory`: how much of the logs of consensus groups is kept in memory; what lags behind that is read from the disk.
     pub log_memory: u64,
+    /// Each `[[handler]]`: what the node itself does with the messages of streams that end at it.
+    pub handlers: Vec<HandlerSettings>,
 }
 
 impl Settings {
@@ -85,6 +108,7 @@ impl Settings {
             reserve_bytes: RESERVE_BYTES,
             space_limit: None,
             log_memory: LOG_MEMORY,
+            handlers: Vec::new(),
         }
     }
 
@@ -106,6 +130,7 @@ impl Settings {
         let mut settings = Self::from_text(&text, &shown, &default_data_dir(), &environment)?;
         // So that a file means the same wherever the node is started from.
         settings.data_dir = folder.join(settings.data_dir);
+        settings.handlers.iter_mut().for_each(|handler| handler.beside(folder));
         Ok(settings)
     }
 

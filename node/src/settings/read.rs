@@ -2,7 +2,10 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::{KEYS, Settings, Value, nearest};
+use super::{KEYS, Settings, Value, handlers, nearest};
+
+/// The section of which there may be several.
+const HANDLER: &str = "handler";
 
 /// Reads the text of a file into `settings`.
 pub(super) fn file(settings: &mut Settings, text: &str, shown: &str, mistakes: &mut Vec<String>) {
@@ -17,9 +20,15 @@ pub(super) fn file(settings: &mut Settings, text: &str, shown: &str, mistakes: &
     for (section, content) in document.get_ref() {
         let line = line_of(text, section.span().start);
         let name: &str = section.get_ref();
+        if name == HANDLER {
+            handlers::read(&mut settings.handlers, content, text, shown, mistakes);
+            continue;
+        }
         if !KEYS.iter().any(|key| key.0 == name) {
-            mistakes
-                .push(format!("{shown}:{line}: {}", unknown("section", name, KEYS.iter().map(|key| key.0))));
+            mistakes.push(format!(
+                "{shown}:{line}: {}",
+                unknown("section", name, KEYS.iter().map(|key| key.0).chain([HANDLER]))
+            ));
             continue;
         }
         let Some(table) = content.get_ref().as_table() else {
@@ -85,11 +94,11 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> 
     )
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
+pub(super) fn line_of(text: &str, offset: usize) -> usize {
     1 + text.as_bytes().iter().take(offset).filter(|&&byte| byte == b'\n').count()
 }
 
-fn value_of(value: &DeValue<'_>) -> Value {
+pub(super) fn value_of(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::Text(text.clone().into_owned()),
         DeValue::Boolean(flag) => Value::Flag(*flag),

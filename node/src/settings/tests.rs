@@ -44,6 +44,7 @@ fn every_key_reaches_its_field() {
         reserve_bytes: 1 << 20,
         space_limit: Some(1_000_000),
         log_memory: 2 << 20,
+        handlers: Vec::new(),
     };
     assert_eq!(read(text, &[]).unwrap(), expected);
     let environment = [
@@ -134,11 +135,76 @@ fn the_help_is_a_settings_file_with_every_setting_and_its_default() {
     let (_, file) = HELP.split_once('\n').unwrap();
     assert_eq!(read(file, &[]), Ok(Settings::new("/data".into())));
     let all: String = file.lines().map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
-    read(&all, &[]).unwrap();
+    let kinds: Vec<_> = read(&all, &[]).unwrap().handlers.into_iter().map(|handler| handler.kind).collect();
+    let store = StoreSettings { file: Some("words.redb".into()), keep: Keep::Messages };
+    let database = PostgreSqlSettings {
+        connect: "host=/run/postgresql dbname=shop user=wattle".into(),
+        password_file: Some("password".into()),
+        ..PostgreSqlSettings::default()
+    };
+    assert_eq!(kinds, [HandlerKind::Store(store), HandlerKind::PostgreSql(database), HandlerKind::NoOp]);
     for (section, key, _) in &KEYS {
         let (_, rest) = all.split_once(&format!("[{section}]\n")).expect("the section");
         let lines = rest.lines().take_while(|line| !line.starts_with('['));
         let told = lines.filter(|line| line.starts_with(&format!("{key} = "))).count();
         assert_eq!(told, 1, "{section}.{key}");
     }
+}
+
+#[test]
+fn handlers_are_read_with_what_belongs_to_their_kind() {
+    let text = r#"
+        [[handler]]
+        stream = "noise"
+        kind = "no-op"
+        [[handler]]
+        stream = "words"
+        kind = "store"
+        keep = "values"
+        file = "words.redb"
+        window = 1
+        batch = 7
+    "#;
+    let noise = HandlerSettings { stream: "noise".into(), window: 1024, batch: 256, kind: HandlerKind::NoOp };
+    let store = StoreSettings { file: Some("words.redb".into()), keep: Keep::Values };
+    let words =
+        HandlerSettings { stream: "words".into(), window: 1, batch: 7, kind: HandlerKind::Store(store) };
+    assert_eq!(read(text, &[]).unwrap().handlers, [noise, words]);
+}
+
+#[test]
+fn what_is_wrong_with_a_handler_is_said_with_its_line() {
+    let mistake = |text: &str| read(text, &[]).unwrap_err();
+    let of = |rest: &str| mistake(&format!("[[handler]]\nstream = \"words\"\n{rest}\n"));
+    assert_eq!(
+        mistake("[handler]\nstream = \"a\"\n"),
+        "wattle.toml:1: write [[handler]], with two brackets, before each handler"
+    );
+    assert!(
+        mistake("[[handler]]\nkind = \"no-op\"\n").starts_with("wattle.toml:1: a handler needs a `stream`")
+    );
+    assert!(
+        of("").starts_with("wattle.toml:1: a handler needs a `kind`: \"no-op\", \"store\", \"postgresql\"")
+    );
+    assert!(of("kind = \"postgresql\"").contains("needs `connect`"));
+    let table = of("kind = \"postgresql\"\nconnect = \"host=/run\"\ntable = \"a; drop\"");
+    assert!(table.starts_with("wattle.toml:5: handler.table must be the name of a table"), "{table}");
+    let both = of("kind = \"postgresql\"\nconnect = \"host=/run\"\ntable = \"a\"\nstatement = \"select $1\"");
+    assert!(both.contains("leave one of them away"), "{both}");
+    assert!(of("kind = \"noop\"").contains("no kind of handler is called \"noop\""));
+    assert_eq!(
+        of("kind = \"store\"\nkep = \"values\""),
+        "wattle.toml:4: unknown key of [[handler]]: `kep`; did you mean `keep`?"
+    );
+    assert_eq!(
+        of("kind = \"store\"\nkeep = \"all\""),
+        "wattle.toml:4: handler.keep must be \"messages\" or \"values\""
+    );
+    assert_eq!(
+        of("kind = \"no-op\"\nwindow = 0"),
+        "wattle.toml:4: handler.window must be a number from 1 to 65536"
+    );
+    assert!(of("kind = \"no-op\"\nfile = \"x\"").contains("`file` belongs to handlers of kind \"store\""));
+    let twice = of("kind = \"no-op\"\n[[handler]]\nstream = \"words\"\nkind = \"store\"");
+    assert_eq!(twice, "wattle.toml:4: stream \"words\" has a handler already, and one is served");
 }

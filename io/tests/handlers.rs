@@ -1,0 +1,275 @@
+//! Handlers of the process against real nodes: two of them over loopback, with their disks.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use wattle_core::ends::Policy;
+use wattle_core::id::{Sequence, WriterId, WriterSequence};
+use wattle_core::node::command::{Command, Position, Reply, Waited};
+use wattle_io::handler::{Failure, Handler, Handling, Key, Life, Message, Options, Over, Progress, State};
+use wattle_io::{Running, Settings};
+
+const SOON: Duration = Duration::from_secs(20);
+
+struct Pair {
+    here: Running,
+    there: Running,
+    dir: tempfile::TempDir,
+}
+
+fn settings(dir: &tempfile::TempDir, name: &str) -> Settings {
+    Settings {
+        name: Some(name.to_owned()),
+        listen: vec!["127.0.0.1:0".to_owned()],
+        reserve_bytes: 0,
+        ..Settings::new(dir.path().join(name))
+    }
+}
+
+async fn ask(node: &Running, command: Command) -> Reply {
+    node.command(command).next().await.expect("an answer").expect("done")
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let here = Running::start(settings(&dir, "here")).await.expect("starts");
+        ask(&here, Command::Seed { name: "willow".into() }).await;
+        let Reply::Token { token } = ask(&here, Command::Invite).await else { panic!("no token") };
+        let there = Running::start(settings(&dir, "there")).await.expect("starts");
+        ask(&there, Command::Join { token }).await;
+        Self { here, there, dir }
+    }
+
+    async fn join(&self, name: &str) -> Running {
+        let Reply::Token { token } = ask(&self.here, Command::Invite).await else { panic!("no token") };
+        let joined = Running::start(settings(&self.dir, name)).await.expect("starts");
+        ask(&joined, Command::Join { token }).await;
+        joined
+    }
+
+    async fn open(&self) {
+        self.open_to(&["there"]).await;
+    }
+
+    async fn open_to(&self, targets: &[&str]) {
+        let (source, targets) = ("here".into(), targets.iter().map(|target| (*target).to_owned()).collect());
+        ask(&self.here, Command::OpenStream { name: "words".into(), source, targets, policy: Policy::All })
+            .await;
+    }
+
+    async fn close(&self) {
+        ask(&self.here, Command::CloseStream { name: "words".into() }).await;
+    }
+
+    /// Publishes messages with these numbers, and waits until they have come so far.
+    async fn publish(&self, numbers: std::ops::RangeInclusive<u64>, wait: Waited) {
+        let (stream, writer, first) = ("words".to_owned(), WriterId(1), WriterSequence(*numbers.start()));
+        let messages = numbers.map(|number| Bytes::from(number.to_string())).collect();
+        let mut replies = self.here.command(Command::Publish { stream, writer, first, messages, wait });
+        loop {
+            let reply =
+                tokio::time::timeout(SOON, replies.next()).await.expect("in time").expect("an answer");
+            let Reply::Published(receipt) = reply.expect("published") else { panic!("no receipt") };
+            if receipt.level == wait {
+                return;
+            }
+        }
+    }
+}
+
+/// What a handler was called with.
+#[derive(Default)]
+struct Notes {
+    calls: Vec<Vec<(u64, Key)>>,
+    stored: Option<Position>,
+    refuse: Option<u64>,
+}
+
+struct Noting {
+    notes: Arc<Mutex<Notes>>,
+    transactional: bool,
+    /// Looks at each call how far the node itself has recorded.
+    node: Option<Running>,
+}
+
+impl Handler for Noting {
+    async fn begin(&mut self, life: &Life) -> Result<Option<Position>, Failure> {
+        let stored = self.notes.lock().unwrap().stored.unwrap_or(life.beginning());
+        Ok(self.transactional.then_some(stored))
+    }
+
+    async fn handle(&mut self, messages: &[Message]) -> Result<(), Failure> {
+        if let Some(node) = &self.node {
+            let processed = processed(node).await;
+            let first = messages[0].position.sequence.0;
+            assert_eq!(messages.len(), 1);
+            assert_eq!(
+                processed,
+                first - 1,
+                "called for {first} before the mark of the one before was durable"
+            );
+        }
+        for (done, message) in messages.iter().enumerate() {
+            let number: u64 =
+                String::from_utf8_lossy(&message.body().whole().await?).parse().expect("a number");
+            let mut notes = self.notes.lock().unwrap();
+            if notes.refuse == Some(number) {
+                return Err(Failure::message("this one is not to be").after(done));
+            }
+            notes.stored = Some(message.position);
+            notes.calls.push(vec![(number, message.key)]);
+        }
+        Ok(())
+    }
+}
+
+/// What the target has recorded as processed.
+async fn processed(node: &Running) -> u64 {
+    let status = node.status().await.expect("runs");
+    status.streams[0].processed.0
+}
+
+fn noting(notes: &Arc<Mutex<Notes>>) -> Noting {
+    Noting { notes: Arc::clone(notes), transactional: false, node: None }
+}
+
+fn quick() -> Options {
+    Options { pause: Duration::from_millis(10), pause_most: Duration::from_millis(50), ..Options::default() }
+}
+
+async fn until(handling: &mut Handling, holds: impl Fn(&Progress) -> bool) -> Progress {
+    let reached = tokio::time::timeout(SOON, handling.until(holds)).await.expect("in time");
+    reached.unwrap_or_else(|| panic!("it ended: {:?}", handling.progress()))
+}
+
+fn numbers(notes: &Arc<Mutex<Notes>>) -> Vec<u64> {
+    notes.lock().unwrap().calls.iter().flatten().map(|(number, _)| *number).collect()
+}
+
+#[tokio::test]
+async fn a_handler_waits_for_its_stream_is_shown_and_ends_with_it() {
+    let pair = Pair::new().await;
+    let notes = Arc::default();
+    let mut handling = pair.there.handle("words", noting(&notes), quick());
+    let waits = |progress: &Progress| matches!(&progress.state, State::Waiting(why) if why.contains("no stream is called \"words\""));
+    until(&mut handling, waits).await;
+    let misplaced = pair.here.handle("words", noting(&Arc::default()), quick());
+    pair.open().await;
+    pair.publish(1..=500, Waited::Completed).await;
+    assert_eq!(numbers(&notes), (1..=500).collect::<Vec<_>>());
+
+    let shown = pair.there.handlers();
+    assert_eq!(shown.len(), 1);
+    assert_eq!((shown[0].stream.as_str(), shown[0].name.as_str()), ("words", "application"));
+    assert_eq!((&shown[0].progress.state, shown[0].progress.done), (&State::Attached, Sequence(500)));
+    let State::Waiting(why) = misplaced.progress().state else { panic!("{:?}", misplaced.progress()) };
+    assert!(why.contains("no target of the stream") || why.contains("no stream is called"), "{why}");
+
+    // One that came later is served, the one before ends; and that one ends with the stream.
+    let mut newer = pair.there.handle("words", noting(&notes), quick());
+    assert_eq!(tokio::time::timeout(SOON, handling.over()).await.expect("in time"), Over::TakenOver);
+    until(&mut newer, |progress| progress.state == State::Attached).await;
+    drop(handling);
+    assert_eq!(pair.there.handlers().len(), 1);
+    pair.close().await;
+    assert_eq!(tokio::time::timeout(SOON, newer.over()).await.expect("in time"), Over::Closed);
+}
+
+#[tokio::test]
+async fn a_message_that_fails_blocks_shows_why_and_is_not_passed_over() {
+    let pair = Pair::new().await;
+    pair.open().await;
+    let notes = Arc::new(Mutex::new(Notes { refuse: Some(3), ..Notes::default() }));
+    let mut handling = pair.there.handle("words", noting(&notes), quick());
+    pair.publish(1..=5, Waited::Replicated).await;
+    let fails = |progress: &Progress| progress.trouble.as_ref().is_some_and(|trouble| trouble.attempts >= 3);
+    let trouble = until(&mut handling, fails).await.trouble.expect("there");
+    assert_eq!((trouble.message, trouble.text.as_str()), (Some(Sequence(3)), "this one is not to be"));
+    assert_eq!(numbers(&notes), [1, 2]);
+    notes.lock().unwrap().refuse = None;
+    let progress = until(&mut handling, |progress| progress.done.0 == 5).await;
+    assert_eq!(progress.trouble, None);
+    assert_eq!(numbers(&notes), [1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn with_a_window_of_one_nothing_is_handed_over_before_the_mark_of_the_one_before() {
+    let pair = Pair::new().await;
+    pair.open().await;
+    let notes = Arc::default();
+    let handler = Noting { node: Some(pair.there.clone()), ..noting(&notes) };
+    let handling = pair.there.handle("words", handler, Options { window: 1, ..quick() });
+    pair.publish(1..=50, Waited::Completed).await;
+    assert_eq!(numbers(&notes), (1..=50).collect::<Vec<_>>());
+    assert_eq!(handling.stop().await, Over::Stopped);
+}
+
+#[tokio::test]
+async fn a_store_that_was_taken_back_is_brought_up_again_under_the_same_keys() {
+    let pair = Pair::new().await;
+    let third = pair.join("third").await;
+    pair.open_to(&["there", "third"]).await;
+    let notes = Arc::default();
+    let transactional = || Noting { transactional: true, ..noting(&notes) };
+    let mut handling = pair.there.handle("words", transactional(), quick());
+    pair.publish(1..=4, Waited::Replicated).await;
+    until(&mut handling, |progress| progress.done.0 == 4).await;
+    let backup = notes.lock().unwrap().stored;
+    pair.publish(5..=8, Waited::Replicated).await;
+    until(&mut handling, |progress| progress.done.0 == 8).await;
+    assert_eq!(handling.stop().await, Over::Stopped);
+
+    // A restore: position and effects are those of message 4. The others are kept, for the other target has not processed them.
+    let lost = {
+        let mut notes = notes.lock().unwrap();
+        notes.stored = backup;
+        notes.calls.split_off(4)
+    };
+    let mut handling = pair.there.handle("words", transactional(), quick());
+    until(&mut handling, |progress| progress.done.0 == 8).await;
+    assert_eq!(handling.stop().await, Over::Stopped);
+    assert_eq!(notes.lock().unwrap().calls.split_off(4), lost, "the same messages under the same keys");
+
+    // Once both have processed them they go, and whoever is older than that is told.
+    let other = third.handle("words", noting(&Arc::default()), quick());
+    notes.lock().unwrap().stored = backup;
+    let mut next = 9;
+    let refused = loop {
+        let mut handling = pair.there.handle("words", transactional(), quick());
+        let settled =
+            |progress: &Progress| progress.done.0 >= next - 1 || matches!(progress.state, State::Waiting(_));
+        match until(&mut handling, settled).await.state {
+            State::Waiting(why) => break why,
+            _ => assert!(next < 200, "nothing goes"),
+        }
+        assert_eq!(handling.stop().await, Over::Stopped);
+        pair.publish(next..=next, Waited::Replicated).await;
+        notes.lock().unwrap().stored = backup;
+        next += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(refused.contains("the handler's store is older than what this stream keeps"), "{refused}");
+    drop(other);
+}
+
+#[tokio::test]
+async fn a_position_that_the_stream_never_had_is_refused_and_nothing_is_handed_over() {
+    let pair = Pair::new().await;
+    pair.open().await;
+    let notes: Arc<Mutex<Notes>> = Arc::default();
+    let transactional = || Noting { transactional: true, ..noting(&notes) };
+    pair.publish(1..=2, Waited::Replicated).await;
+    let status = pair.there.status().await.expect("runs");
+    let (instance, authority) = (status.streams[0].instance, status.streams[0].authority);
+    notes.lock().unwrap().stored = Some(Position { instance, authority, sequence: Sequence(9) });
+    let mut handling = pair.there.handle("words", transactional(), quick());
+    let refused = |progress: &Progress| matches!(&progress.state, State::Waiting(why) if why.contains("it is 9, and the stream ends at 2"));
+    until(&mut handling, refused).await;
+    assert_eq!((numbers(&notes), processed(&pair.there).await), (vec![], 0));
+    // The operator empties the store, and it goes on by itself.
+    notes.lock().unwrap().stored = None;
+    until(&mut handling, |progress| progress.done.0 == 2).await;
+    assert_eq!(numbers(&notes), [1, 2]);
+}
