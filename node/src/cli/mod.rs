@@ -8,8 +8,8 @@ mod mesh_config;
 mod mesh_key;
 mod node;
 mod recover;
-mod stream_members;
 mod stored;
+mod stream_members;
 mod updates;
 
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
 //! What commands print: text for people, JSON for programs. Answers go to standard output, remarks to standard error.
 
 pub mod config;
-pub mod members;
 pub mod handlers;
+pub mod members;
 pub mod mesh_config;
 pub mod recovery;
 pub mod status;
