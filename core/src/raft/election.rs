@@ -10,7 +10,7 @@ use super::context::Context;
 use super::group::Group;
 use super::message::{Body, EntryKind, Place};
 use super::quorum::{carried, is_majority};
-use super::roles::{Granted, Leading, Led, Role, Standing};
+use super::roles::{Granted, Leading, Role, Standing};
 use crate::configuration::Member;
 use crate::id::{NodeId, Term};
 use crate::planted::Bug;
@@ -361,11 +361,7 @@ impl Group {
         let begins = self.log.last().index.next();
         let uncommitted = self.burden_upto(begins.before());
         context.flows.uncommitted += uncommitted;
-        let led = Led { term: self.term, behind: self.log.last().rank() };
-        self.set_role(
-            context,
-            Role::Leader(Box::new(Leading { led, begins, uncommitted, ..Leading::default() })),
-        );
+        self.set_role(context, Role::Leader(Box::new(Leading { begins, uncommitted, ..Leading::default() })));
         let entry = match self.under_fresh_id(context) {
             None => (EntryKind::Blank, bytes::Bytes::new()),
             Some(configuration) => (EntryKind::Configuration, configuration),

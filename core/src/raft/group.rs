@@ -273,9 +273,16 @@ impl Group {
     /// In which term it led last.
     pub(super) fn led(&self) -> Option<Led> {
         match &self.role {
-            Role::Leader(leading) => Some(leading.led),
+            Role::Leader(leading) => Some(self.led_from(leading.begins)),
             _ => self.past().led,
         }
+    }
+
+    /// The term that began with that entry. Where the log is cut behind it the base stands for what was in front: that is decided.
+    fn led_from(&self, begins: LogIndex) -> Led {
+        let (base, before) = (self.log.base(), begins.before());
+        let term = |index| self.log.term(index).unwrap_or(base.term);
+        Led { term: term(begins), behind: (term(before), before.max(base.index)) }
     }
 
     pub(super) fn is_voter(&self, own: NodeId) -> bool {
@@ -436,7 +443,8 @@ impl Group {
     pub(super) fn set_role(&mut self, context: &mut Context<'_>, role: Role) {
         if let Role::Leader(mut leading) = core::mem::replace(&mut self.role, role) {
             leading.resign(context);
-            self.past_mut().led = Some(leading.led);
+            let led = self.led_from(leading.begins);
+            self.past_mut().led = Some(led);
             self.end_rounds(context, leading.rounds);
         }
     }

@@ -85,7 +85,6 @@ impl Led {
 /// What a leader keeps.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Leading {
-    pub(super) led: Led,
     pub(super) progress: Members,
     /// Where its term begins.
     pub(super) begins: LogIndex,

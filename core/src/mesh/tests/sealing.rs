@@ -319,8 +319,9 @@ mod planted {
     fn an_end_fixed_too_early_or_without_what_is_committed_is_noticed() {
         for (bug, ends) in [(Bug::SealWaitsForOne, 1), (Bug::SealedAtFurthest, 2)] {
             let planted = Planted::only(bug);
-            let mut seal =
-                seal_without(None, &group(), &[NODES[0], NODES[1], NODES[4]], "", planted).unwrap().unwrap();
+            let mut seal = seal_without(None, &group(), None, &[NODES[0], NODES[1], NODES[4]], "", planted)
+                .unwrap()
+                .unwrap();
             let all = [(NODES[2], end((2, 2), (2, 2), &[])), (NODES[3], end((3, 2), (1, 1), &[(3, 2)]))];
             for (node, end) in all.into_iter().take(ends) {
                 seal.ends.insert(node, end);
