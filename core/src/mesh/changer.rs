@@ -33,7 +33,7 @@ impl Mesh {
 
     /// What a client that asked for a change is told.
     pub(super) fn members_reply(&self, instance: StreamInstance) -> Result<Reply, Refusal> {
-        let stream = self.state.streams.values().find(|stream| stream.instance == instance);
+        let stream = self.state.stream_of(instance);
         let members = stream.map(Stream::members).ok_or(Refusal::StreamClosed)?;
         Ok(Reply::StreamMembers { instance, members })
     }
@@ -63,8 +63,7 @@ impl Mesh {
         if self.membership.is_none() || under_way >= CHANGES_AT_ONCE || self.requests.has(&purpose) {
             return;
         }
-        let streams = &self.state.streams;
-        let Some(stream) = streams.values().find(|stream| stream.instance == instance) else { return };
+        let Some(stream) = self.state.stream_of(instance) else { return };
         if stream.members().change.is_some_and(|change| change.number == number) {
             let done = MembersChanged { name: String::from(&*stream.name), instance, number };
             let deadline = Some(now.monotonic + self.config.request_timeout);

@@ -65,7 +65,7 @@ impl Mesh {
 
     /// What a client that asked for a seal is told.
     pub(super) fn sealed_reply(&self, instance: StreamInstance) -> Result<Reply, Refusal> {
-        let stream = self.state.streams.values().find(|stream| stream.instance == instance);
+        let stream = self.state.stream_of(instance);
         let sealed = stream.and_then(Stream::sealed).ok_or(Refusal::StreamClosed)?;
         Ok(Reply::StreamSealed { instance, sealed })
     }

@@ -540,6 +540,11 @@ impl State {
         );
     }
 
+    /// The open stream of that life.
+    pub(super) fn stream_of(&self, instance: StreamInstance) -> Option<&Stream> {
+        self.streams.values().find(|stream| stream.instance == instance)
+    }
+
     /// The member of that name or id.
     #[must_use]
     pub fn resolve(&self, name: &str) -> Option<NodeId> {

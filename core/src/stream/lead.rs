@@ -146,8 +146,9 @@ impl Stream {
     /// A member's log is durable up to `index`. That falls to 0 where another replica takes the place of one whose disk was rolled back.
     pub(super) fn matched(&mut self, common: &mut Common, now: Now, node: NodeId, index: LogIndex) {
         let Some(peer) = self.peer_mut(node) else { return };
-        let stale = common.planted.strikes(Bug::FormerReplicaHolds, || index < peer.matched);
-        peer.matched = if stale { peer.matched } else { index };
+        if !common.planted.strikes(Bug::FormerReplicaHolds, || index < peer.matched) {
+            peer.matched = index;
+        }
         self.news(common, now);
         self.peer_holds(node, index);
         self.fire_replicated(common);

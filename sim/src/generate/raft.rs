@@ -2,12 +2,11 @@
 //! every kind; few messages of streams, so that a run is short; logs that are cut often; and in each run one thing that goes wrong again and again.
 
 use super::contest::{FIRST, link_all};
-use super::{contest, departures, fork, former, late, relays, storm};
+use super::{contest, departures, fork, former, late, relays, storm, trouble};
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
 use crate::plan::Plan;
 use crate::random::{Draws, Purpose};
-use crate::trouble::Trouble;
 
 /// The names of the faults that only such runs have begin here.
 const KIND: u64 = 63;
@@ -123,20 +122,9 @@ fn crash_in_changes(plan: &mut Plan, draws: &mut Draws) {
 /// One node loses all that its disk held, or goes back to an older state of it, once or twice.
 fn loss(plan: &mut Plan, mut draws: Draws) {
     contest::stage(plan, draws.clone());
-    plan.faults.retain(|fault| !fault.kind.damages());
-    plan.beyond_repair = false;
     let node = draws.index(plan.nodes.len());
-    let until = plan.fault_phase;
-    for ordinal in 0..draws.between(1, 2) {
-        let at = draws.between(FIRST.min(until), until);
-        let down = draws.spread(MILLI, SECOND);
-        let kind = if draws.percent(50) {
-            FaultKind::Trouble { node, what: Trouble::EmptyDisk { down } }
-        } else {
-            FaultKind::RolledBack { node, image_at: at - draws.spread(MILLI, at), down }
-        };
-        plan.faults.push(Fault { id: KIND << 16 | 1 << 8 | ordinal, when: Trigger::At(at), kind });
-    }
+    let times = draws.between(1, 2);
+    trouble::lose_disk(plan, &mut draws, (KIND << 16 | 1 << 8, node), times, 50);
 }
 
 #[cfg(test)]

@@ -2,12 +2,11 @@
 //! targets, little else that is asked for, and in each run one thing that goes wrong with the ends of a stream.
 
 use super::contest::{FIRST, link_all};
-use super::{departures, former, members, seals, stops, workload};
+use super::{departures, former, members, seals, stops, trouble, workload};
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
 use crate::plan::Plan;
 use crate::random::{Draws, Purpose};
-use crate::trouble::Trouble;
 
 /// The names of the faults that only such runs have begin here.
 const KIND: u64 = 120;
@@ -136,20 +135,10 @@ fn falls(plan: &mut Plan, mut draws: Draws) {
 
 /// One end loses all that its disk held, or goes back to an older state of it, up to three times.
 fn loss(plan: &mut Plan, mut draws: Draws) {
-    plan.faults.retain(|fault| !fault.kind.damages());
-    plan.beyond_repair = false;
     let ends: Vec<usize> = plan.streams.iter().flat_map(|stream| stream.ends()).collect();
-    let (node, until) = (draws.pick(&ends), plan.fault_phase);
-    for ordinal in 0..draws.between(1, 3) {
-        let at = draws.between(FIRST.min(until), until);
-        let down = draws.spread(MILLI, SECOND);
-        let kind = if draws.percent(30) {
-            FaultKind::Trouble { node, what: Trouble::EmptyDisk { down } }
-        } else {
-            FaultKind::RolledBack { node, image_at: at - draws.spread(MILLI, at), down }
-        };
-        plan.faults.push(Fault { id: KIND << 16 | 1 << 8 | ordinal, when: Trigger::At(at), kind });
-    }
+    let node = draws.pick(&ends);
+    let times = draws.between(1, 3);
+    trouble::lose_disk(plan, &mut draws, (KIND << 16 | 1 << 8, node), times, 30);
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::faults::{Swarm, outage};
 use crate::disk::damage::{Reach, Rot};
 use crate::event::{MICRO, MILLI, SECOND};
 use crate::fault::{Fault, FaultKind, Trigger};
+use crate::plan::Plan;
 use crate::random::{Draws, Purpose};
 use crate::trouble::Trouble;
 
@@ -49,6 +50,30 @@ pub(super) fn troubles(swarm: &Swarm) -> (Vec<Fault>, bool) {
         }
     }
     (faults, beyond_repair)
+}
+
+/// A node loses all that its disk held, in so many of a hundred cases, or goes back to an older state of it: so many times, and no other disk comes to
+/// harm. The names of these faults begin with that one.
+pub(super) fn lose_disk(
+    plan: &mut Plan,
+    draws: &mut Draws,
+    (id, node): (u64, usize),
+    times: u64,
+    emptied: u64,
+) {
+    plan.faults.retain(|fault| !fault.kind.damages());
+    plan.beyond_repair = false;
+    let until = plan.fault_phase;
+    for ordinal in 0..times {
+        let at = draws.between(super::contest::FIRST.min(until), until);
+        let down = draws.spread(MILLI, SECOND);
+        let kind = if draws.percent(emptied) {
+            FaultKind::Trouble { node, what: Trouble::EmptyDisk { down } }
+        } else {
+            FaultKind::RolledBack { node, image_at: at - draws.spread(MILLI, at), down }
+        };
+        plan.faults.push(Fault { id: id | ordinal, when: Trigger::At(at), kind });
+    }
 }
 
 fn slow_node(_: &Swarm, draws: &mut Draws) -> Trouble {

@@ -122,10 +122,10 @@ impl Stream {
             && let Some(old) = self.target.handler.take()
         {
             rare!(HandlerOfFormerAuthority);
+            let token = old.token;
             let fenced = common.planted.strikes(Bug::SealTellsFenced, || true);
-            let (outrun, fenced) =
-                (Reply::Outrun { token: old.token }, fenced.then_some(Reply::Fenced { token: old.token }));
-            common.reply(old.request, Ok(fenced.unwrap_or(outrun)));
+            let reply = if fenced { Reply::Fenced { token } } else { Reply::Outrun { token } };
+            common.reply(old.request, Ok(reply));
         }
     }
 
