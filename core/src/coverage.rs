@@ -461,6 +461,7 @@ marks! {
         SessionForgotten: "a source started anew below a session of which bytes had come";
         BytesNotWhatTheyAreCalled: "bytes came that are not what they are called";
         LedFromLess: "a member remembered more of a replica than that had begun to lead with";
+        LogSetBack: "a leader replaced entries by ones of a lower term";
         StateOfAnotherHistory: "a state came that is without what is committed here";
         StreamStateRefused: "a stream's state came and was not taken over";
         StrangersCrowd: "so many strangers were at the door that one was sent away";

@@ -267,7 +267,7 @@ impl Group {
         let before = self.member(own);
         self.marks.values_mut().for_each(|remembered| remembered.forgets_its_name(before));
         self.replica = replica;
-        self.past_mut().led = None;
+        (self.past_mut().led, self.past_mut().set_back) = (None, Term(0));
         self.listed = false;
     }
 

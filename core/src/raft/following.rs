@@ -180,8 +180,15 @@ impl Group {
             self.begin_history(context, first.before());
             self.write_base(context);
         }
-        if first <= self.log.last().index {
+        let last = self.log.last();
+        if first <= last.index {
             sometimes!(EntriesTruncated);
+            if new[0].term < last.term && !context.planted.has(Bug::SetBackUnnoticed) {
+                rare!(LogSetBack);
+                // What follows may come later, or never: whoever leads next with what is here has cut rightly what it once vouched for.
+                self.past_mut().set_back = self.term;
+                self.persist_state();
+            }
             self.log.truncate(first);
         }
         self.log.append(new);

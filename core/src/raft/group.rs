@@ -43,6 +43,8 @@ pub(super) struct Past {
     pub(super) fresh: Option<ReplicaId>,
     /// In which term it led last, if it does not now.
     pub(super) led: Option<Led>,
+    /// The last term whose leader replaced entries here by ones of a lower term, as it may: what was vouched for in terms before may have been further on.
+    pub(super) set_back: Term,
     /// Held here, but perhaps by this replica alone after its disk forgot the others: the end of the log when it learned of that, until more
     /// is committed.
     pub(super) deluded_upto: LogIndex,
@@ -260,6 +262,7 @@ impl Group {
             former: Vec::new(),
             fresh: None,
             led: None,
+            set_back: Term(0),
             deluded_upto: LogIndex(0),
             let_go: LogIndex(0),
         };
@@ -282,7 +285,8 @@ impl Group {
     fn led_from(&self, begins: LogIndex) -> Led {
         let (base, before) = (self.log.base(), begins.before());
         let term = |index| self.log.term(index).unwrap_or(base.term);
-        Led { term: term(begins), behind: (term(before), before.max(base.index)) }
+        let behind = (term(before), before.max(base.index));
+        Led { term: term(begins), behind, set_back: self.past().set_back }
     }
 
     pub(super) fn is_voter(&self, own: NodeId) -> bool {

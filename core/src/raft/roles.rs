@@ -66,19 +66,21 @@ pub(super) struct Stopped {
     pub(super) alone: bool,
 }
 
-/// A term in which a replica led. It appended to what it had, and that was everything it had vouched for in terms before: so whoever remembers more of it
-/// shows that its disk was rolled back in front of that (rule C2).
+/// A term in which a replica led. It appended to what it had, and that was everything it had vouched for since its log had last been set back: so whoever
+/// remembers more of it shows that its disk was rolled back in front of that (rule C2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Led {
     pub(super) term: Term,
     /// Where its log ended.
     pub(super) behind: (Term, LogIndex),
+    /// See [`Past::set_back`](super::group::Past::set_back).
+    pub(super) set_back: Term,
 }
 
 impl Led {
     /// Whether it lacked something that it had vouched for.
     pub(super) fn lacked(&self, mark: &Mark) -> bool {
-        mark.term < self.term && mark.last.rank() > self.behind
+        (self.set_back..self.term).contains(&mark.term) && mark.last.rank() > self.behind
     }
 }
 

@@ -206,7 +206,11 @@ impl Loading {
         }
         if let Some(led) = state.led {
             let behind = (Term(led.behind_term), LogIndex(led.behind));
-            group.past_mut().led = Some(Led { term: Term(led.term), behind });
+            let (term, set_back) = (Term(led.term), Term(led.set_back));
+            group.past_mut().led = Some(Led { term, behind, set_back });
+        }
+        if state.set_back > 0 {
+            group.past_mut().set_back = Term(state.set_back);
         }
         group.set_vote(state.vote.and_then(|vote| {
             Some(Member {

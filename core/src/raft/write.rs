@@ -178,7 +178,9 @@ impl Group {
                 term: led.term.0,
                 behind_term: led.behind.0.0,
                 behind: led.behind.1.0,
+                set_back: led.set_back.0,
             }),
+            set_back: self.past().set_back.0,
             former: self.past().former.iter().map(|replica| replica.to_bytes().to_vec()).collect(),
         };
         What::State(Box::new(state))

@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use super::harness::{Cluster, GROUP, member};
-use crate::id::{GroupId, ReplicaId};
+use crate::id::{GroupId, LogIndex, ReplicaId};
 use crate::planted::Planted;
-use crate::raft::{Body, Input, Message, Place, RoleName};
+use crate::raft::{Append, Body, Config, Input, Message, Place, RoleName};
 use crate::time::Span;
 
 #[test]
@@ -206,6 +206,87 @@ fn who_led_with_less_than_it_vouched_for_is_told_by_whoever_remembers() {
     cluster.cut.clear();
     cluster.goes_on(3);
     assert_eq!(cluster.commands(0), ["one", "the end"]);
+}
+
+/// A node leads a term, is heard by another, and is brought back behind a longer log of an earlier term, of which only the beginning comes. Then it leads
+/// again with that, and whoever heard it before remembers more of it than it began with.
+fn set_back_and_elected(planted: Planted) -> (Cluster, usize) {
+    let config = Config { message_entries: 1, ..Config::default() };
+    let mut cluster = Cluster::with_config(36, GROUP, (3, 3, 0), planted, config);
+    cluster.settle(Span::secs(2));
+    let first = cluster.leader().expect("a leader");
+    let others = [(first + 1) % 3, (first + 2) % 3];
+    let alone = |node: usize| (0..3).flat_map(move |other| [(node, other), (other, node)]);
+    let leads = |cluster: &Cluster, node: usize| cluster.role(node) == Some(RoleName::Leader);
+
+    cluster.cut.extend(alone(first));
+    cluster.propose(first, "one");
+    cluster.sync_all(first);
+    let earlier = cluster.place(first).last;
+    while !others.iter().any(|&node| leads(&cluster, node)) {
+        cluster.settle(Span::millis(1));
+    }
+    let [second, third] = if leads(&cluster, others[0]) { others } else { [others[1], others[0]] };
+    cluster.cut.extend(alone(second));
+    cluster.network.clear();
+    cluster.propose(second, "two");
+    cluster.propose(second, "three");
+    cluster.sync_all(second);
+    let vouched = cluster.place(second).last;
+    assert_eq!(cluster.place(third).last.index.next(), earlier.index, "nothing of either came there");
+
+    // One append comes that goes on behind those that are lost: it is refused, and what it vouches for is remembered.
+    let append = Append {
+        previous: vouched,
+        commit: LogIndex(0),
+        durable: vouched,
+        entries: Vec::new().into(),
+        number: 9,
+        round: 0,
+        copy: false,
+        cut: false,
+    };
+    let term = cluster.place(second).term;
+    cluster.hear(first, second, term, Body::Append(append));
+    assert_eq!((cluster.place(first).term, cluster.place(first).last), (term, earlier));
+
+    cluster.cut = alone(second).collect();
+    while !leads(&cluster, first) {
+        cluster.settle(Span::millis(1));
+    }
+    cluster.cut = alone(third).collect();
+    cluster.network.clear();
+    while cluster.place(second).last != earlier {
+        cluster.settle(Span::millis(1));
+    }
+    assert!(earlier.rank() < vouched.rank());
+
+    cluster.cut = alone(first).collect();
+    cluster.network.clear();
+    while !leads(&cluster, second) {
+        cluster.settle(Span::millis(1));
+    }
+    cluster.settle(Span::secs(1));
+    cluster.crash(first);
+    cluster.restart(first);
+    cluster.cut.clear();
+    (cluster, second)
+}
+
+#[test]
+fn a_log_that_was_rightly_set_back_is_no_disk_that_was_rolled_back() {
+    let (mut cluster, elected) = set_back_and_elected(Planted::none());
+    cluster.goes_on(3);
+    assert_eq!(cluster.place(elected).replica, member(elected).replica);
+    assert_eq!(cluster.commands(elected), ["one", "the end"]);
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn without_knowing_of_that_it_gives_up_its_id() {
+    let (mut cluster, elected) = set_back_and_elected(Planted::only(crate::planted::Bug::SetBackUnnoticed));
+    cluster.settle(Span::secs(2));
+    assert_ne!(cluster.place(elected).replica, member(elected).replica);
 }
 
 #[cfg(feature = "planted")]
