@@ -234,6 +234,13 @@ impl Stream {
         (self.ends.completed(mark, gone), self.ends.released(mark, gone))
     }
 
+    /// Up to where as many have processed as the policy asks for, or had while they were in: nobody's leaving undoes that.
+    pub(super) fn processed_by_enough(&self, common: &Common) -> Sequence {
+        let (by_who_is_left, _) = self.heard_upto(common);
+        let by_all = self.ends.completed(|place| self.heard.get(place), |_| false);
+        by_who_is_left.max(by_all).max(self.source.processed_before)
+    }
+
     /// Whether more is completed or may go than the log says, and nothing is under way that says so.
     pub(super) fn owes_completion(&self, common: &Common) -> bool {
         let (completed, released) = self.heard_upto(common);

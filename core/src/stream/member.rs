@@ -271,6 +271,9 @@ impl Stream {
         }
         self.check_let_go(entry.as_ref());
         let batch = slot.and_then(|slot| self.store.get(slot)).map(|kept| &kept.batch);
+        if matches!(effect, Effect::Detached { .. }) && self.part == Part::Source {
+            self.source.processed_before = self.processed_by_enough(common);
+        }
         self.head.advance(applied.index, effect, batch);
         self.applied_term = applied.term;
         self.note(applied.index, effect);

@@ -65,8 +65,7 @@ impl Stream {
             status.accepted = self.source.accepted.max(self.head.taken);
             status.replicated = self.source.replicated.max(self.head.released);
             // A source whose disk was rolled back hears of more than it holds, until it has copied its log back.
-            let (processed, _) = self.heard_upto(common);
-            status.processed = processed.min(self.head.taken).max(self.head.completed);
+            status.processed = self.processed_by_enough(common).min(self.head.taken).max(self.head.completed);
             status.outbox_bytes = self.store.bytes();
         } else {
             status.accepted = self.head.taken;

@@ -82,6 +82,8 @@ pub(super) struct Source {
     pub(super) replicated: Sequence,
     /// What of that another leader told.
     pub(super) told_replicated: Sequence,
+    /// Processed by as many as the policy asks for when a target was taken out last.
+    pub(super) processed_before: Sequence,
     /// The session of this start is the current one.
     pub(super) current: bool,
     session_proposed: bool,
