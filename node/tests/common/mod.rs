@@ -225,6 +225,11 @@ impl Handler {
 
 /// Three nodes in a line: a listens, b listens and dials a, c only dials b. Seeded, joined, with the stream `words` from a to c.
 pub async fn line(root: &Path, extra: &str) -> [Process; 3] {
+    line_to(root, extra, &["c"]).await
+}
+
+/// The same, with the stream from a to these.
+pub async fn line_to(root: &Path, extra: &str, targets: &[&str]) -> [Process; 3] {
     let a = Process::start(root, "a", true, &[], extra);
     let b = Process::start(root, "b", true, &[a.mesh_address], extra);
     let c = Process::start(root, "c", false, &[b.mesh_address], extra);
@@ -238,7 +243,7 @@ pub async fn line(root: &Path, extra: &str) -> [Process; 3] {
     let open = OpenClientDataStreamRequest {
         name: "words".into(),
         source: "a".into(),
-        targets: vec!["c".into()],
+        targets: targets.iter().map(|&name| name.into()).collect(),
         complete: None,
     };
     let mut data = a.data().await.expect("a answers");
