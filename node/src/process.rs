@@ -21,6 +21,8 @@ pub struct Process {
     /// Where its API listens.
     pub api: SocketAddr,
     program: PathBuf,
+    /// The network namespace it runs in, if not that of whoever starts it.
+    namespace: Option<String>,
     child: Option<Child>,
 }
 
@@ -40,10 +42,32 @@ impl Process {
     /// # Errors
     /// What the system said.
     pub fn reserve(program: &Path, root: &Path, name: &str) -> io::Result<Self> {
+        Self::at(program, root, name, free_addresses()?)
+    }
+
+    /// The same, with these addresses for other nodes and for the API.
+    fn at(program: &Path, root: &Path, name: &str, [mesh_address, api]: [SocketAddr; 2]) -> io::Result<Self> {
         let dir = root.join(name);
         fs::create_dir_all(&dir)?;
-        let [mesh_address, api] = free_addresses()?;
-        Ok(Self { name: name.to_owned(), dir, mesh_address, api, program: program.to_owned(), child: None })
+        let (name, program) = (name.to_owned(), program.to_owned());
+        Ok(Self { name, dir, mesh_address, api, program, namespace: None, child: None })
+    }
+
+    /// A directory in `root` for a node that runs in a network namespace, which has these addresses. To start it takes `ip` of iproute2 and the right to
+    /// enter namespaces.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn within(
+        namespace: &str,
+        program: &Path,
+        root: &Path,
+        name: &str,
+        addresses: [SocketAddr; 2],
+    ) -> io::Result<Self> {
+        let mut process = Self::at(program, root, name, addresses)?;
+        process.namespace = Some(namespace.to_owned());
+        Ok(process)
     }
 
     /// Writes the settings; the next start reads them.
@@ -69,7 +93,15 @@ impl Process {
     /// What the system said.
     pub fn spawn(&mut self, arguments: &[&str]) -> io::Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(self.dir.join("log"))?;
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.namespace {
+            None => Command::new(&self.program),
+            // It becomes the program, so that what is killed is that.
+            Some(namespace) => {
+                let mut enter = Command::new("ip");
+                enter.args(["netns", "exec", namespace]).arg(&self.program);
+                enter
+            }
+        };
         // What is set for other nodes of this user would go before what the file says.
         let settings = std::env::vars_os().map(|(name, _)| name);
         for name in settings.filter(|name| name.as_encoded_bytes().starts_with(b"WATTLE_")) {

@@ -19,7 +19,8 @@ use wattle_proto::api::mesh_data_service_client::MeshDataServiceClient;
 use wattle_proto::api::mesh_service_client::MeshServiceClient;
 use wattle_proto::api::{
     Acknowledge, Attach, InviteToMeshRequest, JoinMeshRequest, Message, OpenClientDataStreamRequest,
-    Position, SeedMeshRequest, SubscribeRequest, SubscribeResponse, subscribe_request, subscribe_response,
+    Position, SeedMeshRequest, StreamPolicy, SubscribeRequest, SubscribeResponse, subscribe_request,
+    subscribe_response,
 };
 
 /// Adds the node's token to every call.
@@ -98,6 +99,13 @@ impl Process {
         let program = Path::new(env!("CARGO_BIN_EXE_wattle"));
         let node = wattle_node::process::Process::reserve(program, root, name).expect("free addresses");
         Self { name, node }
+    }
+
+    /// The same, in that network namespace, with these addresses for other nodes and for the API.
+    pub fn within(namespace: &str, root: &Path, name: &'static str, addresses: [SocketAddr; 2]) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_wattle"));
+        let node = wattle_node::process::Process::within(namespace, program, root, name, addresses);
+        Self { name, node: node.expect("a directory") }
     }
 
     /// Writes the configuration; the next start reads it.
@@ -225,14 +233,28 @@ impl Handler {
 
 /// Three nodes in a line: a listens, b listens and dials a, c only dials b. Seeded, joined, with the stream `words` from a to c.
 pub async fn line(root: &Path, extra: &str) -> [Process; 3] {
-    line_to(root, extra, &["c"]).await
+    line_to(root, extra, &["c"], None).await
 }
 
 /// The same, with the stream from a to these.
-pub async fn line_to(root: &Path, extra: &str, targets: &[&str]) -> [Process; 3] {
+pub async fn line_to(
+    root: &Path,
+    extra: &str,
+    targets: &[&str],
+    complete: Option<StreamPolicy>,
+) -> [Process; 3] {
     let a = Process::start(root, "a", true, &[], extra);
     let b = Process::start(root, "b", true, &[a.mesh_address], extra);
     let c = Process::start(root, "c", false, &[b.mesh_address], extra);
+    open_words([a, b, c], targets, complete).await
+}
+
+/// Three nodes that were started become a mesh, b through a and c through b, with the stream `words` from a to these.
+pub async fn open_words(
+    [a, b, c]: [Process; 3],
+    targets: &[&str],
+    complete: Option<StreamPolicy>,
+) -> [Process; 3] {
     let mut at_a = a.ready().await;
     let seeded = at_a.seed_mesh(SeedMeshRequest { name: "test".into() }).await.expect("seeded").into_inner();
     let mut at_b = b.ready().await;
@@ -244,7 +266,7 @@ pub async fn line_to(root: &Path, extra: &str, targets: &[&str]) -> [Process; 3]
         name: "words".into(),
         source: "a".into(),
         targets: targets.iter().map(|&name| name.into()).collect(),
-        complete: None,
+        complete,
     };
     let mut data = a.data().await.expect("a answers");
     data.open_client_data_stream(open).await.expect("opened");

@@ -34,11 +34,9 @@ async fn resumes(node: Node, before: u64) -> Duration {
 impl Kills {
     /// Kills each node at seeded random moments within the time of publishing, and starts it again.
     pub(crate) async fn in_turn(nodes: &[Node; 3], load: Load, publishing: Instant) -> Self {
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&load.seed.to_le_bytes());
-        let mut rng = Rng::stream(seed, Purpose::Link);
+        let mut rng = Rng::stream(load.seed_bytes(), Purpose::Link);
         let victims = victims(&mut rng, load);
-        let slot = load.publishing.mul_f64(0.9) / victims.len() as u32;
+        let slot = load.publishing.mul_f64(0.9) / victims.len().max(1) as u32;
         let mut resuming = JoinSet::new();
         for (turn, &victim) in victims.iter().enumerate() {
             let at = slot * turn as u32 + slot.mul_f64(rng.below(600) as f64 / 1000.0);

@@ -1,12 +1,14 @@
-//! Three real processes, killed again and again: every message arrives at each target once, in order.
+//! Three real processes, killed again and again, or cut off from each other: every message arrives at each target once, in order.
 
 #[path = "../common/mod.rs"]
 mod common;
 mod effects;
 mod kills;
+mod network;
 mod publisher;
+mod stopped;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +17,7 @@ use bytes::Bytes;
 use common::{Handler, Process};
 use effects::Effects;
 use kills::Kills;
+use network::Network;
 use tokio::sync::Mutex;
 use wattle_proto::api::Position;
 
@@ -28,10 +31,20 @@ struct Load {
     /// Publishing takes at least this long, so that all kills fall inside.
     publishing: Duration,
     kills_each: u64,
+    /// How often links are cut, where there are any.
+    cuts: u64,
     seed: u64,
     targets: &'static [&'static str],
     /// From the start of publishing until the last message is handled, at most.
     limit: Duration,
+}
+
+impl Load {
+    fn seed_bytes(self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&self.seed.to_le_bytes());
+        seed
+    }
 }
 
 /// A process under the hands of all who use and kill it, and what it got done, as its callers see it: messages accepted at the source, handled at a target.
@@ -39,6 +52,12 @@ struct Load {
 struct Node {
     process: Arc<Mutex<Process>>,
     done: Arc<AtomicU64>,
+}
+
+impl Node {
+    fn new(process: Process) -> Self {
+        Self { process: Arc::new(Mutex::new(process)), done: Arc::new(AtomicU64::new(0)) }
+    }
 }
 
 fn message(number: u64) -> Bytes {
@@ -91,24 +110,27 @@ async fn report(nodes: &[Node]) -> String {
     report
 }
 
-/// Publishes at `a`, handles at each target, and kills all three in turn.
-async fn survives(load: Load) {
-    let root = tempfile::tempdir().expect("a directory");
-    let processes = common::line_to(root.path(), "", load.targets).await;
-    let nodes = processes
-        .map(|process| Node { process: Arc::new(Mutex::new(process)), done: Arc::new(AtomicU64::new(0)) });
+/// Publishes at `a`, handles at each target, kills all three in turn, and cuts what is between them.
+async fn survives(load: Load, root: &Path, processes: [Process; 3], network: Option<&Network>) {
+    let nodes = processes.map(Node::new);
     let mut handlers = Vec::new();
     for node in &nodes {
         let name = node.process.lock().await.name;
         if load.targets.contains(&name) {
-            let effects = root.path().join(format!("effects-{name}"));
+            let effects = root.join(format!("effects-{name}"));
             handlers.push((name, tokio::spawn(handle(node.clone(), effects, load.messages))));
         }
     }
     let publishing = Instant::now();
     let publisher = tokio::spawn(publisher::publish(nodes[0].clone(), load));
 
-    let kills = Kills::in_turn(&nodes, load, publishing).await;
+    let cutting = async {
+        match network {
+            Some(network) => network.is_cut(load, publishing).await,
+            None => 0,
+        }
+    };
+    let (kills, cuts) = tokio::join!(Kills::in_turn(&nodes, load, publishing), cutting);
     assert!(!publisher.is_finished(), "all kills fall into the time of publishing");
 
     let in_time = tokio::time::timeout(load.limit.saturating_sub(publishing.elapsed()), async {
@@ -127,7 +149,7 @@ async fn survives(load: Load) {
         effects.are_all_in_order(name, load.messages);
     }
     println!(
-        "{} messages to {:?}, {calls} publishing calls, all in {took:?}; {}",
+        "{} messages to {:?}, {calls} publishing calls, {cuts} cuts, all in {took:?}; {}",
         load.messages,
         load.targets,
         kills.words()
@@ -140,11 +162,14 @@ async fn every_message_arrives_once_and_in_order_whatever_is_killed() {
         messages: 100_000,
         publishing: Duration::from_secs(45),
         kills_each: 5,
+        cuts: 0,
         seed: 117,
         targets: &["c"],
         limit: Duration::from_secs(110),
     };
-    survives(load).await;
+    let root = tempfile::tempdir().expect("a directory");
+    let processes = common::line(root.path(), "").await;
+    survives(load, root.path(), processes, None).await;
 }
 
 fn asked(name: &str, otherwise: u64) -> u64 {
@@ -154,18 +179,35 @@ fn asked(name: &str, otherwise: u64) -> u64 {
     }
 }
 
-/// How many, for how long, and how often: `WATTLE_MESSAGES`, `WATTLE_SECONDS`, `WATTLE_KILLS` of each process, `WATTLE_SEED`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes 25 minutes, and two gigabytes of disk"]
-async fn millions_arrive_at_two_targets_once_and_in_order_whatever_is_killed() {
-    let publishing = Duration::from_secs(asked("WATTLE_SECONDS", 1_200));
-    let load = Load {
-        messages: asked("WATTLE_MESSAGES", 10_000_000),
+/// To two targets: `WATTLE_MESSAGES` in `WATTLE_SECONDS`, `WATTLE_KILLS` of each process, `WATTLE_CUTS`, by `WATTLE_SEED`.
+fn load(messages: u64, seconds: u64, kills_each: u64, cuts: u64) -> Load {
+    let publishing = Duration::from_secs(asked("WATTLE_SECONDS", seconds));
+    Load {
+        messages: asked("WATTLE_MESSAGES", messages),
         publishing,
-        kills_each: asked("WATTLE_KILLS", 100),
+        kills_each: asked("WATTLE_KILLS", kills_each),
+        cuts: asked("WATTLE_CUTS", cuts),
         seed: asked("WATTLE_SEED", 1),
         targets: &["b", "c"],
         limit: publishing * 2,
-    };
-    survives(load).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes 20 minutes, and two gigabytes of disk"]
+async fn millions_arrive_at_two_targets_once_and_in_order_whatever_is_killed() {
+    let root = tempfile::tempdir().expect("a directory");
+    let load = load(10_000_000, 1_200, 100, 0);
+    let processes = common::line_to(root.path(), "", load.targets, None).await;
+    survives(load, root.path(), processes, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes 10 minutes, iproute2, and the right to make network namespaces"]
+async fn millions_arrive_at_two_targets_once_and_in_order_whatever_link_is_cut() {
+    let network = Network::new();
+    let root = tempfile::tempdir().expect("a directory");
+    let load = load(4_000_000, 600, 10, 200);
+    let processes = common::open_words(network.start(root.path()), load.targets, None).await;
+    survives(load, root.path(), processes, Some(&network)).await;
 }
