@@ -246,6 +246,12 @@ marks! {
         WriterGapRefused: "a gap in what a writer writes was refused";
         NoRoomRefused: "a publisher was refused because the disk is nearly full";
         DuplicateAnswered: "messages came again under the same writer sequences";
+        StagedTakenUp: "a start found parts of a large message that was not whole";
+        NoRoomForWhole: "the disk had no room for all of a large message";
+        WholeNotAsCalled: "the parts of a large message were not what its publisher called the whole";
+        WholeEntered: "all parts of a large message were staged, and entered the outbox";
+        PiecesNotTaken: "a handler took the pieces of a large message slower than they came";
+        HandedInPieces: "a large message was handed over in pieces";
         PartlyDuplicate: "a request repeated messages and went on with new ones";
         OutboxTakenBefore: "the log held a whole batch that waited to be proposed";
         OutboxTakenInPart: "the log held part of a batch that waited to be proposed";
@@ -345,6 +351,15 @@ marks! {
         UnknownKindSkipped: "a message of a kind was skipped that only a later version knows";
     }
     Rare {
+        PartOfAccepted: "a part came of a message that had been accepted";
+        PartsWait: "parts came faster than they could be written";
+        WholesFull: "a stream kept as many bytes of large messages as it may";
+        BegunAnew: "a large message was begun anew while parts of it were staged";
+        WholeTakenBefore: "a large message was whole when the log had it already";
+        StagedForNothing: "parts were staged of a message that the log, or the outbox, had";
+        DeadTailPassed: "a log that goes on without its source ended with parts of a message";
+        PartsToCome: "a handler was to be handed a message of which the last part was not taken";
+        PartsLeftBehind: "a handler passed parts of a message that never came to be whole";
         RotationUnderWay: "a rotation was asked for while one was under way";
         NextKeyNotMade: "a next key could not be stored";
         RotationPutOff: "a step of a rotation was refused or not answered";
@@ -509,6 +524,9 @@ marks! {
         OfferOutOfPlace: "somebody who does not lead was offered something";
         OfferGaveWay: "a leader had too many offers, and dropped the last";
         OfferBehindGap: "what was offered began behind a gap";
+        SealedFromWhoIsOut: "a sealed stream goes on from the log of a target that this log takes out";
+        NeededAfterAll: "a replica that gave up its id was told that nothing is decided without it, and copied its log back";
+        ReturnsAsLearner: "a former voter that returns under a fresh id is to learn from now on";
         LeaderResigned: "a leader whose owner stopped left its group to others";
         ReplicatedAskedFor: "a source that does not lead asked what most members hold";
         MarkProvesCommitted: "a mark told that more of a log is committed than was known after a start";

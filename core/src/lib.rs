@@ -49,4 +49,5 @@ pub mod stream;
 pub mod time;
 pub mod update;
 pub mod when;
+pub mod whole;
 pub mod work;

@@ -153,6 +153,12 @@ bugs! {
             "a write under way counts for what stands now where a cut took away what it wrote";
         ConfigurationSurvivesCut = "configuration-survives-cut":
             "a configuration stays in force when its entry is cut off";
+        OldVotersAreAQuorum = "old-voters-are-a-quorum":
+            "a survivor of a sealed stream that voted by an earlier configuration says nothing of where its log ends";
+        NeededIdGivenUp = "needed-id-given-up":
+            "a replica that forgot that it alone votes waits for ever to be admitted under a fresh id (C3)";
+        ReturnsAsVoter = "returns-as-voter":
+            "a former voter that returned under a fresh id is promoted though its group was changed to do without its vote";
         TwoChangesUnderWay = "two-changes-under-way":
             "a configuration is changed before the change before it is committed";
         WholeLogCommittedAtStart = "whole-log-committed-at-start":
@@ -379,6 +385,8 @@ bugs! {
             "a change that is under way when the mesh stops is answered as not done";
         SealKeepsAuthority = "seal-keeps-authority":
             "the seal of a stream leaves it under the authority it had";
+        ChangedWhileSealed = "changed-while-sealed":
+            "that a change of a stream's members is done is recorded while a seal asks them, and by whom the seal leaves behind";
         SealWaitsForOne = "seal-waits-for-one":
             "where a sealed stream ends is fixed when the first survivor has answered";
         SealedAtFurthest = "sealed-at-furthest":
@@ -399,6 +407,12 @@ bugs! {
             "whoever leads a stream does without a target as soon as that is intended, before the log says so (S21)";
         DrainForgetsLast = "drain-forgets-last":
             "a target that is being drained is done without before it has processed all that was in front of that (S21)";
+        ToldForgotten = "told-forgotten":
+            "who begins to lead a stream takes a target out before those who stay hold what was told replicated under leaders before (D1)";
+        ReplicatedByWhoGoes = "replicated-by-who-goes":
+            "while a target is on its way out, what is held by most of the old members counts as replicated, whoever of those who stay holds it (D1)";
+        CopiedWithoutCompleted = "copied-without-completed":
+            "a target is taken out before those who stay hold what it alone processed and so completed (D1)";
         TakenOutCounts = "taken-out-counts":
             "a target that was taken out counts again once it is heard again (S22)";
         TakenOutPassesAll = "taken-out-passes-all":
@@ -479,6 +493,20 @@ bugs! {
             "a state is taken over without the mark that goes with it";
         PositionUnchecked = "position-unchecked":
             "a handler's position above what is known here is believed (rule D4)";
+        PartsDeduped = "parts-deduped":
+            "a writer counts as having written a large message when its first part is staged: the second is taken for a repeat";
+        PartAcknowledged = "part-acknowledged":
+            "each piece of a large message that is handed over counts as processed";
+        OverflowAcked = "overflow-acked":
+            "of a large message that an application takes slowly the rest is dropped, and counts as processed";
+        StagedForgotten = "staged-forgotten":
+            "a start begins without what was staged";
+        PartsOfTwoMessages = "parts-of-two-messages":
+            "a large message that is begun anew is stored over the one before, of which parts are left";
+        WholeUnchecked = "whole-unchecked":
+            "parts are not held against the digest of the whole";
+        VerdictInsideMessage = "verdict-inside-message":
+            "success is taken for sequences that lie inside a large message";
         WindowCountsUndurable = "window-counts-undurable":
             "a call whose mark is not durable no longer counts in the window (rule F1)";
         MarkNotWritten = "mark-not-written":

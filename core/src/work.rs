@@ -10,6 +10,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use crate::digest::Digest;
 use crate::payload::Payload;
 use crate::record::Owner;
+use crate::whole::part_digest;
 
 /// An Ed25519 public key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +47,13 @@ pub struct WorkId {
 pub enum Job {
     /// BLAKE3 over a payload.
     Digest(Payload),
+    /// The chaining value of a part of a whole, which fits there ([`crate::whole::fits`]).
+    Part {
+        /// Its first byte within the whole.
+        offset: u64,
+        /// The part.
+        bytes: Payload,
+    },
     /// Sign with one of the node's own identity keys.
     Sign {
         /// Which.
@@ -76,7 +84,7 @@ pub enum Job {
 /// A job's result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
-    /// Of [`Job::Digest`].
+    /// Of [`Job::Digest`] and [`Job::Part`].
     Digest(Digest),
     /// Of [`Job::Sign`]: 64 bytes.
     Signature(Vec<u8>),
@@ -93,6 +101,7 @@ pub enum Done {
 pub fn perform(job: &Job, secrets: &[[u8; 32]]) -> Done {
     match job {
         Job::Digest(payload) => Done::Digest(Digest::of(payload)),
+        Job::Part { offset, bytes } => Done::Digest(part_digest(*offset, bytes)),
         Job::Sign { key, message } => Done::Signature(sign(key, message, secrets)),
         Job::Verify { keys, message, signature } => {
             Done::Verified(keys.iter().any(|key| verify(key, message, signature)))

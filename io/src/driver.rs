@@ -13,8 +13,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use wattle_core::digest::Digest;
 use wattle_core::event::MeshEvent;
 use wattle_core::id::{LaneId, RequestId, Ticket};
+use wattle_core::node::command::Refusal;
 use wattle_core::node::output::{Deadline, Event, Output, Transmit};
-use wattle_core::node::status::Status;
+use wattle_core::node::status::{Served, Status};
 use wattle_core::node::{Input, Node, Rejected};
 use wattle_core::payload::Payload;
 use wattle_core::time::Now;
@@ -24,7 +25,7 @@ use self::requests::Requests;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::StopReason;
-use crate::event::{Ask, LaneEnds, LaneEvent, Urgent};
+use crate::event::{Ask, Former, LaneEnds, LaneEvent, Urgent};
 use crate::handle::Handed;
 use crate::keyring::Keyring;
 use crate::lanes::{LANE_BYTES, Lanes};
@@ -40,8 +41,9 @@ const LANE_EVENTS_PER_ROUND: usize = 64;
 const ASKS_PER_ROUND: usize = 64;
 /// So few bytes are digested by the loop itself: that takes less than waking another thread and hearing from it.
 const DIGEST_HERE_MAX: usize = 4 << 10;
-/// Bytes not yet on disk at which the node is told nothing new: its peers and publishers then wait.
-const UNWRITTEN_BYTES_MAX: u64 = 128 << 20;
+/// Bytes not yet on disk at which the node is told nothing new: its peers and publishers then wait. They lie in memory: a large message comes faster than
+/// a disk takes it. More: longer stalls of the disk are not felt.
+const UNWRITTEN_BYTES_MAX: u64 = 32 << 20;
 /// How long a stopping node waits for the disk, and for lanes beyond their own grace.
 const STOP_DISK: Duration = Duration::from_secs(20);
 const STOP_LANES: Duration = Duration::from_secs(1);
@@ -55,6 +57,7 @@ pub(crate) trait Machine: Send + 'static {
     -> Option<Transmit>;
     fn poll_timeout(&self) -> Option<Deadline>;
     fn status(&self, now: Now) -> Option<Status>;
+    fn served(&self, stream: &str) -> Result<Option<Served>, Refusal>;
 }
 
 impl Machine for Node {
@@ -86,6 +89,10 @@ impl Machine for Node {
 
     fn status(&self, now: Now) -> Option<Status> {
         Self::status(self, now)
+    }
+
+    fn served(&self, stream: &str) -> Result<Option<Served>, Refusal> {
+        Self::served(self, stream)
     }
 }
 
@@ -266,6 +273,7 @@ impl<M: Machine> Driver<M> {
                 let upto = verdict.take();
                 self.input(now, Input::Verdict { token: verdict.token, upto });
             }
+            Urgent::Took { token, bytes } => self.input(now, Input::Took { token, bytes }),
             Urgent::Detach { token } => {
                 self.requests.detach(token);
                 self.input(now, Input::Detach { token });
@@ -315,13 +323,20 @@ impl<M: Machine> Driver<M> {
                 }
                 drop(room);
             }
-            Ask::Attach { request, command, answer } => {
+            Ask::Attach { request, command, former, answer } => {
                 let gone = answer.is_closed();
-                self.requests.open_attach(request, answer);
+                // What it holds would be told that somebody else came.
+                let comes_again = former != Former::Anybody;
+                if (gone && comes_again) || !self.requests.open_attach(request, &command, former, answer) {
+                    return;
+                }
                 self.input(now, Input::Command { request, command });
                 if gone {
                     self.forget(now, request);
                 }
+            }
+            Ask::Served { stream, answer } => {
+                let _ = answer.send(self.node.served(&stream));
             }
         }
     }

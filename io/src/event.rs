@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use wattle_core::id::{AttachToken, LaneId, RequestId, Sequence, Ticket};
 use wattle_core::node::command::{Command, Refusal};
 use wattle_core::node::output::{DialId, LoadId};
-use wattle_core::node::status::Status;
+use wattle_core::node::status::{Served, Status};
 use wattle_core::work::{Done, PublicKey, WorkId};
 
 use crate::handle::{Answered, Attachment};
@@ -48,6 +48,13 @@ pub(crate) enum Urgent {
         lane: LaneId,
     },
     Verdict(Arc<Verdict>),
+    /// A handler took so many bytes of pieces of large messages.
+    Took {
+        /// Under which attachment.
+        token: AttachToken,
+        /// All of them so far.
+        bytes: u64,
+    },
     Detach {
         token: AttachToken,
     },
@@ -92,11 +99,26 @@ pub(crate) enum Ask {
     Attach {
         request: RequestId,
         command: Command,
+        former: Former,
         answer: oneshot::Sender<Result<Attachment, Refusal>>,
+    },
+    /// What a handler that is to attach to that stream must know; `None` if this node is no target of it.
+    Served {
+        stream: String,
+        answer: oneshot::Sender<Result<Option<Served>, Refusal>>,
     },
     Status {
         answer: oneshot::Sender<Option<Status>>,
     },
+}
+
+/// From whom an attachment takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Former {
+    /// Whoever is attached: the newest is served.
+    Anybody,
+    /// From itself at most, under its former token: it comes again, and whoever else is attached came later.
+    Itself(Option<AttachToken>),
 }
 
 /// The latest verdict of an attachment: many verdicts make one event.

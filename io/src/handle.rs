@@ -13,11 +13,11 @@ use wattle_core::id::{
 };
 use wattle_core::node::command::{Command, Position, Refusal, Reply};
 use wattle_core::node::output::{Delivery, Event};
-use wattle_core::node::status::Status;
+use wattle_core::node::status::{Served, Status};
 use wattle_core::update::{UpdateCommand, UpdateDelivery, UpdateKind};
 
 use crate::error::{StartError, StopReason};
-use crate::event::{Ask, Urgent, Verdict};
+use crate::event::{Ask, Former, Urgent, Verdict};
 use crate::handler::{Handler, Handling, List, Listed, Options};
 use crate::identity::NodeKeys;
 use crate::lanes::{Counts, Lanes};
@@ -173,7 +173,19 @@ impl Running {
         presented: Option<Position>,
         window: u32,
     ) -> Result<Attachment, Refusal> {
-        self.attach_by(Command::Attach { stream, presented, window }).await
+        self.attach_by(Command::Attach { stream, presented, window }, Former::Anybody).await
+    }
+
+    /// Like [`Running::attach`], but takes over from those alone that `former` names: [`Refusal::Superseded`] if another is attached, and
+    /// [`Refusal::Busy`] if one waits to be.
+    pub(crate) async fn attach_from(
+        &self,
+        stream: String,
+        presented: Option<Position>,
+        window: u32,
+        former: Former,
+    ) -> Result<Attachment, Refusal> {
+        self.attach_by(Command::Attach { stream, presented, window }, former).await
     }
 
     /// Attaches this node's handler of a kind of updates, which takes over from the one before. Dropping the attachment detaches it.
@@ -181,15 +193,15 @@ impl Running {
     /// # Errors
     /// The node's [`Refusal`]; [`Refusal::Invalid`] too when the node has stopped.
     pub async fn attach_updates(&self, kind: UpdateKind, window: u32) -> Result<Attachment, Refusal> {
-        self.attach_by(Command::Update(UpdateCommand::Attach { kind, window })).await
+        self.attach_by(Command::Update(UpdateCommand::Attach { kind, window }), Former::Anybody).await
     }
 
-    async fn attach_by(&self, command: Command) -> Result<Attachment, Refusal> {
+    async fn attach_by(&self, command: Command, former: Former) -> Result<Attachment, Refusal> {
         let request = self.request();
         // Before the channel, so that it is dropped after it: nobody waits any more when the node hears of it.
         let mut given_up = GivenUp { request, urgent: Some(self.0.wires.urgent.clone()) };
         let (answer, answered) = oneshot::channel();
-        let ask = Ask::Attach { request, command, answer };
+        let ask = Ask::Attach { request, command, former, answer };
         let stopped = || Refusal::Invalid("the node has stopped".to_owned());
         self.0.wires.asks.send(ask).await.map_err(|_| stopped())?;
         let result = answered.await.map_err(|_| stopped())?;
@@ -219,6 +231,13 @@ impl Running {
         let (answer, answered) = oneshot::channel();
         self.0.wires.asks.send(Ask::Status { answer }).await.ok()?;
         answered.await.ok()?
+    }
+
+    /// What a handler that is to attach to a stream here must know of it, or why it cannot be told; `None` when the node has stopped.
+    pub(crate) async fn served(&self, stream: &str) -> Option<Result<Option<Served>, Refusal>> {
+        let (answer, answered) = oneshot::channel();
+        self.0.wires.asks.send(Ask::Served { stream: stream.to_owned(), answer }).await.ok()?;
+        answered.await.ok()
     }
 
     /// Events from now on. A receiver that is slow loses the oldest and is told so; it ends when the node stops.
@@ -272,6 +291,7 @@ impl fmt::Debug for Running {
 fn weight(command: &Command) -> u32 {
     let bytes = match command {
         Command::Publish { messages, .. } => messages.iter().map(|message| message.len() + 64).sum(),
+        Command::Stage { part, .. } => part.bytes.len() + 256,
         Command::Update(UpdateCommand::Send { key, payload, .. }) => key.len() + payload.len() + 256,
         Command::Config(command) => 256 + command.bytes(),
         _ => 256,
@@ -403,6 +423,8 @@ pub struct Attachment {
     pub position: Position,
     handed: mpsc::UnboundedReceiver<Handed>,
     verdict: Arc<Verdict>,
+    /// Bytes of pieces of large messages that came out here.
+    took: u64,
     urgent: mpsc::UnboundedSender<Urgent>,
 }
 
@@ -413,7 +435,7 @@ impl Attachment {
         handed: mpsc::UnboundedReceiver<Handed>,
         urgent: mpsc::UnboundedSender<Urgent>,
     ) -> Self {
-        Self { token, position, handed, verdict: Arc::new(Verdict::new(token)), urgent }
+        Self { token, position, handed, verdict: Arc::new(Verdict::new(token)), took: 0, urgent }
     }
 
     /// The position of a handler of updates that has processed all up to `after`.
@@ -423,14 +445,33 @@ impl Attachment {
     }
 
     /// What is handed over next; `None` after [`Handed::Ended`], or when the node has stopped. The window given when
-    /// attaching bounds what can wait here.
+    /// attaching bounds what can wait here, and of large messages, which come in pieces, so do the bytes that the node's settings say: more comes
+    /// only when these are taken out.
     pub async fn next(&mut self) -> Option<Handed> {
+        let handed = self.receive().await;
+        if let Some(Handed::Delivery(delivery)) = &handed {
+            let pieces = delivery.messages.iter().filter(|message| message.piece.is_some());
+            self.took(pieces.map(|message| message.bytes.len() as u64).sum());
+        }
+        handed
+    }
+
+    /// The same, for whoever says by itself that it took pieces.
+    pub(crate) async fn receive(&mut self) -> Option<Handed> {
         self.handed.recv().await
     }
 
-    /// What is handed over and was not taken yet.
-    pub(crate) fn try_next(&mut self) -> Option<Handed> {
+    /// What [`Attachment::receive`] would give at once.
+    pub(crate) fn try_receive(&mut self) -> Option<Handed> {
         self.handed.try_recv().ok()
+    }
+
+    /// So many more bytes of pieces were taken: as many others may come.
+    pub(crate) fn took(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.took += bytes;
+            let _ = self.urgent.send(Urgent::Took { token: self.token, bytes: self.took });
+        }
     }
 
     /// Everything up to `upto` was processed successfully.

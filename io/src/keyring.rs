@@ -52,7 +52,7 @@ impl Keyring {
                 }
                 Done::Kept(kept.is_ok())
             }
-            Job::Digest(_) | Job::Verify { .. } => perform(job, &[]),
+            Job::Digest(_) | Job::Part { .. } | Job::Verify { .. } => perform(job, &[]),
         }
     }
 

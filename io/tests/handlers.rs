@@ -85,6 +85,8 @@ struct Notes {
     calls: Vec<Vec<(u64, Key)>>,
     stored: Option<Position>,
     refuse: Option<u64>,
+    /// Where it has stored nothing.
+    begins_at_what_is_kept: bool,
 }
 
 struct Noting {
@@ -96,7 +98,9 @@ struct Noting {
 
 impl Handler for Noting {
     async fn begin(&mut self, life: &Life) -> Result<Option<Position>, Failure> {
-        let stored = self.notes.lock().unwrap().stored.unwrap_or(life.beginning());
+        let notes = self.notes.lock().unwrap();
+        let begin = if notes.begins_at_what_is_kept { life.after(life.gone) } else { life.beginning() };
+        let stored = notes.stored.unwrap_or(begin);
         Ok(self.transactional.then_some(stored))
     }
 
@@ -122,6 +126,25 @@ impl Handler for Noting {
             notes.calls.push(vec![(number, message.key)]);
         }
         Ok(())
+    }
+}
+
+/// A handler whose store is away until it is let.
+struct Away {
+    noting: Noting,
+    away: Arc<tokio::sync::Semaphore>,
+}
+
+impl Handler for Away {
+    async fn begin(&mut self, life: &Life) -> Result<Option<Position>, Failure> {
+        self.noting.begin(life).await
+    }
+
+    async fn handle(&mut self, messages: &[Message]) -> Result<(), Failure> {
+        if self.away.available_permits() == 0 {
+            return Err(Failure::away("no connection"));
+        }
+        self.noting.handle(messages).await
     }
 }
 
@@ -155,7 +178,7 @@ async fn a_handler_waits_for_its_stream_is_shown_and_ends_with_it() {
     let mut handling = pair.there.handle("words", noting(&notes), quick());
     let waits = |progress: &Progress| matches!(&progress.state, State::Waiting(why) if why.contains("no stream is called \"words\""));
     until(&mut handling, waits).await;
-    let misplaced = pair.here.handle("words", noting(&Arc::default()), quick());
+    let mut misplaced = pair.here.handle("words", noting(&Arc::default()), quick());
     pair.open().await;
     pair.publish(1..=500, Waited::Completed).await;
     assert_eq!(numbers(&notes), (1..=500).collect::<Vec<_>>());
@@ -164,8 +187,8 @@ async fn a_handler_waits_for_its_stream_is_shown_and_ends_with_it() {
     assert_eq!(shown.len(), 1);
     assert_eq!((shown[0].stream.as_str(), shown[0].name.as_str()), ("words", "application"));
     assert_eq!((&shown[0].progress.state, shown[0].progress.done), (&State::Attached, Sequence(500)));
-    let State::Waiting(why) = misplaced.progress().state else { panic!("{:?}", misplaced.progress()) };
-    assert!(why.contains("no target of the stream") || why.contains("no stream is called"), "{why}");
+    let elsewhere = |progress: &Progress| matches!(&progress.state, State::Waiting(why) if why.contains("this node is no target of the stream"));
+    until(&mut misplaced, elsewhere).await;
 
     // One that came later is served, the one before ends; and that one ends with the stream.
     let mut newer = pair.there.handle("words", noting(&notes), quick());
@@ -175,6 +198,72 @@ async fn a_handler_waits_for_its_stream_is_shown_and_ends_with_it() {
     assert_eq!(pair.there.handlers().len(), 1);
     pair.close().await;
     assert_eq!(tokio::time::timeout(SOON, newer.over()).await.expect("in time"), Over::Closed);
+}
+
+#[tokio::test]
+async fn a_handler_that_comes_back_takes_nothing_from_who_came_meanwhile() {
+    let pair = Pair::new().await;
+    pair.open().await;
+    let (notes, newer_notes) = (Arc::default(), Arc::default());
+    let away = Arc::new(tokio::sync::Semaphore::new(0));
+    let handler = Away { noting: noting(&notes), away: Arc::clone(&away) };
+    let mut handling = pair.there.handle("words", handler, quick());
+    pair.publish(1..=3, Waited::Replicated).await;
+    // Its database is away.
+    until(&mut handling, |progress| matches!(progress.state, State::Waiting(_))).await;
+    let mut newer = pair.there.handle("words", noting(&newer_notes), quick());
+    until(&mut newer, |progress| progress.done.0 == 3).await;
+    assert_eq!(tokio::time::timeout(SOON, handling.over()).await.expect("in time"), Over::TakenOver);
+    away.add_permits(1);
+    pair.publish(4..=6, Waited::Completed).await;
+    assert_eq!(numbers(&newer_notes), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(numbers(&notes), []);
+    // Where nobody came it goes on, and has all that was handed over when it fell.
+    assert_eq!(newer.stop().await, Over::Stopped);
+    let away = Arc::new(tokio::sync::Semaphore::new(0));
+    let handler = Away { noting: noting(&notes), away: Arc::clone(&away) };
+    let mut handling = pair.there.handle("words", handler, quick());
+    pair.publish(7..=9, Waited::Replicated).await;
+    until(&mut handling, |progress| matches!(progress.state, State::Waiting(_))).await;
+    away.add_permits(1);
+    until(&mut handling, |progress| progress.done.0 == 9).await;
+    assert_eq!(numbers(&notes), [7, 8, 9]);
+}
+
+#[tokio::test]
+async fn a_handler_that_begins_where_something_was_let_go_says_so_and_goes_on_where_it_is_told() {
+    let pair = Pair::new().await;
+    pair.open().await;
+    let mut next = 1;
+    // What both ends are done with goes in time.
+    let notes: Arc<Mutex<Notes>> = Arc::default();
+    let mut handling = loop {
+        let before = pair.there.handle("words", noting(&Arc::default()), quick());
+        pair.publish(next..=next + 9, Waited::Completed).await;
+        assert_eq!(before.stop().await, Over::Stopped);
+        next += 10;
+        let stands = Noting { transactional: true, ..noting(&notes) };
+        let mut handling = pair.there.handle("words", stands, quick());
+        let settled =
+            |progress: &Progress| progress.done.0 > 0 || matches!(progress.state, State::Waiting(_));
+        if matches!(until(&mut handling, settled).await.state, State::Waiting(_)) {
+            break handling;
+        }
+        assert!(next < 500, "nothing goes");
+        handling.stop().await;
+        notes.lock().unwrap().stored = None;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let trouble = until(&mut handling, |progress| progress.trouble.is_some()).await.trouble.expect("there");
+    assert!(trouble.text.contains("it stands at 0, and the messages up to"), "{}", trouble.text);
+    // It does without what is gone.
+    notes.lock().unwrap().calls.clear();
+    notes.lock().unwrap().begins_at_what_is_kept = true;
+    pair.publish(next..=next, Waited::Completed).await;
+    let found = numbers(&notes);
+    let begun = *found.first().expect("some");
+    assert!(begun > 1, "{found:?}");
+    assert_eq!(found, (begun..=next).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use wattle_core::id::{
 };
 use wattle_core::mesh::Activity;
 use wattle_core::mesh::handlers::{DESCRIPTION, VOTERS};
-use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Waited};
+use wattle_core::node::command::{Command, Position, Receipt, Refusal, Reply, Staged, Waited};
 use wattle_core::node::output::{Delivered, Delivery, Event};
 use wattle_core::node::status::Status;
 use wattle_core::recovery::{
@@ -223,8 +223,15 @@ impl State {
             Command::Describe(_) | Command::Update(_) => Err(Refusal::NotMember),
             Command::Config(command) => return self.config(command).into_iter().collect(),
             Command::CloseWriter { .. } => Ok(Reply::WriterClosed),
+            Command::Stage { part, .. } => {
+                let upto = part.offset + part.bytes.len() as u64;
+                Ok(Reply::Staged(Staged { total: part.total, upto, part_bytes: 256 << 10 }))
+            }
+            Command::GiveUpStaged { .. } => Ok(Reply::Staged(Staged::default())),
             Command::FindWriter { stream, writer } => self.stream(&stream).map(|stream| Reply::Writer {
                 next: WriterSequence(stream.writers.get(&writer).map_or(1, |last| last + 1)),
+                staged: None,
+                part_bytes: 256 << 10,
             }),
             Command::Publish { stream, writer, first, messages, wait } => {
                 return self.publish(&stream, writer, first, messages, wait);
@@ -574,6 +581,7 @@ impl FakeHandler {
                     writer,
                     writer_sequence: WriterSequence(sequence),
                     bytes,
+                    piece: None,
                 }
             })
             .collect();

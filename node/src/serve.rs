@@ -91,7 +91,7 @@ impl Serving {
         })?;
         let api = running
             .span()
-            .in_scope(|| Api::serve(listener, running.clone(), handlers.stores(), &token))
+            .in_scope(|| Api::serve(listener, running.clone(), handlers.configured(), &token))
             .map_err(|error| format!("the API: {error}"))?;
         log_events(&running);
         let handlers = handlers.run(&running);

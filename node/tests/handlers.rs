@@ -3,7 +3,7 @@
 mod common;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Process, until, wattle};
 
@@ -36,6 +36,27 @@ fn publish(root: &Path, lines: &[String], wait: &str) {
     assert_eq!(code, 0, "{error}");
 }
 
+/// Where the store of a node that does not run stands: its own command looks, and sets it to where it is.
+fn positions(root: &Path, node: &Process) -> u64 {
+    let file = node.dir.join("data/stored-words.redb");
+    let at = |after: u64| {
+        let file = file.to_str().expect("text");
+        wattle(root, &["stream", "set-stored", file, "--after", &after.to_string(), "-o", "json"])
+    };
+    // Above all that was published: nothing is taken out.
+    let (code, text, error) = at(1 << 40);
+    if error.contains("has stored nothing yet") {
+        return 0;
+    }
+    assert_eq!(code, 0, "{error}");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let before = json["before"]["sequence"].as_u64().expect("a number");
+    let (code, text, error) = at(before);
+    assert_eq!(code, 0, "{error}");
+    assert!(text.contains("\"removed\":0") || text.contains("\"removed\": 0"), "{text}");
+    before
+}
+
 fn stored(root: &Path, more: &[&str]) -> String {
     let (code, text, error) = wattle(root, &[&["stream", "stored", "words", "--at", "b"], more].concat());
     assert_eq!(code, 0, "{error}");
@@ -52,15 +73,32 @@ async fn a_store_holds_every_message_once_and_in_order_though_its_node_is_killed
         .await;
     open(root);
     let mut lines = Vec::new();
+    let (mut met_work, mut last) = (false, 0);
     for round in 0..5 {
         lines.extend((0..2000).map(|number| format!("line {round} {number}")));
-        publish(root, &lines, "accepted");
-        // In the middle of its work, or nearly.
-        tokio::time::sleep(Duration::from_millis(40 * round)).await;
+        let publisher = {
+            let (root, lines) = (root.to_owned(), lines.clone());
+            std::thread::spawn(move || publish(&root, &lines, "accepted"))
+        };
+        // In the middle of its work: some of it is there.
+        let after = last.to_string();
+        let begun = Instant::now();
+        // (An error while the file is opened.)
+        while wattle(root, &["stream", "stored", "words", "--at", "b", "--after", &after, "--count", "1"])
+            .1
+            .is_empty()
+        {
+            assert!(begun.elapsed() < Duration::from_secs(30), "nothing comes");
+        }
         b.kill();
+        let before = positions(root, &b);
+        met_work |= before > last && before < lines.len() as u64;
+        last = before;
         b.spawn();
         b.ready().await;
+        publisher.join().expect("published");
     }
+    assert!(met_work, "no kill came while messages went through");
     publish(root, &lines, "completed");
     let shown = until(root, &["stream", "show", "words"], |text| text.contains("done 10000, attached")).await;
     assert!(shown.contains("store at b: received 10000, done 10000, attached"), "{shown}");
@@ -119,6 +157,92 @@ async fn a_no_op_handler_lets_a_stream_go_on() {
     assert!(shown.contains("no-op at b: received 2, done 2, attached"), "{shown}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_comes_late_says_what_to_do_and_goes_on_where_it_is_told() {
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let [a, mut b] = pair(root, "\n[[handler]]\nstream = \"words\"\nkind = \"no-op\"\n").await;
+    open(root);
+    let store = "\n[[handler]]\nstream = \"words\"\nkind = \"store\"\n";
+    let mut lines = Vec::new();
+    let shown = loop {
+        assert!(lines.len() < 200, "nothing goes");
+        for _ in 0..10 {
+            lines.push(format!("line {}", lines.len() + 1));
+        }
+        publish(root, &lines, "completed");
+        // What both have done with goes in time.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        b.kill();
+        b.configure(false, &[a.mesh_address], store);
+        b.spawn();
+        b.ready().await;
+        let settled =
+            |text: &str| text.contains("attached") || text.contains("older than what this stream keeps");
+        let shown = until(root, &["stream", "show", "words", "--node", "b"], settled).await;
+        if shown.contains("older than") {
+            break shown;
+        }
+        b.kill();
+        std::fs::remove_file(b.dir.join("data/stored-words.redb")).expect("removed");
+        b.configure(false, &[a.mesh_address], "\n[[handler]]\nstream = \"words\"\nkind = \"no-op\"\n");
+        b.spawn();
+        b.ready().await;
+    };
+    assert!(shown.contains("say begin = \"kept\""), "{shown}");
+    let (_, status, _) = wattle(root, &["status", "--node", "b"]);
+    assert!(status.contains("warning: the handler store of stream words"), "{status}");
+    b.kill();
+    b.configure(false, &[a.mesh_address], &format!("{store}begin = \"kept\"\n"));
+    b.spawn();
+    b.ready().await;
+    lines.push("the last".to_owned());
+    publish(root, &lines, "completed");
+    let text = stored(root, &[]);
+    let first: usize = text.split('\t').next().and_then(|number| number.parse().ok()).expect("a number");
+    assert!(first > 1, "{text}");
+    let expected: String = (first..=lines.len()).map(|at| format!("{at}\t{}\n", lines[at - 1])).collect();
+    assert_eq!(text, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_only_looks_takes_nothing_from_a_handler_and_who_means_it_gives_it_back() {
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let [_a, _b] = pair(root, "\n[[handler]]\nstream = \"words\"\nkind = \"no-op\"\n").await;
+    open(root);
+    let mut lines = vec!["one".to_owned()];
+    publish(root, &lines, "completed");
+    let look = ["subscribe", "words", "--at", "b", "--until", "2"];
+    let (code, _, error) = wattle(root, &look);
+    assert_eq!(code, 1, "{error}");
+    assert!(error.contains("has a handler at this node, the no-op of its settings"), "{error}");
+    assert!(error.contains("--take-over"), "{error}");
+    lines.push("two".to_owned());
+    publish(root, &lines, "completed");
+    let (code, _, error) = wattle(root, &["stream", "handle", "words", "--at", "b"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("has not ended"), "{error}");
+
+    let taking = std::thread::scope(|scope| {
+        let taking =
+            scope.spawn(|| wattle(root, &["subscribe", "words", "--at", "b", "--until", "3", "--take-over"]));
+        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(500)));
+        lines.push("three".to_owned());
+        publish(root, &lines, "completed");
+        taking.join().expect("no panic")
+    });
+    assert_eq!((taking.0, taking.1.as_str()), (0, "three\n"), "{}", taking.2);
+    let shown = until(root, &["status", "--node", "b"], |text| text.contains("ended: another handler")).await;
+    assert!(shown.contains("`wattle stream handle words`"), "{shown}");
+    let (code, _, error) = wattle(root, &["stream", "handle", "words", "--at", "b"]);
+    assert_eq!(code, 0, "{error}");
+    lines.push("four".to_owned());
+    publish(root, &lines, "completed");
+    let shown = until(root, &["stream", "show", "words"], |text| text.contains("done 4, attached")).await;
+    assert!(!shown.contains("ended"), "{shown}");
+}
+
 #[test]
 fn what_is_wrong_with_a_handler_is_said_at_the_start() {
     let root = tempfile::tempdir().expect("a directory");
@@ -132,4 +256,9 @@ fn what_is_wrong_with_a_handler_is_said_at_the_start() {
     std::fs::write(root.path().join("taken"), "no directory").expect("written");
     let log = start("\n[[handler]]\nstream = \"words\"\nkind = \"store\"\nfile = \"../taken/words.redb\"\n");
     assert!(log.contains("the handler of stream \"words\": cannot make"), "{log}");
+    let one = |stream: &str| {
+        format!("\n[[handler]]\nstream = \"{stream}\"\nkind = \"store\"\nfile = \"one.redb\"\n")
+    };
+    let log = start(&(one("words") + &one("more")));
+    assert!(log.contains("one.redb is the file of another handler, too"), "{log}");
 }

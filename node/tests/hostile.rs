@@ -97,7 +97,7 @@ impl Publisher {
 
     async fn publish(&mut self, first: u64, messages: Vec<Bytes>) -> publish_response::Answer {
         let (stream, wait) = ("words".into(), Level::Accepted.into());
-        let request = PublishRequest { stream, writer: WRITER, first, messages, wait };
+        let request = PublishRequest { stream, writer: WRITER, first, messages, wait, part: None };
         self.requests.send(request).await.expect("the call is open");
         let answer = self.answers.message().await.expect("the call goes on").expect("an answer");
         answer.answer.expect("set")
@@ -134,6 +134,7 @@ async fn a_full_disk_refuses_with_a_reason_and_loses_nothing() {
         match publisher.publish(accepted + 1, messages).await {
             publish_response::Answer::Receipt(receipt) => accepted = accepted.max(receipt.last_writer),
             publish_response::Answer::Refused(refusal) => break refusal,
+            publish_response::Answer::Staged(staged) => panic!("{staged:?} of an ordinary message"),
         }
     };
     let reason = refused.detail.as_ref().expect("a detail").reason();

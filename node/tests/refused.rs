@@ -7,13 +7,15 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Mesh, Process};
+use common::{Data, Mesh, Process};
 use prost::Message as _;
 use tonic::{Code, Response, Status};
+use wattle_proto::api::publish_response::Answer;
 use wattle_proto::api::{
-    ErrorDetail, EvictNodeRequest, GetMeshConfigRequest, GetMeshConfigResponse, GetMeshStatusRequest,
-    InviteToMeshRequest, JoinMeshRequest, ListConfigRequest, Reason, RotateJoinKeyRequest, SendUpdateRequest,
-    SetConfigRequest, SetMeshConfigRequest,
+    Acknowledge, Attach, ErrorDetail, EvictNodeRequest, GetMeshConfigRequest, GetMeshConfigResponse,
+    GetMeshStatusRequest, InviteToMeshRequest, JoinMeshRequest, Level, ListConfigRequest, Position,
+    PublishRequest, Reason, RotateJoinKeyRequest, SendUpdateRequest, SetConfigRequest, SetMeshConfigRequest,
+    SubscribeRequest, subscribe_request,
 };
 
 /// `google.rpc.Status`, as its own definition has it.
@@ -65,6 +67,10 @@ async fn agreed(mesh: &mut Mesh) -> Agreed {
 
 fn read<T>(what: &str, answer: Result<Response<T>, Status>) -> (Code, ErrorDetail) {
     let Err(status) = answer else { panic!("{what}: it was not refused") };
+    read_status(what, &status)
+}
+
+fn read_status(what: &str, status: &Status) -> (Code, ErrorDetail) {
     let rich = RichStatus::decode(status.details()).expect("a google.rpc.Status");
     assert_eq!((rich.code, rich.message.as_str()), (i32::from(status.code()), status.message()), "{what}");
     let [any] = &rich.details[..] else { panic!("{what}: {:?}", rich.details) };
@@ -195,4 +201,133 @@ async fn nothing_comes_of_updates_evictions_and_values_that_are_refused() {
     let (code, detail) = read(what, desk.member.set_mesh_config(settings).await);
     assert_eq!((code, detail.reason()), (Code::InvalidArgument, Reason::ValueRefused));
     desk.nothing_came_of(what).await;
+}
+
+/// One request to publish, and what is answered.
+async fn publish(source: &mut Data, stream: &str, first: u64, messages: &[&[u8]]) -> Answer {
+    let request = PublishRequest {
+        stream: stream.into(),
+        writer: vec![7; 16].into(),
+        first,
+        messages: messages.iter().map(|message| message.to_vec().into()).collect(),
+        wait: Level::Accepted.into(),
+        part: None,
+    };
+    let answers = source.publish_client_data(tokio_stream::iter([request])).await.expect("a call");
+    let answer = answers.into_inner().message().await.expect("an answer").expect("one for the request");
+    answer.answer.expect("always said")
+}
+
+/// What ends a call of a handler that attaches so, and acknowledges up to there.
+async fn handled(target: &mut Data, attach: Attach, acknowledged: u64) -> Status {
+    let attach = subscribe_request::Request::Attach(attach);
+    let acknowledge = subscribe_request::Request::Acknowledge(Acknowledge { first: 0, last: acknowledged });
+    let requests = [attach, acknowledge].map(|request| SubscribeRequest { request: Some(request) });
+    let requests = tokio_stream::StreamExt::chain(tokio_stream::iter(requests), tokio_stream::pending());
+    let mut responses = target.subscribe_client_data(requests).await.expect("a call").into_inner();
+    loop {
+        match responses.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it ended without a word"),
+            Err(status) => return status,
+        }
+    }
+}
+
+/// How far the stream is, at its source: accepted, processed, completed.
+async fn standing(mesh: &mut Mesh) -> [u64; 3] {
+    let status = mesh.get_mesh_status(GetMeshStatusRequest {}).await.expect("a status").into_inner();
+    let stream = status.streams.into_iter().find(|stream| stream.name == "words").expect("it is open");
+    [stream.accepted, stream.processed, stream.completed]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_comes_of_messages_acknowledgements_and_positions_that_are_refused() {
+    let root = tempfile::tempdir().expect("a directory");
+    let [a, _b, c] = common::line(root.path(), "").await;
+    let (mut mesh, mut source) = (a.ready().await, a.data().await.expect("a answers"));
+    let mut target = c.data().await.expect("c answers");
+    let Answer::Receipt(receipt) = publish(&mut source, "words", 1, &[b"one", b"two"]).await else {
+        panic!("it is accepted")
+    };
+    assert_eq!((receipt.first, receipt.last, receipt.duplicate), (1, 2, false));
+    let handler = common::Handler::attach(c.data().await.expect("c answers"), 8).await;
+    let begins = handler.position.clone();
+    drop(handler);
+    let before = standing(&mut mesh).await;
+    assert_eq!(before, [2, 0, 0]);
+
+    let large = vec![0; (1 << 20) + 1];
+    for (what, stream, first, message, code, reason) in [
+        (
+            "messages of a stream that nobody opened",
+            "wrods",
+            3,
+            &b"x"[..],
+            Code::NotFound,
+            Reason::UnknownStream,
+        ),
+        ("a message with a byte too many", "words", 3, &large[..], Code::InvalidArgument, Reason::TooLarge),
+        ("a writer that leaves a gap", "words", 4, &b"x"[..], Code::OutOfRange, Reason::WriterGap),
+    ] {
+        let Answer::Refused(refused) = publish(&mut source, stream, first, &[message]).await else {
+            panic!("{what}: it was not refused")
+        };
+        let detail = refused.detail.expect("a detail");
+        println!("{what}\n    {:?}: {}", detail.reason(), refused.message);
+        assert_eq!((refused.code, detail.reason()), (i32::from(code), reason), "{what}");
+        assert_eq!(standing(&mut mesh).await, before, "{what}");
+    }
+    // A writer that goes back repeats what it sent: it is told what became of that, and nothing is there twice.
+    let Answer::Receipt(again) = publish(&mut source, "words", 1, &[b"one", b"two"]).await else {
+        panic!("it is there already")
+    };
+    assert_eq!((again.first, again.last, again.duplicate), (1, 2, true));
+    assert_eq!(standing(&mut mesh).await, before);
+
+    let words = |presented| Attach { stream: "words".into(), presented, window: 8, take_over: false };
+    let other_life = Position { instance: vec![9; 16].into(), ..begins.clone() };
+    let later_authority = Position { authority: 9, sequence: 1, ..begins.clone() };
+    let above = Position { sequence: 99, ..begins.clone() };
+    for (what, attach, acknowledged, reason) in [
+        ("a position of another life of the stream", words(Some(other_life)), 0, Reason::ForeignPosition),
+        (
+            "a position of an authority that nobody had",
+            words(Some(later_authority)),
+            0,
+            Reason::ForeignPosition,
+        ),
+        ("a position above all there is", words(Some(above)), 0, Reason::ForeignPosition),
+        ("an acknowledgement of what was never handed over", words(None), 7, Reason::NotHandedOver),
+    ] {
+        let (_, detail) = read_status(what, &handled(&mut target, attach, acknowledged).await);
+        assert_eq!(detail.reason(), reason, "{what}");
+        assert_eq!(standing(&mut mesh).await, before, "{what}");
+    }
+
+    // What is let go cannot be had again: a store that was restored from an older copy is told how far it is behind.
+    let mut handler = common::Handler::attach(c.data().await.expect("c answers"), 8).await;
+    let mut last = 0;
+    while last < 2 {
+        last = handler.next().await.expect("messages").last().map_or(0, |message| message.sequence);
+    }
+    assert!(handler.acknowledge(2).await);
+    let mut at_c = c.ready().await;
+    let let_go = async {
+        while standing(&mut at_c).await != [2, 2, 2] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        drop(handler);
+        // A tenth of a second after the target knows that all is processed, it lets go of it.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    };
+    tokio::time::timeout(Duration::from_secs(60), let_go)
+        .await
+        .expect("all is processed, and the target knows");
+    let what = "a position of a store that was restored";
+    let older = words(Some(Position { sequence: 1, ..begins }));
+    let answer = tokio::time::timeout(Duration::from_secs(10), handled(&mut target, older, 0)).await;
+    let (_, detail) = read_status(what, &answer.expect("it is refused"));
+    assert_eq!(detail.reason(), Reason::NotKept);
+    assert_eq!(standing(&mut mesh).await, [2, 2, 2]);
 }

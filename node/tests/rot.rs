@@ -99,6 +99,7 @@ async fn publish(source: &Process) -> u64 {
         first: 1,
         messages: (1..=MESSAGES).map(|n| Bytes::from(format!("message {n}"))).collect(),
         wait: Level::Replicated.into(),
+        part: None,
     };
     let mut answers =
         data.publish_client_data(tokio_stream::iter([request])).await.expect("a call").into_inner();

@@ -6,6 +6,7 @@ use wattle_core::planted::{Bug, Planted};
 use wattle_core::time::Span;
 
 use crate::checker::Failure;
+use crate::content;
 use crate::describe;
 use crate::fault::Moment;
 use crate::machine::Machine;
@@ -26,6 +27,8 @@ impl<M: Machine> World<M> {
         process.keyring.tell(&mut process.identity);
         process.shown = process.identity.key;
         self.books.keys.starts(node);
+        // It may not know yet who is on its way out of them.
+        self.books.streams.iter_mut().for_each(|ledger| ledger.all_know_who_leaves(false));
         let config = self.config(node);
         let mut draws = Draws::new(self.plan.seed, Purpose::Node, node as u64, 1 + u64::from(life));
         let seed = draws.bytes32();
@@ -83,6 +86,10 @@ impl<M: Machine> World<M> {
         config.raft.fan_out = replication.fan_out;
         config.raft.chunk_bytes = replication.bytes.clamp(512, config.raft.chunk_bytes);
         config.raft.log_bytes = replication.log;
+        config.stream.part_bytes = content::PART_BYTES as u64;
+        if self.plan.has_large() {
+            config.stream.window_bytes = 8 * config.stream.part_bytes;
+        }
         config.gate.all_bytes = replication.held;
         config.mesh.voters_max = replication.voters;
         config.mesh.region.clone_from(&self.plan.nodes[node].region);

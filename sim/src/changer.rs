@@ -116,12 +116,18 @@ impl Changer {
                     desk.books.changed(stream, members)?;
                 }
                 self.trouble = format!("{members:?}");
-                if members.taken_out(node).is_some() {
+                let founded =
+                    self.place(change).is_some_and(|stream| desk.books.seals.goes_on_from(stream, node));
+                if members.taken_out(node).is_some() || founded {
                     self.left.pop_front();
                 }
             }
             Err(Refusal::Members(MembersRefusal::UnderWay(what))) => {
                 self.trouble = format!("another is under way, and nobody asked for it: {what}");
+            }
+            // The stream was sealed without it, or without all others.
+            Err(Refusal::Members(MembersRefusal::Lost(_) | MembersRefusal::LastTarget(_))) => {
+                drop(self.left.pop_front());
             }
             Ok(other) => self.trouble = format!("{other:?}"),
             Err(refusal) => self.trouble = refusal.to_string(),

@@ -6,6 +6,17 @@ use crate::random::{Draws, Purpose};
 
 /// The shortest message: its name.
 pub(crate) const NAME_LEN: usize = 17;
+/// Bytes of each part but the last of a message that has several.
+pub(crate) const PART_BYTES: usize = 1 << 10;
+/// The most that such a message has.
+pub(crate) const LARGE_MOST: usize = 12 << 10;
+
+/// How many parts a message of that many bytes has, if it has several: as many sequences it takes.
+#[must_use]
+pub(crate) const fn parts(total: u64) -> u64 {
+    total.div_ceil(PART_BYTES as u64)
+}
+
 /// The version of a message that must never be accepted, because it was sent behind a gap.
 pub(crate) const FORBIDDEN: u8 = u8::MAX;
 

@@ -359,6 +359,7 @@ impl<M: Machine> World<M> {
         self.books.may_stop = true;
         sometimes!(SomethingLost);
         self.books.agreement.a_disk_lost();
+        self.books.streams.iter_mut().for_each(|ledger| ledger.a_disk_lost(node));
         self.books.updates.rolled_back(node);
         self.starts.a_disk_lost(node);
         self.peers.a_disk_lost(node);
@@ -369,6 +370,9 @@ impl<M: Machine> World<M> {
             }
         }
         for (number, &(stream, place)) in self.plan.handlers().iter().enumerate() {
+            if self.plan.streams[stream].source == node {
+                self.books.handlings[number].source_rolled_back();
+            }
             if self.plan.streams[stream].targets().nth(place) == Some(node) {
                 self.books.handlings[number].target_rolled_back();
             }

@@ -100,6 +100,7 @@ pub(crate) fn input(input: &Input) -> (u8, u64) {
         Input::Space { free } => (11, *free),
         Input::WorkDone { work, .. } => (12, work.token ^ (work.owner as u64) << 56),
         Input::Command { request, .. } => (13, request.0),
+        Input::Took { token, bytes } => (17, token.0 ^ bytes << 32),
         Input::Verdict { token, upto } => (14, token.0 ^ upto.0 << 32),
         Input::Detach { token } => (15, token.0),
         Input::Forget { request } => (16, request.0),
@@ -134,6 +135,7 @@ pub(crate) fn input_line(input: &Input) -> String {
             }
             format!("<- request {:x}: {text}", request.0)
         }
+        Input::Took { token, bytes } => format!("<- {bytes} bytes of pieces taken under {token}"),
         Input::Verdict { token, upto } => format!("<- verdict under {token}: up to {upto}"),
         Input::Detach { token } => format!("<- detach {token}"),
         Input::Forget { request } => format!("<- forget request {:x}", request.0),

@@ -22,6 +22,8 @@ pub enum Call {
     Command(RequestId, Command),
     /// A handler's success.
     Verdict(AttachToken, u64),
+    /// A handler took so many bytes of pieces.
+    Took(AttachToken, u64),
     /// A handler leaves.
     Detach(AttachToken),
 }
@@ -32,6 +34,7 @@ impl Call {
     pub fn into_input(self) -> Input {
         match self {
             Self::Command(request, command) => Input::Command { request, command },
+            Self::Took(token, bytes) => Input::Took { token, bytes },
             Self::Verdict(token, upto) => Input::Verdict { token, upto: Sequence(upto) },
             Self::Detach(token) => Input::Detach { token },
         }
@@ -213,7 +216,7 @@ impl Desk<'_> {
     fn travels(&self, call: &Call) -> Time {
         let (who, ordinal) = match *call {
             Call::Command(request, _) => (request.0, 0),
-            Call::Verdict(token, upto) => (token.0, upto),
+            Call::Verdict(token, upto) | Call::Took(token, upto) => (token.0, upto),
             Call::Detach(token) => (token.0, u64::MAX),
         };
         Draws::new(self.seed, Purpose::Call, who, ordinal).spread(5 * MICRO, MILLI)

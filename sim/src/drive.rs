@@ -83,7 +83,15 @@ impl<M: Machine> World<M> {
                 drop(machine);
                 self.refused(node, why);
             }
-            Ok(Err(failure)) => self.fail(failure),
+            Ok(Err(failure)) => {
+                // What was said may rest on what is committed only now.
+                let looked = if failure.decided_by.is_some() {
+                    self.look_at_logs(node, &machine, false)
+                } else {
+                    Ok(())
+                };
+                self.fail(looked.err().unwrap_or(failure));
+            }
             Err(Panic { message, place }) => {
                 let failure = Failure::from_panic(&format!("{message} ({place})"));
                 if self.overlooks(&failure) {
@@ -187,6 +195,9 @@ impl<M: Machine> World<M> {
             while let Some(entry) = machine.group_place_at(place.group, index).filter(|_| index > before) {
                 self.books.logs.committed(node, place.group, entry)?;
                 index = index.before();
+            }
+            if self.books.logs.is_second(node, place.group) {
+                self.decided_again(node, machine, place.group);
             }
             if place.group == GroupId::CONTROL && place.role == RoleName::Leader {
                 self.cannot_be_lost(node, machine, place)?;
@@ -300,6 +311,7 @@ impl<M: Machine> World<M> {
             let moment = triggers::moment_of_output(&output);
             self.meets(node, machine, &output);
             self.acknowledges(node, machine, &output);
+            self.answers_under_seal(node, machine, &output)?;
             self.apply(node, output)?;
             if let Some(moment) = moment {
                 self.moment_within(moment, node);

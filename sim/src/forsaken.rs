@@ -44,13 +44,13 @@ impl<M: Machine> World<M> {
             return None;
         }
         let sealed = self.books.seals.lost(stream);
+        let out = self.books.members.out(stream);
+        let out = |node: usize| out.contains(&self.processes[node].id());
         if sealed.is_empty() {
-            let out = self.books.members.out(stream);
-            let out = |node: usize| out.contains(&self.processes[node].id());
             return Left::without(plan, out, |node| self.is_away(node));
         }
         // Whoever goes on does so without the lost, and they count nowhere.
-        let lost = |node: usize| sealed.contains(&self.processes[node].id());
+        let lost = |node: usize| sealed.contains(&self.processes[node].id()) || out(node);
         Some(Left::sealed(plan, lost))
     }
 

@@ -3,11 +3,12 @@
 
 use std::collections::VecDeque;
 
+use wattle_core::digest::Digest;
 use wattle_core::id::{AttachToken, AuthorityEpoch, RequestId, Sequence, StreamInstance};
 use wattle_core::node::command::{Command, Position, Refusal, Reply};
-use wattle_core::node::output::Delivery;
+use wattle_core::node::output::{Delivered, Delivery};
 
-use crate::checker::{Checked, ensure};
+use crate::checker::{Checked, Failure, ensure};
 use crate::desk::{Call, Desk, request_of};
 use crate::event::{Actor, MICRO, MILLI, SECOND, Time};
 use crate::plan::{HandlerKind, HandlerPlan, InterruptionKind, StreamPlan};
@@ -20,8 +21,10 @@ struct Attached {
     token: AttachToken,
     instance: StreamInstance,
     authority: AuthorityEpoch,
-    /// Handed over and not worked through.
-    queue: VecDeque<u64>,
+    /// Handed over and not worked through: the message before, and the message.
+    queue: VecDeque<(u64, u64)>,
+    /// The last message handed over.
+    last: u64,
     /// When the present round of work ends.
     busy_until: Option<Time>,
 }
@@ -48,6 +51,8 @@ pub(crate) struct Handler {
     node: usize,
     plan: HandlerPlan,
     attached: Option<Attached>,
+    /// What came of a message that is handed over in pieces, under which attachment, and how much of all such.
+    pieces: (AttachToken, Vec<u8>, u64),
     /// Attachments asked for and not answered.
     asked: Vec<Asked>,
     ask_again_at: Time,
@@ -55,7 +60,7 @@ pub(crate) struct Handler {
     stored: Option<Position>,
     /// The position at which it was attached last.
     given: Option<Position>,
-    /// How many messages its stream will ever have.
+    /// More sequences than its stream will ever have.
     messages: u64,
     away_until: Time,
     interruptions: VecDeque<crate::plan::Interruption>,
@@ -80,11 +85,12 @@ impl Handler {
             node: stream.targets().nth(place).unwrap_or(stream.target),
             plan: plan.clone(),
             attached: None,
+            pieces: (AttachToken(0), Vec::new(), 0),
             asked: Vec::new(),
             ask_again_at: 0,
             stored: None,
             given: None,
-            messages: stream.publishers.iter().map(|publisher| publisher.messages).sum(),
+            messages: stream.sequences_most(),
             away_until: plan.attaches_at,
             interruptions: plan.interruptions.iter().copied().collect(),
             late_verdict: None,
@@ -161,7 +167,7 @@ impl Handler {
             }
             InterruptionKind::Takeover => {
                 // The old one dies with its work; what it says later must not count.
-                if let Some(&upto) = attached.queue.back() {
+                if let Some(&(_, upto)) = attached.queue.back() {
                     self.late_verdict = Some((attached.token, upto));
                 }
                 self.attach(desk);
@@ -206,7 +212,8 @@ impl Handler {
             return Ok(());
         }
         let count = draws.between(1, attached.queue.len() as u64) as usize;
-        let Some(upto) = attached.queue.drain(..count.min(attached.queue.len())).next_back() else {
+        let Some(&(begins, _)) = attached.queue.front() else { return Ok(()) };
+        let Some((_, upto)) = attached.queue.drain(..count.min(attached.queue.len())).next_back() else {
             return Ok(());
         };
         attached.busy_until = (!attached.queue.is_empty()).then(|| desk.now + service.max(1));
@@ -214,11 +221,10 @@ impl Handler {
         if self.plan.kind == HandlerKind::Transactional {
             let before = self.stored.map_or(0, |stored| stored.sequence.0);
             ensure!(
-                upto == before + count as u64,
+                begins == before,
                 "X2",
-                "stream {}: a transactional handler at {before} was given {} messages up to {upto}",
-                self.index,
-                count
+                "stream {}: a transactional handler at {before} was given what follows {begins}, up to {upto}",
+                self.index
             );
             self.stored = Some(Position { instance, authority, sequence: Sequence(upto) });
         }
@@ -232,8 +238,11 @@ impl Handler {
     /// X1, X2, X10.
     pub(crate) fn delivered(&mut self, desk: &mut Desk<'_>, delivery: &Delivery) -> Checked {
         desk.books.handlings[self.number].handed(delivery)?;
+        let mut whole = Vec::new();
         for message in &delivery.messages {
-            desk.books.streams[self.index].seen(self.place, message)?;
+            let Some(message) = self.take_piece(desk, delivery.token, message)? else { continue };
+            desk.books.streams[self.index].seen(self.place, &message)?;
+            whole.push(message.sequence.0);
         }
         let service = {
             let mut draws = self.draws(desk);
@@ -242,12 +251,64 @@ impl Handler {
         let Some(attached) = self.attached.as_mut().filter(|now| now.token == delivery.token) else {
             return Ok(());
         };
-        attached.queue.extend(delivery.messages.iter().map(|message| message.sequence.0));
-        if attached.busy_until.is_none() {
+        for sequence in whole {
+            let before = std::mem::replace(&mut attached.last, sequence);
+            attached.queue.push_back((before, sequence));
+        }
+        if attached.busy_until.is_none() && !attached.queue.is_empty() {
             attached.busy_until = Some(desk.now + service.max(1));
             self.sleep_until_needed(desk);
         }
         Ok(())
+    }
+
+    /// Puts a message together from its pieces, and says that they were taken; `None` while some are missing. Now and then it claims success for a
+    /// sequence that is inside a message.
+    fn take_piece(
+        &mut self,
+        desk: &mut Desk<'_>,
+        token: AttachToken,
+        message: &Delivered,
+    ) -> Result<Option<Delivered>, Failure> {
+        let Some(piece) = message.piece else { return Ok(Some(message.clone())) };
+        let mut draws = self.draws(desk);
+        if self.pieces.0 != token {
+            self.pieces = (token, Vec::new(), 0);
+        }
+        let (_, pieces, took) = &mut self.pieces;
+        if piece.offset == 0 {
+            pieces.clear();
+        }
+        ensure!(
+            piece.offset == pieces.len() as u64,
+            "X2",
+            "stream {}: a piece of {} begins at {} where {} bytes of it came",
+            self.index,
+            message.sequence,
+            piece.offset,
+            pieces.len()
+        );
+        pieces.extend_from_slice(&message.bytes);
+        *took += message.bytes.len() as u64;
+        let (took, done) = (*took, pieces.len() as u64 >= piece.total);
+        let bytes = if done { std::mem::take(pieces) } else { Vec::new() };
+        desk.call_in_order(self.node, Call::Took(token, took), &mut self.last_call);
+        if draws.one_in(40) {
+            let inside = Call::Verdict(token, message.sequence.0 - 1);
+            desk.books.streams[self.index].inside(message.sequence.0 - 1);
+            desk.call_in_order(self.node, inside, &mut self.last_call);
+        }
+        if !done {
+            return Ok(None);
+        }
+        ensure!(
+            Digest::of_bytes(&bytes) == piece.whole,
+            "X2",
+            "stream {}: the pieces of {} are not what it is called",
+            self.index,
+            message.sequence
+        );
+        Ok(Some(Delivered { bytes: bytes.into(), piece: None, ..message.clone() }))
     }
 
     /// A node answers.
@@ -291,6 +352,7 @@ impl Handler {
                     instance: *instance,
                     authority: position.authority,
                     queue: VecDeque::new(),
+                    last: position.sequence.0,
                     busy_until: None,
                 });
                 if let Some((old, upto)) = self.late_verdict.take() {
@@ -318,7 +380,9 @@ impl Handler {
 
     fn refused(&mut self, desk: &mut Desk<'_>, request: RequestId, refusal: &Refusal) -> Checked {
         ensure!(
-            self.is_forged(request) || desk.books.may_stop || !matches!(refusal, Refusal::ForeignPosition(_)),
+            self.is_forged(request)
+                || desk.books.may_stop
+                || !matches!(refusal, Refusal::ForeignPosition(_) | Refusal::NotKept { .. }),
             "X1",
             "stream {}: the position at which this very node had the handler was refused: {refusal}",
             self.index
@@ -347,6 +411,8 @@ impl Handler {
     /// A call reaches the node at this moment.
     pub(crate) fn arrives(&mut self, desk: &mut Desk<'_>, call: &Call) {
         match *call {
+            // Success inside a message is none.
+            Call::Verdict(_, upto) if desk.books.streams[self.index].is_inside(upto) => {}
             Call::Verdict(token, upto) => {
                 if desk.books.handlings[self.number].verdict(token, upto) {
                     desk.books.streams[self.index].reported(self.place, upto);
@@ -359,7 +425,7 @@ impl Handler {
             {
                 desk.books.streams[self.index].reported(self.place, position.sequence.0);
             }
-            Call::Command(..) => {}
+            Call::Command(..) | Call::Took(..) => {}
         }
     }
 

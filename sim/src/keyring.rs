@@ -68,7 +68,9 @@ impl Keyring {
                 }
                 Done::Kept(held)
             }
-            Job::Sign { .. } | Job::Digest(_) | Job::Verify { .. } => perform(job, &self.secrets),
+            Job::Sign { .. } | Job::Digest(_) | Job::Part { .. } | Job::Verify { .. } => {
+                perform(job, &self.secrets)
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use wattle_core::planted::Bug;
 
+use crate::content::LARGE_MOST;
 use crate::event::{SECOND, Time};
 use crate::fault::Fault;
 use crate::seed::Seed;
@@ -528,6 +529,10 @@ pub enum ConfigWish {
     Voters(u64),
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// A publisher: a writer with a list of messages it wants to see delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -543,6 +548,9 @@ pub struct PublisherPlan {
     pub bytes: (u64, u64),
     /// One message in so many is long (up to 48 KiB); 0 for none.
     pub long_one_in: u64,
+    /// One message in so many has several parts (up to 12 KiB, in parts of one), and is staged; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub large_one_in: u64,
     /// How often it waits for accepted, replicated, completed: weights.
     pub waits: [u64; 3],
     /// How many calls it keeps open at once.
@@ -673,10 +681,34 @@ impl Plan {
         format!("{}.sim:7000", self.nodes[node].name)
     }
 
+    /// The same without messages of several parts: toys have none.
+    #[cfg(test)]
+    pub(crate) fn without_large(mut self) -> Self {
+        let publishers = self.streams.iter_mut().flat_map(|stream| &mut stream.publishers);
+        publishers.for_each(|publisher| publisher.large_one_in = 0);
+        self
+    }
+
+    /// Whether any message has several parts.
+    #[must_use]
+    pub fn has_large(&self) -> bool {
+        self.streams.iter().flat_map(|stream| &stream.publishers).any(|publisher| publisher.large_one_in > 0)
+    }
+
     /// How many messages all publishers together have.
     #[must_use]
     pub fn messages(&self) -> u64 {
         self.streams.iter().flat_map(|stream| &stream.publishers).map(|publisher| publisher.messages).sum()
+    }
+
+    /// How many records they make at least, each part of a large one counted.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        let parts = |publisher: &PublisherPlan| {
+            let large = publisher.messages.checked_div(publisher.large_one_in).unwrap_or(0);
+            publisher.messages + 2 * large * crate::content::parts(LARGE_MOST as u64)
+        };
+        self.streams.iter().flat_map(|stream| &stream.publishers).map(parts).sum()
     }
 
     /// About how many bytes all publishers together have.
@@ -686,7 +718,8 @@ impl Plan {
         publishers
             .map(|publisher| {
                 let long = (48u64 << 10).checked_div(publisher.long_one_in).unwrap_or(0);
-                publisher.messages * (publisher.bytes.1 + long)
+                let large = (LARGE_MOST as u64).checked_div(publisher.large_one_in).unwrap_or(0);
+                publisher.messages * (publisher.bytes.1 + long + large)
             })
             .sum()
     }

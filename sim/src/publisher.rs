@@ -1,11 +1,13 @@
 //! A publisher: numbers its messages, repeats what was not answered, says something else when it was refused for sure.
 
 mod ending;
+mod large;
 
 use wattle_core::id::{RequestId, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Receipt, Refusal, Reply, Waited};
 
 use self::ending::Ending;
+use self::large::Uploads;
 use crate::checker::{Asked, Checked, ensure};
 use crate::content::{self, Name};
 use crate::desk::{Call, Desk, request_of};
@@ -47,6 +49,8 @@ pub(crate) struct Publisher {
     words: Vec<Word>,
     next: u64,
     open: Vec<Open>,
+    /// Messages of several parts.
+    uploads: Uploads,
     /// A question where it stands.
     asking: Option<(RequestId, Time)>,
     /// Calls that must be refused.
@@ -84,6 +88,7 @@ impl Publisher {
             words: vec![Word { version: 0, settled: false, confirmed: false }; own.messages as usize],
             next: 1,
             open: Vec::new(),
+            uploads: Uploads::default(),
             asking: None,
             forbidden: Vec::new(),
             rounds_left: own.repeats,
@@ -173,7 +178,13 @@ impl Publisher {
     fn sleep_until_needed(&mut self, desk: &mut Desk<'_>, draws: &mut Draws) {
         let unsent = self.skip_confirmed();
         let pause = if desk.healed { MILLI } else { draws.between(self.plan.pause.0, self.plan.pause.1) };
-        let patience = self.waiting().map(|open| open.until - desk.now).min();
+        if let Some(until) = self.uploads.until() {
+            return self.sleep(desk, pause.max(1).min(until.saturating_sub(desk.now).max(1)));
+        }
+        if self.asking.is_some() {
+            return;
+        }
+        let patience = self.waiting().map(|open| open.until.saturating_sub(desk.now).max(1)).min();
         match patience {
             Some(patience) if !unsent || self.waiting().count() >= self.plan.pipeline => {
                 self.sleep(desk, patience)
@@ -209,8 +220,12 @@ impl Publisher {
             return;
         }
         let first = self.next;
+        if self.is_large(desk, first) {
+            return self.send_parts(desk, draws, first);
+        }
         let last =
             (first + draws.between(self.plan.batch.0, self.plan.batch.1) - 1).min(self.words.len() as u64);
+        let last = (first..=last).take_while(|&number| !self.is_large(desk, number)).last().unwrap_or(first);
         let messages = (first..=last)
             .map(|number| {
                 let len = self.len_of(desk, number);
@@ -276,14 +291,21 @@ impl Publisher {
             }
         }
         self.next = 1;
+        self.uploads.lose();
         let mut draws = self.draws(desk);
         if draws.one_in(self.plan.asks_one_in) {
-            let request = request_of(Actor::Publisher(self.index), self.ordinal);
-            let command = Command::FindWriter { stream: self.stream_name.clone(), writer: self.id };
-            desk.call_in_order(self.node, Call::Command(request, command), &mut self.last_call);
-            self.asking = Some((request, desk.now + self.plan.patience));
-            self.sleep(desk, self.plan.patience);
+            self.ask(desk);
         }
+    }
+
+    /// Asks where this writer stands, and what is held of its next message.
+    fn ask(&mut self, desk: &mut Desk<'_>) {
+        self.ordinal += 1;
+        let request = request_of(Actor::Publisher(self.index), self.ordinal);
+        let command = Command::FindWriter { stream: self.stream_name.clone(), writer: self.id };
+        desk.call_in_order(self.node, Call::Command(request, command), &mut self.last_call);
+        self.asking = Some((request, desk.now + self.plan.patience));
+        self.sleep(desk, self.plan.patience);
     }
 
     fn rest(&mut self, desk: &mut Desk<'_>) {
@@ -320,6 +342,9 @@ impl Publisher {
         if self.asking.is_some_and(|(asked, _)| asked == request) {
             return self.told_where(desk, reply);
         }
+        if let Some(checked) = self.part_answered(desk, request, reply) {
+            return checked;
+        }
         if let Err(Refusal::WriterGap { expected, .. }) = reply {
             desk.books.streams[self.stream].expects(self.writer, expected.0)?;
         }
@@ -328,8 +353,12 @@ impl Publisher {
             Ok(Reply::Published(receipt)) => self.told_level(desk, place, receipt),
             Ok(_) => Ok(()),
             Err(refusal) => {
+                let first = self.open[place].asked.first;
                 self.refused(desk, place, refusal);
-                Ok(())
+                match refusal {
+                    Refusal::WrongDigest { .. } => self.whole_refused(desk, first),
+                    _ => Ok(()),
+                }
             }
         }
     }
@@ -402,8 +431,9 @@ impl Publisher {
                 let number = place as u64 + 1;
                 let elsewhere =
                     self.open.iter().any(|open| (open.asked.first..=open.asked.last).contains(&number));
+                let large = self.is_large(desk, number);
                 let word = &mut self.words[place];
-                if !word.settled && !elsewhere && word.version < content::FORBIDDEN - 1 {
+                if !large && !word.settled && !elsewhere && word.version < content::FORBIDDEN - 1 {
                     word.version += 1;
                     let len = self.len_of(desk, number).max(content::NAME_LEN);
                     desk.books.streams[self.stream].reworded(
@@ -427,13 +457,14 @@ impl Publisher {
     /// A node said where this writer stands: everything below is safe there.
     fn told_where(&mut self, desk: &mut Desk<'_>, reply: &Result<Reply, Refusal>) -> Checked {
         self.asking = None;
-        if let Ok(Reply::Writer { next }) = reply {
+        if let Ok(Reply::Writer { next, staged, .. }) = reply {
             let ledger = &mut desk.books.streams[self.stream];
             ledger.expects(self.writer, next.0)?;
             ledger.vouched(desk.now, self.writer, next.0);
             for word in self.words.iter_mut().take(next.0 as usize - 1) {
                 word.confirmed = true;
             }
+            self.told_staged(desk, next.0, *staged)?;
         }
         self.resting_until = desk.now;
         self.sleep(desk, 1);
@@ -450,6 +481,7 @@ impl Publisher {
             !self.open.iter().any(|open| open.request == request)
                 && self.asking.is_none_or(|(asked, _)| asked != request)
                 && !self.is_closing(request)
+                && !self.uploads.has(request)
         }) {
             return;
         }
@@ -466,6 +498,7 @@ impl Publisher {
             self.open.iter_mut().for_each(|open| open.given_up = true);
         }
         self.asking = None;
+        self.uploads.lose();
         if let Some(Ending::Closing(asked)) = &mut self.ending {
             *asked = None;
         }

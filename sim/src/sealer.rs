@@ -33,7 +33,13 @@ impl Sealer {
     pub(crate) fn new(plan: &Plan) -> Option<Self> {
         let seal = plan.seal.clone()?;
         let lost = seal.lost();
-        let streams = plan.streams.iter().enumerate().filter(|(_, stream)| stream.needs_seal(&lost));
+        // While its members change fewer may be enough.
+        let changes = |stream: &StreamPlan| {
+            plan.changes.iter().any(|change| change.stream == stream.name)
+                && stream.ends().any(|node| lost.contains(&node))
+        };
+        let sealed = |stream: &StreamPlan| stream.needs_seal(&lost) || changes(stream);
+        let streams = plan.streams.iter().enumerate().filter(|(_, stream)| sealed(stream));
         let named = |stream: &StreamPlan| {
             let ends = stream.ends().filter(|node| lost.contains(node));
             ends.map(|node| plan.nodes[node].name.clone()).collect()
@@ -88,6 +94,7 @@ impl Sealer {
             return self.rest(desk);
         };
         desk.books.seals.asked(stream);
+        desk.books.streams[stream].may_be_lost(self.plan.lost().into_iter());
         // The lost may go on, and so may the others: which of them is right is judged by the book of seals.
         desk.books.logs.divides(instance.into());
         self.ordinal += 1;
@@ -120,6 +127,10 @@ impl Sealer {
             }
             // It is back, and nothing was begun.
             Err(Refusal::Seal(SealRefusal::LostReachable(_))) if desk.healed => drop(self.left.pop_front()),
+            // The stream goes on without them, or who was lost is out of it.
+            Err(Refusal::Seal(SealRefusal::Quorum(_) | SealRefusal::NotOfStream(_))) if desk.healed => {
+                drop(self.left.pop_front());
+            }
             _ => {}
         }
         if let Err(refusal) = reply {

@@ -3,7 +3,10 @@
 
 use wattle_core::id::{GroupId, NodeId, StreamInstance};
 use wattle_core::level::Level;
+use wattle_core::members::StreamMembers;
 use wattle_core::node::Status;
+use wattle_core::node::command::Reply;
+use wattle_core::node::output::Output;
 use wattle_core::node::status::StreamStatus;
 use wattle_core::raft::RoleName;
 
@@ -139,6 +142,7 @@ impl<M: Machine> World<M> {
             self.books.departures.acknowledged(node);
         }
         self.checks += 1;
+        self.note_who_leaves(&statuses);
         let checked = self.look_at_all(&statuses);
         self.judge(checked);
         self.complete = self.complete || self.is_complete(&statuses);
@@ -155,6 +159,33 @@ impl<M: Machine> World<M> {
         }
     }
 
+    /// A node has something committed that was decided otherwise before: whether anybody could have told it.
+    pub(crate) fn decided_again(&mut self, node: usize, machine: &M, group: GroupId) {
+        let status = machine.status(self.processes[node].clock.read(self.now));
+        let members = status.map(|status| status.members).unwrap_or_default();
+        let heard: Vec<NodeId> =
+            members.iter().filter(|member| member.reachable).map(|member| member.node).collect();
+        let processes = &self.processes;
+        self.books.logs.second(node, group, |other| heard.contains(&processes[other].id()));
+    }
+
+    /// A publisher is answered under an authority that only a seal gives. It may have been settled since anybody was asked for a status, and what is completed
+    /// depends on who is lost.
+    pub(crate) fn answers_under_seal(&mut self, node: usize, machine: &M, output: &Output) -> Checked {
+        let Output::Reply { reply: Ok(Reply::Published(receipt)), .. } = output else { return Ok(()) };
+        let known = Some(receipt.instance);
+        let Some(index) = self.books.streams.iter().position(|ledger| ledger.instance() == known) else {
+            return Ok(());
+        };
+        if receipt.authority.0 == 0 || self.books.seals.end(index).is_some() {
+            return Ok(());
+        }
+        let status = machine.status(self.processes[node].clock.read(self.now));
+        let streams = status.into_iter().flat_map(|status| status.streams);
+        let sealed = streams.filter(|stream| Some(stream.instance) == known).find_map(|stream| stream.seal);
+        sealed.map_or(Ok(()), |sealed| self.books.sealed(index, &sealed))
+    }
+
     /// A world whose voters are exchanged again and again is not content (M40).
     fn watch_voters(&mut self, statuses: &[Status]) {
         let leads =
@@ -168,6 +199,25 @@ impl<M: Machine> World<M> {
         }
     }
 
+    /// Whether all ends of a stream know which target is on its way out. Who is down leads nothing; when one starts it is looked at anew.
+    fn note_who_leaves(&mut self, statuses: &[Status]) {
+        for index in 0..self.books.streams.len() {
+            let Some(leaving) = self.books.members.leaving(index) else { continue };
+            let shown = self.shown(statuses, index);
+            let knows = |members: &StreamMembers| {
+                let under_way = members.change.as_ref().is_some_and(|change| change.node == leaving);
+                under_way || members.taken_out(leaving).is_some()
+            };
+            let out = self.books.members.out(index);
+            let up = |node: &usize| self.processes[*node].is_up();
+            let stay = self.plan.streams[index].ends().filter(up).map(|node| self.processes[node].id());
+            let stay = stay.filter(|node| *node == leaving || !out.contains(node)).count();
+            let stays = shown.iter().filter(|(node, _)| *node == leaving || !out.contains(node));
+            let known = stays.filter(|(_, status)| knows(&status.members)).count() == stay;
+            self.books.streams[index].all_know_who_leaves(known);
+        }
+    }
+
     /// What shows only between nodes.
     fn look_at_all(&self, statuses: &[Status]) -> Checked {
         let lost = |id: NodeId| {
@@ -175,8 +225,11 @@ impl<M: Machine> World<M> {
             place.is_some_and(|node| self.custody.has_lost(node))
         };
         let leaves = |instance: StreamInstance, node: NodeId| {
-            let of = self.books.streams.iter().position(|ledger| ledger.instance() == Some(instance));
-            of.is_some_and(|stream| self.books.members.leaves(stream, node))
+            let of = self.books.streams.iter().position(|ledger| ledger.instance() == Some(instance))?;
+            let place = self.processes.iter().position(|process| process.id() == node)?;
+            let leaves = self.books.members.leaves(of, node);
+            let out = self.books.members.out(of).contains(&node);
+            leaves.then(|| (self.books.streams[of].success_at(place), out))
         };
         completed_is_marked(statuses, lost, leaves)
     }
@@ -392,12 +445,15 @@ impl<M: Machine> World<M> {
     fn unsealed(&self, statuses: &[Status], index: usize) -> Option<String> {
         let source = self.processes[self.plan.streams[index].source].id();
         let void = self.books.streams[index].void();
-        self.books.seals.owed(index, void, source, &self.shown(statuses, index))
+        let mut shown = self.shown(statuses, index);
+        shown.retain(|(node, _)| !self.books.members.out(index).contains(node));
+        self.books.seals.owed(index, void, source, &shown)
     }
 
     /// How the ends of a stream show that a change of its members is not done.
     fn unchanged(&self, statuses: &[Status], index: usize) -> Option<String> {
-        self.books.members.owed(index, &self.shown(statuses, index))
+        let founded = |node| self.books.seals.goes_on_from(index, node);
+        self.books.members.owed(index, &self.shown(statuses, index), founded)
     }
 
     /// What the ends of a stream show of it.

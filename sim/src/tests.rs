@@ -42,7 +42,7 @@ fn plan(seed: u64) -> Plan {
 
 fn run(plan: Plan, wrong: Wrong, recording: Recording) -> Outcome {
     toy::reset(wrong);
-    World::<Toy>::new(plan, recording).run()
+    World::<Toy>::new(plan.without_large(), recording).run()
 }
 
 fn found(wrong: Wrong, seeds: u64) -> Option<String> {
@@ -234,7 +234,7 @@ fn a_rolled_back_disk_forgets_and_the_checkers_excuse_what_it_alone_held() {
     publisher.waits = [1, 0, 0];
     publisher.pause = (1, 2);
     toy::reset(Wrong::Nothing);
-    let mut world = World::<Toy>::new(plan, Recording::All);
+    let mut world = World::<Toy>::new(plan.without_large(), Recording::All);
     world.start();
     while world.now < 3_050 * MILLI {
         world.next();

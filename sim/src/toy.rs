@@ -333,6 +333,7 @@ impl Toy {
                     writer: WriterId(message.writer),
                     writer_sequence: WriterSequence(message.number),
                     bytes: message.bytes.clone(),
+                    piece: None,
                 }
             })
             .collect();

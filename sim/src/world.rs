@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
-use wattle_core::id::{LogIndex, NodeId};
+use wattle_core::id::{GroupId, LogIndex, NodeId};
 use wattle_core::node::{Config, Input, Node};
 use wattle_core::raft::GroupPlace;
 use wattle_core::time::Span;
@@ -184,7 +184,7 @@ impl<M: Machine> World<M> {
             traffic: Traffic::new(
                 nodes,
                 plan.workload_bytes() + plan.update_bytes(),
-                plan.messages() + plan.update_calls(),
+                plan.records() + plan.update_calls(),
             ),
             trace: Trace::new(recording),
             recorder: (recording == Recording::Events).then(|| Box::new(Recorder::new(nodes))),
@@ -330,7 +330,13 @@ impl<M: Machine> World<M> {
         if self.overlooks(&failure) {
             return;
         }
-        if failure.decided_by.is_some_and(|group| self.books.logs.excused(group)) {
+        let logs = &self.books.logs;
+        let may_differ = |group| match group {
+            // What was decided the first time may be void, and told all the same: nobody is left then who committed it.
+            GroupId::CONTROL => logs.excused(group),
+            stream => logs.decided_twice(stream),
+        };
+        if failure.decided_by.is_some_and(may_differ) {
             // A replica that lost something counted untold, and the group decided twice: nothing that follows from it can be judged any more.
             self.verdict.get_or_insert(Verdict::NotOwed { what: failure.message });
             return;

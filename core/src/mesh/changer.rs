@@ -10,7 +10,7 @@ use super::members::MembersChanged;
 use super::requests::Purpose;
 use super::wire::TEXT_MAX;
 use super::{Mesh, Output, Stream};
-use crate::id::{LogIndex, RequestId, StreamInstance};
+use crate::id::{AuthorityEpoch, LogIndex, RequestId, StreamInstance};
 use crate::members::{MembersRefusal, MembersWish, REASON_MAX, StreamMembers};
 use crate::node::command::{Refusal, Reply};
 use crate::rare;
@@ -57,7 +57,13 @@ impl Mesh {
     }
 
     /// This node leads the group of a stream, and a change of its members is done there.
-    pub(super) fn on_members_done(&mut self, now: Now, instance: StreamInstance, number: LogIndex) {
+    pub(super) fn on_members_done(
+        &mut self,
+        now: Now,
+        instance: StreamInstance,
+        authority: AuthorityEpoch,
+        number: LogIndex,
+    ) {
         let under_way = self.requests.count(|purpose| matches!(purpose, Purpose::Members(_)));
         let purpose = Purpose::Members(instance);
         if self.membership.is_none() || under_way >= CHANGES_AT_ONCE || self.requests.has(&purpose) {
@@ -65,7 +71,7 @@ impl Mesh {
         }
         let Some(stream) = self.state.stream_of(instance) else { return };
         if stream.members().change.is_some_and(|change| change.number == number) {
-            let done = MembersChanged { name: String::from(&*stream.name), instance, number };
+            let done = MembersChanged { name: String::from(&*stream.name), instance, authority, number };
             let deadline = Some(now.monotonic + self.config.request_timeout);
             self.submit(now, purpose, Body::MembersChanged(done), deadline);
         }

@@ -118,6 +118,8 @@ pub enum Input {
     MembersChanged {
         /// Which stream.
         instance: StreamInstance,
+        /// Under which it was done.
+        authority: AuthorityEpoch,
         /// The change.
         number: LogIndex,
     },

@@ -15,11 +15,12 @@ use super::sealing::StreamGroup;
 use super::state::{Effect, State, Stream};
 use super::wire::{self, Malformed, TEXT_MAX, id_bytes};
 use crate::ends::{Ends, TARGETS_MAX};
-use crate::id::{LogIndex, NodeId, StreamInstance};
+use crate::id::{AuthorityEpoch, LogIndex, NodeId, StreamInstance};
 use crate::members::{
     ChangeKind, MemberChange, MembersRefusal, MembersWish, REASON_MAX, StreamMembers, TakenOut,
 };
 use crate::node::command::Refusal;
+use crate::planted::Bug;
 
 /// What a change takes of the encoded state beside its reason, at most.
 const CHANGE_BYTES: usize = 40;
@@ -33,6 +34,8 @@ pub struct MembersChanged {
     pub name: String,
     /// Its life.
     pub instance: StreamInstance,
+    /// Under which it was done.
+    pub authority: AuthorityEpoch,
     /// The change.
     pub number: LogIndex,
 }
@@ -177,7 +180,12 @@ impl State {
         let instance = done.instance;
         let stream = self.streams.get_mut(&done.name).filter(|stream| stream.instance == instance);
         let stream = stream.ok_or_else(|| Refusal::UnknownStream(done.name.clone()))?;
-        if !stream.ends.has(origin) || stream.is_out(origin) {
+        // Who makes up the group stays as it is while a seal asks them. Under another authority the group is another, and takes the step again (M74).
+        let seal = stream.seal.as_deref();
+        let asks = seal.is_some_and(|seal| seal.sequence.is_none() || seal.lost.contains(&origin));
+        let asks = asks || stream.authority() != done.authority;
+        let asks = asks && !self.planted.strikes(Bug::ChangedWhileSealed, || true);
+        if !stream.ends.has(origin) || stream.is_out(origin) || asks {
             return Err(Refusal::Busy);
         }
         let before = stream.bytes();
@@ -298,6 +306,7 @@ pub(super) fn changed_out(done: &MembersChanged) -> proto::MembersChanged {
         name: done.name.clone(),
         instance: id_bytes(done.instance.to_bytes()),
         number: done.number.0,
+        authority: done.authority.0,
     }
 }
 
@@ -305,6 +314,7 @@ pub(super) fn changed_in(done: proto::MembersChanged) -> Result<MembersChanged, 
     Ok(MembersChanged {
         name: wire::text(done.name, TEXT_MAX)?,
         instance: StreamInstance::from_slice(&done.instance).ok_or(Malformed("stream instance"))?,
+        authority: AuthorityEpoch(number(done.authority)?),
         number: LogIndex(number(done.number)?),
     })
 }

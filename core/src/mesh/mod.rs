@@ -66,7 +66,8 @@
 //! - **M71** Where a sealed stream ends is fixed once: when every survivor has said where its log ends. Who is named lost has no say in it.
 //! - **M72** That end holds whatever a survivor knew to be committed.
 //! - **M73** A survivor says where its log ends only when what it was told of the seal is on its disk.
-//! - **M74** One change of a stream's members is under way at a time, and done only when the stream's own log and the configuration of its group say so.
+//! - **M74** One change of a stream's members is under way at a time, and done only when the stream's own log and the configuration of its group say so, under the present
+//!   authority, and while no seal asks the members.
 //! - **M75** Who was taken out of a stream was one of its targets, is out of it for good, and was not the last.
 //! - **M40** One voter at a time is exchanged for one learner: where that can be committed, the number of voters stays, and the exchanges come to rest.
 //! - **M41** What is remembered of how steadily members were heard is bounded by the members.
@@ -163,7 +164,7 @@ use crate::rng::Rng;
 use crate::time::{Instant, Now};
 use crate::work::{Done, PublicKey};
 use entry::{Body, Request};
-use state::valid_stream_name;
+pub use state::valid_stream_name;
 use store::{IssuedToken, Membership, Space, StoredJoin};
 
 /// What waits for the disk.
@@ -382,13 +383,16 @@ impl Mesh {
         self.updates_changed(now);
     }
 
-    /// The streams that are open, as far as this node knows: those of its state, and those opened and closed since.
+    /// The streams that are open, as far as this node knows: those of its state, and those opened and closed since. Without those that it was taken out of: it
+    /// has let go of all that it kept of them, and what a start finds of that yet is whatever rows were not trimmed.
     #[must_use]
     pub fn open_streams(&self) -> BTreeSet<StreamInstance> {
-        let stated = self.state.streams.values().map(|stream| stream.instance);
-        let kept = self.kept_streams().map(|stream| stream.instance);
-        let known = stated.chain(self.opened.keys().copied()).chain(kept);
-        known.filter(|instance| !self.closed.contains_key(instance)).collect()
+        let stated = || self.state.streams.values().chain(self.kept_streams());
+        let out = |stream: &&Stream| stream.is_out(self.own);
+        let over: BTreeSet<StreamInstance> =
+            stated().filter(out).map(|stream| stream.instance).chain(self.closed.keys().copied()).collect();
+        let known = stated().map(|stream| stream.instance).chain(self.opened.keys().copied());
+        known.filter(|instance| !over.contains(instance)).collect()
     }
 
     /// Tells the part something; afterwards [`Self::poll`] until `None`.
@@ -405,7 +409,9 @@ impl Mesh {
             }
             Input::SealStream { request, name, lost } => self.on_seal_stream(now, request, name, lost),
             Input::ChangeMembers { request, wish } => self.on_change_members(now, request, wish),
-            Input::MembersChanged { instance, number } => self.on_members_done(now, instance, number),
+            Input::MembersChanged { instance, authority, number } => {
+                self.on_members_done(now, instance, authority, number);
+            }
             Input::StreamEnd { instance, authority, end } => self.on_stream_end(instance, authority, end),
             Input::StreamSettled { instance, authority, sequence } => {
                 self.on_stream_settled(now, instance, authority, sequence);

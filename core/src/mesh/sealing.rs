@@ -38,11 +38,20 @@ const SEAL_MEMBER_BYTES: usize = 420;
 pub(super) struct StreamGroup {
     pub(super) voters: Vec<NodeId>,
     pub(super) learners: Vec<NodeId>,
+    /// Who of the voters came in the place of one that was taken out: it votes once it has caught up, and nobody says here when that is.
+    pub(super) promoted: Vec<NodeId>,
 }
 
 impl StreamGroup {
     pub(super) fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.voters.iter().chain(&self.learners).copied()
+    }
+
+    /// Whether those who are left of the voters are most of them, whoever of the promoted votes already.
+    fn goes_on_without(&self, gone: impl Fn(&NodeId) -> bool) -> bool {
+        let sure = || self.voters.iter().filter(|node| !self.promoted.contains(node));
+        let gone_later = self.promoted.iter().filter(|node| gone(node)).count();
+        2 * sure().filter(|node| !gone(node)).count() > sure().count() + gone_later
     }
 }
 
@@ -129,9 +138,13 @@ impl Stream {
             Some((seal, founder)) => {
                 let learns = |node: &NodeId| *node != founder && !seal.lost.contains(node);
                 let learners = ends.members().filter(learns).collect();
-                StreamGroup { voters: [founder].into(), learners }
+                StreamGroup { voters: [founder].into(), learners, promoted: Vec::new() }
             }
-            None => StreamGroup { voters: ends.voters(), learners: ends.learners() },
+            None => {
+                let (voters, from_the_beginning) = (ends.voters(), self.ends.voters());
+                let promoted = voters.iter().copied().filter(|node| !from_the_beginning.contains(node));
+                StreamGroup { promoted: promoted.collect(), voters, learners: ends.learners() }
+            }
         }
     }
 
@@ -177,8 +190,8 @@ pub(super) fn seal_without(
         return Err(SealRefusal::NobodyLeft);
     }
     let open = seal.filter(|seal| seal.founder.is_none());
-    let left = |voters: &[NodeId]| 2 * voters.iter().filter(|node| !gone(node)).count() > voters.len();
-    if open.is_none() && left(&group.voters) && to_be.is_none_or(|to_be| left(&to_be.voters)) {
+    let goes_on = |group: &StreamGroup| group.goes_on_without(gone);
+    if open.is_none() && goes_on(group) && to_be.is_none_or(goes_on) {
         return Err(SealRefusal::Quorum(names.into()));
     }
     let mut next = seal.cloned().unwrap_or_default();

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::agreed::{ConfigCommand, ConfigRefusal, ConfigReply};
 use crate::description::Description;
+use crate::digest::Digest;
 use crate::ends::{BadEnds, Ends, Policy};
 use crate::id::{
     AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, UpdateNumber,
@@ -101,6 +102,20 @@ pub enum Command {
         /// How far the publisher waits.
         wait: Waited,
     },
+    /// Publish a part of a large message. Answered by [`Reply::Staged`] when it is durable; the last part as [`Command::Publish`] is.
+    Stage {
+        /// The stream's name.
+        stream: String,
+        /// The part.
+        part: PartOf,
+    },
+    /// Give up what a writer has staged. Answered by [`Reply::Staged`] with nothing.
+    GiveUpStaged {
+        /// The stream's name.
+        stream: String,
+        /// Whose.
+        writer: WriterId,
+    },
     /// Where a writer stands: what to number the next message. Answered by [`Reply::Writer`].
     FindWriter {
         /// The stream's name.
@@ -128,6 +143,38 @@ pub enum Command {
     Describe(Description),
     /// Something about updates. Answered by [`Reply::Update`].
     Update(UpdateCommand),
+}
+
+/// A part of a message that is too large to be published at once. Parts come in order, without waiting for each other's answers; all but the last are as
+/// long as the node wishes ([`Reply::Writer`]), and begin where a part of that length can. What is staged is durable, and none of it is
+/// published before the last part is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartOf {
+    /// Who writes.
+    pub writer: WriterId,
+    /// The writer's number for the message: its next.
+    pub number: WriterSequence,
+    /// Bytes of the whole message.
+    pub total: u64,
+    /// The part's first byte. 0 begins the message anew, whatever was staged of it.
+    pub offset: u64,
+    /// The part.
+    pub bytes: Bytes,
+    /// With the last part: BLAKE3 of the whole message.
+    pub digest: Option<Digest>,
+    /// How far the publisher waits for the message; counts with the last part.
+    pub wait: Waited,
+}
+
+/// What is staged of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Staged {
+    /// Bytes of the whole.
+    pub total: u64,
+    /// Bytes that are durable: the next part begins there.
+    pub upto: u64,
+    /// Bytes of each part but the last.
+    pub part_bytes: u64,
 }
 
 /// A handler's place in a stream.
@@ -225,7 +272,13 @@ pub enum Reply {
     Writer {
         /// The number its next message must bear.
         next: WriterSequence,
+        /// What is staged of that message, if it is a large one.
+        staged: Option<Staged>,
+        /// Bytes of each part but the last of a large message that begins now.
+        part_bytes: u64,
     },
+    /// Parts of a large message are durable.
+    Staged(Staged),
     /// The writer's id is closed.
     WriterClosed,
     /// A handler is attached.
@@ -311,6 +364,10 @@ impl JoinBar {
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.get(usize::try_from(number.checked_sub(1)?).ok()?).copied()
     }
+}
+
+fn hex(digest: &Digest) -> String {
+    digest.0.iter().map(|byte| alloc::format!("{byte:02x}")).collect()
 }
 
 /// Why a command was not done, and what to do about it.
@@ -499,6 +556,59 @@ pub enum Refusal {
         /// Bytes left.
         free: u64,
     },
+    /// A target's disk is nearly full.
+    #[error(
+        "the disk of target {node} has room for {free} bytes beside the reserve, and a large message is taken only if all of it fits: free some space there, or publish again later"
+    )]
+    NoSpaceAt {
+        /// The target.
+        node: NodeId,
+        /// Bytes it has said to be free.
+        free: u64,
+    },
+    /// A part of a large message that is not the next one.
+    #[error(
+        "the part begins at byte {got} of the message, and {expected} bytes of it are here: go on at {expected}, or begin the message anew at 0"
+    )]
+    WrongOffset {
+        /// Where the next part begins.
+        expected: u64,
+        /// Where this one begins.
+        got: u64,
+    },
+    /// A large message that goes on with another size.
+    #[error(
+        "the message was begun with {was} bytes and goes on with {now}: it changed meanwhile; begin it anew at byte 0"
+    )]
+    WholeChanged {
+        /// Its size when it was begun.
+        was: u64,
+        /// Its size now.
+        now: u64,
+    },
+    /// The parts of a large message are not what its publisher calls the whole.
+    #[error(
+        "what came of the message is not what its publisher says it is (BLAKE3 {}, not {}): none of it is kept; publish it again from its first byte",
+        hex(found),
+        hex(said)
+    )]
+    WrongDigest {
+        /// What the publisher said.
+        said: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// Too many large messages are being staged.
+    #[error(
+        "{limit} large messages are being staged in the stream already, the most it may have: publish again when one of them is whole, or have its writer give it up"
+    )]
+    TooManyUploads {
+        /// How many there may be.
+        limit: u64,
+    },
+    /// The parts of a large message were given up for another message of its writer.
+    #[error("the message was begun anew, or its writer gave it up, while a part of it was on its way")]
+    BegunAnew,
     /// A writer skipped numbers (rule A7).
     #[error(
         "writer sequence {got} leaves a gap: {expected} is expected; repeat from there, or close the writer and use a new one"
@@ -539,6 +649,19 @@ pub enum Refusal {
     /// A presented position from another life of the stream, or above what was ever committed.
     #[error("the presented position does not belong to this stream: {0}")]
     ForeignPosition(String),
+    /// A presented position below what this node still keeps of the stream.
+    #[error(
+        "the handler's store is older than what this stream keeps: it stands at {position}, and the messages up to {kept} are gone; bring back a newer copy of \
+         it, or let it go on after message {kept} (authority {authority}) without what lies between"
+    )]
+    NotKept {
+        /// The position.
+        position: Sequence,
+        /// The last message that is gone.
+        kept: Sequence,
+        /// The authority of now.
+        authority: AuthorityEpoch,
+    },
     /// The stream's group stopped on this node.
     #[error("the stream is stopped on this node: {0}")]
     StreamStopped(String),

@@ -103,6 +103,13 @@ pub enum Input {
         /// The last message it is done with.
         upto: Sequence,
     },
+    /// The application took pieces of large messages that it was handed: others are handed over only when it did.
+    Took {
+        /// Under which attachment.
+        token: AttachToken,
+        /// Bytes of all pieces handed over under it and taken. Saying it twice grants nothing twice.
+        bytes: u64,
+    },
     /// A handler is gone (its connection closed).
     Detach {
         /// Which attachment.

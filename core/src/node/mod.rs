@@ -418,6 +418,7 @@ impl Node {
             Input::Verdict { token, upto } => {
                 self.streams.handle(now, stream::Input::Verdict { token, upto })
             }
+            Input::Took { token, bytes } => self.streams.handle(now, stream::Input::Took { token, bytes }),
             Input::Detach { token } if self.mesh.hands_updates_to(token) => {
                 let input = mesh::updates::Input::Detach { token };
                 self.mesh.handle(now, mesh::Input::Updates(input));

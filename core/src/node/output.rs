@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::command::{Refusal, Reply};
+use crate::digest::Digest;
 use crate::event::MeshEvent;
 use crate::id::{
     AttachToken, LaneId, MessageId, NodeId, RequestId, Sequence, StreamInstance, Ticket, WriterId,
@@ -127,8 +128,22 @@ pub struct Delivered {
     pub writer: WriterId,
     /// Its place among the writer's messages.
     pub writer_sequence: WriterSequence,
-    /// What was published.
+    /// What was published, or a piece of it.
     pub bytes: Bytes,
+    /// Which piece of a large message this is; a whole message otherwise. The pieces of a message follow each other, in order, under one sequence, and a
+    /// verdict is given for the message when its last piece was taken.
+    pub piece: Option<Piece>,
+}
+
+/// A piece of a large message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Its first byte.
+    pub offset: u64,
+    /// Bytes of the message.
+    pub total: u64,
+    /// BLAKE3 of the message.
+    pub whole: Digest,
 }
 
 /// What an operator or a log may want to know.

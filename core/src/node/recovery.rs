@@ -67,9 +67,9 @@ impl Node {
         Ok(())
     }
 
-    /// Nothing of a stream that is over may go on. Its records were forgotten when it closed; but what is forgotten dies only when its
-    /// rows are trimmed, and may come back before. Every stream that is open here is known to be: the mark that says so went to disk
-    /// in one row with its first record.
+    /// Nothing of a stream that is over may go on, nor of one that this node was taken out of. Its records were forgotten then; but what is forgotten dies only
+    /// when its rows are trimmed, and some of it may come back before: what is left of a log has holes, since rows were moved while it was alive. Every stream
+    /// that is open here is known to be: the mark that says so went to disk in one row with its first record.
     fn forget_closed_streams(&mut self) {
         let open = self.mesh.open_streams();
         let over: Vec<StreamInstance> =

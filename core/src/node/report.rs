@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::Node;
 use super::command::Refusal;
-use super::status::{FormerStatus, GroupStatus, LinkStatus, MemberStatus, Status, StreamStatus};
+use super::status::{FormerStatus, GroupStatus, LinkStatus, MemberStatus, Served, Status, StreamStatus};
 use crate::configuration::{Configuration, Member};
 use crate::digest::Digest;
 use crate::id::{BootId, Generation, GroupId, LogIndex, NodeId, StreamInstance};
@@ -50,6 +50,17 @@ impl Node {
             journal_live_bytes,
             logs: self.groups.memory(),
         })
+    }
+
+    /// What a handler that is to attach to a stream here must know of it; `None` if this node is no target of it.
+    ///
+    /// # Errors
+    /// There is no stream of that name, or this node belongs to no mesh.
+    pub fn served(&self, stream: &str) -> Result<Option<Served>, Refusal> {
+        if self.mesh.mesh_id().is_none() {
+            return Err(Refusal::NotMember);
+        }
+        self.streams.served(stream)
     }
 
     /// Where each replica of this node stands in its group.

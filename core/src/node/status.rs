@@ -211,6 +211,19 @@ pub struct StreamStatus {
     pub gone: Vec<NodeId>,
 }
 
+/// A stream as a handler at one of its targets finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Its life.
+    pub instance: StreamInstance,
+    /// The authority of now.
+    pub authority: AuthorityEpoch,
+    /// The last message that this node keeps no more; 0 if it keeps all.
+    pub gone: Sequence,
+    /// The last message that is known here to be committed.
+    pub taken: Sequence,
+}
+
 /// A target of a stream as seen here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TargetStatus {

@@ -313,7 +313,7 @@ impl Node {
             O::Look => self.look(),
             O::Compare(trail) => self.compare(trail),
             O::Fence { eras, lost } => {
-                let fence = raft::Fence { eras, lost };
+                let fence = raft::Fence { eras, lost, everybody: false };
                 self.groups.handle(now, raft::Input::Fence { group, fence });
             }
             O::Unfence => self.groups.handle(now, raft::Input::Unfence { group }),
@@ -490,11 +490,11 @@ impl Node {
             O::Conform { instance, voters, out } => {
                 self.groups.handle(now, raft::Input::Conform { group: instance.into(), voters, out });
             }
-            O::MembersChanged { instance, number } => {
-                self.mesh.handle(now, mesh::Input::MembersChanged { instance, number });
+            O::MembersChanged { instance, authority, number } => {
+                self.mesh.handle(now, mesh::Input::MembersChanged { instance, authority, number });
             }
-            O::Resign { instance } => {
-                self.groups.handle(now, raft::Input::Resign { group: instance.into() });
+            O::Resign { instance, leaves } => {
+                self.groups.handle(now, raft::Input::Resign { group: instance.into(), leaves });
             }
             O::Compact { instance, upto } => {
                 self.groups.handle(now, raft::Input::Compact { group: instance.into(), upto });
@@ -663,6 +663,12 @@ impl Node {
             C::Publish { stream, writer, first, messages, wait } => {
                 let input = stream::Input::Publish { request, stream, writer, first, messages, wait };
                 self.streams.handle(now, input);
+            }
+            C::Stage { stream, part } => {
+                self.streams.handle(now, stream::Input::Stage { request, stream, part });
+            }
+            C::GiveUpStaged { stream, writer } => {
+                self.streams.handle(now, stream::Input::GiveUp { request, stream, writer });
             }
             C::FindWriter { stream, writer } => {
                 self.streams.handle(now, stream::Input::FindWriter { request, stream, writer });

@@ -37,8 +37,8 @@ impl Node {
         lost: Vec<NodeId>,
     ) {
         let group = instance.into();
-        // Whoever answered for an earlier seal may hear of its founder yet.
-        let fence = raft::Fence { eras: (1..=authority.0).collect(), lost };
+        // Whoever answered for an earlier seal may hear of its founder yet. Who votes by a log may be other than who voted when the seal began (M71).
+        let fence = raft::Fence { eras: (1..=authority.0).collect(), lost, everybody: true };
         self.groups.handle(self.now, raft::Input::Fence { group, fence });
         self.gate.forget(group);
     }

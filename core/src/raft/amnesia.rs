@@ -141,7 +141,7 @@ impl Group {
     fn ask(&self, context: &mut Context<'_>, node: NodeId) {
         let mark = self.mark(context.own, node);
         let alone = self.is_only_voter(context.own);
-        let recall = Body::Recall { mark, question: true, start: self.life, alone };
+        let recall = Body::Recall { mark, question: true, start: self.life, alone, needed: false };
         self.send(context, node, self.term, recall, When::Durable);
     }
 
@@ -159,7 +159,7 @@ impl Group {
         }
         let known = self.mark(context.own, asker);
         let mark = known.filter(|_| !context.planted.has(Bug::MarksNotTold));
-        let answer = Body::Recall { mark, question: false, start, alone: false };
+        let answer = Body::Recall { mark, question: false, start, alone: false, needed: false };
         self.send(context, asker, self.term, answer, When::Now);
     }
 
@@ -194,7 +194,7 @@ impl Group {
         }
         rare!(FormerLifeShutOut);
         // Were it the other way round, a question of a former life came late: the present one asks again.
-        let answer = Body::Recall { mark: None, question: false, start: heard, alone: false };
+        let answer = Body::Recall { mark: None, question: false, start: heard, alone: false, needed: false };
         self.send(context, from, self.term, answer, When::Now);
         true
     }
@@ -467,7 +467,8 @@ impl Group {
         let mark = self.mark(context.own, member.node).filter(|mark| mark.replica == member.replica);
         if let Some(mark) = mark.filter(|mark| end.index < mark.last.index) {
             sometimes!(MemberReminded);
-            let recall = Body::Recall { mark: Some(mark), question: false, start: 0, alone: false };
+            let recall =
+                Body::Recall { mark: Some(mark), question: false, start: 0, alone: false, needed: false };
             self.send(context, member.node, self.term, recall, When::Now);
         }
     }

@@ -109,6 +109,9 @@ impl Group {
         let (old, fresh) = (Member { node: from, replica: old }, Member { node: from, replica: fresh });
         let configuration = self.log.configuration().clone();
         let holds = |wanted| configuration.on(from).any(|member| member == wanted);
+        if self.recalls_needed(context, old) {
+            return;
+        }
         if !holds(old) || holds(fresh) {
             sometimes!(FreshIdKnown, holds(old));
             return;
@@ -142,6 +145,20 @@ impl Group {
         rare!(PromotionTakenOver, !returning.is_empty());
         Entering::change(&mut leading.entering, |entering| entering.returning.extend(returning));
         self.promote_all_returned(context);
+    }
+
+    /// Nobody else is to vote but who is on these nodes: a former voter that came back under a fresh id stays a learner, if its owner goes on with fewer.
+    pub(super) fn expect_only(&mut self, context: &mut Context<'_>, nodes: &[NodeId]) {
+        let Role::Leader(leading) = &mut self.role else { return };
+        let returning = leading.entering.as_ref().map(|entering| entering.returning.iter());
+        let other = |member: &Member| !nodes.contains(&member.node);
+        let others = !nodes.is_empty() && returning.is_some_and(|mut returning| returning.any(other));
+        if others && !context.planted.strikes(Bug::ReturnsAsVoter, || true) {
+            rare!(ReturnsAsLearner);
+            Entering::change(&mut leading.entering, |entering| {
+                entering.returning.retain(|member| !other(member))
+            });
+        }
     }
 
     /// More is committed. Whoever has acknowledged all of that before has nothing more to say in a group in which nothing happens.

@@ -531,7 +531,13 @@ mod tests {
             let last = Place { index: LogIndex(1), term: Term(term), chain: Chain([1; 16]) };
             let mark = crate::raft::Mark { replica: ReplicaId(1), term: Term(term), vote: None, last };
             let of_mark = crate::raft::Mark { last: Place { term: Term(1), ..last }, ..mark };
-            let recall = |mark| Body::Recall { mark: Some(mark), question: false, start: 0, alone: false };
+            let recall = |mark| Body::Recall {
+                mark: Some(mark),
+                question: false,
+                start: 0,
+                alone: false,
+                needed: false,
+            };
             let reply = Body::AppendReply {
                 number: 1,
                 matched: true,

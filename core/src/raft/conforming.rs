@@ -1,8 +1,9 @@
 //! A group whose owner says who is out of it, and who votes (rules C5, D1).
 //!
 //! The owner says so again and again. Each time the leader makes the next change, if none is under way: it takes out whoever is out, and of those who are left it has as
-//! many vote as are to, in one joint change; whoever votes no more goes on as a learner, under the replica id it has. Then learners that are to vote are promoted one
-//! by one, as after any admission. What the owner is told is told only of a configuration that is committed (R37).
+//! many vote as are to, in one joint change; whoever votes no more goes on as a learner, under the replica id it has, and is not promoted again if it was about to be.
+//! Then learners that are to vote are promoted one by one, as after any admission; nobody waits for that. What the owner is told is told only of a configuration
+//! that is committed (R37).
 
 use alloc::vec::Vec;
 
@@ -21,6 +22,7 @@ impl Group {
         if !matches!(self.role, Role::Leader(_)) {
             return;
         }
+        self.expect_only(context, voters);
         let configuration = self.log.configuration();
         let stays = |member: &Member| !out.contains(&member.node);
         let votes = |member: &Member| stays(member) && (voters.is_empty() || voters.contains(&member.node));
@@ -41,12 +43,12 @@ impl Group {
             }
             return;
         }
+        let committed = self.log.configured_at() <= self.commit;
+        assert!(committed, "R37: the owner is told of a configuration that is not committed");
+        context.out.push_back(Output::Conforms { group: self.id });
+        // Whoever is to vote and does not may be gone for good: nobody waits for that.
         let votes = |node: &NodeId| wanted.voters.iter().any(|member| member.node == *node);
-        if voters.iter().all(votes) {
-            let committed = self.log.configured_at() <= self.commit;
-            assert!(committed, "R37: the owner is told of a configuration that is not committed");
-            context.out.push_back(Output::Conforms { group: self.id });
-        } else {
+        if !voters.iter().all(votes) {
             self.expect_voters(context, voters);
         }
     }

@@ -70,11 +70,43 @@ impl Group {
     /// appended since. That a later one would free them is of no use before it is decided, which may take this replica; and they may not even
     /// hold it.
     pub(super) fn is_needed(&self, context: &Context<'_>) -> bool {
-        let this = self.member(context.own);
+        self.needs(context, self.member(context.own))
+    }
+
+    fn needs(&self, context: &Context<'_>, this: Member) -> bool {
         let needed = self.log.configuration().needs(this);
         let may_be =
             || self.log.configurations_since(self.commit).any(|configuration| configuration.needs(this));
         needed || (!context.planted.strikes(Bug::AppendedFreesOthers, may_be) && may_be())
+    }
+
+    /// Somebody gave up an id without which nothing can be decided: it forgot that it came to be the only voter, and waits to be admitted by itself. Only in a
+    /// group that is changed by its owner the voters become fewer and never more, so that whoever lags tells nothing else (C3).
+    pub(super) fn recalls_needed(&self, context: &mut Context<'_>, old: Member) -> bool {
+        let needed = self.id != GroupId::CONTROL && self.needs(context, old);
+        if !needed || context.planted.strikes(Bug::NeededIdGivenUp, || true) {
+            return false;
+        }
+        let known = self.mark(context.own, old.node).filter(|mark| mark.replica == old.replica);
+        let least = Mark { replica: old.replica, term: self.term, vote: None, last: Place::default() };
+        let (mark, question, start, alone) = (Some(known.unwrap_or(least)), false, 0, false);
+        let recall = Body::Recall { mark, question, start, alone, needed };
+        self.send(context, old.node, self.term, recall, When::Now);
+        true
+    }
+
+    /// The id that was given up is needed: it was not spoken under another since, for nobody could admit that.
+    pub(super) fn take_up_old_id(&mut self, context: &mut Context<'_>, from: NodeId, mark: Mark) {
+        if !matches!(&self.standing, Standing::Renamed(old) if **old == mark.replica) {
+            return;
+        }
+        rare!(NeededAfterAll);
+        self.rename(context.own, mark.replica);
+        self.past_mut().former.retain(|former| *former != mark.replica);
+        self.standing = Standing::copying(mark);
+        let what =
+            alloc::format!("by the log of {from} nothing is decided without it: it copies the log back");
+        self.wait_amnesic(context, what);
     }
 
     /// What it knows of its copy, if it makes one.
@@ -311,7 +343,7 @@ impl Group {
 
     /// What is committed here stands otherwise in a member's log. If that one leads, and has committed more, this replica decided alone what the
     /// others never heard of.
-    fn copy_contradicted(&mut self, context: &mut Context<'_>, from: NodeId, reason: String) {
+    pub(super) fn copy_contradicted(&mut self, context: &mut Context<'_>, from: NodeId, reason: String) {
         if self.copying().is_some_and(|copying| copying.leaders.contains(&from)) {
             rare!(CopyContradictedByALeader);
             return self.yield_to(context, from);

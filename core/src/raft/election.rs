@@ -10,7 +10,7 @@ use super::context::Context;
 use super::group::Group;
 use super::message::{Body, EntryKind, Place};
 use super::quorum::{carried, is_majority};
-use super::roles::{Granted, Leading, Role, Standing};
+use super::roles::{Granted, Leading, Role, Standing, Unfit};
 use crate::configuration::Member;
 use crate::id::{NodeId, Term};
 use crate::planted::Bug;
@@ -113,12 +113,12 @@ impl Group {
 
     /// Whether it leaves it to others to lead (R34).
     pub(super) fn gives_way(&self, own: NodeId) -> bool {
-        self.unfit && !self.is_only_voter(own)
+        self.unfit != Unfit::No && !self.is_only_voter(own)
     }
 
     /// Its owner is of no use any more. Whoever has no part in a group leads nothing in it; where nobody else votes, it goes on keeping the log.
-    pub(super) fn resign(&mut self, context: &mut Context<'_>) {
-        self.unfit = true;
+    pub(super) fn resign(&mut self, context: &mut Context<'_>, unfit: Unfit) {
+        self.unfit = self.unfit.max(unfit);
         let follows = matches!(self.role, Role::Follower { led: true });
         if self.gives_way(context.own) && !matches!(self.standing, Standing::Stopped { .. }) && !follows {
             rare!(LeaderResigned, matches!(self.role, Role::Leader(_)));

@@ -23,7 +23,7 @@ use super::delta::Delta;
 use super::group::{Group, leads};
 use super::message::{Body, EntryKind, Message, Place};
 use super::quorum::carried;
-use super::roles::{Leading, Role, Standing};
+use super::roles::{Leading, Role, Standing, Unfit};
 use super::wire::{TERM_MAX, encode_delta};
 use super::{Output, RoleName};
 use crate::configuration::{Configuration, Member};
@@ -32,12 +32,14 @@ use crate::planted::{Bug, Planted};
 use crate::rare;
 
 /// What shuts a replica off from its group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fence {
     /// The eras this replica may go on under, oldest first: of every recovery for which it said where its log ends. The last is the present one.
     pub eras: Vec<u64>,
     /// Who is taken for lost: nothing is heard from them, and nobody waits for their word about the past.
     pub lost: Vec<NodeId>,
+    /// Nobody founds before every member that is not lost is fenced, whoever votes by this log: so none of them is elected beside the founder.
+    pub everybody: bool,
 }
 
 /// Where the log of a fenced replica ends, for good unless a founder says otherwise.
@@ -126,7 +128,7 @@ impl Group {
             }
             RoleName::Leader | RoleName::Follower | RoleName::Candidate | RoleName::Learner => {}
         }
-        if self.unfit {
+        if self.unfit == Unfit::Stopped {
             // It could found the group, and nobody could be served by it.
             return Err("its part stopped, as `wattle stream list` says there: restart it".to_string());
         }
@@ -147,8 +149,13 @@ impl Group {
         // Where a founder has begun and its recovery is repeated, its own vote is a quorum: nobody else's word is passed over by that.
         let begun = self.fence.as_ref().is_some_and(|fence| fence.eras.contains(&self.era));
         let begun = begun && !context.planted.has(Bug::BegunFounderWaits);
-        // R21: were they one, they could elect somebody beside the founder.
-        if !begun && configuration.votes(own) && carried(configuration, survives, context.planted) {
+        // R21: were they one, they could elect somebody beside the founder, if one of them is not fenced.
+        let everybody = || self.fence.as_ref().is_some_and(|fence| fence.everybody);
+        if !begun
+            && (!everybody() || context.planted.has(Bug::OldVotersAreAQuorum))
+            && configuration.votes(own)
+            && carried(configuration, survives, context.planted)
+        {
             return Err(
                 "by its log the voters that are not named lost are a quorum without the lost".to_string()
             );

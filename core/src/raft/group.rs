@@ -17,7 +17,7 @@ use super::receiving::Receiving;
 use super::relay::Relay;
 use super::remembered::Remembered;
 use super::replication::Reply;
-use super::roles::{Led, Role, Standing};
+use super::roles::{Led, Role, Standing, Unfit};
 use super::segments::RunLimits;
 use super::slots::Slot;
 use super::snapshot::CopyingTo;
@@ -116,7 +116,7 @@ pub(super) struct Group {
     /// The leader's node was suspected, restarted or disowned since the leader was heard last.
     pub(super) in_doubt: bool,
     /// Its owner is of no use in this life (R34).
-    pub(super) unfit: bool,
+    pub(super) unfit: Unfit,
     /// Drawn at the start; 0 in the life in which the group was created here.
     pub(super) life: u64,
     /// The recovery under which this replica goes on; 0 before the first.
@@ -198,7 +198,7 @@ impl Group {
             last_leader: Member::NOBODY,
             led_in: Term(0),
             in_doubt: false,
-            unfit: false,
+            unfit: Unfit::No,
             life: 0,
             era: 0,
             fence: None,
@@ -370,7 +370,10 @@ impl Group {
         }
         match body {
             Body::Stop { reason } => return self.hear_stop(context, from, &reason),
-            Body::Recall { mark, question, start, alone } => {
+            Body::Recall { mark: Some(mark), needed: true, .. } => {
+                return self.take_up_old_id(context, from, mark);
+            }
+            Body::Recall { mark, question, start, alone, .. } => {
                 self.handle_mark(context, from, mark);
                 return if question {
                     self.handle_question(context, from, start, alone);

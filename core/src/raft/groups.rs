@@ -16,7 +16,7 @@ use super::group::{Group, News};
 use super::message::Place;
 use super::neighbours::{Moved, Peers};
 use super::receiving::Receiving;
-use super::roles::{Role, Standing};
+use super::roles::{Role, Standing, Unfit};
 use super::sharing::Configurations;
 use super::shelf::Shelf;
 use super::slots::{Slot, Slots};
@@ -201,7 +201,7 @@ impl Groups {
                 self.with(now, group, |group, cx| group.installed(cx, taken))
             }
             Input::Contradicted { group, reason } => self.with(now, group, |group, context| {
-                group.contradicted(context, group.commit, reason);
+                group.state_contradicted(context, reason);
             }),
             Input::Durable(receipt) => {
                 self.with(now, receipt.group, |group, context| group.handle_durable(context, receipt));
@@ -259,7 +259,10 @@ impl Groups {
             Input::Conform { group, voters, out } => {
                 self.with(now, group, |group, context| group.conform(context, &voters, &out));
             }
-            Input::Resign { group } => self.with(now, group, Group::resign),
+            Input::Resign { group, leaves } => {
+                let unfit = if leaves { Unfit::Leaves } else { Unfit::Stopped };
+                self.with(now, group, |group, cx| group.resign(cx, unfit));
+            }
             Input::Stalled { by } => {
                 for slot in self.groups.all() {
                     self.act(now, slot, |group, _| group.stalled(by));

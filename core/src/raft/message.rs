@@ -159,6 +159,8 @@ pub enum Body {
         start: u64,
         /// The asker takes itself for the only voter: nothing of its former lives may come in behind the answer.
         alone: bool,
+        /// Nothing can be decided without the addressee, who gave up the id of that memory: it is to take it up again, and copy its log back.
+        needed: bool,
     },
     /// An amnesic only voter asks its learner for the log.
     Copy {

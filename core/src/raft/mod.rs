@@ -41,7 +41,8 @@
 //! - **R34** Whose owner is of no use leads only where nobody else votes.
 //! - **R35** In a configuration each node votes at most once, and learns at most once.
 //! - **R36** Whoever begins to lead holds what it vouched for in earlier terms, as far as anybody remembers it to this replica id.
-//! - **R37** The owner is told that the group conforms to its word only when the configuration that does is committed.
+//! - **R37** The owner is told that the group conforms to its word only when the configuration that does is committed; nobody votes then whom it does not name, nor
+//!   comes to.
 //! - **R18**, **R19** Nobody waits in silence for what is owed to it, and who owes nothing waits for nothing: see [`idle`].
 
 mod amnesia;
@@ -394,6 +395,8 @@ pub enum Input {
     Resign {
         /// Which group.
         group: GroupId,
+        /// It is only to leave the group, and is otherwise as it was: where its log ends counts.
+        leaves: bool,
     },
     /// This node's own loop stood still: nobody is accused for that time.
     Stalled {

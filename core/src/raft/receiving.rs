@@ -9,6 +9,7 @@
 //! were each to take the place of the other, none would ever be whole.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use xxhash_rust::xxh3::xxh3_128;
@@ -230,6 +231,17 @@ impl Group {
             rare!(StateOvertaken);
             self.let_go_of_state(context);
         }
+    }
+
+    /// The owner found that what is committed here is not in the state that it was given.
+    pub(super) fn state_contradicted(&mut self, context: &mut Context<'_>, reason: String) {
+        let offered = self.receiving.take_if(|receiving| receiving.offered);
+        let Some(receiving) = offered else { return };
+        context.flows.release(receiving.total);
+        if receiving.copy {
+            return self.copy_contradicted(context, receiving.from.node, reason);
+        }
+        self.contradicted(context, self.commit, reason);
     }
 
     /// Nothing is held of a state any more.

@@ -36,6 +36,15 @@ pub(super) struct Granted {
     pub(super) by: BTreeSet<Member>,
 }
 
+/// Whether the owner of a replica is of any use in this life (R34).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Unfit {
+    No,
+    /// It is to leave the group, and is as good as ever until then.
+    Leaves,
+    Stopped,
+}
+
 /// Whether a replica's memory can be trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {

@@ -343,6 +343,7 @@ fn decode_body(body: wire::message::Body) -> Result<Body, Malformed> {
             question: recall.question,
             start: recall.start,
             alone: recall.alone,
+            needed: recall.needed,
         },
         W::Copy(copy) => Body::Copy { last: place(copy.last.as_ref())? },
         W::Renamed(renamed) => Body::Renamed { old: replica(&renamed.old)? },
@@ -405,8 +406,8 @@ fn encode_body(body: &Body) -> wire::message::Body {
         Body::VoteReply { pre, granted, last } => {
             W::VoteReply(wire::VoteReply { pre: *pre, granted: *granted, last: Some(wire_place(last)) })
         }
-        &Body::Recall { ref mark, question, start, alone } => {
-            W::Recall(wire::Recall { mark: mark.as_ref().map(wire_mark), question, start, alone })
+        &Body::Recall { ref mark, question, start, alone, needed } => {
+            W::Recall(wire::Recall { mark: mark.as_ref().map(wire_mark), question, start, alone, needed })
         }
         Body::Copy { last } => W::Copy(wire::Copy { last: Some(wire_place(last)) }),
         Body::Renamed { old } => W::Renamed(wire::Renamed { old: bytes16(old.to_bytes()) }),

@@ -81,8 +81,9 @@ impl Stream {
             // An append stops at the first batch that is missing: what was wanted before is of appends that this one replaced.
             self.wanted.clear();
         }
-        // A target's bytes are under way already, most likely; the source never expects any.
+        // A target's bytes are under way already, most likely, unless those before had to come from another holder; the source never expects any.
         let expected = self.part == Part::Target
+            && !self.target.repairs
             && self.source_peer().is_some_and(|peer| !peer.silent || self.peers.len() == 1)
             && !self.is_lost(self.ends.source);
         let asked = expected.then_some(now.monotonic);

@@ -8,6 +8,7 @@
 //! who stay hold what was told replicated.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -17,13 +18,13 @@ use super::common::Common;
 use super::entry::Entry;
 use super::member::{Part, Stream};
 use super::state::Effect;
-use super::store::{forget, space};
+use super::store::{forget, forget_staged, space};
 use super::streams::Streams;
 use super::wire::encode_entry;
 use crate::id::{LogIndex, NodeId, Sequence, StreamInstance};
 use crate::members::{ChangeKind, MemberChange, StreamMembers, TakenOut};
 use crate::node::command::Refusal;
-use crate::planted::Bug;
+use crate::planted::{Bug, Planted};
 use crate::rare;
 use crate::time::Now;
 
@@ -79,6 +80,12 @@ impl Streams {
         for slot in stream.store.iter().map(|(slot, _)| slot).collect::<Vec<_>>() {
             self.common.cache.remove(instance, slot);
         }
+        self.common.reserved -= stream.source.staging.to_come();
+        let kept = stream.store.iter().filter_map(|(_, kept)| kept.origin.map(|(upload, _)| upload));
+        let uploads: BTreeSet<u128> = kept.chain(stream.source.staging.ids()).collect();
+        for upload in uploads {
+            self.common.emit(Output::Forget(forget_staged(upload, u64::MAX)));
+        }
         for space in space::ALL {
             self.common.emit(Output::Forget(forget(instance, space, u64::MAX)));
         }
@@ -86,9 +93,12 @@ impl Streams {
 }
 
 impl Stream {
-    /// Whether a member was taken out of the stream, by an entry that is applied here.
+    /// Whether a member was taken out of the stream, by an entry that is applied here. If a seal goes on from its log it is in again, until it is lost, too: nobody
+    /// else has all that is in there.
     pub(super) fn is_out(&self, node: NodeId) -> bool {
-        self.ends.place(node).is_some_and(|place| self.head.is_out(place))
+        let founds =
+            || self.seal.as_ref().is_some_and(|seal| seal.end.is_some_and(|(founder, _)| founder == node));
+        self.ends.place(node).is_some_and(|place| self.head.is_out(place)) && !founds()
     }
 
     /// Whether a member counts no more: it was named lost, or taken out.
@@ -168,20 +178,22 @@ impl Stream {
         if node == own {
             // Whoever is to go does not decide about it. One that lives goes on until then, and hands over to its source as ever.
             if kind == ChangeKind::Detach {
-                common.emit(Output::Resign { instance });
+                common.emit(Output::Resign { instance, leaves: true });
             }
             return;
         }
         let drained = || self.has_drained(node, Some(self.heard.get(place)));
         let entry = match kind {
             _ if self.head.is_out(place) => None,
+            // It cannot process any more.
+            ChangeKind::Drain if self.is_lost(node) => Some(Entry::Detach { place }),
             ChangeKind::Drain if self.drains(node).is_none() => Some(Entry::Drain { place }),
             ChangeKind::Drain if !drained() && !common.planted.has(Bug::DrainForgetsLast) => return,
             ChangeKind::Drain | ChangeKind::Detach => Some(Entry::Detach { place }),
         };
         rare!(TargetDrained, kind == ChangeKind::Drain && drained());
         let leaves = entry.as_ref().is_none_or(|entry| matches!(entry, Entry::Detach { .. }));
-        if leaves && !self.copied(node) {
+        if leaves && !self.copied(node, common.planted) {
             return rare!(ChangeWaitsForCopies);
         }
         let Some(entry) = entry else {
@@ -205,20 +217,27 @@ impl Stream {
         }
     }
 
-    /// Whether most of those who stay hold what was told to be held by most, or to be completed, as far as the leader knows (rule D1). The target that leaves may be
-    /// the only one that processed it.
-    fn copied(&self, leaving: NodeId) -> bool {
+    /// Whether most of those who stay hold what was told to be held by most, or to be completed (rule D1). The target that leaves may be the only one that
+    /// processed it. What was told under other leaders, or to an earlier start of this one, nobody remembers here: it was committed then, and so stands in front
+    /// of where this one began.
+    fn copied(&self, leaving: NodeId, planted: Planted) -> bool {
+        let index_of = |upto: Sequence| {
+            let slot = self.store.holding(upto).and_then(|slot| self.store.get(slot));
+            slot.and_then(|kept| kept.taken).unwrap_or_default()
+        };
         let replicated = self.source.replicated.max(self.source.told_replicated).min(self.head.taken);
-        let told = replicated.max(self.head.completed);
-        let slot = self.store.holding(told).and_then(|slot| self.store.get(slot));
-        let index = slot.and_then(|kept| kept.taken).unwrap_or_default();
-        self.held_by_most(|node| node == leaving || self.is_gone(node)) >= index
+        let (replicated, completed) = (index_of(replicated), index_of(self.head.completed));
+        let held = self.held_by_most(true, |node| node == leaving || self.is_gone(node));
+        held >= replicated
+            && (held >= completed || planted.strikes(Bug::CopiedWithoutCompleted, || true))
+            && (held >= self.led_behind || planted.strikes(Bug::ToldForgotten, || true))
     }
 
-    /// The last entry that most of the members hold durably of whom `gone` does not hold, as far as the leader knows.
-    pub(super) fn held_by_most(&self, gone: impl Fn(NodeId) -> bool) -> LogIndex {
+    /// The last entry that most of the members hold durably of whom `gone` does not hold, as far as the leader knows; it may be one of them `itself`.
+    pub(super) fn held_by_most(&self, itself: bool, gone: impl Fn(NodeId) -> bool) -> LogIndex {
         let left = || self.peers.iter().filter(|peer| !gone(peer.node));
-        let others = left().count().div_ceil(2);
+        let members = left().count() + usize::from(itself);
+        let others = members / 2 + usize::from(!itself);
         if others == 0 {
             return self.head.applied;
         }
@@ -229,9 +248,9 @@ impl Stream {
     /// The group's configuration is as the log has it: the change is done.
     pub(super) fn conforms(&mut self, common: &mut Common) {
         let done = self.leaving().is_some_and(|node| self.is_out(node));
-        if let Some(changing) = self.changing.as_ref().filter(|_| done && self.leading) {
-            let (instance, number) = (self.instance, changing.change.number);
-            common.emit(Output::MembersChanged { instance, number });
+        if let Some(changing) = self.changing.as_ref().filter(|_| done && self.changes()) {
+            let (instance, authority, number) = (self.instance, self.authority(), changing.change.number);
+            common.emit(Output::MembersChanged { instance, authority, number });
         }
     }
 
@@ -262,8 +281,14 @@ impl Stream {
 
     /// Whether this member was taken out.
     pub(super) fn is_out_itself(&self) -> bool {
-        let own = self.ends.targets.iter().position(|&node| self.peer(node).is_none());
-        self.part == Part::Target && own.is_some_and(|place| self.head.is_out(place))
+        let own = self.ends.targets.iter().find(|&&node| self.peer(node).is_none());
+        self.part == Part::Target && own.is_some_and(|&own| self.is_out(own))
+    }
+
+    /// Whether it does nothing any more. Whoever was taken out follows its log, and takes the bytes that appends wait for, until it is no member of the group: others
+    /// may need its vote until then, and a seal may go on from its log.
+    pub(super) fn rests(&self) -> bool {
+        self.stopped.is_some() && !self.is_out_itself()
     }
 
     /// What a change waits for, as far as it is known here.
@@ -282,7 +307,7 @@ impl Stream {
             _ if !drained && let Some(upto) = self.drains(node) => {
                 format!("the change of its members: target {node} is to process everything up to {upto}")
             }
-            _ if !self.copied(node) => {
+            _ if !self.copied(node, Planted::none()) => {
                 "the change of its members: those who stay are to hold what was told replicated".into()
             }
             Some(leader) if out && self.voters().len() == 1 && leader != self.ends.source => {

@@ -5,12 +5,13 @@ use alloc::collections::{BTreeMap, VecDeque};
 use super::config::Config;
 use super::message::{Body, Data, Message};
 use super::source::Asker;
-use super::store::{Cache, key, space};
+use super::store::Cache;
 use super::{Output, Receipt};
-use crate::id::{BootId, NodeId, RequestId, StreamInstance};
+use crate::id::{BootId, NodeId, RequestId, StreamInstance, WriterId};
 use crate::node::command::{Refusal, Reply};
 use crate::payload::Payload;
 use crate::planted::Planted;
+use crate::record::Key;
 use crate::rng::Rng;
 use crate::when::When;
 use crate::work::Job;
@@ -23,6 +24,8 @@ pub(super) enum Work {
     /// Bytes that came; are they what they are called?
     /// The last says who sent them.
     Verify(StreamInstance, Data, NodeId),
+    /// A part that a writer stages: under which upload, and where it begins.
+    Stage(StreamInstance, WriterId, u128, u64),
 }
 
 /// What all streams of a node share.
@@ -43,6 +46,8 @@ pub(super) struct Common {
     pub(super) free: u64,
     /// Weight of what sources of this node have queued and not written yet.
     pub(super) unformed: u64,
+    /// Bytes that are still to come of messages that are being staged at sources of this node: room is kept for them.
+    pub(super) reserved: u64,
     next_token: u64,
     serial: u64,
 }
@@ -62,6 +67,7 @@ impl Common {
             askers: BTreeMap::new(),
             free: u64::MAX,
             unformed: 0,
+            reserved: 0,
             next_token: 0,
             serial: 0,
         }
@@ -76,7 +82,8 @@ impl Common {
     /// before they can take in what was accepted here.
     pub(super) fn may_accept(&self, more: u64) -> bool {
         let kept = self.config.space_floor.saturating_add(self.config.intake_room);
-        self.free >= kept.saturating_add(self.unformed).saturating_add(more)
+        let promised = self.unformed.saturating_add(self.reserved);
+        self.free >= kept.saturating_add(promised).saturating_add(more)
     }
 
     /// Whether that much may be written beyond what draining needs (rule B3).
@@ -118,10 +125,10 @@ impl Common {
         self.emit(Output::Work { token, job });
     }
 
-    pub(super) fn load(&mut self, instance: StreamInstance, slot: u64) {
+    pub(super) fn load(&mut self, instance: StreamInstance, slot: u64, key: Key) {
         let token = self.token();
         self.loads.insert(token, (instance, slot));
-        self.emit(Output::Load { token, key: key(instance, space::PAYLOAD, slot) });
+        self.emit(Output::Load { token, key });
     }
 
     pub(super) fn remember(&mut self, instance: StreamInstance, slot: u64, payload: Payload) {

@@ -14,6 +14,16 @@ pub struct Config {
     /// Bytes a source keeps per stream until they are released, and the memory that goes with them: over a kilobyte per batch, so that
     /// small messages written one at a time fill it sooner. A longer absence of the target fits into more.
     pub outbox_bytes: u64,
+    /// Bytes of messages of several parts, per stream: one such message at most, and all that are staged or not yet released together. They lie on
+    /// disk, not in memory.
+    pub whole_bytes: u64,
+    /// Bytes of each part but the last, a power of two of at least 1024. What a publisher has staged already bears the size it began with. More: fewer
+    /// descriptors; less: less memory for what is under way.
+    pub part_bytes: u64,
+    /// Messages that are being staged at one time, per stream. What is begun and not ended takes room until its writer goes on, or gives it up.
+    pub uploads: usize,
+    /// Parts of one message that came and are not durable yet; more are refused as busy. They are in memory.
+    pub parts_coming: usize,
     /// Publish requests that wait to be accepted and for nothing more, per stream; more are refused as busy.
     pub waiting_requests: usize,
     /// Requests that wait for a later level, or for the end of a writer, per stream; more are refused as busy. They wait as long as the
@@ -76,6 +86,10 @@ impl Default for Config {
             batch_bytes: 256 << 10,
             message_bytes: 1 << 20,
             outbox_bytes: 64 << 20,
+            whole_bytes: 4 << 30,
+            part_bytes: 256 << 10,
+            uploads: 64,
+            parts_coming: 16,
             waiting_requests: 16_384,
             waiting_later: 16_384,
             flight_bytes: 4 << 20,

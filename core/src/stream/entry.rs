@@ -1,5 +1,6 @@
 //! Batches, and what stands in a stream's log.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::marks::Marks;
@@ -61,6 +62,18 @@ impl Span {
     }
 }
 
+/// What a batch is part of, if its one message is a piece of a larger one. Such batches stand next to each other in the log, each at a sequence of its
+/// own; the message bears the sequence of its last part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its first byte within the whole.
+    pub offset: u64,
+    /// Bytes of the whole.
+    pub total: u64,
+    /// BLAKE3 of the whole.
+    pub whole: Digest,
+}
+
 /// A batch, all but its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
@@ -74,6 +87,8 @@ pub struct Batch {
     pub base: MessageId,
     /// When it was accepted, for people.
     pub wall: Wall,
+    /// Its one message is a part of a larger one, and its digest is the chaining value of that part.
+    pub part: Option<Box<Part>>,
 }
 
 impl Batch {
@@ -89,11 +104,35 @@ impl Batch {
         self.lengths.iter().map(|&length| u64::from(length)).sum()
     }
 
-    /// Bytes of its payload, and of memory that goes with it: what limits count.
+    /// Bytes of its payload, and of memory that goes with it: what limits count. The bytes of parts have a limit of their own.
     #[must_use]
     pub fn weight(&self) -> u64 {
         let (messages, spans) = (self.lengths.len() as u64, self.spans.len() as u64);
-        self.bytes() + BATCH_OVERHEAD + MESSAGE_OVERHEAD * messages + SPAN_OVERHEAD * spans
+        let bytes = self.bytes() - self.part_bytes();
+        bytes + BATCH_OVERHEAD + MESSAGE_OVERHEAD * messages + SPAN_OVERHEAD * spans
+    }
+
+    /// Bytes of its payload, if it is a part.
+    #[must_use]
+    pub fn part_bytes(&self) -> u64 {
+        self.part.as_ref().map_or(0, |_| self.bytes())
+    }
+
+    /// Whether a message ends with it: whether it is no part, or the last one.
+    #[must_use]
+    pub fn ends(&self) -> bool {
+        self.part.as_ref().is_none_or(|part| part.offset + self.bytes() == part.total)
+    }
+
+    /// Whether a message begins with it.
+    #[must_use]
+    pub fn begins(&self) -> bool {
+        self.part.as_ref().is_none_or(|part| part.offset == 0)
+    }
+
+    /// The writer and the writer sequence of its first message.
+    pub(super) fn written(&self) -> Option<(WriterId, WriterSequence)> {
+        self.spans.first().map(|span| (span.writer, span.first))
     }
 
     /// What it costs in memory while it is offered, and its bytes are elsewhere.

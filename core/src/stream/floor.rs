@@ -90,7 +90,11 @@ impl Stream {
     /// A batch is dead: nothing of it is kept.
     pub(super) fn discard(&mut self, common: &mut Common, slot: u64) -> Option<Kept> {
         common.cache.remove(self.instance, slot);
-        self.store.remove(slot)
+        let kept = self.store.remove(slot)?;
+        if let Some((upload, part)) = kept.origin {
+            self.source.staging.trim(upload, part);
+        }
+        Some(kept)
     }
 
     /// Lets go of received batches that the floor has passed without taking them.
@@ -113,7 +117,7 @@ impl Stream {
     /// Another member has let go of everything up to here: every target is past it, though the entry that says so may stand behind bytes for
     /// which this member has no room (rule B3).
     pub(super) fn released_elsewhere(&mut self, common: &Common, now: Now, upto: Sequence) {
-        let upto = upto.min(self.head.taken).min(self.target.mark_durable);
+        let upto = self.whole_up_to(upto.min(self.head.taken).min(self.target.mark_durable));
         if upto > self.head.released {
             sometimes!(ReleasedElsewhere);
             self.head.released = upto;
@@ -143,6 +147,7 @@ impl Stream {
         common.emit(Output::Persist(state));
         common.emit(Output::Forget(forget(self.instance, space::PAYLOAD, slot_floor)));
         self.drop_closing_records(common);
+        self.source.staging.trims().for_each(|forget| common.emit(Output::Forget(forget)));
         let cut = common.planted.strikes(Bug::LogCutAtHead, || self.head.applied > self.floor.applied);
         let upto = if cut { self.head.applied } else { self.floor.applied };
         common.emit(Output::Compact { instance: self.instance, upto });
@@ -179,11 +184,11 @@ impl Stream {
             return common.emit(Output::Installed { instance, taken: false });
         };
         let own = self.ends.place(common.own);
-        if own.is_some_and(|place| stored.state.is_out(place))
+        if let Some(own) = own.filter(|&place| stored.state.passes_over(place))
             && !common.planted.strikes(Bug::TakenOutPassesAll, || true)
         {
-            // S22: what was let go there this member was not waited for.
-            self.head.out = stored.state.out;
+            // S22: what was let go there this member was not waited for. Of the others its log says nothing yet.
+            self.head.out |= 1 << own;
             self.left_out(common);
             return common.emit(Output::Installed { instance, taken: false });
         }

@@ -11,6 +11,7 @@ use super::common::Common;
 use super::entry::{Batch, Entry};
 use super::member::{Part, Stream};
 use super::message::{Body, Standing};
+use super::parts::{self, Opening};
 use super::peer::Peer;
 use super::wire::encode_entry;
 use super::writers::Writers;
@@ -35,6 +36,8 @@ struct End {
     taken: Sequence,
     /// Places of writers that are further than what is applied.
     places: Writers,
+    /// A message of which some parts are in the log.
+    open: Opening,
 }
 
 impl End {
@@ -46,6 +49,7 @@ impl End {
             {
                 self.taken = Sequence(self.taken.0 + batch.live());
                 self.places.take(batch);
+                parts::advance(&mut self.open, *first, batch);
             }
             _ => {}
         }
@@ -120,6 +124,9 @@ impl Stream {
     ) {
         let other = core::mem::replace(&mut self.leader, leader) != leader || term != self.term;
         (self.leading, self.term, self.completing) = (leading, term, false);
+        if other && self.knows_end() {
+            self.led_behind = self.head.applied;
+        }
         self.change_again(common);
         if leading && other && self.ends.targets.len() > 1 && self.seal.is_none() {
             common.emit(Output::Voting { instance: self.instance, nodes: self.voters() });
@@ -181,14 +188,14 @@ impl Stream {
         let members = 1 + self.peers.iter().filter(|peer| !self.is_gone(peer.node)).count();
         let voters = self.ends.voters();
         if common.planted.strikes(Bug::ReplicatedCountsVoters, || voters.len() < members) {
-            return self.held_by_most(|node| self.is_gone(node) || !voters.contains(&node));
+            return self.held_by_most(true, |node| self.is_gone(node) || !voters.contains(&node));
         }
-        let now = self.held_by_most(|node| self.is_gone(node));
-        match self.leaving() {
-            // Rule D1: by the old members, and by those who stay.
-            Some(leaving) => now.min(self.held_by_most(|node| node == leaving || self.is_gone(node))),
-            None => now,
-        }
+        let now = self.held_by_most(true, |node| self.is_gone(node));
+        // Rule D1: by the old members, and by those who stay. Whoever leads may be on its way out itself.
+        let Some(leaving) = self.leaving() else { return now };
+        let stays = self.held_by_most(leaving != common.own, |node| node == leaving || self.is_gone(node));
+        let counted = common.planted.strikes(Bug::ReplicatedByWhoGoes, || stays < now);
+        if counted { now } else { now.min(stays) }
     }
 
     /// Raises `replicated` to what most members hold durably, and tells who waits for that.
@@ -259,11 +266,11 @@ impl Stream {
         if common.planted.strikes(Bug::CompletedByAny, || any().min(self.head.taken) > upto) {
             upto = any();
         }
-        upto = upto.min(self.head.taken).max(self.head.completed);
+        upto = self.whole_up_to(upto.min(self.head.taken)).max(self.head.completed);
         if common.planted.strikes(Bug::CompletedOneTooMany, || upto < self.head.taken) {
             upto = upto.next();
         }
-        let released = released.min(upto).max(self.head.released);
+        let released = self.whole_up_to(released.min(upto)).max(self.head.released);
         if upto > self.head.completed || released > self.head.released {
             self.completing = true;
             let entry = Entry::Complete { upto, released, marks: self.heard.clone() };
@@ -327,9 +334,9 @@ impl Stream {
     fn log_end(&mut self) -> (SessionEpoch, Sequence) {
         let (session, taken) = (self.head.session, self.head.taken);
         let Some(lead) = &mut self.lead else { return (session, taken) };
-        let under_way = &lead.under_way;
+        let (under_way, open) = (&lead.under_way, &self.head.open);
         let end = lead.end.get_or_insert_with(|| {
-            let mut end = End { session, taken, places: Writers::default() };
+            let mut end = End { session, taken, places: Writers::default(), open: open.clone() };
             under_way.iter().for_each(|(_, entry)| end.follow(entry));
             end
         });
@@ -382,8 +389,9 @@ impl Stream {
         let batch = lead.offers.remove(&key)?;
         lead.offered -= batch.outline();
         let none = Writers::default();
-        let ahead = lead.end.as_ref().map_or(&none, |end| &end.places);
-        if !self.head.writers.continued_by(ahead, &batch) {
+        let (ahead, open) =
+            lead.end.as_ref().map_or((&none, &self.head.open), |end| (&end.places, &end.open));
+        if !parts::follows(&self.head.writers, ahead, open, &batch) {
             rare!(OfferDoesNotContinue);
             return None;
         }

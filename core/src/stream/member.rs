@@ -10,15 +10,17 @@ use bytes::Bytes;
 
 use super::common::Common;
 use super::entry::{Entry, Identity};
+use super::heads::encode_head;
 use super::lead::Lead;
 use super::marks::Marks;
 use super::message::{Body, Standing};
+use super::parts;
 use super::peer::Peer;
 use super::source::Source;
 use super::state::{Effect, LogState};
 use super::store::{Kept, Store, key, space};
 use super::target::Target;
-use super::wire::{decode_entry, encode_head};
+use super::wire::decode_entry;
 use super::{Applied, Input, Output};
 use crate::ends::Ends;
 use crate::id::{BootId, LogIndex, NodeId, Sequence, SessionEpoch, StreamInstance, Term};
@@ -76,6 +78,8 @@ pub(super) struct Stream {
     pub(super) leader: Option<NodeId>,
     /// The term of the last entry applied, by this start.
     pub(super) applied_term: Term,
+    /// The entry in front of which, and at which, everything stands that was committed when this member began to lead.
+    pub(super) led_behind: LogIndex,
     /// What a leader that is not the source keeps.
     pub(super) lead: Option<Box<Lead>>,
     /// The highest processed mark heard of each target (rule C4).
@@ -132,6 +136,7 @@ impl Stream {
             term: Term(0),
             leader: None,
             applied_term: Term(0),
+            led_behind: LogIndex(0),
             lead: None,
             heard: Marks::default(),
             completing: false,
@@ -197,7 +202,7 @@ impl Stream {
     /// Others are to do without this member until its next start (S17).
     fn resign(&mut self, common: &mut Common) {
         if !common.planted.strikes(Bug::StoppedStillLeads, || self.leading) {
-            common.emit(Output::Resign { instance: self.instance });
+            common.emit(Output::Resign { instance: self.instance, leaves: self.is_out_itself() });
         }
         if self.shut_out {
             return;
@@ -210,7 +215,8 @@ impl Stream {
 
     pub(super) fn apply(&mut self, common: &mut Common, now: Now, entries: Vec<Applied>) {
         for applied in entries {
-            if self.stopped.is_some() {
+            let gap = || self.stopped.is_some() && applied.index != self.head.applied.next();
+            if self.rests() || gap() {
                 return;
             }
             if applied.index > self.head.applied {
@@ -252,6 +258,12 @@ impl Stream {
         let mut slot = None;
         let mut moved = Vec::new();
         if let (Effect::Taken { first }, Some(Entry::Descriptor { batch, .. })) = (effect, &entry) {
+            if parts::forged(&self.head.open, batch) && !common.planted.has(Bug::WholeUnchecked) {
+                return self.stop(
+                    common,
+                    alloc::format!("the parts of the message that ends at {first} are not what it is called"),
+                );
+            }
             let found = self.store.slot_of(&batch.identity).unwrap_or_else(|| {
                 assert!(
                     common.planted.has(Bug::DescriptorWithoutPayload),
@@ -260,8 +272,15 @@ impl Stream {
                 );
                 let slot = self.store.new_slot();
                 let batch = batch.clone();
-                let kept =
-                    Kept { batch, first, own: false, durable: false, taken: None, waiters: Vec::new() };
+                let kept = Kept {
+                    batch,
+                    first,
+                    own: false,
+                    durable: false,
+                    taken: None,
+                    waiters: Vec::new(),
+                    origin: None,
+                };
                 self.store.insert(slot, kept);
                 slot
             });
@@ -275,7 +294,11 @@ impl Stream {
             self.source.processed_before = self.processed_by_enough(common);
         }
         self.head.advance(applied.index, effect, batch);
+        let knew = self.knows_end();
         self.applied_term = applied.term;
+        if self.knows_end() && !knew {
+            self.led_behind = applied.index;
+        }
         self.note(applied.index, effect);
         self.applied_since += 1;
         self.wait_anew(common, moved);
@@ -327,8 +350,14 @@ impl Stream {
             head: encode_head(own, first, &batch),
             payload: payload.clone(),
         }));
-        common.remember(self.instance, slot, payload);
-        self.store.insert(slot, Kept { batch, first, own, durable: false, taken: None, waiters: Vec::new() });
+        // Parts are handed over when all are here: until then there may come more of them than memory is for.
+        if batch.part.is_none() {
+            common.remember(self.instance, slot, payload);
+        }
+        self.store.insert(
+            slot,
+            Kept { batch, first, own, durable: false, taken: None, waiters: Vec::new(), origin: None },
+        );
         slot
     }
 
@@ -337,8 +366,9 @@ impl Stream {
         if let Some(payload) = common.cache.get(self.instance, slot) {
             return Some(payload.clone());
         }
+        let key = self.store.get(slot)?.key(self.instance, slot);
         if self.loading.insert(slot) {
-            common.load(self.instance, slot);
+            common.load(self.instance, slot, key);
         }
         None
     }
@@ -371,15 +401,17 @@ impl Stream {
 
     /// Makes sure that what is owed is said again if nothing comes.
     pub(super) fn arm(&mut self, common: &Common, now: Now) {
-        let outstanding = self.stopped.is_none()
-            && (!self.wanted.is_empty()
-                || self.lead_outstanding(common)
+        let takes_part = || {
+            self.lead_outstanding(common)
                 || self.changes()
                 || match self.part {
                     Part::Source => self.source_outstanding(common),
                     Part::Target => self.target_outstanding(common),
                     Part::Unknown => false,
-                });
+                }
+        };
+        let waits = !self.wanted.is_empty() && !self.rests();
+        let outstanding = waits || self.stopped.is_none() && takes_part();
         if !outstanding {
             self.restate_at = None;
         } else if self.restate_at.is_none() {
@@ -397,6 +429,16 @@ impl Stream {
 
     pub(super) fn deadline_reached(&mut self, common: &mut Common, now: Now) {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.monotonic);
+        let restates = due(self.restate_at);
+        if restates {
+            self.restate_at = None;
+            self.restated = self.restated.saturating_add(1);
+            self.drop_futile(common);
+            self.ask_for_wanted(common, now, false);
+        }
+        if self.stopped.is_some() {
+            return self.arm(common, now);
+        }
         if due(self.target.patience_until) {
             sometimes!(NoWordFromSource);
             self.greet();
@@ -405,11 +447,7 @@ impl Stream {
         if due(self.checkpoint_at) {
             self.checkpoint(common);
         }
-        if due(self.restate_at) {
-            self.restate_at = None;
-            self.restated = self.restated.saturating_add(1);
-            self.drop_futile(common);
-            self.ask_for_wanted(common, now, false);
+        if restates {
             self.steer(common, now);
             self.go_on_changing(common);
             match self.part {
@@ -424,10 +462,15 @@ impl Stream {
     /// Another member said something.
     pub(super) fn heard(&mut self, common: &mut Common, now: Now, from: NodeId, body: Body) {
         if self.stopped.is_some() {
-            if let Body::Status(Standing { ask: ask @ 1.., .. }) = body
-                && !self.shut_out
-            {
-                self.tell_standing(common, from, false, ask);
+            match body {
+                Body::Status(Standing { ask: ask @ 1.., .. }) if !self.shut_out => {
+                    self.tell_standing(common, from, false, ask);
+                }
+                Body::Data(data) if !self.rests() => {
+                    self.receive(common, from, data);
+                    self.arm(common, now);
+                }
+                _ => {}
             }
             return;
         }
@@ -497,13 +540,17 @@ impl Stream {
     pub(super) fn peer_started(&mut self, common: &mut Common, now: Now, node: NodeId, boot: BootId) {
         let Some(peer) = self.peer(node) else { return };
         sometimes!(PeerStartedAnew, peer.boot.is_some_and(|known| known != boot));
-        if peer.boot == Some(boot) || self.stopped.is_some() || self.is_gone(node) {
+        if peer.boot == Some(boot) || self.rests() || self.is_gone(node) {
             return;
         }
         self.news(common, now);
         self.learn_boot(common, node, boot);
         if let Some(peer) = self.peer_mut(node) {
             peer.silent = false;
+        }
+        if self.stopped.is_some() {
+            self.ask_for_wanted(common, now, true);
+            return self.arm(common, now);
         }
         match self.part {
             Part::Source => {
@@ -518,8 +565,11 @@ impl Stream {
 
     /// When this stream wants to be looked at.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        if self.stopped.is_some() {
+        if self.rests() {
             return None;
+        }
+        if self.stopped.is_some() {
+            return self.restate_at;
         }
         [self.checkpoint_at, self.restate_at, self.target.patience_until].into_iter().flatten().min()
     }

@@ -52,6 +52,8 @@ pub struct Data {
     pub count: u64,
     /// Which batch.
     pub identity: Identity,
+    /// Where it lies within a whole, if it is part of one: by that its digest is told from others.
+    pub offset: Option<u64>,
     /// The bytes.
     pub bytes: Payload,
 }
@@ -90,6 +92,8 @@ pub struct Standing {
     pub stopped: bool,
     /// The authority under which the sender serves.
     pub authority: AuthorityEpoch,
+    /// Bytes that the sender's disk has room for.
+    pub space: u64,
     /// From whoever leads in place of the source: everything up to here is committed, and durable at most of those who are left under that authority.
     pub replicated: Sequence,
 }

@@ -23,11 +23,16 @@
 //! restart, for a record says so until the state does. The log takes what was accepted all the same (a source whose disk was rolled
 //! back may have accepted what it would have refused).
 //!
+//! A message too large for a record has parts, each a batch of its own in the log, next to each other (decision 22). Its parts take a sequence each, and
+//! it bears that of the last one. They are staged at the source, durably and out of order with everything else, until all are there; a handler is handed the
+//! message, in pieces, once all are taken.
+//!
 //! A publisher that repeats is answered with what is known. Messages whose batch is released, and so forgotten, are reported as completed with
 //! the sequences 0 to 0.
 //!
 //! Invariants:
-//! - **S1** A batch is taken only under the current session and at the sequence after the last taken; all else is a no-op.
+//! - **S1** A batch is taken only under the current session and at the sequence after the last taken, and a part only behind the part before it; all else
+//!   is a no-op.
 //! - **S2** The batches between the floor and the last taken message are contiguous.
 //! - **S3** Every batch taken above the floor has its payload record here.
 //! - **S4** Once the own session is current, the outbox is numbered contiguously after the last taken message.
@@ -51,7 +56,11 @@
 //! - **S20** Nobody but the source and whoever leads has a word on what a target processed; bytes are taken of whom they were asked, and given so many in
 //!   a while.
 //! - **S21** What is let go was processed by every target that is not out by an entry of the log in front of it, and not lost.
-//! - **S22** What a target does that is out counts no more, and it hands nothing over.
+//! - **S22** What a target does that is out counts no more, and it hands nothing over, unless a seal goes on from its log.
+//! - **S23** A target is taken out only where most of those who stay hold whatever was told replicated or completed, by this leader or before it; and what is told while
+//!   one is on its way out, most of the old members and most of those who stay hold. Whoever leads on its way out is none of these.
+//! - **S24** Room is set aside for all of a message that is being staged, and the bytes of parts count by themselves.
+//! - **S25** Marks, floors and positions stand where messages end, never inside one; and a handler is handed a message of several parts whole or not at all.
 //! - **S16** `floor <= released <= completed`: bytes go only when every target that is left is past them.
 
 mod admit;
@@ -60,11 +69,14 @@ mod common;
 mod config;
 mod entry;
 mod floor;
+mod heads;
 mod lead;
 mod marks;
 mod member;
 mod message;
+mod parts;
 mod peer;
+mod restoring;
 mod seal;
 mod source;
 mod state;
@@ -85,7 +97,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 pub use config::Config;
-pub use entry::{Batch, Entry, Identity, MessageAt, Span};
+pub use entry::{Batch, Entry, Identity, MessageAt, Part, Span};
 pub use marks::Marks;
 pub use message::{Body, Data, Malformed, Message, Standing};
 pub use streams::Streams;
@@ -96,7 +108,7 @@ use crate::id::{
     WriterId, WriterSequence,
 };
 use crate::members::StreamMembers;
-use crate::node::command::{Position, Refusal, Reply, Waited};
+use crate::node::command::{PartOf, Position, Refusal, Reply, Waited};
 use crate::node::output::{Delivery, Event};
 use crate::record::{Forget, Key, Record};
 use crate::sealing::Sealed;
@@ -125,6 +137,17 @@ pub enum Receipt {
         instance: StreamInstance,
         /// Under this slot.
         slot: u64,
+    },
+    /// A part was staged.
+    Staged {
+        /// In this stream.
+        instance: StreamInstance,
+        /// Whose message.
+        writer: WriterId,
+        /// Under which name.
+        upload: u128,
+        /// The bytes up to here.
+        upto: u64,
     },
     /// A mark was written.
     Mark {
@@ -190,6 +213,31 @@ pub enum Input {
         messages: Vec<Bytes>,
         /// How far the publisher waits.
         wait: Waited,
+    },
+    /// Publish a part of a large message.
+    Stage {
+        /// Ties the replies to it.
+        request: RequestId,
+        /// The stream's name.
+        stream: String,
+        /// The part.
+        part: PartOf,
+    },
+    /// Give up what a writer has staged.
+    GiveUp {
+        /// Ties the reply to it.
+        request: RequestId,
+        /// The stream's name.
+        stream: String,
+        /// Whose.
+        writer: WriterId,
+    },
+    /// A handler took pieces of large messages that it was handed.
+    Took {
+        /// Which attachment.
+        token: AttachToken,
+        /// Bytes of all pieces that were handed over under it and taken.
+        bytes: u64,
     },
     /// Where a writer stands.
     FindWriter {
@@ -414,6 +462,8 @@ pub enum Output {
     Resign {
         /// Of this stream.
         instance: StreamInstance,
+        /// It is to leave the stream, and nothing else is wrong with it.
+        leaves: bool,
     },
     /// This node leads, and these vote from the beginning: who of them only learns is to vote again.
     Voting {
@@ -435,6 +485,8 @@ pub enum Output {
     MembersChanged {
         /// Of this stream.
         instance: StreamInstance,
+        /// Under which it was done.
+        authority: AuthorityEpoch,
         /// Which change.
         number: LogIndex,
     },

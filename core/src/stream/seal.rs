@@ -101,9 +101,14 @@ impl Stream {
         if raised {
             self.count_anew(common);
         }
+        let was_out = self.is_out_itself();
         self.seal = Some(Box::new(sealed));
         if out {
             return self.shut_out(common);
+        }
+        if was_out && !self.is_out_itself() {
+            rare!(SealedFromWhoIsOut);
+            self.stopped = None;
         }
         if raised {
             self.fence_former(common);
@@ -212,6 +217,11 @@ impl Stream {
             common.say(from, instance, Body::SealedOut(authority));
         } else if self.is_out(from) && !common.planted.strikes(Bug::TakenOutCounts, || true) {
             rare!(TakenOutHeard);
+            if let Body::Want(identity) = body
+                && self.stopped.is_none()
+            {
+                self.answer_want(common, now, from, &identity);
+            }
         } else if self.peer(from).is_some() {
             self.heard(common, now, from, body);
         }
@@ -223,8 +233,12 @@ impl Stream {
             let what = format!("it is of stream {}, this one is {}", position.instance, self.instance);
             return Some(Refusal::ForeignPosition(what));
         }
+        if self.ahead_of_authority(position) {
+            // What is kept here may be of another end.
+            return None;
+        }
         let above = self.above_seal(common, position);
-        above.or_else(|| self.below_what_is_kept(position.sequence).map(Refusal::ForeignPosition))
+        above.or_else(|| self.below_what_is_kept(position.sequence))
     }
 
     /// Whether a position was given under an authority of which this member does not know: its disk was taken back, or it is yet to hear of a seal.

@@ -1,6 +1,7 @@
 //! What a stream's log says when it is applied: the same at all ends.
 
 use super::entry::{Batch, Entry};
+use super::parts::{self, Opening};
 use super::writers::{WriterAt, Writers};
 use crate::ends::TARGETS_MAX;
 use crate::id::{BootId, LogIndex, Sequence, SessionEpoch, WriterId};
@@ -22,6 +23,8 @@ pub(super) struct LogState {
     pub(super) out: u64,
     /// The target at that place has to process so much, and no more.
     pub(super) drained: Option<(usize, Sequence)>,
+    /// A message of which some parts are taken.
+    pub(super) open: Opening,
 }
 
 /// What an entry did.
@@ -54,6 +57,11 @@ impl LogState {
         self.drained.filter(|(drained, _)| *drained == place).map(|(_, upto)| upto)
     }
 
+    /// Whether what is let go up to here was let go without waiting for that target: it is out, or was drained of less.
+    pub(super) fn passes_over(&self, place: usize) -> bool {
+        self.is_out(place) || self.drains(place).is_some_and(|upto| upto < self.taken)
+    }
+
     /// What of an earlier state of the same log is not in this one, which is further. There is nothing if the log is the same: what it says only
     /// grows.
     pub(super) fn lacks(&self, earlier: &Self) -> Option<&'static str> {
@@ -68,6 +76,11 @@ impl LogState {
         lost.into_iter().find(|(lost, _)| *lost).map(|(_, what)| what)
     }
 
+    /// The last message of which all is taken. Parts behind it may never come to be whole.
+    fn ended(&self) -> Sequence {
+        self.open.as_ref().map_or(self.taken, |open| open.first.before())
+    }
+
     /// What `entry` does to this state, without doing it. `lenient` leaves the writers' places unchecked.
     pub(super) fn effect(&self, entry: &Entry, lenient: bool) -> Effect {
         match entry {
@@ -78,7 +91,7 @@ impl LogState {
                 if *epoch == self.session
                     && *first == self.taken.next()
                     && batch.live() > 0
-                    && (lenient || self.writers.continued_by(&Writers::default(), batch)) =>
+                    && (lenient || parts::follows(&self.writers, &Writers::default(), &self.open, batch)) =>
             {
                 Effect::Taken { first: *first }
             }
@@ -117,13 +130,14 @@ impl LogState {
                 assert_eq!(first, self.taken.next(), "S1: a batch is taken out of order");
                 self.taken = Sequence(self.taken.0 + batch.live());
                 self.writers.take(batch);
+                parts::advance(&mut self.open, first, batch);
             }
             Effect::Completed { upto, released } => {
                 self.completed = self.completed.max(upto).min(self.taken);
                 self.released = self.released.max(released).min(self.taken);
             }
             Effect::Closed { writer } => self.writers.close(writer),
-            Effect::Draining { place } => self.drained = Some((place, self.taken)),
+            Effect::Draining { place } => self.drained = Some((place, self.ended())),
             Effect::Detached { place } => {
                 self.out |= 1 << place;
                 self.drained.take_if(|(drained, _)| *drained == place);

@@ -11,7 +11,7 @@ use super::streams::Streams;
 use crate::id::NodeId;
 use crate::level::Level;
 use crate::node::command::Refusal;
-use crate::node::status::StreamStatus;
+use crate::node::status::{Served, StreamStatus};
 use crate::time::Now;
 
 impl Streams {
@@ -26,6 +26,24 @@ impl Streams {
             status
         });
         each.collect()
+    }
+
+    /// What a handler that is to attach to the stream of that name must know; `None` if this node is no target of it.
+    ///
+    /// # Errors
+    /// There is no such stream.
+    pub fn served(&self, name: &str) -> Result<Option<Served>, Refusal> {
+        let unknown = || Refusal::UnknownStream(name.to_string());
+        let instance = *self.names.get(name).ok_or_else(unknown)?;
+        let open = self.directory.get(&instance).ok_or_else(unknown)?;
+        let stream = self.streams.get(&instance);
+        let served = || Served {
+            instance,
+            authority: stream.map(|stream| stream.authority()).unwrap_or_default(),
+            gone: stream.map(|stream| stream.floor.taken).unwrap_or_default(),
+            taken: stream.map(|stream| stream.head.taken).unwrap_or_default(),
+        };
+        Ok(open.ends.targets.contains(&self.common.own).then(served))
     }
 
     /// Whether the store has room for what publishers send.
@@ -188,6 +206,17 @@ impl Stream {
             "S16: {instance} lets go of more than it has completed"
         );
         self.check_seal();
+        let to_come = self.source.staging.to_come();
+        assert!(
+            to_come <= common.reserved,
+            "S24: {instance} waits for {to_come} bytes and has no room set aside"
+        );
+        let behind = self.store.holding(self.floor.taken.next()).and_then(|slot| self.store.get(slot));
+        assert!(
+            behind.is_none_or(|kept| kept.batch.begins()),
+            "S25: the floor of {instance} is {}, which lies inside a message of several parts",
+            self.floor.taken
+        );
         assert!(self.head.completed <= self.head.taken, "S9: {instance} completed more than was taken");
         if self.part == Part::Target {
             self.check_target(common);
@@ -240,5 +269,15 @@ impl Stream {
             let bounded = bytes <= common.config.window_bytes || deliveries == 1;
             assert!(bounded, "S7: the handler of {instance} has {bytes} bytes");
         }
+        if let Some((untaken, largest)) = self.untaken() {
+            let bounded = untaken <= common.config.window_bytes.max(largest);
+            assert!(
+                bounded,
+                "S7: the handler of {instance} has {untaken} bytes of pieces that it did not take"
+            );
+        }
+        // A source whose disk forgot may have been told of marks that its log is yet to reach.
+        let inside = self.inside_a_message(target.mark);
+        assert!(inside.is_none(), "S25: the mark of {instance}: {inside:?}");
     }
 }

@@ -20,12 +20,23 @@ pub(super) mod space {
     pub(crate) const MARK: u8 = 3;
     /// Writers that are to be closed, until the state says so; the slot is a number that grows per stream.
     pub(crate) const CLOSING: u8 = 4;
-    /// All of them.
+    /// Parts of large messages; the id is that of the upload, and the slot the number of the part, from 1.
+    pub(crate) const STAGED: u8 = 5;
+    /// All of them whose id is that of the stream.
     pub(crate) const ALL: [u8; 4] = [STATE, PAYLOAD, MARK, CLOSING];
 }
 
 pub(super) fn key(instance: StreamInstance, space: u8, slot: u64) -> Key {
     Key { owner: Owner::Stream, space, id: instance.0, slot }
+}
+
+pub(super) fn staged_key(upload: u128, part: u64) -> Key {
+    Key { owner: Owner::Stream, space: space::STAGED, id: upload, slot: part }
+}
+
+/// The parts of an upload up to that one are dead.
+pub(super) fn forget_staged(upload: u128, upto: u64) -> Forget {
+    Forget { owner: Owner::Stream, space: space::STAGED, id: upload, below: upto.saturating_add(1) }
 }
 
 pub(super) fn forget(instance: StreamInstance, space: u8, below: u64) -> Forget {
@@ -45,9 +56,19 @@ pub(super) struct Kept {
     pub(super) taken: Option<LogIndex>,
     /// Publishers that wait for it.
     pub(super) waiters: Vec<Waiter>,
+    /// It is a part that was staged here: under which upload, and its number there, from 1.
+    pub(super) origin: Option<(u128, u64)>,
 }
 
 impl Kept {
+    /// The record of its payload.
+    pub(super) fn key(&self, instance: StreamInstance, slot: u64) -> Key {
+        match self.origin {
+            Some((upload, part)) => staged_key(upload, part),
+            None => key(instance, space::PAYLOAD, slot),
+        }
+    }
+
     pub(super) fn last(&self) -> Sequence {
         Sequence((self.first.0 + self.batch.live()).saturating_sub(1))
     }
@@ -69,6 +90,8 @@ pub(super) struct Store {
     spans: BTreeMap<(WriterId, u64, u64), u64>,
     next_slot: u64,
     bytes: u64,
+    /// Bytes of parts: they are on disk, and count by themselves.
+    part_bytes: u64,
 }
 
 impl Store {
@@ -87,6 +110,11 @@ impl Store {
     /// Bytes of all batches, their bookkeeping included.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Bytes of all batches that are parts.
+    pub(super) fn part_bytes(&self) -> u64 {
+        self.part_bytes
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Kept)> + '_ {
@@ -118,6 +146,7 @@ impl Store {
     pub(super) fn insert(&mut self, slot: u64, kept: Kept) {
         self.skip_slots(slot + 1);
         self.bytes += kept.batch.weight();
+        self.part_bytes += kept.batch.part_bytes();
         self.by_identity.insert(kept.batch.identity, slot);
         if kept.own {
             self.outbox.push_back(slot);
@@ -162,6 +191,7 @@ impl Store {
     pub(super) fn remove(&mut self, slot: u64) -> Option<Kept> {
         let kept = self.kept.remove(&slot)?;
         self.bytes -= kept.batch.weight();
+        self.part_bytes -= kept.batch.part_bytes();
         self.by_identity.remove(&kept.batch.identity);
         self.unindex(slot, &kept.batch);
         if kept.taken.is_some() {
@@ -174,7 +204,11 @@ impl Store {
         Some(*kept)
     }
 
+    /// A message of several parts is found where it ends.
     fn index(&mut self, slot: u64, batch: &Batch) {
+        if !batch.ends() {
+            return;
+        }
         for span in batch.spans.iter().filter(|span| !span.void) {
             self.spans.insert((span.writer, span.last().0, slot), span.first.0);
         }
@@ -207,6 +241,8 @@ impl Store {
     pub(super) fn check(&self) {
         let bytes: u64 = self.kept.values().map(|kept| kept.batch.weight()).sum();
         assert_eq!(bytes, self.bytes, "S3: the bytes of the batches kept are miscounted");
+        let parts: u64 = self.kept.values().map(|kept| kept.batch.part_bytes()).sum();
+        assert_eq!(parts, self.part_bytes, "S24: the bytes of parts are miscounted");
         let parts = self.taken.len() + self.pending.len() + self.outbox.len();
         assert_eq!(parts, self.kept.len(), "S3: a batch is kept under two headings, or under none");
     }
@@ -283,7 +319,14 @@ mod tests {
     fn batch() -> Batch {
         let identity = Identity { boot: BootId(1), first: Sequence(1), digest: Digest::default() };
         let span = Span { writer: WriterId(1), first: WriterSequence(1), count: 1, void: false };
-        Batch { identity, spans: [span].into(), lengths: [1].into(), base: MessageId(1), wall: Wall(0) }
+        Batch {
+            identity,
+            spans: [span].into(),
+            lengths: [1].into(),
+            base: MessageId(1),
+            wall: Wall(0),
+            part: None,
+        }
     }
 
     /// Beside its group, and where the journal notes its records.

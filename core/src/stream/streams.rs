@@ -9,9 +9,10 @@ use alloc::vec::Vec;
 use super::common::{Common, Work};
 use super::member::{Part, Stream};
 use super::peer::Peer;
+use super::restoring::Restoring;
 use super::source::Wish;
-use super::store::{Kept, forget, space};
-use super::wire::{decode_closing, decode_head, decode_mark, decode_state};
+use super::store::{forget, forget_staged, space};
+use super::wire::{decode_closing, decode_mark, decode_state};
 use super::{Config, Input, Malformed, Output, Receipt};
 use crate::ends::Ends;
 use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance};
@@ -39,13 +40,13 @@ pub struct Streams {
     pub(super) streams: BTreeMap<StreamInstance, Box<Stream>>,
     /// Every open stream of the mesh.
     pub(super) directory: BTreeMap<StreamInstance, Open>,
-    names: BTreeMap<String, StreamInstance>,
+    pub(super) names: BTreeMap<String, StreamInstance>,
     handlers: BTreeMap<AttachToken, StreamInstance>,
     timers: BTreeSet<(Instant, StreamInstance)>,
     /// Open streams that this node was taken out of, and why.
     pub(super) out: BTreeMap<StreamInstance, String>,
     /// Payload records read so far; only while the journal is read.
-    restoring: BTreeMap<StreamInstance, BTreeMap<u64, Kept>>,
+    restoring: Restoring,
     /// The slots below this one are dead; only while the journal is read.
     slot_floors: BTreeMap<StreamInstance, u64>,
 }
@@ -62,7 +63,7 @@ impl Streams {
             handlers: BTreeMap::new(),
             timers: BTreeSet::new(),
             out: BTreeMap::new(),
-            restoring: BTreeMap::new(),
+            restoring: Restoring::default(),
             slot_floors: BTreeMap::new(),
         }
     }
@@ -74,13 +75,16 @@ impl Streams {
     pub fn restore(
         &mut self,
         key: &Key,
-        _last_slot: u64,
+        last_slot: u64,
         head: &[u8],
         payload_len: usize,
     ) -> Result<(), Damaged> {
         let damaged = |what: &str| Damaged { key: *key, what: what.to_string() };
         let unread = |what: Malformed| damaged(what.0);
-        let instance = StreamInstance(key.id);
+        let instance = match key.space {
+            space::STAGED => self.restoring.staged(key, head).map_err(unread)?,
+            _ => StreamInstance(key.id),
+        };
         let stream = self.streams.entry(instance).or_insert_with(|| Box::new(Stream::new(instance)));
         match key.space {
             space::STATE => {
@@ -94,16 +98,12 @@ impl Streams {
                 self.slot_floors.insert(instance, stored.slot_floor);
             }
             space::PAYLOAD => {
-                let (own, first, batch) = decode_head(head).map_err(unread)?;
-                if batch.bytes() != payload_len as u64 {
-                    return Err(damaged("its payload is not as long as its head says"));
-                }
-                let kept = Kept { batch, first, own, durable: true, taken: None, waiters: Vec::new() };
-                self.restoring.entry(instance).or_default().insert(key.slot, kept);
+                self.restoring.payload(key, last_slot, head, payload_len).map_err(unread)?;
             }
             space::MARK => {
                 (stream.target.mark, stream.target.mark_taken) = decode_mark(head).map_err(unread)?;
             }
+            space::STAGED => {}
             space::CLOSING if self.common.planted.has(Bug::ClosingForgotten) => {}
             space::CLOSING => stream.restore_closing(key.slot, decode_closing(head).map_err(unread)?),
             _ => return Err(damaged("a record of an unknown kind: run a newer version")),
@@ -120,8 +120,9 @@ impl Streams {
             if !self.common.planted.strikes(Bug::SlotsUsedTwice, || floor > 1) {
                 stream.store.skip_slots(floor);
             }
-            let found = restoring.remove(&instance).unwrap_or_default();
-            for (slot, kept) in found {
+            let found = restoring.of(instance, floor);
+            stream.stopped = found.damage;
+            for (slot, kept) in found.kept {
                 stream.store.skip_slots(slot + 1);
                 // Own batches below the end are told apart by their writers' places, never by number (rule A4).
                 let passed = !kept.own && kept.last() <= stream.floor.taken;
@@ -130,8 +131,18 @@ impl Streams {
                     stream.store.insert(slot, kept);
                 }
             }
+            let forgets = self.common.planted.strikes(Bug::StagedForgotten, || !found.uploads.is_empty());
+            found
+                .uploads
+                .into_iter()
+                .filter(|_| !forgets)
+                .for_each(|upload| stream.source.staging.restore(upload));
+            self.common.reserved += stream.source.staging.to_come();
             let below = stream.store.slot_floor();
             self.common.emit(Output::Forget(forget(instance, space::PAYLOAD, below)));
+        }
+        for upload in restoring.left() {
+            self.common.emit(Output::Forget(forget_staged(upload, u64::MAX)));
         }
     }
 
@@ -221,6 +232,17 @@ impl Streams {
                 let wish = Wish { request, writer, first, messages, wait };
                 self.at_source(request, stream, |stream, common| stream.publish(common, now, wish));
             }
+            Input::Stage { request, stream, part } => {
+                self.at_source(request, stream, |stream, common| stream.stage(common, request, part));
+            }
+            Input::GiveUp { request, stream, writer } => {
+                self.at_source(request, stream, |stream, common| stream.give_up(common, request, writer));
+            }
+            Input::Took { token, bytes } => {
+                if let Some(&instance) = self.handlers.get(&token) {
+                    self.with(instance, |stream, common| stream.took(common, now, token, bytes));
+                }
+            }
             Input::FindWriter { request, stream, writer } => {
                 self.at_source(request, stream, |stream, common| {
                     let found = stream.find_writer(common, writer);
@@ -276,6 +298,10 @@ impl Streams {
             }
             Input::Durable(Receipt::Accepted { instance, slot }) => {
                 self.with(instance, |stream, common| stream.accepted(common, now, slot));
+            }
+            Input::Durable(Receipt::Staged { instance, writer, upload, upto }) => {
+                let what = (writer, upload, upto);
+                self.with(instance, |stream, common| stream.staged_durable(common, now, what));
             }
             Input::Durable(Receipt::Mark { instance, upto }) => {
                 self.with(instance, |stream, common| stream.mark_durable(common, now, upto));
@@ -453,6 +479,10 @@ impl Streams {
             }
             Some(Work::Verify(instance, data, from)) => {
                 self.with(instance, |stream, common| stream.verified(common, now, data, from, digest));
+            }
+            Some(Work::Stage(instance, writer, upload, offset)) => {
+                let what = (writer, upload, offset);
+                self.with(instance, |stream, common| stream.staged(common, now, what, digest));
             }
             None => {}
         }

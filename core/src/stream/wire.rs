@@ -1,14 +1,16 @@
 //! Between the typed words of this part and their Protobuf form. Decoding bounds every list and checks that figures add up.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 use prost::Message as _;
 use wattle_proto::stream as proto;
 
-use super::entry::{Batch, Entry, Identity, Span};
+use super::entry::{Batch, Entry, Identity, Part, Span};
 use super::marks::Marks;
 use super::message::{Body, Data, Malformed, Message, Standing};
+use super::parts::{Open, Opening};
 use super::state::LogState;
 use super::writers::Writers;
 use crate::digest::Digest;
@@ -19,6 +21,7 @@ use crate::id::{
 };
 use crate::payload::Payload;
 use crate::time::Wall;
+use crate::whole::{self, Tree};
 
 /// Messages in a batch that anybody may form, whatever the settings.
 const BATCH_MESSAGES_MAX: usize = 65_536;
@@ -28,26 +31,30 @@ const PAYLOAD_MAX: usize = 64 << 20;
 /// No sequence, index or epoch grows to this in the life of a mesh; more is a forgery, and would overflow when counted up.
 const NUMBER_MAX: u64 = 1 << 62;
 
-type Decoded<T> = Result<T, Malformed>;
+pub(super) type Decoded<T> = Result<T, Malformed>;
 
-fn number(found: u64) -> Decoded<u64> {
+pub(super) fn number(found: u64) -> Decoded<u64> {
     if found < NUMBER_MAX { Ok(found) } else { Err(Malformed("a number out of range")) }
 }
 
-fn sequence(found: u64) -> Decoded<Sequence> {
+pub(super) fn sequence(found: u64) -> Decoded<Sequence> {
     number(found).map(Sequence)
 }
 
-fn id_bytes(id: [u8; 16]) -> Bytes {
+pub(super) fn id_bytes(id: [u8; 16]) -> Bytes {
     Bytes::copy_from_slice(&id)
 }
 
-fn boot(bytes: &[u8]) -> Decoded<BootId> {
+pub(super) fn boot(bytes: &[u8]) -> Decoded<BootId> {
     BootId::from_slice(bytes).ok_or(Malformed("a boot id is not 16 bytes"))
 }
 
-fn writer(bytes: &[u8]) -> Decoded<WriterId> {
+pub(super) fn writer(bytes: &[u8]) -> Decoded<WriterId> {
     WriterId::from_slice(bytes).ok_or(Malformed("a writer id is not 16 bytes"))
+}
+
+pub(super) fn digest(bytes: &[u8]) -> Decoded<Digest> {
+    Digest::from_slice(bytes).ok_or(Malformed("a digest is not 32 bytes"))
 }
 
 fn identity_proto(identity: &Identity) -> proto::Identity {
@@ -60,14 +67,10 @@ fn identity_proto(identity: &Identity) -> proto::Identity {
 
 fn identity(found: Option<proto::Identity>) -> Decoded<Identity> {
     let found = found.ok_or(Malformed("no identity"))?;
-    Ok(Identity {
-        boot: boot(&found.boot)?,
-        first: sequence(found.first)?,
-        digest: Digest::from_slice(&found.digest).ok_or(Malformed("a digest is not 32 bytes"))?,
-    })
+    Ok(Identity { boot: boot(&found.boot)?, first: sequence(found.first)?, digest: digest(&found.digest)? })
 }
 
-fn batch_proto(batch: &Batch) -> proto::Batch {
+pub(super) fn batch_proto(batch: &Batch) -> proto::Batch {
     let span = |span: &Span| proto::Span {
         writer: id_bytes(span.writer.to_bytes()),
         first: span.first.0,
@@ -80,10 +83,29 @@ fn batch_proto(batch: &Batch) -> proto::Batch {
         lengths: batch.lengths.clone(),
         base: id_bytes(batch.base.to_bytes()),
         wall: batch.wall.0,
+        part: batch.part.as_deref().map(part_proto),
     }
 }
 
-fn batch(found: Option<proto::Batch>) -> Decoded<Batch> {
+fn part_proto(part: &Part) -> proto::Part {
+    proto::Part { offset: part.offset, total: part.total, whole: Bytes::copy_from_slice(&part.whole.0) }
+}
+
+/// What a batch of these messages is part of.
+fn part(found: Option<proto::Part>, lengths: &[u32]) -> Decoded<Option<Box<Part>>> {
+    let Some(found) = found else { return Ok(None) };
+    let [len] = lengths else { return Err(Malformed("several messages are one part")) };
+    let end = found.offset.checked_add(u64::from(*len)).filter(|_| whole::fits(found.offset, (*len).into()));
+    // One that is all there is would be no part.
+    let within = end.is_some_and(|end| end <= found.total && u64::from(*len) < found.total);
+    if !within || found.total > whole::WHOLE_BYTES_MAX {
+        return Err(Malformed("a part out of range"));
+    }
+    let whole = digest(&found.whole)?;
+    Ok(Some(Box::new(Part { offset: found.offset, total: found.total, whole })))
+}
+
+pub(super) fn batch(found: Option<proto::Batch>) -> Decoded<Batch> {
     let found = found.ok_or(Malformed("no batch"))?;
     if found.lengths.is_empty() || found.lengths.len() > BATCH_MESSAGES_MAX {
         return Err(Malformed("a batch has no messages, or too many"));
@@ -104,6 +126,7 @@ fn batch(found: Option<proto::Batch>) -> Decoded<Batch> {
     Ok(Batch {
         identity: identity(found.identity)?,
         spans,
+        part: part(found.part, &found.lengths)?,
         lengths: found.lengths,
         base: MessageId::from_slice(&found.base).ok_or(Malformed("a message id is not 16 bytes"))?,
         wall: Wall(found.wall),
@@ -208,6 +231,7 @@ pub(super) fn encode_message(message: &Message) -> (Bytes, Payload) {
                 first: data.first.0,
                 count: data.count,
                 identity: Some(identity_proto(&data.identity)),
+                behind: data.offset.map_or(0, |offset| offset + 1),
             })
         }
         Body::Want(identity) => Kind::Want(proto::Want { identity: Some(identity_proto(identity)) }),
@@ -232,6 +256,7 @@ pub(super) fn encode_message(message: &Message) -> (Bytes, Payload) {
             stopped: standing.stopped,
             authority: standing.authority.0,
             replicated: standing.replicated.0,
+            space: standing.space,
         }),
     };
     let instance = id_bytes(message.instance.to_bytes());
@@ -248,12 +273,17 @@ pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> 
             if payload.len() > PAYLOAD_MAX || !counted || data.first == 0 {
                 return Err(Malformed("a batch out of range"));
             }
+            let offset = data.behind.checked_sub(1);
+            if offset.is_some_and(|offset| !whole::fits(offset, payload.len() as u64) || data.count > 1) {
+                return Err(Malformed("a part out of range"));
+            }
             Body::Data(Data {
                 boot: boot(&data.boot)?,
                 epoch: SessionEpoch(number(data.epoch)?),
                 first: sequence(data.first)?,
                 count: data.count,
                 identity: identity(data.identity)?,
+                offset,
                 bytes: payload.into(),
             })
         }
@@ -281,6 +311,7 @@ pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> 
             stopped: status.stopped,
             authority: AuthorityEpoch(number(status.authority)?),
             replicated: sequence(status.replicated)?,
+            space: status.space,
         }),
     };
     Ok(Message { instance, body })
@@ -313,8 +344,38 @@ pub(super) fn encode_state(stored: &Stored) -> Bytes {
         slot_floor: stored.slot_floor,
         out: state.out,
         drained: state.drained.map(|(place, upto)| proto::Drained { place: place as u32, upto: upto.0 }),
+        open: state.open.as_deref().map(open_proto),
     };
     stored.encode_to_vec().into()
+}
+
+fn open_proto(open: &Open) -> proto::OpenMessage {
+    proto::OpenMessage {
+        writer: id_bytes(open.writer.to_bytes()),
+        number: open.number.0,
+        total: open.total,
+        whole: Bytes::copy_from_slice(&open.whole.0),
+        first: open.first.0,
+        size: open.size,
+        bytes: open.bytes,
+        parts: open.tree.parts(),
+        subtrees: open.tree.subtrees().iter().map(|value| Bytes::copy_from_slice(&value.0)).collect(),
+    }
+}
+
+fn open(found: Option<proto::OpenMessage>) -> Decoded<Opening> {
+    let Some(found) = found else { return Ok(None) };
+    let subtrees: Decoded<Vec<Digest>> = found.subtrees.iter().map(|value| digest(value)).collect();
+    Ok(Some(Box::new(Open {
+        writer: writer(&found.writer)?,
+        number: WriterSequence(number(found.number)?),
+        total: number(found.total)?,
+        whole: digest(&found.whole)?,
+        first: sequence(found.first)?,
+        size: number(found.size)?,
+        bytes: number(found.bytes)?,
+        tree: Tree::new(found.parts, subtrees?).ok_or(Malformed("a tree has another number of subtrees"))?,
+    })))
 }
 
 pub(super) fn decode_state(bytes: &[u8]) -> Decoded<Stored> {
@@ -336,6 +397,7 @@ pub(super) fn decode_state(bytes: &[u8]) -> Decoded<Stored> {
             .drained
             .map(|drained| Ok((place(drained.place)?, sequence(drained.upto)?)))
             .transpose()?,
+        open: open(found.open)?,
     };
     if state.out >> TARGETS_MAX != 0 {
         return Err(Malformed("a target out of range"));
@@ -344,15 +406,6 @@ pub(super) fn decode_state(bytes: &[u8]) -> Decoded<Stored> {
         return Err(Malformed("the watermarks of a stream's state contradict each other"));
     }
     Ok(Stored { state, marks: marks(&found.marks)?, slot_floor: number(found.slot_floor)? })
-}
-
-pub(super) fn encode_head(own: bool, first: Sequence, batch: &Batch) -> Bytes {
-    proto::PayloadHead { own, first: first.0, batch: Some(batch_proto(batch)) }.encode_to_vec().into()
-}
-
-pub(super) fn decode_head(bytes: &[u8]) -> Decoded<(bool, Sequence, Batch)> {
-    let found = proto::PayloadHead::decode(bytes).map_err(|_| Malformed("not a payload's head"))?;
-    Ok((found.own, sequence(found.first)?, batch(found.batch)?))
 }
 
 pub(super) fn encode_mark(upto: Sequence, taken: Sequence) -> Bytes {
@@ -385,7 +438,7 @@ mod tests {
             |first, count, void| Span { writer: WriterId(1), first: WriterSequence(first), count, void };
         let spans = alloc::vec![span(1, 1, true), span(2, count - 1, false)];
         let lengths = (0..count as u32).collect();
-        Batch { identity, spans, lengths, base: MessageId(5), wall: Wall(6) }
+        Batch { identity, spans, lengths, base: MessageId(5), wall: Wall(6), part: None }
     }
 
     #[test]
@@ -412,8 +465,18 @@ mod tests {
                 boot: BootId(1),
                 epoch: SessionEpoch(1),
                 first: Sequence(1),
+                count: 1,
+                identity: batch_of(2).identity,
+                offset: Some(4096),
+                bytes: Bytes::from_static(b"abc").into(),
+            }),
+            Body::Data(Data {
+                boot: BootId(1),
+                epoch: SessionEpoch(1),
+                first: Sequence(1),
                 count: 3,
                 identity: batch_of(2).identity,
+                offset: None,
                 bytes: Bytes::from_static(b"abc").into(),
             }),
         ] {
@@ -428,6 +491,19 @@ mod tests {
                 damaged.truncate(rng.between(0, header.len() as u64) as usize);
                 let _ = Message::decode(damaged.into(), Bytes::new());
             }
+        }
+        let mut part = batch_of(2);
+        (part.lengths, part.spans) = (alloc::vec![1024], part.spans.split_off(1));
+        for (offset, total, good) in
+            [(1024, 2048, true), (1024, 2047, false), (0, 1024, false), (512, 4096, false)]
+        {
+            part.part = Some(Box::new(Part { offset, total, whole: Digest([7; 32]) }));
+            let entry = Entry::Descriptor { epoch: SessionEpoch(2), first: Sequence(8), batch: part.clone() };
+            assert_eq!(
+                decode_entry(&encode_entry(&entry)).is_ok_and(|read| read == entry),
+                good,
+                "{offset} of {total}"
+            );
         }
         for (upto, released, marks) in
             [(9, 9, &[9][..]), (9, 0, &[9]), (9, 4, &[4, 9, 5]), (9, 9, &[12, 9]), (9, 0, &[10])]

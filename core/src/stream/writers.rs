@@ -78,8 +78,11 @@ impl Writers {
         })
     }
 
-    /// Raises the places of all writers of `batch`.
+    /// Raises the places of all writers of `batch`; not by a part that others follow.
     pub(super) fn take(&mut self, batch: &Batch) {
+        if !batch.ends() {
+            return;
+        }
         for span in batch.spans.iter().filter(|span| !span.void) {
             self.reach(span.writer, span.last());
         }
@@ -106,7 +109,14 @@ mod tests {
         let spans: alloc::vec::Vec<Span> = spans.iter().map(span).collect();
         let messages: u64 = spans.iter().map(|span| span.count).sum();
         let identity = Identity { boot: BootId(1), first: Sequence(1), digest: Digest::default() };
-        Batch { identity, lengths: vec![1; messages as usize], spans, base: MessageId(0), wall: Wall(0) }
+        Batch {
+            identity,
+            lengths: vec![1; messages as usize],
+            spans,
+            base: MessageId(0),
+            wall: Wall(0),
+            part: None,
+        }
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(crate) async fn publish(node: &Running, stream: usize, number: u64, message:
 /// The same after a restart: the node is asked where the writer stands.
 pub(crate) async fn publish_next(node: &Running, stream: usize, message: &Bytes) {
     let find = Command::FindWriter { stream: self::stream(stream), writer: WRITER };
-    let Reply::Writer { next } = ask(node, find).await else { panic!("nobody knows the writer") };
+    let Reply::Writer { next, .. } = ask(node, find).await else { panic!("nobody knows the writer") };
     publish(node, stream, next.0, message).await;
 }
 

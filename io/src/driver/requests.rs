@@ -7,7 +7,7 @@ use wattle_core::id::{AttachToken, RequestId, WriterSequence};
 use wattle_core::node::command::{Command, Refusal, Reply, Waited};
 use wattle_core::update::{UpdateCommand, UpdateReply};
 
-use crate::event::Urgent;
+use crate::event::{Former, Urgent};
 use crate::handle::{Answered, Attachment, Ended, Handed};
 
 pub(super) struct Requests {
@@ -16,15 +16,23 @@ pub(super) struct Requests {
     urgent: mpsc::UnboundedSender<Urgent>,
 }
 
-/// An attached handler: the request by which it came, and where it takes what is handed over.
+/// An attached handler: the request by which it came, of which stream, and where it takes what is handed over.
 struct Handler {
     request: RequestId,
+    stream: Option<String>,
     handed: mpsc::UnboundedSender<Handed>,
 }
 
 enum Open {
     Command { replies: mpsc::UnboundedSender<Answered>, last: Last },
-    Attach { answer: oneshot::Sender<Result<Attachment, Refusal>> },
+    Attach(Attaching),
+}
+
+/// Who waits to be attached, and to which stream.
+struct Attaching {
+    stream: Option<String>,
+    former: Former,
+    answer: oneshot::Sender<Result<Attachment, Refusal>>,
 }
 
 /// Which answer is the last one. A refusal always is.
@@ -42,6 +50,7 @@ impl Last {
                 let count = u64::try_from(messages.len()).unwrap_or(u64::MAX);
                 Self::Receipt(*wait, WriterSequence(first.0.saturating_add(count).saturating_sub(1)))
             }
+            Command::Stage { part, .. } if part.digest.is_some() => Self::Receipt(part.wait, part.number),
             _ => Self::First,
         }
     }
@@ -78,12 +87,40 @@ impl Requests {
         true
     }
 
+    /// Notes who waits to be attached. `false` if it is refused here and the node must not see it: it comes again, and somebody came meanwhile.
     pub(super) fn open_attach(
         &mut self,
         request: RequestId,
+        command: &Command,
+        former: Former,
         answer: oneshot::Sender<Result<Attachment, Refusal>>,
-    ) {
-        self.open.insert(request, Open::Attach { answer });
+    ) -> bool {
+        let stream = match command {
+            Command::Attach { stream, .. } => Some(stream.clone()),
+            _ => None,
+        };
+        if let Former::Itself(token) = former {
+            let mut attached = self.attached.iter();
+            let taken = attached.any(|(other, handler)| handler.stream == stream && Some(*other) != token);
+            let comes = |open: &Open| matches!(open, Open::Attach(attaching) if attaching.stream == stream);
+            if taken {
+                let _ = answer.send(Err(Refusal::Superseded));
+                return false;
+            }
+            // Who waits to be attached came later, and may be refused yet.
+            if self.open.values().any(comes) {
+                let _ = answer.send(Err(Refusal::Busy));
+                return false;
+            }
+        }
+        self.open.insert(request, Open::Attach(Attaching { stream, former, answer }));
+        true
+    }
+
+    /// Whether the one that is attached under this token waits to be attached again.
+    fn comes_again(&self, token: AttachToken) -> bool {
+        let again = Former::Itself(Some(token));
+        self.open.values().any(|open| matches!(open, Open::Attach(attaching) if attaching.former == again))
     }
 
     pub(super) fn forget(&mut self, request: RequestId) {
@@ -92,6 +129,8 @@ impl Requests {
 
     pub(super) fn reply(&mut self, request: RequestId, reply: Result<Reply, Refusal>) {
         let reply = match reply {
+            // It is told what became of it by the answer to that.
+            Ok(Reply::Fenced { token }) if self.comes_again(token) => return self.end(token, Ended::Outrun),
             Ok(Reply::Fenced { token }) => return self.end(token, Ended::TakenOver),
             Ok(Reply::Outrun { token }) => return self.end(token, Ended::Outrun),
             reply => reply,
@@ -103,7 +142,7 @@ impl Requests {
                     self.open.insert(request, Open::Command { replies, last });
                 }
             }
-            Some(Open::Attach { answer }) => self.attached(request, answer, reply),
+            Some(Open::Attach(attaching)) => self.attached(request, attaching, reply),
             None => match reply {
                 // Nobody waits. An attachment that nobody took must not hold the stream's deliveries.
                 Ok(Reply::Attached { token, .. } | Reply::Update(UpdateReply::Attached { token, .. })) => {
@@ -125,7 +164,7 @@ impl Requests {
     fn attached(
         &mut self,
         request: RequestId,
-        answer: oneshot::Sender<Result<Attachment, Refusal>>,
+        Attaching { stream, answer, .. }: Attaching,
         reply: Result<Reply, Refusal>,
     ) {
         let place = match reply {
@@ -138,7 +177,7 @@ impl Requests {
         };
         let result = place.map(|(token, position)| {
             let (handed, receiver) = mpsc::unbounded_channel();
-            self.attached.insert(token, Handler { request, handed });
+            self.attached.insert(token, Handler { request, stream, handed });
             Attachment::new(token, position, receiver, self.urgent.clone())
         });
         // If nobody waits, the attachment is dropped here, and that detaches it.

@@ -120,6 +120,7 @@ impl StandIn {
             writer: WriterId(1),
             writer_sequence: WriterSequence(1),
             bytes,
+            piece: None,
         };
         let (token, instance, messages) = (TOKEN, StreamInstance(1), vec![message]);
         self.outputs.push_back(Output::Deliver(Delivery { token, instance, messages }));
@@ -167,7 +168,7 @@ impl Machine for StandIn {
             Input::WorkDone { done: Done::Digest(digest), .. } => {
                 let request = self.working.take().expect("asked once");
                 let next = WriterSequence(u64::from(digest.0[0]));
-                self.reply(request, Reply::Writer { next });
+                self.reply(request, Reply::Writer { next, staged: None, part_bytes: 0 });
             }
             Input::Loaded { bytes, .. } => self.hand_over(bytes.expect("the row is there")),
             // The dialling end says something and hangs up at once.
@@ -215,6 +216,10 @@ impl Machine for StandIn {
 
     fn status(&self, _: Now) -> Option<Status> {
         None
+    }
+
+    fn served(&self, _: &str) -> Result<Option<Served>, Refusal> {
+        Ok(None)
     }
 }
 
@@ -286,7 +291,10 @@ async fn deadlines_are_kept_and_work_comes_back() {
     for words in ["words".to_owned(), "word".repeat(DIGEST_HERE_MAX)] {
         let next = WriterSequence(u64::from(Digest::of_bytes(words.as_bytes()).0[0]));
         let find = Command::FindWriter { stream: words, writer: WriterId(1) };
-        assert_eq!(node.command(find).next().await, Some(Ok(Reply::Writer { next })));
+        assert_eq!(
+            node.command(find).next().await,
+            Some(Ok(Reply::Writer { next, staged: None, part_bytes: 0 }))
+        );
     }
     node.stop().await;
 }

@@ -95,23 +95,25 @@ mod list;
 mod message;
 mod progress;
 mod run;
+mod waiting;
 
 use std::time::Duration;
 
 use wattle_core::id::{AuthorityEpoch, NodeId, Sequence, StreamInstance};
-use wattle_core::node::command::Position;
+use wattle_core::node::command::{Position, Refusal};
 
 pub(crate) use list::List;
 pub use list::{Handling, Listed};
-pub use message::{Body, Key, Message};
-pub use progress::{MessageState, Over, Progress, State, Trouble};
+pub use message::{Body, Key, Message, Piece};
+pub use progress::{Over, Progress, State, Trouble};
 
 /// What an application does with the messages of a stream. See the [module](self) for the contracts.
 pub trait Handler: Send + 'static {
     /// Called before each attaching: at the start, and whenever the handler must attach again. The place to connect, and to look whether the handler can
     /// work at all.
     ///
-    /// A transactional handler gives the position stored with its last effect, [`Life::beginning`] if there is none. An idempotent one gives `None`, and
+    /// A transactional handler gives the position stored with its last effect, [`Life::beginning`] if there is none: that is refused if the node let
+    /// anything go, and [`Life::after`] [`Life::gone`] goes on without that. An idempotent one gives `None`, and
     /// goes on after what this node has recorded as processed.
     ///
     /// It is cut short if the handler is stopped.
@@ -123,6 +125,12 @@ pub trait Handler: Send + 'static {
         async { Ok(None) }
     }
 
+    /// What an operator can do about a refusal of the position that it presented, in terms of its store: said behind the refusal.
+    fn advice(&self, life: &Life, refusal: &Refusal) -> Option<String> {
+        let _ = (life, refusal);
+        None
+    }
+
     /// Processes messages: one at least, in order, following the last that was processed. Success is that of all of them, and is recorded once.
     ///
     /// A call is brought to its end even if meanwhile the handler was stopped or another one took over, and then counts for nothing: only the
@@ -131,6 +139,20 @@ pub trait Handler: Send + 'static {
     /// # Errors
     /// [`Failure`] says how many were processed all the same, and what is to be done about the next one.
     fn handle(&mut self, messages: &[Message]) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Processes the next piece of a message that is larger than [`Options::message_bytes`]: one message at a time, its pieces in order. The message is
+    /// processed when the last piece is ([`Piece::is_last`]). Unless a handler says what it does with pieces, such a message is a failure.
+    ///
+    /// # Errors
+    /// After each but [`Failure::stop`] the handler attaches again, after a pause that grows: it begins anew, and is handed the message from its first piece. So it is
+    /// whenever it attaches again in the middle of a message.
+    fn handle_piece(&mut self, piece: &Piece) -> impl Future<Output = Result<(), Failure>> + Send {
+        let text = format!(
+            "message {} has {} bytes, more than this handler takes: allow it more (`message_bytes`), or publish what is smaller",
+            piece.position.sequence, piece.total
+        );
+        async { Err(Failure::message(text)) }
+    }
 }
 
 /// The life of a stream that a handler is about to attach to, as its node knows it.
@@ -144,13 +166,23 @@ pub struct Life {
     pub authority: AuthorityEpoch,
     /// The target: the node on which the handler runs.
     pub node: NodeId,
+    /// The last message that the node keeps no more; 0 if it keeps all.
+    pub gone: Sequence,
+    /// The last message of which the node knows.
+    pub taken: Sequence,
 }
 
 impl Life {
     /// The position of a handler that has processed nothing of it.
     #[must_use]
     pub const fn beginning(&self) -> Position {
-        Position { instance: self.instance, authority: self.authority, sequence: Sequence(0) }
+        self.after(Sequence(0))
+    }
+
+    /// The position of a handler that is to go on after this message, as if it had processed all up to it.
+    #[must_use]
+    pub const fn after(&self, sequence: Sequence) -> Position {
+        Position { instance: self.instance, authority: self.authority, sequence }
     }
 }
 
@@ -171,20 +203,20 @@ pub(crate) enum Remedy {
 
 impl Failure {
     /// The next message cannot be processed: it is handed over again, alone, after a pause that grows; nothing behind it is touched before. `text` is shown in
-    /// `status`.
+    /// `status`, up to 1 KiB of it.
     pub fn message(text: impl Into<String>) -> Self {
-        Self { remedy: Remedy::Again, done: 0, text: text.into() }
+        Self { remedy: Remedy::Again, done: 0, text: cut(text.into()) }
     }
 
     /// What the handler works on is away, or it is not known whether an effect took place (a commit without an answer): after a pause that grows, the
     /// handler begins anew, and a transactional one says where it stands.
     pub fn away(text: impl Into<String>) -> Self {
-        Self { remedy: Remedy::Anew, done: 0, text: text.into() }
+        Self { remedy: Remedy::Anew, done: 0, text: cut(text.into()) }
     }
 
     /// No repetition helps and going on might do harm: somebody else moved the position. The handler ends, and a person must look.
     pub fn stop(text: impl Into<String>) -> Self {
-        Self { remedy: Remedy::Never, done: 0, text: text.into() }
+        Self { remedy: Remedy::Never, done: 0, text: cut(text.into()) }
     }
 
     /// So many messages of the array, from its beginning, were processed all the same: that is recorded, and the failure is of the one after.
@@ -193,6 +225,19 @@ impl Failure {
         self.done = done;
         self
     }
+}
+
+/// Most bytes of a text that a handler gives: it comes into the log and into `status`, and may repeat what is in a message.
+const TEXT_BYTES: usize = 1024;
+
+fn cut(mut text: String) -> String {
+    let bytes = text.len();
+    if bytes > TEXT_BYTES {
+        let ends = (0..=TEXT_BYTES).rev().find(|end| text.is_char_boundary(*end));
+        text.truncate(ends.unwrap_or(0));
+        text.push_str(&format!(" ... ({bytes} bytes in all)"));
+    }
+    text
 }
 
 impl std::fmt::Display for Failure {
@@ -215,6 +260,9 @@ pub struct Options {
     pub array: usize,
     /// Most bytes of one call, unless one message alone has more.
     pub array_bytes: u64,
+    /// Most bytes of one message that is handed over whole ([`Handler::handle`]). One such is in memory while it comes, and what waits besides. Of a larger one the handler
+    /// is given pieces ([`Handler::handle_piece`]).
+    pub message_bytes: u64,
     /// The pause before the first repetition; each further one is twice as long.
     pub pause: Duration,
     /// The longest pause.
@@ -228,6 +276,7 @@ impl Default for Options {
             window: 1024,
             array: 256,
             array_bytes: 4 << 20,
+            message_bytes: 4 << 20,
             pause: Duration::from_millis(100),
             pause_most: Duration::from_secs(30),
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use wattle_core::id::Sequence;
 
-/// What becomes of the messages of a handler. A message is *received*, *processing*, then *done* or *failed*; a failed one is processed again.
+/// What becomes of the messages of a handler. Up to `done` they are done; then come those that are being processed or failed, and those that wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// What the handler is about.
@@ -17,35 +17,6 @@ pub struct Progress {
     pub done: Sequence,
     /// What failed last and has not succeeded since.
     pub trouble: Option<Trouble>,
-}
-
-impl Progress {
-    /// How far one message is with this attachment; `None` if it was not handed over.
-    #[must_use]
-    pub fn of(&self, message: Sequence) -> Option<MessageState> {
-        let processing = |(first, last): (Sequence, Sequence)| first <= message && message <= last;
-        let failed = |trouble: &Trouble| trouble.message == Some(message);
-        Some(match message {
-            _ if message > self.received => return None,
-            _ if message <= self.done => MessageState::Done,
-            _ if self.processing.is_some_and(processing) => MessageState::Processing,
-            _ if self.trouble.as_ref().is_some_and(failed) => MessageState::Failed,
-            _ => MessageState::Received,
-        })
-    }
-}
-
-/// How far a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageState {
-    /// Handed over, and waiting for those before it.
-    Received,
-    /// The handler is at it.
-    Processing,
-    /// Processed.
-    Done,
-    /// The handler failed on it, and is to try again.
-    Failed,
 }
 
 /// What a handler is about.

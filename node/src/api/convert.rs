@@ -6,7 +6,7 @@ use wattle_core::ends::Policy;
 use wattle_core::id::{AuthorityEpoch, MeshId, NodeId, Sequence, StreamInstance, WriterId};
 use wattle_core::members::StreamMembers;
 use wattle_core::mesh::Activity;
-use wattle_core::node::command::{Position, Receipt, Waited};
+use wattle_core::node::command::{Position, Receipt, Staged, Waited};
 use wattle_core::node::output::{Delivered, MeshMode, Standing};
 use wattle_core::node::status as core;
 use wattle_core::sealing::Sealed;
@@ -116,6 +116,12 @@ pub fn receipt(receipt: &Receipt) -> api::Receipt {
     }
 }
 
+/// What is staged of the message of that number.
+#[must_use]
+pub fn staged(number: u64, staged: &Staged) -> api::Staged {
+    api::Staged { number, total: staged.total, upto: staged.upto, part_bytes: staged.part_bytes }
+}
+
 /// A message on its way to a handler.
 #[must_use]
 pub fn message(message: Delivered) -> api::Message {
@@ -125,6 +131,11 @@ pub fn message(message: Delivered) -> api::Message {
         writer: writer(message.writer),
         writer_sequence: message.writer_sequence.0,
         data: message.bytes,
+        piece: message.piece.map(|piece| api::Piece {
+            offset: piece.offset,
+            total: piece.total,
+            digest: Bytes::copy_from_slice(&piece.whole.0),
+        }),
     }
 }
 

@@ -11,26 +11,26 @@ use wattle_core::update::UpdateKind;
 use wattle_proto::api::mesh_data_service_server::MeshDataService;
 use wattle_proto::api::{
     ChangeClientDataStreamMembersRequest, CloseClientDataStreamRequest, CloseClientDataStreamResponse,
-    CloseWriterRequest, CloseWriterResponse, FindWriterRequest, FindWriterResponse, NodeUpdate,
-    OpenClientDataStreamRequest, PublishRequest, PublishResponse, ReadHandlerStoreRequest,
-    ReadHandlerStoreResponse, SealClientDataStreamRequest, StreamHandle, StreamMembers, StreamSeal,
-    SubscribeNodeUpdatesRequest, SubscribeRequest, SubscribeResponse, SubscribeUpdatesRequest,
-    SubscribeUpdatesResponse,
+    CloseWriterRequest, CloseWriterResponse, FindWriterRequest, FindWriterResponse, GiveUpStagedRequest,
+    GiveUpStagedResponse, NodeUpdate, OpenClientDataStreamRequest, PublishRequest, PublishResponse,
+    ReadHandlerStoreRequest, ReadHandlerStoreResponse, RunHandlerAgainRequest, RunHandlerAgainResponse,
+    SealClientDataStreamRequest, StreamHandle, StreamMembers, StreamSeal, SubscribeNodeUpdatesRequest,
+    SubscribeRequest, SubscribeResponse, SubscribeUpdatesRequest, SubscribeUpdatesResponse,
 };
 
 use super::mesh::{ask, out_of_place};
 use super::{convert, handlers, members, nodes, publish, subscribe, updates};
-use crate::handlers::Stores;
+use crate::handlers::Configured;
 use crate::world::World;
 
 pub(super) struct Data<W> {
     world: W,
-    stores: Stores,
+    configured: Configured,
 }
 
 impl<W: World> Data<W> {
-    pub(super) fn new(world: W, stores: Stores) -> Self {
-        Self { world, stores }
+    pub(super) fn new(world: W, configured: Configured) -> Self {
+        Self { world, configured }
     }
 }
 
@@ -126,7 +126,22 @@ impl<W: World> MeshDataService for Data<W> {
         let FindWriterRequest { stream, writer } = request.into_inner();
         let writer = convert::read_writer(&writer)?;
         match ask(&self.world, Command::FindWriter { stream, writer }).await? {
-            Reply::Writer { next } => Ok(Response::new(FindWriterResponse { next: next.0 })),
+            Reply::Writer { next, staged, part_bytes } => {
+                let staged = staged.map(|staged| convert::staged(next.0, &staged));
+                Ok(Response::new(FindWriterResponse { next: next.0, staged, part_bytes }))
+            }
+            other => Err(out_of_place(&other)),
+        }
+    }
+
+    async fn give_up_staged(
+        &self,
+        request: Request<GiveUpStagedRequest>,
+    ) -> Result<Response<GiveUpStagedResponse>, Status> {
+        let GiveUpStagedRequest { stream, writer } = request.into_inner();
+        let writer = convert::read_writer(&writer)?;
+        match ask(&self.world, Command::GiveUpStaged { stream, writer }).await? {
+            Reply::Staged(_) => Ok(Response::new(GiveUpStagedResponse {})),
             other => Err(out_of_place(&other)),
         }
     }
@@ -143,18 +158,25 @@ impl<W: World> MeshDataService for Data<W> {
         }
     }
 
+    async fn run_handler_again(
+        &self,
+        request: Request<RunHandlerAgainRequest>,
+    ) -> Result<Response<RunHandlerAgainResponse>, Status> {
+        handlers::again(&self.world, &self.configured, &request.into_inner().stream).map(Response::new)
+    }
+
     async fn read_handler_store(
         &self,
         request: Request<ReadHandlerStoreRequest>,
     ) -> Result<Response<ReadHandlerStoreResponse>, Status> {
-        handlers::read(&self.stores, request.into_inner()).await.map(Response::new)
+        handlers::read(&self.configured, request.into_inner()).await.map(Response::new)
     }
 
     async fn subscribe_client_data(
         &self,
         request: Request<Streaming<SubscribeRequest>>,
     ) -> Result<Response<Self::SubscribeClientDataStream>, Status> {
-        Ok(Response::new(subscribe::serve(self.world.clone(), request.into_inner())))
+        Ok(Response::new(subscribe::serve(self.world.clone(), self.configured.clone(), request.into_inner())))
     }
 
     async fn subscribe_node_updates(

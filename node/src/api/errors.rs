@@ -103,6 +103,14 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             (Code::ResourceExhausted, Reason::Backpressure, "`wattle stream show` tells what it waits for")
         }
         Refusal::NoSpace { .. } => (Code::ResourceExhausted, Reason::NoSpace, ""),
+        Refusal::NoSpaceAt { .. } => (Code::ResourceExhausted, Reason::NoSpaceAt, ""),
+        Refusal::WrongOffset { .. } => {
+            (Code::OutOfRange, Reason::WrongOffset, "FindWriter tells what is staged of a message")
+        }
+        Refusal::WholeChanged { .. } => (Code::FailedPrecondition, Reason::WholeChanged, ""),
+        Refusal::WrongDigest { .. } => (Code::DataLoss, Reason::WrongDigest, ""),
+        Refusal::TooManyUploads { .. } => (Code::ResourceExhausted, Reason::TooManyUploads, ""),
+        Refusal::BegunAnew => (Code::Aborted, Reason::BegunAnew, ""),
         Refusal::WriterGap { .. } => (Code::OutOfRange, Reason::WriterGap, ""),
         Refusal::TooManyWriters { .. } => (Code::FailedPrecondition, Reason::Invalid, ""),
         Refusal::WriterClosed => (Code::FailedPrecondition, Reason::WriterClosed, ""),
@@ -117,6 +125,11 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             Code::FailedPrecondition,
             Reason::ForeignPosition,
             "the stream was closed and opened again, or the position is another stream's: begin with a new position file and output",
+        ),
+        Refusal::NotKept { .. } => (
+            Code::FailedPrecondition,
+            Reason::NotKept,
+            "begin with a new position file and output to go on where the node has what follows, or bring back a newer copy",
         ),
         Refusal::StreamStopped(_) => (
             Code::FailedPrecondition,
@@ -219,6 +232,9 @@ fn retriable(reason: Reason) -> bool {
         Reason::NoQuorum
             | Reason::Backpressure
             | Reason::NoSpace
+            | Reason::NoSpaceAt
+            | Reason::TooManyUploads
+            | Reason::WrongOffset
             | Reason::Busy
             | Reason::OnlyVoter
             | Reason::Critical
@@ -258,6 +274,9 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
                 address: address.clone(),
             });
         }
+        Refusal::NoSpaceAt { free, .. } => detail.free_bytes = Some(*free),
+        Refusal::WrongOffset { expected, .. } => detail.expected_offset = Some(*expected),
+        Refusal::TooManyUploads { limit } => detail.limit_bytes = Some(*limit),
         Refusal::WriterGap { expected, .. } => detail.expected_writer_sequence = Some(expected.0),
         Refusal::Backpressure { behind, processed, accepted } => {
             detail.behind =
@@ -302,9 +321,13 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         | Refusal::OpenElsewhere { .. }
         | Refusal::BadEnds(_)
         | Refusal::WriterClosed
+        | Refusal::WholeChanged { .. }
+        | Refusal::WrongDigest { .. }
+        | Refusal::BegunAnew
         | Refusal::Busy
         | Refusal::Superseded
         | Refusal::ForeignPosition(_)
+        | Refusal::NotKept { .. }
         | Refusal::StreamStopped(_)
         | Refusal::StreamClosed
         | Refusal::Seal(_)
@@ -382,6 +405,16 @@ pub fn node_stopped() -> Status {
     with_detail(Code::Unavailable, "the node stopped before it answered".to_owned(), detail)
 }
 
+/// The node's settings have a handler for that stream.
+#[must_use]
+pub fn has_handler(stream: &str, kind: &str) -> Status {
+    let what = format!(
+        "stream {stream:?} has a handler at this node, the {kind} of its settings: it would end, and never get what is acknowledged here"
+    );
+    let hint = "`wattle subscribe --take-over` if that is meant; `wattle stream handle` has the other one begin again afterwards";
+    with_reason(Code::FailedPrecondition, Reason::HasHandler, what, hint)
+}
+
 /// No token, or a wrong one.
 #[must_use]
 pub fn unauthenticated(what: &str) -> Status {
@@ -398,6 +431,13 @@ pub fn unauthenticated(what: &str) -> Status {
 #[must_use]
 pub fn invalid(what: impl Into<String>) -> Status {
     status(&Refusal::Invalid(what.into()))
+}
+
+/// An acknowledgement of messages above `handed`, the last one that was handed over.
+pub(super) fn not_handed_over(acknowledged: u64, handed: u64) -> Status {
+    let what = format!("{acknowledged} was acknowledged, but only what is up to {handed} was handed over");
+    let hint = "nothing of it counts, and what was acknowledged before without a gap does: attach again, and acknowledge what is handed over then";
+    with_reason(Code::InvalidArgument, Reason::NotHandedOver, what, hint)
 }
 
 /// A refusal of the API itself.
@@ -424,8 +464,9 @@ pub fn detail_of(status: &Status) -> Option<ErrorDetail> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use wattle_core::digest::Digest;
     use wattle_core::ends::{BadEnds, Ends};
-    use wattle_core::id::{LogIndex, MeshId, NodeId, Sequence, UpdateNumber, WriterSequence};
+    use wattle_core::id::{AuthorityEpoch, LogIndex, MeshId, NodeId, Sequence, UpdateNumber, WriterSequence};
     use wattle_core::recovery::RecoverRefusal;
     use wattle_core::update::{Lagging, UpdateKind};
 
@@ -470,11 +511,18 @@ mod tests {
             Refusal::NoQuorum,
             Refusal::Backpressure { behind: text(), processed: Sequence(3), accepted: Sequence(4) },
             Refusal::NoSpace { free: 5 },
+            Refusal::NoSpaceAt { node: NodeId(9), free: 5 },
+            Refusal::WrongOffset { expected: 1024, got: 2048 },
+            Refusal::WholeChanged { was: 5000, now: 6000 },
+            Refusal::WrongDigest { said: Digest::of_bytes(b"a"), found: Digest::of_bytes(b"b") },
+            Refusal::TooManyUploads { limit: 64 },
+            Refusal::BegunAnew,
             Refusal::WriterGap { expected: WriterSequence(6), got: WriterSequence(8) },
             Refusal::WriterClosed,
             Refusal::TooLarge { what: "a message", got: 10, limit: 9 },
             Refusal::Busy,
             Refusal::ForeignPosition(text()),
+            Refusal::NotKept { position: Sequence(1), kept: Sequence(5), authority: AuthorityEpoch(2) },
             Refusal::StreamStopped(text()),
             Refusal::StreamClosed,
             Refusal::UpdatesFull {
@@ -515,7 +563,8 @@ mod tests {
             assert!(reasons.insert(found.reason), "{refusal:?} shares its reason");
         }
         let ends = [ended(1, &Ended::TakenOver), ended(1, &Ended::Outrun)];
-        for other in ends.into_iter().chain([node_stopped(), unauthenticated("x")]) {
+        let others = [node_stopped(), unauthenticated("x"), has_handler("x", "y"), not_handed_over(7, 3)];
+        for other in ends.into_iter().chain(others) {
             assert!(reasons.insert(detail_of(&other).unwrap().reason));
         }
         let known: BTreeSet<i32> = (1..1_000).filter(|number| Reason::try_from(*number).is_ok()).collect();

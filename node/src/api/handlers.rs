@@ -4,12 +4,13 @@ use tonic::{Code, Status};
 use wattle_io::handler::{Listed, State};
 use wattle_proto::api::{
     HandlerState, HandlerStatus, HandlerTrouble, ReadHandlerStoreRequest, ReadHandlerStoreResponse, Reason,
-    StoredEntry,
+    RunHandlerAgainResponse, StoredEntry,
 };
 
 use super::{convert, errors};
-use crate::handlers::Stores;
+use crate::handlers::Configured;
 use crate::handlers::store::READ_MOST;
+use crate::world::World;
 
 /// A handler on the wire.
 pub(super) fn status(listed: Listed) -> HandlerStatus {
@@ -37,13 +38,32 @@ pub(super) fn status(listed: Listed) -> HandlerStatus {
     }
 }
 
+/// Has a handler that ended begin again.
+pub(super) fn again<W: World>(
+    world: &W,
+    configured: &Configured,
+    stream: &str,
+) -> Result<RunHandlerAgainResponse, Status> {
+    let Some(kind) = configured.kind(stream) else {
+        let what = format!("this node has no [[handler]] for a stream {stream:?}");
+        let hint = "ask the target that has it, with --node";
+        return Err(errors::with_reason(Code::NotFound, Reason::UnknownStream, what, hint));
+    };
+    let runs = |listed: &Listed| listed.stream == stream && !matches!(listed.progress.state, State::Over(_));
+    if world.handlers().iter().any(runs) {
+        return Err(errors::invalid(format!("the handler {kind} of stream {stream:?} has not ended")));
+    }
+    configured.again(stream);
+    Ok(RunHandlerAgainResponse {})
+}
+
 /// Reads what a handler keeps.
 pub(super) async fn read(
-    stores: &Stores,
+    configured: &Configured,
     request: ReadHandlerStoreRequest,
 ) -> Result<ReadHandlerStoreResponse, Status> {
     let ReadHandlerStoreRequest { stream, prefix, after, count } = request;
-    let file = stores.get(&stream).cloned().ok_or_else(|| {
+    let file = configured.file(&stream).ok_or_else(|| {
         let what = format!(
             "this node keeps nothing of a stream {stream:?}: it has no [[handler]] of kind \"store\" for it"
         );

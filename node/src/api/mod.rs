@@ -30,7 +30,7 @@ use wattle_proto::api::DESCRIPTORS;
 use wattle_proto::api::mesh_data_service_server::MeshDataServiceServer;
 use wattle_proto::api::mesh_service_server::MeshServiceServer;
 
-use crate::handlers::Stores;
+use crate::handlers::Configured;
 use crate::world::World;
 pub use auth::Token;
 
@@ -59,7 +59,7 @@ impl Api {
     pub fn serve<W: World>(
         listener: TcpListener,
         world: W,
-        stores: Stores,
+        configured: Configured,
         token: &Token,
     ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
@@ -71,7 +71,7 @@ impl Api {
             .build_v1()
             .expect("the descriptors were made by the compiler of this build");
         let mesh = MeshServiceServer::new(mesh::Mesh::new(world.clone()));
-        let data = MeshDataServiceServer::new(data::Data::new(world, stores))
+        let data = MeshDataServiceServer::new(data::Data::new(world, configured))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let server = Server::builder()

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tonic::{Status, Streaming};
+use wattle_core::digest::Digest;
 use wattle_core::id::{RequestId, WriterId, WriterSequence};
-use wattle_core::node::command::{Command, Reply, Waited};
+use wattle_core::node::command::{Command, PartOf, Reply, Waited};
 use wattle_proto::api::publish_response::Answer as Said;
-use wattle_proto::api::{PublishRequest, PublishResponse, Receipt};
+use wattle_proto::api::{Part, PublishRequest, PublishResponse, Receipt};
 
 use super::data::{Answers, Sender, answers};
 use super::mesh::out_of_place;
@@ -94,11 +95,20 @@ impl<Q: Queue> Call<Q> {
     }
 
     async fn submit(&mut self, array: Array) {
-        let Array { stream, writer, first, messages, wait } = array;
-        let left = messages.len() as u64;
-        let bytes = messages.iter().map(|message| message.len() + 64).sum();
+        let Array { stream, writer, first, what, wait } = array;
+        let (command, left, bytes) = match what {
+            What::Messages(messages) => {
+                let (left, bytes) = (messages.len(), messages.iter().map(|message| message.len() + 64).sum());
+                (Command::Publish { stream, writer, first, messages, wait }, left as u64, bytes)
+            }
+            What::Part { total, offset, data, digest } => {
+                let bytes = data.len() + 64;
+                let part = PartOf { writer, number: first, total, offset, bytes: data, digest, wait };
+                (Command::Stage { stream, part }, 1, bytes)
+            }
+        };
         let open = Open { first: first.0, last: first.0 + (left - 1), wait, left, bytes };
-        let request = self.queue.submit(Command::Publish { stream, writer, first, messages, wait }).await;
+        let request = self.queue.submit(command).await;
         self.open.insert(request, open);
         self.unanswered += bytes;
     }
@@ -115,6 +125,11 @@ impl<Q: Queue> Call<Q> {
                 let over = open.left == 0;
                 self.tell_receipt(convert::receipt(&receipt));
                 over
+            }
+            Ok(Reply::Staged(staged)) => {
+                let staged = convert::staged(open.first, &staged);
+                self.pending.push_back(PublishResponse { answer: Some(Said::Staged(staged)) });
+                true
             }
             Ok(other) => return Err(out_of_place(&other)),
             Err(refusal) => {
@@ -173,8 +188,42 @@ struct Array {
     stream: String,
     writer: WriterId,
     first: WriterSequence,
-    messages: Vec<bytes::Bytes>,
+    what: What,
     wait: Waited,
+}
+
+/// What is published.
+#[derive(Debug, PartialEq)]
+enum What {
+    Messages(Vec<bytes::Bytes>),
+    Part { total: u64, offset: u64, data: bytes::Bytes, digest: Option<Digest> },
+}
+
+impl What {
+    fn read(messages: Vec<bytes::Bytes>, part: Option<Part>) -> Result<Self, Status> {
+        let Some(Part { total, offset, data, digest }) = part else {
+            if messages.is_empty() {
+                return Err(errors::invalid("an array of messages must not be empty"));
+            }
+            if messages.len() > ARRAY_MESSAGES_MAX {
+                let most = format!("an array has at most {ARRAY_MESSAGES_MAX} messages: send several");
+                return Err(errors::invalid(most));
+            }
+            return Ok(Self::Messages(messages));
+        };
+        if !messages.is_empty() {
+            return Err(errors::invalid("a request has messages, or a part of a large one, not both"));
+        }
+        let read = Digest::from_slice(&digest);
+        if read.is_none() && !digest.is_empty() {
+            return Err(errors::invalid("the digest of a large message is BLAKE3, of 32 bytes"));
+        }
+        Ok(Self::Part { total, offset, data, digest: read })
+    }
+
+    fn len(&self) -> u64 {
+        if let Self::Messages(messages) = self { messages.len() as u64 } else { 1 }
+    }
 }
 
 /// What a later request may leave out.
@@ -200,21 +249,15 @@ impl Defaults {
         if let Some(wait) = convert::read_level(request.wait)? {
             self.wait = Some(wait);
         }
-        if request.messages.is_empty() {
-            return Err(errors::invalid("an array of messages must not be empty"));
-        }
-        if request.messages.len() > ARRAY_MESSAGES_MAX {
-            let most = format!("an array has at most {ARRAY_MESSAGES_MAX} messages: send several");
-            return Err(errors::invalid(most));
-        }
-        if request.first == 0 || request.first.checked_add(request.messages.len() as u64).is_none() {
+        let what = What::read(request.messages, request.part)?;
+        if request.first == 0 || request.first.checked_add(what.len()).is_none() {
             return Err(errors::invalid("writer sequences begin with 1 and stay below 2^64"));
         }
         Ok(Array {
             stream: self.stream.clone(),
             writer,
             first: WriterSequence(request.first),
-            messages: request.messages,
+            what,
             wait: self.wait.unwrap_or(Waited::Accepted),
         })
     }
@@ -274,6 +317,7 @@ mod tests {
             first: 1,
             messages: vec![bytes::Bytes::from_static(b"x")],
             wait: 3,
+            part: None,
         };
         let first = defaults.complete(full.clone()).unwrap();
         assert_eq!((first.stream.as_str(), first.wait), ("s", Waited::Completed));
@@ -287,6 +331,12 @@ mod tests {
             PublishRequest { messages: vec![bytes::Bytes::new(); ARRAY_MESSAGES_MAX + 1], ..full.clone() },
             PublishRequest { first: 0, ..full.clone() },
             PublishRequest { first: u64::MAX, ..full.clone() },
+            PublishRequest { part: Some(Part::default()), ..full.clone() },
+            PublishRequest {
+                part: Some(Part { digest: bytes::Bytes::from_static(b"short"), ..Part::default() }),
+                messages: Vec::new(),
+                ..full.clone()
+            },
             PublishRequest { wait: 9, ..full.clone() },
             PublishRequest { writer: bytes::Bytes::from_static(&[1; 15]), ..full },
         ] {

@@ -7,10 +7,11 @@ use wattle_core::id::Sequence;
 use wattle_core::node::output::Delivered;
 use wattle_proto::api::subscribe_request::Request;
 use wattle_proto::api::subscribe_response::Response;
-use wattle_proto::api::{Acknowledge, Attached, Messages, SubscribeRequest, SubscribeResponse};
+use wattle_proto::api::{Acknowledge, Attach, Attached, Messages, SubscribeRequest, SubscribeResponse};
 
 use super::data::{Answers, Sender, answers};
 use super::{convert, errors, updates};
+use crate::handlers::Configured;
 use crate::world::{Handed, Handler, World};
 
 /// Bytes of messages in one response, unless one message alone is larger.
@@ -21,12 +22,29 @@ const RESPONSE_MESSAGES: usize = 4096;
 const RESPONSES_QUEUED: usize = 16;
 
 /// Serves one call.
-pub(super) fn serve<W: World>(world: W, requests: Streaming<SubscribeRequest>) -> Answers<SubscribeResponse> {
-    answers(RESPONSES_QUEUED, |responses| run(world, requests, responses))
+pub(super) fn serve<W: World>(
+    world: W,
+    configured: Configured,
+    requests: Streaming<SubscribeRequest>,
+) -> Answers<SubscribeResponse> {
+    answers(RESPONSES_QUEUED, |responses| run(world, configured, requests, responses))
+}
+
+/// What is acknowledged to somebody who only looks is gone for the handler of the node's settings: that must be meant.
+async fn handled_here<W: World>(world: &W, configured: &Configured, attach: &Attach) -> Result<(), Status> {
+    let Some(kind) = configured.kind(&attach.stream).filter(|_| !attach.take_over) else { return Ok(()) };
+    // Where it does not end, the answer is who its target is.
+    let streams = world.status().await.map(|status| status.streams).unwrap_or_default();
+    let here = streams.iter().find(|stream| stream.name == attach.stream);
+    if !here.is_some_and(|stream| stream.targets.iter().any(|target| target.node == world.node())) {
+        return Ok(());
+    }
+    Err(errors::has_handler(&attach.stream, kind))
 }
 
 async fn run<W: World>(
     world: W,
+    configured: Configured,
     mut requests: Streaming<SubscribeRequest>,
     responses: Sender<SubscribeResponse>,
 ) -> Result<(), Status> {
@@ -34,6 +52,7 @@ async fn run<W: World>(
     let Some(Request::Attach(attach)) = first.request else {
         return Err(errors::invalid("the first request must attach"));
     };
+    handled_here(&world, &configured, &attach).await?;
     let presented = attach.presented.as_ref().map(convert::read_position).transpose()?;
     // A presented position may have to wait until this node has caught up with it.
     let mut handler = tokio::select! {
@@ -56,9 +75,8 @@ async fn run<W: World>(
             }
             handed = handler.next(), if pending.is_empty() => match handed {
                 Some(Handed::Delivery(delivery)) => {
-                    if let Some(last) = delivery.messages.last() {
-                        acknowledged.handed_over(last.sequence);
-                    }
+                    let ended = delivery.messages.iter().filter(|message| ends(message));
+                    ended.for_each(|message| acknowledged.handed_over(message.sequence));
                     pending.extend(cut(delivery.messages).into_iter().map(Response::Messages));
                 }
                 Some(Handed::Updates(_)) => return Err(updates::out_of_place()),
@@ -77,6 +95,11 @@ async fn run<W: World>(
             () = responses.closed() => return Ok(()),
         }
     }
+}
+
+/// Whether a message ends with what is handed over: whether it is no piece, or the last one.
+fn ends(message: &Delivered) -> bool {
+    message.piece.is_none_or(|piece| piece.offset + message.bytes.len() as u64 == piece.total)
 }
 
 /// Cuts messages into responses of a moderate size.
@@ -105,14 +128,19 @@ struct Acknowledged {
     upto: u64,
     handed: u64,
     beyond: BTreeMap<u64, u64>,
+    /// Large messages that are not acknowledged: they bear the last of the sequences that they take, and these are the first.
+    large: BTreeMap<u64, u64>,
 }
 
 impl Acknowledged {
     const fn after(position: Sequence) -> Self {
-        Self { upto: position.0, handed: position.0, beyond: BTreeMap::new() }
+        Self { upto: position.0, handed: position.0, beyond: BTreeMap::new(), large: BTreeMap::new() }
     }
 
     fn handed_over(&mut self, upto: Sequence) {
+        if upto.0 > self.handed + 1 {
+            self.large.insert(upto.0, self.handed + 1);
+        }
         self.handed = self.handed.max(upto.0);
     }
 
@@ -120,14 +148,12 @@ impl Acknowledged {
     fn take(&mut self, range: Acknowledge) -> Result<Option<Sequence>, Status> {
         let first = if range.first == 0 { self.upto.saturating_add(1) } else { range.first };
         if range.last > self.handed {
-            return Err(errors::invalid(format!(
-                "message {} was acknowledged, but only those up to {} were handed over",
-                range.last, self.handed
-            )));
+            return Err(errors::not_handed_over(range.last, self.handed));
         }
         if range.last <= self.upto {
             return Ok(None);
         }
+        let first = self.large.get(&first).copied().unwrap_or(first);
         if first > range.last {
             return Err(errors::invalid(format!("the range {first}..={} is empty", range.last)));
         }
@@ -140,6 +166,7 @@ impl Acknowledged {
             }
             self.upto = self.upto.max(entry.remove());
         }
+        self.large = self.large.split_off(&(self.upto + 1));
         Ok((self.upto > before).then_some(Sequence(self.upto)))
     }
 }
@@ -155,9 +182,19 @@ mod tests {
     }
 
     #[test]
+    fn a_large_message_is_acknowledged_by_the_sequence_that_it_bears() {
+        let mut acknowledged = Acknowledged::after(Sequence(10));
+        [11, 15, 16].into_iter().for_each(|sequence| acknowledged.handed_over(Sequence(sequence)));
+        assert_eq!(acknowledged.take(range(15, 15)).unwrap(), None);
+        assert_eq!(acknowledged.take(range(11, 11)).unwrap(), Some(Sequence(15)));
+        assert_eq!(acknowledged.take(range(16, 16)).unwrap(), Some(Sequence(16)));
+        assert!(acknowledged.large.is_empty());
+    }
+
+    #[test]
     fn only_the_part_without_gaps_counts() {
         let mut acknowledged = Acknowledged::after(Sequence(10));
-        acknowledged.handed_over(Sequence(20));
+        (11..=20).for_each(|sequence| acknowledged.handed_over(Sequence(sequence)));
         assert_eq!(acknowledged.take(range(13, 14)).unwrap(), None);
         assert_eq!(acknowledged.take(range(16, 16)).unwrap(), None);
         assert_eq!(acknowledged.take(range(11, 12)).unwrap(), Some(Sequence(14)));
@@ -181,6 +218,7 @@ mod tests {
                 writer: WriterId(1),
                 writer_sequence: WriterSequence(sequence),
                 bytes: Bytes::from(vec![0; size]),
+                piece: None,
             })
             .collect();
         let parts = cut(messages);

@@ -50,7 +50,7 @@ impl Desk {
         world.start();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (token, path) = Token::of_directory(&self.path(&world.name())).unwrap();
-        let api = Api::serve(listener, world.clone(), Stores::default(), &token).unwrap();
+        let api = Api::serve(listener, world.clone(), Configured::default(), &token).unwrap();
         let address = Address {
             name: world.name(),
             id: world.node().to_string(),
@@ -99,6 +99,7 @@ fn plan(count: Option<u64>) -> subscribe::Plan {
         count,
         until: None,
         window: 1000,
+        take_over: false,
         patience: Some(Duration::from_secs(5)),
     }
 }

@@ -10,7 +10,7 @@ use wattle_proto::api::{
 
 use super::{Api, Token, errors};
 use crate::fake::FakeWorld;
-use crate::handlers::Stores;
+use crate::handlers::Configured;
 
 fn activity(answer: Result<tonic::Response<MeshStatus>, Status>) -> MeshActivity {
     answer.expect("answered").into_inner().activity()
@@ -22,7 +22,7 @@ async fn stopping_and_starting_answer_with_what_the_node_is_then() {
     let world = FakeWorld::new("a", 1);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (token, _) = Token::of_directory(place.path()).unwrap();
-    let api = Api::serve(listener, world.clone(), Stores::default(), &token).unwrap();
+    let api = Api::serve(listener, world.clone(), Configured::default(), &token).unwrap();
     let endpoint = Endpoint::from_shared(format!("http://{}", api.address())).unwrap();
     let mut client = MeshServiceClient::new(endpoint.connect().await.unwrap());
     let bearer = token.bearer();

@@ -11,7 +11,7 @@ use wattle_proto::api::{MeshEvent, MeshEventFilter, MeshEventKind as Kind, MeshM
 
 use super::{Api, Token, errors};
 use crate::fake::{EVENTS_KEPT, FakeWorld};
-use crate::handlers::Stores;
+use crate::handlers::Configured;
 
 /// A node, and somebody who watches it.
 struct Watched {
@@ -27,7 +27,7 @@ impl Watched {
         let world = FakeWorld::new("a", 1);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (token, _) = Token::of_directory(place.path()).unwrap();
-        let api = Api::serve(listener, world.clone(), Stores::default(), &token).unwrap();
+        let api = Api::serve(listener, world.clone(), Configured::default(), &token).unwrap();
         Self { _place: place, world, api, bearer: token.bearer() }
     }
 

@@ -9,14 +9,14 @@ use wattle_proto::api::{Reason, RecoverMeshRequest};
 
 use super::{Api, Token, errors};
 use crate::fake::FakeWorld;
-use crate::handlers::Stores;
+use crate::handlers::Configured;
 
 #[tokio::test]
 async fn a_recovery_is_planned_done_or_taken_back_and_refusals_have_reasons_of_their_own() {
     let place = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (token, _) = Token::of_directory(place.path()).unwrap();
-    let api = Api::serve(listener, FakeWorld::new("a", 1), Stores::default(), &token).unwrap();
+    let api = Api::serve(listener, FakeWorld::new("a", 1), Configured::default(), &token).unwrap();
     let endpoint = Endpoint::from_shared(format!("http://{}", api.address())).unwrap();
     let client = MeshServiceClient::new(endpoint.connect().await.unwrap());
     let ask = async |request: RecoverMeshRequest| -> Result<Option<What>, Status> {

@@ -21,7 +21,7 @@ use wattle_proto::api::{
 };
 
 use super::{Api, Token, errors};
-use crate::handlers::Stores;
+use crate::handlers::Configured;
 
 /// A node that is a mesh by itself, and its API.
 struct Alone {
@@ -52,7 +52,7 @@ impl Alone {
         let running = Running::start(settings).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (token, _) = Token::of_directory(place.path()).unwrap();
-        let api = Api::serve(listener, running.clone(), Stores::default(), &token).unwrap();
+        let api = Api::serve(listener, running.clone(), Configured::default(), &token).unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", api.address())).unwrap();
         let channel = endpoint.connect().await.unwrap();
         let bearer = token.bearer();
@@ -153,7 +153,8 @@ async fn updates_are_numbered_handed_over_and_the_place_is_kept() {
     assert_eq!((status.last, status.processed, status.handler.is_some()), (2, 1, true));
     assert_eq!(status.lagging[0].name, "a");
     newer.acknowledge(9).await;
-    assert_eq!(newer.end().await.code(), Code::InvalidArgument, "never handed over");
+    let never = newer.end().await;
+    assert_eq!(errors::detail_of(&never).unwrap().reason(), Reason::NotHandedOver);
 }
 
 #[tokio::test]

@@ -166,9 +166,7 @@ async fn run<W: World>(
                 None => return Ok(()),
                 Some(SubscribeUpdatesRequest { request: Some(Request::Acknowledge(AcknowledgeUpdates { upto })) }) => {
                     if upto > handed_upto {
-                        return Err(errors::invalid(format!(
-                            "update {upto} was acknowledged, but only those up to {handed_upto} were handed over"
-                        )));
+                        return Err(errors::not_handed_over(upto, handed_upto));
                     }
                     handler.verdict(Sequence(upto));
                 }

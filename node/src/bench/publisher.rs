@@ -224,7 +224,9 @@ impl Publisher {
         let receipt = match answer.answer {
             Some(Answer::Receipt(receipt)) => receipt,
             Some(Answer::Refused(refused)) => return Err(Failure::of_refused(refused)),
-            None => return Err(Failure::Failed("the node answered nothing that is known here".to_owned())),
+            Some(Answer::Staged(_)) | None => {
+                return Err(Failure::Failed("the node answered nothing that is known here".to_owned()));
+            }
         };
         let Some(&at) = self.places.get(&receipt.instance) else { return Ok(()) };
         let counts = now >= self.schedule.from && !*self.schedule.stop.borrow();

@@ -138,7 +138,8 @@ impl Subscriber {
         &mut self,
     ) -> Result<(mpsc::Sender<SubscribeRequest>, Streaming<SubscribeResponse>), Failure> {
         let (requests, outgoing) = mpsc::channel(16);
-        let attach = Attach { stream: self.stream.clone(), presented: None, window: self.window };
+        let (stream, window) = (self.stream.clone(), self.window);
+        let attach = Attach { stream, presented: None, window, take_over: false };
         let attach = SubscribeRequest { request: Some(Request::Attach(attach)) };
         // There is room, and the other end is here.
         let _ = requests.try_send(attach);

@@ -16,7 +16,7 @@ use super::{PublishArgs, SubscribeArgs};
 use crate::api::convert::id_text;
 use crate::client::publish::{self, Grpc, record};
 use crate::client::source::Source;
-use crate::client::subscribe::{self, Format, PositionFile, Stdout};
+use crate::client::subscribe::{self, Format, PositionFile, Stdout, WholeDir};
 use crate::client::{Client, Failure, Finder, connect, follow};
 use crate::output::{Names, Output, handlers, status, stream};
 use crate::stop::Stop;
@@ -302,6 +302,9 @@ impl Desk {
     }
 
     pub(super) async fn publish(&self, arguments: PublishArgs) -> Result<(), Failure> {
+        if arguments.whole.is_some() {
+            return self.publish_whole(arguments).await;
+        }
         let path = arguments.file.as_deref();
         let source = Source::open(path).map_err(|error| {
             let shown = path.map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
@@ -371,6 +374,7 @@ impl Desk {
             count: arguments.count,
             until: arguments.until,
             window: arguments.window,
+            take_over: arguments.take_over,
             patience: arguments.patience,
         };
         let tell = |told| {
@@ -379,6 +383,12 @@ impl Desk {
             }
         };
         let summary = match (arguments.position_file, arguments.output_file) {
+            _ if arguments.whole_dir.is_some() => {
+                let folder = arguments.whole_dir.unwrap_or_default();
+                let sink = WholeDir::open(&folder)
+                    .map_err(|error| Failure::Failed(format!("{}: {error}", folder.display())))?;
+                subscribe::subscribe(&self.finder, &plan, sink, stop, tell).await?
+            }
             (Some(position), Some(output)) => {
                 let sink = PositionFile::open(&position, &output, &plan.stream, format)
                     .map_err(|error| Failure::Failed(error.to_string()))?;

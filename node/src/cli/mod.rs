@@ -11,6 +11,7 @@ mod recover;
 mod stored;
 mod stream_members;
 mod updates;
+mod whole;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -131,6 +132,7 @@ enum Command {
     /// Each message is printed with a newline behind it and acknowledged once that is flushed. The node keeps the place: a subscriber
     /// that is started again goes on after the last message it acknowledged. One that is killed may print again what it had not
     /// acknowledged yet; --position-file with --output does not. Of several subscribers of one stream the newest is served.
+    /// Where the target has a [[handler]] for the stream, that one is, unless --take-over says otherwise.
     Subscribe(SubscribeArgs),
     /// Send updates to all members, and process them
     #[command(subcommand)]
@@ -260,6 +262,21 @@ enum StreamCommand {
     ///
     /// Such a handler is a [[handler]] in the settings of a target; `wattle run --help` shows one.
     Stored(stored::StoredArgs),
+    /// Have a handler of a target's settings begin again after it ended
+    ///
+    /// One ends when another handler took over, when somebody else moved its position, or at a fault of its own. It takes over from whoever is attached.
+    Handle {
+        /// The stream
+        stream: String,
+        /// The target, if it is not the node that is asked
+        #[arg(long, value_name = "NODE")]
+        at: Option<String>,
+    },
+    /// Set where a handler of kind "store" stands: in its file, with its node stopped
+    ///
+    /// For a store that the node refuses because it is older than what the stream keeps, or because a seal took away messages that it has: the refusal
+    /// names the numbers. Messages behind the new place are taken out of the file; values that they put stay.
+    SetStored(stored::SetStoredArgs),
     /// Tell how far a stream has come, who holds it and what it waits for
     Show {
         /// Its name
@@ -310,6 +327,9 @@ struct PublishArgs {
     stream: String,
     /// Where the lines are; standard input if absent or `-`
     file: Option<PathBuf>,
+    /// Publish this file as one message, however large. It goes on where it was interrupted, and is published to a stream once unless --writer says otherwise
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "batch"])]
+    whole: Option<PathBuf>,
     /// Write under this id (26 characters) or any name: line i is its message i, and those it wrote before are skipped
     #[arg(long, value_name = "ID|NAME")]
     writer: Option<String>,
@@ -343,9 +363,15 @@ struct SubscribeArgs {
     /// Append messages to this file instead of printing them
     #[arg(long = "output", value_name = "FILE", requires = "position_file")]
     output_file: Option<PathBuf>,
+    /// Write each message to a file of its own in this folder, large ones piece by piece
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["output_file", "position_file"])]
+    whole_dir: Option<PathBuf>,
     /// How many messages may be under way to here
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     window: u32,
+    /// Also from a handler of the target's settings: it ends, and never gets what is acknowledged here
+    #[arg(long)]
+    take_over: bool,
     /// Give up when the node stays away for that many seconds; without it, wait for ever
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     patience: Option<Duration>,
@@ -439,6 +465,10 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Stream(StreamCommand::List) => desk.list().await,
                 Command::Stream(StreamCommand::Show { name }) => desk.show(name).await,
                 Command::Stream(StreamCommand::Stored(arguments)) => desk.stored(arguments).await,
+                Command::Stream(StreamCommand::Handle { stream, at }) => {
+                    desk.handle_again(stream, at.as_deref()).await
+                }
+                Command::Stream(StreamCommand::SetStored(arguments)) => desk.set_stored(arguments),
                 Command::Publish(arguments) => desk.publish(arguments).await,
                 Command::Subscribe(arguments) => desk.subscribe(arguments).await,
                 Command::Update(command) => desk.update(command).await,

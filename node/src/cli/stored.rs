@@ -1,10 +1,16 @@
-//! `wattle stream stored`.
+//! `wattle stream stored`, and `wattle stream set-stored`.
+
+use std::path::PathBuf;
 
 use clap::Args;
-use wattle_proto::api::{MeshStatus, ReadHandlerStoreRequest, ReadHandlerStoreResponse};
+use wattle_core::id::{AuthorityEpoch, Sequence};
+use wattle_proto::api::{
+    MeshStatus, ReadHandlerStoreRequest, ReadHandlerStoreResponse, RunHandlerAgainRequest,
+};
 
 use super::commands::Desk;
 use crate::client::{Client, Failure, connect};
+use crate::handlers::store::set_position;
 use crate::output::{Output, handlers};
 
 #[derive(Args, Debug)]
@@ -25,11 +31,40 @@ pub(super) struct StoredArgs {
     count: Option<u64>,
 }
 
+#[derive(Args, Debug)]
+pub(super) struct SetStoredArgs {
+    /// The file of the handler
+    file: PathBuf,
+    /// The message after which it is to go on
+    #[arg(long, value_name = "N")]
+    after: u64,
+    /// The authority of that, as the refusal names it; the one it has unless given
+    #[arg(long, value_name = "N")]
+    authority: Option<u64>,
+}
+
 impl Desk {
+    pub(super) fn set_stored(&self, arguments: SetStoredArgs) -> Result<(), Failure> {
+        let SetStoredArgs { file, after, authority } = arguments;
+        let set =
+            set_position(&file, Sequence(after), authority.map(AuthorityEpoch)).map_err(Failure::Failed)?;
+        self.output.print(|| handlers::set_text(&set), || handlers::set_json(&set));
+        Ok(())
+    }
+
+    pub(super) async fn handle_again(&self, stream: String, at: Option<&str>) -> Result<(), Failure> {
+        let mut client = self.having(&stream, at, |_| true).await?;
+        let request = RunHandlerAgainRequest { stream };
+        let peer = client.peer.clone();
+        connect::answer(&peer, client.data.run_handler_again(request)).await?;
+        self.output.remark("it begins again; `wattle stream show` tells how far it is");
+        Ok(())
+    }
+
     pub(super) async fn stored(&self, arguments: StoredArgs) -> Result<(), Failure> {
         let StoredArgs { stream, at, prefix, mut after, count } = arguments;
         let mut left = count.unwrap_or(u64::MAX);
-        let mut client = self.keeper(&stream, at.as_deref()).await?;
+        let mut client = self.having(&stream, at.as_deref(), |kind| kind == "store").await?;
         loop {
             let count = u32::try_from(left).unwrap_or(u32::MAX);
             let request =
@@ -52,8 +87,16 @@ impl Desk {
         }
     }
 
-    /// The node to be asked: the one named, or else the first of this machine that keeps something of the stream.
-    async fn keeper(&self, stream: &str, at: Option<&str>) -> Result<Client, Failure> {
+    /// The node to be asked: the one named, or else the first of this machine that has a handler of such a kind for the stream.
+    async fn having(
+        &self,
+        stream: &str,
+        at: Option<&str>,
+        kind: impl Fn(&str) -> bool,
+    ) -> Result<Client, Failure> {
+        let has = |status: &MeshStatus| {
+            status.handlers.iter().any(|handler| handler.stream == stream && kind(&handler.name))
+        };
         let peers = self.finder.peers(at).await?;
         let several = peers.len() > 1;
         let mut failed = None;
@@ -65,18 +108,14 @@ impl Desk {
                     continue;
                 }
             };
-            if !several || client.status().await.is_ok_and(|status| keeps(&status, stream)) {
+            if !several || client.status().await.is_ok_and(|status| has(&status)) {
                 return Ok(client);
             }
         }
         Err(failed.unwrap_or_else(|| {
             Failure::Failed(format!(
-                "no node of this machine keeps anything of a stream {stream:?}: give the target that does with --at, or a handler of kind \"store\" in its settings"
+                "no node of this machine has such a handler for a stream {stream:?}: give the target that does with --at, or a [[handler]] in its settings"
             ))
         }))
     }
-}
-
-fn keeps(status: &MeshStatus, stream: &str) -> bool {
-    status.handlers.iter().any(|handler| handler.stream == stream && handler.name == "store")
 }

@@ -11,8 +11,8 @@ use tonic::{Request, Response, Status};
 use wattle_proto::api::mesh_data_service_client::MeshDataServiceClient;
 use wattle_proto::api::mesh_service_client::MeshServiceClient;
 use wattle_proto::api::{
-    FindWriterRequest, GetMeshStatusRequest, InviteToMeshRequest, MemberStatus, MeshStatus,
-    OpenClientDataStreamRequest, StreamHandle,
+    FindWriterRequest, FindWriterResponse, GetMeshStatusRequest, InviteToMeshRequest, MemberStatus,
+    MeshStatus, OpenClientDataStreamRequest, StreamHandle,
 };
 
 use super::failure::Failure;
@@ -142,6 +142,15 @@ impl Client {
     pub async fn find_writer(&mut self, request: FindWriterRequest) -> Result<u64, Failure> {
         let peer = self.peer.clone();
         Ok(answer(&peer, self.data.find_writer(request)).await?.next)
+    }
+
+    /// Asks all that a node knows of a writer.
+    ///
+    /// # Errors
+    /// When the node does not answer or refuses.
+    pub async fn writer(&mut self, request: FindWriterRequest) -> Result<FindWriterResponse, Failure> {
+        let peer = self.peer.clone();
+        answer(&peer, self.data.find_writer(request)).await
     }
 }
 

@@ -11,15 +11,15 @@
 pub mod postgresql;
 pub mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use wattle_io::Running;
-use wattle_io::handler::{Failure, Handler, Message, Options, Over};
+use wattle_io::handler::{Failure, Handler, Message, Options, Over, Piece};
 
 use crate::settings::{HandlerKind, HandlerSettings};
 use postgresql::PostgreSql;
@@ -28,42 +28,83 @@ use store::{Store, StoreFile};
 /// How long calls that are under way may take when the node stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// The files of handlers of the kind `store`, by the name of their stream.
-pub type Stores = Arc<BTreeMap<String, Arc<StoreFile>>>;
+/// The handlers of a node's settings, by the name of their stream.
+#[derive(Clone, Debug, Default)]
+pub struct Configured(Arc<BTreeMap<String, One>>);
+
+#[derive(Debug)]
+struct One {
+    kind: &'static str,
+    /// Of one of the kind `store`.
+    file: Option<Arc<StoreFile>>,
+    /// One that ended is to begin again.
+    again: Notify,
+}
+
+impl Configured {
+    /// What the one of this stream keeps in a file.
+    #[must_use]
+    pub fn file(&self, stream: &str) -> Option<Arc<StoreFile>> {
+        self.0.get(stream).and_then(|one| one.file.clone())
+    }
+
+    /// The kind of the one of this stream.
+    #[must_use]
+    pub fn kind(&self, stream: &str) -> Option<&'static str> {
+        self.0.get(stream).map(|one| one.kind)
+    }
+
+    /// Has the one of this stream begin again, if it ended.
+    pub fn again(&self, stream: &str) {
+        if let Some(one) = self.0.get(stream) {
+            one.again.notify_one();
+        }
+    }
+}
 
 /// Handlers that are ready to run: what can be found wrong before they run was found.
 #[derive(Debug)]
 pub struct Prepared {
     settings: Vec<HandlerSettings>,
-    stores: Stores,
+    configured: Configured,
 }
 
 impl Prepared {
-    /// Opens what the handlers keep.
+    /// Makes what the handlers keep.
     ///
     /// # Errors
     /// A sentence that says what to do.
     pub fn open(settings: Vec<HandlerSettings>, data_dir: &Path) -> Result<Self, String> {
-        let mut stores = BTreeMap::new();
+        let (mut all, mut paths) = (BTreeMap::new(), BTreeSet::new());
         for handler in &settings {
             let of = |error: String| format!("the handler of stream {:?}: {error}", handler.stream);
-            if let HandlerKind::PostgreSql(database) = &handler.kind {
-                postgresql::check(database).map_err(of)?;
-            }
-            if let HandlerKind::Store(kept) = &handler.kind {
-                let named = || data_dir.join(format!("stored-{}.redb", handler.stream));
-                let path = kept.file.clone().unwrap_or_else(named);
-                let file = StoreFile::open(path, kept.keep).map_err(of)?;
-                stores.insert(handler.stream.clone(), Arc::new(file));
-            }
+            let (kind, file) = match &handler.kind {
+                HandlerKind::NoOp => ("no-op", None),
+                HandlerKind::PostgreSql(database) => {
+                    postgresql::check(database).map_err(of)?;
+                    ("postgresql", None)
+                }
+                HandlerKind::Store(kept) => {
+                    let named = || data_dir.join(format!("stored-{}.redb", handler.stream));
+                    let path = kept.file.clone().unwrap_or_else(named);
+                    let file = StoreFile::at(path.clone(), kept.keep).map_err(of)?;
+                    if let Ok(path) = path.canonicalize()
+                        && !paths.insert(path.clone())
+                    {
+                        return Err(of(format!("{} is the file of another handler, too", path.display())));
+                    }
+                    ("store", Some(Arc::new(file)))
+                }
+            };
+            all.insert(handler.stream.clone(), One { kind, file, again: Notify::new() });
         }
-        Ok(Self { settings, stores: Arc::new(stores) })
+        Ok(Self { settings, configured: Configured(Arc::new(all)) })
     }
 
-    /// The files that they keep.
+    /// They, for whoever asks.
     #[must_use]
-    pub fn stores(&self) -> Stores {
-        Arc::clone(&self.stores)
+    pub fn configured(&self) -> Configured {
+        self.configured.clone()
     }
 
     /// Runs them at a node.
@@ -72,21 +113,29 @@ impl Prepared {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = Vec::new();
         for handler in &self.settings {
-            let HandlerSettings { stream, window, batch, kind } = handler;
+            let HandlerSettings { stream, window, batch, message_bytes, begin, kind } = handler;
             let options = |name: &str| Options {
                 name: name.to_owned(),
                 window: *window,
                 array: *batch,
+                message_bytes: *message_bytes,
                 ..Options::default()
             };
-            let at = (node.clone(), stream.clone(), stopped.clone());
+            let at = (node.clone(), stream.clone(), self.configured(), stopped.clone());
             tasks.push(match kind {
-                HandlerKind::NoOp => tokio::spawn(run(at, NoOp, options("no-op"))),
-                HandlerKind::PostgreSql(database) => {
-                    tokio::spawn(run(at, PostgreSql::new(database.clone()), options("postgresql")))
+                // It needs nothing put together.
+                HandlerKind::NoOp => {
+                    tokio::spawn(run(at, NoOp, Options { message_bytes: 0, ..options("no-op") }))
                 }
-                HandlerKind::Store(_) => match self.stores.get(stream) {
-                    Some(file) => tokio::spawn(run(at, Store::new(Arc::clone(file)), options("store"))),
+                HandlerKind::PostgreSql(database) => {
+                    let database = PostgreSql::new(database.clone(), *begin);
+                    tokio::spawn(run(at, database, options("postgresql")))
+                }
+                HandlerKind::Store(_) => match self.configured.file(stream) {
+                    Some(file) => {
+                        let store = Store::new(file, *begin);
+                        tokio::spawn(run(at, store, options("store")))
+                    }
                     None => unreachable!("opened before"),
                 },
             });
@@ -117,24 +166,31 @@ impl Handlers {
     }
 }
 
-/// Runs one handler, for each life of its stream, until it is to stop. One that ended by itself is shown until then.
+/// Runs one handler, for each life of its stream, until it is to stop. One that ended by itself is shown until then, or until it is to begin again.
 async fn run<H: Handler + Clone>(
-    (node, stream, mut stopped): (Running, String, watch::Receiver<bool>),
+    (node, stream, configured, mut stopped): (Running, String, Configured, watch::Receiver<bool>),
     handler: H,
     options: Options,
 ) {
+    let Some(one) = configured.0.get(&stream) else { return };
     loop {
         let mut handling = node.handle(&stream, handler.clone(), options.clone());
-        let closed = tokio::select! {
-            over = handling.over() => over == Over::Closed,
-            _ = stopped.wait_for(|stop| *stop) => false,
+        let over = tokio::select! {
+            over = handling.over() => Some(over),
+            _ = stopped.wait_for(|stop| *stop) => None,
         };
-        if !closed {
-            // Holds the node no longer than it must; fails only when nobody is left to say it.
-            let _ = stopped.wait_for(|stop| *stop).await;
-            handling.stop().await;
-            return;
+        if over == Some(Over::Closed) {
+            continue;
         }
+        if over.is_some() {
+            // Holds the node no longer than it must; fails only when nobody is left to say it.
+            tokio::select! {
+                () = one.again.notified() => continue,
+                _ = stopped.wait_for(|stop| *stop) => {}
+            }
+        }
+        handling.stop().await;
+        return;
     }
 }
 
@@ -144,6 +200,10 @@ struct NoOp;
 
 impl Handler for NoOp {
     async fn handle(&mut self, _: &[Message]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn handle_piece(&mut self, _: &Piece) -> Result<(), Failure> {
         Ok(())
     }
 }

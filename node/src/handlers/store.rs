@@ -7,12 +7,16 @@
 //! | `values` | the key, as text | JSON, as it came |
 //!
 //! A file belongs to one life of one stream: its position is presented at each attaching, and the node refuses that of another.
+//!
+//! It is opened when the handler begins, for that takes long if it is large and its node fell.
+
+mod set;
 
 use std::fmt;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -20,10 +24,11 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition,
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use wattle_core::id::{AuthorityEpoch, Sequence, StreamInstance};
-use wattle_core::node::command::Position;
+use wattle_core::node::command::{Position, Refusal};
 use wattle_io::handler::{Failure, Handler, Life, Message};
 
-use crate::settings::Keep;
+use crate::settings::{Begin, Keep};
+pub use set::{Set, set_position};
 
 const POSITION: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("position");
 const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("messages");
@@ -35,7 +40,7 @@ const ORIGIN: usize = 16 + 16 + 8;
 const KEY_MAX: usize = 4096;
 /// Bytes of the file that are kept in memory.
 const CACHE_BYTES: usize = 16 << 20;
-/// How often a commit writes down which pages are free. After a crash all that came later is walked through.
+/// How often a commit writes down which pages are free. After a crash the whole file is walked through, unless the last commit was such a one.
 const QUICK_REPAIR: Duration = Duration::from_secs(5);
 /// Most entries of one answer.
 pub const READ_MOST: u32 = 1000;
@@ -47,7 +52,9 @@ pub struct StoreFile {
     path: PathBuf,
     keep: Keep,
     /// `None` while it must be opened again: redb takes no more after an error of the disk.
-    open: Mutex<Option<Arc<Open>>>,
+    open: RwLock<Option<Arc<Open>>>,
+    /// Held by whoever opens it: that takes long after a crash, and readers do not wait for it.
+    opening: Mutex<()>,
 }
 
 struct Open {
@@ -91,27 +98,38 @@ pub struct Entries {
 }
 
 impl StoreFile {
-    /// Opens the file, or makes it.
+    /// Makes the file if it is not there. It is opened by whoever begins.
     ///
     /// # Errors
     /// A sentence that says what to do.
-    pub fn open(path: PathBuf, keep: Keep) -> Result<Self, String> {
-        let open = Open::at(&path, keep)?;
-        Ok(Self { path, keep, open: Mutex::new(Some(Arc::new(open))) })
+    pub fn at(path: PathBuf, keep: Keep) -> Result<Self, String> {
+        make(&path)?;
+        Ok(Self { path, keep, open: RwLock::new(None), opening: Mutex::new(()) })
     }
 
     fn opened(&self) -> Result<Arc<Open>, String> {
-        let mut slot = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = &*slot {
-            return Ok(Arc::clone(open));
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = self.current() {
+            return Ok(open);
         }
         let open = Arc::new(Open::at(&self.path, self.keep)?);
-        *slot = Some(Arc::clone(&open));
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&open));
         Ok(open)
     }
 
+    fn current(&self) -> Option<Arc<Open>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Unless it is being opened.
+    fn ready(&self) -> Result<Arc<Open>, String> {
+        self.current().ok_or_else(|| {
+            format!("{} is being opened, or cannot be: `wattle status` tells", self.path.display())
+        })
+    }
+
     fn fell(&self, error: &redb::Error) -> String {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
         format!("{}: {error}", self.path.display())
     }
 
@@ -119,8 +137,9 @@ impl StoreFile {
         self.opened()?.position().map_err(|error| self.fell(&error))
     }
 
-    /// Applies messages and the position of the last, in one transaction that is on the disk afterwards. They must follow the stored position.
-    fn apply(&self, messages: &[(Message, Bytes)]) -> Result<(), Failure> {
+    /// Applies messages and the position of the last, in one transaction that is on the disk afterwards. They must follow the stored position, or the one
+    /// at which it began if nothing is stored.
+    fn apply(&self, began: Position, messages: &[(Message, Bytes)]) -> Result<(), Failure> {
         let open = self.opened().map_err(Failure::away)?;
         let mut right = messages.len();
         let mut wrong = None;
@@ -138,7 +157,7 @@ impl StoreFile {
             }
         }
         let messages = messages.get(..right).unwrap_or_default();
-        open.commit(messages, values.then_some(&changes))
+        open.commit(began, messages, values.then_some(&changes))
             .map_err(|error| Failure::away(self.fell(&error)))?
             .map_err(|why| Failure::stop(format!("{}: {why}", self.path.display())))?;
         wrong.map_or(Ok(()), |why| Err(Failure::message(why).after(right)))
@@ -147,9 +166,12 @@ impl StoreFile {
     /// Entries whose keys begin with `prefix`, after the key `after`; of messages, those after that sequence.
     ///
     /// # Errors
-    /// `after` names no message, or what the disk said.
+    /// `after` names no message, messages have no `prefix`, it is not open, or what the disk said.
     pub fn read(&self, prefix: &str, after: &str, most: u32) -> Result<Entries, String> {
         let after_message = match self.keep {
+            Keep::Messages if !prefix.is_empty() => {
+                return Err("messages have no keys that could begin with anything".to_owned());
+            }
             Keep::Messages if after.is_empty() => 0,
             Keep::Messages => {
                 after.parse().map_err(|_| format!("{after:?} is not the sequence of a message"))?
@@ -157,7 +179,7 @@ impl StoreFile {
             Keep::Values => 0,
         };
         let most = most.clamp(1, READ_MOST) as usize;
-        let open = self.opened()?;
+        let open = self.ready()?;
         let read = match self.keep {
             Keep::Messages => open.messages(after_message, most),
             Keep::Values => open.values(prefix, after, most),
@@ -178,21 +200,14 @@ impl fmt::Debug for StoreFile {
 impl Open {
     fn at(path: &Path, keep: Keep) -> Result<Self, String> {
         let shown = path.display();
-        if let Some(folder) = path.parent() {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-            made.map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
-        }
-        // What is in it is for its owner, as all the node keeps.
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(path).map_err(|error| format!("cannot open {shown}: {error}"))?;
+        let file = options().open(path).map_err(|error| format!("cannot open {shown}: {error}"))?;
         let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create_file(file).map_err(
             |error| match error {
                 redb::DatabaseError::DatabaseAlreadyOpen => {
                     format!("{shown} is in use: another handler, or another process, has it open")
                 }
                 error => format!(
-                    "cannot open {shown}: {error}; name another `file`, or move this one away to begin anew"
+                    "cannot open {shown}: {error}; name another `file`, or move this one away, and say where to begin anew: begin = \"kept\""
                 ),
             },
         )?;
@@ -211,21 +226,13 @@ impl Open {
     }
 
     fn position(&self) -> Result<Option<Position>, redb::Error> {
-        let reading = self.database.begin_read()?;
-        let table = match reading.open_table(POSITION) {
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            table => table?,
-        };
-        let stored = table.get(0)?;
-        let bytes = stored.as_ref().map(|stored| stored.value());
-        bytes
-            .map(|bytes| read_position(bytes).ok_or_else(|| redb::Error::Corrupted("a position".into())))
-            .transpose()
+        position_in(&self.database.begin_read()?)
     }
 
     /// The inner error says that the messages do not follow what is stored.
     fn commit(
         &self,
+        began: Position,
         messages: &[(Message, Bytes)],
         changes: Option<&[Change<'_>]>,
     ) -> Result<Result<(), String>, redb::Error> {
@@ -237,13 +244,14 @@ impl Open {
         {
             let mut table = writing.open_table(POSITION)?;
             let stored = table.get(0)?.and_then(|stored| read_position(stored.value()));
-            let follows = stored.is_none_or(|stored| stored.instance == first.position.instance)
-                && stored.map_or(Sequence(0), |stored| stored.sequence).next() == first.position.sequence;
+            let stands = stored.unwrap_or(began);
+            // There may be a gap: a large message takes several sequences, and bears the last.
+            let follows =
+                stands.instance == first.position.instance && stands.sequence < first.position.sequence;
             if !follows {
-                let at = stored.map_or(0, |stored| stored.sequence.0);
                 return Ok(Err(format!(
-                    "its position is {at}, and message {} does not follow it",
-                    first.position.sequence
+                    "its position is {}, and message {} does not follow it",
+                    stands.sequence, first.position.sequence
                 )));
             }
             table.insert(0, write_position(last.position).as_slice())?;
@@ -268,8 +276,9 @@ impl Open {
     }
 
     fn messages(&self, after: u64, most: usize) -> Result<Entries, redb::Error> {
-        let position = self.position()?;
+        // Of one transaction with what is read: whoever goes on from it gets nothing twice.
         let reading = self.database.begin_read()?;
+        let position = position_in(&reading)?;
         let table = match reading.open_table(MESSAGES) {
             Err(redb::TableError::TableDoesNotExist(_)) => {
                 return Ok(Entries { position, ..Entries::default() });
@@ -285,8 +294,9 @@ impl Open {
     }
 
     fn values(&self, prefix: &str, after: &str, most: usize) -> Result<Entries, redb::Error> {
-        let position = self.position()?;
+        // Of one transaction with what is read: whoever goes on from it gets nothing twice.
         let reading = self.database.begin_read()?;
+        let position = position_in(&reading)?;
         let table = match reading.open_table(VALUES) {
             Err(redb::TableError::TableDoesNotExist(_)) => {
                 return Ok(Entries { position, ..Entries::default() });
@@ -305,6 +315,45 @@ impl Open {
         };
         some(entries.take_while(within), most, position)
     }
+}
+
+fn position_in(reading: &redb::ReadTransaction) -> Result<Option<Position>, redb::Error> {
+    let table = match reading.open_table(POSITION) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        table => table?,
+    };
+    let stored = table.get(0)?;
+    let bytes = stored.as_ref().map(|stored| stored.value());
+    bytes
+        .map(|bytes| read_position(bytes).ok_or_else(|| redb::Error::Corrupted("a position".into())))
+        .transpose()
+}
+
+/// What is in the file is for its owner, as all the node keeps.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+}
+
+/// Makes the file if it is not there, and what it is in, so that a crash takes away nothing of the way to it.
+fn make(path: &Path) -> Result<(), String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let missing: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.is_dir()).collect();
+    let made = || {
+        for folder in missing.iter().rev() {
+            DirBuilder::new().mode(0o700).create(folder)?;
+            let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+            File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
+        Ok(())
+    };
+    made().map_err(|error: std::io::Error| format!("cannot make {}: {error}", folder.display()))?;
+    let entered = || {
+        options().open(path)?;
+        File::open(folder)?.sync_all()
+    };
+    entered().map_err(|error| format!("cannot open {}: {error}", path.display()))
 }
 
 fn put(messages: &[(Message, Bytes)], table: &mut redb::Table<'_, u64, &[u8]>) -> Result<(), redb::Error> {
@@ -360,7 +409,12 @@ fn read_changes(body: &[u8]) -> Result<Vec<Change<'_>>, String> {
     } else {
         serde_json::from_slice(body).map(|one: Change<'_>| vec![one])
     };
-    let changes: Vec<Change<'_>> = read.map_err(|error| format!("{error}: {WANTED}"))?;
+    // Where it is, and not what is there: that belongs to whoever sent it.
+    let wrong = |error: serde_json::Error| {
+        let what = if error.is_data() { "it says something else" } else { "it is no JSON" };
+        format!("{what} (line {}, column {}): {WANTED}", error.line(), error.column())
+    };
+    let changes: Vec<Change<'_>> = read.map_err(wrong)?;
     for change in &changes {
         let key = match (&change.put, &change.value, &change.delete) {
             (Some(key), Some(_), None) | (None, None, Some(key)) => key,
@@ -394,13 +448,16 @@ fn read_position(bytes: &[u8]) -> Option<Position> {
 #[derive(Clone, Debug)]
 pub struct Store {
     file: Arc<StoreFile>,
+    begin: Begin,
+    /// What it presented, and whether that was stored.
+    began: Option<(Position, bool)>,
 }
 
 impl Store {
     /// A handler that keeps what it is given in that file.
     #[must_use]
-    pub const fn new(file: Arc<StoreFile>) -> Self {
-        Self { file }
+    pub const fn new(file: Arc<StoreFile>, begin: Begin) -> Self {
+        Self { file, begin, began: None }
     }
 
     /// Does something with the file where waiting for the disk holds up nobody.
@@ -417,15 +474,40 @@ impl Store {
 impl Handler for Store {
     async fn begin(&mut self, life: &Life) -> Result<Option<Position>, Failure> {
         let stored = self.with(StoreFile::position).await?.map_err(Failure::away)?;
-        Ok(Some(stored.unwrap_or(life.beginning())))
+        let began = stored.unwrap_or_else(|| self.begin.position(life));
+        self.began = Some((began, stored.is_some()));
+        Ok(Some(began))
+    }
+
+    fn advice(&self, life: &Life, refusal: &Refusal) -> Option<String> {
+        let (began, stored) = self.began?;
+        let path = self.file.path.display();
+        let moved = |after: Sequence| {
+            let authority = life.authority;
+            format!(
+                "with the node stopped, `wattle stream set-stored {path} --after {after} --authority {authority}` has it go on there"
+            )
+        };
+        match refusal {
+            _ if began.instance != life.instance => Some(format!(
+                "{path} belongs to another life of the stream: name another `file`, or move this one away"
+            )),
+            Refusal::NotKept { .. } if !stored => {
+                Some("it has stored nothing: say begin = \"kept\" in its [[handler]]".to_owned())
+            }
+            Refusal::NotKept { kept, .. } => Some(moved(*kept)),
+            Refusal::AboveSeal { end, .. } => Some(moved(*end)),
+            _ => None,
+        }
     }
 
     async fn handle(&mut self, messages: &[Message]) -> Result<(), Failure> {
+        let (began, _) = self.began.ok_or_else(|| Failure::away("it has not begun"))?;
         let mut whole = Vec::with_capacity(messages.len());
         for message in messages {
             whole.push((message.clone(), message.body().whole().await?));
         }
-        self.with(move |file| file.apply(&whole)).await?
+        self.with(move |file| file.apply(began, &whole)).await?
     }
 }
 

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use wattle_core::node::command::Position;
 use wattle_proto::api::{HandlerState, HandlerStatus, ReadHandlerStoreResponse};
 
-use super::{Names, table};
+use super::{Names, id_text, table};
+use crate::handlers::store::Set;
 
 /// Those of the answering node, a line each.
 #[must_use]
@@ -65,7 +67,12 @@ pub fn of_stream(handlers: &[(Bytes, HandlerStatus)], names: &Names) -> String {
 pub fn warning(handler: &HandlerStatus) -> Option<String> {
     let ended = handler.state() == HandlerState::Over;
     (ended || handler.trouble.is_some()).then(|| {
-        format!("the handler {} of stream {} is not well: {}", handler.name, handler.stream, state(handler))
+        let again = match ended {
+            true => format!(" (`wattle stream handle {}` has it begin again)", handler.stream),
+            false => String::new(),
+        };
+        let (name, stream, state) = (&handler.name, &handler.stream, state(handler));
+        format!("the handler {name} of stream {stream} is not well: {state}{again}")
     })
 }
 
@@ -106,8 +113,31 @@ pub fn stored_json(read: &ReadHandlerStoreResponse) -> Value {
     let entries = read.entries.iter().map(|entry| json!({ "key": entry.key, "value": value(&entry.value) }));
     json!({
         "entries": entries.collect::<Vec<_>>(), "more": read.more,
-        "position": read.position.as_ref().map(|position| position.sequence),
+        "position": read.position.as_ref().map(|position| json!({
+            "instance": id_text(&position.instance), "authority": position.authority, "sequence": position.sequence,
+        })),
     })
+}
+
+/// Where a store was set to stand.
+#[must_use]
+pub fn set_text(set: &Set) -> String {
+    let place = |position: Position| format!("{} (authority {})", position.sequence, position.authority);
+    let removed = match (set.removed, set.values && set.now.sequence < set.before.sequence) {
+        (0, false) => String::new(),
+        (0, true) => "; what messages behind that put stays as it is".to_owned(),
+        (1, _) => "; 1 message behind that was taken out".to_owned(),
+        (removed, _) => format!("; {removed} messages behind that were taken out"),
+    };
+    format!("it stood at message {}, and stands at {}{removed}\n", place(set.before), place(set.now))
+}
+
+/// The same for programs.
+#[must_use]
+pub fn set_json(set: &Set) -> Value {
+    let place =
+        |position: Position| json!({ "authority": position.authority.0, "sequence": position.sequence.0 });
+    json!({ "before": place(set.before), "now": place(set.now), "removed": set.removed })
 }
 
 #[cfg(test)]

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use wattle_core::id::Sequence;
+use wattle_core::mesh::valid_stream_name;
+use wattle_core::node::command::Position;
+use wattle_io::handler::Life;
 
 use super::read::{line_of, value_of};
 use super::{Value, nearest};
@@ -18,8 +22,36 @@ pub struct HandlerSettings {
     pub window: u32,
     /// `batch`: most messages of one call, and so of one transaction.
     pub batch: usize,
+    /// `message_bytes`: most bytes of one message; at a larger one the handler fails, but for `no-op`.
+    pub message_bytes: u64,
+    /// `begin`: where one that keeps its place begins if it has stored nothing.
+    pub begin: Begin,
     /// `kind`, and what belongs to it.
     pub kind: HandlerKind,
+}
+
+/// Where a handler begins that keeps its place and has stored nothing of the stream's life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Begin {
+    /// With the first message, and nowhere if that is gone.
+    #[default]
+    First,
+    /// `kept`: with the first message that its node still keeps.
+    Kept,
+    /// A number: after that message, as if all up to it had been processed.
+    After(u64),
+}
+
+impl Begin {
+    /// The position that it presents.
+    #[must_use]
+    pub fn position(self, life: &Life) -> Position {
+        life.after(match self {
+            Self::First => Sequence(0),
+            Self::Kept => life.gone,
+            Self::After(after) => Sequence(after),
+        })
+    }
 }
 
 /// What a handler does.
@@ -97,6 +129,10 @@ pub enum Keep {
 const WINDOW: u32 = 1024;
 /// Messages of one call unless told otherwise.
 const BATCH: usize = 256;
+/// Most bytes of one message unless told otherwise.
+const MESSAGE_BYTES: u64 = 4 << 20;
+/// Most bytes of one message in a store: the API answers with whole messages.
+const STORED_BYTES_MAX: u64 = (crate::api::MESSAGE_BYTES_MAX - (1 << 20)) as u64;
 /// Most of either.
 const MOST: u32 = 65_536;
 
@@ -107,6 +143,8 @@ struct Draft {
     kind: Option<String>,
     window: Option<u32>,
     batch: Option<u32>,
+    message_bytes: Option<u64>,
+    begin: Begin,
     file: Option<PathBuf>,
     keep: Option<Keep>,
     database: PostgreSqlSettings,
@@ -114,29 +152,43 @@ struct Draft {
 
 type Set = fn(&mut Draft, Value) -> Result<(), &'static str>;
 
-/// Key, the kind that it belongs to (all, if empty), how it is set.
-const KEYS: [(&str, &str, Set); 12] = [
-    ("stream", "", |draft, value| {
-        draft.stream = Some(value.text()?);
+/// Key, the kinds that it belongs to (all, if none), how it is set.
+const KEYS: [(&str, &[&str], Set); 14] = [
+    ("stream", &[], |draft, value| {
+        const WANTED: &str = "the name of a stream: 1 to 128 characters out of A-Z a-z 0-9 . _ -";
+        draft.stream = Some(value.text().ok().filter(|name| valid_stream_name(name)).ok_or(WANTED)?);
         Ok(())
     }),
-    ("kind", "", |draft, value| {
+    ("kind", &[], |draft, value| {
         draft.kind = Some(value.text()?);
         Ok(())
     }),
-    ("window", "", |draft, value| {
+    ("window", &[], |draft, value| {
         draft.window = Some(count(value)?);
         Ok(())
     }),
-    ("batch", "", |draft, value| {
+    ("batch", &[], |draft, value| {
         draft.batch = Some(count(value)?);
         Ok(())
     }),
-    ("file", "store", |draft, value| {
+    ("message_bytes", &[], |draft, value| {
+        draft.message_bytes = Some(value.bytes()?);
+        Ok(())
+    }),
+    ("begin", &["store", "postgresql"], |draft, value| {
+        draft.begin = match value {
+            Value::Number(number) => Begin::After(u64::try_from(number).map_err(|_| BEGIN)?),
+            Value::Text(text) if text == "first" => Begin::First,
+            Value::Text(text) if text == "kept" => Begin::Kept,
+            _ => return Err(BEGIN),
+        };
+        Ok(())
+    }),
+    ("file", &["store"], |draft, value| {
         draft.file = Some(value.text()?.into());
         Ok(())
     }),
-    ("keep", "store", |draft, value| {
+    ("keep", &["store"], |draft, value| {
         draft.keep = Some(match value.text().as_deref() {
             Ok("messages") => Keep::Messages,
             Ok("values") => Keep::Values,
@@ -144,32 +196,33 @@ const KEYS: [(&str, &str, Set); 12] = [
         });
         Ok(())
     }),
-    ("connect", "postgresql", |draft, value| {
+    ("connect", &["postgresql"], |draft, value| {
         draft.database.connect = value.text()?;
         Ok(())
     }),
-    ("password_file", "postgresql", |draft, value| {
+    ("password_file", &["postgresql"], |draft, value| {
         draft.database.password_file = Some(value.text()?.into());
         Ok(())
     }),
-    ("table", "postgresql", |draft, value| {
+    ("table", &["postgresql"], |draft, value| {
         draft.database.table = table(value)?;
         Ok(())
     }),
-    ("statement", "postgresql", |draft, value| {
+    ("statement", &["postgresql"], |draft, value| {
         draft.database.statement = Some(value.text()?);
         Ok(())
     }),
-    ("positions", "postgresql", |draft, value| {
+    ("positions", &["postgresql"], |draft, value| {
         draft.database.positions = table(value)?;
         Ok(())
     }),
-    ("allow_plaintext", "postgresql", |draft, value| {
+    ("allow_plaintext", &["postgresql"], |draft, value| {
         draft.database.allow_plaintext = value.flag()?;
         Ok(())
     }),
 ];
 
+const BEGIN: &str = "\"first\", \"kept\", or the number of the message after which it is to begin";
 const KINDS: [&str; 3] = ["no-op", "store", "postgresql"];
 
 fn count(value: Value) -> Result<u32, &'static str> {
@@ -256,8 +309,11 @@ fn finish(draft: Draft, table: &DeTable<'_>) -> Result<HandlerSettings, String> 
         return Err(format!("no kind of handler is called {kind:?}; there is {kinds}"));
     }
     let set = |key: &str| table.keys().any(|set| set.get_ref() == key);
-    if let Some((key, of, _)) = KEYS.iter().find(|(key, of, _)| !of.is_empty() && *of != kind && set(key)) {
-        return Err(format!("`{key}` belongs to handlers of kind {of:?}, and this is one of kind {kind:?}"));
+    let misplaced = |of: &[&str]| !of.is_empty() && !of.contains(&kind.as_str());
+    if let Some((key, of, _)) = KEYS.iter().find(|(key, of, _)| misplaced(of) && set(key)) {
+        let of: Vec<String> = of.iter().map(|kind| format!("{kind:?}")).collect();
+        let of = of.join(" or ");
+        return Err(format!("`{key}` belongs to handlers of kind {of}, and this is one of kind {kind:?}"));
     }
     let kind = match kind.as_str() {
         "store" => {
@@ -274,7 +330,13 @@ fn finish(draft: Draft, table: &DeTable<'_>) -> Result<HandlerSettings, String> 
     };
     let window = draft.window.unwrap_or(WINDOW);
     let batch = draft.batch.map_or(BATCH, |batch| batch as usize);
-    Ok(HandlerSettings { stream, window, batch, kind })
+    let message_bytes = draft.message_bytes.unwrap_or(MESSAGE_BYTES);
+    if message_bytes > STORED_BYTES_MAX && matches!(kind, HandlerKind::Store(_)) {
+        return Err(format!(
+            "what is in a store is read message by message: `message_bytes` is at most {STORED_BYTES_MAX} there"
+        ));
+    }
+    Ok(HandlerSettings { stream, window, batch, message_bytes, begin: draft.begin, kind })
 }
 
 impl HandlerSettings {

@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use handlers::{HandlerKind, HandlerSettings, Keep, PostgreSqlSettings, StoreSettings};
+pub use handlers::{Begin, HandlerKind, HandlerSettings, Keep, PostgreSqlSettings, StoreSettings};
 pub(crate) use suggest::nearest;
 use wattle_core::mesh::valid_region;
 
@@ -40,6 +40,8 @@ log_memory = "64 MiB"         # of what is decided, and perhaps owed to members 
 # file = "words.redb"         # beside this file; in the data directory unless given
 # window = 1024               # messages with the handler before their marks are on the disk: so many may be handed over again after a crash
 # batch = 256                 # most messages of one call, and of one transaction
+# message_bytes = "4 MiB"     # most bytes of one message: at a larger one the handler fails, and it is in memory while it is processed
+# begin = "first"             # where it begins if it has nothing of the stream yet; or "kept", if the first are gone, or the number of the last one to pass over
 # [[handler]]
 # stream = "orders"
 # kind = "postgresql"         # makes rows of them, with the position in the same transaction; docs/HANDLERS.md has the tables

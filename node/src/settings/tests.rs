@@ -164,12 +164,28 @@ fn handlers_are_read_with_what_belongs_to_their_kind() {
         file = "words.redb"
         window = 1
         batch = 7
+        message_bytes = "1 MiB"
+        begin = "kept"
+        [[handler]]
+        stream = "late"
+        kind = "store"
+        begin = 500
     "#;
-    let noise = HandlerSettings { stream: "noise".into(), window: 1024, batch: 256, kind: HandlerKind::NoOp };
+    let of = |stream: &str, begin: Begin, kind: HandlerKind| HandlerSettings {
+        stream: stream.into(),
+        window: 1024,
+        batch: 256,
+        message_bytes: 4 << 20,
+        begin,
+        kind,
+    };
+    let noise = of("noise", Begin::First, HandlerKind::NoOp);
+    let late = StoreSettings { file: None, keep: Keep::Messages };
+    let late = of("late", Begin::After(500), HandlerKind::Store(late));
     let store = StoreSettings { file: Some("words.redb".into()), keep: Keep::Values };
-    let words =
-        HandlerSettings { stream: "words".into(), window: 1, batch: 7, kind: HandlerKind::Store(store) };
-    assert_eq!(read(text, &[]).unwrap().handlers, [noise, words]);
+    let words = of("words", Begin::Kept, HandlerKind::Store(store));
+    let words = HandlerSettings { window: 1, batch: 7, message_bytes: 1 << 20, ..words };
+    assert_eq!(read(text, &[]).unwrap().handlers, [noise, words, late]);
 }
 
 #[test]
@@ -186,10 +202,13 @@ fn what_is_wrong_with_a_handler_is_said_with_its_line() {
     assert!(
         of("").starts_with("wattle.toml:1: a handler needs a `kind`: \"no-op\", \"store\", \"postgresql\"")
     );
+    let named = mistake("[[handler]]\nstream = \"all words\"\nkind = \"no-op\"\n");
+    assert!(named.contains("handler.stream must be the name of a stream"), "{named}");
     assert!(of("kind = \"postgresql\"").contains("needs `connect`"));
     let table = of("kind = \"postgresql\"\nconnect = \"host=/run\"\ntable = \"a; drop\"");
     assert!(table.starts_with("wattle.toml:5: handler.table must be the name of a table"), "{table}");
-    let both = of("kind = \"postgresql\"\nconnect = \"host=/run\"\ntable = \"a\"\nstatement = \"select $1\"");
+    let both =
+        of("kind = \"postgresql\"\nconnect = \"host=/run\"\ntable = \"a\"\nstatement = \"select {id}\"");
     assert!(both.contains("leave one of them away"), "{both}");
     assert!(of("kind = \"noop\"").contains("no kind of handler is called \"noop\""));
     assert_eq!(
@@ -205,6 +224,10 @@ fn what_is_wrong_with_a_handler_is_said_with_its_line() {
         "wattle.toml:4: handler.window must be a number from 1 to 65536"
     );
     assert!(of("kind = \"no-op\"\nfile = \"x\"").contains("`file` belongs to handlers of kind \"store\""));
+    assert!(of("kind = \"no-op\"\nbegin = 1").contains("handlers of kind \"store\" or \"postgresql\""));
+    assert!(
+        of("kind = \"store\"\nbegin = \"now\"").contains("handler.begin must be \"first\", \"kept\", or")
+    );
     let twice = of("kind = \"no-op\"\n[[handler]]\nstream = \"words\"\nkind = \"store\"");
     assert_eq!(twice, "wattle.toml:4: stream \"words\" has a handler already, and one is served");
 }

@@ -204,7 +204,7 @@ impl Handler {
     /// Attaches to the target; `None` if it refuses or does not answer.
     pub async fn attach_at(mut target: Data, presented: Option<Position>, window: u32) -> Option<Self> {
         let (requests, stream) = mpsc::channel(64);
-        let attach = Attach { stream: "words".into(), presented, window };
+        let attach = Attach { stream: "words".into(), presented, window, take_over: false };
         let attach = SubscribeRequest { request: Some(subscribe_request::Request::Attach(attach)) };
         requests.send(attach).await.expect("room");
         let mut responses =

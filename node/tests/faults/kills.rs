@@ -34,13 +34,11 @@ async fn resumes(node: Node, before: u64) -> Duration {
 impl Kills {
     /// Kills each node at seeded random moments within the time of publishing, and starts it again.
     pub(crate) async fn in_turn(nodes: &[Node; 3], load: Load, publishing: Instant) -> Self {
-        let mut rng = Rng::stream(load.seed_bytes(), Purpose::Link);
+        let mut rng = load.rng(Purpose::Link);
         let victims = victims(&mut rng, load);
-        let slot = load.publishing.mul_f64(0.9) / victims.len().max(1) as u32;
         let mut resuming = JoinSet::new();
         for (turn, &victim) in victims.iter().enumerate() {
-            let at = slot * turn as u32 + slot.mul_f64(rng.below(600) as f64 / 1000.0);
-            tokio::time::sleep(at.saturating_sub(publishing.elapsed())).await;
+            load.moment(&mut rng, (turn as u64, victims.len() as u64), publishing).await;
             let node = &nodes[victim];
             let mut process = node.process.lock().await;
             process.kill();
@@ -54,7 +52,6 @@ impl Kills {
         }
         let mut resumed = resuming.join_all().await;
         resumed.sort_unstable();
-        assert_eq!(victims.len() as u64, 3 * load.kills_each);
         Self { resumed }
     }
 

@@ -19,6 +19,7 @@ use effects::Effects;
 use kills::Kills;
 use network::Network;
 use tokio::sync::Mutex;
+use wattle_core::rng::{Purpose, Rng};
 use wattle_proto::api::Position;
 
 /// Bytes of a message: its number, over and over.
@@ -40,10 +41,18 @@ struct Load {
 }
 
 impl Load {
-    fn seed_bytes(self) -> [u8; 32] {
+    /// Random numbers of one kind of fault.
+    fn rng(self, purpose: Purpose) -> Rng {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
-        seed
+        Rng::stream(seed, purpose)
+    }
+
+    /// Waits for a random moment in the part of the time of publishing that this fault has, out of so many.
+    async fn moment(self, rng: &mut Rng, (fault, faults): (u64, u64), publishing: Instant) {
+        let slot = self.publishing.mul_f64(0.9) / faults as u32;
+        let at = slot * fault as u32 + slot.mul_f64(rng.below(600) as f64 / 1000.0);
+        tokio::time::sleep(at.saturating_sub(publishing.elapsed())).await;
     }
 }
 
@@ -125,12 +134,11 @@ async fn survives(load: Load, root: &Path, processes: [Process; 3], network: Opt
     let publisher = tokio::spawn(publisher::publish(nodes[0].clone(), load));
 
     let cutting = async {
-        match network {
-            Some(network) => network.is_cut(load, publishing).await,
-            None => 0,
+        if let Some(network) = network {
+            network.cut_links(load, publishing).await;
         }
     };
-    let (kills, cuts) = tokio::join!(Kills::in_turn(&nodes, load, publishing), cutting);
+    let (kills, ()) = tokio::join!(Kills::in_turn(&nodes, load, publishing), cutting);
     assert!(!publisher.is_finished(), "all kills fall into the time of publishing");
 
     let in_time = tokio::time::timeout(load.limit.saturating_sub(publishing.elapsed()), async {
@@ -149,9 +157,10 @@ async fn survives(load: Load, root: &Path, processes: [Process; 3], network: Opt
         effects.are_all_in_order(name, load.messages);
     }
     println!(
-        "{} messages to {:?}, {calls} publishing calls, {cuts} cuts, all in {took:?}; {}",
+        "{} messages to {:?}, {calls} publishing calls, {} cuts, all in {took:?}; {}",
         load.messages,
         load.targets,
+        load.cuts,
         kills.words()
     );
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use wattle_core::rng::{Purpose, Rng};
+use wattle_core::rng::Purpose;
 
 use super::Load;
 use super::common::Process;
@@ -103,13 +103,11 @@ impl Network {
         ip(&format!("-n {namespace} link set link{link} {state}"));
     }
 
-    /// Cuts links at seeded random moments within the time of publishing, for up to three seconds each: now and then all that a node has. How often.
-    pub(crate) async fn is_cut(&self, load: Load, publishing: Instant) -> u64 {
-        let mut rng = Rng::stream(load.seed_bytes(), Purpose::Mesh);
-        let slot = load.publishing.mul_f64(0.9) / load.cuts.max(1) as u32;
+    /// Cuts links at seeded random moments within the time of publishing, for up to three seconds each: now and then all that a node has.
+    pub(crate) async fn cut_links(&self, load: Load, publishing: Instant) {
+        let mut rng = load.rng(Purpose::Mesh);
         for turn in 0..load.cuts {
-            let at = slot * turn as u32 + slot.mul_f64(rng.below(600) as f64 / 1000.0);
-            tokio::time::sleep(at.saturating_sub(publishing.elapsed())).await;
+            load.moment(&mut rng, (turn, load.cuts), publishing).await;
             let (chosen, end) = (rng.below(LINKS.len() as u64) as usize, rng.below(2) as usize);
             let all = rng.below(4) == 0;
             let alone = |&(one, other): &(usize, usize)| one == chosen || other == chosen;
@@ -120,7 +118,6 @@ impl Network {
             tokio::time::sleep(Duration::from_millis(rng.between(50, 3_000))).await;
             cut.iter().for_each(|&link| self.set(link, end, "up"));
         }
-        load.cuts
     }
 }
 

@@ -25,6 +25,7 @@ async fn send(requests: mpsc::Sender<PublishRequest>, load: Load, start: Instant
             first: next,
             messages: (next..=last).map(message).collect(),
             wait: Level::Accepted.into(),
+            part: None,
         };
         if requests.send(request).await.is_err() {
             return;
@@ -52,7 +53,11 @@ pub(crate) async fn publish(source: Node, load: Load) -> u64 {
                             source.done.store(accepted, Ordering::Relaxed);
                         }
                         // Refused, or the node is gone: begin again behind what is accepted for certain.
-                        Ok(Some(publish_response::Answer::Refused(_)) | None) | Err(_) => break,
+                        Ok(
+                            Some(publish_response::Answer::Refused(_) | publish_response::Answer::Staged(_))
+                            | None,
+                        )
+                        | Err(_) => break,
                     }
                 }
             }

@@ -37,6 +37,7 @@ async fn paced(mut source: Data, before: u64, messages: u64) -> Latencies {
                 first: number,
                 messages: vec![message(number)],
                 wait: Level::Completed.into(),
+                part: None,
             };
             requests.send(request).await.expect("the call goes on");
         }
@@ -74,7 +75,8 @@ async fn signal(node: &Node, name: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes 13 minutes"]
 async fn a_target_that_stands_still_delays_nobody_where_the_other_is_enough() {
-    let (seconds, before) = (asked("WATTLE_SECONDS", 600), asked("WATTLE_SECONDS", 600).min(120));
+    let seconds = asked("WATTLE_SECONDS", 600);
+    let before = seconds.min(120);
     let root = tempfile::tempdir().expect("a directory");
     let one = StreamPolicy { count: 1, named: Vec::new() };
     let processes = common::line_to(root.path(), "", &["b", "c"], Some(one)).await;

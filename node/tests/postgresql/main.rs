@@ -9,6 +9,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod proxy;
 mod server;
 
 use std::path::Path;
@@ -43,10 +44,11 @@ async fn mesh(root: &Path, handler: &str, third: bool) -> Vec<Process> {
 }
 
 fn handler(server: &Server, more: &str) -> String {
-    format!(
-        "\n[[handler]]\nstream = \"words\"\nkind = \"postgresql\"\nconnect = \"{}\"\n{more}",
-        server.connect()
-    )
+    handler_at(&server.connect(), more)
+}
+
+fn handler_at(connect: &str, more: &str) -> String {
+    format!("\n[[handler]]\nstream = \"words\"\nkind = \"postgresql\"\nconnect = \"{connect}\"\n{more}")
 }
 
 /// Publishes these lines behind what was published before.
@@ -269,10 +271,13 @@ async fn a_restored_database_is_brought_up_again_as_long_as_that_can_be_and_refu
     }
     // The way out that the page names: to go on at a place that is kept, without what is gone.
     let client = server.client().await;
-    let floor =
-        refused.split("the bytes up to ").nth(1).and_then(|rest| rest.split(' ').next()).expect("the floor");
-    let moved = format!("update wattle_positions set sequence = {floor}");
-    client.batch_execute(&moved).await.expect("moved");
+    let floor = refused
+        .split("the messages up to ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .expect("the floor");
+    let correction = refused.split("for that, ").nth(1).and_then(|rest| rest.lines().next()).expect("SQL");
+    assert_eq!(client.execute(correction, &[]).await.expect("moved"), 1, "{correction}");
     let floor: usize = floor.parse().expect("a number");
     let all = lines(all.len() + 1);
     shown(root, &format!("done {}, attached", all.len())).await;
@@ -300,30 +305,60 @@ async fn a_position_that_moves_behind_its_back_is_noticed() {
     shown(root, "done 12, attached").await;
     assert_eq!(bodies(&server).await, lines(12));
 
+    // To another authority: the same number is not the same message. Nothing is written before that is put right.
+    let authority = |to: u64| format!("update wattle_positions set authority = {to}");
+    client.batch_execute(&authority(7)).await.expect("moved");
+    publish(root, &lines(13), "replicated");
+    shown(root, "it was given under a later authority than 0").await;
+    assert_eq!(bodies(&server).await, lines(12));
+    client.batch_execute(&authority(0)).await.expect("moved");
+    shown(root, "done 13, attached").await;
+    assert_eq!(bodies(&server).await, lines(13));
+
     // On, with the row of the next message: somebody else is at work. Nothing is written, and a person must look.
     client
         .batch_execute(
             "begin; insert into wattle_messages (instance, sequence, id, writer, writer_sequence, body) \
-             select instance, 13, id, writer, 13, 'message 13' from wattle_messages where sequence = 12; \
-             update wattle_positions set sequence = 14; commit",
+             select instance, 14, id, writer, 14, 'message 14' from wattle_messages where sequence = 13; \
+             update wattle_positions set sequence = 15; commit",
         )
         .await
         .expect("moved");
-    publish(root, &lines(13), "replicated");
-    let said = shown(root, "ended: somebody else moved the position in the database from 12 to 14").await;
-    assert!(said.contains("received 13, done 12"), "{said}");
-    assert_eq!(bodies(&server).await, lines(13));
+    publish(root, &lines(14), "replicated");
+    let said = shown(root, "ended: somebody else moved the position in the database from 13 to 15").await;
+    assert!(said.contains("received 14, done 13"), "{said}");
+    assert_eq!(bodies(&server).await, lines(14));
 
     // Started again it presents a position that the stream never had.
     nodes[1].kill();
     nodes[1].spawn();
-    shown(root, "it is 14, and the stream ends at 13").await;
-    client.batch_execute("update wattle_positions set sequence = 13").await.expect("moved");
-    shown(root, "done 13, attached").await;
-    assert_eq!(bodies(&server).await, lines(13));
+    shown(root, "it is 15, and the stream ends at 14").await;
+    client.batch_execute("update wattle_positions set sequence = 14").await.expect("moved");
+    shown(root, "done 14, attached").await;
+    assert_eq!(bodies(&server).await, lines(14));
     // A server that is away is waited for, and that is shown.
     drop((client, server));
-    publish(root, &lines(14), "replicated");
+    publish(root, &lines(15), "replicated");
     let said = shown(root, "waiting: ").await;
     assert!(said.contains("failed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "installs and runs PostgreSQL; run it by itself, in release"]
+async fn a_commit_that_arrives_after_its_connection_was_lost_is_waited_for() {
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let server = Server::new().await;
+    server.client().await.batch_execute(TABLE).await.expect("made");
+    let proxy = proxy::Proxy::to(server.port()).await;
+    let _nodes = mesh(root, &handler_at(&server.connect_by(proxy.port), ""), false).await;
+    publish(root, &lines(10), "completed");
+    proxy.withhold();
+    publish(root, &lines(20), "completed");
+    let said = shown(root, "done 20, attached").await;
+    assert!(!said.contains("ended"), "{said}");
+    assert!(proxy.withheld(), "no commit was withheld");
+    assert_eq!(bodies(&server).await, lines(20));
+    publish(root, &lines(30), "completed");
+    assert_eq!(bodies(&server).await, lines(30));
 }

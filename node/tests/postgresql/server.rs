@@ -173,7 +173,16 @@ impl Server {
 
     /// What a handler is told.
     pub(crate) fn connect(&self) -> String {
-        format!("host=127.0.0.1 port={} user=wattle dbname=postgres", self.port)
+        self.connect_by(self.port)
+    }
+
+    /// The same, through another port.
+    pub(crate) fn connect_by(&self, port: u16) -> String {
+        format!("host=127.0.0.1 port={port} user=wattle dbname=postgres")
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     /// A connection, once it answers.

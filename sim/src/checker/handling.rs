@@ -1,10 +1,13 @@
 //! How one stream's handler is called (X1, X5).
 
+use std::collections::BTreeSet;
+
 use wattle_core::id::{AttachToken, StreamInstance};
 use wattle_core::node::command::Position;
-use wattle_core::node::output::Delivery;
+use wattle_core::node::output::{Delivered, Delivery};
 
 use super::{Checked, ensure};
+use crate::content;
 
 #[derive(Clone, Copy, Debug)]
 struct Attachment {
@@ -29,13 +32,26 @@ pub struct Handling {
     /// The largest window any attachment asked for.
     window: u64,
     target_rolled_back: bool,
+    /// The source's disk was taken back: parts may stand in the log of a message that nobody knows any more.
+    source_rolled_back: bool,
+    /// The sequences of all messages that were handed over: of one with several parts, the last.
+    messages: BTreeSet<u64>,
 }
 
 impl Handling {
     /// No calls yet, of the plan's stream `index`.
     #[must_use]
     pub fn new(index: usize) -> Self {
-        Self { index, attachment: None, handed: 0, reported: 0, window: 0, target_rolled_back: false }
+        Self {
+            index,
+            attachment: None,
+            handed: 0,
+            reported: 0,
+            window: 0,
+            target_rolled_back: false,
+            source_rolled_back: false,
+            messages: BTreeSet::new(),
+        }
     }
 
     /// A node attached the handler, which had presented a position or none.
@@ -72,7 +88,9 @@ impl Handling {
             "stream {index}: attached at {at} though success was reported up to {known} only"
         );
         ensure!(
-            presented.is_some() || self.target_rolled_back || self.handed.saturating_sub(at) <= self.window,
+            presented.is_some()
+                || self.target_rolled_back
+                || self.messages.range(at + 1..).count() as u64 <= self.window,
             "X5",
             "stream {index}: attached at {at} after calls up to {}: more than the window of {} comes again",
             self.handed,
@@ -94,7 +112,12 @@ impl Handling {
         self.target_rolled_back = true;
     }
 
-    /// Messages are handed over.
+    /// The source's disk was taken back.
+    pub fn source_rolled_back(&mut self) {
+        self.source_rolled_back = true;
+    }
+
+    /// Messages are handed over. One of several parts counts with its last piece.
     ///
     /// # Errors
     /// X1.
@@ -116,15 +139,20 @@ impl Handling {
         );
         for message in &delivery.messages {
             let sequence = message.sequence.0;
+            let Some(parts) = parts_ended_by(message) else { continue };
+            let next = attachment.handed + parts;
             ensure!(
-                sequence == attachment.handed + 1,
+                sequence == next || self.source_rolled_back && sequence > next,
                 "X1",
                 "stream {index}: {sequence} was handed over after {}",
                 attachment.handed
             );
             attachment.handed = sequence;
+            self.messages.insert(sequence);
         }
-        let open = attachment.handed - attachment.settled;
+        let open =
+            self.messages.range(attachment.settled + 1..=attachment.handed.max(attachment.settled + 1));
+        let open = open.filter(|&&sequence| sequence <= attachment.handed).count() as u64;
         ensure!(
             open <= attachment.window,
             "X1",
@@ -151,12 +179,17 @@ impl Handling {
     }
 }
 
+/// How many parts the message has that ends with what is delivered; `None` if others follow.
+fn parts_ended_by(message: &Delivered) -> Option<u64> {
+    let Some(piece) = message.piece else { return Some(1) };
+    (piece.offset + message.bytes.len() as u64 == piece.total).then(|| content::parts(piece.total))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::Bytes;
     use wattle_core::id::{AuthorityEpoch, MessageId, Sequence, WriterId, WriterSequence};
-    use wattle_core::node::output::Delivered;
 
     const INSTANCE: StreamInstance = StreamInstance(9);
 
@@ -171,6 +204,7 @@ mod tests {
             writer: WriterId(0),
             writer_sequence: WriterSequence(sequence),
             bytes: Bytes::new(),
+            piece: None,
         };
         Delivery { token: AttachToken(token), instance: INSTANCE, messages: sequences.map(message).collect() }
     }

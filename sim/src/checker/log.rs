@@ -53,6 +53,15 @@ enum Memory {
     Unnoticed,
 }
 
+/// A place of a group's log was decided again.
+#[derive(Debug)]
+enum Second {
+    /// By which node; the others had it decided otherwise, on disks that were never taken back.
+    By(usize, Vec<usize>),
+    /// None of those could be heard, or one of them.
+    Unheard(bool),
+}
+
 /// A replica as it was seen last.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -108,6 +117,9 @@ pub struct Logs {
     doubtful: BTreeSet<GroupId>,
     /// Groups that some were told to go on in without the others: they have two histories.
     divided: BTreeSet<GroupId>,
+    /// Groups that were seen to decide the same place of their log twice, in a world in which they may: and who knew of the first time, at first;
+    /// then whether none of these could be heard.
+    twice: BTreeMap<GroupId, Second>,
     /// What was void last at a place, with the disk that alone held it.
     voided: BTreeMap<(GroupId, LogIndex), (Term, Chain)>,
     /// Entries that were void when a node heard in a life of its that they are committed, and that were not on its disk then.
@@ -456,6 +468,35 @@ impl Logs {
         self.divided.contains(&group) || self.may_stand_still(group)
     }
 
+    /// Whether a group rightly has two histories: some were told to go on without the others, or a place of its log was seen to be decided twice, and whoever
+    /// decided again could hear nobody who knew of the first time. What its decisions were said to be may contradict each other then.
+    #[must_use]
+    pub fn decided_twice(&self, group: GroupId) -> bool {
+        self.divided.contains(&group) || matches!(self.twice.get(&group), Some(Second::Unheard(true)))
+    }
+
+    /// A group decided a place of its log again, by that node; `reaches` says whom that can hear.
+    pub fn second(&mut self, node: usize, group: GroupId, reaches: impl Fn(usize) -> bool) {
+        if let Some(second) = self.twice.get_mut(&group)
+            && let Second::By(by, knew) = second
+            && *by == node
+        {
+            *second = Second::Unheard(!knew.iter().any(|&knew| reaches(knew)));
+        }
+    }
+
+    /// Whether it is to be said whom a node can hear that decided something again.
+    #[must_use]
+    pub fn is_second(&self, node: usize, group: GroupId) -> bool {
+        matches!(self.twice.get(&group), Some(Second::By(by, _)) if *by == node)
+    }
+
+    fn decided_again(&mut self, node: usize, group: GroupId, knew: NodeSet) {
+        let sound = |other: &usize| *other != node && !self.rolled_back.contains_key(&(*other, group));
+        let knew: Vec<usize> = knew.iter().filter(sound).collect();
+        self.twice.entry(group).or_insert(Second::By(node, knew));
+    }
+
     /// Whether a group need not go on: a replica that lost something by a roll-back voted, stood or led before anybody told it so (nobody it
     /// could ask remembered); or replicas on more than one node lost something.
     #[must_use]
@@ -513,6 +554,8 @@ impl Logs {
             return Ok(());
         }
         if excused {
+            let knew = entry.by.clone();
+            self.decided_again(node, group, knew);
             return Ok(());
         }
         let others: Vec<usize> = entry.by.iter().collect();

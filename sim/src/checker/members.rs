@@ -13,6 +13,8 @@ use super::{Failure, ensure};
 #[derive(Debug, Default)]
 pub struct Members {
     asked: BTreeSet<(usize, NodeId)>,
+    /// Who of each stream was asked for last.
+    last: BTreeMap<usize, NodeId>,
     /// Who was taken out of each stream, as far as anybody said.
     out: BTreeMap<usize, Vec<NodeId>>,
 }
@@ -21,6 +23,13 @@ impl Members {
     /// An operator asks for a target to be taken out of a stream.
     pub fn asked(&mut self, stream: usize, node: NodeId) {
         self.asked.insert((stream, node));
+        self.last.insert(stream, node);
+    }
+
+    /// Who of a stream was asked for last: one that is out, or is to be next.
+    #[must_use]
+    pub fn leaving(&self, stream: usize) -> Option<NodeId> {
+        self.last.get(&stream).copied()
     }
 
     /// Whether a node was taken out of a stream, or is to be.
@@ -66,13 +75,19 @@ impl Members {
         Ok(fresh)
     }
 
-    /// What is still owed to changes of a stream, by what its ends show.
+    /// What is still owed to changes of a stream, by what its ends show. One from whose log a sealed stream goes on cannot be taken out of it.
     #[must_use]
-    pub fn owed(&self, stream: usize, shown: &[(NodeId, &StreamStatus)]) -> Option<String> {
+    pub fn owed(
+        &self,
+        stream: usize,
+        shown: &[(NodeId, &StreamStatus)],
+        founded: impl Fn(NodeId) -> bool,
+    ) -> Option<String> {
         let out = self.out(stream);
         shown.iter().find_map(|(node, status)| {
             let keeps = out.contains(node) && status.local;
-            let open = status.members.change.is_some() || status.members.out.len() != out.len();
+            let change = status.members.change.as_ref().filter(|change| !founded(change.node));
+            let open = change.is_some() || status.members.out.len() != out.len();
             (keeps || open).then(|| {
                 format!(
                     "stream {stream}: {out:?} were taken out, and {node} (which takes part: {}) says {:?}: waits for {:?}",
@@ -132,11 +147,12 @@ mod tests {
         let mut status = stream(4);
         status.local = true;
         status.members = members(None, &[2]);
-        assert_eq!(book.owed(0, &[(NodeId(1), &status)]), None);
-        assert!(book.owed(0, &[(NodeId(2), &status)]).is_some(), "it takes part");
+        assert_eq!(book.owed(0, &[(NodeId(1), &status)], |_| false), None);
+        assert!(book.owed(0, &[(NodeId(2), &status)], |_| false).is_some(), "it takes part");
         status.local = false;
-        assert_eq!(book.owed(0, &[(NodeId(2), &status)]), None);
+        assert_eq!(book.owed(0, &[(NodeId(2), &status)], |_| false), None);
         status.members = members(Some(3), &[2]);
-        assert!(book.owed(0, &[(NodeId(1), &status)]).is_some(), "one is not done");
+        assert!(book.owed(0, &[(NodeId(1), &status)], |_| false).is_some(), "one is not done");
+        assert_eq!(book.owed(0, &[(NodeId(1), &status)], |node| node == NodeId(3)), None, "it cannot be");
     }
 }

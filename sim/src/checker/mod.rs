@@ -33,6 +33,7 @@
 //! | X28 | a stream that lost its quorum is sealed once, at one message: without its source what was told replicated and survivors hold lies in front of it, nothing behind it is handed over; whoever comes back acknowledges nothing more, and keeps what it accepted |
 //! | X29 | what is told replicated was on the disks of most members, learners included |
 //! | X30 | members of a stream change as they were asked to, each change once and in one order; whoever is out is waited for no more, counts no more and keeps nothing, and those who stay hold what was told replicated |
+//! | X31 | what a publisher of a large message is told to be durable of it is held; parts that are not what the whole is called are refused |
 //! | X40 | no node takes itself for one that exists twice: starts that follow one another prove nothing, whatever the network repeats and wherever disks were rolled back |
 //! | X41 | a node proves only keys that are on its disk; who knows that a key is retired keeps no connection under it; a sound node is never locked out by a new key; in the end all accept the same |
 //!
@@ -88,7 +89,7 @@ pub use watching::Watched;
 pub use whole::{completed_is_marked, log_is_bounded, nobody_parted, refuses_for_want_of_room};
 
 /// How many promises there are: X1 to this.
-pub const CHECKERS: u32 = 30;
+pub const CHECKERS: u32 = 31;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]

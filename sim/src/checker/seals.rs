@@ -41,6 +41,13 @@ impl Seals {
         self.told.get(&stream).map_or(&[], |sealed| &sealed.lost)
     }
 
+    /// Whether a stream goes on from the log of that node: it can do without it only once it is lost, too.
+    #[must_use]
+    pub fn goes_on_from(&self, stream: usize, node: NodeId) -> bool {
+        let end = self.told.get(&stream).and_then(|sealed| sealed.end);
+        end.is_some_and(|(founder, _)| founder == node)
+    }
+
     /// Somebody says how far a stream is sealed.
     ///
     /// # Errors
@@ -76,8 +83,8 @@ impl Seals {
         Ok(())
     }
 
-    /// What a sealed stream still owes, by what its ends show; `void` messages were told accepted by the lost source and are void. Where its source is
-    /// left, what that accepted is judged as ever.
+    /// What a sealed stream still owes, by what its ends show that were not taken out of it; `void` messages were told accepted by the lost source and are void.
+    /// Where its source is left, what that accepted is judged as ever.
     #[must_use]
     pub fn owed(
         &self,

@@ -41,6 +41,8 @@ struct Message {
     held: u64,
     /// Whether most members held it at some moment.
     safe: bool,
+    /// How many sequences it takes.
+    parts: u64,
 }
 
 #[derive(Debug)]
@@ -59,6 +61,8 @@ pub struct StreamLedger {
     writers: Vec<Writer>,
     /// Which message bears a sequence (from 1), where that was told as final or seen.
     sequences: Vec<Option<(usize, u64)>>,
+    /// Sequences of parts that are not the last of their message, or that were left behind.
+    inner: BTreeSet<u64>,
     /// The last sequence delivered to each target.
     delivered: Vec<u64>,
     /// The highest sequence for which each target's handler reported success.
@@ -74,11 +78,17 @@ pub struct StreamLedger {
     void: BTreeSet<(usize, u64)>,
     /// Ends that were named lost when it was sealed, a bit for each as in [`Message::held`].
     lost: u64,
+    /// Ends that an operator named lost, whether or not anybody heard of that.
+    named: u64,
     /// The last message in front of the seal, if its source is left.
     source_sealed: Option<u64>,
     /// Targets that an operator wants to be taken out, and those that were, a bit for each as in [`Message::held`].
     leaving: u64,
     out: u64,
+    /// All ends know that one of these is on its way out.
+    leaving_known: bool,
+    /// The disk of an end lost what it had reported safe.
+    disk_lost: bool,
     /// What targets that are to be drained have to process at least, by their places.
     drains: BTreeMap<usize, u64>,
 }
@@ -94,6 +104,7 @@ impl StreamLedger {
             instance: None,
             writers,
             sequences: Vec::new(),
+            inner: BTreeSet::new(),
             delivered: vec![0],
             reported: vec![0],
             plan: None,
@@ -102,9 +113,12 @@ impl StreamLedger {
             end: None,
             void: BTreeSet::new(),
             lost: 0,
+            named: 0,
             source_sealed: None,
             leaving: 0,
             out: 0,
+            leaving_known: false,
+            disk_lost: false,
             drains: BTreeMap::new(),
         }
     }
@@ -150,8 +164,12 @@ impl StreamLedger {
 
     /// Whether a message was delivered to all targets that were not lost, and are not out or about to be.
     fn everywhere(&self, message: &Message) -> bool {
-        let gone = (self.lost | self.out | self.leaving) >> 1;
-        (message.delivered | gone).count_ones() as usize == self.delivered.len()
+        self.everywhere_but(message, self.lost | self.out | self.leaving)
+    }
+
+    /// Whether a message was delivered to all targets but these.
+    fn everywhere_but(&self, message: &Message, gone: u64) -> bool {
+        (message.delivered | gone >> 1).count_ones() as usize == self.delivered.len()
     }
 
     /// Whether a message was delivered to all targets that are left.
@@ -195,6 +213,15 @@ impl StreamLedger {
         message.len = len as u32;
         message.version = version;
         message.sent += 1;
+        message.parts = 1;
+    }
+
+    /// A publisher sends parts of a message, from the beginning or from where it was.
+    pub fn staged(&mut self, writer: usize, number: u64, len: usize, version: u8) {
+        self.sent(writer, number, len, version);
+        if let Some(message) = self.message(writer, number) {
+            message.parts = content::parts(len as u64);
+        }
     }
 
     /// A publisher was refused for sure and will say something else under the same number.
@@ -218,8 +245,12 @@ impl StreamLedger {
 
     /// Notes that a sequence is a message's, for good.
     fn bind(&mut self, checker: &str, writer: usize, number: u64, sequence: u64) -> Checked {
-        let most: usize = self.writers.iter().map(|writer| writer.messages.len()).sum();
-        if sequence == 0 || sequence > most as u64 {
+        let each = self.writers.iter().flat_map(|writer| &writer.messages);
+        // Of a message that a source forgot parts may stand in the log each time.
+        let times =
+            |message: &Message| if self.source_rolled_back { u64::from(message.sent.max(1)) } else { 1 };
+        let most: u64 = each.map(|message| 1.max(message.parts * times(message))).sum();
+        if sequence == 0 || sequence > most {
             let message = format!(
                 "stream {}: sequence {sequence} was given though only {most} messages exist",
                 self.index
@@ -236,7 +267,7 @@ impl StreamLedger {
                 "stream {}: sequence {sequence} is message {} of writer {} and also message {number} of writer {writer}",
                 self.index, holder.1, holder.0
             );
-            return Err(Failure::new(checker, message));
+            return Err(self.follows_from_group(checker, message));
         }
         let index = self.index;
         let message = self.message(writer, number).expect("whoever binds looked it up");
@@ -245,9 +276,19 @@ impl StreamLedger {
             let message = format!(
                 "stream {index}: message {number} of writer {writer} has sequence {known} and also {sequence}"
             );
-            return Err(Failure::new(checker, message));
+            return Err(self.follows_from_group(checker, message));
         }
         Ok(())
+    }
+
+    /// Two words that contradict each other on where a message stands. Sequences are settled by the log of the stream's group and by nothing else: if that was
+    /// seen to decide a place twice, because whoever remembered the first time could not be heard, both words are true of one of its histories.
+    fn follows_from_group(&self, checker: &str, message: String) -> Failure {
+        let failure = Failure::new(checker, message);
+        match self.instance {
+            Some(instance) => failure.decided_by(instance.into()),
+            None => failure,
+        }
     }
 
     /// A publisher was given a receipt.
@@ -438,12 +479,18 @@ impl StreamLedger {
             return Ok(false);
         }
         self.in_front_of_end(target, writer, number, sequence)?;
+        let next = self.delivered[target] + known.parts;
         ensure!(
-            sequence == self.delivered[target] + 1,
+            sequence == next || self.source_rolled_back && sequence > next,
             "X1",
             "stream {index}: {sequence} is the first that is new after {} at target {target}",
             self.delivered[target]
         );
+        // The parts in front of the last bear sequences that are no message's.
+        self.inner.extend(sequence + 1 - known.parts..sequence);
+        if self.source_rolled_back {
+            self.inner.extend(self.delivered[target] + 1..sequence);
+        }
         let before = self.writers[writer].delivered[target];
         ensure!(
             number == before + 1,
@@ -454,6 +501,17 @@ impl StreamLedger {
         self.delivered[target] = sequence;
         self.message(writer, number).expect("found above").delivered |= 1 << target;
         Ok(true)
+    }
+
+    /// A sequence is that of a part which is not the last of its message.
+    pub fn inside(&mut self, sequence: u64) {
+        self.inner.insert(sequence);
+    }
+
+    /// Whether a sequence is that of a part which is not the last of its message.
+    #[must_use]
+    pub fn is_inside(&self, sequence: u64) -> bool {
+        self.inner.contains(&sequence)
     }
 
     /// The handler at a target reports success.
@@ -527,7 +585,7 @@ impl StreamLedger {
         for (place, slot) in self.sequences.iter().enumerate() {
             let sequence = place as u64 + 1;
             ensure!(
-                slot.is_some() || sequence > delivered,
+                slot.is_some() || sequence > delivered || self.inner.contains(&sequence),
                 "X2",
                 "stream {}: nothing was ever seen at {sequence}",
                 self.index

@@ -14,14 +14,15 @@ const ENTRIES_BESIDE: u64 = 5_000;
 const ENTRIES_PER_MESSAGE: u64 = 10;
 
 /// What a source calls completed, as many of its targets have marked on disk as its policy asks for, and what it lets go, all of them (rules F1
-/// and F2). A target that is not seen now, or whose disk may have been taken back since (`forgetful`), may have marked anything; who was lost counts no more, nor who was taken out, or is to be (`leaves`).
+/// and F2). A target that is not seen now, or whose disk may have been taken back since (`forgetful`), may have marked anything; who was lost counts no more. One that was
+/// taken out, or is to be, may have marked as much as its handler reported (`leaves`, with whether it is out), and may count no more.
 ///
 /// # Errors
 /// X15.
 pub fn completed_is_marked(
     statuses: &[Status],
     forgetful: impl Fn(NodeId) -> bool,
-    leaves: impl Fn(StreamInstance, NodeId) -> bool,
+    leaves: impl Fn(StreamInstance, NodeId) -> Option<(Sequence, bool)>,
 ) -> Checked {
     let entries = |node: NodeId| {
         let own = statuses.iter().filter(move |status| status.node == node);
@@ -33,38 +34,33 @@ pub fn completed_is_marked(
             if lost(&source.source) {
                 continue;
             }
-            // What was completed before one was taken out it may have marked; released is nothing that those who stay have not.
+            let leaves = |node: NodeId| leaves(source.instance, node);
             let mark = |node: NodeId| {
-                if leaves(source.instance, node) {
-                    return ANY;
-                }
                 let seen = entries(node).find(|entry| entry.instance == source.instance);
-                seen.filter(|_| !forgetful(node)).map_or(ANY, |entry| entry.processed)
+                let seen = seen.filter(|_| !forgetful(node)).map_or(ANY, |entry| entry.processed);
+                leaves(node).map_or(seen, |(upto, _)| if forgetful(node) { ANY } else { upto })
             };
             let left = source.targets.iter().map(|target| target.node).filter(|node| !lost(node));
             let marks: Vec<(NodeId, Sequence)> = left.map(|node| (node, mark(node))).collect();
-            let mut seen: Vec<Sequence> = marks.iter().map(|&(_, mark)| mark).collect();
-            seen.sort_unstable_by(|a, b| b.cmp(a));
-            let completed = match &source.policy {
-                Policy::All => None,
-                Policy::Count(count) => seen.get(*count as usize - 1).copied(),
-                Policy::Named(named) => {
-                    let named = marks.iter().filter(|(node, _)| named.contains(node));
-                    named.map(|&(_, mark)| mark).min()
-                }
+            let without = |gone: &dyn Fn(NodeId) -> bool| -> Vec<(NodeId, Sequence)> {
+                marks.iter().copied().filter(|&(node, _)| !gone(node)).collect()
             };
+            let stay = without(&|node| leaves(node).is_some());
+            let sets = [&marks, &without(&|node| leaves(node).is_some_and(|(_, out)| out)), &stay];
+            let completed = sets.map(|marks| by_policy(&source.policy, marks));
+            let completed = completed.into_iter().max().unwrap_or_default();
             // In front of a seal those who are lost may have marked it.
             let sealed = source.seal.as_ref().map_or(Sequence(0), |seal| seal.sequence.unwrap_or(ANY));
-            let all = seen.last().copied().unwrap_or_default();
             ensure!(
-                source.completed <= completed.unwrap_or(all).max(sealed),
+                source.completed <= completed.max(sealed),
                 "X15",
                 "stream {:?}: completed up to {} at its source, while its targets have marked up to {marks:?} on disk",
                 source.name,
                 source.completed
             );
+            // Released is nothing that those who stay have not.
             ensure!(
-                source.released <= if seen.is_empty() { sealed } else { all },
+                source.released <= least(&stay).or(least(&marks)).unwrap_or(sealed),
                 "X15",
                 "stream {:?}: the bytes up to {} may go, while its targets have marked up to {marks:?} on disk",
                 source.name,
@@ -73,6 +69,27 @@ pub fn completed_is_marked(
         }
     }
     Ok(())
+}
+
+fn least(marks: &[(NodeId, Sequence)]) -> Option<Sequence> {
+    marks.iter().map(|&(_, mark)| mark).min()
+}
+
+/// What is completed by these marks, if nobody else counts.
+fn by_policy(policy: &Policy, marks: &[(NodeId, Sequence)]) -> Sequence {
+    let all = least(marks).unwrap_or_default();
+    match policy {
+        Policy::All => all,
+        Policy::Count(count) => {
+            let mut seen: Vec<Sequence> = marks.iter().map(|&(_, mark)| mark).collect();
+            seen.sort_unstable_by(|a, b| b.cmp(a));
+            seen.get(*count as usize - 1).copied().unwrap_or(all)
+        }
+        Policy::Named(named) => {
+            let named = marks.iter().filter(|(node, _)| named.contains(node));
+            named.map(|&(_, mark)| mark).min().unwrap_or(all)
+        }
+    }
 }
 
 /// As much as a target may have marked of which nothing is known.
@@ -173,8 +190,8 @@ mod tests {
         fixture::status(node, vec![stream])
     }
 
-    fn stays(_: StreamInstance, _: NodeId) -> bool {
-        false
+    fn stays(_: StreamInstance, _: NodeId) -> Option<(Sequence, bool)> {
+        None
     }
 
     #[test]
@@ -184,7 +201,10 @@ mod tests {
         assert_eq!(completed_is_marked(&seen(4), |_| false, stays).unwrap_err().checker, "X15");
         completed_is_marked(&seen(4), |node| node == NodeId(2), stays).unwrap();
         completed_is_marked(&seen(4)[..1], |_| false, stays).unwrap();
-        completed_is_marked(&seen(4), |_| false, |_, node| node == NodeId(2)).unwrap();
+        let leaves =
+            |upto: u64| move |_: StreamInstance, node| (node == NodeId(2)).then_some((Sequence(upto), false));
+        completed_is_marked(&seen(4), |_| false, leaves(5)).unwrap();
+        assert!(completed_is_marked(&seen(4), |_| false, leaves(4)).is_err(), "nobody processed the fifth");
     }
 
     #[test]

@@ -11,13 +11,13 @@ use crate::world::World;
 pub(super) fn right(plan: &Plan, recording: Recording) -> Outcome {
     toy::reset(Wrong::Nothing);
     // Toys send no updates.
-    World::<Toy>::new(Plan { updates: None, ..plan.clone() }, recording).run()
+    World::<Toy>::new(Plan { updates: None, ..plan.clone() }.without_large(), recording).run()
 }
 
 fn two_leaders(plan: &Plan, recording: Recording) -> Outcome {
     toy::reset(Wrong::AllLead);
     // Toys send no updates.
-    World::<Toy>::new(Plan { updates: None, ..plan.clone() }, recording).run()
+    World::<Toy>::new(Plan { updates: None, ..plan.clone() }.without_large(), recording).run()
 }
 
 fn carried_out(command: &Command, runner: Runner) -> (u8, String) {

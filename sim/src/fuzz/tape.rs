@@ -105,6 +105,7 @@ fn said(life: &Life) -> Vec<Said> {
 fn call(input: &Input) -> Option<Call> {
     match input.clone() {
         Input::Command { request, command } => Some(Call::Command(request, command)),
+        Input::Took { token, bytes } => Some(Call::Took(token, bytes)),
         Input::Verdict { token, upto } => Some(Call::Verdict(token, upto.0)),
         Input::Detach { token } => Some(Call::Detach(token)),
         _ => None,

@@ -112,6 +112,7 @@ fn streams(nodes: usize, seed: u64, from: Time, length: Time) -> Vec<StreamPlan>
         batch: (MESSAGES_PER_CALL, MESSAGES_PER_CALL),
         bytes: (64, 256),
         long_one_in: 0,
+        large_one_in: 0,
         waits: [1, 1, 1],
         pipeline: 4,
         pause: (0, 2 * SECOND / CALLS_PER_SECOND),

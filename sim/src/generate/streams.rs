@@ -56,7 +56,12 @@ pub(super) fn plan(seed: u64) -> Plan {
         Subject::Stops => stops::stage(&mut plan, own),
         Subject::Members => {
             plan.faults.retain(|fault| !fault.kind.damages());
+            let mut lost = Draws::new(seed, Purpose::Streams, 3, 0);
             members::stage(&mut plan, own);
+            // What is taken back is seen by others, and some of them are out, or were never asked.
+            if plan.forsaken.is_none() && plan.seal.is_none() && lost.percent(30) {
+                loss(&mut plan, lost);
+            }
         }
     }
     super::sort(&mut plan);

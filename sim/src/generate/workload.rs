@@ -176,6 +176,7 @@ fn publisher(seed: u64, who: usize, fault_phase: Time) -> PublisherPlan {
         batch: (1, batch_most),
         bytes: (17, draws.spread(20, 600)),
         long_one_in: draws.pick(&[0, 0, 60]),
+        large_one_in: Draws::new(seed, Purpose::Publisher, who as u64, u64::MAX - 1).pick(&[0, 0, 0, 3, 20]),
         waits: draws.pick(&[[1, 0, 0], [0, 0, 1], [1, 1, 1], [8, 1, 1], [0, 1, 0]]),
         pipeline: draws.pick(&[1, 1, 2, 4]),
         pause: (0, pause_most.max(1)),

@@ -78,8 +78,10 @@ impl Plan {
                 return Err(format!("change {index} leaves its stream no target"));
             }
         }
-        if !self.changes.is_empty() && (self.seal.is_some() || self.recovery.is_some()) {
-            return Err("members of streams change, or are lost with a quorum: not both in one plan".into());
+        if !self.changes.is_empty() && self.recovery.is_some() {
+            return Err(
+                "members of streams change, or the mesh loses its quorum: not both in one plan".into()
+            );
         }
         Ok(())
     }

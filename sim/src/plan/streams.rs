@@ -71,6 +71,12 @@ impl StreamPlan {
         std::iter::once(self.target).chain(self.more.iter().map(|more| more.node))
     }
 
+    /// More sequences than it will ever have, however often a disk forgets parts of large messages.
+    pub fn sequences_most(&self) -> u64 {
+        let times = |publisher: &PublisherPlan| if publisher.large_one_in > 0 { 1 << 10 } else { 1 };
+        self.publishers.iter().map(|publisher| publisher.messages * times(publisher)).sum()
+    }
+
     /// Source and targets.
     pub fn ends(&self) -> impl Iterator<Item = usize> + Clone + '_ {
         std::iter::once(self.source).chain(self.targets())

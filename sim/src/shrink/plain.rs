@@ -110,6 +110,7 @@ fn one_publisher(stream: usize, writer: usize) -> Vec<Setter> {
         publisher(|own| own.repeats = 0),
         publisher(|own| own.pipeline = 1),
         publisher(|own| own.long_one_in = 0),
+        publisher(|own| own.large_one_in = 0),
         publisher(|own| own.answers_lost_one_in = 0),
         publisher(|own| own.asks_one_in = 0),
         publisher(|own| own.gaps_one_in = 0),

@@ -73,6 +73,7 @@ impl Toy {
             Command::Publish { stream, writer, first, messages, wait } => {
                 self.publish(request, &stream, writer, first.0, messages, wait)
             }
+            Command::Stage { .. } | Command::GiveUpStaged { .. } => Some(Err(Refusal::Busy)),
             Command::FindWriter { stream, writer } => {
                 let Some(instance) = self.named(&stream) else {
                     return Some(Err(Refusal::UnknownStream(stream)));
@@ -80,7 +81,8 @@ impl Toy {
                 let durable = self.sources.get(&instance).map_or(0, |source| source.durable);
                 let known = self.writers.get(&(instance, writer.0));
                 let count = known.map_or(0, |known| known.iter().filter(|&&at| at <= durable).count());
-                Some(Ok(Reply::Writer { next: WriterSequence(count as u64 + 1) }))
+                let next = WriterSequence(count as u64 + 1);
+                Some(Ok(Reply::Writer { next, staged: None, part_bytes: 0 }))
             }
             Command::Attach { stream, presented, window } => {
                 let Some(instance) = self.named(&stream) else {

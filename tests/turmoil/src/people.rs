@@ -97,7 +97,7 @@ async fn publish(node: &Running, seen: &Rc<RefCell<Seen>>, plan: Plan) {
     let open = Command::OpenStream { name, source, targets, policy: Policy::All };
     insist(node, || Some(open.clone())).await;
     let find = Command::FindWriter { stream: STREAM.to_owned(), writer: WRITER };
-    let Some(Reply::Writer { next }) = insist(node, || Some(find.clone())).await else { return };
+    let Some(Reply::Writer { next, .. }) = insist(node, || Some(find.clone())).await else { return };
     let mut next = next.0;
     loop {
         // The last batch is said again after a restart: its outcome is known then, and nothing doubles.

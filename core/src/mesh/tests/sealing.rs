@@ -189,7 +189,7 @@ const NODES: [NodeId; 5] = [NodeId(1), NodeId(2), NodeId(3), NodeId(4), NodeId(5
 
 /// Three voters and two learners.
 fn group() -> StreamGroup {
-    StreamGroup { voters: NODES[..3].into(), learners: NODES[3..].into() }
+    StreamGroup { voters: NODES[..3].into(), learners: NODES[3..].into(), ..StreamGroup::default() }
 }
 
 fn lost(seal: Option<&Seal>, nodes: &[NodeId]) -> Result<Option<Seal>, SealRefusal> {
@@ -262,7 +262,11 @@ fn founded_anew() -> (Seal, NodeId, StreamGroup) {
         reported(&mut seal, *node, end((2, 4), (2, 4), &[]));
     }
     let founder = seal.founder.unwrap();
-    (seal, founder, StreamGroup { voters: [founder].into(), learners: NODES[3..].into() })
+    (
+        seal,
+        founder,
+        StreamGroup { voters: [founder].into(), learners: NODES[3..].into(), ..StreamGroup::default() },
+    )
 }
 
 #[test]

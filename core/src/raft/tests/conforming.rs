@@ -10,8 +10,12 @@ use crate::raft::{Config, Input};
 use crate::time::Span;
 
 fn cluster(seed: u64, size: (usize, usize, usize)) -> (Cluster, usize) {
+    with_bug(seed, size, Planted::none())
+}
+
+fn with_bug(seed: u64, size: (usize, usize, usize), planted: Planted) -> (Cluster, usize) {
     let config = Config { of_streams: true, ..Config::default() };
-    let mut cluster = Cluster::with_config(seed, GROUP, size, Planted::none(), config);
+    let mut cluster = Cluster::with_config(seed, GROUP, size, planted, config);
     cluster.settle(Span::secs(2));
     let leader = cluster.leader().expect("a leader");
     (cluster, leader)
@@ -94,4 +98,98 @@ fn a_learner_takes_the_place_of_a_voter_that_is_out() {
     let (vote, learn) = places(&cluster, leader);
     assert_eq!((vote.len(), learn.len()), (5, 0));
     assert!(vote.contains(&5) && !vote.contains(&(gone as u128)));
+}
+
+#[test]
+fn nobody_waits_for_a_learner_that_is_gone_too_and_it_votes_when_it_comes() {
+    let (mut cluster, leader) = cluster(4, (7, 5, 2));
+    let gone = (0..5).find(|&node| node != leader).expect("another");
+    cluster.crash(gone);
+    cluster.crash(5);
+    let voters: Vec<usize> = (0..6).filter(|&node| node != gone).collect();
+    conform(&mut cluster, leader, &voters, gone);
+    assert!(cluster.replicas[leader].conforms > 0, "whoever is out is out");
+    let (vote, learn) = places(&cluster, leader);
+    assert_eq!((vote.len(), learn), (4, [5, 6].into()));
+    cluster.restart(5);
+    cluster.settle(Span::secs(5));
+    let (vote, learn) = places(&cluster, leader);
+    assert_eq!((vote.len(), learn), (5, [6].into()));
+}
+
+/// A member of three loses its disk while another is taken out. Who votes in the end.
+fn returns_during_a_change(planted: Planted) -> (Vec<u128>, Vec<u128>) {
+    let (mut cluster, leader) = with_bug(5, (3, 3, 0), planted);
+    let (gone, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let before = cluster.replicas[other].disk.clone();
+    for number in 0..3 {
+        cluster.propose(leader, &format!("{number}"));
+    }
+    cluster.settle(Span::secs(1));
+    cluster.take_back(other, before);
+    // It is admitted under its fresh id, and has not caught up.
+    let learns = |cluster: &Cluster| !cluster.configuration(leader).learners.is_empty();
+    for _ in 0..40 {
+        if !learns(&cluster) {
+            (0..3).for_each(|node| cluster.sync_all(node));
+            cluster.deliver_all();
+        }
+    }
+    assert!(learns(&cluster), "{:?}", cluster.place(other));
+    cluster.cut.extend([(leader, other), (other, leader)]);
+    conform(&mut cluster, leader, &[leader], gone);
+    cluster.cut.clear();
+    cluster.crash(gone);
+    cluster.settle(Span::secs(5));
+    assert_eq!(cluster.leader(), Some(leader));
+    let (vote, mut learn) = places(&cluster, leader);
+    learn.retain(|&node| node == other as u128);
+    (vote, learn)
+}
+
+#[test]
+fn who_returns_under_a_fresh_id_while_its_vote_is_taken_learns_from_then_on() {
+    let (vote, learn) = returns_during_a_change(Planted::none());
+    assert_eq!((vote.len(), learn.len()), (1, 1));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn who_returns_under_a_fresh_id_and_votes_all_the_same_is_seen() {
+    let planted = Planted::only(crate::planted::Bug::ReturnsAsVoter);
+    assert_eq!(returns_during_a_change(planted).0.len(), 2);
+}
+
+/// Who came to vote alone forgets that, and the one that is out is not there. Whether it leads in the end.
+fn forgets_that_it_votes_alone(planted: Planted) -> bool {
+    let (mut cluster, leader) = with_bug(6, (3, 3, 0), planted);
+    let before = cluster.replicas[leader].disk.clone();
+    let (gone, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.propose(leader, "one");
+    cluster.settle(Span::secs(1));
+    conform(&mut cluster, leader, &[leader], gone);
+    cluster.propose(leader, "two");
+    cluster.settle(Span::secs(1));
+    cluster.crash(gone);
+    cluster.take_back(leader, before);
+    cluster.settle(Span::secs(20));
+    if cluster.leader().is_none() {
+        return false;
+    }
+    cluster.propose(leader, "three");
+    cluster.settle(Span::secs(1));
+    assert_eq!(cluster.commands(other), ["one", "two", "three"]);
+    assert_eq!(places(&cluster, leader), ([leader as u128].into(), [other as u128].into()));
+    true
+}
+
+#[test]
+fn who_forgets_that_it_votes_alone_is_told_so_and_copies_its_log_back() {
+    assert!(forgets_that_it_votes_alone(Planted::none()));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn an_id_that_is_needed_and_given_up_is_seen() {
+    assert!(!forgets_that_it_votes_alone(Planted::only(crate::planted::Bug::NeededIdGivenUp)));
 }

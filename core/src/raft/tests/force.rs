@@ -25,8 +25,7 @@ pub(super) fn fence(
 ) -> BTreeMap<usize, Result<End, String>> {
     let mut ends = BTreeMap::new();
     for &node in survivors {
-        let mut fence =
-            cluster.fences.get(&node).cloned().unwrap_or(Fence { eras: Vec::new(), lost: Vec::new() });
+        let mut fence = cluster.fences.get(&node).cloned().unwrap_or(Fence::default());
         fence.lost = nodes(lost);
         if fence.eras.last() != Some(&era) {
             fence.eras.push(era);
@@ -227,8 +226,11 @@ fn who_lacks_what_another_survivor_knows_to_be_committed_does_not_found() {
         (third, Ok(End { term: Term(9), last: cluster.place(third).last, certain: last })),
     ]));
     for node in [second, third] {
-        let fence =
-            Fence { eras: [ERA].into(), lost: nodes(&[leader, if node == second { third } else { second }]) };
+        let fence = Fence {
+            eras: [ERA].into(),
+            lost: nodes(&[leader, if node == second { third } else { second }]),
+            everybody: false,
+        };
         cluster.tell(node, Input::Fence { group: GroupId::CONTROL, fence });
         cluster.sync_all(node);
     }
@@ -409,7 +411,7 @@ fn what_survivors_ask_each_other_under_an_earlier_recovery_does_not_end_a_later_
         &mut cluster,
         (told, untold),
         ERA,
-        Body::Recall { mark: None, question: true, start: 5, alone: false },
+        Body::Recall { mark: None, question: true, start: 5, alone: false, needed: false },
     );
     assert_eq!(cluster.place(untold).era, 0, "nobody leads who says that");
     recover(&mut cluster, ERA + 1, &survivors, &lost);
@@ -491,4 +493,40 @@ fn what_a_learner_holds_is_certain_only_as_far_as_it_was_told() {
     let ends = fence(&mut cluster, ERA + 1, &[5], &[0, 1, 2, 3, 4]);
     let end = ends[&5].clone().unwrap();
     assert_eq!((end.last.index, end.certain), (last.index.next(), last));
+}
+
+/// Three voters, and a survivor of one of them whose log says nothing of a change by which that one alone came to vote: what the two others say when they are fenced.
+fn fenced_with_old_voters(everybody: bool, planted: Planted) -> Vec<bool> {
+    let mut cluster = Cluster::with_bug(9, GroupId::CONTROL, (3, 3, 0), planted);
+    cluster.settle(Span::secs(1));
+    let lost = cluster.leader().expect("a leader");
+    cluster.crash(lost);
+    let survivors: Vec<usize> = (0..3).filter(|&node| node != lost).collect();
+    for &node in &survivors {
+        cluster.fences.insert(node, Fence { everybody, ..Fence::default() });
+    }
+    let ends = fence(&mut cluster, ERA, &survivors, &[lost]);
+    ends.values().map(Result::is_ok).collect()
+}
+
+#[test]
+fn where_everybody_is_asked_survivors_answer_that_were_a_quorum_by_an_old_log() {
+    assert_eq!(fenced_with_old_voters(true, Planted::none()), [true; 2]);
+    assert_eq!(fenced_with_old_voters(false, Planted::none()), [false; 2], "one of them may not be asked");
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_survivor_that_waits_for_a_quorum_of_an_old_log_is_seen() {
+    assert_eq!(fenced_with_old_voters(true, Planted::only(Bug::OldVotersAreAQuorum)), [false; 2]);
+}
+
+#[test]
+fn a_replica_whose_owner_leaves_says_where_its_log_ends_and_one_whose_owner_stopped_does_not() {
+    let (mut cluster, lost, survivors) = five_without_three();
+    for (node, leaves) in [(survivors[0], true), (survivors[1], false)] {
+        cluster.tell(node, Input::Resign { group: GroupId::CONTROL, leaves });
+    }
+    let ends = fence(&mut cluster, ERA, &survivors, &lost);
+    assert_eq!(ends.values().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
 }

@@ -1,6 +1,7 @@
 //! A handful of nodes with one group, a network that may lose, double and reorder, and disks that forget what was not synced.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -85,6 +86,8 @@ pub(super) struct Cluster {
     pub(super) outputs: Option<Vec<(usize, Output)>>,
     /// No disk is rolled back, so nobody may be told that its own was.
     pub(super) disks_are_kept: bool,
+    /// Owners find that states they are given are of another history.
+    pub(super) contradict: bool,
     pub(super) planted: Planted,
     /// What logs may take, from the next start of a node on.
     pub(super) log_bytes: u64,
@@ -132,6 +135,7 @@ impl Cluster {
             founding: Vec::new(),
             outputs: None,
             disks_are_kept: false,
+            contradict: false,
             planted,
             log_bytes: Config::default().log_bytes,
             config,
@@ -240,6 +244,10 @@ impl Cluster {
                 let index = replica.applied.last().map_or(LogIndex(0), |entry| entry.index);
                 let data = encode(&replica.applied);
                 self.tell_later(node, Input::Snapshot { group: self.group, to, index, data });
+            }
+            Output::Install { .. } if self.contradict => {
+                let reason = String::from("what is committed here is not in it");
+                self.tell_later(node, Input::Contradicted { group: self.group, reason });
             }
             Output::Install { data, .. } => {
                 replica.applied = decode(&data);

@@ -16,7 +16,7 @@ fn of_streams(seed: u64, voters: usize, learners: usize) -> Cluster {
 fn a_leader_that_resigns_is_followed_by_another_and_votes_and_never_leads_again() {
     let mut cluster = of_streams(70, 3, 0);
     let leader = cluster.leader().expect("a leader");
-    cluster.tell(leader, Input::Resign { group: GROUP });
+    cluster.tell(leader, Input::Resign { group: GROUP, leaves: false });
     assert_ne!(cluster.role(leader), Some(RoleName::Leader));
     cluster.settle(Span::secs(2));
     let next = cluster.leader().expect("another leads");
@@ -44,7 +44,7 @@ fn a_leader_that_resigns_is_followed_by_another_and_votes_and_never_leads_again(
 #[test]
 fn an_only_voter_that_resigns_goes_on_keeping_the_log() {
     let mut cluster = of_streams(71, 1, 1);
-    cluster.tell(0, Input::Resign { group: GROUP });
+    cluster.tell(0, Input::Resign { group: GROUP, leaves: false });
     cluster.goes_on(1);
     assert_eq!(cluster.leader(), Some(0));
 }

@@ -127,7 +127,11 @@ fn half_a_state_is_let_go_when_a_fence_is_put_up_and_nothing_is_said_while_one_i
     let group = GroupId(1);
     let fence = |era| Input::Fence {
         group,
-        fence: Fence { eras: [era].into(), lost: [member(1), member(2)].map(|m| m.node).into() },
+        fence: Fence {
+            eras: [era].into(),
+            lost: [member(1), member(2)].map(|m| m.node).into(),
+            everybody: false,
+        },
     };
     node.half(1, false);
     node.tell(fence(7));

@@ -184,7 +184,7 @@ fn a_state_is_not_shown_to_the_owner_of_a_replica_that_turns_out_to_be_amnesic()
     let replica = cluster.place(away).replica;
     let term = cluster.place(leader).term;
     let mark = Mark { replica, term: term.next(), vote: None, last: Place::default() };
-    let recall = Body::Recall { mark: Some(mark), question: false, start: 0, alone: false };
+    let recall = Body::Recall { mark: Some(mark), question: false, start: 0, alone: false, needed: false };
     let recall = said(&cluster, leader, away, term, recall);
     cluster.carry_together(away, vec![chunk, recall]);
     assert_eq!(cluster.role(away), Some(RoleName::Amnesic));
@@ -260,4 +260,17 @@ fn a_write_of_a_replica_that_was_removed_says_nothing_for_its_successor() {
     assert!(cluster.replicas[0].applied.is_empty());
     cluster.sync_until_notified(0, 1);
     assert_eq!(cluster.place(0).durable.index, LogIndex(1));
+}
+
+#[test]
+fn of_a_state_that_contradicts_what_is_committed_nothing_is_kept() {
+    let (mut cluster, _) = givers(84, 1, 0);
+    cluster.crash(1);
+    propose_long(&mut cluster, 2);
+    cluster.compact(0, 0);
+    cluster.contradict = true;
+    cluster.restart(1);
+    cluster.settle(Span::secs(5));
+    assert_eq!(cluster.role(1), Some(RoleName::Stopped));
+    assert_eq!(cluster.replicas[1].groups.states().0, 0);
 }

@@ -42,7 +42,7 @@ impl Stream {
         self.head.writers.get(writer).last
     }
 
-    fn writer_closed(&self, writer: WriterId) -> bool {
+    pub(super) fn writer_closed(&self, writer: WriterId) -> bool {
         self.head.writers.get(writer).closed || self.source.closing.contains_key(&writer)
     }
 
@@ -58,7 +58,9 @@ impl Stream {
         if common.planted.strikes(Bug::FindWriterUndurable, || place < self.place(writer)) {
             place = self.place(writer);
         }
-        Ok(Reply::Writer { next: WriterSequence(place + 1) })
+        let next = WriterSequence(place + 1);
+        let staged = self.source.staging.held(writer, next).or_else(|| self.entering(writer, next));
+        Ok(Reply::Writer { next, staged, part_bytes: common.config.part_bytes })
     }
 
     /// The last writer sequence of a writer that is durable with all before it: a publisher that resumes behind it loses nothing.
@@ -91,12 +93,18 @@ impl Stream {
             return common.reply(request, Err(refusal));
         }
         self.waits_for_closing(common, request, writer);
+        self.give_up_staging(common, writer);
         self.close_from_now_on(common, writer);
         self.source.closing.entry(writer).or_default().0.push(request);
     }
 
+    /// Whether messages of that writer wait to be formed into a batch.
+    pub(super) fn queues(&self, writer: WriterId) -> bool {
+        self.source.forming.iter().chain(&self.source.queue).any(|item| item.writer == writer)
+    }
+
     /// Whether a writer is known, or one more may be.
-    fn room_for_writer(&self, common: &Common, writer: WriterId) -> Result<(), Refusal> {
+    pub(super) fn room_for_writer(&self, common: &Common, writer: WriterId) -> Result<(), Refusal> {
         let (known, places, closing) = (&self.head.writers, &self.source.places, &self.source.closing);
         let limit = common.config.writers;
         let old = known.knows(writer) || places.knows(writer) || closing.contains_key(&writer);
@@ -119,12 +127,21 @@ impl Stream {
             sometimes!(NoRoomRefused);
             return Some(Refusal::NoSpace { free: common.free });
         }
+        self.full(common, more)
+    }
+
+    /// Why so much more cannot be kept in memory until it is released.
+    pub(super) fn full(&self, common: &Common, more: u64) -> Option<Refusal> {
         let full = self.kept_bytes(common) + self.source.unformed + more > common.config.outbox_bytes;
-        full.then(|| Refusal::Backpressure {
+        full.then(|| self.backpressure(common))
+    }
+
+    pub(super) fn backpressure(&self, common: &Common) -> Refusal {
+        Refusal::Backpressure {
             behind: self.behind(common),
             processed: self.processed_by_all(common),
             accepted: self.source.accepted,
-        })
+        }
     }
 
     /// What is kept until it is released: batches, and what the log holds besides. Where a target is behind the policy that is what the others complete,
@@ -218,6 +235,8 @@ impl Stream {
             self.answer_repeated(common, waiter(first.0, repeated, true));
         }
         if last >= new_from {
+            // The next message of this writer is another one than it began to stage.
+            self.give_up_staging(common, writer);
             self.source.places.reach(writer, WriterSequence(last));
             self.enqueue(common, waiter(new_from, last, false), messages);
         }
@@ -312,7 +331,8 @@ impl Stream {
             waiters.extend(item.waiters);
         }
         let identity = Identity { boot: common.boot, first, digest };
-        let mut batch = Batch { identity, spans, lengths, base: message_id(common, now), wall: now.wall };
+        let base = message_id(common, now);
+        let mut batch = Batch { identity, spans, lengths, base, wall: now.wall, part: None };
         // The log may have told of more than was known when these were queued.
         batch.void_covered(|writer| self.covered(writer));
         rare!(FormedForNothing, batch.live() == 0);
@@ -329,15 +349,22 @@ impl Stream {
             self.waited(common, &waiter);
             self.answer_again(common, waiter);
         }
+        self.enter_staged(common, now);
         self.form(common);
         self.pump_source(common, now);
     }
 
-    /// A batch is durable: that is `accepted`.
+    /// A batch is durable, and so are the parts in front of it if it is the last of a message: that is `accepted`.
     pub(in crate::stream) fn accepted(&mut self, common: &mut Common, now: Now, slot: u64) {
         let Some(kept) = self.store.get_mut(slot) else { return };
         kept.durable = true;
         let last = kept.last();
+        let parts = kept.origin.map_or(1, |(_, part)| part);
+        for before in slot.saturating_sub(parts - 1)..slot {
+            if let Some(kept) = self.store.get_mut(before) {
+                kept.durable = true;
+            }
+        }
         self.source.accepted = self.source.accepted.max(last);
         self.report(common, slot);
         self.pump_source(common, now);
@@ -447,7 +474,7 @@ impl Stream {
 }
 
 /// A fresh ULID. Its last bits leave room to count the messages of a batch up from it.
-fn message_id(common: &mut Common, now: Now) -> MessageId {
+pub(super) fn message_id(common: &mut Common, now: Now) -> MessageId {
     let random = common.rng.u128() & ((1 << 79) - 1);
     MessageId(u128::from(now.wall.0 & ((1 << 48) - 1)) << 80 | random)
 }

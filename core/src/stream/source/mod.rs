@@ -6,6 +6,8 @@ mod complete;
 mod outbox;
 mod send;
 mod session;
+mod staging;
+mod uploads;
 mod waiting;
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -20,6 +22,7 @@ use crate::node::command::Waited;
 
 pub(super) use accept::Wish;
 pub(super) use send::Sender;
+pub(super) use uploads::{Restored, Staging};
 pub(super) use waiting::Asker;
 
 /// A publisher that waits for part of a batch.
@@ -72,6 +75,8 @@ pub(super) struct Source {
     /// Weight of queue and forming.
     unformed: u64,
     waiting: waiting::Waiting,
+    /// Large messages of which not all parts came.
+    pub(super) staging: Staging,
     /// Places of writers of whom something is not taken yet, what is only queued included.
     places: Writers,
     /// The last number given, provisionally or not.

@@ -103,6 +103,7 @@ impl Stream {
         }
         self.renumber();
         self.source.accepted = self.source.numbered.max(self.head.taken);
+        self.drop_futile_uploads(common);
     }
 
     /// Makes void what the log holds already (rule A4), by writer spans, never by number.
@@ -191,6 +192,7 @@ impl Stream {
             for item in items.chain(core::mem::take(&mut self.source.queue)) {
                 requests.extend(item.waiters.into_iter().map(|waiter| waiter.request));
             }
+            requests.extend(self.source.staging.requests());
             for (asked, _) in core::mem::take(&mut self.source.closing).into_values() {
                 requests.extend(asked);
             }

@@ -173,6 +173,7 @@ impl Stream {
             first: kept.first,
             count: kept.batch.live(),
             identity: kept.batch.identity,
+            offset: kept.batch.part.as_ref().map(|part| part.offset),
             bytes: payload.clone(),
         };
         common.say(to, self.instance, Body::Data(data));

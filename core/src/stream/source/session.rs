@@ -259,6 +259,7 @@ impl Stream {
         if !common.planted.strikes(Bug::NotRenumbered, || self.misnumbered()) {
             self.renumber();
         }
+        self.drop_futile_uploads(common);
         self.restart_senders(common, now);
     }
 

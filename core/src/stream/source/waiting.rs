@@ -127,6 +127,7 @@ impl Stream {
         for item in self.source.forming.iter_mut().chain(self.source.queue.iter_mut()) {
             gone.extend(item.waiters.extract_if(.., |waiter| waiter.request == request));
         }
+        gone.extend(self.source.staging.forget(request));
         gone.iter().for_each(|waiter| self.waited(common, waiter));
         gone.len()
     }
@@ -136,6 +137,9 @@ impl Stream {
         let mut found = Waiting::default();
         let unformed = self.source.forming.iter().chain(&self.source.queue).flat_map(|item| &item.waiters);
         for waiter in self.store.iter().flat_map(|(_, kept)| &kept.waiters).chain(unformed) {
+            *found.of(waiter.wait) += 1;
+        }
+        for waiter in self.source.staging.waiters() {
             *found.of(waiter.wait) += 1;
         }
         found.later += self.source.closing.values().map(|(asked, _)| asked.len()).sum::<usize>();

@@ -1,5 +1,6 @@
 //! Handing over, and what was processed (rules C4, F1, F2).
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
@@ -66,12 +67,12 @@ impl Stream {
     }
 
     /// Why a handler at `position` cannot be brought up to date.
-    pub(in crate::stream) fn below_what_is_kept(&self, position: Sequence) -> Option<String> {
+    pub(in crate::stream) fn below_what_is_kept(&self, position: Sequence) -> Option<Refusal> {
         let kept = self.floor.taken;
-        (position < kept).then(|| {
-            format!(
-                "it is {position}, and the bytes up to {kept} are gone: the handler's store is older than what this stream keeps"
-            )
+        (self.past_dead_tail(position) < kept).then(|| Refusal::NotKept {
+            position,
+            kept,
+            authority: self.authority(),
         })
     }
 
@@ -85,7 +86,8 @@ impl Stream {
         from: Sequence,
         window: u64,
     ) {
-        let mut handed = from;
+        let stands = self.past_dead_tail(from);
+        let mut handed = stands;
         if let Some(old) = self.target.handler.take() {
             sometimes!(HandlerTakenOver);
             if common.planted.strikes(Bug::TakeoverSkipsUnfinished, || old.handed > from) {
@@ -93,18 +95,23 @@ impl Stream {
             }
             common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
         }
-        let replaying = from < self.target.mark;
+        let replaying = stands < self.target.mark;
         rare!(HandlerReplays, replaying);
-        self.target.handler = Some(Handler {
+        self.target.handler = Some(Box::new(Handler {
             token,
             request,
             window,
             handed,
-            done: from,
+            done: stands,
             out: VecDeque::new(),
+            out_count: 0,
             out_bytes: 0,
+            inside: None,
+            pieces: 0,
+            took: 0,
+            piece_most: 0,
             replaying,
-        });
+        }));
         if from > self.target.mark {
             self.move_mark(common, from);
         }
@@ -166,13 +173,17 @@ impl Stream {
         token: AttachToken,
         upto: Sequence,
     ) {
-        let attached =
-            |handler: &&mut Handler| handler.token == token || common.planted.has(Bug::StaleVerdictCounts);
+        let attached = |handler: &&mut Box<Handler>| {
+            handler.token == token || common.planted.has(Bug::StaleVerdictCounts)
+        };
         let Some(handler) = self.target.handler.as_mut().filter(attached) else { return };
         let batch = || self.store.holding(upto).and_then(|slot| self.store.get(slot));
         let last = || batch().map_or(upto, |kept| kept.last().min(handler.handed));
         let upto = if common.planted.strikes(Bug::MarkRoundsUp, || last() > upto) { last() } else { upto };
-        if upto <= handler.done || upto > handler.handed || self.stopped.is_some() {
+        // S25: nobody was handed a message that ends inside another.
+        let inside = batch().is_some_and(|kept| !kept.batch.ends());
+        let ends = !inside || common.planted.strikes(Bug::VerdictInsideMessage, || true);
+        if upto <= handler.done || upto > handler.handed || !ends || self.stopped.is_some() {
             rare!(VerdictOutOfPlace);
             return;
         }
@@ -187,7 +198,7 @@ impl Stream {
         self.pump_target(common, now);
     }
 
-    fn move_mark(&mut self, common: &mut Common, upto: Sequence) {
+    pub(super) fn move_mark(&mut self, common: &mut Common, upto: Sequence) {
         assert!(upto > self.target.mark, "S8: the mark of {} goes back to {upto}", self.instance);
         self.target.mark = upto;
         // A mark may be known of here by the word of others, and be above what this log held then.
@@ -259,6 +270,7 @@ impl Stream {
         }
         self.drop_held();
         self.settle_attaching(common, now, None);
+        self.pass_dead_tail(common);
         while self.target.greeted && self.hand_over(common) {}
         self.pump_lead(common, now);
         self.say_progress(common);
@@ -276,13 +288,15 @@ impl Stream {
         }
         handler.settle(settled);
         let mut weight = handler.out_bytes;
-        let out = handler.handed.0.saturating_sub(settled.0);
-        let room = handler.window.saturating_sub(out);
+        let room = handler.window.saturating_sub(handler.out_count);
         sometimes!(WindowFull, room == 0);
         if room == 0 || next > deliverable {
             return false;
         }
         let Some(slot) = self.holding_or_admitted(common, next) else { return false };
+        if self.store.get(slot).is_some_and(|kept| kept.batch.part.is_some()) {
+            return self.hand_over_parts(common, next, deliverable);
+        }
         let Some(payload) = self.payload_to_deliver(common, slot) else { return false };
         let Some(kept) = self.store.get(slot) else { return false };
         let skip = next.0 - kept.first.0;
@@ -301,7 +315,7 @@ impl Stream {
             weight += more;
             let Some(bytes) = payload.slice(at.offset, at.length) else { return false };
             let (id, writer, writer_sequence) = (at.id, at.writer, at.writer_sequence);
-            messages.push(Delivered { sequence, id, writer, writer_sequence, bytes });
+            messages.push(Delivered { sequence, id, writer, writer_sequence, bytes, piece: None });
             sequence = sequence.next();
         }
         if messages.is_empty() {
@@ -310,9 +324,7 @@ impl Stream {
         let ended = sequence > kept.last();
         let follows = ended.then(|| self.store.holding(sequence)).flatten();
         let Some(handler) = &mut self.target.handler else { return false };
-        handler.handed = sequence.before();
-        handler.out.push_back((handler.handed, weight - handler.out_bytes));
-        handler.out_bytes = weight;
+        handler.hand(sequence.before(), messages.len() as u64, weight - handler.out_bytes);
         let token = handler.token;
         common.emit(Output::Deliver(Delivery { token, instance: self.instance, messages }));
         if let Some(slot) = follows {
@@ -331,7 +343,9 @@ impl Stream {
         leader: Option<&Standing>,
     ) {
         let Some(attaching) = self.target.attaching.as_ref().filter(|_| self.target.greeted) else { return };
-        let from = attaching.presented.map_or(self.target.mark, |position| position.sequence);
+        // A handler stands where messages end: it has not heard of what nobody will have whole.
+        let stands = || self.before_dead_tail(self.target.mark);
+        let from = attaching.presented.map_or_else(stands, |position| position.sequence);
         let sealed = self.seal.as_ref().filter(|_| self.sourceless()).and_then(|seal| seal.sequence);
         let answered = leader.filter(|leader| leader.confirmed && leader.answer >= attaching.question);
         // Whoever leads knows, past a seal too: what was given under an earlier authority is held against its end besides (rule D4).
@@ -360,12 +374,15 @@ impl Stream {
         }
         rare!(PositionForeign, above);
         let foreign = match above {
-            true => Some(format!("it is {from}, and the stream ends at {end}")),
-            false if unknown => Some(format!(
+            true => {
+                let what = format!("it is {from}, and the stream ends at {end}");
+                Some(Refusal::ForeignPosition(what))
+            }
+            false if unknown => Some(Refusal::ForeignPosition(format!(
                 "it was given under a later authority than {}, which is the latest",
                 self.authority()
-            )),
-            false => self.below_what_is_kept(from),
+            ))),
+            false => self.below_what_is_kept(from).or_else(|| self.inside_a_message(from)),
         };
         let Some(Attaching { token, request, window, presented, .. }) = self.target.attaching.take() else {
             return;
@@ -374,7 +391,7 @@ impl Stream {
             return common.reply(request, Err(refusal));
         }
         match foreign {
-            Some(what) => common.reply(request, Err(Refusal::ForeignPosition(what))),
+            Some(refusal) => common.reply(request, Err(refusal)),
             None => self.attached(common, now, token, request, from, window),
         }
     }
@@ -430,7 +447,7 @@ impl Stream {
         let (mark, kept) = (self.target.mark, self.floor.taken);
         let fits =
             |handler: &Handler| handler.handed >= kept && (handler.replaying || handler.handed >= mark);
-        self.target.handler.as_ref().is_none_or(fits)
+        self.target.handler.as_deref().is_none_or(fits)
     }
 
     /// The weight of what is handed over and unsettled, and how many deliveries that is.
@@ -442,8 +459,7 @@ impl Stream {
     pub(in crate::stream) fn handed(&self) -> Option<(Sequence, u64, u64)> {
         let handler = self.target.handler.as_ref()?;
         let settled = handler.done.min(self.target.mark_durable);
-        // A handler that presented a position above the mark was handed nothing of what lies between.
-        let out = if handler.handed == handler.done { 0 } else { handler.handed.0.saturating_sub(settled.0) };
+        let out = handler.out.iter().filter(|(last, ..)| *last > settled).map(|(_, count, _)| count).sum();
         Some((handler.handed, out, handler.window))
     }
 }

@@ -2,8 +2,10 @@
 
 mod handler;
 mod marks;
+mod pieces;
 mod receive;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::id::{AttachToken, RequestId, Sequence};
@@ -22,10 +24,18 @@ pub(super) struct Handler {
     handed: Sequence,
     /// The last message it is done with.
     done: Sequence,
-    /// Deliveries that are not settled: last message, weight.
-    out: VecDeque<(Sequence, u64)>,
-    /// Weight of all of them.
+    /// Deliveries that are not settled: last message, how many, weight.
+    out: VecDeque<(Sequence, u64, u64)>,
+    /// How many messages these are, and their weight.
+    out_count: u64,
     out_bytes: u64,
+    /// Of the message that is being handed over in pieces, the part that was handed over last.
+    inside: Option<Sequence>,
+    /// Bytes of all pieces that were handed over, and of those that the application took.
+    pieces: u64,
+    took: u64,
+    /// The largest piece handed over.
+    piece_most: u64,
     /// It began below the mark: a restored database.
     replaying: bool,
 }
@@ -46,7 +56,7 @@ pub(super) struct Attaching {
 /// What only the target of a stream keeps.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Target {
-    pub(super) handler: Option<Handler>,
+    pub(super) handler: Option<Box<Handler>>,
     pub(super) attaching: Option<Attaching>,
     /// Processed.
     pub(super) mark: Sequence,
@@ -62,14 +72,28 @@ pub(super) struct Target {
     pub(super) unsaid: bool,
     /// Bytes received since the source was told.
     received_since: u64,
+    /// The last bytes that came had to be asked of another holder: the source sends none.
+    pub(super) repairs: bool,
 }
 
 impl Handler {
     /// Up to here nothing will be handed over again after a crash: it is done, and marked durably.
     fn settle(&mut self, upto: Sequence) {
-        while self.out.front().is_some_and(|&(last, _)| last <= upto) {
-            self.out_bytes -= self.out.pop_front().map_or(0, |(_, bytes)| bytes);
+        while let Some(&(last, count, bytes)) = self.out.front()
+            && last <= upto
+        {
+            self.out.pop_front();
+            self.out_count -= count;
+            self.out_bytes -= bytes;
         }
+    }
+
+    /// So many messages were handed over, up to that one.
+    fn hand(&mut self, last: Sequence, count: u64, weight: u64) {
+        self.handed = last;
+        self.out.push_back((last, count, weight));
+        self.out_count += count;
+        self.out_bytes += weight;
     }
 }
 

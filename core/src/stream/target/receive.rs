@@ -207,7 +207,7 @@ impl Stream {
         };
         let wanted =
             self.wanted.get(&data.identity).is_some_and(|wanted| wanted.bytes == len && asked(wanted));
-        if self.stopped.is_some() || boot.is_some_and(|boot| boot != data.boot) || (!source && !wanted) {
+        if self.rests() || boot.is_some_and(|boot| boot != data.boot) || (!source && !wanted) {
             return;
         }
         sometimes!(BytesOfAnother, !source && self.part == Part::Target);
@@ -233,7 +233,10 @@ impl Stream {
             return;
         }
         self.held.verifying.insert((data.identity, from), len);
-        let job = Job::Digest(data.bytes.clone());
+        let bytes = data.bytes.clone();
+        let job = data
+            .offset
+            .map_or_else(|| Job::Digest(bytes.clone()), |offset| Job::Part { offset, bytes: bytes.clone() });
         common.work(Work::Verify(self.instance, data, from), job);
     }
 
@@ -268,10 +271,15 @@ impl Stream {
         self.held.verifying.remove(&(data.identity, from));
         let source = from == self.ends.source;
         rare!(BytesNotWhatTheyAreCalled, digest != data.identity.digest);
-        if self.stopped.is_some() || digest != data.identity.digest {
+        if self.rests() || digest != data.identity.digest {
             return;
         }
-        let wanted = self.wanted.remove(&data.identity).is_some();
+        let wanted = self.wanted.remove(&data.identity);
+        let bit = bit_of(&self.peers, from);
+        // What the source sends without being asked shows that it does.
+        let unasked = source && wanted.is_none_or(|wanted| wanted.of & bit == 0);
+        self.target.repairs = !unasked && (self.target.repairs || !source);
+        let wanted = wanted.is_some();
         if let Some(slot) = self.store.slot_of(&data.identity) {
             if wanted {
                 common.remember(self.instance, slot, data.bytes);
@@ -339,6 +347,7 @@ impl Stream {
             floor: self.floor.taken,
             stopped,
             authority: self.authority(),
+            space: common.free.saturating_sub(common.config.space_floor),
             replicated: self.lead.as_ref().map(|_| self.source.replicated).unwrap_or_default(),
         };
         if target && to == self.ends.source {

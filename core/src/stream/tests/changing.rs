@@ -4,14 +4,17 @@ use alloc::vec::Vec;
 
 use super::members::{SECOND, SOURCE, World};
 use super::world::{INSTANCE, NAME, node};
+use crate::digest::Chain;
 use crate::ends::Policy;
-use crate::id::{LogIndex, Sequence};
+use crate::id::{AuthorityEpoch, LogIndex, Sequence, Term};
 use crate::members::{ChangeKind, MemberChange, StreamMembers, TakenOut};
 use crate::node::command::{Refusal, Waited};
 use crate::planted::Planted;
+use crate::recovery::LogPlace;
+use crate::sealing::Sealed;
 use crate::stream::Input;
 use crate::stream::store::space;
-use crate::stream::wire::decode_state;
+use crate::stream::wire::{decode_state, encode_state};
 use crate::time::Span;
 
 fn intended(which: usize) -> StreamMembers {
@@ -139,23 +142,113 @@ fn nobody_is_taken_out_before_those_who_stay_hold_what_was_told_replicated() {
     assert_eq!(world.conformed, Some(([node(SOURCE)].into(), [node(2)].into())), "the source alone votes");
 }
 
-#[test]
-fn nobody_is_taken_out_before_those_who_stay_hold_what_it_alone_completed() {
-    let mut world = World::new(2, Policy::Count(1));
+/// What a target that is on its way out alone has processed is completed. Since that is known nothing was told replicated.
+fn completed_by_who_goes(planted: Planted) -> World {
+    let mut world = World::with_bug(2, Policy::Count(1), planted);
+    world.members[2].stuck = true;
     world.lead(SOURCE);
     world.run(SECOND);
     world.deaf.insert(1);
-    // The entry is not in the log yet when its target completes more.
-    world.tell_members([1, 2], &intended(2));
-    let request = world.publish(1, 5, Waited::Completed);
-    world.settle();
-    world.tell_members([SOURCE], &intended(2));
+    let first = world.publish(1, 4, Waited::Completed);
+    let last = world.publish(5, 1, Waited::Replicated);
+    world.tell_members(0..3, &drained(2));
     world.run(SECOND);
-    assert_eq!(world.told(request), Some(Waited::Completed), "by the second");
+    let token = world.members[2].token.expect("attached");
+    world.give(2, Input::Verdict { token, upto: Sequence(4) });
+    world.run(SECOND);
+    assert_eq!(world.told(first), Some(Waited::Completed), "by the second");
+    world.give(2, Input::Verdict { token, upto: Sequence(5) });
+    world.run(SECOND);
+    assert_eq!(world.told(last), Some(Waited::Accepted), "of those who stay the source alone holds it");
+    world
+}
+
+#[test]
+fn nobody_is_taken_out_before_those_who_stay_hold_what_it_alone_completed() {
+    let mut world = completed_by_who_goes(Planted::none());
     assert!(world.conformed.is_none(), "the first does not hold it");
     world.deaf.clear();
     world.run(Span::secs(3));
     assert_eq!(world.conformed, Some(([node(SOURCE)].into(), [node(2)].into())));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_leader_that_does_not_ask_for_what_is_completed_is_seen() {
+    let planted = Planted::only(crate::planted::Bug::CopiedWithoutCompleted);
+    assert!(completed_by_who_goes(planted).conformed.is_some());
+}
+
+/// What was told replicated lies with the source and with a target that is to go, when the source starts again.
+fn begun_again(planted: Planted) -> World {
+    let mut world = World::with_bug(2, Policy::All, planted);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.publish(1, 9, Waited::Completed);
+    world.run(Span::secs(30));
+    assert_eq!(world.status(SOURCE).released, Sequence(9));
+    world.deaf.insert(1);
+    let request = world.publish(10, 1, Waited::Replicated);
+    world.run(SECOND);
+    assert_eq!(world.told(request), Some(Waited::Replicated), "the source and the second hold it");
+    world.tell_members(0..3, &intended(2));
+    world.run(SECOND);
+    assert!(world.conformed.is_none(), "the first does not");
+    world.start_again(SOURCE);
+    world.tell_members([SOURCE], &intended(2));
+    world.lead(SOURCE);
+    world.run(Span::secs(5));
+    world
+}
+
+#[test]
+fn what_was_told_before_a_leader_began_is_asked_of_those_who_stay() {
+    let mut world = begun_again(Planted::none());
+    assert!(world.conformed.is_none(), "the first still does not hold what was told replicated");
+    world.deaf.clear();
+    world.run(Span::secs(5));
+    assert_eq!(world.conformed, Some(([node(SOURCE)].into(), [node(2)].into())));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_leader_that_forgets_what_was_told_before_is_seen() {
+    assert!(begun_again(Planted::only(crate::planted::Bug::ToldForgotten)).conformed.is_some());
+}
+
+/// The target that is on its way out leads, and holds with the source what the other does not: whether that is told replicated.
+fn told_by_who_goes(planted: Planted) -> Option<Waited> {
+    let mut world = World::with_bug(2, Policy::All, planted);
+    world.members[2].stuck = true;
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.publish(1, 5, Waited::Completed);
+    world.run(SECOND);
+    world.lead(2);
+    world.run(SECOND);
+    world.tell_members(0..3, &drained(2));
+    world.deaf.insert(1);
+    let request = world.publish(6, 5, Waited::Replicated);
+    world.run(SECOND);
+    let held = world.members[SOURCE].held;
+    assert_eq!((held, world.commit), (world.log.len(), held), "two of three hold it");
+    world.told(request)
+}
+
+#[test]
+fn a_leader_that_is_on_its_way_out_does_not_count_itself_among_those_who_stay() {
+    assert_eq!(
+        told_by_who_goes(Planted::none()),
+        Some(Waited::Accepted),
+        "of those who stay the source alone does"
+    );
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_leader_that_counts_who_goes_is_seen() {
+    let planted = Planted::only(crate::planted::Bug::ReplicatedByWhoGoes);
+    assert_eq!(told_by_who_goes(planted), Some(Waited::Replicated));
 }
 
 #[test]
@@ -176,6 +269,22 @@ fn who_finds_in_the_log_that_it_is_out_stops_and_one_that_leads_leaves_that_to_o
     world.give(3, Input::Attach { request: asked, stream: NAME.into(), presented: None, window: 9 });
     let refusal = world.replies.iter().rfind(|(request, _)| *request == asked).expect("answered");
     assert!(matches!(refusal.1, Err(Refusal::TakenOut(_))));
+}
+
+#[test]
+fn who_is_out_holds_the_log_with_its_bytes_as_long_as_its_group_may_need_it() {
+    let mut world = World::new(3, Policy::All);
+    world.members[1].stuck = true;
+    world.conforms = false;
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.tell_members(0..4, &intended(3));
+    world.run(SECOND);
+    assert!(world.status(3).stopped.is_some());
+    world.publish(1, 5, Waited::Accepted);
+    world.run(Span::secs(5));
+    assert_eq!(world.members[3].held, world.log.len());
+    assert_eq!(world.status(3).processed, Sequence(0), "and hands nothing over");
 }
 
 #[test]
@@ -242,8 +351,8 @@ fn a_target_that_leads_while_it_is_drained_goes_on_until_its_source_does() {
     assert_eq!(world.conformed.as_ref().map(|(_, out)| out.clone()), Some([node(3)].into()));
 }
 
-/// A target that was taken out is sent the state of its source, which let go of what was kept for it: what its mark is then.
-fn sent_a_state(planted: Planted) -> Sequence {
+/// A target that was taken out, or drained of nothing, is sent the state of its source, which let go of what it was not waited for: what its mark is then.
+fn sent_a_state(planted: Planted, drained: bool) -> Sequence {
     let mut world = World::with_bug(2, Policy::Count(1), planted);
     world.members[2].stuck = true;
     world.lead(SOURCE);
@@ -256,23 +365,28 @@ fn sent_a_state(planted: Planted) -> Sequence {
     assert_eq!(world.status(SOURCE).released, Sequence(5), "all who stay are past it");
     let state = world.members[SOURCE].records.values().find(|record| record.key.space == space::STATE);
     let state = state.expect("what is let go is let go with a state").head.clone();
-    let stored = decode_state(&state).expect("as written");
+    let mut stored = decode_state(&state).expect("as written");
     assert!(stored.state.is_out(1) && stored.state.taken == Sequence(5));
-    let index = stored.state.applied;
-    world.give(2, Input::Install { instance: INSTANCE, from: node(SOURCE), index, data: state });
+    if drained {
+        (stored.state.out, stored.state.drained) = (0, Some((1, Sequence(0))));
+    }
+    let (index, data) = (stored.state.applied, encode_state(&stored));
+    world.give(2, Input::Install { instance: INSTANCE, from: node(SOURCE), index, data });
     world.status(2).processed
 }
 
 #[test]
 fn who_is_out_does_not_take_over_what_others_let_go_for_what_it_processed() {
-    assert_eq!(sent_a_state(Planted::none()), Sequence(0));
+    assert_eq!(sent_a_state(Planted::none(), false), Sequence(0));
+    assert_eq!(sent_a_state(Planted::none(), true), Sequence(0));
 }
 
 #[cfg(feature = "planted")]
 #[test]
 fn a_target_that_passes_what_others_let_go_is_seen() {
     let planted = Planted::only(crate::planted::Bug::TakenOutPassesAll);
-    assert_eq!(sent_a_state(planted), Sequence(5));
+    assert_eq!(sent_a_state(planted, false), Sequence(5));
+    assert_eq!(sent_a_state(planted, true), Sequence(5));
 }
 
 /// A leader proposes the entry of a change, which is lost with its leadership, and leads again after one who knew nothing of the change.
@@ -301,4 +415,81 @@ fn what_was_proposed_under_an_earlier_term_is_proposed_again() {
 #[test]
 fn a_change_that_is_proposed_once_is_seen() {
     assert_eq!(led_again(Planted::only(crate::planted::Bug::ChangeProposedOnce)).changed, []);
+}
+
+/// Without the source, from the log of that target, which ends at that message.
+fn seal_without_source(world: &mut World, founder: usize, sequence: Option<u64>) {
+    world.silence(SOURCE);
+    let index = LogIndex(world.members[founder].held as u64);
+    let sealed = Sealed {
+        authority: AuthorityEpoch(1),
+        lost: [node(SOURCE)].into(),
+        waits_for: [].into(),
+        end: Some((node(founder), LogPlace { index, term: Term(1), chain: Chain::default() })),
+        sequence: sequence.map(Sequence),
+        heard: Sequence(20),
+        former: [].into(),
+    };
+    for left in 1..world.members.len() {
+        world.give(left, Input::Sealed { instance: INSTANCE, sealed: sealed.clone() });
+    }
+}
+
+#[test]
+fn a_target_that_found_its_own_entry_is_in_again_where_a_seal_goes_on_from_its_log() {
+    let mut world = World::new(2, Policy::All);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.publish(1, 5, Waited::Accepted);
+    world.run(SECOND);
+    // The first holds what was told replicated, and not the entry that takes the second out, nor what follows; the second does, and nobody hears of the outcome.
+    world.deaf.insert(1);
+    world.tell_members([SOURCE], &intended(2));
+    world.publish(6, 5, Waited::Accepted);
+    world.settle();
+    assert!(world.conformed.take().is_some() && world.status(2).stopped.is_some());
+    assert_eq!(world.members[2].held, world.log.len());
+    seal_without_source(&mut world, 2, None);
+    assert!(world.status(2).stopped.is_none());
+    world.deaf.clear();
+    world.found(2);
+    world.run(SECOND);
+    assert_eq!(world.settled.last(), Some(&Sequence(10)), "it applies its log up to the end");
+    seal_without_source(&mut world, 2, Some(10));
+    let request = world.request();
+    world.give(2, Input::Attach { request, stream: NAME.into(), presented: None, window: 9 });
+    world.run(Span::secs(5));
+    for target in [1, 2] {
+        assert_eq!(world.members[target].seen.len(), 10, "target {target}");
+    }
+    assert_eq!(world.status(1).completed, Sequence(10));
+}
+
+#[test]
+fn a_target_that_was_to_be_drained_and_is_named_lost_is_taken_out() {
+    let mut world = World::new(2, Policy::All);
+    world.members[2].stuck = true;
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.publish(1, 5, Waited::Accepted);
+    world.run(SECOND);
+    world.tell_members(0..3, &drained(2));
+    world.run(SECOND);
+    world.silence(2);
+    let index = LogIndex(world.members[SOURCE].held as u64);
+    let sealed = Sealed {
+        authority: AuthorityEpoch(1),
+        lost: [node(2)].into(),
+        waits_for: [].into(),
+        end: Some((node(SOURCE), LogPlace { index, term: Term(1), chain: Chain::default() })),
+        sequence: Some(Sequence(5)),
+        heard: Sequence(5),
+        former: [].into(),
+    };
+    [SOURCE, 1].into_iter().for_each(|left| {
+        world.give(left, Input::Sealed { instance: INSTANCE, sealed: sealed.clone() });
+    });
+    world.found(SOURCE);
+    world.run(Span::secs(5));
+    assert_eq!(world.changed.first(), Some(&LogIndex(77)));
 }

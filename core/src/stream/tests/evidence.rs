@@ -56,7 +56,7 @@ fn waits_in_vain(planted: Planted) -> World {
     let identity = Identity { boot: BootId(7), first: Sequence(6), digest: Digest([7; 32]) };
     let span = Span { writer: WriterId(9), first: WriterSequence(1), count: 1, void: false };
     let (spans, lengths) = ([span].into(), [3].into());
-    let batch = Batch { identity, spans, lengths, base: MessageId(1), wall: Wall(0) };
+    let batch = Batch { identity, spans, lengths, base: MessageId(1), wall: Wall(0), part: None };
     let entry = Entry::Descriptor { epoch: SessionEpoch(1), first: Sequence(6), batch };
     let now = world.at();
     let streams = &mut world.members[2].streams;

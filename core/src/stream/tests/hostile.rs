@@ -33,7 +33,7 @@ fn batch(first: u64, bytes: &'static [u8], messages: u64) -> Batch {
     let span = Span { writer: WriterId(9), first: WriterSequence(1), count: messages, void: false };
     let mut lengths = alloc::vec![0; messages as usize];
     lengths[0] = bytes.len() as u32;
-    Batch { identity, spans: [span].into(), lengths, base: MessageId(1), wall: Wall(0) }
+    Batch { identity, spans: [span].into(), lengths, base: MessageId(1), wall: Wall(0), part: None }
 }
 
 /// A member that neither is the source nor leads claims that another one has processed what there never was.
@@ -85,6 +85,7 @@ fn bytes_of(planted: Planted, from: usize) -> bool {
         first: Sequence(6),
         count: 1,
         identity,
+        offset: None,
         bytes: Bytes::from_static(b"abc").into(),
     };
     say(&mut world, from, 2, Body::Data(data));

@@ -234,7 +234,10 @@ fn batch(number: u64) -> (Batch, Bytes) {
     let identity = Identity { boot: BootId(9), first: Sequence(number), digest };
     let span = Span { writer: WriterId(5), first: WriterSequence(number), count: 1, void: false };
     let base = MessageId(u128::from(number));
-    (Batch { identity, spans: [span].into(), lengths: [1_000].into(), base, wall: Wall(0) }, bytes)
+    (
+        Batch { identity, spans: [span].into(), lengths: [1_000].into(), base, wall: Wall(0), part: None },
+        bytes,
+    )
 }
 
 #[test]
@@ -252,7 +255,7 @@ fn an_append_waits_for_its_bytes_and_for_room_and_for_nothing_else() {
     let now = world.at();
     assert!(!world.machines[TARGET].streams.as_mut().expect("it runs").admit(now, INSTANCE, &entry));
     assert_eq!(waits(&mut world), (true, true));
-    let data = Data { boot: BootId(9), epoch, first, count: 1, identity, bytes: bytes.into() };
+    let data = Data { boot: BootId(9), epoch, first, count: 1, identity, offset: None, bytes: bytes.into() };
     world.give(
         TARGET,
         Input::Message {
@@ -283,7 +286,8 @@ fn what_appends_wait_for_is_held_within_the_bound_of_what_is_received() {
         let now = world.at();
         let streams = world.machines[TARGET].streams.as_mut().expect("it runs");
         assert!(!streams.admit(now, INSTANCE, &entry), "its bytes are not here");
-        let data = Data { boot: BootId(9), epoch, first, count: 1, identity, bytes: bytes.into() };
+        let data =
+            Data { boot: BootId(9), epoch, first, count: 1, identity, offset: None, bytes: bytes.into() };
         let message = Message { instance: INSTANCE, body: Body::Data(data) };
         // Ever another leader's append, and none of them is followed by what it waited for. S10 is checked at each step.
         world.give(TARGET, Input::Message { from: node(SOURCE), message });
@@ -311,7 +315,7 @@ fn a_source_that_forgot_its_sessions_is_believed_from_its_start_on() {
     // Bytes of a session whose entry never came here. With its disk, the source forgets it.
     let (batch, bytes) = batch(1);
     let (epoch, first, identity) = (SessionEpoch(9), Sequence(1), batch.identity);
-    let data = Data { boot: BootId(9), epoch, first, count: 1, identity, bytes: bytes.into() };
+    let data = Data { boot: BootId(9), epoch, first, count: 1, identity, offset: None, bytes: bytes.into() };
     let message = Message { instance: INSTANCE, body: Body::Data(data) };
     world.give(TARGET, Input::Message { from: node(SOURCE), message });
     world.run(time::Span::millis(20));
@@ -336,7 +340,10 @@ fn tell(world: &mut World, body: Body) {
 fn send(world: &mut World, boot: u128, epoch: u64, first: u64, number: u64) {
     let (batch, bytes) = batch(number);
     let (boot, epoch, first, identity) = (BootId(boot), SessionEpoch(epoch), Sequence(first), batch.identity);
-    tell(world, Body::Data(Data { boot, epoch, first, count: 1, identity, bytes: bytes.into() }));
+    tell(
+        world,
+        Body::Data(Data { boot, epoch, first, count: 1, identity, offset: None, bytes: bytes.into() }),
+    );
 }
 
 /// Up to where the target has bytes, what it has room for, and how many bytes it holds.

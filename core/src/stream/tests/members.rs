@@ -60,8 +60,12 @@ pub(super) struct World {
     pub(super) payloads: usize,
     /// Whom leaders had taken out of the group, and who is to vote in it since.
     pub(super) conformed: Option<(Vec<NodeId>, Vec<NodeId>)>,
+    /// Whether the group takes them out when it is asked to.
+    pub(super) conforms: bool,
     /// Changes of which leaders said that they are done.
     pub(super) changed: Vec<LogIndex>,
+    /// What founders said was the last message.
+    pub(super) settled: Vec<Sequence>,
     /// Who was given a state that is not of its log.
     pub(super) contradicted: BTreeSet<usize>,
     /// Messages that left anybody.
@@ -111,7 +115,9 @@ impl World {
             requests: 0,
             payloads: 0,
             conformed: None,
+            conforms: true,
             changed: Vec::new(),
+            settled: Vec::new(),
             contradicted: BTreeSet::new(),
             said: 0,
         };
@@ -202,11 +208,13 @@ impl World {
                 self.replies.push((request, reply));
             }
             Output::Lead { to, .. } => self.steered.push(to),
+            Output::Conform { .. } if !self.conforms => {}
             Output::Conform { instance, voters, out } => {
                 self.conformed = Some((voters, out));
                 inputs.push_back(Input::Conforms { instance });
             }
             Output::MembersChanged { number, .. } => self.changed.push(number),
+            Output::Settled { sequence, .. } => self.settled.push(sequence),
             Output::Contradicted { .. } => drop(self.contradicted.insert(which)),
             Output::Resign { .. } => drop(self.resigned.insert(which)),
             Output::Forget(_)
@@ -263,6 +271,20 @@ impl World {
         }
         streams.restored(self.at());
         streams
+    }
+
+    /// A member starts anew from its records, and nobody leads.
+    pub(super) fn start_again(&mut self, which: usize) {
+        let streams = self.restored(which);
+        let member = &mut self.members[which];
+        (member.streams, member.applied, member.token) = (streams, 0, None);
+        self.leader = None;
+        let (name, ends) = (String::from(NAME), self.ends.clone());
+        self.give(which, Input::Opened { name, instance: INSTANCE, ends });
+        for other in (0..self.members.len()).filter(|other| *other != which) {
+            self.give(other, Input::PeerBoot { node: node(which), boot: BootId(200 + which as u128) });
+            self.give(which, Input::PeerBoot { node: node(other), boot: BootId(100 + other as u128) });
+        }
     }
 
     /// Lets the log travel as far as gates and wires allow. Tells whether anything moved.

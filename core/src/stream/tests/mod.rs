@@ -4,6 +4,7 @@ mod changing;
 mod closing;
 mod evidence;
 mod hostile;
+mod large;
 mod limits;
 mod members;
 mod promises;

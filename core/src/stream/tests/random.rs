@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
-use super::world::{SOURCE, TARGET, World, body};
+use super::world::{SOURCE, TARGET, World, body, large};
 use crate::id::{RequestId, WriterId};
 use crate::node::command::{Refusal, Reply, Waited};
 use crate::planted::Planted;
@@ -11,6 +11,14 @@ use crate::stream::Config;
 use crate::time::Span;
 
 const WRITERS: u64 = 2;
+/// The writer of messages that have several parts.
+const LARGE: u64 = WRITERS + 1;
+const LARGE_GOAL: u64 = 12;
+
+/// How long its messages are.
+fn length(number: u64) -> usize {
+    1_025 + number as usize * 1_777 % 9_000
+}
 
 /// A publisher that repeats what it got no answer for.
 #[derive(Default)]
@@ -51,14 +59,49 @@ impl Run {
             flight_bytes: 8 << 10,
             receive_bytes: 16 << 10,
             cache_bytes: [1 << 10, 64 << 10][(seed % 2) as usize],
+            part_bytes: 1 << 10,
+            window_bytes: [3 << 10, 8 << 20][(seed % 3 / 2) as usize],
             checkpoint_entries: 8,
             ..Config::default()
         };
-        let publishers = (1..=WRITERS).map(|id| (id, Publisher { goal, ..Publisher::default() })).collect();
+        let mut publishers: BTreeMap<u64, Publisher> =
+            (1..=WRITERS).map(|id| (id, Publisher { goal, ..Publisher::default() })).collect();
+        publishers.insert(LARGE, Publisher { goal: LARGE_GOAL, ..Publisher::default() });
         Self { world, publishers, read: 0, owners: BTreeMap::new() }
     }
 
+    /// The writer of large messages goes on where the source says, or begins anew.
+    fn stage(&mut self) {
+        let id = u128::from(LARGE);
+        let goal = self.publishers[&LARGE].goal;
+        let World { rng, .. } = &mut self.world;
+        let (anew, count) = (rng.below(8) == 0, rng.between(1, 6));
+        let (next, held) = self.world.find(id);
+        if next > goal {
+            // Publishing it again tells how far it is.
+            let first = self.publishers[&LARGE].completed() + 1;
+            if first <= goal {
+                let whole = large(id, first, length(first));
+                let request = self.world.stage(id, first, &whole, 0, Waited::Completed);
+                self.owners.insert(request, LARGE);
+            }
+            return;
+        }
+        let whole = large(id, next, length(next));
+        let mut offset = held.filter(|_| !anew).map_or(0, |held| held.upto);
+        for _ in 0..count {
+            if offset < whole.len() as u64 {
+                let request = self.world.stage(id, next, &whole, offset, Waited::Completed);
+                self.owners.insert(request, LARGE);
+                offset += self.world.config.part_bytes;
+            }
+        }
+    }
+
     fn publish(&mut self, id: u64) {
+        if id == LARGE {
+            return self.stage();
+        }
         let World { rng, .. } = &mut self.world;
         let publisher = self.publishers.get_mut(&id).expect("a writer");
         let from_start = rng.below(3) == 0;
@@ -92,6 +135,9 @@ impl Run {
                         Waited::Replicated => {}
                     }
                 }
+                Ok(Reply::Staged(_)) => {}
+                // Parts that were on their way when the message was begun anew, or when this start forgot that it was whole.
+                Err(Refusal::BegunAnew | Refusal::WrongOffset { .. } | Refusal::Busy) => {}
                 Err(Refusal::WriterGap { expected, .. }) => publisher.sent = expected.0 - 1,
                 Err(Refusal::Backpressure { .. }) => publisher.sent = publisher.completed(),
                 other => panic!("a publisher is told {other:?}"),
@@ -105,7 +151,11 @@ impl Run {
         for (writer, at, bytes) in &self.world.effects {
             let place = places.entry(*writer).or_default();
             assert_eq!(*at, *place + 1, "seed {seed}: writer {writer} is processed out of order, or twice");
-            assert_eq!(*bytes, body(*writer, *at), "seed {seed}: other bytes arrived");
+            let expected = match writer.0 == u128::from(LARGE) {
+                true => large(writer.0, *at, length(*at)).into(),
+                false => body(*writer, *at),
+            };
+            assert_eq!(*bytes, expected, "seed {seed}: other bytes arrived");
             *place += 1;
         }
         for (&id, publisher) in &self.publishers {
@@ -144,7 +194,7 @@ fn disturb(run: &mut Run, rng: &mut Rng, back: Option<usize>) {
             world.attach(Some(position), window);
         }
         _ if world.machines[SOURCE].streams.is_some() => {
-            let id = rng.between(1, WRITERS);
+            let id = rng.between(1, LARGE);
             run.publish(id);
         }
         _ => {}
@@ -177,7 +227,7 @@ fn run(seed: u64, back: Option<usize>, planted: Planted) {
     run.world.attach(Some(position), 8);
     for _ in 0..200 {
         run.world.lead();
-        for id in 1..=WRITERS {
+        for id in 1..=LARGE {
             run.publish(id);
         }
         run.world.run(Span::millis(100));
@@ -185,7 +235,7 @@ fn run(seed: u64, back: Option<usize>, planted: Planted) {
         run.check(seed);
         if run.publishers.values().all(|publisher| publisher.completed() == publisher.goal) {
             let kept: usize = run.world.effects.len();
-            assert_eq!(kept as u64, WRITERS * 150, "seed {seed}: processed in the end");
+            assert_eq!(kept as u64, WRITERS * 150 + LARGE_GOAL, "seed {seed}: processed in the end");
             return;
         }
     }
@@ -219,7 +269,11 @@ fn a_source_that_comes_back_on_an_older_disk_goes_on() {
 fn planted_bugs_are_found() {
     extern crate std;
     use crate::planted::Bug;
-    for bug in [Bug::DescriptorWithoutPayload, Bug::HandlerBeforeCommit, Bug::DedupeForgotten] {
+    let large = [Bug::PartsDeduped, Bug::PartAcknowledged, Bug::OverflowAcked, Bug::PartsOfTwoMessages];
+    for bug in [Bug::DescriptorWithoutPayload, Bug::HandlerBeforeCommit, Bug::DedupeForgotten]
+        .into_iter()
+        .chain(large)
+    {
         let found =
             (0..200).any(|seed| std::panic::catch_unwind(|| run(seed, None, Planted::only(bug))).is_err());
         assert!(found, "{bug:?} was not found");

@@ -185,6 +185,24 @@ fn bytes_that_the_source_cannot_send_any_more_come_from_another_holder() {
     assert_eq!((world.members[3].seen.len(), world.payloads), (6, sent), "not from the source");
 }
 
+#[test]
+fn who_has_to_get_bytes_elsewhere_asks_for_the_next_ones_at_once() {
+    let mut world = World::new(3, Policy::Count(1));
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.silence(3);
+    for number in 1..=40 {
+        world.publish(number, 1, Waited::Replicated);
+        world.run(Span::millis(10));
+    }
+    // The source is there, as far as anybody knows, and sends nothing.
+    world.cut.insert(SOURCE);
+    world.lead(1);
+    world.back(3);
+    world.run(Span::secs(3));
+    assert_eq!(world.members[3].seen.len(), 40, "one after the other would take a pause each");
+}
+
 /// A target is stuck, another one processes message by message: what that leaves in the log is counted, and noted once.
 fn message_by_message(planted: Planted) -> (World, u64) {
     let mut world = World::with_bug(2, Policy::Count(1), planted);

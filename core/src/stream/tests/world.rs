@@ -8,11 +8,12 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::digest::Digest;
 use crate::ends::Ends;
 use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance, WriterId, WriterSequence};
 use crate::level::Level;
-use crate::node::command::{Position, Refusal, Reply, Waited};
-use crate::node::output::{Delivery, Event as Told};
+use crate::node::command::{PartOf, Position, Refusal, Reply, Staged, Waited};
+use crate::node::output::{Delivered, Delivery, Event as Told};
 use crate::node::status::StreamStatus;
 use crate::planted::Planted;
 use crate::record::{Forget, Key, Record};
@@ -108,6 +109,7 @@ enum Event {
     Load(usize, u64, u64, Option<Bytes>),
     Tick(usize),
     Verdict(AttachToken, u64),
+    Took(AttachToken, u64),
     Beat,
 }
 
@@ -155,6 +157,13 @@ pub(super) struct World {
     pub(super) token: Option<AttachToken>,
     next_request: u64,
     pub(super) verdicts: bool,
+    /// What came of the message that is handed over in pieces, and of all such under the present attachment.
+    pub(super) pieces: Vec<u8>,
+    pub(super) took: u64,
+    /// A disk was taken back.
+    forgot: bool,
+    /// The handler does not say that it took pieces.
+    pub(super) hoards: bool,
     /// At which message a founder said that the stream was sealed.
     pub(super) settled: Vec<u64>,
 }
@@ -201,6 +210,10 @@ impl World {
             token: None,
             next_request: 0,
             verdicts: true,
+            pieces: Vec::new(),
+            took: 0,
+            forgot: false,
+            hoards: false,
             settled: Vec::new(),
         };
         world.after(1, Event::Beat);
@@ -284,6 +297,7 @@ impl World {
         let left = if back > 0 { machine.synced.saturating_sub(back) } else { machine.synced + keep };
         machine.rows.truncate(left);
         machine.amnesic |= back > 0;
+        self.forgot |= back > 0;
         if which == TARGET {
             self.token = None;
         }
@@ -400,7 +414,8 @@ impl World {
             }
             Output::Reply { request, reply } => {
                 if let Ok(Reply::Attached { token, .. }) = &reply {
-                    self.token = Some(*token);
+                    (self.token, self.took) = (Some(*token), 0);
+                    self.pieces.clear();
                 }
                 self.replies.push((request, reply));
             }
@@ -422,15 +437,52 @@ impl World {
             return;
         }
         for message in &delivery.messages {
-            assert_eq!(message.sequence.0, self.position + 1, "handed over out of order");
-            self.position += 1;
-            self.effects.push((message.writer, message.writer_sequence.0, message.bytes.clone()));
+            let Some(message) = self.pieces(message) else { continue };
+            self.position = message.sequence.0;
+            self.effects.push((message.writer, message.writer_sequence.0, message.bytes));
         }
         if self.verdicts {
             let delay = self.soon();
             let upto = self.position;
             self.after(delay, Event::Verdict(delivery.token, upto));
         }
+    }
+
+    /// A message of so many parts comes after what came before it. A source whose disk forgot leaves parts behind of what nobody knows any more.
+    fn follows(&self, sequence: u64, parts: u64) {
+        let next = self.position + parts;
+        assert!(
+            sequence == next || self.forgot && sequence > next,
+            "{sequence} is handed over after {}",
+            self.position
+        );
+    }
+
+    /// Puts a message together from its pieces; `None` while some are missing.
+    fn pieces(&mut self, message: &Delivered) -> Option<Delivered> {
+        let Some(piece) = message.piece else {
+            self.follows(message.sequence.0, 1);
+            return Some(message.clone());
+        };
+        if piece.offset == 0 {
+            self.pieces.clear();
+        }
+        assert_eq!(piece.offset, self.pieces.len() as u64, "a piece is missing, or comes twice");
+        self.pieces.extend_from_slice(&message.bytes);
+        self.took += message.bytes.len() as u64;
+        if !self.hoards {
+            let (token, bytes) = (self.token?, self.took);
+            let delay = self.soon();
+            self.after(delay, Event::Took(token, bytes));
+        }
+        if (self.pieces.len() as u64) < piece.total {
+            return None;
+        }
+        let parts = piece.total.div_ceil(self.config.part_bytes);
+        self.follows(message.sequence.0, parts);
+        assert_eq!(Digest::of_bytes(&self.pieces), piece.whole, "the pieces are not the message");
+        let bytes = core::mem::take(&mut self.pieces).into();
+        Some(Delivered { bytes, piece: None, ..message.clone() })
     }
 
     fn send(&mut self, to: usize, parcel: Parcel) {
@@ -495,6 +547,7 @@ impl World {
             Event::Verdict(token, upto) => {
                 self.give(TARGET, Input::Verdict { token, upto: crate::id::Sequence(upto) });
             }
+            Event::Took(token, bytes) => self.give(TARGET, Input::Took { token, bytes }),
             Event::Beat => {
                 if self.machines[TARGET].streams.is_some() {
                     self.acknowledge();
@@ -553,6 +606,44 @@ impl World {
         request
     }
 
+    /// Sends a part of a large message of that writer and number; the last one with the digest of all.
+    pub(super) fn stage(
+        &mut self,
+        writer: u128,
+        number: u64,
+        whole: &[u8],
+        offset: u64,
+        wait: Waited,
+    ) -> RequestId {
+        let end = (offset + self.config.part_bytes).min(whole.len() as u64);
+        let part = PartOf {
+            writer: WriterId(writer),
+            number: WriterSequence(number),
+            total: whole.len() as u64,
+            offset,
+            bytes: Bytes::copy_from_slice(&whole[offset as usize..end as usize]),
+            digest: (end == whole.len() as u64).then(|| Digest::of_bytes(whole)),
+            wait,
+        };
+        self.stage_part(part)
+    }
+
+    pub(super) fn stage_part(&mut self, part: PartOf) -> RequestId {
+        let (request, stream) = (self.request(), String::from(NAME));
+        self.give(SOURCE, Input::Stage { request, stream, part });
+        request
+    }
+
+    /// What the source says of a writer.
+    pub(super) fn find(&mut self, writer: u128) -> (u64, Option<Staged>) {
+        let (request, stream) = (self.request(), String::from(NAME));
+        self.give(SOURCE, Input::FindWriter { request, stream, writer: WriterId(writer) });
+        match self.answers(request).last() {
+            Some(Ok(Reply::Writer { next, staged, .. })) => (next.0, *staged),
+            other => panic!("nobody knows the writer: {other:?}"),
+        }
+    }
+
     pub(super) fn attach(&mut self, presented: Option<u64>, window: u32) -> RequestId {
         let request = self.request();
         let presented = presented.map(|sequence| Position {
@@ -575,10 +666,37 @@ impl World {
         self.machines[which].rows.iter().flat_map(|row| &row.records).map(|record| record.payload.len()).sum()
     }
 
+    /// How many rows a machine has on its disk.
+    pub(super) fn rows(&self, which: usize) -> usize {
+        self.machines[which].synced
+    }
+
+    /// How many bytes of payload on a machine's disk are not forgotten.
+    pub(super) fn alive(&self, which: usize) -> usize {
+        let mut alive: BTreeMap<Key, (u64, usize)> = BTreeMap::new();
+        for row in &self.machines[which].rows {
+            for forget in &row.forgets {
+                let of =
+                    |key: &Key| (key.owner, key.space, key.id) == (forget.owner, forget.space, forget.id);
+                alive.retain(|key, (last, _)| !of(key) || *last >= forget.below);
+            }
+            let records =
+                row.records.iter().map(|record| (record.key, (record.last_slot, record.payload.len())));
+            alive.extend(records);
+        }
+        alive.into_values().map(|(_, bytes)| bytes).sum()
+    }
+
     /// The answers to a request.
     pub(super) fn answers(&self, request: RequestId) -> Vec<&Result<Reply, Refusal>> {
         self.replies.iter().filter(|(other, _)| *other == request).map(|(_, reply)| reply).collect()
     }
+}
+
+/// A large message: always the same.
+pub(super) fn large(writer: u128, number: u64, len: usize) -> Vec<u8> {
+    let seed = number.wrapping_mul(31) ^ writer as u64;
+    (0..len as u64).map(|at| (at.wrapping_mul(seed | 1) >> 3) as u8 ^ at as u8).collect()
 }
 
 /// What a writer writes at a place: always the same.

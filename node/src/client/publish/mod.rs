@@ -6,6 +6,7 @@
 pub mod pipeline;
 pub mod record;
 pub mod route;
+pub mod whole;
 
 use std::fmt::Display;
 use std::io;
@@ -271,6 +272,7 @@ impl<R: Route> Run<'_, R> {
             first,
             messages,
             wait: self.plan.wait.into(),
+            part: None,
         })
     }
 

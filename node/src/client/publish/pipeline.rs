@@ -170,7 +170,7 @@ impl Pipeline {
         match response.answer {
             Some(Answer::Receipt(receipt)) => self.take_receipt(&receipt),
             Some(Answer::Refused(refused)) => self.take_refusal(refused),
-            None => Meaning::Nothing,
+            Some(Answer::Staged(_)) | None => Meaning::Nothing,
         }
     }
 

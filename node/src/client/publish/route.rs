@@ -41,6 +41,11 @@ impl<'a> Grpc<'a> {
         Self { finder, client: None }
     }
 
+    /// The node found last, to be asked more.
+    pub(super) const fn client_mut(&mut self) -> Option<&mut Client> {
+        self.client.as_mut()
+    }
+
     /// The node found last.
     #[must_use]
     pub const fn client(&self) -> Option<&Client> {

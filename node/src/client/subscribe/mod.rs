@@ -1,6 +1,7 @@
 //! Subscribing: messages in order, each acknowledged only once what was done with it will stay.
 
 pub mod sink;
+pub mod whole_dir;
 
 use std::io;
 use std::time::Duration;
@@ -21,9 +22,12 @@ use super::follow::follow;
 use super::pace::{Pause, settled};
 use crate::stop::Stop;
 pub use sink::{Format, PositionFile, Sink, Stdout};
+pub use whole_dir::WholeDir;
 
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// The largest message that is put together in memory, in bytes.
+const GATHERED_BYTES_MAX: u64 = 64 << 20;
 /// How long the node may take to read the last acknowledgements before we leave.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -40,6 +44,8 @@ pub struct Plan {
     pub until: Option<u64>,
     /// How many messages may be handed over before an acknowledgement.
     pub window: u32,
+    /// Whether it takes over from a handler of the node's settings, too.
+    pub take_over: bool,
     /// How long to look for a node that went away; for ever if absent.
     pub patience: Option<Duration>,
 }
@@ -85,7 +91,8 @@ pub async fn subscribe<S: Sink>(
     mut stop: Stop,
     mut tell: impl FnMut(Told),
 ) -> Result<Summary, Failure> {
-    let mut run = Run { plan, sink: Some(sink), summary: Summary::default(), instance: None };
+    let (summary, gathered) = (Summary::default(), Vec::new());
+    let mut run = Run { plan, sink: Some(sink), summary, instance: None, gathered };
     let mut call = tokio::select! {
         connected = settled(async || run.connect(finder).await) => connected?,
         () = stop.asked() => return Ok(run.summary),
@@ -111,6 +118,13 @@ struct Run<'a, S> {
     summary: Summary,
     /// The stream's life that `summary` counts in, once known.
     instance: Option<bytes::Bytes>,
+    /// Pieces of a message for a sink that wants it whole.
+    gathered: Vec<u8>,
+}
+
+/// Whether a message ends with what came: whether it is no piece, or the last one.
+fn ends(message: &Message) -> bool {
+    message.piece.as_ref().is_none_or(|piece| piece.offset + message.data.len() as u64 >= piece.total)
 }
 
 impl<S: Sink> Run<'_, S> {
@@ -121,7 +135,8 @@ impl<S: Sink> Run<'_, S> {
 
     async fn connect(&self, finder: &Finder) -> Result<Call, Failure> {
         let presented = self.sink.as_ref().and_then(Sink::presented);
-        let attach = Attach { stream: self.plan.stream.clone(), presented, window: self.plan.window };
+        let (stream, window, take_over) = (self.plan.stream.clone(), self.plan.window, self.plan.take_over);
+        let attach = Attach { stream, presented, window, take_over };
         let peers = finder.peers(self.plan.at.as_deref()).await?;
         let (call, _) = follow(finder, peers, async |client| open(client, attach.clone()).await).await?;
         Ok(call)
@@ -176,16 +191,21 @@ impl<S: Sink> Run<'_, S> {
                 Err(failure) => return Err(failure),
             };
             // Whole responses are done or repeated after a broken connection; what this run did is not done twice.
-            let handed = messages.last().map_or(0, |message| message.sequence);
+            // Of a message that comes in pieces nothing is acknowledged before the last.
+            let handed = messages.iter().rev().find(|message| ends(message)).map(|message| message.sequence);
             let wanted = self.wanted(messages);
-            if let Some(last) = wanted.last().map(|message| message.sequence) {
-                let done = wanted.len() as u64;
+            if !wanted.is_empty() {
+                let ended = wanted.iter().filter(|message| ends(message));
+                let done = ended.clone().count() as u64;
+                let last = ended.last().map_or(self.summary.sequence, |message| message.sequence);
+                let wanted = self.gather(wanted)?;
                 if self.give(wanted, &position, stop).await? == Given::Over {
                     return Ok(Over::Done);
                 }
                 self.summary.messages += done;
                 self.summary.sequence = last;
             }
+            let Some(handed) = handed else { continue };
             let last = handed.min(self.summary.sequence);
             let acknowledge = Request::Acknowledge(Acknowledge { first: 0, last });
             // Fails only if the connection broke, which the next response says too.
@@ -200,10 +220,43 @@ impl<S: Sink> Run<'_, S> {
                 && self.plan.until.is_none_or(|until| message.sequence <= until)
         });
         if let Some(count) = self.plan.count {
-            let left = usize::try_from(count - self.summary.messages).unwrap_or(usize::MAX);
-            messages.truncate(left);
+            let mut left = count - self.summary.messages;
+            messages.retain(|message| {
+                let asked_for = left > 0;
+                left -= u64::from(asked_for && ends(message));
+                asked_for
+            });
         }
         messages
+    }
+
+    /// Puts messages that come in pieces together, for a sink that does not take pieces.
+    fn gather(&mut self, messages: Vec<Message>) -> Result<Vec<Message>, Failure> {
+        if self.sink.as_ref().is_none_or(Sink::takes_pieces) {
+            return Ok(messages);
+        }
+        let mut whole = Vec::with_capacity(messages.len());
+        for mut message in messages {
+            let Some(piece) = message.piece.take() else {
+                whole.push(message);
+                continue;
+            };
+            if piece.total > GATHERED_BYTES_MAX {
+                return Err(Failure::Failed(format!(
+                    "message {} has {} bytes, too many to be put together in memory: use --whole-dir",
+                    message.sequence, piece.total
+                )));
+            }
+            if piece.offset == 0 {
+                self.gathered.clear();
+            }
+            self.gathered.extend_from_slice(&message.data);
+            if self.gathered.len() as u64 == piece.total {
+                message.data = std::mem::take(&mut self.gathered).into();
+                whole.push(message);
+            }
+        }
+        Ok(whole)
     }
 
     /// Gives messages to the sink, on a thread that may block.

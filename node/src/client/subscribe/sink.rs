@@ -64,6 +64,11 @@ pub trait Sink: Send + 'static {
     /// The position to present when attaching, if it is kept here.
     fn presented(&self) -> Option<Position>;
 
+    /// Whether it takes large messages piece by piece; otherwise they are put together for it in memory, up to a limit.
+    fn takes_pieces(&self) -> bool {
+        false
+    }
+
     /// Does it. `at` tells the stream's life and authority.
     ///
     /// # Errors

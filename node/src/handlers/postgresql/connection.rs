@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, NoTls};
 use wattle_io::handler::Failure;
 
@@ -15,17 +15,29 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// A server that does not take what it is sent is given up after so long.
 const GIVE_UP: Duration = Duration::from_secs(30);
 
-/// For each session: a transaction whose handler is gone must not hold the position for long, nor does a handler wait long for it; and what is committed
-/// must be on the disk, since the node forgets a message that is.
-const SESSION: &str = "set lock_timeout = '10s'; set idle_in_transaction_session_timeout = '30s'; \
-     select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'";
+/// For each session: a transaction whose handler is gone must not hold the position for long, nor does a handler wait long for it.
+const SESSION: &str = "set lock_timeout = '10s'; set idle_in_transaction_session_timeout = '30s'";
+
+/// Begins a transaction: what is committed must be on the disk, since the node forgets a message that is. Said each time, for whoever stands between (a
+/// pooler) may give each transaction to another session of the server.
+pub(super) const BEGIN: &str = "begin; set local lock_timeout = '10s'; set local idle_in_transaction_session_timeout = '30s'; \
+     select set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off'";
 
 /// What is wrong with how a server is to be reached, if something is.
 ///
 /// # Errors
 /// A sentence that says what to do.
-pub fn check(settings: &PostgreSqlSettings) -> Result<(), String> {
+pub(super) fn check(settings: &PostgreSqlSettings) -> Result<(), String> {
     let config = read(settings)?;
+    if config.get_ssl_mode() == SslMode::Require {
+        return Err(
+            "`connect` asks for TLS (sslmode=require), which this handler does not speak yet".to_owned()
+        );
+    }
+    if let Some(path) = &settings.password_file {
+        std::fs::File::open(path)
+            .map_err(|error| format!("cannot read the password in {}: {error}", path.display()))?;
+    }
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err("`connect` names no host: a directory such as /run/postgresql, or a name".to_owned());
     }
@@ -134,10 +146,10 @@ impl From<tokio_postgres::Error> for Trouble {
             return Self::away(text);
         };
         let code = said.code().code();
-        let detail = said.detail().map_or_else(String::new, |detail| format!(": {detail}"));
-        let text = format!("{}{detail} ({code})", said.message());
-        // What the message itself brought about: cardinality, data, constraints, routines, `with check option`, `raise`.
-        let message = ["21", "22", "23", "27", "2F", "38", "39", "44", "P0"]
+        // Without its detail, which is the row, or the key, that was refused: what is in messages is for the database.
+        let text = format!("{} ({code})", said.message());
+        // What the message itself brought about: cardinality, data, constraints, routines, `with check option`, limits (a row too long for an index), `raise`.
+        let message = ["21", "22", "23", "27", "2F", "38", "39", "44", "54", "P0"]
             .iter()
             .any(|class| code.starts_with(class));
         if message { Self { failure: Failure::message(text), message } } else { Self::away(text) }
@@ -175,6 +187,15 @@ mod tests {
                 "{far}"
             );
         }
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_found_before_it_runs() {
+        let why = check(&settings("host=localhost sslmode=require")).unwrap_err();
+        assert!(why.contains("does not speak yet"), "{why}");
+        let password_file = Some("/nowhere/password".into());
+        let why = check(&PostgreSqlSettings { password_file, ..settings("host=localhost") }).unwrap_err();
+        assert!(why.contains("cannot read the password in /nowhere/password"), "{why}");
     }
 
     #[test]

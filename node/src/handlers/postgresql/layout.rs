@@ -6,7 +6,7 @@
 //!   target     text not null,          -- the id of the node
 //!   stream     text not null,          -- the name of the stream, for people
 //!   authority  bigint not null,        -- the authority of the last message
-//!   sequence   bigint not null,        -- the last message whose effect is here
+//!   sequence   bigint not null,        -- the last message whose effect is here; 0 for none
 //!   moved      timestamptz not null default now(),
 //!   primary key (instance, target));
 //!
@@ -24,7 +24,7 @@
 //! constraints and triggers: what these refuse is a failure of that message.
 
 use tokio_postgres::{Client, Row};
-use wattle_core::id::{AuthorityEpoch, Sequence, StreamInstance};
+use wattle_core::id::{AuthorityEpoch, NodeId, Sequence, StreamInstance};
 use wattle_core::node::command::Position;
 
 use super::connection::Trouble;
@@ -66,15 +66,24 @@ impl Layout {
         Ok(())
     }
 
-    /// Given the instance, the target, the stream's name.
+    /// Given the instance, the target, the stream's name, the authority. Sequence 0 says that nothing is here yet.
     pub(super) fn begin(&self) -> String {
         format!(
-            "insert into {} (instance, target, stream, authority, sequence) values ($1, $2, $3, 0, 0) on conflict do nothing",
+            "insert into {} (instance, target, stream, authority, sequence) values ($1, $2, $3, $4, 0) on conflict do nothing",
             self.positions
         )
     }
 
-    /// Given the instance and the target. It waits for a transaction that has moved the position and is not at its end.
+    /// What an operator has the server do, so that the handler goes on after another message.
+    pub(super) fn correction(&self, position: Position, target: NodeId) -> String {
+        let Position { instance, authority, sequence } = position;
+        format!(
+            "update {} set authority = {authority}, sequence = {sequence} where instance = '{instance}' and target = '{target}'",
+            self.positions
+        )
+    }
+
+    /// Given the instance and the target. It waits for a transaction that has moved the position and is not at its end; so does `begin`, where the row is there.
     pub(super) fn find(&self) -> String {
         format!(
             "select authority, sequence from {} where instance = $1 and target = $2 for update",
@@ -82,10 +91,11 @@ impl Layout {
         )
     }
 
-    /// Given the new authority and sequence, the instance, the target, the former sequence.
+    /// Given the new authority and sequence, the instance, the target, the former authority and sequence.
     pub(super) fn move_on(&self) -> String {
         format!(
-            "update {} set authority = $1, sequence = $2, moved = now() where instance = $3 and target = $4 and sequence = $5",
+            "update {} set authority = $1, sequence = $2, moved = now() \
+             where instance = $3 and target = $4 and authority = $5 and sequence = $6",
             self.positions
         )
     }

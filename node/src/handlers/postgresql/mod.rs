@@ -11,21 +11,31 @@ mod connection;
 mod layout;
 mod row;
 
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 use wattle_core::id::Sequence;
-use wattle_core::node::command::Position;
+use wattle_core::node::command::{Position, Refusal};
 use wattle_io::handler::{Failure, Handler, Life, Message};
 
-use crate::settings::PostgreSqlSettings;
-pub use connection::check;
-use connection::{Trouble, connect};
+use crate::settings::{Begin, PostgreSqlSettings};
+use connection::{BEGIN, Trouble, connect};
 use layout::Layout;
 use row::{Param, Row, together};
+
+/// What can be found wrong with such a handler before it runs.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub fn check(settings: &PostgreSqlSettings) -> Result<(), String> {
+    connection::check(settings)?;
+    settings.statement.as_deref().map_or(Ok(()), row::check)
+}
 
 /// The handler.
 #[derive(Debug)]
 pub struct PostgreSql {
     settings: PostgreSqlSettings,
+    begin: Begin,
     session: Option<Session>,
 }
 
@@ -41,6 +51,9 @@ struct Session {
     find: Statement,
     /// Who the position is of.
     owner: [Param; 2],
+    /// What the database has.
+    stored: Position,
+    /// The last message that was processed, or passed over because the handler began behind it.
     position: Position,
 }
 
@@ -57,15 +70,15 @@ struct Effect {
 
 impl Clone for PostgreSql {
     fn clone(&self) -> Self {
-        Self::new(self.settings.clone())
+        Self::new(self.settings.clone(), self.begin)
     }
 }
 
 impl PostgreSql {
     /// A handler that works on that database, once it is called.
     #[must_use]
-    pub const fn new(settings: PostgreSqlSettings) -> Self {
-        Self { settings, session: None }
+    pub const fn new(settings: PostgreSqlSettings, begin: Begin) -> Self {
+        Self { settings, begin, session: None }
     }
 
     async fn open(&mut self, life: &Life) -> Result<Position, Trouble> {
@@ -78,11 +91,20 @@ impl PostgreSql {
         let move_on = client.prepare(&layout.move_on()).await?;
         let (text, wanted) = row::numbered(&layout.effect());
         let effect = client.prepare(&text).await?;
+        if effect.params().len() != wanted.len() {
+            // Names within quotes are no names to the server.
+            return Err(Trouble::away(format!(
+                "the statement names {} things in braces, and the server wants {}: write {{body}} without quotes around it",
+                wanted.len(),
+                effect.params().len()
+            )));
+        }
         let effect = Effect { statement: effect, text, wanted, stale: false };
         let owner = [Param::text(life.instance.to_string()), Param::text(life.node.to_string())];
         let find = client.prepare(&layout.find()).await?;
-        let position = stored(&client, &layout, &find, &owner, life).await?;
-        self.session = Some(Session { client, move_on, effect, find, owner, position });
+        let stored = stored(&client, &layout, &find, &owner, life).await?;
+        let position = if stored.sequence > Sequence(0) { stored } else { self.begin.position(life) };
+        self.session = Some(Session { client, move_on, effect, find, owner, stored, position });
         Ok(position)
     }
 }
@@ -96,9 +118,9 @@ async fn stored(
     life: &Life,
 ) -> Result<Position, Trouble> {
     let [instance, target] = owner;
-    let stream = Param::text(life.stream.clone());
+    let (stream, authority) = (Param::text(life.stream.clone()), Param::number(life.authority.0));
     let begin = client.prepare(&layout.begin()).await?;
-    client.execute(&begin, &[instance, target, &stream]).await?;
+    client.execute(&begin, &[instance, target, &stream, &authority]).await?;
     let found = client.query_one(find, &[instance, target]).await?;
     layout::position(&found, life.instance)
 }
@@ -107,8 +129,8 @@ impl Session {
     /// One transaction, which moves the position and processes these messages.
     async fn transact(&mut self, rows: &[Row]) -> Result<(), Trouble> {
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(()) };
-        if self.position.sequence.next() != first.position.sequence {
-            // The node hands over what follows the position that was presented.
+        if self.position.sequence >= first.position.sequence {
+            // The node hands over what follows the position that was presented; with a gap, where a large message bears the last of the sequences that it takes.
             return Err(Trouble::stop(format!(
                 "message {} was handed over, and the database stands at {}",
                 first.position.sequence, self.position.sequence
@@ -120,7 +142,7 @@ impl Session {
         }
         match self.try_to(rows, last.position).await {
             Ok(true) => {
-                self.position = last.position;
+                (self.stored, self.position) = (last.position, last.position);
                 Ok(())
             }
             Ok(false) => Err(self.moved().await?),
@@ -137,12 +159,13 @@ impl Session {
     async fn try_to(&self, rows: &[Row], last: Position) -> Result<bool, Trouble> {
         let params: Vec<_> = rows.iter().map(|row| row.params(&self.effect.wanted)).collect();
         let [instance, target] = &self.owner;
-        let before = Param::number(self.position.sequence.0);
-        let [authority, after] = [Param::number(last.authority.0), Param::number(last.sequence.0)];
+        let numbers = |position: Position| [position.authority.0, position.sequence.0].map(Param::number);
+        let ([authority, after], [former, before]) = (numbers(last), numbers(self.stored));
         let moved = async {
-            self.client.execute(&self.move_on, &[&authority, &after, instance, target, &before]).await
+            let params: [&(dyn ToSql + Sync); 6] = [&authority, &after, instance, target, &former, &before];
+            self.client.execute(&self.move_on, &params).await
         };
-        let begin = async { self.client.batch_execute("begin").await.map(|()| 0) };
+        let begin = async { self.client.batch_execute(BEGIN).await.map(|()| 0) };
         let mut steps = vec![row::boxed(begin), row::boxed(moved)];
         for params in &params {
             steps.push(row::boxed(self.client.execute(&self.effect.statement, params)));
@@ -162,20 +185,22 @@ impl Session {
     /// The position is not where this handler left it: what that means.
     async fn moved(&self) -> Result<Trouble, Trouble> {
         let [instance, target] = &self.owner;
-        let (before, find) = (self.position.sequence, &self.find);
-        let found = match self.client.query_opt(find, &[instance, target]).await? {
-            Some(found) => layout::position(&found, self.position.instance)?.sequence,
-            None => Sequence(0),
+        let before = self.stored;
+        let found = match self.client.query_opt(&self.find, &[instance, target]).await? {
+            Some(found) => layout::position(&found, before.instance)?,
+            None => Position { sequence: Sequence(0), ..before },
         };
-        Ok(if found > before {
+        Ok(if found.authority == before.authority && found.sequence > before.sequence {
             Trouble::stop(format!(
-                "somebody else moved the position in the database from {before} to {found}: another handler works for this target on the same database. \
-                 Find it and stop one of the two, then start this node again"
+                "somebody else moved the position in the database from {} to {}: another handler works for this target on the same database. \
+                 Find it and stop one of the two, then `wattle stream handle` has this one begin again",
+                before.sequence, found.sequence
             ))
         } else {
-            // It begins anew from there.
+            // It begins anew from there. Under another authority the same number is not the same message.
             Trouble::away(format!(
-                "the position in the database went back from {before} to {found}: it was restored"
+                "the position in the database went back from {} (authority {}) to {} (authority {}): it was restored",
+                before.sequence, before.authority, found.sequence, found.authority
             ))
         })
     }
@@ -184,6 +209,22 @@ impl Session {
 impl Handler for PostgreSql {
     async fn begin(&mut self, life: &Life) -> Result<Option<Position>, Failure> {
         self.open(life).await.map(Some).map_err(Trouble::at_the_beginning)
+    }
+
+    fn advice(&self, life: &Life, refusal: &Refusal) -> Option<String> {
+        let stored = self.session.as_ref()?.stored;
+        let correction =
+            |after: Sequence| Layout::of(&self.settings).correction(life.after(after), life.node);
+        match refusal {
+            Refusal::NotKept { .. } if stored.sequence == Sequence(0) => {
+                Some("nothing is stored: say begin = \"kept\" in its [[handler]]".to_owned())
+            }
+            Refusal::NotKept { kept, .. } => Some(format!("for that, {}", correction(*kept))),
+            Refusal::AboveSeal { end, .. } => {
+                Some(format!("take out the rows above it, and {}", correction(*end)))
+            }
+            _ => None,
+        }
     }
 
     async fn handle(&mut self, messages: &[Message]) -> Result<(), Failure> {

@@ -43,6 +43,29 @@ pub(super) fn numbered(statement: &str) -> (String, Vec<usize>) {
     (text, wanted)
 }
 
+/// What is wrong with the names in a statement, if something is.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub(super) fn check(statement: &str) -> Result<(), String> {
+    let known = || NAMES.map(|name| format!("{{{name}}}")).join(", ");
+    for after in statement.split('{').skip(1) {
+        let Some((name, _)) = after.split_once('}') else { continue };
+        let like = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if like && !NAMES.contains(&name) {
+            return Err(format!("`statement` has {{{name}}}, and there is {}", known()));
+        }
+    }
+    let numbered = |after: &str| after.starts_with(|first: char| first.is_ascii_digit());
+    if statement.split('$').skip(1).any(numbered) {
+        return Err(format!(
+            "`statement` has a parameter with a number: write its name instead, of {}",
+            known()
+        ));
+    }
+    Ok(())
+}
+
 /// One parameter.
 #[derive(Clone, Debug)]
 pub(super) struct Param {
@@ -150,5 +173,13 @@ mod tests {
         let (text, wanted) = numbered(statement);
         assert_eq!(text, "insert into o values ($1, $2, $1, '{\"a\": 1}', '{1,2}', {what}, {");
         assert_eq!(wanted.iter().map(|name| NAMES[*name]).collect::<Vec<_>>(), ["id", "body"]);
+    }
+
+    #[test]
+    fn what_a_statement_cannot_be_given_is_found_before_it_runs() {
+        assert_eq!(check("insert into o values ({id}, {body}, '{1,2}', '{\"a\": 1}', '{}', '$')"), Ok(()));
+        let wrong = check("insert into o values ({id}, {boddy})").unwrap_err();
+        assert!(wrong.contains("{boddy}") && wrong.contains("{body}"), "{wrong}");
+        assert!(check("select $1").unwrap_err().contains("write its name"));
     }
 }

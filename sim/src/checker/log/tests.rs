@@ -135,6 +135,29 @@ fn a_rolled_back_disk_excuses_a_group_only_if_nobody_told_it() {
 }
 
 #[test]
+fn a_group_that_decides_again_is_excused_for_what_follows_only_if_nobody_who_knew_was_heard() {
+    let again = |heard: usize| {
+        let mut logs = Logs::default();
+        logs.several_vote(GROUP, vec![0, 1, 2]);
+        logs.committed(0, GROUP, place(2, 1, 2)).unwrap();
+        logs.committed(1, GROUP, place(2, 1, 2)).unwrap();
+        logs.stands(0, 0, ended(5, 2)).unwrap();
+        logs.stands(1, 0, ended(7, 2)).unwrap();
+        logs.rolled_back(0);
+        logs.stands(0, 1, stand(5, RoleName::Follower, 1)).unwrap();
+        logs.committed(2, GROUP, place(2, 2, 8)).unwrap();
+        assert!(logs.is_second(2, GROUP) && !logs.decided_twice(GROUP), "who could tell is not known yet");
+        logs.second(2, GROUP, |other| other == heard);
+        logs
+    };
+    assert!(again(0).decided_twice(GROUP), "what it knew was taken from it");
+    let mut logs = again(1);
+    assert!(!logs.decided_twice(GROUP), "it was heard");
+    logs.second(2, GROUP, |_| false);
+    assert!(!logs.decided_twice(GROUP), "what counts is whom it heard when it decided");
+}
+
+#[test]
 fn what_another_node_never_had_on_disk_is_void_with_the_disk_that_had_it() {
     let held = |synced: bool| {
         let mut logs = Logs::default();

@@ -13,7 +13,8 @@ pub(super) fn most(held: u64, lost: u64, ends: u32) -> bool {
 
 /// Whose disks count.
 pub(super) struct Counts {
-    /// Whose do not, as a stream may see it: without those who are lost, without those who were taken out, and without those who are being.
+    /// Whose do not, as a stream may see it: without those who are lost, without those who were taken out, and without those who are being. Once all ends know of
+    /// these, whatever is told lies on most disks of those who stay (rule D1).
     gone: [u64; 3],
     ends: u32,
 }
@@ -28,9 +29,20 @@ impl Counts {
 impl StreamLedger {
     /// Whose disks count now.
     pub(super) fn counts(&self) -> Counts {
-        let (lost, out) = (self.counts_no_more(), self.out);
+        self.counts_without(self.counts_no_more())
+    }
+
+    fn counts_without(&self, lost: u64) -> Counts {
+        let out = self.out;
         let ends = self.delivered.len() as u32 + 1;
-        Counts { gone: [lost, lost | out, lost | out | self.leaving], ends }
+        let without = lost | out | self.leaving;
+        let gone = if self.leaving_known { [without; 3] } else { [lost, lost | out, without] };
+        Counts { gone, ends }
+    }
+
+    /// Whether all ends know of a target that is on its way out.
+    pub fn all_know_who_leaves(&mut self, known: bool) {
+        self.leaving_known = known;
     }
 
     /// Other disks count from now on: what lies on most of these was safe at this moment.
@@ -72,6 +84,11 @@ impl StreamLedger {
         }
     }
 
+    /// An operator names these lost.
+    pub fn may_be_lost(&mut self, nodes: impl Iterator<Item = usize>) {
+        self.named |= nodes.filter_map(|node| self.end(node)).fold(0, |all, end| all | end);
+    }
+
     /// The stream goes on without these, whose disks do not count any more. What was told of messages behind its end is void.
     pub(super) fn without(&mut self, lost: impl Iterator<Item = usize>) {
         self.lost = lost.filter_map(|node| self.end(node)).fold(self.lost, |all, end| all | end);
@@ -89,14 +106,18 @@ impl StreamLedger {
         if self.blind || receipt.level != Waited::Replicated || ended {
             return Ok(());
         }
+        // Whoever speaks under a later authority knows of a seal; nobody may have said so yet.
+        let named = if receipt.authority.0 > 0 { self.named } else { 0 };
         let (first, last) = (receipt.first_writer.0, receipt.last_writer.0);
         for number in first..=last {
             let message = self.writers[writer].messages.get(number as usize - 1);
             // Fewer may be needed since it came to the last disk: some were lost.
-            let counts = self.counts();
-            let unsafe_now = |message: &&Message| !message.safe && !counts.enough(message.held);
+            // Of what has several parts only the first says whose it is.
+            let counts = self.counts_without(self.counts_no_more() | named);
+            let unsafe_now =
+                |message: &&Message| message.parts == 1 && !message.safe && !counts.enough(message.held);
             let Some(message) = message.filter(unsafe_now) else { continue };
-            let held = message.held & !self.counts_no_more();
+            let held = message.held & !(self.counts_no_more() | named);
             let on = |place: &usize| held & 1 << place != 0;
             let ends: Vec<usize> = plan.ends().collect();
             let disks: Vec<usize> = (0..ends.len()).filter(on).map(|place| ends[place]).collect();

@@ -1,5 +1,6 @@
 //! What becomes of the ledger of a stream whose members change (X30).
 
+use wattle_core::id::Sequence;
 use wattle_core::node::command::Waited;
 
 use super::super::{Checked, ensure};
@@ -18,6 +19,9 @@ impl StreamLedger {
             let told = messages.filter(|message| message.level >= Some(Waited::Replicated));
             let upto = told.filter_map(|message| message.sequence).max().unwrap_or_default();
             self.drains.insert(place, upto);
+        }
+        if self.leaving & end == 0 {
+            self.leaving_known = false;
         }
         self.leaving |= end;
         self.count_anew();
@@ -38,8 +42,9 @@ impl StreamLedger {
         let end = self.end(node).unwrap_or_default();
         let place = (end.trailing_zeros() as usize).saturating_sub(1);
         let owed = self.drains.get(&place).copied().unwrap_or_default();
+        // With a disk, what was told replicated may be gone from the log that the others go on with.
         ensure!(
-            self.reported.get(place).is_none_or(|&reported| reported >= owed),
+            self.disk_lost || self.reported.get(place).is_none_or(|&reported| reported >= owed),
             "X30",
             "stream {}: node {node} was drained, and its handler reported success up to {} of {owed} that were told replicated before",
             self.index,
@@ -50,9 +55,15 @@ impl StreamLedger {
         let (index, ends) = (self.index, self.delivered.len() as u32 + 1);
         for (place, writer) in self.writers.iter().enumerate() {
             for (message, number) in writer.messages.iter().zip(1..) {
-                let told = message.level >= Some(Waited::Replicated) && !self.everywhere(message);
+                // Whoever is yet to be taken out may be the only one to whom it was handed.
+                let served = self.everywhere_but(message, self.lost | self.out);
+                // What was told under an authority that ended, and is not in front of its end, is void.
+                let void = message.sequence > self.source_sealed && self.source_sealed.is_some();
+                // Of what has several parts only the first says whose it is.
+                let one = message.parts == 1;
+                let told = one && message.level >= Some(Waited::Replicated) && !served && !void;
                 ensure!(
-                    !told || self.blind || most(message.held, self.lost | self.out, ends),
+                    !told || self.blind || self.disk_lost || most(message.held, self.lost | self.out, ends),
                     "X30",
                     "stream {index}: node {node} is taken out, and message {number} of writer {place}, told {:?}, lies on the disks of {:b} only",
                     message.level,
@@ -61,6 +72,18 @@ impl StreamLedger {
             }
         }
         Ok(())
+    }
+
+    /// Up to where the handler at a node reported success while it counted.
+    #[must_use]
+    pub fn success_at(&self, node: usize) -> Sequence {
+        let place = (self.end(node).unwrap_or_default().trailing_zeros() as usize).wrapping_sub(1);
+        Sequence(self.reported.get(place).copied().unwrap_or_default())
+    }
+
+    /// The disk of an end lost what it had reported safe: what lies there now tells nothing of what those who stay held.
+    pub fn a_disk_lost(&mut self, node: usize) {
+        self.disk_lost |= self.end(node).is_some();
     }
 
     /// Whether the target at that place was taken out, as far as anybody said.

@@ -72,10 +72,10 @@ impl StreamLedger {
         self.lost & 1 != 0
     }
 
-    /// The targets that were not, a bit for each.
+    /// The targets that were not, nor taken out before, a bit for each.
     fn targets_left(&self) -> u64 {
         let all = (1 << self.delivered.len()) - 1;
-        all & !(self.lost >> 1)
+        all & !((self.lost | self.out) >> 1)
     }
 
     /// The last message delivered at any target that was not lost.
@@ -85,9 +85,13 @@ impl StreamLedger {
         handed.map(|(_, &upto)| upto).max().unwrap_or_default()
     }
 
-    /// Whether those who were named lost are most of the members: they may have decided without the others.
+    /// Whether those who were named lost are most of the members, or of those who stay: they may have decided without the others.
     fn lost_rule(&self) -> bool {
-        2 * self.lost.count_ones() as usize > self.delivered.len() + 1
+        let most = |gone: u64| {
+            let members = self.delivered.len() + 1 - gone.count_ones() as usize;
+            2 * (self.lost & !gone).count_ones() as usize > members
+        };
+        most(0) || most(self.out | self.leaving)
     }
 
     /// Whatever a source that was lost says of messages behind the end is void.
@@ -133,7 +137,8 @@ impl StreamLedger {
         sequence: u64,
     ) -> Checked {
         let index = self.index;
-        if self.lost_rule() && self.lost & 2 << target != 0 {
+        // Who was lost together may go on together, and who is out may hear of that later than of what was decided with it.
+        if self.lost_rule() && self.lost & 2 << target != 0 || self.is_out(target) {
             return Ok(());
         }
         ensure!(

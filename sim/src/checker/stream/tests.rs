@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::{CompletePlan, StreamPlan, TargetPlan};
+use crate::plan::{Change, CompletePlan, StreamPlan, TargetPlan};
 use wattle_core::id::{AuthorityEpoch, MessageId, Sequence, SessionEpoch, WriterSequence};
 
 const LEN: usize = 40;
@@ -38,6 +38,7 @@ fn message(sequence: u64, writer: usize, number: u64, version: u8) -> Delivered 
         writer: WriterId(70 + writer as u128),
         writer_sequence: WriterSequence(number),
         bytes: content::write(Name { stream: 0, writer, number, version }, LEN),
+        piece: None,
     }
 }
 
@@ -214,6 +215,13 @@ fn to_three(complete: CompletePlan) -> StreamPlan {
     StreamPlan { source: 0, target: 1, more: vec![more(2), more(3)], complete, ..stream }
 }
 
+/// To two targets, of which all are to process everything.
+fn to_two() -> StreamPlan {
+    let mut stream = to_three(CompletePlan::All);
+    stream.more.truncate(1);
+    stream
+}
+
 /// Messages, one behind the other, as they lie on a disk.
 fn stored(numbers: impl IntoIterator<Item = u64>) -> Vec<u8> {
     let write = |number| content::write(Name { stream: 0, writer: 0, number, version: 0 }, LEN);
@@ -241,6 +249,42 @@ fn what_is_told_replicated_was_once_on_the_disks_of_most_members() {
     assert_eq!(told(&mut ledger, 2), Ok(()), "it was, once");
     ledger.on_disk(3, &stored(3..=3));
     assert_eq!(told(&mut ledger, 3), Err("X29".into()), "one of them came back without");
+}
+
+#[test]
+fn once_all_ends_know_who_leaves_what_is_told_replicated_lies_with_those_who_stay() {
+    let told = |known: bool, on: &[usize]| {
+        let mut ledger = ledger(1).to(&to_three(CompletePlan::All));
+        ledger.may_leave(3, Change::Detach);
+        ledger.all_know_who_leaves(known);
+        on.iter().for_each(|&node| ledger.on_disk(node, &stored(1..=1)));
+        let wanted = receipt(Waited::Replicated, (1, 1), (1, 1));
+        ledger.receipt(1, 0, &mut asked(1, 1), &wanted).map_err(|failure| failure.checker)
+    };
+    assert_eq!(told(false, &[0, 1, 3]), Ok(()), "most of the old members");
+    assert_eq!(told(true, &[0, 1, 3]), Ok(()), "and most of those who stay");
+    assert_eq!(told(true, &[0, 1]), Ok(()), "the entry that takes it out may be applied");
+    assert_eq!(told(true, &[0, 3]), Err("X29".into()));
+    let mut ledger = ledger(1).to(&to_two());
+    ledger.may_leave(2, Change::Detach);
+    [0, 2].iter().for_each(|&node| ledger.on_disk(node, &stored(1..=1)));
+    ledger.all_know_who_leaves(true);
+    let mut call = asked(1, 1);
+    let wanted = receipt(Waited::Replicated, (1, 1), (1, 1));
+    ledger.receipt(1, 0, &mut call, &wanted).expect("most of the members held it before all knew");
+    assert_eq!(broken(ledger.taken_out(2)), "X30", "of those who stay one of two holds it");
+}
+
+#[test]
+fn who_was_taken_out_before_a_seal_is_not_held_against_its_end() {
+    let mut ledger = ledger(2).to(&to_two());
+    ledger.may_leave(2, Change::Detach);
+    [0, 1, 2].iter().for_each(|&node| ledger.on_disk(node, &stored(1..=2)));
+    (1..=2).for_each(|at| assert_eq!(ledger.seen(1, &message(at, 0, at, 0)), Ok(true)));
+    ledger.taken_out(2).unwrap();
+    ledger.sealed([0].into_iter(), Some(1)).expect("what was handed to it behind that counts no more");
+    assert_eq!(ledger.seen(0, &message(1, 0, 1, 0)), Ok(true));
+    assert_eq!(ledger.seen(0, &message(2, 0, 2, 0)).unwrap_err().checker, "X28");
 }
 
 #[test]
