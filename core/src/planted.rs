@@ -417,6 +417,8 @@ bugs! {
             "a target that was taken out counts again once it is heard again (S22)";
         TakenOutPassesAll = "taken-out-passes-all":
             "a target that was taken out takes over from a state that it processed what others let go (S22)";
+        TakenOutTakesNothing = "taken-out-takes-nothing":
+            "a target that was taken out, and is behind the log, takes no state and acknowledges nothing, though its group may need it yet (S22)";
         ChangeProposedOnce = "change-proposed-once":
             "whoever leads next does not go on with a change of members that the one before began";
         SealedOutGoesOn = "sealed-out-goes-on":

@@ -71,7 +71,7 @@ impl Stream {
     /// Notes that an append waits for the bytes of a batch.
     fn want(&mut self, common: &mut Common, now: Now, identity: Identity, wanted: Wanted) {
         let bytes = wanted.bytes;
-        if self.wanted.contains_key(&identity) {
+        if self.wanted.contains_key(&identity) || self.rests() {
             return;
         }
         let all: u64 = self.wanted.values().map(|wanted| held_weight(wanted.bytes)).sum();
@@ -102,6 +102,14 @@ impl Stream {
             self.wanted.clear();
         }
         any
+    }
+
+    /// Nothing is taken here any more, if this member rests (S19).
+    pub(super) fn want_no_more(&mut self) {
+        if self.rests() {
+            self.wanted.clear();
+            self.starved = false;
+        }
     }
 
     /// See [`Self::wants_nothing`].

@@ -17,7 +17,7 @@ use super::Output;
 use super::common::Common;
 use super::entry::Entry;
 use super::member::{Part, Stream};
-use super::state::Effect;
+use super::state::{Effect, LogState};
 use super::store::{forget, forget_staged, space};
 use super::streams::Streams;
 use super::wire::encode_entry;
@@ -96,9 +96,12 @@ impl Stream {
     /// Whether a member was taken out of the stream, by an entry that is applied here. If a seal goes on from its log it is in again, until it is lost, too: nobody
     /// else has all that is in there.
     pub(super) fn is_out(&self, node: NodeId) -> bool {
-        let founds =
-            || self.seal.as_ref().is_some_and(|seal| seal.end.is_some_and(|(founder, _)| founder == node));
-        self.ends.place(node).is_some_and(|place| self.head.is_out(place)) && !founds()
+        self.ends.place(node).is_some_and(|place| self.head.is_out(place)) && !self.founds(node)
+    }
+
+    /// Whether a seal goes on from the log of that member.
+    fn founds(&self, node: NodeId) -> bool {
+        self.seal.as_ref().is_some_and(|seal| seal.end.is_some_and(|(founder, _)| founder == node))
     }
 
     /// Whether a member counts no more: it was named lost, or taken out.
@@ -279,16 +282,34 @@ impl Stream {
         }
     }
 
-    /// Whether this member was taken out.
+    /// Whether this member was taken out, or passed over on its way out.
     pub(super) fn is_out_itself(&self) -> bool {
-        let own = self.ends.targets.iter().find(|&&node| self.peer(node).is_none());
-        self.part == Part::Target && own.is_some_and(|&own| self.is_out(own))
+        self.own_target().is_some_and(|own| self.is_out(own) || self.is_passed() && !self.founds(own))
+    }
+
+    /// Whether this target took over a state from behind messages that it did not process, and has not to (S22). Its records say so: nobody else lets go of what is
+    /// not marked.
+    pub(super) fn is_passed(&self) -> bool {
+        self.part == Part::Target && self.floor.taken > self.target.mark
+    }
+
+    /// This node, if it is a target.
+    pub(super) fn own_target(&self) -> Option<NodeId> {
+        let own = || self.ends.targets.iter().copied().find(|&node| self.peer(node).is_none());
+        (self.part == Part::Target).then(own).flatten()
+    }
+
+    /// Whether this target may be passed over by a state: who is out, or was drained of less, was not waited for when that let go of bytes. One from whose log a seal
+    /// goes on was, since then, and is owed nothing of before.
+    pub(super) fn may_be_passed(&self, state: &LogState) -> bool {
+        let place = self.own_target().filter(|&own| !self.founds(own)).and_then(|own| self.ends.place(own));
+        place.is_some_and(|place| state.passes_over(place))
     }
 
     /// Whether it does nothing any more. Whoever was taken out follows its log, and takes the bytes that appends wait for, until it is no member of the group: others
-    /// may need its vote until then, and a seal may go on from its log.
+    /// may need its vote until then, and a seal may go on from its log. Nobody needs that of one that others go on without.
     pub(super) fn rests(&self) -> bool {
-        self.stopped.is_some() && !self.is_out_itself()
+        self.stopped.is_some() && (self.shut_out || !self.is_out_itself())
     }
 
     /// What a change waits for, as far as it is known here.

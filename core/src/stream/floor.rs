@@ -19,10 +19,11 @@ use crate::sometimes;
 use crate::time::Now;
 
 impl Stream {
-    /// Up to where bytes may go: everything released, at the target also marked durably and passed by a handler that replays.
+    /// Up to where bytes may go: everything released, at the target also marked durably and passed by a handler that replays. One that was passed over keeps
+    /// nothing for itself.
     fn releasable(&self, common: &Common) -> Sequence {
         match self.part {
-            Part::Target => {
+            Part::Target if !self.is_passed() => {
                 self.let_go(common).min(self.target.mark_durable).min(self.target.replaying_from())
             }
             _ => self.let_go(common),
@@ -179,19 +180,14 @@ impl Stream {
         let instance = self.instance;
         let found = super::wire::decode_state(data).ok();
         let found = found.filter(|stored| stored.state.applied == index && index > self.head.applied);
-        let Some(stored) = found.filter(|_| self.stopped.is_none()) else {
+        let refused = |stream: &Self, stored: &Stored| {
+            let passed = || stream.stopped.is_some() || stream.may_be_passed(&stored.state);
+            stream.rests() || passed() && common.planted.strikes(Bug::TakenOutTakesNothing, || true)
+        };
+        let Some(stored) = found.filter(|stored| !refused(self, stored)) else {
             rare!(StreamStateRefused);
             return common.emit(Output::Installed { instance, taken: false });
         };
-        let own = self.ends.place(common.own);
-        if let Some(own) = own.filter(|&place| stored.state.passes_over(place))
-            && !common.planted.strikes(Bug::TakenOutPassesAll, || true)
-        {
-            // S22: what was let go there this member was not waited for. Of the others its log says nothing yet.
-            self.head.out |= 1 << own;
-            self.left_out(common);
-            return common.emit(Output::Installed { instance, taken: false });
-        }
         let lacks = stored.state.lacks(&self.head);
         if let Some(what) = lacks.filter(|_| !common.planted.has(Bug::OtherHistoryInstalled)) {
             rare!(StateOfAnotherHistory);
@@ -215,11 +211,17 @@ impl Stream {
         self.persist_state(common);
         self.heard.raise_all(&stored.marks);
         if let Some(place) = self.ends.place(common.own) {
-            // Whoever lets go of bytes knows that this target is past them.
-            let mark = self.heard.get(place).max(self.floor.taken);
+            // S22: what was let go there this member was not waited for, and did not process. It goes on with its log alone.
+            let passed = self.may_be_passed(&self.floor);
+            let passed = passed && !common.planted.strikes(Bug::TakenOutPassesAll, || true);
+            // Whoever else lets go of bytes knows that this target is past them.
+            let let_go = if passed { Sequence(0) } else { self.floor.taken };
+            let mark = self.heard.get(place).max(let_go);
             if !common.planted.strikes(Bug::SnapshotWithoutMark, || mark > self.target.mark) {
                 self.raise_mark(common, mark);
             }
+            rare!(TargetPassed, self.is_passed());
+            self.left_out(common);
             self.fence_outrun(common);
         }
         common.emit(Output::Installed { instance, taken: true });

@@ -196,6 +196,7 @@ impl Stream {
             sometimes!(StreamStopped);
             self.refuse_waiting(common);
             self.resign(common);
+            self.want_no_more();
         }
     }
 

@@ -40,7 +40,7 @@
 //! - **S6** A handler is handed only what is taken at apply.
 //! - **S7** A handler has at most its window of messages without a durable mark, and a bounded number of bytes.
 //! - **S8** A mark is told only when durable.
-//! - **S9** `floor <= completed <= taken`, and the floor never passes what the target has marked.
+//! - **S9** `floor <= completed <= taken`, and the floor never passes what the target has marked, unless that was passed over (S22).
 //! - **S10** What a target holds unverified or unnamed is bounded.
 //! - **S11** A handler is handed what follows its position without a gap: nobody is attached before it is known where handling goes on,
 //!   and a handler that stands below the mark (unless it replays) or below what is kept must attach again.
@@ -52,11 +52,12 @@
 //! - **S17** A member at which the stream stopped leads only where nobody else votes, and nobody hands over to a source that did not say since it
 //!   leads itself that it serves.
 //! - **S18** What is replicated is counted among those who are left under the present authority.
-//! - **S19** Bytes are asked for while an append, or an offer, of whoever leads waits for them, and no longer.
+//! - **S19** Bytes are asked for while an append, or an offer, of whoever leads waits for them, and no longer; and never by a member that does nothing any more.
 //! - **S20** Nobody but the source and whoever leads has a word on what a target processed; bytes are taken of whom they were asked, and given so many in
 //!   a while.
 //! - **S21** What is let go was processed by every target that is not out by an entry of the log in front of it, and not lost.
-//! - **S22** What a target does that is out counts no more, and it hands nothing over, unless a seal goes on from its log.
+//! - **S22** What a target does that is out counts no more, and it hands nothing over, unless a seal goes on from its log. Nor does one that took a state from
+//!   behind messages for which it was not waited, and which it did not process: that one goes on with its log alone.
 //! - **S23** A target is taken out only where most of those who stay hold whatever was told replicated or completed, by this leader or before it; and what is told while
 //!   one is on its way out, most of the old members and most of those who stay hold. Whoever leads on its way out is none of these.
 //! - **S24** Room is set aside for all of a message that is being staged, and the bytes of parts count by themselves.

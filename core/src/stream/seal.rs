@@ -109,6 +109,8 @@ impl Stream {
         if was_out && !self.is_out_itself() {
             rare!(SealedFromWhoIsOut);
             self.stopped = None;
+            // What it was passed over of is gone: it counts from where its log begins.
+            self.raise_mark(common, self.floor.taken);
         }
         if raised {
             self.fence_former(common);
@@ -173,6 +175,8 @@ impl Stream {
         }
         self.stop(common, reason.clone());
         self.stopped = Some(reason);
+        // It may have been out before.
+        self.want_no_more();
     }
 
     /// What is answered to whatever is asked of a member that stopped.

@@ -185,7 +185,7 @@ impl Streams {
     pub fn awaits(&self, instance: StreamInstance, entry: Option<&[u8]>) -> bool {
         let Some(stream) = self.streams.get(&instance) else { return true };
         // Of what the lost said nothing is waited for.
-        if stream.part == Part::Unknown || stream.stopped.is_some() || stream.alone() {
+        if stream.part == Part::Unknown || stream.rests() || stream.alone() {
             return true;
         }
         match entry {

@@ -12,9 +12,9 @@ use crate::node::command::{Refusal, Waited};
 use crate::planted::Planted;
 use crate::recovery::LogPlace;
 use crate::sealing::Sealed;
-use crate::stream::Input;
+use crate::stream::{Input, Marks};
 use crate::stream::store::space;
-use crate::stream::wire::{decode_state, encode_state};
+use crate::stream::wire::{Stored, decode_state, encode_state};
 use crate::time::Span;
 
 fn intended(which: usize) -> StreamMembers {
@@ -351,10 +351,28 @@ fn a_target_that_leads_while_it_is_drained_goes_on_until_its_source_does() {
     assert_eq!(world.conformed.as_ref().map(|(_, out)| out.clone()), Some([node(3)].into()));
 }
 
-/// A target that was taken out, or drained of nothing, is sent the state of its source, which let go of what it was not waited for: what its mark is then.
-fn sent_a_state(planted: Planted, drained: bool) -> Sequence {
+/// The state of a member, as it is sent to who is behind.
+fn state_of(world: &World, which: usize) -> Stored {
+    let state = world.members[which].records.values().find(|record| record.key.space == space::STATE);
+    decode_state(&state.expect("what is let go is let go with a state").head).expect("as written")
+}
+
+/// A member is given a state, and goes on from there.
+fn install(world: &mut World, which: usize, from: usize, stored: &Stored) -> bool {
+    let (index, data) = (stored.state.applied, encode_state(stored));
+    world.give(which, Input::Install { instance: INSTANCE, from: node(from), index, data });
+    let taken = world.installed.pop().expect("answered");
+    if taken {
+        let member = &mut world.members[which];
+        (member.held, member.applied) = (index.0 as usize, index.0 as usize);
+    }
+    taken
+}
+
+/// A target that was taken out, or drained of nothing, and is in its group yet, is sent the state of its source, which let go of what it was not waited for.
+fn sent_a_state(planted: Planted, drained: bool) -> (World, bool) {
     let mut world = World::with_bug(2, Policy::Count(1), planted);
-    world.members[2].stuck = true;
+    (world.members[2].stuck, world.conforms) = (true, false);
     world.lead(SOURCE);
     world.run(SECOND);
     world.deaf.insert(2);
@@ -363,30 +381,73 @@ fn sent_a_state(planted: Planted, drained: bool) -> Sequence {
     world.tell_members(0..2, &intended(2));
     world.run(Span::secs(30));
     assert_eq!(world.status(SOURCE).released, Sequence(5), "all who stay are past it");
-    let state = world.members[SOURCE].records.values().find(|record| record.key.space == space::STATE);
-    let state = state.expect("what is let go is let go with a state").head.clone();
-    let mut stored = decode_state(&state).expect("as written");
+    let mut stored = state_of(&world, SOURCE);
     assert!(stored.state.is_out(1) && stored.state.taken == Sequence(5));
     if drained {
         (stored.state.out, stored.state.drained) = (0, Some((1, Sequence(0))));
     }
-    let (index, data) = (stored.state.applied, encode_state(&stored));
-    world.give(2, Input::Install { instance: INSTANCE, from: node(SOURCE), index, data });
-    world.status(2).processed
+    let taken = install(&mut world, 2, SOURCE, &stored);
+    (world, taken)
+}
+
+/// What handlers are told there.
+fn refused_at(world: &mut World, which: usize) -> Refusal {
+    let request = world.request();
+    world.give(which, Input::Attach { request, stream: NAME.into(), presented: None, window: 9 });
+    let answer = world.replies.iter().rfind(|(asked, _)| *asked == request).expect("answered");
+    answer.1.clone().expect_err("nobody is served there")
 }
 
 #[test]
-fn who_is_out_does_not_take_over_what_others_let_go_for_what_it_processed() {
-    assert_eq!(sent_a_state(Planted::none(), false), Sequence(0));
-    assert_eq!(sent_a_state(Planted::none(), true), Sequence(0));
+fn who_is_out_goes_on_with_its_log_behind_what_others_let_go_and_has_not_processed_it() {
+    for drained in [false, true] {
+        let (mut world, taken) = sent_a_state(Planted::none(), drained);
+        assert!(taken, "its group may need it to acknowledge");
+        world.deaf.clear();
+        world.publish(6, 5, Waited::Completed);
+        world.run(Span::secs(5));
+        assert_eq!(world.members[2].held, world.log.len(), "it follows the log");
+        assert_eq!(world.status(2).processed, Sequence(0));
+        assert!(matches!(refused_at(&mut world, 2), Refusal::TakenOut(_)));
+        world.lead(1);
+        world.run(Span::secs(5));
+        assert_eq!((world.status(2).processed, world.members[2].held), (Sequence(0), world.log.len()));
+        world.start_again(2);
+        world.members[2].applied = world.members[2].streams.applied_index(INSTANCE).0 as usize;
+        assert!(matches!(refused_at(&mut world, 2), Refusal::TakenOut(_)), "its records say so");
+        world.lead(SOURCE);
+        world.run(Span::secs(5));
+        assert_eq!((world.status(2).processed, world.members[2].held), (Sequence(0), world.log.len()));
+        assert_eq!(world.members[2].seen, []);
+        // It is behind once more.
+        world.deaf.insert(2);
+        world.publish(11, 5, Waited::Completed);
+        world.run(Span::secs(5));
+        let stored = state_of(&world, SOURCE);
+        assert!(install(&mut world, 2, SOURCE, &stored));
+        assert_eq!(world.status(2).processed, Sequence(0));
+    }
+}
+
+#[test]
+fn who_is_out_and_has_processed_what_others_let_go_says_so() {
+    let (mut world, _) = sent_a_state(Planted::none(), false);
+    let mut stored = state_of(&world, SOURCE);
+    stored.marks.raise(1, Sequence(5));
+    stored.state.applied = stored.state.applied.next();
+    assert!(install(&mut world, 2, SOURCE, &stored));
+    assert_eq!(world.status(2).processed, Sequence(5), "others heard it say that");
 }
 
 #[cfg(feature = "planted")]
 #[test]
-fn a_target_that_passes_what_others_let_go_is_seen() {
-    let planted = Planted::only(crate::planted::Bug::TakenOutPassesAll);
-    assert_eq!(sent_a_state(planted, false), Sequence(5));
-    assert_eq!(sent_a_state(planted, true), Sequence(5));
+fn a_target_that_passes_what_others_let_go_or_takes_no_state_is_seen() {
+    for drained in [false, true] {
+        let planted = Planted::only(crate::planted::Bug::TakenOutPassesAll);
+        assert_eq!(sent_a_state(planted, drained).0.status(2).processed, Sequence(5));
+        let planted = Planted::only(crate::planted::Bug::TakenOutTakesNothing);
+        assert!(!sent_a_state(planted, drained).1);
+    }
 }
 
 /// A leader proposes the entry of a change, which is lost with its leadership, and leads again after one who knew nothing of the change.
@@ -463,6 +524,87 @@ fn a_target_that_found_its_own_entry_is_in_again_where_a_seal_goes_on_from_its_l
         assert_eq!(world.members[target].seen.len(), 10, "target {target}");
     }
     assert_eq!(world.status(1).completed, Sequence(10));
+}
+
+/// A target that found its own entry, and from whose log a seal went on, loses its disk, and is given the state of the other one; before it hears of the seal, or
+/// after that.
+fn founder_without_its_disk(hears_first: bool) -> World {
+    let mut world = World::new(2, Policy::All);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.publish(1, 5, Waited::Accepted);
+    world.run(SECOND);
+    world.deaf.insert(1);
+    world.tell_members([SOURCE], &intended(2));
+    world.settle();
+    assert!(world.conformed.take().is_some() && world.status(2).stopped.is_some());
+    seal_without_source(&mut world, 2, None);
+    world.deaf.clear();
+    world.found(2);
+    world.run(SECOND);
+    seal_without_source(&mut world, 2, Some(5));
+    let request = world.request();
+    world.give(2, Input::Attach { request, stream: NAME.into(), presented: None, window: 9 });
+    world.run(Span::secs(5));
+    let mut stored = state_of(&world, 1);
+    assert!(stored.state.is_out(1) && stored.state.taken == Sequence(5));
+    stored.marks = Marks::default();
+    world.members[2].records.clear();
+    (world.members[2].held, world.members[2].seen) = (0, Vec::new());
+    world.start_again(2);
+    for hears in [hears_first, !hears_first] {
+        if hears {
+            seal_without_source(&mut world, 2, Some(5));
+        } else {
+            assert!(install(&mut world, 2, 1, &stored));
+        }
+    }
+    world
+}
+
+#[test]
+fn a_founder_that_lost_its_disk_copies_its_log_back_though_that_takes_it_out() {
+    for hears_first in [true, false] {
+        let mut world = founder_without_its_disk(hears_first);
+        let status = world.status(2);
+        assert_eq!((status.stopped, status.processed), (None, Sequence(5)), "{hears_first}");
+        let request = world.request();
+        world.give(2, Input::Attach { request, stream: NAME.into(), presented: None, window: 9 });
+        world.run(SECOND);
+        assert!(world.status(2).handler.is_some());
+    }
+}
+
+#[test]
+fn who_is_out_and_then_named_lost_waits_for_no_bytes() {
+    let mut world = World::new(2, Policy::All);
+    world.conforms = false;
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.tell_members(0..3, &intended(2));
+    world.run(SECOND);
+    assert!(world.status(2).stopped.is_some());
+    // What an append names does not come.
+    world.cut.insert(SOURCE);
+    world.publish(1, 1, Waited::Accepted);
+    let (_, data) = world.log.last().cloned().expect("proposed");
+    let (now, data) = (world.at(), data.expect("a batch"));
+    assert!(!world.members[2].streams.admit(now, INSTANCE, &data));
+    let waits = |world: &World| !world.members[2].streams.streams[&INSTANCE].wanted.is_empty();
+    assert!(waits(&world));
+    let sealed = Sealed {
+        authority: AuthorityEpoch(1),
+        lost: [node(2)].into(),
+        waits_for: [].into(),
+        end: None,
+        sequence: None,
+        heard: Sequence(0),
+        former: [].into(),
+    };
+    world.give(2, Input::Sealed { instance: INSTANCE, sealed });
+    assert!(!waits(&world));
+    assert!(!world.members[2].streams.admit(now, INSTANCE, &data) && !waits(&world), "nor does it begin to");
+    assert_eq!(world.members[2].streams.next_deadline(), None);
 }
 
 #[test]

@@ -66,6 +66,8 @@ pub(super) struct World {
     pub(super) changed: Vec<LogIndex>,
     /// What founders said was the last message.
     pub(super) settled: Vec<Sequence>,
+    /// States that members took over, or did not, in that order.
+    pub(super) installed: Vec<bool>,
     /// Who was given a state that is not of its log.
     pub(super) contradicted: BTreeSet<usize>,
     /// Messages that left anybody.
@@ -118,6 +120,7 @@ impl World {
             conforms: true,
             changed: Vec::new(),
             settled: Vec::new(),
+            installed: Vec::new(),
             contradicted: BTreeSet::new(),
             said: 0,
         };
@@ -221,7 +224,8 @@ impl World {
             | Output::OfferAgain { .. }
             | Output::Compact { .. }
             | Output::Voting { .. } => {}
-            Output::Unanswered { .. } | Output::Event(_) | Output::Installed { .. } => {}
+            Output::Installed { taken, .. } => self.installed.push(taken),
+            Output::Unanswered { .. } | Output::Event(_) => {}
             other => panic!("nobody asked for {other:?}"),
         }
     }
