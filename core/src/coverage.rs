@@ -524,6 +524,7 @@ marks! {
         OfferOutOfPlace: "somebody who does not lead was offered something";
         OfferGaveWay: "a leader had too many offers, and dropped the last";
         OfferBehindGap: "what was offered began behind a gap";
+        ReplayLeft: "a handler that replayed was gone before it had caught up";
         TargetPassed: "a target that is out, or was drained of less, took a state from behind messages that it did not process";
         SealedFromWhoIsOut: "a sealed stream goes on from the log of a target that this log takes out";
         NeededAfterAll: "a replica that gave up its id was told that nothing is decided without it, and copied its log back";

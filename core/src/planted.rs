@@ -491,6 +491,8 @@ bugs! {
             "an acknowledgement does not say that the rest of the append waits (rule B2)";
         RoomWakesNobody = "room-wakes-nobody":
             "room comes back on the disk and no append that waits for it is offered again";
+        ReplayHoldsOn = "replay-holds-on":
+            "a handler that replays goes, and what was kept for it alone is kept until something else happens (S26)";
         SnapshotWithoutMark = "snapshot-without-mark":
             "a state is taken over without the mark that goes with it";
         PositionUnchecked = "position-unchecked":

@@ -30,6 +30,21 @@ impl Stream {
         }
     }
 
+    /// Panics if something may go, and nothing is about to see to that.
+    pub(super) fn check_goes(&self) {
+        let target = self.part == Part::Target;
+        let own = if target { self.target.mark_durable.min(self.target.replaying_from()) } else { self.head.released };
+        let bound = own.min(self.head.released);
+        let oldest = self.store.taken.values().next().and_then(|&slot| self.store.get(slot));
+        let goes = self.stopped.is_none() && oldest.is_some_and(|kept| kept.last() <= bound);
+        assert!(
+            !goes || self.checkpoint_at.is_some(),
+            "S26: {} keeps what lies behind {}, and everything up to {bound} may go",
+            self.instance,
+            self.floor.taken
+        );
+    }
+
     /// Up to where nobody needs the bytes any more (S16).
     fn let_go(&self, common: &Common) -> Sequence {
         let slow = || self.head.released < self.head.completed;

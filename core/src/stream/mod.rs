@@ -62,6 +62,7 @@
 //!   one is on its way out, most of the old members and most of those who stay hold. Whoever leads on its way out is none of these.
 //! - **S24** Room is set aside for all of a message that is being staged, and the bytes of parts count by themselves.
 //! - **S25** Marks, floors and positions stand where messages end, never inside one; and a handler is handed a message of several parts whole or not at all.
+//! - **S26** What may go goes in a while: a member that keeps what nobody needs is about to write the state without it.
 //! - **S16** `floor <= released <= completed`: bytes go only when every target that is left is past them.
 
 mod admit;

@@ -113,7 +113,7 @@ impl Stream {
             self.raise_mark(common, self.floor.taken);
         }
         if raised {
-            self.fence_former(common);
+            self.fence_former(common, now);
         }
         let seal = self.seal.as_deref();
         let lost = |peer: &&mut Peer| seal.is_some_and(|seal| seal.lost.contains(&peer.node));

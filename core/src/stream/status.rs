@@ -225,6 +225,7 @@ impl Stream {
         if level == Level::Full {
             self.store.check();
             self.check_waiting();
+            self.check_goes();
             let mut next = self.floor.taken.next();
             for (&first, &slot) in &self.store.taken {
                 assert_eq!(first, next, "S2: the taken batches of {instance} have a gap");

@@ -266,7 +266,7 @@ impl Streams {
             Input::Forget { request } => self.forget(request),
             Input::Detach { token } => {
                 if let Some(instance) = self.handlers.remove(&token) {
-                    self.with(instance, |stream, _| stream.detach(token));
+                    self.with(instance, |stream, common| stream.detach(common, now, token));
                 }
             }
             Input::Verdict { token, upto } => {

@@ -93,6 +93,7 @@ impl Stream {
             if common.planted.strikes(Bug::TakeoverSkipsUnfinished, || old.handed > from) {
                 handed = old.handed;
             }
+            self.replay_ends(common, now, &old);
             common.reply(old.request, Ok(Reply::Fenced { token: old.token }));
         }
         let replaying = stands < self.target.mark;
@@ -122,13 +123,14 @@ impl Stream {
 
     /// A source that is left goes on under a later authority: what it sends now is of that, and the position of the handler that is here names the
     /// one before (rule D4). It attaches again.
-    pub(in crate::stream) fn fence_former(&mut self, common: &mut Common) {
+    pub(in crate::stream) fn fence_former(&mut self, common: &mut Common, now: Now) {
         let goes_on = !self.sourceless() && self.target.handler.is_some();
         if goes_on
             && !common.planted.has(Bug::HandlerOutlivesAuthority)
             && let Some(old) = self.target.handler.take()
         {
             rare!(HandlerOfFormerAuthority);
+            self.replay_ends(common, now, &old);
             let token = old.token;
             let fenced = common.planted.strikes(Bug::SealTellsFenced, || true);
             let reply = if fenced { Reply::Fenced { token } } else { Reply::Outrun { token } };
@@ -152,12 +154,20 @@ impl Stream {
         handler.into_iter().chain(attaching)
     }
 
-    pub(in crate::stream) fn detach(&mut self, token: AttachToken) {
-        if self.target.handler.as_ref().is_some_and(|handler| handler.token == token) {
-            self.target.handler = None;
+    pub(in crate::stream) fn detach(&mut self, common: &Common, now: Now, token: AttachToken) {
+        if let Some(old) = self.target.handler.take_if(|handler| handler.token == token) {
+            self.replay_ends(common, now, &old);
         }
         if self.target.attaching.as_ref().is_some_and(|attaching| attaching.token == token) {
             self.target.attaching = None;
+        }
+    }
+
+    /// A handler goes. What was kept for its replay alone may go, too (S26).
+    fn replay_ends(&mut self, common: &Common, now: Now, old: &Handler) {
+        if old.replaying && !common.planted.strikes(Bug::ReplayHoldsOn, || true) {
+            rare!(ReplayLeft);
+            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
         }
     }
 

@@ -9,6 +9,7 @@ mod limits;
 mod members;
 mod promises;
 mod random;
+mod replays;
 mod replicated;
 mod sealing;
 mod several;
