@@ -21,6 +21,8 @@ pub(super) struct Open {
     pub(super) whole: Digest,
     /// The sequence of its first part.
     pub(super) first: Sequence,
+    /// The last message in front of it. Between the two may stand parts of others that were left behind, or of itself, from an attempt before.
+    pub(super) ended: Sequence,
     /// Bytes of each part but the last.
     pub(super) size: u64,
     /// Bytes of the parts so far.
@@ -70,8 +72,8 @@ pub(super) fn advance(open: &mut Opening, first: Sequence, batch: &Batch) {
     };
     if part.offset == 0 {
         let (total, whole, size) = (part.total, part.whole, batch.bytes());
-        let tree = Tree::default();
-        *open = Some(Box::new(Open { writer, number, total, whole, first, size, bytes: 0, tree }));
+        let (tree, ended) = (Tree::default(), open.as_ref().map_or(first.before(), |before| before.ended));
+        *open = Some(Box::new(Open { writer, number, total, whole, first, ended, size, bytes: 0, tree }));
     }
     if let Some(open) = open {
         open.bytes += batch.bytes();
@@ -91,10 +93,15 @@ pub(super) enum Run {
 }
 
 impl Stream {
-    /// Parts at the end of a log that goes on without its source: the others will never come. The sequence of the first.
+    /// Parts at the end of a log that goes on without its source: the others will never come. The last message in front of them.
+    ///
+    /// While a later seal is open nobody can tell where that one ends the log. Where that was known before, a mark behind parts says so: nothing else puts
+    /// one there (S25).
     pub(super) fn dead_tail(&self) -> Option<Sequence> {
-        let end = self.seal.as_ref().filter(|_| self.sourceless())?.sequence?;
-        self.head.open.as_ref().filter(|_| end == self.head.taken).map(|open| open.first)
+        let end = self.seal.as_ref().filter(|_| self.sourceless())?.sequence;
+        let taken = self.head.taken;
+        let dead = end == Some(taken) || self.target.mark == taken;
+        self.head.open.as_ref().filter(|_| dead).map(|open| open.ended)
     }
 
     /// Where the run of parts ends that begins at `first`, where a part stands, as far as `upto` is known.
@@ -148,16 +155,18 @@ impl Stream {
 mod tests {
     use super::super::entry::Entry;
     use super::super::heads::Whole;
+    use super::super::marks::Marks;
     use super::super::state::LogState;
+    use super::super::wire::{Stored, decode_state, encode_state};
     use super::*;
     use crate::id::{BootId, LogIndex, MessageId, SessionEpoch};
     use crate::time::Wall;
 
     #[test]
     fn a_drain_ends_with_a_message_and_not_with_parts_that_may_never_be_whole() {
-        let whole = Whole {
+        let whole = |first| Whole {
             upload: 5,
-            first: Sequence(1),
+            first: Sequence(first),
             boot: BootId(3),
             writer: WriterId(4),
             number: WriterSequence(1),
@@ -167,19 +176,27 @@ mod tests {
             base: MessageId(2),
             wall: Wall(1),
         };
-        let drained_behind = |parts: u64| {
+        // So many parts of each attempt.
+        let drained_behind = |attempts: &[u64]| {
             let mut state = LogState { session: SessionEpoch(1), ..LogState::default() };
-            for place in 0..parts {
-                let (first, batch) = (Sequence(place + 1), whole.part(place, Digest::default()));
-                let entry = Entry::Descriptor { epoch: SessionEpoch(1), first, batch: batch.clone() };
-                let effect = state.effect(&entry, false);
-                state.advance(LogIndex(place + 1), effect, Some(&batch));
+            for &parts in attempts {
+                let begin = state.taken.next();
+                for place in 0..parts {
+                    let (first, batch) = (state.taken.next(), whole(begin.0).part(place, Digest::default()));
+                    let entry = Entry::Descriptor { epoch: SessionEpoch(1), first, batch: batch.clone() };
+                    let effect = state.effect(&entry, false);
+                    state.advance(state.applied.next(), effect, Some(&batch));
+                }
             }
             let effect = state.effect(&Entry::Drain { place: 0 }, false);
             state.advance(LogIndex(9), effect, None);
+            let stored = Stored { state: state.clone(), marks: Marks::default(), slot_floor: 1 };
+            assert_eq!(decode_state(&encode_state(&stored)), Ok(stored));
             (state.taken, state.drained.map(|(_, upto)| upto))
         };
-        assert_eq!(drained_behind(2), (Sequence(2), Some(Sequence(0))));
-        assert_eq!(drained_behind(3), (Sequence(3), Some(Sequence(3))));
+        assert_eq!(drained_behind(&[2]), (Sequence(2), Some(Sequence(0))));
+        assert_eq!(drained_behind(&[3]), (Sequence(3), Some(Sequence(3))));
+        assert_eq!(drained_behind(&[2, 1, 2]), (Sequence(5), Some(Sequence(0))), "of no attempt all came");
+        assert_eq!(drained_behind(&[2, 3]), (Sequence(5), Some(Sequence(5))));
     }
 }

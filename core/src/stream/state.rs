@@ -78,7 +78,7 @@ impl LogState {
 
     /// The last message of which all is taken. Parts behind it may never come to be whole.
     fn ended(&self) -> Sequence {
-        self.open.as_ref().map_or(self.taken, |open| open.first.before())
+        self.open.as_ref().map_or(self.taken, |open| open.ended)
     }
 
     /// What `entry` does to this state, without doing it. `lenient` leaves the writers' places unchecked.

@@ -356,6 +356,7 @@ fn open_proto(open: &Open) -> proto::OpenMessage {
         total: open.total,
         whole: Bytes::copy_from_slice(&open.whole.0),
         first: open.first.0,
+        left: open.first.before().0 - open.ended.0,
         size: open.size,
         bytes: open.bytes,
         parts: open.tree.parts(),
@@ -365,13 +366,17 @@ fn open_proto(open: &Open) -> proto::OpenMessage {
 
 fn open(found: Option<proto::OpenMessage>) -> Decoded<Opening> {
     let Some(found) = found else { return Ok(None) };
+    let first = sequence(found.first)?;
+    let ended = first.0.checked_sub(1).and_then(|before| before.checked_sub(found.left));
+    let ended = Sequence(ended.ok_or(Malformed("more parts are left behind than there are"))?);
     let subtrees: Decoded<Vec<Digest>> = found.subtrees.iter().map(|value| digest(value)).collect();
     Ok(Some(Box::new(Open {
         writer: writer(&found.writer)?,
         number: WriterSequence(number(found.number)?),
         total: number(found.total)?,
         whole: digest(&found.whole)?,
-        first: sequence(found.first)?,
+        first,
+        ended,
         size: number(found.size)?,
         bytes: number(found.bytes)?,
         tree: Tree::new(found.parts, subtrees?).ok_or(Malformed("a tree has another number of subtrees"))?,

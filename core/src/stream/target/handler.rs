@@ -280,7 +280,7 @@ impl Stream {
         }
         self.drop_held();
         self.settle_attaching(common, now, None);
-        self.pass_dead_tail(common);
+        self.pass_dead_tail(common, now);
         while self.target.greeted && self.hand_over(common) {}
         self.pump_lead(common, now);
         self.say_progress(common);

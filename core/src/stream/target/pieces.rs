@@ -44,27 +44,29 @@ impl Stream {
 
     /// Where somebody stands who processed all up to that message: nothing is to come of what lies behind the last one of a sealed log.
     pub(super) fn past_dead_tail(&self, position: Sequence) -> Sequence {
-        let last = self.dead_tail().is_some_and(|first| position == first.before());
+        let last = self.dead_tail().is_some_and(|ended| position == ended);
         if last { self.head.taken } else { position }
     }
 
     /// The last message of those who stand there.
     pub(super) fn before_dead_tail(&self, position: Sequence) -> Sequence {
-        let behind = self.dead_tail().filter(|_| position == self.head.taken);
-        behind.map_or(position, Sequence::before)
+        self.dead_tail().filter(|_| position == self.head.taken).unwrap_or(position)
     }
 
     /// Behind all messages of a sealed log stand parts of one that nobody will ever have whole: that is processed with them.
-    pub(super) fn pass_dead_tail(&mut self, common: &mut Common) {
+    pub(super) fn pass_dead_tail(&mut self, common: &mut Common, now: Now) {
+        let Some(ended) = self.dead_tail() else { return };
         let (mark, taken) = (self.target.mark, self.head.taken);
-        let Some(first) = self.dead_tail().filter(|first| mark >= first.before() && mark < taken) else {
-            return;
-        };
-        rare!(DeadTailPassed);
-        self.move_mark(common, taken);
-        if let Some(handler) = self.target.handler.as_mut().filter(|handler| handler.handed == first.before())
+        if mark >= ended && mark < taken {
+            rare!(DeadTailPassed);
+            self.move_mark(common, taken);
+        }
+        let passed = self.target.mark >= taken;
+        if let Some(handler) = self.target.handler.as_mut().filter(|handler| passed && handler.done >= ended)
+            && handler.done < taken
         {
-            (handler.handed, handler.done) = (taken, taken);
+            (handler.handed, handler.done, handler.replaying) = (taken, taken, false);
+            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
         }
         self.fence_outrun(common);
     }

@@ -479,7 +479,7 @@ fn a_change_that_is_proposed_once_is_seen() {
 }
 
 /// Without the source, from the log of that target, which ends at that message.
-fn seal_without_source(world: &mut World, founder: usize, sequence: Option<u64>) {
+pub(super) fn seal_without_source(world: &mut World, founder: usize, sequence: Option<u64>) {
     world.silence(SOURCE);
     let index = LogIndex(world.members[founder].held as u64);
     let sealed = Sealed {

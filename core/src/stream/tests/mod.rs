@@ -2,6 +2,7 @@
 
 mod changing;
 mod closing;
+mod dead_tail;
 mod evidence;
 mod hostile;
 mod large;
