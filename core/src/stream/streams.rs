@@ -233,7 +233,7 @@ impl Streams {
                 self.at_source(request, stream, |stream, common| stream.publish(common, now, wish));
             }
             Input::Stage { request, stream, part } => {
-                self.at_source(request, stream, |stream, common| stream.stage(common, request, part));
+                self.at_source(request, stream, |stream, common| stream.stage(common, now, request, part));
             }
             Input::GiveUp { request, stream, writer } => {
                 self.at_source(request, stream, |stream, common| stream.give_up(common, request, writer));

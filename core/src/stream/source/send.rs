@@ -33,6 +33,8 @@ pub(in crate::stream) struct Sender {
     seen: Sequence,
     /// The last question asked.
     asked: bool,
+    /// When it was asked how much room it has, and has said nothing since.
+    room_asked: Option<Instant>,
     /// When what is under way was last sent again, and how long it must have been since for it to be sent again without progress.
     resent: Option<Instant>,
     pause: Span,
@@ -97,6 +99,7 @@ impl Stream {
         let Some(peer) = self.peer_mut(node).filter(|peer| peer.knows_us) else { return };
         let sender = &mut peer.sender;
         sender.asked = false;
+        sender.room_asked = None;
         sender.room = standing.room;
         let have = if standing.epoch == session { standing.have } else { standing.taken };
         if !sender.known {
@@ -104,6 +107,16 @@ impl Stream {
             sender.rewind(have.max(floor));
         } else {
             sender.acknowledge(have.min(sender.sent));
+        }
+    }
+
+    /// Asks a target how much room it has, once for all who want to know that, and again when no answer came.
+    pub(super) fn ask_for_room(&mut self, common: &mut Common, now: Now, node: NodeId) {
+        let Some(peer) = self.peer_mut(node) else { return };
+        let again = |at: Instant| now.monotonic.since(at) >= common.config.restate;
+        if peer.sender.room_asked.is_none_or(again) {
+            peer.sender.room_asked = Some(now.monotonic);
+            self.tell_standing(common, node, true, 0);
         }
     }
 

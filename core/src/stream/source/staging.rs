@@ -27,13 +27,25 @@ use crate::time::Now;
 use crate::work::Job;
 
 impl Stream {
-    pub(in crate::stream) fn stage(&mut self, common: &mut Common, request: RequestId, part: PartOf) {
-        if let Err(refusal) = self.try_stage(common, request, part) {
+    pub(in crate::stream) fn stage(
+        &mut self,
+        common: &mut Common,
+        now: Now,
+        request: RequestId,
+        part: PartOf,
+    ) {
+        if let Err(refusal) = self.try_stage(common, now, request, part) {
             common.reply(request, Err(refusal));
         }
     }
 
-    fn try_stage(&mut self, common: &mut Common, request: RequestId, wish: PartOf) -> Result<(), Refusal> {
+    fn try_stage(
+        &mut self,
+        common: &mut Common,
+        now: Now,
+        request: RequestId,
+        wish: PartOf,
+    ) -> Result<(), Refusal> {
         let PartOf { writer, number, wait, .. } = wish;
         if let Some(refusal) = self.stop_refusal() {
             return Err(refusal);
@@ -75,11 +87,17 @@ impl Stream {
         if number.0 > place + 1 {
             return Err(Refusal::WriterGap { expected: WriterSequence(place + 1), got: number });
         }
-        self.take_part(common, wish, waiter)
+        self.take_part(common, now, wish, waiter)
     }
 
     /// Takes the next part of a message that none is accepted of.
-    fn take_part(&mut self, common: &mut Common, wish: PartOf, waiter: Waiter) -> Result<(), Refusal> {
+    fn take_part(
+        &mut self,
+        common: &mut Common,
+        now: Now,
+        wish: PartOf,
+        waiter: Waiter,
+    ) -> Result<(), Refusal> {
         let (PartOf { writer, number, total, offset, digest, .. }, request) = (wish.clone(), waiter.request);
         let known = self.source.staging.upload(writer).filter(|upload| upload.number == number);
         if offset == 0 {
@@ -87,7 +105,7 @@ impl Stream {
             if let Some(refusal) = fresh.refuses(&wish) {
                 return Err(refusal);
             }
-            self.begin_staging(common, writer, fresh)?;
+            self.begin_staging(common, now, writer, fresh)?;
         } else {
             let Some(known) = known else { return Err(Refusal::WrongOffset { expected: 0, got: offset }) };
             if let Some(refusal) = known.refuses(&wish) {
@@ -118,7 +136,13 @@ impl Stream {
     }
 
     /// Sets room aside for all of a message; what its writer had staged before goes.
-    fn begin_staging(&mut self, common: &mut Common, writer: WriterId, fresh: Upload) -> Result<(), Refusal> {
+    fn begin_staging(
+        &mut self,
+        common: &mut Common,
+        now: Now,
+        writer: WriterId,
+        fresh: Upload,
+    ) -> Result<(), Refusal> {
         let total = fresh.total;
         let before = self.source.staging.upload(writer).map(|old| (old.total, old.total - old.written));
         let (old_total, old_to_come) = before.unwrap_or_default();
@@ -142,7 +166,7 @@ impl Stream {
         }
         if let Some((node, free)) = self.target_without_room(total) {
             // That was true when it said so: the next try is judged by what it says to this.
-            self.tell_standing(common, node, true, 0);
+            self.ask_for_room(common, now, node);
             return Err(Refusal::NoSpaceAt { node, free });
         }
         rare!(BegunAnew, before.is_some());
@@ -156,10 +180,11 @@ impl Stream {
         Ok(())
     }
 
-    /// A target that said that it has not that much room.
+    /// A target that said that it has not that much room. What one said that is not heard any more is of long ago.
     fn target_without_room(&self, total: u64) -> Option<(crate::id::NodeId, u64)> {
-        let targets =
-            self.peers.iter().filter(|peer| self.ends.place(peer.node).is_some() && !self.is_gone(peer.node));
+        let targets = self.peers.iter().filter(|peer| {
+            self.ends.place(peer.node).is_some() && !self.is_gone(peer.node) && !peer.silent
+        });
         let said =
             targets.filter_map(|peer| Some((peer.node, peer.standing.filter(|_| peer.knows_us)?.space)));
         said.into_iter().find(|&(_, space)| space < total)

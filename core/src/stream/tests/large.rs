@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::promises::{receipts, refusal};
-use super::world::{NAME, SOURCE, TARGET, World, large};
+use super::world::{NAME, SOURCE, TARGET, World, large, node};
 use crate::digest::Digest;
 use crate::id::{RequestId, Sequence, WriterId, WriterSequence};
 use crate::node::command::{PartOf, Refusal, Reply, Staged, Waited};
@@ -293,6 +293,32 @@ fn room_for_all_of_a_message_is_set_aside_before_its_first_byte_and_given_back()
     world.stage(3, 1, &large(3, 1, 2 * KIB), 0, Waited::Accepted);
     let many = world.stage(4, 1, &large(4, 1, 2 * KIB), 0, Waited::Accepted);
     assert_eq!(refusal(&world, many), Refusal::TooManyUploads { limit: 2 });
+}
+
+#[test]
+fn a_target_is_asked_for_its_room_once_at_a_time_and_refuses_none_when_it_is_silent() {
+    let mut world = small();
+    world.give(TARGET, Input::Space { free: world.config.space_floor + (30 << 10) });
+    world.run(Span::millis(500));
+    let (whole, said) = (large(1, 1, 40 * KIB), world.said);
+    world.cut = true;
+    let tries = |world: &mut World| {
+        for _ in 0..10 {
+            let there = world.stage(1, 1, &whole, 0, Waited::Accepted);
+            assert!(matches!(refusal(world, there), Refusal::NoSpaceAt { free, .. } if free == 30 << 10));
+        }
+    };
+    tries(&mut world);
+    assert_eq!(world.said, said + 1, "one question for ten tries");
+    // It is lost.
+    world.run(Span::millis(400));
+    let said = world.said;
+    tries(&mut world);
+    assert_eq!(world.said, said + 1);
+    world.give(SOURCE, Input::PairSuspect { node: node(TARGET) });
+    let away = world.stage(1, 1, &whole, 0, Waited::Accepted);
+    world.run(Span::millis(50));
+    assert_eq!(staged(&world, away), Some(1 << 10), "what it said was of long ago");
 }
 
 #[test]
