@@ -241,6 +241,7 @@ marks! {
         StepWaitedForEarlierRow: "a step that wrote nothing waited for an earlier row";
         AppendStarved: "an append waited for room on the disk";
         SourceTookBack: "a source took back bytes that its disk had forgotten";
+        AskedAhead: "bytes were asked for ahead of the entry that waits";
         BytesAskedForAgain: "bytes were asked for again";
         ClosedWriterRefused: "a closed writer was refused";
         WriterGapRefused: "a gap in what a writer writes was refused";
@@ -524,6 +525,7 @@ marks! {
         OfferOutOfPlace: "somebody who does not lead was offered something";
         OfferGaveWay: "a leader had too many offers, and dropped the last";
         OfferBehindGap: "what was offered began behind a gap";
+        ForeseenEnough: "as much was asked for ahead of the log as may be at one time";
         ReplayLeft: "a handler that replayed was gone before it had caught up";
         TargetPassed: "a target that is out, or was drained of less, took a state from behind messages that it did not process";
         SealedFromWhoIsOut: "a sealed stream goes on from the log of a target that this log takes out";

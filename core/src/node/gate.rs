@@ -133,6 +133,17 @@ impl Gate {
         Ok(news.map(|passed| (from, passed)))
     }
 
+    /// The commands that are held for a group behind the first, which waits.
+    pub(crate) fn behind(&self, group: GroupId) -> impl Iterator<Item = &[u8]> + '_ {
+        let held = self.held.get(&group).into_iter();
+        let entries = held.flat_map(|held| {
+            let first = held.message.append().into_iter().flat_map(|append| append.entries.iter());
+            first.chain(held.joined.iter().flatten())
+        });
+        let commands = entries.filter(|entry| entry.kind == EntryKind::Command);
+        commands.skip(1).map(|entry| entry.data.as_ref())
+    }
+
     /// The leader of a group is asked for what was not held.
     pub(crate) fn asked(&mut self, group: GroupId) {
         self.owed.remove(&group);
@@ -270,6 +281,11 @@ mod tests {
         );
         assert_eq!(passed(gate.offer(GROUP, PEER, append(4, 2, 5), here(1))), None, "it joins what is held");
         assert_eq!(gate.offer_again(GROUP, here(1)), Ok(None), "nothing new came");
+        assert_eq!(
+            gate.behind(GROUP).collect::<Vec<_>>(),
+            [[3], [4], [5]],
+            "the second is the first that waits"
+        );
         assert_eq!(again(gate.offer_again(GROUP, here(3))), Some((alloc::vec![2, 3], 3, true)));
         assert_eq!(again(gate.offer_again(GROUP, here(5))), Some((alloc::vec![4, 5], 5, false)));
         assert_eq!(gate.offer_again(GROUP, here(5)), Err(NothingHeld));

@@ -330,7 +330,9 @@ impl Node {
             None
         } else {
             let streams = &mut self.streams;
-            self.gate.offer(group, from, message, |data| streams.admit(now, group.into(), data))
+            let passed = self.gate.offer(group, from, message, |data| streams.admit(now, group.into(), data));
+            streams.foresee(now, group.into(), self.gate.behind(group));
+            passed
         };
         let cut = || passed.as_ref().and_then(raft::Message::append).is_some_and(|append| append.cut);
         if self.config.planted.strikes(Bug::CutNotSaid, cut)
@@ -348,6 +350,7 @@ impl Node {
         let now = self.now;
         let streams = &mut self.streams;
         let offered = self.gate.offer_again(group, |data| streams.admit(now, group.into(), data));
+        streams.foresee(now, group.into(), self.gate.behind(group));
         let input = match offered {
             Ok(None) => return,
             Ok(Some((from, message))) => raft::Input::Message { from, group, message: message.into() },

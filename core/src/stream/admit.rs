@@ -9,7 +9,7 @@ use super::member::{Part, Stream, Wanted};
 use super::message::Body;
 use super::peer::bit_of;
 use super::wire::decode_entry;
-use crate::id::{NodeId, Sequence};
+use crate::id::{NodeId, Sequence, SessionEpoch};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
@@ -81,16 +81,60 @@ impl Stream {
             // An append stops at the first batch that is missing: what was wanted before is of appends that this one replaced.
             self.wanted.clear();
         }
-        // A target's bytes are under way already, most likely, unless those before had to come from another holder; the source never expects any.
-        let expected = self.part == Part::Target
-            && !self.target.repairs
-            && self.source_peer().is_some_and(|peer| !peer.silent || self.peers.len() == 1)
-            && !self.is_lost(self.ends.source);
-        let asked = expected.then_some(now.monotonic);
+        let asked = self.expects(wanted.session).then_some(now.monotonic);
         self.wanted.insert(identity, Wanted { asked, ..wanted });
         if asked.is_none() {
             self.ask_for_wanted(common, now, false);
         }
+    }
+
+    /// Whether bytes that were named in that session are under way here already, most likely, without being asked for.
+    fn expects(&self, session: SessionEpoch) -> bool {
+        self.is_sent_to() && (session > self.head.session || !self.source_began())
+    }
+
+    /// Whether the source sends to this member: to a target, unless bytes had to come from another holder lately.
+    fn is_sent_to(&self) -> bool {
+        self.part == Part::Target
+            && !self.target.repairs
+            && self.source_peer().is_some_and(|peer| !peer.silent || self.peers.len() == 1)
+            && !self.is_lost(self.ends.source)
+    }
+
+    /// Whether the source started anew, has no session yet as far as is known here, and sent nothing: before it has, it sends nothing but what it is asked for,
+    /// and what its former starts left in the log may have to come here for it to get one.
+    fn source_began(&self) -> bool {
+        let boot = self.source_peer().and_then(|peer| peer.boot);
+        !self.target.sent_to && boot.is_some_and(|boot| boot != self.head.boot)
+    }
+
+    /// Whether some of the bytes that appends name have to be asked for, and nothing is won by waiting for them.
+    pub(super) fn asks_ahead(&self) -> bool {
+        !self.rests() && !self.alone() && (!self.is_sent_to() || self.source_began())
+    }
+
+    /// Asks for the bytes of an entry behind one that waits for its own, unless they are under way, or there are enough others. Whether to go on with
+    /// the next one.
+    pub(super) fn foresee(&mut self, common: &Common, data: &[u8]) -> bool {
+        let Ok(Entry::Descriptor { epoch, first, batch }) = decode_entry(data) else { return true };
+        let (identity, bytes) = (batch.identity, batch.bytes());
+        let last = Sequence((first.0 + batch.live()).saturating_sub(1));
+        let futile = epoch < self.head.session || last <= self.head.taken;
+        let here = self.store.slot_of(&identity).is_some() || self.held.get(&identity).is_some();
+        if futile || here || self.wanted.contains_key(&identity) || self.expects(epoch) {
+            return true;
+        }
+        let wanted: u64 = self.wanted.values().map(|wanted| held_weight(wanted.bytes)).sum();
+        let all = self.held.bytes() + wanted + held_weight(bytes);
+        // As much as is given to one who asks, in the time after which it asks again (S20).
+        let most = common.config.flight_bytes.min(common.config.receive_bytes);
+        if self.wanted.len() >= common.config.wanted || all > most || !common.has_space_for(all) {
+            rare!(ForeseenEnough);
+            return false;
+        }
+        sometimes!(AskedAhead);
+        self.wanted.insert(identity, Wanted { bytes, session: epoch, last, ..Wanted::default() });
+        true
     }
 
     /// What was waited for is named by appends that count no more (S19). Whether there was anything: then what is held is to be looked at again, and asks

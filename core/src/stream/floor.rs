@@ -33,7 +33,11 @@ impl Stream {
     /// Panics if something may go, and nothing is about to see to that.
     pub(super) fn check_goes(&self) {
         let target = self.part == Part::Target;
-        let own = if target { self.target.mark_durable.min(self.target.replaying_from()) } else { self.head.released };
+        let own = if target {
+            self.target.mark_durable.min(self.target.replaying_from())
+        } else {
+            self.head.released
+        };
         let bound = own.min(self.head.released);
         let oldest = self.store.taken.values().next().and_then(|&slot| self.store.get(slot));
         let goes = self.stopped.is_none() && oldest.is_some_and(|kept| kept.last() <= bound);

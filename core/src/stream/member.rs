@@ -532,6 +532,7 @@ impl Stream {
         let ahead = || self.held.epoch > self.head.session;
         let source = self.part == Part::Target && node == self.ends.source;
         self.lead.iter_mut().filter(|_| source).for_each(|lead| lead.source_left());
+        self.target.sent_to &= !source;
         if source && !common.planted.strikes(Bug::StartKeepsSession, ahead) {
             self.held.begin_start(self.head.session);
         }

@@ -206,7 +206,10 @@ impl Stream {
             "S16: {instance} lets go of more than it has completed"
         );
         self.check_seal();
-        assert!(!self.rests() || self.wanted.is_empty(), "S19: {instance} does nothing any more, and waits for bytes");
+        assert!(
+            !self.rests() || self.wanted.is_empty(),
+            "S19: {instance} does nothing any more, and waits for bytes"
+        );
         let to_come = self.source.staging.to_come();
         assert!(
             to_come <= common.reserved,
@@ -255,7 +258,10 @@ impl Stream {
             !passed || self.ends.place(common.own).is_some_and(|place| self.floor.passes_over(place)),
             "S9: {instance} let go of what it has not marked"
         );
-        assert!(!passed || self.stopped.is_some(), "S22: {instance} is served by a target that was passed over");
+        assert!(
+            !passed || self.stopped.is_some(),
+            "S22: {instance} is served by a target that was passed over"
+        );
         // What appends wait for comes on top of what is being verified.
         let batch = held_weight(common.config.message_bytes.max(common.config.batch_bytes) as u64);
         let slack = common.config.receive_bytes.max(batch);

@@ -179,6 +179,25 @@ impl Streams {
         .unwrap_or(false)
     }
 
+    /// Entries behind one that waits for its bytes: what of their bytes has to be asked for is asked for together, and not one after the other.
+    pub fn foresee<'a>(
+        &mut self,
+        now: Now,
+        instance: StreamInstance,
+        behind: impl Iterator<Item = &'a [u8]>,
+    ) {
+        let mut behind = behind.take(self.common.config.wanted).peekable();
+        let asks = |stream: &Stream| stream.part != Part::Unknown && stream.asks_ahead();
+        if behind.peek().is_none() || !self.streams.get(&instance).is_some_and(|stream| asks(stream)) {
+            return;
+        }
+        self.with(instance, |stream, common| {
+            behind.take_while(|data| stream.foresee(common, data)).for_each(drop);
+            stream.ask_for_wanted(common, now, false);
+            stream.arm(common, now);
+        });
+    }
+
     /// Whether an append waits for anything in a stream: the bytes of the entry given, or room for them; without an entry, whatever
     /// the stream waits for.
     #[must_use]

@@ -182,9 +182,10 @@ impl Stream {
 
     /// A target that said that it has not that much room. What one said that is not heard any more is of long ago.
     fn target_without_room(&self, total: u64) -> Option<(crate::id::NodeId, u64)> {
-        let targets = self.peers.iter().filter(|peer| {
-            self.ends.place(peer.node).is_some() && !self.is_gone(peer.node) && !peer.silent
-        });
+        let targets = self
+            .peers
+            .iter()
+            .filter(|peer| self.ends.place(peer.node).is_some() && !self.is_gone(peer.node) && !peer.silent);
         let said =
             targets.filter_map(|peer| Some((peer.node, peer.standing.filter(|_| peer.knows_us)?.space)));
         said.into_iter().find(|&(_, space)| space < total)

@@ -74,6 +74,8 @@ pub(super) struct Target {
     received_since: u64,
     /// The last bytes that came had to be asked of another holder: the source sends none.
     pub(super) repairs: bool,
+    /// The source sent something that it was not asked for, in its present start.
+    pub(super) sent_to: bool,
 }
 
 impl Handler {

@@ -279,6 +279,7 @@ impl Stream {
         // What the source sends without being asked shows that it does.
         let unasked = source && wanted.is_none_or(|wanted| wanted.of & bit == 0);
         self.target.repairs = !unasked && (self.target.repairs || !source);
+        self.target.sent_to |= unasked;
         let wanted = wanted.is_some();
         if let Some(slot) = self.store.slot_of(&data.identity) {
             if wanted {

@@ -12,9 +12,9 @@ use crate::node::command::{Refusal, Waited};
 use crate::planted::Planted;
 use crate::recovery::LogPlace;
 use crate::sealing::Sealed;
-use crate::stream::{Input, Marks};
 use crate::stream::store::space;
 use crate::stream::wire::{Stored, decode_state, encode_state};
+use crate::stream::{Input, Marks};
 use crate::time::Span;
 
 fn intended(which: usize) -> StreamMembers {

@@ -140,7 +140,11 @@ fn parts_of_one_attempt_or_of_several_at_the_end_of_a_sealed_log_are_passed_with
         seal_without_source(&mut world, 1, Some(end.0));
         let own = present(&mut world, 2, Some((0, 2)));
         world.run(SECOND);
-        assert_eq!(answer(&world, own), Some(Ok(Sequence(2))), "its records say where the last message ended");
+        assert_eq!(
+            answer(&world, own),
+            Some(Ok(Sequence(2))),
+            "its records say where the last message ended"
+        );
     }
 }
 

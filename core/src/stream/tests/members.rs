@@ -287,7 +287,8 @@ impl World {
         self.give(which, Input::Opened { name, instance: INSTANCE, ends });
         for other in (0..self.members.len()).filter(|other| *other != which) {
             self.give(other, Input::PeerBoot { node: node(which), boot: BootId(200 + which as u128) });
-            self.give(which, Input::PeerBoot { node: node(other), boot: BootId(100 + other as u128) });
+            let boot = self.members[other].streams.common.boot;
+            self.give(which, Input::PeerBoot { node: node(other), boot });
         }
     }
 
@@ -311,6 +312,15 @@ impl World {
                 }
                 inputs.into_iter().for_each(|input| self.give(which, input));
                 if !admitted {
+                    let behind = self.members[which].held + 1..self.log.len();
+                    let behind: Vec<bytes::Bytes> =
+                        self.log[behind].iter().filter_map(|(_, data)| data.clone()).collect();
+                    let streams = &mut self.members[which].streams;
+                    streams.foresee(now, INSTANCE, behind.iter().map(|data| &data[..]));
+                    let mut inputs = VecDeque::new();
+                    while let Some(output) = self.members[which].streams.poll() {
+                        self.output(which, output, &mut inputs);
+                    }
                     break;
                 }
                 self.members[which].held += 1;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::members::{SECOND, SOURCE, World};
-use super::world::{INSTANCE, node};
+use super::world::{INSTANCE, NAME, node};
 use crate::ends::Policy;
 use crate::id::{AuthorityEpoch, RequestId, Sequence};
 use crate::node::command::{Refusal, Reply, Waited};
@@ -201,6 +201,35 @@ fn who_has_to_get_bytes_elsewhere_asks_for_the_next_ones_at_once() {
     world.back(3);
     world.run(Span::secs(3));
     assert_eq!(world.members[3].seen.len(), 40, "one after the other would take a pause each");
+}
+
+/// A source that starts anew can have no session before the log of its former one is held by most members, and sends nothing before it has one.
+#[test]
+fn what_a_former_start_of_the_source_left_in_the_log_is_asked_for_together() {
+    let mut world = World::new(2, Policy::All);
+    world.lead(SOURCE);
+    world.run(SECOND);
+    world.publish(1, 5, Waited::Accepted);
+    world.run(SECOND);
+    world.silence(1);
+    world.deaf.insert(2);
+    for number in 6..=105 {
+        world.publish(number, 1, Waited::Accepted);
+        world.run(Span::millis(10));
+    }
+    world.start_again(SOURCE);
+    // What was held here is forgotten.
+    world.start_again(2);
+    let request = world.request();
+    world.give(2, Input::Attach { request, stream: NAME.into(), presented: None, window: 100 });
+    world.deaf.clear();
+    let before = world.payloads;
+    world.lead(SOURCE);
+    world.run(SECOND);
+    assert_eq!(world.members[2].held, world.log.len(), "one after the other would take twenty seconds");
+    world.run(Span::secs(3));
+    assert_eq!(world.members[2].seen.last(), Some(&105));
+    assert!(world.payloads - before <= 110, "{} payloads for a hundred batches", world.payloads - before);
 }
 
 /// A target is stuck, another one processes message by message: what that leaves in the log is counted, and noted once.
