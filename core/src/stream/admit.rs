@@ -9,7 +9,7 @@ use super::member::{Part, Stream, Wanted};
 use super::message::Body;
 use super::peer::bit_of;
 use super::wire::decode_entry;
-use crate::id::{NodeId, Sequence, SessionEpoch};
+use crate::id::{NodeId, Sequence};
 use crate::planted::Bug;
 use crate::rare;
 use crate::sometimes;
@@ -81,16 +81,19 @@ impl Stream {
             // An append stops at the first batch that is missing: what was wanted before is of appends that this one replaced.
             self.wanted.clear();
         }
-        let asked = self.expects(wanted.session).then_some(now.monotonic);
+        let expected = self.expects(&identity, &wanted);
+        self.target.asks_ahead = !expected;
+        let asked = expected.then_some(now.monotonic);
         self.wanted.insert(identity, Wanted { asked, ..wanted });
         if asked.is_none() {
             self.ask_for_wanted(common, now, false);
         }
     }
 
-    /// Whether bytes that were named in that session are under way here already, most likely, without being asked for.
-    fn expects(&self, session: SessionEpoch) -> bool {
-        self.is_sent_to() && (session > self.head.session || !self.source_began())
+    /// Whether bytes that an entry names are under way here already, most likely, without being asked for.
+    fn expects(&self, identity: &Identity, wanted: &Wanted) -> bool {
+        let former = wanted.session <= self.head.session && self.source_began();
+        self.is_sent_to() && !former && !self.held.passed(identity, wanted.last)
     }
 
     /// Whether the source sends to this member: to a target, unless bytes had to come from another holder lately.
@@ -108,24 +111,20 @@ impl Stream {
         !self.target.sent_to && boot.is_some_and(|boot| boot != self.head.boot)
     }
 
-    /// Whether some of the bytes that appends name have to be asked for, and nothing is won by waiting for them.
-    pub(super) fn asks_ahead(&self) -> bool {
-        !self.rests() && !self.alone() && (!self.is_sent_to() || self.source_began())
-    }
-
     /// Asks for the bytes of an entry behind one that waits for its own, unless they are under way, or there are enough others. Whether to go on with
     /// the next one.
     pub(super) fn foresee(&mut self, common: &Common, data: &[u8]) -> bool {
         let Ok(Entry::Descriptor { epoch, first, batch }) = decode_entry(data) else { return true };
         let (identity, bytes) = (batch.identity, batch.bytes());
         let last = Sequence((first.0 + batch.live()).saturating_sub(1));
+        let wanted = Wanted { bytes, session: epoch, last, ..Wanted::default() };
         let futile = epoch < self.head.session || last <= self.head.taken;
         let here = self.store.slot_of(&identity).is_some() || self.held.get(&identity).is_some();
-        if futile || here || self.wanted.contains_key(&identity) || self.expects(epoch) {
+        if futile || here || self.wanted.contains_key(&identity) || self.expects(&identity, &wanted) {
             return true;
         }
-        let wanted: u64 = self.wanted.values().map(|wanted| held_weight(wanted.bytes)).sum();
-        let all = self.held.bytes() + wanted + held_weight(bytes);
+        let asked: u64 = self.wanted.values().map(|wanted| held_weight(wanted.bytes)).sum();
+        let all = self.held.bytes() + asked + held_weight(bytes);
         // As much as is given to one who asks, in the time after which it asks again (S20).
         let most = common.config.flight_bytes.min(common.config.receive_bytes);
         if self.wanted.len() >= common.config.wanted || all > most || !common.has_space_for(all) {
@@ -133,7 +132,7 @@ impl Stream {
             return false;
         }
         sometimes!(AskedAhead);
-        self.wanted.insert(identity, Wanted { bytes, session: epoch, last, ..Wanted::default() });
+        self.wanted.insert(identity, wanted);
         true
     }
 

@@ -290,7 +290,11 @@ impl Stream {
     /// Whether this target took over a state from behind messages that it did not process, and has not to (S22). Its records say so: nobody else lets go of what is
     /// not marked.
     pub(super) fn is_passed(&self) -> bool {
-        self.part == Part::Target && self.floor.taken > self.target.mark
+        self.floor.taken > self.target.mark
+            && self
+                .own_target()
+                .and_then(|own| self.ends.place(own))
+                .is_some_and(|own| self.floor.passes_over(own))
     }
 
     /// This node, if it is a target.

@@ -187,7 +187,7 @@ impl Streams {
         behind: impl Iterator<Item = &'a [u8]>,
     ) {
         let mut behind = behind.take(self.common.config.wanted).peekable();
-        let asks = |stream: &Stream| stream.part != Part::Unknown && stream.asks_ahead();
+        let asks = |stream: &Stream| stream.target.asks_ahead && !stream.wanted.is_empty();
         if behind.peek().is_none() || !self.streams.get(&instance).is_some_and(|stream| asks(stream)) {
             return;
         }

@@ -76,6 +76,8 @@ pub(super) struct Target {
     pub(super) repairs: bool,
     /// The source sent something that it was not asked for, in its present start.
     pub(super) sent_to: bool,
+    /// The bytes that appends began to wait for last were asked for at once: so are those that stand behind them.
+    pub(super) asks_ahead: bool,
 }
 
 impl Handler {

@@ -77,6 +77,13 @@ impl Held {
         self.by_first.insert(number, identity);
     }
 
+    /// Whether bytes that bear no later number than `last` will not come by themselves: what the source sent behind them is here, and it sends in order.
+    pub(in crate::stream) fn passed(&self, identity: &Identity, last: Sequence) -> bool {
+        let later = || self.by_first.range(last.next()..).next().is_some();
+        let here = || self.verifying.keys().any(|(verifying, _)| verifying == identity);
+        later() && !here()
+    }
+
     fn verifying(&self) -> u64 {
         self.verifying.values().sum()
     }

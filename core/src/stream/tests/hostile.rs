@@ -11,7 +11,7 @@ use crate::node::command::Waited;
 use crate::planted::Planted;
 use crate::sealing::Sealed;
 use crate::stream::wire::encode_entry;
-use crate::stream::{Batch, Body, Data, Entry, Identity, Input, Message, Span, Standing};
+use crate::stream::{Batch, Body, Data, Entry, Identity, Input, Message, Output, Span, Standing};
 use crate::time::Wall;
 
 fn world(leader: usize, planted: Planted) -> World {
@@ -96,6 +96,37 @@ fn bytes_of(planted: Planted, from: usize) -> bool {
 fn bytes_are_taken_of_the_source_or_of_whom_they_were_asked() {
     assert!(bytes_of(Planted::none(), 3), "it was not asked");
     assert!(!bytes_of(Planted::none(), SOURCE));
+}
+
+/// A target waits for bytes, and holds what the source sent behind them, or not: whether it asks for them at once.
+fn asks_at_once(later: bool) -> bool {
+    let mut world = world(SOURCE, Planted::none());
+    let (awaited, behind) = (batch(6, b"abc", 1), batch(7, b"def", 1));
+    if later {
+        let data = Data {
+            boot: BootId(100),
+            epoch: SessionEpoch(1),
+            first: Sequence(7),
+            count: 1,
+            identity: behind.identity,
+            offset: None,
+            bytes: Bytes::from_static(b"def").into(),
+        };
+        say(&mut world, SOURCE, 2, Body::Data(data));
+    }
+    let identity = awaited.identity;
+    let entry = Entry::Descriptor { epoch: SessionEpoch(1), first: Sequence(6), batch: awaited };
+    let now = world.at();
+    let streams = &mut world.members[2].streams;
+    assert!(!streams.admit(now, INSTANCE, &encode_entry(&entry)));
+    let asks = |output: Output| matches!(output, Output::Send { message, .. } if message.body == Body::Want(identity));
+    core::iter::from_fn(|| streams.poll()).any(asks)
+}
+
+#[test]
+fn what_the_source_passed_over_is_asked_for_at_once() {
+    assert!(!asks_at_once(false), "it is on its way");
+    assert!(asks_at_once(true), "the source sends in order");
 }
 
 /// How often a target's question for the same bytes is answered, asked ten times at once.
