@@ -239,11 +239,11 @@ impl Stream {
             if !common.planted.strikes(Bug::SnapshotWithoutMark, || mark > self.target.mark) {
                 self.raise_mark(common, mark);
             }
-            rare!(TargetPassed, self.is_passed());
-            self.left_out(common);
-            self.fence_outrun(common);
         }
         common.emit(Output::Installed { instance, taken: true });
+        rare!(TargetPassed, self.is_passed());
+        self.left_out(common);
+        self.fence_outrun(common);
         let wanted = self.wants_nothing(common);
         match self.part {
             Part::Source => self.session_passed(common, now),
