@@ -299,6 +299,8 @@ fn room_for_all_of_a_message_is_set_aside_before_its_first_byte_and_given_back()
 fn a_target_is_asked_for_its_room_once_at_a_time_and_refuses_none_when_it_is_silent() {
     let mut world = small();
     world.give(TARGET, Input::Space { free: world.config.space_floor + (30 << 10) });
+    // It says so with the next word that it owes.
+    world.publish(2, 1, 1, Waited::Accepted);
     world.run(Span::millis(500));
     let (whole, said) = (large(1, 1, 40 * KIB), world.said);
     world.cut = true;
