@@ -404,6 +404,8 @@ fn who_is_out_goes_on_with_its_log_behind_what_others_let_go_and_has_not_process
         let (mut world, taken) = sent_a_state(Planted::none(), drained);
         assert!(taken, "its group may need it to acknowledge");
         world.deaf.clear();
+        // The other one keeps for itself what it is asked for.
+        world.members[1].stuck = true;
         world.publish(6, 5, Waited::Completed);
         world.run(Span::secs(5));
         assert_eq!(world.members[2].held, world.log.len(), "it follows the log");
@@ -421,6 +423,9 @@ fn who_is_out_goes_on_with_its_log_behind_what_others_let_go_and_has_not_process
         assert_eq!(world.members[2].seen, []);
         // It is behind once more.
         world.deaf.insert(2);
+        world.members[1].stuck = false;
+        let token = world.members[1].token.expect("attached");
+        world.give(1, Input::Verdict { token, upto: Sequence(10) });
         world.publish(11, 5, Waited::Completed);
         world.run(Span::secs(5));
         let stored = state_of(&world, SOURCE);
