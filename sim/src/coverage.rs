@@ -51,6 +51,7 @@ wattle_core::marks! {
         CuredByRows: "an operator brought damaged rows back";
         CuredByImage: "an operator put an older image in the place of a damaged disk";
         CuredByEmptyDisk: "an operator put an empty disk in the place of a damaged one";
+        StartedOnceMore: "a node whose disk was taken back was started again by who had stopped it";
         DiskEmptied: "a disk was emptied and its node joined again";
         NotEmptied: "a disk was not emptied because that could cost the mesh what it owes";
         SomethingLost: "a node lost what it had been told is safe";

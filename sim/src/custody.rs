@@ -364,6 +364,7 @@ impl<M: Machine> World<M> {
         self.starts.a_disk_lost(node);
         self.peers.a_disk_lost(node);
         self.look_at_disk(node);
+        self.workload.taken_back(&mut desk!(self), node);
         for (index, stream) in self.plan.streams.iter().enumerate() {
             if stream.source == node {
                 self.books.streams[index].source_rolled_back(since);

@@ -3,6 +3,7 @@
 use wattle_core::id::RequestId;
 use wattle_core::node::command::{Command, Refusal, Reply};
 
+use crate::coverage::sometimes;
 use crate::desk::{Call, Desk, request_of};
 use crate::event::{Actor, MILLI, SECOND, Time};
 use crate::plan::{Plan, StopPlan};
@@ -145,6 +146,16 @@ impl Stopper {
         };
         if request.map_or(node == self.plan.node, |request| request == asked) {
             self.trouble = "the node went down".into();
+            self.state = State::Away;
+            self.rest(desk);
+        }
+    }
+
+    /// A disk was taken back, perhaps to when its node was stopped. It was to be started again.
+    pub(crate) fn taken_back(&mut self, desk: &mut Desk<'_>, node: usize) {
+        if node == self.plan.node && self.plan.lasting && self.state == State::Done && self.ordinal > 0 {
+            sometimes!(StartedOnceMore);
+            self.trouble = "its disk was taken back".into();
             self.state = State::Away;
             self.rest(desk);
         }

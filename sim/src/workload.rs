@@ -298,6 +298,11 @@ impl Workload {
         self.changer.lost(desk, None, node);
     }
 
+    /// A node's disk was taken back.
+    pub fn taken_back(&mut self, desk: &mut Desk<'_>, node: usize) {
+        self.stoppers.iter_mut().for_each(|stopper| stopper.taken_back(desk, node));
+    }
+
     /// A node is no member any more and joins again, through another. `evicted`: it may not know yet that it is none.
     pub fn rejoins(&mut self, desk: &mut Desk<'_>, node: usize, through: usize, evicted: bool) {
         let mut own = self.tasks.iter_mut().filter(|task| task.is_joining());
