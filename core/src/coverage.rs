@@ -241,6 +241,8 @@ marks! {
         StepWaitedForEarlierRow: "a step that wrote nothing waited for an earlier row";
         AppendStarved: "an append waited for room on the disk";
         SourceTookBack: "a source took back bytes that its disk had forgotten";
+        BytesLookedAt: "an append came while the digest of its bytes was being made";
+        AppendHeldForDigest: "an append was held in silence until the digest of its bytes was known";
         AskedAhead: "bytes were asked for ahead of the entry that waits";
         BytesAskedForAgain: "bytes were asked for again";
         ClosedWriterRefused: "a closed writer was refused";

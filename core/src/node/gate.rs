@@ -3,6 +3,9 @@
 //! The prefix, the term and the commit index (clamped to the prefix) pass at once, and the acknowledgement says that the rest waits. The
 //! rest is held, one append per group, joined by those that follow it, and offered again when bytes arrive. What cannot be held is
 //! dropped: the leader sends on behind what is acknowledged, and where nothing is held, the group asks for it when bytes arrive (rule B2).
+//!
+//! Bytes mostly come just in front of the append that names them, and are here, but for their digest, when it comes. Such an append is held as a whole and in
+//! silence: until the digest is known it might as well be on its way.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -11,6 +14,7 @@ use crate::id::{GroupId, LogIndex, NodeId, Term};
 use crate::raft::{self, Body, Entries, EntryKind};
 use crate::rare;
 use crate::sometimes;
+use crate::stream::Admission;
 
 /// Settings of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +37,17 @@ impl Default for Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NothingHeld;
 
-/// An append whose first entry waits for its bytes.
+/// An append of which an entry waits for its bytes.
 #[derive(Clone, Debug)]
 struct Held {
     from: NodeId,
     message: raft::Message,
+    /// So many entries in front of that one wait with it.
+    before: usize,
     /// The entries of the appends that joined it.
     joined: Vec<Entries>,
+    /// Its leader was told that it waits.
+    told: bool,
     /// What it weighs.
     bytes: usize,
 }
@@ -88,31 +96,52 @@ impl Gate {
         group: GroupId,
         from: NodeId,
         mut message: raft::Message,
-        mut admit: impl FnMut(&[u8]) -> bool,
+        mut admit: impl FnMut(&[u8]) -> Admission,
     ) -> Option<raft::Message> {
         let Some(append) = message.append() else { return Some(message) };
         if self.continues_held(group, from, &message, append) {
             self.join(group, append);
             return None;
         }
+        let mut soon = false;
         let passing = append.entries.iter().take_while(|entry| match entry.kind {
-            EntryKind::Command => admit(&entry.data),
+            EntryKind::Command => match admit(&entry.data) {
+                Admission::Passes => true,
+                Admission::Soon => {
+                    soon = true;
+                    false
+                }
+                Admission::Waits => false,
+            },
             EntryKind::Blank | EntryKind::Configuration => true,
         });
         let passing = passing.count();
         sometimes!(HeldAppendReplaced, self.held.contains_key(&group));
         // Whatever is held is older, and would only repeat or contradict this.
         self.forget(group);
+        if soon && self.has_room(append) {
+            sometimes!(AppendHeldForDigest);
+            self.hold(group, from, message, passing, false);
+            return None;
+        }
         let Some(passed) = message.split(passing) else { return Some(message) };
         sometimes!(AppendCut);
-        let bytes = message.append().map_or(0, weight);
-        if self.held.len() < self.config.groups && self.bytes + bytes <= self.config.all_bytes {
-            self.bytes += bytes;
-            self.held.insert(group, Held { from, message, joined: Vec::new(), bytes });
+        if message.append().is_some_and(|rest| self.has_room(rest)) {
+            self.hold(group, from, message, 0, true);
         } else {
             self.owed.insert(group);
         }
         Some(passed)
+    }
+
+    fn has_room(&self, append: &raft::Append) -> bool {
+        self.held.len() < self.config.groups && self.bytes + weight(append) <= self.config.all_bytes
+    }
+
+    fn hold(&mut self, group: GroupId, from: NodeId, message: raft::Message, before: usize, told: bool) {
+        let bytes = message.append().map_or(0, weight);
+        self.bytes += bytes;
+        self.held.insert(group, Held { from, message, before, joined: Vec::new(), told, bytes });
     }
 
     /// Offers what is held for a group again, now that more bytes are here. `None` if nothing more passes.
@@ -122,26 +151,28 @@ impl Gate {
     pub(crate) fn offer_again(
         &mut self,
         group: GroupId,
-        admit: impl FnMut(&[u8]) -> bool,
+        admit: impl FnMut(&[u8]) -> Admission,
     ) -> Result<Option<(NodeId, raft::Message)>, NothingHeld> {
         let held = self.release(group).ok_or(NothingHeld)?;
-        let from = held.from;
+        let (from, told) = (held.from, held.told);
         let passed = self.offer(group, from, held.whole(), admit);
-        // That the first entry waits was said when the append came.
-        let news = passed.filter(|passed| passed.append().is_some_and(|append| !append.entries.is_empty()));
+        let empty = |passed: &raft::Message| passed.append().is_none_or(|append| append.entries.is_empty());
+        let news = passed.filter(|passed| !told || !empty(passed));
+        if let Some(held) = self.held.get_mut(&group) {
+            held.told |= told;
+        }
         sometimes!(HeldAppendPassed, news.is_some());
         Ok(news.map(|passed| (from, passed)))
     }
 
-    /// The commands that are held for a group behind the first, which waits.
+    /// The commands that are held for a group behind the one that waits.
     pub(crate) fn behind(&self, group: GroupId) -> impl Iterator<Item = &[u8]> + '_ {
         let held = self.held.get(&group).into_iter();
-        let entries = held.flat_map(|held| {
+        let behind = held.flat_map(|held| {
             let first = held.message.append().into_iter().flat_map(|append| append.entries.iter());
-            first.chain(held.joined.iter().flatten())
+            first.chain(held.joined.iter().flatten()).skip(held.before + 1)
         });
-        let commands = entries.filter(|entry| entry.kind == EntryKind::Command);
-        commands.skip(1).map(|entry| entry.data.as_ref())
+        behind.filter(|entry| entry.kind == EntryKind::Command).map(|entry| entry.data.as_ref())
     }
 
     /// The leader of a group is asked for what was not held.
@@ -149,10 +180,10 @@ impl Gate {
         self.owed.remove(&group);
     }
 
-    /// What waits here: groups, and the first entry that is held for each; `None` where nothing is held and the leader is owed a word.
+    /// What waits here: groups, and the entry of each that waits for its bytes; `None` where nothing is held and the leader is owed a word.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (GroupId, Option<&[u8]>)> + '_ {
         let held = self.held.iter().filter_map(|(&group, held)| {
-            Some((group, Some(held.message.append()?.entries.first()?.data.as_ref())))
+            Some((group, Some(held.message.append()?.entries.get(held.before)?.data.as_ref())))
         });
         held.chain(self.owed.iter().map(|&group| (group, None)))
     }
@@ -227,6 +258,7 @@ fn weight(append: &raft::Append) -> usize {
 mod tests {
     use bytes::Bytes;
 
+    use super::Admission::{Passes, Soon, Waits};
     use super::*;
     use crate::id::{ReplicaId, Term};
     use crate::raft::{Append, Body, Entry, EntryKind, Message, Place};
@@ -274,7 +306,7 @@ mod tests {
     #[test]
     fn an_append_passes_as_far_as_its_bytes_are_here_and_the_rest_when_they_come() {
         let mut gate = Gate::default();
-        let here = |upto: u8| move |data: &[u8]| data[0] <= upto;
+        let here = |upto: u8| move |data: &[u8]| if data[0] <= upto { Passes } else { Waits };
         assert_eq!(
             passed(gate.offer(GROUP, PEER, append(1, 3, 3), here(1))),
             Some((alloc::vec![1], 1, true))
@@ -293,18 +325,41 @@ mod tests {
     }
 
     #[test]
+    fn an_append_whose_bytes_are_being_looked_at_is_held_in_silence_until_that_is_known() {
+        let mut gate = Gate::default();
+        let looked_at = |from: u8| move |data: &[u8]| if data[0] < from { Passes } else { Soon };
+        assert_eq!(gate.offer(GROUP, PEER, append(1, 2, 2), looked_at(2)), None);
+        assert_eq!(gate.waiting().collect::<Vec<_>>(), [(GROUP, Some(&[2][..]))]);
+        assert_eq!(gate.offer(GROUP, PEER, append(3, 1, 3), looked_at(2)), None, "it joins what is held");
+        assert_eq!(gate.behind(GROUP).collect::<Vec<_>>(), [[3]]);
+        assert_eq!(gate.offer_again(GROUP, looked_at(3)), Ok(None), "the third is not known yet");
+        assert_eq!(again(gate.offer_again(GROUP, |_| Passes)), Some((alloc::vec![1, 2, 3], 3, false)));
+        assert_eq!(gate.offer(GROUP, PEER, append(4, 1, 4), looked_at(4)), None);
+        let false_bytes = |_: &[u8]| Waits;
+        assert_eq!(again(gate.offer_again(GROUP, false_bytes)), Some((alloc::vec![], 3, true)));
+        assert_eq!(gate.offer_again(GROUP, false_bytes), Ok(None), "that was said");
+        assert_eq!(gate.offer_again(GROUP, looked_at(4)), Ok(None));
+        assert_eq!(gate.offer_again(GROUP, false_bytes), Ok(None), "and is not said again");
+        assert_eq!(again(gate.offer_again(GROUP, |_| Passes)), Some((alloc::vec![4], 4, false)));
+        assert_eq!(gate.bytes, 0);
+        let mut full = Gate::new(Config { all_bytes: 0, ..Config::default() });
+        let passed = passed(full.offer(GROUP, PEER, append(1, 2, 2), looked_at(2)));
+        assert_eq!(passed, Some((alloc::vec![1], 1, true)), "what cannot be held is owed a word");
+    }
+
+    #[test]
     fn what_does_not_continue_the_held_append_takes_its_place() {
         let mut gate = Gate::default();
-        let nothing = |_: &[u8]| false;
+        let nothing = |_: &[u8]| Waits;
         assert_eq!(passed(gate.offer(GROUP, PEER, append(1, 2, 0), nothing)), Some((alloc::vec![], 0, true)));
         assert_eq!(passed(gate.offer(GROUP, PEER, append(7, 1, 0), nothing)), Some((alloc::vec![], 0, true)));
-        assert_eq!(again(gate.offer_again(GROUP, |_| true)), Some((alloc::vec![7], 0, false)));
+        assert_eq!(again(gate.offer_again(GROUP, |_| Passes)), Some((alloc::vec![7], 0, false)));
     }
 
     #[test]
     fn what_is_held_is_bounded_and_stays_contiguous() {
         let mut gate = Gate::default();
-        let nothing = |_: &[u8]| false;
+        let nothing = |_: &[u8]| Waits;
         gate.offer(GROUP, PEER, append(1, 1, 0), nothing);
         let many = (Config::default().group_bytes / size_of::<raft::Entry>()) as u64;
         assert_eq!(gate.offer(GROUP, PEER, append(2, many, 0), nothing), None, "too many: dropped");
@@ -313,7 +368,7 @@ mod tests {
             assert_eq!(gate.offer(GROUP, PEER, next, nothing), None, "it still continues what is held");
         }
         assert_eq!(gate.offer(GROUP, PEER, append(3, 1, 2), nothing), None, "behind one without entries");
-        assert_eq!(again(gate.offer_again(GROUP, |_| true)), Some((alloc::vec![1, 2, 3], 2, false)));
+        assert_eq!(again(gate.offer_again(GROUP, |_| Passes)), Some((alloc::vec![1, 2, 3], 2, false)));
         assert_eq!(gate.bytes, 0);
         let each = weight(append(1, many, 0).append().expect("an append"));
         for group in 0..20 {
@@ -330,16 +385,20 @@ mod tests {
     fn a_gate_without_memory_owes_a_word_instead() {
         let mut gate = Gate::new(Config { all_bytes: 0, ..Config::default() });
         assert_eq!(
-            passed(gate.offer(GROUP, PEER, append(1, 2, 2), |data| data[0] == 1)),
+            passed(gate.offer(GROUP, PEER, append(1, 2, 2), |data| if data[0] == 1 {
+                Passes
+            } else {
+                Waits
+            })),
             Some((alloc::vec![1], 1, true))
         );
         assert_eq!(gate.waiting().collect::<Vec<_>>(), [(GROUP, None)]);
-        assert_eq!(gate.offer_again(GROUP, |_| true), Err(NothingHeld));
+        assert_eq!(gate.offer_again(GROUP, |_| Passes), Err(NothingHeld));
         assert_eq!(gate.waiting().count(), 1, "whoever offers again has yet to ask");
         gate.asked(GROUP);
         assert_eq!(gate.waiting().count(), 0);
         let mut gate = Gate::default();
-        gate.offer(GROUP, PEER, append(1, 2, 2), |_| false);
+        gate.offer(GROUP, PEER, append(1, 2, 2), |_| Waits);
         assert_eq!(gate.waiting().collect::<Vec<_>>(), [(GROUP, Some(&[1][..]))]);
     }
 }

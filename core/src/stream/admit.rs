@@ -15,22 +15,43 @@ use crate::rare;
 use crate::sometimes;
 use crate::time::Now;
 
+/// Whether a log entry may be appended here (rule B1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Its bytes are here, or it names none.
+    Passes,
+    /// Its bytes are here, and being looked at.
+    Soon,
+    /// Its bytes, or room for them, are yet to come.
+    Waits,
+}
+
+impl Admission {
+    /// Whether it may be appended now.
+    #[must_use]
+    pub fn passes(self) -> bool {
+        self == Self::Passes
+    }
+}
+
 impl Stream {
-    /// Whether a log entry may be appended here (rule B1). If its bytes are verified and not yet written, they are written now, so that they
+    /// Whether a log entry may be appended here. If its bytes are verified and not yet written, they are written now, so that they
     /// share the append's row.
-    pub(super) fn admit(&mut self, common: &mut Common, now: Now, data: &[u8]) -> bool {
-        let Ok(Entry::Descriptor { epoch, first, batch }) = decode_entry(data) else { return true };
+    pub(super) fn admit(&mut self, common: &mut Common, now: Now, data: &[u8]) -> Admission {
+        let Ok(Entry::Descriptor { epoch, first, batch }) = decode_entry(data) else {
+            return Admission::Passes;
+        };
         let last = Sequence((first.0 + batch.live()).saturating_sub(1));
         // What is certainly a no-op names no bytes that anybody will read.
         let futile = epoch < self.head.session || last <= self.head.taken;
         if futile || self.store.slot_of(&batch.identity).is_some() {
-            return true;
+            return Admission::Passes;
         }
         if !common.has_space_for(batch.bytes()) {
             // Rule B2: the append waits, and nothing is asked for that could not be written.
             self.starved = true;
             sometimes!(AppendStarved);
-            return false;
+            return Admission::Waits;
         }
         self.starved = false;
         if let Some(payload) = self.held.take(&batch.identity) {
@@ -41,24 +62,26 @@ impl Stream {
                     common,
                     alloc::format!("the batch at {first} is not as long as its descriptor says"),
                 );
-                return false;
+                return Admission::Waits;
             }
             let slot = self.keep(common, first, batch, payload, false);
             if let Some(kept) = self.store.get_mut(slot) {
                 kept.durable = true;
             }
             self.target.unsaid = true;
-            return true;
+            return Admission::Passes;
         }
         if common.planted.has(Bug::DescriptorWithoutPayload) {
-            return true;
+            return Admission::Passes;
         }
         // Of what the lost sent nobody is left who has the bytes.
         if !self.alone() {
             let wanted = Wanted { bytes: batch.bytes(), session: epoch, last, ..Wanted::default() };
             self.want(common, now, batch.identity, wanted);
         }
-        false
+        let soon = self.held.is_verifying(&batch.identity) && self.wanted.contains_key(&batch.identity);
+        sometimes!(BytesLookedAt, soon);
+        if soon { Admission::Soon } else { Admission::Waits }
     }
 
     /// Whether an entry that names bytes could be appended at once: they are here, and there is room for them.

@@ -356,7 +356,7 @@ impl Stream {
         }
         while let Some(entry) = self.next_offer(common) {
             let data = encode_entry(&entry);
-            if !self.admit(common, now, &data) {
+            if !self.admit(common, now, &data).passes() {
                 sometimes!(OfferWaitsForBytes);
                 if let (Some(lead), Entry::Descriptor { epoch, first, batch }) = (&mut self.lead, entry) {
                     lead.offer((epoch, first), batch);

@@ -98,6 +98,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+pub use admit::Admission;
 pub use config::Config;
 pub use entry::{Batch, Entry, Identity, MessageAt, Part, Span};
 pub use marks::Marks;

@@ -6,6 +6,7 @@ use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::admit::Admission;
 use super::common::{Common, Work};
 use super::member::{Part, Stream};
 use super::peer::Peer;
@@ -170,13 +171,14 @@ impl Streams {
 
     /// The gate (rule B1): whether a log entry may be appended here. If its bytes are verified and not yet written, they
     /// are written in this step, which must be the one of the append.
-    pub fn admit(&mut self, now: Now, instance: StreamInstance, data: &[u8]) -> bool {
-        self.with(instance, |stream, common| {
-            let admitted = stream.part != Part::Unknown && stream.admit(common, now, data);
+    pub fn admit(&mut self, now: Now, instance: StreamInstance, data: &[u8]) -> Admission {
+        let admitted = self.with(instance, |stream, common| {
+            let known = stream.part != Part::Unknown;
+            let admission = if known { stream.admit(common, now, data) } else { Admission::Waits };
             stream.arm(common, now);
-            admitted
-        })
-        .unwrap_or(false)
+            admission
+        });
+        admitted.unwrap_or(Admission::Waits)
     }
 
     /// Entries behind one that waits for its bytes: what of their bytes has to be asked for is asked for together, and not one after the other.

@@ -80,8 +80,13 @@ impl Held {
     /// Whether bytes that bear no later number than `last` will not come by themselves: what the source sent behind them is here, and it sends in order.
     pub(in crate::stream) fn passed(&self, identity: &Identity, last: Sequence) -> bool {
         let later = || self.by_first.range(last.next()..).next().is_some();
-        let here = || self.verifying.keys().any(|(verifying, _)| verifying == identity);
-        later() && !here()
+        later() && !self.is_verifying(identity)
+    }
+
+    /// Whether bytes that somebody calls so are being verified.
+    pub(in crate::stream) fn is_verifying(&self, identity: &Identity) -> bool {
+        let mut of = self.verifying.range((*identity, NodeId(0))..=(*identity, NodeId(u128::MAX)));
+        of.next().is_some()
     }
 
     fn verifying(&self) -> u64 {
@@ -278,7 +283,14 @@ impl Stream {
         self.held.verifying.remove(&(data.identity, from));
         let source = from == self.ends.source;
         rare!(BytesNotWhatTheyAreCalled, digest != data.identity.digest);
-        if self.rests() || digest != data.identity.digest {
+        if self.rests() {
+            return;
+        }
+        if digest != data.identity.digest {
+            // An append may have been held because they were here.
+            if self.wanted.contains_key(&data.identity) {
+                common.emit(Output::OfferAgain { instance: self.instance });
+            }
             return;
         }
         let wanted = self.wanted.remove(&data.identity);

@@ -594,7 +594,7 @@ fn who_is_out_and_then_named_lost_waits_for_no_bytes() {
     world.publish(1, 1, Waited::Accepted);
     let (_, data) = world.log.last().cloned().expect("proposed");
     let (now, data) = (world.at(), data.expect("a batch"));
-    assert!(!world.members[2].streams.admit(now, INSTANCE, &data));
+    assert!(!world.members[2].streams.admit(now, INSTANCE, &data).passes());
     let waits = |world: &World| !world.members[2].streams.streams[&INSTANCE].wanted.is_empty();
     assert!(waits(&world));
     let sealed = Sealed {
@@ -608,7 +608,10 @@ fn who_is_out_and_then_named_lost_waits_for_no_bytes() {
     };
     world.give(2, Input::Sealed { instance: INSTANCE, sealed });
     assert!(!waits(&world));
-    assert!(!world.members[2].streams.admit(now, INSTANCE, &data) && !waits(&world), "nor does it begin to");
+    assert!(
+        !world.members[2].streams.admit(now, INSTANCE, &data).passes() && !waits(&world),
+        "nor does it begin to"
+    );
     assert_eq!(world.members[2].streams.next_deadline(), None);
 }
 

@@ -60,7 +60,7 @@ fn waits_in_vain(planted: Planted) -> World {
     let entry = Entry::Descriptor { epoch: SessionEpoch(1), first: Sequence(6), batch };
     let now = world.at();
     let streams = &mut world.members[2].streams;
-    assert!(!streams.admit(now, INSTANCE, &encode_entry(&entry)) && streams.awaits(INSTANCE, None));
+    assert!(!streams.admit(now, INSTANCE, &encode_entry(&entry)).passes() && streams.awaits(INSTANCE, None));
     world
 }
 

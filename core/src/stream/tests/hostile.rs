@@ -78,7 +78,7 @@ fn bytes_of(planted: Planted, from: usize) -> bool {
     let identity = batch.identity;
     let entry = Entry::Descriptor { epoch: SessionEpoch(1), first: Sequence(6), batch };
     let now = world.at();
-    assert!(!world.members[2].streams.admit(now, INSTANCE, &encode_entry(&entry)));
+    assert!(!world.members[2].streams.admit(now, INSTANCE, &encode_entry(&entry)).passes());
     let data = Data {
         boot: BootId(100 + from as u128),
         epoch: SessionEpoch(1),
@@ -118,7 +118,7 @@ fn asks_at_once(later: bool) -> bool {
     let entry = Entry::Descriptor { epoch: SessionEpoch(1), first: Sequence(6), batch: awaited };
     let now = world.at();
     let streams = &mut world.members[2].streams;
-    assert!(!streams.admit(now, INSTANCE, &encode_entry(&entry)));
+    assert!(!streams.admit(now, INSTANCE, &encode_entry(&entry)).passes());
     let asks = |output: Output| matches!(output, Output::Send { message, .. } if message.body == Body::Want(identity));
     core::iter::from_fn(|| streams.poll()).any(asks)
 }

@@ -253,7 +253,7 @@ fn an_append_waits_for_its_bytes_and_for_room_and_for_nothing_else() {
         (streams.awaits(INSTANCE, Some(&entry)), streams.awaits(INSTANCE, None))
     };
     let now = world.at();
-    assert!(!world.machines[TARGET].streams.as_mut().expect("it runs").admit(now, INSTANCE, &entry));
+    assert!(!world.machines[TARGET].streams.as_mut().expect("it runs").admit(now, INSTANCE, &entry).passes());
     assert_eq!(waits(&mut world), (true, true));
     let data = Data { boot: BootId(9), epoch, first, count: 1, identity, offset: None, bytes: bytes.into() };
     world.give(
@@ -268,7 +268,7 @@ fn an_append_waits_for_its_bytes_and_for_room_and_for_nothing_else() {
     world.give(TARGET, Input::Space { free: 10 });
     assert_eq!(waits(&mut world), (true, false));
     let now = world.at();
-    assert!(!world.machines[TARGET].streams.as_mut().expect("it runs").admit(now, INSTANCE, &entry));
+    assert!(!world.machines[TARGET].streams.as_mut().expect("it runs").admit(now, INSTANCE, &entry).passes());
     assert_eq!(waits(&mut world), (true, true));
 }
 
@@ -285,7 +285,7 @@ fn what_appends_wait_for_is_held_within_the_bound_of_what_is_received() {
         let entry = encode_entry(&Entry::Descriptor { epoch, first, batch });
         let now = world.at();
         let streams = world.machines[TARGET].streams.as_mut().expect("it runs");
-        assert!(!streams.admit(now, INSTANCE, &entry), "its bytes are not here");
+        assert!(!streams.admit(now, INSTANCE, &entry).passes(), "its bytes are not here");
         let data =
             Data { boot: BootId(9), epoch, first, count: 1, identity, offset: None, bytes: bytes.into() };
         let message = Message { instance: INSTANCE, body: Body::Data(data) };

@@ -305,7 +305,7 @@ impl World {
             let before = self.members[which].held;
             while let Some((_, data)) = self.log.get(self.members[which].held).cloned() {
                 let admitted =
-                    data.is_none_or(|data| self.members[which].streams.admit(now, INSTANCE, &data));
+                    data.is_none_or(|data| self.members[which].streams.admit(now, INSTANCE, &data).passes());
                 let mut inputs = VecDeque::new();
                 while let Some(output) = self.members[which].streams.poll() {
                     self.output(which, output, &mut inputs);

@@ -39,7 +39,7 @@ impl World {
                 upto = index;
                 continue;
             }
-            if entry.command && !streams.admit(now, INSTANCE, &entry.data) {
+            if entry.command && !streams.admit(now, INSTANCE, &entry.data).passes() {
                 machine.held_append = Some(append);
                 break;
             }
@@ -135,7 +135,7 @@ impl World {
         let mut complete = true;
         for index in self.machines[SOURCE].log.last() + 1..=self.machines[TARGET].log.last() {
             let Some(entry) = self.machines[TARGET].log.get(index).cloned() else { continue };
-            if entry.command && !streams.admit(now, INSTANCE, &entry.data) {
+            if entry.command && !streams.admit(now, INSTANCE, &entry.data).passes() {
                 complete = false;
                 break;
             }
