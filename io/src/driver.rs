@@ -28,7 +28,7 @@ use crate::error::StopReason;
 use crate::event::{Ask, Former, LaneEnds, LaneEvent, Urgent};
 use crate::handle::Handed;
 use crate::keyring::Keyring;
-use crate::lanes::{LANE_BYTES, Lanes};
+use crate::lanes::{Lanes, Pace};
 use crate::store::Part;
 use crate::work::Workers;
 
@@ -135,6 +135,7 @@ struct Lane {
     ends: Option<LaneEnds>,
     /// It was handed a buffer that is not on its way yet.
     busy: bool,
+    pace: Pace,
 }
 
 /// What happened in one round.
@@ -265,6 +266,7 @@ impl<M: Machine> Driver<M> {
             Urgent::Flushed { lane, buffer } => {
                 if let Some(lane) = self.lanes.get_mut(&lane) {
                     lane.busy = false;
+                    lane.pace.flushed(now.monotonic, buffer.len());
                 }
                 self.keep(buffer);
             }
@@ -291,7 +293,7 @@ impl<M: Machine> Driver<M> {
     fn on_lane(&mut self, now: Now, event: LaneEvent) {
         match event {
             LaneEvent::Up { lane, dial, peer_key, ends } => {
-                self.lanes.insert(lane, Lane { ends: Some(ends), busy: false });
+                self.lanes.insert(lane, Lane { ends: Some(ends), busy: false, pace: Pace::default() });
                 self.input(now, Input::LaneUp { lane, dial, peer_key });
             }
             LaneEvent::Received { lane, bytes } => {
@@ -439,13 +441,14 @@ impl<M: Machine> Driver<M> {
         let Some(lane) = self.lanes.get_mut(&name) else { return false };
         let Some(ends) = &lane.ends else { return false };
         let mut buffer = self.buffers.pop().unwrap_or_default();
-        let transmit = self.node.poll_transmit(now, name, LANE_BYTES, &mut buffer);
+        let transmit = self.node.poll_transmit(now, name, lane.pace.bytes(), &mut buffer);
         if transmit.is_none() || buffer.is_empty() {
             self.buffers.push(buffer);
             return false;
         }
         // Fails only when the lane has ended and its end is yet to be told.
         lane.busy |= ends.writer.try_send(buffer).is_ok();
+        lane.pace.handed(now.monotonic);
         true
     }
 

@@ -4,6 +4,8 @@
 //! too many are under way the oldest gives way. A proven one becomes a lane: what it reads goes to the driver through a
 //! bounded queue (a full queue stops the reading, and so the sender), what the driver hands out goes to its socket.
 
+mod pace;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
@@ -23,6 +25,7 @@ use wattle_core::id::LaneId;
 use wattle_core::node::output::DialId;
 use wattle_core::work::PublicKey;
 
+pub(crate) use self::pace::Pace;
 use crate::event::{LaneEnds, LaneEvent, Urgent};
 use crate::net::{TcpListener, TcpStream, lookup_host};
 use crate::settings::Limits;
@@ -30,9 +33,9 @@ use crate::socket::{Socket, UNSENT_AFTER_FLUSH, under_lane};
 use crate::tls::{Tls, TlsError};
 
 /// Bytes of a lane that are on this side of the wire and can no longer be overtaken by what is more urgent, unless a single
-/// message is larger.
+/// message is larger or the lane is quick (see [`Pace`]).
 const UNSENT_BYTES_MAX: usize = 16 << 10;
-/// Bytes handed to a lane at a time. It is handed the next when its socket was flushed.
+/// Bytes handed to a lane at a time, to begin with. It is handed the next when its socket was flushed.
 pub(crate) const LANE_BYTES: usize = UNSENT_BYTES_MAX - UNSENT_AFTER_FLUSH;
 /// Buffers a lane may hold: one that is on its way, and the last before it is closed.
 const BUFFERS_PER_LANE: usize = 2;

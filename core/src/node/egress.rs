@@ -21,6 +21,9 @@ use crate::sorted_map::SortedMap;
 /// Most bytes that may wait for one link, by class.
 const LIMITS: [usize; 3] = [4 << 20, 8 << 20, 16 << 20];
 
+/// So much of what may be overtaken is in one buffer: nothing that comes to be urgent waits for more of it.
+const BULK_BYTES: usize = 12 << 10;
+
 /// A message ready to be encoded.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
@@ -157,8 +160,11 @@ impl Egress {
         let mut frame = FrameWriter::begin(out, FrameKind::Batch, MAX_FRAME);
         let mut more = drain(&mut state.own, &mut frame, max);
         if let Some(link) = state.neighbour.and_then(|neighbour| self.links.get_mut(&neighbour)) {
-            for queue in &mut link.queues {
-                more = more || drain(queue, &mut frame, max);
+            let [control, others @ ..] = &mut link.queues;
+            more = more || drain(control, &mut frame, max);
+            let most = max.min(frame.len() + BULK_BYTES);
+            for queue in others {
+                more = more || drain(queue, &mut frame, most);
             }
         }
         frame.finish();
@@ -259,6 +265,27 @@ mod tests {
         assert_eq!(sent(&mut egress, 100), [b"late"], "before what waits, however long it has");
         assert_eq!(sent(&mut egress, 1000), [alloc::vec![2; 100]]);
         assert_eq!(egress.ready().count(), 0);
+    }
+
+    #[test]
+    fn little_of_what_may_be_overtaken_is_in_a_large_buffer() {
+        let mut egress = Egress::default();
+        egress.open(LANE);
+        egress.link(PEER, LANE);
+        for class in [Class::Bulk, Class::Priority, Class::Control] {
+            for _ in 0..30 {
+                egress.queue_for_neighbour(PEER, message(class, &[class as u8; 1000])).expect("room");
+            }
+        }
+        let mut buffer = || {
+            let bytes = sent(&mut egress, 64 << 10);
+            [Class::Control, Class::Priority, Class::Bulk]
+                .map(|class| bytes.iter().filter(|m| m[0] == class as u8).count())
+        };
+        assert_eq!(buffer(), [30, 12, 0]);
+        assert_eq!(buffer(), [0, 12, 0]);
+        assert_eq!(buffer(), [0, 6, 6]);
+        assert_eq!(buffer(), [0, 0, 12]);
     }
 
     #[test]
