@@ -170,6 +170,7 @@ marks! {
         LeaderGaveUp: "a leader stopped leading because it heard no quorum for long";
         WriteOfCutUnderWay: "a log was cut while what was cut was still being written";
         RunLetGo: "a log let go of the entries of a run, which are on the disk";
+        UnhurriedToldAtLast: "a learner that had waited for what is unhurried was told because nothing else followed";
         StoredSent: "a member was sent entries that were read from the disk";
         StoredApplied: "an owner was given entries that were read from the disk";
         StoredCopied: "a copy of a log was given from the disk";

@@ -239,6 +239,8 @@ bugs! {
             "a candidate asks for votes and counts its own before that is on disk";
         AcknowledgedUnsynced = "acknowledged-unsynced":
             "a follower acknowledges entries before they are on disk";
+        UnhurriedForgotten = "unhurried-forgotten":
+            "who only learns is not told at last what it need not hear of at once";
         SourceSendsUnsynced = "source-sends-unsynced":
             "the only voter sends entries before they are on its disk (rule A3)";
         AppliedBeforeDurable = "applied-before-durable":

@@ -228,7 +228,7 @@ fn a_member_that_was_away_catches_up_from_the_disks_of_the_others() {
     for round in 0..ROUNDS {
         for number in 0..TOGETHER {
             let data = Bytes::from(vec![(round * TOGETHER + number) as u8; ENTRY]);
-            trio.tell(leader, Input::Propose { group: GROUP, data, weight: 0, context: 0 });
+            trio.tell(leader, Input::Propose { group: GROUP, data, weight: 0, unhurried: false, context: 0 });
         }
         trio.turn();
     }

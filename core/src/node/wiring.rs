@@ -28,6 +28,13 @@ use crate::{link, mesh, raft, route, stream};
 /// The number under which leadership is handed to a stream's source. That is tried again if it comes to nothing.
 const STEERED: u64 = u64::MAX - 3;
 
+/// The class of appends of streams, and of small payloads. In one queue, and in the order in which they leave: an append that overtakes the bytes that it
+/// names has to wait for them, and is answered twice (rule B2).
+const IN_ORDER: Class = Class::Priority;
+
+/// The largest payload that is small.
+const SMALL_PAYLOAD: usize = 4 << 10;
+
 impl Node {
     /// Hands outputs on until every part is quiet.
     pub(super) fn wire(&mut self) {
@@ -163,15 +170,9 @@ impl Node {
             O::Load { token, key } => self.load_entries(token, key),
             O::Notify(receipt) => self.send(When::Durable, Held::Raft(receipt)),
             O::Send { to, group, message, when } => {
-                self.parcel(
-                    when,
-                    to,
-                    Kind::Raft,
-                    Class::Control,
-                    Some(group),
-                    Bytes::new(),
-                    message.encode(),
-                );
+                let class =
+                    if message.append().is_some() && !control(group) { IN_ORDER } else { Class::Control };
+                self.parcel(when, to, Kind::Raft, class, Some(group), Bytes::new(), message.encode());
             }
             O::Apply { group, entries } if control(group) => {
                 let entries = entries.iter().map(mesh_entry).collect();
@@ -283,7 +284,8 @@ impl Node {
                 );
             }
             O::Propose { data, context } => {
-                self.groups.handle(now, raft::Input::Propose { group, data, weight: 0, context });
+                self.groups
+                    .handle(now, raft::Input::Propose { group, data, weight: 0, unhurried: false, context });
             }
             O::Read { context } => self.groups.handle(now, raft::Input::Read { group, context }),
             O::Unanswered => self.groups.handle(now, raft::Input::Unanswered { group }),
@@ -469,12 +471,12 @@ impl Node {
             O::Load { token, key } => self.load(token, key),
             O::Send { to, message, when } => {
                 let (body, payload) = message.encode();
-                let class = if payload.is_empty() { Class::Priority } else { Class::Bulk };
+                let class = if payload.len() <= SMALL_PAYLOAD { IN_ORDER } else { Class::Bulk };
                 self.parcel(when, to, Kind::Stream, class, None, body, payload);
             }
-            O::Propose { instance, data, weight, context } => {
-                self.groups
-                    .handle(now, raft::Input::Propose { group: instance.into(), data, weight, context });
+            O::Propose { instance, data, weight, unhurried, context } => {
+                let group = instance.into();
+                self.groups.handle(now, raft::Input::Propose { group, data, weight, unhurried, context });
             }
             O::OfferAgain { instance } => self.offer_again(instance.into()),
             O::Lead { instance, to } => {

@@ -22,6 +22,9 @@ pub struct Config {
     pub retry_min: Span,
     /// Slowest resending; also the pace towards a peer that is suspected.
     pub retry_max: Span,
+    /// What learners of a stream's group need not hear of at once, they hear of after this, or with the next that they need. Longer saves messages and
+    /// writes where much happens in a group, one thing after the other; shorter has targets see sooner what is completed.
+    pub unhurried: Span,
     /// Entries in one message. More saves messages, less lets other groups in between.
     pub message_entries: usize,
     /// Bytes of entries in one message (at least one entry goes).
@@ -96,6 +99,7 @@ impl Default for Config {
             alone_patience: Span::secs(2),
             retry_min: Span::millis(200),
             retry_max: Span::secs(1),
+            unhurried: Span::millis(100),
             of_streams: false,
             message_entries: 256,
             message_bytes: 256 << 10,

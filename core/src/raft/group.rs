@@ -442,6 +442,9 @@ impl Group {
         if let Role::Leader(_) = self.role {
             context.out.push_back(Output::Match { group: self.id, node: own, index });
             self.advance_commit(context);
+            if self.sends_durably(context.config, own) {
+                self.news_for_all();
+            }
         }
         self.apply(context);
     }
@@ -589,6 +592,7 @@ impl Group {
                     .chain(leading.quorum_lost.map(At::instant))
                     .chain(newcomers)
                     .chain(leading.transfer.as_ref().map(|transfer| transfer.until))
+                    .chain(leading.unhurried.map(|(_, at)| at.instant()))
                     .min()
             }
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => None,

@@ -163,12 +163,11 @@ impl Groups {
                 self.with(now, group, |group, context| group.handle_message(context, from, message));
             }
             Input::AskAgain { group } => self.with(now, group, Group::ask_for_more),
-            Input::Propose { group, data, weight, context } => match self.groups.find(group) {
-                Some(slot) => self.act(now, slot, |group, cx| group.propose(cx, data, weight, context)),
-                None => {
-                    self.refuse_unknown(group, context);
+            Input::Propose { group, data, weight, unhurried, context } => {
+                if !self.refuse_unknown(group, context) {
+                    self.with(now, group, |group, cx| group.propose(cx, data, weight, unhurried, context));
                 }
-            },
+            }
             Input::Read { group, context } => {
                 if !self.refuse_unknown(group, context) {
                     self.with(now, group, |group, cx| group.read(cx, context));
@@ -312,7 +311,7 @@ impl Groups {
     /// Asserts the invariants R1 to R19.
     pub fn check_invariants(&self, level: Level) {
         for group in self.groups.values() {
-            group.check_invariants(self.own, level);
+            group.check_invariants(&self.config, self.own, level);
         }
         if level == Level::Full {
             self.groups.check();

@@ -4,7 +4,7 @@
 //! thousand of them cost their memory. That is not a mode that is entered, and nobody has to agree to it. It is what is left when
 //! nobody owes anything:
 //!
-//! - A leader owes a member what it lacks: entries (in the control group a learner only those that are committed), the commit index, a state,
+//! - A leader owes a member what it lacks: entries (in the control group a learner only those that are committed; see `owed`), the commit index, a state,
 //!   a round of reads. What it sent and was not answered it sends again. While a quorum of nodes is suspect it owes its resignation.
 //! - Who feeds another learner of the control group owes it what is committed here; who asked to be fed waits for the answer for a while.
 //! - A voter owes the group an election while it knows no leader, or doubts it.
@@ -33,18 +33,20 @@
 //!   something is to send it again. Asserted when nothing is left to be given out.
 //! - **R19** Who owes nothing waits for no moment.
 
+use super::config::Config;
 use super::group::{Group, News};
+use super::owed::Owed;
 use super::roles::{Leading, Role, Standing};
-use crate::id::{GroupId, LogIndex, NodeId};
+use crate::id::{LogIndex, NodeId};
 
 impl Group {
     /// Panics if somebody waits for what nobody will do, or for a moment at which there is nothing to do.
-    pub(super) fn check_waits(&self, own: NodeId) {
+    pub(super) fn check_waits(&self, config: &Config, own: NodeId) {
         if self.busy || self.news != News::None || self.standing != Standing::Sound {
             return;
         }
         let owes = match &self.role {
-            Role::Leader(leading) => self.check_members(leading),
+            Role::Leader(leading) => self.check_members(config, own, leading),
             Role::Follower { .. } => {
                 let doubts = self.doubts_its_leader();
                 // Who is fenced waits for a founder, and for its owner; who gives way, for others.
@@ -71,15 +73,15 @@ impl Group {
     }
 
     /// Whether a leader owes anybody something; panics if it does, and does nothing for it.
-    fn check_members(&self, leading: &Leading) -> bool {
+    fn check_members(&self, config: &Config, own: NodeId, leading: &Leading) -> bool {
         let mut owes = leading.quorum_lost.is_some()
             || leading.transfer.is_some()
-            || leading.newcomers().next().is_some();
+            || leading.newcomers().next().is_some()
+            || leading.unhurried.is_some();
         for progress in leading.progress.iter() {
             let node = progress.member.node;
-            let follows = self.id == GroupId::CONTROL && !self.log.configuration().votes(progress.member);
-            let last = if follows { self.commit } else { self.log.last().index };
-            let lacks = progress.lacks(last, self.commit);
+            let Owed { last, commit } = self.owed(config, own, leading, progress);
+            let lacks = progress.lacks(last, commit);
             let waits = leading.is_newcomer(node);
             assert!(
                 !lacks || waits || progress.is_attended(),

@@ -29,6 +29,12 @@ impl Members {
 
     /// The one that stands at that place, if there are so many.
     #[inline]
+    pub(super) fn at(&self, place: usize) -> Option<&Progress> {
+        self.all.get(place)
+    }
+
+    /// The one that stands at that place, if there are so many.
+    #[inline]
     pub(super) fn at_mut(&mut self, place: usize) -> Option<&mut Progress> {
         self.all.get_mut(place)
     }

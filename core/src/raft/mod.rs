@@ -70,6 +70,7 @@ mod memory;
 mod message;
 mod miscount;
 mod neighbours;
+mod owed;
 mod progress;
 mod quorum;
 mod read;
@@ -253,6 +254,8 @@ pub enum Input {
         data: Bytes,
         /// Bytes of payload it refers to.
         weight: u64,
+        /// Learners of a stream's group need not hear of it before they hear of something else, for [`Config::unhurried`] at most.
+        unhurried: bool,
         /// Returned in the answer.
         context: u64,
     },

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 
 use super::config::Config;
 use super::flow::Flows;
+use super::owed::Owed;
 use super::slots::Slot;
 use super::snapshot::Sending;
 use super::under_way::{Flight, UnderWay};
@@ -212,12 +213,12 @@ impl Progress {
         self.in_line = false;
     }
 
-    /// Whether there may be something to send to it, of a log and a commit index that reach so far, and a round of reads.
-    pub(super) fn may_lack(&self, last: LogIndex, commit: LogIndex, round: u64) -> bool {
-        self.next <= last
+    /// Whether there may be something to send to it: of what it is owed, or of a round of reads.
+    pub(super) fn may_lack(&self, owed: Owed, round: u64) -> bool {
+        self.next <= owed.last
             || !self.is_streaming()
             || self.sending.is_some()
-            || self.told() < commit
+            || self.told() < owed.commit
             || self.round < round
     }
 

@@ -7,6 +7,7 @@ use super::entries::Entries;
 use super::flow::{Flows, burden, size};
 use super::group::{Group, News};
 use super::message::{Append, Body, Entry, EntryKind, Place};
+use super::owed::Owed;
 use super::progress::{Progress, Sent};
 use super::quorum::{committed, is_majority};
 use super::relay;
@@ -72,7 +73,14 @@ impl Leading {
 }
 
 impl Group {
-    pub(super) fn propose(&mut self, context: &mut Context<'_>, data: Bytes, weight: u64, number: u64) {
+    pub(super) fn propose(
+        &mut self,
+        context: &mut Context<'_>,
+        data: Bytes,
+        weight: u64,
+        unhurried: bool,
+        number: u64,
+    ) {
         let index = self.log.last().index.next();
         let entry = Entry { index, term: self.term, kind: EntryKind::Command, data, weight };
         let refusal = match (&self.standing, &self.role) {
@@ -89,7 +97,11 @@ impl Group {
             rare!(ProposalRefused);
             return context.out.push_back(Output::Refused { group: self.id, context: number, reason });
         }
+        let waited = if let Role::Leader(leading) = &self.role { leading.unhurried } else { None };
         self.push_own(context, entry);
+        if unhurried {
+            self.may_wait(context, waited);
+        }
         let term = self.term;
         context.out.push_back(Output::Proposed { group: self.id, context: number, index, term });
         self.news_for_all();
@@ -108,6 +120,7 @@ impl Group {
     fn push_own(&mut self, context: &mut Context<'_>, entry: Entry) {
         if let Role::Leader(leading) = &mut self.role {
             leading.proposed(context.flows, burden(&entry));
+            leading.unhurried = None;
         }
         if entry.kind == EntryKind::Blank {
             // It stands alone, and most groups are given nothing more for long: no room is made for another.
@@ -199,17 +212,19 @@ impl Group {
     /// Sends the member at that place one message, if there is news and room.
     fn send_to(&mut self, context: &mut Context<'_>, place: usize) {
         if self.append_to(context, place) {
-            self.news_if_lacking(place);
+            self.news_if_lacking(context, place);
         }
     }
 
     /// The member at that place is to be sent what it lacks, if there can be anything.
-    fn news_if_lacking(&mut self, place: usize) {
-        let (last, commit) = (self.log.last().index, self.commit);
+    fn news_if_lacking(&mut self, context: &Context<'_>, place: usize) {
+        let Role::Leader(leading) = &self.role else { return };
+        let Some(progress) = leading.progress.at(place) else { return };
+        let owed = self.owed(context.config, context.own, leading, progress);
         let Role::Leader(leading) = &mut self.role else { return };
         let round = leading.rounds.last();
         let Some(progress) = leading.progress.at_mut(place) else { return };
-        if !progress.may_lack(last, commit, round) {
+        if !progress.may_lack(owed, round) {
             return progress.end_review();
         }
         progress.has_news = true;
@@ -220,26 +235,30 @@ impl Group {
 
     /// Sends an append to the member at that place if there is news and room. Whether one was sent, so that there may be more.
     fn append_to(&mut self, context: &mut Context<'_>, place: usize) -> bool {
-        let last = self.log.last().index;
-        let Role::Leader(leading) = &mut self.role else { return false };
+        let Role::Leader(leading) = &self.role else { return false };
         let (round, waits) = (leading.rounds.last(), leading.entering.is_some());
-        let node = leading.progress.at_mut(place).map(|progress| progress.member.node);
-        let Some(node) = node.filter(|&node| !waits || !self.waits_for_a_witness(context, node)) else {
+        let Some(progress) = leading.progress.at(place) else { return false };
+        let node = progress.member.node;
+        if waits && self.waits_for_a_witness(context, node) {
             return false;
-        };
-        let Role::Leader(leading) = &mut self.role else { return false };
-        let Some(progress) = leading.progress.at_mut(place) else { return false };
-        let in_line = progress.is_in_line();
+        }
         if progress.is_sending_state() {
-            return !in_line && self.send_chunk(context, node);
+            return !progress.is_in_line() && self.send_chunk(context, node);
         }
         // R10. A mesh has hundreds of learners for each voter: each hears once of what is committed together, instead of every entry and every
         // commitment by itself, and of what came meanwhile when it has answered.
-        let follows = self.id == GroupId::CONTROL && !self.log.configuration().votes(progress.member);
-        let early = context.planted.strikes(Bug::LearnersHearUncommitted, || follows && last > self.commit);
-        let last = if follows && !early { last.min(self.commit) } else { last };
+        let follows = self.follows(progress);
+        let Owed { mut last, commit } = self.owed(context.config, context.own, leading, progress);
+        let end = self.log.last().index;
+        let durably = self.sends_durably(context.config, context.own);
+        if context.planted.strikes(Bug::LearnersHearUncommitted, || follows && end > self.commit)
+            || context.planted.strikes(Bug::SourceSendsUnsynced, || durably && end > self.log.durable())
+        {
+            last = end;
+        }
         let asked = progress.round < round && !follows;
-        let news = progress.next <= last || progress.is_probing() || progress.told() < self.commit || asked;
+        let news = progress.next <= last || progress.is_probing() || progress.told() < commit || asked;
+        let in_line = progress.is_in_line();
         let room = progress.has_room(context.config) && !(follows && progress.is_awaited());
         if !news || !room || in_line {
             return false;
@@ -303,11 +322,11 @@ impl Group {
         place: usize,
         (previous, entries): (Place, Entries),
     ) {
-        // What a stream's leader sends is durable: it is the source almost always, and must not send what it has not on disk.
-        let durably = context.config.is_of_stream(self.id) || self.is_only_voter(context.own);
+        let durably = self.sends_durably(context.config, context.own);
         let Role::Leader(leading) = &mut self.role else { return };
         let Some(progress) = leading.progress.at_mut(place) else { return };
         leading.next_number += 1;
+        let begins = leading.begins;
         let (number, round) = (leading.next_number, leading.rounds.last());
         let end = entries.last().map_or(previous.index, |entry| entry.index);
         let commit = self.commit.min(end);
@@ -317,10 +336,10 @@ impl Group {
         progress.round = round;
         progress.sent(Sent { number, last: end, commit, bytes }, context.flows, context.now);
         let (to, retry_at) = (progress.member, progress.retry_at());
-        // Rule A3 and thesis 10.2.1: only a source must not send what it has not on disk; its records are held by their owner,
-        // but its descriptors travel here. So when this arrives, what it carries is on disk, and vouched for (rule C2).
-        let hasty = context.planted.strikes(Bug::SourceSendsUnsynced, || durably && end > self.log.durable());
-        let when = if durably && !hasty { When::Durable } else { When::Now };
+        // A founder leads before its disk knows of that; it does with the first entry of its term. And a member may hold more than its leader has on disk:
+        // when this arrives, what it carries is vouched for (rule C2).
+        let begun = self.log.durable() >= end.max(begins) || context.planted.has(Bug::SourceSendsUnsynced);
+        let when = if durably && !begun { When::Durable } else { When::Now };
         let durable = self.log.durable();
         let durable = self.log.place(if durably { end.max(durable) } else { durable });
         let durable = durable.unwrap_or(self.log.base());
@@ -430,7 +449,7 @@ impl Group {
         self.round_answered(context, from, round);
         let Role::Leader(leading) = &self.role else { return };
         if let Some(place) = leading.progress.position(from.node) {
-            self.news_if_lacking(place);
+            self.news_if_lacking(context, place);
         }
     }
 
@@ -499,6 +518,7 @@ impl Group {
             return self.follow(context, None);
         }
         self.end_transfer(context);
+        self.end_waiting(context);
         let Role::Leader(leading) = &mut self.role else { return };
         let (now, config) = (context.now, context.config);
         let mut silent = alloc::vec::Vec::new();

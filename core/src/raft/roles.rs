@@ -108,6 +108,8 @@ pub(super) struct Leading {
     pub(super) rounds: Rounds,
     /// Another is to lead.
     pub(super) transfer: Option<Box<Transfer>>,
+    /// Everything from there on is unhurried: learners hear of it then, or with whatever follows.
+    pub(super) unhurried: Option<(LogIndex, At)>,
     /// What was proposed and is not committed, by [`burden`](super::flow::burden).
     pub(super) uncommitted: u64,
 }

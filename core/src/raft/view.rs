@@ -1,5 +1,6 @@
 //! A replica as seen from outside, and what must be true of it.
 
+use super::config::Config;
 use super::group::Group;
 use super::introduction::Newcomer;
 use super::roles::{Role, Standing};
@@ -52,7 +53,7 @@ impl Group {
         }
     }
 
-    pub(super) fn check_invariants(&self, own: NodeId, level: Level) {
+    pub(super) fn check_invariants(&self, config: &Config, own: NodeId, level: Level) {
         let (base, last) = (self.log.base().index, self.log.last().index);
         assert!(base <= self.applied, "R3: applied {} below the base {base}", self.applied);
         assert!(self.applied <= self.commit, "R3: applied {} above commit {}", self.applied, self.commit);
@@ -103,7 +104,7 @@ impl Group {
         assert!(stored <= self.commit, "R23: up to {stored} only stored, and {} is committed", self.commit);
         self.check_relay(own);
         if level == Level::Full {
-            self.check_waits(own);
+            self.check_waits(config, own);
             self.log.check_invariants();
         }
     }

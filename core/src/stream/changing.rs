@@ -208,7 +208,7 @@ impl Stream {
             && !core::mem::replace(&mut changing.proposed, true)
         {
             let data = encode_entry(&entry);
-            common.emit(Output::Propose { instance, data, weight: 0, context: CHANGE });
+            common.emit(Output::Propose { instance, data, weight: 0, unhurried: false, context: CHANGE });
         }
     }
 

@@ -275,7 +275,7 @@ impl Stream {
             self.completing = true;
             let entry = Entry::Complete { upto, released, marks: self.heard.clone() };
             let (instance, data) = (self.instance, encode_entry(&entry));
-            common.emit(Output::Propose { instance, data, weight: 0, context: COMPLETE });
+            common.emit(Output::Propose { instance, data, weight: 0, unhurried: true, context: COMPLETE });
         }
     }
 
@@ -415,7 +415,7 @@ impl Stream {
         let (instance, data) = (self.instance, encode_entry(&entry));
         lead.proposed += outline(&entry);
         lead.under_way.push_back((context, entry));
-        common.emit(Output::Propose { instance, data, weight, context });
+        common.emit(Output::Propose { instance, data, weight, unhurried: false, context });
     }
 
     /// What was offered was not appended. The source offers it again.

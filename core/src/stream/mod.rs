@@ -446,6 +446,8 @@ pub enum Output {
         data: Bytes,
         /// Bytes of payload that it names.
         weight: u64,
+        /// Members that only learn need not hear of it at once.
+        unhurried: bool,
         /// The proposal's number.
         context: u64,
     },

@@ -369,7 +369,13 @@ fn measure(arguments: &Arguments, together: bool, rival: bool, directory: &Path)
             let mut wanted = Vec::with_capacity(2 * arguments.groups);
             for at in 0..engine.ids.len() {
                 let group = engine.ids[at];
-                engine.tell(Input::Propose { group, data: data.clone(), weight: 0, context: 0 });
+                engine.tell(Input::Propose {
+                    group,
+                    data: data.clone(),
+                    weight: 0,
+                    unhurried: false,
+                    context: 0,
+                });
             }
             engine.drain(|output| wanted.push(output));
             wanted

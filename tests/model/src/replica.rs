@@ -245,7 +245,7 @@ impl Replica {
 
     /// Its owner proposes.
     pub fn propose(&mut self, effects: &mut Effects, data: Bytes) {
-        self.tell(effects, Input::Propose { group: GROUP, data, weight: 0, context: 0 });
+        self.tell(effects, Input::Propose { group: GROUP, data, weight: 0, unhurried: false, context: 0 });
     }
 
     /// Whether it may want something.

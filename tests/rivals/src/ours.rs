@@ -257,7 +257,7 @@ impl Engine for Ours {
     fn round(&mut self, group: usize, proposals: Vec<Vec<u8>>) {
         let (leader, group) = (self.leaders[group], id(group));
         for data in proposals {
-            self.tell(leader, Input::Propose { group, data: data.into(), weight: 0, context: 0 });
+            self.tell(leader, Input::Propose { group, data: data.into(), weight: 0, unhurried: false, context: 0 });
         }
         self.now += Span::micros(1);
         self.drain(leader);

@@ -544,7 +544,7 @@ impl Cluster {
 
     pub(super) fn propose(&mut self, node: usize, text: &str) {
         let data = Bytes::copy_from_slice(text.as_bytes());
-        self.tell(node, Input::Propose { group: self.group, data, weight: 0, context: 0 });
+        self.tell(node, Input::Propose { group: self.group, data, weight: 0, unhurried: false, context: 0 });
     }
 
     pub(super) fn read(&mut self, node: usize, number: u64) {

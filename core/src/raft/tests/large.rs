@@ -130,7 +130,7 @@ impl Large {
     fn propose(&mut self) -> usize {
         let leader = self.leader.expect("a leader");
         let data = Bytes::from_static(&[7; 200]);
-        self.tell(leader, Input::Propose { group: GROUP, data, weight: 0, context: 0 });
+        self.tell(leader, Input::Propose { group: GROUP, data, weight: 0, unhurried: false, context: 0 });
         leader
     }
 }

@@ -183,7 +183,7 @@ fn a_command_that_refers_to_more_than_an_entry_may_is_refused_by_name() {
     cluster.outputs = Some(Vec::new());
     for (context, weight) in [(1, u64::MAX), (2, 1 << 36), (3, (1 << 36) - 1)] {
         let data = bytes::Bytes::from_static(b"heavy");
-        cluster.tell(0, Input::Propose { group: GROUP, data, weight, context });
+        cluster.tell(0, Input::Propose { group: GROUP, data, weight, unhurried: false, context });
     }
     let refused = cluster.outputs.take().into_iter().flatten().filter_map(|(_, output)| match output {
         Output::Refused { context, reason, .. } => Some((context, reason)),

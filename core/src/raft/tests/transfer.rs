@@ -36,7 +36,10 @@ fn nothing_is_proposed_meanwhile_and_a_transfer_that_fails_is_given_up() {
     let (mut cluster, leader, deaf) = cluster(61);
     cluster.cut.insert((leader, deaf));
     transfer(&mut cluster, leader, deaf, 1);
-    cluster.tell(leader, Input::Propose { group: GROUP, data: "one".into(), weight: 0, context: 2 });
+    cluster.tell(
+        leader,
+        Input::Propose { group: GROUP, data: "one".into(), weight: 0, unhurried: false, context: 2 },
+    );
     assert!(cluster.replicas[leader].numbers.contains(&2));
     assert!(cluster.commands(leader).is_empty());
     transfer(&mut cluster, leader, deaf, 3);

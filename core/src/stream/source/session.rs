@@ -112,7 +112,7 @@ impl Stream {
             Some(leader) => common.say(leader, instance, Body::Offer(entry)),
             None => {
                 let data = encode_entry(&entry);
-                common.emit(Output::Propose { instance, data, weight, context });
+                common.emit(Output::Propose { instance, data, weight, unhurried: false, context });
             }
         }
     }
