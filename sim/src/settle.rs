@@ -352,7 +352,10 @@ impl<M: Machine> World<M> {
             missing.note(if strangers || unproven { mesh } else { Owes::All }, || what);
         }
         if let Some(what) = disagree_on_keys(statuses) {
-            missing.note(mesh, || what);
+            // A log that lost what one disk alone held may have forgotten rotations, of which the keys on that node's disk, and what it shows beside the log, are all
+            // that is left.
+            let torn = mesh == Owes::All && self.books.registry.is_torn();
+            missing.note(if torn { Owes::Perhaps } else { mesh }, || what);
         }
         let departures = &self.books.departures;
         let members =

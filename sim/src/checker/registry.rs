@@ -75,6 +75,12 @@ impl Registry {
         checked
     }
 
+    /// Whether something decided was lost so.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.torn
+    }
+
     /// Judges everything that was told.
     ///
     /// # Errors
