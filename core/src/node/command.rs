@@ -366,10 +366,6 @@ impl JoinBar {
     }
 }
 
-fn hex(digest: &Digest) -> String {
-    digest.0.iter().map(|byte| alloc::format!("{byte:02x}")).collect()
-}
-
 /// Why a command was not done, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -589,8 +585,8 @@ pub enum Refusal {
     /// The parts of a large message are not what its publisher calls the whole.
     #[error(
         "what came of the message is not what its publisher says it is (BLAKE3 {}, not {}): none of it is kept; publish it again from its first byte",
-        hex(found),
-        hex(said)
+        blake3::Hash::from(found.0),
+        blake3::Hash::from(said.0)
     )]
     WrongDigest {
         /// What the publisher said.

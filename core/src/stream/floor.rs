@@ -64,7 +64,7 @@ impl Stream {
         if entries || self.freed_since >= common.config.checkpoint_bytes {
             self.checkpoint(common);
         } else if self.applied_since > 0 {
-            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+            self.checkpoint_soon(common, now);
         }
     }
 
@@ -129,6 +129,11 @@ impl Stream {
         }
     }
 
+    /// The state at a new floor is written in a while, if it is not to be sooner.
+    pub(super) fn checkpoint_soon(&mut self, common: &Common, now: Now) {
+        self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+    }
+
     fn stored_state(&self) -> Stored {
         let (state, marks) = (self.floor.clone(), self.heard.clone());
         Stored { state, marks, slot_floor: self.store.slot_floor() }
@@ -142,7 +147,7 @@ impl Stream {
             sometimes!(ReleasedElsewhere);
             self.head.released = upto;
             self.head.completed = self.head.completed.max(upto);
-            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+            self.checkpoint_soon(common, now);
         }
     }
 

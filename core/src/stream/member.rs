@@ -315,7 +315,7 @@ impl Stream {
             Part::Unknown => {}
         }
         if let Effect::Completed { .. } = effect {
-            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+            self.checkpoint_soon(common, now);
         }
     }
 

@@ -167,7 +167,7 @@ impl Stream {
     fn replay_ends(&mut self, common: &Common, now: Now, old: &Handler) {
         if old.replaying && !common.planted.strikes(Bug::ReplayHoldsOn, || true) {
             rare!(ReplayLeft);
-            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+            self.checkpoint_soon(common, now);
         }
     }
 
@@ -203,7 +203,7 @@ impl Stream {
             self.move_mark(common, upto);
         } else {
             // A replay no longer holds these bytes.
-            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+            self.checkpoint_soon(common, now);
         }
         self.pump_target(common, now);
     }
@@ -254,7 +254,7 @@ impl Stream {
         self.target.mark_durable = self.target.mark_durable.max(upto);
         self.tell_own_mark(common);
         self.tell_mark(common);
-        self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+        self.checkpoint_soon(common, now);
         self.pump_target(common, now);
     }
 

@@ -66,7 +66,7 @@ impl Stream {
             && handler.done < taken
         {
             (handler.handed, handler.done, handler.replaying) = (taken, taken, false);
-            self.checkpoint_at.get_or_insert(now.monotonic + common.config.checkpoint_after);
+            self.checkpoint_soon(common, now);
         }
         self.fence_outrun(common);
     }
