@@ -515,6 +515,8 @@ bugs! {
             "success is taken for sequences that lie inside a large message";
         WindowCountsUndurable = "window-counts-undurable":
             "a call whose mark is not durable no longer counts in the window (rule F1)";
+        FormerCallsForgotten = "former-calls-forgotten":
+            "calls of a former handler whose marks are not durable do not count in the window of the one that follows it (rule F1)";
         MarkNotWritten = "mark-not-written":
             "a mark is not written (rule F1)";
         MarkToldBeforeDurable = "mark-told-before-durable":

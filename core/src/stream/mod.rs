@@ -38,7 +38,8 @@
 //! - **S4** Once the own session is current, the outbox is numbered contiguously after the last taken message.
 //! - **S5** Nothing of a batch leaves the source, and nobody is told `accepted`, before its record is durable.
 //! - **S6** A handler is handed only what is taken at apply.
-//! - **S7** A handler has at most its window of messages without a durable mark, and a bounded number of bytes.
+//! - **S7** A handler has at most its window of messages without a durable mark, and a bounded number of bytes. What a handler before it had counts too, and what others
+//!   know to be processed is in its hands until it says that it is done.
 //! - **S8** A mark is told only when durable.
 //! - **S9** `floor <= completed <= taken`, and the floor never passes what the target has marked, unless that was passed over (S22).
 //! - **S10** What a target holds unverified or unnamed is bounded.

@@ -98,7 +98,7 @@ impl Stream {
         }
         let replaying = stands < self.target.mark;
         rare!(HandlerReplays, replaying);
-        self.target.handler = Some(Box::new(Handler {
+        let mut handler = Handler {
             token,
             request,
             window,
@@ -112,7 +112,14 @@ impl Stream {
             took: 0,
             piece_most: 0,
             replaying,
-        }));
+        };
+        let undurable = stands > self.target.mark_durable;
+        if undurable && !common.planted.strikes(Bug::FormerCallsForgotten, || true) {
+            rare!(AttachedBehindUndurable);
+            // Rule F1: a crash now has the calls of whoever was here before handed over again. None is added to them before they are marked durably.
+            handler.wait_behind(stands);
+        }
+        self.target.handler = Some(Box::new(handler));
         if from > self.target.mark {
             self.move_mark(common, from);
         }

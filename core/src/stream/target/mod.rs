@@ -92,6 +92,12 @@ impl Handler {
         }
     }
 
+    /// Nothing is handed over before it is durable that everything up to here is processed.
+    fn wait_behind(&mut self, upto: Sequence) {
+        self.out.push_back((upto, self.window, 0));
+        self.out_count = self.window;
+    }
+
     /// So many messages were handed over, up to that one.
     fn hand(&mut self, last: Sequence, count: u64, weight: u64) {
         self.handed = last;
