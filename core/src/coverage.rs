@@ -510,6 +510,7 @@ marks! {
         TakenOutTold: "a target was told that it was taken out";
         ChangeWaitsForCopies: "a change of members waited for those who stay to hold what was told replicated";
         HandlerOfFormerAuthority: "a stream with its source was sealed while a handler was attached to a target that is left";
+        RecalledInHand: "others knew of a mark above what a handler was done with, and it had that in its hands";
         AttachedBehindUndurable: "a handler was attached behind messages whose processing was not on disk yet";
         HandlerOutrun: "a handler stood below what others know to be processed";
         UpdateHandlerOutrun: "the mesh knew of a higher cursor than a handler stood at";

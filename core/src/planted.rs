@@ -517,6 +517,8 @@ bugs! {
             "a call whose mark is not durable no longer counts in the window (rule F1)";
         FormerCallsForgotten = "former-calls-forgotten":
             "calls of a former handler whose marks are not durable do not count in the window of the one that follows it (rule F1)";
+        RecalledMarkSettles = "recalled-mark-settles":
+            "what others know to be processed counts as done by the handler that has it in its hands, and it is given more than its window";
         MarkNotWritten = "mark-not-written":
             "a mark is not written (rule F1)";
         MarkToldBeforeDurable = "mark-told-before-durable":

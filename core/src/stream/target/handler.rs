@@ -240,8 +240,13 @@ impl Stream {
         }
         sometimes!(MarkRecalled);
         self.move_mark(common, upto);
-        if let Some(handler) = self.target.handler.as_mut().filter(|handler| !handler.replaying) {
-            handler.done = handler.done.max(upto.min(handler.handed));
+        // S7: a handler that has these in its hands is busy with them all the same, and has no room for more until it says that it is done.
+        let busy = |handler: &Handler| !handler.replaying && handler.done < upto.min(handler.handed);
+        if let Some(handler) = self.target.handler.as_mut().filter(|handler| busy(handler)) {
+            rare!(RecalledInHand);
+            if common.planted.strikes(Bug::RecalledMarkSettles, || true) {
+                handler.done = upto.min(handler.handed);
+            }
         }
         self.fence_outrun(common);
     }
