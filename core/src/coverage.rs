@@ -466,6 +466,7 @@ marks! {
         CopyContradictedByALeader: "what was committed where a log was copied back stood otherwise at one who led";
         CopyGaveWay: "a copied log gave way to the later entries of another member";
         CopiedUnderOlderName: "a replica that copied its log back was known under another id";
+        OthersVoteSince: "a replica that copied its log back was needed no more before it led";
         OthersVoteByNow: "others voted by the time a log was copied back";
         StateNotTaken: "a state came in and was not taken over";
         WrongTarget: "a message arrived at a node that it was not for";

@@ -231,6 +231,8 @@ bugs! {
             "a state takes the place of what is committed here and is not in it, and all that is gone counts as completed (rule C2)";
         LedFromLessBelieved = "led-from-less-believed":
             "a later term hides that a replica began to lead without what it had vouched for (rule C2)";
+        KeptIdLeads = "kept-id-leads":
+            "who copied its log back because it was needed, and is not any more, keeps its id and leads under it (rule C2)";
         SetBackUnnoticed = "set-back-unnoticed":
             "a replica whose log a leader rightly set back is taken for one whose disk was rolled back once it has led (rule C2)";
         OlderTailStopsCopy = "older-tail-stops-copy":

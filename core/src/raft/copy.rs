@@ -14,7 +14,7 @@ use super::entries::Entries;
 use super::group::Group;
 use super::log::Mismatch;
 use super::message::{Append, Body, Mark, Place};
-use super::roles::Standing;
+use super::roles::{Role, Standing};
 use super::{Entry, wire};
 use crate::configuration::Member;
 use crate::id::{GroupId, LogIndex, NodeId, ReplicaId, Term};
@@ -403,11 +403,34 @@ impl Group {
         self.verified(context);
     }
 
+    /// Others go on without it by now, for what it copied did not show yet that they could: so it need not keep the id that it is amnesic under until it leads,
+    /// and gives it up as any voter does (R38).
+    pub(super) fn give_up_kept_id(&mut self, context: &mut Context<'_>) -> bool {
+        let owes = self.past.as_ref().is_some_and(|past| past.fresh.is_some());
+        let over = owes
+            && self.standing == Standing::Sound
+            && !matches!(self.role, Role::Leader(_))
+            && !self.is_needed(context);
+        if !over || context.planted.strikes(Bug::KeptIdLeads, || true) {
+            return false;
+        }
+        rare!(OthersVoteSince);
+        self.past_mut().fresh = None;
+        self.take_fresh_id(context);
+        let what =
+            String::from("it is not needed any more: it waits to be admitted under a fresh replica id");
+        self.wait_amnesic(context, what);
+        true
+    }
+
     /// The first entry of the new term names the fresh replica id wherever the old one stood.
     pub(super) fn under_fresh_id(&mut self, context: &Context<'_>) -> Option<bytes::Bytes> {
         let old = self.member(context.own);
-        let fresh = self.past.as_mut().and_then(|past| past.fresh.take());
-        let fresh = fresh.filter(|_| self.is_needed(context))?;
+        let fresh = self.past.as_mut().and_then(|past| past.fresh.take())?;
+        assert!(
+            self.is_needed(context),
+            "R38: a replica begins to lead under an id that it is amnesic under"
+        );
         self.rename(context.own, fresh);
         let new = self.member(context.own);
         let before = self.log.configuration();

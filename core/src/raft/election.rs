@@ -68,7 +68,7 @@ impl Group {
     }
 
     pub(super) fn election_due(&mut self, context: &mut Context<'_>) {
-        if !self.may_stand(context) {
+        if !self.may_stand(context) || self.give_up_kept_id(context) {
             return;
         }
         sometimes!(OnlyVoterElectedItself, self.is_only_voter(context.own));

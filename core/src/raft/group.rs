@@ -338,7 +338,9 @@ impl Group {
 
     pub(super) fn handle_message(&mut self, context: &mut Context<'_>, from: NodeId, message: Box<Message>) {
         if self.is_next(context, from, &message) {
-            return self.take_next(context, from, message);
+            self.take_next(context, from, message);
+            self.give_up_kept_id(context);
+            return;
         }
         if !self.hears_era(context, from, &message) {
             return;
@@ -400,7 +402,10 @@ impl Group {
         }
         let from = Member { node: from, replica: sender };
         match body {
-            Body::Append(append) => self.handle_append(context, from, term, append),
+            Body::Append(append) => {
+                self.handle_append(context, from, term, append);
+                self.give_up_kept_id(context);
+            }
             Body::Snapshot(snapshot) => self.handle_snapshot(context, from, term, *snapshot),
             Body::SnapshotReply { number, here } => self.handle_snapshot_reply(context, from, number, here),
             Body::AppendReply { number, matched, place, more, waiting, round, fed } => {

@@ -43,6 +43,7 @@
 //! - **R36** Whoever begins to lead holds what it vouched for in earlier terms, as far as anybody remembers it to this replica id.
 //! - **R37** The owner is told that the group conforms to its word only when the configuration that does is committed; nobody votes then whom it does not name, nor
 //!   comes to.
+//! - **R38** Who copied its log back puts its fresh replica id into the first entry with which it leads. If it is needed no more by then, it gives the old one up and leads nothing.
 //! - **R18**, **R19** Nobody waits in silence for what is owed to it, and who owes nothing waits for nothing: see [`idle`].
 
 mod amnesia;

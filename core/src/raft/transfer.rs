@@ -78,7 +78,11 @@ impl Group {
 
     /// The leader of this term wants this replica to lead the next.
     pub(super) fn handle_stand(&mut self, context: &mut Context<'_>, from: NodeId, term: Term) {
-        if term == self.term && self.followed() == Some(from) && self.may_stand(context) {
+        if term == self.term
+            && self.followed() == Some(from)
+            && self.may_stand(context)
+            && !self.give_up_kept_id(context)
+        {
             rare!(StoodWhenTold);
             self.campaign(context);
         }

@@ -470,3 +470,39 @@ fn a_founder_that_is_asked_twice_for_one_vote_hears_the_candidate_out() {
     cluster.settle(Span::secs(10));
     assert_eq!(cluster.role(0), Some(RoleName::Leader), "nobody led");
 }
+
+/// By their disks those who are left do not know yet that a change is over, so the founder that forgot it takes itself for needed; then they elect one of
+/// themselves, with its vote, and decide. It must not lead under the id under which it vouched for what it forgot.
+#[test]
+fn a_founder_that_is_needed_no_more_when_it_could_lead_gives_up_its_id() {
+    let mut cluster = founder_and_learners(53);
+    let image = cluster.replicas[0].disk.clone();
+    cluster.change(&[0, 1, 2], &[]);
+    cluster.settle(Span::secs(1));
+    assert_eq!((cluster.configuration(1).voters.len(), cluster.configuration(1).is_joint()), (3, false));
+    for text in ["one", "two"] {
+        // What it vouches for is remembered with what comes next.
+        cluster.propose(0, text);
+        cluster.settle(Span::millis(300));
+    }
+    (0..3).for_each(|node| cluster.crash(node));
+    cluster.network.clear();
+    cluster.replicas[0].disk = image;
+    // Neither of the others leads before the founder has their logs.
+    cluster.cut.extend(between(1, 2));
+    (0..3).rev().for_each(|node| cluster.restart(node));
+    for _ in 0..2_000 {
+        if cluster.leader().is_some() {
+            break;
+        }
+        cluster.network.retain(|(from, _, message)| {
+            *from != member(0).node || !matches!(message.body, Body::Vote { .. })
+        });
+        cluster.settle(Span::millis(5));
+    }
+    let leader = cluster.leader().expect("one of the others, by its vote");
+    assert_ne!(leader, 0);
+    cluster.cut.clear();
+    cluster.goes_on(3);
+    assert_ne!(cluster.place(0).replica, member(0).replica, "what it vouched for under that id it forgot");
+}
