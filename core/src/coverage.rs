@@ -467,6 +467,8 @@ marks! {
         CopyGaveWay: "a copied log gave way to the later entries of another member";
         CopiedUnderOlderName: "a replica that copied its log back was known under another id";
         OthersVoteSince: "a replica that copied its log back was needed no more before it led";
+        NotAnsweredByAll: "a member that was taken in anew was led before all who vote had said that they know of nothing";
+        TakenInAnew: "a member came to a stream of its own that was opened before it was taken in anew";
         OthersVoteByNow: "others voted by the time a log was copied back";
         StateNotTaken: "a state came in and was not taken over";
         WrongTarget: "a message arrived at a node that it was not for";

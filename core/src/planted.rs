@@ -345,6 +345,8 @@ bugs! {
             "a start forgets the members that came since the stored state";
         NewMembersNotTold = "new-members-not-told":
             "the links and routes of a node do not hear of members that come after its own admission";
+        TakenInAnewFounds = "taken-in-anew-founds":
+            "a member that was taken in anew founds the streams that were opened before (rule C5)";
         OpenedMarkNotWritten = "opened-mark-not-written":
             "a start takes a stream opened since the stored state for closed";
         AnsweredBeforeCommit = "answered-before-commit":

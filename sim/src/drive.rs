@@ -261,6 +261,7 @@ impl<M: Machine> World<M> {
                 format!("== belongs to no mesh any more: {event:?}")
             });
             self.books.logs.left(node, GroupId::CONTROL);
+            self.books.agreement.parts(node);
             self.starts.parts(node);
             self.links.parts(node);
             self.digested[node] = None;

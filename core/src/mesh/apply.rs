@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::entry::{Body, Entry};
 use super::sealing::SettleEnd;
-use super::state::{Effect, Outcome, State};
+use super::state::{Effect, Member, Outcome, State};
 use super::store::{Space, closed_record, opened_record, state_record};
 use super::{Applied, Mesh, Output, Stream};
 use crate::event::MeshEvent;
@@ -291,7 +291,7 @@ impl Mesh {
         let marked: Vec<_> =
             self.opened.values().filter(|s| !self.closed.contains_key(&s.instance)).cloned().collect();
         for stream in marked {
-            self.outputs.push_back(stream_opened(&stream));
+            self.stream_opened(&stream);
         }
     }
 
@@ -301,7 +301,7 @@ impl Mesh {
         if out {
             self.announce_changes(stream);
         }
-        self.outputs.push_back(stream_opened(stream));
+        self.stream_opened(stream);
         if !out {
             self.announce_changes(stream);
         }
@@ -316,8 +316,20 @@ impl Mesh {
         }
         self.announce_open(&stream);
     }
-}
 
-pub(super) fn stream_opened(stream: &Stream) -> Output {
-    Output::StreamOpened { name: stream.name.clone(), instance: stream.instance, ends: stream.ends.clone() }
+    fn stream_opened(&mut self, stream: &Stream) {
+        let Stream { name, instance, ends, .. } = stream.clone();
+        let anew = self.came_anew_since(stream);
+        self.outputs.push_back(Output::StreamOpened { name, instance, ends, anew });
+    }
+
+    /// Whether this node was there with another replica when a stream was opened (M79): its present one was not admitted yet.
+    fn came_anew_since(&self, stream: &Stream) -> bool {
+        let Some(membership) = &self.membership else { return false };
+        let admitted =
+            |member: &Member| member.replica == membership.replica && member.taken_in < stream.index;
+        let later = !self.state.members.get(&self.own).is_some_and(admitted);
+        rare!(TakenInAnew, later);
+        later && !self.planted.strikes(Bug::TakenInAnewFounds, || true)
+    }
 }

@@ -69,6 +69,7 @@
 //! - **M74** One change of a stream's members is under way at a time, and done only when the stream's own log and the configuration of its group say so, under the present
 //!   authority, and while no seal asks the members.
 //! - **M75** Who was taken out of a stream was one of its targets, is out of it for good, and was not the last.
+//! - **M79** A node that was taken in again, with another disk or as one that had gone, says so of each stream that was opened before: it does not know what it vouched for then.
 //! - **M40** One voter at a time is exchanged for one learner: where that can be committed, the number of voters stays, and the exchanges come to rest.
 //! - **M41** What is remembered of how steadily members were heard is bounded by the members.
 

@@ -217,6 +217,8 @@ pub enum Output {
         instance: StreamInstance,
         /// Its ends.
         ends: Ends,
+        /// This node was taken in anew since it was opened (M79).
+        anew: bool,
     },
     /// A stream whose group lost its quorum is sealed, or is further on the way to that. Follows [`Output::StreamOpened`]; may be repeated.
     StreamSealed {

@@ -162,6 +162,7 @@ pub(super) fn member_out(member: &Member) -> proto::Member {
         signature: member.signature.clone(),
         joined: member.joined.0,
         index: member.index.0,
+        taken_in: member.taken_in.0,
         rotations: rotations_out(&member.rotations),
         admitted: wire::key_bytes(&member.admitted),
     }
@@ -186,6 +187,7 @@ pub(super) fn member_in(member: proto::Member) -> Result<Member, Malformed> {
         signature: wire::signature(member.signature)?,
         joined: Wall(member.joined),
         index: LogIndex(member.index),
+        taken_in: LogIndex(member.taken_in),
     })
 }
 

@@ -171,6 +171,7 @@ mod tests {
                     admitter: node(1),
                     signature: bytes::Bytes::new(),
                     joined: Wall(0),
+                    taken_in: LogIndex(0),
                     index: LogIndex(number as u64),
                 };
                 (member.node, member)

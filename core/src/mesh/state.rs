@@ -69,6 +69,8 @@ pub struct Member {
     pub joined: Wall,
     /// The entry that admitted it.
     pub index: LogIndex,
+    /// The entry that admitted its present replica: it is here anew since then, if it had another before.
+    pub taken_in: LogIndex,
 }
 
 /// An open stream.
@@ -503,6 +505,8 @@ impl State {
             Some(b) => (b.joined, b.index, b.keys.clone(), b.former.clone()),
             None => (self.time, index, Vec::from([admission.key]), past),
         };
+        let same_disk = before.as_ref().filter(|before| before.replica == admission.replica);
+        let taken_in = same_disk.map_or(index, |before| before.taken_in);
         let fresh = Rotations { number, ..Rotations::default() };
         let rotations = before.as_ref().map_or(fresh, |before| before.rotations.clone());
         if let Some(before) = &before
@@ -529,6 +533,7 @@ impl State {
             signature: admission.signature.clone(),
             joined,
             index: place,
+            taken_in,
         };
         self.bytes = self.bytes - before.as_ref().map_or(0, Member::bytes) + member.bytes();
         self.members.insert(admission.node, member);

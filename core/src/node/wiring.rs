@@ -290,7 +290,7 @@ impl Node {
             O::Read { context } => self.groups.handle(now, raft::Input::Read { group, context }),
             O::Unanswered => self.groups.handle(now, raft::Input::Unanswered { group }),
             O::CreateGroup { replica, founding } => {
-                self.groups.handle(now, raft::Input::Create { group, replica, founding });
+                self.groups.handle(now, raft::Input::Create { group, replica, founding, anew: false });
             }
             O::Change { voters, learners, context } => {
                 self.groups.handle(now, raft::Input::Change { group, voters, learners, context });
@@ -341,7 +341,9 @@ impl Node {
                 self.links.handle(now, link::Input::KeyShown { number });
                 self.outputs.push_back(Output::ShowKey(key));
             }
-            O::StreamOpened { name, instance, ends } => self.stream_opened(name, instance, ends),
+            O::StreamOpened { name, instance, ends, anew } => {
+                self.stream_opened(name, instance, ends, anew);
+            }
             O::StreamSealed { instance, sealed } => {
                 self.streams.handle(now, stream::Input::Sealed { instance, sealed });
             }
@@ -437,7 +439,7 @@ impl Node {
     }
 
     /// The group of a stream lives at its ends. Of two, the source votes and the target learns (rule C3).
-    fn stream_opened(&mut self, name: String, instance: StreamInstance, ends: Ends) {
+    fn stream_opened(&mut self, name: String, instance: StreamInstance, ends: Ends, anew: bool) {
         let now = self.now;
         let own = self.config.identity.node;
         let group = GroupId::from(instance);
@@ -447,7 +449,8 @@ impl Node {
         let takes_part = ends.has(own) && !self.streams.is_out(instance);
         self.streams.handle(now, stream::Input::Opened { name, instance, ends });
         if takes_part {
-            self.groups.handle(now, raft::Input::Create { group, replica: member(own).replica, founding });
+            self.groups
+                .handle(now, raft::Input::Create { group, replica: member(own).replica, founding, anew });
         }
     }
 

@@ -29,6 +29,8 @@ use crate::when::When;
 const FORMER_MAX: usize = 16;
 /// Questions that wait twice as long as the one before, if no limit is reached earlier.
 const ASKED_DOUBLED: u8 = 32;
+/// How often all voters are asked before it is no use to ask on.
+const ASKED_ALL: u8 = 4;
 
 impl Group {
     /// `member` vouched, in `term`, for a vote or a place. Kept in memory now, on disk with the next write (rule C2).
@@ -93,6 +95,30 @@ impl Group {
         }
         self.ask_again(context);
         self.tell_role(context);
+    }
+
+    /// This node was a member before it was taken in anew, and forgot everything of it. The one that knows what it vouched for then may be cut off from a majority that
+    /// knows of nothing: so all who vote have to say that they know of nothing, before it counts under an id that it may have borne (rule C5).
+    pub(super) fn ask_all_voters(&mut self) {
+        let nothing = self.log.last().index == LogIndex(0);
+        if let Standing::Verifying(verifying) = &mut self.standing
+            && nothing
+        {
+            verifying.by_all = true;
+        }
+    }
+
+    /// Somebody leads without it, and somebody who votes does not answer, though asked again and again: it is admitted under a fresh replica id instead.
+    pub(super) fn led_while_asking_all(&mut self, context: &mut Context<'_>) -> bool {
+        let over = matches!(&self.standing, Standing::Verifying(verifying) if verifying.by_all)
+            && self.asked >= ASKED_ALL;
+        if over {
+            rare!(NotAnsweredByAll);
+            self.take_fresh_id(context);
+            let what = "not everybody says whether it vouched for anything before it was taken in anew: it waits to be admitted under a fresh replica id";
+            self.wait_amnesic(context, String::from(what));
+        }
+        over
     }
 
     /// Asks (again) for whatever this replica waits for.
@@ -206,6 +232,9 @@ impl Group {
         let enough = if self.is_only_voter(own) {
             // One of them may know of a place that the others never heard of.
             configuration.learners.iter().all(|member| answered.contains(&member.node))
+        } else if verifying.by_all {
+            let mut voters = configuration.voters.iter().chain(&configuration.outgoing);
+            voters.all(|m| m.node == own || answered.contains(&m.node))
         } else {
             carried(configuration, |m| m.node == own || answered.contains(&m.node), context.planted)
         };

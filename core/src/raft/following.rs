@@ -54,7 +54,7 @@ impl Group {
                 return false;
             }
             Standing::Verifying { .. } | Standing::Copying(_) | Standing::Stopped { .. } => {
-                if !self.may_vote(context) {
+                if self.led_while_asking_all(context) || !self.may_vote(context) {
                     return false;
                 }
             }

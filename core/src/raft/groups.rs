@@ -157,7 +157,9 @@ impl Groups {
     pub fn handle(&mut self, now: Now, input: Input) {
         let now = now.monotonic;
         match input {
-            Input::Create { group, replica, founding } => self.create(now, group, replica, founding),
+            Input::Create { group, replica, founding, anew } => {
+                self.create(now, group, (replica, anew), founding)
+            }
             Input::Remove { group } => self.remove(now, group),
             Input::Message { from, group, message } => {
                 self.with(now, group, |group, context| group.handle_message(context, from, message));
@@ -412,8 +414,18 @@ impl Groups {
         self.groups.take_moved()
     }
 
-    fn create(&mut self, now: Instant, id: GroupId, replica: ReplicaId, founding: Configuration) {
+    fn create(
+        &mut self,
+        now: Instant,
+        id: GroupId,
+        (replica, anew): (ReplicaId, bool),
+        founding: Configuration,
+    ) {
         if self.contains(id) {
+            if anew {
+                // It may have ended while it asked.
+                self.with(now, id, |group, _| group.ask_all_voters());
+            }
             return;
         }
         let founding = self.configurations.shared(founding);
@@ -427,6 +439,9 @@ impl Groups {
             if founder && context.config.is_of_stream(group.id) || group.is_only_voter(context.own) {
                 // A disk may have been rolled back to before the group was there: the others know (rules C2 and C3).
                 group.verify(context);
+                if anew {
+                    group.ask_all_voters();
+                }
             } else {
                 group.arm_election(context);
             }

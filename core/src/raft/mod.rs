@@ -227,6 +227,8 @@ pub enum Input {
         /// The founding configuration, equal at all founders; empty for a replica that waits to be told by a leader. Whoever votes in it asks the
         /// others first what it may have vouched for before its disk was rolled back to before this.
         founding: Configuration,
+        /// This node was there, and forgot all of it, before it was taken in anew: whatever it vouched for then, it does not know of it.
+        anew: bool,
     },
     /// The group is gone: everything of it is forgotten.
     Remove {

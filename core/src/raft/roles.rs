@@ -65,6 +65,8 @@ pub(super) enum Standing {
 pub(super) struct Verifying {
     /// Who answered. These are to be joined by more.
     pub(super) answered: BTreeSet<NodeId>,
+    /// By all who vote: it was here before, and forgot everything.
+    pub(super) by_all: bool,
 }
 
 /// See [`Standing::Stopped`].

@@ -1,6 +1,6 @@
 //! What nodes agree on (X7): who leads, what names mean, and in the end one configuration; and who may stop (X11).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wattle_core::digest::Digest;
 use wattle_core::id::{GroupId, LogIndex, NodeId, StreamInstance, Term};
@@ -24,6 +24,8 @@ pub struct Agreement {
     states: BTreeMap<LogIndex, (Digest, usize)>,
     stopped: BTreeMap<GroupId, String>,
     may_stop: bool,
+    /// Nodes that were no members for a while, and let go of all they had.
+    parted: BTreeSet<usize>,
 }
 
 impl Agreement {
@@ -36,6 +38,11 @@ impl Agreement {
     /// A disk lost something that it had reported safe: from now on a group may stop.
     pub fn a_disk_lost(&mut self) {
         self.may_stop = true;
+    }
+
+    /// A node is no member any more. If it becomes one again, it founds nothing of what it was an end of before (rule C5).
+    pub fn parts(&mut self, node: usize) {
+        self.parted.insert(node);
     }
 
     /// A node says that something happened.
@@ -58,7 +65,7 @@ impl Agreement {
             }
             Event::Amnesia { group, node: whose, what } => {
                 ensure!(
-                    self.may_stop,
+                    self.may_stop || self.parted.contains(&node),
                     "X11",
                     "node {node} calls {whose} amnesic in group {group}, and no disk was rolled back: {what}"
                 );

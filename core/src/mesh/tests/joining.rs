@@ -366,6 +366,37 @@ fn a_member_with_an_empty_disk_comes_back_under_a_fresh_replica() {
     world.assert_equal();
 }
 
+/// What a lost disk vouched for its successor does not know: it founds nothing of what was opened before it was taken in (M79).
+#[test]
+fn a_member_with_an_empty_disk_is_told_which_streams_are_older_than_its_disk() {
+    let mut world = World::grown(&["a", "b", "c"]);
+    world.command(0, open("before", "a", "b"));
+    assert!(world.hosts.iter().all(|host| host.anew.is_empty()), "they are members with their first disks");
+    let request = world.command(0, |request| Input::Invite { request });
+    let Some(Ok(Reply::Token { token })) = world.reply(0, request) else { panic!("no token") };
+    world.hosts[1].disk.clear();
+    world.hosts[1].open.clear();
+    world.hosts[1].in_group = false;
+    world.hosts[1].applied = 0;
+    world.restart(1);
+    joined(world.join(1, &token));
+    world.command(0, open("after", "a", "b"));
+    assert_eq!(world.hosts[1].anew, ["before"]);
+    // By its state, too, of which the entries are gone.
+    let (index, data) = world.state_of_first();
+    let now = world.now;
+    let mesh = &mut world.hosts[1].mesh;
+    mesh.state = crate::mesh::state::State::default();
+    mesh.handle(now, Input::Install { from: NodeId(0), index, data });
+    let mut older = Vec::new();
+    while let Some(output) = mesh.poll() {
+        if let Output::StreamOpened { name, anew, .. } = output {
+            older.push((name, anew));
+        }
+    }
+    assert_eq!(older, [("after".into(), false), ("before".into(), true)]);
+}
+
 #[test]
 fn changed_addresses_are_told_to_the_mesh() {
     let mut world = World::grown(&["a", "b"]);

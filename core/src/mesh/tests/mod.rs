@@ -73,6 +73,8 @@ struct Host {
     replies: Vec<(RequestId, Result<Reply, Refusal>)>,
     roster: Vec<RosterEntry>,
     open: BTreeMap<StreamInstance, String>,
+    /// Those of which it was told that they were opened before its disk was taken in.
+    anew: Vec<String>,
     /// Streams closed here in any life.
     closed: BTreeSet<StreamInstance>,
     became: Vec<MeshId>,
@@ -234,6 +236,7 @@ impl World {
             replies: Vec::new(),
             roster: Vec::new(),
             open: BTreeMap::new(),
+            anew: Vec::new(),
             closed: BTreeSet::new(),
             became: Vec::new(),
             dialling: Vec::new(),
@@ -556,8 +559,11 @@ impl World {
                 entry.roster.extend(members);
                 entry.roster.sort_unstable_by_key(|member| member.node);
             }
-            Output::StreamOpened { name, instance, .. } => {
+            Output::StreamOpened { name, instance, anew, .. } => {
                 assert!(!entry.closed.contains(&instance), "M4: a closed stream does not come back");
+                if anew && !entry.open.contains_key(&instance) {
+                    entry.anew.push(name.clone());
+                }
                 entry.open.insert(instance, name);
             }
             Output::StreamClosed { instance, .. } => {

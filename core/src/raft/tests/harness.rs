@@ -56,6 +56,8 @@ pub(super) struct Replica {
     /// What of that is on its disk.
     pub(super) kept: Vec<Entry>,
     pub(super) up: bool,
+    /// Its owner knows that another disk of it was there when the group was founded.
+    pub(super) anew: bool,
     boots: u64,
     pub(super) stopped: bool,
     /// The numbers under which this replica spoke of proposals and changes.
@@ -165,7 +167,8 @@ impl Cluster {
     /// The owner creates the group at each start; where it is already, nothing happens.
     pub(super) fn create(&mut self, node: usize) {
         let founding = self.founding[node].clone();
-        self.tell(node, Input::Create { group: self.group, replica: member(node).replica, founding });
+        let (group, replica, anew) = (self.group, member(node).replica, self.replicas[node].anew);
+        self.tell(node, Input::Create { group, replica, founding, anew });
         if let Some(fence) = self.fences.get(&node).cloned() {
             self.tell(node, Input::Fence { group: self.group, fence });
         }
@@ -661,6 +664,7 @@ impl Replica {
             applied: Vec::new(),
             kept: Vec::new(),
             up: true,
+            anew: false,
             boots: 0,
             stopped: false,
             numbers: BTreeSet::new(),

@@ -66,7 +66,7 @@ impl Large {
         };
         for node in 0..size {
             let (replica, founding) = (member(node).replica, founding.clone());
-            large.tell(node, Input::Create { group: GROUP, replica, founding });
+            large.tell(node, Input::Create { group: GROUP, replica, founding, anew: false });
         }
         large
     }

@@ -347,7 +347,7 @@ fn a_leader_of_several_groups_is_asked_once_a_step_what_it_leads() {
     let follow = |groups: &mut Groups, term: u64| {
         for group in [7, 8, 9].map(GroupId) {
             let founding = Configuration::simple((0..3).map(member).collect(), Vec::new());
-            groups.handle(now, Input::Create { group, replica: member(1).replica, founding });
+            groups.handle(now, Input::Create { group, replica: member(1).replica, founding, anew: false });
             let (previous, commit) = (Place::default(), LogIndex(0));
             let body = Body::Append(Append {
                 previous,

@@ -32,7 +32,12 @@ impl Node {
             Self { groups: Groups::new(config, member(0).node, rng, Planted::none()), now: Instant(1) };
         for group in 1..4 {
             let founding = Configuration::simple((0..3).map(member).collect(), Vec::new());
-            node.tell(Input::Create { group: GroupId(group), replica: member(0).replica, founding });
+            node.tell(Input::Create {
+                group: GroupId(group),
+                replica: member(0).replica,
+                founding,
+                anew: false,
+            });
         }
         node
     }

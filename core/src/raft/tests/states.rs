@@ -253,7 +253,7 @@ fn a_write_of_a_replica_that_was_removed_says_nothing_for_its_successor() {
     // What was written comes to the disk only now that the group begins anew.
     cluster.tell(0, Input::Remove { group: GROUP });
     let founding = Configuration::simple((0..3).map(member).collect(), Vec::new());
-    cluster.tell(0, Input::Create { group: GROUP, replica: member(0).replica, founding });
+    cluster.tell(0, Input::Create { group: GROUP, replica: member(0).replica, founding, anew: false });
     cluster.carry_together(0, vec![append]);
     cluster.sync_until_notified(0, 1);
     assert_eq!(cluster.place(0).durable.index, LogIndex(0), "its own log is not on the disk yet");

@@ -258,6 +258,7 @@ fn what_was_read_for_a_replica_that_was_removed_is_not_given_to_the_next() {
             group: GROUP,
             replica: member(leader).replica,
             founding: crate::configuration::Configuration::default(),
+            anew: false,
         },
     );
     for (token, payload) in asked {
