@@ -39,6 +39,8 @@ struct Message {
     delivered: u64,
     /// Which ends hold it on their disks, a bit for each: the source's is the lowest.
     held: u64,
+    /// Whose disks held it, and lost something since: of these it is not known whether they do.
+    lost: u64,
     /// Whether most members held it at some moment.
     safe: bool,
     /// How many sequences it takes.
@@ -71,6 +73,8 @@ pub struct StreamLedger {
     plan: Option<StreamPlan>,
     /// Nothing is known of what lies on disks.
     blind: bool,
+    /// Whose disks lost something, and did not come to hold anything since.
+    forgetful: u64,
     source_rolled_back: bool,
     /// The last message in front of its end, once it was sealed without its source.
     end: Option<u64>,
@@ -109,6 +113,7 @@ impl StreamLedger {
             reported: vec![0],
             plan: None,
             blind: false,
+            forgetful: 0,
             source_rolled_back: false,
             end: None,
             void: BTreeSet::new(),

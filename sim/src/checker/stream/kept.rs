@@ -58,8 +58,19 @@ impl StreamLedger {
         Some(1 << place)
     }
 
-    /// Messages lie durably, one behind the other, on a node's disk.
+    /// Messages come to lie durably, one behind the other, on a node's disk. If that lost some before, its end takes part again, and what it holds is known.
     pub fn on_disk(&mut self, node: usize, bytes: &[u8]) {
+        if let Some(end) = self.end(node).filter(|end| self.forgetful & end != 0) {
+            self.forgetful &= !end;
+            for message in self.writers.iter_mut().flat_map(|writer| &mut writer.messages) {
+                message.lost &= !end;
+            }
+        }
+        self.found_on_disk(node, bytes);
+    }
+
+    /// Messages lie there, as a look at the whole disk shows.
+    pub fn found_on_disk(&mut self, node: usize, bytes: &[u8]) {
         let Some(end) = self.end(node) else { return };
         let counts = self.counts();
         let mut left = bytes;
@@ -76,10 +87,13 @@ impl StreamLedger {
         }
     }
 
-    /// What a node's disk holds must be looked up anew.
+    /// What a node's disk holds must be looked up anew. What it acknowledged and lost counts until its end takes part again: nobody can know earlier, and
+    /// members go by what they said that they hold (rule C2).
     pub fn disk_in_doubt(&mut self, node: usize) {
         let Some(end) = self.end(node) else { return };
+        self.forgetful |= end;
         for message in self.writers.iter_mut().flat_map(|writer| &mut writer.messages) {
+            message.lost |= message.held & end;
             message.held &= !end;
         }
     }
@@ -114,8 +128,9 @@ impl StreamLedger {
             // Fewer may be needed since it came to the last disk: some were lost.
             // Of what has several parts only the first says whose it is.
             let counts = self.counts_without(self.counts_no_more() | named);
-            let unsafe_now =
-                |message: &&Message| message.parts == 1 && !message.safe && !counts.enough(message.held);
+            let unsafe_now = |message: &&Message| {
+                message.parts == 1 && !message.safe && !counts.enough(message.held | message.lost)
+            };
             let Some(message) = message.filter(unsafe_now) else { continue };
             let held = message.held & !(self.counts_no_more() | named);
             let on = |place: &usize| held & 1 << place != 0;

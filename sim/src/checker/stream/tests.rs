@@ -248,6 +248,10 @@ fn what_is_told_replicated_was_once_on_the_disks_of_most_members() {
     ledger.sent(0, 2, LEN, 0);
     assert_eq!(told(&mut ledger, 2), Ok(()), "it was, once");
     ledger.on_disk(3, &stored(3..=3));
+    assert_eq!(told(&mut ledger, 3), Ok(()), "nobody can know that one of them lost it");
+    ledger.found_on_disk(1, &stored(1..=2));
+    assert_eq!(told(&mut ledger, 3), Ok(()), "what a start finds on its disk nobody else hears of");
+    ledger.on_disk(1, &stored(1..=1));
     assert_eq!(told(&mut ledger, 3), Err("X29".into()), "one of them came back without");
 }
 
