@@ -486,6 +486,9 @@ impl Publisher {
             return;
         }
         self.trouble = "the node went down".into();
+        if request.is_some_and(|request| self.uploads.has(request)) {
+            self.uploads.miss();
+        }
         for open in &self.open {
             self.words[open.asked.first as usize - 1..open.asked.last as usize]
                 .iter_mut()

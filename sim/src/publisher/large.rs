@@ -39,9 +39,18 @@ struct Begun {
     /// Bytes that it was told to be durable, and that it sent.
     told: u64,
     sent: u64,
+    /// A call was lost while nothing of it was known to have come.
+    missed: bool,
 }
 
 impl Uploads {
+    /// A call did not reach its node.
+    pub(super) fn miss(&mut self) {
+        if let Some(begun) = &mut self.begun {
+            begun.missed |= begun.told == 0;
+        }
+    }
+
     /// Nothing is known any more of what is under way.
     pub(super) fn lose(&mut self) {
         self.now = None;
@@ -111,7 +120,7 @@ impl Publisher {
     fn begin(&mut self, desk: &Desk<'_>, number: u64, from: u64) {
         let version = self.words[number as usize - 1].version;
         if from == 0 {
-            self.uploads.begun = Some(Begun { number, version, told: 0, sent: 0 });
+            self.uploads.begun = Some(Begun { number, version, told: 0, sent: 0, missed: false });
             self.uploads.parts.clear();
         }
         let until = desk.now + self.plan.patience;
@@ -273,9 +282,11 @@ impl Publisher {
     /// # Errors
     /// X31.
     pub(super) fn whole_refused(&mut self, desk: &Desk<'_>, number: u64) -> Checked {
-        self.uploads.begun = None;
+        // The call that began it anew may have met a node that was down, and the next ones the same node up again, with what it held of another text: parts bear
+        // no name of what they are parts of, and it is the digest of the whole that tells.
+        let mixed = self.uploads.begun.take().is_some_and(|begun| begun.number == number && begun.missed);
         ensure!(
-            desk.books.streams[self.stream].may_reopen(),
+            mixed || desk.books.streams[self.stream].may_reopen(),
             "X31",
             "stream {}: the parts of message {number} of writer {} were sent as they are, and refused as something else",
             self.stream,
