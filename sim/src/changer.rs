@@ -42,10 +42,10 @@ impl Changer {
         Self { left, streams, asked: None, epoch: 0, ordinal: 0, trouble: "never asked".into() }
     }
 
-    /// What is left to do, in words.
-    pub(crate) fn owed(&self) -> Option<String> {
-        let (_, MembersWish { stream, target, kind, .. }) = self.left.front()?;
-        Some(format!("stream {stream}: {kind:?} of {target}: {}", self.trouble))
+    /// What is left to do, in words, and of which stream.
+    pub(crate) fn owed(&self) -> Option<(usize, String)> {
+        let (change, MembersWish { stream, target, kind, .. }) = self.left.front()?;
+        Some((self.place(change)?, format!("stream {stream}: {kind:?} of {target}: {}", self.trouble)))
     }
 
     fn place(&self, change: &ChangePlan) -> Option<usize> {

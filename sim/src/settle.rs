@@ -36,7 +36,7 @@ const CONTENT_FOR: Time = SECOND;
 const WRECKED_FOR: Time = 5 * SECOND;
 
 /// Whether a group owes progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Owes {
     /// It must go on.
     All,
@@ -325,6 +325,8 @@ impl<M: Machine> World<M> {
                 Owed::Mesh { at } if self.is_forsaken(at) || self.books.departures.is_gone(at) => {}
                 Owed::Opening { at, stream } if self.is_severed(stream) || self.is_forsaken(at) => {}
                 Owed::Recovery => missing.note(Owes::All, || what),
+                // Two groups decide it, one after the other: that of the mesh what is intended and that it is done, that of the stream the rest.
+                Owed::Change { stream } => missing.note(mesh.max(streams[stream]), || what),
                 Owed::Mesh { .. } | Owed::Opening { .. } => missing.note(mesh, || what),
                 // Publishers of a lost source are refused for good, and so are handlers where it was; they wait for ever for what nobody can do.
                 Owed::Stream(stream) if !left[stream].as_ref().is_some_and(Left::serves) => {}
@@ -337,8 +339,11 @@ impl<M: Machine> World<M> {
             let unsealed = || self.unsealed(statuses, index);
             let unchanged = || self.unchanged(statuses, index);
             let unfinished = || self.unfinished(statuses, index, left);
-            if let Some(what) = ledger.owed(left).or_else(unsealed).or_else(unchanged).or_else(unfinished) {
+            if let Some(what) = ledger.owed(left).or_else(unsealed).or_else(unfinished) {
                 missing.note(streams[index], || what);
+            }
+            if let Some(what) = unchanged() {
+                missing.note(mesh.max(streams[index]), || what);
             }
         }
         if let Some(what) = self.books.agreement.out_of_reach(statuses) {

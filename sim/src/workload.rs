@@ -40,6 +40,11 @@ pub enum Owed {
     },
     /// Of the survivors of a lost quorum.
     Recovery,
+    /// Of the mesh and of a stream, whose members are to change.
+    Change {
+        /// The stream.
+        stream: usize,
+    },
     /// Of a stream, by a publisher.
     Stream(usize),
     /// Of a stream, by the handler at one of its targets.
@@ -366,7 +371,7 @@ impl Workload {
         let operator =
             self.operator.iter().filter_map(|operator| operator.owed().map(|what| (Owed::Recovery, what)));
         let sealer = self.sealer.iter().filter_map(|sealer| sealer.owed().map(|what| (Owed::Recovery, what)));
-        let changer = self.changer.owed().map(|what| (Owed::Recovery, what));
+        let changer = self.changer.owed().map(|(stream, what)| (Owed::Change { stream }, what));
         let publishers = self.publishers.iter();
         let publishers = publishers.filter_map(|p| p.owed().map(|what| (Owed::Stream(p.stream()), what)));
         let handlers = self.handlers.iter();
