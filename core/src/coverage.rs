@@ -514,6 +514,7 @@ marks! {
         ChangeWaitsForCopies: "a change of members waited for those who stay to hold what was told replicated";
         HandlerOfFormerAuthority: "a stream with its source was sealed while a handler was attached to a target that is left";
         RecalledInHand: "others knew of a mark above what a handler was done with, and it had that in its hands";
+        DeadTailAwaited: "a handler came to a sealed stream before its log was there up to the mark";
         AttachedBehindUndurable: "a handler was attached behind messages whose processing was not on disk yet";
         HandlerOutrun: "a handler stood below what others know to be processed";
         UpdateHandlerOutrun: "the mesh knew of a higher cursor than a handler stood at";

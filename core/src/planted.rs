@@ -519,6 +519,8 @@ bugs! {
             "success is taken for sequences that lie inside a large message";
         WindowCountsUndurable = "window-counts-undurable":
             "a call whose mark is not durable no longer counts in the window (rule F1)";
+        AttachedBehindDeadTail = "attached-behind-dead-tail":
+            "after a start a handler is told to go on behind parts at the end of a sealed log, of which nobody was handed anything";
         FormerCallsForgotten = "former-calls-forgotten":
             "calls of a former handler whose marks are not durable do not count in the window of the one that follows it (rule F1)";
         RecalledMarkSettles = "recalled-mark-settles":

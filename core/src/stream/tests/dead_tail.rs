@@ -15,6 +15,7 @@ use crate::id::{
     WriterSequence,
 };
 use crate::node::command::{Position, Refusal, Reply, Waited};
+use crate::planted::Planted;
 use crate::recovery::LogPlace;
 use crate::sealing::Sealed;
 use crate::stream::heads::Whole;
@@ -146,6 +147,34 @@ fn parts_of_one_attempt_or_of_several_at_the_end_of_a_sealed_log_are_passed_with
             "its records say where the last message ended"
         );
     }
+}
+
+/// Another target holds the floor down: after a start the log is read again, and the mark stands behind the parts at its end.
+fn starts_again(planted: Planted) -> (World, RequestId) {
+    let mut world = sealed(&[3], Some(3));
+    assert_eq!(world.status(2).processed, Sequence(5));
+    world.planted = planted;
+    world.start_again(2);
+    seal_without_source(&mut world, 1, Some(5));
+    assert_eq!(world.status(2).processed, Sequence(5));
+    let request = present(&mut world, 2, None);
+    (world, request)
+}
+
+#[test]
+fn nobody_is_told_where_to_go_on_before_it_is_known_what_stands_at_the_mark() {
+    let (mut world, request) = starts_again(Planted::none());
+    assert_eq!(answer(&world, request), None);
+    world.found(1);
+    world.run(Span::secs(5));
+    assert_eq!(answer(&world, request), Some(Ok(Sequence(2))));
+}
+
+#[cfg(feature = "planted")]
+#[test]
+fn a_handler_that_is_attached_behind_a_dead_tail_is_seen() {
+    let (world, request) = starts_again(Planted::only(crate::planted::Bug::AttachedBehindDeadTail));
+    assert_eq!(answer(&world, request), Some(Ok(Sequence(5))));
 }
 
 #[test]
