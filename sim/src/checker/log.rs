@@ -247,9 +247,15 @@ impl Logs {
     }
 
     fn stood(&mut self, node: usize, life: u32, place: GroupPlace, voted: bool) -> Checked {
-        let whole = |before: GroupPlace| !lacks(&place, &before);
-        if self.before.remove(&(node, place.group)).is_some_and(whole) {
-            self.rolled_back.remove(&(node, place.group));
+        let key = (node, place.group);
+        if let Some(before) = self.before.remove(&key) {
+            if !lacks(&place, &before) {
+                self.rolled_back.remove(&key);
+            } else if place.role == RoleName::Amnesic && place.replica != before.replica {
+                // Its disk says that it was told in an earlier life: it gave up its id then, and takes yet another one at each start.
+                self.rolled_back.insert(key, Memory::Told(before.replica, life));
+                self.told_on_disk.insert(key);
+            }
         }
         self.forgot_the_word(node, life, &place);
         if place.role == RoleName::Leader && self.several.contains_key(&place.group) {

@@ -204,6 +204,12 @@ fn who_was_told_and_forgets_that_again_has_not_regained_what_it_lost() {
     logs.rolled_back(0);
     logs.stands(0, 2, renamed).expect("under its fresh name it lost nothing");
     assert!(!logs.excused(GROUP));
+    logs.rolled_back(0);
+    renamed = GroupPlace { role: RoleName::Amnesic, replica: ReplicaId(8), ..ended(5, 1) };
+    logs.stands(0, 3, renamed).unwrap();
+    renamed.role = RoleName::Leader;
+    logs.stands(0, 3, renamed).expect("its disk knew that it had given up its id, and it took yet another");
+    assert!(!logs.excused(GROUP));
 }
 
 #[test]
