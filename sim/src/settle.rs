@@ -325,6 +325,8 @@ impl<M: Machine> World<M> {
                 Owed::Mesh { at } if self.is_forsaken(at) || self.books.departures.is_gone(at) => {}
                 Owed::Opening { at, stream } if self.is_severed(stream) || self.is_forsaken(at) => {}
                 Owed::Recovery => missing.note(Owes::All, || what),
+                // An end is away for good, and it was never opened: there is nobody to take out of it.
+                Owed::Change { stream } if left[stream].is_none() => {}
                 // Two groups decide it, one after the other: that of the mesh what is intended and that it is done, that of the stream the rest.
                 Owed::Change { stream } => missing.note(mesh.max(streams[stream]), || what),
                 Owed::Mesh { .. } | Owed::Opening { .. } => missing.note(mesh, || what),
