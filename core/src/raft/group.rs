@@ -597,7 +597,7 @@ impl Group {
                     .chain(leading.quorum_lost.map(At::instant))
                     .chain(newcomers)
                     .chain(leading.transfer.as_ref().map(|transfer| transfer.until))
-                    .chain(leading.unhurried.map(|(_, at)| at.instant()))
+                    .chain(leading.unhurried.map(|unhurried| unhurried.at.instant()))
                     .min()
             }
             Role::Follower { .. } | Role::PreCandidate { .. } | Role::Candidate { .. } => None,

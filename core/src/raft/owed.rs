@@ -10,11 +10,10 @@ use super::config::Config;
 use super::context::Context;
 use super::group::Group;
 use super::progress::Progress;
-use super::roles::{Leading, Role};
+use super::roles::{Leading, Role, Unhurried};
 use crate::id::{GroupId, LogIndex, NodeId};
 use crate::planted::Bug;
 use crate::sometimes;
-use crate::time::At;
 
 /// What a member has to be told.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +45,8 @@ impl Group {
             last = last.min(self.commit);
         }
         let commit = self.commit.min(last);
-        if let Some((from, _)) = leading.unhurried
+        if let Some(Unhurried { from, upto, .. }) = leading.unhurried
+            && last <= upto
             && !self.log.configuration().votes(progress.member)
             && progress.next >= from
             && progress.told() >= commit.min(from.before())
@@ -56,23 +56,24 @@ impl Group {
         Owed { last, commit }
     }
 
-    /// The last entry is unhurried, as those before it are that waited: whoever only learns may wait for it.
-    pub(super) fn may_wait(&mut self, context: &Context<'_>, waited: Option<(LogIndex, At)>) {
+    /// The last entry is unhurried: whoever only learns may wait for it, and for those in front of it that wait.
+    pub(super) fn may_wait(&mut self, context: &Context<'_>) {
         let (last, learners) = (self.log.last().index, !self.log.configuration().learners.is_empty());
         let Role::Leader(leading) = &mut self.role else { return };
         if !learners || !context.config.is_of_stream(self.id) {
             return;
         }
         let at = context.now + context.config.unhurried;
-        let from = waited.map_or(last, |(from, _)| from);
-        leading.unhurried = Some((from, at.into()));
+        let waits = leading.unhurried.filter(|unhurried| unhurried.upto == last.before());
+        let from = waits.map_or(last, |unhurried| unhurried.from);
+        leading.unhurried = Some(Unhurried { from, upto: last, at: at.into() });
         self.wake_at(at);
     }
 
     /// Who waited for what is unhurried is told by now.
     pub(super) fn end_waiting(&mut self, context: &Context<'_>) {
         let Role::Leader(leading) = &mut self.role else { return };
-        if leading.unhurried.take_if(|(_, at)| at.instant() <= context.now).is_some() {
+        if leading.unhurried.take_if(|unhurried| unhurried.at.instant() <= context.now).is_some() {
             sometimes!(UnhurriedToldAtLast);
             if !context.planted.has(Bug::UnhurriedForgotten) {
                 self.news_for_all();

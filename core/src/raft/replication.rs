@@ -97,10 +97,9 @@ impl Group {
             rare!(ProposalRefused);
             return context.out.push_back(Output::Refused { group: self.id, context: number, reason });
         }
-        let waited = if let Role::Leader(leading) = &self.role { leading.unhurried } else { None };
         self.push_own(context, entry);
         if unhurried {
-            self.may_wait(context, waited);
+            self.may_wait(context);
         }
         let term = self.term;
         context.out.push_back(Output::Proposed { group: self.id, context: number, index, term });
@@ -120,7 +119,6 @@ impl Group {
     fn push_own(&mut self, context: &mut Context<'_>, entry: Entry) {
         if let Role::Leader(leading) = &mut self.role {
             leading.proposed(context.flows, burden(&entry));
-            leading.unhurried = None;
         }
         if entry.kind == EntryKind::Blank {
             // It stands alone, and most groups are given nothing more for long: no room is made for another.

@@ -110,10 +110,18 @@ pub(super) struct Leading {
     pub(super) rounds: Rounds,
     /// Another is to lead.
     pub(super) transfer: Option<Box<Transfer>>,
-    /// Everything from there on is unhurried: learners hear of it then, or with whatever follows.
-    pub(super) unhurried: Option<(LogIndex, At)>,
+    /// What learners need not hear of at once.
+    pub(super) unhurried: Option<Unhurried>,
     /// What was proposed and is not committed, by [`burden`](super::flow::burden).
     pub(super) uncommitted: u64,
+}
+
+/// Entries in a row of which learners hear with whatever follows, or at that time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unhurried {
+    pub(super) from: LogIndex,
+    pub(super) upto: LogIndex,
+    pub(super) at: At,
 }
 
 /// Members that do not take their full part yet. Nobody keeps it while there are none.

@@ -124,3 +124,35 @@ fn learners_of_a_stream_hear_of_each_others_starts() {
         assert!(!peers.near.contains(&member(2).node), "its silence stops nothing");
     }
 }
+
+/// The entries on their way to a node, by message.
+fn under_way_to(cluster: &Cluster, node: usize) -> Vec<usize> {
+    let appends = cluster.network.iter().filter(|(_, to, _)| *to == member(node).node);
+    let entries = appends.filter_map(|(_, _, message)| message.append().map(|append| append.entries.len()));
+    entries.filter(|count| *count > 0).collect()
+}
+
+#[test]
+fn a_learner_of_a_stream_hears_of_what_is_unhurried_with_what_follows_once_that_is_on_disk() {
+    let mut cluster = cluster(51, GROUP, (2, 1, 1));
+    cluster.settle(Span::secs(2));
+    let propose = |cluster: &mut Cluster, text: &'static str, unhurried| {
+        let data = text.into();
+        cluster.tell(0, Input::Propose { group: GROUP, data, weight: 0, unhurried, context: 0 });
+    };
+    for text in ["waits", "waits, too"] {
+        propose(&mut cluster, text, true);
+        cluster.sync_all(0);
+        assert_eq!(under_way_to(&cluster, 1), [], "{text}");
+    }
+    propose(&mut cluster, "is needed", false);
+    assert_eq!(under_way_to(&cluster, 1), [], "it is not on disk yet");
+    cluster.sync_all(0);
+    assert_eq!(under_way_to(&cluster, 1), [3], "together");
+    cluster.settle(Span::secs(1));
+    propose(&mut cluster, "is followed by nothing", true);
+    cluster.settle(Span::millis(50));
+    assert_eq!((cluster.commands(0).len(), cluster.commands(1).len()), (4, 3));
+    cluster.settle(Span::millis(100));
+    assert_eq!(cluster.commands(1).len(), 4, "it is told after a while");
+}
