@@ -266,6 +266,12 @@ marks! {
         CreditUsedUp: "a target had no room for the next batch";
         SentFromDisk: "bytes to send were read from the disk";
         SentAgain: "what made no progress was sent again";
+        FailedAgain: "a handler failed again at the message it had failed at";
+        FailingHeldUp: "a message was to be parked, and could not be";
+        MessageParked: "a message was parked";
+        ParkedRetried: "a parked message was handed over again";
+        RetriedWell: "a handler processed a message that was parked";
+        ParkedDiscarded: "a parked message was discarded";
         HandlerTakenOver: "a handler took over from another";
         PositionAwaited: "a handler stood above what its node knows";
         WindowFull: "a handler had as much as its window allows";
@@ -437,6 +443,12 @@ marks! {
         WelcomeLate: "a node joined and did not catch up in time";
         JoinTimedOut: "a join came to nothing in time";
         PublisherGaveUp: "a publisher waited no more";
+        FailureOutOfPlace: "a failure was of no message that a handler is at";
+        ParkedInAReplay: "a message was parked that others count as processed";
+        ParkedPassedOver: "a handler that replays was led past what is parked";
+        ParkedDropped: "what was parked went with its stream";
+        RetryFailed: "a handler failed again at a message that was parked";
+        RetryLeft: "a handler was gone before it said what came of a parked message";
         VerdictOutOfPlace: "a verdict was about nothing that a handler has to do";
         HandlerReplays: "a handler began below what was processed";
         StreamProposalRefused: "a proposal of a stream was refused and is made again";

@@ -45,6 +45,42 @@ impl<N> Policy<N> {
     }
 }
 
+/// Most attempts that a policy may ask for before a message is parked.
+pub const ATTEMPTS_MAX: u32 = 1_000_000;
+
+/// What becomes of a message that a target's handler fails at again and again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Poison {
+    /// It is handed over on and on, and holds up what is behind it.
+    #[default]
+    Block,
+    /// It is laid aside after so many attempts, at least 1 and at most [`ATTEMPTS_MAX`], for an operator to look at; what is behind it goes on.
+    Park {
+        /// How many.
+        attempts: u32,
+    },
+}
+
+impl Poison {
+    /// The policy of so many attempts, or of none (0), as messages have it.
+    #[must_use]
+    pub const fn of(attempts: u32) -> Self {
+        match attempts {
+            0 => Self::Block,
+            attempts => Self::Park { attempts },
+        }
+    }
+
+    /// After how many attempts a message is parked; 0 if it never is.
+    #[must_use]
+    pub const fn attempts(self) -> u32 {
+        match self {
+            Self::Block => 0,
+            Self::Park { attempts } => attempts,
+        }
+    }
+}
+
 /// The ends of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ends {
@@ -54,6 +90,8 @@ pub struct Ends {
     pub targets: Vec<NodeId>,
     /// By whom it must be.
     pub policy: Policy,
+    /// What becomes of a message that cannot be processed.
+    pub poison: Poison,
 }
 
 /// Why nodes cannot be the ends of a stream.
@@ -67,6 +105,8 @@ pub enum BadEnds {
     Twice,
     /// The policy asks for none of the targets, for more than there are, or for another node.
     Policy,
+    /// A message is to be parked after no attempt, or after more than [`ATTEMPTS_MAX`].
+    Attempts,
 }
 
 impl fmt::Display for BadEnds {
@@ -75,6 +115,9 @@ impl fmt::Display for BadEnds {
             Self::NoTarget => f.write_str("a stream needs a target"),
             Self::TooMany => write!(f, "a stream has at most {TARGETS_MAX} targets"),
             Self::Twice => f.write_str("a stream needs different nodes: one is named twice"),
+            Self::Attempts => {
+                write!(f, "a message that cannot be processed is parked after 1 to {ATTEMPTS_MAX} attempts")
+            }
             Self::Policy => f.write_str(
                 "a message is completed when all targets have processed it, or so many of them as there are at most, or targets that are named",
             ),
@@ -114,13 +157,24 @@ impl Ends {
                 if named.len() == targets.len() { Policy::All } else { Policy::Named(named) }
             }
         };
-        Ok(Self { source, targets, policy })
+        Ok(Self { source, targets, policy, poison: Poison::Block })
+    }
+
+    /// The same with another policy for what cannot be processed.
+    ///
+    /// # Errors
+    /// It asks for too few attempts, or for too many.
+    pub fn with_poison(self, poison: Poison) -> Result<Self, BadEnds> {
+        match poison {
+            Poison::Park { attempts } if attempts == 0 || attempts > ATTEMPTS_MAX => Err(BadEnds::Attempts),
+            poison => Ok(Self { poison, ..self }),
+        }
     }
 
     /// A stream from one node to another.
     #[must_use]
     pub fn between(source: NodeId, target: NodeId) -> Self {
-        Self { source, targets: [target].into(), policy: Policy::All }
+        Self { source, targets: [target].into(), policy: Policy::All, poison: Poison::Block }
     }
 
     /// The same without some of the targets. A policy that asks for these is met as if they were lost, see [`Self::completed`].
@@ -169,12 +223,16 @@ impl Ends {
     pub fn words(&self, name: impl Fn(NodeId) -> String) -> String {
         let list = |nodes: &[NodeId]| nodes.iter().map(|&node| name(node)).collect::<Vec<_>>().join(", ");
         let (source, targets) = (name(self.source), list(&self.targets));
-        match &self.policy {
+        let ends = match &self.policy {
             Policy::All => alloc::format!("{source} to {targets}"),
             Policy::Count(count) => {
                 alloc::format!("{source} to {targets} ({count} of {})", self.targets.len())
             }
             Policy::Named(named) => alloc::format!("{source} to {targets} (completed by {})", list(named)),
+        };
+        match self.poison {
+            Poison::Block => ends,
+            Poison::Park { attempts } => alloc::format!("{ends}, parks after {attempts} attempts"),
         }
     }
 
@@ -186,7 +244,10 @@ impl Ends {
             (Policy::Named(these), Policy::Named(those)) => covers(these, those),
             (this, that) => this == that,
         };
-        self.source == other.source && covers(&self.targets, &other.targets) && policy
+        self.source == other.source
+            && covers(&self.targets, &other.targets)
+            && policy
+            && self.poison == other.poison
     }
 
     /// Up to where the policy is met by these marks, told by the place of the target; those of whom `gone` holds are out of it, and
@@ -292,8 +353,16 @@ mod tests {
         assert!(one.same(&other) && one != other);
         assert!(!one.same(&new(nodes([2, 3]), Policy::Count(1)).unwrap()));
         assert!(!one.same(&new(nodes([2, 3, 4]), Policy::All).unwrap()));
+        let parks = |attempts| one.clone().with_poison(Poison::Park { attempts });
+        assert!(parks(3).unwrap().same(&parks(3).unwrap()) && !parks(3).unwrap().same(&one));
+        for attempts in [0, ATTEMPTS_MAX + 1] {
+            assert_eq!(parks(attempts), Err(BadEnds::Attempts));
+        }
+        assert_eq!(Poison::of(parks(3).unwrap().poison.attempts()), Poison::Park { attempts: 3 });
+        assert_eq!(Poison::of(one.poison.attempts()), Poison::Block);
         let words = |ends: &Ends| ends.words(|node| alloc::format!("n{}", node.0));
         assert_eq!(words(&one), "n1 to n2, n3");
+        assert_eq!(words(&parks(3).unwrap()), "n1 to n2, n3, parks after 3 attempts");
         assert_eq!(words(&ends(3, Policy::Count(2))), "n1 to n2, n3, n4 (2 of 3)");
         assert_eq!(words(&ends(2, Policy::Named(nodes([3])))), "n1 to n2, n3 (completed by n3)");
     }

@@ -36,6 +36,7 @@ pub mod link;
 pub mod members;
 pub mod mesh;
 pub mod node;
+pub mod parked;
 pub mod payload;
 pub mod planted;
 pub mod raft;

@@ -515,6 +515,20 @@ bugs! {
             "a large message that is begun anew is stored over the one before, of which parts are left";
         WholeUnchecked = "whole-unchecked":
             "parts are not held against the digest of the whole";
+        ParkedWithoutMark = "parked-without-mark":
+            "a message is parked, and the mark does not move past it in the same step (S27)";
+        MarkWithoutParked = "mark-without-parked":
+            "the mark moves past a message that is to be parked, and no record of it is written (S27)";
+        ParkedHandedAgain = "parked-handed-again":
+            "who replays is handed what is parked (S27)";
+        AttemptsForgotten = "attempts-forgotten":
+            "a start counts the attempts of the message that fails anew (S29)";
+        ParkedToldBeforeDurable = "parked-told-before-durable":
+            "a handler is told to go on behind a message before that it is parked is durable (S29)";
+        RetryMovesPosition = "retry-moves-position":
+            "success with a parked message counts for all that its handler was handed (S27)";
+        ParkedLostWithRelease = "parked-lost-with-release":
+            "what is parked goes with the bytes of the log (S27)";
         VerdictInsideMessage = "verdict-inside-message":
             "success is taken for sequences that lie inside a large message";
         WindowCountsUndurable = "window-counts-undurable":

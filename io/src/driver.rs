@@ -275,6 +275,10 @@ impl<M: Machine> Driver<M> {
                 let upto = verdict.take();
                 self.input(now, Input::Verdict { token: verdict.token, upto });
             }
+            Urgent::Failed { token, sequence, reason } => {
+                self.input(now, Input::Failed { token, sequence, reason });
+            }
+            Urgent::Retried { token, sequence } => self.input(now, Input::Retried { token, sequence }),
             Urgent::Took { token, bytes } => self.input(now, Input::Took { token, bytes }),
             Urgent::Detach { token } => {
                 self.requests.detach(token);

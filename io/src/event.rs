@@ -48,6 +48,22 @@ pub(crate) enum Urgent {
         lane: LaneId,
     },
     Verdict(Arc<Verdict>),
+    /// A handler failed at a message.
+    Failed {
+        /// Under which attachment.
+        token: AttachToken,
+        /// Which.
+        sequence: Sequence,
+        /// What it says.
+        reason: String,
+    },
+    /// A handler processed a message that was parked.
+    Retried {
+        /// Under which attachment.
+        token: AttachToken,
+        /// Which.
+        sequence: Sequence,
+    },
     /// A handler took so many bytes of pieces of large messages.
     Took {
         /// Under which attachment.

@@ -399,6 +399,13 @@ pub enum Handed {
     Delivery(Delivery),
     /// Updates, in order.
     Updates(UpdateDelivery),
+    /// An answer to [`Attachment::failed`], unless it was about a parked message.
+    Failed {
+        /// The message.
+        sequence: Sequence,
+        /// Whether to go on behind it: it is parked, or known to be processed. Otherwise it is to be tried again.
+        passed: bool,
+    },
     /// Nothing more comes.
     Ended(Ended),
 }
@@ -472,6 +479,17 @@ impl Attachment {
             self.took += bytes;
             let _ = self.urgent.send(Urgent::Took { token: self.token, bytes: self.took });
         }
+    }
+
+    /// The message behind the last one that was processed could not be, or a parked one that was handed over again. It is answered by [`Handed::Failed`], unless it was
+    /// parked, and must not be tried again before: it may be about to be parked.
+    pub fn failed(&self, sequence: Sequence, reason: String) {
+        let _ = self.urgent.send(Urgent::Failed { token: self.token, sequence, reason });
+    }
+
+    /// A message that was parked, and handed over again, was processed successfully.
+    pub fn retried(&self, sequence: Sequence) {
+        let _ = self.urgent.send(Urgent::Retried { token: self.token, sequence });
     }
 
     /// Everything up to `upto` was processed successfully.

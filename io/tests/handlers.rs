@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use wattle_core::ends::Policy;
+use wattle_core::ends::{Poison, Policy};
 use wattle_core::id::{Sequence, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Position, Reply, Waited};
 use wattle_io::handler::{Failure, Handler, Handling, Key, Life, Message, Options, Over, Progress, State};
@@ -55,8 +55,17 @@ impl Pair {
 
     async fn open_to(&self, targets: &[&str]) {
         let (source, targets) = ("here".into(), targets.iter().map(|target| (*target).to_owned()).collect());
-        ask(&self.here, Command::OpenStream { name: "words".into(), source, targets, policy: Policy::All })
-            .await;
+        ask(
+            &self.here,
+            Command::OpenStream {
+                name: "words".into(),
+                source,
+                targets,
+                policy: Policy::All,
+                poison: Poison::Block,
+            },
+        )
+        .await;
     }
 
     async fn close(&self) {

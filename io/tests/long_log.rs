@@ -216,7 +216,10 @@ fn a_member_that_was_away_catches_up_from_the_disks_of_the_others() {
     for (place, directory) in directories.iter().enumerate() {
         trio.replicas.push(Some(Replica::start(place, 1, directory)));
         let founding = Configuration::simple((0..3).map(member).collect(), Vec::new());
-        trio.tell(place, Input::Create { group: GROUP, replica: member(place).replica, founding });
+        trio.tell(
+            place,
+            Input::Create { group: GROUP, replica: member(place).replica, founding, anew: false },
+        );
     }
     while trio.leader().is_none() {
         trio.turn();

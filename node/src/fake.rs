@@ -219,6 +219,7 @@ impl State {
             | Command::CloseStream { .. }
             | Command::SealStream { .. }
             | Command::ChangeMembers(_)
+            | Command::Parked { .. }
             | Command::Attach { .. } => Err(Refusal::NoQuorum),
             Command::Describe(_) | Command::Update(_) => Err(Refusal::NotMember),
             Command::Config(command) => return self.config(command).into_iter().collect(),
@@ -435,6 +436,7 @@ impl World for FakeWorld {
             handed: sequence,
             window: window.into(),
             learnt,
+            answers: VecDeque::new(),
         })
     }
 
@@ -549,6 +551,8 @@ pub(crate) struct FakeHandler {
     window: u64,
     /// What the node had learnt of the mark when this handler came.
     learnt: u64,
+    /// Answers to failures.
+    answers: VecDeque<Handed>,
 }
 
 impl FakeHandler {
@@ -557,6 +561,9 @@ impl FakeHandler {
         let stream = &state.streams[&self.stream];
         if state.stopped {
             return Some(None);
+        }
+        if let Some(answer) = self.answers.pop_front() {
+            return Some(Some(answer));
         }
         if let Some(refusal) = &state.refuse {
             return Some(Some(Handed::Ended(Ended::Refused(refusal.clone()))));
@@ -582,6 +589,7 @@ impl FakeHandler {
                     writer_sequence: WriterSequence(sequence),
                     bytes,
                     piece: None,
+                    parked: false,
                 }
             })
             .collect();
@@ -608,6 +616,16 @@ impl Handler for FakeHandler {
             }
             changed.changed().await.ok()?;
         }
+    }
+
+    /// What fails is parked at once.
+    fn failed(&mut self, sequence: Sequence, _: String) {
+        self.answers.push_back(Handed::Failed { sequence, passed: true });
+        self.verdict(sequence);
+    }
+
+    fn retried(&mut self, sequence: Sequence) {
+        panic!("{sequence} was never parked");
     }
 
     fn verdict(&mut self, upto: Sequence) {

@@ -183,6 +183,18 @@ fn log_event(event: &Event) {
                 "the state of a stream is too large to be sent to a node that is behind its log: open another stream"
             );
         }
+        Event::Parked { stream, sequence, attempts, reason } => {
+            tracing::warn!(stream, %sequence, attempts, reason, "a message is parked, for its handler failed at it: `wattle stream parked list`");
+        }
+        Event::Unparked { stream, sequence, discarded: None } => {
+            tracing::info!(stream, %sequence, "a message that was parked is processed");
+        }
+        Event::Unparked { stream, sequence, discarded: Some(reason) } => {
+            tracing::warn!(target: "wattle::audit", stream, %sequence, reason, "a parked message was discarded");
+        }
+        Event::ParkedDropped { stream, count } => {
+            tracing::warn!(stream, count, "messages that were parked went with the stream");
+        }
         Event::Mesh(MeshEvent::NodeKeyChanged { node, name, key, number, retired }) => {
             let (key, rotation) = (key.first_node_id(), number);
             tracing::info!(target: "wattle::audit", %node, name, %key, rotation, retired, "the key of a member changed");

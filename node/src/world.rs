@@ -95,6 +95,12 @@ pub trait Handler: Send + 'static {
 
     /// The handler is done with everything up to `upto`.
     fn verdict(&mut self, upto: Sequence);
+
+    /// The handler failed at a message; see [`wattle_io::Attachment::failed`].
+    fn failed(&mut self, sequence: Sequence, reason: String);
+
+    /// The handler is done with a message that was parked.
+    fn retried(&mut self, sequence: Sequence);
 }
 
 #[async_trait]
@@ -187,5 +193,13 @@ impl Handler for wattle_io::Attachment {
 
     fn verdict(&mut self, upto: Sequence) {
         Self::verdict(self, upto);
+    }
+
+    fn failed(&mut self, sequence: Sequence, reason: String) {
+        Self::failed(self, sequence, reason);
+    }
+
+    fn retried(&mut self, sequence: Sequence) {
+        Self::retried(self, sequence);
     }
 }

@@ -71,5 +71,8 @@ async fn a_stream_shows_its_watermarks_by_target() {
     assert!(text.contains("the target's handler: none is attached"), "{text}");
     let (_, json, _) = wattle(&["stream", "show", "words", "-o", "json"]);
     let shown: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    assert_eq!(shown["targets"], serde_json::json!([{ "node": "c", "processed": 2, "handler": null }]));
+    assert_eq!(
+        shown["targets"],
+        serde_json::json!([{ "node": "c", "processed": 2, "parked": 0, "handler": null }])
+    );
 }

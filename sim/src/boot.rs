@@ -90,6 +90,9 @@ impl<M: Machine> World<M> {
         if self.plan.has_large() {
             config.stream.window_bytes = 8 * config.stream.part_bytes;
         }
+        if let Some(most) = self.plan.parked_most() {
+            config.stream.parked_messages = most;
+        }
         config.gate.all_bytes = replication.held;
         config.mesh.voters_max = replication.voters;
         config.mesh.region.clone_from(&self.plan.nodes[node].region);

@@ -102,6 +102,8 @@ pub(crate) fn input(input: &Input) -> (u8, u64) {
         Input::Command { request, .. } => (13, request.0),
         Input::Took { token, bytes } => (17, token.0 ^ bytes << 32),
         Input::Verdict { token, upto } => (14, token.0 ^ upto.0 << 32),
+        Input::Failed { token, sequence, .. } => (18, token.0 ^ sequence.0 << 32),
+        Input::Retried { token, sequence } => (19, token.0 ^ sequence.0 << 32),
         Input::Detach { token } => (15, token.0),
         Input::Forget { request } => (16, request.0),
         Input::Synced { upto } => (17, upto.0),
@@ -137,6 +139,12 @@ pub(crate) fn input_line(input: &Input) -> String {
         }
         Input::Took { token, bytes } => format!("<- {bytes} bytes of pieces taken under {token}"),
         Input::Verdict { token, upto } => format!("<- verdict under {token}: up to {upto}"),
+        Input::Failed { token, sequence, reason } => {
+            format!("<- failed under {token} at {sequence}: {reason}")
+        }
+        Input::Retried { token, sequence } => {
+            format!("<- {sequence} was processed under {token}, from what is parked")
+        }
         Input::Detach { token } => format!("<- detach {token}"),
         Input::Forget { request } => format!("<- forget request {:x}", request.0),
     }

@@ -22,6 +22,10 @@ pub enum Call {
     Command(RequestId, Command),
     /// A handler's success.
     Verdict(AttachToken, u64),
+    /// A handler failed at a message.
+    Failed(AttachToken, u64),
+    /// A handler processed a message that was parked.
+    Retried(AttachToken, u64),
     /// A handler took so many bytes of pieces.
     Took(AttachToken, u64),
     /// A handler leaves.
@@ -35,6 +39,11 @@ impl Call {
         match self {
             Self::Command(request, command) => Input::Command { request, command },
             Self::Took(token, bytes) => Input::Took { token, bytes },
+            Self::Failed(token, sequence) => {
+                let reason = format!("message {sequence} is not wanted");
+                Input::Failed { token, sequence: Sequence(sequence), reason }
+            }
+            Self::Retried(token, sequence) => Input::Retried { token, sequence: Sequence(sequence) },
             Self::Verdict(token, upto) => Input::Verdict { token, upto: Sequence(upto) },
             Self::Detach(token) => Input::Detach { token },
         }
@@ -216,7 +225,10 @@ impl Desk<'_> {
     fn travels(&self, call: &Call) -> Time {
         let (who, ordinal) = match *call {
             Call::Command(request, _) => (request.0, 0),
-            Call::Verdict(token, upto) | Call::Took(token, upto) => (token.0, upto),
+            Call::Verdict(token, upto)
+            | Call::Took(token, upto)
+            | Call::Failed(token, upto)
+            | Call::Retried(token, upto) => (token.0, upto),
             Call::Detach(token) => (token.0, u64::MAX),
         };
         Draws::new(self.seed, Purpose::Call, who, ordinal).spread(5 * MICRO, MILLI)

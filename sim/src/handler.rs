@@ -9,10 +9,13 @@ use wattle_core::node::command::{Command, Position, Refusal, Reply};
 use wattle_core::node::output::{Delivered, Delivery};
 
 use crate::checker::{Checked, Failure, ensure};
+use crate::content::PART_BYTES;
 use crate::desk::{Call, Desk, request_of};
 use crate::event::{Actor, MICRO, MILLI, SECOND, Time};
-use crate::plan::{HandlerKind, HandlerPlan, InterruptionKind, StreamPlan};
+use crate::fault::{Fault, FaultKind};
+use crate::plan::{HandlerKind, HandlerPlan, InterruptionKind, Plan};
 use crate::random::{Draws, Purpose};
+use crate::warden::Warden;
 
 const PATIENCE: Time = 4 * SECOND;
 
@@ -27,6 +30,8 @@ struct Attached {
     last: u64,
     /// When the present round of work ends.
     busy_until: Option<Time>,
+    /// It failed at this message, and waits to be told what to do.
+    failing: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,12 +75,18 @@ pub(crate) struct Handler {
     ordinal: u64,
     last_call: Time,
     trouble: String,
+    /// What it fails at, if it fails at anything.
+    warden: Option<Warden>,
 }
 
 impl Handler {
     /// The handler of that number, at a target of the plan's stream `index`.
     #[must_use]
-    pub(crate) fn new(number: usize, index: usize, place: usize, stream: &StreamPlan) -> Self {
+    pub(crate) fn new(number: usize, index: usize, place: usize, whole: &Plan) -> Self {
+        let stream = &whole.streams[index];
+        let full = |fault: &Fault| matches!(fault.kind, FaultKind::FullDisk { .. });
+        let roomy = whole.parked_most().is_none() && !whole.faults.iter().any(full);
+        let warden = stream.poison.as_ref().map(|poison| Warden::new(poison, number, index, roomy));
         let plan = stream.handler_at(place);
         Self {
             number,
@@ -98,15 +109,18 @@ impl Handler {
             ordinal: 0,
             last_call: 0,
             trouble: "never asked".into(),
+            warden,
         }
     }
 
     /// What keeps it from working, in words.
     #[must_use]
     pub(crate) fn owed(&self) -> Option<String> {
-        self.attached
-            .is_none()
+        let parked = || self.warden.as_ref().and_then(Warden::owed);
+        let unattached = self.attached.is_none();
+        unattached
             .then(|| format!("handler of stream {} is not attached: {}", self.index, self.trouble))
+            .or_else(parked)
     }
 
     /// Sets the first wake.
@@ -137,6 +151,7 @@ impl Handler {
             self.sleep(desk, self.away_until - desk.now);
             return Ok(());
         }
+        self.look_at_parked(desk);
         self.work(desk)?;
         if self.attached.is_none() && desk.now >= self.ask_again_at {
             self.attach(desk);
@@ -149,7 +164,8 @@ impl Handler {
         let work = self.attached.as_ref().and_then(|attached| attached.busy_until);
         let attach = self.attached.is_none().then_some(self.ask_again_at.max(self.away_until));
         let interruption = self.interruptions.front().map(|interruption| interruption.at);
-        if let Some(at) = [work, attach, interruption].into_iter().flatten().min() {
+        let parked = self.warden.as_ref().map(|warden| warden.next_at().max(self.away_until));
+        if let Some(at) = [work, attach, interruption, parked].into_iter().flatten().min() {
             self.sleep(desk, at.saturating_sub(desk.now));
         }
     }
@@ -211,11 +227,21 @@ impl Handler {
         if attached.busy_until.is_none_or(|until| until > desk.now) {
             return Ok(());
         }
-        let count = draws.between(1, attached.queue.len() as u64) as usize;
-        let Some(&(begins, _)) = attached.queue.front() else { return Ok(()) };
-        let Some((_, upto)) = attached.queue.drain(..count.min(attached.queue.len())).next_back() else {
+        let fails =
+            |sequence: u64| self.warden.as_ref().is_some_and(|warden| warden.fails(desk.now, sequence));
+        let good = attached.queue.iter().take_while(|(_, sequence)| !fails(*sequence)).count();
+        if let (0, Some(&(_, sequence))) = (good, attached.queue.front()) {
+            (attached.failing, attached.busy_until) = (Some(sequence), None);
+            desk.call_in_order(self.node, Call::Failed(attached.token, sequence), &mut self.last_call);
             return Ok(());
-        };
+        }
+        let count = (draws.between(1, attached.queue.len() as u64) as usize).min(good);
+        let Some(&(begins, _)) = attached.queue.front() else { return Ok(()) };
+        let done: Vec<(u64, u64)> = attached.queue.drain(..count.min(attached.queue.len())).collect();
+        let Some(&(_, upto)) = done.last() else { return Ok(()) };
+        for (_, sequence) in done {
+            self.warden.iter_mut().try_for_each(|warden| warden.processes(sequence))?;
+        }
         attached.busy_until = (!attached.queue.is_empty()).then(|| desk.now + service.max(1));
         let (token, instance, authority) = (attached.token, attached.instance, attached.authority);
         if self.plan.kind == HandlerKind::Transactional {
@@ -240,7 +266,13 @@ impl Handler {
         desk.books.handlings[self.number].handed(delivery)?;
         let mut whole = Vec::new();
         for message in &delivery.messages {
+            if message.parked {
+                self.try_parked(desk, delivery.token, message)?;
+                continue;
+            }
             let Some(message) = self.take_piece(desk, delivery.token, message)? else { continue };
+            let in_one = message.bytes.len() <= PART_BYTES;
+            self.warden.iter_mut().try_for_each(|warden| warden.handed(desk.seed, &message, in_one))?;
             desk.books.streams[self.index].seen(self.place, &message)?;
             whole.push(message.sequence.0);
         }
@@ -255,11 +287,62 @@ impl Handler {
             let before = std::mem::replace(&mut attached.last, sequence);
             attached.queue.push_back((before, sequence));
         }
-        if attached.busy_until.is_none() && !attached.queue.is_empty() {
+        if attached.busy_until.is_none() && attached.failing.is_none() && !attached.queue.is_empty() {
             attached.busy_until = Some(desk.now + service.max(1));
             self.sleep_until_needed(desk);
         }
         Ok(())
+    }
+
+    /// What was parked is handed over again.
+    fn try_parked(&mut self, desk: &mut Desk<'_>, token: AttachToken, message: &Delivered) -> Checked {
+        let sequence = message.sequence.0;
+        desk.books.streams[self.index].seen(self.place, message)?;
+        let Some(warden) = &mut self.warden else {
+            let what = format!("stream {}: {sequence} is called parked, and nobody ever failed", self.index);
+            return Err(Failure::new("X33", what));
+        };
+        let good = warden.tried_again(desk.now, sequence)?;
+        if self.attached.as_ref().is_some_and(|attached| attached.token == token) {
+            let call = if good { Call::Retried(token, sequence) } else { Call::Failed(token, sequence) };
+            desk.call_in_order(self.node, call, &mut self.last_call);
+        }
+        Ok(())
+    }
+
+    /// The node says what to do about the message that it failed at.
+    fn told(&mut self, desk: &mut Desk<'_>, sequence: u64, passed: bool) -> Checked {
+        let pause = self.draws(desk).spread(MILLI, 20 * MILLI);
+        self.warden.iter_mut().try_for_each(|warden| warden.told(sequence, passed))?;
+        let Some(attached) = &mut self.attached else { return Ok(()) };
+        if attached.failing.take() != Some(sequence) {
+            return Err(Failure::new(
+                "X33",
+                format!("stream {}: told of {sequence}, of which nobody asked", self.index),
+            ));
+        }
+        if passed && let Some((before, _)) = attached.queue.pop_front() {
+            // A position moves past it together with the next message.
+            match attached.queue.front_mut() {
+                Some(next) => next.0 = before,
+                None => attached.last = before,
+            }
+            desk.books.handlings[self.number].verdict(attached.token, sequence);
+        }
+        attached.busy_until = (!attached.queue.is_empty()).then(|| desk.now + pause);
+        self.sleep_until_needed(desk);
+        Ok(())
+    }
+
+    /// An operator looks at what is parked, now and then.
+    fn look_at_parked(&mut self, desk: &mut Desk<'_>) {
+        let Some(warden) = &mut self.warden else { return };
+        let request = request_of(Actor::Handler(self.number), self.ordinal + 1);
+        if let Some(command) = warden.wants(desk.now, desk.seed, desk.healed, request) {
+            self.ordinal += 1;
+            let command = Command::Parked { stream: self.stream_name.clone(), command };
+            desk.call(self.node, Call::Command(request, command));
+        }
     }
 
     /// Puts a message together from its pieces, and says that they were taken; `None` while some are missing. Now and then it claims success for a
@@ -321,7 +404,19 @@ impl Handler {
         request: RequestId,
         reply: &Result<Reply, Refusal>,
     ) -> Checked {
+        let done = desk.books.streams[self.index].is_done(self.place);
+        if let Some(warden) = &mut self.warden
+            && warden.reply(request, reply, done)?
+        {
+            self.sleep_until_needed(desk);
+            return Ok(());
+        }
         match reply {
+            Ok(Reply::Failed { token, sequence, passed }) => {
+                if self.attached.as_ref().is_some_and(|attached| attached.token == *token) {
+                    self.told(desk, sequence.0, *passed)?;
+                }
+            }
             Ok(Reply::Attached { token, instance, position }) => {
                 let Some(place) = self.asked.iter().position(|asked| asked.request == request) else {
                     return Ok(());
@@ -335,6 +430,7 @@ impl Handler {
                     position.sequence
                 );
                 self.given = Some(*position);
+                self.warden.iter_mut().for_each(|warden| warden.goes_on_behind(position.sequence.0));
                 desk.books.streams[self.index].named(*instance)?;
                 if let Some(presented) = asked.presented {
                     // What it keeps beside its position is done, whether or not its verdict came through.
@@ -347,13 +443,21 @@ impl Handler {
                     asked.presented,
                     asked.window,
                 )?;
+                // One that has stored nothing yet presents nothing, and stands behind what was parked before.
+                let parks = asked.presented.is_none() && self.warden.is_some();
+                let stored = self.stored.map_or(0, |stored| stored.sequence.0);
+                let last = match self.plan.kind {
+                    HandlerKind::Transactional if parks => position.sequence.0.min(stored),
+                    _ => position.sequence.0,
+                };
                 self.attached = Some(Attached {
                     token: *token,
                     instance: *instance,
                     authority: position.authority,
                     queue: VecDeque::new(),
-                    last: position.sequence.0,
+                    last,
                     busy_until: None,
+                    failing: None,
                 });
                 if let Some((old, upto)) = self.late_verdict.take() {
                     desk.call(self.node, Call::Verdict(old, upto));
@@ -418,6 +522,17 @@ impl Handler {
                     desk.books.streams[self.index].reported(self.place, upto);
                 }
             }
+            Call::Failed(token, sequence) => {
+                let handling = &mut desk.books.handlings[self.number];
+                if let Some(warden) = &mut self.warden
+                    && handling.has(token)
+                    && warden.failed(sequence)
+                {
+                    // From now on it may be parked, and then counts as processed.
+                    handling.may_pass(sequence);
+                    desk.books.streams[self.index].reported(self.place, sequence);
+                }
+            }
             Call::Detach(token) => desk.books.handlings[self.number].left(token),
             // Who presents a position has stored it with the effect: that is success, whatever became of its verdicts.
             Call::Command(request, Command::Attach { ref stream, presented: Some(position), .. })
@@ -425,7 +540,7 @@ impl Handler {
             {
                 desk.books.streams[self.index].reported(self.place, position.sequence.0);
             }
-            Call::Command(..) | Call::Took(..) => {}
+            Call::Command(..) | Call::Took(..) | Call::Retried(..) => {}
         }
     }
 
@@ -448,6 +563,12 @@ impl Handler {
     /// A call did not reach its node, or the node is gone with the attachment.
     pub(crate) fn lost(&mut self, desk: &mut Desk<'_>, request: Option<RequestId>, node: usize) {
         if node != self.node {
+            return;
+        }
+        self.warden.iter_mut().for_each(|warden| warden.lost(request));
+        if let Some(request) = request
+            && !self.asked.iter().any(|asked| asked.request == request)
+        {
             return;
         }
         match request {

@@ -91,5 +91,6 @@ mod transmit;
 mod triggers;
 pub mod trouble;
 mod unsteady;
+mod warden;
 pub mod workload;
 pub mod world;

@@ -19,7 +19,7 @@ mod updates;
 
 pub use members::{Change, ChangePlan};
 pub(crate) use streams::VOTERS_MOST;
-pub use streams::{CompletePlan, StreamPlan, TargetPlan};
+pub use streams::{CompletePlan, PoisonPlan, StreamPlan, TargetPlan};
 pub use updates::{SendPlan, Sequence, UpdatesPlan};
 
 /// The most nodes a plan may have.

@@ -218,7 +218,7 @@ impl Processor {
     /// A call reaches the node at this moment.
     pub(crate) fn arrives(&self, desk: &mut Desk<'_>, call: &Call) {
         match *call {
-            Call::Took(..) => {}
+            Call::Took(..) | Call::Failed(..) | Call::Retried(..) => {}
             Call::Verdict(token, upto) => desk.books.updates.reported(self.node, self.kind, token, upto),
             Call::Detach(token) => desk.books.updates.left(self.node, self.kind, token),
             Call::Command(..) => {}

@@ -83,6 +83,8 @@ pub enum Purpose {
     Seal = 100,
     /// Streams whose members change.
     Members = 101,
+    /// Messages that handlers fail at.
+    Poison = 102,
     /// Members whose keys give way.
     Rotation = 94,
     /// Where in the world nodes are.

@@ -1,6 +1,6 @@
 //! Administration: seeding the mesh, joining it, opening streams; each asked again until it is done, as a careful operator would.
 
-use wattle_core::ends::Policy;
+use wattle_core::ends::{Poison, Policy};
 use wattle_core::id::RequestId;
 use wattle_core::node::command::{Command, Refusal, Reply};
 
@@ -78,6 +78,7 @@ impl Task {
                     CompletePlan::Count(count) => Policy::Count(*count),
                     CompletePlan::Named(named) => Policy::Named(named.iter().copied().map(name).collect()),
                 },
+                poison: Poison::of(entry.poison.as_ref().map_or(0, |poison| poison.attempts)),
             };
             new(plan.nodes.len() + stream, entry.asked_at, entry.opens_at, Errand::Open { stream, command })
         });

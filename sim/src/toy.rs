@@ -334,6 +334,7 @@ impl Toy {
                     writer_sequence: WriterSequence(message.number),
                     bytes: message.bytes.clone(),
                     piece: None,
+                    parked: false,
                 }
             })
             .collect();

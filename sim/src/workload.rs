@@ -84,9 +84,8 @@ impl Workload {
                 publishers.push(Publisher::new(plan.seed, publishers.len(), stream, entry, writer));
             }
         }
-        let handler = |(number, &(stream, place)): (usize, &(usize, usize))| {
-            Handler::new(number, stream, place, &plan.streams[stream])
-        };
+        let handler =
+            |(number, &(stream, place)): (usize, &(usize, usize))| Handler::new(number, stream, place, plan);
         let handlers = plan.handlers().iter().enumerate().map(handler).collect();
         let registrars = (0..plan.registry.len()).map(|index| Registrar::new(index, plan, ids)).collect();
         let senders = (0..plan.sends().len()).map(|index| Sender::new(index, plan)).collect();

@@ -32,6 +32,7 @@ fn calm(pipeline: usize, message_entries: usize) -> Plan {
     plan.streams.truncate(1);
     let stream = &mut plan.streams[0];
     stream.opens_at = 0;
+    stream.poison = None;
     stream.handler.attaches_at = 0;
     stream.handler.interruptions.clear();
     stream.handler.service = (1, 2);

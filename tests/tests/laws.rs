@@ -1,7 +1,7 @@
 //! The six laws of the contract between a node and its world, one test each.
 
 use bytes::Bytes;
-use wattle_core::ends::Policy;
+use wattle_core::ends::{Poison, Policy};
 use wattle_core::id::{LaneId, Ticket};
 use wattle_core::level::Level;
 use wattle_core::node::command::{Command, Reply};
@@ -93,6 +93,7 @@ fn the_same_calls_get_the_same_answers() {
                 source: "four".into(),
                 targets: vec!["nobody".into()],
                 policy: Policy::All,
+                poison: Poison::Block,
             },
         );
         solo.sync();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use wattle_core::ends::Policy;
+use wattle_core::ends::{Poison, Policy};
 use wattle_core::id::{GroupId, NodeId, ReplicaId, Term, WriterId, WriterSequence};
 use wattle_core::level::Level;
 use wattle_core::node::command::{Command, Reply, Waited};
@@ -20,6 +20,7 @@ fn open(duo: &mut Duo, name: &str) {
         source: "left".into(),
         targets: vec!["right".into()],
         policy: Policy::All,
+        poison: Poison::Block,
     };
     let opened = duo.ask(false, command);
     assert!(matches!(opened, Reply::StreamOpened { .. }), "{opened:?}");

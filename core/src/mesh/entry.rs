@@ -15,7 +15,7 @@ use super::transcript::Transcript;
 use super::updates;
 use crate::agreed::Expected;
 use crate::description::Described;
-use crate::ends::Policy;
+use crate::ends::{Poison, Policy};
 use crate::id::{LogIndex, MeshId, NodeId, ReplicaId, StreamInstance};
 use crate::members::MembersWish;
 use crate::time::{Span, Wall};
@@ -82,6 +82,8 @@ pub enum Body {
         targets: Vec<String>,
         /// By whom of them a message must be processed.
         policy: Policy<String>,
+        /// What becomes of a message that a handler fails at again and again.
+        poison: Poison,
     },
     /// Closes the stream of that name.
     Close {

@@ -12,7 +12,7 @@ use super::wire::{JoinMessage, Message};
 use crate::agreed::ConfigCommand;
 use crate::configuration::Configuration;
 use crate::description::Description;
-use crate::ends::Policy;
+use crate::ends::{Poison, Policy};
 use crate::id::{
     AuthorityEpoch, BootId, LaneId, LogIndex, NodeId, RequestId, Sequence, StreamInstance, Term,
 };
@@ -72,6 +72,8 @@ pub enum Input {
         targets: Vec<String>,
         /// By whom of them a message must be processed.
         policy: Policy<String>,
+        /// What becomes of a message that a handler fails at again and again.
+        poison: Poison,
     },
     /// Close a stream.
     CloseStream {

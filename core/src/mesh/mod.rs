@@ -402,8 +402,8 @@ impl Mesh {
             Input::Seed { request, name } => self.on_seed(now, request, name),
             Input::Invite { request } => self.on_invite(now, request),
             Input::Join { request, token } => self.on_join(now, request, &token),
-            Input::OpenStream { request, name, source, targets, policy } => {
-                self.on_open_stream(now, request, Body::Open { name, source, targets, policy });
+            Input::OpenStream { request, name, source, targets, policy, poison } => {
+                self.on_open_stream(now, request, Body::Open { name, source, targets, policy, poison });
             }
             Input::CloseStream { request, name } => {
                 self.on_client_request(now, request, Body::Close { name });
@@ -616,7 +616,7 @@ impl Mesh {
     }
 
     fn on_open_stream(&mut self, now: Now, request: RequestId, open: Body) {
-        let Body::Open { name, source, targets, policy } = &open else { return };
+        let Body::Open { name, source, targets, policy, .. } = &open else { return };
         if !valid_stream_name(name) {
             return self.reply(request, Err(state::bad_stream_name(name)));
         }

@@ -11,7 +11,7 @@ use super::recovery::{nodes_in, nodes_out};
 use super::room::stream_bytes;
 use super::state::{Effect, STREAMS_MAX, State, Stream, bad_stream_name, valid_stream_name};
 use super::wire::{self, Malformed, TEXT_MAX};
-use crate::ends::{Ends, Policy, TARGETS_MAX};
+use crate::ends::{Ends, Poison, Policy, TARGETS_MAX};
 use crate::id::{LogIndex, StreamInstance};
 use crate::node::command::Refusal;
 
@@ -34,7 +34,12 @@ impl State {
     }
 
     /// The ends that names stand for.
-    fn ends(&self, source: &str, targets: &[String], policy: &Policy<String>) -> Result<Ends, Refusal> {
+    fn ends(
+        &self,
+        source: &str,
+        targets: &[String],
+        (policy, poison): (&Policy<String>, Poison),
+    ) -> Result<Ends, Refusal> {
         let node = |name: &str| self.resolve(name).ok_or_else(|| Refusal::UnknownNode(name.into()));
         let nodes = |names: &[String]| names.iter().map(|name| node(name)).collect::<Result<Vec<_>, _>>();
         let (source, targets) = (node(source)?, nodes(targets)?);
@@ -43,7 +48,8 @@ impl State {
             Policy::Count(count) => Policy::Count(*count),
             Policy::All => Policy::All,
         };
-        Ends::new(source, targets, policy).map_err(Refusal::BadEnds)
+        let ends = Ends::new(source, targets, policy).and_then(|ends| ends.with_poison(poison));
+        ends.map_err(Refusal::BadEnds)
     }
 
     /// The ends of the stream, if it can be opened or is open between them.
@@ -52,12 +58,12 @@ impl State {
         name: &str,
         source: &str,
         targets: &[String],
-        policy: &Policy<String>,
+        policies: (&Policy<String>, Poison),
     ) -> Result<Ends, Refusal> {
         if !valid_stream_name(name) {
             return Err(bad_stream_name(name));
         }
-        let ends = self.ends(source, targets, policy)?;
+        let ends = self.ends(source, targets, policies)?;
         if let Some(stream) = self.streams.get(name) {
             if stream.ends.same(&ends) {
                 return Ok(ends);
@@ -80,16 +86,23 @@ impl State {
         stream: &Stream,
         source: &str,
         targets: &[String],
-        policy: &Policy<String>,
+        policies: (&Policy<String>, Poison),
     ) -> bool {
-        self.ends(source, targets, policy).is_ok_and(|ends| stream.ends.same(&ends))
+        self.ends(source, targets, policies).is_ok_and(|ends| stream.ends.same(&ends))
     }
 }
 
-pub(super) fn open_out(name: &str, source: &str, targets: &[String], policy: &Policy<String>) -> proto::Open {
+pub(super) fn open_out(
+    name: &str,
+    source: &str,
+    targets: &[String],
+    policy: &Policy<String>,
+    poison: Poison,
+) -> proto::Open {
     let (count, named) = policy.parts();
     let (targets, named) = (targets.to_vec(), named.to_vec());
-    proto::Open { name: name.into(), source: source.into(), targets, count, named }
+    let park_after = poison.attempts();
+    proto::Open { name: name.into(), source: source.into(), targets, count, named, park_after }
 }
 
 pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
@@ -104,6 +117,7 @@ pub(super) fn open_in(open: proto::Open) -> Result<Body, Malformed> {
         source: wire::text(open.source, TEXT_MAX)?,
         targets: texts(open.targets)?,
         policy: Policy::of(open.count, texts(open.named)?),
+        poison: Poison::of(open.park_after),
     })
 }
 
@@ -118,5 +132,6 @@ pub(super) fn ends_in(stream: &proto::Stream) -> Result<Ends, Malformed> {
     let policy = stream.policy.as_ref().map(|policy| Ok(Policy::of(policy.count, nodes_in(&policy.named)?)));
     let policy = policy.transpose()?.unwrap_or_default();
     Ends::new(wire::node(&stream.source)?, nodes_in(&stream.targets)?, policy)
+        .and_then(|ends| ends.with_poison(Poison::of(stream.park_after)))
         .map_err(|_| Malformed("the ends of a stream"))
 }

@@ -198,6 +198,7 @@ pub(super) fn stream_out(stream: &Stream) -> proto::Stream {
         source: id_bytes(stream.ends.source.to_bytes()),
         targets: nodes_out(&stream.ends.targets),
         policy: policy_out(&stream.ends.policy),
+        park_after: stream.ends.poison.attempts(),
         opened: stream.opened.0,
         index: stream.index.0,
         seal: stream.seal.as_deref().map(seal_out),

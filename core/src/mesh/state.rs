@@ -301,11 +301,13 @@ impl State {
                 Err(Refusal::JoinRefused("it was refused before".into()))
             }
             Body::Update { node, .. } if done => Ok(Effect::Updated(*node)),
-            Body::Open { name, source, targets, policy } => match self.streams.get(name) {
-                Some(stream) if done && self.joins(stream, source, targets, policy) => Ok(Effect::Opened {
-                    instance: stream.instance,
-                    created: stream.instance.0 == entry.request.0,
-                }),
+            Body::Open { name, source, targets, policy, poison } => match self.streams.get(name) {
+                Some(stream) if done && self.joins(stream, source, targets, (policy, *poison)) => {
+                    Ok(Effect::Opened {
+                        instance: stream.instance,
+                        created: stream.instance.0 == entry.request.0,
+                    })
+                }
                 _ => Err(Refusal::Busy),
             },
             Body::Close { .. } if done => Ok(Effect::Closed(None)),
@@ -375,8 +377,8 @@ impl State {
                 self.members.insert(*node, updated);
                 Ok(Effect::Updated(*node))
             }
-            Body::Open { name, source, targets, policy } => {
-                let ends = self.may_open(name, source, targets, policy)?;
+            Body::Open { name, source, targets, policy, poison } => {
+                let ends = self.may_open(name, source, targets, (policy, *poison))?;
                 Ok(self.open(index, StreamInstance(entry.request.0), name, ends))
             }
             Body::Close { name } => match self.streams.remove(name) {
@@ -572,8 +574,9 @@ impl State {
         let instances: alloc::collections::BTreeSet<_> = self.streams.values().map(|s| s.instance).collect();
         assert_eq!(instances.len(), self.streams.len(), "M4: no two streams share an instance");
         for stream in self.streams.values() {
-            let Ends { source, targets, policy } = stream.ends.clone();
-            assert!(Ends::new(source, targets, policy).is_ok(), "M4: a stream has a source and targets");
+            let Ends { source, targets, policy, poison } = stream.ends.clone();
+            let ends = Ends::new(source, targets, policy).and_then(|ends| ends.with_poison(poison));
+            assert!(ends.is_ok(), "M4: a stream has a source and targets");
             stream.check_seal();
             stream.check_members();
             assert!(stream.index <= self.applied, "M1: nothing comes from entries not applied");

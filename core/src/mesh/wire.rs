@@ -347,8 +347,8 @@ fn body_out(body: &Body) -> proto::Body {
             addresses: addresses.clone(),
             api: api.clone(),
         }),
-        Body::Open { name, source, targets, policy } => {
-            Kind::Open(opening::open_out(name, source, targets, policy))
+        Body::Open { name, source, targets, policy, poison } => {
+            Kind::Open(opening::open_out(name, source, targets, policy, *poison))
         }
         Body::Close { name } => Kind::Close(proto::Close { name: name.clone() }),
         Body::SealStream { name, lost, instance, missed } => {

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use crate::agreed::{ConfigCommand, ConfigRefusal, ConfigReply};
 use crate::description::Description;
 use crate::digest::Digest;
-use crate::ends::{BadEnds, Ends, Policy};
+use crate::ends::{BadEnds, Ends, Poison, Policy};
 use crate::id::{
     AttachToken, AuthorityEpoch, MeshId, NodeId, Sequence, SessionEpoch, StreamInstance, UpdateNumber,
     WriterId, WriterSequence,
 };
 use crate::members::{MembersRefusal, MembersWish, StreamMembers};
+use crate::parked::{ParkedCommand, ParkedRefusal, ParkedReply};
 use crate::recovery::{RecoverCommand, RecoverRefusal, RecoverReply};
 use crate::sealing::{SealRefusal, Sealed};
 use crate::time::Span;
@@ -46,6 +47,8 @@ pub enum Command {
         targets: Vec<String>,
         /// By whom of them a message must be processed to be completed.
         policy: Policy<String>,
+        /// What becomes of a message that a handler fails at again and again.
+        poison: Poison,
     },
     /// Close a stream: nothing more is accepted and its bytes go. Answered by [`Reply::StreamClosed`].
     CloseStream {
@@ -138,6 +141,13 @@ pub enum Command {
         presented: Option<Position>,
         /// How many messages may be handed over before a verdict is owed; at least 1.
         window: u32,
+    },
+    /// Something about the parked messages of a stream, asked at the target where they are. Answered by [`Reply::Parked`].
+    Parked {
+        /// The stream's name.
+        stream: String,
+        /// What.
+        command: ParkedCommand,
     },
     /// Say what this node is. Answered by [`Reply::Described`] once it is agreed on, or something later that this node says.
     Describe(Description),
@@ -301,6 +311,17 @@ pub enum Reply {
         /// The old token.
         token: AttachToken,
     },
+    /// The handler failed at a message, and knows now what to do; said to the request that attached it.
+    Failed {
+        /// Its token.
+        token: AttachToken,
+        /// The message.
+        sequence: Sequence,
+        /// Whether it is to go on behind the message, which is parked, durably, or known to be processed; otherwise it is to try again.
+        passed: bool,
+    },
+    /// About parked messages.
+    Parked(ParkedReply),
     /// What this node says of itself is agreed on.
     Described {
         /// Which of the descriptions of this start holds.
@@ -505,6 +526,9 @@ pub enum Refusal {
     /// The members of a stream were not changed.
     #[error(transparent)]
     Members(#[from] MembersRefusal),
+    /// Something about parked messages cannot be.
+    #[error(transparent)]
+    Parked(#[from] ParkedRefusal),
     /// This node is no target of the stream any more.
     #[error("this node was taken out of the stream and serves it no more: {0}")]
     TakenOut(String),

@@ -103,6 +103,23 @@ pub enum Input {
         /// The last message it is done with.
         upto: Sequence,
     },
+    /// A handler failed at the message behind the last one it is done with, or at a parked one that it was handed again. Answered by
+    /// [`super::command::Reply::Failed`] to the request that attached it, unless it was parked: until then it must not try again, for the message may be about to be parked.
+    Failed {
+        /// Under which attachment.
+        token: AttachToken,
+        /// The message.
+        sequence: Sequence,
+        /// What the handler says; so much of it is kept as [`crate::parked::REASON_BYTES`].
+        reason: String,
+    },
+    /// A handler succeeded with a parked message that it was handed again.
+    Retried {
+        /// Under which attachment.
+        token: AttachToken,
+        /// The message.
+        sequence: Sequence,
+    },
     /// The application took pieces of large messages that it was handed: others are handed over only when it did.
     Took {
         /// Under which attachment.

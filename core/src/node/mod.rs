@@ -418,6 +418,12 @@ impl Node {
             Input::Verdict { token, upto } => {
                 self.streams.handle(now, stream::Input::Verdict { token, upto })
             }
+            Input::Failed { token, sequence, reason } => {
+                self.streams.handle(now, stream::Input::Failed { token, sequence, reason });
+            }
+            Input::Retried { token, sequence } => {
+                self.streams.handle(now, stream::Input::Retried { token, sequence });
+            }
             Input::Took { token, bytes } => self.streams.handle(now, stream::Input::Took { token, bytes }),
             Input::Detach { token } if self.mesh.hands_updates_to(token) => {
                 let input = mesh::updates::Input::Detach { token };

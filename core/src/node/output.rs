@@ -133,6 +133,8 @@ pub struct Delivered {
     /// Which piece of a large message this is; a whole message otherwise. The pieces of a message follow each other, in order, under one sequence, and a
     /// verdict is given for the message when its last piece was taken.
     pub piece: Option<Piece>,
+    /// It was parked, and is handed over again, outside of the position: success is told for it alone.
+    pub parked: bool,
 }
 
 /// A piece of a large message.
@@ -209,6 +211,33 @@ pub enum Event {
         bytes: u64,
         /// Bytes that can be sent.
         limit: u64,
+    },
+    /// A target laid a message aside, for its handler failed at it as often as the stream's policy bears.
+    Parked {
+        /// The stream.
+        stream: String,
+        /// The message.
+        sequence: Sequence,
+        /// How often.
+        attempts: u32,
+        /// What the handler said last.
+        reason: String,
+    },
+    /// A message that was parked is parked no more.
+    Unparked {
+        /// The stream.
+        stream: String,
+        /// The message.
+        sequence: Sequence,
+        /// Why it was discarded; `None` if its handler processed it.
+        discarded: Option<String>,
+    },
+    /// Messages that were parked went with their stream, which was closed, or with this node's part in it.
+    ParkedDropped {
+        /// The stream.
+        stream: String,
+        /// How many.
+        count: u64,
     },
     /// Something happened to the mesh.
     Mesh(MeshEvent),

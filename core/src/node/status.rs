@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::agreed::MeshSettings;
 use crate::description::Described;
 use crate::digest::Chain;
-use crate::ends::{Ends, Policy};
+use crate::ends::{Ends, Poison, Policy};
 use crate::epoch::Epoch;
 use crate::id::{
     AttachToken, AuthorityEpoch, BootId, Generation, LogIndex, MeshId, NodeId, Sequence, SessionEpoch,
@@ -15,6 +15,7 @@ use crate::id::{
 use crate::members::StreamMembers;
 use crate::mesh::Activity;
 use crate::node::output::Standing;
+use crate::parked::Failing;
 use crate::raft::Memory;
 use crate::recovery::RecoveryStatus;
 use crate::sealing::Sealed;
@@ -195,6 +196,10 @@ pub struct StreamStatus {
     pub released: Sequence,
     /// The attached handler, known at its target.
     pub handler: Option<AttachToken>,
+    /// What becomes of a message that a handler fails at again and again.
+    pub poison: Poison,
+    /// The message that the handler fails at, known at its target.
+    pub failing: Option<Failing>,
     /// Bytes waiting in the outbox, known at the source.
     pub outbox_bytes: u64,
     /// What it waits for, in words; empty if nothing.
@@ -235,13 +240,16 @@ pub struct TargetStatus {
     pub reached: bool,
     /// The attached handler, known at that target.
     pub handler: Option<AttachToken>,
+    /// How many messages are parked there, as far as it is known here.
+    pub parked: u64,
 }
 
 impl StreamStatus {
     /// A stream of which only the ends are known.
     #[must_use]
     pub fn between(ends: &Ends, name: String, instance: StreamInstance) -> Self {
-        let target = |&node| TargetStatus { node, processed: Sequence(0), reached: false, handler: None };
+        let target =
+            |&node| TargetStatus { node, processed: Sequence(0), reached: false, handler: None, parked: 0 };
         Self {
             name,
             instance,
@@ -259,6 +267,8 @@ impl StreamStatus {
             completed: Sequence(0),
             released: Sequence(0),
             handler: None,
+            poison: ends.poison,
+            failing: None,
             outbox_bytes: 0,
             waiting_for: Vec::new(),
             stopped: None,

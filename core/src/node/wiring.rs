@@ -641,8 +641,9 @@ impl Node {
             C::Seed { name } => self.mesh.handle(now, mesh::Input::Seed { request, name }),
             C::Invite => self.mesh.handle(now, mesh::Input::Invite { request }),
             C::Join { token } => self.mesh.handle(now, mesh::Input::Join { request, token }),
-            C::OpenStream { name, source, targets, policy } => {
-                self.mesh.handle(now, mesh::Input::OpenStream { request, name, source, targets, policy });
+            C::OpenStream { name, source, targets, policy, poison } => {
+                let input = mesh::Input::OpenStream { request, name, source, targets, policy, poison };
+                self.mesh.handle(now, input);
             }
             C::CloseStream { name } => self.mesh.handle(now, mesh::Input::CloseStream { request, name }),
             C::SealStream { name, lost } => {
@@ -680,6 +681,9 @@ impl Node {
             }
             C::CloseWriter { stream, writer } => {
                 self.streams.handle(now, stream::Input::CloseWriter { request, stream, writer });
+            }
+            C::Parked { stream, command } => {
+                self.streams.handle(now, stream::Input::Parked { request, stream, command });
             }
             C::Attach { stream, presented, window } => {
                 self.streams.handle(now, stream::Input::Attach { request, stream, presented, window });

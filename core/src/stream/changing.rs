@@ -80,6 +80,7 @@ impl Streams {
         for slot in stream.store.iter().map(|(slot, _)| slot).collect::<Vec<_>>() {
             self.common.cache.remove(instance, slot);
         }
+        stream.drop_parked(&mut self.common);
         self.common.reserved -= stream.source.staging.to_come();
         let kept = stream.store.iter().filter_map(|(_, kept)| kept.origin.map(|(upload, _)| upload));
         let uploads: BTreeSet<u128> = kept.chain(stream.source.staging.ids()).collect();

@@ -7,7 +7,7 @@ use super::message::{Body, Data, Message};
 use super::source::Asker;
 use super::store::Cache;
 use super::{Output, Receipt};
-use crate::id::{BootId, NodeId, RequestId, StreamInstance, WriterId};
+use crate::id::{BootId, NodeId, RequestId, Sequence, StreamInstance, WriterId};
 use crate::node::command::{Refusal, Reply};
 use crate::payload::Payload;
 use crate::planted::Planted;
@@ -28,6 +28,15 @@ pub(super) enum Work {
     Stage(StreamInstance, WriterId, u128, u64),
 }
 
+/// What bytes are loaded for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Load {
+    /// The batch in that slot.
+    Batch(StreamInstance, u64),
+    /// The parked message of that sequence: to be shown to whoever asked, or else for the handler.
+    Parked(StreamInstance, Sequence, Option<RequestId>),
+}
+
 /// What all streams of a node share.
 #[derive(Clone, Debug)]
 pub(super) struct Common {
@@ -39,7 +48,7 @@ pub(super) struct Common {
     pub(super) outputs: VecDeque<Output>,
     pub(super) cache: Cache,
     pub(super) works: BTreeMap<u64, Work>,
-    pub(super) loads: BTreeMap<u64, (StreamInstance, u64)>,
+    pub(super) loads: BTreeMap<u64, Load>,
     /// Requests that wait at sources of this node.
     pub(super) askers: BTreeMap<RequestId, Asker>,
     /// Bytes the store can still take.
@@ -125,9 +134,9 @@ impl Common {
         self.emit(Output::Work { token, job });
     }
 
-    pub(super) fn load(&mut self, instance: StreamInstance, slot: u64, key: Key) {
+    pub(super) fn load(&mut self, load: Load, key: Key) {
         let token = self.token();
-        self.loads.insert(token, (instance, slot));
+        self.loads.insert(token, load);
         self.emit(Output::Load { token, key });
     }
 

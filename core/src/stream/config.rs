@@ -33,6 +33,10 @@ pub struct Config {
     pub flight_bytes: u64,
     /// Bytes a target holds verified in memory, per stream, until the log names them.
     pub receive_bytes: u64,
+    /// Messages that a target may have parked, per stream. What is known of each but its bytes lies in memory, up to a kilobyte.
+    pub parked_messages: u64,
+    /// Bytes of messages that a target may have parked, per stream. They lie on disk.
+    pub parked_bytes: u64,
     /// Bytes of payloads kept in memory for sending and delivering, per node. What is not there is loaded.
     pub cache_bytes: u64,
     /// Free bytes of the store below which nothing more is taken in from sources: draining what is held needs them.
@@ -94,6 +98,8 @@ impl Default for Config {
             waiting_later: 16_384,
             flight_bytes: 4 << 20,
             receive_bytes: 8 << 20,
+            parked_messages: 1_000,
+            parked_bytes: 64 << 20,
             cache_bytes: 32 << 20,
             space_floor: 1 << 20,
             intake_room: 2 << 20,

@@ -103,6 +103,7 @@ impl Stream {
             self.floor.completed = self.floor.completed.max(self.floor.taken);
             self.floor.released = self.floor.released.max(self.floor.taken);
             self.drop_passed(common);
+            self.parked_released(common);
             self.persist_state(common);
         }
     }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::common::Common;
+use super::common::{Common, Load};
 use super::entry::{Entry, Identity};
 use super::heads::encode_head;
 use super::lead::Lead;
@@ -369,7 +369,7 @@ impl Stream {
         }
         let key = self.store.get(slot)?.key(self.instance, slot);
         if self.loading.insert(slot) {
-            common.load(self.instance, slot, key);
+            common.load(Load::Batch(self.instance, slot), key);
         }
         None
     }

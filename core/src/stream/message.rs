@@ -94,6 +94,8 @@ pub struct Standing {
     pub authority: AuthorityEpoch,
     /// Bytes that the sender's disk has room for.
     pub space: u64,
+    /// From a target: how many messages are parked there.
+    pub parked: u64,
     /// From whoever leads in place of the source: everything up to here is committed, and durable at most of those who are left under that authority.
     pub replicated: Sequence,
 }

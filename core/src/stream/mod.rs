@@ -64,6 +64,10 @@
 //! - **S24** Room is set aside for all of a message that is being staged, and the bytes of parts count by themselves.
 //! - **S25** Marks, floors and positions stand where messages end, never inside one; and a handler is handed a message of several parts whole or not at all.
 //! - **S26** What may go goes in a while: a member that keeps what nobody needs is about to write the state without it.
+//! - **S27** A parked message and the mark past it are one write; nothing is parked that its handler is done with, or twice, and nobody is handed it but by a retry,
+//!   which moves no position.
+//! - **S29** Only the message behind the last one processed fails; its attempts are written down and never counted anew while it stands there, it is parked not
+//!   before as many as the policy says, and nobody is told to go on behind it before that is durable.
 //! - **S16** `floor <= released <= completed`: bytes go only when every target that is left is past them.
 
 mod admit;
@@ -114,6 +118,7 @@ use crate::id::{
 use crate::members::StreamMembers;
 use crate::node::command::{PartOf, Position, Refusal, Reply, Waited};
 use crate::node::output::{Delivery, Event};
+use crate::parked::{ParkedCommand, ParkedReply};
 use crate::record::{Forget, Key, Record};
 use crate::sealing::Sealed;
 use crate::when::When;
@@ -152,6 +157,44 @@ pub enum Receipt {
         upload: u128,
         /// The bytes up to here.
         upto: u64,
+    },
+    /// A handler's failure was written down, and the message is not parked.
+    Failed {
+        /// In this stream.
+        instance: StreamInstance,
+        /// Under which attachment.
+        token: AttachToken,
+        /// Which message.
+        sequence: Sequence,
+    },
+    /// A message was parked.
+    Parked {
+        /// In this stream.
+        instance: StreamInstance,
+        /// Under which attachment.
+        token: AttachToken,
+        /// Which.
+        sequence: Sequence,
+    },
+    /// A message is parked no more.
+    Unparked {
+        /// In this stream.
+        instance: StreamInstance,
+        /// The id of its record.
+        key: u128,
+        /// Who is to be told.
+        request: Option<RequestId>,
+        /// Which.
+        sequence: Sequence,
+        /// Why it was discarded; `None` if its handler processed it.
+        discarded: Option<String>,
+    },
+    /// What is told about parked messages was written.
+    Told {
+        /// Who asked.
+        request: RequestId,
+        /// What is told.
+        reply: ParkedReply,
     },
     /// A mark was written.
     Mark {
@@ -289,6 +332,31 @@ pub enum Input {
         token: AttachToken,
         /// The last message it is done with.
         upto: Sequence,
+    },
+    /// A handler failed: at the message behind the last one it is done with, or at a parked one that it was handed again.
+    Failed {
+        /// Which attachment.
+        token: AttachToken,
+        /// The message.
+        sequence: Sequence,
+        /// What it says.
+        reason: String,
+    },
+    /// A handler succeeded with a parked message that it was handed again.
+    Retried {
+        /// Which attachment.
+        token: AttachToken,
+        /// The message.
+        sequence: Sequence,
+    },
+    /// An operator asks about what is parked.
+    Parked {
+        /// Ties the reply to it.
+        request: RequestId,
+        /// The stream's name.
+        stream: String,
+        /// What.
+        command: ParkedCommand,
     },
     /// The other end of a stream said something.
     Message {

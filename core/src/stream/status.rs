@@ -12,6 +12,7 @@ use crate::id::NodeId;
 use crate::level::Level;
 use crate::node::command::Refusal;
 use crate::node::status::{Served, StreamStatus};
+use crate::parked::Failing;
 use crate::time::Now;
 
 impl Streams {
@@ -98,10 +99,19 @@ impl Stream {
             target.processed = mark.max(self.head.released);
             target.reached = own || self.peer(target.node).is_some_and(Peer::stands);
             target.handler = status.handler.filter(|_| own);
+            let said = self.peer(target.node).and_then(|peer| peer.standing).map_or(0, |said| said.parked);
+            target.parked = if own { self.parked() } else { said };
         }
         status.leader = self.leader;
+        status.failing = self.failing_status(common);
         status.holders = self.holders(status);
         status.waiting_for = self.waiting_for();
+        if let Some(Failing { sequence, attempts, held_up, .. }) = &status.failing {
+            let why = held_up.map(|why| alloc::format!(", and it is not parked: {why}")).unwrap_or_default();
+            let what =
+                alloc::format!("message {sequence}, at which the handler failed {attempts} times{why}");
+            status.waiting_for.push(what);
+        }
     }
 
     /// Who is known to hold everything up to `replicated`: this member, and others if they said so in their present starts.
@@ -206,6 +216,7 @@ impl Stream {
             "S16: {instance} lets go of more than it has completed"
         );
         self.check_seal();
+        self.check_troubles();
         assert!(
             !self.rests() || self.wanted.is_empty(),
             "S19: {instance} does nothing any more, and waits for bytes"

@@ -22,8 +22,12 @@ pub(super) mod space {
     pub(crate) const CLOSING: u8 = 4;
     /// Parts of large messages; the id is that of the upload, and the slot the number of the part, from 1.
     pub(crate) const STAGED: u8 = 5;
+    /// The message that the handler of a target fails at; one record per stream.
+    pub(crate) const FAILING: u8 = 6;
+    /// Messages that were parked, each under an id of its own.
+    pub(crate) const PARKED: u8 = 7;
     /// All of them whose id is that of the stream.
-    pub(crate) const ALL: [u8; 4] = [STATE, PAYLOAD, MARK, CLOSING];
+    pub(crate) const ALL: [u8; 5] = [STATE, PAYLOAD, MARK, CLOSING, FAILING];
 }
 
 pub(super) fn key(instance: StreamInstance, space: u8, slot: u64) -> Key {
@@ -32,6 +36,15 @@ pub(super) fn key(instance: StreamInstance, space: u8, slot: u64) -> Key {
 
 pub(super) fn staged_key(upload: u128, part: u64) -> Key {
     Key { owner: Owner::Stream, space: space::STAGED, id: upload, slot: part }
+}
+
+pub(super) fn parked_key(id: u128) -> Key {
+    Key { owner: Owner::Stream, space: space::PARKED, id, slot: 0 }
+}
+
+/// The record of a parked message is dead.
+pub(super) fn forget_parked(id: u128) -> Forget {
+    Forget { owner: Owner::Stream, space: space::PARKED, id, below: u64::MAX }
 }
 
 /// The parts of an upload up to that one are dead.

@@ -6,19 +6,23 @@ use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use super::admit::Admission;
-use super::common::{Common, Work};
+use super::common::{Common, Load, Work};
 use super::member::{Part, Stream};
 use super::peer::Peer;
 use super::restoring::Restoring;
 use super::source::Wish;
-use super::store::{forget, forget_staged, space};
+use super::store::{forget, forget_parked, forget_staged, space};
+use super::target::{decode_failing, decode_parked};
 use super::wire::{decode_closing, decode_mark, decode_state};
 use super::{Config, Input, Malformed, Output, Receipt};
 use crate::ends::Ends;
 use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance};
-use crate::node::command::Refusal;
+use crate::node::command::{Refusal, Reply};
 use crate::node::output::Event;
+use crate::parked::ParkedCommand;
 use crate::planted::{Bug, Planted};
 use crate::record::{Damaged, Key};
 use crate::rng::Rng;
@@ -84,6 +88,7 @@ impl Streams {
         let unread = |what: Malformed| damaged(what.0);
         let instance = match key.space {
             space::STAGED => self.restoring.staged(key, head).map_err(unread)?,
+            space::PARKED => return self.restore_parked(key, head, payload_len).map_err(unread),
             _ => StreamInstance(key.id),
         };
         let stream = self.streams.entry(instance).or_insert_with(|| Box::new(Stream::new(instance)));
@@ -102,12 +107,30 @@ impl Streams {
                 self.restoring.payload(key, last_slot, head, payload_len).map_err(unread)?;
             }
             space::MARK => {
-                (stream.target.mark, stream.target.mark_taken) = decode_mark(head).map_err(unread)?;
+                let (mark, taken, passed) = decode_mark(head).map_err(unread)?;
+                (stream.target.mark, stream.target.mark_taken) = (mark, taken);
+                stream.restore_passed(passed);
             }
             space::STAGED => {}
+            space::FAILING if self.common.planted.strikes(Bug::AttemptsForgotten, || true) => {}
+            space::FAILING => stream.restore_failing(decode_failing(head).map_err(unread)?),
             space::CLOSING if self.common.planted.has(Bug::ClosingForgotten) => {}
             space::CLOSING => stream.restore_closing(key.slot, decode_closing(head).map_err(unread)?),
             _ => return Err(damaged("a record of an unknown kind: run a newer version")),
+        }
+        Ok(())
+    }
+
+    /// A parked message, or the word that it is gone. The stream that it is of may have no other record.
+    fn restore_parked(&mut self, key: &Key, head: &[u8], payload_len: usize) -> Result<(), Malformed> {
+        let (instance, row) = decode_parked(key.id, head, payload_len)?;
+        let Some(row) = row else {
+            self.common.emit(Output::Forget(forget_parked(key.id)));
+            return Ok(());
+        };
+        let stream = self.streams.entry(instance).or_insert_with(|| Box::new(Stream::new(instance)));
+        if let Some(before) = stream.restore_parked(row) {
+            self.common.emit(Output::Forget(forget_parked(before)));
         }
         Ok(())
     }
@@ -223,6 +246,7 @@ impl Streams {
     ) -> Option<T> {
         let stream = self.streams.get_mut(&instance)?;
         let done = act(stream, &mut self.common);
+        stream.settle_retry(&mut self.common);
         let deadline = stream.deadline();
         if deadline != stream.armed {
             if let Some(before) = stream.armed {
@@ -277,11 +301,7 @@ impl Streams {
                 })
             }
             Input::Attach { request, stream, presented, window } => {
-                let own = self.common.own;
-                let found = self.find(stream, |ends| match ends.place(own) {
-                    Some(_) => own,
-                    None => ends.targets.first().copied().unwrap_or_default(),
-                });
+                let found = self.find_target(stream);
                 self.attach(now, request, found, presented, window);
             }
             Input::Forget { request } => self.forget(request),
@@ -295,6 +315,20 @@ impl Streams {
                     self.with(instance, |stream, common| stream.verdict(common, now, token, upto));
                 }
             }
+            Input::Failed { token, sequence, reason } => {
+                if let Some(&instance) = self.handlers.get(&token) {
+                    let fail = |stream: &mut Stream, common: &mut Common| {
+                        stream.failed(common, now, token, sequence, reason);
+                    };
+                    self.with(instance, fail);
+                }
+            }
+            Input::Retried { token, sequence } => {
+                if let Some(&instance) = self.handlers.get(&token) {
+                    self.with(instance, |stream, common| stream.retried(common, now, token, sequence));
+                }
+            }
+            Input::Parked { request, stream, command } => self.parked(request, stream, command),
             Input::Message { from, message } => {
                 let body = message.body;
                 self.with(message.instance, |stream, common| {
@@ -313,9 +347,7 @@ impl Streams {
             | Input::Install { instance, .. }) => self.group(now, instance, input),
             Input::WorkDone { token, done } => self.work_done(now, token, &done),
             Input::Loaded { token, bytes } => {
-                if let Some((instance, slot)) = self.common.loads.remove(&token) {
-                    self.with(instance, |stream, common| stream.loaded(common, now, slot, bytes));
-                }
+                self.loaded(now, token, bytes);
             }
             Input::Durable(Receipt::Accepted { instance, slot }) => {
                 self.with(instance, |stream, common| stream.accepted(common, now, slot));
@@ -323,6 +355,24 @@ impl Streams {
             Input::Durable(Receipt::Staged { instance, writer, upload, upto }) => {
                 let what = (writer, upload, upto);
                 self.with(instance, |stream, common| stream.staged_durable(common, now, what));
+            }
+            Input::Durable(Receipt::Failed { instance, token, sequence }) => {
+                self.with(instance, |stream, common| stream.failed_durable(common, token, sequence));
+            }
+            Input::Durable(Receipt::Parked { instance, token, sequence }) => {
+                self.with(instance, |stream, common| stream.parked_durable(common, token, sequence));
+            }
+            Input::Durable(Receipt::Unparked { instance, key, request, sequence, discarded }) => {
+                self.common.emit(Output::Forget(forget_parked(key)));
+                let told = self.with(instance, |stream, common| {
+                    stream.unparked_durable(common, request, sequence, discarded);
+                });
+                if let Some(request) = request.filter(|_| told.is_none()) {
+                    self.common.reply(request, Err(Refusal::StreamClosed));
+                }
+            }
+            Input::Durable(Receipt::Told { request, reply }) => {
+                self.common.reply(request, Ok(Reply::Parked(reply)));
             }
             Input::Durable(Receipt::Mark { instance, upto }) => {
                 self.with(instance, |stream, common| stream.mark_durable(common, now, upto));
@@ -376,6 +426,52 @@ impl Streams {
         }
     }
 
+    /// The stream of a name of which this node is a target.
+    fn find_target(&self, name: String) -> Result<StreamInstance, Refusal> {
+        let own = self.common.own;
+        self.find(name, |ends| match ends.place(own) {
+            Some(_) => own,
+            None => ends.targets.first().copied().unwrap_or_default(),
+        })
+    }
+
+    /// An operator asks about what is parked.
+    fn parked(&mut self, request: RequestId, name: String, command: ParkedCommand) {
+        let found = self.find_target(name);
+        let refusal = match found {
+            Ok(instance) => {
+                let ask = |stream: &mut Stream, common: &mut Common| {
+                    stream.parked_command(common, request, command);
+                };
+                match self.with(instance, ask) {
+                    Some(()) => return,
+                    None => self.out_of(instance).unwrap_or(Refusal::StreamClosed),
+                }
+            }
+            Err(refusal) => refusal,
+        };
+        self.common.reply(request, Err(refusal));
+    }
+
+    /// Bytes were loaded.
+    fn loaded(&mut self, now: Now, token: u64, bytes: Option<Bytes>) {
+        match self.common.loads.remove(&token) {
+            Some(Load::Batch(instance, slot)) => {
+                self.with(instance, |stream, common| stream.loaded(common, now, slot, bytes));
+            }
+            Some(Load::Parked(instance, sequence, shown)) => {
+                let loaded = |stream: &mut Stream, common: &mut Common| {
+                    stream.parked_loaded(common, sequence, shown, bytes);
+                };
+                if let Some(request) = shown.filter(|_| !self.streams.contains_key(&instance)) {
+                    return self.common.reply(request, Err(Refusal::StreamClosed));
+                }
+                self.with(instance, loaded);
+            }
+            None => {}
+        }
+    }
+
     fn attach(
         &mut self,
         now: Now,
@@ -413,7 +509,10 @@ impl Streams {
         }
         let attaching = self.handlers.values().copied().collect::<BTreeSet<StreamInstance>>();
         for instance in attaching {
-            self.with(instance, |stream, _| stream.forget_attaching(request));
+            self.with(instance, |stream, _| {
+                stream.forget_attaching(request);
+                stream.forget_retry(request);
+            });
         }
     }
 

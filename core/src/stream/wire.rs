@@ -257,6 +257,7 @@ pub(super) fn encode_message(message: &Message) -> (Bytes, Payload) {
             authority: standing.authority.0,
             replicated: standing.replicated.0,
             space: standing.space,
+            parked: standing.parked,
         }),
     };
     let instance = id_bytes(message.instance.to_bytes());
@@ -312,6 +313,7 @@ pub(super) fn decode_message(header: Bytes, payload: Bytes) -> Decoded<Message> 
             authority: AuthorityEpoch(number(status.authority)?),
             replicated: sequence(status.replicated)?,
             space: status.space,
+            parked: status.parked,
         }),
     };
     Ok(Message { instance, body })
@@ -413,14 +415,17 @@ pub(super) fn decode_state(bytes: &[u8]) -> Decoded<Stored> {
     Ok(Stored { state, marks: marks(&found.marks)?, slot_floor: number(found.slot_floor)? })
 }
 
-pub(super) fn encode_mark(upto: Sequence, taken: Sequence) -> Bytes {
-    proto::MarkHead { upto: upto.0, taken: taken.0 }.encode_to_vec().into()
+pub(super) fn encode_mark(upto: Sequence, taken: Sequence, passed: u64) -> Bytes {
+    proto::MarkHead { upto: upto.0, taken: taken.0, passed }.encode_to_vec().into()
 }
 
-/// A mark, and how much of it was taken here when it was written.
-pub(super) fn decode_mark(bytes: &[u8]) -> Decoded<(Sequence, Sequence)> {
+/// A mark, how much of it was taken here when it was written, and how many sequences in front of it were passed over.
+pub(super) fn decode_mark(bytes: &[u8]) -> Decoded<(Sequence, Sequence, u64)> {
     let found = proto::MarkHead::decode(bytes).map_err(|_| Malformed("not a mark"))?;
-    Ok((sequence(found.upto)?, sequence(found.taken)?))
+    if found.passed > found.upto {
+        return Err(Malformed("a mark that passed over more than there is"));
+    }
+    Ok((sequence(found.upto)?, sequence(found.taken)?, found.passed))
 }
 
 pub(super) fn encode_closing(writer: WriterId) -> Bytes {

@@ -247,7 +247,7 @@ impl Engine {
         let replica = ReplicaId(101);
         let founding = Configuration::simple([Member { node, replica }].into(), Vec::new());
         for group in engine.ids.clone() {
-            engine.tell(Input::Create { group, replica, founding: founding.clone() });
+            engine.tell(Input::Create { group, replica, founding: founding.clone(), anew: false });
         }
         engine.settle();
         while let Some(next) = engine.groups.next_deadline() {

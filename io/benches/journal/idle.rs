@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use wattle_core::ends::Policy;
+use wattle_core::ends::{Poison, Policy};
 use wattle_core::node::command::{Command, Reply};
 use wattle_io::{Running, Settings, start};
 
@@ -66,7 +66,7 @@ async fn open(node: &Running, numbers: std::ops::Range<usize>) {
         async move {
             let (source, targets) = ("source".to_owned(), vec!["target".to_owned()]);
             let (name, policy) = (stream(from + number), Policy::All);
-            ask(&node, Command::OpenStream { name, source, targets, policy }).await;
+            ask(&node, Command::OpenStream { name, source, targets, policy, poison: Poison::Block }).await;
         }
     })
     .await;

@@ -133,6 +133,9 @@ impl Requests {
             Ok(Reply::Fenced { token }) if self.comes_again(token) => return self.end(token, Ended::Outrun),
             Ok(Reply::Fenced { token }) => return self.end(token, Ended::TakenOver),
             Ok(Reply::Outrun { token }) => return self.end(token, Ended::Outrun),
+            Ok(Reply::Failed { token, sequence, passed }) => {
+                return self.deliver(token, Handed::Failed { sequence, passed });
+            }
             reply => reply,
         };
         match self.open.remove(&request) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use wattle_core::digest::Digest;
-use wattle_core::ends::Policy;
+use wattle_core::ends::{Poison, Policy};
 use wattle_core::id::{
     AttachToken, AuthorityEpoch, MessageId, RequestId, Sequence, SessionEpoch, StreamInstance, WriterId,
     WriterSequence,
@@ -121,6 +121,7 @@ impl StandIn {
             writer_sequence: WriterSequence(1),
             bytes,
             piece: None,
+            parked: false,
         };
         let (token, instance, messages) = (TOKEN, StreamInstance(1), vec![message]);
         self.outputs.push_back(Output::Deliver(Delivery { token, instance, messages }));
@@ -442,6 +443,7 @@ async fn a_failed_assertion_ends_the_node_with_its_text_and_frees_the_directory(
         source: "a".to_owned(),
         targets: vec!["b".to_owned()],
         policy: Policy::All,
+        poison: Poison::Block,
     };
     assert_eq!(node.command(open).next().await, None);
     assert_eq!(node.stopped().await, StopReason::Panicked("S1: the stand-in stumbles".to_owned()));

@@ -57,7 +57,7 @@
 //!     }
 //! }
 //!
-//! # use wattle_core::{ends::Policy, id::{WriterId, WriterSequence}, node::command::{Command, Reply, Waited}};
+//! # use wattle_core::{ends::{Poison, Policy}, id::{WriterId, WriterSequence}, node::command::{Command, Reply, Waited}};
 //! # use wattle_io::{Running, Settings};
 //! # async fn ask(node: &Running, command: Command) -> Reply {
 //! #     node.command(command).next().await.unwrap().unwrap()
@@ -73,7 +73,7 @@
 //! # let Reply::Token { token } = ask(&here, Command::Invite).await else { panic!() };
 //! # let there = Running::start(settings("there")).await.unwrap();
 //! # ask(&there, Command::Join { token }).await;
-//! # ask(&here, Command::OpenStream { name: "words".into(), source: "here".into(), targets: vec!["there".into()], policy: Policy::All }).await;
+//! # ask(&here, Command::OpenStream { name: "words".into(), source: "here".into(), targets: vec!["there".into()], policy: Policy::All, poison: Poison::Block }).await;
 //! let store = Arc::new(Mutex::new(Store::default()));
 //! let handling = there.handle("words", Words(Arc::clone(&store)), Options::default());
 //! # let (stream, writer, first) = ("words".to_owned(), WriterId(1), WriterSequence(1));
@@ -140,6 +140,17 @@ pub trait Handler: Send + 'static {
     /// [`Failure`] says how many were processed all the same, and what is to be done about the next one.
     fn handle(&mut self, messages: &[Message]) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Processes a message that was parked, as an operator asked for: outside of the order and of the position, which stays where it is, however far it is by now. Unless a
+    /// handler says what it does with one, that is a failure, and the message stays parked. It may come again although it was processed, if the node falls before
+    /// that is recorded, under the same key.
+    ///
+    /// # Errors
+    /// The message stays parked. After [`Failure::away`] the handler begins anew.
+    fn handle_parked(&mut self, message: &Message) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = message;
+        async { Err(Failure::message("this handler does not take up again what was parked")) }
+    }
+
     /// Processes the next piece of a message that is larger than [`Options::message_bytes`]: one message at a time, its pieces in order. The message is
     /// processed when the last piece is ([`Piece::is_last`]). Unless a handler says what it does with pieces, such a message is a failure.
     ///
@@ -202,8 +213,8 @@ pub(crate) enum Remedy {
 }
 
 impl Failure {
-    /// The next message cannot be processed: it is handed over again, alone, after a pause that grows; nothing behind it is touched before. `text` is shown in
-    /// `status`, up to 1 KiB of it.
+    /// The next message cannot be processed: it is handed over again, alone, after a pause that grows; nothing behind it is touched before. Where the policy of the
+    /// stream says so it is parked after so many attempts, and the handler goes on behind it. `text` is shown in `status`, up to 1 KiB of it.
     pub fn message(text: impl Into<String>) -> Self {
         Self { remedy: Remedy::Again, done: 0, text: cut(text.into()) }
     }

@@ -1,5 +1,6 @@
 //! What calls a handler.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -101,6 +102,10 @@ pub(super) struct Runner<N, H> {
     trouble_at: Option<Sequence>,
     /// What was logged of why it waits.
     logged: String,
+    /// The node's answer to the last failure: whether to go on behind that message.
+    answer: Option<(Sequence, bool)>,
+    /// Messages that were parked, and are to be tried again.
+    parked: VecDeque<Message>,
 }
 
 impl<N: Node, H: Handler> Runner<N, H> {
@@ -126,6 +131,8 @@ impl<N: Node, H: Handler> Runner<N, H> {
             failed: None,
             trouble_at: None,
             logged: String::new(),
+            answer: None,
+            parked: VecDeque::new(),
         }
     }
 
@@ -236,6 +243,7 @@ impl<N: Node, H: Handler> Runner<N, H> {
             }
         });
         let mut waiting = Waiting::default();
+        self.parked.clear();
         loop {
             while let Some(handed) = attachment.try_receive() {
                 if let Some(left) = self.handed(&mut waiting, from, handed) {
@@ -245,6 +253,13 @@ impl<N: Node, H: Handler> Runner<N, H> {
             attachment.took(waiting.taken());
             if *self.stop.borrow() {
                 return Left::Over(Over::Stopped);
+            }
+            if let Some(message) = self.parked.pop_front() {
+                if let Some(failure) = self.try_parked(&message, &attachment).await {
+                    self.held = Some(attachment);
+                    return self.fell(None, failure);
+                }
+                continue;
             }
             if waiting.is_empty() {
                 let mut stop = self.stop.clone();
@@ -263,6 +278,10 @@ impl<N: Node, H: Handler> Runner<N, H> {
             // The pieces before one that failed are gone: they come again with the next attachment.
             let in_pieces = waiting.first().is_some_and(|message| message.piece.is_some());
             let remedy = failure.remedy;
+            if let Some(sequence) = next.filter(|_| remedy == Remedy::Again) {
+                self.answer = None;
+                attachment.failed(sequence, failure.text.clone());
+            }
             let left = self.fell(next, failure);
             match remedy {
                 Remedy::Again if in_pieces => {
@@ -280,7 +299,39 @@ impl<N: Node, H: Handler> Runner<N, H> {
             if let Some(left) = self.pause_attached(&mut attachment, &mut waiting, from).await {
                 return left;
             }
+            if let Some((sequence, true)) = self.answer.take() {
+                self.goes_on_behind(sequence, &mut waiting);
+            }
         }
+    }
+
+    /// Has the handler try a parked message again. `Some`: it is to begin anew.
+    async fn try_parked(&mut self, message: &Message, attachment: &Attachment) -> Option<Failure> {
+        let sequence = message.position.sequence;
+        self.shown.send_modify(|progress| progress.processing = Some((sequence, sequence)));
+        let result = self.handler.handle_parked(message).await;
+        self.shown.send_modify(|progress| progress.processing = None);
+        match result {
+            Ok(()) => attachment.retried(sequence),
+            Err(failure) => {
+                attachment.failed(sequence, failure.text.clone());
+                return Some(failure).filter(|failure| failure.remedy != Remedy::Again);
+            }
+        }
+        None
+    }
+
+    /// The message that failed is parked.
+    fn goes_on_behind(&mut self, sequence: Sequence, waiting: &mut Waiting) {
+        if waiting.first().is_some_and(|message| message.position.sequence == sequence) {
+            waiting.done(1);
+        }
+        (self.failed, self.trouble_at, self.pauses) = (None, None, 0);
+        self.shown.send_modify(|progress| {
+            progress.done = progress.done.max(sequence);
+            progress.trouble = None;
+        });
+        tracing::warn!(stream = self.stream, handler = self.options.name, message = %sequence, "a handler goes on behind a message that it failed at");
     }
 
     /// Calls the handler once, and says what came of it.
@@ -338,9 +389,17 @@ impl<N: Node, H: Handler> Runner<N, H> {
                 let received = messages.last().map_or(Sequence(0), |last| last.sequence);
                 self.shown.send_modify(|progress| progress.received = progress.received.max(received));
                 for message in messages {
+                    let parked = message.parked;
                     let message = Message::delivered(instance, from.authority, message);
-                    waiting.hand(message, self.options.message_bytes);
+                    match parked {
+                        true => self.parked.push_back(message),
+                        false => waiting.hand(message, self.options.message_bytes),
+                    }
                 }
+                None
+            }
+            Handed::Failed { sequence, passed } => {
+                self.answer = Some((sequence, passed));
                 None
             }
             Handed::Updates(_) => unreachable!("an attachment to a stream is handed no updates"),
@@ -463,10 +522,20 @@ impl<N: Node, H: Handler> Runner<N, H> {
     ) -> Option<Left> {
         let pause = tokio::time::sleep(self.next_pause());
         let mut pause = std::pin::pin!(pause);
+        let mut over = false;
         let mut stop = self.stop.clone();
         loop {
+            // The node says whether the message is to be tried again, and must be heard: it may be about to park it.
+            match self.answer {
+                Some((_, true)) => return None,
+                Some((_, false)) if over || !self.parked.is_empty() => return None,
+                _ => {}
+            }
             let handed = tokio::select! {
-                () = &mut pause => return None,
+                () = &mut pause, if !over => {
+                    over = true;
+                    continue;
+                }
                 () = stopped(&mut stop) => return Some(Left::Over(Over::Stopped)),
                 handed = attachment.receive() => handed,
             };

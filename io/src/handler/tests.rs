@@ -35,6 +35,7 @@ fn delivery(sequences: std::ops::RangeInclusive<u64>) -> Handed {
         writer_sequence: WriterSequence(sequence + 100),
         bytes: Bytes::from(format!("message {sequence}")),
         piece: None,
+        parked: false,
     });
     Handed::Delivery(Delivery { token: AttachToken(1), instance: INSTANCE, messages: messages.collect() })
 }
@@ -50,6 +51,9 @@ struct Notes {
     /// It panics when it begins.
     panics: bool,
     hold: Option<Arc<tokio::sync::Semaphore>>,
+    /// What was parked, and tried again.
+    parked: Vec<u64>,
+    refuses_parked: bool,
 }
 
 struct Scripted(Arc<Mutex<Notes>>);
@@ -61,6 +65,12 @@ impl Handler for Scripted {
         assert!(!notes.panics, "as it was told");
         let stored = notes.stored.unwrap_or(life.beginning());
         Ok(notes.transactional.then_some(stored))
+    }
+
+    async fn handle_parked(&mut self, message: &Message) -> Result<(), Failure> {
+        let mut notes = self.0.lock().unwrap();
+        notes.parked.push(message.position.sequence.0);
+        if notes.refuses_parked { Err(Failure::message("parked it stays")) } else { Ok(()) }
     }
 
     async fn handle(&mut self, messages: &[Message]) -> Result<(), Failure> {
@@ -153,8 +163,28 @@ impl Side {
 }
 
 fn door(from: u64) -> (Attachment, Side) {
+    door_that_parks(from, u64::MAX)
+}
+
+/// A node that has a message tried again until it failed so often, and then parks it.
+fn door_that_parks(from: u64, attempts: u64) -> (Attachment, Side) {
     let (hand, handed) = mpsc::unbounded_channel();
-    let (urgent, heard) = mpsc::unbounded_channel();
+    let (urgent, mut said) = mpsc::unbounded_channel();
+    let (told, heard) = mpsc::unbounded_channel();
+    let answers = hand.downgrade();
+    tokio::spawn(async move {
+        let mut failed = 0;
+        while let Some(urgent) = said.recv().await {
+            match urgent {
+                Urgent::Failed { sequence, reason, .. } if !reason.starts_with("parked") => {
+                    failed += 1;
+                    let Some(hand) = answers.upgrade() else { continue };
+                    let _ = hand.send(Handed::Failed { sequence, passed: failed == attempts });
+                }
+                urgent => drop(told.send(urgent)),
+            }
+        }
+    });
     (Attachment::new(AttachToken(1), at(from), handed, urgent), Side { hand, heard })
 }
 
@@ -225,6 +255,62 @@ impl Stage {
     fn calls(&self) -> Vec<Vec<u64>> {
         self.notes.lock().unwrap().calls.clone()
     }
+}
+
+/// The third message of a stream, parked and tried again.
+fn parked() -> Handed {
+    let Handed::Delivery(mut delivery) = delivery(3..=3) else { unreachable!() };
+    delivery.messages[0].parked = true;
+    Handed::Delivery(delivery)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_goes_on_behind_what_the_node_parks() {
+    let (attachment, mut side) = door_that_parks(0, 3);
+    let bad = || Err(Failure::message("no room for it"));
+    let answers = VecDeque::from([bad(), bad(), bad()]);
+    let mut stage = Stage::new(vec![Ok(attachment)], Notes { answers, ..Notes::default() });
+    side.hand.send(delivery(1..=4)).unwrap();
+    side.processed(4).await;
+    assert_eq!(stage.calls(), [vec![1, 2, 3], vec![1], vec![1], vec![2, 3, 4]]);
+    assert_eq!(stage.until(|progress| progress.done.0 == 4).await.trouble, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_not_tried_again_before_the_node_says_so() {
+    let (hand, handed) = mpsc::unbounded_channel();
+    let (urgent, mut heard) = mpsc::unbounded_channel();
+    let attachment = Attachment::new(AttachToken(1), at(0), handed, urgent);
+    let answers = VecDeque::from([Err(Failure::message("no"))]);
+    let stage = Stage::new(vec![Ok(attachment)], Notes { answers, ..Notes::default() });
+    hand.send(delivery(1..=2)).unwrap();
+    let said = heard.recv().await;
+    assert!(matches!(said, Some(Urgent::Failed { sequence: Sequence(1), .. })), "{said:?}");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(stage.calls().len(), 1);
+    hand.send(Handed::Failed { sequence: Sequence(1), passed: false }).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(stage.calls(), [vec![1, 2], vec![1], vec![2]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_parked_is_tried_again_in_a_pause_too_and_moves_nothing() {
+    let (attachment, mut side) = door(0);
+    let answers = (0..200).map(|_| Err(Failure::message("no"))).collect();
+    let mut stage = Stage::new(vec![Ok(attachment)], Notes { answers, ..Notes::default() });
+    side.hand.send(delivery(4..=4)).unwrap();
+    stage.until(|progress| progress.trouble.is_some()).await;
+    side.hand.send(parked()).unwrap();
+    let said = side.heard.recv().await;
+    assert!(matches!(said, Some(Urgent::Retried { sequence: Sequence(3), .. })), "{said:?}");
+    assert_eq!(stage.notes.lock().unwrap().parked, [3]);
+    assert_eq!(stage.progress.borrow().done.0, 0);
+    // Another one does not take it up at all, and it stays parked.
+    let (attachment, mut side) = door(5);
+    let _stage = Stage::new(vec![Ok(attachment)], Notes { refuses_parked: true, ..Notes::default() });
+    side.hand.send(parked()).unwrap();
+    let said = side.heard.recv().await;
+    assert!(matches!(said, Some(Urgent::Failed { sequence: Sequence(3), .. })), "{said:?}");
 }
 
 #[tokio::test]

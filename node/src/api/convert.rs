@@ -136,6 +136,7 @@ pub fn message(message: Delivered) -> api::Message {
             total: piece.total,
             digest: Bytes::copy_from_slice(&piece.whole.0),
         }),
+        parked: message.parked,
     }
 }
 
@@ -269,6 +270,8 @@ fn stream(stream: core::StreamStatus) -> api::StreamStatus {
         outbox_bytes: stream.outbox_bytes,
         waiting_for: stream.waiting_for,
         stopped: stream.stopped,
+        park_after: stream.poison.attempts(),
+        failing: stream.failing.map(super::parked::failing),
         gone: stream.gone.into_iter().map(node).collect(),
         seal: stream.seal.map(|sealed| seal(stream.instance, sealed)),
         orphaned: stream.orphaned,
@@ -286,6 +289,7 @@ fn target(target: core::TargetStatus) -> api::StreamTarget {
         processed: target.processed.0,
         reached: target.reached,
         handler: target.handler.map(|token| token.0),
+        parked: target.parked,
     }
 }
 

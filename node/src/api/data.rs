@@ -6,20 +6,23 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
+use wattle_core::ends::Poison;
 use wattle_core::node::command::{Command, Reply};
 use wattle_core::update::UpdateKind;
 use wattle_proto::api::mesh_data_service_server::MeshDataService;
 use wattle_proto::api::{
     ChangeClientDataStreamMembersRequest, CloseClientDataStreamRequest, CloseClientDataStreamResponse,
-    CloseWriterRequest, CloseWriterResponse, FindWriterRequest, FindWriterResponse, GiveUpStagedRequest,
-    GiveUpStagedResponse, NodeUpdate, OpenClientDataStreamRequest, PublishRequest, PublishResponse,
-    ReadHandlerStoreRequest, ReadHandlerStoreResponse, RunHandlerAgainRequest, RunHandlerAgainResponse,
-    SealClientDataStreamRequest, StreamHandle, StreamMembers, StreamSeal, SubscribeNodeUpdatesRequest,
-    SubscribeRequest, SubscribeResponse, SubscribeUpdatesRequest, SubscribeUpdatesResponse,
+    CloseWriterRequest, CloseWriterResponse, DiscardParkedRequest, DiscardParkedResponse, FindWriterRequest,
+    FindWriterResponse, GiveUpStagedRequest, GiveUpStagedResponse, ListParkedRequest, ListParkedResponse,
+    NodeUpdate, OpenClientDataStreamRequest, PublishRequest, PublishResponse, ReadHandlerStoreRequest,
+    ReadHandlerStoreResponse, RetryParkedRequest, RetryParkedResponse, RunHandlerAgainRequest,
+    RunHandlerAgainResponse, SealClientDataStreamRequest, ShowParkedRequest, ShowParkedResponse,
+    StreamHandle, StreamMembers, StreamSeal, SubscribeNodeUpdatesRequest, SubscribeRequest,
+    SubscribeResponse, SubscribeUpdatesRequest, SubscribeUpdatesResponse,
 };
 
 use super::mesh::{ask, out_of_place};
-use super::{convert, handlers, members, nodes, publish, subscribe, updates};
+use super::{convert, handlers, members, nodes, parked, publish, subscribe, updates};
 use crate::handlers::Configured;
 use crate::world::World;
 
@@ -70,9 +73,11 @@ impl<W: World> MeshDataService for Data<W> {
         &self,
         request: Request<OpenClientDataStreamRequest>,
     ) -> Result<Response<StreamHandle>, Status> {
-        let OpenClientDataStreamRequest { name, source, targets, complete } = request.into_inner();
-        let policy = convert::policy(complete)?;
-        match ask(&self.world, Command::OpenStream { name: name.clone(), source, targets, policy }).await? {
+        let OpenClientDataStreamRequest { name, source, targets, complete, park_after } =
+            request.into_inner();
+        let (policy, poison) = (convert::policy(complete)?, Poison::of(park_after));
+        let open = Command::OpenStream { name: name.clone(), source, targets, policy, poison };
+        match ask(&self.world, open).await? {
             Reply::StreamOpened { instance, created } => {
                 Ok(Response::new(StreamHandle { name, instance: convert::instance(instance), created }))
             }
@@ -170,6 +175,34 @@ impl<W: World> MeshDataService for Data<W> {
         request: Request<ReadHandlerStoreRequest>,
     ) -> Result<Response<ReadHandlerStoreResponse>, Status> {
         handlers::read(&self.configured, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_parked(
+        &self,
+        request: Request<ListParkedRequest>,
+    ) -> Result<Response<ListParkedResponse>, Status> {
+        parked::list(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn show_parked(
+        &self,
+        request: Request<ShowParkedRequest>,
+    ) -> Result<Response<ShowParkedResponse>, Status> {
+        parked::show(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn retry_parked(
+        &self,
+        request: Request<RetryParkedRequest>,
+    ) -> Result<Response<RetryParkedResponse>, Status> {
+        parked::retry(&self.world, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn discard_parked(
+        &self,
+        request: Request<DiscardParkedRequest>,
+    ) -> Result<Response<DiscardParkedResponse>, Status> {
+        parked::discard(&self.world, request.into_inner()).await.map(Response::new)
     }
 
     async fn subscribe_client_data(

@@ -6,6 +6,7 @@ use tonic::{Code, Status};
 use wattle_core::agreed::ConfigRefusal;
 use wattle_core::members::MembersRefusal;
 use wattle_core::node::command::{JoinBar, Refusal};
+use wattle_core::parked::ParkedRefusal;
 use wattle_core::sealing::SealRefusal;
 use wattle_io::Ended;
 use wattle_proto::api::{Behind, ErrorDetail, MeshMode, Reason, Refused, WrongNode};
@@ -126,6 +127,11 @@ fn classify(refusal: &Refusal) -> (Code, Reason, &'static str) {
             Reason::ForeignPosition,
             "the stream was closed and opened again, or the position is another stream's: begin with a new position file and output",
         ),
+        Refusal::Parked(ParkedRefusal::NotParked(_)) => (Code::NotFound, Reason::NotParked, ""),
+        Refusal::Parked(ParkedRefusal::Unreadable(_)) => (Code::DataLoss, Reason::NotParked, ""),
+        Refusal::Parked(
+            ParkedRefusal::NoHandler(_) | ParkedRefusal::Retrying(_) | ParkedRefusal::HandlerGone(_),
+        ) => (Code::FailedPrecondition, Reason::NotRetried, ""),
         Refusal::NotKept { .. } => (
             Code::FailedPrecondition,
             Reason::NotKept,
@@ -332,6 +338,7 @@ pub fn detail(refusal: &Refusal) -> ErrorDetail {
         | Refusal::StreamClosed
         | Refusal::Seal(_)
         | Refusal::Members(_)
+        | Refusal::Parked(_)
         | Refusal::TakenOut(_)
         | Refusal::SealedOut(_)
         | Refusal::AboveSeal { .. }
@@ -539,6 +546,8 @@ mod tests {
             Refusal::Members(MembersRefusal::LastTarget(text())),
             Refusal::Members(MembersRefusal::UnderWay(text())),
             Refusal::TakenOut(text()),
+            Refusal::Parked(ParkedRefusal::NotParked(Sequence(3))),
+            Refusal::Parked(ParkedRefusal::NoHandler(Sequence(3))),
             Refusal::AboveSeal { position: Sequence(9), end: Sequence(7) },
             Refusal::Invalid(text()),
             Refusal::Config(ConfigRefusal::Conflict { key: text(), present: Some(LogIndex(7)) }),

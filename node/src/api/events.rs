@@ -87,6 +87,9 @@ fn read(event: Event) -> Option<MeshEvent> {
         | Event::Amnesia { .. }
         | Event::GroupStopped { .. }
         | Event::StateTooLarge { .. }
+        | Event::Parked { .. }
+        | Event::Unparked { .. }
+        | Event::ParkedDropped { .. }
         | Event::Parted { .. }
         | Event::DuplicateIdentity { .. }
         | Event::KeyRetired { .. }

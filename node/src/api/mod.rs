@@ -11,6 +11,7 @@ mod members;
 mod mesh;
 mod mesh_config;
 mod nodes;
+mod parked;
 mod publish;
 mod recovery;
 mod subscribe;

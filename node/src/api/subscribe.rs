@@ -1,13 +1,15 @@
 //! Subscribing: messages out, ranges of acknowledgements in.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tonic::{Status, Streaming};
 use wattle_core::id::Sequence;
 use wattle_core::node::output::Delivered;
 use wattle_proto::api::subscribe_request::Request;
 use wattle_proto::api::subscribe_response::Response;
-use wattle_proto::api::{Acknowledge, Attach, Attached, Messages, SubscribeRequest, SubscribeResponse};
+use wattle_proto::api::{
+    Acknowledge, Attach, Attached, Fail, Failed, Messages, SubscribeRequest, SubscribeResponse,
+};
 
 use super::data::{Answers, Sender, answers};
 use super::{convert, errors, updates};
@@ -65,6 +67,8 @@ async fn run<W: World>(
     let token = handler.token().0;
     let attached = Attached { token, position: Some(convert::position(position)) };
     let mut acknowledged = Acknowledged::after(position.sequence);
+    // What was parked, handed over again and not answered.
+    let mut retried = BTreeSet::new();
     let mut pending = VecDeque::from([Response::Attached(attached)]);
     loop {
         tokio::select! {
@@ -74,8 +78,16 @@ async fn run<W: World>(
                 permit.send(Ok(SubscribeResponse { response }));
             }
             handed = handler.next(), if pending.is_empty() => match handed {
+                Some(Handed::Failed { sequence, passed }) => {
+                    if passed && let Some(upto) = acknowledged.pass(sequence) {
+                        handler.verdict(upto);
+                    }
+                    pending.push_back(Response::Failed(Failed { sequence: sequence.0, passed }));
+                }
                 Some(Handed::Delivery(delivery)) => {
-                    let ended = delivery.messages.iter().filter(|message| ends(message));
+                    let (again, messages) = delivery.messages.iter().partition::<Vec<_>, _>(|message| message.parked);
+                    retried.extend(again.iter().map(|message| message.sequence));
+                    let ended = messages.into_iter().filter(|message| ends(message));
                     ended.for_each(|message| acknowledged.handed_over(message.sequence));
                     pending.extend(cut(delivery.messages).into_iter().map(Response::Messages));
                 }
@@ -85,6 +97,15 @@ async fn run<W: World>(
             },
             request = requests.message() => match request? {
                 None => return Ok(()),
+                Some(SubscribeRequest { request: Some(Request::Fail(Fail { sequence, reason })) }) => {
+                    retried.remove(&Sequence(sequence));
+                    handler.failed(Sequence(sequence), reason);
+                }
+                Some(SubscribeRequest { request: Some(Request::Acknowledge(Acknowledge { first, last })) })
+                    if first == last && retried.remove(&Sequence(last)) =>
+                {
+                    handler.retried(Sequence(last));
+                }
                 Some(SubscribeRequest { request: Some(Request::Acknowledge(range)) }) => {
                     if let Some(upto) = acknowledged.take(range)? {
                         handler.verdict(upto);
@@ -144,6 +165,12 @@ impl Acknowledged {
         self.handed = self.handed.max(upto.0);
     }
 
+    /// What is parked is as good as acknowledged; gives the new end of the part without gaps if others had been waiting behind it.
+    fn pass(&mut self, sequence: Sequence) -> Option<Sequence> {
+        let range = Acknowledge { first: sequence.0, last: sequence.0 };
+        self.take(range).ok().flatten().filter(|upto| *upto > sequence)
+    }
+
     /// Takes a range; gives the new end of the part without gaps if it moved.
     fn take(&mut self, range: Acknowledge) -> Result<Option<Sequence>, Status> {
         let first = if range.first == 0 { self.upto.saturating_add(1) } else { range.first };
@@ -192,6 +219,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_parked_closes_the_gap_in_front_of_what_was_acknowledged() {
+        let mut acknowledged = Acknowledged::after(Sequence(10));
+        (11..=15).for_each(|sequence| acknowledged.handed_over(Sequence(sequence)));
+        assert_eq!(acknowledged.pass(Sequence(11)), None, "nothing waits behind it");
+        assert_eq!(acknowledged.take(range(13, 14)).unwrap(), None);
+        assert_eq!(acknowledged.pass(Sequence(12)), Some(Sequence(14)));
+        assert_eq!(acknowledged.take(range(0, 15)).unwrap(), Some(Sequence(15)));
+    }
+
+    #[test]
     fn only_the_part_without_gaps_counts() {
         let mut acknowledged = Acknowledged::after(Sequence(10));
         (11..=20).for_each(|sequence| acknowledged.handed_over(Sequence(sequence)));
@@ -219,6 +256,7 @@ mod tests {
                 writer_sequence: WriterSequence(sequence),
                 bytes: Bytes::from(vec![0; size]),
                 piece: None,
+                parked: false,
             })
             .collect();
         let parts = cut(messages);

@@ -42,6 +42,7 @@ async fn stopping_and_starting_answer_with_what_the_node_is_then() {
         source: "a".into(),
         targets: vec!["b".into()],
         policy: wattle_core::ends::Policy::All,
+        poison: wattle_core::ends::Poison::Block,
     };
     let refused = super::mesh::ask(&world, open).await.unwrap_err();
     let detail = errors::detail_of(&refused).unwrap();

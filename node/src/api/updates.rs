@@ -158,7 +158,7 @@ async fn run<W: World>(
                     let items = delivery.items.into_iter().map(item).collect();
                     pending = Some(Response::Updates(UpdateBatch { items }));
                 }
-                Some(Handed::Delivery(_)) => return Err(out_of_place()),
+                Some(Handed::Delivery(_) | Handed::Failed { .. }) => return Err(out_of_place()),
                 Some(Handed::Ended(why)) => return Err(errors::ended(token, &why)),
                 None => return Err(errors::node_stopped()),
             },

@@ -195,6 +195,7 @@ impl Mesh {
             source: self.source().name.clone(),
             targets: vec![target],
             complete: None,
+            park_after: 0,
         }
     }
 

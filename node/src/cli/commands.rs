@@ -138,7 +138,7 @@ impl Desk {
         name: String,
         from: String,
         targets: Vec<String>,
-        complete: StreamPolicy,
+        (complete, park_after): (StreamPolicy, u32),
     ) -> Result<(), Failure> {
         let peers = self.finder.peers(None).await?;
         let to = stream::ends_text(&targets, &complete);
@@ -147,6 +147,7 @@ impl Desk {
             source: from.clone(),
             targets,
             complete: Some(complete),
+            park_after,
         };
         let asked = follow(&self.finder, peers, async |client| client.open_stream(request.clone()).await);
         let (handle, mut client) = match asked.await {

@@ -7,6 +7,7 @@ mod membership;
 mod mesh_config;
 mod mesh_key;
 mod node;
+mod parked;
 mod recover;
 mod stored;
 mod stream_members;
@@ -236,7 +237,18 @@ enum StreamCommand {
         /// By whom a message must be processed to be completed: all targets, so many of them, or those named (as in b,c)
         #[arg(long, value_name = "all|N|NODES", default_value = "all", value_parser = policy)]
         complete: StreamPolicy,
+        /// What becomes of a message that a target's handler fails at again and again
+        #[arg(long, value_enum, default_value_t = Poison::Block)]
+        poison: Poison,
+        /// After how many attempts it is parked
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+        attempts: u32,
     },
+    /// Look at the messages that a target laid aside, try them again, or let them go
+    ///
+    /// Of a stream that was opened with `--poison park`, a target parks what its handler fails at as often as that says, and goes on behind it.
+    #[command(subcommand)]
+    Parked(parked::ParkedCommand),
     /// Close a stream for good: what was not delivered goes with it
     Close {
         /// Its name
@@ -282,6 +294,15 @@ enum StreamCommand {
         /// Its name
         name: String,
     },
+}
+
+/// What becomes of a message that cannot be processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Poison {
+    /// It is tried again for ever, and what is behind it waits
+    Block,
+    /// After so many attempts it is laid aside at that target, and what is behind it goes on
+    Park,
 }
 
 /// By whom a message must be processed.
@@ -456,9 +477,11 @@ async fn execute(line: Line) -> Result<(), Failure> {
                 Command::Node(command) => desk.node_command(command).await,
                 Command::Status => desk.status().await,
                 Command::Config(command) => desk.config(command).await,
-                Command::Stream(StreamCommand::Open { name, from, to, complete }) => {
-                    desk.open(name, from, to, complete).await
+                Command::Stream(StreamCommand::Open { name, from, to, complete, poison, attempts }) => {
+                    let park_after = if poison == Poison::Park { attempts } else { 0 };
+                    desk.open(name, from, to, (complete, park_after)).await
                 }
+                Command::Stream(StreamCommand::Parked(command)) => desk.parked(command).await,
                 Command::Stream(StreamCommand::Close { name }) => desk.close(name).await,
                 Command::Stream(StreamCommand::Seal { name, lost }) => desk.seal(name, lost).await,
                 Command::Stream(StreamCommand::Members(arguments)) => desk.members(arguments).await,

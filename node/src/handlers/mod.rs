@@ -203,6 +203,10 @@ impl Handler for NoOp {
         Ok(())
     }
 
+    async fn handle_parked(&mut self, _: &Message) -> Result<(), Failure> {
+        Ok(())
+    }
+
     async fn handle_piece(&mut self, _: &Piece) -> Result<(), Failure> {
         Ok(())
     }

@@ -163,6 +163,15 @@ impl StoreFile {
         wrong.map_or(Ok(()), |why| Err(Failure::message(why).after(right)))
     }
 
+    /// Applies a message that was parked, in a transaction of its own; the position stays.
+    fn apply_parked(&self, message: &(Message, Bytes)) -> Result<(), Failure> {
+        let open = self.opened().map_err(Failure::away)?;
+        let changes = (self.keep == Keep::Values).then(|| read_changes(&message.1));
+        let changes = changes.transpose().map_err(Failure::message)?;
+        let kept = open.commit_parked(message, changes.as_deref());
+        kept.map_err(|error| Failure::away(self.fell(&error)))
+    }
+
     /// Entries whose keys begin with `prefix`, after the key `after`; of messages, those after that sequence.
     ///
     /// # Errors
@@ -264,6 +273,20 @@ impl Open {
         change(changes, &mut writing.open_table(VALUES)?)?;
         writing.commit()?;
         Ok(Ok(()))
+    }
+
+    fn commit_parked(
+        &self,
+        message: &(Message, Bytes),
+        changes: Option<&[Change<'_>]>,
+    ) -> Result<(), redb::Error> {
+        let writing = self.database.begin_write()?;
+        match changes {
+            Some(changes) => change(changes, &mut writing.open_table(VALUES)?)?,
+            None => put(std::slice::from_ref(message), &mut writing.open_table(MESSAGES)?)?,
+        }
+        writing.commit()?;
+        Ok(())
     }
 
     fn repair_due(&self) -> bool {
@@ -508,6 +531,11 @@ impl Handler for Store {
             whole.push((message.clone(), message.body().whole().await?));
         }
         self.with(move |file| file.apply(began, &whole)).await?
+    }
+
+    async fn handle_parked(&mut self, message: &Message) -> Result<(), Failure> {
+        let whole = (message.clone(), message.body().whole().await?);
+        self.with(move |file| file.apply_parked(&whole)).await?
     }
 }
 

@@ -4,6 +4,7 @@ pub mod config;
 pub mod handlers;
 pub mod members;
 pub mod mesh_config;
+pub mod parked;
 pub mod recovery;
 pub mod status;
 pub mod stream;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use wattle_proto::api::{MeshStatus, StreamPolicy, StreamSeal, StreamStatus, StreamTarget};
 
-use super::{Names, members, table};
+use super::{Names, members, parked, table};
 use crate::api::convert::id_text;
 
 /// All streams, a line each.
@@ -109,7 +109,7 @@ fn add(merged: &mut StreamStatus, node: &Bytes, other: StreamStatus) {
     for (target, there) in merged.targets.iter_mut().zip(&other.targets) {
         target.processed = target.processed.max(there.processed);
         if target.node == *node {
-            target.handler = there.handler;
+            (target.handler, target.parked) = (there.handler, there.parked);
         }
     }
     merged.processed = processed(merged);
@@ -119,6 +119,8 @@ fn add(merged: &mut StreamStatus, node: &Bytes, other: StreamStatus) {
         |reason: &String| other.waiting_for.iter().any(|there| there.starts_with(reason.as_str()));
     merged.waiting_for.retain(|reason| !said_there(reason));
     merged.waiting_for.extend(other.waiting_for);
+    // Of several that fail, the first one that is told.
+    merged.failing = merged.failing.take().or(other.failing);
     merged.stopped = merged.stopped.take().or(other.stopped);
     merged.orphaned = merged.orphaned.or(other.orphaned);
     merged.seal = merged.seal.take().or(other.seal);
@@ -191,6 +193,12 @@ pub fn show_text(stream: &StreamStatus, names: &Names, asked: &[Bytes]) -> Strin
     if let Some(changed) = &stream.members {
         text.push_str(&members::changes_text(changed, names));
     }
+    if let Some(failing) = &stream.failing {
+        text.push_str(&parked::failing_text(failing));
+    }
+    if stream.park_after > 0 {
+        text.push_str(&format!("  poison      parked after {} attempts\n", stream.park_after));
+    }
     text.push_str(&format!("  outbox      {} bytes at {source}\n", stream.outbox_bytes));
     let session = if stream.session == 0 { "none yet".to_owned() } else { stream.session.to_string() };
     text.push_str(&format!("  epochs      session {session}, authority {}\n", stream.authority));
@@ -221,8 +229,12 @@ fn targets_text(stream: &StreamStatus, names: &Names, asked: &[Bytes]) -> String
             (None, false) => format!("not known: {name} could not be asked"),
         }
     };
+    let parked = |target: &StreamTarget| match target.parked {
+        0 => String::new(),
+        parked => format!("; {parked} parked (`wattle stream parked list {}`)", stream.name),
+    };
     if let [target] = &stream.targets[..] {
-        return format!("  handler     {}\n", handler(target));
+        return format!("  handler     {}{}\n", handler(target), parked(target));
     }
     let line = |target: &StreamTarget| {
         if stream.members.iter().flat_map(|members| &members.out).any(|out| out.node == target.node) {
@@ -234,9 +246,10 @@ fn targets_text(stream: &StreamStatus, names: &Names, asked: &[Bytes]) -> String
         };
         let name = names.name(&target.node);
         format!(
-            "  target {name:<10} processed {}, {behind}; handler: {}\n",
+            "  target {name:<10} processed {}, {behind}; handler: {}{}\n",
             target.processed,
-            handler(target)
+            handler(target),
+            parked(target)
         )
     };
     stream.targets.iter().map(line).collect()
@@ -298,7 +311,7 @@ pub fn json(stream: &StreamStatus, names: &Names) -> Value {
         "local": stream.local,
     });
     if stream.local {
-        let target = |target: &StreamTarget| json!({ "node": names.name(&target.node), "processed": target.processed, "handler": target.handler });
+        let target = |target: &StreamTarget| json!({ "node": names.name(&target.node), "processed": target.processed, "handler": target.handler, "parked": target.parked });
         let targets: Vec<Value> = stream.targets.iter().map(target).collect();
         let policy = in_names(stream, names);
         let complete = match policy {
@@ -312,6 +325,7 @@ pub fn json(stream: &StreamStatus, names: &Names) -> Value {
             "accepted": stream.accepted, "replicated": stream.replicated, "processed": stream.processed,
             "completed": stream.completed, "released": stream.released,
             "holders": stream.holders.iter().map(|holder| names.name(holder)).collect::<Vec<_>>(),
+            "park_after": stream.park_after, "failing": stream.failing.as_ref().map(parked::failing_json),
             "handler": stream.handler, "outbox_bytes": stream.outbox_bytes,
             "waiting_for": stream.waiting_for, "stopped": stream.stopped, "orphaned": stream.orphaned,
             "seal": stream.seal.as_ref().map(|seal| seal_json(&stream.name, seal, names)),

@@ -18,9 +18,9 @@ use tonic::transport::{Channel, Endpoint};
 use wattle_proto::api::mesh_data_service_client::MeshDataServiceClient;
 use wattle_proto::api::mesh_service_client::MeshServiceClient;
 use wattle_proto::api::{
-    Acknowledge, Attach, InviteToMeshRequest, JoinMeshRequest, Message, OpenClientDataStreamRequest,
-    Position, SeedMeshRequest, StreamPolicy, SubscribeRequest, SubscribeResponse, subscribe_request,
-    subscribe_response,
+    Acknowledge, Attach, GetMeshStatusRequest, InviteToMeshRequest, JoinMeshRequest, Message,
+    OpenClientDataStreamRequest, Position, SeedMeshRequest, StreamPolicy, SubscribeRequest,
+    SubscribeResponse, subscribe_request, subscribe_response,
 };
 
 /// Adds the node's token to every call.
@@ -174,7 +174,11 @@ impl Process {
     pub async fn ready(&self) -> Mesh {
         let start = Instant::now();
         loop {
-            if let Some(client) = self.mesh().await {
+            // It takes connections earlier than it answers, and is found by its name when it answers.
+            if let Some(mut client) = self.mesh().await
+                && let asked = client.get_mesh_status(GetMeshStatusRequest {})
+                && let Ok(Ok(_)) = tokio::time::timeout(Duration::from_secs(1), asked).await
+            {
                 return client;
             }
             assert!(
@@ -221,6 +225,7 @@ impl Handler {
         match self.responses.message().await.ok()??.response? {
             subscribe_response::Response::Messages(batch) => Some(batch.messages),
             subscribe_response::Response::Attached(_) => panic!("a call attaches once"),
+            subscribe_response::Response::Failed(_) => panic!("nothing failed"),
         }
     }
 
@@ -267,6 +272,7 @@ pub async fn open_words(
         source: "a".into(),
         targets: targets.iter().map(|&name| name.into()).collect(),
         complete,
+        park_after: 0,
     };
     let mut data = a.data().await.expect("a answers");
     data.open_client_data_stream(open).await.expect("opened");

@@ -36,6 +36,8 @@ pub struct Handling {
     source_rolled_back: bool,
     /// The sequences of all messages that were handed over: of one with several parts, the last.
     messages: BTreeSet<u64>,
+    /// Those that may be parked: they count as processed then, and are passed over.
+    passed: BTreeSet<u64>,
 }
 
 impl Handling {
@@ -51,6 +53,7 @@ impl Handling {
             target_rolled_back: false,
             source_rolled_back: false,
             messages: BTreeSet::new(),
+            passed: BTreeSet::new(),
         }
     }
 
@@ -140,7 +143,13 @@ impl Handling {
         for message in &delivery.messages {
             let sequence = message.sequence.0;
             let Some(parts) = parts_ended_by(message) else { continue };
-            let next = attachment.handed + parts;
+            if message.parked {
+                continue;
+            }
+            let mut next = attachment.handed + parts;
+            while next < sequence && self.passed.contains(&(next + 1 - parts)) {
+                next += 1;
+            }
             ensure!(
                 sequence == next || self.source_rolled_back && sequence > next,
                 "X1",
@@ -152,7 +161,9 @@ impl Handling {
         }
         let open =
             self.messages.range(attachment.settled + 1..=attachment.handed.max(attachment.settled + 1));
-        let open = open.filter(|&&sequence| sequence <= attachment.handed).count() as u64;
+        // What is parked is none, though a handler that keeps its position stands in front of it.
+        let counts = |sequence: &&u64| **sequence <= attachment.handed && !self.passed.contains(sequence);
+        let open = open.filter(counts).count() as u64;
         ensure!(
             open <= attachment.window,
             "X1",
@@ -169,6 +180,18 @@ impl Handling {
         now.settled = now.settled.max(upto);
         self.reported = self.reported.max(upto);
         true
+    }
+
+    /// Whether that attachment is the one there is.
+    #[must_use]
+    pub fn has(&self, token: AttachToken) -> bool {
+        self.attachment.is_some_and(|now| now.token == token)
+    }
+
+    /// From now on a message may be parked.
+    pub fn may_pass(&mut self, sequence: u64) {
+        self.passed.insert(sequence);
+        self.reported = self.reported.max(sequence);
     }
 
     /// The handler leaves, under a token.
@@ -205,6 +228,7 @@ mod tests {
             writer_sequence: WriterSequence(sequence),
             bytes: Bytes::new(),
             piece: None,
+            parked: false,
         };
         Delivery { token: AttachToken(token), instance: INSTANCE, messages: sequences.map(message).collect() }
     }

@@ -34,6 +34,7 @@
 //! | X29 | what is told replicated was on the disks of most members, learners included |
 //! | X30 | members of a stream change as they were asked to, each change once and in one order; whoever is out is waited for no more, counts no more and keeps nothing, and those who stay hold what was told replicated |
 //! | X31 | what a publisher of a large message is told to be durable of it is held; parts that are not what the whole is called are refused |
+//! | X33 | a message at which a handler fails is tried so often as the policy says, and then processed or parked, never both and never neither; what is parked stays until a retry succeeds or somebody discards it, and is handed over by a retry only |
 //! | X40 | no node takes itself for one that exists twice: starts that follow one another prove nothing, whatever the network repeats and wherever disks were rolled back |
 //! | X41 | a node proves only keys that are on its disk; who knows that a key is retired keeps no connection under it; a sound node is never locked out by a new key; in the end all accept the same |
 //!

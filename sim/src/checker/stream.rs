@@ -526,6 +526,12 @@ impl StreamLedger {
         }
     }
 
+    /// Whether a target's handler reported success for everything that was delivered there.
+    #[must_use]
+    pub fn is_done(&self, target: usize) -> bool {
+        self.reported[target] >= self.delivered[target]
+    }
+
     /// Up to where every target's handler reported success.
     #[must_use]
     pub fn success(&self) -> u64 {

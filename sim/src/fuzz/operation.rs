@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use wattle_core::ends::Policy;
+use wattle_core::ends::{Poison, Policy};
 use wattle_core::id::{AuthorityEpoch, Sequence, StreamInstance, WriterId, WriterSequence};
 use wattle_core::node::command::{Command, Position, Waited};
 use wattle_core::time::Span;
@@ -153,6 +153,7 @@ fn call(source: &mut Source<'_>, tape: &Tape) -> Call {
             source: name(source),
             targets: vec![name(source)],
             policy: Policy::All,
+            poison: Poison::Block,
         },
         4 => Command::CloseStream { name: name(source) },
         5 => Command::FindWriter { stream: name(source), writer: writer(source) },

@@ -143,6 +143,7 @@ fn streams(nodes: usize, seed: u64, from: Time, length: Time) -> Vec<StreamPlan>
                 interruptions: Vec::new(),
                 forges_one_in: 0,
             },
+            poison: None,
         }
     };
     (0..(nodes / NODES_PER_STREAM).clamp(1, STREAMS_MOST)).map(stream).collect()

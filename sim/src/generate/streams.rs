@@ -5,7 +5,7 @@ use super::contest::{FIRST, link_all};
 use super::{departures, former, members, seals, stops, trouble, workload};
 use crate::event::{MILLI, SECOND};
 use crate::fault::{Condition, Fault, FaultKind, Moment, Trigger};
-use crate::plan::Plan;
+use crate::plan::{Plan, PoisonPlan};
 use crate::random::{Draws, Purpose};
 
 /// The names of the faults that only such runs have begin here.
@@ -65,7 +65,32 @@ pub(super) fn plan(seed: u64) -> Plan {
         }
     }
     super::sort(&mut plan);
+    poison(&mut plan);
     plan
+}
+
+/// In some runs handlers fail at some messages, and these are parked. What goes wrong with the members of a stream, and with disks, is looked at without that.
+fn poison(plan: &mut Plan) {
+    let mut draws = Draws::new(plan.seed, Purpose::Poison, 0, 0);
+    let alone = plan.seal.is_none()
+        && plan.changes.is_empty()
+        && plan.forsaken.is_none()
+        && plan.departures.is_empty();
+    if !draws.percent(45) || !alone || plan.faults.iter().any(|fault| fault.kind.damages()) {
+        return;
+    }
+    for stream in &mut plan.streams {
+        let attempts = draws.spread(1, 6) as u32;
+        let bad_one_in = draws.spread(2, 40);
+        let cured = draws.between(SECOND, plan.fault_phase);
+        let cured_at = if draws.percent(60) { cured } else { 0 };
+        stream.poison = Some(PoisonPlan { attempts, bad_one_in, cured_at, most: 0 });
+    }
+    let most = draws.spread(1, 6);
+    let poisons = || plan.streams.iter().flat_map(|stream| &stream.poison);
+    if draws.percent(40) && poisons().all(|poison| poison.cured_at > 0) {
+        plan.streams.iter_mut().flat_map(|stream| &mut stream.poison).for_each(|poison| poison.most = most);
+    }
 }
 
 fn subject(draws: &mut Draws, plan: &Plan) -> Subject {

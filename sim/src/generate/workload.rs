@@ -37,6 +37,7 @@ pub(super) fn streams(seed: u64, count: usize, fault_phase: Time) -> Vec<StreamP
                     .map(|writer| publisher(seed, index * 8 + writer, fault_phase))
                     .collect(),
                 handler: handler(seed, index, fault_phase),
+                poison: None,
             }
         })
         .collect()

@@ -286,6 +286,23 @@ impl Plan {
             if !fits {
                 return Err(format!("stream {name} is completed by other targets than it has, or by none"));
             }
+            if stream.poison.as_ref().is_some_and(|poison| poison.attempts == 0 || poison.bad_one_in == 0) {
+                return Err(format!(
+                    "in stream {name} messages are parked after no attempt, or none is to be"
+                ));
+            }
+            if stream.poison.as_ref().is_some_and(|poison| poison.cured_at == 0)
+                && self.parked_most().is_some()
+            {
+                return Err(format!(
+                    "messages of {name} are never processed, and not all of them can be parked"
+                ));
+            }
+            if stream.poison.is_some() && self.faults.iter().any(|fault| fault.kind.damages()) {
+                return Err(format!(
+                    "messages of {name} are parked, and a disk forgets what it kept: nobody knows what is parked then"
+                ));
+            }
             for publisher in &stream.publishers {
                 if publisher.waits.iter().sum::<u64>() == 0 {
                     return Err(format!(

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{HandlerPlan, Plan, PublisherPlan};
+use super::{HandlerPlan, Plan, PublisherPlan, is_zero};
 use crate::event::Time;
 use crate::text;
 
@@ -34,6 +34,26 @@ pub struct StreamPlan {
     pub publishers: Vec<PublisherPlan>,
     /// Who handles.
     pub handler: HandlerPlan,
+    /// What its handlers fail at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poison: Option<PoisonPlan>,
+}
+
+/// Messages at which the handlers of a stream fail, and what becomes of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoisonPlan {
+    /// A message is parked after so many attempts.
+    pub attempts: u32,
+    /// One message in so many is one of those.
+    #[serde(with = "text::number")]
+    pub bad_one_in: u64,
+    /// From then on handlers process them; 0: never.
+    #[serde(with = "text::time")]
+    pub cured_at: Time,
+    /// So many may be parked at a target, and others hold up what is behind them until they are processed; 0: as many as come.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub most: u64,
 }
 
 /// A further target of a stream.
@@ -125,6 +145,12 @@ impl StreamPlan {
 }
 
 impl Plan {
+    /// How many messages may be parked at a target, if that is few.
+    pub(crate) fn parked_most(&self) -> Option<u64> {
+        let most = self.streams.iter().flat_map(|stream| &stream.poison).map(|poison| poison.most);
+        most.filter(|&most| most > 0).min()
+    }
+
     /// The handlers of all streams: of which stream, and of which of its targets. Those of first targets come first.
     #[must_use]
     pub fn handlers(&self) -> Vec<(usize, usize)> {

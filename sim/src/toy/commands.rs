@@ -74,6 +74,7 @@ impl Toy {
                 self.publish(request, &stream, writer, first.0, messages, wait)
             }
             Command::Stage { .. } | Command::GiveUpStaged { .. } => Some(Err(Refusal::Busy)),
+            Command::Parked { .. } => Some(Err(Refusal::Invalid("the toy parks nothing".into()))),
             Command::FindWriter { stream, writer } => {
                 let Some(instance) = self.named(&stream) else {
                     return Some(Err(Refusal::UnknownStream(stream)));

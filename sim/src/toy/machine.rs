@@ -90,7 +90,7 @@ impl Machine for Toy {
                     self.outputs.push_back(Output::Reply { request, reply });
                 }
             }
-            Input::Took { .. } => {}
+            Input::Took { .. } | Input::Failed { .. } | Input::Retried { .. } => {}
             Input::Verdict { token, upto } => self.verdict(token, upto.0),
             Input::Detach { token } => {
                 for target in self.targets.values_mut() {

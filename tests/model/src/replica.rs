@@ -189,7 +189,7 @@ impl Replica {
         let founding = Configuration::simple((0..REPLICAS).map(member).collect(), Vec::new());
         let mut effects = Effects::default();
         let own = member(number).replica;
-        replica.tell(&mut effects, Input::Create { group: GROUP, replica: own, founding });
+        replica.tell(&mut effects, Input::Create { group: GROUP, replica: own, founding, anew: false });
         while replica.writes() {
             replica.write(&mut effects);
         }

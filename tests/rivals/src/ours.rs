@@ -124,7 +124,7 @@ impl Ours {
         for group in (0..setting.groups).map(id) {
             for node in 0..3 {
                 let (replica, founding) = (member(node).replica, voters.clone());
-                ours.tell(node, Input::Create { group, replica, founding });
+                ours.tell(node, Input::Create { group, replica, founding, anew: false });
                 // At once, so that no queue keeps the room that all groups together would need.
                 ours.drain(node);
             }

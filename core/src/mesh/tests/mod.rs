@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::configuration::{Configuration, Member as Replica};
-use crate::ends::Policy;
+use crate::ends::{Poison, Policy};
 use crate::id::Term;
 use crate::record::Owner;
 use crate::rng::Purpose;
@@ -707,13 +707,13 @@ pub(super) fn open_to(
 ) -> impl FnOnce(RequestId) -> Input + use<> {
     let (name, source) = (name.to_string(), source.to_string());
     let targets = targets.iter().map(ToString::to_string).collect();
-    move |request| Input::OpenStream { request, name, source, targets, policy }
+    move |request| Input::OpenStream { request, name, source, targets, policy, poison: Poison::Block }
 }
 
 /// The wish for a stream from a to b.
 pub(super) fn opening(name: &str) -> Body {
     let targets = Vec::from(["b".to_string()]);
-    Body::Open { name: name.into(), source: "a".into(), targets, policy: Policy::All }
+    Body::Open { name: name.into(), source: "a".into(), targets, policy: Policy::All, poison: Poison::Block }
 }
 
 pub(super) fn close(name: &str) -> impl FnOnce(RequestId) -> Input + use<> {

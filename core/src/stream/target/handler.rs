@@ -69,11 +69,7 @@ impl Stream {
     /// Why a handler at `position` cannot be brought up to date.
     pub(in crate::stream) fn below_what_is_kept(&self, position: Sequence) -> Option<Refusal> {
         let kept = self.floor.taken;
-        (self.past_dead_tail(position) < kept).then(|| Refusal::NotKept {
-            position,
-            kept,
-            authority: self.authority(),
-        })
+        (self.past(position) < kept).then(|| Refusal::NotKept { position, kept, authority: self.authority() })
     }
 
     /// The newest handler takes over.
@@ -86,7 +82,10 @@ impl Stream {
         from: Sequence,
         window: u64,
     ) {
-        let stands = self.past_dead_tail(from);
+        let mut stands = self.past(from);
+        if common.planted.strikes(Bug::ParkedHandedAgain, || stands > self.past_dead_tail(from)) {
+            stands = self.past_dead_tail(from);
+        }
         let mut handed = stands;
         if let Some(old) = self.target.handler.take() {
             sometimes!(HandlerTakenOver);
@@ -206,6 +205,7 @@ impl Stream {
         }
         handler.done = upto;
         handler.replaying &= upto < self.target.mark;
+        self.pass_parked(common, now);
         if upto > self.target.mark {
             self.move_mark(common, upto);
         } else {
@@ -216,11 +216,19 @@ impl Stream {
     }
 
     pub(super) fn move_mark(&mut self, common: &mut Common, upto: Sequence) {
+        self.write_mark(common, upto, 0);
+    }
+
+    /// The mark moves on, `passed` sequences in front of it having been passed over.
+    pub(super) fn write_mark(&mut self, common: &mut Common, upto: Sequence, passed: u64) {
         assert!(upto > self.target.mark, "S8: the mark of {} goes back to {upto}", self.instance);
         self.target.mark = upto;
         // A mark may be known of here by the word of others, and be above what this log held then.
         self.target.mark_taken = self.target.mark_taken.max(upto.min(self.head.taken));
-        let head = encode_mark(upto, self.target.mark_taken);
+        if passed > 0 || self.target.troubles.is_some() {
+            self.target.troubles.get_or_insert_default().passed = passed;
+        }
+        let head = encode_mark(upto, self.target.mark_taken, passed);
         let record = Record::state(key(self.instance, space::MARK, 0), head);
         if !common.planted.has(Bug::MarkNotWritten) {
             common.emit(Output::Persist(record));
@@ -293,14 +301,15 @@ impl Stream {
         self.drop_held();
         self.settle_attaching(common, now, None);
         self.pass_dead_tail(common, now);
-        while self.target.greeted && self.hand_over(common) {}
+        self.settle_failing(common, now);
+        while self.target.greeted && self.hand_over(common, now) {}
         self.pump_lead(common, now);
         self.say_progress(common);
         self.arm(common, now);
     }
 
     /// Hands over part of one batch. `false` if nothing can be handed over now.
-    fn hand_over(&mut self, common: &mut Common) -> bool {
+    fn hand_over(&mut self, common: &mut Common, now: Now) -> bool {
         let deliverable = self.deliverable(common);
         let Some(handler) = &mut self.target.handler else { return false };
         let next = handler.handed.next();
@@ -314,6 +323,9 @@ impl Stream {
         sometimes!(WindowFull, room == 0);
         if room == 0 || next > deliverable {
             return false;
+        }
+        if self.skip_parked(common, now, next) {
+            return true;
         }
         let Some(slot) = self.holding_or_admitted(common, next) else { return false };
         if self.store.get(slot).is_some_and(|kept| kept.batch.part.is_some()) {
@@ -329,6 +341,9 @@ impl Stream {
             if sequence > until || messages.len() as u64 >= room {
                 break;
             }
+            if self.is_parked(sequence) && !messages.is_empty() {
+                break;
+            }
             let more = at.length as u64 + MESSAGE_OVERHEAD;
             if weight > 0 && weight + more > common.config.window_bytes {
                 rare!(WindowBytesFull);
@@ -337,7 +352,15 @@ impl Stream {
             weight += more;
             let Some(bytes) = payload.slice(at.offset, at.length) else { return false };
             let (id, writer, writer_sequence) = (at.id, at.writer, at.writer_sequence);
-            messages.push(Delivered { sequence, id, writer, writer_sequence, bytes, piece: None });
+            messages.push(Delivered {
+                sequence,
+                id,
+                writer,
+                writer_sequence,
+                bytes,
+                piece: None,
+                parked: false,
+            });
             sequence = sequence.next();
         }
         if messages.is_empty() {

@@ -1,7 +1,9 @@
 //! A target's side: receive, deliver, mark.
 
+mod failing;
 mod handler;
 mod marks;
+mod parked;
 mod pieces;
 mod receive;
 
@@ -12,6 +14,8 @@ use crate::id::{AttachToken, RequestId, Sequence};
 use crate::node::command::Position;
 use crate::time::Instant;
 
+pub(super) use failing::Troubles;
+pub(super) use parked::{decode_failing, decode_parked};
 pub(super) use receive::Held;
 
 /// An attached handler.
@@ -72,6 +76,8 @@ pub(super) struct Target {
     pub(super) unsaid: bool,
     /// Bytes received since the source was told.
     received_since: u64,
+    /// What the handler failed at, and what is parked of that. In most streams there never is any.
+    pub(super) troubles: Option<Box<Troubles>>,
     /// The last bytes that came had to be asked of another holder: the source sends none.
     pub(super) repairs: bool,
     /// The source sent something that it was not asked for, in its present start.

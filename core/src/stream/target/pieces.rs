@@ -59,7 +59,7 @@ impl Stream {
         let (mark, taken) = (self.target.mark, self.head.taken);
         if mark >= ended && mark < taken {
             rare!(DeadTailPassed);
-            self.move_mark(common, taken);
+            self.pass_mark(common, taken);
         }
         let passed = self.target.mark >= taken;
         if let Some(handler) = self.target.handler.as_mut().filter(|handler| passed && handler.done >= ended)
@@ -119,6 +119,7 @@ impl Stream {
             writer_sequence: message.writer_sequence,
             bytes: payload.to_bytes(),
             piece: Some(Piece { offset: part.offset, total: part.total, whole: part.whole }),
+            parked: false,
         };
         self.handed_piece(common, at, last, len);
         let Some(handler) = &self.target.handler else { return false };

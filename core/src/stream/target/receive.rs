@@ -368,6 +368,7 @@ impl Stream {
             stopped,
             authority: self.authority(),
             space: common.free.saturating_sub(common.config.space_floor),
+            parked: if target { self.parked() } else { 0 },
             replicated: self.lead.as_ref().map(|_| self.source.replicated).unwrap_or_default(),
         };
         if target && to == self.ends.source {

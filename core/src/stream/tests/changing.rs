@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 use super::members::{SECOND, SOURCE, World};
 use super::world::{INSTANCE, NAME, node};
 use crate::digest::Chain;
-use crate::ends::Policy;
+use crate::ends::{Poison, Policy};
 use crate::id::{AuthorityEpoch, LogIndex, Sequence, Term};
 use crate::members::{ChangeKind, MemberChange, StreamMembers, TakenOut};
 use crate::node::command::{Refusal, Waited};
+use crate::parked::ParkedCommand;
 use crate::planted::Planted;
 use crate::recovery::LogPlace;
 use crate::sealing::Sealed;
@@ -91,6 +92,35 @@ fn who_is_out_counts_no_more_when_it_is_back_and_hands_nothing_over() {
     let refusal = world.replies.iter().rfind(|(request, _)| *request == asked).expect("answered");
     assert_eq!(refusal.1, Err(Refusal::TakenOut("gone".into())));
     assert_eq!(world.members[3].seen, []);
+}
+
+#[test]
+fn who_is_taken_out_lets_go_of_what_it_parked_and_says_so() {
+    let mut world = World::between(3, Policy::All, Poison::Park { attempts: 1 }, Planted::none());
+    world.members[3].stuck = true;
+    world.lead(SOURCE);
+    world.run(SECOND);
+    let request = world.publish(1, 2, Waited::Completed);
+    world.run(SECOND);
+    let token = world.members[3].token.expect("attached");
+    world.give(3, Input::Failed { token, sequence: Sequence(1), reason: "no".into() });
+    world.give(3, Input::Verdict { token, upto: Sequence(2) });
+    world.run(SECOND);
+    assert_eq!(world.told(request), Some(Waited::Completed), "what is parked counts as processed");
+    for which in [SOURCE, 3] {
+        let parked: Vec<u64> = world.status(which).targets.iter().map(|target| target.parked).collect();
+        assert_eq!(parked, [0, 0, 1], "at {which}");
+    }
+    world.tell_members(0..4, &intended(3));
+    world.run(SECOND);
+    world.tell_members(0..4, &outcome(3));
+    world.run(SECOND);
+    assert_eq!(world.parked_dropped, 1);
+    let (request, stream) = (world.request(), NAME.into());
+    let command = ParkedCommand::List { after: Sequence(0), most: 9 };
+    world.give(3, Input::Parked { request, stream, command });
+    let refusal = world.replies.iter().rfind(|(asked, _)| *asked == request).expect("answered");
+    assert_eq!(refusal.1, Err(Refusal::TakenOut("gone".into())));
 }
 
 #[test]

@@ -5,10 +5,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::world::{INSTANCE, NAME, body, node};
-use crate::ends::{Ends, Policy};
+use crate::ends::{Ends, Poison, Policy};
 use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, Sequence, Term, WriterId, WriterSequence};
 use crate::level::Level;
 use crate::node::command::{Refusal, Reply, Waited};
+use crate::node::output::Event;
 use crate::node::status::StreamStatus;
 use crate::planted::Planted;
 use crate::record::Record;
@@ -72,6 +73,8 @@ pub(super) struct World {
     pub(super) contradicted: BTreeSet<usize>,
     /// Messages that left anybody.
     pub(super) said: usize,
+    /// How many messages members let go that were parked.
+    pub(super) parked_dropped: u64,
 }
 
 impl World {
@@ -81,7 +84,12 @@ impl World {
 
     /// The same, with a bug in every member.
     pub(super) fn with_bug(targets: usize, policy: Policy, planted: Planted) -> Self {
-        let ends = Ends::new(node(SOURCE), (1..=targets).map(node).collect(), policy).expect("fits");
+        Self::between(targets, policy, Poison::Block, planted)
+    }
+
+    pub(super) fn between(targets: usize, policy: Policy, poison: Poison, planted: Planted) -> Self {
+        let ends = Ends::new(node(SOURCE), (1..=targets).map(node).collect(), policy);
+        let ends = ends.and_then(|ends| ends.with_poison(poison)).expect("fits");
         let member = |which: usize| Member {
             streams: Streams::new(
                 Config::default(),
@@ -123,6 +131,7 @@ impl World {
             installed: Vec::new(),
             contradicted: BTreeSet::new(),
             said: 0,
+            parked_dropped: 0,
         };
         for which in 0..=targets {
             let (name, ends) = (String::from(NAME), ends.clone());
@@ -224,6 +233,7 @@ impl World {
             | Output::OfferAgain { .. }
             | Output::Compact { .. }
             | Output::Voting { .. } => {}
+            Output::Event(Event::ParkedDropped { count, .. }) => self.parked_dropped += count,
             Output::Installed { taken, .. } => self.installed.push(taken),
             Output::Unanswered { .. } | Output::Event(_) => {}
             other => panic!("nobody asked for {other:?}"),

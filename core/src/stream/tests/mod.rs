@@ -9,6 +9,7 @@ mod hostile;
 mod large;
 mod limits;
 mod members;
+mod parked;
 mod promises;
 mod random;
 mod replays;

@@ -2,19 +2,20 @@
 
 mod log;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use crate::digest::Digest;
-use crate::ends::Ends;
+use crate::ends::{Ends, Poison};
 use crate::id::{AttachToken, BootId, LogIndex, NodeId, RequestId, StreamInstance, WriterId, WriterSequence};
 use crate::level::Level;
 use crate::node::command::{PartOf, Position, Refusal, Reply, Staged, Waited};
 use crate::node::output::{Delivered, Delivery, Event as Told};
 use crate::node::status::StreamStatus;
+use crate::parked::ParkedCommand;
 use crate::planted::Planted;
 use crate::record::{Forget, Key, Record};
 use crate::rng::{Purpose, Rng};
@@ -110,6 +111,8 @@ enum Event {
     Tick(usize),
     Verdict(AttachToken, u64),
     Took(AttachToken, u64),
+    Failed(AttachToken, u64),
+    Retried(AttachToken, u64),
     Beat,
 }
 
@@ -166,6 +169,17 @@ pub(super) struct World {
     pub(super) hoards: bool,
     /// At which message a founder said that the stream was sealed.
     pub(super) settled: Vec<u64>,
+    /// What becomes of what the handler fails at.
+    pub(super) poison: Poison,
+    /// The messages that it fails at.
+    pub(super) bad: BTreeSet<u64>,
+    /// Handed over and not processed yet, and whether an answer to a failure is waited for.
+    queue_of_handler: VecDeque<Delivered>,
+    waits_for_word: bool,
+    /// How often it failed at each.
+    pub(super) failures: BTreeMap<u64, u32>,
+    /// Parked messages that it was handed again, and whether it succeeded.
+    pub(super) retried: Vec<(u64, bool)>,
 }
 
 impl World {
@@ -215,6 +229,12 @@ impl World {
             forgot: false,
             hoards: false,
             settled: Vec::new(),
+            poison: Poison::Block,
+            bad: BTreeSet::new(),
+            queue_of_handler: VecDeque::new(),
+            waits_for_word: false,
+            failures: BTreeMap::new(),
+            retried: Vec::new(),
         };
         world.after(1, Event::Beat);
         world
@@ -273,7 +293,8 @@ impl World {
         assert!(machine.log.base <= machine.applied, "what is cut from the log is in the state");
         streams.restored(now);
         machine.streams = Some(streams);
-        let (name, ends) = (String::from(NAME), Ends::between(node(SOURCE), node(TARGET)));
+        let ends = Ends::between(node(SOURCE), node(TARGET)).with_poison(self.poison).expect("fits");
+        let name = String::from(NAME);
         self.give(which, Input::Opened { name, instance: INSTANCE, ends });
         if self.machines[1 - which].streams.is_some() {
             self.give(1 - which, Input::PeerBoot { node: node(which), boot });
@@ -300,7 +321,14 @@ impl World {
         self.forgot |= back > 0;
         if which == TARGET {
             self.token = None;
+            self.queue_of_handler.clear();
         }
+    }
+
+    /// What was not synced is not on the disk of that machine.
+    pub(super) fn lose_unsynced(&mut self, which: usize) {
+        let machine = &mut self.machines[which];
+        machine.rows.truncate(machine.synced);
     }
 
     pub(super) fn give(&mut self, which: usize, input: Input) {
@@ -416,6 +444,11 @@ impl World {
                 if let Ok(Reply::Attached { token, .. }) = &reply {
                     (self.token, self.took) = (Some(*token), 0);
                     self.pieces.clear();
+                    self.queue_of_handler.clear();
+                    self.waits_for_word = false;
+                }
+                if let Ok(Reply::Failed { token, sequence, passed }) = reply {
+                    self.told_of_failure(token, sequence.0, passed);
                 }
                 self.replies.push((request, reply));
             }
@@ -437,24 +470,66 @@ impl World {
             return;
         }
         for message in &delivery.messages {
-            let Some(message) = self.pieces(message) else { continue };
+            if message.parked {
+                self.handed_again(delivery.token, message.sequence.0);
+            } else if let Some(message) = self.pieces(message) {
+                self.queue_of_handler.push_back(message);
+            }
+        }
+        self.handle(delivery.token);
+    }
+
+    /// Processes what there is, up to a message that it fails at.
+    fn handle(&mut self, token: AttachToken) {
+        let mut failed = None;
+        while let Some(message) = self.queue_of_handler.front().filter(|_| !self.waits_for_word) {
+            if self.bad.contains(&message.sequence.0) {
+                self.waits_for_word = true;
+                failed = Some(message.sequence.0);
+                break;
+            }
+            let Some(message) = self.queue_of_handler.pop_front() else { break };
             self.position = message.sequence.0;
             self.effects.push((message.writer, message.writer_sequence.0, message.bytes));
         }
-        if self.verdicts {
-            let delay = self.soon();
-            let upto = self.position;
-            self.after(delay, Event::Verdict(delivery.token, upto));
+        if !self.verdicts && failed.is_none() {
+            return;
         }
+        let delay = self.soon();
+        if self.verdicts {
+            let upto = self.position;
+            self.after(delay, Event::Verdict(token, upto));
+        }
+        if let Some(sequence) = failed {
+            *self.failures.entry(sequence).or_default() += 1;
+            self.after(delay, Event::Failed(token, sequence));
+        }
+    }
+
+    fn told_of_failure(&mut self, token: AttachToken, sequence: u64, passed: bool) {
+        if Some(token) == self.token {
+            self.waits_for_word = false;
+            self.queue_of_handler.retain(|message| !passed || message.sequence.0 > sequence);
+            self.handle(token);
+        }
+    }
+
+    fn handed_again(&mut self, token: AttachToken, sequence: u64) {
+        let good = !self.bad.contains(&sequence);
+        self.retried.push((sequence, good));
+        let delay = self.soon();
+        let said = if good { Event::Retried(token, sequence) } else { Event::Failed(token, sequence) };
+        self.after(delay, said);
     }
 
     /// A message of so many parts comes after what came before it. A source whose disk forgot leaves parts behind of what nobody knows any more.
     fn follows(&self, sequence: u64, parts: u64) {
-        let next = self.position + parts;
+        let before = self.queue_of_handler.back().map_or(self.position, |last| last.sequence.0);
+        let next = before + parts;
+        let parked = sequence > next && (next..sequence).all(|passed| self.bad.contains(&passed));
         assert!(
-            sequence == next || self.forgot && sequence > next,
-            "{sequence} is handed over after {}",
-            self.position
+            sequence == next || parked || self.forgot && sequence > next,
+            "{sequence} is handed over after {before}"
         );
     }
 
@@ -546,6 +621,13 @@ impl World {
             Event::Tick(which) => self.give(which, Input::Deadline),
             Event::Verdict(token, upto) => {
                 self.give(TARGET, Input::Verdict { token, upto: crate::id::Sequence(upto) });
+            }
+            Event::Failed(token, sequence) => {
+                let reason = alloc::format!("message {sequence} is bad");
+                self.give(TARGET, Input::Failed { token, sequence: crate::id::Sequence(sequence), reason });
+            }
+            Event::Retried(token, sequence) => {
+                self.give(TARGET, Input::Retried { token, sequence: crate::id::Sequence(sequence) });
             }
             Event::Took(token, bytes) => self.give(TARGET, Input::Took { token, bytes }),
             Event::Beat => {
@@ -652,6 +734,13 @@ impl World {
             sequence: crate::id::Sequence(sequence),
         });
         self.give(TARGET, Input::Attach { request, stream: String::from(NAME), presented, window });
+        request
+    }
+
+    /// Asks about what is parked at the target.
+    pub(super) fn parked(&mut self, command: ParkedCommand) -> RequestId {
+        let (request, stream) = (self.request(), String::from(NAME));
+        self.give(TARGET, Input::Parked { request, stream, command });
         request
     }
 

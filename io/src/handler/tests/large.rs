@@ -23,6 +23,7 @@ fn pieces(sequence: u64, bytes: usize) -> Vec<Handed> {
             writer_sequence: WriterSequence(sequence + 100),
             bytes: whole.slice(from..bytes.min(from + PART)),
             piece: Some(output::Piece { offset: from as u64, total, whole: digest }),
+            parked: false,
         };
         Handed::Delivery(Delivery {
             token: AttachToken(1),

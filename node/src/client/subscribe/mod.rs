@@ -12,7 +12,7 @@ use tonic::Streaming;
 use wattle_proto::api::subscribe_request::Request;
 use wattle_proto::api::subscribe_response::Response;
 use wattle_proto::api::{
-    Acknowledge, Attach, Attached, Message, Position, SubscribeRequest, SubscribeResponse,
+    Acknowledge, Attach, Attached, Fail, Message, Position, SubscribeRequest, SubscribeResponse,
 };
 
 use super::connect::Client;
@@ -190,6 +190,23 @@ impl<S: Sink> Run<'_, S> {
                 Err(failure) if failure.may_pass() => return Ok(Over::Broke(failure)),
                 Err(failure) => return Err(failure),
             };
+            let (again, messages): (Vec<Message>, Vec<Message>) =
+                messages.into_iter().partition(|message| message.parked);
+            for message in again {
+                let sequence = message.sequence;
+                let takes = self.sink.as_ref().is_some_and(Sink::takes_parked);
+                if takes && self.give(vec![message], &position, stop).await? == Given::Over {
+                    return Ok(Over::Done);
+                }
+                let reason =
+                    "this subscriber keeps an order, and takes up nothing that was parked".to_owned();
+                let answer = match takes {
+                    true => Request::Acknowledge(Acknowledge { first: sequence, last: sequence }),
+                    false => Request::Fail(Fail { sequence, reason }),
+                };
+                // Fails only if the connection broke, and then it stays parked.
+                let _ = call.requests.send(SubscribeRequest { request: Some(answer) }).await;
+            }
             // Whole responses are done or repeated after a broken connection; what this run did is not done twice.
             // Of a message that comes in pieces nothing is acknowledged before the last.
             let handed = messages.iter().rev().find(|message| ends(message)).map(|message| message.sequence);

@@ -69,6 +69,11 @@ pub trait Sink: Send + 'static {
         false
     }
 
+    /// Whether it takes messages that were parked and come out of their order.
+    fn takes_parked(&self) -> bool {
+        false
+    }
+
     /// Does it. `at` tells the stream's life and authority.
     ///
     /// # Errors
@@ -91,6 +96,10 @@ impl Stdout {
 }
 
 impl Sink for Stdout {
+    fn takes_parked(&self) -> bool {
+        true
+    }
+
     fn presented(&self) -> Option<Position> {
         None
     }

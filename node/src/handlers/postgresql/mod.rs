@@ -155,6 +155,39 @@ impl Session {
         }
     }
 
+    /// A transaction for a message that was parked: the position is locked, and stays where it is.
+    async fn transact_parked(&mut self, row: &Row) -> Result<(), Trouble> {
+        if self.effect.stale {
+            self.effect.statement = self.client.prepare(&self.effect.text).await?;
+            self.effect.stale = false;
+        }
+        match self.try_parked(row).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.moved().await?),
+            Err(trouble) => {
+                // Fails with the connection only.
+                let _ = self.client.batch_execute("rollback").await;
+                self.effect.stale = true;
+                Err(trouble)
+            }
+        }
+    }
+
+    /// `false` if the position is not where it was.
+    async fn try_parked(&self, row: &Row) -> Result<bool, Trouble> {
+        let [instance, target] = &self.owner;
+        self.client.batch_execute(BEGIN).await?;
+        let found = self.client.query_opt(&self.find, &[instance, target]).await?;
+        let stored = found.map(|found| layout::position(&found, self.stored.instance)).transpose()?;
+        if stored != Some(self.stored) {
+            self.client.batch_execute("rollback").await?;
+            return Ok(false);
+        }
+        self.client.execute(&self.effect.statement, &row.params(&self.effect.wanted)).await?;
+        self.client.batch_execute("commit").await?;
+        Ok(true)
+    }
+
     /// `false` if the position is not where it was.
     async fn try_to(&self, rows: &[Row], last: Position) -> Result<bool, Trouble> {
         let params: Vec<_> = rows.iter().map(|row| row.params(&self.effect.wanted)).collect();
@@ -244,5 +277,11 @@ impl Handler for PostgreSql {
             }
             done => done.map_err(Trouble::failure),
         }
+    }
+
+    async fn handle_parked(&mut self, message: &Message) -> Result<(), Failure> {
+        let row = Row::of(message).await?;
+        let session = self.session.as_mut().ok_or_else(|| Failure::away("there is no connection"))?;
+        session.transact_parked(&row).await.map_err(Trouble::failure)
     }
 }

@@ -127,6 +127,26 @@ async fn a_message_that_says_nothing_of_values_fails_and_those_before_it_count()
 }
 
 #[tokio::test]
+async fn a_message_that_was_parked_is_kept_where_it_belongs_and_the_position_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut kept = begun(&dir, Keep::Messages).await;
+    kept.handle(&[message(1, "one"), message(3, "three")]).await.unwrap();
+    for _ in 0..2 {
+        kept.handle_parked(&message(2, "two")).await.unwrap();
+    }
+    assert_eq!(kept.begin(&life()).await, Ok(Some(at(3))));
+    assert_eq!(kept.file.read("", "", 9).unwrap().entries.len(), 3);
+    let dir = tempfile::tempdir().unwrap();
+    let mut values = begun(&dir, Keep::Values).await;
+    values.handle(&[message(2, r#"{"put": "k", "value": 1}"#)]).await.unwrap();
+    let failure = values.handle_parked(&message(1, "no JSON")).await.unwrap_err();
+    assert_eq!(failure, Failure::message(failure.to_string()));
+    values.handle_parked(&message(1, r#"{"put": "l", "value": 2}"#)).await.unwrap();
+    assert_eq!(pairs(&values.file.read("", "", 9).unwrap()), [("k", "1"), ("l", "2")]);
+    assert_eq!(values.begin(&life()).await, Ok(Some(at(2))));
+}
+
+#[tokio::test]
 async fn what_a_message_says_is_not_repeated() {
     let dir = tempfile::tempdir().unwrap();
     let mut kept = begun(&dir, Keep::Values).await;

@@ -39,6 +39,7 @@ fn message(sequence: u64, writer: usize, number: u64, version: u8) -> Delivered 
         writer_sequence: WriterSequence(number),
         bytes: content::write(Name { stream: 0, writer, number, version }, LEN),
         piece: None,
+        parked: false,
     }
 }
 
