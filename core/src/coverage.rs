@@ -220,6 +220,7 @@ marks! {
         HeldAppendReplaced: "an append that waited for bytes gave way to another";
         AppendJoined: "an append joined one that waits for bytes";
         HeldAppendPassed: "an append that waited passed when its bytes came";
+        PassedAheadOfWhatJoined: "an append passed in front of others that had joined it and still waited for a digest";
         RelayLinkDown: "a relay had no link any more to pass a message on";
         RelayLabelStale: "a relay met a label of an earlier start";
         NoticeCame: "a source heard that a relay dropped its message";

@@ -5,13 +5,13 @@
 //! dropped: the leader sends on behind what is acknowledged, and where nothing is held, the group asks for it when bytes arrive (rule B2).
 //!
 //! Bytes mostly come just in front of the append that names them, and are here, but for their digest, when it comes. Such an append is held as a whole and in
-//! silence: until the digest is known it might as well be on its way.
+//! silence: until the digest is known it might as well be on its way. It waits for its own digests alone, never for those of what joined it: more may join for ever.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use crate::id::{GroupId, LogIndex, NodeId, Term};
-use crate::raft::{self, Body, Entries, EntryKind};
+use crate::raft::{self, Append, Body, Entry, EntryKind};
 use crate::rare;
 use crate::sometimes;
 use crate::stream::Admission;
@@ -44,8 +44,8 @@ struct Held {
     message: raft::Message,
     /// So many entries in front of that one wait with it.
     before: usize,
-    /// The entries of the appends that joined it.
-    joined: Vec<Entries>,
+    /// The appends that joined it.
+    joined: Vec<Append>,
     /// Its leader was told that it waits.
     told: bool,
     /// What it weighs.
@@ -56,20 +56,67 @@ impl Held {
     /// Where it ends.
     fn end(&self) -> Option<LogIndex> {
         let append = self.message.append()?;
-        let last = self.joined.last().unwrap_or(&append.entries).last();
+        let last = self.joined.last().unwrap_or(append).entries.last();
         Some(last.map_or(append.previous.index, |entry| entry.index))
     }
 
-    /// The append with all that joined it.
-    fn whole(self) -> raft::Message {
-        let mut message = self.message;
-        if let Body::Append(append) = &mut message.body
-            && !self.joined.is_empty()
-        {
-            append.entries = append.entries.iter().chain(self.joined.iter().flatten()).cloned().collect();
-        }
-        message
+    /// All the entries.
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let first = self.message.append().into_iter();
+        first.chain(&self.joined).flat_map(|append| append.entries.iter())
     }
+
+    /// Takes out the append at the front, with those that joined it of which all entries are among the first `passing`; `None` if not even the first one is.
+    fn take_whole(&mut self, passing: usize) -> Option<raft::Message> {
+        let first = self.message.append()?.entries.len();
+        let mut left = passing.checked_sub(first)?;
+        let whole = self.joined.iter().take_while(|append| {
+            let fits = append.entries.len() <= left;
+            left -= append.entries.len().min(left);
+            fits
+        });
+        let whole = whole.count();
+        // Something waits, so one is left.
+        let next = self.joined.drain(..=whole).collect::<Vec<_>>();
+        let (next, whole) = next.split_last()?;
+        let rest = raft::Message { body: Body::Append(next.clone()), ..self.message };
+        let mut taken = core::mem::replace(&mut self.message, rest);
+        absorb(&mut taken, whole);
+        Some(taken)
+    }
+
+    /// The append with all that joined it.
+    fn whole(mut self) -> raft::Message {
+        absorb(&mut self.message, &self.joined);
+        self.message
+    }
+}
+
+/// Makes one append of those that follow each other.
+fn absorb(message: &mut raft::Message, joined: &[Append]) {
+    if let (Body::Append(append), Some(last)) = (&mut message.body, joined.last()) {
+        let all = append.entries.iter().chain(joined.iter().flat_map(|append| &append.entries));
+        append.entries = all.cloned().collect();
+        append.commit = joined.iter().map(|append| append.commit).fold(append.commit, LogIndex::max);
+        (append.durable, append.number) = (last.durable, last.number);
+    }
+}
+
+/// How many commands are in front of the first one that does not pass, and whether it soon may.
+fn passing<'a>(
+    entries: impl IntoIterator<Item = &'a Entry>,
+    mut admit: impl FnMut(&[u8]) -> Admission,
+) -> (usize, bool) {
+    let mut soon = false;
+    let passing = entries.into_iter().take_while(|entry| {
+        let admission = match entry.kind {
+            EntryKind::Command => admit(&entry.data),
+            EntryKind::Blank | EntryKind::Configuration => Admission::Passes,
+        };
+        soon = admission == Admission::Soon;
+        admission == Admission::Passes
+    });
+    (passing.count(), soon)
 }
 
 /// Appends that wait for bytes.
@@ -95,53 +142,53 @@ impl Gate {
         &mut self,
         group: GroupId,
         from: NodeId,
-        mut message: raft::Message,
-        mut admit: impl FnMut(&[u8]) -> Admission,
+        message: raft::Message,
+        admit: impl FnMut(&[u8]) -> Admission,
     ) -> Option<raft::Message> {
         let Some(append) = message.append() else { return Some(message) };
         if self.continues_held(group, from, &message, append) {
             self.join(group, append);
             return None;
         }
-        let mut soon = false;
-        let passing = append.entries.iter().take_while(|entry| match entry.kind {
-            EntryKind::Command => match admit(&entry.data) {
-                Admission::Passes => true,
-                Admission::Soon => {
-                    soon = true;
-                    false
-                }
-                Admission::Waits => false,
-            },
-            EntryKind::Blank | EntryKind::Configuration => true,
-        });
-        let passing = passing.count();
+        let (passing, soon) = passing(&append.entries, admit);
+        let bytes = weight(append);
         sometimes!(HeldAppendReplaced, self.held.contains_key(&group));
         // Whatever is held is older, and would only repeat or contradict this.
         self.forget(group);
-        if soon && self.has_room(append) {
+        if soon && self.has_room(bytes) {
             sometimes!(AppendHeldForDigest);
-            self.hold(group, from, message, passing, false);
+            self.hold(group, Held { from, message, before: passing, joined: Vec::new(), told: false, bytes });
             return None;
         }
-        let Some(passed) = message.split(passing) else { return Some(message) };
+        Some(self.cut(group, from, message, passing))
+    }
+
+    /// What passes of an append; the rest is held, and the reply says so.
+    fn cut(
+        &mut self,
+        group: GroupId,
+        from: NodeId,
+        mut rest: raft::Message,
+        passing: usize,
+    ) -> raft::Message {
+        let Some(passed) = rest.split(passing) else { return rest };
         sometimes!(AppendCut);
-        if message.append().is_some_and(|rest| self.has_room(rest)) {
-            self.hold(group, from, message, 0, true);
+        let bytes = rest.append().map_or(0, weight);
+        if self.has_room(bytes) {
+            self.hold(group, Held { from, message: rest, before: 0, joined: Vec::new(), told: true, bytes });
         } else {
             self.owed.insert(group);
         }
-        Some(passed)
+        passed
     }
 
-    fn has_room(&self, append: &raft::Append) -> bool {
-        self.held.len() < self.config.groups && self.bytes + weight(append) <= self.config.all_bytes
+    fn has_room(&self, bytes: usize) -> bool {
+        self.held.len() < self.config.groups && self.bytes + bytes <= self.config.all_bytes
     }
 
-    fn hold(&mut self, group: GroupId, from: NodeId, message: raft::Message, before: usize, told: bool) {
-        let bytes = message.append().map_or(0, weight);
-        self.bytes += bytes;
-        self.held.insert(group, Held { from, message, before, joined: Vec::new(), told, bytes });
+    fn hold(&mut self, group: GroupId, held: Held) {
+        self.bytes += held.bytes;
+        self.held.insert(group, held);
     }
 
     /// Offers what is held for a group again, now that more bytes are here. `None` if nothing more passes.
@@ -153,14 +200,24 @@ impl Gate {
         group: GroupId,
         admit: impl FnMut(&[u8]) -> Admission,
     ) -> Result<Option<(NodeId, raft::Message)>, NothingHeld> {
-        let held = self.release(group).ok_or(NothingHeld)?;
+        let mut held = self.release(group).ok_or(NothingHeld)?;
         let (from, told) = (held.from, held.told);
-        let passed = self.offer(group, from, held.whole(), admit);
-        let empty = |passed: &raft::Message| passed.append().is_none_or(|append| append.entries.is_empty());
-        let news = passed.filter(|passed| !told || !empty(passed));
-        if let Some(held) = self.held.get_mut(&group) {
-            held.told |= told;
-        }
+        let (passing, soon) = passing(held.entries(), admit);
+        let news = if soon {
+            let passed = held.take_whole(passing);
+            sometimes!(PassedAheadOfWhatJoined, passed.is_some());
+            let gone = passed.as_ref().and_then(raft::Message::append);
+            held.before = passing - gone.map_or(0, |append| append.entries.len());
+            held.bytes -= gone.map_or(0, weight);
+            // Who is answered without a word of the rest has to be told if it waits for more than its digest.
+            held.told &= passed.is_none();
+            self.hold(group, held);
+            passed
+        } else {
+            let passed = self.cut(group, from, held.whole(), passing);
+            let empty = passed.append().is_none_or(|append| append.entries.is_empty());
+            Some(passed).filter(|_| !told || !empty)
+        };
         sometimes!(HeldAppendPassed, news.is_some());
         Ok(news.map(|passed| (from, passed)))
     }
@@ -168,10 +225,7 @@ impl Gate {
     /// The commands that are held for a group behind the one that waits.
     pub(crate) fn behind(&self, group: GroupId) -> impl Iterator<Item = &[u8]> + '_ {
         let held = self.held.get(&group).into_iter();
-        let behind = held.flat_map(|held| {
-            let first = held.message.append().into_iter().flat_map(|append| append.entries.iter());
-            first.chain(held.joined.iter().flatten()).skip(held.before + 1)
-        });
+        let behind = held.flat_map(|held| held.entries().skip(held.before + 1));
         behind.filter(|entry| entry.kind == EntryKind::Command).map(|entry| entry.data.as_ref())
     }
 
@@ -182,9 +236,10 @@ impl Gate {
 
     /// What waits here: groups, and the entry of each that waits for its bytes; `None` where nothing is held and the leader is owed a word.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = (GroupId, Option<&[u8]>)> + '_ {
-        let held = self.held.iter().filter_map(|(&group, held)| {
-            Some((group, Some(held.message.append()?.entries.get(held.before)?.data.as_ref())))
-        });
+        let held = self
+            .held
+            .iter()
+            .filter_map(|(&group, held)| Some((group, Some(held.entries().nth(held.before)?.data.as_ref()))));
         held.chain(self.owed.iter().map(|&group| (group, None)))
     }
 
@@ -213,13 +268,7 @@ impl Gate {
         Some(held)
     }
 
-    fn continues_held(
-        &self,
-        group: GroupId,
-        from: NodeId,
-        next: &raft::Message,
-        append: &raft::Append,
-    ) -> bool {
+    fn continues_held(&self, group: GroupId, from: NodeId, next: &raft::Message, append: &Append) -> bool {
         let Some(whole) = self.held.get(&group) else { return false };
         let Held { from: holder, message, .. } = whole;
         let Some(held) = message.append() else { return false };
@@ -231,18 +280,19 @@ impl Gate {
     }
 
     /// Adds an append to the held one, if there is room.
-    fn join(&mut self, group: GroupId, next: &raft::Append) {
+    fn join(&mut self, group: GroupId, next: &Append) {
         let Some(Held { message, joined, bytes, .. }) = self.held.get_mut(&group) else { return };
         let Body::Append(held) = &mut message.body else { return };
         let more = weight(next);
         if *bytes + more <= self.config.group_bytes && self.bytes + more <= self.config.all_bytes {
             sometimes!(AppendJoined);
-            if !next.entries.is_empty() {
-                joined.push(next.entries.clone());
+            if next.entries.is_empty() {
+                let last = joined.last_mut().unwrap_or(held);
+                last.commit = last.commit.max(next.commit);
+                (last.durable, last.number) = (next.durable, next.number);
+            } else {
+                joined.push(next.clone());
             }
-            held.commit = held.commit.max(next.commit);
-            held.durable = next.durable;
-            held.number = next.number;
             *bytes += more;
             self.bytes += more;
         }
@@ -250,8 +300,8 @@ impl Gate {
 }
 
 /// What an append takes in memory.
-fn weight(append: &raft::Append) -> usize {
-    append.entries.iter().map(|entry| size_of::<raft::Entry>() + entry.data.len()).sum()
+fn weight(append: &Append) -> usize {
+    append.entries.iter().map(|entry| size_of::<Entry>() + entry.data.len()).sum()
 }
 
 #[cfg(test)]
@@ -332,7 +382,7 @@ mod tests {
         assert_eq!(gate.waiting().collect::<Vec<_>>(), [(GROUP, Some(&[2][..]))]);
         assert_eq!(gate.offer(GROUP, PEER, append(3, 1, 3), looked_at(2)), None, "it joins what is held");
         assert_eq!(gate.behind(GROUP).collect::<Vec<_>>(), [[3]]);
-        assert_eq!(gate.offer_again(GROUP, looked_at(3)), Ok(None), "the third is not known yet");
+        assert_eq!(gate.offer_again(GROUP, looked_at(2)), Ok(None), "the second is not known yet");
         assert_eq!(again(gate.offer_again(GROUP, |_| Passes)), Some((alloc::vec![1, 2, 3], 3, false)));
         assert_eq!(gate.offer(GROUP, PEER, append(4, 1, 4), looked_at(4)), None);
         let false_bytes = |_: &[u8]| Waits;
@@ -345,6 +395,35 @@ mod tests {
         let mut full = Gate::new(Config { all_bytes: 0, ..Config::default() });
         let passed = passed(full.offer(GROUP, PEER, append(1, 2, 2), looked_at(2)));
         assert_eq!(passed, Some((alloc::vec![1], 1, true)), "what cannot be held is owed a word");
+    }
+
+    #[test]
+    fn an_append_waits_for_its_own_digests_however_many_join_it() {
+        let mut gate = Gate::default();
+        let looked_at = |from: u8| move |data: &[u8]| if data[0] < from { Passes } else { Soon };
+        let number = |passed: &Result<Option<(NodeId, Message)>, NothingHeld>| {
+            let (_, message) = passed.as_ref().expect("held").as_ref().expect("news");
+            message.append().expect("an append").number
+        };
+        assert_eq!(gate.offer(GROUP, PEER, append(1, 2, 2), looked_at(2)), None);
+        for first in 3..9 {
+            assert_eq!(gate.offer(GROUP, PEER, append(first, 1, first), looked_at(2)), None);
+        }
+        assert_eq!(gate.offer(GROUP, PEER, append(9, 0, 9), looked_at(2)), None, "and one without entries");
+        let first = gate.offer_again(GROUP, looked_at(3));
+        assert_eq!(number(&first), 1, "what is answered is what passed");
+        assert_eq!(again(first), Some((alloc::vec![1, 2], 2, false)));
+        assert_eq!(gate.waiting().collect::<Vec<_>>(), [(GROUP, Some(&[3][..]))]);
+        assert_eq!(gate.behind(GROUP).count(), 5);
+        let more = gate.offer_again(GROUP, looked_at(6));
+        assert_eq!(number(&more), 5);
+        assert_eq!(again(more), Some((alloc::vec![3, 4, 5], 5, false)));
+        let absent = |data: &[u8]| if data[0] < 7 { Passes } else { Waits };
+        assert_eq!(again(gate.offer_again(GROUP, absent)), Some((alloc::vec![6], 6, true)));
+        let last = gate.offer_again(GROUP, |_| Passes);
+        assert_eq!(number(&last), 9);
+        assert_eq!(again(last), Some((alloc::vec![7, 8], 9, false)));
+        assert_eq!(gate.bytes, 0);
     }
 
     #[test]
